@@ -1,0 +1,202 @@
+"""Everything that can go wrong and be told.
+
+PonteError
+├── Refusal                a person may not, here, now
+│   ├── NotAllowed
+│   ├── OverBudget
+│   └── Forgotten          the conversation was erased
+├── BadInput               the person can mend it
+│   ├── Empty
+│   ├── TooLarge
+│   ├── UnknownCommand
+│   └── NotFound
+├── NotStored              the disk or database refused: nothing was accepted
+├── ModelError             the model cannot answer this
+│   ├── NoKey · WrongKey · UnknownModel · NoQuota · RateLimited · ModelDown
+│   └── ModelSilent · TooLong · ModelRefused · Interrupted · TooManyRounds
+├── ToolError              a tool could not do it; the model is told too
+├── Undeliverable          the platform refuses the post for good
+│   └── PostRemoved        a person deleted our post: never post it again
+├── SettingsError          a setting is wrong: exit 2
+├── HomeTaken              another process holds the home: exit 1
+└── Superseded             an old attempt or generation may write nothing more (never shown)
+
+An error is raised once, at the depth that understands it. `sentence` is the English source with
+`{placeholders}`; `words(locale)` is what a person reads: what happened, what was kept, what to do.
+"""
+
+from __future__ import annotations
+
+from core.words import say
+
+
+class PonteError(Exception):
+    code = "internal"
+    sentence = (
+        "Something went wrong on my side. Your message is kept; "
+        "please try again, or tell the operator: {turn}."
+    )
+
+    def __init__(self, sentence: str = "", /, **values: object) -> None:
+        self.sentence = sentence or type(self).sentence
+        self.values = values
+        super().__init__(self.sentence)
+
+    def words(self, locale: str = "en") -> str:
+        return say(self.sentence, locale, **self.values)
+
+    def __str__(self) -> str:
+        try:
+            return self.words()
+        except (KeyError, IndexError):
+            return self.sentence
+
+
+class Refusal(PonteError):
+    code = "forbidden"
+
+
+class NotAllowed(Refusal):
+    sentence = "You may not do that here. An admin of this bot can allow it."
+
+
+class OverBudget(Refusal):
+    code = "too_many"
+    sentence = "That is all for today: {limit} turns a day are allowed {whose}. Try again tomorrow."
+
+
+class Forgotten(Refusal):
+    code = "forgotten"
+    sentence = "That conversation was forgotten; what it said is gone."
+
+
+class BadInput(PonteError):
+    code = "bad_request"
+
+
+class Empty(BadInput):
+    code = "empty"
+    sentence = "Your message is empty. Write a few words, or `help`."
+
+
+class TooLarge(BadInput):
+    code = "too_large"
+    sentence = "That is too large: {size}, and at most {limit} fit. Send a smaller one, or a file."
+
+
+class UnknownCommand(BadInput):
+    pass
+
+
+class NotFound(BadInput):
+    code = "not_found"
+    sentence = "There is no {what} here."
+
+
+class NotStored(PonteError):
+    code = "not_stored"
+    sentence = (
+        "I could not store your message, so I did not take it. "
+        "Please send it again in a moment; if it goes on, tell the operator."
+    )
+
+
+class ModelError(PonteError):
+    code = "model"
+
+
+class NoKey(ModelError):
+    code = "no_key"
+    sentence = "No model is set up: the operator must set OPENAI_API_KEY."
+
+
+class WrongKey(ModelError):
+    code = "wrong_key"
+    sentence = "The model's server refuses the key. The operator must check OPENAI_API_KEY."
+
+
+class UnknownModel(ModelError):
+    code = "unknown_model"
+    sentence = "The model {model!r} is not known to the server. The operator must set PONTE_MODEL."
+
+
+class NoQuota(ModelError):
+    code = "no_quota"
+    sentence = "The model's account has no credit left. The operator must top it up."
+
+
+class RateLimited(ModelError):
+    code = "rate_limited"
+    sentence = "The model's server is busy. Please try again in {seconds} s."
+
+
+class ModelDown(ModelError):
+    code = "model_down"
+    sentence = "The model's server does not answer. Your message is kept; try again in a minute."
+
+
+class ModelSilent(ModelError):
+    code = "model_silent"
+    sentence = "The model said nothing for {seconds} s, so I stopped waiting. Please try again."
+
+
+class TooLong(ModelError):
+    code = "too_long"
+    sentence = "This conversation is too long for the model. Write `new` to start a fresh one."
+
+
+class ModelRefused(ModelError):
+    code = "refused"
+    sentence = "The model declined to answer that."
+
+
+class Interrupted(ModelError):
+    code = "interrupted"
+    sentence = (
+        "I was interrupted {times} times while answering this and gave up, so that nothing is "
+        "done twice. What I had begun may be half done: please check, then ask again."
+    )
+
+
+class TooManyRounds(ModelError):
+    code = "too_many_rounds"
+    sentence = "I used my tools {rounds} times without coming to an end, so I stopped here."
+
+
+class ToolError(PonteError):
+    """`hint` tells the model what to try instead; `code` is one word for it and for logs."""
+
+    code = "tool"
+
+    def __init__(
+        self, sentence: str, /, *, code: str = "tool", hint: str = "", **values: object
+    ) -> None:
+        super().__init__(sentence, **values)
+        self.code = code
+        self.hint = hint
+
+
+class Undeliverable(PonteError):
+    """`reason` is the platform's own word for it, for the log."""
+
+    code = "undeliverable"
+    sentence = "I could not post my last answer here ({reason}). It is kept."
+
+
+class PostRemoved(Undeliverable):
+    code = "removed"
+    sentence = "The answer was removed by a person."
+
+
+class SettingsError(PonteError):
+    code = "settings"
+
+
+class HomeTaken(PonteError):
+    code = "home_taken"
+    sentence = "Another Ponte (process {pid}) already uses {home}. Stop it, or set PONTE_HOME."
+
+
+class Superseded(PonteError):
+    code = "superseded"
+    sentence = "An older attempt tried to write."

@@ -1,0 +1,381 @@
+"""The few protocols that everything else meets at. Each has one contract suite in `tests/contract`.
+
+Adapters hand messages to an `Inbox` and build `Reply`s; the conversation manager takes one row at
+a time, writes what happens to the `Journal`, asks a `Model`, runs `Tool`s and lets the Reply speak.
+What passes between them stands in `core.messages` (what people see) and `core.records` (the rest).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from core.messages import (
+    Address,
+    Answer,
+    Card,
+    CardAction,
+    File,
+    Item,
+    Message,
+    Person,
+    Post,
+    Progress,
+    ReplyTo,
+    Usage,
+)
+from core.records import (
+    Action,
+    Amended,
+    Ask,
+    Call,
+    Effect,
+    Entry,
+    Forgot,
+    Health,
+    ModelEvent,
+    Outcome,
+    QuickCommand,
+    Receipt,
+    Remote,
+    Scene,
+    Shown,
+    Spent,
+    State,
+    Thread,
+    ToolSpec,
+    Turn,
+    Verdict,
+)
+
+Handler = Callable[[int], Awaitable[None]]
+"""Takes a stored message, by its `seq`, to its end. An exception puts it off, never drops it."""
+
+
+class Inbox(Protocol):
+    """Durable, ordered by conversation, each event once.
+
+    Decisions (`core.commands.is_decision`) run as soon as they are stored; all else waits its turn.
+    """
+
+    async def accept(self, message: Message) -> Receipt:
+        """Store it; durable on return. Raises NotStored, and then nothing was taken."""
+        ...
+
+    async def amend(self, event_key: str, message: Message | None) -> Amended:
+        """The platform's message was edited, or deleted (None: withdraw it, blank the transcript).
+
+        "unstarted": the turn will see the new text, or never run. "started": too late for this
+        turn. "unknown": no such event, or an older version than what is stored.
+        """
+        ...
+
+    async def answer_of(self, seq: int) -> Answer:
+        """Wait for the answer. Raises Forgotten when it was withdrawn or erased."""
+        ...
+
+    async def run(self, handler: Handler) -> None:
+        """Take up what a former process left, then each message in its turn, until `drain`."""
+        ...
+
+    async def cancel(self, seq: int) -> bool:
+        """Stop that turn if it runs now (its handler is cancelled), or withdraw it if queued."""
+        ...
+
+    def running(self, conversation: str) -> int | None:
+        """The `seq` of the turn that runs in that conversation now."""
+        ...
+
+    async def drain(self, grace: float) -> None:
+        """Start nothing more, let turns finish for `grace` seconds, put the rest back."""
+        ...
+
+    async def purge(self, before: float) -> int:
+        """Drop finished rows older than `before`; returns how many."""
+        ...
+
+
+class Journal(Protocol):
+    """Each method is one transaction, durable on return.
+
+    Those that take a Turn raise Superseded when its (attempt, generation) is not the current one,
+    and NotStored when the disk refuses.
+    """
+
+    async def begin(self, seq: int) -> Turn | None:
+        """Count an attempt and hand out all that is known. None when the row is already final."""
+        ...
+
+    async def round_began(self, turn: Turn, number: int, response: str) -> None: ...
+
+    async def items(
+        self, turn: Turn, number: int, items: Sequence[Item], usage: Usage, model: str
+    ) -> None:
+        """What the model said in that round, complete, before any of its tools runs."""
+        ...
+
+    async def call_started(self, turn: Turn, call: Call) -> None: ...
+
+    async def call_ended(self, turn: Turn, call_id: str, outcome: Outcome) -> None: ...
+
+    async def answered(self, turn: Turn, answer: Answer) -> None:
+        """From here on a crash can only repeat the posting. `answer.parts` is final."""
+        ...
+
+    async def posting(self, turn: Turn, number: int, key: str) -> None: ...
+
+    async def posted(self, turn: Turn, number: int, post: str) -> None:
+        """Allowed to an old generation too: a remote id must never be lost."""
+        ...
+
+    async def removed(self, turn: Turn, number: int) -> None: ...
+
+    async def ended(self, turn: Turn, state: State, reason: str = "") -> None:
+        """Final. Erases the `reply_to` token."""
+        ...
+
+    async def put_back(self, turn: Turn) -> None:
+        """Unattempted again, with all that is journalled, for the next process."""
+        ...
+
+    async def remote(self, thread: str, remote: Remote) -> None:
+        """Put a server's id on the thread's list of what must one day be erased."""
+        ...
+
+    async def thread(self, conversation: str) -> Thread:
+        """The current thread of a conversation, made if there is none."""
+        ...
+
+    async def new_thread(self, conversation: str) -> Thread: ...
+
+    async def transcript(self, thread: str, before: int | None = None) -> Sequence[Entry]:
+        """Oldest first; with `before`, only turns whose seq is smaller."""
+        ...
+
+    async def shown(self, conversation: str, thread: str = "") -> Sequence[Shown]:
+        """What was said in the current thread (or an older one), oldest first."""
+        ...
+
+    async def turn_of(self, turn: str) -> Shown:
+        """One exchange by its turn id. Raises NotFound."""
+        ...
+
+    async def forget(self, conversation: str) -> Forgot:
+        """Raise the generation, blank everything, list what servers still hold for `erasing`."""
+        ...
+
+    async def undelivered(self, conversation: str) -> str:
+        """The reason of the last answer there that could not be posted, told once ("" none)."""
+        ...
+
+
+class ThreadMap(Protocol):
+    """Conversation key → Thread. A cache that can be rebuilt from the journal."""
+
+    async def get(self, conversation: str) -> Thread | None: ...
+
+    async def put(self, thread: Thread) -> None: ...
+
+    async def delete(self, conversation: str) -> None: ...
+
+    async def items(self) -> Sequence[Thread]: ...
+
+
+class Files(Protocol):
+    """Blobs, each with the person and conversation that it belongs to."""
+
+    async def put(
+        self, event_key: str, name: str, type: str, data: bytes, owner: Person, conversation: str
+    ) -> File:
+        """The same bytes for the same event are one file. Raises NotStored."""
+        ...
+
+    async def get(self, file: str) -> tuple[File, bytes]:
+        """Raises NotFound."""
+        ...
+
+    async def delete(self, file: str) -> None: ...
+
+    async def conversation_of(self, file: str) -> str:
+        """Whose it is: raises NotFound."""
+        ...
+
+    async def sweep(self, before: float) -> int:
+        """Remove files older than `before` whose event was never accepted."""
+        ...
+
+
+class Model(Protocol):
+    """Answers one round as a stream. Raises a ModelError; `Completed` is always the last event."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def level(self) -> str:
+        """`conversations`, `responses`, `chat` or `demo`."""
+        ...
+
+    def ask(self, ask: Ask) -> AsyncIterator[ModelEvent]: ...
+
+    async def health(self) -> Health: ...
+
+    async def erase(self, remote: Remote) -> bool:
+        """Erase it on the server; False when it could not be, and must be tried again."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class Tool(Protocol):
+    @property
+    def spec(self) -> ToolSpec: ...
+
+    @property
+    def effect(self) -> Effect: ...
+
+    @property
+    def doing(self) -> str:
+        """English source of what a person sees while it runs: "is looking at the tables…"."""
+        ...
+
+    async def run(self, scene: Scene, arguments: str) -> Outcome:
+        """`arguments` is JSON text as the model wrote it. Raises ToolError."""
+        ...
+
+
+class ToolSource(Protocol):
+    """A system that brings tools: what it offers may change while Ponte runs."""
+
+    @property
+    def name(self) -> str: ...
+
+    async def tools(self) -> Sequence[Tool]: ...
+
+    async def health(self) -> Health: ...
+
+    async def close(self) -> None: ...
+
+
+class Posts(Protocol):
+    """The journal's record of one turn's posts, as a Reply sees it."""
+
+    async def known(self) -> Sequence[Post]: ...
+
+    async def posting(self, number: int, key: str) -> None: ...
+
+    async def posted(self, number: int, post: str) -> None: ...
+
+    async def removed(self, number: int) -> None: ...
+
+
+class Reply(Protocol):
+    """Brings one turn's answer to where it was asked."""
+
+    def split(self, text: str) -> tuple[str, ...]:
+        """`text` in parts that fit this platform, each a post."""
+        ...
+
+    async def show(self, progress: Progress) -> None:
+        """Best effort and throttled; may raise PostRemoved, which stops the turn."""
+        ...
+
+    async def finish(self, answer: Answer) -> None:
+        """Durable and idempotent. Raises Undeliverable when refused for good, else retries."""
+        ...
+
+
+Replies = Callable[[ReplyTo, Posts], Reply]
+"""Builds the Reply of one platform from what was stored, in any process."""
+
+
+class Surface(Protocol):
+    """What a platform that keeps posts can do; `core.posting.PostedReply` makes a Reply of it.
+
+    Each call raises PostRemoved when the post was deleted by a person, Undeliverable when the
+    place refuses for good, and any other exception when its outcome is in doubt.
+    """
+
+    limit: int
+    """Characters in one post."""
+    interval: float
+    """Seconds between two edits of one post."""
+
+    def split(self, text: str) -> tuple[str, ...]: ...
+
+    async def busy(self, doing: str) -> None:
+        """A native sign that work goes on (status, typing); best effort."""
+        ...
+
+    async def post(self, number: int, key: str, part: str, answer: Answer | None) -> str:
+        """Post part `number`; `answer` is set on the final one of a finished answer."""
+        ...
+
+    async def edit(self, post: str, part: str, answer: Answer | None) -> None: ...
+
+    async def delete(self, post: str) -> None: ...
+
+    async def find(self, number: int, key: str) -> str | None:
+        """Our post with that key, or the one of ours since the source message that must be it."""
+        ...
+
+    async def upload(self, files: Sequence[File]) -> None: ...
+
+
+class Policy(Protocol):
+    async def may(self, person: Person, address: Address, action: Action) -> Verdict: ...
+
+
+Membership = Callable[[Person], Awaitable[frozenset[str]]]
+"""A platform's groups and roles of a person; raises nothing: unresolved is not a member."""
+
+
+class Budget(Protocol):
+    async def reserve(self, turn: Turn) -> None:
+        """Before anything that costs; once per turn. Raises OverBudget."""
+        ...
+
+    async def settle(self, turn: Turn) -> None: ...
+
+    async def usage(self, person: str | None = None) -> Spent:
+        """Today's, of one person key or of all."""
+        ...
+
+
+class QuickCommands(Protocol):
+    async def known(self, person: Person, address: Address) -> Sequence[QuickCommand]: ...
+
+    async def run(self, scene: Scene, slug: str, input: str | Mapping[str, Any]) -> Outcome: ...
+
+
+class StatusBoard(Protocol):
+    """What adapters show of the rest."""
+
+    async def health(self) -> Sequence[Health]: ...
+
+    async def commands(self, person: Person, address: Address) -> Sequence[QuickCommand]: ...
+
+    async def changes(self, conversation: str) -> Sequence[Card]: ...
+
+
+Decide = Callable[[Person, Address, str, CardAction], Awaitable[Answer]]
+"""A person's decision on a card, by its id."""
+
+
+class Platform(Protocol):
+    """An adapter: connects, turns events into messages, and builds replies."""
+
+    @property
+    def name(self) -> str: ...
+
+    def reply(self, to: ReplyTo, posts: Posts) -> Reply: ...
+
+    async def start(self) -> None:
+        """Connect; returns when events may come in. Raises SettingsError for a refused token."""
+        ...
+
+    async def health(self) -> Health: ...
+
+    async def stop_intake(self) -> None: ...
+
+    async def close(self) -> None: ...

@@ -1,0 +1,270 @@
+"""What passes between the ports: plain frozen data.
+
+Times are seconds since the epoch, sizes bytes, unless a name says otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from core.messages import Address, Answer, File, Item, Message, Person, Post, Usage
+
+FINAL_STATES = ("done", "stopped", "failed", "undeliverable", "removed", "withdrawn")
+
+State = Literal[
+    "new", "running", "answered", "posting",
+    "done", "stopped", "failed", "undeliverable", "removed", "withdrawn",
+]  # fmt: skip
+
+Amended = Literal["unstarted", "started", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What `accept` answers. `fresh` is False for a key that was seen before."""
+
+    seq: int
+    turn: str
+    fresh: bool
+    waiting: int = 0
+    """Turns of the same conversation that stand before this one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One model call of a turn: `complete` once its items are journalled."""
+
+    number: int
+    response: str = ""
+    complete: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A tool call of a turn; `outcome` is None while it is not known to have ended."""
+
+    call_id: str
+    name: str
+    arguments: str
+    effect: Effect
+    outcome: Outcome | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One attempt to take a stored message to its answer, with all that is journalled of it.
+
+    (`seq`, `attempt`, `generation`) guards each write: an old attempt gets Superseded.
+    """
+
+    seq: int
+    attempt: int
+    generation: int
+    thread: str
+    state: State
+    message: Message
+    rounds: tuple[Round, ...] = ()
+    items: tuple[Item, ...] = ()
+    calls: tuple[Call, ...] = ()
+    posts: tuple[Post, ...] = ()
+    answer: Answer | None = None
+
+    @property
+    def id(self) -> str:
+        return self.message.turn
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A transcript line: `seq` is its turn's, `person` the key of who said it ("" for ours)."""
+
+    seq: int
+    item: Item
+    person: str = ""
+    at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Thread:
+    """The assistant's memory of one conversation; small, kept in the thread map.
+
+    `remote` is the current OpenAI Conversation, `remote_upto` the last transcript turn (`seq`)
+    that it is known to hold; both can be lost without harm.
+    """
+
+    conversation: str
+    id: str
+    generation: int = 0
+    remote: str = ""
+    remote_upto: int = 0
+    container: str = ""
+    level: str = ""
+    participants: tuple[str, ...] = ()
+    used_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """Something that a server keeps for a thread: an OpenAI conversation, response, container."""
+
+    kind: Literal["conversation", "response", "container", "file"]
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Forgot:
+    """What `forget` did. `running` are the turns that must be cancelled now."""
+
+    generation: int
+    messages: int
+    running: tuple[int, ...] = ()
+    files: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ToolSpec:
+    """What the model is told of a tool. `parameters` is a JSON schema of an object."""
+
+    name: str
+    description: str
+    parameters: Mapping[str, Any]
+    strict: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One round's question. `input` is what the thread has not heard yet.
+
+    `history` gives the transcript before `input`, for servers that keep none and for repairs.
+    `response` is the id of this round's response from before a crash, if one was journalled.
+    `preface` belongs to the turn's input (date, zone, name, language), never to the cached prefix.
+    """
+
+    thread: Thread
+    turn: str
+    number: int
+    input: tuple[Item, ...]
+    history: Callable[[], Awaitable[Sequence[Item]]]
+    instructions: str
+    preface: str
+    asker: Person
+    tools: tuple[ToolSpec, ...] = ()
+    response: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Began:
+    """The server named its response; journalled at once so that a crash can find it."""
+
+    response: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """A piece of the answer's text."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The server now keeps something for this thread (`Remote`), to be journalled at once."""
+
+    remote: Remote
+    thread: Thread | None = None
+    """The thread record as it stands after this, when the remote is its current one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """The round is over: `items` are complete; calls in them may now run."""
+
+    items: tuple[Item, ...]
+    usage: Usage = field(default_factory=Usage)
+    thread: Thread | None = None
+    """The thread record as it stands after this round, where the model changed it."""
+
+
+ModelEvent = Began | Delta | Kept | Completed
+
+Effect = Literal["read", "write", "spend", "code"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a tool call ended. `text` is what the model reads, capped by the turn.
+
+    `unknown`: it was interrupted and may have happened. `proposed`: nothing was done yet,
+    `proposal` waits for a person.
+    """
+
+    status: Literal["ok", "error", "unknown", "proposed"]
+    text: str
+    files: tuple[File, ...] = ()
+    proposal: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """For whom and where a tool runs. `doing` shows the person a few words of progress."""
+
+    asker: Person
+    address: Address
+    turn: str
+    seq: int
+    call_id: str
+    thread: Thread
+    locale: str
+    doing: Callable[[str], Awaitable[None]]
+
+
+Action = Literal["chat", "read", "write", "spend", "code", "admin"]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """`reason` is the English source of the refusal's words."""
+
+    allowed: bool
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What was used in a day: turns and money."""
+
+    turns: int = 0
+    usage: Usage = field(default_factory=Usage)
+
+
+@dataclass(frozen=True, slots=True)
+class QuickCommand:
+    """A named command of the registry. `inputs`: name → {"type", "required"}."""
+
+    slug: str
+    title: str
+    description: str = ""
+    inputs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """`state`: on, off (not configured), or failing; `words` say why, for the operator."""
+
+    name: str
+    state: Literal["on", "off", "failing"]
+    words: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """One exchange as a person reads it again: what was said, and the answer if there is one."""
+
+    seq: int
+    turn: str
+    state: State
+    message: Message
+    answer: Answer | None = None
+    at: float = 0.0
