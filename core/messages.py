@@ -7,7 +7,6 @@ against the types, so a row written by a newer version fails loudly instead of h
 from __future__ import annotations
 
 import base64
-import functools
 import hashlib
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
@@ -230,9 +229,13 @@ def decode(kind: type[T], text: str | bytes) -> T:
     return value
 
 
-@functools.cache
-def _adapter(kind: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)
+_ADAPTERS: dict[object, TypeAdapter[Any]] = {}
+
+
+def _adapter(kind: object) -> TypeAdapter[Any]:
+    if kind not in _ADAPTERS:
+        _ADAPTERS[kind] = TypeAdapter(kind)
+    return _ADAPTERS[kind]
 
 
 def _join(*parts: str) -> str:
