@@ -232,7 +232,7 @@ def decode(kind: type[T], text: str | bytes) -> T:
 _ADAPTERS: dict[object, TypeAdapter[Any]] = {}
 
 
-def _adapter(kind: object) -> TypeAdapter[Any]:
+def _adapter(kind: Any) -> TypeAdapter[Any]:
     if kind not in _ADAPTERS:
         _ADAPTERS[kind] = TypeAdapter(kind)
     return _ADAPTERS[kind]
