@@ -137,6 +137,9 @@ class Journal(Protocol):
     async def thread(self, conversation: str) -> Thread:
         """The current thread of a conversation, made if there is none."""
 
+    async def threads(self) -> Sequence[Thread]:
+        """Every conversation's current thread, newest use first."""
+
     async def new_thread(self, conversation: str) -> Thread: ...
 
     async def transcript(self, thread: str, before: int | None = None) -> Sequence[Entry]:
@@ -162,6 +165,17 @@ class Journal(Protocol):
 
     async def forget(self, conversation: str) -> Forgot:
         """Raise the generation, blank everything, list what servers still hold for `erasing`."""
+
+    async def forgettable(self, idle_since: float) -> Sequence[str]:
+        """Conversations that nobody used since then."""
+
+    async def of_person(self, person: str) -> Sequence[str]:
+        """The conversations in which a person (by key) said something."""
+
+    async def to_erase(self) -> Sequence[Remote]:
+        """What servers still hold of forgotten threads."""
+
+    async def erased(self, remote: Remote, done: bool) -> None: ...
 
     async def undelivered(self, conversation: str) -> str:
         """The reason of the last answer there that could not be posted, told once ("" none)."""
