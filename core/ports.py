@@ -326,7 +326,8 @@ class Surface(Protocol):
     async def find(self, number: int, key: str) -> str | None:
         """Our post with that key, or the one of ours since the source message that must be it."""
 
-    async def upload(self, files: Sequence[File]) -> None: ...
+    async def upload(self, key: str, files: Sequence[File]) -> str:
+        """Post an answer's files; the id that `find(0, key)` gives for it."""
 
 
 class Policy(Protocol):
