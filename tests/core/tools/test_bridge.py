@@ -96,9 +96,13 @@ async def test_what_does_more_than_read_never_reaches_the_bridge() -> None:
     assert {"create_record", "bulk_delete_records", "delete_base", "upload_file"} < set(changing)
     async with asking(bridge) as source:
         for tool in changing:
-            assert (await refused(source, tool, table_id=CUSTOMERS))["code"] == "not_offered"
+            told = await refused(source, tool, table_id=CUSTOMERS)
+            assert told["code"] == "not_offered"
+            assert "does more than read" in told["message"]
         for tool in ("_make_request", "__init__", "get_or_create_base", "rows", ""):
             assert (await refused(source, tool, table_id=CUSTOMERS))["code"] == "unknown_tool"
+        told = await refused(source, "list_views", table_id=CUSTOMERS)
+        assert told["message"] == "This bridge does not offer list_views."
     assert bridge.calls == []
     assert not bridge.api.breached
 
@@ -252,6 +256,7 @@ async def test_the_list_of_tools_is_kept_for_a_while_and_may_be_missing() -> Non
     bridge, clock = FakeBridge(), Clock()
     async with asking(bridge, clock=clock) as source:
         first = await source.tools()
+        clock.now += FRESH / 2
         assert await source.tools() == first
         assert bridge.listed == 1
         clock.now += FRESH
@@ -262,3 +267,21 @@ async def test_the_list_of_tools_is_kept_for_a_while_and_may_be_missing() -> Non
         (made,) = await source.tools()
         assert "- list_views(table_id)" in made.spec.description
         assert await source.health() == Health("nocodb", "on", "bridge; it does not tell its tools")
+
+
+async def test_a_bridge_that_is_away_is_not_asked_again_by_each_turn() -> None:
+    bridge, clock = FakeBridge(), Clock()
+    await bridge.start()
+    await bridge.stop()
+    port = int(bridge.origin.rpartition(":")[2])
+    async with HttpClient() as http:
+        source = BridgeSource(bridge.url, "", http, clock=clock)
+        (made,) = await source.tools()
+        assert "- list_views(table_id)" in made.spec.description
+        await bridge.start(port)
+        await source.tools()
+        assert bridge.listed == 0
+        clock.now += FRESH / 10
+        (made,) = await source.tools()
+        assert "list_views" not in made.spec.description
+        await bridge.stop()
