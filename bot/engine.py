@@ -72,7 +72,7 @@ class Engine:
     def start(self) -> None:
         """Take up what a former process left, and every message from now on."""
         self._tasks = [
-            asyncio.create_task(self.inbox.run(self.manager.handle)),
+            asyncio.create_task(self.inbox.run(self.manager.handle, tuple(self.replies))),
             asyncio.create_task(self.upkeep.run()),
         ]
 

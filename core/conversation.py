@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import structlog
 
@@ -21,7 +21,7 @@ from core.errors import (
     Superseded,
     Undeliverable,
 )
-from core.messages import Answer, File, Post
+from core.messages import Address, Answer, File, Post
 from core.ports import (
     Budget,
     Fetch,
@@ -52,6 +52,14 @@ class Profile:
     instructions: str = prompt.INSTRUCTIONS
     locale: str = "en"
     zone: str = "UTC"
+    channels: Mapping[str, str] = field(default_factory=dict)
+    """More instructions, by channel: `slack:T1:C1`."""
+
+    def told(self, address: Address) -> str:
+        """The instructions for a place."""
+        key = f"{address.platform}:{address.workspace}:{address.channel}"
+        more = self.channels.get(key, "")
+        return f"{self.instructions}\n\n{more}" if more else self.instructions
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +203,7 @@ class ConversationManager:
             thread=await self._recall(turn),
             reply=reply,
             locale=self._locale(turn),
-            instructions=self._profile.instructions,
+            instructions=self._profile.told(message.address),
             preface=prompt.preface(message, time.time(), self._profile.zone, self._locale(turn)),
             tools={tool.spec.name: tool for tool in tools},
             may=lambda effect: parts.policy.may(message.author, message.address, effect),

@@ -41,7 +41,9 @@ class Port:
 
 
 class WebAdapter:
-    """`readiness` is what `/readyz` looks at (the board's health where it is not given);
+    """`listener` is a socket that listens already, or where to listen.
+
+    `readiness` is what `/readyz` looks at (the board's health where it is not given);
     `extra` are other adapters' ASGI applications by path, which check their callers themselves.
     """
 
@@ -49,7 +51,7 @@ class WebAdapter:
         self,
         *,
         door: Door,
-        listener: Port | Path,
+        listener: Port | Path | socket.socket,
         inbox: Inbox,
         journal: Transcripts,
         files: Files,
@@ -106,6 +108,9 @@ class WebAdapter:
             self._listener.unlink(missing_ok=True)
 
     def _bind(self, server: Any) -> socket.socket:
+        if isinstance(self._listener, socket.socket):
+            self.address = str(self._listener.getsockname())
+            return self._listener
         if isinstance(self._listener, Path):
             listening: socket.socket = server.bind_unix(self._listener)
             self.address = str(self._listener)
