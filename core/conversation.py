@@ -180,7 +180,7 @@ class ConversationManager:
         stage = await self._stage(turn, reply)
         rounds.append(Rounds(stage, self._journal, self._parts.model))
         answer = await rounds[0].answer()
-        await self._remember(rounds[0].thread, message.author.key)
+        await self._remember(stage.thread, rounds[0].thread, message.author.key)
         return answer if answer.text or answer.cards or answer.files else self._nothing(turn)
 
     def _nothing(self, turn: Turn) -> Answer:
@@ -217,12 +217,13 @@ class ConversationManager:
             return known
         return await self._journal.thread(conversation)
 
-    async def _remember(self, thread: Thread, person: str) -> None:
-        participants = (*(p for p in thread.participants if p != person), person)
-        record = replace(
-            thread, participants=participants, level=self._parts.model.level, used_at=time.time()
-        )
-        await self._parts.threads.put(record)
+    async def _remember(self, before: Thread, after: Thread, person: str) -> None:
+        """Write the record where more than the time of its last use has changed."""
+        participants = tuple(dict.fromkeys((*after.participants, person)))
+        level = self._parts.model.level
+        record = replace(after, participants=participants, level=level, used_at=before.used_at)
+        if record != before:
+            await self._parts.threads.put(replace(record, used_at=time.time()))
 
     async def _attached(self, turn: Turn) -> tuple[Sequence[File], Sequence[str]]:
         """The message's files, fetched now where that was not done yet; and what is missing."""
