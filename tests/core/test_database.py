@@ -58,8 +58,18 @@ class Held:
     """Keeps the writer busy, so that what is written meanwhile becomes one group."""
 
     def __init__(self, database: Database) -> None:
-        self._go = threading.Event()
-        self._task = asyncio.create_task(database.write(lambda c: self._go.wait()))
+        self._busy, self._go = threading.Event(), threading.Event()
+        self._task = asyncio.create_task(database.write(self._wait))
+
+    def _wait(self, connection: Connection) -> None:
+        self._busy.set()
+        self._go.wait()
+
+    @classmethod
+    async def writer(cls, database: Database) -> Held:
+        held = cls(database)
+        await asyncio.to_thread(held._busy.wait)
+        return held
 
     async def release(self) -> None:
         await asyncio.sleep(0)
@@ -81,8 +91,7 @@ async def notes(database: Database) -> list[str]:
 
 async def together(database: Database, *works: Any) -> list[Any]:
     """Write all in one group; the results or errors, in order."""
-    held = Held(database)
-    await asyncio.sleep(0)
+    held = await Held.writer(database)
     tasks = [asyncio.create_task(database.write(work)) for work in works]
     await held.release()
     return await asyncio.gather(*tasks, return_exceptions=True)
@@ -143,7 +152,7 @@ async def test_a_write_that_raises_does_not_hurt_its_neighbours(database: Databa
 
 async def test_what_follows_a_write_runs_though_its_caller_left(database: Database) -> None:
     followed = asyncio.Event()
-    held = Held(database)
+    held = await Held.writer(database)
     caller = asyncio.create_task(database.write(note("left"), then=lambda _: followed.set()))
     await asyncio.sleep(0)
     caller.cancel()
@@ -164,8 +173,7 @@ async def test_a_fault_in_what_follows_reaches_its_caller_alone(database: Databa
     def broken(_: object) -> None:
         raise ValueError("then")
 
-    held = Held(database)
-    await asyncio.sleep(0)
+    held = await Held.writer(database)
     first = asyncio.create_task(database.write(note("a"), then=broken))
     second = asyncio.create_task(database.write(note("b")))
     await held.release()
@@ -292,8 +300,7 @@ async def test_each_migration_runs_once_and_wholly(tmp_path: Path) -> None:
 
 async def test_closing_commits_what_waits_and_takes_nothing_more(tmp_path: Path) -> None:
     database = await Database.open(tmp_path / "ponte.db", [NOTES])
-    held = Held(database)
-    await asyncio.sleep(0)
+    held = await Held.writer(database)
     waiting = asyncio.create_task(database.write(note("waiting")))
     await asyncio.sleep(0)
     closing = asyncio.create_task(database.close())
