@@ -1,5 +1,5 @@
 # make run    make .venv when needed, then start Ponte
-# make test   lint, types and all tests
+# make test   style, types and all tests
 # make lint   only style and types
 # make storm  kill Ponte over and over, for minutes (KILLS=500)
 # make bench  seconds and megabytes
@@ -24,7 +24,7 @@ NO_VENV = This Python cannot make a venv. On Debian: apt-get install python3-ven
 run: .venv/ready
 	@exec $(BIN)/ponte run
 
-test: lint
+test: .venv/ready-to-test
 	$(BIN)/python -m pytest
 	@if [ "$(CI)" = true ]; then .ci/other-pythons; fi
 
