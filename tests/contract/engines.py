@@ -159,6 +159,10 @@ class Worker:
             self._news.clear()
             await self._news.wait()
 
+    async def run_over(self) -> None:
+        if self._running:
+            await self._running
+
     async def until_begun(self, count: int) -> None:
         await self.until(lambda: len(self.began) >= count)
 
