@@ -11,7 +11,6 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 import structlog
-from core.model.demo import DemoModel
 
 from adapters.web.adapter import Port, WebAdapter
 from adapters.web.door import Door, SocketDoor, WebDoor
@@ -21,14 +20,16 @@ from bot.engine import Choices, Engine
 from bot.home import Home
 from bot.lineup import lineup
 from bot.operator import Threads
-from bot.quick import NotSetUp
+from bot.quick import Registry
 from bot.settings import Settings
 from bot.values import plain
 from core import metrics, prompt
+from core.change_ports import Applier
 from core.conversation import Profile
 from core.errors import HomeTaken
 from core.http import HttpClient
 from core.messages import Person
+from core.model.demo import DemoModel
 from core.policy import AllowList
 from core.ports import Model, Platform, ToolSource
 from core.tools.bridge import BridgeSource
@@ -76,15 +77,18 @@ class App:
         self._config = config
         self._home = home
         self._http = HttpClient(proxies=settings.proxies)
-        self._quick = NotSetUp()
+        self._policy = AllowList(settings.ponte_allow, settings.ponte_admins)
+        self._quick = Registry(config.quick_commands, self._policy.is_named)
         self._board = Board(lineup(settings), self._quick)
         self._model = self._choose_model()
+        self._appliers: list[Applier] = []
         self._toolbox = Toolbox(self._sources())
         self._surfaces: list[Platform] = []
 
     async def start(self, *, surfaces: bool) -> None:
         """`surfaces` False serves the Unix socket alone. Raises what it cannot start for."""
         self._engine = await Engine.open(self._home.path, self._choices())
+        self._board.ledger = self._engine.changes.latest
         doors = self._web(surfaces)
         for door in doors:
             self._engine.replies[door.name] = door.reply
@@ -135,6 +139,7 @@ class App:
         url, token = plain(settings.nocodb_url), plain(settings.nocodb_token)
         bridge = BridgeSource(url, token, self._http, base_id=settings.nocodb_base_id or "")
         self._board.live["nocodb"] = bridge.health
+        self._appliers.append(bridge.rows)
         return (bridge,)
 
     def _choices(self) -> Choices:
@@ -142,7 +147,9 @@ class App:
         return Choices(
             model=self._model,
             toolbox=self._toolbox,
-            policy=AllowList(settings.ponte_allow, settings.ponte_admins),
+            policy=self._policy,
+            appliers=self._appliers,
+            auto_create_rows=self._config.changes.auto_create_rows,
             board=self._board,
             quick=self._quick,
             caps=self._caps,

@@ -10,6 +10,7 @@ from core.ports import QuickCommands
 from core.records import Health, QuickCommand
 
 Live = Callable[[], Awaitable[Health]]
+Changed = Callable[[str], Awaitable[Sequence[Card]]]
 PATIENCE = 5.0
 """Seconds that one part may take to tell how it is."""
 
@@ -21,6 +22,8 @@ class Board:
         self._lineup = tuple(lineup)
         self._quick = quick
         self.live: dict[str, Live] = {}
+        self.ledger: Changed | None = None
+        """What gives the cards of a conversation, once the stores are open."""
 
     async def health(self) -> Sequence[Health]:
         return await asyncio.gather(*(self._of(part) for part in self._lineup))
@@ -29,7 +32,7 @@ class Board:
         return await self._quick.known(person, address)
 
     async def changes(self, conversation: str) -> Sequence[Card]:
-        return ()
+        return await self.ledger(conversation) if self.ledger else ()
 
     async def _of(self, part: Health) -> Health:
         ask = self.live.get(part.name)

@@ -1,4 +1,4 @@
-"""`ponte.toml`: what an operator writes about channels and quick commands.
+"""`ponte.toml`: what an operator writes about channels, changes and quick commands.
 
 Unknown keys and wrong values are refused, one line each with file and line number.
 """
@@ -16,7 +16,9 @@ from pydantic import (
     AfterValidator,
     BeforeValidator,
     ConfigDict,
+    Field,
     StrictBool,
+    StrictInt,
     TypeAdapter,
     ValidationError,
 )
@@ -26,6 +28,7 @@ from bot.toml_lines import TomlLines
 from bot.values import cause
 from core.errors import SettingsError
 from core.messages import Address
+from core.proposal import MOST_ROWS
 from core.words import LOCALES, nearest
 
 _STRICT = ConfigDict(extra="forbid", hide_input_in_errors=True)
@@ -33,6 +36,9 @@ _WORDED = {
     "missing": "is missing",
     "string_type": "must be a text in quotes",
     "bool_type": "must be true or false",
+    "int_type": "must be a whole number",
+    "greater_than_equal": "must not be negative",
+    "less_than_equal": f"must be at most {MOST_ROWS}",
     "tuple_type": 'must be a list, as in ["a", "b"]',
     "dict_type": "must be a table",
     "dataclass_type": "must be a table",
@@ -114,10 +120,19 @@ class Command:
 
 
 @dataclass(frozen=True, slots=True)
+class Changes:
+    """`auto_create_rows`: creates of up to so many rows that need no person's approval."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    auto_create_rows: Annotated[StrictInt, Field(ge=0, le=MOST_ROWS)] = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """The whole file. Without a file everything has its default."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    changes: Changes = field(default_factory=Changes)
     channels: Mapping[ChannelKey, Channel] = field(default_factory=dict)
     quick_commands: Mapping[Slug, Command] = field(default_factory=dict)
 
@@ -184,7 +199,8 @@ def _plain(loc: tuple[int | str, ...]) -> tuple[str, ...]:
 
 def _known(path: tuple[str, ...]) -> list[str]:
     kinds = {0: Config, 2: Command, 4: Input}
-    kind = Channel if path[:1] == ("channels",) else kinds.get(len(path), Config)
+    sections = {("channels",): Channel, ("changes",): Changes}
+    kind = sections.get(path[:1]) or kinds.get(len(path), Config)
     return [f.name for f in fields(kind)]
 
 

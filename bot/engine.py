@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+from core.applying import Applying
+from core.approval import Approval
+from core.audit import AuditLog
 from core.budget import Caps, CountingBudget
+from core.change_ports import Applier
+from core.changes import Changes
 from core.conversation import ConversationManager, Parts, Profile
 from core.desk import Desk
 from core.files.folder import FolderFiles
 from core.inbox.sqlite import SqliteInbox
 from core.messages import Answer, Item, Message, prepare
 from core.ports import Fetch, Model, Policy, QuickCommands, Replies, StatusBoard
+from core.quick_desk import QuickDesk
 from core.records import Outcome, Thread
+from core.redraw import Redraw
 from core.store.database import Database
 from core.store.journal import SqliteJournal
+from core.store.ledger import SqliteLedger
 from core.store.schema import MIGRATIONS
 from core.threads.file import FileThreadMap
 from core.tools.toolbox import Toolbox
@@ -33,6 +41,9 @@ class Choices:
     policy: Policy
     board: StatusBoard
     quick: QuickCommands
+    appliers: Sequence[Applier] = ()
+    auto_create_rows: int = 0
+    """Creates of up to so many rows need no person's click (`ponte.toml`, [changes])."""
     caps: Caps = lambda person: (0, 0)
     profile: Profile = field(default_factory=Profile)
     retention_days: int = 0
@@ -52,14 +63,19 @@ class Engine:
         self.budget = CountingBudget(database, choices.caps, ZoneInfo(choices.profile.zone))
         self.replies: dict[str, Replies] = {}
         self.fetch: dict[str, Fetch] = {}
+        self.audit = AuditLog(home / "audit.log")
+        moved = asyncio.Event()
+        self.changes = self._changes(choices, moved.set)
+        self.redraw = Redraw(moved, self.changes, self.journal, self.replies)
         self.desk = Desk(
             inbox=self.inbox, journal=self.journal, threads=threads, files=self.files,
-            policy=choices.policy, budget=self.budget, board=choices.board, quick=choices.quick,
+            policy=choices.policy, budget=self.budget, board=choices.board, changes=self.changes,
+            quick=QuickDesk(self.journal, choices.policy, self.budget, choices.quick),
         )  # fmt: skip
         self.manager = self._manager(choices, self.replies, self.fetch)
         self.upkeep = Upkeep(
             self.inbox, self.journal, self.files, choices.model, self.desk.forget,
-            choices.retention_days,
+            choices.retention_days, self.changes.ledger,
         )  # fmt: skip
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -78,18 +94,34 @@ class Engine:
         self._tasks = [
             asyncio.create_task(self.inbox.run(self.manager.handle, tuple(self.replies))),
             asyncio.create_task(self.upkeep.run()),
+            asyncio.create_task(self.redraw.run()),
         ]
 
     async def drain(self, grace: float) -> None:
-        """Let turns finish for `grace` seconds and put the rest back, unattempted."""
+        """Let turns finish for `grace` seconds and put the rest back, unattempted.
+
+        A write under way ends with its record; no further batch begins.
+        """
+        self.changes.applying.hold()
         await self.inbox.drain(grace)
+        await self.changes.applying.rest()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def close(self) -> None:
+        await self.audit.close()
         await self._database.close()
         await self.threads.close()
+
+    def _changes(self, choices: Choices, moved: Callable[[], None]) -> Changes:
+        ledger = SqliteLedger(self._database)
+        appliers = {applier.name: applier for applier in choices.appliers}
+        return Changes(
+            ledger=ledger, applying=Applying(ledger, appliers), appliers=appliers,
+            approval=Approval(choices.policy, choices.auto_create_rows),
+            audit=self.audit, moved=moved,
+        )  # fmt: skip
 
     def _manager(
         self, choices: Choices, replies: Mapping[str, Replies], fetch: Mapping[str, Fetch]
@@ -97,6 +129,6 @@ class Engine:
         parts = Parts(
             inbox=self.inbox, journal=self.journal, threads=self.threads, files=self.files,
             model=choices.model, toolbox=choices.toolbox, policy=choices.policy,
-            budget=self.budget, desk=self.desk,
+            budget=self.budget, desk=self.desk, changes=self.changes,
         )  # fmt: skip
         return ConversationManager(parts, replies, fetch, choices.profile)

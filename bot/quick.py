@@ -1,24 +1,94 @@
-"""Quick commands while StackSpot is not set up."""
+"""Quick commands as `ponte.toml` names them: which there are, for whom and where."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import difflib
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict
 from typing import Any
 
-from core.errors import ToolError
+from bot.config import Command, in_language
+from core.errors import NotAllowed, ToolError, UnknownCommand
 from core.messages import Address, Person
 from core.records import Outcome, QuickCommand, Scene
+from core.words import LOCALES
+
+Named = Callable[[Person, Address, frozenset[str]], Awaitable[bool]]
+"""Whether one of these names is the person's, or of a group or role of theirs."""
+
+_UNKNOWN = "There is no quick command `{slug}`. Did you mean `{near}`?"
+_NO_SUCH = "There is no quick command `{slug}`. These may be run here: {known}."
+_NONE_HERE = "There is no quick command `{slug}`, and none that you may run here."
+_NOT_HERE = "`{slug}` is not for this place. The operator says where in ponte.toml (`where`)."
+_NOT_YOU = "`{slug}` is not for you. The operator says for whom in ponte.toml (`by`)."
 
 
-class NotSetUp:
-    """The `QuickCommands` port with nothing behind it."""
+class Registry:
+    """The `QuickCommands` port while StackSpot is not set up: it knows them, and runs none.
 
-    async def known(self, person: Person, address: Address) -> Sequence[QuickCommand]:
-        return ()
+    Without a registry any well-formed slug may run.
+    """
+
+    def __init__(self, commands: Mapping[str, Command], is_named: Named) -> None:
+        self._commands = commands
+        self._is_named = is_named
+
+    async def known(self, person: Person, address: Address) -> list[QuickCommand]:
+        return [
+            _record(slug, command)
+            for slug, command in self._commands.items()
+            if _is_here(command, address) and await self._is_theirs(command, person, address)
+        ]
+
+    async def find(self, person: Person, address: Address, slug: str) -> QuickCommand:
+        if not self._commands:
+            return QuickCommand(slug, slug)
+        command = self._commands.get(slug)
+        if command is None:
+            raise await self._unknown(person, address, slug)
+        if not _is_here(command, address):
+            raise NotAllowed(_NOT_HERE, slug=slug)
+        if not await self._is_theirs(command, person, address):
+            raise NotAllowed(_NOT_YOU, slug=slug)
+        return _record(slug, command)
 
     async def run(self, scene: Scene, slug: str, input: str | Mapping[str, Any]) -> Outcome:
         raise ToolError(
-            "Quick commands are not set up: the operator must set STACKSPOT_CLIENT_ID and "
-            "STACKSPOT_CLIENT_SECRET.",
+            "StackSpot is not configured, so `{slug}` cannot run: the operator must set "
+            "STACKSPOT_CLIENT_ID and STACKSPOT_CLIENT_SECRET.",
             code="not_configured",
+            slug=slug,
         )
+
+    async def _is_theirs(self, command: Command, person: Person, address: Address) -> bool:
+        return not command.by or await self._is_named(person, address, frozenset(command.by))
+
+    async def _unknown(self, person: Person, address: Address, slug: str) -> UnknownCommand:
+        slugs = [command.slug for command in await self.known(person, address)]
+        if near := difflib.get_close_matches(slug, slugs, 1):
+            return UnknownCommand(_UNKNOWN, slug=slug, near=near[0])
+        if slugs:
+            return UnknownCommand(_NO_SUCH, slug=slug, known=", ".join(slugs[:10]))
+        return UnknownCommand(_NONE_HERE, slug=slug)
+
+
+def _is_here(command: Command, address: Address) -> bool:
+    surface = (address.platform, address.workspace, address.channel)
+    places = {":".join(surface[:length]) for length in (1, 2, 3)}
+    return not command.where or bool(places & set(command.where))
+
+
+def _record(slug: str, command: Command) -> QuickCommand:
+    title, description = command.title, command.description
+    return QuickCommand(
+        slug=slug,
+        title=in_language(title, "en"),
+        description=in_language(description, "en"),
+        inputs={name: asdict(declared) for name, declared in command.inputs.items()},
+        translations={
+            locale: (in_language(title, locale), in_language(description, locale))
+            for locale in LOCALES
+            if locale in title or locale in description
+        },
+        effect=command.effect,
+    )

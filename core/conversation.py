@@ -10,8 +10,10 @@ from dataclasses import dataclass, field, replace
 import structlog
 
 from core import commands, prompt, text
+from core.changes import Changes
 from core.desk import Desk
 from core.errors import (
+    Draining,
     Empty,
     Interrupted,
     NotAllowed,
@@ -21,7 +23,7 @@ from core.errors import (
     Superseded,
     Undeliverable,
 )
-from core.messages import Address, Answer, File, Post
+from core.messages import Address, Answer, File
 from core.ports import (
     Budget,
     Fetch,
@@ -37,6 +39,7 @@ from core.ports import (
 from core.records import Action, State, Thread, Turn
 from core.tools.toolbox import Toolbox
 from core.turn import Rounds, Stage
+from core.turn_posts import TurnPosts
 from core.words import nearest, say
 
 log = structlog.get_logger("conversation")
@@ -75,6 +78,7 @@ class Parts:
     policy: Policy
     budget: Budget
     desk: Desk
+    changes: Changes
 
 
 class ConversationManager:
@@ -143,6 +147,9 @@ class ConversationManager:
             said = rounds[0].shown if rounds else ""
             stopped = say("_Stopped._", locale)
             return Answer(f"{said}\n\n{stopped}".strip(), status="stopped")
+        except Draining:
+            await self._journal.put_back(turn)
+            raise asyncio.CancelledError from None
         except (PostRemoved, Superseded, NotStored):
             raise
         except PonteError as error:
@@ -175,7 +182,7 @@ class ConversationManager:
         if not message.text.strip() and not message.attachments:
             raise Empty
         if command := await text.aside(commands.parse, message.text):
-            return await self._parts.desk.answer(turn, command, self._locale(turn))
+            return await self._parts.desk.answer(turn, command, self._locale(turn), reply.show)
         await self._parts.budget.reserve(turn)
         stage = await self._stage(turn, reply)
         rounds.append(Rounds(stage, self._journal, self._parts.model))
@@ -195,9 +202,8 @@ class ConversationManager:
         ]
         tools = await parts.toolbox.tools(allowed)
         if not turn.items:
-            items = prompt.said(message, *await self._attached(turn))
-            await self._journal.heard(turn, items)
-            turn = replace(turn, items=tuple(items))
+            said = prompt.said(message, *await self._attached(turn))
+            turn = replace(turn, items=tuple(await self._journal.heard(turn, said)))
         return Stage(
             turn=turn,
             thread=await self._recall(turn),
@@ -207,6 +213,7 @@ class ConversationManager:
             preface=prompt.preface(message, time.time(), self._profile.zone, self._locale(turn)),
             tools={tool.spec.name: tool for tool in tools},
             may=lambda effect: parts.policy.may(message.author, message.address, effect),
+            proposals=parts.changes,
         )
 
     async def _recall(self, turn: Turn) -> Thread:
@@ -257,6 +264,8 @@ class ConversationManager:
             state, reason = "undeliverable", str(error.values.get("reason", error))
             log.warning("undeliverable", why=reason)
         await self._journal.ended(turn, state, reason)
+        if answer.cards or state == "failed":
+            self._parts.changes.moved()  # what was decided meanwhile can be shown now
 
     async def _finish(self, turn: Turn, reply: Reply, answer: Answer) -> None:
         """A stop comes too late for an answer that is being posted; a drain does not."""
@@ -281,23 +290,3 @@ class ConversationManager:
 
     def _locale(self, turn: Turn) -> str:
         return nearest(turn.message.locale) if turn.message.locale else self._profile.locale
-
-
-class TurnPosts:
-    """The journal's record of one turn's posts, as its Reply sees it."""
-
-    def __init__(self, journal: Journal, turn: Turn) -> None:
-        self._journal = journal
-        self._turn = turn
-
-    async def known(self) -> Sequence[Post]:
-        return self._turn.posts
-
-    async def posting(self, number: int, key: str) -> None:
-        await self._journal.posting(self._turn, number, key)
-
-    async def posted(self, number: int, post: str) -> None:
-        await self._journal.posted(self._turn, number, post)
-
-    async def removed(self, number: int) -> None:
-        await self._journal.removed(self._turn, number)

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from core.changes import Changes
 from core.commands import Command
-from core.errors import NotAllowed, NotFound
-from core.messages import Answer
-from core.ports import Budget, Files, Inbox, Journal, Policy, QuickCommands, StatusBoard, ThreadMap
+from core.errors import NotAllowed
+from core.messages import Answer, CardAction
+from core.ports import Budget, Files, Inbox, Journal, Policy, StatusBoard, ThreadMap
+from core.proposal import Decision
+from core.quick_desk import QuickDesk, Show
 from core.records import Spent, Turn
 from core.words import say
 
-Act = Callable[[Turn, Command, str], Awaitable[str]]
+Act = Callable[[Turn, Command, str], Awaitable[str | Answer]]
 
 HELP = """\
 Ask me anything in your own words. I also know these words, alone in a message:
@@ -22,6 +25,7 @@ Ask me anything in your own words. I also know these words, alone in a message:
 - `stop`: stop what I am doing
 - `changes`: what was changed; `approve ID`, `deny ID`, `undo ID`: decide on it
 - `quick-command SLUG …`: run a quick command"""
+_ACTIONS: dict[str, CardAction] = {"approve": "approve", "deny": "deny", "undo": "undo"}
 STATES = {"on": "on", "off": "off", "failing": "FAILING"}
 
 
@@ -34,10 +38,13 @@ class Desk:
     policy: Policy
     budget: Budget
     board: StatusBoard
-    quick: QuickCommands
+    changes: Changes
+    quick: QuickDesk
 
-    async def answer(self, turn: Turn, command: Command, locale: str) -> Answer:
-        """Raises what the manager words: NotAllowed, NotFound, BadInput."""
+    async def answer(self, turn: Turn, command: Command, locale: str, show: Show) -> Answer:
+        """Raises what the manager words: NotAllowed, NotFound, BadInput and so on."""
+        if command.name == "quick-command":
+            return await self.quick.run(turn, command, locale, show)
         acts: dict[str, Act] = {
             "help": self._help,
             "status": self._status,
@@ -49,10 +56,10 @@ class Desk:
             "approve": self._decide,
             "deny": self._decide,
             "undo": self._decide,
-            "quick-command": self._quick_command,
             "run-python": self._run_python,
         }
-        return Answer(await acts[command.name](turn, command, locale))
+        told = await acts[command.name](turn, command, locale)
+        return Answer(told) if isinstance(told, str) else told
 
     async def _help(self, turn: Turn, command: Command, locale: str) -> str:
         return say(HELP, locale)
@@ -112,20 +119,20 @@ class Desk:
         return say("Stopped.", locale)
 
     async def _changes(self, turn: Turn, command: Command, locale: str) -> str:
-        cards = await self.board.changes(turn.message.address.conversation)
+        address = turn.message.address
+        # Whoever sits at the machine's own terminal is its operator, and sees all of them.
+        where = "" if address.platform == "terminal" else address.conversation
+        cards = await self.changes.latest(where)
         if not cards:
             return say("Nothing was changed here yet.", locale)
         return "\n".join(f"- `{card.id}` {card.title} ({card.state})" for card in cards)
 
-    async def _decide(self, turn: Turn, command: Command, locale: str) -> str:
-        raise NotFound(what=f"proposal {command.id}")
-
-    async def _quick_command(self, turn: Turn, command: Command, locale: str) -> str:
-        return say(
-            "Quick commands are not set up: the operator must set STACKSPOT_CLIENT_ID and "
-            "STACKSPOT_CLIENT_SECRET.",
-            locale,
+    async def _decide(self, turn: Turn, command: Command, locale: str) -> Answer:
+        message = turn.message
+        decision = Decision(
+            command.id, turn.seq, message.author, message.address, locale, message.clicked
         )
+        return await self.changes.decide(_ACTIONS[command.name], decision)
 
     async def _run_python(self, turn: Turn, command: Command, locale: str) -> str:
         return say("I cannot run code here: no sandbox is set up.", locale)

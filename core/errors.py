@@ -9,18 +9,22 @@ PonteError
 │   ├── Empty
 │   ├── TooLarge
 │   ├── UnknownCommand
-│   └── NotFound
+│   ├── NotFound
+│   └── Expired            a proposal that nobody decided in time
 ├── NotStored              the disk or database refused: nothing was accepted
+├── AuditRefused           the audit log cannot be written: nothing was changed
 ├── ModelError             the model cannot answer this
 │   ├── NoKey · WrongKey · UnknownModel · NoQuota · RateLimited · ModelDown
 │   └── ModelSilent · TooLong · ModelRefused · Interrupted · TooManyRounds
 ├── ToolError              a tool could not do it; the model is told too
+│   └── WriteUnsure        a write whose answer was lost: it may have happened
 ├── Undeliverable          the platform refuses the post for good
 │   └── PostRemoved        a person deleted our post: never post it again
 ├── PlatformBusy           the platform asks us to wait (never shown)
 ├── SettingsError          a setting is wrong: exit 2
 ├── HomeTaken              another process holds the home: exit 1
-└── Superseded             an old attempt or generation may write nothing more (never shown)
+├── Superseded             an old attempt or generation may write nothing more (never shown)
+└── Draining               this process stops: the turn is put back for the next one (never shown)
 
 An error is raised once, at the depth that understands it. `sentence` is the English source with
 `{placeholders}`; `words(locale)` is what a person reads: what happened, what was kept, what to do.
@@ -92,6 +96,11 @@ class UnknownCommand(BadInput):
 class NotFound(BadInput):
     code = "not_found"
     sentence = "There is no {what} here."
+
+
+class Expired(BadInput):
+    code = "expired"
+    sentence = "{id} has expired: nobody approved it within 24 hours, and nothing was changed."
 
 
 class NotStored(PonteError):
@@ -177,6 +186,10 @@ class ToolError(PonteError):
         self.hint = hint
 
 
+class WriteUnsure(ToolError):
+    """Raised by an applier where it cannot say whether its write happened."""
+
+
 class Undeliverable(PonteError):
     """`reason` is the platform's own word for it, for the log."""
 
@@ -212,3 +225,18 @@ class HomeTaken(PonteError):
 class Superseded(PonteError):
     code = "superseded"
     sentence = "An older attempt tried to write."
+
+
+class Draining(PonteError):
+    code = "draining"
+    sentence = "This process stops; the next one goes on."
+
+
+class AuditRefused(PonteError):
+    """`path` is the file, `cause` the system's words."""
+
+    code = "audit"
+    sentence = (
+        "I could not write the audit log ({cause}), so I changed nothing. "
+        "The operator must make {path} writable; then decide again."
+    )

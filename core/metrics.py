@@ -50,6 +50,12 @@ model_tokens = Counter(
     registry=registry,
 )
 model_cost = Counter("ponte_model_cost_dollars", "What they cost, where known", registry=registry)
+changes = Counter(
+    "ponte_changes",
+    "Proposals and changes, by what became of them (proposed, denied, done, undone …)",
+    ["event", "kind"],
+    registry=registry,
+)
 posts = Counter("ponte_posts", "Calls that show an answer", ["platform", "kind"], registry=registry)
 errors = Counter("ponte_errors", "Errors told to people, by code", ["code"], registry=registry)
 

@@ -81,6 +81,15 @@ class AllowList:
             return known
         return _verdict(action, bool(await self._groups_of(person) & self._lists(action)))
 
+    async def is_named(self, person: Person, address: Address, names: frozenset[str]) -> bool:
+        """Whether these names mean them: the person, a group or role of theirs, their surface."""
+        platform = person.platform
+        if names & {platform, f"{platform}:{person.id}"}:
+            return True
+        if platform not in self.memberships or not any(n.startswith(f"{platform}:") for n in names):
+            return False
+        return bool(await self._groups_of(person) & names)
+
     def local(self, person: Person, address: Address, action: Action) -> Verdict | None:
         """The same without asking the platform; None where only groups can tell."""
         if self._by_default(person, address, action) or self._named(person, address, action):

@@ -3,6 +3,7 @@
 Adapters hand messages to an `Inbox` and build `Reply`s; the conversation manager takes one row at
 a time, writes what happens to the `Journal`, asks a `Model`, runs `Tool`s and lets the Reply speak.
 What passes between them stands in `core.messages` (what people see) and `core.records` (the rest).
+The ports of proposals and changes (`Applier`, `Ledger`, `Proposals`) stand in `core.change_ports`.
 """
 
 from __future__ import annotations
@@ -23,7 +24,6 @@ from core.messages import (
     Answer,
     Attachment,
     Card,
-    CardAction,
     File,
     Item,
     Message,
@@ -120,11 +120,10 @@ class Journal(Protocol):
     ) -> None:
         """What the model said in that round, complete, before any of its tools runs."""
 
-    async def heard(self, turn: Turn, items: Sequence[Item]) -> None:
-        """Put what the person said into the transcript, once; raises Superseded."""
+    async def heard(self, turn: Turn, items: Sequence[Item]) -> Sequence[Item]:
+        """Put what was said into the transcript, once, after the changes made since; gives both."""
 
     async def call_started(self, turn: Turn, call: Call) -> None: ...
-
     async def call_ended(self, turn: Turn, call_id: str, outcome: Outcome) -> None: ...
 
     async def answered(self, turn: Turn, answer: Answer) -> None:
@@ -175,6 +174,9 @@ class Journal(Protocol):
     async def turn_of(self, turn: str) -> Shown:
         """One exchange by its turn id. Raises NotFound."""
 
+    async def stands(self, seq: int, cards: Sequence[Card] = ()) -> Turn | None:
+        """The turn, with `cards` for those of the same ids in its answer; None when it is gone."""
+
     async def forget(self, conversation: str) -> Forgot:
         """Raise the generation, blank everything, list what servers still hold for `erasing`."""
 
@@ -197,11 +199,9 @@ class ThreadMap(Protocol):
     """Conversation key → Thread. A cache that can be rebuilt from the journal."""
 
     async def get(self, conversation: str) -> Thread | None: ...
-
     async def put(self, thread: Thread) -> None: ...
 
     async def delete(self, conversation: str) -> None: ...
-
     async def items(self) -> Sequence[Thread]: ...
 
 
@@ -241,7 +241,6 @@ class Model(Protocol):
         """`conversations`, `responses`, `chat` or `demo`."""
 
     def ask(self, ask: Ask) -> AsyncGenerator[ModelEvent, None]: ...
-
     async def health(self) -> Health: ...
 
     async def erase(self, remote: Remote) -> bool:
@@ -255,7 +254,14 @@ class Tool(Protocol):
     def spec(self) -> ToolSpec: ...
 
     @property
-    def effect(self) -> Effect: ...
+    def effect(self) -> Effect:
+        """The least that a call of it does."""
+
+    def effect_of(self, arguments: str) -> Effect:
+        """What this call would do."""
+
+    def within(self, allowed: Collection[Action]) -> Tool | None:
+        """As it is offered to who may do these things; None for not at all."""
 
     @property
     def doing(self) -> str:
@@ -270,11 +276,9 @@ class ToolSource(Protocol):
 
     @property
     def name(self) -> str: ...
-
     async def tools(self) -> Sequence[Tool]: ...
 
     async def health(self) -> Health: ...
-
     async def close(self) -> None: ...
 
 
@@ -282,11 +286,9 @@ class Posts(Protocol):
     """The journal's record of one turn's posts, as a Reply sees it."""
 
     async def known(self) -> Sequence[Post]: ...
-
     async def posting(self, number: int, key: str) -> None: ...
 
     async def posted(self, number: int, post: str) -> None: ...
-
     async def removed(self, number: int) -> None: ...
 
 
@@ -301,6 +303,9 @@ class Reply(Protocol):
 
     async def finish(self, answer: Answer) -> None:
         """Durable and idempotent. Raises Undeliverable when refused for good, else retries."""
+
+    async def refresh(self, answer: Answer) -> None:
+        """Show changed cards in place, once. Raises Undeliverable, else it is to be tried again."""
 
 
 Replies = Callable[[ReplyTo, Posts], Reply]
@@ -332,7 +337,6 @@ class Surface(Protocol):
         """Post part `number`; `answer` is set on the final one of a finished answer."""
 
     async def edit(self, post: str, part: str, answer: Answer | None) -> None: ...
-
     async def delete(self, post: str) -> None: ...
 
     async def find(self, number: int, key: str) -> str | None:
@@ -361,7 +365,11 @@ class Budget(Protocol):
 
 
 class QuickCommands(Protocol):
-    async def known(self, person: Person, address: Address) -> Sequence[QuickCommand]: ...
+    async def known(self, person: Person, address: Address) -> Sequence[QuickCommand]:
+        """Those that this person may run here."""
+
+    async def find(self, person: Person, address: Address, slug: str) -> QuickCommand:
+        """Raises UnknownCommand with the nearest slug, NotAllowed for who or where it is not."""
 
     async def run(self, scene: Scene, slug: str, input: str | Mapping[str, Any]) -> Outcome: ...
 
@@ -370,14 +378,10 @@ class StatusBoard(Protocol):
     """What adapters show of the rest."""
 
     async def health(self) -> Sequence[Health]: ...
-
     async def commands(self, person: Person, address: Address) -> Sequence[QuickCommand]: ...
 
-    async def changes(self, conversation: str) -> Sequence[Card]: ...
-
-
-Decide = Callable[[Person, Address, str, CardAction], Awaitable[Answer]]
-"""A person's decision on a card, by its id."""
+    async def changes(self, conversation: str) -> Sequence[Card]:
+        """Proposals and changes of a conversation ("" of all), the newest first."""
 
 
 class Platform(Protocol):
@@ -385,14 +389,12 @@ class Platform(Protocol):
 
     @property
     def name(self) -> str: ...
-
     def reply(self, to: ReplyTo, posts: Posts) -> Reply: ...
 
     async def start(self) -> None:
         """Connect; returns when events may come in. Raises SettingsError for a refused token."""
 
     async def health(self) -> Health: ...
-
     async def stop_intake(self) -> None: ...
 
     async def close(self) -> None: ...

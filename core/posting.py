@@ -64,6 +64,17 @@ class PostedReply:
                 await asyncio.sleep(wait)
                 wait = min(wait * 2, LONGEST_WAIT)
 
+    async def refresh(self, answer: Answer) -> None:
+        """Edit the last post of an answer that stands: cards ride in it. One attempt."""
+        number = len(answer.parts)
+        post = (await self._load()).get(number)
+        if post is None or not post.id or post.state == "removed":
+            return
+        part = answer.parts[-1]
+        await self._watched(
+            post, lambda: self._surface.edit(post.id, part, answer), gone_is_fine=True
+        )
+
     async def _rest(self) -> None:
         """Let a post that is under way come to its record."""
         self._latest = None

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from core.messages import Address, Answer, File, Item, Message, Person, Post, Usage
+from core.proposal import Draft
 
 FINAL_STATES = ("done", "stopped", "failed", "undeliverable", "removed", "withdrawn")
 
@@ -198,7 +199,7 @@ class Outcome:
     """How a tool call ended. `text` is what the model reads, capped by the turn.
 
     `unknown`: it was interrupted and may have happened. `proposed`: nothing was done yet,
-    `proposal` waits for a person.
+    `proposal` waits for a person. An `ok` with a `proposal` was done by the operator's policy.
     """
 
     status: Literal["ok", "error", "unknown", "proposed"]
@@ -219,6 +220,8 @@ class Scene:
     thread: Thread
     locale: str
     doing: Callable[[str], Awaitable[None]]
+    propose: Callable[[Draft], Awaitable[Outcome]] | None = None
+    """How a write tool brings what it would do; None where nothing can be proposed."""
 
 
 Action = Literal["chat", "read", "write", "spend", "code", "admin"]
@@ -242,12 +245,22 @@ class Spent:
 
 @dataclass(frozen=True, slots=True)
 class QuickCommand:
-    """A named command of the registry. `inputs`: name → {"type", "required"}."""
+    """A named command of the registry. `inputs`: name → {"type", "required", "choices"}.
+
+    `title` and `description` are in English, or in the one language that there is; `translations`
+    has both in others, by locale. `effect` "write": it needs the right to change data as well.
+    """
 
     slug: str
     title: str
     description: str = ""
     inputs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    translations: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    effect: Literal["read", "write"] = "read"
+
+    def told(self, locale: str) -> tuple[str, str]:
+        """Title and description for a person; `locale` is one of ours."""
+        return self.translations.get(locale, (self.title, self.description))
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,13 +9,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import structlog
 
 from core import text
-from core.errors import ModelDown, NotStored, PostRemoved, Superseded, ToolError, TooManyRounds
+from core.change_ports import Proposals
+from core.errors import (
+    Draining,
+    ModelDown,
+    NotStored,
+    PostRemoved,
+    Superseded,
+    ToolError,
+    TooManyRounds,
+)
 from core.messages import Answer, File, Item, Progress
 from core.ports import Journal, Model, Reply, Tool
 from core.records import (
@@ -42,8 +51,8 @@ AT_ONCE = 8
 """Tool calls of one round that run side by side, at most."""
 PATIENCE = 300.0
 """Seconds that one tool call may take."""
-REPEATABLE: tuple[Effect, ...] = ("read",)
-"""Effects whose interrupted call may simply run again."""
+REPEATABLE: tuple[Effect, ...] = ("read", "write")
+"""Effects whose interrupted call may simply run again: a write only proposes, once for a call."""
 LOST = "error: interrupted, it is unknown whether this happened; do not repeat it, tell the person"
 
 
@@ -59,6 +68,7 @@ class Stage:
     preface: str
     tools: Mapping[str, Tool] = field(default_factory=dict)
     may: Callable[[Effect], Awaitable[Verdict]] | None = None
+    proposals: Proposals | None = None
 
 
 class Rounds:
@@ -70,6 +80,7 @@ class Rounds:
         self._model = model
         self._items = list(stage.turn.items)
         self._calls = {call.call_id: call for call in stage.turn.calls}
+        self._outcomes = {c.call_id: c.outcome for c in stage.turn.calls if c.outcome}
         self._said = ""
         self._files: list[File] = []
         self._gate = asyncio.Semaphore(AT_ONCE)
@@ -81,21 +92,33 @@ class Rounds:
         self._recall()
         number = 1 + sum(round_.complete for round_ in self._stage.turn.rounds)
         if number > 1 and not self._open_calls() and self._items[-1].kind != "output":
-            return self._ended()
+            return await self._ended()
         while True:
             if calls := self._open_calls():
-                outcomes = await self._run(calls)
-                if any(outcome.status == "proposed" for outcome in outcomes):
-                    return self._ended()
+                await self._run(calls)
+            if self._waiting():
+                return await self._ended()
             if number > ROUNDS:
                 raise TooManyRounds(rounds=ROUNDS)
             await self._ask(number)
             if not self._open_calls():
-                return self._ended()
+                return await self._ended()
             number += 1
 
-    def _ended(self) -> Answer:
-        return Answer(text=self._said, files=tuple(self._files))
+    def _waiting(self) -> set[str]:
+        """The proposals of this turn that wait for a person."""
+        return {o.proposal for o in self._outcomes.values() if o.status == "proposed"}
+
+    async def _ended(self) -> Answer:
+        """Where something waits for a person, its cards are the answer, not the model's words."""
+        proposals, locale = self._stage.proposals, self._stage.locale
+        ids = [o.proposal for o in self._outcomes.values() if o.proposal]
+        if not ids or proposals is None:
+            return Answer(text=self._said, files=tuple(self._files))
+        cards = await proposals.cards(ids, locale)
+        waiting = [card for card in cards if card.id in self._waiting()]
+        said = proposals.words(waiting, locale) if waiting else self._said
+        return Answer(text=said, cards=tuple(cards), files=tuple(self._files))
 
     def _recall(self) -> None:
         """What a former attempt left: the text already said, the files already made."""
@@ -171,7 +194,7 @@ class Rounds:
         shown = await text.aside(text.clean, self.shown)
         await self._stage.reply.show(Progress(text=shown, doing=doing))
 
-    async def _run(self, calls: Sequence[Item]) -> Sequence[Outcome]:
+    async def _run(self, calls: Sequence[Item]) -> None:
         """All calls of one round, side by side; in the transcript they keep their order."""
         tasks = [asyncio.create_task(self._run_one(call)) for call in calls]
         try:
@@ -185,7 +208,7 @@ class Rounds:
                 Item(kind="output", call_id=call.call_id, text=outcome.text, files=outcome.files)
             )
             self._files.extend(outcome.files)
-        return outcomes
+            self._outcomes[call.call_id] = outcome
 
     async def _run_one(self, item: Item) -> Outcome:
         """A write or a spend runs to its record, even when the turn is stopped."""
@@ -194,7 +217,7 @@ class Rounds:
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
-            if tool is None or tool.effect not in ("write", "spend"):
+            if tool is None or tool.effect_of(item.arguments) not in ("write", "spend"):
                 task.cancel()
             await asyncio.wait({task})
             raise
@@ -204,7 +227,7 @@ class Rounds:
         if known and known.outcome is None and known.effect not in REPEATABLE:
             outcome = Outcome("unknown", LOST)
         else:
-            effect = tool.effect if tool else "read"
+            effect = tool.effect_of(item.arguments) if tool else "read"
             async with self._gate:
                 call = Call(item.call_id, item.name, item.arguments, effect)
                 await self._journal.call_started(turn, call)
@@ -216,7 +239,8 @@ class Rounds:
     async def _checked(self, tool: Tool | None, item: Item) -> Outcome:
         if tool is None:
             return Outcome("error", f"error: there is no tool {text.clip(item.name, 64)!r} here")
-        if self._stage.may and not (verdict := await self._stage.may(tool.effect)).allowed:
+        effect = tool.effect_of(item.arguments)
+        if self._stage.may and not (verdict := await self._stage.may(effect)).allowed:
             return Outcome("error", f"error: {say(verdict.reason)}")
         return await self._attempt(tool, item)
 
@@ -227,19 +251,20 @@ class Rounds:
             async with asyncio.timeout(PATIENCE):
                 return capped(await tool.run(self._scene(item.call_id), item.arguments))
         except TimeoutError:
-            status: Literal["error", "unknown"] = "error" if tool.effect == "read" else "unknown"
+            harmless = tool.effect_of(item.arguments) == "read"
+            status: Literal["error", "unknown"] = "error" if harmless else "unknown"
             return Outcome(status, f"error: no answer within {PATIENCE:.0f} s")
         except ToolError as error:
             return capped(outcome_of_error(error))
-        except (NotStored, PostRemoved, Superseded):
+        except (Draining, NotStored, PostRemoved, Superseded):
             raise
         except Exception:
             log.exception("tool broke", tool=item.name)
             return Outcome("error", "error: the tool broke; this is a fault of mine")
 
     def _scene(self, call_id: str) -> Scene:
-        turn = self._stage.turn
-        return Scene(
+        turn, proposals = self._stage.turn, self._stage.proposals
+        scene = Scene(
             asker=turn.message.author,
             address=turn.message.address,
             turn=turn.id,
@@ -249,3 +274,6 @@ class Rounds:
             locale=self._stage.locale,
             doing=self._show,
         )
+        if proposals is None:
+            return scene
+        return replace(scene, propose=lambda draft: proposals.propose(scene, draft))

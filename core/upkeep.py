@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
+from core.change_ports import Ledger
 from core.errors import PonteError
 from core.ports import Files, Inbox, Journal, Model
 
@@ -30,6 +31,7 @@ class Upkeep:
         model: Model,
         forget: Callable[[str], Awaitable[int]],
         retention_days: int,
+        ledger: Ledger | None = None,
     ) -> None:
         self._inbox = inbox
         self._journal = journal
@@ -37,6 +39,7 @@ class Upkeep:
         self._model = model
         self._forget = forget
         self._retention = retention_days * DAY
+        self._ledger = ledger
         self._due = asyncio.Event()
 
     def soon(self) -> None:
@@ -63,6 +66,8 @@ class Upkeep:
             for conversation in await self._journal.forgettable(now - self._retention):
                 log.info("forgotten, idle for long", messages=await self._forget(conversation))
             await self._inbox.purge(now - self._retention)
+            if self._ledger:
+                await self._ledger.purge(now - self._retention)
         await self._files.sweep(now - ORPHAN_AGE)
         await self._erase()
 

@@ -22,3 +22,6 @@ class WebReply:
 
     async def finish(self, answer: Answer) -> None:
         self._hub.finish(self._conversation, self._turn, answer)
+
+    async def refresh(self, answer: Answer) -> None:
+        self._hub.redraw(self._conversation, self._turn, answer.cards)

@@ -15,6 +15,8 @@ from core.ports import Handler
 log = structlog.get_logger("inbox")
 FIRST_WAIT, LONGEST_WAIT = 0.2, 30.0
 """Seconds before a turn that could not even be recorded is taken up again."""
+HEAD_START = 30.0
+"""Seconds that decisions which were left undone have before turns begin beside them."""
 LAST_WORDS = 5.0
 """Seconds that a cancelled turn has to record where it stands."""
 
@@ -22,6 +24,7 @@ LAST_WORDS = 5.0
 class Runner:
     def __init__(self) -> None:
         self._handler: Handler | None = None
+        self._open = False
         self._waiting: dict[str, list[int]] = {}
         self._decisions: list[int] = []
         self._lanes: dict[str, asyncio.Task[None]] = {}
@@ -50,9 +53,13 @@ class Runner:
         self._start_lane(conversation)
         return before
 
-    def start(self, handler: Handler) -> None:
+    async def start(self, handler: Handler) -> None:
+        """Decisions that a former process left come before any turn."""
         self._handler = handler
         self._start_decisions()
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=HEAD_START)
+        self._open = True
         for conversation in list(self._waiting):
             self._start_lane(conversation)
 
@@ -109,7 +116,7 @@ class Runner:
             task.add_done_callback(self._tasks.discard)
 
     def _start_lane(self, conversation: str) -> None:
-        if self._handler and conversation not in self._lanes and not self._draining.is_set():
+        if self._open and conversation not in self._lanes and not self._draining.is_set():
             self._lanes[conversation] = asyncio.create_task(self._lane(conversation))
 
     async def _lane(self, conversation: str) -> None:

@@ -60,7 +60,7 @@ class SqliteInbox:
         for row in await self._database.read(_unfinished):
             if not platforms or row["conversation"].split(":")[0] in platforms:
                 self._runner.enqueue(row["seq"], row["conversation"], bool(row["decision"]))
-        self._runner.start(handler)
+        await self._runner.start(handler)
         await self._runner.until_drained()
 
     async def cancel(self, seq: int) -> bool:

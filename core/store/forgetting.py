@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from core.messages import Answer, Message, decode, encode
 from core.records import Forgot, Remote
+from core.store import changes
 from core.store.database import Connection
 
 MAX_TRIES = 20
@@ -27,6 +28,7 @@ def forget(connection: Connection, conversation: str) -> Forgot:
         "DELETE FROM items WHERE thread IN (SELECT id FROM threads WHERE conversation = ?)",
         (conversation,),
     )  # also of turns whose row was purged
+    changes.forget(connection, conversation)
     generation = _raise_generation(connection, conversation)
     files = connection.execute(
         "DELETE FROM files WHERE conversation = ? RETURNING id", (conversation,)

@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import TypeVar
 
 from core.errors import Superseded
-from core.messages import Answer, Item, Usage
+from core.messages import Answer, Card, Item, Usage
 from core.records import Call, Entry, Forgot, Outcome, Remote, Shown, State, Thread, Turn
-from core.store import forgetting, threads, turns
+from core.store import changes, forgetting, threads, turns
 from core.store.database import Connection, Database
 
 T = TypeVar("T")
@@ -30,12 +30,15 @@ class SqliteJournal:
 
         return await self._database.write(write)
 
-    async def heard(self, turn: Turn, items: Sequence[Item]) -> None:
-        def write(connection: Connection) -> None:
-            if not turns.has_items(connection, turn.seq):
+    async def heard(self, turn: Turn, items: Sequence[Item]) -> Sequence[Item]:
+        def write(connection: Connection) -> Sequence[Item]:
+            if not turns.items_of(connection, turn.seq):
+                notes = changes.take_notes(connection, turn.thread)
+                turns.add_items(connection, turn, notes, "")
                 turns.add_items(connection, turn, items, turn.message.author.key)
+            return turns.items_of(connection, turn.seq)
 
-        await self._guarded(turn, write)
+        return await self._guarded(turn, write)
 
     async def round_began(self, turn: Turn, number: int, response: str) -> None:
         def write(connection: Connection) -> bool:
@@ -131,6 +134,9 @@ class SqliteJournal:
     async def turn_of(self, turn: str) -> Shown:
         """Raises NotFound."""
         return await self._database.read(lambda c: threads.shown_turn(c, turn))
+
+    async def stands(self, seq: int, cards: Sequence[Card] = ()) -> Turn | None:
+        return await self._database.write(lambda c: turns.stands(c, seq, cards))
 
     async def seq_of_post(self, post: str) -> int | None:
         """Which turn a post of ours belongs to, by the platform's id of it."""

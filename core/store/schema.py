@@ -135,4 +135,69 @@ CREATE INDEX files_conversation ON files (conversation);
 CREATE INDEX files_person ON files (person)
 """
 
-MIGRATIONS: tuple[str, ...] = (FIRST,)
+SECOND = """
+CREATE TABLE changes (
+    id TEXT PRIMARY KEY,
+    seq INTEGER NOT NULL,
+    call_id TEXT NOT NULL,
+    person TEXT NOT NULL,
+    asker TEXT NOT NULL,
+    conversation TEXT NOT NULL,
+    address TEXT NOT NULL,
+    thread TEXT NOT NULL,
+    generation INTEGER NOT NULL,
+    locale TEXT NOT NULL,
+    applier TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    target TEXT NOT NULL,
+    title TEXT NOT NULL,
+    note TEXT NOT NULL,
+    undoes TEXT NOT NULL DEFAULT '',
+    undone_by TEXT NOT NULL DEFAULT '',
+    state TEXT NOT NULL,
+    created REAL NOT NULL,
+    expires REAL NOT NULL,
+    claim INTEGER NOT NULL DEFAULT 0,
+    decider TEXT NOT NULL DEFAULT '',
+    decided_by TEXT NOT NULL DEFAULT '',
+    decided REAL NOT NULL DEFAULT 0,
+    ended REAL NOT NULL DEFAULT 0,
+    forgotten INTEGER NOT NULL DEFAULT 0,
+    version INTEGER NOT NULL DEFAULT 0,
+    drawn INTEGER NOT NULL DEFAULT 0,
+    UNIQUE (seq, call_id)
+);
+CREATE INDEX changes_conversation ON changes (conversation, created);
+CREATE INDEX changes_created ON changes (created);
+CREATE INDEX changes_open ON changes (state, expires) WHERE state IN ('open', 'applying');
+CREATE INDEX changes_undrawn ON changes (id) WHERE drawn < version;
+CREATE INDEX changes_person ON changes (person);
+CREATE INDEX changes_decider ON changes (decider);
+
+CREATE TABLE steps (
+    change TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    person TEXT NOT NULL,
+    row TEXT NOT NULL,
+    before TEXT,
+    after TEXT,
+    mark TEXT NOT NULL DEFAULT '',
+    state TEXT NOT NULL,
+    now TEXT,
+    words TEXT NOT NULL DEFAULT '',
+    at REAL NOT NULL,
+    PRIMARY KEY (change, number)
+) WITHOUT ROWID;
+CREATE INDEX steps_person ON steps (person);
+
+CREATE TABLE notes (
+    id INTEGER PRIMARY KEY,
+    thread TEXT NOT NULL,
+    change TEXT NOT NULL,
+    text TEXT NOT NULL,
+    at REAL NOT NULL
+);
+CREATE INDEX notes_thread ON notes (thread, id)
+"""
+
+MIGRATIONS: tuple[str, ...] = (FIRST, SECOND)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from sqlite3 import Row as SqlRow
 
-from core.messages import Answer, Item, Message, Post, Usage, decode, encode
+from core.messages import Answer, Card, Item, Message, Post, Usage, decode, encode
 from core.records import FINAL_STATES, Call, Outcome, Round, State, Turn
 from core.store import threads
 from core.store.database import Connection
@@ -31,13 +32,25 @@ def begin(connection: Connection, seq: int, again: bool) -> Turn | None:
         " WHERE seq = ?",
         (state, attempt, generation, own_thread, time.time(), seq),
     )
-    return Turn(
-        seq=seq, attempt=attempt, generation=generation, thread=own_thread, state=state,
-        message=decode(Message, row["message"]),
-        rounds=_rounds(connection, seq), items=_items(connection, seq),
-        calls=_calls(connection, seq), posts=_posts(connection, seq),
-        answer=decode(Answer, row["answer"]) if row["answer"] else None,
-    )  # fmt: skip
+    turn = _turn(connection, row)
+    return replace(turn, attempt=attempt, generation=generation, thread=own_thread, state=state)
+
+
+def stands(connection: Connection, seq: int, cards: Sequence[Card]) -> Turn | None:
+    """The turn, with these cards in the place of older ones in its answer; None when it is gone."""
+    row = connection.execute(
+        "SELECT * FROM inbox WHERE seq = ? AND state != 'withdrawn'", (seq,)
+    ).fetchone()
+    if row is None:
+        return None
+    turn = _turn(connection, row)
+    if turn.answer is None or not cards:
+        return turn
+    newer = {card.id: card for card in cards}
+    shown = tuple(newer.get(card.id, card) for card in turn.answer.cards)
+    answer = replace(turn.answer, cards=shown)
+    connection.execute("UPDATE inbox SET answer = ? WHERE seq = ?", (encode(answer), seq))
+    return replace(turn, answer=answer)
 
 
 def is_current(connection: Connection, turn: Turn) -> bool:
@@ -51,11 +64,6 @@ def is_current(connection: Connection, turn: Turn) -> bool:
         return False
     # A decision may be the one that raised the generation.
     return bool(row["decision"]) or row["generation"] == turn.generation
-
-
-def has_items(connection: Connection, seq: int) -> bool:
-    found = connection.execute("SELECT 1 FROM items WHERE seq = ? LIMIT 1", (seq,)).fetchone()
-    return found is not None
 
 
 def add_items(connection: Connection, turn: Turn, items: Sequence[Item], person: str) -> None:
@@ -104,7 +112,7 @@ def answered(connection: Connection, turn: Turn, answer: Answer) -> None:
     )
     if not changed.rowcount:
         return
-    items = _items(connection, turn.seq)
+    items = items_of(connection, turn.seq)
     open_calls = {i.call_id for i in items if i.kind == "call"} - {
         i.call_id for i in items if i.kind == "output"
     }
@@ -168,6 +176,17 @@ def undelivered(connection: Connection, conversation: str) -> str:
     return str(max(rows, key=lambda row: int(row["seq"]))["reason"]) if rows else ""
 
 
+def _turn(connection: Connection, row: SqlRow) -> Turn:
+    seq = row["seq"]
+    return Turn(
+        seq=seq, attempt=row["attempt"], generation=row["generation"], thread=row["thread"],
+        state=row["state"], message=decode(Message, row["message"]),
+        rounds=_rounds(connection, seq), items=items_of(connection, seq),
+        calls=_calls(connection, seq), posts=_posts(connection, seq),
+        answer=decode(Answer, row["answer"]) if row["answer"] else None,
+    )  # fmt: skip
+
+
 def _rounds(connection: Connection, seq: int) -> tuple[Round, ...]:
     rows = connection.execute(
         "SELECT number, response, complete FROM rounds WHERE seq = ? ORDER BY number", (seq,)
@@ -175,7 +194,7 @@ def _rounds(connection: Connection, seq: int) -> tuple[Round, ...]:
     return tuple(Round(r["number"], r["response"], bool(r["complete"])) for r in rows)
 
 
-def _items(connection: Connection, seq: int) -> tuple[Item, ...]:
+def items_of(connection: Connection, seq: int) -> tuple[Item, ...]:
     rows = connection.execute("SELECT item FROM items WHERE seq = ? ORDER BY id", (seq,))
     return tuple(decode(Item, row["item"]) for row in rows)
 

@@ -18,7 +18,7 @@ from core.tools.bridge_catalogue import CATALOGUE, READING, BridgeTool
 from core.tools.bridge_error import BridgeError
 from core.tools.outcome import CAP, compact, fitting
 from core.tools.tool import FunctionTool
-from core.tools.withheld import withheld
+from core.withheld import withheld
 
 FRESH = 300.0
 """Seconds that the bridge's list of tools is taken as true; a failed look holds for a tenth."""

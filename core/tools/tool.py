@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
-from core.records import Effect, Outcome, Scene, ToolSpec
+from core.ports import Tool
+from core.records import Action, Effect, Outcome, Scene, ToolSpec
 from core.tools.docstring import Docstring
 from core.tools.outcome import capped, outcome_of
 from core.tools.parameters import Function, Parameters
@@ -61,6 +62,12 @@ class FunctionTool:
         except TypeError as error:
             raise TypeError(f"{name!r}: {error}") from error
         return cls(function, ToolSpec(name, description, schema, strict), parameters, effect, doing)
+
+    def effect_of(self, arguments: str) -> Effect:
+        return self.effect
+
+    def within(self, allowed: Collection[Action]) -> Tool | None:
+        return self if self.effect in allowed else None
 
     async def run(self, scene: Scene, arguments: str) -> Outcome:
         """Check the arguments, call the function, cap what it gives. Raises ToolError."""

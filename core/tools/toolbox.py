@@ -21,11 +21,12 @@ class Toolbox:
         self._sources = tuple(sources)
 
     async def tools(self, allowed: Collection[Action]) -> Sequence[Tool]:
-        """Those whose effect is among the `allowed` actions, ordered by source.
+        """Those that may be used with the `allowed` actions, as they then are, ordered by source.
 
         Raises SettingsError where two sources bring one name.
         """
-        return [tool for tool in (await self._all()).values() if tool.effect in allowed]
+        offered = (tool.within(allowed) for tool in (await self._all()).values())
+        return [tool for tool in offered if tool is not None]
 
     async def find(self, name: str) -> Tool:
         """The tool of that name, whoever may use it. Raises ToolError with the nearest name."""

@@ -1,0 +1,202 @@
+"""Takes a decided change through its batches, so that a crash anywhere leaves it known.
+
+Before a batch is written its rows are read again, and those that have changed are left alone. It
+is journalled as being written, written once, read back, and journalled as it then stands. A batch
+that was being written when a process died, or whose answer was lost, is looked for: what is found
+is done; an update or delete that has not happened is written again, once; a create never is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+from weakref import WeakValueDictionary
+
+import structlog
+
+from core.change_ports import Applier, Ledger
+from core.errors import Draining, ToolError, WriteUnsure
+from core.proposal import PENDING, Change, Seen, Step, StepState
+
+log = structlog.get_logger("changes")
+PATIENCE = 120.0
+"""Seconds for one call of an applier; its own deadlines are shorter."""
+
+_GONE = "The system it was for is no longer connected."
+_UNREAD = "They could not be read again, so nothing was written. {why}"
+_UNCHECKED = "It was written, but could not be read back."
+_STILL_THERE = "The system said that it was deleted, but it is still there."
+_BROKE = "The tool broke; this is a fault of mine."
+
+
+@dataclass(slots=True)
+class _Run:
+    """One change under way: its steps by number, as last recorded."""
+
+    change: Change
+    applier: Applier
+    steps: dict[int, Step]
+    repeated: set[int] = field(default_factory=set)
+    """Steps that were written again after their answer was lost."""
+
+    def next_batch(self) -> list[Step]:
+        """What was being written comes first, and by itself."""
+        writing = [step for step in self.steps.values() if step.state == "writing"]
+        waiting = [step for step in self.steps.values() if step.state == "waiting"]
+        return (writing or waiting)[: self.applier.batch(self.change.draft)]
+
+
+class Applying:
+    """Owns every call that writes: none is cancelled, each comes to its record."""
+
+    def __init__(self, ledger: Ledger, appliers: Mapping[str, Applier]) -> None:
+        self._ledger = ledger
+        self._appliers = appliers
+        self._held = False
+        self._flights: set[asyncio.Task[None]] = set()
+        self._tables: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    def hold(self) -> None:
+        """Begin no further batch: the process stops."""
+        self._held = True
+
+    async def rest(self) -> None:
+        """Until the calls under way have their record."""
+        if self._flights:
+            await asyncio.wait(self._flights)
+
+    async def run(self, change: Change) -> Sequence[Step]:
+        """The steps at their end. Raises Draining and NotStored; then the same event goes on."""
+        applier = self._appliers.get(change.draft.applier)
+        if applier is None:
+            return await self._give_up(change)
+        run = _Run(change, applier, {step.number: step for step in change.steps})
+        while batch := run.next_batch():
+            if self._held:
+                raise Draining
+            await self._to_its_record(self._take(run, batch))
+        return tuple(run.steps.values())
+
+    async def _to_its_record(self, work: Coroutine[Any, Any, None]) -> None:
+        flight = asyncio.create_task(work)
+        self._flights.add(flight)
+        flight.add_done_callback(self._flights.discard)
+        try:
+            await asyncio.shield(flight)
+        except asyncio.CancelledError:
+            await asyncio.wait({flight})
+            raise
+
+    async def _take(self, run: _Run, batch: list[Step]) -> None:
+        """One batch of a table at a time, so that no other change comes between read and write."""
+        draft = run.change.draft
+        table = json.dumps([draft.applier, dict(draft.target)], sort_keys=True)
+        async with self._tables.setdefault(table, asyncio.Lock()):
+            if self._held:
+                return
+            if batch[0].state == "writing":
+                await self._look(run, batch, sure=False)
+            elif ready := await self._ready(run, batch):
+                await self._write(run, ready)
+
+    async def _ready(self, run: _Run, batch: list[Step]) -> list[Step]:
+        """Those that still stand as they were proposed on, journalled as being written."""
+        try:
+            seen = await _read(run, batch)
+        except ToolError as error:
+            words = _UNREAD.format(why=error)
+            await self._record(run, [replace(s, state="failed", words=words) for s in batch])
+            return []
+        steps = [
+            replace(step, write=one.write, state="writing")
+            if one.standing == "before"
+            else replace(step, state="changed", now=one.now)
+            for step, one in zip(batch, seen, strict=True)
+        ]
+        await self._record(run, steps)
+        return [step for step in steps if step.state == "writing"]
+
+    async def _write(self, run: _Run, batch: list[Step]) -> None:
+        try:
+            async with asyncio.timeout(PATIENCE):
+                writes = await run.applier.apply(run.change.draft, [step.write for step in batch])
+        except (WriteUnsure, TimeoutError) as error:
+            log.warning("answer lost", change=run.change.id, why=str(error))
+            await self._look(run, batch, sure=False)
+        except ToolError as error:
+            await self._record(run, [replace(s, state="failed", words=str(error)) for s in batch])
+        except Exception:
+            log.exception("applier broke", change=run.change.id)
+            await self._look(run, batch, sure=False)
+        else:
+            written = [replace(s, write=w) for s, w in zip(batch, writes, strict=True)]
+            await self._record(run, written)
+            await self._look(run, written, sure=True)
+
+    async def _look(self, run: _Run, batch: list[Step], *, sure: bool) -> None:
+        """Read what was written, or may have been."""
+        try:
+            seen = await _read(run, batch)
+        except ToolError as error:
+            state: StepState = "done" if sure else "unknown"
+            words = _UNCHECKED if sure else str(error)
+            await self._record(run, [replace(s, state=state, words=words) for s in batch])
+            return
+        steps = [_judged(s, one, sure) for s, one in zip(batch, seen, strict=True)]
+        if not sure:
+            steps = [self._repeatable(run, step) for step in steps]
+        await self._record(run, steps)
+
+    def _repeatable(self, run: _Run, step: Step) -> Step:
+        """A write that has not happened, as far as one can see, may be made again: once, and not
+        a create, because the first one may yet come late."""
+        again = run.change.draft.kind != "create" and step.number not in run.repeated
+        if step.state != "writing":
+            return step
+        run.repeated.add(step.number)
+        return replace(step, state="waiting" if again else "unknown")
+
+    async def _record(self, run: _Run, steps: Sequence[Step]) -> None:
+        await self._ledger.record(run.change.id, run.change.claim, steps)
+        run.steps.update({step.number: step for step in steps})
+
+    async def _give_up(self, change: Change) -> Sequence[Step]:
+        steps = [
+            replace(step, state="failed" if step.state == "waiting" else "unknown", words=_GONE)
+            if step.state in PENDING
+            else step
+            for step in change.steps
+        ]
+        await self._ledger.record(change.id, change.claim, steps)
+        return steps
+
+
+async def _read(run: _Run, batch: Sequence[Step]) -> Sequence[Seen]:
+    """Raises ToolError, whatever went wrong."""
+    try:
+        async with asyncio.timeout(PATIENCE):
+            return await run.applier.verify(run.change.draft, [step.write for step in batch])
+    except TimeoutError:
+        raise ToolError("There was no answer in time.") from None
+    except ToolError:
+        raise
+    except Exception:
+        log.exception("applier broke", change=run.change.id)
+        raise ToolError(_BROKE) from None
+
+
+def _judged(step: Step, seen: Seen, sure: bool) -> Step:
+    """`sure`: the system said that it was written."""
+    step = replace(step, write=seen.write, now=seen.now)
+    if seen.standing == "after":
+        return replace(step, state="done")
+    if sure and seen.now is not None:
+        if step.write.after is None:
+            return replace(step, state="failed", words=_STILL_THERE)
+        return replace(step, state="differs", words=", ".join(seen.differs))
+    if seen.standing == "before" and not sure:
+        return step
+    return replace(step, state="unknown")

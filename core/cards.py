@@ -1,0 +1,203 @@
+"""What a person sees of a proposal or a change, rendered from the ledger and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from core.graphemes import whole
+from core.messages import Card, CardAction
+from core.proposal import POLICY, Change, Row, Step, WriteKind
+from core.text import clean
+from core.withheld import withheld
+from core.words import say
+
+ROWS = 10
+"""Rows shown on a card; all of them stand in the ledger."""
+FIELDS = 12
+CELL = 200
+IDS = 20
+
+_TITLES: dict[tuple[WriteKind, bool], str] = {
+    ("create", False): "Create a row in {table}",
+    ("create", True): "Create {count} rows in {table}",
+    ("update", False): "Change a row in {table}",
+    ("update", True): "Change {count} rows in {table}",
+    ("delete", False): "Delete a row in {table}",
+    ("delete", True): "Delete {count} rows in {table}",
+}
+_UNDO = "Undo {id}: {what}"
+_ERASED = "Its rows were erased by `forget`, so it can no longer be undone."
+_CLOSED = {
+    "open": "It waits for somebody to approve it.",
+    "denied": "Denied by {name}.",
+    "expired": "Expired: nobody approved it within 24 hours.",
+    "withdrawn": "Withdrawn: its conversation was forgotten.",
+}
+_APPROVED = "Approved by {name}."
+_ALLOWED = "Allowed by the operator's policy."
+_UNDO_BY = "Asked for by {name}."
+_DONE = {
+    "applying": "It is being done now.",
+    "done": "Done.",
+    "partial": "Partly done: {done} of {count} rows.",
+    "failed": "Nothing was written.",
+    "undone": "Done, and taken back by {undo}.",
+}
+_FAULTS = {
+    "changed": "Left alone, because they are no longer as they were proposed on: {rows}.",
+    "failed": "Refused: {rows}. {words}",
+    "differs": "Written, but what was written to {words} does not stand there: {rows}.",
+    "unknown": "Not known whether it happened: {rows}. Please look before you ask again. {words}",
+    "waiting": "Not begun: {rows}.",
+}
+
+
+def card_of(change: Change, locale: str) -> Card:
+    return Card(
+        id=change.id,
+        kind=change.kind,
+        title=title(change, locale),
+        text=" ".join(_sentences(change, locale)),
+        rows=() if change.forgotten else tuple(_shown(step) for step in change.steps[:ROWS]),
+        actions=_actions(change),
+        state=change.state,
+        expires_at=change.proposal.expires if change.state == "open" else None,
+    )
+
+
+def title(change: Change, locale: str) -> str:
+    draft = change.draft
+    count = len(change.steps)
+    what = say(_TITLES[draft.kind, count != 1], locale, count=count, table=_plain(draft.title))
+    undoes = change.proposal.undoes
+    return say(_UNDO, locale, id=undoes, what=what) if undoes else what
+
+
+def outcome(change: Change, locale: str) -> str:
+    """What was decided and done, in sentences."""
+    return " ".join(_outcome(change, locale))
+
+
+def answer(cards: Sequence[Card], locale: str) -> str:
+    """The text above cards that were just proposed; it stays true when they are decided."""
+    lines = [f"- `{card.id}` {_markless(card.title)}" for card in cards]
+    head = say(
+        "This waits for a person; nothing is changed before somebody approves it "
+        "(`approve ID` or `deny ID`, within 24 hours):",
+        locale,
+    )
+    return "\n".join([head, *lines])
+
+
+def note(change: Change) -> str:
+    """For the model's next turn; ids and counts only, nothing out of the rows."""
+    what = f"{change.draft.kind} {len(change.steps)} row(s) in {_plain(change.draft.title)!r}"
+    ids = _ids(change.written) if change.draft.kind == "create" else ""
+    lines = [f"Proposal {change.id} ({what}): {outcome(change, 'en')}"]
+    lines += [f"Row ids: {ids}."] if ids else []
+    return f"[A note from Ponte itself, not from a person. {' '.join(lines)}]"
+
+
+def _sentences(change: Change, locale: str) -> list[str]:
+    if change.state != "open":
+        return _outcome(change, locale)
+    said = [say("Asked by {name}.", locale, name=_plain(change.proposal.asker.name) or "?")]
+    if ids := _ids(change.steps):
+        said.append(say("Rows: {ids}.", locale, ids=ids))
+    if len(change.steps) > ROWS:
+        said.append(say("The first {count} are shown.", locale, count=ROWS))
+    if change.draft.note:
+        said.append(say(change.draft.note, locale))
+    return said
+
+
+def _outcome(change: Change, locale: str) -> list[str]:
+    values: dict[str, Any] = {
+        "name": _decider(change), "done": len(change.written), "count": len(change.steps),
+        "undo": change.undone_by,
+    }  # fmt: skip
+    if change.kind == "proposal":
+        return [say(_CLOSED[change.state], locale, **values)]
+    who = _UNDO_BY if change.proposal.undoes else _APPROVED
+    said = [say(_ALLOWED if change.decider == POLICY else who, locale, **values),
+            say(_DONE[change.state], locale, **values)]  # fmt: skip
+    if change.state == "applying":
+        return said
+    if change.draft.kind == "create" and (ids := _ids(change.written)):
+        said.append(say("New rows: {ids}.", locale, ids=ids))
+    said += _faults(change, locale)
+    if change.undone_by and change.state != "undone":
+        said.append(say("See {undo}, which was to take it back.", locale, **values))
+    if change.forgotten and change.written:
+        said.append(say(_ERASED, locale))
+    return said
+
+
+def _faults(change: Change, locale: str) -> list[str]:
+    """One sentence for each way in which rows went wrong, with the first words of it."""
+    said = []
+    for state, sentence in _FAULTS.items():
+        steps = [step for step in change.steps if step.state == state]
+        if steps:
+            rows = _ids(steps) or say("{count} new rows", locale, count=len(steps))
+            words = next((step.words for step in steps if step.words), "")
+            said.append(say(sentence, locale, rows=rows, words=_plain(words, 300)).strip())
+    return said
+
+
+def _actions(change: Change) -> tuple[CardAction, ...]:
+    if change.state == "open":
+        return ("approve", "deny")
+    return ("undo",) if undoable(change) else ()
+
+
+def undoable(change: Change) -> bool:
+    ended = change.state in ("done", "partial")
+    return ended and bool(change.written) and not change.undone_by and not change.forgotten
+
+
+def _decider(change: Change) -> str:
+    return _plain(change.decider.name or change.decider.id) if change.decider else "?"
+
+
+def _ids(steps: Sequence[Step]) -> str:
+    ids = [_plain(step.write.id, 40) for step in steps if step.write.id]
+    more = f" … (+{len(ids) - IDS})" if len(ids) > IDS else ""
+    return ", ".join(ids[:IDS]) + more
+
+
+def _shown(step: Step) -> dict[str, Any]:
+    return {"before": _cells(step.write.before), "after": _cells(step.write.after)}
+
+
+def _cells(row: Row | None) -> dict[str, Any] | None:
+    """A row as a card has room for it: no secrets, empty fields last, long texts clipped."""
+    if row is None:
+        return None
+    filled = sorted(withheld(dict(row)).items(), key=lambda item: item[1] in (None, "", []))
+    return {_plain(name, 80): _cell(value) for name, value in filled[:FIELDS]}
+
+
+def _cell(value: Any) -> Any:
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, list):
+        return _cut(", ".join(str(_cell(each)) for each in value), CELL)
+    if isinstance(value, dict):
+        named = (value[key] for key in ("title", "Title", "Name", "name") if key in value)
+        return _cell(next(named, ", ".join(f"{k}: {v}" for k, v in value.items())))
+    return _cut(clean(str(value)), CELL)
+
+
+def _plain(words: str, longest: int = 120) -> str:
+    """Somebody's words on one line."""
+    return _cut(" ".join(clean(words).split()), longest)
+
+
+def _cut(words: str, longest: int) -> str:
+    return words if len(words) <= longest else words[: whole(words, longest - 1)] + "…"
+
+
+def _markless(words: str) -> str:
+    return "".join(f"\\{char}" if char in "\\`*_[]<>|~" else char for char in words)

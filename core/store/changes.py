@@ -1,0 +1,261 @@
+"""The SQL of proposals and changes: one row each, a step for each row that they write."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from sqlite3 import Cursor
+from sqlite3 import Row as SqlRow
+
+from core.errors import NotFound, Superseded
+from core.messages import Address, Item, Person, decode, encode
+from core.proposal import Change, ChangeState, Draft, Proposal, Row, RowWrite, Step, fresh_id
+from core.store.database import Connection
+
+NOTE = "context"
+"""The name in the transcript of what no person said: as with quoted messages (`core.prompt`)."""
+
+
+def get(connection: Connection, id: str) -> Change:
+    row = connection.execute("SELECT * FROM changes WHERE id = ?", (id,)).fetchone()
+    if row is None:
+        raise NotFound(what=f"proposal {id}")
+    return _change(connection, row)
+
+
+def of_call(connection: Connection, seq: int, call_id: str) -> Change | None:
+    row = connection.execute(
+        "SELECT * FROM changes WHERE seq = ? AND call_id = ?", (seq, call_id)
+    ).fetchone()
+    return None if row is None else _change(connection, row)
+
+
+def check_generation(connection: Connection, proposal: Proposal) -> None:
+    """Raises Superseded where the conversation was forgotten since."""
+    row = connection.execute(
+        "SELECT generation FROM conversations WHERE conversation = ?",
+        (proposal.address.conversation,),
+    ).fetchone()
+    if row is not None and row["generation"] != proposal.generation:
+        raise Superseded
+
+
+def insert(connection: Connection, change: Change) -> Change:
+    """As it then stands, under another id where its own is taken."""
+    while connection.execute("SELECT 1 FROM changes WHERE id = ?", (change.id,)).fetchone():
+        change = replace(change, proposal=replace(change.proposal, id=fresh_id()))
+    _insert(connection, change)
+    steps = [Step(number, write) for number, write in enumerate(change.draft.rows, 1)]
+    put_steps(connection, change, steps)
+    return get(connection, change.id)
+
+
+def _insert(connection: Connection, change: Change) -> None:
+    proposal, draft = change.proposal, change.draft
+    connection.execute(
+        "INSERT INTO changes (id, seq, call_id, person, asker, conversation, address, thread,"
+        " generation, locale, applier, kind, target, title, note, undoes, state, created, expires,"
+        " claim, decider, decided_by, decided) VALUES (:id, :seq, :call_id, :person, :asker,"
+        " :conversation, :address, :thread, :generation, :locale, :applier, :kind, :target, :title,"
+        " :note, :undoes, :state, :created, :expires, :claim, :decider, :decided_by, :decided)",
+        {
+            "id": proposal.id, "seq": proposal.seq, "call_id": proposal.call_id,
+            "person": proposal.asker.key, "asker": encode(proposal.asker),
+            "conversation": proposal.address.conversation, "address": encode(proposal.address),
+            "thread": proposal.thread, "generation": proposal.generation,
+            "locale": proposal.locale, "applier": draft.applier, "kind": draft.kind,
+            "target": json.dumps(dict(draft.target)), "title": draft.title, "note": draft.note,
+            "undoes": proposal.undoes, "state": change.state, "created": proposal.created,
+            "expires": proposal.expires, "claim": change.claim, **decision(change.decider),
+            "decided": change.decided,
+        },
+    )  # fmt: skip
+
+
+def decision(decider: Person | None) -> dict[str, str]:
+    return {"decider": decider.key if decider else "",
+            "decided_by": encode(decider) if decider else ""}  # fmt: skip
+
+
+def put_steps(connection: Connection, change: Change, steps: Iterable[Step]) -> None:
+    now = time.time()
+    connection.executemany(
+        "INSERT INTO steps (change, number, person, row, before, after, mark, state, now, words,"
+        " at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+        " row = excluded.row, mark = excluded.mark, state = excluded.state, now = excluded.now,"
+        " words = excluded.words, at = excluded.at",
+        [
+            (change.id, step.number, change.proposal.asker.key, step.write.id,
+             _json(step.write.before), _json(step.write.after), step.write.mark, step.state,
+             _json(step.now), step.words, now)
+            for step in steps
+        ],
+    )  # fmt: skip
+
+
+_UNCHANGED = {"claim": None, "decider": None, "decided_by": None, "decided": None,
+              "ended": None, "undone_by": None}  # fmt: skip
+
+
+def move(connection: Connection, id: str, state: ChangeState, **columns: str | int | float) -> None:
+    """Into `state`, with these columns; people should see it."""
+    connection.execute(
+        "UPDATE changes SET state = :state, version = version + 1,"
+        " claim = coalesce(:claim, claim), decider = coalesce(:decider, decider),"
+        " decided_by = coalesce(:decided_by, decided_by), decided = coalesce(:decided, decided),"
+        " ended = coalesce(:ended, ended), undone_by = coalesce(:undone_by, undone_by)"
+        " WHERE id = :id",
+        _UNCHANGED | {"id": id, "state": state, **columns},
+    )
+
+
+def undone(connection: Connection, change: Change, state: ChangeState) -> None:
+    """What an undo that ended in `state` means for the change that it took back."""
+    original = get(connection, change.proposal.undoes)
+    if state == "failed":
+        move(connection, original.id, original.state, undone_by="")
+    else:
+        move(connection, original.id, "undone" if state == "done" else original.state)
+
+
+def add_note(connection: Connection, change: Change, note: str) -> None:
+    """For the model, where there is one and the thread was not forgotten."""
+    if not note:
+        return
+    connection.execute(
+        "INSERT INTO notes (thread, change, text, at) SELECT id, ?, ?, ? FROM threads WHERE id = ?",
+        (change.id, note, time.time(), change.proposal.thread),
+    )
+
+
+def take_notes(connection: Connection, thread: str) -> Sequence[Item]:
+    """What the model has not been told yet, oldest first; told once."""
+    rows = connection.execute(
+        "DELETE FROM notes WHERE thread = ? RETURNING id, text", (thread,)
+    ).fetchall()
+    texts = [row["text"] for row in sorted(rows, key=lambda row: row["id"])]
+    return [Item(kind="message", role="user", text=text, name=NOTE) for text in texts]
+
+
+def of_conversation(connection: Connection, conversation: str, limit: int) -> Sequence[Change]:
+    rows = connection.execute(
+        "SELECT * FROM changes WHERE ?1 = '' OR conversation = ?1"
+        " ORDER BY created DESC, rowid DESC LIMIT ?2",
+        (conversation, limit),
+    )
+    return _all(connection, rows)
+
+
+def undrawn(connection: Connection) -> Sequence[Change]:
+    return _all(
+        connection,
+        connection.execute("SELECT * FROM changes WHERE drawn < version ORDER BY created, rowid"),
+    )
+
+
+def overdue(connection: Connection, now: float) -> Sequence[Change]:
+    return _all(
+        connection,
+        connection.execute("SELECT * FROM changes WHERE state = 'open' AND expires <= ?", (now,)),
+    )
+
+
+def abandoned(connection: Connection) -> Sequence[Change]:
+    return _all(
+        connection,
+        connection.execute(
+            "SELECT * FROM changes WHERE state = 'applying' AND claim NOT IN (SELECT seq FROM"
+            " inbox WHERE state IN ('new', 'running', 'answered', 'posting'))"
+        ),
+    )
+
+
+def forget(connection: Connection, conversation: str) -> None:
+    """Withdraw what is open and erase every row image; what is being applied keeps its own until
+    its end."""
+    rows = connection.execute(
+        "SELECT id, state FROM changes WHERE conversation = ?", (conversation,)
+    ).fetchall()
+    for row in rows:
+        if row["state"] == "open":
+            move(connection, row["id"], "withdrawn", ended=time.time())
+        connection.execute("UPDATE changes SET forgotten = 1 WHERE id = ?", (row["id"],))
+        if row["state"] != "applying":
+            blank(connection, row["id"])
+    connection.execute(
+        "DELETE FROM notes WHERE thread IN (SELECT id FROM threads WHERE conversation = ?)",
+        (conversation,),
+    )
+
+
+def blank(connection: Connection, id: str) -> None:
+    """Nothing of the rows stays but their ids, nothing of the people but their keys."""
+    connection.execute(
+        "UPDATE steps SET before = NULL, after = NULL, now = NULL, mark = '', words = ''"
+        " WHERE change = ?",
+        (id,),
+    )
+    row = connection.execute("SELECT asker, decided_by FROM changes WHERE id = ?", (id,)).fetchone()
+    connection.execute(
+        "UPDATE changes SET asker = ?, decided_by = ? WHERE id = ?",
+        (_nameless(row["asker"]), _nameless(row["decided_by"]), id),
+    )
+
+
+def purge(connection: Connection, before: float) -> int:
+    connection.execute(
+        "DELETE FROM steps WHERE change IN (SELECT id FROM changes WHERE ended > 0 AND ended < ?)",
+        (before,),
+    )
+    gone = connection.execute("DELETE FROM changes WHERE ended > 0 AND ended < ?", (before,))
+    return gone.rowcount
+
+
+def _all(connection: Connection, rows: Cursor) -> Sequence[Change]:
+    return [_change(connection, row) for row in rows.fetchall()]
+
+
+def _change(connection: Connection, row: SqlRow) -> Change:
+    steps = _steps(connection, row["id"])
+    draft = Draft(
+        applier=row["applier"], kind=row["kind"], target=json.loads(row["target"]),
+        title=row["title"], rows=tuple(step.write for step in steps), note=row["note"],
+    )  # fmt: skip
+    proposal = Proposal(
+        id=row["id"], draft=draft, asker=decode(Person, row["asker"]),
+        address=decode(Address, row["address"]), seq=row["seq"], call_id=row["call_id"],
+        thread=row["thread"], generation=row["generation"], locale=row["locale"],
+        created=row["created"], expires=row["expires"], undoes=row["undoes"],
+    )  # fmt: skip
+    return Change(
+        proposal=proposal, state=row["state"], steps=steps,
+        decider=decode(Person, row["decided_by"]) if row["decided_by"] else None,
+        decided=row["decided"], claim=row["claim"], undone_by=row["undone_by"],
+        forgotten=bool(row["forgotten"]), version=row["version"],
+    )  # fmt: skip
+
+
+def _steps(connection: Connection, change: str) -> tuple[Step, ...]:
+    rows = connection.execute("SELECT * FROM steps WHERE change = ? ORDER BY number", (change,))
+    return tuple(
+        Step(
+            number=row["number"],
+            write=RowWrite(row["row"], _row(row["before"]), _row(row["after"]), row["mark"]),
+            state=row["state"], now=_row(row["now"]), words=row["words"],
+        )
+        for row in rows
+    )  # fmt: skip
+
+
+def _json(row: Row | None) -> str | None:
+    return None if row is None else json.dumps(dict(row), ensure_ascii=False)
+
+
+def _row(text: str | None) -> Row | None:
+    return None if text is None else dict(json.loads(text))
+
+
+def _nameless(person: str) -> str:
+    return encode(replace(decode(Person, person), name="")) if person else ""
