@@ -191,6 +191,8 @@ class Database:
             log.error("commit refused", why=str(error), writes=len(batch))
             with suppress(sqlite3.Error):  # SQLite may have rolled back by itself
                 connection.execute("ROLLBACK")
+            with suppress(sqlite3.Error):  # a full disk: give back what the log holds
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             for job in batch:
                 job.error = job.error or NotStored()
 
