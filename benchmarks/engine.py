@@ -40,6 +40,9 @@ class NullReply:
     async def finish(self, answer: Answer) -> None:
         return None
 
+    async def refresh(self, answer: Answer) -> None:
+        return None
+
 
 @asynccontextmanager
 async def engine(model: EchoModel | None = None) -> AsyncIterator[Engine]:

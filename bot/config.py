@@ -199,8 +199,8 @@ def _plain(loc: tuple[int | str, ...]) -> tuple[str, ...]:
 
 def _known(path: tuple[str, ...]) -> list[str]:
     kinds = {0: Config, 2: Command, 4: Input}
-    sections = {("channels",): Channel, ("changes",): Changes}
-    kind = sections.get(path[:1]) or kinds.get(len(path), Config)
+    sections = {"channels": Channel, "changes": Changes}
+    kind = sections.get(path[0] if path else "") or kinds.get(len(path), Config)
     return [f.name for f in fields(kind)]
 
 

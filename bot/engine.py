@@ -71,6 +71,7 @@ class Engine:
             inbox=self.inbox, journal=self.journal, threads=threads, files=self.files,
             policy=choices.policy, budget=self.budget, board=choices.board, changes=self.changes,
             quick=QuickDesk(self.journal, choices.policy, self.budget, choices.quick),
+            forgotten=lambda: self.upkeep.soon(),
         )  # fmt: skip
         self.manager = self._manager(choices, self.replies, self.fetch)
         self.upkeep = Upkeep(

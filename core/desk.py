@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from core.changes import Changes
 from core.commands import Command
-from core.errors import NotAllowed
+from core.errors import NotAllowed, NotFound
 from core.messages import Answer, CardAction
 from core.ports import Budget, Files, Inbox, Journal, Policy, StatusBoard, ThreadMap
 from core.proposal import Decision
@@ -40,6 +40,8 @@ class Desk:
     board: StatusBoard
     changes: Changes
     quick: QuickDesk
+    forgotten: Callable[[], None] = lambda: None
+    """Called after each `forget`: what servers hold can be erased now."""
 
     async def answer(self, turn: Turn, command: Command, locale: str, show: Show) -> Answer:
         """Raises what the manager words: NotAllowed, NotFound, BadInput and so on."""
@@ -108,6 +110,7 @@ class Desk:
         for file in forgot.files:
             await self.files.discard(file)
         await self.threads.delete(conversation)
+        self.forgotten()
         return forgot.messages
 
     async def _stop(self, turn: Turn, command: Command, locale: str) -> str:
@@ -135,7 +138,7 @@ class Desk:
         return await self.changes.decide(_ACTIONS[command.name], decision)
 
     async def _run_python(self, turn: Turn, command: Command, locale: str) -> str:
-        return say("I cannot run code here: no sandbox is set up.", locale)
+        raise NotFound("I cannot run code here: no sandbox is set up.")
 
     async def _check_owner(self, turn: Turn, owner: str) -> None:
         """In shared places these belong to the asker or an admin."""

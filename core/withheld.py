@@ -28,5 +28,14 @@ def withheld(value: Any) -> Any:
     }
 
 
+def unsigned(value: Any) -> Any:
+    """`value` without signed addresses, at any depth: they differ each time that a row is read."""
+    if isinstance(value, list):
+        return [unsigned(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    return {name: unsigned(each) for name, each in value.items() if _plain(name) not in _DROPPED}
+
+
 def _plain(name: str) -> str:
     return name.lower().replace("_", "").replace("-", "").replace(" ", "")

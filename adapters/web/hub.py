@@ -7,13 +7,13 @@ not seen. So a slow tab holds nobody up and costs no memory; it only skips steps
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from adapters.web.errors import Stopping, TooManyStreams
 from core.errors import PonteError
-from core.messages import Answer, Message, Progress
+from core.messages import Answer, Card, Message, Progress
 
 FOLLOWERS = 1000
 """Open event streams at once."""
@@ -23,7 +23,10 @@ KEPT = 64
 
 @dataclass(slots=True)
 class Live:
-    """A turn as it stands: `seq` is 0 while another process alone knows it."""
+    """A turn as it stands: `seq` is 0 while another process alone knows it.
+
+    With `cards` it is the news that cards of an ended turn stand otherwise now, and nothing else.
+    """
 
     turn: str
     seq: int = 0
@@ -31,11 +34,12 @@ class Live:
     progress: Progress = field(default_factory=Progress)
     answer: Answer | None = None
     error: PonteError | None = None
+    cards: tuple[Card, ...] = ()
     version: int = 0
 
     @property
     def ended(self) -> bool:
-        return self.answer is not None or self.error is not None
+        return self.answer is not None or self.error is not None or bool(self.cards)
 
 
 @dataclass(slots=True)
@@ -151,6 +155,15 @@ class Hub:
             self._moved(channel, live)
         self._tidy(conversation, channel)
 
+    def redraw(self, conversation: str, turn: str, cards: Sequence[Card]) -> None:
+        """Cards of an ended turn stand otherwise now."""
+        channel = self._channels.get(conversation)
+        if channel is not None and cards:
+            live = channel.lives.setdefault(f"{turn} cards", Live(turn))
+            live.cards = tuple(cards)
+            self._moved(channel, live)
+            self._tidy(conversation, channel)
+
     async def close(self) -> None:
         """End every stream and wait for the hub's own tasks."""
         self._closed = True
@@ -179,13 +192,14 @@ class Hub:
     def _tidy(self, conversation: str, channel: Channel) -> None:
         """Drop ended turns that everybody saw, and the oldest beyond `KEPT`."""
         seen = min((follower.seen for follower in channel.followers), default=channel.version)
-        ended = [live for live in channel.lives.values() if live.ended]
+        ended = [key for key, live in channel.lives.items() if live.ended]
         surplus = len(ended) - KEPT
-        for number, live in enumerate(ended):
+        for number, key in enumerate(ended):
+            live = channel.lives[key]
             if live.version <= seen:
-                del channel.lives[live.turn]
+                del channel.lives[key]
             elif number < surplus:
                 channel.evicted = max(channel.evicted, live.version)
-                del channel.lives[live.turn]
+                del channel.lives[key]
         if not channel.followers and not channel.lives:
             self._channels.pop(conversation, None)

@@ -28,6 +28,8 @@ BEAT = 15.0
 PACE = 0.03
 """Seconds between two frames of growing text: a person reads no faster."""
 HTML_PACE = 0.1
+RETRY = b"retry: 500\n\n"
+"""Milliseconds that a browser waits before it comes back; Chromium's own 3 s are long."""
 RESETTING = ("new", "forget")
 
 
@@ -102,7 +104,8 @@ async def turn_events(
     async for news in _news(follower):
         if news is None:
             yield b": still here\n\n"
-        live = next((one for one in news or () if one.turn == receipt.turn), None)
+        mine = (one for one in news or () if one.turn == receipt.turn and not one.cards)
+        live = next(mine, None)
         outcome = (live.answer or live.error) if live else None
         if follower.behind and outcome is None:
             outcome = (await site.journal.turn_of(receipt.turn)).answer
@@ -129,6 +132,7 @@ class Following:
         self._tellings: dict[str, Telling] = {}
 
     async def events(self, follower: Follower) -> AsyncIterator[bytes]:
+        yield RETRY
         async for piece in self._catch_up():
             yield piece
         yield frame("ready", {"conversation": self._conversation}, str(self._cursor))
@@ -169,6 +173,10 @@ class Following:
                 yield piece
 
     async def _tell(self, live: Live) -> AsyncIterator[bytes]:
+        for card in live.cards:
+            yield frame("card", view.card_json(card) | {"turn": live.turn})
+        if live.cards:
+            return
         await self._identify(live)
         if live.message is None or self._cursor.ended(live.seq):
             return

@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Touch = Literal["read", "write", "schema", "private"]
-"""`write` changes rows; `schema` changes tables, bases, views, or who can see them; `private` would
-show or take what is not a table's: webhooks hold addresses with secrets, an upload reads a file of
-the bridge's own machine."""
+Touch = Literal["read", "write", "comment", "schema", "private"]
+"""`write` changes rows; `comment` says something beside one; `schema` changes tables, bases, views,
+or who can see them; `private` would show or take what is not a table's: webhooks hold addresses
+with secrets, an upload reads a file of the bridge's own machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +78,12 @@ _ALL = (
     BridgeTool("delete_webhook", "private", "hook_id"),
     BridgeTool("global_search", "read", "query"),
     BridgeTool("list_comments", "read", "table_id, record_id"),
-    BridgeTool("create_comment", "write", "table_id, record_id, comment"),
-    BridgeTool("update_comment", "write", "comment_id, comment"),
-    BridgeTool("delete_comment", "write", "comment_id"),
+    BridgeTool("create_comment", "comment", "table_id, record_id, comment"),
+    BridgeTool("update_comment", "comment", "comment_id, comment"),
+    BridgeTool("delete_comment", "comment", "comment_id"),
     BridgeTool("upload_file", "private", "storage, file_path"),
 )
 
 CATALOGUE = {each.name: each for each in _ALL}
 READING = tuple(each.name for each in _ALL if each.touch == "read")
+WRITING = tuple(each.name for each in _ALL if each.touch == "write")

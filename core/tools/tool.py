@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Collection
+from typing import Self
 
 from core.ports import Tool
 from core.records import Action, Effect, Outcome, Scene, ToolSpec
@@ -42,7 +43,7 @@ class FunctionTool:
         strict: bool = True,
         name: str = "",
         description: str = "",
-    ) -> FunctionTool:
+    ) -> Self:
         """`name` and `description` replace what the function says of itself.
 
         Raises TypeError where the function cannot be a tool: not async, untyped, undescribed, or

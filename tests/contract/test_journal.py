@@ -203,7 +203,7 @@ async def test_who_asked_and_what_is_unknown(embedded: Embedded) -> None:
         await embedded.journal.turn_of("nobodys")
 
 
-Write = Callable[[Embedded, Turn], Awaitable[None]]
+Write = Callable[[Embedded, Turn], Awaitable[object]]
 WRITES: dict[str, Write] = {
     "heard": lambda e, t: e.journal.heard(t, [HELLO]),
     "round_began": lambda e, t: e.journal.round_began(t, 1, "resp_1"),

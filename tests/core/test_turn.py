@@ -69,6 +69,9 @@ class Watched:
     async def finish(self, answer: Answer) -> None:
         return None
 
+    async def refresh(self, answer: Answer) -> None:
+        return None
+
 
 def _tool(fn: Fn, effect: Effect = "read", name: str = "") -> Tool:
     return FunctionTool.of(fn, effect=effect, doing="is looking…", name=name or fn.__name__)

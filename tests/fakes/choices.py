@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from bot.engine import Choices
+from core.change_ports import Applier
 from core.messages import Address, Card, Message, Person, ReplyTo, turn_id
 from core.policy import AllowList
 from core.ports import Model, Policy, ToolSource
-from core.records import Health, Outcome, QuickCommand, Scene
+from core.records import Health, QuickCommand
 from core.tools.toolbox import Toolbox
 from tests.fakes.models import EchoModel
+from tests.fakes.quick_commands import RegisteredCommands
 
 ANA = Person("web", "ana", name="Ana")
 
@@ -27,23 +28,19 @@ class QuietBoard:
         return ()
 
 
-class NoQuickCommands:
-    async def known(self, person: Person, address: Address) -> Sequence[QuickCommand]:
-        return ()
-
-    async def run(self, scene: Scene, slug: str, input: str | Mapping[str, Any]) -> Outcome:
-        return Outcome("error", "not set up")
-
-
 def choices(
-    model: Model | None = None, sources: Sequence[ToolSource] = (), policy: Policy | None = None
+    model: Model | None = None,
+    sources: Sequence[ToolSource] = (),
+    policy: Policy | None = None,
+    appliers: Sequence[Applier] = (),
 ) -> Choices:
     return Choices(
         model=model or EchoModel(),
         toolbox=Toolbox(sources),
         policy=policy or AllowList(),
         board=QuietBoard(),
-        quick=NoQuickCommands(),
+        quick=RegisteredCommands(),
+        appliers=appliers,
     )
 
 

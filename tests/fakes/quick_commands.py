@@ -1,0 +1,57 @@
+"""Quick commands that run at once: what every surface is tested with."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from core.errors import NotAllowed, UnknownCommand
+from core.messages import Address, Person
+from core.records import Outcome, QuickCommand, Scene
+
+SUMMARY = QuickCommand(
+    slug="daily-summary",
+    title="Daily summary",
+    description="What happened today",
+    inputs={
+        "day": {"type": "text", "required": True},
+        "tone": {"type": "choice", "choices": ("dry", "warm")},
+    },
+    translations={"pt-BR": ("Resumo diário", "O que aconteceu hoje")},
+)
+CLOSE = QuickCommand("close-day", "Close the day", effect="write")
+ECHO = QuickCommand("echo", "Echo", "Says the same again")
+
+
+@dataclass(slots=True)
+class RegisteredCommands:
+    """The `QuickCommands` port. Those in `elsewhere` are known, but not here; `ran` are all runs.
+
+    `outcome` is what each run ends in, where it is set.
+    """
+
+    commands: Sequence[QuickCommand] = (SUMMARY, CLOSE, ECHO)
+    elsewhere: frozenset[str] = frozenset()
+    outcome: Outcome | None = None
+    ran: list[tuple[str, str | Mapping[str, Any]]] = field(default_factory=list)
+
+    async def known(self, person: Person, address: Address) -> Sequence[QuickCommand]:
+        return [one for one in self.commands if one.slug not in self.elsewhere]
+
+    async def find(self, person: Person, address: Address, slug: str) -> QuickCommand:
+        known = {one.slug: one for one in self.commands}
+        if slug in self.elsewhere:
+            raise NotAllowed("`{slug}` is not for this place.", slug=slug)
+        if slug in known:
+            return known[slug]
+        near = difflib.get_close_matches(slug, known, 1) or list(known)
+        raise UnknownCommand(
+            "There is no quick command `{slug}`. Did you mean `{near}`?", slug=slug, near=near[0]
+        )
+
+    async def run(self, scene: Scene, slug: str, input: str | Mapping[str, Any]) -> Outcome:
+        self.ran.append((slug, input))
+        await scene.doing("is running the quick command…")
+        return self.outcome or Outcome("ok", f"{slug} ran with {input!r}")
