@@ -125,8 +125,9 @@ def add_note(connection: Connection, change: Change, note: str) -> None:
     if not note:
         return
     connection.execute(
-        "INSERT INTO notes (thread, change, text, at) SELECT id, ?, ?, ? FROM threads WHERE id = ?",
-        (change.id, note, time.time(), change.proposal.thread),
+        "INSERT INTO notes (thread, change, person, text, at)"
+        " SELECT id, ?, ?, ?, ? FROM threads WHERE id = ?",
+        (change.id, change.proposal.asker.key, note, time.time(), change.proposal.thread),
     )
 
 

@@ -194,10 +194,12 @@ CREATE TABLE notes (
     id INTEGER PRIMARY KEY,
     thread TEXT NOT NULL,
     change TEXT NOT NULL,
+    person TEXT NOT NULL,
     text TEXT NOT NULL,
     at REAL NOT NULL
 );
-CREATE INDEX notes_thread ON notes (thread, id)
+CREATE INDEX notes_thread ON notes (thread, id);
+CREATE INDEX notes_person ON notes (person)
 """
 
 MIGRATIONS: tuple[str, ...] = (FIRST, SECOND)

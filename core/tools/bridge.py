@@ -199,7 +199,7 @@ class ExecuteTool(FunctionTool):
             name = json.loads(arguments).get("tool")
         except (ValueError, AttributeError, RecursionError):
             return "read"
-        return "write" if name in WRITING else "read"
+        return "write" if isinstance(name, str) and name in WRITING else "read"
 
     def within(self, allowed: Collection[Action]) -> Tool | None:
         if "read" not in allowed:

@@ -77,7 +77,10 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
 
 
 WRONG = [
-    ('colour = "red"', "1: 'colour' is not known here; known are channels, quick_commands."),
+    (
+        'colour = "red"',
+        "1: 'colour' is not known here; known are changes, channels, quick_commands.",
+    ),
     ("channels = 3", "1: 'channels' must be a table."),
     ("[[channels]]", "1: 'channels' must be a table."),
     ('\n[channels."slack:T1:C1"]\n# so\ntypo = 1', "4: 'typo' is not known here; known are "),

@@ -19,7 +19,10 @@ from tests.contract.test_inbox import says
 from tests.contract.test_journal import again, begun
 from tests.contract.test_journal_threads import ANA, BOB, talk
 
-CONTENT = {"inbox", "items", "calls", "posts", "usage", "files"}
+CONTENT = {
+    *("inbox", "items", "calls", "posts", "usage", "files"),
+    *("changes", "steps", "notes"),
+}
 """Tables with something that a person said, did or got."""
 TOPIC = "my operation next week"
 

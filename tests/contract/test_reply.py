@@ -11,10 +11,10 @@ from dataclasses import replace
 import pytest
 
 from core import posting
-from core.turn_posts import TurnPosts
 from core.errors import NotStored, PlatformBusy, PostRemoved, Superseded, Undeliverable
 from core.messages import Answer, File, Person, Progress, ReplyTo, decode, encode
 from core.posting import PostedReply
+from core.turn_posts import TurnPosts
 from tests.contract.engines import Embedded
 from tests.contract.test_inbox import says
 from tests.contract.test_journal import again, begun

@@ -193,11 +193,11 @@ async def test_a_fault_in_mid_answer_keeps_what_was_said(tmp_path: Path) -> None
     assert (answer.status, answer.code) == ("failed", "model_down")
 
 
-@pytest.mark.parametrize(("effect", "runs"), [("read", 1), ("write", 0), ("spend", 0), ("code", 0)])
-async def test_an_interrupted_call_is_repeated_only_where_it_reads(
+@pytest.mark.parametrize(("effect", "runs"), [("read", 1), ("write", 1), ("spend", 0), ("code", 0)])
+async def test_an_interrupted_call_is_repeated_only_where_nothing_is_done_twice(
     tmp_path: Path, effect: Effect, runs: int
 ) -> None:
-    """A crash after the call's start: its outcome is unknown."""
+    """A crash after the call's start: its outcome is unknown. A write only proposes, once."""
     ran: list[str] = []
 
     async def act() -> str:

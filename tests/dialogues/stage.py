@@ -10,9 +10,10 @@ from pathlib import Path
 
 from bot.engine import Engine
 from core.budget import Caps
+from core.change_ports import Applier
 from core.conversation import Profile
 from core.messages import Answer, Message, Person
-from core.ports import Model, Policy, ToolSource
+from core.ports import Model, Policy, QuickCommands, ToolSource
 from core.posting import PostedReply
 from core.records import Receipt
 from tests.fakes.choices import ANA, choices, message
@@ -59,9 +60,15 @@ class Theatre:
         policy: Policy | None = None,
         caps: Caps = lambda person: (0, 0),
         profile: Profile | None = None,
+        quick: QuickCommands | None = None,
+        appliers: Sequence[Applier] = (),
+        auto_create_rows: int = 0,
     ) -> AsyncIterator[Stage]:
-        made = choices(model, sources, policy)
-        made = replace(made, caps=caps, profile=profile or made.profile)
+        made = choices(model, sources, policy, appliers)
+        made = replace(
+            made, caps=caps, profile=profile or made.profile, quick=quick or made.quick,
+            auto_create_rows=auto_create_rows,
+        )  # fmt: skip
         self.home.mkdir(exist_ok=True)
         engine = await Engine.open(self.home, made)
         engine.replies["web"] = lambda to, posts: PostedReply(

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import aiohttp
 
-from core.turn_posts import TurnPosts
 from core.posting import PostedReply
 from core.store.database import Database
 from core.store.journal import SqliteJournal
 from core.store.schema import MIGRATIONS
+from core.turn_posts import TurnPosts
 from tests.fakes.recorder import RecordingSurface
 from tests.fakes.recorder_server import RemoteRecorder
 

@@ -76,8 +76,42 @@ async def test_the_model_is_told_what_it_may_ask() -> None:
         (made,) = await source.tools()
     assert (made.spec.name, made.effect, made.spec.strict) == ("nocodb_execute", "read", False)
     assert "- list_records(table_id, limit=25, offset=0" in made.spec.description
-    assert "create_record" not in made.spec.description
     assert "list_views" not in made.spec.description, "the fake bridge does not say it has them"
+    assert "- update_record(table_id, record_id, record_data)" in made.spec.description
+    assert "only propose" in made.spec.description
+    for never in ("delete_base", "create_table", "create_webhook", "create_comment", "upload_file"):
+        assert never not in made.spec.description
+
+
+async def test_who_may_only_read_is_offered_no_more() -> None:
+    bridge = FakeBridge()
+    async with asking(bridge) as source:
+        (made,) = await source.tools()
+        assert made.within({"chat", "write"}) is None
+        assert made.within({"read", "write"}) is made
+        reading = made.within({"read"})
+        assert reading
+        assert "create_record" not in reading.spec.description
+        assert "Nothing can be changed here" in reading.spec.description
+        call = {"tool": "delete_record", "args": {"table_id": CUSTOMERS, "record_id": 1}}
+        with pytest.raises(ToolError, match="does more than may be done here"):
+            await reading.run(scene(), json.dumps(call))
+        assert (await reading.run(scene(), '{"tool": "list_bases"}')).status == "ok"
+    assert bridge.done == ["list_bases"]
+
+
+async def test_a_calls_effect_is_that_of_the_bridges_tool() -> None:
+    async with asking(FakeBridge()) as source:
+        (made,) = await source.tools()
+    assert made.effect_of('{"tool": "update_record", "args": {}}') == "write"
+    for other in (
+        '{"tool": "list_records"}',
+        '{"tool": "_make_request"}',
+        "[]",
+        "{",
+        '{"tool":[]}',
+    ):
+        assert made.effect_of(other) == "read"
 
 
 async def test_the_base_that_is_set_is_filled_in() -> None:
@@ -90,15 +124,15 @@ async def test_the_base_that_is_set_is_filled_in() -> None:
     assert "may be left out" in made.spec.description
 
 
-async def test_what_does_more_than_read_never_reaches_the_bridge() -> None:
+async def test_what_changes_more_than_rows_never_reaches_the_bridge() -> None:
     bridge = FakeBridge()
-    changing = [each.name for each in CATALOGUE.values() if each.touch != "read"]
-    assert {"create_record", "bulk_delete_records", "delete_base", "upload_file"} < set(changing)
+    changing = [each.name for each in CATALOGUE.values() if each.touch not in ("read", "write")]
+    assert {"create_table", "create_comment", "delete_base", "upload_file"} < set(changing)
     async with asking(bridge) as source:
         for tool in changing:
             told = await refused(source, tool, table_id=CUSTOMERS)
             assert told["code"] == "not_offered"
-            assert "does more than read" in told["message"]
+            assert "does more than may be done here" in told["message"]
         for tool in ("_make_request", "__init__", "get_or_create_base", "rows", ""):
             assert (await refused(source, tool, table_id=CUSTOMERS))["code"] == "unknown_tool"
         told = await refused(source, "list_views", table_id=CUSTOMERS)

@@ -1,0 +1,181 @@
+"""A table in memory: the `Applier` port and the tools that propose, failing when told to."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from core.errors import ToolError, WriteUnsure
+from core.ports import Tool
+from core.proposal import Change, Draft, RowWrite, Seen, WriteKind
+from core.records import Health, Outcome, Scene
+from core.tools.tool import FunctionTool
+
+Values = dict[str, Any]
+
+
+@dataclass(slots=True)
+class Faults:
+    """What the next calls do instead of their duty."""
+
+    refuse: int = 0
+    lose: list[Literal["before", "after"]] = field(default_factory=list)
+    unread: int = 0
+    breaks: int = 0
+
+
+class MemoryTable:
+    """`rows` by id. A field outside `fields` is ignored without a word, as NocoDB does."""
+
+    name = "memory"
+
+    def __init__(self, rows: dict[str, Values] | None = None, batch: int = 2) -> None:
+        self.rows = rows if rows is not None else {}
+        self.fields = {"Name", "Status", "Value"}
+        self.faults = Faults()
+        self.applied: list[tuple[WriteKind, int]] = []
+        """Each call that came in: its kind and how many rows."""
+        self.gate: asyncio.Event | None = None
+        """When set, a call waits for it before it writes; `reached` is set meanwhile."""
+        self.reached = asyncio.Event()
+        self._batch = batch
+
+    # The Applier port.
+
+    def batch(self, draft: Draft) -> int:
+        return self._batch
+
+    async def verify(self, draft: Draft, rows: Sequence[RowWrite]) -> Sequence[Seen]:
+        if self.faults.unread:
+            self.faults.unread -= 1
+            raise ToolError("The table does not answer.")
+        if draft.kind == "create":
+            return [self._created(row) for row in rows]
+        return [self._seen(draft.kind, row) for row in rows]
+
+    async def apply(self, draft: Draft, rows: Sequence[RowWrite]) -> Sequence[RowWrite]:
+        self.applied.append((draft.kind, len(rows)))
+        self.reached.set()
+        if self.gate is not None:
+            await self.gate.wait()
+        if self.faults.breaks:
+            self.faults.breaks -= 1
+            raise RuntimeError("a bug")
+        if self.faults.refuse:
+            self.faults.refuse -= 1
+            raise ToolError("The table refuses.")
+        lost = self.faults.lose.pop(0) if self.faults.lose else ""
+        if lost == "before":
+            raise WriteUnsure("The connection broke.")
+        written = [self._write(draft.kind, row) for row in rows]
+        if lost == "after":
+            raise WriteUnsure("The connection broke.")
+        return written
+
+    def revert(self, change: Change) -> Draft:
+        draft, done = change.draft, change.written
+        match draft.kind:
+            case "create":
+                rows = [RowWrite(s.write.id, before=s.now or s.write.after) for s in done]
+                return replace(draft, kind="delete", rows=tuple(rows))
+            case "update":
+                rows = [RowWrite(s.write.id, s.write.after, s.write.before) for s in done]
+                return replace(draft, rows=tuple(rows))
+            case "delete":
+                rows = [RowWrite(after=s.write.before) for s in done]
+                return replace(draft, kind="create", rows=tuple(rows))
+
+    # The ToolSource port.
+
+    async def tools(self) -> Sequence[Tool]:
+        writers = (self.table_create, self.table_update, self.table_delete)
+        return [
+            FunctionTool.of(self.table_read, effect="read", doing="is reading…"),
+            *(
+                FunctionTool.of(each, effect="write", doing="is proposing…", strict=False)
+                for each in writers
+            ),
+        ]
+
+    async def health(self) -> Health:
+        return Health(self.name, "on")
+
+    async def close(self) -> None:
+        return None
+
+    async def table_read(self) -> str:
+        """All rows."""
+        return json.dumps(self.rows)
+
+    async def table_create(self, scene: Scene, rows: list[Values]) -> Outcome:
+        """Propose new rows.
+
+        Args:
+            rows: their values
+        """
+        return await self._propose(scene, "create", [RowWrite(after=row) for row in rows])
+
+    async def table_update(self, scene: Scene, rows: dict[str, Values]) -> Outcome:
+        """Propose new values.
+
+        Args:
+            rows: new values by the row's id
+        """
+        writes = [
+            RowWrite(id, {name: self.rows[id].get(name) for name in values}, values)
+            for id, values in rows.items()
+        ]
+        return await self._propose(scene, "update", writes)
+
+    async def table_delete(self, scene: Scene, ids: list[str]) -> Outcome:
+        """Propose to delete rows.
+
+        Args:
+            ids: theirs
+        """
+        writes = [RowWrite(id, before=dict(self.rows[id])) for id in ids]
+        return await self._propose(scene, "delete", writes)
+
+    async def _propose(self, scene: Scene, kind: WriteKind, rows: list[RowWrite]) -> Outcome:
+        assert scene.propose
+        return await scene.propose(Draft(self.name, kind, {}, "People", tuple(rows)))
+
+    def _write(self, kind: WriteKind, row: RowWrite) -> RowWrite:
+        if kind == "delete":
+            self.rows.pop(row.id, None)
+            return row
+        values = {k: v for k, v in (row.after or {}).items() if k in self.fields}
+        id = row.id or str(max((int(known) for known in self.rows), default=0) + 1)
+        self.rows[id] = {**self.rows.get(id, {}), **values}
+        return replace(row, id=id)
+
+    def _created(self, row: RowWrite) -> Seen:
+        after = dict(row.after or {})
+        if row.id:
+            now = self.rows.get(row.id)
+            return Seen("after" if now == after else "other", row, now, _differing(after, now))
+        alike = [id for id, values in self.rows.items() if values == after]
+        if not row.mark:
+            return Seen("before", replace(row, mark=json.dumps(alike)))
+        come = [id for id in alike if id not in json.loads(row.mark)]
+        if not come:
+            return Seen("before", row)
+        return Seen("after", replace(row, id=come[0]), self.rows[come[0]])
+
+    def _seen(self, kind: WriteKind, row: RowWrite) -> Seen:
+        now = self.rows.get(row.id)
+        if now is None:
+            return Seen("after" if kind == "delete" else "other", row)
+        before, after = dict(row.before or {}), dict(row.after or {})
+        unchanged = all(now.get(name) == value for name, value in before.items())
+        if kind == "update" and not _differing(after, now):
+            return Seen("after", row, dict(now))
+        differs = _differing(after, now)
+        return Seen("before" if unchanged else "other", row, dict(now), differs)
+
+
+def _differing(after: Values, now: Values | None) -> tuple[str, ...]:
+    return tuple(name for name, value in after.items() if (now or {}).get(name) != value)
