@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,6 +48,8 @@ class Choices:
     caps: Caps = lambda person: (0, 0)
     profile: Profile = field(default_factory=Profile)
     retention_days: int = 0
+    clock: Callable[[], float] = time.time
+    """By which proposals expire."""
 
 
 class Engine:
@@ -121,7 +124,7 @@ class Engine:
         return Changes(
             ledger=ledger, applying=Applying(ledger, appliers), appliers=appliers,
             approval=Approval(choices.policy, choices.auto_create_rows),
-            audit=self.audit, moved=moved,
+            audit=self.audit, moved=moved, clock=choices.clock,
         )  # fmt: skip
 
     def _manager(

@@ -80,6 +80,17 @@ class Applying:
             await self._to_its_record(self._take(run, batch))
         return tuple(run.steps.values())
 
+    async def settle(self, change: Change) -> Sequence[Step]:
+        """The steps of one that will not go on; what was being written is looked for."""
+        applier = self._appliers.get(change.draft.applier)
+        if applier is None:
+            return await self._give_up(change)
+        run = _Run(change, applier, {step.number: step for step in change.steps})
+        run.repeated.update(run.steps)
+        if writing := change.having("writing"):
+            await self._to_its_record(self._look(run, writing, sure=False))
+        return tuple(run.steps.values())
+
     async def _to_its_record(self, work: Coroutine[Any, Any, None]) -> None:
         flight = asyncio.create_task(work)
         self._flights.add(flight)
@@ -136,7 +147,7 @@ class Applying:
             await self._record(run, written)
             await self._look(run, written, sure=True)
 
-    async def _look(self, run: _Run, batch: list[Step], *, sure: bool) -> None:
+    async def _look(self, run: _Run, batch: Sequence[Step], *, sure: bool) -> None:
         """Read what was written, or may have been."""
         try:
             seen = await _read(run, batch)

@@ -140,7 +140,7 @@ def _faults(change: Change, locale: str) -> list[str]:
     for state, sentence in _FAULTS.items():
         steps = [step for step in change.steps if step.state == state]
         if steps:
-            rows = _ids(steps) or say("{count} new rows", locale, count=len(steps))
+            rows = _ids(steps) or say("{count} of the new rows", locale, count=len(steps))
             words = next((step.words for step in steps if step.words), "")
             said.append(say(sentence, locale, rows=rows, words=_plain(words, 300)).strip())
     return said

@@ -113,7 +113,7 @@ class Changes:
         for change in await self.ledger.overdue(self.clock()):
             await self._close(change, "expired", None)
         for change in await self.ledger.abandoned():
-            await self._ended(change, change.steps)
+            await self._ended(change, await self.applying.settle(change))
 
     async def _approve(self, change: Change, decision: Decision) -> Answer:
         if change.state == "open" and change.proposal.expires <= self.clock():
@@ -135,6 +135,8 @@ class Changes:
         return self._told(change, decision)
 
     async def _undo(self, change: Change, decision: Decision) -> Answer:
+        if change.state == "applying":
+            return self._told(change, decision)
         undo = await self.ledger.get(change.undone_by) if change.undone_by else None
         if undo is None and cards.undoable(change):
             undo = await self._begin_undo(change, decision)
@@ -209,7 +211,7 @@ class Changes:
     async def _settled(self, change: Change) -> Change:
         """One that another event took up: as it stands, ended where that event broke down."""
         if any(one.id == change.id for one in await self.ledger.abandoned()):
-            change, _ = await self._ended(change, change.steps)
+            change, _ = await self._ended(change, await self.applying.settle(change))
         return change
 
     async def _close(self, change: Change, state: ChangeState, decider: Person | None) -> Change:

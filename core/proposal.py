@@ -171,5 +171,11 @@ class Decision:
 
 
 def fresh_id() -> str:
-    """Thirty bits that a person can type (INTERFACE: [a-z2-7]{6}); the ledger holds them unique."""
-    return "".join(secrets.choice(_ALPHABET) for _ in range(6))
+    """Six characters that a person can type (INTERFACE: [a-z2-7]{6}); the ledger holds them unique.
+
+    One of them at least is a digit, so that no id is a word (`core.commands`).
+    """
+    while True:
+        id = "".join(secrets.choice(_ALPHABET) for _ in range(6))
+        if not id.isalpha():
+            return id

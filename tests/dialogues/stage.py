@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -12,7 +13,7 @@ from bot.engine import Engine
 from core.budget import Caps
 from core.change_ports import Applier
 from core.conversation import Profile
-from core.messages import Answer, Message, Person
+from core.messages import Answer, Message, Person, turn_id
 from core.ports import Model, Policy, QuickCommands, ToolSource
 from core.posting import PostedReply
 from core.records import Receipt
@@ -40,8 +41,29 @@ class Stage:
         _, receipt = await self.says(text, channel, person, shared)
         return await self.engine.inbox.answer_of(receipt.seq)
 
+    async def clicks(self, text: str, at: Message) -> Answer:
+        """A click on the answer to `at`, by whoever asked."""
+        key = f"k{next(self._numbers)}"
+        reply_to = replace(at.reply_to, source=key, turn=turn_id(key))
+        clicked = replace(at, event_key=key, text=text, reply_to=reply_to, clicked=True)
+        return await self.answered(await self.engine.inbox.accept(clicked))
+
+    async def asks(self, one: Message) -> Answer:
+        """A message made elsewhere; its answer."""
+        return await self.answered(await self.engine.inbox.accept(one))
+
     async def answered(self, receipt: Receipt) -> Answer:
         return await self.engine.inbox.answer_of(receipt.seq)
+
+
+class Clock:
+    """The time by which proposals expire."""
+
+    def __init__(self) -> None:
+        self.now = time.time()
+
+    def __call__(self) -> float:
+        return self.now
 
 
 class Theatre:
@@ -50,6 +72,7 @@ class Theatre:
     def __init__(self, home: Path) -> None:
         self.home = home
         self.recorder = Recorder(limit=4000)
+        self.clock = Clock()
         self._numbers = itertools.count(1)
 
     @asynccontextmanager
@@ -70,10 +93,11 @@ class Theatre:
             auto_create_rows=auto_create_rows,
         )  # fmt: skip
         self.home.mkdir(exist_ok=True)
-        engine = await Engine.open(self.home, made)
-        engine.replies["web"] = lambda to, posts: PostedReply(
-            RecordingSurface(self.recorder, to, self.recorder.limit), posts, to.turn
-        )
+        engine = await Engine.open(self.home, replace(made, clock=self.clock))
+        for platform in ("web", "slack"):
+            engine.replies[platform] = lambda to, posts: PostedReply(
+                RecordingSurface(self.recorder, to, self.recorder.limit), posts, to.turn
+            )
         engine.start()
         try:
             yield Stage(engine, self.recorder, self._numbers)

@@ -2,37 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
+import asyncio
 
-from core.messages import Answer, Card, Person
-from core.ports import Policy
-from tests.dialogues.stage import Stage, Theatre
-from tests.fakes.choices import ANA
+from core.proposal import LIFETIME
+from tests.dialogues.decisions import ADA, BRUNO, bot, proposed, summary
+from tests.dialogues.stage import Theatre
 from tests.fakes.memory_table import MemoryTable
-
-BOB = Person("web", "bob", name="Bob")
-ADA = {"Name": "Ada", "Status": "Lead"}
-
-
-@asynccontextmanager
-async def bot(
-    theatre: Theatre, table: MemoryTable, policy: Policy | None = None, **more: Any
-) -> AsyncIterator[Stage]:
-    async with theatre.open(sources=[table], appliers=[table], policy=policy, **more) as stage:
-        yield stage
-
-
-async def proposed(stage: Stage, tool: str, person: Person = ANA, **arguments: Any) -> Card:
-    answer = await stage.said(f"call {tool} {json.dumps(arguments)}", person=person)
-    assert [card.state for card in answer.cards] == ["open"], answer.text
-    return answer.cards[0]
-
-
-def words(answer: Answer) -> str:
-    return f"{answer.status}: {answer.text}"
+from tests.fakes.models import EchoModel
 
 
 async def test_nothing_is_changed_before_a_person_approves(theatre: Theatre) -> None:
@@ -44,6 +20,156 @@ async def test_nothing_is_changed_before_a_person_approves(theatre: Theatre) -> 
         assert card.actions == ("approve", "deny")
         assert table.rows == {}
         done = await stage.said(f"approve {card.id}")
-        assert words(done).startswith("done: Approved by Ana. Done. New rows: 1.")
+        assert summary(done).startswith("done: Approved by Ana. Done. New rows: 1.")
         assert f"`undo {card.id}`" in done.text
         assert table.rows == {"1": ADA}
+
+
+async def test_the_answer_is_the_card_and_not_the_models_words(theatre: Theatre) -> None:
+    async with bot(theatre, MemoryTable()) as stage:
+        answer = await stage.said('call table_create {"rows": [{"Name": "Ada"}]}')
+        assert "This waits for a person" in answer.text
+        assert answer.cards[0].id in answer.text
+        assert len(stage.recorder.posts) == 1
+        assert f"[{answer.cards[0].id} open approve/deny]" in stage.recorder.posts[0].text
+
+
+async def test_reads_of_the_same_round_still_run(theatre: Theatre) -> None:
+    table, model = MemoryTable({"1": ADA}), EchoModel()
+    async with bot(theatre, table, model=model) as stage:
+        await stage.said('call table_delete {"ids": ["1"]}\ncall table_read {}')
+        assert len(model.asks) == 1, "the turn ends there"
+        thread = await stage.engine.journal.thread("web:C1")
+        items = [entry.item for entry in await stage.engine.journal.transcript(thread.id)]
+        assert any(item.kind == "output" and "Ada" in item.text for item in items)
+
+
+async def test_several_proposals_of_one_round_are_decided_each_for_itself(
+    theatre: Theatre,
+) -> None:
+    table = MemoryTable({"1": ADA})
+    async with bot(theatre, table) as stage:
+        answer = await stage.said(
+            'call table_create {"rows": [{"Name": "Bo"}]}\ncall table_delete {"ids": ["1"]}'
+        )
+        create, delete = answer.cards
+        await stage.said(f"deny {create.id}")
+        assert table.rows == {"1": ADA}
+        await stage.said(f"approve {delete.id}")
+        assert table.rows == {}
+
+
+async def test_denied(theatre: Theatre) -> None:
+    table = MemoryTable()
+    async with bot(theatre, table) as stage:
+        card = await proposed(stage, "table_create", rows=[ADA])
+        assert summary(await stage.said(f"deny {card.id}")) == "done: Denied by Ana."
+        later = await stage.said(f"approve {card.id}")
+        assert summary(later) == "done: Denied by Ana."
+        assert table.rows == {}
+
+
+async def test_a_second_click_says_what_the_first_one_did(theatre: Theatre) -> None:
+    table = MemoryTable()
+    async with bot(theatre, table) as stage:
+        card = await proposed(stage, "table_create", rows=[ADA])
+        first = await stage.said(f"approve {card.id}")
+        for again in ("approve", "deny", "approve"):
+            assert (await stage.said(f"{again} {card.id}")).text == first.text
+        assert table.applied == [("create", 1)]
+
+
+async def test_a_second_click_while_it_is_being_done(theatre: Theatre) -> None:
+    table = MemoryTable()
+    table.gate = asyncio.Event()
+    async with bot(theatre, table) as stage:
+        card = await proposed(stage, "table_create", rows=[ADA])
+        _, first = await stage.says(f"approve {card.id}")
+        await table.reached.wait()
+        second = await stage.said(f"approve {card.id}")
+        assert "being done at this moment" in second.text
+        assert "being done at this moment" in (await stage.said(f"undo {card.id}")).text
+        table.gate.set()
+        assert "Done." in (await stage.answered(first)).text
+    assert table.applied == [("create", 1)]
+
+
+async def test_it_expires_after_a_day(theatre: Theatre) -> None:
+    table = MemoryTable()
+    async with bot(theatre, table) as stage:
+        card = await proposed(stage, "table_create", rows=[ADA])
+        assert card.expires_at is not None
+        theatre.clock.now = card.expires_at - 1
+        await stage.engine.changes.tidy()
+        theatre.clock.now = card.expires_at
+        late = await stage.said(f"approve {card.id}")
+        assert (late.status, late.code) == ("failed", "expired")
+        assert (await stage.said(f"approve {card.id}")).code == "expired", "each time"
+        assert table.rows == {}
+        (shown,) = await stage.engine.changes.latest("web:C1")
+        assert (shown.state, shown.actions) == ("expired", ())
+    assert LIFETIME == 24 * 3600
+
+
+async def test_nobody_need_click_for_it_to_expire(theatre: Theatre) -> None:
+    async with bot(theatre, MemoryTable()) as stage:
+        card = await proposed(stage, "table_create", rows=[ADA])
+        theatre.clock.now += LIFETIME + 1
+        await stage.engine.redraw.once()
+        assert f"[{card.id} expired ]" in stage.recorder.posts[0].text
+
+
+async def test_an_id_that_is_none(theatre: Theatre) -> None:
+    async with bot(theatre, MemoryTable()) as stage:
+        for word in ("approve", "deny", "undo"):
+            assert (await stage.said(f"{word} aaaaa2")).code == "not_found"
+
+
+async def test_what_was_changed_here(theatre: Theatre) -> None:
+    async with bot(theatre, MemoryTable()) as stage:
+        assert (await stage.said("changes")).text == "Nothing was changed here yet."
+        card = await proposed(stage, "table_create", rows=[ADA, BRUNO])
+        listed = (await stage.said("changes")).text
+        assert listed == f"- `{card.id}` Create 2 rows in People (open)"
+        assert "Nothing" in (await stage.said("changes", channel="C2")).text
+
+
+async def test_the_model_hears_of_it_in_its_next_turn(theatre: Theatre) -> None:
+    table, model = MemoryTable(), EchoModel()
+    async with bot(theatre, table, model=model) as stage:
+        card = await proposed(stage, "table_create", rows=[ADA])
+        await stage.said(f"approve {card.id}")
+        await stage.said("what now?")
+        told = [item.text for item in model.asks[-1].input]
+        assert told[-1] == "what now?"
+        assert (
+            f"Proposal {card.id} (create 1 row(s) in 'People'): Approved by Ana. Done." in told[0]
+        )
+        assert "Ada" not in told[0], "ids, and nothing out of the rows"
+        await stage.said("and now?")
+        assert len(model.asks[-1].input) == 1, "told once"
+        assert told[0] in [item.text for item in await model.asks[-1].history()]
+
+
+async def test_also_that_it_was_denied(theatre: Theatre) -> None:
+    model = EchoModel()
+    async with bot(theatre, MemoryTable(), model=model) as stage:
+        card = await proposed(stage, "table_create", rows=[ADA])
+        await stage.said(f"deny {card.id}")
+        await stage.said("and?")
+        assert "Denied by Ana" in model.asks[-1].input[0].text
+
+
+async def test_a_small_create_that_policy_allows(theatre: Theatre) -> None:
+    """[changes] auto_create_rows = 1: the same ledger, the decider is the policy."""
+    table = MemoryTable()
+    async with bot(theatre, table, auto_create_rows=1) as stage:
+        answer = await stage.said('call table_create {"rows": [{"Name": "Ada"}]}')
+        assert table.rows == {"1": {"Name": "Ada"}}
+        assert "Allowed by the operator's policy. Done." in answer.text, "the model goes on"
+        (card,) = answer.cards
+        assert (card.state, card.actions) == ("done", ("undo",))
+        assert "Taken back" in (await stage.said(f"undo {card.id}")).text
+        assert table.rows == {}
+        await proposed(stage, "table_create", rows=[ADA, BRUNO])
+        assert table.rows == {}

@@ -137,6 +137,13 @@ class Recorder:
             raise AnswerLost
 
 
+def drawn(part: str, answer: Answer | None) -> str:
+    """A post as people see it: its text, then the cards that ride in it."""
+    cards = answer.cards if answer else ()
+    lines = [f"[{card.id} {card.state} {'/'.join(card.actions)}]" for card in cards]
+    return "\n".join([part, *lines])
+
+
 class RecordingSurface:
     """The `Surface` of one reply on a `Recorder`."""
 
@@ -155,10 +162,11 @@ class RecordingSurface:
         self.doing.append(doing)
 
     async def post(self, number: int, key: str, part: str, answer: Answer | None) -> str:
-        return await self._platform.post(self._to.address.channel, self._to.source, key, part)
+        text = drawn(part, answer)
+        return await self._platform.post(self._to.address.channel, self._to.source, key, text)
 
     async def edit(self, post: str, part: str, answer: Answer | None) -> None:
-        await self._platform.edit(post, part)
+        await self._platform.edit(post, drawn(part, answer))
 
     async def delete(self, post: str) -> None:
         await self._platform.delete(post)

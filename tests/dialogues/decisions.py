@@ -1,0 +1,61 @@
+"""A bot with a table in memory, and people who ask it for changes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from core.messages import Address, Answer, Card, Message, Person, ReplyTo, turn_id
+from core.policy import AllowList
+from tests.dialogues.stage import Stage, Theatre
+from tests.fakes.choices import ANA
+from tests.fakes.memory_table import MemoryTable
+
+ADA = {"Name": "Ada", "Status": "Lead"}
+BRUNO = {"Name": "Bruno", "Status": "Lost"}
+MEMBER = Person("slack", "U1", "T1", "Mia")
+OTHER = Person("slack", "U2", "T1", "Otto")
+STRANGER = Person("slack", "U3", "T1", "Stan")
+BOSS = Person("slack", "U9", "T1", "Bea")
+RIGHTS = AllowList(frozenset({"slack:U1", "slack:U2"}), frozenset({"slack:U9", "terminal"}))
+"""Mia and Otto may write, Stan may not, Bea is an admin."""
+
+
+@asynccontextmanager
+async def bot(theatre: Theatre, table: MemoryTable, **more: Any) -> AsyncIterator[Stage]:
+    async with theatre.open(sources=[table], appliers=[table], **more) as stage:
+        yield stage
+
+
+async def proposed(stage: Stage, tool: str, person: Person = ANA, **arguments: Any) -> Card:
+    """The card of a proposal that the model made."""
+    answer = await stage.said(_call(tool, arguments), person=person)
+    assert [card.state for card in answer.cards] == ["open"], answer.text
+    return answer.cards[0]
+
+
+async def proposed_on_slack(
+    stage: Stage, key: str, tool: str, person: Person = MEMBER, **arguments: Any
+) -> Card:
+    answer = await stage.asks(on_slack(_call(tool, arguments), key, person))
+    assert [card.state for card in answer.cards] == ["open"], answer.text
+    return answer.cards[0]
+
+
+def on_slack(
+    text: str, key: str, person: Person = MEMBER, workspace: str = "T1", clicked: bool = False
+) -> Message:
+    key = f"slack:{key}"
+    address = Address("slack", "C1", workspace, thread=f"t{person.id}", shared=True)
+    reply_to = ReplyTo(address, person, key, turn_id(key))
+    return Message(key, text, person, address, reply_to, clicked=clicked)
+
+
+def summary(answer: Answer) -> str:
+    return f"{answer.status}: {answer.text}"
+
+
+def _call(tool: str, arguments: dict[str, Any]) -> str:
+    return f"call {tool} {json.dumps(arguments)}"

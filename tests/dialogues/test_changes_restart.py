@@ -1,0 +1,125 @@
+"""A process ends in the middle, and the next one goes on; cards are drawn where they stand."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+from core.messages import turn_id
+from core.records import Ask
+from tests.dialogues.decisions import ADA, bot, proposed
+from tests.dialogues.stage import Theatre
+from tests.fakes.choices import ANA
+from tests.fakes.memory_table import MemoryTable
+from tests.fakes.models import EchoModel
+
+THREE = [{"Name": "one"}, {"Name": "two"}, {"Name": "three"}]
+
+
+async def test_the_card_is_redrawn_where_it_stands(theatre: Theatre) -> None:
+    table = MemoryTable()
+    async with bot(theatre, table) as stage:
+        card = await proposed(stage, "table_create", rows=[ADA])
+        post = stage.recorder.posts[0]
+        assert post.text.endswith(f"[{card.id} open approve/deny]")
+        await stage.said(f"approve {card.id}")
+        await stage.engine.redraw.once()
+        assert post.text.endswith(f"[{card.id} done undo]")
+        await stage.said(f"undo {card.id}")
+        await stage.engine.redraw.once()
+        assert post.text.endswith(f"[{card.id} undone ]")
+        shown = await stage.engine.journal.turn_of(turn_id("k1"))
+        assert shown.answer
+        assert [one.state for one in shown.answer.cards] == ["undone"], "the stored one too"
+        edits = len(post.texts)
+        await stage.engine.redraw.once()
+        assert len(post.texts) == edits, "drawn once"
+
+
+async def test_also_after_a_restart(theatre: Theatre) -> None:
+    table = MemoryTable()
+    async with bot(theatre, table) as stage:
+        card = await proposed(stage, "table_create", rows=[ADA])
+    theatre.recorder.faults.lose_before = 1
+    async with bot(theatre, table) as stage:
+        await stage.said(f"deny {card.id}", channel="C2")
+        theatre.recorder.faults.lose_before = 1
+        await stage.engine.redraw.once()
+    async with bot(theatre, table) as stage:
+        await stage.engine.redraw.once()
+        assert stage.recorder.posts[0].text.endswith(f"[{card.id} denied ]")
+        assert len(stage.recorder.visible("k1")) == 1
+
+
+async def test_a_post_that_a_person_removed_stays_away(theatre: Theatre) -> None:
+    async with bot(theatre, MemoryTable()) as stage:
+        card = await proposed(stage, "table_create", rows=[ADA])
+        stage.recorder.remove(stage.recorder.posts[0].id)
+        assert "Done." in (await stage.said(f"approve {card.id}")).text
+        assert await stage.engine.redraw.once() == 0
+        assert stage.recorder.visible("k1") == []
+        assert await stage.engine.changes.ledger.undrawn() == []
+
+
+async def test_sigterm_ends_the_call_under_way_and_begins_no_other(theatre: Theatre) -> None:
+    table = MemoryTable(batch=1)
+    table.gate = asyncio.Event()
+    async with bot(theatre, table) as stage:
+        card = await proposed(stage, "table_create", rows=THREE)
+        _, receipt = await stage.says(f"approve {card.id}")
+        await table.reached.wait()
+        draining = asyncio.create_task(stage.engine.drain(0))
+        await asyncio.sleep(0)
+        table.gate.set()
+        await draining
+        steps = (await stage.engine.changes.ledger.get(card.id)).steps
+        assert [step.state for step in steps] == ["done", "waiting", "waiting"]
+    assert table.applied == [("create", 1)]
+    async with bot(theatre, table) as stage:
+        assert "New rows: 1, 2, 3." in (await stage.answered(receipt)).text
+    assert [row["Name"] for row in table.rows.values()] == ["one", "two", "three"]
+
+
+async def test_what_was_decided_comes_before_any_turn(theatre: Theatre) -> None:
+    """The asker's next message, left unanswered too, hears of it."""
+    table = MemoryTable(batch=1)
+    table.gate = asyncio.Event()
+    blocked = asyncio.Event()
+
+    async def block(ask: Ask) -> None:
+        if ask.input[-1].text == "and now?":
+            blocked.set()
+            await asyncio.Event().wait()
+
+    async with bot(theatre, table, model=EchoModel(gate=block)) as stage:
+        card = await proposed(stage, "table_create", rows=THREE)
+        await stage.says("and now?")
+        await blocked.wait()
+        _, receipt = await stage.says(f"approve {card.id}")
+        await table.reached.wait()
+        draining = asyncio.create_task(stage.engine.drain(0))
+        await asyncio.sleep(0)
+        table.gate.set()
+        await draining
+    model = EchoModel()
+    async with bot(theatre, table, model=model) as stage:
+        _, later = await stage.says("what came of it?")
+        await stage.answered(later)
+        assert "Done." in (await stage.answered(receipt)).text
+    assert "Approved by Ana. Done." in model.asks[-1].input[0].text
+    assert len(table.rows) == 3
+
+
+async def test_a_decision_whose_event_broke_down_is_told_as_partly_done(theatre: Theatre) -> None:
+    table = MemoryTable(batch=1)
+    async with bot(theatre, table) as stage:
+        card = await proposed(stage, "table_create", rows=THREE)
+        ledger = stage.engine.changes.ledger
+        one, two, _ = (await ledger.claim(card.id, 4711, ANA, 1.0)).steps
+        steps = [replace(one, state="done"), replace(two, state="writing")]
+        await ledger.record(card.id, 4711, steps)
+        told = await stage.said(f"approve {card.id}")
+        assert "Partly done: 1 of 3 rows." in told.text
+        assert "Not known whether it happened: 1 of the new rows." in told.text
+        assert "Not begun: 1 of the new rows." in told.text
+    assert table.applied == []

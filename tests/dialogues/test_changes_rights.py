@@ -1,0 +1,141 @@
+"""Who may decide, and where."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from core.messages import Answer, Person
+from core.policy import AllowList
+from tests.dialogues.decisions import (
+    ADA,
+    BOSS,
+    MEMBER,
+    OTHER,
+    RIGHTS,
+    STRANGER,
+    bot,
+    on_slack,
+    proposed_on_slack,
+)
+from tests.dialogues.stage import Stage, Theatre
+from tests.fakes.choices import ANA
+from tests.fakes.memory_table import MemoryTable
+
+ELEVEN = [{"Name": f"N{n}"} for n in range(11)]
+
+
+async def says(stage: Stage, text: str, key: str, person: Person = MEMBER) -> Answer:
+    return await stage.asks(on_slack(text, key, person))
+
+
+async def test_the_asker_approves_their_own_small_change(theatre: Theatre) -> None:
+    table = MemoryTable({"1": dict(ADA)})
+    async with bot(theatre, table, policy=RIGHTS) as stage:
+        card = await proposed_on_slack(stage, "k1", "table_update", rows={"1": {"Name": "A"}})
+        assert (await says(stage, f"approve {card.id}", "k2")).status == "done"
+        assert table.rows["1"]["Name"] == "A"
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "why"),
+    [
+        ("table_create", {"rows": ELEVEN}, "more than 10 rows"),
+        ("table_delete", {"ids": ["1"]}, "deletes rows"),
+    ],
+)
+async def test_deletes_and_many_rows_need_an_admin(
+    theatre: Theatre, tool: str, arguments: dict[str, Any], why: str
+) -> None:
+    table = MemoryTable({"1": dict(ADA)})
+    async with bot(theatre, table, policy=RIGHTS) as stage:
+        card = await proposed_on_slack(stage, "k1", tool, **arguments)
+        refused = await says(stage, f"approve {card.id}", "k2")
+        assert (refused.code, refused.private) == ("forbidden", True)
+        assert why in refused.text
+        assert table.applied == []
+        assert "Approved by Bea" in (await says(stage, f"approve {card.id}", "k3", BOSS)).text
+        assert table.applied
+
+
+async def test_another_person_decides_nothing_for_you(theatre: Theatre) -> None:
+    table = MemoryTable()
+    async with bot(theatre, table, policy=RIGHTS) as stage:
+        card = await proposed_on_slack(stage, "k1", "table_create", rows=[ADA])
+        for word in ("approve", "deny"):
+            refused = await says(stage, f"{word} {card.id}", f"k-{word}", OTHER)
+            assert (refused.code, "somebody else's" in refused.text) == ("forbidden", True)
+        assert (await says(stage, f"deny {card.id}", "k3")).text == "Denied by Mia."
+        told = await says(stage, f"approve {card.id}", "k4", OTHER)
+        assert told.text == "Denied by Mia.", "what came of it is no secret"
+
+
+async def test_the_asker_may_always_think_better_of_it(theatre: Theatre) -> None:
+    async with bot(theatre, MemoryTable({"1": dict(ADA)}), policy=RIGHTS) as stage:
+        card = await proposed_on_slack(stage, "k1", "table_delete", ids=["1"])
+        assert (await says(stage, f"deny {card.id}", "k2")).text == "Denied by Mia."
+
+
+async def test_who_may_not_write_is_not_even_offered_to_propose(theatre: Theatre) -> None:
+    async with bot(theatre, MemoryTable(), policy=RIGHTS) as stage:
+        answer = await says(stage, 'call table_create {"rows": [{"Name": "S"}]}', "k1", STRANGER)
+        assert "there is no tool 'table_create'" in answer.text
+        assert answer.cards == ()
+
+
+async def test_from_another_workspace_or_surface_only_an_admin(theatre: Theatre) -> None:
+    table = MemoryTable()
+    rights = AllowList(frozenset("*"), frozenset({"slack:U9", "terminal"}))
+    async with bot(theatre, table, policy=rights) as stage:
+        card = await proposed_on_slack(stage, "k1", "table_create", rows=[ADA])
+        away = on_slack(f"approve {card.id}", "k2", workspace="T2")
+        assert "somewhere else" in (await stage.asks(away)).text
+        assert "somewhere else" in (await stage.said(f"approve {card.id}", person=ANA)).text
+        assert table.applied == []
+        boss = on_slack(f"approve {card.id}", "k3", BOSS, workspace="T2")
+        assert "Approved by Bea" in (await stage.asks(boss)).text
+
+
+async def test_a_right_that_was_taken_away_meanwhile(theatre: Theatre) -> None:
+    table = MemoryTable()
+    async with bot(theatre, table, policy=RIGHTS) as stage:
+        card = await proposed_on_slack(stage, "k1", "table_create", rows=[ADA])
+    async with bot(theatre, table, policy=AllowList()) as stage:
+        refused = await says(stage, f"approve {card.id}", "k2")
+        assert (refused.code, "may not change data" in refused.text) == ("forbidden", True)
+    assert table.applied == []
+
+
+async def test_on_the_web_the_person_there_may(theatre: Theatre) -> None:
+    """Also where PONTE_ADMINS names somebody else."""
+    table = MemoryTable({"1": dict(ADA)})
+    async with bot(theatre, table, policy=AllowList(admins=frozenset({"slack:U9"}))) as stage:
+        answer = await stage.said('call table_delete {"ids": ["1"]}')
+        await stage.said(f"approve {answer.cards[0].id}")
+    assert table.rows == {}
+
+
+async def test_who_could_approve_it_may_undo_it(theatre: Theatre) -> None:
+    table = MemoryTable()
+    async with bot(theatre, table, policy=RIGHTS) as stage:
+        card = await proposed_on_slack(stage, "k1", "table_create", rows=[ADA])
+        await says(stage, f"approve {card.id}", "k2")
+        assert (await says(stage, f"undo {card.id}", "k3", OTHER)).code == "forbidden"
+        assert "Taken back" in (await says(stage, f"undo {card.id}", "k4")).text
+        assert table.rows == {}
+
+
+async def test_a_click_is_answered_with_the_card(theatre: Theatre) -> None:
+    async with bot(theatre, MemoryTable(), policy=RIGHTS) as stage:
+        card = await proposed_on_slack(stage, "k1", "table_create", rows=[ADA])
+        click = on_slack(f"approve {card.id}", "k2", clicked=True)
+        clicked = await stage.asks(click)
+        assert [(c.id, c.kind, c.state) for c in clicked.cards] == [(card.id, "change", "done")]
+        typed = await says(stage, f"approve {card.id}", "k3")
+        assert (typed.text, typed.cards) == (clicked.text, ())
+        assert await stage.asks(click) == clicked, "the same event again"
+        undone = await stage.asks(on_slack(f"undo {card.id}", "k4", clicked=True))
+        new, old = undone.cards
+        assert (new.title, new.state) == (f"Undo {card.id}: Delete a row in People", "done")
+        assert (old.id, old.state, old.actions) == (card.id, "undone", ())
