@@ -1,0 +1,59 @@
+"""Whether what the fake emits is what the openai package's own types say, strictly.
+
+The package's types allow unknown fields; here an unknown field is an error too.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import typing
+from typing import Any
+
+from openai import BaseModel
+from openai.types import responses
+from openai.types.chat import ChatCompletion, ChatCompletionChunk
+from openai.types.conversations import (
+    Conversation,
+    ConversationDeletedResource,
+    ConversationItemList,
+)
+from openai.types.responses.response_stream_event import ResponseStreamEvent
+
+KINDS: dict[str, type[BaseModel]] = {
+    "response": responses.Response,
+    "conversation": Conversation,
+    "conversation_deleted": ConversationDeletedResource,
+    "items": ConversationItemList,
+    "completion": ChatCompletion,
+    "chunk": ChatCompletionChunk,
+}
+
+
+def check(kind: str, value: dict[str, Any]) -> None:
+    """Raises ValidationError or AssertionError."""
+    if kind == "error":
+        assert set(value) == {"message", "type", "param", "code"}
+        return
+    model = _events()[value["type"]] if kind == "event" else KINDS[kind]
+    read = model.model_validate_json(json.dumps(value), strict=True)
+    _known(read)
+
+
+@functools.cache
+def _events() -> dict[str, type[BaseModel]]:
+    union = typing.get_args(ResponseStreamEvent)[0]
+    return {
+        typing.get_args(member.model_fields["type"].annotation)[0]: member
+        for member in typing.get_args(union)
+    }
+
+
+def _known(value: object) -> None:
+    if isinstance(value, BaseModel):
+        assert not value.model_extra, (type(value).__name__, value.model_extra)
+        for field in value.model_fields_set:
+            _known(getattr(value, field))
+    elif isinstance(value, list):
+        for one in value:
+            _known(one)
