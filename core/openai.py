@@ -14,7 +14,7 @@ import math
 import random
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
@@ -131,7 +131,7 @@ class Client:
         """Once only: who posts decides what a lost answer means. Raises Fault."""
         return await self._once("post", path, body=body)
 
-    async def stream(self, path: str, body: Json) -> AsyncIterator[Json]:
+    async def stream(self, path: str, body: Json) -> AsyncGenerator[Json, None]:
         """The server's events, one JSON object each, as they come. Raises Fault."""
         sdk = await self.sdk()
         module = importlib.import_module("openai")
