@@ -155,6 +155,7 @@ class Ask:
     asker: Person
     tools: tuple[ToolSpec, ...] = ()
     response: str = ""
+    locale: str = "en"
     seq: int = 0
     since: int = 0
 
