@@ -91,9 +91,9 @@ class Input:
         if item.kind == "output":
             return [{"type": "function_call_output", "call_id": item.call_id, "output": item.text}]
         if self.opaque and item.raw.get("host") == self._host:
-            # The ids and states of items belong to a server that stored them; here none did.
+            # What only answers carry is no input (ResponseReasoningItemParam of the package).
             kept: Json = item.raw["item"]
-            return [{k: v for k, v in kept.items() if k not in ("id", "status", "created_by")}]
+            return [{k: v for k, v in kept.items() if k not in ("status", "created_by")}]
         return []
 
     def _taken(self, items: Sequence[Item]) -> set[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,7 @@ from core.openai import Client, Place
 from core.ports import Files
 from core.records import Remote
 from tests.fakes.openai import FakeOpenAI
+from tests.fakes.openai.types import check, fits
 
 SECRET = b"a secret of the tests"
 Make = Callable[..., Awaitable[ServedModel]]
@@ -27,8 +29,13 @@ class Official(Place):
 
 @pytest.fixture
 async def fake() -> AsyncIterator[FakeOpenAI]:
+    """Strict both ways: all that was sent and all that was said fits the openai package."""
     async with FakeOpenAI() as fake:
         yield fake
+    for request in fake.requests:
+        fits(request.path, request.body)
+    for kind, value in fake.emitted:
+        check(kind, value)
 
 
 @pytest.fixture
@@ -50,7 +57,7 @@ async def make(
     """Makes models; those of level None find out. They are closed at the end."""
     made: list[ServedModel] = []
 
-    async def sleep(seconds: float) -> None:
+    async def write_down(seconds: float) -> None:
         waits.append(seconds)
 
     async def come_late(thread: str, remote: Remote) -> None:
@@ -63,11 +70,12 @@ async def make(
         files: Files | None = None,
         key: str = "sk-test",
         base_url: str = "",
-        **options: object,
+        sleep: Callable[[float], Awaitable[None]] = write_down,
+        **options: Any,
     ) -> ServedModel:
         kind = Official if official else Place
         client = Client(kind(key, base_url or fake.base_url), sleep=sleep)
-        chosen = replace(Options(secret=SECRET, silence=5.0), **options)  # type: ignore[arg-type]
+        chosen = replace(Options(secret=SECRET, silence=5.0), **options)
         model = ServedModel(client, chosen, level=level, files=files, late=come_late)
         made.append(model)
         return model

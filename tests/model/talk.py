@@ -68,7 +68,7 @@ class Talk:
         return self.transcript[-1][0] if self.transcript else 0
 
     async def round(self, response: str = "") -> Completed:
-        async with aclosing(self.events(response)) as events:  # type: ignore[type-var]
+        async with aclosing(self.events(response)) as events:
             async for event in events:
                 self.take(event)
                 if isinstance(event, Completed):

@@ -34,14 +34,10 @@ async def create(state: State, request: web.Request, body: Json) -> web.StreamRe
         raise Refused(
             script.status, message, code=script.code, param=script.param, headers=script.headers
         )
-    state.running += 1
-    state.most = max(state.most, state.running)
-    try:
+    async with state.working():
         if body.get("stream"):
             return await _stream(state, request, body, script)
         return web.json_response(state.emit("completion", _completion(body, script)))
-    finally:
-        state.running -= 1
 
 
 async def _stream(

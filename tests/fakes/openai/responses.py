@@ -43,6 +43,7 @@ class Creation:
             raise too_long()
         self.script = state.scripts.choose(heard(self._context))
         self._response: Json = {}
+        self._ended = False
 
     def _check(self) -> None:
         state, body = self._state, self._body
@@ -81,12 +82,10 @@ class Creation:
             )
         self._response = response_of(self._body, script, self._context, tokens(self._context) // 2)
         self._state.busy.add(self._conversation)
-        self._state.running += 1
-        self._state.most = max(self._state.most, self._state.running)
         try:
-            return await self._answer(request)
+            async with self._state.working():
+                return await self._answer(request)
         finally:
-            self._state.running -= 1
             self._state.busy.discard(self._conversation)
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
@@ -149,6 +148,9 @@ class Creation:
 
     def _commit(self, what: str) -> None:
         response, state = self._response, self._state
+        if self._ended:
+            return
+        self._ended = True
         if what == "nothing":
             state.responses.pop(response["id"], None)
             return

@@ -55,6 +55,7 @@ async def _answering(request: web.Request, handler: Handler) -> web.StreamRespon
     body: Json = await request.json() if request.can_read_body else {}
     request[BODY] = body
     state.requests.append(Request(request.method, request.path.removeprefix("/v1"), body))
+    await state.change()
     if request.path.split("/")[2:3] and request.path.split("/")[2] in state.without:
         return no_endpoint()
     try:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -68,8 +69,8 @@ class State:
     running: int = 0
     most: int = 0
     release: asyncio.Event = field(default_factory=asyncio.Event)
-    reached: asyncio.Condition = field(default_factory=asyncio.Condition)
-    reached_failures: int = 0
+    changed: asyncio.Condition = field(default_factory=asyncio.Condition)
+    failures: int = 0
 
     def conversation(self, id: str) -> Conversation:
         if id not in self.conversations:
@@ -92,15 +93,34 @@ class State:
             self.emitted.append((kind, value))
         return value
 
+    async def change(self) -> None:
+        """Tests wait for what happens, not for a time."""
+        async with self.changed:
+            self.changed.notify_all()
+
+    async def until(self, reached: Callable[[], bool]) -> None:
+        async with self.changed:
+            await self.changed.wait_for(reached)
+
     async def failing(self) -> None:
-        """A script has come to its failure: tests wait for that, not for a time."""
-        async with self.reached:
-            self.reached_failures += 1
-            self.reached.notify_all()
+        """A script has come to its failure."""
+        self.failures += 1
+        await self.change()
 
     async def failed(self, times: int = 1) -> None:
-        async with self.reached:
-            await self.reached.wait_for(lambda: self.reached_failures >= times)
+        await self.until(lambda: self.failures >= times)
+
+    @contextlib.asynccontextmanager
+    async def working(self) -> AsyncIterator[None]:
+        """An answer is under way."""
+        self.running += 1
+        self.most = max(self.most, self.running)
+        await self.change()
+        try:
+            yield
+        finally:
+            self.running -= 1
+            await self.change()
 
     def say(self, *scripts: Script | str) -> None:
         self.scripts.add(*(Script(text=s) if isinstance(s, str) else s for s in scripts))

@@ -1,4 +1,4 @@
-"""Whether what the fake emits is what the openai package's own types say, strictly.
+"""Whether what is sent and what the fake emits is what the openai package's own types say.
 
 The package's types allow unknown fields; here an unknown field is an error too.
 """
@@ -13,12 +13,16 @@ from typing import Any
 from openai import BaseModel
 from openai.types import responses
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
+from openai.types.chat.completion_create_params import CompletionCreateParamsStreaming
 from openai.types.conversations import (
     Conversation,
     ConversationDeletedResource,
     ConversationItemList,
+    item_create_params,
 )
+from openai.types.responses.response_create_params import ResponseCreateParamsStreaming
 from openai.types.responses.response_stream_event import ResponseStreamEvent
+from pydantic import TypeAdapter
 
 KINDS: dict[str, type[BaseModel]] = {
     "response": responses.Response,
@@ -38,6 +42,33 @@ def check(kind: str, value: dict[str, Any]) -> None:
     model = _events()[value["type"]] if kind == "event" else KINDS[kind]
     read = model.model_validate_json(json.dumps(value), strict=True)
     _known(read)
+
+
+def fits(path: str, body: dict[str, Any]) -> None:
+    """A streamed request, or items for a conversation: every field known and well typed.
+
+    Raises ValidationError or AssertionError.
+    """
+    if path == "/responses" and body.get("stream"):
+        assert _plain(_adapter(ResponseCreateParamsStreaming).validate_python(body)) == body
+    elif path == "/chat/completions":
+        assert _plain(_adapter(CompletionCreateParamsStreaming).validate_python(body)) == body
+    elif path.endswith("/items") and body:
+        assert _plain(_adapter(item_create_params.ItemCreateParams).validate_python(body)) == body
+
+
+@functools.cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+def _plain(value: Any) -> Any:
+    """The package's types say Iterable, which pydantic hands out as one-way iterators."""
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    return [_plain(inner) for inner in value]
 
 
 @functools.cache
