@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 from core import commands
@@ -42,6 +42,7 @@ class MemoryInbox:
         self.rows = {} if rows is None else rows
         self.refusing = False
         self._handler: Handler | None = None
+        self._platforms: Collection[str] = ()
         self._changed = asyncio.Condition()
         self._current: dict[int, asyncio.Task[None]] = {}
         self._stopped: set[int] = set()
@@ -63,12 +64,13 @@ class MemoryInbox:
         row = next((r for r in self.rows.values() if r.message.event_key == event_key), None)
         if row is None or (message is not None and message.sent_at < row.message.sent_at):
             return "unknown"
-        fresh = row.state == "new"
+        fresh = row.state in ("new", "withdrawn")
         if message is None:
             row.message = replace(row.message, text="", attachments=(), context=())
             row.state = "withdrawn" if fresh else row.state
         else:
-            row.message = replace(row.message, text=message.text, attachments=message.attachments)
+            text, files, at = message.text, message.attachments, message.sent_at
+            row.message = replace(row.message, text=text, attachments=files, sent_at=at)
         await self._tell()
         return "unstarted" if fresh else "started"
 
@@ -82,8 +84,9 @@ class MemoryInbox:
             raise Forgotten
         return row.answer
 
-    async def run(self, handler: Handler) -> None:
+    async def run(self, handler: Handler, platforms: Collection[str] = ()) -> None:
         self._handler = handler
+        self._platforms = platforms
         self._start_next()
         await self._draining.wait()
 
@@ -146,7 +149,8 @@ class MemoryInbox:
         if self._handler is None or self._draining.is_set():
             return
         for row in list(self.rows.values()):
-            if row.state in FINAL_STATES or row.seq in self._current:
+            foreign = self._platforms and row.message.address.platform not in self._platforms
+            if foreign or row.state in FINAL_STATES or row.seq in self._current:
                 continue
             if row.decision or self.running(row.message.address.conversation) is None:
                 row.state = "running"
