@@ -58,7 +58,11 @@ async def _answering(request: web.Request, handler: Handler) -> web.StreamRespon
     await state.change()
     if request.path.split("/")[2:3] and request.path.split("/")[2] in state.without:
         return no_endpoint()
+    if state.slow:
+        await state.release.wait()
     try:
+        if state.ill:
+            raise Refused(state.ill, "The server is not well.")
         if state.key and request.headers.get("authorization") != f"Bearer {state.key}":
             raise wrong_key()
         return await handler(request)

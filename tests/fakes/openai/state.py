@@ -45,7 +45,8 @@ class State:
 
     `forgets`: takes `conversation` and ignores it, as llama.cpp does. `rejects`: top-level
     fields that it does not know. `blind`: refuses images. `context`: tokens (characters / 4).
-    `gone`: the HTTP status for an unknown conversation.
+    `gone`: the HTTP status for an unknown conversation. `ill`: answers everything with that
+    status. `slow`: answers nothing until its release.
     """
 
     key: str = ""
@@ -54,6 +55,8 @@ class State:
     rejects: set[str] = field(default_factory=set)
     forgets: bool = False
     blind: bool = False
+    ill: int = 0
+    slow: bool = False
     context: int = 900_000
     gone: int = 404
     locked: dict[str, int] = field(default_factory=dict)
