@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from core import text
+from core import metrics, text
 from core.errors import NotStored, PlatformBusy, PostRemoved, Superseded, Undeliverable
 from core.messages import Answer, Post, Progress
 from core.ports import Posts, Surface
@@ -117,8 +117,10 @@ class PostedReply:
             found = await self._surface.find(number, post.key)
             post = await self._record(post, found) if found else post
         if not post.id:
+            metrics.posts.labels("post").inc()
             await self._record(post, await self._surface.post(number, post.key, part, answer))
         elif final or self._shown.get(number) != part:
+            metrics.posts.labels("edit").inc()
             await self._watched(post, lambda: self._surface.edit(post.id, part, answer))
         self._shown[number] = part
 

@@ -16,12 +16,12 @@ from tests.fakes.recorder_server import serve
 from tests.real.victims import People, Victim
 
 SCRIPT = (
-    'mount -t tmpfs -o size=2m tmpfs {home} && head -c 1m /dev/zero > {home}/filler && exec "$@"'
+    'mount -t tmpfs -o size=16m tmpfs {home} && head -c 13m /dev/zero > {home}/filler && exec "$@"'
 )
 
 
 def _within(home: Path) -> list[str]:
-    """A mount namespace of its own, in which `home` is a disk of 2 MB."""
+    """A mount namespace of its own, in which `home` is a disk of 16 MB."""
     return ["unshare", "-rm", "sh", "-c", SCRIPT.format(home=home), "sh"]
 
 
@@ -57,8 +57,8 @@ async def test_a_full_disk_takes_nothing_and_loses_nothing(tmp_path: Path) -> No
         answers = await people.answers([*taken, refused])
         await victim.kill()
     assert {answer.status for answer in answers} == {"done"}
-    for one in (*taken, refused):
-        assert len(recorder.visible(one.event_key)) == 1
+    for one, answer in zip((*taken, refused), answers, strict=True):
+        assert recorder.visible(one.event_key) == list(answer.parts)
 
 
 async def test_the_refusal_tells_that_it_was_not_taken() -> None:
