@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import aiohttp
 import structlog
-from openai import AsyncOpenAI
+from openai import AsyncOpenAI, omit
 
 from core.messages import Item, Person
 from core.model.options import Options
@@ -68,7 +68,8 @@ def bare(client: AsyncOpenAI, level: Level, conversations: list[str]) -> Call:
             instructions="Be brief.",
             input="hello",
             stream=True,
-            **({"conversation": conversations[number]} if kept else {"store": False}),  # type: ignore[arg-type] - either is one of create's
+            store=kept,
+            conversation=conversations[number] if kept else omit,
         ):
             pieces += event.type == "response.output_text.delta"
         return pieces

@@ -194,8 +194,11 @@ def pause(tried: int, fault: Fault) -> float:
 
 def _sdk(place: Place) -> openai.AsyncOpenAI:
     module = importlib.import_module("openai")
+    proxy = place.proxies.for_url(place.base_url)
+    if proxy and "://" not in proxy:
+        proxy = f"http://{proxy}"
     web = module.DefaultAsyncHttpxClient(
-        proxy=place.proxies.for_url(place.base_url),
+        proxy=proxy,
         trust_env=False,
         event_hooks={"response": [_note]},
     )

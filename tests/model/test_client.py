@@ -175,6 +175,6 @@ async def test_a_proxy_is_used_and_never_shown(fake: FakeOpenAI) -> None:
         await client.get("/models")
     assert "hunter2" not in repr(caught.value)
     await client.close()
-    around = Client(Place(KEY, fake.base_url, Proxies(http=proxies.http, bypass="127.0.0.1")))
+    around = Client(Place(KEY, fake.base_url, Proxies(http=proxies.http, no="127.0.0.1")))
     assert await around.get("/models")
     await around.close()

@@ -48,8 +48,8 @@ def test_prices() -> None:
     assert cost("gpt-4.1-mini", input=million, cached=million, written=0, output=0) == 0.1
 
 
-def user(text: str, **more: str) -> Item:
-    return Item(kind="message", role="user", text=text, **more)
+def user(text: str, name: str = "") -> Item:
+    return Item(kind="message", role="user", text=text, name=name)
 
 
 def test_the_window_is_cut_at_a_persons_message() -> None:
