@@ -8,14 +8,13 @@ fit are named in words.
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 from core.errors import NotFound
 from core.messages import File, Item
 from core.model.pairs import paired
 from core.openai import Json
-from core.ports import Files
 
 PICTURES = ("image/png", "image/jpeg", "image/webp", "image/gif")
 """What models take as `input_image` (developers.openai.com, Images and vision)."""
@@ -26,6 +25,8 @@ BYTES = 20 * 2**20
 """Bytes of files in one request, before base64. OpenAI takes 50 MB in all; proxies take less."""
 CHARACTERS = 100_000
 """Characters of one text file that are sent."""
+Read = Callable[[str], Awaitable[tuple[File, bytes]]]
+"""`Files.get`: a file and its bytes, by its id. Raises NotFound."""
 CONTEXT = "context"
 """The name under which the transcript holds what others said around a message."""
 
@@ -33,8 +34,8 @@ CONTEXT = "context"
 class Input:
     """How one server wants to be told. `pictures`, `documents`: whether it takes them."""
 
-    def __init__(self, files: Files | None, host: str, official: bool) -> None:
-        self._files = files
+    def __init__(self, read: Read | None, host: str, official: bool) -> None:
+        self._read = read
         self._host = host
         self.pictures = True
         self.documents = official
@@ -114,10 +115,10 @@ class Input:
                 "and ask them to write what they said.]"
             )
         sendable = self._sendable(kind, file.name)
-        if not sendable or not taken or self._files is None:
+        if not sendable or not taken or self._read is None:
             return _text(_unseen(file, "" if sendable else ", of a kind that you cannot read"))
         try:
-            _, data = await self._files.get(file.id)
+            _, data = await self._read(file.id)
         except NotFound:
             return _text(_unseen(file, ", which is not kept any more"))
         return _part(file, kind, data)

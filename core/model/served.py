@@ -15,12 +15,12 @@ from core.errors import ModelError, NoKey, PonteError, UnknownModel
 from core.model import erasure, faults
 from core.model.chat import Chat
 from core.model.conversations import Conversations
+from core.model.input import Read
 from core.model.options import Options
 from core.model.probe import MISSING, Level, probe
 from core.model.responses import Responses
 from core.model.server import Late, Server
 from core.openai import Client, Fault
-from core.ports import Files
 from core.records import Ask, Health, ModelEvent, Remote
 from core.words import say
 
@@ -43,7 +43,10 @@ class LevelModel(Protocol):
 
 
 class ServedModel:
-    """`level` None: find out (PONTE_MODEL_API=auto). `late`: see `core.model.server.Late`."""
+    """`level` None: find out (PONTE_MODEL_API=auto). `read` brings the bytes of files.
+
+    `late`: see `core.model.server.Late`.
+    """
 
     def __init__(
         self,
@@ -51,12 +54,12 @@ class ServedModel:
         options: Options,
         *,
         level: Level | None = None,
-        files: Files | None = None,
+        read: Read | None = None,
         late: Late,
     ) -> None:
         self._client = client
         self._options = options
-        self._server = Server(client, options, files, late)
+        self._server = Server(client, options, read, late)
         self._conversations = Conversations(self._server)
         self._levels: dict[str, LevelModel] = {
             "conversations": self._conversations,

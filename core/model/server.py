@@ -11,11 +11,10 @@ import structlog
 
 from core.errors import ModelError, ModelRefused, TooLong
 from core.model import faults
-from core.model.input import Input
+from core.model.input import Input, Read
 from core.model.options import Options
 from core.model.said import Said
 from core.openai import PATIENT, Client, Fault, Json, pause
-from core.ports import Files
 from core.records import Ask, Completed, Remote, Thread, ToolSpec
 
 log = structlog.get_logger("model")
@@ -30,12 +29,12 @@ Late = Callable[[str, Remote], Awaitable[None]]
 class Server:
     """What every level shares: the client, the options, and what this server was found to take."""
 
-    def __init__(self, client: Client, options: Options, files: Files | None, late: Late) -> None:
+    def __init__(self, client: Client, options: Options, read: Read | None, late: Late) -> None:
         self.client = client
         self.options = options
         self.late = late
         self.official = client.place.official
-        self.input = Input(files, client.place.host, self.official)
+        self.input = Input(read, client.place.host, self.official)
         self.window = options.window
         self._unfit: set[str] = set()
         self._loose: set[str] = set()

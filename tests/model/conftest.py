@@ -76,7 +76,9 @@ async def make(
         kind = Official if official else Place
         client = Client(kind(key, base_url or fake.base_url), sleep=sleep)
         chosen = replace(Options(secret=SECRET, silence=5.0), **options)
-        model = ServedModel(client, chosen, level=level, files=files, late=come_late)
+        model = ServedModel(
+            client, chosen, level=level, read=files.get if files else None, late=come_late
+        )
         made.append(model)
         return model
 
