@@ -69,8 +69,8 @@ async def test_what_a_server_holds_is_erased_until_it_is_gone(theatre: Theatre) 
         await stage.said("hello")
         thread = await stage.engine.journal.thread("web:C1")
         await stage.engine.journal.remote(thread.id, conversation)
-        await stage.said("forget")
         model.down = True
+        await stage.said("forget")
         await _upkeep(stage, model, 0).once()
         assert await stage.engine.journal.to_erase() == [conversation]
     model.down = False
