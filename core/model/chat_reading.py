@@ -17,7 +17,7 @@ class ChatReading:
 
     def __init__(self) -> None:
         self.over = False
-        self._id = ""
+        self.response = ""
         self._text = ""
         self._calls: dict[int, Json] = {}
         self._finish = ""
@@ -27,9 +27,9 @@ class ChatReading:
         if chunk.get("usage"):
             self._usage = {"usage": chunk["usage"], "model": chunk.get("model", "")}
         events: list[ModelEvent] = []
-        if not self._id and chunk.get("id"):
-            self._id = str(chunk["id"])
-            events.append(Began(self._id))
+        if not self.response and chunk.get("id"):
+            self.response = str(chunk["id"])
+            events.append(Began(self.response))
         if piece := "".join(self._choice(choice) for choice in chunk.get("choices") or ()):
             self._text += piece
             events.append(Delta(piece))

@@ -23,7 +23,7 @@ from core.model.said import Said, said
 from core.model.server import Server
 from core.model.streams import Streams
 from core.model.tail import reconcile
-from core.model.window import cut, size, starts
+from core.model.window import answered, cut, size, starts
 from core.openai import Fault, Json
 from core.records import Ask, Completed, Kept, ModelEvent, Remote
 
@@ -42,10 +42,11 @@ class Exchange:
         self._thread = ask.thread
         self._next = self._first()
         self._items: Sequence[Item] = ask.input
-        self._limit = server.window
+        self._limit = min(server.window, server.options.compact)
         self._tries = Counter[str]()
         self._asked = bool(ask.response)
         self._found: Said | None = None
+        self._response = ask.response
         self._clean = True
 
     def _first(self) -> Literal["trusting", "looking", "anew", "ready"]:
@@ -73,7 +74,7 @@ class Exchange:
                     async with aclosing(self._stream(body, reading)) as events:
                         async for event in events:
                             yield event
-                    self._found = reading.finished()
+                    self._found, self._response = reading.finished(), reading.response
             except Fault as fault:
                 await self._mend(fault, body, reading)
         yield self._completed(self._found)
@@ -104,7 +105,8 @@ class Exchange:
     async def _transcript(self) -> Sequence[Item]:
         """All that was said. Reasoning stays out: a conversation has its own."""
         items = [*await self._ask.history(), *self._ask.input]
-        return paired([item for item in items if item.kind != "opaque"])
+        told = paired([item for item in items if item.kind != "opaque"])
+        return answered(told) if self._tries["policy"] else told
 
     async def _body(self) -> Json:
         ask, server = self._ask, self._server
@@ -164,6 +166,8 @@ class Exchange:
             self._next = "looking" if self._tries["unpaired"] == 1 else "anew"
         elif faults.too_long(fault):
             return await self._narrow()
+        elif faults.policy(fault):
+            return await self._leave_out_unanswered()
         elif not self._server.learn(fault, body):
             return await self._again(fault)
         return True
@@ -186,6 +190,13 @@ class Exchange:
         self._limit, self._next = min(self._limit, size(kept)) // 2, "anew"
         return len(starts(kept)) > 1
 
+    async def _leave_out_unanswered(self) -> bool:
+        """What was refused before may be why; without it, once."""
+        before = await self._transcript()
+        self._tries["policy"] += 1
+        self._next = "looking"
+        return self._tries["policy"] == 1 and len(await self._transcript()) < len(before)
+
     async def _wait_for_lock(self) -> None:
         """1, 2, 4, 8 s, as far as the operator's limit goes; then another conversation."""
         wait = 2.0 ** self._tries["locked"]
@@ -203,4 +214,4 @@ class Exchange:
             upto = UNKNOWN
         plain = tuple(item for item in found.items if item.kind != "opaque")
         thread = replace(self._thread, remote_upto=upto)
-        return self._server.completed(replace(found, items=plain), thread)
+        return self._server.completed(self._response, replace(found, items=plain), thread)

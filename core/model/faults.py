@@ -92,6 +92,11 @@ def unpaired(fault: Fault) -> bool:
     return fault.status == 400 and "function call" in fault.message and "No tool" in fault.message
 
 
+def policy(fault: Fault) -> bool:
+    """What was asked is against the server's usage policies."""
+    return POLICY.search(fault.code) is not None and not blocked(fault)
+
+
 def blocked(fault: Fault) -> bool:
     """The server refuses this person's safety identifier."""
     words = f"{fault.code} {fault.message}".lower()
@@ -104,6 +109,11 @@ def picture(fault: Fault) -> bool:
         re.search(r"input_image|image_url|input_file|image input|multimodal", fault.message)
         is not None
     )
+
+
+def bad_picture(fault: Fault) -> bool:
+    """That one file is broken, and not the server blind (ResponseError.code of the package)."""
+    return "image" in fault.code or "file" in fault.code
 
 
 def misfit(fault: Fault, sent: Sequence[str]) -> str:
@@ -136,9 +146,9 @@ def worded(fault: Fault, options: Options, models: Sequence[str] = ()) -> ModelE
         return RateLimited(seconds=math.ceil(fault.wait or BUSY))
     if too_long(fault):
         return TooLong()
-    if POLICY.search(fault.code):
+    if policy(fault):
         return ModelRefused()
-    if picture(fault) or "image" in fault.code:
+    if picture(fault) or bad_picture(fault):
         return ModelError(PICTURE)
     if fault.kind == "refused" and fault.status < 500:
         return ModelError(REFUSED, reason=fault.code or f"HTTP {fault.status}")

@@ -13,7 +13,7 @@ from core.model.listening import listen
 from core.model.pairs import paired
 from core.model.said import Said
 from core.model.server import Server
-from core.model.window import cut, size, starts
+from core.model.window import answered, cut, size, starts
 from core.openai import Fault, Json
 from core.records import Ask, ModelEvent
 
@@ -22,6 +22,7 @@ class Stream(Protocol):
     """How a dialect's stream is read."""
 
     over: bool
+    response: str
 
     def take(self, event: Json) -> Sequence[ModelEvent]: ...
 
@@ -63,11 +64,13 @@ class OwnHistory:
             except Fault as fault:
                 if faults.too_long(fault) and len(starts(items)) > 1:
                     limit = min(limit, size(items)) // 2
+                elif faults.policy(fault) and len(answered(transcript)) < len(transcript):
+                    transcript = answered(transcript)
                 else:
                     await self._mend(fault, body, tries)
         if limit < server.window and not server.official:
             server.window = limit
-        yield server.completed(said)
+        yield server.completed(reading.response, said)
 
     async def _events(self, body: Json, reading: Stream) -> AsyncGenerator[ModelEvent, None]:
         client, silence = self._server.client, self._server.options.silence

@@ -34,7 +34,7 @@ WORDS = {
 PROBING = "{model} at {host}: not known yet, being asked"
 AGAIN = 30.0
 """Seconds after which `health` asks a failing server anew."""
-SOON = 5.0
+SOON = 1.0
 """Seconds that `health` waits for a probe under way."""
 
 

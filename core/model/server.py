@@ -69,10 +69,11 @@ class Server:
             return True
         if fault.code == "invalid_function_parameters":
             return self._loosen(fault, body)
-        if faults.picture(fault) and (self.input.pictures or self.input.documents):
-            self.input.pictures = self.input.documents = False
-            return True
-        return False
+        if not faults.picture(fault) and not faults.bad_picture(fault):
+            return False
+        if self.official or faults.bad_picture(fault):
+            return self.input.refuse(body)
+        return self.input.blind()
 
     async def rest(self, fault: Fault, tries: Counter[str]) -> bool:
         """Whether to ask once more, after the pause that the server wants."""
@@ -96,8 +97,10 @@ class Server:
         listed = (await self.client.get("/models")).get("data") or ()
         return [str(one["id"]) for one in listed if isinstance(one, dict) and "id" in one]
 
-    def completed(self, said: Said, thread: Thread | None = None) -> Completed:
+    def completed(self, response: str, said: Said, thread: Thread | None = None) -> Completed:
         """The end of a round. Raises a ModelError where nothing was said that may be shown."""
+        log.info("model answered", response=response, input=said.usage.input,
+                 output=said.usage.output, calls=said.calls, cut=said.cut)  # fmt: skip
         if said.cut == "filter":
             raise ModelRefused
         if not said.items:

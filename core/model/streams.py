@@ -108,10 +108,11 @@ class Streams:
 
     def leave(self, stream: OwnedStream, conversation: str) -> None:
         """Its listener is gone, before the end or after it."""
+        if stream.task.done():
+            return
+        stream.leave()
         if not stream.over:
             self._untidy.add(conversation)
-        if not stream.task.done():
-            stream.leave()
             task = asyncio.create_task(stream.tell_late())
             self._late.add(task)
             task.add_done_callback(self._late.discard)

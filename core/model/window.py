@@ -6,9 +6,11 @@ errs on the safe side for most languages.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 from core.messages import Item
+from core.model.input import CONTEXT
 
 PICTURE = 1_500
 """Tokens that a picture or a page is counted as."""
@@ -24,7 +26,7 @@ def starts(items: Sequence[Item]) -> list[int]:
     return [
         index
         for index, item in enumerate(items)
-        if _person(item) and not (index and _person(items[index - 1]))
+        if _person(item) and not (index and items[index - 1].name == CONTEXT)
     ]
 
 
@@ -37,6 +39,16 @@ def cut(items: Sequence[Item], limit: int) -> Sequence[Item]:
             break
         chosen = start
     return items[chosen:] if chosen < len(items) else items
+
+
+def answered(items: Sequence[Item]) -> list[Item]:
+    """Without earlier turns that nobody answered: what was refused once is refused again."""
+    begins = [*starts(items), len(items)]
+    kept = list(items[: begins[0]])
+    for begin, end in itertools.pairwise(begins):
+        if end == len(items) or any(not _person(item) for item in items[begin:end]):
+            kept += items[begin:end]
+    return kept
 
 
 def _person(item: Item) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from core.errors import ModelRefused
 from core.messages import File, Item, Person
 from core.model.input import CONTEXT
 from core.model.probe import Level
@@ -157,6 +158,38 @@ async def test_a_server_that_cannot_see_is_told_in_words(
     before = len(fake.requests)
     await talk.say("And this?", [picture])
     assert len(fake.requests) - before <= 1, "it is not tried again"
+
+
+@every_level
+async def test_one_broken_picture_blinds_nobody(make: Make, fake: FakeOpenAI, level: Level) -> None:
+    """It goes out in words from then on; others are still seen."""
+    files = MemoryFiles()
+    broken = files.add("broken.png", "image/png", b"not a picture")
+    good = files.add("good.png", "image/png", PNG)
+    talk = Talk(await make(level, official=True, files=files))
+    await talk.say("This is good.", [good])
+    fake.say(Script(status=400, code="invalid_image_format", message="Bad image_url."))
+    await talk.say("And this?", [broken])
+    assert "which you could not read" in json.dumps(parts(last(fake)))
+    await talk.say("And this again?", [broken, good])
+    sent = json.dumps(parts(last(fake)))
+    assert "which you could not read" in sent
+    assert base64.b64encode(PNG).decode() in sent
+
+
+@every_level
+async def test_a_refused_message_does_not_spoil_the_thread(
+    make: Make, fake: FakeOpenAI, level: Level
+) -> None:
+    """It stands in the transcript; while it does, the server would refuse all that follows."""
+    fake.taboo = "something bad"
+    talk = Talk(await make(level))
+    assert await talk.say("hello")
+    with pytest.raises(ModelRefused):
+        await talk.say("Tell me something bad.")
+    assert await talk.say("Something good, then.")
+    assert await talk.say("thanks")
+    assert "something bad" not in json.dumps(last(fake))
 
 
 async def test_other_kinds_of_files(make: Make, fake: FakeOpenAI) -> None:

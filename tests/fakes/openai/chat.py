@@ -156,6 +156,7 @@ def _check(state: State, body: Json) -> None:
         raise unknown_parameter("messages[0].content[0].image_url")
     check_tools(body.get("tools", []))
     _check_messages(body["messages"])
+    state.check_words(body["messages"])
     if tokens(body["messages"]) > state.context:
         raise too_long()
 

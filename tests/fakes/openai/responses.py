@@ -39,6 +39,7 @@ class Creation:
         before = state.conversation(self._conversation).items if self._conversation else []
         self._context = [*before, *self._input]
         check_pairs(self._context)
+        state.check_words(self._context)
         if not state.check_size(self._context, body.get("truncation") == "auto"):
             raise too_long()
         self.script = state.scripts.choose(heard(self._context))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
@@ -44,7 +45,8 @@ class State:
     """`without` names what this server lacks: conversations, responses, models.
 
     `forgets`: takes `conversation` and ignores it, as llama.cpp does. `rejects`: top-level
-    fields that it does not know. `blind`: refuses images. `context`: tokens (characters / 4).
+    fields that it does not know. `blind`: refuses images. `taboo`: words that are against its
+    policies, wherever they stand. `context`: tokens (characters / 4).
     `gone`: the HTTP status for an unknown conversation. `ill`: answers everything with that
     status. `slow`: answers nothing until its release.
     """
@@ -55,6 +57,7 @@ class State:
     rejects: set[str] = field(default_factory=set)
     forgets: bool = False
     blind: bool = False
+    taboo: str = ""
     ill: int = 0
     slow: bool = False
     context: int = 900_000
@@ -86,6 +89,10 @@ class State:
         made = Conversation(new_id("conv"), metadata)
         self.conversations[made.id] = made
         return made
+
+    def check_words(self, items: object) -> None:
+        if self.taboo and self.taboo in json.dumps(items):
+            raise Refused(400, "Your prompt was flagged.", code="invalid_prompt", param="input")
 
     def check_size(self, items: Sequence[Json], truncates: bool) -> bool:
         """Whether it fits; with truncation it is made to."""
