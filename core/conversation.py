@@ -200,7 +200,8 @@ class ConversationManager:
         ]
         tools = await parts.toolbox.tools(allowed)
         if not turn.items:
-            items = prompt.said(message, *await self._attached(turn))
+            heard = replace(message, text=await text.aside(text.clean, message.text))
+            items = prompt.said(heard, *await self._attached(turn))
             await self._journal.heard(turn, items)
             turn = replace(turn, items=tuple(items))
         thread = await self._recall(turn)
