@@ -22,9 +22,10 @@ class Conversations:
     def ask(self, ask: Ask) -> AsyncGenerator[ModelEvent, None]:
         return Exchange(self._server, self._streams, ask).events()
 
-    async def settled(self, conversation: str) -> None:
-        """Wait until a stream that was left there has ended."""
+    async def given_up(self, conversation: str) -> None:
+        """It is to be erased: wait until a stream that was left there has ended."""
         await self._streams.settled(conversation)
+        self._streams.tidied(conversation)
 
     async def close(self) -> None:
         await self._streams.close()

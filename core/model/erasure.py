@@ -1,4 +1,7 @@
-"""Erasing on the server what a thread left there. What is not there any more counts as erased."""
+"""Erasing on the server what a thread left there. What is not there any more counts as erased.
+
+So does what a server has no path for: it cannot have kept it.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from core.records import Remote
 
 PATHS = {"response": "responses", "container": "containers", "file": "files"}
 PAGE = 100
+MISSING = (404, 405, 501)
 
 
 async def erase(client: Client, remote: Remote) -> bool:
@@ -29,7 +33,7 @@ async def _conversation(client: Client, id: str) -> None:
         try:
             page = await client.get(items, {"limit": PAGE})
         except Fault as fault:
-            if fault.status != 404:
+            if fault.status not in MISSING:
                 raise
             return
         for item in page.get("data") or ():
@@ -43,5 +47,5 @@ async def _gone(client: Client, path: str) -> None:
     try:
         await client.delete(path)
     except Fault as fault:
-        if fault.status != 404:
+        if fault.status not in MISSING:
             raise

@@ -169,16 +169,16 @@ class Exchange:
         elif faults.policy(fault):
             return await self._leave_out_unanswered()
         elif not self._server.learn(fault, body):
-            return await self._again(fault)
+            return await self._again(fault, sent=bool(body))
         return True
 
-    async def _again(self, fault: Fault) -> bool:
+    async def _again(self, fault: Fault, sent: bool) -> bool:
         """The server may have done what it did not answer for: look before asking once more."""
         lost = fault.kind in ("lost", "broken") and not fault.code
         self._tries["lost"] += lost
         if not (lost and self._tries["lost"] == 1) and not await self._rest(fault):
             return False
-        if self._next == "ready" and (fault.status >= 500 or fault.kind in ("lost", "broken")):
+        if sent and (fault.status >= 500 or fault.kind in ("lost", "broken")):
             self._next = "looking"
         return True
 

@@ -120,7 +120,7 @@ class ServedModel:
 
     async def erase(self, remote: Remote) -> bool:
         if remote.kind == "conversation":
-            await self._conversations.settled(remote.id)
+            await self._conversations.given_up(remote.id)
         return await erasure.erase(self._client, remote)
 
     async def close(self) -> None:

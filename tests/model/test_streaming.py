@@ -93,6 +93,28 @@ async def test_a_create_whose_answer_was_lost_is_not_repeated_blindly(
     assert asked(fake) == 1
 
 
+@pytest.mark.parametrize("fail", ["lost", "drop"])
+@pytest.mark.parametrize("left", ["commit", "nothing"])
+async def test_nor_later_in_the_thread(
+    make: Make, fake: FakeOpenAI, fail: Failure, left: Disconnect
+) -> None:
+    talk = Talk(await make("conversations"))
+    await talk.say("hello")
+    fake.say(Script(text=LONG, fail=fail, on_disconnect=left), Script(text=LONG, match="Tell"))
+    assert await talk.say("Tell me.") == LONG
+    assert asked(fake) == (2 if left == "commit" else 3)
+    (conversation,) = fake.conversations.values()
+    assert len(conversation.items) == 4
+
+
+async def test_a_server_that_broke_over_a_create_is_looked_at(make: Make, fake: FakeOpenAI) -> None:
+    talk = Talk(await make("conversations"))
+    await talk.say("hello")
+    fake.say(Script(status=500), "Now.")
+    assert await talk.say("Tell me.") == "Now."
+    assert any(request.path.endswith("/items") for request in fake.requests)
+
+
 async def test_a_create_that_was_lost_on_its_way_is_repeated(make: Make, fake: FakeOpenAI) -> None:
     talk = Talk(await make("conversations"))
     fake.say(Script(text=LONG, fail="lost", on_disconnect="nothing"), "Now it came.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given, strategies
 
 from core.messages import Item
 from core.model.pairs import LOST, paired
@@ -87,6 +88,27 @@ def test_a_tail_of_many_is_enough() -> None:
     plan = reconcile([*transcript, user("new")], tail, asked=False, whole=False)
     assert plan == Plan(send=(user("new"),))
     assert reconcile([user("new")], tail, asked=False, whole=False) is None
+
+
+TURNS = strategies.lists(strategies.integers(0, 2), min_size=1, max_size=40)
+
+
+@given(TURNS, strategies.data())
+def test_what_is_missing_is_what_is_sent(calls: list[int], data: strategies.DataObject) -> None:
+    """Wherever a conversation stops, its rest is told, and nothing of it twice."""
+    transcript: list[Item] = []
+    for turn, count in enumerate(calls):
+        transcript.append(user(f"q{turn}"))
+        for number in range(count):
+            id = f"c{turn}.{number}"
+            transcript.append(Item(kind="call", call_id=id, name="f", arguments="{}"))
+            transcript.append(Item(kind="output", call_id=id, text="done"))
+        transcript.append(bot(f"a{turn}"))
+    transcript.append(user("new"))
+    upto = data.draw(strategies.integers(0, len(transcript) - 1))
+    tail = kept(*transcript[:upto])[-100:]
+    plan = reconcile(transcript, tail, asked=False, whole=upto <= 100)
+    assert plan == Plan(send=tuple(transcript[upto:]))
 
 
 def test_names_in_company_do_not_matter() -> None:
