@@ -70,7 +70,7 @@ async def local(settings: Settings, config: Config, home: Home) -> AsyncIterator
             stack.enter_context(home.take())
             app = App(settings, config, home)
             await app.start(surfaces=False)
-            stack.push_async_callback(app.stop, asyncio.Event())
+            stack.push_async_callback(app.stop)
         yield Path(stack.enter_context(home.address()))
 
 
@@ -101,12 +101,12 @@ class App:
             self._surfaces.append(door)
             await door.start()
 
-    async def stop(self, hurry: asyncio.Event) -> None:
+    async def stop(self, hurry: asyncio.Event | None = None) -> None:
         """No more intake; turns finish within the grace, the rest is put back; all is closed."""
         for surface in self._surfaces:
             await surface.stop_intake()
         draining = asyncio.create_task(self._engine.drain(self._settings.ponte_grace))
-        hurrying = asyncio.create_task(hurry.wait())
+        hurrying = asyncio.create_task((hurry or asyncio.Event()).wait())
         await asyncio.wait({draining, hurrying}, return_when=asyncio.FIRST_COMPLETED)
         if not draining.done():
             await self._engine.drain(0)
