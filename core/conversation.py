@@ -18,6 +18,7 @@ from core.errors import (
     Interrupted,
     NotAllowed,
     NotStored,
+    PersonRefused,
     PonteError,
     PostRemoved,
     Superseded,
@@ -45,6 +46,8 @@ from core.words import nearest, say
 log = structlog.get_logger("conversation")
 ATTEMPTS = 3
 """Crashes that one turn may survive; then it ends in an apology."""
+ALONE = (NotAllowed, PersonRefused)
+"""Errors that the asker alone is to read."""
 EFFECTS: tuple[Action, ...] = ("read", "write", "spend", "code")
 
 
@@ -109,6 +112,8 @@ class ConversationManager:
             except Superseded:
                 log.info("superseded")
                 await self._silence(turn, reply)
+            finally:
+                await reply.rest()
 
     async def removed(self, post: str) -> None:
         """A person deleted our post: it stays away, and the turn that wrote it stops."""
@@ -153,7 +158,7 @@ class ConversationManager:
         except (PostRemoved, Superseded, NotStored):
             raise
         except PonteError as error:
-            return self._apology(error, rounds, locale, isinstance(error, NotAllowed))
+            return self._apology(error, rounds, locale, isinstance(error, ALONE))
         except Exception:
             log.exception("turn broke")
             return self._apology(PonteError(turn=turn.id), rounds, locale)
@@ -202,11 +207,14 @@ class ConversationManager:
         ]
         tools = await parts.toolbox.tools(allowed)
         if not turn.items:
-            said = prompt.said(message, *await self._attached(turn))
+            heard = replace(message, text=await text.aside(text.clean, message.text))
+            said = prompt.said(heard, *await self._attached(turn))
             turn = replace(turn, items=tuple(await self._journal.heard(turn, said)))
+        thread = await self._recall(turn)
+        since = await self._journal.last_said(thread.id, turn.seq) if thread.remote else 0
         return Stage(
             turn=turn,
-            thread=await self._recall(turn),
+            thread=thread,
             reply=reply,
             locale=self._locale(turn),
             instructions=self._profile.told(message.address),
@@ -214,6 +222,8 @@ class ConversationManager:
             tools={tool.spec.name: tool for tool in tools},
             may=lambda effect: parts.policy.may(message.author, message.address, effect),
             proposals=parts.changes,
+            keep=parts.threads.put,
+            since=since,
         )
 
     async def _recall(self, turn: Turn) -> Thread:

@@ -156,14 +156,15 @@ class Journal(Protocol):
     async def transcript(self, thread: str, before: int | None = None) -> Sequence[Entry]:
         """Oldest first; with `before`, only turns whose seq is smaller."""
 
+    async def last_said(self, thread: str, before: int) -> int: ...
+
     async def shown(self, conversation: str, thread: str = "") -> Sequence[Shown]:
         """What was said in the current thread (or an older one), oldest first."""
 
     async def author(self, seq: int) -> str:
-        """The key of the person who asked that turn."""
+        """The key of the person who asked that turn; `owner`: who began the current thread."""
 
-    async def owner(self, conversation: str) -> str:
-        """The key of the person who began the current thread ("" for an empty one)."""
+    async def owner(self, conversation: str) -> str: ...
 
     async def seq_of_post(self, post: str) -> int | None:
         """Which turn a post of ours belongs to, by the platform's id of it."""
@@ -200,7 +201,6 @@ class ThreadMap(Protocol):
 
     async def get(self, conversation: str) -> Thread | None: ...
     async def put(self, thread: Thread) -> None: ...
-
     async def delete(self, conversation: str) -> None: ...
     async def items(self) -> Sequence[Thread]: ...
 
@@ -241,6 +241,7 @@ class Model(Protocol):
         """`conversations`, `responses`, `chat` or `demo`."""
 
     def ask(self, ask: Ask) -> AsyncGenerator[ModelEvent, None]: ...
+
     async def health(self) -> Health: ...
 
     async def erase(self, remote: Remote) -> bool:
@@ -254,11 +255,10 @@ class Tool(Protocol):
     def spec(self) -> ToolSpec: ...
 
     @property
-    def effect(self) -> Effect:
-        """The least that a call of it does."""
+    def effect(self) -> Effect: ...
 
     def effect_of(self, arguments: str) -> Effect:
-        """What this call would do."""
+        """What this call would do; `effect` is the least of it."""
 
     def within(self, allowed: Collection[Action]) -> Tool | None:
         """As it is offered to who may do these things; None for not at all."""
@@ -276,8 +276,8 @@ class ToolSource(Protocol):
 
     @property
     def name(self) -> str: ...
-    async def tools(self) -> Sequence[Tool]: ...
 
+    async def tools(self) -> Sequence[Tool]: ...
     async def health(self) -> Health: ...
     async def close(self) -> None: ...
 
@@ -287,7 +287,6 @@ class Posts(Protocol):
 
     async def known(self) -> Sequence[Post]: ...
     async def posting(self, number: int, key: str) -> None: ...
-
     async def posted(self, number: int, post: str) -> None: ...
     async def removed(self, number: int) -> None: ...
 
@@ -300,6 +299,9 @@ class Reply(Protocol):
 
     async def show(self, progress: Progress) -> None:
         """Best effort and throttled; may raise PostRemoved, which stops the turn."""
+
+    async def rest(self) -> None:
+        """Wait for what `show` set going; nothing of this reply is under way afterwards."""
 
     async def finish(self, answer: Answer) -> None:
         """Durable and idempotent. Raises Undeliverable when refused for good, else retries."""
@@ -365,8 +367,7 @@ class Budget(Protocol):
 
 
 class QuickCommands(Protocol):
-    async def known(self, person: Person, address: Address) -> Sequence[QuickCommand]:
-        """Those that this person may run here."""
+    async def known(self, person: Person, address: Address) -> Sequence[QuickCommand]: ...
 
     async def find(self, person: Person, address: Address, slug: str) -> QuickCommand:
         """Raises UnknownCommand with the nearest slug, NotAllowed for who or where it is not."""
@@ -396,5 +397,4 @@ class Platform(Protocol):
 
     async def health(self) -> Health: ...
     async def stop_intake(self) -> None: ...
-
     async def close(self) -> None: ...

@@ -55,6 +55,7 @@ PATIENCE = 300.0
 REPEATABLE: tuple[Effect, ...] = ("read", "write")
 """Effects whose interrupted call may simply run again: a write only proposes, once for a call."""
 LOST = "error: interrupted, it is unknown whether this happened; do not repeat it, tell the person"
+CUT = "The answer ends here because it became too long. Ask me to go on."
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,9 @@ class Stage:
     tools: Mapping[str, Tool] = field(default_factory=dict)
     may: Callable[[Effect], Awaitable[Verdict]] | None = None
     proposals: Proposals | None = None
+    keep: Callable[[Thread], Awaitable[None]] | None = None
+    since: int = 0
+    """See `Ask.since`."""
 
 
 class Rounds:
@@ -83,6 +87,7 @@ class Rounds:
         self._calls = {call.call_id: call for call in stage.turn.calls}
         self._outcomes = {c.call_id: c.outcome for c in stage.turn.calls if c.outcome}
         self._said = ""
+        self._cut = False
         self._files: list[File] = []
         self._gate = asyncio.Semaphore(AT_ONCE)
         self.thread = stage.thread
@@ -114,11 +119,12 @@ class Rounds:
         """Where something waits for a person, its cards are the answer, not the model's words."""
         proposals, locale = self._stage.proposals, self._stage.locale
         ids = [o.proposal for o in self._outcomes.values() if o.proposal]
+        cut = f"\n\n_{say(CUT, locale)}_" if self._cut else ""
         if not ids or proposals is None:
-            return Answer(text=self._said, files=tuple(self._files))
+            return Answer(text=self._said + cut, files=tuple(self._files))
         cards = await proposals.cards(ids, locale)
         waiting = [card for card in cards if card.id in self._waiting()]
-        said = proposals.words(waiting, locale) if waiting else self._said
+        said = proposals.words(waiting, locale) if waiting else self._said + cut
         return Answer(text=said, cards=tuple(cards), files=tuple(self._files))
 
     def _recall(self) -> None:
@@ -141,6 +147,7 @@ class Rounds:
             metrics.model_rounds.labels(error.code).inc()
             raise
         self.thread = completed.thread or self.thread
+        self._cut = completed.cut
         turn, items = self._stage.turn, completed.items
         await self._journal.items(turn, number, items, completed.usage, self._model.name)
         metrics.count_round(completed.usage)
@@ -155,16 +162,24 @@ class Rounds:
             async for event in events:
                 match event:
                     case Began(response):
+                        self.shown = self._said
                         await self._journal.round_began(self._stage.turn, number, response)
                     case Delta(piece):
                         self.shown += piece
                         await self._show()
                     case Kept(remote, thread):
                         await self._journal.remote(self.thread.id, remote)
-                        self.thread = thread or self.thread
+                        await self._keep(thread)
                     case Completed():
                         return event
         raise ModelDown
+
+    async def _keep(self, thread: Thread | None) -> None:
+        """Written at once: a crash must not lose which conversation goes on."""
+        if thread is not None:
+            self.thread = thread
+            if self._stage.keep:
+                await self._stage.keep(thread)
 
     def _question(self, number: int) -> Ask:
         stage, heard = self._stage, self._unheard()
@@ -181,6 +196,8 @@ class Rounds:
             tools=tuple(tool.spec for tool in stage.tools.values()),
             response=began.get(number, ""),
             locale=stage.locale,
+            seq=stage.turn.seq,
+            since=stage.since,
         )
 
     def _unheard(self) -> int:
