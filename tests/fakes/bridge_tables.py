@@ -36,6 +36,7 @@ class NocoDBAPI:
     def __init__(self, patched: bool = True) -> None:
         self.patched = patched
         self.rows = {CUSTOMERS: _customers(), ORDERS: _orders()}
+        self.fields = {table: tuple(rows[0]) for table, rows in self.rows.items()}
         self.breached = False
         """Set when someone reached behind the tools."""
 
@@ -63,8 +64,8 @@ class NocoDBAPI:
 
     def list_columns(self, table_id: str) -> Row:
         self._need_patch(f"/tables/{table_id}/columns")
-        first = self._table(table_id, "/columns")[0]
-        return {"list": [{"title": name, "uidt": _kind(name)} for name in first]}
+        self._table(table_id, "/columns")
+        return {"list": [{"title": n, "uidt": _kind(n)} for n in self.fields[table_id]]}
 
     def list_records(
         self,
@@ -148,7 +149,7 @@ class NocoDBAPI:
     def _created(self, table_id: str, data: Row) -> Row:
         rows = self._table(table_id, "/records")
         number = max((row["Id"] for row in rows), default=0) + 1
-        known = {name: None for row in rows[:1] for name in row}
+        known = dict.fromkeys(self.fields[table_id])
         rows.append({**known, **{name: data[name] for name in data if name in known}, "Id": number})
         return {"Id": number}
 

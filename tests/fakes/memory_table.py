@@ -42,6 +42,8 @@ class MemoryTable:
         """When set, a call waits for it before it writes; `reached` is set meanwhile."""
         self.reached = asyncio.Event()
         self._batch = batch
+        self._last = 0
+        """The highest id that was ever given: none is given twice."""
 
     # The Applier port.
 
@@ -53,7 +55,8 @@ class MemoryTable:
             self.faults.unread -= 1
             raise ToolError("The table does not answer.")
         if draft.kind == "create":
-            return [self._created(row) for row in rows]
+            taken: set[str] = set()
+            return [self._created(row, taken) for row in rows]
         return [self._seen(draft.kind, row) for row in rows]
 
     async def apply(self, draft: Draft, rows: Sequence[RowWrite]) -> Sequence[RowWrite]:
@@ -70,7 +73,7 @@ class MemoryTable:
         lost = self.faults.lose.pop(0) if self.faults.lose else ""
         if lost == "before":
             raise WriteUnsure("The connection broke.")
-        written = [self._write(draft.kind, row) for row in rows]
+        written = [self.write(draft.kind, row) for row in rows]
         if lost == "after":
             raise WriteUnsure("The connection broke.")
         return written
@@ -143,27 +146,31 @@ class MemoryTable:
         assert scene.propose
         return await scene.propose(Draft(self.name, kind, {}, "People", tuple(rows)))
 
-    def _write(self, kind: WriteKind, row: RowWrite) -> RowWrite:
+    def write(self, kind: WriteKind, row: RowWrite) -> RowWrite:
         if kind == "delete":
             self.rows.pop(row.id, None)
             return row
         values = {k: v for k, v in (row.after or {}).items() if k in self.fields}
-        id = row.id or str(max((int(known) for known in self.rows), default=0) + 1)
+        self._last = max([self._last, *(int(known) for known in self.rows)])
+        self._last += not row.id
+        id = row.id or str(self._last)
         self.rows[id] = {**self.rows.get(id, {}), **values}
         return replace(row, id=id)
 
-    def _created(self, row: RowWrite) -> Seen:
+    def _created(self, row: RowWrite, taken: set[str]) -> Seen:
         after = dict(row.after or {})
         if row.id:
             now = self.rows.get(row.id)
-            return Seen("after" if now == after else "other", row, now, _differing(after, now))
+            standing: Literal["after", "other"] = "after" if now == after else "other"
+            return Seen(standing, row, dict(now) if now else None, _differing(after, now))
         alike = [id for id, values in self.rows.items() if values == after]
         if not row.mark:
             return Seen("before", replace(row, mark=json.dumps(alike)))
-        come = [id for id in alike if id not in json.loads(row.mark)]
+        come = [id for id in alike if id not in (*json.loads(row.mark), *taken)]
         if not come:
             return Seen("before", row)
-        return Seen("after", replace(row, id=come[0]), self.rows[come[0]])
+        taken.add(come[0])
+        return Seen("after", replace(row, id=come[0]), dict(self.rows[come[0]]))
 
     def _seen(self, kind: WriteKind, row: RowWrite) -> Seen:
         now = self.rows.get(row.id)

@@ -1,0 +1,220 @@
+"""What every ledger promises: one decision, one claim, every step on the disk."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from core.change_ports import Ledger
+from core.errors import NotFound, Superseded
+from core.messages import Address, Person
+from core.proposal import Change, ChangeState, Draft, Proposal, RowWrite, fresh_id
+from core.store.ledger import SqliteLedger
+from tests.contract.engines import Embedded
+from tests.contract.test_inbox import says
+from tests.contract.test_journal_threads import talk
+
+ANA, BOB = Person("web", "ana", name="Ana"), Person("web", "bob", name="Bob")
+HERE = Address("web", "C1")
+ROWS = (RowWrite(after={"Name": "Ada"}), RowWrite("7", {"Name": "B"}, {"Name": "Bo"}))
+
+
+@pytest.fixture
+async def ledger(embedded: Embedded) -> Ledger:
+    """Every ledger passes the same suite; a new one is added here."""
+    return SqliteLedger(embedded.database)
+
+
+def draft(*rows: RowWrite) -> Draft:
+    return Draft("memory", "update", {"table": "t1"}, "People", rows or ROWS, "Beware.")
+
+
+def proposal(call: str = "c1", seq: int = 1, conversation: Address = HERE) -> Proposal:
+    return Proposal(
+        fresh_id(), draft(), ANA, conversation, seq, call, "t1", 0, "pt-BR", 100.0, 200.0
+    )
+
+
+async def open_(ledger: Ledger, call: str = "c1") -> Change:
+    return await ledger.propose(proposal(call))
+
+
+async def test_a_proposal_is_kept_whole(ledger: Ledger) -> None:
+    asked = proposal()
+    change = await ledger.propose(asked)
+    assert change == await ledger.get(asked.id)
+    assert (change.proposal, change.state, change.claim) == (asked, "open", 0)
+    assert [step.write for step in change.steps] == list(ROWS)
+    assert {step.state for step in change.steps} == {"waiting"}
+    with pytest.raises(NotFound):
+        await ledger.get("zzzzz2")
+
+
+async def test_a_call_proposes_once(ledger: Ledger) -> None:
+    first = await open_(ledger)
+    assert await ledger.propose(replace(proposal(), draft=draft(ROWS[0]))) == first
+    assert (await open_(ledger, "c2")).id != first.id
+
+
+async def test_an_id_is_never_given_twice(ledger: Ledger) -> None:
+    first = await open_(ledger)
+    second = await ledger.propose(replace(proposal("c2"), id=first.id))
+    assert second.id != first.id
+    assert (await ledger.get(first.id)).proposal == first.proposal
+
+
+async def test_one_event_claims_it(ledger: Ledger) -> None:
+    id = (await open_(ledger)).id
+    claims = await asyncio.gather(
+        *(ledger.claim(id, seq, person, 150.0) for seq, person in ((8, ANA), (9, BOB)))
+    )
+    assert {claim.claim for claim in claims} == {8}
+    assert all((c.state, c.decider, c.decided) == ("applying", ANA, 150.0) for c in claims)
+    assert (await ledger.close(id, "denied", BOB, "", 151.0)).state == "applying"
+
+
+async def test_nobody_claims_what_has_expired(ledger: Ledger) -> None:
+    id = (await open_(ledger)).id
+    assert (await ledger.claim(id, 8, ANA, 200.0)).state == "expired"
+    assert (await ledger.claim(id, 8, ANA, 100.0)).state == "expired"
+
+
+async def test_what_is_denied_stays_denied(ledger: Ledger) -> None:
+    id = (await open_(ledger)).id
+    denied = await ledger.close(id, "denied", BOB, "", 150.0)
+    assert (denied.state, denied.decider) == ("denied", BOB)
+    assert await ledger.claim(id, 8, ANA, 151.0) == denied
+    assert await ledger.close(id, "expired", None, "", 152.0) == denied
+
+
+async def test_steps_are_kept_as_they_go(ledger: Ledger) -> None:
+    change = await ledger.claim((await open_(ledger)).id, 8, ANA, 150.0)
+    one, two = change.steps
+    begun = replace(one, state="writing", write=replace(one.write, mark="[3]"))
+    await ledger.record(change.id, 8, [begun])
+    assert (await ledger.get(change.id)).steps == (begun, two)
+    done = replace(begun, state="done", write=replace(begun.write, id="4"), now={"Name": "Ada"})
+    failed = replace(two, state="failed", words="It refuses.")
+    await ledger.record(change.id, 8, [done, failed])
+    assert (await ledger.get(change.id)).steps == (done, failed)
+    with pytest.raises(Superseded):
+        await ledger.record(change.id, 9, [one])
+    ended = await ledger.finish(change.id, 8, "partial", "", 160.0)
+    assert (ended.state, ended.steps) == ("partial", (done, failed))
+    assert await ledger.finish(change.id, 8, "done", "", 161.0) == ended
+    with pytest.raises(Superseded):
+        await ledger.record(change.id, 8, [one])
+
+
+async def test_what_was_not_begun_is_open_again(ledger: Ledger) -> None:
+    change = await ledger.claim((await open_(ledger)).id, 8, ANA, 150.0)
+    with pytest.raises(Superseded):
+        await ledger.release(change.id, 9)
+    await ledger.release(change.id, 8)
+    again = await ledger.get(change.id)
+    assert (again.state, again.claim, again.decider) == ("open", 0, None)
+    assert (await ledger.claim(change.id, 9, BOB, 150.0)).decider == BOB
+
+
+async def done(ledger: Ledger, call: str = "c1") -> Change:
+    change = await ledger.claim((await open_(ledger, call)).id, 8, ANA, 150.0)
+    await ledger.record(change.id, 8, [replace(step, state="done") for step in change.steps])
+    return await ledger.finish(change.id, 8, "done", "", 160.0)
+
+
+async def test_it_is_taken_back_once(ledger: Ledger) -> None:
+    change = await done(ledger)
+    undo = replace(proposal("undo", seq=9), undoes=change.id)
+    begun = await ledger.undo(undo, BOB, 170.0)
+    assert (begun.state, begun.claim, begun.decider) == ("applying", 9, BOB)
+    other = await ledger.undo(replace(proposal("undo", seq=10), undoes=change.id), ANA, 171.0)
+    assert other == begun
+    assert (await ledger.get(change.id)).undone_by == begun.id
+    await ledger.finish(begun.id, 9, "done", "", 180.0)
+    assert (await ledger.get(change.id)).state == "undone"
+
+
+@pytest.mark.parametrize("state", ["partial", "failed"])
+async def test_an_undo_that_did_not_do_all(ledger: Ledger, state: ChangeState) -> None:
+    change = await done(ledger)
+    undo = await ledger.undo(replace(proposal("undo", seq=9), undoes=change.id), BOB, 170.0)
+    await ledger.finish(undo.id, 9, state, "", 180.0)
+    after = await ledger.get(change.id)
+    assert after.state == "done"
+    assert bool(after.undone_by) == (state == "partial"), "one that did nothing may be repeated"
+
+
+async def test_the_newest_first_of_a_conversation_or_of_all(ledger: Ledger) -> None:
+    ids = [(await open_(ledger, f"c{n}")).id for n in range(3)]
+    other = await ledger.propose(proposal("x", conversation=Address("web", "C2")))
+    assert [c.id for c in await ledger.of_conversation("web:C1", 2)] == [ids[2], ids[1]]
+    assert [c.id for c in await ledger.of_conversation("", 9)] == [other.id, *reversed(ids)]
+
+
+async def test_what_is_due(ledger: Ledger) -> None:
+    open_id = (await open_(ledger)).id
+    await ledger.close((await open_(ledger, "c2")).id, "denied", ANA, "", 150.0)
+    assert [c.id for c in await ledger.overdue(200.0)] == [open_id]
+    assert await ledger.overdue(199.0) == []
+
+
+async def test_a_card_is_to_be_drawn_when_it_moved(ledger: Ledger) -> None:
+    change = await open_(ledger)
+    assert await ledger.undrawn() == [], "the answer itself shows it"
+    denied = await ledger.close(change.id, "denied", ANA, "", 150.0)
+    assert await ledger.undrawn() == [denied]
+    await ledger.drawn(change)
+    assert await ledger.undrawn() == [denied], "an older version was drawn"
+    await ledger.drawn(denied)
+    assert await ledger.undrawn() == []
+
+
+async def test_what_a_broken_event_left(ledger: Ledger, embedded: Embedded) -> None:
+    event = (await embedded.inbox.accept(says("approve abcde2"))).seq
+    change = await ledger.claim((await open_(ledger)).id, event, ANA, 150.0)
+    assert await ledger.abandoned() == []
+    await embedded.end(event)
+    assert [one.id for one in await ledger.abandoned()] == [change.id]
+
+
+async def test_a_note_waits_for_the_threads_next_turn(ledger: Ledger, embedded: Embedded) -> None:
+    turn = await talk(embedded, "hello")
+    for number, note in enumerate(("first", "second")):
+        asked = replace(proposal(f"c{number}"), thread=turn.thread)
+        await ledger.close((await ledger.propose(asked)).id, "denied", ANA, note, 150.0)
+    await talk(embedded, "and now")
+    texts = [e.item.text for e in await embedded.journal.transcript(turn.thread)]
+    assert texts.index("first") < texts.index("second") < texts.index("and now")
+    await talk(embedded, "again")
+    texts = [e.item.text for e in await embedded.journal.transcript(turn.thread)]
+    assert texts.count("first") == 1
+
+
+async def test_forgetting(ledger: Ledger, embedded: Embedded) -> None:
+    turn = await talk(embedded, "hello")
+    asked = replace(proposal("w"), thread=turn.thread)
+    waiting, ended = await ledger.propose(asked), await done(ledger)
+    applying = await ledger.claim((await open_(ledger, "c3")).id, 9, ANA, 150.0)
+    await embedded.journal.forget("web:C1")
+    assert (await ledger.get(waiting.id)).state == "withdrawn"
+    after = await ledger.get(ended.id)
+    assert (after.state, after.forgotten, after.proposal.asker.name) == ("done", True, "")
+    assert all(step.write.before is step.write.after is step.now is None for step in after.steps)
+    assert [step.write.id for step in after.steps] == ["", "7"]
+    assert (await ledger.get(applying.id)).steps == applying.steps, "it needs them to its end"
+    await ledger.finish(applying.id, 9, "failed", "", 160.0)
+    assert all(not step.write.after for step in (await ledger.get(applying.id)).steps)
+    with pytest.raises(Superseded):
+        await ledger.propose(replace(proposal("late"), thread=turn.thread))
+
+
+async def test_what_is_old_goes(ledger: Ledger) -> None:
+    kept = (await open_(ledger)).id
+    gone = (await done(ledger, "c2")).id
+    assert await ledger.purge(160.0) == 0
+    assert await ledger.purge(161.0) == 1
+    assert [c.id for c in await ledger.of_conversation("", 9)] == [kept]
+    with pytest.raises(NotFound):
+        await ledger.get(gone)
