@@ -105,7 +105,7 @@ class Inbox(Protocol):
 class Journal(Protocol):
     """Each method is one transaction, durable on return.
 
-    Those with a Turn raise Superseded when it is not the current (attempt, generation); all NotStored.
+    A Turn that is not the current (attempt, generation) raises Superseded; a full disk NotStored.
     """
 
     async def begin(self, seq: int) -> Turn | None:
