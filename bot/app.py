@@ -19,6 +19,7 @@ from bot.config import Config
 from bot.engine import Choices, Engine
 from bot.home import Home
 from bot.lineup import lineup
+from bot.model import choose
 from bot.operator import Threads
 from bot.quick import NotSetUp
 from bot.settings import Settings
@@ -27,14 +28,17 @@ from core import metrics, prompt
 from core.conversation import Profile
 from core.errors import HomeTaken
 from core.http import HttpClient
-from core.messages import Person
-from core.model.demo import DemoModel
+from core.messages import File, Person
+from core.model.served import ServedModel
 from core.policy import AllowList
-from core.ports import Model, Platform, ToolSource
+from core.ports import Platform, ToolSource
+from core.records import Remote
 from core.tools.bridge import BridgeSource
 from core.tools.toolbox import Toolbox
 
 log = structlog.get_logger("app")
+AT_START = 0.3
+"""Seconds that a part may take to tell how it is, when Ponte says that it is ready."""
 
 
 async def run(settings: Settings, config: Config, home: Home) -> int:
@@ -66,7 +70,7 @@ async def local(settings: Settings, config: Config, home: Home) -> AsyncIterator
             stack.enter_context(home.take())
             app = App(settings, config, home)
             await app.start(surfaces=False)
-            stack.push_async_callback(app.stop, asyncio.Event())
+            stack.push_async_callback(app.stop)
         yield Path(stack.enter_context(home.address()))
 
 
@@ -78,12 +82,12 @@ class App:
         self._http = HttpClient(proxies=settings.proxies)
         self._quick = NotSetUp()
         self._board = Board(lineup(settings), self._quick)
-        self._model = self._choose_model()
         self._toolbox = Toolbox(self._sources())
         self._surfaces: list[Platform] = []
 
     async def start(self, *, surfaces: bool) -> None:
         """`surfaces` False serves the Unix socket alone. Raises what it cannot start for."""
+        self._model = choose(self._settings, self._home.pseudonyms(), self._read, self._late)
         self._engine = await Engine.open(self._home.path, self._choices())
         doors = self._web(surfaces)
         for door in doors:
@@ -91,16 +95,18 @@ class App:
             self._board.live[door.name] = door.health
         self._board.live["model"] = self._model.health
         self._engine.start()
+        if isinstance(self._model, ServedModel):
+            self._model.start()
         for door in doors:
             self._surfaces.append(door)
             await door.start()
 
-    async def stop(self, hurry: asyncio.Event) -> None:
+    async def stop(self, hurry: asyncio.Event | None = None) -> None:
         """No more intake; turns finish within the grace, the rest is put back; all is closed."""
         for surface in self._surfaces:
             await surface.stop_intake()
         draining = asyncio.create_task(self._engine.drain(self._settings.ponte_grace))
-        hurrying = asyncio.create_task(hurry.wait())
+        hurrying = asyncio.create_task((hurry or asyncio.Event()).wait())
         await asyncio.wait({draining, hurrying}, return_when=asyncio.FIRST_COMPLETED)
         if not draining.done():
             await self._engine.drain(0)
@@ -116,7 +122,7 @@ class App:
     async def announce(self) -> None:
         """What is on, what is off and why, and the URL: on stdout, for who started it."""
         marks = {"on": "on ", "off": "off", "failing": "!! "}
-        for part in await self._board.health():
+        for part in await self._board.health(patience=AT_START):
             sys.stdout.write(f"  {marks[part.state]}  {part.name:<10} {part.words}\n")
         page = next((s.address for s in self._web_surfaces() if s.name == "web"), "")
         sys.stdout.write(f"Ponte is ready{f': open {page}' if page else ''}\n")
@@ -125,8 +131,11 @@ class App:
     def _web_surfaces(self) -> list[WebAdapter]:
         return [surface for surface in self._surfaces if isinstance(surface, WebAdapter)]
 
-    def _choose_model(self) -> Model:
-        return DemoModel()
+    async def _read(self, file: str) -> tuple[File, bytes]:
+        return await self._engine.files.get(file)
+
+    async def _late(self, thread: str, remote: Remote) -> None:
+        await self._engine.journal.remote(thread, remote)
 
     def _sources(self) -> Sequence[ToolSource]:
         settings = self._settings

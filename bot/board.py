@@ -22,8 +22,8 @@ class Board:
         self._quick = quick
         self.live: dict[str, Live] = {}
 
-    async def health(self) -> Sequence[Health]:
-        return await asyncio.gather(*(self._of(part) for part in self._lineup))
+    async def health(self, patience: float = PATIENCE) -> Sequence[Health]:
+        return await asyncio.gather(*(self._of(part, patience) for part in self._lineup))
 
     async def commands(self, person: Person, address: Address) -> Sequence[QuickCommand]:
         return await self._quick.known(person, address)
@@ -31,12 +31,14 @@ class Board:
     async def changes(self, conversation: str) -> Sequence[Card]:
         return ()
 
-    async def _of(self, part: Health) -> Health:
+    async def _of(self, part: Health, patience: float) -> Health:
         ask = self.live.get(part.name)
         if part.state == "off" or ask is None:
             return part
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(patience):
                 return await ask()
         except TimeoutError:
-            return Health(part.name, "failing", f"no answer within {PATIENCE:.0f} s")
+            if patience < PATIENCE:
+                return Health(part.name, "on", f"{part.words} (not answered yet)")
+            return Health(part.name, "failing", f"no answer within {patience:.0f} s")

@@ -31,6 +31,8 @@ _CAPPED = {
     "aiohttp": logging.WARNING,
     "httpx": logging.WARNING,
     "httpcore": logging.WARNING,
+    "httpx2": logging.WARNING,
+    "httpcore2": logging.WARNING,
     "uvicorn": logging.WARNING,
     "asyncio": logging.INFO,
     "markdown_it": logging.INFO,
