@@ -83,8 +83,7 @@ class Inbox(Protocol):
     async def run(self, handler: Handler, platforms: Collection[str] = ()) -> None:
         """Take up what a former process left, then each message in its turn, until `drain`.
 
-        What is left of platforms other than `platforms` (none named: of all) waits for a process
-        that can answer there.
+        What is left of platforms not among `platforms` (none named: all) waits for another process.
         """
 
     async def cancel(self, seq: int) -> bool:
@@ -106,8 +105,7 @@ class Inbox(Protocol):
 class Journal(Protocol):
     """Each method is one transaction, durable on return.
 
-    Those that take a Turn raise Superseded when its (attempt, generation) is not the current one,
-    and NotStored when the disk refuses.
+    A Turn that is not the current (attempt, generation) raises Superseded; a full disk NotStored.
     """
 
     async def begin(self, seq: int) -> Turn | None:
@@ -310,7 +308,6 @@ class Reply(Protocol):
 
 Replies = Callable[[ReplyTo, Posts], Reply]
 """Builds the Reply of one platform from what was stored, in any process."""
-
 
 Fetch = Callable[[Message, Attachment], Awaitable[File | None]]
 """Gets an attachment's bytes from its platform into `Files`; None where it cannot."""
