@@ -32,11 +32,12 @@ from core.messages import File, Person
 from core.model.served import ServedModel
 from core.policy import AllowList
 from core.ports import Platform, ToolSource
-from core.records import Remote
+from core.records import Health, Remote
 from core.tools.bridge import BridgeSource
 from core.tools.toolbox import Toolbox
 
 log = structlog.get_logger("app")
+NEEDED = ("model", "web", "slack", "discord")
 AT_START = 0.3
 """Seconds that a part may take to tell how it is, when Ponte says that it is ready."""
 
@@ -180,6 +181,10 @@ class App:
             doors.append(self._door(door, Port(settings.ponte_web_host, settings.ponte_web_port)))
         return doors
 
+    async def _readiness(self) -> Sequence[Health]:
+        """What `/readyz` looks at: the platforms and the model; a tool may fail beside them."""
+        return [part for part in await self._board.health() if part.name in NEEDED]
+
     def _door(self, door: Door, listener: Port | socket.socket) -> WebAdapter:
         engine = self._engine
         return WebAdapter(
@@ -189,6 +194,7 @@ class App:
             journal=engine.journal,
             files=engine.files,
             board=self._board,
+            readiness=self._readiness,
             metrics=metrics.exposition,
             operator=Threads(engine.journal, engine.desk) if door.platform == "terminal" else None,
             locale=self._settings.ponte_locale,
