@@ -111,7 +111,8 @@ class Journal(Protocol):
     async def begin(self, seq: int) -> Turn | None:
         """Count an attempt and hand out all that is known. None when the row is already final."""
 
-    async def round_began(self, turn: Turn, number: int, response: str) -> None: ...
+    async def round_began(self, turn: Turn, number: int, response: str) -> None:
+        """The response's id is kept, to be erased, even where this raises Superseded."""
 
     async def items(
         self, turn: Turn, number: int, items: Sequence[Item], usage: Usage, model: str
@@ -133,7 +134,8 @@ class Journal(Protocol):
     async def posted(self, turn: Turn, number: int, post: str) -> None:
         """Allowed to an old generation too: a remote id must never be lost."""
 
-    async def removed(self, turn: Turn, number: int) -> None: ...
+    async def removed(self, turn: Turn, number: int) -> None:
+        """Allowed to an old generation too."""
 
     async def ended(self, turn: Turn, state: State, reason: str = "") -> None:
         """Final. Erases the `reply_to` token."""
