@@ -37,7 +37,7 @@ from core.tools.bridge import BridgeSource
 from core.tools.toolbox import Toolbox
 
 log = structlog.get_logger("app")
-NEEDED = ("model", "web", "slack", "discord")
+SURFACES = ("web", "slack", "discord")
 AT_START = 0.3
 """Seconds that a part may take to tell how it is, when Ponte says that it is ready."""
 
@@ -95,6 +95,8 @@ class App:
             self._engine.replies[door.name] = door.reply
             self._board.live[door.name] = door.health
         self._board.live["model"] = self._model.health
+        if not surfaces:
+            self._board.asleep(SURFACES)
         self._engine.start()
         if isinstance(self._model, ServedModel):
             self._model.start()
@@ -183,7 +185,7 @@ class App:
 
     async def _readiness(self) -> Sequence[Health]:
         """What `/readyz` looks at: the platforms and the model; a tool may fail beside them."""
-        return [part for part in await self._board.health() if part.name in NEEDED]
+        return [part for part in await self._board.health() if part.name in ("model", *SURFACES)]
 
     def _door(self, door: Door, listener: Port | socket.socket) -> WebAdapter:
         engine = self._engine
