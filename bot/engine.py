@@ -13,7 +13,9 @@ from core.conversation import ConversationManager, Parts, Profile
 from core.desk import Desk
 from core.files.folder import FolderFiles
 from core.inbox.sqlite import SqliteInbox
+from core.messages import Answer, Item, Message, prepare
 from core.ports import Fetch, Model, Policy, QuickCommands, Replies, StatusBoard
+from core.records import Outcome, Thread
 from core.store.database import Database
 from core.store.journal import SqliteJournal
 from core.store.schema import MIGRATIONS
@@ -64,15 +66,17 @@ class Engine:
     @classmethod
     async def open(cls, home: Path, choices: Choices) -> Engine:
         """Raises NotStored, NewerDatabase. The caller holds the home's lock."""
-        database, threads = await asyncio.gather(
-            Database.open(home / "ponte.db", MIGRATIONS), FileThreadMap.open(home / "threads.db")
+        database, threads, _ = await asyncio.gather(
+            Database.open(home / "ponte.db", MIGRATIONS),
+            FileThreadMap.open(home / "threads.db"),
+            asyncio.to_thread(prepare, Message, Answer, Item, Outcome, Thread),
         )
         return cls(database, threads, home, choices)
 
     def start(self) -> None:
         """Take up what a former process left, and every message from now on."""
         self._tasks = [
-            asyncio.create_task(self.inbox.run(self.manager.handle)),
+            asyncio.create_task(self.inbox.run(self.manager.handle, tuple(self.replies))),
             asyncio.create_task(self.upkeep.run()),
         ]
 

@@ -65,9 +65,15 @@ class Recorder:
         self.limit = limit
         self.posts: list[Posted] = []
         self.calls: list[str] = []
+        self.called = asyncio.Condition()
         self.faults = Faults()
         self.after_effect: asyncio.Event | None = None
         """When set, the next post has its effect, sets this, and never answers."""
+
+    async def until(self, calls: int) -> None:
+        """Until that many calls have come in."""
+        async with self.called:
+            await self.called.wait_for(lambda: len(self.calls) >= calls)
 
     async def post(self, channel: str, source: str, key: str, text: str) -> str:
         await self._before("post")
@@ -109,8 +115,9 @@ class Recorder:
         return next(p for p in self.posts if p.id == post)
 
     async def _before(self, call: str) -> None:
-        self.calls.append(call)
-        await asyncio.sleep(0)
+        async with self.called:
+            self.calls.append(call)
+            self.called.notify_all()
         if self.faults.refuse:
             raise Undeliverable(reason=self.faults.refuse)
         if self.faults.busy:
