@@ -126,8 +126,8 @@ class ConversationManager:
         if reason := await self._journal.undelivered(turn.message.address.conversation):
             note = Undeliverable(reason=reason).words(self._locale(turn))
             answer = replace(answer, text=f"_{note}_\n\n{answer.text}")
-        answer = replace(answer, text=text.clean(answer.text))
-        answer = replace(answer, parts=reply.split(answer.text))
+        cleaned = await text.aside(text.clean, answer.text)
+        answer = replace(answer, text=cleaned, parts=await text.aside(reply.split, cleaned))
         await self._journal.answered(turn, answer)
         log.info("answered", status=answer.status, code=answer.code)
         return answer
@@ -174,7 +174,7 @@ class ConversationManager:
             raise NotAllowed(verdict.reason)
         if not message.text.strip() and not message.attachments:
             raise Empty
-        if command := commands.parse(message.text):
+        if command := await text.aside(commands.parse, message.text):
             return await self._parts.desk.answer(turn, command, self._locale(turn))
         await self._parts.budget.reserve(turn)
         stage = await self._stage(turn, reply)

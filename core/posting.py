@@ -13,7 +13,8 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from core.errors import PlatformBusy, PostRemoved, Undeliverable
+from core import text
+from core.errors import NotStored, PlatformBusy, PostRemoved, Superseded, Undeliverable
 from core.messages import Answer, Post, Progress
 from core.ports import Posts, Surface
 
@@ -54,7 +55,7 @@ class PostedReply:
             try:
                 await self._finish(answer)
                 return
-            except (Undeliverable, asyncio.CancelledError):
+            except (Undeliverable, Superseded, NotStored):
                 raise
             except PlatformBusy as busy:
                 await asyncio.sleep(busy.seconds)
@@ -90,7 +91,7 @@ class PostedReply:
         if (early := self._at + self._surface.interval - time.monotonic()) > 0:
             await asyncio.sleep(early)
             progress = self._latest or progress
-        for number, part in enumerate(self._surface.split(progress.text), 1):
+        for number, part in enumerate(await text.aside(self._surface.split, progress.text), 1):
             await self._put(number, part, None)
         self._at = time.monotonic()
 

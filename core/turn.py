@@ -168,7 +168,8 @@ class Rounds:
         self._said = f"{self._said}\n\n{words}" if self._said and words else self._said + words
 
     async def _show(self, doing: str = "") -> None:
-        await self._stage.reply.show(Progress(text=text.clean(self.shown), doing=doing))
+        shown = await text.aside(text.clean, self.shown)
+        await self._stage.reply.show(Progress(text=shown, doing=doing))
 
     async def _run(self, calls: Sequence[Item]) -> Sequence[Outcome]:
         """All calls of one round, side by side; in the transcript they keep their order."""

@@ -2,17 +2,15 @@
 
 uvicorn takes SIGTERM and SIGINT for itself and raises them again when it ends (`capture_signals`),
 calls `sys.exit` where it cannot listen, and opens a Unix socket to every user (0o666). So: no
-signals, sockets bound here, and the mode set before anybody can connect.
+signals, and sockets that are bound before.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import socket
 from collections.abc import Iterator
-from pathlib import Path
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -25,6 +23,17 @@ GRACE = 2
 
 
 class _Server(uvicorn.Server):
+    """Wakes once a second (for the Date header) and not ten times, and at once to leave."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.leaving = asyncio.Event()
+
+    async def main_loop(self) -> None:
+        while not await self.on_tick(0):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.leaving.wait(), 1.0)
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
@@ -56,6 +65,7 @@ class Server:
 
     async def stop(self) -> None:
         self._server.should_exit = True
+        self._server.leaving.set()
         if self._task is not None:
             await self._task
         self._listener.close()
@@ -64,10 +74,12 @@ class Server:
 def bind(host: str, port: int) -> socket.socket:
     """A listening TCP socket; port 0 takes a free one. Raises SettingsError."""
     try:
-        family, kind, _, _, address = socket.getaddrinfo(
+        family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        listener = socket.socket(family, kind)
+        # asyncio sets TCP_NODELAY only where the socket says that it is TCP; without it an answer
+        # waits up to 40 ms for the client's delayed acknowledgement.
+        listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
     except OSError as error:
@@ -75,27 +87,5 @@ def bind(host: str, port: int) -> socket.socket:
             "Cannot listen on {host}:{port} ({why}). Set PONTE_WEB_HOST and PONTE_WEB_PORT.",
             host=host, port=port, why=error.strerror or str(error),
         ) from None  # fmt: skip
-    listener.listen(BACKLOG)
-    return listener
-
-
-def bind_unix(path: Path) -> socket.socket:
-    """A listening Unix socket that only this user can open. Raises SettingsError.
-
-    A socket left by a process that died is taken away: whoever calls holds the home's lock.
-    """
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    before = os.umask(0o177)
-    try:
-        path.unlink(missing_ok=True)
-        listener.bind(str(path))
-    except OSError as error:
-        listener.close()
-        raise SettingsError(
-            "Cannot open the socket {path} ({why}). Set PONTE_HOME to another folder.",
-            path=path, why=error.strerror or str(error),
-        ) from None  # fmt: skip
-    finally:
-        os.umask(before)
     listener.listen(BACKLOG)
     return listener

@@ -206,7 +206,7 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     disk = tmp_path / "disk"
     disk.mkdir()
     if os.geteuid() or os.system(f"mount -t tmpfs -o size=400k ponte '{disk}' 2>/dev/null"):
-        pytest.skip("a file system can be mounted only by root")
+        pytest.skip("blocked: a file system can be mounted only by root")
     yield disk
     os.system(f"umount '{disk}'")
 

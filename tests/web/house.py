@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import httpx
 
 from adapters.web.adapter import Asgi, Port, WebAdapter
 from adapters.web.door import SocketDoor, WebDoor
+from adapters.web.site import Operator
 from core.messages import Answer, Message, Progress
 from core.ports import Posts, Reply
 from tests.fakes.memory import MemoryBoard, MemoryFiles, MemoryInbox, Row
@@ -52,6 +54,14 @@ async def echo(turn: Turn) -> Answer:
     return Answer(f"You said: {turn.message.text}")
 
 
+def unix_socket(path: Path) -> socket.socket:
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(str(path))
+    listener.listen()
+    return listener
+
+
 class House:
     """`script` plays the assistant; `restart` is a new process over the same stores."""
 
@@ -62,6 +72,7 @@ class House:
         self.rows: dict[int, Row] = {}
         self.home = home
         self.extra: dict[str, Asgi] = {}
+        self.operator: Operator | None = None
         self.host, self.url, self.token = "127.0.0.1", "", token
         self._port = 0
 
@@ -71,7 +82,7 @@ class House:
         self.web = self._adapter(*doors[0])
         self.terminal = None
         if self.home is not None:
-            self.terminal = self._adapter(SocketDoor(), self.home / "ponte.sock")
+            self.terminal = self._adapter(SocketDoor(), unix_socket(self.home / "ponte.sock"))
         for adapter in self._adapters:
             await adapter.start()
         self._port = int(self.web.address.rsplit(":", 1)[1])
@@ -103,11 +114,12 @@ class House:
     def _adapters(self) -> list[WebAdapter]:
         return [self.web, self.terminal] if self.terminal else [self.web]
 
-    def _adapter(self, door: WebDoor | SocketDoor, listener: Port | Path) -> WebAdapter:
+    def _adapter(self, door: WebDoor | SocketDoor, listener: Port | socket.socket) -> WebAdapter:
+        web = isinstance(door, WebDoor)
         return WebAdapter(
             door=door, listener=listener, inbox=self.inbox, journal=self.inbox,
             files=self.files, board=self.board, metrics=lambda: "ponte_up 1\n",
-            extra=self.extra if isinstance(door, WebDoor) else None,
+            extra=self.extra if web else None, operator=None if web else self.operator,
         )  # fmt: skip
 
     async def _handle(self, seq: int) -> None:
