@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from adapters.slack.pace import Pace
-from adapters.slack.refusals import UNSURE, InDoubt, SlackRefused
+from adapters.slack.refusals import UNSURE, InDoubt, SlackRefused, Unsent
 from core.errors import PlatformBusy
 from core.proxies import Proxies
 
@@ -90,27 +90,22 @@ class SlackApi:
         for left in range(_TRIES, -1, -1):
             await self.pace.turn(method, channel, patience)
             try:
-                return await self._once(method, arguments)
+                return _said(await self._once(method, arguments))
             except PlatformBusy as busy:
                 self.pace.hold(method, channel, busy.seconds)
                 if busy.seconds > patience or not left:
                     raise
-            except InDoubt:
-                if method in _UNREPEATABLE or not left:
+            except InDoubt as doubt:
+                once = method in _UNREPEATABLE and not isinstance(doubt, Unsent)
+                if once or not left:
                     raise
-                await asyncio.sleep(wait)
-                wait *= 2
-            except ConnectionRefusedError as error:  # nothing left this machine
-                if not left:
-                    raise InDoubt(method) from error
                 await asyncio.sleep(wait)
                 wait *= 2
         raise InDoubt(method)
 
     async def scopes(self) -> tuple[Json, frozenset[str]]:
-        """What auth.test says, and the scopes that the token has."""
-        client = await self.open()
-        answer = await client.api_call("auth.test", headers=self._authorization())
+        """What auth.test says, and the scopes that the token has. Raises as `call`."""
+        answer = await self._once("auth.test", {})
         granted = str(answer.headers.get("x-oauth-scopes", ""))
         return _said(answer), frozenset(filter(None, granted.replace(" ", "").split(",")))
 
@@ -144,22 +139,20 @@ class SlackApi:
         except (OSError, TimeoutError, self._aiohttp.ClientError) as error:
             raise InDoubt(type(error).__name__) from None
 
-    async def _once(self, method: str, arguments: Mapping[str, Any]) -> Json:
+    async def _once(self, method: str, arguments: Mapping[str, Any]) -> AsyncSlackResponse:
         client = await self.open()
         sent = {name: value for name, value in arguments.items() if value is not None}
         headers = self._authorization()
         try:
             if method in _FORMS:
-                answer = await client.api_call(method, data=_form(sent), headers=headers)
-            else:
-                answer = await client.api_call(method, json=sent, headers=headers)
+                return await client.api_call(method, data=_form(sent), headers=headers)
+            return await client.api_call(method, json=sent, headers=headers)
         except self._sdk.errors.SlackApiError as error:
             raise _meaning(method, error.response) from None
         except self._aiohttp.ClientConnectorError as error:
-            raise ConnectionRefusedError(method) from error
+            raise Unsent(f"{method}: {type(error).__name__}") from None
         except (OSError, TimeoutError, self._aiohttp.ClientError) as error:
             raise InDoubt(f"{method}: {type(error).__name__}") from None
-        return _said(answer)
 
     @property
     def _aiohttp(self) -> Any:

@@ -13,10 +13,11 @@ from adapters.slack.downloads import Downloads
 from adapters.slack.events import Said
 from adapters.slack.markup import mentioned, readable
 from adapters.slack.refusals import InDoubt, SlackRefused
+from adapters.slack.signs import WAITS
 from adapters.slack.source import Source
 from adapters.slack.workspace import Workspace
 from core.errors import PlatformBusy
-from core.messages import Address, Message, Person
+from core.messages import Address, Message, Person, Quote
 from core.ports import Inbox, ThreadMap
 from core.words import nearest, say
 
@@ -42,8 +43,8 @@ class Customs:
 
 class Intake:
     def __init__(
-        self, workspace: Workspace, inbox: Inbox, threads: ThreadMap, downloads: Downloads,
-        customs: Customs, removed: Removed,
+        self, workspace: Workspace, inbox: Inbox, threads: ThreadMap, directs: Directs,
+        downloads: Downloads, customs: Customs, removed: Removed,
     ) -> None:  # fmt: skip
         self._workspace = workspace
         self._inbox = inbox
@@ -51,7 +52,7 @@ class Intake:
         self._customs = customs
         self._removed = removed
         self._company = Company(workspace, threads, self._say_that_we_wait)
-        self._directs = Directs(workspace)
+        self._directs = directs
 
     async def take(self, team: str, body: Json) -> None:
         """Raises NotStored: then the event must not be acknowledged, and Slack sends it again."""
@@ -88,16 +89,15 @@ class Intake:
         message = await self._message(said, where)
         receipt = await self._inbox.accept(message)
         self._directs.took(said)
-        if not receipt.fresh:
-            if said.files:  # app_mention may have come first, and it does not tell of files
-                await self._inbox.amend(message.event_key, message)
-            return
+        if not receipt.fresh and said.files:
+            # app_mention may have come first, and it need not tell of files.
+            await self._inbox.amend(message.event_key, message)
         self._downloads.begin(message)
-        if receipt.waiting:
+        if receipt.fresh and receipt.waiting:
             self._workspace.tasks.start(self._show_that_it_waits(said))
 
     async def _message(self, said: Said, where: Address) -> Message:
-        context = ()
+        context: tuple[Quote, ...] = ()
         if not said.direct:
             heard = await self._company.mentioned(said, where.conversation)
             context = heard.quotes
@@ -177,7 +177,7 @@ class Intake:
             return
         self._workspace.waiting.add(f"{said.channel}:{said.ts}")
         await self._quietly("reactions.add", channel=said.channel, timestamp=said.ts,
-                            name="hourglass_flowing_sand")  # fmt: skip
+                            name=WAITS)  # fmt: skip
 
     async def _quietly(self, method: str, **arguments: Any) -> None:
         """A courtesy: the answer does not depend on it."""

@@ -22,7 +22,7 @@ TIERS: dict[str, int] = {
     "conversations.history": 50, "agents.sessions.setStatus": 50,
     "chat.appendStream": 100, "chat.stopStream": 100, "chat.postEphemeral": 100,
     "users.info": 100, "views.publish": 100, "views.open": 100, "files.info": 100,
-    "reactions.add": 50, "reactions.remove": 50,
+    "reactions.add": 50, "reactions.remove": 20,
 }  # fmt: skip
 _MOST_CHANNELS = 10_000
 

@@ -60,3 +60,7 @@ class SlackRefused(Exception):
 
 class InDoubt(Exception):
     """No answer came to a call that must not simply be repeated: it may have had its effect."""
+
+
+class Unsent(InDoubt):
+    """No connection was made, so nothing was done: the call may be repeated."""

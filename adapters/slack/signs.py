@@ -19,16 +19,21 @@ from core.words import say
 SOON = 0.4
 """Seconds before a turn shows that it works: a quicker answer needs no sign."""
 AGAIN = 90.0
+WAITS = "hourglass_flowing_sand"
+"""The reaction on a message that waits its turn."""
 _TIMES = 20
 
 
 class Signs:
     """Of one turn, in one thread; without a thread there is nowhere to show them."""
 
-    def __init__(self, workspace: Workspace, channel: str, thread: str, locale: str) -> None:
+    def __init__(
+        self, workspace: Workspace, channel: str, thread: str, source: str, locale: str
+    ) -> None:
         self._workspace = workspace
         self._channel = channel
         self._thread = thread
+        self._source = source
         self._doing = say("is thinking…", locale)
         self._task: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -37,6 +42,8 @@ class Signs:
 
     def soon(self) -> None:
         """Show them if the turn takes its time."""
+        if f"{self._channel}:{self._source}" in self._workspace.waiting:
+            self._workspace.tasks.start(self._waits_no_more())
         if self._thread and not self._ended:
             self._timer = asyncio.get_running_loop().call_later(SOON, self._begin)
 
@@ -64,6 +71,11 @@ class Signs:
 
     def _begin(self) -> None:
         self._task = self._workspace.tasks.start(self._stand())
+
+    async def _waits_no_more(self) -> None:
+        self._workspace.waiting.discard(f"{self._channel}:{self._source}")
+        await self._try("reactions", "reactions.remove", channel=self._channel,
+                        timestamp=self._source, name=WAITS)  # fmt: skip
 
     async def _stand(self) -> None:
         self._processing = True

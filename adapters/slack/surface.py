@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 
 from adapters.slack.api import Json
+from adapters.slack.clicks import card_in_place
 from adapters.slack.content import LIMIT, card_blocks, content, plainly
 from adapters.slack.lookup import Lookup, stop
 from adapters.slack.markup import markdown, settled
@@ -47,12 +48,13 @@ class ChatSurface:
         self._source = Source.read(to.source)
         self._thread = self._source.thread
         self._locale = workspace.directory.locale(to.asker.id)
-        self._signs = Signs(workspace, self._channel, self._thread, self._locale)
+        self._signs = Signs(workspace, self._channel, self._thread, self._source.ts, self._locale)
         self._rotation = Rotation(LIMIT)
         self._stream: Stream | None = None
         self._numbers: dict[str, int] = {}
         self._shown: dict[str, Json] = {}
-        self._signs.soon()
+        if self._source.kind in ("message", "command"):
+            self._signs.soon()
 
     def split(self, text: str) -> tuple[str, ...]:
         if self._stream is not None and self._stream.old:
@@ -111,8 +113,10 @@ class ChatSurface:
             raise _meaning(refused) from refused
 
     async def _new(self, key: str, part: str, answer: Answer | None) -> str:
-        if answer is not None and answer.private:
+        if answer is not None and (answer.private or self._source.kind == "quiet"):
             return await self._whisper(part, answer)
+        if answer is not None and self._source.kind == "card" and await self._in_place(answer):
+            return f"{PRIVATE}card"
         if answer is None and (started := await self._start(key, part)):
             return started
         body = content(part, self._workspace.links, answer.cards if answer else (),
@@ -198,9 +202,15 @@ class ChatSurface:
         body = content(part, self._workspace.links, answer.cards, locale=self._locale)
         shown = await self._api.call(
             "chat.postEphemeral", channel=self._channel, user=self._to.asker.id,
-            thread_ts=self._to.address.thread or None, **body,
+            thread_ts=self._thread if self._thread != self._source.ts else None, **body,
         )  # fmt: skip
         return f"{PRIVATE}{shown.get('message_ts', '')}"
+
+    async def _in_place(self, answer: Answer) -> bool:
+        """Render a decided card anew where it stands; False where none stands there."""
+        place = self._channel, self._source.ts, self._thread
+        done = [await card_in_place(self._api, *place, c, self._locale) for c in answer.cards]
+        return any(done)
 
     async def _through_hook(self, refused: SlackRefused, part: str, answer: Answer | None) -> str:
         """Where the bot is no member, a command's own address still takes a final answer."""

@@ -30,6 +30,10 @@ WRITES: dict[str, tuple[Method, tuple[str, ...]]] = {
     "views.publish": (views.views_publish, ("user_id", "view")),
     "files.completeUploadExternal": (files.complete_upload, ("files",)),
 }
+REACTIONS: dict[str, tuple[Method, tuple[str, ...]]] = {
+    "reactions.add": (chat.add_reaction, ("channel", "timestamp", "name")),
+    "reactions.remove": (chat.remove_reaction, ("channel", "timestamp", "name")),
+}
 READS: dict[str, tuple[Method, tuple[str, ...]]] = {
     "auth.test": (reads.auth_test, ()),
     "users.info": (reads.users_info, ("user",)),
@@ -83,7 +87,7 @@ class WebApi:
             return {"url": self.connect()}
         if token != self.token:
             raise Refused("invalid_auth")
-        run, required = {**WRITES, **READS}.get(method, (None, ()))
+        run, required = {**WRITES, **READS, **REACTIONS}.get(method, (None, ()))
         if run is None:
             raise Refused("unknown_method")
         if args.pop("_json", False) and method in READS:

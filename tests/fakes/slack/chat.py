@@ -74,6 +74,22 @@ def remove(workspace: Workspace, post: Post) -> None:
     })  # fmt: skip
 
 
+def add_reaction(workspace: Workspace, args: Json) -> Json:
+    post = workspace.post(args["channel"], args["timestamp"])
+    if args["name"] in post.reactions:
+        raise Refused("already_reacted")
+    post.reactions.add(args["name"])
+    return {}
+
+
+def remove_reaction(workspace: Workspace, args: Json) -> Json:
+    post = workspace.post(args["channel"], args["timestamp"])
+    if args["name"] not in post.reactions:
+        raise Refused("no_reaction")
+    post.reactions.remove(args["name"])
+    return {}
+
+
 def _fill(workspace: Workspace, post: Post, args: Json, update: bool = False) -> None:
     text, blocks = args.get("text", ""), args.get("blocks")
     if not text and not blocks:

@@ -89,6 +89,7 @@ class Post:
     stream: Stream | None = None
     streamed: bool = False
     seen_by: str = ""
+    reactions: set[str] = field(default_factory=set)
     versions: list[str] = field(default_factory=list)
     arguments: Json = field(default_factory=dict)
 
