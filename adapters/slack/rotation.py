@@ -20,7 +20,7 @@ class Rotation:
         """Let the text so far be final; what follows goes into the next part."""
         done = sum(map(len, self._heads))
         end = max(text.rfind("\n") + 1, settled(text))
-        if text.startswith("".join(self._heads)) and end > done and text[end:].strip():
+        if text.startswith("".join(self._heads)) and text[done:end].strip():
             self._heads.append(text[done:end])
 
     def split(self, text: str) -> tuple[str, ...]:
@@ -37,7 +37,7 @@ class Rotation:
             self._ends.update(parts[-1:])
             rest = rest[len(head) :]
             opening = f"{fence.continued(self._limit // 4).opening}\n" if fence else ""
-        return (*parts, *split(opening + rest, self._limit))
+        return (*parts, *split(opening + rest, self._limit)) if rest.strip() else tuple(parts)
 
     def ends(self, part: str) -> bool:
         """Whether this part was ended by a turn, so that nothing more is added to it."""

@@ -52,6 +52,7 @@ class ChatSurface:
         self._rotation = Rotation(LIMIT)
         self._stream: Stream | None = None
         self._numbers: dict[str, int] = {}
+        self._keyless: dict[str, str] = {}
         self._shown: dict[str, Json] = {}
         if self._source.kind in ("message", "command"):
             self._signs.soon()
@@ -154,7 +155,9 @@ class ChatSurface:
                 raise
             self._workspace.latches.refused("streams", refused.error)
             return None
-        return self._id(self._stream.ts)
+        id = self._id(self._stream.ts)
+        self._keyless[id] = key
+        return id
 
     async def _streamed(self, post: str, part: str, answer: Answer | None) -> bool:
         """Bring it out through the open stream; False where an edit must."""
@@ -196,7 +199,11 @@ class ChatSurface:
         self._shown[post] = body["blocks"]
 
     async def _edited(self, post: str, body: Json) -> None:
-        await self._api.call("chat.update", channel=self._channel, ts=_ts(post), **body)
+        key = self._keyless.get(post)
+        metadata = post_metadata(key) if key else None
+        await self._api.call(
+            "chat.update", channel=self._channel, ts=_ts(post), metadata=metadata, **body
+        )
 
     async def _whisper(self, part: str, answer: Answer) -> str:
         body = content(part, self._workspace.links, answer.cards, locale=self._locale)

@@ -19,7 +19,8 @@ METHOD_TIERS = {
     "agents.sessions.setStatus": 3, "agents.sessions.rename": 3,
     "chat.appendStream": 4, "chat.postEphemeral": 4, "users.info": 4, "views.open": 4,
     "views.publish": 4, "views.update": 4, "files.info": 4, "files.getUploadURLExternal": 4,
-    "files.completeUploadExternal": 4, "chat.stopStream": 4, "reactions.add": 3, "reactions.remove": 2, "apps.connections.open": 1,
+    "files.completeUploadExternal": 4, "chat.stopStream": 4, "reactions.add": 3,
+    "reactions.remove": 2, "apps.connections.open": 1,
 }  # fmt: skip
 _HISTORY = ("conversations.replies", "conversations.history")
 POSTS = ("chat.postMessage", "chat.startStream")
