@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -36,6 +37,7 @@ log = structlog.get_logger("slack")
 Take = Callable[[str, Mapping[str, Any]], Awaitable[None]]
 """Stores an event (team, body); raises NotStored."""
 QUICK_COMMAND = "/quick-command"
+_STAMP = "x-slack-request-timestamp"
 PING = 3.0
 """Seconds between two pings: a connection that died without a word is replaced after some three
 of them (slack_sdk 3.47 waits one interval after a break, four for a silence)."""
@@ -127,6 +129,8 @@ class Socket(AsyncSocketModeHandler):
     def __init__(self, app: AsyncApp, app_token: str, proxy: str | None) -> None:
         super().__init__(app, app_token, sdk_log(), ping_interval=PING)
         self.client.proxy = proxy  # and not what the SDK found in the environment
+        self.client.on_message_listeners.append(self._hear)
+        self._heard_at = time.time()
         self._in_hand: set[asyncio.Task[Any] | None] = set()
         self._taking = True
 
@@ -161,8 +165,11 @@ class Socket(AsyncSocketModeHandler):
 
     @property
     def heard_at(self) -> float:
-        """When the last answer to a ping came, in seconds since the epoch."""
-        return self.client.last_ping_pong_time or 0.0
+        """When the last frame came (the answer to a ping too), in seconds since the epoch."""
+        return max(self._heard_at, self.client.last_ping_pong_time or 0.0)
+
+    async def _hear(self, frame: object) -> None:
+        self._heard_at = time.time()
 
 
 def build(
@@ -191,6 +198,9 @@ async def dispatch(
     app: AsyncApp, headers: Mapping[str, str], body: bytes
 ) -> tuple[int, Mapping[str, str], bytes]:
     """One signed request; Bolt checks signature and age before anything else."""
+    stamp = {name.lower(): value for name, value in headers.items()}.get(_STAMP, "")
+    if not stamp.isdigit():
+        return 401, {"content-type": "text/plain"}, b"not signed"
     try:
         request = AsyncBoltRequest(body=body.decode(), headers=dict(headers))
     except (ValueError, RecursionError):

@@ -8,13 +8,14 @@ from typing import Any
 from adapters.slack import cards
 from adapters.slack.markup import Links, escaped, markdown, neutral, plain
 from core.messages import Card
+from core.splitting import split
 
 Json = dict[str, Any]
 
 LIMIT = 9000
 """Characters of an answer in one post. Slack takes 12,000 in Markdown and some 13,200 in all
 (docs.slack.dev/reference/block-kit/blocks/markdown-block); the rest is left for cards."""
-_BLOCKS, _CARDS, _SECTION = 48, 10, 3000
+_BLOCKS, _CARDS, _SECTION = 48, 10, 2000
 
 
 def content(part: str, links: Links, shown: Sequence[Card] = (), stop: bool = False,
@@ -35,7 +36,7 @@ def card_blocks(shown: Sequence[Card], locale: str = "en") -> list[Json]:
 
 def plainly(part: str) -> Json:
     """The same for a Slack that refuses the blocks: the Markdown as it is written, in sections."""
-    words = escaped(neutral(part)) or "…"
-    pieces = [words[at : at + _SECTION] for at in range(0, len(words), _SECTION)]
-    sections = [{"type": "section", "text": {"type": "mrkdwn", "text": p}} for p in pieces]
+    pieces = split(neutral(part), _SECTION) or ("…",)
+    words = [escaped(piece)[: _SECTION * 3 // 2] for piece in pieces]
+    sections = [{"type": "section", "text": {"type": "mrkdwn", "text": w}} for w in words]
     return {"text": plain(part), "blocks": sections[:_BLOCKS]}

@@ -22,10 +22,9 @@ _HOSTS = ("slack.com", "slack-edge.com", "slack-files.com")
 class Downloads:
     """Each file once: whoever asks while it is under way waits for the same."""
 
-    def __init__(self, workspace: Workspace, files: Files, limit: int = LIMIT) -> None:
+    def __init__(self, workspace: Workspace, files: Files) -> None:
         self._workspace = workspace
         self._files = files
-        self._limit = limit
         self._under_way: dict[str, asyncio.Task[File | None]] = {}
 
     def begin(self, message: Message) -> None:
@@ -64,7 +63,7 @@ class Downloads:
 
     async def _bytes(self, attachment: Attachment) -> bytes | None:
         _, _, url = attachment.reference.partition(" ")
-        if attachment.size > self._limit or not self._ours(url):
+        if attachment.size > LIMIT or not self._ours(url):
             return None
         async with self._workspace.api.download(url) as answer:
             page = answer.content_type == "text/html" and attachment.type != "text/html"
@@ -74,7 +73,7 @@ class Downloads:
             data = bytearray()
             async for chunk in answer.content.iter_chunked(65_536):
                 data += chunk
-                if len(data) > self._limit:
+                if len(data) > LIMIT:
                     return None
         html = attachment.type == "text/html"
         return None if html and len(data) != attachment.size else bytes(data)

@@ -146,7 +146,7 @@ class Interactions:
         else:
             given, block = filled.get(modals.INPUT, ""), modals.INPUT
         wanted = self._read(render(Command("quick-command", slug=slug, input=given)), whole=True)
-        if wanted is None:
+        if wanted is None or wanted.slug != slug:
             wrong = UnknownCommand("There is no quick command {slug!r}.", slug=slug).words(locale)
             return Command("quick-command"), _errors(modals.SLUG, wrong), modals.SLUG
         command = known.get(wanted.slug)

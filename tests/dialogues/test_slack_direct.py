@@ -81,9 +81,9 @@ async def test_a_stream_that_ends_by_itself_loses_nothing(tmp_path: Path) -> Non
         await w.slack.until(lambda: w.slack.workspace.by_bot(w.dm.id))
         w.slack.workspace.stream_seconds = 0
         model.finish()
-        answer = await w.slack.answer(said)
-        assert answer.shown == "".join(WORDS).strip()
-        assert w.slack.workspace.by_bot(w.dm.id) == [answer]
+        await w.slack.until(lambda: [p.shown for p in w.slack.answers(said)]
+                            == ["".join(WORDS).strip()])  # fmt: skip
+        (answer,) = w.slack.workspace.by_bot(w.dm.id)
         assert answer.metadata["event_type"] == "ponte_post"
 
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 from core.errors import NotStored
-from core.messages import Card, Item, Message
+from core.messages import Card, Item, Message, Post
 from core.ports import Inbox
 from core.records import Ask, Completed, Delta, Health, ModelEvent, QuickCommand, Receipt, Remote
 from tests.fakes.choices import QuietBoard
@@ -61,13 +61,19 @@ class Says(Speaker):
         self.finish()
 
 
-class FailingInbox:
-    """Refuses to store the next `times` messages; all else is the real inbox's."""
+class WatchedInbox:
+    """Refuses to store the next `times` messages; all else is the real inbox's. `messages` are
+    those that were stored."""
 
-    def __init__(self, inbox: Inbox, times: int) -> None:
-        self._inbox = inbox
+    def __init__(self, times: int = 0) -> None:
         self.times = times
         self.refused = 0
+        self.messages: list[Message] = []
+
+    def over(self, inbox: Inbox) -> Inbox:
+        """For `Setting.inbox`; also after a restart."""
+        self._inbox = inbox
+        return self
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inbox, name)
@@ -76,7 +82,9 @@ class FailingInbox:
         if self.refused < self.times:
             self.refused += 1
             raise NotStored
-        return await self._inbox.accept(message)
+        receipt = await self._inbox.accept(message)
+        self.messages.append(message)
+        return receipt
 
 
 class Board(QuietBoard):
@@ -91,3 +99,16 @@ class Board(QuietBoard):
 
     async def changes(self, conversation: str) -> Sequence[Card]:
         return self._changed
+
+
+class NoPosts:
+    """A journal for a reply that a test makes by hand: it remembers nothing."""
+
+    async def known(self) -> Sequence[Post]:
+        return ()
+
+    async def posting(self, number: int, key: str) -> None: ...
+
+    async def posted(self, number: int, post: str) -> None: ...
+
+    async def removed(self, number: int) -> None: ...

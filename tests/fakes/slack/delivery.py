@@ -125,7 +125,7 @@ class Deliveries:
             ) as answer:
                 text = await answer.text()
                 if answer.status == 200:
-                    delivery.acknowledge(json.loads(text) if text.startswith("{") else {})
+                    delivery.acknowledge(_read(text))
                     self.on_ack(delivery)
         return delivery.acked.is_set()
 
@@ -207,3 +207,11 @@ def _encode(delivery: Delivery) -> tuple[bytes, str]:
     if delivery.kind == "interactive":
         return urlencode({"payload": json.dumps(delivery.payload)}).encode(), form
     return urlencode(delivery.payload).encode(), form
+
+
+def _read(text: str) -> Json:
+    """An acknowledgement's body: JSON, or plain words for the person."""
+    if text.startswith("{"):
+        read: Json = json.loads(text)
+        return read
+    return {"text": text} if text else {}
