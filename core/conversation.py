@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 import structlog
 
-from core import commands, prompt, text
+from core import commands, metrics, prompt, text
 from core.desk import Desk
 from core.errors import (
     Empty,
@@ -257,6 +257,14 @@ class ConversationManager:
             state, reason = "undeliverable", str(error.values.get("reason", error))
             log.warning("undeliverable", why=reason)
         await self._journal.ended(turn, state, reason)
+        self._count(turn, state, answer)
+
+    def _count(self, turn: Turn, state: State, answer: Answer) -> None:
+        platform = turn.message.address.platform
+        metrics.turns.labels(platform, state).inc()
+        metrics.turn_seconds.labels(platform).observe(max(0.0, time.time() - turn.accepted_at))
+        if answer.code:
+            metrics.errors.labels(answer.code).inc()
 
     async def _finish(self, turn: Turn, reply: Reply, answer: Answer) -> None:
         """A stop comes too late for an answer that is being posted; a drain does not."""

@@ -10,6 +10,7 @@ from weakref import WeakValueDictionary
 
 import structlog
 
+from core import metrics
 from core.ports import Handler
 
 log = structlog.get_logger("inbox")
@@ -47,6 +48,7 @@ class Runner:
         queue = self._waiting.setdefault(conversation, [])
         before = len(queue) + (conversation in self._turns)
         heapq.heappush(queue, seq)
+        metrics.queued.inc()
         self._start_lane(conversation)
         return before
 
@@ -117,6 +119,7 @@ class Runner:
         try:
             while queue and not self._draining.is_set():
                 seq = heapq.heappop(queue)
+                metrics.queued.dec()
                 self._turns[conversation] = seq
                 try:
                     await self._take(seq)
@@ -142,10 +145,12 @@ class Runner:
         if self._handler is None:
             raise RuntimeError("the runner has no handler yet")
         task = self._current[seq] = asyncio.create_task(self._handler(seq))
+        metrics.running.inc()
         try:
             await asyncio.wait({task})
         finally:
             self._current[seq] = None
+            metrics.running.dec()
         if task.cancelled():
             return False
         if error := task.exception():

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from sqlite3 import Row
 
-from core import commands
+from core import commands, metrics
 from core.errors import Forgotten
 from core.inbox.runner import Runner
 from core.messages import Answer, Message, decode, encode
@@ -35,7 +35,8 @@ class SqliteInbox:
             if fresh:
                 waiting = self._runner.enqueue(seq, message.address.conversation, decision)
 
-        seq, fresh = await self._database.write(store, then=take)
+        with metrics.accept_seconds.labels(message.address.platform).time():
+            seq, fresh = await self._database.write(store, then=take)
         return Receipt(seq=seq, turn=message.turn, fresh=fresh, waiting=waiting)
 
     async def amend(self, event_key: str, message: Message | None) -> Amended:

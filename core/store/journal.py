@@ -22,13 +22,13 @@ class SqliteJournal:
         """Turns that this process took up: only a crash makes a second attempt."""
 
     async def begin(self, seq: int) -> Turn | None:
-        again = seq in self._begun
-
-        def remember(turn: Turn | None) -> None:
+        def write(connection: Connection) -> Turn | None:
+            turn = turns.begin(connection, seq, again=seq in self._begun)
             if turn is not None:
                 self._begun.add(seq)
+            return turn
 
-        return await self._database.write(lambda c: turns.begin(c, seq, again), remember)
+        return await self._database.write(write)
 
     async def heard(self, turn: Turn, items: Sequence[Item]) -> None:
         def write(connection: Connection) -> None:

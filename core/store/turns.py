@@ -21,7 +21,7 @@ def begin(connection: Connection, seq: int, again: bool) -> Turn | None:
     if row is None or row["state"] in FINAL_STATES:
         return None
     thread = threads.current(connection, row["conversation"])
-    attempt = row["attempt"] + (0 if again else 1)
+    attempt = max(1, row["attempt"] + (0 if again else 1))
     state: State = "running" if row["state"] == "new" else row["state"]
     first = row["attempt"] == 0 and row["state"] == "new"
     generation = thread.generation if first or not row["thread"] else row["generation"]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from datetime import UTC
 from pathlib import Path
 from typing import Protocol
 
+from core.budget import CountingBudget
 from core.inbox.sqlite import SqliteInbox
 from core.messages import Answer, Message
 from core.ports import Inbox
@@ -44,6 +46,7 @@ class Embedded:
         self.database = database
         self.inbox = SqliteInbox(database)
         self.journal = SqliteJournal(database)
+        self.budget = CountingBudget(database, lambda person: (0, 0), UTC)
         self._others: list[Embedded] = []
 
     @classmethod
@@ -158,6 +161,10 @@ class Worker:
         while not condition():
             self._news.clear()
             await self._news.wait()
+
+    async def run_over(self) -> None:
+        if self._running:
+            await self._running
 
     async def until_begun(self, count: int) -> None:
         await self.until(lambda: len(self.began) >= count)
