@@ -13,7 +13,7 @@ import structlog
 
 from adapters.slack import home
 from adapters.slack.api import SlackApi
-from adapters.slack.check import identity, socket_url
+from adapters.slack.check import socket_url
 from adapters.slack.directory import Directory
 from adapters.slack.directs import Directs
 from adapters.slack.downloads import Downloads
@@ -109,19 +109,6 @@ class SlackAdapter:
         else:
             self._connecting = connecting
 
-    async def identify(self) -> None:
-        """Learn who we are, once; a process that only answers needs no more than this."""
-        told, _ = await _patiently(lambda: identity(self._workspace.api))
-        self._workspace.team = told["team_id"]
-        self._workspace.user = told["user_id"]
-        self._workspace.bot = told.get("bot_id", "")
-        if self._bolt is not None:
-            self._app = self._bolt.build(
-                await self._workspace.api.open(),
-                self._bolt.authorized(told, self._credentials.bot_token),
-                self._credentials.signing_secret, self._take, self._interactions,
-            )  # fmt: skip
-
     async def http(
         self, headers: Mapping[str, str], body: bytes
     ) -> tuple[int, Mapping[str, str], bytes]:
@@ -174,7 +161,12 @@ class SlackAdapter:
         await self._workspace.api.close()
 
     async def _connect(self) -> None:
-        await self.identify()
+        told = await _patiently(self._workspace.identify)
+        self._app = self._bolt.build(
+            await self._workspace.api.open(),
+            self._bolt.authorized(told, self._credentials.bot_token),
+            self._credentials.signing_secret, self._take, self._interactions,
+        )  # fmt: skip
         if token := self._credentials.app_token:
             app_api = SlackApi(token, self._workspace.api.base_url, self._proxies)
             try:

@@ -48,6 +48,7 @@ class Lookup:
 
     async def _ours(self) -> AsyncIterator[Json]:
         """Oldest first; nothing where the place does not let us read."""
+        await self._workspace.identify()
         try:
             async for post in read(self._workspace.api, self._channel, self._thread, self._since):
                 if post.get("user") == self._workspace.user and post["ts"] > self._since:
