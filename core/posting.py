@@ -56,7 +56,9 @@ class PostedReply:
 
     async def finish(self, answer: Answer) -> None:
         """Bring the answer out, however often it takes. Raises Undeliverable, PostRemoved."""
-        await self._rest()
+        await self.rest()
+        if self._gone:
+            raise self._gone
         wait = FIRST_WAIT
         while True:
             try:
@@ -71,13 +73,11 @@ class PostedReply:
                 await asyncio.sleep(wait)
                 wait = min(wait * 2, LONGEST_WAIT)
 
-    async def _rest(self) -> None:
-        """Let a post that is under way come to its record."""
+    async def rest(self) -> None:
+        """Let a post that is under way come to its record; show nothing more."""
         self._finishing.set()
         if self._worker is not None:
             await asyncio.shield(self._worker)
-        if self._gone:
-            raise self._gone
 
     async def _show_latest(self) -> None:
         while self._latest is not None and await self._may_edit():
