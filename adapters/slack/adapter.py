@@ -94,6 +94,11 @@ class SlackAdapter:
         self._connecting: asyncio.Task[None] | None = None
         self._open = False
 
+    @property
+    def opened(self) -> bool:
+        """Whether events may come in."""
+        return self._open
+
     def reply(self, to: ReplyTo, posts: Posts) -> PostedReply:
         return PostedReply(ChatSurface(self._workspace, self._ports.files, to), posts, to.turn)
 

@@ -36,13 +36,15 @@ HOOK_SECONDS = 1700.0
 
 @dataclass(frozen=True, slots=True)
 class Spot:
-    """Where somebody acted: `thread` "" is the top level; `url` is the response_url, if any."""
+    """Where somebody acted: `thread` "" is the top level; `url` is the response_url, if any;
+    `home` the person's own workspace, where it is another one than the app's."""
 
     team: str
     user: str
     channel: str
     thread: str = ""
     url: str = ""
+    home: str = ""
 
 
 class Interactions:
@@ -97,7 +99,8 @@ class Interactions:
         """A modal was filled."""
         view, filled = payload["view"], modals.filled(payload["view"])
         kept = modals.memory(view)
-        spot = Spot(team, payload["user"]["id"], kept["channel"], kept["thread"], kept["url"])
+        spot = Spot(team, payload["user"]["id"], kept["channel"], kept["thread"], kept["url"],
+                    _home(payload))  # fmt: skip
         locale = await self._locale(spot.user)
         key = f"slack:{team}:{spot.channel}:view:{view['id']}"
         context: tuple[Quote, ...] = ()
@@ -121,7 +124,8 @@ class Interactions:
         channel, post = payload["channel"]["id"], payload.get("message") or {}
         ts = str(post.get("ts", ""))
         thread = str(post.get("thread_ts") or "")
-        spot = Spot(team, payload["user"]["id"], channel, thread, payload.get("response_url", ""))
+        spot = Spot(team, payload["user"]["id"], channel, thread,
+                    payload.get("response_url", ""), _home(payload))  # fmt: skip
         key = f"slack:{team}:{channel}:{ts}:{action['action_id']}:{action['action_ts']}:{spot.user}"
         stop = action["action_id"] == cards.STOP
         word = "stop" if stop else action["action_id"].removeprefix(cards.ACTION)
@@ -184,7 +188,7 @@ class Interactions:
         self, spot: Spot, key: str, text: str, context: tuple[Quote, ...], source: Source | None
     ) -> Message:
         profile = await self._workspace.directory.profile(spot.user)
-        author = Person("slack", spot.user, spot.team, profile.name)
+        author = Person("slack", spot.user, spot.home or spot.team, profile.name)
         now = f"{time.time():.6f}"
         where = await self._address(spot, now)
         at = source or Source(now, spot.thread, "command")
@@ -234,6 +238,10 @@ class Interactions:
 
 def _memory(spot: Spot) -> dict[str, Any]:
     return {"channel": spot.channel, "thread": spot.thread, "url": spot.url}
+
+
+def _home(payload: Json) -> str:
+    return str(payload["user"].get("team_id") or "")
 
 
 def _errors(block: str, words: str) -> Json:

@@ -94,7 +94,7 @@ async def test_only_who_asked_may_stop_and_others_are_told_alone(tmp_path: Path)
         (refusal,) = w.slack.private(w.general.id)
         assert refusal.seen_by == w.bob.id
         model.finish()
-        await w.slack.until(lambda: [p.shown for p in w.slack.answers(said)] == [WHOLE])
+        await w.slack.reads(said, WHOLE)
 
 
 async def test_what_waits_its_turn_is_marked_until_then(tmp_path: Path) -> None:

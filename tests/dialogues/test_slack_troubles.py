@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
 import pytest
@@ -23,8 +22,7 @@ async def asked(w: Workplace, places: list[Place], messages: int) -> None:
         await w.slack.answer(post, seconds=60)
     await w.slack.deliveries.settled()
     for number, post in enumerate(said):
-        only = [f"You said: {number}"]
-        await w.slack.until(lambda: [a.shown for a in w.slack.answers(post)] == only)
+        await w.slack.reads(post, f"You said: {number}")
 
 
 @pytest.mark.parametrize("how", ["429", "500", "503", "lost", "cut", "internal_error"])
@@ -112,12 +110,7 @@ async def test_a_channel_that_takes_no_posts_ends_the_turn_and_is_told_later(
     async with workplace(tmp_path, Setting(EchoModel())) as w:
         w.general.archived = True
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} one")
-        key = f"slack:T0PONTE:{w.general.id}:{said.ts}"
-        while (
-            not (shown := await w.bot.engine.journal.shown(key))
-            or shown[0].state != "undeliverable"
-        ):
-            await asyncio.sleep(0.01)
+        await w.slack.until(lambda: w.slack.api.calls["chat.postMessage"])
         w.general.archived = False
         again = w.slack.say(w.alice, w.general, f"{w.slack.bot} two", thread=said)
         assert "is_archived" in (await w.slack.answer(again)).shown

@@ -70,9 +70,9 @@ def texts(slack: FakeSlack, said: Post) -> list[str]:
     return [answer.shown for answer in slack.answers(said)]
 
 
-async def told(slack: FakeSlack, said: Post, question: str) -> None:
-    """Until the whole answer stands there, in however many posts, and nothing else."""
-    whole = "".join(story(question)).split()
+async def told(slack: FakeSlack, said: Post, *questions: str) -> None:
+    """Until the whole answers stand there, in however many posts, in order, and nothing else."""
+    whole = " ".join("".join(story(question)) for question in questions).split()
     await slack.until(lambda: " ".join(texts(slack, said)).split() == whole, 60)
 
 
@@ -173,6 +173,5 @@ async def test_at_random_with_drops_and_duplicates(slack: FakeSlack, victim: Vic
         await victim.died()
     await victim.start()
     for _, root, asked in said:
-        whole = " ".join("".join(story(words)) for words in asked).split()
-        await slack.until(lambda: " ".join(texts(slack, root)).split() == whole, 60)
+        await told(slack, root, *asked)
     assert await victim.ended() == 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from pathlib import Path
 
@@ -65,16 +64,15 @@ async def test_a_slack_that_does_not_answer_holds_up_nobody(
         slack.api.faults.add("auth.test", "503", 1)
         async with running(slack, tmp_path, Setting(http=True)) as bot:
             assert (await bot.slack.health()).state == "failing"
-            async with asyncio.timeout(10):
-                while (await bot.slack.health()).state != "on":
-                    await asyncio.sleep(0.02)
+            await slack.until(lambda: bot.slack.opened)
+            assert (await bot.slack.health()).state == "on"
 
 
 async def test_it_knows_connected_but_deaf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with workplace(tmp_path) as w:
         assert (await w.bot.slack.health()).state == "on"
         now = time.time()
-        monkeypatch.setattr(adapter.time, "time", lambda: now + 100)
+        monkeypatch.setattr("adapters.slack.adapter.time.time", lambda: now + 100)
         health = await w.bot.slack.health()
         assert (health.state, "deaf" in health.words) == ("failing", True)
 

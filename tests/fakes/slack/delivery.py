@@ -105,11 +105,16 @@ class Deliveries:
         dropped = self._dropped
         with suppress(ConnectionError):
             await self.random.choice(self.sockets).send_json(message)
-        waits = {asyncio.ensure_future(delivery.acked.wait()),
-                 asyncio.ensure_future(dropped.wait())}  # fmt: skip
-        await asyncio.wait(waits, timeout=self.ack_limit, return_when=asyncio.FIRST_COMPLETED)
-        for wait in waits:
-            wait.cancel()
+        waits = {
+            asyncio.ensure_future(delivery.acked.wait()),
+            asyncio.ensure_future(dropped.wait()),
+        }
+        try:
+            first = asyncio.FIRST_COMPLETED
+            await asyncio.wait(waits, timeout=self.ack_limit, return_when=first)
+        finally:
+            for wait in waits:
+                wait.cancel()
         return delivery.acked.is_set()
 
     async def _request(self, delivery: Delivery, attempt: int) -> bool:

@@ -1,7 +1,7 @@
 """Rate limits by method, and one post a second in a channel.
 
-As docs.slack.dev/apis/web-api/rate-limits tells them. Tiers are calls a minute and workspace. Posting has its own: about one a second for each channel,
-with short bursts let through.
+As docs.slack.dev/apis/web-api/rate-limits tells them. Tiers are calls a minute and workspace.
+Posting has its own: about one a second for each channel, with short bursts let through.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ from typing import Self
 from aiohttp import web
 
 from .api import WebApi
+from .control import Control
 from .delivery import Deliveries
 from .hooks import respond
 from .people import People
@@ -58,6 +59,7 @@ class FakeSlack(People):
         app.router.add_post("/upload/{id}", self._upload)
         app.router.add_get("/files-pri/{id}/{name:.*}", self._download)
         app.router.add_post("/response/{id}", self._response)
+        app.router.add_post("/control/{verb}", Control(self).handle)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", self._port)
@@ -83,6 +85,10 @@ class FakeSlack(People):
         """Wait for the bot's finished post number `number`."""
         await self.until(lambda: len(self.answers(said)) >= number, seconds)
         return self.answers(said)[number - 1]
+
+    async def reads(self, said: Post, *texts: str, seconds: float = PATIENCE) -> None:
+        """Wait until the finished answers to what was said are exactly these."""
+        await self.until(lambda: [p.shown for p in self.answers(said)] == list(texts), seconds)
 
     async def until(self, true: Callable[[], object], seconds: float = PATIENCE) -> None:
         """Wait until something on the server is so; looks again after each request."""
