@@ -20,7 +20,7 @@ from core.ports import ThreadMap
 NOTICE = "ponte_notice"
 """The event type in the metadata of our word that we wait to be mentioned from now on."""
 UNREAD = "[what was said before in this thread could not be read]"
-SECONDS = 1.5
+SECONDS = 1.0
 """How long an event may wait for what Slack says of its thread."""
 _MOST_THREADS = 10_000
 _QUOTES, _QUOTED = 30, 500
@@ -68,6 +68,8 @@ class Company:
 
     async def mentioned(self, said: Said, conversation: str) -> Heard:
         """Take note of who mentioned us; quote what the thread said since our last word."""
+        if said.direct:
+            return Heard()
         known = self._circles.get(conversation)
         if not said.thread or (known and known.people == {said.user}):
             self._enter(self._keep(conversation, known or Circle()), said)

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import structlog
 
-from adapters.slack.refusals import InDoubt
+from adapters.slack.refusals import InDoubt, SlackRefused
 from adapters.slack.workspace import Workspace
 from core.errors import PonteError
 from core.messages import Attachment, File, Message
@@ -57,13 +57,15 @@ class Downloads:
                 message.event_key, attachment.name, attachment.type, data, message.author,
                 message.address.conversation,
             )  # fmt: skip
-        except (InDoubt, PonteError) as error:
+        except (InDoubt, SlackRefused, PonteError) as error:
             log.warning("file not fetched", turn=message.turn, why=repr(error))
             return None
 
     async def _bytes(self, attachment: Attachment) -> bytes | None:
-        _, _, url = attachment.reference.partition(" ")
-        if attachment.size > LIMIT or not self._ours(url):
+        if attachment.size > LIMIT:
+            return None
+        url = await self._url(attachment)
+        if not self._ours(url):
             return None
         async with self._workspace.api.download(url) as answer:
             page = answer.content_type == "text/html" and attachment.type != "text/html"
@@ -77,6 +79,14 @@ class Downloads:
                     return None
         html = attachment.type == "text/html"
         return None if html and len(data) != attachment.size else bytes(data)
+
+    async def _url(self, attachment: Attachment) -> str:
+        """Events from channels that are shared with other companies tell only the file's id."""
+        id, _, url = attachment.reference.partition(" ")
+        if url:
+            return url
+        told = (await self._workspace.api.call("files.info", file=id)).get("file", {})
+        return str(told.get("url_private_download") or told.get("url_private") or "")
 
     def _ours(self, url: str) -> bool:
         """Our token goes to Slack alone, whatever address an event carries."""

@@ -106,11 +106,15 @@ def _files(event: Json) -> tuple[Attachment, ...]:
         Attachment(
             name=str(file.get("name") or file["id"]), type=str(file.get("mimetype") or ""),
             size=int(file.get("size") or 0),
-            reference=f"{file['id']} {file.get('url_private_download') or file.get('url_private')}",
+            reference=f"{file['id']} {_address(file)}".strip(),
         )
         for file in event.get("files") or ()
         if file.get("id") and file.get("mode") not in ("tombstone", "hidden_by_limit")
     )  # fmt: skip
+
+
+def _address(file: Json) -> str:
+    return str(file.get("url_private_download") or file.get("url_private") or "")
 
 
 def _edited(event: Json) -> float:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
+from weakref import WeakValueDictionary
 
 from adapters.slack import events
 from adapters.slack.company import NOTICE, Company
@@ -17,7 +19,7 @@ from adapters.slack.signs import WAITS
 from adapters.slack.source import Source
 from adapters.slack.workspace import Workspace
 from core.errors import PlatformBusy
-from core.messages import Address, Message, Person, Quote
+from core.messages import Address, Message, Person
 from core.ports import Inbox, ThreadMap
 from core.words import nearest, say
 
@@ -53,6 +55,7 @@ class Intake:
         self._removed = removed
         self._company = Company(workspace, threads, self._say_that_we_wait)
         self._directs = directs
+        self._places: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def take(self, team: str, body: Json) -> None:
         """Raises NotStored: then the event must not be acknowledged, and Slack sends it again."""
@@ -60,14 +63,25 @@ class Intake:
         external = bool(body.get("is_ext_shared_channel"))
         match event.get("type"), event.get("subtype"):
             case "message", "message_changed":
-                await self._changed(team, event, external)
+                async with self._in_order(event, event.get("message") or {}):
+                    await self._changed(team, event, external)
             case "message", "message_deleted":
-                await self._deleted(team, event)
+                async with self._in_order(event, event.get("previous_message") or {}):
+                    await self._deleted(team, event, str(event.get("deleted_ts") or ""))
             case (("message" | "app_mention"), _):
                 if heard := events.said(team, event, external, self._customs.bots):
-                    await self._heard(heard)
+                    async with self._in_order(event, event):
+                        await self._heard(heard)
             case "agent_session_stopped", _:
                 await self._stopped(team, event)
+
+    def _in_order(self, event: Json, message: Json) -> asyncio.Lock:
+        """What is said in one place is stored in the order in which it came, though some of it
+        waits for Slack to tell more; an edit comes after what it edits."""
+        channel = str(event.get("channel", ""))
+        root = str(message.get("thread_ts") or message.get("ts") or "")
+        place = channel if events.is_direct(channel, event) else f"{channel}:{root}"
+        return self._places.setdefault(place, asyncio.Lock())
 
     async def _heard(self, said: Said) -> None:
         if said.user == self._workspace.user:
@@ -97,19 +111,19 @@ class Intake:
             self._workspace.tasks.start(self._show_that_it_waits(said))
 
     async def _message(self, said: Said, where: Address) -> Message:
-        context: tuple[Quote, ...] = ()
-        if not said.direct:
-            heard = await self._company.mentioned(said, where.conversation)
-            context = heard.quotes
-            if heard.limited:
-                self._workspace.tasks.start(self._whisper(said, LIMITED))
+        """Slack is asked for what the event does not tell, all at once and not for long."""
         directory = self._workspace.directory
-        profile = await directory.profile(said.user)
-        names = await directory.names(mentioned(said.text) - {self._workspace.user})
+        heard, profile, names = await asyncio.gather(
+            self._company.mentioned(said, where.conversation),
+            directory.profile(said.user),
+            directory.names(mentioned(said.text) - {self._workspace.user}),
+        )
+        if heard.limited:
+            self._workspace.tasks.start(self._whisper(said, LIMITED))
         names[self._workspace.user] = "Ponte"
         author = Person("slack", said.user, self._home(said, profile.team), profile.name)
         text = readable(said.text, names, self._workspace.user)
-        return events.message(said, where, author, text, context, profile.locale, profile.zone)
+        return events.message(said, where, author, text, heard.quotes, profile.locale, profile.zone)
 
     def _home(self, said: Said, told: str) -> str:
         """The workspace that a person is of: in a channel shared with other companies it may not
@@ -121,6 +135,9 @@ class Intake:
     async def _changed(self, team: str, event: Json, external: bool) -> None:
         """A person's edit counts until the turn starts; unfurled links are no edits."""
         now, before = event.get("message") or {}, event.get("previous_message") or {}
+        if now.get("subtype") == "tombstone":  # what is left of a thread's deleted root
+            await self._deleted(team, event, str(now.get("ts", "")))
+            return
         if now.get("text") == before.get("text") or not now.get("edited"):
             return
         told = {**now, "channel": event.get("channel"), "channel_type": event.get("channel_type")}
@@ -136,8 +153,8 @@ class Intake:
         text = readable(said.text, names, self._workspace.user)
         return events.message(said, where, Person("slack", said.user, said.team), text)
 
-    async def _deleted(self, team: str, event: Json) -> None:
-        channel, ts = str(event.get("channel", "")), str(event.get("deleted_ts", ""))
+    async def _deleted(self, team: str, event: Json, ts: str) -> None:
+        channel = str(event.get("channel", ""))
         previous = event.get("previous_message") or {}
         if previous.get("user") == self._workspace.user:
             await self._removed(f"{channel}:{ts}")

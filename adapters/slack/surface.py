@@ -37,7 +37,7 @@ class ChatSurface:
     """The `Surface` of one reply. A post's id is `CHANNEL:TS`."""
 
     limit = LIMIT
-    interval = 1.2
+    interval = 1.0
 
     def __init__(self, workspace: Workspace, files: Files, to: ReplyTo) -> None:
         self._workspace = workspace

@@ -81,3 +81,23 @@ async def test_an_unfurled_link_is_no_edit(tmp_path: Path) -> None:
         model.finish()
         await w.slack.answer(two)
         assert model.asks[-1].input[-1].text == "see https://example.com"
+
+
+async def test_an_edit_and_a_follow_up_keep_their_order_while_slack_is_slow(tmp_path: Path) -> None:
+    """The first message waits for what Slack tells of its author; what comes after, waits too."""
+    model = Speaker("Done.")
+    async with workplace(tmp_path, Setting(model)) as w:
+        w.slack.say(w.alice, w.dm, "zero")
+        await w.slack.until(lambda: model.asks)
+        w.slack.api.faults.add("users.info", "503", 2)
+        one = w.slack.say(w.bob, w.dm, "onee")
+        w.slack.edit(one, "one")
+        w.slack.say(w.alice, w.dm, "two")
+        gone = w.slack.say(w.alice, w.dm, "three")
+        w.slack.remove(gone)
+        last = w.slack.say(w.alice, w.dm, "four")
+        await w.slack.deliveries.settled()
+        model.finish()
+        await w.slack.answer(last)
+        texts = [ask.input[-1].text for ask in model.asks]
+        assert texts == ["zero", "one", "two", "four"]

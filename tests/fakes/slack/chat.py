@@ -66,11 +66,22 @@ def delete(workspace: Workspace, args: Json) -> Json:
 
 def remove(workspace: Workspace, post: Post) -> None:
     """Delete it, whoever did, and tell the app."""
+    before = post.event()
+    replies = [p for p in workspace.thread(post.channel, post.ts) if p.ts != post.ts]
     post.deleted = True
     at = workspace.clock.ts()
+    if replies:  # a root stays as a tombstone, so that its replies hang on something
+        stone = {"type": "message", "subtype": "tombstone", "user": "USLACKBOT", "ts": post.ts,
+                 "text": "This message was deleted.", "thread_ts": post.ts}  # fmt: skip
+        workspace.told("events_api", {
+            "type": "message", "subtype": "message_changed", "hidden": True,
+            "channel": post.channel, "ts": at, "event_ts": at, "message": stone,
+            "previous_message": before,
+        })  # fmt: skip
+        return
     workspace.told("events_api", {
         "type": "message", "subtype": "message_deleted", "hidden": True, "channel": post.channel,
-        "ts": at, "event_ts": at, "deleted_ts": post.ts, "previous_message": post.event(),
+        "ts": at, "event_ts": at, "deleted_ts": post.ts, "previous_message": before,
     })  # fmt: skip
 
 
