@@ -157,6 +157,8 @@ class Journal(Protocol):
     async def transcript(self, thread: str, before: int | None = None) -> Sequence[Entry]:
         """Oldest first; with `before`, only turns whose seq is smaller."""
 
+    async def last_said(self, thread: str, before: int) -> int: ...
+
     async def shown(self, conversation: str, thread: str = "") -> Sequence[Shown]:
         """What was said in the current thread (or an older one), oldest first."""
 
