@@ -23,6 +23,8 @@ log = structlog.get_logger("posting")
 FILES = 0
 """The number under which the upload of an answer's files is journalled; parts count from 1."""
 FIRST_WAIT, LONGEST_WAIT = 0.5, 60.0
+PROMPT = 0.5
+"""Seconds within which an answer is posted whole: growing would only cost an edit."""
 
 
 class PostedReply:
@@ -36,7 +38,7 @@ class PostedReply:
         self._worker: asyncio.Task[None] | None = None
         self._gone: PostRemoved | None = None
         self._finishing = asyncio.Event()
-        self._next = 0.0
+        self._next = time.monotonic() + min(surface.interval, PROMPT)
         """When the platform takes the next edit, on the monotonic clock."""
 
     def split(self, text: str) -> tuple[str, ...]:
