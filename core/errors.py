@@ -17,6 +17,7 @@ PonteError
 ├── ToolError              a tool could not do it; the model is told too
 ├── Undeliverable          the platform refuses the post for good
 │   └── PostRemoved        a person deleted our post: never post it again
+├── PlatformBusy           the platform asks us to wait (never shown)
 ├── SettingsError          a setting is wrong: exit 2
 ├── HomeTaken              another process holds the home: exit 1
 └── Superseded             an old attempt or generation may write nothing more (never shown)
@@ -186,6 +187,17 @@ class Undeliverable(PonteError):
 class PostRemoved(Undeliverable):
     code = "removed"
     sentence = "The answer was removed by a person."
+
+
+class PlatformBusy(PonteError):
+    """`seconds`: how long the platform asks us to wait, as its Retry-After says."""
+
+    code = "platform_busy"
+    sentence = "The platform asks me to wait {seconds} s."
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds=seconds)
+        self.seconds = seconds
 
 
 class SettingsError(PonteError):

@@ -7,7 +7,7 @@ What passes between them stands in `core.messages` (what people see) and `core.r
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, Protocol
 
 from core.messages import (
@@ -48,7 +48,7 @@ from core.records import (
     Verdict,
 )
 
-Handler = Callable[[int], Awaitable[None]]
+Handler = Callable[[int], Coroutine[Any, Any, None]]
 """Takes a stored message, by its `seq`, to its end. An exception puts it off, never drops it."""
 
 
@@ -82,6 +82,10 @@ class Inbox(Protocol):
         """Stop that turn if it runs now (its handler is cancelled), or withdraw it if queued."""
         ...
 
+    def stopped(self, seq: int) -> bool:
+        """Whether a person's `cancel` (and not a drain) is why its handler was cancelled."""
+        ...
+
     def running(self, conversation: str) -> int | None:
         """The `seq` of the turn that runs in that conversation now."""
         ...
@@ -112,6 +116,10 @@ class Journal(Protocol):
         self, turn: Turn, number: int, items: Sequence[Item], usage: Usage, model: str
     ) -> None:
         """What the model said in that round, complete, before any of its tools runs."""
+        ...
+
+    async def heard(self, turn: Turn, items: Sequence[Item]) -> None:
+        """Put what the person said into the transcript, once; raises Superseded."""
         ...
 
     async def call_started(self, turn: Turn, call: Call) -> None: ...

@@ -1,0 +1,134 @@
+"""Runs stored messages in one process: a conversation's turns one at a time and in order,
+conversations side by side, decisions at once."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from contextlib import suppress
+from weakref import WeakValueDictionary
+
+import structlog
+
+from core.ports import Handler
+
+log = structlog.get_logger("inbox")
+FIRST_WAIT, LONGEST_WAIT = 0.2, 30.0
+"""Seconds before a turn that could not even be recorded is taken up again."""
+LAST_WORDS = 5.0
+"""Seconds that a cancelled turn has to record where it stands."""
+
+
+class Runner:
+    def __init__(self) -> None:
+        self._handler: Handler | None = None
+        self._waiting: dict[str, list[int]] = {}
+        self._decisions: list[int] = []
+        self._lanes: dict[str, asyncio.Task[None]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._current: dict[int, asyncio.Task[None]] = {}
+        self._turns: dict[str, int] = {}
+        self._stopped: set[int] = set()
+        self._ended: WeakValueDictionary[int, asyncio.Event] = WeakValueDictionary()
+        self._draining = asyncio.Event()
+
+    def enqueue(self, seq: int, conversation: str, decision: bool) -> int:
+        """Take a stored message in; returns how many turns stand before it."""
+        if decision:
+            self._decisions.append(seq)
+            self._start_decisions()
+            return 0
+        queue = self._waiting.setdefault(conversation, [])
+        before = len(queue) + (conversation in self._turns)
+        heapq.heappush(queue, seq)
+        self._start_lane(conversation)
+        return before
+
+    def start(self, handler: Handler) -> None:
+        self._handler = handler
+        self._start_decisions()
+        for conversation in list(self._waiting):
+            self._start_lane(conversation)
+
+    async def until_drained(self) -> None:
+        await self._draining.wait()
+
+    def running(self, conversation: str) -> int | None:
+        return self._turns.get(conversation)
+
+    def cancel(self, seq: int) -> bool:
+        """Cancel its handler, if it runs now."""
+        task = self._current.get(seq)
+        if task is None or seq in self._stopped:
+            return task is not None
+        self._stopped.add(seq)
+        task.cancel()
+        return True
+
+    def stopped(self, seq: int) -> bool:
+        """Whether `cancel` (and not a drain) is why its handler was cancelled."""
+        return seq in self._stopped
+
+    def ended(self, seq: int) -> asyncio.Event:
+        """Set when the message's handler has come to its end. Look up, then read the row."""
+        return self._ended.setdefault(seq, asyncio.Event())
+
+    async def drain(self, grace: float) -> None:
+        self._draining.set()
+        if self._current:
+            await asyncio.wait(set(self._current.values()), timeout=grace)
+        for task in self._current.values():
+            task.cancel()
+        pending = {*self._current.values(), *self._lanes.values(), *self._tasks}
+        if pending:
+            await asyncio.wait(pending, timeout=LAST_WORDS)
+
+    def _start_decisions(self) -> None:
+        while self._handler and self._decisions and not self._draining.is_set():
+            task = asyncio.create_task(self._take(self._decisions.pop(0)))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    def _start_lane(self, conversation: str) -> None:
+        if self._handler and conversation not in self._lanes and not self._draining.is_set():
+            self._lanes[conversation] = asyncio.create_task(self._lane(conversation))
+
+    async def _lane(self, conversation: str) -> None:
+        queue = self._waiting[conversation]
+        try:
+            while queue and not self._draining.is_set():
+                seq = heapq.heappop(queue)
+                self._turns[conversation] = seq
+                try:
+                    await self._take(seq)
+                finally:
+                    del self._turns[conversation]
+        finally:
+            del self._lanes[conversation]
+            if not queue:
+                self._waiting.pop(conversation, None)
+
+    async def _take(self, seq: int) -> None:
+        wait = FIRST_WAIT
+        while not await self._handled(seq) and not self._draining.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._draining.wait(), wait)
+            wait = min(wait * 2, LONGEST_WAIT)
+        self._stopped.discard(seq)
+        if event := self._ended.pop(seq, None):
+            event.set()
+
+    async def _handled(self, seq: int) -> bool:
+        if self._handler is None:
+            raise RuntimeError("the runner has no handler yet")
+        task = self._current[seq] = asyncio.create_task(self._handler(seq))
+        try:
+            await asyncio.wait({task})
+        finally:
+            del self._current[seq]
+        if task.cancelled():
+            return True
+        if error := task.exception():
+            log.error("put off", seq=seq, why=repr(error), exc_info=error)
+            return False
+        return True

@@ -1,0 +1,141 @@
+"""Who may do what, where: PONTE_ALLOW and PONTE_ADMINS, in one place.
+
+Names have the form `platform:ID`. On Slack an ID is a workspace, channel, user group or person, on
+Discord a server, channel, role or person; `*` is everybody; the web page and the terminal are
+each one name. Groups and roles are asked of the platform (`Membership`) only when nothing else
+decides, and kept for minutes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from core.messages import Address, Person
+from core.ports import Membership
+from core.records import Action, Verdict
+
+EVERYBODY = "*"
+_WHOLE_SURFACES = ("web", "terminal")
+_SLACK_MEMBERS: frozenset[Action] = frozenset({"chat", "read", "code", "spend"})
+_DISCORD_PEOPLE: frozenset[Action] = frozenset({"chat"})
+
+_KEPT = 300.0  # seconds that groups are trusted; an empty answer may mean "unresolved"
+_KEPT_EMPTY = 30.0
+_DEADLINE = 5.0
+_MOST_PEOPLE = 10_000
+
+_ASK = "The operator can allow it by naming you, a group of yours or this channel in PONTE_ALLOW."
+REASONS: Mapping[Action, str] = {
+    "chat": "I only answer members of this workspace here. " + _ASK,
+    "read": "You may talk with me here, but not read tables. " + _ASK,
+    "write": "You may not change data here. " + _ASK,
+    "spend": "You may talk with me here, but not run quick commands. " + _ASK,
+    "code": "You may talk with me here, but not run code. " + _ASK,
+    "admin": "Only an admin of this bot may do that. The operator names admins in PONTE_ADMINS.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class DailyTurns:
+    """Turns that a day allows: for one person, and for everybody together; 0 is no cap."""
+
+    person: int = 0
+    everybody: int = 0
+
+
+DISCORD_UNNAMED = DailyTurns(50, 1000)
+"""Discord servers are open to strangers: the cap while PONTE_ALLOW does not name who may."""
+
+
+@dataclass(frozen=True, slots=True)
+class DailyCaps:
+    """`chosen` is PONTE_DAILY_TURNS; None takes each platform's default."""
+
+    chosen: DailyTurns | None = None
+    allow: frozenset[str] = frozenset()
+
+    def of(self, platform: str) -> DailyTurns:
+        if self.chosen is not None:
+            return self.chosen
+        named = EVERYBODY in self.allow or any(n.startswith("discord:") for n in self.allow)
+        return DISCORD_UNNAMED if platform == "discord" and not named else DailyTurns()
+
+
+@dataclass(slots=True)
+class AllowList:
+    """The `Policy` port over two lists of names. `allow` only adds to a platform's defaults."""
+
+    allow: frozenset[str] = frozenset()
+    admins: frozenset[str] = frozenset(_WHOLE_SURFACES)
+    memberships: Mapping[str, Membership] = field(default_factory=dict)
+    clock: Callable[[], float] = time.monotonic
+    _groups: dict[str, tuple[float, frozenset[str]]] = field(default_factory=dict, init=False)
+
+    async def may(self, person: Person, address: Address, action: Action) -> Verdict:
+        """Whether, and if not, why not and who can change it."""
+        known = self.local(person, address, action)
+        if known is not None:
+            return known
+        return _verdict(action, bool(await self._groups_of(person) & self._lists(action)))
+
+    def local(self, person: Person, address: Address, action: Action) -> Verdict | None:
+        """The same without asking the platform; None where only groups can tell."""
+        if self._by_default(person, address, action) or self._named(person, address, action):
+            return Verdict(True)
+        return None if self._groups_matter(person.platform, action) else _verdict(action, False)
+
+    def _by_default(self, person: Person, address: Address, action: Action) -> bool:
+        if person.platform in _WHOLE_SURFACES:
+            return action != "admin"
+        if person.platform == "slack":
+            # Slack Connect brings people of other workspaces into a shared channel.
+            member = bool(person.workspace) and person.workspace == address.workspace
+            return member and action in _SLACK_MEMBERS
+        return person.platform == "discord" and action in _DISCORD_PEOPLE
+
+    def _named(self, person: Person, address: Address, action: Action) -> bool:
+        platform = person.platform
+        if platform in self.admins or f"{platform}:{person.id}" in self.admins:
+            return True
+        if action == "admin":
+            return False
+        # A Discord account belongs to no server; a Slack person is named by their own workspace.
+        home = address.workspace if platform == "discord" else person.workspace
+        names = {f"{platform}:{name}" for name in (person.id, home, address.channel) if name}
+        return EVERYBODY in self.allow or bool(names & self.allow)
+
+    def _lists(self, action: Action) -> frozenset[str]:
+        return self.admins if action == "admin" else self.allow | self.admins
+
+    def _groups_matter(self, platform: str, action: Action) -> bool:
+        if platform not in self.memberships:
+            return False
+        return any(name.startswith(f"{platform}:") for name in self._lists(action))
+
+    async def _groups_of(self, person: Person) -> frozenset[str]:
+        now = self.clock()
+        expires, groups = self._groups.get(person.key, (0.0, frozenset[str]()))
+        if now < expires:
+            return groups
+        groups = await _resolved(self.memberships[person.platform], person)
+        if len(self._groups) >= _MOST_PEOPLE:
+            self._groups.clear()
+        self._groups[person.key] = (now + (_KEPT if groups else _KEPT_EMPTY), groups)
+        return groups
+
+
+async def _resolved(membership: Membership, person: Person) -> frozenset[str]:
+    try:
+        async with asyncio.timeout(_DEADLINE):
+            ids = await membership(person)
+    except TimeoutError:
+        return frozenset()
+    prefix = f"{person.platform}:"
+    return frozenset(name if name.startswith(prefix) else prefix + name for name in ids)
+
+
+def _verdict(action: Action, allowed: bool) -> Verdict:
+    return Verdict(allowed, "" if allowed else REASONS[action])

@@ -1,0 +1,169 @@
+"""The Reply of a platform that keeps posts: one visible answer, whatever happens.
+
+Each post is journalled before the call (with its key) and after it (with its id). When it is not
+known whether a post was made, it is looked up before anything is posted. A post that a person
+removed is never made again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from core.errors import PlatformBusy, PostRemoved, Undeliverable
+from core.messages import Answer, Post, Progress
+from core.ports import Posts, Surface
+
+log = structlog.get_logger("posting")
+FILES = 0
+"""The number under which the upload of an answer's files is journalled; parts count from 1."""
+FIRST_WAIT, LONGEST_WAIT = 0.5, 60.0
+
+
+class PostedReply:
+    def __init__(self, surface: Surface, posts: Posts, turn: str) -> None:
+        self._surface = surface
+        self._posts = posts
+        self._turn = turn
+        self._known: dict[int, Post] | None = None
+        self._shown: dict[int, str] = {}
+        self._latest: Progress | None = None
+        self._worker: asyncio.Task[None] | None = None
+        self._gone: PostRemoved | None = None
+        self._at = 0.0
+
+    def split(self, text: str) -> tuple[str, ...]:
+        return self._surface.split(text)
+
+    async def show(self, progress: Progress) -> None:
+        """Put it into the one slot of what is to be shown; the newest wins, none waits."""
+        if self._gone:
+            raise self._gone
+        self._latest = progress
+        if self._worker is None or self._worker.done():
+            self._worker = asyncio.create_task(self._show_latest())
+
+    async def finish(self, answer: Answer) -> None:
+        """Bring the answer out, however often it takes. Raises Undeliverable, PostRemoved."""
+        await self._rest()
+        wait = FIRST_WAIT
+        while True:
+            try:
+                await self._finish(answer)
+                return
+            except (Undeliverable, asyncio.CancelledError):
+                raise
+            except PlatformBusy as busy:
+                await asyncio.sleep(busy.seconds)
+            except Exception as error:
+                log.warning("post in doubt", turn=self._turn, why=repr(error), wait=wait)
+                await asyncio.sleep(wait)
+                wait = min(wait * 2, LONGEST_WAIT)
+
+    async def _rest(self) -> None:
+        """Let a post that is under way come to its record."""
+        self._latest = None
+        if self._worker is not None:
+            await asyncio.shield(self._worker)
+        if self._gone:
+            raise self._gone
+
+    async def _show_latest(self) -> None:
+        while (progress := self._latest) is not None:
+            self._latest = None
+            try:
+                await self._show(progress)
+            except PostRemoved as gone:
+                self._gone = gone
+                return
+            except Exception as error:
+                log.info("progress not shown", turn=self._turn, why=repr(error))
+                return
+
+    async def _show(self, progress: Progress) -> None:
+        if not progress.text:
+            await self._surface.busy(progress.doing)
+            return
+        if (early := self._at + self._surface.interval - time.monotonic()) > 0:
+            await asyncio.sleep(early)
+            progress = self._latest or progress
+        for number, part in enumerate(self._surface.split(progress.text), 1):
+            await self._put(number, part, None)
+        self._at = time.monotonic()
+
+    async def _finish(self, answer: Answer) -> None:
+        last = len(answer.parts)
+        for number, part in enumerate(answer.parts, 1):
+            await self._put(number, part, answer if number == last else None, final=True)
+        for post in list((await self._load()).values()):
+            if post.number > last and post.state != "removed":
+                await self._drop(post)
+        if answer.files:
+            await self._upload(answer)
+
+    async def _put(
+        self, number: int, part: str, answer: Answer | None, final: bool = False
+    ) -> None:
+        post = (await self._load()).get(number)
+        if post is not None and post.state == "removed":
+            raise PostRemoved
+        if post is None:
+            post = await self._intend(number)
+        elif not post.id:
+            found = await self._surface.find(number, post.key)
+            post = await self._record(post, found) if found else post
+        if not post.id:
+            await self._record(post, await self._surface.post(number, post.key, part, answer))
+        elif final or self._shown.get(number) != part:
+            await self._watched(post, lambda: self._surface.edit(post.id, part, answer))
+        self._shown[number] = part
+
+    async def _upload(self, answer: Answer) -> None:
+        post = (await self._load()).get(FILES)
+        if post is None:
+            post = await self._intend(FILES)
+        elif post.id or post.state == "removed":
+            return
+        elif found := await self._surface.find(FILES, post.key):
+            await self._record(post, found)
+            return
+        await self._surface.upload(answer.files)
+        await self._record(post, post.key)
+
+    async def _drop(self, post: Post) -> None:
+        id = post.id or await self._surface.find(post.number, post.key)
+        if id:
+            await self._watched(post, lambda: self._surface.delete(id), gone_is_fine=True)
+        await self._posts.removed(post.number)
+        (await self._load()).pop(post.number)
+
+    async def _intend(self, number: int) -> Post:
+        post = Post(number, f"{self._turn}:{number}")
+        await self._posts.posting(number, post.key)
+        (await self._load())[number] = post
+        return post
+
+    async def _record(self, post: Post, id: str) -> Post:
+        await self._posts.posted(post.number, id)
+        done = Post(post.number, post.key, id, "posted")
+        (await self._load())[post.number] = done
+        return done
+
+    async def _watched(
+        self, post: Post, call: Callable[[], Awaitable[None]], gone_is_fine: bool = False
+    ) -> None:
+        """Run a call on a post of ours; that a person removed it is recorded."""
+        try:
+            await call()
+        except PostRemoved:
+            await self._posts.removed(post.number)
+            if not gone_is_fine:
+                raise
+
+    async def _load(self) -> dict[int, Post]:
+        if self._known is None:
+            self._known = {post.number: post for post in await self._posts.known()}
+        return self._known

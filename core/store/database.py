@@ -1,0 +1,187 @@
+"""One SQLite file: a single writer thread that commits in groups, and a reader thread beside it.
+
+Nothing here runs on the event loop. A write is durable (WAL, synchronous=FULL) when its await
+returns; writes that wait together share one commit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import structlog
+
+from core.errors import NotStored, PonteError
+
+log = structlog.get_logger("store")
+T = TypeVar("T")
+Connection = sqlite3.Connection
+GROUP = 256
+"""Writes in one commit, at most."""
+PROGRAMMING_FAULTS = (sqlite3.ProgrammingError, sqlite3.IntegrityError, sqlite3.InterfaceError)
+
+
+class NewerDatabase(PonteError):
+    code = "newer_database"
+    sentence = (
+        "{path} was written by a newer Ponte (schema {found}, this one knows {known}). "
+        "Install that version again, or set PONTE_HOME to another folder."
+    )
+
+
+@dataclass
+class _Write(Generic[T]):
+    work: Callable[[Connection], T]
+    future: asyncio.Future[T]
+    then: Callable[[T], None] | None
+    result: list[T] = field(default_factory=list)
+    error: BaseException | None = None
+
+
+class Database:
+    def __init__(self, path: Path, migrations: Sequence[str]) -> None:
+        self.path = path
+        self._migrations = migrations
+        self._writes: queue.SimpleQueue[_Write[Any] | None] = queue.SimpleQueue()
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="store-read")
+        self._read_connection: Connection | None = None
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.Thread(target=self._serve, name="store-write", daemon=True)
+
+    @classmethod
+    async def open(cls, path: Path, migrations: Sequence[str]) -> Database:
+        """Open or make it, and bring it to the newest schema. Raises NotStored, NewerDatabase."""
+        database = cls(path, migrations)
+        await asyncio.to_thread(database._open)
+        database._thread.start()
+        return database
+
+    async def write(
+        self, work: Callable[[Connection], T], then: Callable[[T], None] | None = None
+    ) -> T:
+        """Run `work` in a transaction on the writer thread; durable on return.
+
+        `then` runs on the event loop, in commit order, even if the caller was cancelled
+        meanwhile. Raises NotStored when the disk refuses, and whatever `work` raises.
+        """
+        job = _Write(work, self._loop.create_future(), then)
+        self._writes.put(job)
+        return await job.future
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """Run `work` on the reader thread; it sees every write that was awaited before."""
+        result: T = await self._loop.run_in_executor(self._reader, self._read, work)
+        return result
+
+    async def close(self) -> None:
+        self._writes.put(None)
+        await asyncio.to_thread(self._thread.join)
+        await self._loop.run_in_executor(self._reader, self._close_reader)
+        self._reader.shutdown()
+
+    def _connect(self) -> Connection:
+        connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+        connection.row_factory = sqlite3.Row
+        connection.execute("PRAGMA busy_timeout=5000")
+        return connection
+
+    def _open(self) -> None:
+        try:
+            self._connection = self._connect()
+            self._connection.execute("PRAGMA journal_mode=WAL")
+            self._connection.execute("PRAGMA synchronous=FULL")
+            self._connection.execute("PRAGMA foreign_keys=ON")
+            self._migrate()
+        except sqlite3.Error as error:
+            raise NotStored("{path} cannot be used: {why}.", path=self.path, why=error) from error
+
+    def _migrate(self) -> None:
+        connection = self._connection
+        found = connection.execute("PRAGMA user_version").fetchone()[0]
+        if found > len(self._migrations):
+            raise NewerDatabase(path=self.path, found=found, known=len(self._migrations))
+        for version, script in enumerate(self._migrations[found:], found + 1):
+            connection.executescript(
+                f"BEGIN IMMEDIATE; {script}; PRAGMA user_version={version}; COMMIT;"
+            )
+
+    def _serve(self) -> None:
+        while (batch := self._next()) is not None:
+            self._commit(batch)
+            self._loop.call_soon_threadsafe(_settle, batch)
+        self._connection.close()
+
+    def _next(self) -> list[_Write[Any]] | None:
+        first = self._writes.get()
+        if first is None:
+            return None
+        batch = [first]
+        while len(batch) < GROUP and not self._writes.empty():
+            job = self._writes.get()
+            if job is None:
+                self._writes.put(None)
+                break
+            batch.append(job)
+        return batch
+
+    def _commit(self, batch: list[_Write[Any]]) -> None:
+        connection = self._connection
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            for job in batch:
+                self._attempt(connection, job)
+            connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            log.error("commit refused", why=str(error), writes=len(batch))
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            for job in batch:
+                job.error = job.error or NotStored()
+
+    def _attempt(self, connection: Connection, job: _Write[Any]) -> None:
+        connection.execute("SAVEPOINT job")
+        try:
+            job.result.append(job.work(connection))
+        except (sqlite3.Error, MemoryError) as error:
+            if not isinstance(error, PROGRAMMING_FAULTS):
+                raise  # the disk's fault, not the job's: the whole group fails
+            self._undo(connection, job, error)
+        except BaseException as error:  # goes to whoever awaits the job
+            self._undo(connection, job, error)
+        else:
+            connection.execute("RELEASE job")
+
+    @staticmethod
+    def _undo(connection: Connection, job: _Write[Any], error: BaseException) -> None:
+        connection.execute("ROLLBACK TO job")
+        connection.execute("RELEASE job")
+        job.error = error
+
+    def _read(self, work: Callable[[Connection], T]) -> T:
+        if self._read_connection is None:
+            self._read_connection = self._connect()
+            self._read_connection.execute("PRAGMA query_only=ON")
+        return work(self._read_connection)
+
+    def _close_reader(self) -> None:
+        if self._read_connection is not None:
+            self._read_connection.close()
+
+
+def _settle(batch: list[_Write[Any]]) -> None:
+    for job in batch:
+        if job.error is None and job.then is not None:
+            job.then(job.result[0])
+        if job.future.done():
+            continue
+        if job.error is None:
+            job.future.set_result(job.result[0])
+        else:
+            job.future.set_exception(job.error)

@@ -1,0 +1,138 @@
+"""The schema of `ponte.db`, as numbered migrations: forward only, never edited once released.
+
+Every row that holds something of a person carries the person's key, indexed. A conversation's
+`generation` is raised by `forget`; writes of an older one are refused.
+"""
+
+FIRST = """
+CREATE TABLE conversations (
+    conversation TEXT PRIMARY KEY,
+    generation INTEGER NOT NULL DEFAULT 0,
+    thread TEXT NOT NULL,
+    used_at REAL NOT NULL
+);
+CREATE TABLE threads (
+    id TEXT PRIMARY KEY,
+    conversation TEXT NOT NULL,
+    generation INTEGER NOT NULL,
+    started REAL NOT NULL
+);
+CREATE INDEX threads_conversation ON threads (conversation);
+
+CREATE TABLE remotes (
+    kind TEXT NOT NULL,
+    id TEXT NOT NULL,
+    thread TEXT NOT NULL,
+    at REAL NOT NULL,
+    erase INTEGER NOT NULL DEFAULT 0,
+    tries INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (kind, id)
+) WITHOUT ROWID;
+CREATE INDEX remotes_thread ON remotes (thread);
+CREATE INDEX remotes_erase ON remotes (erase) WHERE erase = 1;
+
+CREATE TABLE inbox (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    event_key TEXT NOT NULL UNIQUE,
+    turn TEXT NOT NULL UNIQUE,
+    conversation TEXT NOT NULL,
+    person TEXT NOT NULL,
+    decision INTEGER NOT NULL,
+    state TEXT NOT NULL DEFAULT 'new',
+    attempt INTEGER NOT NULL DEFAULT 0,
+    generation INTEGER NOT NULL DEFAULT 0,
+    thread TEXT NOT NULL DEFAULT '',
+    message TEXT NOT NULL,
+    answer TEXT,
+    reason TEXT NOT NULL DEFAULT '',
+    told INTEGER NOT NULL DEFAULT 0,
+    created REAL NOT NULL,
+    updated REAL NOT NULL
+);
+CREATE INDEX inbox_open ON inbox (decision, conversation, seq)
+    WHERE state IN ('new', 'running', 'answered', 'posting');
+CREATE VIEW inbox_finished AS SELECT seq, updated FROM inbox
+    WHERE state NOT IN ('new', 'running', 'answered', 'posting');
+CREATE INDEX inbox_conversation ON inbox (conversation, seq);
+CREATE INDEX inbox_person ON inbox (person);
+
+CREATE TABLE items (
+    id INTEGER PRIMARY KEY,
+    seq INTEGER NOT NULL,
+    thread TEXT NOT NULL,
+    person TEXT NOT NULL,
+    item TEXT NOT NULL,
+    at REAL NOT NULL
+);
+CREATE INDEX items_thread ON items (thread, id);
+CREATE INDEX items_seq ON items (seq);
+CREATE INDEX items_person ON items (person);
+
+CREATE TABLE rounds (
+    seq INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    response TEXT NOT NULL DEFAULT '',
+    complete INTEGER NOT NULL DEFAULT 0,
+    model TEXT NOT NULL DEFAULT '',
+    PRIMARY KEY (seq, number)
+) WITHOUT ROWID;
+
+CREATE TABLE calls (
+    seq INTEGER NOT NULL,
+    call_id TEXT NOT NULL,
+    person TEXT NOT NULL,
+    name TEXT NOT NULL,
+    arguments TEXT NOT NULL,
+    effect TEXT NOT NULL,
+    outcome TEXT,
+    started REAL NOT NULL,
+    ended REAL,
+    PRIMARY KEY (seq, call_id)
+) WITHOUT ROWID;
+CREATE INDEX calls_person ON calls (person);
+
+CREATE TABLE posts (
+    seq INTEGER NOT NULL,
+    number INTEGER NOT NULL,
+    person TEXT NOT NULL,
+    key TEXT NOT NULL,
+    post TEXT NOT NULL DEFAULT '',
+    state TEXT NOT NULL,
+    at REAL NOT NULL,
+    PRIMARY KEY (seq, number)
+) WITHOUT ROWID;
+CREATE INDEX posts_post ON posts (post);
+CREATE INDEX posts_person ON posts (person);
+
+CREATE TABLE usage (
+    seq INTEGER PRIMARY KEY,
+    day TEXT NOT NULL,
+    person TEXT NOT NULL,
+    conversation TEXT NOT NULL,
+    input INTEGER NOT NULL DEFAULT 0,
+    cached INTEGER NOT NULL DEFAULT 0,
+    output INTEGER NOT NULL DEFAULT 0,
+    reasoning INTEGER NOT NULL DEFAULT 0,
+    cost REAL,
+    settled INTEGER NOT NULL DEFAULT 0
+);
+CREATE INDEX usage_day ON usage (day, person);
+CREATE INDEX usage_person ON usage (person);
+
+CREATE TABLE files (
+    id TEXT PRIMARY KEY,
+    event_key TEXT NOT NULL,
+    sha256 TEXT NOT NULL,
+    name TEXT NOT NULL,
+    type TEXT NOT NULL,
+    size INTEGER NOT NULL,
+    person TEXT NOT NULL,
+    conversation TEXT NOT NULL,
+    created REAL NOT NULL
+);
+CREATE INDEX files_event ON files (event_key);
+CREATE INDEX files_conversation ON files (conversation);
+CREATE INDEX files_person ON files (person)
+"""
+
+MIGRATIONS: tuple[str, ...] = (FIRST,)

@@ -1,0 +1,188 @@
+"""The SQL of a turn, from its beginning to its last post."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from core.errors import Superseded
+from core.messages import Answer, Item, Message, Post, Usage, decode, encode
+from core.records import FINAL_STATES, Call, Outcome, Round, State, Turn
+from core.store import threads
+from core.store.database import Connection
+
+LOST_CALL = "error: interrupted, result unknown"
+"""What the model reads for a call whose turn ended before it did."""
+
+
+def begin(connection: Connection, seq: int, again: bool) -> Turn | None:
+    """Count an attempt (unless `again` in one process) and read the turn as it stands."""
+    row = connection.execute("SELECT * FROM inbox WHERE seq = ?", (seq,)).fetchone()
+    if row is None or row["state"] in FINAL_STATES:
+        return None
+    thread = threads.current(connection, row["conversation"])
+    attempt = row["attempt"] + (0 if again else 1)
+    state: State = "running" if row["state"] == "new" else row["state"]
+    first = row["attempt"] == 0 and row["state"] == "new"
+    generation = thread.generation if first or not row["thread"] else row["generation"]
+    own_thread = row["thread"] or thread.id
+    connection.execute(
+        "UPDATE inbox SET state = ?, attempt = ?, generation = ?, thread = ?, updated = ?"
+        " WHERE seq = ?",
+        (state, attempt, generation, own_thread, time.time(), seq),
+    )
+    return Turn(
+        seq=seq, attempt=attempt, generation=generation, thread=own_thread, state=state,
+        message=decode(Message, row["message"]),
+        rounds=_rounds(connection, seq), items=_items(connection, seq),
+        calls=_calls(connection, seq), posts=_posts(connection, seq),
+        answer=decode(Answer, row["answer"]) if row["answer"] else None,
+    )  # fmt: skip
+
+
+def check(connection: Connection, turn: Turn) -> None:
+    """Raise Superseded unless this is the current attempt of the current generation."""
+    row = connection.execute(
+        "SELECT inbox.attempt, inbox.state, inbox.decision, conversations.generation FROM inbox"
+        " JOIN conversations USING (conversation) WHERE seq = ?",
+        (turn.seq,),
+    ).fetchone()
+    if row is None or row["state"] in FINAL_STATES or row["attempt"] != turn.attempt:
+        raise Superseded
+    if row["generation"] != turn.generation and not row["decision"]:
+        raise Superseded  # a decision may be the one that raised it
+
+
+def has_items(connection: Connection, seq: int) -> bool:
+    found = connection.execute("SELECT 1 FROM items WHERE seq = ? LIMIT 1", (seq,)).fetchone()
+    return found is not None
+
+
+def add_items(connection: Connection, turn: Turn, items: Sequence[Item], person: str) -> None:
+    now = time.time()
+    connection.executemany(
+        "INSERT INTO items (seq, thread, person, item, at) VALUES (?, ?, ?, ?, ?)",
+        [(turn.seq, turn.thread, person, encode(item), now) for item in items],
+    )
+
+
+def add_usage(connection: Connection, seq: int, usage: Usage) -> None:
+    connection.execute(
+        "UPDATE usage SET input = input + ?, cached = cached + ?, output = output + ?,"
+        " reasoning = reasoning + ?, cost = CASE WHEN ? IS NULL THEN cost"
+        " ELSE coalesce(cost, 0) + ? END WHERE seq = ?",
+        (usage.input, usage.cached, usage.output, usage.reasoning, usage.cost, usage.cost, seq),
+    )
+
+
+def call_started(connection: Connection, turn: Turn, call: Call) -> None:
+    connection.execute(
+        "INSERT INTO calls (seq, call_id, person, name, arguments, effect, started)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET started = excluded.started",
+        (turn.seq, call.call_id, turn.message.author.key, call.name, call.arguments,
+         call.effect, time.time()),
+    )  # fmt: skip
+
+
+def call_ended(connection: Connection, turn: Turn, call_id: str, outcome: Outcome) -> None:
+    """Record the outcome, and put it into the transcript; a second one changes nothing."""
+    changed = connection.execute(
+        "UPDATE calls SET outcome = ?, ended = ? WHERE seq = ? AND call_id = ? AND outcome IS NULL",
+        (encode(outcome), time.time(), turn.seq, call_id),
+    )
+    if changed.rowcount:
+        output = Item(kind="output", call_id=call_id, text=outcome.text, files=outcome.files)
+        add_items(connection, turn, [output], "")
+
+
+def answered(connection: Connection, turn: Turn, answer: Answer) -> None:
+    items = _items(connection, turn.seq)
+    open_calls = {i.call_id for i in items if i.kind == "call"} - {
+        i.call_id for i in items if i.kind == "output"
+    }
+    lost = [Item(kind="output", call_id=call, text=LOST_CALL) for call in sorted(open_calls)]
+    add_items(connection, turn, lost, "")
+    if answer.status == "stopped" and items and answer.text:
+        said = Item(kind="message", role="assistant", text=answer.text)
+        add_items(connection, turn, [said], "")
+    connection.execute(
+        "UPDATE inbox SET state = 'answered', answer = ?, updated = ? WHERE seq = ?",
+        (encode(answer), time.time(), turn.seq),
+    )
+
+
+def set_post(connection: Connection, turn: Turn, number: int, key: str, state: str) -> None:
+    connection.execute(
+        "INSERT INTO posts (seq, number, person, key, state, at) VALUES (?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT DO UPDATE SET key = excluded.key, state = excluded.state, at = excluded.at",
+        (turn.seq, number, turn.message.author.key, key, state, time.time()),
+    )
+
+
+def post_known(connection: Connection, seq: int, number: int, post: str) -> None:
+    connection.execute(
+        "UPDATE posts SET post = ?, state = 'posted', at = ?"
+        " WHERE seq = ? AND number = ? AND state != 'removed'",
+        (post, time.time(), seq, number),
+    )
+
+
+def post_removed(connection: Connection, seq: int, number: int) -> None:
+    connection.execute(
+        "UPDATE posts SET state = 'removed', at = ? WHERE seq = ? AND number = ?",
+        (time.time(), seq, number),
+    )
+
+
+def seq_of_post(connection: Connection, post: str) -> int | None:
+    row = connection.execute("SELECT seq FROM posts WHERE post = ?", (post,)).fetchone()
+    return row["seq"] if row else None
+
+
+def ended(connection: Connection, seq: int, message: Message, state: State, reason: str) -> None:
+    stored = connection.execute("SELECT message FROM inbox WHERE seq = ?", (seq,)).fetchone()
+    present = decode(Message, stored["message"])  # an edit may have come meanwhile
+    text = encode(replace(present, reply_to=message.reply_to))
+    connection.execute(
+        "UPDATE inbox SET state = ?, reason = ?, message = ?, updated = ? WHERE seq = ?",
+        (state, reason, text, time.time(), seq),
+    )
+
+
+def undelivered(connection: Connection, conversation: str) -> str:
+    row = connection.execute(
+        "UPDATE inbox SET told = 1 WHERE conversation = ? AND state = 'undeliverable'"
+        " AND told = 0 RETURNING reason",
+        (conversation,),
+    ).fetchall()
+    return row[-1]["reason"] if row else ""
+
+
+def _rounds(connection: Connection, seq: int) -> tuple[Round, ...]:
+    rows = connection.execute(
+        "SELECT number, response, complete FROM rounds WHERE seq = ? ORDER BY number", (seq,)
+    )
+    return tuple(Round(r["number"], r["response"], bool(r["complete"])) for r in rows)
+
+
+def _items(connection: Connection, seq: int) -> tuple[Item, ...]:
+    rows = connection.execute("SELECT item FROM items WHERE seq = ? ORDER BY id", (seq,))
+    return tuple(decode(Item, row["item"]) for row in rows)
+
+
+def _calls(connection: Connection, seq: int) -> tuple[Call, ...]:
+    rows = connection.execute("SELECT * FROM calls WHERE seq = ? ORDER BY started", (seq,))
+    return tuple(
+        Call(
+            call_id=row["call_id"], name=row["name"], arguments=row["arguments"],
+            effect=row["effect"],
+            outcome=decode(Outcome, row["outcome"]) if row["outcome"] else None,
+        )
+        for row in rows
+    )  # fmt: skip
+
+
+def _posts(connection: Connection, seq: int) -> tuple[Post, ...]:
+    rows = connection.execute("SELECT * FROM posts WHERE seq = ? ORDER BY number", (seq,))
+    return tuple(Post(row["number"], row["key"], row["post"], row["state"]) for row in rows)

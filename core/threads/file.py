@@ -1,0 +1,76 @@
+"""The thread map in `threads.db`, on sqlitedict.
+
+sqlitedict opens SQLite with synchronous=OFF whatever the journal mode (its source, 2.1.0), so FULL
+is set after opening. With autocommit off a refused write kills its thread and the caller waits for
+ever (measured); with autocommit on it raises. Its calls block, so each runs in a thread, with a
+deadline.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import json
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+from core.errors import NotStored
+from core.messages import decode, encode
+from core.records import Thread
+
+T = TypeVar("T")
+DEADLINE = 10.0
+"""Seconds; a lock held by another process makes sqlite3 wait 5 s."""
+
+
+class FileThreadMap:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="thread-map")
+        self._map: Any = None
+
+    @classmethod
+    async def open(cls, path: Path) -> FileThreadMap:
+        """Raises NotStored."""
+        threads = cls(path)
+        await threads._do(threads._open)
+        return threads
+
+    async def get(self, conversation: str) -> Thread | None:
+        text = await self._do(lambda: self._map.get(conversation))
+        return None if text is None else decode(Thread, text)
+
+    async def put(self, thread: Thread) -> None:
+        await self._do(lambda: self._map.__setitem__(thread.conversation, encode(thread)))
+
+    async def delete(self, conversation: str) -> None:
+        await self._do(lambda: self._map.pop(conversation, None))
+
+    async def items(self) -> Sequence[Thread]:
+        texts = await self._do(lambda: list(self._map.values()))
+        return [decode(Thread, text) for text in texts]
+
+    async def close(self) -> None:
+        await self._do(lambda: self._map.close())
+        self._thread.shutdown(wait=False)
+
+    def _open(self) -> None:
+        sqlitedict = importlib.import_module("sqlitedict")
+        self._map = sqlitedict.SqliteDict(
+            str(self._path), tablename="threads", autocommit=True, journal_mode="WAL",
+            encode=json.dumps, decode=json.loads,
+        )  # fmt: skip
+        self._map.conn.execute("PRAGMA synchronous=FULL")
+
+    async def _do(self, work: Callable[[], T]) -> T:
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(DEADLINE):
+                result: T = await loop.run_in_executor(self._thread, work)
+                return result
+        except Exception as error:
+            raise NotStored(
+                "{path} cannot be used: {why}.", path=self._path, why=str(error) or "no answer"
+            ) from error

@@ -1,0 +1,167 @@
+"""An operator writes settings; Ponte takes them, or says what to write instead."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from bot.settings import Settings, load
+from core.errors import SettingsError
+from core.policy import DailyTurns
+
+
+@pytest.fixture(autouse=True)
+def nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in os.environ:
+        if name.lower() in Settings.model_fields:
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+def refusal() -> str:
+    with pytest.raises(SettingsError) as caught:
+        load()
+    return str(caught.value)
+
+
+def test_nothing_set_is_a_demo_on_loopback(tmp_path: Path) -> None:
+    settings = load()
+    assert (settings.openai_api_key, settings.slack, settings.nocodb) == (None, "off", "off")
+    assert (settings.ponte_web, settings.ponte_web_host, settings.ponte_web_port) == (
+        "on",
+        "127.0.0.1",
+        8080,
+    )
+    assert settings.ponte_config == tmp_path / "ponte.toml"
+    assert settings.ponte_home.name == "ponte"
+    assert settings.ponte_admins == {"web", "terminal"}
+
+
+WRONG = [
+    ("PONTE_MODEL_API", "magic", "write one of 'auto', 'conversations', 'responses', 'chat'"),
+    ("PONTE_WEB_PORT", "eighty", "write a port, 0 to 65535"),
+    ("PONTE_WEB_PORT", "65536", "write a port, 0 to 65535"),
+    ("PONTE_WEB_HOST", "0.0.0.0", "PONTE_WEB_TOKEN: set it to a long random text"),
+    ("PONTE_WEB_HOST", "ponte.example.com", "PONTE_WEB_HOST=ponte.example.com listens beyond"),
+    ("PONTE_WEB_URL", "https://h/path", "write an origin without a path"),
+    ("PONTE_WEB_URL", "ponte.example.com", "write a URL that begins with https://"),
+    ("PONTE_DAILY_TURNS", "50", "write two whole numbers"),
+    ("PONTE_DAILY_TURNS", "-1/5", "write two whole numbers"),
+    ("PONTE_TIMEZONE", "Mars/Olympus", "write a time zone's name"),
+    ("PONTE_TIMEZONE", "/etc/passwd", "write a time zone's name"),
+    ("PONTE_LOCALE", "de", "write one of 'en', 'pt-BR' or 'fr'"),
+    ("PONTE_RETENTION_DAYS", "-1", "write a whole number of days"),
+    ("PONTE_GRACE", "-0.1", "write seconds, 0 or more"),
+    ("PONTE_GRACE", "nan", "write seconds, 0 or more"),
+    ("PONTE_INSTRUCTIONS", "@nowhere.md", "the file 'nowhere.md' cannot be read (No such file"),
+    ("PONTE_ALLOW", "slack:U1,bob", "'bob' names nobody; write slack:ID, discord:ID or *"),
+    ("PONTE_ADMINS", "*", "'*' names nobody; write slack:ID, discord:ID, web or terminal"),
+    ("PONTE_CODE", "yes", "write one of 'auto', 'hosted', 'local' or 'off'"),
+    ("NOCODB_URL", "https://h/dashboard", "write an origin (https://host), or a bridge's URL"),
+    ("OPENAI_BASE_URL", "localhost:11434", "write a URL that begins with https://"),
+    ("DISCORD_GATEWAY_URL", "https://h", "write a URL that begins with wss://"),
+    ("HTTPS_PROXY", "proxy:3128", "write a URL that begins with http://"),
+    ("SLACK_BOT_TOKEN", "xapp-1-A", "that is an app token"),
+    ("SLACK_APP_TOKEN", "xoxb-1", "that is a bot token"),
+    ("DATABASE_URL", "postgresql://u:hunter2@h/d", "the distributed engine is not built yet"),
+    ("PONTE_LOG", "xml", "write one of 'text' or 'json'"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "words"), WRONG)
+def test_a_wrong_setting_is_named_and_worded(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, words: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    told = refusal()
+    assert words in told
+    assert name in told
+    assert told.count("\n") == 0
+    assert "hunter2" not in told
+
+
+def test_all_wrong_settings_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PONTE_WEB_HOST", "0.0.0.0")
+    monkeypatch.setenv("PONTE_WEB_PORT", "x")
+    monkeypatch.setenv("PONTE_GRACE", "x")
+    assert [line.split(":")[0] for line in refusal().splitlines()] == [
+        "PONTE_WEB_PORT",
+        "PONTE_WEB_TOKEN",
+        "PONTE_GRACE",
+    ]
+
+
+def test_a_token_or_no_page_lets_it_listen_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PONTE_WEB_HOST", "0.0.0.0")
+    monkeypatch.setenv("PONTE_WEB_TOKEN", "a-long-random-text")
+    assert load().ponte_web_host == "0.0.0.0"
+    monkeypatch.delenv("PONTE_WEB_TOKEN")
+    monkeypatch.setenv("PONTE_WEB", "off")
+    assert load().ponte_web == "off"
+
+
+def test_env_file_counts_and_the_environment_wins(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / ".env").write_text(
+        "PONTE_MODEL=from-file\nHTTPS_PROXY=http://proxy:3128\nPONTE_ALLOW=\nOTHER=1\n"
+    )
+    settings = load()
+    assert settings.ponte_model == "from-file"
+    assert settings.proxies.for_url("https://slack.com/api/") == "http://proxy:3128"
+    assert settings.ponte_allow == frozenset()
+    monkeypatch.setenv("PONTE_MODEL", "from-environment")
+    assert load().ponte_model == "from-environment"
+
+
+def test_an_env_file_that_is_no_text_is_told(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes(b"PONTE_MODEL=\xff\xfe\n")
+    assert refusal().startswith("The file .env cannot be read")
+
+
+def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    secrets = {
+        "OPENAI_API_KEY": "sk-hunter2",
+        "NOCODB_URL": "https://bridge.example.com/hunter2/execute",
+        "PONTE_WEB_TOKEN": "hunter2",
+        "HTTPS_PROXY": "http://user:hunter2@proxy:3128",
+    }
+    for name, value in secrets.items():
+        monkeypatch.setenv(name, value)
+    settings = load()
+    assert sorted(settings.secrets) == sorted(secrets.values())
+    assert "hunter2" not in repr(settings)
+    assert "hunter2" not in repr(settings.proxies)
+    monkeypatch.setenv("NOCODB_URL", "https://bridge.example.com/hunter2")
+    assert "hunter2" not in refusal()
+
+
+def test_instructions_come_from_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "you.md").write_text("You are kind.\n")
+    monkeypatch.setenv("PONTE_INSTRUCTIONS", "@you.md")
+    assert load().ponte_instructions == "You are kind."
+    (tmp_path / "you.md").write_text(" \n")
+    assert refusal() == "PONTE_INSTRUCTIONS: the file 'you.md' is empty."
+
+
+def test_names_and_caps_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PONTE_ALLOW", "slack:U1, discord:42 ,")
+    monkeypatch.setenv("PONTE_ADMINS", "slack:U9")
+    monkeypatch.setenv("PONTE_DAILY_TURNS", "5 / 60")
+    settings = load()
+    assert settings.ponte_allow == {"slack:U1", "discord:42"}
+    assert settings.ponte_admins == {"slack:U9"}
+    assert settings.daily_caps.of("slack") == DailyTurns(5, 60)
+
+
+def test_what_is_on_follows_from_what_is_set() -> None:
+    token = SecretStr("t")
+    assert Settings(slack_bot_token=token).slack == "off"
+    assert Settings(slack_bot_token=token, slack_app_token=token).slack == "socket"
+    assert Settings(slack_bot_token=token, slack_signing_secret=token).slack == "http"
+    assert Settings(slack_signing_secret=token).slack == "off"
+    assert Settings(nocodb_url=SecretStr("https://h/")).nocodb == "rest"
+    assert Settings(nocodb_url=SecretStr("https://h/execute/")).nocodb == "bridge"

@@ -1,0 +1,24 @@
+"""A scene for tools to run in."""
+
+from __future__ import annotations
+
+from core.messages import Address, Person
+from core.records import Scene, Thread
+
+ADA = Person("terminal", "ada", name="Ada")
+
+
+class Seen:
+    """What the person was shown while a tool ran."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    async def doing(self, text: str) -> None:
+        self.texts.append(text)
+
+
+def scene(seen: Seen | None = None) -> Scene:
+    address = Address("terminal", "c1")
+    thread = Thread(address.conversation, "t1")
+    return Scene(ADA, address, "turn1", 1, "call1", thread, "en", (seen or Seen()).doing)

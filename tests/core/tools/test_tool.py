@@ -1,0 +1,210 @@
+"""A typed function with a docstring becomes a tool that a strict server takes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import pytest
+from pydantic import Field
+
+from core.errors import ToolError
+from core.records import Outcome, Scene
+from core.tools.outcome import CAP, outcome_of_error
+from core.tools.tool import FunctionTool, tool
+from tests.core.tools.scene import Seen, scene
+from tests.core.tools.strict import breaches
+
+
+@dataclass
+class Sort:
+    field: str
+    direction: Literal["asc", "desc"]
+
+
+@dataclass
+class Filter:
+    field: str
+    value: str | int | None = None
+
+
+@tool(effect="read", doing="is looking…")
+async def query(
+    scene: Scene,
+    table: str,
+    filters: list[Filter],
+    match: Literal["all", "any"] = "all",
+    sort: Sort | None = None,
+    limit: Annotated[int, Field(ge=1, le=50)] = 25,
+    fields: list[str] | None = None,
+) -> dict[str, Any]:
+    """Read rows of a table.
+
+    Rows come in pages.
+
+    Args:
+        table: title or id of the table,
+            as the list of tables tells it
+        limit: rows in a page
+
+    Raises:
+        ToolError: never shown to a model
+    """
+    await scene.doing(f"is reading {table}…")
+    return {"table": table, "limit": limit, "match": match, "filters": filters, "fields": fields}
+
+
+def test_the_model_reads_name_description_and_arguments() -> None:
+    properties = query.spec.parameters["properties"]
+    assert query.spec.name == "query"
+    assert query.spec.description == "Read rows of a table.\n\nRows come in pages."
+    assert list(properties) == ["table", "filters", "match", "sort", "limit", "fields"]
+    assert properties["table"] == {
+        "type": "string",
+        "description": "title or id of the table, as the list of tables tells it",
+    }
+    assert properties["limit"] == {
+        "type": ["integer", "null"],
+        "description": "rows in a page",
+        "minimum": 1,
+        "maximum": 50,
+    }
+    assert properties["match"] == {
+        "anyOf": [{"enum": ["all", "any"], "type": "string"}, {"type": "null"}]
+    }
+
+
+def test_what_it_says_obeys_the_strict_rules() -> None:
+    assert breaches(query.spec) == []
+    assert json.loads(json.dumps(query.spec.parameters)) == query.spec.parameters
+
+
+def test_the_checker_itself_sees_breaches() -> None:
+    async def loose(rows: dict[str, int], limit: int = 3) -> None:
+        """Open."""
+
+    made = FunctionTool.of(loose, effect="write", doing="…", strict=False)
+    assert breaches(made.spec) == []
+    made.spec = type(made.spec)(made.spec.name, "Open.", made.spec.parameters, strict=True)
+    assert breaches(made.spec) == ["$.rows: additionalProperties is not false"]
+
+
+async def test_arguments_come_typed_and_nulls_mean_the_default() -> None:
+    seen = Seen()
+    outcome = await query.run(
+        scene(seen),
+        '{"table":"Customers","filters":[{"field":"Name","value":null}],'
+        '"match":null,"sort":null,"limit":null,"fields":["Name"]}',
+    )
+    assert outcome == Outcome(
+        "ok",
+        '{"table":"Customers","limit":25,"match":"all",'
+        '"filters":[{"field":"Name","value":null}],"fields":["Name"]}',
+    )
+    assert seen.texts == ["is reading Customers…"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "hint"),
+    [
+        ("{", "bad_json", "EOF"),
+        ("[1]", "bad_json", "it is an array"),
+        ('{"table":NaN}', "bad_json", "expected"),
+        ('{"table":"T","filters":[],"scene":1}', "bad_arguments", "`scene`: no such argument"),
+        ('{"filters":[]}', "bad_arguments", "`table`: is missing"),
+        ('{"table":"T","filters":[{"field":7}]}', "bad_arguments", "`filters.0.field`: "),
+        ('{"table":"T","filters":[],"limit":99}', "bad_arguments", "`limit`: Input should be less"),
+        ('{"table":"T","filters":[],"match":"hunter2"}', "bad_arguments", "`match`: "),
+        ("[" * 100_000, "bad_json", "recursion"),
+        ('{"table":"\\ud800","filters":[]}', "bad_json", ""),
+    ],
+)
+async def test_a_wrong_call_is_told_where_and_never_what(
+    arguments: str, code: str, hint: str
+) -> None:
+    with pytest.raises(ToolError) as caught:
+        await query.run(scene(), arguments)
+    assert caught.value.code == code
+    assert hint in caught.value.hint
+    told = json.loads(outcome_of_error(caught.value).text)["error"]
+    assert told["code"] == code
+    assert "hunter2" not in outcome_of_error(caught.value).text
+
+
+async def test_a_method_keeps_its_object_and_nothing_may_stand_for_no_arguments() -> None:
+    class Shelf:
+        async def books(self) -> str:
+            """List the books."""
+            return "Emma"
+
+    made = FunctionTool.of(Shelf().books, effect="read", doing="…")
+    assert made.spec.parameters["properties"] == {}
+    assert (await made.run(scene(), "")).text == "Emma"
+
+
+async def test_a_long_outcome_is_cut_and_says_so() -> None:
+    @tool(effect="read", doing="…")
+    async def much() -> Outcome:
+        """Say much."""
+        return Outcome("error", "x" * 20_000, proposal="p")
+
+    outcome = await much.run(scene(), "{}")
+    assert len(outcome.text) == CAP
+    assert outcome.text.endswith(
+        "x\n[Cut: this is the beginning, 16,000 of 20,000 characters. Ask for less at a time.]"
+    )
+    assert (outcome.status, outcome.proposal) == ("error", "p")
+
+
+async def test_what_a_function_raises_is_not_swallowed() -> None:
+    @tool(effect="read", doing="…")
+    async def broken() -> None:
+        """Break."""
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        await broken.run(scene(), "{}")
+
+
+def test_a_function_that_cannot_be_a_tool_is_refused_when_it_is_made() -> None:
+    async def undescribed() -> None: ...
+
+    async def untyped(a) -> None:  # type: ignore[no-untyped-def] # the mistake to be found
+        """A."""
+
+    async def star(*rows: str) -> None:
+        """A."""
+
+    async def open_map(rows: dict[str, Any]) -> None:
+        """A."""
+
+    async def anything(value: Any) -> None:
+        """A."""
+
+    async def recursive(node: Node) -> None:
+        """A."""
+
+    async def renamed(b: str) -> None:
+        """A.
+
+        Args:
+            a: was renamed
+        """
+
+    for function, why in (
+        (undescribed, "no docstring"),
+        (untyped, "'a' has no type"),
+        (star, "by name"),
+        (open_map, "strict=False"),
+        (anything, "any value"),
+        (recursive, "contains itself"),
+        (renamed, "no parameters"),
+    ):
+        with pytest.raises(TypeError, match=why):
+            FunctionTool.of(function, effect="read", doing="…")
+
+
+@dataclass
+class Node:
+    below: list[Node]

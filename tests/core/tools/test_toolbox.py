@@ -1,0 +1,79 @@
+"""The toolbox: what a turn may use, of whom, and how well each source is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from core.errors import SettingsError, ToolError
+from core.ports import Tool
+from core.records import Effect, Health
+from core.tools.tool import FunctionTool
+from core.tools.toolbox import Toolbox
+
+
+class Shelf:
+    """A source with the tools that it is given."""
+
+    def __init__(self, name: str, *tools: Tool, breaks: bool = False) -> None:
+        self.name = name
+        self.offered: Sequence[Tool] = tools
+        self.breaks = breaks
+        self.closed = False
+
+    async def tools(self) -> Sequence[Tool]:
+        return self.offered
+
+    async def health(self) -> Health:
+        if self.breaks:
+            raise ConnectionError("https://secret.example/execute")
+        return Health(self.name, "on")
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+def a_tool(name: str, effect: Effect = "read") -> Tool:
+    async def nothing() -> None:
+        """Do nothing."""
+
+    return FunctionTool.of(nothing, effect=effect, doing="…", name=name)
+
+
+async def test_a_turn_is_offered_what_its_asker_may_use() -> None:
+    box = Toolbox(
+        [Shelf("a", a_tool("look"), a_tool("change", "write")), Shelf("b", a_tool("see"))]
+    )
+    assert [tool.spec.name for tool in await box.tools({"chat", "read"})] == ["look", "see"]
+    assert [tool.spec.name for tool in await box.tools({"write"})] == ["change"]
+    assert await box.tools({"chat"}) == []
+
+
+async def test_a_source_may_change_what_it_offers() -> None:
+    shelf = Shelf("a")
+    box = Toolbox([shelf])
+    assert await box.tools({"read"}) == []
+    shelf.offered = (a_tool("look"),)
+    assert (await box.find("look")).spec.name == "look"
+
+
+async def test_an_unknown_name_is_told_the_nearest_one() -> None:
+    box = Toolbox([Shelf("a", a_tool("nocodb_query"))])
+    with pytest.raises(ToolError, match="no tool of that name") as caught:
+        await box.find("nocodb_querry")
+    assert caught.value.hint == "did you mean `nocodb_query`?"
+
+
+async def test_one_name_twice_is_a_mistake() -> None:
+    box = Toolbox([Shelf("a", a_tool("look")), Shelf("b", a_tool("look"))])
+    with pytest.raises(SettingsError, match="'look'"):
+        await box.tools({"read"})
+
+
+async def test_a_broken_source_does_not_hide_the_others_nor_tell_its_address() -> None:
+    shelves = [Shelf("a", breaks=True), Shelf("b")]
+    box = Toolbox(shelves)
+    assert await box.health() == [Health("a", "failing", "ConnectionError"), Health("b", "on")]
+    await box.close()
+    assert all(shelf.closed for shelf in shelves)
