@@ -7,12 +7,13 @@ What passes between them stands in `core.messages` (what people see) and `core.r
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, Protocol
 
 from core.messages import (
     Address,
     Answer,
+    Attachment,
     Card,
     CardAction,
     File,
@@ -60,7 +61,6 @@ class Inbox(Protocol):
 
     async def accept(self, message: Message) -> Receipt:
         """Store it; durable on return. Raises NotStored, and then nothing was taken."""
-        ...
 
     async def amend(self, event_key: str, message: Message | None) -> Amended:
         """The platform's message was edited, or deleted (None: withdraw it, blank the transcript).
@@ -68,35 +68,27 @@ class Inbox(Protocol):
         "unstarted": the turn will see the new text, or never run. "started": too late for this
         turn. "unknown": no such event, or an older version than what is stored.
         """
-        ...
 
     async def answer_of(self, seq: int) -> Answer:
         """Wait for the answer. Raises Forgotten when it was withdrawn or erased."""
-        ...
 
     async def run(self, handler: Handler) -> None:
         """Take up what a former process left, then each message in its turn, until `drain`."""
-        ...
 
     async def cancel(self, seq: int) -> bool:
         """Stop that turn if it runs now (its handler is cancelled), or withdraw it if queued."""
-        ...
 
     def stopped(self, seq: int) -> bool:
         """Whether a person's `cancel` (and not a drain) is why its handler was cancelled."""
-        ...
 
     def running(self, conversation: str) -> int | None:
         """The `seq` of the turn that runs in that conversation now."""
-        ...
 
     async def drain(self, grace: float) -> None:
         """Start nothing more, let turns finish for `grace` seconds, put the rest back."""
-        ...
 
     async def purge(self, before: float) -> int:
         """Drop finished rows older than `before`; returns how many."""
-        ...
 
 
 class Journal(Protocol):
@@ -108,7 +100,6 @@ class Journal(Protocol):
 
     async def begin(self, seq: int) -> Turn | None:
         """Count an attempt and hand out all that is known. None when the row is already final."""
-        ...
 
     async def round_began(self, turn: Turn, number: int, response: str) -> None: ...
 
@@ -116,11 +107,9 @@ class Journal(Protocol):
         self, turn: Turn, number: int, items: Sequence[Item], usage: Usage, model: str
     ) -> None:
         """What the model said in that round, complete, before any of its tools runs."""
-        ...
 
     async def heard(self, turn: Turn, items: Sequence[Item]) -> None:
         """Put what the person said into the transcript, once; raises Superseded."""
-        ...
 
     async def call_started(self, turn: Turn, call: Call) -> None: ...
 
@@ -128,53 +117,68 @@ class Journal(Protocol):
 
     async def answered(self, turn: Turn, answer: Answer) -> None:
         """From here on a crash can only repeat the posting. `answer.parts` is final."""
-        ...
 
     async def posting(self, turn: Turn, number: int, key: str) -> None: ...
 
     async def posted(self, turn: Turn, number: int, post: str) -> None:
         """Allowed to an old generation too: a remote id must never be lost."""
-        ...
 
     async def removed(self, turn: Turn, number: int) -> None: ...
 
     async def ended(self, turn: Turn, state: State, reason: str = "") -> None:
         """Final. Erases the `reply_to` token."""
-        ...
 
     async def put_back(self, turn: Turn) -> None:
         """Unattempted again, with all that is journalled, for the next process."""
-        ...
 
     async def remote(self, thread: str, remote: Remote) -> None:
         """Put a server's id on the thread's list of what must one day be erased."""
-        ...
 
     async def thread(self, conversation: str) -> Thread:
         """The current thread of a conversation, made if there is none."""
-        ...
+
+    async def threads(self) -> Sequence[Thread]:
+        """Every conversation's current thread, newest use first."""
 
     async def new_thread(self, conversation: str) -> Thread: ...
 
     async def transcript(self, thread: str, before: int | None = None) -> Sequence[Entry]:
         """Oldest first; with `before`, only turns whose seq is smaller."""
-        ...
 
     async def shown(self, conversation: str, thread: str = "") -> Sequence[Shown]:
         """What was said in the current thread (or an older one), oldest first."""
-        ...
+
+    async def author(self, seq: int) -> str:
+        """The key of the person who asked that turn."""
+
+    async def owner(self, conversation: str) -> str:
+        """The key of the person who began the current thread ("" for an empty one)."""
+
+    async def seq_of_post(self, post: str) -> int | None:
+        """Which turn a post of ours belongs to, by the platform's id of it."""
+
+    async def post_removed(self, post: str) -> None:
+        """A person deleted it."""
 
     async def turn_of(self, turn: str) -> Shown:
         """One exchange by its turn id. Raises NotFound."""
-        ...
 
     async def forget(self, conversation: str) -> Forgot:
         """Raise the generation, blank everything, list what servers still hold for `erasing`."""
-        ...
+
+    async def forgettable(self, idle_since: float) -> Sequence[str]:
+        """Conversations that nobody used since then."""
+
+    async def of_person(self, person: str) -> Sequence[str]:
+        """The conversations in which a person (by key) said something."""
+
+    async def to_erase(self) -> Sequence[Remote]:
+        """What servers still hold of forgotten threads."""
+
+    async def erased(self, remote: Remote, done: bool) -> None: ...
 
     async def undelivered(self, conversation: str) -> str:
         """The reason of the last answer there that could not be posted, told once ("" none)."""
-        ...
 
 
 class ThreadMap(Protocol):
@@ -196,21 +200,22 @@ class Files(Protocol):
         self, event_key: str, name: str, type: str, data: bytes, owner: Person, conversation: str
     ) -> File:
         """The same bytes for the same event are one file. Raises NotStored."""
-        ...
 
     async def get(self, file: str) -> tuple[File, bytes]:
         """Raises NotFound."""
-        ...
 
     async def delete(self, file: str) -> None: ...
 
     async def conversation_of(self, file: str) -> str:
         """Whose it is: raises NotFound."""
-        ...
+
+    async def of_event(self, event_key: str) -> Sequence[File]: ...
+
+    async def discard(self, file: str) -> None:
+        """Remove the bytes alone, where the record is gone already."""
 
     async def sweep(self, before: float) -> int:
         """Remove files older than `before` whose event was never accepted."""
-        ...
 
 
 class Model(Protocol):
@@ -222,15 +227,13 @@ class Model(Protocol):
     @property
     def level(self) -> str:
         """`conversations`, `responses`, `chat` or `demo`."""
-        ...
 
-    def ask(self, ask: Ask) -> AsyncIterator[ModelEvent]: ...
+    def ask(self, ask: Ask) -> AsyncGenerator[ModelEvent, None]: ...
 
     async def health(self) -> Health: ...
 
     async def erase(self, remote: Remote) -> bool:
         """Erase it on the server; False when it could not be, and must be tried again."""
-        ...
 
     async def close(self) -> None: ...
 
@@ -245,11 +248,9 @@ class Tool(Protocol):
     @property
     def doing(self) -> str:
         """English source of what a person sees while it runs: "is looking at the tables…"."""
-        ...
 
     async def run(self, scene: Scene, arguments: str) -> Outcome:
         """`arguments` is JSON text as the model wrote it. Raises ToolError."""
-        ...
 
 
 class ToolSource(Protocol):
@@ -282,19 +283,20 @@ class Reply(Protocol):
 
     def split(self, text: str) -> tuple[str, ...]:
         """`text` in parts that fit this platform, each a post."""
-        ...
 
     async def show(self, progress: Progress) -> None:
         """Best effort and throttled; may raise PostRemoved, which stops the turn."""
-        ...
 
     async def finish(self, answer: Answer) -> None:
         """Durable and idempotent. Raises Undeliverable when refused for good, else retries."""
-        ...
 
 
 Replies = Callable[[ReplyTo, Posts], Reply]
 """Builds the Reply of one platform from what was stored, in any process."""
+
+
+Fetch = Callable[[Message, Attachment], Awaitable[File | None]]
+"""Gets an attachment's bytes from its platform into `Files`; None where it cannot."""
 
 
 class Surface(Protocol):
@@ -313,11 +315,9 @@ class Surface(Protocol):
 
     async def busy(self, doing: str) -> None:
         """A native sign that work goes on (status, typing); best effort."""
-        ...
 
     async def post(self, number: int, key: str, part: str, answer: Answer | None) -> str:
         """Post part `number`; `answer` is set on the final one of a finished answer."""
-        ...
 
     async def edit(self, post: str, part: str, answer: Answer | None) -> None: ...
 
@@ -325,7 +325,6 @@ class Surface(Protocol):
 
     async def find(self, number: int, key: str) -> str | None:
         """Our post with that key, or the one of ours since the source message that must be it."""
-        ...
 
     async def upload(self, files: Sequence[File]) -> None: ...
 
@@ -341,13 +340,11 @@ Membership = Callable[[Person], Awaitable[frozenset[str]]]
 class Budget(Protocol):
     async def reserve(self, turn: Turn) -> None:
         """Before anything that costs; once per turn. Raises OverBudget."""
-        ...
 
     async def settle(self, turn: Turn) -> None: ...
 
     async def usage(self, person: str | None = None) -> Spent:
         """Today's, of one person key or of all."""
-        ...
 
 
 class QuickCommands(Protocol):
@@ -380,7 +377,6 @@ class Platform(Protocol):
 
     async def start(self) -> None:
         """Connect; returns when events may come in. Raises SettingsError for a refused token."""
-        ...
 
     async def health(self) -> Health: ...
 

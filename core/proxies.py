@@ -13,27 +13,38 @@ _DEFAULT_PORTS = {"https": 443, "wss": 443, "http": 80, "ws": 80}
 
 @dataclass(frozen=True, slots=True)
 class Proxies:
-    """Proxy URLs by the scheme of the request. They may hold a password, so they are not shown.
+    """Proxy URLs by the scheme of the request; they may hold a password, so they are not shown.
 
-    `bypass` is NO_PROXY: comma-separated hosts that are reached directly; `example.com` also
+    `no` is NO_PROXY: comma-separated hosts that are reached directly; `example.com` also
     stands for its subdomains, `host:port` for one port only, `*` for every host.
     """
 
     https: str = field(default="", repr=False)
     http: str = field(default="", repr=False)
-    bypass: str = ""
+    no: str = ""
 
     def for_url(self, url: str) -> str | None:
         """The proxy's URL for this request, or None to connect directly."""
         parts = urlsplit(url)
         proxy = self.https if parts.scheme in ("https", "wss") else self.http
-        host = parts.hostname or ""
+        host = (parts.hostname or "").lower()
         port = parts.port or _DEFAULT_PORTS.get(parts.scheme, 0)
-        return None if not proxy or self._bypassed(host, port) else proxy
+        direct = any(_names(entry.lower(), host, port) for entry in self._direct())
+        return None if direct or not proxy else proxy
 
-    def _bypassed(self, host: str, port: int) -> bool:
-        entries = (entry.strip().lower() for entry in self.bypass.split(","))
-        return any(_names(entry, host.lower(), port) for entry in entries if entry)
+    def routes(self) -> dict[str, str]:
+        """URL pattern → proxy, "" for a direct way; the more exact pattern wins."""
+        direct = self._direct()
+        if "*" in direct:
+            return {}
+        routes = {_pattern(host): "" for host in direct}
+        for scheme, proxy in (("http://", self.http), ("https://", self.https)):
+            if proxy:
+                routes[scheme] = proxy if "://" in proxy else f"http://{proxy}"
+        return routes
+
+    def _direct(self) -> list[str]:
+        return [host.strip() for host in self.no.split(",") if host.strip()]
 
 
 def _names(entry: str, host: str, port: int) -> bool:
@@ -46,3 +57,13 @@ def _names(entry: str, host: str, port: int) -> bool:
         entry = name
     entry = entry.removeprefix("*").removeprefix(".").strip("[]")
     return host == entry or host.endswith("." + entry)
+
+
+def _pattern(host: str) -> str:
+    """A NO_PROXY entry: a name stands for its subdomains too, an address for itself."""
+    name = host.lstrip(".").strip("[]")
+    if name.count(":") > 1:
+        return f"all://[{name}]"
+    if name.replace(".", "").replace(":", "").isdigit():
+        return f"all://{name}"
+    return f"all://*{name}"

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from sqlite3 import Row
 
@@ -52,6 +53,13 @@ class FolderFiles:
 
     async def conversation_of(self, file: str) -> str:
         return str((await self._row(file))["conversation"])
+
+    async def of_event(self, event_key: str) -> Sequence[File]:
+        def select(connection: Connection) -> list[File]:
+            rows = connection.execute("SELECT * FROM files WHERE event_key = ?", (event_key,))
+            return [File(row["id"], row["name"], row["type"], row["size"]) for row in rows]
+
+        return await self._database.read(select)
 
     async def delete(self, file: str) -> None:
         await self._database.write(

@@ -71,9 +71,9 @@ class Database:
         `then` runs on the event loop, in commit order, even if the caller was cancelled
         meanwhile. Raises NotStored when the disk refuses, and whatever `work` raises.
         """
-        job = _Write(work, self._loop.create_future(), then)
-        self._writes.put(job)
-        return await job.future
+        future: asyncio.Future[T] = self._loop.create_future()
+        self._writes.put(_Write(work, future, then))
+        return await future
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Run `work` on the reader thread; it sees every write that was awaited before."""

@@ -128,6 +128,15 @@ class SqliteJournal:
         """Which turn a post of ours belongs to, by the platform's id of it."""
         return await self._database.read(lambda c: turns.seq_of_post(c, post))
 
+    async def post_removed(self, post: str) -> None:
+        await self._database.write(lambda c: turns.own_post_removed(c, post))
+
+    async def author(self, seq: int) -> str:
+        return await self._database.read(lambda c: threads.author(c, seq))
+
+    async def owner(self, conversation: str) -> str:
+        return await self._database.read(lambda c: threads.owner(c, conversation))
+
     async def forget(self, conversation: str) -> Forgot:
         return await self._database.write(lambda c: forgetting.forget(c, conversation))
 

@@ -86,6 +86,21 @@ def shown_turn(connection: Connection, turn: str) -> Shown:
     return _shown(row)
 
 
+def author(connection: Connection, seq: int) -> str:
+    row = connection.execute("SELECT person FROM inbox WHERE seq = ?", (seq,)).fetchone()
+    return row["person"] if row else ""
+
+
+def owner(connection: Connection, conversation: str) -> str:
+    """Who began the current thread."""
+    row = connection.execute(
+        "SELECT items.person FROM items JOIN conversations USING (thread)"
+        " WHERE conversation = ? AND items.person != '' ORDER BY items.id LIMIT 1",
+        (conversation,),
+    ).fetchone()
+    return row["person"] if row else ""
+
+
 def _shown(row: Row) -> Shown:
     answer = decode(Answer, row["answer"]) if row["answer"] else None
     message = decode(Message, row["message"])

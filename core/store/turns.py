@@ -135,6 +135,12 @@ def post_removed(connection: Connection, seq: int, number: int) -> None:
     )
 
 
+def own_post_removed(connection: Connection, post: str) -> None:
+    connection.execute(
+        "UPDATE posts SET state = 'removed', at = ? WHERE post = ?", (time.time(), post)
+    )
+
+
 def seq_of_post(connection: Connection, post: str) -> int | None:
     row = connection.execute("SELECT seq FROM posts WHERE post = ?", (post,)).fetchone()
     return row["seq"] if row else None

@@ -1,0 +1,191 @@
+"""`ponte.toml`: what an operator writes about channels and quick commands.
+
+Unknown keys and wrong values are refused, one line each with file and line number.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    StrictBool,
+    TypeAdapter,
+    ValidationError,
+)
+from pydantic_core import ErrorDetails
+
+from bot.toml_lines import TomlLines
+from bot.values import cause
+from core.errors import SettingsError
+from core.messages import Address
+from core.words import LOCALES, nearest
+
+_STRICT = ConfigDict(extra="forbid", hide_input_in_errors=True)
+_WORDED = {
+    "missing": "is missing",
+    "string_type": "must be a text in quotes",
+    "bool_type": "must be true or false",
+    "tuple_type": 'must be a list, as in ["a", "b"]',
+    "dict_type": "must be a table",
+    "dataclass_type": "must be a table",
+}
+_AT = re.compile(r"^(.*) \(at line (\d+), column \d+\)$")
+
+
+def _matching(pattern: str, write: str) -> AfterValidator:
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise ValueError(f"write {write}")
+        return value
+
+    return AfterValidator(check)
+
+
+def _per_language(value: object) -> object:
+    return {"en": value} if isinstance(value, str) else value
+
+
+ChannelKey = Annotated[
+    str, _matching(r"(slack|discord)(:[A-Za-z0-9]+){2}", "slack:WORKSPACE:CHANNEL or discord:…")
+]
+Place = Annotated[
+    str,
+    _matching(
+        r"web|terminal|(slack|discord)(:[A-Za-z0-9]+){0,2}",
+        "web, terminal, slack:WORKSPACE or slack:WORKSPACE:CHANNEL (so for discord)",
+    ),
+]
+PersonKey = Annotated[
+    str,
+    _matching(
+        r"web|terminal|slack:[A-Za-z0-9]+|discord:[0-9]+",
+        "web, terminal, slack:ID or discord:ID (a person, user group or role)",
+    ),
+]
+Slug = Annotated[
+    str, _matching(r"[A-Za-z0-9][A-Za-z0-9_-]*", "a slug of letters, digits, hyphens, underscores")
+]
+Language = Annotated[str, _matching("|".join(LOCALES), "a language: " + ", ".join(LOCALES))]
+Texts = Annotated[Mapping[Language, str], BeforeValidator(_per_language)]
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """`strict_mention`: answer only where mentioned. `instructions` add to the assistant's own."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    strict_mention: StrictBool = False
+    instructions: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """What a quick command asks for."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    type: Literal["text", "number", "boolean", "choice"] = "text"
+    required: StrictBool = False
+    choices: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if bool(self.choices) != (self.type == "choice"):
+            raise ValueError('write choices = ["…"] with type = "choice", and only with it')
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A quick command of the registry: `where` and `by` empty mean everywhere and everybody."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    title: Texts
+    description: Texts = field(default_factory=dict)
+    inputs: Mapping[str, Input] = field(default_factory=dict)
+    where: tuple[Place, ...] = ()
+    by: tuple[PersonKey, ...] = ()
+    effect: Literal["read", "write"] = "read"
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The whole file. Without a file everything has its default."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    channels: Mapping[ChannelKey, Channel] = field(default_factory=dict)
+    quick_commands: Mapping[Slug, Command] = field(default_factory=dict)
+
+    def channel(self, address: Address) -> Channel:
+        """What is written about the channel of `address`."""
+        key = f"{address.platform}:{address.workspace}:{address.channel}"
+        return self.channels.get(key, Channel())
+
+
+def in_language(texts: Texts, locale: str) -> str:
+    """The text in `locale`, else in English, else the first that there is, else ""."""
+    return texts.get(nearest(locale)) or texts.get("en") or next(iter(texts.values()), "")
+
+
+def load(path: Path, *, required: bool = False) -> Config:
+    """Read the file; one that is not there is an empty one unless `required`.
+
+    Raises SettingsError, one line for each thing that is wrong.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        if not required:
+            return Config()
+        raise SettingsError("PONTE_CONFIG: there is no file {path}.", path=path) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(
+            "PONTE_CONFIG: {path} cannot be read ({cause}).", path=path, cause=cause(error)
+        ) from None
+    try:
+        return _CONFIG.validate_python(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        lines = _syntax(path.name, text, error)
+    except ValidationError as error:
+        at = TomlLines(text)
+        told = [(at.of(_plain(found["loc"])), _words(found)) for found in error.errors()]
+        lines = "\n".join(f"{path.name}:{line}: {words}." for line, words in sorted(told))
+    raise SettingsError("{lines}", lines=lines)
+
+
+def _syntax(name: str, text: str, error: tomllib.TOMLDecodeError) -> str:
+    found = _AT.match(str(error))
+    line = int(found[2]) if found else max(1, len(text.splitlines()))
+    words = found[1] if found else str(error).removesuffix(" (at end of document)")
+    return f"{name}:{line}: not TOML: {words}."
+
+
+def _words(error: ErrorDetails) -> str:
+    path = _plain(error["loc"])
+    key = path[-1]
+    if error["type"] == "unexpected_keyword_argument":
+        return f"{key!r} is not known here; known are {', '.join(_known(path[:-1]))}"
+    if error["type"] == "value_error":
+        return f"{key!r}: {error['ctx']['error']}"
+    if error["type"] == "literal_error":
+        return f"{key!r} must be one of {error['ctx']['expected']}"
+    return f"{key!r} {_WORDED.get(error['type'], 'has a wrong value')}"
+
+
+def _plain(loc: tuple[int | str, ...]) -> tuple[str, ...]:
+    """The path in the file: pydantic adds "[key]" and indexes."""
+    return tuple(part for part in loc if isinstance(part, str) and part != "[key]")
+
+
+def _known(path: tuple[str, ...]) -> list[str]:
+    kinds = {0: Config, 2: Command, 4: Input}
+    kind = Channel if path[:1] == ("channels",) else kinds.get(len(path), Config)
+    return [f.name for f in fields(kind)]
+
+
+_CONFIG = TypeAdapter(Config)

@@ -1,0 +1,109 @@
+"""The home folder: where all that one Ponte keeps is stored, and the one process that holds it."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from core.errors import HomeTaken, PonteError
+
+LOCK = "ponte.lock"
+SOCKET = "ponte.sock"
+_LONGEST = 107
+"""Bytes of a Unix socket's path: `sun_path` is 108 with its final zero (unix(7))."""
+_BACKLOG = 128
+
+
+class HomeUnusable(PonteError):
+    code = "home_unusable"
+    sentence = (
+        "The folder {home} cannot be used ({cause}). "
+        "Make it writable, or set PONTE_HOME to another folder."
+    )
+
+
+class Home:
+    """A folder; nothing is touched before `take`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @contextmanager
+    def take(self) -> Iterator[None]:
+        """Hold it, made (0700) where it is missing, until the block ends or the process dies.
+
+        Raises HomeTaken where another process does, HomeUnusable where it cannot be written.
+        """
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # Not inherited by programs that we start (PEP 446), so none of them keeps the lock.
+            lock = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        except OSError as error:
+            raise self._unusable(error) from None
+        try:
+            self._lock(lock)
+            try:
+                yield
+            finally:
+                (self.path / SOCKET).unlink(missing_ok=True)
+        finally:
+            os.close(lock)
+
+    def holder(self) -> str:
+        """The process id of who holds it, as that process wrote it; "" when nobody did."""
+        try:
+            return (self.path / LOCK).read_text(encoding="ascii", errors="replace").strip()
+        except OSError:
+            return ""
+
+    def listen(self) -> socket.socket:
+        """A listening socket at `ponte.sock` (0600); only for who has taken the home.
+
+        A socket file that a killed process left is removed: the lock says that nobody serves it.
+        """
+        (self.path / SOCKET).unlink(missing_ok=True)
+        listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            # Before bind, so that it is never open to others: bind(2) takes the mode from here.
+            os.fchmod(listening.fileno(), 0o600)
+            with self.address() as address:
+                listening.bind(address)
+            listening.listen(_BACKLOG)
+            listening.setblocking(False)
+        except OSError as error:
+            listening.close()
+            raise self._unusable(error) from None
+        return listening
+
+    @contextmanager
+    def address(self) -> Iterator[str]:
+        """A path of the socket that is short enough to bind or connect to, while the block runs."""
+        path = str(self.path / SOCKET)
+        if len(os.fsencode(path)) <= _LONGEST:
+            yield path
+            return
+        folder = os.open(self.path, os.O_PATH | os.O_DIRECTORY)
+        try:
+            yield f"/proc/self/fd/{folder}/{SOCKET}"
+        finally:
+            os.close(folder)
+
+    def _lock(self, lock: int) -> None:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise HomeTaken(pid=self.holder() or "unknown", home=self.path) from None
+        except OSError as error:
+            raise self._unusable(error) from None
+        try:
+            os.ftruncate(lock, 0)
+            os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+        except OSError as error:
+            raise self._unusable(error) from None
+
+    def _unusable(self, error: OSError) -> HomeUnusable:
+        return HomeUnusable(home=self.path, cause=error.strerror or type(error).__name__)

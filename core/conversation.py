@@ -1,0 +1,294 @@
+"""One turn as a story: who, where, may they, remember, answer, speak."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import structlog
+
+from core import commands, prompt, text
+from core.desk import Desk
+from core.errors import (
+    Empty,
+    Interrupted,
+    NotAllowed,
+    NotStored,
+    PonteError,
+    PostRemoved,
+    Superseded,
+    Undeliverable,
+)
+from core.messages import Answer, File, Post
+from core.ports import (
+    Budget,
+    Fetch,
+    Files,
+    Inbox,
+    Journal,
+    Model,
+    Policy,
+    Replies,
+    Reply,
+    ThreadMap,
+)
+from core.records import Action, State, Thread, Turn
+from core.tools.toolbox import Toolbox
+from core.turn import Rounds, Stage
+from core.words import nearest, say
+
+log = structlog.get_logger("conversation")
+ATTEMPTS = 3
+"""Crashes that one turn may survive; then it ends in an apology."""
+EFFECTS: tuple[Action, ...] = ("read", "write", "spend", "code")
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What the operator chose for all turns."""
+
+    instructions: str = prompt.INSTRUCTIONS
+    locale: str = "en"
+    zone: str = "UTC"
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """All that the manager works with, each through its port."""
+
+    inbox: Inbox
+    journal: Journal
+    threads: ThreadMap
+    files: Files
+    model: Model
+    toolbox: Toolbox
+    policy: Policy
+    budget: Budget
+    desk: Desk
+
+
+class ConversationManager:
+    """Takes one stored message at a time to its answer. `handle` is the inbox's handler."""
+
+    def __init__(
+        self,
+        parts: Parts,
+        replies: Mapping[str, Replies],
+        fetch: Mapping[str, Fetch],
+        profile: Profile,
+    ) -> None:
+        self._parts = parts
+        self._inbox = parts.inbox
+        self._journal = parts.journal
+        self._replies = replies
+        self._fetch = fetch
+        self._profile = profile
+
+    async def handle(self, seq: int) -> None:
+        turn = await self._journal.begin(seq)
+        if turn is None:
+            return
+        with structlog.contextvars.bound_contextvars(turn=turn.id):
+            reply = self._reply(turn)
+            try:
+                await self._story(turn, reply)
+            except Superseded:
+                log.info("superseded")
+                await self._silence(turn, reply)
+
+    async def removed(self, post: str) -> None:
+        """A person deleted our post: it stays away, and the turn that wrote it stops."""
+        if (seq := await self._journal.seq_of_post(post)) is not None:
+            await self._journal.post_removed(post)
+            await self._inbox.cancel(seq)
+
+    async def _story(self, turn: Turn, reply: Reply) -> None:
+        try:
+            answer = turn.answer or await self._answer(turn, reply)
+        except PostRemoved:
+            await self._journal.ended(turn, "removed")
+            return
+        await self._deliver(turn, reply, answer)
+        await self._parts.budget.settle(turn)
+
+    async def _answer(self, turn: Turn, reply: Reply) -> Answer:
+        answer = await self._worded(turn, reply)
+        if reason := await self._journal.undelivered(turn.message.address.conversation):
+            note = Undeliverable(reason=reason).words(self._locale(turn))
+            answer = replace(answer, text=f"_{note}_\n\n{answer.text}")
+        answer = replace(answer, text=text.clean(answer.text))
+        answer = replace(answer, parts=reply.split(answer.text))
+        await self._journal.answered(turn, answer)
+        log.info("answered", status=answer.status, code=answer.code)
+        return answer
+
+    async def _worded(self, turn: Turn, reply: Reply) -> Answer:
+        """The answer, or the words for whatever stands in its way."""
+        rounds: list[Rounds] = []
+        locale = self._locale(turn)
+        try:
+            return await self._think(turn, reply, rounds)
+        except asyncio.CancelledError:
+            await self._put_back_unless_stopped(turn)
+            said = rounds[0].shown if rounds else ""
+            stopped = say("_Stopped._", locale)
+            return Answer(f"{said}\n\n{stopped}".strip(), status="stopped")
+        except (PostRemoved, Superseded, NotStored):
+            raise
+        except PonteError as error:
+            return self._apology(error, rounds, locale, isinstance(error, NotAllowed))
+        except Exception:
+            log.exception("turn broke")
+            return self._apology(PonteError(turn=turn.id), rounds, locale)
+
+    async def _put_back_unless_stopped(self, turn: Turn) -> None:
+        if not self._inbox.stopped(turn.seq):
+            await self._journal.put_back(turn)
+            raise asyncio.CancelledError
+        if task := asyncio.current_task():
+            task.uncancel()
+
+    def _apology(
+        self, error: PonteError, rounds: list[Rounds], locale: str, private: bool = False
+    ) -> Answer:
+        said = rounds[0].shown if rounds else ""
+        words = f"{said}\n\n{error.words(locale)}".strip()
+        return Answer(words, status="failed", code=error.code, private=private)
+
+    async def _think(self, turn: Turn, reply: Reply, rounds: list[Rounds]) -> Answer:
+        if turn.attempt > ATTEMPTS:
+            raise Interrupted(times=ATTEMPTS)
+        message = turn.message
+        verdict = await self._parts.policy.may(message.author, message.address, "chat")
+        if not verdict.allowed:
+            raise NotAllowed(verdict.reason)
+        if not message.text.strip() and not message.attachments:
+            raise Empty
+        if command := commands.parse(message.text):
+            return await self._parts.desk.answer(turn, command, self._locale(turn))
+        await self._parts.budget.reserve(turn)
+        stage = await self._stage(turn, reply)
+        rounds.append(Rounds(stage, self._journal, self._parts.model))
+        answer = await rounds[0].answer()
+        await self._remember(rounds[0].thread, message.author.key)
+        return answer if answer.text or answer.cards or answer.files else self._nothing(turn)
+
+    def _nothing(self, turn: Turn) -> Answer:
+        return Answer(say("The model gave an empty answer. Please ask again.", self._locale(turn)))
+
+    async def _stage(self, turn: Turn, reply: Reply) -> Stage:
+        message, parts = turn.message, self._parts
+        allowed = [
+            effect
+            for effect in EFFECTS
+            if (await parts.policy.may(message.author, message.address, effect)).allowed
+        ]
+        tools = await parts.toolbox.tools(allowed)
+        if not turn.items:
+            items = prompt.said(message, *await self._attached(turn))
+            await self._journal.heard(turn, items)
+            turn = replace(turn, items=tuple(items))
+        return Stage(
+            turn=turn,
+            thread=await self._recall(turn),
+            reply=reply,
+            locale=self._locale(turn),
+            instructions=self._profile.instructions,
+            preface=prompt.preface(message, time.time(), self._profile.zone, self._locale(turn)),
+            tools={tool.spec.name: tool for tool in tools},
+            may=lambda effect: parts.policy.may(message.author, message.address, effect),
+        )
+
+    async def _recall(self, turn: Turn) -> Thread:
+        """The thread map's record; a lost or older one is made anew from the journal."""
+        conversation = turn.message.address.conversation
+        known = await self._parts.threads.get(conversation)
+        if known and (known.id, known.generation) == (turn.thread, turn.generation):
+            return known
+        return await self._journal.thread(conversation)
+
+    async def _remember(self, thread: Thread, person: str) -> None:
+        participants = (*(p for p in thread.participants if p != person), person)
+        record = replace(
+            thread, participants=participants, level=self._parts.model.level, used_at=time.time()
+        )
+        await self._parts.threads.put(record)
+
+    async def _attached(self, turn: Turn) -> tuple[Sequence[File], Sequence[str]]:
+        """The message's files, fetched now where that was not done yet; and what is missing."""
+        found: list[File] = []
+        missing: list[str] = []
+        message = turn.message
+        kept = {(f.name, f.size): f for f in await self._parts.files.of_event(message.event_key)}
+        fetch = self._fetch.get(message.address.platform)
+        for attachment in message.attachments:
+            name = text.file_name(attachment.name)
+            if attachment.file:
+                found.append(File(attachment.file, name, attachment.type, attachment.size))
+                continue
+            file = kept.get((name, attachment.size))
+            if file is None and fetch is not None:
+                file = await fetch(message, attachment)
+            if file is not None:
+                found.append(file)
+            else:
+                missing.append(name)
+        return found, missing
+
+    async def _deliver(self, turn: Turn, reply: Reply, answer: Answer) -> None:
+        state: State = answer.status
+        reason = ""
+        try:
+            await self._finish(turn, reply, answer)
+        except PostRemoved:
+            state = "removed"
+        except Undeliverable as error:
+            state, reason = "undeliverable", str(error.values.get("reason", error))
+            log.warning("undeliverable", why=reason)
+        await self._journal.ended(turn, state, reason)
+
+    async def _finish(self, turn: Turn, reply: Reply, answer: Answer) -> None:
+        """A stop comes too late for an answer that is being posted; a drain does not."""
+        while True:
+            try:
+                await reply.finish(answer)
+                return
+            except asyncio.CancelledError:
+                await self._put_back_unless_stopped(turn)
+
+    async def _silence(self, turn: Turn, reply: Reply) -> None:
+        """The conversation was forgotten while this ran: what stands there of it goes too."""
+        words = say("_Stopped: this conversation was forgotten._", self._locale(turn))
+        try:
+            await reply.finish(Answer(words, status="stopped", parts=(words,)))
+        except (PonteError, asyncio.CancelledError):
+            log.info("nothing left to take back")
+
+    def _reply(self, turn: Turn) -> Reply:
+        build = self._replies[turn.message.address.platform]
+        return build(turn.message.reply_to, TurnPosts(self._journal, turn))
+
+    def _locale(self, turn: Turn) -> str:
+        return nearest(turn.message.locale) if turn.message.locale else self._profile.locale
+
+
+class TurnPosts:
+    """The journal's record of one turn's posts, as its Reply sees it."""
+
+    def __init__(self, journal: Journal, turn: Turn) -> None:
+        self._journal = journal
+        self._turn = turn
+
+    async def known(self) -> Sequence[Post]:
+        return self._turn.posts
+
+    async def posting(self, number: int, key: str) -> None:
+        await self._journal.posting(self._turn, number, key)
+
+    async def posted(self, number: int, post: str) -> None:
+        await self._journal.posted(self._turn, number, post)
+
+    async def removed(self, number: int) -> None:
+        await self._journal.removed(self._turn, number)

@@ -1,0 +1,146 @@
+"""What a typed or clicked command does. Commands never reach the model."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from core.commands import Command
+from core.errors import NotAllowed, NotFound
+from core.messages import Answer
+from core.ports import Budget, Files, Inbox, Journal, Policy, QuickCommands, StatusBoard, ThreadMap
+from core.records import Spent, Turn
+from core.words import say
+
+Act = Callable[[Turn, Command, str], Awaitable[str]]
+
+HELP = """\
+Ask me anything in your own words. I also know these words, alone in a message:
+- `help`: this; `status`: what is connected; `usage`: what was used today
+- `new`: a fresh conversation (the old one stays readable)
+- `forget`: erase this conversation everywhere (in shared places: `forget yes`)
+- `stop`: stop what I am doing
+- `changes`: what was changed; `approve ID`, `deny ID`, `undo ID`: decide on it
+- `quick-command SLUG …`: run a quick command"""
+STATES = {"on": "on", "off": "off", "failing": "FAILING"}
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    inbox: Inbox
+    journal: Journal
+    threads: ThreadMap
+    files: Files
+    policy: Policy
+    budget: Budget
+    board: StatusBoard
+    quick: QuickCommands
+
+    async def answer(self, turn: Turn, command: Command, locale: str) -> Answer:
+        """Raises what the manager words: NotAllowed, NotFound, BadInput."""
+        acts: dict[str, Act] = {
+            "help": self._help,
+            "status": self._status,
+            "usage": self._usage,
+            "new": self._new,
+            "forget": self._forget,
+            "stop": self._stop,
+            "changes": self._changes,
+            "approve": self._decide,
+            "deny": self._decide,
+            "undo": self._decide,
+            "quick-command": self._quick_command,
+            "run-python": self._run_python,
+        }
+        return Answer(await acts[command.name](turn, command, locale))
+
+    async def _help(self, turn: Turn, command: Command, locale: str) -> str:
+        return say(HELP, locale)
+
+    async def _status(self, turn: Turn, command: Command, locale: str) -> str:
+        lines = [
+            f"- **{health.name}**: {say(STATES[health.state], locale)}"
+            + (f" – {health.words}" if health.words else "")
+            for health in await self.board.health()
+        ]
+        return "\n".join([say("What is connected:", locale), *lines])
+
+    async def _usage(self, turn: Turn, command: Command, locale: str) -> str:
+        own = await self.budget.usage(turn.message.author.key)
+        everybody = await self.budget.usage()
+        return "\n".join(
+            [
+                say("Used today:", locale),
+                "- " + say("you: {what}", locale, what=_spent(own, locale)),
+                "- " + say("everybody: {what}", locale, what=_spent(everybody, locale)),
+            ]
+        )
+
+    async def _new(self, turn: Turn, command: Command, locale: str) -> str:
+        conversation = turn.message.address.conversation
+        await self._check_owner(turn, await self.journal.owner(conversation))
+        await self.threads.put(await self.journal.new_thread(conversation))
+        return say("A fresh conversation: I start without what was said before.", locale)
+
+    async def _forget(self, turn: Turn, command: Command, locale: str) -> str:
+        conversation = turn.message.address.conversation
+        await self._check_owner(turn, await self.journal.owner(conversation))
+        if turn.message.address.shared and not command.confirmed:
+            return say(
+                "This erases the conversation for everyone here. If you mean it: `forget yes`.",
+                locale,
+            )
+        forgot = await self.forget(conversation)
+        return say("Forgotten: {count} messages of this conversation.", locale, count=forgot)
+
+    async def forget(self, conversation: str) -> int:
+        """Erase a conversation; returns how many messages it had."""
+        forgot = await self.journal.forget(conversation)
+        for seq in forgot.running:
+            await self.inbox.cancel(seq)
+        for file in forgot.files:
+            await self.files.discard(file)
+        await self.threads.delete(conversation)
+        return forgot.messages
+
+    async def _stop(self, turn: Turn, command: Command, locale: str) -> str:
+        seq = self.inbox.running(turn.message.address.conversation)
+        if seq is None:
+            return say("Nothing is running here.", locale)
+        await self._check_owner(turn, await self.journal.author(seq))
+        await self.inbox.cancel(seq)
+        return say("Stopped.", locale)
+
+    async def _changes(self, turn: Turn, command: Command, locale: str) -> str:
+        cards = await self.board.changes(turn.message.address.conversation)
+        if not cards:
+            return say("Nothing was changed here yet.", locale)
+        return "\n".join(f"- `{card.id}` {card.title} ({card.state})" for card in cards)
+
+    async def _decide(self, turn: Turn, command: Command, locale: str) -> str:
+        raise NotFound(what=f"proposal {command.id}")
+
+    async def _quick_command(self, turn: Turn, command: Command, locale: str) -> str:
+        return say(
+            "Quick commands are not set up: the operator must set STACKSPOT_CLIENT_ID and "
+            "STACKSPOT_CLIENT_SECRET.",
+            locale,
+        )
+
+    async def _run_python(self, turn: Turn, command: Command, locale: str) -> str:
+        return say("I cannot run code here: no sandbox is set up.", locale)
+
+    async def _check_owner(self, turn: Turn, owner: str) -> None:
+        """In shared places these belong to the asker or an admin."""
+        message = turn.message
+        if not message.address.shared or owner in ("", message.author.key):
+            return
+        if not (await self.policy.may(message.author, message.address, "admin")).allowed:
+            raise NotAllowed("Only the person who asked, or an admin, may do that here.")
+
+
+def _spent(spent: Spent, locale: str) -> str:
+    words = say("{turns} turns, {tokens} tokens", locale, turns=spent.turns,
+                tokens=spent.usage.input + spent.usage.output)  # fmt: skip
+    cost = spent.usage.cost
+    return words if cost is None else f"{words}, ${cost:.4f}"

@@ -1,0 +1,273 @@
+"""HTTP for everything that speaks it: the only file that knows the library.
+
+HttpError
+├── HttpDown         no connection, or it broke
+├── HttpTimeout      the server was silent for too long
+├── HttpAnswer       it answered, with a status other than 2xx
+├── HttpUnreadable   its body is not what was asked for
+└── HttpTooLarge     its body is larger than we take
+
+None of them holds an address, a header that we sent or a body that we sent: they may be secrets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+import importlib.metadata
+import json
+import logging
+from collections.abc import AsyncIterator, Iterator, Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from core.proxies import Proxies
+
+_LIBRARY = "httpx"
+
+# These are raised before the first byte of a request leaves.
+_UNSENT = (
+    *("ConnectError", "ConnectTimeout", "PoolTimeout"),
+    *("ProxyError", "LocalProtocolError", "UnsupportedProtocol"),
+)
+
+CONNECT = 5.0
+"""Seconds to connect within."""
+CAP = 8 * 1024 * 1024
+"""Bytes of an answer that are taken, after decompression."""
+
+
+class HttpError(Exception):
+    """`sent`: the request may have reached the server, so its effect may have happened."""
+
+    def __init__(self, reason: str, *, sent: bool = True) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.sent = sent
+
+
+class HttpDown(HttpError):
+    """`reason` is the kind of trouble: ConnectError, ReadError, RemoteProtocolError …"""
+
+
+class HttpTimeout(HttpError):
+    pass
+
+
+class HttpUnreadable(HttpError):
+    pass
+
+
+class HttpTooLarge(HttpError):
+    pass
+
+
+class HttpAnswer(HttpError):
+    """`headers` have lower-case names. The body is from outside: untrusted, maybe with secrets."""
+
+    def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        super().__init__(f"HTTP {status}")
+        self.status = status
+        self.headers = headers
+        self.text = body.decode(errors="replace")
+
+    @property
+    def json(self) -> Any:
+        """The body read as JSON, None where it is none."""
+        try:
+            return json.loads(self.text)
+        except (ValueError, RecursionError):
+            return None
+
+
+class HttpClient:
+    """One pool of connections, for one event loop; opens itself at the first request.
+
+    `socket` is the path of a Unix socket that every request goes to, whatever its host. Redirects
+    are not followed and the environment is not read.
+    """
+
+    def __init__(self, *, proxies: Proxies | None = None, socket: str = "", cap: int = CAP) -> None:
+        self._proxies = proxies or Proxies()
+        self._socket = socket
+        self._cap = cap
+        self._opening = asyncio.Lock()
+        self._library: Any = None
+        self._client: Any = None
+
+    async def open(self) -> Self:
+        """Import the library (some 150 ms) and read the certificates, both in a thread."""
+        async with self._opening:
+            if self._client is None:
+                self._library, self._client = await asyncio.to_thread(
+                    _built, self._proxies, self._socket
+                )
+        return self
+
+    async def close(self) -> None:
+        if self._client is not None:
+            await self._client.aclose()
+
+    async def __aenter__(self) -> Self:
+        return await self.open()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def get_json(
+        self,
+        url: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float = 30.0,
+    ) -> Any:
+        return await self.request_json("GET", url, params=params, headers=headers, timeout=timeout)
+
+    async def post_json(
+        self,
+        url: str,
+        body: object,
+        *,
+        headers: Mapping[str, str] | None = None,
+        timeout: float = 30.0,
+    ) -> Any:
+        return await self.request_json("POST", url, body=body, headers=headers, timeout=timeout)
+
+    async def request_json(
+        self,
+        method: str,
+        url: str,
+        *,
+        body: object = None,
+        form: Mapping[str, str] | None = None,
+        params: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: float = 30.0,
+    ) -> Any:
+        """The answer's JSON; None where its body is empty. Raises HttpError.
+
+        `body` is sent as JSON, `form` as a form. `timeout` is for the whole answer, in seconds
+        after connecting.
+        """
+        sent = {"json": body, "data": form, "params": params, "headers": headers}
+        try:
+            async with (
+                asyncio.timeout(CONNECT + timeout),
+                self._answer(method, url, sent, timeout) as answer,
+            ):
+                text = await self._body(answer)
+        except TimeoutError:
+            raise HttpTimeout("deadline") from None
+        try:
+            return json.loads(text) if text else None
+        except (ValueError, RecursionError):
+            raise HttpUnreadable("not JSON") from None
+
+    @contextlib.asynccontextmanager
+    async def lines(
+        self,
+        method: str,
+        url: str,
+        *,
+        body: object = None,
+        headers: Mapping[str, str] | None = None,
+        silence: float = 90.0,
+    ) -> AsyncIterator[AsyncIterator[str]]:
+        """The answer's lines as they come, without their ends. Raises HttpError, also while read.
+
+        `silence` is how many seconds may pass without a byte. A line longer than the cap raises
+        HttpTooLarge.
+        """
+        sent = {"json": body, "headers": headers}
+        async with self._answer(method, url, sent, silence) as answer:
+            yield _lines(answer.aiter_bytes(), self._cap)
+
+    @contextlib.asynccontextmanager
+    async def _answer(
+        self, method: str, url: str, sent: Mapping[str, Any], timeout: float
+    ) -> AsyncIterator[Any]:
+        await self.open()
+        filled = {name: value for name, value in sent.items() if value is not None}
+        limits = self._library.Timeout(timeout, connect=CONNECT)
+        with self._translated():
+            async with self._client.stream(method, url, timeout=limits, **filled) as answer:
+                if not answer.is_success:
+                    raise HttpAnswer(
+                        answer.status_code, dict(answer.headers), await self._body(answer)
+                    )
+                yield answer
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        """The library's errors as ours, without the chain: theirs hold the request."""
+        library = self._library
+        unsent = tuple(getattr(library, name) for name in _UNSENT)
+        try:
+            yield
+        except library.TimeoutException as error:
+            reason = type(error).__name__
+            raise HttpTimeout(reason, sent=not isinstance(error, unsent)) from None
+        except library.DecodingError:
+            raise HttpUnreadable("its compression is broken") from None
+        except library.TransportError as error:
+            reason = type(error).__name__
+            raise HttpDown(reason, sent=not isinstance(error, unsent)) from None
+        except library.InvalidURL:
+            raise HttpDown("InvalidURL", sent=False) from None
+
+    async def _body(self, answer: Any) -> bytes:
+        taken = bytearray()
+        async for chunk in answer.aiter_bytes():
+            taken += chunk
+            if len(taken) > self._cap:
+                raise HttpTooLarge(f"more than {self._cap:,} bytes")
+        return bytes(taken)
+
+
+async def _lines(chunks: AsyncIterator[bytes], cap: int) -> AsyncIterator[str]:
+    """Only LF and CR LF end a line: the library's own splitter also breaks JSON at U+2028."""
+    rest = b""
+    async for chunk in chunks:
+        *whole, rest = (rest + chunk).split(b"\n")
+        for line in whole:
+            yield line.removesuffix(b"\r").decode(errors="replace")
+        if len(rest) > cap:
+            raise HttpTooLarge(f"a line of more than {cap:,} bytes")
+    if rest:
+        yield rest.decode(errors="replace")
+
+
+def _built(proxies: Proxies, socket: str) -> tuple[Any, Any]:
+    """The library and a client of it; runs in a thread."""
+    library: Any = importlib.import_module(_LIBRARY)
+    # It logs every address at level INFO, and its transport more below that.
+    for name in (_LIBRARY, _LIBRARY.replace("httpx", "httpcore")):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    headers = {"User-Agent": f"ponte-bot/{_version()}"}
+    if socket:
+        transport = library.AsyncHTTPTransport(uds=socket, verify=False)  # no TLS there
+        return library, library.AsyncClient(transport=transport, headers=headers, trust_env=False)
+    # The bundled authorities, and those of the machine: a company's proxy often signs its own.
+    authorities = library.create_ssl_context(trust_env=False)
+    authorities.load_default_certs()
+    mounts = {
+        pattern: library.AsyncHTTPTransport(proxy=proxy, verify=authorities) if proxy else None
+        for pattern, proxy in proxies.routes().items()
+    }
+    return library, library.AsyncClient(
+        verify=authorities, mounts=mounts, headers=headers, trust_env=False
+    )
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("ponte-bot")
+    except importlib.metadata.PackageNotFoundError:
+        return "0"

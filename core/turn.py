@@ -1,0 +1,249 @@
+"""The rounds between model and tools, until there is an answer.
+
+Everything is journalled before it can matter: a round's items before its tools run, each call
+before and after. A turn that resumes goes on after the last item; what is done is not repeated.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Literal
+
+import structlog
+
+from core import text
+from core.errors import ModelDown, NotStored, PostRemoved, Superseded, ToolError, TooManyRounds
+from core.messages import Answer, File, Item, Progress
+from core.ports import Journal, Model, Reply, Tool
+from core.records import (
+    Ask,
+    Began,
+    Call,
+    Completed,
+    Delta,
+    Effect,
+    Kept,
+    Outcome,
+    Scene,
+    Thread,
+    Turn,
+    Verdict,
+)
+from core.tools.outcome import capped, outcome_of_error
+from core.words import say
+
+log = structlog.get_logger("turn")
+ROUNDS = 12
+"""Model calls in one turn, at most."""
+AT_ONCE = 8
+"""Tool calls of one round that run side by side, at most."""
+PATIENCE = 300.0
+"""Seconds that one tool call may take."""
+REPEATABLE: tuple[Effect, ...] = ("read",)
+"""Effects whose interrupted call may simply run again."""
+LOST = "error: interrupted, it is unknown whether this happened; do not repeat it, tell the person"
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """All that one turn plays on: what it may use was decided before."""
+
+    turn: Turn
+    thread: Thread
+    reply: Reply
+    locale: str
+    instructions: str
+    preface: str
+    tools: Mapping[str, Tool] = field(default_factory=dict)
+    may: Callable[[Effect], Awaitable[Verdict]] | None = None
+
+
+class Rounds:
+    """One turn's rounds. `thread` is the record as the last round left it."""
+
+    def __init__(self, stage: Stage, journal: Journal, model: Model) -> None:
+        self._stage = stage
+        self._journal = journal
+        self._model = model
+        self._items = list(stage.turn.items)
+        self._calls = {call.call_id: call for call in stage.turn.calls}
+        self._said = ""
+        self._files: list[File] = []
+        self._gate = asyncio.Semaphore(AT_ONCE)
+        self.thread = stage.thread
+        self.shown = ""
+
+    async def answer(self) -> Answer:
+        """Raises a ModelError, PostRemoved, Superseded or NotStored."""
+        self._recall()
+        number = 1 + sum(round_.complete for round_ in self._stage.turn.rounds)
+        if number > 1 and not self._open_calls() and self._items[-1].kind != "output":
+            return self._ended()
+        while True:
+            if calls := self._open_calls():
+                outcomes = await self._run(calls)
+                if any(outcome.status == "proposed" for outcome in outcomes):
+                    return self._ended()
+            if number > ROUNDS:
+                raise TooManyRounds(rounds=ROUNDS)
+            await self._ask(number)
+            if not self._open_calls():
+                return self._ended()
+            number += 1
+
+    def _ended(self) -> Answer:
+        return Answer(text=self._said, files=tuple(self._files))
+
+    def _recall(self) -> None:
+        """What a former attempt left: the text already said, the files already made."""
+        for item in self._items:
+            if item.role == "assistant":
+                self._say(item.text)
+            elif item.kind == "output":
+                self._files.extend(item.files)
+        self.shown = self._said
+
+    def _open_calls(self) -> list[Item]:
+        ended = {item.call_id for item in self._items if item.kind == "output"}
+        return [i for i in self._items if i.kind == "call" and i.call_id not in ended]
+
+    async def _ask(self, number: int) -> None:
+        completed = await self._stream(number)
+        self.thread = completed.thread or self.thread
+        turn, items = self._stage.turn, completed.items
+        await self._journal.items(turn, number, items, completed.usage, self._model.name)
+        self._items.extend(items)
+        for item in items:
+            if item.role == "assistant":
+                self._say(item.text)
+        self.shown = self._said
+
+    async def _stream(self, number: int) -> Completed:
+        async with aclosing(self._model.ask(self._question(number))) as events:
+            async for event in events:
+                match event:
+                    case Began(response):
+                        await self._journal.round_began(self._stage.turn, number, response)
+                    case Delta(piece):
+                        self.shown += piece
+                        await self._show()
+                    case Kept(remote, thread):
+                        await self._journal.remote(self.thread.id, remote)
+                        self.thread = thread or self.thread
+                    case Completed():
+                        return event
+        raise ModelDown
+
+    def _question(self, number: int) -> Ask:
+        stage, heard = self._stage, self._unheard()
+        began = {round_.number: round_.response for round_ in stage.turn.rounds}
+        return Ask(
+            thread=self.thread,
+            turn=stage.turn.id,
+            number=number,
+            input=tuple(self._items[heard:]),
+            history=lambda: self._history(heard),
+            instructions=stage.instructions,
+            preface=stage.preface,
+            asker=stage.turn.message.author,
+            tools=tuple(tool.spec for tool in stage.tools.values()),
+            response=began.get(number, ""),
+        )
+
+    def _unheard(self) -> int:
+        """Where the items begin that the model has not heard: after the last that it said."""
+        spoken = (n for n, item in enumerate(self._items, 1) if item.kind in ("call", "opaque")
+                  or item.role == "assistant")  # fmt: skip
+        return max(spoken, default=0)
+
+    async def _history(self, heard: int) -> Sequence[Item]:
+        entries = await self._journal.transcript(self.thread.id, before=self._stage.turn.seq)
+        return [entry.item for entry in entries] + self._items[:heard]
+
+    def _say(self, words: str) -> None:
+        self._said = f"{self._said}\n\n{words}" if self._said and words else self._said + words
+
+    async def _show(self, doing: str = "") -> None:
+        await self._stage.reply.show(Progress(text=text.clean(self.shown), doing=doing))
+
+    async def _run(self, calls: Sequence[Item]) -> Sequence[Outcome]:
+        """All calls of one round, side by side; in the transcript they keep their order."""
+        tasks = [asyncio.create_task(self._run_one(call)) for call in calls]
+        try:
+            outcomes = await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        for call, outcome in zip(calls, outcomes, strict=True):
+            self._items.append(
+                Item(kind="output", call_id=call.call_id, text=outcome.text, files=outcome.files)
+            )
+            self._files.extend(outcome.files)
+        return outcomes
+
+    async def _run_one(self, item: Item) -> Outcome:
+        """A write or a spend runs to its record, even when the turn is stopped."""
+        tool = self._stage.tools.get(item.name)
+        task = asyncio.create_task(self._recorded(item, tool))
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if tool is None or tool.effect not in ("write", "spend"):
+                task.cancel()
+            await asyncio.wait({task})
+            raise
+
+    async def _recorded(self, item: Item, tool: Tool | None) -> Outcome:
+        turn, known = self._stage.turn, self._calls.get(item.call_id)
+        if known and known.outcome is None and known.effect not in REPEATABLE:
+            outcome = Outcome("unknown", LOST)
+        else:
+            effect = tool.effect if tool else "read"
+            async with self._gate:
+                call = Call(item.call_id, item.name, item.arguments, effect)
+                await self._journal.call_started(turn, call)
+                outcome = await self._checked(tool, item)
+        await self._journal.call_ended(turn, item.call_id, outcome)
+        log.info("tool call", tool=item.name, status=outcome.status)
+        return outcome
+
+    async def _checked(self, tool: Tool | None, item: Item) -> Outcome:
+        if tool is None:
+            return Outcome("error", f"error: there is no tool {text.clip(item.name, 64)!r} here")
+        if self._stage.may and not (verdict := await self._stage.may(tool.effect)).allowed:
+            return Outcome("error", f"error: {say(verdict.reason)}")
+        return await self._attempt(tool, item)
+
+    async def _attempt(self, tool: Tool, item: Item) -> Outcome:
+        if tool.doing:
+            await self._show(say(tool.doing, self._stage.locale))
+        try:
+            async with asyncio.timeout(PATIENCE):
+                return capped(await tool.run(self._scene(item.call_id), item.arguments))
+        except TimeoutError:
+            status: Literal["error", "unknown"] = "error" if tool.effect == "read" else "unknown"
+            return Outcome(status, f"error: no answer within {PATIENCE:.0f} s")
+        except ToolError as error:
+            return capped(outcome_of_error(error))
+        except (NotStored, PostRemoved, Superseded):
+            raise
+        except Exception:
+            log.exception("tool broke", tool=item.name)
+            return Outcome("error", "error: the tool broke; this is a fault of mine")
+
+    def _scene(self, call_id: str) -> Scene:
+        turn = self._stage.turn
+        return Scene(
+            asker=turn.message.author,
+            address=turn.message.address,
+            turn=turn.id,
+            seq=turn.seq,
+            call_id=call_id,
+            thread=self.thread,
+            locale=self._stage.locale,
+            doing=self._show,
+        )

@@ -1,0 +1,76 @@
+"""What must be done now and then: forgetting idle threads, sweeping files, erasing on servers."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from core.errors import PonteError
+from core.ports import Files, Inbox, Journal, Model
+
+log = structlog.get_logger("upkeep")
+EVERY = 3600.0
+"""Seconds between two rounds."""
+ORPHAN_AGE = 3600.0
+"""Seconds after which a file whose event was never accepted is removed."""
+DAY = 86_400.0
+
+
+class Upkeep:
+    """`forget` erases one conversation; `retention_days` of 0 keeps all."""
+
+    def __init__(
+        self,
+        inbox: Inbox,
+        journal: Journal,
+        files: Files,
+        model: Model,
+        forget: Callable[[str], Awaitable[int]],
+        retention_days: int,
+    ) -> None:
+        self._inbox = inbox
+        self._journal = journal
+        self._files = files
+        self._model = model
+        self._forget = forget
+        self._retention = retention_days * DAY
+        self._due = asyncio.Event()
+
+    def soon(self) -> None:
+        """Ask for a round now: something was forgotten."""
+        self._due.set()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            try:
+                await self.once()
+            except PonteError as error:
+                log.warning("upkeep put off", why=str(error))
+            self._due.clear()
+            try:
+                async with asyncio.timeout(EVERY):
+                    await self._due.wait()
+            except TimeoutError:
+                continue
+
+    async def once(self) -> None:
+        now = time.time()
+        if self._retention:
+            for conversation in await self._journal.forgettable(now - self._retention):
+                log.info("forgotten, idle for long", messages=await self._forget(conversation))
+            await self._inbox.purge(now - self._retention)
+        await self._files.sweep(now - ORPHAN_AGE)
+        await self._erase()
+
+    async def _erase(self) -> None:
+        for remote in await self._journal.to_erase():
+            try:
+                done = await self._model.erase(remote)
+            except PonteError as error:
+                log.info("not erased yet", kind=remote.kind, why=str(error))
+                done = False
+            await self._journal.erased(remote, done)

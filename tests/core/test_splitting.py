@@ -1,0 +1,175 @@
+"""Long answers in posts: what a reader gets, and properties over any text."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from core.text import split
+
+WORDS = st.text("abcdefgh.,!? é漢", min_size=1, max_size=60)
+PROSE = st.lists(WORDS, min_size=1, max_size=6).map("\n".join)
+CODE = st.builds(
+    lambda mark, info, indent, lines: "\n".join(
+        f"{indent}{line}" for line in (f"{mark}{info}", *lines, mark)
+    ),
+    st.sampled_from(["```", "~~~", "````", "~~~~~"]),
+    st.sampled_from(["", "python", "sql title=x"]),
+    st.sampled_from(["", "   ", "      "]),
+    st.lists(st.text("xyz =(){}|-", max_size=70), max_size=12),
+)
+TABLE = st.lists(st.integers(0, 10**6), min_size=1, max_size=30).map(
+    lambda rows: "\n".join(["| a | b |", "|---|---|", *(f"| {row} | {row} |" for row in rows)])
+)
+DOCUMENTS = st.lists(st.one_of(PROSE, CODE, TABLE), max_size=8).map("\n\n".join)
+ANYTHING = st.text(st.sampled_from("ab `~-1. \t\n|é́👩\u200d🇧🇷\ud83d"), max_size=600)
+LIMITS = st.integers(32, 300)
+
+
+def fence_left_open(part: str) -> str:
+    """An own reading of CommonMark's rule, to check the one in `core`."""
+    mark = ""
+    for line in part.split("\n"):
+        run = re.match(r"[ \t]*(?:(?:[-*+]|\d+[.)])[ \t]+)?(`{3,}|~{3,})(.*)$", line)
+        if mark:
+            closing = line.strip()
+            if len(closing) >= len(mark) and set(closing) == {mark[0]}:
+                mark = ""
+        elif run and not (run[1][0] == "`" and "`" in run[2]):
+            mark = run[1]
+    return mark
+
+
+def seen(text: str) -> str:
+    return re.sub(r"[\s`~]", "", text)
+
+
+def without_fences(text: str) -> str:
+    return re.sub(r"\s", "", re.sub(r"(?m)^[ \t]*(`{3,}|~{3,}).*$", "", text))
+
+
+def within(small: str, large: str) -> bool:
+    """All characters of `small` stand in `large`, in order."""
+    letters = iter(large)
+    return all(letter in letters for letter in small)
+
+
+@given(st.one_of(DOCUMENTS, ANYTHING), LIMITS)
+@example("```python " + "x" * 400 + "\ncode\n```", 40)
+@example("a ``` b " * 30, 32)
+@example("- ```\n  " + "code " * 40 + "\n  ```", 33)
+def test_every_part_fits_and_closes_what_it_opens(text: str, limit: int) -> None:
+    for part in split(text, limit):
+        assert 0 < len(part) <= limit
+        assert part.strip()
+        assert not re.match(r"[ \t]*\n", part)
+        if "`" * 8 not in part and "~" * 8 not in part:
+            assert not fence_left_open(part)
+
+
+@given(DOCUMENTS, st.integers(64, 300))
+def test_nothing_but_fences_and_white_space_is_added_or_lost(text: str, limit: int) -> None:
+    parts = split(text, limit)
+    assert "".join(map(without_fences, parts)) == without_fences(text)
+
+
+@given(ANYTHING, LIMITS)
+def test_nothing_is_lost_of_any_text(text: str, limit: int) -> None:
+    assert within(seen(text), seen("".join(split(text, limit))))
+
+
+@given(st.one_of(DOCUMENTS, ANYTHING), LIMITS)
+def test_parts_are_the_same_each_time_and_stay_as_they_are(text: str, limit: int) -> None:
+    parts = split(text, limit)
+    assert split(text, limit) == parts
+    assert all(split(part, limit) == (part,) for part in parts)
+
+
+@given(TABLE, LIMITS)
+def test_a_table_row_is_never_cut(table: str, limit: int) -> None:
+    rows = [line for part in split(table, limit) for line in part.split("\n")]
+    assert rows == table.split("\n")
+
+
+@given(st.text(st.sampled_from("aé́👩\u200d👧🇧🇷\U0001f3fd\ufe0f"), max_size=300), LIMITS)
+def test_marks_and_joined_emoji_stay_with_what_they_belong_to(text: str, limit: int) -> None:
+    for part in split(text, limit)[1:]:
+        towers = re.search(r"[^aé👩👧🇧🇷]{20}|[👩👧🏽\u200d\ufe0f]{30}", text)
+        assert towers or (not unicodedata.combining(part[0]) and part[0] not in "\u200d\ufe0f🏽")
+
+
+@pytest.mark.parametrize("text", ["", "  ", "\n\n \t\n"])
+def test_nothing_is_no_part(text: str) -> None:
+    assert split(text, 100) == ()
+
+
+def test_a_limit_that_no_platform_has_is_refused() -> None:
+    with pytest.raises(ValueError, match="31"):
+        split("text", 31)
+
+
+def test_paragraphs_before_lines_before_sentences_before_words() -> None:
+    assert split("One two.\nThree four five.\n\nSix seven eight nine ten.", 40) == (
+        "One two.\nThree four five.",
+        "Six seven eight nine ten.",
+    )
+    assert split("One two three four five.\nSix seven eight nine ten.", 40) == (
+        "One two three four five.",
+        "Six seven eight nine ten.",
+    )
+    assert split("One two three four five. Six seven eight nine ten.", 40) == (
+        "One two three four five.",
+        "Six seven eight nine ten.",
+    )
+    assert split("One two three four five six seven eight nine ten", 40) == (
+        "One two three four five six seven eight",
+        "nine ten",
+    )
+
+
+def test_a_cut_code_block_goes_on_in_its_language() -> None:
+    code = "\n".join(f"    step({number})" for number in range(8))
+    first, *more = split(f"Run this:\n\n```python\n{code}\n```\n\nThat is all.", 80)
+    assert first.startswith("Run this:\n\n```python\n    step(0)\n")
+    assert first.endswith("\n```")
+    assert all(part.startswith("```python\n    step(") for part in more)
+    assert more[-1].endswith("\n```\n\nThat is all.")
+
+
+def test_a_longer_fence_holds_a_shorter_one() -> None:
+    code = "\n".join(["```", "inner", "```"] * 8)
+    parts = split(f"````md\n{code}\n````", 60)
+    assert len(parts) > 1
+    assert all(part.startswith("````md\n") and part.endswith("\n````") for part in parts)
+
+
+def test_a_block_in_a_list_goes_on_at_the_margin() -> None:
+    code = "\n".join(f"       step({number})" for number in range(8))
+    first, second, *_ = split(f"1. Do:\n     ```sh\n{code}\n     ```\n2. Rest.", 70)
+    assert first.endswith("\n     ```")
+    assert second.startswith("```sh\n  step(")
+
+
+def test_an_unclosed_block_is_closed() -> None:
+    assert split("Look:\n```\nhalf", 100) == ("Look:\n```\nhalf\n```",)
+
+
+def test_a_heading_stays_with_its_text() -> None:
+    parts = split("Intro words, as many.\n\n## Title\n\nText that goes under the title.", 50)
+    assert parts == ("Intro words, as many.", "## Title\n\nText that goes under the title.")
+
+
+def test_a_code_span_is_not_torn() -> None:
+    assert split("Write now the words `new or forget yes` to it", 32) == (
+        "Write now the words",
+        "`new or forget yes` to it",
+    )
+
+
+def test_two_megabytes_take_no_noticeable_time() -> None:
+    text = "word " * 400_000
+    assert len(split(text, 4000)) == 500

@@ -1,0 +1,117 @@
+"""Text from outside: what is taken out, what stays, and how it is cut."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.text import clean, clip, file_name
+
+ANYTHING = st.one_of(
+    st.text(),
+    st.text(st.sampled_from("a\x1b[]31m\x07\x9b\r\n\u200d\u200c\ufe0f\U000e0041\U0001f3f4ب\ud83d")),
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "cleaned"),
+    [
+        ("\x1b[31mred\x1b[0m", "red"),
+        ("\x9b2Jgone", "gone"),
+        ("\x1b]8;;https://evil.example\x07here\x1b]8;;\x1b\\", "here"),
+        ("\x1b]0;title without an end\nnext line", "\nnext line"),
+        ("a\x00b\x07c\x7fd", "abcd"),
+        ("one\r\ntwo\rthree\u2028four", "one\ntwo\nthree\nfour"),
+        ("report\u202efdp.exe", "reportfdp.exe"),
+        ("\u2066if admin\u2069", "if admin"),
+        ("pass\u200bword\ufeff", "password"),
+        ("a\u200db\u200cc", "abc"),
+        ("hi" + "".join(chr(0xE0000 + ord(letter)) for letter in "do evil"), "hi"),
+        ("x\ufe0f\ufe01\ufe02\U000e0101y", "x\ufe0fy"),
+        ("half \ud83d of it", "half \ufffd of it"),
+        ("\ud83d\ude00", "😀"),
+    ],
+)
+def test_what_hides_is_taken_out(text: str, cleaned: str) -> None:
+    assert clean(text) == cleaned
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "👩\u200d👩\u200d👧 ❤️\u200d🔥 👍🏽 🇧🇷",
+        "🏴\U000e0067\U000e0062\U000e0073\U000e0063\U000e0074\U000e007f",
+        "می\u200cخواهم",
+        "שלום\u200f, עולם!",
+        "क्\u200dष",
+        "葛\U000e0100城",
+        "Ação, œuvre, e\u0301",
+        "\tcode\n\n  indented",
+    ],
+)
+def test_every_language_stays(text: str) -> None:
+    assert clean(text) == text
+
+
+@given(ANYTHING)
+def test_cleaning_twice_changes_nothing_more(text: str) -> None:
+    once = clean(text)
+    assert clean(once) == once
+    assert not re.search(
+        r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]", once
+    )
+    once.encode()
+
+
+def test_a_clipped_text_says_what_was_cut() -> None:
+    clipped = clip("x" * 5000, 100)
+    assert len(clipped) <= 100
+    shown = len(clipped.split("\n")[0])
+    assert clipped.endswith(f"[Cut here: {shown} of 5000 characters are shown.]")
+    assert clip("short", 100) == "short"
+
+
+@given(st.text(max_size=300), st.integers(0, 200))
+def test_a_clipped_text_fits(text: str, limit: int) -> None:
+    assert (
+        len(clip(text, limit, "[{shown} of {total} bytes {{raw}}]")) <= limit or len(text) <= limit
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "safe"),
+    [
+        ("report.pdf", "report.pdf"),
+        ("../../etc/passwd", "passwd"),
+        ("C:\\Users\\me\\plan.xlsx", "plan.xlsx"),
+        (".bashrc", "bashrc"),
+        ("-rf", "rf"),
+        ("a\nb\x00\x1b[31m.txt", "a_b.txt"),
+        ('he"llo<b>.html', "he_llo_b_.html"),
+        ("photo\u202egnp.exe", "photognp.exe"),
+        ("données été.csv", "données été.csv"),
+        ("...", "file"),
+        ("", "file"),
+        ("/", "file"),
+        ("x" * 300 + ".tar.gz", "x" * 93 + ".tar.gz"[:7]),
+    ],
+)
+def test_file_names(name: str, safe: str) -> None:
+    if len(name) > 100:
+        assert len(file_name(name)) == 100
+        assert file_name(name).endswith(".gz")
+    else:
+        assert file_name(name) == safe
+
+
+@given(ANYTHING)
+def test_any_file_name_is_safe(name: str) -> None:
+    safe = file_name(name)
+    assert 0 < len(safe) <= 100
+    assert len(safe.encode()) <= 200
+    assert not safe.startswith(".")
+    assert not re.search(r"[/\\\x00-\x1f]", safe)
+    assert file_name(safe) == safe

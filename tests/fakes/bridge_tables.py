@@ -1,0 +1,209 @@
+"""The tables behind the fake bridge, in memory, with the method names of the public bridge's code.
+
+The class is named as over there, because its name stands in the TypeError text of a call with
+wrong arguments. Seen on loopback in November 2026: https://github.com/betofilippi/nocodb_claude_code
+(`nocodb_http_server.py`) in front of NocoDB 0.301.3.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+Row = dict[str, Any]
+
+BASE = "p3kx9q2m7base01"
+CUSTOMERS = "m1customers0001"
+ORDERS = "m2orders0000001"
+
+_FIRST = ("Ada", "Bruno", "Chloé", "Davi", "Élise", "Fatima")
+_LAST = ("Almeida", "Bernard", "Costa", "Dubois", "Esteves")
+_STATUS = ("Lead", "Active", "Lost")
+
+
+class Refused(Exception):
+    """NocoDB's own refusal; the bridge tells it as the text of requests' HTTPError."""
+
+    def __init__(self, status: int, path: str) -> None:
+        reason = {404: "Not Found", 422: "Unprocessable Entity"}[status]
+        url = f"https://nocodb.internal/api/v2{path}"
+        super().__init__(f"{status}: {status} Client Error: {reason} for url: {url}")
+
+
+class NocoDBAPI:
+    """`patched` answers as a copy whose paths fit its NocoDB; else as the public code does."""
+
+    def __init__(self, patched: bool = True) -> None:
+        self.patched = patched
+        self.rows = {CUSTOMERS: _customers(), ORDERS: _orders()}
+        self.breached = False
+        """Set when someone reached behind the tools."""
+
+    def _make_request(self, method: str, endpoint: str, **kwargs: Any) -> None:
+        self.breached = True
+
+    def list_bases(self) -> Row:
+        base = {"id": BASE, "title": "CRM", "type": "database", "password": "shared-base-password"}
+        return {"list": [base], "pageInfo": _page(1, 0, 25)}
+
+    def get_base(self, base_id: str) -> Row:
+        raise Refused(404, f"/bases/{base_id}")
+
+    def list_tables(self, base_id: str) -> Row:
+        path = f"/bases/{base_id}/tables"
+        self._need_patch(path)
+        if base_id != BASE:
+            raise Refused(404, path)
+        return {"list": [_table(CUSTOMERS), _table(ORDERS)], "pageInfo": _page(2, 0, 25)}
+
+    def get_table(self, base_id: str, table_id: str) -> Row:
+        self._need_patch(f"/tables/{table_id}")
+        self._table(table_id, "")
+        return {**_table(table_id), "columns": self.list_columns(table_id)["list"]}
+
+    def list_columns(self, table_id: str) -> Row:
+        self._need_patch(f"/tables/{table_id}/columns")
+        first = self._table(table_id, "/columns")[0]
+        return {"list": [{"title": name, "uidt": _kind(name)} for name in first]}
+
+    def list_records(
+        self,
+        table_id: str,
+        limit: int = 25,
+        offset: int = 0,
+        fields: list[str] | None = None,
+        where: str | None = None,
+        sort: list[str] | None = None,
+    ) -> Row:
+        found = _where(self._table(table_id, "/records"), where, f"/tables/{table_id}/records")
+        for name in reversed(sort or []):
+            key = name.removeprefix("-")
+            found = sorted(found, key=lambda row: str(row.get(key)), reverse=name != key)
+        page = found[offset : offset + limit]
+        if fields:
+            page = [{name: row[name] for name in row if name in fields} for row in page]
+        return {"list": page, "pageInfo": _page(len(found), offset, limit)}
+
+    def get_record(self, table_id: str, record_id: str) -> Row:
+        return self._row(table_id, record_id)
+
+    def create_record(self, table_id: str, record_data: Row | list[Row]) -> Row | list[Row]:
+        """A list makes several, as in NocoDB itself."""
+        if isinstance(record_data, list):
+            return [self._created(table_id, data) for data in record_data]
+        return self._created(table_id, record_data)
+
+    def update_record(self, table_id: str, record_id: str, record_data: Row) -> Row:
+        self._need_patch(f"/tables/{table_id}/records/{record_id}")
+        row = self._row(table_id, record_id)
+        # An unknown field is ignored without a word, as NocoDB does.
+        row.update({name: value for name, value in record_data.items() if name in row})
+        return {"Id": row["Id"]}
+
+    def delete_record(self, table_id: str, record_id: str) -> Row:
+        self._need_patch(f"/tables/{table_id}/records/{record_id}")
+        row = self._row(table_id, record_id)
+        self.rows[table_id].remove(row)
+        return {"Id": row["Id"]}
+
+    def bulk_create_records(self, table_id: str, records: list[Row]) -> list[Row]:
+        self._need_patch(f"/tables/{table_id}/records/bulk")
+        return [self._created(table_id, record) for record in records]
+
+    def bulk_update_records(self, table_id: str, records: list[Row]) -> list[Row]:
+        self._need_patch(f"/tables/{table_id}/records/bulk")
+        ids = [str(record.get("id", record.get("Id"))) for record in records]
+        for each in ids:
+            self._row(table_id, each)
+        return [
+            self.update_record(table_id, each, record)
+            for each, record in zip(ids, records, strict=True)
+        ]
+
+    def bulk_delete_records(self, table_id: str, record_ids: list[str]) -> list[Row]:
+        self._need_patch(f"/tables/{table_id}/records/bulk")
+        for each in record_ids:
+            self._row(table_id, each)
+        return [self.delete_record(table_id, each) for each in record_ids]
+
+    def global_search(self, query: str) -> Row:
+        raise Refused(404, "/search")
+
+    def _need_patch(self, path: str) -> None:
+        if not self.patched:
+            raise Refused(404, path)
+
+    def _table(self, table_id: str, path: str) -> list[Row]:
+        if table_id not in self.rows:
+            raise Refused(404, f"/tables/{table_id}{path}")
+        return self.rows[table_id]
+
+    def _row(self, table_id: str, record_id: str) -> Row:
+        path = f"/records/{record_id}"
+        for row in self._table(table_id, path):
+            if str(row["Id"]) == str(record_id):
+                return row
+        raise Refused(404, f"/tables/{table_id}{path}")
+
+    def _created(self, table_id: str, data: Row) -> Row:
+        rows = self._table(table_id, "/records")
+        number = max((row["Id"] for row in rows), default=0) + 1
+        known = {name: None for row in rows[:1] for name in row}
+        rows.append({**known, **{name: data[name] for name in data if name in known}, "Id": number})
+        return {"Id": number}
+
+
+def _where(rows: list[Row], where: str | None, path: str) -> list[Row]:
+    """One `(Field,op,value)`; NocoDB knows more, and refuses what it cannot read."""
+    if not where:
+        return rows
+    condition = re.fullmatch(r"\((?P<field>[^,]+),(?P<op>eq|neq|like),(?P<value>.*)\)", where)
+    if not condition or condition["field"] not in rows[0]:
+        raise Refused(422, path)
+    field, value = condition["field"], condition["value"]
+    if condition["op"] == "like":
+        return [row for row in rows if value.strip("%").lower() in str(row[field]).lower()]
+    return [row for row in rows if (str(row[field]) == value) == (condition["op"] == "eq")]
+
+
+def _page(total: int, offset: int, limit: int) -> Row:
+    return {
+        "totalRows": total,
+        "page": offset // limit + 1,
+        "pageSize": limit,
+        "isFirstPage": offset == 0,
+        "isLastPage": offset + limit >= total,
+    }
+
+
+def _table(table_id: str) -> Row:
+    title = {CUSTOMERS: "Customers", ORDERS: "Orders"}[table_id]
+    return {"id": table_id, "title": title, "base_id": BASE, "type": "table"}
+
+
+def _kind(column: str) -> str:
+    kinds = {"Id": "ID", "Value": "Number", "Amount": "Number", "Status": "SingleSelect"}
+    return kinds.get(column, "SingleLineText")
+
+
+def _customers() -> list[Row]:
+    names = [f"{first} {last}" for last in _LAST for first in _FIRST]
+    rows: list[Row] = [
+        {"Id": n, "Name": name, "Status": _STATUS[n % 3], "Value": n * 100, "Contract": None}
+        for n, name in enumerate(names, 1)
+    ]
+    rows[0]["Contract"] = [
+        {
+            "title": "contract.pdf",
+            "size": 2048,
+            "signedPath": "dltemp/signed-by-nocodb/contract.pdf",
+        }
+    ]
+    return rows
+
+
+def _orders() -> list[Row]:
+    return [
+        {"Id": n, "Title": f"Order {n}", "Amount": n * 7, "Customer": {"Id": n % 30 + 1}}
+        for n in range(1, 41)
+    ]
