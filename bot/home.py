@@ -53,6 +53,16 @@ class Home:
         finally:
             os.close(lock)
 
+    def is_served(self) -> bool:
+        """Whether a process answers at the socket now."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as trial:
+            try:
+                with self.address() as address:
+                    trial.connect(address)
+            except OSError:
+                return False
+        return True
+
     def holder(self) -> str:
         """The process id of who holds it, as that process wrote it; "" when nobody did."""
         try:

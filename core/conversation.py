@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import structlog
 
@@ -21,7 +21,7 @@ from core.errors import (
     Superseded,
     Undeliverable,
 )
-from core.messages import Answer, File, Post
+from core.messages import Address, Answer, File, Post
 from core.ports import (
     Budget,
     Fetch,
@@ -52,6 +52,14 @@ class Profile:
     instructions: str = prompt.INSTRUCTIONS
     locale: str = "en"
     zone: str = "UTC"
+    channels: Mapping[str, str] = field(default_factory=dict)
+    """More instructions, by channel: `slack:T1:C1`."""
+
+    def told(self, address: Address) -> str:
+        """The instructions for a place."""
+        key = f"{address.platform}:{address.workspace}:{address.channel}"
+        more = self.channels.get(key, "")
+        return f"{self.instructions}\n\n{more}" if more else self.instructions
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +180,7 @@ class ConversationManager:
         stage = await self._stage(turn, reply)
         rounds.append(Rounds(stage, self._journal, self._parts.model))
         answer = await rounds[0].answer()
-        await self._remember(rounds[0].thread, message.author.key)
+        await self._remember(stage.thread, rounds[0].thread, message.author.key)
         return answer if answer.text or answer.cards or answer.files else self._nothing(turn)
 
     def _nothing(self, turn: Turn) -> Answer:
@@ -195,7 +203,7 @@ class ConversationManager:
             thread=await self._recall(turn),
             reply=reply,
             locale=self._locale(turn),
-            instructions=self._profile.instructions,
+            instructions=self._profile.told(message.address),
             preface=prompt.preface(message, time.time(), self._profile.zone, self._locale(turn)),
             tools={tool.spec.name: tool for tool in tools},
             may=lambda effect: parts.policy.may(message.author, message.address, effect),
@@ -209,12 +217,13 @@ class ConversationManager:
             return known
         return await self._journal.thread(conversation)
 
-    async def _remember(self, thread: Thread, person: str) -> None:
-        participants = (*(p for p in thread.participants if p != person), person)
-        record = replace(
-            thread, participants=participants, level=self._parts.model.level, used_at=time.time()
-        )
-        await self._parts.threads.put(record)
+    async def _remember(self, before: Thread, after: Thread, person: str) -> None:
+        """Write the record where more than the time of its last use has changed."""
+        participants = tuple(dict.fromkeys((*after.participants, person)))
+        level = self._parts.model.level
+        record = replace(after, participants=participants, level=level, used_at=before.used_at)
+        if record != before:
+            await self._parts.threads.put(replace(record, used_at=time.time()))
 
     async def _attached(self, turn: Turn) -> tuple[Sequence[File], Sequence[str]]:
         """The message's files, fetched now where that was not done yet; and what is missing."""

@@ -147,16 +147,18 @@ class HttpClient:
         *,
         body: object = None,
         form: Mapping[str, str] | None = None,
+        files: Mapping[str, tuple[str, bytes]] | None = None,
         params: Mapping[str, str] | None = None,
         headers: Mapping[str, str] | None = None,
         timeout: float = 30.0,
     ) -> Any:
         """The answer's JSON; None where its body is empty. Raises HttpError.
 
-        `body` is sent as JSON, `form` as a form. `timeout` is for the whole answer, in seconds
+        `body` is sent as JSON, `form` as a form, with `files` (field → name, bytes) as one in
+        several parts. `timeout` is for the whole answer, in seconds
         after connecting.
         """
-        sent = {"json": body, "data": form, "params": params, "headers": headers}
+        sent = {"json": body, "data": form, "files": files, "params": params, "headers": headers}
         try:
             async with (
                 asyncio.timeout(CONNECT + timeout),

@@ -7,7 +7,15 @@ What passes between them stands in `core.messages` (what people see) and `core.r
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    Awaitable,
+    Callable,
+    Collection,
+    Coroutine,
+    Mapping,
+    Sequence,
+)
 from typing import Any, Protocol
 
 from core.messages import (
@@ -72,8 +80,12 @@ class Inbox(Protocol):
     async def answer_of(self, seq: int) -> Answer:
         """Wait for the answer. Raises Forgotten when it was withdrawn or erased."""
 
-    async def run(self, handler: Handler) -> None:
-        """Take up what a former process left, then each message in its turn, until `drain`."""
+    async def run(self, handler: Handler, platforms: Collection[str] = ()) -> None:
+        """Take up what a former process left, then each message in its turn, until `drain`.
+
+        What is left of platforms other than `platforms` (none named: of all) waits for a process
+        that can answer there.
+        """
 
     async def cancel(self, seq: int) -> bool:
         """Stop that turn if it runs now (its handler is cancelled), or withdraw it if queued."""
@@ -326,7 +338,8 @@ class Surface(Protocol):
     async def find(self, number: int, key: str) -> str | None:
         """Our post with that key, or the one of ours since the source message that must be it."""
 
-    async def upload(self, files: Sequence[File]) -> None: ...
+    async def upload(self, key: str, files: Sequence[File]) -> str:
+        """Post an answer's files; the id that `find(0, key)` gives for it."""
 
 
 class Policy(Protocol):

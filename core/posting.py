@@ -130,8 +130,7 @@ class PostedReply:
         elif found := await self._surface.find(FILES, post.key):
             await self._record(post, found)
             return
-        await self._surface.upload(answer.files)
-        await self._record(post, post.key)
+        await self._record(post, await self._surface.upload(post.key, answer.files))
 
     async def _drop(self, post: Post) -> None:
         id = post.id or await self._surface.find(post.number, post.key)

@@ -152,6 +152,7 @@ class Ask:
     asker: Person
     tools: tuple[ToolSpec, ...] = ()
     response: str = ""
+    locale: str = "en"
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,9 @@ _SELECTORS = re.compile(
     r"|[\ufe00-\ufe0f\U000e0100-\U000e01ef]"
 )
 # The joiners shape Arabic and Indic letters and tie emoji together; after Latin they only hide.
-_JOINERS = re.compile(r"((?<=[\u0590-\u1fff\u203c-\U0003ffff])[\u200c\u200d])?[\u200c\u200d]*")
+_JOINERS = re.compile(
+    r"((?<=[\u0590-\u1fff\u203c-\U0003ffff])[\u200c\u200d])[\u200c\u200d]*|[\u200c\u200d]+"
+)
 _UNSAFE_IN_NAMES = re.compile(r"[\n\t\"<>:|?*]")
 
 

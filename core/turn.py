@@ -151,6 +151,7 @@ class Rounds:
             asker=stage.turn.message.author,
             tools=tuple(tool.spec for tool in stage.tools.values()),
             response=began.get(number, ""),
+            locale=stage.locale,
         )
 
     def _unheard(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from dataclasses import replace
 from sqlite3 import Row
 
@@ -67,9 +68,10 @@ class SqliteInbox:
             await ended.wait()
             ended = self._runner.ended(seq)
 
-    async def run(self, handler: Handler) -> None:
+    async def run(self, handler: Handler, platforms: Collection[str] = ()) -> None:
         for row in await self._database.read(_unfinished):
-            self._runner.enqueue(row["seq"], row["conversation"], bool(row["decision"]))
+            if not platforms or row["conversation"].split(":")[0] in platforms:
+                self._runner.enqueue(row["seq"], row["conversation"], bool(row["decision"]))
         self._runner.start(handler)
         await self._runner.until_drained()
 

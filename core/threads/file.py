@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,6 +22,8 @@ from core.records import Thread
 T = TypeVar("T")
 DEADLINE = 10.0
 """Seconds; a lock held by another process makes sqlite3 wait 5 s."""
+KEPT = 4096
+"""Records kept in memory: this process is the only one that writes them."""
 
 
 class FileThreadMap:
@@ -30,6 +31,7 @@ class FileThreadMap:
         self._path = path
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="thread-map")
         self._map: Any = None
+        self._recent: dict[str, Thread] = {}
 
     @classmethod
     async def open(cls, path: Path) -> FileThreadMap:
@@ -39,28 +41,38 @@ class FileThreadMap:
         return threads
 
     async def get(self, conversation: str) -> Thread | None:
-        text = await self._do(lambda: self._map.get(conversation))
-        return None if text is None else decode(Thread, text)
+        if recent := self._recent.get(conversation):
+            return recent
+        thread: Thread | None = await self._do(lambda: self._map.get(conversation))
+        return thread and self._keep(thread)
 
     async def put(self, thread: Thread) -> None:
-        await self._do(lambda: self._map.__setitem__(thread.conversation, encode(thread)))
+        self._recent.pop(thread.conversation, None)
+        await self._do(lambda: self._map.__setitem__(thread.conversation, thread))
+        self._keep(thread)
 
     async def delete(self, conversation: str) -> None:
+        self._recent.pop(conversation, None)
         await self._do(lambda: self._map.pop(conversation, None))
 
     async def items(self) -> Sequence[Thread]:
-        texts = await self._do(lambda: list(self._map.values()))
-        return [decode(Thread, text) for text in texts]
+        return await self._do(lambda: list(self._map.values()))
 
     async def close(self) -> None:
         await self._do(lambda: self._map.close())
         self._thread.shutdown(wait=False)
 
+    def _keep(self, thread: Thread) -> Thread:
+        if len(self._recent) >= KEPT:
+            del self._recent[next(iter(self._recent))]
+        self._recent[thread.conversation] = thread
+        return thread
+
     def _open(self) -> None:
         sqlitedict = importlib.import_module("sqlitedict")
         self._map = sqlitedict.SqliteDict(
             str(self._path), tablename="threads", autocommit=True, journal_mode="WAL",
-            encode=json.dumps, decode=json.loads,
+            encode=encode, decode=lambda text: decode(Thread, text),
         )  # fmt: skip
         self._map.conn.execute("PRAGMA synchronous=FULL")
 

@@ -41,7 +41,7 @@ class Parameter:
             raise UnfitSchema(f"parameter {self.name!r}: {error}") from None
         if self.description:
             schema["description"] = self.description
-        return nullable(schema) if self.optional else schema
+        return nullable(schema) if strict and self.optional else schema
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +75,11 @@ class Parameters:
         return cls(tuple(each), scene)
 
     def schema(self, *, strict: bool) -> Schema:
+        """Strict: all are required, optional ones take null. Else optional ones are left out."""
         return {
             "type": "object",
             "properties": {each.name: each.schema(strict=strict) for each in self.each},
-            "required": [each.name for each in self.each],
+            "required": [each.name for each in self.each if strict or not each.optional],
             "additionalProperties": False,
         }
 

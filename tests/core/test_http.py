@@ -138,6 +138,7 @@ async def test_a_silent_server_and_a_slow_one_are_given_up(
             with pytest.raises(HttpTimeout, match=reason) as caught:
                 await http.post_json(url, {}, timeout=0.1)
             assert caught.value.sent
+            assert caught.value.__suppress_context__
 
 
 async def test_no_server_is_told_without_its_address(caplog: pytest.LogCaptureFixture) -> None:
@@ -214,6 +215,13 @@ async def test_a_proxy_is_asked_except_for_named_hosts() -> None:
         async with HttpClient(proxies=Proxies(http=by.removeprefix("http://"))) as http:
             assert await http.get_json(url) == "by proxy"
     assert asked[0].startswith("GET http://db.example/execute ")
+
+
+async def test_the_environment_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    serve, _ = says("200 OK", b'"direct"')
+    async with server(serve) as url, HttpClient() as http:
+        assert await http.get_json(url) == "direct"
 
 
 def test_what_no_proxy_says() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -86,8 +87,12 @@ def test_the_checker_itself_sees_breaches() -> None:
 
     made = FunctionTool.of(loose, effect="write", doing="…", strict=False)
     assert breaches(made.spec) == []
-    made.spec = type(made.spec)(made.spec.name, "Open.", made.spec.parameters, strict=True)
-    assert breaches(made.spec) == ["$.rows: additionalProperties is not false"]
+    assert made.spec.parameters["properties"]["limit"] == {"type": "integer"}
+    made.spec = dataclasses.replace(made.spec, strict=True)
+    assert breaches(made.spec) == [
+        "$: not every property is required",
+        "$.rows: additionalProperties is not false",
+    ]
 
 
 async def test_arguments_come_typed_and_nulls_mean_the_default() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 import pytest
@@ -16,10 +17,11 @@ from core.tools.toolbox import Toolbox
 class Shelf:
     """A source with the tools that it is given."""
 
-    def __init__(self, name: str, *tools: Tool, breaks: bool = False) -> None:
+    def __init__(self, name: str, *tools: Tool, breaks: bool = False, hangs: bool = False) -> None:
         self.name = name
         self.offered: Sequence[Tool] = tools
         self.breaks = breaks
+        self.hangs = hangs
         self.closed = False
 
     async def tools(self) -> Sequence[Tool]:
@@ -28,6 +30,8 @@ class Shelf:
     async def health(self) -> Health:
         if self.breaks:
             raise ConnectionError("https://secret.example/execute")
+        if self.hangs:
+            await asyncio.Event().wait()
         return Health(self.name, "on")
 
     async def close(self) -> None:
@@ -77,3 +81,11 @@ async def test_a_broken_source_does_not_hide_the_others_nor_tell_its_address() -
     assert await box.health() == [Health("a", "failing", "ConnectionError"), Health("b", "on")]
     await box.close()
     assert all(shelf.closed for shelf in shelves)
+
+
+async def test_a_source_that_hangs_does_not_hold_up_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("core.tools.toolbox.PATIENCE", 0.02)
+    box = Toolbox([Shelf("a", hangs=True), Shelf("b")])
+    assert [health.state for health in await box.health()] == ["failing", "on"]

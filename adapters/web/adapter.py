@@ -1,0 +1,121 @@
+"""The web: a page and an HTTP API on a port, and the same API for the terminal on a Unix socket.
+
+One `WebAdapter` is one door: `WebAdapter(door=WebDoor(...), listener=Port(...))` is the platform
+"web", `WebAdapter(door=SocketDoor(), listener=Path(...))` is the platform "terminal".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import socket
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from adapters.web.door import Door
+from adapters.web.hub import Hub
+from adapters.web.reply import WebReply
+from adapters.web.site import Operator, Site, Transcripts
+from core.messages import ReplyTo
+from core.ports import Files, Inbox, Posts, Reply, StatusBoard
+from core.records import Health
+
+Asgi = Callable[
+    [
+        MutableMapping[str, Any],
+        Callable[[], Awaitable[MutableMapping[str, Any]]],
+        Callable[[MutableMapping[str, Any]], Awaitable[None]],
+    ],
+    Awaitable[None],
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """Where to listen; port 0 takes a free one."""
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+
+
+class WebAdapter:
+    """`listener` is a socket that listens already, or where to listen.
+
+    `readiness` is what `/readyz` looks at (the board's health where it is not given);
+    `extra` are other adapters' ASGI applications by path, which check their callers themselves.
+    """
+
+    def __init__(
+        self,
+        *,
+        door: Door,
+        listener: Port | Path | socket.socket,
+        inbox: Inbox,
+        journal: Transcripts,
+        files: Files,
+        board: StatusBoard,
+        readiness: Callable[[], Awaitable[Sequence[Health]]] | None = None,
+        metrics: Callable[[], str] | None = None,
+        operator: Operator | None = None,
+        extra: Mapping[str, Asgi] | None = None,
+        locale: str = "en",
+        time_zone: str = "UTC",
+    ) -> None:
+        self.address = ""
+        self._listener = listener
+        self._extra = extra or {}
+        self._server: Any = None
+        self._hub = Hub(inbox.answer_of)
+        self._site = Site(
+            door=door, hub=self._hub, inbox=inbox, journal=journal, files=files, board=board,
+            readiness=readiness or board.health, metrics=metrics, operator=operator,
+            locale=locale, time_zone=time_zone,
+        )  # fmt: skip
+
+    @property
+    def name(self) -> str:
+        return self._site.door.platform
+
+    def reply(self, to: ReplyTo, posts: Posts) -> Reply:
+        return WebReply(self._hub, to)
+
+    async def start(self) -> None:
+        """Listen; `address` then says where. Raises SettingsError."""
+        routes = await asyncio.to_thread(importlib.import_module, "adapters.web.routes")
+        server = await asyncio.to_thread(importlib.import_module, "adapters.web.server")
+        listening = await asyncio.to_thread(self._bind, server)
+        self._server = server.Server(routes.application(self._site, self._extra), listening)
+        await self._server.start()
+
+    async def health(self) -> Health:
+        if self._server is None:
+            return Health(self.name, "off")
+        return Health(self.name, "on", self.address)
+
+    async def stop_intake(self) -> None:
+        """What comes in now is refused with 503; who reads may go on reading."""
+        self._site.taking = False
+
+    async def close(self) -> None:
+        self._site.taking = False
+        await self._hub.close()
+        if self._server is not None:
+            await self._server.stop()
+            self._server = None
+        if isinstance(self._listener, Path):
+            self._listener.unlink(missing_ok=True)
+
+    def _bind(self, server: Any) -> socket.socket:
+        if isinstance(self._listener, socket.socket):
+            self.address = str(self._listener.getsockname())
+            return self._listener
+        if isinstance(self._listener, Path):
+            listening: socket.socket = server.bind_unix(self._listener)
+            self.address = str(self._listener)
+            return listening
+        listening = server.bind(self._listener.host, self._listener.port)
+        host, port = listening.getsockname()[:2]
+        self.address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        return listening

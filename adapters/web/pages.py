@@ -1,0 +1,98 @@
+"""The page itself, its sign-in, and its words."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cached_property
+from pathlib import Path
+
+from pydantic import Field
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from adapters.web.errors import UnknownPath
+from adapters.web.intake import Body, read_json
+from adapters.web.login import COOKIE, COOKIE_DAYS
+from adapters.web.response import locale_of
+from adapters.web.site import Site
+from adapters.web.wording import wording
+from core.words import LOCALES
+
+FOLDER = Path(__file__).parent / "page"
+TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+
+
+class Entry(Body):
+    token: str = Field(max_length=1000)
+
+
+class Pages:
+    def __init__(self, site: Site) -> None:
+        self._site = site
+
+    @property
+    def routes(self) -> list[Route]:
+        return [
+            Route("/", self.page, methods=["GET"]),
+            Route("/page/words.json", self.words, methods=["GET"]),
+            Route("/page/{name}", self.asset, methods=["GET"]),
+            Route("/login", self.login, methods=["POST"]),
+        ]
+
+    async def page(self, request: Request) -> Response:
+        return self._file(request, "index.html")
+
+    async def asset(self, request: Request) -> Response:
+        return self._file(request, str(request.path_params["name"]))
+
+    async def words(self, request: Request) -> Response:
+        """The page's sentences by key, in the locale that the browser asks for."""
+        asked = request.query_params.get("locale", "")
+        locale = asked if asked in LOCALES else locale_of(request, self._site)
+        return JSONResponse({"locale": locale, "words": wording(locale)})
+
+    async def login(self, request: Request) -> Response:
+        """Raises WrongToken, TooManyTries."""
+        entry = await read_json(request, Entry)
+        login = self._site.door.login
+        login.enter(entry.token, request.client.host if request.client else "")
+        response = JSONResponse({"status": "signed in"})
+        response.set_cookie(
+            COOKIE,
+            login.cookie,
+            max_age=COOKIE_DAYS * 86_400,
+            httponly=True,
+            samesite="strict",
+            secure=self._site.door.secure,
+        )
+        return response
+
+    def _file(self, request: Request, name: str) -> Response:
+        try:
+            data, tag = self._files[name]
+        except KeyError:
+            raise UnknownPath from None
+        headers = {"ETag": tag, "Cache-Control": "no-cache", "Content-Security-Policy": POLICY}
+        if request.headers.get("if-none-match") == tag:
+            return Response(status_code=304, headers=headers)
+        return Response(data, headers=headers | {"Content-Type": TYPES[Path(name).suffix]})
+
+    @cached_property
+    def _files(self) -> dict[str, tuple[bytes, str]]:
+        """Read once: name → (bytes, ETag). Some 50 kB in all."""
+        files = {}
+        for path in sorted(FOLDER.iterdir()):
+            if path.suffix in TYPES:
+                data = path.read_bytes()
+                files[path.name] = data, f'"{hashlib.sha256(data).hexdigest()[:16]}"'
+        return files

@@ -1,0 +1,101 @@
+"""Owns one uvicorn server on a socket of our own.
+
+uvicorn takes SIGTERM and SIGINT for itself and raises them again when it ends (`capture_signals`),
+calls `sys.exit` where it cannot listen, and opens a Unix socket to every user (0o666). So: no
+signals, sockets bound here, and the mode set before anybody can connect.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from core.errors import SettingsError
+
+BACKLOG = 512
+GRACE = 2
+"""Seconds that requests have after every event stream was ended."""
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class Server:
+    """Listens from `start` on; `stop` returns when the last connection is closed."""
+
+    def __init__(self, app: ASGIApp, listener: socket.socket) -> None:
+        config = uvicorn.Config(
+            app,
+            http="h11",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            backlog=BACKLOG,
+            timeout_graceful_shutdown=GRACE,
+        )
+        self._server = _Server(config)
+        self._listener = listener
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        await asyncio.to_thread(self._server.config.load)
+        self._task = asyncio.create_task(self._server.serve([self._listener]), name="uvicorn")
+
+    async def stop(self) -> None:
+        self._server.should_exit = True
+        if self._task is not None:
+            await self._task
+        self._listener.close()
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening TCP socket; port 0 takes a free one. Raises SettingsError."""
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        raise SettingsError(
+            "Cannot listen on {host}:{port} ({why}). Set PONTE_WEB_HOST and PONTE_WEB_PORT.",
+            host=host, port=port, why=error.strerror or str(error),
+        ) from None  # fmt: skip
+    listener.listen(BACKLOG)
+    return listener
+
+
+def bind_unix(path: Path) -> socket.socket:
+    """A listening Unix socket that only this user can open. Raises SettingsError.
+
+    A socket left by a process that died is taken away: whoever calls holds the home's lock.
+    """
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o177)
+    try:
+        path.unlink(missing_ok=True)
+        listener.bind(str(path))
+    except OSError as error:
+        listener.close()
+        raise SettingsError(
+            "Cannot open the socket {path} ({why}). Set PONTE_HOME to another folder.",
+            path=path, why=error.strerror or str(error),
+        ) from None  # fmt: skip
+    finally:
+        os.umask(before)
+    listener.listen(BACKLOG)
+    return listener

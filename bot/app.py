@@ -1,0 +1,187 @@
+"""The composition root: knows every concrete class, starts them in order, stops them in reverse."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from pathlib import Path
+
+import structlog
+from core.model.demo import DemoModel
+
+from adapters.web.adapter import Port, WebAdapter
+from adapters.web.door import Door, SocketDoor, WebDoor
+from bot.board import Board
+from bot.config import Config
+from bot.engine import Choices, Engine
+from bot.home import Home
+from bot.lineup import lineup
+from bot.operator import Threads
+from bot.quick import NotSetUp
+from bot.settings import Settings
+from bot.values import plain
+from core import metrics, prompt
+from core.conversation import Profile
+from core.errors import HomeTaken
+from core.http import HttpClient
+from core.messages import Person
+from core.policy import AllowList
+from core.ports import Model, Platform, ToolSource
+from core.tools.bridge import BridgeSource
+from core.tools.toolbox import Toolbox
+
+log = structlog.get_logger("app")
+
+
+async def run(settings: Settings, config: Config, home: Home) -> int:
+    """Everything that is configured, until SIGTERM or SIGINT; a second one does not wait."""
+    stop, hurry = asyncio.Event(), asyncio.Event()
+
+    def on_signal() -> None:
+        (hurry if stop.is_set() else stop).set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    with home.take():
+        app = App(settings, config, home)
+        await app.start(surfaces=True)
+        try:
+            await app.announce()
+            await stop.wait()
+        finally:
+            await app.stop(hurry)
+    return 0
+
+
+@asynccontextmanager
+async def local(settings: Settings, config: Config, home: Home) -> AsyncIterator[Path]:
+    """The path of a socket: of the process that holds the home, or else of this one for now."""
+    async with AsyncExitStack() as stack:
+        with suppress(HomeTaken):
+            stack.enter_context(home.take())
+            app = App(settings, config, home)
+            await app.start(surfaces=False)
+            stack.push_async_callback(app.stop, asyncio.Event())
+        yield Path(stack.enter_context(home.address()))
+
+
+class App:
+    def __init__(self, settings: Settings, config: Config, home: Home) -> None:
+        self._settings = settings
+        self._config = config
+        self._home = home
+        self._http = HttpClient(proxies=settings.proxies)
+        self._quick = NotSetUp()
+        self._board = Board(lineup(settings), self._quick)
+        self._model = self._choose_model()
+        self._toolbox = Toolbox(self._sources())
+        self._surfaces: list[Platform] = []
+
+    async def start(self, *, surfaces: bool) -> None:
+        """`surfaces` False serves the Unix socket alone. Raises what it cannot start for."""
+        self._engine = await Engine.open(self._home.path, self._choices())
+        doors = self._web(surfaces)
+        for door in doors:
+            self._engine.replies[door.name] = door.reply
+            self._board.live[door.name] = door.health
+        self._board.live["model"] = self._model.health
+        self._engine.start()
+        for door in doors:
+            self._surfaces.append(door)
+            await door.start()
+
+    async def stop(self, hurry: asyncio.Event) -> None:
+        """No more intake; turns finish within the grace, the rest is put back; all is closed."""
+        for surface in self._surfaces:
+            await surface.stop_intake()
+        draining = asyncio.create_task(self._engine.drain(self._settings.ponte_grace))
+        hurrying = asyncio.create_task(hurry.wait())
+        await asyncio.wait({draining, hurrying}, return_when=asyncio.FIRST_COMPLETED)
+        if not draining.done():
+            await self._engine.drain(0)
+        await draining
+        hurrying.cancel()
+        for surface in reversed(self._surfaces):
+            await surface.close()
+        await self._toolbox.close()
+        await self._model.close()
+        await self._http.close()
+        await self._engine.close()
+
+    async def announce(self) -> None:
+        """What is on, what is off and why, and the URL: on stdout, for who started it."""
+        marks = {"on": "on ", "off": "off", "failing": "!! "}
+        for part in await self._board.health():
+            sys.stdout.write(f"  {marks[part.state]}  {part.name:<10} {part.words}\n")
+        page = next((s.address for s in self._web_surfaces() if s.name == "web"), "")
+        sys.stdout.write(f"Ponte is ready{f': open {page}' if page else ''}\n")
+        sys.stdout.flush()
+
+    def _web_surfaces(self) -> list[WebAdapter]:
+        return [surface for surface in self._surfaces if isinstance(surface, WebAdapter)]
+
+    def _choose_model(self) -> Model:
+        return DemoModel()
+
+    def _sources(self) -> Sequence[ToolSource]:
+        settings = self._settings
+        if settings.nocodb != "bridge":
+            return ()
+        url, token = plain(settings.nocodb_url), plain(settings.nocodb_token)
+        bridge = BridgeSource(url, token, self._http, base_id=settings.nocodb_base_id or "")
+        self._board.live["nocodb"] = bridge.health
+        return (bridge,)
+
+    def _choices(self) -> Choices:
+        settings = self._settings
+        return Choices(
+            model=self._model,
+            toolbox=self._toolbox,
+            policy=AllowList(settings.ponte_allow, settings.ponte_admins),
+            board=self._board,
+            quick=self._quick,
+            caps=self._caps,
+            profile=Profile(
+                instructions=settings.ponte_instructions or prompt.INSTRUCTIONS,
+                locale=settings.ponte_locale,
+                zone=str(settings.ponte_timezone),
+                channels={k: c.instructions for k, c in self._config.channels.items()},
+            ),
+            retention_days=settings.ponte_retention_days,
+        )
+
+    def _caps(self, person: Person) -> tuple[int, int]:
+        turns = self._settings.daily_caps.of(person.platform)
+        return turns.person, turns.everybody
+
+    def _web(self, surfaces: bool) -> Sequence[WebAdapter]:
+        settings = self._settings
+        doors = [self._door(SocketDoor(), self._home.listen())]
+        if surfaces and settings.ponte_web == "on":
+            door = WebDoor(
+                settings.ponte_web_host,
+                settings.ponte_web_url or "",
+                plain(settings.ponte_web_token),
+            )
+            doors.append(self._door(door, Port(settings.ponte_web_host, settings.ponte_web_port)))
+        return doors
+
+    def _door(self, door: Door, listener: Port | socket.socket) -> WebAdapter:
+        engine = self._engine
+        return WebAdapter(
+            door=door,
+            listener=listener,
+            inbox=engine.inbox,
+            journal=engine.journal,
+            files=engine.files,
+            board=self._board,
+            metrics=metrics.exposition,
+            operator=Threads(engine.journal, engine.desk) if door.platform == "terminal" else None,
+            locale=self._settings.ponte_locale,
+            time_zone=str(self._settings.ponte_timezone),
+        )

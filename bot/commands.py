@@ -1,0 +1,127 @@
+"""What the commands do, apart from reading the command line. Each returns its exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import sys
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from bot.holder import Holder, Json, holder
+from bot.shown import thread_lines, threads_lines
+from bot.start import Start, start
+from bot.values import cause
+from core.commands import Command, parse, render
+from core.errors import BadInput
+from core.inputs import Inputs, parse_input
+from core.text import clean
+
+T = TypeVar("T")
+_PAIR = re.compile(r"([^\W\d][\w.-]*)=(.*)", re.DOTALL)
+
+
+def run() -> int:
+    """Raises what it cannot start for: SettingsError, HomeTaken, HomeUnusable."""
+    begun = start()
+    from bot import app
+
+    return asyncio.run(app.run(begun.settings, begun.config, begun.home))
+
+
+def chat() -> int:
+    begun = start(quiet=True)
+    from adapters import terminal
+    from bot import app
+
+    async def talk() -> int:
+        async with app.local(begun.settings, begun.config, begun.home) as socket_path:
+            locale = begun.settings.ponte_locale
+            return await terminal.chat(socket_path, locale, sys.stdin, sys.stdout)
+
+    return asyncio.run(talk())
+
+
+def doctor() -> int:
+    from bot.doctor import examine
+
+    begun = start(quiet=True)
+    return asyncio.run(examine(begun, print))
+
+
+def say(message: str) -> int:
+    """One of the words that a person can type, to whoever holds the home."""
+    body = _with_holder(lambda one: one.say(message))
+    return _print_answer(body, as_json=False)
+
+
+def quick_command(
+    slug: str, words: Sequence[str], file: Path | None, *, as_json: bool = False
+) -> int:
+    typed = _typed(slug, words)
+    attached = _attached(file) if file else None
+    body = _with_holder(lambda one: one.run(typed, attached))
+    return _print_answer(body, as_json=as_json)
+
+
+def threads_list(*, as_json: bool = False) -> int:
+    threads = _with_holder(lambda one: one.threads())
+    _print_all([json.dumps(threads, ensure_ascii=False)] if as_json else threads_lines(threads))
+    return 0
+
+
+def threads_show(conversation: str, *, as_json: bool = False) -> int:
+    thread = _with_holder(lambda one: one.thread(conversation))
+    whole = json.dumps(thread, ensure_ascii=False)
+    _print_all([whole] if as_json else thread_lines(thread))
+    return 0
+
+
+def threads_forget(conversation: str, person: str) -> int:
+    whom = {"person": person} if person else {"conversation": conversation}
+    done = _with_holder(lambda one: one.forget(whom))
+    _print_all([f"Forgotten: {done.get('messages', 0)} messages."])
+    return 0
+
+
+def _with_holder(work: Callable[[Holder], Awaitable[T]]) -> T:
+    async def ask(begun: Start) -> T:
+        async with holder(begun) as one:
+            return await work(one)
+
+    return asyncio.run(ask(start(quiet=True)))
+
+
+def _typed(slug: str, words: Sequence[str]) -> str:
+    """The line that a person would write in a chat. Raises BadInput, UnknownCommand.
+
+    The shell has already taken the quotes away, so each word of the form KEY=VALUE is one input.
+    """
+    pairs = [(m[1], m[2]) for word in words if (m := _PAIR.fullmatch(word))]
+    whole = bool(words) and len(pairs) == len(words)
+    given: Inputs = dict(pairs) if whole else parse_input(" ".join(words))
+    typed = render(Command("quick-command", slug=slug, input=given))
+    parse(typed)  # a slug that is none is told here, and not by the model
+    return typed
+
+
+def _attached(file: Path) -> tuple[str, bytes]:
+    try:
+        return file.name, file.read_bytes()
+    except OSError as error:
+        raise BadInput(
+            "The file {file} cannot be read ({cause}).", file=file, cause=cause(error)
+        ) from None
+
+
+def _print_answer(body: Json, *, as_json: bool) -> int:
+    text = str(body.get("response", ""))
+    _print_all([json.dumps(body, ensure_ascii=False)] if as_json else [clean(text)])
+    return 0 if body.get("status") == "done" else 1
+
+
+def _print_all(lines: Iterable[str]) -> None:
+    for line in lines:
+        sys.stdout.write(line + "\n")

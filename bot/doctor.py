@@ -1,0 +1,135 @@
+"""`ponte doctor`: each part of the settings, tried against the live service."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from bot.lineup import lineup, page_url
+from bot.redaction import Redaction
+from bot.settings import Settings
+from bot.start import Start
+from bot.values import plain
+from core.errors import PonteError
+from core.http import HttpAnswer, HttpClient, HttpError
+from core.records import Health
+from core.tools.bridge_api import BridgeApi
+
+Check = Callable[[Start, HttpClient], Awaitable[str]]
+"""Says what is well, in a few words. Raises PonteError, HttpError, OSError for what is not."""
+
+_OPENAI = "https://api.openai.com/v1"
+_MARKS = {"on": "ok", "off": "off", "failing": "FAIL"}
+_SECONDS = 10.0
+
+
+async def examine(start: Start, write: Callable[[str], None]) -> int:
+    """Write one line a part; returns 1 when one fails, else 0."""
+    failing = False
+    redaction = Redaction(start.settings.secrets)
+    async with HttpClient(proxies=start.settings.proxies) as http:
+        for part in (Health("home", "on"), *lineup(start.settings)):
+            health = await _examined(part, start, http)
+            failing = failing or health.state == "failing"
+            line = f"{_MARKS[health.state]:<4}  {health.name}: {health.words}"
+            write(redaction.of(line))
+    return int(failing)
+
+
+async def _examined(part: Health, start: Start, http: HttpClient) -> Health:
+    check = _CHECKS.get(part.name)
+    if part.state != "on" or check is None:
+        return part
+    try:
+        return Health(part.name, "on", await check(start, http))
+    except PonteError as error:
+        return Health(part.name, "failing", str(error))
+    except HttpError as error:
+        return Health(part.name, "failing", f"the server does not answer ({error.reason})")
+    except OSError as error:
+        return Health(part.name, "failing", error.strerror or type(error).__name__)
+
+
+async def _home(start: Start, http: HttpClient) -> str:
+    path = start.home.path
+    nearest = next(each for each in (path, *path.parents) if each.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
+        raise PonteError("{path} cannot be written; set PONTE_HOME to another folder", path=path)
+    return f"{path}" if nearest == path else f"{path} (will be made)"
+
+
+async def _model(start: Start, http: HttpClient) -> str:
+    settings = start.settings
+    demo = settings.ponte_model_api == "demo"
+    if demo or not (settings.openai_api_key or settings.openai_base_url):
+        return next(part.words for part in lineup(settings) if part.name == "model")
+    base = (settings.openai_base_url or _OPENAI).rstrip("/")
+    key = plain(settings.openai_api_key)
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    try:
+        listed = await http.get_json(f"{base}/models", headers=headers, timeout=_SECONDS)
+    except HttpAnswer as error:
+        raise _model_refusal(error) from None
+    names = _names(listed)
+    if names and not {settings.ponte_model, f"{settings.ponte_model}:latest"} & names:
+        raise PonteError(
+            "the server does not know PONTE_MODEL={name}; it has {some}",
+            name=settings.ponte_model,
+            some=", ".join(sorted(names)[:5]),
+        )
+    return f"{settings.ponte_model} is there"
+
+
+def _model_refusal(error: HttpAnswer) -> PonteError:
+    if error.status in (401, 403):
+        return PonteError("the server refuses OPENAI_API_KEY (HTTP {s})", s=error.status)
+    return PonteError("the server answers with HTTP {s}", s=error.status)
+
+
+def _names(listed: Any) -> frozenset[str]:
+    data = listed.get("data") if isinstance(listed, Mapping) else None
+    models = data if isinstance(data, list) else []
+    return frozenset(str(one.get("id")) for one in models if isinstance(one, Mapping))
+
+
+async def _nocodb(start: Start, http: HttpClient) -> str:
+    settings = start.settings
+    bridge = BridgeApi(plain(settings.nocodb_url), plain(settings.nocodb_token), http, pauses=())
+    tools = await bridge.tools(timeout=_SECONDS)
+    if tools is None:
+        await bridge.alive(timeout=_SECONDS)
+        return "the bridge answers; it does not say which tools it has"
+    return f"the bridge answers; it has {len(tools)} tools"
+
+
+async def _web(start: Start, http: HttpClient) -> str:
+    settings = start.settings
+    if _is_free(settings):
+        return f"{page_url(settings)} is free to listen on"
+    if start.home.is_served():
+        return f"{page_url(settings)} is in use, by the Ponte that runs"
+    raise PonteError(
+        "port {port} is in use by another program; set PONTE_WEB_PORT to another one",
+        port=settings.ponte_web_port,
+    )
+
+
+def _is_free(settings: Settings) -> bool:
+    """Raises OSError for an address that is not this machine's."""
+    host, port = settings.ponte_web_host, settings.ponte_web_port
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    with socket.socket(family, kind, protocol) as trial:
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            trial.bind(address)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            return False
+    return True
+
+
+_CHECKS: Mapping[str, Check] = {"home": _home, "model": _model, "nocodb": _nocodb, "web": _web}

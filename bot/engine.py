@@ -1,0 +1,102 @@
+"""The embedded engine: one process, files in one home. Opens the stores and runs the turns."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from core.budget import Caps, CountingBudget
+from core.conversation import ConversationManager, Parts, Profile
+from core.desk import Desk
+from core.files.folder import FolderFiles
+from core.inbox.sqlite import SqliteInbox
+from core.messages import Answer, Item, Message, prepare
+from core.ports import Fetch, Model, Policy, QuickCommands, Replies, StatusBoard
+from core.records import Outcome, Thread
+from core.store.database import Database
+from core.store.journal import SqliteJournal
+from core.store.schema import MIGRATIONS
+from core.threads.file import FileThreadMap
+from core.tools.toolbox import Toolbox
+from core.upkeep import Upkeep
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What the composition root decided, each behind its port."""
+
+    model: Model
+    toolbox: Toolbox
+    policy: Policy
+    board: StatusBoard
+    quick: QuickCommands
+    caps: Caps = lambda person: (0, 0)
+    profile: Profile = field(default_factory=Profile)
+    retention_days: int = 0
+
+
+class Engine:
+    """`replies` and `fetch` are by platform; adapters add theirs before `start`."""
+
+    def __init__(
+        self, database: Database, threads: FileThreadMap, home: Path, choices: Choices
+    ) -> None:
+        self._database = database
+        self.threads = threads
+        self.inbox = SqliteInbox(database)
+        self.journal = SqliteJournal(database)
+        self.files = FolderFiles(home / "files", database)
+        self.budget = CountingBudget(database, choices.caps, ZoneInfo(choices.profile.zone))
+        self.replies: dict[str, Replies] = {}
+        self.fetch: dict[str, Fetch] = {}
+        self.desk = Desk(
+            inbox=self.inbox, journal=self.journal, threads=threads, files=self.files,
+            policy=choices.policy, budget=self.budget, board=choices.board, quick=choices.quick,
+        )  # fmt: skip
+        self.manager = self._manager(choices, self.replies, self.fetch)
+        self.upkeep = Upkeep(
+            self.inbox, self.journal, self.files, choices.model, self.desk.forget,
+            choices.retention_days,
+        )  # fmt: skip
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @classmethod
+    async def open(cls, home: Path, choices: Choices) -> Engine:
+        """Raises NotStored, NewerDatabase. The caller holds the home's lock."""
+        database, threads, _ = await asyncio.gather(
+            Database.open(home / "ponte.db", MIGRATIONS),
+            FileThreadMap.open(home / "threads.db"),
+            asyncio.to_thread(prepare, Message, Answer, Item, Outcome, Thread),
+        )
+        return cls(database, threads, home, choices)
+
+    def start(self) -> None:
+        """Take up what a former process left, and every message from now on."""
+        self._tasks = [
+            asyncio.create_task(self.inbox.run(self.manager.handle, tuple(self.replies))),
+            asyncio.create_task(self.upkeep.run()),
+        ]
+
+    async def drain(self, grace: float) -> None:
+        """Let turns finish for `grace` seconds and put the rest back, unattempted."""
+        await self.inbox.drain(grace)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def close(self) -> None:
+        await self._database.close()
+        await self.threads.close()
+
+    def _manager(
+        self, choices: Choices, replies: Mapping[str, Replies], fetch: Mapping[str, Fetch]
+    ) -> ConversationManager:
+        parts = Parts(
+            inbox=self.inbox, journal=self.journal, threads=self.threads, files=self.files,
+            model=choices.model, toolbox=choices.toolbox, policy=choices.policy,
+            budget=self.budget, desk=self.desk,
+        )  # fmt: skip
+        return ConversationManager(parts, replies, fetch, choices.profile)

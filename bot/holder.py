@@ -1,0 +1,98 @@
+"""The process that holds the home, as other commands speak with it: HTTP over its Unix socket."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+from urllib.parse import quote
+
+from bot.start import Start
+from core.errors import PonteError
+from core.http import HttpAnswer, HttpClient, HttpDown, HttpError
+
+Json = Mapping[str, Any]
+_HOST = "http://localhost"
+_CONVERSATION = "operator"
+_QUICK = 30.0
+_LONGEST = 1800.0
+"""Seconds: a quick command may run for many minutes, and then its answer still comes."""
+
+
+class HolderSilent(PonteError):
+    code = "holder_silent"
+    sentence = (
+        "Ponte (process {pid}) holds {home}, but does not answer on its socket. "
+        "It may be starting or stopping: try again in a moment."
+    )
+
+
+class Holder:
+    """Its HTTP API. Every call raises PonteError with words for the operator."""
+
+    def __init__(self, http: HttpClient, start: Start) -> None:
+        self._http = http
+        self._start = start
+        self._headers = {"Accept-Language": start.settings.ponte_locale}
+
+    async def say(self, message: str) -> Json:
+        """What a command that acts at once answers: the body of `POST /chat`."""
+        asked = {"message": message, "conversation": _CONVERSATION}
+        return await self._asked("POST", "/chat", body=asked, timeout=_QUICK)
+
+    async def run(self, message: str, file: tuple[str, bytes] | None = None) -> Json:
+        """The same, in a conversation of its own, for what may take long; `file`: name, bytes."""
+        asked = {"message": message, "conversation": f"command-{uuid.uuid4().hex[:12]}"}
+        if file is None:
+            return await self._asked("POST", "/chat", body=asked, timeout=_LONGEST)
+        sent = {"file": file}
+        return await self._asked("POST", "/chat", form=asked, files=sent, timeout=_LONGEST)
+
+    async def threads(self) -> list[Json]:
+        body = await self._asked("GET", "/operator/threads", timeout=_QUICK)
+        return list(body["threads"])
+
+    async def thread(self, conversation: str) -> Json:
+        path = f"/operator/threads/{quote(conversation, safe=':')}"
+        return await self._asked("GET", path, timeout=_QUICK)
+
+    async def forget(self, whom: Mapping[str, str]) -> Json:
+        """`whom` has one of "conversation" and "person"."""
+        return await self._asked("POST", "/operator/forget", body=whom, timeout=_QUICK)
+
+    async def _asked(self, method: str, path: str, **sent: Any) -> Json:
+        try:
+            body = await self._http.request_json(
+                method, _HOST + path, headers=self._headers, **sent
+            )
+        except HttpAnswer as error:
+            raise _told(error) from None
+        except HttpDown as error:
+            home = self._start.home
+            raise HolderSilent(pid=home.holder() or "unknown", home=home.path) from error
+        except HttpError as error:
+            raise PonteError(
+                "Ponte did not answer as it should ({why}).", why=error.reason
+            ) from None
+        return body if isinstance(body, Mapping) else {}
+
+
+@asynccontextmanager
+async def holder(start: Start) -> AsyncIterator[Holder]:
+    """Of the home: the process that holds it, or, where none does, this one for the time being."""
+    from bot import app
+
+    async with (
+        app.local(start.settings, start.config, start.home) as socket_path,
+        HttpClient(socket=str(socket_path)) as http,
+    ):
+        yield Holder(http, start)
+
+
+def _told(error: HttpAnswer) -> PonteError:
+    """The words that it answered with: `{"error": {"code", "message"}}`."""
+    body = error.json
+    told = body.get("error") if isinstance(body, dict) else None
+    words = told.get("message") if isinstance(told, dict) else None
+    return PonteError(words or f"Ponte answered with HTTP {error.status}.")

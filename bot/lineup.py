@@ -1,0 +1,81 @@
+"""What the settings turn on, and why the rest is off: printed by `run`, checked by `doctor`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from bot.settings import Settings
+from core.records import Health
+
+_SLACK_BOT = "set SLACK_BOT_TOKEN and SLACK_APP_TOKEN"
+
+
+def lineup(settings: Settings) -> tuple[Health, ...]:
+    """By name: model, web, slack, discord, nocodb, stackspot, code. No service is asked."""
+    return tuple(_parts(settings))
+
+
+def _parts(settings: Settings) -> Iterator[Health]:
+    yield _model(settings)
+    yield _web(settings)
+    yield _slack(settings)
+    if settings.discord_token:
+        yield Health("discord", "off", "not built yet; DISCORD_TOKEN is kept for it")
+    else:
+        yield Health("discord", "off", "set DISCORD_TOKEN")
+    yield _nocodb(settings)
+    yield _stackspot(settings)
+    if settings.ponte_code == "off":
+        yield Health("code", "off", "PONTE_CODE is off")
+    else:
+        yield Health("code", "off", "not built yet")
+
+
+def _model(settings: Settings) -> Health:
+    reachable = settings.openai_api_key or settings.openai_base_url
+    if settings.ponte_model_api == "demo":
+        return Health("model", "on", "the demo model, as PONTE_MODEL_API says")
+    if not reachable:
+        return Health("model", "on", "the demo model; set OPENAI_API_KEY for a real one")
+    return Health("model", "on", settings.ponte_model)
+
+
+def _web(settings: Settings) -> Health:
+    if settings.ponte_web == "off":
+        return Health("web", "off", "PONTE_WEB is off")
+    return Health("web", "on", page_url(settings))
+
+
+def page_url(settings: Settings) -> str:
+    """Where a person opens the page; port 0 stands for one that the system chooses."""
+    host = settings.ponte_web_host
+    shown = f"[{host}]" if ":" in host else host
+    return settings.ponte_web_url or f"http://{shown}:{settings.ponte_web_port}"
+
+
+def _slack(settings: Settings) -> Health:
+    if settings.slack != "off":
+        return Health("slack", "off", "not built yet; its tokens are kept for it")
+    if settings.slack_bot_token:
+        return Health("slack", "off", "SLACK_BOT_TOKEN is set; set SLACK_APP_TOKEN too")
+    if settings.slack_app_token or settings.slack_signing_secret:
+        return Health("slack", "off", "SLACK_BOT_TOKEN is missing; set it too")
+    return Health("slack", "off", _SLACK_BOT)
+
+
+def _nocodb(settings: Settings) -> Health:
+    if settings.nocodb == "bridge":
+        return Health("nocodb", "on", "over the bridge")
+    if settings.nocodb == "rest":
+        return Health("nocodb", "off", "only a bridge's URL, ending in /execute, is built yet")
+    return Health("nocodb", "off", "set NOCODB_URL")
+
+
+def _stackspot(settings: Settings) -> Health:
+    pair = (settings.stackspot_client_id, settings.stackspot_client_secret)
+    if all(pair):
+        return Health("stackspot", "off", "not built yet; its credentials are kept for it")
+    missing = "STACKSPOT_CLIENT_SECRET" if pair[0] else "STACKSPOT_CLIENT_ID"
+    if any(pair):
+        return Health("stackspot", "off", f"half set; {missing} is missing")
+    return Health("stackspot", "off", "set STACKSPOT_CLIENT_ID and STACKSPOT_CLIENT_SECRET")

@@ -1,0 +1,162 @@
+"""Logs on stderr, for operators: one line an event, the turn's id in each, never a secret.
+
+Everything else logs through `structlog.get_logger()`; what libraries say through `logging` comes
+out the same way.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import threading
+import traceback
+from collections.abc import Iterator, MutableMapping
+from pathlib import Path
+from typing import Any, TextIO
+
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+from bot.redaction import Redaction
+from bot.settings import Settings
+
+# What these say below the given level holds message texts, tokens or whole addresses.
+_CAPPED = {
+    "discord": logging.INFO,
+    "discord.http": logging.INFO,
+    "slack_bolt": logging.INFO,
+    "slack_sdk": logging.INFO,
+    "openai": logging.INFO,
+    "aiohttp": logging.WARNING,
+    "httpx": logging.WARNING,
+    "httpcore": logging.WARNING,
+    "uvicorn": logging.WARNING,
+    "asyncio": logging.INFO,
+    "markdown_it": logging.INFO,
+}
+
+
+def set_up(settings: Settings, *, quiet: bool = False, stream: TextIO | None = None) -> None:
+    """Write from now on as PONTE_LOG and PONTE_LOG_LEVEL say.
+
+    `quiet` raises the level to warnings, for commands whose output a person reads, unless a
+    level was set. Tracebacks are written at level debug only.
+    """
+    level = logging.getLevelNamesMapping()[settings.ponte_log_level.upper()]
+    if quiet and "ponte_log_level" not in settings.model_fields_set:
+        level = max(level, logging.WARNING)
+    _route_structlog(level)
+    _route_logging(level, settings, stream or sys.stderr)
+
+
+def _route_structlog(level: int) -> None:
+    structlog.configure(
+        processors=[
+            *_shared(),
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+
+
+def _route_logging(level: int, settings: Settings, stream: TextIO) -> None:
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=_shared(),
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                Faults(traces=level <= logging.DEBUG),
+                Line(settings.ponte_log, Redaction(settings.secrets)),
+            ],
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=level, force=True)
+    for name, least in _CAPPED.items():
+        logging.getLogger(name).setLevel(max(level, least))
+    logging.captureWarnings(True)
+    threading.excepthook = _thread_fault
+
+
+def _shared() -> list[Processor]:
+    return [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+
+
+class Faults:
+    """An exception in an event: its kind and words, with its traceback where asked for."""
+
+    def __init__(self, *, traces: bool) -> None:
+        self._traces = traces
+
+    def __call__(self, logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+        found = event.pop("exc_info", None)
+        event.pop("stack_info", None)
+        fault = _fault(found)
+        if fault is not None:
+            event["fault"] = f"{type(fault).__name__}: {fault}"
+            event["at"] = _innermost(fault)
+            if self._traces:
+                event["traceback"] = _traceback(fault)
+        return event
+
+
+class Line:
+    """Writes an event as one line of text or JSON, masked as a whole.
+
+    Control characters come out escaped, so that nobody's text can forge a line or a colour.
+    """
+
+    def __init__(self, form: str, redaction: Redaction) -> None:
+        self._json = form == "json"
+        self._redaction = redaction
+
+    def __call__(self, logger: WrappedLogger, method: str, event: MutableMapping[str, Any]) -> str:
+        if self._json:
+            return self._redaction.of(json.dumps(dict(event), ensure_ascii=False, default=repr))
+        return self._redaction.of(" ".join(_words(dict(event))))
+
+
+def _words(event: dict[str, Any]) -> Iterator[str]:
+    yield event.pop("timestamp", "")
+    yield f"{event.pop('level', ''):<7}"
+    trace = event.pop("traceback", "")
+    yield f"{event.pop('logger', '')}: {_escaped(str(event.pop('event', '')))}"
+    for key, value in event.items():
+        yield f"{key}={_escaped(value) if isinstance(value, str) else repr(value)}"
+    if trace:
+        yield "\n" + trace.rstrip()
+
+
+def _escaped(text: str) -> str:
+    quoted = repr(text)[1:-1].replace("\\'", "'")
+    return quoted if text.isprintable() and " " not in text else f'"{quoted}"'
+
+
+def _fault(found: object) -> BaseException | None:
+    if isinstance(found, BaseException):
+        return found
+    if isinstance(found, tuple):
+        return found[1] if isinstance(found[1], BaseException) else None
+    return sys.exc_info()[1] if found else None
+
+
+def _innermost(fault: BaseException) -> str:
+    frames = traceback.extract_tb(fault.__traceback__, limit=-1)
+    return f"{Path(frames[0].filename).name}:{frames[0].lineno}" if frames else ""
+
+
+def _traceback(fault: BaseException) -> str:
+    return "".join(traceback.format_exception(fault))
+
+
+def _thread_fault(args: threading.ExceptHookArgs) -> None:
+    fault = args.exc_value or args.exc_type()
+    structlog.get_logger("thread").error("a thread ended in a fault", exc_info=fault)

@@ -1,0 +1,59 @@
+"""What Ponte counts, for Prometheus. Labels hold names of ours only, never a person's text.
+
+A tool's name in a label is one that we offer: what else a model calls is counted as "unknown".
+"""
+
+from __future__ import annotations
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    generate_latest,
+)
+
+_TURN_SECONDS = (0.1, 0.25, 0.5, 1, 2, 5, 10, 20, 40, 80, 160, 320)
+_ACCEPT_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5)
+
+registry = CollectorRegistry()
+ProcessCollector(registry=registry)
+PlatformCollector(registry=registry)
+
+turns = Counter("ponte_turns", "Turns that ended", ["platform", "status"], registry=registry)
+turn_seconds = Histogram(
+    "ponte_turn_seconds",
+    "From a message's acceptance to its answer's last post",
+    ["platform"],
+    buckets=_TURN_SECONDS,
+    registry=registry,
+)
+accept_seconds = Histogram(
+    "ponte_accept_seconds",
+    "To store a message, before it is acknowledged",
+    ["platform"],
+    buckets=_ACCEPT_SECONDS,
+    registry=registry,
+)
+queued = Gauge("ponte_queued_messages", "Messages that are stored and wait", registry=registry)
+running = Gauge("ponte_running_turns", "Turns that run now", registry=registry)
+tool_calls = Counter(
+    "ponte_tool_calls", "Tool calls that ended", ["tool", "outcome"], registry=registry
+)
+model_rounds = Counter("ponte_model_rounds", "Calls of the model", ["outcome"], registry=registry)
+model_tokens = Counter(
+    "ponte_model_tokens",
+    "Tokens as the server counted them (input, cached, output, reasoning)",
+    ["kind"],
+    registry=registry,
+)
+model_cost = Counter("ponte_model_cost_dollars", "What they cost, where known", registry=registry)
+posts = Counter("ponte_posts", "Calls that show an answer", ["platform", "kind"], registry=registry)
+errors = Counter("ponte_errors", "Errors told to people, by code", ["code"], registry=registry)
+
+
+def exposition() -> str:
+    """All of it, in Prometheus' text format (version 0.0.4)."""
+    return generate_latest(registry).decode()

@@ -1,0 +1,32 @@
+"""What no model and no chat may see of a system's answer: addresses that grant access, secrets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_DROPPED = {"signedpath", "signedurl"}
+_SECRET = {
+    *("password", "secret", "token", "authtoken", "accesstoken", "refreshtoken", "apitoken"),
+    *("apikey", "clientsecret", "privatekey", "xctoken", "xcauth", "authorization"),
+}
+MARK = "[withheld]"
+
+
+def withheld(value: Any) -> Any:
+    """`value` without signed addresses, and with secrets replaced by a mark, at any depth.
+
+    Names are compared without case, `_`, `-` and blanks. A secret that is empty stays as it is.
+    """
+    if isinstance(value, list):
+        return [withheld(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        name: MARK if each and _plain(name) in _SECRET else withheld(each)
+        for name, each in value.items()
+        if _plain(name) not in _DROPPED
+    }
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("_", "").replace("-", "").replace(" ", "")

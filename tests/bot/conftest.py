@@ -1,0 +1,77 @@
+"""Commands are run as from a shell that has nothing set, in a folder of its own."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import structlog
+
+from bot.cli import main
+from bot.settings import Settings
+from tests.fakes.holder import FakeHolder
+
+
+@pytest.fixture
+def nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in list(os.environ):
+        if name.lower() in Settings.model_fields:
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def logging_as_it_was() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level, hook = list(root.handlers), root.level, threading.excepthook
+    mask = os.umask(0)
+    os.umask(mask)
+    yield
+    os.umask(mask)
+    structlog.reset_defaults()
+    logging.captureWarnings(False)
+    logging.basicConfig(handlers=handlers, level=level, force=True)
+    threading.excepthook = hook
+
+
+@dataclass
+class Shell:
+    """`ponte …` typed by an operator, and what came out."""
+
+    capture: pytest.CaptureFixture[str]
+    home: Path
+    code: int = -1
+    out: str = ""
+    err: str = ""
+
+    def __call__(self, *words: str) -> Shell:
+        self.code = main(words)
+        self.out, self.err = self.capture.readouterr()
+        return self
+
+
+@pytest.fixture
+def ponte(
+    nothing_set: None,
+    logging_as_it_was: None,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> Shell:
+    home = tmp_path / "home"
+    monkeypatch.setenv("PONTE_HOME", str(home))
+    return Shell(capsys, home)
+
+
+@pytest.fixture
+def fake_holder(monkeypatch: pytest.MonkeyPatch) -> FakeHolder:
+    fake = FakeHolder()
+    monkeypatch.setitem(sys.modules, "bot.app", fake.as_app())
+    monkeypatch.setattr("bot.app", fake.as_app(), raising=False)
+    return fake

@@ -1,0 +1,245 @@
+"""An operator types `ponte …`: what comes out, on which stream, with which exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bot import __version__
+from bot.home import Home
+from tests.bot.conftest import Shell
+from tests.fakes.holder import FakeHolder, chat_answer
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_version_is_the_projects(ponte: Shell) -> None:
+    assert ponte("version").out == f"{__version__}\n"
+    assert f'\nversion = "{__version__}"\n' in (ROOT / "pyproject.toml").read_text()
+
+
+def test_the_module_is_the_command(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "bot", "version"],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == f"{__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ([], "Usage: ponte"),
+        (["threads"], "Usage: ponte threads"),
+        (["dance"], "ponte: No such command 'dance'. See `ponte --help`."),
+        (["usage", "now"], "ponte: Got unexpected extra argument(s) (now)"),
+        (["quick-command"], "ponte: Missing argument 'slug'."),
+        (["threads", "forget"], "ponte: Invalid value: Give a conversation, or --person"),
+        (["threads", "forget", "c", "--person", "p"], "Give a conversation, or --person"),
+        (["threads", "forget", "c"], "Add --yes to do this without being asked."),
+    ],
+)
+def test_wrong_usage_is_2(ponte: Shell, words: list[str], told: str) -> None:
+    ponte(*words)
+    assert (ponte.code, ponte.out) == (2, "")
+    assert told in ponte.err
+
+
+@pytest.mark.parametrize("command", ["serve", "work", "migrate", "slack-manifest"])
+def test_what_is_not_built_says_so(ponte: Shell, command: str) -> None:
+    ponte(command)
+    assert (ponte.code, ponte.out) == (1, "")
+    assert ponte.err.startswith(f"`ponte {command}` is not built yet; ")
+    assert ponte.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["run", "chat", "doctor", "usage"])
+def test_wrong_settings_are_2_for_every_command(
+    ponte: Shell, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    monkeypatch.setenv("PONTE_GRACE", "soon")
+    monkeypatch.setenv("PONTE_LOCALE", "de")
+    ponte(command)
+    assert (ponte.code, ponte.out) == (2, "")
+    assert [line.split(":")[0] for line in ponte.err.splitlines()] == [
+        "PONTE_LOCALE",
+        "PONTE_GRACE",
+    ]
+    assert not ponte.home.exists()
+
+
+def test_a_wrong_config_file_is_2(ponte: Shell, tmp_path: Path) -> None:
+    (tmp_path / "ponte.toml").write_text("\nhue = 1\n")
+    assert ponte("usage").code == 2
+    assert ponte.err.startswith("ponte.toml:2: 'hue' is not known here")
+
+
+def test_a_config_file_that_was_asked_for_must_be_there(
+    ponte: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PONTE_CONFIG", "other.toml")
+    assert ponte("usage").code == 2
+    assert ponte.err.startswith("PONTE_CONFIG: there is no file ")
+
+
+def test_a_held_home_is_1(ponte: Shell, fake_holder: FakeHolder) -> None:
+    with Home(ponte.home).take():
+        ponte("run")
+    assert ponte.code == 1
+    assert ponte.err == (
+        f"Another Ponte (process {os.getpid()}) already uses {ponte.home}. "
+        "Stop it, or set PONTE_HOME.\n"
+    )
+    assert ponte("run").code == 0
+    assert fake_holder.asked == [("run", "gpt-6-luna")]
+
+
+def test_what_is_written_is_for_this_user_alone(ponte: Shell, fake_holder: FakeHolder) -> None:
+    ponte("run")
+    (ponte.home / "file").write_text("")
+    assert (ponte.home / "file").stat().st_mode & 0o077 == 0
+
+
+def test_usage_and_changes_are_asked_of_the_holder(ponte: Shell, fake_holder: FakeHolder) -> None:
+    fake_holder.answers["POST /chat"] = chat_answer("Used today:\n- you: 3\x1b[31m turns")
+    for words, message in [
+        (["usage"], "usage"),
+        (["changes", "list"], "changes"),
+        (["changes", "undo", "abcdef"], "undo abcdef"),
+    ]:
+        ponte(*words)
+        assert (ponte.code, ponte.out) == (0, "Used today:\n- you: 3 turns\n")
+        route, body = fake_holder.asked.pop()
+        assert (route, json.loads(body)["message"]) == ("POST /chat", message)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["sum-up"], "quick-command sum-up"),
+        (["sum-up", "the", "day"], "quick-command sum-up the day"),
+        (["sum-up", "day=2026-11-20", "tone=two words"], None),
+        (["sum-up", '{"day": 1}'], 'quick-command sum-up {"day": 1}'),
+    ],
+)
+def test_a_quick_command_is_typed_as_in_a_chat(
+    ponte: Shell, fake_holder: FakeHolder, words: list[str], message: str | None
+) -> None:
+    fake_holder.answers["POST /chat"] = chat_answer("Done.")
+    assert ponte("quick-command", *words).out == "Done.\n"
+    typed = json.loads(fake_holder.asked[0][1])["message"]
+    assert typed == (message or 'quick-command sum-up day="2026-11-20" tone="two words"')
+
+
+def test_a_quick_commands_result_as_json_and_its_failure(
+    ponte: Shell, fake_holder: FakeHolder
+) -> None:
+    fake_holder.answers["POST /chat"] = chat_answer("It did not work.", "failed")
+    ponte("quick-command", "sum-up", "--json")
+    assert ponte.code == 1
+    assert json.loads(ponte.out)["status"] == "failed"
+
+
+def test_a_file_goes_along(ponte: Shell, fake_holder: FakeHolder, tmp_path: Path) -> None:
+    fake_holder.answers["POST /chat"] = chat_answer("Read.")
+    (tmp_path / "a.csv").write_text("x,y\n1,2\n")
+    assert ponte("quick-command", "sum-up", "--file", "a.csv").out == "Read.\n"
+    body = fake_holder.asked[0][1]
+    assert 'filename="a.csv"' in body
+    assert "x,y\n1,2" in body
+    assert ponte("quick-command", "sum-up", "--file", "b.csv").code == 1
+    assert ponte.err == "The file b.csv cannot be read (No such file or directory).\n"
+
+
+def test_a_slug_that_is_none_is_told_before_anything_is_asked(
+    ponte: Shell, fake_holder: FakeHolder
+) -> None:
+    assert ponte("quick-command", "Sum Up").code == 1
+    assert "is no name of a quick command" in ponte.err
+    assert fake_holder.asked == []
+
+
+def test_threads_are_listed_shown_and_forgotten(ponte: Shell, fake_holder: FakeHolder) -> None:
+    key = "slack:T1:C1:1.2"
+    fake_holder.answers = {
+        "GET /operator/threads": (
+            200,
+            {"threads": [{"conversation": key, "messages": 4, "used_at": 1795000000}]},
+        ),
+        f"GET /operator/threads/{key}": (
+            200,
+            {
+                "conversation": key,
+                "messages": [{"role": "user", "name": "Ana", "text": "Hi\nyou", "at": 1795000000}],
+            },
+        ),
+        "POST /operator/forget": (200, {"messages": 4}),
+    }
+    assert ponte("threads", "list").out == f"2026-11-18 11:06       4  {key}\n"
+    assert ponte("threads", "show", key).out == "2026-11-18 11:06  Ana\n    Hi\n    you\n"
+    assert json.loads(ponte("threads", "list", "--json").out)[0]["conversation"] == key
+    assert json.loads(ponte("threads", "show", key, "--json").out)["conversation"] == key
+    assert ponte("threads", "forget", key, "--yes").out == "Forgotten: 4 messages.\n"
+    assert json.loads(fake_holder.asked[-1][1]) == {"conversation": key}
+    ponte("threads", "forget", "--person", "slack:T1:U1", "--yes")
+    assert json.loads(fake_holder.asked[-1][1]) == {"person": "slack:T1:U1"}
+
+
+def test_the_holders_refusal_is_told(ponte: Shell, fake_holder: FakeHolder) -> None:
+    told = {"error": {"code": "not_found", "message": "There is no {thread} here."}}
+    fake_holder.answers["GET /operator/threads/x"] = (404, told)
+    assert ponte("threads", "show", "x").code == 1
+    assert ponte.err == "There is no {thread} here.\n"
+
+
+def test_a_holder_that_does_not_answer_is_told(ponte: Shell, fake_holder: FakeHolder) -> None:
+    fake_holder.silent = True
+    assert ponte("usage").code == 1
+    assert ponte.err == (
+        f"Ponte (process {os.getpid()}) holds {ponte.home}, but does not answer on its socket. "
+        "It may be starting or stopping: try again in a moment.\n"
+    )
+
+
+def test_a_fault_of_our_own_is_one_line_without_a_secret(
+    ponte: Shell, fake_holder: FakeHolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("no luck with hunter2-hunter2\nat all")
+
+    monkeypatch.setenv("OPENAI_API_KEY", "hunter2-hunter2")
+    monkeypatch.setattr(sys.modules["bot.app"], "local", broken)
+    monkeypatch.setattr("bot.app.local", broken)
+    assert ponte("usage").code == 1
+    assert ponte.err.startswith(
+        "Ponte stopped because of a fault of its own (RuntimeError: no luck with [secret] at all)."
+    )
+    assert ponte.err.count("\n") == 1
+    monkeypatch.setenv("PONTE_LOG_LEVEL", "debug")
+    ponte("usage")
+    assert "Traceback (most recent call last)" in ponte.err
+    assert "hunter2" not in ponte.err
+
+
+def test_who_reads_us_may_hang_up(tmp_path: Path) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-m", "bot", "version"],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        cwd=tmp_path,
+        stdout=write,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (1, b"")

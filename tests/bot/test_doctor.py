@@ -1,0 +1,171 @@
+"""`ponte doctor`: an operator asks whether what is set works, and is told part by part."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from bot.config import Config
+from bot.doctor import examine
+from bot.home import Home
+from bot.settings import Settings
+from bot.start import Start
+from tests.bot.conftest import Shell
+from tests.fakes.bridge import FakeBridge
+
+
+@dataclass
+class Told:
+    code: int
+    parts: dict[str, str]
+
+
+async def doctor(home: Path, **given: object) -> Told:
+    lines: list[str] = []
+    settings = Settings.model_validate({"ponte_web": "off", "ponte_home": home, **given})
+    code = await examine(Start(settings, Config(), Home(home)), lines.append)
+    return Told(code, {line[6:].split(":")[0]: line for line in lines})
+
+
+class ModelServer:
+    """Lists models for who has the key."""
+
+    def __init__(self) -> None:
+        self.listed: Any = {"data": [{"id": "gpt-6-luna"}, {"id": "llama3:latest"}]}
+        self.status = 200
+        self.url = ""
+
+    async def models(self, request: web.Request) -> web.Response:
+        if request.headers.get("Authorization") != "Bearer sk-right":
+            return web.json_response({"error": {"message": "no"}}, status=401)
+        return web.json_response(self.listed, status=self.status)
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[ModelServer]:
+    server = ModelServer()
+    app = web.Application()
+    app.router.add_get("/v1/models", server.models)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    server.url = f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
+    yield server
+    await runner.cleanup()
+
+
+def test_nothing_set_is_well(ponte: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PONTE_WEB_PORT", "0")
+    ponte("doctor")
+    assert (ponte.code, ponte.err) == (0, "")
+    assert f"ok    home: {ponte.home} (will be made)\n" in ponte.out
+    assert "ok    model: the demo model; set OPENAI_API_KEY for a real one\n" in ponte.out
+    assert "off   nocodb: set NOCODB_URL\n" in ponte.out
+    assert not ponte.home.exists()
+
+
+async def test_the_model_is_asked_for(tmp_path: Path, server: ModelServer) -> None:
+    given = {"openai_base_url": server.url, "openai_api_key": "sk-right"}
+    assert (await doctor(tmp_path, **given)).parts["model"] == "ok    model: gpt-6-luna is there"
+    assert (await doctor(tmp_path, **given, ponte_model="llama3")).code == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"openai_api_key": "sk-wrong"}, "the server refuses OPENAI_API_KEY (HTTP 401)"),
+        (
+            {"openai_api_key": "sk-right", "ponte_model": "gpt-9"},
+            "the server does not know PONTE_MODEL=gpt-9; it has gpt-6-luna, llama3:latest",
+        ),
+        (
+            {"openai_base_url": "http://127.0.0.1:1/v1"},
+            "the server does not answer (ConnectError)",
+        ),
+    ],
+)
+async def test_a_model_that_would_not_answer_is_told(
+    tmp_path: Path, server: ModelServer, given: dict[str, str], words: str
+) -> None:
+    told = await doctor(tmp_path, **{"openai_base_url": server.url, **given})
+    assert (told.code, told.parts["model"]) == (1, f"FAIL  model: {words}")
+
+
+async def test_a_server_that_is_ill_is_told(tmp_path: Path, server: ModelServer) -> None:
+    given = {"openai_base_url": server.url, "openai_api_key": "sk-right"}
+    server.status = 503
+    assert (await doctor(tmp_path, **given)).parts["model"].endswith("answers with HTTP 503")
+    server.status, server.listed = 200, ["not", "a", "list of models"]
+    assert (await doctor(tmp_path, **given)).code == 0
+
+
+async def test_the_bridge_is_asked_and_its_url_is_not_shown(tmp_path: Path) -> None:
+    async with FakeBridge() as bridge:
+        told = await doctor(tmp_path, nocodb_url=bridge.url)
+        assert told.parts["nocodb"].startswith("ok    nocodb: the bridge answers; it has ")
+        bridge_url = bridge.url
+    told = await doctor(tmp_path, nocodb_url=bridge_url)
+    assert told.code == 1
+    assert told.parts["nocodb"].startswith("FAIL  nocodb: ")
+    assert bridge_url not in told.parts["nocodb"]
+
+
+async def test_a_bridge_that_does_not_list_its_tools_is_asked_whether_it_lives(
+    tmp_path: Path,
+) -> None:
+    async with FakeBridge(lists_tools=False) as bridge:
+        told = await doctor(tmp_path, nocodb_url=bridge.url)
+        assert told.parts["nocodb"].endswith("it does not say which tools it has")
+
+
+async def test_the_page_needs_its_port(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        page: dict[str, object] = {"ponte_web": "on", "ponte_web_port": port}
+        told = await doctor(tmp_path, **page)
+        assert told.code == 1
+        assert f"port {port} is in use by another program" in told.parts["web"]
+        home = Home(tmp_path)
+        with home.take(), home.listen():
+            told = await doctor(tmp_path, **page)
+            assert (told.code, told.parts["web"][:4]) == (0, "ok  ")
+            assert told.parts["web"].endswith("is in use, by the Ponte that runs")
+
+
+async def test_an_address_of_another_machine_is_told(tmp_path: Path) -> None:
+    page: dict[str, object] = {"ponte_web": "on", "ponte_web_host": "192.0.2.1"}
+    told = await doctor(tmp_path, **page, ponte_web_token="a-long-text", ponte_web_port=0)
+    assert told.parts["web"] == "FAIL  web: Cannot assign requested address"
+
+
+async def test_a_home_that_is_a_file_is_told(tmp_path: Path) -> None:
+    (tmp_path / "home").write_text("")
+    told = await doctor(tmp_path / "home")
+    assert told.code == 1
+    assert "cannot be written; set PONTE_HOME to another folder" in told.parts["home"]
+
+
+@pytest.mark.parametrize(
+    ("given", "part", "words"),
+    [
+        ({"slack_bot_token": "xoxb-1"}, "slack", "SLACK_BOT_TOKEN is set; set SLACK_APP_TOKEN"),
+        ({"slack_app_token": "xapp-1"}, "slack", "SLACK_BOT_TOKEN is missing; set it too"),
+        ({"slack_signing_secret": "s"}, "slack", "SLACK_BOT_TOKEN is missing; set it too"),
+        ({"stackspot_client_id": "id"}, "stackspot", "half set; STACKSPOT_CLIENT_SECRET is"),
+        ({"stackspot_client_secret": "s"}, "stackspot", "half set; STACKSPOT_CLIENT_ID is"),
+        ({"ponte_code": "off"}, "code", "PONTE_CODE is off"),
+        ({"ponte_web": "off"}, "web", "PONTE_WEB is off"),
+    ],
+)
+async def test_what_is_half_set_is_off_and_says_why(
+    tmp_path: Path, given: dict[str, str], part: str, words: str
+) -> None:
+    told = await doctor(tmp_path, **given)
+    assert told.code == 0
+    assert told.parts[part].startswith(f"off   {part}: {words}")

@@ -1,0 +1,154 @@
+"""Logs tell operators what happened, in one line each, and never a secret."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import threading
+from collections.abc import Iterator
+
+import pytest
+import structlog
+from pydantic import SecretStr
+
+from bot.redaction import Redaction
+from bot.settings import Settings
+from bot.telemetry import set_up
+
+SECRET = 'hun"ter2é'
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_was() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level, hook = list(root.handlers), root.level, threading.excepthook
+    yield
+    structlog.reset_defaults()
+    logging.captureWarnings(False)
+    logging.basicConfig(handlers=handlers, level=level, force=True)
+    threading.excepthook = hook
+
+
+def logs(form: str = "text", level: str = "info", *, quiet: bool = False) -> io.StringIO:
+    written = io.StringIO()
+    given = {"ponte_log": form, "ponte_log_level": level, "openai_api_key": SECRET}
+    set_up(Settings.model_validate(given), quiet=quiet, stream=written)
+    return written
+
+
+def fail() -> None:
+    raise ValueError(f"the key {SECRET} is bad")
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+@pytest.mark.parametrize("level", ["info", "debug"])
+def test_a_secret_is_masked_wherever_it_stands(form: str, level: str) -> None:
+    written = logs(form, level)
+    log = structlog.get_logger("test")
+    log.info(f"event {SECRET}", value=SECRET, nested={"a": [SECRET]}, kept=SecretStr(SECRET))
+    try:
+        fail()
+    except ValueError:
+        log.exception("failed")
+        logging.getLogger("library").exception("it said %s", SECRET)
+    text = written.getvalue()
+    assert text.count("[secret]") >= 5
+    for form_of_it in (SECRET, json.dumps(SECRET), "hun"):
+        assert form_of_it not in text
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        "xoxb-1234567890-abcdef",
+        "xoxe.xoxb-1-1234567890",
+        "xapp-1-A0123-abcdef",
+        "sk-proj-abcdefghijklmnop",
+        "MTk4NjIyNDgzNDcxOTI1MjQ4.Cl2FMQ.ZnCjm1XVW7vRze4b7Cq4se7kKWs",
+        "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl",
+    ],
+)
+def test_what_looks_like_a_token_is_masked(token: str) -> None:
+    assert Redaction(()).of(f"a {token} b") == "a [secret] b"
+
+
+def test_bearers_and_passwords_in_urls_are_masked_and_words_are_not() -> None:
+    redaction = Redaction(["abc"])
+    assert redaction.of("Bearer abcdefgh.1") == "Bearer [secret]"
+    assert redaction.of("http://u:p@proxy:3128/") == "http://[secret]@proxy:3128/"
+    for kept in ("abc task-force sk-1", "http://host:80/a@b", "10:30 a@b.c"):
+        assert redaction.of(kept) == kept
+
+
+def test_a_fault_is_one_line_with_its_place() -> None:
+    written = logs()
+    try:
+        fail()
+    except ValueError:
+        structlog.get_logger("test").error("failed", exc_info=True)
+    (line,) = written.getvalue().splitlines()
+    assert 'error   test: failed fault="ValueError: the key [secret] is bad"' in line
+    assert "at=test_telemetry.py:" in line
+
+
+def test_tracebacks_are_for_debugging() -> None:
+    written = logs(level="debug")
+    try:
+        fail()
+    except ValueError:
+        structlog.get_logger("test").error("failed", exc_info=True)
+    assert "Traceback (most recent call last):" in written.getvalue()
+
+
+def test_nobody_can_forge_a_line_or_a_colour() -> None:
+    written = logs()
+    structlog.get_logger("test").info("a\nb", text="x\n2026 error \x1b[31m", plain="fine")
+    (line,) = written.getvalue().splitlines()
+    assert "\x1b" not in line
+    assert line.endswith(r'test: "a\nb" text="x\n2026 error \x1b[31m" plain=fine')
+
+
+def test_the_turns_id_is_in_every_line_also_in_a_librarys() -> None:
+    written = logs("json")
+    with structlog.contextvars.bound_contextvars(turn="abc"):
+        structlog.get_logger("test").info("ours")
+        logging.getLogger("library").info("theirs")
+    lines = [json.loads(line) for line in written.getvalue().splitlines()]
+    assert [(line["event"], line["logger"], line["turn"]) for line in lines] == [
+        ("ours", "test", "abc"),
+        ("theirs", "library", "abc"),
+    ]
+
+
+def test_libraries_that_log_texts_and_tokens_are_capped() -> None:
+    written = logs(level="debug")
+    logging.getLogger("discord.http").debug("a body")
+    logging.getLogger("httpx").info("GET https://bridge/execute")
+    logging.getLogger("other").debug("fine")
+    assert [line.split()[2] for line in written.getvalue().splitlines()] == ["other:"]
+
+
+def test_levels() -> None:
+    written = logs(level="error")
+    structlog.get_logger("test").warning("no")
+    structlog.get_logger("test").error("yes")
+    assert written.getvalue().count("\n") == 1
+
+
+def test_a_quiet_command_only_warns_unless_a_level_was_set() -> None:
+    written = io.StringIO()
+    set_up(Settings(), quiet=True, stream=written)
+    structlog.get_logger("test").info("no")
+    assert written.getvalue() == ""
+    written = logs(quiet=True)
+    structlog.get_logger("test").info("yes")
+    assert "yes" in written.getvalue()
+
+
+def test_a_thread_that_ends_in_a_fault_is_told() -> None:
+    written = logs()
+    thread = threading.Thread(target=fail)
+    thread.start()
+    thread.join()
+    assert '"a thread ended in a fault" fault="ValueError: the key [secret]' in written.getvalue()

@@ -1,0 +1,116 @@
+"""What every tool promises, over each tool that there is."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import re
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+
+import pytest
+
+from core.errors import ToolError
+from core.http import HttpClient
+from core.ports import Tool
+from core.records import Outcome, Scene
+from core.tools.bridge import BridgeSource
+from core.tools.outcome import CAP
+from core.tools.tool import tool
+from tests.core.tools.scene import Seen, scene
+from tests.core.tools.strict import breaches
+from tests.fakes.bridge import FakeBridge
+from tests.fakes.bridge_tables import CUSTOMERS
+
+
+@dataclass(frozen=True)
+class Case:
+    """A tool with a call that works and one that it refuses, as a model would write them."""
+
+    tool: Tool
+    good: str
+    bad: str
+
+
+@tool(effect="read", doing="is repeating…")
+async def echo(scene: Scene, text: str, times: int = 1) -> str:
+    """Say a text again.
+
+    Args:
+        text: what to say
+        times: how often
+    """
+    await scene.doing("is repeating…")
+    if times < 1:
+        raise ToolError("Once is the least.", code="bad_arguments", hint="times >= 1")
+    return text * times
+
+
+@contextlib.asynccontextmanager
+async def an_echo() -> AsyncIterator[Case]:
+    yield Case(echo, '{"text":"ab","times":9000}', '{"text":"a","times":0}')
+
+
+@contextlib.asynccontextmanager
+async def the_bridge() -> AsyncIterator[Case]:
+    async with FakeBridge() as bridge, HttpClient() as http:
+        (made,) = await BridgeSource(bridge.url, "", http).tools()
+        good = {"tool": "list_records", "args": {"table_id": CUSTOMERS}}
+        yield Case(made, json.dumps(good), '{"tool":"delete_base","args":{"base_id":"x"}}')
+
+
+CASES = (an_echo, the_bridge)
+
+
+@pytest.fixture(params=CASES, ids=[each.__name__ for each in CASES])
+async def case(request: pytest.FixtureRequest) -> AsyncIterator[Case]:
+    make: Callable[[], AbstractAsyncContextManager[Case]] = request.param
+    async with make() as made:
+        yield made
+
+
+def test_it_tells_the_model_what_it_is(case: Case) -> None:
+    assert breaches(case.tool.spec) == []
+    assert json.loads(json.dumps(dict(case.tool.spec.parameters))) == case.tool.spec.parameters
+    assert case.tool.effect in ("read", "write", "spend", "code")
+
+
+def test_each_argument_is_described(case: Case) -> None:
+    properties = case.tool.spec.parameters["properties"]
+    assert properties
+    assert all(each["description"] for each in properties.values())
+
+
+def test_it_tells_the_person_what_it_does(case: Case) -> None:
+    assert re.fullmatch(r"is .+…", case.tool.doing)
+
+
+async def test_it_answers_within_the_cap(case: Case) -> None:
+    outcome = await case.tool.run(scene(Seen()), case.good)
+    assert isinstance(outcome, Outcome)
+    assert outcome.status == "ok"
+    assert 0 < len(outcome.text) <= CAP
+
+
+async def test_it_serves_many_at_once(case: Case) -> None:
+    outcomes = await asyncio.gather(*(case.tool.run(scene(), case.good) for _ in range(20)))
+    assert len({outcome.text for outcome in outcomes}) == 1
+
+
+async def test_it_refuses_in_words(case: Case) -> None:
+    with pytest.raises(ToolError) as caught:
+        await case.tool.run(scene(), case.bad)
+    assert caught.value.code != "tool"
+    assert str(caught.value).endswith(".")
+
+
+@pytest.mark.parametrize(
+    "arguments", ["", "{", "null", "7", '"text"', "[]", '{"text":1,"tool":1,"strange":1}', "{} {}"]
+)
+async def test_no_arguments_that_a_model_writes_break_it(case: Case, arguments: str) -> None:
+    with pytest.raises(ToolError) as caught:
+        await case.tool.run(scene(), arguments)
+    assert caught.value.code in ("bad_json", "bad_arguments")
+    assert caught.value.hint

@@ -1,0 +1,172 @@
+"""The grammar as people meet it: what they type, and whether it is a command."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.commands import NAMES, RUN_PYTHON, Command, is_decision, parse, render
+from core.errors import BadInput, UnknownCommand
+from core.text import clean
+
+TRICKY = st.text(st.sampled_from("ab=\"'\\{}[]:,1 \n“”`~"), max_size=60)
+TEXTS = st.one_of(st.text(max_size=80), TRICKY).map(clean)
+CODE = TEXTS.filter(lambda code: bool(code.strip()))
+VALUES = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(-(10**9), 10**9), st.just(1.5), TEXTS),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(TEXTS, inner, max_size=3)),
+    max_leaves=6,
+)
+COMMANDS = st.one_of(
+    st.sampled_from(["help", "status", "new", "forget", "stop", "usage", "changes"]).map(Command),
+    st.builds(
+        Command,
+        st.sampled_from(["approve", "deny", "undo"]),
+        st.from_regex(r"[a-z2-7]{6}", fullmatch=True),
+    ),
+    st.just(Command("forget", confirmed=True)),
+    CODE.map(lambda code: Command(RUN_PYTHON, code=code)),
+    st.builds(
+        lambda slug, given: Command("quick-command", slug=slug, input=given),
+        st.from_regex(r"[a-z0-9][a-z0-9_-]{0,20}", fullmatch=True),
+        st.one_of(
+            TEXTS,
+            st.dictionaries(st.from_regex(r"[a-z_][a-z0-9_.-]{0,8}", fullmatch=True), TEXTS),
+            st.dictionaries(TEXTS, VALUES, max_size=4),
+        ),
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "command"),
+    [
+        ("help", Command("help")),
+        ("  /help \n", Command("help")),
+        ("!Stop", Command("stop")),
+        ("NEW", Command("new")),
+        ("\u200bstatus", Command("status")),
+        ("forget", Command("forget")),
+        ("forget Yes", Command("forget", confirmed=True)),
+        ("approve abc234", Command("approve", id="abc234")),
+        ("/Deny ABC234", Command("deny", id="abc234")),
+        ("undo  zzzzzz", Command("undo", id="zzzzzz")),
+        ("quick-command explain", Command("quick-command", slug="explain")),
+        (
+            "/quick-command a-1_b hello there",
+            Command("quick-command", slug="a-1_b", input="hello there"),
+        ),
+        (
+            'quick-command report day=monday tone="very dry" empty=',
+            Command(
+                "quick-command",
+                slug="report",
+                input={"day": "monday", "tone": "very dry", "empty": ""},
+            ),
+        ),
+        (
+            'quick-command report {"rows": [1, 2.5], "deep": {"a": null}}',
+            Command("quick-command", slug="report", input={"rows": [1, 2.5], "deep": {"a": None}}),
+        ),
+        ("```python\nprint(1)\n```", Command(RUN_PYTHON, code="print(1)")),
+        ("~~~~py\nif x:\n    ```\n~~~~\n", Command(RUN_PYTHON, code="if x:\n    ```")),
+    ],
+)
+def test_a_command(text: str, command: Command) -> None:
+    assert parse(text) == command
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "   ",
+        "stop doing that please",
+        "help me with the orders",
+        "help!",
+        "new table for customers",
+        "forget it",
+        "approve",
+        "approve abc23",
+        "approve abc239",
+        "approve abc234 now",
+        "status?",
+        "/ help",
+        "//help",
+        "please stop",
+        "quick-commands are nice",
+        "run-python",
+        "```\nprint(1)\n```",
+        "```js\nalert(1)\n```",
+        "```python\n```",
+        "```python\nprint(1)\n```\nwhy does it fail?",
+        "```python\na\n```\n```python\nb\n```",
+        "```python\nnever closed",
+    ],
+)
+def test_a_message_for_the_model(text: str) -> None:
+    assert parse(text) is None
+    assert not is_decision(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "at_once"),
+    [
+        ("stop", True),
+        ("/approve abc234", True),
+        ("deny abc234", True),
+        ("undo abc234", True),
+        ("forget", True),
+        ("forget yes", True),
+        ("help", True),
+        ("status", True),
+        ("usage", True),
+        ("changes", True),
+        ("new", False),
+        ("quick-command explain x", False),
+        ("quick-command Not!", False),
+        ("quick-command explain x=1 and", False),
+        ("```python\n1\n```", False),
+        ("stop" + " " * 5000, True),
+    ],
+)
+def test_decisions_never_wait(text: str, at_once: bool) -> None:
+    assert is_decision(text) is at_once
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("quick-command", "Say which quick command"),
+        ("/quick-command Explain x", "'Explain' is no name of a quick command"),
+        ("quick-command ../../etc x", "'../../etc' is no name"),
+        ("quick-command -x", "'-x' is no name"),
+        ("quick-command " + "a" * 101, "up to 100 lower-case letters"),
+    ],
+)
+def test_a_wrong_slug_is_told(text: str, words: str) -> None:
+    with pytest.raises(UnknownCommand) as told:
+        parse(text)
+    assert words in told.value.words()
+    assert len(told.value.words()) < 300
+
+
+@given(COMMANDS)
+def test_what_is_rendered_is_read_back(command: Command) -> None:
+    assert parse(render(command)) == command
+
+
+@given(st.sampled_from([*sorted(NAMES), "quick-command a", ""]), st.one_of(st.text(), TRICKY))
+def test_any_text_is_read_or_told(head: str, rest: str) -> None:
+    try:
+        command = parse(f"{head} {rest}")
+    except BadInput as error:
+        error.words()
+    else:
+        assert command is None or parse(render(command)) == command
+
+
+def test_two_megabytes_are_no_decision() -> None:
+    assert not is_decision("stop " * 400_000)
+    assert parse("stop " * 400_000) is None

@@ -1,0 +1,287 @@
+"""The model reads tables through the bridge, and only reads."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from core.errors import ToolError
+from core.http import HttpClient
+from core.records import Health
+from core.tools.bridge import FRESH, BridgeSource
+from core.tools.bridge_catalogue import CATALOGUE
+from core.tools.outcome import CAP, outcome_of_error
+from tests.core.tools.scene import scene
+from tests.fakes.bridge import FakeBridge
+from tests.fakes.bridge_tables import BASE, CUSTOMERS
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@contextlib.asynccontextmanager
+async def asking(
+    bridge: FakeBridge, base_id: str = "", token: str = "", clock: Clock | None = None
+) -> AsyncIterator[BridgeSource]:
+    async with bridge, HttpClient() as http:
+        yield BridgeSource(
+            bridge.url, token, http, base_id=base_id, pauses=(0, 0), clock=clock or Clock()
+        )
+
+
+async def execute(source: BridgeSource, tool: str, **args: Any) -> Any:
+    """What the model reads of a call, as JSON."""
+    (made,) = await source.tools()
+    outcome = await made.run(scene(), json.dumps({"tool": tool, "args": args}))
+    assert outcome.status == "ok"
+    return json.loads(outcome.text)
+
+
+async def refused(source: BridgeSource, tool: str, **args: Any) -> dict[str, str]:
+    """What the model is told of a call that does not work."""
+    (made,) = await source.tools()
+    with pytest.raises(ToolError) as caught:
+        await made.run(scene(), json.dumps({"tool": tool, "args": args}))
+    told: dict[str, str] = json.loads(outcome_of_error(caught.value).text)["error"]
+    return told
+
+
+async def test_from_the_bases_to_the_rows() -> None:
+    bridge = FakeBridge()
+    async with asking(bridge) as source:
+        (base,) = (await execute(source, "list_bases"))["list"]
+        tables = (await execute(source, "list_tables", base_id=base["id"]))["list"]
+        assert [table["title"] for table in tables] == ["Customers", "Orders"]
+        table = tables[0]["id"]
+        page = await execute(source, "list_records", table_id=table, limit=2, where="(Id,eq,7)")
+        assert [row["Name"] for row in page["list"]] == ["Ada Bernard"]
+        row = await execute(source, "get_record", table_id=table, record_id=2)
+        assert row["Name"] == "Bruno Almeida"
+    assert bridge.done == ["list_bases", "list_tables", "list_records", "get_record"]
+
+
+async def test_the_model_is_told_what_it_may_ask() -> None:
+    async with asking(FakeBridge()) as source:
+        (made,) = await source.tools()
+    assert (made.spec.name, made.effect, made.spec.strict) == ("nocodb_execute", "read", False)
+    assert "- list_records(table_id, limit=25, offset=0" in made.spec.description
+    assert "create_record" not in made.spec.description
+    assert "list_views" not in made.spec.description, "the fake bridge does not say it has them"
+
+
+async def test_the_base_that_is_set_is_filled_in() -> None:
+    bridge = FakeBridge()
+    async with asking(bridge, base_id=BASE) as source:
+        await execute(source, "list_tables")
+        await refused(source, "list_tables", base_id="another")
+        (made,) = await source.tools()
+    assert [call.args["base_id"] for call in bridge.calls] == [BASE, "another"]
+    assert "may be left out" in made.spec.description
+
+
+async def test_what_does_more_than_read_never_reaches_the_bridge() -> None:
+    bridge = FakeBridge()
+    changing = [each.name for each in CATALOGUE.values() if each.touch != "read"]
+    assert {"create_record", "bulk_delete_records", "delete_base", "upload_file"} < set(changing)
+    async with asking(bridge) as source:
+        for tool in changing:
+            told = await refused(source, tool, table_id=CUSTOMERS)
+            assert told["code"] == "not_offered"
+            assert "does more than read" in told["message"]
+        for tool in ("_make_request", "__init__", "get_or_create_base", "rows", ""):
+            assert (await refused(source, tool, table_id=CUSTOMERS))["code"] == "unknown_tool"
+        told = await refused(source, "list_views", table_id=CUSTOMERS)
+        assert told["message"] == "This bridge does not offer list_views."
+    assert bridge.calls == []
+    assert not bridge.api.breached
+
+
+async def test_a_name_almost_right_is_told_the_right_one() -> None:
+    async with asking(FakeBridge()) as source:
+        assert (await refused(source, "list_record"))["hint"].startswith(
+            "did you mean list_records(table_id"
+        )
+
+
+async def test_an_id_cannot_leave_its_step_of_the_path() -> None:
+    bridge = FakeBridge()
+    async with asking(bridge) as source:
+        records: tuple[object, ...] = (
+            "../../x",
+            "..",
+            "1?a=b",
+            "1%2e",
+            "a\\b",
+            "1\n",
+            "",
+            {},
+            None,
+            True,
+        )
+        for record in records:
+            told = await refused(source, "get_record", table_id=CUSTOMERS, record_id=record)
+            assert told["message"] == "`record_id` is not an id."
+    assert bridge.calls == []
+
+
+async def test_the_public_code_cannot_list_tables_and_the_model_is_told() -> None:
+    async with asking(FakeBridge(patched=False)) as source:
+        told = await refused(source, "list_tables", base_id=BASE)
+        assert (await execute(source, "list_records", table_id=CUSTOMERS))["list"]
+    assert told["message"] == (
+        "This bridge cannot do list_tables: its NocoDB answers 404 (not found)."
+    )
+    assert "NOCODB_URL" in told["hint"]
+    assert "nocodb.internal" not in json.dumps(told)
+
+
+async def test_a_wrong_argument_is_told_with_the_right_ones() -> None:
+    async with asking(FakeBridge()) as source:
+        told = await refused(source, "list_tables", base="x")
+    assert told["code"] == "bad_arguments"
+    assert told["hint"] == "list_tables(base_id): got an unexpected keyword argument 'base'"
+
+
+async def test_signed_addresses_and_secrets_are_withheld() -> None:
+    async with asking(FakeBridge()) as source:
+        bases = await execute(source, "list_bases")
+        row = await execute(source, "get_record", table_id=CUSTOMERS, record_id="1")
+    assert bases["list"][0]["password"] == "[withheld]"
+    assert row["Contract"] == [{"title": "contract.pdf", "size": 2048}]
+
+
+async def test_rows_that_do_not_fit_are_left_out_whole() -> None:
+    bridge = FakeBridge()
+    for row in bridge.api.rows[CUSTOMERS]:
+        row["Name"] = "x" * 1_000
+    async with asking(bridge) as source:
+        (made,) = await source.tools()
+        call = json.dumps({"tool": "list_records", "args": {"table_id": CUSTOMERS, "limit": 30}})
+        outcome = await made.run(scene(), call)
+    page = json.loads(outcome.text)
+    assert len(outcome.text) <= CAP
+    assert page["cut"] == (
+        f"only the first {len(page['list'])} of these 30 rows fit; "
+        f"go on at offset + {len(page['list'])}, or ask for fewer fields"
+    )
+    assert page["pageInfo"]["totalRows"] == 30
+
+
+async def test_a_read_is_tried_again_when_the_connection_breaks() -> None:
+    bridge = FakeBridge()
+    async with asking(bridge) as source:
+        await source.tools()
+        bridge.drop("before")
+        bridge.fail(1, 503)
+        assert await execute(source, "list_bases")
+        assert [call.done for call in bridge.calls] == [False, False, True]
+        bridge.fail(3, 502)
+        assert (await refused(source, "list_bases"))["code"] == "bridge_down"
+        bridge.fail(1, 500, "500: something else")
+        assert (await refused(source, "list_bases"))["code"] == "bridge_failed"
+    assert len(bridge.calls) == 7
+
+
+async def test_a_single_attempt_is_never_tried_again_and_says_when_it_may_have_happened() -> None:
+    bridge = FakeBridge()
+    async with asking(bridge) as source:
+        bridge.drop("after")
+        with pytest.raises(ToolError) as caught:
+            await source.api.once("create_record", {"table_id": CUSTOMERS, "record_data": {}})
+        assert getattr(caught.value, "unsure", None) is True
+    assert bridge.done == ["create_record"]
+    assert len(bridge.api.rows[CUSTOMERS]) == 31
+
+
+async def test_a_bridge_that_hangs_is_given_up() -> None:
+    bridge = FakeBridge()
+    async with asking(bridge) as source:
+        bridge.hang()
+        reading = asyncio.create_task(source.api.read("list_bases", {}, timeout=0.1))
+        await bridge.reached()
+        with pytest.raises(ToolError, match="did not answer in time"):
+            await reading
+        bridge.release()
+
+
+async def test_a_call_is_cancelled_with_its_turn() -> None:
+    bridge = FakeBridge()
+    async with asking(bridge) as source:
+        bridge.hang()
+        reading = asyncio.create_task(source.api.read("list_bases", {}))
+        await bridge.reached()
+        reading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+
+
+async def test_a_bearer_is_sent_and_a_missing_one_is_told_to_the_operator() -> None:
+    async with asking(FakeBridge(token="s3cret"), token="s3cret") as source:
+        assert await execute(source, "list_bases")
+    async with asking(FakeBridge(token="s3cret")) as source:
+        told = await refused(source, "list_bases")
+    assert told["message"] == (
+        "The NocoDB bridge refuses us (status 401). The operator must check NOCODB_TOKEN."
+    )
+
+
+async def test_no_bridge_is_told_without_its_address(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    bridge = FakeBridge()
+    async with bridge:
+        pass
+    async with HttpClient() as http:
+        source = BridgeSource(bridge.url, "s3cret", http, pauses=(0, 0))
+        told = await refused(source, "list_bases")
+        health = await source.health()
+    assert told["code"] == "bridge_down"
+    assert (health.name, health.state, health.words) == ("nocodb", "failing", told["message"])
+    for text in (json.dumps(told), health.words, caplog.text):
+        assert "127.0.0.1" not in text
+        assert "s3cret" not in text
+
+
+async def test_the_list_of_tools_is_kept_for_a_while_and_may_be_missing() -> None:
+    bridge, clock = FakeBridge(), Clock()
+    async with asking(bridge, clock=clock) as source:
+        first = await source.tools()
+        clock.now += FRESH / 2
+        assert await source.tools() == first
+        assert bridge.listed == 1
+        clock.now += FRESH
+        assert await source.tools() == first
+        assert bridge.listed == 2
+        assert await source.health() == Health("nocodb", "on", "bridge; 8 of its 14 tools read")
+    async with asking(FakeBridge(lists_tools=False)) as source:
+        (made,) = await source.tools()
+        assert "- list_views(table_id)" in made.spec.description
+        assert await source.health() == Health("nocodb", "on", "bridge; it does not tell its tools")
+
+
+async def test_a_bridge_that_is_away_is_not_asked_again_by_each_turn() -> None:
+    bridge, clock = FakeBridge(), Clock()
+    await bridge.start()
+    await bridge.stop()
+    port = int(bridge.origin.rpartition(":")[2])
+    async with HttpClient() as http:
+        source = BridgeSource(bridge.url, "", http, clock=clock)
+        (made,) = await source.tools()
+        assert "- list_views(table_id)" in made.spec.description
+        await bridge.start(port)
+        await source.tools()
+        assert bridge.listed == 0
+        clock.now += FRESH / 10
+        (made,) = await source.tools()
+        assert "list_views" not in made.spec.description
+        await bridge.stop()

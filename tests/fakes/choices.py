@@ -1,0 +1,56 @@
+"""What the engine is given in tests, where nothing else was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bot.engine import Choices
+from core.messages import Address, Card, Message, Person, ReplyTo, turn_id
+from core.policy import AllowList
+from core.ports import Model, Policy, ToolSource
+from core.records import Health, Outcome, QuickCommand, Scene
+from core.tools.toolbox import Toolbox
+from tests.fakes.models import EchoModel
+
+ANA = Person("web", "ana", name="Ana")
+
+
+class QuietBoard:
+    async def health(self) -> Sequence[Health]:
+        return [Health("model", "on", "echo"), Health("nocodb", "off", "set NOCODB_URL")]
+
+    async def commands(self, person: Person, address: Address) -> Sequence[QuickCommand]:
+        return ()
+
+    async def changes(self, conversation: str) -> Sequence[Card]:
+        return ()
+
+
+class NoQuickCommands:
+    async def known(self, person: Person, address: Address) -> Sequence[QuickCommand]:
+        return ()
+
+    async def run(self, scene: Scene, slug: str, input: str | Mapping[str, Any]) -> Outcome:
+        return Outcome("error", "not set up")
+
+
+def choices(
+    model: Model | None = None, sources: Sequence[ToolSource] = (), policy: Policy | None = None
+) -> Choices:
+    return Choices(
+        model=model or EchoModel(),
+        toolbox=Toolbox(sources),
+        policy=policy or AllowList(),
+        board=QuietBoard(),
+        quick=NoQuickCommands(),
+    )
+
+
+def message(
+    text: str, key: str, channel: str = "C1", person: Person = ANA, shared: bool = False
+) -> Message:
+    """What `person` says in `channel`; `key` is the event's, and the source message's id."""
+    address = Address("web", channel, shared=shared)
+    reply_to = ReplyTo(address, person, key, turn_id(key))
+    return Message(key, text, person, address, reply_to)

@@ -1,0 +1,69 @@
+"""A process that holds a home, as commands see it: HTTP on a Unix socket, answers by the route."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+from bot.config import Config
+from bot.home import Home
+from bot.settings import Settings
+
+
+@dataclass
+class FakeHolder:
+    """`answers` by "METHOD path": (status, JSON). `asked` is what came in, bodies as text."""
+
+    answers: dict[str, tuple[int, Any]] = field(default_factory=dict)
+    asked: list[tuple[str, str]] = field(default_factory=list)
+    silent: bool = False
+
+    def as_app(self) -> ModuleType:
+        """What stands in for `bot.app`."""
+        module = ModuleType("bot.app")
+        vars(module).update(local=self.local, run=self.run)
+        return module
+
+    async def run(self, settings: Settings, config: Config, home: Home) -> int:
+        with home.take():
+            self.asked.append(("run", settings.ponte_model))
+        return 0
+
+    @asynccontextmanager
+    async def local(self, settings: Settings, config: Config, home: Home) -> AsyncIterator[str]:
+        with home.take(), home.address() as address:
+            if self.silent:
+                yield address
+                return
+            server = await asyncio.start_unix_server(self._serve, sock=home.listen())
+            async with server:
+                yield address
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        route = head.split(" HTTP/")[0]
+        length = 0
+        for line in head.lower().splitlines():
+            if line.startswith("content-length:"):
+                length = int(line.split(":")[1])
+        body = (await reader.readexactly(length)).decode()
+        self.asked.append((route, body))
+        status, answer = self.answers.get(route, (404, {}))
+        sent = json.dumps(answer).encode()
+        writer.write(
+            f"HTTP/1.1 {status} X\r\ncontent-type: application/json\r\nconnection: close\r\n"
+            f"content-length: {len(sent)}\r\n\r\n".encode()
+            + sent
+        )
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+
+
+def chat_answer(text: str, status: str = "done") -> tuple[int, Any]:
+    return 200, {"response": text, "status": status, "conversation": "c", "turn": "t"}

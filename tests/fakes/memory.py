@@ -1,0 +1,234 @@
+"""The ports Inbox, Files and StatusBoard in memory, for tests of what stands on them.
+
+`MemoryInbox.rows` survives a "restart": hand it to the next inbox. `refusing` is the full disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from core import commands
+from core.errors import Forgotten, NotFound, NotStored
+from core.messages import Address, Answer, Card, File, Message, Person
+from core.ports import Handler
+from core.records import FINAL_STATES, Amended, Health, QuickCommand, Receipt, Shown, State
+
+
+@dataclass(slots=True)
+class Row:
+    seq: int
+    message: Message
+    state: State = "new"
+    answer: Answer | None = None
+    at: float = field(default_factory=time.time)
+
+    @property
+    def decision(self) -> bool:
+        return commands.is_decision(self.message.text)
+
+    @property
+    def shown(self) -> Shown:
+        return Shown(self.seq, self.message.turn, self.state, self.message, self.answer, self.at)
+
+
+class MemoryInbox:
+    """Also what is read of a journal (`shown`, `turn_of`), and how a test ends a turn (`end`)."""
+
+    def __init__(self, rows: dict[int, Row] | None = None) -> None:
+        self.rows = {} if rows is None else rows
+        self.refusing = False
+        self._handler: Handler | None = None
+        self._changed = asyncio.Condition()
+        self._current: dict[int, asyncio.Task[None]] = {}
+        self._stopped: set[int] = set()
+        self._draining = asyncio.Event()
+
+    async def accept(self, message: Message) -> Receipt:
+        if self.refusing:
+            raise NotStored
+        for row in self.rows.values():
+            if row.message.event_key == message.event_key:
+                return Receipt(row.seq, row.message.turn, fresh=False)
+        waiting = len(self._unfinished(message.address.conversation))
+        row = Row(max(self.rows, default=0) + 1, message)
+        self.rows[row.seq] = row
+        self._start_next()
+        return Receipt(row.seq, message.turn, True, 0 if row.decision else waiting)
+
+    async def amend(self, event_key: str, message: Message | None) -> Amended:
+        row = next((r for r in self.rows.values() if r.message.event_key == event_key), None)
+        if row is None or (message is not None and message.sent_at < row.message.sent_at):
+            return "unknown"
+        fresh = row.state == "new"
+        if message is None:
+            row.message = replace(row.message, text="", attachments=(), context=())
+            row.state = "withdrawn" if fresh else row.state
+        else:
+            row.message = replace(row.message, text=message.text, attachments=message.attachments)
+        await self._tell()
+        return "unstarted" if fresh else "started"
+
+    async def answer_of(self, seq: int) -> Answer:
+        async with self._changed:
+            await self._changed.wait_for(
+                lambda: seq not in self.rows or self.rows[seq].state in FINAL_STATES
+            )
+        row = self.rows.get(seq)
+        if row is None or row.answer is None:
+            raise Forgotten
+        return row.answer
+
+    async def run(self, handler: Handler) -> None:
+        self._handler = handler
+        self._start_next()
+        await self._draining.wait()
+
+    async def cancel(self, seq: int) -> bool:
+        row = self.rows[seq]
+        if task := self._current.get(seq):
+            self._stopped.add(seq)
+            task.cancel()
+        elif row.state == "new":
+            row.state = "withdrawn"
+            await self._tell()
+        else:
+            return False
+        return True
+
+    def stopped(self, seq: int) -> bool:
+        return seq in self._stopped
+
+    def running(self, conversation: str) -> int | None:
+        turns = (seq for seq in self._current if not self.rows[seq].decision)
+        return next((seq for seq in turns if self._of(seq) == conversation), None)
+
+    async def drain(self, grace: float) -> None:
+        self._draining.set()
+        tasks = list(self._current.values())
+        if tasks:
+            await asyncio.wait(tasks, timeout=grace)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def purge(self, before: float) -> int:
+        old = [s for s, r in self.rows.items() if r.at < before and r.state in FINAL_STATES]
+        for seq in old:
+            del self.rows[seq]
+        return len(old)
+
+    async def shown(self, conversation: str, thread: str = "") -> Sequence[Shown]:
+        rows = [r for r in self.rows.values() if r.message.address.conversation == conversation]
+        return [row.shown for row in rows if row.state != "withdrawn" and not row.decision]
+
+    async def turn_of(self, turn: str) -> Shown:
+        for row in self.rows.values():
+            if row.message.turn == turn:
+                return row.shown
+        raise NotFound(what="turn")
+
+    async def end(self, seq: int, answer: Answer) -> None:
+        self.rows[seq].answer = answer
+        self.rows[seq].state = answer.status
+        await self._tell()
+
+    async def forget(self, conversation: str) -> None:
+        for seq in [seq for seq in self.rows if self._of(seq) == conversation]:
+            del self.rows[seq]
+        await self._tell()
+
+    def _start_next(self) -> None:
+        """Each decision, and the oldest turn of each conversation where none runs."""
+        if self._handler is None or self._draining.is_set():
+            return
+        for row in list(self.rows.values()):
+            if row.state in FINAL_STATES or row.seq in self._current:
+                continue
+            if row.decision or self.running(row.message.address.conversation) is None:
+                row.state = "running"
+                task = asyncio.create_task(self._take(self._handler, row.seq))
+                self._current[row.seq] = task
+
+    async def _take(self, handler: Handler, seq: int) -> None:
+        try:
+            await handler(seq)
+        finally:
+            del self._current[seq]
+            self._start_next()
+
+    async def _tell(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()
+
+    def _of(self, seq: int) -> str:
+        return self.rows[seq].message.address.conversation
+
+    def _unfinished(self, conversation: str) -> list[Row]:
+        rows = (row for seq, row in self.rows.items() if self._of(seq) == conversation)
+        return [row for row in rows if row.state not in FINAL_STATES and not row.decision]
+
+
+class MemoryFiles:
+    def __init__(self) -> None:
+        self.kept: dict[str, tuple[File, bytes, str]] = {}
+        self.events: dict[str, list[File]] = {}
+        self.refusing = False
+
+    async def put(
+        self, event_key: str, name: str, type: str, data: bytes, owner: Person, conversation: str
+    ) -> File:
+        if self.refusing:
+            raise NotStored
+        digest = hashlib.sha256(data).hexdigest()
+        id = hashlib.sha256(f"{event_key}\n{digest}".encode()).hexdigest()[:32]
+        file = File(id, name, type, len(data))
+        if id not in self.kept:
+            self.events.setdefault(event_key, []).append(file)
+        self.kept.setdefault(id, (file, data, conversation))
+        return file
+
+    async def get(self, file: str) -> tuple[File, bytes]:
+        kept, data, _ = self._found(file)
+        return kept, data
+
+    async def delete(self, file: str) -> None:
+        self.kept.pop(file, None)
+
+    async def conversation_of(self, file: str) -> str:
+        return self._found(file)[2]
+
+    async def of_event(self, event_key: str) -> Sequence[File]:
+        return self.events.get(event_key, [])
+
+    async def discard(self, file: str) -> None:
+        self.kept.pop(file, None)
+
+    async def sweep(self, before: float) -> int:
+        return 0
+
+    def _found(self, file: str) -> tuple[File, bytes, str]:
+        try:
+            return self.kept[file]
+        except KeyError:
+            raise NotFound(what="file") from None
+
+
+class MemoryBoard:
+    """`parts` and `cards` (by conversation key) are what a test puts there."""
+
+    def __init__(self) -> None:
+        self.parts: list[Health] = []
+        self.cards: dict[str, list[Card]] = {}
+
+    async def health(self) -> Sequence[Health]:
+        return self.parts
+
+    async def commands(self, person: Person, address: Address) -> Sequence[QuickCommand]:
+        return []
+
+    async def changes(self, conversation: str) -> Sequence[Card]:
+        return self.cards.get(conversation, [])

@@ -1,0 +1,65 @@
+"""A model without a server: it answers at once, after a while, or when a gate opens."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+
+from core.messages import Item
+from core.records import Ask, Completed, Delta, Health, ModelEvent, Remote
+
+Gate = Callable[[Ask], Awaitable[None]]
+
+
+class EchoModel:
+    """Says back what it heard. A text of `call NAME {json}` calls that tool first.
+
+    `gate` is awaited before each round; `asked` counts the calls under way and the most at once.
+    """
+
+    name = "echo"
+    level = "demo"
+
+    def __init__(self, delay: float = 0.0, gate: Gate | None = None) -> None:
+        self.delay = delay
+        self.gate = gate
+        self.asks: list[Ask] = []
+        self.under_way = 0
+        self.most = 0
+
+    async def ask(self, ask: Ask) -> AsyncGenerator[ModelEvent, None]:
+        self.asks.append(ask)
+        self.under_way += 1
+        self.most = max(self.most, self.under_way)
+        try:
+            if self.gate:
+                await self.gate(ask)
+            if self.delay:
+                await asyncio.sleep(self.delay)
+            last = ask.input[-1]
+            if last.kind == "message" and last.text.startswith("call "):
+                yield Completed(self._calls(ask, last.text))
+                return
+            said = f"You said: {last.text}"
+            yield Delta(said)
+            yield Completed((Item(kind="message", role="assistant", text=said),))
+        finally:
+            self.under_way -= 1
+
+    async def health(self) -> Health:
+        return Health("model", "on", "echo")
+
+    async def erase(self, remote: Remote) -> bool:
+        return True
+
+    async def close(self) -> None:
+        return None
+
+    def _calls(self, ask: Ask, text: str) -> tuple[Item, ...]:
+        """One call a line: `call NAME {json}`."""
+        calls = []
+        for number, line in enumerate(text.splitlines()):
+            _, name, arguments = line.split(" ", 2)
+            call_id = f"{ask.turn}-{ask.number}-{number}"
+            calls.append(Item(kind="call", call_id=call_id, name=name, arguments=arguments))
+        return tuple(calls)

@@ -1,0 +1,171 @@
+"""A recording platform: keeps posts as a chat server would, and fails in the ways they do.
+
+`Recorder` is the server's side; `RecordingSurface` is what an adapter would write on top of it.
+The server outlives the bot: kill tests serve it over HTTP (`recorder_server.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from core.errors import PlatformBusy, PostRemoved, Undeliverable
+from core.messages import Answer, File, ReplyTo
+from core.splitting import split
+
+LIMIT = 200
+
+
+class AnswerLost(Exception):
+    """The connection broke; whether the call had its effect is not known."""
+
+
+@dataclass
+class Posted:
+    """A post as people see it, oldest text first."""
+
+    id: str
+    channel: str
+    source: str
+    key: str
+    texts: list[str] = field(default_factory=list)
+    removed: bool = False
+    deleted: bool = False
+
+    @property
+    def text(self) -> str:
+        return self.texts[-1]
+
+    @property
+    def visible(self) -> bool:
+        return not (self.removed or self.deleted)
+
+
+@dataclass
+class Faults:
+    """How many of the next calls fail, and how."""
+
+    lose_before: int = 0
+    lose_after: int = 0
+    busy: int = 0
+    refuse: str = ""
+
+
+class Posting(Protocol):
+    async def post(self, channel: str, source: str, key: str, text: str) -> str: ...
+    async def edit(self, post: str, text: str) -> None: ...
+    async def delete(self, post: str) -> None: ...
+    async def find(self, source: str, key: str) -> str | None: ...
+
+
+class Recorder:
+    def __init__(self, limit: int = LIMIT) -> None:
+        self.limit = limit
+        self.posts: list[Posted] = []
+        self.calls: list[str] = []
+        self.called = asyncio.Condition()
+        self.faults = Faults()
+        self.after_effect: asyncio.Event | None = None
+        """When set, the next post has its effect, sets this, and never answers."""
+
+    async def until(self, calls: int) -> None:
+        """Until that many calls have come in."""
+        async with self.called:
+            await self.called.wait_for(lambda: len(self.calls) >= calls)
+
+    async def post(self, channel: str, source: str, key: str, text: str) -> str:
+        await self._before("post")
+        if len(text) > self.limit:
+            raise ValueError(f"a post of {len(text)} characters, over {self.limit}")
+        id = f"p{len(self.posts) + 1}"
+        self.posts.append(Posted(id, channel, source, key, [text]))
+        await self._after()
+        return id
+
+    async def edit(self, post: str, text: str) -> None:
+        await self._before("edit")
+        found = self._of(post)
+        if len(text) > self.limit:
+            raise ValueError(f"an edit to {len(text)} characters, over {self.limit}")
+        if not found.visible:
+            raise PostRemoved
+        found.texts.append(text)
+        await self._after()
+
+    async def delete(self, post: str) -> None:
+        await self._before("delete")
+        self._of(post).deleted = True
+        await self._after()
+
+    async def find(self, source: str, key: str) -> str | None:
+        self.calls.append("find")
+        return next((p.id for p in self.posts if (p.source, p.key) == (source, key)), None)
+
+    def remove(self, post: str) -> None:
+        """A person deletes it."""
+        self._of(post).removed = True
+
+    def visible(self, source: str) -> list[str]:
+        """The answer to one message as people see it."""
+        return [p.text for p in self.posts if p.source == source and p.visible]
+
+    def _of(self, post: str) -> Posted:
+        return next(p for p in self.posts if p.id == post)
+
+    async def _before(self, call: str) -> None:
+        async with self.called:
+            self.calls.append(call)
+            self.called.notify_all()
+        if self.faults.refuse:
+            raise Undeliverable(reason=self.faults.refuse)
+        if self.faults.busy:
+            self.faults.busy -= 1
+            raise PlatformBusy(0.01)
+        if self.faults.lose_before:
+            self.faults.lose_before -= 1
+            raise AnswerLost
+
+    async def _after(self) -> None:
+        if self.after_effect is not None:
+            event, self.after_effect = self.after_effect, None
+            event.set()
+            await asyncio.Event().wait()
+        if self.faults.lose_after:
+            self.faults.lose_after -= 1
+            raise AnswerLost
+
+
+class RecordingSurface:
+    """The `Surface` of one reply on a `Recorder`."""
+
+    interval = 0.0
+
+    def __init__(self, platform: Posting, to: ReplyTo, limit: int = LIMIT) -> None:
+        self._platform = platform
+        self._to = to
+        self.limit = limit
+        self.doing: list[str] = []
+
+    def split(self, text: str) -> tuple[str, ...]:
+        return split(text, self.limit)
+
+    async def busy(self, doing: str) -> None:
+        self.doing.append(doing)
+
+    async def post(self, number: int, key: str, part: str, answer: Answer | None) -> str:
+        return await self._platform.post(self._to.address.channel, self._to.source, key, part)
+
+    async def edit(self, post: str, part: str, answer: Answer | None) -> None:
+        await self._platform.edit(post, part)
+
+    async def delete(self, post: str) -> None:
+        await self._platform.delete(post)
+
+    async def find(self, number: int, key: str) -> str | None:
+        return await self._platform.find(self._to.source, key)
+
+    async def upload(self, key: str, files: Sequence[File]) -> str:
+        names = ", ".join(file.name for file in files)
+        return await self._platform.post(self._to.address.channel, self._to.source, key, names)

@@ -1,0 +1,97 @@
+"""A whole bot to be killed: the embedded engine between a recording platform and a bridge.
+
+`python -m tests.fakes.victim HOME PLATFORM_URL [--bridge URL] [--die-after-accept N] [--grace S]`
+prints its own URL. The platform sends it messages (`POST /events`): 200 is the acknowledgement.
+`POST /answers` waits for an answer that was asked for before. SIGTERM drains.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+from pathlib import Path
+
+import aiohttp
+from aiohttp import web
+
+from bot.engine import Engine
+from bot.home import Home
+from core.errors import NotStored
+from core.http import HttpClient
+from core.messages import Message, ReplyTo, decode, encode
+from core.ports import Posts, Reply, ToolSource
+from core.posting import PostedReply
+from core.records import Ask
+from core.tools.bridge import BridgeSource
+from tests.fakes.choices import choices
+from tests.fakes.models import EchoModel
+from tests.fakes.recorder import RecordingSurface
+from tests.fakes.recorder_server import RemoteRecorder
+
+
+class Intake:
+    """The platform's door: stores before it acknowledges, or dies in between."""
+
+    def __init__(self, engine: Engine, die_after: int) -> None:
+        self._engine = engine
+        self._die_after = die_after
+        self._accepted = 0
+
+    async def event(self, request: web.Request) -> web.Response:
+        try:
+            receipt = await self._engine.inbox.accept(decode(Message, await request.read()))
+        except NotStored:
+            return web.json_response(None, status=503)
+        self._accepted += 1
+        if self._accepted == self._die_after:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return web.json_response(receipt.seq)
+
+    async def answer(self, request: web.Request) -> web.Response:
+        receipt = await self._engine.inbox.accept(decode(Message, await request.read()))
+        return web.Response(text=encode(await self._engine.inbox.answer_of(receipt.seq)))
+
+
+async def main(home: Path, platform: str, bridge: str, die_after: int, grace: float) -> None:
+    done = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, done.set)
+    timeout = aiohttp.ClientTimeout(total=None)
+    with Home(home).take():
+        async with aiohttp.ClientSession(timeout=timeout) as session, HttpClient() as http:
+            recorder = RemoteRecorder(platform, session)
+
+            async def gate(ask: Ask) -> None:
+                await recorder.gate(ask.turn, ask.number)
+
+            def reply(to: ReplyTo, posts: Posts) -> Reply:
+                return PostedReply(RecordingSurface(recorder, to), posts, to.turn)
+
+            sources: list[ToolSource] = [BridgeSource(bridge, "", http)] if bridge else []
+            engine = await Engine.open(home, choices(EchoModel(gate=gate), sources))
+            engine.replies["web"] = reply
+            intake = Intake(engine, die_after)
+            engine.start()
+            app = web.Application()
+            app.router.add_post("/events", intake.event)
+            app.router.add_post("/answers", intake.answer)
+            runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+            await runner.setup()
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            print("http://{}:{}".format(*runner.addresses[0]), flush=True)
+            await done.wait()
+            await engine.drain(grace)
+            await runner.cleanup()
+            await engine.close()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("home", type=Path)
+    parser.add_argument("platform")
+    parser.add_argument("--bridge", default="")
+    parser.add_argument("--die-after-accept", type=int, default=0)
+    parser.add_argument("--grace", type=float, default=2.0)
+    asked = parser.parse_args()
+    asyncio.run(main(asked.home, asked.platform, asked.bridge, asked.die_after_accept, asked.grace))

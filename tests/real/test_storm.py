@@ -1,0 +1,66 @@
+"""kill -9 at random moments, while people write and the platform redelivers.
+
+`PONTE_STORM` (kills, default 6) makes it a long one: `make storm`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from collections import defaultdict
+
+from core.messages import Message
+from tests.fakes.bridge_tables import CUSTOMERS
+from tests.fakes.choices import message
+from tests.real.conftest import Scene
+
+KILLS = int(os.environ.get("PONTE_STORM", "6"))
+CONVERSATIONS = 8
+
+
+def _messages(wave: int) -> list[Message]:
+    read = f'call nocodb_execute {{"tool": "list_records", "args": {{"table_id": "{CUSTOMERS}"}}}}'
+    return [
+        message(
+            [f"word {wave}", read, "\n\n".join(["long " * 30] * 4)][number % 3],
+            key=f"w{wave}c{channel}n{number}",
+            channel=f"C{channel}",
+        )
+        for channel in range(CONVERSATIONS)
+        for number in range(3)
+    ]
+
+
+async def test_storm(scene: Scene) -> None:
+    dice = random.Random(20261120)
+    said: list[Message] = []
+    await scene.victim.start()
+    for wave in range(KILLS):
+        messages = _messages(wave)
+        said += messages
+        delivering = asyncio.create_task(_deliver(scene, messages))
+        await scene.recorder.until(len(scene.recorder.calls) + dice.randrange(30))
+        await scene.victim.kill()
+        await scene.victim.start()
+        await delivering
+    answers = await scene.people.answers(said)
+
+    posts = defaultdict(list)
+    for post in scene.recorder.posts:
+        posts[post.channel].append(post.source)
+    for one, answer in zip(said, answers, strict=True):
+        assert answer.status == "done", answer
+        assert scene.recorder.visible(one.event_key) == list(answer.parts)
+    keys = [(post.source, post.key) for post in scene.recorder.posts]
+    assert len(keys) == len(set(keys)), "nothing was posted twice"
+    for channel, sources in posts.items():
+        first = list(dict.fromkeys(sources))
+        expected = [m.event_key for m in said if m.address.channel == channel]
+        assert first == expected, "answers stand in the order of the questions"
+
+
+async def _deliver(scene: Scene, messages: list[Message]) -> None:
+    """Each conversation's messages in order; redelivered until acknowledged."""
+    for one in messages:
+        await scene.people.say(one)

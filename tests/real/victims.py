@@ -1,0 +1,95 @@
+"""A bot in a process of its own, killed and started again, and the people who write to it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Iterable
+from pathlib import Path
+
+import aiohttp
+
+from core.messages import Answer, Message, decode, encode
+
+ROOT = Path(__file__).parents[2]
+
+
+class Victim:
+    """Started with `start`; `kill` is a real SIGKILL. `url` changes with each start."""
+
+    def __init__(self, home: Path, platform: str, bridge: str = "") -> None:
+        self._arguments = [str(home), platform, *(["--bridge", bridge] if bridge else [])]
+        self._process: asyncio.subprocess.Process | None = None
+        self.url = ""
+        self.kills = 0
+
+    async def start(self, *more: str) -> None:
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "tests.fakes.victim", *self._arguments, *more,
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL, cwd=ROOT,
+        )  # fmt: skip
+        assert self._process.stdout
+        async for line in self._process.stdout:
+            if line.startswith(b"http://"):
+                self.url = line.decode().strip()
+                return
+        raise AssertionError("the bot did not start")
+
+    async def kill(self) -> None:
+        await self._end(signal.SIGKILL)
+        self.kills += 1
+
+    async def terminate(self) -> int:
+        return await self._end(signal.SIGTERM)
+
+    async def died(self) -> None:
+        assert self._process
+        await self._process.wait()
+        self.kills += 1
+
+    async def _end(self, by: signal.Signals) -> int:
+        assert self._process
+        if self._process.returncode is None:
+            os.kill(self._process.pid, by)
+        return await self._process.wait()
+
+
+class People:
+    """They write, and the platform redelivers what was not acknowledged, as Slack does."""
+
+    def __init__(self, victim: Victim, session: aiohttp.ClientSession) -> None:
+        self._victim = victim
+        self._session = session
+
+    async def say(self, message: Message) -> None:
+        """Deliver until acknowledged."""
+        async for _ in _turns_of_the_loop():
+            if await self.deliver(message):
+                return
+
+    async def deliver(self, message: Message) -> bool:
+        """Deliver once; whether it was acknowledged."""
+        try:
+            async with self._session.post(
+                f"{self._victim.url}/events", data=encode(message)
+            ) as ack:
+                return ack.status == 200
+        except (aiohttp.ClientError, OSError):
+            return False
+
+    async def answer(self, message: Message) -> Answer:
+        """Deliver it once more, and wait for its first answer."""
+        async with self._session.post(f"{self._victim.url}/answers", data=encode(message)) as reply:
+            assert reply.status == 200, await reply.text()
+            return decode(Answer, await reply.read())
+
+    async def answers(self, messages: Iterable[Message]) -> list[Answer]:
+        return await asyncio.gather(*(self.answer(message) for message in messages))
+
+
+async def _turns_of_the_loop() -> AsyncIterator[None]:
+    while True:
+        yield
+        await asyncio.sleep(0)

@@ -1,0 +1,168 @@
+"""A whole Ponte but for its core: the web adapter on real sockets over ports in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from adapters.web.adapter import Asgi, Port, WebAdapter
+from adapters.web.door import SocketDoor, WebDoor
+from core.messages import Answer, Message, Progress
+from core.ports import Posts, Reply
+from tests.fakes.memory import MemoryBoard, MemoryFiles, MemoryInbox, Row
+
+
+class NoPosts:
+    async def known(self) -> Sequence[Any]:
+        return []
+
+    async def posting(self, number: int, key: str) -> None:
+        raise AssertionError("the web posts nothing")
+
+    async def posted(self, number: int, post: str) -> None:
+        raise AssertionError("the web posts nothing")
+
+    async def removed(self, number: int) -> None:
+        raise AssertionError("the web posts nothing")
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What a test's script has at hand while it plays the assistant."""
+
+    seq: int
+    message: Message
+    reply: Reply
+
+    async def show(self, text: str = "", doing: str = "") -> None:
+        await self.reply.show(Progress(text=text, doing=doing))
+
+
+Script = Callable[[Turn], Awaitable[Answer]]
+
+
+async def echo(turn: Turn) -> Answer:
+    return Answer(f"You said: {turn.message.text}")
+
+
+class House:
+    """`script` plays the assistant; `restart` is a new process over the same stores."""
+
+    def __init__(self, script: Script = echo, home: Path | None = None, token: str = "") -> None:
+        self.script = script
+        self.files = MemoryFiles()
+        self.board = MemoryBoard()
+        self.rows: dict[int, Row] = {}
+        self.home = home
+        self.extra: dict[str, Asgi] = {}
+        self.host, self.url, self.token = "127.0.0.1", "", token
+        self._port = 0
+
+    async def open(self) -> None:
+        self.inbox = MemoryInbox(self.rows)
+        doors = [(WebDoor(self.host, self.url, self.token), Port("127.0.0.1", self._port))]
+        self.web = self._adapter(*doors[0])
+        self.terminal = None
+        if self.home is not None:
+            self.terminal = self._adapter(SocketDoor(), self.home / "ponte.sock")
+        for adapter in self._adapters:
+            await adapter.start()
+        self._port = int(self.web.address.rsplit(":", 1)[1])
+        self._running = asyncio.create_task(self.inbox.run(self._handle))
+
+    async def close(self) -> None:
+        for adapter in self._adapters:
+            await adapter.stop_intake()
+        await self.inbox.drain(0)
+        await asyncio.gather(*(adapter.close() for adapter in self._adapters))
+        await self._running
+
+    async def restart(self) -> None:
+        """What ran is put back unattempted, as a crash or SIGTERM leaves it."""
+        await self.close()
+        for row in self.rows.values():
+            row.state = "new" if row.answer is None else row.state
+        await self.open()
+
+    def client(self, **headers: str) -> httpx.AsyncClient:
+        return httpx.AsyncClient(base_url=self.web.address, headers=headers, timeout=20)
+
+    def terminal_client(self) -> httpx.AsyncClient:
+        assert self.home is not None
+        transport = httpx.AsyncHTTPTransport(uds=str(self.home / "ponte.sock"))
+        return httpx.AsyncClient(base_url="http://ponte", transport=transport, timeout=20)
+
+    @property
+    def _adapters(self) -> list[WebAdapter]:
+        return [self.web, self.terminal] if self.terminal else [self.web]
+
+    def _adapter(self, door: WebDoor | SocketDoor, listener: Port | Path) -> WebAdapter:
+        return WebAdapter(
+            door=door, listener=listener, inbox=self.inbox, journal=self.inbox,
+            files=self.files, board=self.board, metrics=lambda: "ponte_up 1\n",
+            extra=self.extra if isinstance(door, WebDoor) else None,
+        )  # fmt: skip
+
+    async def _handle(self, seq: int) -> None:
+        message = self.rows[seq].message
+        platform = {"web": self.web, "terminal": self.terminal}[message.address.platform]
+        assert platform is not None
+        posts: Posts = NoPosts()
+        reply = platform.reply(message.reply_to, posts)
+        answer = await self.script(Turn(seq, message, reply))
+        self.rows[seq].answer = answer
+        await reply.finish(answer)
+        await self.inbox.end(seq, answer)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    name: str
+    data: Any
+    id: str = ""
+
+
+async def events(response: httpx.Response) -> AsyncIterator[Event]:
+    """Server-sent events as a browser reads them."""
+    name, id, data = "message", "", ""
+    async for line in response.aiter_lines():
+        field, _, value = line.partition(": ")
+        match field:
+            case "event":
+                name = value
+            case "id":
+                id = value
+            case "data":
+                data += value
+            case "":
+                if data:
+                    yield Event(name, json.loads(data), id)
+                name, id, data = "message", "", ""
+
+
+@asynccontextmanager
+async def following(
+    client: httpx.AsyncClient, conversation: str = "main", last: str = "", query: str = ""
+) -> AsyncIterator[AsyncIterator[Event]]:
+    headers = {"Last-Event-ID": last} if last else {}
+    path = f"/conversations/{conversation}/events{query}"
+    async with client.stream("GET", path, headers=headers) as response:
+        assert response.status_code == 200
+        yield events(response)
+
+
+async def until(stream: AsyncIterator[Event], name: str) -> list[Event]:
+    """All events up to the first called `name`."""
+    seen: list[Event] = []
+    async for event in stream:
+        seen.append(event)
+        if event.name == name:
+            return seen
+    raise AssertionError(f"the stream ended before {name!r}: {seen}")

@@ -1,0 +1,154 @@
+"""`POST /chat`: what a script says and is answered."""
+
+from __future__ import annotations
+
+import asyncio
+
+import httpx
+
+from core.messages import Answer, Card, File
+from tests.web.house import Event, House, Turn, events, until
+
+STREAM = {"Accept": "text/event-stream"}
+
+
+async def test_a_script_asks_and_is_answered(client: httpx.AsyncClient) -> None:
+    said = await client.post("/chat", json={"message": "hello"})
+    assert said.status_code == 200
+    body = said.json()
+    assert body.pop("turn")
+    assert body == {
+        "response": "You said: hello",
+        "conversation": "main",
+        "status": "done",
+        "files": [],
+        "cards": [],
+    }
+
+
+async def test_the_person_is_the_owner_of_the_page(house: House, client: httpx.AsyncClient) -> None:
+    await client.post(
+        "/chat",
+        json={"message": "hi", "conversation": "work-1", "time_zone": "Europe/Lisbon"},
+        headers={"Accept-Language": "pt-BR,pt;q=0.9"},
+    )
+    message = house.rows[1].message
+    assert message.author.key == "web:owner"
+    assert message.address.conversation == "web:work-1"
+    assert (message.locale, message.time_zone) == ("pt-BR", "Europe/Lisbon")
+    assert message.event_key.startswith("web:")
+
+
+async def test_control_characters_do_not_come_in(house: House, client: httpx.AsyncClient) -> None:
+    body = r'{"message": "a\u0000b\u001b[31mc\ud800\r\nd"}'
+    await client.post("/chat", content=body, headers={"Content-Type": "application/json"})
+    assert house.rows[1].message.text == "abc\ufffd\nd"
+
+
+async def test_the_same_turn_as_events(house: House, client: httpx.AsyncClient) -> None:
+    card = Card("abc234", "proposal", "Create", "1 row", ({"before": {}, "after": {"a": 1}},))
+    begun, shown = asyncio.Event(), asyncio.Event()
+
+    async def script(turn: Turn) -> Answer:
+        await turn.show(doing="is looking at the tables…")
+        await begun.wait()
+        await turn.show("Hel")
+        await shown.wait()
+        await turn.show("Hello")
+        return Answer("Hello you", cards=(card,), files=(File("f1", "p.png", "image/png", 3),))
+
+    house.script = script
+    async with client.stream("POST", "/chat", json={"message": "x"}, headers=STREAM) as response:
+        assert response.headers["content-type"].startswith("text/event-stream")
+        stream = events(response)
+        begin = await until(stream, "progress") + await until(stream, "progress")
+        begun.set()
+        begin += await until(stream, "delta")
+        shown.set()
+        seen = begin + [event async for event in stream]
+    names = [event.name for event in seen]
+    assert names[0] == "progress"
+    assert names[-3:] == ["card", "file", "done"]
+    turn = seen[0].data["turn"]
+    assert Event("progress", {"turn": turn, "text": "is looking at the tables…"}) in seen
+    assert "Hello".startswith("".join(e.data["text"] for e in seen if e.name == "delta"))
+    assert seen[-1].data["response"] == "Hello you"
+    assert seen[-1].data["turn"] == turn
+    assert seen[-3].data["id"] == "abc234"
+    assert seen[-2].data["url"] == "/files/f1"
+
+
+async def test_text_that_starts_over_says_so(house: House, client: httpx.AsyncClient) -> None:
+    told = asyncio.Event()
+
+    async def script(turn: Turn) -> Answer:
+        await turn.show("One")
+        await told.wait()
+        await turn.show("Two")
+        await asyncio.sleep(0.1)
+        return Answer("Two")
+
+    house.script = script
+    async with client.stream("POST", "/chat", json={"message": "x"}, headers=STREAM) as response:
+        stream = events(response)
+        await until(stream, "delta")
+        told.set()
+        again = (await until(stream, "delta"))[-1]
+    assert again.data["reset"] is True
+    assert again.data["text"] == "Two"
+
+
+async def test_html_is_given_to_whom_asks_for_it(client: httpx.AsyncClient) -> None:
+    said = await client.post("/chat?html=1", json={"message": "**x** <b>"})
+    assert said.json()["html"].startswith('<p dir="auto">You said: <strong>x</strong> &lt;b&gt;')
+
+
+async def test_an_answer_can_be_left_for_later(house: House, client: httpx.AsyncClient) -> None:
+    free = asyncio.Event()
+
+    async def script(turn: Turn) -> Answer:
+        await free.wait()
+        return Answer("late")
+
+    house.script = script
+    said = await client.post("/chat", json={"message": "x"}, headers={"Prefer": "respond-async"})
+    assert said.status_code == 202
+    assert said.json() == {
+        "conversation": "main", "turn": house.rows[1].message.turn, "status": "accepted"
+    }  # fmt: skip
+    free.set()
+
+
+async def test_a_failed_turn_says_so_and_a_refused_one_is_its_status(
+    house: House, client: httpx.AsyncClient
+) -> None:
+    codes = {"break": "model_down", "too much": "too_many"}
+
+    async def script(turn: Turn) -> Answer:
+        return Answer("No.", "failed", code=codes[turn.message.text])
+
+    house.script = script
+    failed = await client.post("/chat", json={"message": "break"})
+    assert (failed.status_code, failed.json()["status"]) == (200, "failed")
+    assert failed.json()["code"] == "model_down"
+    refused = await client.post("/chat", json={"message": "too much"})
+    assert refused.status_code == 429
+    assert refused.json()["error"] == {"code": "too_many", "message": "No."}
+
+
+async def test_what_waits_its_turn_is_told_so(house: House, client: httpx.AsyncClient) -> None:
+    free = asyncio.Event()
+
+    async def script(turn: Turn) -> Answer:
+        await free.wait()
+        return Answer(f"did {turn.message.text}")
+
+    house.script = script
+    await client.post("/chat", json={"message": "one"}, headers={"Prefer": "respond-async"})
+    async with client.stream("POST", "/chat", json={"message": "two"}, headers=STREAM) as response:
+        stream = events(response)
+        first = (await until(stream, "progress"))[0]
+        free.set()
+        done = (await until(stream, "done"))[-1]
+    assert first.data["text"] == "Before this: 1."
+    assert done.data["response"] == "did two"
