@@ -13,7 +13,7 @@ from adapters.discord.acks import Acks
 from adapters.discord.calls import FilesTooLarge, attempt
 from adapters.discord.pages import LIMIT, MOST, pages
 from adapters.discord.threads import Threads
-from adapters.discord.typing import Typing
+from adapters.discord.typing_sign import TypingSign
 from core.errors import Undeliverable
 from core.messages import Answer, File, ReplyTo
 from core.ports import Files
@@ -28,11 +28,9 @@ class Means:
 
     client: Callable[[], Awaitable[discord.Client]]
     threads: Threads
-    typing: Typing
+    sign: TypingSign
     acks: Acks
     files: Files
-    locale: Callable[[str], str]
-    """The locale of a turn, by its id."""
 
 
 class ChannelSurface:
@@ -41,11 +39,11 @@ class ChannelSurface:
     limit = LIMIT
     interval = INTERVAL
 
-    def __init__(self, to: ReplyTo, means: Means, source: int | None) -> None:
+    def __init__(self, to: ReplyTo, means: Means, source: int | None, locale: str) -> None:
         self._to = to
         self._means = means
         self._source = source
-        self._locale = means.locale(to.turn)
+        self._locale = locale
         self._parts: tuple[str, ...] = ()
         self._doubted: set[int] = set()
         self._with_stop: set[str] = set()
@@ -61,13 +59,13 @@ class ChannelSurface:
             channel = await self._channel()
             await channel.typing()
 
-        self._means.typing.start(self._to.turn, sign)
+        self._means.sign.start(self._to.turn, sign)
 
     async def post(self, number: int, key: str, part: str, answer: Answer | None) -> str:
         channel = await self._channel()
         if number in self._doubted and (found := await self._by_text(channel, part)):
             return found
-        self._means.typing.stop(self._to.turn)
+        self._means.sign.stop(self._to.turn)
         stop = self._stop(part, answer)
         form = self._form(part, answer) | ({"view": stop} if stop else {})
 
@@ -86,7 +84,7 @@ class ChannelSurface:
         form = self._form(part, answer) | self._changed_stop(post, part, answer)
 
         async def change(files: list[discord.File]) -> discord.Message:
-            return await message.edit(**form, **({"attachments": files} if answer else {}))
+            return await message.edit(**form | ({"attachments": files} if answer else {}))
 
         await self._with_sheets(change, answer)
         await self._settled(post, part, answer)
@@ -105,7 +103,7 @@ class ChannelSurface:
         mine = lookup.answering(own, None if channel.id == self._source else self._source)
         return f"{channel.id}:{mine[number - 1].id}" if len(mine) >= number else None
 
-    async def upload(self, files: Sequence[File]) -> None:
+    async def upload(self, key: str, files: Sequence[File]) -> str:
         """Put them under the answer's last post: an edit, so that it can be done again."""
         if self._last is None:
             raise Undeliverable(reason="files before their answer")
@@ -121,6 +119,7 @@ class ChannelSurface:
             self._locale,
             self._uploads,
         )
+        return post
 
     def _limit(self, client: discord.Client) -> int:
         guild = client.get_guild(int(self._to.address.workspace or 0))
@@ -167,7 +166,7 @@ class ChannelSurface:
         """The answer stands: no typing, and no stop button under an earlier part of it."""
         if answer is None:
             return
-        self._means.typing.stop(self._to.turn)
+        self._means.sign.stop(self._to.turn)
         self._last = (post, part, answer)
         for other in list(self._with_stop - {post}):
             await self._drop_stop(other)

@@ -14,7 +14,7 @@ LONGEST = 300.0
 """Seconds without a word from the turn after which the sign is given up."""
 
 
-class Typing:
+class TypingSign:
     def __init__(self) -> None:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._heard: dict[str, float] = {}
