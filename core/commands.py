@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass
 
 from core.errors import BadInput, UnknownCommand
-from core.fences import after
+from core.fences import after, fenced
 from core.input_types import check_inputs
 from core.inputs import Inputs, parse_input, render_input
 from core.text import clean
@@ -97,9 +97,7 @@ def is_decision(text: str) -> bool:
 def render(command: Command) -> str:
     """The text that `parse` reads as `command`."""
     if command.name == RUN_PYTHON:
-        longest = max((len(run) for run in re.findall("`+", command.code)), default=0)
-        fence = "`" * max(3, longest + 1)
-        return f"{fence}python\n{command.code}\n{fence}"
+        return fenced(command.code, "python")
     words = [command.name, command.id, "yes" if command.confirmed else "", command.slug]
     words.append(render_input(command.input) if command.input != "" else "")
     return " ".join(word for word in words if word)

@@ -54,6 +54,13 @@ def after(line: str, fence: Fence | None, longest: int) -> Fence | None:
     return Fence(indent[:longest], match["mark"], match["info"].rstrip())
 
 
+def fenced(text: str, info: str = "") -> str:
+    """`text` as a code block, whatever fences stand within it."""
+    longest = max((len(run) for run in re.findall("`+", text)), default=0)
+    mark = "`" * max(3, longest + 1)
+    return f"{mark}{info}\n{text}\n{mark}"
+
+
 def after_all(text: str, fence: Fence | None, longest: int) -> Fence | None:
     """The fence that is open after every line of `text`."""
     for line in text.split("\n"):

@@ -9,23 +9,25 @@ from __future__ import annotations
 import unicodedata
 
 _JOINER = "\u200d"
+_FLAGS = "".join(map(chr, range(0x1F1E6, 0x1F200)))  # regional indicators: two are one flag
 _LONGEST = 64  # nothing that people write is longer; a tower of marks beyond it is cut anyway
 
 
-def whole(text: str, cut: int) -> int:
+def whole(text: str, cut: int, start: int = 0) -> int:
     """The nearest place at or before `cut` that lies between two characters as people see them.
 
-    It is `cut` itself when none is found within reach, so that a caller always gets on.
+    `start` is a place that is known to be one: nothing before it is looked at. The answer is `cut`
+    itself when none is found within reach, so that a caller always gets on.
     """
-    if cut <= 0 or cut >= len(text):
-        return max(0, min(cut, len(text)))
-    for place in range(cut, max(0, cut - _LONGEST), -1):
-        if not _joined(text, place):
+    if cut <= start or cut >= len(text):
+        return max(start, min(cut, len(text)))
+    for place in range(cut, max(start, cut - _LONGEST), -1):
+        if not _joined(text, place, start):
             return place
     return cut
 
 
-def _joined(text: str, place: int) -> bool:
+def _joined(text: str, place: int, start: int) -> bool:
     before, after = text[place - 1], text[place]
     if after < "\u0300":
         return before == "\r" and after == "\n"
@@ -33,7 +35,7 @@ def _joined(text: str, place: int) -> bool:
         return True
     if "\ud800" <= before <= "\udbff" and "\udc00" <= after <= "\udfff":
         return True
-    return _flag(before) and _flag(after) and _flags_before(text, place) % 2 == 1
+    return after in _FLAGS and _flags_before(text, place, start) % 2 == 1
 
 
 def _extends(char: str) -> bool:
@@ -46,13 +48,6 @@ def _extends(char: str) -> bool:
     )
 
 
-def _flag(char: str) -> bool:
-    """A regional indicator: two of them are one flag."""
-    return "\U0001f1e6" <= char <= "\U0001f1ff"
-
-
-def _flags_before(text: str, place: int) -> int:
-    start = place
-    while start > 0 and place - start < _LONGEST and _flag(text[start - 1]):
-        start -= 1
-    return place - start
+def _flags_before(text: str, place: int, start: int) -> int:
+    before = text[start:place]
+    return len(before) - len(before.rstrip(_FLAGS))

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from core.errors import PlatformBusy, PostRemoved, Undeliverable
+from core.errors import NotStored, PlatformBusy, PostRemoved, Superseded, Undeliverable
 from core.messages import Answer, Post, Progress
 from core.ports import Posts, Surface
 
@@ -54,7 +54,7 @@ class PostedReply:
             try:
                 await self._finish(answer)
                 return
-            except (Undeliverable, asyncio.CancelledError):
+            except (Undeliverable, Superseded, NotStored):
                 raise
             except PlatformBusy as busy:
                 await asyncio.sleep(busy.seconds)

@@ -145,12 +145,16 @@ class _Part:
         return next((cut for cut in near if self._tame(cut, fence)), last)
 
     def _places(self) -> Iterator[_Cut]:
-        for end in range(self.stop, self.start, -1):
-            place = whole(self.text, end)
+        end = self.stop
+        while end > self.start:
+            place = whole(self.text, end, self.start)
             place = place if place > self.start else end
             now = self._open_at(place)
             if self._fits(place, now):
                 yield self._cut_at(place, now)
+                end = place - 1
+            else:
+                end = min(place - 1, self.start + self.room - len(self._closing(now)))
 
     def _cut_at(self, end: int, fence: Fence | None) -> _Cut:
         start = end if fence else _skip_spaces(self.text, end)

@@ -24,6 +24,9 @@ from adapters.web.response import locale_of, refusal
 from adapters.web.site import Site
 from core.errors import PonteError
 
+DROPPED = 256 * 1024 * 1024
+"""Bytes of a refused body that are still read."""
+
 
 def application(site: Site, extra: Mapping[str, ASGIApp] | None = None) -> ASGIApp:
     """All routes of `site`; `extra` are other adapters' applications by their exact path.
@@ -64,11 +67,21 @@ class Forked:
 def _refusing(site: Site) -> Callable[[Request, Exception], Response]:
     def refuse(request: Request, error: Exception) -> Response:
         response = refusal(_worded(error), locale_of(request, site))
+        if response.status_code == 413 and not _soon_over(request):
+            response.headers["Connection"] = "close"
         if isinstance(error, HTTPException) and error.headers:
             response.headers.update(error.headers)
         return response
 
     return refuse
+
+
+def _soon_over(request: Request) -> bool:
+    """Whether the rest of a refused body may be read and dropped, so that the client gets to our
+    answer; uvicorn would read an endless one for ever.
+    """
+    length = request.headers.get("content-length", "")
+    return length.isdecimal() and int(length[:18]) <= DROPPED
 
 
 def _worded(error: Exception) -> PonteError:

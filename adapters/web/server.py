@@ -25,6 +25,17 @@ GRACE = 2
 
 
 class _Server(uvicorn.Server):
+    """Wakes once a second (for the Date header) and not ten times, and at once to leave."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.leaving = asyncio.Event()
+
+    async def main_loop(self) -> None:
+        while not await self.on_tick(0):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.leaving.wait(), 1.0)
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
@@ -56,6 +67,7 @@ class Server:
 
     async def stop(self) -> None:
         self._server.should_exit = True
+        self._server.leaving.set()
         if self._task is not None:
             await self._task
         self._listener.close()
@@ -64,10 +76,12 @@ class Server:
 def bind(host: str, port: int) -> socket.socket:
     """A listening TCP socket; port 0 takes a free one. Raises SettingsError."""
     try:
-        family, kind, _, _, address = socket.getaddrinfo(
+        family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        listener = socket.socket(family, kind)
+        # asyncio sets TCP_NODELAY only where the socket says that it is TCP; without it an answer
+        # waits up to 40 ms for the client's delayed acknowledgement.
+        listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
     except OSError as error:

@@ -175,7 +175,7 @@ class Following:
         self._cursor.open(live.seq)
         if live.turn not in self._tellings:
             self._tellings[live.turn] = self._telling(live.turn)
-            yield frame("message", view.message_json(live.message, live.seq, time.time()))
+            yield frame("message", view.message_json(live.message, live.seq, live.message.sent_at))
         telling = self._tellings[live.turn]
         if outcome := live.answer or live.error:
             del self._tellings[live.turn]

@@ -12,6 +12,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -25,7 +26,20 @@ T = TypeVar("T")
 Connection = sqlite3.Connection
 GROUP = 256
 """Writes in one commit, at most."""
-PROGRAMMING_FAULTS = (sqlite3.ProgrammingError, sqlite3.IntegrityError, sqlite3.InterfaceError)
+BUSY_MS = 5000
+"""Milliseconds to wait while another process, a backup, say, holds the file."""
+OWN_FAULTS = frozenset(
+    {
+        sqlite3.SQLITE_ERROR,
+        sqlite3.SQLITE_TOOBIG,
+        sqlite3.SQLITE_CONSTRAINT,
+        sqlite3.SQLITE_MISMATCH,
+        sqlite3.SQLITE_MISUSE,
+        sqlite3.SQLITE_RANGE,
+    }
+)
+"""Primary result codes (https://sqlite.org/rescode.html) that are a statement's own fault; all
+others are the disk's, the file's or the machine's, and none of a group can count on its commit."""
 
 
 class NewerDatabase(PonteError):
@@ -44,6 +58,20 @@ class _Write(Generic[T]):
     result: list[T] = field(default_factory=list)
     error: BaseException | None = None
 
+    def settle(self) -> None:
+        """Tell whoever waits for it; on the event loop."""
+        if self.error is None and self.then is not None:
+            try:
+                self.then(self.result[0])
+            except Exception as error:
+                self.error = error
+        if self.future.done():
+            return
+        if self.error is None:
+            self.future.set_result(self.result[0])
+        else:
+            self.future.set_exception(self.error)
+
 
 class Database:
     def __init__(self, path: Path, migrations: Sequence[str]) -> None:
@@ -52,6 +80,7 @@ class Database:
         self._writes: queue.SimpleQueue[_Write[Any] | None] = queue.SimpleQueue()
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="store-read")
         self._read_connection: Connection | None = None
+        self._closed = False
         self._loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._serve, name="store-write", daemon=True)
 
@@ -69,18 +98,30 @@ class Database:
         """Run `work` in a transaction on the writer thread; durable on return.
 
         `then` runs on the event loop, in commit order, even if the caller was cancelled
-        meanwhile. Raises NotStored when the disk refuses, and whatever `work` raises.
+        meanwhile. Raises NotStored when the disk refuses or the database is closed, and whatever
+        `work` raises.
         """
+        if self._closed:
+            raise NotStored
         future: asyncio.Future[T] = self._loop.create_future()
         self._writes.put(_Write(work, future, then))
         return await future
 
     async def read(self, work: Callable[[Connection], T]) -> T:
-        """Run `work` on the reader thread; it sees every write that was awaited before."""
+        """Run `work` on the reader thread; it sees every write that was awaited before.
+
+        Raises NotStored when the file cannot be read or is closed, and whatever `work` raises.
+        """
+        if self._closed:
+            raise NotStored
         result: T = await self._loop.run_in_executor(self._reader, self._read, work)
         return result
 
     async def close(self) -> None:
+        """Let what waits be committed; nothing more is taken."""
+        if self._closed:
+            return
+        self._closed = True
         self._writes.put(None)
         await asyncio.to_thread(self._thread.join)
         await self._loop.run_in_executor(self._reader, self._close_reader)
@@ -89,21 +130,27 @@ class Database:
     def _connect(self) -> Connection:
         connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
         connection.row_factory = sqlite3.Row
-        connection.execute("PRAGMA busy_timeout=5000")
+        connection.execute(f"PRAGMA busy_timeout={BUSY_MS}")
         return connection
 
     def _open(self) -> None:
         try:
             self._connection = self._connect()
-            self._connection.execute("PRAGMA journal_mode=WAL")
-            self._connection.execute("PRAGMA synchronous=FULL")
-            self._connection.execute("PRAGMA foreign_keys=ON")
-            self._migrate()
+            try:
+                self._prepare(self._connection)
+            except BaseException:
+                self._connection.close()
+                raise
         except sqlite3.Error as error:
-            raise NotStored("{path} cannot be used: {why}.", path=self.path, why=error) from error
+            raise self._unusable(error) from error
 
-    def _migrate(self) -> None:
-        connection = self._connection
+    def _unusable(self, error: sqlite3.Error) -> NotStored:
+        return NotStored("{path} cannot be used: {why}.", path=self.path, why=error)
+
+    def _prepare(self, connection: Connection) -> None:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA foreign_keys=ON")
         found = connection.execute("PRAGMA user_version").fetchone()[0]
         if found > len(self._migrations):
             raise NewerDatabase(path=self.path, found=found, known=len(self._migrations))
@@ -140,7 +187,7 @@ class Database:
             connection.execute("COMMIT")
         except sqlite3.Error as error:
             log.error("commit refused", why=str(error), writes=len(batch))
-            if connection.in_transaction:
+            with suppress(sqlite3.Error):  # SQLite may have rolled back by itself
                 connection.execute("ROLLBACK")
             for job in batch:
                 job.error = job.error or NotStored()
@@ -149,11 +196,9 @@ class Database:
         connection.execute("SAVEPOINT job")
         try:
             job.result.append(job.work(connection))
-        except (sqlite3.Error, MemoryError) as error:
-            if not isinstance(error, PROGRAMMING_FAULTS):
-                raise  # the disk's fault, not the job's: the whole group fails
-            self._undo(connection, job, error)
         except BaseException as error:  # goes to whoever awaits the job
+            if isinstance(error, sqlite3.Error) and not _own_fault(error):
+                raise  # the disk's: the whole group fails
             self._undo(connection, job, error)
         else:
             connection.execute("RELEASE job")
@@ -165,10 +210,13 @@ class Database:
         job.error = error
 
     def _read(self, work: Callable[[Connection], T]) -> T:
-        if self._read_connection is None:
-            self._read_connection = self._connect()
-            self._read_connection.execute("PRAGMA query_only=ON")
-        return work(self._read_connection)
+        try:
+            if self._read_connection is None:
+                self._read_connection = self._connect()
+                self._read_connection.execute("PRAGMA query_only=ON")
+            return work(self._read_connection)
+        except sqlite3.Error as error:
+            raise self._unusable(error) from error
 
     def _close_reader(self) -> None:
         if self._read_connection is not None:
@@ -177,11 +225,10 @@ class Database:
 
 def _settle(batch: list[_Write[Any]]) -> None:
     for job in batch:
-        if job.error is None and job.then is not None:
-            job.then(job.result[0])
-        if job.future.done():
-            continue
-        if job.error is None:
-            job.future.set_result(job.result[0])
-        else:
-            job.future.set_exception(job.error)
+        job.settle()
+
+
+def _own_fault(error: sqlite3.Error) -> bool:
+    """Whether the statement is to blame; the module's own errors carry no code."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+    return code & 0xFF in OWN_FAULTS

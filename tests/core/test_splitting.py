@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 
 import pytest
 from hypothesis import example, given
@@ -95,11 +94,17 @@ def test_a_table_row_is_never_cut(table: str, limit: int) -> None:
     assert rows == table.split("\n")
 
 
-@given(st.text(st.sampled_from("aé́👩\u200d👧🇧🇷\U0001f3fd\ufe0f"), max_size=300), LIMITS)
-def test_marks_and_joined_emoji_stay_with_what_they_belong_to(text: str, limit: int) -> None:
-    for part in split(text, limit)[1:]:
-        towers = re.search(r"[^aé👩👧🇧🇷]{20}|[👩👧🏽\u200d\ufe0f]{30}", text)
-        assert towers or (not unicodedata.combining(part[0]) and part[0] not in "\u200d\ufe0f🏽")
+@pytest.mark.parametrize(
+    "seen_as_one", ["👩\u200d👩\u200d👧", "e\u0301\u0323", "🇧🇷", "👍🏽", "❤\ufe0f", "각"]
+)
+def test_what_is_seen_as_one_character_stays_whole(seen_as_one: str) -> None:
+    parts = split(seen_as_one * 50, 33)
+    assert len(parts) > 1
+    assert all(part.replace(seen_as_one, "") == "" for part in parts)
+
+
+def test_a_tower_of_marks_is_cut_all_the_same() -> None:
+    assert split("e" + "\u0301" * 300, 100) != ()
 
 
 @pytest.mark.parametrize("text", ["", "  ", "\n\n \t\n"])
@@ -152,6 +157,14 @@ def test_a_block_in_a_list_goes_on_at_the_margin() -> None:
     first, second, *_ = split(f"1. Do:\n     ```sh\n{code}\n     ```\n2. Rest.", 70)
     assert first.endswith("\n     ```")
     assert second.startswith("```sh\n  step(")
+
+
+def test_a_block_that_ends_at_the_seam_is_not_opened_again_for_nothing() -> None:
+    code = "first line of it\nsecond"
+    assert split(f"```py\n{code}\n```{' ' * 40}\nAfter it come more words.", 36) == (
+        f"```py\n{code}\n```",
+        "After it come more words.",
+    )
 
 
 def test_an_unclosed_block_is_closed() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 from core import commands
@@ -42,6 +42,7 @@ class MemoryInbox:
         self.rows = {} if rows is None else rows
         self.refusing = False
         self._handler: Handler | None = None
+        self._platforms: Collection[str] = ()
         self._changed = asyncio.Condition()
         self._current: dict[int, asyncio.Task[None]] = {}
         self._stopped: set[int] = set()
@@ -82,8 +83,9 @@ class MemoryInbox:
             raise Forgotten
         return row.answer
 
-    async def run(self, handler: Handler) -> None:
+    async def run(self, handler: Handler, platforms: Collection[str] = ()) -> None:
         self._handler = handler
+        self._platforms = platforms
         self._start_next()
         await self._draining.wait()
 
@@ -146,7 +148,8 @@ class MemoryInbox:
         if self._handler is None or self._draining.is_set():
             return
         for row in list(self.rows.values()):
-            if row.state in FINAL_STATES or row.seq in self._current:
+            foreign = self._platforms and row.message.address.platform not in self._platforms
+            if foreign or row.state in FINAL_STATES or row.seq in self._current:
                 continue
             if row.decision or self.running(row.message.address.conversation) is None:
                 row.state = "running"

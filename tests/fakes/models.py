@@ -26,11 +26,14 @@ class EchoModel:
         self.asks: list[Ask] = []
         self.under_way = 0
         self.most = 0
+        self.came = asyncio.Condition()
 
     async def ask(self, ask: Ask) -> AsyncGenerator[ModelEvent, None]:
-        self.asks.append(ask)
-        self.under_way += 1
-        self.most = max(self.most, self.under_way)
+        async with self.came:
+            self.asks.append(ask)
+            self.under_way += 1
+            self.most = max(self.most, self.under_way)
+            self.came.notify_all()
         try:
             if self.gate:
                 await self.gate(ask)
@@ -45,6 +48,11 @@ class EchoModel:
             yield Completed((Item(kind="message", role="assistant", text=said),))
         finally:
             self.under_way -= 1
+
+    async def until(self, under_way: int) -> None:
+        """Until that many calls are in flight at once."""
+        async with self.came:
+            await self.came.wait_for(lambda: self.under_way >= under_way)
 
     async def health(self) -> Health:
         return Health("model", "on", "echo")

@@ -14,6 +14,7 @@ import httpx
 
 from adapters.web.adapter import Asgi, Port, WebAdapter
 from adapters.web.door import SocketDoor, WebDoor
+from adapters.web.site import Operator
 from core.messages import Answer, Message, Progress
 from core.ports import Posts, Reply
 from tests.fakes.memory import MemoryBoard, MemoryFiles, MemoryInbox, Row
@@ -62,6 +63,7 @@ class House:
         self.rows: dict[int, Row] = {}
         self.home = home
         self.extra: dict[str, Asgi] = {}
+        self.operator: Operator | None = None
         self.host, self.url, self.token = "127.0.0.1", "", token
         self._port = 0
 
@@ -104,10 +106,11 @@ class House:
         return [self.web, self.terminal] if self.terminal else [self.web]
 
     def _adapter(self, door: WebDoor | SocketDoor, listener: Port | Path) -> WebAdapter:
+        web = isinstance(door, WebDoor)
         return WebAdapter(
             door=door, listener=listener, inbox=self.inbox, journal=self.inbox,
             files=self.files, board=self.board, metrics=lambda: "ponte_up 1\n",
-            extra=self.extra if isinstance(door, WebDoor) else None,
+            extra=self.extra if web else None, operator=None if web else self.operator,
         )  # fmt: skip
 
     async def _handle(self, seq: int) -> None:

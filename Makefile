@@ -1,0 +1,71 @@
+# make run    make .venv when needed, then start Ponte
+# make test   style, types and all tests
+# make lint   only style and types
+# make storm  kill Ponte over and over, for minutes (KILLS=500)
+# make bench  seconds and megabytes
+# make lock   pin the dependencies of pyproject.toml anew (needs uv)
+# make clean  remove what these made
+
+SHELL := /bin/sh
+BIN := .venv/bin
+KILLS ?= 500
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+# A name on the PATH may be a shim for a Python that is not there, so each is tried.
+FIND_PYTHON = for python in $(PYTHON) python3 python3.11 python3.12 python3.13 python3.14; do \
+	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; \
+	python=; \
+done
+NO_PYTHON = Ponte needs Python 3.11 or newer. Install it, or name one: make PYTHON=/path/to/python3
+NO_VENV = This Python cannot make a venv. On Debian: apt-get install python3-venv
+
+.PHONY: run test lint storm bench lock clean
+
+run: .venv/ready
+	@exec $(BIN)/ponte run
+
+test: .venv/ready-to-test
+	$(BIN)/python -m pytest
+	@if [ "$(CI)" = true ]; then .ci/other-pythons; fi
+
+lint: .venv/ready-to-test
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+storm: .venv/ready-to-test
+	PONTE_STORM=$(KILLS) $(BIN)/python -m pytest --timeout=0 tests/real/test_storm.py
+
+bench: .venv/ready-to-test
+	$(BIN)/python -m benchmarks
+
+.venv/made:
+	@$(FIND_PYTHON); \
+	test -n "$$python" || { echo "$(NO_PYTHON)" >&2; exit 1; }; \
+	echo "Making .venv with $$("$$python" --version)"; \
+	"$$python" -m venv .venv || { echo "$(NO_VENV)" >&2; rm -rf .venv; exit 1; }
+	@touch $@
+
+.venv/ready: .venv/made requirements.txt requirements-build.txt pyproject.toml
+	@echo "Installing what Ponte needs (once; about a minute)"
+	@$(BIN)/pip install --quiet --require-hashes -r requirements.txt -r requirements-build.txt
+	@$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv/ready-to-test: .venv/ready requirements-dev.txt
+	@echo "Installing what the tests need"
+	@$(BIN)/pip install --quiet --require-hashes -r requirements-dev.txt
+	@touch $@
+
+COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --custom-compile-command "make lock"
+
+lock:
+	@command -v uv >/dev/null || { echo "make lock needs uv (pipx install uv)" >&2; exit 1; }
+	$(COMPILE) pyproject.toml -o requirements.txt
+	$(COMPILE) pyproject.toml -c requirements.txt --extra dev -o requirements-dev.txt
+	echo hatchling | $(COMPILE) - -c requirements-dev.txt -o requirements-build.txt
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis dist *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,34 @@
+"""Rules for every test. With CI=true a skipped test fails, unless its reason begins "blocked: "."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+
+import pytest
+
+CI = os.environ.get("CI") == "true"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if not hasattr(report, "wasxfail"):
+        fail_if_skipped(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    fail_if_skipped(report)
+    return report
+
+
+def fail_if_skipped(report: pytest.TestReport | pytest.CollectReport) -> None:
+    if not CI or report.outcome != "skipped" or not isinstance(report.longrepr, tuple):
+        return
+    path, line, words = report.longrepr
+    if not words.startswith("Skipped: blocked: "):
+        report.outcome = "failed"
+        report.longrepr = f"{path}:{line}: a skipped test fails in CI. {words}"

@@ -1,0 +1,314 @@
+"""The SQLite file: groups, threads, and what happens when the disk says no."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import tempfile
+import threading
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.errors import NotStored
+from core.store import database as module
+from core.store.database import Connection, Database, NewerDatabase
+
+NOTES = "CREATE TABLE notes (text TEXT UNIQUE)"
+MEGABYTE = "x" * 1_000_000
+
+
+@pytest.fixture
+async def database(tmp_path: Path) -> AsyncIterator[Database]:
+    database = await Database.open(tmp_path / "ponte.db", [NOTES])
+    yield database
+    await database.close()
+
+
+class Watched(sqlite3.Connection):
+    """A connection that tells what it runs, and on which thread."""
+
+    ran: list[tuple[int, str]]
+
+    def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
+        self.ran.append((threading.get_ident(), sql))
+        return super().execute(sql, parameters)
+
+    def executescript(self, sql: str, /) -> sqlite3.Cursor:
+        self.ran.append((threading.get_ident(), sql))
+        return super().executescript(sql)
+
+
+@pytest.fixture
+def ran(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, str]]:
+    connect, Watched.ran = sqlite3.connect, []
+
+    def watched(*args: Any, **options: Any) -> sqlite3.Connection:
+        Watched.ran.append((threading.get_ident(), "connect"))
+        return connect(*args, **options, factory=Watched)
+
+    monkeypatch.setattr(sqlite3, "connect", watched)
+    return Watched.ran
+
+
+class Held:
+    """Keeps the writer busy, so that what is written meanwhile becomes one group."""
+
+    def __init__(self, database: Database) -> None:
+        self._busy, self._go = threading.Event(), threading.Event()
+        self._task = asyncio.create_task(database.write(self._wait))
+
+    def _wait(self, connection: Connection) -> None:
+        self._busy.set()
+        self._go.wait()
+
+    @classmethod
+    async def writer(cls, database: Database) -> Held:
+        held = cls(database)
+        await asyncio.to_thread(held._busy.wait)
+        return held
+
+    async def release(self) -> None:
+        await asyncio.sleep(0)
+        self._go.set()
+        await self._task
+
+
+def note(text: str) -> Any:
+    def work(connection: Connection) -> str:
+        connection.execute("INSERT INTO notes VALUES (?)", (text,))
+        return text
+
+    return work
+
+
+async def notes(database: Database) -> list[str]:
+    return await database.read(lambda c: [r["text"] for r in c.execute("SELECT text FROM notes")])
+
+
+async def together(database: Database, *works: Any) -> list[Any]:
+    """Write all in one group; the results or errors, in order."""
+    held = await Held.writer(database)
+    tasks = [asyncio.create_task(database.write(work)) for work in works]
+    await held.release()
+    return await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_many_writes_share_a_commit(ran: list[tuple[int, str]], tmp_path: Path) -> None:
+    database = await Database.open(tmp_path / "ponte.db", [NOTES])
+    await together(database, *(note(f"n{n}") for n in range(200)))
+    await database.close()
+    assert sum(sql == "COMMIT" for _, sql in ran) == 2
+
+
+async def test_nothing_of_sqlite_runs_on_the_event_loop(
+    ran: list[tuple[int, str]], tmp_path: Path
+) -> None:
+    database = await Database.open(tmp_path / "ponte.db", [NOTES])
+    await database.write(note("one"))
+    assert await notes(database) == ["one"]
+    await database.close()
+    assert len(ran) > 8
+    assert threading.get_ident() not in {thread for thread, _ in ran}
+
+
+async def test_the_writer_waits_for_the_disk_and_keeps_a_log(database: Database) -> None:
+    def pragmas(connection: Connection) -> list[object]:
+        names = ("journal_mode", "synchronous", "foreign_keys")
+        return [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in names]
+
+    assert await database.write(pragmas) == ["wal", 2, 1]
+
+
+async def test_a_write_is_in_the_file_when_it_returns(database: Database) -> None:
+    await database.write(note("kept"))
+    other = sqlite3.connect(database.path)
+    assert other.execute("SELECT text FROM notes").fetchall() == [("kept",)]
+    other.close()
+
+
+async def test_a_write_that_raises_does_not_hurt_its_neighbours(database: Database) -> None:
+    def half(connection: Connection) -> None:
+        connection.execute("INSERT INTO notes VALUES ('half')")
+        raise ValueError("no")
+
+    def wrong(connection: Connection) -> None:
+        connection.execute("INSERT INTO nowhere VALUES (1)")
+
+    def lost(connection: Connection) -> None:
+        raise MemoryError
+
+    results = await together(
+        database, note("a"), half, note("b"), wrong, note("c"), note("a"), lost, note("d")
+    )
+    kinds = [type(result) for result in results]
+    assert kinds == [str, ValueError, str, sqlite3.OperationalError,
+                     str, sqlite3.IntegrityError, MemoryError, str]  # fmt: skip
+    assert await notes(database) == ["a", "b", "c", "d"]
+
+
+async def test_what_follows_a_write_runs_though_its_caller_left(database: Database) -> None:
+    followed = asyncio.Event()
+    held = await Held.writer(database)
+    caller = asyncio.create_task(database.write(note("left"), then=lambda _: followed.set()))
+    await asyncio.sleep(0)
+    caller.cancel()
+    await held.release()
+    await followed.wait()
+    assert caller.cancelled()
+    assert await notes(database) == ["left"]
+
+
+async def test_what_follows_writes_comes_in_their_order(database: Database) -> None:
+    order: list[str] = []
+    texts = [f"n{n}" for n in range(50)]
+    await asyncio.gather(*(database.write(note(text), then=order.append) for text in texts))
+    assert order == texts
+
+
+async def test_a_fault_in_what_follows_reaches_its_caller_alone(database: Database) -> None:
+    def broken(_: object) -> None:
+        raise ValueError("then")
+
+    held = await Held.writer(database)
+    first = asyncio.create_task(database.write(note("a"), then=broken))
+    second = asyncio.create_task(database.write(note("b")))
+    await held.release()
+    with pytest.raises(ValueError, match="then"):
+        await first
+    assert await second == "b"
+
+
+async def test_a_full_disk_refuses_the_group_and_later_takes_it(database: Database) -> None:
+    followed: list[object] = []
+
+    def pages(number: int) -> Any:
+        return lambda c: c.execute(f"PRAGMA max_page_count={number}").fetchone()[0]
+
+    await database.write(note("before"))
+    await database.write(pages(10))
+    results = await together(database, note("beside"), note(MEGABYTE))
+    assert [type(result) for result in results] == [NotStored, NotStored]
+    with pytest.raises(NotStored, match="did not take it"):
+        await database.write(note(MEGABYTE), then=followed.append)
+    assert followed == []
+    assert await notes(database) == ["before"]
+    await database.write(pages(10_000))
+    await together(database, note("beside"), note(MEGABYTE))
+    assert await notes(database) == ["before", "beside", MEGABYTE]
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if os.geteuid() or os.system(f"mount -t tmpfs -o size=400k ponte '{disk}' 2>/dev/null"):
+        pytest.skip("a file system can be mounted only by root")
+    yield disk
+    os.system(f"umount '{disk}'")
+
+
+async def test_a_disk_that_is_really_full(tiny_disk: Path) -> None:
+    database = await Database.open(tiny_disk / "ponte.db", [NOTES])
+    ballast = tiny_disk / "ballast"
+    ballast.write_bytes(bytes(250_000))
+    await database.write(note("before"))
+    for _ in range(2):
+        with pytest.raises(NotStored):
+            await database.write(note("y" * 200_000))
+    assert await notes(database) == ["before"]
+    ballast.unlink()
+    await database.write(note("after"))
+    assert await notes(database) == ["before", "after"]
+    await database.close()
+
+
+async def test_a_file_held_by_another_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "BUSY_MS", 20)
+    database = await Database.open(tmp_path / "ponte.db", [NOTES])
+    other = sqlite3.connect(database.path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(NotStored):
+        await database.write(note("refused"))
+    other.execute("ROLLBACK")
+    other.close()
+    await database.write(note("taken"))
+    assert await notes(database) == ["taken"]
+    await database.close()
+
+
+async def test_a_read_that_fails_is_worded(database: Database) -> None:
+    with pytest.raises(NotStored, match=r"ponte.db cannot be used: no such table: nowhere"):
+        await database.read(lambda c: c.execute("SELECT * FROM nowhere").fetchall())
+    with pytest.raises(NotStored, match="readonly"):
+        await database.read(lambda c: c.execute("DELETE FROM notes").close())
+
+
+@pytest.fixture
+def closed_folder() -> Iterator[Path]:
+    """A folder that may be read but not written, also by root."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o555)
+    me = os.geteuid()
+    if me == 0:
+        os.seteuid(65534)
+    yield folder
+    os.seteuid(me)
+    folder.rmdir()
+
+
+async def test_a_folder_that_cannot_be_written_is_told(closed_folder: Path) -> None:
+    with pytest.raises(NotStored, match=rf"{closed_folder}/ponte.db cannot be used: unable to"):
+        await Database.open(closed_folder / "ponte.db", [NOTES])
+
+
+async def test_a_file_that_is_no_database_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "ponte.db"
+    path.write_text("my diary " * 1000)
+    with pytest.raises(NotStored, match="not a database"):
+        await Database.open(path, [NOTES])
+    assert path.read_text().startswith("my diary")
+
+
+async def test_a_newer_schema_is_refused_with_words(tmp_path: Path) -> None:
+    path = tmp_path / "ponte.db"
+    await (await Database.open(path, [NOTES, "CREATE TABLE more (x)"])).close()
+    with pytest.raises(NewerDatabase, match=r"newer Ponte \(schema 2, this one knows 1\)"):
+        await Database.open(path, [NOTES])
+
+
+async def test_each_migration_runs_once_and_wholly(tmp_path: Path) -> None:
+    path = tmp_path / "ponte.db"
+    first = await Database.open(path, [NOTES])
+    await first.write(note("old"))
+    await first.close()
+    with pytest.raises(NotStored, match="no such table: nowhere"):
+        await Database.open(path, [NOTES, "CREATE TABLE more (x); DROP TABLE nowhere"])
+    second = await Database.open(path, [NOTES, "ALTER TABLE notes ADD COLUMN at REAL"])
+    await second.close()
+    third = await Database.open(path, [NOTES, "ALTER TABLE notes ADD COLUMN at REAL"])
+    assert await notes(third) == ["old"]
+    with pytest.raises(NotStored, match="no such table: more"):
+        await third.read(lambda c: c.execute("SELECT * FROM more").fetchall())
+    await third.close()
+
+
+async def test_closing_commits_what_waits_and_takes_nothing_more(tmp_path: Path) -> None:
+    database = await Database.open(tmp_path / "ponte.db", [NOTES])
+    held = await Held.writer(database)
+    waiting = asyncio.create_task(database.write(note("waiting")))
+    await asyncio.sleep(0)
+    closing = asyncio.create_task(database.close())
+    await held.release()
+    await closing
+    assert await waiting == "waiting"
+    with pytest.raises(NotStored):
+        await database.write(note("late"))
+    with pytest.raises(NotStored):
+        await notes(database)
+    await database.close()

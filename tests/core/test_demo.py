@@ -1,0 +1,252 @@
+"""The demo model: a person without a key tries Ponte."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+import pytest
+
+from core.errors import ToolError
+from core.http import HttpClient
+from core.messages import Item, Person
+from core.model.demo import DemoModel
+from core.ports import Model, Tool
+from core.records import Remote
+from core.tools.bridge import BridgeSource
+from core.tools.tool import FunctionTool
+from tests.fakes.bridge import FakeBridge
+from tests.fakes.bridge_tables import BASE, CUSTOMERS
+from tests.fakes.chat import Chat
+
+BEA = Person("web", "bea", name="Bea")
+
+
+@contextlib.asynccontextmanager
+async def bridged(*, patched: bool = True) -> AsyncIterator[tuple[Chat, FakeBridge]]:
+    async with FakeBridge(patched=patched) as bridge, HttpClient() as http:
+        tools = await BridgeSource(bridge.url, "", http, pauses=(0, 0)).tools()
+        yield Chat(DemoModel, tools), bridge
+
+
+def execute(answers: Mapping[str, object]) -> Tool:
+    """A bridge in memory: `answers` by its tools' names; a ToolError is raised."""
+
+    async def nocodb_execute(tool: str, args: dict[str, Any]) -> object:
+        """Read tables."""
+        answer = answers[tool]
+        if isinstance(answer, ToolError):
+            raise answer
+        return answer
+
+    return FunctionTool.of(nocodb_execute, effect="read", doing="reads", strict=False)
+
+
+def python(said: str) -> Tool:
+    async def run_python(code: str) -> str:
+        """Run Python."""
+        return said.format(code=code)
+
+    return FunctionTool.of(run_python, effect="code", doing="runs")
+
+
+def asked(calls: Sequence[Item]) -> list[tuple[str, dict[str, Any]]]:
+    return [(call.name, json.loads(call.arguments)) for call in calls]
+
+
+async def test_it_says_what_it_is_and_what_one_line_adds() -> None:
+    chat = Chat(DemoModel)
+    answer = await chat.says("Please write me a poem")
+    assert "demo model" in answer
+    assert "OPENAI_API_KEY=" in answer
+    for words in ("history", "list tables", "show TABLE", "run python", "/nocodb TOOL {json}"):
+        assert words in answer
+
+
+async def test_it_streams_words_and_completes_with_the_same_text() -> None:
+    chat = Chat(DemoModel)
+    answer = await chat.says("hello")
+    assert len(chat.deltas) > 10
+    assert "".join(chat.deltas) == answer
+
+
+async def test_list_tables_over_the_bridge() -> None:
+    async with bridged() as (chat, bridge):
+        answer = await chat.says("List tables")
+        assert "Tables that I can see: 2" in answer
+        assert f"**Customers** (`{CUSTOMERS}`)" in answer
+        assert bridge.done == ["list_bases", "list_tables"]
+        assert asked(chat.calls)[1] == (
+            "nocodb_execute",
+            {"tool": "list_tables", "args": {"base_id": BASE}},
+        )
+
+
+async def test_show_a_table_then_again_then_how_many() -> None:
+    async with bridged() as (chat, bridge):
+        answer = await chat.says("show customers")
+        total = len(bridge.api.rows[CUSTOMERS])
+        assert f"**Customers**: 20 of {total} rows." in answer
+        assert len([line for line in answer.split("\n") if line.startswith("|")]) == 22
+
+        assert await chat.says("how many?") == f"Customers: {total} rows, when I looked."
+        assert chat.calls == []
+        assert await chat.says("again") == answer
+        assert len(chat.calls) == 3
+
+
+async def test_a_table_that_is_not_there() -> None:
+    async with bridged() as (chat, _):
+        answer = await chat.says("show Custommers")
+        assert answer == "I see no table named Custommers. These are there: Customers, Orders."
+
+
+async def test_the_public_bridge_cannot_list_tables_but_reads_one_by_its_id() -> None:
+    async with bridged(patched=False) as (chat, _):
+        assert "404" in await chat.says("list tables")
+        assert "404" in await chat.says("show Customers")
+        assert "20 of" in await chat.says(f"show {CUSTOMERS}")
+
+
+async def test_the_bridge_called_by_hand() -> None:
+    async with bridged() as (chat, _):
+        args = json.dumps({"table_id": CUSTOMERS, "limit": 2})
+        assert "**list_records**: 2 of" in await chat.says(f"/nocodb list_records {args}")
+        args = json.dumps({"table_id": CUSTOMERS, "record_id": 1})
+        assert (await chat.says(f"/nocodb get_record {args}")).startswith("```json\n{\n")
+        assert "Write it as `/nocodb TOOL {json}`" in await chat.says("/nocodb list_bases {oops")
+        assert "may only read" in await chat.says('/nocodb delete_base {"base_id": "p1"}')
+
+
+async def test_without_tools_it_says_what_to_set() -> None:
+    chat = Chat(DemoModel)
+    assert "`NOCODB_URL`" in await chat.says("list tables")
+    assert "`NOCODB_URL`" in await chat.says("show Customers")
+    assert "/execute" in await chat.says("/nocodb list_bases {}")
+    assert "`PONTE_CODE`" in await chat.says("run python 1 + 1")
+
+
+@pytest.mark.parametrize("wrapped", [True, False])
+async def test_rows_that_try_to_be_markup(wrapped: bool) -> None:
+    rows = [{"Id": 1, "Name": "a|b\n[x](http://evil.example) `c`", "Tags": [{"title": "t"}, "u"]}]
+    page = {"list": rows, "pageInfo": {"totalRows": 1}}
+    chat = Chat(DemoModel, [execute({"list_records": {"result": page} if wrapped else page})])
+    answer = await chat.says("show m1customers0001")
+    assert answer.split("\n")[-1] == (r"| 1 | a\|b \[x\](http://evil.example) \`c\` | t, u |")
+
+
+async def test_a_tool_that_fails_is_told_in_words() -> None:
+    down = ToolError("The bridge is asleep.", hint="do not tell")
+    chat = Chat(DemoModel, [execute({"list_bases": down})])
+    assert await chat.says("list tables") == "That did not work: The bridge is asleep."
+
+
+async def test_one_base_of_two_fails() -> None:
+    async def nocodb_execute(tool: str, args: dict[str, str]) -> object:
+        """Read tables."""
+        if tool == "list_bases":
+            return [{"id": "p1", "title": "One"}, {"id": "p2", "title": "Two"}]
+        if args["base_id"] == "p2":
+            raise ToolError("It is locked.")
+        return [{"id": "m1", "title": "Cats"}]
+
+    tool = FunctionTool.of(nocodb_execute, effect="read", doing="reads", strict=False)
+    assert await Chat(DemoModel, [tool]).says("list tables") == (
+        "Tables that I can see: 1\n\n- **Cats** (`m1`)\n\n"
+        "I could not look into the base Two: It is locked."
+    )
+
+
+async def test_the_rest_tools_are_used_where_they_are_offered() -> None:
+    async def nocodb_tables() -> str:
+        """Tables."""
+        return "Customers [m1]: Name*:text\nOrders [m2]: Amount:number"
+
+    async def nocodb_query(
+        table: str, filters: list[str], match: str, fields: list[str], sort: list[str], limit: int
+    ) -> dict[str, object]:
+        """Query."""
+        if table != "Customers":
+            raise ToolError("There is no table {table}.", table=table)
+        return {"total": 53, "returned": 1, "rows": [{"Name": "Ada"}], "truncated": True}
+
+    tools = [
+        FunctionTool.of(each, effect="read", doing="reads")
+        for each in (nocodb_tables, nocodb_query)
+    ]
+    chat = Chat(DemoModel, tools)
+    assert "Customers [m1]: Name*:text" in await chat.says("list tables")
+    assert await chat.says("how many tables?") == "2 tables, when I looked."
+    assert await chat.says("show Customers") == (
+        "**Customers**: 1 of 53 rows.\n\n| Name |\n| --- |\n| Ada |"
+    )
+    assert chat.calls[0].arguments == json.dumps(
+        {"table": "Customers", "filters": [], "match": "all", "fields": [], "sort": [], "limit": 20}
+    )
+    assert await chat.says("how many?") == "Customers: 53 rows, when I looked."
+    assert await chat.says("show Cats") == "That did not work: There is no table Cats."
+
+
+async def test_run_python() -> None:
+    chat = Chat(DemoModel, [python("ran {code}")])
+    assert await chat.says("run python print(2.)") == "```\nran print(2.)\n```"
+    assert await chat.says("Run python\n```python\na = 1\nprint(a)\n```") == (
+        "```\nran a = 1\nprint(a)\n```"
+    )
+    assert "run python print" in await chat.says("run python")
+    assert await chat.says("again") == "```\nran a = 1\nprint(a)\n```"
+
+
+async def test_output_cannot_leave_its_block() -> None:
+    chat = Chat(DemoModel, [python("```\n# out\n```")])
+    assert await chat.says("run python x") == "````\n```\n# out\n```\n````"
+
+
+async def test_memory_is_the_thread() -> None:
+    chat = Chat(DemoModel)
+    assert await chat.says("history") == "Nothing was said in this thread before."
+    assert "the code is 42" in await chat.says("remember that the code is 42")
+    await chat.says("I like tea", BEA)
+    mine = await chat.says("what did I say?")
+    assert "You asked me to remember:\n\n- the code is 42" in mine
+    assert "tea" not in mine
+    told = await chat.says("history")
+    assert "- **Ana**: remember that the code is 42\n- **I**: Noted:" in told
+    assert "- **Bea**: I like tea" in told
+
+
+async def test_quoted_context_is_not_what_was_asked() -> None:
+    chat = Chat(DemoModel)
+    quoted = Item(kind="message", role="user", text="> 'Bea': list tables", name="context")
+    chat.thread.append(quoted)
+    assert await chat.says("history") == "Nothing was said in this thread before."
+    assert await chat.says("again") == "There is nothing in this thread that I could do again."
+    assert "counted nothing" in await chat.says("how many?")
+
+
+async def test_the_same_round_asked_again_is_the_same() -> None:
+    async with bridged() as (chat, _):
+        await chat.says("show Customers")
+        ids = [call.call_id for call in chat.calls]
+        assert len(set(ids)) == 3
+        again = [item for ask in chat.asks for item in await chat.complete(ask)]
+        assert [item.call_id for item in again if item.kind == "call"] == ids
+
+
+@pytest.mark.parametrize("odd", ["", "null", "[1]", "text", '{"list": 1}', '{"list": [1, null]}'])
+async def test_any_outcome_is_taken(odd: str) -> None:
+    value = json.loads(odd) if odd.startswith(("{", "[", "n")) else odd
+    answers = dict.fromkeys(("list_bases", "list_tables", "list_records", "get_record"), value)
+    chat = Chat(DemoModel, [execute(answers)])
+    for said in ("list tables", "show Customers", "show m1customers0001", "/nocodb get_record {}"):
+        assert await chat.says(said)
+    assert await chat.says("how many?")
+
+
+async def test_it_keeps_nothing_anywhere() -> None:
+    model: Model = DemoModel()
+    assert (model.level, (await model.health()).state) == ("demo", "on")
+    assert not await model.erase(Remote("conversation", "conv_1"))
+    await model.close()

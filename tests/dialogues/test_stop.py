@@ -1,0 +1,144 @@
+"""Stop, edits, deletions and forgetting, while something runs."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+from core.messages import Person
+from core.policy import AllowList
+from core.records import Ask
+from tests.dialogues.stage import Stage, Theatre
+from tests.fakes.models import EchoModel
+
+BO = Person("web", "bo", name="Bo")
+
+
+class Gate:
+    """Holds every model round until it is opened."""
+
+    def __init__(self) -> None:
+        self.open = asyncio.Event()
+        self.reached = asyncio.Event()
+
+    async def __call__(self, ask: Ask) -> None:
+        self.reached.set()
+        await self.open.wait()
+
+
+async def _begun(stage: Stage, gate: Gate, text: str = "long work", shared: bool = False) -> int:
+    gate.reached.clear()
+    _, receipt = await stage.says(text, shared=shared)
+    await gate.reached.wait()
+    return receipt.seq
+
+
+async def test_stop_ends_the_turn_and_the_next_one_starts(theatre: Theatre) -> None:
+    gate = Gate()
+    async with theatre.open(EchoModel(gate=gate)) as stage:
+        seq = await _begun(stage, gate)
+        _, next_ = await stage.says("next")
+        assert (await stage.said("stop")).text == "Stopped."
+        stopped = await stage.engine.inbox.answer_of(seq)
+        assert (stopped.status, stopped.text) == ("stopped", "_Stopped._")
+        gate.open.set()
+        assert (await stage.answered(next_)).text == "You said: next"
+        assert (await stage.said("stop")).text == "Nothing is running here."
+
+
+async def test_in_a_shared_place_only_the_asker_or_an_admin_stops(theatre: Theatre) -> None:
+    gate = Gate()
+    policy = AllowList(admins=frozenset())
+    async with theatre.open(EchoModel(gate=gate), policy=policy) as stage:
+        seq = await _begun(stage, gate, shared=True)
+        refused = await stage.said("stop", person=BO, shared=True)
+        assert (refused.status, refused.private) == ("failed", True)
+        assert (await stage.said("stop", shared=True)).text == "Stopped."
+        assert (await stage.engine.inbox.answer_of(seq)).status == "stopped"
+
+
+async def test_an_edit_before_the_answer_counts_and_a_later_one_buys_none(theatre: Theatre) -> None:
+    gate = Gate()
+    async with theatre.open(EchoModel(gate=gate)) as stage:
+        await _begun(stage, gate)
+        queued, receipt = await stage.says("first wording")
+        edited = replace(queued, text="second wording", sent_at=5)
+        assert await stage.engine.inbox.amend(queued.event_key, edited) == "unstarted"
+        gate.open.set()
+        assert (await stage.answered(receipt)).text == "You said: second wording"
+        late = replace(queued, text="third wording", sent_at=6)
+        assert await stage.engine.inbox.amend(queued.event_key, late) == "started"
+        assert theatre.recorder.visible(queued.event_key) == ["You said: second wording"]
+
+
+async def test_a_deleted_message_is_dropped_or_blanked(theatre: Theatre) -> None:
+    gate = Gate()
+    model = EchoModel(gate=gate)
+    async with theatre.open(model) as stage:
+        await _begun(stage, gate)
+        queued, _ = await stage.says("a secret")
+        assert await stage.engine.inbox.amend(queued.event_key, None) == "unstarted"
+        gate.open.set()
+        answered, receipt = await stage.says("another secret")
+        await stage.answered(receipt)
+        assert await stage.engine.inbox.amend(answered.event_key, None) == "started"
+        await stage.said("and now?")
+        heard = [item.text for item in await model.asks[-1].history()]
+    assert not theatre.recorder.visible(queued.event_key)
+    assert "[deleted by its author]" in heard
+    assert "another secret" not in heard
+
+
+async def test_a_post_that_a_person_removed_stays_away(theatre: Theatre) -> None:
+    gate = Gate()
+    async with theatre.open(EchoModel(gate=gate)) as stage:
+        gate.open.set()
+        one, receipt = await stage.says("hello")
+        await stage.answered(receipt)
+        post = theatre.recorder.posts[0]
+        theatre.recorder.remove(post.id)
+        await stage.engine.manager.removed(post.id)
+        await stage.engine.inbox.accept(one)
+    async with theatre.open() as stage:
+        await stage.said("later")
+    assert not theatre.recorder.visible(one.event_key)
+    assert len([p for p in theatre.recorder.posts if p.source == one.event_key]) == 1
+
+
+async def test_what_could_not_be_posted_is_told_with_the_next_message(theatre: Theatre) -> None:
+    async with theatre.open() as stage:
+        theatre.recorder.faults.refuse = "channel_is_gone"
+        one, receipt = await stage.says("hello")
+        await stage.answered(receipt)
+        theatre.recorder.faults.refuse = ""
+        told = await stage.said("are you there?")
+        assert "channel_is_gone" in told.text
+        assert "channel_is_gone" not in (await stage.said("and now?")).text
+    assert not theatre.recorder.visible(one.event_key)
+
+
+async def test_forget_erases_what_was_said_and_what_runs(theatre: Theatre) -> None:
+    gate = Gate()
+    model = EchoModel(gate=gate)
+    async with theatre.open(model) as stage:
+        gate.open.set()
+        await stage.said("my name is Rumpelstiltskin")
+        gate.open.clear()
+        await _begun(stage, gate, "Rumpelstiltskin again")
+        queued, _ = await stage.says("still Rumpelstiltskin")
+        forgotten = await stage.said("forget")
+        assert forgotten.text == "Forgotten: 3 messages of this conversation."
+        gate.open.set()
+        await stage.said("hello")
+        assert not await model.asks[-1].history()
+    assert not theatre.recorder.visible(queued.event_key)
+    for name in ("ponte.db", "ponte.db-wal", "threads.db"):
+        path = theatre.home / name
+        assert not path.exists() or b"Rumpelstiltskin" not in path.read_bytes()
+
+
+async def test_forget_in_a_shared_place_asks_first(theatre: Theatre) -> None:
+    async with theatre.open() as stage:
+        await stage.said("hello", shared=True)
+        assert "forget yes" in (await stage.said("forget", shared=True)).text
+        assert (await stage.said("forget yes", shared=True)).text.startswith("Forgotten")

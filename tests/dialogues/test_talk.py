@@ -1,0 +1,137 @@
+"""A person asks, Ponte answers, and remembers."""
+
+from __future__ import annotations
+
+import asyncio
+
+from core.conversation import Profile
+from core.errors import Empty
+from core.http import HttpClient
+from core.messages import Address, Person
+from core.model.demo import DemoModel
+from core.policy import AllowList
+from core.records import Action, Ask, Verdict
+from core.tools.bridge import BridgeSource
+from tests.dialogues.stage import Theatre
+from tests.fakes.bridge import FakeBridge
+from tests.fakes.models import EchoModel
+
+BO = Person("web", "bo", name="Bo")
+
+
+async def test_the_demo_model_reads_a_table_through_the_bridge(theatre: Theatre) -> None:
+    async with FakeBridge() as bridge, HttpClient() as http:
+        async with theatre.open(DemoModel(), [BridgeSource(bridge.url, "", http)]) as stage:
+            assert "**Customers**" in (await stage.said("list tables")).text
+            assert "Ada Almeida" in (await stage.said("show Customers")).text
+            assert "30" in (await stage.said("how many?")).text
+        async with theatre.open(DemoModel(), [BridgeSource(bridge.url, "", http)]) as stage:
+            assert "show Customers" in (await stage.said("history")).text, "after a restart"
+
+
+async def test_one_memory_a_conversation(theatre: Theatre) -> None:
+    async with theatre.open(DemoModel()) as stage:
+        await stage.said("remember the door code is blue", channel="C1")
+        assert "blue" in (await stage.said("what did I say", channel="C1")).text
+        assert "blue" not in (await stage.said("what did I say", channel="C2")).text
+        await stage.said("new")
+        assert "blue" not in (await stage.said("what did I say")).text
+
+
+async def test_messages_at_once_are_answered_in_order_and_side_by_side(theatre: Theatre) -> None:
+    gate = asyncio.Event()
+
+    async def wait(ask: Ask) -> None:
+        await gate.wait()
+
+    model = EchoModel(gate=wait)
+    async with theatre.open(model) as stage:
+        receipts = [
+            (await stage.says(f"{number}", channel=f"C{channel}"))[1]
+            for number in range(3)
+            for channel in range(100)
+        ]
+        await model.until(under_way=100)
+        assert model.under_way == 100, "one of each conversation, and no more"
+        assert receipts[-1].waiting == 2
+        gate.set()
+        await asyncio.gather(*(stage.answered(receipt) for receipt in receipts))
+    for channel in range(100):
+        texts = [p.text for p in theatre.recorder.posts if p.channel == f"C{channel}"]
+        assert texts == ["You said: 0", "You said: 1", "You said: 2"]
+
+
+async def test_the_model_is_told_who_asks_when_and_where(theatre: Theatre) -> None:
+    model = EchoModel()
+    profile = Profile(locale="pt-BR", zone="America/Sao_Paulo", channels={"web::C1": "Be brief."})
+    async with theatre.open(model, profile=profile) as stage:
+        await stage.said("hello")
+        await stage.said("hello", channel="C2")
+    ask, elsewhere = model.asks
+    assert "'Ana'" in ask.preface
+    assert "America/Sao_Paulo" in ask.preface
+    assert "pt-BR" in ask.preface
+    assert ask.instructions.endswith("Be brief.")
+    assert elsewhere.instructions == profile.instructions
+
+
+async def test_the_same_event_twice_is_answered_once(theatre: Theatre) -> None:
+    async with theatre.open() as stage:
+        one, receipt = await stage.says("hello")
+        first = await stage.answered(receipt)
+        again = await stage.engine.inbox.accept(one)
+        assert (again.fresh, again.turn) == (False, receipt.turn)
+        assert await stage.answered(again) == first
+    async with theatre.open() as stage:
+        assert await stage.answered(await stage.engine.inbox.accept(one)) == first
+    assert theatre.recorder.visible(one.event_key) == ["You said: hello"]
+
+
+async def test_an_empty_message_is_told_so(theatre: Theatre) -> None:
+    async with theatre.open() as stage:
+        answer = await stage.said("   ")
+        assert (answer.code, answer.text) == ("empty", Empty().words())
+
+
+async def test_a_message_of_two_megabytes_is_kept_and_answered(theatre: Theatre) -> None:
+    theatre.recorder.limit = 4_000_000
+    async with theatre.open() as stage:
+        answer = await stage.said("x" * 2_000_000)
+        assert len(answer.text) > 2_000_000
+
+
+async def test_control_characters_reach_nobody(theatre: Theatre) -> None:
+    async with theatre.open() as stage:
+        answer = await stage.said("red \x1b[31mtext\x00 \u202eevil")
+        assert answer.text == "You said: red text evil"
+
+
+async def test_who_may_not_is_told_why_and_alone(theatre: Theatre) -> None:
+    class Closed:
+        async def may(self, person: Person, address: Address, action: Action) -> Verdict:
+            return Verdict(person == BO, "This place is closed to you.")
+
+    model = EchoModel()
+    async with theatre.open(model, policy=Closed()) as stage:
+        refused = await stage.said("hello")
+        assert (refused.text, refused.private) == ("This place is closed to you.", True)
+        assert not model.asks, "nothing was paid for"
+        assert (await stage.said("hello", person=BO)).status == "done"
+
+
+async def test_the_days_turns_are_counted_across_a_restart(theatre: Theatre) -> None:
+    for expected in ("done", "done", "failed"):
+        async with theatre.open(EchoModel(), caps=lambda person: (2, 0)) as stage:
+            answer = await stage.said("hello")
+            assert answer.status == expected
+            assert (await stage.said("hello", person=BO)).status == expected
+            assert (await stage.said("help")).status == "done", "commands cost nothing"
+    assert "2 turns a day" in answer.text
+
+
+async def test_usage_tells_ones_own_and_all(theatre: Theatre) -> None:
+    async with theatre.open(policy=AllowList()) as stage:
+        await stage.said("hello")
+        await stage.said("hello", person=BO)
+        assert "you: 1 turns" in (text := (await stage.said("usage")).text)
+        assert "everybody: 2 turns" in text

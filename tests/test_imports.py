@@ -1,0 +1,122 @@
+"""Who may import whom: packages point one way, and each library is known in one place."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("bot", "adapters", "core")
+
+PLACES = {
+    "httpx": "core/http.py",
+    "openai": "core/openai.py",
+    "sqlitedict": "core/threads/",
+    "prometheus_client": "core/metrics.py",
+    "slack_bolt": "adapters/slack/",
+    "slack_sdk": "adapters/slack/",
+    "discord": "adapters/discord/",
+    "starlette": "adapters/web/",
+    "uvicorn": "adapters/web/",
+    "typer": "bot/cli.py",
+    "pydantic_settings": "bot/settings.py",
+    "platformdirs": "bot/settings.py",
+}
+HEAVY = ("openai", "slack_bolt", "slack_sdk", "discord", "starlette", "uvicorn", "httpx", "aiohttp")
+
+
+@functools.cache
+def sources() -> dict[str, ast.Module]:
+    paths = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
+    return {str(path.relative_to(ROOT)): ast.parse(path.read_bytes()) for path in paths}
+
+
+def imports(tree: ast.Module) -> Iterator[str]:
+    """Every module that is named: by `import`, by `from … import`, by `import_module("…")`."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{name.name}" for name in node.names)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+            yield from (str(a.value) for a in node.args[:1] if isinstance(a, ast.Constant))
+
+
+def importers(*modules: str, below: str = "") -> list[str]:
+    """Files under `below` that import one of `modules` or something in it."""
+    return sorted(
+        path
+        for path, tree in sources().items()
+        if path.startswith(below)
+        and any(f"{name}.".startswith(f"{module}.") for name in imports(tree) for module in modules)
+    )
+
+
+def test_there_are_sources() -> None:
+    assert {"bot/settings.py", "core/ports.py"} <= set(sources())
+
+
+def test_packages_point_one_way() -> None:
+    assert importers("bot", "adapters", below="core/") == []
+    assert importers("bot", below="adapters/") == []
+
+
+def test_models_and_tools_do_not_know_each_other() -> None:
+    assert importers("core.tools", below="core/model/") == []
+    assert importers("core.model", below="core/tools/") == []
+
+
+def test_the_turn_and_what_stands_above_it_are_known_to_the_bot_alone() -> None:
+    for path in importers("core.turn", "core.conversation", "core.desk"):
+        assert path.startswith("bot/") or path in ("core/turn.py", "core/conversation.py"), path
+
+
+@pytest.mark.parametrize("library", PLACES)
+def test_a_library_is_known_in_one_place(library: str) -> None:
+    place = PLACES[library]
+    assert [path for path in importers(library) if not path.startswith(place)] == []
+
+
+def test_only_the_settings_read_the_environment() -> None:
+    reading = [
+        path
+        for path, tree in sources().items()
+        for node in ast.walk(tree)
+        if (isinstance(node, ast.Attribute | ast.Name) and _name(node) in ("environ", "environb"))
+        or (isinstance(node, ast.Attribute | ast.Name) and _name(node) in ("getenv", "getenvb"))
+        or (isinstance(node, ast.ImportFrom) and node.module == "os" and "env" in ast.unparse(node))
+    ]
+    assert set(reading) <= {"bot/settings.py"}
+
+
+def _name(node: ast.Attribute | ast.Name) -> str:
+    return node.attr if isinstance(node, ast.Attribute) else node.id
+
+
+def loaded_by(statement: str) -> set[str]:
+    """The top-level modules that a fresh process has after `statement`."""
+    script = f"{statement}\nimport sys\nprint('\\n' + ' '.join(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    return {name.split(".")[0] for name in done.stdout.splitlines()[-1].split()}
+
+
+def test_version_imports_nothing_heavy() -> None:
+    loaded = loaded_by("from bot.cli import main; main(['version'])")
+    assert "typer" in loaded
+    # typer 0.29 itself takes pydantic to check arguments with: 30 ms that stay.
+    heavy = {*HEAVY, "pydantic_settings", "structlog", "rich", "asyncio", "sqlite3", "core"}
+    assert loaded & heavy == set()
+
+
+def test_heavy_libraries_are_imported_only_when_used() -> None:
+    """Importing one takes up to half a second, which `ponte run` cannot wait for."""
+    loaded = loaded_by("import bot.app, bot.commands, bot.doctor")
+    assert loaded & set(HEAVY) == set()

@@ -1,0 +1,156 @@
+"""Buttons: decisions on cards and the end of a turn, each stored like what a person says."""
+
+from __future__ import annotations
+
+import asyncio
+
+import httpx
+import pytest
+
+from core.messages import Answer, Card
+from tests.web.house import House, Turn, events, following, until
+
+LATER = {"Prefer": "respond-async"}
+OPEN = Card("abc234", "proposal", "Create a row", "1 row", actions=("approve", "deny"))
+MADE = Card("abc234", "change", "Created a row", "by the owner", actions=("undo",), state="done")
+
+
+async def test_a_click_is_a_message_of_its_own(house: House, client: httpx.AsyncClient) -> None:
+    async def script(turn: Turn) -> Answer:
+        return Answer("Created 1 row.", cards=(MADE,))
+
+    house.script = script
+    said = await client.post("/cards/abc234", json={"action": "approve", "conversation": "work"})
+    assert said.status_code == 200
+    assert said.json() == {
+        "id": "abc234", "state": "done", "text": "Created 1 row.", "change": "abc234"
+    }  # fmt: skip
+    message = house.rows[1].message
+    assert (message.text, message.clicked) == ("approve abc234", True)
+    assert message.address.conversation == "web:work"
+
+
+async def test_every_tab_sees_what_was_decided(house: House, client: httpx.AsyncClient) -> None:
+    async def script(turn: Turn) -> Answer:
+        return Answer("Created 1 row.", cards=(MADE,))
+
+    house.script = script
+    async with following(client) as tab:
+        await until(tab, "ready")
+        await client.post("/cards/abc234", json={"action": "approve"})
+        card = (await until(tab, "card"))[-1]
+    assert (card.data["state"], card.data["text"]) == ("done", "by the owner")
+
+
+async def test_two_clicks_are_two_events_but_one_key_is_one(
+    house: House, client: httpx.AsyncClient
+) -> None:
+    for _ in range(2):
+        await client.post("/cards/abc234", json={"action": "deny"})
+    assert len(house.rows) == 2
+    for _ in range(2):
+        await client.post("/cards/abc234", json={"action": "deny", "event_key": "click-1"})
+    assert len(house.rows) == 3
+
+
+@pytest.mark.parametrize(
+    ("code", "status"), [("forbidden", 403), ("not_found", 404), ("expired", 410)]
+)
+async def test_a_decision_that_was_refused(
+    house: House, client: httpx.AsyncClient, code: str, status: int
+) -> None:
+    async def script(turn: Turn) -> Answer:
+        return Answer("No.", "failed", code=code)
+
+    house.script = script
+    said = await client.post("/cards/abc234", json={"action": "undo"})
+    assert (said.status_code, said.json()["error"]) == (status, {"code": code, "message": "No."})
+
+
+@pytest.mark.parametrize(
+    ("id", "body", "status"),
+    [
+        ("ABC234", {"action": "approve"}, 404),
+        ("abc2345", {"action": "approve"}, 404),
+        ("abc234", {"action": "explode"}, 400),
+        ("abc234", {}, 400),
+        ("abc234", {"action": "deny", "by": "me"}, 400),
+    ],
+)
+async def test_a_click_that_means_nothing(
+    house: House, client: httpx.AsyncClient, id: str, body: dict[str, str], status: int
+) -> None:
+    assert (await client.post(f"/cards/{id}", json=body)).status_code == status
+    assert not house.rows
+
+
+async def test_cards_are_shown_as_they_stand_now(house: House, client: httpx.AsyncClient) -> None:
+    async def script(turn: Turn) -> Answer:
+        return Answer("Shall I?", cards=(OPEN,))
+
+    house.script = script
+    await client.post("/chat", json={"message": "create"})
+    assert (await client.get("/conversations/main")).json()["cards"][0]["state"] == "open"
+    house.board.cards["web:main"] = [MADE]
+    said = (await client.get("/conversations/main")).json()
+    assert [card["state"] for card in said["cards"]] == ["done"]
+    assert said["messages"][-1]["cards"][0]["actions"] == ["undo"]
+
+
+async def test_stop_goes_to_the_turn_s_own_conversation(
+    house: House, client: httpx.AsyncClient
+) -> None:
+    begun, stopped = asyncio.Event(), asyncio.Event()
+
+    async def script(turn: Turn) -> Answer:
+        if turn.message.text == "stop":
+            stopped.set()
+            return Answer("Stopped.")
+        begun.set()
+        await stopped.wait()
+        return Answer("Half", "stopped")
+
+    house.script = script
+    said = await client.post(
+        "/chat", json={"message": "work", "conversation": "work"}, headers=LATER
+    )
+    turn = said.json()["turn"]
+    await begun.wait()
+    ended = await client.post(f"/turns/{turn}/stop")
+    assert ended.status_code == 200
+    assert ended.json() == {"turn": turn, "status": "stopped", "text": "Stopped."}
+    stop = house.rows[2].message
+    assert (stop.text, stop.clicked, stop.address.conversation) == ("stop", True, "web:work")
+    once_more = await client.post(f"/turns/{turn}/stop")
+    assert (once_more.status_code, once_more.json()["status"]) == (200, "stopped")
+    assert len(house.rows) == 2
+
+
+async def test_a_turn_that_waits_is_withdrawn_and_the_one_before_it_goes_on(
+    house: House, client: httpx.AsyncClient
+) -> None:
+    free = asyncio.Event()
+
+    async def script(turn: Turn) -> Answer:
+        await free.wait()
+        return Answer(f"did {turn.message.text}")
+
+    house.script = script
+    await client.post("/chat", json={"message": "one", "event_key": "1"}, headers=LATER)
+    stream = {"Accept": "text/event-stream"}
+    async with client.stream("POST", "/chat", json={"message": "two"}, headers=stream) as second:
+        told = events(second)
+        turn = (await until(told, "progress"))[-1].data["turn"]
+        assert (await client.post(f"/turns/{turn}/stop")).json()["status"] == "stopped"
+        assert (await until(told, "done"))[-1].data["status"] == "stopped"
+    free.set()
+    first = await client.post("/chat", json={"message": "", "event_key": "1"})
+    assert first.json()["response"] == "did one"
+
+
+async def test_turns_of_others_cannot_be_stopped(house: House, client: httpx.AsyncClient) -> None:
+    async with house.terminal_client() as terminal:
+        turn = (await terminal.post("/chat", json={"message": "x"})).json()["turn"]
+    for unknown in (turn, "nothing"):
+        said = await client.post(f"/turns/{unknown}/stop")
+        assert (said.status_code, said.json()["error"]["code"]) == (404, "not_found")

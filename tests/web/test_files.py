@@ -1,0 +1,116 @@
+"""Files both ways: uploads with a message, downloads that a browser will not run."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+
+from adapters.web import intake
+from core.messages import Answer, File, Person
+from tests.web.house import House, Turn
+
+OWNER = Person("web", "owner")
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+async def test_a_file_comes_with_its_message(house: House, client: httpx.AsyncClient) -> None:
+    said = await client.post(
+        "/chat",
+        data={"message": "what is this?", "conversation": "work"},
+        files=[("file", ("plot.png", PNG, "image/png")), ("file", ("a.csv", b"1,2", "text/csv"))],
+    )
+    assert said.status_code == 200
+    message = house.rows[1].message
+    assert message.text == "what is this?"
+    assert [(a.name, a.type, a.size) for a in message.attachments] == [
+        ("plot.png", "image/png", 8),
+        ("a.csv", "text/csv", 3),
+    ]
+    assert house.files.kept[message.attachments[0].file][2] == "web:work"
+
+
+async def test_a_file_may_come_without_words(house: House, client: httpx.AsyncClient) -> None:
+    said = await client.post("/chat", files={"file": ("a.txt", b"x")})
+    assert said.status_code == 200
+    assert len(house.rows[1].message.attachments) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "kept"),
+    [("../../etc/passwd", "passwd"), ("a\u202egnp.exe", "agnp.exe"), ("<b>.txt", "_b_.txt")],
+)
+async def test_names_of_files_are_made_safe(
+    house: House, client: httpx.AsyncClient, name: str, kept: str
+) -> None:
+    await client.post("/chat", files={"file": (name, b"x")})
+    assert house.rows[1].message.attachments[0].name == kept
+
+
+async def test_what_is_too_large_or_not_a_form(house: House, client: httpx.AsyncClient) -> None:
+    large = await client.post("/chat", files={"file": ("a", b"x" * (intake.FILE + 1))})
+    assert (large.status_code, large.json()["error"]["code"]) == (413, "too_large")
+    text = await client.post(
+        "/chat", data={"message": "x" * intake.TEXT}, files={"file": ("a", b"")}
+    )
+    assert (text.status_code, text.json()["error"]["code"]) == (413, "too_large")
+    for files in ({"other": ("a", b"x")}, {f"file{n}": ("a", b"x") for n in range(2)}):
+        said = await client.post("/chat", files=files)
+        assert (said.status_code, said.json()["error"]["code"]) == (400, "bad_request")
+    many = await client.post("/chat", files=[("file", (str(n), b"x")) for n in range(11)])
+    assert many.status_code == 400
+    broken = await client.post(
+        "/chat", content=b"--x\r\n", headers={"Content-Type": "multipart/form-data"}
+    )
+    assert broken.status_code == 400
+    unknown = await client.post("/chat", data={"admin": "1"}, files={"file": ("a", b"x")})
+    assert unknown.status_code == 400
+    assert not house.rows
+
+
+async def test_a_full_disk_refuses_the_file(house: House, client: httpx.AsyncClient) -> None:
+    house.files.refusing = True
+    said = await client.post("/chat", files={"file": ("a", b"x")})
+    assert (said.status_code, said.json()["error"]["code"]) == (503, "not_stored")
+    assert not house.rows
+
+
+async def kept(house: House, name: str, kind: str, data: bytes, where: str = "web:main") -> File:
+    return await house.files.put("e", name, kind, data, OWNER, where)
+
+
+async def test_a_picture_is_shown(house: House, client: httpx.AsyncClient) -> None:
+    file = await kept(house, "plot.png", "image/png", PNG)
+
+    async def script(turn: Turn) -> Answer:
+        return Answer("Here.", files=(file,))
+
+    house.script = script
+    shown = (await client.post("/chat", json={"message": "draw"})).json()["files"][0]
+    assert shown == {"name": "plot.png", "url": f"/files/{file.id}", "type": "image/png", "size": 8}
+    said = await client.get(shown["url"])
+    assert said.content == PNG
+    assert said.headers["content-type"] == "image/png"
+    assert said.headers["content-disposition"].startswith("inline;")
+    again = await client.get(shown["url"], headers={"If-None-Match": said.headers["etag"]})
+    assert again.status_code == 304
+
+
+@pytest.mark.parametrize("kind", ["image/svg+xml", "text/html", "application/pdf", "x/y"])
+async def test_all_else_is_a_download(house: House, client: httpx.AsyncClient, kind: str) -> None:
+    file = await kept(house, 'rés"umé\r\n.html', kind, b"<script>alert(1)</script>")
+    said = await client.get(f"/files/{file.id}")
+    assert said.headers["content-type"] == "application/octet-stream"
+    assert said.headers["x-content-type-options"] == "nosniff"
+    assert said.headers["content-security-policy"].startswith("sandbox;")
+    assert said.headers["content-disposition"] == (
+        "attachment; filename=\"r_s_um__.html\"; filename*=UTF-8''r%C3%A9s_um%C3%A9_.html"
+    )
+
+
+async def test_files_of_other_platforms_are_not_served(
+    house: House, client: httpx.AsyncClient
+) -> None:
+    file = await kept(house, "x", "text/plain", b"slack's", "slack:T1:C1:1.2")
+    for id in (file.id, "nothing", "a" * 65, "%2e%2e"):
+        said = await client.get(f"/files/{id}")
+        assert (said.status_code, said.json()["error"]["code"]) == (404, "not_found")

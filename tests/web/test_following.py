@@ -1,0 +1,224 @@
+"""`GET /conversations/{id}/events`: every tab sees the same, also after a restart."""
+
+from __future__ import annotations
+
+import asyncio
+
+import httpx
+
+from core.messages import Answer
+from tests.web.house import Event, House, Turn, following, until
+
+LATER = {"Prefer": "respond-async"}
+
+
+async def test_two_tabs_see_the_same(house: House, client: httpx.AsyncClient) -> None:
+    begun = asyncio.Event()
+
+    async def script(turn: Turn) -> Answer:
+        await turn.show("On it")
+        await begun.wait()
+        return Answer("Done.")
+
+    house.script = script
+    async with following(client) as one, following(client) as two:
+        await until(one, "ready"), await until(two, "ready")
+        await client.post("/chat", json={"message": "go"}, headers=LATER)
+        first, second = await until(one, "delta"), await until(two, "delta")
+        begun.set()
+        first += await until(one, "done")
+        second += await until(two, "done")
+    assert first == second
+    assert [event.name for event in first] == ["message", "delta", "done"]
+    assert first[0].data["text"] == "go"
+    assert first[-1].data["response"] == "Done."
+
+
+async def test_another_conversation_hears_nothing(client: httpx.AsyncClient) -> None:
+    async with following(client, "other") as other:
+        await until(other, "ready")
+        await client.post("/chat", json={"message": "secret", "conversation": "main"})
+        await client.post("/chat", json={"message": "mine", "conversation": "other"})
+        seen = await until(other, "done")
+    assert [event.data.get("text") for event in seen if event.name == "message"] == ["mine"]
+
+
+async def test_a_tab_that_comes_late_sees_the_text_so_far(
+    house: House, client: httpx.AsyncClient
+) -> None:
+    shown, free = asyncio.Event(), asyncio.Event()
+
+    async def script(turn: Turn) -> Answer:
+        await turn.show("So far")
+        shown.set()
+        await free.wait()
+        return Answer("So far, so good.")
+
+    house.script = script
+    await client.post("/chat", json={"message": "go"}, headers=LATER)
+    await shown.wait()
+    async with following(client) as tab:
+        seen = await until(tab, "delta")
+        free.set()
+        seen += await until(tab, "done")
+    assert [e.data["text"] for e in seen if e.name in {"message", "delta"}] == ["go", "So far"]
+
+
+async def test_a_restart_in_mid_answer_shows_the_answer_once(house: House) -> None:
+    async def stuck(turn: Turn) -> Answer:
+        await turn.show("Half of")
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    house.script = stuck
+    async with house.client() as client, following(client) as tab:
+        last = (await until(tab, "ready"))[-1].id
+        await client.post("/chat", json={"message": "go"}, headers=LATER)
+        await until(tab, "delta")
+
+        async def whole(turn: Turn) -> Answer:
+            return Answer("Half of it, and the rest.")
+
+        house.script = whole
+        await house.restart()
+    async with house.client() as client:
+        async with following(client, last=last) as tab:
+            done = (await until(tab, "done"))[-1]
+        assert done.data["response"] == "Half of it, and the rest."
+        async with following(client, last=done.id) as tab:
+            await client.post("/chat", json={"message": "next"}, headers=LATER)
+            later = await until(tab, "done")
+    assert [e.data["text"] for e in later if e.name == "message"] == ["next"]
+
+
+async def test_what_ended_while_a_tab_was_away_is_told(client: httpx.AsyncClient) -> None:
+    async with following(client) as tab:
+        last = (await until(tab, "ready"))[-1].id
+    for text in ("one", "two"):
+        await client.post("/chat", json={"message": text})
+    async with following(client, last=last) as tab:
+        seen = await until(tab, "ready")
+    assert [e.name for e in seen] == ["message", "done", "message", "done", "ready"]
+    async with following(client, query=f"?after={seen[-1].id}") as tab:
+        assert [e.name for e in await until(tab, "ready")] == ["ready"]
+
+
+async def test_a_cursor_that_is_none_starts_now(client: httpx.AsyncClient) -> None:
+    await client.post("/chat", json={"message": "one"})
+    async with following(client, last="'; DROP TABLE") as tab:
+        assert [e.name for e in await until(tab, "ready")] == ["ready"]
+
+
+async def test_a_decision_overtakes_and_nothing_is_told_twice(
+    house: House, client: httpx.AsyncClient
+) -> None:
+    free = asyncio.Event()
+
+    async def script(turn: Turn) -> Answer:
+        if turn.message.text == "help":
+            return Answer("You can type …")
+        await free.wait()
+        return Answer("slow")
+
+    house.script = script
+    async with following(client) as tab:
+        await until(tab, "ready")
+        await client.post("/chat", json={"message": "work"}, headers=LATER)
+        await client.post("/chat", json={"message": "help"})
+        helped = (await until(tab, "done"))[-1]
+    assert helped.data["response"] == "You can type …"
+    async with following(client, last=helped.id) as tab:
+        await until(tab, "message")
+        free.set()
+        slow = (await until(tab, "done"))[-1]
+    assert slow.data["response"] == "slow"
+    async with following(client, last=slow.id) as tab:
+        assert [e.name for e in await until(tab, "ready")] == ["ready"]
+
+
+async def test_a_slow_tab_holds_nobody_up(house: House, client: httpx.AsyncClient) -> None:
+    """It reads nothing while 20 MB of text go by, and then gets the end alone."""
+
+    async def script(turn: Turn) -> Answer:
+        for step in range(1, 201):
+            await turn.show("x" * 1000 * step)
+            await asyncio.sleep(0)
+        return Answer("all 200")
+
+    house.script = script
+    async with following(client) as slow:
+        await until(slow, "ready")
+        async with asyncio.timeout(5):
+            for text in ("one", "two", "three"):
+                await client.post("/chat", json={"message": text})
+        done: list[Event] = []
+        while len(done) < 3:
+            done.append((await until(slow, "done"))[-1])
+    assert [event.data["response"] for event in done] == ["all 200"] * 3
+
+
+async def test_a_tab_that_slept_through_many_turns_hears_of_each_once(
+    house: House, client: httpx.AsyncClient
+) -> None:
+    async with following(client) as slow:
+        await until(slow, "ready")
+        follower = next(iter(house.web._hub._channels["web:main"].followers))
+        follower.pause = lambda seconds: asyncio.sleep(0)  # type: ignore[method-assign]
+        follower.wake = lambda urgent: None  # type: ignore[method-assign]
+        for number in range(70):
+            await client.post("/chat", json={"message": str(number)})
+        type(follower).wake(follower, urgent=True)
+        told = [(await until(slow, "done"))[-1].data["response"] for _ in range(70)]
+    assert sorted(told) == sorted(f"You said: {number}" for number in range(70))
+
+
+async def test_new_and_forget_tell_tabs_to_read_again(
+    house: House, client: httpx.AsyncClient
+) -> None:
+    async with following(client) as tab:
+        await until(tab, "ready")
+        await client.post("/chat", json={"message": "forget"})
+        assert [e.name for e in await until(tab, "reset")][-2:] == ["done", "reset"]
+
+
+async def test_a_hundred_tabs_at_once(house: House) -> None:
+    limits = httpx.Limits(max_connections=None)
+    async with (
+        httpx.AsyncClient(base_url=house.web.address, limits=limits, timeout=30) as client,
+        asyncio.TaskGroup() as group,
+    ):
+        here = asyncio.Barrier(101)
+
+        async def tab() -> Event:
+            async with following(client) as stream:
+                await until(stream, "ready")
+                await here.wait()
+                return (await until(stream, "done"))[-1]
+
+        tabs = [group.create_task(tab()) for _ in range(100)]
+        await here.wait()
+        await client.post("/chat", json={"message": "all"}, headers=LATER)
+    assert {task.result().data["response"] for task in tabs} == {"You said: all"}
+
+
+async def test_a_stream_ends_when_the_server_stops(house: House) -> None:
+    async with house.client() as client, following(client) as tab:
+        await until(tab, "ready")
+        async with asyncio.timeout(1.5):
+            await house.close()
+            assert [event async for event in tab] == []
+        await house.open()
+
+
+async def test_the_conversation_so_far(house: House, client: httpx.AsyncClient) -> None:
+    await client.post("/chat", json={"message": "**one**"})
+    await client.post("/chat", json={"message": "elsewhere", "conversation": "other"})
+    said = (await client.get("/conversations/main?html=1")).json()
+    assert [(m["role"], m["text"]) for m in said["messages"]] == [
+        ("user", "**one**"),
+        ("assistant", "You said: **one**"),
+    ]
+    assert "<strong>" in said["messages"][1]["html"]
+    assert said["cursor"] == "1"
+    empty = (await client.get("/conversations/never")).json()
+    assert empty == {"conversation": "never", "messages": [], "cards": [], "cursor": "0"}

@@ -1,0 +1,101 @@
+"""What machines and the operator read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from core.errors import NotFound
+from core.records import Health
+from tests.web.house import House
+
+
+async def test_alive_and_ready(client: httpx.AsyncClient) -> None:
+    assert (await client.get("/healthz")).json() == {"status": "alive"}
+    said = await client.get("/readyz")
+    assert (said.status_code, said.json()) == (200, {"status": "ready", "reasons": []})
+
+
+async def test_not_ready_says_why_to_whom_it_trusts(
+    house: House, client: httpx.AsyncClient
+) -> None:
+    house.board.parts = [
+        Health("slack", "failing", "no frame for 95 s"),
+        Health("discord", "off"),
+        Health("model", "on"),
+    ]
+    said = await client.get("/readyz")
+    assert said.status_code == 503
+    assert said.json()["reasons"] == [{"name": "slack", "words": "no frame for 95 s"}]
+    stranger = await client.get("/readyz", headers={"Host": "ponte.example"})
+    assert (stranger.status_code, stranger.json()) == (503, {"status": "not ready"})
+
+
+async def test_metrics_are_prometheus_text(client: httpx.AsyncClient) -> None:
+    said = await client.get("/metrics")
+    assert said.text == "ponte_up 1\n"
+    assert said.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+
+
+async def test_the_page_reads_what_is_connected(house: House, client: httpx.AsyncClient) -> None:
+    house.board.parts = [Health("model", "on", "demo model")]
+    said = await client.get("/status")
+    assert said.json() == {"parts": [{"name": "model", "state": "on", "words": "demo model"}]}
+
+
+class Threads:
+    def __init__(self) -> None:
+        self.forgotten: list[tuple[str, str]] = []
+
+    async def threads(self) -> Sequence[Mapping[str, Any]]:
+        return [{"conversation": "slack:T1:C1:1.2"}]
+
+    async def thread(self, conversation: str) -> Mapping[str, Any]:
+        if conversation != "slack:T1:C1:1.2":
+            raise NotFound(what="thread")
+        return {"conversation": conversation, "messages": []}
+
+    async def forget(self, *, conversation: str = "", person: str = "") -> Mapping[str, Any]:
+        self.forgotten.append((conversation, person))
+        return {"messages": 1}
+
+
+async def test_the_operator_s_routes_are_on_the_socket_alone(tmp_path: Path) -> None:
+    house, threads = House(home=tmp_path), Threads()
+    house.operator = threads
+    await house.open()
+    try:
+        async with house.client() as web, house.terminal_client() as socket:
+            assert (await web.get("/operator/threads")).status_code == 404
+            listed = await socket.get("/operator/threads")
+            assert listed.json() == {"threads": [{"conversation": "slack:T1:C1:1.2"}]}
+            shown = await socket.get("/operator/threads/slack:T1:C1:1.2")
+            assert shown.json()["messages"] == []
+            assert (await socket.get("/operator/threads/nothing")).status_code == 404
+            both = {"conversation": "a", "person": "b"}
+            assert (await socket.post("/operator/forget", json=both)).status_code == 400
+            done = await socket.post("/operator/forget", json={"person": "slack:T1:U1"})
+            assert done.json() == {"messages": 1}
+    finally:
+        await house.close()
+    assert threads.forgotten == [("", "slack:T1:U1")]
+
+
+async def test_routes_of_other_adapters_check_their_callers_themselves() -> None:
+    house = House(token="s3cret")
+
+    async def slack(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": scope["method"].encode()})
+
+    house.extra["/slack/events"] = slack
+    await house.open()
+    try:
+        async with house.client(Host="ponte.example", Origin="https://slack.com") as client:
+            assert (await client.post("/slack/events")).text == "POST"
+            assert (await client.post("/slack/other")).status_code == 403
+    finally:
+        await house.close()

@@ -1,0 +1,171 @@
+"""What the HTTP API refuses, and how: each code of INTERFACE."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import suppress
+from typing import Any
+
+import httpx
+import pytest
+
+from adapters.web import intake
+from tests.web.house import House, Turn, events
+
+
+def refused(response: httpx.Response) -> tuple[int, str]:
+    error = response.json()["error"]
+    assert error["message"]
+    assert response.headers["content-type"] == "application/json"
+    return response.status_code, error["code"]
+
+
+JSON = {"Content-Type": "application/json"}
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        ("{", 400, "bad_request"),
+        ("[" * 100_000, 400, "bad_request"),
+        ('"hello"', 400, "bad_request"),
+        ("{}", 400, "bad_request"),
+        ('{"message": 5}', 400, "bad_request"),
+        ('{"message": "x", "admin": true}', 400, "bad_request"),
+        ('{"message": "x", "conversation": "../x"}', 400, "bad_request"),
+        ('{"message": "x", "conversation": "x\\n"}', 400, "bad_request"),
+        ('{"message": "x", "event_key": ""}', 400, "bad_request"),
+        (b'{"message": "\xff"}', 400, "bad_request"),
+        ('{"message": ""}', 422, "empty"),
+        ('{"message": " \\n\\u200b "}', 422, "empty"),
+        (json.dumps({"message": "x" * intake.TEXT}), 413, "too_large"),
+        (json.dumps({"message": "é" * (intake.TEXT // 2)}), 413, "too_large"),
+    ],
+)
+async def test_a_body_that_cannot_be_taken(
+    house: House, client: httpx.AsyncClient, body: Any, status: int, code: str
+) -> None:
+    said = await client.post("/chat", content=body, headers=JSON)
+    assert refused(said) == (status, code)
+    assert not house.rows
+
+
+async def test_nearly_two_megabytes_are_taken(client: httpx.AsyncClient) -> None:
+    said = await client.post("/chat", json={"message": "x" * (intake.TEXT - 1)})
+    assert said.status_code == 200
+
+
+async def raw(house: House, *headers: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", httpx.URL(house.web.address).port)
+    lines = ["POST /chat HTTP/1.1", "Host: localhost", "Content-Type: application/json", *headers]
+    writer.write("\r\n".join([*lines, "", ""]).encode())
+    return reader, writer
+
+
+async def test_a_body_is_not_read_beyond_its_limit(house: House) -> None:
+    reader, writer = await raw(house, f"Content-Length: {intake.JSON_BODY + 1}")
+    assert (await reader.readline()).startswith(b"HTTP/1.1 413 ")
+    writer.close()
+
+
+async def test_a_body_without_a_length_is_cut_off_too(house: House) -> None:
+    reader, writer = await raw(house, "Transfer-Encoding: chunked")
+    sent, chunk = 0, b"%x\r\n%s\r\n" % (100_000, b" " * 100_000)
+    with suppress(ConnectionError):  # it answers and hangs up while we still write
+        while sent < 3 * intake.JSON_BODY:
+            writer.write(chunk)
+            await writer.drain()
+            sent += 100_000
+        await reader.read()
+    assert writer.is_closing() or reader.at_eof()
+    writer.close()
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", ""])
+async def test_only_json_and_forms_with_files_come_in(client: httpx.AsyncClient, kind: str) -> None:
+    """A form of another site could send the others without asking (CORS simple requests)."""
+    said = await client.post("/chat", content='{"message": "x"}', headers={"Content-Type": kind})
+    assert refused(said) == (415, "unsupported_media_type")
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/conversations/a%2Fb", "/files/../x", "/chat/"])
+async def test_what_is_not_there(client: httpx.AsyncClient, path: str) -> None:
+    assert refused(await client.get(path)) == (404, "not_found")
+
+
+async def test_another_method(client: httpx.AsyncClient) -> None:
+    said = await client.get("/chat")
+    assert refused(said) == (405, "method_not_allowed")
+    assert said.headers["allow"] == "POST"
+
+
+async def test_a_full_disk_takes_nothing(house: House, client: httpx.AsyncClient) -> None:
+    house.inbox.refusing = True
+    said = await client.post("/chat", json={"message": "x", "event_key": "k"})
+    assert refused(said) == (503, "not_stored")
+    assert said.headers["retry-after"]
+    house.inbox.refusing = False
+    again = await client.post("/chat", json={"message": "x", "event_key": "k"})
+    assert again.json()["response"] == "You said: x"
+
+
+async def test_a_full_disk_is_told_to_who_wants_a_stream_too(
+    house: House, client: httpx.AsyncClient
+) -> None:
+    house.inbox.refusing = True
+    said = await client.post(
+        "/chat", json={"message": "x"}, headers={"Accept": "text/event-stream"}
+    )
+    assert refused(said) == (503, "not_stored")
+
+
+async def test_a_ponte_that_stops_takes_nothing(house: House, client: httpx.AsyncClient) -> None:
+    await house.web.stop_intake()
+    said = await client.post("/chat", json={"message": "x"})
+    assert refused(said) == (503, "not_stored")
+    assert (await client.get("/readyz")).status_code == 503
+    assert not house.rows
+
+
+async def test_refusals_are_worded_in_the_language_of_the_browser(
+    client: httpx.AsyncClient,
+) -> None:
+    english = await client.post("/chat", json={"message": ""})
+    assert english.json()["error"]["message"] == (
+        "Your message is empty. Write a few words, or `help`."
+    )
+
+
+async def test_a_broken_part_is_an_error_without_details(
+    house: House, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(turn: str) -> None:
+        raise RuntimeError("secret detail")
+
+    monkeypatch.setattr(house.inbox, "turn_of", broken)
+    said = await client.post("/chat", json={"message": "x", "event_key": "k"})
+    assert refused(said) == (500, "internal")
+    assert "secret" not in said.text
+    assert said.headers["x-content-type-options"] == "nosniff"
+
+
+async def test_a_forgotten_turn_is_gone(house: House, client: httpx.AsyncClient) -> None:
+    async def script(turn: Turn) -> Any:
+        await house.inbox.amend(turn.message.event_key, None)
+        await house.inbox.forget("web:main")
+
+    house.script = script
+    said = await client.post("/chat", json={"message": "x"}, headers={"Prefer": "wait=1"})
+    assert refused(said) == (410, "forgotten")
+
+
+async def test_a_forgotten_turn_ends_its_stream(house: House, client: httpx.AsyncClient) -> None:
+    async def script(turn: Turn) -> Any:
+        await house.inbox.forget("web:main")
+
+    house.script = script
+    headers = {"Accept": "text/event-stream"}
+    async with client.stream("POST", "/chat", json={"message": "x"}, headers=headers) as said:
+        last = [event async for event in events(said)][-1]
+    assert (last.name, last.data["code"]) == ("error", "forgotten")

