@@ -82,6 +82,7 @@ class DiscordAdapter:
         self._tree: discord.app_commands.CommandTree[Any] | None = None
         self.notes = Notes(home / "discord.json")
         self._connection = Connection(token, self.make_client)
+        self.client = self._connection.client
         self._lanes = Lanes()
         self._means = Means(
             client=self._connection.client,

@@ -49,6 +49,7 @@ class ChannelSurface:
         self._with_stop: set[str] = set()
         self._last: tuple[str, str, Answer] | None = None
         self._uploads = 0
+        self._refused: Undeliverable | None = None
 
     def split(self, text: str) -> tuple[str, ...]:
         self._parts = pages(text, self._locale, MOST).parts
@@ -62,6 +63,9 @@ class ChannelSurface:
         self._means.sign.start(self._to.turn, sign)
 
     async def post(self, number: int, key: str, part: str, answer: Answer | None) -> str:
+        if self._refused is not None:
+            # Discord punishes who knocks at a closed door again and again.
+            raise self._refused
         channel = await self._channel()
         if number in self._doubted and (found := await self._by_text(channel, part)):
             return found
@@ -70,9 +74,16 @@ class ChannelSurface:
         form = self._form(part, answer) | ({"view": stop} if stop else {})
 
         async def send(files: list[discord.File]) -> discord.Message:
-            return await channel.send(nonce=key, files=files, **form, **self._answering(channel.id))
+            reference = self._answering(channel.id)
+            return await channel.send(
+                nonce=key, files=files, mention_author=False, **form, **reference
+            )
 
-        message = await self._with_sheets(send, answer)
+        try:
+            message = await self._with_sheets(send, answer)
+        except Undeliverable as refused:
+            self._refused = refused
+            raise
         post = f"{channel.id}:{message.id}"
         if stop:
             self._with_stop.add(post)

@@ -13,7 +13,7 @@ from aiohttp import web
 from tests.fakes.discord import messages
 from tests.fakes.discord.messages import FILE_LIMIT, Refused
 from tests.fakes.discord.rest import REQUEST_LIMIT, Rest, answer, body
-from tests.fakes.discord.world import DM, GROUP, Channel, Payload, User
+from tests.fakes.discord.world import DM, GROUP, PATIENCE, Channel, Payload, User
 
 COMMAND, COMPONENT, AUTOCOMPLETE, MODAL_SUBMIT = 2, 3, 4, 5
 MESSAGE, DEFER, DEFER_UPDATE, UPDATE, CHOICES, MODAL = 4, 5, 6, 7, 8, 9
@@ -48,7 +48,7 @@ class Exchange:
 
     async def until(self, met: Callable[[Exchange], object]) -> Exchange:
         async with self.changed:
-            await asyncio.wait_for(self.changed.wait_for(lambda: met(self)), 20)
+            await asyncio.wait_for(self.changed.wait_for(lambda: met(self)), PATIENCE)
         return self
 
     async def acked(self) -> Exchange:

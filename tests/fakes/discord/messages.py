@@ -65,7 +65,9 @@ def make(
         **more,
     }
     if reference is not None:
-        message["message_reference"] = reference
+        message["message_reference"] = {
+            key: str(value) if key.endswith("_id") else value for key, value in reference.items()
+        }
         message["referenced_message"] = replied
     channel.messages[id] = message
     return message

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -87,8 +86,7 @@ class Somebody:
         def seen() -> list[Payload]:
             return world.said_by(world.me.id, channel.id)
 
-        async with world.changed:
-            await asyncio.wait_for(world.changed.wait_for(lambda: met(seen())), 20)
+        await world.until(lambda: met(seen()))
         return seen()
 
     async def reads(self, text: str, where: Channel | None = None) -> Payload:

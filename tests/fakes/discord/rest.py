@@ -43,6 +43,11 @@ async def body(request: web.Request) -> tuple[Payload, Files]:
     return payload, files
 
 
+def _pings(allowed: Payload | None) -> bool:
+    """A reply mentions its author, unless `allowed_mentions` is there and does not say so."""
+    return True if allowed is None else bool(allowed.get("replied_user", False))
+
+
 class Rest:
     def __init__(self, world: World, gateway: Gateway) -> None:
         self.world = world
@@ -171,7 +176,7 @@ class Rest:
             payload.get("content") or "",
             attachments=messages.attachments(self.world, channel.id, self.base, files),
             reference=reference,
-            ping=bool(payload.get("allowed_mentions", {}).get("replied_user", True)),
+            ping=_pings(payload.get("allowed_mentions")),
             embeds=payload.get("embeds") or [],
             components=payload.get("components") or [],
             nonce=payload.get("nonce"),

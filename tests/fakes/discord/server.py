@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from aiohttp import web
@@ -14,7 +14,7 @@ from tests.fakes.discord.interactions import Interactions
 from tests.fakes.discord.messages import MESSAGE_CONTENT, Refused
 from tests.fakes.discord.people import Somebody
 from tests.fakes.discord.rest import Rest, answer
-from tests.fakes.discord.world import GROUP, TEXT, Channel, Guild, Payload, World
+from tests.fakes.discord.world import GROUP, PATIENCE, TEXT, Channel, Guild, Payload, World
 
 Handler = Any  # aiohttp's own name for it is private
 
@@ -83,6 +83,7 @@ class FakeDiscord:
         try:
             response: web.StreamResponse = await handler(request)
         except Refused as refused:
+            await self.world.notify()
             body = {"message": str(refused), "code": refused.code}
             return answer(body, refused.status)
         fault = self.faults.take(request, "lose", "break", "hold")
@@ -155,7 +156,6 @@ class FakeDiscord:
         """The call has its effect, but the answer waits for `release`."""
         return self.faults.add(Fault("hold", method, path)).gate
 
-    async def until(self, met: Any, timeout: float = 20.0) -> None:
+    async def until(self, met: Callable[[], object], timeout: float = PATIENCE) -> None:
         """Wait until `met()` holds of this world."""
-        async with self.world.changed:
-            await asyncio.wait_for(self.world.changed.wait_for(met), timeout)
+        await self.world.until(met, timeout)

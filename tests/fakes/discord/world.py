@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +15,8 @@ TEXT, DM, GROUP, THREAD = 0, 1, 3, 11
 # View channel, send, embed, attach, history, mention everyone, create public threads, send in
 # threads, add reactions: developers/topics/permissions.mdx#permissions.
 EVERYTHING = 1 << 10 | 1 << 11 | 1 << 14 | 1 << 15 | 1 << 16 | 1 << 17 | 1 << 35 | 1 << 38 | 1 << 6
+PATIENCE = 10.0
+"""Seconds that a person waits for an answer before a test fails."""
 PUBLIC_THREADS = 1 << 35
 
 
@@ -121,6 +124,11 @@ class World:
         places = self.channels.values() if channel is None else [self.channels[channel]]
         found = [m for c in places for m in c.messages.values() if m["author"]["id"] == str(user)]
         return sorted(found, key=lambda message: int(message["id"]))
+
+    async def until(self, met: Callable[[], object], timeout: float = PATIENCE) -> None:
+        """Wait until `met()` holds."""
+        async with self.changed:
+            await asyncio.wait_for(self.changed.wait_for(met), timeout)
 
     async def notify(self) -> None:
         async with self.changed:
