@@ -16,6 +16,8 @@ class Acks:
         self._acked: OrderedDict[str, asyncio.Future[bool]] = OrderedDict()
 
     def expect(self, turn: str) -> None:
+        if turn in self._acked:
+            return
         self._acked[turn] = asyncio.get_running_loop().create_future()
         while len(self._acked) > MOST:
             self.settle(next(iter(self._acked)), False)

@@ -58,6 +58,8 @@ class Original:
     def __init__(self, client: discord.Client, token: Token, expires: float) -> None:
         self._expires = expires
         self._hook = discord.Webhook.partial(token.app, token.value, client=client)
+        # A partial one passes for an incoming webhook, which may not whisper.
+        self._hook.type = discord.WebhookType.application
 
     async def edit(self, **form: Any) -> discord.WebhookMessage:
         self._check()

@@ -26,7 +26,7 @@ class Roles:
 
     def saw(self, user: discord.abc.User) -> None:
         """An event carries its author's roles, so that nothing needs to be asked."""
-        if isinstance(user, discord.Member):
+        if isinstance(user, discord.Member) and user.guild:
             # Every role but the server's own, which everybody has.
             self._keep(user.guild.id, user.id, (str(r.id) for r in user.roles[1:]))
 

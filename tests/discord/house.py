@@ -11,7 +11,9 @@ from adapters.discord.adapter import DiscordAdapter
 from bot.engine import Choices, Engine
 from core.messages import Item
 from core.policy import AllowList
-from core.records import Ask, Completed, Delta, ModelEvent
+from core.ports import Tool
+from core.records import Ask, Completed, Delta, Health, ModelEvent, Outcome, Scene
+from core.tools.tool import FunctionTool
 from tests.fakes.choices import choices
 from tests.fakes.discord import FakeDiscord
 from tests.fakes.models import EchoModel
@@ -44,6 +46,32 @@ class Speaker(EchoModel):
         self.pauses.put_nowait(None)
 
 
+class Drawer:
+    """A tool source whose one tool, `draw`, makes a file."""
+
+    name = "drawer"
+
+    def __init__(self, house: House, name: str, data: bytes) -> None:
+        self._house, self._name, self._data = house, name, data
+
+    async def tools(self) -> Sequence[Tool]:
+        async def draw(scene: Scene) -> Outcome:
+            """Draw a plot."""
+            files = self._house.engine.files
+            kept = await files.put(
+                scene.turn, self._name, "image/png", self._data, scene.asker, scene.thread.id
+            )
+            return Outcome("ok", "drawn", (kept,))
+
+        return [FunctionTool.of(draw, effect="read", doing="is drawing…")]
+
+    async def health(self) -> Health:
+        return Health("drawer", "on")
+
+    async def close(self) -> None:
+        return None
+
+
 class House:
     def __init__(self, discord: FakeDiscord, home: Path) -> None:
         self.discord = discord
@@ -53,6 +81,11 @@ class House:
         self.is_open = False
         self.choices: Choices | None = None
         self.options: dict[str, Any] = {"identify_wait": 0.0}
+
+    def give(self, name: str, data: bytes) -> None:
+        """A tool that makes this file, which everybody may use."""
+        self.policy = AllowList(frozenset({"*"}))
+        self.choices = choices(self.model, [Drawer(self, name, data)], self.policy)
 
     async def open(self, **options: Any) -> House:
         """Start it; what `options` say of the adapter holds for later starts too."""
@@ -89,13 +122,5 @@ class House:
         await self.engine.close()
 
     async def ready(self) -> None:
-        """Until the commands are registered and the servers known."""
-        client = await self.adapter.client()
-        world = self.discord.world
-
-        def known() -> bool:
-            guilds = [guild for guild in world.guilds.values() if guild.with_bot]
-            return bool(self.discord.rest.commands) and len(client.guilds) == len(guilds)
-
-        while not known():
-            await asyncio.sleep(0)
+        """Until the commands are registered."""
+        await self.discord.until(lambda: self.discord.rest.commands)

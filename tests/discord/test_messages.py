@@ -34,7 +34,6 @@ async def test_a_mention_gets_a_thread_and_the_talk_goes_on_there(
 ) -> None:
     channel = discord.text_channel(discord.guild("Bolts", ana), "general")
     await house.open()
-    await house.ready()
     question = await ana.mention("how many bolts?", channel)
     await discord.until(lambda: int(question["id"]) in discord.world.channels)
     thread = discord.world.channels[int(question["id"])]
@@ -55,7 +54,6 @@ async def test_where_no_thread_may_be_made_each_person_has_their_own_conversatio
     guild.permissions &= ~PUBLIC_THREADS
     channel = discord.text_channel(guild, "general")
     await house.open()
-    await house.ready()
     await ana.mention("I am Ana", channel)
     await ana.reads("You said: I am Ana", channel)
     await bob.mention("I am Bob", channel)
@@ -69,7 +67,6 @@ async def test_a_thread_that_cannot_be_made_leaves_the_conversation_in_the_chann
 ) -> None:
     channel = discord.text_channel(discord.guild("Bolts", ana), "general")
     await house.open()
-    await house.ready()
     discord.refuse("POST", "/channels/*/threads", 403, 50013, times=9)
     first = await ana.mention("how many bolts?", channel)
     answer = await ana.reads("You said: how many bolts?", channel)
@@ -85,7 +82,6 @@ async def test_what_is_not_addressed_to_ponte_is_not_stored(
     discord.grant_message_content()
     channel = discord.text_channel(discord.guild("Bolts", ana), "general")
     await house.open(message_content=True)
-    await house.ready()
     await ana.say("between us: the word is hippopotamus", channel)
     await ana.mention("hello", channel)
     await discord.until(lambda: len(house.model.asks) == 1)

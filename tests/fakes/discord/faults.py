@@ -10,6 +10,8 @@ from typing import Literal
 
 from aiohttp import web
 
+from tests.fakes.discord.messages import FILE_LIMIT
+
 Kind = Literal["refuse", "lose", "break", "hold"]
 
 
@@ -86,6 +88,8 @@ class Faults:
         self._faults: list[Fault] = []
         self.rate: tuple[int, float] | None = None
         self.announced = True
+        """Whether answers carry the limits' headers."""
+        self.largest = FILE_LIMIT
         self.refused: list[tuple[str, str]] = []
         self._windows: dict[str, Window] = {}
         self.calls: dict[str, int] = defaultdict(int)

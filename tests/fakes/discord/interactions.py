@@ -12,7 +12,7 @@ from aiohttp import web
 
 from tests.fakes.discord import messages
 from tests.fakes.discord.messages import FILE_LIMIT, Refused
-from tests.fakes.discord.rest import REQUEST_LIMIT, Rest, answer, body
+from tests.fakes.discord.rest import Rest, answer, body
 from tests.fakes.discord.world import DM, GROUP, PATIENCE, Channel, Payload, User
 
 COMMAND, COMPONENT, AUTOCOMPLETE, MODAL_SUBMIT = 2, 3, 4, 5
@@ -155,7 +155,7 @@ class Interactions:
     def _respond(
         self, exchange: Exchange, data: Payload, files: list[tuple[str, bytes]], flags: int
     ) -> Payload:
-        messages.check(data, files, REQUEST_LIMIT)
+        messages.check(data, files, self.rest.faults.largest)
         channel = exchange.channel
         message = messages.make(
             self.world,

@@ -12,6 +12,7 @@ MESSAGE_CONTENT = 1 << 15
 # resources/message.mdx: content 2000, files 10 MiB each by default (reference.mdx#uploading-files).
 CONTENT_LIMIT = 2000
 FILE_LIMIT = 10 * 1024 * 1024
+REQUEST_LIMIT = 25 * 1024 * 1024
 # How long a nonce is remembered: "the past few minutes", resources/message.mdx#create-message.
 NONCE_WINDOW = 180.0
 _MENTION = re.compile(r"<@!?(\d+)>")
@@ -104,14 +105,13 @@ def censored(world: World, message: Payload, intents: int) -> Payload:
     return {**message, "content": "", "attachments": [], "embeds": [], "components": []}
 
 
-def check(payload: Payload, files: Sequence[tuple[str, bytes]], request_limit: int) -> None:
+def check(payload: Payload, files: Sequence[tuple[str, bytes]], largest: int) -> None:
     """What Discord refuses before it makes or changes a message."""
     content = payload.get("content") or ""
     if len(content) > CONTENT_LIMIT:
         raise Refused(400, 50035, "Invalid Form Body: content must be 2000 or fewer in length.")
-    if any(len(data) > FILE_LIMIT for _, data in files) or sum(len(d) for _, d in files) > (
-        request_limit
-    ):
+    sizes = [len(data) for _, data in files]
+    if max(sizes, default=0) > largest or sum(sizes) > REQUEST_LIMIT:
         raise Refused(413, 40005, "Request entity too large")
     embeds = payload.get("embeds") or []
     total = sum(len(str(e.get("title", ""))) + len(str(e.get("description", ""))) for e in embeds)

@@ -9,12 +9,12 @@ from typing import Any
 from aiohttp import web
 
 from tests.fakes.discord import messages
+from tests.fakes.discord.faults import Faults
 from tests.fakes.discord.gateway import DM_MESSAGES, GUILD_MESSAGES, GUILDS, Gateway, member
 from tests.fakes.discord.messages import Refused
 from tests.fakes.discord.world import DM, PUBLIC_THREADS, TEXT, THREAD, Channel, Payload, World
 
 Files = list[tuple[str, bytes]]
-REQUEST_LIMIT = 25 * 1024 * 1024
 
 
 def answer(data: Any = None, status: int = 200) -> web.Response:
@@ -49,7 +49,8 @@ def _pings(allowed: Payload | None) -> bool:
 
 
 class Rest:
-    def __init__(self, world: World, gateway: Gateway) -> None:
+    def __init__(self, world: World, gateway: Gateway, faults: Faults) -> None:
+        self.faults = faults
         self.world = world
         self.gateway = gateway
         self.base = ""
@@ -161,7 +162,7 @@ class Rest:
         return answer(message)
 
     def _make(self, channel: Channel, payload: Payload, files: Files) -> Payload:
-        messages.check(payload, files, REQUEST_LIMIT)
+        messages.check(payload, files, self.faults.largest)
         if messages.empty(payload, files):
             raise Refused(400, 50006, "Cannot send an empty message")
         reference = payload.get("message_reference")
@@ -192,7 +193,7 @@ class Rest:
         return answer(message)
 
     async def change(self, message: Payload, payload: Payload, files: Files) -> None:
-        messages.check(payload, files, REQUEST_LIMIT)
+        messages.check(payload, files, self.faults.largest)
         for key in ("content", "embeds", "components"):
             if key in payload:
                 message[key] = payload[key] or ("" if key == "content" else [])

@@ -27,9 +27,9 @@ class FakeDiscord:
         self.clock = Clock()
         self.world = World(self.clock)
         self.gateway = Gateway(self.world, token)
-        self.rest = Rest(self.world, self.gateway)
-        self.interactions = Interactions(self.rest)
         self.faults = Faults()
+        self.rest = Rest(self.world, self.gateway, self.faults)
+        self.interactions = Interactions(self.rest)
         self.calls: list[tuple[str, str]] = []
         self.downloads = 0
         self._port = port
@@ -94,7 +94,7 @@ class FakeDiscord:
         elif fault is not None and request.transport is not None:
             request.transport.close()
         bucket = self.faults.window(request)
-        if bucket is not None:
+        if bucket is not None and self.faults.announced:
             response.headers.update(bucket[1].headers(self.clock.now(), bucket[0]))
         return response
 
@@ -109,7 +109,8 @@ class FakeDiscord:
         )
         # Without Via discord.py takes a 429 for a ban by the network in front of Discord.
         limited.headers.update({"Via": "1.1 google", "Retry-After": f"{wait:.3f}"})
-        limited.headers.update(bucket[1].headers(self.clock.now(), bucket[0]))
+        if self.faults.announced:
+            limited.headers.update(bucket[1].headers(self.clock.now(), bucket[0]))
         return limited
 
     async def _download(self, request: web.Request) -> web.Response:
