@@ -163,6 +163,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line; returns its exit code. Errors go to stderr, one line each."""
     try:
         code = cli(args=arguments, prog_name="ponte", standalone_mode=False)
+        sys.stdout.flush()  # here, where it can still be told that nobody reads
     except TyperException as error:
         words = error.format_message()
         is_help = words.startswith("Usage:")  # asked for by giving no command at all

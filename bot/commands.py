@@ -33,13 +33,13 @@ def run() -> int:
 
 def chat() -> int:
     begun = start(quiet=True)
-    from adapters import terminal
+    from adapters.terminal import chat as converse
     from bot import app
 
     async def talk() -> int:
         async with app.local(begun.settings, begun.config, begun.home) as socket_path:
             locale = begun.settings.ponte_locale
-            return await terminal.chat(socket_path, locale, sys.stdin, sys.stdout)
+            return await converse(socket_path, locale, sys.stdin, sys.stdout)
 
     return asyncio.run(talk())
 

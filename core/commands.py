@@ -40,7 +40,8 @@ RUN_PYTHON = "run-python"
 
 _WITH_ID = frozenset({"approve", "deny", "undo"})
 _HEAD = re.compile(r"[/!]?([a-z]+(?:-command)?)(?=\s|$)", re.IGNORECASE)
-_ID = re.compile(r"[a-z2-7]{6}")
+_ID = re.compile(r"(?=[a-z]*[2-7])[a-z2-7]{6}")
+"""Every id holds a digit, so that "approve please" stays a sentence."""
 _SLUG = re.compile(r"[a-z0-9][a-z0-9_-]{0,99}")
 _LONGEST_DECISION = 64
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 import structlog
 
-from core import commands, prompt, text
+from core import commands, metrics, prompt, text
 from core.desk import Desk
 from core.errors import (
     Empty,
@@ -126,8 +126,8 @@ class ConversationManager:
         if reason := await self._journal.undelivered(turn.message.address.conversation):
             note = Undeliverable(reason=reason).words(self._locale(turn))
             answer = replace(answer, text=f"_{note}_\n\n{answer.text}")
-        answer = replace(answer, text=text.clean(answer.text))
-        answer = replace(answer, parts=reply.split(answer.text))
+        cleaned = await text.aside(text.clean, answer.text)
+        answer = replace(answer, text=cleaned, parts=await text.aside(reply.split, cleaned))
         await self._journal.answered(turn, answer)
         log.info("answered", status=answer.status, code=answer.code)
         return answer
@@ -174,7 +174,7 @@ class ConversationManager:
             raise NotAllowed(verdict.reason)
         if not message.text.strip() and not message.attachments:
             raise Empty
-        if command := commands.parse(message.text):
+        if command := await text.aside(commands.parse, message.text):
             return await self._parts.desk.answer(turn, command, self._locale(turn))
         await self._parts.budget.reserve(turn)
         stage = await self._stage(turn, reply)
@@ -257,6 +257,14 @@ class ConversationManager:
             state, reason = "undeliverable", str(error.values.get("reason", error))
             log.warning("undeliverable", why=reason)
         await self._journal.ended(turn, state, reason)
+        self._count(turn, state, answer)
+
+    def _count(self, turn: Turn, state: State, answer: Answer) -> None:
+        platform = turn.message.address.platform
+        metrics.turns.labels(platform, state).inc()
+        metrics.turn_seconds.labels(platform).observe(max(0.0, time.time() - turn.accepted_at))
+        if answer.code:
+            metrics.errors.labels(answer.code).inc()
 
     async def _finish(self, turn: Turn, reply: Reply, answer: Answer) -> None:
         """A stop comes too late for an answer that is being posted; a drain does not."""

@@ -121,14 +121,13 @@ class Desk:
         raise NotFound(what=f"proposal {command.id}")
 
     async def _quick_command(self, turn: Turn, command: Command, locale: str) -> str:
-        return say(
+        raise NotFound(
             "Quick commands are not set up: the operator must set STACKSPOT_CLIENT_ID and "
-            "STACKSPOT_CLIENT_SECRET.",
-            locale,
+            "STACKSPOT_CLIENT_SECRET."
         )
 
     async def _run_python(self, turn: Turn, command: Command, locale: str) -> str:
-        return say("I cannot run code here: no sandbox is set up.", locale)
+        raise NotFound("I cannot run code here: no sandbox is set up.")
 
     async def _check_owner(self, turn: Turn, owner: str) -> None:
         """In shared places these belong to the asker or an admin."""

@@ -15,6 +15,8 @@ from prometheus_client import (
     generate_latest,
 )
 
+from core.messages import Usage
+
 _TURN_SECONDS = (0.1, 0.25, 0.5, 1, 2, 5, 10, 20, 40, 80, 160, 320)
 _ACCEPT_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5)
 
@@ -50,8 +52,16 @@ model_tokens = Counter(
     registry=registry,
 )
 model_cost = Counter("ponte_model_cost_dollars", "What they cost, where known", registry=registry)
-posts = Counter("ponte_posts", "Calls that show an answer", ["platform", "kind"], registry=registry)
+posts = Counter("ponte_posts", "Calls that show an answer", ["kind"], registry=registry)
 errors = Counter("ponte_errors", "Errors told to people, by code", ["code"], registry=registry)
+
+
+def count_round(usage: Usage) -> None:
+    """A call of the model that was answered."""
+    model_rounds.labels("answered").inc()
+    for kind in ("input", "cached", "output", "reasoning"):
+        model_tokens.labels(kind).inc(getattr(usage, kind))
+    model_cost.inc(usage.cost or 0.0)
 
 
 def exposition() -> str:

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
+from core import metrics, text
 from core.errors import NotStored, PlatformBusy, PostRemoved, Superseded, Undeliverable
 from core.messages import Answer, Post, Progress
 from core.ports import Posts, Surface
@@ -90,7 +91,7 @@ class PostedReply:
         if (early := self._at + self._surface.interval - time.monotonic()) > 0:
             await asyncio.sleep(early)
             progress = self._latest or progress
-        for number, part in enumerate(self._surface.split(progress.text), 1):
+        for number, part in enumerate(await text.aside(self._surface.split, progress.text), 1):
             await self._put(number, part, None)
         self._at = time.monotonic()
 
@@ -116,8 +117,10 @@ class PostedReply:
             found = await self._surface.find(number, post.key)
             post = await self._record(post, found) if found else post
         if not post.id:
+            metrics.posts.labels("post").inc()
             await self._record(post, await self._surface.post(number, post.key, part, answer))
         elif final or self._shown.get(number) != part:
+            metrics.posts.labels("edit").inc()
             await self._watched(post, lambda: self._surface.edit(post.id, part, answer))
         self._shown[number] = part
 

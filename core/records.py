@@ -70,6 +70,7 @@ class Turn:
     calls: tuple[Call, ...] = ()
     posts: tuple[Post, ...] = ()
     answer: Answer | None = None
+    accepted_at: float = 0.0
 
     @property
     def id(self) -> str:

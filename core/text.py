@@ -7,13 +7,20 @@ orders for a model. `clean` takes those out and leaves what people need to write
 
 from __future__ import annotations
 
+import asyncio
 import re
+from collections.abc import Callable
+from typing import TypeVar
 
 from core.graphemes import whole
 from core.splitting import split
 from core.words import say
 
-__all__ = ["CUT_HERE", "clean", "clip", "file_name", "split"]
+__all__ = ["CUT_HERE", "aside", "clean", "clip", "file_name", "split"]
+
+LONG = 20_000
+"""Characters from which work on a text leaves the event loop: 2 MB take up to a second."""
+T = TypeVar("T")
 
 CUT_HERE = "[Cut here: {shown} of {total} characters are shown.]"
 
@@ -51,6 +58,11 @@ _JOINERS = re.compile(
     r"((?<=[\u0590-\u1fff\u203c-\U0003ffff])[\u200c\u200d])[\u200c\u200d]*|[\u200c\u200d]+"
 )
 _UNSAFE_IN_NAMES = re.compile(r"[\n\t\"<>:|?*]")
+
+
+async def aside(work: Callable[[str], T], text: str) -> T:
+    """`work(text)`, in a thread where the text is long."""
+    return await asyncio.to_thread(work, text) if len(text) > LONG else work(text)
 
 
 def clean(text: str) -> str:

@@ -14,8 +14,16 @@ from typing import Literal
 
 import structlog
 
-from core import text
-from core.errors import ModelDown, NotStored, PostRemoved, Superseded, ToolError, TooManyRounds
+from core import metrics, text
+from core.errors import (
+    ModelDown,
+    ModelError,
+    NotStored,
+    PostRemoved,
+    Superseded,
+    ToolError,
+    TooManyRounds,
+)
 from core.messages import Answer, File, Item, Progress
 from core.ports import Journal, Model, Reply, Tool
 from core.records import (
@@ -111,10 +119,15 @@ class Rounds:
         return [i for i in self._items if i.kind == "call" and i.call_id not in ended]
 
     async def _ask(self, number: int) -> None:
-        completed = await self._stream(number)
+        try:
+            completed = await self._stream(number)
+        except ModelError as error:
+            metrics.model_rounds.labels(error.code).inc()
+            raise
         self.thread = completed.thread or self.thread
         turn, items = self._stage.turn, completed.items
         await self._journal.items(turn, number, items, completed.usage, self._model.name)
+        metrics.count_round(completed.usage)
         self._items.extend(items)
         for item in items:
             if item.role == "assistant":
@@ -168,7 +181,8 @@ class Rounds:
         self._said = f"{self._said}\n\n{words}" if self._said and words else self._said + words
 
     async def _show(self, doing: str = "") -> None:
-        await self._stage.reply.show(Progress(text=text.clean(self.shown), doing=doing))
+        shown = await text.aside(text.clean, self.shown)
+        await self._stage.reply.show(Progress(text=shown, doing=doing))
 
     async def _run(self, calls: Sequence[Item]) -> Sequence[Outcome]:
         """All calls of one round, side by side; in the transcript they keep their order."""
@@ -209,6 +223,7 @@ class Rounds:
                 await self._journal.call_started(turn, call)
                 outcome = await self._checked(tool, item)
         await self._journal.call_ended(turn, item.call_id, outcome)
+        metrics.tool_calls.labels(item.name if tool else "unknown", outcome.status).inc()
         log.info("tool call", tool=item.name, status=outcome.status)
         return outcome
 

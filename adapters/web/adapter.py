@@ -1,7 +1,8 @@
 """The web: a page and an HTTP API on a port, and the same API for the terminal on a Unix socket.
 
 One `WebAdapter` is one door: `WebAdapter(door=WebDoor(...), listener=Port(...))` is the platform
-"web", `WebAdapter(door=SocketDoor(), listener=Path(...))` is the platform "terminal".
+"web", `WebAdapter(door=SocketDoor(), listener=socket)` is the platform "terminal": whoever holds
+the home binds that socket, for its user alone.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import importlib
 import socket
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from adapters.web.door import Door
@@ -51,7 +51,7 @@ class WebAdapter:
         self,
         *,
         door: Door,
-        listener: Port | Path | socket.socket,
+        listener: Port | socket.socket,
         inbox: Inbox,
         journal: Transcripts,
         files: Files,
@@ -104,18 +104,12 @@ class WebAdapter:
         if self._server is not None:
             await self._server.stop()
             self._server = None
-        if isinstance(self._listener, Path):
-            self._listener.unlink(missing_ok=True)
 
     def _bind(self, server: Any) -> socket.socket:
         if isinstance(self._listener, socket.socket):
             self.address = str(self._listener.getsockname())
             return self._listener
-        if isinstance(self._listener, Path):
-            listening: socket.socket = server.bind_unix(self._listener)
-            self.address = str(self._listener)
-            return listening
-        listening = server.bind(self._listener.host, self._listener.port)
+        listening: socket.socket = server.bind(self._listener.host, self._listener.port)
         host, port = listening.getsockname()[:2]
         self.address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         return listening

@@ -2,17 +2,15 @@
 
 uvicorn takes SIGTERM and SIGINT for itself and raises them again when it ends (`capture_signals`),
 calls `sys.exit` where it cannot listen, and opens a Unix socket to every user (0o666). So: no
-signals, sockets bound here, and the mode set before anybody can connect.
+signals, and sockets that are bound before.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import socket
 from collections.abc import Iterator
-from pathlib import Path
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -89,27 +87,5 @@ def bind(host: str, port: int) -> socket.socket:
             "Cannot listen on {host}:{port} ({why}). Set PONTE_WEB_HOST and PONTE_WEB_PORT.",
             host=host, port=port, why=error.strerror or str(error),
         ) from None  # fmt: skip
-    listener.listen(BACKLOG)
-    return listener
-
-
-def bind_unix(path: Path) -> socket.socket:
-    """A listening Unix socket that only this user can open. Raises SettingsError.
-
-    A socket left by a process that died is taken away: whoever calls holds the home's lock.
-    """
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    before = os.umask(0o177)
-    try:
-        path.unlink(missing_ok=True)
-        listener.bind(str(path))
-    except OSError as error:
-        listener.close()
-        raise SettingsError(
-            "Cannot open the socket {path} ({why}). Set PONTE_HOME to another folder.",
-            path=path, why=error.strerror or str(error),
-        ) from None  # fmt: skip
-    finally:
-        os.umask(before)
     listener.listen(BACKLOG)
     return listener

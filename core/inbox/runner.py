@@ -10,6 +10,7 @@ from weakref import WeakValueDictionary
 
 import structlog
 
+from core import metrics
 from core.ports import Handler
 
 log = structlog.get_logger("inbox")
@@ -26,14 +27,20 @@ class Runner:
         self._decisions: list[int] = []
         self._lanes: dict[str, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._current: dict[int, asyncio.Task[None]] = {}
+        self._known: set[int] = set()
+        """Taken in and not at their end yet; `run` finds in the file what `accept` gave already."""
+        self._current: dict[int, asyncio.Task[None] | None] = {}
+        """Taken up, with the handler that is at it; None between two tries."""
         self._turns: dict[str, int] = {}
         self._stopped: set[int] = set()
         self._ended: WeakValueDictionary[int, asyncio.Event] = WeakValueDictionary()
         self._draining = asyncio.Event()
 
     def enqueue(self, seq: int, conversation: str, decision: bool) -> int:
-        """Take a stored message in; returns how many turns stand before it."""
+        """Take a stored message in, once; returns how many turns stand before it."""
+        if seq in self._known:
+            return 0
+        self._known.add(seq)
         if decision:
             self._decisions.append(seq)
             self._start_decisions()
@@ -41,6 +48,7 @@ class Runner:
         queue = self._waiting.setdefault(conversation, [])
         before = len(queue) + (conversation in self._turns)
         heapq.heappush(queue, seq)
+        metrics.queued.inc()
         self._start_lane(conversation)
         return before
 
@@ -57,17 +65,27 @@ class Runner:
         return self._turns.get(conversation)
 
     def cancel(self, seq: int) -> bool:
-        """Cancel its handler, if it runs now."""
-        task = self._current.get(seq)
-        if task is None or seq in self._stopped:
-            return task is not None
-        self._stopped.add(seq)
-        task.cancel()
+        """Cancel its handler, once, if it is taken up now.
+
+        A handler that the cancellation took before it could record it runs again, and learns from
+        `stopped` what it has to do.
+        """
+        if seq not in self._current:
+            return False
+        if seq not in self._stopped:
+            self._stopped.add(seq)
+            if task := self._current[seq]:
+                task.cancel()
         return True
 
     def stopped(self, seq: int) -> bool:
         """Whether `cancel` (and not a drain) is why its handler was cancelled."""
         return seq in self._stopped
+
+    def wake(self, seq: int) -> None:
+        """Let those who wait for its end look at the row again."""
+        if event := self._ended.pop(seq, None):
+            event.set()
 
     def ended(self, seq: int) -> asyncio.Event:
         """Set when the message's handler has come to its end. Look up, then read the row."""
@@ -75,13 +93,16 @@ class Runner:
 
     async def drain(self, grace: float) -> None:
         self._draining.set()
-        if self._current:
-            await asyncio.wait(set(self._current.values()), timeout=grace)
-        for task in self._current.values():
+        if running := self._handlers():
+            await asyncio.wait(running, timeout=grace)
+        for task in self._handlers():
             task.cancel()
-        pending = {*self._current.values(), *self._lanes.values(), *self._tasks}
+        pending = {*self._handlers(), *self._lanes.values(), *self._tasks}
         if pending:
             await asyncio.wait(pending, timeout=LAST_WORDS)
+
+    def _handlers(self) -> set[asyncio.Task[None]]:
+        return {task for task in self._current.values() if task}
 
     def _start_decisions(self) -> None:
         while self._handler and self._decisions and not self._draining.is_set():
@@ -98,6 +119,7 @@ class Runner:
         try:
             while queue and not self._draining.is_set():
                 seq = heapq.heappop(queue)
+                metrics.queued.dec()
                 self._turns[conversation] = seq
                 try:
                     await self._take(seq)
@@ -109,25 +131,28 @@ class Runner:
                 self._waiting.pop(conversation, None)
 
     async def _take(self, seq: int) -> None:
-        wait = FIRST_WAIT
-        while not await self._handled(seq) and not self._draining.is_set():
+        self._current[seq], wait = None, FIRST_WAIT
+        while not self._draining.is_set() and not await self._handled(seq):
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._draining.wait(), wait)
             wait = min(wait * 2, LONGEST_WAIT)
+        del self._current[seq]
         self._stopped.discard(seq)
-        if event := self._ended.pop(seq, None):
-            event.set()
+        self._known.discard(seq)
+        self.wake(seq)
 
     async def _handled(self, seq: int) -> bool:
         if self._handler is None:
             raise RuntimeError("the runner has no handler yet")
         task = self._current[seq] = asyncio.create_task(self._handler(seq))
+        metrics.running.inc()
         try:
             await asyncio.wait({task})
         finally:
-            del self._current[seq]
+            self._current[seq] = None
+            metrics.running.dec()
         if task.cancelled():
-            return True
+            return False
         if error := task.exception():
             log.error("put off", seq=seq, why=repr(error), exc_info=error)
             return False

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from sqlite3 import Row
 
-from core import commands
+from core import commands, metrics
 from core.errors import Forgotten
 from core.inbox.runner import Runner
 from core.messages import Answer, Message, decode, encode
@@ -35,27 +35,16 @@ class SqliteInbox:
             if fresh:
                 waiting = self._runner.enqueue(seq, message.address.conversation, decision)
 
-        seq, fresh = await self._database.write(store, then=take)
+        with metrics.accept_seconds.labels(message.address.platform).time():
+            seq, fresh = await self._database.write(store, then=take)
         return Receipt(seq=seq, turn=message.turn, fresh=fresh, waiting=waiting)
 
     async def amend(self, event_key: str, message: Message | None) -> Amended:
-        def change(connection: Connection) -> Amended:
-            row = connection.execute(
-                "SELECT seq, state, message FROM inbox WHERE event_key = ?", (event_key,)
-            ).fetchone()
-            if row is None:
-                return "unknown"
-            known = decode(Message, row["message"])
+        def wake(amended: tuple[int, Amended]) -> None:
             if message is None:
-                _withdraw(connection, row["seq"], known, row["state"])
-            elif message.sent_at < known.sent_at or not known.text:
-                return "unknown"
-            else:
-                _rewrite(connection, row["seq"], replace(known, text=message.text,
-                         attachments=message.attachments, sent_at=message.sent_at))  # fmt: skip
-            return "unstarted" if row["state"] == "new" else "started"
+                self._runner.wake(amended[0])
 
-        return await self._database.write(change)
+        return (await self._database.write(lambda c: _amend(c, event_key, message), wake))[1]
 
     async def answer_of(self, seq: int) -> Answer:
         ended = self._runner.ended(seq)
@@ -63,8 +52,8 @@ class SqliteInbox:
             state, answer = await self._database.read(lambda c: _answer(c, seq))
             if state == "withdrawn":
                 raise Forgotten
-            if answer is not None and state in FINAL_STATES:
-                return answer
+            if state in FINAL_STATES:
+                return answer or Answer("", status="stopped")  # removed before there was one
             await ended.wait()
             ended = self._runner.ended(seq)
 
@@ -78,14 +67,10 @@ class SqliteInbox:
     async def cancel(self, seq: int) -> bool:
         if self._runner.cancel(seq):
             return True
-
-        def withdraw(connection: Connection) -> bool:
-            changed = connection.execute(
-                "UPDATE inbox SET state = 'withdrawn' WHERE seq = ? AND state = 'new'", (seq,)
-            )
-            return changed.rowcount == 1
-
-        return await self._database.write(withdraw)
+        if await self._database.write(lambda c: _withdraw_queued(c, seq)):
+            self._runner.wake(seq)
+            return True
+        return self._runner.cancel(seq)  # it began meanwhile
 
     def stopped(self, seq: int) -> bool:
         return self._runner.stopped(seq)
@@ -105,6 +90,8 @@ class SqliteInbox:
         return await self._database.write(delete)
 
 
+DELETED = "[deleted by its author]"
+"""What the model reads where a message was."""
 PURGE = (
     "DELETE FROM posts WHERE seq IN (SELECT seq FROM inbox_finished WHERE updated < ?)",
     "DELETE FROM rounds WHERE seq IN (SELECT seq FROM inbox_finished WHERE updated < ?)",
@@ -129,22 +116,51 @@ def _insert(connection: Connection, message: Message, decision: bool) -> tuple[i
     return row["seq"], False
 
 
+def _amend(connection: Connection, event_key: str, message: Message | None) -> tuple[int, Amended]:
+    row = connection.execute(
+        "SELECT seq, state, message FROM inbox WHERE event_key = ?", (event_key,)
+    ).fetchone()
+    if row is None:
+        return 0, "unknown"
+    seq, state, known = row["seq"], row["state"], decode(Message, row["message"])
+    if message is None:
+        _withdraw(connection, seq, known, state)
+        return seq, "unstarted" if state in ("new", "withdrawn") else "started"
+    blank = state == "withdrawn" or not (known.text or known.attachments)
+    if blank or message.sent_at < known.sent_at:
+        return seq, "unknown"
+    text, files, at = message.text, message.attachments, message.sent_at
+    _rewrite(connection, seq, replace(known, text=text, attachments=files, sent_at=at))
+    return seq, "unstarted" if state == "new" else "started"
+
+
 def _withdraw(connection: Connection, seq: int, message: Message, state: str) -> None:
-    _rewrite(connection, seq, replace(message, text="", attachments=(), context=()))
+    to = message.reply_to if state != "new" else replace(message.reply_to, token="")
+    _rewrite(connection, seq, replace(message, text="", attachments=(), context=(), reply_to=to))
     connection.execute("UPDATE inbox SET state = 'withdrawn' WHERE seq = ? AND state = 'new'",
                        (seq,))  # fmt: skip
     if state != "new":
         connection.execute(
-            "UPDATE items SET item = json_set(item, '$.text', '[deleted by its author]')"
+            "UPDATE items SET item = json_remove(json_set(item, '$.text', ?), '$.files')"
             " WHERE seq = ? AND json_extract(item, '$.role') = 'user'",
-            (seq,),
+            (DELETED, seq),
         )
+
+
+def _withdraw_queued(connection: Connection, seq: int) -> bool:
+    row = connection.execute(
+        "SELECT message FROM inbox WHERE seq = ? AND state = 'new'", (seq,)
+    ).fetchone()
+    if row is not None:
+        _withdraw(connection, seq, decode(Message, row["message"]), "new")
+    return row is not None
 
 
 def _rewrite(connection: Connection, seq: int, message: Message) -> None:
     connection.execute(
-        "UPDATE inbox SET message = ?, decision = ? WHERE seq = ?",
-        (encode(message), commands.is_decision(message.text), seq),
+        "UPDATE inbox SET message = ?, updated = ?,"
+        " decision = CASE state WHEN 'new' THEN ? ELSE decision END WHERE seq = ?",
+        (encode(message), time.time(), commands.is_decision(message.text), seq),
     )
 
 

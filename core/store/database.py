@@ -151,6 +151,8 @@ class Database:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA foreign_keys=ON")
+        # What is erased is overwritten; only some builds of SQLite do so by themselves.
+        connection.execute("PRAGMA secure_delete=ON")
         found = connection.execute("PRAGMA user_version").fetchone()[0]
         if found > len(self._migrations):
             raise NewerDatabase(path=self.path, found=found, known=len(self._migrations))
@@ -189,6 +191,8 @@ class Database:
             log.error("commit refused", why=str(error), writes=len(batch))
             with suppress(sqlite3.Error):  # SQLite may have rolled back by itself
                 connection.execute("ROLLBACK")
+            with suppress(sqlite3.Error):  # a full disk: give back what the log holds
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             for job in batch:
                 job.error = job.error or NotStored()
 

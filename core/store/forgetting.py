@@ -23,6 +23,10 @@ def forget(connection: Connection, conversation: str) -> Forgot:
     ).fetchall()
     for row in rows:
         _blank(connection, row["seq"], decode(Message, row["message"]))
+    connection.execute(
+        "DELETE FROM items WHERE thread IN (SELECT id FROM threads WHERE conversation = ?)",
+        (conversation,),
+    )  # also of turns whose row was purged
     generation = _raise_generation(connection, conversation)
     files = connection.execute(
         "DELETE FROM files WHERE conversation = ? RETURNING id", (conversation,)
@@ -36,9 +40,14 @@ def forget(connection: Connection, conversation: str) -> Forgot:
 
 
 def idle(connection: Connection, since: float) -> Sequence[str]:
+    """Not used since then, with something to forget and nothing that waits for an answer."""
     rows = connection.execute(
-        "SELECT conversation FROM conversations WHERE used_at < ? AND EXISTS (SELECT 1 FROM inbox"
-        " WHERE inbox.conversation = conversations.conversation AND state != 'withdrawn')",
+        "SELECT conversation FROM conversations AS c WHERE used_at < ? AND NOT EXISTS ("
+        " SELECT 1 FROM inbox WHERE inbox.conversation = c.conversation"
+        " AND state IN ('new', 'running', 'answered', 'posting')"
+        ") AND (EXISTS (SELECT 1 FROM inbox WHERE inbox.conversation = c.conversation"
+        " AND state != 'withdrawn') OR EXISTS (SELECT 1 FROM threads JOIN items"
+        " ON items.thread = threads.id WHERE threads.conversation = c.conversation))",
         (since,),
     )
     return [row["conversation"] for row in rows]
@@ -46,7 +55,11 @@ def idle(connection: Connection, since: float) -> Sequence[str]:
 
 def of_person(connection: Connection, person: str) -> Sequence[str]:
     rows = connection.execute(
-        "SELECT DISTINCT conversation FROM inbox WHERE person = ? ORDER BY conversation", (person,)
+        "SELECT conversation FROM inbox WHERE person = :person AND state != 'withdrawn'"
+        " UNION SELECT conversation FROM items JOIN threads ON threads.id = items.thread"
+        " WHERE person = :person UNION SELECT conversation FROM files WHERE person = :person"
+        " ORDER BY conversation",
+        {"person": person},
     )
     return [row["conversation"] for row in rows]
 
@@ -81,7 +94,6 @@ def _blank(connection: Connection, seq: int, message: Message) -> None:
         " state = 'withdrawn', updated = ? WHERE seq = ?",
         (encode(bare), answer, time.time(), seq),
     )
-    connection.execute("DELETE FROM items WHERE seq = ?", (seq,))
     connection.execute("DELETE FROM calls WHERE seq = ?", (seq,))
 
 

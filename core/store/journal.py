@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
+from core.errors import Superseded
 from core.messages import Answer, Item, Usage
 from core.records import Call, Entry, Forgot, Outcome, Remote, Shown, State, Thread, Turn
 from core.store import forgetting, threads, turns
@@ -21,10 +22,13 @@ class SqliteJournal:
         """Turns that this process took up: only a crash makes a second attempt."""
 
     async def begin(self, seq: int) -> Turn | None:
-        again = seq in self._begun
-        turn = await self._database.write(lambda c: turns.begin(c, seq, again))
-        self._begun.add(seq)
-        return turn
+        def write(connection: Connection) -> Turn | None:
+            turn = turns.begin(connection, seq, again=seq in self._begun)
+            if turn is not None:
+                self._begun.add(seq)
+            return turn
+
+        return await self._database.write(write)
 
     async def heard(self, turn: Turn, items: Sequence[Item]) -> None:
         def write(connection: Connection) -> None:
@@ -34,15 +38,19 @@ class SqliteJournal:
         await self._guarded(turn, write)
 
     async def round_began(self, turn: Turn, number: int, response: str) -> None:
-        def write(connection: Connection) -> None:
+        def write(connection: Connection) -> bool:
+            threads.keep(connection, turn.thread, Remote("response", response))
+            if not turns.is_current(connection, turn):
+                return False  # its id is kept all the same
             connection.execute(
                 "INSERT INTO rounds (seq, number, response) VALUES (?, ?, ?)"
                 " ON CONFLICT DO UPDATE SET response = excluded.response",
                 (turn.seq, number, response),
             )
-            threads.keep(connection, turn.thread, Remote("response", response))
+            return True
 
-        await self._guarded(turn, write)
+        if not await self._database.write(write):
+            raise Superseded
 
     async def items(
         self, turn: Turn, number: int, items: Sequence[Item], usage: Usage, model: str
@@ -159,7 +167,8 @@ class SqliteJournal:
 
     async def _guarded(self, turn: Turn, work: Callable[[Connection], T]) -> T:
         def checked(connection: Connection) -> T:
-            turns.check(connection, turn)
+            if not turns.is_current(connection, turn):
+                raise Superseded
             return work(connection)
 
         return await self._database.write(checked)

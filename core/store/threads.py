@@ -70,11 +70,15 @@ def transcript(connection: Connection, thread: str, before: int | None) -> Seque
 
 def shown(connection: Connection, conversation: str, thread: str) -> Sequence[Shown]:
     """Exchanges of one thread; a message that no turn took up yet belongs to the current one."""
+    row = connection.execute(
+        "SELECT thread FROM conversations WHERE conversation = ?", (conversation,)
+    ).fetchone()
+    current = row["thread"] if row else ""
     rows = connection.execute(
         "SELECT * FROM inbox WHERE conversation = :conversation AND NOT decision"
-        " AND state != 'withdrawn' AND (thread = '' OR thread = coalesce(nullif(:thread, ''),"
-        " (SELECT thread FROM conversations WHERE conversation = :conversation))) ORDER BY seq",
-        {"conversation": conversation, "thread": thread},
+        " AND state != 'withdrawn' AND coalesce(nullif(thread, ''), :current) IS :thread"
+        " ORDER BY seq",
+        {"conversation": conversation, "current": current, "thread": thread or current},
     )
     return [_shown(row) for row in rows]
 

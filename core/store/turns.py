@@ -6,7 +6,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from core.errors import Superseded
 from core.messages import Answer, Item, Message, Post, Usage, decode, encode
 from core.records import FINAL_STATES, Call, Outcome, Round, State, Turn
 from core.store import threads
@@ -22,7 +21,7 @@ def begin(connection: Connection, seq: int, again: bool) -> Turn | None:
     if row is None or row["state"] in FINAL_STATES:
         return None
     thread = threads.current(connection, row["conversation"])
-    attempt = row["attempt"] + (0 if again else 1)
+    attempt = max(1, row["attempt"] + (0 if again else 1))
     state: State = "running" if row["state"] == "new" else row["state"]
     first = row["attempt"] == 0 and row["state"] == "new"
     generation = thread.generation if first or not row["thread"] else row["generation"]
@@ -41,17 +40,17 @@ def begin(connection: Connection, seq: int, again: bool) -> Turn | None:
     )  # fmt: skip
 
 
-def check(connection: Connection, turn: Turn) -> None:
-    """Raise Superseded unless this is the current attempt of the current generation."""
+def is_current(connection: Connection, turn: Turn) -> bool:
+    """Whether this is the current attempt of the current generation of an unfinished turn."""
     row = connection.execute(
         "SELECT inbox.attempt, inbox.state, inbox.decision, conversations.generation FROM inbox"
         " JOIN conversations USING (conversation) WHERE seq = ?",
         (turn.seq,),
     ).fetchone()
     if row is None or row["state"] in FINAL_STATES or row["attempt"] != turn.attempt:
-        raise Superseded
-    if row["generation"] != turn.generation and not row["decision"]:
-        raise Superseded  # a decision may be the one that raised it
+        return False
+    # A decision may be the one that raised the generation.
+    return bool(row["decision"]) or row["generation"] == turn.generation
 
 
 def has_items(connection: Connection, seq: int) -> bool:
@@ -97,6 +96,14 @@ def call_ended(connection: Connection, turn: Turn, call_id: str, outcome: Outcom
 
 
 def answered(connection: Connection, turn: Turn, answer: Answer) -> None:
+    """Keep the answer, and end what calls are open; a second answer changes nothing."""
+    changed = connection.execute(
+        "UPDATE inbox SET state = 'answered', answer = ?, updated = ?"
+        " WHERE seq = ? AND state = 'running'",
+        (encode(answer), time.time(), turn.seq),
+    )
+    if not changed.rowcount:
+        return
     items = _items(connection, turn.seq)
     open_calls = {i.call_id for i in items if i.kind == "call"} - {
         i.call_id for i in items if i.kind == "output"
@@ -106,16 +113,12 @@ def answered(connection: Connection, turn: Turn, answer: Answer) -> None:
     if answer.status == "stopped" and items and answer.text:
         said = Item(kind="message", role="assistant", text=answer.text)
         add_items(connection, turn, [said], "")
-    connection.execute(
-        "UPDATE inbox SET state = 'answered', answer = ?, updated = ? WHERE seq = ?",
-        (encode(answer), time.time(), turn.seq),
-    )
 
 
 def set_post(connection: Connection, turn: Turn, number: int, key: str, state: str) -> None:
     connection.execute(
         "INSERT INTO posts (seq, number, person, key, state, at) VALUES (?, ?, ?, ?, ?, ?)"
-        " ON CONFLICT DO UPDATE SET key = excluded.key, state = excluded.state, at = excluded.at",
+        " ON CONFLICT DO UPDATE SET key = excluded.key, at = excluded.at WHERE state = 'posting'",
         (turn.seq, number, turn.message.author.key, key, state, time.time()),
     )
 
@@ -157,12 +160,12 @@ def ended(connection: Connection, seq: int, message: Message, state: State, reas
 
 
 def undelivered(connection: Connection, conversation: str) -> str:
-    row = connection.execute(
+    rows = connection.execute(
         "UPDATE inbox SET told = 1 WHERE conversation = ? AND state = 'undeliverable'"
-        " AND told = 0 RETURNING reason",
+        " AND told = 0 RETURNING seq, reason",
         (conversation,),
     ).fetchall()
-    return row[-1]["reason"] if row else ""
+    return str(max(rows, key=lambda row: int(row["seq"]))["reason"]) if rows else ""
 
 
 def _rounds(connection: Connection, seq: int) -> tuple[Round, ...]:

@@ -32,15 +32,15 @@ class Machine:
             [sys.executable, "-m", "bot", *words],
             cwd=self.folder,
             env=ours | given,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
 
-    def ponte(self, *words: str) -> tuple[int, str, str]:
+    def ponte(self, *words: str, typed: str = "") -> tuple[int, str, str]:
         with self.start(*words) as process:
-            out, err = process.communicate(timeout=60)
+            out, err = process.communicate(typed, timeout=60)
         return process.returncode, out, err
 
 
@@ -92,3 +92,14 @@ def test_commands_after_a_kill_find_what_was_kept(
     assert (code, out[:10], err) == (0, "Forgotten:", "")
     code, _, err = machine.ponte("threads", "show", "terminal:nobody")
     assert (code, err) == (1, "There is no conversation here.\n")
+
+
+def test_a_pipe_talks_in_the_terminal_with_who_runs_or_alone(
+    machine: Machine, running: subprocess.Popen[str]
+) -> None:
+    for _ in range(2):
+        code, out, err = machine.ponte("chat", typed="hello\nsair\nnever said\n")
+        assert (code, err) == (0, "")
+        assert out.count("I am Ponte's demo model") == 1
+        running.kill()
+        running.wait()

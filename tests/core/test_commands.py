@@ -23,7 +23,7 @@ COMMANDS = st.one_of(
     st.builds(
         Command,
         st.sampled_from(["approve", "deny", "undo"]),
-        st.from_regex(r"[a-z2-7]{6}", fullmatch=True),
+        st.from_regex(r"[a-z2-7]{5}[2-7]", fullmatch=True),
     ),
     st.just(Command("forget", confirmed=True)),
     CODE.map(lambda code: Command(RUN_PYTHON, code=code)),
@@ -51,7 +51,8 @@ COMMANDS = st.one_of(
         ("forget Yes", Command("forget", confirmed=True)),
         ("approve abc234", Command("approve", id="abc234")),
         ("/Deny ABC234", Command("deny", id="abc234")),
-        ("undo  zzzzzz", Command("undo", id="zzzzzz")),
+        ("undo  zzzzz7", Command("undo", id="zzzzz7")),
+        ("approve please", None),
         ("quick-command explain", Command("quick-command", slug="explain")),
         (
             "/quick-command a-1_b hello there",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from core import metrics
 from core.conversation import Profile
 from core.errors import Empty
 from core.http import HttpClient
@@ -135,3 +136,31 @@ async def test_usage_tells_ones_own_and_all(theatre: Theatre) -> None:
         await stage.said("hello", person=BO)
         assert "you: 1 turns" in (text := (await stage.said("usage")).text)
         assert "everybody: 2 turns" in text
+
+
+async def test_what_is_not_set_up_is_told_as_a_failure(theatre: Theatre) -> None:
+    async with theatre.open() as stage:
+        quick = await stage.said("quick-command translate hello")
+        assert (quick.status, "STACKSPOT_CLIENT_ID" in quick.text) == ("failed", True)
+        code = await stage.said("```python\nprint(1)\n```")
+        assert (code.status, "sandbox" in code.text) == ("failed", True)
+
+
+async def test_metrics_count_what_happened(theatre: Theatre) -> None:
+    before = _samples()
+    async with theatre.open() as stage:
+        await stage.said("hello")
+        await stage.said("call nope {}")
+        await stage.said("")
+    after = _samples()
+    grown = {name: after[name] - before.get(name, 0.0) for name in after}
+    assert grown['ponte_turns_total{platform="web",status="done"}'] == 2
+    assert grown['ponte_errors_total{code="empty"}'] == 1
+    assert grown['ponte_tool_calls_total{outcome="error",tool="unknown"}'] == 1
+    assert grown['ponte_accept_seconds_count{platform="web"}'] == 3
+    assert (after["ponte_running_turns"], after["ponte_queued_messages"]) == (0, 0)
+
+
+def _samples() -> dict[str, float]:
+    lines = (line.rsplit(" ", 1) for line in metrics.exposition().splitlines() if line[0] != "#")
+    return {name: float(value) for name, value in lines}

@@ -64,12 +64,13 @@ class MemoryInbox:
         row = next((r for r in self.rows.values() if r.message.event_key == event_key), None)
         if row is None or (message is not None and message.sent_at < row.message.sent_at):
             return "unknown"
-        fresh = row.state == "new"
+        fresh = row.state in ("new", "withdrawn")
         if message is None:
             row.message = replace(row.message, text="", attachments=(), context=())
             row.state = "withdrawn" if fresh else row.state
         else:
-            row.message = replace(row.message, text=message.text, attachments=message.attachments)
+            text, files, at = message.text, message.attachments, message.sent_at
+            row.message = replace(row.message, text=text, attachments=files, sent_at=at)
         await self._tell()
         return "unstarted" if fresh else "started"
 

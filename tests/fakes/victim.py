@@ -11,9 +11,11 @@ import argparse
 import asyncio
 import os
 import signal
+import sys
 from pathlib import Path
 
 import aiohttp
+import structlog
 from aiohttp import web
 
 from bot.engine import Engine
@@ -94,4 +96,5 @@ if __name__ == "__main__":
     parser.add_argument("--die-after-accept", type=int, default=0)
     parser.add_argument("--grace", type=float, default=2.0)
     asked = parser.parse_args()
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     asyncio.run(main(asked.home, asked.platform, asked.bridge, asked.die_after_accept, asked.grace))

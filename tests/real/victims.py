@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from pathlib import Path
 
 import aiohttp
@@ -19,7 +19,11 @@ ROOT = Path(__file__).parents[2]
 class Victim:
     """Started with `start`; `kill` is a real SIGKILL. `url` changes with each start."""
 
-    def __init__(self, home: Path, platform: str, bridge: str = "") -> None:
+    def __init__(
+        self, home: Path, platform: str, bridge: str = "", within: Sequence[str] = ()
+    ) -> None:
+        self.home = home
+        self._within = within
         self._arguments = [str(home), platform, *(["--bridge", bridge] if bridge else [])]
         self._process: asyncio.subprocess.Process | None = None
         self.url = ""
@@ -27,7 +31,7 @@ class Victim:
 
     async def start(self, *more: str) -> None:
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "tests.fakes.victim", *self._arguments, *more,
+            *self._within, sys.executable, "-m", "tests.fakes.victim", *self._arguments, *more,
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL, cwd=ROOT,
         )  # fmt: skip
         assert self._process.stdout
@@ -36,6 +40,11 @@ class Victim:
                 self.url = line.decode().strip()
                 return
         raise AssertionError("the bot did not start")
+
+    @property
+    def pid(self) -> int:
+        assert self._process
+        return self._process.pid
 
     async def kill(self) -> None:
         await self._end(signal.SIGKILL)

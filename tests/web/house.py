@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -53,6 +54,14 @@ async def echo(turn: Turn) -> Answer:
     return Answer(f"You said: {turn.message.text}")
 
 
+def unix_socket(path: Path) -> socket.socket:
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(str(path))
+    listener.listen()
+    return listener
+
+
 class House:
     """`script` plays the assistant; `restart` is a new process over the same stores."""
 
@@ -73,7 +82,7 @@ class House:
         self.web = self._adapter(*doors[0])
         self.terminal = None
         if self.home is not None:
-            self.terminal = self._adapter(SocketDoor(), self.home / "ponte.sock")
+            self.terminal = self._adapter(SocketDoor(), unix_socket(self.home / "ponte.sock"))
         for adapter in self._adapters:
             await adapter.start()
         self._port = int(self.web.address.rsplit(":", 1)[1])
@@ -105,7 +114,7 @@ class House:
     def _adapters(self) -> list[WebAdapter]:
         return [self.web, self.terminal] if self.terminal else [self.web]
 
-    def _adapter(self, door: WebDoor | SocketDoor, listener: Port | Path) -> WebAdapter:
+    def _adapter(self, door: WebDoor | SocketDoor, listener: Port | socket.socket) -> WebAdapter:
         web = isinstance(door, WebDoor)
         return WebAdapter(
             door=door, listener=listener, inbox=self.inbox, journal=self.inbox,

@@ -152,7 +152,6 @@ async def test_the_socket_asks_for_nothing(tmp_path: Path) -> None:
     house = House(home=tmp_path, token="s3cret")
     await house.open()
     try:
-        assert (tmp_path / "ponte.sock").stat().st_mode & 0o777 == 0o600
         async with house.terminal_client() as client:
             headers = {"Host": "evil.example", "Origin": "https://evil.example"}
             said = await client.post("/chat", json={"message": "x"}, headers=headers)
@@ -160,4 +159,3 @@ async def test_the_socket_asks_for_nothing(tmp_path: Path) -> None:
         assert house.rows[1].message.author.key == "terminal:owner"
     finally:
         await house.close()
-    assert not (tmp_path / "ponte.sock").exists()

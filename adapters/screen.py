@@ -1,0 +1,102 @@
+"""What the terminal shows: answers as they grow, one live line of progress, cards, files.
+
+Everything that came from outside is cleaned first: escape sequences in it would obey their author.
+Without a terminal (a pipe) it is plain text, and only what is final.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from typing import Any, TextIO
+
+from core.text import clean
+from core.words import say
+
+_DIM, _PLAIN, _WIPE = "\x1b[2m", "\x1b[0m", "\r\x1b[K"
+
+
+class Screen:
+    def __init__(self, stdout: TextIO, locale: str) -> None:
+        self.live = stdout.isatty()
+        self._stdout = stdout
+        self._locale = locale
+        self._progress = False
+        self._shown = ""
+
+    def prompt(self) -> None:
+        if self.live:
+            self._write(say("You: ", self._locale))
+
+    def line(self, text: str) -> None:
+        """A line of its own, from us or from outside."""
+        self._wipe()
+        self._write(f"{clean(text)}\n")
+
+    def progress(self, words: str) -> None:
+        """Over the line that was there before, until text comes."""
+        if not self.live or self._shown:
+            return
+        words = clean(words).replace("\n", " ")
+        width = shutil.get_terminal_size().columns - 1
+        self._write(f"{_WIPE}{_DIM}{words[:width]}{_PLAIN}" if words else _WIPE)
+        self._progress = bool(words)
+
+    def grow(self, text: str) -> None:
+        """The answer so far; what was shown of it stays."""
+        text = clean(text)
+        if not self.live or self._shown.startswith(text):
+            return
+        self._wipe()
+        if text.startswith(self._shown):
+            self._write(text[len(self._shown) :])
+        else:
+            self._write(f"\n{text}")
+        self._shown = text
+
+    def answer(self, body: Mapping[str, Any]) -> None:
+        """The whole answer: what `done` says."""
+        text = clean(str(body["response"]))
+        if self.live:
+            self.grow(text)
+            self._wipe()
+            self._write("\n" if self._shown else "")
+        else:
+            self._write(f"{text}\n")
+        self._shown = ""
+        for card in body["cards"]:
+            self._card(card)
+        for file in body["files"]:
+            size = max(1, round(file["size"] / 1000))
+            self.line(f"  [{file['name']}, {size} kB] {file['url']}")
+
+    def _card(self, card: Mapping[str, Any]) -> None:
+        self.line(f"  # {card['title']} ({card['state']})")
+        if card["text"]:
+            self.line(f"    {card['text']}")
+        for row in card["rows"]:
+            for change in _changes(row.get("before") or {}, row.get("after") or {}):
+                self.line(f"    {change}")
+        if card["actions"]:
+            hints = " · ".join(f"{action} {card['id']}" for action in card["actions"])
+            self.line("    " + say("Type: {hints}", self._locale, hints=hints))
+
+    def _wipe(self) -> None:
+        if self._progress:
+            self._write(_WIPE)
+            self._progress = False
+
+    def _write(self, text: str) -> None:
+        self._stdout.write(text)
+        self._stdout.flush()
+
+
+def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """One line for each field that differs: `Name: old → new`."""
+    lines = []
+    for name in dict.fromkeys([*before, *after]):
+        old, new = before.get(name), after.get(name)
+        if old != new:
+            shown = ["–" if value is None else str(value) for value in (old, new)]
+            lines.append(f"{name}: {shown[0]} → {shown[1]}")
+    return lines

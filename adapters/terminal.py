@@ -1,0 +1,187 @@
+"""The terminal: a person (or a pipe) talks with a running Ponte over its Unix socket."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import uuid
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, TextIO, TypeVar
+
+from adapters.keyboard import Keyboard
+from adapters.screen import Screen
+from core.errors import PonteError
+from core.http import HttpAnswer, HttpClient, HttpError
+from core.text import clean
+from core.words import say
+
+QUIT = frozenset({"sair", "exit", "quit"})
+_HOST = "http://localhost"
+_SILENCE = 60.0
+"""Seconds; the stream sends a comment every 15."""
+_WAITS = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0)
+"""Seconds before each new try to reach Ponte: a restart takes less than their sum."""
+
+T = TypeVar("T")
+
+
+class Unreachable(PonteError):
+    code = "unreachable"
+    sentence = "Ponte does not answer. Your last message may be kept; start `ponte chat` again."
+
+
+class Quit(Exception):
+    """Ctrl-C where nothing is left to stop."""
+
+
+async def chat(socket_path: Path, locale: str, stdin: TextIO, stdout: TextIO) -> int:
+    """Talk until `sair`, `exit`, `quit`, Ctrl-D or the end of a pipe; the exit code."""
+    screen = Screen(stdout, locale)
+    async with HttpClient(socket=str(socket_path)) as http:
+        talk = Talk(http, screen, locale)
+        try:
+            with talk.interrupts():
+                await talk.until_end(Keyboard(stdin))
+        except Quit:
+            screen.line("")
+        except PonteError as error:
+            screen.line(error.words(locale))
+            return 1
+    return 0
+
+
+class Talk:
+    def __init__(self, http: HttpClient, screen: Screen, locale: str) -> None:
+        self._http = http
+        self._screen = screen
+        self._locale = locale
+        self._headers = {"Accept-Language": locale}
+        self._interrupted = asyncio.Event()
+        self._turn = ""
+
+    @contextmanager
+    def interrupts(self) -> Iterator[None]:
+        """Ctrl-C is an event while this lasts."""
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGINT, self._interrupted.set)
+        try:
+            yield
+        finally:
+            loop.remove_signal_handler(signal.SIGINT)
+
+    async def until_end(self, keyboard: Keyboard) -> None:
+        """Raises Quit, Unreachable."""
+        if self._screen.live:
+            self._screen.line(say("Ctrl-C stops an answer; exit or Ctrl-D ends.", self._locale))
+        while True:
+            self._screen.prompt()
+            line = await self._or_quit(keyboard.line())
+            text = clean(line or "").strip()
+            if line is None or text.lower() in QUIT:
+                if line is None and self._screen.live:
+                    self._screen.line("")
+                return
+            if text:
+                await self.say(text)
+
+    async def say(self, text: str) -> None:
+        """One message and its answer. Ctrl-C stops the turn; a second one raises Quit."""
+        tasks = [asyncio.create_task(self._ask(text, uuid.uuid4().hex))]
+        try:
+            while not await self._done(tasks[0]):
+                if len(tasks) > 1 or not self._turn:
+                    raise Quit
+                tasks.append(asyncio.create_task(self._stop(self._turn)))
+            await tasks[0]
+        finally:
+            self._turn = ""
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _ask(self, text: str, key: str) -> None:
+        """Asked again with the same key after a lost connection, so it is one turn."""
+        body = {"message": text, "conversation": "main", "event_key": key}
+        self._screen.progress(say("is thinking…", self._locale))
+        for wait in (*_WAITS, None):
+            try:
+                await self._follow(body)
+                return
+            except HttpAnswer as refused:
+                if refused.status != 503 or wait is None:
+                    self._screen.line(_words(refused))
+                    return
+            except HttpError:
+                if wait is None:
+                    raise Unreachable from None
+            self._screen.progress(say("Connection lost; trying again…", self._locale))
+            await asyncio.sleep(wait)
+
+    async def _follow(self, body: Mapping[str, Any]) -> None:
+        """Show one turn as it goes. Raises HttpError also where the stream ends before the turn."""
+        headers = self._headers | {"Accept": "text/event-stream"}
+        url, text = f"{_HOST}/chat", ""
+        async with self._http.lines(
+            "POST", url, body=body, headers=headers, silence=_SILENCE
+        ) as lines:
+            async for name, data in _events(lines):
+                match name:
+                    case "progress":
+                        self._turn = data["turn"]
+                        self._screen.progress(data["text"])
+                    case "delta":
+                        text = data["text"] if data.get("reset") else text + data["text"]
+                        self._screen.grow(text)
+                    case "done":
+                        self._screen.answer(data)
+                        return
+                    case "error":
+                        self._screen.line(data["message"])
+                        return
+        raise HttpError("the stream ended early")
+
+    async def _stop(self, turn: str) -> None:
+        self._screen.progress(say("Stopping…", self._locale))
+        with suppress(HttpError):
+            await self._http.post_json(f"{_HOST}/turns/{turn}/stop", {}, headers=self._headers)
+
+    async def _or_quit(self, work: Coroutine[Any, Any, T]) -> T:
+        task = asyncio.create_task(work)
+        try:
+            if not await self._done(task):
+                raise Quit
+            return task.result()
+        finally:
+            task.cancel()
+
+    async def _done(self, task: asyncio.Task[Any]) -> bool:
+        """False where Ctrl-C came first."""
+        interrupted = asyncio.create_task(self._interrupted.wait())
+        try:
+            await asyncio.wait({task, interrupted}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            interrupted.cancel()
+        self._interrupted.clear()
+        return task.done()
+
+
+async def _events(lines: AsyncIterator[str]) -> AsyncIterator[tuple[str, dict[str, Any]]]:
+    """Server-sent events as our server writes them: each `data` is one line of JSON."""
+    name = ""
+    async for line in lines:
+        field, _, value = line.partition(": ")
+        if field == "event":
+            name = value
+        elif field == "data":
+            yield name, json.loads(value)
+
+
+def _words(refused: HttpAnswer) -> str:
+    """The sentence of an error body, which the server has worded for us."""
+    try:
+        return str(refused.json["error"]["message"])
+    except (TypeError, KeyError):
+        return f"HTTP {refused.status}"

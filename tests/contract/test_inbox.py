@@ -1,0 +1,223 @@
+"""The Inbox: stored when it says so, each event once, in order, side by side."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from dataclasses import replace
+
+import pytest
+
+from core.errors import Forgotten
+from core.messages import Address, Message, turn_id
+from tests.contract.engines import Embedded, Engine, Worker
+from tests.fakes.choices import message
+
+
+def says(text: str, channel: str = "C1") -> Message:
+    return message(text, f"web:{uuid.uuid4()}", channel)
+
+
+async def test_what_is_accepted_is_stored(engine: Engine) -> None:
+    await engine.inbox.accept(says("hello"))
+    worker = Worker(await engine.beside()).start()
+    await worker.until_ended(1)
+    assert worker.said == ["hello"]
+
+
+async def test_a_receipt_names_the_turn(engine: Engine) -> None:
+    hello = says("hello")
+    receipt = await engine.inbox.accept(hello)
+    assert (receipt.turn, receipt.fresh) == (turn_id(hello.event_key), True)
+
+
+async def test_one_event_a_hundred_times_at_once_is_one_turn(engine: Engine) -> None:
+    worker, hello = Worker(engine).start(), says("hello")
+    receipts = await asyncio.gather(*(engine.inbox.accept(hello) for _ in range(100)))
+    assert sum(receipt.fresh for receipt in receipts) == 1
+    assert len({(receipt.seq, receipt.turn) for receipt in receipts}) == 1
+    await engine.inbox.accept(says("done"))
+    await worker.until_ended(2)
+    assert worker.said == ["hello", "done"]
+
+
+async def test_a_redelivery_gets_the_first_answer(engine: Engine) -> None:
+    worker, hello = Worker(engine).start(), says("hello")
+    first = await engine.inbox.accept(hello)
+    await worker.until_ended(1)
+    other_text = replace(hello, text="something else")
+    again = await engine.inbox.accept(other_text)
+    assert (again.seq, again.fresh) == (first.seq, False)
+    assert (await engine.inbox.answer_of(again.seq)).text == "re: hello"
+
+
+async def test_a_redelivery_after_a_crash_is_recognised(engine: Engine) -> None:
+    hello = says("hello")
+    first = await engine.inbox.accept(hello)
+    heir = await engine.killed()
+    again = await heir.inbox.accept(hello)
+    assert (again.seq, again.fresh) == (first.seq, False)
+    worker = Worker(heir).start()
+    await worker.until_ended(1)
+    last = await heir.inbox.accept(says("done"))
+    await worker.until_ended(2)
+    assert worker.ended == [first.seq, last.seq]
+
+
+async def test_messages_of_one_conversation_keep_their_order(engine: Engine) -> None:
+    worker = Worker(engine).start()
+    texts = [f"{n}" for n in range(30)]
+    for text in texts:
+        await engine.inbox.accept(says(text))
+    await worker.until_ended(30)
+    assert worker.said == texts
+
+
+async def test_the_next_process_keeps_the_order_too(engine: Engine) -> None:
+    for n in range(30):
+        await engine.inbox.accept(says(f"C{n % 5} {n}", f"C{n % 5}"))
+    worker = Worker(await engine.killed()).start()
+    await worker.until_ended(30)
+    for channel in range(5):
+        heard = [said for said in worker.said if said.startswith(f"C{channel} ")]
+        assert heard == [f"C{channel} {n}" for n in range(channel, 30, 5)]
+
+
+async def test_a_hundred_conversations_go_on_at_once(engine: Engine) -> None:
+    worker = Worker(engine, held=True).start()
+    await asyncio.gather(*(engine.inbox.accept(says("hello", f"C{n}")) for n in range(100)))
+    await worker.until(lambda: len(worker.now) == 100)
+    worker.let_go()
+    await worker.until_ended(100)
+
+
+async def test_one_conversation_goes_one_at_a_time(engine: Engine) -> None:
+    worker = Worker(engine, held=True).start()
+    receipts = [await engine.inbox.accept(says(f"{n}")) for n in range(3)]
+    conversation = Address("web", "C1").conversation
+    for number, receipt in enumerate(receipts):
+        await worker.until_begun(number + 1)
+        assert worker.now == {receipt.seq}
+        assert engine.inbox.running(conversation) == receipt.seq
+        worker.let_go(receipt.seq)
+        await worker.until_ended(number + 1)
+    await engine.inbox.drain(1)
+    assert engine.inbox.running(conversation) is None
+
+
+async def test_a_person_is_told_how_many_wait_before_them(engine: Engine) -> None:
+    worker = Worker(engine, held=True).start()
+    assert [(await engine.inbox.accept(says("hello"))).waiting for _ in range(3)] == [0, 1, 2]
+    assert (await engine.inbox.accept(says("hello", "C2"))).waiting == 0
+    assert (await engine.inbox.accept(says("help"))).waiting == 0
+    await worker.until(lambda: len(worker.now) == 3)
+
+
+async def test_what_came_before_the_runner_runs_once(engine: Engine) -> None:
+    receipts = [await engine.inbox.accept(says(f"{n}")) for n in range(3)]
+    worker = Worker(engine).start()
+    await worker.until_ended(3)
+    last = await engine.inbox.accept(says("last"))
+    await worker.until_ended(4)
+    assert worker.ended == [receipt.seq for receipt in receipts] + [last.seq]
+    assert worker.calls == 4
+
+
+async def test_a_decision_does_not_wait_for_a_busy_conversation(engine: Engine) -> None:
+    worker = Worker(engine, held=True).start()
+    first = await engine.inbox.accept(says("think hard"))
+    await engine.inbox.accept(says("and then this"))
+    await worker.until(lambda: worker.now == {first.seq})
+    stop = await engine.inbox.accept(says("stop"))
+    await worker.until(lambda: worker.now == {first.seq, stop.seq})
+    assert engine.inbox.running(Address("web", "C1").conversation) == first.seq
+
+
+async def test_at_start_decisions_come_first(embedded: Embedded) -> None:
+    for text in ("hello", "stop", "hello again", "help"):
+        await embedded.inbox.accept(says(text, text))
+    worker = Worker(await embedded.killed()).start()
+    await worker.until_ended(4)
+    assert worker.said[:2] == ["stop", "help"]
+
+
+async def test_a_place_that_nobody_serves_now_waits_for_one_who_does(engine: Engine) -> None:
+    await engine.inbox.accept(says("to the web"))
+    slack = Address("slack", "C1", workspace="T1")
+    await engine.inbox.accept(replace(says("to Slack"), address=slack))
+    heir = await engine.killed()
+    worker = Worker(heir)
+    running = asyncio.create_task(heir.inbox.run(worker.handle, ["web"]))
+    await worker.until_ended(1)
+    await heir.inbox.drain(1)
+    await running
+    assert worker.said == ["to the web"]
+    worker = Worker(await heir.killed()).start()
+    await worker.until_ended(1)
+    assert worker.said == ["to Slack"]
+
+
+@pytest.mark.usefixtures("at_once")
+async def test_a_handler_that_raises_is_tried_again_in_its_place(embedded: Embedded) -> None:
+    worker = Worker(embedded, broken=3).start()
+    for text in ("first", "second", "third"):
+        await embedded.inbox.accept(says(text))
+    await worker.until_ended(3)
+    assert worker.said == ["first"] * 4 + ["second", "third"]
+
+
+async def test_what_is_put_off_holds_up_nobody_else(embedded: Embedded) -> None:
+    worker = Worker(embedded, broken=1).start()
+    first = await embedded.inbox.accept(says("first"))
+    await worker.until(lambda: first.seq in worker.began)
+    other = await embedded.inbox.accept(says("elsewhere", "C2"))
+    await worker.until_ended(1)
+    assert worker.ended == [other.seq]
+
+
+async def test_an_answer_is_waited_for(engine: Engine) -> None:
+    worker = Worker(engine, held=True).start()
+    seq = (await engine.inbox.accept(says("hello"))).seq
+    waiting = [asyncio.create_task(engine.inbox.answer_of(seq)) for _ in range(3)]
+    await worker.until(lambda: seq in worker.now)
+    assert not any(task.done() for task in waiting)
+    worker.let_go(seq)
+    assert {answer.text for answer in await asyncio.gather(*waiting)} == {"re: hello"}
+    assert (await engine.inbox.answer_of(seq)).text == "re: hello"
+
+
+async def test_an_answer_is_there_after_a_restart(engine: Engine) -> None:
+    worker = Worker(engine).start()
+    seq = (await engine.inbox.accept(says("hello"))).seq
+    await worker.until_ended(1)
+    heir = await engine.killed()
+    assert (await heir.inbox.answer_of(seq)).text == "re: hello"
+
+
+async def test_a_turn_that_ended_without_an_answer_keeps_nobody_waiting(embedded: Embedded) -> None:
+    seq = (await embedded.inbox.accept(says("hello"))).seq
+    turn = await embedded.journal.begin(seq)
+    assert turn
+    await embedded.journal.ended(turn, "removed")
+    answer = await embedded.inbox.answer_of(seq)
+    assert (answer.text, answer.status) == ("", "stopped")
+
+
+async def test_finished_rows_are_purged_and_no_others(engine: Engine) -> None:
+    worker = Worker(engine, held=True).start()
+    hello = says("hello")
+    done = (await engine.inbox.accept(hello)).seq
+    await worker.until(lambda: done in worker.now)
+    worker.let_go(done)
+    await worker.until_ended(1)
+    busy = (await engine.inbox.accept(says("hard"))).seq
+    await engine.inbox.accept(says("waits"))
+    await worker.until(lambda: busy in worker.now)
+    assert await engine.inbox.purge(time.time() - 60) == 0
+    assert await engine.inbox.purge(time.time() + 60) == 1
+    with pytest.raises(Forgotten):
+        await engine.inbox.answer_of(done)
+    assert (await engine.inbox.accept(hello)).fresh
+    worker.let_go()
+    await worker.until_ended(2)

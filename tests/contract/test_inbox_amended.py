@@ -1,0 +1,167 @@
+"""The Inbox when a message is edited or deleted on its platform: in time, and too late."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from core.errors import Forgotten
+from core.messages import Attachment
+from tests.contract.engines import Embedded, Engine, Worker
+from tests.contract.test_inbox import says
+
+
+async def test_an_edit_that_comes_in_time_is_what_the_turn_reads(engine: Engine) -> None:
+    hello = says("helo")
+    await engine.inbox.accept(hello)
+    assert await engine.inbox.amend(hello.event_key, replace(hello, text="hello")) == "unstarted"
+    worker = Worker(engine).start()
+    await worker.until_ended(1)
+    assert worker.said == ["hello"]
+
+
+async def test_an_edit_of_a_waiting_message(engine: Engine) -> None:
+    worker, helo = Worker(engine, held=True).start(), says("helo")
+    first = await engine.inbox.accept(says("think hard"))
+    await worker.until(lambda: first.seq in worker.now)
+    await engine.inbox.accept(helo)
+    assert await engine.inbox.amend(helo.event_key, replace(helo, text="hello")) == "unstarted"
+    worker.let_go(first.seq)
+    await worker.until_begun(2)
+    assert worker.said == ["think hard", "hello"]
+
+
+async def test_an_edit_that_comes_too_late_is_kept_all_the_same(engine: Engine) -> None:
+    worker, helo = Worker(engine, held=True).start(), says("helo")
+    await engine.inbox.accept(helo)
+    await worker.until_begun(1)
+    assert await engine.inbox.amend(helo.event_key, replace(helo, text="hello")) == "started"
+    assert worker.said == ["helo"]
+    worker = Worker(await engine.killed()).start()
+    await worker.until_ended(1)
+    assert worker.said == ["hello"]
+
+
+async def test_an_older_version_never_overwrites(engine: Engine) -> None:
+    first = replace(says("one"), sent_at=1.0)
+    await engine.inbox.accept(first)
+    key, third = first.event_key, replace(first, text="three", sent_at=3.0)
+    assert await engine.inbox.amend(key, third) == "unstarted"
+    assert await engine.inbox.amend(key, replace(first, text="two", sent_at=2.0)) == "unknown"
+    assert not (await engine.inbox.accept(first)).fresh
+    worker = Worker(engine).start()
+    await worker.until_ended(1)
+    assert worker.said == ["three"]
+
+
+async def test_a_message_that_was_never_heard(engine: Engine) -> None:
+    stranger = says("hello")
+    assert await engine.inbox.amend(stranger.event_key, stranger) == "unknown"
+    assert await engine.inbox.amend(stranger.event_key, None) == "unknown"
+
+
+async def test_a_deleted_message_is_not_answered(engine: Engine) -> None:
+    worker, secret = Worker(engine, held=True).start(), says("my password")
+    first = await engine.inbox.accept(says("think hard"))
+    await worker.until(lambda: first.seq in worker.now)
+    deleted = await engine.inbox.accept(secret)
+    waiting = asyncio.create_task(engine.inbox.answer_of(deleted.seq))
+    await asyncio.sleep(0)
+    assert await engine.inbox.amend(secret.event_key, None) == "unstarted"
+    with pytest.raises(Forgotten):
+        await waiting
+    last = await engine.inbox.accept(says("bye"))
+    worker.let_go(first.seq, last.seq)
+    await worker.until_ended(2)
+    assert worker.said == ["think hard", "bye"]
+
+
+async def test_a_deletion_told_twice_says_the_same(engine: Engine) -> None:
+    secret = says("my password")
+    await engine.inbox.accept(secret)
+    assert await engine.inbox.amend(secret.event_key, None) == "unstarted"
+    assert await engine.inbox.amend(secret.event_key, None) == "unstarted"
+
+
+async def test_a_deleted_message_is_not_brought_back_by_an_edit(embedded: Embedded) -> None:
+    secret, started = says("my password"), says("my other password")
+    worker = Worker(embedded, held=True).start()
+    running = await embedded.inbox.accept(started)
+    await worker.until(lambda: running.seq in worker.now)
+    await embedded.inbox.accept(secret)
+    for message in (secret, started):
+        await embedded.inbox.amend(message.event_key, None)
+        edited = replace(message, text="again", sent_at=9.0)
+        assert await embedded.inbox.amend(message.event_key, edited) == "unknown"
+        assert (await embedded.journal.turn_of(message.turn)).message.text == ""
+
+
+async def test_a_deletion_that_comes_too_late_still_blanks(embedded: Embedded) -> None:
+    worker, secret = Worker(embedded, held=True).start(), says("my password")
+    receipt = await embedded.inbox.accept(secret)
+    await worker.until_begun(1)
+    assert await embedded.inbox.amend(secret.event_key, None) == "started"
+    worker.let_go(receipt.seq)
+    await worker.until_ended(1)
+    assert (await embedded.journal.turn_of(secret.turn)).message.text == ""
+
+
+async def test_a_file_alone_can_be_given_words(embedded: Embedded) -> None:
+    picture = replace(says(""), attachments=(Attachment("cat.png", "image/png", 9),))
+    await embedded.inbox.accept(picture)
+    words = replace(picture, text="what is this?")
+    assert await embedded.inbox.amend(picture.event_key, words) == "unstarted"
+    worker = Worker(embedded).start()
+    await worker.until_ended(1)
+    assert worker.said == ["what is this?"]
+
+
+async def test_an_edit_and_the_start_never_cross(engine: Engine) -> None:
+    worker = Worker(engine).start()
+
+    async def edited(number: int) -> None:
+        helo = says(f"helo {number}", f"C{number}")
+        receipt = await engine.inbox.accept(helo)
+        for _ in range(number % 5):
+            await asyncio.sleep(0)
+        hello = replace(helo, text=f"hello {number}")
+        amended = await engine.inbox.amend(helo.event_key, hello)
+        await engine.inbox.answer_of(receipt.seq)
+        assert amended == "started" or hello.text in worker.said
+
+    await asyncio.gather(*(edited(number) for number in range(60)))
+    assert len(worker.said) == 60
+
+
+async def test_a_deletion_and_the_start_never_cross(engine: Engine) -> None:
+    worker = Worker(engine).start()
+
+    async def deleted(number: int) -> None:
+        hello = says(f"hello {number}", f"C{number}")
+        receipt = await engine.inbox.accept(hello)
+        for _ in range(number % 5):
+            await asyncio.sleep(0)
+        if await engine.inbox.amend(hello.event_key, None) == "started":
+            await engine.inbox.answer_of(receipt.seq)
+            assert receipt.seq in worker.ended
+            return
+        with pytest.raises(Forgotten):
+            await engine.inbox.answer_of(receipt.seq)
+        assert receipt.seq not in worker.began
+
+    await asyncio.gather(*(deleted(number) for number in range(60)))
+
+
+async def test_a_token_does_not_outlive_a_message_that_never_runs(embedded: Embedded) -> None:
+    for withdraw in ("deleted", "stopped"):
+        hello = says("hello")
+        hello = replace(hello, reply_to=replace(hello.reply_to, token="secret-of-slack"))
+        receipt = await embedded.inbox.accept(hello)
+        if withdraw == "deleted":
+            await embedded.inbox.amend(hello.event_key, None)
+        else:
+            await embedded.inbox.cancel(receipt.seq)
+        shown = await embedded.journal.turn_of(hello.turn)
+        assert (shown.state, shown.message.reply_to.token) == ("withdrawn", "")

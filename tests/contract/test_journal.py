@@ -1,0 +1,257 @@
+"""The Journal of one turn: what was written is there for the next process, once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+import pytest
+
+from core.errors import NotFound, Superseded
+from core.messages import Answer, Item, Post, Usage
+from core.records import Call, Outcome, Round, Turn
+from tests.contract.engines import Embedded
+from tests.contract.test_inbox import says
+
+HELLO = Item("message", role="user", text="hello")
+LOOK = Item("call", call_id="c1", name="look", arguments="{}")
+CALL = Call("c1", "look", "{}", "read")
+SAID = Item("message", role="assistant", text="hi")
+USAGE = Usage(input=10, output=2, cost=0.01)
+
+
+async def begun(engine: Embedded, text: str = "hello", channel: str = "C1") -> Turn:
+    receipt = await engine.inbox.accept(says(text, channel))
+    return await again(engine, receipt.seq)
+
+
+async def again(engine: Embedded, seq: int) -> Turn:
+    turn = await engine.journal.begin(seq)
+    assert turn
+    return turn
+
+
+async def rows(engine: Embedded) -> dict[str, list[tuple[object, ...]]]:
+    """All that is journalled, table by table."""
+    tables = ("inbox", "items", "rounds", "calls", "posts", "usage")
+    return await engine.database.read(
+        lambda c: {t: [tuple(row) for row in c.execute(f"SELECT * FROM {t}")] for t in tables}
+    )
+
+
+async def test_only_a_new_process_is_a_new_attempt(embedded: Embedded) -> None:
+    turn = await begun(embedded)
+    assert (turn.attempt, turn.state) == (1, "running")
+    assert (await again(embedded, turn.seq)).attempt == 1
+    heir = await embedded.killed()
+    assert (await again(heir, turn.seq)).attempt == 2
+    assert (await again(heir, turn.seq)).attempt == 2
+    assert (await again(await heir.killed(), turn.seq)).attempt == 3
+
+
+async def test_a_begin_whose_caller_left_counts_once(embedded: Embedded) -> None:
+    receipt = await embedded.inbox.accept(says("hello"))
+    caller = asyncio.create_task(embedded.journal.begin(receipt.seq))
+    await asyncio.sleep(0)
+    caller.cancel()
+    await asyncio.wait({caller})
+    assert caller.cancelled()
+    assert (await again(embedded, receipt.seq)).attempt == 1
+
+
+async def test_what_is_put_back_was_not_attempted(embedded: Embedded) -> None:
+    turn = await begun(embedded)
+    await embedded.journal.heard(turn, [HELLO])
+    await embedded.journal.put_back(turn)
+    assert (await embedded.journal.turn_of(turn.id)).state == "new"
+    resumed = await again(await embedded.killed(), turn.seq)
+    assert (resumed.attempt, resumed.items) == (1, (HELLO,))
+
+
+async def test_what_is_over_does_not_begin(embedded: Embedded) -> None:
+    turn = await begun(embedded)
+    await embedded.journal.answered(turn, Answer("hi"))
+    await embedded.journal.ended(turn, "done")
+    assert await embedded.journal.begin(turn.seq) is None
+    assert await embedded.journal.begin(4711) is None
+
+
+async def test_the_next_process_finds_everything(embedded: Embedded) -> None:
+    turn, journal = await begun(embedded), embedded.journal
+    await journal.heard(turn, [HELLO])
+    await journal.round_began(turn, 1, "resp_1")
+    await journal.items(turn, 1, [LOOK], USAGE, "m")
+    await journal.call_started(turn, CALL)
+    await journal.call_ended(turn, "c1", Outcome("ok", "3 rows"))
+    await journal.round_began(turn, 2, "resp_2")
+    await journal.posting(turn, 1, "k1")
+    await journal.posted(turn, 1, "p1")
+    found = await again(await embedded.killed(), turn.seq)
+    output = Item("output", call_id="c1", text="3 rows")
+    assert found == replace(
+        turn, attempt=2, rounds=(Round(1, "resp_1", True), Round(2, "resp_2")),
+        items=(HELLO, LOOK, output), calls=(replace(CALL, outcome=Outcome("ok", "3 rows")),),
+        posts=(Post(1, "k1", "p1", "posted"),),
+    )  # fmt: skip
+
+
+async def test_an_answer_is_final_and_its_posting_follows(embedded: Embedded) -> None:
+    turn, answer = await begun(embedded), Answer("hi you", parts=("hi", "you"))
+    await embedded.journal.posting(turn, 1, "k1")
+    assert (await again(embedded, turn.seq)).state == "running"
+    await embedded.journal.answered(turn, answer)
+    assert (await again(embedded, turn.seq)).state == "answered"
+    await embedded.journal.posting(turn, 2, "k2")
+    await embedded.journal.answered(turn, Answer("no, wait"))
+    found = await again(await embedded.killed(), turn.seq)
+    assert (found.state, found.answer) == ("posting", answer)
+
+
+async def test_a_turn_that_answers_leaves_no_call_open(embedded: Embedded) -> None:
+    turn = await begun(embedded)
+    await embedded.journal.heard(turn, [HELLO])
+    await embedded.journal.items(turn, 1, [LOOK], USAGE, "m")
+    await embedded.journal.call_started(turn, CALL)
+    await embedded.journal.answered(turn, Answer("_Stopped._", status="stopped"))
+    entries = await embedded.journal.transcript(turn.thread)
+    lost = Item("output", call_id="c1", text="error: interrupted, result unknown")
+    said = Item("message", role="assistant", text="_Stopped._")
+    assert [entry.item for entry in entries] == [HELLO, LOOK, lost, said]
+
+
+async def test_what_was_heard_is_written_once(embedded: Embedded) -> None:
+    turn = await begun(embedded)
+    for _ in range(2):
+        await embedded.journal.heard(turn, [HELLO])
+    assert (await again(embedded, turn.seq)).items == (HELLO,)
+
+
+async def test_a_round_is_written_once(embedded: Embedded) -> None:
+    turn = await begun(embedded)
+    await embedded.budget.reserve(turn)
+    for _ in range(2):
+        await embedded.journal.items(turn, 1, [SAID], USAGE, "m")
+    assert (await again(embedded, turn.seq)).items == (SAID,)
+    assert (await embedded.budget.usage()).usage == USAGE
+    await embedded.journal.items(turn, 2, [SAID], USAGE, "m")
+    assert (await embedded.budget.usage()).usage.input == 20
+
+
+async def test_the_first_outcome_of_a_call_stands(embedded: Embedded) -> None:
+    turn, journal = await begun(embedded), embedded.journal
+    await journal.items(turn, 1, [LOOK], USAGE, "m")
+    await journal.call_started(turn, CALL)
+    await journal.call_ended(turn, "c1", Outcome("ok", "3 rows"))
+    await journal.call_started(turn, CALL)
+    await journal.call_ended(turn, "c1", Outcome("error", "late"))
+    found = await again(embedded, turn.seq)
+    assert [item.text for item in found.items] == ["", "3 rows"]
+    assert found.calls[0].outcome == Outcome("ok", "3 rows")
+
+
+async def test_a_removed_post_stays_removed(embedded: Embedded) -> None:
+    turn, journal = await begun(embedded), embedded.journal
+    await journal.posting(turn, 1, "k1")
+    await journal.posted(turn, 1, "p1")
+    assert await journal.seq_of_post("p1") == turn.seq
+    await journal.post_removed("p1")
+    await journal.posting(turn, 1, "k1")
+    await journal.posted(turn, 1, "p2")
+    assert (await again(embedded, turn.seq)).posts == (Post(1, "k1", "p1", "removed"),)
+
+
+async def test_a_post_that_is_known_is_not_in_doubt_again(embedded: Embedded) -> None:
+    turn, journal = await begun(embedded), embedded.journal
+    await journal.posting(turn, 1, "k1")
+    await journal.posted(turn, 1, "p1")
+    await journal.posting(turn, 1, "k1")
+    assert (await again(embedded, turn.seq)).posts == (Post(1, "k1", "p1", "posted"),)
+
+
+async def test_an_end_erases_the_token_and_keeps_a_late_edit(embedded: Embedded) -> None:
+    helo = says("helo")
+    helo = replace(helo, reply_to=replace(helo.reply_to, token="secret", token_expires=9.0))
+    turn = await again(embedded, (await embedded.inbox.accept(helo)).seq)
+    assert turn.message.reply_to.token == "secret"
+    await embedded.inbox.amend(helo.event_key, replace(helo, text="hello"))
+    await embedded.journal.ended(turn, "done")
+    shown = await embedded.journal.turn_of(turn.id)
+    assert (shown.state, shown.message.text, shown.message.reply_to.token) == ("done", "hello", "")
+    path = embedded.home / "ponte.db"
+    await embedded.close()
+    assert b"secret" not in path.read_bytes()
+
+
+async def test_what_could_not_be_posted_is_told_once(embedded: Embedded) -> None:
+    conversation = ""
+    for reason in ("dm_closed", "channel_gone"):
+        turn = await begun(embedded)
+        await embedded.journal.ended(turn, "undeliverable", reason)
+        conversation = turn.message.address.conversation
+    assert await embedded.journal.undelivered("web:elsewhere") == ""
+    assert await embedded.journal.undelivered(conversation) == "channel_gone"
+    assert await embedded.journal.undelivered(conversation) == ""
+
+
+async def test_who_asked_and_what_is_unknown(embedded: Embedded) -> None:
+    turn = await begun(embedded)
+    assert await embedded.journal.author(turn.seq) == turn.message.author.key
+    assert await embedded.journal.author(4711) == ""
+    assert await embedded.journal.seq_of_post("p1") is None
+    with pytest.raises(NotFound):
+        await embedded.journal.turn_of("nobodys")
+
+
+Write = Callable[[Embedded, Turn], Awaitable[None]]
+WRITES: dict[str, Write] = {
+    "heard": lambda e, t: e.journal.heard(t, [HELLO]),
+    "round_began": lambda e, t: e.journal.round_began(t, 1, "resp_1"),
+    "items": lambda e, t: e.journal.items(t, 1, [SAID], USAGE, "m"),
+    "call_started": lambda e, t: e.journal.call_started(t, CALL),
+    "call_ended": lambda e, t: e.journal.call_ended(t, "c1", Outcome("ok", "3 rows")),
+    "answered": lambda e, t: e.journal.answered(t, Answer("hi")),
+    "posting": lambda e, t: e.journal.posting(t, 1, "k1"),
+    "ended": lambda e, t: e.journal.ended(t, "done"),
+    "put_back": lambda e, t: e.journal.put_back(t),
+}
+
+
+@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
+async def test_an_older_attempt_writes_nothing(embedded: Embedded, write: Write) -> None:
+    turn = await begun(embedded)
+    heir = await embedded.killed()
+    await again(heir, turn.seq)
+    await refused(heir, turn, write)
+
+
+@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
+async def test_a_forgotten_turn_writes_nothing(embedded: Embedded, write: Write) -> None:
+    turn = await begun(embedded)
+    await embedded.journal.forget(turn.message.address.conversation)
+    await refused(embedded, turn, write)
+
+
+@pytest.mark.parametrize("write", WRITES.values(), ids=WRITES)
+async def test_a_turn_that_ended_writes_nothing(embedded: Embedded, write: Write) -> None:
+    turn = await begun(embedded)
+    await embedded.journal.ended(turn, "removed")
+    await refused(embedded, turn, write)
+
+
+async def refused(engine: Embedded, turn: Turn, write: Write) -> None:
+    before = await rows(engine)
+    with pytest.raises(Superseded):
+        await write(engine, turn)
+    assert await rows(engine) == before
+
+
+async def test_a_post_of_a_forgotten_turn_is_still_recorded(embedded: Embedded) -> None:
+    turn, journal = await begun(embedded), embedded.journal
+    for number in (1, 2):
+        await journal.posting(turn, number, f"k{number}")
+    await journal.forget(turn.message.address.conversation)
+    await journal.posted(turn, 1, "p1")
+    await journal.removed(turn, 2)
+    posts = (await rows(embedded))["posts"]
+    assert [(row[1], row[4], row[5]) for row in posts] == [(1, "p1", "posted"), (2, "", "removed")]

@@ -1,0 +1,106 @@
+"""The Journal of conversations: which thread is current, and what was said in it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from core.messages import Answer, Item, Person, Usage
+from core.records import Turn
+from tests.contract.engines import Embedded
+from tests.contract.test_inbox import says
+from tests.contract.test_journal import again, begun
+
+ANA, BOB = Person("web", "ana"), Person("web", "bob")
+
+
+async def talk(engine: Embedded, text: str, channel: str = "C1", person: Person = ANA) -> Turn:
+    """A whole turn: `text` is said, and repeated by the answer."""
+    message = replace(says(text, channel), author=person)
+    turn = await again(engine, (await engine.inbox.accept(message)).seq)
+    await engine.journal.heard(turn, [Item("message", role="user", text=text)])
+    said = Item("message", role="assistant", text=f"re: {text}")
+    await engine.journal.items(turn, 1, [said], Usage(), "m")
+    await engine.journal.answered(turn, Answer(f"re: {text}"))
+    await engine.journal.ended(turn, "done")
+    return turn
+
+
+async def test_a_conversation_has_one_thread_until_a_new_one(embedded: Embedded) -> None:
+    journal = embedded.journal
+    first = await journal.thread("web:C1")
+    assert (await journal.thread("web:C1")).id == first.id
+    second = await journal.new_thread("web:C1")
+    assert second.id != first.id
+    heir = await embedded.killed()
+    assert (await heir.journal.thread("web:C1")).id == second.id
+    assert (await heir.journal.thread("web:C2")).id not in (first.id, second.id)
+
+
+async def test_a_transcript_is_what_was_said_in_order(embedded: Embedded) -> None:
+    first = await talk(embedded, "one")
+    second = await talk(embedded, "two", person=BOB)
+    entries = await embedded.journal.transcript(first.thread)
+    assert [(entry.seq, entry.person, entry.item.text) for entry in entries] == [
+        (first.seq, ANA.key, "one"), (first.seq, "", "re: one"),
+        (second.seq, BOB.key, "two"), (second.seq, "", "re: two"),
+    ]  # fmt: skip
+    before = await embedded.journal.transcript(first.thread, before=second.seq)
+    assert before == entries[:2]
+
+
+async def test_a_new_thread_remembers_nothing_and_the_old_one_stays(embedded: Embedded) -> None:
+    old = await talk(embedded, "one")
+    new = await embedded.journal.new_thread("web:C1")
+    assert await embedded.journal.transcript(new.id) == []
+    turn = await talk(embedded, "two")
+    assert turn.thread == new.id
+    assert len(await embedded.journal.transcript(old.thread)) == 2
+
+
+async def test_a_turn_that_resumes_stays_in_its_thread(embedded: Embedded) -> None:
+    turn = await begun(embedded)
+    await embedded.journal.new_thread("web:C1")
+    heir = await embedded.killed()
+    assert (await again(heir, turn.seq)).thread == turn.thread
+
+
+async def test_a_person_reads_one_thread_again(embedded: Embedded) -> None:
+    journal = embedded.journal
+    old = await talk(embedded, "one")
+    await talk(embedded, "help")
+    await talk(embedded, "elsewhere", "C2")
+    await journal.new_thread("web:C1")
+    await talk(embedded, "two")
+    await embedded.inbox.accept(says("waits"))
+    withdrawn = says("oops")
+    await embedded.inbox.accept(withdrawn)
+    await embedded.inbox.amend(withdrawn.event_key, None)
+    shown = await journal.shown("web:C1")
+    assert [(s.message.text, s.state, s.answer and s.answer.text) for s in shown] == [
+        ("two", "done", "re: two"), ("waits", "new", None),
+    ]  # fmt: skip
+    assert [s.message.text for s in await journal.shown("web:C1", old.thread)] == ["one"]
+
+
+async def test_a_message_shows_before_any_turn_began(embedded: Embedded) -> None:
+    await embedded.inbox.accept(says("waits"))
+    assert [s.message.text for s in await embedded.journal.shown("web:C1")] == ["waits"]
+
+
+async def test_a_thread_belongs_to_who_began_it(embedded: Embedded) -> None:
+    journal = embedded.journal
+    assert await journal.owner("web:C1") == ""
+    await talk(embedded, "one", person=ANA)
+    await talk(embedded, "two", person=BOB)
+    assert await journal.owner("web:C1") == ANA.key
+    await journal.new_thread("web:C1")
+    assert await journal.owner("web:C1") == ""
+    await talk(embedded, "three", person=BOB)
+    assert await journal.owner("web:C1") == BOB.key
+
+
+async def test_threads_are_listed_by_their_last_use(embedded: Embedded) -> None:
+    for channel in ("C1", "C2", "C3", "C1"):
+        await talk(embedded, "hello", channel)
+    threads = await embedded.journal.threads()
+    assert [thread.conversation for thread in threads] == ["web:C1", "web:C3", "web:C2"]

@@ -1,0 +1,242 @@
+"""The rounds between model and tools: parallel calls, caps, faults, and going on after a crash."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bot.engine import Engine
+from core.errors import ModelDown, ToolError
+from core.messages import Answer, Item, Progress
+from core.ports import Tool
+from core.records import Ask, Call, Completed, Delta, Effect, Health, ModelEvent, Outcome
+from core.tools.tool import FunctionTool
+from core.turn import ROUNDS
+from tests.fakes.choices import choices, message
+from tests.fakes.models import EchoModel
+
+Script = Callable[[Ask], Sequence[ModelEvent]]
+Fn = Callable[..., Coroutine[Any, Any, Any]]
+
+
+class Scripted(EchoModel):
+    """Each round answers what `script` says."""
+
+    def __init__(self, script: Script) -> None:
+        super().__init__()
+        self._script = script
+
+    async def ask(self, ask: Ask) -> Any:
+        self.asks.append(ask)
+        for event in self._script(ask):
+            yield event
+
+
+class Tools:
+    name = "tests"
+
+    def __init__(self, *tools: Tool) -> None:
+        self._tools = tools
+
+    async def tools(self) -> Sequence[Tool]:
+        return self._tools
+
+    async def health(self) -> Health:
+        return Health("tests", "on")
+
+    async def close(self) -> None:
+        return None
+
+
+class Watched:
+    """A reply that keeps what was shown."""
+
+    def __init__(self) -> None:
+        self.shown: list[Progress] = []
+
+    def split(self, text: str) -> tuple[str, ...]:
+        return (text,)
+
+    async def show(self, progress: Progress) -> None:
+        self.shown.append(progress)
+
+    async def finish(self, answer: Answer) -> None:
+        return None
+
+
+def _tool(fn: Fn, effect: Effect = "read", name: str = "") -> Tool:
+    return FunctionTool.of(fn, effect=effect, doing="is looking…", name=name or fn.__name__)
+
+
+def _call(name: str, number: int = 0, **arguments: object) -> Item:
+    return Item("call", call_id=f"c{number}", name=name, arguments=json.dumps(arguments))
+
+
+def _said(text: str) -> Completed:
+    return Completed((Item("message", role="assistant", text=text),))
+
+
+def _then(*rounds: Sequence[ModelEvent]) -> Script:
+    return lambda ask: rounds[ask.number - 1]
+
+
+@asynccontextmanager
+async def _bot(home: Path, model: EchoModel, *tools: Tool) -> AsyncIterator[tuple[Engine, Watched]]:
+    engine, reply = await Engine.open(home, choices(model, [Tools(*tools)])), Watched()
+    engine.replies["web"] = lambda to, posts: reply
+    engine.start()
+    yield engine, reply
+    await engine.drain(5)
+    await engine.close()
+
+
+async def _answer(engine: Engine, text: str = "go", key: str = "k1") -> Answer:
+    receipt = await engine.inbox.accept(message(text, key))
+    return await engine.inbox.answer_of(receipt.seq)
+
+
+async def test_the_calls_of_a_round_run_side_by_side(tmp_path: Path) -> None:
+    together = asyncio.Barrier(3)
+
+    async def meet() -> str:
+        """Waits for the others."""
+        await together.wait()
+        return "met"
+
+    calls = tuple(_call("meet", number) for number in range(3))
+    model = Scripted(_then([Completed(calls)], [_said("done")]))
+    async with _bot(tmp_path, model, _tool(meet)) as (engine, reply):
+        assert (await _answer(engine)).text == "done"
+    assert [item.call_id for item in model.asks[1].input] == ["c0", "c1", "c2"]
+    assert {item.text for item in model.asks[1].input} == {"met"}
+    assert "is looking…" in {progress.doing for progress in reply.shown}
+
+
+async def test_a_round_cap_ends_a_loop_with_words(tmp_path: Path) -> None:
+    async def again() -> str:
+        """Never enough."""
+        return "more"
+
+    model = Scripted(lambda ask: [Completed((_call("again", ask.number),))])
+    async with _bot(tmp_path, model, _tool(again)) as (engine, _):
+        answer = await _answer(engine)
+    assert answer.code == "too_many_rounds"
+    assert len(model.asks) == ROUNDS
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        (ToolError("No such table.", code="no_table", hint="try Customers"), "try Customers"),
+        (RuntimeError("secret inside"), "the tool broke"),
+    ],
+)
+async def test_the_model_is_told_of_a_tools_fault_and_goes_on(
+    tmp_path: Path, fault: Exception, told: str
+) -> None:
+    async def look() -> str:
+        """Fails."""
+        raise fault
+
+    model = Scripted(_then([Completed((_call("look"),))], [_said("I could not.")]))
+    async with _bot(tmp_path, model, _tool(look)) as (engine, _):
+        assert (await _answer(engine)).text == "I could not."
+    heard = model.asks[1].input[0].text
+    assert told in heard
+    assert "secret inside" not in heard
+
+
+async def test_a_tool_that_is_not_there_and_arguments_that_are_wrong(tmp_path: Path) -> None:
+    async def look(table: str) -> str:
+        """Looks."""
+        return table
+
+    calls = (_call("drop_all", 1), _call("look", 2, tble="x"))
+    model = Scripted(_then([Completed(calls)], [_said("sorry")]))
+    async with _bot(tmp_path, model, _tool(look)) as (engine, _):
+        await _answer(engine)
+    unknown, wrong = model.asks[1].input
+    assert "no tool 'drop_all'" in unknown.text
+    assert "table" in wrong.text
+
+
+async def test_what_a_tool_gives_is_capped(tmp_path: Path) -> None:
+    async def flood() -> str:
+        """Too much."""
+        return "x" * 100_000
+
+    model = Scripted(_then([Completed((_call("flood"),))], [_said("done")]))
+    async with _bot(tmp_path, model, _tool(flood)) as (engine, _):
+        await _answer(engine)
+    assert len(model.asks[1].input[0].text) <= 16_000
+
+
+async def test_a_fault_in_mid_answer_keeps_what_was_said(tmp_path: Path) -> None:
+    def script(ask: Ask) -> Sequence[ModelEvent]:
+        if ask.number == 1:
+            return [Delta("So far"), Completed((Item("message", role="assistant", text="So far"),
+                                                _call("nope")))]  # fmt: skip
+        raise ModelDown
+
+    async with _bot(tmp_path, Scripted(script)) as (engine, _):
+        answer = await _answer(engine)
+    assert answer.text == f"So far\n\n{ModelDown().words()}"
+    assert (answer.status, answer.code) == ("failed", "model_down")
+
+
+@pytest.mark.parametrize(("effect", "runs"), [("read", 1), ("write", 0), ("spend", 0), ("code", 0)])
+async def test_an_interrupted_call_is_repeated_only_where_it_reads(
+    tmp_path: Path, effect: Effect, runs: int
+) -> None:
+    """A crash after the call's start: its outcome is unknown."""
+    ran: list[str] = []
+
+    async def act() -> str:
+        """Acts."""
+        ran.append("again")
+        return "acted"
+
+    call = _call("act")
+    async with _bot(tmp_path, EchoModel(), _tool(act, effect)) as (engine, _):
+        await engine.drain(0)
+        receipt = await engine.inbox.accept(message("go", "k1"))
+        turn = await engine.journal.begin(receipt.seq)
+        assert turn
+        await engine.journal.heard(turn, [Item("message", role="user", text="go")])
+        await engine.journal.items(turn, 1, [call], Completed(()).usage, "m")
+        await engine.journal.call_started(turn, Call("c0", "act", "{}", effect))
+
+    model = Scripted(lambda ask: [_said(ask.input[-1].text)])
+    async with _bot(tmp_path, model, _tool(act, effect)) as (engine, _):
+        answer = await _answer(engine)
+    assert len(ran) == runs
+    assert ("acted" if runs else "unknown") in answer.text
+    assert [ask.number for ask in model.asks] == [2], "the finished round is not asked again"
+
+
+async def test_a_write_runs_to_its_record_when_the_turn_is_stopped(tmp_path: Path) -> None:
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def write() -> Outcome:
+        """Writes."""
+        begun.set()
+        await go_on.wait()
+        return Outcome("ok", "written")
+
+    model = Scripted(_then([Completed((_call("write"),))], [_said("unreachable")]))
+    async with _bot(tmp_path, model, _tool(write, "write")) as (engine, _):
+        receipt = await engine.inbox.accept(message("go", "k1"))
+        await begun.wait()
+        await engine.inbox.cancel(receipt.seq)
+        go_on.set()
+        assert (await engine.inbox.answer_of(receipt.seq)).status == "stopped"
+        thread = await engine.journal.thread("web:C1")
+        outputs = [e.item.text for e in await engine.journal.transcript(thread.id)
+                   if e.item.kind == "output"]  # fmt: skip
+    assert outputs == ["written"]

@@ -1,0 +1,79 @@
+"""What may not happen on the event loop: SQLite, and anything that takes long."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+import time
+from asyncio import events
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.dialogues.stage import Theatre
+from tests.fakes.choices import ANA
+from tests.fakes.models import EchoModel
+
+LONGEST = 0.05
+"""Seconds of CPU that one callback may take."""
+
+
+@pytest.fixture
+def callbacks(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, str]]:
+    """The CPU time of each callback: a busy machine preempts, but adds none of it."""
+    took: list[tuple[float, str]] = []
+    run: Callable[[events.Handle], None] = events.Handle._run
+
+    def timed(handle: events.Handle) -> None:
+        begun = time.thread_time()
+        run(handle)
+        took.append((time.thread_time() - begun, repr(handle)))
+
+    monkeypatch.setattr(events.Handle, "_run", timed)
+    return took
+
+
+async def test_no_callback_takes_long(theatre: Theatre, callbacks: list[tuple[float, str]]) -> None:
+    model = EchoModel()
+    theatre.recorder.limit = 4_000_000
+    async with theatre.open(model) as stage:
+        await stage.said("warm up")
+        callbacks.clear()
+        receipts = [(await stage.says("hello", channel=f"C{n}"))[1] for n in range(200)]
+        await asyncio.gather(*(stage.answered(receipt) for receipt in receipts))
+        await stage.said("word " * 400_000)
+        await stage.said("forget")
+    assert len(callbacks) > 1000
+    assert max(callbacks)[0] < LONGEST, max(callbacks)
+
+
+async def test_sqlite_is_never_called_on_the_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: set[int] = set()
+
+    class Watched(sqlite3.Connection):
+        def execute(self, *arguments: Any) -> sqlite3.Cursor:
+            threads.add(threading.get_ident())
+            return super().execute(*arguments)
+
+        def cursor(self, *arguments: Any, **more: Any) -> Any:
+            threads.add(threading.get_ident())
+            return super().cursor(*arguments, **more)
+
+    connect = sqlite3.connect
+    monkeypatch.setattr(
+        sqlite3, "connect", lambda *a, **k: connect(*a, **{"factory": Watched, **k})
+    )
+    theatre = Theatre(tmp_path / "home")
+    async with theatre.open() as stage:
+        for text in ("hello", "status", "new", "hello again", "usage", "forget"):
+            await stage.said(text)
+        file = await stage.engine.files.put("k9", "a.txt", "text/plain", b"x", ANA, "web:C1")
+        await stage.engine.files.get(file.id)
+        await stage.engine.upkeep.once()
+    assert threads, "it did see calls"
+    assert threading.get_ident() not in threads

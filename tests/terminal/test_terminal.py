@@ -1,0 +1,232 @@
+"""Dialogues in a terminal and through a pipe, over a real socket."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from adapters import terminal
+from core.messages import Answer, Card, File
+from tests.web.house import House, Turn
+
+
+class Tty(io.StringIO):
+    """A screen that a test can wait for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._written = asyncio.Event()
+
+    def isatty(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        self._written.set()
+        return super().write(text)
+
+    async def until(self, text: str, times: int = 1) -> None:
+        async with asyncio.timeout(10):
+            while self.getvalue().count(text) < times:
+                self._written.clear()
+                await self._written.wait()
+
+
+class Hands:
+    """What a person types: the writing end of what the terminal reads."""
+
+    def __init__(self) -> None:
+        reading, self._writing = os.pipe()
+        self.stdin = os.fdopen(reading)
+
+    def type(self, text: str) -> None:
+        os.write(self._writing, text.encode())
+
+    def end(self) -> None:
+        os.close(self._writing)
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    house = House(home=tmp_path)
+    await house.open()
+    yield house
+    await house.close()
+
+
+async def piped(house: House, text: str, locale: str = "en") -> tuple[int, str]:
+    assert house.home is not None
+    out = io.StringIO()
+    code = await terminal.chat(house.home / "ponte.sock", locale, io.StringIO(text), out)
+    return code, out.getvalue()
+
+
+def talking(house: House, hands: Hands, screen: Tty) -> asyncio.Task[int]:
+    assert house.home is not None
+    path = house.home / "ponte.sock"
+    return asyncio.create_task(terminal.chat(path, "en", hands.stdin, screen))
+
+
+async def test_a_pipe_asks_line_by_line(house: House) -> None:
+    code, out = await piped(house, "one\n\n  two  \nlast without end")
+    assert (code, out) == (0, "You said: one\nYou said: two\nYou said: last without end\n")
+    assert [row.message.author.key for row in house.rows.values()] == ["terminal:owner"] * 3
+
+
+@pytest.mark.parametrize("word", ["sair", "exit", "quit", "EXIT"])
+async def test_words_that_end_it(house: House, word: str) -> None:
+    code, out = await piped(house, f"one\n{word}\nnever asked\n")
+    assert (code, out) == (0, "You said: one\n")
+
+
+async def test_a_file_can_be_read(house: House, tmp_path: Path) -> None:
+    (tmp_path / "asked.txt").write_bytes("é\nb\r\n".encode())
+    out = io.StringIO()
+    with (tmp_path / "asked.txt").open() as asked:
+        assert await terminal.chat(tmp_path / "ponte.sock", "en", asked, out) == 0
+    assert out.getvalue() == "You said: é\nYou said: b\n"
+
+
+async def test_a_person_sees_the_answer_grow(house: House) -> None:
+    looked, half = asyncio.Event(), asyncio.Event()
+
+    async def script(turn: Turn) -> Answer:
+        await turn.show(doing="is looking at the tables…")
+        await looked.wait()
+        await turn.show("There are ")
+        await half.wait()
+        return Answer("There are 3 tables.")
+
+    house.script = script
+    hands, screen = Hands(), Tty()
+    task = talking(house, hands, screen)
+    await screen.until("You: ")
+    hands.type("tables?\n")
+    await screen.until("is looking at the tables…")
+    looked.set()
+    await screen.until("There are ")
+    assert "tables." not in screen.getvalue()
+    half.set()
+    await screen.until("There are 3 tables.\nYou: ")
+    hands.end()
+    assert await task == 0
+    hands.stdin.close()
+
+
+async def test_cards_say_what_to_type(house: House) -> None:
+    card = Card(
+        "abc234", "proposal", "Update 1 row", "In Customers", actions=("approve", "deny"),
+        rows=({"before": {"Name": "Ann", "Age": 3}, "after": {"Name": "Bob", "Age": 3}},),
+    )  # fmt: skip
+
+    async def script(turn: Turn) -> Answer:
+        return Answer("Shall I?", cards=(card,), files=(File("f", "plot.png", "image/png", 5_000),))
+
+    house.script = script
+    _, out = await piped(house, "rename\n")
+    assert out.splitlines() == [
+        "Shall I?",
+        "  # Update 1 row (open)",
+        "    In Customers",
+        "    Name: Ann → Bob",
+        "    Type: approve abc234 · deny abc234",
+        "  [plot.png, 5 kB] /files/f",
+    ]
+
+
+async def test_an_answer_cannot_drive_the_terminal(house: House) -> None:
+    async def script(turn: Turn) -> Answer:
+        await turn.show("\x1b[2Jgone\x1b]0;title\x07")
+        return Answer("\x1b[2Jgone\x1b]0;title\x07 \x9b31m\u202eback")
+
+    house.script = script
+    _, out = await piped(house, "x\n")
+    assert out == "gone back\n"
+
+
+async def test_ctrl_c_stops_the_answer_and_a_second_one_leaves(house: House) -> None:
+    stopped, again = asyncio.Event(), asyncio.Event()
+
+    async def script(turn: Turn) -> Answer:
+        if turn.message.text == "stop":
+            (again if stopped.is_set() else stopped).set()
+            return Answer("Stopped.")
+        await turn.show("Working")
+        await (stopped if turn.message.text == "work" else asyncio.Event()).wait()
+        return Answer("Working", "stopped")
+
+    house.script = script
+    hands, screen = Hands(), Tty()
+    task = talking(house, hands, screen)
+    await screen.until("You: ")
+    hands.type("work\n")
+    await screen.until("Working")
+    os.kill(os.getpid(), signal.SIGINT)
+    await screen.until("Working\nYou: ")
+    hands.type("for ever\n")
+    await screen.until("Working", times=2)
+    os.kill(os.getpid(), signal.SIGINT)
+    await again.wait()
+    os.kill(os.getpid(), signal.SIGINT)
+    assert await task == 0
+    hands.end()
+    hands.stdin.close()
+
+
+async def test_ctrl_c_at_the_prompt_leaves(house: House) -> None:
+    hands, screen = Hands(), Tty()
+    task = talking(house, hands, screen)
+    await screen.until("You: ")
+    os.kill(os.getpid(), signal.SIGINT)
+    assert await task == 0
+    hands.end()
+    hands.stdin.close()
+
+
+async def test_a_restart_in_mid_answer_asks_nothing_twice(house: House) -> None:
+    begun = asyncio.Event()
+
+    async def cut_off(turn: Turn) -> Answer:
+        await turn.show("Half of it")
+        begun.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def whole(turn: Turn) -> Answer:
+        return Answer("Half of it, and the rest.")
+
+    house.script = cut_off
+    hands, screen = Hands(), Tty()
+    task = talking(house, hands, screen)
+    hands.type("work\n")
+    await begun.wait()
+    await screen.until("Half of it")
+    house.script = whole
+    await house.restart()
+    await screen.until("Half of it, and the rest.\n")
+    hands.end()
+    assert await task == 0
+    hands.stdin.close()
+    assert len(house.rows) == 1
+    assert screen.getvalue().count("Half of it") == 1
+
+
+async def test_what_is_refused_is_told_and_the_talk_goes_on(house: House) -> None:
+    code, out = await piped(house, f"{'x' * 2_000_000}\nnext\n")
+    assert code == 0
+    assert out.splitlines() == [
+        "That is too large: 2.0 MB, and at most 2.0 MB fit. Send a smaller one, or a file.",
+        "You said: next",
+    ]
+
+
+async def test_without_a_ponte_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(terminal, "_WAITS", (0.0, 0.0))
+    out = io.StringIO()
+    code = await terminal.chat(tmp_path / "no.sock", "en", io.StringIO("hello\n"), out)
+    assert (code, out.getvalue()) == (1, f"{terminal.Unreachable.sentence}\n")
