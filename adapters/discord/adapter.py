@@ -9,12 +9,12 @@ from typing import Any
 
 import discord
 
-from adapters.discord import commands, connection, registry
+from adapters.discord import commands, registry
 from adapters.discord.acks import Acks
 from adapters.discord.catchup import Catchup
 from adapters.discord.click import ClickSurface
 from adapters.discord.client import Client
-from adapters.discord.connection import Connection
+from adapters.discord.connection import Connection, aim
 from adapters.discord.fetch import Fetch
 from adapters.discord.hints import Hints
 from adapters.discord.intake import Intake
@@ -81,18 +81,17 @@ class DiscordAdapter:
         self._locale = locale
         self._tree: discord.app_commands.CommandTree[Any] | None = None
         self.notes = Notes(home / "discord.json")
-        self._connection = Connection(token, self.make_client)
-        self.client = self._connection.client
+        self.connection = Connection(token, self.make_client)
         self._lanes = Lanes()
         self._means = Means(
-            client=self._connection.client,
-            threads=Threads(self._connection.client, self.notes, threads),
+            client=self.connection.client,
+            threads=Threads(self.connection.client, self.notes, threads),
             sign=TypingSign(),
             acks=Acks(),
             files=files,
         )
-        self.roles = Roles(self._connection.client)
-        self.fetch = Fetch(self._connection.client, files)
+        self.roles = Roles(self.connection.client)
+        self.fetch = Fetch(self.connection.client, files)
         self._build(inbox, policy, board, removed, answer_age)
 
     def _build(
@@ -137,12 +136,12 @@ class DiscordAdapter:
         """Raises SettingsError where Discord refuses the token or an intent."""
         # At DEBUG the SDK logs the bodies of messages.
         logging.getLogger("discord").setLevel(logging.INFO)
-        connection.aim(*self._urls)
+        aim(*self._urls)
         await self.notes.open()
-        await self._connection.start()
+        await self.connection.start()
 
     async def health(self) -> Health:
-        return self._connection.health()
+        return self.connection.health()
 
     async def stop_intake(self) -> None:
         """What comes from now on is read back at the next start; commands are told to wait."""
@@ -151,9 +150,10 @@ class DiscordAdapter:
     async def close(self) -> None:
         self._intake.open = self._interactions.open = False
         await self._lanes.close(DRAIN)
+        await self.fetch.close()
         await self._means.threads.close()
         await self._means.sign.close()
-        await self._connection.close()
+        await self.connection.close()
         await self.notes.close()
 
     # What the client tells (`client.Events`).
@@ -169,18 +169,18 @@ class DiscordAdapter:
     async def logged_in(self, client: Client) -> None:
         self._tree = commands.tree(client, self._interactions)
         await self._tree.set_translator(commands.Words())
-        self._connection.adopt(client)
+        self.connection.adopt(client)
         application = client.application_id or 0
         tree = self._tree
         self._lanes.aside(lambda: _registered(tree, application, self.notes))
 
     async def connected(self) -> None:
-        client = await self._connection.client()
-        self._connection.connected()
+        client = await self.connection.client()
+        self.connection.connected()
         self._catchup.start(client)
 
     async def message(self, message: discord.Message) -> None:
-        client = await self._connection.client()
+        client = await self.connection.client()
 
         async def take() -> None:
             await self._intake.message(client, message)
@@ -188,7 +188,7 @@ class DiscordAdapter:
         self._lanes.put(message.channel.id, take)
 
     async def edited(self, event: discord.RawMessageUpdateEvent) -> None:
-        client = await self._connection.client()
+        client = await self.connection.client()
         self._lanes.put(event.channel_id, lambda: self._intake.edited(client, event.message))
 
     async def deleted(self, channel: int, messages: set[int]) -> None:

@@ -84,12 +84,19 @@ class Connection:
         client = self._client.result() if self._client.done() else None
         if client is None or not self._connected.is_set():
             return Health("discord", "failing", self._trouble or say("not connected yet"))
+        if client.is_closed():
+            return Health("discord", "failing", say("the connection is closed"))
         silent = time.monotonic() - client.last_frame
-        if client.is_closed() or silent > SILENCE:
+        if silent > SILENCE:
             words = say("connected, but no frame came for {seconds} s", seconds=int(silent))
             return Health("discord", "failing", words)
         name = client.user.name if client.user else "?"
         return Health("discord", "on", say("connected as {name}", name=name))
+
+    async def ended(self) -> None:
+        """Until it is closed, or Discord has refused it for good."""
+        if self._task is not None:
+            await asyncio.wait({self._task})
 
     async def close(self) -> None:
         if self._client.done():

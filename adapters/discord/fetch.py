@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 import discord
@@ -22,9 +23,24 @@ class Fetch:
     def __init__(self, client: Callable[[], Awaitable[discord.Client]], files: Files) -> None:
         self._client = client
         self._files = files
+        self._under_way: dict[tuple[str, str], asyncio.Task[File | None]] = {}
 
     async def __call__(self, message: Message, attachment: Attachment) -> File | None:
         """The file, kept; None where it is too large, gone, or cannot be had."""
+        key = (message.event_key, attachment.reference)
+        if key not in self._under_way:
+            task = asyncio.create_task(self._kept(message, attachment))
+            self._under_way[key] = task
+            task.add_done_callback(lambda _: self._under_way.pop(key))
+        return await asyncio.shield(self._under_way[key])
+
+    async def close(self) -> None:
+        tasks = list(self._under_way.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _kept(self, message: Message, attachment: Attachment) -> File | None:
         if attachment.size > LARGEST:
             log.info("file too large", size=attachment.size)
             return None

@@ -46,6 +46,11 @@ class Exchange:
     def text(self) -> str:
         return "" if self.original is None else str(self.original["content"])
 
+    @property
+    def buttons(self) -> list[Payload]:
+        rows = self.original["components"] if self.original else []
+        return [button for row in rows for button in row["components"]]
+
     async def until(self, met: Callable[[Exchange], object]) -> Exchange:
         async with self.changed:
             await asyncio.wait_for(self.changed.wait_for(lambda: met(self)), PATIENCE)
