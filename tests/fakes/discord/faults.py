@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import fnmatch
-from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -92,11 +91,23 @@ class Faults:
         self.largest = FILE_LIMIT
         self.refused: list[tuple[str, str]] = []
         self._windows: dict[str, Window] = {}
-        self.calls: dict[str, int] = defaultdict(int)
+        self._until_hold = 0
+        self._call_gate = Gate()
 
     def add(self, fault: Fault) -> Fault:
         self._faults.append(fault)
         return fault
+
+    def hold_call(self, number: int) -> Gate:
+        """Hold the answer of the `number`th call from now on, whatever it is."""
+        self._until_hold, self._call_gate = number, Gate()
+        return self._call_gate
+
+    async def passing(self) -> None:
+        """A call had its effect."""
+        self._until_hold -= 1
+        if self._until_hold == 0:
+            await self._call_gate.wait()
 
     def take(self, request: web.Request, *kinds: Kind) -> Fault | None:
         for fault in self._faults:

@@ -86,6 +86,7 @@ class FakeDiscord:
             await self.world.notify()
             body = {"message": str(refused), "code": refused.code}
             return answer(body, refused.status)
+        await self.faults.passing()
         fault = self.faults.take(request, "lose", "break", "hold")
         if fault is not None and fault.kind == "hold":
             await fault.gate.wait()
@@ -156,6 +157,10 @@ class FakeDiscord:
     def hold(self, method: str, path: str) -> Gate:
         """The call has its effect, but the answer waits for `release`."""
         return self.faults.add(Fault("hold", method, path)).gate
+
+    def hold_call(self, number: int) -> Gate:
+        """The `number`th call from now on has its effect, but its answer waits."""
+        return self.faults.hold_call(number)
 
     async def until(self, met: Callable[[], object], timeout: float = PATIENCE) -> None:
         """Wait until `met()` holds of this world."""
