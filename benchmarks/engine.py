@@ -37,6 +37,9 @@ class NullReply:
     async def show(self, progress: Progress) -> None:
         return None
 
+    async def rest(self) -> None:
+        return None
+
     async def finish(self, answer: Answer) -> None:
         return None
 

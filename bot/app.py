@@ -11,7 +11,6 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 import structlog
-from core.model.demo import DemoModel
 
 from adapters.web.adapter import Port, WebAdapter
 from adapters.web.door import Door, SocketDoor, WebDoor
@@ -29,6 +28,7 @@ from core.conversation import Profile
 from core.errors import HomeTaken
 from core.http import HttpClient
 from core.messages import Person
+from core.model.demo import DemoModel
 from core.policy import AllowList
 from core.ports import Model, Platform, ToolSource
 from core.tools.bridge import BridgeSource

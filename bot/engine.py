@@ -55,6 +55,7 @@ class Engine:
         self.desk = Desk(
             inbox=self.inbox, journal=self.journal, threads=threads, files=self.files,
             policy=choices.policy, budget=self.budget, board=choices.board, quick=choices.quick,
+            forgotten=lambda: self.upkeep.soon(),
         )  # fmt: skip
         self.manager = self._manager(choices, self.replies, self.fetch)
         self.upkeep = Upkeep(

@@ -105,6 +105,8 @@ class ConversationManager:
             except Superseded:
                 log.info("superseded")
                 await self._silence(turn, reply)
+            finally:
+                await reply.rest()
 
     async def removed(self, post: str) -> None:
         """A person deleted our post: it stays away, and the turn that wrote it stops."""

@@ -35,6 +35,8 @@ class Desk:
     budget: Budget
     board: StatusBoard
     quick: QuickCommands
+    forgotten: Callable[[], None] = lambda: None
+    """Called after each `forget`: what servers hold can be erased now."""
 
     async def answer(self, turn: Turn, command: Command, locale: str) -> Answer:
         """Raises what the manager words: NotAllowed, NotFound, BadInput."""
@@ -101,6 +103,7 @@ class Desk:
         for file in forgot.files:
             await self.files.discard(file)
         await self.threads.delete(conversation)
+        self.forgotten()
         return forgot.messages
 
     async def _stop(self, turn: Turn, command: Command, locale: str) -> str:

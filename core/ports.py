@@ -299,6 +299,9 @@ class Reply(Protocol):
     async def show(self, progress: Progress) -> None:
         """Best effort and throttled; may raise PostRemoved, which stops the turn."""
 
+    async def rest(self) -> None:
+        """Wait for what `show` set going; nothing of this reply is under way afterwards."""
+
     async def finish(self, answer: Answer) -> None:
         """Durable and idempotent. Raises Undeliverable when refused for good, else retries."""
 

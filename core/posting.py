@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 import structlog
 
@@ -34,7 +35,9 @@ class PostedReply:
         self._latest: Progress | None = None
         self._worker: asyncio.Task[None] | None = None
         self._gone: PostRemoved | None = None
-        self._at = 0.0
+        self._finishing = asyncio.Event()
+        self._next = 0.0
+        """When the platform takes the next edit, on the monotonic clock."""
 
     def split(self, text: str) -> tuple[str, ...]:
         return self._surface.split(text)
@@ -43,13 +46,17 @@ class PostedReply:
         """Put it into the one slot of what is to be shown; the newest wins, none waits."""
         if self._gone:
             raise self._gone
+        if self._finishing.is_set():
+            return
         self._latest = progress
         if self._worker is None or self._worker.done():
             self._worker = asyncio.create_task(self._show_latest())
 
     async def finish(self, answer: Answer) -> None:
         """Bring the answer out, however often it takes. Raises Undeliverable, PostRemoved."""
-        await self._rest()
+        await self.rest()
+        if self._gone:
+            raise self._gone
         wait = FIRST_WAIT
         while True:
             try:
@@ -64,22 +71,23 @@ class PostedReply:
                 await asyncio.sleep(wait)
                 wait = min(wait * 2, LONGEST_WAIT)
 
-    async def _rest(self) -> None:
-        """Let a post that is under way come to its record."""
-        self._latest = None
+    async def rest(self) -> None:
+        """Let a post that is under way come to its record; show nothing more."""
+        self._finishing.set()
         if self._worker is not None:
             await asyncio.shield(self._worker)
-        if self._gone:
-            raise self._gone
 
     async def _show_latest(self) -> None:
-        while (progress := self._latest) is not None:
-            self._latest = None
+        while self._latest is not None and await self._may_edit():
+            progress, self._latest = self._latest, None
             try:
                 await self._show(progress)
             except PostRemoved as gone:
                 self._gone = gone
                 return
+            except PlatformBusy as busy:
+                self._next = time.monotonic() + busy.seconds
+                self._latest = self._latest or progress
             except Exception as error:
                 log.info("progress not shown", turn=self._turn, why=repr(error))
                 return
@@ -88,12 +96,16 @@ class PostedReply:
         if not progress.text:
             await self._surface.busy(progress.doing)
             return
-        if (early := self._at + self._surface.interval - time.monotonic()) > 0:
-            await asyncio.sleep(early)
-            progress = self._latest or progress
         for number, part in enumerate(await text.aside(self._surface.split, progress.text), 1):
             await self._put(number, part, None)
-        self._at = time.monotonic()
+        self._next = time.monotonic() + self._surface.interval
+
+    async def _may_edit(self) -> bool:
+        """Wait until the platform takes an edit; False when the answer came first."""
+        if (early := self._next - time.monotonic()) > 0:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._finishing.wait(), early)
+        return not self._finishing.is_set()
 
     async def _finish(self, answer: Answer) -> None:
         last = len(answer.parts)

@@ -76,7 +76,8 @@ async def _answer(one: Shown, changed: dict[str, Card], html: bool) -> Json:
     answer = view.with_cards(one.answer, changed)
     words = await render(answer.text) if html else None
     body = view.answer_json(answer, one.message.address.channel, one.turn, words)
-    return {"role": "assistant", "seq": one.seq, "at": one.at, "text": answer.text} | body
+    del body["response"], body["conversation"]
+    return {"role": "assistant", "text": answer.text, "seq": one.seq, "at": one.at} | body
 
 
 def _conversation(request: Request) -> str:

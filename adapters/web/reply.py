@@ -20,5 +20,8 @@ class WebReply:
     async def show(self, progress: Progress) -> None:
         self._hub.show(self._conversation, self._turn, progress)
 
+    async def rest(self) -> None:
+        return None
+
     async def finish(self, answer: Answer) -> None:
         self._hub.finish(self._conversation, self._turn, answer)

@@ -28,6 +28,8 @@ BEAT = 15.0
 PACE = 0.03
 """Seconds between two frames of growing text: a person reads no faster."""
 HTML_PACE = 0.1
+RETRY = b"retry: 500\n\n"
+"""Milliseconds that a browser waits before it comes back; Chromium's own 3 s are long."""
 RESETTING = ("new", "forget")
 
 
@@ -129,6 +131,7 @@ class Following:
         self._tellings: dict[str, Telling] = {}
 
     async def events(self, follower: Follower) -> AsyncIterator[bytes]:
+        yield RETRY
         async for piece in self._catch_up():
             yield piece
         yield frame("ready", {"conversation": self._conversation}, str(self._cursor))

@@ -45,10 +45,14 @@ def answer_json(answer: Answer, conversation: str, turn: str, html: str | None =
 
 
 def message_json(message: Message, seq: int, at: float, state: str = "new") -> Json:
-    """What a person said: `at` in seconds since the epoch, `state` of its turn."""
+    """What a person said: `at` in seconds since the epoch, `state` of its turn.
+
+    `event_key` is the client's own: a tab knows by it what it has already shown.
+    """
     return {
         "role": "user",
         "turn": message.turn,
+        "event_key": message.event_key.partition(":")[2],
         "seq": seq,
         "text": message.text,
         "files": [attachment_json(one) for one in message.attachments],

@@ -1,13 +1,80 @@
-"""Every sentence of the page, by the key that its script and its `data-say` marks use."""
+"""Every sentence of the page, by the key that its script and the marks in its HTML use."""
 
 from __future__ import annotations
 
 from core.words import say
 
 SENTENCES = {
-    "title": "Ponte",
+    "skip": "Skip to the message box",
+    "conversations": "Conversations",
+    "menu": "Show conversations",
+    "new": "New conversation",
+    "untitled": "Nothing said yet",
+    "search": "Search in this conversation",
+    "search_hint": "Search",
+    "found": "{count} found",
+    "forget": "Forget this conversation",
+    "forget_ask": "Forget this conversation?",
+    "forget_why": "What was said is erased here and on the model's server. "
+    "This cannot be taken back.",
+    "forget_do": "Forget",
+    "forgotten": "That conversation is forgotten.",
+    "cancel": "Cancel",
+    "log": "What was said",
+    "ask": "Message",
+    "ask_hint": "Write a message",
+    "ask_keys": "Enter sends, Shift+Enter starts a new line.",
+    "attach": "Attach files",
+    "attached": "Files to send",
+    "remove": "Remove {name}",
+    "send": "Send",
+    "stop": "Stop",
+    "you": "You",
+    "thinking": "is thinking…",
+    "writing": "is writing…",
+    "waiting": "waits its turn…",
+    "stopped": "Stopped.",
+    "failed": "This did not work.",
+    "not_sent": "Not sent: {why}",
+    "no_connection": "there is no connection.",
+    "again": "Try again",
+    "offline": "Connection lost. Reconnecting…",
+    "copy": "Copy",
+    "copied": "Copied",
+    "table": "Table",
+    "code": "Code",
+    "link": "Link to this message",
+    "field": "Field",
+    "before": "Before",
+    "after": "After",
+    "approve": "Approve",
+    "deny": "Deny",
+    "undo": "Undo",
+    "deciding": "One moment…",
+    "expires": "Expires {when}",
+    "state_open": "waits for you",
+    "state_approved": "approved",
+    "state_done": "done",
+    "state_denied": "denied",
+    "state_expired": "expired",
+    "state_undone": "undone",
+    "state_failed": "failed",
+    "sign_in": "Sign in",
+    "sign_in_why": "This Ponte asks for its token: PONTE_WEB_TOKEN on the machine where it runs.",
+    "token": "Token",
+    "welcome": "Hello, I am Ponte.",
+    "welcome_why": "Ask me anything in your own words: I bridge you to a model and to the "
+    "systems that do the work.",
+    "connected": "What is connected",
+    "on": "on",
+    "off": "off",
+    "failing": "failing",
+    "try": "Three things to try",
+    "model_line": "For a real model, put this one line into the file .env and start Ponte again:",
+    "no_script": "This page needs JavaScript. Without it, ponte chat serves you in a terminal.",
 }
 
 
 def wording(locale: str) -> dict[str, str]:
+    """Key → sentence, with its `{placeholders}`."""
     return {key: say(sentence, locale) for key, sentence in SENTENCES.items()}

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import sqlite3
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -47,13 +49,12 @@ class FileThreadMap:
         return thread and self._keep(thread)
 
     async def put(self, thread: Thread) -> None:
-        self._recent.pop(thread.conversation, None)
-        await self._do(lambda: self._map.__setitem__(thread.conversation, thread))
+        key = thread.conversation
+        await self._change(key, lambda: self._map.__setitem__(key, thread))
         self._keep(thread)
 
     async def delete(self, conversation: str) -> None:
-        self._recent.pop(conversation, None)
-        await self._do(lambda: self._map.pop(conversation, None))
+        await self._change(conversation, lambda: self._map.pop(conversation, None))
 
     async def items(self) -> Sequence[Thread]:
         return await self._do(lambda: list(self._map.values()))
@@ -62,6 +63,13 @@ class FileThreadMap:
         await self._do(lambda: self._map.close())
         self._thread.shutdown(wait=False)
 
+    async def _change(self, conversation: str, work: Callable[[], object]) -> None:
+        """Also after a refusal, or past the deadline, what is in the file is read again."""
+        try:
+            await self._do(work)
+        finally:
+            self._recent.pop(conversation, None)
+
     def _keep(self, thread: Thread) -> Thread:
         if len(self._recent) >= KEPT:
             del self._recent[next(iter(self._recent))]
@@ -69,10 +77,13 @@ class FileThreadMap:
         return thread
 
     def _open(self) -> None:
+        # sqlitedict's own thread dies, with a traceback, of a file that it cannot open.
+        with closing(sqlite3.connect(self._path)) as probe:
+            probe.execute("PRAGMA journal_mode=WAL")
         sqlitedict = importlib.import_module("sqlitedict")
         self._map = sqlitedict.SqliteDict(
             str(self._path), tablename="threads", autocommit=True, journal_mode="WAL",
-            encode=encode, decode=lambda text: decode(Thread, text),
+            encode=encode, decode=lambda text: decode(Thread, text), outer_stack=False,
         )  # fmt: skip
         self._map.conn.execute("PRAGMA synchronous=FULL")
 

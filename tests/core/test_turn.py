@@ -66,6 +66,9 @@ class Watched:
     async def show(self, progress: Progress) -> None:
         self.shown.append(progress)
 
+    async def rest(self) -> None:
+        return None
+
     async def finish(self, answer: Answer) -> None:
         return None
 

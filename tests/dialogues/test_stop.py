@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import replace
 
-from core.messages import Person
+import pytest
+
+from core.errors import NotStored
+from core.messages import Answer, Person
 from core.policy import AllowList
-from core.records import Ask
+from core.records import Ask, Turn
 from tests.dialogues.stage import Stage, Theatre
 from tests.fakes.models import EchoModel
 
@@ -142,3 +146,33 @@ async def test_forget_in_a_shared_place_asks_first(theatre: Theatre) -> None:
         await stage.said("hello", shared=True)
         assert "forget yes" in (await stage.said("forget", shared=True)).text
         assert (await stage.said("forget yes", shared=True)).text.startswith("Forgotten")
+
+
+async def test_progress_under_way_when_the_store_fails_is_not_posted_twice(
+    theatre: Theatre, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer cannot be recorded at first, while a long text is still being shown."""
+    theatre.recorder.limit = 200
+    post, again = theatre.recorder.post, asyncio.Event()
+
+    async def slow(channel: str, source: str, key: str, text: str) -> str:
+        if key.endswith(":3"):
+            with suppress(TimeoutError):  # nobody comes a second time while this is under way
+                await asyncio.wait_for(again.wait(), 0.5)
+        return await post(channel, source, key, text)
+
+    monkeypatch.setattr(theatre.recorder, "post", slow)
+    async with theatre.open() as stage:
+        answered, refusals = stage.engine.journal.answered, [NotStored()]
+
+        async def refuse_once(turn: Turn, answer: Answer) -> None:
+            if refusals:
+                raise refusals.pop()
+            again.set()
+            await answered(turn, answer)
+
+        monkeypatch.setattr(stage.engine.journal, "answered", refuse_once)
+        one, receipt = await stage.says("\n\n".join("x" * 150 for _ in range(6)))
+        answer = await stage.answered(receipt)
+    assert theatre.recorder.visible(one.event_key) == list(answer.parts)
+    assert len(theatre.recorder.posts) == len(answer.parts)

@@ -158,7 +158,7 @@ async def test_metrics_count_what_happened(theatre: Theatre) -> None:
     assert grown['ponte_errors_total{code="empty"}'] == 1
     assert grown['ponte_tool_calls_total{outcome="error",tool="unknown"}'] == 1
     assert grown['ponte_accept_seconds_count{platform="web"}'] == 3
-    assert (after["ponte_running_turns"], after["ponte_queued_messages"]) == (0, 0)
+    assert (grown["ponte_running_turns"], grown["ponte_queued_messages"]) == (0, 0)
 
 
 def _samples() -> dict[str, float]:

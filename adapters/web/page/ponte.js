@@ -1,14 +1,128 @@
-const log = document.getElementById("log");
-const text = document.getElementById("text");
-document.getElementById("ask").addEventListener("submit", async (event) => {
+// The page of Ponte: opens conversations, and everything around what was said.
+
+import * as composer from "./composer.js";
+import { $, make, notice, randomKey } from "./element.js";
+import * as log from "./log.js";
+import { post, request } from "./server.js";
+import * as shelf from "./shelf.js";
+import * as stream from "./stream.js";
+import { say, translate } from "./words.js";
+
+const AGAIN = 1500; // milliseconds before a conversation that could not be read is read again
+let current = "";
+
+function linked() {
+  const [id, turn] = location.hash.slice(1).split("/");
+  return [/^[A-Za-z0-9_-]{1,64}$/.test(id) ? id : shelf.kept()[0]?.id ?? "main", turn];
+}
+
+function go(id) {
+  location.hash = id;
+}
+
+async function open() {
+  const [id, turn] = linked();
+  if (id !== current) await read(id);
+  const shown = turn && document.getElementById(`turn-${turn}`);
+  if (shown) {
+    shown.scrollIntoView();
+    shown.querySelector(".at").focus();
+  }
+}
+
+/** Everything so far, then the stream from there on. */
+async function read(id) {
+  current = id;
+  stream.leave();
+  log.clear(id);
+  composer.turnTo(id);
+  shelf.show(id);
+  $("search").value = "";
+  menu(false);
+  try {
+    const body = await request(`/conversations/${id}?html=1`);
+    if (current !== id) return;
+    for (const one of body.messages) (one.role === "user" ? log.showMessage : log.showAnswer)(one);
+    notice("");
+    stream.follow(id, body.cursor, () => read(id));
+    await welcome(body.messages.length === 0);
+  } catch (error) {
+    notice(error.status ? error.message : say("offline"));
+    if (error.status === 0 || error.status >= 500) setTimeout(() => current === id && read(id), AGAIN);
+  }
+  if (matchMedia("(hover: hover)").matches) $("text").focus();
+}
+
+async function welcome(empty) {
+  $("welcome").hidden = !empty;
+  if (!empty) return;
+  const { parts } = await request("/status");
+  $("parts").replaceChildren(...parts.map(({ name, state, words }) => make("li", { "data-state": state },
+    make("strong", { text: name }), ` · ${say(state)}`, words && " · ", make("bdi", { text: words }))));
+  const on = (name) => parts.some((part) => part.name === name && part.state === "on");
+  $("model").hidden = !parts.some((part) => part.name === "model" && part.words.includes("OPENAI_API_KEY"));
+  const tries = [on("nocodb") && "list tables", on("code") && "run python print(2**100)",
+    "what can you do?", "help", "status"].filter(Boolean).slice(0, 3);
+  $("tries").replaceChildren(...tries.map((text) => make("li", {},
+    make("button", { type: "button", text, on: { click: () => composer.submit(text) } }))));
+}
+
+function menu(shown) {
+  document.body.classList.toggle("menu", shown);
+  $("menu").setAttribute("aria-expanded", String(shown));
+}
+
+function search() {
+  const wanted = $("search").value.trim().toLocaleLowerCase();
+  let count = 0;
+  for (const item of $("log").children) {
+    const found = item.textContent.toLocaleLowerCase().includes(wanted);
+    item.hidden = !found;
+    count += found;
+  }
+  notice(wanted && say("found", { count }));
+}
+
+async function forget() {
+  const forgotten = current;
+  try {
+    await post("/chat", { message: "forget", conversation: forgotten });
+    shelf.drop(forgotten);
+    go(randomKey());
+    $("spoken").textContent = say("forgotten");
+  } catch (error) {
+    notice(error.message);
+  }
+}
+
+async function enter(event) {
   event.preventDefault();
-  const said = { message: text.value, event_key: crypto.randomUUID() };
-  const line = log.appendChild(document.createElement("li"));
-  line.textContent = text.value;
-  text.value = "";
-  const answer = await fetch("/chat", {
-    method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(said),
+  try {
+    await post("/login", { token: $("token").value });
+    $("token").value = "";
+    $("signin").close();
+    await read(current);
+  } catch (error) {
+    $("trouble").textContent = error.message;
+  }
+}
+
+function start() {
+  translate();
+  composer.start();
+  stream.start(() => read(current));
+  addEventListener("hashchange", open);
+  $("new").addEventListener("click", () => go(randomKey()));
+  $("menu").addEventListener("click", () => menu(!document.body.classList.contains("menu")));
+  $("search").addEventListener("input", search);
+  $("forget").addEventListener("click", () => $("sure").showModal());
+  $("sure").addEventListener("close", () => $("sure").returnValue === "forget" && forget());
+  $("signin").addEventListener("cancel", (event) => event.preventDefault());
+  $("signin").querySelector("form").addEventListener("submit", enter);
+  addEventListener("keydown", (event) => {
+    if (event.key === "Escape") menu(false);
   });
-  const body = await answer.json();
-  log.appendChild(document.createElement("li")).textContent = body.response ?? body.error.message;
-});
+  open();
+}
+
+start();

@@ -1,0 +1,112 @@
+// The message box: text, files by button, drop and paste, sending, and sending again.
+
+import { $, make, notice, randomKey, stick } from "./element.js";
+import * as log from "./log.js";
+import { post, request } from "./server.js";
+import { say } from "./words.js";
+
+const AGAIN = [500, 1000, 2000, 4000, 8000]; // milliseconds before a message is sent once more
+let conversation = "";
+let files = [];
+
+export function turnTo(id) {
+  conversation = id;
+}
+
+export function submit(text) {
+  const said = { text: text.trim(), files, conversation, key: randomKey() };
+  if (!said.text && files.length === 0) return;
+  files = [];
+  showFiles();
+  $("text").value = "";
+  fit();
+  const shown = log.place(said.key);
+  const named = said.files.map((file) => ({ name: file.name, type: file.type }));
+  log.showMessage({ turn: said.key, event_key: said.key, text: said.text, files: named, clicked: false, state: "new" });
+  scrollTo(0, document.documentElement.scrollHeight);
+  send(said, shown);
+}
+
+/** The key makes it one turn, however often it is sent. */
+async function send(said, shown, tries = 0) {
+  try {
+    const { turn } = await request("/chat", body(said));
+    log.name(said.key, turn);
+  } catch (error) {
+    const passing = error.status === 0 || error.status === 503;
+    if (passing && tries < AGAIN.length) setTimeout(() => send(said, shown, tries + 1), AGAIN[tries]);
+    else if (said.conversation === conversation) unsent(said, shown, error);
+  }
+}
+
+function body({ text, files: sent, conversation: where, key }) {
+  const fields = { message: text, conversation: where, event_key: key,
+    time_zone: Intl.DateTimeFormat().resolvedOptions().timeZone ?? "" };
+  const headers = { Prefer: "respond-async" };
+  if (sent.length === 0) {
+    headers["Content-Type"] = "application/json";
+    return { method: "POST", headers, body: JSON.stringify(fields) };
+  }
+  const form = new FormData();
+  for (const [name, value] of Object.entries(fields)) form.append(name, value);
+  for (const file of sent) form.append("file", file, file.name);
+  return { method: "POST", headers, body: form };
+}
+
+function unsent(said, shown, error) {
+  log.showTrouble({ turn: shown.turn, message: say("not_sent", { why: error.message }) });
+  const again = make("button", { type: "button", class: "unsent", text: say("again"),
+    on: { click: () => { again.remove(); send(said, shown); } } });
+  stick(() => shown.said.append(again));
+}
+
+export async function stop() {
+  const turn = log.running()?.turn;
+  if (!turn) return;
+  await post(`/turns/${turn}/stop`, {}).catch((error) => notice(error.message));
+  $("text").focus();
+}
+
+function attach(more) {
+  files = [...files, ...more].slice(0, 10);
+  showFiles();
+  $("text").focus();
+}
+
+function showFiles() {
+  $("attached").replaceChildren(...files.map((file) => make("li", {}, make("bdi", { text: file.name }),
+    make("button", { type: "button", text: "×", "aria-label": say("remove", { name: file.name }),
+      on: { click: () => { files = files.filter((one) => one !== file); showFiles(); $("text").focus(); } } }))));
+}
+
+function fit() {
+  $("text").style.height = "auto";
+  $("text").style.height = `${$("text").scrollHeight + 2}px`;
+}
+
+export function start() {
+  const text = $("text");
+  $("ask").addEventListener("submit", (event) => { event.preventDefault(); submit(text.value); });
+  text.addEventListener("input", fit);
+  text.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+    event.preventDefault();
+    submit(text.value);
+  });
+  text.addEventListener("paste", (event) => {
+    if (event.clipboardData.files.length === 0) return;
+    event.preventDefault();
+    attach(event.clipboardData.files);
+  });
+  $("attach").addEventListener("click", () => $("files").click());
+  $("files").addEventListener("change", () => { attach($("files").files); $("files").value = ""; });
+  $("stop").addEventListener("click", stop);
+  const dragging = (on) => (event) => {
+    if (!event.dataTransfer.types.includes("Files")) return;
+    event.preventDefault();
+    document.body.classList.toggle("dropping", on);
+  };
+  addEventListener("dragover", dragging(true));
+  addEventListener("dragleave", dragging(false));
+  addEventListener("drop", (event) => { dragging(false)(event); attach(event.dataTransfer.files); });
+}

@@ -1,0 +1,118 @@
+"""The Budget: turns are counted once, before they cost, whatever happens to them."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+
+import pytest
+
+from core import budget
+from core.budget import CountingBudget
+from core.errors import OverBudget
+from core.messages import Item, Person, Usage
+from core.records import Spent, Turn
+from tests.contract.engines import Embedded
+from tests.contract.test_inbox import says
+from tests.contract.test_journal import again
+
+ANA, BOB = Person("web", "ana"), Person("web", "bob")
+LISBON = timezone(timedelta(hours=1))
+SAID = [Item("message", role="assistant", text="hi")]
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = datetime(2026, 11, 20, 12, tzinfo=LISBON)
+
+    def time(self) -> float:
+        return self.now.timestamp()
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(budget, "time", clock)
+    return clock
+
+
+def capped(engine: Embedded, own: int = 0, everybody: int = 0) -> CountingBudget:
+    return CountingBudget(engine.database, lambda person: (own, everybody), LISBON)
+
+
+async def asked(engine: Embedded, person: Person = ANA) -> Turn:
+    message = replace(says("hello", channel=person.id), author=person)
+    return await again(engine, (await engine.inbox.accept(message)).seq)
+
+
+async def test_a_turn_counts_once_however_often_it_resumes(embedded: Embedded) -> None:
+    turn = await asked(embedded)
+    for _ in range(2):
+        await capped(embedded, own=1).reserve(turn)
+    heir = await embedded.killed()
+    await capped(heir, own=1).reserve(await again(heir, turn.seq))
+    assert (await capped(heir).usage()).turns == 1
+
+
+async def test_a_person_who_used_up_theirs_is_refused_alone(embedded: Embedded) -> None:
+    counting = capped(embedded, own=2)
+    for _ in range(2):
+        await counting.reserve(await asked(embedded))
+    with pytest.raises(OverBudget, match="2 turns a day are allowed for each person"):
+        await counting.reserve(await asked(embedded))
+    await counting.reserve(await asked(embedded, BOB))
+    assert (await counting.usage(ANA.key)).turns == 2
+    assert (await counting.usage()).turns == 3
+
+
+async def test_all_together_have_a_cap_too(embedded: Embedded) -> None:
+    counting = capped(embedded, everybody=2)
+    for person in (ANA, BOB):
+        await counting.reserve(await asked(embedded, person))
+    with pytest.raises(OverBudget, match="for everybody together"):
+        await counting.reserve(await asked(embedded, BOB))
+
+
+async def test_a_cap_holds_for_many_at_once(embedded: Embedded) -> None:
+    counting = capped(embedded, own=5)
+    turns = [await asked(embedded) for _ in range(20)]
+    results = await asyncio.gather(*(counting.reserve(t) for t in turns), return_exceptions=True)
+    assert sum(result is None for result in results) == 5
+    assert sum(isinstance(result, OverBudget) for result in results) == 15
+
+
+async def test_a_day_begins_at_midnight_where_the_people_are(
+    embedded: Embedded, clock: Clock
+) -> None:
+    counting = capped(embedded, own=1)
+    clock.now = datetime(2026, 11, 20, 23, 59, tzinfo=LISBON)
+    await counting.reserve(await asked(embedded))
+    with pytest.raises(OverBudget):
+        await counting.reserve(await asked(embedded))
+    clock.now += timedelta(minutes=2)
+    assert (await counting.usage()).turns == 0
+    await counting.reserve(await asked(embedded))
+
+
+async def test_what_models_count_is_added_up(embedded: Embedded) -> None:
+    counting, journal = capped(embedded), embedded.journal
+    first, second = await asked(embedded), await asked(embedded, BOB)
+    for turn in (first, second):
+        await counting.reserve(turn)
+    assert await counting.usage() == Spent(2, Usage())
+    await journal.items(first, 1, SAID, Usage(100, 50, 10, 5, cost=None), "m")
+    assert (await counting.usage()).usage == Usage(100, 50, 10, 5, cost=None)
+    await journal.items(first, 2, SAID, Usage(100, 50, 10, 5, cost=0.25), "m")
+    await journal.items(second, 1, SAID, Usage(1, 0, 1, 0, cost=0.5), "m")
+    await counting.settle(first)
+    assert await counting.usage() == Spent(2, Usage(201, 100, 21, 10, cost=0.75))
+    assert await counting.usage(BOB.key) == Spent(1, Usage(1, 0, 1, 0, cost=0.5))
+
+
+async def test_what_was_used_is_still_counted_after_forgetting(embedded: Embedded) -> None:
+    counting = capped(embedded, own=1)
+    await counting.reserve(await asked(embedded))
+    await embedded.journal.forget("web:ana")
+    with pytest.raises(OverBudget):
+        await counting.reserve(await asked(embedded))

@@ -1,0 +1,305 @@
+"""The Reply of a platform that keeps posts: one visible answer, whatever happens."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from core import posting
+from core.conversation import TurnPosts
+from core.errors import NotStored, PlatformBusy, PostRemoved, Superseded, Undeliverable
+from core.messages import Answer, File, Person, Progress, ReplyTo, decode, encode
+from core.posting import PostedReply
+from tests.contract.engines import Embedded
+from tests.contract.test_inbox import says
+from tests.contract.test_journal import again, begun
+from tests.fakes.choices import message
+from tests.fakes.posts import KeptPosts
+from tests.fakes.recorder import LIMIT, Faults, Recorder, RecordingSurface
+from tests.fakes.recorder_server import serve
+
+TO = message("hello", "m1").reply_to
+FILES = (File("f1", "plot.png", "image/png", 9), File("f2", "rows.csv", "text/csv", 9))
+
+
+class Place:
+    """Where the answer to one message goes: the platform, and what is journalled of it."""
+
+    def __init__(self) -> None:
+        self.recorder = Recorder()
+        self.posts = KeptPosts()
+        self.surface = RecordingSurface(self.recorder, TO)
+
+    def reply(self) -> PostedReply:
+        """Each call is another process: it has what was stored, and no more."""
+        to = decode(ReplyTo, encode(TO))
+        self.surface = RecordingSurface(self.recorder, to)
+        return PostedReply(self.surface, self.posts, to.turn)
+
+    @property
+    def visible(self) -> list[str]:
+        return self.recorder.visible(TO.source)
+
+    def calls(self, name: str) -> int:
+        return self.recorder.calls.count(name)
+
+
+@pytest.fixture
+def place(monkeypatch: pytest.MonkeyPatch) -> Place:
+    monkeypatch.setattr(posting, "FIRST_WAIT", 0.0)
+    return Place()
+
+
+def answer(*parts: str, files: tuple[File, ...] = ()) -> Answer:
+    return Answer("\n\n".join(parts), parts=parts, files=files)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        for _ in itertools.takewhile(lambda _: not condition(), itertools.count()):
+            await asyncio.sleep(0)
+
+
+async def test_an_answer_is_posted_once_however_often_it_is_brought(place: Place) -> None:
+    for _ in range(3):
+        await place.reply().finish(answer("hi", "there"))
+    assert place.visible == ["hi", "there"]
+    assert place.calls("post") == 2
+
+
+async def test_what_is_shown_becomes_the_answer(place: Place) -> None:
+    reply = place.reply()
+    await reply.show(Progress("h"))
+    await until(lambda: place.visible == ["h"])
+    await reply.show(Progress("hi"))
+    await until(lambda: place.visible == ["hi"])
+    await reply.finish(answer("hi you"))
+    assert place.visible == ["hi you"]
+    assert place.calls("post") == 1
+
+
+async def test_another_process_goes_on_with_what_was_shown(place: Place) -> None:
+    await place.reply().show(Progress("x" * (LIMIT + 1)))
+    await until(lambda: len(place.visible) == 2)
+    await place.reply().finish(answer("one", "two", "three"))
+    assert place.visible == ["one", "two", "three"]
+    assert place.calls("post") == 3
+
+
+async def test_what_was_shown_too_much_is_deleted(place: Place) -> None:
+    reply = place.reply()
+    await reply.show(Progress("x" * (3 * LIMIT)))
+    await until(lambda: len(place.visible) == 3)
+    await reply.finish(answer("short"))
+    assert place.visible == ["short"]
+    await place.reply().finish(answer("short"))
+    assert place.calls("delete") == 2
+
+
+async def test_work_without_words_shows_only_a_sign(place: Place) -> None:
+    reply = place.reply()
+    await reply.show(Progress(doing="is looking at the tables…"))
+    await until(lambda: place.surface.doing == ["is looking at the tables…"])
+    assert place.recorder.posts == []
+
+
+@pytest.mark.parametrize("lost", ["lose_before", "lose_after"])
+async def test_a_post_in_doubt_is_looked_up(place: Place, lost: str) -> None:
+    setattr(place.recorder.faults, lost, 1)
+    await place.reply().finish(answer("hi", "there"))
+    assert place.visible == ["hi", "there"]
+    assert place.calls("find") == 1
+
+
+@pytest.mark.parametrize("lost", ["lose_before", "lose_after"])
+async def test_an_edit_and_a_deletion_in_doubt_are_repeated(place: Place, lost: str) -> None:
+    reply = place.reply()
+    await reply.show(Progress("x" * (LIMIT + 1)))
+    await until(lambda: len(place.visible) == 2)
+    setattr(place.recorder.faults, lost, 3)
+    await reply.finish(answer("short"))
+    assert place.visible == ["short"]
+
+
+@pytest.mark.parametrize("lost", ["lose_before", "lose_after"])
+async def test_files_are_uploaded_once(place: Place, lost: str) -> None:
+    await place.reply().finish(answer("look"))
+    setattr(place.recorder.faults, lost, 2)
+    for _ in range(2):
+        await place.reply().finish(answer("look", files=FILES))
+    assert place.visible == ["look", "plot.png, rows.csv"]
+
+
+async def test_a_process_that_dies_after_the_effect_is_followed_by_one_that_looks(
+    place: Place,
+) -> None:
+    place.recorder.after_effect = posted = asyncio.Event()
+    dying = asyncio.create_task(place.reply().finish(answer("hi")))
+    await posted.wait()
+    dying.cancel()
+    await asyncio.wait({dying})
+    await place.reply().finish(answer("hi"))
+    assert place.visible == ["hi"]
+    assert place.calls("post") == 1
+
+
+async def test_a_busy_platform_is_waited_for(place: Place) -> None:
+    place.recorder.faults = Faults(busy=3)
+    await place.reply().finish(answer("hi"))
+    assert place.visible == ["hi"]
+
+
+async def test_a_busy_platform_is_not_pressed_with_progress(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    async def busy(number: int, key: str, part: str, answer: Answer | None) -> str:
+        asked.append(part)
+        raise PlatformBusy(3600)
+
+    reply = place.reply()
+    with monkeypatch.context() as patch:
+        patch.setattr(place.surface, "post", busy)
+        for n in range(50):
+            await reply.show(Progress("x" * (n + 1)))
+            await asyncio.sleep(0)
+        assert len(asked) == 1
+    await reply.finish(answer("hi"))
+    assert place.visible == ["hi"]
+
+
+async def test_progress_that_a_busy_platform_refused_is_shown_later(place: Place) -> None:
+    place.recorder.faults = Faults(busy=1)
+    await place.reply().show(Progress("h"))
+    await until(lambda: place.visible == ["h"])
+
+
+async def test_a_post_that_a_person_removed_is_never_made_again(place: Place) -> None:
+    reply = place.reply()
+    await reply.show(Progress("h"))
+    await until(lambda: place.visible == ["h"])
+    place.recorder.remove("p1")
+    for again_ in (reply, place.reply(), place.reply()):
+        with pytest.raises(PostRemoved):
+            await again_.finish(answer("hi", "there"))
+    assert place.visible == []
+
+
+async def test_progress_tells_that_a_person_removed_it(place: Place) -> None:
+    reply = place.reply()
+    await reply.show(Progress("h"))
+    await until(lambda: place.visible == ["h"])
+    place.recorder.remove("p1")
+    await reply.show(Progress("hi"))
+    await until(lambda: place.posts.posts[1].state == "removed")
+    with pytest.raises(PostRemoved):
+        await reply.show(Progress("hi y"))
+    with pytest.raises(PostRemoved):
+        await reply.finish(answer("hi you"))
+
+
+async def test_a_place_that_refuses_for_good_is_not_pressed(place: Place) -> None:
+    place.recorder.faults = Faults(refuse="channel_gone")
+    with pytest.raises(Undeliverable, match="channel_gone"):
+        await place.reply().finish(answer("hi"))
+    assert place.calls("post") == 1
+
+
+async def test_nothing_is_posted_that_could_not_be_journalled(place: Place) -> None:
+    place.posts.refusing = 1
+    with pytest.raises(NotStored):
+        await place.reply().finish(answer("hi"))
+    assert place.recorder.posts == []
+    await place.reply().finish(answer("hi"))
+    assert place.visible == ["hi"]
+
+
+async def test_a_post_whose_record_was_refused_is_found_again(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    posted = place.posts.posted
+
+    async def refused(number: int, post: str) -> None:
+        monkeypatch.setattr(place.posts, "posted", posted)
+        raise NotStored
+
+    monkeypatch.setattr(place.posts, "posted", refused)
+    with pytest.raises(NotStored):
+        await place.reply().finish(answer("hi"))
+    await place.reply().finish(answer("hi"))
+    assert place.visible == ["hi"]
+    assert place.calls("post") == 1
+
+
+async def test_an_old_generation_posts_nothing_new(embedded: Embedded) -> None:
+    recorder, turn = Recorder(), await begun(embedded)
+    surface = RecordingSurface(recorder, turn.message.reply_to)
+    await embedded.journal.posting(turn, 1, "k1")
+    await embedded.journal.posted(turn, 1, await surface.post(1, "k1", "my secr", None))
+    turn = await again(embedded, turn.seq)
+    await embedded.journal.forget("web:C1")
+    reply = PostedReply(surface, TurnPosts(embedded.journal, turn), turn.id)
+    with pytest.raises(Superseded):
+        await reply.finish(answer("Forgotten.", "And more."))
+    assert recorder.visible(turn.message.reply_to.source) == ["Forgotten."]
+
+
+async def test_progress_is_throttled_and_the_answer_is_not(place: Place) -> None:
+    reply = place.reply()
+    place.surface.interval = 3600.0
+    for n in range(50):
+        await reply.show(Progress("x" * (n + 1)))
+        await asyncio.sleep(0)
+    await until(lambda: len(place.visible) == 1)
+    await reply.finish(answer("the answer"))
+    assert place.visible == ["the answer"]
+    assert (place.calls("post"), place.calls("edit")) == (1, 1)
+
+
+async def test_progress_never_waits_for_the_platform(place: Place) -> None:
+    place.recorder.after_effect = posted = asyncio.Event()
+    reply = place.reply()
+    await reply.show(Progress("h"))
+    await posted.wait()
+    for n in range(50):
+        await asyncio.wait_for(reply.show(Progress("h" * n)), 1)
+    assert place.calls("post") == 1
+
+
+async def test_progress_that_comes_after_the_answer_is_dropped(place: Place) -> None:
+    reply = place.reply()
+    await reply.show(Progress("h"))
+    await reply.finish(answer("hi"))
+    await reply.show(Progress("h"))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert place.visible == ["hi"]
+
+
+async def test_another_process_brings_out_the_rest(embedded: Embedded) -> None:
+    """Of three parts the first is posted, the second's answer was lost, the third is missing."""
+    asked = replace(says("hello"), author=Person("web", "ana"))
+    turn = await again(embedded, (await embedded.inbox.accept(asked)).seq)
+    await embedded.journal.answered(turn, answer("one", "two", "three"))
+    recorder, posts = Recorder(), TurnPosts(embedded.journal, turn)
+    surface = RecordingSurface(recorder, turn.message.reply_to)
+    for number, part in enumerate(("one", "two"), 1):
+        await posts.posting(number, f"{turn.id}:{number}")
+        await surface.post(number, f"{turn.id}:{number}", part, None)
+    await posts.posted(1, "p1")
+    await embedded.close()
+    async with serve(recorder) as url:
+        child = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "tests.fakes.poster", embedded.home, url, str(turn.seq)
+        )
+        assert await child.wait() == 0
+    assert recorder.visible(turn.message.reply_to.source) == ["one", "two", "three"]
+    assert recorder.calls.count("post") == 3
+    heir = await embedded.beside()
+    assert (await heir.journal.turn_of(turn.id)).state == "done"

@@ -1,0 +1,179 @@
+"""The thread map: small records that outlive the process, and can be lost without harm."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.errors import NotStored
+from core.ports import ThreadMap
+from core.records import Remote, Thread
+from core.threads import file
+from core.threads.file import FileThreadMap
+from tests.contract.engines import Embedded
+from tests.contract.test_journal_threads import talk
+
+FULL = Thread(
+    "slack:T1:C1", "t1", generation=2, remote="conv_1", remote_upto=7, container="cntr_1",
+    level="conversations", participants=("slack:T1:U1", "slack:T1:U2"), used_at=1.5,
+)  # fmt: skip
+
+
+@pytest.fixture
+async def threads(tmp_path: Path) -> AsyncIterator[FileThreadMap]:
+    threads = await FileThreadMap.open(tmp_path / "threads.db")
+    yield threads
+    await threads.close()
+
+
+@pytest.fixture
+def connections(monkeypatch: pytest.MonkeyPatch) -> list[sqlite3.Connection]:
+    """Every connection that is made; none waits long for a lock."""
+    made: list[sqlite3.Connection] = []
+    connect: Any = sqlite3.connect
+
+    def watched(*args: Any, **options: Any) -> sqlite3.Connection:
+        made.append(connect(*args, **options, timeout=0.02))
+        return made[-1]
+
+    monkeypatch.setattr(sqlite3, "connect", watched)
+    return made
+
+
+class Lock:
+    """Another process that holds the file."""
+
+    def __init__(self, path: Path) -> None:
+        self._connection = sqlite3.connect(path, isolation_level=None)
+        self._connection.execute("BEGIN IMMEDIATE")
+
+    def release(self) -> None:
+        self._connection.execute("ROLLBACK")
+        self._connection.close()
+
+
+async def test_a_record_comes_back_as_it_was(threads: ThreadMap) -> None:
+    assert await threads.get(FULL.conversation) is None
+    await threads.put(FULL)
+    assert await threads.get(FULL.conversation) == FULL
+    newer = Thread(FULL.conversation, "t2")
+    await threads.put(newer)
+    assert await threads.get(FULL.conversation) == newer
+    await threads.put(FULL)
+    await threads.put(Thread("web:C1", "t3"))
+    assert sorted(thread.id for thread in await threads.items()) == ["t1", "t3"]
+    await threads.delete(FULL.conversation)
+    await threads.delete("web:nowhere")
+    assert await threads.get(FULL.conversation) is None
+    assert [thread.id for thread in await threads.items()] == ["t3"]
+
+
+async def test_a_record_outlives_the_process(tmp_path: Path) -> None:
+    threads = await FileThreadMap.open(tmp_path / "threads.db")
+    await threads.put(FULL)
+    heir = await FileThreadMap.open(tmp_path / "threads.db")
+    assert await heir.get(FULL.conversation) == FULL
+    await heir.close()
+    await threads.close()
+
+
+async def test_a_record_is_json_and_never_code(threads: ThreadMap, tmp_path: Path) -> None:
+    await threads.put(FULL)
+    with sqlite3.connect(tmp_path / "threads.db") as connection:
+        key, value = connection.execute("SELECT * FROM threads").fetchone()
+    connection.close()
+    assert key == FULL.conversation
+    assert json.loads(value)["participants"] == list(FULL.participants)
+
+
+async def test_a_write_waits_for_the_disk(
+    connections: list[sqlite3.Connection], tmp_path: Path
+) -> None:
+    threads = await FileThreadMap.open(tmp_path / "threads.db")
+    await threads.put(FULL)
+    assert connections[-1].execute("PRAGMA synchronous").fetchone() == (2,)
+    assert connections[-1].execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    await threads.close()
+
+
+@pytest.mark.usefixtures("connections")
+async def test_a_locked_file_is_told_and_works_afterwards(
+    threads: ThreadMap, tmp_path: Path
+) -> None:
+    await threads.put(FULL)
+    lock = Lock(tmp_path / "threads.db")
+    for change in (threads.put(Thread("web:C1", "t2")), threads.delete(FULL.conversation)):
+        with pytest.raises(NotStored, match=r"threads.db cannot be used: database is locked"):
+            await change
+    assert await threads.get(FULL.conversation) == FULL
+    lock.release()
+    await threads.put(Thread("web:C1", "t3"))
+    assert len(await threads.items()) == 2
+
+
+async def test_a_change_that_does_not_answer_is_given_up(
+    threads: ThreadMap, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await threads.put(FULL)
+    lock = Lock(tmp_path / "threads.db")
+    with monkeypatch.context() as patch:
+        patch.setattr(file, "DEADLINE", 0.02)
+        with pytest.raises(NotStored, match="no answer"):
+            await threads.put(Thread(FULL.conversation, "t2"))
+    lock.release()
+    found = await threads.get(FULL.conversation)
+    assert found in (FULL, Thread(FULL.conversation, "t2"))
+    assert await threads.items() == [found]
+
+
+async def test_a_reader_beside_a_deletion_does_not_bring_it_back(tmp_path: Path) -> None:
+    threads = await FileThreadMap.open(tmp_path / "threads.db")
+    await threads.put(FULL)
+    await threads.close()
+    threads = await FileThreadMap.open(tmp_path / "threads.db")
+    await asyncio.gather(threads.get(FULL.conversation), threads.delete(FULL.conversation))
+    assert await threads.get(FULL.conversation) is None
+    await threads.close()
+
+
+@pytest.mark.parametrize("bad", ["no database", "a folder", "nowhere"])
+async def test_a_file_that_cannot_be_opened_is_told(tmp_path: Path, bad: str) -> None:
+    path = tmp_path / "threads.db"
+    if bad == "no database":
+        path.write_text("my diary " * 1000)
+    elif bad == "a folder":
+        path.mkdir()
+    else:
+        path = tmp_path / "nowhere" / "threads.db"
+    with pytest.raises(NotStored, match=r"threads.db cannot be used: "):
+        await FileThreadMap.open(path)
+
+
+async def test_a_map_that_is_deleted_loses_nothing(embedded: Embedded, tmp_path: Path) -> None:
+    path = tmp_path / "threads.db"
+    journal, threads = embedded.journal, await FileThreadMap.open(path)
+    turn = await talk(embedded, "hello")
+    await journal.forget("web:C2")
+    record = Thread("web:C1", turn.thread, turn.generation, remote="conv_1", remote_upto=turn.seq)
+    await threads.put(record)
+    await journal.remote(turn.thread, Remote("conversation", "conv_1"))
+    await threads.close()
+    path.unlink()
+    threads = await FileThreadMap.open(path)
+    for known in await journal.threads():
+        await threads.put(known)
+    found = await threads.get("web:C1")
+    assert found
+    assert (found.id, found.generation) == (turn.thread, turn.generation)
+    assert [entry.item.text for entry in await journal.transcript(found.id)] == [
+        "hello", "re: hello",
+    ]  # fmt: skip
+    await journal.forget("web:C1")
+    assert await journal.to_erase() == [Remote("conversation", "conv_1")]
+    await threads.close()

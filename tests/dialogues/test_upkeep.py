@@ -1,0 +1,110 @@
+"""What is forgotten by itself, and what servers are asked to erase."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+
+from core.errors import ModelDown, NotFound
+from core.records import Remote
+from core.upkeep import DAY, Upkeep
+from tests.dialogues.stage import Stage, Theatre
+from tests.fakes.choices import ANA
+from tests.fakes.models import EchoModel
+
+
+class Erasing(EchoModel):
+    """Erases what it is asked to, unless the server is down."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.erased: list[Remote] = []
+        self.down = False
+        self.came_to_erase = asyncio.Event()
+
+    async def erase(self, remote: Remote) -> bool:
+        if self.down:
+            raise ModelDown
+        self.erased.append(remote)
+        self.came_to_erase.set()
+        return True
+
+
+def _upkeep(stage: Stage, model: EchoModel, days: int) -> Upkeep:
+    engine = stage.engine
+    return Upkeep(engine.inbox, engine.journal, engine.files, model, engine.desk.forget, days)
+
+
+async def _grow_old(stage: Stage, channel: str, days: float) -> None:
+    """As if nobody had written there for so long."""
+    then = time.time() - days * DAY
+    await stage.engine._database.write(
+        lambda c: c.execute(
+            "UPDATE conversations SET used_at = ? WHERE conversation = ?", (then, f"web:{channel}")
+        ).close()
+    )
+
+
+async def test_idle_conversations_are_forgotten_and_others_kept(theatre: Theatre) -> None:
+    model = EchoModel()
+    async with theatre.open(model) as stage:
+        await stage.said("old", channel="C1")
+        await stage.said("recent", channel="C2")
+        await _grow_old(stage, "C1", days=31)
+        await _grow_old(stage, "C2", days=29)
+        await _upkeep(stage, model, days=0).once()
+        assert await stage.engine.journal.shown("web:C1"), "0 keeps all"
+        await _upkeep(stage, model, days=30).once()
+        assert not await stage.engine.journal.shown("web:C1")
+        assert await stage.engine.journal.shown("web:C2")
+
+
+async def test_what_a_server_holds_is_erased_until_it_is_gone(theatre: Theatre) -> None:
+    model = Erasing()
+    conversation = Remote("conversation", "conv_1")
+    async with theatre.open(model) as stage:
+        await stage.said("hello")
+        thread = await stage.engine.journal.thread("web:C1")
+        await stage.engine.journal.remote(thread.id, conversation)
+        model.down = True
+        await stage.said("forget")
+        await _upkeep(stage, model, 0).once()
+        assert await stage.engine.journal.to_erase() == [conversation]
+    model.down = False
+    async with theatre.open(model) as stage:
+        await _upkeep(stage, model, 0).once()
+        assert not await stage.engine.journal.to_erase()
+    assert set(model.erased) == {conversation}
+
+
+async def test_erasing_begins_when_a_conversation_is_forgotten(theatre: Theatre) -> None:
+    model = Erasing()
+    async with theatre.open(model) as stage:
+        await stage.said("hello")
+        thread = await stage.engine.journal.thread("web:C1")
+        await stage.engine.journal.remote(thread.id, Remote("response", "resp_1"))
+        await stage.said("forget")
+        await model.came_to_erase.wait()
+    assert model.erased == [Remote("response", "resp_1")]
+
+
+async def test_a_file_whose_message_never_came_is_swept(
+    theatre: Theatre, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with theatre.open() as stage:
+        files = stage.engine.files
+        one, _ = await stage.says("with a file")
+        kept = await files.put(one.event_key, "a.txt", "text/plain", b"a", ANA, "web:C1")
+        lost = await files.put("never-accepted", "b.txt", "text/plain", b"b", ANA, "web:C1")
+        await files.sweep(time.time() + 1)
+        assert (await files.get(kept.id))[1] == b"a"
+        with pytest.raises(NotFound):
+            await files.get(lost.id)
+        assert not (_blob(theatre.home, lost.id)).exists()
+
+
+def _blob(home: Path, file: str) -> Path:
+    return home / "files" / file[:2] / file

@@ -1,0 +1,37 @@
+"""Another process that brings out an answer: it knows a home, a platform's URL and a turn's number.
+
+`python -m tests.fakes.poster HOME URL SEQ`
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+import aiohttp
+
+from core.conversation import TurnPosts
+from core.posting import PostedReply
+from core.store.database import Database
+from core.store.journal import SqliteJournal
+from core.store.schema import MIGRATIONS
+from tests.fakes.recorder import RecordingSurface
+from tests.fakes.recorder_server import RemoteRecorder
+
+
+async def main(home: Path, url: str, seq: int) -> None:
+    database = await Database.open(home / "ponte.db", MIGRATIONS)
+    journal = SqliteJournal(database)
+    turn = await journal.begin(seq)
+    if turn is None or turn.answer is None:
+        raise SystemExit(f"turn {seq} has no answer to bring out")
+    async with aiohttp.ClientSession() as session:
+        surface = RecordingSurface(RemoteRecorder(url, session), turn.message.reply_to)
+        await PostedReply(surface, TurnPosts(journal, turn), turn.id).finish(turn.answer)
+    await journal.ended(turn, turn.answer.status)
+    await database.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])))

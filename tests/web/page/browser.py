@@ -1,0 +1,73 @@
+"""The system's Chromium, and axe-core from npm, for tests of the page."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tarfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from platformdirs import user_cache_path
+from playwright.async_api import Browser, Page, async_playwright
+
+AXE = "4.11.0"
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), "")
+NO_CHROMIUM = "the page is tested with the system's Chromium: apt-get install chromium"
+
+
+@asynccontextmanager
+async def chromium() -> AsyncIterator[Browser]:
+    if not CHROMIUM:
+        pytest.skip(NO_CHROMIUM)
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"]
+        )
+        yield browser
+        await browser.close()
+
+
+def axe_source() -> str:
+    """axe-core's script; fetched once with npm into the user's cache, not into the checkout."""
+    folder = user_cache_path("ponte-tests") / f"axe-core-{AXE}"
+    script = folder / "package" / "axe.min.js"
+    if not script.exists():
+        _fetch(folder)
+    return script.read_text("utf-8")
+
+
+def _fetch(folder: Path) -> None:
+    npm = shutil.which("npm")
+    if npm is None:
+        pytest.skip("axe-core comes with npm: apt-get install npm")
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        packed = subprocess.run(
+            [npm, "pack", f"axe-core@{AXE}", "--pack-destination", str(folder)],
+            check=True, capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+    except (subprocess.SubprocessError, OSError):
+        pytest.skip("axe-core could not be fetched with npm")
+    with tarfile.open(folder / packed.stdout.split()[-1]) as archive:
+        archive.extractall(folder, filter="data")
+
+
+async def findings(page: Page, source: str) -> list[str]:
+    """What axe-core finds on the page as it stands, serious and critical alone."""
+    await page.evaluate(source)
+    found: dict[str, Any] = await page.evaluate("axe.run()")
+    return [
+        f"{one['id']}: {node['html']}"
+        for one in found["violations"]
+        if one["impact"] in {"serious", "critical"}
+        for node in one["nodes"]
+    ]
+
+
+async def say(page: Page, text: str) -> None:
+    await page.fill("#text", text)
+    await page.press("#text", "Enter")

@@ -1,0 +1,56 @@
+"""Cards on the page: before and after, who decided, what was refused."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.async_api import Page, expect
+
+from core.messages import Answer, Card
+from tests.web.house import House, Turn
+from tests.web.page.browser import say
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+BEFORE, AFTER = {"Name": "Ann", "City": "Lisbon"}, {"Name": "Ann Lee", "City": "Lisbon"}
+OPEN = Card("abc234", "proposal", "Update 1 row", "In Customers.",
+            ({"before": BEFORE, "after": AFTER},), ("approve", "deny"))  # fmt: skip
+DONE = Card("abc234", "change", "Update 1 row", "Approved by the owner.",
+            ({"before": BEFORE, "after": AFTER},), ("undo",), "done")  # fmt: skip
+
+
+async def test_a_card_is_decided_and_every_tab_sees_by_whom(house: House, page: Page) -> None:
+    async def script(turn: Turn) -> Answer:
+        if turn.message.text == "approve abc234":
+            return Answer("Updated 1 row.", cards=(DONE,))
+        return Answer("Shall I?", cards=(OPEN,))
+
+    house.script = script
+    other = await page.context.new_page()
+    await other.goto(f"{house.web.address}/#main")
+    await say(page, "rename Ann")
+    card = page.locator(".card")
+    await expect(card.locator("tbody tr")).to_have_count(1)
+    await expect(card.locator("del")).to_have_text("Ann")
+    await expect(card.locator("ins")).to_have_text("Ann Lee")
+    await card.get_by_role("button", name="Approve").click()
+    for tab in (page, other):
+        await expect(tab.locator(".card")).to_have_count(1)
+        await expect(tab.locator(".card .words")).to_have_text("Approved by the owner.")
+        await expect(tab.locator(".card .note")).to_have_text("Updated 1 row.")
+        await expect(tab.get_by_role("button", name="Undo")).to_be_visible()
+        await expect(tab.get_by_role("button", name="Approve")).to_have_count(0)
+        await expect(tab.locator(".answer:visible")).to_have_count(1)
+
+
+async def test_a_refused_decision_says_why_and_can_be_tried_again(house: House, page: Page) -> None:
+    async def script(turn: Turn) -> Answer:
+        if turn.message.clicked:
+            return Answer("An admin must decide this.", "failed", code="forbidden")
+        return Answer("Shall I?", cards=(OPEN,))
+
+    house.script = script
+    await say(page, "rename")
+    await page.get_by_role("button", name="Deny").click()
+    await expect(page.locator(".card .note")).to_have_text("An admin must decide this.")
+    await expect(page.get_by_role("button", name="Deny")).to_be_enabled()

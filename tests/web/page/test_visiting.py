@@ -1,0 +1,86 @@
+"""The first visit, the keyboard alone, signing in, right-to-left text."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+
+import pytest
+from playwright.async_api import Browser, Page, expect
+
+from core.messages import Answer, Card
+from core.records import Health
+from tests.web.house import House, Turn
+from tests.web.page.browser import say
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+async def test_the_first_visit(house: House, browser: Browser) -> None:
+    house.board.parts = [
+        Health("model", "on", "the demo model; OPENAI_API_KEY in .env adds a real one"),
+        Health("nocodb", "failing", "it does not answer"),
+    ]
+    page = await browser.new_page()
+    await page.goto(house.web.address)
+    await expect(page.locator("#parts li")).to_have_text(
+        [re.compile("^model · on · the demo model"), "nocodb · failing · it does not answer"]
+    )
+    await expect(page.locator("#tries button")).to_have_count(3)
+    await expect(page.locator("#model code")).to_have_text("OPENAI_API_KEY=sk-…")
+    await page.locator("#tries button").first.click()
+    await expect(page.locator(".body")).to_have_text(re.compile("^You said: "))
+    await page.close()
+
+
+OPEN = Card("abc234", "proposal", "Update 1 row", "In Customers.", (), ("approve", "deny"))
+
+
+async def test_everything_can_be_reached_by_keyboard(house: House, page: Page) -> None:
+    async def script(turn: Turn) -> Answer:
+        return Answer("Denied." if turn.message.clicked else "Shall I?", cards=(OPEN,))
+
+    house.script = script
+    await page.locator("#text").focus()
+    await page.keyboard.type("one\n")
+    await expect(page.locator(".card")).to_be_visible()
+    await page.keyboard.type("two lines")
+    await page.keyboard.press("Shift+Enter")
+    assert await page.input_value("#text") == "two lines\n"
+    await page.evaluate("document.activeElement.blur()")
+    reached = set()
+    for _ in range(20):
+        await page.keyboard.press("Tab")
+        reached.add(
+            await page.evaluate("document.activeElement.id || document.activeElement.className")
+        )
+    assert {"search", "forget", "new", "approve", "deny", "text", "attach", "send", "at"} <= reached
+
+
+async def test_beyond_this_machine_a_person_signs_in(browser: Browser) -> None:
+    house = House(token="s3cret")
+    await house.open()
+    page = await browser.new_page()
+    try:
+        await page.goto(house.web.address)
+        await page.get_by_label("Token").fill("wrong")
+        await page.get_by_role("dialog").get_by_role("button", name="Sign in").click()
+        await expect(page.get_by_role("alert")).to_have_text("That is not the token of this Ponte.")
+        await page.get_by_label("Token").fill("s3cret")
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_role("dialog")).to_be_hidden()
+        await say(page, "in")
+        await expect(page.locator(".body")).to_have_text("You said: in")
+        assert "s3cret" not in str(await page.context.cookies())
+    finally:
+        await page.close()
+        await house.close()
+
+
+async def test_right_to_left_text_is_unharmed(house: House, page: Page) -> None:
+    await say(page, "مرحبا بالعالم")
+    await expect(page.locator(".said .words")).to_have_css("direction", "rtl")
+    house.script = lambda turn: asyncio.sleep(0, Answer("שלום עולם"))
+    await say(page, "again")
+    await expect(page.locator(".body p").last).to_have_css("direction", "rtl")
+    await expect(page.locator("body")).to_have_css("direction", "ltr")
