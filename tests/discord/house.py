@@ -82,9 +82,9 @@ class House:
         self.choices: Choices | None = None
         self.options: dict[str, Any] = {"identify_wait": 0.0}
 
-    def give(self, name: str, data: bytes) -> None:
-        """A tool that makes this file, which everybody may use."""
-        self.policy = AllowList(frozenset({"*"}))
+    def give(self, name: str, data: bytes, allow: str = "*") -> None:
+        """A tool that makes this file, for those whom `allow` names."""
+        self.policy = AllowList(frozenset({allow}))
         self.choices = choices(self.model, [Drawer(self, name, data)], self.policy)
 
     async def open(self, **options: Any) -> House:
