@@ -108,7 +108,7 @@ class DiscordAdapter:
             threads=self._means.threads, fetch=self.fetch, lanes=self._lanes, hints=hints,
             sign=self._means.sign, removed=removed,
         )  # fmt: skip
-        self._interactions = Interactions(
+        self.interactions = Interactions(
             inbox=inbox, policy=policy, board=board, places=places, roles=self.roles,
             acks=self._means.acks, fetch=self.fetch, lanes=self._lanes,
         )  # fmt: skip
@@ -145,10 +145,10 @@ class DiscordAdapter:
 
     async def stop_intake(self) -> None:
         """What comes from now on is read back at the next start; commands are told to wait."""
-        self._intake.open = self._interactions.open = False
+        self._intake.open = self.interactions.open = False
 
     async def close(self) -> None:
-        self._intake.open = self._interactions.open = False
+        self._intake.open = self.interactions.open = False
         await self._lanes.close(DRAIN)
         await self.fetch.close()
         await self._means.threads.close()
@@ -167,7 +167,7 @@ class DiscordAdapter:
         )
 
     async def logged_in(self, client: Client) -> None:
-        self._tree = commands.tree(client, self._interactions)
+        self._tree = commands.tree(client, self.interactions)
         await self._tree.set_translator(commands.Words())
         self.connection.adopt(client)
         application = client.application_id or 0
@@ -195,7 +195,7 @@ class DiscordAdapter:
         self._lanes.put(channel, lambda: self._intake.deleted(channel, messages))
 
     async def interaction(self, interaction: discord.Interaction[Any]) -> None:
-        await self._interactions.take(interaction)
+        await self.interactions.take(interaction)
 
 
 async def _registered(

@@ -37,6 +37,14 @@ def embeds(cards: Sequence[Card], locale: str) -> list[discord.Embed]:
     return [embed(card, locale, room) for card in shown]
 
 
+def in_words(cards: Sequence[Card], locale: str) -> list[str]:
+    """Cards that no more fit under the message are decided by typing."""
+    return [
+        f"{inert(card.title)}: " + ", ".join(f"`{action} {card.id}`" for action in card.actions)
+        for card in cards
+    ]
+
+
 def embed(card: Card, locale: str, room: int = IN_ALL) -> discord.Embed:
     """`room`: characters for this card, so that all cards of a message fit into its limit."""
     lines = [inert(card.text)] if card.text else []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from weakref import WeakValueDictionary
 
 from adapters.discord import cards
@@ -68,14 +69,13 @@ class ClickSurface:
 
     async def _redraw(self, card: Card) -> None:
         lock = _redrawing.setdefault(int(self._to.source), asyncio.Lock())
+        # Where the card was deleted meanwhile, what it decided stands in the ledger.
         async with lock:
-            try:
-                await self._redraw_by_token(card)
-            except TokenOver:
-                await self._redraw_in_channel(card)
-            except PostRemoved:
-                # The card was deleted meanwhile; what it decided stands in the ledger.
-                return
+            with suppress(PostRemoved):
+                try:
+                    await self._redraw_by_token(card)
+                except TokenOver:
+                    await self._redraw_in_channel(card)
 
     async def _redraw_by_token(self, card: Card) -> None:
         original = await self._original()

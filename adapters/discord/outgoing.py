@@ -48,6 +48,8 @@ def dress(answer: Answer, locale: str, most: int) -> Dress:
 
 def content(part: str, answer: Answer | None, locale: str) -> str:
     """Discord refuses a message of nothing; one that only carries files says so."""
+    if answer and len(answer.cards) > cards.MOST:
+        part = noted(part, cards.in_words(answer.cards[cards.MOST :], locale)).strip()
     if part or (answer and answer.cards):
         return part
     names = ", ".join(f"`{file.name}`" for file in answer.files) if answer else ""

@@ -92,7 +92,7 @@ async def test_what_cannot_be_stored_is_said_at_once(open_house: House, ana: Som
         await asyncio.Event().wait()
         raise AssertionError
 
-    interactions = open_house.adapter._interactions
+    interactions = open_house.adapter.interactions
     interactions._inbox.accept = refuse  # type: ignore[method-assign]
     exchange = await ana.slash("ask", prompt="hello")
     await exchange.answered()
@@ -103,7 +103,7 @@ async def test_what_cannot_be_stored_is_said_at_once(open_house: House, ana: Som
 async def test_autocomplete_offers_what_fits_and_no_more_than_discord_takes(
     open_house: House, ana: Somebody
 ) -> None:
-    board = open_house.adapter._interactions._board
+    board = open_house.adapter.interactions._board
     assert isinstance(board, Board)
     choices = await ana.autocomplete("quick-command", "slug", slug="SUMM")
     assert [choice["value"] for choice in choices] == ["summary-0", "summary-1"]
