@@ -101,15 +101,10 @@ def _plain_line(line: str) -> str:
 
 def _prose(text: str) -> str:
     text = _TASK.sub(lambda m: m[1] + ("☑ " if m[2] in "xX" else "☐ "), text)
-    text = _BARE.sub(lambda m: m[0] if _linked(m) else f"<{m[0]}>", text)
     text = _IMAGE.sub(lambda m: _shown(m[1], m[2]), text)
     text = _LINK.sub(lambda m: _shown(m[1], m[2]), text)
+    text = _BARE.sub(r"<\g<0>>", text)
     return inert(_BREAK.sub("\n", text))
-
-
-def _linked(found: re.Match[str]) -> bool:
-    """Whether the address already is a link's target."""
-    return found.string[: found.start()].endswith("](")
 
 
 def _shown(label: str, url: str) -> str:
