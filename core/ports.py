@@ -400,3 +400,18 @@ class Platform(Protocol):
     async def stop_intake(self) -> None: ...
 
     async def close(self) -> None: ...
+
+
+class ChatPlatform(Platform, Protocol):
+    """One of a company's: its files come as references, and it knows groups of people."""
+
+    async def fetch(self, message: Message, attachment: Attachment) -> File | None:
+        """The `Fetch` of this platform."""
+
+    async def membership(self, person: Person) -> frozenset[str]:
+        """The `Membership` of this platform."""
+
+    async def http(
+        self, headers: Mapping[str, str], body: bytes
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        """A request to this platform's route on our server, which it verifies itself."""
