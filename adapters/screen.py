@@ -92,11 +92,11 @@ class Screen:
 
 
 def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """One line for each field that differs: `Name: old → new`."""
-    lines = []
+    """One line for each field that differs (`Name: old → new`), after two that name the row."""
+    same = [name for name in before if name in after and before[name] == after[name]]
+    lines = [f"{name}: {before[name]}" for name in same[:2]]
     for name in dict.fromkeys([*before, *after]):
-        old, new = before.get(name), after.get(name)
-        if old != new:
-            shown = ["–" if value is None else str(value) for value in (old, new)]
-            lines.append(f"{name}: {shown[0]} → {shown[1]}")
+        if name not in same:
+            old, new = ("–" if row.get(name) is None else row[name] for row in (before, after))
+            lines.append(f"{name}: {old} → {new}")
     return lines

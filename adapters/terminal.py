@@ -123,6 +123,7 @@ class Talk:
     async def _follow(self, body: Mapping[str, Any]) -> None:
         """Show one turn as it goes. Raises HttpError also where the stream ends before the turn."""
         headers = self._headers | {"Accept": "text/event-stream"}
+        thinking = say("is thinking…", self._locale)
         url, text = f"{_HOST}/chat", ""
         async with self._http.lines(
             "POST", url, body=body, headers=headers, silence=_SILENCE
@@ -131,7 +132,7 @@ class Talk:
                 match name:
                     case "progress":
                         self._turn = data["turn"]
-                        self._screen.progress(data["text"])
+                        self._screen.progress(data["text"] or thinking)
                     case "delta":
                         text = data["text"] if data.get("reset") else text + data["text"]
                         self._screen.grow(text)

@@ -6,20 +6,24 @@ import asyncio
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
+from types import MappingProxyType
 
 import structlog
 
 from adapters.web.adapter import Port, WebAdapter
 from adapters.web.door import Door, SocketDoor, WebDoor
+from adapters.web.mount import Mounted
 from bot.board import Board
 from bot.config import Config
 from bot.engine import Choices, Engine
 from bot.home import Home
 from bot.lineup import lineup
+from bot.model import choose
 from bot.operator import Threads
+from bot.platforms import platforms
 from bot.quick import NotSetUp
 from bot.settings import Settings
 from bot.values import plain
@@ -27,14 +31,18 @@ from core import metrics, prompt
 from core.conversation import Profile
 from core.errors import HomeTaken
 from core.http import HttpClient
-from core.messages import Person
-from core.model.demo import DemoModel
+from core.messages import File, Person
+from core.model.served import ServedModel
 from core.policy import AllowList
-from core.ports import Model, Platform, ToolSource
+from core.ports import ChatPlatform, Membership, Platform, ToolSource
+from core.records import Health, Remote
 from core.tools.bridge import BridgeSource
 from core.tools.toolbox import Toolbox
 
 log = structlog.get_logger("app")
+SURFACES = ("web", "slack", "discord")
+AT_START = 0.3
+"""Seconds that a part may take to tell how it is, when Ponte says that it is ready."""
 
 
 async def run(settings: Settings, config: Config, home: Home) -> int:
@@ -66,7 +74,7 @@ async def local(settings: Settings, config: Config, home: Home) -> AsyncIterator
             stack.enter_context(home.take())
             app = App(settings, config, home)
             await app.start(surfaces=False)
-            stack.push_async_callback(app.stop, asyncio.Event())
+            stack.push_async_callback(app.stop)
         yield Path(stack.enter_context(home.address()))
 
 
@@ -78,29 +86,46 @@ class App:
         self._http = HttpClient(proxies=settings.proxies)
         self._quick = NotSetUp()
         self._board = Board(lineup(settings), self._quick)
-        self._model = self._choose_model()
         self._toolbox = Toolbox(self._sources())
+        self._memberships: dict[str, Membership] = {}
+        self._policy = AllowList(settings.ponte_allow, settings.ponte_admins, self._memberships)
         self._surfaces: list[Platform] = []
 
     async def start(self, *, surfaces: bool) -> None:
         """`surfaces` False serves the Unix socket alone. Raises what it cannot start for."""
+        self._model = choose(self._settings, self._home.pseudonyms(), self._read, self._late)
         self._engine = await Engine.open(self._home.path, self._choices())
-        doors = self._web(surfaces)
-        for door in doors:
-            self._engine.replies[door.name] = door.reply
-            self._board.live[door.name] = door.health
+        chats = await self._chats() if surfaces else ()
+        doors = self._web(surfaces, chats)
+        if not surfaces:
+            self._board.asleep(SURFACES)
         self._board.live["model"] = self._model.health
+        for surface in (*doors, *chats):
+            self._engine.replies[surface.name] = surface.reply
+            self._board.live[surface.name] = surface.health
+            self._surfaces.append(surface)
         self._engine.start()
+        if isinstance(self._model, ServedModel):
+            self._model.start()
         for door in doors:
-            self._surfaces.append(door)
             await door.start()
+        await asyncio.gather(*(chat.start() for chat in chats))
 
-    async def stop(self, hurry: asyncio.Event) -> None:
+    async def _chats(self) -> Sequence[ChatPlatform]:
+        chats = await platforms(
+            self._settings, self._config, self._home, self._engine, self._policy, self._board
+        )
+        for chat in chats:
+            self._engine.fetch[chat.name] = chat.fetch
+            self._memberships[chat.name] = chat.membership
+        return chats
+
+    async def stop(self, hurry: asyncio.Event | None = None) -> None:
         """No more intake; turns finish within the grace, the rest is put back; all is closed."""
         for surface in self._surfaces:
             await surface.stop_intake()
         draining = asyncio.create_task(self._engine.drain(self._settings.ponte_grace))
-        hurrying = asyncio.create_task(hurry.wait())
+        hurrying = asyncio.create_task((hurry or asyncio.Event()).wait())
         await asyncio.wait({draining, hurrying}, return_when=asyncio.FIRST_COMPLETED)
         if not draining.done():
             await self._engine.drain(0)
@@ -116,7 +141,7 @@ class App:
     async def announce(self) -> None:
         """What is on, what is off and why, and the URL: on stdout, for who started it."""
         marks = {"on": "on ", "off": "off", "failing": "!! "}
-        for part in await self._board.health():
+        for part in await self._board.health(patience=AT_START):
             sys.stdout.write(f"  {marks[part.state]}  {part.name:<10} {part.words}\n")
         page = next((s.address for s in self._web_surfaces() if s.name == "web"), "")
         sys.stdout.write(f"Ponte is ready{f': open {page}' if page else ''}\n")
@@ -125,8 +150,11 @@ class App:
     def _web_surfaces(self) -> list[WebAdapter]:
         return [surface for surface in self._surfaces if isinstance(surface, WebAdapter)]
 
-    def _choose_model(self) -> Model:
-        return DemoModel()
+    async def _read(self, file: str) -> tuple[File, bytes]:
+        return await self._engine.files.get(file)
+
+    async def _late(self, thread: str, remote: Remote) -> None:
+        await self._engine.journal.remote(thread, remote)
 
     def _sources(self) -> Sequence[ToolSource]:
         settings = self._settings
@@ -142,7 +170,7 @@ class App:
         return Choices(
             model=self._model,
             toolbox=self._toolbox,
-            policy=AllowList(settings.ponte_allow, settings.ponte_admins),
+            policy=self._policy,
             board=self._board,
             quick=self._quick,
             caps=self._caps,
@@ -159,27 +187,38 @@ class App:
         turns = self._settings.daily_caps.of(person.platform)
         return turns.person, turns.everybody
 
-    def _web(self, surfaces: bool) -> Sequence[WebAdapter]:
+    def _web(self, surfaces: bool, chats: Sequence[ChatPlatform]) -> Sequence[WebAdapter]:
         settings = self._settings
         doors = [self._door(SocketDoor(), self._home.listen())]
-        if surfaces and settings.ponte_web == "on":
-            door = WebDoor(
-                settings.ponte_web_host,
-                settings.ponte_web_url or "",
-                plain(settings.ponte_web_token),
-            )
-            doors.append(self._door(door, Port(settings.ponte_web_host, settings.ponte_web_port)))
-        return doors
+        if not surfaces or settings.ponte_web == "off":
+            return doors
+        door = WebDoor(
+            settings.ponte_web_host, settings.ponte_web_url or "", plain(settings.ponte_web_token)
+        )
+        routes = {f"/{chat.name}/events": Mounted(chat.http) for chat in chats}
+        port = Port(settings.ponte_web_host, settings.ponte_web_port)
+        return [*doors, self._door(door, port, routes)]
 
-    def _door(self, door: Door, listener: Port | socket.socket) -> WebAdapter:
+    async def _readiness(self) -> Sequence[Health]:
+        """What `/readyz` looks at: the platforms and the model; a tool may fail beside them."""
+        return [part for part in await self._board.health() if part.name in ("model", *SURFACES)]
+
+    def _door(
+        self,
+        door: Door,
+        listener: Port | socket.socket,
+        routes: Mapping[str, Mounted] = MappingProxyType({}),
+    ) -> WebAdapter:
         engine = self._engine
         return WebAdapter(
             door=door,
             listener=listener,
+            extra=routes,
             inbox=engine.inbox,
             journal=engine.journal,
             files=engine.files,
             board=self._board,
+            readiness=self._readiness,
             metrics=metrics.exposition,
             operator=Threads(engine.journal, engine.desk) if door.platform == "terminal" else None,
             locale=self._settings.ponte_locale,

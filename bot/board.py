@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import replace
 
 from core.messages import Address, Card, Person
 from core.ports import QuickCommands
@@ -22,8 +23,16 @@ class Board:
         self._quick = quick
         self.live: dict[str, Live] = {}
 
-    async def health(self) -> Sequence[Health]:
-        return await asyncio.gather(*(self._of(part) for part in self._lineup))
+    def asleep(self, names: Collection[str]) -> None:
+        """These are set up, but not served by this process."""
+        words = "set up; `ponte run` serves it"
+        self._lineup = tuple(
+            replace(part, state="off", words=words) if part.state == "on" and part.name in names
+            else part for part in self._lineup
+        )  # fmt: skip
+
+    async def health(self, patience: float = PATIENCE) -> Sequence[Health]:
+        return await asyncio.gather(*(self._of(part, patience) for part in self._lineup))
 
     async def commands(self, person: Person, address: Address) -> Sequence[QuickCommand]:
         return await self._quick.known(person, address)
@@ -31,12 +40,14 @@ class Board:
     async def changes(self, conversation: str) -> Sequence[Card]:
         return ()
 
-    async def _of(self, part: Health) -> Health:
+    async def _of(self, part: Health, patience: float) -> Health:
         ask = self.live.get(part.name)
         if part.state == "off" or ask is None:
             return part
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(patience):
                 return await ask()
         except TimeoutError:
-            return Health(part.name, "failing", f"no answer within {PATIENCE:.0f} s")
+            if patience < PATIENCE:
+                return Health(part.name, "on", f"{part.words} (not answered yet)")
+            return Health(part.name, "failing", f"no answer within {patience:.0f} s")

@@ -13,6 +13,8 @@ from core.errors import HomeTaken, PonteError
 
 LOCK = "ponte.lock"
 SOCKET = "ponte.sock"
+PSEUDONYMS = "pseudonyms.key"
+_KEY_BYTES = 32
 _LONGEST = 107
 """Bytes of a Unix socket's path: `sun_path` is 108 with its final zero (unix(7))."""
 _BACKLOG = 128
@@ -69,6 +71,20 @@ class Home:
             return (self.path / LOCK).read_text(encoding="ascii", errors="replace").strip()
         except OSError:
             return ""
+
+    def pseudonyms(self) -> bytes:
+        """The key of the names under which servers know people: 32 random bytes, made once."""
+        path = self.path / PSEUDONYMS
+        try:
+            if not path.exists():
+                # Whole or not at all, and never open to others.
+                made = self.path / f"{PSEUDONYMS}.new"
+                made.touch(mode=0o600)
+                made.write_bytes(os.urandom(_KEY_BYTES))
+                made.rename(path)
+            return path.read_bytes()
+        except OSError as error:
+            raise self._unusable(error) from None
 
     def listen(self) -> socket.socket:
         """A listening socket at `ponte.sock` (0600); only for who has taken the home.

@@ -31,9 +31,12 @@ _CAPPED = {
     "aiohttp": logging.WARNING,
     "httpx": logging.WARNING,
     "httpcore": logging.WARNING,
+    "httpx2": logging.WARNING,
+    "httpcore2": logging.WARNING,
     "uvicorn": logging.WARNING,
     "asyncio": logging.INFO,
     "markdown_it": logging.INFO,
+    "sqlitedict": logging.WARNING,
 }
 
 

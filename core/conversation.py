@@ -16,6 +16,7 @@ from core.errors import (
     Interrupted,
     NotAllowed,
     NotStored,
+    PersonRefused,
     PonteError,
     PostRemoved,
     Superseded,
@@ -42,6 +43,8 @@ from core.words import nearest, say
 log = structlog.get_logger("conversation")
 ATTEMPTS = 3
 """Crashes that one turn may survive; then it ends in an apology."""
+ALONE = (NotAllowed, PersonRefused)
+"""Errors that the asker alone is to read."""
 EFFECTS: tuple[Action, ...] = ("read", "write", "spend", "code")
 
 
@@ -148,7 +151,7 @@ class ConversationManager:
         except (PostRemoved, Superseded, NotStored):
             raise
         except PonteError as error:
-            return self._apology(error, rounds, locale, isinstance(error, NotAllowed))
+            return self._apology(error, rounds, locale, isinstance(error, ALONE))
         except Exception:
             log.exception("turn broke")
             return self._apology(PonteError(turn=turn.id), rounds, locale)
@@ -168,6 +171,8 @@ class ConversationManager:
         return Answer(words, status="failed", code=error.code, private=private)
 
     async def _think(self, turn: Turn, reply: Reply, rounds: list[Rounds]) -> Answer:
+        if self._inbox.stopped(turn.seq):  # before it could be heard here
+            raise asyncio.CancelledError
         if turn.attempt > ATTEMPTS:
             raise Interrupted(times=ATTEMPTS)
         message = turn.message
@@ -197,18 +202,23 @@ class ConversationManager:
         ]
         tools = await parts.toolbox.tools(allowed)
         if not turn.items:
-            items = prompt.said(message, *await self._attached(turn))
+            heard = replace(message, text=await text.aside(text.clean, message.text))
+            items = prompt.said(heard, *await self._attached(turn))
             await self._journal.heard(turn, items)
             turn = replace(turn, items=tuple(items))
+        thread = await self._recall(turn)
+        since = await self._journal.last_said(thread.id, turn.seq) if thread.remote else 0
         return Stage(
             turn=turn,
-            thread=await self._recall(turn),
+            thread=thread,
             reply=reply,
             locale=self._locale(turn),
             instructions=self._profile.told(message.address),
             preface=prompt.preface(message, time.time(), self._profile.zone, self._locale(turn)),
             tools={tool.spec.name: tool for tool in tools},
             may=lambda effect: parts.policy.may(message.author, message.address, effect),
+            keep=parts.threads.put,
+            since=since,
         )
 
     async def _recall(self, turn: Turn) -> Thread:

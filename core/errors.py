@@ -13,7 +13,8 @@ PonteError
 ├── NotStored              the disk or database refused: nothing was accepted
 ├── ModelError             the model cannot answer this
 │   ├── NoKey · WrongKey · UnknownModel · NoQuota · RateLimited · ModelDown
-│   └── ModelSilent · TooLong · ModelRefused · Interrupted · TooManyRounds
+│   ├── ModelSilent · TooLong · ModelRefused · Interrupted · TooManyRounds
+│   └── PersonRefused      the model's server refuses this person (said to them alone)
 ├── ToolError              a tool could not do it; the model is told too
 ├── Undeliverable          the platform refuses the post for good
 │   └── PostRemoved        a person deleted our post: never post it again
@@ -149,6 +150,14 @@ class TooLong(ModelError):
 class ModelRefused(ModelError):
     code = "refused"
     sentence = "The model declined to answer that."
+
+
+class PersonRefused(ModelRefused):
+    code = "person_refused"
+    sentence = (
+        "The model's server refuses to answer you, because of what was asked under your name "
+        "before. Please talk to the operator."
+    )
 
 
 class Interrupted(ModelError):

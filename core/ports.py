@@ -83,8 +83,7 @@ class Inbox(Protocol):
     async def run(self, handler: Handler, platforms: Collection[str] = ()) -> None:
         """Take up what a former process left, then each message in its turn, until `drain`.
 
-        What is left of platforms other than `platforms` (none named: of all) waits for a process
-        that can answer there.
+        What is left of platforms not among `platforms` (none named: all) waits for another process.
         """
 
     async def cancel(self, seq: int) -> bool:
@@ -106,14 +105,14 @@ class Inbox(Protocol):
 class Journal(Protocol):
     """Each method is one transaction, durable on return.
 
-    Those that take a Turn raise Superseded when its (attempt, generation) is not the current one,
-    and NotStored when the disk refuses.
+    A Turn that is not the current (attempt, generation) raises Superseded; a full disk NotStored.
     """
 
     async def begin(self, seq: int) -> Turn | None:
         """Count an attempt and hand out all that is known. None when the row is already final."""
 
-    async def round_began(self, turn: Turn, number: int, response: str) -> None: ...
+    async def round_began(self, turn: Turn, number: int, response: str) -> None:
+        """The response's id is kept, to be erased, even where this raises Superseded."""
 
     async def items(
         self, turn: Turn, number: int, items: Sequence[Item], usage: Usage, model: str
@@ -135,7 +134,8 @@ class Journal(Protocol):
     async def posted(self, turn: Turn, number: int, post: str) -> None:
         """Allowed to an old generation too: a remote id must never be lost."""
 
-    async def removed(self, turn: Turn, number: int) -> None: ...
+    async def removed(self, turn: Turn, number: int) -> None:
+        """Allowed to an old generation too."""
 
     async def ended(self, turn: Turn, state: State, reason: str = "") -> None:
         """Final. Erases the `reply_to` token."""
@@ -156,6 +156,8 @@ class Journal(Protocol):
 
     async def transcript(self, thread: str, before: int | None = None) -> Sequence[Entry]:
         """Oldest first; with `before`, only turns whose seq is smaller."""
+
+    async def last_said(self, thread: str, before: int) -> int: ...
 
     async def shown(self, conversation: str, thread: str = "") -> Sequence[Shown]:
         """What was said in the current thread (or an older one), oldest first."""
@@ -309,7 +311,6 @@ class Reply(Protocol):
 Replies = Callable[[ReplyTo, Posts], Reply]
 """Builds the Reply of one platform from what was stored, in any process."""
 
-
 Fetch = Callable[[Message, Attachment], Awaitable[File | None]]
 """Gets an attachment's bytes from its platform into `Files`; None where it cannot."""
 
@@ -399,3 +400,18 @@ class Platform(Protocol):
     async def stop_intake(self) -> None: ...
 
     async def close(self) -> None: ...
+
+
+class ChatPlatform(Platform, Protocol):
+    """One of a company's: its files come as references, and it knows groups of people."""
+
+    async def fetch(self, message: Message, attachment: Attachment) -> File | None:
+        """The `Fetch` of this platform."""
+
+    async def membership(self, person: Person) -> frozenset[str]:
+        """The `Membership` of this platform."""
+
+    async def http(
+        self, headers: Mapping[str, str], body: bytes
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        """A request to this platform's route on our server, which it verifies itself."""

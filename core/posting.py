@@ -23,6 +23,10 @@ log = structlog.get_logger("posting")
 FILES = 0
 """The number under which the upload of an answer's files is journalled; parts count from 1."""
 FIRST_WAIT, LONGEST_WAIT = 0.5, 60.0
+PATIENCE = 3600.0
+"""Seconds after which an answer that cannot be posted is left, and told with the next message."""
+PROMPT = 0.5
+"""Seconds within which an answer is posted whole: growing would only cost an edit."""
 
 
 class PostedReply:
@@ -36,7 +40,7 @@ class PostedReply:
         self._worker: asyncio.Task[None] | None = None
         self._gone: PostRemoved | None = None
         self._finishing = asyncio.Event()
-        self._next = 0.0
+        self._next = time.monotonic() + min(surface.interval, PROMPT)
         """When the platform takes the next edit, on the monotonic clock."""
 
     def split(self, text: str) -> tuple[str, ...]:
@@ -57,7 +61,7 @@ class PostedReply:
         await self.rest()
         if self._gone:
             raise self._gone
-        wait = FIRST_WAIT
+        wait, give_up = FIRST_WAIT, time.monotonic() + PATIENCE
         while True:
             try:
                 await self._finish(answer)
@@ -68,6 +72,8 @@ class PostedReply:
                 await asyncio.sleep(busy.seconds)
             except Exception as error:
                 log.warning("post in doubt", turn=self._turn, why=repr(error), wait=wait)
+                if time.monotonic() > give_up:
+                    raise Undeliverable(reason=type(error).__name__) from error
                 await asyncio.sleep(wait)
                 wait = min(wait * 2, LONGEST_WAIT)
 

@@ -11,6 +11,7 @@ from datetime import datetime
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from core.messages import File, Item, Message
+from core.text import clean
 
 INSTRUCTIONS = """\
 You are Ponte, an assistant inside a team's chat. Ponte is Portuguese for bridge: you connect \
@@ -42,14 +43,23 @@ def preface(message: Message, now: float, zone: str, locale: str) -> str:
 
 
 def said(message: Message, files: Sequence[File], missing: Sequence[str] = ()) -> Sequence[Item]:
-    """The transcript's items for a message: quoted context first, marked as such."""
+    """The transcript's items for a message: quoted context first, marked as such.
+
+    The message's text is cleaned already, since it may be long.
+    """
     items = []
     if message.context:
-        lines = "\n".join(f"> {quote.name!r}: {quote.text}" for quote in message.context)
+        lines = "\n".join(f"> {quote.name!r}: {clean(quote.text)}" for quote in message.context)
         items.append(Item(kind="message", role="user", text=f"{QUOTED}\n{lines}", name="context"))
     notes = [UNREADABLE.format(name=name) for name in missing]
     text = "\n".join([message.text, *notes]).strip()
     items.append(
-        Item(kind="message", role="user", text=text, name=message.author.name, files=tuple(files))
+        Item(
+            kind="message",
+            role="user",
+            text=text,
+            name=clean(message.author.name),
+            files=tuple(files),
+        )
     )
     return items

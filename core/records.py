@@ -92,7 +92,8 @@ class Thread:
     """The assistant's memory of one conversation; small, kept in the thread map.
 
     `remote` is the current OpenAI Conversation, `remote_upto` the last transcript turn (`seq`)
-    that it is known to hold; both can be lost without harm.
+    that it is known to hold whole; -1: not known, so its tail is read before it is used. Both
+    can be lost without harm.
     """
 
     conversation: str
@@ -141,6 +142,8 @@ class Ask:
     `history` gives the transcript before `input`, for servers that keep none and for repairs.
     `response` is the id of this round's response from before a crash, if one was journalled.
     `preface` belongs to the turn's input (date, zone, name, language), never to the cached prefix.
+    `seq` is the turn's; `since` that of the last turn before it with anything in the transcript:
+    a remote conversation whose `remote_upto` is smaller lacks something, or holds too much.
     """
 
     thread: Thread
@@ -154,11 +157,16 @@ class Ask:
     tools: tuple[ToolSpec, ...] = ()
     response: str = ""
     locale: str = "en"
+    seq: int = 0
+    since: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Began:
-    """The server named its response; journalled at once so that a crash can find it."""
+    """The server named its response; journalled at once so that a crash can find it.
+
+    A second one in the same round says that the first was lost: its text so far is void.
+    """
 
     response: str
 
@@ -187,6 +195,8 @@ class Completed:
     usage: Usage = field(default_factory=Usage)
     thread: Thread | None = None
     """The thread record as it stands after this round, where the model changed it."""
+    cut: bool = False
+    """The words end where the model had to stop: its answer is longer than it may be."""
 
 
 ModelEvent = Began | Delta | Kept | Completed

@@ -53,6 +53,7 @@ PATIENCE = 300.0
 REPEATABLE: tuple[Effect, ...] = ("read",)
 """Effects whose interrupted call may simply run again."""
 LOST = "error: interrupted, it is unknown whether this happened; do not repeat it, tell the person"
+CUT = "The answer ends here because it became too long. Ask me to go on."
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,9 @@ class Stage:
     preface: str
     tools: Mapping[str, Tool] = field(default_factory=dict)
     may: Callable[[Effect], Awaitable[Verdict]] | None = None
+    keep: Callable[[Thread], Awaitable[None]] | None = None
+    since: int = 0
+    """See `Ask.since`."""
 
 
 class Rounds:
@@ -79,6 +83,7 @@ class Rounds:
         self._items = list(stage.turn.items)
         self._calls = {call.call_id: call for call in stage.turn.calls}
         self._said = ""
+        self._cut = False
         self._files: list[File] = []
         self._gate = asyncio.Semaphore(AT_ONCE)
         self.thread = stage.thread
@@ -103,7 +108,8 @@ class Rounds:
             number += 1
 
     def _ended(self) -> Answer:
-        return Answer(text=self._said, files=tuple(self._files))
+        cut = f"\n\n_{say(CUT, self._stage.locale)}_" if self._cut else ""
+        return Answer(text=self._said + cut, files=tuple(self._files))
 
     def _recall(self) -> None:
         """What a former attempt left: the text already said, the files already made."""
@@ -125,6 +131,7 @@ class Rounds:
             metrics.model_rounds.labels(error.code).inc()
             raise
         self.thread = completed.thread or self.thread
+        self._cut = completed.cut
         turn, items = self._stage.turn, completed.items
         await self._journal.items(turn, number, items, completed.usage, self._model.name)
         metrics.count_round(completed.usage)
@@ -139,16 +146,24 @@ class Rounds:
             async for event in events:
                 match event:
                     case Began(response):
+                        self.shown = self._said
                         await self._journal.round_began(self._stage.turn, number, response)
                     case Delta(piece):
                         self.shown += piece
                         await self._show()
                     case Kept(remote, thread):
                         await self._journal.remote(self.thread.id, remote)
-                        self.thread = thread or self.thread
+                        await self._keep(thread)
                     case Completed():
                         return event
         raise ModelDown
+
+    async def _keep(self, thread: Thread | None) -> None:
+        """Written at once: a crash must not lose which conversation goes on."""
+        if thread is not None:
+            self.thread = thread
+            if self._stage.keep:
+                await self._stage.keep(thread)
 
     def _question(self, number: int) -> Ask:
         stage, heard = self._stage, self._unheard()
@@ -165,6 +180,8 @@ class Rounds:
             tools=tuple(tool.spec for tool in stage.tools.values()),
             response=began.get(number, ""),
             locale=stage.locale,
+            seq=stage.turn.seq,
+            since=stage.since,
         )
 
     def _unheard(self) -> int:

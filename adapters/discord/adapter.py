@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from adapters.discord.roles import Roles
 from adapters.discord.surface import ChannelSurface, Means
 from adapters.discord.threads import Threads
 from adapters.discord.typing_sign import TypingSign
-from core.messages import ReplyTo
+from core.messages import Attachment, File, Message, Person, ReplyTo
 from core.ports import Files, Inbox, Policy, Posts, Reply, StatusBoard, Surface
 from core.posting import PostedReply
 from core.proxies import Proxies
@@ -91,7 +91,7 @@ class DiscordAdapter:
             files=files,
         )
         self.roles = Roles(self.connection.client)
-        self.fetch = Fetch(self.connection.client, files)
+        self._fetch = Fetch(self.connection.client, files)
         self._build(inbox, policy, board, removed, answer_age)
 
     def _build(
@@ -105,12 +105,12 @@ class DiscordAdapter:
         places, hints = Places(self.notes), Hints(self.notes, self._locale)
         self._intake = Intake(
             inbox=inbox, notes=self.notes, places=places, roles=self.roles,
-            threads=self._means.threads, fetch=self.fetch, lanes=self._lanes, hints=hints,
+            threads=self._means.threads, fetch=self._fetch, lanes=self._lanes, hints=hints,
             sign=self._means.sign, removed=removed,
         )  # fmt: skip
         self.interactions = Interactions(
             inbox=inbox, policy=policy, board=board, places=places, roles=self.roles,
-            acks=self._means.acks, fetch=self.fetch, lanes=self._lanes,
+            acks=self._means.acks, fetch=self._fetch, lanes=self._lanes,
         )  # fmt: skip
         self._catchup = Catchup(
             inbox=inbox, notes=self.notes, places=places, intake=self._intake,
@@ -143,6 +143,18 @@ class DiscordAdapter:
     async def health(self) -> Health:
         return self.connection.health()
 
+    async def fetch(self, message: Message, attachment: Attachment) -> File | None:
+        return await self._fetch(message, attachment)
+
+    async def membership(self, person: Person) -> frozenset[str]:
+        return await self.roles.of(person)
+
+    async def http(
+        self, headers: Mapping[str, str], body: bytes
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        """Discord speaks through its gateway alone."""
+        return 404, {}, b""
+
     async def stop_intake(self) -> None:
         """What comes from now on is read back at the next start; commands are told to wait."""
         self._intake.open = self.interactions.open = False
@@ -150,7 +162,7 @@ class DiscordAdapter:
     async def close(self) -> None:
         self._intake.open = self.interactions.open = False
         await self._lanes.close(DRAIN)
-        await self.fetch.close()
+        await self._fetch.close()
         await self._means.threads.close()
         await self._means.sign.close()
         await self.connection.close()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+from collections.abc import Sequence
 from contextlib import ExitStack
 
 from starlette.requests import Request
@@ -11,12 +13,12 @@ from starlette.routing import Route
 
 from adapters.web import view
 from adapters.web.cursor import Cursor
-from adapters.web.render import render
+from adapters.web.render import to_html
 from adapters.web.response import EventStream, manner_of
 from adapters.web.site import Json, Site
 from adapters.web.stream import Following, cursor_of
 from core.errors import NotFound
-from core.messages import Card
+from core.messages import Answer
 from core.records import Shown
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -40,11 +42,13 @@ class Conversations:
         shown = await self._site.journal.shown(key)
         changed = {card.id: card for card in await self._site.board.changes(key)}
         html = manner_of(request, self._site).html
+        rendered = await asyncio.to_thread(_rendered, shown) if html else {}
         messages: list[Json] = []
         for one in shown:
             messages.append(view.message_json(one.message, one.seq, one.at, one.state))
             if one.answer is not None:
-                messages.append(await _answer(one, changed, html))
+                answer = view.with_cards(one.answer, changed)
+                messages.append(_answer(one, answer, rendered.get(one.turn)))
         cards = {card["id"]: card for one in messages for card in one.get("cards", [])}
         cards |= {id: view.card_json(card) for id, card in changed.items()}
         return JSONResponse(
@@ -69,15 +73,16 @@ class Conversations:
             return EventStream(following.events(follower), stack.pop_all())
 
 
-async def _answer(one: Shown, changed: dict[str, Card], html: bool) -> Json:
-    """The assistant's message: the body of `done`, with the cards as they stand now."""
-    if one.answer is None:
-        raise NotFound(what="answer")
-    answer = view.with_cards(one.answer, changed)
-    words = await render(answer.text) if html else None
-    body = view.answer_json(answer, one.message.address.channel, one.turn, words)
+def _answer(one: Shown, answer: Answer, html: str | None) -> Json:
+    """The assistant's message: as `done` tells it, with the cards as they stand now."""
+    body = view.answer_json(answer, one.message.address.channel, one.turn, html)
     del body["response"], body["conversation"]
     return {"role": "assistant", "text": answer.text, "seq": one.seq, "at": one.at} | body
+
+
+def _rendered(shown: Sequence[Shown]) -> dict[str, str]:
+    """HTML by turn; a long conversation takes seconds, so this runs in a thread."""
+    return {one.turn: to_html(one.answer.text) for one in shown if one.answer is not None}
 
 
 def _conversation(request: Request) -> str:

@@ -68,6 +68,13 @@ def transcript(connection: Connection, thread: str, before: int | None) -> Seque
     return [Entry(row["seq"], decode(Item, row["item"]), row["person"], row["at"]) for row in rows]
 
 
+def last_said(connection: Connection, thread: str, before: int) -> int:
+    row = connection.execute(
+        "SELECT max(seq) AS seq FROM items WHERE thread = ? AND seq < ?", (thread, before)
+    ).fetchone()
+    return int(row["seq"] or 0)
+
+
 def shown(connection: Connection, conversation: str, thread: str) -> Sequence[Shown]:
     """Exchanges of one thread; a message that no turn took up yet belongs to the current one."""
     row = connection.execute(

@@ -1,6 +1,7 @@
 """A whole bot to be killed: the embedded engine between a recording platform and a bridge.
 
-`python -m tests.fakes.victim HOME PLATFORM_URL [--bridge URL] [--die-after-accept N] [--grace S]`
+`python -m tests.fakes.victim HOME PLATFORM_URL [--bridge URL] [--model URL] [--die-after-accept N]
+[--grace S]`
 prints its own URL. The platform sends it messages (`POST /events`): 200 is the acknowledgement.
 `POST /answers` waits for an answer that was asked for before. SIGTERM drains.
 """
@@ -23,9 +24,12 @@ from bot.home import Home
 from core.errors import NotStored
 from core.http import HttpClient
 from core.messages import Message, ReplyTo, decode, encode
+from core.model.options import Options
+from core.model.served import ServedModel
+from core.openai import Client, Place
 from core.ports import Posts, Reply, ToolSource
 from core.posting import PostedReply
-from core.records import Ask
+from core.records import Ask, Remote
 from core.tools.bridge import BridgeSource
 from tests.fakes.choices import choices
 from tests.fakes.models import EchoModel
@@ -56,7 +60,16 @@ class Intake:
         return web.Response(text=encode(await self._engine.inbox.answer_of(receipt.seq)))
 
 
-async def main(home: Path, platform: str, bridge: str, die_after: int, grace: float) -> None:
+def served(base_url: str) -> ServedModel:
+    async def late(thread: str, remote: Remote) -> None:
+        raise AssertionError("nobody stops a turn here")
+
+    return ServedModel(Client(Place("sk-test", base_url)), Options(), late=late)
+
+
+async def main(
+    home: Path, platform: str, bridge: str, model_url: str, die_after: int, grace: float
+) -> None:
     done = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, done.set)
     timeout = aiohttp.ClientTimeout(total=None)
@@ -71,7 +84,8 @@ async def main(home: Path, platform: str, bridge: str, die_after: int, grace: fl
                 return PostedReply(RecordingSurface(recorder, to), posts, to.turn)
 
             sources: list[ToolSource] = [BridgeSource(bridge, "", http)] if bridge else []
-            engine = await Engine.open(home, choices(EchoModel(gate=gate), sources))
+            model = served(model_url) if model_url else EchoModel(gate=gate)
+            engine = await Engine.open(home, choices(model, sources))
             engine.replies["web"] = reply
             intake = Intake(engine, die_after)
             engine.start()
@@ -86,6 +100,7 @@ async def main(home: Path, platform: str, bridge: str, die_after: int, grace: fl
             await engine.drain(grace)
             await runner.cleanup()
             await engine.close()
+            await model.close()
 
 
 if __name__ == "__main__":
@@ -93,8 +108,18 @@ if __name__ == "__main__":
     parser.add_argument("home", type=Path)
     parser.add_argument("platform")
     parser.add_argument("--bridge", default="")
+    parser.add_argument("--model", default="", help="a server with OpenAI's API")
     parser.add_argument("--die-after-accept", type=int, default=0)
     parser.add_argument("--grace", type=float, default=2.0)
     asked = parser.parse_args()
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
-    asyncio.run(main(asked.home, asked.platform, asked.bridge, asked.die_after_accept, asked.grace))
+    asyncio.run(
+        main(
+            asked.home,
+            asked.platform,
+            asked.bridge,
+            asked.model,
+            asked.die_after_accept,
+            asked.grace,
+        )
+    )

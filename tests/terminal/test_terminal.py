@@ -133,6 +133,7 @@ async def test_cards_say_what_to_type(house: House) -> None:
         "Shall I?",
         "  # Update 1 row (open)",
         "    In Customers",
+        "    Age: 3",
         "    Name: Ann → Bob",
         "    Type: approve abc234 · deny abc234",
         "  [plot.png, 5 kB] /files/f",

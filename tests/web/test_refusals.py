@@ -82,6 +82,15 @@ async def test_a_body_without_a_length_is_cut_off_too(house: House) -> None:
     writer.close()
 
 
+async def test_who_never_sends_the_rest_is_let_go(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake, "SILENCE", 0.01)
+    reader, writer = await raw(house, "Content-Length: 10")
+    assert (await reader.readline()).startswith(b"HTTP/1.1 400 ")
+    writer.close()
+
+
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", ""])
 async def test_only_json_and_forms_with_files_come_in(client: httpx.AsyncClient, kind: str) -> None:
     """A form of another site could send the others without asking (CORS simple requests)."""

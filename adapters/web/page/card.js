@@ -55,14 +55,18 @@ function expiry(card) {
   return ` · ${say("expires", { when })}`;
 }
 
+/** What differs, and two fields that do not: they say which row this is. */
 function row({ before, after }) {
   const names = [...new Set([...Object.keys(before ?? {}), ...Object.keys(after ?? {})])];
-  const changed = names.filter((name) => words(before?.[name]) !== words(after?.[name]));
+  const same = names.filter((name) => words(before?.[name]) === words(after?.[name]));
+  const beside = new Set(same.slice(0, 2));
   const cell = (value, tag) => make("td", { dir: "auto" }, value === undefined || value === null
     ? "–" : make(tag, { text: words(value) }));
   const head = ["field", "before", "after"].map((key) => make("th", { scope: "col", text: say(key) }));
-  const rows = (changed.length ? changed : names).map((name) => make("tr", {},
-    make("th", { scope: "row", dir: "auto", text: name }), cell(before?.[name], "del"), cell(after?.[name], "ins")));
+  const rows = names.filter((name) => beside.has(name) || !same.includes(name)).map((name) => make("tr", {},
+    make("th", { scope: "row", dir: "auto", text: name }),
+    cell(before?.[name], beside.has(name) ? "span" : "del"),
+    cell(after?.[name], beside.has(name) ? "span" : "ins")));
   return make("div", { class: "table", tabindex: "0", role: "region", "aria-label": say("table") },
     make("table", {}, make("thead", {}, make("tr", {}, ...head)), make("tbody", {}, ...rows)));
 }

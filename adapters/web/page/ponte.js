@@ -85,12 +85,14 @@ function search() {
 
 async function forget() {
   const forgotten = current;
+  stream.leave();
   try {
     await post("/chat", { message: "forget", conversation: forgotten });
     shelf.drop(forgotten);
     go(randomKey());
     $("spoken").textContent = say("forgotten");
   } catch (error) {
+    await read(forgotten);
     notice(error.message);
   }
 }

@@ -30,7 +30,7 @@ async def test_a_card_is_decided_and_every_tab_sees_by_whom(house: House, page: 
     await other.goto(f"{house.web.address}/#main")
     await say(page, "rename Ann")
     card = page.locator(".card")
-    await expect(card.locator("tbody tr")).to_have_count(1)
+    await expect(card.locator("tbody tr")).to_have_text(["NameAnnAnn Lee", "CityLisbonLisbon"])
     await expect(card.locator("del")).to_have_text("Ann")
     await expect(card.locator("ins")).to_have_text("Ann Lee")
     await card.get_by_role("button", name="Approve").click()

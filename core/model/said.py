@@ -1,0 +1,93 @@
+"""What a finished response says: items, tokens, and why it ends early where it does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from core.messages import Item, Usage
+from core.model.prices import cost
+from core.openai import Fault, Json
+
+Cut = Literal["", "length", "filter"]
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """`items` may hold opaque ones: a server's encrypted reasoning or compaction, in `raw`."""
+
+    items: tuple[Item, ...]
+    usage: Usage = field(default_factory=Usage)
+    cut: Cut = ""
+
+    @property
+    def calls(self) -> bool:
+        return any(item.kind == "call" for item in self.items)
+
+
+def said(response: Mapping[str, Any]) -> Said:
+    """Raises Fault for a response that failed or was cancelled."""
+    status = response.get("status")
+    if status in ("failed", "cancelled"):
+        raise Fault("broken", body=response.get("error") or {"code": str(status)})
+    reason = (response.get("incomplete_details") or {}).get("reason")
+    cut: Cut = ""
+    if status == "incomplete":
+        cut = "filter" if reason == "content_filter" else "length"
+    items = items_of(response.get("output") or (), whole=not cut)
+    return Said(items, usage_of(response), cut)
+
+
+def items_of(output: Sequence[Json], *, whole: bool = True) -> tuple[Item, ...]:
+    """Our items for a server's; calls of an answer that was cut are not `whole` and left out."""
+    found = (_item(item) for item in output)
+    return tuple(item for item in found if item and (whole or item.kind == "message"))
+
+
+def _item(item: Json) -> Item | None:
+    kind = item.get("type")
+    if kind == "message":
+        text = "".join(
+            str(part.get("text") or part.get("refusal") or "")
+            for part in item.get("content") or ()
+            if isinstance(part, dict)
+        )
+        raw = {"phase": item["phase"]} if item.get("phase") else {}
+        return Item(kind="message", role="assistant", text=text, raw=raw) if text else None
+    if kind == "function_call":
+        return Item(
+            kind="call",
+            call_id=str(item.get("call_id") or item.get("id") or ""),
+            name=str(item.get("name", "")),
+            arguments=str(item.get("arguments") or "{}"),
+        )
+    if kind in ("reasoning", "compaction") and item.get("encrypted_content"):
+        return Item(kind="opaque", raw={"item": item})
+    return None
+
+
+def usage_of(response: Mapping[str, Any]) -> Usage:
+    """Tokens as the server counted them; both dialects' names are understood."""
+    usage = response.get("usage")
+    if not usage:
+        return Usage()
+    heard = usage.get("input_tokens_details") or usage.get("prompt_tokens_details") or {}
+    spoken = usage.get("output_tokens_details") or usage.get("completion_tokens_details") or {}
+    input = int(usage.get("input_tokens") or usage.get("prompt_tokens") or 0)
+    output = int(usage.get("output_tokens") or usage.get("completion_tokens") or 0)
+    cached = int(heard.get("cached_tokens") or 0)
+    written = int(heard.get("cache_write_tokens") or 0)
+    return Usage(
+        input=input,
+        cached=cached,
+        output=output,
+        reasoning=int(spoken.get("reasoning_tokens") or 0),
+        cost=cost(
+            str(response.get("model", "")),
+            input=input,
+            cached=cached,
+            written=written,
+            output=output,
+        ),
+    )

@@ -1,0 +1,256 @@
+"""The one client of the `openai` package, and all that Ponte asks of it: JSON in, JSON out.
+
+Bodies stay JSON objects on purpose: servers that only resemble OpenAI leave fields out, and the
+SDK's typed events would be built anew for each delta. Everything that fails is a `Fault`.
+Retries are ours: the SDK repeats `insufficient_quota`, and a create whose answer was lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import email.utils
+import importlib
+import math
+import random
+import re
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlsplit
+
+import structlog
+
+from core.errors import NoKey
+from core.proxies import Proxies
+
+if TYPE_CHECKING:
+    import openai
+
+log = structlog.get_logger("openai")
+Json = dict[str, Any]
+OPENAI = "https://api.openai.com/v1"
+TRIES = 3
+"""Times that a call is made which may be repeated: reading, deleting."""
+PATIENT = 30.0
+"""Seconds for one such call, and the longest Retry-After that is waited for."""
+_QUOTA = re.compile(r"quota|credit|spend|billing|insufficient_funds", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the model's server is. `key` is a secret; "" is allowed where a server wants none."""
+
+    key: str = field(default="", repr=False)
+    base_url: str = OPENAI
+    proxies: Proxies = field(default_factory=Proxies)
+
+    @property
+    def host(self) -> str:
+        return urlsplit(self.base_url).hostname or ""
+
+    @property
+    def official(self) -> bool:
+        """OpenAI itself, which alone knows all of its own fields."""
+        return self.host == "openai.com" or self.host.endswith(".openai.com")
+
+
+class Fault(Exception):
+    """What a server, or the way to it, answered instead of what was asked.
+
+    `unsent`: the request never left. `lost`: it may have been done, its answer is gone.
+    `refused`: an HTTP status. `broken`: an error inside a stream. `silent`: nothing came in time.
+    `wait` is Retry-After in seconds, where there was one. `message` is the server's own text: it
+    may quote what a person said, so it is read by code and never shown or logged.
+    """
+
+    def __init__(
+        self,
+        kind: Literal["unsent", "lost", "refused", "broken", "silent"],
+        *,
+        status: int = 0,
+        body: Mapping[str, Any] | None = None,
+        message: str = "",
+        request: str = "",
+        wait: float | None = None,
+    ) -> None:
+        body = body or {}
+        self.kind, self.status, self.request, self.wait = kind, status, request, wait
+        self.code = str(body.get("code") or "")
+        self.param = str(body.get("param") or "")
+        self.type = str(body.get("type") or "")
+        self.message = str(body.get("message") or message)
+        super().__init__(f"{kind} {status or ''} {self.code or self.type} {request}".strip())
+
+    @property
+    def quota(self) -> bool:
+        """The account has no credit: asking again cannot help."""
+        words = (self.code, self.type)
+        return self.status == 402 or (
+            self.status in (0, 403, 429) and any(_QUOTA.search(word) for word in words)
+        )
+
+    @property
+    def passing(self) -> bool:
+        """The same request may succeed a little later, and this one was not done."""
+        if self.quota:
+            return False
+        if self.kind == "refused":
+            return self.status in (408, 409, 429) or self.status >= 500
+        return self.kind == "unsent" or self.code in ("server_error", "rate_limit_exceeded")
+
+
+class Client:
+    """One for the process. `sleep` is how it waits between tries."""
+
+    def __init__(
+        self, place: Place, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    ) -> None:
+        self.place = place
+        self.sleep = sleep
+        self._sdk: openai.AsyncOpenAI | None = None
+        self._loading = asyncio.Lock()
+
+    async def sdk(self) -> openai.AsyncOpenAI:
+        """The SDK's own client, for what has no method here. Raises NoKey."""
+        if not self.place.key and self.place.official:
+            raise NoKey
+        async with self._loading:
+            if self._sdk is None:
+                # Importing the package takes 0.4 to 7 s, and making its TLS context some more.
+                self._sdk = await asyncio.to_thread(_sdk, self.place)
+        return self._sdk
+
+    async def get(self, path: str, query: Mapping[str, object] | None = None) -> Json:
+        return await self._repeated("get", path, query=query)
+
+    async def delete(self, path: str) -> Json:
+        return await self._repeated("delete", path)
+
+    async def post(self, path: str, body: Json) -> Json:
+        """Once only: who posts decides what a lost answer means. Raises Fault."""
+        return await self._once("post", path, body=body)
+
+    async def stream(self, path: str, body: Json) -> AsyncGenerator[Json, None]:
+        """The server's events, one JSON object each, as they come. Raises Fault."""
+        sdk = await self.sdk()
+        module = importlib.import_module("openai")
+        try:
+            async with await sdk.post(
+                path, cast_to=object, body=body, stream=True, stream_cls=module.AsyncStream[object]
+            ) as events:
+                async for event in events:
+                    if isinstance(event, dict):
+                        yield event
+        except module.APIError as error:
+            raise _fault(error) from None
+        except ValueError:
+            raise Fault("broken", message="not JSON") from None
+
+    async def close(self) -> None:
+        if self._sdk is not None:
+            await self._sdk.close()
+
+    async def _repeated(
+        self, method: str, path: str, *, query: Mapping[str, object] | None = None
+    ) -> Json:
+        tried = 1
+        while True:
+            try:
+                return await self._once(method, path, query=query)
+            except Fault as fault:
+                again = fault.passing or fault.kind == "lost"
+                if tried == TRIES or not again or (fault.wait or 0) > PATIENT:
+                    raise
+                await self.sleep(pause(tried, fault))
+            tried += 1
+
+    async def _once(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Json | None = None,
+        query: Mapping[str, object] | None = None,
+    ) -> Json:
+        sdk = await self.sdk()
+        options: Json = {"timeout": PATIENT, "params": dict(query or {})}
+        sent = {} if body is None else {"body": body}
+        try:
+            answer = await getattr(sdk, method)(path, cast_to=object, options=options, **sent)
+        except importlib.import_module("openai").APIError as error:
+            raise _fault(error) from None
+        except ValueError:
+            raise Fault("broken", message="not JSON") from None
+        return answer if isinstance(answer, dict) else {}
+
+
+def pause(tried: int, fault: Fault) -> float:
+    """Seconds before the try after `tried`: as the server says, else 0.5, 1, 2 … and a little."""
+    if fault.wait is not None:
+        return fault.wait
+    return float(min(0.5 * 2 ** (tried - 1), 8.0)) * random.SystemRandom().uniform(1.0, 1.25)
+
+
+def _sdk(place: Place) -> openai.AsyncOpenAI:
+    module = importlib.import_module("openai")
+    proxy = place.proxies.for_url(place.base_url)
+    if proxy and "://" not in proxy:
+        proxy = f"http://{proxy}"
+    web = module.DefaultAsyncHttpxClient(
+        proxy=proxy,
+        trust_env=False,
+        event_hooks={"response": [_note]},
+    )
+    client: openai.AsyncOpenAI = module.AsyncOpenAI(
+        api_key=place.key or "none", base_url=place.base_url, http_client=web, max_retries=0
+    )
+    return client
+
+
+async def _note(response: Any) -> None:
+    log.debug(
+        "model server",
+        method=response.request.method,
+        path=response.request.url.path,
+        status=response.status_code,
+        request=response.headers.get("x-request-id", ""),
+    )
+
+
+def _fault(error: openai.APIError) -> Fault:
+    """Status errors carry their response; the others are told apart by what caused them."""
+    module = importlib.import_module("openai")
+    body = error.body if isinstance(error.body, dict) else {}
+    if isinstance(error, module.APIStatusError):
+        headers = error.response.headers
+        fault = Fault(
+            "refused",
+            status=error.status_code,
+            body=body,
+            message=error.message,
+            request=error.request_id or "",
+            wait=_retry_after(headers),
+        )
+        log.info(
+            "model server refused", status=fault.status, code=fault.code, request=fault.request
+        )
+        return fault
+    if isinstance(error, module.APIConnectionError):
+        cause = type(error.__cause__).__name__
+        return Fault("unsent" if cause in ("ConnectError", "ConnectTimeout") else "lost")
+    return Fault("broken", body=body, message=error.message)
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """RFC 9110 allows seconds and a date; OpenAI also sends milliseconds in a header of its own."""
+    try:
+        if milliseconds := headers.get("retry-after-ms"):
+            return max(0.0, float(milliseconds) / 1000)
+        text = headers.get("retry-after", "")
+        if re.fullmatch(r"\d+(\.\d+)?", text):
+            return float(text)
+        date = email.utils.parsedate_tz(text)
+        return max(0.0, math.ceil(email.utils.mktime_tz(date) - time.time())) if date else None
+    except (ValueError, OverflowError):
+        return None

@@ -1,0 +1,66 @@
+"""Which model the settings choose, seen by who asks it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bot.app import App
+from bot.config import Config
+from bot.home import Home
+from bot.model import choose
+from bot.settings import Settings
+from core.messages import File
+from core.model.demo import DemoModel
+from core.records import Remote
+
+
+async def _read(file: str) -> tuple[File, bytes]:
+    raise AssertionError
+
+
+async def _late(thread: str, remote: Remote) -> None:
+    raise AssertionError
+
+
+@pytest.mark.parametrize(
+    ("settings", "level"),
+    [
+        ({}, "demo"),
+        ({"openai_api_key": "sk-test", "ponte_model_api": "demo"}, "demo"),
+        ({"openai_api_key": "sk-test"}, "conversations"),
+        ({"openai_base_url": "http://127.0.0.1:9/v1", "ponte_model_api": "chat"}, "chat"),
+        ({"openai_api_key": "sk-test", "ponte_model_api": "responses"}, "responses"),
+    ],
+)
+async def test_the_model_is_chosen_by_settings(settings: dict[str, str], level: str) -> None:
+    model = choose(Settings.model_validate(settings), b"key", _read, _late)
+    assert model.level == level
+    assert isinstance(model, DemoModel) == (level == "demo")
+    await model.close()
+
+
+async def test_the_pseudonyms_key_stays_and_is_for_this_user_alone(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    with home.take():
+        key = home.pseudonyms()
+    assert len(key) == 32
+    with Home(tmp_path / "home").take():
+        assert home.pseudonyms() == key
+    assert (tmp_path / "home" / "pseudonyms.key").stat().st_mode & 0o077 == 0
+
+
+async def test_a_dead_server_starts_all_the_same(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = Settings(
+        openai_base_url="http://127.0.0.1:9/v1", ponte_home=tmp_path / "home", ponte_web="off"
+    )
+    home = Home(settings.ponte_home)
+    with home.take():
+        app = App(settings, Config(), home)
+        await app.start(surfaces=True)
+        await app.announce()
+        await app.stop()
+    assert "Ponte is ready" in capsys.readouterr().out

@@ -1,0 +1,151 @@
+"""What every model keeps to, whichever server or parser answers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.model.demo import DemoModel
+from core.model.options import Options
+from core.model.probe import Level
+from core.model.served import ServedModel
+from core.openai import Client, Place
+from core.ports import Model
+from core.records import Began, Completed, Delta, Remote, ToolSpec
+from tests.fakes.aimock import aimock, missing
+from tests.fakes.openai import FakeOpenAI, Script
+from tests.model.talk import Talk
+
+CODE = {"type": "object", "properties": {"code": {"type": "string"}}}
+PYTHON = ToolSpec(
+    "run_python", "Runs Python.", {**CODE, "required": ["code"], "additionalProperties": False}
+)
+RUN, RAN = "run python print(2 + 2)", "4 it is"
+HELLO = "Hello! I am a model that speaks in several pieces."
+ARGUMENTS = '{"code": "print(2 + 2)"}'
+SCRIPTS = (
+    Script(text=f"The result: {RAN}", match=RAN, times=0),
+    Script(calls=(("run_python", ARGUMENTS),), match=RUN, times=0),
+    Script(text=HELLO, match="hello", times=0),
+)
+FIXTURES: list[dict[str, Any]] = [
+    {"match": {"toolResultContains": RAN}, "response": {"content": f"The result: {RAN}"}},
+    {"match": {"userMessage": RUN},
+     "response": {"toolCalls": [{"name": "run_python", "arguments": ARGUMENTS}]}},
+    {"match": {"userMessage": "hello"}, "response": {"content": HELLO}},
+]  # fmt: skip
+KINDS = (
+    *("demo", "conversations", "responses", "chat", "auto"),
+    *("aimock auto", "aimock responses", "aimock chat"),
+)
+
+
+async def nobody(thread: str, remote: Remote) -> None:
+    return None
+
+
+@asynccontextmanager
+async def served(kind: str, base_url: str) -> AsyncIterator[Model]:
+    levels: dict[str, Level] = {
+        "conversations": "conversations", "responses": "responses", "chat": "chat"
+    }  # fmt: skip
+    client = Client(Place("sk-test", base_url))
+    model = ServedModel(client, Options(), level=levels.get(kind), late=nobody)
+    try:
+        yield model
+    finally:
+        await model.close()
+
+
+@pytest.fixture(params=KINDS)
+async def model(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Model]:
+    kind = str(request.param)
+    if kind == "demo":
+        yield DemoModel()
+    elif kind.startswith("aimock"):
+        if why := missing():
+            pytest.skip(why)
+        async with aimock(FIXTURES, tmp_path) as url, served(kind[7:], url) as model:
+            yield model
+    else:
+        async with FakeOpenAI() as fake, served(kind, fake.base_url) as model:
+            fake.say(*SCRIPTS)
+            yield model
+
+
+@pytest.fixture
+def talk(model: Model) -> Talk:
+    return Talk(model, tools=(PYTHON,), run=lambda name, arguments: RAN)
+
+
+async def test_it_speaks_in_pieces_and_ends_with_the_whole(talk: Talk) -> None:
+    answer = await talk.say("hello")
+    pieces = [event for event in talk.heard if isinstance(event, Delta)]
+    assert len(pieces) > 1
+    assert talk.text == answer
+    assert isinstance(talk.heard[-1], Completed)
+    assert sum(isinstance(event, Completed) for event in talk.heard) == 1
+
+
+async def test_a_name_for_the_response_comes_before_any_word(talk: Talk) -> None:
+    await talk.say("hello")
+    first = next(n for n, event in enumerate(talk.heard) if isinstance(event, Delta))
+    began = [n for n, event in enumerate(talk.heard) if isinstance(event, Began)]
+    assert all(n < first for n in began)
+
+
+async def test_it_calls_a_tool_and_answers_from_its_outcome(talk: Talk) -> None:
+    talk.begin(RUN)
+    completed = await talk.round()
+    (call,) = [item for item in completed.items if item.kind == "call"]
+    assert (call.name, call.arguments) == ("run_python", ARGUMENTS)
+    assert call.call_id
+    assert RAN in await talk.say(RUN)
+
+
+async def test_it_goes_on_after_somebody_stopped_listening(talk: Talk) -> None:
+    talk.begin("hello")
+    events = talk.events()
+    async for event in events:
+        if isinstance(event, Delta):
+            break
+    await events.aclose()
+    assert RAN in await talk.say(RUN)
+
+
+async def test_it_takes_up_a_thread_that_it_never_saw(talk: Talk, model: Model) -> None:
+    """Another process, or another model, had the first half."""
+    await talk.say("hello")
+    elsewhere = Talk(model, tools=(PYTHON,), run=talk.run, transcript=talk.transcript, seq=talk.seq)
+    assert RAN in await elsewhere.say(RUN)
+
+
+async def test_a_round_from_before_a_crash_is_answered(talk: Talk) -> None:
+    talk.begin("hello")
+    completed = await talk.round(response="resp_that_nobody_has")
+    assert completed.items[-1].text
+
+
+async def test_it_says_how_it_is(model: Model) -> None:
+    health = await model.health()
+    assert (health.name, health.state) == ("model", "on")
+    assert health.words
+    assert model.name
+    assert model.level in ("conversations", "responses", "chat", "demo")
+
+
+async def test_what_is_not_there_is_erased(model: Model) -> None:
+    if isinstance(model, DemoModel):
+        assert not await model.erase(Remote("conversation", "conv_none"))
+        return
+    assert await model.erase(Remote("conversation", "conv_none"))
+    assert await model.erase(Remote("response", "resp_none"))
+
+
+async def test_it_may_be_closed_twice(model: Model) -> None:
+    await model.close()
+    await model.close()

@@ -1,0 +1,59 @@
+"""A stage on which a real model speaks, served by the strict fake OpenAI."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from core.messages import File
+from core.model.options import Options
+from core.model.probe import Level
+from core.model.served import ServedModel
+from core.openai import Client, Place
+from core.ports import ToolSource
+from core.records import Remote
+from tests.dialogues.stage import Stage, Theatre
+from tests.fakes.openai import FakeOpenAI
+
+WITHOUT: dict[Level, set[str]] = {
+    "conversations": set(),
+    "responses": {"conversations"},
+    "chat": {"conversations", "responses"},
+}
+"""What a server lacks that has this level."""
+
+
+@asynccontextmanager
+async def served(
+    theatre: Theatre,
+    fake: FakeOpenAI,
+    sources: Sequence[ToolSource] = (),
+    *,
+    model: str = "gpt-6-luna",
+    key: str = "sk-test",
+    silence: float = 5.0,
+) -> AsyncIterator[Stage]:
+    """Wired as the composition root does it: the stores come to be after the model."""
+    stages: list[Stage] = []
+
+    async def read(file: str) -> tuple[File, bytes]:
+        return await stages[0].engine.files.get(file)
+
+    async def late(thread: str, remote: Remote) -> None:
+        await stages[0].engine.journal.remote(thread, remote)
+
+    async def no_pause(_: float) -> None:
+        return None
+
+    made = ServedModel(
+        Client(Place(key, fake.base_url), sleep=no_pause),
+        Options(model=model, secret=b"a secret of the tests", silence=silence),
+        read=read,
+        late=late,
+    )
+    async with theatre.open(made, sources) as stage:
+        stages.append(stage)
+        try:
+            yield stage
+        finally:
+            await made.close()

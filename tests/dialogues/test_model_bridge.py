@@ -1,0 +1,79 @@
+"""ORIGIN's first document: the model wants a function called, the bridge does it, the model tells.
+
+The same at every level that a server can have.
+"""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from core.http import HttpClient
+from core.model.probe import Level
+from core.tools.bridge import BridgeSource
+from tests.dialogues.openai import WITHOUT, served
+from tests.dialogues.stage import Theatre
+from tests.fakes.bridge import FakeBridge
+from tests.fakes.bridge_tables import BASE, CUSTOMERS
+from tests.fakes.openai import FakeOpenAI, Script
+
+levels = pytest.mark.parametrize("level", list(WITHOUT))
+
+
+def execute(tool: str, **args: object) -> tuple[tuple[str, str], ...]:
+    return (("nocodb_execute", json.dumps({"tool": tool, "args": args})),)
+
+
+@levels
+async def test_the_tables_are_asked_by_function_calls(theatre: Theatre, level: Level) -> None:
+    async with FakeOpenAI(without=WITHOUT[level]) as fake, FakeBridge() as bridge:
+        fake.say(
+            Script(calls=execute("list_bases"), match="How many customers"),
+            Script(calls=execute("list_tables", base_id=BASE), match='"CRM"'),
+            Script(
+                text="Let me count them.",
+                calls=execute("list_records", table_id=CUSTOMERS, limit=1),
+                match='"Customers"',
+            ),
+            Script(text="You have **30** customers.", match='"totalRows":30'),
+        )
+        async with HttpClient() as http:
+            source = BridgeSource(bridge.url, "", http)
+            async with served(theatre, fake, [source]) as stage:
+                answer = await stage.said("How many customers do we have?")
+                spent = await stage.engine.budget.usage()
+        assert answer.status == "done"
+        assert answer.text == "Let me count them.\n\nYou have **30** customers."
+        assert bridge.done == ["list_bases", "list_tables", "list_records"]
+        assert spent.usage.input > 0
+        assert theatre.recorder.visible("k1") == [answer.text]
+
+
+@levels
+async def test_a_bridge_that_is_down_is_told_to_the_model(theatre: Theatre, level: Level) -> None:
+    async with FakeOpenAI(without=WITHOUT[level]) as fake, FakeBridge() as bridge:
+        bridge.fail(50, 500, "boom")
+        fake.say(
+            Script(calls=execute("list_bases"), match="Which bases"),
+            Script(text="I could not reach your tables.", match="error"),
+        )
+        async with HttpClient() as http:
+            source = BridgeSource(bridge.url, "", http, pauses=(0, 0))
+            async with served(theatre, fake, [source]) as stage:
+                answer = await stage.said("Which bases are there?")
+        assert answer.text == "I could not reach your tables."
+
+
+@levels
+async def test_several_calls_at_once(theatre: Theatre, level: Level) -> None:
+    async with FakeOpenAI(without=WITHOUT[level]) as fake, FakeBridge() as bridge:
+        both = execute("list_bases") + execute("list_tables", base_id=BASE)
+        fake.say(Script(calls=both, match="Look"), Script(text="Two tables.", match='"Customers"'))
+        async with (
+            HttpClient() as http,
+            served(theatre, fake, [BridgeSource(bridge.url, "", http)]) as stage,
+        ):
+            assert (await stage.said("Look around")).text == "Two tables."
+            assert (await stage.said("thanks")).text.endswith("thanks")
+        assert sorted(bridge.done) == ["list_bases", "list_tables"]

@@ -1,0 +1,58 @@
+"""aimock (npm `@copilotkit/aimock`): a server that is not ours, as a process of its own.
+
+It serves `/v1/responses` and `/v1/chat/completions`, has no conversations, and on
+`/v1/responses` takes `conversation` and forgets it, as some real servers do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import shutil
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+VERSION = "1.43.0"
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ponte-ci" / "aimock"
+PROGRAM = CACHE / "node_modules" / "@copilotkit" / "aimock" / "dist" / "cli.js"
+INSTALL = f"npm install --prefix {CACHE} @copilotkit/aimock@{VERSION}"
+
+
+def missing() -> str:
+    """Why it cannot run here, or ""."""
+    if shutil.which("node") is None:
+        return "node is not installed (aimock wants 20.15 or newer)"
+    return "" if PROGRAM.exists() else f"aimock is not installed: {INSTALL}"
+
+
+@asynccontextmanager
+async def aimock(
+    fixtures: Sequence[Mapping[str, Any]], folder: Path, *options: str
+) -> AsyncIterator[str]:
+    """Serves the fixtures; yields its base URL."""
+    told = folder / "fixtures.json"
+    told.write_text(json.dumps({"fixtures": list(fixtures)}))
+    process = await asyncio.create_subprocess_exec(
+        *("node", str(PROGRAM), "-p", "0", "-c", "8", "-f", str(told), *options),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    assert process.stdout is not None
+    try:
+        yield f"{await _address(process.stdout)}/v1"
+    finally:
+        process.kill()
+        await process.communicate()
+
+
+async def _address(output: asyncio.StreamReader) -> str:
+    lines = []
+    async for line in output:
+        lines.append(line.decode())
+        if found := re.search(r"listening on (http://\S+)", lines[-1]):
+            return found[1]
+    raise AssertionError("".join(lines))

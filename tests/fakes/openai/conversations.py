@@ -1,0 +1,84 @@
+"""`/v1/conversations` and their items: at most 20 items a call, deletion that spares items."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tests.fakes.openai.errors import Refused
+from tests.fakes.openai.items import check_pairs, taken
+from tests.fakes.openai.state import Json, State
+
+
+def create(state: State, body: Json) -> Json:
+    items = _few(body.get("items") or [])
+    made = state.new_conversation(body.get("metadata") or {})
+    made.items += taken(items)
+    return state.emit("conversation", made.shown())
+
+
+def retrieve(state: State, id: str) -> Json:
+    return state.emit("conversation", state.conversation(id).shown())
+
+
+def update(state: State, id: str, body: Json) -> Json:
+    state.conversation(id).metadata = body.get("metadata") or {}
+    return retrieve(state, id)
+
+
+def delete(state: State, id: str) -> Json:
+    """The items stay, as the real API says: `State.orphans` shows who forgot them."""
+    left = state.conversation(id)
+    state.orphans += left.items
+    del state.conversations[id]
+    return state.emit(
+        "conversation_deleted", {"id": id, "object": "conversation.deleted", "deleted": True}
+    )
+
+
+def add_items(state: State, id: str, body: Json) -> Json:
+    conversation = state.conversation(id)
+    added = taken(_few(body["items"]))
+    outputs = [item for item in added if item["type"] == "function_call_output"]
+    if outputs:
+        calls = [i for i in [*conversation.items, *added] if i["type"] == "function_call"]
+        answered = {item["call_id"] for item in outputs}
+        check_pairs([*(c for c in calls if c["call_id"] in answered), *outputs])
+    conversation.items += added
+    return _page(state, added, False)
+
+
+def list_items(state: State, id: str, query: Mapping[str, str]) -> Json:
+    items = list(state.conversation(id).items)
+    if query.get("order", "desc") == "desc":
+        items.reverse()
+    if after := query.get("after"):
+        ids = [item["id"] for item in items]
+        items = items[ids.index(after) + 1 :]
+    limit = int(query.get("limit", 20))
+    if not 1 <= limit <= 100:
+        raise Refused(400, "Invalid 'limit'.", param="limit")
+    return _page(state, items[:limit], len(items) > limit)
+
+
+def delete_item(state: State, id: str, item: str) -> Json:
+    conversation = state.conversation(id)
+    if item not in {known["id"] for known in conversation.items}:
+        raise Refused(404, f"Item with id '{item}' not found.")
+    conversation.items = [known for known in conversation.items if known["id"] != item]
+    return state.emit("conversation", conversation.shown())
+
+
+def _few(items: list[Any]) -> list[Any]:
+    if len(items) > 20:
+        raise Refused(
+            400, f"Invalid 'items': array too long. Expected 20, got {len(items)}.", param="items"
+        )
+    return items
+
+
+def _page(state: State, items: list[Json], more: bool) -> Json:
+    page: Json = {"object": "list", "data": items, "has_more": more}
+    page["first_id"] = items[0]["id"] if items else ""
+    page["last_id"] = items[-1]["id"] if items else ""
+    return state.emit("items", page)

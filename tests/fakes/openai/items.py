@@ -1,0 +1,96 @@
+"""Items of conversations and inputs: their form, and which call belongs to which output."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from tests.fakes.openai.errors import Refused, no_call, unanswered
+
+Json = dict[str, Any]
+PREFIX = {"message": "msg", "function_call": "fc", "function_call_output": "fco", "reasoning": "rs"}
+INPUT_PARTS = {"input_text", "input_image", "input_file"}
+_numbers = itertools.count(1)
+
+
+def new_id(prefix: str) -> str:
+    return f"{prefix}_{next(_numbers):024d}"
+
+
+def taken(input: str | Sequence[Json]) -> list[Json]:
+    """What a request gave, as the API keeps it: with ids, a status, contents as lists."""
+    if isinstance(input, str):
+        input = [{"role": "user", "content": input}]
+    return [_taken(item, index) for index, item in enumerate(input)]
+
+
+def _taken(item: Json, index: int) -> Json:
+    kind = item.get("type", "message")
+    item = {**item, "type": kind, "id": new_id(PREFIX.get(kind, "item"))}
+    if kind == "message":
+        item["content"] = _content(item, index)
+        item["status"] = "completed"
+    elif kind in ("function_call", "function_call_output"):
+        if not item.get("call_id"):
+            raise Refused(400, "Missing required parameter: 'call_id'.", param=f"input[{index}]")
+        item["status"] = "completed"
+    elif kind == "reasoning" and not item.get("encrypted_content"):
+        raise Refused(404, f"Item with id {item.get('id')!r} not found.", param="input")
+    elif kind not in ("reasoning", "compaction"):
+        raise Refused(400, f"Invalid value: {kind!r}.", param=f"input[{index}].type")
+    return item
+
+
+def _content(item: Json, index: int) -> list[Json]:
+    role, content = item.get("role"), item.get("content")
+    if role not in ("user", "assistant", "developer", "system"):
+        raise Refused(400, f"Invalid value: {role!r}.", param=f"input[{index}].role")
+    kind = "output_text" if role == "assistant" else "input_text"
+    if isinstance(content, str):
+        content = [{"type": kind, "text": content}]
+    allowed = {"output_text", "refusal"} if role == "assistant" else INPUT_PARTS
+    for part in content or []:
+        if part.get("type") not in allowed:
+            raise Refused(
+                400, f"Invalid value: {part.get('type')!r}.", param=f"input[{index}].content"
+            )
+        if part["type"] == "output_text":
+            part.setdefault("annotations", [])
+            part.setdefault("logprobs", [])
+    return list(content or [])
+
+
+def check_pairs(items: Iterable[Json]) -> None:
+    """Every call has its output, every output its call. Raises Refused."""
+    calls: dict[str, bool] = {}
+    for item in items:
+        if item["type"] == "function_call":
+            calls[item["call_id"]] = False
+        elif item["type"] == "function_call_output":
+            if item["call_id"] not in calls:
+                raise no_call(item["call_id"])
+            calls[item["call_id"]] = True
+    for call_id, answered in calls.items():
+        if not answered:
+            raise unanswered(call_id)
+
+
+def text_of(item: Json) -> str:
+    """A message's or an output's own words: its last text part."""
+    if item["type"] == "function_call_output":
+        return str(item["output"])
+    texts = [str(part["text"]) for part in item.get("content", ()) if "text" in part]
+    return texts[-1] if texts else ""
+
+
+def heard(items: Sequence[Json]) -> str:
+    """What the model answers: the last user's message, or the last tool output after it."""
+    for item in reversed(items):
+        if item["type"] == "function_call_output" or item.get("role") == "user":
+            return text_of(item)
+    return ""
+
+
+def tokens(items: object) -> int:
+    return len(str(items)) // 4

@@ -1,0 +1,181 @@
+"""`/v1/responses`: create, streamed or not, with every way to fail; retrieve and delete."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import suppress
+from typing import Any
+
+from aiohttp import web
+
+from tests.fakes.openai.errors import Refused, locked, too_long, unknown_model, unknown_parameter
+from tests.fakes.openai.events import events_of, response_of
+from tests.fakes.openai.items import check_pairs, heard, taken, tokens
+from tests.fakes.openai.schemas import check_tools
+from tests.fakes.openai.script import Script
+from tests.fakes.openai.state import Json, State
+from tests.fakes.openai.writing import Cut, EventStream
+
+FIELDS = {
+    "background", "context_management", "conversation", "include", "input", "instructions",
+    "max_output_tokens", "max_tool_calls", "metadata", "model", "parallel_tool_calls",
+    "previous_response_id", "prompt_cache_key", "reasoning", "safety_identifier", "service_tier",
+    "store", "stream", "stream_options", "temperature", "text", "tool_choice", "tools", "top_p",
+    "truncation",
+}  # fmt: skip
+
+
+class Creation:
+    """One `POST /v1/responses`."""
+
+    def __init__(self, state: State, body: Json) -> None:
+        self._state = state
+        self._body = body
+        self._check()
+        self._conversation = "" if state.forgets else str(body.get("conversation") or "")
+        self._lock()
+        self._input = taken(body.get("input", []))
+        before = state.conversation(self._conversation).items if self._conversation else []
+        self._context = [*before, *self._input]
+        check_pairs(self._context)
+        state.check_words(self._context)
+        if not state.check_size(self._context, body.get("truncation") == "auto"):
+            raise too_long()
+        self.script = state.scripts.choose(heard(self._context))
+        self._response: Json = {}
+        self._ended = False
+
+    def _check(self) -> None:
+        state, body = self._state, self._body
+        for name in body:
+            if name not in FIELDS or name in state.rejects:
+                raise unknown_parameter(name)
+        if "model" not in body:
+            raise Refused(400, "Missing required parameter: 'model'.", param="model")
+        if body["model"] not in state.models:
+            raise unknown_model(body["model"])
+        if "input" not in body:
+            raise Refused(400, "Missing required parameter: 'input'.", param="input")
+        if body.get("conversation") and body.get("previous_response_id"):
+            raise Refused(400, "Mutually exclusive parameters.", param="previous_response_id")
+        check_tools(body.get("tools", []))
+        if state.blind and "input_image" in json.dumps(body["input"]):
+            raise Refused(400, "Invalid value: 'input_image'.", param="input")
+
+    def _lock(self) -> None:
+        name = self._conversation
+        if not name:
+            return
+        self._state.conversation(name)
+        if self._state.locked.get(name, 0) > 0:
+            self._state.locked[name] -= 1
+            raise locked()
+        if name in self._state.busy:
+            raise locked()
+
+    async def run(self, request: web.Request) -> web.StreamResponse:
+        script = self.script
+        if script.status:
+            message = script.message or "The server had an error."
+            raise Refused(
+                script.status, message, code=script.code, param=script.param, headers=script.headers
+            )
+        self._response = response_of(self._body, script, self._context, tokens(self._context) // 2)
+        self._state.busy.add(self._conversation)
+        try:
+            async with self._state.working():
+                return await self._answer(request)
+        finally:
+            self._state.busy.discard(self._conversation)
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        if not self._body.get("stream"):
+            await asyncio.sleep(self.script.seconds)
+            self._commit("commit")
+            return web.json_response(self._state.emit("response", self._response))
+        stream = EventStream(self._state, request, "event")
+        if self._body.get("store", True):
+            self._state.responses[self._response["id"]] = {
+                **self._response, "status": "in_progress", "output": [], "usage": None,
+            }  # fmt: skip
+        try:
+            await self._stream(stream)
+        except (Cut, asyncio.CancelledError, ConnectionError):
+            self._commit(self.script.on_disconnect)
+            raise
+        return stream.response
+
+    async def _stream(self, stream: EventStream) -> None:
+        script, pieces = self.script, 0
+        events = list(events_of(self._response, script.piece))
+        pause = script.seconds / len(events)
+        if script.fail == "lost":
+            await self._state.failing()
+            raise Cut
+        for event in events:
+            await asyncio.sleep(pause)
+            terminal = event is events[-1]
+            if terminal:
+                self._commit("commit")
+            if terminal and script.fail == "no_terminal":
+                break
+            await stream.send(event)
+            pieces += event["type"].endswith(".delta")
+            if script.fail and pieces == script.after and event["type"].endswith(".delta"):
+                await self._fail(stream, script, event["sequence_number"])
+        await stream.end()
+
+    async def _fail(self, stream: EventStream, script: Script, number: int) -> None:
+        if script.fail in ("no_terminal", "failed"):
+            return
+        await self._state.failing()
+        if script.fail == "drop":
+            raise Cut
+        if script.fail == "hang":
+            await self._state.release.wait()
+            return
+        if script.fail == "garbage":
+            await stream.send_text("{not json")
+            raise Cut
+        code = script.code or "server_error"
+        error: Json = {"code": code, "message": "The server had an error.", "param": None}
+        if script.fail == "raised_error":
+            await stream.send_text(json.dumps({"error": {**error, "type": "server_error"}}))
+        else:
+            await stream.send({"type": "error", **error, "sequence_number": number + 1})
+        self._commit("nothing")
+        raise Cut
+
+    def _commit(self, what: str) -> None:
+        response, state = self._response, self._state
+        if self._ended:
+            return
+        self._ended = True
+        if what == "nothing":
+            state.responses.pop(response["id"], None)
+            return
+        if self._body.get("store", True):
+            state.responses[response["id"]] = response
+        kept = state.conversations.get(self._conversation)
+        if what == "commit" and kept and response["status"] != "failed":
+            kept.items += self._input + response["output"]
+
+
+async def create(state: State, request: web.Request, body: Json) -> web.StreamResponse:
+    creation = Creation(state, body)
+    with suppress(Cut):
+        return await creation.run(request)
+    return web.Response()
+
+
+def retrieve(state: State, id: str) -> Json:
+    if id not in state.responses:
+        raise Refused(404, f"Response with id '{id}' not found.")
+    return state.emit("response", state.responses[id])
+
+
+def delete(state: State, id: str) -> Any:
+    retrieve(state, id)
+    del state.responses[id]
+    return {"id": id, "object": "response", "deleted": True}

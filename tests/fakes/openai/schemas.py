@@ -1,0 +1,45 @@
+"""Which function tools the API takes: names, and the rules of strict schemas."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tests.fakes.openai.errors import Refused, bad_schema
+
+NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+
+
+def check_tools(tools: Sequence[Mapping[str, Any]]) -> None:
+    """Raises Refused for the first tool that the API would refuse."""
+    for index, tool in enumerate(tools):
+        function = tool.get("function", tool)
+        name = str(function.get("name", ""))
+        if tool.get("type") != "function":
+            raise Refused(400, f"Unknown tool type {tool.get('type')!r}.", param=f"tools[{index}]")
+        if not NAME.fullmatch(name):
+            raise Refused(400, f"Invalid name {name!r}.", param=f"tools[{index}].name")
+        schema = function.get("parameters")
+        if not isinstance(schema, dict) or schema.get("type") != "object":
+            raise bad_schema(name, "schema must be a JSON Schema of 'type: \"object\"'.", index)
+        if function.get("strict"):
+            _strict(name, schema, index)
+
+
+def _strict(name: str, schema: Mapping[str, Any], index: int) -> None:
+    if schema.get("type") == "object" or "properties" in schema:
+        properties = schema.get("properties", {})
+        if schema.get("additionalProperties") is not False:
+            raise bad_schema(name, "'additionalProperties' is required to be false.", index)
+        if set(schema.get("required", ())) != set(properties):
+            raise bad_schema(name, "'required' is required to include every key.", index)
+    for part in _parts(schema):
+        _strict(name, part, index)
+
+
+def _parts(schema: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    parts = [*schema.get("properties", {}).values(), *schema.get("$defs", {}).values()]
+    parts += [schema["items"]] if isinstance(schema.get("items"), dict) else []
+    parts += schema.get("anyOf", [])
+    return [part for part in parts if isinstance(part, dict)]

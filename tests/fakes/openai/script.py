@@ -1,0 +1,71 @@
+"""What the fake is to answer, told beforehand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Failure = Literal[
+    "", "drop", "lost", "hang", "error_event", "raised_error", "no_terminal", "failed", "garbage"
+]
+Disconnect = Literal["commit", "response", "nothing"]
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """One answer. `match` is found in the last user's text, or in the last tool output.
+
+    `calls` are (name, JSON arguments). `status` refuses with that HTTP status, `code`, `param`,
+    `message` and `headers`. `fail` happens after `after` pieces: `drop` cuts the socket, `lost`
+    cuts it before the first byte, `hang` waits for the fake's release or a disconnect. What a cut
+    leaves on the server: everything (`commit`), a `response` that the conversation does not
+    have, or `nothing`.
+    """
+
+    text: str = ""
+    calls: tuple[tuple[str, str], ...] = ()
+    match: str = ""
+    times: int = 1
+    refusal: str = ""
+    reasoning: bool = False
+    compaction: bool = False
+    phase: str = ""
+    piece: int = 8
+    seconds: float = 0.0
+    incomplete: Literal["", "max_output_tokens", "content_filter"] = ""
+    fail: Failure = ""
+    after: int = 1
+    on_disconnect: Disconnect = "commit"
+    code: str = ""
+    status: int = 0
+    param: str = ""
+    message: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
+    usage: dict[str, int] = field(default_factory=dict)
+
+
+class Scripts:
+    """The scripts in the order in which they are tried; without one the fake echoes."""
+
+    def __init__(self) -> None:
+        self._left: list[tuple[Script, int]] = []
+
+    def add(self, *scripts: Script) -> None:
+        self._left.extend((script, script.times) for script in scripts)
+
+    def choose(self, heard: str) -> Script:
+        """The first that matches what was `heard`; `times` 0 stays for ever."""
+        for index, (script, times) in enumerate(self._left):
+            if script.match.lower() in heard.lower():
+                if times == 1:
+                    del self._left[index]
+                else:
+                    self._left[index] = (script, times - 1 if times else 0)
+                return script
+        return Script(text=f"You said: {heard}")
+
+
+def loaded(row: dict[str, Any]) -> Script:
+    """A script from JSON."""
+    calls = tuple((name, arguments) for name, arguments in row.pop("calls", ()))
+    return Script(calls=calls, **row)

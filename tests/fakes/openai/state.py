@@ -1,0 +1,140 @@
+"""What the fake knows: conversations, responses, what it was asked, and how it is to behave."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.fakes.openai.errors import Refused, unknown_conversation
+from tests.fakes.openai.items import new_id, tokens
+from tests.fakes.openai.script import Script, Scripts
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    method: str
+    path: str
+    body: Json
+
+
+@dataclass(slots=True)
+class Conversation:
+    id: str
+    metadata: dict[str, str]
+    items: list[Json] = field(default_factory=list)
+    created_at: int = field(default_factory=lambda: int(time.time()))
+
+    def shown(self) -> Json:
+        return {
+            "id": self.id,
+            "object": "conversation",
+            "created_at": self.created_at,
+            "metadata": self.metadata,
+        }
+
+
+@dataclass
+class State:
+    """`without` names what this server lacks: conversations, responses, models.
+
+    `forgets`: takes `conversation` and ignores it, as llama.cpp does. `rejects`: top-level
+    fields that it does not know. `blind`: refuses images. `taboo`: words that are against its
+    policies, wherever they stand. `context`: tokens (characters / 4).
+    `gone`: the HTTP status for an unknown conversation. `ill`: answers everything with that
+    status. `slow`: answers nothing until its release.
+    """
+
+    key: str = ""
+    models: list[str] = field(default_factory=lambda: ["gpt-6-luna", "gpt-6-sol", "gpt-4.1-mini"])
+    without: set[str] = field(default_factory=set)
+    rejects: set[str] = field(default_factory=set)
+    forgets: bool = False
+    blind: bool = False
+    taboo: str = ""
+    ill: int = 0
+    slow: bool = False
+    context: int = 900_000
+    gone: int = 404
+    locked: dict[str, int] = field(default_factory=dict)
+    scripts: Scripts = field(default_factory=Scripts)
+    conversations: dict[str, Conversation] = field(default_factory=dict)
+    responses: dict[str, Json] = field(default_factory=dict)
+    orphans: list[Json] = field(default_factory=list)
+    containers: set[str] = field(default_factory=set)
+    requests: list[Request] = field(default_factory=list)
+    emitted: list[tuple[str, Json]] = field(default_factory=list)
+    keep: bool = True
+    busy: set[str] = field(default_factory=set)
+    running: int = 0
+    most: int = 0
+    release: asyncio.Event = field(default_factory=asyncio.Event)
+    changed: asyncio.Condition = field(default_factory=asyncio.Condition)
+    failures: int = 0
+
+    def conversation(self, id: str) -> Conversation:
+        if id not in self.conversations:
+            raise unknown_conversation(id, self.gone)
+        return self.conversations[id]
+
+    def new_conversation(self, metadata: dict[str, str]) -> Conversation:
+        if len(metadata) > 16 or any(len(k) > 64 or len(v) > 512 for k, v in metadata.items()):
+            raise Refused(400, "Invalid 'metadata'.", param="metadata")
+        made = Conversation(new_id("conv"), metadata)
+        self.conversations[made.id] = made
+        return made
+
+    def check_words(self, items: object) -> None:
+        if self.taboo and self.taboo in json.dumps(items):
+            raise Refused(400, "Your prompt was flagged.", code="invalid_prompt", param="input")
+
+    def check_size(self, items: Sequence[Json], truncates: bool) -> bool:
+        """Whether it fits; with truncation it is made to."""
+        return truncates or tokens(items) <= self.context
+
+    def emit(self, kind: str, value: Json) -> Json:
+        if self.keep:
+            self.emitted.append((kind, value))
+        return value
+
+    async def change(self) -> None:
+        """Tests wait for what happens, not for a time."""
+        async with self.changed:
+            self.changed.notify_all()
+
+    async def until(self, reached: Callable[[], bool]) -> None:
+        async with self.changed:
+            await self.changed.wait_for(reached)
+
+    async def failing(self) -> None:
+        """A script has come to its failure."""
+        self.failures += 1
+        await self.change()
+
+    async def failed(self, times: int = 1) -> None:
+        await self.until(lambda: self.failures >= times)
+
+    @contextlib.asynccontextmanager
+    async def working(self) -> AsyncIterator[None]:
+        """An answer is under way."""
+        self.running += 1
+        self.most = max(self.most, self.running)
+        await self.change()
+        try:
+            yield
+        finally:
+            self.running -= 1
+            await self.change()
+
+    def say(self, *scripts: Script | str) -> None:
+        self.scripts.add(*(Script(text=s) if isinstance(s, str) else s for s in scripts))
+
+    def asked(self, path: str, method: str = "POST") -> list[Json]:
+        """The bodies of the requests to that path, in order."""
+        return [r.body for r in self.requests if r.path == path and r.method == method]

@@ -1,0 +1,90 @@
+"""Whether what is sent and what the fake emits is what the openai package's own types say.
+
+The package's types allow unknown fields; here an unknown field is an error too.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import typing
+from typing import Any
+
+from openai import BaseModel
+from openai.types import responses
+from openai.types.chat import ChatCompletion, ChatCompletionChunk
+from openai.types.chat.completion_create_params import CompletionCreateParamsStreaming
+from openai.types.conversations import (
+    Conversation,
+    ConversationDeletedResource,
+    ConversationItemList,
+    item_create_params,
+)
+from openai.types.responses.response_create_params import ResponseCreateParamsStreaming
+from openai.types.responses.response_stream_event import ResponseStreamEvent
+from pydantic import TypeAdapter
+
+KINDS: dict[str, type[BaseModel]] = {
+    "response": responses.Response,
+    "conversation": Conversation,
+    "conversation_deleted": ConversationDeletedResource,
+    "items": ConversationItemList,
+    "completion": ChatCompletion,
+    "chunk": ChatCompletionChunk,
+}
+
+
+def check(kind: str, value: dict[str, Any]) -> None:
+    """Raises ValidationError or AssertionError."""
+    if kind == "error":
+        assert set(value) == {"message", "type", "param", "code"}
+        return
+    model = _events()[value["type"]] if kind == "event" else KINDS[kind]
+    read = model.model_validate_json(json.dumps(value), strict=True)
+    _known(read)
+
+
+def fits(path: str, body: dict[str, Any]) -> None:
+    """A streamed request, or items for a conversation: every field known and well typed.
+
+    Raises ValidationError or AssertionError.
+    """
+    if path == "/responses" and body.get("stream"):
+        assert _plain(_adapter(ResponseCreateParamsStreaming).validate_python(body)) == body
+    elif path == "/chat/completions":
+        assert _plain(_adapter(CompletionCreateParamsStreaming).validate_python(body)) == body
+    elif path.endswith("/items") and body:
+        assert _plain(_adapter(item_create_params.ItemCreateParams).validate_python(body)) == body
+
+
+@functools.cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+def _plain(value: Any) -> Any:
+    """The package's types say Iterable, which pydantic hands out as one-way iterators."""
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    return [_plain(inner) for inner in value]
+
+
+@functools.cache
+def _events() -> dict[str, type[BaseModel]]:
+    union = typing.get_args(ResponseStreamEvent)[0]
+    return {
+        typing.get_args(member.model_fields["type"].annotation)[0]: member
+        for member in typing.get_args(union)
+    }
+
+
+def _known(value: object) -> None:
+    if isinstance(value, BaseModel):
+        assert not value.model_extra, (type(value).__name__, value.model_extra)
+        for field in value.model_fields_set:
+            _known(getattr(value, field))
+    elif isinstance(value, list):
+        for one in value:
+            _known(one)

@@ -1,0 +1,180 @@
+"""The one client of the openai package."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from email.utils import formatdate
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from core.errors import NoKey
+from core.openai import Client, Fault, Place, pause
+from core.proxies import Proxies
+from tests.fakes.openai import FakeOpenAI
+
+ROOT = Path(__file__).parents[2]
+KEY = "sk-" + "secret" * 4
+
+
+@pytest.fixture
+async def client(fake: FakeOpenAI, waits: list[float]) -> AsyncIterator[Client]:
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+
+    client = Client(Place(KEY, fake.base_url), sleep=sleep)
+    yield client
+    await client.close()
+
+
+def test_a_place() -> None:
+    assert Place("k").official
+    assert Place("k", "https://eu.api.openai.com/v1").official
+    assert not Place("k", "https://openai.com.example.org/v1").official
+    assert not Place("k", "http://127.0.0.1:11434/v1").official
+    assert KEY not in repr(Place(KEY))
+
+
+async def test_no_key() -> None:
+    with pytest.raises(NoKey):
+        await Client(Place()).get("/models")
+
+
+async def test_reading_is_repeated(client: Client, fake: FakeOpenAI, waits: list[float]) -> None:
+    fake.ill = 503
+    with pytest.raises(Fault) as caught:
+        await client.get("/models")
+    assert caught.value.status == 503
+    assert caught.value.request == "req_refused"
+    assert len(fake.requests) == 3
+    assert [round(wait) for wait in waits] == [1, 1]
+
+
+async def test_writing_is_not(client: Client, fake: FakeOpenAI) -> None:
+    fake.ill = 503
+    with pytest.raises(Fault):
+        await client.post("/conversations", {})
+    assert len(fake.requests) == 1
+
+
+async def test_a_refused_connection_was_not_sent(waits: list[float]) -> None:
+    client = Client(Place(KEY, "http://127.0.0.1:9/v1"))
+    with pytest.raises(Fault) as caught:
+        await client.post("/conversations", {})
+    assert caught.value.kind == "unsent"
+    assert caught.value.passing
+    await client.close()
+
+
+async def test_one_import_in_a_thread_for_all(fake: FakeOpenAI) -> None:
+    client = Client(Place(KEY, fake.base_url))
+    first, second = await asyncio.gather(client.sdk(), client.sdk())
+    assert first is second
+    assert first.max_retries == 0
+    await client.close()
+
+
+def test_the_loop_is_not_stalled_by_the_import() -> None:
+    """A fresh process: while the package is imported, the loop turns. `openai` takes 0.4 s."""
+    script = """
+import asyncio, time
+from core.openai import Client, Place
+async def main():
+    longest = 0.0
+    task = asyncio.ensure_future(Client(Place("k", "http://127.0.0.1:9/v1")).sdk())
+    while not task.done():
+        begun = time.thread_time()
+        await asyncio.sleep(0)
+        longest = max(longest, time.thread_time() - begun)
+    print(longest)
+asyncio.run(main())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert float(done.stdout) < 0.1
+
+
+async def test_faults_show_no_key_and_no_message(client: Client, fake: FakeOpenAI) -> None:
+    fake.key = "sk-right"
+    with pytest.raises(Fault) as caught:
+        await client.get("/models")
+    assert str(caught.value) == "refused 401 invalid_api_key req_refused"
+    assert KEY not in repr(caught.getrepr(chain=True))
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry-after": "7"}, 7.0),
+        ({"retry-after": "1.5"}, 1.5),
+        ({"retry-after-ms": "250", "retry-after": "9"}, 0.25),
+        ({"retry-after": "soon"}, None),
+        ({"retry-after-ms": "x"}, None),
+        ({}, None),
+    ],
+)
+async def test_retry_after(headers: dict[str, str], seconds: float | None) -> None:
+    assert (await answered(429, headers)).wait == seconds
+
+
+async def test_retry_after_a_date() -> None:
+    wait = (await answered(429, {"retry-after": formatdate(time.time() + 30)})).wait
+    assert wait is not None
+    assert 25 < wait <= 31
+
+
+async def answered(status: int, headers: dict[str, str]) -> Fault:
+    async def refuse(_: web.Request) -> web.Response:
+        return web.Response(status=status, headers=headers)
+
+    app = web.Application()
+    app.router.add_get("/v1/models", refuse)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    client = Client(Place(KEY, f"http://127.0.0.1:{runner.addresses[0][1]}/v1"))
+    client.sleep = _no_sleep
+    with pytest.raises(Fault) as caught:
+        await client.get("/models")
+    await client.close()
+    await runner.cleanup()
+    return caught.value
+
+
+async def _no_sleep(_: float) -> None:
+    return None
+
+
+def test_pauses() -> None:
+    assert pause(1, Fault("refused", status=429, wait=7.0)) == 7.0
+    for tried, least in ((1, 0.5), (2, 1.0), (3, 2.0), (9, 8.0)):
+        assert least <= pause(tried, Fault("lost")) <= least * 1.25
+
+
+def test_quota_is_never_passing() -> None:
+    for code in ("insufficient_quota", "credit_balance_exhausted", "spend_limit_reached"):
+        fault = Fault("refused", status=429, body={"code": code})
+        assert fault.quota
+        assert not fault.passing
+    assert Fault("refused", status=429, body={"type": "insufficient_quota"}).quota
+    assert Fault("refused", status=402).quota
+    assert Fault("refused", status=429, body={"code": "rate_limit_exceeded"}).passing
+
+
+async def test_a_proxy_is_used_and_never_shown(fake: FakeOpenAI) -> None:
+    """The proxy's password stays out of errors; NO_PROXY goes around it."""
+    proxies = Proxies(http="http://user:hunter2@127.0.0.1:9")
+    client = Client(Place(KEY, fake.base_url, proxies))
+    with pytest.raises(Fault) as caught:
+        await client.get("/models")
+    assert "hunter2" not in repr(caught.value)
+    await client.close()
+    around = Client(Place(KEY, fake.base_url, Proxies(http=proxies.http, no="127.0.0.1")))
+    assert await around.get("/models")
+    await around.close()

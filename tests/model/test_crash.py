@@ -1,0 +1,137 @@
+"""The process dies in mid-stream: the next one takes the round from where it stands."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from core.messages import Item
+from core.records import Thread
+from tests.fakes.openai import FakeOpenAI, Script
+from tests.fakes.openai.items import text_of
+from tests.fakes.openai.script import Disconnect
+from tests.model.conftest import Make
+from tests.model.talk import Talk
+
+ROOT = Path(__file__).parents[2]
+LONG = "A long answer in many pieces, one after the other."
+
+
+async def killed(fake: FakeOpenAI, talk: Talk) -> Talk:
+    """Ask in a process that is killed once words came; what it journalled lives on."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.model.victim", fake.base_url, talk.transcript[-1][1].text),
+        json.dumps(asdict(talk.thread)),
+        cwd=ROOT,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    async for line in process.stdout:
+        told = json.loads(line)
+        if "response" in told:
+            talk.response = told["response"]
+        if "thread" in told:
+            talk.thread = Thread(**{**told["thread"], "participants": ()})
+        if "delta" in told:
+            break
+    process.send_signal(signal.SIGKILL)
+    await process.wait()
+    await fake.until(lambda: fake.running == 0)
+    return talk
+
+
+@pytest.mark.parametrize("left", ["commit", "response"])
+async def test_kill_in_mid_stream(make: Make, fake: FakeOpenAI, left: Disconnect) -> None:
+    """The server finished the response: it is retrieved, and not asked for again."""
+    talk = Talk(await make())
+    fake.say(Script(text=LONG, fail="hang", on_disconnect=left))
+    talk.begin("Tell me.")
+    await killed(fake, talk)
+    completed = await talk.round(response=talk.response)
+    assert completed.items == (Item(kind="message", role="assistant", text=LONG),)
+    assert completed.usage.output > 0
+    assert len(fake.asked("/responses")) == 1
+    assert await talk.say("thanks") == "You said: thanks"
+    assert len(fake.conversations) == 1
+    (conversation,) = fake.conversations.values()
+    assert [text_of(item) for item in conversation.items] == [
+        "Tell me.", LONG, "thanks", "You said: thanks",
+    ]  # fmt: skip
+
+
+async def test_kill_in_mid_stream_and_the_server_lost_it(make: Make, fake: FakeOpenAI) -> None:
+    """Then that round alone is asked again, in the same conversation."""
+    talk = Talk(await make())
+    fake.say(Script(text=LONG, fail="hang", on_disconnect="nothing"), "Again.")
+    talk.begin("Tell me.")
+    await killed(fake, talk)
+    completed = await talk.round(response=talk.response)
+    assert completed.items[0].text == "Again."
+    assert len(fake.conversations) == 1
+
+
+async def test_kill_in_mid_stream_and_the_thread_record_is_lost_too(
+    make: Make, fake: FakeOpenAI
+) -> None:
+    """The response itself says in which conversation it was."""
+    talk = Talk(await make())
+    fake.say(Script(text=LONG, fail="hang"))
+    talk.begin("Tell me.")
+    await killed(fake, talk)
+    remote, talk.thread = talk.thread.remote, Thread("web:c", "T1")
+    await talk.round(response=talk.response)
+    assert talk.thread.remote == remote
+    assert await talk.say("thanks") == "You said: thanks"
+    assert len(fake.conversations) == 1
+
+
+async def test_a_response_that_still_runs_is_waited_for(
+    make: Make, fake: FakeOpenAI, waits: list[float]
+) -> None:
+    talk = Talk(await make())
+    await talk.say("hello")
+    response = next(reversed(fake.responses.values()))
+    running = {**response, "status": "in_progress", "output": [], "usage": None}
+    fake.responses[response["id"]] = running
+
+    async def finish(seconds: float) -> None:
+        waits.append(seconds)
+        fake.responses[response["id"]] = response
+
+    model = await make(sleep=finish)
+    talk = talk.restarted(model)
+    talk.transcript = talk.transcript[:1]
+    completed = await talk.round(response=response["id"])
+    assert completed.items[0].text == "You said: hello"
+    assert waits == [0.5]
+
+
+async def test_a_crash_after_calls_were_complete(make: Make, fake: FakeOpenAI) -> None:
+    """Round 1 was journalled whole: round 2 is asked with the outputs alone."""
+    talk = Talk(await make())
+    fake.say(Script(calls=(("tables", "{}"),)), Script(text="Two.", match="two tables"))
+    talk.begin("Which tables?")
+    completed = await talk.round()
+    talk.keep(Item(kind="output", call_id=completed.items[0].call_id, text="two tables"))
+    talk = talk.restarted(await make())
+    completed = await talk.round()
+    assert completed.items[0].text == "Two."
+    assert len(fake.conversations) == 1
+
+
+@pytest.mark.parametrize("level", ["responses", "chat"])
+async def test_without_a_history_there_the_round_is_asked_again(
+    make: Make, fake: FakeOpenAI, level: str
+) -> None:
+    talk = Talk(await make(level))
+    fake.say("Again.")
+    talk.begin("Tell me.")
+    completed = await talk.round(response="resp_of_a_dead_process")
+    assert completed.items[0].text == "Again."
+    assert not any(request.method == "GET" for request in fake.requests)

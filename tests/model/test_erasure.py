@@ -1,0 +1,58 @@
+"""Erasing what a thread left on a server."""
+
+from __future__ import annotations
+
+import pytest
+
+from core.records import Remote
+from tests.fakes.openai import FakeOpenAI, Script
+from tests.model.conftest import Make
+from tests.model.talk import Talk
+
+
+async def test_a_conversation_goes_with_its_items(make: Make, fake: FakeOpenAI) -> None:
+    """Deleting a conversation leaves its items, so they go first: more than a page of them."""
+    talk = Talk(await make())
+    fake.say(Script(calls=(("tables", "{}"),) * 3, match="message 7"))
+    for number in range(55):
+        await talk.say(f"message {number}")
+    (remote,) = talk.remotes
+    assert await talk.model.erase(remote)
+    assert fake.conversations == {}
+    assert fake.orphans == []
+
+
+async def test_responses_and_containers(make: Make, fake: FakeOpenAI) -> None:
+    talk = Talk(await make())
+    await talk.say("hello")
+    fake.containers.add("cntr_1")
+    assert await talk.model.erase(Remote("response", talk.response))
+    assert await talk.model.erase(Remote("container", "cntr_1"))
+    assert fake.responses == {}
+    assert fake.containers == set()
+
+
+async def test_what_is_gone_is_erased(make: Make) -> None:
+    model = await make()
+    assert await model.erase(Remote("conversation", "none"))
+    assert await model.erase(Remote("response", "none"))
+    assert await model.erase(Remote("container", "none"))
+    assert await model.erase(Remote("file", "none"))
+
+
+@pytest.mark.parametrize("status", [401, 429, 503])
+async def test_what_cannot_be_erased_now_is_tried_again(
+    make: Make, fake: FakeOpenAI, status: int
+) -> None:
+    talk = Talk(await make())
+    await talk.say("hello")
+    fake.ill = status
+    assert not await talk.model.erase(talk.remotes[0])
+    assert not await talk.model.erase(Remote("response", talk.response))
+    fake.ill = 0
+    assert await talk.model.erase(talk.remotes[0])
+
+
+async def test_without_a_key_nothing_is_erased(make: Make) -> None:
+    model = await make(official=True, key="")
+    assert not await model.erase(Remote("response", "resp_1"))

@@ -1,0 +1,167 @@
+"""What a person reads when the model cannot answer, and what is not asked again."""
+
+from __future__ import annotations
+
+import pytest
+
+from core.errors import (
+    ModelError,
+    ModelRefused,
+    NoKey,
+    NoQuota,
+    PersonRefused,
+    RateLimited,
+    TooLong,
+    UnknownModel,
+    WrongKey,
+)
+from core.model.probe import Level
+from tests.fakes.openai import FakeOpenAI, Script
+from tests.model.conftest import Make
+from tests.model.talk import Talk
+
+LEVELS: tuple[Level, ...] = ("conversations", "responses", "chat")
+every_level = pytest.mark.parametrize("level", LEVELS)
+KEY = "sk-" + "secret" * 4
+
+
+def refusals(fake: FakeOpenAI) -> int:
+    return sum(request.path in ("/responses", "/chat/completions") for request in fake.requests)
+
+
+@every_level
+@pytest.mark.parametrize(
+    "code", ["insufficient_quota", "credit_balance_exhausted", "spend_limit_reached"]
+)
+async def test_no_quota_is_told_at_once(
+    make: Make, fake: FakeOpenAI, waits: list[float], level: Level, code: str
+) -> None:
+    fake.say(Script(status=429, code=code, headers={"retry-after": "1"}, times=0))
+    with pytest.raises(NoQuota, match="no credit left"):
+        await Talk(await make(level)).say("hello")
+    assert refusals(fake) == 1
+    assert waits == []
+
+
+@every_level
+async def test_a_short_wait_is_waited(
+    make: Make, fake: FakeOpenAI, waits: list[float], level: Level
+) -> None:
+    fake.say(Script(status=429, code="rate_limit_exceeded", headers={"retry-after": "7"}), "Now.")
+    assert await Talk(await make(level)).say("hello") == "Now."
+    assert waits == [7.0]
+
+
+@every_level
+async def test_a_long_wait_is_told(
+    make: Make, fake: FakeOpenAI, waits: list[float], level: Level
+) -> None:
+    fake.say(Script(status=429, code="rate_limit_exceeded", headers={"retry-after": "90"}))
+    with pytest.raises(RateLimited, match="in 90 s"):
+        await Talk(await make(level)).say("hello")
+    assert waits == []
+
+
+@every_level
+async def test_a_wrong_key_is_never_shown(make: Make, fake: FakeOpenAI, level: Level) -> None:
+    fake.key = "another"
+    model = await make(level, key=KEY)
+    with pytest.raises(WrongKey) as caught:
+        await Talk(model).say("hello")
+    assert KEY not in repr(caught.getrepr(chain=True))
+    assert "OPENAI_API_KEY" in caught.value.words()
+
+
+@every_level
+async def test_an_unknown_model_names_the_setting_and_the_nearest(
+    make: Make, fake: FakeOpenAI, level: Level
+) -> None:
+    with pytest.raises(UnknownModel) as caught:
+        await Talk(await make(level, model="gpt-6-lunar")).say("hello")
+    words = caught.value.words()
+    assert "'gpt-6-lunar'" in words
+    assert "PONTE_MODEL" in words
+    assert "'gpt-6-luna'" in words
+
+
+async def test_no_key_at_openai(make: Make) -> None:
+    with pytest.raises(NoKey, match="OPENAI_API_KEY"):
+        await Talk(await make(official=True, key="")).say("hello")
+
+
+async def test_no_key_where_none_is_needed(make: Make) -> None:
+    assert await Talk(await make("chat", key="")).say("hello")
+
+
+@every_level
+async def test_a_policy_refusal(make: Make, fake: FakeOpenAI, level: Level) -> None:
+    fake.say(Script(status=400, code="content_policy_violation"))
+    with pytest.raises(ModelRefused, match="declined"):
+        await Talk(await make(level)).say("Something bad.")
+
+
+@every_level
+async def test_a_blocked_person_is_told_alone(make: Make, fake: FakeOpenAI, level: Level) -> None:
+    """The refusal is of this person's identifier: it does not go out without it, nobody else
+    is answered differently, and the server is not called ill."""
+    blocked = Script(
+        status=400,
+        code="identifier_blocked",
+        param="safety_identifier",
+        message="This safety identifier was blocked.",
+    )
+    fake.say(blocked)
+    model = await make(level, official=True)
+    with pytest.raises(PersonRefused, match="refuses to answer you"):
+        await Talk(model).say("hello")
+    assert refusals(fake) == 1
+    assert await Talk(model).say("hello")
+    assert "safety_identifier" in fake.requests[-1].body
+    assert (await model.health()).state == "on"
+
+
+@every_level
+async def test_a_refusal_without_a_name_is_worded(
+    make: Make, fake: FakeOpenAI, level: Level
+) -> None:
+    fake.say(Script(status=400, message=f"Something odd about {KEY}"))
+    with pytest.raises(ModelError) as caught:
+        await Talk(await make(level)).say("hello")
+    assert caught.value.words() == (
+        "The model's server refused the request (HTTP 400). Please tell the operator."
+    )
+
+
+@every_level
+async def test_a_message_that_is_too_long_alone(make: Make, fake: FakeOpenAI, level: Level) -> None:
+    fake.context = 500
+    with pytest.raises(TooLong):
+        await Talk(await make(level)).say("word " * 1000)
+
+
+@every_level
+async def test_a_conversation_that_became_too_long_goes_on(
+    make: Make, fake: FakeOpenAI, level: Level
+) -> None:
+    """Its beginning is left out, cut at a person's message."""
+    fake.context = 1_500
+    talk = Talk(await make(level))
+    fake.say(Script(calls=(("tables", "{}"),), match="words 5"))
+    fake.say(Script(text="an answer " * 20, times=0))
+    for number in range(12):
+        assert await talk.say(f"words {number} " * 30)
+    if level != "conversations":
+        last = fake.requests[-1].body.get("input") or fake.requests[-1].body["messages"][1:]
+        assert last[0]["role"] == "user"
+        assert len(last) < 20
+
+
+async def test_openai_is_asked_to_cut_by_itself(make: Make, fake: FakeOpenAI) -> None:
+    fake.context = 3_000
+    talk = Talk(await make(official=True))
+    for number in range(12):
+        assert await talk.say(f"words {number} " * 30)
+    body = fake.asked("/responses")[-1]
+    assert body["truncation"] == "auto"
+    assert body["context_management"] == [{"type": "compaction", "compact_threshold": 100_000}]
+    assert len(fake.conversations) == 1

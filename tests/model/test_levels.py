@@ -1,0 +1,190 @@
+"""Which level a server has, how that is found out, and what `status` says of it."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from core.errors import ModelDown, RateLimited, UnknownModel, WrongKey
+from core.model.probe import Level
+from tests.fakes.aimock import aimock, missing
+from tests.fakes.openai import FakeOpenAI, Script
+from tests.model.conftest import Make
+from tests.model.talk import Talk
+
+
+@pytest.mark.parametrize(
+    ("without", "level"),
+    [
+        (set(), "conversations"),
+        ({"conversations"}, "responses"),
+        ({"conversations", "responses"}, "chat"),
+    ],
+)
+async def test_the_level_is_what_the_server_has(
+    make: Make, fake: FakeOpenAI, without: set[str], level: Level
+) -> None:
+    fake.without = without
+    model = await make(None)
+    assert await Talk(model).say("hello")
+    assert model.level == level
+    assert len(fake.conversations) == (level == "conversations"), "the probe was deleted"
+
+
+async def test_a_server_that_takes_conversations_and_forgets_them(
+    make: Make, fake: FakeOpenAI
+) -> None:
+    """A 200 of /responses with `conversation` says nothing: only POST /conversations does."""
+    fake.forgets, fake.without = True, {"conversations"}
+    talk = Talk(await make(None))
+    await talk.say("My name is Ana.")
+    await talk.say("What is my name?")
+    assert talk.model.level == "responses"
+    assert "My name is Ana." in str(fake.asked("/responses")[-1]["input"])
+
+
+async def test_probing_costs_no_tokens_and_happens_once(make: Make, fake: FakeOpenAI) -> None:
+    fake.without = {"conversations"}
+    model = await make(None)
+    model.start()
+    await asyncio.gather(*(Talk(model).say("hello") for _ in range(5)))
+    assert len(fake.asked("/conversations")) == 1
+    probes = [body for body in fake.asked("/responses") if "input" not in body]
+    assert len(probes) == 1
+    assert len(fake.asked("/responses")) == 6
+
+
+@pytest.mark.parametrize(("status", "error"), [(429, RateLimited), (503, ModelDown)])
+async def test_trouble_says_nothing_of_levels(
+    make: Make,
+    fake: FakeOpenAI,
+    status: int,
+    error: type[Exception],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nobody falls to a lower level because the server is busy or down; it is asked again."""
+    model = await make(None)
+    fake.ill = status
+    with pytest.raises(error):
+        await Talk(model).say("hello")
+    assert (await model.health()).state == "failing"
+    fake.ill = 0
+    assert await Talk(model).say("hello")
+    assert model.level == "conversations"
+    assert (await model.health()).state == "on"
+
+
+async def test_a_wrong_key_starts_and_is_told(make: Make, fake: FakeOpenAI) -> None:
+    fake.key = "sk-right"
+    model = await make(None, key="sk-wrong")
+    model.start()
+    health = await model.health()
+    assert health.state == "failing"
+    assert "OPENAI_API_KEY" in health.words
+    with pytest.raises(WrongKey):
+        await Talk(model).say("hello")
+    fake.key = "sk-wrong"
+    assert await Talk(model).say("hello"), "the operator mended it"
+
+
+async def test_no_server_at_all(make: Make) -> None:
+    model = await make(None, base_url="http://127.0.0.1:9/v1")
+    with pytest.raises(ModelDown):
+        await Talk(model).say("hello")
+    assert (await model.health()).state == "failing"
+
+
+async def test_no_key_is_off(make: Make) -> None:
+    health = await (await make(None, official=True, key="")).health()
+    assert (health.state, "OPENAI_API_KEY" in health.words) == ("off", True)
+
+
+async def test_an_unknown_model_at_openai_is_told_at_start(make: Make) -> None:
+    health = await (await make(None, official=True, model="gpt-6-lunar")).health()
+    assert health.state == "failing"
+    assert "gpt-6-luna" in health.words
+    elsewhere = await (await make(None, model="my-own")).health()
+    assert elsewhere.state == "on", "other servers serve what they do not list"
+
+
+async def test_health_sees_a_server_come_back(
+    make: Make, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.model.served.AGAIN", 0.0)
+    model = await make("responses")
+    fake.say(Script(status=401, code="invalid_api_key"))
+    with pytest.raises(WrongKey):
+        await Talk(model).say("hello")
+    assert (await model.health()).state == "on"
+
+
+async def test_health_does_not_wait_for_a_server_that_hangs(
+    make: Make, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.model.served.SOON", 0.01)
+    fake.slow = True
+    health = await (await make(None)).health()
+    assert health.state == "failing"
+    assert "being asked" in health.words
+
+
+@pytest.mark.parametrize("level", ["conversations", "responses"])
+async def test_a_server_that_loses_an_api_goes_down_a_level(
+    make: Make, fake: FakeOpenAI, level: Level
+) -> None:
+    """In the middle of a thread; nothing that was said is forgotten."""
+    if level == "responses":
+        fake.without = {"conversations"}
+    talk = Talk(await make(None))
+    await talk.say("My name is Ana.")
+    fake.without = {"conversations", "responses"}
+    await talk.say("What is my name?")
+    assert talk.model.level == "chat"
+    assert "My name is Ana." in str(fake.asked("/chat/completions")[-1]["messages"])
+
+
+async def test_a_level_that_the_operator_chose_is_final(make: Make, fake: FakeOpenAI) -> None:
+    fake.without = {"responses"}
+    with pytest.raises(ModelDown):
+        await Talk(await make("responses")).say("hello")
+    assert fake.asked("/chat/completions") == []
+
+
+async def test_an_unknown_model_is_no_missing_api(make: Make, fake: FakeOpenAI) -> None:
+    fake.without = {"conversations"}
+    model = await make(None, model="gpt-7")
+    with pytest.raises(UnknownModel):
+        await Talk(model).say("hello")
+    assert model.level == "responses"
+
+
+@pytest.mark.skipif(bool(missing()), reason=missing() or "it is there")
+class TestAimock:
+    """The same against a server that is not ours."""
+
+    async def test_its_level(self, make: Make, tmp_path: Path) -> None:
+        fixtures = [{"match": {"userMessage": "name"}, "response": {"content": "Ana."}}]
+        async with aimock(fixtures, tmp_path) as url:
+            model = await make(None, base_url=url)
+            assert await Talk(model).say("What is my name?") == "Ana."
+            assert model.level == "responses"
+
+    @pytest.mark.parametrize(
+        ("chaos", "error"),
+        [
+            ("--chaos-drop", ModelDown),
+            ("--chaos-malformed", ModelDown),
+            ("--chaos-disconnect", ModelDown),
+            ("--chaos-ratelimit", RateLimited),
+        ],
+    )
+    async def test_its_chaos_is_worded(
+        self, make: Make, tmp_path: Path, chaos: str, error: type[Exception]
+    ) -> None:
+        fixtures = [{"match": {"userMessage": "hello"}, "response": {"content": "Hello."}}]
+        async with aimock(fixtures, tmp_path, chaos, "1") as url:
+            for level in ("responses", "chat"):
+                with pytest.raises(error):
+                    await Talk(await make(level, base_url=url)).say("hello")

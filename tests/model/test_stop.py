@@ -1,0 +1,141 @@
+"""A turn that is stopped in mid-stream: its stream is drained, and what comes after is sound."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from core.messages import Item
+from core.model.probe import Level
+from core.model.streams import Streams
+from core.openai import Json
+from core.records import Delta, Remote
+from tests.fakes.openai import FakeOpenAI, Script
+from tests.fakes.openai.items import text_of
+from tests.model.conftest import Make
+from tests.model.talk import Talk
+
+LONG = "A long answer in many pieces, one after the other."
+
+
+async def stop_after(talk: Talk, kind: type[object]) -> None:
+    """Listen until the first event of that kind, then go away."""
+    events = talk.events()
+    async for event in events:
+        talk.take(event)
+        if isinstance(event, kind):
+            break
+    await events.aclose()
+
+
+async def test_the_stream_is_read_to_its_end(make: Make, fake: FakeOpenAI) -> None:
+    """A person stops the answer: the server still finishes it and keeps it."""
+    talk = Talk(await make())
+    fake.say(Script(text=LONG, fail="hang", on_disconnect="nothing"))
+    talk.begin("Tell me.")
+    await stop_after(talk, Delta)
+    fake.release.set()
+    conversation = fake.conversations[talk.thread.remote]
+    assert await talk.model.erase(Remote("file", "file_1")), "the loop goes on meanwhile"
+    assert await talk.say("thanks") == "You said: thanks"
+    assert fake.running == 0
+    assert [text_of(item) for item in conversation.items[:2]] == ["Tell me.", LONG]
+
+
+async def test_the_next_message_does_not_wait_for_the_drain(make: Make, fake: FakeOpenAI) -> None:
+    """It gets a conversation of its own, made from the transcript."""
+    talk = Talk(await make())
+    fake.say(Script(text=LONG, fail="hang"))
+    talk.begin("Tell me.")
+    await stop_after(talk, Delta)
+    old = talk.thread.remote
+    assert await talk.say("thanks") == "You said: thanks"
+    assert talk.thread.remote != old
+    assert fake.running == 1, "the first answer is still being said"
+    said = [text_of(item) for item in fake.conversations[talk.thread.remote].items]
+    assert said == ["Tell me.", "thanks", "You said: thanks"]
+
+
+async def test_after_the_drain_the_conversation_is_looked_at(make: Make, fake: FakeOpenAI) -> None:
+    """It holds an answer that nobody saw: our transcript is the truth, so a new one is made."""
+    talk = Talk(await make())
+    fake.say(Script(text=LONG, piece=len(LONG), fail="hang"))
+    talk.begin("Tell me.")
+    await stop_after(talk, Delta)
+    talk.keep(Item(kind="message", role="assistant", text="A long _Stopped._"))
+    fake.release.set()
+    old = talk.thread.remote
+    assert await talk.model.erase(Remote("conversation", old)), "it waits for the drain"
+    assert await talk.say("thanks") == "You said: thanks"
+    assert talk.thread.remote != old
+
+
+async def test_a_drain_ends_after_its_time(make: Make, fake: FakeOpenAI) -> None:
+    talk = Talk(await make(drain=0.05))
+    fake.say(Script(text=LONG, fail="hang", on_disconnect="nothing"))
+    talk.begin("Tell me.")
+    await stop_after(talk, Delta)
+    assert await talk.model.erase(Remote("conversation", talk.thread.remote))
+    assert fake.conversations == {}
+
+
+async def test_an_id_that_comes_late_is_told(
+    make: Make, fake: FakeOpenAI, late: list[tuple[str, Remote]]
+) -> None:
+    """Stopped before the server named its response: it must still be erased one day."""
+    talk = Talk(await make())
+    fake.say(Script(text=LONG, seconds=0.3))
+    talk.begin("Tell me.")
+    asking = asyncio.ensure_future(talk.round())
+    await fake.until(lambda: fake.running == 1)
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+    await talk.model.erase(Remote("conversation", talk.thread.remote))
+    assert late == [("T1", Remote("response", next(iter(fake.responses))))]
+
+
+async def test_an_id_that_was_read_and_not_heard_is_told() -> None:
+    """It came in, but its listener went away before it listened."""
+    said: list[str] = []
+    read = asyncio.Event()
+
+    async def source() -> AsyncIterator[Json]:
+        yield {"type": "response.created", "response": {"id": "resp_1"}}
+        read.set()
+        await asyncio.Event().wait()
+
+    async def late(response: str) -> None:
+        said.append(response)
+
+    streams = Streams(silence=5.0, grace=5.0)
+    stream = streams.open(source(), "conv_1", late)
+    await read.wait()
+    streams.leave(stream, "conv_1")
+    assert streams.draining("conv_1")
+    assert streams.untidy("conv_1")
+    await streams.close()
+    assert said == ["resp_1"]
+    assert not streams.draining("conv_1")
+
+
+@pytest.mark.parametrize("level", ["responses", "chat"])
+async def test_without_a_history_there_the_stream_is_closed(
+    make: Make, fake: FakeOpenAI, level: Level
+) -> None:
+    talk = Talk(await make(level))
+    fake.say(Script(text=LONG, fail="hang"))
+    talk.begin("Tell me.")
+    await stop_after(talk, Delta)
+    await fake.until(lambda: fake.running == 0)
+    assert await talk.say("thanks")
+
+
+async def test_closing_the_model_ends_every_stream(make: Make, fake: FakeOpenAI) -> None:
+    talk = Talk(await make())
+    fake.say(Script(text=LONG, fail="hang"))
+    talk.begin("Tell me.")
+    await stop_after(talk, Delta)
+    await talk.model.close()
+    await fake.until(lambda: fake.running == 0)

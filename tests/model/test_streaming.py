@@ -1,0 +1,215 @@
+"""Every way in which a stream can end, at every level."""
+
+from __future__ import annotations
+
+import pytest
+
+from core.errors import ModelDown, ModelError, ModelRefused, ModelSilent, TooLong
+from core.model.probe import Level
+from core.records import Began, Completed, Delta
+from tests.fakes.openai import FakeOpenAI, Script
+from tests.fakes.openai.script import Disconnect, Failure
+from tests.model.conftest import Make
+from tests.model.talk import Talk
+
+LEVELS: tuple[Level, ...] = ("conversations", "responses", "chat")
+LONG = "A long answer in many pieces, one after the other."
+every_level = pytest.mark.parametrize("level", LEVELS)
+own_history = pytest.mark.parametrize("level", ["responses", "chat"])
+
+
+def asked(fake: FakeOpenAI) -> int:
+    return len(fake.asked("/responses")) + len(fake.asked("/chat/completions"))
+
+
+@every_level
+async def test_pieces_come_as_they_are_said(make: Make, fake: FakeOpenAI, level: Level) -> None:
+    talk = Talk(await make(level))
+    fake.say(LONG)
+    assert await talk.say("Tell me something long.") == LONG
+    kinds = [type(event) for event in talk.heard if not hasattr(event, "remote")]
+    assert kinds[0] is Began
+    assert kinds[-1] is Completed
+    assert kinds.count(Delta) == len(range(0, len(LONG), 8))
+    assert talk.text == LONG
+
+
+@every_level
+@pytest.mark.parametrize("fail", ["error_event", "raised_error", "failed", "garbage"])
+async def test_an_error_in_mid_stream_is_asked_again(
+    make: Make, fake: FakeOpenAI, level: Level, fail: Failure
+) -> None:
+    talk = Talk(await make(level))
+    fake.say(Script(text="Half an ans", fail=fail, on_disconnect="nothing"), LONG)
+    assert await talk.say("Tell me.") == LONG
+    assert talk.text == LONG, "what was shown of the broken answer is void"
+    assert asked(fake) == 2
+
+
+@every_level
+async def test_a_server_that_always_breaks_is_down(
+    make: Make, fake: FakeOpenAI, level: Level
+) -> None:
+    talk = Talk(await make(level))
+    fake.say(Script(text=LONG, fail="error_event", times=0))
+    with pytest.raises(ModelDown):
+        await talk.say("Tell me.")
+    assert asked(fake) == 3
+
+
+@pytest.mark.parametrize("fail", ["drop", "no_terminal"])
+@pytest.mark.parametrize("left", ["commit", "response"])
+async def test_a_dropped_answer_is_taken_from_the_server(
+    make: Make, fake: FakeOpenAI, fail: Failure, left: Disconnect
+) -> None:
+    """The response is retrieved by its id, and what the conversation lacks is told it later."""
+    talk = Talk(await make("conversations"))
+    fake.say(Script(text=LONG, fail=fail, on_disconnect=left), Script(text="Bye.", match="thanks"))
+    assert await talk.say("Tell me.") == LONG
+    assert asked(fake) == 1
+    assert await talk.say("thanks") == "Bye."
+    (conversation,) = fake.conversations.values()
+    said = [item["content"][-1]["text"] for item in conversation.items]
+    assert said == ["Tell me.", LONG, "thanks", "Bye."]
+
+
+async def test_a_dropped_answer_that_the_server_lost_is_asked_again(
+    make: Make, fake: FakeOpenAI
+) -> None:
+    talk = Talk(await make("conversations"))
+    fake.say(Script(text=LONG, fail="drop", on_disconnect="nothing"), "Again.")
+    assert await talk.say("Tell me.") == "Again."
+    (conversation,) = fake.conversations.values()
+    assert len(conversation.items) == 2
+
+
+async def test_a_create_whose_answer_was_lost_is_not_repeated_blindly(
+    make: Make, fake: FakeOpenAI
+) -> None:
+    """No byte came back, but the conversation's tail shows that it was done."""
+    talk = Talk(await make("conversations"))
+    fake.say(Script(text=LONG, fail="lost"), "A second answer.")
+    assert await talk.say("Tell me.") == LONG
+    assert asked(fake) == 1
+
+
+@pytest.mark.parametrize("fail", ["lost", "drop"])
+@pytest.mark.parametrize("left", ["commit", "nothing"])
+async def test_nor_later_in_the_thread(
+    make: Make, fake: FakeOpenAI, fail: Failure, left: Disconnect
+) -> None:
+    talk = Talk(await make("conversations"))
+    await talk.say("hello")
+    fake.say(Script(text=LONG, fail=fail, on_disconnect=left), Script(text=LONG, match="Tell"))
+    assert await talk.say("Tell me.") == LONG
+    assert asked(fake) == (2 if left == "commit" else 3)
+    (conversation,) = fake.conversations.values()
+    assert len(conversation.items) == 4
+
+
+async def test_a_server_that_broke_over_a_create_is_looked_at(make: Make, fake: FakeOpenAI) -> None:
+    talk = Talk(await make("conversations"))
+    await talk.say("hello")
+    fake.say(Script(status=500), "Now.")
+    assert await talk.say("Tell me.") == "Now."
+    assert any(request.path.endswith("/items") for request in fake.requests)
+
+
+async def test_a_create_that_was_lost_on_its_way_is_repeated(make: Make, fake: FakeOpenAI) -> None:
+    talk = Talk(await make("conversations"))
+    fake.say(Script(text=LONG, fail="lost", on_disconnect="nothing"), "Now it came.")
+    assert await talk.say("Tell me.") == "Now it came."
+    assert asked(fake) == 2
+
+
+@own_history
+@pytest.mark.parametrize("fail", ["drop", "lost", "no_terminal"])
+async def test_without_a_history_there_a_lost_answer_is_asked_for_once_more(
+    make: Make, fake: FakeOpenAI, level: Level, fail: Failure
+) -> None:
+    talk = Talk(await make(level))
+    fake.say(Script(text=LONG, fail=fail), "Here it is.")
+    assert await talk.say("Tell me.") == "Here it is."
+    fake.say(Script(text=LONG, fail=fail, times=0))
+    with pytest.raises(ModelDown):
+        await talk.say("And now?")
+    assert asked(fake) == 4
+
+
+@every_level
+async def test_a_silent_server_is_given_up(make: Make, fake: FakeOpenAI, level: Level) -> None:
+    talk = Talk(await make(level, silence=0.2, drain=0.2))
+    fake.say(Script(text=LONG, fail="hang", on_disconnect="nothing"))
+    with pytest.raises(ModelSilent):
+        await talk.say("Tell me.")
+
+
+async def test_an_answer_that_came_during_a_silence_is_taken(make: Make, fake: FakeOpenAI) -> None:
+    talk = Talk(await make("conversations", silence=0.2))
+    fake.say(Script(text=LONG, fail="hang", on_disconnect="commit"))
+    assert await talk.say("Tell me.") == LONG
+
+
+@every_level
+async def test_a_call_is_given_only_when_the_round_is_complete(
+    make: Make, fake: FakeOpenAI, level: Level
+) -> None:
+    """The socket breaks while the arguments are streamed: nothing runs of that answer twice."""
+    ran: list[str] = []
+
+    def run(name: str, arguments: str) -> str:
+        ran.append(arguments)
+        return "done"
+
+    talk = Talk(await make(level), run=run)
+    call = ("tables", '{"a": "long arguments in pieces"}')
+    fake.say(Script(calls=(call,), fail="drop", after=2, on_disconnect="response"))
+    fake.say(Script(calls=(call,), match="look"), Script(text="Two tables.", match="done"))
+    assert await talk.say("look") == "Two tables."
+    assert ran == ['{"a": "long arguments in pieces"}']
+
+
+@every_level
+async def test_a_refusal_is_said_in_the_models_words(
+    make: Make, fake: FakeOpenAI, level: Level
+) -> None:
+    talk = Talk(await make(level))
+    fake.say(Script(refusal="I will not help with that."))
+    assert await talk.say("Something bad.") == "I will not help with that."
+    assert talk.text == "I will not help with that."
+
+
+@every_level
+async def test_a_cut_answer_says_so(make: Make, fake: FakeOpenAI, level: Level) -> None:
+    talk = Talk(await make(level))
+    fake.say(Script(text="The beginning of", incomplete="max_output_tokens"))
+    talk.begin("Tell me all.")
+    completed = await talk.round()
+    assert completed.cut
+    assert completed.items[0].text == "The beginning of"
+
+
+@every_level
+async def test_a_cut_call_never_runs(make: Make, fake: FakeOpenAI, level: Level) -> None:
+    talk = Talk(await make(level))
+    fake.say(Script(calls=(("tables", '{"a"'),), incomplete="max_output_tokens"))
+    with pytest.raises(TooLong, match="used up its room"):
+        await talk.say("Tell me all.")
+
+
+@every_level
+async def test_filtered_words_are_a_refusal(make: Make, fake: FakeOpenAI, level: Level) -> None:
+    talk = Talk(await make(level))
+    fake.say(Script(text="Something ba", incomplete="content_filter"))
+    with pytest.raises(ModelRefused):
+        await talk.say("Tell me.")
+    fake.say("Better.")
+    assert await talk.say("Something else, then.") == "Better."
+
+
+@every_level
+async def test_an_empty_answer_is_worded(make: Make, fake: FakeOpenAI, level: Level) -> None:
+    talk = Talk(await make(level))
+    fake.say(Script())
+    with pytest.raises(ModelError, match="empty answer"):
+        await talk.say("Tell me.")

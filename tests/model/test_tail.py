@@ -1,0 +1,126 @@
+"""Setting a conversation beside the transcript."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, strategies
+
+from core.messages import Item
+from core.model.pairs import LOST, paired
+from core.model.tail import Plan, reconcile
+
+
+def user(text: str) -> Item:
+    return Item(kind="message", role="user", text=text)
+
+
+def bot(text: str) -> Item:
+    return Item(kind="message", role="assistant", text=text)
+
+
+CALL = Item(kind="call", call_id="c1", name="f", arguments="{}")
+OUTPUT = Item(kind="output", call_id="c1", text="done")
+
+
+def kept(*items: Item) -> list[dict[str, Any]]:
+    """What a server holds of these; a person's words come after the turn's preface."""
+    rows: list[dict[str, Any]] = []
+    for item in items:
+        if item.kind == "call":
+            rows.append({"type": "function_call", "call_id": item.call_id})
+        elif item.kind == "output":
+            rows.append({"type": "function_call_output", "call_id": item.call_id})
+        elif item.role == "assistant":
+            part = {"type": "output_text", "text": item.text}
+            rows.append({"type": "message", "role": "assistant", "content": [part]})
+        else:
+            parts = [
+                {"type": "input_text", "text": "It is Friday."},
+                {"type": "input_text", "text": item.text},
+            ]
+            rows.append({"type": "message", "role": "user", "content": parts})
+    return rows
+
+
+OLD = [user("a"), bot("b")]
+
+
+@pytest.mark.parametrize(
+    ("transcript", "tail", "plan"),
+    [
+        ([*OLD, user("c")], kept(*OLD), Plan(send=(user("c"),))),
+        ([*OLD, user("c")], [], Plan(send=(*OLD, user("c")))),
+        ([*OLD, user("c"), bot("d"), user("e")], kept(*OLD),
+         Plan(send=(user("c"), bot("d"), user("e")))),
+        ([*OLD, user("c"), CALL, OUTPUT], kept(*OLD, user("c"), CALL), Plan(send=(OUTPUT,))),
+        ([*OLD, user("c")], kept(*OLD, CALL),
+         Plan(send=(Item(kind="output", call_id="c1", text=LOST), user("c")))),
+        ([*OLD, user("c")], kept(*OLD, bot("who?")), None),
+        ([*OLD, user("c")], kept(user("x"), bot("y")), None),
+        ([user("a"), bot("b"), user("a")], kept(*OLD), Plan(send=(user("a"),))),
+        ([*OLD, user("c")], [{"type": "reasoning", "id": "rs"}, *kept(*OLD)],
+         Plan(send=(user("c"),))),
+    ],
+)  # fmt: skip
+def test_plans(transcript: list[Item], tail: list[dict[str, Any]], plan: Plan | None) -> None:
+    assert reconcile(transcript, tail, asked=False, whole=True) == plan
+
+
+def test_an_answer_that_stands_there_is_taken_only_if_it_was_asked_for() -> None:
+    tail = kept(*OLD, user("c"), bot("d"))
+    asked = reconcile([*OLD, user("c")], tail, asked=True, whole=True)
+    assert asked == Plan(answered=(bot("d"),))
+    assert reconcile([*OLD, user("c")], tail, asked=False, whole=True) is None
+
+
+def test_the_same_words_twice_are_two_messages() -> None:
+    transcript = [user("hi"), user("hi")]
+    tail = kept(user("hi"), bot("hello"))
+    assert reconcile(transcript, tail, asked=False, whole=True) is None
+
+
+def test_a_tail_of_many_is_enough() -> None:
+    """Only the newest items were read: what comes before them is taken on trust."""
+    transcript = [item for n in range(80) for item in (user(f"q{n}"), bot(f"a{n}"))]
+    tail = kept(*transcript[-100:])
+    plan = reconcile([*transcript, user("new")], tail, asked=False, whole=False)
+    assert plan == Plan(send=(user("new"),))
+    assert reconcile([user("new")], tail, asked=False, whole=False) is None
+
+
+TURNS = strategies.lists(strategies.integers(0, 2), min_size=1, max_size=40)
+
+
+@given(TURNS, strategies.data())
+def test_what_is_missing_is_what_is_sent(calls: list[int], data: strategies.DataObject) -> None:
+    """Wherever a conversation stops, its rest is told, and nothing of it twice."""
+    transcript: list[Item] = []
+    for turn, count in enumerate(calls):
+        transcript.append(user(f"q{turn}"))
+        for number in range(count):
+            id = f"c{turn}.{number}"
+            transcript.append(Item(kind="call", call_id=id, name="f", arguments="{}"))
+            transcript.append(Item(kind="output", call_id=id, text="done"))
+        transcript.append(bot(f"a{turn}"))
+    transcript.append(user("new"))
+    upto = data.draw(strategies.integers(0, len(transcript) - 1))
+    tail = kept(*transcript[:upto])[-100:]
+    plan = reconcile(transcript, tail, asked=False, whole=upto <= 100)
+    assert plan == Plan(send=tuple(transcript[upto:]))
+
+
+def test_names_in_company_do_not_matter() -> None:
+    said = Item(kind="message", role="user", text="c", name="Ana")
+    assert reconcile([*OLD, said, bot("d"), user("e")], kept(*OLD, user("Ana: c"), bot("d")),
+                     asked=False, whole=True) == Plan(send=(user("e"),))  # fmt: skip
+
+
+def test_pairs() -> None:
+    assert paired([user("a"), CALL, user("b"), OUTPUT]) == [
+        user("a"), CALL, Item(kind="output", call_id="c1", text=LOST), user("b"),
+    ]  # fmt: skip
+    assert paired([CALL, CALL, OUTPUT, OUTPUT]) == [CALL, OUTPUT]
+    assert paired([OUTPUT, user("a")]) == [user("a")]
+    assert paired([user("a"), CALL])[-1].text == LOST

@@ -1,0 +1,47 @@
+"""`python -m tests.model.victim BASE_URL TEXT THREAD`: asks, and tells each event as it comes.
+
+It is killed in the middle; what it told is what its journal would have held.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import sys
+from dataclasses import asdict
+
+import structlog
+
+from core.model.options import Options
+from core.model.served import ServedModel
+from core.openai import Client, Place
+from core.records import Began, Delta, Kept, Remote, Thread
+from tests.model.talk import Talk
+
+
+async def nobody(thread: str, remote: Remote) -> None:
+    raise AssertionError("it listens to the end of its life")
+
+
+async def main(base_url: str, text: str, thread: str) -> None:
+    model = ServedModel(
+        Client(Place("sk-test", base_url)), Options(), level="conversations", late=nobody
+    )
+    talk = Talk(model, thread=Thread(**{**json.loads(thread), "participants": ()}))
+    talk.begin(text)
+    async for event in talk.events():
+        if isinstance(event, Kept) and event.thread:
+            tell("thread", asdict(event.thread))
+        elif isinstance(event, Began):
+            tell("response", event.response)
+        elif isinstance(event, Delta):
+            tell("delta", event.text)
+
+
+def tell(what: str, value: object) -> None:
+    print(json.dumps({what: value}), flush=True)
+
+
+structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+asyncio.run(main(*sys.argv[1:]))

@@ -1,0 +1,119 @@
+"""kill -9 while a real model speaks: nothing is asked twice that the server still has."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.fakes.bridge_tables import CUSTOMERS
+from tests.fakes.choices import message
+from tests.fakes.openai import FakeOpenAI, Script
+from tests.fakes.openai.items import text_of
+from tests.fakes.openai.script import Disconnect
+from tests.real.conftest import Scene
+
+LONG = "A long answer in many pieces, one after the other."
+READ = json.dumps({"tool": "list_records", "args": {"table_id": CUSTOMERS, "limit": 1}})
+
+
+@pytest.fixture
+async def fake() -> AsyncIterator[FakeOpenAI]:
+    async with FakeOpenAI() as fake:
+        yield fake
+
+
+def asked(fake: FakeOpenAI) -> list[str]:
+    """What each question ended in: the kind of its last item. Probes are none."""
+    bodies = fake.asked("/responses") + fake.asked("/chat/completions")
+    told = [body.get("input") or body["messages"] for body in bodies if "stream" in body]
+    return [items[-1].get("type", "message") for items in told]
+
+
+async def test_in_mid_stream_and_the_server_has_it(scene: Scene, fake: FakeOpenAI) -> None:
+    """The response is taken from there: one create, one answer, one conversation."""
+    fake.say(Script(text=LONG, fail="hang", after=3))
+    one = message("Tell me something long.", "k1")
+    await scene.victim.start("--model", fake.base_url)
+    await scene.people.say(one)
+    await fake.failed()
+    await scene.recorder.until(1)
+    await scene.victim.kill()
+
+    await scene.victim.start("--model", fake.base_url)
+    assert (await scene.people.answer(one)).text == LONG
+    assert scene.recorder.visible("k1") == [LONG]
+    assert asked(fake) == ["message"]
+    thanks = message("thanks", "k2")
+    await scene.people.say(thanks)
+    assert (await scene.people.answer(thanks)).text == "You said: thanks"
+    (conversation,) = fake.conversations.values()
+    assert [text_of(item) for item in conversation.items] == [
+        "Tell me something long.", LONG, "thanks", "You said: thanks",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("left", ["response", "nothing"])
+async def test_in_mid_stream_and_the_server_has_less(
+    scene: Scene, fake: FakeOpenAI, left: Disconnect
+) -> None:
+    """The conversation lacks the turn, or the server lost the answer too."""
+    fake.say(Script(text=LONG, fail="hang", after=3, on_disconnect=left), "Again, from the start.")
+    one = message("Tell me something long.", "k1")
+    await scene.victim.start("--model", fake.base_url)
+    await scene.people.say(one)
+    await fake.failed()
+    await scene.recorder.until(1)
+    await scene.victim.kill()
+    await fake.until(lambda: fake.running == 0)
+
+    await scene.victim.start("--model", fake.base_url)
+    answer = await scene.people.answer(one)
+    assert answer.text == (LONG if left == "response" else "Again, from the start.")
+    assert scene.recorder.visible("k1") == [answer.text]
+    thanks = message("thanks", "k2")
+    await scene.people.say(thanks)
+    await scene.people.answer(thanks)
+    (conversation,) = fake.conversations.values()
+    assert [text_of(item) for item in conversation.items][:3] == [
+        "Tell me something long.", answer.text, "thanks",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("without", [set(), {"conversations"}, {"conversations", "responses"}])
+async def test_while_a_tool_runs(scene: Scene, fake: FakeOpenAI, without: set[str]) -> None:
+    """The round before is not asked again; the read is, and the model hears its outcome once."""
+    fake.without = without
+    fake.say(
+        Script(calls=(("nocodb_execute", READ),), match="first customer"),
+        Script(text="It is Ada Almeida.", match="totalRows"),
+    )
+    one = message("Who is the first customer?", "k1")
+    scene.bridge.hang()
+    await scene.victim.start("--model", fake.base_url)
+    await scene.people.say(one)
+    await scene.bridge.reached()
+    await scene.victim.kill()
+    scene.bridge.release()
+
+    await scene.victim.start("--model", fake.base_url)
+    assert (await scene.people.answer(one)).text == "It is Ada Almeida."
+    assert scene.recorder.visible("k1") == ["It is Ada Almeida."]
+    assert len(asked(fake)) == 2
+    assert len(fake.conversations) == (not without)
+
+
+async def test_a_drain_in_mid_stream(scene: Scene, fake: FakeOpenAI) -> None:
+    """SIGTERM: the turn is put back with its response's id, and the next start takes it up."""
+    fake.say(Script(text=LONG, fail="hang", after=3))
+    one = message("Tell me something long.", "k1")
+    await scene.victim.start("--model", fake.base_url, "--grace", "0")
+    await scene.people.say(one)
+    await fake.failed()
+    await scene.recorder.until(1)
+    assert await scene.victim.terminate() == 0
+
+    await scene.victim.start("--model", fake.base_url)
+    assert (await scene.people.answer(one)).text == LONG
+    assert asked(fake) == ["message"]
