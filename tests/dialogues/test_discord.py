@@ -78,7 +78,7 @@ async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
 
 
 def said(env: simcord.Env, channel: Any) -> list[str]:
-    return [m.content for m in channel.history() if m.author.id == env.bot.user.id]
+    return [message.content for message in channel.history() if message.author == env.bot.user]
 
 
 async def test_a_dm(stage: Stage) -> None:
@@ -94,7 +94,7 @@ async def test_a_mention_gets_a_thread_and_unaddressed_talk_is_left_alone(stage:
         channel = guild.create_text_channel("general")
         ana = guild.add_member(env.create_user("ana"))
         await ana.send(channel, "just among us")
-        await ana.send(channel, f"{env.bot.user.mention} how many bolts?")
+        await ana.send(channel, f"{at(env)} how many bolts?")
         assert stage.heard == ["how many bolts?"]
         (thread,) = guild_threads(env)
         assert thread.name == "how many bolts?"
@@ -105,9 +105,9 @@ async def test_a_reply_that_mentions_ponte_is_answered(stage: Stage) -> None:
         guild = env.create_guild()
         channel = guild.create_text_channel("general")
         ana = guild.add_member(env.create_user("ana"))
-        await ana.send(channel, f"{env.bot.user.mention} bolts?")
+        await ana.send(channel, f"{at(env)} bolts?")
         answer = channel.last_message
-        await ana.send(channel, f"{env.bot.user.mention} and nuts?", reply_to=answer)
+        await ana.send(channel, f"{at(env)} and nuts?", reply_to=answer)
         assert stage.heard == ["bolts?", "and nuts?"]
 
 
@@ -129,7 +129,9 @@ async def test_a_card_is_decided_after_a_restart(stage: Stage) -> None:
         result = await ana.click(message, label="Approve")
         assert result.acknowledged
         assert stage.heard == ["change them", "approve abcde2"]
-        assert ana.dm_channel.last_message.embeds[0].title == "Changed 2 customers"
+        redrawn = ana.dm_channel.last_message
+        assert redrawn is not None
+        assert redrawn.embeds[0].title == "Changed 2 customers"
 
 
 async def test_a_long_answer_comes_in_parts_that_discord_takes(stage: Stage) -> None:
@@ -183,6 +185,11 @@ async def test_an_edit_and_a_deletion(stage: Stage) -> None:
         assert row.message.text == "hello again"
         await ana.delete(message)
         assert not stage.inbox.rows[row.seq].message.text
+
+
+def at(env: simcord.Env) -> str:
+    assert env.bot.user is not None
+    return env.bot.user.mention
 
 
 def guild_threads(env: simcord.Env) -> list[discord.Thread]:
