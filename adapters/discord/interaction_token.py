@@ -18,7 +18,16 @@ from core.messages import ReplyTo
 
 LIFE = 14.5 * 60
 """Seconds; Discord takes a token for 15 minutes: receiving-and-responding.mdx."""
-_ORIGINAL = "@original"
+
+
+class _AtOriginal:
+    """Where an id stands in the path; the SDK would quote the @ of a text there."""
+
+    def __str__(self) -> str:
+        return "@original"
+
+
+_ORIGINAL = cast(int, _AtOriginal())
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +72,11 @@ class Original:
 
     async def edit(self, **form: Any) -> discord.WebhookMessage:
         self._check()
-        return await self._hook.edit_message(cast(int, _ORIGINAL), **form)
+        return await self._hook.edit_message(_ORIGINAL, **form)
 
     async def read(self) -> discord.WebhookMessage:
         self._check()
-        return await self._hook.fetch_message(cast(int, _ORIGINAL))
+        return await self._hook.fetch_message(_ORIGINAL)
 
     async def whisper(self, text: str) -> None:
         """A follow-up that the person alone sees. It has no nonce: repeated, it stands twice."""

@@ -30,7 +30,7 @@ def about(message: discord.Message, text: str, locale: str) -> discord.ui.Modal:
     """The message's text goes into the modal: after a restart nobody would know it."""
     modal = _modal(say("Ask about this message", locale), ABOUT)
     modal.add_item(_lines(say("What do you want to know?", locale), PROMPT))
-    modal.add_item(_lines(say("The message", locale), QUOTE, text[:LONGEST]))
+    modal.add_item(_lines(say("The message", locale), QUOTE, text[:LONGEST], required=False))
     return _unkept(modal)
 
 

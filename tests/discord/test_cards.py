@@ -20,11 +20,11 @@ ROWS = (
     {"before": None, "after": {"name": "*@everyone*"}},
 )
 OPEN = Card(
-    "abcdef", "proposal", "Change 2 customers", "In Customers:", ROWS, ("approve", "deny"),
+    "abcde2", "proposal", "Change 2 customers", "In Customers:", ROWS, ("approve", "deny"),
     expires_at=time.time() + 3600,
 )  # fmt: skip
-OTHER = Card("ghijkl", "proposal", "Delete 1 order", "", (), ("approve", "deny"))
-DONE = Card("abcdef", "change", "Changed 2 customers", "Ana approved it.", (), ("undo",), "done")
+OTHER = Card("ghijk2", "proposal", "Delete 1 order", "", (), ("approve", "deny"))
+DONE = Card("abcde2", "change", "Changed 2 customers", "Ana approved it.", (), ("undo",), "done")
 
 
 class Deciding:
@@ -82,7 +82,7 @@ async def test_a_card_shows_what_would_change(house: House, ana: Somebody) -> No
     assert "city: ~~Porto~~ → Lisboa" in embed["description"]
     assert "@everyone" not in embed["description"]
     assert "\\*" in embed["description"], "a value is no markup"
-    assert embed["footer"]["text"] == "abcdef · open"
+    assert embed["footer"]["text"] == "abcde2 · open"
     assert labels(message) == [["Approve", "Deny"]]
 
 
@@ -93,7 +93,7 @@ async def test_a_decided_card_is_redrawn_and_the_others_stay(
     click = await (await ana.click(message, "Approve")).acked()
     assert click.kind == DEFER_UPDATE
     taken = deciding.taken[0]
-    assert (taken.text, taken.clicked) == ("approve abcdef", True)
+    assert (taken.text, taken.clicked) == ("approve abcde2", True)
     await deciding.answer(Answer("Done.", parts=("Done.",), cards=(DONE,)))
     await ana.discord.until(lambda: message["embeds"][0]["title"] == "Changed 2 customers")
     assert message["embeds"][1]["title"] == "Delete 1 order"
@@ -110,7 +110,7 @@ async def test_a_click_after_a_restart_is_taken(
     house.adapter.interactions._inbox = deciding  # type: ignore[assignment]
     click = await (await ana.click(message, "Deny")).acked()
     assert click.kind == DEFER_UPDATE
-    assert deciding.taken[0].text == "deny abcdef"
+    assert deciding.taken[0].text == "deny abcde2"
 
 
 async def test_who_may_not_decide_is_told_alone(
@@ -151,7 +151,7 @@ async def test_two_clicks_at_once_do_not_undo_each_other(
     message = await shown(house, ana, OPEN, OTHER)
     await (await ana.click(message, "Approve")).acked()
     await (await ana.click(message, "Approve")).acked()
-    second = Card("ghijkl", "change", "Deleted 1 order", "", (), (), "done")
+    second = Card("ghijk2", "change", "Deleted 1 order", "", (), (), "done")
     await asyncio.gather(
         deciding.answer(Answer("", parts=("",), cards=(DONE,))),
         deciding.answer(Answer("", parts=("",), cards=(second,))),

@@ -30,8 +30,8 @@ class Board(QuietBoard):
         return self.known
 
     async def changes(self, conversation: str) -> Sequence[Card]:
-        done = Card("abcdef", "change", "3 customers", "", actions=("undo",), state="done")
-        return (done, Card("bcdefg", "change", "undone", "", state="undone"))
+        done = Card("abcde2", "change", "3 customers", "", actions=("undo",), state="done")
+        return (done, Card("bcdef2", "change", "undone", "", state="undone"))
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ async def test_autocomplete_offers_what_fits_and_no_more_than_discord_takes(
     board.known = Board(40).known
     assert len(await ana.autocomplete("quick-command", "slug", slug="")) == 25
     undoable = await ana.autocomplete("undo", "change", change="")
-    assert [choice["value"] for choice in undoable] == ["abcdef"]
+    assert [choice["value"] for choice in undoable] == ["abcde2"]
 
 
 async def test_ask_without_a_prompt_opens_a_modal(open_house: House, ana: Somebody) -> None:
