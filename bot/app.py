@@ -6,14 +6,16 @@ import asyncio
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
+from types import MappingProxyType
 
 import structlog
 
 from adapters.web.adapter import Port, WebAdapter
 from adapters.web.door import Door, SocketDoor, WebDoor
+from adapters.web.mount import Mounted
 from bot.board import Board
 from bot.config import Config
 from bot.engine import Choices, Engine
@@ -21,6 +23,7 @@ from bot.home import Home
 from bot.lineup import lineup
 from bot.model import choose
 from bot.operator import Threads
+from bot.platforms import platforms
 from bot.quick import Registry
 from bot.settings import Settings
 from bot.values import plain
@@ -32,12 +35,13 @@ from core.http import HttpClient
 from core.messages import File, Person
 from core.model.served import ServedModel
 from core.policy import AllowList
-from core.ports import Platform, ToolSource
-from core.records import Remote
+from core.ports import ChatPlatform, Membership, Platform, ToolSource
+from core.records import Health, Remote
 from core.tools.bridge import BridgeSource
 from core.tools.toolbox import Toolbox
 
 log = structlog.get_logger("app")
+SURFACES = ("web", "slack", "discord")
 AT_START = 0.3
 """Seconds that a part may take to tell how it is, when Ponte says that it is ready."""
 
@@ -81,7 +85,8 @@ class App:
         self._config = config
         self._home = home
         self._http = HttpClient(proxies=settings.proxies)
-        self._policy = AllowList(settings.ponte_allow, settings.ponte_admins)
+        self._memberships: dict[str, Membership] = {}
+        self._policy = AllowList(settings.ponte_allow, settings.ponte_admins, self._memberships)
         self._quick = Registry(config.quick_commands, self._policy.is_named)
         self._board = Board(lineup(settings), self._quick)
         self._appliers: list[Applier] = []
@@ -93,17 +98,30 @@ class App:
         self._model = choose(self._settings, self._home.pseudonyms(), self._read, self._late)
         self._engine = await Engine.open(self._home.path, self._choices())
         self._board.ledger = self._engine.changes.latest
-        doors = self._web(surfaces)
-        for door in doors:
-            self._engine.replies[door.name] = door.reply
-            self._board.live[door.name] = door.health
+        chats = await self._chats() if surfaces else ()
+        doors = self._web(surfaces, chats)
+        if not surfaces:
+            self._board.asleep(SURFACES)
         self._board.live["model"] = self._model.health
+        for surface in (*doors, *chats):
+            self._engine.replies[surface.name] = surface.reply
+            self._board.live[surface.name] = surface.health
+            self._surfaces.append(surface)
         self._engine.start()
         if isinstance(self._model, ServedModel):
             self._model.start()
         for door in doors:
-            self._surfaces.append(door)
             await door.start()
+        await asyncio.gather(*(chat.start() for chat in chats))
+
+    async def _chats(self) -> Sequence[ChatPlatform]:
+        chats = await platforms(
+            self._settings, self._config, self._home, self._engine, self._policy, self._board
+        )
+        for chat in chats:
+            self._engine.fetch[chat.name] = chat.fetch
+            self._memberships[chat.name] = chat.membership
+        return chats
 
     async def stop(self, hurry: asyncio.Event | None = None) -> None:
         """No more intake; turns finish within the grace, the rest is put back; all is closed."""
@@ -175,27 +193,38 @@ class App:
         turns = self._settings.daily_caps.of(person.platform)
         return turns.person, turns.everybody
 
-    def _web(self, surfaces: bool) -> Sequence[WebAdapter]:
+    def _web(self, surfaces: bool, chats: Sequence[ChatPlatform]) -> Sequence[WebAdapter]:
         settings = self._settings
         doors = [self._door(SocketDoor(), self._home.listen())]
-        if surfaces and settings.ponte_web == "on":
-            door = WebDoor(
-                settings.ponte_web_host,
-                settings.ponte_web_url or "",
-                plain(settings.ponte_web_token),
-            )
-            doors.append(self._door(door, Port(settings.ponte_web_host, settings.ponte_web_port)))
-        return doors
+        if not surfaces or settings.ponte_web == "off":
+            return doors
+        door = WebDoor(
+            settings.ponte_web_host, settings.ponte_web_url or "", plain(settings.ponte_web_token)
+        )
+        routes = {f"/{chat.name}/events": Mounted(chat.http) for chat in chats}
+        port = Port(settings.ponte_web_host, settings.ponte_web_port)
+        return [*doors, self._door(door, port, routes)]
 
-    def _door(self, door: Door, listener: Port | socket.socket) -> WebAdapter:
+    async def _readiness(self) -> Sequence[Health]:
+        """What `/readyz` looks at: the platforms and the model; a tool may fail beside them."""
+        return [part for part in await self._board.health() if part.name in ("model", *SURFACES)]
+
+    def _door(
+        self,
+        door: Door,
+        listener: Port | socket.socket,
+        routes: Mapping[str, Mounted] = MappingProxyType({}),
+    ) -> WebAdapter:
         engine = self._engine
         return WebAdapter(
             door=door,
             listener=listener,
+            extra=routes,
             inbox=engine.inbox,
             journal=engine.journal,
             files=engine.files,
             board=self._board,
+            readiness=self._readiness,
             metrics=metrics.exposition,
             operator=Threads(engine.journal, engine.desk) if door.platform == "terminal" else None,
             locale=self._settings.ponte_locale,

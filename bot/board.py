@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import replace
 
 from core.messages import Address, Card, Person
 from core.ports import QuickCommands
@@ -24,6 +25,14 @@ class Board:
         self.live: dict[str, Live] = {}
         self.ledger: Changed | None = None
         """What gives the cards of a conversation, once the stores are open."""
+
+    def asleep(self, names: Collection[str]) -> None:
+        """These are set up, but not served by this process."""
+        words = "set up; `ponte run` serves it"
+        self._lineup = tuple(
+            replace(part, state="off", words=words) if part.state == "on" and part.name in names
+            else part for part in self._lineup
+        )  # fmt: skip
 
     async def health(self, patience: float = PATIENCE) -> Sequence[Health]:
         return await asyncio.gather(*(self._of(part, patience) for part in self._lineup))

@@ -70,8 +70,10 @@ def migrate() -> int:
 def slack_manifest(
     link: Annotated[bool, typer.Option("--link", help="A URL that creates the app.")] = False,
 ) -> int:
-    """The manifest to paste into Slack."""
-    return _not_built("slack-manifest", "it comes with Slack")
+    """The manifest to paste into Slack, for Socket Mode or for the HTTP that is set up."""
+    from bot import commands
+
+    return commands.slack_manifest(link=link)
 
 
 @cli.command()

@@ -15,7 +15,7 @@ from bot.shown import thread_lines, threads_lines
 from bot.start import Start, start
 from bot.values import cause
 from core.commands import Command, parse, render
-from core.errors import BadInput
+from core.errors import BadInput, SettingsError
 from core.inputs import Inputs, parse_input
 from core.text import clean
 
@@ -49,6 +49,18 @@ def doctor() -> int:
 
     begun = start(quiet=True)
     return asyncio.run(examine(begun, print))
+
+
+def slack_manifest(*, link: bool) -> int:
+    from adapters.slack import manifest
+
+    settings = start(quiet=True).settings
+    url = f"{settings.ponte_web_url}/slack/events" if settings.slack == "http" else ""
+    if settings.slack == "http" and not settings.ponte_web_url:
+        raise SettingsError("PONTE_WEB_URL: set it, so that Slack knows where to send its events.")
+    made = manifest.manifest(request_url=url)
+    _print_all([manifest.link(made) if link else json.dumps(made, indent=2, ensure_ascii=False)])
+    return 0
 
 
 def say(message: str) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from bot.lineup import lineup, page_url
@@ -32,14 +32,20 @@ async def examine(start: Start, write: Callable[[str], None]) -> int:
     redaction = Redaction(start.settings.secrets)
     async with HttpClient(proxies=start.settings.proxies) as http:
         for part in (Health("home", "on"), *lineup(start.settings)):
-            health = await _examined(part, start, http)
-            failing = failing or health.state == "failing"
-            line = f"{_MARKS[health.state]:<4}  {health.name}: {health.words}"
-            write(redaction.of(line))
+            for health in await _examined(part, start, http):
+                failing = failing or health.state == "failing"
+                line = f"{_MARKS[health.state]:<4}  {health.name}: {health.words}"
+                write(redaction.of(line))
     return int(failing)
 
 
-async def _examined(part: Health, start: Start, http: HttpClient) -> Health:
+async def _examined(part: Health, start: Start, http: HttpClient) -> Sequence[Health]:
+    if part.state == "on" and part.name in _PLATFORMS:
+        return await _PLATFORMS[part.name](start)
+    return [await _one(part, start, http)]
+
+
+async def _one(part: Health, start: Start, http: HttpClient) -> Health:
     check = _CHECKS.get(part.name)
     if part.state != "on" or check is None:
         return part
@@ -51,6 +57,16 @@ async def _examined(part: Health, start: Start, http: HttpClient) -> Health:
         return Health(part.name, "failing", f"the server does not answer ({error.reason})")
     except OSError as error:
         return Health(part.name, "failing", error.strerror or type(error).__name__)
+
+
+async def _slack(start: Start) -> Sequence[Health]:
+    from adapters.slack.check import check
+
+    settings = start.settings
+    return await check(
+        plain(settings.slack_bot_token), plain(settings.slack_app_token),
+        plain(settings.slack_signing_secret), settings.slack_api_url, settings.proxies,
+    )  # fmt: skip
 
 
 async def _home(start: Start, http: HttpClient) -> str:
@@ -133,3 +149,4 @@ def _is_free(settings: Settings) -> bool:
 
 
 _CHECKS: Mapping[str, Check] = {"home": _home, "model": _model, "nocodb": _nocodb, "web": _web}
+_PLATFORMS: Mapping[str, Callable[[Start], Awaitable[Sequence[Health]]]] = {"slack": _slack}

@@ -42,12 +42,12 @@ class Choices:
     policy: Policy
     board: StatusBoard
     quick: QuickCommands
-    appliers: Sequence[Applier] = ()
-    auto_create_rows: int = 0
-    """Creates of up to so many rows need no person's click (`ponte.toml`, [changes])."""
     caps: Caps = lambda person: (0, 0)
     profile: Profile = field(default_factory=Profile)
     retention_days: int = 0
+    appliers: Sequence[Applier] = ()
+    auto_create_rows: int = 0
+    """Creates of up to so many rows need no person's click (`ponte.toml`, [changes])."""
     clock: Callable[[], float] = time.time
     """By which proposals expire."""
 

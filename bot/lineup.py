@@ -20,7 +20,7 @@ def _parts(settings: Settings) -> Iterator[Health]:
     yield _web(settings)
     yield _slack(settings)
     if settings.discord_token:
-        yield Health("discord", "off", "not built yet; DISCORD_TOKEN is kept for it")
+        yield Health("discord", "on", "connects to the gateway")
     else:
         yield Health("discord", "off", "set DISCORD_TOKEN")
     yield _nocodb(settings)
@@ -55,12 +55,18 @@ def page_url(settings: Settings) -> str:
 
 def _slack(settings: Settings) -> Health:
     if settings.slack != "off":
-        return Health("slack", "off", "not built yet; its tokens are kept for it")
+        return _slack_on(settings)
     if settings.slack_bot_token:
         return Health("slack", "off", "SLACK_BOT_TOKEN is set; set SLACK_APP_TOKEN too")
     if settings.slack_app_token or settings.slack_signing_secret:
         return Health("slack", "off", "SLACK_BOT_TOKEN is missing; set it too")
     return Health("slack", "off", _SLACK_BOT)
+
+
+def _slack_on(settings: Settings) -> Health:
+    if settings.slack == "http" and settings.ponte_web == "off":
+        return Health("slack", "off", "it comes in at /slack/events, but PONTE_WEB is off")
+    return Health("slack", "on", "Socket Mode" if settings.slack == "socket" else "over HTTP")
 
 
 def _nocodb(settings: Settings) -> Health:

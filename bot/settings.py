@@ -162,12 +162,14 @@ class Settings(BaseModel):
     @field_validator("ponte_web_token")
     @classmethod
     def _guarded(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
-        host = info.data.get("ponte_web_host", "127.0.0.1")
-        if info.data.get("ponte_web") == "on" and value is None and not is_loopback(host):
-            raise ValueError(
-                f"set it to a long random text, because PONTE_WEB_HOST={host} listens beyond "
-                "this machine"
-            )
+        host, url = info.data.get("ponte_web_host", "127.0.0.1"), info.data.get("ponte_web_url")
+        if info.data.get("ponte_web") != "on" or value is not None:
+            return value
+        why = "" if is_loopback(host) else f"PONTE_WEB_HOST={host} listens beyond this machine"
+        if url and not is_loopback(urlsplit(url).hostname or ""):
+            why = f"PONTE_WEB_URL={url} opens the page to others"
+        if why:
+            raise ValueError(f"set it to a long random text, because {why}")
         return value
 
     @property

@@ -36,6 +36,7 @@ _CAPPED = {
     "uvicorn": logging.WARNING,
     "asyncio": logging.INFO,
     "markdown_it": logging.INFO,
+    "sqlitedict": logging.WARNING,
 }
 
 

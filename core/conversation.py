@@ -178,6 +178,8 @@ class ConversationManager:
         return Answer(words, status="failed", code=error.code, private=private)
 
     async def _think(self, turn: Turn, reply: Reply, rounds: list[Rounds]) -> Answer:
+        if self._inbox.stopped(turn.seq):  # before it could be heard here
+            raise asyncio.CancelledError
         if turn.attempt > ATTEMPTS:
             raise Interrupted(times=ATTEMPTS)
         message = turn.message

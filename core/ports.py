@@ -3,7 +3,7 @@
 Adapters hand messages to an `Inbox` and build `Reply`s; the conversation manager takes one row at
 a time, writes what happens to the `Journal`, asks a `Model`, runs `Tool`s and lets the Reply speak.
 What passes between them stands in `core.messages` (what people see) and `core.records` (the rest).
-The ports of proposals and changes (`Applier`, `Ledger`, `Proposals`) stand in `core.change_ports`.
+`core.change_ports` has those of proposals and changes, `core.surface` what posts are made on.
 """
 
 from __future__ import annotations
@@ -83,8 +83,7 @@ class Inbox(Protocol):
     async def run(self, handler: Handler, platforms: Collection[str] = ()) -> None:
         """Take up what a former process left, then each message in its turn, until `drain`.
 
-        What is left of platforms other than `platforms` (none named: of all) waits for a process
-        that can answer there.
+        What is left of platforms not among `platforms` (none named: all) waits for another process.
         """
 
     async def cancel(self, seq: int) -> bool:
@@ -106,14 +105,14 @@ class Inbox(Protocol):
 class Journal(Protocol):
     """Each method is one transaction, durable on return.
 
-    Those that take a Turn raise Superseded when its (attempt, generation) is not the current one,
-    and NotStored when the disk refuses.
+    A Turn that is not the current (attempt, generation) raises Superseded; a full disk NotStored.
     """
 
     async def begin(self, seq: int) -> Turn | None:
         """Count an attempt and hand out all that is known. None when the row is already final."""
 
-    async def round_began(self, turn: Turn, number: int, response: str) -> None: ...
+    async def round_began(self, turn: Turn, number: int, response: str) -> None:
+        """The response's id is kept, to be erased, even where this raises Superseded."""
 
     async def items(
         self, turn: Turn, number: int, items: Sequence[Item], usage: Usage, model: str
@@ -134,7 +133,8 @@ class Journal(Protocol):
     async def posted(self, turn: Turn, number: int, post: str) -> None:
         """Allowed to an old generation too: a remote id must never be lost."""
 
-    async def removed(self, turn: Turn, number: int) -> None: ...
+    async def removed(self, turn: Turn, number: int) -> None:
+        """Allowed to an old generation too."""
 
     async def ended(self, turn: Turn, state: State, reason: str = "") -> None:
         """Final. Erases the `reply_to` token."""
@@ -313,39 +313,8 @@ class Reply(Protocol):
 Replies = Callable[[ReplyTo, Posts], Reply]
 """Builds the Reply of one platform from what was stored, in any process."""
 
-
 Fetch = Callable[[Message, Attachment], Awaitable[File | None]]
 """Gets an attachment's bytes from its platform into `Files`; None where it cannot."""
-
-
-class Surface(Protocol):
-    """What a platform that keeps posts can do; `core.posting.PostedReply` makes a Reply of it.
-
-    Each call raises PostRemoved when the post was deleted by a person, Undeliverable when the
-    place refuses for good, and any other exception when its outcome is in doubt.
-    """
-
-    limit: int
-    """Characters in one post."""
-    interval: float
-    """Seconds between two edits of one post."""
-
-    def split(self, text: str) -> tuple[str, ...]: ...
-
-    async def busy(self, doing: str) -> None:
-        """A native sign that work goes on (status, typing); best effort."""
-
-    async def post(self, number: int, key: str, part: str, answer: Answer | None) -> str:
-        """Post part `number`; `answer` is set on the final one of a finished answer."""
-
-    async def edit(self, post: str, part: str, answer: Answer | None) -> None: ...
-    async def delete(self, post: str) -> None: ...
-
-    async def find(self, number: int, key: str) -> str | None:
-        """Our post with that key, or the one of ours since the source message that must be it."""
-
-    async def upload(self, key: str, files: Sequence[File]) -> str:
-        """Post an answer's files; the id that `find(0, key)` gives for it."""
 
 
 class Policy(Protocol):
@@ -398,3 +367,18 @@ class Platform(Protocol):
     async def health(self) -> Health: ...
     async def stop_intake(self) -> None: ...
     async def close(self) -> None: ...
+
+
+class ChatPlatform(Platform, Protocol):
+    """One of a company's: its files come as references, and it knows groups of people."""
+
+    async def fetch(self, message: Message, attachment: Attachment) -> File | None:
+        """The `Fetch` of this platform."""
+
+    async def membership(self, person: Person) -> frozenset[str]:
+        """The `Membership` of this platform."""
+
+    async def http(
+        self, headers: Mapping[str, str], body: bytes
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        """A request to this platform's route on our server, which it verifies itself."""

@@ -17,26 +17,37 @@ import structlog
 from core import metrics, text
 from core.errors import NotStored, PlatformBusy, PostRemoved, Superseded, Undeliverable
 from core.messages import Answer, Post, Progress
-from core.ports import Posts, Surface
+from core.ports import Posts
+from core.surface import Surface
 
 log = structlog.get_logger("posting")
 FILES = 0
 """The number under which the upload of an answer's files is journalled; parts count from 1."""
 FIRST_WAIT, LONGEST_WAIT = 0.5, 60.0
+PATIENCE = 3600.0
+"""Seconds after which an answer that cannot be posted is left, and told with the next message."""
+PROMPT = 0.5
+"""Seconds within which an answer is posted whole: growing would only cost an edit."""
 
 
 class PostedReply:
-    def __init__(self, surface: Surface, posts: Posts, turn: str) -> None:
+    """`pause` is asked before growing text is shown: seconds to leave it out for, where too many
+    answers grow at once for the platform's limits."""
+
+    def __init__(
+        self, surface: Surface, posts: Posts, turn: str, pause: Callable[[], float] = float
+    ) -> None:
         self._surface = surface
         self._posts = posts
         self._turn = turn
+        self._pause = pause
         self._known: dict[int, Post] | None = None
         self._shown: dict[int, str] = {}
         self._latest: Progress | None = None
         self._worker: asyncio.Task[None] | None = None
         self._gone: PostRemoved | None = None
         self._finishing = asyncio.Event()
-        self._next = 0.0
+        self._next = time.monotonic() + min(surface.interval, PROMPT)
         """When the platform takes the next edit, on the monotonic clock."""
 
     def split(self, text: str) -> tuple[str, ...]:
@@ -57,7 +68,7 @@ class PostedReply:
         await self.rest()
         if self._gone:
             raise self._gone
-        wait = FIRST_WAIT
+        wait, give_up = FIRST_WAIT, time.monotonic() + PATIENCE
         while True:
             try:
                 await self._finish(answer)
@@ -68,6 +79,8 @@ class PostedReply:
                 await asyncio.sleep(busy.seconds)
             except Exception as error:
                 log.warning("post in doubt", turn=self._turn, why=repr(error), wait=wait)
+                if time.monotonic() > give_up:
+                    raise Undeliverable(reason=type(error).__name__) from error
                 await asyncio.sleep(wait)
                 wait = min(wait * 2, LONGEST_WAIT)
 
@@ -107,6 +120,8 @@ class PostedReply:
         if not progress.text:
             await self._surface.busy(progress.doing)
             return
+        if (seconds := self._pause()) > 0:
+            raise PlatformBusy(seconds)
         for number, part in enumerate(await text.aside(self._surface.split, progress.text), 1):
             await self._put(number, part, None)
         self._next = time.monotonic() + self._surface.interval

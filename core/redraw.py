@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 
 import structlog
 
@@ -48,16 +49,15 @@ class Redraw:
         """Until cancelled."""
         while True:
             self._due.clear()
+            wait = AGAIN
             try:
                 wait = AGAIN if await self.once() else EVERY
             except PonteError as error:
                 log.warning("put off", why=str(error))
-                wait = AGAIN
-            try:
-                async with asyncio.timeout(wait):
-                    await self._due.wait()
-            except TimeoutError:
-                continue
+            except Exception:
+                log.exception("redraw broke")
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._due.wait(), wait)
 
     async def once(self) -> int:
         """How many cards could not be drawn now. Raises NotStored."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 import structlog
 
@@ -49,33 +50,39 @@ class Upkeep:
     async def run(self) -> None:
         """Until cancelled."""
         while True:
-            try:
-                await self.once()
-            except PonteError as error:
-                log.warning("upkeep put off", why=str(error))
             self._due.clear()
-            try:
-                async with asyncio.timeout(EVERY):
-                    await self._due.wait()
-            except TimeoutError:
-                continue
+            await self.once()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._due.wait(), EVERY)
 
     async def once(self) -> None:
-        now = time.time()
-        if self._retention:
-            for conversation in await self._journal.forgettable(now - self._retention):
-                log.info("forgotten, idle for long", messages=await self._forget(conversation))
-            await self._inbox.purge(now - self._retention)
-            if self._ledger:
-                await self._ledger.purge(now - self._retention)
-        await self._files.sweep(now - ORPHAN_AGE)
-        await self._erase()
+        """Each duty, whatever becomes of the others; what fails is tried again next time."""
+        for duty in (self._forget_idle, self._sweep, self._erase):
+            try:
+                await duty()
+            except PonteError as error:
+                log.warning("upkeep put off", why=str(error))
+            except Exception:
+                log.exception("upkeep broke")
+
+    async def _forget_idle(self) -> None:
+        if not self._retention:
+            return
+        since = time.time() - self._retention
+        for conversation in await self._journal.forgettable(since):
+            log.info("forgotten, idle for long", messages=await self._forget(conversation))
+        await self._inbox.purge(since)
+        if self._ledger:
+            await self._ledger.purge(since)
+
+    async def _sweep(self) -> None:
+        await self._files.sweep(time.time() - ORPHAN_AGE)
 
     async def _erase(self) -> None:
         for remote in await self._journal.to_erase():
             try:
                 done = await self._model.erase(remote)
-            except PonteError as error:
-                log.info("not erased yet", kind=remote.kind, why=str(error))
+            except Exception as error:
+                log.info("not erased yet", kind=remote.kind, why=repr(error))
                 done = False
             await self._journal.erased(remote, done)

@@ -79,6 +79,11 @@ class Telling:
         html = await render(outcome.text) if self._manner.html else None
         yield frame("done", view.answer_json(outcome, self._conversation, self._turn, html), id)
 
+    async def rest(self, answer: Answer) -> AsyncIterator[bytes]:
+        """What was not told of its text yet, so that the pieces are the whole answer."""
+        if answer.text != self._text:
+            yield frame("delta", await self._delta(answer.text))
+
     async def _delta(self, text: str) -> Json:
         """What was added; `reset` where the text does not continue what was told before."""
         goes_on = text.startswith(self._text)
@@ -109,6 +114,9 @@ async def turn_events(
         outcome = (live.answer or live.error) if live else None
         if follower.behind and outcome is None:
             outcome = (await site.journal.turn_of(receipt.turn)).answer
+        if isinstance(outcome, Answer):
+            async for piece in telling.rest(outcome):
+                yield piece
         if outcome is not None:
             async for piece in telling.end(outcome):
                 yield piece

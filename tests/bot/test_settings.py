@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 
 from bot.settings import Settings, load
 from core.errors import SettingsError
@@ -165,3 +165,10 @@ def test_what_is_on_follows_from_what_is_set() -> None:
     assert Settings(slack_signing_secret=token).slack == "off"
     assert Settings(nocodb_url=SecretStr("https://h/")).nocodb == "rest"
     assert Settings(nocodb_url=SecretStr("https://h/execute/")).nocodb == "bridge"
+
+
+def test_a_public_url_needs_a_token() -> None:
+    with pytest.raises(ValidationError, match="opens the page to others"):
+        Settings(ponte_web_url="https://ponte.example.com")
+    assert Settings(ponte_web_url="http://localhost:8080").ponte_web_token is None
+    assert Settings(ponte_web_url="https://ponte.example.com", ponte_web="off")

@@ -20,6 +20,9 @@ from tests.fakes.memory import MemoryInbox, Row
 
 
 class Engine(Protocol):
+    runs: list[asyncio.Task[None]]
+    """What goes on in it, for as long as it is known."""
+
     @property
     def inbox(self) -> Inbox: ...
 
@@ -47,6 +50,7 @@ class Embedded:
         self.inbox = SqliteInbox(database)
         self.journal = SqliteJournal(database)
         self.budget = CountingBudget(database, lambda person: (0, 0), UTC)
+        self.runs: list[asyncio.Task[None]] = []
         self._others: list[Embedded] = []
 
     @classmethod
@@ -83,6 +87,7 @@ class InMemory:
 
     def __init__(self, rows: dict[int, Row]) -> None:
         self.inbox = MemoryInbox(rows)
+        self.runs: list[asyncio.Task[None]] = []
 
     async def begin(self, seq: int) -> Message | None:
         row = self.inbox.rows[seq]
@@ -116,7 +121,6 @@ class Worker:
         self._held = held
         self._gates: dict[int, asyncio.Event] = {}
         self._news = asyncio.Event()
-        self._running: asyncio.Task[None] | None = None
 
     @property
     def now(self) -> set[int]:
@@ -124,13 +128,12 @@ class Worker:
         return set(self.began) - set(self.ended) - set(self.cut)
 
     def start(self) -> Worker:
-        self._running = asyncio.create_task(self.engine.inbox.run(self.handle))
+        self.engine.runs.append(asyncio.create_task(self.engine.inbox.run(self.handle)))
         return self
 
     async def handle(self, seq: int) -> None:
         self.calls += 1
         if message := await self.engine.begin(seq):
-            self._tell(self.began, seq)
             if self.engine.inbox.stopped(seq) or not await self._works(seq, message):
                 await self.engine.end(seq, "stopped", "stopped")
             else:
@@ -140,6 +143,7 @@ class Worker:
     async def _works(self, seq: int, message: Message) -> bool:
         """False when a person stopped it."""
         self.said.append(message.text)
+        self._tell(self.began, seq)
         if self.broken:
             self.broken -= 1
             raise ConnectionError("the model is away")
@@ -161,10 +165,6 @@ class Worker:
         while not condition():
             self._news.clear()
             await self._news.wait()
-
-    async def run_over(self) -> None:
-        if self._running:
-            await self._running
 
     async def until_begun(self, count: int) -> None:
         await self.until(lambda: len(self.began) >= count)

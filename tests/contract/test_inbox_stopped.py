@@ -153,7 +153,7 @@ async def test_run_returns_when_it_is_drained(engine: Engine) -> None:
     await engine.inbox.accept(says("hello"))
     await worker.until_ended(1)
     await engine.inbox.drain(1)
-    await worker.run_over()
+    await engine.runs[0]
 
 
 async def test_a_drain_takes_no_decision_up(embedded: Embedded) -> None:

@@ -31,7 +31,7 @@ async def test_the_answer_is_the_card_and_not_the_models_words(theatre: Theatre)
         assert "This waits for a person" in answer.text
         assert answer.cards[0].id in answer.text
         assert len(stage.recorder.posts) == 1
-        assert f"[{answer.cards[0].id} open approve/deny]" in stage.recorder.posts[0].text
+        assert f"⟦{answer.cards[0].id} open approve/deny⟧" in stage.recorder.posts[0].text
 
 
 async def test_reads_of_the_same_round_still_run(theatre: Theatre) -> None:
@@ -116,7 +116,7 @@ async def test_nobody_need_click_for_it_to_expire(theatre: Theatre) -> None:
         card = await proposed(stage, "table_create", rows=[ADA])
         theatre.clock.now += LIFETIME + 1
         await stage.engine.redraw.once()
-        assert f"[{card.id} expired ]" in stage.recorder.posts[0].text
+        assert f"⟦{card.id} expired ⟧" in stage.recorder.posts[0].text
 
 
 async def test_an_id_that_is_none(theatre: Theatre) -> None:

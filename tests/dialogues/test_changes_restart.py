@@ -21,13 +21,13 @@ async def test_the_card_is_redrawn_where_it_stands(theatre: Theatre) -> None:
     async with bot(theatre, table) as stage:
         card = await proposed(stage, "table_create", rows=[ADA])
         post = stage.recorder.posts[0]
-        assert post.text.endswith(f"[{card.id} open approve/deny]")
+        assert post.text.endswith(f"⟦{card.id} open approve/deny⟧")
         await stage.said(f"approve {card.id}")
         await stage.engine.redraw.once()
-        assert post.text.endswith(f"[{card.id} done undo]")
+        assert post.text.endswith(f"⟦{card.id} done undo⟧")
         await stage.said(f"undo {card.id}")
         await stage.engine.redraw.once()
-        assert post.text.endswith(f"[{card.id} undone ]")
+        assert post.text.endswith(f"⟦{card.id} undone ⟧")
         shown = await stage.engine.journal.turn_of(turn_id("k1"))
         assert shown.answer
         assert [one.state for one in shown.answer.cards] == ["undone"], "the stored one too"
@@ -47,7 +47,7 @@ async def test_also_after_a_restart(theatre: Theatre) -> None:
         await stage.engine.redraw.once()
     async with bot(theatre, table) as stage:
         await stage.engine.redraw.once()
-        assert stage.recorder.posts[0].text.endswith(f"[{card.id} denied ]")
+        assert stage.recorder.posts[0].text.endswith(f"⟦{card.id} denied ⟧")
         assert len(stage.recorder.visible("k1")) == 1
 
 

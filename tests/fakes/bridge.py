@@ -48,7 +48,9 @@ class FakeBridge:
         self._troubles: deque[_Trouble] = deque()
         self._free = asyncio.Event()
         self._free.set()
+        self._held = frozenset[str]()
         self._reached = asyncio.Event()
+        self._called = asyncio.Condition()
         self._runner: web.AppRunner | None = None
         self.origin = ""
 
@@ -69,14 +71,20 @@ class FakeBridge:
         """Break the connection before or after the effect."""
         self._troubles.extend([_Trouble(when)] * times)
 
-    def hang(self) -> None:
-        """Hold calls, before their effect, until `release`."""
+    def hang(self, *tools: str) -> None:
+        """Hold calls (of these tools, or all), before their effect, until `release`."""
+        self._held = frozenset(tools)
         self._reached.clear()
         self._free.clear()
 
     async def reached(self) -> None:
         """Until a held call has come in."""
         await self._reached.wait()
+
+    async def until(self, calls: int) -> None:
+        """Until that many calls have had their effect, or failed."""
+        async with self._called:
+            await self._called.wait_for(lambda: len(self.calls) >= calls)
 
     def release(self) -> None:
         self._free.set()
@@ -134,10 +142,13 @@ class FakeBridge:
         asked = await _asked(request)
         if isinstance(asked, web.Response):
             return asked
-        if not self._free.is_set():
+        if not self._free.is_set() and (not self._held or asked[0] in self._held):
             self._reached.set()
             await self._free.wait()
-        return self._answered(request, *asked)
+        answer = self._answered(request, *asked)
+        async with self._called:
+            self._called.notify_all()
+        return answer
 
     def _answered(self, request: web.Request, tool: str, args: dict[str, Any]) -> web.Response:
         trouble = self._troubles.popleft() if self._troubles else None

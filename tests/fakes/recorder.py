@@ -16,6 +16,8 @@ from core.messages import Answer, File, ReplyTo
 from core.splitting import split
 
 LIMIT = 200
+CARDS = "\n⟦"
+"""Between a post's text and its cards."""
 
 
 class AnswerLost(Exception):
@@ -77,8 +79,7 @@ class Recorder:
 
     async def post(self, channel: str, source: str, key: str, text: str) -> str:
         await self._before("post")
-        if len(text) > self.limit:
-            raise ValueError(f"a post of {len(text)} characters, over {self.limit}")
+        self._check(text)
         id = f"p{len(self.posts) + 1}"
         self.posts.append(Posted(id, channel, source, key, [text]))
         await self._after()
@@ -87,8 +88,7 @@ class Recorder:
     async def edit(self, post: str, text: str) -> None:
         await self._before("edit")
         found = self._of(post)
-        if len(text) > self.limit:
-            raise ValueError(f"an edit to {len(text)} characters, over {self.limit}")
+        self._check(text)
         if not found.visible:
             raise PostRemoved
         found.texts.append(text)
@@ -110,6 +110,12 @@ class Recorder:
     def visible(self, source: str) -> list[str]:
         """The answer to one message as people see it."""
         return [p.text for p in self.posts if p.source == source and p.visible]
+
+    def _check(self, text: str) -> None:
+        """Cards stand beside a post's text, as everywhere."""
+        length = len(text.split(CARDS)[0])
+        if length > self.limit:
+            raise ValueError(f"a post of {length} characters, over {self.limit}")
 
     def _of(self, post: str) -> Posted:
         return next(p for p in self.posts if p.id == post)
@@ -140,8 +146,8 @@ class Recorder:
 def drawn(part: str, answer: Answer | None) -> str:
     """A post as people see it: its text, then the cards that ride in it."""
     cards = answer.cards if answer else ()
-    lines = [f"[{card.id} {card.state} {'/'.join(card.actions)}]" for card in cards]
-    return "\n".join([part, *lines])
+    lines = [f"{CARDS}{card.id} {card.state} {'/'.join(card.actions)}⟧" for card in cards]
+    return "".join([part, *lines])
 
 
 class RecordingSurface:

@@ -27,7 +27,7 @@ from core.messages import Message, ReplyTo, decode, encode
 from core.model.options import Options
 from core.model.served import ServedModel
 from core.openai import Client, Place
-from core.ports import Posts, Reply, ToolSource
+from core.ports import Posts, Reply
 from core.posting import PostedReply
 from core.records import Ask, Remote
 from core.tools.bridge import BridgeSource
@@ -83,9 +83,10 @@ async def main(
             def reply(to: ReplyTo, posts: Posts) -> Reply:
                 return PostedReply(RecordingSurface(recorder, to), posts, to.turn)
 
-            sources: list[ToolSource] = [BridgeSource(bridge, "", http)] if bridge else []
+            sources = [BridgeSource(bridge, "", http)] if bridge else []
+            appliers = [source.rows for source in sources]
             model = served(model_url) if model_url else EchoModel(gate=gate)
-            engine = await Engine.open(home, choices(model, sources))
+            engine = await Engine.open(home, choices(model, sources, None, appliers))
             engine.replies["web"] = reply
             intake = Intake(engine, die_after)
             engine.start()

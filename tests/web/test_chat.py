@@ -71,8 +71,8 @@ async def test_the_same_turn_as_events(house: House, client: httpx.AsyncClient) 
     assert names[-3:] == ["card", "file", "done"]
     turn = seen[0].data["turn"]
     assert Event("progress", {"turn": turn, "text": "is looking at the tables…"}) in seen
-    assert "Hello".startswith("".join(e.data["text"] for e in seen if e.name == "delta"))
-    assert seen[-1].data["response"] == "Hello you"
+    told = "".join(event.data["text"] for event in seen if event.name == "delta")
+    assert told == seen[-1].data["response"] == "Hello you", "the pieces are the whole answer"
     assert seen[-1].data["turn"] == turn
     assert seen[-3].data["id"] == "abc234"
     assert seen[-2].data["url"] == "/files/f1"

@@ -42,7 +42,7 @@ async def test_a_repeat_as_a_stream(client: httpx.AsyncClient) -> None:
         "POST", "/chat", json={"message": "two", "event_key": "k"}, headers=headers
     ) as response:
         seen = [event async for event in events(response)]
-    assert [event.name for event in seen] == ["progress", "done"]
+    assert [event.name for event in seen] == ["progress", "delta", "done"]
     assert seen[-1].data == first.json()
 
 

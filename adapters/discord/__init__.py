@@ -1,0 +1,1 @@
+"""Discord. Nothing here imports the SDK: `adapters.discord.adapter` does, and is loaded lazily."""

@@ -1,0 +1,83 @@
+"""Files that came with a message, from Discord into `Files`: at once, and again when missing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import discord
+import structlog
+
+from adapters.discord.calls import IN_DOUBT, attempt
+from core.errors import PonteError
+from core.messages import Attachment, File, Message
+from core.ports import Files
+
+log = structlog.get_logger("discord")
+LARGEST = 20 * 1024 * 1024
+"""Bytes of one file; somebody with Nitro can send 500 MB."""
+DEADLINE = 120.0
+
+
+class Fetch:
+    def __init__(self, client: Callable[[], Awaitable[discord.Client]], files: Files) -> None:
+        self._client = client
+        self._files = files
+        self._under_way: dict[tuple[str, str], asyncio.Task[File | None]] = {}
+
+    async def __call__(self, message: Message, attachment: Attachment) -> File | None:
+        """The file, kept; None where it is too large, gone, or cannot be had."""
+        key = (message.event_key, attachment.reference)
+        if key not in self._under_way:
+            task = asyncio.create_task(self._kept(message, attachment))
+            self._under_way[key] = task
+            task.add_done_callback(lambda _: self._under_way.pop(key))
+        return await asyncio.shield(self._under_way[key])
+
+    async def close(self) -> None:
+        tasks = list(self._under_way.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _kept(self, message: Message, attachment: Attachment) -> File | None:
+        if attachment.size > LARGEST:
+            log.info("file too large", size=attachment.size)
+            return None
+        try:
+            data = await self._bytes(attachment)
+            if data is None or len(data) > LARGEST:
+                return None
+            return await self._files.put(
+                message.event_key,
+                attachment.name,
+                attachment.type,
+                data,
+                message.author,
+                message.address.conversation,
+            )
+        except (PonteError, *IN_DOUBT) as error:
+            log.warning("file not fetched", why=type(error).__name__)
+            return None
+
+    async def all_of(self, message: Message) -> None:
+        for attachment in message.attachments:
+            await self(message, attachment)
+
+    async def _bytes(self, attachment: Attachment) -> bytes | None:
+        client = await self._client()
+        if attachment.reference.startswith(("https://", "http://")):
+            url: str | None = attachment.reference
+        else:
+            url = await self._address(client, attachment.reference)
+        if url is None:
+            return None
+        # The CDN of Discord, or whatever a proxy or fake named; the session has no cookies.
+        return await attempt(lambda: client.http.get_from_cdn(url), deadline=DEADLINE)
+
+    async def _address(self, client: discord.Client, reference: str) -> str | None:
+        """A fresh address: the one in the event ends within a day and is kept nowhere."""
+        channel, message, file = (int(id) for id in reference.split("/"))
+        place = client.get_partial_messageable(channel)
+        found = await attempt(lambda: place.fetch_message(message))
+        return next((a.url for a in found.attachments if a.id == file), None)

@@ -1,0 +1,88 @@
+"""What is stored of an interaction, so that any process can answer it while its token lives.
+
+A secret: whoever has it can write in the app's name for 15 minutes. It is erased with the turn's
+end.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, cast
+
+import discord
+
+from adapters.discord.calls import TokenOver
+from core.messages import ReplyTo
+
+LIFE = 14.5 * 60
+"""Seconds; Discord takes a token for 15 minutes: receiving-and-responding.mdx."""
+
+
+class _AtOriginal:
+    """Where an id stands in the path; the SDK would quote the @ of a text there."""
+
+    def __str__(self) -> str:
+        return "@original"
+
+
+_ORIGINAL = cast(int, _AtOriginal())
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """`kind`: a command's answer is the original response, a click's stands where the card is.
+
+    `private`: the asker alone sees the original response, which the first ack has fixed.
+    """
+
+    value: str
+    app: int
+    kind: Literal["command", "click"]
+    locale: str = "en"
+    private: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        interaction: discord.Interaction[Any],
+        kind: Literal["command", "click"],
+        private: bool = False,
+    ) -> Token:
+        locale = str(interaction.locale)
+        return cls(interaction.token, interaction.application_id, kind, locale, private)
+
+    @classmethod
+    def read(cls, to: ReplyTo) -> Token | None:
+        return cls(**json.loads(to.token)) if to.token else None
+
+    def text(self) -> str:
+        return json.dumps(asdict(self))
+
+
+class Original:
+    """The original response, through its token. Raises TokenOver once that has ended."""
+
+    def __init__(self, client: discord.Client, token: Token, expires: float) -> None:
+        self._expires = expires
+        self._hook = discord.Webhook.partial(token.app, token.value, client=client)
+        # A partial one passes for an incoming webhook, which may not whisper.
+        self._hook.type = discord.WebhookType.application
+
+    async def edit(self, **form: Any) -> discord.WebhookMessage:
+        self._check()
+        return await self._hook.edit_message(_ORIGINAL, **form)
+
+    async def read(self) -> discord.WebhookMessage:
+        self._check()
+        return await self._hook.fetch_message(_ORIGINAL)
+
+    async def whisper(self, text: str) -> None:
+        """A follow-up that the person alone sees. It has no nonce: repeated, it stands twice."""
+        self._check()
+        await self._hook.send(text, ephemeral=True, wait=True)
+
+    def _check(self) -> None:
+        if time.time() > self._expires:
+            raise TokenOver

@@ -1,0 +1,112 @@
+"""The model's Markdown as Discord reads it: no tables, no images, no mentions, links in full."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from adapters.discord import tables
+from core.fences import Fence, after
+
+_LONGEST_MARK = 16
+_IMAGE = re.compile(r"!\[([^\]]*)\]\(<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\)")
+_LINK = re.compile(r"(?<!!)\[([^\]]+)\]\(<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\)")
+# A preview would fetch the address, and with it whatever a tool's text put there.
+_BARE = re.compile(r"(?<![<\w])https?://[^\s<>]*[^\s<>.,;:!?'\"()\[\]*_~|]")
+_HEADING = re.compile(r" {0,3}#{4,6}\s+(.*?)\s*#*\s*")
+_RULE = re.compile(r" {0,3}([-*_])(\s*\1){2,}\s*")
+_BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
+_TASK = re.compile(r"^(\s*[-*+] )\[([ xX])\] ")
+# What Discord turns into a mention or a command: reference.mdx#message-formatting.
+_MENTION = re.compile(r"@(?=everyone|here)|(?<=<)(?=@[!&]?\d|#\d|/[^:>\s][^:>]*:\d|id:)")
+_CODE = re.compile(r"(`+)(?!`)(.+?)(?<!`)\1(?!`)")
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """A table that is too long for a chat."""
+
+    name: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    text: str
+    sheets: tuple[Sheet, ...] = ()
+
+
+def render(markdown: str, locale: str = "en") -> Rendered:
+    """`markdown` as Discord shows it; tables that are too long become files."""
+    lines = markdown.split("\n")
+    out: list[str] = []
+    sheets: list[Sheet] = []
+    fence: Fence | None = None
+    at = 0
+    while at < len(lines):
+        line = lines[at]
+        opened = after(line, fence, _LONGEST_MARK)
+        if fence is None and opened is None and at + 1 < len(lines):
+            end = _table_end(lines, at)
+            if end:
+                out.append(_table(lines[at:end], sheets, locale))
+                at = end
+                continue
+        out.append(line if fence or opened else _plain_line(line))
+        fence = opened
+        at += 1
+    return Rendered("\n".join(out), tuple(sheets))
+
+
+def inert(text: str) -> str:
+    """Text in which nothing mentions anybody, outside code."""
+    return _MENTION.sub(lambda m: m[0] + "\u200b", text)
+
+
+def _table_end(lines: list[str], start: int) -> int:
+    """The line after the table that begins at `start`; 0 where none does."""
+    if not tables.begins(lines[start], lines[start + 1]):
+        return 0
+    end = start + 2
+    while end < len(lines) and "|" in lines[end] and lines[end].strip():
+        end += 1
+    return end
+
+
+def _table(lines: list[str], sheets: list[Sheet], locale: str) -> str:
+    table = tables.read(lines)
+    if table is None:
+        return "\n".join(_plain_line(line) for line in lines)
+    if table.needs_file():
+        name = f"table-{len(sheets) + 1}.csv"
+        sheets.append(Sheet(name, table.csv()))
+        return inert(table.excerpt(name, locale))
+    return table.code_block() if table.narrow else inert(table.records())
+
+
+def _plain_line(line: str) -> str:
+    """A line outside code blocks; what stands in inline code stays as it is."""
+    if _RULE.fullmatch(line):
+        return ""
+    heading = _HEADING.fullmatch(line)
+    if heading:
+        line = f"**{heading[1]}**"
+    pieces: list[str] = []
+    at = 0
+    for code in _CODE.finditer(line):
+        pieces += [_prose(line[at : code.start()]), code[0]]
+        at = code.end()
+    return "".join([*pieces, _prose(line[at:])])
+
+
+def _prose(text: str) -> str:
+    text = _TASK.sub(lambda m: m[1] + ("☑ " if m[2] in "xX" else "☐ "), text)
+    text = _IMAGE.sub(lambda m: _shown(m[1], m[2]), text)
+    text = _LINK.sub(lambda m: _shown(m[1], m[2]), text)
+    text = _BARE.sub(r"<\g<0>>", text)
+    return inert(_BREAK.sub("\n", text))
+
+
+def _shown(label: str, url: str) -> str:
+    """A link says where it leads; in angle brackets Discord fetches no preview of it."""
+    return f"<{url}>" if label in ("", url) else f"{label} (<{url}>)"

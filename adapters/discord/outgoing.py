@@ -1,0 +1,131 @@
+"""What a post of ours carries besides its text: cards, the stop button, files."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+import discord
+
+from adapters.discord import cards
+from adapters.discord.calls import FilesTooLarge, attempt
+from adapters.discord.markup import Sheet
+from adapters.discord.pages import LIMIT, pages
+from core.errors import NotFound
+from core.messages import Answer, File
+from core.ports import Files
+from core.words import say
+
+# reference.mdx#uploading-files: 10 MiB a file where nobody boosts, 25 MiB a request.
+FILE_LIMIT = discord.utils.DEFAULT_FILE_SIZE_LIMIT_BYTES
+REQUEST_LIMIT = 24 * 1024 * 1024
+MOST_FILES = 10
+UPLOADS = 3
+"""Tries after which an upload that Discord does not take is given up, in words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dress:
+    """The final form of an answer's last post."""
+
+    embeds: list[discord.Embed]
+    view: discord.ui.View | None
+    sheets: tuple[Sheet, ...]
+
+    def attachments(self) -> list[discord.File]:
+        return attachments(self.sheets)
+
+
+def dress(answer: Answer, locale: str, most: int) -> Dress:
+    """`most`: parts that the answer was split into at most; it decides what became a file."""
+    return Dress(
+        embeds=cards.embeds(answer.cards, locale),
+        view=cards.view(answer.cards, locale) if answer.cards else None,
+        sheets=pages(answer.text, locale, most).sheets,
+    )
+
+
+def content(part: str, answer: Answer | None, locale: str) -> str:
+    """Discord refuses a message of nothing; one that only carries files says so."""
+    if answer and len(answer.cards) > cards.MOST:
+        part = noted(part, cards.in_words(answer.cards[cards.MOST :], locale)).strip()
+    if part or (answer and answer.cards):
+        return part
+    names = ", ".join(f"`{file.name}`" for file in answer.files) if answer else ""
+    return names or say("(nothing to say)", locale)
+
+
+Put = Callable[[str, list[discord.File]], Awaitable[object]]
+"""Gives a post this text and these files, in place of what it had."""
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """An answer's files, put under a post that stands; `limit` is for one of them, in bytes."""
+
+    store: Files
+    limit: int
+
+    async def put(
+        self,
+        put: Put,
+        text: str,
+        sheets: Sequence[Sheet],
+        files: Sequence[File],
+        locale: str,
+        tries: int = 1,
+    ) -> None:
+        """Whatever does not fit, or failed for the last of `tries`, gets a line of words."""
+        fits: list[Sheet] = []
+        notes: list[str] = []
+        limit = self.limit if tries <= UPLOADS else 0
+        room = REQUEST_LIMIT
+        for file in files:
+            if file.size > min(limit, room) or len(fits) + len(sheets) >= MOST_FILES:
+                notes.append(too_large(file, self.limit, locale))
+            elif (sheet := await self._sheet(file)) is None:
+                notes.append(NotFound(what=f"`{file.name}`").words(locale))
+            else:
+                fits.append(sheet)
+                room -= file.size
+        attached = (*sheets, *fits)
+        try:
+            await attempt(lambda: put(noted(text, notes), attachments(attached)))
+        except FilesTooLarge:
+            notes = [too_large(file, self.limit, locale) for file in files]
+            await attempt(lambda: put(noted(text, notes), attachments(sheets)))
+
+    async def _sheet(self, file: File) -> Sheet | None:
+        try:
+            _, data = await self.store.get(file.id)
+        except NotFound:
+            return None
+        return Sheet(file.name, data)
+
+
+def attachments(sheets: Sequence[Sheet]) -> list[discord.File]:
+    """Fresh each time: the SDK uses a File up."""
+    return [discord.File(io.BytesIO(sheet.data), sheet.name) for sheet in sheets]
+
+
+def noted(text: str, notes: Sequence[str]) -> str:
+    """The text with its notes; where both do not fit, the notes have the last lines."""
+    if not notes:
+        return text
+    tail = "\n\n" + "\n".join(notes)[: LIMIT // 2]
+    return text[: LIMIT - len(tail)] + tail
+
+
+def too_large(file: File, limit: int, locale: str) -> str:
+    return say(
+        "{name} ({size}) does not fit here: Discord takes files of up to {limit}.",
+        locale,
+        name=f"`{file.name}`",
+        size=mebibytes(file.size),
+        limit=mebibytes(limit),
+    )
+
+
+def mebibytes(size: int) -> str:
+    return f"{size / 1024 / 1024:.1f} MiB"

@@ -1,0 +1,216 @@
+"""Posts in a channel, thread or DM: made once by their nonce, found again by what they answer."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import discord
+
+from adapters.discord import cards, lookup, outgoing
+from adapters.discord.acks import Acks
+from adapters.discord.calls import FilesTooLarge, attempt
+from adapters.discord.pages import LIMIT, MOST, pages
+from adapters.discord.threads import Threads
+from adapters.discord.typing_sign import TypingSign
+from core.errors import Undeliverable
+from core.messages import Answer, File, ReplyTo
+from core.ports import Files
+
+INTERVAL = 1.3
+"""Seconds between two edits: 5 in 5 s are let through in a channel, and others edit there too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What every surface works with."""
+
+    client: Callable[[], Awaitable[discord.Client]]
+    threads: Threads
+    sign: TypingSign
+    acks: Acks
+    files: Files
+
+
+class ChannelSurface:
+    """`source` is the message that is answered; None where a command's own post is lost."""
+
+    limit = LIMIT
+    interval = INTERVAL
+
+    def __init__(self, to: ReplyTo, means: Means, source: int | None, locale: str) -> None:
+        self._to = to
+        self._means = means
+        self._source = source
+        self._locale = locale
+        self._parts: tuple[str, ...] = ()
+        self._doubted: set[int] = set()
+        self._with_stop: set[str] = set()
+        self._last: tuple[str, str, Answer] | None = None
+        self._uploads = 0
+        self._refused: Undeliverable | None = None
+
+    def split(self, text: str) -> tuple[str, ...]:
+        self._parts = pages(text, self._locale, MOST).parts
+        return self._parts
+
+    async def busy(self, doing: str) -> None:
+        async def sign() -> None:
+            channel = await self._channel()
+            await channel.typing()
+
+        self._means.sign.start(self._to.turn, sign)
+
+    async def post(self, number: int, key: str, part: str, answer: Answer | None) -> str:
+        if self._refused is not None:
+            # Discord punishes who knocks at a closed door again and again.
+            raise self._refused
+        channel = await self._channel()
+        if number in self._doubted and (found := await self._by_text(channel, part)):
+            return found
+        self._means.sign.stop(self._to.turn)
+        stop = self._stop(part, answer)
+        form = self._form(part, answer) | ({"view": stop} if stop else {})
+
+        async def send(files: list[discord.File]) -> discord.Message:
+            reference = self._answering(channel.id)
+            return await channel.send(
+                nonce=key, files=files, mention_author=False, **form, **reference
+            )
+
+        try:
+            message = await self._with_sheets(send, answer)
+        except Undeliverable as refused:
+            self._refused = refused
+            raise
+        post = f"{channel.id}:{message.id}"
+        if stop:
+            self._with_stop.add(post)
+        await self._settled(post, part, answer)
+        return post
+
+    async def edit(self, post: str, part: str, answer: Answer | None) -> None:
+        message = await self._message(post)
+        form = self._form(part, answer) | self._changed_stop(post, part, answer)
+
+        async def change(files: list[discord.File]) -> discord.Message:
+            return await message.edit(**form | ({"attachments": files} if answer else {}))
+
+        await self._with_sheets(change, answer)
+        await self._settled(post, part, answer)
+
+    async def delete(self, post: str) -> None:
+        message = await self._message(post)
+        await attempt(message.delete)
+
+    async def find(self, number: int, key: str) -> str | None:
+        """By what it answers; a post that answers nothing is found by its text, in `post`."""
+        self._doubted.add(number)
+        if number < 1 or self._source is None:
+            return None
+        channel = await self._channel()
+        own = await self._own(channel)
+        mine = lookup.answering(own, None if channel.id == self._source else self._source)
+        return f"{channel.id}:{mine[number - 1].id}" if len(mine) >= number else None
+
+    async def upload(self, key: str, files: Sequence[File]) -> str:
+        """Put them under the answer's last post: an edit, so that it can be done again."""
+        if self._last is None:
+            raise Undeliverable(reason="files before their answer")
+        post, part, answer = self._last
+        message = await self._message(post)
+        self._uploads += 1
+        upload = outgoing.Upload(self._means.files, self._limit(await self._means.client()))
+        await upload.put(
+            lambda text, attached: message.edit(content=text, attachments=attached),
+            outgoing.content(part, answer, self._locale),
+            outgoing.dress(answer, self._locale, MOST).sheets,
+            files,
+            self._locale,
+            self._uploads,
+        )
+        return post
+
+    def _limit(self, client: discord.Client) -> int:
+        guild = client.get_guild(int(self._to.address.workspace or 0))
+        return guild.filesize_limit if guild else outgoing.FILE_LIMIT
+
+    def _form(self, part: str, answer: Answer | None) -> dict[str, Any]:
+        form: dict[str, Any] = {"content": outgoing.content(part, answer, self._locale)}
+        if answer is not None:
+            dress = outgoing.dress(answer, self._locale, MOST)
+            form |= {"embeds": dress.embeds, "view": dress.view}
+        return form
+
+    async def _with_sheets(
+        self,
+        call: Callable[[list[discord.File]], Awaitable[discord.Message]],
+        answer: Answer | None,
+    ) -> discord.Message:
+        """`call` with the answer's long tables; without them where Discord refuses the size."""
+        if answer is None:
+            return await attempt(lambda: call([]))
+        dress = outgoing.dress(answer, self._locale, MOST)
+        try:
+            return await attempt(lambda: call(dress.attachments()))
+        except FilesTooLarge:
+            return await attempt(lambda: call([]))
+
+    def _stop(self, part: str, answer: Answer | None) -> discord.ui.View | None:
+        """The stop button stands under the last part while the answer grows."""
+        if answer is not None or not self._parts or part != self._parts[-1]:
+            return None
+        return cards.stop_view(self._to.asker.id, self._locale)
+
+    def _changed_stop(self, post: str, part: str, answer: Answer | None) -> dict[str, Any]:
+        stop = self._stop(part, answer)
+        if stop is not None and post not in self._with_stop:
+            self._with_stop.add(post)
+            return {"view": stop}
+        if stop is None and post in self._with_stop:
+            self._with_stop.discard(post)
+            return {} if answer else {"view": None}
+        return {}
+
+    async def _settled(self, post: str, part: str, answer: Answer | None) -> None:
+        """The answer stands: no typing, and no stop button under an earlier part of it."""
+        if answer is None:
+            return
+        self._means.sign.stop(self._to.turn)
+        self._last = (post, part, answer)
+        for other in list(self._with_stop - {post}):
+            await self._drop_stop(other)
+        self._with_stop.clear()
+
+    async def _drop_stop(self, post: str) -> None:
+        message = await self._message(post)
+        await attempt(lambda: message.edit(view=None))
+
+    async def _channel(self) -> discord.PartialMessageable:
+        client = await self._means.client()
+        guild = int(self._to.address.workspace or 0) or None
+        where = await self._means.threads.where(self._to)
+        return client.get_partial_messageable(where, guild_id=guild)
+
+    async def _message(self, post: str) -> discord.PartialMessage:
+        client = await self._means.client()
+        channel, _, message = post.partition(":")
+        return client.get_partial_messageable(int(channel)).get_partial_message(int(message))
+
+    def _answering(self, channel: int) -> dict[str, Any]:
+        """What our post refers to; a thread's starter stands in the channel above it."""
+        if self._source is None or channel == self._source:
+            return {}
+        reference = discord.MessageReference(
+            message_id=self._source, channel_id=channel, fail_if_not_exists=False
+        )
+        return {"reference": reference}
+
+    async def _by_text(self, channel: discord.PartialMessageable, part: str) -> str | None:
+        found = lookup.saying(await self._own(channel), part, self._source)
+        return f"{channel.id}:{found.id}" if found else None
+
+    async def _own(self, channel: discord.PartialMessageable) -> Sequence[discord.Message]:
+        since = self._source or int(self._to.source)
+        return await lookup.own_since(await self._means.client(), channel, since)

@@ -1,0 +1,135 @@
+"""Tables for a platform that renders none: a code block, records, or a CSV file."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import unicodedata
+from dataclasses import dataclass
+
+from core.words import say
+
+WIDEST = 38
+"""Characters of a code block's line on a telephone before it wraps."""
+MOST_COLUMNS = 3
+MOST_ROWS = 40
+MOST_RECORDS = 12
+SHOWN_RECORDS = 3
+
+_DELIMITER = re.compile(r"\s*\|?\s*:?-+:?\s*(\|\s*:?-+:?\s*)*\|?\s*")
+_BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
+_MARKS = re.compile(r"(\*\*|__|~~|`)")
+_LINK = re.compile(r"!?\[([^\]]*)\]\(<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\)")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_NUMBER = re.compile(r"[+-]?\d[\d.,  ]*(e[+-]?\d+)?%?", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+    @property
+    def width(self) -> int:
+        return sum(self.widths) + 2 * (len(self.header) - 1)
+
+    @property
+    def widths(self) -> list[int]:
+        columns = zip(self.header, *self.rows, strict=True)
+        return [max(columns_of(cell) for cell in column) for column in columns]
+
+    @property
+    def narrow(self) -> bool:
+        return len(self.header) <= MOST_COLUMNS and self.width <= WIDEST
+
+    def needs_file(self) -> bool:
+        return len(self.rows) > (MOST_ROWS if self.narrow else MOST_RECORDS)
+
+    def code_block(self) -> str:
+        widths = self.widths
+        lines = [_line(self.header, widths), "  ".join("─" * width for width in widths)]
+        lines += [_line(row, widths) for row in self.rows]
+        # A backtick in a cell could close the block.
+        return "\n".join(["```", *(line.replace("`", "ˋ") for line in lines), "```"])
+
+    def records(self, most: int | None = None) -> str:
+        """A paragraph per row: its first cell in bold, then a line per column."""
+        paragraphs = []
+        for row in self.rows[:most]:
+            lines = [f"**{self.header[0]}: {row[0]}**" if self.header[0] else f"**{row[0]}**"]
+            pairs = zip(self.header[1:], row[1:], strict=True)
+            lines += [f"{name}: {cell}" for name, cell in pairs if cell]
+            paragraphs.append("\n".join(lines))
+        return "\n\n".join(paragraphs)
+
+    def excerpt(self, name: str, locale: str) -> str:
+        note = say(
+            "…{more} more rows in {name}.",
+            locale,
+            more=len(self.rows) - SHOWN_RECORDS,
+            name=f"`{name}`",
+        )
+        return f"{self.records(SHOWN_RECORDS)}\n\n{note}"
+
+    def csv(self) -> bytes:
+        """UTF-8 with a byte order mark, which spreadsheets need to read accents."""
+        out = io.StringIO()
+        writer = csv.writer(out)
+        for row in (self.header, *self.rows):
+            writer.writerow([_inert(cell) for cell in row])
+        return out.getvalue().encode("utf-8-sig")
+
+
+def read(lines: list[str]) -> Table | None:
+    """The pipe table that `lines` are (header, delimiter, rows), or None."""
+    if len(lines) < 2 or "|" not in lines[0] or not _DELIMITER.fullmatch(lines[1]):
+        return None
+    header = _cells(lines[0])
+    if len(_cells(lines[1])) != len(header):
+        return None
+    rows = tuple(_fitted(_cells(line), len(header)) for line in lines[2:])
+    return Table(header, rows)
+
+
+def begins(line: str, following: str) -> bool:
+    return "|" in line and "-" in following and read([line, following]) is not None
+
+
+def columns_of(text: str) -> int:
+    """How many columns of a monospaced font the text takes: East Asian wide ones count twice."""
+    wide = sum(unicodedata.east_asian_width(char) in "WF" for char in text)
+    marks = sum(unicodedata.combining(char) != 0 for char in text)
+    return len(text) + wide - marks
+
+
+def _cells(line: str) -> tuple[str, ...]:
+    line = line.strip().removeprefix("|")
+    if line.endswith("|") and not line.endswith("\\|"):
+        line = line[:-1]
+    cells = re.split(r"(?<!\\)\|", line)
+    return tuple(_plain(cell.replace("\\|", "|").strip()) for cell in cells)
+
+
+def _plain(cell: str) -> str:
+    cell = _LINK.sub(r"\1 \2", _BREAK.sub(" ", cell))
+    return _MARKS.sub("", cell)
+
+
+def _fitted(row: tuple[str, ...], width: int) -> tuple[str, ...]:
+    return (*row, *[""] * (width - len(row)))[:width]
+
+
+def _line(cells: tuple[str, ...], widths: list[int]) -> str:
+    padded = [
+        " " * (width - columns_of(cell)) + cell
+        if _NUMBER.fullmatch(cell)
+        else cell + " " * (width - columns_of(cell))
+        for cell, width in zip(cells, widths, strict=True)
+    ]
+    return "  ".join(padded).rstrip()
+
+
+def _inert(cell: str) -> str:
+    """A cell that a spreadsheet would run as a formula is text (OWASP, CSV injection)."""
+    return f"'{cell}" if cell.startswith(_FORMULA) and not _NUMBER.fullmatch(cell) else cell

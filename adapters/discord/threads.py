@@ -1,0 +1,89 @@
+"""The thread that a mention in a server's channel gets, where that is permitted."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import discord
+import structlog
+
+from adapters.discord.calls import IN_DOUBT, attempt
+from adapters.discord.notes import Notes
+from adapters.discord.places import Place
+from core.errors import PlatformBusy, Undeliverable
+from core.messages import ReplyTo
+
+log = structlog.get_logger("discord")
+LONGEST_NAME = 100  # resources/channel.mdx#start-thread-from-message
+ALREADY = 160004
+DEADLINE = 8.0
+IDLE_MINUTES: Final = 1440
+
+
+class Threads:
+    def __init__(
+        self, client: Callable[[], Awaitable[discord.Client]], notes: Notes, enabled: bool
+    ) -> None:
+        self._client = client
+        self._notes = notes
+        self._enabled = enabled
+        self._opening: dict[int, asyncio.Task[bool]] = {}
+
+    def wanted(self, message: discord.Message, place: Place) -> bool:
+        """Whether this message, in a channel, begins a thread."""
+        channel = message.channel
+        if not self._enabled or place.thread or not isinstance(channel, discord.TextChannel):
+            return False
+        if self._notes.alias(place.channel, str(message.author.id)):
+            return False
+        may = channel.permissions_for(channel.guild.me)
+        return may.create_public_threads and may.send_messages_in_threads
+
+    def open(self, channel: int, message: int, name: str) -> asyncio.Task[bool]:
+        """Make the thread, in a task that later callers share."""
+        if message not in self._opening:
+            task = asyncio.create_task(self._make(channel, message, name))
+            self._opening[message] = task
+            task.add_done_callback(lambda _: self._opening.pop(message, None))
+        return self._opening[message]
+
+    async def where(self, to: ReplyTo) -> int:
+        """The channel to post the answer in: the thread, or its parent where it could not be."""
+        address = to.address
+        if not address.thread:
+            return int(address.channel)
+        thread, channel = int(address.thread), int(address.channel)
+        if self._notes.is_alias(thread):
+            return channel
+        if thread in self._notes.parents:
+            return thread
+        made = await asyncio.shield(self.open(channel, thread, to.asker.name))
+        if not made:
+            await self._notes.set_alias(channel, to.asker.id, thread)
+        return thread if made else channel
+
+    async def _make(self, channel: int, message: int, name: str) -> bool:
+        client = await self._client()
+        title = re.sub(r"\s+", " ", name).strip()[:LONGEST_NAME] or "Ponte"
+        try:
+            # The SDK's own method wants the server in its cache, which fills after a restart.
+            await attempt(
+                lambda: client.http.start_thread_with_message(
+                    channel, message, name=title, auto_archive_duration=IDLE_MINUTES
+                ),
+                deadline=DEADLINE,
+            )
+        except (Undeliverable, PlatformBusy, *IN_DOUBT) as error:
+            cause = error.__cause__
+            if not (isinstance(cause, discord.HTTPException) and cause.code == ALREADY):
+                log.info("no thread", message=message, why=str(error))
+                return False
+        self._notes.parents[message] = channel
+        self._notes.changed()
+        return True
+
+    async def close(self) -> None:
+        await asyncio.gather(*self._opening.values(), return_exceptions=True)

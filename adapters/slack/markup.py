@@ -1,0 +1,146 @@
+"""Text on its way to Slack and back.
+
+Slack renders standard Markdown itself (`markdown` blocks and streams: tables, code, lists, links;
+docs.slack.dev/reference/block-kit/blocks/markdown-block), so nothing is converted: what is left
+to do is to take out what must not work. Slack's own mrkdwn is used only in labels of ours.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from html import unescape
+from urllib.parse import urlsplit
+
+PLAIN_LIMIT = 3000
+"""Characters of the plain text that stands beside blocks, for push and screen readers."""
+
+_JOINER = "\u2060"  # word joiner: without width, and not breaking; it breaks the control sequence
+_CONTROL = re.compile(r"<(?=!(?:channel|here|everyone|group|subteam|date)|@[A-Z]|#[A-Z])", re.I)
+_AT_ALL = re.compile(r"@(?=(?:channel|here|everyone)\b)", re.I)
+_LINK = re.compile(
+    r"(?P<image>!?)\[(?P<label>[^\]\n]*)\]"
+    r"\((?P<url>[^()\s]*(?:\([^()\s]*\)[^()\s]*)*)(?P<title>\s+\"[^\"\n]*\")?\)"
+)
+_BARE = re.compile(r"(?<![(\[<\w`])https?://[^\s<>\])]+")
+_ANGLED = re.compile(r"<(?P<url>(?:https?|ftp|mailto|tel|slack):[^\s<>|]+)(?:\|[^>\n]*)?>")
+_CODE = re.compile(
+    r"(?P<fence>^[ \t]*(?P<mark>`{3,}|~{3,})[^\n]*\n.*?(?:^[ \t]*(?P=mark)[ \t]*$|\Z))"
+    r"|(?P<span>(?P<ticks>`+)(?!`).*?(?<!`)(?P=ticks)(?!`))",
+    re.S | re.M,
+)
+_SCHEMES = ("http", "https", "mailto")
+
+_FROM_SLACK = re.compile(r"<(?P<kind>[@#!]?)(?P<id>[^|>\n]+)(?:\|(?P<label>[^>\n]*))?>")
+_MARKS = re.compile(
+    r"(?<!\w)[*_~]{1,3}(?=\S)|(?<=\S)[*_~]{1,3}(?!\w)"  # emphasis
+    r"|^[ \t]*#{1,6}[ \t]+|^[ \t]*(?:`{3,}|~{3,})[^\n]*\n?|`"  # headings, code
+    r"|^[ \t]*\|?[ \t:|-]*-{3}[ \t:|-]*$\n?",  # rules, the line under a table's head
+    re.M,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """Where links in an answer may lead; `hosts` None leaves all, else these and what is under
+    them. A refused link stays readable and cannot be clicked. Images are only ever links."""
+
+    hosts: frozenset[str] | None = None
+
+    def allows(self, url: str) -> bool:
+        try:
+            parts = urlsplit(url)
+            host = (parts.hostname or "").lower()
+        except ValueError:
+            return False
+        if parts.scheme not in _SCHEMES:
+            return False
+        if self.hosts is None:
+            return True
+        return any(host == known or host.endswith("." + known) for known in self.hosts)
+
+
+def markdown(text: str, links: Links) -> str:
+    """The model's Markdown as it may be posted: nobody is notified, no link is hidden."""
+    pieces, at = [], 0
+    for code in _CODE.finditer(text):
+        pieces += [_prose(text[at : code.start()], links), code.group()]
+        at = code.end()
+    pieces.append(_prose(text[at:], links))
+    return neutral("".join(pieces))
+
+
+def neutral(text: str) -> str:
+    """Without the control sequences by which Slack notifies people, groups and channels."""
+    return _AT_ALL.sub("@" + _JOINER, _CONTROL.sub("<" + _JOINER, text))
+
+
+def _prose(text: str, links: Links) -> str:
+    def link(found: re.Match[str]) -> str:
+        label, url = found["label"] or found["url"], found["url"]
+        if links.allows(url):
+            return f"[{label}]({url})"
+        return f"{label} (`{url}`)" if url else label
+
+    def angled(found: re.Match[str]) -> str:
+        url = found["url"]
+        return f"<{url}>" if links.allows(url) else f"`{url}`"
+
+    text = _ANGLED.sub(angled, _LINK.sub(link, text))
+    if links.hosts is None:
+        return text
+    return _BARE.sub(lambda f: f.group() if links.allows(f.group()) else f"`{f.group()}`", text)
+
+
+def settled(text: str) -> int:
+    """How much of a growing text reads the same whatever comes next: whole words, whole links."""
+    end = max(text.rfind(" "), text.rfind("\n")) + 1
+    line = text.rfind("\n", 0, end) + 1
+    opened = text.rfind("[", line, end)
+    if opened >= 0 and not _LINK.match(text, opened):
+        after = text.find("](", opened, end)
+        if after >= 0 or text.find("]", opened, end) < 0:
+            end = opened - 1 if opened > line and text[opened - 1] == "!" else opened
+    ticks = text.count("`", line, end)
+    return text.rfind("`", line, end) if ticks % 2 and not _in_fence(text, line) else end
+
+
+def _in_fence(text: str, line: int) -> bool:
+    return len(re.findall(r"^[ \t]*(?:`{3,}|~{3,})", text[:line] + "\n", re.M)) % 2 == 1
+
+
+def plain(text: str) -> str:
+    """The words of a Markdown text, without its marks, safe as a message's `text`."""
+    words = _MARKS.sub("", _LINK.sub(lambda found: found["label"] or found["url"], text)).strip()
+    short = words if len(words) <= PLAIN_LIMIT else words[: PLAIN_LIMIT - 1] + "…"
+    return escaped(short) or "…"
+
+
+def escaped(text: str) -> str:
+    """Text as it stands literally in mrkdwn and in plain text: `&`, `<`, `>` are Slack's own."""
+    literal = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return _AT_ALL.sub("@" + _JOINER, literal)
+
+
+def mentioned(text: str) -> frozenset[str]:
+    """The ids of the people that a message from Slack mentions."""
+    return frozenset(f["id"] for f in _FROM_SLACK.finditer(text) if f["kind"] == "@")
+
+
+def readable(text: str, names: Mapping[str, str], bot: str) -> str:
+    """A message from Slack as people read it; the bot's own name at its ends is left out."""
+    own = rf"<@{re.escape(bot)}(?:\|[^>]*)?>"
+    text = re.sub(rf"^(?:\s*{own}[\s,:]*)+|(?:\s*{own}\s*)+$", "", text)
+
+    def said(found: re.Match[str]) -> str:
+        kind, id, label = found["kind"], found["id"], found["label"]
+        if kind == "@":
+            return "@" + (names.get(id) or label or id)
+        if kind == "#":
+            return "#" + (label or id)
+        if kind == "!":
+            return label or "@" + id.split("^")[0]
+        return f"{label} ({id})" if label and label not in id else id.removeprefix("mailto:")
+
+    return unescape(_FROM_SLACK.sub(said, text)).strip()

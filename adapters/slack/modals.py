@@ -1,0 +1,116 @@
+"""The modals: a question about a message, a quick command, and the inputs that it lacks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from core.records import QuickCommand
+from core.words import say
+
+Json = dict[str, Any]
+
+ASK, QUICK, INPUTS = "ponte_ask", "ponte_quick", "ponte_inputs"
+"""Callback ids: of the two message shortcuts too (the first two)."""
+QUESTION, SLUG, INPUT = "question", "slug", "input"
+"""Block ids, which are the names of what was filled in."""
+FIELD = "field:"
+_ELEMENT = "value"
+_LONGEST = 3000
+_MEMORY = 2900
+
+
+def ask(memory: Json, locale: str) -> Json:
+    """ "Ask Ponte" on a message: `memory` says where and about what."""
+    block = _input(QUESTION, say("What do you want to know about this message?", locale),
+                   multiline=True)  # fmt: skip
+    return _modal(ASK, say("Ask Ponte", locale), say("Ask", locale), [block], memory, locale)
+
+
+def quick(commands: Sequence[QuickCommand], text: str, memory: Json, locale: str) -> Json:
+    """A quick command by name; chosen from a list where the registry knows any."""
+    name = say("Quick command", locale)
+    chooser = _select(SLUG, name, [(c.title or c.slug, c.slug) for c in commands[:100]])
+    slug = chooser if commands else _input(SLUG, name)
+    given = _input(INPUT, say("Text for it", locale), multiline=True, optional=True, initial=text)
+    return _modal(QUICK, name, say("Run", locale), [slug, given], memory, locale)
+
+
+def inputs(command: QuickCommand, memory: Json, locale: str, wrong: str = "") -> Json:
+    """The inputs that one quick command takes."""
+    blocks: list[Json] = []
+    if command.description or wrong:
+        words = {"type": "plain_text", "text": (wrong or command.description)[:_LONGEST]}
+        blocks.append({"type": "section", "text": words})
+    for name, kind in list(command.inputs.items())[:40]:
+        optional = not kind.get("required")
+        if choices := list(kind.get("choices") or ()):
+            pairs = [(str(choice), str(choice)) for choice in choices[:100]]
+            blocks.append(_select(FIELD + name, name, pairs, optional))
+        else:
+            blocks.append(_input(FIELD + name, name, multiline=True, optional=optional))
+    title = command.title or command.slug
+    return _modal(
+        INPUTS, title, say("Run", locale), blocks, memory | {"slug": command.slug}, locale
+    )
+
+
+def filled(view: Mapping[str, Any]) -> dict[str, str]:
+    """What was typed or chosen, by block id; what was left empty is not there."""
+    values: dict[str, str] = {}
+    for block, elements in view.get("state", {}).get("values", {}).items():
+        for element in elements.values():
+            chosen = element.get("selected_option") or {}
+            if value := element.get("value") or chosen.get("value"):
+                values[block] = str(value)
+    return values
+
+
+def memory(view: Mapping[str, Any]) -> Json:
+    """What the modal was opened with."""
+    kept: Json = json.loads(view.get("private_metadata") or "{}")
+    return kept
+
+
+def _modal(
+    callback: str, title: str, submit: str, blocks: list[Json], kept: Json, locale: str
+) -> Json:
+    return {
+        "type": "modal", "callback_id": callback, "title": _plain(title, 24),
+        "submit": _plain(submit, 24), "close": _plain(say("Cancel", locale), 24),
+        "blocks": blocks, "private_metadata": _fitting(kept),
+    }  # fmt: skip
+
+
+def _fitting(kept: Json) -> str:
+    """Slack keeps 3,000 characters for us (docs.slack.dev/reference/views/modal-views)."""
+    text = json.dumps(kept)
+    while len(text) > _MEMORY and kept.get("about"):
+        kept = kept | {"about": kept["about"][: len(kept["about"]) // 2]}
+        text = json.dumps(kept)
+    return text
+
+
+def _input(
+    name: str, label: str, multiline: bool = False, optional: bool = False, initial: str = ""
+) -> Json:
+    element: Json = {"type": "plain_text_input", "action_id": _ELEMENT, "multiline": multiline}
+    if initial:
+        element["initial_value"] = initial[:_LONGEST]
+    return {"type": "input", "block_id": name, "label": _plain(label, 2000), "element": element,
+            "optional": optional}  # fmt: skip
+
+
+def _select(
+    name: str, label: str, pairs: Sequence[tuple[str, str]], optional: bool = False
+) -> Json:
+    options = [{"text": _plain(shown, 75), "value": value[:150]} for shown, value in pairs]
+    element = {"type": "static_select", "action_id": _ELEMENT, "options": options}
+    return {"type": "input", "block_id": name, "label": _plain(label, 2000), "element": element,
+            "optional": optional}  # fmt: skip
+
+
+def _plain(text: str, limit: int) -> Json:
+    short = text if len(text) <= limit else text[: limit - 1] + "…"
+    return {"type": "plain_text", "text": short or "…"}

@@ -1,0 +1,31 @@
+"""A bare Bolt bot, which the Slack adapter is measured against: it answers every mention."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import Any
+
+from slack_bolt.adapter.socket_mode.aiohttp import AsyncSocketModeHandler
+from slack_bolt.app.async_app import AsyncApp
+from slack_sdk.web.async_client import AsyncWebClient
+
+
+async def main(api_url: str, bot_token: str, app_token: str) -> None:
+    app = AsyncApp(client=AsyncWebClient(bot_token, base_url=api_url))
+
+    @app.event("app_mention")
+    async def answer(event: dict[str, Any], say: Any) -> None:
+        text = event["text"].split("> ", 1)[-1]
+        await say(text=f"You said: {text}", thread_ts=event.get("thread_ts") or event["ts"])
+
+    @app.event("message")
+    async def ignore() -> None:
+        return None
+
+    handler: Any = AsyncSocketModeHandler(app, app_token)
+    await handler.start_async()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:4]))

@@ -1,0 +1,166 @@
+"""What is done now and then: one duty's failure is not the others', and none is forgotten."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from core.errors import ModelDown, NotStored
+from core.files.folder import FolderFiles
+from core.records import Remote
+from core.upkeep import DAY, Upkeep
+from tests.contract.engines import Embedded
+from tests.contract.test_inbox import says
+from tests.contract.test_journal_threads import ANA, talk
+from tests.fakes.models import EchoModel
+
+STAMPED = ("upkeep", "inbox.sqlite", "store.turns", "store.threads", "store.forgetting")
+"""Modules that look at the clock."""
+
+
+class Eraser(EchoModel):
+    """`down` are the ids that cannot be erased yet."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.erased: list[str] = []
+        self.down: dict[str, Exception] = {}
+        self.tried = asyncio.Event()
+
+    async def erase(self, remote: Remote) -> bool:
+        self.tried.set()
+        if remote.id in self.down:
+            raise self.down[remote.id]
+        self.erased.append(remote.id)
+        return True
+
+
+@dataclass
+class Clock:
+    """Days go by as a test says."""
+
+    now: float = 1_800_000_000.0
+
+    def time(self) -> float:
+        return self.now
+
+
+@dataclass
+class House:
+    engine: Embedded
+    clock: Clock
+    model: Eraser = field(default_factory=Eraser)
+    forgets: bool = True
+
+    @property
+    def files(self) -> FolderFiles:
+        return FolderFiles(self.engine.home / "files", self.engine.database)
+
+    def upkeep(self, days: int = 0) -> Upkeep:
+        engine = self.engine
+        return Upkeep(engine.inbox, engine.journal, self.files, self.model, self.forget, days)
+
+    async def forget(self, conversation: str) -> int:
+        if not self.forgets:
+            raise NotStored
+        return (await self.engine.journal.forget(conversation)).messages
+
+
+@pytest.fixture
+async def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[House]:
+    clock = Clock()
+    for module in STAMPED:
+        monkeypatch.setattr(f"core.{module}.time", clock)
+    engine = await Embedded.open(tmp_path)
+    yield House(engine, clock)
+    await engine.close()
+
+
+async def said(house: House, channel: str) -> list[str]:
+    return [s.message.text for s in await house.engine.journal.shown(f"web:{channel}")]
+
+
+async def test_what_nobody_used_for_long_is_forgotten(house: House) -> None:
+    await talk(house.engine, "old", "C1")
+    await talk(house.engine, "old", "C2")
+    house.clock.now += 20 * DAY
+    await talk(house.engine, "new", "C2")
+    house.clock.now += 15 * DAY
+    await house.upkeep(days=30).once()
+    assert (await said(house, "C1"), await said(house, "C2")) == ([], ["new"])
+    house.clock.now += 400 * DAY
+    await house.upkeep(days=0).once()
+    assert await said(house, "C2") == ["new"]
+
+
+async def test_a_question_that_waits_is_not_forgotten(house: House) -> None:
+    await talk(house.engine, "old", "C1")
+    house.clock.now += 40 * DAY
+    await house.engine.inbox.accept(says("are you there?", "C1"))
+    await house.upkeep(days=30).once()
+    assert await said(house, "C1") == ["are you there?"]
+
+
+async def test_what_a_server_keeps_is_erased_when_it_can_be(house: House) -> None:
+    turn = await talk(house.engine, "old")
+    for id in ("conv_1", "conv_2", "conv_3"):
+        await house.engine.journal.remote(turn.thread, Remote("conversation", id))
+    await house.engine.journal.forget("web:C1")
+    house.model.down = {"conv_1": ModelDown(), "conv_2": RuntimeError("a fault of ours")}
+    await house.upkeep().once()
+    assert house.model.erased == ["conv_3"]
+    house.model.down = {}
+    await house.upkeep().once()
+    assert sorted(house.model.erased) == ["conv_1", "conv_2", "conv_3"]
+    assert await house.engine.journal.to_erase() == []
+
+
+async def test_one_duty_that_fails_does_not_keep_the_others(house: House) -> None:
+    turn = await talk(house.engine, "old")
+    await house.engine.journal.remote(turn.thread, Remote("conversation", "conv_1"))
+    await house.engine.journal.forget("web:C1")
+    await talk(house.engine, "old", "C2")
+    await house.files.put("never accepted", "a.txt", "text/plain", b"a", ANA, "web:C1")
+    house.clock.now += 4e9
+    house.forgets = False
+    await house.upkeep(days=30).once()
+    assert await said(house, "C2") == ["old"]
+    assert house.model.erased == ["conv_1"]
+    assert await house.files.of_event("never accepted") == []
+
+
+async def test_what_is_forgotten_now_is_erased_now(house: House) -> None:
+    keeper = house.upkeep()
+    running = asyncio.create_task(keeper.run())
+    turn = await talk(house.engine, "secret")
+    await house.engine.journal.remote(turn.thread, Remote("conversation", "conv_1"))
+    await house.engine.journal.forget("web:C1")
+    keeper.soon()
+    await house.model.tried.wait()
+    running.cancel()
+    await asyncio.wait({running})
+    assert house.model.erased == ["conv_1"]
+
+
+async def test_what_is_asked_for_during_a_round_is_done_after_it(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeper, rounds, third = house.upkeep(), [0], asyncio.Event()
+
+    async def once() -> None:
+        rounds[0] += 1
+        if rounds[0] < 3:
+            keeper.soon()
+        else:
+            third.set()
+
+    monkeypatch.setattr(keeper, "once", once)
+    running = asyncio.create_task(keeper.run())
+    await asyncio.wait_for(third.wait(), 10)
+    running.cancel()
+    await asyncio.wait({running})
+    assert rounds == [3]

@@ -1,0 +1,196 @@
+"""Discord, as people see it, on SimCord: somebody else's idea of what Discord takes and refuses."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import discord
+import pytest
+import simcord
+
+from adapters.discord.adapter import DiscordAdapter
+from core import commands
+from core.messages import Answer, Card
+from core.policy import AllowList
+from tests.fakes.choices import QuietBoard
+from tests.fakes.memory import MemoryFiles, MemoryInbox
+from tests.fakes.posts import KeptPosts
+
+CARD = Card("abcde2", "proposal", "Change 2 customers", "", (), ("approve", "deny"))
+DONE = Card("abcde2", "change", "Changed 2 customers", "", (), ("undo",), "done")
+
+
+class Stage:
+    """The adapter between SimCord and an inbox whose turns echo."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.inbox = MemoryInbox()
+        self.heard: list[str] = []
+        self.long = ""
+
+    async def client(self, **options: Any) -> discord.Client:
+        """A new start of Ponte."""
+        self.adapter = DiscordAdapter(
+            token="simulated",
+            inbox=self.inbox,
+            files=MemoryFiles(),
+            board=QuietBoard(),
+            policy=AllowList(frozenset({"*"})),
+            home=self.home,
+            **options,
+        )
+        await self.adapter.notes.open()
+        return self.adapter.make_client()
+
+    async def turn(self, seq: int) -> None:
+        message = self.inbox.rows[seq].message
+        self.heard.append(message.text)
+        reply = self.adapter.reply(message.reply_to, KeptPosts())
+        answer = self._answer(message.text)
+        parts = reply.split(answer.text)
+        answer = replace(answer, parts=parts)
+        await reply.finish(answer)
+        await self.inbox.end(seq, answer)
+
+    def _answer(self, text: str) -> Answer:
+        command = commands.parse(text)
+        if text == "change them":
+            return Answer("", cards=(CARD,))
+        if command and command.name == "approve":
+            return Answer("", cards=(DONE,))
+        if text == "tell me":
+            return Answer(self.long)
+        return Answer(f"You said: {text}")
+
+
+@pytest.fixture
+async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
+    stage = Stage(tmp_path)
+    running = asyncio.create_task(stage.inbox.run(stage.turn))
+    yield stage
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+def said(env: simcord.Env, channel: Any) -> list[str]:
+    return [message.content for message in channel.history() if message.author == env.bot.user]
+
+
+async def test_a_dm(stage: Stage) -> None:
+    async with simcord.run(await stage.client()) as env:
+        ana = env.create_user("ana")
+        await ana.send_dm("hello")
+        assert said(env, ana.dm_channel) == ["You said: hello"]
+
+
+async def test_a_mention_gets_a_thread_and_unaddressed_talk_is_left_alone(stage: Stage) -> None:
+    async with simcord.run(await stage.client()) as env:
+        guild = env.create_guild()
+        channel = guild.create_text_channel("general")
+        ana = guild.add_member(env.create_user("ana"))
+        await ana.send(channel, "just among us")
+        await ana.send(channel, f"{at(env)} how many bolts?")
+        assert stage.heard == ["how many bolts?"]
+        (thread,) = guild_threads(env)
+        assert thread.name == "how many bolts?"
+
+
+async def test_a_reply_that_mentions_ponte_is_answered(stage: Stage) -> None:
+    async with simcord.run(await stage.client(threads=False)) as env:
+        guild = env.create_guild()
+        channel = guild.create_text_channel("general")
+        ana = guild.add_member(env.create_user("ana"))
+        await ana.send(channel, f"{at(env)} bolts?")
+        answer = channel.last_message
+        await ana.send(channel, f"{at(env)} and nuts?", reply_to=answer)
+        assert stage.heard == ["bolts?", "and nuts?"]
+
+
+async def test_ask(stage: Stage) -> None:
+    async with simcord.run(await stage.client()) as env:
+        ana = env.create_user("ana")
+        result = await ana.slash("ask", prompt="hello")
+        assert result.acknowledged
+        assert result.response is not None
+        assert result.response.content == "You said: hello"
+
+
+async def test_a_card_is_decided_after_a_restart(stage: Stage) -> None:
+    async with simcord.run(await stage.client()) as env:
+        ana = env.create_user("ana")
+        await ana.send_dm("change them")
+        message = ana.dm_channel.last_message
+        await env.restart_bot(await stage.client())
+        result = await ana.click(message, label="Approve")
+        assert result.acknowledged
+        assert stage.heard == ["change them", "approve abcde2"]
+        redrawn = ana.dm_channel.last_message
+        assert redrawn is not None
+        assert redrawn.embeds[0].title == "Changed 2 customers"
+
+
+async def test_a_long_answer_comes_in_parts_that_discord_takes(stage: Stage) -> None:
+    async with simcord.run(await stage.client()) as env:
+        ana = env.create_user("ana")
+        await ana.send_dm("\n\n".join("x" * 640 for _ in range(3)))
+        parts = said(env, ana.dm_channel)
+        assert [len(part) <= 2000 for part in parts] == [True]
+        stage.long = "\n\n".join("y" * 1500 for _ in range(3))
+        await ana.send_dm("tell me")
+        assert [part[:2] for part in said(env, ana.dm_channel)[1:]] == ["yy", "yy", "yy"]
+
+
+async def test_a_modal_is_filled_in(stage: Stage) -> None:
+    async with simcord.run(await stage.client()) as env:
+        guild = env.create_guild()
+        channel = guild.create_text_channel("general")
+        ana = guild.add_member(env.create_user("ana"))
+        opened = await ana.slash(channel, "ask")
+        assert opened.modal is not None
+        result = await ana.submit_modal(opened, {"prompt": "several\nlines"})
+        assert result.response is not None
+        assert result.response.content == "You said: several\nlines"
+
+
+async def test_the_message_menu(stage: Stage) -> None:
+    async with simcord.run(await stage.client()) as env:
+        guild = env.create_guild()
+        channel = guild.create_text_channel("general")
+        ana = guild.add_member(env.create_user("ana"))
+        bob = guild.add_member(env.create_user("bob"))
+        late = await bob.send(channel, "the bolts are late")
+        opened = await ana.context_menu(channel, "Ask Ponte", late)
+        await ana.submit_modal(opened, {"prompt": "why?", "quote": "the bolts are late"})
+        (row,) = stage.inbox.rows.values()
+        assert [quote.text for quote in row.message.context] == ["the bolts are late"]
+
+
+async def test_autocomplete_is_answered(stage: Stage) -> None:
+    async with simcord.run(await stage.client()) as env:
+        ana = env.create_user("ana")
+        assert await ana.autocomplete("quick-command", "slug", "su") == []
+
+
+async def test_an_edit_and_a_deletion(stage: Stage) -> None:
+    async with simcord.run(await stage.client()) as env:
+        ana = env.create_user("ana")
+        message = await ana.send_dm("hello")
+        await ana.edit(message, "hello again")
+        (row,) = stage.inbox.rows.values()
+        assert row.message.text == "hello again"
+        await ana.delete(message)
+        assert not stage.inbox.rows[row.seq].message.text
+
+
+def at(env: simcord.Env) -> str:
+    assert env.bot.user is not None
+    return env.bot.user.mention
+
+
+def guild_threads(env: simcord.Env) -> list[discord.Thread]:
+    return [thread for guild in env.bot.guilds for thread in guild.threads]

@@ -1,0 +1,74 @@
+"""Cards: a person decides where they stand, and what was decided is told there."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from core.messages import Answer, Card
+from tests.fakes.slack import Post
+from tests.slack.bot import Setting, Workplace, workplace
+from tests.slack.doubles import NoPosts, WatchedInbox
+
+CARD = Card(
+    "abc234", "proposal", "Update 1 row in *Orders* <!channel>", "Asked by Alice.",
+    rows=({"before": {"paid": "no"}, "after": {"paid": "<@U1>`yes`"}},),
+    actions=("approve", "deny"), expires_at=1_800_000_000.0,
+)  # fmt: skip
+
+
+@asynccontextmanager
+async def asked(home: Path, answer: Answer) -> AsyncIterator[tuple[Workplace, WatchedInbox, Post]]:
+    """Alice asked in #general and got `answer`."""
+    inbox = WatchedInbox()
+    async with workplace(home, Setting(inbox=inbox.over)) as w:
+        said = w.slack.say(w.alice, w.general, f"{w.slack.bot} pay order 1")
+        await w.slack.answer(said)
+        reply = w.bot.slack.reply(inbox.messages[0].reply_to, NoPosts())
+        await reply.finish(answer)
+        yield w, inbox, w.slack.workspace.by_bot(w.general.id)[-1]
+
+
+ASKED = Answer("Shall I?", parts=("Shall I?",), cards=(CARD,))
+
+
+async def test_a_card_shows_what_would_change_and_asks(tmp_path: Path) -> None:
+    async with asked(tmp_path, ASKED) as (_, _, post):
+        assert "Shall I?" in post.shown
+        assert "paid: `no` → paid: `" in post.shown
+        assert list(post.buttons) == ["Approve", "Deny"]
+
+
+async def test_a_click_becomes_the_word_and_the_card_is_rendered_anew(tmp_path: Path) -> None:
+    async with asked(tmp_path, ASKED) as (w, inbox, post):
+        await w.restart()
+        await w.slack.click(w.bob, post, "Approve").acked.wait()
+        click = inbox.messages[-1]
+        assert (click.text, click.clicked, click.author.name) == ("approve abc234", True, "Bob")
+        decided = replace(CARD, state="Approved by Bob", actions=())
+        reply = w.bot.slack.reply(click.reply_to, NoPosts())
+        await reply.finish(Answer("Done.", parts=("Done.",), cards=(decided,)))
+        assert "Approved by Bob" in post.shown
+        assert "Shall I?" in post.shown
+        assert not post.buttons
+
+
+async def test_a_click_by_someone_who_may_not_is_answered_to_them_alone(tmp_path: Path) -> None:
+    async with asked(tmp_path, ASKED) as (w, inbox, post):
+        await w.slack.click(w.bob, post, "Approve").acked.wait()
+        reply = w.bot.slack.reply(inbox.messages[-1].reply_to, NoPosts())
+        await reply.finish(Answer("You may not.", parts=("You may not.",), private=True))
+        refusal = w.slack.private(w.general.id)[-1]
+        assert (refusal.seen_by, refusal.shown) == (w.bob.id, "You may not.")
+        assert list(post.buttons) == ["Approve", "Deny"]
+
+
+async def test_a_click_that_cannot_be_stored_is_not_acknowledged_and_told(tmp_path: Path) -> None:
+    async with asked(tmp_path, ASKED) as (w, inbox, post):
+        inbox.times = 1
+        clicked = w.slack.click(w.bob, post, "Approve")
+        await w.slack.until(lambda: w.slack.private(w.general.id))
+        assert "could not store" in w.slack.private(w.general.id)[0].shown
+        assert not clicked.acked.is_set()

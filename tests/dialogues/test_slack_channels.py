@@ -1,0 +1,159 @@
+"""In a channel: mention it, and it answers in the thread; it is polite in company."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from adapters.slack.intake import ALONE, Customs
+from core.words import say
+from tests.fakes.models import EchoModel
+from tests.slack.bot import Setting, workplace
+
+
+async def test_a_mention_is_answered_in_its_thread(tmp_path: Path) -> None:
+    async with workplace(tmp_path) as w:
+        said = w.slack.say(w.alice, w.general, f"{w.slack.bot} how are you?")
+        answer = await w.slack.answer(said)
+        assert (answer.thread_ts, answer.shown) == (said.ts, "You said: how are you?")
+        await w.slack.deliveries.settled()
+        assert len(w.slack.answers(said)) == 1
+        assert all(delivery.attempts == 1 for delivery in w.slack.deliveries.all)
+
+
+async def test_a_thread_goes_on_without_a_mention(tmp_path: Path) -> None:
+    async with workplace(tmp_path) as w:
+        said = w.slack.say(w.alice, w.general, f"{w.slack.bot} one")
+        await w.slack.answer(said)
+        more = w.slack.say(w.alice, w.general, "and two", thread=said)
+        assert (await w.slack.answer(more)).shown == "You said: and two"
+
+
+async def test_a_second_person_makes_it_wait_and_it_says_so_once(tmp_path: Path) -> None:
+    async with workplace(tmp_path) as w:
+        said = w.slack.say(w.alice, w.general, f"{w.slack.bot} one")
+        await w.slack.answer(said)
+        bob = w.slack.say(w.bob, w.general, "let me join", thread=said)
+        notice = await w.slack.answer(bob)
+        assert notice.shown == say(ALONE, "pt-BR")
+        alice = w.slack.say(w.alice, w.general, "is that so?", thread=said)
+        w.slack.say(w.bob, w.general, "it is", thread=said)
+        await w.slack.deliveries.settled()
+        asked = w.slack.say(w.alice, w.general, f"{w.slack.bot} still there?", thread=said)
+        assert (await w.slack.answer(asked)).shown == "You said: still there?"
+        assert w.slack.answers(alice) == w.slack.answers(asked)
+
+
+async def test_after_a_restart_it_still_knows_who_is_there(tmp_path: Path) -> None:
+    async with workplace(tmp_path) as w:
+        alone = w.slack.say(w.alice, w.general, f"{w.slack.bot} one")
+        shared = w.slack.say(w.alice, w.general, f"{w.slack.bot} here too")
+        await w.slack.answer(alone)
+        await w.slack.answer(shared)
+        w.slack.say(w.bob, w.general, "me too", thread=shared)
+        await w.slack.answer(shared, 2)
+        await w.restart()
+        w.slack.say(w.alice, w.general, "not for the bot", thread=shared)
+        w.slack.say(w.bob, w.general, "nor this", thread=shared)
+        more = w.slack.say(w.alice, w.general, "two", thread=alone)
+        assert (await w.slack.answer(more)).shown == "You said: two"
+        await w.slack.deliveries.settled()
+        assert len(w.slack.answers(shared)) == 2
+
+
+async def test_strict_mention_wants_one_each_time(tmp_path: Path) -> None:
+    customs = Customs(strict_mention=lambda address: address.channel.startswith("C"))
+    async with workplace(tmp_path, Setting(customs=customs)) as w:
+        said = w.slack.say(w.alice, w.general, f"{w.slack.bot} one")
+        await w.slack.answer(said)
+        w.slack.say(w.alice, w.general, "two", thread=said)
+        three = w.slack.say(w.alice, w.general, f"{w.slack.bot} three", thread=said)
+        assert (await w.slack.answer(three)).shown == "You said: three"
+        assert [post.shown for post in w.slack.answers(said)] == ["You said: one",
+                                                                 "You said: three"]  # fmt: skip
+
+
+async def test_what_is_not_for_it_is_acknowledged_and_kept_nowhere(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(0)
+    async with workplace(tmp_path) as w:
+        secret = w.slack.say(w.alice, w.general, "the swordfish is ready")
+        w.slack.say(w.bob, w.general, "good: swordfish", thread=secret)
+        await w.slack.deliveries.settled()
+        assert all(d.acked.is_set() and d.attempts == 1 for d in w.slack.deliveries.all)
+        assert w.slack.answers(secret) == []
+    assert "swordfish" not in caplog.text
+    assert b"swordfish" not in await asyncio.to_thread(everything_in, tmp_path)
+
+
+async def test_other_bots_and_joins_are_ignored(tmp_path: Path) -> None:
+    async with workplace(tmp_path) as w:
+        robot = w.slack.person("Robot", is_bot=True)
+        said = w.slack.say(robot, w.general, f"{w.slack.bot} are you one of us?")
+        w.slack.say(w.alice, w.general, f"{w.slack.bot} has joined", subtype="channel_join")
+        await w.slack.deliveries.settled()
+        assert w.slack.workspace.by_bot(w.general.id) == []
+        assert w.slack.answers(said) == []
+
+
+async def test_people_of_other_companies_are_refused_alone(tmp_path: Path) -> None:
+    async with workplace(tmp_path) as w:
+        eve = w.slack.person("Eve", team="T0OTHER")
+        shared = w.slack.channel("shared", w.alice, eve)
+        shared.shared_with_strangers = True
+        w.slack.say(eve, shared, f"{w.slack.bot} hello")
+        await w.slack.until(lambda: w.slack.private(shared.id))
+        (refusal,) = w.slack.private(shared.id)
+        assert (refusal.seen_by, "members of this workspace" in refusal.shown) == (eve.id, True)
+        ours = w.slack.say(w.alice, shared, f"{w.slack.bot} hello")
+        assert (await w.slack.answer(ours)).shown == "You said: hello"
+        assert w.slack.workspace.by_bot(shared.id) == w.slack.answers(ours)
+
+
+async def test_what_was_said_before_is_quoted_with_names(tmp_path: Path) -> None:
+    model = EchoModel()
+    async with workplace(tmp_path, Setting(model)) as w:
+        root = w.slack.say(w.bob, w.general, "The build is red again")
+        w.slack.say(w.alice, w.general, f"{w.bob.mention} since when?", thread=root)
+        asked = w.slack.say(w.alice, w.general, f"{w.slack.bot} what would you do?", thread=root)
+        await w.slack.answer(asked)
+        quoted, question = model.asks[0].input
+        assert "'Bob': The build is red again" in quoted.text
+        assert "'Alice': @Bob since when?" in quoted.text
+        assert question.text == "what would you do?"
+        w.slack.say(w.bob, w.general, "Since Monday", thread=root)
+        again = w.slack.say(w.bob, w.general, f"{w.slack.bot} and now?", thread=root)
+        await w.slack.answer(again)
+        quoted, _ = model.asks[1].input
+        assert "Since Monday" in quoted.text
+        assert "The build" not in quoted.text
+
+
+async def test_history_that_slack_limits_is_gone_without_and_said(tmp_path: Path) -> None:
+    model = EchoModel()
+    async with workplace(tmp_path, Setting(model)) as w:
+        w.slack.api.faults.add("conversations.replies", "429", 0, retry_after=60)
+        root = w.slack.say(w.bob, w.general, "The build is red again")
+        asked = w.slack.say(w.alice, w.general, f"{w.slack.bot} why?", thread=root)
+        assert (await w.slack.answer(asked)).shown == "You said: why?"
+        await w.slack.until(lambda: w.slack.private(w.general.id))
+        assert "once a minute" in w.slack.private(w.general.id)[0].shown
+        assert "could not be read" in model.asks[0].input[0].text
+
+
+async def test_messages_of_one_thread_are_answered_in_order(tmp_path: Path) -> None:
+    async with workplace(tmp_path, Setting(EchoModel(delay=0.02))) as w:
+        said = w.slack.say(w.alice, w.general, f"{w.slack.bot} 0")
+        for number in range(1, 5):
+            w.slack.say(w.alice, w.general, f"{w.slack.bot} {number}", thread=said)
+        await w.slack.answer(said, 5)
+        shown = [post.shown for post in w.slack.answers(said)]
+        assert shown == [f"You said: {number}" for number in range(5)]
+        await w.slack.deliveries.settled()
+
+
+def everything_in(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())

@@ -1,0 +1,144 @@
+"""`/quick-command`, the message shortcuts and their modals, and the App Home."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from core.messages import Card
+from core.records import QuickCommand
+from tests.fakes.models import EchoModel
+from tests.slack.bot import Setting, workplace
+from tests.slack.doubles import Board, WatchedInbox
+
+REPORT = QuickCommand("report", "Report", "Writes a report.", {"month": {"required": True}})
+KNOWN = Setting(board=Board([REPORT, QuickCommand("joke", "Joke")]))
+
+
+async def test_a_slash_command_is_answered_in_the_channel(tmp_path: Path) -> None:
+    async with workplace(tmp_path, KNOWN) as w:
+        typed = w.slack.command(w.alice, w.general, "/quick-command", "joke about bridges")
+        await typed.acked.wait()
+        assert "joke about bridges" in typed.response["text"]
+        await w.slack.until(lambda: w.slack.workspace.by_bot(w.general.id))
+        (answer,) = w.slack.workspace.by_bot(w.general.id)
+        assert "Quick commands are not set up" in answer.shown
+        assert typed.attempts == 1
+
+
+async def test_missing_inputs_are_asked_in_a_modal(tmp_path: Path) -> None:
+    async with workplace(tmp_path, KNOWN) as w:
+        typed = w.slack.command(w.alice, w.general, "/quick-command", "report")
+        await typed.acked.wait()
+        (modal,) = w.slack.workspace.views
+        assert [b["block_id"] for b in modal["blocks"] if b["type"] == "input"] == ["field:month"]
+        sent = w.slack.submit(w.alice, modal, {"field:month": "May 2026"})
+        await sent.acked.wait()
+        assert sent.response == {}
+        await w.slack.until(lambda: w.slack.workspace.by_bot(w.general.id))
+        turn = await w.bot.engine.journal.shown(f"slack:T0PONTE:{w.general.id}:@{w.alice.id}")
+        assert turn[0].message.text == 'quick-command report month="May 2026"'
+
+
+async def test_an_empty_command_offers_the_known_ones(tmp_path: Path) -> None:
+    async with workplace(tmp_path, KNOWN) as w:
+        typed = w.slack.command(w.alice, w.general, "/quick-command", "")
+        await typed.acked.wait()
+        (modal,) = w.slack.workspace.views
+        options = modal["blocks"][0]["element"]["options"]
+        assert [option["value"] for option in options] == ["report", "joke"]
+        chosen = w.slack.submit(w.alice, modal, {"slug": "report"})
+        await chosen.acked.wait()
+        assert chosen.response["response_action"] == "update"
+        assert chosen.response["view"]["callback_id"] == "ponte_inputs"
+
+
+async def test_a_wrong_name_is_told_in_the_modal(tmp_path: Path) -> None:
+    async with workplace(tmp_path) as w:
+        typed = w.slack.command(w.alice, w.general, "/quick-command", "")
+        await typed.acked.wait()
+        sent = w.slack.submit(w.alice, w.slack.workspace.views[0], {"slug": "No Such Thing!"})
+        await sent.acked.wait()
+        assert "no such thing!" in sent.response["errors"]["slug"]
+
+
+async def test_where_the_bot_is_no_member_the_answer_comes_through_the_command(
+    tmp_path: Path,
+) -> None:
+    async with workplace(tmp_path, KNOWN) as w:
+        elsewhere = w.slack.channel("elsewhere", w.alice, bot=False)
+        w.slack.command(w.alice, elsewhere, "/quick-command", "joke")
+        await w.slack.until(lambda: w.slack.workspace.by_bot(elsewhere.id))
+        (answer,) = w.slack.workspace.by_bot(elsewhere.id)
+        assert "not set up" in answer.shown
+        assert len(w.slack.workspace.hooks) == 1
+
+
+async def test_a_command_that_cannot_be_stored_says_so(tmp_path: Path) -> None:
+    setting = Setting(inbox=WatchedInbox(1).over)
+    async with workplace(tmp_path, setting) as w:
+        typed = w.slack.command(w.alice, w.general, "/quick-command", "joke")
+        await typed.acked.wait()
+        assert "could not store" in typed.response["text"]
+
+
+async def test_a_modal_that_cannot_be_stored_keeps_what_was_typed(tmp_path: Path) -> None:
+    setting = Setting(board=Board([REPORT]), inbox=WatchedInbox(1).over)
+    async with workplace(tmp_path, setting) as w:
+        typed = w.slack.command(w.alice, w.general, "/quick-command", "report")
+        await typed.acked.wait()
+        sent = w.slack.submit(w.alice, w.slack.workspace.views[0], {"field:month": "May"})
+        await sent.acked.wait()
+        assert sent.response["response_action"] == "errors"
+        again = w.slack.submit(w.alice, w.slack.workspace.views[0], {"field:month": "May"})
+        await again.acked.wait()
+        assert again.response == {}
+
+
+async def test_ask_ponte_on_a_message_answers_in_its_thread(tmp_path: Path) -> None:
+    model = EchoModel()
+    async with workplace(tmp_path, Setting(model)) as w:
+        post = w.slack.say(w.bob, w.general, "The build is red <again>")
+        asked = w.slack.shortcut(w.alice, post, "ponte_ask")
+        await asked.acked.wait()
+        (modal,) = w.slack.workspace.views
+        w.slack.submit(w.alice, modal, {"question": "What does that mean?"})
+        answer = await w.slack.answer(post)
+        assert (answer.thread_ts, answer.shown) == (post.ts, "You said: What does that mean?")
+        assert "'Bob': The build is red" in model.asks[0].input[0].text
+
+
+async def test_a_quick_command_on_a_message_takes_its_text(tmp_path: Path) -> None:
+    async with workplace(tmp_path, KNOWN) as w:
+        root = w.slack.say(w.bob, w.general, "root")
+        post = w.slack.say(w.bob, w.general, "Please summarize", thread=root)
+        asked = w.slack.shortcut(w.alice, post, "ponte_quick")
+        await asked.acked.wait()
+        (modal,) = w.slack.workspace.views
+        assert modal["blocks"][1]["element"]["initial_value"] == "Please summarize"
+        values = {"slug": "joke", "input": "Please summarize"}
+        w.slack.submit(w.alice, modal, values)
+        answer = await w.slack.answer(post)
+        assert answer.thread_ts == root.ts
+        assert "not set up" in answer.shown
+
+
+async def test_a_repeated_click_on_run_is_one_command(tmp_path: Path) -> None:
+    async with workplace(tmp_path, KNOWN) as w:
+        typed = w.slack.command(w.alice, w.general, "/quick-command", "report")
+        await typed.acked.wait()
+        for _ in range(2):
+            w.slack.submit(w.alice, w.slack.workspace.views[0], {"field:month": "May"})
+        await w.slack.until(lambda: w.slack.workspace.by_bot(w.general.id))
+        await w.slack.deliveries.settled()
+        assert len(w.slack.workspace.by_bot(w.general.id)) == 1
+
+
+async def test_the_home_tab_says_what_is_connected_and_allowed(tmp_path: Path) -> None:
+    done = Card("abc234", "change", "3 rows in Customers", "", state="done by Alice")
+    async with workplace(tmp_path, Setting(board=Board(changed=[done]))) as w:
+        w.slack.opens_home(w.alice)
+        await w.slack.until(lambda: w.slack.workspace.homes)
+        shown = str(w.slack.workspace.homes[w.alice.id])
+        for words in ("echo", "set NOCODB_URL", "🚫 change data", "✅ talk with me",
+                      "3 rows in Customers"):  # fmt: skip
+            assert words in shown

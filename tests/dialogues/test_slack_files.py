@@ -1,0 +1,83 @@
+"""Files both ways."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from core.messages import Answer, File, Person
+from tests.fakes.models import EchoModel
+from tests.slack.bot import Setting, Workplace, workplace
+from tests.slack.doubles import NoPosts, WatchedInbox
+
+CSV = ("orders.csv", "text/csv", b"id,paid\n1,no\n")
+HTML = ("page.html", "text/html", b"<p>hello</p>")
+
+
+async def test_a_file_reaches_the_model(tmp_path: Path) -> None:
+    model = EchoModel()
+    async with workplace(tmp_path, Setting(model)) as w:
+        said = w.slack.say(w.alice, w.general, f"{w.slack.bot} what is this?", files=[CSV, HTML])
+        await w.slack.answer(said)
+        files = model.asks[0].input[-1].files
+        assert [(file.name, file.type) for file in files] == [CSV[:2], HTML[:2]]
+        _, data = await w.bot.engine.files.get(files[0].id)
+        assert data == CSV[2]
+        assert len(w.slack.answers(said)) == 1
+
+
+async def test_a_file_alone_is_a_message_in_a_direct_message(tmp_path: Path) -> None:
+    model = EchoModel()
+    async with workplace(tmp_path, Setting(model)) as w:
+        said = w.slack.say(w.alice, w.dm, "", files=[CSV])
+        await w.slack.answer(said)
+        assert [file.name for file in model.asks[0].input[-1].files] == ["orders.csv"]
+
+
+@pytest.mark.parametrize("trouble", ["html", "500", "too large"])
+async def test_a_file_that_cannot_be_had_is_named_and_the_turn_goes_on(
+    tmp_path: Path, trouble: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = EchoModel()
+    monkeypatch.setattr("adapters.slack.downloads.LIMIT", 4 if trouble == "too large" else 1000)
+    async with workplace(tmp_path, Setting(model)) as w:
+        w.slack.api.faults.add("download", trouble, 0 if trouble != "too large" else 1)
+        said = w.slack.say(w.alice, w.dm, "what is this?", files=[CSV])
+        await w.slack.answer(said)
+        heard = model.asks[0].input[-1]
+        assert (heard.files, "orders.csv could not be fetched" in heard.text) == ((), True)
+        if trouble == "too large":
+            assert w.slack.api.calls["download"] == 0
+
+
+async def test_our_token_goes_to_slack_alone(tmp_path: Path) -> None:
+    async with workplace(tmp_path) as w:
+        file = {"url_private": "https://evil.example/x", "id": "F1", "name": "x", "size": 3}
+        said = w.slack.say(w.alice, w.dm, "look")
+        forged = w.slack.workspace.clock.ts()
+        w.slack.event(said.event() | {"channel": w.dm.id, "ts": forged, "files": [file]})
+        await w.slack.until(lambda: w.slack.workspace.by_bot(w.dm.id))
+        assert w.slack.api.calls["download"] == 0
+
+
+async def made(w: Workplace, *names: str) -> tuple[File, ...]:
+    put = w.bot.engine.files.put
+    owner = Person("slack", w.alice.id)
+    return tuple([await put("made", name, "text/csv", name.encode(), owner, "c") for name in names])
+
+
+@pytest.mark.parametrize("fault", ["", "lost", "503"])
+async def test_files_of_an_answer_come_once_into_its_thread(tmp_path: Path, fault: str) -> None:
+    inbox = WatchedInbox()
+    async with workplace(tmp_path, Setting(inbox=inbox.over)) as w:
+        said = w.slack.say(w.alice, w.general, f"{w.slack.bot} export")
+        await w.slack.answer(said)
+        if fault:
+            w.slack.api.faults.add("files.completeUploadExternal", fault, 1)
+        files = await made(w, "a.csv", "b.csv")
+        reply = w.bot.slack.reply(inbox.messages[0].reply_to, NoPosts())
+        await reply.finish(Answer("Here.", parts=("Here.",), files=files))
+        posts = [post for post in w.slack.workspace.by_bot(w.general.id, said.ts) if post.files]
+        assert [[file.name for file in post.files] for post in posts] == [["a.csv", "b.csv"]]
+        assert posts[0].files[0].data == b"a.csv"

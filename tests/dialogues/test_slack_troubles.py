@@ -1,0 +1,116 @@
+"""Slack has a bad day: one answer for each message all the same, and none lost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.fakes.models import EchoModel
+from tests.fakes.slack import Place
+from tests.slack.bot import Setting, Workplace, workplace
+from tests.slack.doubles import Says, WatchedInbox
+
+
+async def asked(w: Workplace, places: list[Place], messages: int) -> None:
+    """Alice asks in each place, and gets one answer to each message, in order."""
+    said = [
+        w.slack.say(w.alice, places[number % len(places)], f"{w.slack.bot} {number}")
+        for number in range(messages)
+    ]
+    for post in said:
+        await w.slack.answer(post, seconds=60)
+    await w.slack.deliveries.settled()
+    for number, post in enumerate(said):
+        await w.slack.reads(post, f"You said: {number}")
+
+
+@pytest.mark.parametrize("how", ["429", "500", "503", "lost", "cut", "internal_error"])
+async def test_a_call_that_goes_wrong_costs_no_answer_and_makes_no_second(
+    tmp_path: Path, how: str
+) -> None:
+    async with workplace(tmp_path) as w:
+        w.slack.api.faults.add("chat.postMessage", how, 3)
+        w.slack.api.faults.add("chat.startStream", how, 3)
+        await asked(w, [w.general, w.dm, w.slack.channel("other", w.alice)], 6)
+
+
+async def test_an_event_that_cannot_be_stored_is_not_acknowledged_and_comes_again(
+    tmp_path: Path,
+) -> None:
+    inbox = WatchedInbox(times=2)
+    async with workplace(tmp_path, Setting(inbox=inbox.over)) as w:
+        w.slack.deliveries.ack_limit = 0.2
+        w.slack.deliveries.retry_delays = (0.0, 0.1, 0.2)
+        said = w.slack.say(w.alice, w.dm, "hello")
+        assert (await w.slack.answer(said)).shown == "You said: hello"
+        (delivery,) = [d for d in w.slack.deliveries.all if d.payload["event"]["ts"] == said.ts]
+        assert delivery.attempts == 3
+        assert inbox.refused == 2
+
+
+async def test_a_broken_connection_is_replaced_and_nothing_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("adapters.slack.bolt.PING", 0.2)
+    async with workplace(tmp_path) as w:
+        w.slack.deliveries.retry_delays = (0.1, 0.5, 1.0, 2.0)
+        w.slack.say(w.alice, w.dm, "warm up")
+        w.slack.deliveries.drop()
+        await asked(w, [w.slack.dm(w.alice) for _ in range(4)], 8)
+        await w.slack.deliveries.refresh()
+        await asked(w, [w.slack.dm(w.alice) for _ in range(4)], 8)
+        assert w.slack.socket_opened == 3
+
+
+async def test_a_third_of_all_events_twice_makes_no_second_answer(tmp_path: Path) -> None:
+    async with workplace(tmp_path) as w:
+        w.slack.deliveries.twice = 0.3
+        places = [w.slack.channel(str(number), w.alice) for number in range(10)]
+        await asked(w, places, 40)
+
+
+async def test_a_busy_channel_is_met_at_slacks_pace(tmp_path: Path) -> None:
+    async with workplace(tmp_path) as w:
+        await asked(w, [w.general], 8)
+        assert w.slack.api.refusals.total() == 0
+
+
+async def test_every_event_is_acknowledged_also_those_nobody_asked_for(tmp_path: Path) -> None:
+    async with workplace(tmp_path) as w:
+        for kind in ("file_shared", "team_join", "reaction_added", "message_metadata_posted"):
+            w.slack.event({"type": kind, "user": w.alice.id, "event_ts": "1.0"})
+        w.slack.say(w.alice, w.general, "topic", subtype="channel_topic")
+        await w.slack.deliveries.settled()
+        assert [d.attempts for d in w.slack.deliveries.all] == [1] * 5
+
+
+async def test_who_we_are_is_asked_once(tmp_path: Path) -> None:
+    async with workplace(tmp_path) as w:
+        places = [w.slack.channel(str(number), w.alice) for number in range(20)]
+        await asked(w, places, 60)
+        assert w.slack.api.calls["auth.test"] == 1
+        assert w.slack.api.calls["users.info"] == 1
+
+
+async def test_blocks_that_slack_refuses_cost_only_the_layout(tmp_path: Path) -> None:
+    text = "# Title\n\n" + "word " * 1000
+    async with workplace(tmp_path, Setting(Says(text))) as w:
+        w.slack.api.faults.add("chat.postMessage", "invalid_blocks", 1)
+        w.slack.api.faults.add("chat.update", "invalid_blocks", 1)
+        said = w.slack.say(w.alice, w.general, f"{w.slack.bot} go")
+        await w.slack.until(
+            lambda: any(a.shown.count("word") == 1000 for a in w.slack.answers(said))
+        )
+
+
+async def test_a_channel_that_takes_no_posts_ends_the_turn_and_is_told_later(
+    tmp_path: Path,
+) -> None:
+    async with workplace(tmp_path, Setting(EchoModel())) as w:
+        w.general.archived = True
+        said = w.slack.say(w.alice, w.general, f"{w.slack.bot} one")
+        await w.slack.until(lambda: w.slack.api.calls["chat.postMessage"])
+        w.general.archived = False
+        again = w.slack.say(w.alice, w.general, f"{w.slack.bot} two", thread=said)
+        assert "is_archived" in (await w.slack.answer(again)).shown

@@ -1,0 +1,126 @@
+"""A whole Ponte behind the fake Discord, in this process: engine, adapter, and a model to steer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from pathlib import Path
+from typing import Any
+
+from adapters.discord.adapter import DiscordAdapter
+from bot.engine import Choices, Engine
+from core.messages import Item
+from core.policy import AllowList
+from core.ports import Tool
+from core.records import Ask, Completed, Delta, Health, ModelEvent, Outcome, Scene
+from core.tools.tool import FunctionTool
+from tests.fakes.choices import choices
+from tests.fakes.discord import FakeDiscord
+from tests.fakes.models import EchoModel
+
+
+class Speaker(EchoModel):
+    """Says `script[text]` delta by delta where there is one, else echoes. `pauses` are gates that
+    it waits at before each delta after the first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.script: dict[str, Sequence[str]] = {}
+        self.pauses: asyncio.Queue[None] | None = None
+
+    async def ask(self, ask: Ask) -> AsyncGenerator[ModelEvent, None]:
+        deltas = self.script.get(ask.input[-1].text)
+        if deltas is None:
+            async for event in super().ask(ask):
+                yield event
+            return
+        self.asks.append(ask)
+        for number, delta in enumerate(deltas):
+            if number and self.pauses is not None:
+                await self.pauses.get()
+            yield Delta(delta)
+        yield Completed((Item(kind="message", role="assistant", text="".join(deltas)),))
+
+    def go_on(self) -> None:
+        assert self.pauses is not None
+        self.pauses.put_nowait(None)
+
+
+class Drawer:
+    """A tool source whose one tool, `draw`, makes a file."""
+
+    name = "drawer"
+
+    def __init__(self, house: House, name: str, data: bytes) -> None:
+        self._house, self._name, self._data = house, name, data
+
+    async def tools(self) -> Sequence[Tool]:
+        async def draw(scene: Scene) -> Outcome:
+            """Draw a plot."""
+            files = self._house.engine.files
+            kept = await files.put(
+                scene.turn, self._name, "image/png", self._data, scene.asker, scene.thread.id
+            )
+            return Outcome("ok", "drawn", (kept,))
+
+        return [FunctionTool.of(draw, effect="read", doing="is drawing…")]
+
+    async def health(self) -> Health:
+        return Health("drawer", "on")
+
+    async def close(self) -> None:
+        return None
+
+
+class House:
+    def __init__(self, discord: FakeDiscord, home: Path) -> None:
+        self.discord = discord
+        self.home = home
+        self.model = Speaker()
+        self.policy = AllowList()
+        self.is_open = False
+        self.choices: Choices | None = None
+        self.options: dict[str, Any] = {"identify_wait": 0.0}
+
+    def give(self, name: str, data: bytes, allow: str = "*") -> None:
+        """A tool that makes this file, for those whom `allow` names."""
+        self.policy = AllowList(frozenset({allow}))
+        self.choices = choices(self.model, [Drawer(self, name, data)], self.policy)
+
+    async def open(self, **options: Any) -> House:
+        """Start it; what `options` say of the adapter holds for later starts too."""
+        self.options |= options
+        given = self.choices or choices(self.model, policy=self.policy)
+        self.engine = await Engine.open(self.home, given)
+        self.adapter = DiscordAdapter(
+            token=self.discord.token,
+            inbox=self.engine.inbox,
+            files=self.engine.files,
+            board=given.board,
+            policy=given.policy,
+            home=self.home,
+            removed=self.engine.manager.removed,
+            api_url=self.discord.api_url,
+            gateway_url=self.discord.gateway_url,
+            **self.options,
+        )
+        self.policy.memberships = {"discord": self.adapter.roles.of}
+        self.engine.replies["discord"] = self.adapter.reply
+        self.engine.fetch["discord"] = self.adapter.fetch
+        self.engine.start()
+        self.is_open = True
+        await self.adapter.start()
+        return self
+
+    async def close(self, grace: float = 5.0) -> None:
+        if not self.is_open:
+            return
+        self.is_open = False
+        await self.adapter.stop_intake()
+        await self.engine.drain(grace)
+        await self.adapter.close()
+        await self.engine.close()
+
+    async def ready(self) -> None:
+        """Until the commands are registered."""
+        await self.discord.until(lambda: self.discord.rest.commands)

@@ -1,0 +1,172 @@
+"""Cards: shown once, decided by a click, redrawn where they stand, also after a restart."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from core.messages import Address, Answer, Card, Message, Person, ReplyTo, turn_id
+from core.records import Receipt
+from tests.discord.house import House
+from tests.fakes.discord import Exchange, FakeDiscord, Somebody
+from tests.fakes.discord.interactions import DEFER_UPDATE, EPHEMERAL
+from tests.fakes.discord.world import Payload
+from tests.fakes.posts import KeptPosts
+
+ROWS = (
+    {"before": {"city": "Porto"}, "after": {"city": "Lisboa"}},
+    {"before": None, "after": {"name": "*@everyone*"}},
+)
+OPEN = Card(
+    "abcde2", "proposal", "Change 2 customers", "In Customers:", ROWS, ("approve", "deny"),
+    expires_at=time.time() + 3600,
+)  # fmt: skip
+OTHER = Card("ghijk2", "proposal", "Delete 1 order", "", (), ("approve", "deny"))
+DONE = Card("abcde2", "change", "Changed 2 customers", "Ana approved it.", (), ("undo",), "done")
+
+
+class Deciding:
+    """Catches the Messages that clicks become, and answers each as the desk would."""
+
+    def __init__(self, house: House) -> None:
+        self.house = house
+        self.taken: list[Message] = []
+        self.came = asyncio.Condition()
+
+    async def accept(self, message: Message) -> Receipt:
+        async with self.came:
+            self.taken.append(message)
+            self.came.notify_all()
+        return Receipt(len(self.taken), message.turn, fresh=True)
+
+    async def answer(self, answer: Answer) -> None:
+        """To the newest click."""
+        async with self.came:
+            await self.came.wait_for(lambda: self.taken)
+            message = self.taken.pop()
+        reply = self.house.adapter.reply(message.reply_to, KeptPosts())
+        await reply.finish(answer)
+
+
+@pytest.fixture
+async def deciding(house: House) -> Deciding:
+    await house.open()
+    deciding = Deciding(house)
+    house.adapter.interactions._inbox = deciding  # type: ignore[assignment]
+    return deciding
+
+
+async def shown(house: House, ana: Somebody, *cards: Card) -> Payload:
+    """An answer that ends in cards, under a message that Ana sent."""
+    question = await ana.say("change them")
+    await ana.reads("You said: change them")
+    address = Address("discord", str(ana.dm.id))
+    to = ReplyTo(address, Person("discord", str(ana.id)), question["id"], turn_id("other"))
+    reply = house.adapter.reply(to, KeptPosts())
+    await reply.finish(Answer("", parts=reply.split(""), cards=cards))
+    seen = await ana.sees(lambda seen: any(m["embeds"] for m in seen))
+    return next(m for m in seen if m["embeds"])
+
+
+def labels(message: Payload) -> list[list[str]]:
+    return [[b["label"] for b in row["components"]] for row in message["components"]]
+
+
+async def test_a_card_shows_what_would_change(house: House, ana: Somebody) -> None:
+    await house.open()
+    message = await shown(house, ana, OPEN)
+    (embed,) = message["embeds"]
+    assert embed["title"] == "Change 2 customers"
+    assert "city: ~~Porto~~ → Lisboa" in embed["description"]
+    assert "@everyone" not in embed["description"]
+    assert "\\*" in embed["description"], "a value is no markup"
+    assert embed["footer"]["text"] == "abcde2 · open"
+    assert labels(message) == [["Approve", "Deny"]]
+
+
+async def test_a_decided_card_is_redrawn_and_the_others_stay(
+    house: House, deciding: Deciding, ana: Somebody
+) -> None:
+    message = await shown(house, ana, OPEN, OTHER)
+    click = await (await ana.click(message, "Approve")).acked()
+    assert click.kind == DEFER_UPDATE
+    taken = deciding.taken[0]
+    assert (taken.text, taken.clicked) == ("approve abcde2", True)
+    await deciding.answer(Answer("Done.", parts=("Done.",), cards=(DONE,)))
+    await ana.discord.until(lambda: message["embeds"][0]["title"] == "Changed 2 customers")
+    assert message["embeds"][1]["title"] == "Delete 1 order"
+    assert labels(message) == [["Approve", "Deny"], ["Undo"]]
+    assert not click.followups
+
+
+async def test_a_click_after_a_restart_is_taken(
+    house: House, deciding: Deciding, ana: Somebody
+) -> None:
+    message = await shown(house, ana, OPEN)
+    await house.close()
+    await house.open()
+    house.adapter.interactions._inbox = deciding  # type: ignore[assignment]
+    click = await (await ana.click(message, "Deny")).acked()
+    assert click.kind == DEFER_UPDATE
+    assert deciding.taken[0].text == "deny abcde2"
+
+
+async def test_who_may_not_decide_is_told_alone(
+    house: House, deciding: Deciding, ana: Somebody
+) -> None:
+    message = await shown(house, ana, OPEN)
+    click = await (await ana.click(message, "Approve")).acked()
+    await deciding.answer(
+        Answer("You may not.", status="failed", parts=("You may not.",), private=True)
+    )
+    assert whispers(click) == ["You may not."]
+    assert labels(message) == [["Approve", "Deny"]]
+
+
+async def test_an_outcome_after_the_clicks_token_is_drawn_in_the_channel(
+    discord: FakeDiscord, house: House, deciding: Deciding, ana: Somebody
+) -> None:
+    message = await shown(house, ana, OPEN)
+    await (await ana.click(message, "Approve")).acked()
+    discord.clock.advance(3600)
+    await deciding.answer(Answer("", parts=("",), cards=(DONE,)))
+    await discord.until(lambda: labels(message) == [["Undo"]])
+
+
+async def test_a_card_that_was_deleted_meanwhile_is_let_go(
+    discord: FakeDiscord, house: House, deciding: Deciding, ana: Somebody
+) -> None:
+    message = await shown(house, ana, OPEN)
+    await (await ana.click(message, "Approve")).acked()
+    await ana.delete(message)
+    discord.clock.advance(3600)
+    await deciding.answer(Answer("", parts=("",), cards=(DONE,)))
+
+
+async def test_two_clicks_at_once_do_not_undo_each_other(
+    house: House, deciding: Deciding, ana: Somebody
+) -> None:
+    message = await shown(house, ana, OPEN, OTHER)
+    await (await ana.click(message, "Approve")).acked()
+    await (await ana.click(message, "Approve")).acked()
+    second = Card("ghijk2", "change", "Deleted 1 order", "", (), (), "done")
+    await asyncio.gather(
+        deciding.answer(Answer("", parts=("",), cards=(DONE,))),
+        deciding.answer(Answer("", parts=("",), cards=(second,))),
+    )
+    titles = [embed["title"] for embed in message["embeds"]]
+    assert titles == ["Changed 2 customers", "Deleted 1 order"]
+
+
+async def test_more_cards_than_fit_come_as_words(house: House, ana: Somebody) -> None:
+    await house.open()
+    many = [Card(f"aaaaa{n}", "proposal", f"Card {n}", "", (), ("approve",)) for n in "234567"]
+    message = await shown(house, ana, *many)
+    assert len(message["embeds"]) == 5
+    assert "`approve aaaaa7`" in message["content"]
+
+
+def whispers(exchange: Exchange) -> list[str]:
+    return [m["content"] for m in exchange.followups if m["flags"] & EPHEMERAL]

@@ -1,0 +1,149 @@
+"""Ponte in company: who is answered in a thread without a mention, and what is said of it."""
+
+from __future__ import annotations
+
+from adapters.discord import hints
+from tests.discord.house import House
+from tests.fakes.discord import FakeDiscord, Somebody
+from tests.fakes.discord.world import Channel, Payload
+
+
+async def thread_of(discord: FakeDiscord, question: Payload) -> Channel:
+    await discord.until(lambda: int(question["id"]) in discord.world.channels)
+    return discord.world.channels[int(question["id"])]
+
+
+def count(discord: FakeDiscord, words: str) -> int:
+    said = discord.world.said_by(discord.world.me.id)
+    return len([message for message in said if message["content"] == words])
+
+
+async def test_with_message_content_a_follow_up_needs_no_mention(
+    discord: FakeDiscord, house: House, ana: Somebody
+) -> None:
+    discord.grant_message_content()
+    channel = discord.text_channel(discord.guild("Bolts", ana), "general")
+    await house.open(message_content=True)
+    thread = await thread_of(discord, await ana.mention("bolts?", channel))
+    await ana.reads("You said: bolts?", thread)
+    await ana.say("and nuts?", thread)
+    await ana.reads("You said: and nuts?", thread)
+
+
+async def test_when_a_second_one_joins_in_ponte_waits_to_be_mentioned_and_says_so_once(
+    discord: FakeDiscord, house: House, ana: Somebody
+) -> None:
+    bob = discord.user("Bob")
+    discord.grant_message_content()
+    channel = discord.text_channel(discord.guild("Bolts", ana, bob), "general")
+    await house.open(message_content=True)
+    thread = await thread_of(discord, await ana.mention("bolts?", channel))
+    await ana.reads("You said: bolts?", thread)
+    await bob.say("I know that", thread)
+    await bob.reads(hints.WAITS, thread)
+    await ana.say("do you?", thread)
+    await bob.mention("what do you say?", thread)
+    await bob.reads("You said: what do you say?", thread)
+    assert count(discord, hints.WAITS) == 1
+    assert len(house.model.asks) == 2
+    await house.close()
+    await house.open()
+    await ana.say("still there?", thread)
+    await ana.mention("hello?", thread)
+    await ana.reads("You said: hello?", thread)
+    assert count(discord, hints.WAITS) == 1
+
+
+async def test_without_message_content_a_follow_up_gets_one_hint(
+    discord: FakeDiscord, house: House, ana: Somebody
+) -> None:
+    channel = discord.text_channel(discord.guild("Bolts", ana), "general")
+    await house.open()
+    thread = await thread_of(discord, await ana.mention("bolts?", channel))
+    await ana.reads("You said: bolts?", thread)
+    await ana.say("and nuts?", thread)
+    await ana.reads(hints.MENTION, thread)
+    await ana.say("hello?", thread)
+    await ana.mention("and nuts?", thread)
+    await ana.reads("You said: and nuts?", thread)
+    assert count(discord, hints.MENTION) == 1
+
+
+async def test_a_reply_with_the_mention_on_is_answered_and_one_without_gets_the_hint(
+    discord: FakeDiscord, house: House, ana: Somebody
+) -> None:
+    channel = discord.text_channel(discord.guild("Bolts", ana), "general")
+    await house.open(threads=False)
+    await ana.mention("bolts?", channel)
+    answer = await ana.reads("You said: bolts?", channel)
+    await ana.say("and nuts?", channel, reply_to=answer)
+    await ana.reads("You said: and nuts?", channel)
+    await ana.say("and washers?", channel, reply_to=answer, ping=False)
+    await ana.reads(hints.MENTION, channel)
+    assert len(house.model.asks) == 2
+
+
+async def test_talk_in_a_thread_that_is_none_of_ours_is_left_alone(
+    discord: FakeDiscord, house: House, ana: Somebody
+) -> None:
+    discord.grant_message_content()
+    guild = discord.guild("Bolts", ana)
+    channel = discord.text_channel(guild, "general")
+    other = discord.world.channel(
+        type=11, name="lunch", guild=guild, parent=channel.id, owner=ana.id
+    )
+    await house.open(message_content=True)
+    await ana.say("who comes along?", other)
+    await ana.mention("hello", channel)
+    await discord.until(lambda: len(house.model.asks) == 1)
+    assert house.model.asks[0].input[-1].text == "hello"
+
+
+async def test_a_mention_in_a_thread_that_the_cache_lacks(
+    discord: FakeDiscord, house: House, ana: Somebody
+) -> None:
+    """It was archived when Ponte started: the session does not name it."""
+    guild = discord.guild("Bolts", ana)
+    channel = discord.text_channel(guild, "general")
+    await house.open()
+    thread = discord.world.channel(
+        type=11, name="old", guild=guild, parent=channel.id, owner=discord.world.me.id
+    )
+    await ana.mention("still here?", thread)
+    await ana.reads("You said: still here?", thread)
+    conversation = house.model.asks[0].thread.conversation
+    assert conversation == f"discord:{guild.id}:{channel.id}:{thread.id}"
+
+
+async def test_a_reply_to_somebody_else_brings_their_words_as_context(
+    discord: FakeDiscord, house: House, ana: Somebody
+) -> None:
+    bob = discord.user("Bob")
+    discord.grant_message_content()
+    channel = discord.text_channel(discord.guild("Bolts", ana, bob), "general")
+    await house.open(message_content=True, threads=False)
+    said = await bob.say("the bolts are late", channel)
+    await ana.mention("is that so?", channel, reply_to=said)
+    await ana.reads("You said: is that so?", channel)
+    context, question = house.model.asks[0].input
+    assert "> 'Bob': the bolts are late" in context.text
+    assert question.text == "is that so?"
+
+
+async def test_a_role_named_in_the_allow_list_opens_tables_to_its_members(
+    discord: FakeDiscord, house: House, ana: Somebody
+) -> None:
+    bob = discord.user("Bob")
+    guild = discord.guild("Bolts", ana, bob, roles={77: "buyers"})
+    ana.user.roles.add(77)
+    channel = discord.text_channel(guild, "general")
+    house.give("plot.png", b"png", allow="discord:77")
+    await house.open(threads=False)
+    await ana.mention("call draw {}", channel)
+    await ana.sees(lambda seen: seen and seen[0]["attachments"], channel)
+    await bob.mention("call draw {}", channel)
+    await bob.sees(lambda seen: len(seen) == 2, channel)
+    assert [len(ask.tools) for ask in house.model.asks] == [1, 1, 0, 0]
+    await ana.say("call draw {}")
+    await ana.sees(lambda seen: seen)
+    assert len(house.model.asks[-1].tools) == 1, "a role holds in DMs too"

@@ -1,0 +1,269 @@
+"""Slash commands, the message menu, modals and buttons, as people see them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from core.messages import Address, Card, Message, Person
+from core.policy import AllowList
+from core.records import QuickCommand, Receipt
+from tests.discord.house import House
+from tests.fakes.choices import QuietBoard, choices
+from tests.fakes.discord import FakeDiscord, Somebody
+from tests.fakes.discord.interactions import DEFER, DEFER_UPDATE, EPHEMERAL, MODAL
+from tests.fakes.discord.interactions import MESSAGE as SAID
+
+
+class Board(QuietBoard):
+    """Knows quick commands and changes."""
+
+    def __init__(self, count: int = 2) -> None:
+        self.known = [
+            QuickCommand(f"summary-{n}", f"Summary {n}", inputs={"text": {"required": True}})
+            for n in range(count)
+        ]
+
+    async def commands(self, person: Person, address: Address) -> Sequence[QuickCommand]:
+        return self.known
+
+    async def changes(self, conversation: str) -> Sequence[Card]:
+        done = Card("abcde2", "change", "3 customers", "", actions=("undo",), state="done")
+        return (done, Card("bcdef2", "change", "undone", "", state="undone"))
+
+
+@pytest.fixture
+async def open_house(house: House) -> House:
+    house.policy = AllowList(frozenset({"*"}))
+    given = choices(house.model, policy=house.policy)
+    house.choices = type(given)(
+        given.model, given.toolbox, given.policy, Board(), given.quick, given.caps
+    )
+    await house.open()
+    await house.ready()
+    return house
+
+
+async def test_ask_is_acked_first_and_answered_in_place(open_house: House, ana: Somebody) -> None:
+    exchange = await ana.slash("ask", prompt="hello")
+    await exchange.until(lambda e: e.text == "You said: hello" and not e.buttons)
+    assert exchange.kind == DEFER
+    assert not exchange.followups
+
+
+async def test_the_commands_of_the_house(discord: FakeDiscord, open_house: House) -> None:
+    names = {command["name"]: command for command in discord.rest.commands}
+    words = {"ask", "quick-command", "new", "status", "stop", "undo", "usage", "Ask Ponte"}
+    assert set(names) == words
+    assert names["ask"]["contexts"] == [0, 1, 2]
+    assert names["ask"]["integration_types"] == [0, 1]
+
+
+async def test_commands_are_registered_only_when_they_changed(
+    discord: FakeDiscord, open_house: House
+) -> None:
+    await open_house.close()
+    for _ in range(3):
+        await open_house.open()
+        await open_house.close()
+    assert discord.rest.syncs == 1
+
+
+async def test_status_is_for_the_asker_alone(open_house: House, ana: Somebody) -> None:
+    exchange = await ana.slash("status")
+    await exchange.answered()
+    assert exchange.ephemeral
+    assert "What is connected" in exchange.text
+
+
+async def test_a_stranger_is_refused_in_words_and_alone(house: House, ana: Somebody) -> None:
+    await house.open()
+    await house.ready()
+    exchange = await ana.slash("quick-command", slug="summary", input="hi", locale="en-US")
+    await exchange.answered()
+    assert (exchange.kind, exchange.ephemeral) == (SAID, True)
+    assert "not run quick commands" in exchange.text
+
+
+async def test_what_cannot_be_stored_is_said_at_once(open_house: House, ana: Somebody) -> None:
+    async def refuse(message: Message) -> Receipt:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    interactions = open_house.adapter.interactions
+    interactions._inbox.accept = refuse  # type: ignore[method-assign]
+    exchange = await ana.slash("ask", prompt="hello")
+    await exchange.answered()
+    assert exchange.ephemeral
+    assert "could not store" in exchange.text
+
+
+async def test_autocomplete_offers_what_fits_and_no_more_than_discord_takes(
+    open_house: House, ana: Somebody
+) -> None:
+    board = open_house.adapter.interactions._board
+    assert isinstance(board, Board)
+    choices = await ana.autocomplete("quick-command", "slug", slug="SUMM")
+    assert [choice["value"] for choice in choices] == ["summary-0", "summary-1"]
+    board.known = Board(40).known
+    assert len(await ana.autocomplete("quick-command", "slug", slug="")) == 25
+    undoable = await ana.autocomplete("undo", "change", change="")
+    assert [choice["value"] for choice in undoable] == ["abcde2"]
+
+
+async def test_ask_without_a_prompt_opens_a_modal(open_house: House, ana: Somebody) -> None:
+    opened = await (await ana.slash("ask")).acked()
+    assert opened.kind == MODAL
+    sent = await ana.submit(opened, prompt="several\nlines")
+    await sent.answered()
+    assert sent.text == "You said: several\nlines"
+
+
+async def test_a_modal_that_was_opened_before_a_restart_is_taken(
+    open_house: House, ana: Somebody
+) -> None:
+    opened = await (await ana.slash("ask")).acked()
+    await open_house.close()
+    await open_house.open()
+    sent = await ana.submit(opened, prompt="still here")
+    await sent.answered()
+    assert sent.text == "You said: still here"
+
+
+async def test_a_quick_command_without_its_input_asks_for_it(
+    open_house: House, ana: Somebody
+) -> None:
+    opened = await (await ana.slash("quick-command", slug="summary-1")).acked()
+    assert opened.kind == MODAL
+    assert opened.data["title"] == "Summary 1"
+    sent = await ana.submit(opened, text="the news")
+    await sent.answered()
+    assert "Quick commands are not set up" in sent.text
+
+
+async def test_the_message_menu_asks_about_a_message(
+    discord: FakeDiscord, open_house: House, ana: Somebody
+) -> None:
+    bob = discord.user("Bob")
+    channel = discord.text_channel(discord.guild("Bolts", ana, bob), "general")
+    said = await bob.say("the bolts are late", channel)
+    opened = await (await ana.context_menu("Ask Ponte", said)).acked()
+    sent = await ana.submit(opened, prompt="why?")
+    await sent.answered()
+    assert sent.text == "You said: why?"
+    (context, question) = open_house.model.asks[-1].input
+    assert "the bolts are late" in context.text
+    assert question.text == "why?"
+
+
+async def test_where_only_the_person_installed_the_app_all_goes_by_the_token(
+    discord: FakeDiscord, open_house: House, ana: Somebody
+) -> None:
+    elsewhere = discord.text_channel(discord.guild("Nuts", ana, with_bot=False), "general")
+    exchange = await ana.slash("ask", elsewhere, prompt="hello")
+    await exchange.answered()
+    assert exchange.text == "You said: hello"
+    group = discord.group_dm(ana, discord.user("Bob"))
+    exchange = await ana.slash("ask", group, prompt="and here?")
+    await exchange.answered()
+    assert exchange.text == "You said: and here?"
+    assert not [call for call in discord.calls if call[1].startswith("/channels/")]
+
+
+async def test_a_long_answer_to_a_command_comes_with_a_file(
+    open_house: House, ana: Somebody
+) -> None:
+    long = "\n\n".join(f"paragraph {n} " + "x" * 900 for n in range(6))
+    open_house.model.script = {"tell me": [long]}
+    exchange = await ana.slash("ask", prompt="tell me")
+    await exchange.until(lambda e: e.original and e.original["attachments"])
+    assert "The whole answer is in `answer.md`" in exchange.text
+    assert len(exchange.text) <= 2000
+    assert not exchange.followups
+
+
+async def test_an_ack_that_came_too_late_is_answered_in_the_channel(
+    discord: FakeDiscord, open_house: House, ana: Somebody
+) -> None:
+    discord.interactions.deadline = -1.0
+    await ana.slash("ask", prompt="hello")
+    await ana.reads("You said: hello")
+    assert len(discord.world.said_by(discord.world.me.id)) == 1
+
+
+async def test_a_token_that_ends_before_the_answer_leaves_one_answer(
+    discord: FakeDiscord, open_house: House, ana: Somebody
+) -> None:
+    open_house.model.script = {"take your time": ["one", " two"]}
+    open_house.model.pauses = asyncio.Queue()
+    exchange = await ana.slash("ask", prompt="take your time")
+    await exchange.until(lambda e: e.text == "one")
+    discord.clock.advance(3600)
+    open_house.model.go_on()
+    await ana.reads("one two")
+    assert len(discord.world.said_by(discord.world.me.id)) == 1
+
+
+async def test_a_replayed_interaction_is_taken_once(
+    discord: FakeDiscord, open_house: House, ana: Somebody
+) -> None:
+    exchange = await ana.slash("ask", prompt="hello")
+    await exchange.answered()
+    session = discord.gateway.session
+    assert session is not None
+    event = next(text for _, text in session.sent if '"INTERACTION_CREATE"' in text)
+    assert session.socket is not None
+    await session.socket.send_str(event)
+    again = await ana.slash("ask", prompt="next")
+    await again.answered()
+    assert [ask.input[-1].text for ask in open_house.model.asks] == ["hello", "next"]
+
+
+async def test_the_stop_button_stops_and_goes(open_house: House, ana: Somebody) -> None:
+    open_house.model.script = {"tell me": ["one", " two"]}
+    open_house.model.pauses = asyncio.Queue()
+    await ana.say("tell me")
+    begun = await ana.reads("one")
+    await ana.discord.until(lambda: begun["components"])
+    click = await (await ana.click(begun, "Stop")).acked()
+    assert click.kind == DEFER_UPDATE
+    await ana.reads("Stopped.")
+    await click.until(lambda e: e.followups)
+    assert click.followups[0]["flags"] & EPHEMERAL
+    await ana.discord.until(lambda: not begun["components"])
+
+
+async def test_someone_else_may_not_stop_it(
+    discord: FakeDiscord, house: House, ana: Somebody
+) -> None:
+    bob = discord.user("Bob")
+    channel = discord.text_channel(discord.guild("Bolts", ana, bob), "general")
+    await house.open()
+    house.model.script = {"tell me": ["one", " two"]}
+    house.model.pauses = asyncio.Queue()
+    question = await ana.mention("tell me", channel)
+    await discord.until(lambda: int(question["id"]) in discord.world.channels)
+    thread = discord.world.channels[int(question["id"])]
+    begun = await ana.reads("one", thread)
+    await discord.until(lambda: begun["components"])
+    click = await bob.click(begun, "Stop")
+    await click.until(lambda e: e.followups)
+    assert "Only the person who asked" in click.followups[0]["content"]
+    house.model.go_on()
+    await ana.reads("one two", thread)
+
+
+async def test_while_restarting_commands_are_told_to_wait(open_house: House, ana: Somebody) -> None:
+    await open_house.adapter.stop_intake()
+    exchange = await ana.slash("ask", prompt="hello")
+    await exchange.answered()
+    assert exchange.ephemeral
+    assert "restart" in exchange.text
+
+
+async def test_words_come_in_the_persons_language(open_house: House, ana: Somebody) -> None:
+    exchange = await ana.slash("ask", prompt="olá", locale="pt-BR")
+    await exchange.answered()
+    assert open_house.model.asks[-1].preface.endswith("their language setting is pt-BR.")

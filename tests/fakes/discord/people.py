@@ -1,0 +1,181 @@
+"""What people do on the fake Discord, and what they see."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from tests.fakes.discord import messages
+from tests.fakes.discord.interactions import (
+    AUTOCOMPLETE,
+    COMMAND,
+    COMPONENT,
+    MODAL_SUBMIT,
+    Exchange,
+)
+from tests.fakes.discord.world import Channel, Payload, User
+
+if TYPE_CHECKING:
+    from tests.fakes.discord.server import FakeDiscord
+
+OPTION_STRING, OPTION_ATTACHMENT = 3, 11
+
+
+class Somebody:
+    def __init__(self, discord: FakeDiscord, user: User) -> None:
+        self.discord = discord
+        self.user = user
+
+    @property
+    def id(self) -> int:
+        return self.user.id
+
+    @property
+    def dm(self) -> Channel:
+        return self.discord.world.dm(self.user)
+
+    async def say(
+        self,
+        text: str,
+        where: Channel | None = None,
+        *,
+        files: Sequence[tuple[str, bytes]] = (),
+        reply_to: Payload | None = None,
+        ping: bool = True,
+        ago: float = 0.0,
+        **more: Any,
+    ) -> Payload:
+        """Write `text` in a DM to the bot, or `where`; `ago` seconds ago."""
+        world, rest = self.discord.world, self.discord.rest
+        channel = where or self.dm
+        reference = None
+        if reply_to is not None:
+            reference = {"message_id": reply_to["id"], "channel_id": str(channel.id)}
+        message = messages.make(
+            world,
+            channel,
+            self.user,
+            text,
+            attachments=messages.attachments(world, channel.id, rest.base, files),
+            reference=reference,
+            ping=ping,
+            id=world.clock.snowflake(ago),
+            **more,
+        )
+        await rest.tell("MESSAGE_CREATE", message)
+        return message
+
+    async def mention(self, text: str, where: Channel, **more: Any) -> Payload:
+        return await self.say(f"<@{self.discord.world.me.id}> {text}", where, **more)
+
+    async def edit(self, message: Payload, text: str) -> None:
+        message["content"] = text
+        message["edited_timestamp"] = self.discord.world.clock.timestamp()
+        await self.discord.rest.tell("MESSAGE_UPDATE", message)
+
+    async def delete(self, message: Payload) -> None:
+        await self.discord.rest.remove(message)
+
+    async def sees(
+        self, met: Callable[[list[Payload]], object], where: Channel | None = None
+    ) -> list[Payload]:
+        """Wait until the bot's messages there are as `met` says; they come back."""
+        channel = where or self.dm
+        world = self.discord.world
+
+        def seen() -> list[Payload]:
+            return world.said_by(world.me.id, channel.id)
+
+        await world.until(lambda: met(seen()))
+        return seen()
+
+    async def reads(self, text: str, where: Channel | None = None) -> Payload:
+        """Wait for a message of the bot that holds `text`."""
+        found = await self.sees(lambda seen: any(text in m["content"] for m in seen), where)
+        return next(m for m in found if text in m["content"])
+
+    async def slash(
+        self, name: str, where: Channel | None = None, *, locale: str = "en-US", **options: object
+    ) -> Exchange:
+        """`/name`: text options by name, and files as (name, bytes)."""
+        return await self._command(COMMAND, name, where, locale, options, "")
+
+    async def autocomplete(
+        self, name: str, focused: str, where: Channel | None = None, **options: object
+    ) -> list[Payload]:
+        exchange = await self._command(AUTOCOMPLETE, name, where, "en-US", options, focused)
+        await exchange.acked()
+        choices: list[Payload] = exchange.data["choices"]
+        return choices
+
+    async def _command(
+        self,
+        type: int,
+        name: str,
+        where: Channel | None,
+        locale: str,
+        options: dict[str, object],
+        focused: str,
+    ) -> Exchange:
+        channel = where or self.dm
+        known = self.discord.command(name)
+        given: list[Payload] = []
+        resolved: Payload = {}
+        for key, value in options.items():
+            option: Payload = {"name": key, "type": OPTION_STRING, "value": value}
+            if isinstance(value, tuple):
+                world, base = self.discord.world, self.discord.rest.base
+                (made,) = messages.attachments(world, channel.id, base, [value])
+                resolved.setdefault("attachments", {})[made["id"]] = made
+                option |= {"type": OPTION_ATTACHMENT, "value": made["id"]}
+            if key == focused:
+                option["focused"] = True
+            given.append(option)
+        data = {"id": known["id"], "name": name, "type": 1, "options": given, "resolved": resolved}
+        return await self.discord.interactions.begin(type, self.user, channel, data, locale)
+
+    async def context_menu(self, name: str, message: Payload) -> Exchange:
+        channel = self.discord.world.channels[int(message["channel_id"])]
+        known = self.discord.command(name)
+        data = {
+            "id": known["id"],
+            "name": name,
+            "type": 3,
+            "target_id": message["id"],
+            "resolved": {"messages": {message["id"]: message}},
+        }
+        return await self.discord.interactions.begin(COMMAND, self.user, channel, data, "en-US")
+
+    async def click(self, message: Payload, label: str, locale: str = "en-US") -> Exchange:
+        """Click the button with that label under `message`."""
+        channel = self.discord.world.channels[int(message["channel_id"])]
+        buttons = [item for row in message["components"] for item in row["components"]]
+        button = next(b for b in buttons if b.get("label") == label and not b.get("disabled"))
+        data = {"custom_id": button["custom_id"], "component_type": 2}
+        exchange = await self.discord.interactions.begin(
+            COMPONENT, self.user, channel, data, locale, message=message
+        )
+        exchange.original = message
+        return exchange
+
+    async def submit(self, modal: Exchange, **values: str) -> Exchange:
+        """Fill in and send the modal that an interaction was answered with."""
+        rows: list[Payload] = []
+        for id, default in fields(modal.data["components"]):
+            item = {"type": 4, "custom_id": id, "value": values.get(id, default)}
+            rows.append({"type": 18, "component": item})
+        data = {"custom_id": modal.data["custom_id"], "components": rows}
+        return await self.discord.interactions.begin(
+            MODAL_SUBMIT, self.user, modal.channel, data, "en-US"
+        )
+
+
+def fields(components: list[Payload]) -> list[tuple[str, str]]:
+    """(custom id, prefilled value) of each text input of a modal."""
+    found: list[tuple[str, str]] = []
+    for item in components:
+        if item["type"] == 4:
+            found.append((item["custom_id"], item.get("value") or ""))
+        inner = item.get("components") or ([item["component"]] if "component" in item else [])
+        found.extend(fields(inner))
+    return found

@@ -1,0 +1,135 @@
+"""What the fake Discord keeps: people, servers, channels, messages and files."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.fakes.discord.clock import Clock
+
+Payload = dict[str, Any]
+
+TEXT, DM, GROUP, THREAD = 0, 1, 3, 11
+# View channel, send, embed, attach, history, mention everyone, create public threads, send in
+# threads, add reactions: developers/topics/permissions.mdx#permissions.
+EVERYTHING = 1 << 10 | 1 << 11 | 1 << 14 | 1 << 15 | 1 << 16 | 1 << 17 | 1 << 35 | 1 << 38 | 1 << 6
+PATIENCE = 10.0
+"""Seconds that a person waits for an answer before a test fails."""
+PUBLIC_THREADS = 1 << 35
+
+
+@dataclass
+class User:
+    id: int
+    name: str
+    bot: bool = False
+    refuses_dms: bool = False
+    roles: set[int] = field(default_factory=set)
+
+    @property
+    def payload(self) -> Payload:
+        return {
+            "id": str(self.id),
+            "username": self.name.lower(),
+            "global_name": self.name,
+            "discriminator": "0",
+            "avatar": None,
+            "bot": self.bot,
+        }
+
+    def member(self) -> Payload:
+        return {
+            "roles": [str(role) for role in sorted(self.roles)],
+            "joined_at": "2026-01-01T00:00:00+00:00",
+            "deaf": False,
+            "mute": False,
+            "flags": 0,
+        }
+
+
+@dataclass
+class Guild:
+    id: int
+    name: str
+    members: set[int] = field(default_factory=set)
+    roles: dict[int, str] = field(default_factory=dict)
+    permissions: int = EVERYTHING
+    with_bot: bool = True
+
+
+@dataclass
+class Channel:
+    id: int
+    type: int
+    name: str = ""
+    guild: Guild | None = None
+    parent: int | None = None
+    owner: int | None = None
+    recipients: tuple[int, ...] = ()
+    messages: dict[int, Payload] = field(default_factory=dict)
+    typing: list[float] = field(default_factory=list)
+
+    @property
+    def payload(self) -> Payload:
+        base: Payload = {"id": str(self.id), "type": self.type, "name": self.name}
+        if self.guild is not None:
+            base |= {"guild_id": str(self.guild.id), "position": 0, "permission_overwrites": []}
+        last = max(self.messages, default=None)
+        base["last_message_id"] = None if last is None else str(last)
+        if self.type == THREAD:
+            base |= {"parent_id": str(self.parent), "owner_id": str(self.owner)}
+            base |= {"message_count": len(self.messages), "member_count": 2}
+            base["thread_metadata"] = {
+                "archived": False,
+                "auto_archive_duration": 1440,
+                "archive_timestamp": "2026-01-01T00:00:00+00:00",
+                "locked": False,
+            }
+        return base
+
+
+class World:
+    """All of it, with one bot in it (`me`); `changed` wakes those who wait for something."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.users: dict[int, User] = {}
+        self.guilds: dict[int, Guild] = {}
+        self.channels: dict[int, Channel] = {}
+        self.files: dict[int, bytes] = {}
+        self.nonces: dict[tuple[int, str], tuple[float, Payload]] = {}
+        self.changed = asyncio.Condition()
+        self.me = self.user("Ponte", bot=True)
+
+    def user(self, name: str, bot: bool = False) -> User:
+        user = User(self.clock.snowflake(), name, bot)
+        self.users[user.id] = user
+        return user
+
+    def dm(self, user: User) -> Channel:
+        for channel in self.channels.values():
+            if channel.type == DM and user.id in channel.recipients:
+                return channel
+        return self.channel(type=DM, recipients=(user.id,))
+
+    def channel(self, **values: Any) -> Channel:
+        channel = Channel(values.pop("id", None) or self.clock.snowflake(), **values)
+        self.channels[channel.id] = channel
+        return channel
+
+    def said_by(self, user: int, channel: int | None = None) -> list[Payload]:
+        """That user's messages, oldest first, over all channels or in one."""
+        places = self.channels.values() if channel is None else [self.channels[channel]]
+        found = [m for c in places for m in c.messages.values() if m["author"]["id"] == str(user)]
+        return sorted(found, key=lambda message: int(message["id"]))
+
+    async def until(self, met: Callable[[], object], timeout: float = PATIENCE) -> None:
+        """Wait until `met()` holds."""
+        async with self.changed:
+            await asyncio.wait_for(self.changed.wait_for(met), timeout)
+
+    async def notify(self) -> None:
+        async with self.changed:
+            self.changed.notify_all()

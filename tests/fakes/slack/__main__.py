@@ -1,0 +1,27 @@
+"""`python -m tests.fakes.slack [--port N]` prints one JSON line: where it is, and its tokens."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+
+from .server import FakeSlack
+
+
+async def main(port: int) -> None:
+    async with FakeSlack(port) as slack:
+        told = {
+            "SLACK_API_URL": slack.base_url,
+            "SLACK_BOT_TOKEN": slack.bot_token,
+            "SLACK_APP_TOKEN": slack.app_token,
+            "control": f"{slack.origin}/control/",
+        }
+        print(json.dumps(told), flush=True)
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--port", type=int, default=0)
+    asyncio.run(main(parser.parse_args().port))

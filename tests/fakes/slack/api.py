@@ -1,0 +1,134 @@
+"""The Web API: tokens, content types, limits, faults, then the method itself."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable
+
+from aiohttp import web
+
+from . import chat, files, reads, streams, views
+from .faults import Fault, Faults
+from .limits import Limits
+from .records import APP_TOKEN, BOT_TOKEN, Json, Refused
+from .workspace import Workspace
+
+Method = Callable[[Workspace, Json], Json]
+WRITES: dict[str, tuple[Method, tuple[str, ...]]] = {
+    "chat.postMessage": (chat.post_message, ("channel",)),
+    "chat.postEphemeral": (chat.post_ephemeral, ("channel", "user")),
+    "chat.update": (chat.update, ("channel", "ts")),
+    "chat.delete": (chat.delete, ("channel", "ts")),
+    "chat.startStream": (streams.start_stream, ("channel",)),
+    "chat.appendStream": (streams.append_stream, ("channel", "ts")),
+    "chat.stopStream": (streams.stop_stream, ("channel", "ts")),
+    "assistant.threads.setStatus": (streams.set_status, ("channel_id", "thread_ts", "status")),
+    "agents.sessions.setStatus": (streams.set_session_status, ("channel_id", "status")),
+    "views.open": (views.views_open, ("trigger_id", "view")),
+    "views.update": (views.views_update, ("view",)),
+    "views.publish": (views.views_publish, ("user_id", "view")),
+    "files.completeUploadExternal": (files.complete_upload, ("files",)),
+}
+REACTIONS: dict[str, tuple[Method, tuple[str, ...]]] = {
+    "reactions.add": (chat.add_reaction, ("channel", "timestamp", "name")),
+    "reactions.remove": (chat.remove_reaction, ("channel", "timestamp", "name")),
+}
+READS: dict[str, tuple[Method, tuple[str, ...]]] = {
+    "auth.test": (reads.auth_test, ()),
+    "users.info": (reads.users_info, ("user",)),
+    "usergroups.list": (reads.usergroups_list, ()),
+    "conversations.replies": (reads.replies, ("channel", "ts")),
+    "conversations.history": (reads.history, ("channel",)),
+    "files.info": (reads.files_info, ("file",)),
+    "files.getUploadURLExternal": (files.get_upload_url, ("filename", "length")),
+}
+_JSON_FIELDS = ("blocks", "view", "files", "metadata", "chunks")
+
+
+class WebApi:
+    """`calls` and `refusals` count by method; `log` keeps every call in order."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace = workspace
+        self.limits = Limits()
+        self.faults = Faults()
+        self.calls: Counter[str] = Counter()
+        self.refusals: Counter[str] = Counter()
+        self.log: list[tuple[str, Json]] = []
+        self.scopes: list[str] = []
+        self.token = BOT_TOKEN
+        self.connect: Callable[[], str] = lambda: ""
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        method = request.match_info["method"]
+        self.calls[method] += 1
+        fault = self.faults.take(method)
+        if fault and fault.how == "cut":
+            return _cut(request)
+        try:
+            if fault and fault.how != "lost":
+                raise _refusal(fault)
+            body = self._run(method, await _arguments(request), _token(request))
+        except Refused as refused:
+            if refused.status == 429:
+                self.refusals[method] += 1
+            return _refused(refused)
+        if fault:
+            return _cut(request)
+        headers = {"x-oauth-scopes": ",".join(self.scopes)}
+        return web.json_response({"ok": True, **body}, headers=headers)
+
+    def _run(self, method: str, args: Json, token: str) -> Json:
+        self.log.append((method, args))
+        if method == "apps.connections.open":
+            if token != APP_TOKEN:
+                raise Refused("invalid_auth")
+            return {"url": self.connect()}
+        if token != self.token:
+            raise Refused("invalid_auth")
+        run, required = {**WRITES, **READS, **REACTIONS}.get(method, (None, ()))
+        if run is None:
+            raise Refused("unknown_method")
+        if args.pop("_json", False) and method in READS:
+            raise Refused("invalid_arguments")
+        if any(args.get(name) in (None, "") for name in required if name != "status"):
+            raise Refused("invalid_arguments")
+        self.limits.check(method, str(args.get("channel", "")))
+        return run(self.workspace, args)
+
+
+def _token(request: web.Request) -> str:
+    return request.headers.get("Authorization", "").removeprefix("Bearer ")
+
+
+async def _arguments(request: web.Request) -> Json:
+    if request.content_type == "application/json":
+        args: Json = await request.json()
+        return {**args, "_json": True}
+    form = {name: str(value) for name, value in (await request.post()).items()}
+    form |= dict(request.query)
+    return {k: json.loads(v) if k in _JSON_FIELDS else v for k, v in form.items()}
+
+
+def _refusal(fault: Fault) -> Refused:
+    if fault.how == "429":
+        return Refused("ratelimited", 429, fault.retry_after)
+    if fault.how.isdigit():
+        return Refused("internal_error", int(fault.how))
+    return Refused(fault.how)
+
+
+def _refused(refused: Refused) -> web.Response:
+    if refused.status >= 500:
+        return web.Response(status=refused.status, text="upstream error")
+    headers = {"Retry-After": str(refused.retry_after)} if refused.retry_after else {}
+    body = {"ok": False, "error": refused.error}
+    return web.json_response(body, status=refused.status, headers=headers)
+
+
+def _cut(request: web.Request) -> web.Response:
+    """Drop the connection instead of answering."""
+    if request.transport is not None:
+        request.transport.abort()
+    return web.Response()

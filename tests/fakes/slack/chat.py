@@ -1,0 +1,136 @@
+"""chat.*: posting, editing, deleting, as Slack checks it."""
+
+from __future__ import annotations
+
+from .blocks import check_message
+from .records import BOT_USER, Json, Post, Refused
+from .workspace import Workspace
+
+
+def post_message(workspace: Workspace, args: Json) -> Json:
+    workspace.writable(args["channel"])
+    post = workspace.new_bot_post(args["channel"], args.get("thread_ts", ""))
+    _fill(workspace, post, args)
+    if post.thread_ts:
+        _check_root(workspace, post)
+    for flag in ("unfurl_links", "unfurl_media"):
+        if args.get(flag) is not False:
+            workspace.complaints.append(f"chat.postMessage without {flag}=false")
+    workspace.add(post)
+    workspace.statuses.append({"channel_id": post.channel, "thread_ts": post.thread_ts,
+                               "status": "", "by": "post"})  # fmt: skip
+    told = post.event() | {"channel": post.channel, "event_ts": post.ts}
+    told |= {"subtype": "bot_message"} if not post.bot_id else {}
+    workspace.told("events_api", told)
+    return {"channel": post.channel, "ts": post.ts, "message": post.event()}
+
+
+def post_ephemeral(workspace: Workspace, args: Json) -> Json:
+    place = workspace.writable(args["channel"])
+    if args["user"] not in place.members:
+        raise Refused("user_not_in_channel")
+    post = workspace.new_bot_post(args["channel"], args.get("thread_ts", ""))
+    post.seen_by = args["user"]
+    _fill(workspace, post, args)
+    workspace.add(post)
+    return {"message_ts": post.ts}
+
+
+def update(workspace: Workspace, args: Json) -> Json:
+    workspace.writable(args["channel"])
+    post = workspace.post(args["channel"], args["ts"])
+    if post.user != BOT_USER:
+        raise Refused("cant_update_message")
+    if workspace.open_stream(post):
+        raise Refused("streaming_state_conflict")
+    before = post.event()
+    _fill(workspace, post, args, update=True)
+    post.edited = workspace.clock.ts()
+    workspace.note_shown(post)
+    workspace.told("events_api", {
+        "type": "message", "subtype": "message_changed", "hidden": True, "channel": post.channel,
+        "ts": post.edited, "event_ts": post.edited, "message": post.event(),
+        "previous_message": before,
+    })  # fmt: skip
+    return {"channel": post.channel, "ts": post.ts, "text": post.text}
+
+
+def delete(workspace: Workspace, args: Json) -> Json:
+    workspace.writable(args["channel"])
+    post = workspace.post(args["channel"], args["ts"])
+    if post.user != BOT_USER:
+        raise Refused("cant_delete_message")
+    remove(workspace, post)
+    return {"channel": post.channel, "ts": post.ts}
+
+
+def remove(workspace: Workspace, post: Post) -> None:
+    """Delete it, whoever did, and tell the app."""
+    before = post.event()
+    replies = [p for p in workspace.thread(post.channel, post.ts) if p.ts != post.ts]
+    post.deleted = True
+    at = workspace.clock.ts()
+    if replies:  # a root stays as a tombstone, so that its replies hang on something
+        stone = {"type": "message", "subtype": "tombstone", "user": "USLACKBOT", "ts": post.ts,
+                 "text": "This message was deleted.", "thread_ts": post.ts}  # fmt: skip
+        workspace.told("events_api", {
+            "type": "message", "subtype": "message_changed", "hidden": True,
+            "channel": post.channel, "ts": at, "event_ts": at, "message": stone,
+            "previous_message": before,
+        })  # fmt: skip
+        return
+    workspace.told("events_api", {
+        "type": "message", "subtype": "message_deleted", "hidden": True, "channel": post.channel,
+        "ts": at, "event_ts": at, "deleted_ts": post.ts, "previous_message": before,
+    })  # fmt: skip
+
+
+def add_reaction(workspace: Workspace, args: Json) -> Json:
+    post = workspace.post(args["channel"], args["timestamp"])
+    if args["name"] in post.reactions:
+        raise Refused("already_reacted")
+    post.reactions.add(args["name"])
+    return {}
+
+
+def remove_reaction(workspace: Workspace, args: Json) -> Json:
+    post = workspace.post(args["channel"], args["timestamp"])
+    if args["name"] not in post.reactions:
+        raise Refused("no_reaction")
+    post.reactions.remove(args["name"])
+    return {}
+
+
+def _fill(workspace: Workspace, post: Post, args: Json, update: bool = False) -> None:
+    text, blocks = args.get("text", ""), args.get("blocks")
+    if not text and not blocks:
+        raise Refused("no_text")
+    if "markdown_text" in args:
+        raise Refused("markdown_text_conflict")
+    if len(text) > 40_000 or (update and not blocks and len(text) > 4000):
+        raise Refused("msg_too_long")
+    check_message(blocks or [])
+    if metadata := args.get("metadata"):
+        post.metadata = check_metadata(metadata)
+    post.text = text
+    if blocks is not None or not update:
+        post.blocks = blocks or []
+    elif update:
+        post.blocks = []
+    post.arguments = dict(args)
+
+
+def check_metadata(metadata: Json) -> Json:
+    if set(metadata) != {"event_type", "event_payload"}:
+        raise Refused("metadata_must_be_valid_json_object")
+    if any(isinstance(value, dict | list) for value in metadata["event_payload"].values()):
+        raise Refused("metadata_must_be_valid_json_object")
+    return metadata
+
+
+def _check_root(workspace: Workspace, post: Post) -> None:
+    root = workspace.posts.get((post.channel, post.thread_ts))
+    if root is None or root.deleted:
+        raise Refused("thread_not_found")
+    if root.thread_ts and root.thread_ts != root.ts:
+        workspace.complaints.append("thread_ts of a reply instead of its root")

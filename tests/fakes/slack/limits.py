@@ -1,0 +1,66 @@
+"""Rate limits by method, and one post a second in a channel.
+
+As docs.slack.dev/apis/web-api/rate-limits tells them. Tiers are calls a minute and workspace.
+Posting has its own: about one a second for each channel, with short bursts let through.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import defaultdict, deque
+
+from .records import Refused
+
+TIERS = {1: 1, 2: 20, 3: 50, 4: 100}
+METHOD_TIERS = {
+    "chat.startStream": 2, "usergroups.list": 2,
+    "chat.update": 3, "chat.delete": 3, "conversations.replies": 3, "conversations.history": 3,
+    "agents.sessions.setStatus": 3, "agents.sessions.rename": 3,
+    "chat.appendStream": 4, "chat.postEphemeral": 4, "users.info": 4, "views.open": 4,
+    "views.publish": 4, "views.update": 4, "files.info": 4, "files.getUploadURLExternal": 4,
+    "files.completeUploadExternal": 4, "chat.stopStream": 4, "reactions.add": 3,
+    "reactions.remove": 2, "apps.connections.open": 1,
+}  # fmt: skip
+_HISTORY = ("conversations.replies", "conversations.history")
+POSTS = ("chat.postMessage", "chat.startStream")
+BURST = 5
+
+
+class Limits:
+    """`history_per_minute` is 1 for commercially distributed apps outside the Marketplace."""
+
+    def __init__(self, on: bool = True) -> None:
+        self.on = on
+        self.history_per_minute = TIERS[3]
+        self._calls: dict[str, deque[float]] = defaultdict(deque)
+        self._posts: dict[str, tuple[float, float]] = {}
+
+    def check(self, method: str, channel: str) -> None:
+        """Raises Refused("ratelimited") with its Retry-After."""
+        if not self.on:
+            return
+        if method in POSTS:
+            self._check_channel(channel)
+        if method in METHOD_TIERS and method != "apps.connections.open":
+            self._check_minute(method)
+
+    def _check_minute(self, method: str) -> None:
+        most = TIERS[METHOD_TIERS[method]]
+        if method in _HISTORY:
+            most = min(most, self.history_per_minute)
+        now = time.monotonic()
+        calls = self._calls[method]
+        while calls and now - calls[0] > 60:
+            calls.popleft()
+        if len(calls) >= most:
+            raise Refused("ratelimited", 429, max(1, math.ceil(60 - (now - calls[0]))))
+        calls.append(now)
+
+    def _check_channel(self, channel: str) -> None:
+        now = time.monotonic()
+        tokens, at = self._posts.get(channel, (float(BURST), now))
+        tokens = min(float(BURST), tokens + now - at)
+        if tokens < 1:
+            raise Refused("ratelimited", 429, 1)
+        self._posts[channel] = (tokens - 1, now)

@@ -1,0 +1,199 @@
+"""What people do in the fake workspace: say, edit, delete, click, type commands, fill modals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from . import chat
+from .delivery import Deliveries, Delivery
+from .records import (
+    APP_ID,
+    BOT_USER,
+    MENTION,
+    TEAM,
+    FileRecord,
+    Hook,
+    Json,
+    Place,
+    Post,
+    Someone,
+    file_json,
+    new_id,
+)
+from .workspace import Workspace
+
+
+class People:
+    def __init__(self, workspace: Workspace, deliveries: Deliveries) -> None:
+        self.workspace = workspace
+        self.deliveries = deliveries
+
+    def person(self, name: str, **details: Any) -> Someone:
+        """Someone new. `team`, `locale`, `tz`, `is_bot` as in `Someone`."""
+        someone = Someone(new_id("U"), name, **details)
+        self.workspace.people[someone.id] = someone
+        return someone
+
+    def channel(self, name: str, *members: Someone, bot: bool = True) -> Place:
+        return self._place("C", name, "channel", members, bot)
+
+    def dm(self, someone: Someone) -> Place:
+        return self._place("D", someone.name, "im", (someone,), True)
+
+    def group_dm(self, *members: Someone) -> Place:
+        return self._place("G", "group", "mpim", members, True)
+
+    def _place(
+        self, prefix: str, name: str, kind: Any, members: Sequence[Someone], bot: bool
+    ) -> Place:
+        ids = {member.id for member in members} | ({BOT_USER} if bot else set())
+        place = Place(new_id(prefix), name, kind, ids)
+        self.workspace.places[place.id] = place
+        return place
+
+    def say(
+        self,
+        someone: Someone,
+        place: Place,
+        text: str,
+        thread: Post | None = None,
+        files: Sequence[tuple[str, str, bytes]] = (),
+        **extra: Any,
+    ) -> Post:
+        """Post as a person. `files`: (name, type, bytes). The app gets what Slack sends."""
+        root = (thread.thread_ts or thread.ts) if thread else ""
+        post = Post(place.id, self.workspace.clock.ts(), someone.id, text, thread_ts=root)
+        post.files = [self._file(someone, *file) for file in files]
+        self.workspace.add(post)
+        event = self._described(someone, place, post) | extra
+        self.event(event | ({"subtype": "file_share"} if files else {}))
+        if MENTION in text and place.kind != "im":
+            twin = {k: v for k, v in event.items() if k not in ("channel_type", "subtype")}
+            self.event(twin | {"type": "app_mention"})
+        for file in post.files:
+            self.event({"type": "file_shared", "file_id": file.id, "channel_id": place.id})
+        return post
+
+    def _described(self, someone: Someone, place: Place, post: Post) -> Json:
+        event = post.event() | {"channel": place.id, "channel_type": place.kind}
+        event |= {"event_ts": post.ts, "team": someone.team, "client_msg_id": new_id("msg-")}
+        if someone.team != TEAM:
+            event["user_team"] = someone.team
+        if someone.is_bot:
+            event["bot_id"] = "B" + someone.id[1:]
+        if post.files:
+            event["files"] = [file_json(file, self.workspace.origin) for file in post.files]
+        if post.thread_ts:
+            root = self.workspace.posts[place.id, post.thread_ts]
+            event["parent_user_id"] = root.user
+        return event
+
+    def _file(self, someone: Someone, name: str, mimetype: str, data: bytes) -> FileRecord:
+        file = FileRecord(new_id("F"), name, mimetype, data, someone.id, shared=True)
+        self.workspace.files[file.id] = file
+        return file
+
+    def event(self, event: Json) -> Delivery:
+        """Send an event, wrapped as the Events API wraps it."""
+        place = self.workspace.places.get(str(event.get("channel", "")))
+        return self.deliveries.send("events_api", {
+            "type": "event_callback", "team_id": TEAM, "context_team_id": TEAM,
+            "api_app_id": APP_ID, "event_id": new_id("Ev"), "event_time": 0, "event": event,
+            "is_ext_shared_channel": bool(place and place.shared_with_strangers),
+            "authorizations": [{"enterprise_id": None, "team_id": TEAM, "user_id": BOT_USER,
+                                "is_bot": True, "is_enterprise_install": False}],
+        })  # fmt: skip
+
+    def edit(self, post: Post, text: str) -> Delivery:
+        before = post.event()
+        post.text, post.edited = text, self.workspace.clock.ts()
+        post.versions.append(text)
+        place = self.workspace.places[post.channel]
+        return self.event({
+            "type": "message", "subtype": "message_changed", "hidden": True,
+            "channel": post.channel, "channel_type": place.kind, "ts": post.edited,
+            "event_ts": post.edited, "message": post.event(), "previous_message": before,
+        })  # fmt: skip
+
+    def remove(self, post: Post) -> None:
+        """Delete a post, one's own or (as an admin) the bot's."""
+        chat.remove(self.workspace, post)
+
+    def stop(self, someone: Someone, place: Place, thread_ts: str) -> Delivery:
+        """Press the native stop button."""
+        open_streams = [
+            p.ts for p in self.workspace.thread(place.id, thread_ts) if p.stream is not None
+        ]
+        for post in self.workspace.thread(place.id, thread_ts):
+            post.stream = None
+        return self.event({
+            "type": "agent_session_stopped", "channel": place.id, "thread_ts": thread_ts,
+            "user": someone.id, "streaming_message_ts": open_streams,
+            "event_ts": self.workspace.clock.ts(),
+        })  # fmt: skip
+
+    def opens_home(self, someone: Someone, tab: str = "home") -> Delivery:
+        place = next((p for p in self.workspace.places.values()
+                      if p.kind == "im" and someone.id in p.members), None)  # fmt: skip
+        return self.event({"type": "app_home_opened", "user": someone.id, "tab": tab,
+                           "channel": place.id if place else "D0NONE",
+                           "event_ts": self.workspace.clock.ts()})  # fmt: skip
+
+    def click(self, someone: Someone, post: Post, label: str) -> Delivery:
+        button = post.buttons[label]
+        return self._interact(someone, {
+            "type": "block_actions", "trigger_id": self.workspace.trigger(),
+            "channel": {"id": post.channel}, "message": post.event(),
+            "container": {"type": "message", "message_ts": post.ts, "channel_id": post.channel,
+                          "thread_ts": post.thread_ts or None},
+            "actions": [{"type": "button", "action_id": button["action_id"],
+                         "block_id": button["block_id"], "value": button.get("value", ""),
+                         "action_ts": self.workspace.clock.ts()}],
+        })  # fmt: skip
+
+    def shortcut(self, someone: Someone, post: Post, callback_id: str) -> Delivery:
+        return self._interact(someone, {
+            "type": "message_action", "callback_id": callback_id, "message": post.event(),
+            "trigger_id": self.workspace.trigger(), "channel": {"id": post.channel},
+            "message_ts": post.ts, "action_ts": self.workspace.clock.ts(),
+        })  # fmt: skip
+
+    def submit(self, someone: Someone, view: Json, values: dict[str, str]) -> Delivery:
+        """Fill a modal: block id → what is typed or chosen."""
+        state = {}
+        for block in view["blocks"]:
+            if block["type"] == "input" and block["block_id"] in values:
+                element, value = block["element"], values[block["block_id"]]
+                kept: Json = {"type": element["type"], "value": value}
+                if element["type"] == "static_select":
+                    kept = {"type": "static_select", "selected_option": {"value": value}}
+                state[block["block_id"]] = {element["action_id"]: kept}
+        return self._interact(someone, {
+            "type": "view_submission", "trigger_id": self.workspace.trigger(),
+            "view": {**view, "state": {"values": state}, "app_installed_team_id": TEAM},
+        })  # fmt: skip
+
+    def command(self, someone: Someone, place: Place, command: str, text: str) -> Delivery:
+        return self.deliveries.send("slash_commands", {
+            "command": command, "text": text, "user_id": someone.id, "user_name": someone.name,
+            "channel_id": place.id, "channel_name": place.name, "team_id": TEAM,
+            "team_domain": "ponte", "api_app_id": APP_ID, "trigger_id": self.workspace.trigger(),
+            "response_url": self._response_url(place.id, someone), "is_enterprise_install": "false",
+        })  # fmt: skip
+
+    def _interact(self, someone: Someone, payload: Json) -> Delivery:
+        channel = payload.get("channel", {}).get("id", "")
+        told = payload | {
+            "team": {"id": TEAM, "domain": "ponte"}, "api_app_id": APP_ID, "enterprise": None,
+            "user": {"id": someone.id, "name": someone.name, "team_id": someone.team},
+            "is_enterprise_install": False,
+        }  # fmt: skip
+        if channel:
+            told["response_url"] = self._response_url(channel, someone)
+        return self.deliveries.send("interactive", told)
+
+    def _response_url(self, channel: str, someone: Someone) -> str:
+        id = new_id("hook-")
+        self.workspace.hooks[id] = Hook(channel, someone.id)
+        return f"{self.workspace.origin}/response/{id}"

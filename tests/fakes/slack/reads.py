@@ -1,0 +1,97 @@
+"""Methods that only read: people, groups, history."""
+
+from __future__ import annotations
+
+from .records import (
+    APP_ID,
+    BOT_ID,
+    BOT_USER,
+    TEAM,
+    Json,
+    Post,
+    Refused,
+    file_json,
+)
+from .workspace import Workspace
+
+
+def auth_test(workspace: Workspace, args: Json) -> Json:
+    return {"url": "https://ponte.slack.com/", "team": "Ponte", "team_id": TEAM, "user": "ponte",
+            "user_id": BOT_USER, "bot_id": BOT_ID, "app_id": APP_ID}  # fmt: skip
+
+
+def users_info(workspace: Workspace, args: Json) -> Json:
+    someone = workspace.people.get(args["user"])
+    if someone is None:
+        raise Refused("user_not_found")
+    user: Json = {
+        "id": someone.id, "team_id": someone.team, "name": someone.name.lower(),
+        "is_bot": someone.is_bot, "is_stranger": someone.team != TEAM, "tz": someone.tz,
+        "real_name": someone.name, "profile": {"display_name": someone.name,
+                                               "real_name": someone.name},
+    }  # fmt: skip
+    if args.get("include_locale") in ("1", "true", True):
+        user["locale"] = someone.locale
+    return {"user": user}
+
+
+def usergroups_list(workspace: Workspace, args: Json) -> Json:
+    return {
+        "usergroups": [
+            {"id": id, "handle": id.lower(), "users": sorted(members)}
+            for id, members in workspace.groups.items()
+        ]
+    }
+
+
+def replies(workspace: Workspace, args: Json) -> Json:
+    workspace.place(args["channel"])
+    posts = workspace.thread(args["channel"], args["ts"])
+    if not posts:
+        raise Refused("thread_not_found")
+    root = [post for post in posts if post.ts == args["ts"]]
+    rest = _window([post for post in posts if post.ts != args["ts"]], args)
+    return _page(workspace, root + rest, args)
+
+
+def history(workspace: Workspace, args: Json) -> Json:
+    workspace.place(args["channel"])
+    posts = [p for p in workspace.in_channel(args["channel"]) if p.thread_ts in ("", p.ts)]
+    chosen = sorted(_window(posts, args), key=lambda post: post.ts, reverse=True)
+    return _page(workspace, chosen, args)
+
+
+def files_info(workspace: Workspace, args: Json) -> Json:
+    if args["file"] not in workspace.files:
+        raise Refused("file_not_found")
+    return {"file": file_json(workspace.files[args["file"]], workspace.origin)}
+
+
+def _window(posts: list[Post], args: Json) -> list[Post]:
+    oldest, latest = args.get("oldest", "0"), args.get("latest", "9")
+    inclusive = args.get("inclusive") in ("1", "true", True)
+    return [
+        p for p in posts
+        if oldest < p.ts < latest or (inclusive and p.ts in (oldest, latest))
+    ]  # fmt: skip
+
+
+def _page(workspace: Workspace, posts: list[Post], args: Json) -> Json:
+    limit, start = int(args.get("limit", 100)), int(args.get("cursor") or 0)
+    if not 1 <= limit <= 1000:
+        raise Refused("invalid_limit")
+    metadata = args.get("include_all_metadata") in ("1", "true", True)
+    messages = []
+    for post in posts[start : start + limit]:
+        told = post.event()
+        if metadata and post.metadata:
+            told["metadata"] = post.metadata
+        if workspace.open_stream(post):
+            told["streaming_state"] = "in_progress"
+        messages.append(told)
+    more = start + limit < len(posts)
+    return {
+        "messages": messages,
+        "has_more": more,
+        "response_metadata": {"next_cursor": str(start + limit) if more else ""},
+    }

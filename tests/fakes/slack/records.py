@@ -1,0 +1,187 @@
+"""What the fake workspace is made of: people, places, posts, files."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Json = dict[str, Any]
+
+TEAM = "T0PONTE"
+BOT_USER, BOT_ID, APP_ID = "U0BOT", "B0BOT", "A0APP"
+BOT_TOKEN, APP_TOKEN, SIGNING_SECRET = "xoxb-fake-bot", "xapp-1-fake-app", "fake-signing-secret"
+MENTION = f"<@{BOT_USER}>"
+
+
+class Refused(Exception):
+    """A Web API call that answers `{"ok": false, "error": …}`, or another HTTP status."""
+
+    def __init__(self, error: str, status: int = 200, retry_after: int = 0) -> None:
+        super().__init__(error)
+        self.error = error
+        self.status = status
+        self.retry_after = retry_after
+
+
+@dataclass
+class Someone:
+    """A member. `team` differs from ours for people who come through Slack Connect."""
+
+    id: str
+    name: str
+    tz: str = "Europe/Paris"
+    locale: str = "en-US"
+    team: str = TEAM
+    is_bot: bool = False
+
+    @property
+    def mention(self) -> str:
+        return f"<@{self.id}>"
+
+
+@dataclass
+class Place:
+    """A channel, private channel, direct message or group DM, with its members' ids."""
+
+    id: str
+    name: str
+    kind: Literal["channel", "group", "im", "mpim"]
+    members: set[str]
+    archived: bool = False
+    shared_with_strangers: bool = False
+
+
+@dataclass
+class Stream:
+    """A streamed message that is still open. Times are of the monotonic clock."""
+
+    began: float
+    text: str = ""
+
+
+@dataclass
+class FileRecord:
+    id: str
+    name: str
+    mimetype: str
+    data: bytes
+    user: str
+    shared: bool = False
+
+
+@dataclass
+class Post:
+    """A message in a channel. `versions` are the texts that a person saw, oldest first."""
+
+    channel: str
+    ts: str
+    user: str
+    text: str = ""
+    thread_ts: str = ""
+    bot_id: str = ""
+    blocks: list[Json] = field(default_factory=list)
+    metadata: Json = field(default_factory=dict)
+    files: list[FileRecord] = field(default_factory=list)
+    edited: str = ""
+    deleted: bool = False
+    stream: Stream | None = None
+    streamed: bool = False
+    seen_by: str = ""
+    reactions: set[str] = field(default_factory=set)
+    versions: list[str] = field(default_factory=list)
+    arguments: Json = field(default_factory=dict)
+
+    @property
+    def shown(self) -> str:
+        """The text as a person reads it: what blocks say where there are any."""
+        texts = [text for block in self.blocks if (text := block_text(block))]
+        return "\n".join(texts) if texts else self.text
+
+    @property
+    def buttons(self) -> dict[str, Json]:
+        """By label, the buttons with their block."""
+        return {
+            element["text"]["text"]: {**element, "block_id": block.get("block_id", "")}
+            for block in self.blocks
+            if block["type"] == "actions"
+            for element in block["elements"]
+            if element["type"] == "button"
+        }
+
+    def event(self) -> Json:
+        """The message as Slack describes it in events and in history."""
+        told: Json = {"type": "message", "user": self.user, "text": self.text, "ts": self.ts}
+        told |= {"team": TEAM}
+        if self.thread_ts:
+            told["thread_ts"] = self.thread_ts
+        if self.bot_id:
+            told |= {"bot_id": self.bot_id, "app_id": APP_ID}
+        if self.blocks:
+            told["blocks"] = self.blocks
+        if self.edited:
+            told["edited"] = {"user": self.user, "ts": self.edited}
+        if self.files:
+            told |= {"files": [file_json(file) for file in self.files], "upload": True}
+        return told
+
+
+def block_text(block: Json) -> str:
+    """What a person reads in a block, without its buttons."""
+    match block["type"]:
+        case "markdown":
+            return str(block["text"])
+        case "section":
+            fields = [field["text"] for field in block.get("fields", [])]
+            return "\n".join([block["text"]["text"]] if "text" in block else fields)
+        case "context":
+            return " ".join(element.get("text", "") for element in block["elements"])
+        case "header":
+            return str(block["text"]["text"])
+        case _:
+            return ""
+
+
+def file_json(file: FileRecord, origin: str = "") -> Json:
+    return {
+        "id": file.id,
+        "name": file.name,
+        "title": file.name,
+        "mimetype": file.mimetype,
+        "size": len(file.data),
+        "user": file.user,
+        "mode": "hosted",
+        "url_private": f"{origin}/files-pri/{file.id}/{file.name}",
+        "url_private_download": f"{origin}/files-pri/{file.id}/download/{file.name}",
+    }
+
+
+@dataclass
+class Hook:
+    """A `response_url`: five uses within thirty minutes, no membership needed."""
+
+    channel: str
+    user: str
+    uses: int = 0
+    began: float = field(default_factory=time.monotonic)
+    heard: list[Json] = field(default_factory=list)
+
+
+class Clock:
+    """Slack's time stamps: seconds, a dot, six digits; each is used once."""
+
+    def __init__(self) -> None:
+        self._last = 0
+
+    def ts(self) -> str:
+        now = max(self._last + 1, int(time.time() * 1_000_000))
+        self._last = now
+        return f"{now // 1_000_000}.{now % 1_000_000:06d}"
+
+
+_numbers = itertools.count(1)
+
+
+def new_id(prefix: str) -> str:
+    return f"{prefix}{next(_numbers):06d}"

@@ -1,0 +1,150 @@
+"""The fake Slack as a server on loopback: Web API, Socket Mode, files, response URLs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from aiohttp import web
+
+from .api import WebApi
+from .control import Control
+from .delivery import Deliveries
+from .hooks import respond
+from .people import People
+from .records import APP_TOKEN, BOT_TOKEN, MENTION, Json, Post
+from .workspace import Workspace
+
+PATIENCE = 10.0
+
+
+class FakeSlack(People):
+    """`async with FakeSlack() as slack`: people act on it, tests look at what they see.
+
+    `base_url` is for the bot; `api` holds limits, faults and counts, `deliveries` sockets and
+    redelivery, `workspace` what stands.
+    """
+
+    bot = MENTION
+    bot_token, app_token = BOT_TOKEN, APP_TOKEN
+
+    def __init__(self, port: int = 0) -> None:
+        workspace = Workspace(told=self._told)
+        super().__init__(workspace, Deliveries())
+        self.api = WebApi(workspace)
+        self.api.connect = self._connect
+        self.echo = True
+        self.after: dict[str, Callable[[], None]] = {}
+        self.socket_opened = 0
+        self._port = port
+        self._changed = asyncio.Event()
+        self._runner: web.AppRunner | None = None
+        self._origin = ""
+
+    @property
+    def base_url(self) -> str:
+        return f"{self._origin}/api/"
+
+    @property
+    def origin(self) -> str:
+        return self._origin
+
+    async def __aenter__(self) -> Self:
+        app = web.Application(client_max_size=64 * 1024 * 1024)
+        app.router.add_post("/api/{method}", self._api)
+        app.router.add_get("/api/{method}", self._api)
+        app.router.add_get("/link", self.deliveries.socket)
+        app.router.add_post("/upload/{id}", self._upload)
+        app.router.add_get("/files-pri/{id}/{name:.*}", self._download)
+        app.router.add_post("/response/{id}", self._response)
+        app.router.add_post("/control/{verb}", Control(self).handle)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", self._port)
+        await site.start()
+        self._port = self._runner.addresses[0][1]
+        self._origin = self.workspace.origin = f"http://127.0.0.1:{self._port}"
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        await self.deliveries.close()
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    def answers(self, said: Post) -> list[Post]:
+        """The bot's finished posts in the thread of what was said, since then."""
+        root = said.thread_ts or said.ts
+        since = [p for p in self.workspace.by_bot(said.channel, root) if p.ts > said.ts]
+        return [p for p in since if p.stream is None and "Stop" not in p.buttons]
+
+    async def answer(self, said: Post, number: int = 1, seconds: float = PATIENCE) -> Post:
+        """Wait for the bot's finished post number `number`."""
+        await self.until(lambda: len(self.answers(said)) >= number, seconds)
+        return self.answers(said)[number - 1]
+
+    async def reads(self, said: Post, *texts: str, seconds: float = PATIENCE) -> None:
+        """Wait until the finished answers to what was said are exactly these."""
+        await self.until(lambda: [p.shown for p in self.answers(said)] == list(texts), seconds)
+
+    async def until(self, true: Callable[[], object], seconds: float = PATIENCE) -> None:
+        """Wait until something on the server is so; looks again after each request."""
+        async with asyncio.timeout(seconds):
+            while not true():
+                self._changed.clear()
+                try:
+                    await asyncio.wait_for(self._changed.wait(), 0.05)
+                except TimeoutError:
+                    continue
+
+    def private(self, channel: str) -> list[Post]:
+        """What was shown to one person alone, oldest first."""
+        posts = self.workspace.posts.values()
+        return [post for post in posts if post.channel == channel and post.seen_by]
+
+    def _told(self, kind: str, event: Json) -> None:
+        if self.echo and (self.deliveries.sockets or self.deliveries.request_url):
+            self.event(event)
+
+    def _connect(self) -> str:
+        self.socket_opened += 1
+        return f"ws{self._origin.removeprefix('http')}/link?ticket=secret-ticket"
+
+    async def _api(self, request: web.Request) -> web.StreamResponse:
+        response = await self.api.handle(request)
+        if act := self.after.get(request.match_info["method"]):
+            act()
+        self._changed.set()
+        return response
+
+    async def _upload(self, request: web.Request) -> web.StreamResponse:
+        file = self.workspace.files.get(request.match_info["id"])
+        if file is None:
+            return web.Response(status=404)
+        body = await request.post() if request.content_type.startswith("multipart") else {}
+        part = next(iter(body.values()), None)
+        file.data = part.file.read() if isinstance(part, web.FileField) else await request.read()
+        return web.Response(text=f"OK - {len(file.data)}")
+
+    async def _download(self, request: web.Request) -> web.StreamResponse:
+        self.api.calls["download"] += 1
+        file = self.workspace.files.get(request.match_info["id"])
+        fault = self.api.faults.take("download")
+        if fault and fault.how == "html":
+            return web.Response(text="<html>Sign in to Slack</html>", content_type="text/html")
+        if request.headers.get("Authorization") != f"Bearer {self.api.token}":
+            return web.Response(status=302, headers={"Location": f"{self._origin}/login"})
+        if file is None or fault:
+            return web.Response(status=500 if fault else 404)
+        return web.Response(body=file.data, content_type=file.mimetype)
+
+    async def _response(self, request: web.Request) -> web.StreamResponse:
+        hook = self.workspace.hooks.get(request.match_info["id"])
+        if hook is None:
+            return web.Response(status=404)
+        answered = respond(self.workspace, hook, await request.json())
+        self._changed.set()
+        return answered

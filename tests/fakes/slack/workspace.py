@@ -1,0 +1,133 @@
+"""The state of the fake workspace, and the rules that hold for every message in it."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from .records import (
+    BOT_ID,
+    BOT_USER,
+    Clock,
+    FileRecord,
+    Hook,
+    Json,
+    Place,
+    Post,
+    Refused,
+    Someone,
+    block_text,
+    new_id,
+)
+
+_PINGS = re.compile(r"<(?:!(?:channel|here|everyone|subteam\^)|@[UW])")
+STREAM_SECONDS = 300.0
+
+
+@dataclass
+class Workspace:
+    """`pings` collects what would have notified somebody, `complaints` what a reviewer of
+    the app would object to: tests expect both to be empty."""
+
+    told: Callable[[str, Json], None]
+    people: dict[str, Someone] = field(default_factory=dict)
+    places: dict[str, Place] = field(default_factory=dict)
+    posts: dict[tuple[str, str], Post] = field(default_factory=dict)
+    files: dict[str, FileRecord] = field(default_factory=dict)
+    groups: dict[str, set[str]] = field(default_factory=dict)
+    statuses: list[Json] = field(default_factory=list)
+    sessions: dict[tuple[str, str], str] = field(default_factory=dict)
+    session_log: list[Json] = field(default_factory=list)
+    views: list[Json] = field(default_factory=list)
+    homes: dict[str, Json] = field(default_factory=dict)
+    triggers: dict[str, float] = field(default_factory=dict)
+    hooks: dict[str, Hook] = field(default_factory=dict)
+    pings: list[str] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)
+    clock: Clock = field(default_factory=Clock)
+    stream_seconds: float = STREAM_SECONDS
+    origin: str = ""
+
+    def __post_init__(self) -> None:
+        self.people[BOT_USER] = Someone(BOT_USER, "Ponte", is_bot=True)
+
+    def place(self, channel: str) -> Place:
+        if channel not in self.places:
+            raise Refused("channel_not_found")
+        return self.places[channel]
+
+    def writable(self, channel: str) -> Place:
+        place = self.place(channel)
+        if BOT_USER not in place.members:
+            raise Refused("not_in_channel")
+        if place.archived:
+            raise Refused("is_archived")
+        return place
+
+    def post(self, channel: str, ts: str) -> Post:
+        """A post that stands; raises Refused where it never did or was deleted."""
+        found = self.posts.get((channel, ts))
+        if found is None or found.deleted:
+            raise Refused("message_not_found")
+        return found
+
+    def add(self, post: Post) -> Post:
+        self.posts[post.channel, post.ts] = post
+        self.note_shown(post)
+        return post
+
+    def note_shown(self, post: Post) -> None:
+        """Record what a person sees now, and what it would set off."""
+        post.versions.append(post.shown)
+        if post.user != BOT_USER:
+            return
+        said = [post.text, *(block_text(block) for block in post.blocks)]
+        self.pings += [text for text in said if _PINGS.search(text)]
+        if post.blocks and not post.text.strip():
+            self.complaints.append(f"blocks without text: {post.shown[:60]!r}")
+
+    def in_channel(self, channel: str) -> list[Post]:
+        return [
+            p
+            for p in self.posts.values()
+            if p.channel == channel and not p.deleted and not p.seen_by
+        ]
+
+    def thread(self, channel: str, ts: str) -> list[Post]:
+        """The root and its replies, oldest first."""
+        return sorted(self._thread(channel, ts), key=lambda post: post.ts)
+
+    def _thread(self, channel: str, ts: str) -> Iterator[Post]:
+        for post in self.in_channel(channel):
+            if ts in (post.ts, post.thread_ts):
+                yield post
+
+    def by_bot(self, channel: str, thread_ts: str = "") -> list[Post]:
+        """The bot's standing posts, of a thread or of the whole channel, oldest first."""
+        posts = self.thread(channel, thread_ts) if thread_ts else self.in_channel(channel)
+        return sorted((p for p in posts if p.user == BOT_USER), key=lambda post: post.ts)
+
+    def open_stream(self, post: Post) -> bool:
+        if post.stream is None:
+            return False
+        if time.monotonic() - post.stream.began > self.stream_seconds:
+            post.stream = None
+        return post.stream is not None
+
+    def new_bot_post(self, channel: str, thread_ts: str = "") -> Post:
+        return Post(channel, self.clock.ts(), BOT_USER, thread_ts=thread_ts, bot_id=BOT_ID)
+
+    def trigger(self) -> str:
+        """A trigger id, good for three seconds."""
+        id = new_id("trigger.")
+        self.triggers[id] = time.monotonic()
+        return id
+
+    def use_trigger(self, id: str) -> None:
+        began = self.triggers.pop(id, None)
+        if began is None:
+            raise Refused("invalid_trigger_id")
+        if time.monotonic() - began > 3:
+            raise Refused("expired_trigger_id")

@@ -1,0 +1,67 @@
+"""The whole program as its operator starts it: `ponte run` with every platform on."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from core.http import HttpClient
+from tests.fakes.bridge import FakeBridge
+from tests.fakes.discord.people import Somebody
+from tests.fakes.discord.server import FakeDiscord
+from tests.fakes.slack import FakeSlack
+
+ROOT = Path(__file__).parents[2]
+
+
+@asynccontextmanager
+async def _ponte(settings: Mapping[str, str]) -> AsyncIterator[tuple[int, list[str]]]:
+    """Its process id and what it said until it was ready; it must drain and exit 0."""
+    clean = {name: value for name, value in os.environ.items() if "PROXY" not in name.upper()}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "bot", "run", cwd=ROOT, env={**clean, **settings},
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    assert process.stdout
+    lines: list[str] = []
+    async for line in process.stdout:
+        lines.append(line.decode().strip())
+        if "ready" in lines[-1]:
+            break
+    try:
+        yield process.pid, lines
+    finally:
+        process.send_signal(signal.SIGTERM)
+        assert await process.wait() == 0
+
+
+async def test_people_on_every_platform_are_answered_by_one_process(tmp_path: Path) -> None:
+    async with FakeSlack() as slack, FakeDiscord() as discord, FakeBridge() as bridge:
+        settings = {
+            "PONTE_HOME": str(tmp_path / "home"),
+            "PONTE_WEB_PORT": "0",
+            "SLACK_API_URL": slack.base_url,
+            "SLACK_BOT_TOKEN": slack.bot_token,
+            "SLACK_APP_TOKEN": slack.app_token,
+            "DISCORD_TOKEN": discord.token,
+            "DISCORD_API_URL": discord.api_url,
+            "DISCORD_GATEWAY_URL": discord.gateway_url,
+            "NOCODB_URL": bridge.url,
+        }
+        async with _ponte(settings) as (_, lines), HttpClient() as http:
+            page = lines[-1].split()[-1]
+            ana = slack.person("Ana")
+            asked = slack.say(ana, slack.channel("general", ana), f"{slack.bot} list tables")
+            bo = Somebody(discord, discord.world.user("Bo"))
+            await bo.say("list tables")
+            web = await http.post_json(f"{page}/chat", {"message": "list tables"})
+            assert "Customers" in web["response"]
+            answer = await slack.answer(asked)
+            refused = (await bo.sees(bool))[0]
+    assert "Customers" in answer.shown
+    assert "Customers" not in refused["content"], "on Discord tables need PONTE_ALLOW"

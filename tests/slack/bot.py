@@ -1,0 +1,115 @@
+"""A workplace with a whole bot in it: the embedded engine, the adapter, the fake Slack, people."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from adapters.slack.adapter import Credentials, Ports, SlackAdapter
+from adapters.slack.intake import Customs
+from adapters.slack.markup import Links
+from bot.engine import Choices, Engine
+from core.ports import Inbox, Model, StatusBoard
+from tests.fakes.choices import choices
+from tests.fakes.slack import FakeSlack, Json, Place, Someone
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What differs from a plain bot over Socket Mode. `inbox` may wrap the engine's."""
+
+    model: Model | None = None
+    http: bool = False
+    customs: Customs | None = None
+    links: Links | None = None
+    chosen: Choices | None = None
+    board: StatusBoard | None = None
+    inbox: Callable[[Inbox], Inbox] = lambda inbox: inbox
+    grace: float = 1.0
+
+
+@dataclass
+class Bot:
+    engine: Engine
+    slack: SlackAdapter
+
+
+@dataclass
+class Workplace:
+    """Alice and Bob are in #general with the bot; Alice has a direct message with it."""
+
+    slack: FakeSlack
+    bot: Bot
+    alice: Someone
+    bob: Someone
+    general: Place
+    dm: Place
+    home: Path
+    setting: Setting
+    stack: AsyncExitStack
+
+    async def restart(self, setting: Setting | None = None) -> None:
+        """Drain and close the bot, and start another one on the same home."""
+        await self.stack.aclose()
+        self.setting = setting or self.setting
+        entered = running(self.slack, self.home, self.setting)
+        self.bot = await self.stack.enter_async_context(entered)
+
+    def calls(self, method: str) -> list[Json]:
+        """The arguments of every call of a method, in order."""
+        return [arguments for name, arguments in self.slack.api.log if name == method]
+
+
+@asynccontextmanager
+async def workplace(home: Path, setting: Setting | None = None) -> AsyncIterator[Workplace]:
+    """At the end nobody was notified by the bot, and no reviewer would object to it."""
+    async with FakeSlack() as slack:
+        alice, bob = slack.person("Alice"), slack.person("Bob", locale="pt-BR")
+        general, dm = slack.channel("general", alice, bob), slack.dm(alice)
+        async with AsyncExitStack() as stack:
+            setting = setting or Setting()
+            bot = await stack.enter_async_context(running(slack, home, setting))
+            yield Workplace(slack, bot, alice, bob, general, dm, home, setting, stack)
+        assert slack.workspace.pings == []
+        assert slack.workspace.complaints == []
+
+
+@asynccontextmanager
+async def running(slack: FakeSlack, home: Path, setting: Setting) -> AsyncIterator[Bot]:
+    """A bot that is connected and runs turns; drained and closed at the end."""
+    chosen = setting.chosen or choices(setting.model)
+    if setting.board is not None:
+        chosen = replace(chosen, board=setting.board)
+    engine = await Engine.open(home, chosen)
+    adapter = SlackAdapter(
+        credentials(slack, setting.http), ports(engine, chosen, setting.inbox),
+        api_url=slack.base_url, customs=setting.customs, links=setting.links,
+    )  # fmt: skip
+    engine.replies["slack"] = adapter.reply
+    engine.fetch["slack"] = adapter.fetch
+    engine.start()
+    try:
+        await adapter.start()
+        if not setting.http:
+            await slack.deliveries.connected()
+        yield Bot(engine, adapter)
+    finally:
+        await adapter.stop_intake()
+        await engine.drain(setting.grace)
+        await adapter.close()
+        await engine.close()
+
+
+def credentials(slack: FakeSlack, http: bool = False) -> Credentials:
+    if http:
+        return Credentials(slack.bot_token, signing_secret=slack.deliveries.signing_secret)
+    return Credentials(slack.bot_token, slack.app_token)
+
+
+def ports(engine: Engine, chosen: Choices, inbox: Callable[[Inbox], Inbox]) -> Ports:
+    return Ports(
+        inbox=inbox(engine.inbox), threads=engine.threads, files=engine.files, board=chosen.board,
+        policy=chosen.policy, removed=engine.manager.removed,
+    )  # fmt: skip

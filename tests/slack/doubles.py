@@ -1,0 +1,114 @@
+"""Doubles that the Slack tests play with: a model that speaks on cue, an inbox that fails."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any
+
+from core.errors import NotStored
+from core.messages import Card, Item, Message, Post
+from core.ports import Inbox
+from core.records import Ask, Completed, Delta, Health, ModelEvent, QuickCommand, Receipt, Remote
+from tests.fakes.choices import QuietBoard
+
+
+class Speaker:
+    """Says its pieces one at a time, each when `go` is called; `finish` says all the rest."""
+
+    name = "speaker"
+    level = "demo"
+
+    def __init__(self, *pieces: str) -> None:
+        self.pieces = list(pieces)
+        self.asks: list[Ask] = []
+        self._cues = asyncio.Semaphore(0)
+        self._rest = asyncio.Event()
+
+    def go(self, pieces: int = 1) -> None:
+        for _ in range(pieces):
+            self._cues.release()
+
+    def finish(self) -> None:
+        self._rest.set()
+        self.go(100 * (len(self.pieces) + 1))
+
+    async def ask(self, ask: Ask) -> AsyncGenerator[ModelEvent, None]:
+        self.asks.append(ask)
+        for piece in self.pieces:
+            if not self._rest.is_set():
+                await self._cues.acquire()
+            yield Delta(piece)
+        if not self._rest.is_set():
+            await self._cues.acquire()
+        yield Completed((Item(kind="message", role="assistant", text="".join(self.pieces)),))
+
+    async def health(self) -> Health:
+        return Health("model", "on", "speaker")
+
+    async def erase(self, remote: Remote) -> bool:
+        return True
+
+    async def close(self) -> None:
+        return None
+
+
+class Says(Speaker):
+    """Says one text, at once."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.finish()
+
+
+class WatchedInbox:
+    """Refuses to store the next `times` messages; all else is the real inbox's. `messages` are
+    those that were stored."""
+
+    def __init__(self, times: int = 0) -> None:
+        self.times = times
+        self.refused = 0
+        self.messages: list[Message] = []
+
+    def over(self, inbox: Inbox) -> Inbox:
+        """For `Setting.inbox`; also after a restart."""
+        self._inbox = inbox
+        return self
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inbox, name)
+
+    async def accept(self, message: Message) -> Receipt:
+        if self.refused < self.times:
+            self.refused += 1
+            raise NotStored
+        receipt = await self._inbox.accept(message)
+        self.messages.append(message)
+        return receipt
+
+
+class Board(QuietBoard):
+    """Knows quick commands and changes."""
+
+    def __init__(self, known: Sequence[QuickCommand] = (), changed: Sequence[Card] = ()) -> None:
+        self._known = known
+        self._changed = changed
+
+    async def commands(self, *_: object) -> Sequence[QuickCommand]:
+        return self._known
+
+    async def changes(self, conversation: str) -> Sequence[Card]:
+        return self._changed
+
+
+class NoPosts:
+    """A journal for a reply that a test makes by hand: it remembers nothing."""
+
+    async def known(self) -> Sequence[Post]:
+        return ()
+
+    async def posting(self, number: int, key: str) -> None: ...
+
+    async def posted(self, number: int, post: str) -> None: ...
+
+    async def removed(self, number: int) -> None: ...

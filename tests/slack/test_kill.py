@@ -1,0 +1,183 @@
+"""kill -9, socket drops and duplicates: one answer to each message, in order."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.fakes.slack import FakeSlack, Place, Post
+from tests.slack.victim import story
+
+ROOT = Path(__file__).parents[2]
+
+
+class Victim:
+    """The bot as a process of its own, on one home, as often as it is started."""
+
+    def __init__(self, home: Path, slack: FakeSlack) -> None:
+        self._home = home
+        self._slack = slack
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> None:
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "tests.slack.victim", str(self._home), self._slack.base_url,
+            cwd=ROOT, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+        )  # fmt: skip
+        if self._process.stdout is not None:
+            assert await self._process.stdout.readline() == b"ready\n"
+
+    def kill(self) -> None:
+        """At once: it does not even get the answer to the call that it is making."""
+        if self._process is not None and self._process.returncode is None:
+            self._process.send_signal(signal.SIGKILL)
+
+    async def died(self) -> None:
+        if self._process is not None:
+            await self._process.wait()
+
+    async def ended(self) -> int:
+        if self._process is None:
+            return 0
+        if self._process.returncode is None:
+            self._process.terminate()
+        return await self._process.wait()
+
+
+@pytest.fixture
+async def slack() -> AsyncIterator[FakeSlack]:
+    async with FakeSlack() as fake:
+        fake.api.limits.on = False
+        fake.deliveries.ack_limit = 1.0
+        fake.deliveries.retry_delays = (0.1, *(0.5,) * 60)
+        yield fake
+
+
+@pytest.fixture
+async def victim(slack: FakeSlack, tmp_path: Path) -> AsyncIterator[Victim]:
+    bot = Victim(tmp_path, slack)
+    yield bot
+    await bot.ended()
+
+
+def texts(slack: FakeSlack, said: Post) -> list[str]:
+    return [answer.shown for answer in slack.answers(said)]
+
+
+async def told(slack: FakeSlack, said: Post, *questions: str) -> None:
+    """Until the whole answers stand there, in however many posts, in order, and nothing else."""
+    whole = " ".join("".join(story(question)) for question in questions).split()
+    await slack.until(lambda: " ".join(texts(slack, said)).split() == whole, 60)
+
+
+@pytest.mark.parametrize(
+    ("method", "nth", "question"),
+    [
+        ("chat.postMessage", 1, "hello"),
+        ("chat.postMessage", 1, "tell 40"),
+        ("chat.postMessage", 2, "tell 300"),
+        ("chat.update", 1, "tell 40"),
+        ("conversations.replies", 1, "tell 40"),
+    ],
+)
+async def test_after_the_effect_and_before_its_record(
+    slack: FakeSlack, victim: Victim, method: str, nth: int, question: str
+) -> None:
+    calls = 0
+
+    def count() -> None:
+        nonlocal calls
+        calls += 1
+        if calls == nth:
+            victim.kill()
+
+    alice = slack.person("Alice")
+    general = slack.channel("general", alice)
+    await victim.start()
+    slack.after[method] = count
+    if method == "conversations.replies":  # it dies again while it looks for its own post
+        slack.after["chat.postMessage"] = victim.kill
+    said = slack.say(alice, general, f"{slack.bot} {question}")
+    await victim.died()
+    slack.after.pop("chat.postMessage", None)
+    await victim.start()
+    if method == "conversations.replies":
+        await victim.died()
+        await victim.start()
+    await told(slack, said, question)
+
+
+@pytest.mark.parametrize(
+    ("method", "nth"),
+    [("chat.startStream", 1), ("chat.appendStream", 1), ("chat.appendStream", 2),
+     ("chat.stopStream", 1)],
+)  # fmt: skip
+async def test_in_the_middle_of_a_stream(
+    slack: FakeSlack, victim: Victim, method: str, nth: int
+) -> None:
+    calls = 0
+
+    def count() -> None:
+        nonlocal calls
+        calls += 1
+        if calls == nth:
+            victim.kill()
+
+    alice = slack.person("Alice")
+    dm = slack.dm(alice)
+    await victim.start()
+    slack.after[method] = count
+    said = slack.say(alice, dm, "tell 120")
+    await victim.died()
+    await victim.start()
+    await told(slack, said, "tell 120")
+    assert len(slack.workspace.by_bot(dm.id)) == 1
+
+
+async def test_as_the_acknowledgement_goes_out(slack: FakeSlack, victim: Victim) -> None:
+    alice = slack.person("Alice")
+    general = slack.channel("general", alice)
+    await victim.start()
+    slack.deliveries.on_ack = lambda delivery: victim.kill()
+    said = slack.say(alice, general, f"{slack.bot} hello")
+    await victim.died()
+    slack.deliveries.on_ack = lambda delivery: None
+    await victim.start()
+    await told(slack, said, "hello")
+
+
+async def test_at_random_with_drops_and_duplicates(slack: FakeSlack, victim: Victim) -> None:
+    chance = random.Random(5)
+    slack.deliveries.twice = 0.3
+    alice = slack.person("Alice")
+    places = [slack.channel(str(number), alice) for number in range(6)]
+    places += [slack.dm(alice) for _ in range(3)]
+    roots = [(place, slack.say(alice, place, f"{slack.bot} root")) for place in places]
+    said: list[tuple[Place, Post, list[str]]] = [(place, root, ["root"]) for place, root in roots]
+    for kill in range(8):
+        await victim.start()
+        for place, root, asked in said:
+            words = "tell 20" if chance.random() < 0.2 else f"{kill} {place.name}"
+            asked.append(words)
+            slack.say(alice, place, f"{slack.bot} {words}", thread=root)
+        await asyncio.sleep(chance.random() * 0.8)
+        if kill % 3 == 2:
+            slack.deliveries.drop()
+        if kill % 2:  # a turn survives two crashes; the third would end in an apology
+            await all_told(slack, said)
+        victim.kill()
+        await victim.died()
+    await victim.start()
+    await all_told(slack, said)
+    assert await victim.ended() == 0
+
+
+async def all_told(slack: FakeSlack, said: list[tuple[Place, Post, list[str]]]) -> None:
+    for _, root, asked in said:
+        await told(slack, root, *asked)

@@ -1,0 +1,75 @@
+"""What `ponte slack-manifest` prints is what the adapter needs."""
+
+from __future__ import annotations
+
+import ast
+import json
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+from adapters.slack import api
+from adapters.slack.bolt import QUICK_COMMAND
+from adapters.slack.manifest import EVENTS, SCOPES, link, manifest
+from adapters.slack.modals import ASK, QUICK
+
+FOLDER = Path(api.__file__).parent
+NEEDS = {
+    "chat.": "chat:write", "agents.sessions.": "chat:write", "assistant.": "assistant:write",
+    "users.": "users:read", "usergroups.": "usergroups:read", "reactions.": "reactions:write",
+    "conversations.": "im:history", "files.get": "files:write", "files.complete": "files:write",
+    "files.info": "files:read",
+}  # fmt: skip
+EVENT_SCOPES = {
+    "app_mention": "app_mentions:read", "message.channels": "channels:history",
+    "message.groups": "groups:history", "message.im": "im:history",
+    "message.mpim": "mpim:history", "agent_session_stopped": "assistant:write",
+}  # fmt: skip
+
+
+def called_methods() -> set[str]:
+    """Every Web API method that stands as a text in the adapter's code."""
+    texts = {
+        node.value
+        for path in FOLDER.glob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    return {text for text in texts if any(text.startswith(p) for p in NEEDS) and " " not in text}
+
+
+def test_every_call_and_event_has_its_scope() -> None:
+    for method in called_methods():
+        scope = next(scope for prefix, scope in NEEDS.items() if method.startswith(prefix))
+        assert scope in SCOPES, method
+    for event in EVENTS:
+        assert EVENT_SCOPES.get(event, "chat:write") in SCOPES, event
+
+
+def test_over_a_socket_it_names_no_address() -> None:
+    made = manifest("Bridge")
+    assert made["settings"]["socket_mode_enabled"] is True
+    assert "request_url" not in json.dumps(made)
+    assert made["display_information"]["name"] == "Bridge"
+    assert made["features"]["agent_view"]["agent_description"]
+
+
+def test_over_http_it_names_the_address_everywhere() -> None:
+    url = "https://ponte.example/slack/events"
+    made = manifest(request_url=url)
+    assert made["settings"]["socket_mode_enabled"] is False
+    assert made["settings"]["event_subscriptions"]["request_url"] == url
+    assert made["settings"]["interactivity"]["request_url"] == url
+    assert made["features"]["slash_commands"][0]["url"] == url
+
+
+def test_commands_and_shortcuts_are_those_that_are_listened_to() -> None:
+    features = manifest()["features"]
+    assert features["slash_commands"][0]["command"] == QUICK_COMMAND
+    assert {shortcut["callback_id"] for shortcut in features["shortcuts"]} == {ASK, QUICK}
+    for text in (made["description"] for made in features["shortcuts"]):
+        assert len(text) <= 150
+
+
+def test_the_link_begins_a_new_app_with_it() -> None:
+    query = parse_qs(urlsplit(link(manifest())).query)
+    assert json.loads(query["manifest_json"][0]) == manifest()

@@ -1,0 +1,101 @@
+"""Text to Slack and back."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adapters.slack.markup import Links, escaped, markdown, plain, readable, settled
+
+ANY, OURS = Links(), Links(frozenset({"ponte.example"}))
+PIECES = st.lists(
+    st.sampled_from([
+        "word", " ", "\n", "`", "```", "\n```\n", "[a](https://x.y/z)", "![i](https://e.v)",
+        "<!channel>", "<@U1>", "<https://a.b|c>", "[", "]", "(", ")", "!", "@here", "**", "&", "<",
+        "| a | b |\n|---|---|\n", "https://q.r/s",
+    ]),
+    max_size=30,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["<!channel>", "<!here>", "<!everyone>", "<!subteam^S1>", "<@U1>", "<@W1|x>", "`<!here>`",
+     "```\n<!channel>\n```", "[<@U1>](https://x.y)", "@channel", "@here!", "<!HERE>"],
+)  # fmt: skip
+def test_nobody_is_notified(text: str) -> None:
+    for posted in (markdown(text, ANY), escaped(text), plain(text)):
+        for mark in ("<!", "<@", "@channel", "@here"):
+            assert mark not in posted
+
+
+@pytest.mark.parametrize(
+    ("text", "posted"),
+    [
+        ("**b** _i_ `c` # h", "**b** _i_ `c` # h"),
+        ("| a |\n|---|\n| 1 |", "| a |\n|---|\n| 1 |"),
+        ("[a](https://x.y/z)", "[a](https://x.y/z)"),
+        ("![logo](https://e.v/p.png?d=secret)", "[logo](https://e.v/p.png?d=secret)"),
+        ("[a](javascript:alert)", "a (`javascript:alert`)"),
+        ("<https://x.y|Your bank>", "<https://x.y>"),
+        ("`[a](javascript:b)`", "`[a](javascript:b)`"),
+        ("```\n<b>&</b>\n```", "```\n<b>&</b>\n```"),
+        ("a < b && c > d", "a < b && c > d"),
+    ],
+)
+def test_markdown_stays_and_forgeries_go(text: str, posted: str) -> None:
+    assert markdown(text, ANY) == posted
+
+
+@pytest.mark.parametrize(
+    ("text", "posted"),
+    [
+        ("[a](https://evil.io/?q=1)", "a (`https://evil.io/?q=1`)"),
+        ("see https://evil.io/?q=1 now", "see `https://evil.io/?q=1` now"),
+        ("<https://evil.io>", "`https://evil.io`"),
+        ("[a](https://db.ponte.example/t)", "[a](https://db.ponte.example/t)"),
+        ("[a](https://ponte.example.evil.io)", "a (`https://ponte.example.evil.io`)"),
+        ("https://ponte.example/x", "https://ponte.example/x"),
+    ],
+)
+def test_links_lead_only_to_allowed_hosts(text: str, posted: str) -> None:
+    assert markdown(text, OURS) == posted
+
+
+@given(PIECES)
+def test_what_was_streamed_stays_as_it_is(pieces: list[str]) -> None:
+    """Each prefix that is shown is a prefix of what is shown later; outside code at least."""
+    text = "".join(pieces)
+    if "`" in text:
+        return
+    for end in range(len(text) + 1):
+        shown = markdown(text[:end][: settled(text[:end])], ANY)
+        assert markdown(text, ANY).startswith(shown)
+
+
+@given(st.text(max_size=200))
+def test_settled_is_within_the_text(text: str) -> None:
+    assert 0 <= settled(text) <= len(text)
+
+
+@pytest.mark.parametrize(
+    ("said", "read"),
+    [
+        ("<@U0BOT> hi", "hi"),
+        ("<@U0BOT>: <@U0BOT|ponte> hi <@U0BOT>", "hi"),
+        ("ask <@U1> in <#C1|general>", "ask @Ann in #general"),
+        ("<https://x.y/z|docs> <https://x.y>", "docs (https://x.y/z) https://x.y"),
+        ("<mailto:a@b.c|a@b.c>", "a@b.c"),
+        ("<!here> <!subteam^S1|@team> &lt;b&gt; &amp;", "@here @team <b> &"),
+    ],
+)  # fmt: skip
+def test_a_message_is_read_as_people_read_it(said: str, read: str) -> None:
+    assert readable(said, {"U1": "Ann"}, "U0BOT") == read
+
+
+def test_plain_text_has_no_marks_and_fits() -> None:
+    text = "# Title\n\n**bold** and _it_ `code` snake_case [docs](https://x.y)\n\n```py\nx = 1\n```"
+    assert plain(text) == "Title\n\nbold and it code snake_case docs\n\nx = 1"
+    assert len(plain("word " * 5000)) <= 3000
+    assert plain("") == "…"

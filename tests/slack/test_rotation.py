@@ -1,0 +1,46 @@
+"""Where a long-running answer goes on in another message."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adapters.slack.rotation import Rotation
+
+CODE = "Look:\n\n```python\nx = 1\n"
+
+
+def test_without_a_turn_it_is_one_part() -> None:
+    assert Rotation(1000).split("a\n\nb") == ("a\n\nb",)
+    assert Rotation(1000).split("") == ()
+
+
+def test_a_code_block_is_closed_and_opened_again() -> None:
+    rotation = Rotation(1000)
+    rotation.turn(CODE)
+    assert rotation.split(CODE) == ("Look:\n\n```python\nx = 1\n```",)
+    assert rotation.ends(rotation.split(CODE)[0])
+    first, second = rotation.split(CODE + "y = 2\n```\nDone.")
+    assert (first, second) == ("Look:\n\n```python\nx = 1\n```", "```python\ny = 2\n```\nDone.")
+    assert not rotation.ends(second)
+
+
+def test_a_text_that_changed_before_the_cut_is_one_part_again() -> None:
+    rotation = Rotation(1000)
+    rotation.turn("one\n")
+    assert rotation.split("one\ntwo") == ("one", "two")
+    assert rotation.split("one!\ntwo") == ("one!\ntwo",)
+
+
+@given(st.lists(st.sampled_from(["word ", "line\n", "\n\n", "```\n", "x" * 40]), max_size=40),
+       st.sets(st.integers(0, 40)))  # fmt: skip
+def test_no_word_is_lost_wherever_it_turns(pieces: list[str], turns: set[int]) -> None:
+    rotation, text = Rotation(200), ""
+    for number, piece in enumerate(pieces):
+        text += piece
+        if number in turns:
+            rotation.turn(text)
+    parts = rotation.split(text)
+    assert all(len(part) <= 200 for part in parts)
+    told = "".join(parts).replace("```", "")
+    assert "".join(told.split()) == "".join(text.replace("```", "").split())

@@ -1,0 +1,134 @@
+"""Start-up, health and shutdown of the adapter."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from adapters.slack import adapter
+from adapters.slack.adapter import Credentials, SlackAdapter
+from adapters.slack.check import check
+from adapters.slack.manifest import SCOPES
+from bot.engine import Engine
+from core.errors import SettingsError
+from core.proxies import Proxies
+from tests.fakes.choices import choices
+from tests.fakes.slack import APP_TOKEN, BOT_TOKEN, FakeSlack
+from tests.slack.bot import Setting, ports, running, workplace
+from tests.slack.doubles import Speaker
+
+
+async def started(slack: FakeSlack, home: Path, credentials: Credentials) -> None:
+    chosen = choices()
+    engine = await Engine.open(home, chosen)
+    slack_ = SlackAdapter(
+        credentials, ports(engine, chosen, lambda inbox: inbox), api_url=slack.base_url
+    )
+    try:
+        await slack_.start()
+    finally:
+        await slack_.stop_intake()
+        await slack_.close()
+        await engine.close()
+
+
+@pytest.mark.parametrize(
+    ("credentials", "words"),
+    [
+        (Credentials("xoxb-wrong", APP_TOKEN), "SLACK_BOT_TOKEN: Slack refuses it (invalid_auth)"),
+        (Credentials(BOT_TOKEN, "xapp-wrong"), "SLACK_APP_TOKEN: Slack refuses it (invalid_auth)"),
+    ],
+)
+async def test_a_refused_token_stops_the_start_in_words(
+    tmp_path: Path, credentials: Credentials, words: str
+) -> None:
+    async with FakeSlack() as slack:
+        with pytest.raises(SettingsError, match=words.replace("(", r"\(").replace(")", r"\)")) as e:
+            await started(slack, tmp_path, credentials)
+    assert "xoxb-wrong" not in str(e.value) + repr(credentials)
+
+
+async def test_without_either_way_in_it_is_not_made(tmp_path: Path) -> None:
+    async with FakeSlack() as slack:
+        with pytest.raises(SettingsError, match="SLACK_APP_TOKEN"):
+            await started(slack, tmp_path, Credentials(BOT_TOKEN))
+
+
+async def test_a_slack_that_does_not_answer_holds_up_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(adapter, "PATIENCE", 0.05)
+    async with FakeSlack() as slack:
+        slack.api.faults.add("auth.test", "503", 1)
+        async with running(slack, tmp_path, Setting(http=True)) as bot:
+            assert (await bot.slack.health()).state == "failing"
+            await slack.until(lambda: bot.slack.opened)
+            assert (await bot.slack.health()).state == "on"
+
+
+async def test_it_knows_connected_but_deaf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with workplace(tmp_path) as w:
+        assert (await w.bot.slack.health()).state == "on"
+        now = time.time()
+        monkeypatch.setattr("adapters.slack.adapter.time.time", lambda: now + 100)
+        health = await w.bot.slack.health()
+        assert (health.state, "deaf" in health.words) == ("failing", True)
+
+
+async def test_what_comes_while_it_stops_is_left_for_the_next(tmp_path: Path) -> None:
+    async with workplace(tmp_path) as w:
+        w.slack.deliveries.ack_limit = 0.3
+        w.slack.deliveries.retry_delays = (0.1, 0.3, 1.0)
+        await w.bot.slack.stop_intake()
+        said = w.slack.say(w.alice, w.dm, "anybody?")
+        await w.restart()
+        assert (await w.slack.answer(said)).shown == "You said: anybody?"
+
+
+async def test_a_drain_in_mid_answer_is_taken_up_by_the_next_process(tmp_path: Path) -> None:
+    model = Speaker("One ", "two ", "three.")
+    async with workplace(tmp_path, Setting(model, grace=0.05)) as w:
+        said = w.slack.say(w.alice, w.dm, "count")
+        model.go(2)
+        await w.slack.until(lambda: w.slack.workspace.by_bot(w.dm.id))
+        other = Speaker("One ", "two ", "three.")
+        other.finish()
+        await w.restart(Setting(other))
+        await w.slack.until(lambda: [a.shown for a in w.slack.answers(said)] == ["One two three."])
+
+
+async def test_the_doctor_names_each_missing_scope_with_its_fix() -> None:
+    async with FakeSlack() as slack:
+        slack.api.scopes = [scope for scope in SCOPES if scope != "files:read"]
+        found = await check(BOT_TOKEN, APP_TOKEN, "", slack.base_url, Proxies())
+        assert [(h.name, h.state) for h in found] == [
+            ("slack token", "on"), ("slack scope", "failing"), ("slack socket", "on"),
+        ]  # fmt: skip
+        assert "files:read" in found[1].words
+        wrong = await check("xoxb-wrong", APP_TOKEN, "", slack.base_url, Proxies())
+        assert "SLACK_BOT_TOKEN" in wrong[0].words
+    gone = await check(BOT_TOKEN, APP_TOKEN, "", "http://127.0.0.1:9/api/", Proxies())
+    assert "does not answer" in gone[0].words
+
+
+async def test_oauth_settings_in_the_environment_change_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLACK_CLIENT_ID", "1.2")
+    monkeypatch.setenv("SLACK_CLIENT_SECRET", "secret")
+    monkeypatch.setenv("SLACK_BOT_TOKEN", "xoxb-from-the-environment")
+    async with workplace(tmp_path) as w:
+        said = w.slack.say(w.alice, w.dm, "hello")
+        assert (await w.slack.answer(said)).shown == "You said: hello"
+
+
+async def test_a_proxy_in_the_environment_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    async with workplace(tmp_path) as w:
+        said = w.slack.say(w.alice, w.dm, "hello")
+        assert (await w.slack.answer(said)).shown == "You said: hello"

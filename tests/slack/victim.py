@@ -1,0 +1,86 @@
+"""A whole Slack bot to be killed: `python -m tests.slack.victim HOME API_URL`.
+
+It prints a line when it is connected. Its model tells a story, piece by piece: what it is asked
+for as `tell N` has N numbered lines, all else is said back at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import signal
+import sys
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+import structlog
+
+from adapters.slack.adapter import Credentials, SlackAdapter
+from adapters.slack.surface import ChatSurface
+from bot.engine import Engine
+from bot.home import Home
+from core.messages import Item
+from core.records import Ask, Completed, Delta, Health, ModelEvent, Remote
+from tests.fakes.choices import choices
+from tests.fakes.slack import APP_TOKEN, BOT_TOKEN
+from tests.slack.bot import ports
+
+PAUSE = 0.01
+LINE = "line {number} of the story, which is long enough to fill a post before it ends\n"
+
+
+def story(text: str) -> list[str]:
+    """The pieces of the answer to `text`."""
+    lines = re.fullmatch(r"tell (\d+)", text)
+    if lines is None:
+        return [f"You said: {text}"]
+    return [LINE.format(number=number) for number in range(1, int(lines[1]) + 1)]
+
+
+class Storyteller:
+    name = "storyteller"
+    level = "demo"
+
+    async def ask(self, ask: Ask) -> AsyncGenerator[ModelEvent, None]:
+        pieces = story(ask.input[-1].text)
+        for piece in pieces:
+            yield Delta(piece)
+            if len(pieces) > 1:
+                await asyncio.sleep(PAUSE)
+        yield Completed((Item(kind="message", role="assistant", text="".join(pieces)),))
+
+    async def health(self) -> Health:
+        return Health("model", "on", "storyteller")
+
+    async def erase(self, remote: Remote) -> bool:
+        return True
+
+    async def close(self) -> None:
+        return None
+
+
+async def main(home: Path, api_url: str) -> None:
+    done = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, done.set)
+    ChatSurface.interval = 0.2
+    chosen = choices(Storyteller())
+    with Home(home).take():
+        engine = await Engine.open(home, chosen)
+        slack = SlackAdapter(
+            Credentials(BOT_TOKEN, APP_TOKEN), ports(engine, chosen, lambda inbox: inbox),
+            api_url=api_url,
+        )  # fmt: skip
+        engine.replies["slack"], engine.fetch["slack"] = slack.reply, slack.fetch
+        engine.start()
+        await slack.start()
+        print("ready", flush=True)
+        await done.wait()
+        await slack.stop_intake()
+        await engine.drain(2.0)
+        await slack.close()
+        await engine.close()
+
+
+if __name__ == "__main__":
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    asyncio.run(main(Path(sys.argv[1]), sys.argv[2]))
