@@ -54,10 +54,9 @@ class Registry:
 
     async def run(self, scene: Scene, slug: str, input: str | Mapping[str, Any]) -> Outcome:
         raise ToolError(
-            "StackSpot is not configured, so `{slug}` cannot run: the operator must set "
+            "Quick commands are not set up: StackSpot is not configured. The operator must set "
             "STACKSPOT_CLIENT_ID and STACKSPOT_CLIENT_SECRET.",
             code="not_configured",
-            slug=slug,
         )
 
     async def _is_theirs(self, command: Command, person: Person, address: Address) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from bot.quick import Registry
 from core import metrics
 from core.conversation import Profile
 from core.errors import Empty
@@ -142,8 +141,7 @@ async def test_usage_tells_ones_own_and_all(theatre: Theatre) -> None:
 
 
 async def test_what_is_not_set_up_is_told_as_a_failure(theatre: Theatre) -> None:
-    registry = Registry({}, AllowList().is_named)
-    async with theatre.open(quick=registry) as stage:
+    async with theatre.open() as stage:
         quick = await stage.said("quick-command translate hello")
         assert (quick.status, "STACKSPOT_CLIENT_ID" in quick.text) == ("failed", True)
         code = await stage.said("```python\nprint(1)\n```")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bot.engine import Choices
+from bot.quick import Registry
 from core.change_ports import Applier
 from core.messages import Address, Card, Message, Person, ReplyTo, turn_id
 from core.policy import AllowList
@@ -12,7 +13,6 @@ from core.ports import Model, Policy, ToolSource
 from core.records import Health, QuickCommand
 from core.tools.toolbox import Toolbox
 from tests.fakes.models import EchoModel
-from tests.fakes.quick_commands import RegisteredCommands
 
 ANA = Person("web", "ana", name="Ana")
 
@@ -39,7 +39,7 @@ def choices(
         toolbox=Toolbox(sources),
         policy=policy or AllowList(),
         board=QuietBoard(),
-        quick=RegisteredCommands(),
+        quick=Registry({}, AllowList().is_named),
         appliers=appliers,
     )
 
