@@ -21,6 +21,7 @@ from adapters.discord.intake import Intake
 from adapters.discord.interaction_token import Token
 from adapters.discord.interactions import Interactions
 from adapters.discord.lanes import Lanes
+from adapters.discord.marks import Marks
 from adapters.discord.notes import Notes
 from adapters.discord.original import OriginalSurface
 from adapters.discord.places import PLATFORM, Places
@@ -87,6 +88,7 @@ class DiscordAdapter:
             client=self.connection.client,
             threads=Threads(self.connection.client, self.notes, threads),
             sign=TypingSign(),
+            marks=Marks(self.connection.client, self.notes, self._lanes),
             acks=Acks(),
             files=files,
         )
@@ -106,7 +108,7 @@ class DiscordAdapter:
         self._intake = Intake(
             inbox=inbox, notes=self.notes, places=places, roles=self.roles,
             threads=self._means.threads, fetch=self._fetch, lanes=self._lanes, hints=hints,
-            sign=self._means.sign, removed=removed,
+            sign=self._means.sign, marks=self._means.marks, removed=removed,
         )  # fmt: skip
         self.interactions = Interactions(
             inbox=inbox, policy=policy, board=board, places=places, roles=self.roles,

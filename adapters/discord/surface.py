@@ -11,6 +11,7 @@ import discord
 from adapters.discord import cards, lookup, outgoing
 from adapters.discord.acks import Acks
 from adapters.discord.calls import FilesTooLarge, attempt
+from adapters.discord.marks import Marks
 from adapters.discord.pages import LIMIT, MOST, pages
 from adapters.discord.threads import Threads
 from adapters.discord.typing_sign import TypingSign
@@ -29,6 +30,7 @@ class Means:
     client: Callable[[], Awaitable[discord.Client]]
     threads: Threads
     sign: TypingSign
+    marks: Marks
     acks: Acks
     files: Files
 
@@ -60,12 +62,14 @@ class ChannelSurface:
             channel = await self._channel()
             await channel.typing()
 
+        self._means.marks.clear(self._to.turn)
         self._means.sign.start(self._to.turn, sign)
 
     async def post(self, number: int, key: str, part: str, answer: Answer | None) -> str:
         if self._refused is not None:
             # Discord punishes who knocks at a closed door again and again.
             raise self._refused
+        self._means.marks.clear(self._to.turn)
         channel = await self._channel()
         if number in self._doubted and (found := await self._by_text(channel, part)):
             return found
