@@ -30,10 +30,16 @@ PROMPT = 0.5
 
 
 class PostedReply:
-    def __init__(self, surface: Surface, posts: Posts, turn: str) -> None:
+    """`pause` is asked before growing text is shown: seconds to leave it out for, where too many
+    answers grow at once for the platform's limits."""
+
+    def __init__(
+        self, surface: Surface, posts: Posts, turn: str, pause: Callable[[], float] = float
+    ) -> None:
         self._surface = surface
         self._posts = posts
         self._turn = turn
+        self._pause = pause
         self._known: dict[int, Post] | None = None
         self._shown: dict[int, str] = {}
         self._latest: Progress | None = None
@@ -102,6 +108,8 @@ class PostedReply:
         if not progress.text:
             await self._surface.busy(progress.doing)
             return
+        if (seconds := self._pause()) > 0:
+            raise PlatformBusy(seconds)
         for number, part in enumerate(await text.aside(self._surface.split, progress.text), 1):
             await self._put(number, part, None)
         self._next = time.monotonic() + self._surface.interval

@@ -100,7 +100,8 @@ class SlackAdapter:
         return self._open
 
     def reply(self, to: ReplyTo, posts: Posts) -> PostedReply:
-        return PostedReply(ChatSurface(self._workspace, self._ports.files, to), posts, to.turn)
+        surface = ChatSurface(self._workspace, self._ports.files, to)
+        return PostedReply(surface, posts, to.turn, surface.pause)
 
     async def start(self) -> None:
         """Raises SettingsError for a refused token. Where Slack does not answer, the rest of

@@ -77,18 +77,22 @@ class SlackApi:
         if self._session is not None:
             await self._session.close()
 
-    async def call(self, method: str, *, patience: float = PATIENCE, **arguments: Any) -> Json:
+    async def call(
+        self, method: str, *, patience: float = PATIENCE, claimed: bool = False, **arguments: Any
+    ) -> Json:
         """Call it until it was done once, or until it is known why not.
 
         A refused connection, a rate limit or, for calls that may be repeated, a lost answer are
         met by another try. Raises SlackRefused; PlatformBusy when Slack wants a longer wait than
-        `patience`; InDoubt when the call may or may not have had its effect.
+        `patience`; InDoubt when the call may or may not have had its effect. `claimed`: its place
+        in the method's line was taken before.
         """
         await self.open()
         channel = str(arguments.get("channel", ""))
         wait = 0.2
         for left in range(_TRIES, -1, -1):
-            await self.pace.turn(method, channel, patience)
+            await self.pace.turn(method, channel, patience, claimed)
+            claimed = False
             try:
                 return _said(await self._once(method, arguments))
             except PlatformBusy as busy:

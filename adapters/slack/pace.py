@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from core.errors import PlatformBusy
 
 POSTS = frozenset({"chat.postMessage", "chat.startStream", "chat.postEphemeral"})
-CHANNEL_BURST = 5
+CHANNEL_BURST, CHANNEL_INTERVAL = 5, 1.1
+"""Calls do not arrive at the distances at which they leave: a tenth of a second for that."""
 TIERS: dict[str, int] = {
     "chat.startStream": 20, "usergroups.list": 20,
     "chat.update": 50, "chat.delete": 50, "conversations.replies": 50,
@@ -61,10 +62,10 @@ class Pace:
         }
         self._channels: OrderedDict[str, Line] = OrderedDict()
 
-    async def turn(self, method: str, channel: str, patience: float) -> None:
+    async def turn(self, method: str, channel: str, patience: float, claimed: bool = False) -> None:
         """Wait for a place. Raises PlatformBusy, taking none, when it is further than `patience`
-        seconds away."""
-        lines = self._lines(method, channel)
+        seconds away. `claimed`: the method's place was taken before, by `claim`."""
+        lines = self._lines("" if claimed else method, channel if method in POSTS else "")
         now = self._clock()
         delay = max((line.delay(now) for line in lines), default=0.0)
         if delay > patience:
@@ -75,23 +76,31 @@ class Pace:
             await asyncio.sleep(delay)
 
     def hold(self, method: str, channel: str, seconds: float) -> None:
-        lines = self._lines(method, channel)
+        lines = self._lines(method, channel if method in POSTS else "")
         for line in lines[-1:]:
             line.hold(self._clock() + seconds)
 
     def spare(self, method: str) -> bool:
+        """Whether a call may be made that may as well be left out."""
         line = self._methods.get(method)
         return line is None or line.spare(self._clock())
+
+    def claim(self, method: str) -> bool:
+        """Take a place now for a call that will be made later, if there is one to spare."""
+        if not self.spare(method):
+            return False
+        self._methods[method].take(self._clock())
+        return True
 
     def _lines(self, method: str, channel: str) -> list[Line]:
         """The method's line, then the channel's where it counts."""
         lines = [self._methods[method]] if method in self._methods else []
-        return [*lines, self._channel(channel)] if method in POSTS and channel else lines
+        return [*lines, self._channel(channel)] if channel else lines
 
     def _channel(self, channel: str) -> Line:
         line = self._channels.get(channel)
         if line is None:
-            line = self._channels[channel] = Line(1.0, CHANNEL_BURST)
+            line = self._channels[channel] = Line(CHANNEL_INTERVAL, CHANNEL_BURST)
             if len(self._channels) > _MOST_CHANNELS:
                 self._channels.popitem(last=False)
         self._channels.move_to_end(channel)

@@ -36,7 +36,7 @@ class Stream:
         began = await api.call(
             "chat.startStream", channel=channel, thread_ts=thread, chunks=_chunks(text),
             recipient_user_id=to.asker.id, recipient_team_id=to.asker.workspace or team,
-            patience=0.0,
+            patience=0.0, claimed=True,
         )  # fmt: skip
         return cls(api, channel, str(began["ts"]), key, text)
 

@@ -30,6 +30,8 @@ from core.posting import FILES
 
 PRIVATE = "private:"
 """Begins the id of what was shown to one person alone: it cannot be edited or found again."""
+CROWDED = 2.0
+"""Seconds after which an answer tries again to be shown as it grows."""
 _NO_PLACE = frozenset({"not_in_channel", "channel_not_found"})
 
 
@@ -51,6 +53,7 @@ class ChatSurface:
         self._signs = Signs(workspace, self._channel, self._thread, self._source.ts, self._locale)
         self._rotation = Rotation(LIMIT)
         self._stream: Stream | None = None
+        self._claim = ""
         self._numbers: dict[str, int] = {}
         self._keyless: dict[str, str] = {}
         self._shown: dict[str, Json] = {}
@@ -61,6 +64,18 @@ class ChatSurface:
         if self._stream is not None and self._stream.old:
             self._rotation.turn(text)
         return self._rotation.split(text)
+
+    def pause(self) -> float:
+        """Before an answer grows, its last call takes a place in Slack's limits; without one it
+        is posted whole, when it is there."""
+        if self._numbers or self._claim:
+            return 0.0
+        wanted = ["chat.startStream"] if self._may_stream() else []
+        for method in (*wanted, "chat.update"):
+            if self._api.pace.claim(method):
+                self._claim = method
+                return 0.0
+        return CROWDED
 
     async def busy(self, doing: str) -> None:
         await self._signs.show(doing)
@@ -142,7 +157,7 @@ class ChatSurface:
     async def _start(self, key: str, part: str) -> str | None:
         """Begin a stream; None where this must be an ordinary post."""
         text = self._rendered(part[: settled(part)])
-        if not self._may_stream() or not text.strip():
+        if not text.strip() or not self._claimed_stream():
             return None
         try:
             self._stream = await Stream.start(
@@ -158,6 +173,15 @@ class ChatSurface:
         id = self._id(self._stream.ts)
         self._keyless[id] = key
         return id
+
+    def _claimed_stream(self) -> bool:
+        """The first stream's place was taken by `pause`; one that follows it needs its own."""
+        if self._claim == "chat.startStream":
+            self._claim = ""
+            return True
+        return (
+            bool(self._keyless) and self._may_stream() and self._api.pace.claim("chat.startStream")
+        )
 
     async def _streamed(self, post: str, part: str, answer: Answer | None) -> bool:
         """Bring it out through the open stream; False where an edit must."""
@@ -187,23 +211,26 @@ class ChatSurface:
             await stop(self._api, self._channel, _ts(post))
             self._numbers[post] = 0
         try:
-            await self._edited(post, body)
+            await self._edited(post, body, answer is not None)
         except SlackRefused as refused:
             if refused.error in SHAPE_REFUSED:
-                await self._edited(post, plainly(part))
+                await self._edited(post, plainly(part), answer is not None)
             elif refused.error in STREAM_OVER:
                 await stop(self._api, self._channel, _ts(post))
-                await self._edited(post, body)
+                await self._edited(post, body, answer is not None)
             else:
                 raise
         self._shown[post] = body["blocks"]
 
-    async def _edited(self, post: str, body: Json) -> None:
+    async def _edited(self, post: str, body: Json, answered: bool) -> None:
         key = self._keyless.get(post)
         metadata = post_metadata(key) if key else None
+        claimed = answered and self._claim == "chat.update"
+        self._claim = "" if claimed else self._claim
         await self._api.call(
-            "chat.update", channel=self._channel, ts=_ts(post), metadata=metadata, **body
-        )
+            "chat.update", channel=self._channel, ts=_ts(post), metadata=metadata,
+            claimed=claimed, **body,
+        )  # fmt: skip
 
     async def _whisper(self, part: str, answer: Answer) -> str:
         body = content(part, self._workspace.links, answer.cards, locale=self._locale)

@@ -54,7 +54,7 @@ def test_wrong_usage_is_2(ponte: Shell, words: list[str], told: str) -> None:
     assert told in ponte.err
 
 
-@pytest.mark.parametrize("command", ["serve", "work", "migrate", "slack-manifest"])
+@pytest.mark.parametrize("command", ["serve", "work", "migrate"])
 def test_what_is_not_built_says_so(ponte: Shell, command: str) -> None:
     ponte(command)
     assert (ponte.code, ponte.out) == (1, "")
@@ -243,3 +243,19 @@ def test_who_reads_us_may_hang_up(tmp_path: Path) -> None:
     )
     os.close(write)
     assert (done.returncode, done.stderr) == (1, b"")
+
+
+def test_the_slack_manifest_is_json_to_paste(ponte: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    ponte("slack-manifest")
+    assert json.loads(ponte.out)["settings"]["socket_mode_enabled"] is True
+    ponte("slack-manifest", "--link")
+    assert ponte.out.startswith("https://api.slack.com/apps?new_app=1&manifest_json=%7B")
+    monkeypatch.setenv("SLACK_BOT_TOKEN", "xoxb-1")
+    monkeypatch.setenv("SLACK_SIGNING_SECRET", "hush")
+    ponte("slack-manifest")
+    assert (ponte.code, "PONTE_WEB_URL" in ponte.err) == (2, True)
+    monkeypatch.setenv("PONTE_WEB_URL", "https://ponte.example.com")
+    monkeypatch.setenv("PONTE_WEB_TOKEN", "a-long-random-text")
+    ponte("slack-manifest")
+    url = json.loads(ponte.out)["settings"]["event_subscriptions"]["request_url"]
+    assert url == "https://ponte.example.com/slack/events"

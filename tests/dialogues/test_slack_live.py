@@ -152,3 +152,23 @@ async def test_an_answer_that_was_deleted_when_done_stays_away_after_a_restart(
         other = w.slack.say(w.alice, w.general, f"{w.slack.bot} else")
         await w.slack.answer(other)
         assert w.slack.answers(said) == []
+
+
+async def test_when_too_many_ask_at_once_answers_come_whole_and_none_is_refused(
+    tmp_path: Path,
+) -> None:
+    """A growing answer costs an edit, of which Slack allows fifty a minute."""
+    model = Speaker(*WORDS)
+    async with workplace(tmp_path, Setting(model)) as w:
+        places = [w.slack.channel(str(number), w.alice) for number in range(40)]
+        said = [w.slack.say(w.alice, place, f"{w.slack.bot} tell me") for place in places]
+        await w.slack.until(lambda: len(model.asks) == 40)
+        model.go(40)
+        await w.slack.until(
+            lambda: any("Stop" in p.buttons for p in w.slack.workspace.posts.values())
+        )
+        model.finish()
+        for post in said:
+            await w.slack.reads(post, WHOLE)
+        assert 0 < w.slack.api.calls["chat.update"] <= 20
+        assert w.slack.api.refusals.total() == 0

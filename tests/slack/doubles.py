@@ -31,7 +31,7 @@ class Speaker:
 
     def finish(self) -> None:
         self._rest.set()
-        self.go(len(self.pieces) + 1)
+        self.go(100 * (len(self.pieces) + 1))
 
     async def ask(self, ask: Ask) -> AsyncGenerator[ModelEvent, None]:
         self.asks.append(ask)

@@ -41,7 +41,7 @@ async def test_a_channel_takes_a_burst_and_then_one_a_second() -> None:
     pace = Pace(clock)
     assert await passed(pace, "chat.postMessage", "C1", 20) == 5
     assert await passed(pace, "chat.postMessage", "C2", 20) == 5
-    clock.now += 2
+    clock.now += 2.2
     assert await passed(pace, "chat.postMessage", "C1", 20) == 2
 
 
@@ -51,7 +51,7 @@ async def test_who_must_wait_too_long_takes_no_place() -> None:
     for _ in range(3):
         with pytest.raises(PlatformBusy) as busy:
             await pace.turn("chat.postMessage", "C1", 0.5)
-        assert busy.value.seconds == pytest.approx(1.0)
+        assert busy.value.seconds == pytest.approx(1.1)
 
 
 async def test_retry_after_holds_the_line() -> None:
@@ -62,6 +62,20 @@ async def test_retry_after_holds_the_line() -> None:
     assert not pace.spare("chat.update")
     clock.now += 31
     assert await passed(pace, "chat.update", "C2", 1) == 1
+
+
+def test_a_claimed_place_is_taken_at_once_and_only_where_there_is_one_to_spare() -> None:
+    pace = Pace(Clock())
+    claimed = sum(pace.claim("chat.update") for _ in range(100))
+    assert 0 < claimed <= TIERS["chat.update"] // 3
+    assert not pace.spare("chat.update")
+
+
+async def test_a_call_with_a_claimed_place_does_not_wait() -> None:
+    pace = Pace(Clock())
+    pace.claim("chat.update")
+    await passed(pace, "chat.update", "C1", 100)
+    await pace.turn("chat.update", "C1", 0.0, claimed=True)
 
 
 def test_half_of_the_burst_is_kept_for_what_must_go_out() -> None:

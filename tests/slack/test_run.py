@@ -1,0 +1,113 @@
+"""`ponte run` as operators start it, with Slack on: over a socket, and over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from adapters.slack.manifest import SCOPES
+from tests.fakes.slack import FakeSlack
+
+ROOT = Path(__file__).parents[2]
+
+
+def environment(slack: FakeSlack, home: Path, **more: str) -> dict[str, str]:
+    kept = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR") if name in os.environ}
+    return kept | {
+        "HOME": str(home), "PONTE_HOME": str(home / "ponte"), "PONTE_WEB": "off",
+        "SLACK_BOT_TOKEN": slack.bot_token, "SLACK_API_URL": slack.base_url, **more,
+    }  # fmt: skip
+
+
+@asynccontextmanager
+async def ponte(*words: str, env: Mapping[str, str]) -> AsyncIterator[asyncio.subprocess.Process]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "bot", *words, cwd=ROOT, env=env, stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+async def until_ready(process: asyncio.subprocess.Process) -> str:
+    told = ""
+    while process.stdout is not None and (line := (await process.stdout.readline()).decode()):
+        told += line
+        if "ready" in line:
+            return told
+    raise AssertionError(told)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+async def test_over_a_socket(tmp_path: Path) -> None:
+    async with FakeSlack() as slack:
+        env = environment(slack, tmp_path, SLACK_APP_TOKEN=slack.app_token)
+        alice = slack.person("Alice")
+        general, dm = slack.channel("general", alice), slack.dm(alice)
+        async with ponte("run", env=env) as process:
+            assert "Socket Mode" in await until_ready(process)
+            said = slack.say(alice, general, f"{slack.bot} status")
+            assert "**slack**: on" in (await slack.answer(said)).shown
+            direct = slack.say(alice, dm, "hello")
+            assert (await slack.answer(direct)).thread_ts == direct.ts
+            await slack.deliveries.settled()
+            process.terminate()
+            assert await process.wait() == 0
+        assert all(delivery.attempts == 1 for delivery in slack.deliveries.all)
+
+
+async def test_over_http_where_the_page_listens(tmp_path: Path) -> None:
+    port = free_port()
+    async with FakeSlack() as slack:
+        env = environment(
+            slack, tmp_path, PONTE_WEB="on", PONTE_WEB_PORT=str(port),
+            SLACK_SIGNING_SECRET=slack.deliveries.signing_secret,
+        )  # fmt: skip
+        slack.deliveries.request_url = f"http://127.0.0.1:{port}/slack/events"
+        alice = slack.person("Alice")
+        general = slack.channel("general", alice)
+        async with ponte("run", env=env) as process:
+            await until_ready(process)
+            said = slack.say(alice, general, f"{slack.bot} help")
+            assert "quick-command" in (await slack.answer(said)).shown
+            typed = slack.command(alice, general, "/quick-command", "joke")
+            await slack.until(lambda: typed.acked.is_set())
+
+
+async def test_a_wrong_token_ends_the_start_with_one_line(tmp_path: Path) -> None:
+    async with FakeSlack() as slack:
+        env = environment(slack, tmp_path, SLACK_APP_TOKEN=slack.app_token)
+        slack.api.token = "xoxb-another"
+        async with ponte("run", env=env) as process:
+            told, _ = await process.communicate()
+            assert process.returncode == 2
+        assert b"SLACK_BOT_TOKEN" in told
+        assert b"Traceback" not in told
+        assert slack.bot_token.encode() not in told
+
+
+async def test_the_doctor_and_the_manifest(tmp_path: Path) -> None:
+    async with FakeSlack() as slack:
+        slack.api.scopes = list(SCOPES)
+        env = environment(slack, tmp_path, SLACK_APP_TOKEN=slack.app_token)
+        async with ponte("doctor", env=env) as process:
+            told, _ = await process.communicate()
+        assert b"slack token" in told
+        assert b"FAIL  slack" not in told
+        async with ponte("slack-manifest", env=env) as process:
+            told, _ = await process.communicate()
+        assert b'"socket_mode_enabled": true' in told
