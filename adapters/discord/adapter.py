@@ -88,7 +88,7 @@ class DiscordAdapter:
             client=self.connection.client,
             threads=Threads(self.connection.client, self.notes, threads),
             sign=TypingSign(),
-            marks=Marks(self.connection.client, self.notes, self._lanes),
+            marks=Marks(self.connection.client, self.notes),
             acks=Acks(),
             files=files,
         )
@@ -167,6 +167,7 @@ class DiscordAdapter:
         await self._fetch.close()
         await self._means.threads.close()
         await self._means.sign.close()
+        await self._means.marks.close()
         await self.connection.close()
         await self.notes.close()
 

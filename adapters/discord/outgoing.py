@@ -46,6 +46,12 @@ def dress(answer: Answer, locale: str, most: int) -> Dress:
     )
 
 
+def is_plain(answer: Answer, locale: str, most: int) -> bool:
+    """Whether its last post carries text alone."""
+    made = dress(answer, locale, most)
+    return not (made.embeds or made.view or made.sheets)
+
+
 def content(part: str, answer: Answer | None, locale: str) -> str:
     """Discord refuses a message of nothing; one that only carries files says so."""
     if answer and len(answer.cards) > cards.MOST:
