@@ -20,9 +20,9 @@ from pathlib import Path
 from tests.fakes.discord import FakeDiscord, Somebody
 
 ROOT = Path(__file__).parents[1]
-TARGETS = {"serial_ms": 2.5, "burst_s": 2.5, "cpu_ms": 2.5}
-"""How many times the bare bot's figure ours may be: it stores nothing and posts once, we commit
-five times and post twice."""
+TARGETS = {"serial_ms": 15.0, "burst_s": 0.5, "cpu_ms": 4.0, "ready_s": 1.2, "rss_mib": 100.0}
+"""What ours may be at most. The bare bot stores nothing, so a ratio to it says little: beside a
+round trip to Discord of some 100 ms the commits of a turn are not seen."""
 
 
 @dataclass(frozen=True)
@@ -117,19 +117,19 @@ def _resident(pid: int) -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
-async def main(quick: bool) -> dict[str, float]:
-    """Prints both rows; returns the ratios that have a target."""
+async def main(quick: bool) -> bool:
+    """Prints both rows; whether every target is met."""
     with tempfile.TemporaryDirectory() as home:
         bare = await measured(["benchmarks.discord_bare", "TOKEN", "API", "GATEWAY"], quick)
         ours = await measured(["tests.discord.victim", home, "TOKEN", "API", "GATEWAY"], quick)
     print(f"{'':14}{'bare':>12}{'Ponte':>12}{'ratio':>8}  target")
-    ratios = {}
+    met = True
     for name, theirs in asdict(bare).items():
-        mine = asdict(ours)[name]
-        ratios[name] = mine / theirs
-        target = f"≤ {TARGETS[name]:.2f}" if name in TARGETS else ""
-        print(f"{name:14}{theirs:12.2f}{mine:12.2f}{ratios[name]:8.2f}  {target}")
-    return {name: ratio for name, ratio in ratios.items() if name in TARGETS}
+        mine, most = asdict(ours)[name], TARGETS.get(name)
+        target = f"≤ {most}" if most else ""
+        met = met and (most is None or mine <= most)
+        print(f"{name:14}{theirs:12.2f}{mine:12.2f}{mine / theirs:8.2f}  {target}")
+    return met
 
 
 if __name__ == "__main__":
@@ -137,6 +137,5 @@ if __name__ == "__main__":
     parser.add_argument("--check", action="store_true", help="exit 1 where a target is missed")
     parser.add_argument("--quick", action="store_true", help="a fifth of the load")
     asked = parser.parse_args()
-    got = asyncio.run(main(asked.quick))
-    if asked.check and any(ratio > TARGETS[name] for name, ratio in got.items()):
+    if not asyncio.run(main(asked.quick)) and asked.check:
         sys.exit(1)

@@ -93,8 +93,11 @@ class Intake:
                 await self._removed(f"{channel}:{message}")
 
     async def _addressed(self, message: discord.Message, place: Place, me: int) -> bool:
-        if not place.guild or events.names(message, me):
-            self._joined(message, place)
+        if not place.guild:
+            return True
+        if events.names(message, me):
+            if place.thread:
+                self._joined(message, place)
             return True
         told = bool(message.content or message.attachments)
         if events.answers(message, me):
@@ -120,9 +123,9 @@ class Intake:
         return True
 
     def _joined(self, message: discord.Message, place: Place) -> Company:
-        company = self._notes.company.setdefault(place.thread or place.channel, Company())
+        company = self._notes.company.setdefault(place.thread, Company())
         who = str(message.author.id)
-        if place.thread and who not in company.people:
+        if who not in company.people:
             company.people.append(who)
             self._notes.changed()
         return company

@@ -184,6 +184,13 @@ async def test_a_long_answer_to_a_command_comes_with_a_file(
     assert not exchange.followups
 
 
+async def test_a_file_comes_with_a_command(open_house: House, ana: Somebody) -> None:
+    exchange = await ana.slash("ask", prompt="look", file=("a.csv", b"a,b"))
+    await exchange.until(lambda e: e.text == "You said: look")
+    (file,) = open_house.model.asks[0].input[-1].files
+    assert await open_house.engine.files.get(file.id) == (file, b"a,b")
+
+
 async def test_an_ack_that_came_too_late_is_answered_in_the_channel(
     discord: FakeDiscord, open_house: House, ana: Somebody
 ) -> None:
