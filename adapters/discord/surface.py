@@ -55,6 +55,7 @@ class ChannelSurface:
         self._means = means
         self._source = source
         self._locale = locale
+        self._wardrobe = outgoing.Wardrobe(locale, MOST)
         self._parts: tuple[str, ...] = ()
         self._doubted: set[int] = set()
         self._looks: dict[str, Look] = {}
@@ -87,7 +88,7 @@ class ChannelSurface:
         self._means.sign.stop(self._to.turn)
         if answer is not None:
             await self._means.sign.end(self._to.turn)
-        form = self._form(part, answer)
+        form = await self._form(part, answer)
 
         async def send(files: list[discord.File]) -> discord.Message:
             reference = self._answering(channel.id)
@@ -111,7 +112,7 @@ class ChannelSurface:
         """The stop button stands under the last part while the answer grows."""
         if answer is not None:
             await self._means.sign.end(self._to.turn)
-        form = self._form(part, answer)
+        form = await self._form(part, answer)
         growing = answer is None and bool(self._parts) and part == self._parts[-1]
         async with self._changing:
             await self._change(post, Look(form["content"], growing), form, answer)
@@ -129,7 +130,8 @@ class ChannelSurface:
     ) -> None:
         """Nothing is sent where the post shows that already: edits are few (see INTERVAL)."""
         had = self._looks.pop(post, None)
-        if had != look or (answer and not outgoing.is_plain(answer, self._locale, MOST)):
+        plain = answer is None or (await self._wardrobe.dress(answer)).plain
+        if had != look or not plain:
             message = await self._message(post)
             if look.stop and not (had and had.stop):
                 form = form | {"view": cards.stop_view(self._to.asker.id, self._locale)}
@@ -144,6 +146,7 @@ class ChannelSurface:
 
     async def delete(self, post: str) -> None:
         message = await self._message(post)
+        self._looks.pop(post, None)
         await attempt(message.delete)
 
     async def find(self, number: int, key: str) -> str | None:
@@ -163,11 +166,12 @@ class ChannelSurface:
         post, part, answer = self._last
         message = await self._message(post)
         self._uploads += 1
+        dress = await self._wardrobe.dress(answer)
         upload = outgoing.Upload(self._means.files, self._limit(await self._means.client()))
         await upload.put(
             lambda text, attached: message.edit(content=text, attachments=attached),
             outgoing.content(part, answer, self._locale),
-            outgoing.dress(answer, self._locale, MOST).sheets,
+            dress.sheets,
             files,
             self._locale,
             self._uploads,
@@ -178,10 +182,10 @@ class ChannelSurface:
         guild = client.get_guild(int(self._to.address.workspace or 0))
         return guild.filesize_limit if guild else outgoing.FILE_LIMIT
 
-    def _form(self, part: str, answer: Answer | None) -> dict[str, Any]:
+    async def _form(self, part: str, answer: Answer | None) -> dict[str, Any]:
         form: dict[str, Any] = {"content": outgoing.content(part, answer, self._locale)}
         if answer is not None:
-            dress = outgoing.dress(answer, self._locale, MOST)
+            dress = await self._wardrobe.dress(answer)
             form |= {"embeds": dress.embeds, "view": dress.view}
         return form
 
@@ -193,7 +197,7 @@ class ChannelSurface:
         """`call` with the answer's long tables; without them where Discord refuses the size."""
         if answer is None:
             return await attempt(lambda: call([]))
-        dress = outgoing.dress(answer, self._locale, MOST)
+        dress = await self._wardrobe.dress(answer)
         try:
             return await attempt(lambda: call(dress.attachments()))
         except FilesTooLarge:
