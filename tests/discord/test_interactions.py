@@ -9,7 +9,7 @@ import pytest
 
 from core.messages import Address, Card, Message, Person
 from core.policy import AllowList
-from core.records import QuickCommand, Receipt
+from core.records import Ask, QuickCommand, Receipt
 from tests.discord.house import House
 from tests.fakes.choices import QuietBoard, choices
 from tests.fakes.discord import FakeDiscord, Somebody
@@ -181,6 +181,27 @@ async def test_a_long_answer_to_a_command_comes_with_a_file(
     await exchange.until(lambda e: e.original and e.original["attachments"])
     assert "The whole answer is in `answer.md`" in exchange.text
     assert len(exchange.text) <= 2000
+    assert not exchange.followups
+
+
+async def test_what_is_being_done_is_shown_where_the_answer_will_stand(
+    house: House, ana: Somebody
+) -> None:
+    house.give("plot.png", b"png")
+    gate = asyncio.Event()
+
+    async def wait(ask: Ask) -> None:
+        if ask.number == 2:
+            await gate.wait()
+
+    house.model.gate = wait
+    await house.open()
+    await house.ready()
+    exchange = await ana.slash("ask", prompt="call draw {}")
+    await exchange.until(lambda e: e.text == "*is drawing…*")
+    gate.set()
+    await exchange.until(lambda e: e.original and e.original["attachments"])
+    assert exchange.text.startswith("You said: ")
     assert not exchange.followups
 
 
