@@ -34,8 +34,9 @@ from core.errors import HomeTaken
 from core.http import HttpClient
 from core.messages import File, Person
 from core.model.served import ServedModel
+from core.platform_ports import ChatPlatform, Platform
 from core.policy import AllowList
-from core.ports import ChatPlatform, Membership, Platform, ToolSource
+from core.ports import Membership, ToolSource
 from core.records import Health, Remote
 from core.tools.bridge import BridgeSource
 from core.tools.toolbox import Toolbox

@@ -17,7 +17,8 @@ from bot.engine import Engine
 from bot.home import Home
 from bot.settings import Settings
 from bot.values import plain
-from core.ports import ChatPlatform, Policy
+from core.platform_ports import ChatPlatform
+from core.ports import Policy
 
 
 async def platforms(

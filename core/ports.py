@@ -3,7 +3,7 @@
 Adapters hand messages to an `Inbox` and build `Reply`s; the conversation manager takes one row at
 a time, writes what happens to the `Journal`, asks a `Model`, runs `Tool`s and lets the Reply speak.
 What passes between them stands in `core.messages` (what people see) and `core.records` (the rest).
-`core.change_ports` has those of proposals and changes, `core.surface` what posts are made on.
+Those of platforms stand in `core.platform_ports`, of proposals and changes in `core.change_ports`.
 """
 
 from __future__ import annotations
@@ -120,9 +120,13 @@ class Journal(Protocol):
         """What the model said in that round, complete, before any of its tools runs."""
 
     async def heard(self, turn: Turn, items: Sequence[Item]) -> Sequence[Item]:
-        """Put what was said into the transcript, once, after the changes made since; gives both."""
+        """Put what the person said into the transcript, once; raises Superseded.
+
+        What the thread was not told yet of its changes comes before it; gives back all of it.
+        """
 
     async def call_started(self, turn: Turn, call: Call) -> None: ...
+
     async def call_ended(self, turn: Turn, call_id: str, outcome: Outcome) -> None: ...
 
     async def answered(self, turn: Turn, answer: Answer) -> None:
@@ -162,9 +166,10 @@ class Journal(Protocol):
         """What was said in the current thread (or an older one), oldest first."""
 
     async def author(self, seq: int) -> str:
-        """The key of the person who asked that turn; `owner`: who began the current thread."""
+        """The key of the person who asked that turn."""
 
-    async def owner(self, conversation: str) -> str: ...
+    async def owner(self, conversation: str) -> str:
+        """The key of the person who began the current thread ("" for an empty one)."""
 
     async def seq_of_post(self, post: str) -> int | None:
         """Which turn a post of ours belongs to, by the platform's id of it."""
@@ -192,16 +197,16 @@ class Journal(Protocol):
 
     async def erased(self, remote: Remote, done: bool) -> None: ...
 
-    async def undelivered(self, conversation: str) -> str:
-        """The reason of the last answer there that could not be posted, told once ("" none)."""
-
 
 class ThreadMap(Protocol):
     """Conversation key → Thread. A cache that can be rebuilt from the journal."""
 
     async def get(self, conversation: str) -> Thread | None: ...
+
     async def put(self, thread: Thread) -> None: ...
+
     async def delete(self, conversation: str) -> None: ...
+
     async def items(self) -> Sequence[Thread]: ...
 
 
@@ -255,10 +260,11 @@ class Tool(Protocol):
     def spec(self) -> ToolSpec: ...
 
     @property
-    def effect(self) -> Effect: ...
+    def effect(self) -> Effect:
+        """The least that a call of it does."""
 
     def effect_of(self, arguments: str) -> Effect:
-        """What this call would do; `effect` is the least of it."""
+        """What this call would do."""
 
     def within(self, allowed: Collection[Action]) -> Tool | None:
         """As it is offered to who may do these things; None for not at all."""
@@ -278,7 +284,9 @@ class ToolSource(Protocol):
     def name(self) -> str: ...
 
     async def tools(self) -> Sequence[Tool]: ...
+
     async def health(self) -> Health: ...
+
     async def close(self) -> None: ...
 
 
@@ -286,8 +294,11 @@ class Posts(Protocol):
     """The journal's record of one turn's posts, as a Reply sees it."""
 
     async def known(self) -> Sequence[Post]: ...
+
     async def posting(self, number: int, key: str) -> None: ...
+
     async def posted(self, number: int, post: str) -> None: ...
+
     async def removed(self, number: int) -> None: ...
 
 
@@ -307,7 +318,10 @@ class Reply(Protocol):
         """Durable and idempotent. Raises Undeliverable when refused for good, else retries."""
 
     async def refresh(self, answer: Answer) -> None:
-        """Show changed cards in place, once. Raises Undeliverable, else it is to be tried again."""
+        """The cards of an answer that stands have changed: show them, once, in place.
+
+        Raises Undeliverable, or anything else where it should be tried again later.
+        """
 
 
 Replies = Callable[[ReplyTo, Posts], Reply]
@@ -336,7 +350,8 @@ class Budget(Protocol):
 
 
 class QuickCommands(Protocol):
-    async def known(self, person: Person, address: Address) -> Sequence[QuickCommand]: ...
+    async def known(self, person: Person, address: Address) -> Sequence[QuickCommand]:
+        """Those that this person may run here."""
 
     async def find(self, person: Person, address: Address, slug: str) -> QuickCommand:
         """Raises UnknownCommand with the nearest slug, NotAllowed for who or where it is not."""
@@ -348,37 +363,8 @@ class StatusBoard(Protocol):
     """What adapters show of the rest."""
 
     async def health(self) -> Sequence[Health]: ...
+
     async def commands(self, person: Person, address: Address) -> Sequence[QuickCommand]: ...
 
     async def changes(self, conversation: str) -> Sequence[Card]:
         """Proposals and changes of a conversation ("" of all), the newest first."""
-
-
-class Platform(Protocol):
-    """An adapter: connects, turns events into messages, and builds replies."""
-
-    @property
-    def name(self) -> str: ...
-    def reply(self, to: ReplyTo, posts: Posts) -> Reply: ...
-
-    async def start(self) -> None:
-        """Connect; returns when events may come in. Raises SettingsError for a refused token."""
-
-    async def health(self) -> Health: ...
-    async def stop_intake(self) -> None: ...
-    async def close(self) -> None: ...
-
-
-class ChatPlatform(Platform, Protocol):
-    """One of a company's: its files come as references, and it knows groups of people."""
-
-    async def fetch(self, message: Message, attachment: Attachment) -> File | None:
-        """The `Fetch` of this platform."""
-
-    async def membership(self, person: Person) -> frozenset[str]:
-        """The `Membership` of this platform."""
-
-    async def http(
-        self, headers: Mapping[str, str], body: bytes
-    ) -> tuple[int, Mapping[str, str], bytes]:
-        """A request to this platform's route on our server, which it verifies itself."""

@@ -17,8 +17,8 @@ import structlog
 from core import metrics, text
 from core.errors import NotStored, PlatformBusy, PostRemoved, Superseded, Undeliverable
 from core.messages import Answer, Post, Progress
+from core.platform_ports import Surface
 from core.ports import Posts
-from core.surface import Surface
 
 log = structlog.get_logger("posting")
 FILES = 0
@@ -47,7 +47,8 @@ class PostedReply:
         self._worker: asyncio.Task[None] | None = None
         self._gone: PostRemoved | None = None
         self._finishing = asyncio.Event()
-        self._next = time.monotonic() + min(surface.interval, PROMPT)
+        self._whole_until = time.monotonic() + min(surface.interval, PROMPT)
+        self._next = 0.0
         """When the platform takes the next edit, on the monotonic clock."""
 
     def split(self, text: str) -> tuple[str, ...]:
@@ -120,7 +121,8 @@ class PostedReply:
         if not progress.text:
             await self._surface.busy(progress.doing)
             return
-        if (seconds := self._pause()) > 0:
+        seconds = self._whole_until - time.monotonic()
+        if seconds > 0 or (seconds := self._pause()) > 0:
             raise PlatformBusy(seconds)
         for number, part in enumerate(await text.aside(self._surface.split, progress.text), 1):
             await self._put(number, part, None)

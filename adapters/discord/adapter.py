@@ -21,6 +21,7 @@ from adapters.discord.intake import Intake
 from adapters.discord.interaction_token import Token
 from adapters.discord.interactions import Interactions
 from adapters.discord.lanes import Lanes
+from adapters.discord.marks import Marks
 from adapters.discord.notes import Notes
 from adapters.discord.original import OriginalSurface
 from adapters.discord.places import PLATFORM, Places
@@ -29,11 +30,11 @@ from adapters.discord.surface import ChannelSurface, Means
 from adapters.discord.threads import Threads
 from adapters.discord.typing_sign import TypingSign
 from core.messages import Attachment, File, Message, Person, ReplyTo
+from core.platform_ports import Surface
 from core.ports import Files, Inbox, Policy, Posts, Reply, StatusBoard
 from core.posting import PostedReply
 from core.proxies import Proxies
 from core.records import Health
-from core.surface import Surface
 from core.words import nearest
 
 API_URL = "https://discord.com/api/v10"
@@ -88,6 +89,7 @@ class DiscordAdapter:
             client=self.connection.client,
             threads=Threads(self.connection.client, self.notes, threads),
             sign=TypingSign(),
+            marks=Marks(self.connection.client, self.notes),
             acks=Acks(),
             files=files,
         )
@@ -107,7 +109,7 @@ class DiscordAdapter:
         self._intake = Intake(
             inbox=inbox, notes=self.notes, places=places, roles=self.roles,
             threads=self._means.threads, fetch=self._fetch, lanes=self._lanes, hints=hints,
-            sign=self._means.sign, removed=removed,
+            sign=self._means.sign, marks=self._means.marks, removed=removed,
         )  # fmt: skip
         self.interactions = Interactions(
             inbox=inbox, policy=policy, board=board, places=places, roles=self.roles,
@@ -166,6 +168,7 @@ class DiscordAdapter:
         await self._fetch.close()
         await self._means.threads.close()
         await self._means.sign.close()
+        await self._means.marks.close()
         await self.connection.close()
         await self.notes.close()
 

@@ -19,7 +19,7 @@ from core.records import Health
 from core.words import say
 
 log = structlog.get_logger("discord")
-PATIENCE = 20.0
+PATIENCE = 10.0
 """Seconds that `start` waits for Discord before it goes on trying in the background."""
 SILENCE = 90.0
 """Seconds without a frame of any kind after which a socket counts as deaf."""

@@ -12,6 +12,7 @@ from adapters.discord import events
 from adapters.discord.fetch import Fetch
 from adapters.discord.hints import Hints
 from adapters.discord.lanes import Lanes
+from adapters.discord.marks import Marks
 from adapters.discord.notes import Company, Notes
 from adapters.discord.places import Place, Places
 from adapters.discord.roles import Roles
@@ -36,6 +37,7 @@ class Intake:
         lanes: Lanes,
         hints: Hints,
         sign: TypingSign,
+        marks: Marks,
         removed: Callable[[str], Awaitable[None]],
     ) -> None:
         self._inbox = inbox
@@ -47,6 +49,7 @@ class Intake:
         self._lanes = lanes
         self._hints = hints
         self._sign = sign
+        self._marks = marks
         self._removed = removed
         self.open = True
         """False once intake has stopped; what comes then is read back at the next start."""
@@ -90,8 +93,11 @@ class Intake:
                 await self._removed(f"{channel}:{message}")
 
     async def _addressed(self, message: discord.Message, place: Place, me: int) -> bool:
-        if not place.guild or events.names(message, me):
-            self._joined(message, place)
+        if not place.guild:
+            return True
+        if events.names(message, me):
+            if place.thread:
+                self._joined(message, place)
             return True
         told = bool(message.content or message.attachments)
         if events.answers(message, me):
@@ -117,9 +123,9 @@ class Intake:
         return True
 
     def _joined(self, message: discord.Message, place: Place) -> Company:
-        company = self._notes.company.setdefault(place.thread or place.channel, Company())
+        company = self._notes.company.setdefault(place.thread, Company())
         who = str(message.author.id)
-        if place.thread and who not in company.people:
+        if who not in company.people:
             company.people.append(who)
             self._notes.changed()
         return company
@@ -142,6 +148,8 @@ class Intake:
             return
         if not receipt.fresh:
             return
+        if receipt.waiting:
+            self._marks.put(receipt.turn, message.channel.id, message.id)
         if begins:
             self._notes.company[message.id] = Company([str(message.author.id)])
             self._threads.open(message.channel.id, message.id, said.text or said.author.name)

@@ -54,6 +54,8 @@ class Notes:
         self.company: dict[int, Company] = {}
         self.aliases: dict[str, tuple[int, float]] = {}
         self.hinted: dict[str, float] = {}
+        self.waiting: dict[str, str] = {}
+        """Turn → the message that wears an hourglass, as channel:message."""
 
     async def open(self) -> None:
         data = await asyncio.to_thread(_read, self._path)
@@ -63,6 +65,7 @@ class Notes:
         self.company = {int(k): Company(**v) for k, v in data.get("company", {}).items()}
         self.aliases = {k: (int(v[0]), float(v[1])) for k, v in data.get("aliases", {}).items()}
         self.hinted = {k: float(v) for k, v in data.get("hinted", {}).items()}
+        self.waiting = {k: str(v) for k, v in data.get("waiting", {}).items()}
         self._writer = asyncio.create_task(self._write_on_change())
 
     async def close(self) -> None:
@@ -114,6 +117,7 @@ class Notes:
             "company": {str(k): asdict(v) for k, v in self.company.items()},
             "aliases": {k: list(v) for k, v in self.aliases.items()},
             "hinted": self.hinted,
+            "waiting": self.waiting,
         }
         self._dirty.clear()
         async with self._writing:
@@ -131,6 +135,7 @@ class Notes:
         self.company = _newest(self.company)
         self.aliases = _newest(self.aliases)
         self.hinted = _newest(self.hinted)
+        self.waiting = _newest(self.waiting)
 
     async def _write_on_change(self) -> None:
         while True:

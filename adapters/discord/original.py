@@ -30,6 +30,7 @@ class OriginalSurface:
         self._token = token
         self._means = means
         self._locale = locale
+        self._wardrobe = outgoing.Wardrobe(locale, PARTS)
         self._channel = ChannelSurface(to, means, None, locale)
         self._last: tuple[str, str, Answer] | None = None
         self._uploads = 0
@@ -77,10 +78,11 @@ class OriginalSurface:
         post, part, answer = self._last
         self._uploads += 1
         original = await self._original()
+        dress = await self._wardrobe.dress(answer)
         await outgoing.Upload(self._means.files, outgoing.FILE_LIMIT).put(
             lambda text, attached: original.edit(content=text, attachments=attached),
             outgoing.content(part, answer, self._locale),
-            outgoing.dress(answer, self._locale, PARTS).sheets,
+            dress.sheets,
             files,
             self._locale,
             self._uploads,
@@ -104,7 +106,7 @@ class OriginalSurface:
         if answer is None:
             form["view"] = cards.stop_view(self._to.asker.id, self._locale)
         else:
-            dress = outgoing.dress(answer, self._locale, PARTS)
+            dress = await self._wardrobe.dress(answer)
             form |= {"embeds": dress.embeds, "view": dress.view}
             sheets = dress.attachments
         try:

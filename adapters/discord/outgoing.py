@@ -15,6 +15,7 @@ from adapters.discord.pages import LIMIT, pages
 from core.errors import NotFound
 from core.messages import Answer, File
 from core.ports import Files
+from core.text import aside
 from core.words import say
 
 # reference.mdx#uploading-files: 10 MiB a file where nobody boosts, 25 MiB a request.
@@ -33,17 +34,36 @@ class Dress:
     view: discord.ui.View | None
     sheets: tuple[Sheet, ...]
 
+    @property
+    def plain(self) -> bool:
+        """Whether it carries text alone."""
+        return not (self.embeds or self.view or self.sheets)
+
     def attachments(self) -> list[discord.File]:
         return attachments(self.sheets)
 
 
-def dress(answer: Answer, locale: str, most: int) -> Dress:
-    """`most`: parts that the answer was split into at most; it decides what became a file."""
-    return Dress(
-        embeds=cards.embeds(answer.cards, locale),
-        view=cards.view(answer.cards, locale) if answer.cards else None,
-        sheets=pages(answer.text, locale, most).sheets,
-    )
+class Wardrobe:
+    """Dresses the answer that is being brought, once; a long one takes time."""
+
+    def __init__(self, locale: str, most: int) -> None:
+        self._locale = locale
+        self._most = most
+        self._made: tuple[Answer, Dress] | None = None
+
+    async def dress(self, answer: Answer) -> Dress:
+        """`most`, above, is how many parts it was split into at most: what is over is a file."""
+        if self._made is None or self._made[0] is not answer:
+            self._made = (answer, await self._make(answer))
+        return self._made[1]
+
+    async def _make(self, answer: Answer) -> Dress:
+        made = await aside(lambda text: pages(text, self._locale, self._most), answer.text)
+        return Dress(
+            embeds=cards.embeds(answer.cards, self._locale),
+            view=cards.view(answer.cards, self._locale) if answer.cards else None,
+            sheets=made.sheets,
+        )
 
 
 def content(part: str, answer: Answer | None, locale: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ import discord
 from adapters.discord import cards, lookup, outgoing
 from adapters.discord.acks import Acks
 from adapters.discord.calls import FilesTooLarge, attempt
+from adapters.discord.marks import Marks
 from adapters.discord.pages import LIMIT, MOST, pages
 from adapters.discord.threads import Threads
 from adapters.discord.typing_sign import TypingSign
@@ -29,8 +31,17 @@ class Means:
     client: Callable[[], Awaitable[discord.Client]]
     threads: Threads
     sign: TypingSign
+    marks: Marks
     acks: Acks
     files: Files
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a post of ours shows, as far as this process knows."""
+
+    content: str
+    stop: bool = False
 
 
 class ChannelSurface:
@@ -44,9 +55,11 @@ class ChannelSurface:
         self._means = means
         self._source = source
         self._locale = locale
+        self._wardrobe = outgoing.Wardrobe(locale, MOST)
         self._parts: tuple[str, ...] = ()
         self._doubted: set[int] = set()
-        self._with_stop: set[str] = set()
+        self._looks: dict[str, Look] = {}
+        self._changing = asyncio.Lock()
         self._last: tuple[str, str, Answer] | None = None
         self._uploads = 0
         self._refused: Undeliverable | None = None
@@ -60,18 +73,22 @@ class ChannelSurface:
             channel = await self._channel()
             await channel.typing()
 
+        self._means.marks.clear(self._to.turn)
         self._means.sign.start(self._to.turn, sign)
 
     async def post(self, number: int, key: str, part: str, answer: Answer | None) -> str:
         if self._refused is not None:
             # Discord punishes who knocks at a closed door again and again.
             raise self._refused
+        self._means.marks.clear(self._to.turn)
         channel = await self._channel()
         if number in self._doubted and (found := await self._by_text(channel, part)):
+            await self.edit(found, part, answer)
             return found
         self._means.sign.stop(self._to.turn)
-        stop = self._stop(part, answer)
-        form = self._form(part, answer) | ({"view": stop} if stop else {})
+        if answer is not None:
+            await self._means.sign.end(self._to.turn)
+        form = await self._form(part, answer)
 
         async def send(files: list[discord.File]) -> discord.Message:
             reference = self._answering(channel.id)
@@ -85,23 +102,51 @@ class ChannelSurface:
             self._refused = refused
             raise
         post = f"{channel.id}:{message.id}"
-        if stop:
-            self._with_stop.add(post)
+        self._looks[post] = Look(form["content"])
+        if answer is None:
+            self._means.sign.later(self._to.turn, INTERVAL, self._offer_stop)
         await self._settled(post, part, answer)
         return post
 
     async def edit(self, post: str, part: str, answer: Answer | None) -> None:
-        message = await self._message(post)
-        form = self._form(part, answer) | self._changed_stop(post, part, answer)
-
-        async def change(files: list[discord.File]) -> discord.Message:
-            return await message.edit(**form | ({"attachments": files} if answer else {}))
-
-        await self._with_sheets(change, answer)
+        """The stop button stands under the last part while the answer grows."""
+        if answer is not None:
+            await self._means.sign.end(self._to.turn)
+        form = await self._form(part, answer)
+        growing = answer is None and bool(self._parts) and part == self._parts[-1]
+        async with self._changing:
+            await self._change(post, Look(form["content"], growing), form, answer)
         await self._settled(post, part, answer)
+
+    async def _offer_stop(self) -> None:
+        """The newest post has grown for a while, and may go on to: it gets the button."""
+        async with self._changing:
+            for post, look in list(self._looks.items())[-1:]:
+                if not look.stop:
+                    await self._change(post, Look(look.content, stop=True), {})
+
+    async def _change(
+        self, post: str, look: Look, form: dict[str, Any], answer: Answer | None = None
+    ) -> None:
+        """Nothing is sent where the post shows that already: edits are few (see INTERVAL)."""
+        had = self._looks.pop(post, None)
+        plain = answer is None or (await self._wardrobe.dress(answer)).plain
+        if had != look or not plain:
+            message = await self._message(post)
+            if look.stop and not (had and had.stop):
+                form = form | {"view": cards.stop_view(self._to.asker.id, self._locale)}
+            elif had and had.stop and not look.stop:
+                form = {"view": None} | form
+
+            async def change(files: list[discord.File]) -> discord.Message:
+                return await message.edit(**form | ({"attachments": files} if answer else {}))
+
+            await self._with_sheets(change, answer)
+        self._looks[post] = look
 
     async def delete(self, post: str) -> None:
         message = await self._message(post)
+        self._looks.pop(post, None)
         await attempt(message.delete)
 
     async def find(self, number: int, key: str) -> str | None:
@@ -121,11 +166,12 @@ class ChannelSurface:
         post, part, answer = self._last
         message = await self._message(post)
         self._uploads += 1
+        dress = await self._wardrobe.dress(answer)
         upload = outgoing.Upload(self._means.files, self._limit(await self._means.client()))
         await upload.put(
             lambda text, attached: message.edit(content=text, attachments=attached),
             outgoing.content(part, answer, self._locale),
-            outgoing.dress(answer, self._locale, MOST).sheets,
+            dress.sheets,
             files,
             self._locale,
             self._uploads,
@@ -136,10 +182,10 @@ class ChannelSurface:
         guild = client.get_guild(int(self._to.address.workspace or 0))
         return guild.filesize_limit if guild else outgoing.FILE_LIMIT
 
-    def _form(self, part: str, answer: Answer | None) -> dict[str, Any]:
+    async def _form(self, part: str, answer: Answer | None) -> dict[str, Any]:
         form: dict[str, Any] = {"content": outgoing.content(part, answer, self._locale)}
         if answer is not None:
-            dress = outgoing.dress(answer, self._locale, MOST)
+            dress = await self._wardrobe.dress(answer)
             form |= {"embeds": dress.embeds, "view": dress.view}
         return form
 
@@ -151,41 +197,20 @@ class ChannelSurface:
         """`call` with the answer's long tables; without them where Discord refuses the size."""
         if answer is None:
             return await attempt(lambda: call([]))
-        dress = outgoing.dress(answer, self._locale, MOST)
+        dress = await self._wardrobe.dress(answer)
         try:
             return await attempt(lambda: call(dress.attachments()))
         except FilesTooLarge:
             return await attempt(lambda: call([]))
 
-    def _stop(self, part: str, answer: Answer | None) -> discord.ui.View | None:
-        """The stop button stands under the last part while the answer grows."""
-        if answer is not None or not self._parts or part != self._parts[-1]:
-            return None
-        return cards.stop_view(self._to.asker.id, self._locale)
-
-    def _changed_stop(self, post: str, part: str, answer: Answer | None) -> dict[str, Any]:
-        stop = self._stop(part, answer)
-        if stop is not None and post not in self._with_stop:
-            self._with_stop.add(post)
-            return {"view": stop}
-        if stop is None and post in self._with_stop:
-            self._with_stop.discard(post)
-            return {} if answer else {"view": None}
-        return {}
-
     async def _settled(self, post: str, part: str, answer: Answer | None) -> None:
         """The answer stands: no typing, and no stop button under an earlier part of it."""
         if answer is None:
             return
-        self._means.sign.stop(self._to.turn)
         self._last = (post, part, answer)
-        for other in list(self._with_stop - {post}):
-            await self._drop_stop(other)
-        self._with_stop.clear()
-
-    async def _drop_stop(self, post: str) -> None:
-        message = await self._message(post)
-        await attempt(lambda: message.edit(view=None))
+        for other, look in list(self._looks.items()):
+            if look.stop:
+                await self._change(other, Look(look.content), {})
 
     async def _channel(self) -> discord.PartialMessageable:
         client = await self._means.client()

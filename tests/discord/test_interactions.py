@@ -9,7 +9,7 @@ import pytest
 
 from core.messages import Address, Card, Message, Person
 from core.policy import AllowList
-from core.records import QuickCommand, Receipt
+from core.records import Ask, QuickCommand, Receipt
 from tests.discord.house import House
 from tests.fakes.choices import QuietBoard, choices
 from tests.fakes.discord import FakeDiscord, Somebody
@@ -182,6 +182,34 @@ async def test_a_long_answer_to_a_command_comes_with_a_file(
     assert "The whole answer is in `answer.md`" in exchange.text
     assert len(exchange.text) <= 2000
     assert not exchange.followups
+
+
+async def test_what_is_being_done_is_shown_where_the_answer_will_stand(
+    house: House, ana: Somebody
+) -> None:
+    house.give("plot.png", b"png")
+    gate = asyncio.Event()
+
+    async def wait(ask: Ask) -> None:
+        if ask.number == 2:
+            await gate.wait()
+
+    house.model.gate = wait
+    await house.open()
+    await house.ready()
+    exchange = await ana.slash("ask", prompt="call draw {}")
+    await exchange.until(lambda e: e.text == "*is drawing…*")
+    gate.set()
+    await exchange.until(lambda e: e.original and e.original["attachments"])
+    assert exchange.text.startswith("You said: ")
+    assert not exchange.followups
+
+
+async def test_a_file_comes_with_a_command(open_house: House, ana: Somebody) -> None:
+    exchange = await ana.slash("ask", prompt="look", file=("a.csv", b"a,b"))
+    await exchange.until(lambda e: e.text == "You said: look")
+    (file,) = open_house.model.asks[0].input[-1].files
+    assert await open_house.engine.files.get(file.id) == (file, b"a,b")
 
 
 async def test_an_ack_that_came_too_late_is_answered_in_the_channel(

@@ -140,7 +140,7 @@ async def test_sigterm_lets_a_turn_finish(
     assert said(discord) == ["You said: hello"]
 
 
-@pytest.mark.parametrize("call", [2, 5, 8, 11])
+@pytest.mark.parametrize("call", [1, 2, 4, 6])
 async def test_at_any_call(discord: FakeDiscord, bot: Process, ana: Somebody, call: int) -> None:
     """Six people write at once, and the process dies as its nth call had its effect."""
     people = [discord.user(f"Person {n}") for n in range(6)]

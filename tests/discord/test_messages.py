@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
+from core.errors import NotStored
+from core.messages import Message
+from core.records import Receipt
 from tests.discord.house import House
 from tests.fakes.discord import FakeDiscord, Somebody
 from tests.fakes.discord.world import PUBLIC_THREADS, Payload
@@ -188,6 +193,79 @@ async def test_a_closed_dm_is_given_up_and_told_of_later(
     answer = await ana.reads("could not post my last answer")
     assert "You said: again" in answer["content"]
     assert len(posts(discord)) == 2, "a refusal for good is not tried again"
+
+
+async def test_what_cannot_be_stored_is_said_and_not_answered(
+    house: House, ana: Somebody, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await house.open()
+    with monkeypatch.context() as full:
+        full.setattr(house.engine.inbox, "accept", refuse)
+        await ana.say("hello")
+        await ana.reads("I could not store your message")
+    await ana.say("again")
+    await ana.reads("You said: again")
+    assert len(house.model.asks) == 1
+
+
+async def refuse(message: Message) -> Receipt:
+    raise NotStored
+
+
+async def test_a_mention_that_is_edited_away_is_taken_back(
+    discord: FakeDiscord, house: House, ana: Somebody
+) -> None:
+    channel = discord.text_channel(discord.guild("Bolts", ana), "general")
+    house.model.script = {"first": ["one", " done"]}
+    house.model.pauses = asyncio.Queue()
+    await house.open(threads=False)
+    await ana.mention("first", channel)
+    await ana.reads("one", channel)
+    queued = await ana.mention("second", channel)
+    queued["mentions"] = []
+    await ana.edit(queued, "never mind")
+    await ana.mention("third", channel)
+    house.model.go_on()
+    await ana.reads("You said: third", channel)
+    assert [ask.input[-1].text for ask in house.model.asks] == ["first", "third"]
+
+
+async def test_messages_that_a_moderator_removes_in_bulk_are_dropped(
+    discord: FakeDiscord, house: House, ana: Somebody
+) -> None:
+    house.model.script = {"first": ["one", " done"]}
+    house.model.pauses = asyncio.Queue()
+    await house.open()
+    await ana.say("first")
+    await ana.reads("one")
+    gone = [await ana.say(text) for text in ("second", "third")]
+    data = {"ids": [m["id"] for m in gone], "channel_id": str(ana.dm.id)}
+    await discord.gateway.send("MESSAGE_DELETE_BULK", lambda _: data)
+    await ana.say("fourth")
+    house.model.go_on()
+    await ana.reads("You said: fourth")
+    assert [ask.input[-1].text for ask in house.model.asks] == ["first", "fourth"]
+
+
+async def test_a_forwarded_message_comes_as_context(house: House, ana: Somebody) -> None:
+    await house.open()
+    snapshot = {
+        "message": {
+            "type": 0,
+            "content": "the bolts are late",
+            "embeds": [],
+            "attachments": [],
+            "timestamp": "2026-01-01T00:00:00+00:00",
+            "edited_timestamp": None,
+            "flags": 0,
+            "mentions": [],
+            "mention_roles": [],
+        }
+    }
+    await ana.say("why?", message_snapshots=[snapshot])
+    await ana.reads("You said: why?")
+    context, _ = house.model.asks[0].input
+    assert "the bolts are late" in context.text
 
 
 def posts(discord: FakeDiscord) -> list[tuple[str, str]]:

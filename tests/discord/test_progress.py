@@ -6,6 +6,7 @@ import asyncio
 import time
 
 from adapters.discord.surface import INTERVAL
+from core.records import Ask
 from tests.discord.house import House
 from tests.fakes.discord import FakeDiscord, Somebody
 from tests.fakes.discord.world import Payload
@@ -15,16 +16,35 @@ async def test_typing_shows_until_there_is_text(
     discord: FakeDiscord, house: House, ana: Somebody
 ) -> None:
     house.give("plot.png", b"png")
-    await house.open()
     gate = asyncio.Event()
 
-    async def wait(ask: object) -> None:
-        await gate.wait()
+    async def wait(ask: Ask) -> None:
+        if ask.number == 2:
+            await gate.wait()
 
+    house.model.gate = wait
+    await house.open()
     await ana.say("call draw {}")
     await discord.until(lambda: ana.dm.typing)
     gate.set()
     await ana.reads("You said: ")
+
+
+async def test_a_message_that_waits_wears_an_hourglass(
+    discord: FakeDiscord, house: House, ana: Somebody
+) -> None:
+    house.model.script = {"tell me": ["one", " two"]}
+    house.model.pauses = asyncio.Queue()
+    await house.open()
+    first = await ana.say("tell me")
+    await ana.reads("one")
+    waiting = await ana.say("and then?")
+    glass = "⏳"
+    await discord.until(lambda: ("PUT", int(waiting["id"]), glass) in discord.rest.reactions)
+    house.model.go_on()
+    await ana.reads("You said: and then?")
+    await discord.until(lambda: ("DELETE", int(waiting["id"]), glass) in discord.rest.reactions)
+    assert not [r for r in discord.rest.reactions if r[1] == int(first["id"])]
 
 
 async def test_an_answer_grows_by_edits_that_are_never_queued(

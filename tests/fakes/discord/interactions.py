@@ -195,6 +195,8 @@ class Interactions:
 
     def _original(self, request: web.Request) -> tuple[Exchange, Payload]:
         exchange = self._live(request)
+        if exchange.kind is None:
+            raise Refused(404, 10015, "Unknown Webhook")
         gone = exchange.original is None or (
             not exchange.ephemeral
             and exchange.type != COMPONENT

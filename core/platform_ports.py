@@ -1,11 +1,46 @@
-"""The port that a platform with posts offers: what `core.posting` makes a Reply on."""
+"""The adapters, as the composition root sees them, and what a platform with posts can do."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from core.messages import Answer, File
+from core.messages import Answer, Attachment, File, Message, Person, ReplyTo
+from core.ports import Posts, Reply
+from core.records import Health
+
+
+class Platform(Protocol):
+    """An adapter: connects, turns events into messages, and builds replies."""
+
+    @property
+    def name(self) -> str: ...
+
+    def reply(self, to: ReplyTo, posts: Posts) -> Reply: ...
+
+    async def start(self) -> None:
+        """Connect; returns when events may come in. Raises SettingsError for a refused token."""
+
+    async def health(self) -> Health: ...
+
+    async def stop_intake(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+class ChatPlatform(Platform, Protocol):
+    """One of a company's: its files come as references, and it knows groups of people."""
+
+    async def fetch(self, message: Message, attachment: Attachment) -> File | None:
+        """The `Fetch` of this platform."""
+
+    async def membership(self, person: Person) -> frozenset[str]:
+        """The `Membership` of this platform."""
+
+    async def http(
+        self, headers: Mapping[str, str], body: bytes
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        """A request to this platform's route on our server, which it verifies itself."""
 
 
 class Surface(Protocol):

@@ -1,0 +1,57 @@
+"""What `ponte doctor` tells of Discord."""
+
+from __future__ import annotations
+
+from adapters.discord.check import PERMISSIONS, check, invite_url
+from core.proxies import Proxies
+from tests.discord.house import House
+from tests.fakes.discord import FakeDiscord
+
+
+async def told(discord: FakeDiscord, message_content: bool = False) -> dict[str, tuple[str, str]]:
+    found = await check(
+        discord.token, discord.api_url, discord.gateway_url, message_content, Proxies()
+    )
+    return {health.name: (health.state, health.words) for health in found}
+
+
+async def test_all_is_well(discord: FakeDiscord, house: House) -> None:
+    await house.open()
+    await house.ready()
+    found = await told(discord)
+    assert found["discord token"] == ("on", f"ponte ({discord.world.me.id})")
+    assert found["discord intents"][0] == "on"
+    assert "quick-command" in found["discord commands"][1]
+    assert found["discord invite"][1] == invite_url(discord.world.me.id)
+
+
+async def test_the_invitation_asks_for_what_the_adapter_uses() -> None:
+    assert invite_url(1) == (
+        "https://discord.com/oauth2/authorize?client_id=1"
+        "&scope=bot+applications.commands&permissions=309237763136"
+    )
+    assert PERMISSIONS.value == 309237763136
+
+
+async def test_a_wrong_token(discord: FakeDiscord) -> None:
+    discord.refuse("GET", "/users/@me", 401)
+    found = await told(discord)
+    assert found["discord token"][0] == "failing"
+    assert "DISCORD_TOKEN" in found["discord token"][1]
+
+
+async def test_an_intent_that_was_not_granted(discord: FakeDiscord) -> None:
+    assert (await told(discord, message_content=True))["discord intents"][0] == "failing"
+    discord.grant_message_content()
+    assert (await told(discord, message_content=True))["discord intents"][0] == "on"
+
+
+async def test_no_commands_yet(discord: FakeDiscord) -> None:
+    assert "ponte run" in (await told(discord))["discord commands"][1]
+
+
+async def test_discord_is_not_there(discord: FakeDiscord) -> None:
+    discord.lose("GET", "/users/@me", times=9)
+    state, words = (await told(discord))["discord"]
+    assert state == "failing"
+    assert "DISCORD_API_URL" in words
