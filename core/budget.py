@@ -41,10 +41,7 @@ class CountingBudget:
         await self._database.write(count)
 
     async def settle(self, turn: Turn) -> None:
-        """The rounds' tokens were added as they came; the turn can cost no more."""
-        await self._database.write(
-            lambda c: c.execute("UPDATE usage SET settled = 1 WHERE seq = ?", (turn.seq,)).close()
-        )
+        """Nothing is left to do: the rounds' tokens were added as they came."""
 
     async def usage(self, person: str | None = None) -> Spent:
         day = self._today()

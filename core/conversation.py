@@ -128,8 +128,8 @@ class ConversationManager:
 
     async def _answer(self, turn: Turn, reply: Reply) -> Answer:
         answer = await self._worded(turn, reply)
-        if reason := await self._journal.undelivered(turn.message.address.conversation):
-            note = Undeliverable(reason=reason).words(self._locale(turn))
+        if turn.undelivered:
+            note = Undeliverable(reason=turn.undelivered).words(self._locale(turn))
             answer = replace(answer, text=f"_{note}_\n\n{answer.text}")
         cleaned = await text.aside(text.clean, answer.text)
         answer = replace(answer, text=cleaned, parts=await text.aside(reply.split, cleaned))
@@ -242,6 +242,8 @@ class ConversationManager:
         found: list[File] = []
         missing: list[str] = []
         message = turn.message
+        if not message.attachments:
+            return found, missing
         kept = {(f.name, f.size): f for f in await self._parts.files.of_event(message.event_key)}
         fetch = self._fetch.get(message.address.platform)
         for attachment in message.attachments:

@@ -191,9 +191,6 @@ class Journal(Protocol):
 
     async def erased(self, remote: Remote, done: bool) -> None: ...
 
-    async def undelivered(self, conversation: str) -> str:
-        """The reason of the last answer there that could not be posted, told once ("" none)."""
-
 
 class ThreadMap(Protocol):
     """Conversation key → Thread. A cache that can be rebuilt from the journal."""

@@ -71,6 +71,8 @@ class Turn:
     posts: tuple[Post, ...] = ()
     answer: Answer | None = None
     accepted_at: float = 0.0
+    undelivered: str = ""
+    """Why an earlier answer there could not be posted, until an answer has told it."""
 
     @property
     def id(self) -> str:

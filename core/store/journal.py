@@ -166,9 +166,6 @@ class SqliteJournal:
     async def erased(self, remote: Remote, done: bool) -> None:
         await self._database.write(lambda c: forgetting.erased(c, remote, done))
 
-    async def undelivered(self, conversation: str) -> str:
-        return await self._database.write(lambda c: turns.undelivered(c, conversation))
-
     async def _guarded(self, turn: Turn, work: Callable[[Connection], T]) -> T:
         def checked(connection: Connection) -> T:
             if not turns.is_current(connection, turn):

@@ -53,6 +53,7 @@ CREATE INDEX inbox_open ON inbox (decision, conversation, seq)
     WHERE state IN ('new', 'running', 'answered', 'posting');
 CREATE VIEW inbox_finished AS SELECT seq, updated FROM inbox
     WHERE state NOT IN ('new', 'running', 'answered', 'posting');
+CREATE INDEX inbox_untold ON inbox (conversation, seq) WHERE state = 'undeliverable' AND told = 0;
 CREATE INDEX inbox_conversation ON inbox (conversation, seq);
 CREATE INDEX inbox_person ON inbox (person);
 

@@ -37,6 +37,7 @@ def begin(connection: Connection, seq: int, again: bool) -> Turn | None:
         rounds=_rounds(connection, seq), items=_items(connection, seq),
         calls=_calls(connection, seq), posts=_posts(connection, seq),
         answer=decode(Answer, row["answer"]) if row["answer"] else None,
+        accepted_at=row["created"], undelivered=_untold(connection, row["conversation"]),
     )  # fmt: skip
 
 
@@ -113,6 +114,10 @@ def answered(connection: Connection, turn: Turn, answer: Answer) -> None:
     if answer.status == "stopped" and items and answer.text:
         said = Item(kind="message", role="assistant", text=answer.text)
         add_items(connection, turn, [said], "")
+    connection.execute(
+        "UPDATE inbox SET told = 1 WHERE conversation = ? AND state = 'undeliverable' AND told = 0",
+        (turn.message.address.conversation,),
+    )
 
 
 def set_post(connection: Connection, turn: Turn, number: int, key: str, state: str) -> None:
@@ -159,13 +164,14 @@ def ended(connection: Connection, seq: int, message: Message, state: State, reas
     )
 
 
-def undelivered(connection: Connection, conversation: str) -> str:
-    rows = connection.execute(
-        "UPDATE inbox SET told = 1 WHERE conversation = ? AND state = 'undeliverable'"
-        " AND told = 0 RETURNING seq, reason",
+def _untold(connection: Connection, conversation: str) -> str:
+    """The reason of the newest answer there that could not be posted, and was not told yet."""
+    row = connection.execute(
+        "SELECT reason FROM inbox WHERE conversation = ? AND state = 'undeliverable'"
+        " AND told = 0 ORDER BY seq DESC LIMIT 1",
         (conversation,),
-    ).fetchall()
-    return str(max(rows, key=lambda row: int(row["seq"]))["reason"]) if rows else ""
+    ).fetchone()
+    return str(row["reason"]) if row else ""
 
 
 def _rounds(connection: Connection, seq: int) -> tuple[Round, ...]:

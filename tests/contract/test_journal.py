@@ -184,14 +184,14 @@ async def test_an_end_erases_the_token_and_keeps_a_late_edit(embedded: Embedded)
 
 
 async def test_what_could_not_be_posted_is_told_once(embedded: Embedded) -> None:
-    conversation = ""
     for reason in ("dm_closed", "channel_gone"):
-        turn = await begun(embedded)
-        await embedded.journal.ended(turn, "undeliverable", reason)
-        conversation = turn.message.address.conversation
-    assert await embedded.journal.undelivered("web:elsewhere") == ""
-    assert await embedded.journal.undelivered(conversation) == "channel_gone"
-    assert await embedded.journal.undelivered(conversation) == ""
+        await embedded.journal.ended(await begun(embedded), "undeliverable", reason)
+    assert (await begun(embedded, channel="elsewhere")).undelivered == ""
+    turn = await begun(embedded)
+    assert turn.undelivered == "channel_gone"
+    assert (await again(embedded, turn.seq)).undelivered == "channel_gone", "it was not told yet"
+    await embedded.journal.answered(turn, Answer("told"))
+    assert (await begun(embedded)).undelivered == ""
 
 
 async def test_who_asked_and_what_is_unknown(embedded: Embedded) -> None:

@@ -95,7 +95,6 @@ async def test_the_conversation_starts_from_nothing(embedded: Embedded) -> None:
     assert await embedded.journal.shown("web:C1") == []
     assert await embedded.journal.transcript(old.thread) == []
     assert await embedded.journal.owner("web:C1") == ""
-    assert await embedded.journal.undelivered("web:C1") == ""
 
 
 async def test_older_threads_go_too_also_where_their_rows_were_purged(embedded: Embedded) -> None:
