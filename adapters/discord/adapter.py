@@ -213,7 +213,11 @@ class DiscordAdapter:
         self._lanes.put(channel, lambda: self._intake.deleted(channel, messages))
 
     async def interaction(self, interaction: discord.Interaction[Any]) -> None:
-        await self._interactions.take(interaction)
+        try:
+            await self._interactions.take(interaction)
+        except Exception as error:
+            # Whoever clicked is answered too, so that nobody waits for it.
+            await commands.broke(interaction, error)
 
 
 async def _registered(
