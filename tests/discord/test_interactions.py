@@ -145,6 +145,21 @@ async def test_a_quick_command_without_its_input_asks_for_it(
     assert "Quick commands are not set up" in sent.text
 
 
+async def test_a_command_that_breaks_is_answered_too(
+    open_house: House, ana: Somebody, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: object) -> None:
+        raise RuntimeError("the registry")
+
+    assert open_house.choices is not None
+    monkeypatch.setattr(open_house.choices.board, "commands", broken)
+    assert await ana.autocomplete("quick-command", "slug", slug="a") == []
+    exchange = await ana.slash("quick-command", slug="summary")
+    await exchange.answered()
+    assert (exchange.ephemeral, exchange.followups) == (True, [])
+    assert "Something went wrong" in exchange.text
+
+
 async def test_the_message_menu_asks_about_a_message(
     discord: FakeDiscord, open_house: House, ana: Somebody
 ) -> None:
