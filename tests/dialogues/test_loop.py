@@ -84,8 +84,8 @@ async def test_sqlite_is_never_called_on_the_loop(
 
 
 def test_no_wait_can_swallow_a_cancellation() -> None:
-    """`asyncio.wait_for` of Python 3.11 loses one that comes as its wait ends (gh-86296), and then a
-    task goes on for ever; `asyncio.timeout` does not."""
+    """`asyncio.wait_for` of Python 3.11 loses one that comes as its wait ends (gh-86296), and then
+    a task goes on for ever; `asyncio.timeout` does not."""
     root = Path(__file__).parents[2]
     found = [
         f"{path.relative_to(root)}:{number}"
