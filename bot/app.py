@@ -190,6 +190,7 @@ class App:
                 locale=settings.ponte_locale,
                 zone=str(settings.ponte_timezone),
                 channels={k: c.instructions for k, c in self._config.channels.items()},
+                hosts=self._config.links.hosts,
             ),
             retention_days=settings.ponte_retention_days,
         )

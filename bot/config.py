@@ -130,12 +130,19 @@ class Changes:
 
 
 @dataclass(frozen=True, slots=True)
-class Slack:
-    """`link_hosts`: hosts that links in answers may lead to; unset leaves all, and a refused link
-    stays readable. `bots`: ids of other bots that may talk with Ponte."""
+class Links:
+    """`hosts`: where links may lead, with what is under them, in text that tools brought; other
+    addresses there can be read and not clicked."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
-    link_hosts: tuple[Host, ...] | None = None
+    hosts: tuple[Host, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Slack:
+    """`bots`: ids of other bots that may talk with Ponte."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     bots: tuple[BotId, ...] = ()
 
 
@@ -155,6 +162,7 @@ class Config:
     changes: Changes = field(default_factory=Changes)
     channels: Mapping[ChannelKey, Channel] = field(default_factory=dict)
     quick_commands: Mapping[Slug, Command] = field(default_factory=dict)
+    links: Links = field(default_factory=Links)
     slack: Slack = field(default_factory=Slack)
     discord: Discord = field(default_factory=Discord)
 

@@ -55,10 +55,9 @@ def _slack(
         strict_mention=lambda place: config.channel(place).strict_mention,
         bots=frozenset(config.slack.bots),
     )
-    hosts = config.slack.link_hosts
     adapter: ChatPlatform = slack.SlackAdapter(
         credentials, ports, api_url=settings.slack_api_url, proxies=settings.proxies,
-        customs=customs, links=slack.Links(None if hosts is None else frozenset(hosts)),
+        customs=customs,
     )  # fmt: skip
     return adapter
 

@@ -60,6 +60,8 @@ class Profile:
     zone: str = "UTC"
     channels: Mapping[str, str] = field(default_factory=dict)
     """More instructions, by channel: `slack:T1:C1`."""
+    hosts: tuple[str, ...] = ()
+    """Where links may lead in text that comes after a tool's outcome."""
 
     def told(self, address: Address) -> str:
         """The instructions for a place."""
@@ -149,7 +151,7 @@ class ConversationManager:
             return await self._think(turn, reply, rounds)
         except asyncio.CancelledError:
             await self._put_back_unless_stopped(turn)
-            said = rounds[0].shown if rounds else ""
+            said = rounds[0].readable if rounds else ""
             stopped = say("_Stopped._", locale)
             return Answer(f"{said}\n\n{stopped}".strip(), status="stopped")
         except Draining:
@@ -173,7 +175,7 @@ class ConversationManager:
     def _apology(
         self, error: PonteError, rounds: list[Rounds], locale: str, private: bool = False
     ) -> Answer:
-        said = rounds[0].shown if rounds else ""
+        said = rounds[0].readable if rounds else ""
         words = f"{said}\n\n{error.words(locale)}".strip()
         return Answer(words, status="failed", code=error.code, private=private)
 
@@ -220,6 +222,7 @@ class ConversationManager:
             reply=reply,
             locale=self._locale(turn),
             instructions=self._profile.told(message.address),
+            hosts=self._profile.hosts,
             preface=prompt.preface(message, time.time(), self._profile.zone, self._locale(turn)),
             tools={tool.spec.name: tool for tool in tools},
             may=lambda effect: parts.policy.may(message.author, message.address, effect),

@@ -7,14 +7,14 @@ before and after. A turn that resumes goes on after the last item; what is done 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import structlog
 
-from core import metrics, text
+from core import links, metrics, text
 from core.change_ports import Proposals
 from core.errors import (
     Draining,
@@ -74,6 +74,8 @@ class Stage:
     keep: Callable[[Thread], Awaitable[None]] | None = None
     since: int = 0
     """See `Ask.since`."""
+    hosts: Collection[str] = ()
+    """Where links may lead in text that comes after a tool's outcome."""
 
 
 class Rounds:
@@ -111,6 +113,15 @@ class Rounds:
                 return await self._ended()
             number += 1
 
+    @property
+    def readable(self) -> str:
+        """What was said so far, as people may see it."""
+        return self._readable(self.shown)
+
+    def _readable(self, said: str) -> str:
+        tools_spoke = any(item.kind == "output" for item in self._items)
+        return links.tamed(said, self._stage.hosts) if tools_spoke else said
+
     def _waiting(self) -> set[str]:
         """The proposals of this turn that wait for a person."""
         return {o.proposal for o in self._outcomes.values() if o.status == "proposed"}
@@ -121,7 +132,8 @@ class Rounds:
         ids = [o.proposal for o in self._outcomes.values() if o.proposal]
         cut = f"\n\n_{say(CUT, locale)}_" if self._cut else ""
         if not ids or proposals is None:
-            return Answer(text=self._said + cut, files=tuple(self._files))
+            said = await text.aside(self._readable, self._said)
+            return Answer(text=said + cut, files=tuple(self._files))
         cards = await proposals.cards(ids, locale)
         waiting = [card for card in cards if card.id in self._waiting()]
         said = proposals.words(waiting, locale) if waiting else self._said + cut
@@ -214,7 +226,7 @@ class Rounds:
         self._said = f"{self._said}\n\n{words}" if self._said and words else self._said + words
 
     async def _show(self, doing: str = "") -> None:
-        shown = await text.aside(text.clean, self.shown)
+        shown = await text.aside(lambda said: text.clean(self._readable(said)), self.shown)
         await self._stage.reply.show(Progress(text=shown, doing=doing))
 
     async def _run(self, calls: Sequence[Item]) -> None:

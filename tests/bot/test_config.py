@@ -79,7 +79,7 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
 WRONG = [
     (
         'colour = "red"',
-        "1: 'colour' is not known here; known are changes, channels, quick_commands, slack, "
+        "1: 'colour' is not known here; known are changes, channels, quick_commands, links, slack, "
         "discord.",
     ),
     ("channels = 3", "1: 'channels' must be a table."),
@@ -123,14 +123,14 @@ def test_all_that_is_wrong_is_told_in_the_order_of_the_file(tmp_path: Path) -> N
 def test_what_is_written_about_the_platforms(tmp_path: Path) -> None:
     path = tmp_path / "ponte.toml"
     path.write_text(
-        '[slack]\nlink_hosts = ["example.com"]\nbots = ["B0123456789"]\n'
+        '[links]\nhosts = ["example.com"]\n[slack]\nbots = ["B0123456789"]\n'
         "[discord]\nthreads = false\n"
     )
     config = load(path)
-    assert config.slack.link_hosts == ("example.com",)
+    assert config.links.hosts == ("example.com",)
     assert config.slack.bots == ("B0123456789",)
     assert config.discord.threads is False
-    assert (Config().slack.link_hosts, Config().discord.threads) == (None, True)
-    path.write_text('[slack]\nlink_hosts = ["https://example.com"]\n')
+    assert (Config().links.hosts, Config().discord.threads) == ((), True)
+    path.write_text('[links]\nhosts = ["https://example.com"]\n')
     with pytest.raises(SettingsError, match="a host's name"):
         load(path)
