@@ -30,7 +30,7 @@ from bot.values import plain
 from core import metrics, prompt
 from core.change_ports import Applier
 from core.conversation import Profile
-from core.errors import HomeTaken
+from core.errors import HomeTaken, PonteError
 from core.http import HttpClient
 from core.messages import File, Person
 from core.model.served import ServedModel
@@ -111,9 +111,13 @@ class App:
         self._engine.start()
         if isinstance(self._model, ServedModel):
             self._model.start()
-        for door in doors:
-            await door.start()
-        await asyncio.gather(*(chat.start() for chat in chats))
+        try:
+            for door in doors:
+                await door.start()
+            await asyncio.gather(*(chat.start() for chat in chats))
+        except PonteError:
+            await self.stop()
+            raise
 
     async def _chats(self) -> Sequence[ChatPlatform]:
         chats = await platforms(

@@ -79,6 +79,8 @@ PersonKey = Annotated[
 Slug = Annotated[
     str, _matching(r"[A-Za-z0-9][A-Za-z0-9_-]*", "a slug of letters, digits, hyphens, underscores")
 ]
+Host = Annotated[str, _matching(r"[a-z0-9-]+(\.[a-z0-9-]+)*", "a host's name in small letters")]
+BotId = Annotated[str, _matching(r"B[A-Z0-9]+", "a bot's id, as in B0123456789")]
 Language = Annotated[str, _matching("|".join(LOCALES), "a language: " + ", ".join(LOCALES))]
 Texts = Annotated[Mapping[Language, str], BeforeValidator(_per_language)]
 
@@ -128,6 +130,24 @@ class Changes:
 
 
 @dataclass(frozen=True, slots=True)
+class Slack:
+    """`link_hosts`: hosts that links in answers may lead to; unset leaves all, and a refused link
+    stays readable. `bots`: ids of other bots that may talk with Ponte."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    link_hosts: tuple[Host, ...] | None = None
+    bots: tuple[BotId, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Discord:
+    """`threads`: make one of each mention in a server's channel, where that is permitted."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    threads: StrictBool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """The whole file. Without a file everything has its default."""
 
@@ -135,6 +155,8 @@ class Config:
     changes: Changes = field(default_factory=Changes)
     channels: Mapping[ChannelKey, Channel] = field(default_factory=dict)
     quick_commands: Mapping[Slug, Command] = field(default_factory=dict)
+    slack: Slack = field(default_factory=Slack)
+    discord: Discord = field(default_factory=Discord)
 
     def channel(self, address: Address) -> Channel:
         """What is written about the channel of `address`."""

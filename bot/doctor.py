@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
+import importlib
 import os
 import socket
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -148,5 +150,18 @@ def _is_free(settings: Settings) -> bool:
     return True
 
 
+async def _discord(start: Start) -> Sequence[Health]:
+    check = await asyncio.to_thread(importlib.import_module, "adapters.discord.check")
+    settings = start.settings
+    found: Sequence[Health] = await check.check(
+        plain(settings.discord_token), settings.discord_api_url, settings.discord_gateway_url,
+        settings.discord_message_content == "on", settings.proxies,
+    )  # fmt: skip
+    return found
+
+
 _CHECKS: Mapping[str, Check] = {"home": _home, "model": _model, "nocodb": _nocodb, "web": _web}
-_PLATFORMS: Mapping[str, Callable[[Start], Awaitable[Sequence[Health]]]] = {"slack": _slack}
+_PLATFORMS: Mapping[str, Callable[[Start], Awaitable[Sequence[Health]]]] = {
+    "slack": _slack,
+    "discord": _discord,
+}

@@ -31,7 +31,7 @@ async def platforms(
         built.append(_slack(slack, settings, config, engine, policy, board))
     if settings.discord_token:
         discord = await _imported("discord")
-        built.append(_discord(discord, settings, home, engine, policy, board))
+        built.append(_discord(discord, settings, config, home, engine, policy, board))
     return built
 
 
@@ -51,17 +51,22 @@ def _slack(
         inbox=engine.inbox, threads=engine.threads, files=engine.files, board=board,
         policy=policy, removed=engine.manager.removed,
     )  # fmt: skip
-    customs = slack.Customs(strict_mention=lambda place: config.channel(place).strict_mention)
+    customs = slack.Customs(
+        strict_mention=lambda place: config.channel(place).strict_mention,
+        bots=frozenset(config.slack.bots),
+    )
+    hosts = config.slack.link_hosts
     adapter: ChatPlatform = slack.SlackAdapter(
         credentials, ports, api_url=settings.slack_api_url, proxies=settings.proxies,
-        customs=customs,
+        customs=customs, links=slack.Links(None if hosts is None else frozenset(hosts)),
     )  # fmt: skip
     return adapter
 
 
 def _discord(
-    discord: Any, settings: Settings, home: Home, engine: Engine, policy: Policy, board: Board
-) -> ChatPlatform:
+    discord: Any, settings: Settings, config: Config, home: Home, engine: Engine, policy: Policy,
+    board: Board,
+) -> ChatPlatform:  # fmt: skip
     adapter: ChatPlatform = discord.DiscordAdapter(
         token=plain(settings.discord_token),
         inbox=engine.inbox,
@@ -73,6 +78,7 @@ def _discord(
         api_url=settings.discord_api_url,
         gateway_url=settings.discord_gateway_url,
         proxies=settings.proxies,
+        threads=config.discord.threads,
         message_content=settings.discord_message_content == "on",
         locale=settings.ponte_locale,
     )

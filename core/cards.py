@@ -102,7 +102,8 @@ def note(change: Change) -> str:
 def _sentences(change: Change, locale: str) -> list[str]:
     if change.state != "open":
         return _outcome(change, locale)
-    said = [say("Asked by {name}.", locale, name=_plain(change.proposal.asker.name) or "?")]
+    asker = change.proposal.asker
+    said = [say("Asked by {name}.", locale, name=_plain(asker.name or asker.id))]
     if ids := _ids(change.steps):
         said.append(say("Rows: {ids}.", locale, ids=ids))
     if len(change.steps) > ROWS:

@@ -132,7 +132,8 @@ class PostedReply:
         """Wait until the platform takes an edit; False when the answer came first."""
         if (early := self._next - time.monotonic()) > 0:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._finishing.wait(), early)
+                async with asyncio.timeout(early):
+                    await self._finishing.wait()
         return not self._finishing.is_set()
 
     async def _finish(self, answer: Answer) -> None:

@@ -57,7 +57,8 @@ class Redraw:
             except Exception:
                 log.exception("redraw broke")
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._due.wait(), wait)
+                async with asyncio.timeout(wait):
+                    await self._due.wait()
 
     async def once(self) -> int:
         """How many cards could not be drawn now. Raises NotStored."""

@@ -53,7 +53,8 @@ class Upkeep:
             self._due.clear()
             await self.once()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._due.wait(), EVERY)
+                async with asyncio.timeout(EVERY):
+                    await self._due.wait()
 
     async def once(self) -> None:
         """Each duty, whatever becomes of the others; what fails is tried again next time."""

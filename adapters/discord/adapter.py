@@ -12,9 +12,11 @@ import discord
 from adapters.discord import commands, registry
 from adapters.discord.acks import Acks
 from adapters.discord.catchup import Catchup
+from adapters.discord.choices import Choices
 from adapters.discord.click import ClickSurface
 from adapters.discord.client import Client
 from adapters.discord.connection import Connection, aim
+from adapters.discord.door import Door
 from adapters.discord.fetch import Fetch
 from adapters.discord.hints import Hints
 from adapters.discord.intake import Intake
@@ -111,10 +113,11 @@ class DiscordAdapter:
             threads=self._means.threads, fetch=self._fetch, lanes=self._lanes, hints=hints,
             sign=self._means.sign, marks=self._means.marks, removed=removed,
         )  # fmt: skip
-        self.interactions = Interactions(
-            inbox=inbox, policy=policy, board=board, places=places, roles=self.roles,
+        self._door = Door(
+            inbox=inbox, policy=policy, places=places, roles=self.roles,
             acks=self._means.acks, fetch=self._fetch, lanes=self._lanes,
         )  # fmt: skip
+        self._interactions = Interactions(self._door, Choices(board, self._door))
         self._catchup = Catchup(
             inbox=inbox, notes=self.notes, places=places, intake=self._intake,
             lanes=self._lanes, hints=hints, age=answer_age,
@@ -160,10 +163,10 @@ class DiscordAdapter:
 
     async def stop_intake(self) -> None:
         """What comes from now on is read back at the next start; commands are told to wait."""
-        self._intake.open = self.interactions.open = False
+        self._intake.open = self._door.open = False
 
     async def close(self) -> None:
-        self._intake.open = self.interactions.open = False
+        self._intake.open = self._door.open = False
         await self._lanes.close(DRAIN)
         await self._fetch.close()
         await self._means.threads.close()
@@ -183,7 +186,7 @@ class DiscordAdapter:
         )
 
     async def logged_in(self, client: Client) -> None:
-        self._tree = commands.tree(client, self.interactions)
+        self._tree = commands.tree(client, self._interactions)
         await self._tree.set_translator(commands.Words())
         self.connection.adopt(client)
         application = client.application_id or 0
@@ -211,7 +214,11 @@ class DiscordAdapter:
         self._lanes.put(channel, lambda: self._intake.deleted(channel, messages))
 
     async def interaction(self, interaction: discord.Interaction[Any]) -> None:
-        await self.interactions.take(interaction)
+        try:
+            await self._interactions.take(interaction)
+        except Exception as error:
+            # Whoever clicked is answered too, so that nobody waits for it.
+            await commands.broke(interaction, error)
 
 
 async def _registered(

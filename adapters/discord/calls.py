@@ -18,11 +18,14 @@ T = TypeVar("T")
 IN_DOUBT = (aiohttp.ClientError, OSError, TimeoutError, discord.DiscordServerError)
 WAITS = (0.2, 1.0)
 DEADLINE = 60.0
+NETWORK_WAIT = 60.0
 # topics/opcodes-and-status-codes.mdx#json-json-error-codes
 UNKNOWN_MESSAGE, UNKNOWN_INTERACTION, UNKNOWN_WEBHOOK = 10008, 10062, 10015
 INVALID_WEBHOOK_TOKEN, ALREADY_ACKNOWLEDGED = 50027, 40060
 TOO_LARGE = 40005
 EDITED_TOO_OFTEN = 30046
+NO_HISTORY, THREAD_EXISTS = 160002, 160004
+"""A reply needs Read Message History; a message has one thread at most."""
 OVER = (UNKNOWN_INTERACTION, UNKNOWN_WEBHOOK, INVALID_WEBHOOK_TOKEN)
 
 
@@ -61,11 +64,18 @@ async def attempt(
     raise AssertionError("the last try returns or raises")
 
 
+def code_of(error: Exception) -> int:
+    """Discord's code behind one of our errors; 0 where there is none."""
+    cause = error.__cause__
+    return cause.code if isinstance(cause, discord.HTTPException) else 0
+
+
 def refusal(error: discord.HTTPException) -> PonteError:
     """What Discord's refusal means for the post: gone, not now, or never."""
-    if error.status == 429:
-        # Without a Via header this is the network in front of Discord; it names no time.
-        return PlatformBusy(60.0)
+    if (error.status in (401, 429) and error.code != INVALID_WEBHOOK_TOKEN) or not error.code:
+        # A token that was reset meanwhile, or the network in front of Discord: no answer is lost
+        # for that. The latter names no time.
+        return PlatformBusy(NETWORK_WAIT)
     if error.code == UNKNOWN_MESSAGE:
         return PostRemoved()
     if error.code in OVER:

@@ -8,6 +8,9 @@ from typing import Any, Protocol
 
 import aiohttp
 import discord
+import structlog
+
+log = structlog.get_logger("discord")
 
 # Nothing is read from the SDK's cache of messages, so none are kept.
 _NO_MESSAGES = None
@@ -76,6 +79,9 @@ class Client(discord.Client):
 
     async def setup_hook(self) -> None:
         await self._events.logged_in(self)
+
+    async def on_error(self, event_method: str, /, *args: Any, **kwargs: Any) -> None:
+        log.exception("event not handled", on=event_method)
 
     async def on_connect(self) -> None:
         await self._events.connected()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import suppress
 from typing import Any, Protocol
 
 import discord
 import structlog
 from discord import app_commands
 
+from adapters.discord.calls import IN_DOUBT
 from core.words import LOCALES, nearest, say
 
 log = structlog.get_logger("discord")
@@ -79,7 +81,7 @@ def tree(client: discord.Client, taker: Taker) -> app_commands.CommandTree[Any]:
         ),
         allowed_installs=app_commands.AppInstallationType(guild=True, user=True),
     )
-    made.error(_tell)
+    made.error(broke)
     for command in (_ask(taker), _quick(taker), _undo(taker), *_words(taker)):
         made.add_command(command)
     made.add_command(_menu(taker))
@@ -162,10 +164,11 @@ def _completion(
     return complete
 
 
-async def _tell(interaction: Interaction, error: app_commands.AppCommandError) -> None:
-    """A command that breaks is answered too, so that nobody waits for it."""
+async def broke(interaction: Interaction, error: Exception) -> None:
+    """A command or click that breaks is answered too, so that nobody waits for it."""
     cause = getattr(error, "original", error)
-    log.error("command broke", why=repr(cause), exc_info=cause)
+    log.error("command broke", why=type(cause).__name__, exc_info=cause)
     words = say("Something went wrong on my side. Please try again.", str(interaction.locale))
     if not interaction.response.is_done():
-        await interaction.response.send_message(words, ephemeral=True)
+        with suppress(discord.DiscordException, *IN_DOUBT):
+            await interaction.response.send_message(words, ephemeral=True)

@@ -11,7 +11,7 @@ import discord
 
 from adapters.discord import cards, lookup, outgoing
 from adapters.discord.acks import Acks
-from adapters.discord.calls import FilesTooLarge, attempt
+from adapters.discord.calls import NO_HISTORY, FilesTooLarge, attempt, code_of
 from adapters.discord.marks import Marks
 from adapters.discord.pages import LIMIT, MOST, pages
 from adapters.discord.threads import Threads
@@ -89,24 +89,36 @@ class ChannelSurface:
         if answer is not None:
             await self._means.sign.end(self._to.turn)
         form = await self._form(part, answer)
-
-        async def send(files: list[discord.File]) -> discord.Message:
-            reference = self._answering(channel.id)
-            return await channel.send(
-                nonce=key, files=files, mention_author=False, **form, **reference
-            )
-
-        try:
-            message = await self._with_sheets(send, answer)
-        except Undeliverable as refused:
-            self._refused = refused
-            raise
+        message = await self._sent(channel, key, form, answer)
         post = f"{channel.id}:{message.id}"
         self._looks[post] = Look(form["content"])
         if answer is None:
             self._means.sign.later(self._to.turn, INTERVAL, self._offer_stop)
         await self._settled(post, part, answer)
         return post
+
+    async def _sent(
+        self,
+        channel: discord.PartialMessageable,
+        key: str,
+        form: dict[str, Any],
+        answer: Answer | None,
+    ) -> discord.Message:
+        reference = self._answering(channel.id)
+
+        async def send(files: list[discord.File]) -> discord.Message:
+            return await channel.send(
+                nonce=key, files=files, mention_author=False, **form, **reference
+            )
+
+        try:
+            return await self._with_sheets(send, answer)
+        except Undeliverable as refused:
+            if code_of(refused) != NO_HISTORY:
+                self._refused = refused
+                raise
+            reference.clear()
+            return await self._with_sheets(send, answer)
 
     async def edit(self, post: str, part: str, answer: Answer | None) -> None:
         """The stop button stands under the last part while the answer grows."""

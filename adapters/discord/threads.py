@@ -10,7 +10,7 @@ from typing import Final
 import discord
 import structlog
 
-from adapters.discord.calls import IN_DOUBT, attempt
+from adapters.discord.calls import IN_DOUBT, THREAD_EXISTS, attempt, code_of
 from adapters.discord.notes import Notes
 from adapters.discord.places import Place
 from core.errors import PlatformBusy, Undeliverable
@@ -18,7 +18,6 @@ from core.messages import ReplyTo
 
 log = structlog.get_logger("discord")
 LONGEST_NAME = 100  # resources/channel.mdx#start-thread-from-message
-ALREADY = 160004
 DEADLINE = 8.0
 IDLE_MINUTES: Final = 1440
 
@@ -77,8 +76,7 @@ class Threads:
                 deadline=DEADLINE,
             )
         except (Undeliverable, PlatformBusy, *IN_DOUBT) as error:
-            cause = error.__cause__
-            if not (isinstance(cause, discord.HTTPException) and cause.code == ALREADY):
+            if code_of(error) != THREAD_EXISTS:
                 log.info("no thread", message=message, why=str(error))
                 return False
         self._notes.parents[message] = channel

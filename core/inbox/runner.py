@@ -141,7 +141,8 @@ class Runner:
         self._current[seq], wait = None, FIRST_WAIT
         while not self._draining.is_set() and not await self._handled(seq):
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._draining.wait(), wait)
+                async with asyncio.timeout(wait):
+                    await self._draining.wait()
             wait = min(wait * 2, LONGEST_WAIT)
         del self._current[seq]
         self._stopped.discard(seq)

@@ -79,7 +79,8 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
 WRONG = [
     (
         'colour = "red"',
-        "1: 'colour' is not known here; known are changes, channels, quick_commands.",
+        "1: 'colour' is not known here; known are changes, channels, quick_commands, slack, "
+        "discord.",
     ),
     ("channels = 3", "1: 'channels' must be a table."),
     ("[[channels]]", "1: 'channels' must be a table."),
@@ -117,3 +118,19 @@ def test_what_is_wrong_is_told_with_its_line(tmp_path: Path, text: str, words: s
 def test_all_that_is_wrong_is_told_in_the_order_of_the_file(tmp_path: Path) -> None:
     lines = refusal(tmp_path, '[quick_commands.a]\nby = 1\ntitle = 1\n[channels.x]\ny = "z"\n')
     assert [line.split(":")[1] for line in lines] == ["2", "3", "4", "5"]
+
+
+def test_what_is_written_about_the_platforms(tmp_path: Path) -> None:
+    path = tmp_path / "ponte.toml"
+    path.write_text(
+        '[slack]\nlink_hosts = ["example.com"]\nbots = ["B0123456789"]\n'
+        "[discord]\nthreads = false\n"
+    )
+    config = load(path)
+    assert config.slack.link_hosts == ("example.com",)
+    assert config.slack.bots == ("B0123456789",)
+    assert config.discord.threads is False
+    assert (Config().slack.link_hosts, Config().discord.threads) == (None, True)
+    path.write_text('[slack]\nlink_hosts = ["https://example.com"]\n')
+    with pytest.raises(SettingsError, match="a host's name"):
+        load(path)

@@ -81,3 +81,16 @@ async def test_sqlite_is_never_called_on_the_loop(
         await stage.engine.upkeep.once()
     assert threads, "it did see calls"
     assert threading.get_ident() not in threads
+
+
+def test_no_wait_can_swallow_a_cancellation() -> None:
+    """`asyncio.wait_for` of Python 3.11 loses one that comes as its wait ends (gh-86296), and then
+    a task goes on for ever; `asyncio.timeout` does not."""
+    root = Path(__file__).parents[2]
+    found = [
+        f"{path.relative_to(root)}:{number}"
+        for path in sorted((root / "core").rglob("*.py"))
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if "asyncio.wait_for(" in line
+    ]
+    assert found == []

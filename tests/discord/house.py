@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from adapters.discord.adapter import DiscordAdapter
 from bot.engine import Choices, Engine
 from core.messages import Item
 from core.policy import AllowList
-from core.ports import Tool
+from core.ports import Inbox, Tool
 from core.records import Ask, Completed, Delta, Health, ModelEvent, Outcome, Scene
 from core.tools.tool import FunctionTool
 from tests.fakes.choices import choices
@@ -79,6 +79,8 @@ class House:
         self.model = Speaker()
         self.policy = AllowList()
         self.is_open = False
+        self.inbox: Callable[[Inbox], Inbox] = lambda inbox: inbox
+        """What stands between the adapter and the engine's inbox."""
         self.choices: Choices | None = None
         self.options: dict[str, Any] = {"identify_wait": 0.0}
 
@@ -94,7 +96,7 @@ class House:
         self.engine = await Engine.open(self.home, given)
         self.adapter = DiscordAdapter(
             token=self.discord.token,
-            inbox=self.engine.inbox,
+            inbox=self.inbox(self.engine.inbox),
             files=self.engine.files,
             board=given.board,
             policy=given.policy,

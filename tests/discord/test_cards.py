@@ -8,6 +8,7 @@ import time
 import pytest
 
 from core.messages import Address, Answer, Card, Message, Person, ReplyTo, turn_id
+from core.ports import Inbox
 from core.records import Receipt
 from tests.discord.house import House
 from tests.fakes.discord import Exchange, FakeDiscord, Somebody
@@ -28,18 +29,27 @@ DONE = Card("abcde2", "change", "Changed 2 customers", "Ana approved it.", (), (
 
 
 class Deciding:
-    """Catches the Messages that clicks become, and answers each as the desk would."""
+    """Stands before the inbox: catches the Messages that clicks become, and answers each as the
+    desk would."""
 
     def __init__(self, house: House) -> None:
         self.house = house
         self.taken: list[Message] = []
         self.came = asyncio.Condition()
 
-    async def accept(self, message: Message) -> Receipt:
-        async with self.came:
-            self.taken.append(message)
-            self.came.notify_all()
-        return Receipt(len(self.taken), message.turn, fresh=True)
+    def before(self, inbox: Inbox) -> Inbox:
+        accept = inbox.accept
+
+        async def caught(message: Message) -> Receipt:
+            if not message.clicked:
+                return await accept(message)
+            async with self.came:
+                self.taken.append(message)
+                self.came.notify_all()
+            return Receipt(len(self.taken), message.turn, fresh=True)
+
+        inbox.accept = caught  # type: ignore[method-assign]  # this one test double
+        return inbox
 
     async def answer(self, answer: Answer) -> None:
         """To the newest click."""
@@ -52,9 +62,9 @@ class Deciding:
 
 @pytest.fixture
 async def deciding(house: House) -> Deciding:
-    await house.open()
     deciding = Deciding(house)
-    house.adapter.interactions._inbox = deciding  # type: ignore[assignment]
+    house.inbox = deciding.before
+    await house.open()
     return deciding
 
 
@@ -107,7 +117,6 @@ async def test_a_click_after_a_restart_is_taken(
     message = await shown(house, ana, OPEN)
     await house.close()
     await house.open()
-    house.adapter.interactions._inbox = deciding  # type: ignore[assignment]
     click = await (await ana.click(message, "Deny")).acked()
     assert click.kind == DEFER_UPDATE
     assert deciding.taken[0].text == "deny abcde2"

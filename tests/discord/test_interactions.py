@@ -87,13 +87,14 @@ async def test_a_stranger_is_refused_in_words_and_alone(house: House, ana: Someb
     assert "not run quick commands" in exchange.text
 
 
-async def test_what_cannot_be_stored_is_said_at_once(open_house: House, ana: Somebody) -> None:
-    async def refuse(message: Message) -> Receipt:
+async def test_what_cannot_be_stored_is_said_at_once(
+    open_house: House, ana: Somebody, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def stuck(message: Message) -> Receipt:
         await asyncio.Event().wait()
         raise AssertionError
 
-    interactions = open_house.adapter.interactions
-    interactions._inbox.accept = refuse  # type: ignore[method-assign]
+    monkeypatch.setattr(open_house.engine.inbox, "accept", stuck)
     exchange = await ana.slash("ask", prompt="hello")
     await exchange.answered()
     assert exchange.ephemeral
@@ -103,7 +104,8 @@ async def test_what_cannot_be_stored_is_said_at_once(open_house: House, ana: Som
 async def test_autocomplete_offers_what_fits_and_no_more_than_discord_takes(
     open_house: House, ana: Somebody
 ) -> None:
-    board = open_house.adapter.interactions._board
+    assert open_house.choices is not None
+    board = open_house.choices.board
     assert isinstance(board, Board)
     choices = await ana.autocomplete("quick-command", "slug", slug="SUMM")
     assert [choice["value"] for choice in choices] == ["summary-0", "summary-1"]
@@ -139,8 +141,22 @@ async def test_a_quick_command_without_its_input_asks_for_it(
     assert opened.kind == MODAL
     assert opened.data["title"] == "Summary 1"
     sent = await ana.submit(opened, text="the news")
-    await sent.answered()
-    assert "Quick commands are not set up" in sent.text
+    await sent.until(lambda answer: "Quick commands are not set up" in answer.text)
+
+
+async def test_a_command_that_breaks_is_answered_too(
+    open_house: House, ana: Somebody, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: object) -> None:
+        raise RuntimeError("the registry")
+
+    assert open_house.choices is not None
+    monkeypatch.setattr(open_house.choices.board, "commands", broken)
+    assert await ana.autocomplete("quick-command", "slug", slug="a") == []
+    exchange = await ana.slash("quick-command", slug="summary")
+    await exchange.answered()
+    assert (exchange.ephemeral, exchange.followups) == (True, [])
+    assert "Something went wrong" in exchange.text
 
 
 async def test_the_message_menu_asks_about_a_message(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.discord.house import House
 from tests.fakes.discord import FakeDiscord, Somebody
 from tests.fakes.discord.world import Payload
@@ -100,3 +102,24 @@ async def test_files_come_with_the_answer_and_a_surprising_limit_leaves_the_text
     await ana.say("call draw {}")
     answer = await ana.reads("does not fit here")
     assert not answer["attachments"]
+
+
+async def test_where_history_may_not_be_read_the_answer_refers_to_nothing(
+    discord: FakeDiscord, house: House, ana: Somebody
+) -> None:
+    await house.open()
+    discord.refuse("POST", MESSAGES, 403, 160002)
+    await ana.say("hello")
+    answer = await ana.reads("You said: hello")
+    assert "message_reference" not in answer
+
+
+async def test_a_token_that_was_reset_loses_no_answer(
+    discord: FakeDiscord, house: House, ana: Somebody, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("adapters.discord.calls.NETWORK_WAIT", 0.01)
+    await house.open()
+    discord.refuse("POST", MESSAGES, 401, times=2)
+    await ana.say("hello")
+    await ana.reads("You said: hello")
+    assert said(discord) == ["You said: hello"]

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from adapters.slack.manifest import SCOPES
 from core.http import HttpClient
 from tests.fakes.bridge import FakeBridge
 from tests.fakes.discord.people import Somebody
@@ -68,3 +69,39 @@ async def test_people_on_every_platform_are_answered_by_one_process(tmp_path: Pa
             refused = (await bo.sees(bool))[0]
     assert "Customers" in answer.shown
     assert "Customers" not in refused["content"], "on Discord tables need PONTE_ALLOW"
+
+
+async def test_doctor_asks_every_platform(tmp_path: Path) -> None:
+    async with FakeSlack() as slack, FakeDiscord() as discord:
+        settings = {
+            "PONTE_HOME": str(tmp_path / "home"),
+            "SLACK_API_URL": slack.base_url,
+            "SLACK_BOT_TOKEN": slack.bot_token,
+            "SLACK_APP_TOKEN": slack.app_token,
+            "DISCORD_TOKEN": discord.token,
+            "DISCORD_API_URL": discord.api_url,
+            "DISCORD_GATEWAY_URL": discord.gateway_url,
+        }
+        code, told = await _doctor(settings)
+        assert code == 1
+        assert "slack scope: missing: chat:write" in told
+        slack.api.scopes = list(SCOPES)
+        code, told = await _doctor(settings)
+        assert code == 0, told
+        assert "ok    slack token" in told
+        assert "ok    discord token" in told
+        assert "permissions=" in told, "the invitation"
+        code, told = await _doctor(settings | {"DISCORD_TOKEN": "not.the.token"})
+    assert code == 1
+    assert "FAIL  discord token" in told
+    assert "not.the.token" not in told
+
+
+async def _doctor(settings: Mapping[str, str]) -> tuple[int, str]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "bot", "doctor", cwd=ROOT, env={**clean_environment(), **settings},
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    out, _ = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, out.decode()

@@ -1,0 +1,44 @@
+"""The program and the fake Discord, each a process of its own, as an operator would try it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+
+ROOT = Path(__file__).parents[2]
+
+
+@asynccontextmanager
+async def running(*module: str, **settings: str) -> AsyncIterator[asyncio.StreamReader]:
+    """Its output, line by line; ended by SIGTERM, with which it exits 0."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", *module, cwd=ROOT, env={**os.environ, **settings},
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    assert process.stdout
+    yield process.stdout
+    process.send_signal(signal.SIGTERM)
+    await process.communicate()
+    assert process.returncode == 0
+
+
+async def test_ponte_run_with_discord_on(tmp_path: Path) -> None:
+    async with running("tests.fakes.discord") as fake, aiohttp.ClientSession() as session:
+        settings = dict([(await fake.readline()).decode().strip().split("=", 1) for _ in range(3)])
+        control = settings["DISCORD_API_URL"].replace("/api/v10", "/control")
+        settings |= {"PONTE_HOME": str(tmp_path), "PONTE_WEB": "off", "PONTE_MODEL_API": "demo"}
+        async with running("bot", "run", **settings) as bot:
+            while b"Ponte is ready" not in await bot.readline():
+                assert not bot.at_eof()
+            await session.post(f"{control}/dm", json={"person": "Ana", "text": "help"})
+            asked = {"person": "Ana", "until": "quick-command"}
+            async with session.get(f"{control}/answers", params=asked) as answers:
+                (help_,) = await answers.json()
+                assert "Ask me anything" in help_
