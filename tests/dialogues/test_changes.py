@@ -105,7 +105,9 @@ async def test_it_expires_after_a_day(theatre: Theatre) -> None:
         theatre.clock.now = card.expires_at
         late = await stage.said(f"approve {card.id}")
         assert (late.status, late.code) == ("failed", "expired")
-        assert (await stage.said(f"approve {card.id}")).code == "expired", "each time"
+        for word in ("approve", "deny"):
+            assert (await stage.said(f"{word} {card.id}")).code == "expired", "each time"
+        assert "nothing to take back" in (await stage.said(f"undo {card.id}")).text
         assert table.rows == {}
         (shown,) = await stage.engine.changes.latest("web:C1")
         assert (shown.state, shown.actions) == ("expired", ())
