@@ -39,10 +39,9 @@ class Approval:
             return
         if person.key != change.proposal.asker.key:
             raise NotAllowed(_NOT_YOURS, id=change.id)
-        if change.draft.kind == "delete":
-            raise NotAllowed(_ADMIN_DELETE, id=change.id)
-        if len(change.steps) > OWN_ROWS:
-            raise NotAllowed(_ADMIN_ROWS, id=change.id, rows=OWN_ROWS)
+        if needs_admin(change):
+            many = _ADMIN_DELETE if change.draft.kind == "delete" else _ADMIN_ROWS
+            raise NotAllowed(many, id=change.id, rows=OWN_ROWS)
 
     async def check_denial(self, person: Person, address: Address, change: Change) -> None:
         """Who asked may always think better of it. Raises NotAllowed."""
@@ -56,6 +55,13 @@ class Approval:
     def _check_place(self, address: Address, change: Change) -> None:
         if not _same_place(address, change):
             raise NotAllowed(_ELSEWHERE, id=change.id)
+
+
+def needs_admin(change: Change) -> bool:
+    """Whether the asker cannot approve it themselves."""
+    if change.proposal.address.platform in _ONE_PERSON:
+        return False
+    return change.draft.kind == "delete" or len(change.draft.rows) > OWN_ROWS
 
 
 def _same_place(address: Address, change: Change) -> bool:

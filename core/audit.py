@@ -54,7 +54,7 @@ class AuditLog:
 
     def _append(self, line: str) -> None:
         data = f"{line}\n".encode(errors="replace")
-        size = self._path.stat().st_size if self._path.exists() else 0
+        size = self._path.stat().st_size if self._path.is_file() else 0
         if size and size + len(data) > self._largest:
             self._rotate()
         file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from core.approval import needs_admin
 from core.graphemes import whole
 from core.messages import Card, CardAction
 from core.proposal import POLICY, Change, Row, Step, WriteKind
@@ -59,7 +60,7 @@ def card_of(change: Change, locale: str) -> Card:
         kind=change.kind,
         title=title(change, locale),
         text=" ".join(_sentences(change, locale)),
-        rows=() if change.forgotten else tuple(_shown(step) for step in change.steps[:ROWS]),
+        rows=() if change.forgotten else _rows(change),
         actions=_actions(change),
         state=change.state,
         expires_at=change.proposal.expires if change.state == "open" else None,
@@ -110,6 +111,8 @@ def _sentences(change: Change, locale: str) -> list[str]:
         said.append(say("The first {count} are shown.", locale, count=ROWS))
     if change.draft.note:
         said.append(say(change.draft.note, locale))
+    if needs_admin(change):
+        said.append(say("An admin of this bot must approve it.", locale))
     return said
 
 
@@ -168,8 +171,20 @@ def _ids(steps: Sequence[Step]) -> str:
     return ", ".join(ids[:IDS]) + more
 
 
-def _shown(step: Step) -> dict[str, Any]:
-    return {"before": _cells(step.write.before), "after": _cells(step.write.after)}
+def _rows(change: Change) -> tuple[dict[str, Any], ...]:
+    """What was and what will be; an id on both sides names a row that stays."""
+    key = str(change.draft.target.get("key", "id"))
+    rows = []
+    for step in change.steps[:ROWS]:
+        named = {key: step.write.id} if step.write.id else {}
+        before, after = _cells(step.write.before), _cells(step.write.after)
+        rows.append(
+            {
+                "before": None if before is None else {**named, **before},
+                "after": None if after is None else {**named, **after},
+            }
+        )
+    return tuple(rows)
 
 
 def _cells(row: Row | None) -> dict[str, Any] | None:

@@ -100,6 +100,10 @@ class Changes:
         change = await self.ledger.get(decision.id)
         if change.state == "applying" and change.claim != decision.seq:
             change = await self._settled(change)
+        if change.state == "open" and change.proposal.expires <= self.clock():
+            change = await self._close(change, "expired", None)
+        if change.state == "expired" and action != "undo":
+            raise Expired(id=change.id)
         match action:
             case "approve":
                 return await self._approve(change, decision)
@@ -116,10 +120,6 @@ class Changes:
             await self._ended(change, await self.applying.settle(change))
 
     async def _approve(self, change: Change, decision: Decision) -> Answer:
-        if change.state == "open" and change.proposal.expires <= self.clock():
-            change = await self._close(change, "expired", None)
-        if change.state == "expired":
-            raise Expired(id=change.id)
         if change.state == "open":
             await self.approval.check(decision.person, decision.address, change)
             change = await self.ledger.claim(change.id, decision.seq, decision.person, self.clock())

@@ -182,6 +182,11 @@ class Post:
     state: Literal["posting", "posted", "removed"] = "posting"
 
 
+CONTEXT, NOTE = "context", "note"
+"""Under these names a transcript holds what its asker did not say: others' words around a message,
+and what Ponte tells of changes."""
+
+
 @dataclass(frozen=True, slots=True)
 class Item:
     """One thing in a transcript, in the field's terms.

@@ -89,7 +89,7 @@ class PostedReply:
         """Edit the last post of an answer that stands: cards ride in it. One attempt."""
         number = len(answer.parts)
         post = (await self._load()).get(number)
-        if post is None or not post.id or post.state == "removed":
+        if not number or post is None or not post.id or post.state == "removed":
             return
         part = answer.parts[-1]
         await self._watched(

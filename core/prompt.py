@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from core.messages import File, Item, Message
+from core.messages import CONTEXT, File, Item, Message
 from core.text import clean
 
 INSTRUCTIONS = """\
@@ -50,7 +50,7 @@ def said(message: Message, files: Sequence[File], missing: Sequence[str] = ()) -
     items = []
     if message.context:
         lines = "\n".join(f"> {quote.name!r}: {clean(quote.text)}" for quote in message.context)
-        items.append(Item(kind="message", role="user", text=f"{QUOTED}\n{lines}", name="context"))
+        items.append(Item(kind="message", role="user", text=f"{QUOTED}\n{lines}", name=CONTEXT))
     notes = [UNREADABLE.format(name=name) for name in missing]
     text = "\n".join([message.text, *notes]).strip()
     items.append(

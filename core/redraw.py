@@ -69,6 +69,8 @@ class Redraw:
         return left
 
     async def _draw(self, change: Change) -> bool:
+        if change.proposal.address.platform not in self._replies:
+            return True  # for a process that can post there
         card = cards.card_of(change, change.proposal.locale)
         turn = await self._journal.stands(change.proposal.seq, [card])
         if turn is not None and turn.state not in FINAL_STATES:
@@ -76,8 +78,6 @@ class Redraw:
         if turn is None or turn.answer is None or turn.state not in _STANDS:
             await self._ledger.drawn(change)
             return True
-        if turn.message.address.platform not in self._replies:
-            return True  # for a process that can post there
         if any(shown.id == change.id for shown in turn.answer.cards):
             try:
                 await self._refresh(turn, turn.answer)
@@ -87,7 +87,9 @@ class Redraw:
         return True
 
     async def _refresh(self, turn: Turn, answer: Answer) -> None:
-        build = self._replies[turn.message.address.platform]
+        build = self._replies.get(turn.message.address.platform)
+        if build is None:
+            return
         reply = build(turn.message.reply_to, TurnPosts(self._journal, turn))
         try:
             await reply.refresh(answer)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
-from core.messages import Item
+from core.messages import CONTEXT, NOTE, Item
 
 Kind = Literal["history", "memory", "remember", "tables", "show", "python", "nocodb",
                "again", "count", "other"]  # fmt: skip
@@ -115,12 +115,12 @@ def understand(said: str) -> Intent:
 
 
 def exchanges(items: Sequence[Item]) -> list[Exchange]:
-    """The thread, oldest first. Quoted context is not what a person asked here."""
+    """The thread, oldest first. Quotes and notes are not what a person asked here."""
     thread: list[Exchange] = []
     calls: dict[str, Item] = {}
     for item in items:
         if item.role == "user":
-            if item.name != "context":
+            if item.name not in (CONTEXT, NOTE):
                 thread.append(Exchange(item.name, item.text))
         elif not thread:
             continue

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 from core.errors import NotFound
-from core.messages import File, Item
+from core.messages import CONTEXT, NOTE, File, Item
 from core.model.pairs import paired
 from core.openai import Json
 
@@ -27,8 +27,6 @@ CHARACTERS = 100_000
 """Characters of one text file that are sent."""
 Read = Callable[[str], Awaitable[tuple[File, bytes]]]
 """`Files.get`: a file and its bytes, by its id. Raises NotFound."""
-CONTEXT = "context"
-"""The name under which the transcript holds what others said around a message."""
 
 
 class Input:
@@ -150,6 +148,8 @@ def words(item: Item, company: bool) -> str:
     """A person's message as the model reads it; what others said is fenced."""
     if item.name == CONTEXT:
         return fenced("quoted", item.text)
+    if item.name == NOTE:
+        return item.text
     text = item.text or "(sent without words)"
     return f"{item.name}: {text}" if company and item.name else text
 

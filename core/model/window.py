@@ -9,8 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
-from core.messages import Item
-from core.model.input import CONTEXT
+from core.messages import CONTEXT, NOTE, Item
 
 PICTURE = 1_500
 """Tokens that a picture or a page is counted as."""
@@ -22,11 +21,11 @@ def size(items: Sequence[Item]) -> int:
 
 
 def starts(items: Sequence[Item]) -> list[int]:
-    """Where turns begin: a person's messages, each with the quotes that stand before it."""
+    """Where turns begin: a person's messages, each with what is told before it."""
     return [
         index
         for index, item in enumerate(items)
-        if _person(item) and not (index and items[index - 1].name == CONTEXT)
+        if _person(item) and not (index and items[index - 1].name in (CONTEXT, NOTE))
     ]
 
 

@@ -10,12 +10,9 @@ from sqlite3 import Cursor
 from sqlite3 import Row as SqlRow
 
 from core.errors import NotFound, Superseded
-from core.messages import Address, Item, Person, decode, encode
+from core.messages import NOTE, Address, Item, Person, decode, encode
 from core.proposal import Change, ChangeState, Draft, Proposal, Row, RowWrite, Step, fresh_id
 from core.store.database import Connection
-
-NOTE = "context"
-"""The name in the transcript of what no person said: as with quoted messages (`core.prompt`)."""
 
 
 def get(connection: Connection, id: str) -> Change:

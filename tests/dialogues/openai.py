@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
+from core.change_ports import Applier
 from core.messages import File
 from core.model.options import Options
 from core.model.probe import Level
@@ -32,6 +33,7 @@ async def served(
     model: str = "gpt-6-luna",
     key: str = "sk-test",
     silence: float = 5.0,
+    appliers: Sequence[Applier] = (),
 ) -> AsyncIterator[Stage]:
     """Wired as the composition root does it: the stores come to be after the model."""
     stages: list[Stage] = []
@@ -51,7 +53,7 @@ async def served(
         read=read,
         late=late,
     )
-    async with theatre.open(made, sources) as stage:
+    async with theatre.open(made, sources, appliers=appliers) as stage:
         stages.append(stage)
         try:
             yield stage

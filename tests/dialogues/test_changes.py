@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 from core.proposal import LIFETIME
 from tests.dialogues.decisions import ADA, BRUNO, bot, proposed, summary
@@ -104,7 +105,9 @@ async def test_it_expires_after_a_day(theatre: Theatre) -> None:
         theatre.clock.now = card.expires_at
         late = await stage.said(f"approve {card.id}")
         assert (late.status, late.code) == ("failed", "expired")
-        assert (await stage.said(f"approve {card.id}")).code == "expired", "each time"
+        for word in ("approve", "deny"):
+            assert (await stage.said(f"{word} {card.id}")).code == "expired", "each time"
+        assert "nothing to take back" in (await stage.said(f"undo {card.id}")).text
         assert table.rows == {}
         (shown,) = await stage.engine.changes.latest("web:C1")
         assert (shown.state, shown.actions) == ("expired", ())
@@ -173,3 +176,21 @@ async def test_a_small_create_that_policy_allows(theatre: Theatre) -> None:
         assert table.rows == {}
         await proposed(stage, "table_create", rows=[ADA, BRUNO])
         assert table.rows == {}
+
+
+async def test_what_the_audit_log_keeps_of_it(theatre: Theatre) -> None:
+    async with bot(theatre, MemoryTable()) as stage:
+        card = await proposed(stage, "table_create", rows=[ADA])
+        await stage.said(f"approve {card.id}")
+        await stage.said(f"undo {card.id}")
+        other = await proposed(stage, "table_create", rows=[ADA])
+        await stage.said(f"deny {other.id}")
+    told = [json.loads(line) for line in (theatre.home / "audit.log").read_text().splitlines()]
+    assert [(line["event"], line["id"] == card.id) for line in told] == [
+        *(("proposed", True), ("approved", True), ("done", True), ("undo", True)),
+        *(("done", False), ("proposed", False), ("denied", False)),
+    ]
+    assert told[2]["written"] == ["1"]
+    assert told[4]["undoes"] == card.id
+    assert {line["asker"] for line in told} == {"web:ana"}
+    assert "Ada" not in (theatre.home / "audit.log").read_text()

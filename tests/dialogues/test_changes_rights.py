@@ -51,6 +51,7 @@ async def test_deletes_and_many_rows_need_an_admin(
     table = MemoryTable({"1": dict(ADA)})
     async with bot(theatre, table, policy=RIGHTS) as stage:
         card = await proposed_on_slack(stage, "k1", tool, **arguments)
+        assert card.text.endswith("An admin of this bot must approve it.")
         refused = await says(stage, f"approve {card.id}", "k2")
         assert (refused.code, refused.private) == ("forbidden", True)
         assert why in refused.text

@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from core.errors import ModelRefused
-from core.messages import File, Item, Person
-from core.model.input import CONTEXT
+from core.messages import CONTEXT, File, Item, Person
 from core.model.probe import Level
 from core.records import Thread, ToolSpec
 from tests.fakes.openai import FakeOpenAI, Script

@@ -20,11 +20,15 @@ from tests.fakes.slack import FakeSlack
 ROOT = Path(__file__).parents[2]
 
 
+def clean_environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if "PROXY" not in name.upper()}
+
+
 @asynccontextmanager
-async def _ponte(settings: Mapping[str, str]) -> AsyncIterator[tuple[int, list[str]]]:
+async def ponte(settings: Mapping[str, str]) -> AsyncIterator[tuple[int, list[str]]]:
     """Its process id and what it said until it was ready; it must drain and exit 0."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "bot", "run", cwd=ROOT, env={**_clean(), **settings},
+        sys.executable, "-m", "bot", "run", cwd=ROOT, env={**clean_environment(), **settings},
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
     )  # fmt: skip
     assert process.stdout
@@ -53,7 +57,7 @@ async def test_people_on_every_platform_are_answered_by_one_process(tmp_path: Pa
             "DISCORD_GATEWAY_URL": discord.gateway_url,
             "NOCODB_URL": bridge.url,
         }
-        async with _ponte(settings) as (_, lines), HttpClient() as http:
+        async with ponte(settings) as (_, lines), HttpClient() as http:
             page = lines[-1].split()[-1]
             ana = slack.person("Ana")
             asked = slack.say(ana, slack.channel("general", ana), f"{slack.bot} list tables")
@@ -95,13 +99,9 @@ async def test_doctor_asks_every_platform(tmp_path: Path) -> None:
 
 async def _doctor(settings: Mapping[str, str]) -> tuple[int, str]:
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "bot", "doctor", cwd=ROOT, env={**_clean(), **settings},
+        sys.executable, "-m", "bot", "doctor", cwd=ROOT, env={**clean_environment(), **settings},
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
     )  # fmt: skip
     out, _ = await process.communicate()
     assert process.returncode is not None
     return process.returncode, out.decode()
-
-
-def _clean() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if "PROXY" not in name.upper()}

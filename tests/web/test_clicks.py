@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from core.messages import Answer, Card
-from tests.web.house import House, Turn, events, following, until
+from tests.web.house import House, NoPosts, Turn, events, following, until
 
 LATER = {"Prefer": "respond-async"}
 OPEN = Card("abc234", "proposal", "Create a row", "1 row", actions=("approve", "deny"))
@@ -40,6 +40,27 @@ async def test_every_tab_sees_what_was_decided(house: House, client: httpx.Async
         await client.post("/cards/abc234", json={"action": "approve"})
         card = (await until(tab, "card"))[-1]
     assert (card.data["state"], card.data["text"]) == ("done", "by the owner")
+
+
+async def test_a_card_that_was_decided_elsewhere_is_redrawn_in_every_tab(
+    house: House, client: httpx.AsyncClient
+) -> None:
+    """In words, on another surface, by the clock: no click of this page tells of it."""
+
+    async def script(turn: Turn) -> Answer:
+        return Answer("Shall I?", cards=(OPEN,))
+
+    house.script = script
+    async with following(client) as one, following(client) as two:
+        await until(one, "ready"), await until(two, "ready")
+        turn = (await client.post("/chat", json={"message": "go"})).json()["turn"]
+        for tab in (one, two):
+            await until(tab, "done")
+        reply = house.web.reply(house.rows[1].message.reply_to, NoPosts())
+        await reply.refresh(Answer("Shall I?", cards=(MADE,)))
+        for tab in (one, two):
+            (card,) = await until(tab, "card")
+            assert (card.data["state"], card.data["turn"]) == ("done", turn)
 
 
 async def test_two_clicks_are_two_events_but_one_key_is_one(

@@ -1,0 +1,83 @@
+"""Which quick commands there are, for whom and where, as `ponte.toml` says."""
+
+from __future__ import annotations
+
+import pytest
+
+from bot.config import Command, Input
+from bot.quick import Registry
+from core.errors import NotAllowed, ToolError, UnknownCommand
+from core.messages import Address, Person
+from core.policy import AllowList
+from core.records import QuickCommand
+from tests.core.tools.scene import scene
+
+ANA, BOB = Person("slack", "U1", "T1", "Ana"), Person("slack", "U2", "T1", "Bob")
+WEB = Person("web", "owner")
+C1, C2 = Address("slack", "C1", "T1"), Address("slack", "C2", "T1")
+COMMANDS = {
+    "resumo": Command(
+        title={"en": "Summary", "pt-BR": "Resumo"},
+        description={"en": "What happened"},
+        inputs={"day": Input(required=True), "tone": Input("choice", choices=("dry", "warm"))},
+    ),
+    "payroll": Command(title={"en": "Payroll"}, where=("slack:T1:C1", "web"), effect="write"),
+    "secret": Command(title={"fr": "Secret"}, by=("slack:U1", "slack:SGROUP")),
+}
+
+
+async def groups(person: Person) -> frozenset[str]:
+    return frozenset({"SGROUP"}) if person.id == "U9" else frozenset()
+
+
+def registry(**commands: Command) -> Registry:
+    policy = AllowList(memberships={"slack": groups})
+    return Registry(commands or COMMANDS, policy.is_named)
+
+
+async def slugs(person: Person, address: Address) -> list[str]:
+    return [one.slug for one in await registry().known(person, address)]
+
+
+async def test_what_a_person_may_run_here() -> None:
+    assert await slugs(ANA, C1) == ["resumo", "payroll", "secret"]
+    assert await slugs(ANA, C2) == ["resumo", "secret"]
+    assert await slugs(BOB, C1) == ["resumo", "payroll"]
+    assert await slugs(Person("slack", "U9", "T1"), C2) == ["resumo", "secret"]
+    assert await slugs(WEB, Address("web", "main")) == ["resumo", "payroll"]
+
+
+async def test_what_surfaces_show_of_it() -> None:
+    found = await registry().find(ANA, C1, "resumo")
+    assert (found.title, found.description) == ("Summary", "What happened")
+    assert found.told("pt-BR") == ("Resumo", "What happened")
+    assert found.told("fr") == ("Summary", "What happened")
+    assert found.inputs["tone"]["choices"] == ("dry", "warm")
+    assert (await registry().find(ANA, C1, "payroll")).effect == "write"
+    assert (await registry().find(ANA, C1, "secret")).title == "Secret"
+
+
+async def test_the_nearest_slug_is_told() -> None:
+    with pytest.raises(UnknownCommand, match="Did you mean `resumo`"):
+        await registry().find(ANA, C1, "resume")
+    with pytest.raises(UnknownCommand, match="These may be run here: resumo, secret"):
+        await registry().find(ANA, C2, "translate")
+    only = registry(secret=COMMANDS["secret"])
+    with pytest.raises(UnknownCommand, match="none that you may run here"):
+        await only.find(BOB, C1, "secrets")
+
+
+async def test_where_and_by_whom() -> None:
+    with pytest.raises(NotAllowed, match="not for this place"):
+        await registry().find(ANA, C2, "payroll")
+    with pytest.raises(NotAllowed, match="not for you"):
+        await registry().find(BOB, C1, "secret")
+
+
+async def test_without_a_registry_any_slug_may_run_but_nothing_is_there_to_run_it() -> None:
+    empty = Registry({}, AllowList().is_named)
+    assert await empty.find(ANA, C1, "anything") == QuickCommand("anything", "anything")
+    assert await empty.known(ANA, C1) == []
+    with pytest.raises(ToolError, match="StackSpot is not configured") as caught:
+        await empty.run(scene(), "anything", "")
+    assert caught.value.code == "not_configured"

@@ -1,0 +1,100 @@
+"""What a person sees of a change, rendered from the ledger."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from core import cards
+from core.messages import Address, Person
+from core.proposal import Change, Draft, Proposal, RowWrite, Step, StepState, WriteKind
+
+ANA = Person("slack", "U1", "T1", "Ana")
+BOSS = Person("slack", "U9", "T1", "Bea")
+
+
+def change(kind: WriteKind, *rows: RowWrite, title: str = "People", **more: Any) -> Change:
+    draft = Draft("memory", kind, {"key": "Id"}, title, rows)
+    address = Address("slack", "C1", "T1")
+    proposal = Proposal("abcde2", draft, ANA, address, 1, "c1", "t1", 0, "en", 1.0, 9.0)
+    steps = tuple(Step(number, row) for number, row in enumerate(rows, 1))
+    return Change(proposal, steps=steps, **more)
+
+
+def ended(one: Change, *states: StepState, words: str = "") -> Change:
+    steps = (
+        replace(step, state=state, words=words)
+        for step, state in zip(one.steps, states, strict=True)
+    )
+    return replace(one, state="partial", steps=tuple(steps), decider=BOSS)
+
+
+UPDATE = [RowWrite(str(n), {"Name": "A"}, {"Name": "B"}) for n in range(1, 4)]
+
+
+def test_an_update_names_its_rows_on_both_sides() -> None:
+    card = cards.card_of(change("update", UPDATE[0]), "en")
+    assert card.rows == ({"before": {"Id": "1", "Name": "A"}, "after": {"Id": "1", "Name": "B"}},)
+    assert (card.title, card.expires_at) == ("Change a row in People", 9.0)
+    assert card.text == "Asked by Ana. Rows: 1."
+
+
+def test_many_rows_are_counted_and_the_first_are_shown() -> None:
+    rows = [RowWrite(str(n), before={"Name": f"N{n}"}) for n in range(30)]
+    card = cards.card_of(change("delete", *rows), "en")
+    assert (card.title, len(card.rows)) == ("Delete 30 rows in People", cards.ROWS)
+    assert "Rows: 0, 1, 2" in card.text
+    assert "(+10)" in card.text
+    assert "The first 10 are shown." in card.text
+
+
+def test_cells_have_room_and_hold_no_secrets() -> None:
+    row = {
+        "Password": "hunter2", "Empty": None, "Long": "x" * 999, "Line": "a\n\x1b[31mb",
+        "Linked": {"Id": 3, "Name": "Other"}, "Files": [{"title": "a.pdf"}, "b"], "Deep": [[1]],
+        **{f"F{n}": n for n in range(20)},
+    }  # fmt: skip
+    (shown,) = cards.card_of(change("create", RowWrite(after=row)), "en").rows
+    after = shown["after"]
+    assert (after["Password"], len(after["Long"])) == ("[withheld]", cards.CELL)
+    assert "\x1b" not in after["Line"]
+    assert (after["Linked"], after["Files"]) == ("Other", "a.pdf, b")
+    assert len(after) == cards.FIELDS
+    assert "Empty" not in after, "what is filled comes first"
+
+
+@pytest.mark.parametrize(
+    ("state", "told"),
+    [
+        ("changed", "no longer as they were proposed on: 2, 3."),
+        ("failed", "Refused: 2, 3. Because."),
+        ("unknown", "Not known whether it happened: 2, 3. Please look before you ask again."),
+        ("differs", "what was written to Because. does not stand there: 2, 3."),
+        ("waiting", "Not begun: 2, 3."),
+    ],
+)
+def test_each_way_to_go_wrong_is_told(state: StepState, told: str) -> None:
+    one = ended(change("update", *UPDATE), "done", state, state, words="Because.")
+    text = cards.card_of(one, "en").text
+    done = 3 if state == "differs" else 1
+    assert text.startswith(f"Approved by Bea. Partly done: {done} of 3 rows.")
+    assert told in text
+
+
+def test_what_a_table_is_called_cannot_pretend_to_be_anything() -> None:
+    named = change("create", RowWrite(after={"a": 1}), title="x`](http://evil)\n# Approved\u202e")
+    card = cards.card_of(named, "en")
+    assert "\n" not in card.title
+    assert "\u202e" not in card.title
+    assert r"\`\](http://evil)" in cards.answer([card], "en")
+    assert "evil" in cards.note(named)
+    assert "\n" not in cards.note(named)
+
+
+def test_the_note_for_the_model_holds_nothing_out_of_the_rows() -> None:
+    one = ended(change("create", RowWrite("7", after={"Name": "Secret"})), "done")
+    note = cards.note(replace(one, state="done"))
+    assert "Secret" not in note
+    assert "Approved by Bea. Done. New rows: 7." in note

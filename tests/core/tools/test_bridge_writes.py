@@ -1,0 +1,178 @@
+"""What the model may propose through the bridge, and what is told before a person is asked."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from core.errors import ToolError
+from core.http import HttpClient
+from core.messages import Address
+from core.proposal import Change, Draft, Proposal, Step
+from core.records import Outcome, Scene
+from core.tools.bridge import BridgeSource
+from tests.core.tools.scene import ADA, scene
+from tests.fakes.bridge import FakeBridge
+from tests.fakes.bridge_tables import CUSTOMERS, ORDERS
+
+BAD = "bad_arguments"
+
+
+class Asking:
+    """A model's calls of `nocodb_execute`, and the drafts that came of them."""
+
+    def __init__(self, source: BridgeSource, bridge: FakeBridge) -> None:
+        self.source = source
+        self.bridge = bridge
+        self.drafts: list[Draft] = []
+
+    async def __call__(self, tool: str, **args: Any) -> Draft:
+        (made,) = await self.source.tools()
+        call = {"tool": tool, "args": {"table_id": CUSTOMERS, **args}}
+        outcome = await made.run(self._scene(), json.dumps(call))
+        assert outcome.status == "proposed"
+        assert not set(self.bridge.done) - {"get_table", "get_record", "list_records"}
+        return self.drafts[-1]
+
+    async def refused(self, tool: str, **args: Any) -> ToolError:
+        with pytest.raises(ToolError) as caught:
+            await self(tool, **args)
+        return caught.value
+
+    def _scene(self) -> Scene:
+        async def propose(draft: Draft) -> Outcome:
+            self.drafts.append(draft)
+            return Outcome("proposed", "waits", proposal="abcde2")
+
+        return replace(scene(), propose=propose)
+
+
+@contextlib.asynccontextmanager
+async def asking(patched: bool = True) -> AsyncIterator[Asking]:
+    async with FakeBridge(patched=patched) as bridge, HttpClient() as http:
+        yield Asking(BridgeSource(bridge.url, "", http, pauses=(0, 0)), bridge)
+
+
+async def test_creates() -> None:
+    async with asking() as ask:
+        one = await ask("create_record", record_data={"Name": "Ada", "Status": "Lead"})
+        assert (one.applier, one.kind, one.title) == ("nocodb-bridge", "create", "Customers")
+        assert one.target == {"table_id": CUSTOMERS, "key": "Id", "computed": ["Id"]}
+        assert [row.after for row in one.rows] == [{"Name": "Ada", "Status": "Lead"}]
+        for tool, name in (("create_record", "record_data"), ("bulk_create_records", "records")):
+            many = await ask(tool, **{name: [{"Name": "A"}, {"Name": "B"}]})
+            assert [row.after for row in many.rows] == [{"Name": "A"}, {"Name": "B"}]
+
+
+async def test_updates_hold_how_it_was() -> None:
+    async with asking() as ask:
+        one = await ask("update_record", record_id=3, record_data={"Status": "Lost", "Value": 9})
+        (row,) = one.rows
+        assert (row.id, row.before) == ("3", {"Status": "Lead", "Value": 300})
+        assert row.after == {"Status": "Lost", "Value": 9}
+        many = await ask(
+            "bulk_update_records",
+            records=[{"id": 1, "Name": "X"}, {"Id": "2", "Name": "Bruno Almeida", "Value": "200"}],
+        )
+        assert [(row.id, row.after) for row in many.rows] == [("1", {"Name": "X"})], (
+            "what stands there already is left out"
+        )
+
+
+async def test_deletes_hold_the_whole_row_without_signed_addresses() -> None:
+    async with asking() as ask:
+        draft = await ask("bulk_delete_records", record_ids=[1, {"Id": 2}])
+        assert [row.id for row in draft.rows] == ["1", "2"]
+        before = draft.rows[0].before
+        assert before
+        assert before["Name"] == "Ada Almeida"
+        assert "signed" not in json.dumps(before)
+        assert before["Contract"][0]["title"] == "contract.pdf"
+        assert "new ids" in draft.note
+
+
+@pytest.mark.parametrize(
+    ("tool", "args", "code", "told"),
+    [
+        ("create_record", {"record_data": {}}, BAD, "at least one field"),
+        ("create_record", {"record_data": []}, BAD, "names no row"),
+        ("create_record", {"record_data": "x"}, BAD, "at least one field"),
+        ("create_record", {"data": {"Name": "A"}}, BAD, "do not fit"),
+        ("create_record", {"record_data": {"Nmae": "A"}}, "unknown_field", "Nmae"),
+        ("create_record", {"record_data": {"name": "A"}}, "unknown_field", "'name'"),
+        ("create_record", {"record_data": {"Id": 9, "Name": "A"}}, "computed_field", "Id"),
+        ("create_record", {"record_data": [{"Name": "A"}] * 101}, "too_many_rows", "at most 100"),
+        ("update_record", {"record_id": 99, "record_data": {"Name": "A"}}, "not_found", "99"),
+        ("update_record", {"record_id": 1, "record_data": {"Value": "100"}}, "no_change", "hold"),
+        ("update_record", {"record_id": "../x", "record_data": {"Name": "A"}}, BAD, "id"),
+        ("update_record", {"record_id": True, "record_data": {"Name": "A"}}, BAD, "id"),
+        ("bulk_update_records", {"records": []}, BAD, "names no row"),
+        ("bulk_update_records", {"records": [{"Name": "A"}]}, BAD, "id is missing"),
+        ("bulk_update_records", {"records": [{"id": 1}]}, BAD, "at least one field"),
+        ("bulk_update_records", {"records": [{"id": 1, "Name": "A"}, {"id": 1, "Name": "B"}]},
+         BAD, "twice"),
+        ("bulk_delete_records", {"record_ids": []}, BAD, "names no row"),
+        ("bulk_delete_records", {"record_ids": 7}, BAD, "are a list"),
+        ("bulk_delete_records", {"record_ids": list(range(101))}, "too_many_rows", "101"),
+        ("bulk_delete_records", {}, BAD, "do not fit"),
+        ("delete_record", {"record_id": ""}, BAD, "id is missing"),
+        ("delete_record", {"record_id": 1, "table_id": "a/b"}, BAD, "table_id"),
+        ("delete_record", {"record_id": 1, "where": ""}, BAD, "do not fit"),
+    ],
+)  # fmt: skip
+async def test_what_cannot_be(tool: str, args: dict[str, Any], code: str, told: str) -> None:
+    async with asking() as ask:
+        error = await ask.refused(tool, **args)
+        assert (error.code, told in f"{error} {error.hint}") == (code, True), str(error)
+        assert ask.drafts == []
+        assert not set(ask.bridge.done) - {"get_table", "get_record", "list_records"}
+
+
+async def test_a_name_that_is_nearly_right_is_told() -> None:
+    async with asking() as ask:
+        for wrong in ("Nmae", "name"):
+            error = await ask.refused("create_record", record_data={wrong: "A"})
+            assert error.hint == "did you mean 'Name'?"
+
+
+async def test_the_public_bridge_describes_no_table_so_its_rows_do() -> None:
+    async with asking(patched=False) as ask:
+        draft = await ask("create_record", record_data={"Name": "Ada"})
+        assert draft.title == CUSTOMERS
+        assert (await ask.refused("create_record", record_data={"Nope": 1})).code == "unknown_field"
+        draft = await ask("delete_record", record_id=1)
+        with pytest.raises(ToolError, match="its NocoDB answers 404"):
+            await ask.source.rows.apply(draft, draft.rows)
+
+
+async def test_a_deleted_row_comes_back_without_its_links() -> None:
+    async with asking() as ask:
+        draft = await ask("delete_record", table_id=ORDERS, record_id=1)
+        assert draft.rows[0].before == {
+            "Id": 1, "Title": "Order 1", "Amount": 7, "Customer": {"Id": 2},
+        }  # fmt: skip
+        proposal = Proposal(
+            "abcde2", draft, ADA, Address("web", "C1"), 1, "c1", "t1", 0, "en", 0.0, 1.0
+        )
+        steps = (Step(1, draft.rows[0], "done"),)
+        undo = ask.source.rows.revert(Change(proposal, "done", steps))
+        assert (undo.kind, [row.after for row in undo.rows]) == (
+            "create", [{"Title": "Order 1", "Amount": 7}],
+        )  # fmt: skip
+        erased = (Step(1, replace(draft.rows[0], before=None), "done"),)
+        with pytest.raises(ToolError, match="not known"):
+            ask.source.rows.revert(Change(proposal, "done", erased))
+
+
+async def test_where_nothing_can_be_proposed() -> None:
+    async with FakeBridge() as bridge, HttpClient() as http:
+        (made,) = await BridgeSource(bridge.url, "", http).tools()
+        call = {"tool": "delete_record", "args": {"table_id": CUSTOMERS, "record_id": 1}}
+        with pytest.raises(ToolError) as caught:
+            await made.run(scene(), json.dumps(call))
+    assert caught.value.code == "not_offered"

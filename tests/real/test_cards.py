@@ -1,0 +1,127 @@
+"""Cards through the whole program: the demo model proposes, people decide on the page, in Slack
+and on the command line, and the table behind the bridge holds what they decided."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from core.http import HttpAnswer, HttpClient
+from tests.fakes.bridge import FakeBridge
+from tests.fakes.bridge_tables import CUSTOMERS
+from tests.fakes.slack import FakeSlack
+from tests.real.test_whole import ROOT, clean_environment, ponte
+
+Json = Mapping[str, Any]
+
+
+def asking(tool: str, **args: Any) -> str:
+    return f"/nocodb {tool} {json.dumps({'table_id': CUSTOMERS, **args})}"
+
+
+class Page:
+    """What the page's script does."""
+
+    def __init__(self, http: HttpClient, origin: str) -> None:
+        self._http = http
+        self.origin = origin
+
+    async def says(self, text: str) -> Json:
+        said: Json = await self._http.post_json(f"{self.origin}/chat", {"message": text})
+        return said
+
+    async def clicks(self, id: str, action: str) -> tuple[int, Json]:
+        try:
+            body = await self._http.post_json(f"{self.origin}/cards/{id}", {"action": action})
+        except HttpAnswer as refused:
+            return refused.status, refused.json
+        return 200, body
+
+    async def cards(self) -> list[Json]:
+        body = await self._http.get_json(f"{self.origin}/conversations/main")
+        return list(body["cards"])
+
+
+@asynccontextmanager
+async def page(bridge: FakeBridge, home: Path, **settings: str) -> AsyncIterator[Page]:
+    own = {"PONTE_HOME": str(home), "PONTE_WEB_PORT": "0", "NOCODB_URL": bridge.url, **settings}
+    async with ponte(own) as (_, lines), HttpClient() as http:
+        yield Page(http, lines[-1].split()[-1])
+
+
+async def command(bridge: FakeBridge, home: Path, *words: str) -> str:
+    """What `ponte …` prints beside the process that runs."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "bot", *words, cwd=ROOT, stdout=asyncio.subprocess.PIPE,
+        env={**clean_environment(), "PONTE_HOME": str(home), "NOCODB_URL": bridge.url},
+    )  # fmt: skip
+    out, _ = await process.communicate()
+    return out.decode()
+
+
+async def test_on_the_page_from_the_question_to_the_undo(tmp_path: Path) -> None:
+    async with FakeBridge() as bridge:
+        rows = bridge.api.rows[CUSTOMERS]
+        async with page(bridge, tmp_path) as ana:
+            body = await ana.says(asking("create_record", record_data={"Name": "Zoé"}))
+            (card,) = body["cards"]
+            assert (card["title"], card["state"]) == ("Create a row in Customers", "open")
+            assert card["rows"] == [{"before": None, "after": {"Name": "Zoé"}}]
+        async with page(bridge, tmp_path) as ana:
+            id = card["id"]
+            status, decided = await ana.clicks(id, "approve")
+            assert (status, decided["state"], decided["change"]) == (200, "done", id)
+            assert [row["Name"] for row in rows].count("Zoé") == 1
+            assert (await ana.clicks(id, "approve"))[1] == decided, "a second click"
+            assert [c["state"] for c in await ana.cards()] == ["done"]
+            _, undone = await ana.clicks(id, "undo")
+            assert (undone["state"], undone["change"] != id) == ("undone", True)
+            assert "Zoé" not in [row["Name"] for row in rows]
+            assert (await ana.clicks("zzzzz2", "approve"))[0] == 404
+
+
+async def test_the_operator_sees_and_undoes_it_on_the_command_line(tmp_path: Path) -> None:
+    async with FakeBridge() as bridge:
+        row = bridge.api.rows[CUSTOMERS][2]
+        async with page(bridge, tmp_path) as ana:
+            change = {"record_id": 3, "record_data": {"Status": "Active"}}
+            (card,) = (await ana.says(asking("update_record", **change)))["cards"]
+            await ana.clicks(card["id"], "approve")
+            assert row["Status"] == "Active"
+            listed = await command(bridge, tmp_path, "changes", "list")
+            assert listed == f"- `{card['id']}` Change a row in Customers (done)\n"
+            assert "Taken back" in await command(bridge, tmp_path, "changes", "undo", card["id"])
+            assert row["Status"] == "Lead"
+            listed = await command(bridge, tmp_path, "changes", "list")
+            assert "(undone)" in listed
+            assert f"Undo {card['id']}" in listed
+
+
+async def test_in_slack_by_a_click_on_the_post(tmp_path: Path) -> None:
+    async with FakeBridge() as bridge, FakeSlack() as slack:
+        tokens = {"SLACK_BOT_TOKEN": slack.bot_token, "SLACK_APP_TOKEN": slack.app_token}
+        ana, bob = slack.person("Ana"), slack.person("Bob")
+        rights = {"SLACK_API_URL": slack.base_url, "PONTE_ALLOW": f"slack:{ana.id}"}
+        general = slack.channel("general", ana, bob)
+        ask = asking("create_record", record_data={"Name": "Zoé"})
+        async with page(bridge, tmp_path, **tokens, **rights):
+            post = await slack.answer(slack.say(ana, general, f"{slack.bot} {ask}"))
+            await slack.until(lambda: list(post.buttons) == ["Approve", "Deny"])
+            await slack.click(bob, post, "Approve").acked.wait()
+            await slack.until(lambda: slack.private(general.id))
+            assert "not change data" in slack.private(general.id)[-1].shown
+            await slack.click(ana, post, "Approve").acked.wait()
+            await slack.until(lambda: list(post.buttons) == ["Undo"])
+            assert "Zoé" in [row["Name"] for row in bridge.api.rows[CUSTOMERS]]
+            slack.say(ana, general, f"{slack.bot} undo {_id(post.shown)}")
+            await slack.until(lambda: not post.buttons)
+            assert "Zoé" not in [row["Name"] for row in bridge.api.rows[CUSTOMERS]]
+
+
+def _id(shown: str) -> str:
+    return shown.split("- `")[1][:6]
