@@ -195,6 +195,9 @@ class Journal(Protocol):
     async def to_erase(self) -> Sequence[Remote]:
         """What servers still hold of forgotten threads."""
 
+    async def unerasable(self) -> Sequence[Remote]:
+        """What could not be erased after many tries, for the operator to see."""
+
     async def erased(self, remote: Remote, done: bool) -> None: ...
 
 

@@ -87,3 +87,5 @@ class Upkeep:
                 log.info("not erased yet", kind=remote.kind, why=repr(error))
                 done = False
             await self._journal.erased(remote, done)
+        for remote in await self._journal.unerasable():
+            log.warning("the server still holds it", kind=remote.kind, id=remote.id)

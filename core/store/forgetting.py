@@ -71,6 +71,11 @@ def to_erase(connection: Connection) -> Sequence[Remote]:
     return [Remote(row["kind"], row["id"]) for row in rows]
 
 
+def unerasable(connection: Connection) -> Sequence[Remote]:
+    rows = connection.execute("SELECT kind, id FROM remotes WHERE erase = 2 ORDER BY at")
+    return [Remote(row["kind"], row["id"]) for row in rows]
+
+
 def erased(connection: Connection, remote: Remote, done: bool) -> None:
     """Done rows go; others are tried again, and after MAX_TRIES only listed (erase = 2)."""
     key = (remote.kind, remote.id)

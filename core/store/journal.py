@@ -169,6 +169,9 @@ class SqliteJournal:
     async def to_erase(self) -> Sequence[Remote]:
         return await self._database.read(forgetting.to_erase)
 
+    async def unerasable(self) -> Sequence[Remote]:
+        return await self._database.read(forgetting.unerasable)
+
     async def erased(self, remote: Remote, done: bool) -> None:
         await self._database.write(lambda c: forgetting.erased(c, remote, done))
 

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from core.errors import ModelDown, NotFound
 from core.records import Remote
@@ -78,6 +79,23 @@ async def test_what_a_server_holds_is_erased_until_it_is_gone(theatre: Theatre) 
         await _upkeep(stage, model, 0).once()
         assert not await stage.engine.journal.to_erase()
     assert set(model.erased) == {conversation}
+
+
+async def test_what_cannot_be_erased_is_listed(theatre: Theatre) -> None:
+    model = Erasing()
+    model.down = True
+    stubborn = Remote("conversation", "conv_1")
+    async with theatre.open(model) as stage:
+        await stage.said("hello")
+        thread = await stage.engine.journal.thread("web:C1")
+        await stage.engine.journal.remote(thread.id, stubborn)
+        await stage.said("forget")
+        while not await stage.engine.journal.unerasable():
+            await _upkeep(stage, model, 0).once()
+        with capture_logs() as logs:
+            await _upkeep(stage, model, 0).once()
+        assert not await stage.engine.journal.to_erase(), "it is not tried for ever"
+    assert [(line["kind"], line["id"]) for line in logs] == [(stubborn.kind, stubborn.id)]
 
 
 async def test_erasing_begins_when_a_conversation_is_forgotten(theatre: Theatre) -> None:
