@@ -81,7 +81,6 @@ async def test_sigterm_ends_the_call_under_way_and_begins_no_other(theatre: Thea
 
 
 async def test_what_was_decided_comes_before_any_turn(theatre: Theatre) -> None:
-    """The asker's next message, left unanswered too, hears of it."""
     table = MemoryTable(batch=1)
     table.gate = asyncio.Event()
     blocked = asyncio.Event()
@@ -93,7 +92,7 @@ async def test_what_was_decided_comes_before_any_turn(theatre: Theatre) -> None:
 
     async with bot(theatre, table, model=EchoModel(gate=block)) as stage:
         card = await proposed(stage, "table_create", rows=THREE)
-        await stage.says("and now?")
+        _, waiting = await stage.says("and now?")
         await blocked.wait()
         _, receipt = await stage.says(f"approve {card.id}")
         await table.reached.wait()
@@ -101,13 +100,15 @@ async def test_what_was_decided_comes_before_any_turn(theatre: Theatre) -> None:
         await asyncio.sleep(0)
         table.gate.set()
         await draining
-    model = EchoModel()
-    async with bot(theatre, table, model=model) as stage:
-        _, later = await stage.says("what came of it?")
-        await stage.answered(later)
+    rows_when_asked: list[int] = []
+
+    async def count(ask: Ask) -> None:
+        rows_when_asked.append(len(table.rows))
+
+    async with bot(theatre, table, model=EchoModel(gate=count)) as stage:
         assert "Done." in (await stage.answered(receipt)).text
-    assert "Approved by Ana. Done." in model.asks[-1].input[0].text
-    assert len(table.rows) == 3
+        assert (await stage.answered(waiting)).text == "You said: and now?"
+    assert rows_when_asked == [3]
 
 
 async def test_a_decision_whose_event_broke_down_is_told_as_partly_done(theatre: Theatre) -> None:
