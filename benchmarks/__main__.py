@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
-from benchmarks import engine, model, startup
+from benchmarks import discord, engine, model, slack, startup
 
 if __name__ == "__main__":
     asyncio.run(engine.main())
     startup.main()
     asyncio.run(model.main())
+    asyncio.run(slack.main(quick=False))
+    asyncio.run(discord.main(quick=False))

@@ -58,8 +58,8 @@ def _turns(connection: Connection, day: str, person: str | None) -> int:
 def _spent(connection: Connection, day: str, person: str | None) -> Spent:
     row = connection.execute(
         "SELECT count(*), sum(input), sum(cached), sum(output), sum(reasoning), sum(cost)"
-        " FROM usage WHERE day = ?1 AND (?2 IS NULL OR person = ?2)",
-        (day, person),
+        " FROM usage WHERE day = :day AND (:person IS NULL OR person = :person)",
+        {"day": day, "person": person},
     ).fetchone()
     turns, input_, cached, output, reasoning, cost = row
     return Spent(turns, Usage(input_ or 0, cached or 0, output or 0, reasoning or 0, cost))

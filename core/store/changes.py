@@ -139,9 +139,9 @@ def take_notes(connection: Connection, thread: str) -> Sequence[Item]:
 
 def of_conversation(connection: Connection, conversation: str, limit: int) -> Sequence[Change]:
     rows = connection.execute(
-        "SELECT * FROM changes WHERE ?1 = '' OR conversation = ?1"
-        " ORDER BY created DESC, rowid DESC LIMIT ?2",
-        (conversation, limit),
+        "SELECT * FROM changes WHERE :conversation = '' OR conversation = :conversation"
+        " ORDER BY created DESC, rowid DESC LIMIT :limit",
+        {"conversation": conversation, "limit": limit},
     )
     return _all(connection, rows)
 

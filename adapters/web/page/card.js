@@ -15,7 +15,8 @@ export function clear() {
 export function place(card, home, conversation) {
   const old = shown.get(card.id)?.drawn;
   const drawn = draw(card, conversation);
-  if (old) drawn.querySelector(".note").textContent = old.querySelector(".note").textContent;
+  const said = old?.querySelector(".note").textContent ?? "";
+  if (!said.startsWith(card.text)) drawn.querySelector(".note").textContent = said; // not twice
   if (old?.isConnected) old.replaceWith(drawn);
   else home.append(drawn);
   shown.set(card.id, { card, drawn });
@@ -28,7 +29,7 @@ export function within(id, home) {
 /** Say on the card what became of it; false where there is no such card here. */
 export function tell(id, text) {
   const note = shown.get(id)?.drawn.querySelector(".note");
-  if (note) note.textContent = text;
+  if (note) note.textContent = text.replaceAll("`", "");
   return Boolean(note);
 }
 
