@@ -119,8 +119,10 @@ async def test_in_slack_by_a_click_on_the_post(tmp_path: Path) -> None:
             await slack.until(lambda: list(post.buttons) == ["Undo"])
             assert "Zoé" in [row["Name"] for row in bridge.api.rows[CUSTOMERS]]
             slack.say(ana, general, f"{slack.bot} undo {_id(post.shown)}")
-            await slack.until(lambda: not post.buttons)
-            assert "Zoé" not in [row["Name"] for row in bridge.api.rows[CUSTOMERS]]
+            rows = bridge.api.rows[CUSTOMERS]
+            await slack.until(lambda: "Zoé" not in [row["Name"] for row in rows])
+            await slack.until(lambda: "undone" in post.shown)
+            assert not post.buttons
 
 
 def _id(shown: str) -> str:
