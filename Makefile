@@ -34,7 +34,8 @@ lint: .venv/ready-to-test
 	$(BIN)/mypy
 
 storm: .venv/ready-to-test
-	PONTE_STORM=$(KILLS) $(BIN)/python -m pytest --timeout=0 tests/real/test_storm.py
+	PONTE_STORM=$(KILLS) $(BIN)/python -m pytest --timeout=0 tests/real/test_storm.py \
+		tests/real/test_kill_applying.py
 
 bench: .venv/ready-to-test
 	$(BIN)/python -m benchmarks
