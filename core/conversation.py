@@ -153,7 +153,8 @@ class ConversationManager:
             await self._put_back_unless_stopped(turn)
             said = rounds[0].readable if rounds else ""
             stopped = say("_Stopped._", locale)
-            return Answer(f"{said}\n\n{stopped}".strip(), status="stopped")
+            cards = await rounds[0].cards() if rounds else ()
+            return Answer(f"{said}\n\n{stopped}".strip(), status="stopped", cards=cards)
         except Draining:
             await self._journal.put_back(turn)
             raise asyncio.CancelledError from None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -26,7 +26,7 @@ from core.errors import (
     ToolError,
     TooManyRounds,
 )
-from core.messages import Answer, File, Item, Progress
+from core.messages import Answer, Card, File, Item, Progress
 from core.ports import Journal, Model, Reply, Tool
 from core.records import (
     Ask,
@@ -126,18 +126,25 @@ class Rounds:
         """The proposals of this turn that wait for a person."""
         return {o.proposal for o in self._outcomes.values() if o.status == "proposed"}
 
+    async def cards(self) -> tuple[Card, ...]:
+        """What this turn proposed, as it stands now, in the order of its calls."""
+        proposals = self._stage.proposals
+        called = [self._outcomes.get(item.call_id) for item in self._items if item.kind == "call"]
+        ids = [outcome.proposal for outcome in called if outcome and outcome.proposal]
+        if not ids or proposals is None:
+            return ()
+        return tuple(await proposals.cards(ids, self._stage.locale))
+
     async def _ended(self) -> Answer:
         """Where something waits for a person, its cards are the answer, not the model's words."""
         proposals, locale = self._stage.proposals, self._stage.locale
-        ids = [o.proposal for o in self._outcomes.values() if o.proposal]
-        cut = f"\n\n_{say(CUT, locale)}_" if self._cut else ""
-        if not ids or proposals is None:
-            said = await text.aside(self._readable, self._said)
-            return Answer(text=said + cut, files=tuple(self._files))
-        cards = await proposals.cards(ids, locale)
+        cards, files = await self.cards(), tuple(self._files)
         waiting = [card for card in cards if card.id in self._waiting()]
-        said = proposals.words(waiting, locale) if waiting else self._said + cut
-        return Answer(text=said, cards=tuple(cards), files=tuple(self._files))
+        if waiting and proposals is not None:
+            return Answer(text=proposals.words(waiting, locale), cards=cards, files=files)
+        said = await text.aside(self._readable, self._said)
+        cut = f"\n\n_{say(CUT, locale)}_" if self._cut else ""
+        return Answer(text=said + cut, cards=cards, files=files)
 
     def _recall(self) -> None:
         """What a former attempt left: the text already said, the files already made."""
@@ -243,7 +250,6 @@ class Rounds:
                 Item(kind="output", call_id=call.call_id, text=outcome.text, files=outcome.files)
             )
             self._files.extend(outcome.files)
-            self._outcomes[call.call_id] = outcome
 
     async def _run_one(self, item: Item) -> Outcome:
         """A write or a spend runs to its record, even when the turn is stopped."""
@@ -254,7 +260,9 @@ class Rounds:
         except asyncio.CancelledError:
             if tool is None or tool.effect_of(item.arguments) not in ("write", "spend"):
                 task.cancel()
-            await asyncio.wait({task})
+            while not task.done():  # whoever cancels us again waits for it too
+                with suppress(asyncio.CancelledError):
+                    await asyncio.wait({task})
             raise
 
     async def _recorded(self, item: Item, tool: Tool | None) -> Outcome:
@@ -268,6 +276,7 @@ class Rounds:
                 await self._journal.call_started(turn, call)
                 outcome = await self._checked(tool, item)
         await self._journal.call_ended(turn, item.call_id, outcome)
+        self._outcomes[item.call_id] = outcome
         metrics.tool_calls.labels(item.name if tool else "unknown", outcome.status).inc()
         log.info("tool call", tool=item.name, status=outcome.status)
         return outcome

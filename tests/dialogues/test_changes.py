@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 
+from core.ports import Tool
 from core.proposal import LIFETIME
+from core.records import Health
+from core.tools.tool import FunctionTool
 from tests.dialogues.decisions import ADA, BRUNO, bot, proposed, summary
 from tests.dialogues.stage import Theatre
 from tests.fakes.memory_table import MemoryTable
@@ -194,3 +198,39 @@ async def test_what_the_audit_log_keeps_of_it(theatre: Theatre) -> None:
     assert told[4]["undoes"] == card.id
     assert {line["asker"] for line in told} == {"web:ana"}
     assert "Ada" not in (theatre.home / "audit.log").read_text()
+
+
+async def test_a_stopped_turn_shows_what_it_had_proposed(theatre: Theatre) -> None:
+    table, slow = MemoryTable(), Slow()
+    async with theatre.open(sources=[table, slow], appliers=[table]) as stage:
+        _, receipt = await stage.says('call table_create {"rows": [{"Name": "Bo"}]}\ncall wait {}')
+        await slow.begun.wait()
+        await stage.said("stop")
+        stopped = await stage.answered(receipt)
+        assert stopped.status == "stopped"
+        await stage.said(f"approve {stopped.cards[0].id}")
+        assert [row["Name"] for row in table.rows.values()] == ["Bo"]
+
+
+class Slow:
+    """A source whose one tool never ends by itself."""
+
+    name = "slow"
+
+    def __init__(self) -> None:
+        self.begun = asyncio.Event()
+
+    async def tools(self) -> Sequence[Tool]:
+        async def wait() -> str:
+            """Waits."""
+            self.begun.set()
+            await asyncio.Event().wait()
+            return ""
+
+        return [FunctionTool.of(wait, effect="read", doing="waits…")]
+
+    async def health(self) -> Health:
+        return Health("slow", "on")
+
+    async def close(self) -> None:
+        return None
