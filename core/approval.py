@@ -1,4 +1,4 @@
-"""Who may decide on a proposal, where (INTERFACE, "What a person can type")."""
+"""Who may decide on a proposal, and where."""
 
 from __future__ import annotations
 

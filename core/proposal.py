@@ -31,7 +31,7 @@ no longer as it was proposed on. `failed`: refused. `unknown`: it may have been 
 WRITTEN: tuple[StepState, ...] = ("done", "differs")
 PENDING: tuple[StepState, ...] = ("waiting", "writing")
 LIFETIME = 86_400.0
-"""Seconds until a proposal expires (INTERFACE: 24 hours)."""
+"""Seconds until a proposal expires: 24 hours."""
 MOST_ROWS = 100
 """Rows in one proposal."""
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
@@ -171,7 +171,7 @@ class Decision:
 
 
 def fresh_id() -> str:
-    """Six characters that a person can type (INTERFACE: [a-z2-7]{6}); the ledger holds them unique.
+    """Six characters that a person can type (`[a-z2-7]{6}`); the ledger holds them unique.
 
     One of them at least is a digit, so that no id is a word (`core.commands`).
     """

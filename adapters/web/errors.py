@@ -1,4 +1,4 @@
-"""What the HTTP API refuses, and the status of each code (INTERFACE, "HTTP")."""
+"""What the HTTP API refuses, and the status of each code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ORIGIN's first document: the model wants a function called, the bridge does it, the model tells.
+"""The bridge's story: the model wants a function called, the bridge does it, the model tells.
 
 The same at every level that a server can have.
 """

@@ -1,4 +1,4 @@
-"""What the HTTP API refuses, and how: each code of INTERFACE."""
+"""What the HTTP API refuses, and how: each code of docs/http-api.md."""
 
 from __future__ import annotations
 
