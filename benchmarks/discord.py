@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import statistics
 import sys
 import tempfile
@@ -17,6 +16,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from benchmarks import process
 from tests.fakes.discord import FakeDiscord, Somebody
 
 ROOT = Path(__file__).parents[1]
@@ -62,7 +62,7 @@ class Run:
     async def burst(self, people: int) -> tuple[float, float]:
         """Seconds for all, and milliseconds of the bot's CPU for each."""
         everybody = self.people(people)
-        used, began = _cpu(self.pid), time.perf_counter()
+        used, began = process.cpu(self.pid), time.perf_counter()
         for person in everybody:
             await person.say("burst")
         world = self.discord.world
@@ -72,7 +72,7 @@ class Run:
 
         await self.discord.until(all_answered, 60)
         took = time.perf_counter() - began
-        return took, (_cpu(self.pid) - used) * 1000 / people
+        return took, (process.cpu(self.pid) - used) * 1000 / people
 
 
 async def measured(command: list[str], quick: bool) -> Figures:
@@ -88,7 +88,7 @@ async def measured(command: list[str], quick: bool) -> Figures:
             ready = time.monotonic() - began
             await asyncio.sleep(1)
             run = Run(discord, bot.pid)
-            idle = _resident(bot.pid)
+            idle = process.resident(bot.pid) / 2**20
             await run.serial(20)
             serial = await run.serial(50 if quick else 300)
             bursts = [await run.burst(60) for _ in range(1 if quick else 5)]
@@ -99,22 +99,11 @@ async def measured(command: list[str], quick: bool) -> Figures:
                 serial_p99_ms=statistics.quantiles(serial, n=100)[98],
                 burst_s=statistics.median(took for took, _ in bursts),
                 cpu_ms=statistics.median(cpu for _, cpu in bursts),
-                rss_mib=_resident(bot.pid),
+                rss_mib=process.resident(bot.pid) / 2**20,
             )
         finally:
             bot.terminate()
             await bot.wait()
-
-
-def _cpu(pid: int) -> float:
-    """Seconds that all of its threads have used (proc(5), fields 14 and 15 of stat)."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def _resident(pid: int) -> float:
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 async def main(quick: bool) -> bool:

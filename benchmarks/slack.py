@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import statistics
 import sys
 import tempfile
@@ -16,6 +15,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from benchmarks import process
 from tests.fakes.slack import APP_TOKEN, BOT_TOKEN, FakeSlack, Place, Post
 
 ROOT = Path(__file__).parents[1]
@@ -62,7 +62,7 @@ class Run:
     async def load(self, per_second: int, seconds: float) -> tuple[float, float, float]:
         """Acknowledgement p50 and p99 in ms, CPU in ms for each message."""
         places = self.channels(per_second)
-        before, sent = _cpu(self.pid), len(self.slack.deliveries.all)
+        before, sent = process.cpu(self.pid), len(self.slack.deliveries.all)
         began, said = time.monotonic(), []
         for number in range(int(per_second * seconds)):
             said.append(self.ask(places[number % len(places)], f"load {number}"))
@@ -73,7 +73,7 @@ class Run:
             for d in self.slack.deliveries.all[sent:]
             if d.payload["event"]["type"] == "app_mention"
         ]
-        cpu = (_cpu(self.pid) - before) * 1000 / len(said)
+        cpu = (process.cpu(self.pid) - before) * 1000 / len(said)
         return statistics.median(acks), statistics.quantiles(acks, n=100)[98], cpu
 
     async def serial(self, turns: int) -> float:
@@ -107,7 +107,7 @@ async def measured(command: list[str], quick: bool) -> Figures:
             ready = time.monotonic() - began
             await asyncio.sleep(1)
             run = Run(slack, bot.pid)
-            rss = _resident(bot.pid)
+            rss = process.resident(bot.pid) / 2**20
             await run.answered([run.ask(place, "warm up") for place in run.channels(20)])
             p50, p99, cpu = await run.load(100, 1 if quick else 5)
             serial = await run.serial(20 if quick else 100)
@@ -116,17 +116,6 @@ async def measured(command: list[str], quick: bool) -> Figures:
         finally:
             bot.terminate()
             await bot.wait()
-
-
-def _cpu(pid: int) -> float:
-    """Seconds that all of its threads have used (proc(5), fields 14 and 15 of stat)."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def _resident(pid: int) -> float:
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 async def main(quick: bool) -> dict[str, float]:

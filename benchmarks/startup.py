@@ -14,6 +14,8 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from benchmarks.process import resident
+
 RUNS = 7
 PONTE = (sys.executable, "-m", "bot")
 
@@ -38,14 +40,9 @@ def _ready(environment: Mapping[str, str]) -> tuple[float, float]:
         while "ready" not in process.stdout.readline():
             assert process.poll() is None
         took = time.perf_counter() - begun
-        memory = _resident(process.pid) / 1e6
+        memory = resident(process.pid) / 1e6
         process.terminate()
     return took, memory
-
-
-def _resident(process: int) -> int:
-    """Bytes, from Linux' `/proc/PID/statm` (proc(5): its second figure, in pages)."""
-    return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def main() -> None:

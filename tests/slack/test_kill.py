@@ -166,7 +166,7 @@ async def test_at_random_with_drops_and_duplicates(slack: FakeSlack, victim: Vic
             words = "tell 20" if chance.random() < 0.2 else f"{kill} {place.name}"
             asked.append(words)
             slack.say(alice, place, f"{slack.bot} {words}", thread=root)
-        await asyncio.sleep(chance.random() * 0.8)
+        await more_calls(slack, chance.randrange(len(places)))
         if kill % 3 == 2:
             slack.deliveries.drop()
         if kill % 2:  # a turn survives two crashes; the third would end in an apology
@@ -176,6 +176,12 @@ async def test_at_random_with_drops_and_duplicates(slack: FakeSlack, victim: Vic
     await victim.start()
     await all_told(slack, said)
     assert await victim.ended() == 0
+
+
+async def more_calls(slack: FakeSlack, count: int) -> None:
+    """Until the bot has made so many more: a moment somewhere in its work."""
+    target = slack.api.calls.total() + count
+    await slack.until(lambda: slack.api.calls.total() >= target)
 
 
 async def all_told(slack: FakeSlack, said: list[tuple[Place, Post, list[str]]]) -> None:

@@ -79,13 +79,13 @@ async def test_the_same_turn_as_events(house: House, client: httpx.AsyncClient) 
 
 
 async def test_text_that_starts_over_says_so(house: House, client: httpx.AsyncClient) -> None:
-    told = asyncio.Event()
+    told, told_again = asyncio.Event(), asyncio.Event()
 
     async def script(turn: Turn) -> Answer:
         await turn.show("One")
         await told.wait()
         await turn.show("Two")
-        await asyncio.sleep(0.1)
+        await told_again.wait()
         return Answer("Two")
 
     house.script = script
@@ -94,6 +94,7 @@ async def test_text_that_starts_over_says_so(house: House, client: httpx.AsyncCl
         await until(stream, "delta")
         told.set()
         again = (await until(stream, "delta"))[-1]
+        told_again.set()
     assert again.data["reset"] is True
     assert again.data["text"] == "Two"
 

@@ -19,7 +19,6 @@ async def test_text_streams_in_and_is_rendered(house: House, page: Page) -> None
 
     async def script(turn: Turn) -> Answer:
         await turn.show(doing="is looking at the tables…")
-        await asyncio.sleep(0.1)
         await turn.show("These are **two")
         await half.wait()
         return Answer("These are **two tables**:\n\n|a|\n|-|\n|1|\n\n```python\nprint(1)\n```")

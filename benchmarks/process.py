@@ -1,0 +1,17 @@
+"""What the system counts of a process, from Linux' `/proc` (proc(5))."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def cpu(pid: int) -> float:
+    """Seconds that all of its threads have used: fields 14 and 15 of `stat`."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def resident(pid: int) -> int:
+    """Bytes of memory that it holds: the second figure of `statm`, in pages."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
