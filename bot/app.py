@@ -38,7 +38,7 @@ from core.platform_ports import ChatPlatform, Platform
 from core.policy import AllowList
 from core.ports import Membership, ToolSource
 from core.records import Health, Remote
-from core.tools.bridge import BridgeSource
+from core.tools.bridge.source import BridgeSource
 from core.tools.toolbox import Toolbox
 
 log = structlog.get_logger("app")

@@ -18,7 +18,7 @@ from bot.values import plain
 from core.errors import PonteError
 from core.http import HttpAnswer, HttpClient, HttpError
 from core.records import Health
-from core.tools.bridge_api import BridgeApi
+from core.tools.bridge.api import BridgeApi
 
 Check = Callable[[Start, HttpClient], Awaitable[str]]
 """Says what is well, in a few words. Raises PonteError, HttpError, OSError for what is not."""

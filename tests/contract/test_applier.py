@@ -15,7 +15,7 @@ from core.errors import ToolError, WriteUnsure
 from core.http import HttpClient
 from core.messages import Address
 from core.proposal import Change, Draft, Proposal, RowWrite, Step, WriteKind
-from core.tools.bridge import BridgeSource
+from core.tools.bridge.source import BridgeSource
 from tests.fakes.bridge import FakeBridge
 from tests.fakes.bridge_tables import CUSTOMERS
 from tests.fakes.choices import ANA

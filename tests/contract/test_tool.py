@@ -16,7 +16,7 @@ from core.errors import ToolError
 from core.http import HttpClient
 from core.ports import Tool
 from core.records import Outcome, Scene
-from core.tools.bridge import BridgeSource
+from core.tools.bridge.source import BridgeSource
 from core.tools.outcome import CAP
 from core.tools.tool import tool
 from tests.core.tools.scene import Seen, scene

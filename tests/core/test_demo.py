@@ -15,7 +15,7 @@ from core.messages import Item, Person
 from core.model.demo import DemoModel
 from core.ports import Model, Tool
 from core.records import Remote
-from core.tools.bridge import BridgeSource
+from core.tools.bridge.source import BridgeSource
 from core.tools.tool import FunctionTool
 from tests.fakes.bridge import FakeBridge
 from tests.fakes.bridge_tables import BASE, CUSTOMERS

@@ -11,7 +11,7 @@ import pytest
 
 from core.http import HttpClient
 from core.model.probe import Level
-from core.tools.bridge import BridgeSource
+from core.tools.bridge.source import BridgeSource
 from tests.dialogues.openai import WITHOUT, served
 from tests.dialogues.stage import Theatre
 from tests.fakes.bridge import FakeBridge

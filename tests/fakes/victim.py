@@ -30,7 +30,7 @@ from core.openai import Client, Place
 from core.ports import Posts, Reply
 from core.posting import PostedReply
 from core.records import Ask, Remote
-from core.tools.bridge import BridgeSource
+from core.tools.bridge.source import BridgeSource
 from tests.fakes.choices import choices
 from tests.fakes.models import EchoModel
 from tests.fakes.recorder import RecordingSurface

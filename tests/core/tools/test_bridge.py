@@ -14,8 +14,8 @@ import pytest
 from core.errors import ToolError
 from core.http import HttpClient
 from core.records import Health
-from core.tools.bridge import FRESH, BridgeSource
-from core.tools.bridge_catalogue import CATALOGUE
+from core.tools.bridge.catalogue import CATALOGUE
+from core.tools.bridge.source import FRESH, BridgeSource
 from core.tools.outcome import CAP, outcome_of_error
 from tests.core.tools.scene import scene
 from tests.fakes.bridge import FakeBridge

@@ -14,7 +14,7 @@ from core.http import (
     HttpTooLarge,
     HttpUnreadable,
 )
-from core.tools.bridge_error import worded
+from core.tools.bridge.error import worded
 
 NOT_FOUND = "404: 404 Client Error: Not Found for url: https://db.example/api/v2/tables/t/records"
 DOWN = "500: HTTPConnectionPool(host='db.example', port=80): Max retries exceeded with url: /x"

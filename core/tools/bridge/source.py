@@ -13,12 +13,12 @@ from core.errors import ToolError
 from core.http import HttpClient
 from core.ports import Tool
 from core.records import Action, Effect, Health, Scene
-from core.tools.bridge_api import PAUSES, BridgeApi
-from core.tools.bridge_catalogue import CATALOGUE, READING, WRITING, BridgeTool, Touch
-from core.tools.bridge_drafts import BridgeDrafts
-from core.tools.bridge_error import BridgeError
-from core.tools.bridge_rows import BridgeRows
-from core.tools.bridge_table import ID, BridgeTables
+from core.tools.bridge.api import PAUSES, BridgeApi
+from core.tools.bridge.catalogue import CATALOGUE, READING, WRITING, BridgeTool, Touch
+from core.tools.bridge.drafts import BridgeDrafts
+from core.tools.bridge.error import BridgeError
+from core.tools.bridge.rows import BridgeRows
+from core.tools.bridge.table import ID, BridgeTables
 from core.tools.outcome import CAP, compact, fitting
 from core.tools.parameters import Function
 from core.tools.tool import FunctionTool

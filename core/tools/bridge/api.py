@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from core.http import HttpAnswer, HttpClient, HttpDown, HttpError
-from core.tools.bridge_error import AWAY, BridgeError, worded
+from core.tools.bridge.error import AWAY, BridgeError, worded
 
 PAUSES = (0.3, 1.2)
 """Seconds before the second and the third attempt of a read."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from core.errors import ToolError
 from core.http import HttpAnswer, HttpDown, HttpError, HttpTimeout, HttpTooLarge
-from core.tools.bridge_catalogue import CATALOGUE
+from core.tools.bridge.catalogue import CATALOGUE
 
 AWAY = (502, 503, 504)
 """A host's own answer while the bridge behind it is down or starting."""

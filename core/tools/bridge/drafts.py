@@ -11,9 +11,9 @@ from typing import Any, get_args
 
 from core.errors import ToolError
 from core.proposal import MOST_ROWS, Draft, RowWrite, WriteKind
-from core.tools.bridge_catalogue import BridgeTool
-from core.tools.bridge_rows import RECREATED, BridgeRows
-from core.tools.bridge_table import ID, BridgeTable, BridgeTables
+from core.tools.bridge.catalogue import BridgeTool
+from core.tools.bridge.rows import RECREATED, BridgeRows
+from core.tools.bridge.table import ID, BridgeTable, BridgeTables
 from core.tools.same import same
 
 Data = Mapping[str, Any]

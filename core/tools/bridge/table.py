@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from core.tools.bridge_api import BridgeApi
-from core.tools.bridge_error import BridgeError
+from core.tools.bridge.api import BridgeApi
+from core.tools.bridge.error import BridgeError
 from core.withheld import unsigned
 
 JsonRow = dict[str, Any]

@@ -13,9 +13,9 @@ from typing import Any
 
 from core.errors import ToolError, WriteUnsure
 from core.proposal import Change, Draft, Row, RowWrite, Seen
-from core.tools.bridge_api import BridgeApi
-from core.tools.bridge_error import BridgeError
-from core.tools.bridge_table import BridgeTables, JsonRow, id_of
+from core.tools.bridge.api import BridgeApi
+from core.tools.bridge.error import BridgeError
+from core.tools.bridge.table import BridgeTables, JsonRow, id_of
 from core.tools.same import differing
 from core.withheld import unsigned
 

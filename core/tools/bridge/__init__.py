@@ -1,0 +1,1 @@
+"""NocoDB through a small server of the user's own: `POST {url}/execute`."""
