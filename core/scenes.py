@@ -126,9 +126,9 @@ class TurnFiles:
 
 def zone_of(message: Message, zone: str) -> str:
     """The asker's time zone where it is one, else `zone`, else UTC."""
-    for name in (message.time_zone, zone):
+    for name in filter(None, (message.time_zone, zone)):
         try:
-            return ZoneInfo(name).key if name else "UTC"
+            return ZoneInfo(name).key
         except (ZoneInfoNotFoundError, ValueError):
             continue
     return "UTC"
