@@ -110,7 +110,10 @@ class Input:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A quick command of the registry: `where` and `by` empty mean everywhere and everybody."""
+    """A quick command of the registry: `where` and `by` empty mean everywhere and everybody.
+
+    `effect`: the model runs one that reads; for one that spends or writes it asks a person first.
+    """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     title: Texts
@@ -118,7 +121,7 @@ class Command:
     inputs: Mapping[str, Input] = field(default_factory=dict)
     where: tuple[Place, ...] = ()
     by: tuple[PersonKey, ...] = ()
-    effect: Literal["read", "write"] = "read"
+    effect: Literal["read", "spend", "write"] = "read"
 
 
 @dataclass(frozen=True, slots=True)

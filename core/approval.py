@@ -8,6 +8,7 @@ from core.errors import NotAllowed
 from core.messages import Address, Person
 from core.ports import Policy
 from core.proposal import Change, Draft
+from core.records import Action
 
 OWN_ROWS = 10
 """Rows up to which the asker approves their own creates and updates."""
@@ -32,7 +33,7 @@ class Approval:
         if (await self.policy.may(person, address, "admin")).allowed:
             return
         self._check_place(address, change)
-        verdict = await self.policy.may(person, address, "write")
+        verdict = await self.policy.may(person, address, right(change.draft))
         if not verdict.allowed:
             raise NotAllowed(verdict.reason)
         if address.platform in _ONE_PERSON:
@@ -55,6 +56,12 @@ class Approval:
     def _check_place(self, address: Address, change: Change) -> None:
         if not _same_place(address, change):
             raise NotAllowed(_ELSEWHERE, id=change.id)
+
+
+def right(draft: Draft) -> Action:
+    """What who decides must be allowed to do: a run that changes nothing only spends."""
+    spends = draft.kind == "run" and draft.target.get("effect") == "spend"
+    return "spend" if spends else "write"
 
 
 def needs_admin(change: Change) -> bool:

@@ -136,7 +136,11 @@ class Desk:
         decision = Decision(
             command.id, turn.seq, message.author, message.address, locale, message.clicked
         )
-        return await self.changes.decide(_ACTIONS[command.name], decision)
+        answer = await self.changes.decide(_ACTIONS[command.name], decision)
+        result, title = await self.changes.result(command.id, turn.seq)
+        if not result:
+            return answer
+        return await self.quick.with_result(turn, answer, result, title, locale)
 
     async def _run_python(self, turn: Turn, command: Command, locale: str) -> str:
         raise NotFound("I cannot run code here: no sandbox is set up.")

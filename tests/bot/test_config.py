@@ -95,7 +95,7 @@ WRONG = [
     ('[quick_commands.a]\ntitle = { de = "x" }', "2: 'de': write a language: en, pt-BR, fr."),
     ('[quick_commands.a]\ntitle = "x"\nby = "slack:U1"', "3: 'by' must be a list"),
     ('[quick_commands.a]\ntitle = "x"\nwhere = [\n"web",\n"irc"]', "3: 'where': write web, "),
-    ('[quick_commands.a]\ntitle = "x"\neffect = "spend"', "3: 'effect' must be one of 'read' or"),
+    ('[quick_commands.a]\ntitle = "x"\neffect = "buy"', "3: 'effect' must be one of 'read', 's"),
     (
         '[quick_commands.a]\ntitle = "x"\n[quick_commands.a.inputs]\nx = { type = "date" }',
         "4: 'type' must be one of 'text', 'number', 'boolean' or 'choice'.",
