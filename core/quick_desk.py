@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from core import commands, given
@@ -11,7 +12,7 @@ from core.errors import NotAllowed, PonteError
 from core.inputs import Inputs
 from core.messages import Answer, Person
 from core.ports import Budget, Journal, Policy, QuickCommands
-from core.records import Action, Call, QuickCommand, Scene, Turn
+from core.records import Action, Call, Outcome, QuickCommand, Scene, Turn
 from core.results import Results
 from core.scenes import Scenes, Show, TurnFiles
 from core.words import say
@@ -64,9 +65,11 @@ class QuickDesk:
         begun = asyncio.Event()
         if scene.handle:
             begun.set()
+        run = asyncio.create_task(self.known.run(_noting(scene, begun), slug, inputs))
         try:
-            outcome = await self.known.run(_noting(scene, begun), slug, inputs)
+            outcome = await asyncio.shield(run)
         except asyncio.CancelledError:
+            await _left(run, begun)
             task = asyncio.current_task()
             if not begun.is_set() or not self.stopped(turn.seq) or task is None:
                 raise
@@ -106,6 +109,17 @@ class QuickDesk:
             verdict = await self.policy.may(person, turn.message.address, action)
             if not verdict.allowed:
                 raise NotAllowed(verdict.reason)
+
+
+async def _left(run: asyncio.Task[Outcome], begun: asyncio.Event) -> None:
+    """Wait for it no longer; but what is being begun comes to its record first."""
+    beginning = asyncio.create_task(begun.wait())
+    while not beginning.done() and not run.done():
+        with suppress(asyncio.CancelledError):
+            await asyncio.wait({run, beginning}, return_when=asyncio.FIRST_COMPLETED)
+    for task in (run, beginning):
+        task.cancel()
+    await asyncio.gather(run, beginning, return_exceptions=True)
 
 
 def _noting(scene: Scene, begun: asyncio.Event) -> Scene:
