@@ -1,4 +1,4 @@
-"""What a quick command or an agent said, as a person and a model read it."""
+"""What a quick command said, read leniently: a text, often JSON, often in a fence."""
 
 from __future__ import annotations
 
@@ -7,18 +7,14 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from core.fences import after_all, fenced
-from core.text import clean, clip
+from core.text import clean
 
-LONG = 6_000
-"""Characters from which a result goes into a file, and its beginning into the text."""
-BEGINNING = 4_000
-_CUT = "[This is the beginning, {shown} of {total} characters. The whole is in the file.]"
 _FENCE = re.compile(r"(?P<mark>`{3,}|~{3,})[ \t]*(?P<info>[\w.+-]*)[^\n]*\n(?P<body>.*)", re.DOTALL)
+_JSON = ("", "json", "json5", "jsonc", "text", "txt")
 _SUFFIXES = {
     "json": "json", "python": "py", "py": "py", "javascript": "js", "js": "js", "typescript": "ts",
-    "java": "java", "sql": "sql", "yaml": "yaml", "yml": "yaml", "csv": "csv", "xml": "xml",
-    "html": "html.txt", "bash": "sh", "sh": "sh", "go": "go", "kotlin": "kt", "text": "txt",
+    "ts": "ts", "java": "java", "kotlin": "kt", "go": "go", "sql": "sql", "yaml": "yaml",
+    "yml": "yaml", "csv": "csv", "xml": "xml", "bash": "sh", "sh": "sh",
 }  # fmt: skip
 
 
@@ -36,14 +32,15 @@ class Result:
         return json_of(self.text)
 
     @property
-    def markdown(self) -> str:
-        """As it is shown: JSON as a fenced block, code as it was fenced, text as text."""
-        return markdown_of(self.text)
+    def bare(self) -> str:
+        """The text without a fence around JSON; code keeps its fence, for it tells the language."""
+        block = _only_block(self.text)
+        return block[1].strip() if block and self.data is not None else self.text
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A long result as a file: `name` without its folder, `data` in UTF-8."""
+    """A result as a file: `data` in UTF-8."""
 
     name: str
     type: str
@@ -52,61 +49,45 @@ class Document:
 
 def json_of(text: str) -> Any:
     """Also where a model put a fence around it, or did not close that."""
-    inner = _whole_fence(text)
-    if inner is not None and inner[0].lower() not in ("", "json", "text", "txt"):
+    block = _only_block(text)
+    if block is not None and block[0].lower() not in _JSON:
         return None
     try:
-        return json.loads(inner[1] if inner else text.strip(), parse_constant=_none)
+        return json.loads(block[1] if block else text.strip(), parse_constant=_refused)
     except (ValueError, RecursionError):
         return None
 
 
-def markdown_of(text: str) -> str:
-    """`text` cleaned, with JSON objects and lists laid out and fenced."""
+def document_of(text: str, stem: str) -> Document:
+    """`text` as a file named for `stem`, of the kind that it is; a fence around it is left out."""
     data = json_of(text)
     if isinstance(data, dict | list):
-        return fenced(clean(json.dumps(data, ensure_ascii=False, indent=2)), "json")
-    if isinstance(data, str) and _whole_fence(text) is None:
-        return _closed(clean(data).strip())
-    return _closed(clean(text).strip())
+        laid_out = json.dumps(data, ensure_ascii=False, indent=2)
+        return Document(f"{stem}.json", "application/json", _bytes(laid_out))
+    block = _only_block(text)
+    if block is None:
+        return Document(f"{stem}.md", "text/markdown", _bytes(text))
+    suffix = _SUFFIXES.get(block[0].lower(), "txt")
+    return Document(f"{stem}.{suffix}", "text/plain", _bytes(block[1]))
 
 
-def document_of(text: str, stem: str) -> Document:
-    """`text` as a file named for `stem`, without the fence around it."""
-    if isinstance(data := json_of(text), dict | list):
-        whole = json.dumps(data, ensure_ascii=False, indent=2)
-        return Document(f"{stem}.json", "application/json", whole.encode(errors="replace"))
-    inner = _whole_fence(text)
-    suffix = _SUFFIXES.get(inner[0].lower(), "txt") if inner else "md"
-    type = "text/markdown" if suffix == "md" else "text/plain"
-    body = inner[1] if inner else text
-    return Document(f"{stem}.{suffix}", type, clean(body).encode(errors="replace"))
-
-
-def beginning_of(markdown: str, locale: str) -> str:
-    """The first characters of a long result, with a line that says where the rest is."""
-    shown = clip(markdown, BEGINNING, _CUT, locale)
-    head, newline, note = shown.rpartition("\n")
-    return f"{_closed(head)}{newline}\n{note}" if newline else note
-
-
-def _whole_fence(text: str) -> tuple[str, str] | None:
+def _only_block(text: str) -> tuple[str, str] | None:
     """Info and body where the whole text is one fenced block, closed or not."""
     match = _FENCE.fullmatch(text.strip())
     if match is None:
         return None
-    body, mark = match["body"].rstrip(), match["mark"]
-    inner = body.removesuffix(mark) if body.endswith(mark) else body
-    if re.search(rf"^[ \t]*{re.escape(mark)}", inner, re.MULTILINE):
+    *inner, last = match["body"].split("\n")
+    mark = match["mark"]
+    lines = inner if last.strip().startswith(mark) else [*inner, last]
+    if any(line.lstrip().startswith(mark) for line in lines):
         return None  # there is more than one
-    return match["info"], inner.rstrip("\n")
+    return match["info"], "\n".join(lines)
 
 
-def _closed(markdown: str) -> str:
-    """With the fence closed that a model, or our cut, left open."""
-    fence = after_all(markdown, None, len(markdown))
-    return f"{markdown}\n{fence.closing}" if fence else markdown
+def _bytes(text: str) -> bytes:
+    return clean(text).encode()
 
 
-def _none(constant: str) -> None:
+def _refused(constant: str) -> None:
+    """JSON has no NaN (RFC 8259, section 6), but Python reads it."""
     raise ValueError(constant)
