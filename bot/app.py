@@ -24,8 +24,8 @@ from bot.lineup import lineup
 from bot.model import choose
 from bot.operator import Threads
 from bot.platforms import platforms
-from bot.quick import Registry
 from bot.settings import Settings
+from bot.stackspot import StackSpotHouse
 from bot.values import plain
 from core import metrics, prompt
 from core.change_ports import Applier
@@ -88,8 +88,8 @@ class App:
         self._http = HttpClient(proxies=settings.proxies)
         self._memberships: dict[str, Membership] = {}
         self._policy = AllowList(settings.ponte_allow, settings.ponte_admins, self._memberships)
-        self._quick = Registry(config.quick_commands, self._policy.is_named)
-        self._board = Board(lineup(settings), self._quick)
+        self._stackspot = StackSpotHouse(settings, config, self._policy.is_named, self._http)
+        self._board = Board(lineup(settings), self._stackspot.commands)
         self._appliers: list[Applier] = []
         self._toolbox = Toolbox(self._sources())
         self._surfaces: list[Platform] = []
@@ -142,6 +142,7 @@ class App:
         for surface in reversed(self._surfaces):
             await surface.close()
         await self._toolbox.close()
+        await self._stackspot.close()
         await self._model.close()
         await self._http.close()
         await self._engine.close()
@@ -165,6 +166,14 @@ class App:
         await self._engine.journal.remote(thread, remote)
 
     def _sources(self) -> Sequence[ToolSource]:
+        stackspot = self._stackspot
+        if stackspot.source is None or stackspot.applier is None:
+            return self._nocodb()
+        self._board.live["stackspot"] = stackspot.source.health
+        self._appliers.append(stackspot.applier)
+        return (*self._nocodb(), stackspot.source)
+
+    def _nocodb(self) -> Sequence[ToolSource]:
         settings = self._settings
         if settings.nocodb != "bridge":
             return ()
@@ -183,7 +192,7 @@ class App:
             appliers=self._appliers,
             auto_create_rows=self._config.changes.auto_create_rows,
             board=self._board,
-            quick=self._quick,
+            quick=self._stackspot.commands,
             caps=self._caps,
             profile=Profile(
                 instructions=settings.ponte_instructions or prompt.INSTRUCTIONS,

@@ -77,7 +77,14 @@ PersonKey = Annotated[
     ),
 ]
 Slug = Annotated[
-    str, _matching(r"[A-Za-z0-9][A-Za-z0-9_-]*", "a slug of letters, digits, hyphens, underscores")
+    str,
+    _matching(
+        r"[a-z0-9][a-z0-9_-]{0,99}",
+        "a slug of up to 100 lower-case letters, digits, hyphens, underscores",
+    ),
+]
+AgentId = Annotated[
+    str, _matching(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}", "the agent's id, as the portal shows it")
 ]
 Host = Annotated[str, _matching(r"[a-z0-9-]+(\.[a-z0-9-]+)*", "a host's name in small letters")]
 BotId = Annotated[str, _matching(r"B[A-Z0-9]+", "a bot's id, as in B0123456789")]
@@ -125,6 +132,16 @@ class Command:
 
 
 @dataclass(frozen=True, slots=True)
+class Agent:
+    """An agent at StackSpot, under the name that models call it; `id` is the portal's."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    id: AgentId
+    title: Texts = field(default_factory=dict)
+    description: Texts = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Changes:
     """`auto_create_rows`: creates of up to so many rows that need no person's approval."""
 
@@ -165,6 +182,7 @@ class Config:
     changes: Changes = field(default_factory=Changes)
     channels: Mapping[ChannelKey, Channel] = field(default_factory=dict)
     quick_commands: Mapping[Slug, Command] = field(default_factory=dict)
+    agents: Mapping[Slug, Agent] = field(default_factory=dict)
     links: Links = field(default_factory=Links)
     slack: Slack = field(default_factory=Slack)
     discord: Discord = field(default_factory=Discord)
@@ -232,7 +250,7 @@ def _plain(loc: tuple[int | str, ...]) -> tuple[str, ...]:
 
 def _known(path: tuple[str, ...]) -> list[str]:
     kinds = {0: Config, 2: Command, 4: Input}
-    sections = {"channels": Channel, "changes": Changes}
+    sections = {"channels": Channel, "changes": Changes, "agents": Agent}
     kind = sections.get(path[0] if path else "") or kinds.get(len(path), Config)
     return [f.name for f in fields(kind)]
 

@@ -79,8 +79,8 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
 WRONG = [
     (
         'colour = "red"',
-        "1: 'colour' is not known here; known are changes, channels, quick_commands, links, slack, "
-        "discord.",
+        "1: 'colour' is not known here; known are changes, channels, quick_commands, agents, links, "
+        "slack, discord.",
     ),
     ("channels = 3", "1: 'channels' must be a table."),
     ("[[channels]]", "1: 'channels' must be a table."),
@@ -91,7 +91,7 @@ WRONG = [
     ("[channels.general]", "1: 'general': write slack:WORKSPACE:CHANNEL"),
     ('channels."slack:T1:C1" = 1', "1: 'slack:T1:C1' must be a table."),
     ("[quick_commands.a]", "1: 'title' is missing."),
-    ('[quick_commands."a b"]\ntitle = "x"', "1: 'a b': write a slug of letters"),
+    ('[quick_commands."a b"]\ntitle = "x"', "1: 'a b': write a slug of up to 100"),
     ('[quick_commands.a]\ntitle = { de = "x" }', "2: 'de': write a language: en, pt-BR, fr."),
     ('[quick_commands.a]\ntitle = "x"\nby = "slack:U1"', "3: 'by' must be a list"),
     ('[quick_commands.a]\ntitle = "x"\nwhere = [\n"web",\n"irc"]', "3: 'where': write web, "),

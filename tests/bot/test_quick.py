@@ -76,7 +76,8 @@ async def test_where_and_by_whom() -> None:
 
 async def test_without_a_registry_any_slug_may_run_but_nothing_is_there_to_run_it() -> None:
     empty = Registry({}, AllowList().is_named)
-    assert await empty.find(ANA, C1, "anything") == QuickCommand("anything", "anything")
+    found = await empty.find(ANA, C1, "anything")
+    assert found == QuickCommand("anything", "anything", effect="spend")
     assert await empty.known(ANA, C1) == []
     with pytest.raises(ToolError, match="StackSpot is not configured") as caught:
         await empty.run(scene(), "anything", "")

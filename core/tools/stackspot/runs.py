@@ -47,7 +47,7 @@ class StackSpotRuns:
             )  # fmt: skip
         except StackSpotError as error:
             if error.unsure:
-                raise WriteUnsure(error.sentence, code=error.code, **error.values) from None
+                raise WriteUnsure(str(error), code=error.code) from None
             raise
         return [replace(row, id=execution)]
 

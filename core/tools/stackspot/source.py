@@ -28,7 +28,7 @@ _PATIENCE = 90.0
 """Seconds that a call may take beside the run itself: a token, attempts to begin."""
 _NO_AGENTS: Mapping[str, Agent] = MappingProxyType({})
 
-MakeDraft = Callable[[QuickCommand, Inputs], Draft]
+MakeDraft = Callable[[Scene, QuickCommand, Inputs], Draft]
 """What is proposed where a command asks a person first."""
 
 
@@ -98,7 +98,7 @@ class StackSpotSource:
                 hint="tell the person; they can run it themselves: quick-command SLUG …",
                 slug=slug,
             )
-        return await scene.propose(self._draft(found, given))
+        return await scene.propose(self._draft(scene, found, given))
 
     async def stackspot_agent(self, scene: Scene, agent: str, prompt: str) -> Outcome:
         """Ask an agent.
