@@ -22,7 +22,7 @@ _AGAIN = 4_000
 
 
 class FakeStackSpot(State):
-    """`async with FakeStackSpot() as fake:` serves all hosts at `fake.url`; its fields switch it."""
+    """`async with FakeStackSpot() as fake:` serves every host at `fake.url`."""
 
     url = ""
 
@@ -62,6 +62,9 @@ def _handler(kind: Kind, serve: Serve) -> Handler:
         state.requests.append(Request(kind, request.path, kept, dict(request.query)))
         trouble = state.trouble(kind)
         await state.change()
+        if trouble is not None and trouble.how == "hang" and not trouble.after:
+            await state.release.wait()
+            trouble = None
         if trouble is not None and not trouble.after:
             return await _troubled(state, request, trouble, {})
         try:

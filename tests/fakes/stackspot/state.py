@@ -29,7 +29,7 @@ DAILY = {
 class Trouble:
     """Goes wrong once, with the next request of its kind.
 
-    `status`: an answer with it. Else `reset` breaks the connection, `hang` keeps it, `truncated`
+    `status`: an answer with it. Else `reset` breaks the connection, `hang` waits for the release, `truncated`
     sends half of the answer, `html` a page and `malformed` half a JSON text, each with 200.
     `after`: the request has had its effect by then.
     """
