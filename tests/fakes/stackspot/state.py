@@ -14,6 +14,7 @@ from typing import Literal
 from tests.fakes.stackspot.script import Json, Look, Run
 
 Kind = Literal["token", "create", "status", "agent"]
+How = Literal["status", "reset", "hang", "truncated", "html", "malformed"]
 
 CLIENT, SECRET = "client-of-the-tests", "s3cret-of-the-tests"
 REALM = "acme"
@@ -29,12 +30,12 @@ DAILY = {
 class Trouble:
     """Goes wrong once, with the next request of its kind.
 
-    `status`: an answer with it. Else `reset` breaks the connection, `hang` waits for the release, `truncated`
-    sends half of the answer, `html` a page and `malformed` half a JSON text, each with 200.
+    `status`: an answer with it. `reset` breaks the connection, `hang` waits for the release, and
+    with 200 `truncated` sends half of the answer, `html` a page, `malformed` half a JSON text.
     `after`: the request has had its effect by then.
     """
 
-    how: Literal["status", "reset", "hang", "truncated", "html", "malformed"]
+    how: How
     status: int = 200
     body: Json | None = None
     headers: dict[str, str] = field(default_factory=dict)
