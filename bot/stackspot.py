@@ -11,6 +11,7 @@ from core.http import HttpClient
 from core.ports import QuickCommands, ToolSource
 from core.tools.stackspot import StackSpot
 from core.tools.stackspot import agents as stackspot_agents
+from core.tools.stackspot.clock import Clock
 from core.tools.stackspot.commands import StackSpotCommands
 from core.tools.stackspot.runs import StackSpotRuns, draft_of
 from core.tools.stackspot.source import StackSpotSource
@@ -19,8 +20,15 @@ from core.tools.stackspot.source import StackSpotSource
 class StackSpotHouse:
     """`source` and `applier` are None where it is not set up; the registry tells so then."""
 
-    def __init__(self, settings: Settings, config: Config, named: Named, http: HttpClient) -> None:
-        self._client = client(settings, http) if settings.stackspot else None
+    def __init__(
+        self,
+        settings: Settings,
+        config: Config,
+        named: Named,
+        http: HttpClient,
+        clock: Clock | None = None,
+    ) -> None:
+        self._client = client(settings, http, clock) if settings.stackspot else None
         any_name = settings.stackspot_unknown == "allow"
         run = StackSpotCommands(self._client).run if self._client else None
         registry = Registry(config.quick_commands, named, run, any_slug=any_name)
@@ -39,7 +47,7 @@ class StackSpotHouse:
             await self._client.close()
 
 
-def client(settings: Settings, http: HttpClient) -> StackSpot:
+def client(settings: Settings, http: HttpClient, clock: Clock | None = None) -> StackSpot:
     return StackSpot(
         settings.stackspot_client_id or "",
         plain(settings.stackspot_client_secret),
@@ -49,6 +57,7 @@ def client(settings: Settings, http: HttpClient) -> StackSpot:
         agent_url=settings.stackspot_agent_url,
         deadline=settings.stackspot_deadline,
         http=http,
+        clock=clock,
     )
 
 
