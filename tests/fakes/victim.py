@@ -13,6 +13,7 @@ import asyncio
 import os
 import signal
 import sys
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import aiohttp
@@ -35,6 +36,7 @@ from tests.fakes.choices import choices
 from tests.fakes.models import EchoModel
 from tests.fakes.recorder import RecordingSurface
 from tests.fakes.recorder_server import RemoteRecorder
+from tests.fakes.stackspot_parts import stackspot_choices
 
 
 class Intake:
@@ -68,13 +70,18 @@ def served(base_url: str) -> ServedModel:
 
 
 async def main(
-    home: Path, platform: str, bridge: str, model_url: str, die_after: int, grace: float
-) -> None:
+    home: Path, platform: str, bridge: str, stackspot: str, model_url: str, die_after: int,
+    grace: float,
+) -> None:  # fmt: skip
     done = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, done.set)
     timeout = aiohttp.ClientTimeout(total=None)
     with Home(home).take():
-        async with aiohttp.ClientSession(timeout=timeout) as session, HttpClient() as http:
+        async with (
+            aiohttp.ClientSession(timeout=timeout) as session,
+            HttpClient() as http,
+            AsyncExitStack() as stack,
+        ):
             recorder = RemoteRecorder(platform, session)
 
             async def gate(ask: Ask) -> None:
@@ -86,7 +93,10 @@ async def main(
             sources = [BridgeSource(bridge, "", http)] if bridge else []
             appliers = [source.rows for source in sources]
             model = served(model_url) if model_url else EchoModel(gate=gate)
-            engine = await Engine.open(home, choices(model, sources, None, appliers))
+            made = choices(model, sources, None, appliers)
+            if stackspot:
+                made = await stack.enter_async_context(stackspot_choices(stackspot, model=model))
+            engine = await Engine.open(home, made)
             engine.replies["web"] = reply
             intake = Intake(engine, die_after)
             engine.start()
@@ -109,6 +119,7 @@ if __name__ == "__main__":
     parser.add_argument("home", type=Path)
     parser.add_argument("platform")
     parser.add_argument("--bridge", default="")
+    parser.add_argument("--stackspot", default="", help="a StackSpot, in the bridge's place")
     parser.add_argument("--model", default="", help="a server with OpenAI's API")
     parser.add_argument("--die-after-accept", type=int, default=0)
     parser.add_argument("--grace", type=float, default=2.0)
@@ -119,6 +130,7 @@ if __name__ == "__main__":
             asked.home,
             asked.platform,
             asked.bridge,
+            asked.stackspot,
             asked.model,
             asked.die_after_accept,
             asked.grace,
