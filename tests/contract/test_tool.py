@@ -18,11 +18,16 @@ from core.ports import Tool
 from core.records import Outcome, Scene
 from core.tools.bridge.source import BridgeSource
 from core.tools.outcome import CAP
+from core.tools.stackspot.source import StackSpotSource
 from core.tools.tool import tool
 from tests.core.tools.scene import Seen, scene
 from tests.core.tools.strict import breaches
 from tests.fakes.bridge import FakeBridge
 from tests.fakes.bridge_tables import CUSTOMERS
+from tests.fakes.quick_commands import RegisteredCommands
+from tests.fakes.stackspot import FakeStackSpot
+from tests.fakes.stackspot.clock import SteppedClock
+from tests.stackspot.house import client
 
 
 @dataclass(frozen=True)
@@ -61,7 +66,24 @@ async def the_bridge() -> AsyncIterator[Case]:
         yield Case(made, json.dumps(good), '{"tool":"delete_base","args":{"base_id":"x"}}')
 
 
-CASES = (an_echo, the_bridge)
+@contextlib.asynccontextmanager
+async def a_quick_command() -> AsyncIterator[Case]:
+    clock = SteppedClock()
+    async with FakeStackSpot(clock=clock.now) as fake, client(fake.url, clock) as stackspot:
+        made, _ = await StackSpotSource(stackspot, RegisteredCommands(), any_agent=True).tools()
+        yield Case(made, '{"slug":"echo","input":{"a":1}}', '{"slug":"daily-summary","input":{}}')
+
+
+@contextlib.asynccontextmanager
+async def an_agent() -> AsyncIterator[Case]:
+    clock = SteppedClock()
+    async with FakeStackSpot(clock=clock.now) as fake, client(fake.url, clock) as stackspot:
+        _, made = await StackSpotSource(stackspot, RegisteredCommands(), any_agent=True).tools()
+        fake.answer("agent", *[200] * 20, body={"message": "I am the agent."})
+        yield Case(made, '{"agent":"01AGENT","prompt":"Hm?"}', '{"agent":"a/b","prompt":"Hm?"}')
+
+
+CASES = (an_echo, the_bridge, a_quick_command, an_agent)
 
 
 @pytest.fixture(params=CASES, ids=[each.__name__ for each in CASES])

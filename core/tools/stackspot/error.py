@@ -4,8 +4,8 @@ StackSpotError
 └── StillRunning     the quick command was started: StackSpot may still finish it
 
 Their `code`: bad_credentials, wrong_realm, refused, not_allowed, unknown_command, unknown_agent,
-unknown_run, bad_slug, bad_agent, bad_input, limit, busy, down, silent, unreadable, too_large,
-misplaced, unknown (it may have happened), deadline, failed.
+unknown_run, bad_slug, bad_agent, bad_input, proxy, limit, busy, down, silent, unreadable,
+too_large, misplaced, unknown (it may have happened), deadline, failed.
 """
 
 from __future__ import annotations

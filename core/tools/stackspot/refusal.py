@@ -54,6 +54,10 @@ _NOT_ALLOWED = (
     "The operator must check the roles of the credentials."
 )
 _BAD_INPUT = "StackSpot does not accept what was sent for {subject} ({details})."
+_PROXY = (
+    "The proxy does not let us through to StackSpot (status 407). "
+    "The operator must check the name and password in HTTPS_PROXY or HTTP_PROXY."
+)
 _MISPLACED = (
     "There is no StackSpot at the address that is set (status {status}). The operator must check "
     "STACKSPOT_AUTH_URL, STACKSPOT_API_URL and STACKSPOT_AGENT_URL."
@@ -108,6 +112,8 @@ def _told(answer: HttpAnswer, kind: Kind) -> Told:
         return Told(*_NOT_FOUND[kind])
     if status == 403:
         return Told(_NOT_ALLOWED, "not_allowed", values={"details": details_of(answer)})
+    if status == 407:
+        return Told(_PROXY, "proxy")
     if status < 400 or status == 405:
         return Told(_MISPLACED, "misplaced", values={"status": status})
     return Told(_BAD_INPUT, "bad_input", values={"details": details_of(answer)})
