@@ -44,6 +44,35 @@ async def test_a_run_that_has_a_name_goes_on_and_is_not_begun_again(
     assert (fake.created("a"), stage.handles) == (1, [handle])
 
 
+async def test_a_stop_while_it_begins_waits_until_it_is_named(
+    fake: FakeStackSpot, stackspot: StackSpot
+) -> None:
+    fake.fail("create", Trouble("hang", after=True))
+    stage = Stage()
+    running = asyncio.create_task(StackSpotCommands(stackspot).run(stage.scene(), "echo", "a"))
+    await fake.seen("create")
+    running.cancel()
+    fake.release.set()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert stage.handles == list(fake.executions)
+    assert fake.count("status") == 0
+
+
+async def test_a_stop_does_not_wait_for_ever(
+    fake: FakeStackSpot, stackspot: StackSpot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.tools.stackspot.commands.NAMING", 0.01)
+    fake.fail("create", Trouble("hang"))
+    stage = Stage()
+    running = asyncio.create_task(StackSpotCommands(stackspot).run(stage.scene(), "echo", "a"))
+    await fake.seen("create")
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert (stage.handles, fake.executions) == ([], {})
+
+
 async def test_a_name_that_could_not_be_kept_is_an_end(
     fake: FakeStackSpot, stackspot: StackSpot
 ) -> None:

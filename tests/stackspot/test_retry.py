@@ -74,6 +74,15 @@ async def test_a_busy_service_is_waited_for(
     assert fake.created("a") == 1
 
 
+async def test_nobody_is_kept_waiting_for_minutes(
+    fake: FakeStackSpot, stackspot: StackSpot, clock: SteppedClock
+) -> None:
+    fake.answer("create", 429, 429, 429, Retry_After="3600")
+    error = await refused(stackspot.create("echo", "a"))
+    assert (error.code, error.unsure) == ("busy", False)
+    assert clock.pauses == [60.0]
+
+
 async def test_the_daily_limit_is_told_and_not_tried_again(
     fake: FakeStackSpot, stackspot: StackSpot, clock: SteppedClock
 ) -> None:
@@ -136,6 +145,15 @@ async def test_a_broken_look_is_looked_at_again(
     fake.fail("status", *[Trouble(how, after=True)] * 2)
     assert (await stackspot.run("echo", "a")).text == "echo: a"
     assert fake.created("a") == 1
+
+
+async def test_a_look_that_hangs_is_given_up_and_looked_at_again(
+    fake: FakeStackSpot, stackspot: StackSpot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.tools.stackspot.execution.PATIENCE", 0.05)
+    fake.fail("status", Trouble("hang"))
+    assert (await stackspot.run("echo", "a")).text == "echo: a"
+    assert fake.count("status") == 4
 
 
 async def test_looks_that_fail_for_a_minute_are_given_up(

@@ -47,8 +47,8 @@ class StackSpot:
     ) -> None:
         account = Account(client_id, client_secret, realm, auth_url, api_url, agent_url)
         clock = clock or MachineClock()
-        self._own_http = HttpClient(proxies=proxies) if http is None else None
-        self._http = http or self._own_http or HttpClient()
+        self._own_http = http is None
+        self._http = http or HttpClient(proxies=proxies)
         self._api = StackSpotApi(account, Wire(self._http), clock)
         self._executions = Executions(api_url, self._api, clock, deadline)
         self._agents = Agents(agent_url, self._api, deadline)
@@ -91,8 +91,8 @@ class StackSpot:
 
     async def close(self) -> None:
         await self._api.token.close()
-        if self._own_http is not None:
-            await self._own_http.close()
+        if self._own_http:
+            await self._http.close()
 
     async def __aenter__(self) -> Self:
         return self

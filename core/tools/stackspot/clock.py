@@ -17,7 +17,7 @@ class Clock(Protocol):
     async def sleep(self, seconds: float) -> None: ...
 
     def jitter(self) -> float:
-        """A factor around 1, so that many who wait do not come back together."""
+        """A factor of 1 or a little more, so that many who wait do not come back together."""
 
 
 class MachineClock:
@@ -30,4 +30,4 @@ class MachineClock:
         await asyncio.sleep(seconds)
 
     def jitter(self) -> float:
-        return _RANDOM.uniform(0.85, 1.15)
+        return _RANDOM.uniform(1.0, 1.2)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Coroutine, Mapping
 from typing import Any
 
 from core.records import Outcome, Scene
@@ -14,6 +15,8 @@ from core.words import say
 
 _RUNNING = "is running the quick command…"
 _WAITING = "is waiting for StackSpot to begin…"
+NAMING = 5.0
+"""Seconds that a beginning has left to be named when it is cancelled: its run goes on anyway."""
 _NOTHING = "StackSpot has run `{slug}` to its end; it gave no result."
 
 
@@ -29,7 +32,7 @@ class StackSpotCommands:
         The execution's id is journalled before it is waited for. Where the scene already has one,
         nothing is started: the run goes on from there. Who cancels it stops only the waiting.
         """
-        execution = scene.handle or await self._begun(scene, slug, input)
+        execution = scene.handle or await _named(self._begun(scene, slug, input))
 
         async def on_progress(status: Status) -> None:
             await scene.doing(progress_of(status, scene.locale))
@@ -44,6 +47,18 @@ class StackSpotCommands:
         if scene.known_as is not None:
             await scene.known_as(execution)
         return execution
+
+
+async def _named(beginning: Coroutine[Any, Any, str]) -> str:
+    task = asyncio.create_task(beginning)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task}, timeout=NAMING)
+        raise
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 def conversation_of(scene: Scene, agent: str = "") -> str:

@@ -24,6 +24,9 @@ GROWTH = 1.5
 LONGEST = 8.0
 MISSES = 10
 """Looks that may fail in a row, a minute or so, before the waiting is given up."""
+PATIENCE = 30.0
+"""Seconds that one look may take; the last one before the deadline has LEAST."""
+LEAST = 5.0
 DEADLINE = 300.0
 """Seconds that a run is waited for, where nothing else is set."""
 
@@ -64,7 +67,7 @@ class Executions:
             raise worded(HttpUnreadable("no id"), request)
         return id
 
-    async def look(self, execution: str, *, timeout: float = 30.0) -> Status:
+    async def look(self, execution: str, *, timeout: float = PATIENCE) -> Status:
         """How it stands now, from one attempt. Raises StackSpotError."""
         if not _ID.fullmatch(execution):
             raise StackSpotError("That is no id of a quick command's run.", code="unknown_run")
@@ -112,7 +115,7 @@ class Executions:
         raise StillRunning(self._too_late(), execution)
 
     def _patience(self, end: float) -> float:
-        return min(30.0, max(end - self._clock.now(), 1.0))
+        return min(PATIENCE, max(end - self._clock.now(), LEAST))
 
     def _too_late(self) -> StackSpotError:
         return StackSpotError(

@@ -18,20 +18,23 @@ PAUSES = (0.5, 2.0, 5.0)
 BUSY_PAUSES = (2.0, 8.0, 20.0, 40.0)
 """Those after a 429: a service credential has 20 requests a minute
 (https://ai.stackspot.com/docs/quick-commands/create-remote-qc), so they outlast one."""
+ALTOGETHER = 90.0
+"""Seconds of pauses; who would have to wait for longer is told instead."""
 _AGAIN = (408, 500, 503)
 
 
 async def persist(send: Callable[[Request], Awaitable[T]], request: Request, clock: Clock) -> T:
     """What `send` gives, after several attempts if need be. Raises StackSpotError."""
-    attempt = 0
+    attempt, waited = 0, 0.0
     while True:
         attempt += 1
         try:
             return await send(request)
         except HttpError as error:
             pause = pause_after(error, attempt, request.repeatable)
-            if pause is None:
+            if pause is None or waited + pause > ALTOGETHER:
                 raise worded(error, request) from None
+        waited += pause
         await clock.sleep(pause * clock.jitter())
 
 

@@ -24,8 +24,8 @@ from core.tools.tool import FunctionTool
 
 LONG = 8_000
 """Characters from which the person gets a result as a file too, whatever the model says of it."""
-_PATIENCE = 90.0
-"""Seconds that a call may take beside the run itself: a token, attempts to begin."""
+_PATIENCE = 180.0
+"""Seconds that a call may take beside the run itself: a token, attempts to begin, pauses."""
 _NO_AGENTS: Mapping[str, Agent] = MappingProxyType({})
 
 MakeDraft = Callable[[Scene, QuickCommand, Inputs], Draft]
