@@ -156,8 +156,8 @@ class Answer:
     """What a turn ends in. `parts` is `text` as split for its platform, one post each.
 
     `private` asks the platform to show it to the asker alone, where it can. `code` is the
-    error's code when `status` is "failed". `aloud`: a click's text that is posted as well, because
-    it says more than the card that was clicked.
+    error's code when `status` is "failed". `aloud`: a decision's text that belongs to the
+    conversation, because it says more than the card that was decided on.
     """
 
     text: str

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from core import commands, given
@@ -12,7 +11,7 @@ from core.errors import NotAllowed, PonteError
 from core.inputs import Inputs
 from core.messages import Answer, Person
 from core.ports import Budget, Journal, Policy, QuickCommands
-from core.records import Action, Call, Outcome, QuickCommand, Scene, Turn
+from core.records import Action, Call, QuickCommand, Scene, Turn
 from core.results import Results
 from core.scenes import Scenes, Show, TurnFiles
 from core.words import say
@@ -23,6 +22,7 @@ _LOST = (
     "It is not run again by itself; look first, then ask again if it is needed."
 )
 _LEFT = "_Stopped: I no longer wait for `{slug}`. StackSpot has begun it, and may still finish it._"
+_PERHAPS = "_Stopped, while `{slug}` was being begun: StackSpot may run it all the same._"
 
 
 class QuickCommandFailed(PonteError):
@@ -65,16 +65,15 @@ class QuickDesk:
         begun = asyncio.Event()
         if scene.handle:
             begun.set()
-        run = asyncio.create_task(self.known.run(_noting(scene, begun), slug, inputs))
         try:
-            outcome = await asyncio.shield(run)
+            outcome = await self.known.run(_noting(scene, begun), slug, inputs)
         except asyncio.CancelledError:
-            await _left(run, begun)
             task = asyncio.current_task()
-            if not begun.is_set() or not self.stopped(turn.seq) or task is None:
+            if not self.stopped(turn.seq) or task is None:
                 raise
             task.uncancel()
-            return Answer(say(_LEFT, scene.locale, slug=slug), status="stopped")
+            left = _LEFT if begun.is_set() else _PERHAPS
+            return Answer(say(left, scene.locale, slug=slug), status="stopped")
         if outcome.status != "ok":
             raise QuickCommandFailed(slug=slug, words=outcome.text)
         answer = Answer("", files=outcome.files)
@@ -83,16 +82,11 @@ class QuickDesk:
     async def with_result(
         self, turn: Turn, answer: Answer, result: str, name: str, locale: str
     ) -> Answer:
-        """`answer` and under it what a command gave; a long result is a file called `name`.
-
-        Where a card was clicked, that is drawn anew in its place, and this is posted.
-        """
+        """`answer` and under it what a command gave; a long result is a file called `name`."""
         keep = TurnFiles(turn, turn.thread, self.scenes).keep
         shown = await self.results.shown(result, name, locale, keep)
         text = f"{answer.text}\n\n{shown.text}".strip()
-        clicked = bool(answer.cards)
-        files = (*answer.files, *shown.files)
-        return replace(answer, text=text, files=files, cards=(), aloud=clicked)
+        return replace(answer, text=text, files=(*answer.files, *shown.files))
 
     async def _inputs(self, turn: Turn, scene: Scene, found: QuickCommand, typed: Inputs) -> Inputs:
         if scene.handle or scene.files is None:  # with a handle, it has begun with its inputs
@@ -109,17 +103,6 @@ class QuickDesk:
             verdict = await self.policy.may(person, turn.message.address, action)
             if not verdict.allowed:
                 raise NotAllowed(verdict.reason)
-
-
-async def _left(run: asyncio.Task[Outcome], begun: asyncio.Event) -> None:
-    """Wait for it no longer; but what is being begun comes to its record first."""
-    beginning = asyncio.create_task(begun.wait())
-    while not beginning.done() and not run.done():
-        with suppress(asyncio.CancelledError):
-            await asyncio.wait({run, beginning}, return_when=asyncio.FIRST_COMPLETED)
-    for task in (run, beginning):
-        task.cancel()
-    await asyncio.gather(run, beginning, return_exceptions=True)
 
 
 def _noting(scene: Scene, begun: asyncio.Event) -> Scene:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Browser, FilePayload, Page, expect
 
 from core.commands import parse
 from core.records import QuickCommand
@@ -70,7 +70,7 @@ async def test_free_text_stays_text(house: House, page: Page, text: str) -> None
 async def test_a_file_goes_along(house: House, page: Page) -> None:
     house.board.known = [ECHO]
     await page.reload()
-    file = {"name": "a.csv", "mimeType": "text/csv", "buffer": b"a;b"}
+    file: FilePayload = {"name": "a.csv", "mimeType": "text/csv", "buffer": b"a;b"}
     await page.locator("#files").set_input_files([file])
     await page.get_by_role("button", name="Quick commands").click()
     await page.get_by_role("button", name="Run").click()
