@@ -134,8 +134,8 @@ async def _stackspot(start: Start, http: HttpClient) -> str:
     finally:
         await stackspot.close()
     return (
-        f"it gives a token for the realm {start.settings.stackspot_realm}; ponte.toml names "
-        f"{len(config.quick_commands)} quick commands and {len(config.agents)} agents"
+        f"it gives a token for the realm {start.settings.stackspot_realm}; "
+        f"in ponte.toml: quick commands {len(config.quick_commands)}, agents {len(config.agents)}"
     )
 
 
