@@ -6,10 +6,11 @@ import pytest
 from playwright.async_api import Browser, FilePayload, Page, expect
 
 from core.commands import parse
+from core.messages import Answer, Card
 from core.records import QuickCommand
 from tests.fakes.quick_commands import ECHO, SUMMARY
-from tests.web.house import House
-from tests.web.page.browser import axe_source, findings
+from tests.web.house import House, Turn
+from tests.web.page.browser import axe_source, findings, say
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -96,6 +97,22 @@ async def test_in_the_readers_language(house: House, browser: Browser) -> None:
     await expect(page.locator("#quick-slug")).to_have_text("Resumo diário")
     await expect(page.locator("#quick-about")).to_have_text("O que aconteceu hoje")
     await context.close()
+
+
+async def test_the_result_of_one_that_was_approved_is_a_message(house: House, page: Page) -> None:
+    asked = Card("abc234", "proposal", "Run Echo", "Asked by you.", (), ("approve", "deny"))
+
+    async def script(turn: Turn) -> Answer:
+        if turn.message.clicked:
+            return Answer("Done.\n\n```json\n[1]\n```", aloud=True)
+        return Answer("Shall I?", cards=(asked,))
+
+    house.script = script
+    await say(page, "echo")
+    await page.get_by_role("button", name="Approve").click()
+    await expect(page.locator(".answer:visible")).to_have_count(2)
+    await expect(page.locator(".answer:visible .code")).to_contain_text("[1]")
+    await expect(page.locator(".card .note")).to_have_text("")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
