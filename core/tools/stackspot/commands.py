@@ -50,6 +50,7 @@ class StackSpotCommands:
 
 
 async def _named(beginning: Coroutine[Any, Any, str]) -> str:
+    """Its execution's id; who cancels it waits a little, so that what was begun is known."""
     task = asyncio.create_task(beginning)
     try:
         return await asyncio.shield(task)
