@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.config import Channel, Command, Config, Input, in_language, load
+from bot.config import Agent, Channel, Command, Config, Input, in_language, load
 from core.errors import SettingsError
 from core.messages import Address
 
@@ -79,8 +79,8 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
 WRONG = [
     (
         'colour = "red"',
-        "1: 'colour' is not known here; known are changes, channels, quick_commands, agents, links, "
-        "slack, discord.",
+        "1: 'colour' is not known here; known are changes, channels, quick_commands, agents, "
+        "links, slack, discord.",
     ),
     ("channels = 3", "1: 'channels' must be a table."),
     ("[[channels]]", "1: 'channels' must be a table."),
@@ -118,6 +118,16 @@ def test_what_is_wrong_is_told_with_its_line(tmp_path: Path, text: str, words: s
 def test_all_that_is_wrong_is_told_in_the_order_of_the_file(tmp_path: Path) -> None:
     lines = refusal(tmp_path, '[quick_commands.a]\nby = 1\ntitle = 1\n[channels.x]\ny = "z"\n')
     assert [line.split(":")[1] for line in lines] == ["2", "3", "4", "5"]
+
+
+def test_agents_have_names_here_and_ids_there(tmp_path: Path) -> None:
+    text = '[agents.reviewer]\nid = "01JAGENT"\ntitle = { fr = "Relecteur" }\n'
+    assert read(tmp_path, text).agents == {"reviewer": Agent("01JAGENT", {"fr": "Relecteur"})}
+    assert refusal(tmp_path, '[agents.a]\nid = "../x"')[0].startswith(
+        "ponte.toml:2: 'id': write the agent's id"
+    )
+    (line,) = refusal(tmp_path, '[agents.a]\nid = "x"\nslug = "y"')
+    assert line == "ponte.toml:3: 'slug' is not known here; known are id, title, description."
 
 
 def test_what_is_written_about_the_platforms(tmp_path: Path) -> None:
