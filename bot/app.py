@@ -170,7 +170,8 @@ class App:
         if settings.nocodb != "bridge":
             return ()
         url, token = plain(settings.nocodb_url), plain(settings.nocodb_token)
-        bridge = BridgeSource(url, token, self._http, base_id=settings.nocodb_base_id or "")
+        base = settings.nocodb_base_id or ""
+        bridge = BridgeSource(url, token, self._http, base_id=base, rules=self._rules)
         self._board.live["nocodb"] = bridge.health
         self._appliers.append(bridge.rows)
         return (bridge,)
