@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 from core.errors import ToolError
 
 AWAY = (502, 503, 504)
 """A host's own answer while the server behind it is down or starting."""
+
+_ADDRESS = re.compile(r"\w+://\S+|host='[^']*'|url: \S+")
+_TOKEN = re.compile(r"[\w-]{32,}")  # ids of NocoDB are shorter, its tokens have 40
 
 
 class RemoteError(ToolError):
@@ -23,3 +28,8 @@ class RemoteError(ToolError):
     ) -> None:
         super().__init__(sentence, code=code, hint=hint, **values)
         self.unsure = unsure
+
+
+def cleaned(text: str) -> str:
+    """A server's own words as a hint: without addresses and tokens, and not too long."""
+    return _TOKEN.sub("(withheld)", _ADDRESS.sub("(address)", text))[:300]

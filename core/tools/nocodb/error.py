@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 
 from core.http import HttpAnswer, HttpDown, HttpError, HttpTimeout, HttpTooLarge
-from core.tools.remote import AWAY, RemoteError
+from core.tools.remote import AWAY, RemoteError, cleaned
 
 BUSY = 30.0
 """Seconds to wait where NocoDB does not say how long (its cloud asks for 30)."""
@@ -21,8 +21,6 @@ DRIFT = frozenset({"ERR_FIELD_NOT_FOUND", "ERR_TABLE_NOT_FOUND", "ERR_INVALID_FI
 
 _ROLE = re.compile(r"with the roles?: ([\w -]{1,40})")
 _RECORD = re.compile(r"[Rr]ecord '([^']{1,64})' not found")
-_ADDRESS = re.compile(r"\w+://\S+")
-_TOKEN = re.compile(r"[\w-]{32,}")  # ids of NocoDB are shorter, its tokens have 40
 
 
 class NocoError(RemoteError):
@@ -135,7 +133,7 @@ def _by_status(answer: HttpAnswer, reason: str, text: str) -> NocoError:
         return NocoError(
             "NocoDB failed on its own side (status {status}). Please try again in a minute; "
             "if it goes on, tell the operator.",
-            code="nocodb_failed", hint=_clean(text), unsure=True, status=answer.status,
+            code="nocodb_failed", hint=cleaned(text), unsure=True, status=answer.status,
         )  # fmt: skip
     if reason == "NOT_FOUND" or not (reason or text):
         return NocoError(
@@ -188,13 +186,9 @@ def _refused(reason: str, text: str) -> NocoError:
         record = _RECORD.search(text)
         return NocoError(
             "There is no row {id} in that table.",
-            code="not_found", id=_clean(record[1]) if record else "of that id",
+            code="not_found", id=cleaned(record[1]) if record else "of that id",
         )  # fmt: skip
     code, sentence, hint = _REFUSALS.get(
         reason, ("bad_call", "NocoDB does not accept that call.", "")
     )
-    return NocoError(sentence, code=code, hint=hint or _clean(text))
-
-
-def _clean(text: str) -> str:
-    return _TOKEN.sub("(withheld)", _ADDRESS.sub("(address)", text))[:300]
+    return NocoError(sentence, code=code, hint=hint or cleaned(text))
