@@ -1,5 +1,5 @@
 // NocoDB without a page, on loopback. Wants node >= 22; its data goes into the working folder.
-// env: NOCODB_HOME, the folder with node_modules. Writes its port to file descriptor 3 when ready.
+// env: NOCODB_HOME, the folder with node_modules. argv: the file descriptor to write its port to.
 import { createRequire } from 'node:module';
 import fs from 'node:fs';
 import path from 'node:path';
@@ -12,6 +12,6 @@ const app = express();
 const server = app.listen(0, '127.0.0.1');
 server.setTimeout(0);
 app.use(await Noco.init({}, server, app));
-fs.writeSync(3, `${server.address().port}\n`);
+fs.writeSync(Number(process.argv[2]), `${server.address().port}\n`);
 process.on('SIGTERM', () => process.exit(0));
 process.stdin.on('end', () => process.exit(0)).resume(); // whoever started it is gone

@@ -29,9 +29,8 @@ def nocodb(folder: Path) -> Iterator[str]:
     log = folder / "server.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            ["/bin/sh", "-c", f'exec "$0" "$1" 3>&{tells}', _node(), str(HERE / "server.mjs")],
-            cwd=folder, stdin=subprocess.PIPE, stdout=output, stderr=output,
-            pass_fds=(tells,), env=_environment(folder),
+            [_node(), str(HERE / "server.mjs"), str(tells)], pass_fds=(tells,), cwd=folder,
+            stdin=subprocess.PIPE, stdout=output, stderr=output, env=_environment(folder),
         )  # fmt: skip
     os.close(tells)
     try:
