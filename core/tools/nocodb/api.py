@@ -182,6 +182,15 @@ class NocoApi:
         """Up to 100; those that are not linked are passed over."""
         await self._write("DELETE", _links(at, field, row), _ids(ids, LINKS), by)
 
+    async def attach(self, at: At, row: str, key: str, files: Json, *, by: str = "") -> None:
+        """Let attachment fields of a row hold files that NocoDB has, as they were once read.
+
+        `key` is the title of the field with the id. v2: v3 takes no file that the row does not
+        hold already (NocoDB 0.301.3, ERR_INVALID_VALUE_FOR_FIELD).
+        """
+        body = [{key: row, **files}]
+        await self._write("PATCH", f"/api/v2/tables/{_step(at.table)}/records", body, by)
+
     async def _rows(self, method: str, at: At, body: Sequence[Json], by: str) -> Sequence[Record]:
         answer = await self._write(method, f"{_data(at)}/records", body, by)
         try:

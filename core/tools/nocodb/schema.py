@@ -41,8 +41,8 @@ class Field:
     """`type` is NocoDB's own word (SingleLineText, Decimal, SingleSelect …).
 
     `options`: the titles that a select takes (NocoDB compares them with their case). `related`:
-    the id of the table that a link leads to, `related_title` its name. `one`: the link holds one
-    row at most. `via`: the id of the link that a lookup or rollup looks through.
+    the id of the table that a link leads to, `related_title` its name. `relation` is NocoDB's word
+    for it (hm, bt, mm, oo), `one`: the link holds one row at most. `via`: the id of the link that a lookup or rollup looks through.
     """
 
     id: str
@@ -53,6 +53,7 @@ class Field:
     related_title: str = ""
     one: bool = False
     via: str = ""
+    relation: str = ""
 
     @property
     def is_link(self) -> bool:
@@ -176,6 +177,7 @@ def _field(told: Mapping[str, Any], seen: Mapping[str, Named]) -> Field:
         related_title=seen[related].title if related in seen else "",
         one=options.get("relation_type") in ("bt", "oo"),
         via=str(options.get("related_field_id") or ""),
+        relation=str(options.get("relation_type") or ""),
     )
 
 
