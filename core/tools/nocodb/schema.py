@@ -42,7 +42,8 @@ class Field:
 
     `options`: the titles that a select takes (NocoDB compares them with their case). `related`:
     the id of the table that a link leads to, `related_title` its name. `relation` is NocoDB's word
-    for it (hm, bt, mm, oo), `one`: the link holds one row at most. `via`: the id of the link that a lookup or rollup looks through.
+    for it (hm, bt, mm, oo), `one`: the link holds one row at most. `via`: the id of the link that a
+    lookup or rollup looks through.
     """
 
     id: str
