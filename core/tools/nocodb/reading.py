@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from core.tools.nocodb.api import PAGE, NocoApi
 from core.tools.nocodb.error import NocoError
@@ -19,13 +19,15 @@ MOST = 5_000
 class Rows:
     """`total` is how many fit in all; unless `counted`, there are more, and nobody knows how many.
 
-    `complete`: `records` are all of them, where all were asked for.
+    `complete`: `records` are all of them, where all were asked for. `read` is how many rows were
+    looked at to find them.
     """
 
     records: tuple[Record, ...]
     total: int
     counted: bool = True
     complete: bool = True
+    read: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,8 @@ class Wish:
 class Reading:
     def __init__(self, api: NocoApi, *, most: int = MOST) -> None:
         self._api = api
-        self._most = most
+        self.most = most
+        """Rows that one call reads."""
 
     async def page(self, selection: Selection, wish: Wish, *, number: int, size: int) -> Rows:
         """One page, from 1. Past the end there are no rows."""
@@ -60,7 +63,7 @@ class Reading:
             every = await self.every(selection, wish)
             start = (number - 1) * size
             shown = every.records[start : start + size]
-            return Rows(shown, every.total, every.counted, complete=every.complete)
+            return replace(every, records=shown)
         total, page = await asyncio.gather(
             self._api.count(selection.table.at, selection.where.v3),
             self._page(selection, wish, number, size),
@@ -71,13 +74,15 @@ class Reading:
         """All of them, as far as `most` rows go that NocoDB is asked for."""
         at, where = selection.table.at, selection.where.v3
         asked = await self._api.count(at, where)
-        numbers = range(1, -(-min(asked, self._most) // PAGE) + 1)
+        numbers = range(1, -(-min(asked, self.most) // PAGE) + 1)
         pages = [await self._page(selection, wish, number, PAGE) for number in numbers]
-        read = [record for page in pages for record in page.records][: self._most]
+        read = [record for page in pages for record in page.records][: self.most]
         fitting = tuple(record for record in read if selection.holds(record))
-        complete = asked <= self._most
+        complete = asked <= self.most
         total = asked if selection.exact else len(fitting)
-        return Rows(fitting, total, counted=complete or selection.exact, complete=complete)
+        return Rows(
+            fitting, total, counted=complete or selection.exact, complete=complete, read=len(read)
+        )
 
     async def count(self, selection: Selection) -> Rows:
         """Without the rows, where NocoDB can count them."""

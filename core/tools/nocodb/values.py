@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import tzinfo
-from decimal import Decimal
+from datetime import datetime, tzinfo
 from typing import Any
 
 from core.graphemes import whole
@@ -55,14 +54,9 @@ def clipped(text: str, longest: int = CELL) -> str:
     return text if len(text) <= longest else text[: whole(text, longest - 1)] + "…"
 
 
-def figure(number: Decimal) -> int | str:
-    """A number for a model, to the last digit: a JSON float would round it."""
-    exact = number.normalize()
-    return (
-        int(exact)
-        if exact == exact.to_integral_value() and exact.adjusted() < 15
-        else (format(exact, "f"))
-    )
+def told(moment: datetime) -> str:
+    """Without its zone, which stands beside."""
+    return moment.isoformat(" ", "seconds")[: len("2026-11-20 09:30:00")]
 
 
 def _short(field: Field, cell: object, zone: tzinfo | None, longest: int) -> object:
@@ -76,7 +70,7 @@ def _short(field: Field, cell: object, zone: tzinfo | None, longest: int) -> obj
 def _text(field: Field, cell: object, zone: tzinfo | None) -> str:
     """Links, files and people by their titles; moments in the zone of who reads."""
     if field.type in cells.TIMES and (moment := cells.moment_of(cell, zone)):
-        return moment.isoformat(" ", "seconds")[: len("2026-11-20 09:30:00")]
+        return told(moment)
     if field.type in _AS_IT_IS and isinstance(cell, str):
         return clean(cell)
     return clean(", ".join(cells.texts_of(cell)))
