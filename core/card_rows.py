@@ -33,11 +33,13 @@ def shown(change: Change) -> tuple[dict[str, Any], ...]:
     """What was and what will be; what stands on both sides names a row that stays.
 
     `target["key"]` is the field with the id, `target["links"]` has the names of those that hold
-    links: in an update these read `+ Order 12, - Order 9`.
+    links: in an update these read `+ Order 12, - Order 9`. `target["concealed"]` are fields that
+    nobody here may know of.
     """
     target = change.draft.target
     key, links = str(target.get("key", "id")), frozenset(target.get("links", ()))
-    return tuple(_row(steps, key, links) for steps in rows_of(change)[:ROWS])
+    concealed = frozenset(target.get("concealed", ()))
+    return tuple(_row(steps, key, links, concealed) for steps in rows_of(change)[:ROWS])
 
 
 def plain(words: str, longest: int = 120) -> str:
@@ -45,10 +47,12 @@ def plain(words: str, longest: int = 120) -> str:
     return _cut(" ".join(clean(words).split()), longest)
 
 
-def _row(steps: Sequence[Step], key: str, links: frozenset[str]) -> dict[str, Any]:
+def _row(
+    steps: Sequence[Step], key: str, links: frozenset[str], concealed: frozenset[str]
+) -> dict[str, Any]:
     id = steps[0].write.id
     named = {key: id} if id else {}
-    before, after = _joined(steps, "before"), _joined(steps, "after")
+    before, after = (_joined(steps, side, concealed) for side in ("before", "after"))
     if before is not None and after is not None:
         changed = {name: _moved(before, after, name) for name in links & (before.keys() | after)}
         before = {name: value for name, value in before.items() if name not in links}
@@ -59,12 +63,14 @@ def _row(steps: Sequence[Step], key: str, links: frozenset[str]) -> dict[str, An
     }
 
 
-def _joined(steps: Sequence[Step], side: str) -> Cells | None:
+def _joined(steps: Sequence[Step], side: str, concealed: frozenset[str]) -> Cells | None:
     """One side of all steps of a row; lists of links are put together."""
     joined: Cells = {}
     sides: list[Row | None] = [getattr(step.write, side) for step in steps]
     for values in sides:
         for name, value in (values or {}).items():
+            if name in concealed:
+                continue
             lists = isinstance(value, list) and isinstance(joined.get(name), list)
             joined[name] = [*joined[name], *value] if lists else value
     return None if all(values is None for values in sides) else joined

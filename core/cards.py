@@ -105,8 +105,7 @@ def _sentences(change: Change, locale: str) -> list[str]:
         said.append(say("Rows: {ids}.", locale, ids=ids))
     if len(rows_of(change)) > ROWS:
         said.append(say("The first {count} are shown.", locale, count=ROWS))
-    if change.draft.note:
-        said.append(say(change.draft.note, locale))
+    said += _note(change, locale)
     if needs_admin(change):
         said.append(say("An admin of this bot must approve it.", locale))
     return said
@@ -127,9 +126,17 @@ def _outcome(change: Change, locale: str) -> list[str]:
     if change.draft.kind == "create" and (ids := _ids(change.written)):
         said.append(say("New rows: {ids}.", locale, ids=ids))
     said += _faults(change, locale)
+    if change.proposal.undoes and change.written:
+        said += _note(change, locale)
     if change.undone_by and change.state != "undone":
         said.append(say("See {undo}, which was to take it back.", locale, **values))
     return said + _erased(change, locale)
+
+
+def _note(change: Change, locale: str) -> list[str]:
+    """What the tool wants known; `{names}` in it are the fields that NocoDB fills in itself."""
+    names = ", ".join(plain(str(name), 80) for name in change.draft.target.get("anew", ()))
+    return [say(change.draft.note, locale, names=names)] if change.draft.note else []
 
 
 def _erased(change: Change, locale: str) -> list[str]:
