@@ -84,9 +84,9 @@ class _Seeding:
     base: str
 
     def filled(self, readings: int) -> Base:
-        names = [name for name in _FIELDS if readings or name != "Readings"]
+        names = [name for name in FIELDS if readings or name != "Readings"]
         meta = f"{self.url}/api/v3/meta/bases/{self.base}/tables"
-        made = {n: self._post(meta, {"title": n, "fields": _FIELDS[n]}) for n in names}
+        made = {n: self._post(meta, {"title": n, "fields": FIELDS[n]}) for n in names}
         tables = {name: str(table["id"]) for name, table in made.items()}
         fields = {
             (name, field["title"]): str(field["id"])
@@ -108,14 +108,14 @@ class _Seeding:
         data = f"{self.url}/api/v3/data/{self.base}/{tables['Customers']}"
         self._post(f"{data}/links/{fields['Customers', 'Orders']}/1", [{"id": 1}, {"id": 2}])
         contract = fields["Customers", "Contract"]
-        self._post(f"{data}/records/1/fields/{contract}/upload", _ATTACHMENT)
+        self._post(f"{data}/records/1/fields/{contract}/upload", ATTACHMENT)
         return Base(self.base, tables)
 
     def _rows(self, tables: Mapping[str, str], readings: int) -> None:
         rows = {
-            "Customers": [_customer(number) for number in range(1, 31)],
-            "Orders": [_order(number) for number in range(1, 61)],
-            "Readings": [{"Label": f"r{n:04d}", "Value": n} for n in range(1, readings + 1)],
+            "Customers": [customer(number) for number in range(1, 31)],
+            "Orders": [order(number) for number in range(1, 61)],
+            "Readings": [reading(number) for number in range(1, readings + 1)],
         }
         for name, table in tables.items():
             path = f"{self.url}/api/v2/tables/{table}/records"
@@ -128,7 +128,7 @@ class _Seeding:
 
 _TEXT, _DECIMAL = "SingleLineText", "Decimal"
 _CHOICES = {"choices": [{"title": title} for title in STATUS]}
-_FIELDS: Mapping[str, list[Json]] = {
+FIELDS: Mapping[str, list[Json]] = {
     "Customers": [
         {"title": "Name", "type": _TEXT},
         {"title": "Email", "type": "Email"},
@@ -156,14 +156,14 @@ _FIELDS: Mapping[str, list[Json]] = {
         {"title": "Value", "type": "Number"},
     ],
 }
-_ATTACHMENT = {
+ATTACHMENT = {
     "contentType": "text/plain",
     "filename": "contract.txt",
     "file": base64.b64encode(b"Ten chairs, due in May.").decode(),
 }
 
 
-def _customer(number: int) -> Json:
+def customer(number: int) -> Json:
     return {
         "Name": f"Customer {number:02d}",
         "Email": f"c{number:02d}@example.com",
@@ -177,13 +177,17 @@ def _customer(number: int) -> Json:
     }
 
 
-def _order(number: int) -> Json:
+def order(number: int) -> Json:
     return {
         "Title": f"Order {number:02d}",
         "Amount": number * 1.5,
         "Paid": number % 2 == 0,
         "Due": f"2026-{number % 12 + 1:02d}-15",
     }
+
+
+def reading(number: int) -> Json:
+    return {"Label": f"r{number:04d}", "Value": number}
 
 
 def _signed_up(url: str, email: str, invitation: str = "") -> str:
