@@ -44,6 +44,10 @@ class FaultyServer:
     def trouble(self, *troubles: Trouble) -> None:
         self._troubles.extend(troubles)
 
+    def restored(self) -> None:
+        """No more trouble."""
+        self._troubles.clear()
+
     def drop(self, when: Literal["before", "after"], times: int = 1) -> None:
         """Break the connection before or after the effect."""
         self._troubles.extend([Trouble(when)] * times)

@@ -49,6 +49,7 @@ class NocoApi:
         http: HttpClient,
         *,
         pauses: Sequence[float] = PAUSES,
+        timeout: float = 30.0,
         clock: Callable[[], float] = time.monotonic,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
@@ -58,6 +59,7 @@ class NocoApi:
         self._token = token
         self._http = http
         self._pauses = tuple(pauses)
+        self._timeout = timeout
         self._sleep = sleep
         self._pace = Pace(interval_of(url), clock, sleep)
 
@@ -240,8 +242,9 @@ class NocoApi:
         if by:
             headers["User-Agent"] = f"ponte-bot ({_BY.sub('', by)[:100]})"
         return await self._http.request_json(
-            method, f"{self.url}{path}", body=body, params=params or None, headers=headers
-        )
+            method, f"{self.url}{path}", body=body, params=params or None, headers=headers,
+            timeout=self._timeout,
+        )  # fmt: skip
 
 
 def _data(at: At) -> str:
