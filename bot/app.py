@@ -89,6 +89,7 @@ class App:
         self._memberships: dict[str, Membership] = {}
         self._policy = AllowList(settings.ponte_allow, settings.ponte_admins, self._memberships)
         self._quick = Registry(config.quick_commands, self._policy.is_named)
+        self._rules = config.table_rules
         self._board = Board(lineup(settings), self._quick)
         self._appliers: list[Applier] = []
         self._toolbox = Toolbox(self._sources())
@@ -169,7 +170,8 @@ class App:
         if settings.nocodb != "bridge":
             return ()
         url, token = plain(settings.nocodb_url), plain(settings.nocodb_token)
-        bridge = BridgeSource(url, token, self._http, base_id=settings.nocodb_base_id or "")
+        base = settings.nocodb_base_id or ""
+        bridge = BridgeSource(url, token, self._http, base_id=base, rules=self._rules)
         self._board.live["nocodb"] = bridge.health
         self._appliers.append(bridge.rows)
         return (bridge,)
@@ -182,6 +184,8 @@ class App:
             policy=self._policy,
             appliers=self._appliers,
             auto_create_rows=self._config.changes.auto_create_rows,
+            rules=self._rules,
+            is_named=self._policy.is_named,
             board=self._board,
             quick=self._quick,
             caps=self._caps,

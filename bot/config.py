@@ -29,6 +29,7 @@ from bot.values import cause
 from core.errors import SettingsError
 from core.messages import Address
 from core.proposal import MOST_ROWS
+from core.table_rules import Access, TableRule, TableRules
 from core.words import LOCALES, nearest
 
 _STRICT = ConfigDict(extra="forbid", hide_input_in_errors=True)
@@ -130,6 +131,20 @@ class Changes:
 
 
 @dataclass(frozen=True, slots=True)
+class Table:
+    """A team's table, by its title or id.
+
+    `access`: "hidden" (not even read), "read" (never changed), "ask" (a person approves each
+    change) or "auto" (as "ask", but one new row at a time needs nobody). `approvers`: who approves
+    besides admins, instead of whoever asked.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    access: Access = "ask"
+    approvers: tuple[PersonKey, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Links:
     """`hosts`: where links may lead, with what is under them, in text that tools brought; other
     addresses there can be read and not clicked."""
@@ -160,11 +175,18 @@ class Config:
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     changes: Changes = field(default_factory=Changes)
+    tables: Mapping[str, Table] = field(default_factory=dict)
     channels: Mapping[ChannelKey, Channel] = field(default_factory=dict)
     quick_commands: Mapping[Slug, Command] = field(default_factory=dict)
     links: Links = field(default_factory=Links)
     slack: Slack = field(default_factory=Slack)
     discord: Discord = field(default_factory=Discord)
+
+    @property
+    def table_rules(self) -> TableRules:
+        return TableRules(
+            {n: TableRule(t.access, frozenset(t.approvers)) for n, t in self.tables.items()}
+        )
 
     def channel(self, address: Address) -> Channel:
         """What is written about the channel of `address`."""
@@ -229,7 +251,7 @@ def _plain(loc: tuple[int | str, ...]) -> tuple[str, ...]:
 
 def _known(path: tuple[str, ...]) -> list[str]:
     kinds = {0: Config, 2: Command, 4: Input}
-    sections = {"channels": Channel, "changes": Changes}
+    sections = {"channels": Channel, "changes": Changes, "tables": Table}
     kind = sections.get(path[0] if path else "") or kinds.get(len(path), Config)
     return [f.name for f in fields(kind)]
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from core.applying import Applying
-from core.approval import Approval
+from core.approval import Approval, Named
 from core.audit import AuditLog
 from core.budget import Caps, CountingBudget
 from core.change_ports import Applier
@@ -29,6 +29,7 @@ from core.store.database import Database
 from core.store.journal import SqliteJournal
 from core.store.ledger import SqliteLedger
 from core.store.schema import MIGRATIONS
+from core.table_rules import TableRules
 from core.threads.file import FileThreadMap
 from core.tools.toolbox import Toolbox
 from core.upkeep import Upkeep
@@ -49,6 +50,9 @@ class Choices:
     appliers: Sequence[Applier] = ()
     auto_create_rows: int = 0
     """Creates of up to so many rows need no person's click (`ponte.toml`, [changes])."""
+    rules: TableRules = field(default_factory=TableRules)
+    is_named: Named | None = None
+    """How the people whom `rules` name are known."""
     clock: Callable[[], float] = time.time
     """By which proposals expire."""
 
@@ -127,7 +131,7 @@ class Engine:
         appliers = {applier.name: applier for applier in choices.appliers}
         return Changes(
             ledger=ledger, applying=Applying(ledger, appliers), appliers=appliers,
-            approval=Approval(choices.policy, choices.auto_create_rows),
+            approval=_approval(choices),
             audit=self.audit, moved=moved, clock=choices.clock,
         )  # fmt: skip
 
@@ -139,3 +143,8 @@ class Engine:
             scenes=self.scenes,
         )  # fmt: skip
         return ConversationManager(parts, self.replies, choices.profile)
+
+
+def _approval(choices: Choices) -> Approval:
+    approval = Approval(choices.policy, choices.auto_create_rows, choices.rules)
+    return replace(approval, is_named=choices.is_named) if choices.is_named else approval

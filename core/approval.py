@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 
-from core.errors import NotAllowed
+from core.errors import NotAllowed, ToolError
 from core.messages import Address, Person
 from core.ports import Policy
 from core.proposal import Change, Draft
+from core.table_rules import TableRules
+
+Named = Callable[[Person, Address, frozenset[str]], Awaitable[bool]]
+"""Whether one of these names is the person's, or of a group or role of theirs."""
 
 OWN_ROWS = 10
 """Rows up to which the asker approves their own creates and updates."""
@@ -18,6 +23,14 @@ _ELSEWHERE = "{id} was proposed somewhere else. Decide on it there, or ask an ad
 _ADMIN_ROWS = "{id} changes more than {rows} rows, so only an admin of this bot may approve it."
 _ADMIN_DELETE = "{id} deletes rows, so only an admin of this bot may approve it."
 _NOT_YOURS = "{id} is somebody else's. They may approve it themselves, or an admin of this bot may."
+_NOT_NAMED = (
+    "{id} is for the people whom the operator named for this table, or for an admin of this bot."
+)
+_READ_ONLY = "The operator's file says that this table is not changed through me."
+
+
+async def _nobody(person: Person, address: Address, names: frozenset[str]) -> bool:
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +39,33 @@ class Approval:
 
     policy: Policy
     auto_create_rows: int = 0
+    rules: TableRules = field(default_factory=TableRules)
+    is_named: Named = _nobody
+
+    def check_draft(self, draft: Draft) -> None:
+        """That anybody could approve it. Raises ToolError."""
+        if not self._changeable(draft):
+            hint = "tell the person; do not look for another way"
+            raise ToolError(_READ_ONLY, code="read_only", hint=hint)
+
+    def names_approvers(self, draft: Draft) -> bool:
+        """Whether the operator named who approves it."""
+        return bool(self.rules.of_draft(draft).approvers)
 
     async def check(self, person: Person, address: Address, change: Change) -> None:
         """That they may approve it, or take it back. Raises NotAllowed."""
+        if not self._changeable(change.draft):
+            raise NotAllowed(_READ_ONLY)
+        await self._check_person(person, address, change)
+
+    async def _check_person(self, person: Person, address: Address, change: Change) -> None:
         if (await self.policy.may(person, address, "admin")).allowed:
             return
         self._check_place(address, change)
+        if approvers := self.rules.of_draft(change.draft).approvers:
+            if not await self.is_named(person, address, approvers):
+                raise NotAllowed(_NOT_NAMED, id=change.id)
+            return
         verdict = await self.policy.may(person, address, "write")
         if not verdict.allowed:
             raise NotAllowed(verdict.reason)
@@ -46,11 +80,19 @@ class Approval:
     async def check_denial(self, person: Person, address: Address, change: Change) -> None:
         """Who asked may always think better of it. Raises NotAllowed."""
         if person.key != change.proposal.asker.key or not _same_place(address, change):
-            await self.check(person, address, change)
+            await self._check_person(person, address, change)
 
     def by_policy(self, draft: Draft) -> bool:
         """Whether the operator's written policy decides this by itself."""
-        return draft.kind == "create" and len(draft.rows) <= self.auto_create_rows
+        if draft.kind != "create":
+            return False
+        rule = self.rules.of_draft(draft)
+        # Whoever named approvers for a table did not mean the file's rule for all tables.
+        general = 0 if rule.approvers else self.auto_create_rows
+        return len(draft.rows) <= max(general, 1 if rule.access == "auto" else 0)
+
+    def _changeable(self, draft: Draft) -> bool:
+        return self.rules.of_draft(draft).access in ("ask", "auto")
 
     def _check_place(self, address: Address, change: Change) -> None:
         if not _same_place(address, change):
@@ -59,7 +101,7 @@ class Approval:
 
 def needs_admin(change: Change) -> bool:
     """Whether the asker cannot approve it themselves."""
-    if change.proposal.address.platform in _ONE_PERSON:
+    if change.proposal.named or change.proposal.address.platform in _ONE_PERSON:
         return False
     return change.draft.kind == "delete" or change.draft.touched > OWN_ROWS
 

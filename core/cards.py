@@ -106,7 +106,9 @@ def _sentences(change: Change, locale: str) -> list[str]:
     if len(rows_of(change)) > ROWS:
         said.append(say("The first {count} are shown.", locale, count=ROWS))
     said += _note(change, locale)
-    if needs_admin(change):
+    if change.proposal.named:
+        said.append(say("Somebody whom the operator named for this table must approve it.", locale))
+    elif needs_admin(change):
         said.append(say("An admin of this bot must approve it.", locale))
     return said
 

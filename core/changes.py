@@ -72,10 +72,12 @@ class Changes:
         if not 1 <= draft.touched <= MOST_ROWS:
             sentence = _TOO_MANY if draft.rows else _NO_ROWS
             raise ToolError(sentence, code="rows", count=draft.touched, most=MOST_ROWS)
+        self.approval.check_draft(draft)
         proposal = Proposal(
             id=fresh_id(), draft=draft, asker=scene.asker, address=scene.address, seq=scene.seq,
             call_id=scene.call_id, thread=scene.thread.id, generation=scene.thread.generation,
             locale=scene.locale, created=self.clock(), expires=self.clock() + LIFETIME,
+            named=self.approval.names_approvers(draft),
         )  # fmt: skip
         change = await self.ledger.propose(proposal)
         if change.proposal.created == proposal.created:

@@ -121,6 +121,8 @@ class Proposal:
     created: float
     expires: float
     undoes: str = ""
+    named: bool = False
+    """The operator named who approves it."""
 
 
 POLICY = Person("policy", "", name="policy")

@@ -57,9 +57,10 @@ def _insert(connection: Connection, change: Change) -> None:
     connection.execute(
         "INSERT INTO changes (id, seq, call_id, person, asker, conversation, address, thread,"
         " generation, locale, applier, kind, target, title, note, undoes, state, created, expires,"
-        " claim, decider, decided_by, decided) VALUES (:id, :seq, :call_id, :person, :asker,"
+        " claim, decider, decided_by, decided, named) VALUES (:id, :seq, :call_id, :person, :asker,"
         " :conversation, :address, :thread, :generation, :locale, :applier, :kind, :target, :title,"
-        " :note, :undoes, :state, :created, :expires, :claim, :decider, :decided_by, :decided)",
+        " :note, :undoes, :state, :created, :expires, :claim, :decider, :decided_by, :decided,"
+        " :named)",
         {
             "id": proposal.id, "seq": proposal.seq, "call_id": proposal.call_id,
             "person": proposal.asker.key, "asker": encode(proposal.asker),
@@ -69,7 +70,7 @@ def _insert(connection: Connection, change: Change) -> None:
             "target": json.dumps(dict(draft.target)), "title": draft.title, "note": draft.note,
             "undoes": proposal.undoes, "state": change.state, "created": proposal.created,
             "expires": proposal.expires, "claim": change.claim, **decision(change.decider),
-            "decided": change.decided,
+            "decided": change.decided, "named": proposal.named,
         },
     )  # fmt: skip
 
@@ -245,6 +246,7 @@ def _change(connection: Connection, row: SqlRow) -> Change:
         address=decode(Address, row["address"]), seq=row["seq"], call_id=row["call_id"],
         thread=row["thread"], generation=row["generation"], locale=row["locale"],
         created=row["created"], expires=row["expires"], undoes=row["undoes"],
+        named=bool(row["named"]),
     )  # fmt: skip
     return Change(
         proposal=proposal, state=row["state"], steps=steps,

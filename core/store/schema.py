@@ -203,6 +203,9 @@ CREATE INDEX notes_thread ON notes (thread, id);
 CREATE INDEX notes_person ON notes (person)
 """
 
-THIRD = "ALTER TABLE calls ADD COLUMN handle TEXT NOT NULL DEFAULT ''"
+THIRD = """
+ALTER TABLE calls ADD COLUMN handle TEXT NOT NULL DEFAULT '';
+ALTER TABLE changes ADD COLUMN named INTEGER NOT NULL DEFAULT 0
+"""
 
 MIGRATIONS: tuple[str, ...] = (FIRST, SECOND, THIRD)

@@ -9,6 +9,7 @@ import pytest
 from bot.config import Channel, Command, Config, Input, in_language, load
 from core.errors import SettingsError
 from core.messages import Address
+from core.table_rules import TableRule
 
 GOOD = """
 [channels."slack:T1:C1"]
@@ -79,8 +80,8 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
 WRONG = [
     (
         'colour = "red"',
-        "1: 'colour' is not known here; known are changes, channels, quick_commands, links, slack, "
-        "discord.",
+        "1: 'colour' is not known here; known are changes, tables, channels, quick_commands, "
+        "links, slack, discord.",
     ),
     ("channels = 3", "1: 'channels' must be a table."),
     ("[[channels]]", "1: 'channels' must be a table."),
@@ -89,6 +90,9 @@ WRONG = [
     ('[channels."slack:T1:C1"]\nstrict_mention = 1', "2: 'strict_mention' must be true or"),
     ('[channels."slack:T1:C1"]\ninstructions = 1', "2: 'instructions' must be a text in quotes"),
     ("[channels.general]", "1: 'general': write slack:WORKSPACE:CHANNEL"),
+    ('[tables.Orders]\naccess = "closed"', "2: 'access' must be one of 'hidden', 'read', 'ask' or"),
+    ("[tables.Orders]\nrows = 1", "2: 'rows' is not known here; known are access, approvers."),
+    ('[tables.Orders]\napprovers = ["Ana"]', "2: 'approvers': write web, terminal, slack:ID"),
     ('channels."slack:T1:C1" = 1', "1: 'slack:T1:C1' must be a table."),
     ("[quick_commands.a]", "1: 'title' is missing."),
     ('[quick_commands."a b"]\ntitle = "x"', "1: 'a b': write a slug of letters"),
@@ -118,6 +122,15 @@ def test_what_is_wrong_is_told_with_its_line(tmp_path: Path, text: str, words: s
 def test_all_that_is_wrong_is_told_in_the_order_of_the_file(tmp_path: Path) -> None:
     lines = refusal(tmp_path, '[quick_commands.a]\nby = 1\ntitle = 1\n[channels.x]\ny = "z"\n')
     assert [line.split(":")[1] for line in lines] == ["2", "3", "4", "5"]
+
+
+def test_what_is_written_about_tables(tmp_path: Path) -> None:
+    written = '[tables.Salaries]\naccess = "hidden"\n[tables.m1]\napprovers = ["slack:S1"]\n'
+    rules = read(tmp_path, written).table_rules
+    assert rules.hides("m7", "salaries")
+    assert rules.of("m1", "Orders") == TableRule("ask", frozenset({"slack:S1"}))
+    assert rules.of("m2", "Customers") == TableRule()
+    assert rules.unknown({"m1", "Orders"}) == ["Salaries"]
 
 
 def test_what_is_written_about_the_platforms(tmp_path: Path) -> None:

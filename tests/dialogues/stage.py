@@ -14,9 +14,11 @@ from core.budget import Caps
 from core.change_ports import Applier
 from core.conversation import Profile
 from core.messages import Answer, Message, Person, turn_id
+from core.policy import AllowList
 from core.ports import Model, Policy, QuickCommands, ToolSource
 from core.posting import PostedReply
 from core.records import Receipt
+from core.table_rules import TableRules
 from tests.fakes.choices import ANA, choices, message
 from tests.fakes.recorder import Recorder, RecordingSurface
 
@@ -86,11 +88,13 @@ class Theatre:
         quick: QuickCommands | None = None,
         appliers: Sequence[Applier] = (),
         auto_create_rows: int = 0,
+        rules: TableRules | None = None,
     ) -> AsyncIterator[Stage]:
         made = choices(model, sources, policy, appliers)
         made = replace(
             made, caps=caps, profile=profile or made.profile, quick=quick or made.quick,
-            auto_create_rows=auto_create_rows,
+            auto_create_rows=auto_create_rows, rules=rules or made.rules,
+            is_named=made.policy.is_named if isinstance(made.policy, AllowList) else None,
         )  # fmt: skip
         self.home.mkdir(exist_ok=True)
         engine = await Engine.open(self.home, replace(made, clock=self.clock))

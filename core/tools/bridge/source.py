@@ -13,11 +13,13 @@ from core.errors import ToolError
 from core.http import HttpClient
 from core.ports import Tool
 from core.records import Action, Effect, Health, Scene
+from core.table_rules import TableRules
 from core.tools.again import PAUSES
 from core.tools.bridge.api import BridgeApi
 from core.tools.bridge.catalogue import CATALOGUE, READING, WRITING, BridgeTool, Touch
 from core.tools.bridge.drafts import BridgeDrafts
 from core.tools.bridge.error import BridgeError
+from core.tools.bridge.hiding import BridgeHiding
 from core.tools.bridge.rows import BridgeRows
 from core.tools.bridge.table import ID, BridgeTables
 from core.tools.outcome import CAP, compact, fitting
@@ -59,6 +61,7 @@ class BridgeSource:
         http: HttpClient,
         *,
         base_id: str = "",
+        rules: TableRules | None = None,
         pauses: Sequence[float] = PAUSES,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -67,6 +70,7 @@ class BridgeSource:
         self.rows = BridgeRows(self.api, tables, lambda: self._offered)
         """What does the writes that were approved."""
         self._drafts = BridgeDrafts(tables)
+        self._hiding = BridgeHiding(rules or TableRules(), tables)
         self._base_id = base_id
         self._clock = clock
         self._offered = READING
@@ -95,6 +99,7 @@ class BridgeSource:
         known = self._permitted(tool, "write")
         if known.touch != "write":
             return await self.nocodb_read(tool, args)
+        await self._hiding.check(tool, args)
         if scene.propose is None:
             raise _not_offered("Nothing can be proposed here.")
         return await scene.propose(await self._drafts.draft(known, args))
@@ -107,8 +112,10 @@ class BridgeSource:
             args: its arguments, as {"table_id": "m…", "limit": 25}
         """
         known = self._permitted(tool, "read")
-        result = withheld(await self.api.read(tool, self._checked(known, args)))
-        return _paged(result)
+        checked = self._checked(known, args)
+        await self._hiding.check(tool, checked)
+        result = self._hiding.shown(tool, await self.api.read(tool, checked))
+        return _paged(withheld(result))
 
     async def health(self) -> Health:
         try:

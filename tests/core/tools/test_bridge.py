@@ -14,6 +14,7 @@ import pytest
 from core.errors import ToolError
 from core.http import HttpClient
 from core.records import Health
+from core.table_rules import TableRule, TableRules
 from core.tools.bridge.catalogue import CATALOGUE
 from core.tools.bridge.source import FRESH, BridgeSource
 from core.tools.outcome import CAP, outcome_of_error
@@ -32,12 +33,17 @@ class Clock:
 
 @contextlib.asynccontextmanager
 async def asking(
-    bridge: FakeBridge, base_id: str = "", token: str = "", clock: Clock | None = None
+    bridge: FakeBridge,
+    base_id: str = "",
+    token: str = "",
+    clock: Clock | None = None,
+    rules: TableRules | None = None,
 ) -> AsyncIterator[BridgeSource]:
     async with bridge, HttpClient() as http:
         yield BridgeSource(
-            bridge.url, token, http, base_id=base_id, pauses=(0, 0), clock=clock or Clock()
-        )
+            bridge.url, token, http, base_id=base_id, pauses=(0, 0), clock=clock or Clock(),
+            rules=rules,
+        )  # fmt: skip
 
 
 async def execute(source: BridgeSource, tool: str, **args: Any) -> Any:
@@ -98,6 +104,24 @@ async def test_who_may_only_read_is_offered_no_more() -> None:
             await reading.run(scene(), json.dumps(call))
         assert (await reading.run(scene(), '{"tool": "list_bases"}')).status == "ok"
     assert bridge.done == ["list_bases"]
+
+
+@pytest.mark.parametrize("name", ["customers", CUSTOMERS])
+async def test_a_hidden_table_is_not_there(name: str) -> None:
+    rules = TableRules({name: TableRule("hidden")})
+    async with asking(FakeBridge(), rules=rules) as source:
+        for tool, args in (
+            ("get_table", {"base_id": BASE, "table_id": CUSTOMERS}),
+            ("list_records", {"table_id": CUSTOMERS}),
+            ("create_record", {"table_id": CUSTOMERS, "record_data": {"Name": "Eve"}}),
+        ):
+            told = await refused(source, tool, **args)
+            assert (told["code"], told["message"]) == ("not_found", "There is no such table.")
+        tables = (await execute(source, "list_tables", base_id=BASE))["list"]
+        assert [table["title"] for table in tables] == ["Orders"]
+        await execute(source, "list_records", table_id=tables[0]["id"])
+        searching = await refused(source, "global_search", query="Ada")
+        assert "all tables at once" in searching["message"]
 
 
 async def test_a_calls_effect_is_that_of_the_bridges_tool() -> None:

@@ -1,0 +1,48 @@
+"""What the operator's file says of a team's tables: who sees them, and who approves changes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from core.proposal import Draft
+
+Access = Literal["hidden", "read", "ask", "auto"]
+"""`hidden`: not even read. `read`: never changed. `ask`: a person approves each change. `auto`: as
+`ask`, but one new row at a time needs nobody."""
+
+
+@dataclass(frozen=True, slots=True)
+class TableRule:
+    """`approvers` are names as in PONTE_ALLOW; where there are any, they and admins decide."""
+
+    access: Access = "ask"
+    approvers: frozenset[str] = frozenset()
+
+
+_DEFAULT = TableRule()
+
+
+@dataclass(frozen=True, slots=True)
+class TableRules:
+    """Rules by a table's id or title, in whatever case that is written."""
+
+    tables: Mapping[str, TableRule] = field(default_factory=dict)
+
+    def of(self, *names: str) -> TableRule:
+        """The rule of the table that goes by one of these names."""
+        folded = {name.casefold(): rule for name, rule in self.tables.items()}
+        found = (folded.get(name.casefold()) for name in names)
+        return next((rule for rule in found if rule), _DEFAULT)
+
+    def of_draft(self, draft: Draft) -> TableRule:
+        return self.of(str(draft.target.get("table_id", "")), draft.title)
+
+    def hides(self, *names: str) -> bool:
+        return self.of(*names).access == "hidden"
+
+    def unknown(self, known: set[str]) -> list[str]:
+        """Names in the file that no table goes by: a slip of the pen there hides nothing."""
+        folded = {name.casefold() for name in known}
+        return [name for name in self.tables if name.casefold() not in folded]

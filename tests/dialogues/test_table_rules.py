@@ -1,0 +1,82 @@
+"""What the operator's file says of one table: who may approve, and whether anybody need."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from core.messages import Answer, Person
+from core.policy import AllowList
+from core.table_rules import Access, TableRule, TableRules
+from tests.dialogues.decisions import ADA, BOSS, MEMBER, OTHER, bot, on_slack, proposed_on_slack
+from tests.dialogues.stage import Stage, Theatre
+from tests.fakes.memory_table import MemoryTable
+
+CLERK = Person("slack", "U5", "T1", "Cleo")
+
+
+async def _groups(person: Person) -> frozenset[str]:
+    return frozenset({"S1"} if person == CLERK else ())
+
+
+RIGHTS = AllowList(frozenset({"slack:U1", "slack:U2"}), frozenset({"slack:U9"}), {"slack": _groups})
+
+
+def rules(access: Access = "ask", *approvers: str) -> TableRules:
+    return TableRules({"people": TableRule(access, frozenset(approvers))})
+
+
+async def says(stage: Stage, text: str, key: str, person: Person) -> Answer:
+    return await stage.asks(on_slack(text, key, person))
+
+
+@pytest.mark.parametrize("access", ["hidden", "read"])
+async def test_nothing_is_proposed_on_a_table_that_is_not_to_be_changed(
+    theatre: Theatre, access: Access
+) -> None:
+    table = MemoryTable({"1": dict(ADA)})
+    async with bot(theatre, table, policy=RIGHTS, rules=rules(access)) as stage:
+        call = f"call table_delete {json.dumps({'ids': ['1']})}"
+        answer = await stage.asks(on_slack(call, "k1", BOSS))
+    assert answer.cards == ()
+    assert "not changed through me" in answer.text
+
+
+async def test_a_table_that_was_closed_meanwhile_stays_as_it_is(theatre: Theatre) -> None:
+    table = MemoryTable({"1": dict(ADA)})
+    async with bot(theatre, table, policy=RIGHTS) as stage:
+        card = await proposed_on_slack(stage, "k1", "table_update", rows={"1": {"Name": "A"}})
+    async with bot(theatre, table, policy=RIGHTS, rules=rules("read")) as stage:
+        refused = await says(stage, f"approve {card.id}", "k2", BOSS)
+        assert (refused.code, "not changed through me" in refused.text) == ("forbidden", True)
+        assert (await says(stage, f"deny {card.id}", "k3", MEMBER)).text == "Denied by Mia."
+    assert table.applied == []
+
+
+async def test_a_named_group_approves_instead_of_who_asked(theatre: Theatre) -> None:
+    table = MemoryTable({"1": dict(ADA)})
+    named = rules("ask", "slack:S1")
+    async with bot(theatre, table, policy=RIGHTS, rules=named, auto_create_rows=5) as stage:
+        card = await proposed_on_slack(stage, "k1", "table_delete", ids=["1"])
+        assert card.text.endswith("the operator named for this table must approve it.")
+        for person in (MEMBER, OTHER):
+            refused = await says(stage, f"approve {card.id}", f"k-{person.id}", person)
+            assert (refused.code, refused.private) == ("forbidden", True)
+        assert table.applied == []
+        assert "Approved by Cleo" in (await says(stage, f"approve {card.id}", "k3", CLERK)).text
+        refused = await says(stage, f"undo {card.id}", "k4", MEMBER)
+        assert refused.code == "forbidden"
+        assert "Taken back" in (await says(stage, f"undo {card.id}", "k5", CLERK)).text
+        await proposed_on_slack(stage, "k6", "table_create", rows=[ADA])
+
+
+async def test_one_new_row_needs_nobody_where_the_file_says_so(theatre: Theatre) -> None:
+    table = MemoryTable()
+    async with bot(theatre, table, policy=RIGHTS, rules=rules("auto")) as stage:
+        call = f"call table_create {json.dumps({'rows': [ADA]})}"
+        answer = await stage.asks(on_slack(call, "k1"))
+        assert [card.state for card in answer.cards] == ["done"]
+        assert "Allowed by the operator's policy." in answer.cards[0].text
+        await proposed_on_slack(stage, "k2", "table_create", rows=[ADA, ADA])
+    assert len(table.rows) == 1
