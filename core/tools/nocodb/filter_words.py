@@ -72,7 +72,7 @@ def _operand(operand: Operand) -> str:
         return str(operand)
     if isinstance(operand, Decimal):
         return format(operand, "f")
-    return f"“{_line(str(operand))}”"
+    return f'"{_line(str(operand))}"'
 
 
 def _line(text: str) -> str:

@@ -21,9 +21,11 @@ _DAY = timedelta(days=1)
 _SHIFTS = {"last": -1, "this": 0, "next": 1}
 _NEAR = {"yesterday": -1, "today": 0, "tomorrow": 1}
 _NAMED = re.compile(r"(last|this|next)_(week|month|quarter|year)")
-_DAYS = re.compile(r"(last|next)_(\d{1,5})_days")
-_WRITTEN = re.compile(r"(\d{4})(?:-(\d{2})(?:-(\d{2}))?)?")
-_CLOCK = re.compile(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?(Z|[+-]\d{2}:?\d{2})?")
+_DAYS = re.compile(r"(last|next)_(\d{1,5})_days", re.ASCII)
+_WRITTEN = re.compile(r"(\d{4})(?:-(\d{2})(?:-(\d{2}))?)?", re.ASCII)
+_CLOCK = re.compile(
+    r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?(Z|[+-]\d{2}:?\d{2})?", re.ASCII
+)
 
 
 @dataclass(frozen=True, slots=True)
