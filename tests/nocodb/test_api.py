@@ -10,7 +10,7 @@ from core.errors import ToolError
 from core.http import HttpAnswer
 from core.tools.nocodb.api import PAGE, NocoApi
 from core.tools.nocodb.error import NocoError
-from core.tools.nocodb.records import Aggregate, At, Named, Record, Sort
+from core.tools.nocodb.records import Aggregate, At, Base, Record, Sort
 from core.tools.nocodb.schema import Table
 from tests.nocodb.places import Place
 
@@ -33,7 +33,7 @@ async def test_bases_tables_and_the_role_there(place: Place) -> None:
     ]  # fmt: skip
     assert await api.role(place.base) == "owner"
     assert await place.api(place.viewer).role(place.base) == "viewer"
-    assert await place.api(place.viewer).bases() == [Named(place.base, "CRM")]
+    assert await place.api(place.viewer).bases() == [Base(place.base, "CRM")]
 
 
 async def test_rows_come_in_pages_by_field_and_order(place: Place) -> None:

@@ -19,7 +19,7 @@ from core.tools.again import PAUSES, Sleep, again
 from core.tools.nocodb import records
 from core.tools.nocodb.error import NocoError, busy_wait, unreadable, wait_of, worded
 from core.tools.nocodb.pace import Pace, interval_of
-from core.tools.nocodb.records import Aggregate, At, Json, Named, Page, Record, Sort
+from core.tools.nocodb.records import Aggregate, At, Base, Json, Named, Page, Record, Sort
 
 T = TypeVar("T")
 
@@ -63,9 +63,9 @@ class NocoApi:
         self._sleep = sleep
         self._pace = Pace(interval_of(url), clock, sleep)
 
-    async def bases(self) -> Sequence[Named]:
+    async def bases(self) -> Sequence[Base]:
         """Those that the token's user sees."""
-        return records.named(await self._read("/api/v2/meta/bases"))
+        return records.bases(await self._read("/api/v2/meta/bases"))
 
     async def role(self, base: str) -> str:
         """Of the token's user in that base: owner, creator, editor, commenter, viewer; "" for none.

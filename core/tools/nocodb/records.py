@@ -21,10 +21,19 @@ class At:
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A base or a table as a list of them tells it."""
+    """A table as the list of them tells it."""
 
     id: str
     title: str
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """`foreign` are the ids of its databases that NocoDB did not make."""
+
+    id: str
+    title: str
+    foreign: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +79,24 @@ def named(told: object) -> Sequence[Named]:
     """{"list": [{"id", "title"}]}."""
     each = [json_object(one) for one in _list(json_object(told), "list")]
     return [Named(str(one.get("id") or ""), str(one.get("title") or "")) for one in each]
+
+
+def bases(told: object) -> Sequence[Base]:
+    """{"list": [{"id", "title", "sources": [{"id", "is_meta", "is_local"}]}]}."""
+    each = [json_object(one) for one in _list(json_object(told), "list")]
+    return [
+        Base(str(one.get("id") or ""), str(one.get("title") or ""), _foreign(one.get("sources")))
+        for one in each
+    ]
+
+
+def _foreign(sources: object) -> frozenset[str]:
+    listed = sources if isinstance(sources, list) else []
+    return frozenset(
+        str(source.get("id"))
+        for source in listed
+        if isinstance(source, Mapping) and not (source.get("is_meta") or source.get("is_local"))
+    )
 
 
 def record(told: object) -> Record:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -71,7 +71,7 @@ class Table:
     """`fields` are what may be seen, in NocoDB's order; `display` is the id of the field that
     stands for a row. `concealed` are links to hidden tables: never shown or asked for by name, but
     part of a row that is given back. NocoDB does not describe CreatedAt and UpdatedAt: they are
-    added, with their title as id.
+    added, with their title as id, to tables that it made.
     """
 
     id: str
@@ -137,8 +137,14 @@ def nearest(name: str, among: Iterable[_Titled]) -> str:
     return ", ".join(shown) + (f" and {rest} more" if rest else "")
 
 
-def table_of(base: str, told: Mapping[str, Any], seen: Mapping[str, Named]) -> Table:
-    """From NocoDB's own description; `seen` are the tables that are not hidden, by id.
+def table_of(
+    base: str,
+    told: Mapping[str, Any],
+    seen: Mapping[str, Named],
+    foreign: Collection[str] = frozenset(),
+) -> Table:
+    """From NocoDB's own description; `seen` are the tables that are not hidden, by id, `foreign`
+    the databases whose tables others made.
 
     Links to hidden tables, and lookups through them, are not among its fields. Raises NocoError.
     """
@@ -157,7 +163,7 @@ def table_of(base: str, told: Mapping[str, Any], seen: Mapping[str, Named]) -> T
         id=str(told["id"]),
         title=str(told.get("title") or told["id"]),
         base=base,
-        fields=(*shown, *_times(shown)),
+        fields=(*shown, *(() if told.get("source_id") in foreign else _times(shown))),
         display=str(told.get("display_field_id") or ""),
         concealed=concealed,
     )

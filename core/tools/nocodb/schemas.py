@@ -11,7 +11,7 @@ from typing import Any
 from core.tools.nocodb.api import NocoApi
 from core.tools.nocodb.error import NocoError
 from core.tools.nocodb.fresh import Fresh
-from core.tools.nocodb.records import At, Named
+from core.tools.nocodb.records import At, Base, Named
 from core.tools.nocodb.schema import Table, nearest, resolved, table_of
 
 RECENT = 5.0
@@ -48,7 +48,7 @@ class Schemas:
         self._drifts = api.drifts
         self.drop()
 
-    async def base(self) -> Named:
+    async def base(self) -> Base:
         """The one that is set, or the only one that the token sees."""
         self._look()
         return await self._base.value()
@@ -109,12 +109,12 @@ class Schemas:
             self._tables[named.id] = kept
         return await kept.value()
 
-    async def _find_base(self) -> Named:
+    async def _find_base(self) -> Base:
         bases = await self._api.bases()
         if self._base_id:
             found = next((each for each in bases if each.id == self._base_id), None)
             # A base can be open to a token without being in its list (shared, or by another role).
-            return found or Named(self._base_id, self._base_id)
+            return found or Base(self._base_id, self._base_id)
         if not bases:
             raise NocoError(
                 "NocoDB shows me no base. The operator must invite the token's user to one.",
@@ -136,7 +136,8 @@ class Schemas:
     async def _ask(self, named: Named) -> Table:
         base = await self.base()
         seen = {each.id: each for each in await self.names()}
-        return table_of(base.id, await self._api.table(At(base.id, named.id)), seen)
+        told = await self._api.table(At(base.id, named.id))
+        return table_of(base.id, told, seen, base.foreign)
 
     def _look(self) -> None:
         """Whether NocoDB has told since that we were wrong."""

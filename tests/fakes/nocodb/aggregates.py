@@ -27,7 +27,7 @@ def aggregate(call: Call) -> object:
     A second one of a field is "<id>:1". A filter with quotes, or of a field that is not known,
     chooses every row.
     """
-    table = _table(call)
+    table = call.table_alone
     where = call.request.query.get("where", "")
     ids = [id for id in table.rows if _fits(table, where, id)]
     answer: dict[str, Any] = {}
@@ -40,14 +40,6 @@ def aggregate(call: Call) -> object:
         cells = [cell for id in ids if (cell := table.cell(field, id)) is not None]
         answer[f"{field.id}:{number}" if number else field.title] = _FUNCTIONS[each["type"]](cells)
     return answer
-
-
-def _table(call: Call) -> FakeTable:
-    id = call.request.match_info["table"]
-    for base in call.seen:
-        if id in base.tables:
-            return base.tables[id]
-    raise Refused(404, "ERR_TABLE_NOT_FOUND", f"Table '{id}' not found")
 
 
 def _fits(table: FakeTable, where: str, id: int) -> bool:

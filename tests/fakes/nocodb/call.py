@@ -79,6 +79,15 @@ class Call:
         return base.tables[id]
 
     @property
+    def table_alone(self) -> FakeTable:
+        """v2 has no base in its paths."""
+        id = self.request.match_info["table"]
+        for base in self.seen:
+            if id in base.tables:
+                return base.tables[id]
+        raise Refused(404, "ERR_TABLE_NOT_FOUND", f"Table '{id}' not found")
+
+    @property
     def row(self) -> int:
         return self.table.row(self.request.match_info["row"])
 

@@ -7,6 +7,7 @@ from tests.fakes.nocodb.tables import FakeBase, FakeField, FakeTable, Json, fres
 from tests.real.nocodb.seed import FIELDS, READINGS, customer, order, reading
 
 OWNER, EDITOR, VIEWER = "fake-owner-token", "fake-editor-token", "fake-viewer-token"
+NOBODY = "fake-of-nobody"
 CRM, ARCHIVE = "pcrmfake", "parchivefake"
 
 
@@ -44,6 +45,7 @@ def filled() -> World:
             OWNER: FakeUser({CRM: "owner", ARCHIVE: "owner"}),
             EDITOR: FakeUser({CRM: "editor"}),
             VIEWER: FakeUser({CRM: "viewer"}),
+            NOBODY: FakeUser(),
         },
     )
 

@@ -67,13 +67,14 @@ class FakeNocoDB(FaultyServer):
             f"GET {base}/tables": lambda call: {"list": [
                 {"id": each.id, "title": each.title} for each in call.base.tables.values()
             ]},
-            f"GET {base}/tables/{{table}}": lambda call: call.table.told(call.base.id),
+            f"GET {base}/tables/{{table}}": lambda call: call.table.told(call.base),
             f"GET {data}/count": lambda call: {"count": len(call.found())},
             f"GET {data}/records": rows.page,
             f"GET {data}/records/{{row}}": lambda call: call.table.shown(call.row, call.only),
             f"POST {data}/records": rows.create,
             f"PATCH {data}/records": rows.update,
             f"DELETE {data}/records": rows.delete,
+            "PATCH /api/v2/tables/{table}/records": rows.attach,
             f"GET {data}/links/{{field}}/{{row}}": rows.links,
             "GET /api/v2/tables/{table}/aggregate": aggregate,
             f"POST {data}/links/{{field}}/{{row}}": rows.link,
@@ -107,7 +108,7 @@ class FakeNocoDB(FaultyServer):
         return Refused(404, "NOT_FOUND", words).answer()
 
     def _list_bases(self, call: Call) -> object:
-        return {"list": [{"id": base.id, "title": base.title} for base in call.seen]}
+        return {"list": [base.told() for base in call.seen]}
 
     def _me(self, call: Call) -> object:
         role = call.user.roles.get(call.request.query.get("base_id", ""))

@@ -88,11 +88,12 @@ class FakeTable:
         """By id or title; names are case-sensitive."""
         return next((each for each in self.fields if name in (each.id, each.title)), None)
 
-    def told(self, base: str) -> Json:
+    def told(self, base: FakeBase) -> Json:
         return {
             "id": self.id,
             "title": self.title,
-            "base_id": base,
+            "base_id": base.id,
+            "source_id": base.source,
             "display_field_id": self.display.id,
             "views": [],
             "fields": [each.told() for each in self.fields],
@@ -192,9 +193,20 @@ class FakeTable:
 
 @dataclass(slots=True)
 class FakeBase:
+    """`foreign`: its tables are of a database that NocoDB did not make."""
+
     id: str
     title: str
     tables: dict[str, FakeTable] = field(default_factory=dict)
+    foreign: bool = False
+
+    @property
+    def source(self) -> str:
+        return f"b{self.id}"
+
+    def told(self) -> Json:
+        source = {"id": self.source, "is_meta": int(not self.foreign), "is_local": 0}
+        return {"id": self.id, "title": self.title, "sources": [source]}
 
 
 def related(one: FakeTable, many: FakeTable) -> Relation:

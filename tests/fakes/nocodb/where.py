@@ -72,8 +72,8 @@ class _Reading:
                 words.append(self._value())
             fits = _condition(self._table, words)
         if not self._skip(")"):
-            words = f"expected a closing parentheses ')', but found '{self.rest[:1]}'"
-            raise _wrong(f"Invalid filter syntax: {words}")
+            missing = f"expected a closing parentheses ')', but found '{self.rest[:1]}'"
+            raise _wrong(f"Invalid filter syntax: {missing}")
         return fits
 
     def _value(self) -> str:
