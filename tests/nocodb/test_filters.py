@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from core.errors import ToolError
 from core.tools.nocodb.conditions import Op, Value
 from core.tools.nocodb.filter_words import words
+from core.tools.nocodb.filters import Filter, Selection
 from core.tools.nocodb.records import Record
 from tests.fakes.nocodb.tables import FakeField, FakeTable
 from tests.fakes.nocodb.where import parsed
-from tests.nocodb.tables import selected, where
+from tests.nocodb.tables import DEALS, NOW, selected, where
 
 AWKWARD = "\"'%_\\,()~`|{}[] \n\tnortdayNULL)~or(cid,gt,0"
 
@@ -120,7 +121,7 @@ def test_what_cannot_be_asked_is_told(
 
 def test_too_many_filters_are_refused() -> None:
     with pytest.raises(ToolError, match="at most 20"):
-        selected(*[("Name", "eq", "x")] * 21)
+        Selection.of(DEALS, [Filter("Name", "eq", "x")] * 21, "all", NOW)
 
 
 @pytest.mark.parametrize(

@@ -129,6 +129,7 @@ def test_a_source_cannot_be_forged_from_a_name_or_value() -> None:
     assert "](https://evil" not in line
     assert "\\*\\*bold" in line
     assert "\\<!channel\\>" in line
+    assert "`https://evil.example`" in line
     assert len(re.findall(r"(?<!\\)\]\(", line)) == 1
     table = Table("m/../1", "[a](b)", "p", ())
     line = source_of_row("https://n", table, "7)[x](y", NOW, "en")

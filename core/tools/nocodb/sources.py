@@ -6,7 +6,6 @@ import re
 from datetime import datetime
 from urllib.parse import quote
 
-from core import links
 from core.text import clean
 from core.tools.nocodb.filter_words import words
 from core.tools.nocodb.filters import Selection
@@ -17,6 +16,7 @@ from core.words import say
 _LINE = "Source: {what}: {shown} of {total} rows, {time} ({zone})."
 _AT_LEAST = "Source: {what}: {shown} of at least {total} rows, {time} ({zone})."
 _ROW = "Source: {what}: row {id}, {time} ({zone})."
+_ADDRESS = re.compile(r"(\b(?:[a-z][a-z0-9+.-]*://|mailto:|www\.)[^\s<>()\[\]`\"']+)", re.IGNORECASE)
 _MARKUP = re.compile(r"([\\`*_\[\]<>|~#])")
 
 
@@ -43,9 +43,12 @@ def source_of_row(origin: str, table: Table, id: str, now: datetime, locale: str
 
 
 def markless(text: str) -> str:
-    """Names and values on one line of Markdown, as nothing but text: no marks, no links."""
-    escaped = _MARKUP.sub(r"\\\1", " ".join(clean(text).split()))
-    return links.tamed(escaped, ())
+    """Names and values on one line of Markdown, as nothing but text: addresses stand as code."""
+    pieces = _ADDRESS.split(" ".join(clean(text).split()))
+    return "".join(
+        f"`{piece}`" if number % 2 else _MARKUP.sub(r"\\\1", piece)
+        for number, piece in enumerate(pieces)
+    )
 
 
 def _when(now: datetime) -> dict[str, str]:

@@ -27,6 +27,7 @@ _FILLED = "count_filled"
 _DIGITS = 15
 """That a float holds for sure (IEEE 754)."""
 _PLACES = 2
+"""Decimal places of money, where nothing tells them."""
 
 
 def there(selection: Selection, wanted: Sequence[Wanted], *, exact: bool) -> bool:
@@ -87,4 +88,5 @@ def _figure(field: Field, fn: Fn, found: Mapping[Aggregate, object], zone: tzinf
         return None
     if field.type in _PLAIN and number:
         number = round(number, _DIGITS - 1 - number.adjusted()).normalize()
-    return average(number, int(filled), _PLACES) if fn == "avg" else number
+    places = _PLACES if field.type in _PLAIN else 0
+    return average(number, int(filled), places) if fn == "avg" else number
