@@ -33,8 +33,9 @@ class NocoRows:
 
     def __init__(self, api: NocoApi) -> None:
         self._api = api
-        self._images = Images(api)
-        self._owners = Owners(api, self._images)
+        self.images = Images(api)
+        """Rows as they stand."""
+        self._owners = Owners(api, self.images)
 
     def batch(self, draft: Draft) -> int:
         """Ten, or one where a row takes more than one call, or another one."""
@@ -52,7 +53,7 @@ class NocoRows:
         if draft.kind == "create":
             return await self._created(shape, rows)
         wanted = names if draft.kind == "update" else None
-        now = await self._images.rows(shape, [row.id for row in rows], wanted)
+        now = await self.images.rows(shape, [row.id for row in rows], wanted)
         if draft.kind == "delete":
             return [standing.of_delete(row, now.get(row.id)) for row in rows]
         links = {title: field.one for title, field in shape.links.items()}
@@ -144,8 +145,8 @@ class NocoRows:
     async def _created(self, shape: Shape, rows: Sequence[RowWrite]) -> Sequence[Seen]:
         """Those whose ids are known are read; others are looked for among the newest."""
         if not all(row.id for row in rows):
-            rows = looked_for(await self._images.newest(shape), rows, shape.links)
-        now = await self._images.rows(shape, [row.id for row in rows if row.id])
+            rows = looked_for(await self.images.newest(shape), rows, shape.links)
+        now = await self.images.rows(shape, [row.id for row in rows if row.id])
         return [
             standing.of_create(row, now.get(row.id)) if row.id else Seen("before", row)
             for row in rows

@@ -67,7 +67,7 @@ class Shape:
         """As a draft keeps it, to find the table and to know it again."""
         return {
             "base": self.at.base,
-            "table": self.at.table,
+            "table_id": self.at.table,
             "key": self.key.title if self.key else "id",
             "fields": {title: _print(field) for title, field in self.fields.items()},
             "links": sorted(self.links),
@@ -92,7 +92,7 @@ class Shape:
 
 
 def place(target: Mapping[str, Any]) -> At:
-    return At(str(target["base"]), str(target["table"]))
+    return At(str(target["base"]), str(target["table_id"]))
 
 
 def _print(field: Field) -> str:

@@ -193,14 +193,18 @@ class Writes:
         return await self._proposed(scene, prepared)
 
     async def _table(self, name: str, fields: Iterable[str]) -> Table:
-        """Raises where it may only be read, or has not all of the fields."""
-        known = await self._schemas.table_with(name, fields)
-        if self._read_only(known.title, known.id):
-            raise ToolError(
-                "The table {table} may only be read here. The operator can change that.",
-                code="read_only", hint="tell the person; do not look for another way",
-                table=known.title,
-            )  # fmt: skip
+        """Raises where it, or what these fields link to, may only be read, or one is no field."""
+        wanted = tuple(fields)
+        known = await self._schemas.table_with(name, wanted)
+        named = [known.field(each) for each in wanted]
+        touched = [(known.title, known.id), *((f.related_title, f.related) for f in named)]
+        for title, id in touched:
+            if id and self._read_only(title, id):
+                raise ToolError(
+                    "The table {table} may only be read here. The operator can change that.",
+                    code="read_only", hint="tell the person; do not look for another way",
+                    table=title,
+                )  # fmt: skip
         return known
 
     async def _fitting(
