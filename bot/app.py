@@ -39,6 +39,7 @@ from core.policy import AllowList
 from core.ports import Membership, ToolSource
 from core.records import Health, Remote
 from core.tools.bridge.source import BridgeSource
+from core.tools.nocodb.source import NocoSource
 from core.tools.toolbox import Toolbox
 
 log = structlog.get_logger("app")
@@ -167,14 +168,15 @@ class App:
 
     def _sources(self) -> Sequence[ToolSource]:
         settings = self._settings
-        if settings.nocodb != "bridge":
+        if settings.nocodb == "off":
             return ()
+        made = NocoSource if settings.nocodb == "rest" else BridgeSource
         url, token = plain(settings.nocodb_url), plain(settings.nocodb_token)
         base = settings.nocodb_base_id or ""
-        bridge = BridgeSource(url, token, self._http, base_id=base, rules=self._rules)
-        self._board.live["nocodb"] = bridge.health
-        self._appliers.append(bridge.rows)
-        return (bridge,)
+        nocodb = made(url, token, self._http, base_id=base, rules=self._rules)
+        self._board.live["nocodb"] = nocodb.health
+        self._appliers.append(nocodb.rows)
+        return (nocodb,)
 
     def _choices(self) -> Choices:
         settings = self._settings

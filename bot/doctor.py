@@ -19,6 +19,9 @@ from core.errors import PonteError
 from core.http import HttpAnswer, HttpClient, HttpError
 from core.records import Health
 from core.tools.bridge.api import BridgeApi
+from core.tools.nocodb.api import NocoApi
+from core.tools.nocodb.schemas import Schemas
+from core.tools.nocodb.source import sight
 
 Check = Callable[[Start, HttpClient], Awaitable[str]]
 """Says what is well, in a few words. Raises PonteError, HttpError, OSError for what is not."""
@@ -115,7 +118,22 @@ def _names(listed: Any) -> frozenset[str]:
 
 async def _nocodb(start: Start, http: HttpClient) -> str:
     settings = start.settings
-    bridge = BridgeApi(plain(settings.nocodb_url), plain(settings.nocodb_token), http, pauses=())
+    url, token = plain(settings.nocodb_url), plain(settings.nocodb_token)
+    if settings.nocodb == "bridge":
+        return await _bridge(BridgeApi(url, token, http, pauses=()))
+    api = NocoApi(url, token, http, pauses=(), timeout=_SECONDS)
+    schemas = Schemas(api, settings.nocodb_base_id or "")
+    seen = await sight(api, schemas)
+    names = {name for each in await schemas.names() for name in (each.id, each.title)}
+    if unknown := start.config.table_rules.unknown(names):
+        raise PonteError(
+            "{path} has rules for tables that are not there, which protect nothing: {names}",
+            path=settings.ponte_config.name, names=", ".join(unknown),
+        )  # fmt: skip
+    return f"NocoDB answers; {seen}" + ("; it can change nothing" if seen.only_read else "")
+
+
+async def _bridge(bridge: BridgeApi) -> str:
     tools = await bridge.tools(timeout=_SECONDS)
     if tools is None:
         await bridge.alive(timeout=_SECONDS)

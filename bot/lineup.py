@@ -73,7 +73,9 @@ def _nocodb(settings: Settings) -> Health:
     if settings.nocodb == "bridge":
         return Health("nocodb", "on", "over the bridge")
     if settings.nocodb == "rest":
-        return Health("nocodb", "off", "only a bridge's URL, ending in /execute, is built yet")
+        return Health("nocodb", "on", "over its REST API")
+    if settings.nocodb_url:
+        return Health("nocodb", "off", "NOCODB_TOKEN is missing; set it too")
     return Health("nocodb", "off", "set NOCODB_URL")
 
 

@@ -183,9 +183,10 @@ class Settings(BaseModel):
 
     @property
     def nocodb(self) -> Literal["off", "rest", "bridge"]:
-        """How NocoDB is spoken with."""
-        path = urlsplit(plain(self.nocodb_url)).path.rstrip("/")
-        return "off" if self.nocodb_url is None else "bridge" if path else "rest"
+        """How NocoDB is spoken with: a bridge may ask for no token, NocoDB itself does."""
+        if urlsplit(plain(self.nocodb_url)).path.rstrip("/"):
+            return "bridge"
+        return "rest" if self.nocodb_url and self.nocodb_token else "off"
 
     @property
     def slack(self) -> Literal["off", "socket", "http"]:

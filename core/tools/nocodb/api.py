@@ -25,6 +25,8 @@ T = TypeVar("T")
 
 BATCH = 10
 """Rows in one call that writes: v3 refuses more (ERR_MAX_PAYLOAD_LIMIT_EXCEEDED)."""
+AT_ONCE = 8
+"""Calls under way at the same time."""
 LINKS = 100
 """Links in one call. NocoDB 0.301.3 has no limit there; ours keeps a call short."""
 PAGE = 1000
@@ -62,6 +64,7 @@ class NocoApi:
         self._timeout = timeout
         self._sleep = sleep
         self._pace = Pace(interval_of(url), clock, sleep)
+        self._gate = asyncio.Semaphore(AT_ONCE)
 
     async def bases(self) -> Sequence[Base]:
         """Those that the token's user sees."""
@@ -237,14 +240,15 @@ class NocoApi:
         body: Sequence[Json] | None = None,
         by: str = "",
     ) -> Any:
-        await self._pace.take()
         headers = {"xc-token": self._token}
         if by:
             headers["User-Agent"] = f"ponte-bot ({_BY.sub('', by)[:100]})"
-        return await self._http.request_json(
-            method, f"{self.url}{path}", body=body, params=params or None, headers=headers,
-            timeout=self._timeout,
-        )  # fmt: skip
+        async with self._gate:
+            await self._pace.take()
+            return await self._http.request_json(
+                method, f"{self.url}{path}", body=body, params=params or None, headers=headers,
+                timeout=self._timeout,
+            )  # fmt: skip
 
 
 def _data(at: At) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from core.together import together
 from core.tools.nocodb.api import NocoApi
 from core.tools.nocodb.error import NocoError
 from core.tools.nocodb.fresh import Fresh
@@ -67,7 +67,7 @@ class Schemas:
 
     async def tables(self) -> Sequence[Table]:
         """All that are not hidden, described: one call each where not known yet."""
-        return await asyncio.gather(*(self._describe(each) for each in await self.names()))
+        return await together(*(self._describe(each) for each in await self.names()))
 
     async def table_with(self, name: str, fields: Iterable[str]) -> Table:
         """`table`, looked at anew where it lacks one of the fields and what we know is not recent.

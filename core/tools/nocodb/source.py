@@ -11,6 +11,7 @@ from core.http import HttpClient
 from core.ports import Tool
 from core.records import Health
 from core.table_rules import TableRules
+from core.together import together
 from core.tools.again import PAUSES
 from core.tools.nocodb.api import NocoApi
 from core.tools.nocodb.error import NocoError
@@ -42,11 +43,16 @@ class Sight:
     def only_read(self) -> bool:
         return self.role in _ONLY_READ
 
+    def __str__(self) -> str:
+        """For the operator."""
+        role = f"; role {self.role}" if self.role else ""
+        return f"base {self.base}: {len(self.titles)} tables{role}"
+
 
 async def sight(api: NocoApi, schemas: Schemas) -> Sight:
     """Raises NocoError."""
     base = await schemas.base()
-    names, role = await asyncio.gather(schemas.names(), _role(api, base.id))
+    names, role = await together(schemas.names(), _role(api, base.id))
     return Sight(base.title, tuple(each.title for each in names), role)
 
 
@@ -91,8 +97,7 @@ class NocoSource:
             now = await sight(self.api, self.schemas)
         except NocoError as error:
             return Health(self.name, "failing", str(error))
-        role = f"; role {now.role}" if now.role else ""
-        return Health(self.name, "on", f"base {now.base}: {len(now.titles)} tables{role}")
+        return Health(self.name, "on", str(now))
 
     async def close(self) -> None:
         """Nothing is held open here."""
