@@ -12,6 +12,7 @@ from core.model.demo_story import Exchange, Read, Used, is_table_id
 from core.model.demo_words import COLUMNS, ROWS, block, inline, table
 from core.words import say
 
+PREFIX = "nocodb_"
 QUERY, TABLES, BRIDGE = "nocodb_query", "nocodb_tables", "nocodb_execute"
 _BASES = 8
 
@@ -68,7 +69,7 @@ def show_table(name: str, exchange: Exchange, offered: frozenset[str], locale: s
         if not (asked := exchange.outcomes(QUERY)):
             plain: dict[str, Any] = {"filters": [], "match": "all", "fields": [], "sort": []}
             return [Use(QUERY, {"table": name, **plain, "limit": ROWS, "page": 1})]
-        return _shown(name, asked[-1].read, locale)
+        return _shown(_name_of(asked[-1], exchange, name), asked[-1].read, locale)
     if BRIDGE not in offered:
         return say(NO_TABLES, locale)
     if asked := exchange.outcomes(f"{BRIDGE}:list_records"):
@@ -196,7 +197,9 @@ def _bridge(tool: str, **args: object) -> Use:
 
 
 def _name_of(used: Used, exchange: Exchange, otherwise: str) -> str:
-    """The title of the table that was read by its id."""
+    """The title of the table that was read, by whatever name or id."""
+    if isinstance(used.read.value, dict) and isinstance(used.read.value.get("table"), str):
+        return str(used.read.value["table"])
     id = str(used.args.get("table_id", ""))
     for listed in exchange.outcomes(f"{BRIDGE}:list_tables"):
         for row in listed.read.rows:
