@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from zoneinfo import ZoneInfo
 
+from core.errors import ToolError
 from core.records import Scene
 from core.tools.nocodb.api import NocoApi
 from core.tools.nocodb.filters import Filter, Match, Selection
@@ -15,6 +16,7 @@ from core.tools.nocodb.reading import Reading, Rows
 from core.tools.nocodb.schema import Field, Table
 from core.tools.nocodb.schemas import Schemas
 from core.tools.nocodb.sources import source
+from core.withheld import withheld
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +65,19 @@ class Asking:
         now = self.now(scene)
         wanted = [*(each.field for each in filters), *names]
         known = await self.schemas.table_with(table, wanted)
+        for each in wanted:
+            _check_open(known.field(each))
         selection = Selection.of(known, filters, match, now)
         return Asked(selection, now, scene.locale, self.api.url)
 
     def now(self, scene: Scene) -> datetime:
         return datetime.fromtimestamp(self.clock(), ZoneInfo(scene.zone))
+
+
+def _check_open(field: Field) -> None:
+    """What no model may see, it may not find out by filters or groups either."""
+    if withheld({field.title: True})[field.title] is not True:
+        raise ToolError(
+            "The field {field} is withheld here.",
+            code="withheld", hint="leave it out", field=field.title,
+        )  # fmt: skip

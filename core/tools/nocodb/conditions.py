@@ -1,12 +1,11 @@
 """One filter on one field: what NocoDB is asked for it, and how a cell is checked here.
 
-NocoDB cannot be asked for everything exactly: no value may hold both quotes, and `like` takes % and
-_ for wildcards. Then it is asked for more than that, and the cells are checked here.
+NocoDB cannot be asked for everything exactly: no value may hold both quotes or a backslash, and
+`like` takes % and _ for wildcards. Then it is asked for more, and the cells are checked here.
 """
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Literal
 
 from core.errors import ToolError
 from core.tools.nocodb import cells
+from core.tools.nocodb.checks import CHECKS
 from core.tools.nocodb.schema import Field
 from core.tools.nocodb.spans import Span
 from core.tools.nocodb.where import Where, clause, either, every, sayable
@@ -46,7 +46,8 @@ _BY_OPTION: Mapping[str, str] = {
 }  # fmt: skip
 _ONLY_BLANK = {"Attachment", "Time", "GeoData", "Geometry", "QrCode", "Barcode", "Button"}
 _TRUTH = {"true": True, "false": False, "yes": True, "no": False, "1": True, "0": False}
-_WILD = re.compile(r"[%_\\]")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+_WILD = re.compile(r"[%_]")
 _SAFE_PIECE = re.compile(r"[^%_\\\"]+")
 
 
@@ -97,8 +98,10 @@ def _given(op: Op, value: Value) -> list[str | int | float | bool]:
         raise _misfit(f"`{op}` takes one value; `in` takes a list, `blank` none")
     if not 0 < len(given) <= MOST_VALUES:
         raise _misfit(f"`in` takes a list of 1 to {MOST_VALUES} values")
-    if any(isinstance(each, str) and len(each) > LONGEST_VALUE for each in given):
+    if any(len(str(each)) > LONGEST_VALUE for each in given):
         raise _misfit(f"a value has more than {LONGEST_VALUE} characters")
+    if any(_SURROGATE.search(str(each)) for each in given):
+        raise _misfit("a value has half a character in it")
     return given
 
 
@@ -260,15 +263,7 @@ def _word(field: Field, op: Op, value: object) -> str:
     if not field.options or not of_options or text in field.options:
         return text
     alike = [each for each in field.options if each.casefold() == text.strip().casefold()]
-    if len(alike) == 1:
-        return alike[0]
-    near = difflib.get_close_matches(text, field.options, 1)
-    raise ToolError(
-        "{field} has no option {value!r}.",
-        code="unknown_option",
-        hint=f"did you mean {near[0]!r}?" if near else f"it has {', '.join(field.options[:30])}",
-        field=field.title, value=text[:64],
-    )  # fmt: skip
+    return alike[0] if len(alike) == 1 else str(CHECKS["SingleSelect"](field, text))
 
 
 def _number(field: Field, value: object) -> Decimal:

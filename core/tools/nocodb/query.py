@@ -94,7 +94,7 @@ class Query:
         sources = (asked.source(rows, told["returned"]),)
         return Outcome("ok", compact(told), files=(file,) if file else (), sources=sources)
 
-    async def nocodb_get(self, scene: Scene, table: str, id: str) -> Outcome:
+    async def nocodb_get(self, scene: Scene, table: str, id: str | int) -> Outcome:
         """One row of a table with all its fields, longer texts and every linked row.
 
         Args:
@@ -103,7 +103,7 @@ class Query:
         """
         api, now = self._asking.api, self._asking.now(scene)
         known = await self._asking.schemas.table(table)
-        record = await api.record(known.at, id, fields=[each.id for each in known.fields])
+        record = await api.record(known.at, str(id), fields=[each.id for each in known.fields])
         whole = await self._with_links(known, record)
         row = shown(whole, known.fields, now.tzinfo, LONG_CELL)
         told = {"table": line(known.title), "zone": scene.zone, "note": DATA, "row": row}

@@ -1,9 +1,10 @@
 """NocoDB's `where`, made of field ids and quoted values: no value can end its own quotation.
 
 Seen on NocoDB 0.301.3: v3 takes a value between " or ', in which the other quote, commas,
-parentheses, backslashes, line breaks and words as null or ~and are plain text; nothing escapes a
-quote. v2 (aggregates) knows no quotes, and ignores a field that it does not know without a word.
-`~not` before a group is ignored too, so it is not used.
+parentheses, line breaks and words as null or ~and are plain text. A backslash is as well, unless a
+quote follows it and another one comes later: then the value goes on until that one. So no value
+with a backslash is sent. v2 (aggregates) knows no quotes, and ignores a field that it does not know
+without a word. `~not` before a group is ignored too, so it is not used.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class Where:
 def clause(field: str, op: str, *values: str, word: str = "") -> Where:
     """`field` is an id; `word` stands before the values, as exactDate.
 
-    Raises ValueError where a value has both quotes in it: ask `sayable` first.
+    Raises ValueError for a value that is not `sayable`.
     """
     head = [field, op, *([word] if word else [])]
     bare = f"({','.join([*head, *values])})" if all(map(_is_bare, values)) else None
@@ -45,8 +46,8 @@ def clause(field: str, op: str, *values: str, word: str = "") -> Where:
 
 
 def sayable(values: Sequence[str]) -> bool:
-    """Whether each of them lacks one of the two quotes."""
-    return not any(all(mark in value for mark in _QUOTES) for value in values)
+    """Whether each of them lacks one of the two quotes, and backslashes."""
+    return all(_mark(value) for value in values)
 
 
 def every(parts: Sequence[Where]) -> Where:
@@ -70,10 +71,15 @@ def _joined(parts: Sequence[Where], by: str) -> Where:
 
 
 def _quoted(value: str) -> str:
-    mark = next((mark for mark in _QUOTES if mark not in value), "")
+    mark = _mark(value)
     if not mark:
-        raise ValueError("a value with both quotes cannot be said")
+        raise ValueError("a value that no quotes can hold")
     return f"{mark}{value}{mark}"
+
+
+def _mark(value: str) -> str:
+    """The quote that can hold it, "" for none."""
+    return next((mark for mark in _QUOTES if mark not in value and "\\" not in value), "")
 
 
 def _is_bare(value: str) -> bool:
