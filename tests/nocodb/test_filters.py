@@ -220,6 +220,19 @@ def test_no_value_breaks_out_of_its_quotation(value: str, others: list[str], op:
     assert found == [id for id, cell in enumerate(cells) if _fits(op, cell, value)]
 
 
+@given(values=st.lists(st.text(alphabet=AWKWARD, min_size=1, max_size=8), min_size=2, max_size=4))
+def test_several_values_do_not_break_out_together(values: list[str]) -> None:
+    table = FakeTable("m1", "Deals", [FakeField("cname", "Name", "SingleLineText")])
+    table.rows = {id: {"Name": cell} for id, cell in enumerate([*values[1:], "another", None])}
+    each: list[tuple[str, Op, Value]] = [("Name", "eq", value) for value in values[1:-1]]
+    last: tuple[str, Op, Value] = ("Name", "in", [values[0], values[-1]])
+    selection = selected(*each, last, match="any")
+    asked = parsed(selection.where.v3, table) if selection.where.v3 else lambda id: True
+    found = {id for id, row in table.rows.items()
+             if asked(id) and selection.holds(Record(str(id), row))}  # fmt: skip
+    assert found == {id for id, row in table.rows.items() if row["Name"] in values}
+
+
 def _fits(op: Op, cell: str | None, value: str) -> bool:
     if op in ("eq", "in"):
         return cell == value

@@ -32,6 +32,8 @@ _SETS: dict[str, Callable[[set[str], set[str]], bool]] = {
 }
 _BARE = ("blank", "notblank", "checked", "notchecked")
 _PLAIN = re.compile(r"[^,()]*")
+# A quote after a backslash belongs to the value, where another one comes later.
+_QUOTED = re.compile(r"""'(?:\\'|[^'])*'|"(?:\\"|[^"])*\"""")
 
 
 def parsed(where: str, table: FakeTable) -> Fits:
@@ -77,9 +79,9 @@ class _Reading:
         return fits
 
     def _value(self) -> str:
-        if self.rest[:1] in ("'", '"') and self.rest.count(self.rest[0]) > 1:
-            text, _, self.rest = self.rest[1:].partition(self.rest[0])
-            return text
+        if quoted := _QUOTED.match(self.rest):
+            self.rest = self.rest[quoted.end() :]
+            return quoted[0][1:-1]
         found = _PLAIN.match(self.rest)
         assert found is not None
         self.rest = self.rest[found.end() :]
