@@ -34,6 +34,7 @@ _UNDERSTOOD = (
     ("remember …", "keeps a note in this thread"),
     ("list tables", "the tables of NocoDB"),
     ("show TABLE", "the first rows of a table"),
+    ("show TABLE where …", "the rows that fit, as in `where Status is Lead and Amount > 10`"),
     ("run python …", "runs Python in the sandbox"),
     ("/nocodb TOOL {json}", "one call of a NocoDB tool"),
     ("again", "does the last of these once more"),
