@@ -183,7 +183,7 @@ async def _nocodb(
         api = NocoApi(proxy.origin, token, http, pauses=())
         shape = await Shape.now(api, at)
         yield Case(
-            NocoRows(api), shape.target, rows, change, remove,
+            NocoRows(api, pauses=()), shape.target, rows, change, remove,
             lambda: proxy.trouble(refusal),
             lambda when: proxy.drop("after" if when == "after" else "before"),
         )  # fmt: skip

@@ -29,7 +29,8 @@ class Written:
 class FaultyProxy(FaultyServer):
     """`written` are the calls that wrote, or tried to; reads pass as they are.
 
-    `hang` and `met` go by the method. A caller that dies meanwhile changes nothing of the effect.
+    `hang` and `met` go by the method, `until` counts reads too. What has come in has its effect,
+    also when its caller dies meanwhile.
     """
 
     def __init__(self, upstream: str) -> None:
@@ -52,7 +53,9 @@ class FaultyProxy(FaultyServer):
 
     async def _call(self, request: web.Request) -> web.Response:
         if request.method == "GET":
-            return await self._passed(request, b"")
+            answer = await self._passed(request, b"")
+            await self.ended()
+            return answer
         body = await request.read()
         trouble = await self.met(request.method)
         response = web.Response(status=500)

@@ -33,7 +33,7 @@ class Desk:
     ) -> None:
         self.api = NocoApi(url, token, http, pauses=())
         self.schemas = Schemas(self.api, base)
-        self.rows = NocoRows(self.api)
+        self.rows = NocoRows(self.api, pauses=())
         self.drafts: list[Draft] = []
         self._tools = {
             tool.spec.name: tool

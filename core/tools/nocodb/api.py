@@ -6,6 +6,7 @@ v3 has no list of bases and no aggregates: those are v2. Rows go by id as text.
 from __future__ import annotations
 
 import asyncio
+import copy
 import json
 import re
 import time
@@ -65,6 +66,12 @@ class NocoApi:
         self._sleep = sleep
         self._pace = Pace(interval_of(url), clock, sleep)
         self._gate = asyncio.Semaphore(AT_ONCE)
+
+    def patient(self, pauses: Sequence[float]) -> NocoApi:
+        """The same, which asks again after these seconds where a read fails."""
+        other = copy.copy(self)
+        other._pauses = tuple(pauses)
+        return other
 
     async def bases(self) -> Sequence[Base]:
         """Those that the token's user sees."""

@@ -20,7 +20,6 @@ from core.tools.nocodb.where import clause
 
 Image = dict[str, Any]
 
-AT_ONCE = 4
 IDS = 50
 """Rows that are asked for in one call."""
 LAST = 100
@@ -36,7 +35,6 @@ class Images:
 
     def __init__(self, api: NocoApi) -> None:
         self._api = api
-        self._gate = asyncio.Semaphore(AT_ONCE)
 
     async def rows(
         self, shape: Shape, ids: Sequence[str], names: Collection[str] | None = None
@@ -64,8 +62,7 @@ class Images:
 
     async def links(self, shape: Shape, field: Field, id: str) -> list[Image]:
         """All rows that it leads to."""
-        async with self._gate:
-            return [linked(each) for each in await self._api.links(shape.at, field.id, id)]
+        return [linked(each) for each in await self._api.links(shape.at, field.id, id)]
 
     async def _page(
         self, shape: Shape, key: Field, ids: Sequence[str], asked: Sequence[str]
@@ -76,8 +73,7 @@ class Images:
 
     async def _record(self, shape: Shape, id: str, asked: Sequence[str]) -> Record | None:
         try:
-            async with self._gate:
-                return await self._api.record(shape.at, id, fields=asked)
+            return await self._api.record(shape.at, id, fields=asked)
         except NocoError as error:
             if error.code == "not_found":
                 return None

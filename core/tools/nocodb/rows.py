@@ -23,6 +23,10 @@ from core.tools.nocodb.records import Record
 from core.tools.nocodb.schema import Field
 from core.tools.nocodb.shape import EXCLUSIVE, Shape, place
 
+PATIENT = (0.3, 1.2, 3.0, 6.0, 10.0)
+"""Seconds between tries to read: a change that was begun sees a NocoDB that is restarted through.
+It takes 3 to 7 s to start (0.301.3)."""
+
 log = structlog.get_logger("nocodb")
 
 
@@ -31,11 +35,11 @@ class NocoRows:
 
     name = "nocodb"
 
-    def __init__(self, api: NocoApi) -> None:
-        self._api = api
-        self.images = Images(api)
+    def __init__(self, api: NocoApi, pauses: Sequence[float] = PATIENT) -> None:
+        self._api = api.patient(pauses)
+        self.images = Images(self._api)
         """Rows as they stand."""
-        self._owners = Owners(api, self.images)
+        self._owners = Owners(self._api, self.images)
 
     def batch(self, draft: Draft) -> int:
         """Ten, or one where a row takes more than one call, or another one."""
