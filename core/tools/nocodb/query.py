@@ -12,6 +12,7 @@ import pydantic
 from core.errors import ToolError
 from core.messages import File
 from core.records import Outcome, Scene
+from core.together import together
 from core.tools.nocodb.asking import Asked, Asking
 from core.tools.nocodb.filters import Filter, Match
 from core.tools.nocodb.reading import Rows, Wish
@@ -68,7 +69,7 @@ class Query:
             table: its name, as nocodb_tables tells it
             filters: none for every row
             match: whether rows must fit all filters or any; null means all
-            fields: the columns to bring; null means all of them
+            fields: the columns to bring; null means all but CreatedAt and UpdatedAt
             sort: the first counts most
             limit: rows to read now, at most 50; null means 20
             page: from 1, in steps of limit
@@ -116,7 +117,7 @@ class Query:
         rows = await self._asking.reading.every(asked.selection, wish)
         if not rows.records:
             return rows, None
-        fields = wish.fields or asked.table.fields
+        fields = wish.columns(asked.table)
         data = await asyncio.to_thread(sheet, rows.records, fields, asked.zone)
         return rows, await scene.files.keep(sheet_name(asked.table), TYPE, data)
 
@@ -124,9 +125,7 @@ class Query:
         """A row tells 25 of the rows that it links to, or only how many they are."""
         many = [each for each in table.links if not each.one and record.fields.get(each.title)]
         links = self._asking.api.links
-        found = await asyncio.gather(
-            *(links(table.at, each.id, record.id) for each in many[:LINKS])
-        )
+        found = await together(*(links(table.at, each.id, record.id) for each in many[:LINKS]))
         cells: dict[str, Any] = {
             field.title: [{"id": each.id, "fields": each.fields} for each in linked]
             for field, linked in zip(many, found, strict=False)
@@ -136,7 +135,7 @@ class Query:
 
 def _told(asked: Asked, rows: Rows, wish: Wish, page: int, limit: int) -> dict[str, Any]:
     """What a model reads; the counts come first, so that a cut cannot take them."""
-    fields = wish.fields or asked.table.fields
+    fields = wish.columns(asked.table)
     each = [shown(record, fields, asked.zone) for record in rows.records]
     kept = fitting(each, CAP)
     told: dict[str, Any] = {

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from core.together import together
 from core.tools.nocodb.api import PAGE, NocoApi
 from core.tools.nocodb.error import NocoError
 from core.tools.nocodb.filters import Selection
@@ -32,14 +33,18 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What to bring: `fields` of each row (none for all that may be seen), in which order."""
+    """What to bring: `fields` of each row (none for all that NocoDB describes), in which order."""
 
     fields: tuple[Field, ...] = ()
     sort: tuple[Sort, ...] = field(default=())
 
     def ids(self, table: Table, *more: Field) -> list[str]:
         """Never empty: NocoDB would add columns that it hides elsewhere."""
-        return list(dict.fromkeys(each.id for each in (*(self.fields or table.fields), *more)))
+        return list(dict.fromkeys(each.id for each in (*self.columns(table), *more)))
+
+    def columns(self, table: Table) -> Sequence[Field]:
+        """When a row was made and changed is brought only where it is named."""
+        return self.fields or [each for each in table.fields if each.id != each.title]
 
     def order(self, table: Table) -> list[Sort]:
         """Equal rows keep their places from page to page."""
@@ -64,7 +69,7 @@ class Reading:
             start = (number - 1) * size
             shown = every.records[start : start + size]
             return replace(every, records=shown)
-        total, page = await asyncio.gather(
+        total, page = await together(
             self._api.count(selection.table.at, selection.where.v3),
             self._page(selection, wish, number, size),
         )
