@@ -9,6 +9,7 @@ import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 
@@ -17,12 +18,16 @@ from core.http import HttpClient
 from core.ports import Tool
 from core.records import Outcome, Scene
 from core.tools.bridge.source import BridgeSource
+from core.tools.nocodb.source import NocoSource
 from core.tools.outcome import CAP
 from core.tools.tool import tool
+from core.tools.toolbox import Toolbox
 from tests.core.tools.scene import Seen, scene
 from tests.core.tools.strict import breaches
 from tests.fakes.bridge import FakeBridge
 from tests.fakes.bridge_tables import CUSTOMERS
+from tests.fakes.nocodb import filled
+from tests.fakes.nocodb.server import FakeNocoDB
 
 
 @dataclass(frozen=True)
@@ -61,10 +66,27 @@ async def the_bridge() -> AsyncIterator[Case]:
         yield Case(made, json.dumps(good), '{"tool":"delete_base","args":{"base_id":"x"}}')
 
 
-CASES = (an_echo, the_bridge)
+@contextlib.asynccontextmanager
+async def nocodb(name: str, good: str, bad: str) -> AsyncIterator[Case]:
+    async with FakeNocoDB() as server, HttpClient() as http:
+        source = NocoSource(server.origin, filled.EDITOR, http, pauses=())
+        yield Case(await Toolbox([source]).find(name), good, bad)
 
 
-@pytest.fixture(params=CASES, ids=[each.__name__ for each in CASES])
+CASES = {
+    "echo": an_echo,
+    "bridge": the_bridge,
+    "query": partial(
+        nocodb, "nocodb_query", '{"table":"Orders","limit":50}', '{"table":"Orders","limit":51}'
+    ),
+    "summarize": partial(
+        nocodb, "nocodb_summarize", '{"table":"Orders","group_by":"Due"}', '{"table":"Nothing"}'
+    ),
+    "get": partial(nocodb, "nocodb_get", '{"table":"Orders","id":7}', '{"table":"Orders","id":0}'),
+}
+
+
+@pytest.fixture(params=CASES.values(), ids=[*CASES])
 async def case(request: pytest.FixtureRequest) -> AsyncIterator[Case]:
     make: Callable[[], AbstractAsyncContextManager[Case]] = request.param
     async with make() as made:
