@@ -62,6 +62,11 @@ class FaultyServer:
         """Until a held call has come in."""
         await self._reached.wait()
 
+    @property
+    def counted(self) -> int:
+        """Calls that have had their effect, or failed."""
+        return self._ended
+
     async def until(self, calls: int) -> None:
         """Until that many calls have had their effect, or failed."""
         async with self._called:
