@@ -5,10 +5,10 @@ A row's image has its values by the titles of their fields, links as [{"id", "ti
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from core.together import together
 from core.tools.nocodb import cells
 from core.tools.nocodb.api import NocoApi
 from core.tools.nocodb.entries import stored
@@ -44,13 +44,13 @@ class Images:
         asked = [each.id for each in (*wanted, *([shape.key] if shape.key else []))]
         unique = list(dict.fromkeys(ids))
         if shape.key is None:
-            found = await asyncio.gather(*(self._record(shape, id, asked) for id in unique))
+            found = await together(*(self._record(shape, id, asked) for id in unique))
             records = [record for record in found if record is not None]
         else:
             parts = [unique[start : start + IDS] for start in range(0, len(unique), IDS)]
             pages = [await self._page(shape, shape.key, part, asked) for part in parts]
             records = [record for page in pages for record in page]
-        images = await asyncio.gather(*(self._image(shape, record, wanted) for record in records))
+        images = await together(*(self._image(shape, record, wanted) for record in records))
         return {record.id: image for record, image in zip(records, images, strict=True)}
 
     async def newest(self, shape: Shape) -> Mapping[str, Image]:
