@@ -123,12 +123,11 @@ async def _nocodb(start: Start, http: HttpClient) -> str:
         return await _bridge(BridgeApi(url, token, http, pauses=()))
     api = NocoApi(url, token, http, pauses=(), timeout=_SECONDS)
     schemas = Schemas(api, settings.nocodb_base_id or "")
-    seen = await sight(api, schemas)
-    names = {name for each in await schemas.names() for name in (each.id, each.title)}
-    if unknown := start.config.table_rules.unknown(names):
+    seen = await sight(api, schemas, start.config.table_rules)
+    if seen.unknown:
         raise PonteError(
             "{path} has rules for tables that are not there, which protect nothing: {names}",
-            path=settings.ponte_config.name, names=", ".join(unknown),
+            path=settings.ponte_config.name, names=", ".join(seen.unknown),
         )  # fmt: skip
     return f"NocoDB answers; {seen}" + ("; it can change nothing" if seen.only_read else "")
 

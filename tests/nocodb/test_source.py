@@ -117,7 +117,12 @@ async def test_rules_hide_tables_and_keep_them_from_change(
     source = NocoSource(fake.origin, filled.EDITOR, http, rules=rules)
     (tables, *_) = await source.tools()
     assert "Tables: Customers, Readings." in tables.spec.description
-    assert "Orders" not in await called(source, "nocodb_tables")
+    assert tables.spec.description.endswith("These tables can only be read: Readings.")
+    told = await called(source, "nocodb_tables")
+    assert "Orders" not in told
+    assert [line for line in told.splitlines() if "] (read only): " in line] == [
+        line for line in told.splitlines() if line.startswith("Readings [")
+    ]
     assert "Orders" not in await called(source, "nocodb_tables", tables=["Customers"])
     for tool, arguments in (
         ("nocodb_tables", {"tables": ["Orders"]}),
@@ -140,6 +145,21 @@ async def test_how_it_is(place: Place) -> None:
     assert health.state == "failing"
     assert "NOCODB_TOKEN" in health.words
     await source.close()
+
+
+async def test_a_rule_that_no_table_goes_by_is_told_without_its_name(
+    fake: FakeNocoDB, http: HttpClient
+) -> None:
+    """Anybody can read `status`; `ponte doctor` names it."""
+    rules = TableRules({"orders": TableRule("hidden"), "Salaries 2025": TableRule("hidden")})
+    health = await NocoSource(fake.origin, filled.EDITOR, http, rules=rules).health()
+    assert health.state == "failing"
+    assert health.words.startswith("base CRM: 2 tables; role editor; rules for tables in the ")
+    assert "Salaries" not in health.words
+    health = await NocoSource(
+        fake.origin, filled.EDITOR, http, rules=TableRules({"ORDERS": TableRule("hidden")})
+    ).health()
+    assert (health.state, health.words) == ("on", "base CRM: 2 tables; role editor")
 
 
 async def test_a_nocodb_that_does_not_tell_the_role(fake: FakeNocoDB, http: HttpClient) -> None:

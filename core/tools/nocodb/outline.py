@@ -14,6 +14,7 @@ LONG = 4_000
 OPTIONS = 40
 """Characters of the options of a select in a short outline."""
 TITLE = 60
+READ_ONLY = " (read only)"
 
 _TYPES: Mapping[str, str] = {
     "SingleLineText": "text", "LongText": "longtext", "PhoneNumber": "phone", "URL": "url",
@@ -23,10 +24,11 @@ _TYPES: Mapping[str, str] = {
 _EVERYWHERE = {"ID", "CreatedTime", "LastModifiedTime"}
 
 
-def outline(table: Table, longest: int = SHORT) -> str:
+def outline(table: Table, longest: int = SHORT, *, read_only: bool = False) -> str:
     """`Customers [m…]: Name*:text, Status:select(Lead|Active), Value:decimal, Orders->Orders`.
 
     The field with * stands for a row. `Id`, and when a row was made and changed, are left out.
+    `read_only` is told behind the id.
     Cut to whole fields, with a count of those that are missing.
     """
     told = [
@@ -34,7 +36,7 @@ def outline(table: Table, longest: int = SHORT) -> str:
         for each in table.fields
         if each.type not in _EVERYWHERE
     ]
-    head = f"{line(table.title, TITLE)} [{table.id}]: "
+    head = f"{line(table.title, TITLE)} [{table.id}]{READ_ONLY if read_only else ''}: "
     for kept in range(len(told), 0, -1):
         rest = len(told) - kept
         text = head + ", ".join(told[:kept]) + (f", and {rest} more" if rest else "")

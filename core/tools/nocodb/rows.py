@@ -55,7 +55,7 @@ class NocoRows:
         names = dict.fromkeys(name for row in rows for name in _names(row))
         shape.check(draft.target, names)
         if draft.kind == "create":
-            return await self._created(shape, rows)
+            return await self._created(shape, rows, draft.target["concealed"])
         wanted = names if draft.kind == "update" else None
         now = await self.images.rows(shape, [row.id for row in rows], wanted)
         if draft.kind == "delete":
@@ -146,13 +146,15 @@ class NocoRows:
                 return replace(seen, standing="other", differs=(title,))
         return seen
 
-    async def _created(self, shape: Shape, rows: Sequence[RowWrite]) -> Sequence[Seen]:
+    async def _created(
+        self, shape: Shape, rows: Sequence[RowWrite], unseen: Collection[str]
+    ) -> Sequence[Seen]:
         """Those whose ids are known are read; others are looked for among the newest."""
         if not all(row.id for row in rows):
             rows = looked_for(await self.images.newest(shape), rows, shape.links)
         now = await self.images.rows(shape, [row.id for row in rows if row.id])
         return [
-            standing.of_create(row, now.get(row.id)) if row.id else Seen("before", row)
+            standing.of_create(row, now.get(row.id), unseen) if row.id else Seen("before", row)
             for row in rows
         ]
 

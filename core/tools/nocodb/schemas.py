@@ -55,6 +55,11 @@ class Schemas:
 
     async def names(self) -> Sequence[Named]:
         """Every table that is not hidden, in NocoDB's order: id and title alone."""
+        every = await self.every_name()
+        return tuple(each for each in every if not self._hidden(each.title, each.id))
+
+    async def every_name(self) -> Sequence[Named]:
+        """Hidden ones too: what the operator's file is checked against, never told."""
         self._look()
         return await self._names.value()
 
@@ -130,8 +135,7 @@ class Schemas:
         return bases[0]
 
     async def _list(self) -> Sequence[Named]:
-        tables = await self._api.tables((await self.base()).id)
-        return tuple(each for each in tables if not self._hidden(each.title, each.id))
+        return await self._api.tables((await self.base()).id)
 
     async def _ask(self, named: Named) -> Table:
         base = await self.base()

@@ -15,6 +15,9 @@ from core.tools.nocodb.schema import Field, Table, table_of
 EXCLUSIVE = frozenset({"hm", "om", "oo"})
 """Relations in which a linked row has one owner: to link it to another row takes it away there."""
 
+UNSEEN = "a link that is not shown here"
+"""Stands for the name of a link to a hidden table."""
+
 # What the next row gets anew; formulas, lookups and rollups come by themselves.
 _OWN_TO_A_ROW = frozenset(
     {"ID", "UUID", "AutoNumber", "CreatedTime", "LastModifiedTime", "CreatedBy", "LastModifiedBy"}
@@ -77,9 +80,9 @@ class Shape:
 
     def check(self, target: Mapping[str, Any], names: Iterable[str]) -> None:
         """That these fields are as the draft knows them. Raises ToolError `drift`."""
-        known, fields = target.get("fields", {}), self.fields
+        known, unseen, fields = target["fields"], target["concealed"], self.fields
         moved = [
-            name
+            UNSEEN if name in unseen else name
             for name in dict.fromkeys(names)
             if name in known and (name not in fields or _print(fields[name]) != known[name])
         ]

@@ -19,6 +19,7 @@ from core.tools.nocodb.reads import reading_tools
 from core.tools.nocodb.rows import NocoRows
 from core.tools.nocodb.schemas import Schemas
 from core.tools.nocodb.tables import tables_tool
+from core.tools.nocodb.values import line
 from core.tools.nocodb.writes import Writes
 
 GLANCE = 30.0
@@ -29,15 +30,23 @@ PATIENCE = 3.0
 _ONLY_READ = ("viewer", "commenter")
 _READS_ONLY = "Nothing can be changed here: NocoDB's user for this bot may only read (role {role})."
 _PROPOSES = "Changes are proposed with nocodb_create, nocodb_update, nocodb_delete, nocodb_link."
+_EXCEPT = " These tables can only be read: {tables}."
+_UNKNOWN = "{sight}; rules for tables in the operator's file protect nothing: `ponte doctor`"
 
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """The base, its tables as they may be seen, and the role of the token's user there."""
+    """The base, its tables as they may be seen, and the role of the token's user there.
+
+    `closed`: those that the operator's file keeps from being changed. `unknown`: names in that
+    file that no table goes by.
+    """
 
     base: str = ""
     titles: tuple[str, ...] = ()
     role: str = ""
+    closed: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
 
     @property
     def only_read(self) -> bool:
@@ -49,11 +58,18 @@ class Sight:
         return f"base {self.base}: {len(self.titles)} tables{role}"
 
 
-async def sight(api: NocoApi, schemas: Schemas) -> Sight:
+async def sight(api: NocoApi, schemas: Schemas, rules: TableRules) -> Sight:
     """Raises NocoError."""
     base = await schemas.base()
-    names, role = await together(schemas.names(), _role(api, base.id))
-    return Sight(base.title, tuple(each.title for each in names), role)
+    every, role = await together(schemas.every_name(), _role(api, base.id))
+    names = await schemas.names()
+    return Sight(
+        base=base.title,
+        titles=tuple(each.title for each in names),
+        role=role,
+        closed=tuple(each.title for each in names if rules.read_only(each.title, each.id)),
+        unknown=tuple(rules.unknown({name for each in every for name in (each.id, each.title)})),
+    )
 
 
 class NocoSource:
@@ -72,16 +88,14 @@ class NocoSource:
         pauses: Sequence[float] = PAUSES,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        rules = rules or TableRules()
+        self._rules = rules = rules or TableRules()
         self.api = NocoApi(url, token, http, pauses=pauses)
         self.schemas = Schemas(self.api, base_id, hidden=rules.hides, clock=clock)
         self.rows = NocoRows(self.api)
         """What does the writes that were approved."""
         self._clock = clock
         self._reading = reading_tools(self.api, self.schemas)
-        self._writing = Writes(
-            self.api, self.schemas, read_only=lambda *names: rules.of(*names).access == "read"
-        ).tools()
+        self._writing = Writes(self.api, self.schemas, read_only=rules.read_only).tools()
         self._known = Sight()
         self._tables = self._told()
         self._until = 0.0
@@ -94,9 +108,11 @@ class NocoSource:
 
     async def health(self) -> Health:
         try:
-            now = await sight(self.api, self.schemas)
+            now = await sight(self.api, self.schemas, self._rules)
         except NocoError as error:
             return Health(self.name, "failing", str(error))
+        if now.unknown:
+            return Health(self.name, "failing", _UNKNOWN.format(sight=now))
         return Health(self.name, "on", str(now))
 
     async def close(self) -> None:
@@ -109,7 +125,7 @@ class NocoSource:
         self._until = self._clock() + GLANCE
         try:
             async with asyncio.timeout(PATIENCE):
-                now = await sight(self.api, self.schemas)
+                now = await sight(self.api, self.schemas, self._rules)
         except (NocoError, TimeoutError):
             return
         if now != self._known:
@@ -119,7 +135,9 @@ class NocoSource:
     def _told(self) -> Tool:
         known = self._known
         writing = _READS_ONLY.format(role=known.role) if known.only_read else _PROPOSES
-        return tables_tool(self.schemas, known.base, known.titles, writing)
+        if known.closed and not known.only_read:
+            writing += _EXCEPT.format(tables=", ".join(line(title, 60) for title in known.closed))
+        return tables_tool(self.schemas, self._rules, known.base, known.titles, writing)
 
 
 async def _role(api: NocoApi, base: str) -> str:

@@ -16,7 +16,9 @@ from core.words import say
 _LINE = "Source: {what}: {shown} of {total} rows, {time} ({zone})."
 _AT_LEAST = "Source: {what}: {shown} of at least {total} rows, {time} ({zone})."
 _ROW = "Source: {what}: row {id}, {time} ({zone})."
-_ADDRESS = re.compile(r"(\b(?:[a-z][a-z0-9+.-]*://|mailto:|www\.)[^\s<>()\[\]`\"']+)", re.IGNORECASE)
+_ADDRESS = re.compile(
+    r"(\b(?:[a-z][a-z0-9+.-]*://|mailto:|www\.)[^\s<>()\[\]`\"']+)", re.IGNORECASE
+)
 _MARKUP = re.compile(r"([\\`*_\[\]<>|~#])")
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from core.proposal import Row, RowWrite, Seen
 from core.tools.nocodb.entries import alike, linked_ids
 from core.tools.nocodb.images import Image
+from core.tools.nocodb.shape import UNSEEN
 
 Links = Mapping[str, bool]
 """The links of a table by title; whether one holds one row at most."""
@@ -49,13 +50,16 @@ def of_delete(write: RowWrite, now: Image | None) -> Seen:
     return Seen("other" if drifted else "before", write, now, drifted)
 
 
-def of_create(write: RowWrite, now: Image | None) -> Seen:
-    """Of a row whose id is known; what is missing of its links is named."""
+def of_create(write: RowWrite, now: Image | None, unseen: Collection[str] = ()) -> Seen:
+    """Of a row whose id is known; what is missing of its links is named, but of `unseen` ones."""
     if now is None:
         return Seen("other", write)
     after = dict(write.after or {})
     missing = {name: value for name, value in after.items() if not alike(value, now.get(name))}
-    differs = tuple(_lacking(name, value, now.get(name)) for name, value in missing.items())
+    differs = tuple(
+        UNSEEN if name in unseen else _lacking(name, value, now.get(name))
+        for name, value in missing.items()
+    )
     return Seen("other" if missing else "after", write, now, differs)
 
 
