@@ -24,8 +24,8 @@ from bot.lineup import lineup
 from bot.model import choose
 from bot.operator import Threads
 from bot.platforms import platforms
-from bot.quick import Registry
 from bot.settings import Settings
+from bot.stackspot import StackSpotHouse
 from bot.values import plain
 from core import metrics, prompt
 from core.change_ports import Applier
@@ -89,9 +89,9 @@ class App:
         self._http = HttpClient(proxies=settings.proxies)
         self._memberships: dict[str, Membership] = {}
         self._policy = AllowList(settings.ponte_allow, settings.ponte_admins, self._memberships)
-        self._quick = Registry(config.quick_commands, self._policy.is_named)
+        self._stackspot = StackSpotHouse(settings, config, self._policy.is_named, self._http)
         self._rules = config.table_rules
-        self._board = Board(lineup(settings), self._quick)
+        self._board = Board(lineup(settings), self._stackspot.commands)
         self._appliers: list[Applier] = []
         self._toolbox = Toolbox(self._sources())
         self._surfaces: list[Platform] = []
@@ -144,6 +144,7 @@ class App:
         for surface in reversed(self._surfaces):
             await surface.close()
         await self._toolbox.close()
+        await self._stackspot.close()
         await self._model.close()
         await self._http.close()
         await self._engine.close()
@@ -167,6 +168,14 @@ class App:
         await self._engine.journal.remote(thread, remote)
 
     def _sources(self) -> Sequence[ToolSource]:
+        stackspot = self._stackspot
+        if stackspot.source is None or stackspot.applier is None:
+            return self._nocodb()
+        self._board.live["stackspot"] = stackspot.source.health
+        self._appliers.append(stackspot.applier)
+        return (*self._nocodb(), stackspot.source)
+
+    def _nocodb(self) -> Sequence[ToolSource]:
         settings = self._settings
         if settings.nocodb == "off":
             return ()
@@ -189,7 +198,7 @@ class App:
             rules=self._rules,
             is_named=self._policy.is_named,
             board=self._board,
-            quick=self._quick,
+            quick=self._stackspot.commands,
             caps=self._caps,
             profile=Profile(
                 instructions=settings.ponte_instructions or prompt.INSTRUCTIONS,

@@ -13,6 +13,7 @@ from typing import Any
 from bot.lineup import lineup, page_url
 from bot.redaction import Redaction
 from bot.settings import Settings
+from bot.stackspot import client
 from bot.start import Start
 from bot.values import plain
 from core.errors import PonteError
@@ -140,6 +141,21 @@ async def _bridge(bridge: BridgeApi) -> str:
     return f"the bridge answers; it has {len(tools)} tools"
 
 
+async def _stackspot(start: Start, http: HttpClient) -> str:
+    stackspot, config = client(start.settings, http), start.config
+    try:
+        async with asyncio.timeout(_SECONDS):
+            await stackspot.check()
+    except TimeoutError:
+        raise PonteError("StackSpot gives no token within {s:.0f} s", s=_SECONDS) from None
+    finally:
+        await stackspot.close()
+    return (
+        f"it gives a token for the realm {start.settings.stackspot_realm}; "
+        f"in ponte.toml: quick commands {len(config.quick_commands)}, agents {len(config.agents)}"
+    )
+
+
 async def _web(start: Start, http: HttpClient) -> str:
     settings = start.settings
     if _is_free(settings):
@@ -177,7 +193,13 @@ async def _discord(start: Start) -> Sequence[Health]:
     return found
 
 
-_CHECKS: Mapping[str, Check] = {"home": _home, "model": _model, "nocodb": _nocodb, "web": _web}
+_CHECKS: Mapping[str, Check] = {
+    "home": _home,
+    "model": _model,
+    "nocodb": _nocodb,
+    "stackspot": _stackspot,
+    "web": _web,
+}
 _PLATFORMS: Mapping[str, Callable[[Start], Awaitable[Sequence[Health]]]] = {
     "slack": _slack,
     "discord": _discord,

@@ -24,6 +24,7 @@ from core.ports import Fetch, Model, Policy, QuickCommands, Replies, StatusBoard
 from core.quick_desk import QuickDesk
 from core.records import Outcome, Thread
 from core.redraw import Redraw
+from core.results import Results
 from core.scenes import Scenes
 from core.store.database import Database
 from core.store.journal import SqliteJournal
@@ -75,12 +76,14 @@ class Engine:
         moved = asyncio.Event()
         self.changes = self._changes(choices, moved.set)
         self.redraw = Redraw(moved, self.changes, self.journal, self.replies)
+        self.results = Results(choices.profile.hosts)
         self.scenes = Scenes(self.journal, self.files, threads, self.fetch, choices.profile.zone)
         self.desk = Desk(
             inbox=self.inbox, journal=self.journal, threads=threads, files=self.files,
             policy=choices.policy, budget=self.budget, board=choices.board, changes=self.changes,
             quick=QuickDesk(
-                self.journal, choices.policy, self.budget, choices.quick, self.scenes
+                self.journal, choices.policy, self.budget, choices.quick, self.scenes,
+                self.inbox.stopped, self.results,
             ),
             forgotten=lambda: self.upkeep.soon(),
         )  # fmt: skip

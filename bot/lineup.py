@@ -82,7 +82,7 @@ def _nocodb(settings: Settings) -> Health:
 def _stackspot(settings: Settings) -> Health:
     pair = (settings.stackspot_client_id, settings.stackspot_client_secret)
     if all(pair):
-        return Health("stackspot", "off", "not built yet; its credentials are kept for it")
+        return Health("stackspot", "on", f"realm {settings.stackspot_realm}")
     missing = "STACKSPOT_CLIENT_SECRET" if pair[0] else "STACKSPOT_CLIENT_ID"
     if any(pair):
         return Health("stackspot", "off", f"half set; {missing} is missing")

@@ -109,6 +109,16 @@ class Settings(BaseModel):
     stackspot_files_url: Url = setting(
         "https://data-integration-api.stackspot.com", "where StackSpot takes files"
     )
+    stackspot_deadline: float = setting(
+        300.0,
+        "seconds that a run at StackSpot is waited for",
+        "seconds, 10 to 3600",
+        ge=10,
+        le=3600,
+    )
+    stackspot_unknown: Literal["refuse", "allow"] = setting(
+        "refuse", "quick commands and agents that ponte.toml does not name: refuse, allow"
+    )
     ponte_code: Literal["auto", "hosted", "local", "off"] = setting(
         "auto", "where Python runs: auto, hosted (by OpenAI), local (a sandbox here), off"
     )
@@ -187,6 +197,11 @@ class Settings(BaseModel):
         if urlsplit(plain(self.nocodb_url)).path.rstrip("/"):
             return "bridge"
         return "rest" if self.nocodb_url and self.nocodb_token else "off"
+
+    @property
+    def stackspot(self) -> bool:
+        """Whether there are credentials for it."""
+        return bool(self.stackspot_client_id and self.stackspot_client_secret)
 
     @property
     def slack(self) -> Literal["off", "socket", "http"]:

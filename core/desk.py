@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from core.changes import Changes
 from core.commands import Command
@@ -136,7 +136,14 @@ class Desk:
         decision = Decision(
             command.id, turn.seq, message.author, message.address, locale, message.clicked
         )
-        return await self.changes.decide(_ACTIONS[command.name], decision)
+        answer = await self.changes.decide(_ACTIONS[command.name], decision)
+        result, title = await self.changes.result(command.id, turn.seq)
+        if not result:
+            return answer
+        if message.clicked:  # its card is drawn anew where it stands, and this is posted
+            answer = replace(answer, cards=())
+        answer = replace(answer, aloud=True)
+        return await self.quick.with_result(turn, answer, result, title, locale)
 
     async def _run_python(self, turn: Turn, command: Command, locale: str) -> str:
         raise NotFound("I cannot run code here: no sandbox is set up.")

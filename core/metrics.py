@@ -58,6 +58,12 @@ changes = Counter(
     ["event", "kind"],
     registry=registry,
 )
+stackspot_requests = Counter(
+    "ponte_stackspot_requests",
+    "Requests to StackSpot, by kind (token, create, status, agent) and what came of them",
+    ["kind", "outcome"],
+    registry=registry,
+)
 posts = Counter("ponte_posts", "Calls that show an answer", ["kind"], registry=registry)
 errors = Counter("ponte_errors", "Errors told to people, by code", ["code"], registry=registry)
 

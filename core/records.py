@@ -291,7 +291,8 @@ class QuickCommand:
     """A named command of the registry. `inputs`: name → {"type", "required", "choices"}.
 
     `title` and `description` are in English, or in the one language that there is; `translations`
-    has both in others, by locale. `effect` "write": it needs the right to change data as well.
+    has both in others, by locale. `effect` "write": it needs the right to change data as well; a
+    model that wants to run one marked "spend" or "write" asks a person first.
     """
 
     slug: str
@@ -299,7 +300,7 @@ class QuickCommand:
     description: str = ""
     inputs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     translations: Mapping[str, tuple[str, str]] = field(default_factory=dict)
-    effect: Literal["read", "write"] = "read"
+    effect: Literal["read", "spend", "write"] = "read"
 
     def told(self, locale: str) -> tuple[str, str]:
         """Title and description for a person; `locale` is one of ours."""

@@ -20,6 +20,7 @@ from core.records import Outcome, Scene
 from core.tools.bridge.source import BridgeSource
 from core.tools.nocodb.source import NocoSource
 from core.tools.outcome import CAP
+from core.tools.stackspot.source import StackSpotSource
 from core.tools.tool import tool
 from core.tools.toolbox import Toolbox
 from tests.core.tools.scene import Seen, scene
@@ -28,6 +29,10 @@ from tests.fakes.bridge import FakeBridge
 from tests.fakes.bridge_tables import CUSTOMERS
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
+from tests.fakes.quick_commands import RegisteredCommands
+from tests.fakes.stackspot import FakeStackSpot
+from tests.fakes.stackspot.clock import SteppedClock
+from tests.stackspot.house import client
 
 
 @dataclass(frozen=True)
@@ -73,9 +78,28 @@ async def nocodb(name: str, good: str, bad: str) -> AsyncIterator[Case]:
         yield Case(await Toolbox([source]).find(name), good, bad)
 
 
+@contextlib.asynccontextmanager
+async def a_quick_command() -> AsyncIterator[Case]:
+    clock = SteppedClock()
+    async with FakeStackSpot(clock=clock.now) as fake, client(fake.url, clock) as stackspot:
+        made, _ = await StackSpotSource(stackspot, RegisteredCommands(), any_agent=True).tools()
+        yield Case(made, '{"slug":"echo","input":{"a":1}}', '{"slug":"daily-summary","input":{}}')
+
+
+@contextlib.asynccontextmanager
+async def an_agent() -> AsyncIterator[Case]:
+    clock = SteppedClock()
+    async with FakeStackSpot(clock=clock.now) as fake, client(fake.url, clock) as stackspot:
+        _, made = await StackSpotSource(stackspot, RegisteredCommands(), any_agent=True).tools()
+        fake.answer("agent", *[200] * 20, body={"message": "I am the agent."})
+        yield Case(made, '{"agent":"01AGENT","prompt":"Hm?"}', '{"agent":"a/b","prompt":"Hm?"}')
+
+
 CASES = {
     "echo": an_echo,
     "bridge": the_bridge,
+    "quick command": a_quick_command,
+    "agent": an_agent,
     "query": partial(
         nocodb, "nocodb_query", '{"table":"Orders","limit":50}', '{"table":"Orders","limit":51}'
     ),
