@@ -38,7 +38,7 @@ class TableRules:
 
     def of_draft(self, draft: Draft) -> TableRule:
         if draft.kind == "run":
-            return _DEFAULT
+            return _DEFAULT  # whatever it is called, it is no table
         return self.of(str(draft.target.get("table_id", "")), draft.title)
 
     def hides(self, *names: str) -> bool:
