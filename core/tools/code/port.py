@@ -57,7 +57,9 @@ class Ran:
     made: tuple[Made, ...] = ()
     left_out: tuple[str, ...] = ()
     fault: Fault = ""
-    """Why the run was ended from outside; its state is lost then, whatever `reset` says."""
+    """Why the run was ended from outside."""
+    lost: bool = False
+    """Nothing of the state is left after this run: the next one begins anew."""
     reset: bool = False
     """State that this thread had before was lost, so this run began with none of it."""
     why_reset: str = ""
