@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -24,6 +24,7 @@ from core.ports import Fetch, Model, Policy, QuickCommands, Replies, StatusBoard
 from core.quick_desk import QuickDesk
 from core.records import Outcome, Thread
 from core.redraw import Redraw
+from core.scenes import Scenes
 from core.store.database import Database
 from core.store.journal import SqliteJournal
 from core.store.ledger import SqliteLedger
@@ -70,13 +71,16 @@ class Engine:
         moved = asyncio.Event()
         self.changes = self._changes(choices, moved.set)
         self.redraw = Redraw(moved, self.changes, self.journal, self.replies)
+        self.scenes = Scenes(self.journal, self.files, threads, self.fetch, choices.profile.zone)
         self.desk = Desk(
             inbox=self.inbox, journal=self.journal, threads=threads, files=self.files,
             policy=choices.policy, budget=self.budget, board=choices.board, changes=self.changes,
-            quick=QuickDesk(self.journal, choices.policy, self.budget, choices.quick),
+            quick=QuickDesk(
+                self.journal, choices.policy, self.budget, choices.quick, self.scenes
+            ),
             forgotten=lambda: self.upkeep.soon(),
         )  # fmt: skip
-        self.manager = self._manager(choices, self.replies, self.fetch)
+        self.manager = self._manager(choices)
         self.upkeep = Upkeep(
             self.inbox, self.journal, self.files, choices.model, self.desk.forget,
             choices.retention_days, self.changes.ledger,
@@ -127,12 +131,11 @@ class Engine:
             audit=self.audit, moved=moved, clock=choices.clock,
         )  # fmt: skip
 
-    def _manager(
-        self, choices: Choices, replies: Mapping[str, Replies], fetch: Mapping[str, Fetch]
-    ) -> ConversationManager:
+    def _manager(self, choices: Choices) -> ConversationManager:
         parts = Parts(
             inbox=self.inbox, journal=self.journal, threads=self.threads, files=self.files,
             model=choices.model, toolbox=choices.toolbox, policy=choices.policy,
             budget=self.budget, desk=self.desk, changes=self.changes,
+            scenes=self.scenes,
         )  # fmt: skip
-        return ConversationManager(parts, replies, fetch, choices.profile)
+        return ConversationManager(parts, self.replies, choices.profile)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import structlog
@@ -24,10 +24,9 @@ from core.errors import (
     Superseded,
     Undeliverable,
 )
-from core.messages import Address, Answer, File
+from core.messages import Address, Answer
 from core.ports import (
     Budget,
-    Fetch,
     Files,
     Inbox,
     Journal,
@@ -38,6 +37,7 @@ from core.ports import (
     ThreadMap,
 )
 from core.records import Action, State, Thread, Turn
+from core.scenes import Scenes
 from core.tools.toolbox import Toolbox
 from core.turn import Rounds, Stage
 from core.turn_posts import TurnPosts
@@ -84,6 +84,7 @@ class Parts:
     budget: Budget
     desk: Desk
     changes: Changes
+    scenes: Scenes
 
 
 class ConversationManager:
@@ -93,14 +94,12 @@ class ConversationManager:
         self,
         parts: Parts,
         replies: Mapping[str, Replies],
-        fetch: Mapping[str, Fetch],
         profile: Profile,
     ) -> None:
         self._parts = parts
         self._inbox = parts.inbox
         self._journal = parts.journal
         self._replies = replies
-        self._fetch = fetch
         self._profile = profile
 
     async def handle(self, seq: int) -> None:
@@ -213,9 +212,9 @@ class ConversationManager:
         tools = await parts.toolbox.tools(allowed)
         if not turn.items:
             heard = replace(message, text=await text.aside(text.clean, message.text))
-            said = prompt.said(heard, *await self._attached(turn))
+            said = prompt.said(heard, *await parts.scenes.attached(message))
             turn = replace(turn, items=tuple(await self._journal.heard(turn, said)))
-        thread = await self._recall(turn)
+        thread = await parts.scenes.thread(turn)
         since = await self._journal.last_said(thread.id, turn.seq) if thread.remote else 0
         return Stage(
             turn=turn,
@@ -227,18 +226,11 @@ class ConversationManager:
             preface=prompt.preface(message, time.time(), self._profile.zone, self._locale(turn)),
             tools={tool.spec.name: tool for tool in tools},
             may=lambda effect: parts.policy.may(message.author, message.address, effect),
+            scenes=parts.scenes,
             proposals=parts.changes,
             keep=parts.threads.put,
             since=since,
         )
-
-    async def _recall(self, turn: Turn) -> Thread:
-        """The thread map's record; a lost or older one is made anew from the journal."""
-        conversation = turn.message.address.conversation
-        known = await self._parts.threads.get(conversation)
-        if known and (known.id, known.generation) == (turn.thread, turn.generation):
-            return known
-        return await self._journal.thread(conversation)
 
     async def _remember(self, before: Thread, after: Thread, person: str) -> None:
         """Write the record where more than the time of its last use has changed."""
@@ -247,29 +239,6 @@ class ConversationManager:
         record = replace(after, participants=participants, level=level, used_at=before.used_at)
         if record != before:
             await self._parts.threads.put(replace(record, used_at=time.time()))
-
-    async def _attached(self, turn: Turn) -> tuple[Sequence[File], Sequence[str]]:
-        """The message's files, fetched now where that was not done yet; and what is missing."""
-        found: list[File] = []
-        missing: list[str] = []
-        message = turn.message
-        if not message.attachments:
-            return found, missing
-        kept = {(f.name, f.size): f for f in await self._parts.files.of_event(message.event_key)}
-        fetch = self._fetch.get(message.address.platform)
-        for attachment in message.attachments:
-            name = text.file_name(attachment.name)
-            if attachment.file:
-                found.append(File(attachment.file, name, attachment.type, attachment.size))
-                continue
-            file = kept.get((name, attachment.size))
-            if file is None and fetch is not None:
-                file = await fetch(message, attachment)
-            if file is not None:
-                found.append(file)
-            else:
-                missing.append(name)
-        return found, missing
 
     async def _deliver(self, turn: Turn, reply: Reply, answer: Answer) -> None:
         state: State = answer.status

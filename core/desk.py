@@ -11,8 +11,9 @@ from core.errors import NotAllowed, NotFound
 from core.messages import Answer, CardAction
 from core.ports import Budget, Files, Inbox, Journal, Policy, StatusBoard, ThreadMap
 from core.proposal import Decision
-from core.quick_desk import QuickDesk, Show
+from core.quick_desk import QuickDesk
 from core.records import Spent, Turn
+from core.scenes import Show
 from core.words import say
 
 Act = Callable[[Turn, Command, str], Awaitable[str | Answer]]

@@ -127,6 +127,9 @@ class Journal(Protocol):
 
     async def call_started(self, turn: Turn, call: Call) -> None: ...
 
+    async def call_known(self, turn: Turn, call_id: str, handle: str) -> None:
+        """What the system that runs the call names it: after a crash it is asked for by that."""
+
     async def call_ended(self, turn: Turn, call_id: str, outcome: Outcome) -> None: ...
 
     async def answered(self, turn: Turn, answer: Answer) -> None:
@@ -275,6 +278,10 @@ class Tool(Protocol):
     @property
     def doing(self) -> str:
         """English source of what a person sees while it runs: "is looking at the tables…"."""
+
+    @property
+    def patience(self) -> float:
+        """Seconds that one call may take."""
 
     async def run(self, scene: Scene, arguments: str) -> Outcome:
         """`arguments` is JSON text as the model wrote it. Raises ToolError."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from core.messages import Address, CardKind, Person
@@ -56,7 +56,8 @@ class Draft:
     """What a write tool would do: rows of one table, in one way.
 
     `target` is the applier's own way to find the table, `title` its name for people, `note` the
-    English source of what a person should know before they decide.
+    English source of what a person should know before they decide, `by` who asks (set by
+    the ledger's `Change`), for the system's own records: `slack:U123`.
     """
 
     applier: str
@@ -65,6 +66,7 @@ class Draft:
     title: str
     rows: tuple[RowWrite, ...]
     note: str = ""
+    by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +145,8 @@ class Change:
 
     @property
     def draft(self) -> Draft:
-        return self.proposal.draft
+        asker = self.proposal.asker
+        return replace(self.proposal.draft, by=f"{asker.platform}:{asker.id}")
 
     @property
     def kind(self) -> CardKind:

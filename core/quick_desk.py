@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from core import commands
 from core.errors import NotAllowed, PonteError
-from core.messages import Answer, Person, Progress
+from core.messages import Answer, Person
 from core.ports import Budget, Journal, Policy, QuickCommands
-from core.records import Action, Call, QuickCommand, Scene, Turn
+from core.records import Action, Call, QuickCommand, Turn
+from core.scenes import Scenes, Show
 from core.words import say
-
-Show = Callable[[Progress], Awaitable[None]]
 
 _RUNNING = "is running the quick command…"
 _LOST = (
@@ -34,6 +32,7 @@ class QuickDesk:
     policy: Policy
     budget: Budget
     known: QuickCommands
+    scenes: Scenes
 
     async def run(self, turn: Turn, command: commands.Command, locale: str, show: Show) -> Answer:
         """Raises NotAllowed, UnknownCommand, BadInput, OverBudget, QuickCommandFailed."""
@@ -41,12 +40,14 @@ class QuickDesk:
         found = await self.known.find(message.author, message.address, command.slug)
         await self._check(turn, found)
         given = commands.check_inputs(found, command.input)
-        if turn.calls:
-            return Answer(say(_LOST, locale), status="failed", code="unknown")
-        await self.budget.reserve(turn)
         call = Call("quick-command", found.slug, commands.render(command), "spend")
+        if turn.calls:
+            call = turn.calls[0]
+            if not call.handle:
+                return Answer(say(_LOST, locale), status="failed", code="unknown")
+        await self.budget.reserve(turn)
         await self.journal.call_started(turn, call)
-        scene = await self._scene(turn, locale, show)
+        scene = await self.scenes.for_command(turn, call, locale, show)
         await scene.doing(say(_RUNNING, locale))
         outcome = await self.known.run(scene, found.slug, given)
         if outcome.status != "ok":
@@ -61,15 +62,3 @@ class QuickDesk:
             verdict = await self.policy.may(person, turn.message.address, action)
             if not verdict.allowed:
                 raise NotAllowed(verdict.reason)
-
-    async def _scene(self, turn: Turn, locale: str, show: Show) -> Scene:
-        message = turn.message
-
-        async def doing(words: str) -> None:
-            await show(Progress(doing=words))
-
-        return Scene(
-            asker=message.author, address=message.address, turn=turn.id, seq=turn.seq,
-            call_id="quick-command", locale=locale, doing=doing,
-            thread=await self.journal.thread(message.address.conversation),
-        )  # fmt: skip

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from core.messages import Address, Answer, File, Item, Message, Person, Post, Usage
 from core.proposal import Draft
@@ -44,13 +44,17 @@ class Round:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A tool call of a turn; `outcome` is None while it is not known to have ended."""
+    """A tool call of a turn; `outcome` is None while it is not known to have ended.
+
+    `handle` is what the system that runs it calls it there, once that is known.
+    """
 
     call_id: str
     name: str
     arguments: str
     effect: Effect
     outcome: Outcome | None = None
+    handle: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,17 +217,36 @@ class Outcome:
 
     `unknown`: it was interrupted and may have happened. `proposed`: nothing was done yet,
     `proposal` waits for a person. An `ok` with a `proposal` was done by the operator's policy.
+    `sources` are lines of Markdown, rendered by code, that say where figures come from.
     """
 
     status: Literal["ok", "error", "unknown", "proposed"]
     text: str
     files: tuple[File, ...] = ()
     proposal: str = ""
+    sources: tuple[str, ...] = ()
+
+
+class SceneFiles(Protocol):
+    """The files of a conversation, as its tools may use them."""
+
+    async def given(self) -> Sequence[File]:
+        """What was attached or made in this thread, oldest first; this message's own last."""
+
+    async def read(self, file: File) -> bytes:
+        """Raises NotFound."""
+
+    async def keep(self, name: str, type: str, data: bytes) -> File:
+        """One that the tool made, to be put into its outcome. Raises NotStored."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """For whom and where a tool runs. `doing` shows the person a few words of progress."""
+    """For whom and where a tool runs. `doing` shows the person a few words of progress.
+
+    `zone` is the asker's IANA time zone. `handle` is what `known_as` was told before a crash: the
+    tool goes on with that and begins nothing anew.
+    """
 
     asker: Person
     address: Address
@@ -235,6 +258,13 @@ class Scene:
     doing: Callable[[str], Awaitable[None]]
     propose: Callable[[Draft], Awaitable[Outcome]] | None = None
     """How a write tool brings what it would do; None where nothing can be proposed."""
+    zone: str = "UTC"
+    files: SceneFiles | None = None
+    handle: str = ""
+    known_as: Callable[[str], Awaitable[None]] | None = None
+    """Told what another system calls this run, before it is waited for; durable on return."""
+    kept: Callable[[Remote], Awaitable[None]] | None = None
+    """Told what a server now keeps for the thread, to be erased with it."""
 
 
 Action = Literal["chat", "read", "write", "spend", "code", "admin"]

@@ -37,11 +37,13 @@ from core.records import (
     Effect,
     Kept,
     Outcome,
+    Remote,
     Scene,
     Thread,
     Turn,
     Verdict,
 )
+from core.scenes import Scenes
 from core.tools.outcome import capped, outcome_of_error
 from core.words import say
 
@@ -50,8 +52,6 @@ ROUNDS = 12
 """Model calls in one turn, at most."""
 AT_ONCE = 8
 """Tool calls of one round that run side by side, at most."""
-PATIENCE = 300.0
-"""Seconds that one tool call may take."""
 REPEATABLE: tuple[Effect, ...] = ("read", "write")
 """Effects whose interrupted call may simply run again: a write only proposes, once for a call."""
 LOST = "error: interrupted, it is unknown whether this happened; do not repeat it, tell the person"
@@ -68,6 +68,7 @@ class Stage:
     locale: str
     instructions: str
     preface: str
+    scenes: Scenes
     tools: Mapping[str, Tool] = field(default_factory=dict)
     may: Callable[[Effect], Awaitable[Verdict]] | None = None
     proposals: Proposals | None = None
@@ -92,6 +93,8 @@ class Rounds:
         self._cut = False
         self._files: list[File] = []
         self._gate = asyncio.Semaphore(AT_ONCE)
+        self._elsewhere: set[str] = set()
+        self._leaving = False
         self.thread = stage.thread
         self.shown = ""
 
@@ -129,8 +132,7 @@ class Rounds:
     async def cards(self) -> tuple[Card, ...]:
         """What this turn proposed, as it stands now, in the order of its calls."""
         proposals = self._stage.proposals
-        called = [self._outcomes.get(item.call_id) for item in self._items if item.kind == "call"]
-        ids = [outcome.proposal for outcome in called if outcome and outcome.proposal]
+        ids = [outcome.proposal for outcome in self._in_order() if outcome.proposal]
         if not ids or proposals is None:
             return ()
         return tuple(await proposals.cards(ids, self._stage.locale))
@@ -142,9 +144,19 @@ class Rounds:
         waiting = [card for card in cards if card.id in self._waiting()]
         if waiting and proposals is not None:
             return Answer(text=proposals.words(waiting, locale), cards=cards, files=files)
-        said = await text.aside(self._readable, self._said)
-        cut = f"\n\n_{say(CUT, locale)}_" if self._cut else ""
-        return Answer(text=said + cut, cards=cards, files=files)
+        said = [await text.aside(self._readable, self._said)]
+        if self._cut:
+            said.append(f"_{say(CUT, locale)}_")
+        return Answer(text="\n\n".join([*said, *self._sources()]), cards=cards, files=files)
+
+    def _sources(self) -> list[str]:
+        """Where figures are from, as the tools tell it, in the order of their calls."""
+        return list(dict.fromkeys(line for one in self._in_order() for line in one.sources))
+
+    def _in_order(self) -> list[Outcome]:
+        """What came of this turn's calls, in their order."""
+        called = [self._outcomes.get(item.call_id) for item in self._items if item.kind == "call"]
+        return [outcome for outcome in called if outcome]
 
     def _recall(self) -> None:
         """What a former attempt left: the text already said, the files already made."""
@@ -252,13 +264,16 @@ class Rounds:
             self._files.extend(outcome.files)
 
     async def _run_one(self, item: Item) -> Outcome:
-        """A write or a spend runs to its record, even when the turn is stopped."""
+        """A write or a spend runs to its record, even when the turn is stopped; one that goes on
+        elsewhere has its record as soon as its handle is kept."""
         tool = self._stage.tools.get(item.name)
         task = asyncio.create_task(self._recorded(item, tool))
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
-            if tool is None or tool.effect_of(item.arguments) not in ("write", "spend"):
+            self._leaving = True
+            effect = tool.effect_of(item.arguments) if tool else "read"
+            if effect not in ("write", "spend") or item.call_id in self._elsewhere:
                 task.cancel()
             while not task.done():  # whoever cancels us again waits for it too
                 with suppress(asyncio.CancelledError):
@@ -267,58 +282,64 @@ class Rounds:
 
     async def _recorded(self, item: Item, tool: Tool | None) -> Outcome:
         turn, known = self._stage.turn, self._calls.get(item.call_id)
-        if known and known.outcome is None and known.effect not in REPEATABLE:
+        interrupted = known is not None and known.outcome is None and not known.handle
+        if interrupted and known and known.effect not in REPEATABLE:
             outcome = Outcome("unknown", LOST)
         else:
             effect = tool.effect_of(item.arguments) if tool else "read"
+            handle = known.handle if known else ""
+            call = Call(item.call_id, item.name, item.arguments, effect, handle=handle)
             async with self._gate:
-                call = Call(item.call_id, item.name, item.arguments, effect)
                 await self._journal.call_started(turn, call)
-                outcome = await self._checked(tool, item)
+                outcome = await self._checked(tool, call)
         await self._journal.call_ended(turn, item.call_id, outcome)
         self._outcomes[item.call_id] = outcome
         metrics.tool_calls.labels(item.name if tool else "unknown", outcome.status).inc()
         log.info("tool call", tool=item.name, status=outcome.status)
         return outcome
 
-    async def _checked(self, tool: Tool | None, item: Item) -> Outcome:
+    async def _checked(self, tool: Tool | None, call: Call) -> Outcome:
         if tool is None:
-            return Outcome("error", f"error: there is no tool {text.clip(item.name, 64)!r} here")
-        effect = tool.effect_of(item.arguments)
-        if self._stage.may and not (verdict := await self._stage.may(effect)).allowed:
+            return Outcome("error", f"error: there is no tool {text.clip(call.name, 64)!r} here")
+        if self._stage.may and not (verdict := await self._stage.may(call.effect)).allowed:
             return Outcome("error", f"error: {say(verdict.reason)}")
-        return await self._attempt(tool, item)
+        return await self._attempt(tool, call)
 
-    async def _attempt(self, tool: Tool, item: Item) -> Outcome:
+    async def _attempt(self, tool: Tool, call: Call) -> Outcome:
         if tool.doing:
             await self._show(say(tool.doing, self._stage.locale))
         try:
-            async with asyncio.timeout(PATIENCE):
-                return capped(await tool.run(self._scene(item.call_id), item.arguments))
+            async with asyncio.timeout(tool.patience):
+                return capped(await tool.run(self._scene(call), call.arguments))
         except TimeoutError:
-            harmless = tool.effect_of(item.arguments) == "read"
-            status: Literal["error", "unknown"] = "error" if harmless else "unknown"
-            return Outcome(status, f"error: no answer within {PATIENCE:.0f} s")
+            status: Literal["error", "unknown"] = "error" if call.effect == "read" else "unknown"
+            return Outcome(status, f"error: no answer within {tool.patience:.0f} s")
         except ToolError as error:
             return capped(outcome_of_error(error))
         except (Draining, NotStored, PostRemoved, Superseded):
             raise
         except Exception:
-            log.exception("tool broke", tool=item.name)
+            log.exception("tool broke", tool=call.name)
             return Outcome("error", "error: the tool broke; this is a fault of mine")
 
-    def _scene(self, call_id: str) -> Scene:
-        turn, proposals = self._stage.turn, self._stage.proposals
-        scene = Scene(
-            asker=turn.message.author,
-            address=turn.message.address,
-            turn=turn.id,
-            seq=turn.seq,
-            call_id=call_id,
-            thread=self.thread,
-            locale=self._stage.locale,
-            doing=self._show,
-        )
-        if proposals is None:
+    def _scene(self, call: Call) -> Scene:
+        stage = self._stage
+        scene = stage.scenes.of(stage.turn, self.thread, call, stage.locale, self._show)
+        told = scene.known_as
+
+        async def known_as(handle: str) -> None:
+            if told:
+                await told(handle)
+            self._elsewhere.add(call.call_id)
+            if self._leaving:
+                raise asyncio.CancelledError
+
+        scene = replace(scene, known_as=known_as, kept=self._kept)
+        if (proposals := stage.proposals) is None:
             return scene
         return replace(scene, propose=lambda draft: proposals.propose(scene, draft))
+
+    async def _kept(self, remote: Remote) -> None:
+        await self._journal.remote(self.thread.id, remote)
+        if remote.kind == "container":
+            await self._keep(replace(self.thread, container=remote.id))

@@ -74,6 +74,9 @@ class SqliteJournal:
     async def call_started(self, turn: Turn, call: Call) -> None:
         await self._guarded(turn, lambda c: turns.call_started(c, turn, call))
 
+    async def call_known(self, turn: Turn, call_id: str, handle: str) -> None:
+        await self._guarded(turn, lambda c: turns.call_known(c, turn, call_id, handle))
+
     async def call_ended(self, turn: Turn, call_id: str, outcome: Outcome) -> None:
         await self._guarded(turn, lambda c: turns.call_ended(c, turn, call_id, outcome))
 

@@ -203,4 +203,6 @@ CREATE INDEX notes_thread ON notes (thread, id);
 CREATE INDEX notes_person ON notes (person)
 """
 
-MIGRATIONS: tuple[str, ...] = (FIRST, SECOND)
+THIRD = "ALTER TABLE calls ADD COLUMN handle TEXT NOT NULL DEFAULT ''"
+
+MIGRATIONS: tuple[str, ...] = (FIRST, SECOND, THIRD)

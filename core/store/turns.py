@@ -92,6 +92,12 @@ def call_started(connection: Connection, turn: Turn, call: Call) -> None:
     )  # fmt: skip
 
 
+def call_known(connection: Connection, turn: Turn, call_id: str, handle: str) -> None:
+    connection.execute(
+        "UPDATE calls SET handle = ? WHERE seq = ? AND call_id = ?", (handle, turn.seq, call_id)
+    )
+
+
 def call_ended(connection: Connection, turn: Turn, call_id: str, outcome: Outcome) -> None:
     """Record the outcome, and put it into the transcript; a second one changes nothing."""
     changed = connection.execute(
@@ -210,7 +216,7 @@ def _calls(connection: Connection, seq: int) -> tuple[Call, ...]:
     return tuple(
         Call(
             call_id=row["call_id"], name=row["name"], arguments=row["arguments"],
-            effect=row["effect"],
+            effect=row["effect"], handle=row["handle"],
             outcome=decode(Outcome, row["outcome"]) if row["outcome"] else None,
         )
         for row in rows

@@ -13,6 +13,9 @@ from core.tools.docstring import Docstring
 from core.tools.outcome import capped, outcome_of
 from core.tools.parameters import Function, Parameters
 
+PATIENCE = 300.0
+"""Seconds that one call may take, where the tool says nothing else."""
+
 # https://platform.openai.com/docs/api-reference/responses/create: a function's name.
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
@@ -25,11 +28,18 @@ class FunctionTool:
     """
 
     def __init__(
-        self, function: Function, spec: ToolSpec, parameters: Parameters, effect: Effect, doing: str
+        self,
+        function: Function,
+        spec: ToolSpec,
+        parameters: Parameters,
+        effect: Effect,
+        doing: str,
+        patience: float = PATIENCE,
     ) -> None:
         self.spec = spec
         self.effect = effect
         self.doing = doing
+        self.patience = patience
         self._function = function
         self._parameters = parameters
 
@@ -43,6 +53,7 @@ class FunctionTool:
         strict: bool = True,
         name: str = "",
         description: str = "",
+        patience: float = PATIENCE,
     ) -> Self:
         """`name` and `description` replace what the function says of itself.
 
@@ -62,7 +73,8 @@ class FunctionTool:
             schema = parameters.schema(strict=strict)
         except TypeError as error:
             raise TypeError(f"{name!r}: {error}") from error
-        return cls(function, ToolSpec(name, description, schema, strict), parameters, effect, doing)
+        spec = ToolSpec(name, description, schema, strict)
+        return cls(function, spec, parameters, effect, doing, patience)
 
     def effect_of(self, arguments: str) -> Effect:
         return self.effect

@@ -1,0 +1,138 @@
+"""Sets the scene for a tool: for whom and where it runs, and with which files."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from core import text
+from core.messages import File, Message, Progress
+from core.ports import Fetch, Files, Journal, ThreadMap
+from core.records import Call, Remote, Scene, Shown, Thread, Turn
+
+Show = Callable[[Progress], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Scenes:
+    """`fetch` is by platform, `zone` the asker's where their platform does not tell it."""
+
+    journal: Journal
+    files: Files
+    threads: ThreadMap
+    fetch: Mapping[str, Fetch]
+    zone: str = "UTC"
+
+    def of(
+        self,
+        turn: Turn,
+        thread: Thread,
+        call: Call,
+        locale: str,
+        doing: Callable[[str], Awaitable[None]],
+    ) -> Scene:
+        """The scene of one call; what it tells of itself is journalled."""
+        message = turn.message
+
+        async def known_as(handle: str) -> None:
+            await self.journal.call_known(turn, call.call_id, handle)
+
+        async def kept(remote: Remote) -> None:
+            await self.journal.remote(thread.id, remote)
+
+        return Scene(
+            asker=message.author, address=message.address, turn=turn.id, seq=turn.seq,
+            call_id=call.call_id, thread=thread, locale=locale, doing=doing,
+            zone=zone_of(message, self.zone), files=TurnFiles(turn, thread.id, self),
+            handle=call.handle, known_as=known_as, kept=kept,
+        )  # fmt: skip
+
+    async def for_command(self, turn: Turn, call: Call, locale: str, show: Show) -> Scene:
+        """The scene of what a person typed or clicked, without a model."""
+
+        async def doing(words: str) -> None:
+            await show(Progress(doing=words))
+
+        thread = await self.thread(turn)
+        scene = self.of(turn, thread, call, locale, doing)
+
+        async def kept(remote: Remote) -> None:
+            await self.journal.remote(thread.id, remote)
+            if remote.kind == "container":
+                await self.threads.put(replace(thread, container=remote.id))
+
+        return replace(scene, kept=kept)
+
+    async def thread(self, turn: Turn) -> Thread:
+        """The thread map's record; a lost or older one is made anew from the journal."""
+        conversation = turn.message.address.conversation
+        known = await self.threads.get(conversation)
+        if known and (known.id, known.generation) == (turn.thread, turn.generation):
+            return known
+        return await self.journal.thread(conversation)
+
+    async def attached(self, message: Message) -> tuple[Sequence[File], Sequence[str]]:
+        """The message's files, fetched now where that was not done yet; and what is missing."""
+        found: list[File] = []
+        missing: list[str] = []
+        if not message.attachments:
+            return found, missing
+        kept = {(f.name, f.size): f for f in await self.files.of_event(message.event_key)}
+        fetch = self.fetch.get(message.address.platform)
+        for attachment in message.attachments:
+            name = text.file_name(attachment.name)
+            if attachment.file:
+                found.append(File(attachment.file, name, attachment.type, attachment.size))
+                continue
+            file = kept.get((name, attachment.size))
+            if file is None and fetch is not None:
+                file = await fetch(message, attachment)
+            if file is not None:
+                found.append(file)
+            else:
+                missing.append(name)
+        return found, missing
+
+
+@dataclass(frozen=True, slots=True)
+class TurnFiles:
+    """The `SceneFiles` of one turn."""
+
+    turn: Turn
+    thread: str
+    scenes: Scenes
+
+    async def given(self) -> Sequence[File]:
+        message, files = self.turn.message, self.scenes.files
+        found: list[File] = []
+        for shown in await self.scenes.journal.shown(message.address.conversation, self.thread):
+            if shown.seq < self.turn.seq and _has_files(shown):
+                found.extend(await files.of_event(shown.message.event_key))
+        attached, _ = await self.scenes.attached(message)
+        found.extend([*await files.of_event(message.event_key), *attached])
+        return tuple({file.id: file for file in found}.values())
+
+    async def read(self, file: File) -> bytes:
+        _, data = await self.scenes.files.get(file.id)
+        return data
+
+    async def keep(self, name: str, type: str, data: bytes) -> File:
+        message = self.turn.message
+        return await self.scenes.files.put(
+            message.event_key, name, type, data, message.author, message.address.conversation
+        )
+
+
+def zone_of(message: Message, zone: str) -> str:
+    """The asker's time zone where it is one, else `zone`, else UTC."""
+    for name in filter(None, (message.time_zone, zone)):
+        try:
+            return ZoneInfo(name).key
+        except (ZoneInfoNotFoundError, ValueError):
+            continue
+    return "UTC"
+
+
+def _has_files(shown: Shown) -> bool:
+    return bool(shown.message.attachments or (shown.answer and shown.answer.files))

@@ -1,0 +1,177 @@
+"""What a tool is given to run with: files, a time zone, and a handle to go on by after a crash."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bot.engine import Engine
+from core.messages import Answer, Attachment, Item, Message
+from core.records import Ask, Call, Completed, ModelEvent, Outcome, Remote, Scene
+from core.scenes import zone_of
+from core.tools.tool import FunctionTool
+from tests.core.test_turn import Scripted, _bot, _call, _said, _then
+from tests.fakes.choices import ANA, message
+
+Act = Callable[[Scene], Awaitable[Outcome]]
+
+
+def _spending(act: Act) -> FunctionTool:
+    async def order(scene: Scene) -> Outcome:
+        """Orders."""
+        return await act(scene)
+
+    return FunctionTool.of(order, effect="spend", doing="", name="order")
+
+
+def _once(name: str = "order") -> Scripted:
+    """Calls the tool, then says what came of it."""
+
+    def script(ask: Ask) -> Sequence[ModelEvent]:
+        last = ask.input[-1]
+        return [_said(last.text)] if last.kind == "output" else [Completed((_call(name),))]
+
+    return Scripted(script)
+
+
+async def _asked(engine: Engine, one: Message) -> Answer:
+    receipt = await engine.inbox.accept(one)
+    return await engine.inbox.answer_of(receipt.seq)
+
+
+async def _with_file(engine: Engine, one: Message, name: str, data: bytes) -> Message:
+    conversation = one.address.conversation
+    file = await engine.files.put(one.event_key, name, "text/csv", data, ANA, conversation)
+    return replace(one, attachments=(Attachment(name, "text/csv", len(data), file.id),))
+
+
+async def test_a_tool_reads_what_was_attached_and_what_was_made(tmp_path: Path) -> None:
+    given: list[list[tuple[str, bytes]]] = []
+
+    async def act(scene: Scene) -> Outcome:
+        assert scene.files
+        files = await scene.files.given()
+        given.append([(file.name, await scene.files.read(file)) for file in files])
+        made = await scene.files.keep(f"made-{len(given)}.txt", "text/plain", b"made")
+        return Outcome("ok", "done", files=(made,))
+
+    async with _bot(tmp_path, _once(), _spending(act)) as (engine, _):
+        one = await _with_file(engine, message("go", "k1"), "a.csv", b"1")
+        answer = await _asked(engine, one)
+        assert [file.name for file in answer.files] == ["made-1.txt"]
+        await _asked(engine, await _with_file(engine, message("go", "k2"), "b.csv", b"2"))
+        await _asked(engine, message("new", "k3"))
+        await _asked(engine, message("go", "k4"))
+    first, second, fresh = given
+    assert first == [("a.csv", b"1")]
+    assert second == [("a.csv", b"1"), ("made-1.txt", b"made"), ("b.csv", b"2")]
+    assert fresh == []
+
+
+async def test_sources_stand_once_under_the_answer(tmp_path: Path) -> None:
+    lines = iter([("_Orders_",), ("_Orders_", "_Customers_")])
+
+    async def look() -> Outcome:
+        """Looks."""
+        return Outcome("ok", "rows", sources=next(lines))
+
+    model = Scripted(_then([Completed((_call("look", 1), _call("look", 2)))], [_said("12 rows")]))
+    tool = FunctionTool.of(look, effect="read", doing="")
+    async with _bot(tmp_path, model, tool) as (engine, _):
+        answer = await _asked(engine, message("go", "k1"))
+    assert answer.text == "12 rows\n\n_Orders_\n\n_Customers_"
+
+
+async def test_a_run_that_goes_on_elsewhere_is_taken_up_after_a_restart(tmp_path: Path) -> None:
+    waiting, handles = asyncio.Event(), list[str]()
+
+    async def act(scene: Scene) -> Outcome:
+        handles.append(scene.handle)
+        if scene.handle:
+            return Outcome("ok", f"{scene.handle} has ended")
+        assert scene.known_as
+        await scene.known_as("run-7")
+        waiting.set()
+        await asyncio.Event().wait()
+        return Outcome("ok", "unreachable")
+
+    async with _bot(tmp_path, _once(), _spending(act)) as (engine, _):
+        await engine.inbox.accept(message("go", "k1"))
+        await waiting.wait()
+        await engine.drain(0)  # does not wait for what goes on elsewhere
+    async with _bot(tmp_path, _once(), _spending(act)) as (engine, _):
+        answer = await _asked(engine, message("go", "k1"))
+    assert answer.text == "run-7 has ended"
+    assert handles == ["", "run-7"]
+
+
+async def test_a_stop_comes_through_as_soon_as_the_handle_is_kept(tmp_path: Path) -> None:
+    begun, created = asyncio.Event(), asyncio.Event()
+
+    async def act(scene: Scene) -> Outcome:
+        begun.set()
+        await created.wait()
+        assert scene.known_as
+        await scene.known_as("run-7")
+        await asyncio.Event().wait()
+        return Outcome("ok", "unreachable")
+
+    async with _bot(tmp_path, _once(), _spending(act)) as (engine, _):
+        receipt = await engine.inbox.accept(message("go", "k1"))
+        await begun.wait()
+        await engine.inbox.cancel(receipt.seq)
+        created.set()
+        assert (await engine.inbox.answer_of(receipt.seq)).status == "stopped"
+
+
+async def test_a_container_is_the_threads_and_is_erased_with_it(tmp_path: Path) -> None:
+    seen: list[str] = []
+
+    async def act(scene: Scene) -> Outcome:
+        seen.append(scene.thread.container)
+        assert scene.kept
+        await scene.kept(Remote("container", "cntr_1"))
+        return Outcome("ok", "done")
+
+    async with _bot(tmp_path, _once(), _spending(act)) as (engine, _):
+        await _asked(engine, message("go", "k1"))
+        await _asked(engine, message("go", "k2"))
+        await _asked(engine, message("forget", "k3"))
+        erasing = await engine.journal.to_erase()
+    assert seen == ["", "cntr_1"]
+    assert Remote("container", "cntr_1") in erasing
+
+
+async def test_a_second_call_keeps_the_first_ones_handle(tmp_path: Path) -> None:
+    async with _bot(tmp_path, Scripted(lambda ask: [_said("ok")])) as (engine, _):
+        await engine.drain(0)
+        receipt = await engine.inbox.accept(message("go", "k1"))
+        turn = await engine.journal.begin(receipt.seq)
+        assert turn
+        call = Call("c0", "order", json.dumps({}), "spend")
+        await engine.journal.items(turn, 1, [Item("call", call_id="c0")], Completed(()).usage, "m")
+        await engine.journal.call_started(turn, call)
+        await engine.journal.call_known(turn, "c0", "run-7")
+        await engine.journal.call_started(turn, call)
+        await engine.journal.put_back(turn)
+        again = await engine.journal.begin(receipt.seq)
+        assert again
+        assert again.calls == (replace(call, handle="run-7"),)
+
+
+@pytest.mark.parametrize(
+    ("told", "default", "zone"),
+    [
+        ("America/Sao_Paulo", "Europe/Paris", "America/Sao_Paulo"),
+        ("", "Europe/Paris", "Europe/Paris"),
+        ("No/Where", "Europe/Paris", "Europe/Paris"),
+        ("../etc/passwd", "No/Where", "UTC"),
+    ],
+)
+def test_the_time_zone_is_the_askers(told: str, default: str, zone: str) -> None:
+    assert zone_of(replace(message("x", "k"), time_zone=told), default) == zone
