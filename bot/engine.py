@@ -71,7 +71,9 @@ class Engine:
         moved = asyncio.Event()
         self.changes = self._changes(choices, moved.set)
         self.redraw = Redraw(moved, self.changes, self.journal, self.replies)
-        self.scenes = Scenes(self.journal, self.files, threads, self.fetch, choices.profile.zone)
+        self.scenes = Scenes(
+            self.journal, self.files, threads, self.fetch, choices.profile.zone, self.inbox.stopped
+        )
         self.desk = Desk(
             inbox=self.inbox, journal=self.journal, threads=threads, files=self.files,
             policy=choices.policy, budget=self.budget, board=choices.board, changes=self.changes,

@@ -65,6 +65,11 @@ errors = Counter("ponte_errors", "Errors told to people, by code", ["code"], reg
 def count_round(usage: Usage) -> None:
     """A call of the model that was answered."""
     model_rounds.labels("answered").inc()
+    count_usage(usage)
+
+
+def count_usage(usage: Usage) -> None:
+    """Tokens and money, whoever used them: a round, or a tool."""
     for kind in ("input", "cached", "output", "reasoning"):
         model_tokens.labels(kind).inc(getattr(usage, kind))
     model_cost.inc(usage.cost or 0.0)

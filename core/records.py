@@ -225,6 +225,8 @@ class Outcome:
     files: tuple[File, ...] = ()
     proposal: str = ""
     sources: tuple[str, ...] = ()
+    usage: Usage = field(default_factory=Usage)
+    """What the call itself cost, where another model or a container was paid for."""
 
 
 class SceneFiles(Protocol):
@@ -265,6 +267,8 @@ class Scene:
     """Told what another system calls this run, before it is waited for; durable on return."""
     kept: Callable[[Remote], Awaitable[None]] | None = None
     """Told what a server now keeps for the thread, to be erased with it."""
+    stopped: Callable[[], bool] | None = None
+    """Whether a person's stop, and not the end of this process, is why the run is cancelled."""
 
 
 Action = Literal["chat", "read", "write", "spend", "code", "admin"]

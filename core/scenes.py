@@ -23,6 +23,8 @@ class Scenes:
     threads: ThreadMap
     fetch: Mapping[str, Fetch]
     zone: str = "UTC"
+    stopped: Callable[[int], bool] = lambda seq: False
+    """`Inbox.stopped`."""
 
     def of(
         self,
@@ -46,6 +48,7 @@ class Scenes:
             call_id=call.call_id, thread=thread, locale=locale, doing=doing,
             zone=zone_of(message, self.zone), files=TurnFiles(turn, thread.id, self),
             handle=call.handle, known_as=known_as, kept=kept,
+            stopped=lambda: self.stopped(turn.seq),
         )  # fmt: skip
 
     async def for_command(self, turn: Turn, call: Call, locale: str, show: Show) -> Scene:

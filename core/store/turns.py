@@ -107,6 +107,7 @@ def call_ended(connection: Connection, turn: Turn, call_id: str, outcome: Outcom
     if changed.rowcount:
         output = Item(kind="output", call_id=call_id, text=outcome.text, files=outcome.files)
         add_items(connection, turn, [output], "")
+        add_usage(connection, turn.seq, outcome.usage)
 
 
 def answered(connection: Connection, turn: Turn, answer: Answer) -> None:
