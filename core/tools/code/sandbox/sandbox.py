@@ -20,13 +20,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Protocol
+from typing import Literal, Protocol
 
 from core.errors import ToolError
 
 MiB = 1024 * 1024
 
-FRAME = 32 * MiB
+FRAME = 16 * MiB
 """Bytes that a line of `Process.frames` can have; `readline` raises ValueError for a longer one."""
 
 NOT_STARTED = (
@@ -106,8 +106,7 @@ class Process(Protocol):
 
 class Sandbox(Protocol):
     @property
-    def name(self) -> str:
-        """One word: bubblewrap or landlock."""
+    def name(self) -> Literal["bubblewrap", "landlock"]: ...
 
     async def start(self, kernel: Path, python: Path, limits: Limits = ...) -> Process:
         """Start the file `kernel` with the interpreter of the environment that holds `python`.

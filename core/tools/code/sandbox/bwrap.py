@@ -1,0 +1,90 @@
+"""Bubblewrap: namespaces of its own for a program, with almost nothing in them.
+
+https://github.com/containers/bubblewrap, `man bwrap`. What each flag is for stands beside it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+from core.tools.code.sandbox import trees
+from core.tools.code.sandbox.configuration import amounts, command
+from core.tools.code.sandbox.ground import Ground
+from core.tools.code.sandbox.pipes import Ends
+from core.tools.code.sandbox.process import Running, launch
+from core.tools.code.sandbox.sandbox import ENVIRONMENT, Limits, MiB
+from core.tools.code.sandbox.users import USERS
+
+PROGRAM = Path("/ponte")
+INSIDE = 1000
+"""The user and group that the program sees itself as."""
+WORK, TEMPORARY, MEMORY = "/work", "/tmp", "/dev/shm"  # noqa: S108 - the sandbox's own
+SHARED = 64 * MiB
+
+_NAMESPACES = (
+    "--unshare-all",
+    # By itself --unshare-all goes on without a user namespace where it cannot have one.
+    "--unshare-user",
+    "--disable-userns",
+    *("--cap-drop", "ALL"),
+    *("--uid", str(INSIDE), "--gid", str(INSIDE)),
+    *("--hostname", "sandbox"),
+    "--die-with-parent",
+    # No terminal to type into: CVE-2017-5226.
+    "--new-session",
+    "--clearenv",
+)
+
+
+class Bubblewrap:
+    """Implements Sandbox. `bwrap` is the program's path."""
+
+    name = "bubblewrap"
+
+    def __init__(self, ground: Ground, bwrap: str = "bwrap") -> None:
+        self._ground = ground
+        self._bwrap = bwrap
+
+    async def start(self, kernel: Path, python: Path, limits: Limits | None = None) -> Running:
+        limits = limits or Limits()
+        program = await asyncio.to_thread(self._ground.program, kernel)
+        user = USERS.take()
+
+        async def tidy() -> None:
+            USERS.give_back(user)
+
+        def of(ends: Ends) -> list[str]:
+            inner = command(python, PROGRAM, ends, amounts(limits))
+            return [self._bwrap, *_NAMESPACES, *arguments(program, python, limits), "--", *inner]
+
+        try:
+            # Inside, bwrap itself is process 1, and its environment can be read there.
+            running = await launch(of, environment={}, folder=Path("/"), user=user)
+        except BaseException:
+            await tidy()
+            raise
+        running.own(tidy)
+        return running
+
+
+def arguments(program: Path, python: Path, limits: Limits) -> Iterator[str]:
+    """The files that there are: what the interpreter reads, and three small memories to write."""
+    yield from ("--ro-bind", str(trees.SYSTEM), str(trees.SYSTEM))
+    for link in trees.LINKS:
+        if link.is_symlink():
+            yield from ("--symlink", str(link.readlink()), str(link))
+        elif link.is_dir():
+            yield from ("--ro-bind", str(link), str(link))
+    yield from ("--ro-bind-try", str(trees.LOADER), str(trees.LOADER))
+    yield from ("--proc", "/proc", "--dev", "/dev")
+    for folder, size in ((MEMORY, SHARED), (TEMPORARY, limits.temporary), (WORK, limits.work)):
+        yield from ("--size", str(size), "--tmpfs", folder)
+    for tree in trees.of(python):
+        yield from ("--ro-bind", str(tree), str(tree))
+    yield from ("--ro-bind", str(program), str(PROGRAM))
+    for name, value in {**ENVIRONMENT, "HOME": WORK, "TMPDIR": TEMPORARY}.items():
+        yield from ("--setenv", name, value)
+    # Both are memories of half the machine's, and writable, as bwrap makes them.
+    yield from ("--remount-ro", "/dev", "--remount-ro", "/", "--chdir", WORK)

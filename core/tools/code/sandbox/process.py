@@ -1,0 +1,144 @@
+"""A kernel program that runs in a sandbox, and how it is ended for good."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+
+from core.tools.code.sandbox.inside.enter import READY
+from core.tools.code.sandbox.pipes import Ends, Pipes
+from core.tools.code.sandbox.sandbox import SandboxFailed
+
+PATIENCE = 10.0
+"""Seconds from the start until the program must be held in."""
+SAID = 2000
+"""Bytes that are kept of what a program said that did not start."""
+SILENT = "it ended without a word"
+LATE = "it did not start in {seconds:.0f} s"
+
+Command = Callable[[Ends], Sequence[str]]
+Tidy = Callable[[], Awaitable[None]]
+
+
+class Running:
+    """Implements Process.
+
+    Its pipe for life tells two things: one byte says that the program is fenced, its end that no
+    process holds it any more, so that nothing of the program is left.
+    """
+
+    def __init__(self, process: asyncio.subprocess.Process, pipes: Pipes) -> None:
+        self.overran = ""
+        self.stdin = pipes.stdin
+        self.frames = pipes.frames
+        self.output = pipes.output
+        self._process = process
+        self._pipes = pipes
+        self._tidy: Tidy | None = None
+        self._watch: asyncio.Task[None] | None = None
+        self._ending: asyncio.Future[None] | None = None
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        return self._process.returncode
+
+    async def wait(self) -> int:
+        return await self._process.wait()
+
+    def own(self, tidy: Tidy, watch: asyncio.Task[None] | None = None) -> None:
+        """What is to be done after its end, and what ends with it."""
+        self._tidy, self._watch = tidy, watch
+
+    def overrun(self, why: str) -> None:
+        """End it because it broke a limit that the machine does not keep by itself."""
+        self.overran = why
+        self._strike()
+
+    async def kill(self) -> None:
+        if self._ending is None:
+            self._ending = asyncio.ensure_future(self._end())
+        await asyncio.shield(self._ending)
+
+    async def ready(self) -> None:
+        """Raises SandboxFailed with what the program said instead."""
+        try:
+            async with asyncio.timeout(PATIENCE):
+                if await self._pipes.life.read(len(READY)) == READY:
+                    return
+                words = (await self.output.read(SAID)).decode(errors="replace").strip()
+        except TimeoutError:
+            words = LATE.format(seconds=PATIENCE)
+        raise SandboxFailed(words or SILENT)
+
+    async def _end(self) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.wait([self._watch])
+        self._strike()
+        await self._process.wait()
+        while await self._pipes.life.read(SAID):
+            pass
+        await self._pipes.end()
+        if self._tidy is not None:
+            await self._tidy()
+
+    def _strike(self) -> None:
+        if self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+
+
+async def launch(
+    command: Command, *, environment: Mapping[str, str], folder: Path, user: int | None
+) -> Running:
+    """Start it as `user` (None: our own) in `folder`, with nothing of ours but the four pipes.
+
+    Raises SandboxFailed, with no process left, where it does not come to be held in.
+    """
+    pipes = Pipes()
+    ends = await pipes.open()
+    try:
+        process = await _spawn(command(ends), ends, environment, folder, user)
+    except OSError as error:
+        pipes.close()
+        raise SandboxFailed(str(error)) from error
+    finally:
+        for end in ends:
+            os.close(end)
+    running = Running(process, pipes)
+    try:
+        await running.ready()
+    except BaseException:
+        await running.kill()
+        raise
+    return running
+
+
+async def _spawn(
+    command: Sequence[str],
+    ends: Ends,
+    environment: Mapping[str, str],
+    folder: Path,
+    user: int | None,
+) -> asyncio.subprocess.Process:
+    """`user` and `group` are set by the child itself, in C, before it becomes the program."""
+    return await asyncio.create_subprocess_exec(
+        *command,
+        stdin=ends.stdin,
+        stdout=ends.output,
+        stderr=ends.output,
+        pass_fds=(ends.frames, ends.life),
+        env=dict(environment),
+        cwd=folder,
+        start_new_session=True,
+        user=user,
+        group=user,
+        extra_groups=None if user is None else (),
+    )
