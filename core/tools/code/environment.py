@@ -22,9 +22,9 @@ import structlog
 
 from core.errors import PonteError
 from core.proxies import Proxies
-from core.tools.code import installation, interpreter
+from core.tools.code import base_python, installation
+from core.tools.code.base_python import BasePython
 from core.tools.code.installation import FIGURES, LOCK, InstallationFailed
-from core.tools.code.interpreter import Interpreter
 from core.tools.code.sandbox.sandbox import SandboxFailed
 
 log = structlog.get_logger("code")
@@ -61,7 +61,7 @@ class Environment:
         self._folder = folder
         self._proxies = proxies
         self._clock = clock
-        self._base: Interpreter | None = None
+        self._base: BasePython | None = None
         self._making: asyncio.Task[None] | None = None
         self._tried = -AGAIN
         self.lacks = ""
@@ -74,7 +74,7 @@ class Environment:
         Python at all.
         """
         try:
-            self._base = self._base or await interpreter.find()
+            self._base = self._base or await base_python.find()
             whole = self._folder / _name(self._base)
             if not _is_made(whole) and self._clock() - self._tried >= AGAIN:
                 await tell(SETTING_UP)
@@ -90,13 +90,13 @@ class Environment:
             self._making.cancel()
             await asyncio.gather(self._making, return_exceptions=True)
 
-    async def _made(self, whole: Path, base: Interpreter) -> None:
+    async def _made(self, whole: Path, base: BasePython) -> None:
         """Made once for all who wait; it goes on when one of them does not wait any more."""
         if self._making is None or self._making.done():
             self._making = asyncio.create_task(self._make(whole, base))
         await asyncio.shield(self._making)
 
-    async def _make(self, whole: Path, base: Interpreter) -> None:
+    async def _make(self, whole: Path, base: BasePython) -> None:
         began = self._clock()
         try:
             async with _becoming(whole) as folder:
@@ -110,7 +110,7 @@ class Environment:
             self.lacks = str(error) if isinstance(error, PonteError) else _disk(error)
             log.warning("the sandbox lacks its libraries", why=self.lacks)
 
-    async def _bare(self, whole: Path, base: Interpreter) -> Path:
+    async def _bare(self, whole: Path, base: BasePython) -> Path:
         bare = whole.with_name(f"{whole.name}-bare")
         if not _is_made(bare):
             async with _becoming(bare) as folder:
@@ -131,7 +131,7 @@ async def _becoming(whole: Path) -> AsyncIterator[Path]:
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
 
-def _name(base: Interpreter) -> str:
+def _name(base: BasePython) -> str:
     """By all that the environment is made of."""
     parts = (base.version.encode(), str(base.path).encode(), platform.machine().encode())
     digest = hashlib.sha256(b"\0".join((*parts, LOCK.read_bytes(), FIGURES.read_bytes())))

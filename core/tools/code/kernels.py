@@ -6,6 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -140,8 +141,6 @@ class Kernels:
 def most_kernels(limits: Limits) -> int:
     """As many as can take all that they may and leave half of the memory."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    try:
+    with suppress(OSError, ValueError):  # no container, or one without a cap ("max")
         memory = min(memory, int(_CGROUP.read_text()))
-    except (OSError, ValueError):  # not in a container with a cap ("max")
-        pass
     return max(1, min(MOST, memory // 2 // limits.memory))
