@@ -42,7 +42,7 @@ async def find() -> BasePython:
     own = getattr(sys, "_base_executable", None) or sys.executable
     for path in dict.fromkeys((own, *_FALLBACKS)):
         if version := await _version(path):
-            return BasePython(Path(os.path.realpath(path)), version)
+            return BasePython(await asyncio.to_thread(Path(path).resolve), version)
     raise NoPython
 
 
