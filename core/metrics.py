@@ -52,6 +52,19 @@ model_tokens = Counter(
     registry=registry,
 )
 model_cost = Counter("ponte_model_cost_dollars", "What they cost, where known", registry=registry)
+code_runs = Counter(
+    "ponte_code_runs", "Runs of Python that ended", ["backend", "outcome"], registry=registry
+)
+code_seconds = Histogram(
+    "ponte_code_seconds",
+    "From a run's request to its last file",
+    ["backend"],
+    buckets=_TURN_SECONDS,
+    registry=registry,
+)
+code_containers = Counter(
+    "ponte_code_containers", "Containers that were paid for", registry=registry
+)
 changes = Counter(
     "ponte_changes",
     "Proposals and changes, by what became of them (proposed, denied, done, undone …)",

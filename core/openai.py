@@ -17,7 +17,7 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 import structlog
@@ -30,9 +30,10 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("openai")
 Json = dict[str, Any]
+T = TypeVar("T")
 OPENAI = "https://api.openai.com/v1"
 TRIES = 3
-"""Times that a call is made which may be repeated: reading, deleting."""
+"""Times that a call is made which may be repeated."""
 PATIENT = 30.0
 """Seconds for one such call, and the longest Retry-After that is waited for."""
 _UNKNOWN = re.compile(r"not (be )?found|not exist|no such|unknown|not supported")
@@ -191,12 +192,16 @@ class Client:
     async def _repeated(
         self, method: str, path: str, *, query: Mapping[str, object] | None = None
     ) -> Json:
+        return await self.patiently(lambda: self._once(method, path, query=query), lost=True)
+
+    async def patiently(self, act: Callable[[], Awaitable[T]], *, lost: bool = False) -> T:
+        """`act`, again where what stands in its way passes; where its answer was `lost`, too."""
         tried = 1
         while True:
             try:
-                return await self._once(method, path, query=query)
+                return await act()
             except Fault as fault:
-                again = fault.passing or fault.kind == "lost"
+                again = fault.passing or (lost and fault.kind == "lost")
                 if tried == TRIES or not again or (fault.wait or 0) > PATIENT:
                     raise
                 await self.sleep(pause(tried, fault))
