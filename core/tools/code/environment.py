@@ -13,8 +13,8 @@ import platform
 import secrets
 import shutil
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,22 +73,31 @@ class Environment:
         `tell` takes words for the person while it is made. Raises SandboxFailed where there is no
         Python at all.
         """
-        try:
-            self._base = self._base or await base_python.find()
-            whole = self._folder / _name(self._base)
+        with _worded():
+            base, whole = await self._place()
             if not _is_made(whole) and self._clock() - self._tried >= AGAIN:
                 await tell(SETTING_UP)
-                await self._made(whole, self._base)
-            if _is_made(whole):
-                return Python(_python_in(whole))
-            return Python(_python_in(await self._bare(whole, self._base)), self.lacks)
-        except (PonteError, OSError) as error:
-            raise SandboxFailed(str(error)) from error
+                await self._made(whole, base)
+            return await self._there(base, whole)
+
+    async def bare(self) -> Python:
+        """What is there without waiting: the one with libraries if it was made, else a bare one."""
+        with _worded():
+            return await self._there(*await self._place())
 
     async def close(self) -> None:
         if self._making is not None:
             self._making.cancel()
             await asyncio.gather(self._making, return_exceptions=True)
+
+    async def _place(self) -> tuple[BasePython, Path]:
+        self._base = self._base or await base_python.find()
+        return self._base, self._folder / _name(self._base)
+
+    async def _there(self, base: BasePython, whole: Path) -> Python:
+        if _is_made(whole):
+            return Python(_python_in(whole))
+        return Python(_python_in(await self._bare(whole, base)), self.lacks)
 
     async def _made(self, whole: Path, base: BasePython) -> None:
         """Made once for all who wait; it goes on when one of them does not wait any more."""
@@ -116,6 +125,14 @@ class Environment:
             async with _becoming(bare) as folder:
                 await installation.bare(base.path, folder)
         return bare
+
+
+@contextmanager
+def _worded() -> Iterator[None]:
+    try:
+        yield
+    except (PonteError, OSError) as error:
+        raise SandboxFailed(str(error)) from error
 
 
 @asynccontextmanager
