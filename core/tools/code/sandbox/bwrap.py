@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 from core.tools.code.sandbox import trees
 from core.tools.code.sandbox.configuration import amounts, command
@@ -41,7 +42,7 @@ _NAMESPACES = (
 class Bubblewrap:
     """Implements Sandbox. `bwrap` is the program's path."""
 
-    name = "bubblewrap"
+    name: Literal["bubblewrap"] = "bubblewrap"
 
     def __init__(self, ground: Ground, bwrap: str = "bwrap") -> None:
         self._ground = ground

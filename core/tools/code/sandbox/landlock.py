@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Literal
 
 from core.tools.code.sandbox import trees
 from core.tools.code.sandbox.configuration import amounts, command
@@ -27,7 +28,7 @@ _DEVICES = ["/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"]
 class Landlock:
     """Implements Sandbox."""
 
-    name = "landlock"
+    name: Literal["landlock"] = "landlock"
 
     def __init__(self, ground: Ground) -> None:
         self._ground = ground

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.tools.code.sandbox.sandbox import Limits, MiB
+from core.words import say
 
 _BLOCK = 512  # bytes; https://man7.org/linux/man-pages/man3/stat.3type.html: st_blocks
 BYTES = "it wrote more than {size} MB"
@@ -34,14 +35,14 @@ class Disk:
                         about = entry.stat(follow_symlinks=False)
                         count, size = count + 1, size + about.st_blocks * _BLOCK
                         if count > self.limits.entries:
-                            return ENTRIES.format(count=self.limits.entries)
+                            return say(ENTRIES, "en", count=self.limits.entries)
                         if stat.S_ISDIR(about.st_mode):
                             waiting.append(entry.path)
             except FileNotFoundError:
                 continue
             except OSError:  # a path of more than 4,096 bytes, or folders that we may not enter
-                return ENTRIES.format(count=self.limits.entries)
-        return BYTES.format(size=most // MiB) if size > most else ""
+                return say(ENTRIES, "en", count=self.limits.entries)
+        return say(BYTES, "en", size=most // MiB) if size > most else ""
 
     def _removed(self) -> int:
         """Bytes in files that it has open and that have no name any more."""

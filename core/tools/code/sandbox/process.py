@@ -11,6 +11,7 @@ from pathlib import Path
 from core.tools.code.sandbox.inside.enter import READY
 from core.tools.code.sandbox.pipes import Ends, Pipes
 from core.tools.code.sandbox.sandbox import SandboxFailed
+from core.words import say
 
 PATIENCE = 10.0
 """Seconds from the start until the program must be held in."""
@@ -74,8 +75,8 @@ class Running:
                     return
                 words = (await self.output.read(SAID)).decode(errors="replace").strip()
         except TimeoutError:
-            words = LATE.format(seconds=PATIENCE)
-        raise SandboxFailed(words or SILENT)
+            words = say(LATE, "en", seconds=PATIENCE)
+        raise SandboxFailed(words or say(SILENT))
 
     async def _end(self) -> None:
         if self._watch is not None:

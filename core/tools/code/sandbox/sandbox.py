@@ -108,7 +108,7 @@ class Sandbox(Protocol):
     @property
     def name(self) -> Literal["bubblewrap", "landlock"]: ...
 
-    async def start(self, kernel: Path, python: Path, limits: Limits = ...) -> Process:
+    async def start(self, kernel: Path, python: Path, limits: Limits | None = None) -> Process:
         """Start the file `kernel` with the interpreter of the environment that holds `python`.
 
         `python` is `…/bin/python` of a virtual environment; its tree and its base interpreter's
