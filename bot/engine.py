@@ -15,6 +15,7 @@ from core.audit import AuditLog
 from core.budget import Caps, CountingBudget
 from core.change_ports import Applier
 from core.changes import Changes
+from core.code_desk import CodeDesk
 from core.conversation import ConversationManager, Parts, Profile
 from core.desk import Desk
 from core.files.folder import FolderFiles
@@ -30,6 +31,7 @@ from core.store.journal import SqliteJournal
 from core.store.ledger import SqliteLedger
 from core.store.schema import MIGRATIONS
 from core.threads.file import FileThreadMap
+from core.tools.code.runner import Runner
 from core.tools.toolbox import Toolbox
 from core.upkeep import Upkeep
 
@@ -46,6 +48,8 @@ class Choices:
     caps: Caps = lambda person: (0, 0)
     profile: Profile = field(default_factory=Profile)
     retention_days: int = 0
+    code: Runner | None = None
+    """What runs the Python that a person types; None: it cannot be run."""
     appliers: Sequence[Applier] = ()
     auto_create_rows: int = 0
     """Creates of up to so many rows need no person's click (`ponte.toml`, [changes])."""
@@ -79,6 +83,9 @@ class Engine:
             policy=choices.policy, budget=self.budget, board=choices.board, changes=self.changes,
             quick=QuickDesk(
                 self.journal, choices.policy, self.budget, choices.quick, self.scenes
+            ),
+            code=CodeDesk(
+                self.journal, choices.policy, self.budget, self.scenes, choices.code
             ),
             forgotten=lambda: self.upkeep.soon(),
         )  # fmt: skip

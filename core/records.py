@@ -130,6 +130,8 @@ class Forgot:
     messages: int
     running: tuple[int, ...] = ()
     files: tuple[str, ...] = ()
+    threads: tuple[str, ...] = ()
+    """The ids of every thread that the conversation had."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,6 +263,8 @@ class Scene:
     propose: Callable[[Draft], Awaitable[Outcome]] | None = None
     """How a write tool brings what it would do; None where nothing can be proposed."""
     zone: str = "UTC"
+    said: str = ""
+    """The text of the person's message."""
     files: SceneFiles | None = None
     handle: str = ""
     known_as: Callable[[str], Awaitable[None]] | None = None

@@ -46,7 +46,8 @@ class Scenes:
         return Scene(
             asker=message.author, address=message.address, turn=turn.id, seq=turn.seq,
             call_id=call.call_id, thread=thread, locale=locale, doing=doing,
-            zone=zone_of(message, self.zone), files=TurnFiles(turn, thread.id, self),
+            zone=zone_of(message, self.zone), said=message.text,
+            files=TurnFiles(turn, thread.id, self),
             handle=call.handle, known_as=known_as, kept=kept,
             stopped=lambda: self.stopped(turn.seq),
         )  # fmt: skip
