@@ -16,7 +16,7 @@ _LINK = re.compile(r"!?\[(?P<label>[^\]\n]*)\]\(\s*<?sandbox:[^)\n]*\)")
 _BARE = re.compile(r"sandbox:(?P<path>/[^\s)\]>\"'`]*)")
 # A traceback as Python prints it, and as IPython does, which also shows errors of syntax bare.
 _FAILED = re.compile(
-    r"^(?:-{20,}\n)?(?:[\w.]+ +)?Traceback \(most recent call last\)"
+    r"^(?:-{20,}\n[\w.]+ +Traceback \(most recent call last\)|Traceback \(most recent call last\):)"
     r"|^ *(?:Cell In ?\[\d+\]|File \".*\"), line \d+\n(?:.*\n){1,4}(?:Syntax|Indentation|Tab)Error",
     re.MULTILINE,
 )

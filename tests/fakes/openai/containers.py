@@ -38,6 +38,8 @@ class ContainerFile:
 
 @dataclass(slots=True)
 class Container:
+    """`unreadable` are paths of files that are listed and cannot be got."""
+
     id: str
     name: str
     created_at: float
@@ -45,6 +47,7 @@ class Container:
     minutes: int = 20
     memory: str = "1g"
     files: dict[str, ContainerFile] = field(default_factory=dict)
+    unreadable: set[str] = field(default_factory=set)
     bytes_of: dict[str, bytes] = field(default_factory=dict)
     python: Python = field(init=False)
 
@@ -167,7 +170,7 @@ def list_files(state: State, id: str, query: Mapping[str, str]) -> Json:
 def content(state: State, id: str, file: str) -> tuple[bytes, str]:
     """Bytes and type. Issue 2466 of openai/openai-python has the text of the refusal."""
     container = state.containers.used(id)
-    if file not in container.files or file in state.unreadable:
+    if file not in container.files or container.files[file].path in container.unreadable:
         raise Refused(404, f"File {file} not found on container {id}.")
     found = container.files[file]
     return found.data, mimetypes.guess_type(found.path)[0] or "application/octet-stream"

@@ -92,6 +92,7 @@ class Creation:
             )
         seen = tokens(self._context)
         self._response = response_of(self._body, script, self._context, seen // 2, self._output())
+        self._response["created_at"] = int(self._state.now())
         self._state.busy.add(self._conversation)
         try:
             async with self._state.working():

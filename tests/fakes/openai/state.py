@@ -52,8 +52,7 @@ class State:
     policies, wherever they stand. `context`: tokens (characters / 4).
     `gone`: the HTTP status for an unknown conversation. `ill`: answers everything with that
     status. `slow`: answers nothing until its release. `code`: scripts of requests that offer the
-    code interpreter. `unreadable`: ids of files of containers that cannot be got. `later`: seconds
-    by which its clock is ahead.
+    code interpreter. `later`: seconds by which its clock is ahead.
     """
 
     key: str = ""
@@ -74,7 +73,6 @@ class State:
     orphans: list[Json] = field(default_factory=list)
     code: Scripts = field(default_factory=Scripts)
     containers: Containers = field(init=False)
-    unreadable: set[str] = field(default_factory=set)
     upload_limit: int = 512 * 2**20
     later: float = 0.0
     requests: list[Request] = field(default_factory=list)
