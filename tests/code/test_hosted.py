@@ -3,32 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
 
 import pytest
 
 from core.records import Remote
-from tests.code.hosted import Bench, benches
-from tests.fakes.openai import FakeOpenAI, Script
+from tests.code.conftest import Make
+from tests.code.hosted import Bench
+from tests.fakes.openai import Script
 from tests.fakes.openai.script import Run
-
-Make = Callable[..., Bench]
-
-
-@pytest.fixture
-async def make() -> AsyncIterator[Make]:
-    async with FakeOpenAI() as fake, benches(fake) as made:
-
-        def make(official: bool = False, **choice: object) -> Bench:
-            made.append(Bench(fake, official=official, **choice))
-            return made[-1]
-
-        yield make
-
-
-@pytest.fixture
-def bench(make: Make) -> Bench:
-    return make()
 
 
 async def test_code_runs_as_it_stands_in_one_forced_call(bench: Bench) -> None:
@@ -146,7 +128,7 @@ async def test_a_run_that_takes_too_long_is_ended(make: Make) -> None:
 
 
 async def test_the_next_process_goes_on_with_the_container(make: Make) -> None:
-    before, given = make(), None
+    before = make()
     given = before.file("a.txt", b"abc")
     await before.run("x = 5; open('made.txt', 'w').write('m')", [given])
     after = make()
@@ -155,7 +137,7 @@ async def test_the_next_process_goes_on_with_the_container(make: Make) -> None:
     assert (ran.printed, ran.reset) == ("5\n", False)
     assert ran.made == (), "what an earlier run left is not this one's"
     assert after.containers == []
-    assert before.uploads == ["a.txt"], "it lies there already"
+    assert before.uploads == ["a.txt", "a.txt"], "once for a process: nobody knows what lies there"
 
 
 async def test_the_next_process_heals_what_expired_meanwhile(make: Make) -> None:

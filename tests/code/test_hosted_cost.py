@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-
 import pytest
 
 from core import metrics
 from core.errors import ToolError
-from tests.code.hosted import Bench, benches
-from tests.fakes.openai import FakeOpenAI, Script
+from tests.code.conftest import Make
+from tests.fakes.openai import Script
 from tests.fakes.openai.script import Run
 
 COUNTED = {"input": 10_000, "cached": 0, "output": 1_000, "reasoning": 300}
 TOKENS = (10_000 * 0.10 + 1_000 * 0.50) / 1e6
-Make = Callable[..., Bench]
-
-
-@pytest.fixture
-async def make() -> AsyncIterator[Make]:
-    async with FakeOpenAI() as fake, benches(fake) as made:
-
-        def make(official: bool = True) -> Bench:
-            made.append(Bench(fake, official=official))
-            return made[-1]
-
-        yield make
 
 
 def counted(times: int = 1) -> Script:
@@ -33,7 +19,7 @@ def counted(times: int = 1) -> Script:
 
 
 async def test_the_first_run_pays_the_container(make: Make) -> None:
-    bench = make()
+    bench = make(official=True)
     bench.fake.runs(counted(0))
     first, second = (await bench.run("1")).usage, (await bench.run("1")).usage
     assert (first.input, first.output, first.reasoning) == (10_000, 1_000, 300)
@@ -43,7 +29,7 @@ async def test_the_first_run_pays_the_container(make: Make) -> None:
 
 
 async def test_each_twenty_minutes_of_its_life_are_paid(make: Make) -> None:
-    bench = make()
+    bench = make(official=True)
     bench.fake.runs(counted(0))
     costs = []
     for _ in range(4):
@@ -74,7 +60,7 @@ async def test_every_run_is_counted(make: Make) -> None:
             value("ponte_model_tokens_total", kind="input"),
         ]
 
-    bench, before = make(), counts()
+    bench, before = make(official=True), counts()
     bench.fake.runs(counted(), Script(refusal="no"))
     await bench.run("1")
     with pytest.raises(ToolError):

@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import AsyncIterator
 
 import pytest
 
 from core.errors import NotFound
 from core.tools.code.port import Given, Made
-from tests.code.hosted import PNG, Bench, benches
-from tests.fakes.openai import FakeOpenAI, Script
+from tests.code.hosted import PNG, Bench
+from tests.fakes.openai import Script
 from tests.fakes.openai.script import Run
 
 URL = f"data:image/png;base64,{base64.b64encode(PNG).decode()}"
-
-
-@pytest.fixture
-async def bench() -> AsyncIterator[Bench]:
-    async with FakeOpenAI() as fake, benches(fake) as made:
-        made.append(Bench(fake))
-        yield made[0]
 
 
 def names(made: tuple[Made, ...]) -> list[str]:
@@ -48,6 +40,12 @@ async def test_what_a_run_made_is_not_put_back(bench: Bench) -> None:
     kept = bench.file("out.txt", ran.made[0].data)
     await bench.run("1", [kept])
     assert bench.uploads == []
+
+
+async def test_a_newer_file_of_the_same_name_and_size_takes_its_place(bench: Bench) -> None:
+    await bench.run("1", [bench.file("a.csv", b"old")])
+    ran = await bench.run("open('a.csv').read()", [bench.file("a.csv", b"new")])
+    assert ran.printed == "'new'\n"
 
 
 async def test_a_file_that_is_gone_is_told(bench: Bench) -> None:

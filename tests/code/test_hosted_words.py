@@ -2,35 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-
 import pytest
 
 from core.errors import ToolError
 from core.openai import Client, Place
 from core.tools.code.hosted import HostedBackend
 from core.tools.code.prompt import LONGEST
-from tests.code.hosted import Bench, Official, benches
-from tests.fakes.openai import FakeOpenAI, Script
+from tests.code.conftest import Make
+from tests.code.hosted import Bench, Official
+from tests.fakes.openai import Script
 from tests.fakes.openai.script import Run
-
-Make = Callable[..., Bench]
-
-
-@pytest.fixture
-async def make() -> AsyncIterator[Make]:
-    async with FakeOpenAI() as fake, benches(fake) as made:
-
-        def make(official: bool = False, **choice: object) -> Bench:
-            made.append(Bench(fake, official=official, **choice))
-            return made[-1]
-
-        yield make
-
-
-@pytest.fixture
-def bench(make: Make) -> Bench:
-    return make()
 
 
 @pytest.mark.parametrize("code", ["", " \n", "```python\n\n```"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import mimetypes
 import posixpath
 import time
@@ -15,6 +16,7 @@ from core import metrics
 from core.errors import NotFound
 from core.openai import Client, Fault, Json
 from core.prices import CONTAINER, CONTAINER_SESSION
+from core.text import file_name
 from core.tools.code.execution import Execution
 from core.tools.code.port import Given
 from core.tools.code.taken import LARGEST, Taken
@@ -33,16 +35,16 @@ _CODE = "assistant"
 class Container:
     """One that is there. `used`, and until when it is `paid`, are seconds of our own clock.
 
-    `put` holds ids of files that we put there, `there` the sizes of all by name, `seen` the
-    server's ids of those that are known. `ran`: something lives in it.
+    `put` holds ids and names of files that we put there, `made` names and digests of those that
+    came from there, `seen` the server's ids of all that are known. `ran`: something lives in it.
     """
 
     id: str
     used: float
     paid: float = 0.0
     ran: bool = False
-    put: set[str] = field(default_factory=set)
-    there: dict[str, int] = field(default_factory=dict)
+    put: set[tuple[str, str]] = field(default_factory=set)
+    made: set[tuple[str, bytes]] = field(default_factory=set)
     seen: set[str] = field(default_factory=set)
 
     def charged(self, now: float) -> float:
@@ -102,17 +104,17 @@ class Containers:
         """
         left_out = []
         for file in given:
-            if file.id in container.put or container.there.get(file.name) == file.size:
+            if (file.id, file.name) in container.put:
                 continue
             try:
                 data = await file.read()
             except NotFound:
                 left_out.append(f"{file.name!r} is gone and was not put into the work folder")
                 continue
-            kind = file.type or mimetypes.guess_type(file.name)[0] or "application/octet-stream"
-            await self._client.upload(container.id, file.name, kind, data)
-            container.put.add(file.id)
-            container.there[file.name] = len(data)
+            if (file.name, await _digest(data)) not in container.made:
+                kind = file.type or mimetypes.guess_type(file.name)[0] or "application/octet-stream"
+                await self._client.upload(container.id, file.name, kind, data)
+            container.put.add((file.id, file.name))
         return left_out
 
     async def taken(self, container: Container, execution: Execution, *, since: int = 0) -> Taken:
@@ -133,6 +135,8 @@ class Containers:
         for id, name in new.items():
             if taken.room(name):
                 await self._fetch(container, id, name, taken)
+        for made in taken.made:
+            container.made.add((file_name(made.name), await _digest(made.data)))
         for number, url in enumerate(execution.pictures, 1):
             taken.picture(number, url)
         return taken
@@ -173,9 +177,12 @@ class Containers:
             if not page.get("has_more") or not files:
                 break
             query["after"] = files[-1]["id"]
-        container.there.update({_name(file): int(file.get("bytes") or 0) for file in files})
         container.seen.update(str(file["id"]) for file in files)
         return files
+
+
+async def _digest(data: bytes) -> bytes:
+    return (await asyncio.to_thread(hashlib.sha256, data)).digest()
 
 
 def _name(file: Json) -> str:
