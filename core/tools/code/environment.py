@@ -138,7 +138,7 @@ def _worded() -> Iterator[None]:
 @asynccontextmanager
 async def _becoming(whole: Path) -> AsyncIterator[Path]:
     """A folder that takes its place when the block ends well, and goes when it does not."""
-    await asyncio.to_thread(whole.parent.mkdir, mode=0o755, parents=True, exist_ok=True)
+    await asyncio.to_thread(_open_to_all, whole.parent)
     folder = whole.with_name(f".{whole.name}-{secrets.token_hex(4)}")
     try:
         yield folder
@@ -146,6 +146,15 @@ async def _becoming(whole: Path) -> AsyncIterator[Path]:
             folder.rename(whole)
     finally:
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+
+def _open_to_all(folder: Path) -> None:
+    """Kernels can be other users than the bot, whose own mask may close what it makes."""
+    for each in (folder.parent, folder):
+        made = not each.exists()
+        each.mkdir(exist_ok=True)
+        if made or each == folder:
+            each.chmod(0o755)
 
 
 def _name(base: BasePython) -> str:

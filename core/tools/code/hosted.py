@@ -51,6 +51,9 @@ class HostedBackend:
         self._threads: dict[str, CodeInterpreter] = {}
         self._trouble: ToolError | None = None
 
+    def start(self) -> None:
+        """There is nothing to prepare."""
+
     def offered(self) -> bool:
         """OpenAI needs a key; other servers may do without."""
         return bool(self._client.place.key) or not self._client.place.official

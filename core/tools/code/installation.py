@@ -81,6 +81,7 @@ def _environment(folder: Path) -> Mapping[str, str]:
 def _add_figures(folder: Path) -> None:
     for library in (folder / "lib").glob("python3*/site-packages"):
         shutil.copyfile(FIGURES, library / "ponte_figures.py")
+        (library / "ponte_figures.py").chmod(0o644)
 
 
 async def _run(

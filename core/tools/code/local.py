@@ -59,11 +59,9 @@ class LocalBackend:
         self._choice: Choice | None = None
         self._proving: asyncio.Task[Choice] | None = None
 
-    def start(self) -> asyncio.Task[Choice]:
+    def start(self) -> None:
         """Prove the sandbox, in the background; nothing is offered before that."""
-        if self._proving is None:
-            self._proving = asyncio.create_task(self._prove())
-        return self._proving
+        self._started()
 
     def offered(self) -> bool:
         return self._choice is not None and self._choice.sandbox is not None
@@ -119,7 +117,12 @@ class LocalBackend:
         return choice.sandbox
 
     async def _proved(self) -> Choice:
-        return await asyncio.shield(self.start())
+        return await asyncio.shield(self._started())
+
+    def _started(self) -> asyncio.Task[Choice]:
+        if self._proving is None:
+            self._proving = asyncio.create_task(self._prove())
+        return self._proving
 
     async def _prove(self) -> Choice:
         try:

@@ -85,6 +85,9 @@ class CodeBackend(Protocol):
     def description(self) -> str:
         """What the model is told of `run_python` here; English, a setting can replace it."""
 
+    def start(self) -> None:
+        """Begin what takes time, in the background."""
+
     def offered(self) -> bool:
         """Whether it can be offered to a model now; asks nobody, so it may be called each turn."""
 

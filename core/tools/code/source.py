@@ -23,7 +23,7 @@ class CodeSource:
 
     def __init__(self, backend: CodeBackend, description: str = "") -> None:
         self.runner = Runner(backend)
-        self._backend = backend
+        self.backend = backend
         self._tool = FunctionTool.of(
             self._run,
             name=NAME,
@@ -33,13 +33,13 @@ class CodeSource:
         )
 
     async def tools(self) -> Sequence[Tool]:
-        return (self._tool,) if self._backend.offered() else ()
+        return (self._tool,) if self.backend.offered() else ()
 
     async def health(self) -> Health:
-        return await self._backend.health()
+        return await self.backend.health()
 
     async def close(self) -> None:
-        await self._backend.close()
+        await self.backend.close()
 
     async def _run(self, scene: Scene, code: str = "") -> Outcome:
         """Run Python.
