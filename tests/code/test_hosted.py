@@ -199,6 +199,20 @@ async def test_forgetting_deletes_the_container(bench: Bench) -> None:
     assert not ran.reset, "a forgotten thread has nothing to have lost"
 
 
+async def test_forgetting_does_not_wait_for_a_server_that_is_silent(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.tools.code.lease.PROMPT", 0.01)
+    await bench.run("x = 1")
+    bench.fake.slow = True
+    await bench.backend.forget("t1")
+    assert len(bench.fake.containers.all) == 1
+    bench.fake.slow = False
+    bench.fake.release.set()
+    await bench.backend.close()
+    assert bench.fake.containers.all == {}
+
+
 async def test_a_private_choice_leaves_nothing_but_the_container(make: Make) -> None:
     bench = make(store=False)
     await bench.run("1")

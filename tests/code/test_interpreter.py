@@ -26,7 +26,7 @@ async def interpreter(fake: FakeOpenAI) -> AsyncIterator[CodeInterpreter]:
     client = Client(Place("sk-test", fake.base_url))
     interpreter = CodeInterpreter(client)
     yield interpreter
-    await interpreter.forget()
+    await interpreter.close()
     await client.close()
     assert fake.containers.all == {}, "nothing of it is left"
 

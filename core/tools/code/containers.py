@@ -149,11 +149,12 @@ class Containers:
             if not expired(fault):
                 log.warning("container not deleted", fault=str(fault), container=id)
 
-    def discard(self, id: str) -> None:
+    def discard(self, id: str) -> asyncio.Task[None]:
         """Delete it in the background: nothing in it goes on."""
         task = asyncio.create_task(self.delete(id))
         self._leaving.add(task)
         task.add_done_callback(self._leaving.discard)
+        return task
 
     async def close(self) -> None:
         """Wait for what is being deleted; the others stay for the next process."""

@@ -3,7 +3,7 @@
 interpreter = CodeInterpreter(Client(Place(key)))
 executed = await interpreter.execute_code("print(6 * 7)")
 print(executed.text, [file.name for file in executed.ran.made])
-await interpreter.forget()
+await interpreter.close()
 """
 
 from __future__ import annotations
@@ -120,6 +120,10 @@ class CodeInterpreter:
         """Delete the container, with all that is in it; a run that is under way ends with it."""
         self._forgotten = True
         await self._lease.forget()
+
+    async def close(self) -> None:
+        """The end of a single one: its container is deleted."""
+        await self.forget()
         await self._containers.close()
 
     async def _execute(

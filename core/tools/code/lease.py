@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 from core.records import Remote
@@ -9,6 +10,8 @@ from core.tools.code.containers import Container, Containers
 
 REUSE = 19 * 60.0
 """Seconds since its last use for which one is used again: no run begins in its last minute."""
+PROMPT = 3.0
+"""Seconds that a person who says `forget` waits for a container to be deleted."""
 IDLE = "it was idle for 20 minutes"
 STOPPED = "the last run was stopped"
 
@@ -72,7 +75,8 @@ class Lease:
         self._former, self._held = self.id, None
 
     async def forget(self) -> None:
+        """Waits a little; a server that does not answer in time is asked in the background."""
         id = self.id
         self._held, self._former, self._lost = None, "", ""
         if id:
-            await self._containers.delete(id)
+            await asyncio.wait({self._containers.discard(id)}, timeout=PROMPT)
