@@ -6,6 +6,7 @@ https://github.com/containers/bubblewrap, `man bwrap`. What each flag is for sta
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -32,6 +33,9 @@ _NAMESPACES = (
     *("--cap-drop", "ALL"),
     *("--uid", str(INSIDE), "--gid", str(INSIDE)),
     *("--hostname", "sandbox"),
+    # bwrap's own first process would be the same user's, without filter or limits, and /proc/1/mem
+    # the door into it.
+    "--as-pid-1",
     "--die-with-parent",
     # No terminal to type into: CVE-2017-5226.
     "--new-session",
@@ -61,13 +65,26 @@ class Bubblewrap:
             return [self._bwrap, *_NAMESPACES, *arguments(program, python, limits), "--", *inner]
 
         try:
-            # Inside, bwrap itself is process 1, and its environment can be read there.
             running = await launch(of, environment={}, folder=Path("/"), user=user)
         except BaseException:
             await tidy()
             raise
         running.own(tidy)
+        running.strike_first(_child(running.pid))
         return running
+
+
+def _child(bwrap: int) -> int | None:
+    """The program's process as a file descriptor; None where the kernel does not tell.
+
+    Ended first, it is collected by bwrap; an orphan would be left to process 1, which in a
+    container can be the bot. https://man7.org/linux/man-pages/man5/proc_pid_task.5.html: children.
+    """
+    try:
+        children = Path(f"/proc/{bwrap}/task/{bwrap}/children").read_text().split()
+        return os.pidfd_open(int(children[0]))
+    except (OSError, IndexError):
+        return None
 
 
 def arguments(program: Path, python: Path, limits: Limits) -> Iterator[str]:

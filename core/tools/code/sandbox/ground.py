@@ -51,6 +51,12 @@ class Ground:
                 os.chown(each, owner, owner)
         return folder
 
+    def sessions(self) -> list[str]:
+        """The names of those folders that are not removed yet."""
+        return (
+            [] if self._folder is None else [each.name for each in self._folder.glob("session-*")]
+        )
+
     def close(self) -> None:
         """Take all of it away."""
         if self._folder is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from core.words import say
 
 PATIENCE = 10.0
 """Seconds from the start until the program must be held in."""
+FOLLOWS = 1.0
+"""Seconds in which bubblewrap ends after the program in it."""
 SAID = 2000
 """Bytes that are kept of what a program said that did not start."""
 SILENT = "it ended without a word"
@@ -40,6 +43,7 @@ class Running:
         self._pipes = pipes
         self._tidy: Tidy | None = None
         self._watch: asyncio.Task[None] | None = None
+        self._first: int | None = None
         self._ending: asyncio.Future[None] | None = None
 
     @property
@@ -48,14 +52,19 @@ class Running:
 
     @property
     def returncode(self) -> int | None:
-        return self._process.returncode
+        code = self._process.returncode
+        return code if code is None else _told(code)
 
     async def wait(self) -> int:
-        return await self._process.wait()
+        return _told(await self._process.wait())
 
     def own(self, tidy: Tidy, watch: asyncio.Task[None] | None = None) -> None:
         """What is to be done after its end, and what ends with it."""
         self._tidy, self._watch = tidy, watch
+
+    def strike_first(self, child: int | None) -> None:
+        """A process file descriptor: end this one, and ours follows."""
+        self._first = child
 
     def overrun(self, why: str) -> None:
         """End it because it broke a limit that the machine does not keep by itself."""
@@ -83,6 +92,9 @@ class Running:
             self._watch.cancel()
             await asyncio.wait([self._watch])
         self._strike()
+        if self._first is not None:
+            await self._follow()
+            os.close(self._first)
         await self._process.wait()
         while await self._pipes.life.read(SAID):
             pass
@@ -90,10 +102,26 @@ class Running:
         if self._tidy is not None:
             await self._tidy()
 
+    async def _follow(self) -> None:
+        try:
+            async with asyncio.timeout(FOLLOWS):
+                await self._process.wait()
+        except TimeoutError:
+            self._process.kill()
+
     def _strike(self) -> None:
-        if self._process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(ProcessLookupError):
+            if self._process.returncode is not None:
+                return
+            if self._first is not None:
+                signal.pidfd_send_signal(self._first, signal.SIGKILL)
+            else:
                 self._process.kill()
+
+
+def _told(code: int) -> int:
+    """As shells do, bubblewrap ends with 128 and the signal's number where one ended its child."""
+    return 128 - code if 128 < code < 128 + signal.NSIG else code
 
 
 async def launch(
