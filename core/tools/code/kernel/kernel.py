@@ -76,6 +76,7 @@ class Frames:
         self._pipe = pipe
         self._output = output
         self._write = os.write
+        self._restore = os.dup2
 
     def send(self, frame: Frame) -> None:
         plain = {key: _whole(each) for key, each in frame.items()}
@@ -84,6 +85,11 @@ class Frames:
     def mark(self, run: str) -> None:
         """Say on stdout that nothing of that run follows."""
         self._all(self._output, f"\0{run}\0".encode())
+
+    def mend(self) -> None:
+        """stdout and stderr, where user code closed them."""
+        for handle in (1, 2):
+            self._restore(self._output, handle)
 
     def _all(self, pipe: int, data: bytes) -> None:
         left = memoryview(data)
@@ -167,7 +173,8 @@ class Interpreter:
         self._count = 0
         self._sources: set[str] = set()
         self._stream = sys.stdout
-        self.running = ""
+        self._lines = linecache.cache
+        self.running = self.interrupted = ""
         sys.modules["__main__"] = self._main
 
     def run(self, name: str, code: str) -> None:
@@ -188,6 +195,8 @@ class Interpreter:
         """What it gives, and how it failed: one of the two is empty."""
         try:
             self.running = name
+            if self.interrupted == name:  # before it began
+                raise KeyboardInterrupt
             return part(), ""
         except SystemExit as leaving:
             return "", f"SystemExit: {leaving.code}" if leaving.code else ""
@@ -232,7 +241,9 @@ class Interpreter:
         sys.setprofile(None)
         vars(builtins).clear()
         vars(builtins).update(_PRISTINE)
+        linecache.cache = self._lines
         sys.stdout = sys.stderr = self._stream
+        self._frames.mend()
         try:
             self._stream.flush()
         except (OSError, ValueError):  # closed by user code
@@ -291,7 +302,9 @@ def _listen(pipe: int, requests: queue.SimpleQueue[Frame | None], running: Inter
             request = json.loads(line)
             if "interrupt" not in request:
                 requests.put(request)
-            elif request["interrupt"] == running.running:
+                continue
+            running.interrupted = str(request["interrupt"])
+            if running.interrupted == running.running:
                 _interrupt(main)
     requests.put(None)
 
