@@ -120,10 +120,10 @@ class Kernels:
         return session, seat.why if had else ""
 
     async def _make_room(self) -> None:
-        """Ours is one of at most `most` busy seats and has no kernel: another one can go."""
+        """A busy seat has a kernel or is about to, ours too; there are at most `most` of them."""
         idle = [seat for seat in self._seats.values() if seat.session and not seat.busy]
         for seat in sorted(idle, key=lambda seat: seat.used_at):
-            if self.running < self._most:
+            if sum(bool(each.session) or each.busy for each in self._seats.values()) <= self._most:
                 return
             await self._end(seat, CROWDED)
 
