@@ -68,7 +68,8 @@ class CodeDesk:
         run = await runner.run(scene, code)
         told = await text.aside(lambda _: for_person(run.ran, run.files, locale), run.ran.printed)
         failed = run.ran.error or run.ran.fault
-        return Outcome("error" if failed else "ok", told, run.files, usage=run.ran.usage)
+        files = (*run.files, run.code) if run.ran.changed and run.code else run.files
+        return Outcome("error" if failed else "ok", told, files, usage=run.ran.usage)
 
 
 def _answer(outcome: Outcome) -> Answer:
