@@ -9,23 +9,29 @@ _INFOS = ("python", "py", "python3", "")
 
 def bare(code: str) -> str:
     """`code` without the fence that some models put around it."""
-    text = code.strip()
-    if not text.startswith(("```", "~~~")):
-        return code
-    found = block(text)
-    return found if found and text.splitlines()[-1].strip().strip("`~") == "" else code
+    blocks, beside = _blocks(code)
+    return blocks[0][1] if len(blocks) == 1 and not beside.strip() else code
 
 
 def block(text: str) -> str:
     """The first block of Python in `text`, "" where there is none."""
+    blocks, _ = _blocks(text)
+    python = (code for info, code in blocks if info.strip().lower() in _INFOS and code.strip())
+    return next(python, "")
+
+
+def _blocks(text: str) -> tuple[list[tuple[str, str]], str]:
+    """Each closed block as its info and its content, and all that stands beside them."""
+    blocks, beside, lines = list[tuple[str, str]](), "", list[str]()
     fence: Fence | None = None
-    lines: list[str] = []
     for line in text.splitlines():
         before, fence = fence, after(line, fence, len(line))
-        if before is None:
+        if before is None and fence is None:
+            beside += line
+        elif before is None:
             lines = []
         elif fence is not None:
             lines.append(line)
-        elif before.info.strip().lower() in _INFOS and any(map(str.strip, lines)):
-            return "\n".join(lines)
-    return ""
+        else:
+            blocks.append((before.info, "\n".join(lines)))
+    return blocks, beside if fence is None else text
