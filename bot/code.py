@@ -28,10 +28,18 @@ def choose_code(
         case "off":
             return None
         case "hosted":
-            model = settings.ponte_code_model or settings.ponte_model
-            return HostedBackend(client, Choice(model), pseudonym=pseudonym)
+            return HostedBackend(client, _choice(settings), pseudonym=pseudonym)
         case "local":
             return local(settings, home)
+
+
+def _choice(settings: Settings) -> Choice:
+    """Nothing is stored by who chose a level at which the model's server stores nothing."""
+    return Choice(
+        model=settings.ponte_code_model or settings.ponte_model,
+        effort=settings.ponte_model_effort or "",
+        store=settings.ponte_model_api in ("auto", "conversations"),
+    )
 
 
 def local(settings: Settings, home: Home, environments: Path | None = None) -> LocalBackend:

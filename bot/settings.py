@@ -196,7 +196,8 @@ class Settings(BaseModel):
             return self.ponte_code
         host = urlsplit(self.openai_base_url or "https://api.openai.com").hostname or ""
         official = host == "openai.com" or host.endswith(".openai.com")
-        return "hosted" if official and self.openai_api_key else "local"
+        asked = self.ponte_model_api != "demo"
+        return "hosted" if official and self.openai_api_key and asked else "local"
 
     @property
     def nocodb(self) -> Literal["off", "rest", "bridge"]:

@@ -110,6 +110,15 @@ async def test_forget_deletes_a_container_of_an_earlier_process(
         await fake.until(lambda: not fake.responses and not fake.containers.all)
 
 
+async def test_who_wants_nothing_stored_has_nothing_stored(
+    tmp_path: Path, fake: FakeOpenAI
+) -> None:
+    async with whole(tmp_path, fake, ponte_model_api="responses") as ponte:
+        fake.say(calls("print(1)"), "One.")
+        assert (await ponte.said("one?"))["response"] == "One."
+        assert fake.responses == {}
+
+
 async def test_a_code_block_alone_just_runs(tmp_path: Path, fake: FakeOpenAI) -> None:
     async with whole(tmp_path, fake) as ponte:
         answer = await ponte.said("```python\nprint(6 * 7)\n```")
