@@ -102,10 +102,10 @@ async def _run(
             process.kill()
             await process.wait()
     if process.returncode:
-        raise InstallationFailed(_cause(told.decode(errors="replace")))
+        raise InstallationFailed(cause_of(told.decode(errors="replace")))
 
 
-def _cause(told: str) -> str:
+def cause_of(told: str) -> str:
     known = (words for mark, words in _CAUSES if mark in told)
     lines = told.strip().splitlines()
     return next(known, lines[-1][:_TOLD] if lines else "pip ended without a word")
