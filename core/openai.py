@@ -37,6 +37,7 @@ TRIES = 3
 PATIENT = 30.0
 """Seconds for one such call, and the longest Retry-After that is waited for."""
 _UNKNOWN = re.compile(r"not (be )?found|not exist|no such|unknown|not supported")
+_GONE = re.compile(r"container.*(expired|not found|not exist|deleted|no longer)", re.I | re.S)
 _POLICY = re.compile(r"policy|moderation|content_filter|invalid_prompt|safety")
 _QUOTA = re.compile(r"quota|credit|spend|billing|insufficient_funds", re.IGNORECASE)
 
@@ -104,6 +105,11 @@ class Fault(Exception):
             and _UNKNOWN.search(words) is not None
             and self.param in ("", "model")
         )
+
+    @property
+    def container_gone(self) -> bool:
+        """The container expired, or was deleted (text: community.openai.com/t/1321773)."""
+        return self.status in (0, 400, 404, 410) and _GONE.search(self.message) is not None
 
     @property
     def policy(self) -> bool:

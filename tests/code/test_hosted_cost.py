@@ -38,6 +38,12 @@ async def test_each_twenty_minutes_of_its_life_are_paid(make: Make) -> None:
     assert costs == pytest.approx([TOKENS + 0.03, TOKENS, TOKENS + 0.03, TOKENS])
 
 
+async def test_a_run_without_an_end_pays_its_container(make: Make) -> None:
+    bench = make(official=True, seconds=0.2)
+    bench.fake.runs(Script(runs=(Run(logs=""),), fail="hang"))
+    assert (await bench.run("1")).usage.cost == pytest.approx(0.03)
+
+
 async def test_elsewhere_the_price_is_not_known(make: Make) -> None:
     bench = make(official=False)
     bench.fake.runs(counted())

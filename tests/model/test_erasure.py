@@ -32,6 +32,13 @@ async def test_responses_and_containers(make: Make, fake: FakeOpenAI) -> None:
     assert fake.containers.all == {}
 
 
+async def test_a_container_that_expired_is_erased(make: Make, fake: FakeOpenAI) -> None:
+    model = await make()
+    fake.containers.new("mine", "cntr_1")
+    fake.later += 21 * 60
+    assert await model.erase(Remote("container", "cntr_1"))
+
+
 async def test_what_is_gone_is_erased(make: Make) -> None:
     model = await make()
     assert await model.erase(Remote("conversation", "none"))

@@ -20,7 +20,6 @@ from core.text import file_name
 from core.tools.code.execution import Execution
 from core.tools.code.port import Given
 from core.tools.code.taken import LARGEST, Taken
-from core.tools.code.trouble import expired
 
 log = structlog.get_logger("code")
 PATH = "/containers"
@@ -92,7 +91,7 @@ class Containers:
                 return None
             await self._files(container)
         except Fault as fault:
-            if not expired(fault):
+            if not fault.container_gone:
                 raise
             return None
         return container
@@ -146,7 +145,7 @@ class Containers:
         try:
             await self._client.delete(f"{PATH}/{id}")
         except Fault as fault:
-            if not expired(fault):
+            if not fault.container_gone:
                 log.warning("container not deleted", fault=str(fault), container=id)
 
     def discard(self, id: str) -> asyncio.Task[None]:

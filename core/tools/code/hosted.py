@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Literal
 
+import structlog
+
 from core import metrics
 from core.errors import ToolError
 from core.openai import Client
@@ -15,6 +17,7 @@ from core.tools.code.interpreter import Choice, CodeInterpreter, Watch
 from core.tools.code.port import Given, Ran
 from core.words import say
 
+log = structlog.get_logger("code")
 DESCRIPTION = f"""\
 Run Python in a container at OpenAI. You get what it prints, its error, and the files that it \
 leaves; pictures and files also go to the person. Variables and files live on from call to call \
@@ -73,8 +76,10 @@ class HostedBackend:
                 self._trouble = error
             raise
         finally:
+            seconds = self._clock() - began
             metrics.code_runs.labels(self.name, outcome).inc()
-            metrics.code_seconds.labels(self.name).observe(self._clock() - began)
+            metrics.code_seconds.labels(self.name).observe(seconds)
+            log.info("hosted run ended", outcome=outcome, seconds=round(seconds, 2))
 
     async def forget(self, thread: str) -> None:
         """What could not be deleted now stands in the journal, and is tried again from there."""

@@ -138,8 +138,7 @@ class CodeInterpreter:
                         return await self._resumed(prompt, watch)
                     return await self._asked(prompt, given, watch)
             except TimeoutError:
-                self._lease.give_up("")
-                return Ran(fault="timeout", lost=True), ""
+                return self._timed_out(), ""
             except asyncio.CancelledError:
                 if watch.stopped():
                     self._lease.give_up(STOPPED)
@@ -166,7 +165,7 @@ class CodeInterpreter:
                 response = await asked(self._client, body, known)
                 break
             except Fault as fault:
-                if not trouble.expired(fault) or healed == HEALS or self._forgotten:
+                if not fault.container_gone or healed == HEALS or self._forgotten:
                     raise
                 healed += 1
                 self._lease.lose(IDLE)
@@ -203,11 +202,18 @@ class CodeInterpreter:
                  input=ran.usage.input, output=ran.usage.output, cost=ran.usage.cost)  # fmt: skip
         return ran
 
-    def _usage(self, usage: Usage, container: Container) -> Usage:
+    def _timed_out(self) -> Ran:
+        """Nothing of it goes on; what its tokens cost is not known."""
+        container = self._lease.container
+        self._lease.give_up("")
+        return Ran(fault="timeout", lost=True, usage=self._usage(Usage(), container))
+
+    def _usage(self, usage: Usage, container: Container | None) -> Usage:
         """Only OpenAI's own prices are known; the same name may cost anything elsewhere."""
         if not self._client.place.official:
             return replace(usage, cost=None)
-        return replace(usage, cost=(usage.cost or 0.0) + container.charged(self._containers.now()))
+        rent = container.charged(self._containers.now()) if container else 0.0
+        return replace(usage, cost=(usage.cost or 0.0) + rent)
 
     def _body(self, container: str, prompt: Prompt, person: str) -> Json:
         choice, official = self._choice, self._client.place.official

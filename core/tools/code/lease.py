@@ -31,6 +31,11 @@ class Lease:
     def id(self) -> str:
         return self._held.id if self._held else self._former
 
+    @property
+    def container(self) -> Container | None:
+        """The one that is held now, without asking for one."""
+        return self._held
+
     async def held(self, kept: Kept) -> Container:
         """The container, a new one where there is none any more. Raises Fault."""
         if self._held is None and self._former:

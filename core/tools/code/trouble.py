@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 
 import structlog
@@ -30,14 +29,6 @@ NOT_RUN = "The model did not run the code. Please ask again."
 UNSAID = "OpenAI does not say which code ran"
 BROKEN = "OpenAI ended the run before the code came to its end"
 CUT = "The code is too long to be run there in one piece. Please run it in smaller ones."
-
-
-_GONE = re.compile(r"container.*(expired|not found|not exist|deleted|no longer)", re.I | re.S)
-
-
-def expired(fault: Fault) -> bool:
-    """The container is gone. community.openai.com/t/1321773 has the text of one that expired."""
-    return fault.status in (0, 400, 404, 410) and _GONE.search(fault.message) is not None
 
 
 def worded(fault: Fault, model: str) -> ToolError:

@@ -135,8 +135,10 @@ def retrieve(state: State, id: str) -> Json:
 
 
 def delete(state: State, id: str) -> Json:
-    state.containers.find(id)
+    found = state.containers.find(id)
     del state.containers.all[id]
+    if found.expired(state.now()):
+        raise Refused(400, "Container is expired.")
     return {"id": id, "object": "container.deleted", "deleted": True}
 
 
