@@ -9,6 +9,8 @@ import secrets
 import shutil
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -23,35 +25,47 @@ _AS_NOBODY = ("setpriv", "--reuid", NOBODY, "--regid", NOBODY, "--clear-groups")
 _MAPPED = ("--user", "--map-current-user")
 
 
-@functools.cache
 def results(backend: str, who: str) -> dict[str, str]:
     """What each attack could do, by its title. Skips the test where this machine cannot say."""
-    done = drive("tests.real.sandbox.driver", who, backend, str(sandbox_python()))
-    if "blocked" in done:
-        pytest.skip(f"blocked: {backend} is not to be had here: {done['blocked']}")
-    return done
+    return drive("tests.real.sandbox.driver", who, backend, str(sandbox_python()))
+
+
+def unfenced() -> dict[str, str]:
+    """What the harmless attacks can do where there is no sandbox."""
+    return drive("tests.real.sandbox.unfenced", "somebody", str(sandbox_python()))
 
 
 def drive(module: str, who: str, *arguments: str) -> dict[str, str]:
-    """Run a module in a PID namespace of its own, as "root" or "somebody"; what it prints."""
-    command = [*alone(who), str(readable_python()), "-B", "-m", module, *arguments]
+    """Run a module in a PID namespace of its own, as "root" or "somebody"; what it printed."""
+    done = _ran((*alone(who), str(readable_python()), "-B", "-m", module, *arguments))
+    assert done.returncode == 0, done.stderr[-3000:]
+    answer: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
+    if "blocked" in answer:
+        pytest.skip(f"blocked: {answer['blocked']}")
+    return answer
+
+
+@functools.cache
+def _ran(command: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
+    """Each command once, however many tests ask for what it printed."""
+    packages = (each for each in sys.path if "site-packages" in each)
     environment = {
         "PATH": os.environ["PATH"],
         "HOME": "/",
         SECRET: secrets.token_hex(16),
-        "PYTHONPATH": os.pathsep.join(
-            [str(ROOT), *(each for each in sys.path if "site-packages" in each)]
-        ),
+        "PYTHONPATH": os.pathsep.join([str(ROOT), *packages]),
     }
-    done = subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=90, check=False
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    answer: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
-    return answer
+    with tempfile.TemporaryDirectory(prefix="ponte-test-") as folder:
+        Path(folder).chmod(0o1777)
+        environment["TMPDIR"] = folder
+        return subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=90,
+            check=False,
+        )  # fmt: skip
 
 
-def alone(who: str) -> list[str]:
+@functools.cache
+def alone(who: str) -> tuple[str, ...]:
     """The command that others run under. Skips where no PID namespace is to be had."""
     root = os.geteuid() == 0
     if who == "root" and not root:
@@ -67,4 +81,4 @@ def alone(who: str) -> list[str]:
     tried = subprocess.run([*command, "true"], capture_output=True, text=True, check=False)
     if tried.returncode:
         pytest.skip(f"blocked: no PID namespace is to be had here: {tried.stderr.strip()}")
-    return command
+    return tuple(command)

@@ -14,10 +14,12 @@ from typing import Literal
 from core.tools.code.sandbox import trees
 from core.tools.code.sandbox.configuration import amounts, command
 from core.tools.code.sandbox.ground import Ground
+from core.tools.code.sandbox.measure import Entries
 from core.tools.code.sandbox.pipes import Ends
-from core.tools.code.sandbox.process import Running, launch
-from core.tools.code.sandbox.sandbox import ENVIRONMENT, Limits, MiB
+from core.tools.code.sandbox.process import Running, Tidy, launch
+from core.tools.code.sandbox.sandbox import ENVIRONMENT, Limits, MiB, SandboxFailed
 from core.tools.code.sandbox.users import USERS
+from core.tools.code.sandbox.watch import watch
 
 PROGRAM = Path("/ponte")
 INSIDE = 1000
@@ -69,22 +71,37 @@ class Bubblewrap:
         except BaseException:
             await tidy()
             raise
-        running.own(tidy)
-        running.strike_first(_child(running.pid))
+        try:
+            await _hold(running, limits, tidy)
+        except BaseException:
+            await running.kill()
+            raise
         return running
 
 
-def _child(bwrap: int) -> int | None:
-    """The program's process as a file descriptor; None where the kernel does not tell.
+async def _hold(running: Running, limits: Limits, tidy: Tidy) -> None:
+    """Its files are counted from outside, as bwrap's memories have a size and no count."""
+    running.own(tidy)
+    try:
+        child = _child(running.pid)
+        running.strike_first(os.pidfd_open(child))
+        entries = Entries(child, (MEMORY, TEMPORARY, WORK), limits.entries)
+        await asyncio.to_thread(entries.too_much)
+    except OSError as error:
+        raise SandboxFailed(f"its files cannot be counted: {error}") from error
+    running.own(tidy, asyncio.create_task(watch(running, entries), name="code-files"))
+
+
+def _child(bwrap: int) -> int:
+    """The program's own process. Raises OSError where the machine does not tell.
 
     Ended first, it is collected by bwrap; an orphan would be left to process 1, which in a
     container can be the bot. https://man7.org/linux/man-pages/man5/proc_pid_task.5.html: children.
     """
-    try:
-        children = Path(f"/proc/{bwrap}/task/{bwrap}/children").read_text().split()
-        return os.pidfd_open(int(children[0]))
-    except (OSError, IndexError):
-        return None
+    children = Path(f"/proc/{bwrap}/task/{bwrap}/children").read_text().split()
+    if not children:
+        raise ProcessLookupError("it has ended")
+    return int(children[0])
 
 
 def arguments(program: Path, python: Path, limits: Limits) -> Iterator[str]:

@@ -6,13 +6,12 @@ import json
 import os
 from pathlib import Path
 
+from core.tools.code.sandbox.ground import KERNEL
 from core.tools.code.sandbox.inside import START
 from core.tools.code.sandbox.inside.enter import Configuration, Landlocked
 from core.tools.code.sandbox.inside.limits import Amounts
 from core.tools.code.sandbox.pipes import Ends
 from core.tools.code.sandbox.sandbox import Limits
-
-KERNEL = "kernel.py"
 
 
 def amounts(limits: Limits, beside: int = 0) -> Amounts:

@@ -2,8 +2,8 @@
 
 It lies in the machine's folder for temporary files, as a root bot's own folders can be closed to
 the users that its kernels run as. It holds a copy of the programs (readable for all) and, under
-Landlock, a folder for each kernel (closed to all others). Its lock file is held as long as the
-process lives, so that the next start can tell what a killed one left behind.
+Landlock, a folder for each kernel (closed to all others). It is locked as long as the process
+lives, so that the next start can tell what a killed one left behind.
 """
 
 from __future__ import annotations
@@ -15,36 +15,36 @@ import os
 import shutil
 import stat
 import tempfile
+import threading
 from pathlib import Path
 
 from core.tools.code.sandbox import inside
 
 PREFIX = "ponte-code-"
-_LOCK = "lock"
+KERNEL = "kernel.py"
 
 
 class Ground:
-    """Blocking: its methods belong into a thread."""
+    """Blocking: its methods belong into a thread, or several."""
 
     def __init__(self) -> None:
+        self._making = threading.Lock()
         self._folder: Path | None = None
         self._programs: dict[Path, Path] = {}
 
     def program(self, kernel: Path) -> Path:
         """A folder with the file `kernel.py` and the package `inside`."""
-        if kernel not in self._programs:
-            folder = Path(tempfile.mkdtemp(prefix="program-", dir=self._made()))
-            shutil.copyfile(kernel, folder / "kernel.py")
-            (folder / "inside").mkdir()
-            for file in Path(inside.__file__).parent.glob("*.py"):
-                shutil.copyfile(file, folder / "inside" / file.name)
-            _open_to_all(folder)
-            self._programs[kernel] = folder
-        return self._programs[kernel]
+        with self._making:
+            ground = self._made()
+            if kernel not in self._programs:
+                self._programs[kernel] = _copied(kernel, ground)
+            return self._programs[kernel]
 
     def session(self, owner: int | None) -> Path:
         """A new folder with `work` and `tmp` in it, for `owner` alone; None: the bot's user."""
-        folder = Path(tempfile.mkdtemp(prefix="session-", dir=self._made()))
+        with self._making:
+            ground = self._made()
+        folder = Path(tempfile.mkdtemp(prefix="session-", dir=ground))
         for each in (folder, folder / "work", folder / "tmp"):
             each.mkdir(mode=0o700, exist_ok=True)
             if owner is not None:
@@ -61,6 +61,7 @@ class Ground:
         """Take all of it away."""
         if self._folder is not None:
             remove(self._folder)
+            os.close(self._lock)
         self._folder = None
         self._programs.clear()
 
@@ -68,9 +69,11 @@ class Ground:
         if self._folder is None or not self._folder.is_dir():
             sweep()
             self._programs.clear()
-            self._folder = Path(tempfile.mkdtemp(prefix=PREFIX))
-            self._folder.chmod(0o711)
-            self._lock = _locked(self._folder)
+            new = Path(tempfile.mkdtemp(prefix=f".{PREFIX}"))
+            new.chmod(0o711)
+            self._lock = _locked(new)
+            # Under its name, where others sweep, only once it is locked.
+            self._folder = new.rename(new.with_name(new.name[1:]))
         return self._folder
 
 
@@ -106,19 +109,33 @@ def sweep() -> None:
         with contextlib.suppress(OSError):
             about = folder.lstat()
             if stat.S_ISDIR(about.st_mode) and about.st_uid == os.geteuid():
-                os.close(_locked(folder))
+                lock = _locked(folder)
                 remove(folder)
+                os.close(lock)
 
 
 def _locked(folder: Path) -> int:
-    """Raises BlockingIOError where a living process holds it."""
-    lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    """Raises BlockingIOError where a living process holds it.
+
+    systemd-tmpfiles keeps its hands off a folder that is locked like this (tmpfiles.d(5)).
+    """
+    lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         os.close(lock)
         raise
     return lock
+
+
+def _copied(kernel: Path, ground: Path) -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="program-", dir=ground))
+    (folder / "inside").mkdir()
+    shutil.copyfile(kernel, folder / KERNEL)
+    for file in Path(inside.__file__).parent.glob("*.py"):
+        shutil.copyfile(file, folder / "inside" / file.name)
+    _open_to_all(folder)
+    return folder
 
 
 def _open_to_all(folder: Path) -> None:

@@ -19,9 +19,8 @@ from core.tools.code.sandbox.pipes import Ends
 from core.tools.code.sandbox.process import Running, launch
 from core.tools.code.sandbox.sandbox import ENVIRONMENT, Limits
 from core.tools.code.sandbox.users import USERS
+from core.tools.code.sandbox.watch import watch
 
-PAUSE = 0.1
-"""Seconds between two looks at the disk: 35 MB at the 350 MB/s of a laptop's."""
 _DEVICES = ["/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"]
 
 
@@ -56,7 +55,7 @@ class Landlock:
             await tidy()
             raise
         disk = Disk(session, running.pid, limits)
-        running.own(tidy, asyncio.create_task(_watch(running, disk), name="code-disk"))
+        running.own(tidy, asyncio.create_task(watch(running, disk), name="code-disk"))
         return running
 
 
@@ -71,12 +70,3 @@ def landlocked(program: Path, python: Path, session: Path) -> Landlocked:
 
 def _environment(session: Path) -> dict[str, str]:
     return {**ENVIRONMENT, "HOME": str(session / "work"), "TMPDIR": str(session / "tmp")}
-
-
-async def _watch(running: Running, disk: Disk) -> None:
-    while running.returncode is None:
-        too_much = await asyncio.to_thread(disk.too_much)
-        if too_much:
-            running.overrun(too_much)
-            return
-        await asyncio.sleep(PAUSE)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from core.tools.code.sandbox.sandbox import Limits, MiB
 from core.words import say
@@ -14,6 +16,27 @@ from core.words import say
 _BLOCK = 512  # bytes; https://man7.org/linux/man-pages/man3/stat.3type.html: st_blocks
 BYTES = "it wrote more than {size} MB"
 ENTRIES = "it made more than {count} files"
+
+
+class Meter(Protocol):
+    def too_much(self) -> str:
+        """Which limit is broken, in English, or ""; blocking. Raises OSError after the end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entries:
+    """Files and folders in memories of the process `pid`, which their size does not limit."""
+
+    pid: int
+    folders: Sequence[str]
+    most: int
+
+    def too_much(self) -> str:
+        count = 0
+        for folder in self.folders:
+            about = os.statvfs(f"/proc/{self.pid}/root{folder}")
+            count += about.f_files - about.f_ffree
+        return say(ENTRIES, "en", count=self.most) if count > self.most else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +48,6 @@ class Disk:
     limits: Limits
 
     def too_much(self) -> str:
-        """Which limit is broken, in English, or ""."""
         most = self.limits.work + self.limits.temporary
         count, size, waiting = 0, self._removed(), [str(self.folder)]
         while waiting:

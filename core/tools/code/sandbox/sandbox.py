@@ -62,7 +62,7 @@ class Limits:
     work: int = 128 * MiB
     temporary: int = 64 * MiB
     entries: int = 10_000
-    """Files and folders; counted where the disk is not a memory of its own (Landlock)."""
+    """Files and folders; counted from outside, ten times a second."""
 
 
 class SandboxFailed(ToolError):

@@ -178,19 +178,21 @@ def flood_life(outside: Outside) -> None:
     _flood(_life())
 
 
-def fill_disk(outside: Outside) -> None:
-    _fill(keep=True)
+def fill_disk(outside: Outside) -> str:
+    return _fill(outside, keep=True)
 
 
-def fill_disk_with_removed(outside: Outside) -> None:
+def fill_disk_with_removed(outside: Outside) -> str:
     """Files without a name, which nobody sees who lists the folder."""
-    _fill(keep=False)
+    return _fill(outside, keep=False)
 
 
-def fill_disk_with_files(outside: Outside) -> None:
+def fill_disk_with_files(outside: Outside) -> str:
     with suppress(OSError):
         for number in range(200_000):
             open(f"file{number}", "w").close()
+        return "made 200,000 files"
+    return ""
 
 
 def deep_folders(outside: Outside) -> None:
@@ -223,11 +225,13 @@ def _open(number: int) -> bool:
         return False
 
 
-def _fill(keep: bool) -> None:
+def _fill(outside: Outside, keep: bool) -> str:
+    size = 0
     with suppress(OSError):
         for number in range(8):
             file = os.open(f"fill{number}", os.O_WRONLY | os.O_CREAT)
             if not keep:
                 os.unlink(f"fill{number}")
             for _ in range(8):
-                os.write(file, bytes(8 * MiB))
+                size += os.write(file, bytes(8 * MiB))
+    return f"wrote {size}" if size > outside["disk"] else ""

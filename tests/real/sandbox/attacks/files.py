@@ -39,6 +39,7 @@ def delete_outside(outside: Outside) -> str:
 
 def rename_outside(outside: Outside) -> str:
     os.rename(outside["file"], outside["folder"] + "/renamed")
+    os.rename(outside["folder"] + "/renamed", outside["file"])
     return "renamed a file outside"
 
 

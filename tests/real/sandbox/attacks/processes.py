@@ -28,10 +28,18 @@ def fork(outside: Outside) -> str:
 
 
 def fork_by_number(outside: Outside) -> str:
-    for number in (57, 58) if INTEL else (220,):
-        if libc.syscall(number, 17, 0, 0, 0, 0) == 0:
-            os._exit(0)
-    return "" if ctypes.get_errno() else "forked"
+    result = libc.syscall(57 if INTEL else 220, 17, 0, 0, 0, 0)
+    if result == 0:
+        os._exit(0)
+    return _called(result, "forked")
+
+
+def fork_on_borrowed_memory(outside: Outside) -> str:
+    """Not to be tried unfenced: the child would run on this process's stack."""
+    result = libc.syscall(58) if INTEL else -1
+    if result == 0:
+        os._exit(0)
+    return _called(result, "forked")
 
 
 def fork_bomb(outside: Outside) -> str:
@@ -66,7 +74,7 @@ def clone_by_structure(outside: Outside) -> str:
 
 
 def run_program(outside: Outside) -> str:
-    return subprocess.run(["/bin/ls"], capture_output=True, check=False).stdout.decode()
+    return subprocess.run(["/bin/ls", "/"], capture_output=True, check=False).stdout.decode()
 
 
 def run_shell(outside: Outside) -> str:

@@ -48,7 +48,8 @@ def every_command_line(outside: Outside) -> str:
 
 
 def bot_memory(outside: Outside) -> str:
-    return _says(outside, f"/proc/{outside['bot']}/maps")
+    with open(f"/proc/{outside['bot']}/mem", "rb"):
+        return "opened the bot's memory"
 
 
 def first_process_memory(outside: Outside) -> str:

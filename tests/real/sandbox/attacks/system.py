@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import mmap
 import os
 import platform
 import time
@@ -136,10 +137,10 @@ def calls_of_x32(outside: Outside) -> str:
 
 def splice_pages(outside: Outside) -> str:
     """What wrote into files that could only be read, in CVE-2022-0847."""
-    read, write = os.pipe()
-    os.write(write, b"x")
+    (read, full), (_, empty) = os.pipe(), os.pipe()
+    os.write(full, b"x")
     number = 275 if INTEL else 76
-    return _called(number, read, None, write, None, 1, 0)
+    return _called(number, read, None, empty, None, 1, 0)
 
 
 def tee_pages(outside: Outside) -> str:
@@ -148,7 +149,8 @@ def tee_pages(outside: Outside) -> str:
 
 def read_ahead_of_time(outside: Outside) -> str:
     """Which pages of a file others read: a way to listen."""
-    return _called(27 if INTEL else 232, 0, 4096, ctypes.create_string_buffer(1))
+    page = ctypes.c_char.from_buffer(mmap.mmap(-1, 4096))
+    return _called(27 if INTEL else 232, ctypes.byref(page), 4096, ctypes.create_string_buffer(1))
 
 
 def _called(number: int, *arguments: Any) -> str:
