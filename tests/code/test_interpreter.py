@@ -31,7 +31,8 @@ async def interpreter(fake: FakeOpenAI) -> AsyncIterator[CodeInterpreter]:
     assert fake.containers.all == {}, "nothing of it is left"
 
 
-async def test_code_gives_what_it_printed(interpreter: CodeInterpreter) -> None:
+async def test_code_gives_what_it_printed(fake: FakeOpenAI, interpreter: CodeInterpreter) -> None:
+    fake.runs(Script(text="Done! It is 42.", runs=(Run(),)))
     executed = await interpreter.execute_code("print(6 * 7)")
     assert executed.text == "42"
     assert executed.ran.printed == "42\n"

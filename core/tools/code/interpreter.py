@@ -23,7 +23,7 @@ from core.tools.code.containers import Container, Containers
 from core.tools.code.execution import Execution, execution_of
 from core.tools.code.lease import IDLE, STOPPED, Lease
 from core.tools.code.port import Given, Ran
-from core.tools.code.prompt import DONE, Prompt
+from core.tools.code.prompt import Prompt
 from core.tools.code.response import OUTPUTS, asked, settled
 
 log = structlog.get_logger("code")
@@ -64,7 +64,7 @@ class Watch:
 
 @dataclass(frozen=True, slots=True)
 class Executed:
-    """What `execute_code` gives: `text` is the model's answer, or else what was printed."""
+    """What `execute_code` gives: `text` is what was printed, or the answer to a request."""
 
     text: str
     ran: Ran
@@ -107,9 +107,10 @@ class CodeInterpreter:
 
         Raises ToolError, worded: no prompt, code refused, server away.
         """
-        ran, said = await self._execute(Prompt.of(prompt, words=True), given, Watch())
+        wanted = Prompt.of(prompt, words=True)
+        ran, said = await self._execute(wanted, given, Watch())
         printed = "\n".join(filter(None, (ran.printed, ran.error))).strip()
-        return Executed(printed if said in ("", DONE) else said, ran)
+        return Executed(printed if wanted.verbatim else said or printed, ran)
 
     async def run(self, code: str, given: Sequence[Given] = (), watch: Watch | None = None) -> Ran:
         """Run `code` as it stands. Raises ToolError, worded."""

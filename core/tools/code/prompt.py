@@ -20,7 +20,6 @@ REQUEST = """\
 Do what the user asks by writing Python code and running it once with the python tool. Files lie \
 in /mnt/data; save there what the user is to get. Then say in the user's language, in a few \
 sentences, what came out."""
-DONE = "done"
 NO_CODE = "There is no code to run. Write Python code, or what it is to do."
 TOO_LONG = "That code is too long to be run: {size} characters, and at most {limit} can be."
 _FENCED = re.compile(r"\s*```(?:python|py)?[ \t]*\n(.*?)\n?```\s*", re.DOTALL | re.IGNORECASE)
