@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,6 +15,7 @@ from core.tools.code.environment import Environment, place
 from core.tools.code.kernels import Kernels
 from core.tools.code.local import LocalBackend
 from core.tools.code.marks import Marks
+from core.tools.code.run import Run
 from core.tools.code.sandbox.choice import choose
 from core.tools.code.sandbox.ground import Ground
 from core.tools.code.sandbox.sandbox import Limits, Sandbox
@@ -68,3 +70,28 @@ async def local(home: Path, most: int = 4) -> AsyncIterator[LocalBackend]:
         yield backend
     finally:
         await backend.close()
+
+
+async def home(folder: Path) -> Path:
+    """A home whose Python is made already, wherever this user's kernels look for it."""
+    await python()
+    return _furnished(folder)
+
+
+def _furnished(folder: Path) -> Path:
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if place(folder) != place(CACHE) and not place(folder).exists():
+        place(folder).symlink_to(place(CACHE))
+    return folder
+
+
+def output(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Set when code has printed something."""
+    heard, printed = asyncio.Event(), Run.hear
+
+    def hear(self: Run, chunk: bytes) -> bool:
+        heard.set()
+        return printed(self, chunk)
+
+    monkeypatch.setattr(Run, "hear", hear)
+    return heard

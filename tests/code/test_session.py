@@ -9,7 +9,6 @@ import pytest
 
 from core.tools.code import session as session_module
 from core.tools.code.port import Given, Ran
-from core.tools.code.run import Run
 from core.tools.code.session import Session
 from tests.code import sandboxed
 
@@ -215,13 +214,7 @@ async def test_a_stop_ends_the_run_at_once(
     session: Session, monkeypatch: pytest.MonkeyPatch, code: str, alive: bool
 ) -> None:
     monkeypatch.setattr(session_module, "GRACE", 0.5)
-    began = asyncio.Event()
-
-    def hear(self: Run, chunk: bytes) -> bool:
-        began.set()
-        return self.printed.feed(chunk)
-
-    monkeypatch.setattr(Run, "hear", hear)
+    began = sandboxed.output(monkeypatch)
     await run(session, "x = 5")
     began.clear()
     running = asyncio.create_task(run(session, f"print('on', flush=True)\n{code}"))
