@@ -17,8 +17,8 @@ from core.tools.outcome import compact
 from core.words import say
 
 _NOWHERE = (
-    "I cannot run code here: no safe place for it is set up. `status` says why, and the operator "
-    "can mend it."
+    "I cannot run code here: no sandbox is ready. `status` says why, and what the operator can "
+    "do about it."
 )
 _LOST = (
     "I was interrupted while this ran, so it is not known what it did. It is not run again by "
