@@ -137,8 +137,9 @@ class Session:
 
     async def _last_words(self, run: Run) -> None:
         """What a kernel that ended had printed is still in the pipe."""
+        # Before Python 3.11.3 `asyncio.timeout` takes a task group's end for its own task's
+        # (https://github.com/python/cpython/issues/102780).
         try:
-            async with asyncio.timeout(_LAST_WORDS):
-                await self._output(run)
+            await asyncio.wait_for(self._output(run), _LAST_WORDS)
         except (TimeoutError, FloodedOut):
             return
