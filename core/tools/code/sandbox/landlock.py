@@ -7,6 +7,7 @@ own on the disk, which are measured ten times a second and removed after it.
 from __future__ import annotations
 
 import asyncio
+import mimetypes
 from pathlib import Path
 from typing import Literal
 
@@ -60,9 +61,10 @@ class Landlock:
 
 
 def landlocked(program: Path, python: Path, session: Path) -> Landlocked:
+    """Python opens the lists of file types where it sees them, and takes a refusal for an error."""
     read = [trees.SYSTEM, *trees.LINKS, trees.LOADER, *trees.of(python), program]
     return {
-        "read": [*map(str, read), *_DEVICES],
+        "read": [*map(str, read), *_DEVICES, *mimetypes.knownfiles],
         "own": [str(session / "work"), str(session / "tmp")],
         "write": ["/dev/null"],
     }
