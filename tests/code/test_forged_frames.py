@@ -52,7 +52,7 @@ def test_frames_of_ours_are_read() -> None:
     assert frame.read(json.dumps({"file": "a", "data": data}).encode()) == FileMade(
         file="a", data=data.encode()
     )
-    assert frame.read(b'{"ready": ["numpy"]}') == Ready(ready=("numpy",))
+    assert frame.read(b'{"ready": true}') == Ready(ready=True)
     assert frame.read(b'{"left": "a", "why": "many"}') == LeftOut(left="a", why="many")
 
 
@@ -60,7 +60,7 @@ def test_a_frame_at_the_wrong_time_is_refused() -> None:
     run = Run("mine")
     for came in (
         Done(done="other", value="", error=""),
-        Ready(ready=()),
+        Ready(ready=True),
         LeftOut(left="a", why="because"),
     ):
         with pytest.raises(BrokenFrame):

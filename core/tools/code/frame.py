@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import (
     Base64Bytes,
@@ -34,9 +34,9 @@ class _Frame(BaseModel):
 
 
 class Ready(_Frame):
-    """The kernel listens; `ready` are the libraries of ours that it found."""
+    """The kernel listens."""
 
-    ready: tuple[Word, ...]
+    ready: Literal[True]
 
 
 class FileMade(_Frame):

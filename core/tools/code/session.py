@@ -33,8 +33,7 @@ _LONG_LINE = 1 << 18
 class Session:
     """Runs come one after another: who calls `run` sees to that."""
 
-    def __init__(self, process: Process, libraries: Sequence[str]) -> None:
-        self.libraries = frozenset(libraries)
+    def __init__(self, process: Process) -> None:
         self._process = process
         self._folder = Folder()
         self._early = b""
@@ -47,7 +46,7 @@ class Session:
             async with asyncio.timeout(START):
                 ready = frame.read(await process.frames.readline())
             if isinstance(ready, frame.Ready):
-                return cls(process, ready.ready)
+                return cls(process)
         except (TimeoutError, ValueError, frame.BrokenFrame):
             pass
         except asyncio.CancelledError:

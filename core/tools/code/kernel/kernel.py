@@ -8,7 +8,7 @@ stdout, where a mark after each run says that nothing of that run follows.
     {"run": id, "code": text}                 run it
     {"interrupt": id}                         raise KeyboardInterrupt in that run
 
-    {"ready": [names]}                        once: the libraries that are there
+    {"ready": true}                           once, before any request is read
     {"file": name, "data": base64}            a new or changed file, or a picture
     {"left": name, "why": word}               one that was not taken: "large", "many", "full"
     {"done": id, "value": text, "error": text}
@@ -32,7 +32,6 @@ import linecache
 import os
 import queue
 import resource
-import shutil
 import signal
 import stat
 import sys
@@ -40,8 +39,6 @@ import threading
 import traceback
 import types
 from collections.abc import Callable, Iterator
-from importlib.util import find_spec
-from typing import Any
 
 MADE_COUNT, MADE_BYTES, MADE_TOTAL = 20, 8 << 20, 32 << 20
 """What one run may hand out: files, bytes of one, bytes of all."""
@@ -50,7 +47,6 @@ CPU_SECONDS = 60
 """Processor time that one run and what it leaves running may take, over all threads."""
 FILES_SEEN = 10_000
 """Entries of the work folder that are looked at."""
-LIBRARIES = ("numpy", "pandas", "matplotlib", "openpyxl", "PIL")
 FIGURES = "ponte_figures"
 """`figures.py`, as it is called in the sandbox's environment."""
 
@@ -226,7 +222,7 @@ class Interpreter:
 
     def _hand_figures(self, hand: Hand) -> str:
         if "matplotlib.pyplot" in sys.modules:
-            figures: Any = importlib.import_module(FIGURES)
+            figures = importlib.import_module(FIGURES)
             for number, picture in enumerate(figures.take(), 1):
                 hand.out(f"figure-{self._count}-{number}.png", picture)
         return ""
@@ -321,7 +317,9 @@ def _prepare_matplotlib() -> None:
     folder = os.path.join(os.environ["TMPDIR"], "matplotlib")
     ready = os.path.join(sys.prefix, "matplotlib")
     if os.path.isdir(ready):
-        shutil.copytree(ready, folder)
+        os.mkdir(folder)
+        for name in os.listdir(ready):
+            os.symlink(os.path.join(ready, name), os.path.join(folder, name))
         os.environ["MPLCONFIGDIR"] = folder
         os.environ["MPLBACKEND"] = f"module://{FIGURES}"
 
@@ -346,7 +344,7 @@ def main() -> None:
     interpreter = Interpreter(frames, work)
     waiting: queue.SimpleQueue[Frame | None] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(requests, waiting, interpreter), daemon=True).start()
-    frames.send({"ready": [name for name in LIBRARIES if find_spec(name)]})
+    frames.send({"ready": True})
     while (request := waiting.get()) is not None:
         if "run" in request:
             interpreter.run(str(request["run"]), str(request["code"]))
