@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bot.home import Home
 from bot.settings import Settings
+from core.errors import PonteError
 from core.openai import Client
 from core.tools.code.environment import Environment, place
 from core.tools.code.hosted import HostedBackend
@@ -54,7 +55,10 @@ def local(settings: Settings, home: Home, environments: Path | None = None) -> L
 
 
 async def made(settings: Settings, home: Home, write: Callable[[str], None]) -> int:
-    """Make the environment with its libraries if it is not there yet; the exit code."""
+    """Make the environment with its libraries if it is not there yet; the exit code.
+
+    Raises PonteError with the reason where it cannot be made.
+    """
 
     async def tell(words: str) -> None:
         write(f"Ponte {words}")
@@ -64,9 +68,10 @@ async def made(settings: Settings, home: Home, write: Callable[[str], None]) -> 
     try:
         python = await environment.python(tell)
     except SandboxFailed as failed:
-        write(failed.cause)
-        return 1
+        raise PonteError("{why}", why=failed.cause) from None
     finally:
         await environment.close()
-    write(python.lacks or f"ready: {python.path.parent.parent}")
-    return int(bool(python.lacks))
+    if python.lacks:
+        raise PonteError("{why}", why=python.lacks)
+    write(f"ready: {python.path.parent.parent}")
+    return 0
