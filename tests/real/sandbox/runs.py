@@ -35,9 +35,12 @@ def unfenced() -> dict[str, str]:
     return drive("tests.real.sandbox.unfenced", "somebody", str(sandbox_python()))
 
 
-def drive(module: str, who: str, *arguments: str) -> dict[str, str]:
-    """Run a module in a PID namespace of its own, as "root" or "somebody"; what it printed."""
-    done = _ran((*alone(who), str(readable_python()), "-B", "-m", module, *arguments))
+def drive(module: str, who: str, *arguments: str, under: tuple[str, ...] = ()) -> dict[str, str]:
+    """Run a module in a PID namespace of its own, as "root" or "somebody"; what it printed.
+
+    `under` is a command that takes the module's as its arguments.
+    """
+    done = _ran((*alone(who), *under, str(readable_python()), "-B", "-m", module, *arguments))
     assert done.returncode == 0, done.stderr[-3000:]
     answer: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
     if "blocked" in answer:

@@ -64,7 +64,7 @@ def landlocked(program: Path, python: Path, session: Path) -> Landlocked:
     """Python opens the lists of file types where it sees them, and takes a refusal for an error."""
     read = [trees.SYSTEM, *trees.LINKS, trees.LOADER, *trees.of(python), program]
     return {
-        "read": [*map(str, read), *_DEVICES, *mimetypes.knownfiles],
+        "read": [*map(str, read), *_DEVICES, *map(str, mimetypes.knownfiles)],
         "own": [str(session / "work"), str(session / "tmp")],
         "write": ["/dev/null"],
     }
