@@ -13,9 +13,9 @@ from core.tools.code.session import Session
 from tests.code import sandboxed
 
 
-@pytest.fixture
-async def session() -> AsyncIterator[Session]:
-    async with sandboxed.session() as session:
+@pytest.fixture(params=["bubblewrap", "landlock"])
+async def session(request: pytest.FixtureRequest) -> AsyncIterator[Session]:
+    async with sandboxed.session(request.param) as session:
         yield session
 
 
