@@ -10,11 +10,23 @@ from pathlib import Path
 import pytest
 
 from core.tools.code import kernels as kernels_module
+from core.tools.code import session as session_module
 from core.tools.code.kernels import IDLE, Kernels, most_kernels
 from core.tools.code.marks import Marks
 from core.tools.code.port import Ran
 from core.tools.code.sandbox.sandbox import Limits, MiB, Sandbox
 from tests.code import sandboxed
+
+STUBBORN = """
+import signal
+signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 65))
+print("on", flush=True)
+while True:
+    try:
+        while True: sum(range(10**6))
+    except BaseException: pass
+"""
+"""Does not listen to an interrupt."""
 
 
 class Clock:
@@ -141,3 +153,18 @@ def test_kernels_may_take_half_of_the_memory(
         cap.write_text(text)
         assert most is None or most_kernels(Limits(memory=1024 * MiB)) == most
     assert 1 <= most_kernels(Limits()) <= 32
+
+
+async def test_a_stop_that_costs_the_state_is_told(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session_module, "GRACE", 0.2)
+    await bench.run("a", "x = 1")
+    began = sandboxed.output(monkeypatch)
+    running = asyncio.create_task(bench.run("a", STUBBORN))
+    await began.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert children() == set()
+    assert (await bench.run("a", "1")).why_reset == "the last run was stopped"

@@ -11,6 +11,7 @@ from core.tools.code import session as session_module
 from core.tools.code.port import Given, Ran
 from core.tools.code.session import Session
 from tests.code import sandboxed
+from tests.code.test_kernels import STUBBORN
 
 
 @pytest.fixture(params=["bubblewrap", "landlock"])
@@ -188,16 +189,6 @@ async def test_late_code_is_interrupted_and_keeps_its_state(
     assert (await run(session, "x")).value == "1"
 
 
-STUBBORN = """
-import signal
-signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 65))
-while True:
-    try:
-        while True: sum(range(10**6))
-    except BaseException: pass
-"""
-
-
 async def test_code_that_does_not_listen_is_killed(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -208,7 +199,8 @@ async def test_code_that_does_not_listen_is_killed(
 
 
 @pytest.mark.parametrize(
-    ("code", "alive"), [("import time\ntime.sleep(60)", True), (STUBBORN, False)]
+    ("code", "alive"),
+    [("print('on', flush=True)\nimport time\ntime.sleep(60)", True), (STUBBORN, False)],
 )
 async def test_a_stop_ends_the_run_at_once(
     session: Session, monkeypatch: pytest.MonkeyPatch, code: str, alive: bool
@@ -217,7 +209,7 @@ async def test_a_stop_ends_the_run_at_once(
     began = sandboxed.output(monkeypatch)
     await run(session, "x = 5")
     began.clear()
-    running = asyncio.create_task(run(session, f"print('on', flush=True)\n{code}"))
+    running = asyncio.create_task(run(session, code))
     await began.wait()
     running.cancel()
     async with asyncio.timeout(3):

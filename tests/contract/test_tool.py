@@ -17,12 +17,14 @@ from core.http import HttpClient
 from core.ports import Tool
 from core.records import Outcome, Scene
 from core.tools.bridge.source import BridgeSource
+from core.tools.code.source import CodeSource
 from core.tools.outcome import CAP
 from core.tools.tool import tool
 from tests.core.tools.scene import Seen, scene
 from tests.core.tools.strict import breaches
 from tests.fakes.bridge import FakeBridge
 from tests.fakes.bridge_tables import CUSTOMERS
+from tests.fakes.code import FakeBackend
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,13 @@ async def the_bridge() -> AsyncIterator[Case]:
         yield Case(made, json.dumps(good), '{"tool":"delete_base","args":{"base_id":"x"}}')
 
 
-CASES = (an_echo, the_bridge)
+@contextlib.asynccontextmanager
+async def python() -> AsyncIterator[Case]:
+    (made,) = await CodeSource(FakeBackend()).tools()
+    yield Case(made, '{"code":"2 + 2"}', '{"code":" "}')
+
+
+CASES = (an_echo, the_bridge, python)
 
 
 @pytest.fixture(params=CASES, ids=[each.__name__ for each in CASES])

@@ -23,6 +23,7 @@ MOST = 32
 RESTARTED = "I was started anew"
 WAS_IDLE = "it was idle for 20 minutes"
 CROWDED = "other conversations needed its memory"
+STOPPED = "the last run was stopped"
 ENDED = "it was ended"
 NEW_PYTHON = "its libraries were set up"
 _FAULTS = {
@@ -82,6 +83,10 @@ class Kernels:
                 if ran.lost:
                     await self._end(seat, _FAULTS.get(ran.fault, ENDED))
                 return replace(ran, reset=bool(why), why_reset=why)
+            except asyncio.CancelledError:
+                if seat.session and not seat.session.alive:
+                    seat.session, seat.why = None, STOPPED
+                raise
             finally:
                 seat.busy = False
                 seat.used_at = self._clock()

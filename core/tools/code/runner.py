@@ -39,7 +39,7 @@ class Runner:
         source = bare(code)
         source = source if source.strip() else block(said)
         if not source.strip():
-            raise ToolError(NO_CODE, code="no_code", hint="pass the code as `code`")
+            raise ToolError(NO_CODE, code="bad_arguments", hint="pass the code as `code`")
         ran = await self.backend.run(scene, source, await given(scene))
         return await _kept(scene, source, ran)
 
