@@ -53,7 +53,7 @@ HARMLESS = {
     ),
     memory: (
         "one_large", "one_large_map", "unreserved_map", "shared_map", "many_pieces", "text",
-        "by_growing", "by_memory_file", "by_old_shared_memory",
+        "by_growing", "by_stacks", "by_memory_file", "by_old_shared_memory",
     ),
     system: ("personality", "another_ruleset", "splice_pages", "read_ahead_of_time"),
 }  # fmt: skip

@@ -6,6 +6,7 @@ https://github.com/containers/bubblewrap, `man bwrap`. What each flag is for sta
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,8 +17,8 @@ from core.tools.code.sandbox.configuration import amounts, command
 from core.tools.code.sandbox.ground import Ground
 from core.tools.code.sandbox.measure import Entries
 from core.tools.code.sandbox.pipes import Ends
-from core.tools.code.sandbox.process import Running, Tidy, launch
-from core.tools.code.sandbox.sandbox import ENVIRONMENT, Limits, MiB, SandboxFailed
+from core.tools.code.sandbox.process import Running, failing, launch
+from core.tools.code.sandbox.sandbox import ENVIRONMENT, Limits, MiB
 from core.tools.code.sandbox.users import USERS
 from core.tools.code.sandbox.watch import watch
 
@@ -56,40 +57,34 @@ class Bubblewrap:
 
     async def start(self, kernel: Path, python: Path, limits: Limits | None = None) -> Running:
         limits = limits or Limits()
-        program = await asyncio.to_thread(self._ground.program, kernel)
-        user = USERS.take()
+        with failing():
+            async with contextlib.AsyncExitStack() as tidy:
+                program = await asyncio.to_thread(self._ground.program, kernel)
+                user = USERS.take()
+                tidy.callback(USERS.give_back, user)
 
-        async def tidy() -> None:
-            USERS.give_back(user)
+                def of(ends: Ends) -> list[str]:
+                    inner = command(python, PROGRAM, ends, amounts(limits))
+                    files = arguments(program, python, limits)
+                    return [self._bwrap, *_NAMESPACES, *files, "--", *inner]
 
-        def of(ends: Ends) -> list[str]:
-            inner = command(python, PROGRAM, ends, amounts(limits))
-            return [self._bwrap, *_NAMESPACES, *arguments(program, python, limits), "--", *inner]
-
-        try:
-            running = await launch(of, environment={}, folder=Path("/"), user=user)
-        except BaseException:
-            await tidy()
-            raise
-        try:
-            await _hold(running, limits, tidy)
-        except BaseException:
-            await running.kill()
-            raise
-        return running
+                running = await launch(of, environment={}, folder=Path("/"), user=user)
+                running.own(tidy.pop_all().aclose)
+            return await _held(running, limits)
 
 
-async def _hold(running: Running, limits: Limits, tidy: Tidy) -> None:
+async def _held(running: Running, limits: Limits) -> Running:
     """Its files are counted from outside, as bwrap's memories have a size and no count."""
-    running.own(tidy)
     try:
         child = _child(running.pid)
         running.strike_first(os.pidfd_open(child))
         entries = Entries(child, (MEMORY, TEMPORARY, WORK), limits.entries)
         await asyncio.to_thread(entries.too_much)
-    except OSError as error:
-        raise SandboxFailed(f"its files cannot be counted: {error}") from error
-    running.own(tidy, asyncio.create_task(watch(running, entries), name="code-files"))
+    except BaseException:
+        await running.kill()
+        raise
+    running.watch(asyncio.create_task(watch(running, entries), name="code-files"))
+    return running
 
 
 def _child(bwrap: int) -> int:
@@ -106,7 +101,10 @@ def _child(bwrap: int) -> int:
 
 def arguments(program: Path, python: Path, limits: Limits) -> Iterator[str]:
     """The files that there are: what the interpreter reads, and three small memories to write."""
-    yield from ("--ro-bind", str(trees.SYSTEM), str(trees.SYSTEM))
+    system, own = trees.system(), trees.of(python)
+    hidden = trees.hidden((*system, *own))
+    for tree in system:
+        yield from ("--ro-bind", str(tree), str(tree))
     for link in trees.LINKS:
         if link.is_symlink():
             yield from ("--symlink", str(link.readlink()), str(link))
@@ -116,8 +114,10 @@ def arguments(program: Path, python: Path, limits: Limits) -> Iterator[str]:
     yield from ("--proc", "/proc", "--dev", "/dev")
     for folder, size in ((MEMORY, SHARED), (TEMPORARY, limits.temporary), (WORK, limits.work)):
         yield from ("--size", str(size), "--tmpfs", folder)
-    for tree in trees.of(python):
+    for tree in own:
         yield from ("--ro-bind", str(tree), str(tree))
+    for tree in hidden:
+        yield from ("--size", "4096", "--tmpfs", str(tree), "--remount-ro", str(tree))
     yield from ("--ro-bind", str(program), str(PROGRAM))
     for name, value in {**ENVIRONMENT, "HOME": WORK, "TMPDIR": TEMPORARY}.items():
         yield from ("--setenv", name, value)

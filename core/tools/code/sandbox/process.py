@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from core.tools.code.sandbox.inside.enter import READY
@@ -58,9 +58,13 @@ class Running:
     async def wait(self) -> int:
         return _told(await self._process.wait())
 
-    def own(self, tidy: Tidy, watch: asyncio.Task[None] | None = None) -> None:
-        """What is to be done after its end, and what ends with it."""
-        self._tidy, self._watch = tidy, watch
+    def own(self, tidy: Tidy) -> None:
+        """What is to be done after its end."""
+        self._tidy = tidy
+
+    def watch(self, task: asyncio.Task[None]) -> None:
+        """What ends with it."""
+        self._watch = task
 
     def strike_first(self, child: int | None) -> None:
         """A process file descriptor: end this one, and ours follows."""
@@ -124,20 +128,29 @@ def _told(code: int) -> int:
     return 128 - code if 128 < code < 128 + signal.NSIG else code
 
 
+@contextlib.contextmanager
+def failing() -> Iterator[None]:
+    """What the machine refuses is why no kernel could be started."""
+    try:
+        yield
+    except OSError as error:
+        raise SandboxFailed(str(error)) from error
+
+
 async def launch(
     command: Command, *, environment: Mapping[str, str], folder: Path, user: int | None
 ) -> Running:
     """Start it as `user` (None: our own) in `folder`, with nothing of ours but the four pipes.
 
-    Raises SandboxFailed, with no process left, where it does not come to be held in.
+    Raises SandboxFailed or OSError, with no process left, where it does not come to be held in.
     """
     pipes = Pipes()
     ends = await pipes.open()
     try:
         process = await _spawn(command(ends), ends, environment, folder, user)
-    except OSError as error:
+    except BaseException:
         pipes.close()
-        raise SandboxFailed(str(error)) from error
+        raise
     finally:
         for end in ends:
             os.close(end)

@@ -108,7 +108,7 @@ def by_stacks(outside: Outside) -> str:
     end.set()
     for each in threads[:-1]:
         each.join()
-    return f"made {len(threads)} threads" if len(threads) > 1000 else ""
+    return f"made {len(threads)} threads" if len(threads) > 250 else ""
 
 
 def by_pipes(outside: Outside) -> str:

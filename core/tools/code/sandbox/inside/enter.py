@@ -19,9 +19,10 @@ READY = b"1"
 
 
 class Landlocked(TypedDict):
-    """What Landlock leaves: paths to read, paths to do all in, single files to write."""
+    """What Landlock leaves: paths to read, to see the names in, to do all in; files to write."""
 
     read: list[str]
+    list: list[str]
     own: list[str]
     write: list[str]
 

@@ -54,8 +54,10 @@ def version() -> int:
         return 0
 
 
-def restrict(read: Iterable[str], own: Iterable[str], write: Iterable[str] = ()) -> None:
-    """From here on only these can be opened: to read, to do all in, and single files to write.
+def restrict(
+    read: Iterable[str], list: Iterable[str], own: Iterable[str], write: Iterable[str]
+) -> None:
+    """From here on only these can be opened: to read, to see the names in, to do all in, to write.
 
     A path that does not exist is passed over. Signals to, and abstract sockets of, processes
     outside are cut off where the kernel knows how, TCP too. Raises OSError.
@@ -67,7 +69,12 @@ def restrict(read: Iterable[str], own: Iterable[str], write: Iterable[str] = ())
     size = 24 if scopes else 16 if network else 8
     attributes = _Ruleset(handled, network, scopes)
     rules = call(CREATE, _address(attributes), size, 0)
-    for paths, rights in ((read, READ), (own, OWN), (write, READ_FILE | WRITE_FILE)):
+    for paths, rights in (
+        (read, READ),
+        (list, READ_DIR),
+        (own, OWN),
+        (write, READ_FILE | WRITE_FILE),
+    ):
         for path in paths:
             _allow(rules, path, rights & handled)
     prctl(PR_SET_NO_NEW_PRIVS, 1)
