@@ -88,6 +88,19 @@ async def test_without_a_network_plain_python_runs_and_it_is_tried_again_later(s
     assert (is_whole(again), lacks, shop.environment.lacks) == (True, "", "")
 
 
+async def test_a_slow_installation_is_not_waited_for_for_ever(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(environment_module, "PATIENCE", 0.01)
+    shop.gate.clear()
+    python, lacks = await shop.python()
+    assert (is_whole(python), lacks) == (False, environment_module.STILL)
+    shop.gate.set()
+    monkeypatch.setattr(environment_module, "PATIENCE", 10)
+    python, lacks = await shop.python()
+    assert (is_whole(python), lacks, shop.asked) == (True, "", 1)
+
+
 async def test_who_stops_waiting_does_not_end_it(shop: Shop) -> None:
     shop.gate.clear()
     waiting = asyncio.create_task(shop.python())

@@ -35,6 +35,7 @@ async def test_the_last_expression_is_shown_and_variables_stay(session: Session)
     assert await run(session, "x = 20\nprint('hi')\nx + 1") == Ran("hi\n", "21")
     assert await run(session, "x += 1; x") == Ran(value="21")
     assert await run(session, "None") == Ran()
+    assert await run(session, "display('a', [x])") == Ran("a\n[21]\n")
     assert (await run(session, "'é\\ud800' + '🦜'")).value == "'é\\ud800🦜'"
 
 

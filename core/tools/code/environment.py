@@ -32,6 +32,9 @@ AGAIN = 600.0
 """Seconds after which a failed installation is tried again."""
 OLD = 86_400.0
 """Seconds after which a folder of another name is in nobody's hands any more."""
+PATIENCE = 180.0
+"""Seconds that a run waits for an installation, which then goes on without it."""
+STILL = "they are still being installed"
 FOR_ALL = Path("/var/cache/ponte")
 SETTING_UP = "is setting up Python for the first time, which takes about a minute…"
 
@@ -77,7 +80,9 @@ class Environment:
             base, whole = await self._place()
             if not _is_made(whole) and self._clock() - self._tried >= AGAIN:
                 await tell(SETTING_UP)
-                await self._made(whole, base)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(PATIENCE):
+                        await self._made(whole, base)
             return await self._there(base, whole)
 
     async def bare(self) -> Python:
@@ -97,7 +102,9 @@ class Environment:
     async def _there(self, base: BasePython, whole: Path) -> Python:
         if _is_made(whole):
             return Python(_python_in(whole))
-        return Python(_python_in(await self._bare(whole, base)), self.lacks)
+        bare = await self._bare(whole, base)
+        making = self._making is not None and not self._making.done()
+        return Python(_python_in(bare), STILL if making else self.lacks)
 
     async def _made(self, whole: Path, base: BasePython) -> None:
         """Made once for all who wait; it goes on when one of them does not wait any more."""

@@ -172,6 +172,7 @@ class Interpreter:
         self._lines = linecache.cache
         self.running = self.interrupted = ""
         sys.modules["__main__"] = self._main
+        vars(self._main)["display"] = _display
 
     def run(self, name: str, code: str) -> None:
         """Ends with the frame "done", whatever the code does."""
@@ -261,6 +262,12 @@ class Interpreter:
         told.stack[:] = [line for line in told.stack if line.filename in self._sources]
         for other in (told.__cause__, told.__context__, *(getattr(told, "exceptions", None) or ())):
             self._trim(other, seen)
+
+
+def _display(*values: object) -> None:
+    """As notebooks have it; models write it from habit."""
+    for value in values:
+        sys.stdout.write(f"{value if isinstance(value, str) else repr(value)}\n")
 
 
 def _stamp(entry: os.stat_result) -> Stamp:
