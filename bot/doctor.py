@@ -7,9 +7,12 @@ import errno
 import importlib
 import os
 import socket
+import tempfile
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from bot.code import local
 from bot.lineup import lineup, page_url
 from bot.redaction import Redaction
 from bot.settings import Settings
@@ -46,8 +49,8 @@ async def examine(start: Start, write: Callable[[str], None]) -> int:
 
 
 async def _examined(part: Health, start: Start, http: HttpClient) -> Sequence[Health]:
-    if part.state == "on" and part.name in _PLATFORMS:
-        return await _PLATFORMS[part.name](start)
+    if part.state == "on" and part.name in _TELLING:
+        return await _TELLING[part.name](start)
     return [await _one(part, start, http)]
 
 
@@ -193,6 +196,18 @@ async def _discord(start: Start) -> Sequence[Health]:
     return found
 
 
+async def _code(start: Start) -> Sequence[Health]:
+    """The local sandbox is proved as `run` does it; the hosted one is the model's server."""
+    if start.settings.code == "hosted":
+        return [part for part in lineup(start.settings) if part.name == "code"]
+    with tempfile.TemporaryDirectory(prefix="ponte-doctor-") as folder:
+        backend = local(start.settings, start.home, Path(folder))
+        try:
+            return [await backend.health()]
+        finally:
+            await backend.close()
+
+
 _CHECKS: Mapping[str, Check] = {
     "home": _home,
     "model": _model,
@@ -200,7 +215,8 @@ _CHECKS: Mapping[str, Check] = {
     "stackspot": _stackspot,
     "web": _web,
 }
-_PLATFORMS: Mapping[str, Callable[[Start], Awaitable[Sequence[Health]]]] = {
+_TELLING: Mapping[str, Callable[[Start], Awaitable[Sequence[Health]]]] = {
+    "code": _code,
     "slack": _slack,
     "discord": _discord,
 }

@@ -122,6 +122,14 @@ class Settings(BaseModel):
     ponte_code: Literal["auto", "hosted", "local", "off"] = setting(
         "auto", "where Python runs: auto, hosted (by OpenAI), local (a sandbox here), off"
     )
+    ponte_code_model: str | None = setting(
+        None, "the model that OpenAI runs Python with; not set: the one of PONTE_MODEL"
+    )
+    ponte_code_description: Instructions | None = setting(
+        None,
+        "what the model is told of running Python, in place of our own words: a text, or @file",
+        "a text, or @ and a file's name",
+    )
 
     ponte_allow: Allowed = setting(
         frozenset(), "who may use everything: slack:ID, discord:ID, *; comma-separated"
@@ -190,6 +198,16 @@ class Settings(BaseModel):
     @property
     def daily_caps(self) -> DailyCaps:
         return DailyCaps(self.ponte_daily_turns, self.ponte_allow)
+
+    @property
+    def code(self) -> Literal["off", "hosted", "local"]:
+        """Where Python runs; `auto` follows the model: OpenAI's own server, or this machine."""
+        if self.ponte_code != "auto":
+            return self.ponte_code
+        host = urlsplit(self.openai_base_url or "https://api.openai.com").hostname or ""
+        official = host == "openai.com" or host.endswith(".openai.com")
+        asked = self.ponte_model_api != "demo"
+        return "hosted" if official and self.openai_api_key and asked else "local"
 
     @property
     def nocodb(self) -> Literal["off", "rest", "bridge"]:

@@ -18,6 +18,7 @@ from core.http import HttpClient
 from core.ports import Tool
 from core.records import Outcome, Scene
 from core.tools.bridge.source import BridgeSource
+from core.tools.code.source import CodeSource
 from core.tools.nocodb.source import NocoSource
 from core.tools.outcome import CAP
 from core.tools.stackspot.source import StackSpotSource
@@ -27,6 +28,7 @@ from tests.core.tools.scene import Seen, scene
 from tests.core.tools.strict import breaches
 from tests.fakes.bridge import FakeBridge
 from tests.fakes.bridge_tables import CUSTOMERS
+from tests.fakes.code import FakeBackend
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
 from tests.fakes.quick_commands import RegisteredCommands
@@ -72,6 +74,12 @@ async def the_bridge() -> AsyncIterator[Case]:
 
 
 @contextlib.asynccontextmanager
+async def python() -> AsyncIterator[Case]:
+    (made,) = await CodeSource(FakeBackend()).tools()
+    yield Case(made, '{"code":"2 + 2"}', '{"code":" "}')
+
+
+@contextlib.asynccontextmanager
 async def nocodb(name: str, good: str, bad: str) -> AsyncIterator[Case]:
     async with FakeNocoDB() as server, HttpClient() as http:
         source = NocoSource(server.origin, filled.EDITOR, http, pauses=())
@@ -98,6 +106,7 @@ async def an_agent() -> AsyncIterator[Case]:
 CASES = {
     "echo": an_echo,
     "bridge": the_bridge,
+    "python": python,
     "quick command": a_quick_command,
     "agent": an_agent,
     "query": partial(
