@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
-from benchmarks import discord, engine, model, slack, startup
+from benchmarks import code, discord, engine, model, slack, startup
 
 if __name__ == "__main__":
     asyncio.run(engine.main())
     startup.main()
     asyncio.run(model.main())
+    asyncio.run(code.main())
     asyncio.run(slack.main(quick=False))
     asyncio.run(discord.main(quick=False))

@@ -17,11 +17,12 @@ from adapters.web.adapter import Port, WebAdapter
 from adapters.web.door import Door, SocketDoor, WebDoor
 from adapters.web.mount import Mounted
 from bot.board import Board
+from bot.code import choose_code
 from bot.config import Config
 from bot.engine import Choices, Engine
 from bot.home import Home
 from bot.lineup import lineup
-from bot.model import choose
+from bot.model import choose, client
 from bot.operator import Threads
 from bot.platforms import platforms
 from bot.settings import Settings
@@ -33,12 +34,15 @@ from core.conversation import Profile
 from core.errors import HomeTaken, PonteError
 from core.http import HttpClient
 from core.messages import File, Person
+from core.model.options import Options
 from core.model.served import ServedModel
 from core.platform_ports import ChatPlatform, Platform
 from core.policy import AllowList
 from core.ports import Membership, ToolSource
 from core.records import Health, Remote
 from core.tools.bridge.source import BridgeSource
+from core.tools.code.source import CodeSource
+from core.tools.nocodb.source import NocoSource
 from core.tools.toolbox import Toolbox
 
 log = structlog.get_logger("app")
@@ -86,18 +90,22 @@ class App:
         self._config = config
         self._home = home
         self._http = HttpClient(proxies=settings.proxies)
+        self._client = client(settings)
         self._memberships: dict[str, Membership] = {}
         self._policy = AllowList(settings.ponte_allow, settings.ponte_admins, self._memberships)
         self._stackspot = StackSpotHouse(settings, config, self._policy.is_named, self._http)
         self._rules = config.table_rules
         self._board = Board(lineup(settings), self._stackspot.commands)
         self._appliers: list[Applier] = []
+        self._code = self._code_source()
         self._toolbox = Toolbox(self._sources())
         self._surfaces: list[Platform] = []
 
     async def start(self, *, surfaces: bool) -> None:
         """`surfaces` False serves the Unix socket alone. Raises what it cannot start for."""
-        self._model = choose(self._settings, self._home.pseudonyms(), self._read, self._late)
+        self._model = choose(
+            self._settings, self._client, self._home.pseudonyms(), self._read, self._late
+        )
         self._engine = await Engine.open(self._home.path, self._choices())
         self._board.ledger = self._engine.changes.latest
         chats = await self._chats() if surfaces else ()
@@ -112,6 +120,8 @@ class App:
         self._engine.start()
         if isinstance(self._model, ServedModel):
             self._model.start()
+        if self._code:
+            self._code.backend.start()
         try:
             for door in doors:
                 await door.start()
@@ -145,6 +155,7 @@ class App:
         await self._toolbox.close()
         await self._stackspot.close()
         await self._model.close()
+        await self._client.close()
         await self._http.close()
         await self._engine.close()
 
@@ -167,29 +178,47 @@ class App:
         await self._engine.journal.remote(thread, remote)
 
     def _sources(self) -> Sequence[ToolSource]:
+        code = [self._code] if self._code else []
+        return (*self._nocodb(), *self._quick_commands(), *code)
+
+    def _quick_commands(self) -> Sequence[ToolSource]:
         stackspot = self._stackspot
         if stackspot.source is None or stackspot.applier is None:
-            return self._nocodb()
+            return ()
         self._board.live["stackspot"] = stackspot.source.health
         self._appliers.append(stackspot.applier)
-        return (*self._nocodb(), stackspot.source)
+        return (stackspot.source,)
+
+    def _code_source(self) -> CodeSource | None:
+        settings = self._settings
+        backend = choose_code(settings, self._home, self._client, self._pseudonym)
+        if backend is None:
+            return None
+        source = CodeSource(backend, settings.ponte_code_description or "")
+        self._board.live["code"] = source.health
+        return source
+
+    def _pseudonym(self, name: str) -> str:
+        return Options(secret=self._home.pseudonyms()).pseudonym(name)
 
     def _nocodb(self) -> Sequence[ToolSource]:
         settings = self._settings
-        if settings.nocodb != "bridge":
+        if settings.nocodb == "off":
             return ()
+        made = NocoSource if settings.nocodb == "rest" else BridgeSource
         url, token = plain(settings.nocodb_url), plain(settings.nocodb_token)
         base = settings.nocodb_base_id or ""
-        bridge = BridgeSource(url, token, self._http, base_id=base, rules=self._rules)
-        self._board.live["nocodb"] = bridge.health
-        self._appliers.append(bridge.rows)
-        return (bridge,)
+        nocodb = made(url, token, self._http, base_id=base, rules=self._rules)
+        self._board.live["nocodb"] = nocodb.health
+        self._appliers.append(nocodb.rows)
+        return (nocodb,)
 
     def _choices(self) -> Choices:
         settings = self._settings
         return Choices(
             model=self._model,
             toolbox=self._toolbox,
+            code=self._code.runner if self._code else None,
             policy=self._policy,
             appliers=self._appliers,
             auto_create_rows=self._config.changes.auto_create_rows,

@@ -54,6 +54,14 @@ def doctor() -> int:
     return asyncio.run(examine(begun, print))
 
 
+def sandbox() -> int:
+    """Make the sandbox's own Python, ahead of its first use."""
+    begun = start(quiet=True)
+    from bot.code import made
+
+    return asyncio.run(made(begun.settings, begun.home, print))
+
+
 def slack_manifest(*, link: bool) -> int:
     from adapters.slack import manifest
 

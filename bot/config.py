@@ -272,9 +272,7 @@ def _plain(loc: tuple[int | str, ...]) -> tuple[str, ...]:
 
 def _known(path: tuple[str, ...]) -> list[str]:
     kinds = {0: Config, 2: Command, 4: Input}
-    sections = {
-        "channels": Channel, "changes": Changes, "tables": Table, "agents": Agent,
-    }  # fmt: skip
+    sections = {"channels": Channel, "changes": Changes, "tables": Table, "agents": Agent}
     kind = sections.get(path[0] if path else "") or kinds.get(len(path), Config)
     return [f.name for f in fields(kind)]
 

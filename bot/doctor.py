@@ -7,9 +7,12 @@ import errno
 import importlib
 import os
 import socket
+import tempfile
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from bot.code import local
 from bot.lineup import lineup, page_url
 from bot.redaction import Redaction
 from bot.settings import Settings
@@ -20,6 +23,9 @@ from core.errors import PonteError
 from core.http import HttpAnswer, HttpClient, HttpError
 from core.records import Health
 from core.tools.bridge.api import BridgeApi
+from core.tools.nocodb.api import NocoApi
+from core.tools.nocodb.schemas import Schemas
+from core.tools.nocodb.source import sight
 
 Check = Callable[[Start, HttpClient], Awaitable[str]]
 """Says what is well, in a few words. Raises PonteError, HttpError, OSError for what is not."""
@@ -43,8 +49,8 @@ async def examine(start: Start, write: Callable[[str], None]) -> int:
 
 
 async def _examined(part: Health, start: Start, http: HttpClient) -> Sequence[Health]:
-    if part.state == "on" and part.name in _PLATFORMS:
-        return await _PLATFORMS[part.name](start)
+    if part.state == "on" and part.name in _TELLING:
+        return await _TELLING[part.name](start)
     return [await _one(part, start, http)]
 
 
@@ -116,7 +122,21 @@ def _names(listed: Any) -> frozenset[str]:
 
 async def _nocodb(start: Start, http: HttpClient) -> str:
     settings = start.settings
-    bridge = BridgeApi(plain(settings.nocodb_url), plain(settings.nocodb_token), http, pauses=())
+    url, token = plain(settings.nocodb_url), plain(settings.nocodb_token)
+    if settings.nocodb == "bridge":
+        return await _bridge(BridgeApi(url, token, http, pauses=()))
+    api = NocoApi(url, token, http, pauses=(), timeout=_SECONDS)
+    schemas = Schemas(api, settings.nocodb_base_id or "")
+    seen = await sight(api, schemas, start.config.table_rules)
+    if seen.unknown:
+        raise PonteError(
+            "{path} has rules for tables that are not there, which protect nothing: {names}",
+            path=settings.ponte_config.name, names=", ".join(seen.unknown),
+        )  # fmt: skip
+    return f"NocoDB answers; {seen}" + ("; it can change nothing" if seen.only_read else "")
+
+
+async def _bridge(bridge: BridgeApi) -> str:
     tools = await bridge.tools(timeout=_SECONDS)
     if tools is None:
         await bridge.alive(timeout=_SECONDS)
@@ -176,6 +196,18 @@ async def _discord(start: Start) -> Sequence[Health]:
     return found
 
 
+async def _code(start: Start) -> Sequence[Health]:
+    """The local sandbox is proved as `run` does it; the hosted one is the model's server."""
+    if start.settings.code == "hosted":
+        return [part for part in lineup(start.settings) if part.name == "code"]
+    with tempfile.TemporaryDirectory(prefix="ponte-doctor-") as folder:
+        backend = local(start.settings, start.home, Path(folder))
+        try:
+            return [await backend.health()]
+        finally:
+            await backend.close()
+
+
 _CHECKS: Mapping[str, Check] = {
     "home": _home,
     "model": _model,
@@ -183,7 +215,8 @@ _CHECKS: Mapping[str, Check] = {
     "stackspot": _stackspot,
     "web": _web,
 }
-_PLATFORMS: Mapping[str, Callable[[Start], Awaitable[Sequence[Health]]]] = {
+_TELLING: Mapping[str, Callable[[Start], Awaitable[Sequence[Health]]]] = {
+    "code": _code,
     "slack": _slack,
     "discord": _discord,
 }

@@ -25,10 +25,7 @@ def _parts(settings: Settings) -> Iterator[Health]:
         yield Health("discord", "off", "set DISCORD_TOKEN")
     yield _nocodb(settings)
     yield _stackspot(settings)
-    if settings.ponte_code == "off":
-        yield Health("code", "off", "PONTE_CODE is off")
-    else:
-        yield Health("code", "off", "not built yet")
+    yield _code(settings)
 
 
 def _model(settings: Settings) -> Health:
@@ -73,8 +70,18 @@ def _nocodb(settings: Settings) -> Health:
     if settings.nocodb == "bridge":
         return Health("nocodb", "on", "over the bridge")
     if settings.nocodb == "rest":
-        return Health("nocodb", "off", "only a bridge's URL, ending in /execute, is built yet")
+        return Health("nocodb", "on", "over its REST API")
+    if settings.nocodb_url:
+        return Health("nocodb", "off", "NOCODB_TOKEN is missing; set it too")
     return Health("nocodb", "off", "set NOCODB_URL")
+
+
+def _code(settings: Settings) -> Health:
+    if settings.code == "off":
+        return Health("code", "off", "PONTE_CODE is off")
+    if settings.code == "hosted":
+        return Health("code", "on", "Python hosted by OpenAI")
+    return Health("code", "on", "Python in a sandbox on this machine")
 
 
 def _stackspot(settings: Settings) -> Health:

@@ -122,6 +122,14 @@ class Settings(BaseModel):
     ponte_code: Literal["auto", "hosted", "local", "off"] = setting(
         "auto", "where Python runs: auto, hosted (by OpenAI), local (a sandbox here), off"
     )
+    ponte_code_model: str | None = setting(
+        None, "the model that OpenAI runs Python with; not set: the one of PONTE_MODEL"
+    )
+    ponte_code_description: Instructions | None = setting(
+        None,
+        "what the model is told of running Python, in place of our own words: a text, or @file",
+        "a text, or @ and a file's name",
+    )
 
     ponte_allow: Allowed = setting(
         frozenset(), "who may use everything: slack:ID, discord:ID, *; comma-separated"
@@ -192,10 +200,21 @@ class Settings(BaseModel):
         return DailyCaps(self.ponte_daily_turns, self.ponte_allow)
 
     @property
+    def code(self) -> Literal["off", "hosted", "local"]:
+        """Where Python runs; `auto` follows the model: OpenAI's own server, or this machine."""
+        if self.ponte_code != "auto":
+            return self.ponte_code
+        host = urlsplit(self.openai_base_url or "https://api.openai.com").hostname or ""
+        official = host == "openai.com" or host.endswith(".openai.com")
+        asked = self.ponte_model_api != "demo"
+        return "hosted" if official and self.openai_api_key and asked else "local"
+
+    @property
     def nocodb(self) -> Literal["off", "rest", "bridge"]:
-        """How NocoDB is spoken with."""
-        path = urlsplit(plain(self.nocodb_url)).path.rstrip("/")
-        return "off" if self.nocodb_url is None else "bridge" if path else "rest"
+        """How NocoDB is spoken with: a bridge may ask for no token, NocoDB itself does."""
+        if urlsplit(plain(self.nocodb_url)).path.rstrip("/"):
+            return "bridge"
+        return "rest" if self.nocodb_url and self.nocodb_token else "off"
 
     @property
     def stackspot(self) -> bool:

@@ -110,7 +110,7 @@ def needs_admin(change: Change) -> bool:
     """Whether the asker cannot approve it themselves."""
     if change.proposal.named or change.proposal.address.platform in _ONE_PERSON:
         return False
-    return change.draft.kind == "delete" or len(change.draft.rows) > OWN_ROWS
+    return change.draft.kind == "delete" or change.draft.touched > OWN_ROWS
 
 
 def _same_place(address: Address, change: Change) -> bool:

@@ -5,19 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from core import runs
+from core import card_rows, runs
 from core.approval import needs_admin
-from core.graphemes import whole
+from core.card_rows import ROWS, plain, rows_of
 from core.messages import Card, CardAction
-from core.proposal import POLICY, Change, Row, Step, WriteKind
-from core.text import clean
-from core.withheld import withheld
+from core.proposal import POLICY, UNDO_LIFETIME, WRITTEN, Change, Step, WriteKind
 from core.words import say
 
-ROWS = 10
-"""Rows shown on a card; all of them stand in the ledger."""
-FIELDS = 12
-CELL = 200
 IDS = 20
 
 _TITLES: dict[tuple[WriteKind, bool], str] = {
@@ -31,6 +25,7 @@ _TITLES: dict[tuple[WriteKind, bool], str] = {
 }
 _UNDO = "Undo {id}: {what}"
 _ERASED = "Its rows were erased by `forget`, so it can no longer be undone."
+_LAPSED = "It was kept for {days} days to be undone; that time is over."
 _CLOSED = {
     "open": "It waits for somebody to approve it.",
     "denied": "Denied by {name}.",
@@ -62,7 +57,7 @@ def card_of(change: Change, locale: str) -> Card:
         kind=change.kind,
         title=title(change, locale),
         text=" ".join(_sentences(change, locale)),
-        rows=() if change.forgotten else _rows(change),
+        rows=() if change.forgotten or change.lapsed else card_rows.shown(change),
         actions=_actions(change),
         state=change.state,
         expires_at=change.proposal.expires if change.state == "open" else None,
@@ -71,8 +66,8 @@ def card_of(change: Change, locale: str) -> Card:
 
 def title(change: Change, locale: str) -> str:
     draft = change.draft
-    count = len(change.steps)
-    what = say(_TITLES[draft.kind, count != 1], locale, count=count, table=_plain(draft.title))
+    count = len(rows_of(change))
+    what = say(_TITLES[draft.kind, count != 1], locale, count=count, table=plain(draft.title))
     undoes = change.proposal.undoes
     return say(_UNDO, locale, id=undoes, what=what) if undoes else what
 
@@ -98,7 +93,7 @@ def note(change: Change) -> str:
     the rows."""
     if change.draft.kind == "run":
         return runs.note(change, outcome(change, "en"))
-    what = f"{change.draft.kind} {len(change.steps)} row(s) in {_plain(change.draft.title)!r}"
+    what = f"{change.draft.kind} {len(rows_of(change))} row(s) in {plain(change.draft.title)!r}"
     ids = _ids(change.written) if change.draft.kind == "create" else ""
     lines = [f"Proposal {change.id} ({what}): {outcome(change, 'en')}"]
     lines += [f"Row ids: {ids}."] if ids else []
@@ -109,13 +104,12 @@ def _sentences(change: Change, locale: str) -> list[str]:
     if change.state != "open":
         return _outcome(change, locale)
     asker = change.proposal.asker
-    said = [say("Asked by {name}.", locale, name=_plain(asker.name or asker.id))]
+    said = [say("Asked by {name}.", locale, name=plain(asker.name or asker.id))]
     if ids := _ids(change.steps):
         said.append(say("Rows: {ids}.", locale, ids=ids))
-    if len(change.steps) > ROWS:
+    if len(rows_of(change)) > ROWS:
         said.append(say("The first {count} are shown.", locale, count=ROWS))
-    if change.draft.note:
-        said.append(say(change.draft.note, locale))
+    said += _note(change, locale)
     if change.proposal.named:
         said.append(say("Somebody whom the operator named for this table must approve it.", locale))
     elif needs_admin(change):
@@ -125,7 +119,7 @@ def _sentences(change: Change, locale: str) -> list[str]:
 
 def _outcome(change: Change, locale: str) -> list[str]:
     values: dict[str, Any] = {
-        "name": _decider(change), "done": len(change.written), "count": len(change.steps),
+        "name": _decider(change), "done": _done(change), "count": len(rows_of(change)),
         "undo": change.undone_by,
     }  # fmt: skip
     if change.kind == "proposal":
@@ -140,11 +134,30 @@ def _outcome(change: Change, locale: str) -> list[str]:
     if change.draft.kind == "create" and (ids := _ids(change.written)):
         said.append(say("New rows: {ids}.", locale, ids=ids))
     said += _faults(change, locale)
+    if change.proposal.undoes and change.written:
+        said += _note(change, locale)
     if change.undone_by and change.state != "undone":
         said.append(say("See {undo}, which was to take it back.", locale, **values))
+    return said + _erased(change, locale)
+
+
+def _note(change: Change, locale: str) -> list[str]:
+    """What the tool wants known; `{names}` in it are the fields that NocoDB fills in itself."""
+    names = ", ".join(plain(str(name), 80) for name in change.draft.target.get("anew", ()))
+    return [say(change.draft.note, locale, names=names)] if change.draft.note else []
+
+
+def _erased(change: Change, locale: str) -> list[str]:
+    """Why it cannot be undone, where that would be asked."""
     if change.forgotten and change.written:
-        said.append(say(_ERASED, locale))
-    return said
+        return [say(_ERASED, locale)]
+    if change.lapsed and change.written and not change.undone_by:
+        return [lapsed(locale)]
+    return []
+
+
+def lapsed(locale: str) -> str:
+    return say(_LAPSED, locale, days=round(UNDO_LIFETIME / 86_400))
 
 
 def _faults(change: Change, locale: str) -> list[str]:
@@ -155,7 +168,7 @@ def _faults(change: Change, locale: str) -> list[str]:
         if steps:
             rows = _ids(steps) or say("{count} of the new rows", locale, count=len(steps))
             words = next((step.words for step in steps if step.words), "")
-            said.append(say(sentence, locale, rows=rows, words=_plain(words, 300)).strip())
+            said.append(say(sentence, locale, rows=rows, words=plain(words, 300)).strip())
     return said
 
 
@@ -167,61 +180,23 @@ def _actions(change: Change) -> tuple[CardAction, ...]:
 
 def undoable(change: Change) -> bool:
     ended = change.state in ("done", "partial") and change.draft.kind != "run"
-    return ended and bool(change.written) and not change.undone_by and not change.forgotten
+    erased = change.forgotten or change.lapsed
+    return ended and bool(change.written) and not change.undone_by and not erased
+
+
+def _done(change: Change) -> int:
+    """Rows of which all was written."""
+    return sum(all(step.state in WRITTEN for step in steps) for steps in rows_of(change))
 
 
 def _decider(change: Change) -> str:
-    return _plain(change.decider.name or change.decider.id) if change.decider else "?"
+    return plain(change.decider.name or change.decider.id) if change.decider else "?"
 
 
 def _ids(steps: Sequence[Step]) -> str:
-    ids = [_plain(step.write.id, 40) for step in steps if step.write.id]
+    ids = list(dict.fromkeys(plain(step.write.id, 40) for step in steps if step.write.id))
     more = f" … (+{len(ids) - IDS})" if len(ids) > IDS else ""
     return ", ".join(ids[:IDS]) + more
-
-
-def _rows(change: Change) -> tuple[dict[str, Any], ...]:
-    """What was and what will be; an id on both sides names a row that stays."""
-    key = str(change.draft.target.get("key", "id"))
-    rows = []
-    for step in change.steps[:ROWS]:
-        named = {key: step.write.id} if step.write.id else {}
-        before, after = _cells(step.write.before), _cells(step.write.after)
-        rows.append(
-            {
-                "before": None if before is None else {**named, **before},
-                "after": None if after is None else {**named, **after},
-            }
-        )
-    return tuple(rows)
-
-
-def _cells(row: Row | None) -> dict[str, Any] | None:
-    """A row as a card has room for it: no secrets, empty fields last, long texts clipped."""
-    if row is None:
-        return None
-    filled = sorted(withheld(dict(row)).items(), key=lambda item: item[1] in (None, "", []))
-    return {_plain(name, 80): _cell(value) for name, value in filled[:FIELDS]}
-
-
-def _cell(value: Any) -> Any:
-    if value is None or isinstance(value, bool | int | float):
-        return value
-    if isinstance(value, list):
-        return _cut(", ".join(str(_cell(each)) for each in value), CELL)
-    if isinstance(value, dict):
-        named = (value[key] for key in ("title", "Title", "Name", "name") if key in value)
-        return _cell(next(named, ", ".join(f"{k}: {v}" for k, v in value.items())))
-    return _cut(clean(str(value)), CELL)
-
-
-def _plain(words: str, longest: int = 120) -> str:
-    """Somebody's words on one line."""
-    return _cut(" ".join(clean(words).split()), longest)
-
-
-def _cut(words: str, longest: int) -> str:
-    return words if len(words) <= longest else words[: whole(words, longest - 1)] + "…"
 
 
 def _markless(words: str) -> str:

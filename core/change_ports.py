@@ -90,6 +90,9 @@ class Ledger(Protocol):
     async def abandoned(self) -> Sequence[Change]:
         """Those that an event took up which has ended without an end for them."""
 
+    async def lapse(self, before: float) -> int:
+        """Erase the row images of what ended before; returns of how many."""
+
     async def purge(self, before: float) -> int:
         """Drop what was closed before; returns how many."""
 

@@ -22,6 +22,7 @@ from core.proposal import (
     LIFETIME,
     MOST_ROWS,
     POLICY,
+    UNDO_LIFETIME,
     WRITTEN,
     Change,
     ChangeState,
@@ -69,9 +70,9 @@ class Changes:
 
     async def propose(self, scene: Scene, draft: Draft) -> Outcome:
         """What a write tool's call ends in. Raises ToolError, Superseded, and as `_apply`."""
-        if not 1 <= len(draft.rows) <= MOST_ROWS:
+        if not 1 <= draft.touched <= MOST_ROWS:
             sentence = _TOO_MANY if draft.rows else _NO_ROWS
-            raise ToolError(sentence, code="rows", count=len(draft.rows), most=MOST_ROWS)
+            raise ToolError(sentence, code="rows", count=draft.touched, most=MOST_ROWS)
         self.approval.check_draft(draft)
         proposal = Proposal(
             id=fresh_id(), draft=draft, asker=scene.asker, address=scene.address, seq=scene.seq,
@@ -148,6 +149,8 @@ class Changes:
             return self._told(change, decision)
         undo = await self.ledger.get(change.undone_by) if change.undone_by else None
         if undo is None and cards.undoable(change):
+            if change.decided + UNDO_LIFETIME <= self.clock():
+                return self._answer([cards.lapsed(decision.locale)], [change], decision)
             undo = await self._begin_undo(change, decision)
         if undo is None or undo.claim != decision.seq:
             return self._not_undone(change, undo, decision)
@@ -182,6 +185,8 @@ class Changes:
             return self._answer(words, [undo, change], decision)
         if change.written and change.forgotten:
             return self._answer([say(_FORGOTTEN, locale)], [change], decision)
+        if change.written and change.lapsed:
+            return self._answer([cards.lapsed(locale)], [change], decision)
         ran = change.draft.kind == "run" and bool(change.written)
         sentence = _NOT_TAKEN_BACK if ran else _NOTHING_DONE
         words = [say(sentence, locale), cards.outcome(change, locale)]

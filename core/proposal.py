@@ -33,6 +33,8 @@ WRITTEN: tuple[StepState, ...] = ("done", "differs")
 PENDING: tuple[StepState, ...] = ("waiting", "writing")
 LIFETIME = 86_400.0
 """Seconds until a proposal expires: 24 hours."""
+UNDO_LIFETIME = 7 * 86_400.0
+"""Seconds for which what was done can be taken back; then its row images are erased."""
 MOST_ROWS = 100
 """Rows in one proposal."""
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
@@ -68,6 +70,11 @@ class Draft:
     rows: tuple[RowWrite, ...]
     note: str = ""
     by: str = ""
+
+    @property
+    def touched(self) -> int:
+        """Rows of the table that it is about: several writes may be of one row."""
+        return len({row.id or number for number, row in enumerate(self.rows)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +137,8 @@ class Change:
     """A proposal and what became of it.
 
     `claim` is the `seq` of the event that decided: only it may take the write up again.
-    `forgotten`: its row images are erased, so that it can no longer be undone.
+    `forgotten`, `lapsed`: its row images are erased, by `forget` or because of its age, so that it
+    can no longer be undone.
     """
 
     proposal: Proposal
@@ -141,6 +149,7 @@ class Change:
     claim: int = 0
     undone_by: str = ""
     forgotten: bool = False
+    lapsed: bool = False
     version: int = 0
     """Counts what people should see of it; a card is drawn anew when it rises."""
 

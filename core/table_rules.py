@@ -44,6 +44,10 @@ class TableRules:
     def hides(self, *names: str) -> bool:
         return self.of(*names).access == "hidden"
 
+    def read_only(self, *names: str) -> bool:
+        """What is hidden is not to be changed either."""
+        return self.of(*names).access in ("hidden", "read")
+
     def unknown(self, known: set[str]) -> list[str]:
         """Names in the file that no table goes by: a slip of the pen there hides nothing."""
         folded = {name.casefold() for name in known}

@@ -12,6 +12,7 @@ import structlog
 from core.change_ports import Ledger
 from core.errors import PonteError
 from core.ports import Files, Inbox, Journal, Model
+from core.proposal import UNDO_LIFETIME
 
 log = structlog.get_logger("upkeep")
 EVERY = 3600.0
@@ -58,7 +59,7 @@ class Upkeep:
 
     async def once(self) -> None:
         """Each duty, whatever becomes of the others; what fails is tried again next time."""
-        for duty in (self._forget_idle, self._sweep, self._erase):
+        for duty in (self._forget_idle, self._lapse, self._sweep, self._erase):
             try:
                 await duty()
             except PonteError as error:
@@ -75,6 +76,11 @@ class Upkeep:
         await self._inbox.purge(since)
         if self._ledger:
             await self._ledger.purge(since)
+
+    async def _lapse(self) -> None:
+        """What can no longer be undone needs no images of rows."""
+        if self._ledger:
+            await self._ledger.lapse(time.time() - UNDO_LIFETIME)
 
     async def _sweep(self) -> None:
         await self._files.sweep(time.time() - ORPHAN_AGE)

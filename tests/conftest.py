@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 
 import pytest
+
+from tests.real.nocodb import server
+from tests.real.nocodb.seed import Seeded, seeded
 
 CI = os.environ.get("CI") == "true"
 
@@ -32,3 +35,13 @@ def fail_if_skipped(report: pytest.TestReport | pytest.CollectReport) -> None:
     if not words.startswith("Skipped: blocked: "):
         report.outcome = "failed"
         report.longrepr = f"{path}:{line}: a skipped test fails in CI. {words}"
+
+
+@pytest.fixture(scope="session")
+def real_nocodb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seeded]:
+    """One for all tests: who writes does so in a base of its own (`seed.base_with_rows`)."""
+    if why := server.missing():
+        pytest.skip(why)
+    folder = tmp_path_factory.mktemp("nocodb")
+    with server.nocodb(folder) as url:
+        yield seeded(url, folder)

@@ -52,6 +52,7 @@ SENTENCES = {
     "copied": "Copied",
     "table": "Table",
     "code": "Code",
+    "ran": "The code that ran",
     "link": "Link to this message",
     "field": "Field",
     "before": "Before",

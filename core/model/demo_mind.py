@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from core.model.demo_story import Exchange, Intent, understand
 from core.model.demo_tables import (
     BRIDGE,
+    PREFIX,
     Decision,
     Use,
     counted,
@@ -33,8 +34,9 @@ _UNDERSTOOD = (
     ("remember …", "keeps a note in this thread"),
     ("list tables", "the tables of NocoDB"),
     ("show TABLE", "the first rows of a table"),
+    ("show TABLE where …", "the rows that fit, as in `where Status is Lead and Amount > 10`"),
     ("run python …", "runs Python in the sandbox"),
-    ("/nocodb TOOL {json}", "one call of the NocoDB bridge"),
+    ("/nocodb TOOL {json}", "one call of a NocoDB tool"),
     ("again", "does the last of these once more"),
     ("how many?", "how many rows or tables that were"),
     ("help", "the commands that work with every model"),
@@ -56,10 +58,11 @@ _NO_PYTHON = (
     "`ponte doctor` says what it lacks), or you may not use it."
 )
 _NO_CODE = "Write the code after it, as in `run python print(2 + 2)`."
-_NO_BRIDGE = (
-    "I have no NocoDB bridge here. Either `NOCODB_URL` is not set to an address that ends in "
-    "/execute (the operator does that), or you may not use it."
+_NO_NOCODB = (
+    "I have no such NocoDB tool here{near}. Either `NOCODB_URL` and `NOCODB_TOKEN` are not set "
+    "(a bridge's address ends in /execute; the operator does that), or you may not use it."
 )
+_THESE = "; these are there: {tools}"
 _NO_TOOL = "Write it as `/nocodb TOOL {json}`: the name of a tool, then its arguments as JSON."
 
 
@@ -116,18 +119,29 @@ class Mind:
         return rows_or_block(PYTHON, read, self._locale) if read.error else block(read.value)
 
     def _nocodb(self, rest: str) -> Decision:
-        if BRIDGE not in self._offered:
-            return self._say(_NO_BRIDGE)
+        """One of NocoDB's own tools, with or without `nocodb_`, or one of the bridge's."""
         tool, _, text = rest.partition(" ")
+        named = f"{PREFIX}{tool.removeprefix(PREFIX)}"
+        if named not in self._offered and BRIDGE not in self._offered:
+            return self._no_nocodb()
         try:
             args = json.loads(text or "{}")
         except (ValueError, RecursionError):
             args = None
         if not re.fullmatch(r"\w+", tool) or not isinstance(args, dict):
             return self._say(_NO_TOOL)
-        if not (used := self._now.outcomes(f"{BRIDGE}:{tool}")):
-            return [Use(BRIDGE, {"tool": tool, "args": args})]
-        return rows_or_block(tool, used[-1].read, self._locale)
+        if named in self._offered and named != BRIDGE:
+            used, use = self._now.outcomes(named), Use(named, args)
+        else:
+            used = self._now.outcomes(f"{BRIDGE}:{tool}")
+            use = Use(BRIDGE, {"tool": tool, "args": args})
+        return rows_or_block(tool, used[-1].read, self._locale) if used else [use]
+
+    def _no_nocodb(self) -> str:
+        tools = [f"`{name.removeprefix(PREFIX)}`" for name in sorted(self._offered)
+                 if name.startswith(PREFIX)]  # fmt: skip
+        near = self._say(_THESE, tools=", ".join(tools)) if tools else ""
+        return self._say(_NO_NOCODB, near=near)
 
     def _history(self) -> str:
         if not self._earlier:

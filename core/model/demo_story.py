@@ -153,11 +153,18 @@ def _read(output: str) -> Read:
     if isinstance(value, dict):
         if value and set(value) <= _PROBLEM:  # a row may have such a column, but not alone
             problem = value.get("error", value.get("detail"))
-            words = problem.get("message") if isinstance(problem, dict) else problem
+            words = _words(problem) if isinstance(problem, dict) else problem
             return Read(error=str(words or value.get("message") or output))
         if set(value) == {"result"}:
             value = value["result"]
     return Read(value)
+
+
+def _words(problem: Mapping[str, Any]) -> str:
+    """The message, and for a name that is not there its hint too: it tells the names that are."""
+    message, hint = problem.get("message") or "", problem.get("hint") or ""
+    told = str(problem.get("code")).startswith("unknown_") and hint
+    return f"{message} ({hint})" if told else str(message)
 
 
 def _json(text: str) -> Any:

@@ -8,10 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from core.model.demo_filters import Asked, understood
 from core.model.demo_story import Exchange, Read, Used, is_table_id
 from core.model.demo_words import COLUMNS, ROWS, block, inline, table
 from core.words import say
 
+PREFIX = "nocodb_"
 QUERY, TABLES, BRIDGE = "nocodb_query", "nocodb_tables", "nocodb_execute"
 _BASES = 8
 
@@ -26,6 +28,12 @@ _NO_BASE = "NocoDB shows me no base. The operator must check what its token may 
 _TOO_MANY = "I looked into the first {count} bases only."
 _NO_TABLE = "I see no table named {name}. These are there: {names}."
 _EMPTY = "**{name}** has no rows."
+_NONE_FIT = "**{name}** has no rows that fit."
+_NO_FILTER = (
+    "I understand filters like `Status is Lead`, `Amount > 10`, `Name contains ann` or "
+    "`Notes is empty`, several of them with `and`."
+)
+_NO_FILTERS_HERE = "I can filter only where NocoDB is connected directly, not through the bridge."
 _SHOWN = "**{name}**: {shown} of {total} rows."
 _SHOWN_SOME = "**{name}**: the first {shown} rows."
 _MORE_COLUMNS = "It has more columns than the {columns} here."
@@ -64,27 +72,40 @@ def list_tables(exchange: Exchange, offered: frozenset[str], locale: str) -> Dec
 
 
 def show_table(name: str, exchange: Exchange, offered: frozenset[str], locale: str) -> Decision:
+    wanted = understood(name)
+    if wanted.filters is None:
+        return say(_NO_FILTER, locale)
     if QUERY in offered:
-        if not (asked := exchange.outcomes(QUERY)):
-            plain: dict[str, Any] = {"filters": [], "match": "all", "fields": [], "sort": []}
-            return [Use(QUERY, {"table": name, **plain, "limit": ROWS, "page": 1})]
-        return _shown(name, asked[-1].read, locale)
+        return _queried(wanted, exchange, locale)
     if BRIDGE not in offered:
         return say(NO_TABLES, locale)
-    if asked := exchange.outcomes(f"{BRIDGE}:list_records"):
-        return _shown(_name_of(asked[-1], exchange, name), asked[-1].read, locale)
+    if wanted.filters:
+        return say(_NO_FILTERS_HERE, locale)
+    if read := exchange.outcomes(f"{BRIDGE}:list_records"):
+        return _shown(_name_of(read[-1], exchange, name), read[-1].read, locale)
     if is_table_id(name):
         return [_bridge("list_records", table_id=name, limit=ROWS)]
     found = _Search(exchange, locale).found()
     if not isinstance(found, _Found):
         return found
-    wanted = name.casefold()
+    plain = name.casefold()
     for each in found.tables:
-        if wanted in (each.title.casefold(), each.id.casefold()):
+        if plain in (each.title.casefold(), each.id.casefold()):
             return [_bridge("list_records", table_id=each.id, limit=ROWS)]
     names = ", ".join(inline(each.title) for each in found.tables[:ROWS]) or "–"
     missing = say(_NO_TABLE, locale, name=inline(name), names=names)
     return "\n\n".join([missing, *found.problems])
+
+
+def _queried(wanted: Asked, exchange: Exchange, locale: str) -> Decision:
+    if not (used := exchange.outcomes(QUERY)):
+        args = {"table": wanted.table, "filters": list(wanted.filters or ()), "match": "all",
+                "fields": [], "sort": [], "limit": ROWS, "page": 1}  # fmt: skip
+        return [Use(QUERY, args)]
+    name, read = _name_of(used[-1], exchange, wanted.table), used[-1].read
+    if wanted.filters and read.total == 0:
+        return say(_NONE_FIT, locale, name=inline(name))
+    return _shown(name, read, locale)
 
 
 def counted(exchange: Exchange, locale: str) -> str:
@@ -196,7 +217,9 @@ def _bridge(tool: str, **args: object) -> Use:
 
 
 def _name_of(used: Used, exchange: Exchange, otherwise: str) -> str:
-    """The title of the table that was read by its id."""
+    """The title of the table that was read, by whatever name or id."""
+    if isinstance(used.read.value, dict) and isinstance(used.read.value.get("table"), str):
+        return str(used.read.value["table"])
     id = str(used.args.get("table_id", ""))
     for listed in exchange.outcomes(f"{BRIDGE}:list_tables"):
         for row in listed.read.rows:

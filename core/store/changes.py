@@ -14,6 +14,9 @@ from core.messages import NOTE, Address, Item, Person, decode, encode
 from core.proposal import Change, ChangeState, Draft, Proposal, Row, RowWrite, Step, fresh_id
 from core.store.database import Connection
 
+_FORGOTTEN, _LAPSED = 1, 2
+"""Why the column `forgotten` says that the rows are erased: by a person, by age."""
+
 
 def get(connection: Connection, id: str) -> Change:
     row = connection.execute("SELECT * FROM changes WHERE id = ?", (id,)).fetchone()
@@ -180,7 +183,7 @@ def forget(connection: Connection, conversation: str) -> None:
     for row in rows:
         if row["state"] == "open":
             move(connection, row["id"], "withdrawn", ended=time.time())
-        connection.execute("UPDATE changes SET forgotten = 1 WHERE id = ?", (row["id"],))
+        connection.execute("UPDATE changes SET forgotten = ? WHERE id = ?", (_FORGOTTEN, row["id"]))
         if row["state"] != "applying":
             blank(connection, row["id"])
     connection.execute(
@@ -191,15 +194,31 @@ def forget(connection: Connection, conversation: str) -> None:
 
 def blank(connection: Connection, id: str) -> None:
     """Nothing of the rows stays but their ids, nothing of the people but their keys."""
-    connection.execute(
-        "UPDATE steps SET before = NULL, after = NULL, now = NULL, mark = '', words = ''"
-        " WHERE change = ?",
-        (id,),
-    )
+    _blank_rows(connection, id)
     row = connection.execute("SELECT asker, decided_by FROM changes WHERE id = ?", (id,)).fetchone()
     connection.execute(
         "UPDATE changes SET asker = ?, decided_by = ? WHERE id = ?",
         (_nameless(row["asker"]), _nameless(row["decided_by"]), id),
+    )
+
+
+def lapse(connection: Connection, before: float) -> int:
+    """Who did what stays, the rows go; a card that offers to undo it is drawn anew."""
+    ids = connection.execute(
+        "UPDATE changes SET forgotten = ?, version = version + (undone_by = '' AND state IN"
+        " ('done', 'partial')) WHERE ended > 0 AND ended < ? AND forgotten = 0 RETURNING id",
+        (_LAPSED, before),
+    ).fetchall()
+    for row in ids:
+        _blank_rows(connection, row["id"])
+    return len(ids)
+
+
+def _blank_rows(connection: Connection, id: str) -> None:
+    connection.execute(
+        "UPDATE steps SET before = NULL, after = NULL, now = NULL, mark = '', words = ''"
+        " WHERE change = ?",
+        (id,),
     )
 
 
@@ -233,7 +252,8 @@ def _change(connection: Connection, row: SqlRow) -> Change:
         proposal=proposal, state=row["state"], steps=steps,
         decider=decode(Person, row["decided_by"]) if row["decided_by"] else None,
         decided=row["decided"], claim=row["claim"], undone_by=row["undone_by"],
-        forgotten=bool(row["forgotten"]), version=row["version"],
+        forgotten=row["forgotten"] == _FORGOTTEN, lapsed=row["forgotten"] == _LAPSED,
+        version=row["version"],
     )  # fmt: skip
 
 

@@ -112,6 +112,9 @@ class SqliteLedger:
     async def abandoned(self) -> Sequence[Change]:
         return await self._database.read(changes.abandoned)
 
+    async def lapse(self, before: float) -> int:
+        return await self._database.write(lambda c: changes.lapse(c, before))
+
     async def purge(self, before: float) -> int:
         return await self._database.write(lambda c: changes.purge(c, before))
 

@@ -124,6 +124,15 @@ def test_all_that_is_wrong_is_told_in_the_order_of_the_file(tmp_path: Path) -> N
     assert [line.split(":")[1] for line in lines] == ["2", "3", "4", "5"]
 
 
+def test_what_is_written_about_tables(tmp_path: Path) -> None:
+    written = '[tables.Salaries]\naccess = "hidden"\n[tables.m1]\napprovers = ["slack:S1"]\n'
+    rules = read(tmp_path, written).table_rules
+    assert rules.hides("m7", "salaries")
+    assert rules.of("m1", "Orders") == TableRule("ask", frozenset({"slack:S1"}))
+    assert rules.of("m2", "Customers") == TableRule()
+    assert rules.unknown({"m1", "Orders"}) == ["Salaries"]
+
+
 def test_agents_have_names_here_and_ids_there(tmp_path: Path) -> None:
     text = '[agents.reviewer]\nid = "01JAGENT"\ntitle = { fr = "Relecteur" }\n'
     assert read(tmp_path, text).agents == {"reviewer": Agent("01JAGENT", {"fr": "Relecteur"})}
@@ -132,15 +141,6 @@ def test_agents_have_names_here_and_ids_there(tmp_path: Path) -> None:
     )
     (line,) = refusal(tmp_path, '[agents.a]\nid = "x"\nslug = "y"')
     assert line == "ponte.toml:3: 'slug' is not known here; known are id, title, description."
-
-
-def test_what_is_written_about_tables(tmp_path: Path) -> None:
-    written = '[tables.Salaries]\naccess = "hidden"\n[tables.m1]\napprovers = ["slack:S1"]\n'
-    rules = read(tmp_path, written).table_rules
-    assert rules.hides("m7", "salaries")
-    assert rules.of("m1", "Orders") == TableRule("ask", frozenset({"slack:S1"}))
-    assert rules.of("m2", "Customers") == TableRule()
-    assert rules.unknown({"m1", "Orders"}) == ["Salaries"]
 
 
 def test_what_is_written_about_the_platforms(tmp_path: Path) -> None:

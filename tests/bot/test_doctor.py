@@ -11,13 +11,16 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from bot.config import Config
+from bot.config import Config, Table
 from bot.doctor import examine
 from bot.home import Home
 from bot.settings import Settings
 from bot.start import Start
 from tests.bot.conftest import Shell
+from tests.code import sandboxed
 from tests.fakes.bridge import FakeBridge
+from tests.fakes.nocodb import filled
+from tests.fakes.nocodb.server import FakeNocoDB
 
 
 @dataclass
@@ -26,10 +29,10 @@ class Told:
     parts: dict[str, str]
 
 
-async def doctor(home: Path, **given: object) -> Told:
+async def doctor(home: Path, config: Config | None = None, /, **given: object) -> Told:
     lines: list[str] = []
     settings = Settings.model_validate({"ponte_web": "off", "ponte_home": home, **given})
-    code = await examine(Start(settings, Config(), Home(home)), lines.append)
+    code = await examine(Start(settings, config or Config(), Home(home)), lines.append)
     return Told(code, {line[6:].split(":")[0]: line for line in lines})
 
 
@@ -124,6 +127,37 @@ async def test_a_bridge_that_does_not_list_its_tools_is_asked_whether_it_lives(
         assert told.parts["nocodb"].endswith("it does not say which tools it has")
 
 
+async def test_nocodb_is_asked_for_its_base_and_the_role_there(tmp_path: Path) -> None:
+    async with FakeNocoDB() as nocodb:
+        given = {"nocodb_url": nocodb.origin, "nocodb_token": filled.VIEWER}
+        told = await doctor(tmp_path, **given)
+        assert told.parts["nocodb"] == (
+            "ok    nocodb: NocoDB answers; base CRM: 3 tables; role viewer; it can change nothing"
+        )
+        told = await doctor(tmp_path, **given, nocodb_base_id=filled.ARCHIVE)
+        assert "invite that user to the base" in told.parts["nocodb"]
+        given["nocodb_token"] = filled.OWNER
+        told = await doctor(tmp_path, **given)
+        assert told.code == 1
+        assert f"NOCODB_BASE_ID to one of: {filled.CRM} (CRM)" in told.parts["nocodb"]
+        told = await doctor(tmp_path, **given, nocodb_base_id=filled.CRM)
+        assert told.parts["nocodb"].endswith("base CRM: 3 tables; role owner")
+        given["nocodb_token"] = "wrong-token"
+        told = await doctor(tmp_path, **given)
+        assert "The operator must check NOCODB_TOKEN" in told.parts["nocodb"]
+    told = await doctor(tmp_path, **given)
+    assert "NocoDB cannot be reached" in told.parts["nocodb"]
+    assert "wrong-token" not in told.parts["nocodb"]
+
+
+async def test_a_rule_for_a_table_that_is_not_there_is_told(tmp_path: Path) -> None:
+    async with FakeNocoDB() as nocodb:
+        config = Config(tables={"customers": Table("read"), "Salaries": Table("hidden")})
+        told = await doctor(tmp_path, config, nocodb_url=nocodb.origin, nocodb_token=filled.VIEWER)
+    assert told.code == 1
+    assert told.parts["nocodb"].endswith("which protect nothing: Salaries")
+
+
 async def test_the_page_needs_its_port(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -159,6 +193,7 @@ async def test_a_home_that_is_a_file_is_told(tmp_path: Path) -> None:
         ({"slack_signing_secret": "s"}, "slack", "SLACK_BOT_TOKEN is missing; set it too"),
         ({"stackspot_client_id": "id"}, "stackspot", "half set; STACKSPOT_CLIENT_SECRET is"),
         ({"stackspot_client_secret": "s"}, "stackspot", "half set; STACKSPOT_CLIENT_ID is"),
+        ({"nocodb_url": "https://tables.example.com"}, "nocodb", "NOCODB_TOKEN is missing"),
         ({"ponte_code": "off"}, "code", "PONTE_CODE is off"),
         ({"ponte_web": "off"}, "web", "PONTE_WEB is off"),
     ],
@@ -169,3 +204,22 @@ async def test_what_is_half_set_is_off_and_says_why(
     told = await doctor(tmp_path, **given)
     assert told.code == 0
     assert told.parts[part].startswith(f"off   {part}: {words}")
+
+
+@pytest.mark.parametrize(
+    ("ponte_code", "code", "mark"), [("auto", 0, "off "), ("local", 1, "FAIL")]
+)
+async def test_a_machine_without_a_sandbox_fails_only_who_asked_for_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ponte_code: str, code: int, mark: str
+) -> None:
+    monkeypatch.setattr("core.tools.code.sandbox.choice._unfit", lambda: "this is no Linux")
+    told = await doctor(tmp_path / "home", ponte_code=ponte_code)
+    assert (told.code, told.parts["code"]) == (code, f"{mark}  code: local: this is no Linux")
+    assert not (tmp_path / "home").exists()
+
+
+async def test_the_sandbox_is_proved(tmp_path: Path) -> None:
+    async with sandboxed.local(tmp_path):
+        told = await doctor(tmp_path)
+    assert told.parts["code"].startswith("ok    code: local: ")
+    assert "every check held" in told.parts["code"]

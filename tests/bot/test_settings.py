@@ -163,7 +163,8 @@ def test_what_is_on_follows_from_what_is_set() -> None:
     assert Settings(slack_bot_token=token, slack_app_token=token).slack == "socket"
     assert Settings(slack_bot_token=token, slack_signing_secret=token).slack == "http"
     assert Settings(slack_signing_secret=token).slack == "off"
-    assert Settings(nocodb_url=SecretStr("https://h/")).nocodb == "rest"
+    assert Settings(nocodb_url=SecretStr("https://h/")).nocodb == "off"
+    assert Settings(nocodb_url=SecretStr("https://h/"), nocodb_token=token).nocodb == "rest"
     assert Settings(nocodb_url=SecretStr("https://h/execute/")).nocodb == "bridge"
 
 

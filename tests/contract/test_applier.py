@@ -1,130 +1,36 @@
-"""What every applier promises: over the table in memory, and the bridge to NocoDB."""
+"""What every applier promises: over a table in memory, the bridge, and NocoDB, fake and real."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import pytest
 
-from core.change_ports import Applier
 from core.errors import ToolError, WriteUnsure
-from core.http import HttpClient
-from core.messages import Address
-from core.proposal import Change, Draft, Proposal, RowWrite, Step, WriteKind
-from core.tools.bridge.source import BridgeSource
-from tests.fakes.bridge import FakeBridge
-from tests.fakes.bridge_tables import CUSTOMERS
-from tests.fakes.choices import ANA
-from tests.fakes.memory_table import MemoryTable
+from core.proposal import Draft
+from tests.contract.applier_case import (
+    ADA,
+    Case,
+    a_real_nocodb,
+    a_table_in_memory,
+    nocodb_in_memory,
+    the_bridge,
+)
 
-Rows = Mapping[str, Mapping[str, Any]]
-ADA = {"Name": "Ada", "Status": "Lead", "Value": 1}
-BRUNO = {"Name": "Bruno", "Status": "Lost", "Value": 2}
-FIELDS = ("Name", "Status", "Value")
+CASES = (a_table_in_memory, the_bridge, nocodb_in_memory)
 
 
-@dataclass(frozen=True)
-class Case:
-    """An applier over a table with two rows, "1" and "2"; what fails it."""
-
-    applier: Applier
-    target: Mapping[str, Any]
-    rows: Callable[[], Rows]
-    change: Callable[[str, dict[str, Any]], None]
-    remove: Callable[[str], object]
-    refuse: Callable[[], None]
-    lose: Callable[[str], None]
-
-    def draft(self, kind: WriteKind, rows: Sequence[RowWrite]) -> Draft:
-        return Draft(self.applier.name, kind, self.target, "People", tuple(rows))
-
-    def update(self, **values: Any) -> Draft:
-        """Of both rows."""
-        rows = [
-            RowWrite(id, {name: self.rows()[id][name] for name in values}, values)
-            for id in ("1", "2")
-        ]
-        return self.draft("update", rows)
-
-    def delete(self) -> Draft:
-        return self.draft("delete", [RowWrite(id, before=self.rows()[id]) for id in ("1", "2")])
-
-    def create(self, *rows: dict[str, Any]) -> Draft:
-        return self.draft("create", [RowWrite(after=row) for row in rows])
-
-    async def standing(self, draft: Draft, rows: Sequence[RowWrite] = ()) -> list[str]:
-        return [one.standing for one in await self.applier.verify(draft, rows or draft.rows)]
-
-    async def ready(self, draft: Draft) -> Sequence[RowWrite]:
-        """The rows as they are journalled before they are written."""
-        seen = await self.applier.verify(draft, draft.rows)
-        assert [one.standing for one in seen] == ["before"] * len(seen)
-        return [one.write for one in seen]
-
-    async def done(self, draft: Draft) -> Change:
-        """All of it, as `core.applying` goes."""
-        writes: list[RowWrite] = []
-        rows = await self.ready(draft)
-        size = self.applier.batch(draft)
-        for start in range(0, len(rows), size):
-            writes += await self.applier.apply(draft, rows[start : start + size])
-        seen = await self.applier.verify(draft, writes)
-        assert [one.standing for one in seen] == ["after"] * len(seen)
-        steps = tuple(
-            Step(number, one.write, "done", one.now) for number, one in enumerate(seen, 1)
-        )
-        proposal = Proposal(
-            "abcde2", draft, ANA, Address("web", "C1"), 1, "c1", "t1", 0, "en", 0.0, 1.0
-        )
-        return Change(proposal, "done", steps, ANA)
-
-
-@contextlib.asynccontextmanager
-async def a_table_in_memory() -> AsyncIterator[Case]:
-    table = MemoryTable({"1": dict(ADA), "2": dict(BRUNO)})
-
-    def refuse() -> None:
-        table.faults.refuse = 1
-
-    yield Case(
-        table, {}, lambda: {id: dict(row) for id, row in table.rows.items()},
-        lambda id, values: table.rows[id].update(values), lambda id: table.rows.pop(id),
-        refuse, lambda when: table.faults.lose.append("after" if when == "after" else "before"),
-    )  # fmt: skip
-
-
-@contextlib.asynccontextmanager
-async def the_bridge() -> AsyncIterator[Case]:
-    async with FakeBridge() as bridge, HttpClient() as http:
-        rows = bridge.api.rows[CUSTOMERS] = [
-            {"Id": 1, **ADA, "Contract": None}, {"Id": 2, **BRUNO, "Contract": None},
-        ]  # fmt: skip
-        source = BridgeSource(bridge.url, "", http, pauses=(0, 0))
-        await source.tools()
-
-        def one(id: str) -> dict[str, Any]:
-            return next(row for row in rows if str(row["Id"]) == id)
-
-        yield Case(
-            source.rows, {"table_id": CUSTOMERS, "key": "Id", "computed": ["Id"]},
-            lambda: {str(row["Id"]): {n: row[n] for n in FIELDS} for row in rows},
-            lambda id, values: one(id).update(values), lambda id: rows.remove(one(id)),
-            lambda: bridge.fail(1, 500, "422: 422 Client Error: Unprocessable Entity"),
-            lambda when: bridge.drop("after" if when == "after" else "before"),
-        )  # fmt: skip
-
-
-CASES = (a_table_in_memory, the_bridge)
-
-
-@pytest.fixture(params=CASES, ids=[each.__name__ for each in CASES])
+@pytest.fixture(params=[*(each.__name__ for each in CASES), a_real_nocodb.__name__])
 async def case(request: pytest.FixtureRequest) -> AsyncIterator[Case]:
-    make: Callable[[], AbstractAsyncContextManager[Case]] = request.param
-    async with make() as made:
+    makes: dict[str, Callable[[], AbstractAsyncContextManager[Case]]]
+    makes = {each.__name__: each for each in CASES}
+    if make := makes.get(request.param):
+        async with make() as made:
+            yield made
+        return
+    async with a_real_nocodb(request.getfixturevalue("real_nocodb")) as made:
         yield made
 
 

@@ -210,6 +210,20 @@ async def test_forgetting(ledger: Ledger, embedded: Embedded) -> None:
         await ledger.propose(replace(proposal("late"), thread=turn.thread))
 
 
+async def test_what_can_no_longer_be_undone_keeps_no_rows(ledger: Ledger) -> None:
+    waiting, ended = await open_(ledger), await done(ledger, "c2")
+    await ledger.drawn(await ledger.get(ended.id))
+    assert await ledger.lapse(160.0) == 0
+    assert await ledger.lapse(161.0) == 1
+    assert await ledger.lapse(161.0) == 0, "once"
+    after = await ledger.get(ended.id)
+    assert (after.state, after.lapsed, after.forgotten) == ("done", True, False)
+    assert all(step.write.before is step.write.after is step.now is None for step in after.steps)
+    assert after.proposal.asker == ANA, "who did it stays"
+    assert ended.id in [one.id for one in await ledger.undrawn()], "its button goes"
+    assert (await ledger.get(waiting.id)).steps == waiting.steps
+
+
 async def test_what_is_old_goes(ledger: Ledger) -> None:
     kept = (await open_(ledger)).id
     gone = (await done(ledger, "c2")).id

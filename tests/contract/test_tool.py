@@ -9,6 +9,7 @@ import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 
@@ -17,13 +18,19 @@ from core.http import HttpClient
 from core.ports import Tool
 from core.records import Outcome, Scene
 from core.tools.bridge.source import BridgeSource
+from core.tools.code.source import CodeSource
+from core.tools.nocodb.source import NocoSource
 from core.tools.outcome import CAP
 from core.tools.stackspot.source import StackSpotSource
 from core.tools.tool import tool
+from core.tools.toolbox import Toolbox
 from tests.core.tools.scene import Seen, scene
 from tests.core.tools.strict import breaches
 from tests.fakes.bridge import FakeBridge
 from tests.fakes.bridge_tables import CUSTOMERS
+from tests.fakes.code import FakeBackend
+from tests.fakes.nocodb import filled
+from tests.fakes.nocodb.server import FakeNocoDB
 from tests.fakes.quick_commands import RegisteredCommands
 from tests.fakes.stackspot import FakeStackSpot
 from tests.fakes.stackspot.clock import SteppedClock
@@ -67,6 +74,19 @@ async def the_bridge() -> AsyncIterator[Case]:
 
 
 @contextlib.asynccontextmanager
+async def python() -> AsyncIterator[Case]:
+    (made,) = await CodeSource(FakeBackend()).tools()
+    yield Case(made, '{"code":"2 + 2"}', '{"code":" "}')
+
+
+@contextlib.asynccontextmanager
+async def nocodb(name: str, good: str, bad: str) -> AsyncIterator[Case]:
+    async with FakeNocoDB() as server, HttpClient() as http:
+        source = NocoSource(server.origin, filled.EDITOR, http, pauses=())
+        yield Case(await Toolbox([source]).find(name), good, bad)
+
+
+@contextlib.asynccontextmanager
 async def a_quick_command() -> AsyncIterator[Case]:
     clock = SteppedClock()
     async with FakeStackSpot(clock=clock.now) as fake, client(fake.url, clock) as stackspot:
@@ -83,10 +103,23 @@ async def an_agent() -> AsyncIterator[Case]:
         yield Case(made, '{"agent":"01AGENT","prompt":"Hm?"}', '{"agent":"a/b","prompt":"Hm?"}')
 
 
-CASES = (an_echo, the_bridge, a_quick_command, an_agent)
+CASES = {
+    "echo": an_echo,
+    "bridge": the_bridge,
+    "python": python,
+    "quick command": a_quick_command,
+    "agent": an_agent,
+    "query": partial(
+        nocodb, "nocodb_query", '{"table":"Orders","limit":50}', '{"table":"Orders","limit":51}'
+    ),
+    "summarize": partial(
+        nocodb, "nocodb_summarize", '{"table":"Orders","group_by":"Due"}', '{"table":"Nothing"}'
+    ),
+    "get": partial(nocodb, "nocodb_get", '{"table":"Orders","id":7}', '{"table":"Orders","id":0}'),
+}
 
 
-@pytest.fixture(params=CASES, ids=[each.__name__ for each in CASES])
+@pytest.fixture(params=CASES.values(), ids=[*CASES])
 async def case(request: pytest.FixtureRequest) -> AsyncIterator[Case]:
     make: Callable[[], AbstractAsyncContextManager[Case]] = request.param
     async with make() as made:

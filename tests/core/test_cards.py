@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from core import cards
+from core import card_rows, cards
 from core.messages import Address, Person
 from core.proposal import Change, Draft, Proposal, RowWrite, Step, StepState, WriteKind
 
@@ -44,10 +44,10 @@ def test_an_update_names_its_rows_on_both_sides() -> None:
 def test_many_rows_are_counted_and_the_first_are_shown() -> None:
     rows = [RowWrite(str(n), before={"Name": f"N{n}"}) for n in range(30)]
     card = cards.card_of(change("delete", *rows), "en")
-    assert (card.title, len(card.rows)) == ("Delete 30 rows in People", cards.ROWS)
+    assert (card.title, len(card.rows)) == ("Delete 30 rows in People", card_rows.ROWS)
     assert "Rows: 0, 1, 2" in card.text
     assert "(+10)" in card.text
-    assert "The first 10 are shown." in card.text
+    assert "The first 5 are shown." in card.text
 
 
 def test_cells_have_room_and_hold_no_secrets() -> None:
@@ -58,10 +58,10 @@ def test_cells_have_room_and_hold_no_secrets() -> None:
     }  # fmt: skip
     (shown,) = cards.card_of(change("create", RowWrite(after=row)), "en").rows
     after = shown["after"]
-    assert (after["Password"], len(after["Long"])) == ("[withheld]", cards.CELL)
+    assert (after["Password"], len(after["Long"])) == ("[withheld]", card_rows.CELL)
     assert "\x1b" not in after["Line"]
     assert (after["Linked"], after["Files"]) == ("Other", "a.pdf, b")
-    assert len(after) == cards.FIELDS
+    assert len(after) == card_rows.FIELDS
     assert "Empty" not in after, "what is filled comes first"
 
 
@@ -98,3 +98,32 @@ def test_the_note_for_the_model_holds_nothing_out_of_the_rows() -> None:
     note = cards.note(replace(one, state="done"))
     assert "Secret" not in note
     assert "Approved by Bea. Done. New rows: 7." in note
+
+
+def linked(*names: str) -> list[dict[str, str]]:
+    return [{"id": name[-1], "title": name} for name in names]
+
+
+def test_links_read_as_what_comes_and_what_goes() -> None:
+    rows = [
+        RowWrite("7", {"Name": "Ada", "Orders": linked("Order 9")}, {"Orders": []}),
+        RowWrite("7", {"Name": "Ada", "Orders": []}, {"Orders": linked("Order 1", "Order 2")}),
+    ]
+    one = change("update", *rows)
+    target = {"key": "Id", "links": {"Orders": "c1"}}
+    draft = replace(one.draft, target=target)
+    card = cards.card_of(replace(one, proposal=replace(one.proposal, draft=draft)), "en")
+    assert card.title == "Change a row in People", "two writes of one row"
+    assert card.rows == (
+        {
+            "before": {"Id": "7", "Name": "Ada"},
+            "after": {"Id": "7", "Name": "Ada", "Orders": "+ Order 1, + Order 2, - Order 9"},
+        },
+    )
+    assert card.text == "Asked by Ana. Rows: 7."
+
+
+def test_a_row_is_done_when_all_of_it_is() -> None:
+    rows = [RowWrite(id, {"Name": "A"}, {"Name": "B"}) for id in ("1", "1", "2")]
+    one = ended(change("update", *rows), "done", "changed", "done")
+    assert "Partly done: 1 of 2 rows." in cards.card_of(one, "en").text

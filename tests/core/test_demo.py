@@ -16,10 +16,13 @@ from core.model.demo import DemoModel
 from core.ports import Model, Tool
 from core.records import Remote
 from core.tools.bridge.source import BridgeSource
+from core.tools.nocodb.source import NocoSource
 from core.tools.tool import FunctionTool
 from tests.fakes.bridge import FakeBridge
 from tests.fakes.bridge_tables import BASE, CUSTOMERS
 from tests.fakes.chat import Chat
+from tests.fakes.nocodb import filled
+from tests.fakes.nocodb.server import FakeNocoDB
 
 BEA = Person("web", "bea", name="Bea")
 
@@ -189,6 +192,25 @@ async def test_the_rest_tools_are_used_where_they_are_offered() -> None:
     )
     assert await chat.says("how many?") == "Customers: 53 rows, when I looked."
     assert await chat.says("show Cats") == "That did not work: There is no table Cats."
+
+
+async def test_nocodb_over_rest() -> None:
+    async with FakeNocoDB() as nocodb, HttpClient() as http:
+        source = NocoSource(nocodb.origin, filled.EDITOR, http, pauses=())
+        chat = Chat(DemoModel, await source.tools())
+        assert "Customers [m" in await chat.says("list tables")
+        assert await chat.says("how many tables?") == "3 tables, when I looked."
+        shown = await chat.says("show customers")
+        assert shown.startswith("**Customers**: 20 of 30 rows.")
+        assert "| 1 | Customer 01 | c01@example.com | Active |" in shown
+        assert "signed" not in shown
+        missing = await chat.says("show Custmers")
+        assert missing.endswith("There is no table 'Custmers' here. (did you mean 'Customers'?)")
+        assert "Order 12" in await chat.says('/nocodb get {"table": "Orders", "id": "12"}')
+        assert await chat.says("how many?") == "Customers: 30 rows, when I looked."
+        told = await chat.says("/nocodb drop_base {}")
+        assert "no such NocoDB tool" in told
+        assert "`query`" in told
 
 
 async def test_run_python() -> None:

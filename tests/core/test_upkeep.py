@@ -11,11 +11,14 @@ import pytest
 
 from core.errors import ModelDown, NotStored
 from core.files.folder import FolderFiles
+from core.proposal import UNDO_LIFETIME
 from core.records import Remote
+from core.store.ledger import SqliteLedger
 from core.upkeep import DAY, Upkeep
 from tests.contract.engines import Embedded
 from tests.contract.test_inbox import says
 from tests.contract.test_journal_threads import ANA, talk
+from tests.contract.test_ledger import done
 from tests.fakes.models import EchoModel
 
 STAMPED = ("upkeep", "inbox.sqlite", "store.turns", "store.threads", "store.forgetting")
@@ -62,7 +65,10 @@ class House:
 
     def upkeep(self, days: int = 0) -> Upkeep:
         engine = self.engine
-        return Upkeep(engine.inbox, engine.journal, self.files, self.model, self.forget, days)
+        ledger = SqliteLedger(engine.database)
+        return Upkeep(
+            engine.inbox, engine.journal, self.files, self.model, self.forget, days, ledger
+        )
 
     async def forget(self, conversation: str) -> int:
         if not self.forgets:
@@ -95,6 +101,17 @@ async def test_what_nobody_used_for_long_is_forgotten(house: House) -> None:
     house.clock.now += 400 * DAY
     await house.upkeep(days=0).once()
     assert await said(house, "C2") == ["new"]
+
+
+async def test_what_was_changed_can_be_undone_for_seven_days(house: House) -> None:
+    ledger = SqliteLedger(house.engine.database)
+    change = await done(ledger)
+    house.clock.now = 160.0 + UNDO_LIFETIME
+    await house.upkeep().once()
+    assert (await ledger.get(change.id)).steps == change.steps
+    house.clock.now += 1
+    await house.upkeep().once()
+    assert (await ledger.get(change.id)).lapsed
 
 
 async def test_a_question_that_waits_is_not_forgotten(house: House) -> None:

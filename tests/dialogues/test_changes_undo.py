@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from core.messages import Answer
+from core.proposal import UNDO_LIFETIME
 from tests.dialogues.decisions import ADA, BRUNO, bot, proposed
 from tests.dialogues.stage import Stage, Theatre
 from tests.fakes.memory_table import MemoryTable
@@ -45,6 +46,22 @@ async def test_each_kind_of_change(
         assert sorted(map(str, table.rows.values())) != []
         names = sorted(row["Name"] for row in table.rows.values())
         assert names == ["Ada", "Bruno"]
+
+
+async def test_only_for_seven_days(theatre: Theatre) -> None:
+    """Also before the upkeep comes by, and after it."""
+    table = MemoryTable({"1": dict(ADA)})
+    async with bot(theatre, table) as stage:
+        id = await done(stage, "table_update", rows={"1": {"Name": "X"}})
+        theatre.clock.now += UNDO_LIFETIME
+        words = "It was kept for 7 days to be undone; that time is over."
+        assert (await stage.said(f"undo {id}")).text == words
+        await stage.engine.changes.ledger.lapse(theatre.clock.now + 1)
+        assert (await stage.said(f"undo {id}")).text == words
+        (card,) = await stage.engine.changes.cards([id], "en")
+        assert (card.actions, card.rows) == ((), ())
+        assert card.text == f"Approved by Ana. Done. {words}"
+    assert table.rows["1"]["Name"] == "X"
 
 
 async def test_an_undo_is_a_change_and_can_be_undone(theatre: Theatre) -> None:

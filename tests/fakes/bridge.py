@@ -9,14 +9,14 @@ import argparse
 import asyncio
 import contextlib
 import json
-from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any
 
 from aiohttp import web
 
 from tests.fakes.bridge_tables import NocoDBAPI
+from tests.fakes.faulty import FaultyServer, Trouble
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,31 +28,17 @@ class Called:
     done: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _Trouble:
-    kind: Literal["status", "before", "after"]
-    status: int = 0
-    detail: str = ""
-
-
-class FakeBridge:
-    """`calls` are all of them, in order. Each switch is for the calls that come next."""
+class FakeBridge(FaultyServer):
+    """`calls` are all of them, in order."""
 
     def __init__(self, *, patched: bool = True, token: str = "", lists_tools: bool = True) -> None:
+        super().__init__()
         self.api = NocoDBAPI(patched)
         self.calls: list[Called] = []
         self.listed = 0
         """How often /tools was asked."""
         self._token = token
         self._lists_tools = lists_tools
-        self._troubles: deque[_Trouble] = deque()
-        self._free = asyncio.Event()
-        self._free.set()
-        self._held = frozenset[str]()
-        self._reached = asyncio.Event()
-        self._called = asyncio.Condition()
-        self._runner: web.AppRunner | None = None
-        self.origin = ""
 
     @property
     def url(self) -> str:
@@ -65,61 +51,14 @@ class FakeBridge:
 
     def fail(self, times: int, status: int, detail: str = "") -> None:
         """Answer the next calls with `status` and do nothing."""
-        self._troubles.extend([_Trouble("status", status, detail)] * times)
+        self.trouble(*[Trouble("status", status, {"detail": detail})] * times)
 
-    def drop(self, when: Literal["before", "after"], times: int = 1) -> None:
-        """Break the connection before or after the effect."""
-        self._troubles.extend([_Trouble(when)] * times)
-
-    def hang(self, *tools: str) -> None:
-        """Hold calls (of these tools, or all), before their effect, until `release`."""
-        self._held = frozenset(tools)
-        self._reached.clear()
-        self._free.clear()
-
-    async def reached(self) -> None:
-        """Until a held call has come in."""
-        await self._reached.wait()
-
-    async def until(self, calls: int) -> None:
-        """Until that many calls have had their effect, or failed."""
-        async with self._called:
-            await self._called.wait_for(lambda: len(self.calls) >= calls)
-
-    def release(self) -> None:
-        self._free.set()
-
-    async def start(self, port: int = 0) -> None:
-        application = web.Application()
-        application.add_routes(
-            [
-                web.get("/", self._root),
-                web.get("/health", self._health),
-                web.post("/execute", self._execute),
-                *([web.get("/tools", self._tools)] if self._lists_tools else []),
-            ]
-        )
-        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
-        await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", port).start()
-        self.origin = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
-
-    async def stop(self) -> None:
-        self.release()
-        if self._runner:
-            await self._runner.cleanup()
-
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        at: TracebackType | None,
-    ) -> None:
-        await self.stop()
+    def routes(self) -> Iterable[web.AbstractRouteDef]:
+        yield web.get("/", self._root)
+        yield web.get("/health", self._health)
+        yield web.post("/execute", self._execute)
+        if self._lists_tools:
+            yield web.get("/tools", self._tools)
 
     async def _root(self, request: web.Request) -> web.Response:
         return web.json_response(
@@ -142,22 +81,20 @@ class FakeBridge:
         asked = await _asked(request)
         if isinstance(asked, web.Response):
             return asked
-        if not self._free.is_set() and (not self._held or asked[0] in self._held):
-            self._reached.set()
-            await self._free.wait()
-        answer = self._answered(request, *asked)
-        async with self._called:
-            self._called.notify_all()
+        trouble = await self.met(asked[0])
+        answer = self._answered(request, trouble, *asked)
+        await self.ended()
         return answer
 
-    def _answered(self, request: web.Request, tool: str, args: dict[str, Any]) -> web.Response:
-        trouble = self._troubles.popleft() if self._troubles else None
+    def _answered(
+        self, request: web.Request, trouble: Trouble | None, tool: str, args: dict[str, Any]
+    ) -> web.Response:
         if trouble and trouble.kind != "after":
             self.calls.append(Called(tool, args, done=False))
-            return _detail(trouble.status, trouble.detail) if trouble.status else _dropped(request)
+            return trouble.answer(request)
         answer = self._done(tool, args)
         self.calls.append(Called(tool, args, done=answer.status == 200))
-        return _dropped(request) if trouble else answer
+        return trouble.answer(request) if trouble else answer
 
     def _done(self, tool: str, args: dict[str, Any]) -> web.Response:
         """Every failure is a 500 with its text, as over there, the bridge's own 400 too."""
@@ -191,12 +128,6 @@ def _wrong(kind: str, place: list[str | int], message: str) -> web.Response:
 
 def _detail(status: int, detail: object) -> web.Response:
     return web.json_response({"detail": detail}, status=status)
-
-
-def _dropped(request: web.Request) -> web.Response:
-    if request.transport:
-        request.transport.abort()
-    return web.Response()
 
 
 async def main(port: int, patched: bool) -> None:

@@ -1,7 +1,7 @@
-"""A whole bot to be killed: the embedded engine between a recording platform and a bridge.
+"""A whole bot to be killed: the embedded engine between a recording platform and its tables.
 
-`python -m tests.fakes.victim HOME PLATFORM_URL [--bridge URL] [--model URL] [--die-after-accept N]
-[--grace S]`
+`python -m tests.fakes.victim HOME PLATFORM_URL [--bridge URL | --nocodb URL TOKEN BASE]
+[--model URL] [--die-after-accept N] [--grace S]`
 prints its own URL. The platform sends it messages (`POST /events`): 200 is the acknowledgement.
 `POST /answers` waits for an answer that was asked for before. SIGTERM drains.
 """
@@ -13,7 +13,9 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 
 import aiohttp
@@ -32,11 +34,14 @@ from core.ports import Posts, Reply
 from core.posting import PostedReply
 from core.records import Ask, Remote
 from core.tools.bridge.source import BridgeSource
+from core.tools.nocodb.source import NocoSource
 from tests.fakes.choices import choices
 from tests.fakes.models import EchoModel
 from tests.fakes.recorder import RecordingSurface
 from tests.fakes.recorder_server import RemoteRecorder
 from tests.fakes.stackspot_parts import stackspot_choices
+
+Tables = Callable[[HttpClient], Sequence[BridgeSource | NocoSource]]
 
 
 class Intake:
@@ -62,6 +67,15 @@ class Intake:
         return web.Response(text=encode(await self._engine.inbox.answer_of(receipt.seq)))
 
 
+def tables_of(
+    bridge: str, nocodb: Sequence[str] | None, http: HttpClient
+) -> Sequence[BridgeSource | NocoSource]:
+    if nocodb:
+        url, token, base = nocodb
+        return [NocoSource(url, token, http, base_id=base)]
+    return [BridgeSource(bridge, "", http)] if bridge else []
+
+
 def served(base_url: str) -> ServedModel:
     async def late(thread: str, remote: Remote) -> None:
         raise AssertionError("nobody stops a turn here")
@@ -70,7 +84,7 @@ def served(base_url: str) -> ServedModel:
 
 
 async def main(
-    home: Path, platform: str, bridge: str, stackspot: str, model_url: str, die_after: int,
+    home: Path, platform: str, tables: Tables, stackspot: str, model_url: str, die_after: int,
     grace: float,
 ) -> None:  # fmt: skip
     done = asyncio.Event()
@@ -90,7 +104,7 @@ async def main(
             def reply(to: ReplyTo, posts: Posts) -> Reply:
                 return PostedReply(RecordingSurface(recorder, to), posts, to.turn)
 
-            sources = [BridgeSource(bridge, "", http)] if bridge else []
+            sources = tables(http)
             appliers = [source.rows for source in sources]
             model = served(model_url) if model_url else EchoModel(gate=gate)
             made = choices(model, sources, None, appliers)
@@ -119,6 +133,7 @@ if __name__ == "__main__":
     parser.add_argument("home", type=Path)
     parser.add_argument("platform")
     parser.add_argument("--bridge", default="")
+    parser.add_argument("--nocodb", nargs=3, metavar=("URL", "TOKEN", "BASE"))
     parser.add_argument("--stackspot", default="", help="a StackSpot, in the bridge's place")
     parser.add_argument("--model", default="", help="a server with OpenAI's API")
     parser.add_argument("--die-after-accept", type=int, default=0)
@@ -129,7 +144,7 @@ if __name__ == "__main__":
         main(
             asked.home,
             asked.platform,
-            asked.bridge,
+            partial(tables_of, asked.bridge, asked.nocodb),
             asked.stackspot,
             asked.model,
             asked.die_after_accept,

@@ -5,24 +5,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
-import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
 
 from core.messages import Answer, Message
-from core.proposal import Change
-from core.store.database import Database
-from core.store.ledger import SqliteLedger
-from core.store.schema import MIGRATIONS
+from tests.fakes.bridge import FakeBridge
 from tests.fakes.bridge_tables import CUSTOMERS
 from tests.fakes.choices import message
 from tests.real.conftest import Scene
+from tests.real.storm import Storm, ledger
 
 KILLS = int(os.environ.get("PONTE_STORM", "20"))
 
@@ -119,100 +115,46 @@ async def test_three_kills_in_one_decision_are_told(scene: Scene) -> None:
     again = message(f"approve {id}", "k3")
     await scene.people.say(again)
     assert "being done at this moment" not in (await scene.people.answer(again)).text
-    (change,) = await ledger(scene)
+    (change,) = await ledger(scene.victim)
     assert change.state != "applying"
 
 
-class Storm:
-    """Waves of changes, each with values of its own, so that one can tell what was written."""
+class BridgeRows:
+    """The storm's table, behind a bridge."""
 
-    def __init__(self, scene: Scene) -> None:
-        self.scene = scene
-        self.dice = random.Random(20261120)
-        self.rows = scene.bridge.api.rows[CUSTOMERS]
-        self.kills = self.midway = 0
+    def __init__(self, bridge: FakeBridge) -> None:
+        self._bridge = bridge
+        self._rows = bridge.api.rows[CUSTOMERS]
 
-    async def wave(self, number: int) -> None:
-        """A change is approved; the bot dies at some call of it, once or twice, and goes on."""
-        tool, args, rows = self.something(f"wave {number}")
-        id = await proposed(self.scene, f"w{number}", tool, **args)
-        approve = message(f"approve {id}", f"a{number}")
-        calls = len(self.scene.bridge.calls)
-        await self.scene.people.say(approve)
-        for _ in range(self.dice.choice((1, 1, 1, 2))):
-            more = self.dice.randrange(1, 2 * rows + 3)
-            self.midway += await self.come(calls + more, approve)
-            calls = len(self.scene.bridge.calls)
-            await self.scene.victim.kill()
-            self.kills += 1
-            await self.scene.victim.start()
-        assert (await self.scene.people.answer(approve)).status == "done"
+    @property
+    def ended(self) -> int:
+        return len(self._bridge.calls)
 
-    async def come(self, calls: int, approve: Message) -> bool:
-        """Until so many calls have come in, or it is all over: whether the first was first."""
-        come = asyncio.create_task(self.scene.bridge.until(calls))
-        answer = asyncio.create_task(self.scene.people.answer(approve))
-        await asyncio.wait({come, answer}, return_when=asyncio.FIRST_COMPLETED)
-        midway = come.done()
-        for task in (come, answer):
-            task.cancel()
-        await asyncio.gather(come, answer, return_exceptions=True)
-        return midway
+    async def until(self, calls: int) -> None:
+        await self._bridge.until(calls)
 
-    def something(self, word: str) -> tuple[str, dict[str, Any], int]:
-        """Creates of 1 to 25 rows, updates and deletes of 1 to 12."""
-        kind = self.dice.choice(("create", "create", "update", "update", "delete"))
-        if kind == "create" or len(self.rows) < 15:
-            rows = [{"Name": f"{word} new {n}"} for n in range(self.dice.choice((1, 3, 25)))]
-            return "create_record", {"record_data": rows}, len(rows)
-        ids = self.dice.sample([row["Id"] for row in self.rows], self.dice.choice((1, 4, 12)))
-        if kind == "delete":
-            return "bulk_delete_records", {"record_ids": ids}, len(ids)
-        records = [{"id": id, "Name": f"{word} row {id}"} for id in ids]
-        return "bulk_update_records", {"records": records}, len(ids)
+    def names(self) -> Mapping[str, str]:
+        return {str(row["Id"]): row["Name"] for row in self._rows}
+
+    def created(self) -> Counter[str]:
+        done = [call for call in self._bridge.calls if call.tool == "create_record" and call.done]
+        return Counter(row["Name"] for call in done for row in call.args["record_data"])
+
+    def create(self, names: Sequence[str]) -> tuple[str, dict[str, Any]]:
+        return self._call("create_record", record_data=[{"Name": name} for name in names])
+
+    def update(self, names: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
+        records = [{"id": int(id), "Name": name} for id, name in names.items()]
+        return self._call("bulk_update_records", records=records)
+
+    def delete(self, ids: Sequence[str]) -> tuple[str, dict[str, Any]]:
+        return self._call("bulk_delete_records", record_ids=[int(id) for id in ids])
+
+    def _call(self, tool: str, **args: Any) -> tuple[str, dict[str, Any]]:
+        return "nocodb_execute", {"tool": tool, "args": {"table_id": CUSTOMERS, **args}}
 
 
 async def test_storm(scene: Scene) -> None:
-    storm = Storm(scene)
-    before = {str(row["Id"]): row["Name"] for row in storm.rows}
-    await scene.victim.start()
-    wave = 0
-    while storm.kills < KILLS:
-        await storm.wave(wave)
-        wave += 1
-    assert storm.midway > storm.kills / 2, "most kills came while it was being applied"
-    changes = await ledger(scene)
-    assert len(changes) == wave
-    writes = [call for call in scene.bridge.calls if call.tool == "create_record" and call.done]
-    created = Counter(row["Name"] for call in writes for row in _listed(call.args["record_data"]))
-    expected, doubtful = dict(before), set[str]()
-    for change in reversed(changes):
-        assert change.state in ("done", "partial"), change
-        for step in change.steps:
-            assert step.state in ("done", "unknown"), step
-            name = str((step.write.after or {}).get("Name"))
-            if change.draft.kind == "create":
-                assert created[name] <= 1, "no create was repeated"
-            if step.state == "unknown":
-                assert change.draft.kind == "create", "all else is looked for and goes on"
-                doubtful.add(name)
-            elif change.draft.kind == "delete":
-                del expected[step.write.id]
-            else:
-                assert change.draft.kind == "update" or created[name] == 1
-                expected[step.write.id] = name
-    stands = {str(row["Id"]): row["Name"] for row in storm.rows if row["Name"] not in doubtful}
-    assert stands == expected
-
-
-def _listed(data: Any) -> list[Any]:
-    return data if isinstance(data, list) else [data]
-
-
-async def ledger(scene: Scene) -> Sequence[Change]:
-    await scene.victim.kill()
-    database = await Database.open(scene.victim.home / "ponte.db", MIGRATIONS)
-    try:
-        return await SqliteLedger(database).of_conversation("", 1000)
-    finally:
-        await database.close()
+    storm = Storm(BridgeRows(scene.bridge), scene.victim, scene.people, ())
+    await storm.blow(KILLS)
+    await storm.check()

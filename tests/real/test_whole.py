@@ -82,22 +82,22 @@ async def test_doctor_asks_every_platform(tmp_path: Path) -> None:
             "DISCORD_API_URL": discord.api_url,
             "DISCORD_GATEWAY_URL": discord.gateway_url,
         }
-        code, told = await _doctor(settings)
+        code, told = await doctor(settings)
         assert code == 1
         assert "slack scope: missing: chat:write" in told
         slack.api.scopes = list(SCOPES)
-        code, told = await _doctor(settings)
+        code, told = await doctor(settings)
         assert code == 0, told
         assert "ok    slack token" in told
         assert "ok    discord token" in told
         assert "permissions=" in told, "the invitation"
-        code, told = await _doctor(settings | {"DISCORD_TOKEN": "not.the.token"})
+        code, told = await doctor(settings | {"DISCORD_TOKEN": "not.the.token"})
     assert code == 1
     assert "FAIL  discord token" in told
     assert "not.the.token" not in told
 
 
-async def _doctor(settings: Mapping[str, str]) -> tuple[int, str]:
+async def doctor(settings: Mapping[str, str]) -> tuple[int, str]:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "bot", "doctor", cwd=ROOT, env={**clean_environment(), **settings},
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,

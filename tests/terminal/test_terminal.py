@@ -136,7 +136,7 @@ async def test_cards_say_what_to_type(house: House) -> None:
         "    Age: 3",
         "    Name: Ann → Bob",
         "    Type: approve abc234 · deny abc234",
-        "  [plot.png, 5 kB] /files/f",
+        "  [plot.png, 5 kB] it could not be saved",
     ]
 
 

@@ -2,6 +2,7 @@
 
 import * as card from "./card.js";
 import { $, make, stick } from "./element.js";
+import { filesOf } from "./files.js";
 import { keep } from "./shelf.js";
 import { locale, say } from "./words.js";
 
@@ -126,18 +127,6 @@ export function showTrouble({ turn, message }) {
   run(shown, false);
   shown.answer.hidden = false;
   shown.progress.textContent = message;
-}
-
-function filesOf(files) {
-  return make("ul", { class: "files", hidden: files.length === 0 }, ...files.map((file) => {
-    const name = make("bdi", { text: file.name });
-    if (!file.url) return make("li", {}, name);
-    if (!/^image\/(png|jpeg|gif|webp)$/.test(file.type)) {
-      return make("li", {}, make("a", { href: file.url, download: file.name }, name));
-    }
-    const image = make("img", { src: file.url, alt: file.name, on: { load: () => stick() } });
-    return make("li", {}, make("a", { href: file.url, target: "_blank", rel: "noopener" }, image));
-  }));
 }
 
 function decorate(body) {

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from core.http import HttpAnswer, HttpClient, HttpDown, HttpError
-from core.tools.bridge.error import AWAY, BridgeError, worded
-
-PAUSES = (0.3, 1.2)
-"""Seconds before the second and the third attempt of a read."""
+from core.tools.again import PAUSES, again
+from core.tools.bridge.error import BridgeError, worded
+from core.tools.remote import AWAY
 
 
 class BridgeApi:
@@ -33,18 +31,10 @@ class BridgeApi:
 
         A connection that breaks, or a host that says the bridge is away, is tried twice more.
         """
-        for pause in self._pauses:
-            try:
-                return await self._execute(tool, args, timeout)
-            except HttpDown:
-                await asyncio.sleep(pause)
-            except HttpAnswer as error:
-                if error.status not in AWAY:
-                    raise worded(error, tool) from None
-                await asyncio.sleep(pause)
-            except HttpError as error:
-                raise worded(error, tool) from None
-        return await self.once(tool, args, timeout=timeout)
+        try:
+            return await again(lambda: self._execute(tool, args, timeout), _wait_of, self._pauses)
+        except HttpError as error:
+            raise worded(error, tool) from None
 
     async def once(self, tool: str, args: Mapping[str, Any], *, timeout: float = 30.0) -> Any:
         """The result of a single attempt, as a write needs it. Raises BridgeError."""
@@ -92,3 +82,8 @@ class BridgeApi:
         return await self._http.get_json(
             f"{self._beside}{path}", headers=self._headers, timeout=timeout
         )
+
+
+def _wait_of(error: HttpError, pause: float) -> float | None:
+    away = isinstance(error, HttpAnswer) and error.status in AWAY
+    return pause if away or isinstance(error, HttpDown) else None

@@ -11,36 +11,18 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from core.errors import ToolError
 from core.http import HttpAnswer, HttpDown, HttpError, HttpTimeout, HttpTooLarge
 from core.tools.bridge.catalogue import CATALOGUE
+from core.tools.remote import AWAY, RemoteError, cleaned
 
-AWAY = (502, 503, 504)
-"""A host's own answer while the bridge behind it is down or starting."""
-
-_ADDRESS = re.compile(r"\w+://\S+|host='[^']*'|url: \S+")
-_TOKEN = re.compile(r"[\w-]{32,}")  # ids of NocoDB are shorter, its tokens have 40
 _STATUS = re.compile(r"(?P<status>\d{3}): ")
 _SIGNATURE = re.compile(
     r"\w+\(\) ((?:got an unexpected|missing \d+ required|takes \d+ positional).*)"
 )
 
 
-class BridgeError(ToolError):
-    """`unsure`: the call may have had its effect."""
-
-    def __init__(
-        self,
-        sentence: str,
-        /,
-        *,
-        code: str,
-        hint: str = "",
-        unsure: bool = False,
-        **values: object,
-    ) -> None:
-        super().__init__(sentence, code=code, hint=hint, **values)
-        self.unsure = unsure
+class BridgeError(RemoteError):
+    """The bridge, or the NocoDB behind it, did not do it."""
 
 
 def worded(error: HttpError, tool: str) -> BridgeError:
@@ -110,7 +92,7 @@ def _malformed(detail: Any, tool: str) -> BridgeError:
     return BridgeError(
         "The NocoDB bridge found the call of {tool} malformed.",
         code="malformed",
-        hint=_clean("; ".join(lines)),
+        hint=cleaned("; ".join(lines)),
         tool=tool,
     )
 
@@ -120,7 +102,7 @@ def _failed(detail: str, tool: str) -> BridgeError:
         return BridgeError(
             "The arguments do not fit {tool}.",
             code="bad_arguments",
-            hint=f"{CATALOGUE.get(tool, tool)}: {_clean(signature[1])}",
+            hint=f"{CATALOGUE.get(tool, tool)}: {cleaned(signature[1])}",
             tool=tool,
         )
     if "Unknown tool" in detail:
@@ -158,7 +140,7 @@ def _by_nocodb(status: int, detail: str, tool: str) -> BridgeError:
         return BridgeError(
             "NocoDB does not accept the arguments of {tool}.",
             code="bad_arguments",
-            hint=f"{CATALOGUE.get(tool, tool)}: {_clean(detail)}",
+            hint=f"{CATALOGUE.get(tool, tool)}: {cleaned(detail)}",
             tool=tool,
         )
     if status == 429:
@@ -168,11 +150,7 @@ def _by_nocodb(status: int, detail: str, tool: str) -> BridgeError:
     return BridgeError(
         "The bridge could not do {tool}.",
         code="bridge_failed",
-        hint=_clean(detail),
+        hint=cleaned(detail),
         unsure=True,
         tool=tool,
     )
-
-
-def _clean(text: str) -> str:
-    return _TOKEN.sub("(withheld)", _ADDRESS.sub("(address)", text))[:300]

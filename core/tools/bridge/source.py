@@ -14,7 +14,8 @@ from core.http import HttpClient
 from core.ports import Tool
 from core.records import Action, Effect, Health, Scene
 from core.table_rules import TableRules
-from core.tools.bridge.api import PAUSES, BridgeApi
+from core.tools.again import PAUSES
+from core.tools.bridge.api import BridgeApi
 from core.tools.bridge.catalogue import CATALOGUE, READING, WRITING, BridgeTool, Touch
 from core.tools.bridge.drafts import BridgeDrafts
 from core.tools.bridge.error import BridgeError

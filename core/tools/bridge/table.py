@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from core.together import together
 from core.tools.bridge.api import BridgeApi
 from core.tools.bridge.error import BridgeError
 from core.withheld import unsigned
@@ -93,7 +94,7 @@ class BridgeTables:
         return unsigned(row) if isinstance(row, dict) and row else None
 
     async def rows(self, table: str, ids: Sequence[str]) -> Sequence[JsonRow | None]:
-        return await asyncio.gather(*(self.row(table, id) for id in ids))
+        return await together(*(self.row(table, id) for id in ids))
 
     async def newest(self, table: str) -> Sequence[JsonRow]:
         """The last rows in the table's own order, in which new ones come last."""

@@ -1,0 +1,189 @@
+"""Appliers over two rows, each as the contract wants it: what stands there, and what fails it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from core.change_ports import Applier
+from core.http import HttpClient
+from core.messages import Address
+from core.proposal import Change, Draft, Proposal, RowWrite, Step, WriteKind
+from core.tools.bridge.source import BridgeSource
+from core.tools.nocodb.api import NocoApi
+from core.tools.nocodb.records import At
+from core.tools.nocodb.rows import NocoRows
+from core.tools.nocodb.shape import Shape
+from tests.fakes.bridge import FakeBridge
+from tests.fakes.bridge_tables import CUSTOMERS
+from tests.fakes.choices import ANA
+from tests.fakes.faulty import Trouble
+from tests.fakes.faulty_proxy import FaultyProxy
+from tests.fakes.memory_table import MemoryTable
+from tests.fakes.nocodb.call import FakeUser, World
+from tests.fakes.nocodb.server import FakeNocoDB
+from tests.fakes.nocodb.tables import FakeBase, FakeField, FakeTable
+from tests.real.nocodb.seed import Seeded, call
+
+Rows = Mapping[str, Mapping[str, Any]]
+ADA = {"Name": "Ada", "Status": "Lead", "Value": 1}
+BRUNO = {"Name": "Bruno", "Status": "Lost", "Value": 2}
+FIELDS = ("Name", "Status", "Value")
+
+
+@dataclass(frozen=True)
+class Case:
+    """An applier over a table with two rows, "1" and "2"; what fails it."""
+
+    applier: Applier
+    target: Mapping[str, Any]
+    rows: Callable[[], Rows]
+    change: Callable[[str, dict[str, Any]], object]
+    remove: Callable[[str], object]
+    refuse: Callable[[], None]
+    lose: Callable[[str], None]
+
+    def draft(self, kind: WriteKind, rows: Sequence[RowWrite]) -> Draft:
+        return Draft(self.applier.name, kind, self.target, "People", tuple(rows))
+
+    def update(self, **values: Any) -> Draft:
+        """Of both rows."""
+        rows = [
+            RowWrite(id, {name: self.rows()[id][name] for name in values}, values)
+            for id in ("1", "2")
+        ]
+        return self.draft("update", rows)
+
+    def delete(self) -> Draft:
+        return self.draft("delete", [RowWrite(id, before=self.rows()[id]) for id in ("1", "2")])
+
+    def create(self, *rows: dict[str, Any]) -> Draft:
+        return self.draft("create", [RowWrite(after=row) for row in rows])
+
+    async def standing(self, draft: Draft, rows: Sequence[RowWrite] = ()) -> list[str]:
+        return [one.standing for one in await self.applier.verify(draft, rows or draft.rows)]
+
+    async def ready(self, draft: Draft) -> Sequence[RowWrite]:
+        """The rows as they are journalled before they are written."""
+        seen = await self.applier.verify(draft, draft.rows)
+        assert [one.standing for one in seen] == ["before"] * len(seen)
+        return [one.write for one in seen]
+
+    async def done(self, draft: Draft) -> Change:
+        """All of it, as `core.applying` goes."""
+        writes: list[RowWrite] = []
+        rows = await self.ready(draft)
+        size = self.applier.batch(draft)
+        for start in range(0, len(rows), size):
+            writes += await self.applier.apply(draft, rows[start : start + size])
+        seen = await self.applier.verify(draft, writes)
+        assert [one.standing for one in seen] == ["after"] * len(seen)
+        steps = tuple(
+            Step(number, one.write, "done", one.now) for number, one in enumerate(seen, 1)
+        )
+        proposal = Proposal(
+            "abcde2", draft, ANA, Address("web", "C1"), 1, "c1", "t1", 0, "en", 0.0, 1.0
+        )
+        return Change(proposal, "done", steps, ANA)
+
+
+@contextlib.asynccontextmanager
+async def a_table_in_memory() -> AsyncIterator[Case]:
+    table = MemoryTable({"1": dict(ADA), "2": dict(BRUNO)})
+
+    def refuse() -> None:
+        table.faults.refuse = 1
+
+    yield Case(
+        table, {}, lambda: {id: dict(row) for id, row in table.rows.items()},
+        lambda id, values: table.rows[id].update(values), lambda id: table.rows.pop(id),
+        refuse, lambda when: table.faults.lose.append("after" if when == "after" else "before"),
+    )  # fmt: skip
+
+
+@contextlib.asynccontextmanager
+async def the_bridge() -> AsyncIterator[Case]:
+    async with FakeBridge() as bridge, HttpClient() as http:
+        rows = bridge.api.rows[CUSTOMERS] = [
+            {"Id": 1, **ADA, "Contract": None}, {"Id": 2, **BRUNO, "Contract": None},
+        ]  # fmt: skip
+        source = BridgeSource(bridge.url, "", http, pauses=(0, 0))
+        await source.tools()
+
+        def one(id: str) -> dict[str, Any]:
+            return next(row for row in rows if str(row["Id"]) == id)
+
+        yield Case(
+            source.rows, {"table_id": CUSTOMERS, "key": "Id", "computed": ["Id"]},
+            lambda: {str(row["Id"]): {n: row[n] for n in FIELDS} for row in rows},
+            lambda id, values: one(id).update(values), lambda id: rows.remove(one(id)),
+            lambda: bridge.fail(1, 500, "422: 422 Client Error: Unprocessable Entity"),
+            lambda when: bridge.drop("after" if when == "after" else "before"),
+        )  # fmt: skip
+
+
+PEOPLE = {"Name": "SingleLineText", "Status": "SingleLineText", "Value": "Number"}
+
+
+@contextlib.asynccontextmanager
+async def nocodb_in_memory() -> AsyncIterator[Case]:
+    fields = [FakeField("cid", "Id", "ID")]
+    fields += [FakeField(f"c{title}", title, type) for title, type in PEOPLE.items()]
+    table = FakeTable("mpeople", "People", fields)
+    for row in (ADA, BRUNO):
+        table.create(row)
+    base = FakeBase("pbase", "Base", {table.id: table})
+    world = World({base.id: base}, {"token": FakeUser({base.id: "owner"})})
+    async with FakeNocoDB(world) as server, _nocodb(
+        server.origin, "token", At(base.id, table.id),
+        lambda: {str(id): {n: row[n] for n in FIELDS} for id, row in table.rows.items()},
+        lambda id, values: table.update(int(id), values), lambda id: table.delete(int(id)),
+    ) as case:  # fmt: skip
+        yield case
+
+
+@contextlib.asynccontextmanager
+async def a_real_nocodb(real: Seeded) -> AsyncIterator[Case]:
+    def ask(path: str, body: object = None, method: str = "") -> Any:
+        return call(f"{real.url}{path}", body, method=method, xc_token=real.token)
+
+    base = ask("/api/v2/meta/bases", {"title": "Contract"})["id"]
+    fields = [{"title": title, "type": type} for title, type in PEOPLE.items()]
+    path = f"/api/v3/meta/bases/{base}/tables"
+    table = ask(path, {"title": "People", "fields": fields})["id"]
+    records = f"/api/v3/data/{base}/{table}/records"
+    ask(records, [{"fields": row} for row in (ADA, BRUNO)])
+
+    def rows() -> Rows:
+        found = ask(f"{records}?pageSize=100")["records"]
+        return {str(row["id"]): {name: row["fields"][name] for name in FIELDS} for row in found}
+
+    async with _nocodb(
+        real.url, real.token, At(base, table), rows,
+        lambda id, values: ask(records, {"id": id, "fields": values}, "PATCH"),
+        lambda id: ask(records, {"id": id}, "DELETE"),
+    ) as case:  # fmt: skip
+        yield case
+
+
+@contextlib.asynccontextmanager
+async def _nocodb(
+    url: str,
+    token: str,
+    at: At,
+    rows: Callable[[], Rows],
+    change: Callable[[str, dict[str, Any]], object],
+    remove: Callable[[str], object],
+) -> AsyncIterator[Case]:
+    """What fails it stands before it."""
+    refusal = Trouble("status", 422, {"error": "ERR_INVALID_VALUE_FOR_FIELD", "message": "no"})
+    async with FaultyProxy(url) as proxy, HttpClient() as http:
+        api = NocoApi(proxy.origin, token, http, pauses=())
+        shape = await Shape.now(api, at)
+        yield Case(
+            NocoRows(api, pauses=()), shape.target, rows, change, remove,
+            lambda: proxy.trouble(refusal),
+            lambda when: proxy.drop("after" if when == "after" else "before"),
+        )  # fmt: skip

@@ -1,0 +1,126 @@
+"""A person asks the team's tables, and sees rows, figures, a file, and where they come from."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import pytest
+
+from adapters.discord.markup import render as on_discord
+from adapters.screen import Screen
+from adapters.slack.content import content
+from adapters.slack.markup import Links
+from adapters.web.render import to_html
+from core.http import HttpClient
+from core.messages import Answer
+from core.model.demo import DemoModel
+from core.ports import Model
+from core.tools.nocodb.source import NocoSource
+from tests.dialogues.stage import Stage, Theatre
+from tests.fakes.choices import message
+from tests.fakes.models import EchoModel
+from tests.fakes.nocodb import filled
+from tests.fakes.nocodb.server import FakeNocoDB
+
+SOURCE = re.compile(
+    r"\n\nSource: (?P<what>.+): (?P<shown>[\d,]+) of (?P<total>[\d,]+) rows, "
+    r"\d{4}-\d\d-\d\d \d\d:\d\d \((?P<zone>[\w/]+)\)\. "
+    r"\[NocoDB\]\((?P<url>http://127\.0\.0\.1:\d+/dashboard/#/nc/pcrmfake/m\w+)\)$"
+)
+
+
+@asynccontextmanager
+async def opened(theatre: Theatre, model: Model) -> AsyncIterator[Stage]:
+    async with FakeNocoDB() as nocodb, HttpClient() as http:
+        source = NocoSource(nocodb.origin, filled.EDITOR, http, pauses=())
+        async with theatre.open(model, [source]) as stage:
+            yield stage
+
+
+def source(answer: Answer) -> tuple[str, str, str]:
+    found = SOURCE.search(answer.text)
+    assert found, answer.text
+    return found["what"], found["shown"], found["total"]
+
+
+async def test_some_of_a_table_and_where_it_is_from(theatre: Theatre) -> None:
+    async with opened(theatre, DemoModel()) as stage:
+        answer = await stage.said("show orders where Paid is true and Amount > 80")
+        assert answer.text.startswith("**Orders**: 4 of 4 rows.\n\n| id | Title | Amount |")
+        assert source(answer) == ("Orders, Paid is checked and Amount is more than 80", "4", "4")
+        all_of_it = await stage.said("show Customers")
+        assert source(all_of_it) == ("Customers", "20", "30")
+
+
+async def test_the_same_answer_is_a_table_on_every_platform(theatre: Theatre) -> None:
+    async with opened(theatre, DemoModel()) as stage:
+        text = (await stage.said("show Readings where Value < 3")).text
+    (block,) = content(text, Links())["blocks"]
+    assert block["type"] == "markdown", "Slack renders tables there itself"
+    assert "| 2 | r0002 | 2 |" in block["text"]
+    assert "[NocoDB](http://127.0.0.1" in block["text"]
+    discord = on_discord(text).text
+    assert "```\nid  Label  Value\n──  ─────  ─────\n 1  r0001      1" in discord
+    assert "NocoDB (<http://127.0.0.1" in discord
+    page = to_html(text)
+    assert re.search(r'<div class="table"[^>]*><table>', page)
+    assert re.search(r"<td[^>]*>r0002</td>", page)
+    assert re.search(r"<a [^>]*href=\"http://127[^>]+/dashboard/#/nc/[^>]+>NocoDB</a>", page)
+    written = io.StringIO()
+    Screen(written, "en").answer({"response": text, "status": "done", "cards": [], "files": []})
+    assert "| 2 | r0002 | 2 |" in written.getvalue()
+
+
+async def test_figures_by_group(theatre: Theatre) -> None:
+    async with opened(theatre, EchoModel()) as stage:
+        answer = await stage.said(
+            'call nocodb_summarize {"table": "Orders", "group_by": "Paid", '
+            '"aggregates": [{"field": "Amount", "fn": "sum"}]}'
+        )
+        assert '"all":{"sum of Amount":2745}' in answer.text
+        assert '{"Paid":"checked","rows":30,"sum of Amount":1395}' in answer.text
+        assert source(answer) == ("Orders", "60", "60")
+
+
+async def test_two_questions_in_a_turn_have_two_sources(theatre: Theatre) -> None:
+    async with opened(theatre, EchoModel()) as stage:
+        call = 'call nocodb_summarize {{"table": "{}"}}'
+        asked = "\n".join(call.format(table) for table in ("Orders", "Customers", "Orders"))
+        answer = await stage.said(asked)
+        lines = [line for line in answer.text.splitlines() if line.startswith("Source: ")]
+        assert [line.split(":")[1] for line in lines] == [" Orders", " Customers"]
+
+
+async def test_all_rows_as_a_file(theatre: Theatre) -> None:
+    async with opened(theatre, EchoModel()) as stage:
+        answer = await stage.said('call nocodb_query {"table": "Readings", "export": true}')
+        (file,) = answer.files
+        _, data = await stage.engine.files.get(file.id)
+        assert file.name == "Readings.csv"
+        assert data.decode("utf-8-sig").splitlines()[-1] == "1200,r1200,1200"
+        assert source(answer) == ("Readings", "20", "1,200")
+
+
+@pytest.mark.parametrize(("zone", "rows"), [("Pacific/Kiritimati", "1"), ("UTC", "3")])
+async def test_a_day_is_the_askers(theatre: Theatre, zone: str, rows: str) -> None:
+    """Everybody was seen at 12:30 in London, which is half past two the next day out there."""
+    async with opened(theatre, EchoModel()) as stage:
+        asked = message(
+            'call nocodb_summarize {"table": "Customers", "filters": '
+            '[{"field": "Seen", "op": "lte", "value": "2026-11-02"}]}', "k-zone",
+        )  # fmt: skip
+        answer = await stage.asks(replace(asked, time_zone=zone))
+        found = SOURCE.search(answer.text)
+        assert found is not None
+        assert (found["zone"], found["total"]) == (zone, rows)
+
+
+async def test_a_name_that_is_nearly_right(theatre: Theatre) -> None:
+    async with opened(theatre, DemoModel()) as stage:
+        answer = await stage.said("show Custmers")
+        assert "did you mean 'Customers'?" in answer.text
+        assert "Source:" not in answer.text

@@ -1,0 +1,122 @@
+"""What the operator's file says of single tables, with NocoDB behind them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+from core.http import HttpClient
+from core.messages import Answer
+from core.policy import AllowList
+from core.table_rules import Access, TableRule, TableRules
+from core.tools.nocodb.source import NocoSource
+from tests.dialogues.decisions import MEMBER, OTHER, RIGHTS, on_slack
+from tests.dialogues.stage import Stage, Theatre
+from tests.fakes.nocodb import filled
+from tests.fakes.nocodb.server import FakeNocoDB
+from tests.fakes.nocodb.tables import FakeTable
+
+
+class Team:
+    """A bot over the fake NocoDB; Mia and Otto are on Slack, Ana on the web page."""
+
+    def __init__(self, stage: Stage, nocodb: FakeNocoDB) -> None:
+        self.stage = stage
+        self._tables = nocodb.world.bases[filled.CRM].tables.values()
+
+    def table(self, title: str) -> FakeTable:
+        return next(table for table in self._tables if table.title == title)
+
+    async def calls(self, tool: str, **arguments: object) -> Answer:
+        return await self.stage.said(f"call nocodb_{tool} {json.dumps(arguments)}")
+
+    async def mia_calls(self, key: str, tool: str, **arguments: object) -> Answer:
+        return await self.stage.asks(on_slack(f"call nocodb_{tool} {json.dumps(arguments)}", key))
+
+
+@asynccontextmanager
+async def team(
+    theatre: Theatre, table: str, access: Access, *approvers: str, policy: AllowList = RIGHTS
+) -> AsyncIterator[Team]:
+    rules = TableRules({table: TableRule(access, frozenset(approvers))})
+    async with FakeNocoDB() as nocodb, HttpClient() as http:
+        source = NocoSource(nocodb.origin, filled.EDITOR, http, rules=rules, pauses=())
+        opened = theatre.open(sources=[source], appliers=[source.rows], rules=rules, policy=policy)
+        async with opened as stage:
+            yield Team(stage, nocodb)
+
+
+async def test_rows_of_a_hidden_table_stay_unseen_while_rows_that_link_to_them_go_and_come_back(
+    theatre: Theatre,
+) -> None:
+    async with team(theatre, "Orders", "hidden") as crm:
+        read = await crm.calls("get", table="Customers", id="1")
+        assert "Customer 01" in read.text
+        (card,) = (await crm.calls("delete", table="Customers", ids=["1"])).cards
+        told = [str(card), (await crm.stage.said(f"approve {card.id}")).text, read.text]
+        customers = crm.table("Customers")
+        assert 1 not in customers.rows
+        (relation,) = customers.relations.values()
+        relation.add(customers, 2, 1)
+        told.append((await crm.stage.said(f"undo {card.id}")).text)
+        assert "what was written to a link that is not shown here does not stand" in told[-1]
+        told.extend(str(each) for each in await crm.stage.engine.changes.latest(""))
+        assert relation.of(customers, 31) == [2], "of the two orders one has found another owner"
+    assert not [words for words in told if "Order" in words]
+
+
+async def test_a_table_that_is_read_only_is_read_and_neither_changed_nor_linked(
+    theatre: Theatre,
+) -> None:
+    async with team(theatre, "orders", "read") as crm:
+        assert "Order 12" in (await crm.calls("get", table="Orders", id="12")).text
+        tries = (
+            ("update", {"table": "Orders", "changes": [{"id": "12", "fields": {"Paid": True}}]}),
+            ("delete", {"table": "Orders", "ids": ["12"]}),
+            ("link", {"table": "Customers", "id": "2", "link_field": "Orders", "add": ["12"]}),
+        )
+        for tool, arguments in tries:
+            refused = await crm.calls(tool, **arguments)
+            assert refused.cards == ()
+            assert "The table Orders may only be read here." in refused.text
+
+
+async def test_the_people_named_for_a_table_approve_by_its_id_too(theatre: Theatre) -> None:
+    async with team(theatre, "Customers", "ask", "slack:U2") as crm:
+        row = {"Name": "Ada", "Status": "Lead"}
+        asked = await crm.mia_calls("k1", "create", table="Customers", rows=[row])
+        (card,) = asked.cards
+        assert card.text.endswith("the operator named for this table must approve it.")
+        refused = await crm.stage.asks(on_slack(f"approve {card.id}", "k2", MEMBER, clicked=True))
+        assert (refused.private, refused.code) == (True, "forbidden")
+        done = await crm.stage.asks(on_slack(f"approve {card.id}", "k3", OTHER))
+        assert "Approved by Otto. Done. New rows: 31." in done.text
+        assert crm.table("Customers").rows[31]["Name"] == "Ada"
+
+
+async def test_a_rule_by_id_holds_after_the_table_was_renamed(theatre: Theatre) -> None:
+    async with team(theatre, "-", "ask") as crm:
+        orders = crm.table("Orders")
+    rules = TableRules({orders.id: TableRule("read")})
+    async with FakeNocoDB() as nocodb, HttpClient() as http:
+        nocodb.world.bases[filled.CRM].tables[orders.id] = replace(orders, title="Bookings")
+        source = NocoSource(nocodb.origin, filled.EDITOR, http, rules=rules, pauses=())
+        async with theatre.open(sources=[source], appliers=[source.rows], rules=rules) as stage:
+            call = {"table": "Bookings", "ids": ["1"]}
+            refused = await stage.said(f"call nocodb_delete {json.dumps(call)}")
+    assert "The table Bookings may only be read here." in refused.text
+
+
+async def test_one_new_row_at_a_time_needs_nobody_where_the_file_says_so(theatre: Theatre) -> None:
+    async with team(theatre, "Customers", "auto") as crm:
+        row = {"Name": "Ada", "Status": "Lead"}
+        answer = await crm.mia_calls("k1", "create", table="Customers", rows=[row])
+        assert [card.state for card in answer.cards] == ["done"]
+        assert "Allowed by the operator's policy." in answer.cards[0].text
+        two = await crm.mia_calls("k2", "create", table="Customers", rows=[row, row])
+        assert [card.state for card in two.cards] == ["open"]
+        update = [{"id": "31", "fields": {"Status": "Lost"}}]
+        changed = await crm.mia_calls("k3", "update", table="Customers", changes=update)
+        assert [card.state for card in changed.cards] == ["open"]

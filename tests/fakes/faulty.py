@@ -1,0 +1,124 @@
+"""A server on loopback that fails when it is told to: what the doubles of HTTP services share."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Literal, Self
+
+from aiohttp import web
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """What the next call meets: an answer instead of its effect, or a broken connection."""
+
+    kind: Literal["status", "before", "after"]
+    status: int = 0
+    body: object = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def answer(self, request: web.Request) -> web.Response:
+        if not self.status:
+            return dropped(request)
+        return web.json_response(self.body, status=self.status, headers=self.headers)
+
+
+class FaultyServer:
+    """`origin` is its address while it runs. Each switch is for the calls that come next."""
+
+    def __init__(self) -> None:
+        self.origin = ""
+        self._troubles: deque[Trouble] = deque()
+        self._free = asyncio.Event()
+        self._free.set()
+        self._held = frozenset[str]()
+        self._reached = asyncio.Event()
+        self._ended = 0
+        self._called = asyncio.Condition()
+        self._runner: web.AppRunner | None = None
+
+    def trouble(self, *troubles: Trouble) -> None:
+        self._troubles.extend(troubles)
+
+    def restored(self) -> None:
+        """No more trouble."""
+        self._troubles.clear()
+
+    def drop(self, when: Literal["before", "after"], times: int = 1) -> None:
+        """Break the connection before or after the effect."""
+        self._troubles.extend([Trouble(when)] * times)
+
+    def hang(self, *names: str) -> None:
+        """Hold calls (of these names, or all), before their effect, until `release`."""
+        self._held = frozenset(names)
+        self._reached.clear()
+        self._free.clear()
+
+    async def reached(self) -> None:
+        """Until a held call has come in."""
+        await self._reached.wait()
+
+    @property
+    def counted(self) -> int:
+        """Calls that have had their effect, or failed."""
+        return self._ended
+
+    async def until(self, calls: int) -> None:
+        """Until that many calls have had their effect, or failed."""
+        async with self._called:
+            await self._called.wait_for(lambda: self._ended >= calls)
+
+    def release(self) -> None:
+        self._free.set()
+
+    def routes(self) -> Iterable[web.AbstractRouteDef]:
+        """What it answers; each double says that of its own."""
+        return ()
+
+    async def start(self, port: int = 0) -> None:
+        application = web.Application()
+        application.add_routes(self.routes())
+        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", port).start()
+        self.origin = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+
+    async def stop(self) -> None:
+        self.release()
+        if self._runner:
+            await self._runner.cleanup()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        await self.stop()
+
+    async def met(self, name: str) -> Trouble | None:
+        """Wait while calls of that name are held; then what this one is to meet."""
+        if not self._free.is_set() and (not self._held or name in self._held):
+            self._reached.set()
+            await self._free.wait()
+        return self._troubles.popleft() if self._troubles else None
+
+    async def ended(self) -> None:
+        """A call has had its effect, or failed."""
+        self._ended += 1
+        async with self._called:
+            self._called.notify_all()
+
+
+def dropped(request: web.Request) -> web.Response:
+    if request.transport:
+        request.transport.abort()
+    return web.Response()

@@ -1,0 +1,82 @@
+"""Stands before a server and fails, or holds, the calls that write: the server itself is whole."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+
+from tests.fakes.faulty import FaultyServer
+
+_PASSED_ON = ("Content-Type", "User-Agent", "xc-token")
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A call that writes; `done`: the server answered it with 200."""
+
+    method: str
+    path: str
+    body: Any
+    agent: str
+    done: bool
+
+
+class FaultyProxy(FaultyServer):
+    """`written` are the calls that wrote, or tried to; reads pass as they are.
+
+    `hang` and `met` go by the method, `until` counts reads too. What has come in has its effect,
+    also when its caller dies meanwhile.
+    """
+
+    def __init__(self, upstream: str) -> None:
+        super().__init__()
+        self.upstream = upstream
+        self.written: list[Written] = []
+        self._session: aiohttp.ClientSession | None = None
+
+    def routes(self) -> Iterable[web.AbstractRouteDef]:
+        return [web.route("*", "/{rest:.*}", self._call)]
+
+    async def start(self, port: int = 0) -> None:
+        self._session = aiohttp.ClientSession(auto_decompress=True)
+        await super().start(port)
+
+    async def stop(self) -> None:
+        await super().stop()
+        if self._session:
+            await self._session.close()
+
+    async def _call(self, request: web.Request) -> web.Response:
+        if request.method == "GET":
+            answer = await self._passed(request, b"")
+            await self.ended()
+            return answer
+        body = await request.read()
+        trouble = await self.met(request.method)
+        response = web.Response(status=500)
+        if trouble is None or trouble.kind == "after":
+            response = await self._passed(request, body)
+        agent = request.headers.get("User-Agent", "")
+        done = response.status == 200
+        self.written.append(Written(request.method, request.path, json.loads(body), agent, done))
+        await self.ended()
+        return trouble.answer(request) if trouble else response
+
+    async def _passed(self, request: web.Request, body: bytes) -> web.Response:
+        assert self._session
+        headers = {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
+        try:
+            async with self._session.request(
+                request.method, f"{self.upstream}{request.raw_path}", data=body, headers=headers
+            ) as answer:
+                text = await answer.read()
+                return web.Response(
+                    status=answer.status, body=text, content_type=answer.content_type
+                )
+        except aiohttp.ClientError:
+            return web.json_response(None, status=502)

@@ -1,0 +1,136 @@
+"""A NocoDB on loopback that keeps to what 0.301.3 does, and fails when it is told to.
+
+What it does not know is a 404 as over there, or is refused: it never guesses. The suite in
+`tests/nocodb` runs over it and over a real one. `python -m tests.fakes.nocodb.server --port N` runs
+it by itself with the tests' tables, and prints its URL and a token.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+
+from tests.fakes.faulty import FaultyServer, Trouble
+from tests.fakes.nocodb import rows
+from tests.fakes.nocodb.aggregates import aggregate
+from tests.fakes.nocodb.answers import Refused
+from tests.fakes.nocodb.call import Call, World
+from tests.fakes.nocodb.filled import OWNER, filled
+
+
+@dataclass(frozen=True, slots=True)
+class Called:
+    """A request with a token that is known; `done`: it was answered with 200."""
+
+    method: str
+    path: str
+    query: Mapping[str, str]
+    body: Any
+    agent: str
+    done: bool
+
+
+class FakeNocoDB(FaultyServer):
+    """`calls` are all of them, in order; `world` is what it holds, there to be changed."""
+
+    def __init__(self, world: World | None = None) -> None:
+        super().__init__()
+        self.world = world or filled()
+        self.calls: list[Called] = []
+
+    @property
+    def written(self) -> list[str]:
+        """The method and kind of each call that changed something, as "PATCH records"."""
+        return [
+            f"{call.method} {'links' if '/links/' in call.path else 'records'}"
+            for call in self.calls
+            if call.done and call.method != "GET"
+        ]
+
+    def fail(self, times: int, status: int, body: object = None, **headers: str) -> None:
+        """Answer the next calls with `status` and do nothing. `headers` with _ for -."""
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        self.trouble(*[Trouble("status", status, body, named)] * times)
+
+    def routes(self) -> Iterable[web.AbstractRouteDef]:
+        base, data = "/api/v3/meta/bases/{base}", "/api/v3/data/{base}/{table}"
+        each: dict[str, Callable[[Call], object]] = {
+            "GET /api/v2/meta/bases": self._list_bases,
+            "GET /api/v1/auth/user/me": self._me,
+            f"GET {base}/tables": lambda call: {"list": [
+                {"id": each.id, "title": each.title} for each in call.base.tables.values()
+            ]},
+            f"GET {base}/tables/{{table}}": lambda call: call.table.told(call.base),
+            f"GET {data}/count": lambda call: {"count": len(call.found())},
+            f"GET {data}/records": rows.page,
+            f"GET {data}/records/{{row}}": lambda call: call.table.shown(call.row, call.only),
+            f"POST {data}/records": rows.create,
+            f"PATCH {data}/records": rows.update,
+            f"DELETE {data}/records": rows.delete,
+            "PATCH /api/v2/tables/{table}/records": rows.attach,
+            f"GET {data}/links/{{field}}/{{row}}": rows.links,
+            "GET /api/v2/tables/{table}/aggregate": aggregate,
+            f"POST {data}/links/{{field}}/{{row}}": rows.link,
+            f"DELETE {data}/links/{{field}}/{{row}}": rows.unlink,
+        }  # fmt: skip
+        for named, answer in each.items():
+            method, path = named.split()
+            yield web.route(method, path, self._handler(answer))
+        yield web.route("*", "/{rest:.*}", self._unknown)
+
+    def _handler(
+        self, answer: Callable[[Call], object]
+    ) -> Callable[[web.Request], Awaitable[web.Response]]:
+        async def handle(request: web.Request) -> web.Response:
+            trouble = await self.met(request.method)
+            call = Call(self.world, request, await request.text())
+            done = trouble is None or trouble.kind == "after"
+            response = _answered(call, answer) if done else web.Response()
+            done = done and response.status == 200
+            agent = request.headers.get("User-Agent", "")
+            query, text = dict(request.query), call.text
+            body = json.loads(text) if text else None
+            self.calls.append(Called(request.method, request.path, query, body, agent, done))
+            await self.ended()
+            return trouble.answer(request) if trouble else response
+
+        return handle
+
+    async def _unknown(self, request: web.Request) -> web.Response:
+        words = f"Cannot {request.method} {request.path}"
+        return Refused(404, "NOT_FOUND", words).answer()
+
+    def _list_bases(self, call: Call) -> object:
+        return {"list": [base.told() for base in call.seen]}
+
+    def _me(self, call: Call) -> object:
+        role = call.user.roles.get(call.request.query.get("base_id", ""))
+        return {"email": "bot@example.com", "base_roles": {role: True} if role else None}
+
+
+def _answered(call: Call, answer: Callable[[Call], object]) -> web.Response:
+    try:
+        return web.json_response(answer(call))
+    except Refused as refused:
+        return refused.answer()
+
+
+async def main(port: int) -> None:
+    nocodb = FakeNocoDB()
+    await nocodb.start(port)
+    print(nocodb.origin, OWNER, flush=True)
+    await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    arguments = argparse.ArgumentParser(description="A NocoDB with three tables, to try Ponte on.")
+    arguments.add_argument("--port", type=int, default=0)
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(main(arguments.parse_args().port))

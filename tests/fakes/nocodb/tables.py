@@ -1,0 +1,226 @@
+"""The fake's bases, tables and rows, in memory, with NocoDB's rules for rows and links."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from tests.fakes.nocodb.answers import Refused, no_record, unprocessable
+from tests.fakes.nocodb.values import stored
+
+Json = dict[str, Any]
+
+NESTED = 25
+"""Rows that a link's cell holds at most, without a sign that there are more."""
+_UNSEEN = ("ID", "ForeignKey")
+_FILLED = ("CreatedAt", "UpdatedAt", "Id")
+_ids = itertools.count(1)
+
+
+def fresh(prefix: str) -> str:
+    return f"{prefix}{next(_ids):06d}fake"
+
+
+@dataclass(slots=True)
+class FakeField:
+    """`options` as v3 tells them."""
+
+    id: str
+    title: str
+    type: str
+    options: Json | None = None
+
+    @property
+    def choices(self) -> list[str]:
+        return [str(choice["title"]) for choice in (self.options or {}).get("choices", ())]
+
+    def told(self) -> Json:
+        options = {"options": self.options} if self.options is not None else {}
+        return {"id": self.id, "title": self.title, "type": self.type, **options}
+
+
+@dataclass(slots=True)
+class Relation:
+    """One table's rows to many of another's; `pairs` are (the one, of the many)."""
+
+    one: FakeTable
+    many: FakeTable
+    down: FakeField
+    up: FakeField
+    pairs: list[tuple[int, int]] = field(default_factory=list)
+
+    def of(self, table: FakeTable, id: int) -> list[int]:
+        if table is self.one:
+            return sorted(many for one, many in self.pairs if one == id)
+        return [one for one, many in self.pairs if many == id]
+
+    def add(self, table: FakeTable, id: int, other: int) -> None:
+        """A row of the many has one at most: it moves."""
+        pair = (id, other) if table is self.one else (other, id)
+        self.pairs = [each for each in self.pairs if each[1] != pair[1]]
+        self.pairs.append(pair)
+
+    def remove(self, table: FakeTable, id: int, other: int) -> None:
+        pair = (id, other) if table is self.one else (other, id)
+        self.pairs = [each for each in self.pairs if each != pair]
+
+    def other(self, table: FakeTable) -> FakeTable:
+        return self.many if table is self.one else self.one
+
+
+@dataclass(slots=True)
+class FakeTable:
+    id: str
+    title: str
+    fields: list[FakeField]
+    rows: dict[int, Json] = field(default_factory=dict)
+    relations: dict[str, Relation] = field(default_factory=dict)
+    """By the id of the link field."""
+
+    @property
+    def display(self) -> FakeField:
+        return next(each for each in self.fields if each.type not in _UNSEEN)
+
+    def find(self, name: str) -> FakeField | None:
+        """By id or title; names are case-sensitive."""
+        return next((each for each in self.fields if name in (each.id, each.title)), None)
+
+    def told(self, base: FakeBase) -> Json:
+        return {
+            "id": self.id,
+            "title": self.title,
+            "base_id": base.id,
+            "source_id": base.source,
+            "display_field_id": self.display.id,
+            "views": [],
+            "fields": [each.told() for each in self.fields],
+        }
+
+    def row(self, id: object) -> int:
+        """The key of a row that is there. Raises Refused."""
+        if not str(id).isdecimal():
+            words = f"Primary key value '{id}' is invalid for column 'Id'"
+            raise unprocessable("ERR_INVALID_PK_VALUE", words)
+        if int(str(id)) not in self.rows:
+            raise no_record(id)
+        return int(str(id))
+
+    def create(self, fields: Mapping[str, Any]) -> int:
+        values = self._values(fields)
+        blank = {each.title: None for each in self.fields if not self._derived(each)}
+        boxes = {each.title: False for each in self.fields if each.type == "Checkbox"}
+        id = max(self.rows, default=0) + 1  # as SQLite: a deleted last row's id is given again
+        self.rows[id] = {"CreatedAt": _now(), "UpdatedAt": None, **blank, **boxes, **values}
+        for name, rows in fields.items():
+            column = self.find(name)
+            if column and column.id in self.relations:
+                for each in rows:
+                    self.link(column, id, each["id"])
+        return id
+
+    def update(self, id: int, fields: Mapping[str, Any]) -> None:
+        if any(own in fields for own in ("CreatedAt", "UpdatedAt")):
+            words = 'Column "CreatedAt" is auto generated and cannot be updated'
+            raise Refused(400, "", words, key="msg")
+        if any((each := self.find(name)) and each.id in self.relations for name in fields):
+            raise Refused(500, "", "Something didn't work as expected. Please try again.")
+        self.rows[id].update(self._values(fields), UpdatedAt=_now())
+
+    def delete(self, id: int) -> None:
+        del self.rows[id]
+        for relation in self.relations.values():
+            for other in relation.of(self, id):
+                relation.remove(self, id, other)
+
+    def link(self, column: FakeField, id: int, other: object) -> None:
+        relation = self.relations[column.id]
+        relation.add(self, id, relation.other(self).row(other))
+
+    def unlink(self, column: FakeField, id: int, other: object) -> None:
+        self.relations[column.id].remove(self, id, int(str(other)))
+
+    def linked(self, column: FakeField, id: int) -> list[Json]:
+        relation = self.relations[column.id]
+        other = relation.other(self)
+        return [other.shown_as_link(each) for each in relation.of(self, id)]
+
+    def shown_as_link(self, id: int) -> Json:
+        return {"id": id, "fields": {self.display.title: self.rows[id][self.display.title]}}
+
+    def shown(self, id: int, only: Sequence[str] = ()) -> Json:
+        """{"id", "fields"}, with `only` those fields (by id or title)."""
+        row = self.rows[id]
+        fields = {"CreatedAt": row["CreatedAt"], "UpdatedAt": row["UpdatedAt"]}
+        fields |= {f.title: self.cell(f, id) for f in self.fields if f.type not in _UNSEEN}
+        if only:
+            titles = {(self.find(name) or FakeField("", name, "")).title for name in only}
+            fields = {title: value for title, value in fields.items() if title in titles}
+        return {"id": id, "fields": fields}
+
+    def cell(self, column: FakeField, id: int) -> Any:
+        if column.id in self.relations:
+            rows = self.linked(column, id)
+            if (column.options or {}).get("relation_type") == "bt":
+                return rows[0] if rows else None
+            return rows[:NESTED]
+        if column.type == "Rollup":
+            return self._sum(column, id)
+        return id if column.type == "ID" else self.rows[id].get(column.title)
+
+    def _sum(self, column: FakeField, id: int) -> float:
+        options = column.options or {}
+        relation = self.relations[options["related_field_id"]]
+        summed = relation.many.find(options["related_table_rollup_field_id"])
+        assert summed is not None
+        values = [relation.many.rows[each][summed.title] for each in relation.of(self, id)]
+        return sum(value or 0 for value in values)
+
+    def _values(self, fields: Mapping[str, Any]) -> Json:
+        """By title; what is no field of this table is passed over without a word."""
+        found = {}
+        for name, value in fields.items():
+            column = self.find(name)
+            if column and not self._derived(column) and name not in _FILLED:
+                found[column.title] = stored(column.title, column.type, column.choices, value)
+        return found
+
+    def _derived(self, column: FakeField) -> bool:
+        return column.id in self.relations or column.type in ("Rollup", *_UNSEEN)
+
+
+@dataclass(slots=True)
+class FakeBase:
+    """`foreign`: its tables are of a database that NocoDB did not make."""
+
+    id: str
+    title: str
+    tables: dict[str, FakeTable] = field(default_factory=dict)
+    foreign: bool = False
+
+    @property
+    def source(self) -> str:
+        return f"b{self.id}"
+
+    def told(self) -> Json:
+        source = {"id": self.source, "is_meta": int(not self.foreign), "is_local": 0}
+        return {"id": self.id, "title": self.title, "sources": [source]}
+
+
+def related(one: FakeTable, many: FakeTable) -> Relation:
+    """A link from each of two tables to the other, titled as that is."""
+    down = FakeField(fresh("c"), many.title, "LinkToAnotherRecord",
+                     {"relation_type": "hm", "related_table_id": many.id})  # fmt: skip
+    up = FakeField(fresh("c"), one.title, "LinkToAnotherRecord",
+                   {"relation_type": "bt", "related_table_id": one.id})  # fmt: skip
+    relation = Relation(one, many, down, up)
+    one.fields.append(down)
+    many.fields.extend([FakeField(fresh("c"), f"nc_{one.title}_id", "ForeignKey"), up])
+    one.relations[down.id] = many.relations[up.id] = relation
+    return relation
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(sep=" ", timespec="seconds")

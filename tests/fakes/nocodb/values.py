@@ -1,0 +1,72 @@
+"""What NocoDB makes of a value that is written: it reads numbers, days and moments, and refuses
+what it cannot read. It does not look at what an Email holds."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from tests.fakes.nocodb.answers import Refused, unprocessable
+
+NUMBERS = ("Number", "Decimal", "Currency", "Percent", "Rating", "Duration", "Year")
+_DAY = re.compile(r"(\d{2})/(\d{2})/(\d{4})")
+
+
+def stored(title: str, type: str, options: Sequence[str], value: Any) -> Any:
+    """`value` as the row will hold it. Raises Refused."""
+    if value is None:
+        return False if type == "Checkbox" else None
+    if type in NUMBERS:
+        return _number(title, type, value)
+    match type:
+        case "SingleSelect":
+            return _options(title, options, [value])[0]
+        case "MultiSelect":
+            given = value if isinstance(value, list) else str(value).split(",")
+            return _options(title, options, given)
+        case "Checkbox":
+            return value in (True, 1, "1", "true")
+        case "Date":
+            return _moment(title, type, value).date().isoformat()
+        case "DateTime":
+            moment = _moment(title, type, value).astimezone(UTC)
+            return moment.isoformat(sep=" ", timespec="seconds")
+        case "Attachment":
+            return [{**file, "signedPath": f"dltemp/signed/{file['title']}"} for file in value]
+        case _:
+            return str(value)
+
+
+def _number(title: str, type: str, value: Any) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise _unfit(title, type, value) from None
+    return int(number) if number.is_integer() else number
+
+
+def _options(title: str, options: Sequence[str], given: Sequence[Any]) -> list[str]:
+    wrong = [str(each) for each in given if each not in options]
+    if wrong:
+        quoted = ", ".join(f'"{each}"' for each in wrong)
+        words = f'Invalid option(s) {quoted} provided for column "{title}"'
+        raise unprocessable("ERR_INVALID_VALUE_FOR_FIELD", words)
+    return [str(each) for each in given]
+
+
+def _moment(title: str, type: str, value: Any) -> datetime:
+    text = str(value)
+    if american := _DAY.fullmatch(text):
+        text = f"{american[3]}-{american[1]}-{american[2]}"
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise _unfit(title, type, value) from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _unfit(title: str, type: str, value: Any) -> Refused:
+    words = f"Invalid value '{value}' for type '{type}' on column '{title}'"
+    return unprocessable("ERR_INVALID_VALUE_FOR_FIELD", words)

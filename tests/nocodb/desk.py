@@ -1,0 +1,112 @@
+"""A desk at which a model's calls become drafts, and drafts are done as `core.applying` does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from core.errors import ToolError
+from core.http import HttpClient
+from core.messages import Address, Person
+from core.proposal import Change, Draft, Proposal, Row, RowWrite, Seen, Step
+from core.records import Outcome, Scene, Thread
+from core.tools.nocodb.api import NocoApi
+from core.tools.nocodb.rows import NocoRows
+from core.tools.nocodb.schemas import Schemas
+from core.tools.nocodb.shape import Shape
+from core.tools.nocodb.writes import Reads, Writes, anything_goes
+
+ANA = Person("slack", "U1", "T1", "Ana")
+HERE = Address("slack", "C1", "T1")
+ZONE = "America/Sao_Paulo"
+
+
+class Desk:
+    """`url` may be a proxy before the NocoDB that holds `base`."""
+
+    def __init__(
+        self, url: str, token: str, base: str, http: HttpClient, read_only: Reads = anything_goes
+    ) -> None:
+        self.api = NocoApi(url, token, http, pauses=())
+        self.schemas = Schemas(self.api, base)
+        self.rows = NocoRows(self.api, pauses=())
+        self.drafts: list[Draft] = []
+        self._tools = {
+            tool.spec.name: tool
+            for tool in Writes(self.api, self.schemas, read_only=read_only).tools()
+        }
+
+    async def told(self, tool: str, **arguments: Any) -> str:
+        """What the model reads of its call."""
+        thread = Thread(HERE.conversation, "t1")
+        scene = Scene(
+            ANA, HERE, "turn1", 1, "call1", thread, "en", self._doing, self._propose, zone=ZONE
+        )
+        return (await self._tools[tool].run(scene, json.dumps(arguments))).text
+
+    async def draft(self, tool: str, **arguments: Any) -> Draft:
+        await self.told(tool, **arguments)
+        return self.drafts[-1]
+
+    async def refused(self, tool: str, **arguments: Any) -> ToolError:
+        proposed = len(self.drafts)
+        with pytest.raises(ToolError) as caught:
+            await self.told(tool, **arguments)
+        assert len(self.drafts) == proposed
+        return caught.value
+
+    async def done(self, draft: Draft) -> Change:
+        """One batch after the other, each read before and after; what is not as before is left."""
+        steps: list[Step] = []
+        size = self.rows.batch(draft)
+        for start in range(0, len(draft.rows), size):
+            seen = await self.rows.verify(draft, draft.rows[start : start + size])
+            ready = [one.write for one in seen if one.standing == "before"]
+            left = [one for one in seen if one.standing != "before"]
+            writes = await self.rows.apply(draft, ready) if ready else ()
+            steps += [Step(0, one.write, "changed", one.now) for one in left]
+            steps += [_step(one) for one in await self.rows.verify(draft, writes)]
+        numbered = [replace(step, number=number) for number, step in enumerate(steps, 1)]
+        return Change(_proposal(draft), "done", tuple(numbered), ANA)
+
+    async def all_done(self, draft: Draft) -> Change:
+        change = await self.done(draft)
+        assert [step.state for step in change.steps] == ["done"] * len(draft.rows), change.steps
+        return change
+
+    async def undone(self, change: Change) -> Change:
+        return await self.done(self.rows.revert(change))
+
+    async def standing(self, draft: Draft, rows: Sequence[RowWrite] = ()) -> list[str]:
+        return [one.standing for one in await self.rows.verify(draft, rows or draft.rows)]
+
+    async def image(self, table: str, id: str) -> Row | None:
+        """A row whole, as it stands."""
+        shape = Shape.of(await self.schemas.table(table))
+        return (await self.rows.images.rows(shape, [id])).get(id)
+
+    async def links(self, table: str, id: str, field: str) -> list[str]:
+        image = await self.image(table, id)
+        assert image is not None
+        return [one["id"] for one in image[field]]
+
+    async def _propose(self, draft: Draft) -> Outcome:
+        self.drafts.append(replace(draft, by="slack:U1"))
+        return Outcome("proposed", "Proposed.")
+
+    async def _doing(self, text: str) -> None:
+        return None
+
+
+def _step(seen: Seen) -> Step:
+    if seen.standing == "after":
+        return Step(0, seen.write, "done", seen.now)
+    return Step(0, seen.write, "differs", seen.now, ", ".join(seen.differs))
+
+
+def _proposal(draft: Draft) -> Proposal:
+    return Proposal("abcde2", draft, ANA, HERE, 1, "c1", "t1", 0, "en", 0.0, 1.0)

@@ -1,0 +1,82 @@
+"""Somebody who has a model call the reading tools."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from core.errors import NotFound
+from core.messages import File
+from core.ports import Tool
+from core.records import Outcome, Scene
+from core.tools.nocodb.api import NocoApi
+from core.tools.nocodb.reads import reading_tools
+from core.tools.nocodb.schemas import Schemas
+from tests.core.tools.scene import scene
+from tests.nocodb.tables import NOW
+
+
+@dataclass
+class KeptFiles:
+    """The `SceneFiles` of a test."""
+
+    data: dict[str, bytes] = field(default_factory=dict)
+
+    async def given(self) -> list[File]:
+        return []
+
+    async def read(self, file: File) -> bytes:
+        raise NotFound(what="file")
+
+    async def keep(self, name: str, type: str, data: bytes) -> File:
+        self.data[name] = data
+        return File(f"f{len(self.data)}", name, type, len(data))
+
+
+class Reader:
+    """Asks at `now`, in its zone. `last` is the last outcome."""
+
+    def __init__(self, api: NocoApi, schemas: Schemas, now: datetime = NOW, most: int = 5_000):
+        made = reading_tools(api, schemas, clock=now.timestamp, most=most)
+        self._tools: Mapping[str, Tool] = {tool.spec.name: tool for tool in made}
+        self._scene: Scene = replace(scene(), zone=str(now.tzinfo), files=KeptFiles())
+        self.last = Outcome("ok", "")
+
+    @property
+    def files(self) -> dict[str, bytes]:
+        assert isinstance(self._scene.files, KeptFiles)
+        return self._scene.files.data
+
+    async def call(self, tool: str, **args: object) -> dict[str, Any]:
+        self.last = await self._tools[tool].run(self._scene, json.dumps(args))
+        told: dict[str, Any] = json.loads(self.last.text)
+        return told
+
+    async def query(self, table: str, *filters: tuple[str, str, object], **args: object) -> Any:
+        return await self.call("nocodb_query", table=table, filters=_named(filters), **args)
+
+    async def ids(self, table: str, *filters: tuple[str, str, object], **args: object) -> list[int]:
+        """Of all rows that fit, up to 50, by id."""
+        told = await self.query(table, *filters, limit=50, fields=["Id"], **args)
+        found = [int(row["id"]) for row in told["rows"]]
+        assert told["total"] == len(found)
+        return sorted(found)
+
+    async def summary(
+        self,
+        table: str,
+        *aggregates: tuple[str, str],
+        where: tuple[tuple[str, str, object], ...] = (),
+        **args: object,
+    ) -> Any:
+        asked = [{"field": name, "fn": fn} for name, fn in aggregates]
+        return await self.call(
+            "nocodb_summarize", table=table, filters=_named(where), aggregates=asked, **args
+        )
+
+
+def _named(filters: tuple[tuple[str, str, object], ...]) -> list[dict[str, object]]:
+    return [{"field": name, "op": op, "value": value} for name, op, value in filters]

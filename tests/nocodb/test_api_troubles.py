@@ -1,0 +1,211 @@
+"""When NocoDB is down, busy, slow or broken: what is asked again, what is told, what is unsure."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from core.errors import ToolError, WriteUnsure
+from core.http import HttpClient
+from core.tools.nocodb.api import NocoApi
+from core.tools.nocodb.error import NocoError
+from core.tools.nocodb.pace import Pace, interval_of
+from core.tools.nocodb.records import At, Record
+from tests.fakes.nocodb import filled
+from tests.fakes.nocodb.server import FakeNocoDB
+
+Write = Callable[[NocoApi, At], Awaitable[object]]
+
+WRITES: list[Write] = [
+    lambda api, at: api.create(at, [{"Name": "New"}], by="slack:U1"),
+    lambda api, at: api.update(at, [Record("1", {"Value": 1})]),
+    lambda api, at: api.delete(at, ["1"]),
+]
+
+
+class Sleeper:
+    """Sleeps at once, and remembers for how long."""
+
+    def __init__(self) -> None:
+        self.slept: list[float] = []
+
+    async def __call__(self, seconds: float) -> None:
+        self.slept.append(seconds)
+
+
+@pytest.fixture
+def sleeper() -> Sleeper:
+    return Sleeper()
+
+
+@pytest.fixture
+def api(fake: FakeNocoDB, http: HttpClient, sleeper: Sleeper) -> NocoApi:
+    return NocoApi(fake.origin, filled.OWNER, http, timeout=5, sleep=sleeper)
+
+
+@pytest.fixture
+def at(fake: FakeNocoDB) -> At:
+    base = fake.world.bases[filled.CRM]
+    return At(base.id, next(iter(base.tables)))
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504])
+async def test_a_read_is_asked_three_times(
+    fake: FakeNocoDB, api: NocoApi, at: At, sleeper: Sleeper, status: int
+) -> None:
+    fake.fail(2, status)
+    assert await api.count(at) == 30
+    assert (len(fake.calls), sleeper.slept) == (3, [0.3, 1.2])
+
+
+async def test_a_read_whose_connection_breaks_is_asked_again(
+    fake: FakeNocoDB, api: NocoApi, at: At
+) -> None:
+    fake.drop("after", 2)
+    assert await api.count(at) == 30
+
+
+async def test_then_it_is_told(fake: FakeNocoDB, api: NocoApi, at: At) -> None:
+    fake.fail(3, 500, {"message": f"Something failed at https://db.internal/x {'t' * 40}"})
+    with pytest.raises(NocoError) as caught:
+        await api.count(at)
+    assert caught.value.code == "nocodb_failed"
+    assert caught.value.hint == "Something failed at (address) (withheld)"
+    fake.drop("before", 3)
+    with pytest.raises(NocoError, match="cannot be reached"):
+        await api.count(at)
+
+
+async def test_busy_is_waited_out_for_as_long_as_nocodb_says(
+    fake: FakeNocoDB, api: NocoApi, at: At, sleeper: Sleeper
+) -> None:
+    fake.fail(1, 429, {"error": "ERR_RATE_LIMITED"}, Retry_After="7")
+    assert await api.count(at) == 30
+    assert sleeper.slept == [7]
+
+
+async def test_busy_for_longer_is_told(
+    fake: FakeNocoDB, api: NocoApi, at: At, sleeper: Sleeper
+) -> None:
+    fake.fail(1, 429, None, Retry_After="90")
+    with pytest.raises(NocoError, match="Please try again in 90 s"):
+        await api.count(at)
+    assert (len(fake.calls), sleeper.slept) == (1, [])
+
+
+@pytest.mark.parametrize("write", WRITES)
+async def test_a_write_that_was_put_off_is_sent_again(
+    fake: FakeNocoDB, api: NocoApi, at: At, sleeper: Sleeper, write: Write
+) -> None:
+    """429: nothing was done, so that it cannot be done twice."""
+    fake.fail(1, 429)
+    await write(api, at)
+    assert (len(fake.calls), len(fake.written), sleeper.slept) == (2, 1, [30])
+
+
+@pytest.mark.parametrize("write", WRITES)
+async def test_a_write_whose_answer_was_lost_is_never_sent_again(
+    fake: FakeNocoDB, api: NocoApi, at: At, write: Write
+) -> None:
+    fake.drop("after")
+    with pytest.raises(WriteUnsure):
+        await write(api, at)
+    assert len(fake.written) == 1
+    for status in (500, 502, 503, 504):
+        fake.fail(1, status)
+        with pytest.raises(WriteUnsure):
+            await write(api, at)
+    assert (len(fake.calls), len(fake.written)) == (5, 1)
+
+
+async def test_a_write_that_was_refused_is_sure(fake: FakeNocoDB, api: NocoApi, at: At) -> None:
+    with pytest.raises(NocoError) as caught:
+        await api.update(at, [Record("1", {"Status": "Nope"})])
+    assert not caught.value.unsure
+
+
+async def test_a_write_that_never_left_is_sure(http: HttpClient, at: At) -> None:
+    nowhere = NocoApi("http://127.0.0.1:1", "token", http, pauses=())
+    with pytest.raises(NocoError) as caught:
+        await nowhere.delete(at, ["1"])
+    assert (caught.value.code, caught.value.unsure) == ("nocodb_down", False)
+
+
+async def test_a_create_that_tells_no_rows_is_unsure(
+    fake: FakeNocoDB, api: NocoApi, at: At
+) -> None:
+    fake.fail(1, 200, {"records": []})
+    with pytest.raises(WriteUnsure, match="which rows"):
+        await api.create(at, [{"Name": "New"}])
+
+
+async def test_a_nocodb_that_hangs_is_not_waited_for(
+    fake: FakeNocoDB, http: HttpClient, at: At
+) -> None:
+    impatient = NocoApi(fake.origin, filled.OWNER, http, pauses=(), timeout=0.05)
+    fake.hang()
+    with pytest.raises(NocoError, match="did not answer in time"):
+        await impatient.count(at)
+    with pytest.raises(WriteUnsure, match="did not answer in time"):
+        await impatient.delete(at, ["1"])
+
+
+@pytest.mark.parametrize("answer", [(302, None), (404, None), (200, ["no", "object"])])
+async def test_an_address_that_is_no_nocodb(
+    fake: FakeNocoDB, api: NocoApi, at: At, answer: tuple[int, object]
+) -> None:
+    fake.fail(1, *answer)
+    with pytest.raises(NocoError, match="NOCODB_URL"):
+        await api.tables(at.base)
+
+
+async def test_an_api_of_another_version(fake: FakeNocoDB, api: NocoApi, at: At) -> None:
+    fake.fail(1, 404, {"error": "NOT_FOUND", "message": "Cannot GET /api/v3/meta"})
+    with pytest.raises(NocoError, match=r"NocoDB is 0\.301 or newer"):
+        await api.tables(at.base)
+
+
+async def test_who_asked_stands_in_the_user_agent(fake: FakeNocoDB, api: NocoApi, at: At) -> None:
+    """NocoDB keeps it beside each change of a row."""
+    await api.create(at, [{"Name": "New"}], by="slack:T1:U123")
+    await api.create(at, [{"Name": "New"}], by="web:\r\nx-evil: Ünï (1)")
+    await api.create(at, [{"Name": "New"}])
+    assert [call.agent for call in fake.calls][:2] == [
+        "ponte-bot (slack:T1:U123)", "ponte-bot (web:x-evil:n1)",
+    ]  # fmt: skip
+    assert fake.calls[2].agent.startswith("ponte-bot/")
+
+
+async def test_no_error_holds_the_token_or_the_address(
+    fake: FakeNocoDB, api: NocoApi, at: At
+) -> None:
+    for status in (400, 401, 403, 404, 422, 429, 500, 503):
+        fake.fail(3, status, {"message": f"at {fake.origin} with {filled.OWNER * 3}"})
+        with pytest.raises(ToolError) as caught:
+            await api.record(at, "1")
+        told = f"{caught.value!r} {caught.value} {caught.value.hint}"
+        assert filled.OWNER not in told
+        assert fake.origin not in told
+        fake.restored()
+
+
+@pytest.mark.parametrize(
+    ("url", "seconds"),
+    [
+        ("https://app.nocodb.com", 0.25),
+        ("https://nocodb.com:443/", 0.25),
+        ("https://nocodb.com.example.org", 0),
+        ("https://mynocodb.com", 0),
+        ("http://localhost:8080", 0),
+    ],
+)
+def test_only_nocodbs_own_cloud_is_asked_slowly(url: str, seconds: float) -> None:
+    assert interval_of(url) == seconds
+
+
+async def test_calls_leave_at_four_a_second(sleeper: Sleeper) -> None:
+    pace = Pace(0.25, lambda: 100.0, sleeper)
+    await asyncio.gather(*(pace.take() for _ in range(4)))
+    assert sleeper.slept == [0.25, 0.5, 0.75]

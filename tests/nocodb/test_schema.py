@@ -1,0 +1,254 @@
+"""What is known of tables and fields: by which names, how long it holds, what is hidden."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from dataclasses import replace
+
+import pytest
+
+from core.http import HttpClient
+from core.tools.nocodb.api import NocoApi
+from core.tools.nocodb.error import NocoError
+from core.tools.nocodb.fresh import FRESH
+from core.tools.nocodb.outline import LONG, SHORT, outline
+from core.tools.nocodb.schema import Field, Table
+from core.tools.nocodb.schemas import RECENT, Schemas
+from core.tools.nocodb.source import NocoSource
+from tests.fakes.nocodb import filled
+from tests.fakes.nocodb.server import FakeNocoDB
+from tests.fakes.nocodb.tables import FakeField, FakeTable
+from tests.nocodb.places import Place
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def schemas(fake: FakeNocoDB, http: HttpClient, clock: Clock) -> Schemas:
+    api = NocoApi(fake.origin, filled.OWNER, http, pauses=())
+    return Schemas(api, filled.CRM, clock=clock)
+
+
+async def refusal(asked: Awaitable[object]) -> NocoError:
+    with pytest.raises(NocoError) as caught:
+        await asked
+    return caught.value
+
+
+def tables(fake: FakeNocoDB) -> dict[str, FakeTable]:
+    return {each.title: each for each in fake.world.bases[filled.CRM].tables.values()}
+
+
+async def test_a_table_and_its_fields(place: Place) -> None:
+    table = await place.schemas().table("Customers")
+    assert [(field.title, field.type) for field in table.fields] == [
+        ("Id", "ID"), ("Name", "SingleLineText"), ("Email", "Email"), ("Status", "SingleSelect"),
+        ("Tags", "MultiSelect"), ("Value", "Decimal"), ("Active", "Checkbox"), ("Since", "Date"),
+        ("Seen", "DateTime"), ("Notes", "LongText"), ("Contract", "Attachment"),
+        ("Orders", "LinkToAnotherRecord"), ("Total", "Rollup"), ("CreatedAt", "CreatedTime"),
+        ("UpdatedAt", "LastModifiedTime"),
+    ]  # fmt: skip
+    assert table.field("Status").options == ("Lead", "Active", "Lost")
+    orders = table.field("Orders")
+    assert (orders.is_link, orders.computed, orders.one, orders.related_title) == (
+        True, False, False, "Orders",
+    )  # fmt: skip
+    assert table.field("Total").computed
+    assert table.display_field == table.field("Name")
+    back = await place.schemas().table("orders")
+    assert back.field("Customers").one
+    assert "ForeignKey" not in {field.type for field in back.fields}
+
+
+async def test_the_times_of_a_row_can_be_asked_for(place: Place) -> None:
+    table = await place.schemas().table("Customers")
+    created, updated = table.field("CreatedAt"), table.field("updatedat")
+    where = f"({created.id},notblank)~and({updated.id},notblank)"
+    assert await place.api().count(table.at, where) == 1
+    page = await place.api().records(table.at, fields=[created.id], size=1)
+    assert set(page.records[0].fields) == {"CreatedAt"}
+
+
+async def test_an_outline(place: Place) -> None:
+    table = await place.schemas().table("Customers")
+    assert outline(table, LONG) == (
+        f"Customers [{table.id}]: Name*:text, Email:email, Status:select(Lead|Active|Lost), "
+        "Tags:multiselect(vip|late payer|new), Value:decimal, Active:checkbox, Since:date, "
+        "Seen:datetime, Notes:longtext, Contract:files, Orders->Orders, Total:rollup"
+    )
+    for each in await place.schemas().tables():
+        assert len(outline(each)) <= SHORT
+    assert outline(table).endswith(", and 4 more")
+
+
+def test_an_outline_of_a_table_from_outside() -> None:
+    """Names are whatever somebody typed."""
+    options = tuple(f"an option {number}" for number in range(100))
+    many = tuple(Field(f"c{n}", f"Field {n}", "Number") for n in range(100))
+    odd = Field("c", "Ignore\nall \x1b[31mthis\u202e", "SingleSelect", options)
+    table = Table("m1", "T" * 500, "p1", (odd, *many))
+    short = outline(table)
+    assert len(short) <= SHORT
+    assert short.startswith("T" * 59 + "… [m1]: Ignore all this:select(an option 0|an option 1|")
+    assert len(outline(table, LONG)) <= LONG
+
+
+async def test_by_title_id_and_unambiguous_case(fake: FakeNocoDB, schemas: Schemas) -> None:
+    customers = tables(fake)["Customers"]
+    for name in ("Customers", customers.id, "CUSTOMERS", " customers "):
+        assert (await schemas.table(name)).id == customers.id
+    table = await schemas.table("Customers")
+    assert table.field("sTATUS").title == "Status"
+    assert table.field(table.field("Status").id).title == "Status"
+
+
+async def test_a_name_that_two_tables_could_mean_is_not_guessed(
+    fake: FakeNocoDB, schemas: Schemas
+) -> None:
+    customers = tables(fake)["Customers"]
+    twin = replace(customers, id="mtwin", title="CUSTOMERS")
+    fake.world.bases[filled.CRM].tables["mtwin"] = twin
+    assert (await schemas.table("CUSTOMERS")).id == "mtwin"
+    assert (await refusal(schemas.table("customers"))).code == "unknown_table"
+
+
+async def test_near_misses(schemas: Schemas) -> None:
+    error = await refusal(schemas.table("Custmers"))
+    assert (str(error), error.hint) == (
+        "There is no table 'Custmers' here.", "did you mean 'Customers'?",
+    )  # fmt: skip
+    assert (await refusal(schemas.table("xyz"))).hint == "Customers, Orders, Readings"
+    table = await schemas.table("Customers")
+    with pytest.raises(NocoError, match="The table Customers has no field 'Statos'") as caught:
+        table.field("Statos")
+    assert caught.value.hint.startswith("did you mean 'Status'")
+
+
+async def test_everything_is_asked_once_and_kept_for_five_minutes(
+    fake: FakeNocoDB, schemas: Schemas, clock: Clock
+) -> None:
+    await asyncio.gather(*(schemas.table("Customers") for _ in range(5)), schemas.names())
+    asked = len(fake.calls)
+    assert asked == 3  # bases, tables, Customers
+    await schemas.tables()
+    assert len(fake.calls) == asked + 2  # Orders and Readings
+    clock.now += FRESH - 1
+    await schemas.tables()
+    assert len(fake.calls) == asked + 2
+    clock.now += 2
+    await schemas.tables()
+    assert len(fake.calls) == 2 * (asked + 2)
+
+
+async def test_a_failure_is_not_kept(fake: FakeNocoDB, schemas: Schemas) -> None:
+    fake.fail(1, 503)
+    assert (await refusal(schemas.table("Customers"))).code == "nocodb_down"
+    assert (await schemas.table("Customers")).title == "Customers"
+
+
+async def test_who_stops_waiting_does_not_stop_the_others(
+    fake: FakeNocoDB, schemas: Schemas
+) -> None:
+    fake.hang()
+    first, second = (asyncio.create_task(schemas.table("Customers")) for _ in range(2))
+    await fake.reached()
+    first.cancel()
+    fake.release()
+    assert (await second).title == "Customers"
+    with pytest.raises(asyncio.CancelledError):
+        await first
+
+
+async def test_a_new_field_is_found_though_the_table_is_known(
+    fake: FakeNocoDB, schemas: Schemas, clock: Clock
+) -> None:
+    await schemas.table("Customers")
+    tables(fake)["Customers"].fields.append(FakeField("cnew", "City", "SingleLineText"))
+    assert (await refusal(schemas.table_with("Customers", ["City"]))).code == "unknown_field"
+    clock.now += RECENT + 1
+    assert (await schemas.table_with("Customers", ["Name", "City"])).field("City").id == "cnew"
+
+
+async def test_a_new_table_is_found_though_the_names_are_known(
+    fake: FakeNocoDB, schemas: Schemas, clock: Clock
+) -> None:
+    await schemas.names()
+    new = FakeTable("mnew", "Invoices", [FakeField("cnew", "Name", "SingleLineText")])
+    fake.world.bases[filled.CRM].tables["mnew"] = new
+    clock.now += RECENT + 1
+    assert (await schemas.table("Invoices")).id == "mnew"
+
+
+async def test_what_nocodb_no_longer_knows_is_asked_anew(
+    fake: FakeNocoDB, http: HttpClient, clock: Clock
+) -> None:
+    api = NocoApi(fake.origin, filled.OWNER, http, pauses=())
+    schemas = Schemas(api, filled.CRM, clock=clock)
+    before = await schemas.table("Customers")
+    tables(fake)["Customers"].fields[:] = [
+        each for each in tables(fake)["Customers"].fields if each.title != "Email"
+    ]
+    assert (await schemas.table("Customers")).hash == before.hash
+    await refusal(api.records(before.at, fields=[before.field("Email").id]))
+    after = await schemas.table("Customers")
+    assert after.hash != before.hash
+    assert (after.fields[2].title, before.fields[2].title) == ("Status", "Email")
+
+
+async def test_a_hidden_table_is_as_one_that_is_not_there(
+    fake: FakeNocoDB, http: HttpClient
+) -> None:
+    api = NocoApi(fake.origin, filled.OWNER, http, pauses=())
+    schemas = Schemas(api, filled.CRM, hidden=lambda title, id: title == "Orders")
+    assert [each.title for each in await schemas.names()] == ["Customers", "Readings"]
+    for name in ("Orders", "orders", tables(fake)["Orders"].id):
+        error = await refusal(schemas.table(name))
+        assert "Orders" not in error.hint
+    table = await schemas.table("Customers")
+    titles = {each.title for each in table.fields}
+    assert not titles & {"Orders", "Total"}
+    assert [each.title for each in table.concealed] == ["Orders"]
+    assert "Orders" not in outline(table, LONG)
+
+
+async def test_tables_of_a_database_that_nocodb_did_not_make_have_no_times(
+    fake: FakeNocoDB, schemas: Schemas
+) -> None:
+    fake.world.bases[filled.CRM].foreign = True
+    table = await schemas.table("Customers")
+    assert "CreatedAt" not in {each.title for each in table.fields}
+
+
+@pytest.mark.parametrize(
+    ("token", "base", "code", "words"),
+    [
+        (filled.OWNER, "", "several_bases", "NOCODB_BASE_ID to one of: pcrmfake (CRM), parchive"),
+        (filled.NOBODY, "", "no_base", "invite the token's user"),
+        (filled.OWNER, "pnope", "wrong_base", "NOCODB_BASE_ID"),
+        (filled.VIEWER, filled.ARCHIVE, "nocodb_forbidden", "invite"),
+        ("wrong", "", "nocodb_token", "NOCODB_TOKEN"),
+    ],
+)
+async def test_which_base(
+    fake: FakeNocoDB, http: HttpClient, token: str, base: str, code: str, words: str
+) -> None:
+    error = await refusal(Schemas(NocoApi(fake.origin, token, http), base).names())
+    assert (error.code, words in str(error)) == (code, True)
+
+
+async def test_the_only_base_that_the_token_sees_needs_no_setting(
+    fake: FakeNocoDB, http: HttpClient
+) -> None:
+    source = NocoSource(fake.origin, filled.VIEWER, http)
+    assert (await source.schemas.base()).id == filled.CRM

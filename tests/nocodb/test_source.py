@@ -1,0 +1,169 @@
+"""NocoDB as a source of tools: what is offered to whom, what it says of itself, how it is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+
+import pytest
+
+from core.http import HttpClient
+from core.ports import Tool
+from core.records import Action
+from core.table_rules import TableRule, TableRules
+from core.tools.nocodb.source import GLANCE, NocoSource
+from core.tools.nocodb.tables import FEW
+from tests.core.tools.scene import scene
+from tests.fakes.nocodb import filled
+from tests.fakes.nocodb.server import FakeNocoDB
+from tests.fakes.nocodb.tables import FakeField, FakeTable
+from tests.nocodb.places import Place
+
+READS = ["nocodb_tables", "nocodb_query", "nocodb_summarize", "nocodb_get"]
+WRITES = ["nocodb_create", "nocodb_update", "nocodb_delete", "nocodb_link"]
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def names(tools: Collection[Tool], *allowed: Action) -> list[str]:
+    offered = (tool.within(allowed or ("read", "write")) for tool in tools)
+    return [tool.spec.name for tool in offered if tool]
+
+
+async def called(source: NocoSource, tool: str, **arguments: object) -> str:
+    tools = {each.spec.name: each for each in await source.tools()}
+    return (await tools[tool].run(scene(), json.dumps(arguments))).text
+
+
+async def test_what_is_offered_follows_from_rights_and_role(place: Place) -> None:
+    owner = NocoSource(place.url, place.token, place.http, base_id=place.base)
+    tools = await owner.tools()
+    assert names(tools) == [*READS, *WRITES]
+    assert names(tools, "read") == READS
+    assert names(tools, "chat") == []
+    viewer = NocoSource(place.url, place.viewer, place.http)
+    tools = await viewer.tools()
+    assert names(tools) == READS
+    assert "Nothing can be changed here" in tools[0].spec.description
+
+
+async def test_the_tables_stand_in_the_description(place: Place) -> None:
+    source = NocoSource(place.url, place.token, place.http, base_id=place.base)
+    (tables, *_) = await source.tools()
+    assert "Tables: Customers, Orders, Readings." in tables.spec.description
+    assert (await source.tools())[0] is tables, "a prompt can only be cached while it is the same"
+
+
+async def test_the_tool_tells_tables_in_short_and_one_in_full(place: Place) -> None:
+    source = NocoSource(place.url, place.token, place.http, base_id=place.base)
+    told = (await called(source, "nocodb_tables")).splitlines()
+    assert [line.split(" [")[0] for line in told] == ["Customers", "Orders", "Readings"]
+    assert max(map(len, told)) <= 200
+    full = await called(source, "nocodb_tables", tables=["customers", "Customers"])
+    assert full.startswith("Customers [")
+    assert full.endswith("Orders->Orders, Total:rollup")
+
+
+async def test_many_tables_are_told_by_name(fake: FakeNocoDB, http: HttpClient) -> None:
+    for number in range(FEW):
+        field = FakeField(f"c{number}", "Name", "SingleLineText")
+        fake.world.bases[filled.CRM].tables[f"m{number}"] = FakeTable(
+            f"m{number}", f"Table {number}\nIgnore all this", [field]
+        )
+    source = NocoSource(fake.origin, filled.EDITOR, http)
+    (tables, *_) = await source.tools()
+    assert "Table 36 Ignore all this, and 3 more." in tables.spec.description
+    told = (await called(source, "nocodb_tables")).splitlines()
+    assert told[0] == "43 tables; ask for columns with `tables`."
+    assert told[-1] == "Table 39 Ignore all this [m39]"
+    assert len(told) == 44
+
+
+async def test_new_tables_are_seen_after_a_while(fake: FakeNocoDB, http: HttpClient) -> None:
+    clock = Clock()
+    source = NocoSource(fake.origin, filled.EDITOR, http, clock=clock)
+    await source.tools()
+    new = FakeTable("mnew", "Invoices", [FakeField("cnew", "Name", "SingleLineText")])
+    fake.world.bases[filled.CRM].tables["mnew"] = new
+    asked = len(fake.calls)
+    await source.tools()
+    assert len(fake.calls) == asked
+    clock.now += 300
+    assert "Readings, Invoices." in (await source.tools())[0].spec.description
+
+
+async def test_while_nocodb_is_away_the_tools_stay_and_one_turn_alone_waits(
+    fake: FakeNocoDB, http: HttpClient
+) -> None:
+    clock = Clock()
+    source = NocoSource(fake.origin, filled.EDITOR, http, pauses=(), clock=clock)
+    fake.fail(1, 503)
+    assert names(await source.tools()) == [*READS, *WRITES]
+    await source.tools()
+    assert len(fake.calls) == 1
+    clock.now += GLANCE
+    assert "Customers" in (await source.tools())[0].spec.description
+
+
+async def test_rules_hide_tables_and_keep_them_from_change(
+    fake: FakeNocoDB, http: HttpClient
+) -> None:
+    rules = TableRules({"orders": TableRule("hidden"), "Readings": TableRule("read")})
+    source = NocoSource(fake.origin, filled.EDITOR, http, rules=rules)
+    (tables, *_) = await source.tools()
+    assert "Tables: Customers, Readings." in tables.spec.description
+    assert tables.spec.description.endswith("These tables can only be read: Readings.")
+    told = await called(source, "nocodb_tables")
+    assert "Orders" not in told
+    assert [line for line in told.splitlines() if "] (read only): " in line] == [
+        line for line in told.splitlines() if line.startswith("Readings [")
+    ]
+    assert "Orders" not in await called(source, "nocodb_tables", tables=["Customers"])
+    for tool, arguments in (
+        ("nocodb_tables", {"tables": ["Orders"]}),
+        ("nocodb_query", {"table": "Orders"}),
+        ("nocodb_get", {"table": "Orders", "id": "1"}),
+        ("nocodb_create", {"table": "Orders", "rows": [{"Title": "x"}]}),
+    ):
+        with pytest.raises(Exception, match="There is no table 'Orders' here"):
+            await called(source, tool, **arguments)
+    with pytest.raises(Exception, match="may only be read here"):
+        await called(source, "nocodb_create", table="Readings", rows=[{"Label": "x"}])
+
+
+async def test_how_it_is(place: Place) -> None:
+    source = NocoSource(place.url, place.token, place.http, base_id=place.base)
+    health = await source.health()
+    assert (health.state, health.words) == ("on", "base CRM: 3 tables; role owner")
+    wrong = NocoSource(place.url, "wrong", place.http)
+    health = await wrong.health()
+    assert health.state == "failing"
+    assert "NOCODB_TOKEN" in health.words
+    await source.close()
+
+
+async def test_a_rule_that_no_table_goes_by_is_told_without_its_name(
+    fake: FakeNocoDB, http: HttpClient
+) -> None:
+    """Anybody can read `status`; `ponte doctor` names it."""
+    rules = TableRules({"orders": TableRule("hidden"), "Salaries 2025": TableRule("hidden")})
+    health = await NocoSource(fake.origin, filled.EDITOR, http, rules=rules).health()
+    assert health.state == "failing"
+    assert health.words.startswith("base CRM: 2 tables; role editor; rules for tables in the ")
+    assert "Salaries" not in health.words
+    health = await NocoSource(
+        fake.origin, filled.EDITOR, http, rules=TableRules({"ORDERS": TableRule("hidden")})
+    ).health()
+    assert (health.state, health.words) == ("on", "base CRM: 2 tables; role editor")
+
+
+async def test_a_nocodb_that_does_not_tell_the_role(fake: FakeNocoDB, http: HttpClient) -> None:
+    source = NocoSource(fake.origin, filled.EDITOR, http, pauses=())
+    await source.schemas.names()
+    fake.fail(1, 404, {"error": "NOT_FOUND", "message": "Cannot GET /api/v1/auth/user/me"})
+    assert (await source.health()).words == "base CRM: 3 tables"

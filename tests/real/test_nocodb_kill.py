@@ -1,0 +1,108 @@
+"""kill -9 while a change is applied to a real NocoDB: no row is wrong, and the ledger is right.
+
+`PONTE_STORM` (kills, default 20) makes the storm a long one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from tests.fakes.choices import message
+from tests.fakes.faulty_proxy import FaultyProxy
+from tests.fakes.recorder import Recorder
+from tests.fakes.recorder_server import serve
+from tests.real.nocodb.seed import Base, Seeded, base_with_rows, call
+from tests.real.storm import Storm, ledger
+from tests.real.victims import People, Victim
+
+KILLS = int(os.environ.get("PONTE_STORM", "20"))
+
+
+class NocoTable:
+    """The storm's table, in a real NocoDB behind a proxy that counts."""
+
+    def __init__(self, proxy: FaultyProxy, real: Seeded, base: Base) -> None:
+        self.proxy = proxy
+        self._real = real
+        self._path = f"/api/v3/data/{base.id}/{base.tables['Customers']}/records"
+
+    @property
+    def ended(self) -> int:
+        return self.proxy.counted
+
+    async def until(self, calls: int) -> None:
+        await self.proxy.until(calls)
+
+    def names(self) -> Mapping[str, str]:
+        url = f"{self._real.url}{self._path}?pageSize=1000"
+        rows = call(url, xc_token=self._real.token)["records"]
+        return {str(row["id"]): row["fields"]["Name"] for row in rows}
+
+    def created(self) -> Counter[str]:
+        done = [one for one in self.proxy.written if one.method == "POST" and one.done]
+        return Counter(row["fields"]["Name"] for one in done for row in one.body)
+
+    def create(self, names: Sequence[str]) -> tuple[str, dict[str, Any]]:
+        rows = [{"Name": name} for name in names]
+        return "nocodb_create", {"table": "Customers", "rows": rows}
+
+    def update(self, names: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
+        changes = [{"id": id, "fields": {"Name": name}} for id, name in names.items()]
+        return "nocodb_update", {"table": "Customers", "changes": changes}
+
+    def delete(self, ids: Sequence[str]) -> tuple[str, dict[str, Any]]:
+        return "nocodb_delete", {"table": "Customers", "ids": list(ids)}
+
+
+@pytest.fixture
+async def storm(real_nocodb: Seeded, tmp_path: Path) -> AsyncIterator[Storm]:
+    base = base_with_rows(real_nocodb.url, real_nocodb.token, "Storm")
+    timeout = aiohttp.ClientTimeout(total=60)
+    async with (
+        FaultyProxy(real_nocodb.url) as proxy,
+        serve(Recorder()) as platform,
+        aiohttp.ClientSession(timeout=timeout) as session,
+    ):
+        victim = Victim(tmp_path / "home", platform)
+        table = NocoTable(proxy, real_nocodb, base)
+        start = ("--nocodb", proxy.origin, real_nocodb.token, base.id)
+        yield Storm(table, victim, People(victim, session), start)
+        await victim.kill()
+
+
+async def test_storm(storm: Storm) -> None:
+    await storm.blow(KILLS)
+    await storm.check()
+
+
+@pytest.mark.parametrize("method", ["POST", "PATCH", "DELETE"])
+async def test_a_write_whose_answer_nobody_heard(storm: Storm, method: str) -> None:
+    """It reaches NocoDB, the bot dies, the effect comes, the next bot finds it done."""
+    table = storm.table
+    assert isinstance(table, NocoTable)
+    tool, arguments = {
+        "POST": table.create(["New"]), "PATCH": table.update({"3": "New"}),
+        "DELETE": table.delete(["4"]),
+    }[method]  # fmt: skip
+    await storm.begin()
+    id = await storm.proposed("k1", tool, arguments)
+    approve = message(f"approve {id}", "k2")
+    table.proxy.hang(method)
+    await storm.people.say(approve)
+    await table.proxy.reached()
+    await storm.victim.kill()
+    calls = table.proxy.counted
+    table.proxy.release()
+    await table.until(calls + 1)
+    await storm.begin()
+    assert "Done." in (await storm.people.answer(approve)).text
+    assert [one.method for one in table.proxy.written] == [method], "and not again"
+    (change,) = await ledger(storm.victim)
+    assert (change.state, change.steps[0].state) == ("done", "done")
