@@ -17,7 +17,6 @@ from adapters.web.adapter import Port, WebAdapter
 from adapters.web.door import Door, SocketDoor, WebDoor
 from adapters.web.mount import Mounted
 from bot.board import Board
-from bot.code import choose_code
 from bot.config import Config
 from bot.engine import Choices, Engine
 from bot.home import Home
@@ -26,24 +25,18 @@ from bot.model import choose, client
 from bot.operator import Threads
 from bot.platforms import platforms
 from bot.settings import Settings
-from bot.stackspot import StackSpotHouse
+from bot.tooling import Tooling
 from bot.values import plain
 from core import metrics, prompt
-from core.change_ports import Applier
 from core.conversation import Profile
 from core.errors import HomeTaken, PonteError
 from core.http import HttpClient
 from core.messages import File, Person
-from core.model.options import Options
 from core.model.served import ServedModel
 from core.platform_ports import ChatPlatform, Platform
 from core.policy import AllowList
-from core.ports import Membership, ToolSource
+from core.ports import Membership
 from core.records import Health, Remote
-from core.tools.bridge.source import BridgeSource
-from core.tools.code.source import CodeSource
-from core.tools.nocodb.source import NocoSource
-from core.tools.toolbox import Toolbox
 
 log = structlog.get_logger("app")
 SURFACES = ("web", "slack", "discord")
@@ -93,12 +86,11 @@ class App:
         self._client = client(settings)
         self._memberships: dict[str, Membership] = {}
         self._policy = AllowList(settings.ponte_allow, settings.ponte_admins, self._memberships)
-        self._stackspot = StackSpotHouse(settings, config, self._policy.is_named, self._http)
-        self._rules = config.table_rules
-        self._board = Board(lineup(settings), self._stackspot.commands)
-        self._appliers: list[Applier] = []
-        self._code = self._code_source()
-        self._toolbox = Toolbox(self._sources())
+        self._tooling = Tooling(
+            settings, config, home, self._policy.is_named, self._http, self._client
+        )
+        self._board = Board(lineup(settings), self._tooling.quick)
+        self._board.live |= {n: each.health for n, each in self._tooling.sources.items()}
         self._surfaces: list[Platform] = []
 
     async def start(self, *, surfaces: bool) -> None:
@@ -120,8 +112,7 @@ class App:
         self._engine.start()
         if isinstance(self._model, ServedModel):
             self._model.start()
-        if self._code:
-            self._code.backend.start()
+        self._tooling.start()
         try:
             for door in doors:
                 await door.start()
@@ -152,8 +143,7 @@ class App:
         hurrying.cancel()
         for surface in reversed(self._surfaces):
             await surface.close()
-        await self._toolbox.close()
-        await self._stackspot.close()
+        await self._tooling.close()
         await self._model.close()
         await self._client.close()
         await self._http.close()
@@ -177,55 +167,19 @@ class App:
     async def _late(self, thread: str, remote: Remote) -> None:
         await self._engine.journal.remote(thread, remote)
 
-    def _sources(self) -> Sequence[ToolSource]:
-        code = [self._code] if self._code else []
-        return (*self._nocodb(), *self._quick_commands(), *code)
-
-    def _quick_commands(self) -> Sequence[ToolSource]:
-        stackspot = self._stackspot
-        if stackspot.source is None or stackspot.applier is None:
-            return ()
-        self._board.live["stackspot"] = stackspot.source.health
-        self._appliers.append(stackspot.applier)
-        return (stackspot.source,)
-
-    def _code_source(self) -> CodeSource | None:
-        settings = self._settings
-        backend = choose_code(settings, self._home, self._client, self._pseudonym)
-        if backend is None:
-            return None
-        source = CodeSource(backend, settings.ponte_code_description or "")
-        self._board.live["code"] = source.health
-        return source
-
-    def _pseudonym(self, name: str) -> str:
-        return Options(secret=self._home.pseudonyms()).pseudonym(name)
-
-    def _nocodb(self) -> Sequence[ToolSource]:
-        settings = self._settings
-        if settings.nocodb == "off":
-            return ()
-        made = NocoSource if settings.nocodb == "rest" else BridgeSource
-        url, token = plain(settings.nocodb_url), plain(settings.nocodb_token)
-        base = settings.nocodb_base_id or ""
-        nocodb = made(url, token, self._http, base_id=base, rules=self._rules)
-        self._board.live["nocodb"] = nocodb.health
-        self._appliers.append(nocodb.rows)
-        return (nocodb,)
-
     def _choices(self) -> Choices:
         settings = self._settings
         return Choices(
             model=self._model,
-            toolbox=self._toolbox,
-            code=self._code.runner if self._code else None,
+            toolbox=self._tooling.toolbox,
+            code=self._tooling.runner,
             policy=self._policy,
-            appliers=self._appliers,
+            appliers=self._tooling.appliers,
             auto_create_rows=self._config.changes.auto_create_rows,
-            rules=self._rules,
+            rules=self._config.table_rules,
             is_named=self._policy.is_named,
             board=self._board,
-            quick=self._stackspot.commands,
+            quick=self._tooling.quick,
             caps=self._caps,
             profile=Profile(
                 instructions=settings.ponte_instructions or prompt.INSTRUCTIONS,
