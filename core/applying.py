@@ -204,7 +204,8 @@ def _judged(step: Step, seen: Seen, sure: bool) -> Step:
     step = replace(step, write=seen.write, now=seen.now)
     if seen.standing == "after":
         return replace(step, state="done")
-    if sure and seen.now is not None:
+    made = step.write.before is None  # a row that is there was written, whatever it lacks
+    if (sure or made) and seen.now is not None:
         if step.write.after is None:
             return replace(step, state="failed", words=_STILL_THERE)
         return replace(step, state="differs", words=", ".join(seen.differs))
