@@ -104,7 +104,7 @@ async def test_questions_are_answered_with_where_the_figures_come_from(tmp_path:
         assert f'Source: Customers, Status is "Lead" and Lead since is within {this_month()}: ' in (
             text
         )
-        assert "(America/Sao\\_Paulo). NocoDB (<http://127.0.0.1:" in text, "no preview of it"
+        assert "(America/Sao_Paulo). NocoDB (<http://127.0.0.1:" in text, "no preview of it"
         text = (await here.asks(SALES, sourced))["content"]
         assert text.startswith(f"{SALES_FOUND}\n\nSource: Customers: 30 of 30 rows, ")
 
