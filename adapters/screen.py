@@ -6,8 +6,10 @@ Without a terminal (a pipe) it is plain text, and only what is final.
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, TextIO
 
 from adapters.terminal_files import Fetched
@@ -88,6 +90,10 @@ class Screen:
         for row in card["rows"]:
             for change in _changes(row.get("before") or {}, row.get("after") or {}):
                 self.line(f"    {change}")
+        if card["state"] == "open" and (expires := card.get("expires_at")):
+            # In the zone of this machine, at which the reader sits.
+            when = f"{datetime.fromtimestamp(expires, UTC).astimezone():%Y-%m-%d %H:%M}"
+            self.line("    " + say("Expires {when}.", self._locale, when=when))
         if card["actions"]:
             hints = " · ".join(f"{action} {card['id']}" for action in card["actions"])
             self.line("    " + say("Type: {hints}", self._locale, hints=hints))
@@ -105,9 +111,13 @@ class Screen:
 def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     """One line for each field that differs (`Name: old → new`), after two that name the row."""
     same = [name for name in before if name in after and before[name] == after[name]]
-    lines = [f"{name}: {before[name]}" for name in same[:2]]
-    for name in dict.fromkeys([*before, *after]):
-        if name not in same:
-            old, new = ("–" if row.get(name) is None else row[name] for row in (before, after))
-            lines.append(f"{name}: {old} → {new}")
-    return lines
+    lines = [f"{name}: {_words(before[name])}" for name in same[:2]]
+    changed = [name for name in dict.fromkeys([*before, *after]) if name not in same]
+    moved = [f"{name}: {_words(before.get(name))} → {_words(after.get(name))}" for name in changed]
+    return lines + moved
+
+
+def _words(value: object) -> str:
+    if value is None:
+        return "–"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

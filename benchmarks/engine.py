@@ -14,7 +14,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -22,6 +22,7 @@ import structlog
 
 from bot.engine import Engine
 from core.messages import Answer, Message, Progress, encode
+from core.ports import ToolSource
 from core.records import Thread
 from core.threads.file import FileThreadMap
 from tests.fakes.choices import choices, message
@@ -48,9 +49,11 @@ class NullReply:
 
 
 @asynccontextmanager
-async def engine(model: EchoModel | None = None) -> AsyncIterator[Engine]:
+async def engine(
+    model: EchoModel | None = None, sources: Sequence[ToolSource] = ()
+) -> AsyncIterator[Engine]:
     with tempfile.TemporaryDirectory() as folder:
-        opened = await Engine.open(Path(folder), choices(model))
+        opened = await Engine.open(Path(folder), choices(model, sources))
         opened.replies["web"] = lambda to, posts: NullReply()
         yield opened
         await opened.drain(1)

@@ -222,7 +222,8 @@ def _judged(step: Step, seen: Seen, sure: bool) -> Step:
         return replace(step, state="done")
     if seen.standing == "failed":
         return replace(step, state="failed")
-    if sure and seen.now is not None:
+    made = step.write.before is None  # a row that is there was written, whatever it lacks
+    if (sure or made) and seen.now is not None:
         if step.write.after is None:
             return replace(step, state="failed", words=_STILL_THERE)
         return replace(step, state="differs", words=", ".join(seen.differs))

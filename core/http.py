@@ -262,9 +262,14 @@ async def _lines(chunks: AsyncIterator[bytes], cap: int) -> AsyncIterator[str]:
         yield rest.decode(errors="replace")
 
 
+def loaded() -> Any:
+    """The library, whole: another thread may have imported half of it. For a thread."""
+    return importlib.import_module(_LIBRARY)
+
+
 def _built(proxies: Proxies, socket: str) -> tuple[Any, Any]:
     """The library and a client of it; runs in a thread."""
-    library: Any = importlib.import_module(_LIBRARY)
+    library = loaded()
     # It logs every address at level INFO, and its transport more below that.
     for name in (_LIBRARY, _LIBRARY.replace("httpx", "httpcore")):
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 
 import structlog
 
+from core import http
 from core.errors import NoKey
 from core.proxies import Proxies
 
@@ -238,6 +239,9 @@ def pause(tried: int, fault: Fault) -> float:
 
 def _sdk(place: Place) -> openai.AsyncOpenAI:
     module = importlib.import_module("openai")
+    # With every request it looks at httpx too, where that is imported, also when only half of it
+    # is yet: AttributeError (openai 2, openai/_httpx2.py).
+    http.loaded()
     proxy = place.proxies.for_url(place.base_url)
     if proxy and "://" not in proxy:
         proxy = f"http://{proxy}"

@@ -29,8 +29,8 @@ class Written:
 class FaultyProxy(FaultyServer):
     """`written` are the calls that wrote, or tried to; reads pass as they are.
 
-    `hang` and `met` go by the method, `until` counts reads too. What has come in has its effect,
-    also when its caller dies meanwhile.
+    `hang` goes by the method and "records" or "links", as "PATCH records"; `until` counts reads
+    too. What has come in has its effect, also when its caller dies meanwhile.
     """
 
     def __init__(self, upstream: str) -> None:
@@ -57,7 +57,8 @@ class FaultyProxy(FaultyServer):
             await self.ended()
             return answer
         body = await request.read()
-        trouble = await self.met(request.method)
+        kind = "links" if "/links/" in request.path else "records"
+        trouble = await self.met(f"{request.method} {kind}")
         response = web.Response(status=500)
         if trouble is None or trouble.kind == "after":
             response = await self._passed(request, body)

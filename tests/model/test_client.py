@@ -32,6 +32,19 @@ async def client(fake: FakeOpenAI, waits: list[float]) -> AsyncIterator[Client]:
     await client.close()
 
 
+def test_what_the_package_looks_at_is_whole_before_it_is_used() -> None:
+    """Else a tool that speaks HTTP for the first time at that moment breaks the first turn."""
+    code = (
+        "import asyncio, sys; from core.openai import Client, Place;"
+        "asyncio.run(Client(Place('k', 'http://127.0.0.1:9/v1')).sdk());"
+        "print(sys.modules['httpx'].Timeout.__name__)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "Timeout"
+
+
 def test_a_place() -> None:
     assert Place("k").official
     assert Place("k", "https://eu.api.openai.com/v1").official

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from core.tools.nocodb.conditions import Op, Value
+from core.tools.nocodb.condition import Op, Value
 from core.tools.nocodb.filters import Filter, Match, Selection
 from core.tools.nocodb.schema import Field, Table
 

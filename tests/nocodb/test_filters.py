@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import ToolError
-from core.tools.nocodb.conditions import Op, Value
+from core.tools.nocodb.condition import Op, Value
 from core.tools.nocodb.filter_words import words
 from core.tools.nocodb.filters import Filter, Selection
 from core.tools.nocodb.records import Record

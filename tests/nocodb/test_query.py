@@ -12,7 +12,13 @@ from typing import Any
 import pytest
 
 from core.errors import ToolError
+from core.http import HttpClient
+from core.tools.nocodb.api import NocoApi
+from core.tools.nocodb.schemas import Schemas
 from core.tools.outcome import CAP
+from tests.fakes.nocodb import filled
+from tests.fakes.nocodb.server import FakeNocoDB
+from tests.fakes.nocodb.tables import FakeField
 from tests.nocodb.places import Place
 from tests.nocodb.reader import Reader
 from tests.real.nocodb.seed import customer, order
@@ -216,3 +222,23 @@ async def test_orders_in_a_cell_stay_data(own_place: Place) -> None:
     assert list(json.loads(reader.last.text)) == list(told)
     (line,) = reader.last.sources
     assert "evil.example" not in line.replace("`https://evil.example/?q=…`", "")
+
+
+async def test_a_withheld_column_cannot_be_guessed_at(fake: FakeNocoDB, http: HttpClient) -> None:
+    """Filters, groups and orders would tell what `withheld` hides."""
+    orders = next(t for t in fake.world.bases[filled.CRM].tables.values() if t.title == "Orders")
+    orders.fields.append(FakeField("csecret", "API token", "SingleLineText"))
+    orders.rows[1]["API token"] = "sk-123"
+    api = NocoApi(fake.origin, filled.OWNER, http, pauses=())
+    reader = Reader(api, Schemas(api, filled.CRM))
+    secret = {"field": "API token", "op": "contains", "value": "sk-1"}
+    calls: list[tuple[str, dict[str, object]]] = [
+        ("nocodb_query", {"filters": [secret]}),
+        ("nocodb_query", {"sort": [{"field": "API token", "direction": "asc"}]}),
+        ("nocodb_summarize", {"filters": [secret]}),
+        ("nocodb_summarize", {"group_by": "API token"}),
+    ]
+    for tool, args in calls:
+        assert (await refused(reader, tool, table="Orders", **args)).code == "withheld"
+    (row,) = (await reader.query("Orders", ("Id", "eq", 1)))["rows"]
+    assert row["API token"] == "[withheld]"

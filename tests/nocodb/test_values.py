@@ -61,6 +61,7 @@ def test_long_cells_are_cut_and_say_so() -> None:
     rows = [{"id": n, "fields": {"Title": f"O{n}"}} for n in range(25)]
     orders = shown(Record("1", {"Orders": rows}), DEALS.fields, PARIS)["Orders"]
     assert orders.endswith("O24 …")
+    assert b"O24 \xe2\x80\xa6" in sheet([Record("1", {"Orders": rows})], DEALS.fields, PARIS)
 
 
 def test_a_secret_column_is_withheld() -> None:

@@ -82,19 +82,17 @@ async def test_storm(storm: Storm) -> None:
     await storm.check()
 
 
-@pytest.mark.parametrize("method", ["POST", "PATCH", "DELETE"])
-async def test_a_write_whose_answer_nobody_heard(storm: Storm, method: str) -> None:
-    """It reaches NocoDB, the bot dies, the effect comes, the next bot finds it done."""
-    table = storm.table
-    assert isinstance(table, NocoTable)
-    tool, arguments = {
-        "POST": table.create(["New"]), "PATCH": table.update({"3": "New"}),
-        "DELETE": table.delete(["4"]),
-    }[method]  # fmt: skip
-    await storm.begin()
+def table_of(storm: Storm) -> NocoTable:
+    assert isinstance(storm.table, NocoTable)
+    return storm.table
+
+
+async def killed_at(storm: Storm, call: str, tool: str, arguments: dict[str, Any]) -> str:
+    """What is told in the end, where the bot dies while it waits for that call."""
+    table = table_of(storm)
     id = await storm.proposed("k1", tool, arguments)
     approve = message(f"approve {id}", "k2")
-    table.proxy.hang(method)
+    table.proxy.hang(call)
     await storm.people.say(approve)
     await table.proxy.reached()
     await storm.victim.kill()
@@ -102,7 +100,32 @@ async def test_a_write_whose_answer_nobody_heard(storm: Storm, method: str) -> N
     table.proxy.release()
     await table.until(calls + 1)
     await storm.begin()
-    assert "Done." in (await storm.people.answer(approve)).text
+    return (await storm.people.answer(approve)).text
+
+
+@pytest.mark.parametrize("method", ["POST", "PATCH", "DELETE"])
+async def test_a_write_whose_answer_nobody_heard(storm: Storm, method: str) -> None:
+    """It reaches NocoDB, the bot dies, the effect comes, the next bot finds it done."""
+    table = table_of(storm)
+    tool, arguments = {
+        "POST": table.create(["New"]), "PATCH": table.update({"3": "New"}),
+        "DELETE": table.delete(["4"]),
+    }[method]  # fmt: skip
+    await storm.begin()
+    told = await killed_at(storm, f"{method} records", tool, arguments)
+    assert "Done." in told
     assert [one.method for one in table.proxy.written] == [method], "and not again"
     (change,) = await ledger(storm.victim)
     assert (change.state, change.steps[0].state) == ("done", "done")
+
+
+async def test_a_new_row_between_itself_and_its_links(storm: Storm) -> None:
+    """It is found; that the last link came is seen, what never was sent is named."""
+    table = table_of(storm)
+    rows = [{"Name": "New", "Orders": [8], "Notes": "n"}]
+    await storm.begin()
+    told = await killed_at(
+        storm, "POST links", "nocodb_create", {"table": "Customers", "rows": rows}
+    )
+    assert "Done. New rows: 31." in told
+    assert [one.method for one in table.proxy.written] == ["POST", "POST"]

@@ -11,7 +11,7 @@ import pytest
 
 from core.http import HttpClient
 from core.tools.nocodb.api import BATCH, NocoApi
-from core.tools.nocodb.conditions import Op, Value
+from core.tools.nocodb.condition import Op, Value
 from core.tools.nocodb.filters import Filter, Match, Selection
 from core.tools.nocodb.records import Aggregate
 from core.tools.nocodb.schema import Table

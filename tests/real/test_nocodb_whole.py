@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 from core.http import HttpClient
 from tests.real.nocodb.seed import Base, Seeded, base_with_rows, call
@@ -21,34 +23,104 @@ def settings(home: Path, nocodb: Seeded, base: Base) -> Mapping[str, str]:
     }
 
 
+class Page:
+    """What a person does there, one step after the other."""
+
+    def __init__(self, address: str, http: HttpClient) -> None:
+        self._address = address
+        self._http = http
+
+    async def says(self, text: str) -> Any:
+        asked = {"message": text, "conversation": "c1"}
+        return await self._http.post_json(f"{self._address}/chat", asked)
+
+    async def clicks(self, action: str, id: str) -> Any:
+        return await self._http.post_json(f"{self._address}/cards/{id}", {"action": action})
+
+
+@asynccontextmanager
+async def page(given: Mapping[str, str]) -> AsyncIterator[tuple[Page, list[str]]]:
+    async with ponte(given) as (_, lines), HttpClient() as http:
+        yield Page(lines[-1].split()[-1], http), lines
+
+
 def order(nocodb: Seeded, base: Base, id: int) -> dict[str, Any]:
     path = f"/api/v3/data/{base.id}/{base.tables['Orders']}/records/{id}"
     fields: dict[str, Any] = call(nocodb.url + path, xc_token=nocodb.token)["fields"]
     return fields
 
 
+def audit(nocodb: Seeded, base: Base, id: int) -> list[tuple[str, str]]:
+    """What NocoDB itself wrote down of an order's changes, the newest first: kind, User-Agent."""
+    about = call(f"{nocodb.url}/api/v2/meta/bases/{base.id}", xc_token=nocodb.token)
+    asked = {
+        "operation": "recordAuditList",
+        "fk_model_id": base.tables["Orders"],
+        "row_id": str(id),
+    }
+    path = f"/api/v2/internal/{about['fk_workspace_id']}/{base.id}?{urlencode(asked)}"
+    told = call(nocodb.url + path, xc_token=nocodb.token)["list"]
+    return [(one["op_type"], one["user_agent"]) for one in told]
+
+
+MARK = (
+    '/nocodb nocodb_update {"table": "Orders", "changes": [{"id": 12, "fields": {"Paid": false}}]}'
+)
+
+
 async def test_on_the_page(tmp_path: Path, real_nocodb: Seeded) -> None:
     base = base_with_rows(real_nocodb.url, real_nocodb.token, "Shop")
-    given = settings(tmp_path / "home", real_nocodb, base)
-    async with ponte(given) as (_, lines), HttpClient() as http:
-        page = lines[-1].split()[-1]
+    async with page(settings(tmp_path / "home", real_nocodb, base)) as (here, lines):
         assert any("base Shop: 2 tables; role owner" in line for line in lines)
-
-        async def says(text: str) -> Any:
-            return await http.post_json(f"{page}/chat", {"message": text, "conversation": "c1"})
-
-        shown = (await says("show customers"))["response"]
-        assert shown.startswith("**Customers**: 20 of 30 rows.")
-        assert "Source: Customers: 20 of 30 rows" in shown
+        assert "Customers" in (await here.says("list tables"))["response"]
+        shown = (await here.says("show customers where Status is Lead and Value > 200"))["response"]
+        assert shown.startswith("**Customers**: 4 of 4 rows.")
+        told = 'Source: Customers, Status is "Lead" and Value is more than 200: 4 of 4 rows'
+        assert told in shown
         assert real_nocodb.token not in shown
 
-        asked = '{"table": "Orders", "changes": [{"id": 12, "fields": {"Paid": false}}]}'
-        (card,) = (await says(f"/nocodb update {asked}"))["cards"]
+        (card,) = (await here.says(MARK))["cards"]
+        assert card["rows"][0]["before"] == {"Id": "12", "Title": "Order 12", "Paid": True}
         assert order(real_nocodb, base, 12)["Paid"] is True
-        done = await http.post_json(f"{page}/cards/{card['id']}", {"action": "approve"})
+        done = await here.clicks("approve", card["id"])
         assert (done["state"], order(real_nocodb, base, 12)["Paid"]) == ("done", False)
-        await http.post_json(f"{page}/cards/{card['id']}", {"action": "undo"})
+        assert await here.clicks("approve", card["id"]) == done
+        await here.clicks("undo", card["id"])
         assert order(real_nocodb, base, 12)["Paid"] is True
+    updates = [agent for kind, agent in audit(real_nocodb, base, 12) if kind == "DATA_UPDATE"]
+    assert len(updates) == 2
+    assert all(agent.endswith("(web:owner)") for agent in updates), updates
+
+
+async def test_a_restart_between_proposal_and_approval(tmp_path: Path, real_nocodb: Seeded) -> None:
+    base = base_with_rows(real_nocodb.url, real_nocodb.token, "Restart")
+    given = settings(tmp_path / "home", real_nocodb, base)
+    async with page(given) as (here, _):
+        (card,) = (await here.says(MARK))["cards"]
+    async with page(given) as (here, _):
+        assert (await here.clicks("approve", card["id"]))["state"] == "done"
+        assert order(real_nocodb, base, 12)["Paid"] is False
+    async with page(given) as (here, _):
+        assert "Taken back" in (await here.clicks("undo", card["id"]))["text"]
+        assert order(real_nocodb, base, 12)["Paid"] is True
+
+
+async def test_the_operators_file(tmp_path: Path, real_nocodb: Seeded) -> None:
+    base = base_with_rows(real_nocodb.url, real_nocodb.token, "Rules")
+    file = tmp_path / "ponte.toml"
+    file.write_text('[tables.Orders]\naccess = "hidden"\n[tables.Customers]\naccess = "auto"\n')
+    given = {**settings(tmp_path / "home", real_nocodb, base), "PONTE_CONFIG": str(file)}
+    async with page(given) as (here, _):
+        assert "Order" not in (await here.says("list tables"))["response"]
+        assert "Order" not in (await here.says("show customers where Id is 1"))["response"]
+        assert "There is no table 'orders' here" in (await here.says("show orders"))["response"]
+        row = '{"table": "Customers", "rows": [{"Name": "Ada"}]}'
+        (card,) = (await here.says(f"/nocodb nocodb_create {row}"))["cards"]
+        assert (card["state"], "New rows: 31." in card["text"]) == ("done", True)
+    file.write_text('[tables.Ordres]\naccess = "hidden"\n')
+    code, told = await doctor(given)
+    assert code == 1
+    assert "rules for tables that are not there, which protect nothing: Ordres" in told
 
 
 async def test_doctor(tmp_path: Path, real_nocodb: Seeded) -> None:

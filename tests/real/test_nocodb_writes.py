@@ -238,7 +238,7 @@ async def test_nocodb_is_restarted_while_a_change_is_applied(
         real = seeded(first.enter_context(nocodb(folder)), folder)
         async with team(theatre, real.url, real.token, real.crm) as crm:
             card = await crm.proposes("update", table="Orders", filters=CHEAP, set={"Title": "x"})
-            crm.proxy.hang("PATCH")
+            crm.proxy.hang("PATCH records")
             _, receipt = await crm.stage.says(f"approve {card.id}")
             await crm.proxy.reached()
             first.close()

@@ -5,6 +5,7 @@ import { make } from "./element.js";
 import { post } from "./server.js";
 import { locale, say } from "./words.js";
 
+const WIDE = 6; // columns of a table with several rows
 const shown = new Map(); // id → {card, drawn}, wherever it stands
 
 export function clear() {
@@ -16,7 +17,7 @@ export function place(card, home, conversation) {
   const old = shown.get(card.id)?.drawn;
   const drawn = draw(card, conversation);
   const said = old?.querySelector(".note").textContent ?? "";
-  if (!said.startsWith(card.text)) drawn.querySelector(".note").textContent = said; // not twice
+  drawn.querySelector(".note").textContent = beyond(said, card);
   if (old?.isConnected) old.replaceWith(drawn);
   else home.append(drawn);
   shown.set(card.id, { card, drawn });
@@ -28,9 +29,14 @@ export function within(id, home) {
 
 /** Say on the card what became of it; false where there is no such card here. */
 export function tell(id, text) {
-  const note = shown.get(id)?.drawn.querySelector(".note");
-  if (note) note.textContent = text.replaceAll("`", "");
-  return Boolean(note);
+  const known = shown.get(id);
+  if (known) known.drawn.querySelector(".note").textContent = beyond(text.replaceAll("`", ""), known.card);
+  return Boolean(known);
+}
+
+/** What is said of a card, without what it says itself. */
+function beyond(text, card) {
+  return text.startsWith(card.text) ? text.slice(card.text.length).trim() : text;
 }
 
 function draw(card, conversation) {
@@ -41,7 +47,7 @@ function draw(card, conversation) {
     make("h3", { id: `card-${card.id}`, dir: "auto", text: card.title }),
     make("p", { class: "state" }, make("strong", { text: state }), ` ${card.id}`, expiry(card)),
     make("p", { dir: "auto", class: "words", text: card.text }),
-    ...card.rows.map(row), note, buttons);
+    ...rows(card.rows), note, buttons);
   for (const action of card.actions) {
     const label = `${say(action)}: ${card.title}`;
     buttons.append(make("button", { type: "button", class: action, text: say(action), "aria-label": label,
@@ -56,20 +62,55 @@ function expiry(card) {
   return ` · ${say("expires", { when })}`;
 }
 
+/** One row stands field by field; several share a table, a line each, where that is not too wide. */
+function rows(all) {
+  const names = [...new Set(all.flatMap(fields))];
+  return all.length > 1 && names.length <= WIDE ? [lines(all, names)] : all.map(row);
+}
+
 /** What differs, and two fields that do not: they say which row this is. */
-function row({ before, after }) {
+function fields({ before, after }) {
   const names = [...new Set([...Object.keys(before ?? {}), ...Object.keys(after ?? {})])];
   const same = names.filter((name) => words(before?.[name]) === words(after?.[name]));
   const beside = new Set(same.slice(0, 2));
-  const cell = (value, tag) => make("td", { dir: "auto" }, value === undefined || value === null
-    ? "–" : make(tag, { text: words(value) }));
-  const head = ["field", "before", "after"].map((key) => make("th", { scope: "col", text: say(key) }));
-  const rows = names.filter((name) => beside.has(name) || !same.includes(name)).map((name) => make("tr", {},
-    make("th", { scope: "row", dir: "auto", text: name }),
-    cell(before?.[name], beside.has(name) ? "span" : "del"),
-    cell(after?.[name], beside.has(name) ? "span" : "ins")));
+  return names.filter((name) => beside.has(name) || !same.includes(name));
+}
+
+function row({ before, after }) {
+  const head = ["field", "before", "after"].map(say);
+  return table(head, fields({ before, after }).map((name) => {
+    const stays = words(before?.[name]) === words(after?.[name]);
+    return [heading(name, "row"), ...[[before, "del"], [after, "ins"]].map(([side, tag]) =>
+      cell(isEmpty(side?.[name]) ? "–" : make(stays ? "span" : tag, { text: words(side[name]) })))];
+  }));
+}
+
+function lines(all, names) {
+  return table(names, all.map(({ before, after }) => names.map((name) => {
+    const [old, now] = [before?.[name], after?.[name]];
+    if (words(old) === words(now)) return cell(isEmpty(old) ? "–" : words(old));
+    const sides = [[old, "del"], [now, "ins"]].filter(([value]) => !isEmpty(value));
+    const shown = sides.map(([value, tag]) => make(tag, { text: words(value) }));
+    return cell(...(shown.length > 1 ? [shown[0], " → ", shown[1]] : shown));
+  })));
+}
+
+function table(head, body) {
   return make("div", { class: "table", tabindex: "0", role: "region", "aria-label": say("table") },
-    make("table", {}, make("thead", {}, make("tr", {}, ...head)), make("tbody", {}, ...rows)));
+    make("table", {}, make("thead", {}, make("tr", {}, ...head.map((name) => heading(name, "col")))),
+      make("tbody", {}, ...body.map((cells) => make("tr", {}, ...cells)))));
+}
+
+function heading(text, scope) {
+  return make("th", { scope, dir: "auto", text });
+}
+
+function cell(...content) {
+  return make("td", { dir: "auto" }, ...content);
+}
+
+function isEmpty(value) {
+  return value === undefined || value === null;
 }
 
 function words(value) {

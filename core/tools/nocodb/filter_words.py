@@ -6,7 +6,7 @@ from decimal import Decimal
 
 from core.graphemes import whole
 from core.text import clean
-from core.tools.nocodb.conditions import Condition, Op, Operand
+from core.tools.nocodb.condition import Condition, Op, Operand
 from core.tools.nocodb.filters import Selection
 from core.tools.nocodb.spans import Span
 from core.words import say

@@ -10,7 +10,8 @@ from typing import Annotated, Literal
 import pydantic
 
 from core.errors import ToolError
-from core.tools.nocodb.conditions import Condition, Op, Value, condition
+from core.tools.nocodb.condition import Condition, Op, Value
+from core.tools.nocodb.conditions import condition
 from core.tools.nocodb.records import Record
 from core.tools.nocodb.schema import Field, Table
 from core.tools.nocodb.spans import WORDS

@@ -61,7 +61,8 @@ class Images:
         return {record.id: _values(shape.own, record) for record in page.records}
 
     async def links(self, shape: Shape, field: Field, id: str) -> list[Image]:
-        """All rows that it leads to."""
+        """All rows that it leads to. Of a relation of one to one NocoDB 0.301.3 tells none here,
+        only in the row's cell."""
         return [linked(each) for each in await self._api.links(shape.at, field.id, id)]
 
     async def _page(

@@ -77,7 +77,8 @@ class Owners:
         lead back."""
         for back in backs:
             for candidate in image.get(back.title) or ():
-                rows = await self._images.links(shape, field, candidate["id"])
-                if id in linked_ids(rows):
+                owner = str(candidate["id"])
+                images = await self._images.rows(shape, [owner], [field.title])
+                if id in linked_ids(images.get(owner, {}).get(field.title)):
                     return dict(candidate)
         return None

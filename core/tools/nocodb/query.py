@@ -22,6 +22,7 @@ from core.tools.nocodb.sheet import TYPE, sheet, sheet_name
 from core.tools.nocodb.sources import source_of_row
 from core.tools.nocodb.values import line, shown
 from core.tools.outcome import compact, fitting
+from core.words import say
 
 CAP = 8_000
 """Characters of the rows in one outcome."""
@@ -114,6 +115,7 @@ class Query:
     async def _export(self, scene: Scene, asked: Asked, wish: Wish) -> tuple[Rows, File | None]:
         if scene.files is None:
             raise ToolError("Files cannot be sent here.", code="no_files", hint="leave export out")
+        await scene.doing(say("is reading the rows for a file…", scene.locale))
         rows = await self._asking.reading.every(asked.selection, wish)
         if not rows.records:
             return rows, None

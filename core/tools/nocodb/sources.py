@@ -54,7 +54,8 @@ def markless(text: str) -> str:
 
 
 def _when(now: datetime) -> dict[str, str]:
-    return {"time": now.strftime("%Y-%m-%d %H:%M"), "zone": markless(str(now.tzinfo))}
+    """The zone's name has no markup in it: an underscore between letters is nothing but that."""
+    return {"time": now.strftime("%Y-%m-%d %H:%M"), "zone": str(now.tzinfo)}
 
 
 def _link(origin: str, table: Table, row: str = "") -> str:

@@ -62,15 +62,17 @@ def told(moment: datetime) -> str:
 def _short(field: Field, cell: object, zone: tzinfo | None, longest: int) -> object:
     if isinstance(cell, bool | int | float):
         return cell
-    text = _text(field, cell, zone)
-    more = " …" if isinstance(cell, list) and field.is_link and len(cell) == cells.LINKED else ""
-    return clipped(text, longest) + more
+    return clipped(_text(field, cell, zone), longest)
 
 
 def _text(field: Field, cell: object, zone: tzinfo | None) -> str:
-    """Links, files and people by their titles; moments in the zone of who reads."""
+    """Links, files and people by their titles; moments in the zone of who reads.
+
+    Links end in "…" where NocoDB may have left some out.
+    """
     if field.type in cells.TIMES and (moment := cells.moment_of(cell, zone)):
         return told(moment)
     if field.type in _AS_IT_IS and isinstance(cell, str):
         return clean(cell)
-    return clean(", ".join(cells.texts_of(cell)))
+    cut = field.is_link and isinstance(cell, list) and len(cell) == cells.LINKED
+    return clean(", ".join(cells.texts_of(cell))) + (" …" if cut else "")

@@ -54,3 +54,38 @@ async def test_a_refused_decision_says_why_and_can_be_tried_again(house: House, 
     await page.get_by_role("button", name="Deny").click()
     await expect(page.locator(".card .note")).to_have_text("An admin must decide this.")
     await expect(page.get_by_role("button", name="Deny")).to_be_enabled()
+
+
+async def test_several_rows_share_a_table_and_nothing_is_said_twice(
+    house: House, page: Page
+) -> None:
+    paid = tuple(
+        {"before": {"Id": id, "Paid": False}, "after": {"Id": id, "Paid": True}} for id in "123"
+    )
+    gone = ({"before": {"Id": "4", "Note": None}, "after": None},) * 2
+    made = ({"before": None, "after": {"Name": "Ada", "Note": "new"}},) * 2
+    asked = tuple(
+        Card(id, "proposal", "Change rows", "Asked by Ann.", rows, ("approve",))
+        for id, rows in (("abc234", paid), ("abc235", gone), ("abc236", made))
+    )
+
+    async def script(turn: Turn) -> Answer:
+        if turn.message.clicked:
+            done = Card("abc234", "change", "Change rows", "Done.", paid, ("undo",), "done")
+            return Answer("Done. `undo abc234` takes it back.", cards=(done,))
+        return Answer("Shall I?", cards=asked)
+
+    house.script = script
+    await say(page, "pay")
+    first, second, third = (page.locator(".card").nth(number) for number in range(3))
+    await expect(first.locator("table")).to_have_count(1)
+    await expect(first.locator("thead")).to_have_text("IdPaid")
+    await expect(first.locator("tbody tr")).to_have_text(
+        ["1false → true", "2false → true", "3false → true"]
+    )
+    await expect(second.locator("del")).to_have_text(["4", "4"])
+    await expect(second.locator("tbody tr")).to_have_text(["4–", "4–"])
+    await expect(third.locator("ins")).to_have_text(["Ada", "new"] * 2)
+    await first.get_by_role("button", name="Approve").click()
+    await expect(first.locator(".words")).to_have_text("Done.")
+    await expect(first.locator(".note")).to_have_text("undo abc234 takes it back.")

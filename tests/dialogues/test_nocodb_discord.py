@@ -1,0 +1,148 @@
+"""The team's tables on Discord: questions, and changes that the right person approves."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from discord.gateway import DiscordWebSocket
+from discord.http import Route
+from pydantic import SecretStr
+
+from tests.dialogues.office import (
+    ATTACHED,
+    CSV,
+    DUPLICATES,
+    EVERYTHING,
+    EXPORTED,
+    LEADS,
+    PAID,
+    SALES,
+    SALES_FOUND,
+    Office,
+    office,
+    this_month,
+)
+from tests.fakes.discord import FakeDiscord, Somebody
+from tests.fakes.discord.interactions import EPHEMERAL
+from tests.fakes.discord.world import Payload
+
+
+class Server:
+    """Ana and Bo may write; Bea is an admin. Each question has a thread of its own."""
+
+    def __init__(self, discord: FakeDiscord, team: Office) -> None:
+        self.discord = discord
+        self.team = team
+        self.ana, self.bo, self.bea = (discord.user(name) for name in ("Ana", "Bo", "Bea"))
+        guild = discord.guild("Bolts", self.ana, self.bo, self.bea)
+        self.channel = discord.text_channel(guild, "general")
+
+    async def asks(
+        self, text: str, met: Callable[[Payload], object], *files: tuple[str, bytes]
+    ) -> Payload:
+        """The answer's message, once it is as `met` says."""
+        asked = await self.ana.mention(text, self.channel, files=files)
+        threads = self.discord.world.channels
+        await self.discord.until(lambda: int(asked["id"]) in threads)
+        seen = await self.ana.sees(lambda seen: any(map(met, seen)), threads[int(asked["id"])])
+        return next(message for message in seen if met(message))
+
+    async def refused(self, someone: Somebody, card: Payload) -> str:
+        """What they are told for a click on Approve; nobody else sees it."""
+        click = await someone.click(card, "Approve")
+        await click.until(lambda click: click.followups)
+        (told,) = click.followups
+        assert told["flags"] & EPHEMERAL
+        assert labels(card) == ["Approve", "Deny"]
+        return str(told["content"])
+
+    async def decides(self, someone: Somebody, card: Payload, label: str, shown: str) -> None:
+        await (await someone.click(card, label)).acked()
+        await self.discord.until(lambda: shown in words(card))
+
+
+@asynccontextmanager
+async def server(home: Path) -> AsyncIterator[Server]:
+    rest, gateway = Route.BASE, DiscordWebSocket.DEFAULT_GATEWAY
+    async with office(home) as team, FakeDiscord() as discord:
+        made = Server(discord, team)
+        people = (made.ana, made.bo, made.bea)
+        opened = team.open(
+            discord_token=SecretStr(discord.token), discord_api_url=discord.api_url,
+            discord_gateway_url=discord.gateway_url, ponte_web="off",
+            ponte_allow=frozenset(f"discord:{one.id}" for one in people),
+            ponte_admins=frozenset({f"discord:{made.bea.id}"}),
+        )  # fmt: skip
+        async with opened:
+            await discord.until(lambda: discord.rest.commands)
+            yield made
+    Route.BASE, DiscordWebSocket.DEFAULT_GATEWAY = rest, gateway
+
+
+def sourced(message: Payload) -> bool:
+    return "Source: " in message["content"]
+
+
+def drawn(message: Payload) -> bool:
+    return bool(message["embeds"])
+
+
+def words(card: Payload) -> str:
+    return "\n".join(f"{embed['title']}\n{embed['description']}" for embed in card["embeds"])
+
+
+def labels(card: Payload) -> list[str]:
+    return [button["label"] for row in card["components"] for button in row["components"]]
+
+
+async def test_questions_are_answered_with_where_the_figures_come_from(tmp_path: Path) -> None:
+    async with server(tmp_path) as here:
+        text = (await here.asks(LEADS, sourced))["content"]
+        assert "```\nName\n───────────\nCustomer 03\n```" in text, "Discord has no tables"
+        assert f'Source: Customers, Status is "Lead" and Lead since is within {this_month()}: ' in (
+            text
+        )
+        assert "(America/Sao_Paulo). NocoDB (<http://127.0.0.1:" in text, "no preview of it"
+        text = (await here.asks(SALES, sourced))["content"]
+        assert text.startswith(f"{SALES_FOUND}\n\nSource: Customers: 30 of 30 rows, ")
+
+
+async def test_a_change_waits_for_who_asked_and_can_be_taken_back(tmp_path: Path) -> None:
+    async with server(tmp_path) as here:
+        orders = here.team.rows("Orders")
+        card = await here.asks(PAID, drawn)
+        assert words(card).startswith("Change a row in Orders\nAsked by Ana. Rows: 12.")
+        assert "Paid: ~~false~~ → true" in words(card)
+        assert "Expires <t:" in words(card)
+        assert "somebody else's" in await here.refused(here.bo, card)
+        assert orders[12]["Paid"] is False
+        second = await here.ana.click(card, "Approve")
+        await here.decides(here.ana, card, "Approve", "Approved by Ana. Done.")
+        await second.acked()
+        assert (orders[12]["Paid"], here.team.writes()) == (True, ["PATCH"])
+        assert labels(card) == ["Undo"]
+        await here.decides(here.ana, card, "Undo", "Done, and taken back by")
+        assert orders[12]["Paid"] is False
+
+
+async def test_a_delete_needs_an_admin(tmp_path: Path) -> None:
+    async with server(tmp_path) as here:
+        card = await here.asks(DUPLICATES, drawn)
+        assert words(card).startswith("Delete 2 rows in Customers\n")
+        assert "An admin of this bot must approve it." in words(card)
+        assert "only an admin" in await here.refused(here.ana, card)
+        await here.decides(here.bea, card, "Approve", "Approved by Bea. Done.")
+        assert not {29, 30} & here.team.rows("Customers").keys()
+
+
+async def test_rows_from_a_file_and_rows_as_a_file(tmp_path: Path) -> None:
+    async with server(tmp_path) as here:
+        card = await here.asks(ATTACHED, drawn, ("new.csv", CSV))
+        assert "Bruno,Lead" in here.team.heard()
+        assert words(card).startswith("Create 3 rows in Customers\n")
+        await here.decides(here.ana, card, "Approve", "New rows: 31, 32, 33.")
+        answer = await here.asks(EVERYTHING, lambda message: message["attachments"])
+        assert answer["content"].startswith(f"{EXPORTED}\n\nSource: Readings: 5 of 1,200 rows, ")
+        assert [file["filename"] for file in answer["attachments"]] == ["Readings.csv"]

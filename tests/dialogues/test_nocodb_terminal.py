@@ -1,0 +1,97 @@
+"""The team's tables in the terminal: `ponte chat`, typed or through a pipe."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from adapters import terminal
+from tests.dialogues.office import (
+    ATTACHED,
+    DUPLICATES,
+    EVERYTHING,
+    EXPORTED,
+    LEADS,
+    LEADS_FOUND,
+    PAID,
+    SALES,
+    SALES_FOUND,
+    Office,
+    office,
+    this_month,
+)
+
+
+class Desk:
+    def __init__(self, team: Office) -> None:
+        self.team = team
+
+    async def types(self, *lines: str) -> str:
+        """What stands on the screen afterwards."""
+        written = io.StringIO()
+        socket = self.team.home / "ponte.sock"
+        typed = io.StringIO("".join(f"{line}\n" for line in lines))
+        assert await terminal.chat(socket, "en", typed, written) == 0
+        return written.getvalue()
+
+    async def proposes(self, text: str) -> tuple[str, str]:
+        """What stands there of the card, and its id."""
+        shown = await self.types(text)
+        found = re.search(r"Type: approve (\w{6}) · deny \1\n", shown)
+        assert found is not None, shown
+        return shown, found[1]
+
+
+@asynccontextmanager
+async def desk(home: Path) -> AsyncIterator[Desk]:
+    async with office(home) as team, team.open(ponte_web="off"):
+        yield Desk(team)
+
+
+async def test_questions_are_answered_with_where_the_figures_come_from(tmp_path: Path) -> None:
+    async with desk(tmp_path) as here:
+        shown = await here.types(LEADS, SALES)
+        assert shown.startswith(LEADS_FOUND)
+        filtered = f'Customers, Status is "Lead" and Lead since is within {this_month()}'
+        assert f"\n\nSource: {filtered}: 1 of 1 rows, " in shown
+        assert "(America/Sao_Paulo)" in shown, "as PONTE_TIMEZONE says"
+        assert f"\n{SALES_FOUND}\n\nSource: Customers: 30 of 30 rows, " in shown
+
+
+async def test_a_change_waits_for_a_word_and_can_be_taken_back(tmp_path: Path) -> None:
+    async with desk(tmp_path) as here:
+        orders = here.team.rows("Orders")
+        shown, id = await here.proposes(PAID)
+        assert "  # Change a row in Orders (open)\n" in shown
+        assert "    Id: 12\n    Title: Order 12\n    Paid: false → true\n" in shown
+        assert orders[12]["Paid"] is False
+        first, second = await here.types(f"approve {id}"), await here.types(f"approve {id}")
+        assert first.startswith("Approved by ")
+        assert " Done. " in first
+        assert first == second
+        assert (orders[12]["Paid"], here.team.writes()) == (True, ["PATCH"])
+        assert f"`undo {id}` takes it back." in first
+        assert "Taken back, as" in await here.types(f"undo {id}")
+        assert orders[12]["Paid"] is False
+
+
+async def test_duplicates_go_and_new_rows_come(tmp_path: Path) -> None:
+    async with desk(tmp_path) as here:
+        shown, id = await here.proposes(DUPLICATES)
+        assert "  # Delete 2 rows in Customers (open)\n" in shown
+        assert "    Name: Customer 28 → –\n" in shown
+        await here.types(f"approve {id}")
+        assert not {29, 30} & here.team.rows("Customers").keys()
+        shown, id = await here.proposes(ATTACHED)
+        assert "    Name: – → Ada\n" in shown
+        assert "New rows: " in await here.types(f"approve {id}")
+
+
+async def test_rows_as_a_file(tmp_path: Path) -> None:
+    async with desk(tmp_path) as here:
+        shown = await here.types(EVERYTHING)
+        assert shown.startswith(f"{EXPORTED}\n\nSource: Readings: 5 of 1,200 rows, ")
+        assert re.search(r"\n  \[Readings\.csv, \d+ kB\] /files/\w+", shown), shown

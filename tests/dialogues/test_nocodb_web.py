@@ -1,0 +1,137 @@
+"""The team's tables on the web page: questions, cards with buttons, files both ways."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.dialogues.office import (
+    ATTACHED,
+    CSV,
+    DUPLICATES,
+    EVERYTHING,
+    EXPORTED,
+    LEADS,
+    PAID,
+    SALES,
+    SALES_FOUND,
+    Office,
+    office,
+    this_month,
+)
+
+
+class Page:
+    """What the page asks of Ponte; the browser tells the reader's time zone."""
+
+    def __init__(self, client: httpx.AsyncClient, team: Office) -> None:
+        self.client = client
+        self.team = team
+
+    async def asks(self, text: str, *files: tuple[str, bytes]) -> dict[str, Any]:
+        asked = {"message": text, "conversation": "work", "time_zone": "America/Sao_Paulo"}
+        if files:
+            sent = [("file", (name, data, "text/csv")) for name, data in files]
+            said = await self.client.post("/chat?html=1", data=asked, files=sent)
+        else:
+            said = await self.client.post("/chat?html=1", json=asked)
+        body: dict[str, Any] = said.json()
+        assert body["status"] == "done", body
+        return body
+
+    async def card(self, text: str, *files: tuple[str, bytes]) -> dict[str, Any]:
+        (card,) = (await self.asks(text, *files))["cards"]
+        assert (card["state"], card["actions"]) == ("open", ["approve", "deny"])
+        assert card["expires_at"]
+        return dict(card)
+
+    async def clicks(self, action: str, id: str) -> dict[str, Any]:
+        click = {"action": action, "conversation": "work"}
+        clicked = await self.client.post(f"/cards/{id}", json=click)
+        assert clicked.status_code == 200
+        return dict(clicked.json())
+
+    async def shown(self, id: str) -> dict[str, Any]:
+        """The card as the page draws it when it is opened anew."""
+        cards = (await self.client.get("/conversations/work")).json()["cards"]
+        return next(dict(card) for card in cards if card["id"] == id)
+
+
+@asynccontextmanager
+async def page(home: Path, capsys: pytest.CaptureFixture[str]) -> AsyncIterator[Page]:
+    async with office(home) as team, team.open(ponte_timezone="UTC") as app:
+        await app.announce()
+        address = capsys.readouterr().out.split()[-1]
+        async with httpx.AsyncClient(base_url=address, timeout=20) as client:
+            yield Page(client, team)
+
+
+async def test_questions_are_answered_with_where_the_figures_come_from(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with page(tmp_path, capsys) as here:
+        html = (await here.asks(LEADS))["html"]
+        assert "Customer 03</td>" in html
+        filtered = f'Status is "Lead" and Lead since is within {this_month()}'
+        assert f">Source: Customers, {filtered}: 1 of 1 rows, " in html
+        assert "(America/Sao_Paulo)." in html
+        assert "/dashboard/#/nc/pcrmfake/m" in html
+        assert (await here.asks(SALES))["response"].startswith(f"{SALES_FOUND}\n\nSource: ")
+
+
+async def test_a_change_waits_for_a_click_and_can_be_taken_back(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with page(tmp_path, capsys) as here:
+        orders = here.team.rows("Orders")
+        card = await here.card(PAID)
+        row = {"Id": "12", "Title": "Order 12", "Paid": False}
+        assert card["title"] == "Change a row in Orders"
+        assert card["rows"] == [{"before": row, "after": {**row, "Paid": True}}]
+        assert "Rows: 12." in card["text"]
+        assert orders[12]["Paid"] is False
+        first = await here.clicks("approve", card["id"])
+        assert (first["state"], orders[12]["Paid"]) == ("done", True)
+        assert "Done." in first["text"]
+        assert await here.clicks("approve", card["id"]) == first
+        assert here.team.writes() == ["PATCH"], "the second click wrote nothing"
+        assert (await here.shown(card["id"]))["actions"] == ["undo"]
+        undone = await here.clicks("undo", card["id"])
+        assert "Taken back, as" in undone["text"]
+        assert orders[12]["Paid"] is False
+        assert (await here.shown(card["id"]))["state"] == "undone"
+
+
+async def test_whoever_is_at_the_page_may_delete_and_deny(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with page(tmp_path, capsys) as here:
+        card = await here.card(DUPLICATES)
+        assert [row["after"] for row in card["rows"]] == [None, None]
+        assert "the rows come back with new ids" in card["text"]
+        assert (await here.clicks("deny", card["id"]))["state"] == "denied"
+        assert {29, 30} <= here.team.rows("Customers").keys()
+        card = await here.card(DUPLICATES)
+        assert (await here.clicks("approve", card["id"]))["state"] == "done"
+        assert not {29, 30} & here.team.rows("Customers").keys()
+
+
+async def test_rows_from_a_file_and_rows_as_a_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with page(tmp_path, capsys) as here:
+        card = await here.card(ATTACHED, ("new.csv", CSV))
+        assert "Bruno,Lead" in here.team.heard()
+        assert [row["after"]["Name"] for row in card["rows"]] == ["Ada", "Bruno", "Carla"]
+        assert "New rows: 31, 32, 33." in (await here.clicks("approve", card["id"]))["text"]
+        answer = await here.asks(EVERYTHING)
+        assert answer["response"].startswith(f"{EXPORTED}\n\nSource: Readings: 5 of 1,200 rows, ")
+        (file,) = answer["files"]
+        assert file["name"] == "Readings.csv"
+        lines = (await here.client.get(file["url"])).text.splitlines()
+        assert (len(lines), lines[-1]) == (1_201, "1200,r1200,1200")

@@ -1,0 +1,72 @@
+"""A table that somebody attached reaches the model on every level, whoever saved it."""
+
+from __future__ import annotations
+
+import codecs
+import json
+
+import pytest
+
+from core.model.probe import Level
+from core.model.text_files import decoded, is_text
+from tests.fakes.openai import FakeOpenAI
+from tests.model.conftest import Make
+from tests.model.files import MemoryFiles
+from tests.model.talk import Talk
+from tests.model.test_input import every_level, last
+
+CSV = "Nome;Situação\nAna;Lead\nJosé;Ganho\n"
+
+
+@every_level
+@pytest.mark.parametrize(
+    ("name", "type"),
+    [
+        ("new.csv", "text/csv"),
+        ("new.csv", "text/csv; charset=utf-8"),
+        ("NEW.CSV", "application/vnd.ms-excel"),
+        ("new.csv", "application/octet-stream"),
+        ("new.tsv", "text/tab-separated-values"),
+        ("new.json", "application/json"),
+        ("list.txt", "text/plain"),
+    ],
+)
+async def test_a_table_reaches_the_model(
+    make: Make, fake: FakeOpenAI, level: Level, name: str, type: str
+) -> None:
+    files = MemoryFiles()
+    talk = Talk(await make(level, files=files))
+    await talk.say("Add these from the file.", [files.add(name, type, CSV.encode())])
+    assert "Nome;Situação\\nAna;Lead\\nJosé;Ganho" in json.dumps(last(fake), ensure_ascii=False)
+
+
+@every_level
+async def test_a_workbook_is_named_and_not_read(make: Make, fake: FakeOpenAI, level: Level) -> None:
+    files = MemoryFiles()
+    kind = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+    book = files.add("new.xlsx", kind, b"PK\x03\x04")
+    await Talk(await make(level, files=files)).say("Add these.", [book])
+    assert "of a kind that you cannot read" in json.dumps(last(fake))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        CSV.encode(),
+        codecs.BOM_UTF8 + CSV.encode(),
+        CSV.encode("cp1252"),
+        CSV.encode("utf-16"),
+        codecs.BOM_UTF16_BE + CSV.encode("utf-16-be"),
+    ],
+)
+def test_however_it_was_saved(data: bytes) -> None:
+    assert decoded(data) == CSV
+
+
+def test_the_beginning_of_a_longer_one() -> None:
+    assert decoded("José".encode()[:4]) == "Jos"
+
+
+def test_what_is_no_text() -> None:
+    assert not is_text("application/vnd.ms-excel", "old.xls")
+    assert not is_text("application/zip", "new.csv.zip")

@@ -1,0 +1,127 @@
+"""Every kind of field and of link that a real NocoDB has: written, seen, taken back."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from core.http import HttpClient
+from tests.nocodb.desk import Desk
+from tests.real.nocodb.seed import Seeded, call
+
+PLAIN = (
+    "SingleLineText", "LongText", "Email", "URL", "PhoneNumber", "Number", "Decimal", "Currency",
+    "Percent", "Duration", "Rating", "Checkbox", "Date", "DateTime", "Time", "Year", "JSON",
+    "Attachment", "User", "Geometry",
+)  # fmt: skip
+CHOICES = {"choices": [{"title": "A"}, {"title": "B c"}, {"title": 'O\'Neil "x"'}]}
+FIRST: dict[str, Any] = {
+    "SingleLineText": "079", "LongText": "one\n\"two\" 'three' %", "Email": "ana@example.com",
+    "URL": "https://example.com/a?b=c", "PhoneNumber": "+55 11 99999-0000", "Number": "79",
+    "Decimal": -1.25, "Currency": "12.345", "Percent": "50%", "Duration": "1:30", "Rating": 3,
+    "Checkbox": "true", "Date": "2026-02-28", "DateTime": "2026-11-20 14:30", "Time": "14:30",
+    "Year": 2026, "JSON": {"b": [1, None], "a": "ü"}, "User": "Owner@example.com",
+    "SingleSelect": 'O\'Neil "x"', "MultiSelect": ["B c", "A"],
+}  # fmt: skip
+SECOND: dict[str, Any] = {
+    "SingleLineText": "79", "LongText": None, "Email": None, "URL": "example.com",
+    "PhoneNumber": "911", "Number": 0, "Decimal": 0, "Currency": None, "Percent": 0.5,
+    "Duration": 90, "Rating": 0, "Checkbox": False, "Date": None,
+    "DateTime": "2026-11-20T14:30:01Z", "Time": "23:59:59", "Year": None, "JSON": '{"a": "ü"}',
+    "User": None, "SingleSelect": "A", "MultiSelect": [],
+}  # fmt: skip
+
+
+@pytest.fixture
+async def desk(real_nocodb: Seeded) -> AsyncIterator[Desk]:
+    def ask(path: str, body: object) -> Any:
+        return call(f"{real_nocodb.url}{path}", body, xc_token=real_nocodb.token)
+
+    base = ask("/api/v2/meta/bases", {"title": "Kinds"})["id"]
+    tables = f"/api/v3/meta/bases/{base}/tables"
+    kinds = ask(tables, {"title": "Kinds", "fields": [{"title": t, "type": t} for t in PLAIN]})
+    for type in ("SingleSelect", "MultiSelect"):
+        ask(f"{tables}/{kinds['id']}/fields", {"title": type, "type": type, "options": CHOICES})
+    name = [{"title": "Name", "type": "SingleLineText"}]
+    ids = {title: ask(tables, {"title": title, "fields": name})["id"] for title in ("One", "Two")}
+    for title, type, relation in (
+        ("Friends", "LinkToAnotherRecord", "mm"), ("Counted", "Links", "mm"),
+        ("Only", "LinkToAnotherRecord", "oo"), ("Owned", "LinkToAnotherRecord", "hm"),
+        ("Owned too", "Links", "hm"),
+    ):  # fmt: skip
+        options = {"relation_type": relation, "related_table_id": ids["Two"]}
+        ask(f"{tables}/{ids['One']}/fields", {"title": title, "type": type, "options": options})
+    for id in ids.values():
+        rows = [{"fields": {"Name": f"n{number}"}} for number in range(1, 10)]
+        ask(f"/api/v3/data/{base}/{id}/records", rows)
+    async with HttpClient() as http:
+        yield Desk(real_nocodb.url, real_nocodb.token, base, http)
+
+
+async def test_every_kind_of_field(desk: Desk) -> None:
+    created = await desk.all_done(await desk.draft("nocodb_create", table="Kinds", rows=[FIRST]))
+    before = await desk.image("Kinds", "1")
+    assert before
+    assert (before["Percent"], before["Duration"], before["Time"]) == (50, 5400, "14:30:00")
+    assert (before["JSON"], before["User"]) == ('{"a": "ü", "b": [1, null]}', ["owner@example.com"])
+    again = [{"id": 1, "fields": FIRST}]
+    assert (await desk.refused("nocodb_update", table="Kinds", changes=again)).code == "no_change"
+    changes = [{"id": 1, "fields": SECOND}]
+    updated = await desk.all_done(await desk.draft("nocodb_update", table="Kinds", changes=changes))
+    assert len(updated.steps[0].write.after or {}) == len(SECOND)
+    undone = await desk.undone(updated)
+    assert {step.state for step in undone.steps} == {"done"}
+    assert await desk.image("Kinds", "1") == before
+    deleted = await desk.all_done(await desk.draft("nocodb_delete", table="Kinds", ids=[1]))
+    back = await desk.undone(deleted)
+    assert [step.state for step in back.steps] == ["done"]
+    assert created.written
+
+
+@pytest.mark.parametrize("field", ["Friends", "Counted", "Owned", "Owned too"])
+async def test_every_kind_of_link_to_many(desk: Desk, field: str) -> None:
+    wanted = [str(n) for n in range(2, 9)]
+    done = await desk.all_done(
+        await desk.draft("nocodb_link", table="One", id=1, link_field=field, add=wanted)
+    )
+    assert await desk.links("One", "1", field) == wanted
+    shared = field in ("Friends", "Counted")
+    taken = await desk.draft("nocodb_link", table="One", id=3, link_field=field, add=[2])
+    assert [row.id for row in taken.rows] == (["3"] if shared else ["1", "3"])
+    moved = await desk.all_done(taken)
+    assert await desk.links("One", "3", field) == ["2"]
+    assert ("2" in await desk.links("One", "1", field)) == shared
+    await desk.undone(moved)
+    assert await desk.links("One", "1", field) == wanted
+    deleted = await desk.all_done(await desk.draft("nocodb_delete", table="One", ids=[1]))
+    (step,) = (await desk.undone(deleted)).steps
+    assert (step.state, await desk.links("One", step.write.id, field)) == ("done", wanted)
+    for other in set(done.draft.target["links"]) - {field}:
+        assert await desk.links("One", step.write.id, other) == [], "its neighbours are not meant"
+
+
+async def test_a_link_of_one_to_one(desk: Desk) -> None:
+    for target in (2, 3):
+        done = await desk.all_done(
+            await desk.draft("nocodb_link", table="One", id=1, link_field="Only", add=[target])
+        )
+        assert await desk.links("One", "1", "Only") == [str(target)]
+    await desk.undone(done)
+    assert await desk.links("One", "1", "Only") == ["2"]
+    refused = await desk.refused("nocodb_link", table="One", id=3, link_field="Only", add=[2])
+    assert str(refused) == "n2 belongs to n1 (row 1) already."
+    deleted = await desk.all_done(await desk.draft("nocodb_delete", table="One", ids=[1]))
+    (step,) = (await desk.undone(deleted)).steps
+    assert (step.state, await desk.links("One", step.write.id, "Only")) == ("done", ["2"])
+
+
+async def test_what_nocodb_says_it_did_and_did_not(desk: Desk) -> None:
+    """0.301.3 answers 200 to the end of a link of one to one, and keeps it."""
+    await desk.all_done(
+        await desk.draft("nocodb_link", table="One", id=1, link_field="Only", add=[2])
+    )
+    draft = await desk.draft("nocodb_link", table="One", id=1, link_field="Only", remove=[2])
+    (step,) = (await desk.done(draft)).steps
+    assert (step.state, step.words) == ("differs", "Only")
