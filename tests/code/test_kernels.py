@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -57,13 +56,7 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
         bench = Bench(tmp_path, sandbox, await sandboxed.python())
         yield bench
         await bench.kernels.close()
-        assert children() == set()
-
-
-def children() -> set[str]:
-    """The processes that are ours now; ended ones that nobody waited for are among them."""
-    path = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children")
-    return set(path.read_text().split())
+        assert sandboxed.kernels() == set()
 
 
 async def test_threads_have_variables_and_files_of_their_own(bench: Bench) -> None:
@@ -105,7 +98,7 @@ async def test_an_idle_kernel_ends_and_the_loss_is_told_once(bench: Bench) -> No
     assert bench.kernels.running == 1
     bench.clock.now += 1
     await bench.kernels.evict_idle()
-    assert (bench.kernels.running, children()) == (0, set())
+    assert (bench.kernels.running, sandboxed.kernels()) == (0, set())
     ran = await bench.run("a", "1")
     assert (ran.reset, ran.why_reset) == (True, kernels_module.WAS_IDLE)
 
@@ -130,7 +123,7 @@ async def test_a_restart_of_ponte_is_told_too(bench: Bench) -> None:
 async def test_forgetting_leaves_nothing(bench: Bench) -> None:
     await bench.run("a", "open('secret.txt', 'w').write('s')")
     await bench.kernels.forget("a")
-    assert (children(), list((bench.home / "kernels").iterdir())) == (set(), [])
+    assert (sandboxed.kernels(), list((bench.home / "kernels").iterdir())) == (set(), [])
     ran = await bench.run("a", "import os; os.listdir()")
     assert (ran.value, ran.reset) == ("[]", False)
 
@@ -166,5 +159,5 @@ async def test_a_stop_that_costs_the_state_is_told(
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
-    assert children() == set()
+    assert sandboxed.kernels() == set()
     assert (await bench.run("a", "1")).why_reset == "the last run was stopped"

@@ -11,7 +11,6 @@ import pytest
 
 from core.tools.code.local import DESCRIPTION
 from tests.code import sandboxed
-from tests.code.test_kernels import children
 from tests.dialogues.plotting import PLOT, PNG, SALES, calls, sandboxed_ponte
 from tests.dialogues.whole import Whole, whole
 from tests.fakes.openai import FakeOpenAI
@@ -104,9 +103,9 @@ async def test_a_stop_ends_the_run_and_keeps_the_state(
 
 async def test_forget_ends_the_kernel(ponte: Whole) -> None:
     await ponte.said("```python\nx = 5\n```")
-    assert len(children()) == 1
+    assert len(sandboxed.kernels()) == 1
     await ponte.said("forget")
-    assert children() == set()
+    assert sandboxed.kernels() == set()
     answer = await ponte.said("```python\nx\n```")
     assert "NameError" in answer["response"]
     assert "began anew" not in answer["response"]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.real.sandbox.pythons import ROOT, readable_python, sandbox_python
+from tests.real.sandbox.pythons import ROOT, driver_python, sandbox_python
 from tests.real.sandbox.scenery import SECRET
 
 NOBODY = "65534"
@@ -40,7 +40,7 @@ def drive(module: str, who: str, *arguments: str, under: tuple[str, ...] = ()) -
 
     `under` is a command that takes the module's as its arguments.
     """
-    done = _ran((*alone(who), *under, str(readable_python()), "-B", "-m", module, *arguments))
+    done = _ran((*alone(who), *under, str(driver_python(who)), "-B", "-m", module, *arguments))
     assert done.returncode == 0, done.stderr[-3000:]
     answer: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
     if "blocked" in answer:

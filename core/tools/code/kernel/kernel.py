@@ -111,7 +111,10 @@ class WorkFolder:
         """Name and path of each regular file that is new or other than before."""
         found = {}
         for path in self._walk():
-            entry = os.lstat(path)
+            try:
+                entry = os.lstat(path)
+            except OSError:  # a thread of the person's has just removed it
+                continue
             if stat.S_ISREG(entry.st_mode):
                 found[path] = _stamp(entry)
         before, self._seen = self._seen, found
@@ -145,7 +148,10 @@ class Hand:
 
     def out_of(self, name: str, path: str) -> None:
         # Not through a link, and not waiting for whoever opens the other end of a fifo.
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except OSError:  # it has just gone, or become a link
+            return
         with open(handle, "rb") as file:
             if not self._refused(name, os.fstat(handle).st_size):
                 self.out(name, file.read(MADE_BYTES + 1))
