@@ -133,6 +133,10 @@ def exchanges(items: Sequence[Item]) -> list[Exchange]:
     return thread
 
 
+_MADE = re.compile(r"\n?\[The person has: [^\n]*\]\Z")
+"""How the outcome of Python ends where it made files; the person sees them."""
+
+
 def is_table_id(text: str) -> bool:
     return _TABLE_ID.fullmatch(text) is not None and any(char.isdigit() for char in text)
 
@@ -140,6 +144,8 @@ def is_table_id(text: str) -> bool:
 def _used(call: Item, output: str) -> Used:
     args = _json(call.arguments)
     name, args = call.name, args if isinstance(args, dict) else {}
+    if name == "run_python" and not output.startswith("error:"):
+        return Used(name, args, Read(_MADE.sub("", output)))
     if name == "nocodb_execute":
         name, args = f"{name}:{args.get('tool', '')}", args.get("args")
     return Used(name, args if isinstance(args, dict) else {}, _read(output))
