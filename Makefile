@@ -2,6 +2,7 @@
 # make test   style, types and all tests
 # make lint   only style and types
 # make storm  kill Ponte over and over, for minutes (KILLS=500)
+# make sandbox  what Python in the sandbox needs, ahead of its first use
 # make bench  seconds and megabytes
 # make lock   pin the dependencies of pyproject.toml anew (needs uv)
 # make clean  remove what these made
@@ -19,7 +20,7 @@ done
 NO_PYTHON = Ponte needs Python 3.11 or newer. Install it, or name one: make PYTHON=/path/to/python3
 NO_VENV = This Python cannot make a venv. On Debian: apt-get install python3-venv
 
-.PHONY: run test lint storm bench lock clean
+.PHONY: run test lint storm sandbox bench lock clean
 
 run: .venv/ready
 	@exec $(BIN)/ponte run
@@ -36,6 +37,9 @@ lint: .venv/ready-to-test
 storm: .venv/ready-to-test
 	PONTE_STORM=$(KILLS) $(BIN)/python -m pytest --timeout=0 tests/real/test_storm.py \
 		tests/real/test_kill_applying.py
+
+sandbox: .venv/ready
+	@$(BIN)/ponte sandbox
 
 bench: .venv/ready-to-test
 	$(BIN)/python -m benchmarks
@@ -61,10 +65,13 @@ bench: .venv/ready-to-test
 COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --custom-compile-command "make lock"
 
+SANDBOX = matplotlib numpy openpyxl pandas pillow
+
 lock:
 	@command -v uv >/dev/null || { echo "make lock needs uv (pipx install uv)" >&2; exit 1; }
 	$(COMPILE) pyproject.toml -o requirements.txt
 	$(COMPILE) pyproject.toml -c requirements.txt --extra dev -o requirements-dev.txt
+	printf '%s\n' $(SANDBOX) | $(COMPILE) - -o core/tools/code/requirements-sandbox.txt
 	echo hatchling | $(COMPILE) - -c requirements-dev.txt -o requirements-build.txt
 
 clean:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
+from adapters.terminal_files import Fetched
 from core.text import clean
 from core.words import say
 
@@ -56,8 +57,8 @@ class Screen:
             self._write(f"\n{text}")
         self._shown = text
 
-    def answer(self, body: Mapping[str, Any]) -> None:
-        """The whole answer: what `done` says."""
+    def answer(self, body: Mapping[str, Any], files: Sequence[Fetched] = ()) -> None:
+        """The whole answer: what `done` says, and its files."""
         text = clean(str(body["response"]))
         if self.live:
             self.grow(text)
@@ -68,9 +69,19 @@ class Screen:
         self._shown = ""
         for card in body["cards"]:
             self._card(card)
-        for file in body["files"]:
-            size = max(1, round(file["size"] / 1000))
-            self.line(f"  [{file['name']}, {size} kB] {file['url']}")
+        for file in files:
+            self._file(file)
+
+    def _file(self, file: Fetched) -> None:
+        """What was saved is told by its path; the code that ran is shown, dim where that works."""
+        if file.code:
+            dim, plain = (_DIM, _PLAIN) if self.live else ("", "")
+            lines = "\n".join(f"  | {line}" for line in file.code.splitlines())
+            self._write(f"{dim}{lines}{plain}\n")
+            return
+        size = max(1, round(file.size / 1000))
+        where = file.path or say("it could not be saved", self._locale)
+        self.line(f"  [{file.name}, {size} kB] {where}")
 
     def _card(self, card: Mapping[str, Any]) -> None:
         self.line(f"  # {card['title']} ({card['state']})")

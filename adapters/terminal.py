@@ -6,14 +6,16 @@ import asyncio
 import json
 import signal
 import uuid
-from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
 from adapters.keyboard import Keyboard
 from adapters.screen import Screen
+from adapters.terminal_files import FOLDER, Downloads, attached
 from core.errors import PonteError
+from core.fences import after
 from core.http import HttpAnswer, HttpClient, HttpError
 from core.text import clean
 from core.words import say
@@ -37,11 +39,16 @@ class Quit(Exception):
     """Ctrl-C where nothing is left to stop."""
 
 
-async def chat(socket_path: Path, locale: str, stdin: TextIO, stdout: TextIO) -> int:
-    """Talk until `sair`, `exit`, `quit`, Ctrl-D or the end of a pipe; the exit code."""
+async def chat(
+    socket_path: Path, locale: str, stdin: TextIO, stdout: TextIO, folder: Path = FOLDER
+) -> int:
+    """Talk until `sair`, `exit`, `quit`, Ctrl-D or the end of a pipe; the exit code.
+
+    The files of answers are saved in `folder`.
+    """
     screen = Screen(stdout, locale)
     async with HttpClient(socket=str(socket_path)) as http:
-        talk = Talk(http, screen, locale)
+        talk = Talk(http, screen, locale, Downloads(http, folder))
         try:
             with talk.interrupts():
                 await talk.until_end(Keyboard(stdin))
@@ -54,8 +61,9 @@ async def chat(socket_path: Path, locale: str, stdin: TextIO, stdout: TextIO) ->
 
 
 class Talk:
-    def __init__(self, http: HttpClient, screen: Screen, locale: str) -> None:
+    def __init__(self, http: HttpClient, screen: Screen, locale: str, downloads: Downloads) -> None:
         self._http = http
+        self._downloads = downloads
         self._screen = screen
         self._locale = locale
         self._headers = {"Accept-Language": locale}
@@ -78,7 +86,7 @@ class Talk:
             self._screen.line(say("Ctrl-C stops an answer; exit or Ctrl-D ends.", self._locale))
         while True:
             self._screen.prompt()
-            line = await self._or_quit(keyboard.line())
+            line = await self._or_quit(_message(keyboard))
             text = clean(line or "").strip()
             if line is None or text.lower() in QUIT:
                 if line is None and self._screen.live:
@@ -104,11 +112,16 @@ class Talk:
 
     async def _ask(self, text: str, key: str) -> None:
         """Asked again with the same key after a lost connection, so it is one turn."""
+        try:
+            files = await asyncio.to_thread(attached, text)
+        except PonteError as error:
+            self._screen.line(error.words(self._locale))
+            return
         body = {"message": text, "conversation": "main", "event_key": key}
         self._screen.progress(say("is thinking…", self._locale))
         for wait in (*_WAITS, None):
             try:
-                await self._follow(body)
+                await self._follow(body, [("file", file) for file in files])
                 return
             except HttpAnswer as refused:
                 if refused.status != 503 or wait is None:
@@ -120,13 +133,16 @@ class Talk:
             self._screen.progress(say("Connection lost; trying again…", self._locale))
             await asyncio.sleep(wait)
 
-    async def _follow(self, body: Mapping[str, Any]) -> None:
+    async def _follow(
+        self, body: Mapping[str, str], files: Sequence[tuple[str, tuple[str, bytes]]]
+    ) -> None:
         """Show one turn as it goes. Raises HttpError also where the stream ends before the turn."""
         headers = self._headers | {"Accept": "text/event-stream"}
         thinking = say("is thinking…", self._locale)
         url, text = f"{_HOST}/chat", ""
+        sent: dict[str, Any] = {"form": body, "files": files} if files else {"body": body}
         async with self._http.lines(
-            "POST", url, body=body, headers=headers, silence=_SILENCE
+            "POST", url, headers=headers, silence=_SILENCE, **sent
         ) as lines:
             async for name, data in _events(lines):
                 match name:
@@ -137,12 +153,17 @@ class Talk:
                         text = data["text"] if data.get("reset") else text + data["text"]
                         self._screen.grow(text)
                     case "done":
-                        self._screen.answer(data)
+                        await self._show(data)
                         return
                     case "error":
                         self._screen.line(data["message"])
                         return
         raise HttpError("the stream ended early")
+
+    async def _show(self, body: Mapping[str, Any]) -> None:
+        headers = self._headers
+        files = [await self._downloads.fetch(file, headers) for file in body["files"]]
+        self._screen.answer(body, files)
 
     async def _stop(self, turn: str) -> None:
         self._screen.progress(say("Stopping…", self._locale))
@@ -167,6 +188,18 @@ class Talk:
             interrupted.cancel()
         self._interrupted.clear()
         return task.done()
+
+
+async def _message(keyboard: Keyboard) -> str | None:
+    """A line; or all the lines of a code block, where one begins."""
+    line = await keyboard.line()
+    if line is None or not line.lstrip().startswith(("```", "~~~")):
+        return line
+    lines, fence = [line], after(line, None, len(line))
+    while fence is not None and (more := await keyboard.line()) is not None:
+        lines.append(more)
+        fence = after(more, fence, len(more))
+    return "\n".join(lines)
 
 
 async def _events(lines: AsyncIterator[str]) -> AsyncIterator[tuple[str, dict[str, Any]]]:

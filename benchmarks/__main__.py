@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
-from benchmarks import discord, engine, model, nocodb, slack, startup
+from benchmarks import code, discord, engine, model, nocodb, slack, startup
 
 if __name__ == "__main__":
     asyncio.run(engine.main())
     startup.main()
     asyncio.run(model.main())
+    asyncio.run(code.main())
     asyncio.run(nocodb.main())
     asyncio.run(slack.main(quick=False))
     asyncio.run(discord.main(quick=False))

@@ -15,3 +15,11 @@ def cpu(pid: int) -> float:
 def resident(pid: int) -> int:
     """Bytes of memory that it holds: the second figure of `statm`, in pages."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def proportional(pid: int) -> int:
+    """Bytes of memory that it holds, what it shares with others divided among them (`Pss`)."""
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) * 1024
+    return 0

@@ -21,14 +21,13 @@ from bot.config import Config
 from bot.engine import Choices, Engine
 from bot.home import Home
 from bot.lineup import lineup
-from bot.model import choose
+from bot.model import choose, client
 from bot.operator import Threads
 from bot.platforms import platforms
-from bot.quick import Registry
 from bot.settings import Settings
+from bot.tooling import Tooling
 from bot.values import plain
 from core import metrics, prompt
-from core.change_ports import Applier
 from core.conversation import Profile
 from core.errors import HomeTaken, PonteError
 from core.http import HttpClient
@@ -36,11 +35,8 @@ from core.messages import File, Person
 from core.model.served import ServedModel
 from core.platform_ports import ChatPlatform, Platform
 from core.policy import AllowList
-from core.ports import Membership, ToolSource
+from core.ports import Membership
 from core.records import Health, Remote
-from core.tools.bridge.source import BridgeSource
-from core.tools.nocodb.source import NocoSource
-from core.tools.toolbox import Toolbox
 
 log = structlog.get_logger("app")
 SURFACES = ("web", "slack", "discord")
@@ -87,18 +83,21 @@ class App:
         self._config = config
         self._home = home
         self._http = HttpClient(proxies=settings.proxies)
+        self._client = client(settings)
         self._memberships: dict[str, Membership] = {}
         self._policy = AllowList(settings.ponte_allow, settings.ponte_admins, self._memberships)
-        self._quick = Registry(config.quick_commands, self._policy.is_named)
-        self._rules = config.table_rules
-        self._board = Board(lineup(settings), self._quick)
-        self._appliers: list[Applier] = []
-        self._toolbox = Toolbox(self._sources())
+        self._tooling = Tooling(
+            settings, config, home, self._policy.is_named, self._http, self._client
+        )
+        self._board = Board(lineup(settings), self._tooling.quick)
+        self._board.live |= {n: each.health for n, each in self._tooling.sources.items()}
         self._surfaces: list[Platform] = []
 
     async def start(self, *, surfaces: bool) -> None:
         """`surfaces` False serves the Unix socket alone. Raises what it cannot start for."""
-        self._model = choose(self._settings, self._home.pseudonyms(), self._read, self._late)
+        self._model = choose(
+            self._settings, self._client, self._home.pseudonyms(), self._read, self._late
+        )
         self._engine = await Engine.open(self._home.path, self._choices())
         self._board.ledger = self._engine.changes.latest
         chats = await self._chats() if surfaces else ()
@@ -113,6 +112,7 @@ class App:
         self._engine.start()
         if isinstance(self._model, ServedModel):
             self._model.start()
+        self._tooling.start()
         try:
             for door in doors:
                 await door.start()
@@ -143,8 +143,9 @@ class App:
         hurrying.cancel()
         for surface in reversed(self._surfaces):
             await surface.close()
-        await self._toolbox.close()
+        await self._tooling.close()
         await self._model.close()
+        await self._client.close()
         await self._http.close()
         await self._engine.close()
 
@@ -166,30 +167,19 @@ class App:
     async def _late(self, thread: str, remote: Remote) -> None:
         await self._engine.journal.remote(thread, remote)
 
-    def _sources(self) -> Sequence[ToolSource]:
-        settings = self._settings
-        if settings.nocodb == "off":
-            return ()
-        made = NocoSource if settings.nocodb == "rest" else BridgeSource
-        url, token = plain(settings.nocodb_url), plain(settings.nocodb_token)
-        base = settings.nocodb_base_id or ""
-        nocodb = made(url, token, self._http, base_id=base, rules=self._rules)
-        self._board.live["nocodb"] = nocodb.health
-        self._appliers.append(nocodb.rows)
-        return (nocodb,)
-
     def _choices(self) -> Choices:
         settings = self._settings
         return Choices(
             model=self._model,
-            toolbox=self._toolbox,
+            toolbox=self._tooling.toolbox,
+            code=self._tooling.runner,
             policy=self._policy,
-            appliers=self._appliers,
+            appliers=self._tooling.appliers,
             auto_create_rows=self._config.changes.auto_create_rows,
-            rules=self._rules,
+            rules=self._config.table_rules,
             is_named=self._policy.is_named,
             board=self._board,
-            quick=self._quick,
+            quick=self._tooling.quick,
             caps=self._caps,
             profile=Profile(
                 instructions=settings.ponte_instructions or prompt.INSTRUCTIONS,

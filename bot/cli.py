@@ -84,6 +84,14 @@ def doctor() -> int:
     return commands.doctor()
 
 
+@cli.command()
+def sandbox() -> int:
+    """Install what Python in the sandbox needs, now instead of with its first use."""
+    from bot import commands
+
+    return commands.sandbox()
+
+
 @cli.command("quick-command")
 def quick_command(
     slug: Annotated[str, typer.Argument(help="The command's name.")],

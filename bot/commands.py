@@ -20,6 +20,9 @@ from core.inputs import Inputs, parse_input
 from core.text import clean
 
 T = TypeVar("T")
+_BLOCK = re.compile(
+    r"(?P<mark>`{3,})[^`\n]*\n(?P<code>(?:(?!\n(?P=mark)).)*)\n(?P=mark)", re.DOTALL
+)
 _PAIR = re.compile(r"([^\W\d][\w.-]*)=(.*)", re.DOTALL)
 
 
@@ -51,6 +54,14 @@ def doctor() -> int:
     return asyncio.run(examine(begun, print))
 
 
+def sandbox() -> int:
+    """Make the sandbox's own Python, ahead of its first use."""
+    begun = start(quiet=True)
+    from bot.code import made
+
+    return asyncio.run(made(begun.settings, begun.home, print))
+
+
 def slack_manifest(*, link: bool) -> int:
     from adapters.slack import manifest
 
@@ -74,8 +85,17 @@ def quick_command(
 ) -> int:
     typed = _typed(slug, words)
     attached = _attached(file) if file else None
-    body = _with_holder(lambda one: one.run(typed, attached))
-    return _print_answer(body, as_json=as_json)
+
+    async def ask(one: Holder) -> tuple[Json, str]:
+        body = await one.run(typed, attached)
+        return body, await one.result(body)
+
+    body, result = _with_holder(ask)
+    if as_json:
+        return _print_answer(body, as_json=True)
+    done = body.get("status") == "done"
+    (sys.stdout if done else sys.stderr).write(clean(_bare(result)) + "\n")
+    return 0 if done else 1
 
 
 def threads_list(*, as_json: bool = False) -> int:
@@ -117,6 +137,12 @@ def _typed(slug: str, words: Sequence[str]) -> str:
     typed = render(Command("quick-command", slug=slug, input=given))
     parse(typed)  # a slug that is none is told here, and not by the model
     return typed
+
+
+def _bare(result: str) -> str:
+    """What a program that reads it wants: the code or JSON without the fence around it."""
+    block = _BLOCK.fullmatch(result.strip())
+    return block["code"] if block else result
 
 
 def _attached(file: Path) -> tuple[str, bytes]:

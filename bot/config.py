@@ -78,7 +78,14 @@ PersonKey = Annotated[
     ),
 ]
 Slug = Annotated[
-    str, _matching(r"[A-Za-z0-9][A-Za-z0-9_-]*", "a slug of letters, digits, hyphens, underscores")
+    str,
+    _matching(
+        r"[a-z0-9][a-z0-9_-]{0,99}",
+        "a slug of up to 100 lower-case letters, digits, hyphens, underscores",
+    ),
+]
+AgentId = Annotated[
+    str, _matching(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}", "the agent's id, as the portal shows it")
 ]
 Host = Annotated[str, _matching(r"[a-z0-9-]+(\.[a-z0-9-]+)*", "a host's name in small letters")]
 BotId = Annotated[str, _matching(r"B[A-Z0-9]+", "a bot's id, as in B0123456789")]
@@ -111,7 +118,10 @@ class Input:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A quick command of the registry: `where` and `by` empty mean everywhere and everybody."""
+    """A quick command of the registry: `where` and `by` empty mean everywhere and everybody.
+
+    `effect`: the model runs one that reads; for one that spends or writes it asks a person first.
+    """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     title: Texts
@@ -119,7 +129,17 @@ class Command:
     inputs: Mapping[str, Input] = field(default_factory=dict)
     where: tuple[Place, ...] = ()
     by: tuple[PersonKey, ...] = ()
-    effect: Literal["read", "write"] = "read"
+    effect: Literal["read", "spend", "write"] = "read"
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """An agent at StackSpot, under the name that models call it; `id` is the portal's."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    id: AgentId
+    title: Texts = field(default_factory=dict)
+    description: Texts = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +198,7 @@ class Config:
     tables: Mapping[str, Table] = field(default_factory=dict)
     channels: Mapping[ChannelKey, Channel] = field(default_factory=dict)
     quick_commands: Mapping[Slug, Command] = field(default_factory=dict)
+    agents: Mapping[Slug, Agent] = field(default_factory=dict)
     links: Links = field(default_factory=Links)
     slack: Slack = field(default_factory=Slack)
     discord: Discord = field(default_factory=Discord)
@@ -251,7 +272,7 @@ def _plain(loc: tuple[int | str, ...]) -> tuple[str, ...]:
 
 def _known(path: tuple[str, ...]) -> list[str]:
     kinds = {0: Config, 2: Command, 4: Input}
-    sections = {"channels": Channel, "changes": Changes, "tables": Table}
+    sections = {"channels": Channel, "changes": Changes, "tables": Table, "agents": Agent}
     kind = sections.get(path[0] if path else "") or kinds.get(len(path), Config)
     return [f.name for f in fields(kind)]
 

@@ -7,12 +7,16 @@ import errno
 import importlib
 import os
 import socket
+import tempfile
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+from bot.code import local
 from bot.lineup import lineup, page_url
 from bot.redaction import Redaction
 from bot.settings import Settings
+from bot.stackspot import client
 from bot.start import Start
 from bot.values import plain
 from core.errors import PonteError
@@ -45,8 +49,8 @@ async def examine(start: Start, write: Callable[[str], None]) -> int:
 
 
 async def _examined(part: Health, start: Start, http: HttpClient) -> Sequence[Health]:
-    if part.state == "on" and part.name in _PLATFORMS:
-        return await _PLATFORMS[part.name](start)
+    if part.state == "on" and part.name in _TELLING:
+        return await _TELLING[part.name](start)
     return [await _one(part, start, http)]
 
 
@@ -140,6 +144,21 @@ async def _bridge(bridge: BridgeApi) -> str:
     return f"the bridge answers; it has {len(tools)} tools"
 
 
+async def _stackspot(start: Start, http: HttpClient) -> str:
+    stackspot, config = client(start.settings, http), start.config
+    try:
+        async with asyncio.timeout(_SECONDS):
+            await stackspot.check()
+    except TimeoutError:
+        raise PonteError("StackSpot gives no token within {s:.0f} s", s=_SECONDS) from None
+    finally:
+        await stackspot.close()
+    return (
+        f"it gives a token for the realm {start.settings.stackspot_realm}; "
+        f"in ponte.toml: quick commands {len(config.quick_commands)}, agents {len(config.agents)}"
+    )
+
+
 async def _web(start: Start, http: HttpClient) -> str:
     settings = start.settings
     if _is_free(settings):
@@ -177,8 +196,27 @@ async def _discord(start: Start) -> Sequence[Health]:
     return found
 
 
-_CHECKS: Mapping[str, Check] = {"home": _home, "model": _model, "nocodb": _nocodb, "web": _web}
-_PLATFORMS: Mapping[str, Callable[[Start], Awaitable[Sequence[Health]]]] = {
+async def _code(start: Start) -> Sequence[Health]:
+    """The local sandbox is proved as `run` does it; the hosted one is the model's server."""
+    if start.settings.code == "hosted":
+        return [part for part in lineup(start.settings) if part.name == "code"]
+    with tempfile.TemporaryDirectory(prefix="ponte-doctor-") as folder:
+        backend = local(start.settings, start.home, Path(folder))
+        try:
+            return [await backend.health()]
+        finally:
+            await backend.close()
+
+
+_CHECKS: Mapping[str, Check] = {
+    "home": _home,
+    "model": _model,
+    "nocodb": _nocodb,
+    "stackspot": _stackspot,
+    "web": _web,
+}
+_TELLING: Mapping[str, Callable[[Start], Awaitable[Sequence[Health]]]] = {
+    "code": _code,
     "slack": _slack,
     "discord": _discord,
 }

@@ -15,6 +15,7 @@ from core.audit import AuditLog
 from core.budget import Caps, CountingBudget
 from core.change_ports import Applier
 from core.changes import Changes
+from core.code_desk import CodeDesk
 from core.conversation import ConversationManager, Parts, Profile
 from core.desk import Desk
 from core.files.folder import FolderFiles
@@ -24,6 +25,7 @@ from core.ports import Fetch, Model, Policy, QuickCommands, Replies, StatusBoard
 from core.quick_desk import QuickDesk
 from core.records import Outcome, Thread
 from core.redraw import Redraw
+from core.results import Results
 from core.scenes import Scenes
 from core.store.database import Database
 from core.store.journal import SqliteJournal
@@ -31,6 +33,7 @@ from core.store.ledger import SqliteLedger
 from core.store.schema import MIGRATIONS
 from core.table_rules import TableRules
 from core.threads.file import FileThreadMap
+from core.tools.code.runner import Runner
 from core.tools.toolbox import Toolbox
 from core.upkeep import Upkeep
 
@@ -47,6 +50,8 @@ class Choices:
     caps: Caps = lambda person: (0, 0)
     profile: Profile = field(default_factory=Profile)
     retention_days: int = 0
+    code: Runner | None = None
+    """What runs the Python that a person types; None: it cannot be run."""
     appliers: Sequence[Applier] = ()
     auto_create_rows: int = 0
     """Creates of up to so many rows need no person's click (`ponte.toml`, [changes])."""
@@ -75,12 +80,19 @@ class Engine:
         moved = asyncio.Event()
         self.changes = self._changes(choices, moved.set)
         self.redraw = Redraw(moved, self.changes, self.journal, self.replies)
-        self.scenes = Scenes(self.journal, self.files, threads, self.fetch, choices.profile.zone)
+        self.results = Results(choices.profile.hosts)
+        self.scenes = Scenes(
+            self.journal, self.files, threads, self.fetch, choices.profile.zone, self.inbox.stopped
+        )
         self.desk = Desk(
             inbox=self.inbox, journal=self.journal, threads=threads, files=self.files,
             policy=choices.policy, budget=self.budget, board=choices.board, changes=self.changes,
             quick=QuickDesk(
-                self.journal, choices.policy, self.budget, choices.quick, self.scenes
+                self.journal, choices.policy, self.budget, choices.quick, self.scenes,
+                self.inbox.stopped, self.results,
+            ),
+            code=CodeDesk(
+                self.journal, choices.policy, self.budget, self.scenes, choices.code
             ),
             forgotten=lambda: self.upkeep.soon(),
         )  # fmt: skip

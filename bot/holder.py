@@ -49,6 +49,20 @@ class Holder:
         sent = {"file": file}
         return await self._asked("POST", "/chat", form=asked, files=sent, timeout=_LONGEST)
 
+    async def result(self, body: Json) -> str:
+        """What that run gave: its text, or the whole of it where it came as a file of text."""
+        files = [file for file in body.get("files", ()) if _is_text(str(file["type"]))]
+        if len(files) != 1:
+            return str(body.get("response", ""))
+        url = f"{_HOST}{files[0]['url']}"
+        try:
+            async with self._http.lines("GET", url, headers=self._headers) as lines:
+                return "\n".join([line async for line in lines])
+        except HttpError as error:
+            raise PonteError(
+                "The result's file cannot be read ({why}).", why=error.reason
+            ) from None
+
     async def threads(self) -> list[Json]:
         body = await self._asked("GET", "/operator/threads", timeout=_QUICK)
         return list(body["threads"])
@@ -88,6 +102,10 @@ async def holder(start: Start) -> AsyncIterator[Holder]:
         HttpClient(socket=str(socket_path)) as http,
     ):
         yield Holder(http, start)
+
+
+def _is_text(type: str) -> bool:
+    return type.startswith("text/") or type == "application/json"
 
 
 def _told(error: HttpAnswer) -> PonteError:

@@ -25,10 +25,7 @@ def _parts(settings: Settings) -> Iterator[Health]:
         yield Health("discord", "off", "set DISCORD_TOKEN")
     yield _nocodb(settings)
     yield _stackspot(settings)
-    if settings.ponte_code == "off":
-        yield Health("code", "off", "PONTE_CODE is off")
-    else:
-        yield Health("code", "off", "not built yet")
+    yield _code(settings)
 
 
 def _model(settings: Settings) -> Health:
@@ -79,10 +76,18 @@ def _nocodb(settings: Settings) -> Health:
     return Health("nocodb", "off", "set NOCODB_URL")
 
 
+def _code(settings: Settings) -> Health:
+    if settings.code == "off":
+        return Health("code", "off", "PONTE_CODE is off")
+    if settings.code == "hosted":
+        return Health("code", "on", "Python hosted by OpenAI")
+    return Health("code", "on", "Python in a sandbox on this machine")
+
+
 def _stackspot(settings: Settings) -> Health:
     pair = (settings.stackspot_client_id, settings.stackspot_client_secret)
     if all(pair):
-        return Health("stackspot", "off", "not built yet; its credentials are kept for it")
+        return Health("stackspot", "on", f"realm {settings.stackspot_realm}")
     missing = "STACKSPOT_CLIENT_SECRET" if pair[0] else "STACKSPOT_CLIENT_ID"
     if any(pair):
         return Health("stackspot", "off", f"half set; {missing} is missing")

@@ -20,13 +20,18 @@ LEVELS: dict[str, Level] = {
 }
 
 
-def choose(settings: Settings, secret: bytes, read: Read, late: Late) -> Model:
+def client(settings: Settings) -> Client:
+    """The one for the process; whoever holds it closes it."""
+    key, url = plain(settings.openai_api_key), settings.openai_base_url or OPENAI
+    return Client(Place(key, url, settings.proxies))
+
+
+def choose(settings: Settings, client: Client, secret: bytes, read: Read, late: Late) -> Model:
     """The demo model where neither a key nor a server is set; `secret` keys pseudonyms."""
     api, key = settings.ponte_model_api, plain(settings.openai_api_key)
     if api == "demo" or (api == "auto" and not key and not settings.openai_base_url):
         return DemoModel()
-    place = Place(key, settings.openai_base_url or OPENAI, settings.proxies)
     options = Options(
         model=settings.ponte_model, effort=settings.ponte_model_effort or "", secret=secret
     )
-    return ServedModel(Client(place), options, level=LEVELS.get(api), read=read, late=late)
+    return ServedModel(client, options, level=LEVELS.get(api), read=read, late=late)

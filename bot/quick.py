@@ -15,6 +15,8 @@ from core.words import LOCALES
 
 Named = Callable[[Person, Address, frozenset[str]], Awaitable[bool]]
 """Whether one of these names is the person's, or of a group or role of theirs."""
+Run = Callable[[Scene, str, str | Mapping[str, Any]], Awaitable[Outcome]]
+"""Runs a quick command where it is known."""
 
 _UNKNOWN = "There is no quick command `{slug}`. Did you mean `{near}`?"
 _NO_SUCH = "There is no quick command `{slug}`. These may be run here: {known}."
@@ -24,14 +26,33 @@ _NOT_YOU = "`{slug}` is not for you. The operator says for whom in ponte.toml (`
 
 
 class Registry:
-    """The `QuickCommands` port while StackSpot is not set up: it knows them, and runs none.
+    """The `QuickCommands` port: those of `ponte.toml`; without `run`, none can be run.
 
-    Without a registry any well-formed slug may run.
+    Without a registry, or with `any_slug`, any well-formed slug may run. What it does is not known,
+    so that a model asks a person first.
     """
 
-    def __init__(self, commands: Mapping[str, Command], is_named: Named) -> None:
+    def __init__(
+        self,
+        commands: Mapping[str, Command],
+        is_named: Named,
+        run: Run | None = None,
+        *,
+        any_slug: bool = False,
+    ) -> None:
         self._commands = commands
         self._is_named = is_named
+        self._run = run
+        self._any_slug = any_slug or not commands
+
+    @property
+    def everybodys(self) -> list[QuickCommand]:
+        """Those that no place and no person is named for: what a model may know of."""
+        return [
+            _record(slug, command)
+            for slug, command in self._commands.items()
+            if not command.where and not command.by
+        ]
 
     async def known(self, person: Person, address: Address) -> list[QuickCommand]:
         return [
@@ -41,9 +62,9 @@ class Registry:
         ]
 
     async def find(self, person: Person, address: Address, slug: str) -> QuickCommand:
-        if not self._commands:
-            return QuickCommand(slug, slug)
         command = self._commands.get(slug)
+        if command is None and self._any_slug:
+            return QuickCommand(slug, slug, effect="spend")
         if command is None:
             raise await self._unknown(person, address, slug)
         if not _is_here(command, address):
@@ -53,6 +74,8 @@ class Registry:
         return _record(slug, command)
 
     async def run(self, scene: Scene, slug: str, input: str | Mapping[str, Any]) -> Outcome:
+        if self._run is not None:
+            return await self._run(scene, slug, input)
         raise ToolError(
             "Quick commands are not set up: StackSpot is not configured. The operator must set "
             "STACKSPOT_CLIENT_ID and STACKSPOT_CLIENT_SECRET.",

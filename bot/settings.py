@@ -109,8 +109,26 @@ class Settings(BaseModel):
     stackspot_files_url: Url = setting(
         "https://data-integration-api.stackspot.com", "where StackSpot takes files"
     )
+    stackspot_deadline: float = setting(
+        300.0,
+        "seconds that a run at StackSpot is waited for",
+        "seconds, 10 to 3600",
+        ge=10,
+        le=3600,
+    )
+    stackspot_unknown: Literal["refuse", "allow"] = setting(
+        "refuse", "quick commands and agents that ponte.toml does not name: refuse, allow"
+    )
     ponte_code: Literal["auto", "hosted", "local", "off"] = setting(
         "auto", "where Python runs: auto, hosted (by OpenAI), local (a sandbox here), off"
+    )
+    ponte_code_model: str | None = setting(
+        None, "the model that OpenAI runs Python with; not set: the one of PONTE_MODEL"
+    )
+    ponte_code_description: Instructions | None = setting(
+        None,
+        "what the model is told of running Python, in place of our own words: a text, or @file",
+        "a text, or @ and a file's name",
     )
 
     ponte_allow: Allowed = setting(
@@ -182,11 +200,26 @@ class Settings(BaseModel):
         return DailyCaps(self.ponte_daily_turns, self.ponte_allow)
 
     @property
+    def code(self) -> Literal["off", "hosted", "local"]:
+        """Where Python runs; `auto` follows the model: OpenAI's own server, or this machine."""
+        if self.ponte_code != "auto":
+            return self.ponte_code
+        host = urlsplit(self.openai_base_url or "https://api.openai.com").hostname or ""
+        official = host == "openai.com" or host.endswith(".openai.com")
+        asked = self.ponte_model_api != "demo"
+        return "hosted" if official and self.openai_api_key and asked else "local"
+
+    @property
     def nocodb(self) -> Literal["off", "rest", "bridge"]:
         """How NocoDB is spoken with: a bridge may ask for no token, NocoDB itself does."""
         if urlsplit(plain(self.nocodb_url)).path.rstrip("/"):
             return "bridge"
         return "rest" if self.nocodb_url and self.nocodb_token else "off"
+
+    @property
+    def stackspot(self) -> bool:
+        """Whether there are credentials for it."""
+        return bool(self.stackspot_client_id and self.stackspot_client_secret)
 
     @property
     def slack(self) -> Literal["off", "socket", "http"]:

@@ -3,7 +3,8 @@
 Before a batch is written its rows are read again, and those that have changed are left alone. It
 is journalled as being written, written once, read back, and journalled as it then stands. A batch
 that was being written when a process died, or whose answer was lost, is looked for: what is found
-is done; an update or delete that has not happened is written again, once; a create never is.
+is done; an update or delete that has not happened is written again, once; a create never is, nor
+is a run begun twice: its end is waited for, by the id that was recorded when it began.
 """
 
 from __future__ import annotations
@@ -19,11 +20,10 @@ import structlog
 
 from core.change_ports import Applier, Ledger
 from core.errors import Draining, ToolError, WriteUnsure
-from core.proposal import PENDING, Change, Seen, Step, StepState
+from core.proposal import PENDING, Change, Seen, Step, StepState, WriteKind
 
 log = structlog.get_logger("changes")
-PATIENCE = 120.0
-"""Seconds for one call of an applier; its own deadlines are shorter."""
+NEVER_REPEATED: tuple[WriteKind, ...] = ("create", "run")
 
 _GONE = "The system it was for is no longer connected."
 _UNREAD = "They could not be read again, so nothing was written. {why}"
@@ -55,13 +55,13 @@ class Applying:
     def __init__(self, ledger: Ledger, appliers: Mapping[str, Applier]) -> None:
         self._ledger = ledger
         self._appliers = appliers
-        self._held = False
+        self._held = asyncio.Event()
         self._flights: set[asyncio.Task[None]] = set()
         self._tables: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     def hold(self) -> None:
-        """Begin no further batch: the process stops."""
-        self._held = True
+        """Begin no further batch and wait for no run: the process stops, the next one goes on."""
+        self._held.set()
 
     async def rest(self) -> None:
         """Until the calls under way have their record."""
@@ -75,7 +75,7 @@ class Applying:
             return await self._give_up(change)
         run = _Run(change, applier, {step.number: step for step in change.steps})
         while batch := run.next_batch():
-            if self._held:
+            if self._held.is_set():
                 raise Draining
             await self._to_its_record(self._take(run, batch))
         return tuple(run.steps.values())
@@ -106,7 +106,7 @@ class Applying:
         draft = run.change.draft
         table = json.dumps([draft.applier, dict(draft.target)], sort_keys=True)
         async with self._tables.setdefault(table, asyncio.Lock()):
-            if self._held:
+            if self._held.is_set():
                 return
             if batch[0].state == "writing":
                 await self._look(run, batch, sure=False)
@@ -116,7 +116,7 @@ class Applying:
     async def _ready(self, run: _Run, batch: list[Step]) -> list[Step]:
         """Those that still stand as they were proposed on, journalled as being written."""
         try:
-            seen = await _read(run, batch)
+            seen = await self._read(run, batch)
         except ToolError as error:
             words = _UNREAD.format(why=error)
             await self._record(run, [replace(s, state="failed", words=words) for s in batch])
@@ -132,7 +132,7 @@ class Applying:
 
     async def _write(self, run: _Run, batch: list[Step]) -> None:
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(run.applier.patience):
                 writes = await run.applier.apply(run.change.draft, [step.write for step in batch])
         except (WriteUnsure, TimeoutError) as error:
             log.warning("answer lost", change=run.change.id, why=str(error))
@@ -150,10 +150,11 @@ class Applying:
     async def _look(self, run: _Run, batch: Sequence[Step], *, sure: bool) -> None:
         """Read what was written, or may have been."""
         try:
-            seen = await _read(run, batch)
+            seen = await self._read(run, batch)
         except ToolError as error:
-            state: StepState = "done" if sure else "unknown"
-            words = _UNCHECKED if sure else str(error)
+            written = sure and run.change.draft.kind != "run"
+            state: StepState = "done" if written else "unknown"
+            words = _UNCHECKED if written else str(error)
             await self._record(run, [replace(s, state=state, words=words) for s in batch])
             return
         steps = [_judged(s, one, sure) for s, one in zip(batch, seen, strict=True)]
@@ -163,12 +164,27 @@ class Applying:
 
     def _repeatable(self, run: _Run, step: Step) -> Step:
         """A write that has not happened, as far as one can see, may be made again: once, and not
-        a create, because the first one may yet come late."""
-        again = run.change.draft.kind != "create" and step.number not in run.repeated
+        a create or a run, because the first one may yet come late."""
+        kind = run.change.draft.kind
+        again = kind not in NEVER_REPEATED and step.number not in run.repeated
         if step.state != "writing":
             return step
         run.repeated.add(step.number)
         return replace(step, state="waiting" if again else "unknown")
+
+    async def _read(self, run: _Run, batch: Sequence[Step]) -> Sequence[Seen]:
+        """Raises ToolError, whatever went wrong; Draining rather than wait for the end of a run."""
+        if run.change.draft.kind != "run":
+            return await _verified(run, batch)
+        reading = asyncio.create_task(_verified(run, batch))
+        held = asyncio.create_task(self._held.wait())
+        await asyncio.wait({reading, held}, return_when=asyncio.FIRST_COMPLETED)
+        held.cancel()
+        if reading.done():
+            return reading.result()
+        reading.cancel()
+        await asyncio.gather(reading, held, return_exceptions=True)
+        raise Draining
 
     async def _record(self, run: _Run, steps: Sequence[Step]) -> None:
         await self._ledger.record(run.change.id, run.change.claim, steps)
@@ -185,10 +201,10 @@ class Applying:
         return steps
 
 
-async def _read(run: _Run, batch: Sequence[Step]) -> Sequence[Seen]:
+async def _verified(run: _Run, batch: Sequence[Step]) -> Sequence[Seen]:
     """Raises ToolError, whatever went wrong."""
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(run.applier.patience):
             return await run.applier.verify(run.change.draft, [step.write for step in batch])
     except TimeoutError:
         raise ToolError("There was no answer in time.") from None
@@ -201,9 +217,11 @@ async def _read(run: _Run, batch: Sequence[Step]) -> Sequence[Seen]:
 
 def _judged(step: Step, seen: Seen, sure: bool) -> Step:
     """`sure`: the system said that it was written."""
-    step = replace(step, write=seen.write, now=seen.now)
+    step = replace(step, write=seen.write, now=seen.now, words=seen.words)
     if seen.standing == "after":
         return replace(step, state="done")
+    if seen.standing == "failed":
+        return replace(step, state="failed")
     made = step.write.before is None  # a row that is there was written, whatever it lacks
     if (sure or made) and seen.now is not None:
         if step.write.after is None:

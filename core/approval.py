@@ -9,6 +9,7 @@ from core.errors import NotAllowed, ToolError
 from core.messages import Address, Person
 from core.ports import Policy
 from core.proposal import Change, Draft
+from core.records import Action
 from core.table_rules import TableRules
 
 Named = Callable[[Person, Address, frozenset[str]], Awaitable[bool]]
@@ -66,7 +67,7 @@ class Approval:
             if not await self.is_named(person, address, approvers):
                 raise NotAllowed(_NOT_NAMED, id=change.id)
             return
-        verdict = await self.policy.may(person, address, "write")
+        verdict = await self.policy.may(person, address, right(change.draft))
         if not verdict.allowed:
             raise NotAllowed(verdict.reason)
         if address.platform in _ONE_PERSON:
@@ -97,6 +98,12 @@ class Approval:
     def _check_place(self, address: Address, change: Change) -> None:
         if not _same_place(address, change):
             raise NotAllowed(_ELSEWHERE, id=change.id)
+
+
+def right(draft: Draft) -> Action:
+    """What who decides must be allowed to do: a run that changes nothing only spends."""
+    spends = draft.kind == "run" and draft.target.get("effect") == "spend"
+    return "spend" if spends else "write"
 
 
 def needs_admin(change: Change) -> bool:

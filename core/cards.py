@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from core import card_rows
+from core import card_rows, runs
 from core.approval import needs_admin
 from core.card_rows import ROWS, plain, rows_of
 from core.messages import Card, CardAction
@@ -21,6 +21,7 @@ _TITLES: dict[tuple[WriteKind, bool], str] = {
     ("update", True): "Change {count} rows in {table}",
     ("delete", False): "Delete a row in {table}",
     ("delete", True): "Delete {count} rows in {table}",
+    ("run", False): "Run {table}",
 }
 _UNDO = "Undo {id}: {what}"
 _ERASED = "Its rows were erased by `forget`, so it can no longer be undone."
@@ -88,7 +89,10 @@ def answer(cards: Sequence[Card], locale: str) -> str:
 
 
 def note(change: Change) -> str:
-    """For the model's next turn; ids and counts only, nothing out of the rows."""
+    """For the model's next turn: ids and counts, and of a run its result; nothing else out of
+    the rows."""
+    if change.draft.kind == "run":
+        return runs.note(change, outcome(change, "en"))
     what = f"{change.draft.kind} {len(rows_of(change))} row(s) in {plain(change.draft.title)!r}"
     ids = _ids(change.written) if change.draft.kind == "create" else ""
     lines = [f"Proposal {change.id} ({what}): {outcome(change, 'en')}"]
@@ -121,8 +125,10 @@ def _outcome(change: Change, locale: str) -> list[str]:
     if change.kind == "proposal":
         return [say(_CLOSED[change.state], locale, **values)]
     who = _UNDO_BY if change.proposal.undoes else _APPROVED
-    said = [say(_ALLOWED if change.decider == POLICY else who, locale, **values),
-            say(_DONE[change.state], locale, **values)]  # fmt: skip
+    said = [say(_ALLOWED if change.decider == POLICY else who, locale, **values)]
+    if change.draft.kind == "run":
+        return [*said, runs.outcome(change, locale)]
+    said.append(say(_DONE[change.state], locale, **values))
     if change.state == "applying":
         return said
     if change.draft.kind == "create" and (ids := _ids(change.written)):
@@ -173,7 +179,7 @@ def _actions(change: Change) -> tuple[CardAction, ...]:
 
 
 def undoable(change: Change) -> bool:
-    ended = change.state in ("done", "partial")
+    ended = change.state in ("done", "partial") and change.draft.kind != "run"
     erased = change.forgotten or change.lapsed
     return ended and bool(change.written) and not change.undone_by and not erased
 

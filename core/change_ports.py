@@ -17,12 +17,17 @@ class Applier(Protocol):
     def name(self) -> str:
         """As drafts name it, and the ledger keeps it."""
 
+    @property
+    def patience(self) -> float:
+        """Seconds that one call of it may take; its own deadlines are shorter."""
+
     def batch(self, draft: Draft) -> int:
         """Rows that one call of it writes."""
 
     async def verify(self, draft: Draft, rows: Sequence[RowWrite]) -> Sequence[Seen]:
         """How each row stands now, in their order; also looks for a created row without an id.
 
+        Of a `run` it waits for the end, and may be cancelled; with an id it goes on where it was.
         Raises ToolError where it cannot be read.
         """
 

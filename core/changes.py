@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from core import cards, metrics
+from core import cards, metrics, runs
 from core.applying import Applying
 from core.approval import Approval
 from core.change_ports import Applier, Audit, Ledger
@@ -50,6 +50,7 @@ _UNDONE = "Taken back, as `{id}`."
 _NOT_UNDONE = "Nothing was taken back: `{id}` is as it was."
 _UNDONE_ALREADY = "`{id}` was taken back already, as `{undo}`."
 _NOTHING_DONE = "There is nothing to take back."
+_NOT_TAKEN_BACK = "What a quick command did cannot be taken back."
 _FORGOTTEN = "Its rows were erased by `forget`, so it can no longer be undone."
 _UNDO_WITH = "`undo {id}` takes it back."
 _UNAUDITED = "The audit log could not be written ({cause}); please tell the operator."
@@ -114,6 +115,12 @@ class Changes:
                 return await self._deny(change, decision)
             case "undo":
                 return await self._undo(change, decision)
+
+    async def result(self, id: str, seq: int) -> tuple[str, str]:
+        """What a run gave that the event `seq` approved, and the run's title; "" for any other."""
+        change = await self.ledger.get(id)
+        ours = change.draft.kind == "run" and change.claim == seq
+        return (runs.result(change), change.draft.title) if ours else ("", "")
 
     async def tidy(self) -> None:
         """End what nobody decided in time, and what was taken up by an event that broke down."""
@@ -180,7 +187,9 @@ class Changes:
             return self._answer([say(_FORGOTTEN, locale)], [change], decision)
         if change.written and change.lapsed:
             return self._answer([cards.lapsed(locale)], [change], decision)
-        words = [say(_NOTHING_DONE, locale), cards.outcome(change, locale)]
+        ran = change.draft.kind == "run" and bool(change.written)
+        sentence = _NOT_TAKEN_BACK if ran else _NOTHING_DONE
+        words = [say(sentence, locale), cards.outcome(change, locale)]
         return self._answer(words, [change], decision)
 
     async def _by_policy(self, change: Change, seq: int) -> Outcome:

@@ -48,6 +48,7 @@ ATTEMPTS = 3
 """Crashes that one turn may survive; then it ends in an apology."""
 ALONE = (NotAllowed, PersonRefused)
 """Errors that the asker alone is to read."""
+_STOPPED_HERE = "_Stopped. What I had begun in another system may still finish there._"
 EFFECTS: tuple[Action, ...] = ("read", "write", "spend", "code")
 
 
@@ -151,7 +152,8 @@ class ConversationManager:
         except asyncio.CancelledError:
             await self._put_back_unless_stopped(turn)
             said = rounds[0].readable if rounds else ""
-            stopped = say("_Stopped._", locale)
+            elsewhere = bool(rounds) and rounds[0].goes_on_elsewhere
+            stopped = say(_STOPPED_HERE if elsewhere else "_Stopped._", locale)
             cards = await rounds[0].cards() if rounds else ()
             return Answer(f"{said}\n\n{stopped}".strip(), status="stopped", cards=cards)
         except Draining:

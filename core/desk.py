@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from core.changes import Changes
-from core.commands import Command
-from core.errors import NotAllowed, NotFound
+from core.code_desk import CodeDesk
+from core.commands import RUN_PYTHON, Command
+from core.errors import NotAllowed
 from core.messages import Answer, CardAction
 from core.ports import Budget, Files, Inbox, Journal, Policy, StatusBoard, ThreadMap
 from core.proposal import Decision
@@ -41,6 +42,7 @@ class Desk:
     board: StatusBoard
     changes: Changes
     quick: QuickDesk
+    code: CodeDesk
     forgotten: Callable[[], None] = lambda: None
     """Called after each `forget`: what servers hold can be erased now."""
 
@@ -48,6 +50,8 @@ class Desk:
         """Raises what the manager words: NotAllowed, NotFound, BadInput and so on."""
         if command.name == "quick-command":
             return await self.quick.run(turn, command, locale, show)
+        if command.name == RUN_PYTHON:
+            return await self.code.run(turn, command.code, locale, show)
         acts: dict[str, Act] = {
             "help": self._help,
             "status": self._status,
@@ -59,7 +63,6 @@ class Desk:
             "approve": self._decide,
             "deny": self._decide,
             "undo": self._decide,
-            "run-python": self._run_python,
         }
         told = await acts[command.name](turn, command, locale)
         return Answer(told) if isinstance(told, str) else told
@@ -110,6 +113,8 @@ class Desk:
             await self.inbox.cancel(seq)
         for file in forgot.files:
             await self.files.discard(file)
+        for thread in forgot.threads:
+            await self.code.forget(thread)
         await self.threads.delete(conversation)
         self.forgotten()
         return forgot.messages
@@ -136,10 +141,14 @@ class Desk:
         decision = Decision(
             command.id, turn.seq, message.author, message.address, locale, message.clicked
         )
-        return await self.changes.decide(_ACTIONS[command.name], decision)
-
-    async def _run_python(self, turn: Turn, command: Command, locale: str) -> str:
-        raise NotFound("I cannot run code here: no sandbox is set up.")
+        answer = await self.changes.decide(_ACTIONS[command.name], decision)
+        result, title = await self.changes.result(command.id, turn.seq)
+        if not result:
+            return answer
+        if message.clicked:  # its card is drawn anew where it stands, and this is posted
+            answer = replace(answer, cards=())
+        answer = replace(answer, aloud=True)
+        return await self.quick.with_result(turn, answer, result, title, locale)
 
     async def _check_owner(self, turn: Turn, owner: str) -> None:
         """In shared places these belong to the asker or an admin."""

@@ -18,7 +18,7 @@ import importlib
 import importlib.metadata
 import json
 import logging
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -172,6 +172,19 @@ class HttpClient:
         except (ValueError, RecursionError):
             raise HttpUnreadable("not JSON") from None
 
+    async def get_bytes(
+        self, url: str, *, headers: Mapping[str, str] | None = None, timeout: float = 60.0
+    ) -> bytes:
+        """The answer's body as it is. Raises HttpError."""
+        try:
+            async with (
+                asyncio.timeout(CONNECT + timeout),
+                self._answer("GET", url, {"headers": headers}, timeout) as answer,
+            ):
+                return await self._body(answer)
+        except TimeoutError:
+            raise HttpTimeout("deadline") from None
+
     @contextlib.asynccontextmanager
     async def lines(
         self,
@@ -179,15 +192,18 @@ class HttpClient:
         url: str,
         *,
         body: object = None,
+        form: Mapping[str, str] | None = None,
+        files: Sequence[tuple[str, tuple[str, bytes]]] | None = None,
         headers: Mapping[str, str] | None = None,
         silence: float = 90.0,
     ) -> AsyncIterator[AsyncIterator[str]]:
         """The answer's lines as they come, without their ends. Raises HttpError, also while read.
 
+        `body` is sent as JSON; `form` with `files` (field, then name and bytes) in several parts.
         `silence` is how many seconds may pass without a byte. A line longer than the cap raises
         HttpTooLarge.
         """
-        sent = {"json": body, "headers": headers}
+        sent = {"json": body, "data": form, "files": files, "headers": headers}
         async with self._answer(method, url, sent, silence) as answer:
             yield _lines(answer.aiter_bytes(), self._cap)
 

@@ -69,10 +69,14 @@ class Attachment:
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """What somebody else said around the message: context for the model, never an order."""
+    """What somebody else said around the message: context for the model, never an order.
+
+    `replied`: the message is a reply to it.
+    """
 
     name: str
     text: str
+    replied: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +156,8 @@ class Answer:
     """What a turn ends in. `parts` is `text` as split for its platform, one post each.
 
     `private` asks the platform to show it to the asker alone, where it can. `code` is the
-    error's code when `status` is "failed".
+    error's code when `status` is "failed". `aloud`: a decision's text that belongs to the
+    conversation, because it says more than the card that was decided on.
     """
 
     text: str
@@ -162,6 +167,7 @@ class Answer:
     files: tuple[File, ...] = ()
     code: str = ""
     private: bool = False
+    aloud: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,10 +52,29 @@ model_tokens = Counter(
     registry=registry,
 )
 model_cost = Counter("ponte_model_cost_dollars", "What they cost, where known", registry=registry)
+code_runs = Counter(
+    "ponte_code_runs", "Runs of Python that ended", ["backend", "outcome"], registry=registry
+)
+code_seconds = Histogram(
+    "ponte_code_seconds",
+    "From a run's request to its last file",
+    ["backend"],
+    buckets=_TURN_SECONDS,
+    registry=registry,
+)
+code_containers = Counter(
+    "ponte_code_containers", "Containers that were paid for", registry=registry
+)
 changes = Counter(
     "ponte_changes",
     "Proposals and changes, by what became of them (proposed, denied, done, undone …)",
     ["event", "kind"],
+    registry=registry,
+)
+stackspot_requests = Counter(
+    "ponte_stackspot_requests",
+    "Requests to StackSpot, by kind (token, create, status, agent) and what came of them",
+    ["kind", "outcome"],
     registry=registry,
 )
 posts = Counter("ponte_posts", "Calls that show an answer", ["kind"], registry=registry)
@@ -65,6 +84,11 @@ errors = Counter("ponte_errors", "Errors told to people, by code", ["code"], reg
 def count_round(usage: Usage) -> None:
     """A call of the model that was answered."""
     model_rounds.labels("answered").inc()
+    count_usage(usage)
+
+
+def count_usage(usage: Usage) -> None:
+    """Tokens and money, whoever used them: a round, or a tool."""
     for kind in ("input", "cached", "output", "reasoning"):
         model_tokens.labels(kind).inc(getattr(usage, kind))
     model_cost.inc(usage.cost or 0.0)

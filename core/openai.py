@@ -14,9 +14,10 @@ import math
 import random
 import re
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 import structlog
@@ -30,11 +31,15 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("openai")
 Json = dict[str, Any]
+T = TypeVar("T")
 OPENAI = "https://api.openai.com/v1"
 TRIES = 3
-"""Times that a call is made which may be repeated: reading, deleting."""
+"""Times that a call is made which may be repeated."""
 PATIENT = 30.0
 """Seconds for one such call, and the longest Retry-After that is waited for."""
+_UNKNOWN = re.compile(r"not (be )?found|not exist|no such|unknown|not supported")
+_GONE = re.compile(r"container.*(expired|not found|not exist|deleted|no longer)", re.I | re.S)
+_POLICY = re.compile(r"policy|moderation|content_filter|invalid_prompt|safety")
 _QUOTA = re.compile(r"quota|credit|spend|billing|insufficient_funds", re.IGNORECASE)
 
 
@@ -92,6 +97,27 @@ class Fault(Exception):
         )
 
     @property
+    def no_model(self) -> bool:
+        """There is no such model, or not for this key."""
+        words = self.message.lower()
+        return self.code == "model_not_found" or (
+            self.status in (400, 404)
+            and "model" in words
+            and _UNKNOWN.search(words) is not None
+            and self.param in ("", "model")
+        )
+
+    @property
+    def container_gone(self) -> bool:
+        """The container expired, or was deleted (text: community.openai.com/t/1321773)."""
+        return self.status in (0, 400, 404, 410) and _GONE.search(self.message) is not None
+
+    @property
+    def policy(self) -> bool:
+        """What was asked is against the server's usage policies, or this person is refused."""
+        return _POLICY.search(self.code) is not None
+
+    @property
     def passing(self) -> bool:
         """The same request may succeed a little later, and this one was not done."""
         if self.quota:
@@ -136,17 +162,35 @@ class Client:
         """The server's events, one JSON object each, as they come. Raises Fault."""
         sdk = await self.sdk()
         module = importlib.import_module("openai")
-        try:
+        with _faults():
             async with await sdk.post(
                 path, cast_to=object, body=body, stream=True, stream_cls=module.AsyncStream[object]
             ) as events:
                 async for event in events:
                     if isinstance(event, dict):
                         yield event
-        except module.APIError as error:
-            raise _fault(error) from None
-        except ValueError:
-            raise Fault("broken", message="not JSON") from None
+
+    async def upload(self, container: str, name: str, type: str, data: bytes) -> Json:
+        """Put a file into a code container, under /mnt/data. Raises Fault."""
+        sdk = await self.sdk()
+        with _faults():
+            made = await sdk.containers.files.create(
+                container, file=(name, data, type), timeout=PATIENT
+            )
+        return made.to_dict()
+
+    async def download(self, container: str, file: str, most: int) -> bytes | None:
+        """A container's file; None where it has more than `most` bytes. Raises Fault."""
+        sdk = await self.sdk()
+        content = sdk.containers.files.content.with_streaming_response
+        found = bytearray()
+        with _faults():
+            async with content.retrieve(file, container_id=container, timeout=PATIENT) as answer:
+                async for piece in answer.iter_bytes():
+                    found += piece
+                    if len(found) > most:
+                        return None
+        return bytes(found)
 
     async def close(self) -> None:
         if self._sdk is not None:
@@ -155,12 +199,16 @@ class Client:
     async def _repeated(
         self, method: str, path: str, *, query: Mapping[str, object] | None = None
     ) -> Json:
+        return await self.patiently(lambda: self._once(method, path, query=query), lost=True)
+
+    async def patiently(self, act: Callable[[], Awaitable[T]], *, lost: bool = False) -> T:
+        """`act`, again where what stands in its way passes; where its answer was `lost`, too."""
         tried = 1
         while True:
             try:
-                return await self._once(method, path, query=query)
+                return await act()
             except Fault as fault:
-                again = fault.passing or fault.kind == "lost"
+                again = fault.passing or (lost and fault.kind == "lost")
                 if tried == TRIES or not again or (fault.wait or 0) > PATIENT:
                     raise
                 await self.sleep(pause(tried, fault))
@@ -177,12 +225,8 @@ class Client:
         sdk = await self.sdk()
         options: Json = {"timeout": PATIENT, "params": dict(query or {})}
         sent = {} if body is None else {"body": body}
-        try:
+        with _faults():
             answer = await getattr(sdk, method)(path, cast_to=object, options=options, **sent)
-        except importlib.import_module("openai").APIError as error:
-            raise _fault(error) from None
-        except ValueError:
-            raise Fault("broken", message="not JSON") from None
         return answer if isinstance(answer, dict) else {}
 
 
@@ -210,6 +254,19 @@ def _sdk(place: Place) -> openai.AsyncOpenAI:
         api_key=place.key or "none", base_url=place.base_url, http_client=web, max_retries=0
     )
     return client
+
+
+@contextmanager
+def _faults() -> Iterator[None]:
+    """Whatever the SDK raises, as a Fault; what it reads piece by piece breaks in its own way."""
+    try:
+        yield
+    except importlib.import_module("openai").APIError as error:
+        raise _fault(error) from None
+    except importlib.import_module("httpx2").HTTPError:
+        raise Fault("lost") from None
+    except ValueError:
+        raise Fault("broken", message="not JSON") from None
 
 
 async def _note(response: Any) -> None:

@@ -16,7 +16,8 @@ from core.messages import Address, CardKind, Person
 Row = Mapping[str, Any]
 """A row's values by the names of its fields: plain JSON."""
 
-WriteKind = Literal["create", "update", "delete"]
+WriteKind = Literal["create", "update", "delete", "run"]
+"""`run`: a command of another system, its input as the one row. It cannot be taken back."""
 
 ChangeState = Literal[
     "open", "denied", "expired", "withdrawn",
@@ -81,13 +82,15 @@ class Seen:
     """How a row stands when it is read: as before the write, as after it, or otherwise.
 
     `now` is the row as it is, None where there is none; `write` has its id and mark filled in;
-    `differs` names the fields that do not hold what was to be written.
+    `differs` names the fields that do not hold what was to be written. `failed`: the system took it
+    and said later that it came to nothing; `words` say why it is that, or why it is not known.
     """
 
-    standing: Literal["before", "after", "other"]
+    standing: Literal["before", "after", "other", "failed"]
     write: RowWrite
     now: Row | None = None
     differs: tuple[str, ...] = ()
+    words: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,6 +130,8 @@ class Forgot:
     messages: int
     running: tuple[int, ...] = ()
     files: tuple[str, ...] = ()
+    threads: tuple[str, ...] = ()
+    """The ids of every thread that the conversation had."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +227,8 @@ class Outcome:
     files: tuple[File, ...] = ()
     proposal: str = ""
     sources: tuple[str, ...] = ()
+    usage: Usage = field(default_factory=Usage)
+    """What the call itself cost, where another model or a container was paid for."""
 
 
 class SceneFiles(Protocol):
@@ -259,12 +263,16 @@ class Scene:
     propose: Callable[[Draft], Awaitable[Outcome]] | None = None
     """How a write tool brings what it would do; None where nothing can be proposed."""
     zone: str = "UTC"
+    said: str = ""
+    """The text of the person's message."""
     files: SceneFiles | None = None
     handle: str = ""
     known_as: Callable[[str], Awaitable[None]] | None = None
     """Told what another system calls this run, before it is waited for; durable on return."""
     kept: Callable[[Remote], Awaitable[None]] | None = None
     """Told what a server now keeps for the thread, to be erased with it."""
+    stopped: Callable[[], bool] | None = None
+    """Whether a person's stop, and not the end of this process, is why the run is cancelled."""
 
 
 Action = Literal["chat", "read", "write", "spend", "code", "admin"]
@@ -291,7 +299,8 @@ class QuickCommand:
     """A named command of the registry. `inputs`: name → {"type", "required", "choices"}.
 
     `title` and `description` are in English, or in the one language that there is; `translations`
-    has both in others, by locale. `effect` "write": it needs the right to change data as well.
+    has both in others, by locale. `effect` "write": it needs the right to change data as well; a
+    model that wants to run one marked "spend" or "write" asks a person first.
     """
 
     slug: str
@@ -299,7 +308,7 @@ class QuickCommand:
     description: str = ""
     inputs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     translations: Mapping[str, tuple[str, str]] = field(default_factory=dict)
-    effect: Literal["read", "write"] = "read"
+    effect: Literal["read", "spend", "write"] = "read"
 
     def told(self, locale: str) -> tuple[str, str]:
         """Title and description for a person; `locale` is one of ours."""

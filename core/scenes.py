@@ -23,6 +23,8 @@ class Scenes:
     threads: ThreadMap
     fetch: Mapping[str, Fetch]
     zone: str = "UTC"
+    stopped: Callable[[int], bool] = lambda seq: False
+    """`Inbox.stopped`."""
 
     def of(
         self,
@@ -44,8 +46,10 @@ class Scenes:
         return Scene(
             asker=message.author, address=message.address, turn=turn.id, seq=turn.seq,
             call_id=call.call_id, thread=thread, locale=locale, doing=doing,
-            zone=zone_of(message, self.zone), files=TurnFiles(turn, thread.id, self),
+            zone=zone_of(message, self.zone), said=message.text,
+            files=TurnFiles(turn, thread.id, self),
             handle=call.handle, known_as=known_as, kept=kept,
+            stopped=lambda: self.stopped(turn.seq),
         )  # fmt: skip
 
     async def for_command(self, turn: Turn, call: Call, locale: str, show: Show) -> Scene:

@@ -37,6 +37,8 @@ class TableRules:
         return next((rule for rule in found if rule), _DEFAULT)
 
     def of_draft(self, draft: Draft) -> TableRule:
+        if draft.kind == "run":
+            return _DEFAULT  # whatever it is called, it is no table
         return self.of(str(draft.target.get("table_id", "")), draft.title)
 
     def hides(self, *names: str) -> bool:

@@ -121,6 +121,11 @@ class Rounds:
         """What was said so far, as people may see it."""
         return self._readable(self.shown)
 
+    @property
+    def goes_on_elsewhere(self) -> bool:
+        """Whether another system may still finish what was called here, though nobody waits."""
+        return any(call not in self._outcomes for call in self._elsewhere)
+
     def _readable(self, said: str) -> str:
         tools_spoke = any(item.kind == "output" for item in self._items)
         return links.tamed(said, self._stage.hosts) if tools_spoke else said

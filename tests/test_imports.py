@@ -83,10 +83,15 @@ def test_a_library_is_known_in_one_place(library: str) -> None:
     assert [path for path in importers(library) if not path.startswith(place)] == []
 
 
+INSIDE = "core/tools/code/kernel/"
+"""Runs in the sandbox, where the environment is the sandbox's."""
+
+
 def test_only_the_settings_read_the_environment() -> None:
     reading = [
         path
         for path, tree in sources().items()
+        if not path.startswith(INSIDE)
         for node in ast.walk(tree)
         if (isinstance(node, ast.Attribute | ast.Name) and _name(node) in ("environ", "environb"))
         or (isinstance(node, ast.Attribute | ast.Name) and _name(node) in ("getenv", "getenvb"))
@@ -120,3 +125,8 @@ def test_heavy_libraries_are_imported_only_when_used() -> None:
     """Importing one takes up to half a second, which `ponte run` cannot wait for."""
     loaded = loaded_by("import bot.app, bot.commands, bot.doctor")
     assert loaded & set(HEAVY) == set()
+
+
+def test_the_kernel_program_and_ponte_know_nothing_of_each_other() -> None:
+    assert importers("core", "adapters", "bot", below=INSIDE) == []
+    assert importers("core.tools.code.kernel") == []

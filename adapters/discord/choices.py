@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from adapters.discord.door import Door, Interaction
+from adapters.discord.door import Door, Interaction, locale
 from adapters.discord.places import person
 from core.ports import StatusBoard
 from core.records import QuickCommand
@@ -22,10 +22,13 @@ class Choices:
     async def slugs(self, interaction: Interaction, typed: str) -> Sequence[tuple[str, str]]:
         """(shown, value) of each that holds what was typed."""
         typed = typed.lower()
+        known = [
+            (one.slug, one.told(locale(interaction))[0]) for one in await self._known(interaction)
+        ]
         return [
-            (f"{known.slug} – {known.title}" if known.title else known.slug, known.slug)
-            for known in await self._known(interaction)
-            if typed in known.slug.lower() or typed in known.title.lower()
+            (f"{slug} – {title}" if title else slug, slug)
+            for slug, title in known
+            if typed in slug or typed in title.lower()
         ]
 
     async def undoable(self, interaction: Interaction, typed: str) -> Sequence[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""The outcome of a click: on the card itself, or said to the one who clicked."""
+"""The outcome of a click: on the card itself, said to the one who clicked, or posted aloud."""
 
 from __future__ import annotations
 
@@ -10,12 +10,10 @@ from weakref import WeakValueDictionary
 from adapters.discord import cards
 from adapters.discord.calls import TokenOver, attempt
 from adapters.discord.interaction_token import Original, Token
-from adapters.discord.markup import render
 from adapters.discord.pages import LIMIT
-from adapters.discord.surface import INTERVAL, Means
+from adapters.discord.surface import INTERVAL, ChannelSurface, Means
 from core.errors import PostRemoved, Undeliverable
 from core.messages import Answer, Card, File, ReplyTo
-from core.splitting import split
 
 _redrawing: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
 """One click at a time on each message: its cards are read, changed and written back."""
@@ -32,35 +30,54 @@ class ClickSurface:
         self._means = means
         self._token = token
         self._locale = locale
+        self._channel = ChannelSurface(to, means, None, locale)
+        self._aloud = False
 
     def split(self, text: str) -> tuple[str, ...]:
-        return (text,)
+        return self._channel.split(text)
 
     async def busy(self, doing: str) -> None:
         """The client shows that a click is being taken."""
 
     async def post(self, number: int, key: str, part: str, answer: Answer | None) -> str:
-        post = f"{self._where}:{self._to.source}"
-        if answer is not None:
-            await self._means.acks.of(self._to.turn)
-            for card in answer.cards:
-                await self._redraw(card)
-            if part and (answer.private or answer.status == "failed" or not answer.cards):
-                await self._whisper(part)
-        return post
+        if answer is None or answer.aloud:
+            return await self._posted(number, key, part, answer)
+        await self._take(part, answer)
+        return self._card
+
+    async def _posted(self, number: int, key: str, part: str, answer: Answer | None) -> str:
+        self._aloud = True
+        try:
+            return await self._channel.post(number, key, part, answer)
+        except Undeliverable:
+            await self._whisper(part)  # the bot is no member there; the token still answers
+            return self._card
+
+    async def _take(self, part: str, answer: Answer) -> None:
+        await self._means.acks.of(self._to.turn)
+        for card in answer.cards:
+            await self._redraw(card)
+        if part and (answer.private or answer.status == "failed" or not answer.cards):
+            await self._whisper(part)
 
     async def edit(self, post: str, part: str, answer: Answer | None) -> None:
-        if answer is not None:
-            await self.post(1, "", part, answer)
+        if post != self._card:
+            await self._channel.edit(post, part, answer)
+        elif answer is not None and not answer.aloud:
+            await self._take(part, answer)
 
     async def delete(self, post: str) -> None:
         """The card's message stays."""
 
     async def find(self, number: int, key: str) -> str | None:
-        return None
+        return await self._channel.find(number, key)
 
     async def upload(self, key: str, files: Sequence[File]) -> str:
-        """A decision makes no files."""
+        return await self._channel.upload(key, files) if self._aloud else self._card
+
+    @property
+    def _card(self) -> str:
+        """The message that holds the card."""
         return f"{self._where}:{self._to.source}"
 
     @property
@@ -90,11 +107,10 @@ class ClickSurface:
         embeds, view = cards.redrawn(message, card, self._locale)
         await attempt(lambda: message.edit(embeds=embeds, view=view))
 
-    async def _whisper(self, words: str) -> None:
+    async def _whisper(self, part: str) -> None:
         original = await self._original()
-        text = split(render(words, self._locale).text, LIMIT)[0]
         try:
-            await attempt(lambda: original.whisper(text), repeat=False)
+            await attempt(lambda: original.whisper(part), repeat=False)
         except TokenOver:
             raise Undeliverable(reason="the click's token is over") from None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import discord
@@ -12,6 +13,7 @@ from core import text
 from core.messages import Attachment, Message, Quote, ReplyTo, turn_id
 
 LONGEST_QUOTE = 4000
+_COMMAND = re.compile(r"[/!]?quick-command\s", re.IGNORECASE)
 _USER = re.compile(r"<@!?(\d+)>")
 _ROLE = re.compile(r"<@&(\d+)>")
 _CHANNEL = re.compile(r"<#(\d+)>")
@@ -81,11 +83,16 @@ def said(message: discord.Message, me: int) -> str:
 
 
 def quotes(message: discord.Message, me: int) -> tuple[Quote, ...]:
-    """What the message answers or forwards; our own words the transcript has already."""
+    """What the message answers or forwards; our own words the transcript has already.
+
+    A quick command may be run on our words too.
+    """
     found: list[Quote] = []
     replied = message.reference.resolved if message.reference else None
-    if isinstance(replied, discord.Message) and replied.author.id != me and replied.content:
-        found.append(quote(replied, me))
+    if isinstance(replied, discord.Message) and replied.content:
+        ours = replied.author.id == me
+        if not ours or _COMMAND.match(said(message, me)):
+            found.append(replace(quote(replied, me), replied=True))
     found.extend(
         Quote("a forwarded message", text.clean(snapshot.content)[:LONGEST_QUOTE])
         for snapshot in message.message_snapshots

@@ -36,7 +36,7 @@ def about(message: discord.Message, text: str, locale: str) -> discord.ui.Modal:
 
 def quick(slug: str, known: QuickCommand | None, locale: str) -> discord.ui.Modal:
     """A field for each input where the command has a few by name, else one for all."""
-    title = (known.title if known and known.title else slug)[:LONGEST_LABEL]
+    title = ((known.told(locale)[0] if known else "") or slug)[:LONGEST_LABEL]
     inputs = dict(known.inputs) if known else {}
     if not inputs or len(inputs) > MOST_FIELDS:
         modal = _modal(title, f"ponte:quick:{slug}")

@@ -11,6 +11,7 @@ import discord
 from adapters.discord import cards, outgoing
 from adapters.discord.calls import FilesTooLarge, TokenOver, attempt
 from adapters.discord.interaction_token import Original, Token
+from adapters.discord.markup import inert
 from adapters.discord.pages import LIMIT, pages
 from adapters.discord.surface import INTERVAL, ChannelSurface, Means
 from core.errors import Undeliverable
@@ -42,7 +43,7 @@ class OriginalSurface:
     async def busy(self, doing: str) -> None:
         """ "thinking…" stands there since the ack; what is being done says more."""
         if doing and not await self._over():
-            await self._edit(f"*{doing}*", None)
+            await self._edit(f"*{discord.utils.escape_markdown(inert(doing))}*", None)
 
     async def post(self, number: int, key: str, part: str, answer: Answer | None) -> str:
         if not await self._over():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from adapters.slack.api import Json
@@ -23,7 +23,7 @@ UNREAD = "[what was said before in this thread could not be read]"
 SECONDS = 1.0
 """How long an event may wait for what Slack says of its thread."""
 _MOST_THREADS = 10_000
-_QUOTES, _QUOTED = 30, 500
+_QUOTES, _QUOTED, _ROOT = 30, 500, 4000
 _FAILURES = (SlackRefused, InDoubt, PlatformBusy, TimeoutError)
 
 
@@ -141,8 +141,12 @@ class Company:
         mention = f"<@{self._workspace.user}"
         unheard = [p for p in since if mention not in str(p.get("text", ""))][-_QUOTES:]
         names = await self._workspace.directory.names(str(p.get("user", "")) for p in unheard)
-        return tuple(
-            Quote(names.get(str(p.get("user")), str(p.get("username") or p.get("user") or "?")),
-                  readable(str(p.get("text", "")), names, self._workspace.user)[:_QUOTED])
-            for p in unheard
-        )  # fmt: skip
+        return tuple(self._quote(post, names, post is posts[0]) for post in unheard)
+
+    def _quote(self, post: Json, names: Mapping[str, str], root: bool) -> Quote:
+        """The thread's root is what a reply in it replies to."""
+        name = names.get(
+            str(post.get("user")), str(post.get("username") or post.get("user") or "?")
+        )
+        words = readable(str(post.get("text", "")), names, self._workspace.user)
+        return Quote(name, words[: _ROOT if root else _QUOTED], replied=root)

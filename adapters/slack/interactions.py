@@ -70,7 +70,7 @@ class Interactions:
         if wanted is None and not given:
             view = modals.quick(list(known.values()), "", _memory(spot), locale)
             return await self._opened(payload["trigger_id"], view, locale)
-        if wanted and (missing := self._missing(known.get(wanted.slug), wanted)):
+        if wanted and (missing := self._missing(known.get(wanted.slug), wanted, locale)):
             view = modals.inputs(known[wanted.slug], _memory(spot), locale, missing)
             return await self._opened(payload["trigger_id"], view, locale)
         key = f"slack:{team}:{spot.channel}:command:{payload['trigger_id']}"
@@ -154,7 +154,7 @@ class Interactions:
             wrong = UnknownCommand("There is no quick command {slug!r}.", slug=slug).words(locale)
             return Command("quick-command"), _errors(modals.SLUG, wrong), modals.SLUG
         command = known.get(wanted.slug)
-        if missing := self._missing(command, wanted):
+        if missing := self._missing(command, wanted, locale):
             if command is None or view["callback_id"] == modals.INPUTS:
                 return wanted, _errors(block, missing), block
             asks = modals.inputs(command, kept, locale, "" if not given else missing)
@@ -168,14 +168,14 @@ class Interactions:
         except BadInput:
             return None
 
-    def _missing(self, known: QuickCommand | None, wanted: Command) -> str:
+    def _missing(self, known: QuickCommand | None, wanted: Command, locale: str) -> str:
         """What the registry wants and was not given, in words; "" where all is there."""
         if known is None:
             return ""
         try:
             check_inputs(known, wanted.input)
         except BadInput as error:
-            return error.words()
+            return error.words(locale)
         return ""
 
     async def _accept(

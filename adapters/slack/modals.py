@@ -31,7 +31,7 @@ def ask(memory: Json, locale: str) -> Json:
 def quick(commands: Sequence[QuickCommand], text: str, memory: Json, locale: str) -> Json:
     """A quick command by name; chosen from a list where the registry knows any."""
     name = say("Quick command", locale)
-    chooser = _select(SLUG, name, [(c.title or c.slug, c.slug) for c in commands[:100]])
+    chooser = _select(SLUG, name, [(c.told(locale)[0] or c.slug, c.slug) for c in commands[:100]])
     slug = chooser if commands else _input(SLUG, name)
     given = _input(INPUT, say("Text for it", locale), multiline=True, optional=True, initial=text)
     return _modal(QUICK, name, say("Run", locale), [slug, given], memory, locale)
@@ -40,8 +40,9 @@ def quick(commands: Sequence[QuickCommand], text: str, memory: Json, locale: str
 def inputs(command: QuickCommand, memory: Json, locale: str, wrong: str = "") -> Json:
     """The inputs that one quick command takes."""
     blocks: list[Json] = []
-    if command.description or wrong:
-        words = {"type": "plain_text", "text": (wrong or command.description)[:_LONGEST]}
+    title, description = command.told(locale)
+    if description or wrong:
+        words = {"type": "plain_text", "text": (wrong or description)[:_LONGEST]}
         blocks.append({"type": "section", "text": words})
     for name, kind in list(command.inputs.items())[:40]:
         optional = not kind.get("required")
@@ -50,10 +51,8 @@ def inputs(command: QuickCommand, memory: Json, locale: str, wrong: str = "") ->
             blocks.append(_select(FIELD + name, name, pairs, optional))
         else:
             blocks.append(_input(FIELD + name, name, multiline=True, optional=optional))
-    title = command.title or command.slug
-    return _modal(
-        INPUTS, title, say("Run", locale), blocks, memory | {"slug": command.slug}, locale
-    )
+    kept = memory | {"slug": command.slug}
+    return _modal(INPUTS, title or command.slug, say("Run", locale), blocks, kept, locale)
 
 
 def filled(view: Mapping[str, Any]) -> dict[str, str]:

@@ -97,4 +97,6 @@ def _decided(id: str, answer: Answer) -> Json:
     card = next((one for one in answer.cards if one.id == id), None)
     change = next((one.id for one in answer.cards if one.kind == "change"), None)
     body: Json = {"id": id, "state": card.state if card else answer.status, "text": answer.text}
+    if answer.aloud:
+        return body | {"change": id, "aloud": True}
     return body | {"change": change} if change else body

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from adapters.web.chat import Chat
 from adapters.web.clicks import Clicks
+from adapters.web.commands import Commands
 from adapters.web.conversations import Conversations
 from adapters.web.downloads import Downloads
 from adapters.web.errors import BadRequest, Unexpected, UnknownPath, WrongMethod
@@ -34,7 +35,7 @@ def application(site: Site, extra: Mapping[str, ASGIApp] | None = None) -> ASGIA
     Those check by themselves who calls (a signature), so they stand before the guard.
     """
     groups = (Pages(site), HealthRoutes(site), Chat(site), Clicks(site), Conversations(site),
-              Downloads(site))  # fmt: skip
+              Commands(site), Downloads(site))  # fmt: skip
     routes: list[BaseRoute] = [route for group in groups for route in group.routes]
     if site.operator is not None:
         routes += OperatorRoutes(site.operator).routes

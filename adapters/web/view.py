@@ -41,6 +41,8 @@ def answer_json(answer: Answer, conversation: str, turn: str, html: str | None =
     }
     if answer.code:
         body["code"] = answer.code
+    if answer.aloud:
+        body["aloud"] = True
     return body if html is None else body | {"html": html}
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from core.messages import Item
-from core.model.said import Cut, Said, usage_of
+from core.model.said import Cut, Said
 from core.openai import Fault, Json
 from core.records import Began, Delta, ModelEvent
+from core.tokens import usage_of
 
 CUTS: dict[str, Cut] = {"length": "length", "content_filter": "filter"}
 

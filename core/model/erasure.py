@@ -47,5 +47,5 @@ async def _gone(client: Client, path: str) -> None:
     try:
         await client.delete(path)
     except Fault as fault:
-        if fault.status not in MISSING:
+        if fault.status not in MISSING and not fault.container_gone:
             raise

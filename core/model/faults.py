@@ -39,7 +39,6 @@ NEAREST = (
 )
 REFUSED = "The model's server refused the request ({reason}). Please tell the operator."
 PICTURE = "The model could not read the picture that you sent. Please send it as PNG or JPEG."
-POLICY = re.compile(r"policy|moderation|content_filter|invalid_prompt|safety")
 LONG = re.compile(
     r"context.{0,3}(length|window|size)|maximum context|too many tokens|prompt is too long", re.I
 )
@@ -53,18 +52,8 @@ def no_endpoint(fault: Fault) -> bool:
     """The server does not have this path at all."""
     return (
         fault.status in (404, 405, 501)
-        and not no_model(fault)
+        and not fault.no_model
         and "conversation" not in (fault.param + fault.message).lower()
-    )
-
-
-def no_model(fault: Fault) -> bool:
-    words = fault.message.lower()
-    return fault.code == "model_not_found" or (
-        fault.status in (400, 404)
-        and "model" in words
-        and re.search(r"not (be )?found|not exist|no such|unknown|not supported", words) is not None
-        and fault.param in ("", "model")
     )
 
 
@@ -94,7 +83,7 @@ def unpaired(fault: Fault) -> bool:
 
 def policy(fault: Fault) -> bool:
     """What was asked is against the server's usage policies."""
-    return POLICY.search(fault.code) is not None and not blocked(fault)
+    return fault.policy and not blocked(fault)
 
 
 def blocked(fault: Fault) -> bool:
@@ -138,7 +127,7 @@ def worded(fault: Fault, options: Options, models: Sequence[str] = ()) -> ModelE
         return NoEndpoint()
     if blocked(fault):
         return PersonRefused()
-    if no_model(fault):
+    if fault.no_model:
         return unknown_model(options.model, models)
     if fault.status in (401, 403):
         return WrongKey()

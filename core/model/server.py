@@ -87,7 +87,7 @@ class Server:
         """The error for a person; for an unknown model with the nearest that there is."""
         log.warning("model call failed", fault=str(fault), request=fault.request)
         models: Sequence[str] = ()
-        if faults.no_model(fault):
+        if fault.no_model:
             with suppress(Fault):
                 models = await self.models()
         return faults.worded(fault, self.options, models)

@@ -29,6 +29,9 @@ def forget(connection: Connection, conversation: str) -> Forgot:
         (conversation,),
     )  # also of turns whose row was purged
     changes.forget(connection, conversation)
+    threads = connection.execute(
+        "SELECT id FROM threads WHERE conversation = ?", (conversation,)
+    ).fetchall()
     generation = _raise_generation(connection, conversation)
     files = connection.execute(
         "DELETE FROM files WHERE conversation = ? RETURNING id", (conversation,)
@@ -38,6 +41,7 @@ def forget(connection: Connection, conversation: str) -> Forgot:
         messages=len(rows),
         running=tuple(r["seq"] for r in rows if r["state"] in ("running", "answered", "posting")),
         files=tuple(row["id"] for row in files),
+        threads=tuple(row["id"] for row in threads),
     )
 
 

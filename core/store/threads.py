@@ -76,13 +76,17 @@ def last_said(connection: Connection, thread: str, before: int) -> int:
 
 
 def shown(connection: Connection, conversation: str, thread: str) -> Sequence[Shown]:
-    """Exchanges of one thread; a message that no turn took up yet belongs to the current one."""
+    """Exchanges of one thread; a message that no turn took up yet belongs to the current one.
+
+    Of decisions, those whose answer says more than the card does.
+    """
     row = connection.execute(
         "SELECT thread FROM conversations WHERE conversation = ?", (conversation,)
     ).fetchone()
     current = row["thread"] if row else ""
     rows = connection.execute(
-        "SELECT * FROM inbox WHERE conversation = :conversation AND NOT decision"
+        "SELECT * FROM inbox WHERE conversation = :conversation"
+        " AND (NOT decision OR iif(json_valid(answer), json_extract(answer, '$.aloud'), 0))"
         " AND state != 'withdrawn' AND coalesce(nullif(thread, ''), :current) IS :thread"
         " ORDER BY seq",
         {"conversation": conversation, "current": current, "thread": thread or current},

@@ -99,12 +99,16 @@ def call_known(connection: Connection, turn: Turn, call_id: str, handle: str) ->
 
 
 def call_ended(connection: Connection, turn: Turn, call_id: str, outcome: Outcome) -> None:
-    """Record the outcome, and put it into the transcript; a second one changes nothing."""
+    """Record the outcome, once, and put it into the transcript where its call stands there."""
     changed = connection.execute(
         "UPDATE calls SET outcome = ?, ended = ? WHERE seq = ? AND call_id = ? AND outcome IS NULL",
         (encode(outcome), time.time(), turn.seq, call_id),
     )
-    if changed.rowcount:
+    if not changed.rowcount:
+        return
+    add_usage(connection, turn.seq, outcome.usage)
+    said = items_of(connection, turn.seq)  # what a person typed as a command has no call there
+    if any(item.kind == "call" and item.call_id == call_id for item in said):
         output = Item(kind="output", call_id=call_id, text=outcome.text, files=outcome.files)
         add_items(connection, turn, [output], "")
 

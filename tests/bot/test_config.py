@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.config import Channel, Command, Config, Input, in_language, load
+from bot.config import Agent, Channel, Command, Config, Input, in_language, load
 from core.errors import SettingsError
 from core.messages import Address
 from core.table_rules import TableRule
@@ -81,7 +81,7 @@ WRONG = [
     (
         'colour = "red"',
         "1: 'colour' is not known here; known are changes, tables, channels, quick_commands, "
-        "links, slack, discord.",
+        "agents, links, slack, discord.",
     ),
     ("channels = 3", "1: 'channels' must be a table."),
     ("[[channels]]", "1: 'channels' must be a table."),
@@ -95,11 +95,11 @@ WRONG = [
     ('[tables.Orders]\napprovers = ["Ana"]', "2: 'approvers': write web, terminal, slack:ID"),
     ('channels."slack:T1:C1" = 1', "1: 'slack:T1:C1' must be a table."),
     ("[quick_commands.a]", "1: 'title' is missing."),
-    ('[quick_commands."a b"]\ntitle = "x"', "1: 'a b': write a slug of letters"),
+    ('[quick_commands."a b"]\ntitle = "x"', "1: 'a b': write a slug of up to 100"),
     ('[quick_commands.a]\ntitle = { de = "x" }', "2: 'de': write a language: en, pt-BR, fr."),
     ('[quick_commands.a]\ntitle = "x"\nby = "slack:U1"', "3: 'by' must be a list"),
     ('[quick_commands.a]\ntitle = "x"\nwhere = [\n"web",\n"irc"]', "3: 'where': write web, "),
-    ('[quick_commands.a]\ntitle = "x"\neffect = "spend"', "3: 'effect' must be one of 'read' or"),
+    ('[quick_commands.a]\ntitle = "x"\neffect = "buy"', "3: 'effect' must be one of 'read', 's"),
     (
         '[quick_commands.a]\ntitle = "x"\n[quick_commands.a.inputs]\nx = { type = "date" }',
         "4: 'type' must be one of 'text', 'number', 'boolean' or 'choice'.",
@@ -131,6 +131,16 @@ def test_what_is_written_about_tables(tmp_path: Path) -> None:
     assert rules.of("m1", "Orders") == TableRule("ask", frozenset({"slack:S1"}))
     assert rules.of("m2", "Customers") == TableRule()
     assert rules.unknown({"m1", "Orders"}) == ["Salaries"]
+
+
+def test_agents_have_names_here_and_ids_there(tmp_path: Path) -> None:
+    text = '[agents.reviewer]\nid = "01JAGENT"\ntitle = { fr = "Relecteur" }\n'
+    assert read(tmp_path, text).agents == {"reviewer": Agent("01JAGENT", {"fr": "Relecteur"})}
+    assert refusal(tmp_path, '[agents.a]\nid = "../x"')[0].startswith(
+        "ponte.toml:2: 'id': write the agent's id"
+    )
+    (line,) = refusal(tmp_path, '[agents.a]\nid = "x"\nslug = "y"')
+    assert line == "ponte.toml:3: 'slug' is not known here; known are id, title, description."
 
 
 def test_what_is_written_about_the_platforms(tmp_path: Path) -> None:

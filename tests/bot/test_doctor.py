@@ -17,6 +17,7 @@ from bot.home import Home
 from bot.settings import Settings
 from bot.start import Start
 from tests.bot.conftest import Shell
+from tests.code import sandboxed
 from tests.fakes.bridge import FakeBridge
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
@@ -203,3 +204,22 @@ async def test_what_is_half_set_is_off_and_says_why(
     told = await doctor(tmp_path, **given)
     assert told.code == 0
     assert told.parts[part].startswith(f"off   {part}: {words}")
+
+
+@pytest.mark.parametrize(
+    ("ponte_code", "code", "mark"), [("auto", 0, "off "), ("local", 1, "FAIL")]
+)
+async def test_a_machine_without_a_sandbox_fails_only_who_asked_for_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ponte_code: str, code: int, mark: str
+) -> None:
+    monkeypatch.setattr("core.tools.code.sandbox.choice._unfit", lambda: "this is no Linux")
+    told = await doctor(tmp_path / "home", ponte_code=ponte_code)
+    assert (told.code, told.parts["code"]) == (code, f"{mark}  code: local: this is no Linux")
+    assert not (tmp_path / "home").exists()
+
+
+async def test_the_sandbox_is_proved(tmp_path: Path) -> None:
+    async with sandboxed.local(tmp_path):
+        told = await doctor(tmp_path)
+    assert told.parts["code"].startswith("ok    code: local: ")
+    assert "every check held" in told.parts["code"]

@@ -9,7 +9,7 @@ import pytest
 from bot.app import App
 from bot.config import Config
 from bot.home import Home
-from bot.model import choose
+from bot.model import choose, client
 from bot.settings import Settings
 from core.messages import File
 from core.model.demo import DemoModel
@@ -35,7 +35,8 @@ async def _late(thread: str, remote: Remote) -> None:
     ],
 )
 async def test_the_model_is_chosen_by_settings(settings: dict[str, str], level: str) -> None:
-    model = choose(Settings.model_validate(settings), b"key", _read, _late)
+    chosen = Settings.model_validate(settings)
+    model = choose(chosen, client(chosen), b"key", _read, _late)
     assert model.level == level
     assert isinstance(model, DemoModel) == (level == "demo")
     await model.close()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import pytest
 
 from bot.config import Command, Input
@@ -9,7 +12,7 @@ from bot.quick import Registry
 from core.errors import NotAllowed, ToolError, UnknownCommand
 from core.messages import Address, Person
 from core.policy import AllowList
-from core.records import QuickCommand
+from core.records import Outcome, QuickCommand, Scene
 from tests.core.tools.scene import scene
 
 ANA, BOB = Person("slack", "U1", "T1", "Ana"), Person("slack", "U2", "T1", "Bob")
@@ -74,9 +77,32 @@ async def test_where_and_by_whom() -> None:
         await registry().find(BOB, C1, "secret")
 
 
+async def test_what_the_file_does_not_name_may_be_allowed() -> None:
+    named = AllowList(memberships={"slack": groups}).is_named
+    loose = Registry(COMMANDS, named, any_slug=True)
+    assert (await loose.find(ANA, C1, "anything")).effect == "spend", "a model asks first"
+    with pytest.raises(NotAllowed):
+        await loose.find(BOB, C1, "secret")
+
+
+def test_a_model_knows_of_what_is_everybodys() -> None:
+    assert [command.slug for command in registry().everybodys] == ["resumo"]
+
+
+async def test_it_is_run_where_it_is_known() -> None:
+    async def run(scene: Scene, slug: str, input: str | Mapping[str, Any]) -> Outcome:
+        return Outcome("ok", f"{slug}: {input}")
+
+    known = Registry(COMMANDS, AllowList().is_named, run)
+    assert await known.run(scene(), "resumo", {"day": "May"}) == Outcome(
+        "ok", "resumo: {'day': 'May'}"
+    )
+
+
 async def test_without_a_registry_any_slug_may_run_but_nothing_is_there_to_run_it() -> None:
     empty = Registry({}, AllowList().is_named)
-    assert await empty.find(ANA, C1, "anything") == QuickCommand("anything", "anything")
+    found = await empty.find(ANA, C1, "anything")
+    assert found == QuickCommand("anything", "anything", effect="spend")
     assert await empty.known(ANA, C1) == []
     with pytest.raises(ToolError, match="StackSpot is not configured") as caught:
         await empty.run(scene(), "anything", "")

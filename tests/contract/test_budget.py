@@ -12,7 +12,7 @@ from core import budget
 from core.budget import CountingBudget
 from core.errors import OverBudget
 from core.messages import Item, Person, Usage
-from core.records import Spent, Turn
+from core.records import Call, Outcome, Spent, Turn
 from tests.contract.engines import Embedded
 from tests.contract.test_inbox import says
 from tests.contract.test_journal import again
@@ -108,6 +108,16 @@ async def test_what_models_count_is_added_up(embedded: Embedded) -> None:
     await counting.settle(first)
     assert await counting.usage() == Spent(2, Usage(201, 100, 21, 10, cost=0.75))
     assert await counting.usage(BOB.key) == Spent(1, Usage(1, 0, 1, 0, cost=0.5))
+
+
+async def test_what_a_tools_run_cost_is_added_once(embedded: Embedded) -> None:
+    counting, journal = capped(embedded), embedded.journal
+    turn = await asked(embedded)
+    await counting.reserve(turn)
+    await journal.call_started(turn, Call("c1", "run_python", "{}", "code"))
+    for _ in range(2):
+        await journal.call_ended(turn, "c1", Outcome("ok", "4", usage=Usage(9, cost=0.03)))
+    assert await counting.usage() == Spent(1, Usage(9, cost=0.03))
 
 
 async def test_what_was_used_is_still_counted_after_forgetting(embedded: Embedded) -> None:

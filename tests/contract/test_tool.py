@@ -18,16 +18,23 @@ from core.http import HttpClient
 from core.ports import Tool
 from core.records import Outcome, Scene
 from core.tools.bridge.source import BridgeSource
+from core.tools.code.source import CodeSource
 from core.tools.nocodb.source import NocoSource
 from core.tools.outcome import CAP
+from core.tools.stackspot.source import StackSpotSource
 from core.tools.tool import tool
 from core.tools.toolbox import Toolbox
 from tests.core.tools.scene import Seen, scene
 from tests.core.tools.strict import breaches
 from tests.fakes.bridge import FakeBridge
 from tests.fakes.bridge_tables import CUSTOMERS
+from tests.fakes.code import FakeBackend
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
+from tests.fakes.quick_commands import RegisteredCommands
+from tests.fakes.stackspot import FakeStackSpot
+from tests.fakes.stackspot.clock import SteppedClock
+from tests.stackspot.house import client
 
 
 @dataclass(frozen=True)
@@ -67,15 +74,41 @@ async def the_bridge() -> AsyncIterator[Case]:
 
 
 @contextlib.asynccontextmanager
+async def python() -> AsyncIterator[Case]:
+    (made,) = await CodeSource(FakeBackend()).tools()
+    yield Case(made, '{"code":"2 + 2"}', '{"code":" "}')
+
+
+@contextlib.asynccontextmanager
 async def nocodb(name: str, good: str, bad: str) -> AsyncIterator[Case]:
     async with FakeNocoDB() as server, HttpClient() as http:
         source = NocoSource(server.origin, filled.EDITOR, http, pauses=())
         yield Case(await Toolbox([source]).find(name), good, bad)
 
 
+@contextlib.asynccontextmanager
+async def a_quick_command() -> AsyncIterator[Case]:
+    clock = SteppedClock()
+    async with FakeStackSpot(clock=clock.now) as fake, client(fake.url, clock) as stackspot:
+        made, _ = await StackSpotSource(stackspot, RegisteredCommands(), any_agent=True).tools()
+        yield Case(made, '{"slug":"echo","input":{"a":1}}', '{"slug":"daily-summary","input":{}}')
+
+
+@contextlib.asynccontextmanager
+async def an_agent() -> AsyncIterator[Case]:
+    clock = SteppedClock()
+    async with FakeStackSpot(clock=clock.now) as fake, client(fake.url, clock) as stackspot:
+        _, made = await StackSpotSource(stackspot, RegisteredCommands(), any_agent=True).tools()
+        fake.answer("agent", *[200] * 20, body={"message": "I am the agent."})
+        yield Case(made, '{"agent":"01AGENT","prompt":"Hm?"}', '{"agent":"a/b","prompt":"Hm?"}')
+
+
 CASES = {
     "echo": an_echo,
     "bridge": the_bridge,
+    "python": python,
+    "quick command": a_quick_command,
+    "agent": an_agent,
     "query": partial(
         nocodb, "nocodb_query", '{"table":"Orders","limit":50}', '{"table":"Orders","limit":51}'
     ),

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from bot.engine import Engine
+from bot.engine import Choices, Engine
 from core.budget import Caps
 from core.change_ports import Applier
 from core.conversation import Profile
@@ -96,6 +96,12 @@ class Theatre:
             auto_create_rows=auto_create_rows, rules=rules or made.rules,
             is_named=made.policy.is_named if isinstance(made.policy, AllowList) else None,
         )  # fmt: skip
+        async with self.play(made) as stage:
+            yield stage
+
+    @asynccontextmanager
+    async def play(self, made: Choices) -> AsyncIterator[Stage]:
+        """The same, with all that the engine is given."""
         self.home.mkdir(exist_ok=True)
         engine = await Engine.open(self.home, replace(made, clock=self.clock))
         for platform in ("web", "slack"):

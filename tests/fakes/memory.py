@@ -222,17 +222,18 @@ class MemoryFiles:
 
 
 class MemoryBoard:
-    """`parts` and `cards` (by conversation key) are what a test puts there."""
+    """`parts`, `known` and `cards` (by conversation key) are what a test puts there."""
 
     def __init__(self) -> None:
         self.parts: list[Health] = []
+        self.known: list[QuickCommand] = []
         self.cards: dict[str, list[Card]] = {}
 
     async def health(self) -> Sequence[Health]:
         return self.parts
 
     async def commands(self, person: Person, address: Address) -> Sequence[QuickCommand]:
-        return []
+        return self.known
 
     async def changes(self, conversation: str) -> Sequence[Card]:
         return self.cards.get(conversation, [])

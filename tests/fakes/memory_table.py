@@ -31,6 +31,7 @@ class MemoryTable:
     """`rows` by id. A field outside `fields` is ignored without a word, as NocoDB does."""
 
     name = "memory"
+    patience = 5.0
 
     def __init__(self, rows: dict[str, Values] | None = None, batch: int = 2) -> None:
         self.rows = rows if rows is not None else {}
@@ -90,6 +91,8 @@ class MemoryTable:
             case "delete":
                 rows = [RowWrite(after=s.write.before) for s in done]
                 return replace(draft, kind="create", rows=tuple(rows))
+            case "run":
+                raise ToolError("The table runs nothing.")
 
     # The ToolSource port.
 

@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 
@@ -38,6 +39,7 @@ from tests.fakes.choices import choices
 from tests.fakes.models import EchoModel
 from tests.fakes.recorder import RecordingSurface
 from tests.fakes.recorder_server import RemoteRecorder
+from tests.fakes.stackspot_parts import stackspot_choices
 
 Tables = Callable[[HttpClient], Sequence[BridgeSource | NocoSource]]
 
@@ -82,13 +84,18 @@ def served(base_url: str) -> ServedModel:
 
 
 async def main(
-    home: Path, platform: str, tables: Tables, model_url: str, die_after: int, grace: float
-) -> None:
+    home: Path, platform: str, tables: Tables, stackspot: str, model_url: str, die_after: int,
+    grace: float,
+) -> None:  # fmt: skip
     done = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, done.set)
     timeout = aiohttp.ClientTimeout(total=None)
     with Home(home).take():
-        async with aiohttp.ClientSession(timeout=timeout) as session, HttpClient() as http:
+        async with (
+            aiohttp.ClientSession(timeout=timeout) as session,
+            HttpClient() as http,
+            AsyncExitStack() as stack,
+        ):
             recorder = RemoteRecorder(platform, session)
 
             async def gate(ask: Ask) -> None:
@@ -100,7 +107,10 @@ async def main(
             sources = tables(http)
             appliers = [source.rows for source in sources]
             model = served(model_url) if model_url else EchoModel(gate=gate)
-            engine = await Engine.open(home, choices(model, sources, None, appliers))
+            made = choices(model, sources, None, appliers)
+            if stackspot:
+                made = await stack.enter_async_context(stackspot_choices(stackspot, model=model))
+            engine = await Engine.open(home, made)
             engine.replies["web"] = reply
             intake = Intake(engine, die_after)
             engine.start()
@@ -124,6 +134,7 @@ if __name__ == "__main__":
     parser.add_argument("platform")
     parser.add_argument("--bridge", default="")
     parser.add_argument("--nocodb", nargs=3, metavar=("URL", "TOKEN", "BASE"))
+    parser.add_argument("--stackspot", default="", help="a StackSpot, in the bridge's place")
     parser.add_argument("--model", default="", help="a server with OpenAI's API")
     parser.add_argument("--die-after-accept", type=int, default=0)
     parser.add_argument("--grace", type=float, default=2.0)
@@ -134,6 +145,7 @@ if __name__ == "__main__":
             asked.home,
             asked.platform,
             partial(tables_of, asked.bridge, asked.nocodb),
+            asked.stackspot,
             asked.model,
             asked.die_after_accept,
             asked.grace,

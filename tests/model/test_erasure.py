@@ -25,11 +25,18 @@ async def test_a_conversation_goes_with_its_items(make: Make, fake: FakeOpenAI) 
 async def test_responses_and_containers(make: Make, fake: FakeOpenAI) -> None:
     talk = Talk(await make())
     await talk.say("hello")
-    fake.containers.add("cntr_1")
+    fake.containers.new("mine", "cntr_1")
     assert await talk.model.erase(Remote("response", talk.response))
     assert await talk.model.erase(Remote("container", "cntr_1"))
     assert fake.responses == {}
-    assert fake.containers == set()
+    assert fake.containers.all == {}
+
+
+async def test_a_container_that_expired_is_erased(make: Make, fake: FakeOpenAI) -> None:
+    model = await make()
+    fake.containers.new("mine", "cntr_1")
+    fake.later += 21 * 60
+    assert await model.erase(Remote("container", "cntr_1"))
 
 
 async def test_what_is_gone_is_erased(make: Make) -> None:

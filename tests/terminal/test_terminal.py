@@ -139,7 +139,7 @@ async def test_cards_say_what_to_type(house: House) -> None:
         "    Name: Ann → Bob",
         "    Expires 2026-11-21 14:05.",
         "    Type: approve abc234 · deny abc234",
-        "  [plot.png, 5 kB] /files/f",
+        "  [plot.png, 5 kB] it could not be saved",
     ]
 
 

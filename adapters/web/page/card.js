@@ -125,7 +125,7 @@ async function decide(id, action, conversation) {
   tell(id, say("deciding"));
   try {
     const decided = await post(`/cards/${id}`, { action, conversation });
-    tell(id, decided.text);
+    tell(id, decided.aloud ? "" : decided.text);
     const newest = shown.get(id);
     if (newest?.card === card) place({ ...card, state: decided.state, actions: [] }, drawn.parentElement, conversation);
   } catch (error) {

@@ -2,6 +2,7 @@
 
 import * as card from "./card.js";
 import { $, make, stick } from "./element.js";
+import { filesOf } from "./files.js";
 import { keep } from "./shelf.js";
 import { locale, say } from "./words.js";
 
@@ -115,6 +116,7 @@ export function showAnswer(answer) {
 
 /** A click's answer belongs to its card; that a turn was stopped is told by the turn. */
 function settled(shown, answer) {
+  if (answer.aloud) return false;
   const [word, id] = shown.text.split(" ");
   const told = word === "stop" || (!card.within(id, shown.extra) && card.tell(id, shown.body.textContent));
   return told && !answer.cards.some((one) => card.within(one.id, shown.extra));
@@ -125,18 +127,6 @@ export function showTrouble({ turn, message }) {
   run(shown, false);
   shown.answer.hidden = false;
   shown.progress.textContent = message;
-}
-
-function filesOf(files) {
-  return make("ul", { class: "files", hidden: files.length === 0 }, ...files.map((file) => {
-    const name = make("bdi", { text: file.name });
-    if (!file.url) return make("li", {}, name);
-    if (!/^image\/(png|jpeg|gif|webp)$/.test(file.type)) {
-      return make("li", {}, make("a", { href: file.url, download: file.name }, name));
-    }
-    const image = make("img", { src: file.url, alt: file.name, on: { load: () => stick() } });
-    return make("li", {}, make("a", { href: file.url, target: "_blank", rel: "noopener" }, image));
-  }));
 }
 
 function decorate(body) {

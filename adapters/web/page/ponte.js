@@ -3,6 +3,7 @@
 import * as composer from "./composer.js";
 import { $, make, notice, randomKey } from "./element.js";
 import * as log from "./log.js";
+import * as quick from "./quick.js";
 import { post, request } from "./server.js";
 import * as shelf from "./shelf.js";
 import * as stream from "./stream.js";
@@ -45,6 +46,7 @@ async function read(id) {
     for (const one of body.messages) (one.role === "user" ? log.showMessage : log.showAnswer)(one);
     notice("");
     stream.follow(id, body.cursor, () => read(id));
+    await quick.turnTo(id);
     await welcome(body.messages.length === 0);
   } catch (error) {
     notice(error.status ? error.message : say("offline"));
@@ -112,6 +114,7 @@ async function enter(event) {
 function start() {
   translate();
   composer.start();
+  quick.start();
   stream.start(() => read(current));
   addEventListener("hashchange", open);
   $("new").addEventListener("click", () => go(randomKey()));

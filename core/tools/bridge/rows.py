@@ -26,12 +26,14 @@ RECREATED = (
 )
 _NOTHING = "What was in those rows is not known, so they cannot be brought back."
 _NO_IDS = "The bridge did not say which rows it made."
+_ROWS_ALONE = "The bridge writes rows; it runs no commands."
 
 
 class BridgeRows:
     """The `Applier` port. `offered` are the names of the bridge's tools, as far as is known."""
 
     name = "nocodb-bridge"
+    patience = 120.0
 
     def __init__(
         self, api: BridgeApi, tables: BridgeTables, offered: Callable[[], Collection[str]]
@@ -86,6 +88,8 @@ class BridgeRows:
                 if not rows:
                     raise ToolError(_NOTHING)
                 return replace(draft, kind="create", rows=tuple(rows), note="")
+            case "run":
+                raise ToolError(_ROWS_ALONE)
 
 
 def _call(draft: Draft, rows: Sequence[RowWrite]) -> tuple[str, dict[str, Any]]:
@@ -111,6 +115,8 @@ def _call(draft: Draft, rows: Sequence[RowWrite]) -> tuple[str, dict[str, Any]]:
             return "bulk_delete_records", {"table_id": table, "record_ids": ids}
         case "delete":
             return "delete_record", {"table_id": table, "record_id": _native(rows[0].id)}
+        case "run":
+            raise ToolError(_ROWS_ALONE)
 
 
 def _seen(draft: Draft, write: RowWrite, now: JsonRow | None) -> Seen:

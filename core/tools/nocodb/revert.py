@@ -39,6 +39,8 @@ def reverted(change: Change) -> Draft:
             if not any(row.after for row in rows):
                 raise ToolError(_NOTHING, code="not_undone")
             return replace(draft, kind="create", rows=tuple(rows), note=REFILLED)
+        case "run":
+            raise ToolError(_OTHERWISE, code="not_undone")
 
 
 def _given_back(step: Step) -> Sequence[RowWrite]:

@@ -34,6 +34,7 @@ class NocoRows:
     """The `Applier` port."""
 
     name = "nocodb"
+    patience = 120.0
 
     def __init__(self, api: NocoApi, pauses: Sequence[float] = PATIENT) -> None:
         self._api = api.patient(pauses)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tests.fakes.openai.items import new_id, tokens
@@ -12,8 +12,8 @@ from tests.fakes.openai.script import Script
 Json = dict[str, Any]
 
 
-def output_of(script: Script) -> list[Json]:
-    """The finished output items that the script stands for."""
+def output_of(script: Script, ran: Sequence[Json] = (), cited: Json | None = None) -> list[Json]:
+    """The finished output items that the script stands for; `ran` are calls of built-in tools."""
     items: list[Json] = []
     if script.reasoning:
         items.append(
@@ -21,8 +21,9 @@ def output_of(script: Script) -> list[Json]:
         )
     if script.compaction:
         items.append({"type": "compaction", "id": new_id("cmp"), "encrypted_content": "gBBBBB"})
-    if script.text or script.refusal:
-        content: list[Json] = []
+    items += ran
+    if script.text or script.refusal or (cited and cited["text"]):
+        content: list[Json] = [cited] if cited and cited["text"] else []
         if script.text:
             part = {"type": "output_text", "text": script.text, "annotations": [], "logprobs": []}
             content.append(part)
@@ -50,9 +51,10 @@ def output_of(script: Script) -> list[Json]:
     return items
 
 
-def response_of(body: Json, script: Script, input: list[Json], cached: int) -> Json:
+def response_of(
+    body: Json, script: Script, input: list[Json], cached: int, output: list[Json]
+) -> Json:
     """The finished response object."""
-    output = output_of(script)
     status = "incomplete" if script.incomplete else "completed"
     status = "failed" if script.fail == "failed" else status
     conversation = body.get("conversation")
@@ -70,7 +72,7 @@ def response_of(body: Json, script: Script, input: list[Json], cached: int) -> J
         "model": f"{body['model']}-2026-09-22",
         "output": [] if status == "failed" else output,
         "parallel_tool_calls": True,
-        "tool_choice": "auto",
+        "tool_choice": body.get("tool_choice", "auto"),
         "tools": body.get("tools", []),
         "conversation": {"id": conversation} if conversation else None,
         "usage": usage_of(script, input, output, cached),
@@ -105,7 +107,11 @@ def _events(response: Json, begun: Json, piece: int) -> Iterator[Json]:
     yield {"type": "response.created", "response": begun}
     yield {"type": "response.in_progress", "response": begun}
     for index, item in enumerate(response["output"]):
-        empty: Json = {"message": {"content": []}, "function_call": {"arguments": ""}}
+        empty: Json = {
+            "message": {"content": []},
+            "function_call": {"arguments": ""},
+            "code_interpreter_call": {"code": "", "outputs": None},
+        }
         opened: Json = {**item, **empty.get(item["type"], {})}
         if "status" in item:
             opened["status"] = "in_progress"
@@ -116,6 +122,8 @@ def _events(response: Json, begun: Json, piece: int) -> Iterator[Json]:
                 yield from _part(part, {**where, "content_index": at}, piece)
         elif item["type"] == "function_call":
             yield from _arguments(item, where, piece)
+        elif item["type"] == "code_interpreter_call":
+            yield from _code(item, where, piece)
         yield {"type": "response.output_item.done", "output_index": index, "item": item}
     yield {"type": f"response.{response['status']}", "response": response}
 
@@ -125,10 +133,15 @@ def _part(part: Json, where: Json, piece: int) -> Iterator[Json]:
     field = "text" if kind == "output_text" else "refusal"
     words = part[field]
     extra: Json = {"logprobs": []} if kind == "output_text" else {}
-    yield {"type": "response.content_part.added", **where, "part": {**part, field: ""}}
+    noted = part.get("annotations", [])
+    opened = {**part, field: "", **({"annotations": []} if noted else {})}
+    yield {"type": "response.content_part.added", **where, "part": opened}
     for start in range(0, len(words), piece):
         delta = words[start : start + piece]
         yield {"type": f"response.{kind}.delta", **where, "delta": delta, **extra}
+    for index, note in enumerate(noted):
+        added = {"annotation_index": index, "annotation": note}
+        yield {"type": "response.output_text.annotation.added", **where, **added}
     yield {"type": f"response.{kind}.done", **where, field: words, **extra}
     yield {"type": "response.content_part.done", **where, "part": part}
 
@@ -138,3 +151,14 @@ def _arguments(item: Json, where: Json, piece: int) -> Iterator[Json]:
     for start in range(0, len(words), piece):
         yield {"type": f"{kind}.delta", **where, "delta": words[start : start + piece]}
     yield {"type": f"{kind}.done", **where, "arguments": words}
+
+
+def _code(item: Json, where: Json, piece: int) -> Iterator[Json]:
+    words = item["code"]
+    yield {"type": "response.code_interpreter_call.in_progress", **where}
+    for start in range(0, len(words), piece):
+        delta = words[start : start + piece]
+        yield {"type": "response.code_interpreter_call_code.delta", **where, "delta": delta}
+    yield {"type": "response.code_interpreter_call_code.done", **where, "code": words}
+    yield {"type": "response.code_interpreter_call.interpreting", **where}
+    yield {"type": "response.code_interpreter_call.completed", **where}

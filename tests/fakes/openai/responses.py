@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
 from aiohttp import web
 
+from tests.fakes.openai import code
 from tests.fakes.openai.errors import Refused, locked, too_long, unknown_model, unknown_parameter
-from tests.fakes.openai.events import events_of, response_of
+from tests.fakes.openai.events import events_of, output_of, response_of
 from tests.fakes.openai.items import check_pairs, heard, taken, tokens
-from tests.fakes.openai.schemas import check_tools
+from tests.fakes.openai.schemas import check_choice, check_tools
 from tests.fakes.openai.script import Script
 from tests.fakes.openai.state import Json, State
 from tests.fakes.openai.writing import Cut, EventStream
@@ -42,9 +44,15 @@ class Creation:
         state.check_words(self._context)
         if not state.check_size(self._context, body.get("truncation") == "auto"):
             raise too_long()
-        self.script = state.scripts.choose(heard(self._context))
+        self._container = code.container_of(state, body)
+        self.script = self._chosen(heard(self._context))
         self._response: Json = {}
         self._ended = False
+
+    def _chosen(self, said: str) -> Script:
+        if self._container is None:
+            return self._state.scripts.choose(said)
+        return self._state.code.choose(said, Script(text="done"))
 
     def _check(self) -> None:
         state, body = self._state, self._body
@@ -60,6 +68,7 @@ class Creation:
         if body.get("conversation") and body.get("previous_response_id"):
             raise Refused(400, "Mutually exclusive parameters.", param="previous_response_id")
         check_tools(body.get("tools", []))
+        check_choice(body.get("tool_choice"), body.get("tools", []))
         if state.blind and "input_image" in json.dumps(body["input"]):
             raise Refused(400, "Invalid value: 'input_image'.", param="input")
 
@@ -81,7 +90,9 @@ class Creation:
             raise Refused(
                 script.status, message, code=script.code, param=script.param, headers=script.headers
             )
-        self._response = response_of(self._body, script, self._context, tokens(self._context) // 2)
+        seen = tokens(self._context)
+        self._response = response_of(self._body, script, self._context, seen // 2, self._output())
+        self._response["created_at"] = int(self._state.now())
         self._state.busy.add(self._conversation)
         try:
             async with self._state.working():
@@ -89,11 +100,18 @@ class Creation:
         finally:
             self._state.busy.discard(self._conversation)
 
+    def _output(self) -> list[Json]:
+        if self._container is None:
+            return output_of(self.script)
+        runs = code.runs_of(self._body, self.script)
+        ran, cited = code.items_of(self._container, runs, heard(self._context))
+        return output_of(self.script, ran, cited)
+
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         if not self._body.get("stream"):
             await asyncio.sleep(self.script.seconds)
             self._commit("commit")
-            return web.json_response(self._state.emit("response", self._response))
+            return web.json_response(self._state.emit("response", self._shown()))
         stream = EventStream(self._state, request, "event")
         if self._body.get("store", True):
             self._state.responses[self._response["id"]] = {
@@ -106,9 +124,12 @@ class Creation:
             raise
         return stream.response
 
+    def _shown(self) -> Json:
+        return code.shown(self._response, self._body.get("include") or ())
+
     async def _stream(self, stream: EventStream) -> None:
         script, pieces = self.script, 0
-        events = list(events_of(self._response, script.piece))
+        events = list(events_of(self._shown(), script.piece))
         pause = script.seconds / len(events)
         if script.fail == "lost":
             await self._state.failing()
@@ -169,10 +190,10 @@ async def create(state: State, request: web.Request, body: Json) -> web.StreamRe
     return web.Response()
 
 
-def retrieve(state: State, id: str) -> Json:
+def retrieve(state: State, id: str, include: Sequence[str] = ()) -> Json:
     if id not in state.responses:
         raise Refused(404, f"Response with id '{id}' not found.")
-    return state.emit("response", state.responses[id])
+    return state.emit("response", code.shown(state.responses[id], include))
 
 
 def delete(state: State, id: str) -> Any:

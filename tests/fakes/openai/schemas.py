@@ -1,4 +1,4 @@
-"""Which function tools the API takes: names, and the rules of strict schemas."""
+"""Which tools the API takes: functions' names, the rules of strict schemas, a code container."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 def check_tools(tools: Sequence[Mapping[str, Any]]) -> None:
     """Raises Refused for the first tool that the API would refuse."""
     for index, tool in enumerate(tools):
+        if tool.get("type") == "code_interpreter":
+            _code_interpreter(tool, index)
+            continue
         function = tool.get("function", tool)
         name = str(function.get("name", ""))
         if tool.get("type") != "function":
@@ -25,6 +28,29 @@ def check_tools(tools: Sequence[Mapping[str, Any]]) -> None:
             raise bad_schema(name, "schema must be a JSON Schema of 'type: \"object\"'.", index)
         if function.get("strict"):
             _strict(name, schema, index)
+
+
+def check_choice(choice: object, tools: Sequence[Mapping[str, Any]]) -> None:
+    """A forced built-in tool must be among the tools. Raises Refused."""
+    if isinstance(choice, Mapping) and choice.get("type") not in {t.get("type") for t in tools}:
+        raise Refused(
+            400,
+            f"Tool choice {choice.get('type')!r} not found in 'tools' parameter.",
+            param="tool_choice",
+        )
+
+
+def _code_interpreter(tool: Mapping[str, Any], index: int) -> None:
+    container = tool.get("container")
+    if isinstance(container, Mapping) and container.get("type") == "auto":
+        return
+    if not isinstance(container, str) or not container:
+        raise Refused(
+            400,
+            f"Missing required parameter: 'tools[{index}].container'.",
+            code="missing_required_parameter",
+            param=f"tools[{index}].container",
+        )
 
 
 def _strict(name: str, schema: Mapping[str, Any], index: int) -> None:

@@ -12,6 +12,23 @@ Disconnect = Literal["commit", "response", "nothing"]
 
 
 @dataclass(frozen=True, slots=True)
+class Run:
+    """One call of the code interpreter.
+
+    `code` None: what the request says. `logs` None: what the fake's own Python prints. `images` are
+    URLs among its outputs; `files` (path, bytes) are left in the container, and named in the answer
+    where `cited`.
+    """
+
+    code: str | None = None
+    logs: str | None = None
+    images: tuple[str, ...] = ()
+    files: tuple[tuple[str, bytes], ...] = ()
+    cited: bool = True
+    status: Literal["completed", "failed", "incomplete"] = "completed"
+
+
+@dataclass(frozen=True, slots=True)
 class Script:
     """One answer. `match` is found in the last user's text, or in the last tool output.
 
@@ -19,11 +36,12 @@ class Script:
     `message` and `headers`. `fail` happens after `after` pieces: `drop` cuts the socket, `lost`
     cuts it before the first byte, `hang` waits for the fake's release or a disconnect. What a cut
     leaves on the server: everything (`commit`), a `response` that the conversation does not
-    have, or `nothing`.
+    have, or `nothing`. `runs` None: one, where the request forces the code interpreter.
     """
 
     text: str = ""
     calls: tuple[tuple[str, str], ...] = ()
+    runs: tuple[Run, ...] | None = None
     match: str = ""
     times: int = 1
     refusal: str = ""
@@ -53,7 +71,7 @@ class Scripts:
     def add(self, *scripts: Script) -> None:
         self._left.extend((script, script.times) for script in scripts)
 
-    def choose(self, heard: str) -> Script:
+    def choose(self, heard: str, otherwise: Script | None = None) -> Script:
         """The first that matches what was `heard`; `times` 0 stays for ever."""
         for index, (script, times) in enumerate(self._left):
             if script.match.lower() in heard.lower():
@@ -62,7 +80,7 @@ class Scripts:
                 else:
                     self._left[index] = (script, times - 1 if times else 0)
                 return script
-        return Script(text=f"You said: {heard}")
+        return otherwise or Script(text=f"You said: {heard}")
 
 
 def loaded(row: dict[str, Any]) -> Script:

@@ -6,13 +6,14 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from tests.fakes.openai import chat, control, conversations, responses
+from tests.fakes.openai import chat, containers, control, conversations, responses
 from tests.fakes.openai.errors import Refused, no_endpoint, unknown_model, wrong_key
 from tests.fakes.openai.state import Json, Request, State
 from tests.fakes.openai.writing import Cut, cut
 
 STATE = web.AppKey("state", State)
 BODY = web.RequestKey("body", dict)
+UPLOADED = web.RequestKey("uploaded", tuple)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 routes = web.RouteTableDef()
 
@@ -52,8 +53,7 @@ async def _answering(request: web.Request, handler: Handler) -> web.StreamRespon
     state = request.app[STATE]
     if request.path.startswith("/_fake/"):
         return await handler(request)
-    body: Json = await request.json() if request.can_read_body else {}
-    request[BODY] = body
+    body = request[BODY] = await _body(request)
     state.requests.append(Request(request.method, request.path.removeprefix("/v1"), body))
     await state.change()
     if request.path.split("/")[2:3] and request.path.split("/")[2] in state.without:
@@ -74,6 +74,22 @@ async def _answering(request: web.Request, handler: Handler) -> web.StreamRespon
     except Cut:
         cut(request)
         return web.Response()
+
+
+async def _body(request: web.Request) -> Json:
+    """JSON as it is; of a form the name and size of its file, whose bytes are kept aside."""
+    request[UPLOADED] = ("", b"")
+    if not request.can_read_body:
+        return {}
+    if not request.content_type.startswith("multipart/"):
+        body: Json = await request.json()
+        return body
+    file = (await request.post()).get("file")
+    if not isinstance(file, web.FileField):
+        return {}
+    data = file.file.read()
+    request[UPLOADED] = (file.filename, data)
+    return {"file": file.filename, "size": len(data)}
 
 
 @routes.get("/v1/models")
@@ -140,7 +156,9 @@ async def _respond(request: web.Request) -> web.StreamResponse:
 
 @routes.get("/v1/responses/{id}")
 async def _response(request: web.Request) -> web.StreamResponse:
-    return web.json_response(responses.retrieve(request.app[STATE], request.match_info["id"]))
+    include = request.query.getall("include[]", [])
+    id = request.match_info["id"]
+    return web.json_response(responses.retrieve(request.app[STATE], id, include))
 
 
 @routes.delete("/v1/responses/{id}")
@@ -153,10 +171,36 @@ async def _chat(request: web.Request) -> web.StreamResponse:
     return await chat.create(request.app[STATE], request, request[BODY])
 
 
+@routes.post("/v1/containers")
+async def _new_container(request: web.Request) -> web.StreamResponse:
+    return web.json_response(containers.create(request.app[STATE], request[BODY]))
+
+
+@routes.get("/v1/containers/{id}")
+async def _container(request: web.Request) -> web.StreamResponse:
+    return web.json_response(containers.retrieve(request.app[STATE], request.match_info["id"]))
+
+
 @routes.delete("/v1/containers/{id}")
 async def _forget_container(request: web.Request) -> web.StreamResponse:
-    state, id = request.app[STATE], request.match_info["id"]
-    if id not in state.containers:
-        raise Refused(404, f"Container with id '{id}' not found.")
-    state.containers.remove(id)
-    return web.json_response({"id": id, "object": "container.deleted", "deleted": True})
+    return web.json_response(containers.delete(request.app[STATE], request.match_info["id"]))
+
+
+@routes.post("/v1/containers/{id}/files")
+async def _add_file(request: web.Request) -> web.StreamResponse:
+    name, data = request[UPLOADED]
+    id = request.match_info["id"]
+    return web.json_response(containers.add_file(request.app[STATE], id, name, data))
+
+
+@routes.get("/v1/containers/{id}/files")
+async def _files(request: web.Request) -> web.StreamResponse:
+    id = request.match_info["id"]
+    return web.json_response(containers.list_files(request.app[STATE], id, request.query))
+
+
+@routes.get("/v1/containers/{id}/files/{file}/content")
+async def _content(request: web.Request) -> web.StreamResponse:
+    id, file = request.match_info["id"], request.match_info["file"]
+    data, type = containers.content(request.app[STATE], id, file)
+    return web.Response(body=data, content_type=type)

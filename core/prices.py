@@ -10,6 +10,13 @@ import re
 from dataclasses import dataclass
 
 CHECKED = "2026-11-20"
+CONTAINER = 0.03
+"""US dollars of a code container with 1 GB for each 20 minutes of its life, by the same page.
+
+Eligible ones are billed by the minute from five minutes on, so this is the most it can be.
+"""
+CONTAINER_SESSION = 1200.0
+"""Seconds that this price is for."""
 LONG = 272_000
 """Input tokens over which a whole request is priced as long (model pages of gpt-5.6 and gpt-6)."""
 

@@ -1,0 +1,79 @@
+// Quick commands: a form made from the registry. What is filled in goes out as the words that a
+// person would type, so that it is stored, shown and repeated like any message.
+
+import { submit } from "./composer.js";
+import { $, make } from "./element.js";
+import { request } from "./server.js";
+import { say } from "./words.js";
+
+const NAME = /^[\p{L}_][\p{L}\p{N}_.-]*$/u;
+let commands = [];
+
+/** Ask which there are here; without any there is no button. */
+export async function turnTo(conversation) {
+  commands = (await request(`/quick-commands?conversation=${conversation}`)).commands;
+  $("quick").hidden = commands.length === 0;
+}
+
+function choose() {
+  const command = chosen();
+  const inputs = command.inputs.length > 0 ? command.inputs
+    : [{ name: "", type: "text", required: false, choices: [] }];
+  $("quick-about").textContent = command.description;
+  $("quick-inputs").replaceChildren(...inputs.flatMap((input, number) => {
+    const id = `quick-${number}`;
+    const field = fieldOf(input, { id, name: input.name, required: input.required, dir: "auto" });
+    const label = input.name || say("quick_text");
+    return [make("label", { for: id, text: input.required ? say("quick_required", { name: label }) : label }), field];
+  }));
+}
+
+function fieldOf({ type, required, choices }, marks) {
+  if (type === "number") return make("input", { type: "number", step: "any", ...marks });
+  if (type === "text") return make("textarea", { rows: "2", ...marks });
+  const pairs = type === "boolean" ? [["true", say("yes")], ["false", say("no")]] : choices.map((one) => [one, one]);
+  return make("select", marks, ...(required ? [] : [make("option", { value: "", text: "–" })]),
+    ...pairs.map(([value, text]) => make("option", { value, text })));
+}
+
+function chosen() {
+  return commands.find((one) => one.slug === $("quick-slug").value);
+}
+
+function run() {
+  const { slug, inputs } = chosen();
+  const fields = [...$("quick-inputs").querySelectorAll("textarea, input, select")];
+  const given = fields.map((field) => [field.name, field.value]).filter(([, value]) => value.trim());
+  submit(`quick-command ${slug} ${inputs.length > 0 ? named(given) : plain(given[0]?.[1] ?? "")}`);
+}
+
+/** As core/inputs.py reads it. */
+function named(given) {
+  if (!given.every(([name]) => NAME.test(name))) return JSON.stringify(Object.fromEntries(given));
+  return given.map(([name, value]) => `${name}=${quoted(value)}`).join(" ");
+}
+
+function plain(text) {
+  return /^\s*(["{]|[\p{L}_][\p{L}\p{N}_.-]*=)/u.test(text) ? quoted(text.trim()) : text;
+}
+
+function quoted(text) {
+  return `"${text.replace(/[\\"]/g, "\\$&")}"`;
+}
+
+export function start() {
+  const dialog = $("quick-form");
+  $("quick").addEventListener("click", () => {
+    $("quick-slug").replaceChildren(...commands.map(({ slug, title }) => make("option", { value: slug, text: title })));
+    choose();
+    dialog.showModal();
+  });
+  $("quick-slug").addEventListener("change", choose);
+  $("quick-cancel").addEventListener("click", () => dialog.close());
+  dialog.querySelector("form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    dialog.close();
+    run();
+    $("text").focus();
+  });
+}

@@ -1,0 +1,1 @@
+"""What runs inside the sandbox: these files import nothing of Ponte, and Ponte imports none."""

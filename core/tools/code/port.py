@@ -1,0 +1,108 @@
+"""The port that both places where Python runs stand behind: hosted by OpenAI, or a sandbox here.
+
+`core/tools/code/tool.py` is the one caller: it names the files, asks for the run, words what came
+of it and keeps the files that were made. A backend knows neither the model nor the platform.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from core.messages import Usage
+from core.records import Health, Scene
+
+Fault = Literal["", "timeout", "memory", "flooded", "died"]
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A file that a person attached in this thread, to lie in the work folder before the run.
+
+    `id` is its id in `Files`; `name` is safe as a file's name and is no other one's in this
+    thread; `size` in bytes. `read` gets the bytes only where they are needed: a backend that has
+    put this `id` there already need not ask; after its state was lost it puts all of them back.
+    """
+
+    id: str
+    name: str
+    type: str
+    size: int
+    read: Callable[[], Awaitable[bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A file or picture that the code left. Its name and type are the code's own: untrusted."""
+
+    name: str
+    type: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What came of one run. None of its texts is trusted, trimmed for a platform or translated.
+
+    `printed` is stdout and stderr as they came, `value` the last expression as a REPL shows it,
+    `error` the traceback (the lines of the code that ran, not of the machinery). `left_out` says
+    in English, one sentence each, what was cut or not taken: output over the cap, a file too
+    large.
+    """
+
+    printed: str = ""
+    value: str = ""
+    error: str = ""
+    made: tuple[Made, ...] = ()
+    left_out: tuple[str, ...] = ()
+    fault: Fault = ""
+    """Why the run was ended from outside."""
+    lost: bool = False
+    """Nothing of the state is left after this run: the next one begins anew."""
+    reset: bool = False
+    """State that this thread had before was lost, so this run began with none of it."""
+    why_reset: str = ""
+    """The English source of a few words: "it was idle for 20 minutes"."""
+    changed: str = ""
+    """The code that ran, where it is not the code that was asked for."""
+    usage: Usage = field(default_factory=Usage)
+    """What the run itself cost; all zero for one on this machine."""
+
+
+class CodeBackend(Protocol):
+    """Runs Python for threads, each with a state of its own that lasts from run to run.
+
+    Runs of different threads stand side by side; those of one thread wait for each other. Where a
+    run is cancelled (a person said stop) nothing of it goes on, and what it cost of the state is
+    told by `Ran.reset` of the next one.
+    """
+
+    @property
+    def name(self) -> Literal["hosted", "local"]: ...
+
+    @property
+    def description(self) -> str:
+        """What the model is told of `run_python` here; English, a setting can replace it."""
+
+    def start(self) -> None:
+        """Begin what takes time, in the background."""
+
+    def offered(self) -> bool:
+        """Whether it can be offered to a model now; asks nobody, so it may be called each turn."""
+
+    async def run(self, scene: Scene, code: str, given: Sequence[Given]) -> Ran:
+        """Run `code` for `scene.thread.id` with the files in its work folder.
+
+        `scene.doing` takes words for the person while a long preparation lasts. Code that fails
+        is a Ran with `error`. Raises ToolError, worded, where the code could not be run at all
+        (nothing safe to run it in, server refuses, no output).
+        """
+
+    async def forget(self, thread: str) -> None:
+        """Drop the state and files of the thread of this id; nothing of it is left afterwards."""
+
+    async def health(self) -> Health:
+        """Named "code"; its words say which backend this is, and why it is on or not."""
+
+    async def close(self) -> None: ...

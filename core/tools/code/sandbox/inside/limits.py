@@ -1,0 +1,46 @@
+"""Limits of the kernel's own on this process, which code in it can lower and never raise.
+
+https://man7.org/linux/man-pages/man2/getrlimit.2.html
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+from typing import TypedDict
+
+
+class Amounts(TypedDict):
+    """Sizes in bytes, `cpu` in seconds. `threads` counts all of this user's processes."""
+
+    memory: int
+    cpu: int
+    file: int
+    descriptors: int
+    threads: int
+
+
+def impose(amounts: Amounts) -> None:
+    """Raises OSError or ValueError where one cannot be set."""
+    for kind, amount in (
+        (resource.RLIMIT_AS, amounts["memory"]),
+        (resource.RLIMIT_CPU, amounts["cpu"]),
+        (resource.RLIMIT_FSIZE, amounts["file"]),
+        (resource.RLIMIT_NOFILE, amounts["descriptors"]),
+        (resource.RLIMIT_NPROC, amounts["threads"]),
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_MEMLOCK, 0),
+        (resource.RLIMIT_MSGQUEUE, 0),
+    ):
+        most = resource.getrlimit(kind)[1]
+        allowed = amount if most == resource.RLIM_INFINITY else min(amount, most)
+        resource.setrlimit(kind, (allowed, allowed))
+
+
+def yield_to_others() -> None:
+    """Come last for the processor, and first when memory runs out on the machine."""
+    with contextlib.suppress(OSError):
+        os.nice(5)
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as score:
+        score.write("1000")

@@ -1,0 +1,186 @@
+"""A kernel program that runs in a sandbox, and how it is ended for good."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from core.tools.code.sandbox.inside.enter import READY
+from core.tools.code.sandbox.pipes import Ends, Pipes
+from core.tools.code.sandbox.sandbox import SandboxFailed
+from core.words import say
+
+PATIENCE = 10.0
+"""Seconds from the start until the program must be held in."""
+FOLLOWS = 1.0
+"""Seconds in which bubblewrap ends after the program in it."""
+SAID = 2000
+"""Bytes that are kept of what a program said that did not start."""
+SILENT = "it ended without a word"
+LATE = "it did not start in {seconds:.0f} s"
+
+Command = Callable[[Ends], Sequence[str]]
+Tidy = Callable[[], Awaitable[None]]
+
+
+class Running:
+    """Implements Process.
+
+    Its pipe for life tells two things: one byte says that the program is fenced, its end that no
+    process holds it any more, so that nothing of the program is left.
+    """
+
+    def __init__(self, process: asyncio.subprocess.Process, pipes: Pipes) -> None:
+        self.overran = ""
+        self.stdin = pipes.stdin
+        self.frames = pipes.frames
+        self.output = pipes.output
+        self._process = process
+        self._pipes = pipes
+        self._tidy: Tidy | None = None
+        self._watch: asyncio.Task[None] | None = None
+        self._first: int | None = None
+        self._ending: asyncio.Future[None] | None = None
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        code = self._process.returncode
+        return code if code is None else _told(code)
+
+    async def wait(self) -> int:
+        return _told(await self._process.wait())
+
+    def own(self, tidy: Tidy) -> None:
+        """What is to be done after its end."""
+        self._tidy = tidy
+
+    def watch(self, task: asyncio.Task[None]) -> None:
+        """What ends with it."""
+        self._watch = task
+
+    def strike_first(self, child: int | None) -> None:
+        """A process file descriptor: end this one, and ours follows."""
+        self._first = child
+
+    def overrun(self, why: str) -> None:
+        """End it because it broke a limit that the machine does not keep by itself."""
+        self.overran = why
+        self._strike()
+
+    async def kill(self) -> None:
+        if self._ending is None:
+            self._ending = asyncio.ensure_future(self._end())
+        await asyncio.shield(self._ending)
+
+    async def ready(self) -> None:
+        """Raises SandboxFailed with what the program said instead."""
+        try:
+            async with asyncio.timeout(PATIENCE):
+                if await self._pipes.life.read(len(READY)) == READY:
+                    return
+                words = (await self.output.read(SAID)).decode(errors="replace").strip()
+        except TimeoutError:
+            words = say(LATE, "en", seconds=PATIENCE)
+        raise SandboxFailed(words or say(SILENT))
+
+    async def _end(self) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.wait([self._watch])
+        self._strike()
+        if self._first is not None:
+            await self._follow()
+            os.close(self._first)
+        await self._process.wait()
+        while await self._pipes.life.read(SAID):
+            pass
+        await self._pipes.end()
+        if self._tidy is not None:
+            await self._tidy()
+
+    async def _follow(self) -> None:
+        try:
+            async with asyncio.timeout(FOLLOWS):
+                await self._process.wait()
+        except TimeoutError:
+            self._process.kill()
+
+    def _strike(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            if self._process.returncode is not None:
+                return
+            if self._first is not None:
+                signal.pidfd_send_signal(self._first, signal.SIGKILL)
+            else:
+                self._process.kill()
+
+
+def _told(code: int) -> int:
+    """As shells do, bubblewrap ends with 128 and the signal's number where one ended its child."""
+    return 128 - code if 128 < code < 128 + signal.NSIG else code
+
+
+@contextlib.contextmanager
+def failing() -> Iterator[None]:
+    """What the machine refuses is why no kernel could be started."""
+    try:
+        yield
+    except OSError as error:
+        raise SandboxFailed(str(error)) from error
+
+
+async def launch(
+    command: Command, *, environment: Mapping[str, str], folder: Path, user: int | None
+) -> Running:
+    """Start it as `user` (None: our own) in `folder`, with nothing of ours but the four pipes.
+
+    Raises SandboxFailed or OSError, with no process left, where it does not come to be held in.
+    """
+    pipes = Pipes()
+    ends = await pipes.open()
+    try:
+        process = await _spawn(command(ends), ends, environment, folder, user)
+    except BaseException:
+        pipes.close()
+        raise
+    finally:
+        for end in ends:
+            os.close(end)
+    running = Running(process, pipes)
+    try:
+        await running.ready()
+    except BaseException:
+        await running.kill()
+        raise
+    return running
+
+
+async def _spawn(
+    command: Sequence[str],
+    ends: Ends,
+    environment: Mapping[str, str],
+    folder: Path,
+    user: int | None,
+) -> asyncio.subprocess.Process:
+    """`user` and `group` are set by the child itself, in C, before it becomes the program."""
+    return await asyncio.create_subprocess_exec(
+        *command,
+        stdin=ends.stdin,
+        stdout=ends.output,
+        stderr=ends.output,
+        pass_fds=(ends.frames, ends.life),
+        env=dict(environment),
+        cwd=folder,
+        start_new_session=True,
+        user=user,
+        group=user,
+        extra_groups=None if user is None else (),
+    )

@@ -1,0 +1,7 @@
+"""StackSpot AI: quick commands and agents; `StackSpot` also stands alone."""
+
+from core.tools.stackspot.client import StackSpot
+from core.tools.stackspot.error import StackSpotError, StillRunning
+from core.tools.stackspot.result import Result
+
+__all__ = ["Result", "StackSpot", "StackSpotError", "StillRunning"]

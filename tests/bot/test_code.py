@@ -1,0 +1,84 @@
+"""Where Python runs, as the settings say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bot.code import choose_code
+from bot.home import Home
+from bot.model import client
+from bot.settings import Settings
+from core.proxies import Proxies
+from core.tools.code import environment, installation
+from core.tools.code.installation import InstallationFailed
+from tests.bot.conftest import Shell
+
+OLLAMA = "http://127.0.0.1:11434/v1"
+KEY = {"openai_api_key": "sk-test"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        ({}, "local"),
+        (KEY, "hosted"),
+        (KEY | {"openai_base_url": "https://eu.api.openai.com/v1"}, "hosted"),
+        (KEY | {"openai_base_url": OLLAMA}, "local"),
+        (KEY | {"openai_base_url": "https://openai.com.evil.example/v1"}, "local"),
+        (KEY | {"ponte_model_api": "demo"}, "local"),
+        (KEY | {"ponte_code": "local"}, "local"),
+        (KEY | {"openai_base_url": OLLAMA, "ponte_code": "hosted"}, "hosted"),
+        (KEY | {"ponte_code": "off"}, None),
+    ],
+)
+async def test_where_python_runs(tmp_path: Path, settings: dict[str, str], name: str) -> None:
+    chosen = Settings.model_validate(settings)
+    backend = choose_code(chosen, Home(tmp_path), client(chosen), lambda name: name)
+    assert (backend and backend.name) == name
+    if backend:
+        await backend.close()
+
+
+@pytest.mark.parametrize(
+    ("settings", "model"),
+    [({}, "gpt-6-luna"), ({"ponte_model": "m1"}, "m1"), ({"ponte_code_model": "m2"}, "m2")],
+)
+async def test_which_model_runs_it(tmp_path: Path, settings: dict[str, str], model: str) -> None:
+    chosen = Settings.model_validate(KEY | settings)
+    backend = choose_code(chosen, Home(tmp_path), client(chosen), lambda name: name)
+    assert backend is not None
+    assert (await backend.health()).words == f"hosted: {model} at api.openai.com"
+
+
+@pytest.fixture
+def shop(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
+    """What pip says, in place of installing anything; empty: it did."""
+    said: list[str] = []
+
+    async def fill(folder: Path, proxies: Proxies) -> None:
+        for words in said:
+            raise InstallationFailed(words)
+
+    monkeypatch.setattr(installation, "fill", fill)
+    monkeypatch.setattr(environment, "FOR_ALL", tmp_path / "cache")
+    return said
+
+
+def test_the_sandbox_can_be_set_up_ahead(ponte: Shell, shop: list[str]) -> None:
+    ponte("sandbox")
+    assert (ponte.code, ponte.err) == (0, "")
+    first, last = ponte.out.splitlines()
+    assert first == "Ponte is setting up Python for the first time, which takes about a minute…"
+    assert last.startswith("ready: /")
+    assert ponte("sandbox").out.splitlines() == [last]
+
+
+def test_a_sandbox_that_cannot_be_set_up_fails_with_the_reason(
+    ponte: Shell, shop: list[str]
+) -> None:
+    shop.append("the disk is full")
+    ponte("sandbox")
+    assert ponte.code == 1
+    assert ponte.err.splitlines()[-1] == "the libraries could not be installed: the disk is full"

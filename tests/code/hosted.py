@@ -1,0 +1,107 @@
+"""The hosted backend on the fake OpenAI, with a clock of its own and journals in memory."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+from core.openai import Client, Place
+from core.records import Remote, Scene
+from core.tools.code.hosted import HostedBackend
+from core.tools.code.interpreter import Choice
+from core.tools.code.port import Given, Ran
+from tests.core.tools.scene import scene
+from tests.fakes.openai import FakeOpenAI
+from tests.fakes.openai.types import check, fits
+
+PNG = b"\x89PNG\r\n\x1a\n a picture"
+
+
+class Official(Place):
+    """A place that passes for OpenAI's own, so that all of its fields are sent."""
+
+    official = True
+
+
+class Bench:
+    """One process: `kept` and `handles` are what it journalled, `stopped` what a person said."""
+
+    def __init__(self, fake: FakeOpenAI, *, official: bool = False, **choice: object) -> None:
+        self.fake = fake
+        self.waits: list[float] = []
+        self.kept: list[Remote] = []
+        self.handles: list[str] = []
+        self.stopped = True
+        self.read: list[str] = []
+        kind = Official if official else Place
+        self.client = Client(kind("sk-test", fake.base_url), sleep=self._wait)
+        self.backend = HostedBackend(
+            self.client,
+            replace(Choice(), **choice),  # type: ignore[arg-type]  # test's own keywords
+            pseudonym=lambda name: f"pseudonym of {len(name)}",
+            clock=fake.now,
+        )
+        self._numbers = itertools.count(1)
+
+    def scene(self, thread: str = "t1", *, container: str = "", handle: str = "") -> Scene:
+        bare = scene()
+        return replace(
+            bare,
+            thread=replace(bare.thread, id=thread, container=container),
+            handle=handle,
+            kept=self._keep,
+            known_as=self._known_as,
+            stopped=lambda: self.stopped,
+        )
+
+    async def run(self, code: str, given: Sequence[Given] = (), thread: str = "t1") -> Ran:
+        return await self.backend.run(self.scene(thread), code, given)
+
+    def file(self, name: str, data: bytes, type: str = "") -> Given:
+        async def read() -> bytes:
+            self.read.append(name)
+            return data
+
+        return Given(f"file{next(self._numbers)}", name, type, len(data), read)
+
+    @property
+    def containers(self) -> list[str]:
+        return [remote.id for remote in self.kept if remote.kind == "container"]
+
+    @property
+    def uploads(self) -> list[str]:
+        return [
+            str(asked.body["file"])
+            for asked in self.fake.requests
+            if asked.method == "POST" and asked.path.endswith("/files")
+        ]
+
+    async def close(self) -> None:
+        await self.backend.close()
+        await self.client.close()
+
+    async def _wait(self, seconds: float) -> None:
+        self.waits.append(seconds)
+
+    async def _keep(self, remote: Remote) -> None:
+        self.kept.append(remote)
+
+    async def _known_as(self, handle: str) -> None:
+        self.handles.append(handle)
+
+
+@asynccontextmanager
+async def benches(fake: FakeOpenAI) -> AsyncIterator[list[Bench]]:
+    """Benches to be closed at the end; all that was sent and said fits the openai package."""
+    made: list[Bench] = []
+    try:
+        yield made
+    finally:
+        for bench in made:
+            await bench.close()
+    for request in fake.requests:
+        fits(request.path, request.body)
+    for kind, value in fake.emitted:
+        check(kind, value)

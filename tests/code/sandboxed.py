@@ -1,0 +1,130 @@
+"""Python on this machine as the product runs it: the real sandbox, the real environment."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from core.proxies import Proxies
+from core.tools.code.environment import Environment, place
+from core.tools.code.kernels import Kernels
+from core.tools.code.local import LocalBackend
+from core.tools.code.marks import Marks
+from core.tools.code.run import Run
+from core.tools.code.sandbox.bwrap import Bubblewrap
+from core.tools.code.sandbox.choice import choose
+from core.tools.code.sandbox.ground import Ground
+from core.tools.code.sandbox.landlock import Landlock
+from core.tools.code.sandbox.probe import prove
+from core.tools.code.sandbox.sandbox import Limits, Sandbox
+from core.tools.code.session import Session
+
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ponte-ci"
+"""Where `.ci/run` has made the environment."""
+
+
+async def python() -> Path:
+    """The environment with libraries; skips where nobody has made it."""
+    found = await Environment(place(CACHE), Proxies()).bare()
+    if found.path.parent.parent.name.endswith("-bare"):
+        pytest.skip(f"the sandbox's Python is not made: PONTE_HOME={CACHE} make sandbox")
+    return found.path
+
+
+@asynccontextmanager
+async def sandbox() -> AsyncIterator[Sandbox]:
+    """The one that this machine gets; skips where it gets none."""
+    ground = Ground()
+    try:
+        choice = await choose(await python(), ground)
+        if choice.sandbox is None:
+            pytest.skip(f"blocked: {choice.words}")
+        yield choice.sandbox
+    finally:
+        ground.close()
+
+
+@asynccontextmanager
+async def session(kind: str = "") -> AsyncIterator[Session]:
+    """`kind` is a sandbox's name, "" for the one that this machine gets."""
+    async with one_of(kind) if kind else sandbox() as held:
+        one = await Session.start(held, await python(), Limits())
+        try:
+            yield one
+        finally:
+            await one.kill()
+
+
+@asynccontextmanager
+async def one_of(kind: str) -> AsyncIterator[Sandbox]:
+    """That very one; skips where it does not hold here."""
+    ground = Ground()
+    held: Sandbox = Bubblewrap(ground) if kind == "bubblewrap" else Landlock(ground)
+    try:
+        proof = await prove(held, await python())
+        if not proof.holds:
+            pytest.skip(f"blocked: {proof.reason}")
+        yield held
+    finally:
+        ground.close()
+
+
+@asynccontextmanager
+async def local(home: Path, most: int = 4) -> AsyncIterator[LocalBackend]:
+    """A backend whose probe has held; each one is another process of Ponte on the same home."""
+    await python()
+    limits = Limits()
+    kernels = Kernels(Marks(home / "kernels"), limits, most)
+    backend = LocalBackend(Environment(place(CACHE), Proxies()), kernels, limits, wanted=True)
+    try:
+        health = await backend.health()
+        if health.state != "on":
+            pytest.skip(f"blocked: {health.words}")
+        yield backend
+    finally:
+        await backend.close()
+
+
+async def home(folder: Path) -> Path:
+    """A home whose Python is made already, wherever this user's kernels look for it."""
+    await python()
+    return _furnished(folder)
+
+
+def _furnished(folder: Path) -> Path:
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if place(folder) != place(CACHE) and not place(folder).exists():
+        place(folder).symlink_to(place(CACHE))
+    return folder
+
+
+def kernels() -> set[str]:
+    """The processes of our kernels now, with ended ones that nobody waited for."""
+    path = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children")
+    return {each for each in path.read_text().split() if _is_kernel(each)}
+
+
+def _is_kernel(pid: str) -> bool:
+    """An ended one has no command line."""
+    try:
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+    return not command or b"inside.enter" in command
+
+
+def output(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Set when code has printed something."""
+    heard, printed = asyncio.Event(), Run.hear
+
+    def hear(self: Run, chunk: bytes) -> bool:
+        heard.set()
+        return printed(self, chunk)
+
+    monkeypatch.setattr(Run, "hear", hear)
+    return heard

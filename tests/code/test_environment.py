@@ -1,0 +1,181 @@
+"""The sandbox's own Python: made once, whole or not at all, tried again when it failed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+
+from core.proxies import Proxies
+from core.tools.code import environment as environment_module
+from core.tools.code import installation
+from core.tools.code.environment import AGAIN, OLD, SETTING_UP, Environment, place
+from core.tools.code.installation import InstallationFailed
+from core.tools.code.sandbox.sandbox import SandboxFailed
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Shop:
+    """Stands for pip: `trouble` is what it says, `gate` what it waits for."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+        self.clock = Clock()
+        self.environment = Environment(folder, Proxies(), self.clock)
+        self.folder = folder
+        self.trouble = ""
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.busy = asyncio.Event()
+        self.asked = 0
+        self.told: list[str] = []
+        monkeypatch.setattr(installation, "fill", self._fill)
+
+    async def python(self) -> tuple[Path, str]:
+        found = await self.environment.python(self._tell)
+        assert found.path.exists()
+        return found.path, found.lacks
+
+    async def _fill(self, folder: Path, proxies: Proxies) -> None:
+        self.asked += 1
+        self.busy.set()
+        await self.gate.wait()
+        if self.trouble:
+            raise InstallationFailed(self.trouble)
+        (folder / "filled").touch()
+
+    async def _tell(self, words: str) -> None:
+        self.told.append(words)
+
+
+@pytest.fixture
+def shop(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Shop:
+    return Shop(monkeypatch, tmp_path / "python")
+
+
+def is_whole(python: Path) -> bool:
+    return (python.parent.parent / "filled").exists()
+
+
+async def test_it_is_made_with_the_first_run_and_the_person_is_told(shop: Shop) -> None:
+    (one, lacks), (two, _) = await asyncio.gather(shop.python(), shop.python())
+    assert (one, lacks, shop.asked) == (two, "", 1)
+    assert is_whole(one)
+    assert set(shop.told) == {SETTING_UP}
+    shop.told.clear()
+    assert await shop.python() == (one, "")
+    assert (shop.told, shop.asked) == ([], 1)
+    assert [each.name for each in shop.folder.iterdir()] == [one.parent.parent.name]
+
+
+async def test_without_a_network_plain_python_runs_and_it_is_tried_again_later(shop: Shop) -> None:
+    shop.trouble = "the package index cannot be reached"
+    python, lacks = await shop.python()
+    assert not is_whole(python)
+    assert lacks == "the libraries could not be installed: the package index cannot be reached"
+    shop.trouble = ""
+    assert (await shop.python())[0] == python
+    assert shop.asked == 1
+    shop.clock.now += AGAIN
+    again, lacks = await shop.python()
+    assert (is_whole(again), lacks, shop.environment.lacks) == (True, "", "")
+
+
+async def test_a_slow_installation_is_not_waited_for_for_ever(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(environment_module, "PATIENCE", 0.01)
+    shop.gate.clear()
+    python, lacks = await shop.python()
+    assert (is_whole(python), lacks) == (False, environment_module.STILL)
+    shop.gate.set()
+    monkeypatch.setattr(environment_module, "PATIENCE", 10)
+    python, lacks = await shop.python()
+    assert (is_whole(python), lacks, shop.asked) == (True, "", 1)
+
+
+async def test_who_stops_waiting_does_not_end_it(shop: Shop) -> None:
+    shop.gate.clear()
+    waiting = asyncio.create_task(shop.python())
+    await shop.busy.wait()
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    shop.gate.set()
+    python, _ = await shop.python()
+    assert (is_whole(python), shop.asked) == (True, 1)
+
+
+async def test_a_stop_of_ponte_leaves_nothing_half_made(shop: Shop) -> None:
+    shop.gate.clear()
+    waiting = asyncio.create_task(shop.python())
+    await shop.busy.wait()
+    await shop.environment.close()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert list(shop.folder.iterdir()) == []
+
+
+async def test_another_version_makes_its_own_and_old_ones_go(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    old, _ = await shop.python()
+    os.utime(old.parent.parent, (0, 0))
+    lock = tmp_path / "lock.txt"
+    lock.write_text("numpy==9")
+    monkeypatch.setattr(environment_module, "LOCK", lock)
+    new, _ = await shop.python()
+    assert old.parent != new.parent
+    assert not old.exists()
+    assert OLD > 0
+
+
+async def test_it_is_open_to_other_users_whatever_our_mask_is(shop: Shop) -> None:
+    before = os.umask(0o077)
+    try:
+        python, _ = await shop.python()
+    finally:
+        os.umask(before)
+    for each in (python.parent.parent, python.parent, shop.folder):
+        assert each.stat().st_mode & 0o005 == 0o005
+
+
+async def test_a_folder_that_cannot_be_written_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    shop = Shop(monkeypatch, tmp_path / "file" / "python")
+    with pytest.raises(SandboxFailed) as failed:
+        await shop.python()
+    assert failed.value.cause
+    assert shop.asked == 0
+
+
+def test_its_place_is_open_to_kernels_where_the_bot_is_root(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+    root = os.geteuid() == 0
+    assert place(home) == (environment_module.FOR_ALL if root else home) / "python"
+
+
+@pytest.mark.parametrize(
+    ("said", "cause"),
+    [
+        ("ERROR: Could not install: [Errno 28] No space left on device", "the disk is full"),
+        ("Temporary failure in name resolution", "the package index cannot be reached"),
+        ("HTTPSConnectionPool(host='x'): Max retries", "the package index cannot be reached"),
+        ("/usr/bin/python3: No module named pip", "pip is missing in Ponte's own environment"),
+        ("ERROR: THESE PACKAGES DO NOT MATCH THE HASHES", "a library is not the one"),
+        ("first\nlast words", "last words"),
+        ("", "pip ended without a word"),
+    ],
+)
+def test_what_pip_says_is_worded(said: str, cause: str) -> None:
+    assert installation.cause_of(said).startswith(cause)

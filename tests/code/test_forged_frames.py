@@ -1,0 +1,119 @@
+"""What comes from the sandbox is untrusted: code there can write whatever it likes to the pipe."""
+
+from __future__ import annotations
+
+import base64
+import json
+import pickle
+
+import pytest
+
+from core.tools.code import frame
+from core.tools.code.frame import BrokenFrame, Done, FileMade, LeftOut, Ready
+from core.tools.code.run import MADE_COUNT, Run
+from tests.code import sandboxed
+
+
+class Evil:
+    def __reduce__(self) -> tuple[object, ...]:
+        return print, ("owned",)
+
+
+HOSTILE = [
+    b"",
+    b"\n",
+    b"{}",
+    b"null",
+    b"[]",
+    b'"done"',
+    b"\xff\xfe",
+    b"[" * 100_000,
+    b'{"done": 1, "value": "", "error": ""}',
+    b'{"done": "x", "value": null, "error": ""}',
+    b'{"done": "x", "value": "", "error": "", "more": 1}',
+    b'{"file": "a", "data": 5}',
+    b'{"file": "a", "data": "not base64!"}',
+    b'{"file": {"__class__": "x"}, "data": ""}',
+    b'{"file": "' + b"a" * 5000 + b'", "data": ""}',
+    b'{"ready": "all"}',
+    b'{"done": "x", "value": "' + b"v" * 200_000 + b'", "error": ""}',
+    pickle.dumps(Evil()),
+]
+
+
+@pytest.mark.parametrize("line", HOSTILE)
+def test_what_is_no_frame_is_refused(line: bytes) -> None:
+    with pytest.raises(BrokenFrame):
+        frame.read(line)
+
+
+def test_frames_of_ours_are_read() -> None:
+    data = base64.b64encode(b"\0x").decode()
+    assert frame.read(json.dumps({"file": "a", "data": data}).encode()) == FileMade(
+        file="a", data=data.encode()
+    )
+    assert frame.read(b'{"ready": true}') == Ready(ready=True)
+    assert frame.read(b'{"left": "a", "why": "many"}') == LeftOut(left="a", why="many")
+
+
+def test_a_frame_at_the_wrong_time_is_refused() -> None:
+    run = Run("mine")
+    for came in (
+        Done(done="other", value="", error=""),
+        Ready(ready=True),
+        LeftOut(left="a", why="because"),
+    ):
+        with pytest.raises(BrokenFrame):
+            run.take(came)
+    for number in range(MADE_COUNT):
+        run.take(FileMade(file=str(number), data=b""))
+    with pytest.raises(BrokenFrame):
+        run.take(FileMade(file="one more", data=b""))
+
+
+def test_a_file_of_a_run_may_not_be_larger_than_all_may_be() -> None:
+    run, half = Run("mine"), base64.b64encode(bytes(17 << 20))
+    run.take(FileMade(file="a", data=half))
+    with pytest.raises(BrokenFrame):
+        run.take(FileMade(file="b", data=half))
+
+
+FORGED = [
+    'b\'{"done": "x", "value": "forged", "error": ""}\\n\'',
+    "b'garbage\\n'",
+    "b'x' * (40 << 20)",
+    "__import__('pickle').dumps(print) + b'\\n'",
+    "b'{\"ready\": []}\\n'",
+]
+
+
+@pytest.mark.parametrize("frames", FORGED)
+async def test_a_kernel_that_forges_is_ended_and_the_next_one_is_whole(frames: str) -> None:
+    code = f"""
+import os, sys
+data = memoryview({frames})
+while data: data = data[os.write(int(sys.argv[1]), data):]
+'done'
+"""
+    async with sandboxed.session() as session:
+        ran = await session.run(code, ())
+        assert (ran.fault, ran.lost, ran.value) == ("died", True, "")
+        assert not session.alive
+
+
+async def test_a_forged_file_is_only_a_file_of_that_run() -> None:
+    """Its name is its own; who keeps it makes that safe."""
+    code = """
+import os, sys
+os.write(int(sys.argv[1]), b'{"file": "../../etc/cron.d/x", "data": "eA=="}\\\\n')
+"""
+    async with sandboxed.session() as session:
+        (made,) = (await session.run(code.replace("\\\\n", "\\n"), ())).made
+        assert (made.name, made.data) == ("../../etc/cron.d/x", b"x")
+
+
+async def test_a_forged_mark_hides_nothing_of_the_next_run() -> None:
+    async with sandboxed.session() as session:
+        ran = await session.run("print('\\0forged\\0'); print('after')", ())
+        assert ran.printed == "\0forged\0\nafter\n"
+        assert (await session.run("print('next')", ())).printed == "next\n"

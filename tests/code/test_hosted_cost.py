@@ -1,0 +1,77 @@
+"""What a hosted run costs: its tokens, and a container for each 20 minutes of its life."""
+
+from __future__ import annotations
+
+import pytest
+
+from core import metrics
+from core.errors import ToolError
+from tests.code.conftest import Make
+from tests.fakes.openai import Script
+from tests.fakes.openai.script import Run
+
+COUNTED = {"input": 10_000, "cached": 0, "output": 1_000, "reasoning": 300}
+TOKENS = (10_000 * 0.10 + 1_000 * 0.50) / 1e6
+
+
+def counted(times: int = 1) -> Script:
+    return Script(runs=(Run(logs="1"),), usage=COUNTED, times=times)
+
+
+async def test_the_first_run_pays_the_container(make: Make) -> None:
+    bench = make(official=True)
+    bench.fake.runs(counted(0))
+    first, second = (await bench.run("1")).usage, (await bench.run("1")).usage
+    assert (first.input, first.output, first.reasoning) == (10_000, 1_000, 300)
+    assert first.cost == pytest.approx(TOKENS + 0.03)
+    assert second.cost == pytest.approx(TOKENS)
+    assert bench.fake.containers.cost == pytest.approx(0.03)
+
+
+async def test_each_twenty_minutes_of_its_life_are_paid(make: Make) -> None:
+    bench = make(official=True)
+    bench.fake.runs(counted(0))
+    costs = []
+    for _ in range(4):
+        costs.append((await bench.run("1")).usage.cost)
+        bench.fake.later += 10 * 60
+    assert costs == pytest.approx([TOKENS + 0.03, TOKENS, TOKENS + 0.03, TOKENS])
+
+
+async def test_a_run_without_an_end_pays_its_container(make: Make) -> None:
+    bench = make(official=True, seconds=0.2)
+    bench.fake.runs(Script(runs=(Run(logs=""),), fail="hang"))
+    assert (await bench.run("1")).usage.cost == pytest.approx(0.03)
+
+
+async def test_elsewhere_the_price_is_not_known(make: Make) -> None:
+    bench = make(official=False)
+    bench.fake.runs(counted())
+    usage = (await bench.run("1")).usage
+    assert (usage.input, usage.cost) == (10_000, None)
+
+
+def value(name: str, **labels: str) -> float:
+    return metrics.registry.get_sample_value(name, labels) or 0.0
+
+
+async def test_every_run_is_counted(make: Make) -> None:
+    def counts() -> list[float]:
+        return [
+            value("ponte_code_runs_total", backend="hosted", outcome="ok"),
+            value("ponte_code_runs_total", backend="hosted", outcome="error"),
+            value("ponte_code_runs_total", backend="hosted", outcome="refused"),
+            value("ponte_code_seconds_count", backend="hosted"),
+            value("ponte_code_containers_total"),
+            value("ponte_model_tokens_total", kind="input"),
+        ]
+
+    bench, before = make(official=True), counts()
+    bench.fake.runs(counted(), Script(refusal="no"))
+    await bench.run("1")
+    with pytest.raises(ToolError):
+        await bench.run("2")
+    await bench.run("1 / 0")
+    told = [after - former for after, former in zip(counts(), before, strict=True)]
+    assert told[:5] == [1, 1, 1, 3, 1]
+    assert told[5] > 10_000

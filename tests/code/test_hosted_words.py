@@ -1,0 +1,164 @@
+"""What a person reads of a hosted run that went otherwise: refused, changed, silent, unpaid."""
+
+from __future__ import annotations
+
+import pytest
+
+from core.errors import ToolError
+from core.openai import Client, Place
+from core.tools.code.hosted import HostedBackend
+from core.tools.code.prompt import LONGEST
+from tests.code.conftest import Make
+from tests.code.hosted import Bench, Official
+from tests.fakes.openai import Script
+from tests.fakes.openai.script import Run
+
+
+@pytest.mark.parametrize("code", ["", " \n", "```python\n\n```"])
+async def test_without_code_nothing_is_asked(bench: Bench, code: str) -> None:
+    with pytest.raises(ToolError, match="There is no code to run"):
+        await bench.run(code)
+    assert bench.fake.requests == []
+
+
+async def test_code_that_no_model_can_write_again_is_refused(bench: Bench) -> None:
+    with pytest.raises(ToolError, match="60,001 characters, and at most 60,000"):
+        await bench.run("#" * (LONGEST + 1))
+    assert bench.fake.requests == []
+
+
+async def test_a_fence_is_taken_off(bench: Bench) -> None:
+    assert (await bench.run("```python\nprint('```')\n```")).printed == "```\n"
+
+
+@pytest.mark.parametrize(
+    ("ran", "changed"),
+    [
+        ("x = 1  \nprint(x)\n\n", ""),
+        ("x = 1\nprint(x, 'helpful')", "x = 1\nprint(x, 'helpful')"),
+        ("  x = 1\nprint(x)", "  x = 1\nprint(x)"),
+    ],
+)
+async def test_other_code_than_asked_is_told(bench: Bench, ran: str, changed: str) -> None:
+    bench.fake.runs(Script(runs=(Run(code=ran, logs="1"),)))
+    assert (await bench.run("x = 1\nprint(x)")).changed == changed
+
+
+async def test_code_that_the_server_does_not_name_is_told(bench: Bench) -> None:
+    bench.fake.runs(Script(runs=(Run(code="", logs="1"),)))
+    ran = await bench.run("print(1)")
+    assert ran.changed == ""
+    assert ran.left_out == ("OpenAI does not say which code ran",)
+
+
+@pytest.mark.parametrize(
+    ("logs", "printed", "error"),
+    [
+        ("a\nTraceback (most recent call last):\n  File x\nKeyError: 1\n", "a\n",
+         "Traceback (most recent call last):\n  File x\nKeyError: 1\n"),
+        ("a\n" + "-" * 75 + "\nZeroDivisionError        Traceback (most recent call last)\nx",
+         "a\n", "-" * 75 + "\nZeroDivisionError        Traceback (most recent call last)\nx"),
+        ("  Cell In[1], line 1\n    x = = 1\n        ^\nSyntaxError: invalid syntax\n", "",
+         "  Cell In[1], line 1\n    x = = 1\n        ^\nSyntaxError: invalid syntax\n"),
+        ("no Traceback (most recent call last) here", "no Traceback (most recent call last) here",
+         ""),
+    ],
+)  # fmt: skip
+async def test_an_error_is_told_apart(bench: Bench, logs: str, printed: str, error: str) -> None:
+    bench.fake.runs(Script(runs=(Run(logs=logs),)))
+    ran = await bench.run("1")
+    assert (ran.printed, ran.error) == (printed, error)
+
+
+async def test_code_without_output_ran_all_the_same(bench: Bench) -> None:
+    ran = await bench.run("x = 1")
+    assert (ran.printed, ran.error, ran.made, ran.left_out) == ("", "", (), ())
+
+
+async def test_a_run_that_the_server_broke_off_is_told(bench: Bench) -> None:
+    bench.fake.runs(Script(runs=(Run(logs="half", status="incomplete"),)))
+    ran = await bench.run("1")
+    assert ran.printed == "half"
+    assert ran.left_out == ("OpenAI ended the run before the code came to its end",)
+
+
+REFUSALS = [
+    (Script(refusal="I cannot help with that."), "refused", "The model declined to run this code."),
+    (Script(text="I would rather not.", runs=()), "not_run", "The model did not run the code."),
+    (Script(incomplete="content_filter"), "refused", "against its usage policies"),
+    (Script(incomplete="max_output_tokens"), "too_long", "too long to be run there in one piece"),
+    (Script(status=400, code="invalid_prompt"), "refused", "against its usage policies"),
+    (Script(status=401, code="invalid_api_key"), "wrong_key", "OPENAI_API_KEY"),
+    (Script(status=429, code="insufficient_quota"), "no_quota", "no credit left"),
+    (Script(status=429, headers={"retry-after": "99"}), "rate_limited", "try again in 99 s"),
+    (Script(status=404, code="model_not_found"), "unknown_model", "PONTE_CODE_MODEL"),
+    (Script(status=400, param="tools[0]", message="Not supported."), "unfit_model", "cannot run"),
+    (Script(status=418, code="teapot"), "refused", "refused to run the code (teapot)"),
+    (Script(status=500, times=0), "model_down", "Nothing ran; try again"),
+    (Script(fail="lost"), "unknown", "not known whether the code ran"),
+    (Script(fail="failed", code="server_error"), "model_down", "cannot run code just now"),
+    (Script(fail="failed", code="rate_limit_exceeded"), "rate_limited", "is busy"),
+    (Script(text="half", fail="error_event"), "model_down", "cannot run code just now"),
+]
+
+
+@pytest.mark.parametrize(("script", "code", "words"), REFUSALS)
+async def test_what_stands_in_the_way_is_worded(
+    bench: Bench, script: Script, code: str, words: str
+) -> None:
+    bench.fake.runs(script)
+    with pytest.raises(ToolError) as caught:
+        await bench.run("print(1)")
+    assert caught.value.code == code
+    assert words in caught.value.words()
+    assert "sk-test" not in caught.value.words() + caught.value.hint
+
+
+async def test_what_passes_is_waited_for(bench: Bench) -> None:
+    bench.fake.runs(Script(status=503), Script(status=429, headers={"retry-after": "2"}))
+    assert (await bench.run("print(1)")).printed == "1\n"
+    assert bench.waits[1:] == [2.0]
+    assert bench.fake.containers.created == 1
+
+
+async def test_a_server_without_containers_names_the_setting(bench: Bench) -> None:
+    bench.fake.without.add("containers")
+    with pytest.raises(ToolError, match="must set PONTE_CODE to local, or to off"):
+        await bench.run("1")
+    assert (await bench.backend.health()).state == "failing"
+
+
+async def test_health_tells_who_must_act_until_a_run_succeeds(bench: Bench) -> None:
+    health = await bench.backend.health()
+    assert (health.name, health.state) == ("code", "on")
+    assert health.words == "hosted: gpt-6-luna at 127.0.0.1"
+    bench.fake.runs(Script(status=429, code="insufficient_quota"), Script(refusal="no"))
+    for _ in range(2):
+        with pytest.raises(ToolError):
+            await bench.run("1")
+    health = await bench.backend.health()
+    assert (health.state, "credit" in health.words) == ("failing", True)
+    await bench.run("1")
+    assert (await bench.backend.health()).state == "on"
+
+
+async def test_without_a_key_it_is_not_offered() -> None:
+    backend = HostedBackend(Client(Place("")))
+    assert not backend.offered()
+    health = await backend.health()
+    assert (health.state, health.words) == ("off", "hosted: OPENAI_API_KEY is not set")
+    await backend.close()
+
+
+async def test_a_person_goes_by_a_pseudonym_at_openai_alone(make: Make) -> None:
+    at_openai, elsewhere = make(official=True), make()
+    await at_openai.run("1")
+    await elsewhere.run("1")
+    theirs, others = at_openai.fake.asked("/responses")
+    assert theirs["safety_identifier"] == "pseudonym of 19"
+    assert theirs["reasoning"] == {"effort": "low"}
+    assert {"safety_identifier", "reasoning", "stream_options"} & set(others) == set()
+
+
+def test_official_is_openai_alone() -> None:
+    assert Official("k").official

@@ -1,0 +1,163 @@
+"""The kernels of several threads: apart from each other, ended when idle, gone when forgotten."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from core.tools.code import kernels as kernels_module
+from core.tools.code import session as session_module
+from core.tools.code.kernels import IDLE, Kernels, most_kernels
+from core.tools.code.marks import Marks
+from core.tools.code.port import Ran
+from core.tools.code.sandbox.sandbox import Limits, MiB, Sandbox
+from tests.code import sandboxed
+
+STUBBORN = """
+import signal
+signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 65))
+print("on", flush=True)
+while True:
+    try:
+        while True: sum(range(10**6))
+    except BaseException: pass
+"""
+"""Does not listen to an interrupt."""
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Bench:
+    def __init__(self, home: Path, sandbox: Sandbox, python: Path, most: int = 2) -> None:
+        self.clock = Clock()
+        self.home = home
+        self._sandbox, self._python = sandbox, python
+        self.kernels = Kernels(Marks(home / "kernels"), Limits(), most, self.clock)
+
+    async def run(self, thread: str, code: str) -> Ran:
+        self.clock.now += 1
+        return await self.kernels.run(thread, self._sandbox, self._python, code, ())
+
+    def restart(self) -> Bench:
+        return Bench(self.home, self._sandbox, self._python)
+
+
+@pytest.fixture
+async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+    async with sandboxed.sandbox() as sandbox:
+        bench = Bench(tmp_path, sandbox, await sandboxed.python())
+        yield bench
+        await bench.kernels.close()
+        assert sandboxed.kernels() == set()
+
+
+async def test_threads_have_variables_and_files_of_their_own(bench: Bench) -> None:
+    await asyncio.gather(
+        bench.run("a", "x = 'a'; open('f', 'w').write('a')"), bench.run("b", "x = 'b'")
+    )
+    assert (await bench.run("a", "x")).value == "'a'"
+    ran = await bench.run("b", "import os; (x, os.listdir())")
+    assert (ran.value, ran.reset) == ("('b', [])", False)
+
+
+async def test_runs_of_one_thread_wait_for_each_other(bench: Bench) -> None:
+    await bench.run("a", "n = 0")
+    code = "import time\nm = n; time.sleep(0.01); n = m + 1"
+    await asyncio.gather(*(bench.run("a", code) for _ in range(5)))
+    assert (await bench.run("a", "n")).value == "5"
+
+
+async def test_the_longest_unused_makes_room_and_its_thread_is_told(bench: Bench) -> None:
+    for thread in ("a", "b", "a", "c"):
+        assert not (await bench.run(thread, f"x = {thread!r}")).reset
+    assert bench.kernels.running == 2
+    ran = await bench.run("b", "x")
+    assert (ran.reset, ran.why_reset) == (True, kernels_module.CROWDED)
+    assert "NameError" in ran.error
+    assert not (await bench.run("b", "1")).reset
+
+
+async def test_more_threads_than_places_take_turns(bench: Bench) -> None:
+    rans = await asyncio.gather(*(bench.run(str(n), f"{n} * 2") for n in range(6)))
+    assert [ran.value for ran in rans] == [str(n * 2) for n in range(6)]
+    assert bench.kernels.running == 2
+
+
+async def test_an_idle_kernel_ends_and_the_loss_is_told_once(bench: Bench) -> None:
+    await bench.run("a", "x = 1")
+    bench.clock.now += IDLE - 1
+    await bench.kernels.evict_idle()
+    assert bench.kernels.running == 1
+    bench.clock.now += 1
+    await bench.kernels.evict_idle()
+    assert (bench.kernels.running, sandboxed.kernels()) == (0, set())
+    ran = await bench.run("a", "1")
+    assert (ran.reset, ran.why_reset) == (True, kernels_module.WAS_IDLE)
+
+
+async def test_a_kernel_that_ended_by_itself_is_told_as_lost(bench: Bench) -> None:
+    await bench.run("a", "x = 1")
+    died = await bench.run("a", "import os; os._exit(1)")
+    assert (died.lost, died.reset) == (True, False)
+    ran = await bench.run("a", "'anew'")
+    assert (ran.value, ran.why_reset) == ("'anew'", "its process ended")
+
+
+async def test_a_restart_of_ponte_is_told_too(bench: Bench) -> None:
+    await bench.run("a", "x = 1")
+    await bench.kernels.close()
+    again = bench.restart()
+    assert (await again.run("a", "1")).why_reset == kernels_module.RESTARTED
+    assert not (await again.run("new", "1")).reset
+    await again.kernels.close()
+
+
+async def test_forgetting_leaves_nothing(bench: Bench) -> None:
+    await bench.run("a", "open('secret.txt', 'w').write('s')")
+    await bench.kernels.forget("a")
+    assert (sandboxed.kernels(), list((bench.home / "kernels").iterdir())) == (set(), [])
+    ran = await bench.run("a", "import os; os.listdir()")
+    assert (ran.value, ran.reset) == ("[]", False)
+
+
+async def test_forgetting_ends_what_runs(bench: Bench) -> None:
+    await bench.run("a", "1")
+    running = asyncio.create_task(bench.run("a", "import time; time.sleep(60)"))
+    await asyncio.sleep(0)
+    await bench.kernels.forget("a")
+    async with asyncio.timeout(5):
+        assert (await running).lost
+
+
+def test_kernels_may_take_half_of_the_memory(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    cap = tmp_path / "memory.max"
+    monkeypatch.setattr(kernels_module, "_CGROUP", cap)
+    for text, most in (("max", None), (str(4096 * MiB), 2), ("1000000", 1)):
+        cap.write_text(text)
+        assert most is None or most_kernels(Limits(memory=1024 * MiB)) == most
+    assert 1 <= most_kernels(Limits()) <= 32
+
+
+async def test_a_stop_that_costs_the_state_is_told(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session_module, "GRACE", 0.2)
+    await bench.run("a", "x = 1")
+    began = sandboxed.output(monkeypatch)
+    running = asyncio.create_task(bench.run("a", STUBBORN))
+    await began.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert sandboxed.kernels() == set()
+    assert (await bench.run("a", "1")).why_reset == "the last run was stopped"

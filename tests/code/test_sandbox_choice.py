@@ -1,0 +1,130 @@
+"""Which sandbox is chosen, and the words for what this machine lacks."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from core.tools.code.sandbox import choice, probe
+from core.tools.code.sandbox.choice import choose
+from core.tools.code.sandbox.ground import Ground
+from core.tools.code.sandbox.inside import ruleset
+from core.tools.code.sandbox.probe import Proof
+from core.tools.code.sandbox.reasons import worded
+from core.tools.code.sandbox.sandbox import Limits, Process, Sandbox, SandboxFailed
+
+PYTHON = Path("python")
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """By a sandbox's name: why it does not hold, "" where it does."""
+    held = {"bubblewrap": "", "landlock": ""}
+
+    async def prove(sandbox: Sandbox, python: Path, limits: Limits | None) -> Proof:
+        return Proof(held[sandbox.name])
+
+    monkeypatch.setattr(choice, "prove", prove)
+    monkeypatch.setattr(ruleset, "version", lambda: 7)
+    monkeypatch.setattr(sys, "platform", "linux")
+    return held
+
+
+async def test_bubblewrap_first(held: dict[str, str]) -> None:
+    chosen = await choose(PYTHON, Ground())
+    assert (chosen.sandbox and chosen.sandbox.name) == "bubblewrap"
+    assert chosen.words == "bubblewrap: every check held"
+
+
+async def test_landlock_next_and_why(held: dict[str, str]) -> None:
+    held["bubblewrap"] = "it is not installed"
+    chosen = await choose(PYTHON, Ground())
+    assert (chosen.sandbox and chosen.sandbox.name) == "landlock"
+    assert chosen.words == "Landlock 7: every check held (no bubblewrap: it is not installed)"
+
+
+async def test_none_rather_than_a_weaker_one(
+    held: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held |= {"bubblewrap": "not installed", "landlock": "it did not hold"}
+    chosen = await choose(PYTHON, Ground())
+    assert chosen.sandbox is None
+    assert chosen.words == (
+        "no safe place to run code in. bubblewrap: not installed. Landlock: it did not hold"
+    )
+    monkeypatch.setattr(ruleset, "version", lambda: 0)
+    assert "this Linux has no Landlock" in (await choose(PYTHON, Ground())).words
+
+
+async def test_none_on_another_system(
+    held: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    chosen = await choose(PYTHON, Ground())
+    assert (chosen.sandbox, chosen.words) == (
+        None,
+        "safe places to run code in need Linux; this is darwin",
+    )
+
+
+async def test_none_on_an_unknown_processor(
+    held: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Uname:
+        machine = "riscv64"
+
+    monkeypatch.setattr(os, "uname", Uname)
+    chosen = await choose(PYTHON, Ground())
+    assert chosen.sandbox is None
+    assert "riscv64" in chosen.words
+
+
+class Broken:
+    """A sandbox that cannot be started."""
+
+    name: Literal["bubblewrap"] = "bubblewrap"
+
+    def __init__(self, cause: str) -> None:
+        self.cause = cause
+
+    async def start(self, kernel: Path, python: Path, limits: Limits | None = None) -> Process:
+        raise SandboxFailed(self.cause)
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ("[Errno 2] No such file or directory: 'bwrap'", "apt install bubblewrap"),
+        (
+            "bwrap: No permissions to create new namespace, likely because the kernel does not "
+            "allow non-privileged user namespaces. See <https://deb.li/bubblewrap>",
+            "kernel.unprivileged_userns_clone=1",
+        ),
+        (
+            "bwrap: Creating new namespace failed: nesting depth or "
+            "/proc/sys/user/max_*_namespaces exceeded (ENOSPC)",
+            "user.max_user_namespaces",
+        ),
+        ("bwrap: setting up uid map: Permission denied", "apparmor_restrict_unprivileged_userns=0"),
+        ("bwrap: loopback: Failed RTM_NEWADDR: Operation not permitted", "AppArmor"),
+        ("bwrap: Can't mount proc on /newroot/proc: Operation not permitted", "parts of /proc"),
+        ("bwrap: Unknown option --disable-userns", "0.8 or later"),
+        (
+            "bwrap: Can't find source path /root/env: Permission denied",
+            "read by others: bwrap: Can't",
+        ),
+        (
+            "Traceback …\nPermissionError: [Errno 1] Operation not permitted",
+            "may not become another",
+        ),
+        ("something\nnobody has seen", "nobody has seen"),
+        ("", ""),
+    ],
+)
+async def test_what_it_said_is_worded_with_the_remedy(said: str, words: str) -> None:
+    assert words in worded(said)
+    assert (await probe.prove(Broken(said), PYTHON)).reason == worded(said)

@@ -1,0 +1,237 @@
+"""One kernel, asked run by run: what a person's code shows, and what it cannot break."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from core.tools.code import session as session_module
+from core.tools.code.port import Given, Ran
+from core.tools.code.session import Session
+from tests.code import sandboxed
+from tests.code.test_kernels import STUBBORN
+
+
+@pytest.fixture(params=["bubblewrap", "landlock"])
+async def session(request: pytest.FixtureRequest) -> AsyncIterator[Session]:
+    async with sandboxed.session(request.param) as session:
+        yield session
+
+
+def given(name: str, data: bytes, id: str = "") -> Given:
+    async def read() -> bytes:
+        return data
+
+    return Given(id or name, name, "text/plain", len(data), read)
+
+
+async def run(session: Session, code: str, *files: Given) -> Ran:
+    return await session.run(code, files)
+
+
+async def test_the_last_expression_is_shown_and_variables_stay(session: Session) -> None:
+    assert await run(session, "x = 20\nprint('hi')\nx + 1") == Ran("hi\n", "21")
+    assert await run(session, "x += 1; x") == Ran(value="21")
+    assert await run(session, "None") == Ran()
+    assert await run(session, "display('a', [x])") == Ran("a\n[21]\n")
+    assert (await run(session, "'é\\ud800' + '🦜'")).value == "'é\\ud800🦜'"
+
+
+async def test_stdout_and_stderr_keep_their_order(session: Session) -> None:
+    code = "import sys\nprint(1)\nprint(2, file=sys.stderr)\nprint(3)"
+    assert (await run(session, code)).printed == "1\n2\n3\n"
+
+
+async def test_errors_show_the_persons_lines_alone(session: Session) -> None:
+    await run(session, "def half(x):\n    return x / 0")
+    ran = await run(session, "half(1)")
+    shown = [line for line in ran.error.splitlines() if line.strip(" ~^")]
+    assert shown == [
+        "Traceback (most recent call last):",
+        '  File "<run 2>", line 1, in <module>',
+        "    half(1)",
+        '  File "<run 1>", line 2, in half',
+        "    return x / 0",
+        "ZeroDivisionError: division by zero",
+    ]
+    deep = await run(session, "import json\njson.loads('{')")
+    assert "json/decoder.py" not in deep.error
+    assert "JSONDecodeError" in deep.error
+    assert "SyntaxError" in (await run(session, "f(")).error
+    assert (await run(session, "x")).error.endswith("NameError: name 'x' is not defined")
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [
+        ("raise SystemExit", ""),
+        ("import sys; sys.exit(3)", "SystemExit: 3"),
+        ("input()", "EOFError"),
+        ("class E(Exception):\n    def __str__(self): 1/0\nraise E", "<exception str() failed>"),
+        ("import subprocess; subprocess.run(['ls'])", "PermissionError"),
+        ("[0] * 10**9", "MemoryError"),
+    ],
+)
+async def test_code_that_ends_otherwise(session: Session, code: str, error: str) -> None:
+    ran = await run(session, code)
+    assert (error in ran.error, bool(ran.error), ran.fault) == (True, bool(error), "")
+    assert (await run(session, "1")).value == "1"
+
+
+POISON = [
+    "import builtins\nbuiltins.len = builtins.print = builtins.str = None",
+    "import json, base64, traceback\njson.dumps = base64.b64encode = traceback.format_exc = None",
+    "import os\nos.write = os.read = os.path.join = None",
+    "import sys\nsys.stdout = sys.stderr = None",
+    "import sys\nsys.stdout.close()",
+    "import os\nos.close(0); os.close(1); os.close(2)",
+    "import sys\nsys.settrace(lambda *a: 1/0)\nsys.setprofile(lambda *a: None)",
+    "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)",
+    "import sys\nsys.modules.clear()",
+    "import linecache, ast\nlinecache.cache = None\nast.parse = None",
+    "globals().clear()",
+    "import gc\ngc.disable()\nimport sys\nsys.setrecursionlimit(50)",
+]
+
+
+@pytest.mark.parametrize("code", POISON)
+async def test_what_breaks_the_interpreter_does_not_reach_the_next_run(
+    session: Session, code: str
+) -> None:
+    """It goes on, or it ended and says that its state is lost; never anything in between."""
+    ran = await run(session, code)
+    if not ran.lost:
+        after = await run(session, "print(len([1]))\n1 + 1")
+        assert (after.value, after.error) == ("2", "")
+        assert after.printed in ("1\n", "")
+    assert session.alive != ran.lost
+
+
+async def test_the_end_of_the_process_is_told_with_its_last_words(session: Session) -> None:
+    ran = await run(session, "import os\nprint('so far', flush=True)\nos._exit(3)")
+    assert (ran.printed, ran.fault, ran.lost) == ("so far\n", "died", True)
+    assert not session.alive
+
+
+async def test_files_go_in_once_and_what_changed_comes_out(session: Session) -> None:
+    csv = given("sales.csv", b"a,b\n1,2\n")
+    ran = await run(session, "open('sales.csv').read()", csv)
+    assert (ran.value, ran.made) == ("'a,b\\n1,2\\n'", ())
+    ran = await run(
+        session, "open('sales.csv', 'a').write('3,4\\n'); open('b.txt', 'w').write('b')", csv
+    )
+    assert {made.name: made.data for made in ran.made} == {
+        "sales.csv": b"a,b\n1,2\n3,4\n",
+        "b.txt": b"b",
+    }
+    back = [given("sales.csv", b"a,b\n1,2\n3,4\n", "made"), csv]
+    assert (await run(session, "1", *back)).made == ()
+    assert (await run(session, "open('sales.csv').read()[-4:]", *back)).value == "'3,4\\n'"
+
+
+async def test_only_regular_files_come_out(session: Session) -> None:
+    code = """
+import os
+os.symlink('/etc/passwd', 'link')
+try: os.mkfifo('fifo')
+except PermissionError: pass
+os.makedirs('sub/deep'); open('sub/deep/x.csv', 'w').write('x'); open('.hidden', 'w').write('x')
+open('a\\nb\\x1b[31m.txt', 'w').write('x'); open(b'\\xff.txt', 'w').write('x')
+"""
+    ran = await run(session, code)
+    assert sorted(made.name for made in ran.made) == ["?.txt", "a\nb\x1b[31m.txt", "sub_deep_x.csv"]
+
+
+async def test_too_much_of_files_is_left_and_told(session: Session) -> None:
+    ran = await run(session, "for n in range(25): open(f'{n}.txt', 'w').write('x')")
+    assert len(ran.made) == 20
+    assert len(ran.left_out) == 5
+    ran = await run(session, "open('large.bin', 'wb').write(bytes(9 << 20)); 1")
+    assert (ran.made, ran.left_out) == ((), ("'large.bin' was not taken: a file may have 8 MiB",))
+    big = given("big.csv", b"", "big")
+    ran = await run(session, "1", Given("big", "big.csv", "", 1 << 30, big.read))
+    assert ran.left_out == ("'big.csv' is too large to be put into the work folder",)
+
+
+async def test_figures_come_out_without_being_asked_for(session: Session) -> None:
+    ran = await run(session, "import matplotlib.pyplot as plt\nplt.plot([1, 2])\nplt.title('a')")
+    assert [(made.name, made.type) for made in ran.made] == [("figure-1-1.png", "image/png")]
+    ran = await run(session, "plt.plot([1]); plt.show(); plt.bar([1], [2]); plt.show()")
+    assert [made.name for made in ran.made] == ["figure-2-1.png", "figure-2-2.png"]
+    assert (ran.printed, ran.error) == ("", "")
+    ran = await run(session, "plt.plot([1]); plt.savefig('mine.png')")
+    assert [made.name for made in ran.made] == ["mine.png"]
+    assert (await run(session, "len(plt.get_fignums())")).value == "0"
+    broken = await run(session, "plt.plot([1])\nplt.title('$\\\\frac{$')")
+    assert "ParseFatalException" in broken.error or "ValueError" in broken.error
+    assert (await run(session, "1")).value == "1"
+
+
+async def test_a_flood_is_ended_and_a_lot_is_cut(session: Session) -> None:
+    ran = await run(session, "print('x' * 2_000_000)")
+    assert (len(ran.printed), ran.left_out) == (
+        1 << 20,
+        ("951,425 bytes of what it printed were not kept",),
+    )
+    ran = await run(session, "while True: print('x' * 10_000)")
+    assert (ran.fault, ran.lost, len(ran.printed)) == ("flooded", True, 1 << 20)
+
+
+async def test_late_code_is_interrupted_and_keeps_its_state(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session_module, "WALL", 0.3)
+    for code in ("x = 1\nwhile True: pass", "x = 1\nimport time\ntime.sleep(60)"):
+        ran = await run(session, code)
+        assert (ran.fault, ran.lost) == ("timeout", False)
+        assert "KeyboardInterrupt" in ran.error
+    assert (await run(session, "x")).value == "1"
+
+
+async def test_code_that_does_not_listen_is_killed(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session_module, "WALL", 0.2)
+    monkeypatch.setattr(session_module, "GRACE", 0.2)
+    ran = await run(session, STUBBORN)
+    assert (ran.fault, ran.lost, session.alive) == ("timeout", True, False)
+
+
+@pytest.mark.parametrize(
+    ("code", "alive"),
+    [("print('on', flush=True)\nimport time\ntime.sleep(60)", True), (STUBBORN, False)],
+)
+async def test_a_stop_ends_the_run_at_once(
+    session: Session, monkeypatch: pytest.MonkeyPatch, code: str, alive: bool
+) -> None:
+    monkeypatch.setattr(session_module, "GRACE", 0.5)
+    began = sandboxed.output(monkeypatch)
+    await run(session, "x = 5")
+    began.clear()
+    running = asyncio.create_task(run(session, code))
+    await began.wait()
+    running.cancel()
+    async with asyncio.timeout(3):
+        with pytest.raises(asyncio.CancelledError):
+            await running
+    assert session.alive is alive
+    if alive:
+        assert await run(session, "x") == Ran(value="5")
+
+
+async def test_a_stop_before_the_code_began_counts(session: Session) -> None:
+    begun = asyncio.Event()
+
+    async def read() -> bytes:
+        begun.set()
+        return b""
+
+    code = "import time\ntime.sleep(60)"
+    running = asyncio.create_task(session.run(code, [Given("f", "f", "", 0, read)]))
+    await begun.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert (await run(session, "open('f').read()")).value == "''"

@@ -1,0 +1,143 @@
+"""The tool `run_python`, as a model calls it: what goes in, what it reads, what people get."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from core.errors import ToolError
+from core.messages import Usage
+from core.records import Outcome
+from core.tools.code.port import Made, Ran
+from core.tools.code.report import NOTHING
+from core.tools.code.source import CodeSource
+from core.tools.outcome import CAP
+from tests.code.scenes import SceneFolder, set_scene
+from tests.core.tools.strict import breaches
+from tests.fakes.code import FakeBackend
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+async def call(
+    backend: FakeBackend, code: str | None, folder: SceneFolder | None = None, said: str = ""
+) -> Outcome:
+    (tool,) = await CodeSource(backend).tools()
+    scene = set_scene(folder or SceneFolder(), said)
+    return await tool.run(scene, json.dumps({} if code is None else {"code": code}))
+
+
+async def test_it_is_strict_and_its_description_can_be_replaced() -> None:
+    backend = FakeBackend()
+    (tool,) = await CodeSource(backend).tools()
+    assert (tool.spec.name, tool.effect, tool.spec.strict) == ("run_python", "code", True)
+    assert breaches(tool.spec) == []
+    assert list(tool.spec.parameters["properties"]) == ["code"]
+    assert tool.spec.description == "Run Python somewhere."
+    (other,) = await CodeSource(backend, "Só Python.").tools()
+    assert other.spec.description == "Só Python."
+
+
+async def test_it_is_not_offered_where_nothing_holds() -> None:
+    assert await CodeSource(FakeBackend(offered=False)).tools() == ()
+
+
+async def test_files_go_in_under_names_of_their_own() -> None:
+    folder = SceneFolder()
+    for name, data in (("a.csv", b"1"), ("../b.csv", b"2"), ("a.csv", b"3"), ("a.csv", b"4")):
+        folder.add(name, data)
+    folder.add("code-0a1b2c.py", b"ours")
+    backend = FakeBackend()
+    await call(backend, "1", folder)
+    assert backend.given == {"a-1.csv": b"1", "b.csv": b"2", "a-2.csv": b"3", "a.csv": b"4"}
+
+
+async def test_what_it_made_goes_to_the_person_with_the_code_to_unfold() -> None:
+    made = (Made("plot.png", "image/png", PNG), Made("t.csv", "text/csv", b"1"))
+    backend = FakeBackend(lambda code: Ran(printed="ok\n", made=made, usage=Usage(input=3)))
+    folder = SceneFolder()
+    outcome = await call(backend, "draw()", folder)
+    assert [file.type for file in outcome.files] == ["image/png", "text/csv", "text/x-python"]
+    assert folder.data[outcome.files[-1].id] == b"draw()\n"
+    assert (outcome.status, outcome.usage.input) == ("ok", 3)
+    assert outcome.text == "ok\n\n[The person has: plot.png, t.csv]"
+
+
+async def test_the_model_reads_the_value_the_error_and_what_was_left_out() -> None:
+    ran = Ran(printed="p\n", value="4", error="ZeroDivisionError", left_out=("x was cut",))
+    outcome = await call(FakeBackend(lambda code: ran), "1/0")
+    assert outcome == Outcome("error", "p\n\n4\n\nZeroDivisionError\n\n[x was cut]")
+    assert (await call(FakeBackend(lambda code: Ran()), "x = 1")).text == NOTHING
+
+
+@pytest.mark.parametrize(
+    ("fault", "word"),
+    [("timeout", "too long"), ("memory", "memory"), ("flooded", "without end"), ("died", "ended")],
+)
+async def test_a_run_that_was_ended_says_so(fault: str, word: str) -> None:
+    ran = Ran(fault=fault, lost=True)  # type: ignore[arg-type]  # each of them is a Fault
+    outcome = await call(FakeBackend(lambda code: ran), "f()")
+    assert outcome.status == "error"
+    assert word in outcome.text
+    assert "Variables are gone now." in outcome.text
+
+
+async def test_a_lost_state_is_told_to_the_model_and_to_the_person() -> None:
+    ran = Ran(value="1", reset=True, why_reset="it was idle for 20 minutes")
+    outcome = await call(FakeBackend(lambda code: ran), "1")
+    assert outcome.text.startswith("[Python began anew, because it was idle for 20 minutes")
+    (notice,) = outcome.sources
+    assert "variables from before are gone" in notice
+
+
+async def test_other_code_than_asked_for_is_told_and_attached() -> None:
+    folder = SceneFolder()
+    outcome = await call(
+        FakeBackend(lambda code: Ran("2\n", changed="print(2)")), "print(1)", folder
+    )
+    assert folder.data[outcome.files[-1].id] == b"print(2)\n"
+    assert "[Not your code ran, but this:]\nprint(2)" in outcome.text
+    assert "not the code that was asked for" in outcome.sources[0]
+
+
+async def test_long_output_is_cut_in_its_middle_and_comes_whole_as_a_file() -> None:
+    printed = "begin " + "x" * 50_000 + " end"
+    folder = SceneFolder()
+    outcome = await call(FakeBackend(lambda code: Ran(printed, error="E: last")), "f()", folder)
+    assert len(outcome.text) <= CAP
+    assert outcome.text.startswith("begin ")
+    assert " end\n\nE: last" in outcome.text
+    assert "characters …]" in outcome.text
+    (whole,) = [file for file in folder.files if file.name == "output.txt"]
+    assert folder.data[whole.id].decode() == printed
+
+
+@pytest.mark.parametrize("code", ["```python\nprint(1)\n```", "\n```\nprint(1)\n```\n", "print(1)"])
+async def test_a_fence_around_the_code_is_taken_off(code: str) -> None:
+    backend = FakeBackend()
+    await call(backend, code)
+    assert backend.ran == ["print(1)"]
+
+
+@pytest.mark.parametrize("code", [None, "", "  \n", "```python\n```"])
+async def test_without_code_the_block_of_the_message_runs(code: str | None) -> None:
+    backend = FakeBackend()
+    await call(backend, code, said="Please:\n```python\nprint(2)\n```\nthanks")
+    assert backend.ran == ["print(2)"]
+
+
+async def test_without_any_code_nothing_runs() -> None:
+    backend = FakeBackend()
+    with pytest.raises(ToolError, match="no code to run"):
+        await call(backend, "", said="draw something")
+    assert backend.ran == []
+
+
+@pytest.mark.parametrize("arguments", ['{"code": 5}', '{"code": ["x"]}', '{"prompt": "x"}', "["])
+async def test_wrong_arguments_are_told_and_run_nothing(arguments: str) -> None:
+    backend = FakeBackend()
+    (tool,) = await CodeSource(backend).tools()
+    with pytest.raises(ToolError):
+        await tool.run(set_scene(SceneFolder()), arguments)
+    assert backend.ran == []

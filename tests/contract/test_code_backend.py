@@ -1,0 +1,202 @@
+"""The CodeBackend: what holds wherever Python runs, hosted by OpenAI or in a sandbox here."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from core.openai import Client, Place
+from core.proxies import Proxies
+from core.tools.code.environment import Environment, Python, Tell
+from core.tools.code.hosted import HostedBackend
+from core.tools.code.kernels import Kernels
+from core.tools.code.local import LocalBackend
+from core.tools.code.marks import Marks
+from core.tools.code.port import CodeBackend, Given, Ran
+from core.tools.code.sandbox.sandbox import Limits
+from tests.core.tools.scene import scene
+from tests.fakes.openai import FakeOpenAI, Script
+from tests.fakes.openai.script import Run
+
+
+class Bare(Environment):
+    """Without the libraries, which take a minute to come."""
+
+    async def python(self, tell: Tell) -> Python:
+        return await self.bare()
+
+
+@dataclass
+class People:
+    """Who runs code in threads of their own."""
+
+    backend: CodeBackend
+
+    async def run(self, code: str, *given: Given, thread: str = "t1") -> Ran:
+        bare = scene()
+        return await self.backend.run(
+            replace(bare, thread=replace(bare.thread, id=thread)), code, given
+        )
+
+
+@asynccontextmanager
+async def hosted() -> AsyncIterator[HostedBackend]:
+    async with FakeOpenAI() as fake:
+        fake.runs(Script(runs=(Run(logs=""),), fail="hang", match="while True"))
+        client = Client(Place("sk-test", fake.base_url))
+        backend = HostedBackend(client)
+        yield backend
+        await backend.close()
+        await client.close()
+
+
+@asynccontextmanager
+async def local() -> AsyncIterator[LocalBackend]:
+    """The folder is one that any user can look into, as kernels have other users than root."""
+    with tempfile.TemporaryDirectory() as name:
+        os.chmod(name, 0o755)
+        limits = Limits()
+        kernels = Kernels(Marks(Path(name) / "marks"), limits, 4)
+        environment = Bare(Path(name) / "python", Proxies())
+        backend = LocalBackend(environment, kernels, limits)
+        try:
+            if (health := await backend.health()).state != "on":
+                pytest.skip(f"blocked: {health.words}")
+            yield backend
+        finally:
+            await backend.close()
+
+
+@pytest.fixture(params=[hosted, local])
+async def people(request: pytest.FixtureRequest) -> AsyncIterator[People]:
+    async with request.param() as backend:
+        yield People(cast(CodeBackend, backend))
+
+
+def file(name: str, data: bytes) -> Given:
+    async def read() -> bytes:
+        return data
+
+    return Given(f"id of {name}", name, "text/csv", len(data), read)
+
+
+async def test_it_is_offered_and_says_where_it_is(people: People) -> None:
+    assert people.backend.offered()
+    health = await people.backend.health()
+    assert (health.name, health.state) == ("code", "on")
+    assert health.words.startswith(people.backend.name)
+    assert len(people.backend.description) > 100
+
+
+async def test_what_is_printed_comes_back(people: People) -> None:
+    ran = await people.run("print('olá', '日本')")
+    assert (ran.printed, ran.error, ran.fault) == ("olá 日本\n", "", "")
+    assert (ran.reset, ran.lost, ran.changed, ran.left_out) == (False, False, "", ())
+
+
+async def test_the_last_expression_is_shown(people: People) -> None:
+    ran = await people.run("x = 6\nx * 7")
+    assert (ran.printed + ran.value).strip() == "42"
+    assert (await people.run("x = 1")).printed == ""
+
+
+async def test_a_failure_is_told_after_what_was_printed(people: People) -> None:
+    ran = await people.run("print('before')\n1 / 0")
+    assert ran.printed == "before\n"
+    assert ran.error.startswith("Traceback (most recent call last):")
+    assert ran.error.strip().endswith("ZeroDivisionError: division by zero")
+
+
+@pytest.mark.parametrize("code", ["x = = 1", "if True:\npass"])
+async def test_code_that_is_none_is_an_error(people: People, code: str) -> None:
+    assert "Error: " in (await people.run(code)).error
+
+
+async def test_state_lives_within_a_thread_and_stays_in_it(people: People) -> None:
+    await people.run("def double(n): return 2 * n")
+    await people.run("n = 21")
+    ran = await people.run("print(double(n))")
+    assert ran.printed == "42\n"
+    assert "NameError" in (await people.run("n", thread="t2")).error
+
+
+async def test_state_outlives_a_failure(people: People) -> None:
+    await people.run("n = 1\nraise ValueError('no')")
+    assert (await people.run("print(n)")).printed == "1\n"
+
+
+async def test_files_go_in_and_come_out(people: People) -> None:
+    sales = file("sales.csv", b"month,total\n1,20\n2,22\n")
+    code = (
+        "rows = open('sales.csv').read().split()[1:]\n"
+        "total = sum(int(row.split(',')[1]) for row in rows)\n"
+        "with open('total.txt', 'w') as out: out.write(str(total))\n"
+        "print(total)"
+    )
+    ran = await people.run(code, sales)
+    assert ran.printed == "42\n"
+    assert [(made.name, made.type, made.data) for made in ran.made] == [
+        ("total.txt", "text/plain", b"42")
+    ]
+    again = await people.run("print(open('total.txt').read())", sales)
+    assert (again.printed, again.made) == ("42\n", ()), "what was there is not made again"
+
+
+async def test_a_file_is_read_once(people: People) -> None:
+    reads: list[str] = []
+
+    async def read() -> bytes:
+        reads.append("once")
+        return b"1"
+
+    one = Given("f1", "one.csv", "text/csv", 1, read)
+    for _ in range(2):
+        assert (await people.run("print(open('one.csv').read())", one)).printed == "1\n"
+    assert reads == ["once"]
+
+
+async def test_threads_run_side_by_side(people: People) -> None:
+    threads = [f"t{n}" for n in range(3)]
+    code = "print(sum(range({n}00)))"
+    both: Sequence[Ran] = await asyncio.gather(
+        *(people.run(code.format(n=n), thread=t) for n, t in enumerate(threads, 1))
+    )
+    assert [ran.printed for ran in both] == ["4950\n", "19900\n", "44850\n"]
+
+
+async def test_runs_of_a_thread_keep_their_order(people: People) -> None:
+    await people.run("seen = []")
+    await asyncio.gather(*(people.run(f"seen.append({n})") for n in range(4)))
+    assert (await people.run("print(seen)")).printed == "[0, 1, 2, 3]\n"
+
+
+async def test_a_stop_ends_the_run_and_the_next_one_says_what_it_cost(people: People) -> None:
+    await people.run("n = 1")
+    running = asyncio.create_task(people.run("while True: pass"))
+    for _ in range(50):
+        await asyncio.sleep(0)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    ran = await people.run("print('n' in dir())")
+    assert ran.printed == f"{not ran.reset}\n"
+    assert bool(ran.why_reset) == ran.reset
+
+
+async def test_forgetting_leaves_nothing(people: People) -> None:
+    await people.run("n = 1; open('n.txt', 'w').write('1')", file("a.csv", b"a"))
+    await people.run("n = 2", thread="t2")
+    await people.backend.forget("t1")
+    await people.backend.forget("never there")
+    code = "import os\ntry: open('n.txt')\nexcept OSError: print('gone', 'n' in dir())"
+    ran = await people.run(code)
+    assert (ran.printed, ran.reset) == ("gone False\n", False)
+    assert (await people.run("print(n)", thread="t2")).printed == "2\n"

@@ -1,0 +1,58 @@
+"""What a quick command gave, as a person gets it."""
+
+from __future__ import annotations
+
+import json
+
+from core.messages import File
+from core.results import LONGEST, Results
+
+
+class Kept:
+    """Keeps files by name."""
+
+    def __init__(self) -> None:
+        self.data: dict[str, bytes] = {}
+
+    async def keep(self, name: str, type: str, data: bytes) -> File:
+        self.data[name] = data
+        return File("f1", name, type, len(data))
+
+
+async def told(result: str) -> str:
+    shown = await Results(frozenset({"ours.example"})).shown(result, "x", "en", Kept().keep)
+    assert shown.files == ()
+    return shown.text
+
+
+async def test_json_is_laid_out_as_code_and_words_are_words() -> None:
+    assert await told('[1, "é"]') == '```json\n[\n  1,\n  "é"\n]\n```'
+    assert await told("12") == "12"
+    assert await told('"a"') == '"a"'
+    assert await told("{not json") == "{not json"
+    assert await told("```python\nprint()\n```") == "```python\nprint()\n```"
+    assert "gave nothing" in await told(" \n")
+
+
+async def test_fences_within_json_stay_within() -> None:
+    shown = await told(json.dumps({"md": "```\nx\n```"}))
+    assert shown.startswith("````json\n")
+
+
+async def test_links_lead_where_the_operator_allows() -> None:
+    assert await told("[a](https://ours.example/x)") == "[a](https://ours.example/x)"
+    assert await told("![a](https://evil.example/x)") == "a (`https://evil.example/x`)"
+
+
+async def test_a_long_one_is_a_file_with_its_beginning_shown() -> None:
+    kept = Kept()
+    words = "word " * LONGEST
+    shown = await Results().shown(words, "Report: 1/2", "en", kept.keep)
+    (file,) = shown.files
+    assert kept.data[file.name] == words.encode()
+    assert f"{len(words):,} characters" in shown.text
+    assert len(shown.text) < 2000
+    many = json.dumps({"rows": list(range(4000))})
+    shown = await Results().shown(many, "x", "en", kept.keep)
+    assert json.loads(kept.data["x.json"]) == {"rows": list(range(4000))}
+    assert shown.text.count("```") == 2

@@ -1,0 +1,39 @@
+"""A bot with StackSpot behind it, opened again as often as asked, and what makes its model call."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from bot.config import Config
+from core.ports import Model, Policy
+from tests.dialogues.stage import Stage, Theatre
+from tests.fakes.stackspot import FakeStackSpot
+from tests.fakes.stackspot_parts import CONFIG, stackspot_choices
+
+
+@dataclass
+class Bot:
+    """Opens a stage on the theatre's home: a restart in between."""
+
+    theatre: Theatre
+    stackspot: FakeStackSpot
+    config: Config = CONFIG
+
+    @asynccontextmanager
+    async def open(
+        self, model: Model | None = None, policy: Policy | None = None, **more: Any
+    ) -> AsyncIterator[Stage]:
+        async with (
+            stackspot_choices(self.stackspot.url, self.config, model, policy) as chosen,
+            self.theatre.play(replace(chosen, **more)) as stage,
+        ):
+            yield stage
+
+
+def asks(slug: str, input: str | dict[str, Any] = "") -> str:
+    """What makes the echo model run a quick command."""
+    return f"call stackspot_quick_command {json.dumps({'slug': slug, 'input': input})}"

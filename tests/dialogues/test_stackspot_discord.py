@@ -1,0 +1,100 @@
+"""Quick commands on Discord: slash and autocomplete, replies, files, and approval by a click."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from core.policy import AllowList
+from tests.dialogues.stackspot import asks
+from tests.discord.house import House
+from tests.fakes.discord import FakeDiscord, Somebody
+from tests.fakes.stackspot import FakeStackSpot, Look, Run
+from tests.fakes.stackspot_parts import stackspot_choices
+
+
+@pytest.fixture
+async def stackspot() -> AsyncIterator[FakeStackSpot]:
+    async with FakeStackSpot() as fake:
+        yield fake
+        assert fake.refused == []
+
+
+@pytest.fixture
+async def discord() -> AsyncIterator[FakeDiscord]:
+    async with FakeDiscord() as fake:
+        yield fake
+
+
+@pytest.fixture
+def ana(discord: FakeDiscord) -> Somebody:
+    return discord.user("Ana")
+
+
+@pytest.fixture
+async def house(
+    discord: FakeDiscord, stackspot: FakeStackSpot, tmp_path: Path
+) -> AsyncIterator[House]:
+    async with AsyncExitStack() as stack:
+        house = House(discord, tmp_path)
+        house.policy = AllowList(frozenset({"*"}))
+        house.choices = await stack.enter_async_context(
+            stackspot_choices(stackspot.url, model=house.model, policy=house.policy)
+        )
+        await house.open()
+        await house.ready()
+        yield house
+        await house.close()
+
+
+async def test_progress_and_result_stand_in_the_commands_answer(
+    house: House, ana: Somebody, stackspot: FakeStackSpot
+) -> None:
+    stackspot.held = True
+    stackspot.go(Run((Look("RUNNING", 0.42, "Summarise"), Look("COMPLETED"))))
+    exchange = await ana.slash("quick-command", slug="explain", input="a bridge")
+    await exchange.until(lambda e: "42 % · Summarise" in e.text)
+    stackspot.held = False
+    await exchange.until(lambda e: e.text == "explain: a bridge")
+
+
+async def test_autocomplete_and_modal_are_of_the_registry(
+    house: House, ana: Somebody, stackspot: FakeStackSpot
+) -> None:
+    found = await ana.autocomplete("quick-command", "slug", slug="da")
+    assert found == [{"name": "daily-summary – Daily summary", "value": "daily-summary"}]
+    modal = await ana.slash("quick-command", slug="daily-summary", locale="pt-BR")
+    await modal.acked()
+    assert modal.data["title"] == "Resumo diário"
+    filled = await ana.submit(modal, day="20 May", tone="dry")
+    await filled.until(lambda e: "daily-summary: {" in e.text)
+    assert stackspot.created({"day": "20 May", "tone": "dry"}) == 1
+
+
+async def test_a_file_or_the_message_replied_to_is_the_input(house: House, ana: Somebody) -> None:
+    exchange = await ana.slash("quick-command", slug="explain", file=("a.csv", b"a;b"))
+    await exchange.until(lambda e: e.text == "explain: a;b")
+    await ana.say("hello")
+    ours = await ana.reads("You said: hello")
+    await ana.say("!quick-command explain", reply_to=ours)
+    await ana.reads("explain: You said: hello")
+
+
+async def test_what_the_model_wants_to_spend_is_approved_by_a_click(
+    house: House, ana: Somebody, stackspot: FakeStackSpot
+) -> None:
+    stackspot.go(Run(result="@everyone " + "long " * 900))
+    await ana.say(asks("translate-all", "it"))
+    (card,) = await ana.sees(lambda seen: seen and seen[0]["embeds"])
+    assert card["embeds"][0]["title"] == "Run Translate everything"
+    await ana.click(card, "Approve")
+    result = await ana.reads("Approved by Ana. Done.")
+    posts = await ana.sees(lambda seen: "".join(m["content"] for m in seen).count("long") == 900)
+    assert not result["mentions"]
+    assert not result.get("mention_everyone")
+    assert len(posts) > 2
+    await ana.sees(lambda seen: "Done." in seen[0]["embeds"][0]["description"])
+    assert stackspot.count("create") == 1

@@ -1,0 +1,114 @@
+"""Quick commands on Slack: typed, in a modal, on a file, in a thread, and approved on a card."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.dialogues.stackspot import asks
+from tests.fakes.slack import Post
+from tests.fakes.stackspot import FakeStackSpot, Look, Run
+from tests.fakes.stackspot_parts import stackspot_choices
+from tests.slack.bot import Setting, Workplace, workplace
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("adapters.slack.surface.ChatSurface.interval", 0.0)
+    monkeypatch.setattr("adapters.slack.signs.SOON", 0.01)
+
+
+@asynccontextmanager
+async def house(home: Path) -> AsyncIterator[tuple[Workplace, FakeStackSpot]]:
+    async with FakeStackSpot() as fake, stackspot_choices(fake.url) as chosen:
+        async with workplace(home, Setting(chosen=chosen, board=chosen.board)) as w:
+            yield w, fake
+        assert fake.refused == []
+
+
+def said(w: Workplace, text: str, thread: Post | None = None, **more: Any) -> Post:
+    post: Post = w.slack.say(w.alice, w.general, f"{w.slack.bot} {text}", thread=thread, **more)
+    return post
+
+
+async def test_progress_shows_as_a_status_and_then_the_result(tmp_path: Path) -> None:
+    async with house(tmp_path) as (w, fake):
+        fake.held = True
+        fake.go(Run((Look("RUNNING", 0.42, "Summarise"), Look("COMPLETED")), '{"a": 1}'))
+        asked = said(w, "quick-command explain a bridge")
+        shown = "is running the quick command… 42 % · Summarise"
+        await w.slack.until(lambda: any(s["status"] == shown for s in w.slack.workspace.statuses))
+        fake.held = False
+        answer = await w.slack.answer(asked)
+        assert answer.shown == '```json\n{\n  "a": 1\n}\n```'
+
+
+async def test_a_file_and_the_threads_root_are_inputs(tmp_path: Path) -> None:
+    async with house(tmp_path) as (w, _):
+        csv = ("a.csv", "text/csv", b"a;b")
+        assert (await w.slack.answer(said(w, "quick-command explain", files=[csv]))).shown == (
+            "explain: a;b"
+        )
+        root = w.slack.say(w.bob, w.general, "The build is red")
+        w.slack.say(w.bob, w.general, "again", thread=root)
+        reply = said(w, "quick-command explain", root)
+        assert (await w.slack.answer(reply)).shown == "explain: The build is red"
+        png = ("a.png", "image/png", b"\x89PNG\0")
+        refused = await w.slack.answer(said(w, "quick-command explain", files=[png]))
+        assert "`a.png` is not a text file" in refused.shown
+
+
+async def test_the_modal_speaks_the_persons_language(tmp_path: Path) -> None:
+    async with house(tmp_path) as (w, fake):
+        await w.slack.command(w.bob, w.general, "/quick-command", "").acked.wait()
+        (modal,) = w.slack.workspace.views
+        options = modal["blocks"][0]["element"]["options"]
+        assert [option["text"]["text"] for option in options][:2] == ["Explicar", "Resumo diário"]
+        chosen = w.slack.submit(w.bob, modal, {"slug": "daily-summary"})
+        await chosen.acked.wait()
+        asking = modal | chosen.response["view"]
+        assert asking["blocks"][0]["text"]["text"] == "O que aconteceu num dia"
+        w.slack.submit(w.bob, asking, {"field:day": "20 May", "field:tone": "dry"})
+        await w.slack.until(lambda: w.slack.workspace.by_bot(w.general.id))
+        assert fake.created({"day": "20 May", "tone": "dry"}) == 1
+
+
+async def test_what_the_model_wants_to_spend_is_approved_by_a_click(tmp_path: Path) -> None:
+    async with house(tmp_path) as (w, fake):
+        asked = said(w, asks("translate-all", "all of it"))
+        card = await w.slack.answer(asked)
+        assert list(card.buttons) == ["Approve", "Deny"]
+        assert "Run Translate everything" in card.shown
+        await w.slack.click(w.alice, card, "Approve").acked.wait()
+        result = await w.slack.answer(asked, 2)
+        assert "Done.\n\ntranslate-all: all of it" in result.shown
+        await w.slack.until(lambda: not card.buttons)
+        assert "Approved by Alice. Done." in card.shown
+        assert fake.count("create") == 1
+
+
+async def test_a_long_result_is_a_file_in_the_thread(tmp_path: Path) -> None:
+    async with house(tmp_path) as (w, fake):
+        fake.go(Run(result="word " * 4000))
+        asked = said(w, "quick-command explain x")
+        await w.slack.answer(asked)
+        await w.slack.until(
+            lambda: any(p.files for p in w.slack.workspace.by_bot(w.general.id, asked.ts))
+        )
+        (post,) = [p for p in w.slack.workspace.by_bot(w.general.id, asked.ts) if p.files]
+        assert (post.files[0].name, post.files[0].data) == ("explain.md", b"word " * 4000)
+
+
+async def test_stop_says_what_goes_on(tmp_path: Path) -> None:
+    async with house(tmp_path) as (w, fake):
+        fake.held = True
+        asked = said(w, "quick-command explain x")
+        await fake.seen("status")
+        said(w, "stop", asked)
+        await w.slack.until(
+            lambda: any("may still finish it" in p.shown for p in w.slack.answers(asked))
+        )

@@ -1,0 +1,141 @@
+"""`ponte quick-command` in a shell, as processes of their own, and `ponte chat`."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from adapters.terminal import chat
+from adapters.web.adapter import WebAdapter
+from adapters.web.door import SocketDoor
+from bot.engine import Engine
+from tests.dialogues.stackspot import asks
+from tests.fakes.stackspot import FakeStackSpot, Look, Run
+from tests.fakes.stackspot.state import CLIENT, REALM, SECRET
+from tests.fakes.stackspot_parts import stackspot_choices
+from tests.web.house import unix_socket
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Shell:
+    """Each command is a process; `stackspot` outlives them."""
+
+    home: Path
+    stackspot: FakeStackSpot
+
+    async def __call__(self, *words: str) -> tuple[int, str, str]:
+        """The exit code, stdout and stderr of `ponte WORDS`."""
+        url = self.stackspot.url
+        ours = {
+            "PONTE_HOME": str(self.home), "PONTE_MODEL_API": "demo", "PYTHONPATH": str(ROOT),
+            "STACKSPOT_CLIENT_ID": CLIENT, "STACKSPOT_CLIENT_SECRET": SECRET,
+            "STACKSPOT_REALM": REALM, "STACKSPOT_AUTH_URL": url, "STACKSPOT_API_URL": url,
+            "STACKSPOT_AGENT_URL": url, "PATH": os.environ["PATH"],
+        }  # fmt: skip
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "bot", *words, cwd=self.home.parent, env=ours,
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        out, err = await process.communicate()
+        return process.returncode or 0, out.decode(), err.decode()
+
+
+@pytest.fixture
+async def ponte(tmp_path: Path) -> AsyncIterator[Shell]:
+    (tmp_path / "ponte.toml").write_text('[quick_commands.explain]\ntitle = "Explain"\n')
+    async with FakeStackSpot() as fake:
+        yield Shell(tmp_path / "home", fake)
+        assert fake.refused == []
+
+
+DONE = Look("COMPLETED", 1.0)
+
+
+async def test_the_result_alone_is_printed(ponte: Shell) -> None:
+    ponte.stackspot.go(
+        Run((DONE,)), Run((DONE,), '```json\n{"a": 1}\n```'), Run((DONE,), "line\n" * 3000)
+    )
+    assert await ponte("quick-command", "explain", "a", "bridge") == (
+        0, "explain: a bridge\n", "",
+    )  # fmt: skip
+    _, code, _ = await ponte("quick-command", "explain", "x")
+    assert json.loads(code) == {"a": 1}
+    _, whole, _ = await ponte("quick-command", "explain", "x")
+    assert whole.split() == ["line"] * 3000
+
+
+async def test_a_file_and_json(ponte: Shell) -> None:
+    ponte.stackspot.go(Run((DONE,)))
+    (ponte.home.parent / "a.csv").write_text("a;b\n")
+    code, out, _ = await ponte("quick-command", "explain", "--file", "a.csv", "--json")
+    body = json.loads(out)
+    assert (code, body["status"], body["response"]) == (0, "done", "explain: a;b")
+
+
+async def test_a_failure_is_1_and_goes_to_stderr(ponte: Shell) -> None:
+    ponte.stackspot.go(Run((Look("FAILURE"),)))
+    code, out, err = await ponte("quick-command", "explain", "x")
+    assert (code, out) == (1, "")
+    assert err == "StackSpot reports that it failed (FAILURE), and gives no reason.\n"
+    code, out, err = await ponte("quick-command", "explian", "x")
+    assert (code, out) == (1, "")
+    assert "Did you mean `explain`?" in err
+
+
+async def test_the_doctor_gets_a_token_and_shows_no_secret(ponte: Shell) -> None:
+    _, out, err = await ponte("doctor")
+    assert f"ok    stackspot: it gives a token for the realm {REALM}" in out
+    assert "in ponte.toml: quick commands 1, agents 0" in out
+    ponte.stackspot.realms.clear()
+    code, out, _ = await ponte("doctor")
+    assert code == 1
+    assert "FAIL  stackspot: StackSpot has no realm" in out
+    assert SECRET not in out + err
+    ponte.stackspot.refused.clear()  # of the realm that it no longer has
+
+
+async def test_a_chat_runs_one_asks_first_and_goes_on(tmp_path: Path) -> None:
+    async with AsyncExitStack() as stack:
+        fake = await stack.enter_async_context(FakeStackSpot())
+        chosen = await stack.enter_async_context(stackspot_choices(fake.url))
+        engine = await Engine.open(tmp_path, chosen)
+        door = WebAdapter(
+            door=SocketDoor(), listener=unix_socket(tmp_path / "s"), inbox=engine.inbox,
+            journal=engine.journal, files=engine.files, board=chosen.board,
+        )  # fmt: skip
+        engine.replies["terminal"] = door.reply
+        engine.start()
+        await door.start()
+        typed = f"quick-command explain a bridge\n{asks('translate-all', 'it')}\n"
+        said = io.StringIO()
+        with _pipe(typed) as stdin:
+            await chat(tmp_path / "s", "en", stdin, said)
+        assert "explain: a bridge\n" in said.getvalue()
+        assert "# Run Translate everything (open)" in said.getvalue()
+        (card,) = await engine.changes.latest("")
+        with _pipe(f"approve {card.id}\n") as stdin:
+            await chat(tmp_path / "s", "en", stdin, said)
+        assert "Done.\n\ntranslate-all: it\n" in said.getvalue()
+        await door.stop_intake()
+        await engine.drain(1)
+        await door.close()
+        await engine.close()
+
+
+def _pipe(text: str) -> io.TextIOWrapper:
+    """A pipe that holds `text` and ends there."""
+    reading, writing = os.pipe()
+    os.write(writing, text.encode())
+    os.close(writing)
+    return os.fdopen(reading)

@@ -1,0 +1,104 @@
+"""Quick commands over the web: what a page or a script of somebody's asks and gets."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import httpx
+import pytest
+
+from adapters.web.adapter import Port, WebAdapter
+from adapters.web.door import WebDoor
+from bot.engine import Choices, Engine
+from tests.dialogues.stackspot import asks
+from tests.fakes.stackspot import FakeStackSpot, Look, Run
+from tests.fakes.stackspot_parts import stackspot_choices
+from tests.web.house import events
+
+
+@pytest.fixture
+async def stackspot() -> AsyncIterator[FakeStackSpot]:
+    async with FakeStackSpot() as fake:
+        yield fake
+        assert fake.refused == []
+
+
+@pytest.fixture
+async def client(stackspot: FakeStackSpot, tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
+    async with AsyncExitStack() as stack:
+        chosen = await stack.enter_async_context(stackspot_choices(stackspot.url))
+        engine, web = await served(tmp_path, chosen)
+        yield await stack.enter_async_context(httpx.AsyncClient(base_url=web.address, timeout=20))
+        await web.stop_intake()
+        await engine.drain(1)
+        await web.close()
+        await engine.close()
+
+
+async def served(home: Path, chosen: Choices) -> tuple[Engine, WebAdapter]:
+    engine = await Engine.open(home, chosen)
+    web = WebAdapter(
+        door=WebDoor("127.0.0.1", "", ""), listener=Port("127.0.0.1", 0), inbox=engine.inbox,
+        journal=engine.journal, files=engine.files, board=chosen.board,
+    )  # fmt: skip
+    engine.replies["web"] = web.reply
+    engine.start()
+    await web.start()
+    return engine, web
+
+
+async def test_the_form_is_made_of_the_registry(client: httpx.AsyncClient) -> None:
+    headers = {"Accept-Language": "pt-BR"}
+    shown = (await client.get("/quick-commands", headers=headers)).json()["commands"]
+    assert [command["slug"] for command in shown] == [
+        "explain", "daily-summary", "translate-all", "close-month",
+    ]  # fmt: skip
+    assert (shown[1]["title"], shown[1]["description"]) == (
+        "Resumo diário", "O que aconteceu num dia",
+    )  # fmt: skip
+    day, tone = shown[1]["inputs"]
+    assert (day["required"], tone["type"], tone["choices"]) == (True, "choice", ["dry", "warm"])
+    assert (await client.get("/quick-commands?conversation=../x")).status_code == 404
+
+
+async def test_progress_and_result(client: httpx.AsyncClient, stackspot: FakeStackSpot) -> None:
+    stackspot.held = True
+    stackspot.go(Run((Look("RUNNING", 0.42, "Summarise"), Look("COMPLETED"))))
+    asked = {"message": "quick-command explain a bridge"}
+    headers = {"Accept": "text/event-stream"}
+    shown: list[str] = []
+    async with client.stream("POST", "/chat", json=asked, headers=headers) as answer:
+        async for event in events(answer):
+            shown.append(event.data.get("text") or event.data.get("response", ""))
+            stackspot.held = "90 %" not in "".join(shown)
+    assert "is running the quick command… 90 % · Waits" in shown
+    assert shown[-1] == "explain: a bridge"
+
+
+async def test_a_file_is_the_input(client: httpx.AsyncClient) -> None:
+    files = {"file": ("a.csv", b"a;b", "text/csv")}
+    sent = {"message": "quick-command explain"}
+    body = (await client.post("/chat", data=sent, files=files)).json()
+    assert body["response"] == "explain: a;b"
+
+
+async def test_a_long_result_is_a_file(client: httpx.AsyncClient, stackspot: FakeStackSpot) -> None:
+    stackspot.go(Run(result=json.dumps(list(range(5000)))))
+    body = (await client.post("/chat", json={"message": "quick-command explain x"})).json()
+    (file,) = body["files"]
+    assert (file["name"], file["type"]) == ("explain.json", "application/json")
+    assert (await client.get(file["url"])).json() == list(range(5000))
+
+
+async def test_approval_by_a_click(client: httpx.AsyncClient, stackspot: FakeStackSpot) -> None:
+    card = (await client.post("/chat", json={"message": asks("close-month")})).json()["cards"][0]
+    assert card["title"] == "Run Close the month"
+    decided = (await client.post(f"/cards/{card['id']}", json={"action": "approve"})).json()
+    assert decided["text"] == "Approved by owner. Done.\n\nclose-month:"
+    shown = (await client.get("/conversations/main")).json()
+    assert shown["cards"][0]["state"] == "done"
+    assert shown["messages"][-1]["aloud"] is True
+    assert stackspot.count("create") == 1

@@ -1,0 +1,79 @@
+"""The whole bot, composed as `ponte run` composes it, at a fake OpenAI, with its surfaces."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from bot.app import App
+from bot.config import Config
+from bot.home import Home
+from bot.settings import Settings
+from tests.fakes.openai import FakeOpenAI
+
+Json = dict[str, Any]
+
+
+@dataclass
+class Whole:
+    """One process, and its page as a person's browser sees it."""
+
+    app: App
+    web: httpx.AsyncClient
+
+    async def said(self, text: str, *, conversation: str = "c1", **files: bytes) -> Json:
+        """What `POST /chat` answers; a file `sales_csv=…` is attached as sales.csv."""
+        told = {"message": text, "conversation": conversation}
+        parts = [("file", (name.replace("_", "."), data)) for name, data in files.items()]
+        if parts:
+            answer = await self.web.post("/chat", data=told, files=parts)
+        else:
+            answer = await self.web.post("/chat", json=told)
+        answer.raise_for_status()
+        read: Json = answer.json()
+        return read
+
+    async def file(self, shown: Json) -> bytes:
+        return (await self.web.get(shown["url"])).content
+
+
+@asynccontextmanager
+async def whole(home: Path, fake: FakeOpenAI, **settings: Any) -> AsyncIterator[Whole]:
+    chosen = Settings.model_validate(
+        {
+            "openai_api_key": "sk-test",
+            "openai_base_url": fake.base_url,
+            "ponte_home": home,
+            "ponte_web_port": 0,
+            "ponte_grace": 0.5,
+            "ponte_code": "hosted",
+            **settings,
+        }
+    )
+    owner = Home(chosen.ponte_home)
+    with owner.take():
+        app = App(chosen, Config(), owner)
+        await app.start(surfaces=True)
+        try:
+            page = await _page(app)
+            async with httpx.AsyncClient(base_url=page, timeout=20) as web:
+                yield Whole(app, web)
+        finally:
+            await app.stop()
+
+
+async def _page(app: App) -> str:
+    """Where the page is, as the operator reads it."""
+    with contextlib.redirect_stdout(io.StringIO()) as told:
+        await app.announce()
+    found = re.search(r"open (http://\S+)", told.getvalue())
+    assert found, told.getvalue()
+    return found[1]

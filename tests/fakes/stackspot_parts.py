@@ -1,0 +1,75 @@
+"""The parts of a bot that StackSpot brings, as `bot/` wires them, over the fake."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+from pydantic import SecretStr
+
+from bot.board import Board
+from bot.config import Agent, Command, Config, Input
+from bot.engine import Choices
+from bot.settings import Settings
+from bot.stackspot import StackSpotHouse
+from core.http import HttpClient
+from core.policy import AllowList
+from core.ports import Model, Policy
+from tests.fakes.choices import choices
+from tests.fakes.stackspot.state import CLIENT, REALM, SECRET
+
+COMMANDS = {
+    "explain": Command(title={"en": "Explain", "pt-BR": "Explicar"}),
+    "daily-summary": Command(
+        title={"en": "Daily summary", "pt-BR": "Resumo diário"},
+        description={"en": "What happened on a day", "pt-BR": "O que aconteceu num dia"},
+        inputs={"day": Input(required=True), "tone": Input("choice", choices=("dry", "warm"))},
+    ),
+    "translate-all": Command(title={"en": "Translate everything"}, effect="spend"),
+    "close-month": Command(title={"en": "Close the month"}, effect="write"),
+}
+AGENTS = {"reviewer": Agent("01AGENT", {"en": "Code reviewer"})}
+CONFIG = Config(quick_commands=COMMANDS, agents=AGENTS)
+
+
+class StillClock:
+    """Its time stands, so that a run which is held may be looked at for ever."""
+
+    def now(self) -> float:
+        return 0.0
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(0)
+
+    def jitter(self) -> float:
+        return 1.0
+
+
+def settings(url: str, **more: Any) -> Settings:
+    secret = SecretStr(SECRET)
+    return Settings(
+        stackspot_client_id=CLIENT, stackspot_client_secret=secret, stackspot_realm=REALM,
+        stackspot_auth_url=url, stackspot_api_url=url, stackspot_agent_url=url, **more,
+    )  # fmt: skip
+
+
+@asynccontextmanager
+async def stackspot_choices(
+    url: str,
+    config: Config = CONFIG,
+    model: Model | None = None,
+    policy: Policy | None = None,
+    **more: Any,
+) -> AsyncIterator[Choices]:
+    """What the engine is given where StackSpot is set up; `more` are settings."""
+    named = AllowList().is_named
+    async with HttpClient() as http:
+        house = StackSpotHouse(settings(url, **more), config, named, http, StillClock())
+        assert house.source
+        assert house.applier
+        made = choices(model, [house.source], policy, [house.applier])
+        yield replace(made, quick=house.commands, board=Board((), house.commands))
+        await house.close()

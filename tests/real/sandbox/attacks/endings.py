@@ -1,0 +1,237 @@
+"""Attacks that end in the kernel's death, or need one of their own. `ENDS` says how each ends."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+import re
+import signal
+import sys
+import threading
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tests.real.sandbox.outside import Outside
+
+libc = ctypes.CDLL(None, use_errno=True)
+MiB = 1 << 20
+
+KILLED, DIED, ANSWERED = "killed", "died", "answered"
+"""Only our kill ended it; it ended by itself; it answered and goes on. The first process of a PID
+namespace is deaf to signals of its own."""
+
+ENDS = {
+    "loop": KILLED,
+    "loop_deaf_to_signals": KILLED,
+    "loop_in_c": KILLED,
+    "loop_in_search": KILLED,
+    "loop_in_all_threads": KILLED,
+    "sleep": KILLED,
+    "stop_itself": f"{KILLED} or {ANSWERED}",
+    "sleep_in_finally": KILLED,
+    "close_everything": KILLED,
+    "close_life": KILLED,
+    "thread_that_stays": ANSWERED,
+    "deep_recursion": ANSWERED,
+    "deep_recursion_in_c": DIED,
+    "abort": DIED,
+    "exit": DIED,
+    "exit_at_once": DIED,
+    "kill_itself": f"{DIED} or {ANSWERED}",
+    "crash": DIED,
+    "other_architecture": DIED,
+    "flood_output": KILLED,
+    "flood_errors": KILLED,
+    "flood_frames": KILLED,
+    "flood_without_line": KILLED,
+    "say_ready_again": ANSWERED,
+    "flood_life": KILLED,
+    "fill_disk": ANSWERED,
+    "fill_disk_with_removed": ANSWERED,
+    "fill_disk_with_files": ANSWERED,
+    "deep_folders": ANSWERED,
+    "processor_time": DIED,
+}
+
+
+def loop(outside: Outside) -> None:
+    while True:
+        pass
+
+
+def loop_deaf_to_signals(outside: Outside) -> None:
+    for number in range(1, 65):
+        with suppress(OSError, ValueError):
+            signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, range(1, 65))
+    while True:
+        time.sleep(0)
+
+
+def loop_in_c(outside: Outside) -> None:
+    sum(range(10**12))
+
+
+def loop_in_search(outside: Outside) -> None:
+    re.match("(a*)*b", "a" * 60)
+
+
+def loop_in_all_threads(outside: Outside) -> None:
+    for _ in range(20):
+        threading.Thread(target=loop, args=(outside,), daemon=True).start()
+    loop(outside)
+
+
+def sleep(outside: Outside) -> None:
+    time.sleep(10**6)
+
+
+def stop_itself(outside: Outside) -> None:
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def sleep_in_finally(outside: Outside) -> None:
+    while True:
+        with suppress(BaseException):
+            time.sleep(10**6)
+
+
+def close_everything(outside: Outside) -> None:
+    os.closerange(0, 1024)
+    time.sleep(10**6)
+
+
+def close_life(outside: Outside) -> None:
+    os.closerange(3, 1024)
+    time.sleep(10**6)
+
+
+def thread_that_stays(outside: Outside) -> None:
+    threading.Thread(target=sleep, args=(outside,), daemon=False).start()
+
+
+def deep_recursion(outside: Outside) -> None:
+    with suppress(RecursionError):
+        deep_recursion(outside)
+
+
+def deep_recursion_in_c(outside: Outside) -> None:
+    sys.setrecursionlimit(10**8)
+    nested: list[Any] = []
+    for _ in range(10**6):
+        nested = [nested]
+    repr(nested)
+
+
+def abort(outside: Outside) -> None:
+    os.abort()
+
+
+def exit(outside: Outside) -> None:
+    sys.exit(3)
+
+
+def exit_at_once(outside: Outside) -> None:
+    os._exit(3)
+
+
+def kill_itself(outside: Outside) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def crash(outside: Outside) -> None:
+    ctypes.string_at(0)
+
+
+def other_architecture(outside: Outside) -> None:
+    """`int 0x80`: the calls of 32 bit programs, under other numbers; here getpid, harmless."""
+    code = mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+    code.write(b"\xb8\x14\x00\x00\x00\xcd\x80\xc3")
+    address = ctypes.addressof(ctypes.c_char.from_buffer(code))
+    ctypes.CFUNCTYPE(ctypes.c_int)(address)()
+
+
+def flood_output(outside: Outside) -> None:
+    _flood(1)
+
+
+def flood_errors(outside: Outside) -> None:
+    _flood(2)
+
+
+def flood_frames(outside: Outside) -> None:
+    _flood(int(sys.argv[1]))
+
+
+def flood_without_line(outside: Outside) -> None:
+    _flood(int(sys.argv[1]), b"x" * MiB)
+
+
+def say_ready_again(outside: Outside) -> None:
+    os.write(_life(), b"1")
+
+
+def flood_life(outside: Outside) -> None:
+    _flood(_life())
+
+
+def fill_disk(outside: Outside) -> str:
+    return _fill(outside, keep=True)
+
+
+def fill_disk_with_removed(outside: Outside) -> str:
+    """Files without a name, which nobody sees who lists the folder."""
+    return _fill(outside, keep=False)
+
+
+def fill_disk_with_files(outside: Outside) -> str:
+    with suppress(OSError):
+        for number in range(200_000):
+            open(f"file{number}", "w").close()
+        return "made 200,000 files"
+    return ""
+
+
+def deep_folders(outside: Outside) -> None:
+    with suppress(OSError):
+        for _ in range(5_000):
+            os.mkdir("d" * 100)
+            os.chdir("d" * 100)
+            open("x", "w").close()
+
+
+def processor_time(outside: Outside) -> None:
+    """With a limit of one second, as this one is started."""
+    signal.signal(signal.SIGXCPU, signal.SIG_IGN)
+    loop(outside)
+
+
+def _flood(file: int, content: bytes = b"flood\n" * 10_000) -> None:
+    while True:
+        os.write(file, content)
+
+
+def _life() -> int:
+    return next(number for number in range(3, 256) if number != int(sys.argv[1]) and _open(number))
+
+
+def _open(number: int) -> bool:
+    try:
+        return bool(os.fstat(number))
+    except OSError:
+        return False
+
+
+def _fill(outside: Outside, keep: bool) -> str:
+    size = 0
+    with suppress(OSError):
+        for number in range(8):
+            file = os.open(f"fill{number}", os.O_WRONLY | os.O_CREAT)
+            if not keep:
+                os.unlink(f"fill{number}")
+            for _ in range(8):
+                size += os.write(file, bytes(8 * MiB))
+    return f"wrote {size}" if size > outside["disk"] else ""

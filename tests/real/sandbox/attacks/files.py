@@ -1,0 +1,244 @@
+"""Writing where they must not: the machine, the sandbox's own programs, devices."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import stat
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.real.sandbox.outside import Outside
+
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+def write_outside(outside: Outside) -> str:
+    return _writes(outside["folder"] + "/new")
+
+
+def change_outside(outside: Outside) -> str:
+    return _writes(outside["file"])
+
+
+def empty_outside(outside: Outside) -> str:
+    os.truncate(outside["file"], 0)
+    return "emptied a file outside"
+
+
+def empty_by_reading(outside: Outside) -> str:
+    os.open(sys.executable, os.O_RDONLY | os.O_TRUNC)
+    return "opened the interpreter to empty it"
+
+
+def delete_outside(outside: Outside) -> str:
+    os.unlink(outside["file"])
+    return "deleted a file outside"
+
+
+def rename_outside(outside: Outside) -> str:
+    os.rename(outside["file"], outside["folder"] + "/renamed")
+    os.rename(outside["folder"] + "/renamed", outside["file"])
+    return "renamed a file outside"
+
+
+def move_inside(outside: Outside) -> str:
+    os.rename(outside["file"], "mine")
+    return "took a file from outside"
+
+
+def move_outside(outside: Outside) -> str:
+    open("mine", "w").close()
+    os.rename("mine", outside["folder"] + "/theirs")
+    return "put a file outside"
+
+
+def link_outside(outside: Outside) -> str:
+    open("mine", "w").close()
+    os.link("mine", outside["folder"] + "/linked")
+    return "linked a file outside"
+
+
+def folder_outside(outside: Outside) -> str:
+    os.mkdir(outside["folder"] + "/made")
+    return "made a folder outside"
+
+
+def symbolic_link_outside(outside: Outside) -> str:
+    os.symlink("/", outside["folder"] + "/link")
+    return "made a link outside"
+
+
+def permissions_outside(outside: Outside) -> str:
+    """May seem to succeed; the outside looks whether anything changed."""
+    os.chmod(outside["file"], 0)
+    return ""
+
+
+def times_outside(outside: Outside) -> str:
+    os.utime(outside["file"], (0, 0))
+    return ""
+
+
+def owner_outside(outside: Outside) -> str:
+    os.chown(outside["file"], os.getuid(), -1)
+    return "changed an owner"
+
+
+def attributes_outside(outside: Outside) -> str:
+    os.setxattr(outside["file"], "user.x", b"1")
+    return "set an attribute"
+
+
+def write_to_system(outside: Outside) -> str:
+    for folder in (
+        "/",
+        "/usr",
+        "/usr/bin",
+        "/usr/lib",
+        "/etc",
+        "/dev",
+        "/proc",
+        "/var/tmp",
+        "/run",
+    ):
+        if said := _writes(folder + "/ponte-attack"):
+            return said
+    return ""
+
+
+def write_to_environment(outside: Outside) -> str:
+    for folder in [os.path.dirname(sys.executable), *filter(os.path.isdir, sys.path)]:
+        if said := _writes(folder + "/sitecustomize.py"):
+            return said
+    return ""
+
+
+def write_to_programs(outside: Outside) -> str:
+    for path in (sys.modules["inside"].__file__ or "", sys.argv[0]):
+        if said := _writes(path):
+            return said
+    return ""
+
+
+def write_to_interpreter(outside: Outside) -> str:
+    return _writes(os.path.realpath(sys.executable))
+
+
+def system_settings(outside: Outside) -> str:
+    for path in ("core_pattern", "modprobe", "hostname", "randomize_va_space", "panic"):
+        if said := _writes("/proc/sys/kernel/" + path, b"0"):
+            return said
+    return _writes("/proc/sysrq-trigger", b"")
+
+
+def control_groups(outside: Outside) -> str:
+    for path in ("/sys/fs/cgroup/cgroup.procs", "/sys/kernel/mm/ksm/run", "/sys/power/state"):
+        if said := _writes(path, b""):
+            return said
+    return ""
+
+
+def out_of_memory_score(outside: Outside) -> str:
+    return _writes("/proc/self/oom_score_adj", b"-1000")
+
+
+def user_map(outside: Outside) -> str:
+    return _writes("/proc/self/uid_map", b"0 0 1")
+
+
+def named_pipe(outside: Outside) -> str:
+    os.mkfifo("pipe")
+    return "made a named pipe"
+
+
+def character_device(outside: Outside) -> str:
+    os.mknod("memory", 0o600 | stat.S_IFCHR, os.makedev(1, 1))
+    return "made a device"
+
+
+def block_device(outside: Outside) -> str:
+    os.mknod("disk", 0o600 | stat.S_IFBLK, os.makedev(8, 0))
+    return "made a disk"
+
+
+def devices(outside: Outside) -> str:
+    for name in ("kvm", "fuse", "net/tun", "vda", "sda", "loop-control", "uinput", "vhost-net"):
+        if said := _writes("/dev/" + name, b""):
+            return said
+    return ""
+
+
+def terminal(outside: Outside) -> str:
+    file = os.open("/dev/tty", os.O_RDWR)
+    return f"has a terminal: {file}"
+
+
+def type_into_terminal(outside: Outside) -> str:
+    """TIOCSTI and TIOCLINUX, also with bits in the upper half that the kernel drops."""
+    ctypes.set_errno(0)
+    for number in (0x5412, 0x541C, 0x5412 | 1 << 32):
+        for file in range(3):
+            if libc.syscall(ctypes.c_long(16), file, ctypes.c_ulong(number), b"x") == 0:
+                return "typed into a terminal"
+    return ""
+
+
+def set_user_bit(outside: Outside) -> str:
+    with open("root", "wb") as file:
+        os.fchmod(file.fileno(), 0o4755)
+        return "set the bit" if os.fstat(file.fileno()).st_mode & stat.S_ISUID else ""
+
+
+def locked_folder(outside: Outside) -> str:
+    """One that its remover could not enter."""
+    os.umask(0o777)
+    os.mkdir("locked", 0o777)
+    os.chmod("locked", 0)
+    if os.stat("locked").st_mode & 0o700 != 0o700:
+        return "made a folder that cannot be entered"
+    os.mkdir("shut", 0)
+    return "made a folder that cannot be entered"
+
+
+def mount_memory(outside: Outside) -> str:
+    return _called(libc.mount(b"none", b"/tmp", b"tmpfs", 0, None), "mounted")
+
+
+def mount_writable(outside: Outside) -> str:
+    return _called(libc.mount(b"none", b"/usr", None, 32 | 4096, None), "mounted /usr anew")
+
+
+def unmount(outside: Outside) -> str:
+    return _called(libc.umount2(b"/proc", 2), "unmounted /proc")
+
+
+def new_mounts(outside: Outside) -> str:
+    for number in (428, 429, 430, 431, 432, 433, 442):
+        if libc.syscall(number, b"tmpfs", 0, 0, 0, 0) >= 0:
+            return f"call {number} worked"
+    return ""
+
+
+def change_root(outside: Outside) -> str:
+    os.mkdir("root-of-mine")
+    os.chroot("root-of-mine")
+    return "changed the root"
+
+
+def pivot_root(outside: Outside) -> str:
+    return _called(libc.syscall(155, b".", b"."), "changed the root")
+
+
+def _called(result: int, what: str) -> str:
+    return what if result >= 0 else ""
+
+
+def _writes(path: str, content: bytes = b"x") -> str:
+    try:
+        with open(path, "ab", buffering=0) as file:
+            file.write(content)
+    except OSError:
+        return ""
+    return f"wrote to {path}"

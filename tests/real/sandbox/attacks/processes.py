@@ -1,0 +1,362 @@
+"""Making, watching, stopping and becoming other processes and users."""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import multiprocessing
+import os
+import platform
+import pty
+import resource
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.real.sandbox.outside import Outside
+
+libc = ctypes.CDLL(None, use_errno=True)
+INTEL = platform.machine() == "x86_64"
+
+
+def fork(outside: Outside) -> str:
+    if os.fork() == 0:
+        os._exit(0)
+    return "forked"
+
+
+def fork_by_number(outside: Outside) -> str:
+    result = libc.syscall(57 if INTEL else 220, 17, 0, 0, 0, 0)
+    if result == 0:
+        os._exit(0)
+    return _called(result, "forked")
+
+
+def fork_on_borrowed_memory(outside: Outside) -> str:
+    """Not to be tried unfenced: the child would run on this process's stack."""
+    result = libc.syscall(58) if INTEL else -1
+    if result == 0:
+        os._exit(0)
+    return _called(result, "forked")
+
+
+def fork_bomb(outside: Outside) -> str:
+    made = 0
+    for _ in range(50):
+        try:
+            if os.fork() == 0:
+                signal.pause()
+            made += 1
+        except OSError:
+            break
+    return f"made {made} processes" if made else ""
+
+
+def clone_new_process(outside: Outside) -> str:
+    return _cloned(0x11)
+
+
+def clone_new_user(outside: Outside) -> str:
+    return _cloned(0x1000_0011)
+
+
+def clone_thread_in_new_namespace(outside: Outside) -> str:
+    return _cloned(0x0001_0900 | 0x1000_0000)
+
+
+def clone_by_structure(outside: Outside) -> str:
+    arguments = (ctypes.c_uint64 * 8)(0, 0, 0, 0, 17, 0, 0, 0)
+    if libc.syscall(435, arguments, ctypes.sizeof(arguments)) == 0:
+        os._exit(0)
+    return "" if ctypes.get_errno() else "forked"
+
+
+def run_program(outside: Outside) -> str:
+    return subprocess.run(["/bin/ls", "/"], capture_output=True, check=False).stdout.decode()
+
+
+def run_shell(outside: Outside) -> str:
+    return "ran a shell" if os.system("exit 3") >> 8 == 3 else ""
+
+
+def run_by_spawn(outside: Outside) -> str:
+    return f"ran {os.posix_spawn('/bin/true', ['true'], {})}"
+
+
+def run_in_terminal(outside: Outside) -> str:
+    pid, _ = pty.fork()
+    if pid == 0:
+        os._exit(0)
+    return "forked in a terminal"
+
+
+def run_worker(outside: Outside) -> str:
+    worker = multiprocessing.get_context("fork").Process(target=int)
+    worker.start()
+    return "started a worker"
+
+
+def replace_itself(outside: Outside) -> str:
+    os.execv("/bin/true", ["true"])
+
+
+def replace_itself_by_memory(outside: Outside) -> str:
+    file = os.memfd_create("program")
+    os.write(file, b"#!/bin/true\n")
+    os.execve(file, ["true"], {})
+
+
+def gain_by_set_user_programs(outside: Outside) -> str:
+    for program in ("/usr/bin/su", "/usr/bin/sudo", "/usr/bin/passwd", "/usr/bin/mount"):
+        if os.path.exists(program):
+            os.execv(program, [program])
+    return ""
+
+
+def trace_parent(outside: Outside) -> str:
+    return _called(libc.ptrace(16, os.getppid(), 0, 0), "traces its parent")
+
+
+def trace_bot(outside: Outside) -> str:
+    return _called(libc.ptrace(0x4206, outside["bot"], 0, 0), "traces the bot")
+
+
+def be_traced(outside: Outside) -> str:
+    return _called(libc.ptrace(0, 0, 0, 0), "is traced")
+
+
+def read_memory_of_bot(outside: Outside) -> str:
+    return _vector(310 if INTEL else 270, outside["bot"])
+
+
+def write_memory_of_parent(outside: Outside) -> str:
+    return _vector(311 if INTEL else 271, os.getppid())
+
+
+def descriptor_of_bot(outside: Outside) -> str:
+    for pid in (outside["bot"], os.getppid(), 1):
+        if libc.syscall(434, pid, 0) >= 0:
+            return f"holds process {pid}"
+    return _called(libc.syscall(438, 0, 1, 0), "took a file of another process")
+
+
+def compare_with_bot(outside: Outside) -> str:
+    return _called(
+        libc.syscall(312 if INTEL else 272, outside["bot"], os.getpid(), 0, 0, 0), "compared"
+    )
+
+
+def signal_to_bot(outside: Outside) -> str:
+    os.kill(outside["bot"], 0)
+    return "can signal the bot"
+
+
+def signal_to_parent(outside: Outside) -> str:
+    os.kill(os.getppid(), signal.SIGSTOP)
+    return "stopped its parent"
+
+
+def signal_to_first(outside: Outside) -> str:
+    if os.getpid() != 1:
+        os.kill(1, signal.SIGKILL)
+        return "killed process 1"
+    return ""
+
+
+def signal_to_all(outside: Outside) -> str:
+    os.kill(-1, signal.SIGKILL)
+    return "killed everything"
+
+
+def signal_to_group(outside: Outside) -> str:
+    os.kill(0, signal.SIGCONT)
+    return "signalled its group"
+
+
+def signal_by_thread(outside: Outside) -> str:
+    tgkill, tkill = (234, 200) if INTEL else (131, 130)
+    for arguments in ((tgkill, outside["bot"], outside["bot"], 0), (tkill, outside["bot"], 0)):
+        if libc.syscall(*arguments) == 0:
+            return "signalled the bot"
+    return ""
+
+
+def signal_by_queue(outside: Outside) -> str:
+    number = 129 if INTEL else 138
+    return _called(
+        libc.syscall(number, outside["bot"], 0, ctypes.create_string_buffer(128)), "signalled"
+    )
+
+
+def signal_by_descriptor(outside: Outside) -> str:
+    return _called(libc.syscall(424, 0, 0, None, 0), "signalled by a descriptor")
+
+
+def signal_by_file(outside: Outside) -> str:
+    """The kernel sends SIGIO, or any other signal, to the owner of a pipe."""
+    read, _ = os.pipe()
+    fcntl.fcntl(read, 8, outside["bot"])
+    return "made the bot the owner of a pipe"
+
+
+def signal_by_file_control(outside: Outside) -> str:
+    read, _ = os.pipe()
+    fcntl.ioctl(read, 0x8901, outside["bot"].to_bytes(4, sys.byteorder))
+    return "made the bot the owner of a pipe"
+
+
+def choose_signal_of_file(outside: Outside) -> str:
+    fcntl.fcntl(0, 10, signal.SIGKILL)
+    return "chose a signal"
+
+
+def outlive_bot(outside: Outside) -> str:
+    return _called(libc.prctl(1, 0, 0, 0, 0), "lives on when the bot has ended")
+
+
+def allow_tracers(outside: Outside) -> str:
+    return _called(libc.prctl(0x59616D61, -1, 0, 0, 0), "may be traced")
+
+
+def become_undumpable(outside: Outside) -> str:
+    return _called(libc.prctl(4, 0, 0, 0, 0), "hid itself")
+
+
+def new_privileges(outside: Outside) -> str:
+    with open("/proc/self/status") as status:
+        lines = dict(line.rstrip("\n").split(":\t", 1) for line in status)
+    if lines["NoNewPrivs"] != "1" or lines["Seccomp"] != "2":
+        return "can gain privileges"
+    gained = [lines[name] for name in ("CapPrm", "CapEff", "CapAmb") if int(lines[name], 16)]
+    return f"holds {gained}" if gained else ""
+
+
+def become_root(outside: Outside) -> str:
+    for attempt in (os.setuid, os.setgid, os.seteuid, os.setegid):
+        try:
+            attempt(0)
+        except OSError:
+            continue
+        return f"{attempt.__name__} worked"
+    return ""
+
+
+def become_root_by_three(outside: Outside) -> str:
+    os.setresuid(0, 0, 0)
+    return "is root"
+
+
+def join_groups(outside: Outside) -> str:
+    os.setgroups([0])
+    return "is of root's group"
+
+
+def is_root(outside: Outside) -> str:
+    return "is root" if 0 in (*os.getresuid(), *os.getresgid(), *os.getgroups()) else ""
+
+
+def capabilities(outside: Outside) -> str:
+    header, data = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)(*[0xFFFFFFFF] * 6)
+    return _called(libc.capset(header, data), "took capabilities")
+
+
+def user_of_files(outside: Outside) -> str:
+    libc.setfsuid(0)
+    return "uses root's files" if libc.setfsuid(-1) == 0 else ""
+
+
+def new_namespaces(outside: Outside) -> str:
+    for flag in (
+        0x20000,
+        0x80,
+        0x02000000,
+        0x04000000,
+        0x08000000,
+        0x10000000,
+        0x20000000,
+        0x40000000,
+    ):
+        if libc.unshare(flag) == 0:
+            return f"has a namespace {flag:#x}"
+    return ""
+
+
+def namespaces_of_others(outside: Outside) -> str:
+    for kind in ("user", "mnt", "net", "pid"):
+        for pid in (1, outside["bot"]):
+            try:
+                file = os.open(f"/proc/{pid}/ns/{kind}", os.O_RDONLY)
+            except OSError:
+                continue
+            if libc.setns(file, 0) == 0:
+                return f"entered {kind}"
+    return _called(libc.setns(0, 0), "entered")
+
+
+def leave_session(outside: Outside) -> str:
+    os.setsid()
+    return "has a session of its own"
+
+
+def leave_group(outside: Outside) -> str:
+    os.setpgid(0, 0)
+    return "has a group of its own"
+
+
+def limits_of_bot(outside: Outside) -> str:
+    resource.prlimit(outside["bot"], resource.RLIMIT_NOFILE, (0, 0))
+    return "changed the bot's limits"
+
+
+def more_limits(outside: Outside) -> str:
+    for kind in (
+        resource.RLIMIT_AS,
+        resource.RLIMIT_CPU,
+        resource.RLIMIT_FSIZE,
+        resource.RLIMIT_NOFILE,
+    ):
+        try:
+            resource.setrlimit(kind, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        except (OSError, ValueError):
+            continue
+        return "raised a limit"
+    return ""
+
+
+def priority_of_all(outside: Outside) -> str:
+    os.setpriority(os.PRIO_USER, 0, 19)
+    return "slowed down a user's processes"
+
+
+def priority_of_disk(outside: Outside) -> str:
+    return _called(libc.syscall(251 if INTEL else 30, 1, 0, 1 << 13), "is first at the disk")
+
+
+def processor_of_bot(outside: Outside) -> str:
+    os.sched_setaffinity(outside["bot"], {0})
+    return "moved the bot"
+
+
+def real_time(outside: Outside) -> str:
+    os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+    return "is first at the processor"
+
+
+def _cloned(flags: int) -> str:
+    number = 56 if INTEL else 220
+    result = libc.syscall(number, ctypes.c_ulong(flags), 0, 0, 0, 0)
+    if result == 0:
+        os._exit(0)
+    return _called(result, f"cloned with {flags:#x}")
+
+
+def _vector(number: int, pid: int) -> str:
+    buffer = ctypes.create_string_buffer(8)
+    piece = (ctypes.c_void_p * 2)(ctypes.addressof(buffer), 8)
+    return _called(libc.syscall(number, pid, piece, 1, piece, 1, 0), "reached memory of another")
+
+
+def _called(result: int, what: str) -> str:
+    return what if result >= 0 else ""

@@ -1,0 +1,111 @@
+"""Runs every attack on one sandbox and prints, as JSON, what each could do.
+
+It is started by `runs.py` as process of a PID namespace of its own, as root or as somebody else,
+and attacks nothing before the harmless probe has shown that the sandbox holds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from types import FunctionType, ModuleType
+
+from core.tools.code.sandbox.bwrap import Bubblewrap
+from core.tools.code.sandbox.ground import Ground
+from core.tools.code.sandbox.landlock import Landlock
+from core.tools.code.sandbox.probe import prove
+from core.tools.code.sandbox.sandbox import Sandbox
+from tests.real.sandbox.attacks import endings, files, memory, network, processes, secrets, system
+from tests.real.sandbox.ends import end
+from tests.real.sandbox.scenery import Scenery, scenery
+from tests.real.sandbox.session import LIMITS, Stub
+
+BATCHES = (secrets, files, processes, network, memory, system)
+AT_ONCE = 3
+MUTE = "the kernel did not answer"
+OUTSIDE = "the outside afterwards"
+LEFT = "processes and folders left"
+
+
+def attacks(module: ModuleType) -> list[str]:
+    """The names of its attacks, in the order that they are written."""
+    found = {
+        name: each.__code__.co_firstlineno
+        for name, each in vars(module).items()
+        if isinstance(each, FunctionType) and each.__module__ == module.__name__ and name[0] != "_"
+    }
+    return sorted(found, key=found.__getitem__)
+
+
+def title(module: ModuleType, name: str) -> str:
+    return f"{module.__name__.rpartition('.')[2]}: {name}"
+
+
+async def batch(
+    sandbox: Sandbox, python: Path, module: ModuleType, names: Sequence[str], scene: Scenery
+) -> dict[str, str]:
+    """Some of a module in one kernel; a new one where an attack ended it."""
+    results: dict[str, str] = {}
+    stub = await Stub.start(sandbox, python, module)
+    for name in names:
+        try:
+            results[title(module, name)] = await stub.attack(name, scene.what)
+        except (EOFError, TimeoutError, ValueError) as error:
+            ended = stub.process.overran
+            results[title(module, name)] = "" if ended else f"{MUTE}: {error!r}"
+            await stub.process.kill()
+            stub = await Stub.start(sandbox, python, module)
+    await stub.process.kill()
+    return results
+
+
+async def every(sandbox: Sandbox, python: Path, ground: Ground) -> dict[str, str]:
+    results: dict[str, str] = {}
+    turns = asyncio.Semaphore(AT_ONCE)
+
+    async def ended(name: str, scene: Scenery) -> None:
+        async with turns:
+            results[title(endings, name)] = await end(sandbox, python, name, scene)
+
+    async with scenery(python, LIMITS) as scene:
+        for module in BATCHES:
+            results |= await batch(sandbox, python, module, attacks(module), scene)
+        async with asyncio.TaskGroup() as group:
+            for name in endings.ENDS:
+                group.create_task(ended(name, scene))
+        results[OUTSIDE] = scene.harm()
+    results[LEFT] = left(ground)
+    return results
+
+
+def left(ground: Ground) -> str:
+    """Whoever is still in this PID namespace and is neither this process nor its parents."""
+    kept = {1, os.getpid(), os.getppid()}
+    found = [name for name in os.listdir("/proc") if name.isdigit() and int(name) not in kept]
+    folders = ground.sessions()
+    return f"{found} {folders}" if found or folders else ""
+
+
+async def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("backend", choices=("bubblewrap", "landlock"))
+    parser.add_argument("python", type=Path)
+    arguments = parser.parse_args()
+    ground = Ground()
+    try:
+        sandbox: Sandbox = (Bubblewrap if arguments.backend == "bubblewrap" else Landlock)(ground)
+        proof = await prove(sandbox, arguments.python)
+        if not proof.holds:
+            print(json.dumps({"blocked": proof.reason}))
+            return
+        print(json.dumps(await every(sandbox, arguments.python, ground)))
+    finally:
+        ground.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

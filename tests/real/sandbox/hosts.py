@@ -1,0 +1,75 @@
+"""Which sandbox is chosen on a machine of a certain kind. Prints {"name": …, "words": …}.
+
+hosts.py PYTHON like-docker     where nobody may make namespaces, as Docker's filter has it
+hosts.py PYTHON as-it-is
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import errno
+import json
+import os
+from pathlib import Path
+
+from core.tools.code.sandbox.choice import choose
+from core.tools.code.sandbox.ground import Ground
+from core.tools.code.sandbox.inside.filter import (
+    ALLOW,
+    AND,
+    EQUAL,
+    ERRNO,
+    LOAD,
+    NEW_NAMESPACES,
+    NUMBER,
+    RETURN,
+    Step,
+)
+from core.tools.code.sandbox.inside.seccomp import load
+from core.tools.code.sandbox.inside.syscalls import ARCHITECTURES, CHECKED, REFUSED, numbers
+
+CLONE3 = 435
+
+
+def forbid_namespaces() -> None:
+    """For this process and all that it starts."""
+    machine = os.uname().machine
+    column, _ = ARCHITECTURES[machine]
+    clone = numbers(CHECKED, column)["clone"]
+    unshare = numbers(REFUSED, column)["unshare"]
+    refused, unknown = (
+        Step(RETURN, 0, 0, ERRNO | errno.EPERM),
+        Step(RETURN, 0, 0, ERRNO | errno.ENOSYS),
+    )
+    load(
+        machine,
+        [
+            Step(LOAD, 0, 0, NUMBER),
+            *(Step(EQUAL, 0, 1, CLONE3), unknown),
+            *(Step(EQUAL, 0, 1, unshare), refused),
+            *(Step(EQUAL, 0, 4, clone), Step(LOAD, 0, 0, 16), Step(AND, 0, 0, NEW_NAMESPACES)),
+            *(Step(EQUAL, 1, 0, 0), refused),
+            Step(RETURN, 0, 0, ALLOW),
+        ],
+    )
+
+
+async def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("python", type=Path)
+    parser.add_argument("kind", choices=("like-docker", "as-it-is"))
+    arguments = parser.parse_args()
+    if arguments.kind == "like-docker":
+        forbid_namespaces()
+    ground = Ground()
+    try:
+        choice = await choose(arguments.python, ground)
+    finally:
+        ground.close()
+    name = choice.sandbox.name if choice.sandbox else ""
+    print(json.dumps({"name": name, "words": choice.words}))
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,87 @@
+"""Starts the driver where what gets loose can harm nothing but itself, once for each way."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from tests.real.sandbox.pythons import ROOT, driver_python, sandbox_python
+from tests.real.sandbox.scenery import SECRET
+
+NOBODY = "65534"
+_ALONE = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
+# The shell is process 1, as in a container with an init: it collects orphans.
+_FIRST = ("sh", "-c", '"$@"; exit $?', "sh")
+_AS_NOBODY = ("setpriv", "--reuid", NOBODY, "--regid", NOBODY, "--clear-groups")
+_MAPPED = ("--user", "--map-current-user")
+
+
+def results(backend: str, who: str) -> dict[str, str]:
+    """What each attack could do, by its title. Skips the test where this machine cannot say."""
+    return drive("tests.real.sandbox.driver", who, backend, str(sandbox_python()))
+
+
+def unfenced() -> dict[str, str]:
+    """What the harmless attacks can do where there is no sandbox."""
+    return drive("tests.real.sandbox.unfenced", "somebody", str(sandbox_python()))
+
+
+def drive(module: str, who: str, *arguments: str, under: tuple[str, ...] = ()) -> dict[str, str]:
+    """Run a module in a PID namespace of its own, as "root" or "somebody"; what it printed.
+
+    `under` is a command that takes the module's as its arguments.
+    """
+    done = _ran((*alone(who), *under, str(driver_python(who)), "-B", "-m", module, *arguments))
+    assert done.returncode == 0, done.stderr[-3000:]
+    answer: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
+    if "blocked" in answer:
+        pytest.skip(f"blocked: {answer['blocked']}")
+    return answer
+
+
+@functools.cache
+def _ran(command: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
+    """Each command once, however many tests ask for what it printed."""
+    packages = (each for each in sys.path if "site-packages" in each)
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": "/",
+        SECRET: secrets.token_hex(16),
+        "PYTHONPATH": os.pathsep.join([str(ROOT), *packages]),
+    }
+    with tempfile.TemporaryDirectory(prefix="ponte-test-") as folder:
+        Path(folder).chmod(0o1777)
+        environment["TMPDIR"] = folder
+        return subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=90,
+            check=False,
+        )  # fmt: skip
+
+
+@functools.cache
+def alone(who: str) -> tuple[str, ...]:
+    """The command that others run under. Skips where no PID namespace is to be had."""
+    root = os.geteuid() == 0
+    if who == "root" and not root:
+        pytest.skip("blocked: the tests do not run as root")
+    command = [
+        *_ALONE,
+        *(() if root else _MAPPED),
+        *_FIRST,
+        *(_AS_NOBODY if root and who != "root" else ()),
+    ]
+    if not all(shutil.which(program) for program in ("unshare", "setpriv")):
+        pytest.skip("blocked: util-linux is not installed")
+    tried = subprocess.run([*command, "true"], capture_output=True, text=True, check=False)
+    if tried.returncode:
+        pytest.skip(f"blocked: no PID namespace is to be had here: {tried.stderr.strip()}")
+    return tuple(command)

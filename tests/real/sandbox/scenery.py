@@ -1,0 +1,101 @@
+"""The outside that attacks try to reach, and whether they did."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import resource
+import shutil
+import signal
+import socket
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from core.tools.code.sandbox.sandbox import Limits, MiB
+from tests.real.sandbox.outside import Outside
+
+SECRET = "PONTE_ATTACK_SECRET"
+SHARED = 64 * MiB
+
+
+class Scenery:
+    """A file, a folder, and servers that nobody may reach. `what` tells attacks of them."""
+
+    def __init__(self, folder: Path, port: int, python: Path, limits: Limits) -> None:
+        self._folder = folder
+        self._file = folder / "file"
+        self._file.write_text(os.environ[SECRET])
+        self._file.chmod(0o666)
+        self.visitors: list[str] = []
+        self.what: Outside = {
+            "secret": os.environ[SECRET],
+            "file": str(self._file),
+            "folder": str(folder),
+            "home": str(Path.home()),
+            "python": str(python),
+            "bot": os.getpid(),
+            "port": port,
+            "memory": limits.memory,
+            "disk": limits.work + limits.temporary + SHARED,
+        }
+        self._before = self._state()
+
+    def harm(self) -> str:
+        """What changed outside, or ""."""
+        after = self._state()
+        changed = [
+            f"{was} became {now}"
+            for was, now in zip(self._before, after, strict=True)
+            if was != now
+        ]
+        return "; ".join([*changed, *self.visitors])
+
+    def _state(self) -> tuple[object, ...]:
+        about = self._file.stat()
+        return (
+            sorted(os.listdir(self._folder)),
+            (about.st_mode, about.st_uid, about.st_mtime_ns, about.st_nlink, about.st_size),
+            self._file.read_text(),
+            resource.getrlimit(resource.RLIMIT_NOFILE),
+            os.getpriority(os.PRIO_PROCESS, 0),
+            os.sched_getaffinity(0),
+            signal.getsignal(signal.SIGIO),
+            socket.gethostname(),
+        )
+
+
+@contextlib.asynccontextmanager
+async def scenery(python: Path, limits: Limits) -> AsyncIterator[Scenery]:
+    folder = _folder()
+    visitors: list[str] = []
+
+    def visited(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        visitors.append(f"somebody reached {writer.get_extra_info('sockname')}")
+        writer.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as sock, socket.socket(socket.AF_UNIX) as abstract:
+        port = sock.getsockname()[1]
+        abstract.bind(f"\0ponte-attack-{port}")
+        abstract.listen()
+        servers = [
+            await asyncio.start_server(visited, sock=sock),
+            await asyncio.start_unix_server(visited, folder / "socket"),
+            await asyncio.start_unix_server(visited, sock=abstract),
+        ]
+        (folder / "socket").chmod(0o777)
+        try:
+            scene = Scenery(folder, port, python, limits)
+            scene.visitors = visitors
+            yield scene
+        finally:
+            for server in servers:
+                server.close()
+            shutil.rmtree(folder)
+
+
+def _folder() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="ponte-attacked-"))
+    folder.chmod(0o777)
+    return folder

@@ -1,0 +1,45 @@
+"""A kernel with the stub in it, as attacks need it."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+from pathlib import Path
+from types import ModuleType
+from typing import Self
+
+from core.tools.code.sandbox.sandbox import Limits, MiB, Process, Sandbox
+from tests.real.sandbox.outside import Outside
+
+STUB = Path(__file__).parent / "stub.py"
+LIMITS = Limits(work=32 * MiB, temporary=16 * MiB, entries=2_000)
+PATIENCE = 10.0
+
+
+class Stub:
+    def __init__(self, process: Process) -> None:
+        self.process = process
+
+    @classmethod
+    async def start(
+        cls, sandbox: Sandbox, python: Path, module: ModuleType, limits: Limits = LIMITS
+    ) -> Self:
+        stub = cls(await sandbox.start(STUB, python, limits))
+        await stub.ask({"source": inspect.getsource(module)})
+        return stub
+
+    async def attack(self, name: str, outside: Outside) -> str:
+        """What it could do; raises EOFError where the kernel ended, TimeoutError where it hangs."""
+        return await self.ask({"attack": name, "outside": outside})
+
+    async def ask(self, request: dict[str, object]) -> str:
+        self.tell(request)
+        async with asyncio.timeout(PATIENCE):
+            line = await self.process.frames.readline()
+        if not line:
+            raise EOFError(str(self.process.returncode))
+        return str(json.loads(line)["came"])
+
+    def tell(self, request: dict[str, object]) -> None:
+        self.process.stdin.write(json.dumps(request).encode() + b"\n")

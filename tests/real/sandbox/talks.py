@@ -1,0 +1,103 @@
+"""Runs code against the pipe that its results go over, through the kernel that Ponte runs.
+
+Started like `driver.py`, and like it attacks nothing before the harmless probe has held.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import inspect
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from core.tools.code import session as sessions
+from core.tools.code.port import Ran
+from core.tools.code.sandbox.bwrap import Bubblewrap
+from core.tools.code.sandbox.ground import Ground
+from core.tools.code.sandbox.landlock import Landlock
+from core.tools.code.sandbox.probe import prove
+from core.tools.code.sandbox.sandbox import MiB, Sandbox
+from core.tools.code.session import Session
+from tests.real.sandbox.attacks import talk
+from tests.real.sandbox.driver import OUTSIDE, attacks, left
+from tests.real.sandbox.scenery import Scenery, scenery
+from tests.real.sandbox.session import LIMITS
+
+WALL, GRACE = 1.5, 0.5
+SECONDS = WALL + GRACE + 4.0
+"""In which a run must have ended, on a busy machine."""
+AT_ONCE = 4
+FILES, BYTES = 20, 32 * MiB
+
+
+async def one(sandbox: Sandbox, python: Path, name: str, scene: Scenery) -> str:
+    """What of it did not hold, or ""."""
+    session = await Session.start(sandbox, python, LIMITS)
+    try:
+        told = {**scene.what, "secret": ""}
+        source = f"{inspect.getsource(talk)}\n{name}({told!r})"
+        began = time.monotonic()
+        ran = await session.run(source, ())
+        after = None if ran.lost else await session.run("1 + 1", ())
+        took = time.monotonic() - began
+        return _wrong([ran, *([after] if after else [])], took, scene, session.alive)
+    finally:
+        await session.kill()
+
+
+def _wrong(runs: Sequence[Ran], took: float, scene: Scenery, alive: bool) -> str:
+    ran, last = runs[0], runs[-1]
+    if took > 2 * SECONDS:
+        return f"it took {took:.1f} s"
+    if any(scene.what["secret"] in repr(each) for each in runs):
+        return "it showed the secret"
+    if len(ran.made) > FILES or sum(len(made.data) for made in ran.made) > BYTES:
+        return f"it made {len(ran.made)} files"
+    if not last.lost and (last.value, last.error) != ("2", ""):
+        return f"the next run came to {last!r}"[:300]
+    return "" if alive is not last.lost else f"alive: {alive}, lost: {last.lost}"
+
+
+async def every(sandbox: Sandbox, python: Path, ground: Ground) -> dict[str, str]:
+    results: dict[str, str] = {}
+    turns = asyncio.Semaphore(AT_ONCE)
+
+    async def ran(name: str, scene: Scenery) -> None:
+        async with turns:
+            results[name] = await one(sandbox, python, name, scene)
+
+    async with scenery(python, LIMITS) as scene:
+        other = await Session.start(sandbox, python, LIMITS)
+        secret = scene.what["secret"]
+        await other.run(f"secret = 'MARK{secret}'\nopen('secret.txt', 'w').write(secret)", ())
+        async with asyncio.TaskGroup() as group:
+            for name in attacks(talk):
+                group.create_task(ran(name, scene))
+        still = await other.run("open('secret.txt').read() == secret", ())
+        await other.kill()
+        results["the other conversation"] = "" if still.value == "True" else repr(still)
+        results[OUTSIDE] = scene.harm() or left(ground)
+    return results
+
+
+async def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("backend", choices=("bubblewrap", "landlock"))
+    parser.add_argument("python", type=Path)
+    arguments = parser.parse_args()
+    sessions.WALL, sessions.GRACE = WALL, GRACE
+    ground = Ground()
+    try:
+        sandbox: Sandbox = (Bubblewrap if arguments.backend == "bubblewrap" else Landlock)(ground)
+        proof = await prove(sandbox, arguments.python)
+        done = await every(sandbox, arguments.python, ground) if proof.holds else {}
+        print(json.dumps(done or {"blocked": proof.reason}))
+    finally:
+        ground.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

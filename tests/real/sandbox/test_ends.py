@@ -1,0 +1,19 @@
+"""A bot that is killed leaves nothing behind that runs, and the next one cleans up."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.real.sandbox.pythons import sandbox_python
+from tests.real.sandbox.runs import drive, results
+
+
+@pytest.mark.parametrize("who", ["root", "somebody"])
+@pytest.mark.parametrize("backend", ["bubblewrap", "landlock"])
+def test_a_killed_bot_takes_its_kernels_along(backend: str, who: str) -> None:
+    results(backend, who)  # that it holds at all
+    found = drive("tests.real.sandbox.orphans", who, backend, str(sandbox_python()))
+    assert int(found["ran"]) >= 2
+    assert found["processes"] == ""
+    assert found["swept"] != ""
+    assert found["folders"] == ""

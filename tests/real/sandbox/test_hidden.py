@@ -1,0 +1,76 @@
+"""The bot's own modules are not there, even where they lie in a tree that the sandbox needs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from core.tools.code.sandbox import trees
+from core.tools.code.sandbox.sandbox import Sandbox
+from tests.real.sandbox.pythons import sandbox_python
+from tests.real.sandbox.test_honest import run, sandbox
+
+__all__ = ["sandbox"]
+
+CODE = """
+import os
+try:
+    found = open({file!r}).read()
+except OSError:
+    found = ''
+import json, sqlite3, xml.dom.minidom
+found, {other!r} in os.listdir({folder!r}), open({other_file!r}).read()
+"""
+
+
+@pytest.fixture
+def packages(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The bot's modules, in the tree of the sandbox's interpreter."""
+    folder = sandbox_python().parent.parent / "lib"
+    packages = folder / "bot-packages"
+    packages.mkdir()
+    (packages / "settings.py").write_text("token")
+    (folder / "other.txt").write_text("other")
+    monkeypatch.syspath_prepend(packages)
+    yield packages
+    (packages / "settings.py").unlink()
+    (folder / "other.txt").unlink()
+    packages.rmdir()
+
+
+async def test_they_cannot_be_read(sandbox: Sandbox, packages: Path) -> None:
+    other = packages.parent / "other.txt"
+    code = CODE.format(
+        file=str(packages / "settings.py"),
+        folder=str(packages.parent),
+        other=other.name,
+        other_file=str(other),
+    )
+    ran = await run(sandbox, sandbox_python(), code)
+    assert (ran.error, ran.value) == ("", "('', True, 'other')")
+
+
+def test_a_tree_without_them(tmp_path: Path) -> None:
+    for name in ("a/b/hidden/x", "a/c/x", "d/x", "hidden/x"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "link").symlink_to("/etc")
+    hidden = (tmp_path / "a/b/hidden", tmp_path / "hidden", Path("/elsewhere"))
+    assert list(trees.without(tmp_path, hidden)) == [
+        (tmp_path, False),
+        (tmp_path / "a", False),
+        (tmp_path / "a/b", False),
+        (tmp_path / "a/c", True),
+        (tmp_path / "d", True),
+    ]
+    assert list(trees.without(tmp_path / "d", hidden)) == [(tmp_path / "d", True)]
+
+
+def test_the_standard_library_is_not_the_bots(monkeypatch: pytest.MonkeyPatch) -> None:
+    standard = Path(sys.modules["json"].__file__ or "").parent.parent
+    packages = standard / "site-packages"
+    monkeypatch.setattr(sys, "path", [str(standard), str(packages), "/usr/share", "/nowhere"])
+    assert trees.hidden([standard.parent]) == ((packages,) if packages.is_dir() else ())
+    assert trees.hidden([Path("/usr")]) == (Path("/usr/share"),)

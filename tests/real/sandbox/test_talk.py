@@ -1,0 +1,20 @@
+"""What code writes over the pipe of its results, believed by nobody, on both sandboxes."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.real.sandbox.attacks import talk
+from tests.real.sandbox.driver import OUTSIDE, attacks
+from tests.real.sandbox.pythons import sandbox_python
+from tests.real.sandbox.runs import drive
+
+TITLES = [*attacks(talk), "the other conversation", OUTSIDE]
+
+
+@pytest.mark.parametrize("attack", TITLES)
+@pytest.mark.parametrize("who", ["root", "somebody"])
+@pytest.mark.parametrize("backend", ["bubblewrap", "landlock"])
+def test_it_is_held(backend: str, who: str, attack: str) -> None:
+    results = drive("tests.real.sandbox.talks", who, backend, str(sandbox_python()))
+    assert results[attack] == ""

@@ -1,0 +1,1 @@
+"""StackSpot, against a strict fake of it."""

@@ -1,0 +1,86 @@
+"""Clients of the fake, and scenes to run quick commands in."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+
+from core.http import HttpClient
+from core.messages import File
+from core.proxies import Proxies
+from core.records import Scene, Thread
+from core.tools.stackspot import StackSpot, StackSpotError
+from core.tools.stackspot.clock import Clock
+from tests.core.tools.scene import Seen
+from tests.core.tools.scene import scene as plain_scene
+from tests.fakes.stackspot.state import CLIENT, REALM, SECRET
+
+
+def client(
+    url: str,
+    clock: Clock,
+    *,
+    realm: str = REALM,
+    secret: str = SECRET,
+    deadline: float = 300.0,
+    http: HttpClient | None = None,
+    proxies: Proxies | None = None,
+) -> StackSpot:
+    return StackSpot(
+        CLIENT, secret, realm=realm, auth_url=url, api_url=url, agent_url=url,
+        deadline=deadline, clock=clock, http=http, proxies=proxies,
+    )  # fmt: skip
+
+
+async def refused(doing: Awaitable[Any]) -> StackSpotError:
+    """The error that it ends in."""
+    with pytest.raises(StackSpotError) as caught:
+        await doing
+    return caught.value
+
+
+@dataclass
+class Kept:
+    """The `SceneFiles` of a test: `files` are what tools made, by name."""
+
+    files: dict[str, bytes] = field(default_factory=dict)
+
+    async def given(self) -> list[File]:
+        return []
+
+    async def read(self, file: File) -> bytes:
+        return self.files[file.name]
+
+    async def keep(self, name: str, type: str, data: bytes) -> File:
+        self.files[name] = data
+        return File(f"id-{name}", name, type, len(data))
+
+
+@dataclass
+class Stage:
+    """What a scene tells while something runs in it."""
+
+    seen: Seen = field(default_factory=Seen)
+    kept: Kept = field(default_factory=Kept)
+    handles: list[str] = field(default_factory=list)
+
+    def scene(
+        self,
+        handle: str = "",
+        thread: str = "t1",
+        known_as: Callable[[str], Awaitable[None]] | None = None,
+    ) -> Scene:
+        scene = plain_scene(self.seen)
+        return replace(
+            scene,
+            thread=Thread(scene.address.conversation, thread),
+            files=self.kept,
+            handle=handle,
+            known_as=known_as or self._known_as,
+        )
+
+    async def _known_as(self, handle: str) -> None:
+        self.handles.append(handle)

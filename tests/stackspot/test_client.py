@@ -1,0 +1,131 @@
+"""The library by itself: one import, one object, a quick command to its end."""
+
+from __future__ import annotations
+
+import pytest
+
+from core.http import HttpClient
+from core.tools.stackspot import StackSpot
+from core.tools.stackspot.status import Status
+from tests.fakes.stackspot import FakeStackSpot, Look, Run
+from tests.fakes.stackspot.clock import SteppedClock
+from tests.fakes.stackspot.state import REALM
+from tests.stackspot.house import client, refused
+
+
+async def test_a_command_runs_to_its_end(fake: FakeStackSpot, clock: SteppedClock) -> None:
+    async with client(fake.url, clock) as stackspot:
+        result = await stackspot.run("explain-code", {"language": "python", "code": "1 + 1"})
+    assert result.text == 'explain-code: {"language": "python", "code": "1 + 1"}'
+    assert result.execution in fake.executions
+    assert [request.kind for request in fake.requests] == [
+        *("token", "create", "status", "status", "status")
+    ]
+    assert fake.refused == []
+
+
+async def test_each_step_can_be_done_by_itself(fake: FakeStackSpot, stackspot: StackSpot) -> None:
+    await stackspot.check()
+    execution = await stackspot.create("daily-summary", "Friday")
+    assert (await stackspot.status(execution)).state == "CREATED"
+    running = await stackspot.status(execution)
+    assert (running.state, running.share, running.step) == ("RUNNING", 0.42, "Summarise")
+    assert (await stackspot.wait(execution)).text == "daily-summary: Friday"
+    assert fake.count("create") == 1
+
+
+@pytest.mark.parametrize("bare", [True, False])
+async def test_the_id_may_come_bare_or_in_an_object(
+    fake: FakeStackSpot, stackspot: StackSpot, bare: bool
+) -> None:
+    fake.bare = bare
+    execution = await stackspot.create("echo", "a")
+    assert list(fake.executions) == [execution]
+
+
+async def test_the_conversation_goes_along(fake: FakeStackSpot, stackspot: StackSpot) -> None:
+    conversation = "01JD0000000000000000000000"
+    result = await stackspot.run("echo", "a", conversation_id=conversation)
+    assert result.conversation == conversation
+    assert fake.requests[1].query == {"conversation_id": conversation}
+    assert fake.requests[0].path == f"/{REALM}/oidc/oauth/token"
+
+
+async def test_it_looks_less_and_less_often(
+    fake: FakeStackSpot, stackspot: StackSpot, clock: SteppedClock
+) -> None:
+    fake.go(Run.of(*["RUNNING"] * 8, "COMPLETED"))
+    await stackspot.run("echo", "a")
+    assert clock.pauses == [1.0, 1.5, 2.25, 3.375, 5.062, 7.594, 8.0, 8.0, 8.0]
+
+
+async def test_each_look_asks_for_a_fresh_answer(fake: FakeStackSpot, stackspot: StackSpot) -> None:
+    await stackspot.run("echo", "a")
+    looks = [request.query["nocache"] for request in fake.requests if request.kind == "status"]
+    assert len(set(looks)) == len(looks) == 3
+
+
+async def test_progress_is_told_when_it_changes(fake: FakeStackSpot, stackspot: StackSpot) -> None:
+    told: list[tuple[str, float | None, str]] = []
+
+    async def on_progress(status: Status) -> None:
+        told.append((status.state, status.share, status.step))
+
+    half = Look("RUNNING", 0.5, "Read")
+    fake.go(Run((Look("CREATED"), half, half, Look("RUNNING", 0.8, "Write"), Look("COMPLETED"))))
+    await stackspot.run("echo", "a", on_progress=on_progress)
+    assert told == [("CREATED", None, ""), ("RUNNING", 0.5, "Read"), ("RUNNING", 0.8, "Write")]
+
+
+async def test_words_that_are_not_known_go_on(fake: FakeStackSpot, stackspot: StackSpot) -> None:
+    fake.go(Run.of("QUEUED", "", "PAUSED_FOR_SOMETHING", "COMPLETED", result="at last"))
+    assert (await stackspot.run("echo", "a")).text == "at last"
+
+
+@pytest.mark.parametrize("state", ["FAILURE", "FAILED"])
+async def test_a_failure_ends_it(fake: FakeStackSpot, stackspot: StackSpot, state: str) -> None:
+    fake.go(Run((Look("RUNNING", 0.3, "Read"), Look(state, 0.3, "Read"))))
+    error = await refused(stackspot.run("echo", "a"))
+    assert error.code == "failed"
+    assert str(error) == (
+        f'StackSpot reports that it failed ({state}) at the step "Read", and gives no reason.'
+    )
+
+
+async def test_a_slow_one_is_left_at_the_deadline(fake: FakeStackSpot, clock: SteppedClock) -> None:
+    fake.held = True
+    async with client(fake.url, clock, deadline=60) as stackspot:
+        error = await refused(stackspot.run("echo", "a"))
+    assert error.code == "deadline"
+    assert error.unsure
+    assert str(error) == (
+        "StackSpot did not finish within 60 s, so I stopped waiting. "
+        "It was started, and StackSpot may still finish it."
+    )
+    assert sum(clock.pauses) == pytest.approx(60)
+
+
+async def test_what_another_one_gave_stays_open(fake: FakeStackSpot, clock: SteppedClock) -> None:
+    async with HttpClient() as http:
+        async with client(fake.url, clock, http=http) as first:
+            await first.run("echo", "a")
+        async with client(fake.url, clock, http=http) as second:
+            assert (await second.run("echo", "b")).text == "echo: b"
+
+
+@pytest.mark.parametrize(
+    "slug", ["", "../x", "a/b", "a b", "a?b=c", "Capital", "-a", "é", "a" * 101, "a\n", "a%2fb"]
+)
+async def test_a_name_that_is_none_is_never_sent(
+    fake: FakeStackSpot, stackspot: StackSpot, slug: str
+) -> None:
+    assert (await refused(stackspot.create(slug, "a"))).code == "bad_slug"
+    assert fake.requests == []
+
+
+@pytest.mark.parametrize("execution", ["", "../token", "a/b", "x" * 129, "a\n"])
+async def test_an_id_that_is_none_is_never_sent(
+    fake: FakeStackSpot, stackspot: StackSpot, execution: str
+) -> None:
+    assert (await refused(stackspot.status(execution))).code == "unknown_run"
+    assert fake.requests == []

@@ -1,0 +1,135 @@
+"""A quick command in its scene: named before it is waited for, and never begun twice."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from core.tools.stackspot import StackSpot
+from core.tools.stackspot.commands import StackSpotCommands, conversation_of, progress_of
+from core.tools.stackspot.status import Status, Step
+from tests.fakes.stackspot import FakeStackSpot, Look, Run, Trouble
+from tests.fakes.stackspot.clock import SteppedClock
+from tests.stackspot.house import Stage, client, refused
+
+
+async def test_it_is_named_before_the_first_look(fake: FakeStackSpot, stackspot: StackSpot) -> None:
+    stage, looks = Stage(), []
+
+    async def known_as(handle: str) -> None:
+        looks.append((handle, fake.count("status")))
+
+    scene = stage.scene(known_as=known_as)
+    outcome = await StackSpotCommands(stackspot).run(scene, "echo", "a")
+    assert (outcome.status, outcome.text) == ("ok", "echo: a")
+    assert looks == [(next(iter(fake.executions)), 0)]
+
+
+async def test_a_run_that_has_a_name_goes_on_and_is_not_begun_again(
+    fake: FakeStackSpot, stackspot: StackSpot, clock: SteppedClock
+) -> None:
+    fake.held = True
+    stage, commands = Stage(), StackSpotCommands(stackspot)
+    running = asyncio.create_task(commands.run(stage.scene(), "echo", "a"))
+    await fake.seen("status")
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    fake.held = False
+    (handle,) = stage.handles
+    async with client(fake.url, clock) as next_process:
+        outcome = await StackSpotCommands(next_process).run(stage.scene(handle), "echo", "a")
+    assert outcome.text == "echo: a"
+    assert (fake.created("a"), stage.handles) == (1, [handle])
+
+
+async def test_a_stop_while_it_begins_waits_until_it_is_named(
+    fake: FakeStackSpot, stackspot: StackSpot
+) -> None:
+    fake.fail("create", Trouble("hang", after=True))
+    stage = Stage()
+    running = asyncio.create_task(StackSpotCommands(stackspot).run(stage.scene(), "echo", "a"))
+    await fake.seen("create")
+    running.cancel()
+    fake.release.set()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert stage.handles == list(fake.executions)
+    assert fake.count("status") == 0
+
+
+async def test_a_stop_does_not_wait_for_ever(
+    fake: FakeStackSpot, stackspot: StackSpot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.tools.stackspot.commands.NAMING", 0.01)
+    fake.fail("create", Trouble("hang"))
+    stage = Stage()
+    running = asyncio.create_task(StackSpotCommands(stackspot).run(stage.scene(), "echo", "a"))
+    await fake.seen("create")
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert (stage.handles, fake.executions) == ([], {})
+
+
+async def test_a_name_that_could_not_be_kept_is_an_end(
+    fake: FakeStackSpot, stackspot: StackSpot
+) -> None:
+    async def known_as(handle: str) -> None:
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        await StackSpotCommands(stackspot).run(Stage().scene(known_as=known_as), "echo", "a")
+    assert fake.count("status") == 0
+
+
+async def test_the_person_sees_how_far_it_is(fake: FakeStackSpot, stackspot: StackSpot) -> None:
+    stage = Stage()
+    fake.go(Run((Look("CREATED"), Look("RUNNING", 0.42, "Summarise"), Look("COMPLETED"))))
+    await StackSpotCommands(stackspot).run(stage.scene(), "echo", "a")
+    assert stage.seen.texts == [
+        "is waiting for StackSpot to begin…",
+        "is running the quick command… 42 % · Summarise",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (Status("x", "RUNNING"), "is running the quick command…"),
+        (Status("x", "RUNNING", 0.999), "is running the quick command… 100 %"),
+        (Status("x", "ODD", None, (Step("A"),)), "is running the quick command… A"),
+    ],
+)
+def test_progress_says_what_is_known(status: Status, words: str) -> None:
+    assert progress_of(status, "en") == words
+
+
+async def test_a_thread_has_one_conversation(fake: FakeStackSpot, stackspot: StackSpot) -> None:
+    commands, stage = StackSpotCommands(stackspot), Stage()
+    for thread in ("here", "here", "there"):
+        await commands.run(stage.scene(thread=thread), "echo", "a")
+    first, second, third = (made.conversation for made in fake.executions.values())
+    assert first == second == conversation_of(stage.scene(thread="here"))
+    assert third != first
+
+
+async def test_json_comes_out_of_its_fence_and_nothing_is_told_in_words(
+    fake: FakeStackSpot, stackspot: StackSpot
+) -> None:
+    commands, scene = StackSpotCommands(stackspot), Stage().scene()
+    fake.go(Run.of("COMPLETED", result='```json\n{"a": 1}\n```'))
+    fake.go(Run.of("COMPLETED", result=" \n"))
+    assert (await commands.run(scene, "echo", "a")).text == '{"a": 1}'
+    outcome = await commands.run(scene, "echo", "a")
+    assert outcome.text == "StackSpot has run `echo` to its end; it gave no result."
+
+
+async def test_a_lost_beginning_is_an_error_that_is_not_sure(
+    fake: FakeStackSpot, stackspot: StackSpot
+) -> None:
+    fake.fail("create", Trouble("reset", after=True))
+    stage = Stage()
+    error = await refused(StackSpotCommands(stackspot).run(stage.scene(), "echo", "a"))
+    assert (error.unsure, stage.handles, fake.created("a")) == (True, [], 1)

@@ -1,0 +1,147 @@
+"""What people are told when StackSpot refuses, and what nobody is ever told: secrets."""
+
+from __future__ import annotations
+
+import json
+import logging
+import traceback
+
+import pytest
+
+from core.http import HttpAnswer
+from core.proxies import Proxies
+from core.tools.stackspot import StackSpot
+from core.tools.stackspot.account import Account
+from core.tools.stackspot.refusal import details_of
+from tests.fakes.stackspot import SECRET, FakeStackSpot, Trouble
+from tests.fakes.stackspot.clock import SteppedClock
+from tests.fakes.stackspot.state import CLIENT
+from tests.stackspot.house import client, refused
+
+
+async def test_wrong_credentials(fake: FakeStackSpot, clock: SteppedClock) -> None:
+    async with client(fake.url, clock, secret="wrong") as stackspot:
+        error = await refused(stackspot.run("echo", "a"))
+    assert error.code == "bad_credentials"
+    assert str(error) == (
+        "StackSpot refuses our credentials. The operator must check STACKSPOT_CLIENT_ID and "
+        "STACKSPOT_CLIENT_SECRET, and that they belong to the realm 'acme'."
+    )
+
+
+async def test_a_wrong_realm(fake: FakeStackSpot, clock: SteppedClock) -> None:
+    async with client(fake.url, clock, realm="a/../b") as stackspot:
+        error = await refused(stackspot.run("echo", "a"))
+    assert error.code == "wrong_realm"
+    assert "'a/../b'" in str(error)
+    assert "STACKSPOT_REALM" in str(error)
+
+
+async def test_no_such_command_and_no_such_agent(fake: FakeStackSpot, stackspot: StackSpot) -> None:
+    fake.commands = {"echo"}
+    command = await refused(stackspot.run("ecko", "a"))
+    agent = await refused(stackspot.ask_agent("01NOBODY", "a"))
+    assert (command.code, agent.code) == ("unknown_command", "unknown_agent")
+    assert str(command).startswith("StackSpot knows no quick command `ecko` for our account.")
+    assert str(agent).startswith("StackSpot knows no agent 01NOBODY for our account.")
+
+
+async def test_an_execution_that_is_gone(fake: FakeStackSpot, stackspot: StackSpot) -> None:
+    error = await refused(stackspot.wait("01JGONE"))
+    assert error.code == "unknown_run"
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (400, "bad_input"),
+        (403, "not_allowed"),
+        (405, "misplaced"),
+        (302, "misplaced"),
+        (413, "bad_input"),
+        (422, "bad_input"),
+        (501, "down"),
+    ],
+)
+async def test_each_refusal_has_its_words(
+    fake: FakeStackSpot, stackspot: StackSpot, status: int, code: str
+) -> None:
+    fake.answer("create", status, body={"code": "X_1", "details": "too <b>long</b>"})
+    error = await refused(stackspot.create("echo", "a"))
+    assert error.code == code
+    assert str(error).endswith(".")
+    assert "{" not in str(error)
+    assert fake.count("create") == 1
+    if code in ("bad_input", "not_allowed"):
+        assert f"(status {status}: X_1: too <b>long</b>)" in str(error)
+
+
+async def test_nobody_there(clock: SteppedClock) -> None:
+    async with FakeStackSpot() as gone:
+        pass
+    async with client(gone.url, clock) as stackspot:
+        error = await refused(stackspot.run("echo", "a"))
+    assert (error.code, error.unsure) == ("down", False)
+    assert "127.0.0.1" not in str(error)
+    assert clock.pauses == [0.5, 2.0, 5.0]
+
+
+async def test_a_token_page_of_html_is_told(fake: FakeStackSpot, stackspot: StackSpot) -> None:
+    fake.fail("token", *[Trouble("html")] * 4)
+    assert (await refused(stackspot.check())).code == "unreadable"
+
+
+async def test_secrets_are_told_to_nobody(
+    fake: FakeStackSpot, clock: SteppedClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    told: list[str] = []
+    async with client(fake.url, clock) as stackspot:
+        await stackspot.run("echo", "a")
+        (token,) = fake.tokens
+        echo = {"code": SECRET, "details": f"Bearer {token} of {SECRET} at http://x.example/?t=1"}
+        for status in (400, 403, 422, 429, 500, 502):
+            fake.answer("create", *[status] * 6, body=echo)
+            error = await refused(stackspot.create("echo", "a"))
+            told += [str(error), repr(error), error.hint, *traceback.format_exception(error)]
+            fake.troubles.clear()
+        for how in ("reset", "truncated", "html", "malformed"):
+            fake.fail("create", Trouble(how, after=True))
+            told += traceback.format_exception(await refused(stackspot.create("echo", "a")))
+        told += [repr(stackspot), repr(Account(CLIENT, SECRET)), caplog.text]
+    fake.answer("token", 401, body={"error": SECRET, "error_description": SECRET})
+    async with client(fake.url, clock) as stackspot:
+        told += traceback.format_exception(await refused(stackspot.check()))
+    for text in told:
+        assert SECRET not in text
+        assert token not in text
+        assert "x.example" not in text
+    assert "127.0.0.1" not in "".join(told[:-1])
+
+
+async def test_a_proxys_password_is_told_to_nobody(
+    clock: SteppedClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    proxies = Proxies(http="http://ada:hunter2@127.0.0.1:9")
+    async with client("http://stackspot.example", clock, proxies=proxies) as stackspot:
+        error = await refused(stackspot.check())
+    assert error.code == "down"
+    assert "hunter2" not in "".join(traceback.format_exception(error)) + caplog.text
+
+
+@pytest.mark.parametrize(
+    ("body", "details"),
+    [
+        ({"code": "A_1", "details": "no"}, "status 400: A_1: no"),
+        ({"error": "e", "message": "m"}, "status 400: e: m"),
+        ({"code": 7, "details": ["x"]}, "status 400"),
+        (["x"], "status 400"),
+        ("<html>", "status 400"),
+        ({"details": "a\x1b[31mb\n\nc " + "d" * 40}, "status 400: ab c (withheld)"),
+        ({"details": "see http://10.0.0.1/x?y"}, "status 400: see (address)"),
+        ({"details": "e " * 500}, ("status 400: " + "e " * 500)[:200]),
+    ],
+)
+def test_details_are_one_short_line(body: object, details: str) -> None:
+    assert details_of(HttpAnswer(400, {}, json.dumps(body).encode())) == details

@@ -1,0 +1,183 @@
+"""What is sent again, when, and what never is: a quick command costs money each time."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import pytest
+
+from core.http import HttpAnswer, HttpDown, HttpError, HttpTimeout, HttpTooLarge, HttpUnreadable
+from core.tools.stackspot import StackSpot
+from core.tools.stackspot.refusal import retry_after
+from core.tools.stackspot.retry import BUSY_PAUSES, PAUSES, pause_after
+from tests.fakes.stackspot import FakeStackSpot, Trouble
+from tests.fakes.stackspot.clock import SteppedClock
+from tests.fakes.stackspot.state import DAILY, How
+from tests.stackspot.house import refused
+
+MINUTE = {**DAILY, "details": "Your limit is 20 requests in the last 1 minutes"}
+
+
+def answer(status: int, **headers: str) -> HttpAnswer:
+    return HttpAnswer(status, {n.replace("_", "-"): v for n, v in headers.items()}, b"{}")
+
+
+@pytest.mark.parametrize(
+    ("error", "repeatable", "otherwise"),
+    [
+        (HttpDown("ConnectError", sent=False), True, True),
+        (HttpDown("ReadError"), True, False),
+        (HttpTimeout("ConnectTimeout", sent=False), True, True),
+        (HttpTimeout("ReadTimeout"), True, False),
+        (HttpUnreadable("not JSON"), True, False),
+        (HttpTooLarge("more"), False, False),
+        *((answer(status), True, True) for status in (408, 429, 500, 503)),
+        *((answer(status), True, False) for status in (502, 504)),
+        *((answer(status), False, False) for status in (302, 400, 401, 403, 404, 422, 501)),
+    ],
+)
+def test_which_requests_are_sent_again(error: HttpError, repeatable: bool, otherwise: bool) -> None:
+    assert (pause_after(error, 1, True) is not None) is repeatable
+    assert (pause_after(error, 1, False) is not None) is otherwise
+
+
+def test_the_attempts_come_to_an_end() -> None:
+    assert pause_after(answer(503), len(PAUSES), True) == PAUSES[-1]
+    assert pause_after(answer(503), len(PAUSES) + 1, True) is None
+    assert pause_after(answer(429), len(BUSY_PAUSES) + 1, True) is None
+    assert sum(BUSY_PAUSES) > 60
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [("7", 7), ("0", 0), ("3600", 60), ("9" * 400, 60), ("-5", 0), ("soon", 0), ("", 0), ("²", 0)],
+)
+def test_a_retry_after_is_kept_to_for_a_minute_at_most(value: str, seconds: float) -> None:
+    assert retry_after(answer(429, retry_after=value)) == seconds
+
+
+def test_a_retry_after_may_be_a_date() -> None:
+    soon = format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
+    assert 25 < retry_after(answer(503, retry_after=soon)) <= 30
+    past = format_datetime(datetime.now(UTC) - timedelta(days=1))
+    assert retry_after(answer(503, retry_after=past)) == 0
+
+
+async def test_a_busy_service_is_waited_for(
+    fake: FakeStackSpot, stackspot: StackSpot, clock: SteppedClock
+) -> None:
+    fake.answer("create", 429, body=MINUTE, Retry_After="17")
+    fake.answer("create", 503, 408)
+    await stackspot.create("echo", "a")
+    assert clock.pauses == [17.0, 2.0, 5.0]
+    assert fake.created("a") == 1
+
+
+async def test_nobody_is_kept_waiting_for_minutes(
+    fake: FakeStackSpot, stackspot: StackSpot, clock: SteppedClock
+) -> None:
+    fake.answer("create", 429, 429, 429, Retry_After="3600")
+    error = await refused(stackspot.create("echo", "a"))
+    assert (error.code, error.unsure) == ("busy", False)
+    assert clock.pauses == [60.0]
+
+
+async def test_the_daily_limit_is_told_and_not_tried_again(
+    fake: FakeStackSpot, stackspot: StackSpot, clock: SteppedClock
+) -> None:
+    fake.answer("create", 429, body=DAILY)
+    error = await refused(stackspot.create("echo", "a"))
+    assert error.code == "limit"
+    assert "Your limit is 100 requests in the last 1440 minutes" in str(error)
+    assert DAILY["code"] in str(error)
+    assert (clock.pauses, fake.count("create")) == ([], 1)
+
+
+async def test_a_limit_that_does_not_say_its_time_is_not_tried_again_either(
+    fake: FakeStackSpot, stackspot: StackSpot
+) -> None:
+    fake.answer("create", 429, body={"code": DAILY["code"]})
+    assert (await refused(stackspot.create("echo", "a"))).code == "limit"
+    assert fake.count("create") == 1
+
+
+LOST = [
+    Trouble("reset", after=True),
+    Trouble("truncated", after=True),
+    Trouble("html", after=True),
+    Trouble("malformed", after=True),
+    Trouble("status", 200, {"id": "?"}, after=True),
+    Trouble("status", 200, {"execution_id": "../../x"}, after=True),
+    Trouble("status", 502, after=True),
+    Trouble("status", 504, after=True),
+]
+
+
+@pytest.mark.parametrize("trouble", LOST, ids=lambda trouble: f"{trouble.how}-{trouble.status}")
+async def test_a_lost_answer_never_starts_it_twice(
+    fake: FakeStackSpot, stackspot: StackSpot, trouble: Trouble
+) -> None:
+    fake.fail("create", trouble)
+    error = await refused(stackspot.create("echo", "a"))
+    assert (error.code, error.unsure) == ("unknown", True)
+    assert str(error) == (
+        "StackSpot's answer was lost, so it is not known whether `echo` was started. I did not "
+        "start it again: look at StackSpot first, then ask again if it is needed."
+    )
+    assert (fake.created("a"), fake.count("create")) == (1, 1)
+
+
+@pytest.mark.parametrize("trouble", LOST, ids=lambda trouble: f"{trouble.how}-{trouble.status}")
+async def test_a_lost_answer_of_an_agent_is_not_asked_for_twice(
+    fake: FakeStackSpot, stackspot: StackSpot, trouble: Trouble
+) -> None:
+    fake.fail("agent", trouble)
+    error = await refused(stackspot.ask_agent("01AGENT", "Who are you?"))
+    assert (error.code, error.unsure) == ("unknown", True)
+    assert fake.count("agent") == 1
+
+
+@pytest.mark.parametrize("how", ["reset", "truncated", "html", "malformed"])
+async def test_a_broken_look_is_looked_at_again(
+    fake: FakeStackSpot, stackspot: StackSpot, how: How
+) -> None:
+    fake.fail("status", *[Trouble(how, after=True)] * 2)
+    assert (await stackspot.run("echo", "a")).text == "echo: a"
+    assert fake.created("a") == 1
+
+
+async def test_a_look_that_hangs_is_given_up_and_looked_at_again(
+    fake: FakeStackSpot, stackspot: StackSpot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.tools.stackspot.execution.PATIENCE", 0.05)
+    fake.fail("status", Trouble("hang"))
+    assert (await stackspot.run("echo", "a")).text == "echo: a"
+    assert fake.count("status") == 4
+
+
+async def test_looks_that_fail_for_a_minute_are_given_up(
+    fake: FakeStackSpot, stackspot: StackSpot, clock: SteppedClock
+) -> None:
+    fake.answer("status", *[503] * 20)
+    error = await refused(stackspot.run("echo", "a"))
+    assert (error.code, error.unsure, len(clock.pauses)) == ("down", True, 11)
+    assert 40 < sum(clock.pauses) < 90
+    assert "may still finish" in str(error)
+
+
+async def test_a_look_waits_as_long_as_it_is_told_to(
+    fake: FakeStackSpot, stackspot: StackSpot, clock: SteppedClock
+) -> None:
+    fake.answer("status", 429, Retry_After="30")
+    await stackspot.run("echo", "a")
+    assert clock.pauses[:2] == [1.0, 30.0]
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 422])
+async def test_a_look_that_is_refused_is_final(
+    fake: FakeStackSpot, stackspot: StackSpot, status: int
+) -> None:
+    fake.answer("status", status)
+    assert (await refused(stackspot.run("echo", "a"))).unsure
+    assert fake.count("status") == 1

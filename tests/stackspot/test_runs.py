@@ -1,0 +1,77 @@
+"""The applier of runs: begun once, waited for by name, told as it ended, never taken back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from core.errors import ToolError, WriteUnsure
+from core.proposal import Change, Draft, Proposal
+from core.records import QuickCommand
+from core.tools.stackspot import StackSpot
+from core.tools.stackspot.runs import MARGIN, StackSpotRuns, draft_of
+from tests.fakes.choices import ANA
+from tests.fakes.stackspot import FakeStackSpot, Run, Trouble
+from tests.stackspot.house import Stage
+
+SUMMARY = QuickCommand("summary", "Summary", effect="spend", translations={"fr": ("Résumé", "")})
+
+
+def draft(given: str | dict[str, object] = "a bridge") -> Draft:
+    return draft_of(Stage().scene(), SUMMARY, given)
+
+
+async def test_a_draft_names_the_command_in_the_askers_language() -> None:
+    made = draft_of(replace(Stage().scene(), locale="fr"), SUMMARY, {"day": "May"})
+    assert (made.kind, made.title, made.applier) == ("run", "Résumé", "stackspot")
+    assert made.rows[0].after == {"day": "May"}
+    assert (made.target["slug"], made.target["effect"]) == ("summary", "spend")
+    assert draft().rows[0].after == {"input": "a bridge"}
+
+
+@pytest.mark.parametrize("given", ["a bridge", {"input": "a bridge"}, {}, ""])
+async def test_it_is_begun_with_its_input_and_waited_for(
+    stackspot: StackSpot, fake: FakeStackSpot, given: str | dict[str, object]
+) -> None:
+    runs, one = StackSpotRuns(stackspot), draft(given)
+    assert (runs.batch(one), runs.patience) == (1, stackspot.deadline + MARGIN)
+    (seen,) = await runs.verify(one, one.rows)
+    assert seen.standing == "before"
+    assert fake.requests == [], "there is nothing to look for"
+    (row,) = await runs.apply(one, one.rows)
+    (seen,) = await runs.verify(one, [row])
+    (made,) = fake.executions.values()
+    assert (made.id, made.input, made.conversation) == (row.id, given, one.target["conversation"])
+    assert seen.standing == "after"
+    assert seen.now
+    assert str(seen.now["result"]).startswith("summary: ")
+
+
+async def test_how_it_goes_wrong(stackspot: StackSpot, fake: FakeStackSpot) -> None:
+    runs, one = StackSpotRuns(stackspot), draft()
+    fake.go(Run.of("RUNNING", "FAILURE"), Run.of("RUNNING"))
+    for standing, words in (("failed", "reports that it failed"), ("other", "may still finish")):
+        (row,) = await runs.apply(one, one.rows)
+        (seen,) = await runs.verify(one, [row])
+        assert (seen.standing, words in seen.words) == (standing, True)
+    (lost,) = await runs.verify(one, [replace(one.rows[0], id="01NOBODYKNOWSTHISONE000000")])
+    assert (lost.standing, "no longer knows" in lost.words) == ("other", True)
+
+
+async def test_whether_it_was_begun(stackspot: StackSpot, fake: FakeStackSpot) -> None:
+    runs, one = StackSpotRuns(stackspot), draft()
+    fake.fail("create", Trouble("reset", after=True))
+    with pytest.raises(WriteUnsure, match="not known whether `summary` was started"):
+        await runs.apply(one, one.rows)
+    fake.answer("create", 403)
+    with pytest.raises(ToolError) as refused:
+        await runs.apply(one, one.rows)
+    assert not isinstance(refused.value, WriteUnsure)
+
+
+async def test_it_cannot_be_taken_back(stackspot: StackSpot) -> None:
+    scene = Stage().scene()
+    proposal = Proposal("abcde2", draft(), ANA, scene.address, 1, "c1", "t1", 0, "en", 0.0, 1.0)
+    with pytest.raises(ToolError, match="cannot be taken back"):
+        StackSpotRuns(stackspot).revert(Change(proposal, "done"))

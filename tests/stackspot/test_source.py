@@ -1,0 +1,233 @@
+"""What the model is offered, what it may run, and what a person is asked first."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+
+from core.errors import ToolError
+from core.inputs import Inputs
+from core.proposal import Draft, RowWrite
+from core.records import Health, Outcome, QuickCommand, Scene
+from core.tools.stackspot import StackSpot
+from core.tools.stackspot.agents import Agent
+from core.tools.stackspot.commands import StackSpotCommands
+from core.tools.stackspot.source import LONG, StackSpotSource
+from tests.core.tools.strict import breaches
+from tests.fakes.quick_commands import CLOSE, ECHO, SUMMARY, RegisteredCommands
+from tests.fakes.stackspot import FakeStackSpot, Run, Trouble
+from tests.fakes.stackspot.clock import SteppedClock
+from tests.stackspot.house import Stage, client
+
+LEDGER = QuickCommand("ledger", "Ledger", effect="spend")
+AGENTS = {"legal": Agent("01AGENT", "Legal", "Knows contracts")}
+
+
+@dataclass(slots=True)
+class Running(RegisteredCommands):
+    """A registry whose commands run at StackSpot."""
+
+    stackspot: StackSpotCommands | None = None
+
+    async def run(self, scene: Scene, slug: str, input: str | Mapping[str, Any]) -> Outcome:
+        assert self.stackspot is not None
+        return await self.stackspot.run(scene, slug, input)
+
+
+@dataclass
+class Proposals:
+    """Keeps what was proposed."""
+
+    drafts: list[Draft] = field(default_factory=list)
+
+    async def propose(self, draft: Draft) -> Outcome:
+        self.drafts.append(draft)
+        return Outcome("proposed", "waits for a person", proposal="abcde2")
+
+
+def draft(scene: Scene, command: QuickCommand, given: Inputs) -> Draft:
+    row = RowWrite(after={"input": given})
+    return Draft("stackspot", "update", {"slug": command.slug}, command.title, (row,))
+
+
+@pytest.fixture
+def source(stackspot: StackSpot) -> StackSpotSource:
+    commands = (SUMMARY, CLOSE, ECHO, LEDGER)
+    registry = Running(commands, stackspot=StackSpotCommands(stackspot))
+    return StackSpotSource(stackspot, registry, listed=commands, agents=AGENTS, draft=draft)
+
+
+async def call(source: StackSpotSource, scene: Scene, tool: str, **arguments: object) -> Outcome:
+    tools = {made.spec.name: made for made in await source.tools()}
+    return await tools[tool].run(scene, json.dumps(arguments))
+
+
+async def command(source: StackSpotSource, scene: Scene, slug: str, input: object = "") -> Outcome:
+    return await call(source, scene, "stackspot_quick_command", slug=slug, input=input)
+
+
+async def test_two_tools_are_offered_to_who_may_spend(source: StackSpotSource) -> None:
+    running, asking = await source.tools()
+    assert [running.spec.name, asking.spec.name] == ["stackspot_quick_command", "stackspot_agent"]
+    assert not breaches(running.spec)
+    assert not breaches(asking.spec)
+    assert (running.spec.strict, asking.spec.strict) == (False, True)
+    assert running.spec.parameters["required"] == ["slug"]
+    assert running.within({"read", "write"}) is None
+    assert running.within({"spend"}) is running
+    assert running.patience > 300
+
+
+async def test_the_model_is_told_of_the_commands_in_a_line_each(source: StackSpotSource) -> None:
+    running, asking = await source.tools()
+    assert "- daily-summary [day, tone?=dry|warm]: Daily summary. What happened today\n" in (
+        running.spec.description
+    )
+    assert "- close-day: Close the day (a person approves it first" in running.spec.description
+    assert "- legal: Legal. Knows contracts" in asking.spec.description
+    assert "01AGENT" not in asking.spec.description
+
+
+async def test_without_a_registry_only_a_named_command_is_run(stackspot: StackSpot) -> None:
+    many = [QuickCommand(f"c{n}", "x" * 500) for n in range(100)]
+    (alone,) = await StackSpotSource(stackspot, RegisteredCommands()).tools()
+    assert "only where the person names it" in alone.spec.description
+    crowded, _ = await StackSpotSource(
+        stackspot, RegisteredCommands(), listed=many, any_agent=True
+    ).tools()
+    assert "and 40 more" in crowded.spec.description
+    assert len(crowded.spec.description) < 12_000
+
+
+async def test_a_command_is_run_with_checked_inputs(
+    fake: FakeStackSpot, source: StackSpotSource
+) -> None:
+    stage = Stage()
+    outcome = await command(source, stage.scene(), "daily-summary", "Friday")
+    assert (outcome.status, outcome.text) == ("ok", 'daily-summary: {"day": "Friday"}')
+    assert stage.handles == list(fake.executions)
+    assert fake.refused == []
+
+
+@pytest.mark.parametrize(
+    ("slug", "input", "code", "words"),
+    [
+        ("ecko", "a", "bad_request", "Did you mean `echo`?"),
+        ("daily-summary", {"tone": "dry"}, "bad_request", "also needs day"),
+        ("daily-summary", {"day": "x", "tone": "loud"}, "bad_request", "dry"),
+    ],
+)
+async def test_what_does_not_fit_is_told_before_anything_is_sent(
+    fake: FakeStackSpot, source: StackSpotSource, slug: str, input: object, code: str, words: str
+) -> None:
+    with pytest.raises(ToolError) as caught:
+        await command(source, Stage().scene(), slug, input)
+    assert caught.value.code == code
+    assert words in str(caught.value)
+    assert fake.requests == []
+
+
+async def test_one_that_is_not_for_this_place_is_refused(stackspot: StackSpot) -> None:
+    registry = RegisteredCommands(elsewhere=frozenset({"echo"}))
+    with pytest.raises(ToolError, match="not for this place") as caught:
+        await command(StackSpotSource(stackspot, registry), Stage().scene(), "echo")
+    assert caught.value.code == "forbidden"
+
+
+@pytest.mark.parametrize(("slug", "effect"), [("close-day", "write"), ("ledger", "spend")])
+async def test_one_that_writes_or_spends_asks_a_person_first(
+    fake: FakeStackSpot, source: StackSpotSource, slug: str, effect: str
+) -> None:
+    proposals = Proposals()
+    scene = replace(Stage().scene(), propose=proposals.propose)
+    outcome = await command(source, scene, slug, "now")
+    running, _ = await source.tools()
+    assert running.effect_of(json.dumps({"slug": slug})) == effect
+    assert outcome.status == "proposed"
+    assert [draft.target for draft in proposals.drafts] == [{"slug": slug}]
+    assert fake.requests == []
+    with pytest.raises(ToolError, match="only when a person has approved it"):
+        await command(source, Stage().scene(), slug, "now")
+
+
+@pytest.mark.parametrize(
+    "arguments", ["", "[]", "{", '{"slug": 3}', '{"slug": "echo"}', "[" * 9999]
+)
+async def test_every_other_call_spends(source: StackSpotSource, arguments: str) -> None:
+    running, _ = await source.tools()
+    assert running.effect_of(arguments) == "spend"
+
+
+async def test_a_run_from_before_a_crash_goes_on(
+    fake: FakeStackSpot, stackspot: StackSpot, source: StackSpotSource
+) -> None:
+    handle = await stackspot.create("echo", "a")
+    outcome = await command(source, Stage().scene(handle), "echo", "a")
+    assert (outcome.text, fake.created("a")) == ("echo: a", 1)
+
+
+async def test_a_lost_answer_is_not_a_plain_failure(
+    fake: FakeStackSpot, source: StackSpotSource
+) -> None:
+    fake.fail("create", Trouble("reset", after=True))
+    outcome = await command(source, Stage().scene(), "echo", "a")
+    assert outcome.status == "unknown"
+    assert json.loads(outcome.text)["error"]["code"] == "unknown"
+    fake.answer("create", 422, body={"code": "X", "details": "too long"})
+    outcome = await command(source, Stage().scene(), "echo", "b")
+    assert outcome.status == "error"
+    assert "too long" in outcome.text
+
+
+async def test_of_a_long_result_the_person_gets_a_file(
+    fake: FakeStackSpot, source: StackSpotSource
+) -> None:
+    long = json.dumps([{"row": number} for number in range(LONG)])
+    fake.go(Run.of("COMPLETED", result=f"```json\n{long}\n```"))
+    stage = Stage()
+    outcome = await command(source, stage.scene(), "echo", "a")
+    assert [file.name for file in outcome.files] == ["echo.json"]
+    assert json.loads(stage.kept.files["echo.json"]) == json.loads(long)
+    assert outcome.text.startswith('[The person gets all of it as the file echo.json.]\n[{"row": 0')
+    assert len(outcome.text) <= 16_000
+
+
+async def test_an_agent_is_asked_by_its_name(fake: FakeStackSpot, source: StackSpotSource) -> None:
+    scene = Stage().scene()
+    for number in (1, 2):
+        outcome = await call(source, scene, "stackspot_agent", agent="legal", prompt="Hm?")
+        assert outcome.text == f"({number}) You said: Hm?"
+    assert fake.refused == []
+
+
+@pytest.mark.parametrize(("any_agent", "agent"), [(False, "01AGENT"), (True, "a/b"), (True, "")])
+async def test_an_agent_that_nobody_named_is_not_asked(
+    fake: FakeStackSpot, stackspot: StackSpot, any_agent: bool, agent: str
+) -> None:
+    source = StackSpotSource(stackspot, Running(), agents=AGENTS, any_agent=any_agent)
+    with pytest.raises(ToolError) as caught:
+        await call(source, Stage().scene(), "stackspot_agent", agent=agent, prompt="Hm?")
+    assert (caught.value.code, caught.value.hint) == (
+        "unknown_agent",
+        "these may be asked: legal",
+    )
+    assert fake.requests == []
+
+
+async def test_any_agent_may_be_asked_where_that_is_set(stackspot: StackSpot) -> None:
+    source = StackSpotSource(stackspot, Running(), any_agent=True)
+    outcome = await call(source, Stage().scene(), "stackspot_agent", agent="01AGENT", prompt="Hm?")
+    assert outcome.status == "ok"
+
+
+async def test_health_says_whether_we_get_a_token(fake: FakeStackSpot, clock: SteppedClock) -> None:
+    async with client(fake.url, clock) as stackspot:
+        assert await StackSpotSource(stackspot, Running()).health() == Health("stackspot", "on")
+    async with client(fake.url, clock, secret="wrong") as stackspot:
+        health = await StackSpotSource(stackspot, Running()).health()
+    assert health.state == "failing"
+    assert health.words.startswith("StackSpot refuses our credentials.")

@@ -1,0 +1,109 @@
+"""How an execution stands, read from whatever comes."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.tools.stackspot import StackSpot
+from core.tools.stackspot.status import Step, read_status
+from tests.fakes.stackspot import FakeStackSpot, Look, Run
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+FIELDS = ("progress", "steps", "result", "conversation_id", "quick_command_slug")
+STEP = {"step_name", "step_result", "execution_order"}
+
+
+def read(**answer: Any) -> Any:
+    return read_status("01J", answer)
+
+
+def test_a_whole_answer() -> None:
+    status = read(
+        progress={"status": "RUNNING", "execution_percentage": 0.5, "start": "…"},
+        steps=[
+            {"step_name": "Second", "execution_order": 2, "step_result": None},
+            {"step_name": "First", "execution_order": 1, "step_result": {"answer": "one"}},
+        ],
+        quick_command_slug="echo",
+        conversation_id="01C",
+        result=None,
+    )
+    assert (status.state, status.share, status.slug, status.conversation) == (
+        *("RUNNING", 0.5, "echo", "01C"),
+    )
+    assert status.steps == (Step("First", "one"), Step("Second"))
+    assert status.step == "Second"
+
+
+@pytest.mark.parametrize(
+    ("told", "share"),
+    [(0, 0.0), (0.42, 0.42), (1, 1.0), (42, 0.42), (100, 1.0), (101, None), (-1, None),
+     (True, None), ("0.5", None), (None, None), (float("inf"), None)],
+)  # fmt: skip
+def test_how_much_is_done(told: object, share: float | None) -> None:
+    assert read(progress={"execution_percentage": told}).share == share
+
+
+@pytest.mark.parametrize(
+    ("result", "steps", "answer"),
+    [
+        ("said", [{"step_result": {"answer": "step"}}], "said"),
+        ("", [{"step_result": {"answer": "step"}}], "step"),
+        (" \n", [{"step_result": {"answer": "one"}}, {"step_result": {"answer": "two"}}], "two"),
+        (None, [{"step_result": {"answer": "one"}}, {"step_result": {"answer": ""}}], "one"),
+        (None, [{"step_result": {"status_code": 200, "json_data": {"a": "é"}}}], '{"a": "é"}'),
+        (None, [{"step_result": {"status_code": 200, "data": "plain"}}], "plain"),
+        (None, [{"step_result": "bare"}], "bare"),
+        ({"a": 1}, [], '{"a": 1}'),
+        (None, [], ""),
+        (None, "odd", ""),
+        (None, ["odd", None, 3], ""),
+    ],
+)
+def test_the_answer_is_the_result_or_the_last_step_s(
+    result: object, steps: object, answer: str
+) -> None:
+    assert read(result=result, steps=steps).answer == answer
+
+
+def test_a_step_s_name_is_one_short_line() -> None:
+    steps = [{"step_name": "a\n\x1b[2Jb\u202e" + "c" * 500}]
+    assert read(steps=steps).step == "a b" + "c" * 57
+
+
+@given(st.dictionaries(st.sampled_from(FIELDS), JSON))
+def test_whatever_comes_can_be_read(answer: dict[str, Any]) -> None:
+    status = read_status("01J", answer)
+    assert isinstance(status.answer, str)
+    assert status.share is None or 0 <= status.share <= 1
+    assert len(status.step) <= 60
+
+
+@given(st.lists(st.dictionaries(st.sampled_from(sorted(STEP)), JSON)))
+def test_whatever_steps_come_can_be_read(steps: list[dict[str, Any]]) -> None:
+    status = read(steps=steps, progress={"status": "COMPLETED"})
+    assert status.completed
+    assert len(status.steps) == len(steps)
+
+
+async def test_the_last_step_speaks_where_there_is_no_result(
+    fake: FakeStackSpot, stackspot: StackSpot
+) -> None:
+    steps = ({"step_name": "A", "execution_order": 1, "step_result": {"answer": "from the step"}},)
+    fake.go(Run((Look("COMPLETED"),), result="", steps=steps))
+    assert (await stackspot.run("echo", "a")).text == "from the step"
+
+
+async def test_an_object_as_the_result_is_json(fake: FakeStackSpot, stackspot: StackSpot) -> None:
+    fake.answer("status", 200, body={"progress": {"status": "completed"}, "result": {"sum": 3}})
+    result = await stackspot.run("echo", "a")
+    assert json.loads(result.text) == result.data == {"sum": 3}

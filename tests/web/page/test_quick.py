@@ -1,0 +1,136 @@
+"""The button for quick commands, and the form that the registry makes."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.async_api import Browser, FilePayload, Page, expect
+
+from core.commands import parse
+from core.messages import Answer, Card
+from core.records import QuickCommand
+from tests.fakes.quick_commands import ECHO, SUMMARY
+from tests.web.house import House, Turn
+from tests.web.page.browser import axe_source, findings, say
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+REPORT = QuickCommand(
+    "report", "Report",
+    inputs={
+        "title": {"type": "text", "required": True}, "pages": {"type": "number"},
+        "draft": {"type": "boolean"},
+        "kind": {"type": "choice", "choices": ("long", "short"), "required": True},
+    },
+)  # fmt: skip
+
+
+async def opened(house: House, page: Page, *commands: QuickCommand) -> None:
+    house.board.known = list(commands)
+    await page.reload()
+    await page.get_by_role("button", name="Quick commands").click()
+
+
+async def test_there_is_no_button_without_commands(house: House, page: Page) -> None:
+    await expect(page.locator("#tries button")).to_have_count(3)
+    await expect(page.locator("#quick")).to_be_hidden()
+
+
+async def test_inputs_are_fields_of_their_kind(house: House, page: Page) -> None:
+    await opened(house, page, ECHO, REPORT)
+    await page.get_by_label("Which one").select_option("Report")
+    await page.get_by_role("button", name="Run").click()
+    await expect(page.locator("#quick-form")).to_be_visible()  # the title is required
+    await page.get_by_label("title (required)").fill('A "big" one\\\nwith two lines')
+    await page.get_by_label("pages").fill("12.5")
+    await page.get_by_label("draft").select_option("yes")
+    await page.get_by_label("kind (required)").select_option("short")
+    await page.get_by_role("button", name="Run").click()
+    await expect(page.locator("#quick-form")).to_be_hidden()
+    await expect(page.locator(".body")).to_contain_text("You said: quick-command report")
+    (row,) = house.rows.values()
+    command = parse(row.message.text)
+    assert command
+    assert (command.slug, command.input) == ("report", {
+        "title": 'A "big" one\\\nwith two lines', "pages": "12.5", "draft": "true",
+        "kind": "short",
+    })  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ["hello", '{"no": json', "a=b is text", '"quoted', ""])
+async def test_free_text_stays_text(house: House, page: Page, text: str) -> None:
+    await opened(house, page, ECHO)
+    await page.get_by_label("Its text").fill(text)
+    await page.get_by_role("button", name="Run").click()
+    await expect(page.locator(".body")).to_contain_text("You said: quick-command echo")
+    (row,) = house.rows.values()
+    command = parse(row.message.text)
+    assert command
+    assert command.input == text
+
+
+async def test_a_file_goes_along(house: House, page: Page) -> None:
+    house.board.known = [ECHO]
+    await page.reload()
+    file: FilePayload = {"name": "a.csv", "mimeType": "text/csv", "buffer": b"a;b"}
+    await page.locator("#files").set_input_files([file])
+    await page.get_by_role("button", name="Quick commands").click()
+    await page.get_by_role("button", name="Run").click()
+    await expect(page.locator(".said .files")).to_contain_text("a.csv")
+
+
+async def test_escape_and_cancel_send_nothing(house: House, page: Page) -> None:
+    await opened(house, page, SUMMARY)
+    await page.keyboard.press("Escape")
+    await expect(page.locator("#quick-form")).to_be_hidden()
+    await page.get_by_role("button", name="Quick commands").click()
+    await page.get_by_role("button", name="Cancel").click()
+    await expect(page.locator("#quick-form")).to_be_hidden()
+    assert house.rows == {}
+
+
+async def test_in_the_readers_language(house: House, browser: Browser) -> None:
+    house.board.known = [SUMMARY]
+    context = await browser.new_context(locale="pt-BR")
+    page = await context.new_page()
+    await page.goto(house.web.address)
+    await page.locator("#quick").click()
+    await expect(page.locator("#quick-slug")).to_have_text("Resumo diário")
+    await expect(page.locator("#quick-about")).to_have_text("O que aconteceu hoje")
+    await context.close()
+
+
+async def test_the_result_of_one_that_was_approved_is_a_message(house: House, page: Page) -> None:
+    asked = Card("abc234", "proposal", "Run Echo", "Asked by you.", (), ("approve", "deny"))
+
+    async def script(turn: Turn) -> Answer:
+        if turn.message.clicked:
+            return Answer("Done.\n\n```json\n[1]\n```", aloud=True)
+        return Answer("Shall I?", cards=(asked,))
+
+    house.script = script
+    await say(page, "echo")
+    await page.get_by_role("button", name="Approve").click()
+    await expect(page.locator(".answer:visible")).to_have_count(2)
+    await expect(page.locator(".answer:visible .code")).to_contain_text("[1]")
+    await expect(page.locator(".card .note")).to_have_text("")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_on_a_phone_and_for_axe(house: House, browser: Browser, scheme: str) -> None:
+    source = axe_source()
+    house.board.known = [REPORT]
+    context = await browser.new_context(
+        viewport={"width": 390, "height": 700},
+        color_scheme="dark" if scheme == "dark" else "light", bypass_csp=True,
+    )  # fmt: skip
+    page = await context.new_page()
+    await page.goto(house.web.address)
+    await page.get_by_role("button", name="Quick commands").click()
+    await expect(page.get_by_label("pages")).to_be_visible()
+    assert await findings(page, source) == []
+    assert await page.evaluate("document.documentElement.scrollWidth") <= 390
+    box = await page.locator("#quick-form").bounding_box()
+    assert box
+    assert box["x"] >= 0
+    assert box["x"] + box["width"] <= 390
+    await context.close()
