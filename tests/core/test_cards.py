@@ -123,6 +123,22 @@ def test_links_read_as_what_comes_and_what_goes() -> None:
     assert card.text == "Asked by Ana. Rows: 7."
 
 
+def test_what_nobody_may_know_of_stands_on_no_card() -> None:
+    one = change("delete", RowWrite("7", before={"Name": "Ada", "Salaries": linked("9,000")}))
+    target = {"key": "Id", "links": ["Salaries"], "concealed": ["Salaries"]}
+    draft = replace(one.draft, target=target)
+    card = cards.card_of(replace(one, proposal=replace(one.proposal, draft=draft)), "en")
+    assert card.rows == ({"before": {"Id": "7", "Name": "Ada"}, "after": None},)
+
+
+def test_what_an_undo_could_not_bring_back_is_told() -> None:
+    one = change("create", RowWrite("7", after={"Name": "Ada"}))
+    draft = replace(one.draft, target={"anew": ["Id", "Made\x1b[0m at"]}, note="Anew: {names}.")
+    undo = replace(one.proposal, draft=draft, undoes="xyz234")
+    done = replace(ended(replace(one, proposal=undo), "done"), state="done")
+    assert cards.card_of(done, "en").text.endswith("New rows: 7. Anew: Id, Made at.")
+
+
 def test_a_row_is_done_when_all_of_it_is() -> None:
     rows = [RowWrite(id, {"Name": "A"}, {"Name": "B"}) for id in ("1", "1", "2")]
     one = ended(change("update", *rows), "done", "changed", "done")

@@ -7,6 +7,7 @@ import io
 import os
 import signal
 from collections.abc import AsyncIterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,7 @@ async def test_cards_say_what_to_type(house: House) -> None:
     card = Card(
         "abc234", "proposal", "Update 1 row", "In Customers", actions=("approve", "deny"),
         rows=({"before": {"Name": "Ann", "Age": 3}, "after": {"Name": "Bob", "Age": 3}},),
+        expires_at=datetime.fromisoformat("2026-11-21 14:05").timestamp(),
     )  # fmt: skip
 
     async def script(turn: Turn) -> Answer:
@@ -135,6 +137,7 @@ async def test_cards_say_what_to_type(house: House) -> None:
         "    In Customers",
         "    Age: 3",
         "    Name: Ann → Bob",
+        "    Expires 2026-11-21 14:05.",
         "    Type: approve abc234 · deny abc234",
         "  [plot.png, 5 kB] it could not be saved",
     ]

@@ -1,0 +1,143 @@
+"""What a field takes, and how what NocoDB holds is told from what it was given."""
+
+from __future__ import annotations
+
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from core.errors import ToolError
+from core.tools.nocodb.entries import alike, entered, here, linked_ids, sent, stored
+from core.tools.nocodb.schema import Field
+
+ZONE = ZoneInfo("America/Sao_Paulo")
+OPTIONS = ("Lead", "Won", "won")
+
+
+def field(type: str) -> Field:
+    return Field("c1", "Field", type, options=OPTIONS)
+
+
+@pytest.mark.parametrize(
+    ("type", "value", "kept"),
+    [
+        ("SingleLineText", 79, "79"),
+        ("PhoneNumber", "+55 11", "+55 11"),
+        ("SomethingNew", "text", "text"),
+        ("Number", "-79", -79),
+        ("Number", 79.0, 79),
+        ("Decimal", " 1.50 ", 1.5),
+        ("Percent", "50 %", 50),
+        ("Duration", "1:30", 5400),
+        ("Duration", "0:01:05", 65),
+        ("Rating", 10, 10),
+        ("Year", "2026", 2026),
+        ("Checkbox", None, False),
+        ("Checkbox", 1, True),
+        ("Date", " 2028-02-29 ", "2028-02-29"),
+        ("DateTime", "2026-11-20", "2026-11-20 00:00:00-03:00"),
+        ("DateTime", "2026-11-20T14:30Z", "2026-11-20 14:30:00+00:00"),
+        ("Time", "14:30", "14:30:00"),
+        ("Email", " ana@example.com ", "ana@example.com"),
+        ("URL", "http://localhost:8080/a", "http://localhost:8080/a"),
+        ("SingleSelect", "won", "won"),
+        ("MultiSelect", "Lead, Won,Lead", ["Lead", "Won"]),
+        ("User", [{"email": "Ana@Example.com"}], ["ana@example.com"]),
+        ("JSON", '{"b":1,"a":[]}', '{"a": [], "b": 1}'),
+        ("Attachment", [], None),
+        ("Date", "", None),
+    ],
+)
+def test_what_fits(type: str, value: object, kept: object) -> None:
+    assert entered(field(type), value, ZONE) == kept
+
+
+@pytest.mark.parametrize(
+    ("type", "value"),
+    [
+        ("SingleLineText", True),
+        ("SingleLineText", ["a"]),
+        ("LongText", "x" * 100_001),
+        ("Number", 7.5),
+        ("Number", 2**53),
+        ("Number", "1e3"),
+        ("Decimal", "1,5"),
+        ("Decimal", "NaN"),
+        ("Currency", "R$ 5"),
+        ("Duration", "1:75"),
+        ("Rating", 11),
+        ("Year", 26),
+        ("Checkbox", "maybe"),
+        ("Date", "2026-11-31"),
+        ("Date", "2026-11-20T10:00"),
+        ("Date", 20261120),
+        ("DateTime", "today"),
+        ("DateTime", "2026-11-20 25:00"),
+        ("Time", "25:99"),
+        ("Time", "2 pm"),
+        ("Email", "ana@localhost, bob@example.com"),
+        ("URL", "javascript:alert(1)"),
+        ("URL", "two words"),
+        ("SingleSelect", "WON"),
+        ("MultiSelect", ["Lead", "lost"]),
+        ("User", ["ana"]),
+        ("JSON", "nope"),
+        ("Attachment", "file.txt"),
+    ],
+)
+def test_what_does_not(type: str, value: object) -> None:
+    with pytest.raises(ToolError) as caught:
+        entered(field(type), value, ZONE)
+    assert "Field" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("type", "cell", "kept"),
+    [
+        ("Checkbox", None, False),
+        ("Checkbox", "0", False),
+        ("Checkbox", 1, True),
+        ("MultiSelect", "Lead,Won", ["Lead", "Won"]),
+        ("MultiSelect", "", None),
+        ("Time", "1999-01-01 14:30:00+00:00", "14:30:00"),
+        ("JSON", '{"b":1, "a":2}', '{"a": 2, "b": 1}'),
+        ("JSON", "no json", "no json"),
+        ("User", [{"id": "u1", "email": "Ana@x.org", "display_name": None}], ["ana@x.org"]),
+        ("Attachment", [{"id": "a1", "title": "a.txt", "path": "p", "signedPath": "secret"}],
+         [{"path": "p", "title": "a.txt"}]),
+    ],
+)  # fmt: skip
+def test_what_stands_there(type: str, cell: object, kept: object) -> None:
+    assert stored(field(type), cell) == kept
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("079", "79", False),
+        ("2026-11-20 11:30:00-03:00", "2026-11-20 14:30:00+00:00", True),
+        ("2026-11-20", "2026-11-20 00:00:00+00:00", False),
+        (12.5, "12.50", True),
+        (0, None, False),
+        (False, None, False),
+        (None, "", True),
+        (None, [], True),
+        (["a", "b"], ["b", "a"], True),
+        (["a"], ["A"], False),
+        ([{"id": "1", "title": "x"}], [{"id": "1", "title": "renamed"}], True),
+        ([{"id": "1", "title": "x"}], [], False),
+    ],
+)
+def test_the_same_entry(one: Any, other: Any, same: bool) -> None:
+    assert alike(one, other) == alike(other, one) == same
+
+
+def test_how_it_is_sent_and_shown() -> None:
+    assert sent(field("User"), ["a@x.org", "b@x.org"]) == "a@x.org,b@x.org"
+    assert sent(field("MultiSelect"), ["Lead"]) == ["Lead"]
+    assert here(field("DateTime"), "2026-11-20 14:30:00+00:00", ZONE) == "2026-11-20 11:30:00-03:00"
+    assert here(field("DateTime"), None, ZONE) is None
+    assert here(field("Date"), "2026-11-20", ZONE) == "2026-11-20"
+    assert linked_ids([{"id": 1}, {"id": "2"}]) == {"1", "2"}
+    assert linked_ids(None) == frozenset()
