@@ -42,13 +42,13 @@ class CodeDesk:
         verdict = await self.policy.may(message.author, message.address, "code")
         if not verdict.allowed:
             raise NotAllowed(verdict.reason)
-        if self.runner is None or not self.runner.backend.offered():
-            raise NotFound(_NOWHERE)
         call = turn.calls[0] if turn.calls else Call(NAME, NAME, compact({"code": code}), "code")
         if call.outcome:
             return _answer(call.outcome)
         if turn.calls and not call.handle:
             return Answer(say(_LOST, locale), status="failed", code="unknown")
+        if self.runner is None or not await self.runner.backend.offered():
+            raise NotFound(_NOWHERE)
         await self.budget.reserve(turn)
         await self.journal.call_started(turn, call)
         outcome = await self._ran(self.runner, turn, call, code, locale, show)

@@ -144,7 +144,7 @@ async def test_health_tells_who_must_act_until_a_run_succeeds(bench: Bench) -> N
 
 async def test_without_a_key_it_is_not_offered() -> None:
     backend = HostedBackend(Client(Place("")))
-    assert not backend.offered()
+    assert not await backend.offered()
     health = await backend.health()
     assert (health.state, health.words) == ("off", "hosted: OPENAI_API_KEY is not set")
     await backend.close()

@@ -89,7 +89,7 @@ def file(name: str, data: bytes) -> Given:
 
 
 async def test_it_is_offered_and_says_where_it_is(people: People) -> None:
-    assert people.backend.offered()
+    assert await people.backend.offered()
     health = await people.backend.health()
     assert (health.name, health.state) == ("code", "on")
     assert health.words.startswith(people.backend.name)

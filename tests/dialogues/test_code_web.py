@@ -164,3 +164,21 @@ async def test_where_no_sandbox_holds_nothing_runs(
         assert "I cannot run code here" in (await ponte.said("```python\n1\n```"))["response"]
         await ponte.said("hello")
         assert "run_python" not in str(fake.asked("/responses")[-1].get("tools"))
+
+
+async def test_a_run_that_a_restart_cut_off_is_not_run_again_by_itself(
+    tmp_path: Path, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = "print('on', flush=True)\nimport time; time.sleep(60)"
+    asked = {"message": f"```python\n{code}\n```", "conversation": "c1", "event_key": "once"}
+    async with sandboxed_ponte(tmp_path / "home", fake, ponte_grace=0) as ponte:
+        began = sandboxed.output(monkeypatch)
+        running = asyncio.create_task(ponte.web.post("/chat", json=asked))
+        await began.wait()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    assert sandboxed.kernels() == set()
+    async with sandboxed_ponte(tmp_path / "home", fake) as ponte:
+        answer = (await ponte.web.post("/chat", json=asked)).json()
+        assert answer["status"] == "failed"
+        assert "I was interrupted while this ran" in answer["response"]

@@ -29,7 +29,7 @@ class FakeBackend:
     def start(self) -> None:
         return None
 
-    def offered(self) -> bool:
+    async def offered(self) -> bool:
         return self._offered
 
     async def run(self, scene: Scene, code: str, given: Sequence[Given]) -> Ran:

@@ -57,7 +57,7 @@ class HostedBackend:
     def start(self) -> None:
         """There is nothing to prepare."""
 
-    def offered(self) -> bool:
+    async def offered(self) -> bool:
         """OpenAI needs a key; other servers may do without."""
         return bool(self._client.place.key) or not self._client.place.official
 
@@ -88,7 +88,7 @@ class HostedBackend:
 
     async def health(self) -> Health:
         about = {"model": self._choice.model, "host": self._client.place.host}
-        if not self.offered():
+        if not await self.offered():
             return Health("code", "off", say("hosted: OPENAI_API_KEY is not set"))
         if self._trouble:
             return Health("code", "failing", self._trouble.words())

@@ -88,8 +88,11 @@ class CodeBackend(Protocol):
     def start(self) -> None:
         """Begin what takes time, in the background."""
 
-    def offered(self) -> bool:
-        """Whether it can be offered to a model now; asks nobody, so it may be called each turn."""
+    async def offered(self) -> bool:
+        """Whether it can be offered to a model now; waits a moment where that is being found out.
+
+        It asks nobody, so it may be called each turn.
+        """
 
     async def run(self, scene: Scene, code: str, given: Sequence[Given]) -> Ran:
         """Run `code` for `scene.thread.id` with the files in its work folder.

@@ -33,7 +33,7 @@ class CodeSource:
         )
 
     async def tools(self) -> Sequence[Tool]:
-        return (self._tool,) if self.backend.offered() else ()
+        return (self._tool,) if await self.backend.offered() else ()
 
     async def health(self) -> Health:
         return await self.backend.health()
