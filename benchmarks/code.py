@@ -20,11 +20,11 @@ from pathlib import Path
 from benchmarks.process import proportional
 from core.proxies import Proxies
 from core.records import Outcome
-from core.tools.code.environment import Environment, place
-from core.tools.code.kernels import Kernels
-from core.tools.code.local import LocalBackend
-from core.tools.code.marks import Marks
-from core.tools.code.sandbox.sandbox import Limits
+from core.tools.code.local.backend import LocalBackend
+from core.tools.code.local.environment import Environment, place
+from core.tools.code.local.kernels import Kernels
+from core.tools.code.local.marks import Marks
+from core.tools.code.local.sandbox.sandbox import Limits
 from core.tools.code.source import CodeSource
 from tests.code.scenes import SceneFolder, set_scene
 

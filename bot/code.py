@@ -9,14 +9,14 @@ from bot.home import Home
 from bot.settings import Settings
 from core.errors import PonteError
 from core.openai import Client
-from core.tools.code.environment import Environment, place
-from core.tools.code.hosted import HostedBackend
-from core.tools.code.interpreter import Choice
-from core.tools.code.kernels import Kernels, most_kernels
-from core.tools.code.local import LocalBackend
-from core.tools.code.marks import Marks
+from core.tools.code.hosted.backend import HostedBackend
+from core.tools.code.hosted.interpreter import Choice
+from core.tools.code.local.backend import LocalBackend
+from core.tools.code.local.environment import Environment, place
+from core.tools.code.local.kernels import Kernels, most_kernels
+from core.tools.code.local.marks import Marks
+from core.tools.code.local.sandbox.sandbox import Limits, SandboxFailed
 from core.tools.code.port import CodeBackend
-from core.tools.code.sandbox.sandbox import Limits, SandboxFailed
 
 Pseudonym = Callable[[str], str]
 

@@ -83,7 +83,7 @@ def test_a_library_is_known_in_one_place(library: str) -> None:
     assert [path for path in importers(library) if not path.startswith(place)] == []
 
 
-INSIDE = "core/tools/code/kernel/"
+INSIDE = "core/tools/code/local/kernel/"
 """Runs in the sandbox, where the environment is the sandbox's."""
 
 
@@ -129,4 +129,4 @@ def test_heavy_libraries_are_imported_only_when_used() -> None:
 
 def test_the_kernel_program_and_ponte_know_nothing_of_each_other() -> None:
     assert importers("core", "adapters", "bot", below=INSIDE) == []
-    assert importers("core.tools.code.kernel") == []
+    assert importers("core.tools.code.local.kernel") == []

@@ -11,8 +11,8 @@ from bot.home import Home
 from bot.model import client
 from bot.settings import Settings
 from core.proxies import Proxies
-from core.tools.code import environment, installation
-from core.tools.code.installation import InstallationFailed
+from core.tools.code.local import environment, installation
+from core.tools.code.local.installation import InstallationFailed
 from tests.bot.conftest import Shell
 
 OLLAMA = "http://127.0.0.1:11434/v1"

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from core.proxies import Proxies
-from core.tools.code import environment as environment_module
-from core.tools.code import installation
-from core.tools.code.environment import AGAIN, OLD, SETTING_UP, Environment, place
-from core.tools.code.installation import InstallationFailed
-from core.tools.code.sandbox.sandbox import SandboxFailed
+from core.tools.code.local import environment as environment_module
+from core.tools.code.local import installation
+from core.tools.code.local.environment import AGAIN, OLD, SETTING_UP, Environment, place
+from core.tools.code.local.installation import InstallationFailed
+from core.tools.code.local.sandbox.sandbox import SandboxFailed
 
 
 class Clock:

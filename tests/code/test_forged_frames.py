@@ -8,9 +8,9 @@ import pickle
 
 import pytest
 
-from core.tools.code import frame
-from core.tools.code.frame import BrokenFrame, Done, FileMade, LeftOut, Ready
-from core.tools.code.run import MADE_COUNT, Run
+from core.tools.code.local import frame
+from core.tools.code.local.frame import BrokenFrame, Done, FileMade, LeftOut, Ready
+from core.tools.code.local.run import MADE_COUNT, Run
 from tests.code import sandboxed
 
 

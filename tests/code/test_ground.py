@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from core.tools.code.sandbox.ground import PREFIX, Ground, remove
-from core.tools.code.sandbox.measure import Disk
-from core.tools.code.sandbox.sandbox import Limits, MiB, SandboxFailed
-from core.tools.code.sandbox.users import COUNT, FIRST, Users
+from core.tools.code.local.sandbox.ground import PREFIX, Ground, remove
+from core.tools.code.local.sandbox.measure import Disk
+from core.tools.code.local.sandbox.sandbox import Limits, MiB, SandboxFailed
+from core.tools.code.local.sandbox.users import COUNT, FIRST, Users
 
 
 @pytest.fixture(autouse=True)

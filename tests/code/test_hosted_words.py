@@ -6,8 +6,8 @@ import pytest
 
 from core.errors import ToolError
 from core.openai import Client, Place
-from core.tools.code.hosted import HostedBackend
-from core.tools.code.prompt import LONGEST
+from core.tools.code.hosted.backend import HostedBackend
+from core.tools.code.hosted.prompt import LONGEST
 from tests.code.conftest import Make
 from tests.code.hosted import Bench, Official
 from tests.fakes.openai import Script

@@ -9,13 +9,13 @@ from typing import Literal
 
 import pytest
 
-from core.tools.code.sandbox import choice, probe
-from core.tools.code.sandbox.choice import choose
-from core.tools.code.sandbox.ground import Ground
-from core.tools.code.sandbox.inside import ruleset
-from core.tools.code.sandbox.probe import Proof
-from core.tools.code.sandbox.reasons import worded
-from core.tools.code.sandbox.sandbox import Limits, Process, Sandbox, SandboxFailed
+from core.tools.code.local.sandbox import choice, probe
+from core.tools.code.local.sandbox.choice import choose
+from core.tools.code.local.sandbox.ground import Ground
+from core.tools.code.local.sandbox.inside import ruleset
+from core.tools.code.local.sandbox.probe import Proof
+from core.tools.code.local.sandbox.reasons import worded
+from core.tools.code.local.sandbox.sandbox import Limits, Process, Sandbox, SandboxFailed
 
 PYTHON = Path("python")
 

@@ -1,6 +1,6 @@
 """The port that both places where Python runs stand behind: hosted by OpenAI, or a sandbox here.
 
-`core/tools/code/tool.py` is the one caller: it names the files, asks for the run, words what came
+`core/tools/code/runner.py` is the one caller: it names the files, asks for the run, words what came
 of it and keeps the files that were made. A backend knows neither the model nor the platform.
 """
 

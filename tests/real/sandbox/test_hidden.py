@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from core.tools.code.sandbox import trees
-from core.tools.code.sandbox.sandbox import Sandbox
+from core.tools.code.local.sandbox import trees
+from core.tools.code.local.sandbox.sandbox import Sandbox
 from tests.real.sandbox.pythons import sandbox_python
 from tests.real.sandbox.test_honest import run, sandbox
 

@@ -12,16 +12,16 @@ import mimetypes
 from pathlib import Path
 from typing import Literal
 
-from core.tools.code.sandbox import trees
-from core.tools.code.sandbox.configuration import amounts, command
-from core.tools.code.sandbox.ground import Ground, remove
-from core.tools.code.sandbox.inside.enter import Landlocked
-from core.tools.code.sandbox.measure import Disk, running_threads
-from core.tools.code.sandbox.pipes import Ends
-from core.tools.code.sandbox.process import Running, failing, launch
-from core.tools.code.sandbox.sandbox import ENVIRONMENT, Limits
-from core.tools.code.sandbox.users import USERS
-from core.tools.code.sandbox.watch import watch
+from core.tools.code.local.sandbox import trees
+from core.tools.code.local.sandbox.configuration import amounts, command
+from core.tools.code.local.sandbox.ground import Ground, remove
+from core.tools.code.local.sandbox.inside.enter import Landlocked
+from core.tools.code.local.sandbox.measure import Disk, running_threads
+from core.tools.code.local.sandbox.pipes import Ends
+from core.tools.code.local.sandbox.process import Running, failing, launch
+from core.tools.code.local.sandbox.sandbox import ENVIRONMENT, Limits
+from core.tools.code.local.sandbox.users import USERS
+from core.tools.code.local.sandbox.watch import watch
 
 _DEVICES = ["/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"]
 

@@ -10,7 +10,7 @@ import asyncio
 import os
 from typing import NamedTuple
 
-from core.tools.code.sandbox.sandbox import FRAME
+from core.tools.code.local.sandbox.sandbox import FRAME
 
 _SMALL = 64 * 1024
 LAST = 0.05

@@ -22,10 +22,10 @@ import structlog
 
 from core.errors import PonteError
 from core.proxies import Proxies
-from core.tools.code import base_python, installation
-from core.tools.code.base_python import BasePython
-from core.tools.code.installation import FIGURES, LOCK, InstallationFailed
-from core.tools.code.sandbox.sandbox import SandboxFailed
+from core.tools.code.local import base_python, installation
+from core.tools.code.local.base_python import BasePython
+from core.tools.code.local.installation import FIGURES, LOCK, InstallationFailed
+from core.tools.code.local.sandbox.sandbox import SandboxFailed
 
 log = structlog.get_logger("code")
 AGAIN = 600.0

@@ -10,10 +10,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from core.tools.code.marks import Marks
+from core.tools.code.local.marks import Marks
+from core.tools.code.local.sandbox.sandbox import Limits, Sandbox
+from core.tools.code.local.session import Session
 from core.tools.code.port import Given, Ran
-from core.tools.code.sandbox.sandbox import Limits, Sandbox
-from core.tools.code.session import Session
 
 IDLE = 1200.0
 """Seconds after which an unused kernel is ended, as OpenAI's containers are."""

@@ -18,7 +18,7 @@ import tempfile
 import threading
 from pathlib import Path
 
-from core.tools.code.sandbox import inside
+from core.tools.code.local.sandbox import inside
 
 PREFIX = "ponte-code-"
 KERNEL = "kernel.py"

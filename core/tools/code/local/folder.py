@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from core import text
 from core.errors import NotFound
-from core.tools.code import frame
+from core.tools.code.local import frame
 from core.tools.code.port import Given
 
 LARGEST, LARGEST_TOTAL = 20 << 20, 96 << 20

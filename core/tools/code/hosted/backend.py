@@ -12,8 +12,8 @@ from core import metrics
 from core.errors import ToolError
 from core.openai import Client
 from core.records import Health, Scene
-from core.tools.code.containers import IDLE_MINUTES, Containers
-from core.tools.code.interpreter import Choice, CodeInterpreter, Watch
+from core.tools.code.hosted.containers import IDLE_MINUTES, Containers
+from core.tools.code.hosted.interpreter import Choice, CodeInterpreter, Watch
 from core.tools.code.port import Given, Ran
 from core.words import say
 

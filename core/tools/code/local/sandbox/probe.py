@@ -10,10 +10,10 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.tools.code.sandbox import checks
-from core.tools.code.sandbox.checks import ANSWER, CHECKS, Outside
-from core.tools.code.sandbox.reasons import DISHONEST, MUTE, worded
-from core.tools.code.sandbox.sandbox import Limits, Process, Sandbox, SandboxFailed
+from core.tools.code.local.sandbox import checks
+from core.tools.code.local.sandbox.checks import ANSWER, CHECKS, Outside
+from core.tools.code.local.sandbox.reasons import DISHONEST, MUTE, worded
+from core.tools.code.local.sandbox.sandbox import Limits, Process, Sandbox, SandboxFailed
 from core.words import say
 
 PROGRAM = Path(checks.__file__)

@@ -9,9 +9,9 @@ import signal
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from core.tools.code.sandbox.inside.enter import READY
-from core.tools.code.sandbox.pipes import Ends, Pipes
-from core.tools.code.sandbox.sandbox import SandboxFailed
+from core.tools.code.local.sandbox.inside.enter import READY
+from core.tools.code.local.sandbox.pipes import Ends, Pipes
+from core.tools.code.local.sandbox.sandbox import SandboxFailed
 from core.words import say
 
 PATIENCE = 10.0

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from core.records import Remote
-from core.tools.code.containers import Container, Containers
+from core.tools.code.hosted.containers import Container, Containers
 
 REUSE = 19 * 60.0
 """Seconds since its last use for which one is used again: no run begins in its last minute."""

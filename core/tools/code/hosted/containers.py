@@ -17,9 +17,9 @@ from core.errors import NotFound
 from core.openai import Client, Fault, Json
 from core.prices import CONTAINER, CONTAINER_SESSION
 from core.text import file_name
-from core.tools.code.execution import Execution
+from core.tools.code.hosted.execution import Execution
+from core.tools.code.hosted.taken import LARGEST, Taken
 from core.tools.code.port import Given
-from core.tools.code.taken import LARGEST, Taken
 
 log = structlog.get_logger("code")
 PATH = "/containers"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from core.tools.code.sandbox.sandbox import Limits, MiB
+from core.tools.code.local.sandbox.sandbox import Limits, MiB
 from core.words import say
 
 _BLOCK = 512  # bytes; https://man7.org/linux/man-pages/man3/stat.3type.html: st_blocks

@@ -1,6 +1,6 @@
 """One kernel of one conversation: files in, a run, what came of it. Believes nothing that it says.
 
-At the other end is `core/tools/code/kernel/kernel.py`; what passes stands in its first lines.
+At the other end is `core/tools/code/local/kernel/kernel.py`; what passes stands in its first lines.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
-from core.tools.code import frame
-from core.tools.code.folder import Folder
+from core.tools.code.local import frame
+from core.tools.code.local.folder import Folder
+from core.tools.code.local.run import FloodedOut, Run
+from core.tools.code.local.sandbox.sandbox import Limits, Process, Sandbox, SandboxFailed
 from core.tools.code.port import Fault, Given, Ran
-from core.tools.code.run import FloodedOut, Run
-from core.tools.code.sandbox.sandbox import Limits, Process, Sandbox, SandboxFailed
 
 PROGRAM = Path(__file__).parent / "kernel" / "kernel.py"
 WALL = 30.0

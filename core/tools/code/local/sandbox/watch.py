@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from core.tools.code.sandbox.measure import Meter
-from core.tools.code.sandbox.process import Running
+from core.tools.code.local.sandbox.measure import Meter
+from core.tools.code.local.sandbox.process import Running
 
 PAUSE = 0.1
 """Seconds between two looks: 35 MB at the 350 MB/s of a laptop's disk."""

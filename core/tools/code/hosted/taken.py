@@ -7,8 +7,8 @@ import binascii
 import re
 
 from core.tools.code.content import type_of
+from core.tools.code.local.run import MADE_COUNT, MADE_TOTAL
 from core.tools.code.port import Made
-from core.tools.code.run import MADE_COUNT, MADE_TOTAL
 
 LARGEST = 8 << 20
 """Bytes of one file, as on this machine."""

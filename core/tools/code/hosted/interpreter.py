@@ -18,13 +18,13 @@ from core.errors import NoKey
 from core.messages import Usage
 from core.openai import Client, Fault, Json
 from core.records import Remote
-from core.tools.code import trouble
-from core.tools.code.containers import Container, Containers
-from core.tools.code.execution import Execution, execution_of
-from core.tools.code.lease import IDLE, STOPPED, Lease
+from core.tools.code.hosted import trouble
+from core.tools.code.hosted.containers import Container, Containers
+from core.tools.code.hosted.execution import Execution, execution_of
+from core.tools.code.hosted.lease import IDLE, STOPPED, Lease
+from core.tools.code.hosted.prompt import Prompt
+from core.tools.code.hosted.response import OUTPUTS, asked, settled
 from core.tools.code.port import Given, Ran
-from core.tools.code.prompt import Prompt
-from core.tools.code.response import OUTPUTS, asked, settled
 
 log = structlog.get_logger("code")
 HEALS = 2

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from core.errors import PonteError
-from core.tools.code import frame
 from core.tools.code.content import type_of
+from core.tools.code.local import frame
+from core.tools.code.local.printed import Printed
 from core.tools.code.port import Fault, Made, Ran
-from core.tools.code.printed import Printed
 
 MADE_COUNT, MADE_TOTAL = 20, 32 << 20
 """Files and pictures of one run, and the bytes of all. The kernel holds the same caps."""

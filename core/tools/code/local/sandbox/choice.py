@@ -7,14 +7,14 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.tools.code.sandbox.bwrap import Bubblewrap
-from core.tools.code.sandbox.ground import Ground
-from core.tools.code.sandbox.inside import ruleset
-from core.tools.code.sandbox.inside.syscalls import ARCHITECTURES
-from core.tools.code.sandbox.landlock import Landlock
-from core.tools.code.sandbox.probe import prove
-from core.tools.code.sandbox.reasons import NO_LANDLOCK, NO_TABLE, NOT_LINUX
-from core.tools.code.sandbox.sandbox import Limits, Sandbox
+from core.tools.code.local.sandbox.bwrap import Bubblewrap
+from core.tools.code.local.sandbox.ground import Ground
+from core.tools.code.local.sandbox.inside import ruleset
+from core.tools.code.local.sandbox.inside.syscalls import ARCHITECTURES
+from core.tools.code.local.sandbox.landlock import Landlock
+from core.tools.code.local.sandbox.probe import prove
+from core.tools.code.local.sandbox.reasons import NO_LANDLOCK, NO_TABLE, NOT_LINUX
+from core.tools.code.local.sandbox.sandbox import Limits, Sandbox
 from core.words import say
 
 BUBBLEWRAP = "bubblewrap: every check held"

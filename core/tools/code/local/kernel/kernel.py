@@ -1,8 +1,8 @@
 """The program in the sandbox: runs Python for one conversation, request by request.
 
-It is started as `core/tools/code/sandbox/sandbox.py` says. Requests come as JSON lines on stdin,
-frames go as JSON lines to the descriptor of the first argument, and what user code prints goes to
-stdout, where a mark after each run says that nothing of that run follows.
+It is started as `core/tools/code/local/sandbox/sandbox.py` says. Requests come as JSON lines on
+stdin, frames go as JSON lines to the descriptor of the first argument, and what user code prints
+goes to stdout, where a mark after each run says that nothing of that run follows.
 
     {"file": name, "data": base64}            put a file into the work folder
     {"run": id, "code": text}                 run it

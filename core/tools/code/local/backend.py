@@ -14,12 +14,12 @@ import structlog
 from core import metrics
 from core.errors import ToolError
 from core.records import Health, Scene
-from core.tools.code.environment import Environment, Python
-from core.tools.code.kernels import Kernels
+from core.tools.code.local.environment import Environment, Python
+from core.tools.code.local.kernels import Kernels
+from core.tools.code.local.sandbox.choice import Choice, choose
+from core.tools.code.local.sandbox.ground import Ground
+from core.tools.code.local.sandbox.sandbox import Limits, Sandbox, SandboxFailed
 from core.tools.code.port import Given, Ran
-from core.tools.code.sandbox.choice import Choice, choose
-from core.tools.code.sandbox.ground import Ground
-from core.tools.code.sandbox.sandbox import Limits, Sandbox, SandboxFailed
 from core.words import say
 
 log = structlog.get_logger("code")

@@ -9,7 +9,7 @@ import structlog
 
 from core.errors import NoKey, NoQuota, RateLimited, ToolError, WrongKey
 from core.openai import Fault
-from core.tools.code.execution import Execution
+from core.tools.code.hosted.execution import Execution
 
 log = structlog.get_logger("code")
 BUSY = 20.0

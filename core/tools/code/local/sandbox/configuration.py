@@ -6,12 +6,12 @@ import json
 import os
 from pathlib import Path
 
-from core.tools.code.sandbox.ground import KERNEL
-from core.tools.code.sandbox.inside import START
-from core.tools.code.sandbox.inside.enter import Configuration, Landlocked
-from core.tools.code.sandbox.inside.limits import Amounts
-from core.tools.code.sandbox.pipes import Ends
-from core.tools.code.sandbox.sandbox import Limits
+from core.tools.code.local.sandbox.ground import KERNEL
+from core.tools.code.local.sandbox.inside import START
+from core.tools.code.local.sandbox.inside.enter import Configuration, Landlocked
+from core.tools.code.local.sandbox.inside.limits import Amounts
+from core.tools.code.local.sandbox.pipes import Ends
+from core.tools.code.local.sandbox.sandbox import Limits
 
 
 def amounts(limits: Limits, beside: int = 0) -> Amounts:

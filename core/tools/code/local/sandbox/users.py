@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
-from core.tools.code.sandbox.sandbox import SandboxFailed
+from core.tools.code.local.sandbox.sandbox import SandboxFailed
 
 # https://systemd.io/UIDS-GIDS/: 60706 to 61183 are unused by systemd and distributions.
 FIRST, COUNT = 60800, 128

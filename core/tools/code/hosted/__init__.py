@@ -1,0 +1,1 @@
+"""Python hosted by OpenAI: a container for each conversation."""

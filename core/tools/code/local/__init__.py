@@ -1,0 +1,1 @@
+"""Python on this machine: a kernel for each conversation, in a sandbox."""
