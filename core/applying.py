@@ -118,7 +118,7 @@ class Applying:
         try:
             seen = await self._read(run, batch)
         except ToolError as error:
-            words = _UNREAD.format(why=error)
+            words = str(error) if error.code == "drift" else _UNREAD.format(why=error)
             await self._record(run, [replace(s, state="failed", words=words) for s in batch])
             return []
         steps = [

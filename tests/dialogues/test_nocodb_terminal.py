@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
+
 from adapters import terminal
 from tests.dialogues.office import (
     ATTACHED,
@@ -90,8 +92,12 @@ async def test_duplicates_go_and_new_rows_come(tmp_path: Path) -> None:
         assert "New rows: " in await here.types(f"approve {id}")
 
 
-async def test_rows_as_a_file(tmp_path: Path) -> None:
+async def test_rows_as_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     async with desk(tmp_path) as here:
         shown = await here.types(EVERYTHING)
         assert shown.startswith(f"{EXPORTED}\n\nSource: Readings: 5 of 1,200 rows, ")
-        assert re.search(r"\n  \[Readings\.csv, \d+ kB\] /\S+\n$", shown), shown
+        found = re.search(r"\n  \[Readings\.csv, \d+ kB\] (\S+)\n$", shown)
+        assert found is not None, shown
+    lines = (tmp_path / found[1]).read_text("utf-8-sig").splitlines()
+    assert (len(lines), lines[-1]) == (1_201, "1200,r1200,1200")

@@ -225,7 +225,7 @@ async def test_a_table_that_was_changed_meanwhile(crm: Team) -> None:
     notes = next(field["id"] for field in fields if field["title"] == "Notes")
     call(f"{path}/fields/{notes}", {"title": "Remarks"}, method="PATCH", xc_token=crm.token)
     told = await crm.approves(card)
-    assert "The table Customers was changed since this was proposed (Notes)." in told
+    assert "Refused: 1. The table Customers was changed since this was proposed (Notes)." in told
     assert crm.rows("Customers")["1"]["Remarks"] is None
 
 
