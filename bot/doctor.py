@@ -23,7 +23,7 @@ from core.errors import PonteError
 from core.http import HttpAnswer, HttpClient, HttpError
 from core.records import Health
 from core.tools.bridge.api import BridgeApi
-from core.tools.nocodb.api import NocoApi
+from core.tools.nocodb.rest.api import NocoApi
 from core.tools.nocodb.schemas import Schemas
 from core.tools.nocodb.source import sight
 

@@ -12,10 +12,10 @@ from core.http import HttpClient
 from core.messages import Address
 from core.proposal import Change, Draft, Proposal, RowWrite, Step, WriteKind
 from core.tools.bridge.source import BridgeSource
-from core.tools.nocodb.api import NocoApi
-from core.tools.nocodb.records import At
-from core.tools.nocodb.rows import NocoRows
-from core.tools.nocodb.shape import Shape
+from core.tools.nocodb.rest.api import NocoApi
+from core.tools.nocodb.rest.records import At
+from core.tools.nocodb.writing.rows import NocoRows
+from core.tools.nocodb.writing.shape import Shape
 from tests.fakes.bridge import FakeBridge
 from tests.fakes.bridge_tables import CUSTOMERS
 from tests.fakes.choices import ANA

@@ -14,11 +14,11 @@ from core.http import HttpClient
 from core.messages import Address, Person
 from core.proposal import Change, Draft, Proposal, Row, RowWrite, Seen, Step
 from core.records import Outcome, Scene, Thread
-from core.tools.nocodb.api import NocoApi
-from core.tools.nocodb.rows import NocoRows
+from core.tools.nocodb.rest.api import NocoApi
 from core.tools.nocodb.schemas import Schemas
-from core.tools.nocodb.shape import Shape
-from core.tools.nocodb.writes import Reads, Writes, anything_goes
+from core.tools.nocodb.writing.rows import NocoRows
+from core.tools.nocodb.writing.shape import Shape
+from core.tools.nocodb.writing.writes import Reads, Writes, anything_goes
 
 ANA = Person("slack", "U1", "T1", "Ana")
 HERE = Address("slack", "C1", "T1")

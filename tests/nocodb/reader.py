@@ -12,8 +12,8 @@ from core.errors import NotFound
 from core.messages import File
 from core.ports import Tool
 from core.records import Outcome, Scene
-from core.tools.nocodb.api import NocoApi
-from core.tools.nocodb.reads import reading_tools
+from core.tools.nocodb.reading.reads import reading_tools
+from core.tools.nocodb.rest.api import NocoApi
 from core.tools.nocodb.schemas import Schemas
 from tests.core.tools.scene import scene
 from tests.nocodb.tables import NOW

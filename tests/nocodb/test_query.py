@@ -13,7 +13,7 @@ import pytest
 
 from core.errors import ToolError
 from core.http import HttpClient
-from core.tools.nocodb.api import NocoApi
+from core.tools.nocodb.rest.api import NocoApi
 from core.tools.nocodb.schemas import Schemas
 from core.tools.outcome import CAP
 from tests.fakes.nocodb import filled

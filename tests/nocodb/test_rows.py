@@ -9,7 +9,7 @@ import pytest
 
 from core.errors import ToolError
 from core.proposal import RowWrite
-from core.tools.nocodb.api import BATCH
+from core.tools.nocodb.rest.api import BATCH
 from tests.nocodb.desk import Desk
 from tests.nocodb.places import Place
 

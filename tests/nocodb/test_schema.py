@@ -9,10 +9,10 @@ from dataclasses import replace
 import pytest
 
 from core.http import HttpClient
-from core.tools.nocodb.api import NocoApi
-from core.tools.nocodb.error import NocoError
 from core.tools.nocodb.fresh import FRESH
 from core.tools.nocodb.outline import LONG, SHORT, outline
+from core.tools.nocodb.rest.api import NocoApi
+from core.tools.nocodb.rest.error import NocoError
 from core.tools.nocodb.schema import Field, Table
 from core.tools.nocodb.schemas import RECENT, Schemas
 from core.tools.nocodb.source import NocoSource

@@ -10,13 +10,13 @@ from decimal import Decimal
 import pytest
 
 from core.messages import Person
-from core.tools.nocodb.figures import Fn, figure
-from core.tools.nocodb.groups import grouped
-from core.tools.nocodb.reading import Rows
-from core.tools.nocodb.records import Record
+from core.tools.nocodb.reading.figures import Fn, figure
+from core.tools.nocodb.reading.groups import grouped
+from core.tools.nocodb.reading.reading import Rows
+from core.tools.nocodb.reading.sheet import inert, sheet, sheet_name
+from core.tools.nocodb.reading.sources import source, source_of_row
+from core.tools.nocodb.rest.records import Record
 from core.tools.nocodb.schema import Field, Table
-from core.tools.nocodb.sheet import inert, sheet, sheet_name
-from core.tools.nocodb.sources import source, source_of_row
 from core.tools.nocodb.values import shown
 from tests.nocodb.tables import DEALS, NOW, PARIS, selected
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from core.http import HttpClient
-from core.tools.nocodb.api import BATCH, NocoApi
-from core.tools.nocodb.condition import Op, Value
-from core.tools.nocodb.filters import Filter, Match, Selection
-from core.tools.nocodb.records import Aggregate
+from core.tools.nocodb.filters.condition import Op, Value
+from core.tools.nocodb.filters.filters import Filter, Match, Selection
+from core.tools.nocodb.rest.api import BATCH, NocoApi
+from core.tools.nocodb.rest.records import Aggregate
 from core.tools.nocodb.schema import Table
 from core.tools.nocodb.schemas import Schemas
 from tests.nocodb.reader import Reader

@@ -8,8 +8,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-from core.tools.nocodb.error import NocoError, unreadable
-from core.tools.nocodb.records import At, Named
+from core.tools.nocodb.rest.error import NocoError, unreadable
+from core.tools.nocodb.rest.records import At, Named
 
 LINKS = frozenset({"LinkToAnotherRecord", "Links"})
 """A cell of the first holds rows, of the second how many they are; both are read and written by

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from core.together import together
-from core.tools.nocodb.api import NocoApi
-from core.tools.nocodb.error import NocoError
 from core.tools.nocodb.fresh import Fresh
-from core.tools.nocodb.records import At, Base, Named
+from core.tools.nocodb.rest.api import NocoApi
+from core.tools.nocodb.rest.error import NocoError
+from core.tools.nocodb.rest.records import At, Base, Named
 from core.tools.nocodb.schema import Table, nearest, resolved, table_of
 
 RECENT = 5.0

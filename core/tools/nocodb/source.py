@@ -13,14 +13,14 @@ from core.records import Health
 from core.table_rules import TableRules
 from core.together import together
 from core.tools.again import PAUSES
-from core.tools.nocodb.api import NocoApi
-from core.tools.nocodb.error import NocoError
-from core.tools.nocodb.reads import reading_tools
-from core.tools.nocodb.rows import NocoRows
+from core.tools.nocodb.reading.reads import reading_tools
+from core.tools.nocodb.rest.api import NocoApi
+from core.tools.nocodb.rest.error import NocoError
 from core.tools.nocodb.schemas import Schemas
 from core.tools.nocodb.tables import tables_tool
 from core.tools.nocodb.values import line
-from core.tools.nocodb.writes import Writes
+from core.tools.nocodb.writing.rows import NocoRows
+from core.tools.nocodb.writing.writes import Writes
 
 GLANCE = 30.0
 """Seconds between looks at whether the tables' names are still the same."""

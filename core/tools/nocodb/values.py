@@ -9,7 +9,7 @@ from typing import Any
 from core.graphemes import whole
 from core.text import clean
 from core.tools.nocodb import cells
-from core.tools.nocodb.records import Record
+from core.tools.nocodb.rest.records import Record
 from core.tools.nocodb.schema import Field
 from core.withheld import withheld
 

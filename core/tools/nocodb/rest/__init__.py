@@ -1,0 +1,1 @@
+"""NocoDB over HTTP: its calls, what they give, what goes wrong."""

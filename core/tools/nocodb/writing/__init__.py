@@ -1,0 +1,1 @@
+"""The tools that propose, and what does the writes that were approved."""

@@ -1,0 +1,186 @@
+"""Does what was approved: writes rows and links of NocoDB, once, and reads them again.
+
+NocoDB answers 200 where it has ignored a field, so every field is read back. Rows go in batches of
+ten; where files or links are written, one call does one thing, so that each is known by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
+
+import structlog
+
+from core.errors import ToolError
+from core.proposal import Change, Draft, Row, RowWrite, Seen
+from core.tools.nocodb.rest.api import BATCH, LINKS, NocoApi
+from core.tools.nocodb.rest.records import Record
+from core.tools.nocodb.schema import Field
+from core.tools.nocodb.writing import revert, standing
+from core.tools.nocodb.writing.entries import linked_ids, sent
+from core.tools.nocodb.writing.images import Image, Images
+from core.tools.nocodb.writing.lost import looked_for
+from core.tools.nocodb.writing.owners import Owners
+from core.tools.nocodb.writing.shape import EXCLUSIVE, Shape, place
+
+PATIENT = (0.3, 1.2, 3.0, 6.0, 10.0)
+"""Seconds between tries to read: a change that was begun sees a NocoDB that is restarted through.
+It takes 3 to 7 s to start (0.301.3)."""
+
+log = structlog.get_logger("nocodb")
+
+
+class NocoRows:
+    """The `Applier` port."""
+
+    name = "nocodb"
+    patience = 120.0
+
+    def __init__(self, api: NocoApi, pauses: Sequence[float] = PATIENT) -> None:
+        self._api = api.patient(pauses)
+        self.images = Images(self._api)
+        """Rows as they stand."""
+        self._owners = Owners(self._api, self.images)
+
+    def batch(self, draft: Draft) -> int:
+        """Ten, or one where a row takes more than one call, or another one."""
+        if draft.kind == "delete":
+            return BATCH
+        links = set(draft.target.get("links", ()))
+        alone = any(_is_alone(write.after or {}, links) for write in draft.rows)
+        return 1 if alone else BATCH
+
+    async def verify(self, draft: Draft, rows: Sequence[RowWrite]) -> Sequence[Seen]:
+        """Raises ToolError `drift` where the table is no longer as the draft knows it."""
+        shape = await Shape.now(self._api, place(draft.target))
+        names = dict.fromkeys(name for row in rows for name in _names(row))
+        shape.check(draft.target, names)
+        if draft.kind == "create":
+            return await self._created(shape, rows, draft.target["concealed"])
+        wanted = names if draft.kind == "update" else None
+        now = await self.images.rows(shape, [row.id for row in rows], wanted)
+        if draft.kind == "delete":
+            return [standing.of_delete(row, now.get(row.id)) for row in rows]
+        links = {title: field.one for title, field in shape.links.items()}
+        seen = [standing.of_update(row, now.get(row.id), links) for row in rows]
+        return [await self._owned(shape, one) for one in seen]
+
+    async def apply(self, draft: Draft, rows: Sequence[RowWrite]) -> Sequence[RowWrite]:
+        shape = await Shape.now(self._api, place(draft.target))
+        match draft.kind:
+            case "create":
+                return await self._create(shape, rows, draft.by)
+            case "update":
+                await self._update(shape, rows, draft.by)
+            case "delete":
+                await self._api.delete(shape.at, [row.id for row in rows], by=draft.by)
+        return rows
+
+    def revert(self, change: Change) -> Draft:
+        return revert.reverted(change)
+
+    async def _create(self, shape: Shape, rows: Sequence[RowWrite], by: str) -> Sequence[RowWrite]:
+        bodies = [_own(shape, row.after or {}, files=False) for row in rows]
+        made = await self._api.create(shape.at, bodies, by=by)
+        written = [replace(row, id=one.id) for row, one in zip(rows, made, strict=True)]
+        for row in written:
+            try:
+                await self._complete(shape, row, by)
+            except ToolError as error:  # the row stands; what it lacks is seen when it is read
+                log.warning("row not complete", why=str(error))
+        return written
+
+    async def _complete(self, shape: Shape, row: RowWrite, by: str) -> None:
+        """Files and links, which come after the row. Links that others own are left out."""
+        after = row.after or {}
+        files = {title: value for title, value in after.items() if _is_file(shape, title)}
+        if any(files.values()):
+            await self._attach(shape, row.id, files, by)
+        for title, field in shape.links.items():
+            ids = sorted(linked_ids(after.get(title)))
+            free = await self._owners.free(shape, field, ids, row.id) if ids else ()
+            await self._linked(shape, field, row.id, free, by)
+
+    async def _update(self, shape: Shape, rows: Sequence[RowWrite], by: str) -> None:
+        """Fields of one row may come in several writes: NocoDB refuses an id that comes twice."""
+        together: dict[str, Image] = {}
+        for row in rows:
+            after = row.after or {}
+            link = next((shape.links[title] for title in after if title in shape.links), None)
+            if link is not None:
+                await self._relink(shape, link, row, by)
+            elif any(_is_file(shape, title) and value for title, value in after.items()):
+                await self._attach(shape, row.id, after, by)
+            else:
+                together.setdefault(row.id, {}).update(_own(shape, after, files=True))
+        if together:
+            records = [Record(id, fields) for id, fields in together.items()]
+            await self._api.update(shape.at, records, by=by)
+
+    async def _relink(self, shape: Shape, field: Field, row: RowWrite, by: str) -> None:
+        """Either adds or takes away; where a link holds one row, the new one takes its place."""
+        old, new = (linked_ids((side or {}).get(field.title)) for side in (row.before, row.after))
+        if new - old:
+            await self._linked(shape, field, row.id, sorted(new - old), by)
+        elif old - new:
+            await self._api.unlink(shape.at, field.id, row.id, sorted(old - new), by=by)
+
+    async def _linked(
+        self, shape: Shape, field: Field, row: str, ids: Sequence[str], by: str
+    ) -> None:
+        for start in range(0, len(ids), LINKS):
+            await self._api.link(shape.at, field.id, row, ids[start : start + LINKS], by=by)
+
+    async def _attach(self, shape: Shape, row: str, files: Row, by: str) -> None:
+        key = shape.key.title if shape.key else "Id"
+        await self._api.attach(shape.at, row, key, files, by=by)
+
+    async def _owned(self, shape: Shape, seen: Seen) -> Seen:
+        """A row that has found another owner meanwhile is not taken from it."""
+        after, before = seen.write.after or {}, seen.write.before or {}
+        for title in after.keys() & shape.links.keys():
+            field = shape.links[title]
+            ids = sorted(linked_ids(after[title]) - linked_ids(before.get(title)))
+            if seen.standing != "before" or not ids or field.relation not in EXCLUSIVE:
+                continue
+            if len(await self._owners.free(shape, field, ids, seen.write.id)) < len(ids):
+                return replace(seen, standing="other", differs=(title,))
+        return seen
+
+    async def _created(
+        self, shape: Shape, rows: Sequence[RowWrite], unseen: Collection[str]
+    ) -> Sequence[Seen]:
+        """Those whose ids are known are read; others are looked for among the newest."""
+        if not all(row.id for row in rows):
+            rows = looked_for(await self.images.newest(shape), rows, shape.links)
+        now = await self.images.rows(shape, [row.id for row in rows if row.id])
+        return [
+            standing.of_create(row, now.get(row.id), unseen) if row.id else Seen("before", row)
+            for row in rows
+        ]
+
+
+def _names(row: RowWrite) -> Iterable[str]:
+    return {**(row.before or {}), **(row.after or {})}
+
+
+def _own(shape: Shape, after: Row, *, files: bool) -> Image:
+    """What goes with the row itself: no links, and files only to be removed."""
+    return {
+        title: sent(shape.own[title], value) if title in shape.own else value
+        for title, value in after.items()
+        if title not in shape.links and (files or not _is_file(shape, title))
+    }
+
+
+def _is_file(shape: Shape, title: str) -> bool:
+    return title in shape.own and shape.own[title].type == "Attachment"
+
+
+def _is_alone(after: Row, links: Collection[str]) -> bool:
+    return any(name in links or _holds_files(value) for name, value in after.items())
+
+
+def _holds_files(value: object) -> bool:
+    each = value if isinstance(value, list) else []
+    return any(isinstance(one, dict) and {"path", "url"} & one.keys() for one in each)
