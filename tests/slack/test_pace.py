@@ -6,14 +6,7 @@ import pytest
 
 from adapters.slack.pace import TIERS, Line, Pace
 from core.errors import PlatformBusy
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.fakes.clock import Clock
 
 
 async def passed(pace: Pace, method: str, channel: str, calls: int) -> int:
@@ -31,7 +24,7 @@ async def test_a_minute_never_holds_more_than_its_tier(method: str) -> None:
     clock = Clock()
     pace, calls = Pace(clock), 0
     for second in range(60):
-        clock.now = 100.0 + second
+        clock.now = 1000.0 + second
         calls += await passed(pace, method, f"C{second}", 200)
     assert TIERS[method] / 2 < calls <= TIERS[method]
 
