@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from core.http import HttpAnswer
 from core.retry_after import retry_after
 from core.text import clean
+from core.tools.remote import cleaned
 from core.tools.stackspot.request import Kind
 
 GATEWAY = (502, 504)
@@ -24,9 +25,6 @@ _RATE_CODE = "RATE_LIMIT_EXCEEDED"
 _WINDOW = re.compile(r"(?:limit is (\d+) requests )?in the last (\d+) minutes?")
 _SOON = 5
 """Minutes: a limit over so short a time is worth a wait."""
-_ADDRESS = re.compile(r"\w+://\S+")
-# Tokens are longer, StackSpot's ids have 26 characters, its codes are capitals alone.
-_SECRET = re.compile(r"(?![A-Z0-9_]+(?![\w.~+/=-]))[\w.~+/=-]{32,}")
 _LONGEST = 200
 
 _CREDENTIALS = (
@@ -146,4 +144,4 @@ def details_of(answer: HttpAnswer) -> str:
         found = [body.get("code") or body.get("error"), body.get("details") or body.get("message")]
         told += [each for each in found if isinstance(each, str) and each]
     line = " ".join(clean(": ".join(told)).split())
-    return _SECRET.sub("(withheld)", _ADDRESS.sub("(address)", line))[:_LONGEST]
+    return cleaned(line)[:_LONGEST]
