@@ -244,6 +244,10 @@ class SceneFiles(Protocol):
         """One that the tool made, to be put into its outcome. Raises NotStored."""
 
 
+async def _unheard(_: object) -> None:
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Scene:
     """For whom and where a tool runs. `doing` shows the person a few words of progress.
@@ -267,11 +271,11 @@ class Scene:
     """The text of the person's message."""
     files: SceneFiles | None = None
     handle: str = ""
-    known_as: Callable[[str], Awaitable[None]] | None = None
+    known_as: Callable[[str], Awaitable[None]] = _unheard
     """Told what another system calls this run, before it is waited for; durable on return."""
-    kept: Callable[[Remote], Awaitable[None]] | None = None
+    kept: Callable[[Remote], Awaitable[None]] = _unheard
     """Told what a server now keeps for the thread, to be erased with it."""
-    stopped: Callable[[], bool] | None = None
+    stopped: Callable[[], bool] = lambda: False
     """Whether a person's stop, and not the end of this process, is why the run is cancelled."""
 
 

@@ -333,8 +333,7 @@ class Rounds:
         told = scene.known_as
 
         async def known_as(handle: str) -> None:
-            if told:
-                await told(handle)
+            await told(handle)
             self._elsewhere.add(call.call_id)
             if self._leaving:
                 raise asyncio.CancelledError

@@ -82,6 +82,7 @@ def worded(error: HttpError, request: Request) -> StackSpotError:
     return StackSpotError(
         told.sentence,
         code=told.code,
+        hint="",
         unsure=told.unsure,
         passing=told.passing,
         after=told.after,
