@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -40,6 +41,14 @@ def in_the_thread(text: str, key: str, person: Person) -> Message:
     """Said where the member's proposal stands."""
     said = on_slack(text, key, person)
     return replace(said, address=replace(said.address, thread=f"t{MEMBER.id}"))
+
+
+async def waits(stage: Stage, seq: int) -> None:
+    where = message("", "").address.conversation
+    for _ in itertools.count():
+        if stage.engine.changes.applying.waiting(where) == seq:
+            return
+        await asyncio.sleep(0)
 
 
 async def answer(stage: Stage, seq: int) -> Answer:
@@ -88,9 +97,7 @@ async def test_one_that_waits_for_its_turn_is_not_begun(bot: Bot) -> None:
         first = await approved(stage, bot, "one")
         (card,) = (await stage.said(asks("translate-all", "two"))).cards
         _, second = await stage.says(f"approve {card.id}")
-        applying, where = stage.engine.changes.applying, message("", "").address.conversation
-        while applying.waiting(where) != second.seq:
-            await asyncio.sleep(0)
+        await waits(stage, second.seq)
         await stage.said("stop")
         await stage.said("stop")
         assert LEFT in (await answer(stage, first)).text
