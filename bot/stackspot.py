@@ -40,6 +40,7 @@ class StackSpotHouse:
             self.source = StackSpotSource(
                 self._client, registry, listed=registry.everybodys, agents=_agents(config),
                 any_agent=any_name, draft=draft_of,
+                asks_first=registry.asks_first,
             )  # fmt: skip
 
     async def close(self) -> None:

@@ -6,9 +6,12 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from bot.config import Config
+from core.errors import NotStored
 from core.messages import Answer, Message, Person
 from tests.dialogues.decisions import BOSS, MEMBER, RIGHTS, STRANGER, on_slack
 from tests.dialogues.stackspot import Bot, asks
@@ -126,3 +129,28 @@ async def test_only_who_approved_it_or_an_admin_stops_it(bot: Bot) -> None:
         assert refused.code == "forbidden"
         assert (await stage.asks(in_the_thread("stop", "k4", BOSS))).text == "Stopped."
         assert LEFT in (await answer(stage, receipt.seq)).text
+
+
+@pytest.mark.parametrize("after", [True, False])
+@pytest.mark.parametrize("slug", ["translate-all", "unlisted"])
+async def test_a_proposal_whose_record_was_lost_is_still_one_card(
+    bot: Bot, monkeypatch: pytest.MonkeyPatch, slug: str, after: bool
+) -> None:
+    """As if the process had died beside the proposing: before it, or just after it."""
+    bot.config = Config() if slug == "unlisted" else bot.config
+    async with bot.open() as stage:
+        place, name = stage.engine.journal, "call_ended"
+        if not after:
+            place, name = stage.engine.changes.ledger, "propose"
+        whole, faults = getattr(place, name), [NotStored(cause="died")]
+
+        async def dying(*given: Any) -> Any:
+            if faults:
+                raise faults.pop()
+            return await whole(*given)
+
+        monkeypatch.setattr(place, name, dying)
+        answer = await stage.said(asks(slug, "it"))
+        assert faults == []
+        assert [card.state for card in answer.cards] == ["open"], answer.text
+        assert len(await stage.engine.changes.latest("")) == 1
