@@ -23,7 +23,8 @@ log = structlog.get_logger("turn")
 AT_ONCE = 8
 """Tool calls of one round that run side by side, at most."""
 REPEATABLE: tuple[Effect, ...] = ("read", "write")
-"""Effects whose interrupted call may simply run again: a write only proposes, once for a call."""
+"""Effects whose interrupted call may simply run again: a write only proposes, once for a call.
+So may any other call that only proposes."""
 LOST = "error: interrupted, it is unknown whether this happened; do not repeat it, tell the person"
 
 
@@ -82,7 +83,8 @@ class ToolCalls:
     async def _recorded(self, item: Item, tool: Tool | None) -> Outcome:
         turn, known = self._stage.turn, self._known.get(item.call_id)
         interrupted = known is not None and known.outcome is None and not known.handle
-        if interrupted and known and known.effect not in REPEATABLE:
+        proposes = tool is not None and tool.only_proposes(item.arguments)
+        if interrupted and known and known.effect not in REPEATABLE and not proposes:
             outcome = Outcome("unknown", LOST)
         else:
             effect = tool.effect_of(item.arguments) if tool else "read"
