@@ -149,10 +149,10 @@ class Rounds:
         waiting = [card for card in cards if card.id in self._waiting()]
         if waiting and proposals is not None:
             return Answer(text=proposals.words(waiting, locale), cards=cards, files=files)
-        said = [await text.aside(self._readable, self._said)]
-        if self._cut:
-            said.append(f"_{say(CUT, locale)}_")
-        return Answer(text="\n\n".join([*said, *self._sources()]), cards=cards, files=files)
+        said = await text.aside(self._readable, self._said)
+        cut = [f"_{say(CUT, locale)}_"] if self._cut else []
+        told = "\n\n".join([said, *cut, *self._sources()]) if said else ""
+        return Answer(text=told, cards=cards, files=files)
 
     def _sources(self) -> list[str]:
         """Where figures are from, as the tools tell it, in the order of their calls."""
