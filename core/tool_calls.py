@@ -95,8 +95,9 @@ class ToolCalls:
                 outcome = await self._checked(tool, call)
         await self._journal.call_ended(turn, item.call_id, outcome)
         self.outcomes[item.call_id] = outcome
-        metrics.tool_calls.labels(item.name if tool else "unknown", outcome.status).inc()
-        log.info("tool call", tool=item.name, status=outcome.status)
+        name = item.name if tool else "unknown"
+        metrics.tool_calls.labels(name, outcome.status).inc()
+        log.info("tool call", tool=name, status=outcome.status)
         return outcome
 
     async def _checked(self, tool: Tool | None, call: Call) -> Outcome:
@@ -116,6 +117,7 @@ class ToolCalls:
             status: Literal["error", "unknown"] = "error" if call.effect == "read" else "unknown"
             return Outcome(status, f"error: no answer within {tool.patience:.0f} s")
         except ToolError as error:
+            log.info("tool refused", tool=call.name, code=error.code)
             return capped(outcome_of_error(error))
         except (Draining, NotStored, PostRemoved, Superseded):
             raise
