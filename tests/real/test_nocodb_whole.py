@@ -70,8 +70,8 @@ MARK = (
 
 async def test_on_the_page(tmp_path: Path, real_nocodb: Seeded) -> None:
     base = base_with_rows(real_nocodb.url, real_nocodb.token, "Shop")
-    async with page(settings(tmp_path / "home", real_nocodb, base)) as (here, lines):
-        assert any("base Shop: 2 tables; role owner" in line for line in lines)
+    async with page(settings(tmp_path / "home", real_nocodb, base)) as (here, _):
+        assert "base Shop: 2 tables; role owner" in (await here.says("status"))["response"]
         assert "Customers" in (await here.says("list tables"))["response"]
         shown = (await here.says("show customers where Status is Lead and Value > 200"))["response"]
         assert shown.startswith("**Customers**: 4 of 4 rows.")
