@@ -12,9 +12,10 @@ import pytest
 
 from core.tools.code.local import frame
 from core.tools.code.local.frame import BrokenFrame, Done, FileMade, LeftOut, Ready
-from core.tools.code.local.run import LEFT_MOST, MADE_COUNT, Run
+from core.tools.code.local.run import LEFT_MOST, Run
 from core.tools.code.local.sandbox.sandbox import Process
 from core.tools.code.local.session import Session
+from core.tools.code.port import MADE_COUNT
 from tests.code import sandboxed
 
 

@@ -16,6 +16,7 @@ from core.tools.code.local.sandbox.sandbox import Limits, MiB, Sandbox
 from core.tools.code.local.session import Session
 from core.tools.code.port import Ran
 from tests.code import sandboxed
+from tests.fakes.clock import Clock
 
 STUBBORN = """
 import signal
@@ -27,13 +28,6 @@ while True:
     except BaseException: pass
 """
 """Does not listen to an interrupt."""
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Bench:

@@ -35,8 +35,8 @@ class NocoApi:
     """`url` is NocoDB's origin, `token` an API token, which acts as its user.
 
     What reads raises NocoError; what writes too, when nothing was written, and WriteUnsure when
-    it may have been. `core.tools.nocodb.rest.wire` says how often each is asked. `by` names the asker,
-    as "slack:U123": NocoDB keeps it in its own audit of rows.
+    it may have been. `core.tools.nocodb.rest.wire` says how often each is asked. `by` names who
+    asked, as "slack:U123": NocoDB keeps it in its own audit of rows.
     """
 
     def __init__(
