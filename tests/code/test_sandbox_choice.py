@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import os
 import sys
 from pathlib import Path
@@ -9,6 +11,12 @@ from typing import Literal
 
 import pytest
 
+from core.proxies import Proxies
+from core.tools.code.local import base_python
+from core.tools.code.local.backend import LocalBackend
+from core.tools.code.local.environment import Environment
+from core.tools.code.local.kernels import Kernels
+from core.tools.code.local.marks import Marks
 from core.tools.code.local.sandbox import choice, probe
 from core.tools.code.local.sandbox.choice import choose
 from core.tools.code.local.sandbox.ground import Ground
@@ -45,6 +53,21 @@ async def test_landlock_next_and_why(held: dict[str, str]) -> None:
     chosen = await choose(PYTHON, Ground())
     assert (chosen.sandbox and chosen.sandbox.name) == "landlock"
     assert chosen.words == "Landlock 7: every check held (no bubblewrap: it is not installed)"
+
+
+async def test_a_root_that_cannot_become_another_user_reads_that(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    async def asked(path: str) -> asyncio.subprocess.Process:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), path)
+
+    monkeypatch.setattr(base_python, "_asked", asked)
+    kernels = Kernels(Marks(tmp_path), Limits(), 1)
+    backend = LocalBackend(Environment(tmp_path, Proxies()), kernels, Limits())
+    assert not await backend.offered()
+    health = await backend.health()
+    assert "this bot is root and may not become another user" in health.words
+    await backend.close()
 
 
 async def test_none_rather_than_a_weaker_one(

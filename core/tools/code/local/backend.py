@@ -18,6 +18,7 @@ from core.tools.code.local.environment import Environment, Python
 from core.tools.code.local.kernels import Kernels
 from core.tools.code.local.sandbox.choice import Choice, choose
 from core.tools.code.local.sandbox.ground import Ground
+from core.tools.code.local.sandbox.reasons import worded
 from core.tools.code.local.sandbox.sandbox import Limits, Sandbox, SandboxFailed
 from core.tools.code.port import Given, Ran
 from core.words import say
@@ -137,7 +138,7 @@ class LocalBackend:
             python = await self._environment.bare()
             self._choice = await choose(python.path, self._ground, self._limits)
         except SandboxFailed as failed:
-            self._choice = Choice(None, failed.cause)
+            self._choice = Choice(None, worded(failed.cause))
         log.info("sandbox", words=self._choice.words)
         return self._choice
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import sys
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from core.errors import PonteError
 _OLDEST = (3, 11)
 _ASK = "import sys; print(*sys.version_info[:3], sys.implementation.cache_tag)"
 _NOBODY = 65534
+_NOT_ANOTHER = (errno.EPERM, errno.EINVAL)  # setresuid(2); a file is refused with EACCES
 _SECONDS = 20.0
 _FALLBACKS = ("/usr/local/bin/python3", "/usr/bin/python3")
 
@@ -37,7 +39,7 @@ async def find() -> BasePython:
     """The one that Ponte itself runs on, where kernels can read it; else the system's.
 
     Where the bot is root its kernels are other users, and a Python under /root is closed to them.
-    Raises NoPython.
+    Raises NoPython, and OSError where a root bot cannot become another user.
     """
     own = getattr(sys, "_base_executable", None) or sys.executable
     for path in dict.fromkeys((own, *_FALLBACKS)):
@@ -50,7 +52,9 @@ async def _version(path: str) -> str:
     """ "" where it is none, too old, or not readable for a kernel's user."""
     try:
         process = await _asked(path)
-    except OSError:
+    except OSError as error:
+        if error.errno in _NOT_ANOTHER:
+            raise
         return ""
     try:
         async with asyncio.timeout(_SECONDS):
