@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import statistics
 import sys
@@ -16,6 +17,8 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
+
+import structlog
 
 from benchmarks.process import proportional, resident
 from core.proxies import Proxies
@@ -136,6 +139,7 @@ async def _side_by_side(backend: LocalBackend, python: Path) -> list[Row]:
 
 
 async def main() -> None:
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     with tempfile.TemporaryDirectory() as folder:
         home, limits = Path(folder), Limits()
         environment = Environment(place(Path.home() / ".cache" / "ponte-ci"), Proxies())
