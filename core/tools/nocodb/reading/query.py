@@ -126,12 +126,13 @@ class Query:
         return rows, await scene.files.keep(sheet_name(asked.table), TYPE, data)
 
     async def _with_links(self, table: Table, record: Record) -> Record:
-        """A row tells 25 of the rows that it links to, or only how many they are."""
+        """A row tells some of the rows that it links to, or only how many they are; a tuple holds
+        all of them."""
         many = [each for each in table.links if not each.one and record.fields.get(each.title)]
         links = self._asking.api.links
         found = await together(*(links(table.at, each.id, record.id) for each in many[:LINKS]))
         cells: dict[str, Any] = {
-            field.title: [{"id": each.id, "fields": each.fields} for each in linked]
+            field.title: tuple({"id": each.id, "fields": each.fields} for each in linked)
             for field, linked in zip(many, found, strict=False)
         }
         return replace(record, fields={**record.fields, **cells})
