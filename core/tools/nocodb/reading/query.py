@@ -18,6 +18,7 @@ from core.tools.nocodb.reading.asking import Asked, Asking
 from core.tools.nocodb.reading.reading import Rows, Wish
 from core.tools.nocodb.reading.sheet import TYPE, sheet, sheet_name
 from core.tools.nocodb.reading.sources import source_of_row
+from core.tools.nocodb.renamed import check_titles
 from core.tools.nocodb.rest.records import Record, Sort
 from core.tools.nocodb.schema import Table
 from core.tools.nocodb.values import line, shown
@@ -108,6 +109,7 @@ class Query:
         api, now = self._asking.api, self._asking.now(scene)
         known = await self._asking.schemas.table(table)
         record = await api.record(known.at, str(id), fields=[each.id for each in known.fields])
+        check_titles(api, known, known.fields, [record])
         whole = await self._with_links(known, record)
         row = shown(whole, known.fields, now.tzinfo, LONG_CELL)
         told = {"table": line(known.title), "zone": scene.zone, "note": DATA, "row": row}
