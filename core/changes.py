@@ -238,8 +238,8 @@ class Changes:
 
     async def _tell(self, event: str, change: Change) -> str:
         """Log, count and audit what happened; words where the audit log refused it."""
-        log.info(event, change=change.id, kind=change.draft.kind, rows=len(change.steps),
-                 written=len(change.written))  # fmt: skip
+        log.info(event, change=change.id, kind=change.draft.kind, rows=change.draft.touched,
+                 written=cards.done(change))  # fmt: skip
         metrics.changes.labels(event, change.draft.kind).inc()
         self.moved()
         try:

@@ -10,7 +10,8 @@ import pytest
 
 from core.tools.code.local import frame
 from core.tools.code.local.frame import BrokenFrame, Done, FileMade, LeftOut, Ready
-from core.tools.code.local.run import MADE_COUNT, Run
+from core.tools.code.local.run import Run
+from core.tools.code.port import MADE_COUNT
 from tests.code import sandboxed
 
 

@@ -15,6 +15,7 @@ from core.tools.code.local.marks import Marks
 from core.tools.code.local.sandbox.sandbox import Limits, MiB, Sandbox
 from core.tools.code.port import Ran
 from tests.code import sandboxed
+from tests.fakes.clock import Clock
 
 STUBBORN = """
 import signal
@@ -26,13 +27,6 @@ while True:
     except BaseException: pass
 """
 """Does not listen to an interrupt."""
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Bench:

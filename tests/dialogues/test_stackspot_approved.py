@@ -139,10 +139,8 @@ async def test_a_proposal_whose_record_was_lost_is_still_one_card(
     """As if the process had died beside the proposing: before it, or just after it."""
     bot.config = Config() if slug == "unlisted" else bot.config
     async with bot.open() as stage:
-        place: object = stage.engine.journal
-        name = "call_ended"
-        if not after:
-            place, name = stage.engine.changes.ledger, "propose"
+        place: object = stage.engine.journal if after else stage.engine.changes.ledger
+        name = "call_ended" if after else "propose"
         whole, faults = getattr(place, name), [NotStored(cause="died")]
 
         async def dying(*given: Any) -> Any:

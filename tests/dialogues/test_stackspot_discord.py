@@ -17,19 +17,6 @@ from tests.fakes.stackspot_parts import stackspot_choices
 
 
 @pytest.fixture
-async def stackspot() -> AsyncIterator[FakeStackSpot]:
-    async with FakeStackSpot() as fake:
-        yield fake
-        assert fake.refused == []
-
-
-@pytest.fixture
-async def discord() -> AsyncIterator[FakeDiscord]:
-    async with FakeDiscord() as fake:
-        yield fake
-
-
-@pytest.fixture
 def ana(discord: FakeDiscord) -> Somebody:
     return discord.user("Ana")
 

@@ -10,7 +10,6 @@ import pty
 import signal
 import sys
 from asyncio.subprocess import Process
-from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,11 +57,9 @@ class Shell:
 
 
 @pytest.fixture
-async def ponte(tmp_path: Path) -> AsyncIterator[Shell]:
+def ponte(tmp_path: Path, stackspot: FakeStackSpot) -> Shell:
     (tmp_path / "ponte.toml").write_text('[quick_commands.explain]\ntitle = "Explain"\n')
-    async with FakeStackSpot() as fake:
-        yield Shell(tmp_path / "home", fake)
-        assert fake.refused == []
+    return Shell(tmp_path / "home", stackspot)
 
 
 DONE = Look("COMPLETED", 1.0)

@@ -20,13 +20,6 @@ from tests.web.house import events
 
 
 @pytest.fixture
-async def stackspot() -> AsyncIterator[FakeStackSpot]:
-    async with FakeStackSpot() as fake:
-        yield fake
-        assert fake.refused == []
-
-
-@pytest.fixture
 async def client(stackspot: FakeStackSpot, tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
     async with AsyncExitStack() as stack:
         chosen = await stack.enter_async_context(stackspot_choices(stackspot.url))

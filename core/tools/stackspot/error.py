@@ -10,8 +10,8 @@ too_large, misplaced, unknown (it may have happened), deadline, failed.
 
 from __future__ import annotations
 
-from core.errors import ToolError
 from core.http import HttpAnswer, HttpError, HttpTimeout, HttpTooLarge, HttpUnreadable
+from core.tools.remote import RemoteError
 from core.tools.stackspot.refusal import Told, told_of
 from core.tools.stackspot.request import Request
 from core.words import say
@@ -36,11 +36,8 @@ _AWAY = "StackSpot could no longer be asked how it stands, so I stopped waiting.
 _STILL = "It was started, and StackSpot may still finish it."
 
 
-class StackSpotError(ToolError):
-    """`unsure`: what was asked for may have happened. `passing`: it may be over in a moment.
-
-    `after`: seconds that StackSpot asks us to wait first.
-    """
+class StackSpotError(RemoteError):
+    """`passing`: it may be over in a moment. `after`: seconds that StackSpot wants us to wait."""
 
     def __init__(
         self,
@@ -54,8 +51,7 @@ class StackSpotError(ToolError):
         after: float = 0.0,
         **values: object,
     ) -> None:
-        super().__init__(sentence, code=code, hint=hint, **values)
-        self.unsure = unsure
+        super().__init__(sentence, code=code, hint=hint, unsure=unsure, **values)
         self.passing = passing
         self.after = after
 

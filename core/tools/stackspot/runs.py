@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from core.change_ports import Doing
-from core.errors import ToolError, WriteUnsure
+from core.errors import ToolError
 from core.inputs import Inputs
 from core.proposal import Change, Draft, Row, RowWrite, Seen
 from core.records import QuickCommand, Scene
@@ -49,9 +49,7 @@ class StackSpotRuns:
                 conversation_id=str(target.get("conversation", "")),
             )  # fmt: skip
         except StackSpotError as error:
-            if error.unsure:
-                raise WriteUnsure(str(error), code=error.code) from None
-            raise
+            raise error.of_write() from None
         return [replace(row, id=execution)]
 
     async def verify(self, draft: Draft, rows: Sequence[RowWrite]) -> Sequence[Seen]:

@@ -10,7 +10,6 @@ from core.errors import BadInput, Refusal, ToolError
 from core.input_types import check_inputs
 from core.inputs import Inputs
 from core.ports import QuickCommands, Tool
-from core.proposal import Draft
 from core.records import Effect, Health, Outcome, QuickCommand, Scene
 from core.text import aside
 from core.tools.outcome import outcome_of_error
@@ -20,6 +19,7 @@ from core.tools.stackspot.conversations import Conversations
 from core.tools.stackspot.error import StackSpotError
 from core.tools.stackspot.menu import agents_told, commands_told
 from core.tools.stackspot.result import document_of
+from core.tools.stackspot.runs import draft_of
 from core.tools.tool import FunctionTool
 
 LONG = 8_000
@@ -27,9 +27,6 @@ LONG = 8_000
 _PATIENCE = 180.0
 """Seconds that a call may take beside the run itself: a token, attempts to begin, pauses."""
 _NO_AGENTS: Mapping[str, Agent] = MappingProxyType({})
-
-MakeDraft = Callable[[Scene, QuickCommand, Inputs], Draft]
-"""What is proposed where a command asks a person first."""
 
 
 class StackSpotSource:
@@ -50,7 +47,6 @@ class StackSpotSource:
         listed: Sequence[QuickCommand] = (),
         agents: Mapping[str, Agent] = _NO_AGENTS,
         any_agent: bool = False,
-        draft: MakeDraft | None = None,
         asks_first: Callable[[str], bool] = lambda slug: False,
     ) -> None:
         self._stackspot = stackspot
@@ -58,7 +54,6 @@ class StackSpotSource:
         self._listed = {command.slug: command for command in listed}
         self._agents = agents
         self._any_agent = any_agent
-        self._draft = draft
         self._asks_first = asks_first
         self._conversations = Conversations(stackspot)
         self._tools = self._made()
@@ -93,15 +88,7 @@ class StackSpotSource:
             raise ToolError(error.sentence, code=error.code, hint="", **error.values) from None
         if found.effect == "read":
             return await self._run(scene, slug, given)
-        if scene.propose is None or self._draft is None:
-            raise ToolError(
-                "`{slug}` runs only when a person has approved it, and nothing can be proposed "
-                "here.",
-                code="not_offered",
-                hint="tell the person; they can run it themselves: quick-command SLUG …",
-                slug=slug,
-            )
-        return await scene.propose(self._draft(scene, found, given))
+        return await scene.propose(draft_of(scene, found, given))
 
     async def stackspot_agent(self, scene: Scene, agent: str, prompt: str) -> Outcome:
         """Ask an agent.

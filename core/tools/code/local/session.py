@@ -138,7 +138,9 @@ class Session:
         """What a kernel that ended had printed is still in the pipe."""
         # Before Python 3.11.3 `asyncio.timeout` takes a task group's end for its own task's
         # (https://github.com/python/cpython/issues/102780).
+        hearing = asyncio.create_task(self._output(run))
         try:
-            await asyncio.wait_for(self._output(run), _LAST_WORDS)
-        except (TimeoutError, FloodedOut):
-            return
+            await asyncio.wait({hearing}, timeout=_LAST_WORDS)
+        finally:
+            hearing.cancel()
+            await asyncio.gather(hearing, return_exceptions=True)
