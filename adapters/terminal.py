@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import signal
 import uuid
-from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
 from adapters.keyboard import Keyboard
 from adapters.screen import Screen
 from adapters.terminal_files import FOLDER, Downloads, attached
+from adapters.turn_stream import WAITS, Upload, turn_stream
 from core.errors import PonteError
 from core.fences import after
 from core.http import HttpAnswer, HttpClient, HttpError
@@ -22,10 +22,6 @@ from core.words import say
 
 QUIT = frozenset({"sair", "exit", "quit"})
 _HOST = "http://localhost"
-_SILENCE = 60.0
-"""Seconds; the stream sends a comment every 15."""
-_WAITS = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0)
-"""Seconds before each new try to reach Ponte: a restart takes less than their sum."""
 
 T = TypeVar("T")
 
@@ -119,7 +115,7 @@ class Talk:
             return
         body = {"message": text, "conversation": "main", "event_key": key}
         self._screen.progress(say("is thinking…", self._locale))
-        for wait in (*_WAITS, None):
+        for wait in (*WAITS, None):
             try:
                 await self._follow(body, [("file", file) for file in files])
                 return
@@ -133,18 +129,12 @@ class Talk:
             self._screen.progress(say("Connection lost; trying again…", self._locale))
             await asyncio.sleep(wait)
 
-    async def _follow(
-        self, body: Mapping[str, str], files: Sequence[tuple[str, tuple[str, bytes]]]
-    ) -> None:
+    async def _follow(self, body: Mapping[str, str], files: Sequence[Upload]) -> None:
         """Show one turn as it goes. Raises HttpError also where the stream ends before the turn."""
-        headers = self._headers | {"Accept": "text/event-stream"}
-        thinking = say("is thinking…", self._locale)
-        url, text = f"{_HOST}/chat", ""
-        sent: dict[str, Any] = {"form": body, "files": files} if files else {"body": body}
-        async with self._http.lines(
-            "POST", url, headers=headers, silence=_SILENCE, **sent
-        ) as lines:
-            async for name, data in _events(lines):
+        thinking, text = say("is thinking…", self._locale), ""
+        events = turn_stream(self._http, f"{_HOST}/chat", body, files, self._headers)
+        async with aclosing(events):
+            async for name, data in events:
                 match name:
                     case "progress":
                         self._turn = data["turn"]
@@ -154,11 +144,8 @@ class Talk:
                         self._screen.grow(text)
                     case "done":
                         await self._show(data)
-                        return
                     case "error":
                         self._screen.line(data["message"])
-                        return
-        raise HttpError("the stream ended early")
 
     async def _show(self, body: Mapping[str, Any]) -> None:
         headers = self._headers
@@ -200,17 +187,6 @@ async def _message(keyboard: Keyboard) -> str | None:
         lines.append(more)
         fence = after(more, fence, len(more))
     return "\n".join(lines)
-
-
-async def _events(lines: AsyncIterator[str]) -> AsyncIterator[tuple[str, dict[str, Any]]]:
-    """Server-sent events as our server writes them: each `data` is one line of JSON."""
-    name = ""
-    async for line in lines:
-        field, _, value = line.partition(": ")
-        if field == "event":
-            name = value
-        elif field == "data":
-            yield name, json.loads(value)
 
 
 def _words(refused: HttpAnswer) -> str:

@@ -39,7 +39,7 @@ class StackSpotTooling:
             self.applier = StackSpotRuns(self._client)
             self.source = StackSpotSource(
                 self._client, registry, listed=registry.everybodys, agents=_agents(config),
-                any_agent=any_name,
+                any_agent=any_name, asks_first=registry.asks_first,
             )  # fmt: skip
 
     async def close(self) -> None:

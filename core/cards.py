@@ -44,6 +44,7 @@ _DONE = {
     "undone": "Done, and taken back by {undo}.",
 }
 _FAULTS = {
+    "done": "Written, but could not be read back: {rows}. Please look whether it stands there.",
     "changed": "Left alone, because they are no longer as they were proposed on: {rows}.",
     "failed": "Refused: {rows}. {words}",
     "differs": "Written, but what was written to {words} does not stand there: {rows}.",
@@ -120,7 +121,7 @@ def _sentences(change: Change, locale: str) -> list[str]:
 
 def _outcome(change: Change, locale: str) -> list[str]:
     values: dict[str, Any] = {
-        "name": _decider(change), "done": _done(change), "count": len(rows_of(change)),
+        "name": _decider(change), "done": done(change), "count": len(rows_of(change)),
         "undo": change.undone_by,
     }  # fmt: skip
     if change.kind == "proposal":
@@ -166,6 +167,8 @@ def _faults(change: Change, locale: str) -> list[str]:
     said = []
     for state, sentence in _FAULTS.items():
         steps = [step for step in change.steps if step.state == state]
+        if state == "done":
+            steps = [step for step in steps if step.words]
         if steps:
             rows = _ids(steps) or say("{count} of the new rows", locale, count=len(steps))
             words = next((step.words for step in steps if step.words), "")
@@ -185,8 +188,8 @@ def undoable(change: Change) -> bool:
     return ended and bool(change.written) and not change.undone_by and not erased
 
 
-def _done(change: Change) -> int:
-    """Rows of which all was written."""
+def done(change: Change) -> int:
+    """How many rows were written, all that was meant for them."""
     return sum(all(step.state in WRITTEN for step in steps) for steps in rows_of(change))
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from core.folding import folded
 from core.proposal import Draft
 
 Access = Literal["hidden", "read", "ask", "auto"]
@@ -32,8 +33,8 @@ class TableRules:
 
     def of(self, *names: str) -> TableRule:
         """The rule of the table that goes by one of these names."""
-        folded = {name.casefold(): rule for name, rule in self.tables.items()}
-        found = (folded.get(name.casefold()) for name in names)
+        rules = {folded(name): rule for name, rule in self.tables.items()}
+        found = (rules.get(folded(name)) for name in names)
         return next((rule for rule in found if rule), _DEFAULT)
 
     def of_draft(self, draft: Draft) -> TableRule:
@@ -50,5 +51,5 @@ class TableRules:
 
     def unknown(self, known: set[str]) -> list[str]:
         """Names in the file that no table goes by: a slip of the pen there hides nothing."""
-        folded = {name.casefold() for name in known}
-        return [name for name in self.tables if name.casefold() not in folded]
+        there = {folded(name) for name in known}
+        return [name for name in self.tables if folded(name) not in there]

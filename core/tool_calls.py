@@ -24,7 +24,8 @@ log = structlog.get_logger("turn")
 AT_ONCE = 8
 """Tool calls of one round that run side by side, at most."""
 REPEATABLE: tuple[Effect, ...] = ("read", "write")
-"""Effects whose interrupted call may simply run again: a write only proposes, once for a call."""
+"""Effects whose interrupted call may simply run again: a write only proposes, once for a call.
+So may any other call that only proposes."""
 LOST = "error: interrupted, it is unknown whether this happened; do not repeat it, tell the person"
 
 
@@ -77,7 +78,8 @@ class ToolCalls:
     async def _recorded(self, item: Item, tool: Tool | None) -> Outcome:
         turn, known = self._stage.turn, self._known.get(item.call_id)
         interrupted = known is not None and known.outcome is None and not known.handle
-        if interrupted and known and known.effect not in REPEATABLE:
+        proposes = tool is not None and tool.only_proposes(item.arguments)
+        if interrupted and known and known.effect not in REPEATABLE and not proposes:
             outcome = Outcome("unknown", LOST)
         else:
             effect = tool.effect_of(item.arguments) if tool else "read"
@@ -88,8 +90,9 @@ class ToolCalls:
                 outcome = await self._checked(tool, call)
         await self._journal.call_ended(turn, item.call_id, outcome)
         self.outcomes[item.call_id] = outcome
-        metrics.tool_calls.labels(item.name if tool else "unknown", outcome.status).inc()
-        log.info("tool call", tool=item.name, status=outcome.status)
+        name = item.name if tool else "unknown"
+        metrics.tool_calls.labels(name, outcome.status).inc()
+        log.info("tool call", tool=name, status=outcome.status)
         return outcome
 
     async def _checked(self, tool: Tool | None, call: Call) -> Outcome:
@@ -109,6 +112,7 @@ class ToolCalls:
             status: Literal["error", "unknown"] = "error" if call.effect == "read" else "unknown"
             return Outcome(status, f"error: no answer within {tool.patience:.0f} s")
         except ToolError as error:
+            log.info("tool refused", tool=call.name, code=error.code)
             return capped(outcome_of_error(error))
         except (Draining, NotStored, PostRemoved, Superseded):
             raise

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
+
+from core.folding import plain
 
 _DROPPED = {"signedpath", "signedurl"}
 _SECRET = {
     *("password", "secret", "token", "authtoken", "accesstoken", "refreshtoken", "apitoken"),
     *("apikey", "clientsecret", "privatekey", "xctoken", "xcauth", "authorization"),
+    *("passwd", "passphrase", "secretkey", "accesskey"),
+    *("senha", "segredo", "chaveapi", "chavedeapi"),  # Portuguese
+    *("motdepasse", "mdp", "cleapi", "contrasena"),  # French, Spanish
 }
 MARK = "[withheld]"
 
@@ -15,7 +21,8 @@ MARK = "[withheld]"
 def withheld(value: Any) -> Any:
     """`value` without signed addresses, and with secrets replaced by a mark, at any depth.
 
-    Names are compared without case, `_`, `-` and blanks. A secret that is empty stays as it is.
+    Names are compared without case, accents, `_`, `-` and blanks. A secret that is empty stays as
+    it is.
     """
     if isinstance(value, list):
         return [withheld(each) for each in value]
@@ -37,5 +44,6 @@ def unsigned(value: Any) -> Any:
     return {name: unsigned(each) for name, each in value.items() if _plain(name) not in _DROPPED}
 
 
+@functools.lru_cache(4096)
 def _plain(name: str) -> str:
-    return name.lower().replace("_", "").replace("-", "").replace(" ", "")
+    return plain(name).replace("_", "").replace("-", "").replace(" ", "")

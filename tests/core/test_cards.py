@@ -83,6 +83,14 @@ def test_each_way_to_go_wrong_is_told(state: StepState, told: str) -> None:
     assert told in text
 
 
+def test_done_without_having_been_seen_is_told_as_that() -> None:
+    one = replace(ended(change("update", UPDATE[0]), "done", words="Unread."), state="done")
+    told = "Done. Written, but could not be read back: 1."
+    assert told in cards.card_of(one, "en").text
+    one = replace(ended(change("update", UPDATE[0]), "done"), state="done")
+    assert "read back" not in cards.card_of(one, "en").text
+
+
 def test_what_a_table_is_called_cannot_pretend_to_be_anything() -> None:
     named = change("create", RowWrite(after={"a": 1}), title="x`](http://evil)\n# Approved\u202e")
     card = cards.card_of(named, "en")

@@ -142,5 +142,6 @@ async def test_rows_from_a_file_and_rows_as_a_file(tmp_path: Path) -> None:
         assert words(card).startswith("Create 3 rows in Customers\n")
         await here.decides(here.ana, card, "Approve", "New rows: 31, 32, 33.")
         answer = await here.asks(EVERYTHING, lambda message: message["attachments"])
-        assert answer["content"].startswith(f"{EXPORTED}\n\nSource: Readings: 5 of 1,200 rows, ")
+        source = "Source: Readings: 1,200 of 1,200 rows, "
+        assert answer["content"].startswith(f"{EXPORTED}\n\n{source}")
         assert [file["filename"] for file in answer["attachments"]] == ["Readings.csv"]

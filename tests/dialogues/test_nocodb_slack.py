@@ -137,5 +137,5 @@ async def test_rows_from_a_file_and_rows_as_a_file(tmp_path: Path) -> None:
         assert "*Create 3 rows in Customers*" in card.shown
         await here.decides(here.alice, card, "Approve", "New rows: 31, 32, 33.")
         answer = await here.asks(EVERYTHING)
-        assert answer.shown.startswith(f"{EXPORTED}\n\nSource: Readings: 5 of 1,200 rows, ")
+        assert answer.shown.startswith(f"{EXPORTED}\n\nSource: Readings: 1,200 of 1,200 rows, ")
         await here.slack.until(lambda: "Readings.csv" in here.shared())

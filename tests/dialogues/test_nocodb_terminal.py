@@ -96,7 +96,7 @@ async def test_rows_as_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.chdir(tmp_path)
     async with desk(tmp_path) as here:
         shown = await here.types(EVERYTHING)
-        assert shown.startswith(f"{EXPORTED}\n\nSource: Readings: 5 of 1,200 rows, ")
+        assert shown.startswith(f"{EXPORTED}\n\nSource: Readings: 1,200 of 1,200 rows, ")
         found = re.search(r"\n  \[Readings\.csv, \d+ kB\] (\S+)\n$", shown)
         assert found is not None, shown
     lines = (tmp_path / found[1]).read_text("utf-8-sig").splitlines()

@@ -6,7 +6,10 @@ import asyncio
 import io
 import json
 import os
+import pty
+import signal
 import sys
+from asyncio.subprocess import Process
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +38,11 @@ class Shell:
 
     async def __call__(self, *words: str) -> tuple[int, str, str]:
         """The exit code, stdout and stderr of `ponte WORDS`."""
+        process = await self.begin(*words)
+        out, err = await process.communicate()
+        return process.returncode or 0, out.decode(), err.decode()
+
+    async def begin(self, *words: str, stderr: int = asyncio.subprocess.PIPE) -> Process:
         url = self.stackspot.url
         ours = {
             "PONTE_HOME": str(self.home), "PONTE_MODEL_API": "demo", "PYTHONPATH": str(ROOT),
@@ -42,12 +50,10 @@ class Shell:
             "STACKSPOT_REALM": REALM, "STACKSPOT_AUTH_URL": url, "STACKSPOT_API_URL": url,
             "STACKSPOT_AGENT_URL": url, "PATH": os.environ["PATH"],
         }  # fmt: skip
-        process = await asyncio.create_subprocess_exec(
+        return await asyncio.create_subprocess_exec(
             sys.executable, "-m", "bot", *words, cwd=self.home.parent, env=ours,
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE, stderr=stderr,
         )  # fmt: skip
-        out, err = await process.communicate()
-        return process.returncode or 0, out.decode(), err.decode()
 
 
 @pytest.fixture
@@ -88,6 +94,36 @@ async def test_a_failure_is_1_and_goes_to_stderr(ponte: Shell) -> None:
     code, out, err = await ponte("quick-command", "explian", "x")
     assert (code, out) == (1, "")
     assert "Did you mean `explain`?" in err
+
+
+async def test_how_far_it_is_shows_where_somebody_sits(ponte: Shell) -> None:
+    ponte.stackspot.go(Run((Look("RUNNING", 0.42, "Summarise"), DONE)))
+    screen, tty = pty.openpty()
+    process = await ponte.begin("quick-command", "explain", "a bridge", stderr=tty)
+    os.close(tty)
+    out, _ = await process.communicate()
+    shown = os.read(screen, 4096).decode()
+    os.close(screen)
+    assert (process.returncode, out) == (0, b"explain: a bridge\n")
+    assert "is running the quick command… 42 % · Summarise" in shown
+    assert shown.endswith("\r\x1b[K"), "it leaves no trace"
+
+
+async def test_ctrl_c_stops_the_waiting_and_says_what_goes_on(ponte: Shell) -> None:
+    ponte.stackspot.held = True
+    process = await ponte.begin("quick-command", "explain", "a bridge")
+    await ponte.stackspot.seen("status")
+    process.send_signal(signal.SIGINT)
+    out, err = await process.communicate()
+    assert (process.returncode, out) == (1, b"")
+    assert err.decode() == (
+        "_Stopped: I no longer wait for `explain`. StackSpot has begun it, "
+        "and may still finish it._\n"
+    )
+    looks = ponte.stackspot.count("status")
+    ponte.stackspot.held = False
+    await ponte("threads", "list")
+    assert ponte.stackspot.count("status") == looks, "nobody goes on with it"
 
 
 async def test_the_doctor_gets_a_token_and_shows_no_secret(ponte: Shell) -> None:

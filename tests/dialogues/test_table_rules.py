@@ -80,3 +80,12 @@ async def test_one_new_row_needs_nobody_where_the_file_says_so(theatre: Theatre)
         assert "Allowed by the operator's policy." in answer.cards[0].text
         await proposed_on_slack(stage, "k2", "table_create", rows=[ADA, ADA])
     assert len(table.rows) == 1
+
+
+def test_a_rule_holds_however_an_accent_is_written() -> None:
+    """A file from one system, and a table's name typed on another."""
+    composed, decomposed = "Salários", "Sala\u0301rios"
+    rules = TableRules({composed: TableRule("hidden")})
+    assert rules.hides("m1", decomposed.upper())
+    assert rules.unknown({decomposed}) == []
+    assert not rules.hides("m1", "Salarios")

@@ -30,6 +30,7 @@ DEALS = Table(
         Field("cfiles", "Files", "Attachment"),
         Field("corders", "Orders", "LinkToAnotherRecord", related="morders"),
         Field("cmates", "Mates", "Links", related="mmates"),
+        Field("cresult", "Result", "Formula"),
         Field("CreatedAt", "CreatedAt", "CreatedTime"),
     ),
 )

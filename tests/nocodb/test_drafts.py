@@ -7,7 +7,11 @@ from typing import Any
 
 import pytest
 
+from core.http import HttpClient
 from core.proposal import Draft
+from tests.fakes.nocodb import filled
+from tests.fakes.nocodb.server import FakeNocoDB
+from tests.fakes.nocodb.tables import FakeField
 from tests.nocodb.desk import Desk
 from tests.nocodb.places import Place
 
@@ -240,3 +244,19 @@ async def test_a_table_that_may_only_be_read(place: Place) -> None:
         "nocodb_link", table="Customers", id=2, link_field="Orders", add=[9]
     )
     assert refused.code == "read_only", "a link is written there too"
+
+
+@pytest.mark.parametrize("tool", ["nocodb_update", "nocodb_delete"])
+async def test_a_withheld_column_cannot_be_guessed_at_by_proposing(
+    fake: FakeNocoDB, http: HttpClient, tool: str
+) -> None:
+    """Whether a row fits would tell what it holds."""
+    orders = next(t for t in fake.world.bases[filled.CRM].tables.values() if t.title == "Orders")
+    orders.fields.append(FakeField("csecret", "Senha", "SingleLineText"))
+    orders.rows[1]["Senha"] = "abc123"
+    desk = Desk(fake.origin, filled.OWNER, filled.CRM, http)
+    change = {"set": {"Title": "x"}} if tool == "nocodb_update" else {}
+    for guess in ("abc", "abd"):
+        secret = {"field": "senha", "op": "contains", "value": guess}
+        refused = await desk.refused(tool, table="Orders", filters=[secret], **change)
+        assert refused.code == "withheld"

@@ -32,6 +32,7 @@ AWKWARD = "\"'%_\\,()~`|{}[] \n\tnortdayNULL)~or(cid,gt,0"
         ("Name", "eq", "", "(cname,blank)"),
         ("Name", "neq", "", "(cname,notblank)"),
         ("Stage", "eq", "lead", '(cstage,eq,"Lead")'),
+        ("Stage", "eq", "Lëad", '(cstage,eq,"Lead")'),
         ("Tags", "eq", "vip", '(ctags,anyof,"vip")'),
         ("Tags", "in", ["vip", "late payer"], '(ctags,anyof,"vip","late payer")'),
         ("Tags", "neq", "vip", '(ctags,nanyof,"vip")'),
@@ -128,9 +129,14 @@ def test_too_many_filters_are_refused() -> None:
 @pytest.mark.parametrize(
     ("op", "value", "asked", "fits", "not_fits"),
     [
-        ("eq", 'it\'s "it"', '(cname,like,"it\'s ")', 'it\'s "it"', "it's it"),
+        ("eq", 'it\'s "it"', '(cname,like,"it\'s %it")', 'it\'s "it"', "it's it"),
         ("contains", "50%", '(cname,like,"50")', "now 50% OFF", "now 50 off"),
-        ("contains", "a_b", '(cname,like,"a")', "xA_Bx", "axb"),
+        ("contains", "a_b", '(cname,like,"a%b")', "xA_Bx", "axb"),
+        ("contains", "são P", '(cname,like,"s%o P")', "em SÃO PAULO", "em sapo P"),
+        ("contains", "são", '(cname,like,"s%o")', "Sa\u0303o", "salto"),
+        ("contains", "África É", '(cname,like,"frica ")', "áfrica é", "frica"),
+        ("contains", "Привет", "", "ПРИВЕТ", "привал"),
+        ("not_contains", "É", "", "e", "é"),
         ("contains", "%", "", "50%", "50"),
         ("not_contains", "50%", "", "50", "50%"),
         ("neq", "'\"", "", "x", "'\""),
@@ -147,6 +153,20 @@ def test_what_nocodb_cannot_be_asked_exactly_is_checked_here(
     assert selection.where.v3 == asked
     assert selection.holds(Record("1", {"Name": fits}))
     assert not selection.holds(Record("2", {"Name": not_fits}))
+
+
+@pytest.mark.parametrize(
+    ("op", "value", "text"),
+    [
+        ("eq", "007", '(cresult,eq,"007")'),
+        ("in", ["007", "8"], '(cresult,in,"007","8")'),
+        ("contains", "07", '(cresult,like,"07")'),
+        ("gt", "07", '(cresult,gt,"7")'),
+        ("eq", 7.0, '(cresult,eq,"7.0")'),
+    ],
+)
+def test_a_formula_may_give_text_that_looks_like_a_number(op: Op, value: Value, text: str) -> None:
+    assert where(("Result", op, value)) == text
 
 
 def test_one_of_any_that_cannot_be_asked_asks_for_every_row() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from core.http import HttpClient
 from core.tools.nocodb.fresh import FRESH
+from core.tools.nocodb.names import nearest, resolved
 from core.tools.nocodb.outline import LONG, SHORT, outline
 from core.tools.nocodb.rest.api import NocoApi
 from core.tools.nocodb.rest.error import NocoError
@@ -115,6 +116,43 @@ async def test_a_name_that_two_tables_could_mean_is_not_guessed(
     fake.world.bases[filled.CRM].tables["mtwin"] = twin
     assert (await schemas.table("CUSTOMERS")).id == "mtwin"
     assert (await refusal(schemas.table("customers"))).code == "unknown_table"
+
+
+NAMES = tuple(
+    Field(f"c{n}", title, "Number")
+    for n, title in enumerate(
+        ("Situação", "Sa\u0303o \u202ePaulo\u202c", "Preço ❤\ufe0f", "L" * 120, "Status", "STATUS")
+    )
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "id"),
+    [
+        ("Situac\u0327a\u0303o", "c0"),
+        ("situacao", "c0"),
+        ("São Paulo", "c1"),
+        ("preco ❤", "c2"),
+        ("L" * 59 + "…", "c3"),
+        ("Status", "c4"),
+        ("STATUS", "c5"),
+    ],
+)
+def test_a_name_as_it_was_shown_or_as_people_write_it(name: str, id: str) -> None:
+    found = resolved(name, NAMES)
+    assert found
+    assert found.id == id
+
+
+@pytest.mark.parametrize("name", ["status", "", "…", "S…", "Situ"])
+def test_a_name_that_could_be_several_is_none(name: str) -> None:
+    assert resolved(name, NAMES) is None
+
+
+def test_a_hint_names_all_that_may_be_meant_as_a_model_is_shown_them() -> None:
+    assert nearest("status", NAMES) == "did you mean 'Status' or 'STATUS'?"
+    assert nearest("Sao Paolo", NAMES) == "did you mean 'São Paulo'?".replace("ã", "a\u0303")
+    assert "L" * 59 + "…" in nearest("xyz", NAMES)
 
 
 async def test_near_misses(schemas: Schemas) -> None:

@@ -18,6 +18,7 @@ from core.tools.nocodb.reading.sources import source, source_of_row
 from core.tools.nocodb.rest.records import Record
 from core.tools.nocodb.schema import Field, Table
 from core.tools.nocodb.values import shown
+from core.withheld import withheld
 from tests.nocodb.tables import DEALS, NOW, PARIS, selected
 
 ANA = Person("slack", "U1")
@@ -62,6 +63,11 @@ def test_long_cells_are_cut_and_say_so() -> None:
     orders = shown(Record("1", {"Orders": rows}), DEALS.fields, PARIS)["Orders"]
     assert orders.endswith("O24 …")
     assert b"O24 \xe2\x80\xa6" in sheet([Record("1", {"Orders": rows})], DEALS.fields, PARIS)
+
+
+@pytest.mark.parametrize("name", ["Senha", "mot de passe", "Contraseña", "CLÉ API", "pass-phrase"])
+def test_a_secret_is_one_in_other_languages_too(name: str) -> None:
+    assert withheld({name: "x", "Nome": "Ana"}) == {name: "[withheld]", "Nome": "Ana"}
 
 
 def test_a_secret_column_is_withheld() -> None:

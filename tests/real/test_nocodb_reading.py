@@ -70,7 +70,7 @@ class Library:
     def holding(self, op: str, value: str) -> set[str]:
         def holds(text: str | None) -> bool:
             if op == "contains":
-                return text is not None and _low(value) in _low(text)
+                return text is not None and value.casefold() in text.casefold()
             return text == value
 
         return {id for id, text in self.texts.items() if holds(text)}
@@ -173,8 +173,3 @@ async def test_both_dialects_say_the_same(
         told = await api.aggregate(table.at, [Aggregate(value.id, "sum")], where.v2)
         assert len(rows.records) == await api.count(table.at, where.v3)
         assert told["Value"] == pytest.approx(sum(row.fields["Value"] for row in rows.records))
-
-
-def _low(text: str) -> str:
-    """SQLite's `like` knows the case of ASCII letters alone."""
-    return "".join(char.lower() if char.isascii() else char for char in text)

@@ -15,6 +15,7 @@ from datetime import date, datetime, time, tzinfo
 from typing import Any
 
 from core.errors import ToolError
+from core.folding import plain
 from core.tools.nocodb.schema import Field
 
 _NUMBER = re.compile(r"-?\d{1,30}(\.\d{1,30})?")
@@ -132,12 +133,13 @@ def _option(field: Field, value: object) -> str:
     told = text(field, value)
     if told in field.options:
         return told
-    near = [each for each in field.options if each.casefold() == told.strip().casefold()]
+    near = [each for each in field.options if plain(each) == plain(told)]
     near = near or difflib.get_close_matches(told, field.options, 1)
+    meant = " or ".join(repr(each) for each in near[:3])
     raise ToolError(
         "{field} has no option {value!r}.",
         code="unknown_option",
-        hint=f"did you mean {near[0]!r}?" if near else f"it has {', '.join(field.options[:30])}",
+        hint=f"did you mean {meant}?" if near else f"it has {', '.join(field.options[:30])}",
         field=field.title, value=told[:64],
     )  # fmt: skip
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from core.tools.nocodb.names import LONGEST, shown
 from core.tools.nocodb.schema import Field, Table
 from core.tools.nocodb.values import line
 
@@ -13,7 +14,6 @@ LONG = 4_000
 """Characters of a table that was asked for by name."""
 OPTIONS = 40
 """Characters of the options of a select in a short outline."""
-TITLE = 60
 READ_ONLY = " (read only)"
 
 _TYPES: Mapping[str, str] = {
@@ -36,7 +36,7 @@ def outline(table: Table, longest: int = SHORT, *, read_only: bool = False) -> s
         for each in table.fields
         if each.type not in _EVERYWHERE
     ]
-    head = f"{line(table.title, TITLE)} [{table.id}]{READ_ONLY if read_only else ''}: "
+    head = f"{shown(table.title)} [{table.id}]{READ_ONLY if read_only else ''}: "
     for kept in range(len(told), 0, -1):
         rest = len(told) - kept
         text = head + ", ".join(told[:kept]) + (f", and {rest} more" if rest else "")
@@ -46,9 +46,9 @@ def outline(table: Table, longest: int = SHORT, *, read_only: bool = False) -> s
 
 
 def _field(field: Field, display: str, room: int) -> str:
-    name = line(field.title, TITLE) + ("*" if field.id == display else "")
+    name = shown(field.title) + ("*" if field.id == display else "")
     if field.is_link:
-        return f"{name}->{line(field.related_title, TITLE)}"
+        return f"{name}->{shown(field.related_title)}"
     kind = _TYPES.get(field.type, field.type.lower())
     return f"{name}:{kind}{_options(field, room)}"
 
@@ -56,7 +56,7 @@ def _field(field: Field, display: str, room: int) -> str:
 def _options(field: Field, room: int) -> str:
     if not field.options:
         return ""
-    told = [line(each, TITLE) for each in field.options]
+    told = [line(each, LONGEST) for each in field.options]
     for kept in range(len(told), 0, -1):
         text = "|".join(told[:kept]) + ("|…" if kept < len(told) else "")
         if len(text) <= room:

@@ -1,13 +1,13 @@
-"""Tables and their fields, as NocoDB describes them, and how a name becomes one of them."""
+"""Tables and their fields, as NocoDB describes them."""
 
 from __future__ import annotations
 
-import difflib
 import hashlib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
+from core.tools.nocodb.names import nearest, resolved
 from core.tools.nocodb.rest.error import NocoError, unreadable
 from core.tools.nocodb.rest.records import At, Named
 
@@ -22,18 +22,6 @@ _COMPUTED = {
     *("ForeignKey", "UUID", "Deleted"),
 }
 _NEVER_SHOWN = {"ForeignKey", "Order", "Deleted"}
-_NAMES = 30
-
-
-class _Titled(Protocol):
-    @property
-    def id(self) -> str: ...
-
-    @property
-    def title(self) -> str: ...
-
-
-T = TypeVar("T", bound=_Titled)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +89,7 @@ class Table:
         return tuple(each for each in self.fields if each.is_link)
 
     def field(self, name: str) -> Field:
-        """By title, id, or title in another case where only one fits.
+        """By title, id, or a title that reads like it where only one does.
 
         Raises NocoError `unknown_field`, with the nearest titles as hint.
         """
@@ -113,28 +101,6 @@ class Table:
                 table=self.title, name=name[:64],
             )  # fmt: skip
         return found
-
-
-def resolved(name: str, among: Sequence[T]) -> T | None:
-    """The one whose id or title is `name`, or whose title alone is it in another case."""
-    plain = name.strip()
-    for each in among:
-        if plain in (each.id, each.title):
-            return each
-    alike = [each for each in among if each.title.strip().casefold() == plain.casefold()]
-    return alike[0] if len(alike) == 1 else None
-
-
-def nearest(name: str, among: Iterable[_Titled]) -> str:
-    """A hint: the titles that `name` may have meant, else all of them."""
-    titles = {each.title.casefold(): each.title for each in among}
-    same = [title for low, title in titles.items() if low == name.strip().casefold()]
-    near = same or [titles[low] for low in difflib.get_close_matches(name.casefold(), titles, 3)]
-    if near:
-        return f"did you mean {' or '.join(repr(title) for title in near)}?"
-    shown = list(titles.values())[:_NAMES]
-    rest = len(titles) - len(shown)
-    return ", ".join(shown) + (f" and {rest} more" if rest else "")
 
 
 def table_of(

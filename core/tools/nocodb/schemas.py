@@ -9,10 +9,11 @@ from typing import Any
 
 from core.together import together
 from core.tools.nocodb.fresh import Fresh
+from core.tools.nocodb.names import nearest, resolved
 from core.tools.nocodb.rest.api import NocoApi
 from core.tools.nocodb.rest.error import NocoError
 from core.tools.nocodb.rest.records import At, Base, Named
-from core.tools.nocodb.schema import Table, nearest, resolved, table_of
+from core.tools.nocodb.schema import Table, table_of
 
 RECENT = 5.0
 """Seconds within which an unknown name is no reason to ask anew."""
@@ -64,7 +65,7 @@ class Schemas:
         return await self._names.value()
 
     async def table(self, name: str) -> Table:
-        """By title, id, or title in another case where only one fits.
+        """By title, id, or a title that reads like it where only one does.
 
         Raises NocoError `unknown_table`, with the nearest titles as hint.
         """

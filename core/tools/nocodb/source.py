@@ -13,12 +13,12 @@ from core.records import Health
 from core.table_rules import TableRules
 from core.together import together
 from core.tools.again import PAUSES
+from core.tools.nocodb.names import shown
 from core.tools.nocodb.reading.reads import reading_tools
 from core.tools.nocodb.rest.api import NocoApi
 from core.tools.nocodb.rest.error import NocoError
 from core.tools.nocodb.schemas import Schemas
 from core.tools.nocodb.tables import tables_tool
-from core.tools.nocodb.values import line
 from core.tools.nocodb.writing.rows import NocoRows
 from core.tools.nocodb.writing.writes import Writes
 
@@ -136,7 +136,7 @@ class NocoSource:
         known = self._known
         writing = _READS_ONLY.format(role=known.role) if known.only_read else _PROPOSES
         if known.closed and not known.only_read:
-            writing += _EXCEPT.format(tables=", ".join(line(title, 60) for title in known.closed))
+            writing += _EXCEPT.format(tables=", ".join(shown(title) for title in known.closed))
         return tables_tool(self.schemas, self._rules, known.base, known.titles, writing)
 
 

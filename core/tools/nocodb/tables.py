@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from core.table_rules import TableRules
+from core.tools.nocodb.names import shown
 from core.tools.nocodb.outline import LONG, SHORT, outline
 from core.tools.nocodb.schema import Table
 from core.tools.nocodb.schemas import Schemas
-from core.tools.nocodb.values import line
 from core.tools.tool import FunctionTool
 
 FEW = 40
@@ -45,7 +45,7 @@ class Tables:
             return "There are no tables in this base."
         if len(names) <= FEW:
             return "\n".join(self._outline(table) for table in await self._schemas.tables())
-        listed = "\n".join(f"{line(each.title)} [{each.id}]" for each in names)
+        listed = "\n".join(f"{shown(each.title)} [{each.id}]" for each in names)
         return f"{len(names)} tables; ask for columns with `tables`.\n{listed}"
 
     def _outline(self, table: Table, longest: int = SHORT) -> str:
@@ -57,11 +57,11 @@ def tables_tool(
     schemas: Schemas, rules: TableRules, base: str, titles: Sequence[str], writing: str
 ) -> FunctionTool:
     """As it tells of those tables; the same for the same words, so that prompts can be cached."""
-    shown = [line(title, 60) for title in titles[:FEW]]
+    named = [shown(title) for title in titles[:FEW]]
     if len(titles) > FEW:
-        shown.append(f"and {len(titles) - FEW} more")
+        named.append(f"and {len(titles) - FEW} more")
     description = _DESCRIPTION.format(
-        base=line(base, 60), tables=", ".join(shown) or _UNKNOWN, writing=writing
+        base=shown(base), tables=", ".join(named) or _UNKNOWN, writing=writing
     )
     return FunctionTool.of(
         Tables(schemas, rules).nocodb_tables,

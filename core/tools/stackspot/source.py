@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
 from core.errors import BadInput, Refusal, ToolError
@@ -33,6 +33,7 @@ class StackSpotSource:
     """`commands` decides what may run and runs it; `listed` is what the model is told of.
 
     `agents` are those of the operator, by name; with `any_agent` any well-formed id is one too.
+    `asks_first` says of a slug whether nothing of it runs before a person approves it.
     The client belongs to whoever gave it.
     """
 
@@ -46,12 +47,14 @@ class StackSpotSource:
         listed: Sequence[QuickCommand] = (),
         agents: Mapping[str, Agent] = _NO_AGENTS,
         any_agent: bool = False,
+        asks_first: Callable[[str], bool] = lambda slug: False,
     ) -> None:
         self._stackspot = stackspot
         self._commands = commands
         self._listed = {command.slug: command for command in listed}
         self._agents = agents
         self._any_agent = any_agent
+        self._asks_first = asks_first
         self._conversations = Conversations(stackspot)
         self._tools = self._made()
 
@@ -129,6 +132,7 @@ class StackSpotSource:
             )
         ]
         tools[0].listed = self._listed
+        tools[0].asks_first = self._asks_first
         if not self._agents and not self._any_agent:
             return tools
         asking = FunctionTool.of(
@@ -145,15 +149,24 @@ class QuickCommandTool(FunctionTool):
     """Its effect is that of the command that is called."""
 
     listed: Mapping[str, QuickCommand] = MappingProxyType({})
+    asks_first: Callable[[str], bool] = staticmethod(lambda slug: False)
 
     def effect_of(self, arguments: str) -> Effect:
         """A command marked as writing only proposes, as a write does."""
-        try:
-            slug = json.loads(arguments).get("slug")
-        except (ValueError, AttributeError, RecursionError):
-            return "spend"
-        command = self.listed.get(slug) if isinstance(slug, str) else None
+        command = self.listed.get(_slug(arguments))
         return "write" if command and command.effect == "write" else "spend"
+
+    def only_proposes(self, arguments: str) -> bool:
+        return self.asks_first(_slug(arguments))
+
+
+def _slug(arguments: str) -> str:
+    """The slug that a call names; "" for none."""
+    try:
+        slug = json.loads(arguments).get("slug")
+    except (ValueError, AttributeError, RecursionError):
+        return ""
+    return slug if isinstance(slug, str) else ""
 
 
 def _told(error: StackSpotError) -> Outcome:

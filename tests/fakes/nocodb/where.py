@@ -124,7 +124,8 @@ def _test(field: FakeField, op: str, values: Sequence[str]) -> Callable[[Any], b
         wanted = set(values)
         return lambda cell: _SETS[op](set(map(str, _each(cell))), wanted)
     if op in ("like", "nlike"):
-        pattern = f"*{_glob(values[0])}*"
+        open_ended = "%" in (values[0][:1], values[0][-1:])
+        pattern = _glob(values[0]) if open_ended else f"*{_glob(values[0])}*"
         return lambda cell: _any_like(cell, pattern) == (op == "like")
     if op not in ("eq", "neq", "in", *_COMPARED):
         words = "Please use a valid comparison or logical operator"
@@ -158,13 +159,18 @@ def _each(cell: Any) -> list[Any]:
 
 
 def _any_like(cell: Any, pattern: str) -> bool:
-    return any(fnmatch.fnmatchcase(str(each).casefold(), pattern) for each in _each(cell))
+    return any(fnmatch.fnmatchcase(_lower(str(each)), pattern) for each in _each(cell))
 
 
 def _glob(value: str) -> str:
     """SQL's wildcards % and _ as a glob's; a glob's own as themselves."""
-    plain = re.sub(r"[\[?*]", lambda found: f"[{found[0]}]", value.casefold())
+    plain = re.sub(r"[\[?*]", lambda found: f"[{found[0]}]", _lower(value))
     return plain.replace("%", "*").replace("_", "?")
+
+
+def _lower(text: str) -> str:
+    """As SQLite does it: ASCII's letters alone."""
+    return re.sub("[A-Z]", lambda found: found[0].lower(), text)
 
 
 def _wrong(words: str) -> Refused:

@@ -1,7 +1,8 @@
 """One filter on one field: what NocoDB is asked for it, and how a cell is checked here.
 
-NocoDB cannot be asked for everything exactly: no value may hold both quotes or a backslash, and
-`like` takes % and _ for wildcards. Then it is asked for more, and the cells are checked here.
+NocoDB cannot be asked for everything exactly: no value may hold both quotes or a backslash, `like`
+takes % and _ for wildcards, and É and é are two letters to some databases. Then it is asked for
+more, and the cells are checked here.
 """
 
 from __future__ import annotations

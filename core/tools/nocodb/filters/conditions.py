@@ -45,9 +45,7 @@ def condition(field: Field, op: Op, value: Value, now: datetime) -> Condition:
         _fitting(field, op, _BLANKS)
     if field.type == "Date" or field.type in cells.TIMES:
         return of_dates(field, _fitting(field, op, _DATES), given, now)
-    if field.type in cells.NUMBERS or (
-        field.type in ("ID", "Formula") and all(_is_number(each) for each in given)
-    ):
+    if field.type in cells.NUMBERS or _as_number(field, op, given):
         return _of_number(field, _fitting(field, op, _NUMBERS), given)
     return of_words(field, _fitting(field, op, _WORDS), given)
 
@@ -138,5 +136,10 @@ def _number(field: Field, value: object) -> Decimal:
     return number
 
 
-def _is_number(value: object) -> bool:
-    return cells.number_of(value) is not None
+def _as_number(field: Field, op: Op, given: Sequence[object]) -> bool:
+    """What NocoDB does not tell of its formulas, whether they give numbers, the filter tells: "007"
+    is text unless it is to be compared."""
+    if field.type not in ("ID", "Formula") or any(cells.number_of(each) is None for each in given):
+        return False
+    texts = any(isinstance(each, str) for each in given)
+    return field.type == "ID" or op in _ORDERED[2:] or not texts

@@ -80,10 +80,15 @@ class Selection:
         """Of a row that has the fields in `checked`. Raises ToolError where it cannot be said."""
         if self.exact:
             return True
-        checks = (each.holds(row.fields.get(each.field.title)) for each in self.conditions)
+        checks = (each.holds(_cell(each.field, row)) for each in self.conditions)
         return all(checks) if self.match == "all" else any(checks)
 
     @property
     def _whole(self) -> Where:
         parts = [each.where or Where() for each in self.conditions]
         return every(parts) if self.match == "all" else either(parts)
+
+
+def _cell(field: Field, row: Record) -> object:
+    """v3 tells a row's id beside its fields."""
+    return row.id if field.type == "ID" else row.fields.get(field.title)

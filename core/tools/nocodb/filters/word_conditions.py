@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
+from core.folding import folded, plain
 from core.tools.nocodb import cells
 from core.tools.nocodb.checks import CHECKS
 from core.tools.nocodb.filters.condition import Condition, Op, misfit
@@ -17,13 +18,13 @@ _BY_WORD: Mapping[str, str] = {
 _BY_OPTION: Mapping[str, str] = {
     "eq": "anyof", "neq": "nanyof", "contains": "anyof", "not_contains": "nanyof", "in": "anyof",
 }  # fmt: skip
-_WILD = re.compile(r"[%_]")
-_SAFE_PIECE = re.compile(r"[^%_\\\"]+")
+_FORMS = (str.casefold, folded)
+_UNSAID = re.compile(r"[%_\\\"]")
+"""Wildcards of `like`, and what no quotes can hold beside another quote."""
 
 
 def of_words(field: Field, op: Op, given: Sequence[object]) -> Condition:
     values = tuple(_word(field, op, each) for each in given)
-    low = tuple(value.casefold() for value in values)
     wide = op in ("contains", "not_contains") and field.type != "MultiSelect"
     people = field.type in cells.PEOPLE
 
@@ -31,15 +32,15 @@ def of_words(field: Field, op: Op, given: Sequence[object]) -> Condition:
         texts = cells.people_of(cell) if people else cells.texts_of(cell)
         if field.is_link and len(texts) >= cells.LINKED:
             raise misfit(f"rows link to more than I can look through in {field.title}")
-        found = any(_found(text, values, low, wide) for text in texts)
+        found = any(_found(text, values, wide) for text in texts)
         return found == (op not in ("neq", "not_contains"))
 
     where, exact = _words_where(field, op, values, wide)
     return Condition(field, op, values, where, exact, holds)
 
 
-def _found(text: str, values: Sequence[str], low: Sequence[str], wide: bool) -> bool:
-    return low[0] in text.casefold() if wide else text in values
+def _found(text: str, values: Sequence[str], wide: bool) -> bool:
+    return any(form(values[0]) in form(text) for form in _FORMS) if wide else text in values
 
 
 def _words_where(
@@ -49,12 +50,20 @@ def _words_where(
     if field.type in cells.PEOPLE:  # NocoDB knows them by ids there, we by name and address
         return None, False
     by = _BY_OPTION if field.type == "MultiSelect" else _BY_WORD
-    if sayable(values) and not (wide and _WILD.search(values[0])):
+    if sayable(values) and not (wide and any(map(_is_loose, values[0]))):
         return clause(field.id, by[op], *values), True
-    pieces = _SAFE_PIECE.findall(values[0])
-    if field.type == "MultiSelect" or op not in ("eq", "contains") or not pieces:
+    # NocoDB puts % around a pattern itself, but not where one stands at either end (0.301.3).
+    pattern = "".join("%" if _is_loose(each) else each for each in values[0]).strip("%")
+    if field.type == "MultiSelect" or op not in ("eq", "contains") or not pattern:
         return None, False
-    return clause(field.id, "like", max(pieces, key=len)), False
+    return clause(field.id, "like", pattern), False
+
+
+def _is_loose(letter: str) -> bool:
+    """What `like` may take otherwise than we: SQLite knows the case of ASCII's letters alone
+    (https://www.sqlite.org/lang_expr.html#like)."""
+    cased = not letter.isascii() and letter.lower() != letter.upper()
+    return cased or bool(_UNSAID.match(letter))
 
 
 def _word(field: Field, op: Op, value: object) -> str:
@@ -65,5 +74,8 @@ def _word(field: Field, op: Op, value: object) -> str:
     of_options = field.type == "MultiSelect" or op in ("eq", "neq", "in")
     if not field.options or not of_options or text in field.options:
         return text
-    alike = [each for each in field.options if each.casefold() == text.strip().casefold()]
+    for form in (folded, plain):
+        alike = [each for each in field.options if form(each) == form(text.strip())]
+        if alike:
+            break
     return alike[0] if len(alike) == 1 else str(CHECKS["SingleSelect"](field, text))

@@ -66,7 +66,7 @@ class Asking:
         wanted = [*(each.field for each in filters), *names]
         known = await self.schemas.table_with(table, wanted)
         for each in wanted:
-            _check_open(known.field(each))
+            check_open(known.field(each))
         selection = Selection.of(known, filters, match, now)
         return Asked(selection, now, scene.locale, self.api.url)
 
@@ -74,8 +74,8 @@ class Asking:
         return datetime.fromtimestamp(self.clock(), ZoneInfo(scene.zone))
 
 
-def _check_open(field: Field) -> None:
-    """What no model may see, it may not find out by filters or groups either."""
+def check_open(field: Field) -> None:
+    """What no model may see, it may not find out by filters or groups either. Raises ToolError."""
     if withheld({field.title: True})[field.title] is not True:
         raise ToolError(
             "The field {field} is withheld here.",

@@ -84,8 +84,10 @@ class Query:
             sort=tuple(Sort(asked.field(each.field).id, each.direction) for each in sort),
         )
         file: File | None = None
+        sent = 0
         if export:
             rows, file = await self._export(scene, asked, wish)
+            sent = len(rows.records)
             start = (page - 1) * limit
             rows = replace(rows, records=rows.records[start : start + limit])
         else:
@@ -94,7 +96,7 @@ class Query:
         told = _told(asked, rows, wish, page)
         if file:
             told["file"] = f"{file.name} is sent to the person with your answer"
-        sources = (asked.source(rows, told["returned"]),)
+        sources = (asked.source(rows, sent or told["returned"]),)
         return Outcome("ok", compact(told), files=(file,) if file else (), sources=sources)
 
     async def nocodb_get(self, scene: Scene, table: str, id: str | int) -> Outcome:

@@ -14,6 +14,7 @@ from core.ports import Tool
 from core.proposal import MOST_ROWS
 from core.records import Outcome, Scene
 from core.tools.nocodb.filters.filters import GUIDE, Filter, Match, Selection
+from core.tools.nocodb.reading.asking import check_open
 from core.tools.nocodb.reading.reading import Reading, Wish
 from core.tools.nocodb.rest.api import NocoApi
 from core.tools.nocodb.schema import Table
@@ -211,6 +212,8 @@ class Writes:
         self, scene: Scene, table: Table, filters: Sequence[Filter], match: Match
     ) -> list[str]:
         """The ids of the rows that fit now: these are proposed on, whatever comes to fit later."""
+        for each in filters:
+            check_open(table.field(each.field))
         now = datetime.fromtimestamp(self._clock(), _zone(scene))
         selection = Selection.of(table, filters, match, now)
         keys = tuple(each for each in table.fields if each.type == "ID")

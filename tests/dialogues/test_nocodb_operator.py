@@ -1,0 +1,73 @@
+"""What the operator of a bot on NocoDB finds in the log, and what people are told of a token that
+is taken away."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from structlog.testing import capture_logs
+
+from core.http import HttpClient
+from core.messages import Answer
+from core.tools.nocodb.source import NocoSource
+from tests.dialogues.stage import Stage, Theatre
+from tests.fakes.models import EchoModel
+from tests.fakes.nocodb import filled
+from tests.fakes.nocodb.server import FakeNocoDB
+
+
+class Revoking(FakeNocoDB):
+    """The token ends with the first write."""
+
+    async def ended(self) -> None:
+        if self.calls[-1].method == "PATCH":
+            self.world.users.pop(filled.EDITOR, None)
+        await super().ended()
+
+
+@asynccontextmanager
+async def opened(theatre: Theatre, nocodb: FakeNocoDB) -> AsyncIterator[Stage]:
+    async with nocodb, HttpClient() as http:
+        source = NocoSource(nocodb.origin, filled.EDITOR, http, pauses=())
+        async with theatre.open(EchoModel(), [source], appliers=[source.rows]) as stage:
+            yield stage
+
+
+async def calls(stage: Stage, tool: str, **arguments: Any) -> Answer:
+    return await stage.said(f"call nocodb_{tool} {json.dumps({'table': 'Customers', **arguments})}")
+
+
+async def test_a_token_that_is_taken_away_while_a_change_is_applied(theatre: Theatre) -> None:
+    changes = [{"id": n, "fields": {"Name": "New"}} for n in range(1, 13)]
+    async with opened(theatre, Revoking()) as stage:
+        (card,) = (await calls(stage, "update", changes=changes)).cards
+        told = (await stage.said(f"approve {card.id}")).text
+        assert "Partly done: 10 of 12 rows." in told
+        assert "Written, but could not be read back: 1, 2, 3, 4, 5, 6, 7, 8, 9, 10." in told
+        assert (
+            "Refused: 11, 12. They could not be read again, so nothing was written. "
+            "NocoDB does not accept the token. The operator must check NOCODB_TOKEN." in told
+        )
+
+
+async def test_the_log_tells_what_happened_and_nothing_of_the_rows(theatre: Theatre) -> None:
+    with capture_logs() as lines:
+        async with opened(theatre, nocodb := FakeNocoDB()) as stage:
+            await calls(stage, "query", filters=[{"field": "Nmae", "op": "eq", "value": "Bea X"}])
+            (card,) = (await calls(stage, "update", filters=[
+                {"field": "Name", "op": "contains", "value": "omer 0"}], set={"Name": "Ann Y"},
+            )).cards  # fmt: skip
+            nocodb.drop("after", 1)
+            await stage.said(f"approve {card.id}")
+            await stage.said(f"undo {card.id}")
+            await calls(stage, "wish")
+    log = [json.dumps(line, default=str) for line in lines]
+    for secret in ("Bea X", "Ann Y", "Customer 0", "c01@example", filled.EDITOR, "nocodb_wish"):
+        assert not [line for line in log if secret in line]
+    told = [(line["event"], line.get("code") or line.get("rows")) for line in lines]
+    for expected in (("tool refused", "unknown_field"), ("proposed", 9), ("done", 9)):
+        assert expected in told
+    assert {line["written"] for line in lines if line["event"] == "done"} == {9}
