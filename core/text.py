@@ -16,7 +16,7 @@ from core.graphemes import whole
 from core.splitting import split
 from core.words import say
 
-__all__ = ["CUT_HERE", "aside", "clean", "clip", "file_name", "split"]
+__all__ = ["CUT_HERE", "aside", "clean", "clip", "cut", "file_name", "one_line", "split"]
 
 LONG = 20_000
 """Characters from which work on a text leaves the event loop: 2 MB take up to a second."""
@@ -91,6 +91,17 @@ def clip(text: str, limit: int, note: str = CUT_HERE, locale: str = "en") -> str
     shown = whole(text, max(0, limit - longest))
     line = say(note, locale, shown=shown, total=total)
     return f"{text[:shown]}\n{line}" if shown else line[:limit]
+
+
+def cut(text: str, longest: int) -> str:
+    """`text`, or its beginning and "…", in `longest` characters at most; no character is torn."""
+    return text if len(text) <= longest else text[: whole(text, longest - 1)] + "…"
+
+
+def one_line(text: str, longest: int | None = None) -> str:
+    """Somebody's words on one line, clean, and `cut` where there is a `longest`."""
+    line = " ".join(clean(text).split())
+    return line if longest is None else cut(line, longest)
 
 
 def file_name(name: str) -> str:
