@@ -96,7 +96,11 @@ def sandbox() -> int:
 def quick_command(
     slug: Annotated[str, typer.Argument(help="The command's name.")],
     words: Annotated[
-        list[str] | None, typer.Argument(metavar="[TEXT | KEY=VALUE ...]", help="Its input.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[TEXT | KEY=VALUE ...]",
+            help="Its input; -- goes before one that begins with a dash.",
+        ),
     ] = None,
     file: Annotated[Path | None, typer.Option("--file", help="A file to send along.")] = None,
     as_json: AsJson = False,

@@ -16,7 +16,7 @@ from bot.start import Start, start
 from bot.values import cause
 from core.commands import Command, parse, render
 from core.errors import BadInput, SettingsError
-from core.inputs import Inputs, parse_input
+from core.inputs import Inputs, named_once, parse_input
 from core.text import clean
 
 T = TypeVar("T")
@@ -133,7 +133,7 @@ def _typed(slug: str, words: Sequence[str]) -> str:
     """
     pairs = [(m[1], m[2]) for word in words if (m := _PAIR.fullmatch(word))]
     whole = bool(words) and len(pairs) == len(words)
-    given: Inputs = dict(pairs) if whole else parse_input(" ".join(words))
+    given: Inputs = named_once(pairs) if whole else parse_input(" ".join(words))
     typed = render(Command("quick-command", slug=slug, input=given))
     parse(typed)  # a slug that is none is told here, and not by the model
     return typed

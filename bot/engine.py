@@ -89,7 +89,7 @@ class Engine:
             policy=choices.policy, budget=self.budget, board=choices.board, changes=self.changes,
             quick=QuickDesk(
                 self.journal, choices.policy, self.budget, choices.quick, self.scenes,
-                self.inbox.stopped, self.results,
+                self.results,
             ),
             code=CodeDesk(
                 self.journal, choices.policy, self.budget, self.scenes, choices.code

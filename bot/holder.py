@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+import sys
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 from urllib.parse import quote
 
+from adapters.screen import Screen
+from bot.quick_run import QuickRun
 from bot.start import Start
 from core.errors import PonteError
 from core.http import HttpAnswer, HttpClient, HttpDown, HttpError
@@ -16,8 +18,6 @@ Json = Mapping[str, Any]
 _HOST = "http://localhost"
 _CONVERSATION = "operator"
 _QUICK = 30.0
-_LONGEST = 1800.0
-"""Seconds: a quick command may run for many minutes, and then its answer still comes."""
 
 
 class HolderSilent(PonteError):
@@ -43,11 +43,10 @@ class Holder:
 
     async def run(self, message: str, file: tuple[str, bytes] | None = None) -> Json:
         """The same, in a conversation of its own, for what may take long; `file`: name, bytes."""
-        asked = {"message": message, "conversation": f"command-{uuid.uuid4().hex[:12]}"}
-        if file is None:
-            return await self._asked("POST", "/chat", body=asked, timeout=_LONGEST)
-        sent = {"file": file}
-        return await self._asked("POST", "/chat", form=asked, files=sent, timeout=_LONGEST)
+        locale = self._start.settings.ponte_locale
+        run = QuickRun(self._http, _HOST, Screen(sys.stderr, locale), locale)
+        with self._worded():
+            return await run.answer(message, [("file", file)] if file else [])
 
     async def result(self, body: Json) -> str:
         """What that run gave: its text, or the whole of it where it came as a file of text."""
@@ -76,10 +75,16 @@ class Holder:
         return await self._asked("POST", "/operator/forget", body=whom, timeout=_QUICK)
 
     async def _asked(self, method: str, path: str, **sent: Any) -> Json:
-        try:
+        with self._worded():
             body = await self._http.request_json(
                 method, _HOST + path, headers=self._headers, **sent
             )
+        return body if isinstance(body, Mapping) else {}
+
+    @contextmanager
+    def _worded(self) -> Iterator[None]:
+        try:
+            yield
         except HttpAnswer as error:
             raise _told(error) from None
         except HttpDown as error:
@@ -89,7 +94,6 @@ class Holder:
             raise PonteError(
                 "Ponte did not answer as it should ({why}).", why=error.reason
             ) from None
-        return body if isinstance(body, Mapping) else {}
 
 
 @asynccontextmanager

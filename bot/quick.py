@@ -54,6 +54,11 @@ class Registry:
             if not command.where and not command.by
         ]
 
+    def asks_first(self, slug: str) -> bool:
+        """Whether a model's call of it runs nothing before a person approves it."""
+        command = self._commands.get(slug)
+        return command is None or command.effect != "read"
+
     async def known(self, person: Person, address: Address) -> list[QuickCommand]:
         return [
             _record(slug, command)

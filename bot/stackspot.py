@@ -13,12 +13,12 @@ from core.tools.stackspot import StackSpot
 from core.tools.stackspot import agents as stackspot_agents
 from core.tools.stackspot.clock import Clock
 from core.tools.stackspot.commands import StackSpotCommands
-from core.tools.stackspot.runs import StackSpotRuns, draft_of
+from core.tools.stackspot.runs import StackSpotRuns
 from core.tools.stackspot.source import StackSpotSource
 
 
-class StackSpotHouse:
-    """`source` and `applier` are None where it is not set up; the registry tells so then."""
+class StackSpotTooling:
+    """What StackSpot brings. `source` and `applier` are None where it is not set up."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class StackSpotHouse:
             self.applier = StackSpotRuns(self._client)
             self.source = StackSpotSource(
                 self._client, registry, listed=registry.everybodys, agents=_agents(config),
-                any_agent=any_name, draft=draft_of,
+                any_agent=any_name, asks_first=registry.asks_first,
             )  # fmt: skip
 
     async def close(self) -> None:

@@ -10,7 +10,7 @@ from bot.config import Config
 from bot.home import Home
 from bot.quick import Named
 from bot.settings import Settings
-from bot.stackspot import StackSpotHouse
+from bot.stackspot import StackSpotTooling
 from bot.values import plain
 from core.change_ports import Applier
 from core.http import HttpClient
@@ -42,7 +42,7 @@ class Tooling:
         client: Client,
     ) -> None:
         tables = _tables(settings, config, http)
-        self._stackspot = StackSpotHouse(settings, config, named, http)
+        self._stackspot = StackSpotTooling(settings, config, named, http)
         self._code = _code(settings, home, client)
         found: Mapping[str, ToolSource | None] = {
             "nocodb": tables, "stackspot": self._stackspot.source, "code": self._code,

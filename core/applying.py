@@ -18,9 +18,9 @@ from weakref import WeakValueDictionary
 
 import structlog
 
-from core.change_ports import Applier, Ledger
+from core.change_ports import Applier, Doing, Ledger, Watched
 from core.errors import Draining, ToolError, WriteUnsure
-from core.proposal import PENDING, Change, Seen, Step, StepState, WriteKind
+from core.proposal import PENDING, Change, RowWrite, Seen, Step, StepState, WriteKind
 
 log = structlog.get_logger("changes")
 NEVER_REPEATED: tuple[WriteKind, ...] = ("create", "run")
@@ -30,6 +30,8 @@ _UNREAD = "They could not be read again, so nothing was written. {why}"
 _UNCHECKED = "It was written, but could not be read back."
 _STILL_THERE = "The system said that it was deleted, but it is still there."
 _BROKE = "The tool broke; this is a fault of mine."
+_STOPPED = "It was stopped before it was begun."
+_LEFT = "I was told to stop, so I no longer wait for it. It was begun, and may still finish."
 
 
 @dataclass(slots=True)
@@ -41,6 +43,9 @@ class _Run:
     steps: dict[int, Step]
     repeated: set[int] = field(default_factory=set)
     """Steps that were written again after their answer was lost."""
+    doing: Doing | None = None
+    left: asyncio.Event = field(default_factory=asyncio.Event)
+    """A person has stopped the waiting for its end."""
 
     def next_batch(self) -> list[Step]:
         """What was being written comes first, and by itself."""
@@ -57,6 +62,7 @@ class Applying:
         self._appliers = appliers
         self._held = asyncio.Event()
         self._flights: set[asyncio.Task[None]] = set()
+        self._waiting: dict[int, str] = {}
         self._tables: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     def hold(self) -> None:
@@ -68,16 +74,30 @@ class Applying:
         if self._flights:
             await asyncio.wait(self._flights)
 
-    async def run(self, change: Change) -> Sequence[Step]:
-        """The steps at their end. Raises Draining and NotStored; then the same event goes on."""
+    def waiting(self, conversation: str) -> int | None:
+        """The latest event that waits for the end of a run which was proposed there."""
+        here = (seq for seq, where in self._waiting.items() if where == conversation)
+        return max(here, default=None)
+
+    async def run(self, change: Change, doing: Doing | None = None) -> Sequence[Step]:
+        """The steps at their end. Raises Draining and NotStored; then the same event goes on.
+
+        `doing` is told how far a run is. Who cancels the waiting for a run leaves it: it is
+        recorded as not known, and its steps come back. A write goes on to its record.
+        """
         applier = self._appliers.get(change.draft.applier)
         if applier is None:
             return await self._give_up(change)
-        run = _Run(change, applier, {step.number: step for step in change.steps})
-        while batch := run.next_batch():
-            if self._held.is_set():
-                raise Draining
-            await self._to_its_record(self._take(run, batch))
+        run = _Run(change, applier, {step.number: step for step in change.steps}, doing=doing)
+        if change.draft.kind == "run":
+            self._waiting[change.claim] = change.proposal.address.conversation
+        try:
+            while batch := run.next_batch():
+                if self._held.is_set():
+                    raise Draining
+                await self._to_its_record(self._take(run, batch), run)
+        finally:
+            self._waiting.pop(change.claim, None)
         return tuple(run.steps.values())
 
     async def settle(self, change: Change) -> Sequence[Step]:
@@ -88,18 +108,25 @@ class Applying:
         run = _Run(change, applier, {step.number: step for step in change.steps})
         run.repeated.update(run.steps)
         if writing := change.having("writing"):
-            await self._to_its_record(self._look(run, writing, sure=False))
+            await self._to_its_record(self._look(run, writing, sure=False), run)
         return tuple(run.steps.values())
 
-    async def _to_its_record(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _to_its_record(self, work: Coroutine[Any, Any, None], run: _Run) -> None:
         flight = asyncio.create_task(work)
         self._flights.add(flight)
         flight.add_done_callback(self._flights.discard)
         try:
             await asyncio.shield(flight)
         except asyncio.CancelledError:
+            leaves = run.change.draft.kind == "run" and not self._held.is_set()
+            run.left.set()
+            self._waiting.pop(run.change.claim, None)
             await asyncio.wait({flight})
-            raise
+            if not leaves:
+                raise
+            if task := asyncio.current_task():
+                task.uncancel()
+            await flight
 
     async def _take(self, run: _Run, batch: list[Step]) -> None:
         """One batch of a table at a time, so that no other change comes between read and write."""
@@ -111,6 +138,8 @@ class Applying:
                 return
             if batch[0].state == "writing":
                 await self._look(run, batch, sure=False)
+            elif run.left.is_set():
+                await self._record(run, [replace(s, state="failed", words=_STOPPED) for s in batch])
             elif ready := await self._ready(run, batch):
                 await self._write(run, ready)
 
@@ -178,14 +207,20 @@ class Applying:
         if run.change.draft.kind != "run":
             return await _verified(run, batch)
         reading = asyncio.create_task(_verified(run, batch))
-        held = asyncio.create_task(self._held.wait())
-        await asyncio.wait({reading, held}, return_when=asyncio.FIRST_COMPLETED)
-        held.cancel()
-        if reading.done():
-            return reading.result()
-        reading.cancel()
-        await asyncio.gather(reading, held, return_exceptions=True)
-        raise Draining
+        begun = any(step.write.id for step in batch)
+        ends = [
+            asyncio.create_task(end.wait())
+            for end in ((self._held, run.left) if begun else (self._held,))
+        ]
+        try:
+            await asyncio.wait({reading, *ends}, return_when=asyncio.FIRST_COMPLETED)
+            if reading.done():
+                return reading.result()
+            raise Draining if self._held.is_set() else ToolError(_LEFT)
+        finally:
+            for task in (reading, *ends):
+                task.cancel()
+            await asyncio.gather(reading, *ends, return_exceptions=True)
 
     async def _record(self, run: _Run, steps: Sequence[Step]) -> None:
         await self._ledger.record(run.change.id, run.change.claim, steps)
@@ -206,7 +241,7 @@ async def _verified(run: _Run, batch: Sequence[Step]) -> Sequence[Seen]:
     """Raises ToolError, whatever went wrong."""
     try:
         async with asyncio.timeout(run.applier.patience):
-            return await run.applier.verify(run.change.draft, [step.write for step in batch])
+            return await _seen(run, [step.write for step in batch])
     except TimeoutError:
         raise ToolError("There was no answer in time.") from None
     except ToolError:
@@ -214,6 +249,13 @@ async def _verified(run: _Run, batch: Sequence[Step]) -> Sequence[Seen]:
     except Exception:
         log.exception("applier broke", change=run.change.id)
         raise ToolError(_BROKE) from None
+
+
+async def _seen(run: _Run, rows: Sequence[RowWrite]) -> Sequence[Seen]:
+    draft, applier = run.change.draft, run.applier
+    if run.doing is not None and isinstance(applier, Watched):
+        return await applier.watch(draft, rows, run.doing, run.change.proposal.locale)
+    return await applier.verify(draft, rows)
 
 
 def _judged(step: Step, seen: Seen, sure: bool) -> Step:

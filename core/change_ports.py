@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol, runtime_checkable
 
 from core.messages import Card, Person
 from core.proposal import Change, ChangeState, Draft, Proposal, RowWrite, Seen, Step
 from core.records import Outcome, Scene
+
+Doing = Callable[[str], Awaitable[None]]
+"""Shows a person a few words of progress, in their language."""
 
 
 class Applier(Protocol):
@@ -39,6 +42,16 @@ class Applier(Protocol):
 
     def revert(self, change: Change) -> Draft:
         """The draft that takes the written rows back. Raises ToolError where nothing can be."""
+
+
+@runtime_checkable
+class Watched(Protocol):
+    """An `Applier` whose runs tell how far they are."""
+
+    async def watch(
+        self, draft: Draft, rows: Sequence[RowWrite], doing: Doing, locale: str
+    ) -> Sequence[Seen]:
+        """`verify` of a run; `doing` is told each new state of it."""
 
 
 class Ledger(Protocol):

@@ -15,7 +15,7 @@ import structlog
 from core import cards, metrics, runs
 from core.applying import Applying
 from core.approval import Approval
-from core.change_ports import Applier, Audit, Ledger
+from core.change_ports import Applier, Audit, Doing, Ledger
 from core.errors import AuditRefused, Expired, ToolError
 from core.messages import Answer, Card, CardAction, Person
 from core.proposal import (
@@ -135,7 +135,7 @@ class Changes:
             change = await self.ledger.claim(change.id, decision.seq, decision.person, self.clock())
         unaudited = ""
         if change.state == "applying" and change.claim == decision.seq:
-            change, unaudited = await self._apply(change)
+            change, unaudited = await self._apply(change, decision.doing)
         return self._told(change, decision, unaudited)
 
     async def _deny(self, change: Change, decision: Decision) -> Answer:
@@ -200,7 +200,7 @@ class Changes:
         done = change.state == "done"
         return Outcome("ok" if done else "error", cards.note(change), proposal=change.id)
 
-    async def _apply(self, change: Change) -> tuple[Change, str]:
+    async def _apply(self, change: Change, doing: Doing | None = None) -> tuple[Change, str]:
         """To its end; and words where that could not be written to the audit log.
 
         Raises AuditRefused before anything is written, else Draining and NotStored, on which the
@@ -214,7 +214,7 @@ class Changes:
                 await self.ledger.release(change.id, change.claim)
                 raise
         self.moved()
-        return await self._ended(change, await self.applying.run(change))
+        return await self._ended(change, await self.applying.run(change, doing))
 
     async def _ended(self, change: Change, steps: Sequence[Step]) -> tuple[Change, str]:
         state = _outcome_of(steps)

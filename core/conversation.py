@@ -38,8 +38,9 @@ from core.ports import (
 )
 from core.records import Action, State, Thread, Turn
 from core.scenes import Scenes
+from core.stage import Stage
 from core.tools.toolbox import Toolbox
-from core.turn import Rounds, Stage
+from core.turn import Rounds
 from core.turn_posts import TurnPosts
 from core.words import nearest, say
 

@@ -9,7 +9,7 @@ from core.changes import Changes
 from core.code_desk import CodeDesk
 from core.commands import RUN_PYTHON, Command
 from core.errors import NotAllowed
-from core.messages import Answer, CardAction
+from core.messages import Answer, CardAction, Progress
 from core.ports import Budget, Files, Inbox, Journal, Policy, StatusBoard, ThreadMap
 from core.proposal import Decision
 from core.quick_desk import QuickDesk
@@ -52,6 +52,8 @@ class Desk:
             return await self.quick.run(turn, command, locale, show)
         if command.name == RUN_PYTHON:
             return await self.code.run(turn, command.code, locale, show)
+        if command.name in _ACTIONS:
+            return await self._decide(turn, command, locale, show)
         acts: dict[str, Act] = {
             "help": self._help,
             "status": self._status,
@@ -60,9 +62,6 @@ class Desk:
             "forget": self._forget,
             "stop": self._stop,
             "changes": self._changes,
-            "approve": self._decide,
-            "deny": self._decide,
-            "undo": self._decide,
         }
         told = await acts[command.name](turn, command, locale)
         return Answer(told) if isinstance(told, str) else told
@@ -120,7 +119,8 @@ class Desk:
         return forgot.messages
 
     async def _stop(self, turn: Turn, command: Command, locale: str) -> str:
-        seq = self.inbox.running(turn.message.address.conversation)
+        conversation = turn.message.address.conversation
+        seq = self.inbox.running(conversation) or self.changes.applying.waiting(conversation)
         if seq is None:
             return say("Nothing is running here.", locale)
         await self._check_owner(turn, await self.journal.author(seq))
@@ -136,10 +136,13 @@ class Desk:
             return say("Nothing was changed here yet.", locale)
         return "\n".join(f"- `{card.id}` {card.title} ({card.state})" for card in cards)
 
-    async def _decide(self, turn: Turn, command: Command, locale: str) -> Answer:
+    async def _decide(self, turn: Turn, command: Command, locale: str, show: Show) -> Answer:
+        async def doing(words: str) -> None:
+            await show(Progress(doing=words))
+
         message = turn.message
         decision = Decision(
-            command.id, turn.seq, message.author, message.address, locale, message.clicked
+            command.id, turn.seq, message.author, message.address, locale, message.clicked, doing
         )
         answer = await self.changes.decide(_ACTIONS[command.name], decision)
         result, title = await self.changes.result(command.id, turn.seq)

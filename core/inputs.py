@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from core.errors import BadInput
@@ -86,7 +87,7 @@ def _parse_pairs(text: str) -> dict[str, Any]:
 def _parse_object(text: str) -> dict[str, Any]:
     try:
         read: dict[str, Any] = json.loads(
-            text, object_pairs_hook=_named, parse_float=_finite, parse_constant=_finite
+            text, object_pairs_hook=named_once, parse_float=_finite, parse_constant=_finite
         )
         return {name: _cleaned(value) for name, value in read.items()}
     except json.JSONDecodeError as error:
@@ -95,7 +96,8 @@ def _parse_object(text: str) -> dict[str, Any]:
         raise BadInput(_NO_OBJECT, line=1, column=1) from None
 
 
-def _named(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def named_once(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Raises BadInput where a name comes twice."""
     read: dict[str, Any] = {}
     for name, value in pairs:
         _add(read, clean(name), value)

@@ -8,12 +8,9 @@ Retries are ours: the SDK repeats `insufficient_quota`, and a create whose answe
 from __future__ import annotations
 
 import asyncio
-import email.utils
 import importlib
-import math
 import random
 import re
-import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,6 +22,7 @@ import structlog
 from core import http
 from core.errors import NoKey
 from core.proxies import Proxies
+from core.retry_after import retry_after
 
 if TYPE_CHECKING:
     import openai
@@ -304,14 +302,8 @@ def _fault(error: openai.APIError) -> Fault:
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """RFC 9110 allows seconds and a date; OpenAI also sends milliseconds in a header of its own."""
+    """OpenAI tells it in milliseconds too, in a header of its own."""
     try:
-        if milliseconds := headers.get("retry-after-ms"):
-            return max(0.0, float(milliseconds) / 1000)
-        text = headers.get("retry-after", "")
-        if re.fullmatch(r"\d+(\.\d+)?", text):
-            return float(text)
-        date = email.utils.parsedate_tz(text)
-        return max(0.0, math.ceil(email.utils.mktime_tz(date) - time.time())) if date else None
-    except (ValueError, OverflowError):
-        return None
+        return max(0.0, float(headers["retry-after-ms"]) / 1000)
+    except (KeyError, ValueError):
+        return retry_after(headers)

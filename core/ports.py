@@ -272,6 +272,9 @@ class Tool(Protocol):
     def effect_of(self, arguments: str) -> Effect:
         """What this call would do."""
 
+    def only_proposes(self, arguments: str) -> bool:
+        """Whether this call does nothing before a person approves it: it may be run again."""
+
     def within(self, allowed: Collection[Action]) -> Tool | None:
         """As it is offered to who may do these things; None for not at all."""
 

@@ -7,7 +7,7 @@ decided; both go by one id. Each row of it is a `Step`, journalled before and af
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -177,7 +177,10 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What a person asks for: who, where, and the `seq` of their message or click."""
+    """What a person asks for: who, where, and the `seq` of their message or click.
+
+    `doing` shows them how far it is.
+    """
 
     id: str
     seq: int
@@ -185,6 +188,7 @@ class Decision:
     address: Address
     locale: str
     clicked: bool = False
+    doing: Callable[[str], Awaitable[None]] | None = None
 
 
 def fresh_id() -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from core import commands, given
@@ -34,14 +33,11 @@ class QuickCommandFailed(PonteError):
 
 @dataclass(frozen=True, slots=True)
 class QuickDesk:
-    """`stopped` says whether a person stopped the turn of that `seq`."""
-
     journal: Journal
     policy: Policy
     budget: Budget
     known: QuickCommands
     scenes: Scenes
-    stopped: Callable[[int], bool]
     results: Results = field(default_factory=Results)
 
     async def run(self, turn: Turn, command: commands.Command, locale: str, show: Show) -> Answer:
@@ -69,7 +65,7 @@ class QuickDesk:
             outcome = await self.known.run(_noting(scene, begun), slug, inputs)
         except asyncio.CancelledError:
             task = asyncio.current_task()
-            if not self.stopped(turn.seq) or task is None:
+            if not scene.stopped() or task is None:
                 raise
             task.uncancel()
             left = _LEFT if begun.is_set() else _PERHAPS
@@ -107,11 +103,9 @@ class QuickDesk:
 
 def _noting(scene: Scene, begun: asyncio.Event) -> Scene:
     """The same scene; `begun` is set once the other system has named the run."""
-    told = scene.known_as
 
     async def known_as(handle: str) -> None:
-        if told is not None:
-            await told(handle)
+        await scene.known_as(handle)
         begun.set()
 
     return replace(scene, known_as=known_as)

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from core.errors import ToolError
 from core.messages import Address, Answer, File, Item, Message, Person, Post, Usage
 from core.proposal import Draft
 
@@ -244,6 +245,18 @@ class SceneFiles(Protocol):
         """One that the tool made, to be put into its outcome. Raises NotStored."""
 
 
+async def _unheard(_: object) -> None:
+    return None
+
+
+async def _no_proposals(_: Draft) -> Outcome:
+    raise ToolError(
+        "Nothing can be proposed here.",
+        code="not_offered",
+        hint="tell the person; do not look for another way",
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Scene:
     """For whom and where a tool runs. `doing` shows the person a few words of progress.
@@ -260,18 +273,18 @@ class Scene:
     thread: Thread
     locale: str
     doing: Callable[[str], Awaitable[None]]
-    propose: Callable[[Draft], Awaitable[Outcome]] | None = None
-    """How a write tool brings what it would do; None where nothing can be proposed."""
+    propose: Callable[[Draft], Awaitable[Outcome]] = _no_proposals
+    """How a write tool brings what it would do. Raises ToolError."""
     zone: str = "UTC"
     said: str = ""
     """The text of the person's message."""
     files: SceneFiles | None = None
     handle: str = ""
-    known_as: Callable[[str], Awaitable[None]] | None = None
+    known_as: Callable[[str], Awaitable[None]] = _unheard
     """Told what another system calls this run, before it is waited for; durable on return."""
-    kept: Callable[[Remote], Awaitable[None]] | None = None
+    kept: Callable[[Remote], Awaitable[None]] = _unheard
     """Told what a server now keeps for the thread, to be erased with it."""
-    stopped: Callable[[], bool] | None = None
+    stopped: Callable[[], bool] = lambda: False
     """Whether a person's stop, and not the end of this process, is why the run is cancelled."""
 
 

@@ -6,77 +6,37 @@ before and after. A turn that resumes goes on after the last item; what is done 
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from contextlib import aclosing, suppress
-from dataclasses import dataclass, field, replace
-from typing import Literal
-
-import structlog
+from collections.abc import Sequence
+from contextlib import aclosing
+from dataclasses import replace
 
 from core import links, metrics, text
-from core.change_ports import Proposals
 from core.errors import (
-    Draining,
     ModelDown,
     ModelError,
-    NotStored,
-    PostRemoved,
-    Superseded,
-    ToolError,
     TooManyRounds,
 )
 from core.messages import Answer, Card, File, Item, Progress
-from core.ports import Journal, Model, Reply, Tool
+from core.ports import Journal, Model
 from core.records import (
     Ask,
     Began,
     Call,
     Completed,
     Delta,
-    Effect,
     Kept,
     Outcome,
     Remote,
     Scene,
     Thread,
-    Turn,
-    Verdict,
 )
-from core.scenes import Scenes
-from core.tools.outcome import capped, outcome_of_error
+from core.stage import Stage
+from core.tool_calls import ToolCalls
 from core.words import say
 
-log = structlog.get_logger("turn")
 ROUNDS = 12
 """Model calls in one turn, at most."""
-AT_ONCE = 8
-"""Tool calls of one round that run side by side, at most."""
-REPEATABLE: tuple[Effect, ...] = ("read", "write")
-"""Effects whose interrupted call may simply run again: a write only proposes, once for a call."""
-LOST = "error: interrupted, it is unknown whether this happened; do not repeat it, tell the person"
 CUT = "The answer ends here because it became too long. Ask me to go on."
-
-
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """All that one turn plays on: what it may use was decided before."""
-
-    turn: Turn
-    thread: Thread
-    reply: Reply
-    locale: str
-    instructions: str
-    preface: str
-    scenes: Scenes
-    tools: Mapping[str, Tool] = field(default_factory=dict)
-    may: Callable[[Effect], Awaitable[Verdict]] | None = None
-    proposals: Proposals | None = None
-    keep: Callable[[Thread], Awaitable[None]] | None = None
-    since: int = 0
-    """See `Ask.since`."""
-    hosts: Collection[str] = ()
-    """Where links may lead in text that comes after a tool's outcome."""
 
 
 class Rounds:
@@ -87,14 +47,10 @@ class Rounds:
         self._journal = journal
         self._model = model
         self._items = list(stage.turn.items)
-        self._calls = {call.call_id: call for call in stage.turn.calls}
-        self._outcomes = {c.call_id: c.outcome for c in stage.turn.calls if c.outcome}
+        self._calls = ToolCalls(stage, journal, self._scene, self._show)
         self._said = ""
         self._cut = False
         self._files: list[File] = []
-        self._gate = asyncio.Semaphore(AT_ONCE)
-        self._elsewhere: set[str] = set()
-        self._leaving = False
         self.thread = stage.thread
         self.shown = ""
 
@@ -124,7 +80,7 @@ class Rounds:
     @property
     def goes_on_elsewhere(self) -> bool:
         """Whether another system may still finish what was called here, though nobody waits."""
-        return any(call not in self._outcomes for call in self._elsewhere)
+        return self._calls.go_on_elsewhere
 
     def _readable(self, said: str) -> str:
         tools_spoke = any(item.kind == "output" for item in self._items)
@@ -132,7 +88,7 @@ class Rounds:
 
     def _waiting(self) -> set[str]:
         """The proposals of this turn that wait for a person."""
-        return {o.proposal for o in self._outcomes.values() if o.status == "proposed"}
+        return {o.proposal for o in self._calls.outcomes.values() if o.status == "proposed"}
 
     async def cards(self) -> tuple[Card, ...]:
         """What this turn proposed, as it stands now, in the order of its calls."""
@@ -160,7 +116,9 @@ class Rounds:
 
     def _in_order(self) -> list[Outcome]:
         """What came of this turn's calls, in their order."""
-        called = [self._outcomes.get(item.call_id) for item in self._items if item.kind == "call"]
+        called = [
+            self._calls.outcomes.get(item.call_id) for item in self._items if item.kind == "call"
+        ]
         return [outcome for outcome in called if outcome]
 
     def _recall(self) -> None:
@@ -254,94 +212,17 @@ class Rounds:
         await self._stage.reply.show(Progress(text=shown, doing=doing))
 
     async def _run(self, calls: Sequence[Item]) -> None:
-        """All calls of one round, side by side; in the transcript they keep their order."""
-        tasks = [asyncio.create_task(self._run_one(call)) for call in calls]
-        try:
-            outcomes = await asyncio.gather(*tasks)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-        for call, outcome in zip(calls, outcomes, strict=True):
+        """The calls of one round; in the transcript their outcomes keep the calls' order."""
+        for call, outcome in zip(calls, await self._calls.run(calls), strict=True):
             self._items.append(
                 Item(kind="output", call_id=call.call_id, text=outcome.text, files=outcome.files)
             )
             self._files.extend(outcome.files)
 
-    async def _run_one(self, item: Item) -> Outcome:
-        """A write or a spend runs to its record, even when the turn is stopped; one that goes on
-        elsewhere has its record as soon as its handle is kept."""
-        tool = self._stage.tools.get(item.name)
-        task = asyncio.create_task(self._recorded(item, tool))
-        try:
-            return await asyncio.shield(task)
-        except asyncio.CancelledError:
-            self._leaving = True
-            effect = tool.effect_of(item.arguments) if tool else "read"
-            if effect not in ("write", "spend") or item.call_id in self._elsewhere:
-                task.cancel()
-            while not task.done():  # whoever cancels us again waits for it too
-                with suppress(asyncio.CancelledError):
-                    await asyncio.wait({task})
-            raise
-
-    async def _recorded(self, item: Item, tool: Tool | None) -> Outcome:
-        turn, known = self._stage.turn, self._calls.get(item.call_id)
-        interrupted = known is not None and known.outcome is None and not known.handle
-        if interrupted and known and known.effect not in REPEATABLE:
-            outcome = Outcome("unknown", LOST)
-        else:
-            effect = tool.effect_of(item.arguments) if tool else "read"
-            handle = known.handle if known else ""
-            call = Call(item.call_id, item.name, item.arguments, effect, handle=handle)
-            async with self._gate:
-                await self._journal.call_started(turn, call)
-                outcome = await self._checked(tool, call)
-        await self._journal.call_ended(turn, item.call_id, outcome)
-        self._outcomes[item.call_id] = outcome
-        name = item.name if tool else "unknown"
-        metrics.tool_calls.labels(name, outcome.status).inc()
-        log.info("tool call", tool=name, status=outcome.status)
-        return outcome
-
-    async def _checked(self, tool: Tool | None, call: Call) -> Outcome:
-        if tool is None:
-            return Outcome("error", f"error: there is no tool {text.clip(call.name, 64)!r} here")
-        if self._stage.may and not (verdict := await self._stage.may(call.effect)).allowed:
-            return Outcome("error", f"error: {say(verdict.reason)}")
-        return await self._attempt(tool, call)
-
-    async def _attempt(self, tool: Tool, call: Call) -> Outcome:
-        if tool.doing:
-            await self._show(say(tool.doing, self._stage.locale))
-        try:
-            async with asyncio.timeout(tool.patience):
-                return capped(await tool.run(self._scene(call), call.arguments))
-        except TimeoutError:
-            status: Literal["error", "unknown"] = "error" if call.effect == "read" else "unknown"
-            return Outcome(status, f"error: no answer within {tool.patience:.0f} s")
-        except ToolError as error:
-            log.info("tool refused", tool=call.name, code=error.code)
-            return capped(outcome_of_error(error))
-        except (Draining, NotStored, PostRemoved, Superseded):
-            raise
-        except Exception:
-            log.exception("tool broke", tool=call.name)
-            return Outcome("error", "error: the tool broke; this is a fault of mine")
-
     def _scene(self, call: Call) -> Scene:
         stage = self._stage
         scene = stage.scenes.of(stage.turn, self.thread, call, stage.locale, self._show)
-        told = scene.known_as
-
-        async def known_as(handle: str) -> None:
-            if told:
-                await told(handle)
-            self._elsewhere.add(call.call_id)
-            if self._leaving:
-                raise asyncio.CancelledError
-
-        scene = replace(scene, known_as=known_as, kept=self._kept)
+        scene = replace(scene, kept=self._kept)
         if (proposals := stage.proposals) is None:
             return scene
         return replace(scene, propose=lambda draft: proposals.propose(scene, draft))

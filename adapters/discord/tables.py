@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 import unicodedata
 from dataclasses import dataclass
 
+from core.csv_text import csv_bytes, is_number
 from core.words import say
 
 WIDEST = 38
@@ -21,8 +20,6 @@ _DELIMITER = re.compile(r"\s*\|?\s*:?-+:?\s*(\|\s*:?-+:?\s*)*\|?\s*")
 _BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
 _MARKS = re.compile(r"(\*\*|__|~~|`)")
 _LINK = re.compile(r"!?\[([^\]]*)\]\(<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\)")
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
-_NUMBER = re.compile(r"[+-]?\d[\d.,  ]*(e[+-]?\d+)?%?", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +70,7 @@ class Table:
         return f"{self.records(SHOWN_RECORDS)}\n\n{note}"
 
     def csv(self) -> bytes:
-        """UTF-8 with a byte order mark, which spreadsheets need to read accents."""
-        out = io.StringIO()
-        writer = csv.writer(out)
-        for row in (self.header, *self.rows):
-            writer.writerow([_inert(cell) for cell in row])
-        return out.getvalue().encode("utf-8-sig")
+        return csv_bytes((self.header, *self.rows))
 
 
 def read(lines: list[str]) -> Table | None:
@@ -123,13 +115,8 @@ def _fitted(row: tuple[str, ...], width: int) -> tuple[str, ...]:
 def _line(cells: tuple[str, ...], widths: list[int]) -> str:
     padded = [
         " " * (width - columns_of(cell)) + cell
-        if _NUMBER.fullmatch(cell)
+        if is_number(cell)
         else cell + " " * (width - columns_of(cell))
         for cell, width in zip(cells, widths, strict=True)
     ]
     return "  ".join(padded).rstrip()
-
-
-def _inert(cell: str) -> str:
-    """A cell that a spreadsheet would run as a formula is text (OWASP, CSV injection)."""
-    return f"'{cell}" if cell.startswith(_FORMULA) and not _NUMBER.fullmatch(cell) else cell

@@ -1,16 +1,17 @@
-"""Errors of a system that tools write to: they tell whether the write may have happened."""
+"""Errors of a system that tools call: they tell whether what was asked for may have happened."""
 
 from __future__ import annotations
 
 import re
 
-from core.errors import ToolError
+from core.errors import ToolError, WriteUnsure
 
 AWAY = (502, 503, 504)
 """A host's own answer while the server behind it is down or starting."""
 
 _ADDRESS = re.compile(r"\w+://\S+|host='[^']*'|url: \S+")
-_TOKEN = re.compile(r"[\w-]{32,}")  # ids of NocoDB are shorter, its tokens have 40
+# Ids are shorter, and codes are capitals alone. NocoDB's tokens have 40 characters.
+_SECRET = re.compile(r"(?![A-Z0-9_]+(?![\w.~+/=-]))[\w.~+/=-]{32,}")
 
 
 class RemoteError(ToolError):
@@ -29,7 +30,11 @@ class RemoteError(ToolError):
         super().__init__(sentence, code=code, hint=hint, **values)
         self.unsure = unsure
 
+    def of_write(self) -> ToolError:
+        """What an `Applier` raises for it: WriteUnsure where the write may have happened."""
+        return WriteUnsure(str(self), code=self.code) if self.unsure else self
+
 
 def cleaned(text: str) -> str:
     """A server's own words as a hint: without addresses and tokens, and not too long."""
-    return _TOKEN.sub("(withheld)", _ADDRESS.sub("(address)", text))[:300]
+    return _SECRET.sub("(withheld)", _ADDRESS.sub("(address)", text))[:300]

@@ -79,6 +79,9 @@ class FunctionTool:
     def effect_of(self, arguments: str) -> Effect:
         return self.effect
 
+    def only_proposes(self, arguments: str) -> bool:
+        return self.effect_of(arguments) == "write"
+
     def within(self, allowed: Collection[Action]) -> Tool | None:
         return self if self.effect in allowed else None
 

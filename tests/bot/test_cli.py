@@ -160,6 +160,12 @@ def test_a_file_goes_along(ponte: Shell, fake_holder: FakeHolder, tmp_path: Path
     assert ponte.err == "The file b.csv cannot be read (No such file or directory).\n"
 
 
+def test_an_input_that_is_given_twice_is_told(ponte: Shell, fake_holder: FakeHolder) -> None:
+    assert ponte("quick-command", "sum-up", "day=1", "day=2").code == 1
+    assert ponte.err == "day is given twice. Give it once.\n"
+    assert fake_holder.asked == []
+
+
 def test_a_slug_that_is_none_is_told_before_anything_is_asked(
     ponte: Shell, fake_holder: FakeHolder
 ) -> None:

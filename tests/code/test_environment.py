@@ -14,13 +14,7 @@ from core.tools.code.local import installation
 from core.tools.code.local.environment import AGAIN, OLD, SETTING_UP, Environment, place
 from core.tools.code.local.installation import InstallationFailed
 from core.tools.code.local.sandbox.sandbox import SandboxFailed
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.fakes.clock import Clock
 
 
 class Shop:

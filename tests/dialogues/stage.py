@@ -20,6 +20,7 @@ from core.posting import PostedReply
 from core.records import Receipt
 from core.table_rules import TableRules
 from tests.fakes.choices import ANA, choices, message
+from tests.fakes.clock import Clock
 from tests.fakes.recorder import Recorder, RecordingSurface
 
 
@@ -58,23 +59,13 @@ class Stage:
         return await self.engine.inbox.answer_of(receipt.seq)
 
 
-class Clock:
-    """The time by which proposals expire."""
-
-    def __init__(self) -> None:
-        self.now = time.time()
-
-    def __call__(self) -> float:
-        return self.now
-
-
 class Theatre:
     """Opens a bot on one home as often as asked: a restart in between."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
         self.recorder = Recorder(limit=4000)
-        self.clock = Clock()
+        self.clock = Clock(time.time())
         self._numbers = itertools.count(1)
 
     @asynccontextmanager

@@ -15,18 +15,6 @@ from tests.fakes.discord.server import FakeDiscord
 from tests.fakes.openai import FakeOpenAI
 
 
-@pytest.fixture
-async def discord() -> AsyncIterator[FakeDiscord]:
-    async with FakeDiscord() as discord:
-        yield discord
-
-
-@pytest.fixture
-async def fake() -> AsyncIterator[FakeOpenAI]:
-    async with FakeOpenAI() as fake:
-        yield fake
-
-
 def settings(discord: FakeDiscord, allow: str) -> dict[str, Any]:
     return {
         "discord_token": discord.token,

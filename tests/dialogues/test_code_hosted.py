@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -21,12 +20,6 @@ PNG = b"\x89PNG\r\n\x1a\n a plot"
 TOTAL = (
     "rows = open('sales.csv').read().split()[1:]\nprint(sum(int(r.split(',')[1]) for r in rows))"
 )
-
-
-@pytest.fixture
-async def fake() -> AsyncIterator[FakeOpenAI]:
-    async with FakeOpenAI() as fake:
-        yield fake
 
 
 def calls(code: str, **more: object) -> Script:

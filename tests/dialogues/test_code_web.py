@@ -17,12 +17,6 @@ from tests.fakes.openai import FakeOpenAI
 
 
 @pytest.fixture
-async def fake() -> AsyncIterator[FakeOpenAI]:
-    async with FakeOpenAI() as fake:
-        yield fake
-
-
-@pytest.fixture
 async def ponte(tmp_path: Path, fake: FakeOpenAI) -> AsyncIterator[Whole]:
     async with sandboxed_ponte(tmp_path / "home", fake) as ponte:
         yield ponte

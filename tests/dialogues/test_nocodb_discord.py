@@ -6,8 +6,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from discord.gateway import DiscordWebSocket
-from discord.http import Route
 from pydantic import SecretStr
 
 from tests.dialogues.office import (
@@ -25,6 +23,7 @@ from tests.dialogues.office import (
     this_month,
 )
 from tests.fakes.discord import FakeDiscord, Somebody
+from tests.fakes.discord.addresses import sdk_addresses
 from tests.fakes.discord.interactions import EPHEMERAL
 from tests.fakes.discord.world import Payload
 
@@ -65,7 +64,6 @@ class Server:
 
 @asynccontextmanager
 async def server(home: Path) -> AsyncIterator[Server]:
-    rest, gateway = Route.BASE, DiscordWebSocket.DEFAULT_GATEWAY
     async with office(home) as team, FakeDiscord() as discord:
         made = Server(discord, team)
         people = (made.ana, made.bo, made.bea)
@@ -75,10 +73,10 @@ async def server(home: Path) -> AsyncIterator[Server]:
             ponte_allow=frozenset(f"discord:{one.id}" for one in people),
             ponte_admins=frozenset({f"discord:{made.bea.id}"}),
         )  # fmt: skip
-        async with opened:
-            await discord.until(lambda: discord.rest.commands)
-            yield made
-    Route.BASE, DiscordWebSocket.DEFAULT_GATEWAY = rest, gateway
+        with sdk_addresses():
+            async with opened:
+                await discord.until(lambda: discord.rest.commands)
+                yield made
 
 
 def sourced(message: Payload) -> bool:
@@ -144,7 +142,6 @@ async def test_rows_from_a_file_and_rows_as_a_file(tmp_path: Path) -> None:
         assert words(card).startswith("Create 3 rows in Customers\n")
         await here.decides(here.ana, card, "Approve", "New rows: 31, 32, 33.")
         answer = await here.asks(EVERYTHING, lambda message: message["attachments"])
-        assert answer["content"].startswith(
-            f"{EXPORTED}\n\nSource: Readings: 1,200 of 1,200 rows, "
-        )
+        source = "Source: Readings: 1,200 of 1,200 rows, "
+        assert answer["content"].startswith(f"{EXPORTED}\n\n{source}")
         assert [file["filename"] for file in answer["attachments"]] == ["Readings.csv"]

@@ -130,9 +130,8 @@ async def test_rows_from_a_file_and_rows_as_a_file(
         assert [row["after"]["Name"] for row in card["rows"]] == ["Ada", "Bruno", "Carla"]
         assert "New rows: 31, 32, 33." in (await here.clicks("approve", card["id"]))["text"]
         answer = await here.asks(EVERYTHING)
-        assert answer["response"].startswith(
-            f"{EXPORTED}\n\nSource: Readings: 1,200 of 1,200 rows, "
-        )
+        source = "Source: Readings: 1,200 of 1,200 rows, "
+        assert answer["response"].startswith(f"{EXPORTED}\n\n{source}")
         (file,) = answer["files"]
         assert file["name"] == "Readings.csv"
         lines = (await here.client.get(file["url"])).text.splitlines()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
@@ -20,10 +19,8 @@ from tests.fakes.stackspot import FakeStackSpot, Run, Trouble
 
 
 @pytest.fixture
-async def bot(theatre: Theatre) -> AsyncIterator[Bot]:
-    async with FakeStackSpot() as fake:
-        yield Bot(theatre, fake)
-        assert fake.refused == []
+def bot(theatre: Theatre, stackspot: FakeStackSpot) -> Bot:
+    return Bot(theatre, stackspot)
 
 
 async def with_file(stage: Stage, text: str, name: str, data: bytes, key: str) -> Answer:

@@ -6,8 +6,10 @@ import asyncio
 import io
 import json
 import os
+import pty
+import signal
 import sys
-from collections.abc import AsyncIterator
+from asyncio.subprocess import Process
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,27 +38,28 @@ class Shell:
 
     async def __call__(self, *words: str) -> tuple[int, str, str]:
         """The exit code, stdout and stderr of `ponte WORDS`."""
+        process = await self.begin(*words)
+        out, err = await process.communicate()
+        return process.returncode or 0, out.decode(), err.decode()
+
+    async def begin(self, *words: str, stderr: int = asyncio.subprocess.PIPE) -> Process:
         url = self.stackspot.url
         ours = {
             "PONTE_HOME": str(self.home), "PONTE_MODEL_API": "demo", "PYTHONPATH": str(ROOT),
             "STACKSPOT_CLIENT_ID": CLIENT, "STACKSPOT_CLIENT_SECRET": SECRET,
             "STACKSPOT_REALM": REALM, "STACKSPOT_AUTH_URL": url, "STACKSPOT_API_URL": url,
-            "STACKSPOT_AGENT_URL": url, "PATH": os.environ["PATH"],
+            "STACKSPOT_AGENT_URL": url, "PATH": os.environ["PATH"], "PONTE_WEB_PORT": "0",
         }  # fmt: skip
-        process = await asyncio.create_subprocess_exec(
+        return await asyncio.create_subprocess_exec(
             sys.executable, "-m", "bot", *words, cwd=self.home.parent, env=ours,
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE, stderr=stderr,
         )  # fmt: skip
-        out, err = await process.communicate()
-        return process.returncode or 0, out.decode(), err.decode()
 
 
 @pytest.fixture
-async def ponte(tmp_path: Path) -> AsyncIterator[Shell]:
+def ponte(tmp_path: Path, stackspot: FakeStackSpot) -> Shell:
     (tmp_path / "ponte.toml").write_text('[quick_commands.explain]\ntitle = "Explain"\n')
-    async with FakeStackSpot() as fake:
-        yield Shell(tmp_path / "home", fake)
-        assert fake.refused == []
+    return Shell(tmp_path / "home", stackspot)
 
 
 DONE = Look("COMPLETED", 1.0)
@@ -91,6 +94,62 @@ async def test_a_failure_is_1_and_goes_to_stderr(ponte: Shell) -> None:
     code, out, err = await ponte("quick-command", "explian", "x")
     assert (code, out) == (1, "")
     assert "Did you mean `explain`?" in err
+
+
+async def test_how_far_it_is_shows_where_somebody_sits(ponte: Shell) -> None:
+    ponte.stackspot.go(Run((Look("RUNNING", 0.42, "Summarise"), DONE)))
+    screen, tty = pty.openpty()
+    process = await ponte.begin("quick-command", "explain", "a bridge", stderr=tty)
+    os.close(tty)
+    out, _ = await process.communicate()
+    shown = os.read(screen, 4096).decode()
+    os.close(screen)
+    assert (process.returncode, out) == (0, b"explain: a bridge\n")
+    assert "is running the quick command… 42 % · Summarise" in shown
+    assert shown.endswith("\r\x1b[K"), "it leaves no trace"
+
+
+async def test_ctrl_c_stops_the_waiting_and_says_what_goes_on(ponte: Shell) -> None:
+    ponte.stackspot.held = True
+    process = await ponte.begin("quick-command", "explain", "a bridge")
+    await ponte.stackspot.seen("status")
+    process.send_signal(signal.SIGINT)
+    out, err = await process.communicate()
+    assert (process.returncode, out) == (1, b"")
+    assert err.decode() == (
+        "_Stopped: I no longer wait for `explain`. StackSpot has begun it, "
+        "and may still finish it._\n"
+    )
+    looks = ponte.stackspot.count("status")
+    ponte.stackspot.held = False
+    await ponte("threads", "list")
+    assert ponte.stackspot.count("status") == looks, "nobody goes on with it"
+
+
+async def test_a_shell_waits_out_that_the_bot_dies(ponte: Shell) -> None:
+    ponte.stackspot.held = True
+    first = await ponte.begin("run")
+    await ready(first)
+    shell = await ponte.begin("quick-command", "explain", "a bridge")
+    await ponte.stackspot.seen("status")
+    first.kill()
+    await first.communicate()
+    second = await ponte.begin("run")
+    await ready(second)
+    ponte.stackspot.held = False
+    out, err = await shell.communicate()
+    assert (shell.returncode, out, err) == (0, b"explain: a bridge\n", b"")
+    assert ponte.stackspot.count("create") == 1
+    second.terminate()
+    await second.communicate()
+
+
+async def ready(ponte: Process) -> None:
+    assert ponte.stdout
+    async for line in ponte.stdout:
+        if line.startswith(b"Ponte is ready"):
+            return
+    raise AssertionError("it did not start")
 
 
 async def test_the_doctor_gets_a_token_and_shows_no_secret(ponte: Shell) -> None:

@@ -20,13 +20,6 @@ from tests.web.house import events
 
 
 @pytest.fixture
-async def stackspot() -> AsyncIterator[FakeStackSpot]:
-    async with FakeStackSpot() as fake:
-        yield fake
-        assert fake.refused == []
-
-
-@pytest.fixture
 async def client(stackspot: FakeStackSpot, tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
     async with AsyncExitStack() as stack:
         chosen = await stack.enter_async_context(stackspot_choices(stackspot.url))
@@ -102,3 +95,19 @@ async def test_approval_by_a_click(client: httpx.AsyncClient, stackspot: FakeSta
     assert shown["cards"][0]["state"] == "done"
     assert shown["messages"][-1]["aloud"] is True
     assert stackspot.count("create") == 1
+
+
+async def test_an_approved_run_shows_how_far_it_is(
+    client: httpx.AsyncClient, stackspot: FakeStackSpot
+) -> None:
+    card = (await client.post("/chat", json={"message": asks("close-month")})).json()["cards"][0]
+    stackspot.held = True
+    shown: list[str] = []
+    asked = {"message": f"approve {card['id']}"}
+    headers = {"Accept": "text/event-stream"}
+    async with client.stream("POST", "/chat", json=asked, headers=headers) as answer:
+        async for event in events(answer):
+            shown.append(event.data.get("text") or event.data.get("response", ""))
+            stackspot.held = "90 %" not in "".join(shown)
+    assert "is running the quick command… 90 % · Waits" in shown
+    assert shown[-1] == "Approved by owner. Done.\n\nclose-month:"

@@ -4,19 +4,16 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from discord.gateway import DiscordWebSocket
-from discord.http import Route
 
 from tests.discord.house import House
 from tests.fakes.discord import FakeDiscord, Somebody
+from tests.fakes.discord.addresses import sdk_addresses
 
 
 @pytest.fixture(autouse=True)
-def _bases() -> Iterator[None]:
-    """The SDK's addresses are the whole process's: put them back."""
-    rest, gateway = Route.BASE, DiscordWebSocket.DEFAULT_GATEWAY
-    yield
-    Route.BASE, DiscordWebSocket.DEFAULT_GATEWAY = rest, gateway
+def _addresses() -> Iterator[None]:
+    with sdk_addresses():
+        yield
 
 
 @pytest.fixture

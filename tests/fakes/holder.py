@@ -54,9 +54,11 @@ class FakeHolder:
         body = (await reader.readexactly(length)).decode()
         self.asked.append((route, body))
         status, answer = self.answers.get(route, (404, {}))
-        sent = json.dumps(answer).encode()
+        sent, kind = json.dumps(answer).encode(), "application/json"
+        if status == 200 and "accept: text/event-stream" in head.lower():
+            sent, kind = b"event: done\ndata: %b\n\n" % sent, "text/event-stream"
         writer.write(
-            f"HTTP/1.1 {status} X\r\ncontent-type: application/json\r\nconnection: close\r\n"
+            f"HTTP/1.1 {status} X\r\ncontent-type: {kind}\r\nconnection: close\r\n"
             f"content-length: {len(sent)}\r\n\r\n".encode()
             + sent
         )

@@ -146,7 +146,6 @@ class MemoryTable:
         return await self._propose(scene, "delete", writes)
 
     async def _propose(self, scene: Scene, kind: WriteKind, rows: list[RowWrite]) -> Outcome:
-        assert scene.propose
         return await scene.propose(Draft(self.name, kind, {}, "People", tuple(rows)))
 
     def write(self, kind: WriteKind, row: RowWrite) -> RowWrite:

@@ -14,7 +14,7 @@ from bot.board import Board
 from bot.config import Agent, Command, Config, Input
 from bot.engine import Choices
 from bot.settings import Settings
-from bot.stackspot import StackSpotHouse
+from bot.stackspot import StackSpotTooling
 from core.http import HttpClient
 from core.policy import AllowList
 from core.ports import Model, Policy
@@ -67,9 +67,9 @@ async def stackspot_choices(
     """What the engine is given where StackSpot is set up; `more` are settings."""
     named = AllowList().is_named
     async with HttpClient() as http:
-        house = StackSpotHouse(settings(url, **more), config, named, http, StillClock())
-        assert house.source
-        assert house.applier
-        made = choices(model, [house.source], policy, [house.applier])
-        yield replace(made, quick=house.commands, board=Board((), house.commands))
-        await house.close()
+        tooling = StackSpotTooling(settings(url, **more), config, named, http, StillClock())
+        assert tooling.source
+        assert tooling.applier
+        made = choices(model, [tooling.source], policy, [tooling.applier])
+        yield replace(made, quick=tooling.commands, board=Board((), tooling.commands))
+        await tooling.close()

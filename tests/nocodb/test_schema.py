@@ -17,17 +17,11 @@ from core.tools.nocodb.rest.error import NocoError
 from core.tools.nocodb.schema import Field, Table
 from core.tools.nocodb.schemas import RECENT, Schemas
 from core.tools.nocodb.source import NocoSource
+from tests.fakes.clock import Clock
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
 from tests.fakes.nocodb.tables import FakeField, FakeTable
 from tests.nocodb.places import Place
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

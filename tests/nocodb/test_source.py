@@ -14,6 +14,7 @@ from core.table_rules import TableRule, TableRules
 from core.tools.nocodb.source import GLANCE, NocoSource
 from core.tools.nocodb.tables import FEW
 from tests.core.tools.scene import scene
+from tests.fakes.clock import Clock
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
 from tests.fakes.nocodb.tables import FakeField, FakeTable
@@ -21,13 +22,6 @@ from tests.nocodb.places import Place
 
 READS = ["nocodb_tables", "nocodb_query", "nocodb_summarize", "nocodb_get"]
 WRITES = ["nocodb_create", "nocodb_update", "nocodb_delete", "nocodb_link"]
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def names(tools: Collection[Tool], *allowed: Action) -> list[str]:

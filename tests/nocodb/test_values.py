@@ -13,7 +13,7 @@ from core.messages import Person
 from core.tools.nocodb.reading.figures import Fn, figure
 from core.tools.nocodb.reading.groups import grouped
 from core.tools.nocodb.reading.reading import Rows
-from core.tools.nocodb.reading.sheet import inert, sheet, sheet_name
+from core.tools.nocodb.reading.sheet import sheet, sheet_name
 from core.tools.nocodb.reading.sources import source, source_of_row
 from core.tools.nocodb.rest.records import Record
 from core.tools.nocodb.schema import Field, Table
@@ -102,24 +102,6 @@ def test_a_sheet_holds_whole_cells_after_a_byte_order_mark() -> None:
 def test_a_sheet_without_an_id_field_begins_with_the_ids() -> None:
     data = sheet([ROW], [Field("c1", "Name", "SingleLineText")], PARIS)
     assert data.decode("utf-8-sig").splitlines() == ["id,Name", "7,Ana"]
-
-
-@pytest.mark.parametrize(
-    ("cell", "written"),
-    [
-        ("=HYPERLINK(1)", "'=HYPERLINK(1)"),
-        ("+1+cmd|' /C calc'!A0", "'+1+cmd|' /C calc'!A0"),
-        ("-2+3", "'-2+3"),
-        ("@SUM(1)", "'@SUM(1)"),
-        (" =1", "' =1"),
-        ("\t=1", "'\t=1"),
-        ("-5.20", "-5.20"),
-        ("+33", "+33"),
-        ("a=b", "a=b"),
-    ],
-)
-def test_a_spreadsheet_computes_nothing_of_it(cell: str, written: str) -> None:
-    assert inert(cell) == written
 
 
 def test_a_file_is_named_after_its_table() -> None:

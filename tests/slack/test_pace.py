@@ -6,14 +6,7 @@ import pytest
 
 from adapters.slack.pace import TIERS, Line, Pace
 from core.errors import PlatformBusy
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.fakes.clock import Clock
 
 
 async def passed(pace: Pace, method: str, channel: str, calls: int) -> int:
@@ -28,7 +21,7 @@ async def passed(pace: Pace, method: str, channel: str, calls: int) -> int:
 
 @pytest.mark.parametrize("method", TIERS)
 async def test_a_minute_never_holds_more_than_its_tier(method: str) -> None:
-    clock = Clock()
+    clock = Clock(100.0)
     pace, calls = Pace(clock), 0
     for second in range(60):
         clock.now = 100.0 + second
@@ -37,7 +30,7 @@ async def test_a_minute_never_holds_more_than_its_tier(method: str) -> None:
 
 
 async def test_a_channel_takes_a_burst_and_then_one_a_second() -> None:
-    clock = Clock()
+    clock = Clock(100.0)
     pace = Pace(clock)
     assert await passed(pace, "chat.postMessage", "C1", 20) == 5
     assert await passed(pace, "chat.postMessage", "C2", 20) == 5
@@ -46,7 +39,7 @@ async def test_a_channel_takes_a_burst_and_then_one_a_second() -> None:
 
 
 async def test_who_must_wait_too_long_takes_no_place() -> None:
-    pace = Pace(Clock())
+    pace = Pace(Clock(100.0))
     await passed(pace, "chat.postMessage", "C1", 5)
     for _ in range(3):
         with pytest.raises(PlatformBusy) as busy:
@@ -55,7 +48,7 @@ async def test_who_must_wait_too_long_takes_no_place() -> None:
 
 
 async def test_retry_after_holds_the_line() -> None:
-    clock = Clock()
+    clock = Clock(100.0)
     pace = Pace(clock)
     pace.hold("chat.update", "C1", 30)
     assert await passed(pace, "chat.update", "C2", 1) == 0
@@ -65,14 +58,14 @@ async def test_retry_after_holds_the_line() -> None:
 
 
 def test_a_claimed_place_is_taken_at_once_and_only_where_there_is_one_to_spare() -> None:
-    pace = Pace(Clock())
+    pace = Pace(Clock(100.0))
     claimed = sum(pace.claim("chat.update") for _ in range(100))
     assert 0 < claimed <= TIERS["chat.update"] // 3
     assert not pace.spare("chat.update")
 
 
 async def test_a_call_with_a_claimed_place_does_not_wait() -> None:
-    pace = Pace(Clock())
+    pace = Pace(Clock(100.0))
     pace.claim("chat.update")
     await passed(pace, "chat.update", "C1", 100)
     await pace.turn("chat.update", "C1", 0.0, claimed=True)

@@ -129,3 +129,14 @@ async def test_an_id_that_is_none_is_never_sent(
 ) -> None:
     assert (await refused(stackspot.status(execution))).code == "unknown_run"
     assert fake.requests == []
+
+
+@pytest.mark.parametrize("input", [{"a": object()}, {"a": float("nan")}, "\ud800", {"\udfff": 1}])
+async def test_what_is_no_json_is_told_and_not_sent(
+    stackspot: StackSpot, fake: FakeStackSpot, input: str | dict[str, object]
+) -> None:
+    error = await refused(stackspot.run("echo", input))
+    assert (error.code, "no JSON" in str(error)) == ("bad_input", True)
+    error = await refused(stackspot.ask_agent("01AGENT", "\ud800"))
+    assert error.code == "bad_input"
+    assert fake.requests == []

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
-
 import pytest
 
 from core.http import HttpAnswer, HttpDown, HttpError, HttpTimeout, HttpTooLarge, HttpUnreadable
 from core.tools.stackspot import StackSpot
-from core.tools.stackspot.refusal import retry_after
+from core.tools.stackspot.refusal import wait_of
 from core.tools.stackspot.retry import BUSY_PAUSES, PAUSES, pause_after
 from tests.fakes.stackspot import FakeStackSpot, Trouble
 from tests.fakes.stackspot.clock import SteppedClock
@@ -54,14 +51,7 @@ def test_the_attempts_come_to_an_end() -> None:
     [("7", 7), ("0", 0), ("3600", 60), ("9" * 400, 60), ("-5", 0), ("soon", 0), ("", 0), ("²", 0)],
 )
 def test_a_retry_after_is_kept_to_for_a_minute_at_most(value: str, seconds: float) -> None:
-    assert retry_after(answer(429, retry_after=value)) == seconds
-
-
-def test_a_retry_after_may_be_a_date() -> None:
-    soon = format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
-    assert 25 < retry_after(answer(503, retry_after=soon)) <= 30
-    past = format_datetime(datetime.now(UTC) - timedelta(days=1))
-    assert retry_after(answer(503, retry_after=past)) == 0
+    assert wait_of(answer(429, retry_after=value)) == seconds
 
 
 async def test_a_busy_service_is_waited_for(

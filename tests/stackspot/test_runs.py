@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from core.change_ports import Watched
 from core.errors import ToolError, WriteUnsure
 from core.proposal import Change, Draft, Proposal
 from core.records import QuickCommand
@@ -75,3 +76,22 @@ async def test_it_cannot_be_taken_back(stackspot: StackSpot) -> None:
     proposal = Proposal("abcde2", draft(), ANA, scene.address, 1, "c1", "t1", 0, "en", 0.0, 1.0)
     with pytest.raises(ToolError, match="cannot be taken back"):
         StackSpotRuns(stackspot).revert(Change(proposal, "done"))
+
+
+async def test_who_watches_sees_how_far_it_is(stackspot: StackSpot, fake: FakeStackSpot) -> None:
+    runs, one = StackSpotRuns(stackspot), draft()
+    assert isinstance(runs, Watched)
+    told: list[str] = []
+
+    async def doing(words: str) -> None:
+        told.append(words)
+
+    (row,) = await runs.apply(one, one.rows)
+    (seen,) = await runs.watch(one, [row], doing, "en")
+    assert seen.standing == "after"
+    assert told == [
+        "is waiting for StackSpot to begin…",
+        "is running the quick command… 42 % · Summarise",
+    ]
+    (before,) = await runs.watch(one, one.rows, doing, "en")
+    assert before.standing == "before"

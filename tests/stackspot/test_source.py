@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from core.errors import ToolError
-from core.inputs import Inputs
-from core.proposal import Draft, RowWrite
+from core.proposal import Draft
 from core.records import Health, Outcome, QuickCommand, Scene
 from core.tools.stackspot import StackSpot
 from core.tools.stackspot.agents import Agent
@@ -49,16 +48,11 @@ class Proposals:
         return Outcome("proposed", "waits for a person", proposal="abcde2")
 
 
-def draft(scene: Scene, command: QuickCommand, given: Inputs) -> Draft:
-    row = RowWrite(after={"input": given})
-    return Draft("stackspot", "update", {"slug": command.slug}, command.title, (row,))
-
-
 @pytest.fixture
 def source(stackspot: StackSpot) -> StackSpotSource:
     commands = (SUMMARY, CLOSE, ECHO, LEDGER)
     registry = Running(commands, stackspot=StackSpotCommands(stackspot))
-    return StackSpotSource(stackspot, registry, listed=commands, agents=AGENTS, draft=draft)
+    return StackSpotSource(stackspot, registry, listed=commands, agents=AGENTS)
 
 
 async def call(source: StackSpotSource, scene: Scene, tool: str, **arguments: object) -> Outcome:
@@ -148,9 +142,9 @@ async def test_one_that_writes_or_spends_asks_a_person_first(
     running, _ = await source.tools()
     assert running.effect_of(json.dumps({"slug": slug})) == effect
     assert outcome.status == "proposed"
-    assert [draft.target for draft in proposals.drafts] == [{"slug": slug}]
+    assert [draft.target["slug"] for draft in proposals.drafts] == [slug]
     assert fake.requests == []
-    with pytest.raises(ToolError, match="only when a person has approved it"):
+    with pytest.raises(ToolError, match="Nothing can be proposed here"):
         await command(source, Stage().scene(), slug, "now")
 
 

@@ -59,9 +59,7 @@ class BridgeRows:
         try:
             result = await self._api.once(tool, args)
         except BridgeError as error:
-            if error.unsure:
-                raise WriteUnsure(str(error), code=error.code) from None
-            raise
+            raise error.of_write() from None
         if draft.kind != "create":
             return rows
         made = result if isinstance(result, list) else [result]

@@ -100,8 +100,6 @@ class BridgeSource:
         if known.touch != "write":
             return await self.nocodb_read(tool, args)
         await self._hiding.check(tool, args)
-        if scene.propose is None:
-            raise _not_offered("Nothing can be proposed here.")
         return await scene.propose(await self._drafts.draft(known, args))
 
     async def nocodb_read(self, tool: str, args: Mapping[str, Any] = _NOTHING) -> object:

@@ -13,6 +13,10 @@ from typing import Literal, Protocol
 from core.messages import Usage
 from core.records import Health, Scene
 
+MADE_COUNT, MADE_BYTES, MADE_TOTAL = 20, 8 << 20, 32 << 20
+"""What is taken of one run: files and pictures, bytes of one, bytes of all. The kernel in the
+sandbox, which imports nothing of ours, holds the same caps."""
+
 Fault = Literal["", "timeout", "memory", "flooded", "died"]
 
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from core.http import HttpAnswer, HttpError
 from core.tools.stackspot.account import Account
 from core.tools.stackspot.clock import Clock
-from core.tools.stackspot.error import worded
+from core.tools.stackspot.error import StackSpotError, worded
 from core.tools.stackspot.request import Request
 from core.tools.stackspot.retry import persist
 from core.tools.stackspot.token import Token
 from core.tools.stackspot.wire import Wire
 
 _WITHHELD = "(withheld)"
+_UNSENDABLE = (
+    "What was to be sent for {subject} is no JSON: it holds half a character, a number that is "
+    "none, or a thing that JSON has no form for."
+)
 
 
 class StackSpotApi:
@@ -27,6 +32,7 @@ class StackSpotApi:
 
     async def repeat(self, request: Request) -> Any:
         """The answer's JSON, after several attempts if need be. Raises StackSpotError."""
+        _check(request)
         return await persist(self._send, request, self._clock)
 
     async def once(self, request: Request) -> Any:
@@ -54,3 +60,11 @@ class StackSpotApi:
             for secret in filter(None, (token, self._secret)):
                 error.text = error.text.replace(secret, _WITHHELD)
             raise
+
+
+def _check(request: Request) -> None:
+    """Raises StackSpotError before anything is sent."""
+    try:
+        json.dumps(request.body, ensure_ascii=False, allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError):
+        raise StackSpotError(_UNSENDABLE, code="bad_input", subject=request.subject) from None

@@ -44,8 +44,7 @@ class StackSpotCommands:
     async def _begun(self, scene: Scene, slug: str, input: str | Mapping[str, Any]) -> str:
         conversation = conversation_of(scene)
         execution = await self._stackspot.create(slug, input, conversation_id=conversation)
-        if scene.known_as is not None:
-            await scene.known_as(execution)
+        await scene.known_as(execution)
         return execution
 
 

@@ -10,8 +10,8 @@ too_large, misplaced, unknown (it may have happened), deadline, failed.
 
 from __future__ import annotations
 
-from core.errors import ToolError
 from core.http import HttpAnswer, HttpError, HttpTimeout, HttpTooLarge, HttpUnreadable
+from core.tools.remote import RemoteError
 from core.tools.stackspot.refusal import Told, told_of
 from core.tools.stackspot.request import Request
 from core.words import say
@@ -32,14 +32,12 @@ _UNREADABLE = (
     "if it goes on, the operator must check the address that is set."
 )
 _TOO_LARGE = "StackSpot's answer is too large for me to take."
+_AWAY = "StackSpot could no longer be asked how it stands, so I stopped waiting."
 _STILL = "It was started, and StackSpot may still finish it."
 
 
-class StackSpotError(ToolError):
-    """`unsure`: what was asked for may have happened. `passing`: it may be over in a moment.
-
-    `after`: seconds that StackSpot asks us to wait first.
-    """
+class StackSpotError(RemoteError):
+    """`passing`: it may be over in a moment. `after`: seconds that StackSpot wants us to wait."""
 
     def __init__(
         self,
@@ -53,8 +51,7 @@ class StackSpotError(ToolError):
         after: float = 0.0,
         **values: object,
     ) -> None:
-        super().__init__(sentence, code=code, hint=hint, **values)
-        self.unsure = unsure
+        super().__init__(sentence, code=code, hint=hint, unsure=unsure, **values)
         self.passing = passing
         self.after = after
 
@@ -63,8 +60,9 @@ class StillRunning(StackSpotError):
     """Waiting came to an end before the run did, because of `cause`. `execution` is its id."""
 
     def __init__(self, cause: StackSpotError, execution: str) -> None:
+        # What passes says "please try again": here that would run the command once more.
         super().__init__(
-            cause.sentence,
+            _AWAY if cause.passing else cause.sentence,
             code=cause.code,
             hint=cause.hint,
             unsure=True,

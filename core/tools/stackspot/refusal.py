@@ -7,15 +7,14 @@ Errors are `{"type", "code", "details"}` where they are documented
 
 from __future__ import annotations
 
-import contextlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 
 from core.http import HttpAnswer
-from core.text import clean
+from core.retry_after import retry_after
+from core.text import one_line
+from core.tools.remote import cleaned
 from core.tools.stackspot.request import Kind
 
 GATEWAY = (502, 504)
@@ -26,9 +25,6 @@ _RATE_CODE = "RATE_LIMIT_EXCEEDED"
 _WINDOW = re.compile(r"(?:limit is (\d+) requests )?in the last (\d+) minutes?")
 _SOON = 5
 """Minutes: a limit over so short a time is worth a wait."""
-_ADDRESS = re.compile(r"\w+://\S+")
-# Tokens are longer, StackSpot's ids have 26 characters, its codes are capitals alone.
-_SECRET = re.compile(r"(?![A-Z0-9_]+(?![\w.~+/=-]))[\w.~+/=-]{32,}")
 _LONGEST = 200
 
 _CREDENTIALS = (
@@ -94,7 +90,7 @@ class Told:
 
 def told_of(answer: HttpAnswer, kind: Kind) -> Told:
     """What this refusal of a request of that kind means."""
-    return replace(_told(answer, kind), after=retry_after(answer))
+    return replace(_told(answer, kind), after=wait_of(answer))
 
 
 def _told(answer: HttpAnswer, kind: Kind) -> Told:
@@ -135,18 +131,9 @@ def is_daily(answer: HttpAnswer) -> bool:
     return _RATE_CODE in answer.text
 
 
-def retry_after(answer: HttpAnswer) -> float:
-    """Its Retry-After (RFC 9110, section 10.2.3: seconds or a date), 0 to 60 s; else 0."""
-    value = answer.headers.get("retry-after", "").strip()
-    seconds = 0.0
-    if value.isascii() and value.isdecimal():
-        seconds = float(value[:9])
-    else:
-        with contextlib.suppress(ValueError):
-            moment = parsedate_to_datetime(value)
-            moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-            seconds = (moment - datetime.now(UTC)).total_seconds()
-    return min(max(seconds, 0.0), LONGEST_WAIT)
+def wait_of(answer: HttpAnswer) -> float:
+    """Seconds that StackSpot asks us to wait, 0 to 60; 0 where it does not."""
+    return min(retry_after(answer.headers) or 0.0, LONGEST_WAIT)
 
 
 def details_of(answer: HttpAnswer) -> str:
@@ -156,5 +143,5 @@ def details_of(answer: HttpAnswer) -> str:
     if isinstance(body, Mapping):
         found = [body.get("code") or body.get("error"), body.get("details") or body.get("message")]
         told += [each for each in found if isinstance(each, str) and each]
-    line = " ".join(clean(": ".join(told)).split())
-    return _SECRET.sub("(withheld)", _ADDRESS.sub("(address)", line))[:_LONGEST]
+    line = one_line(": ".join(told))
+    return cleaned(line)[:_LONGEST]

@@ -8,7 +8,7 @@ from typing import TypeVar
 from core.http import HttpAnswer, HttpDown, HttpError, HttpTimeout, HttpUnreadable
 from core.tools.stackspot.clock import Clock
 from core.tools.stackspot.error import worded
-from core.tools.stackspot.refusal import GATEWAY, is_daily, retry_after
+from core.tools.stackspot.refusal import GATEWAY, is_daily, wait_of
 from core.tools.stackspot.request import Request
 
 T = TypeVar("T")
@@ -60,7 +60,7 @@ def _after_answer(answer: HttpAnswer, attempt: int, repeatable: bool) -> float |
         pause = _nth(PAUSES, attempt)
     else:
         pause = None
-    return None if pause is None else max(pause, retry_after(answer))
+    return None if pause is None else max(pause, wait_of(answer))
 
 
 def _nth(pauses: tuple[float, ...], attempt: int) -> float | None:

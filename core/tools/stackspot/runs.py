@@ -6,14 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from core.errors import ToolError, WriteUnsure
+from core.change_ports import Doing
+from core.errors import ToolError
 from core.inputs import Inputs
 from core.proposal import Change, Draft, Row, RowWrite, Seen
 from core.records import QuickCommand, Scene
 from core.text import clip
 from core.tools.stackspot.client import StackSpot
-from core.tools.stackspot.commands import conversation_of
+from core.tools.stackspot.commands import conversation_of, progress_of
 from core.tools.stackspot.error import StackSpotError, StillRunning
+from core.tools.stackspot.execution import OnProgress
+from core.tools.stackspot.status import Status
 
 NAME = "stackspot"
 MARGIN = 60.0
@@ -46,9 +49,7 @@ class StackSpotRuns:
                 conversation_id=str(target.get("conversation", "")),
             )  # fmt: skip
         except StackSpotError as error:
-            if error.unsure:
-                raise WriteUnsure(str(error), code=error.code) from None
-            raise
+            raise error.of_write() from None
         return [replace(row, id=execution)]
 
     async def verify(self, draft: Draft, rows: Sequence[RowWrite]) -> Sequence[Seen]:
@@ -56,12 +57,23 @@ class StackSpotRuns:
         (row,) = rows
         return [await self._seen(row) if row.id else Seen("before", row)]
 
+    async def watch(
+        self, draft: Draft, rows: Sequence[RowWrite], doing: Doing, locale: str
+    ) -> Sequence[Seen]:
+        """The same; `doing` is told each step and percentage."""
+
+        async def on_progress(status: Status) -> None:
+            await doing(progress_of(status, locale))
+
+        (row,) = rows
+        return [await self._seen(row, on_progress) if row.id else Seen("before", row)]
+
     def revert(self, change: Change) -> Draft:
         raise ToolError(NO_WAY_BACK)
 
-    async def _seen(self, row: RowWrite) -> Seen:
+    async def _seen(self, row: RowWrite, on_progress: OnProgress | None = None) -> Seen:
         try:
-            result = await self._stackspot.wait(row.id)
+            result = await self._stackspot.wait(row.id, on_progress=on_progress)
         except StillRunning as error:
             return Seen("other", row, words=str(error))
         except StackSpotError as error:

@@ -10,7 +10,6 @@ from core.errors import BadInput, Refusal, ToolError
 from core.input_types import check_inputs
 from core.inputs import Inputs
 from core.ports import QuickCommands, Tool
-from core.proposal import Draft
 from core.records import Effect, Health, Outcome, QuickCommand, Scene
 from core.text import aside
 from core.tools.outcome import outcome_of_error
@@ -20,6 +19,7 @@ from core.tools.stackspot.conversations import Conversations
 from core.tools.stackspot.error import StackSpotError
 from core.tools.stackspot.menu import agents_told, commands_told
 from core.tools.stackspot.result import document_of
+from core.tools.stackspot.runs import draft_of
 from core.tools.tool import FunctionTool
 
 LONG = 8_000
@@ -28,14 +28,12 @@ _PATIENCE = 180.0
 """Seconds that a call may take beside the run itself: a token, attempts to begin, pauses."""
 _NO_AGENTS: Mapping[str, Agent] = MappingProxyType({})
 
-MakeDraft = Callable[[Scene, QuickCommand, Inputs], Draft]
-"""What is proposed where a command asks a person first."""
-
 
 class StackSpotSource:
     """`commands` decides what may run and runs it; `listed` is what the model is told of.
 
     `agents` are those of the operator, by name; with `any_agent` any well-formed id is one too.
+    `asks_first` says of a slug whether nothing of it runs before a person approves it.
     The client belongs to whoever gave it.
     """
 
@@ -49,14 +47,14 @@ class StackSpotSource:
         listed: Sequence[QuickCommand] = (),
         agents: Mapping[str, Agent] = _NO_AGENTS,
         any_agent: bool = False,
-        draft: MakeDraft | None = None,
+        asks_first: Callable[[str], bool] = lambda slug: False,
     ) -> None:
         self._stackspot = stackspot
         self._commands = commands
         self._listed = {command.slug: command for command in listed}
         self._agents = agents
         self._any_agent = any_agent
-        self._draft = draft
+        self._asks_first = asks_first
         self._conversations = Conversations(stackspot)
         self._tools = self._made()
 
@@ -90,15 +88,7 @@ class StackSpotSource:
             raise ToolError(error.sentence, code=error.code, hint="", **error.values) from None
         if found.effect == "read":
             return await self._run(scene, slug, given)
-        if scene.propose is None or self._draft is None:
-            raise ToolError(
-                "`{slug}` runs only when a person has approved it, and nothing can be proposed "
-                "here.",
-                code="not_offered",
-                hint="tell the person; they can run it themselves: quick-command SLUG …",
-                slug=slug,
-            )
-        return await scene.propose(self._draft(scene, found, given))
+        return await scene.propose(draft_of(scene, found, given))
 
     async def stackspot_agent(self, scene: Scene, agent: str, prompt: str) -> Outcome:
         """Ask an agent.
@@ -142,6 +132,7 @@ class StackSpotSource:
             )
         ]
         tools[0].listed = self._listed
+        tools[0].asks_first = self._asks_first
         if not self._agents and not self._any_agent:
             return tools
         asking = FunctionTool.of(
@@ -158,15 +149,24 @@ class QuickCommandTool(FunctionTool):
     """Its effect is that of the command that is called."""
 
     listed: Mapping[str, QuickCommand] = MappingProxyType({})
+    asks_first: Callable[[str], bool] = staticmethod(lambda slug: False)
 
     def effect_of(self, arguments: str) -> Effect:
         """A command marked as writing only proposes, as a write does."""
-        try:
-            slug = json.loads(arguments).get("slug")
-        except (ValueError, AttributeError, RecursionError):
-            return "spend"
-        command = self.listed.get(slug) if isinstance(slug, str) else None
+        command = self.listed.get(_slug(arguments))
         return "write" if command and command.effect == "write" else "spend"
+
+    def only_proposes(self, arguments: str) -> bool:
+        return self.asks_first(_slug(arguments))
+
+
+def _slug(arguments: str) -> str:
+    """The slug that a call names; "" for none."""
+    try:
+        slug = json.loads(arguments).get("slug")
+    except (ValueError, AttributeError, RecursionError):
+        return ""
+    return slug if isinstance(slug, str) else ""
 
 
 def _told(error: StackSpotError) -> Outcome:

@@ -21,14 +21,7 @@ from core.tools.outcome import CAP, outcome_of_error
 from tests.core.tools.scene import scene
 from tests.fakes.bridge import FakeBridge
 from tests.fakes.bridge_tables import BASE, CUSTOMERS
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.fakes.clock import Clock
 
 
 @contextlib.asynccontextmanager

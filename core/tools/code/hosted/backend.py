@@ -109,11 +109,10 @@ class HostedBackend:
         return known
 
     def _watch(self, scene: Scene) -> Watch:
-        told = Watch(handle=scene.handle, person=self._pseudonym(f"person {scene.asker.key}"))
         return Watch(
-            kept=scene.kept or told.kept,
-            known_as=scene.known_as or told.known_as,
-            stopped=scene.stopped or told.stopped,
-            handle=told.handle,
-            person=told.person,
+            kept=scene.kept,
+            known_as=scene.known_as,
+            stopped=scene.stopped,
+            handle=scene.handle,
+            person=self._pseudonym(f"person {scene.asker.key}"),
         )

@@ -18,8 +18,8 @@ from core.openai import Client, Fault, Json
 from core.prices import CONTAINER, CONTAINER_SESSION
 from core.text import file_name
 from core.tools.code.hosted.execution import Execution
-from core.tools.code.hosted.taken import LARGEST, Taken
-from core.tools.code.port import Given
+from core.tools.code.hosted.taken import Taken
+from core.tools.code.port import MADE_BYTES, Given
 
 log = structlog.get_logger("code")
 PATH = "/containers"
@@ -162,7 +162,7 @@ class Containers:
     async def _fetch(self, container: Container, id: str, name: str, taken: Taken) -> None:
         """openai-python issue 2466: a file may be listed and yet not be had."""
         try:
-            taken.take(name, await self._client.download(container.id, id, LARGEST))
+            taken.take(name, await self._client.download(container.id, id, MADE_BYTES))
         except Fault as fault:
             log.warning("file not fetched", fault=str(fault), container=container.id)
             taken.lost(name)

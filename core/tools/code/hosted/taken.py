@@ -7,11 +7,8 @@ import binascii
 import re
 
 from core.tools.code.content import type_of
-from core.tools.code.local.run import MADE_COUNT, MADE_TOTAL
-from core.tools.code.port import Made
+from core.tools.code.port import MADE_BYTES, MADE_COUNT, MADE_TOTAL, Made
 
-LARGEST = 8 << 20
-"""Bytes of one file, as on this machine."""
 _PICTURE = re.compile(r"data:image/(png|jpeg|gif|webp);base64,([A-Za-z0-9+/=\s]+)")
 
 
@@ -30,9 +27,9 @@ class Taken:
         return False
 
     def take(self, name: str, data: bytes | None) -> None:
-        """None: it is larger than `LARGEST`."""
-        if data is None or len(data) > LARGEST:
-            self._leave(name, f"a file may have {LARGEST >> 20} MiB")
+        """None: it is larger than `MADE_BYTES`."""
+        if data is None or len(data) > MADE_BYTES:
+            self._leave(name, f"a file may have {MADE_BYTES >> 20} MiB")
         elif data in [made.data for made in self.made]:
             return
         elif self._total + len(data) > MADE_TOTAL:

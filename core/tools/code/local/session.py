@@ -128,6 +128,8 @@ class Session:
                 raise frame.BrokenFrame from None
             long = len(line) > _LONG_LINE
             run.take(await asyncio.to_thread(frame.read, line) if long else frame.read(line))
+            # Lines that lie there already are read without waiting: others get their turn here.
+            await asyncio.sleep(0)
 
     async def _output(self, run: Run) -> None:
         while chunk := await self._process.output.read(_CHUNK):
@@ -138,7 +140,9 @@ class Session:
         """What a kernel that ended had printed is still in the pipe."""
         # Before Python 3.11.3 `asyncio.timeout` takes a task group's end for its own task's
         # (https://github.com/python/cpython/issues/102780).
+        hearing = asyncio.create_task(self._output(run))
         try:
-            await asyncio.wait_for(self._output(run), _LAST_WORDS)
-        except (TimeoutError, FloodedOut):
-            return
+            await asyncio.wait({hearing}, timeout=_LAST_WORDS)
+        finally:
+            hearing.cancel()
+            await asyncio.gather(hearing, return_exceptions=True)

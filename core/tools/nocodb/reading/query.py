@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 import pydantic
 
+from core.csv_text import TYPE
 from core.errors import ToolError
 from core.messages import File
 from core.records import Outcome, Scene
@@ -16,7 +17,7 @@ from core.together import together
 from core.tools.nocodb.filters.filters import Filter, Match
 from core.tools.nocodb.reading.asking import Asked, Asking
 from core.tools.nocodb.reading.reading import Rows, Wish
-from core.tools.nocodb.reading.sheet import TYPE, sheet, sheet_name
+from core.tools.nocodb.reading.sheet import sheet, sheet_name
 from core.tools.nocodb.reading.sources import source_of_row
 from core.tools.nocodb.renamed import check_titles
 from core.tools.nocodb.rest.records import Record, Sort
@@ -93,7 +94,7 @@ class Query:
         else:
             reading = self._asking.reading
             rows = await reading.page(asked.selection, wish, number=page, size=limit)
-        told = _told(asked, rows, wish, page, limit)
+        told = _told(asked, rows, wish, page)
         if file:
             told["file"] = f"{file.name} is sent to the person with your answer"
         sources = (asked.source(rows, sent or told["returned"]),)
@@ -140,7 +141,7 @@ class Query:
         return replace(record, fields={**record.fields, **cells})
 
 
-def _told(asked: Asked, rows: Rows, wish: Wish, page: int, limit: int) -> dict[str, Any]:
+def _told(asked: Asked, rows: Rows, wish: Wish, page: int) -> dict[str, Any]:
     """What a model reads; the counts come first, so that a cut cannot take them."""
     fields = wish.columns(asked.table)
     each = [shown(record, fields, asked.zone) for record in rows.records]

@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 
 from core.http import HttpAnswer, HttpDown, HttpError, HttpTimeout, HttpTooLarge
+from core.retry_after import retry_after
 from core.tools.remote import AWAY, RemoteError, cleaned
 
 BUSY = 30.0
@@ -78,14 +79,14 @@ def busy_wait(error: HttpError, pause: float) -> float | None:
     """Seconds, where NocoDB has put the call off: nothing was done, a write may be sent again."""
     if not isinstance(error, HttpAnswer) or error.status != 429:
         return None
-    seconds = retry_after(error)
+    seconds = _asked_wait(error)
     return max(pause, seconds) if seconds <= BUSY else None
 
 
-def retry_after(answer: HttpAnswer) -> float:
-    """Seconds; `BUSY` where it is not told in seconds."""
-    told = answer.headers.get("retry-after", "")
-    return float(told) if re.fullmatch(r"\d{1,6}(\.\d+)?", told) else BUSY
+def _asked_wait(answer: HttpAnswer) -> float:
+    """Seconds; `BUSY` where NocoDB does not tell."""
+    told = retry_after(answer.headers)
+    return BUSY if told is None else told
 
 
 def _down(*, unsure: bool) -> NocoError:
@@ -125,7 +126,7 @@ def _by_status(answer: HttpAnswer, reason: str, text: str) -> NocoError:
     if answer.status == 429:
         return NocoError(
             "NocoDB has too much to do. Please try again in {seconds} s.",
-            code="nocodb_busy", seconds=round(retry_after(answer)),
+            code="nocodb_busy", seconds=round(_asked_wait(answer)),
         )  # fmt: skip
     if answer.status in AWAY:
         return _down(unsure=True)

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from core.errors import WriteUnsure
 from core.http import HttpClient, HttpError
 from core.tools.again import Sleep, again
 from core.tools.nocodb.rest.error import NocoError, busy_wait, wait_of, worded
@@ -76,10 +75,7 @@ class Wire:
                 busy_wait, self._pauses, self._sleep,
             )  # fmt: skip
         except HttpError as error:
-            problem = self._worded(error)
-        if problem.unsure:
-            raise WriteUnsure(str(problem), code=problem.code)
-        raise problem
+            raise self._worded(error).of_write() from None
 
     def _worded(self, error: HttpError) -> NocoError:
         problem = worded(error)

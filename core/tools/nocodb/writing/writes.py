@@ -225,11 +225,6 @@ class Writes:
         return [record.id for record in found.records]
 
     async def _proposed(self, scene: Scene, prepared: Prepared) -> Outcome:
-        if scene.propose is None:
-            raise ToolError(
-                "Nothing can be proposed here.",
-                code="not_offered", hint="tell the person; do not look for another way",
-            )  # fmt: skip
         outcome = await scene.propose(prepared.draft)
         if not prepared.unchanged:
             return outcome

@@ -1,0 +1,33 @@
+"""How long servers ask us to wait."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import pytest
+
+from core.retry_after import LONGEST, retry_after
+
+
+@pytest.mark.parametrize(
+    ("told", "seconds"),
+    [
+        ("30", 30.0), (" 1.5 ", 1.5), ("0", 0.0), ("", None), ("soon", None), ("-5", None),
+        ("٣", None), ("1e999", None), ("9" * 400, LONGEST),
+    ],
+)  # fmt: skip
+def test_a_number_is_seconds(told: str, seconds: float | None) -> None:
+    assert retry_after({"retry-after": told}) == seconds
+
+
+def test_a_date_is_when() -> None:
+    now = datetime.now(UTC)
+    soon = format_datetime(now + timedelta(seconds=30), usegmt=True)
+    past = format_datetime(now - timedelta(days=1), usegmt=True)
+    assert 25 < (retry_after({"retry-after": soon}) or 0) <= 30
+    assert retry_after({"retry-after": past}) == 0
+
+
+def test_none_is_told() -> None:
+    assert retry_after({}) is None

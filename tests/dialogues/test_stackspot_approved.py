@@ -1,0 +1,155 @@
+"""An approved quick command while it runs: it can be left, and it shows how far it is."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from bot.config import Config
+from core.errors import NotStored
+from core.messages import Answer, Message, Person
+from tests.dialogues.decisions import BOSS, MEMBER, RIGHTS, STRANGER, on_slack
+from tests.dialogues.stackspot import Bot, asks
+from tests.dialogues.stage import Stage, Theatre
+from tests.fakes.choices import message
+from tests.fakes.models import EchoModel
+from tests.fakes.stackspot import FakeStackSpot, Trouble
+
+LEFT = "I was told to stop, so I no longer wait for it. It was begun, and may still finish."
+
+
+@pytest.fixture
+async def bot(theatre: Theatre) -> AsyncIterator[Bot]:
+    async with FakeStackSpot() as fake:
+        fake.held = True
+        yield Bot(theatre, fake)
+        assert fake.refused == []
+
+
+async def approved(stage: Stage, bot: Bot, input: str = "it", begun: int = 1) -> int:
+    """The seq of the approval whose run is waited for now."""
+    (card,) = (await stage.said(asks("translate-all", input))).cards
+    _, receipt = await stage.says(f"approve {card.id}")
+    await bot.stackspot.seen("status", bot.stackspot.count("status") + 2)
+    assert bot.stackspot.count("create") == begun
+    return receipt.seq
+
+
+def in_the_thread(text: str, key: str, person: Person) -> Message:
+    """Said where the member's proposal stands."""
+    said = on_slack(text, key, person)
+    return replace(said, address=replace(said.address, thread=f"t{MEMBER.id}"))
+
+
+async def waits(stage: Stage, seq: int) -> None:
+    where = message("", "").address.conversation
+    for _ in itertools.count():
+        if stage.engine.changes.applying.waiting(where) == seq:
+            return
+        await asyncio.sleep(0)
+
+
+async def answer(stage: Stage, seq: int) -> Answer:
+    return await stage.engine.inbox.answer_of(seq)
+
+
+async def test_stop_leaves_it(bot: Bot) -> None:
+    model = EchoModel()
+    async with bot.open(model) as stage:
+        seq = await approved(stage, bot)
+        assert (await stage.said("stop")).text == "Stopped."
+        assert (await answer(stage, seq)).text == (
+            "Approved by Ana. It is not known what came of it. "
+            f"Please look before you ask again. {LEFT}"
+        )
+        assert (await stage.said("stop")).text == "Nothing is running here."
+        (card,) = await stage.engine.changes.latest("")
+        assert card.state == "partial"
+        await stage.said("well?")
+    heard = [item.text for item in model.asks[-1].input if item.name == "note"]
+    assert LEFT in heard[0]
+    assert bot.stackspot.count("create") == 1
+
+
+async def test_the_stop_of_a_surface_leaves_it_too(bot: Bot) -> None:
+    async with bot.open() as stage:
+        seq = await approved(stage, bot)
+        assert await stage.engine.inbox.cancel(seq)
+        left = await answer(stage, seq)
+        assert (left.status, LEFT in left.text) == ("done", True), left.text
+
+
+async def test_each_stop_leaves_the_latest(bot: Bot) -> None:
+    async with bot.open() as stage:
+        first = await approved(stage, bot, "one")
+        (other,) = (await stage.said(asks("close-month", "two"))).cards
+        _, second = await stage.says(f"approve {other.id}")
+        await bot.stackspot.seen("create", 2)
+        for seq in (second.seq, first):
+            assert (await stage.said("stop")).text == "Stopped."
+            assert LEFT in (await answer(stage, seq)).text
+
+
+async def test_one_that_waits_for_its_turn_is_not_begun(bot: Bot) -> None:
+    async with bot.open() as stage:
+        first = await approved(stage, bot, "one")
+        (card,) = (await stage.said(asks("translate-all", "two"))).cards
+        _, second = await stage.says(f"approve {card.id}")
+        await waits(stage, second.seq)
+        await stage.said("stop")
+        await stage.said("stop")
+        assert LEFT in (await answer(stage, first)).text
+        told = (await answer(stage, second.seq)).text
+        assert told == "Approved by Ana. Nothing came of it. It was stopped before it was begun."
+    assert bot.stackspot.count("create") == 1
+
+
+async def test_one_that_is_being_begun_is_named_first(bot: Bot) -> None:
+    bot.stackspot.fail("create", Trouble("hang"))
+    async with bot.open() as stage:
+        (card,) = (await stage.said(asks("translate-all"))).cards
+        _, receipt = await stage.says(f"approve {card.id}")
+        await bot.stackspot.seen("create")
+        await stage.said("stop")
+        bot.stackspot.release.set()
+        assert LEFT in (await answer(stage, receipt.seq)).text
+
+
+async def test_only_who_approved_it_or_an_admin_stops_it(bot: Bot) -> None:
+    async with bot.open(policy=RIGHTS) as stage:
+        (card,) = (await stage.asks(on_slack(asks("translate-all"), "k1", MEMBER))).cards
+        receipt = await stage.engine.inbox.accept(on_slack(f"approve {card.id}", "k2", MEMBER))
+        await bot.stackspot.seen("status", 2)
+        refused = await stage.asks(in_the_thread("stop", "k3", STRANGER))
+        assert refused.code == "forbidden"
+        assert (await stage.asks(in_the_thread("stop", "k4", BOSS))).text == "Stopped."
+        assert LEFT in (await answer(stage, receipt.seq)).text
+
+
+@pytest.mark.parametrize("after", [True, False])
+@pytest.mark.parametrize("slug", ["translate-all", "unlisted"])
+async def test_a_proposal_whose_record_was_lost_is_still_one_card(
+    bot: Bot, monkeypatch: pytest.MonkeyPatch, slug: str, after: bool
+) -> None:
+    """As if the process had died beside the proposing: before it, or just after it."""
+    bot.config = Config() if slug == "unlisted" else bot.config
+    async with bot.open() as stage:
+        place: object = stage.engine.journal if after else stage.engine.changes.ledger
+        name = "call_ended" if after else "propose"
+        whole, faults = getattr(place, name), [NotStored(cause="died")]
+
+        async def dying(*given: Any) -> Any:
+            if faults:
+                raise faults.pop()
+            return await whole(*given)
+
+        monkeypatch.setattr(place, name, dying)
+        answer = await stage.said(asks(slug, "it"))
+        assert faults == []
+        assert [card.state for card in answer.cards] == ["open"], answer.text
+        assert len(await stage.engine.changes.latest("")) == 1
