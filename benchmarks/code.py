@@ -17,7 +17,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.process import proportional
+from benchmarks.process import proportional, resident
 from core.proxies import Proxies
 from core.records import Outcome
 from core.tools.code.local.backend import LocalBackend
@@ -90,9 +90,9 @@ async def _printed(python: Path, code: str) -> float:
     return float(told)
 
 
-def _megabytes() -> list[float]:
-    """Of each kernel, sorted: the last processes below ours."""
-    return sorted(proportional(pid) / 1e6 for pid in _leaves(os.getpid()))
+def _megabytes() -> list[tuple[float, float]]:
+    """Of each kernel, the last processes below ours: its share of what is shared, and all of it."""
+    return [(proportional(pid) / 1e6, resident(pid) / 1e6) for pid in _leaves(os.getpid())]
 
 
 def _leaves(pid: int) -> list[int]:
@@ -123,13 +123,14 @@ async def _one_by_one(backend: LocalBackend, python: Path) -> list[Row]:
 async def _side_by_side(backend: LocalBackend, python: Path) -> list[Row]:
     caller = Caller(backend)
     await asyncio.gather(*(caller.call(str(n), "import pandas") for n in range(KERNELS)))
-    memory = _megabytes()
+    shared, whole = zip(*_megabytes(), strict=True)
     begun = time.perf_counter()
     await asyncio.gather(*(caller.call(str(n), "print(1)") for n in range(KERNELS)))
     took = (time.perf_counter() - begun) * 1000
-    assert len(memory) == KERNELS
+    assert len(whole) == KERNELS
     return [
-        (f"an idle kernel with pandas, of {KERNELS}", statistics.median(memory), "MB", 0),
+        (f"idle with pandas, of {KERNELS}: PSS", statistics.median(shared), "MB", 0),
+        (f"idle with pandas, of {KERNELS}: RSS", statistics.median(whole), "MB", 0),
         (f"a call in each of {KERNELS} at once", took, "ms", 0),
     ]
 

@@ -84,8 +84,10 @@ class LocalBackend:
             log.warning("code not run", why=error.hint)
             raise
         finally:
+            seconds = self._clock() - began
             metrics.code_runs.labels(self.name, outcome).inc()
-            metrics.code_seconds.labels(self.name).observe(self._clock() - began)
+            metrics.code_seconds.labels(self.name).observe(seconds)
+            log.info("local run ended", outcome=outcome, seconds=round(seconds, 3))
 
     async def forget(self, thread: str) -> None:
         await self._kernels.forget(thread)
