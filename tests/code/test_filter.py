@@ -80,6 +80,10 @@ def call(machine: str, name: str, *arguments: int) -> int:
         ("clone", (0x01200011,), DENIED),  # a fork, as glibc asks for it
         ("clone", (0x4111,), DENIED),  # posix_spawn
         ("clone", (0x3D0F00 | 0x10000000,), DENIED),
+        ("clone", (0x3D0B00,), DENIED),  # a thread with open files of its own
+        ("close_range", (3, 9, 4), ALLOW),
+        ("close_range", (3, 9, 2), DENIED),  # CLOSE_RANGE_UNSHARE
+        ("fallocate", (3, 1, 0, 1 << 40), ERRNO | errno.ENOTSUP),
         ("kill", (PID, 9), ALLOW),
         ("kill", (PID + 1, 0), DENIED),
         ("kill", (-1, 9), DENIED),
@@ -91,10 +95,13 @@ def call(machine: str, name: str, *arguments: int) -> int:
         ("openat", (-100, 0, 0o1101), ALLOW),  # to write, emptied first
         ("openat", (-100, 0, 0), ALLOW),
         ("openat", (-100, 0, 0o1000), DENIED),  # to read, emptied first
+        ("openat", (-100, 0, 0o1003), DENIED),  # neither to read nor to write, emptied first
         ("mkdirat", (-100, 0, 0o777), ALLOW),
         ("mkdirat", (-100, 0, 0o077), DENIED),
         ("fcntl", (0, 1030), ALLOW),
         ("fcntl", (0, 8), DENIED),
+        ("fcntl", (0, 6), ERRNO),  # a record lock
+        ("fcntl", (0, 37), DENIED),
         ("ioctl", (0, 0x541B), ALLOW),
         ("ioctl", (0, 0x5412), ERRNO | errno.ENOTTY),
         ("ioctl", (0, 0x100005412), ERRNO | errno.ENOTTY),

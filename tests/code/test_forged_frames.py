@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import pickle
+from typing import cast
 
 import pytest
 
 from core.tools.code.local import frame
 from core.tools.code.local.frame import BrokenFrame, Done, FileMade, LeftOut, Ready
-from core.tools.code.local.run import Run
+from core.tools.code.local.run import LEFT_MOST, Run
+from core.tools.code.local.sandbox.sandbox import Process
+from core.tools.code.local.session import Session
 from core.tools.code.port import MADE_COUNT
 from tests.code import sandboxed
 
@@ -111,6 +115,47 @@ os.write(int(sys.argv[1]), b'{"file": "../../etc/cron.d/x", "data": "eA=="}\\\\n
     async with sandboxed.session() as session:
         (made,) = (await session.run(code.replace("\\\\n", "\\n"), ())).made
         assert (made.name, made.data) == ("../../etc/cron.d/x", b"x")
+
+
+class Flooding:
+    """A kernel that wrote all of this between two runs, when nobody read."""
+
+    def __init__(self, frames: bytes) -> None:
+        self.stdin = self
+        self.frames, self.output = asyncio.StreamReader(len(frames)), asyncio.StreamReader()
+        self.frames.feed_data(frames)
+        self.returncode: int | None = None
+        self.overran = ""
+
+    def write(self, request: bytes) -> None:
+        """It listens to nothing."""
+
+    async def drain(self) -> None:
+        """Nor does it keep anybody waiting."""
+
+    def is_closing(self) -> bool:
+        return False
+
+    async def kill(self) -> None:
+        self.returncode = -9
+
+
+async def test_a_flood_of_small_frames_holds_nobody_up() -> None:
+    beats = 0
+
+    async def beat() -> None:
+        nonlocal beats
+        while True:
+            beats += 1
+            await asyncio.sleep(0)
+
+    session = Session(cast(Process, Flooding(b'{"left": "x", "why": "many"}\n' * 100_000)))
+    beating = asyncio.create_task(beat())
+    ran = await session.run("1", ())
+    beating.cancel()
+    assert (ran.fault, ran.lost) == ("died", True)
+    assert beats > LEFT_MOST
+    assert ran.left_out[-1] == f"{LEFT_MOST - 10} more files were not taken"
 
 
 async def test_a_forged_mark_hides_nothing_of_the_next_run() -> None:

@@ -13,6 +13,7 @@ from core.tools.code.local import session as session_module
 from core.tools.code.local.kernels import IDLE, Kernels, most_kernels
 from core.tools.code.local.marks import Marks
 from core.tools.code.local.sandbox.sandbox import Limits, MiB, Sandbox
+from core.tools.code.local.session import Session
 from core.tools.code.port import Ran
 from tests.code import sandboxed
 from tests.fakes.clock import Clock
@@ -129,6 +130,26 @@ async def test_forgetting_ends_what_runs(bench: Bench) -> None:
     await bench.kernels.forget("a")
     async with asyncio.timeout(5):
         assert (await running).lost
+
+
+async def test_forgetting_while_one_starts_leaves_none(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starting, forgotten = asyncio.Event(), asyncio.Event()
+    start = Session.start
+
+    async def slowly(sandbox: Sandbox, python: Path, limits: Limits) -> Session:
+        starting.set()
+        await forgotten.wait()
+        return await start(sandbox, python, limits)
+
+    monkeypatch.setattr(Session, "start", slowly)
+    running = asyncio.create_task(bench.run("a", "x = 1"))
+    await starting.wait()
+    await bench.kernels.forget("a")
+    forgotten.set()
+    await running
+    assert (sandboxed.kernels(), list((bench.home / "kernels").iterdir())) == (set(), [])
 
 
 def test_kernels_may_take_half_of_the_memory(

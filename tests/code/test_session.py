@@ -166,7 +166,29 @@ async def test_figures_come_out_without_being_asked_for(session: Session) -> Non
     assert (await run(session, "len(plt.get_fignums())")).value == "0"
     broken = await run(session, "plt.plot([1])\nplt.title('$\\\\frac{$')")
     assert "ParseFatalException" in broken.error or "ValueError" in broken.error
-    assert (await run(session, "1")).value == "1"
+    assert await run(session, "1") == Ran(value="1")
+
+
+async def test_a_figure_that_cannot_be_drawn_spoils_no_other(session: Session) -> None:
+    code = "import matplotlib.pyplot as plt\nplt.figure(figsize=(1e4, 1e4)); plt.plot([1])\n"
+    ran = await run(session, f"{code}plt.figure(); plt.plot([2])")
+    assert [made.name for made in ran.made] == ["figure-1-1.png"]
+    assert "Error" in ran.error
+    assert await run(session, "1") == Ran(value="1")
+
+
+async def test_a_file_that_does_not_fit_is_told_and_nothing_is_lost(session: Session) -> None:
+    await run(session, "import os, resource; os.mkdir('a.csv'); os.symlink('/', 'b.csv'); x = 1")
+    limit = "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))"
+    files = [given("a.csv", b"a"), given("b.csv", b"b")]
+    ran = await run(session, f"{limit}; x", *files)
+    assert (ran.value, ran.left_out) == (
+        "1",
+        tuple(f"{each.name!r} could not be put into the work folder" for each in files),
+    )
+    ran = await run(session, "os.path.exists('c.csv'), x", given("c.csv", bytes(2000)))
+    assert ran.value == "(False, 1)"
+    assert ran.left_out == ("'c.csv' could not be put into the work folder",)
 
 
 async def test_a_flood_is_ended_and_a_lot_is_cut(session: Session) -> None:

@@ -69,5 +69,4 @@ def _text(field: Field, cell: object, zone: tzinfo | None) -> str:
         return told(moment)
     if field.type in _AS_IT_IS and isinstance(cell, str):
         return clean(cell)
-    cut = field.is_link and isinstance(cell, list) and len(cell) == cells.LINKED
-    return clean(", ".join(cells.texts_of(cell))) + (" …" if cut else "")
+    return clean(", ".join(cells.texts_of(cell))) + (" …" if cells.may_lack(field, cell) else "")

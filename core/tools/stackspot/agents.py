@@ -14,6 +14,7 @@ from core.http import HttpUnreadable
 from core.tools.stackspot.api import StackSpotApi
 from core.tools.stackspot.error import StackSpotError, worded
 from core.tools.stackspot.request import Request
+from core.tools.stackspot.status import in_whole_characters
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 
@@ -65,7 +66,9 @@ class Agents:
         if not isinstance(answer, Mapping) or not isinstance(message, str):
             raise worded(HttpUnreadable("no message"), request)
         told = answer.get("conversation_id")
-        return AgentAnswer(message, told if isinstance(told, str) and told else conversation)
+        return AgentAnswer(
+            in_whole_characters(message), told if isinstance(told, str) and told else conversation
+        )
 
 
 def _question(prompt: str, conversation: str) -> dict[str, object]:

@@ -110,8 +110,16 @@ def _share(told: object) -> float | None:
 def _text(value: object) -> str:
     """A text as it is, None as nothing, all else as JSON."""
     if value is None or isinstance(value, str):
-        return value or ""
-    return json.dumps(value, ensure_ascii=False)
+        return in_whole_characters(value or "")
+    return in_whole_characters(json.dumps(value, ensure_ascii=False))
+
+
+def in_whole_characters(text: str) -> str:
+    """Half of a surrogate pair, which JSON can escape (RFC 8259, section 8.2) and UTF-8 cannot
+    hold, becomes U+FFFD."""
+    if text.isascii():
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

@@ -53,7 +53,9 @@ HARMLESS = {
     ),
     memory: (
         "one_large", "one_large_map", "unreserved_map", "shared_map", "many_pieces", "text",
-        "by_growing", "by_stacks", "by_memory_file", "by_old_shared_memory",
+        "by_growing", "by_stacks", "by_memory_file", "by_old_shared_memory", "by_locks",
+        "by_locks_of_files", "by_timers", "open_files_of_threads", "many_files_at_once",
+        "one_file_reserved_beyond_its_size",
     ),
     system: ("personality", "another_ruleset", "splice_pages", "read_ahead_of_time"),
 }  # fmt: skip

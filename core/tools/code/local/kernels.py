@@ -90,6 +90,9 @@ class Kernels:
             finally:
                 seat.busy = False
                 seat.used_at = self._clock()
+                if self._seats.get(thread) is not seat:  # forgotten meanwhile
+                    await self._end(seat, ENDED)
+                    await asyncio.to_thread(self._marks.remove, thread)
 
     async def forget(self, thread: str) -> None:
         if seat := self._seats.pop(thread, None):

@@ -8,12 +8,15 @@ from core.tools.code.local import frame
 from core.tools.code.local.printed import Printed
 from core.tools.code.port import MADE_BYTES, MADE_COUNT, MADE_TOTAL, Fault, Made, Ran
 
+LEFT_MOST = 20_000
+"""Files that were not taken; no honest kernel goes beyond it, as it looks at 10,000."""
 _LEFT_COUNT = 10
 
 _WHY_LEFT = {
     "large": f"{{name!r}} was not taken: a file may have {MADE_BYTES >> 20} MiB",
     "many": f"{{name!r}} was not taken: one run gives {MADE_COUNT} files at most",
     "full": f"{{name!r}} was not taken: the files of one run may have {MADE_TOTAL >> 20} MiB",
+    "unput": "{name!r} could not be put into the work folder",
 }
 
 
@@ -40,7 +43,7 @@ class Run:
         match came:
             case frame.FileMade(file=name, data=data):
                 self._take_file(name, data)
-            case frame.LeftOut(left=name, why=why) if why in _WHY_LEFT:
+            case frame.LeftOut(left=name, why=why) if why in _WHY_LEFT and self._left < LEFT_MOST:
                 self._left += 1
                 if self._left <= _LEFT_COUNT:
                     self.left_out.append(_WHY_LEFT[why].format(name=name[:100]))

@@ -128,6 +128,8 @@ class Session:
                 raise frame.BrokenFrame from None
             long = len(line) > _LONG_LINE
             run.take(await asyncio.to_thread(frame.read, line) if long else frame.read(line))
+            # Lines that lie there already are read without waiting: others get their turn here.
+            await asyncio.sleep(0)
 
     async def _output(self, run: Run) -> None:
         while chunk := await self._process.output.read(_CHUNK):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
 import mmap
 import os
+import queue
 import re
 import signal
 import sys
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from tests.real.sandbox.outside import Outside
 
 libc = ctypes.CDLL(None, use_errno=True)
+NOWHERE = ctypes.c_long(0)
 MiB = 1 << 20
 
 KILLED, DIED, ANSWERED = "killed", "died", "answered"
@@ -52,6 +55,10 @@ ENDS = {
     "fill_disk": ANSWERED,
     "fill_disk_with_removed": ANSWERED,
     "fill_disk_with_files": ANSWERED,
+    "fill_disk_behind_maps": ANSWERED,
+    "fill_disk_in_table_of_thread": ANSWERED,
+    "fill_disk_in_moving_folders": ANSWERED,
+    "fill_disk_beside_moving_files": ANSWERED,
     "deep_folders": ANSWERED,
     "processor_time": DIED,
 }
@@ -195,6 +202,48 @@ def fill_disk_with_files(outside: Outside) -> str:
     return ""
 
 
+def fill_disk_behind_maps(outside: Outside) -> str:
+    """One page of each file is mapped, and nothing else is left of it."""
+    size = 0
+    with suppress(OSError):
+        for number in range(32):
+            with open(f"mapped{number}", "wb+", buffering=0) as file:
+                size += file.write(bytes(16 * MiB))
+                # By itself, as Python's own keeps the file open.
+                libc.mmap(None, 4096, mmap.PROT_READ, mmap.MAP_SHARED, file.fileno(), NOWHERE)
+            os.unlink(f"mapped{number}")
+    return f"wrote {size}" if size > outside["disk"] else ""
+
+
+def fill_disk_in_table_of_thread(outside: Outside) -> str:
+    """Its open files are its own (CLOSE_RANGE_UNSHARE), and stand in no list of the process."""
+    came: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+    def fill() -> None:
+        libc.close_range(900, 900, 2)
+        came.put(_fill(outside, keep=False))
+        sleep(outside)
+
+    threading.Thread(target=fill, daemon=True).start()
+    return came.get()
+
+
+def fill_disk_in_moving_folders(outside: Outside) -> str:
+    """Whoever comes to look into one finds that it has just got another name."""
+    for above in range(4):
+        os.mkdir("0")
+        os.chdir("0")
+        _move_on(["../" * above + f"../{number}" for number in range(100)])
+    return _fill(outside, keep=True)
+
+
+def fill_disk_beside_moving_files(outside: Outside) -> str:
+    for each in range(10):
+        open(f"{each}-0", "w").close()
+        _move_on([f"{each}-{number}" for number in range(100)])
+    return _fill(outside, keep=True)
+
+
 def deep_folders(outside: Outside) -> None:
     with suppress(OSError):
         for _ in range(5_000):
@@ -212,6 +261,18 @@ def processor_time(outside: Outside) -> None:
 def _flood(file: int, content: bytes = b"flood\n" * 10_000) -> None:
     while True:
         os.write(file, content)
+
+
+def _move_on(names: list[str]) -> None:
+    """Rename the first to the second, that to the third, and on and on."""
+    rename, plain = libc.rename, [name.encode() for name in names]
+
+    def move() -> None:
+        while True:
+            for old, new in itertools.pairwise([*plain, plain[0]]):
+                rename(old, new)
+
+    threading.Thread(target=move, daemon=True).start()
 
 
 def _life() -> int:

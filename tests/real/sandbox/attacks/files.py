@@ -32,6 +32,12 @@ def empty_by_reading(outside: Outside) -> str:
     return "opened the interpreter to empty it"
 
 
+def empty_by_neither(outside: Outside) -> str:
+    """The access mode 3 neither reads nor writes (open(2)), and empties all the same."""
+    os.open(outside["file"], os.O_ACCMODE | os.O_TRUNC)
+    return "" if os.stat(outside["file"]).st_size else "emptied a file outside"
+
+
 def delete_outside(outside: Outside) -> str:
     os.unlink(outside["file"])
     return "deleted a file outside"

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import mmap
 import os
 import platform
+import queue
+import struct
 import threading
 from contextlib import suppress
 from multiprocessing import shared_memory
@@ -154,6 +157,80 @@ def one_reserved_file(outside: Outside) -> str:
     with open("reserved", "wb") as file:
         os.posix_fallocate(file.fileno(), 0, outside["disk"] * 2)
     return "reserved more than the disk"
+
+
+def one_file_reserved_beyond_its_size(outside: Outside) -> str:
+    """FALLOC_FL_KEEP_SIZE: no limit on sizes of files is asked."""
+    with open("reserved", "wb") as file:
+        size = ctypes.c_long(outside["disk"] * 2)
+        if libc.fallocate(file.fileno(), 1, ctypes.c_long(0), size) == 0:
+            return "reserved more than the disk"
+    return ""
+
+
+def many_files_at_once(outside: Outside) -> str:
+    """64 MiB each in one call, faster than anybody counts."""
+    size = 0
+    for number in range(16):
+        with open(f"reserved{number}", "wb") as file:
+            if libc.fallocate(file.fileno(), 0, ctypes.c_long(0), ctypes.c_long(64 * MiB)):
+                break
+            size += os.fstat(file.fileno()).st_blocks * 512
+    return f"took {size} at once" if size > outside["disk"] + 64 * MiB else ""
+
+
+def by_locks(outside: Outside) -> str:
+    """Record locks lie in the kernel's memory, and there is no limit on them."""
+    lock = struct.pack("@hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 1, 0)
+    with open("locked", "wb+") as one, open("locked", "rb+") as other:
+        fcntl.fcntl(one, fcntl.F_SETLK, lock)
+        found = struct.unpack("@hhqqi4x", fcntl.fcntl(other, 36, lock))  # F_OFD_GETLK
+    return "holds a record lock" if found[0] != fcntl.F_UNLCK else ""
+
+
+def by_locks_of_files(outside: Outside) -> str:
+    lock = struct.pack("@hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 1, 0)
+    with open("locked", "wb") as file:
+        fcntl.fcntl(file, 37, lock)  # F_OFD_SETLK
+    return "holds a record lock"
+
+
+def by_timers(outside: Outside) -> str:
+    made: list[int] = []
+    timer = ctypes.c_int()
+    while len(made) < 5_000:
+        if libc.syscall(222 if INTEL else 107, 1, None, ctypes.byref(timer)) < 0:
+            break
+        made.append(timer.value)
+    for each in made:
+        libc.syscall(226 if INTEL else 111, each)
+    return f"made {len(made)} timers" if len(made) > 1_000 else ""
+
+
+def open_files_of_threads(outside: Outside) -> str:
+    """Each with a table of its own (CLOSE_RANGE_UNSHARE), where the limit begins anew."""
+    counted: queue.SimpleQueue[int] = queue.SimpleQueue()
+    end = threading.Event()
+
+    def hoard() -> None:
+        kept: list[int] = []
+        libc.close_range(900, 900, 2)
+        with suppress(OSError):
+            while len(kept) < 200:
+                kept += [os.dup(0)]
+        counted.put(len(kept))
+        end.wait()
+        for each in kept:
+            os.close(each)
+
+    threads = [threading.Thread(target=hoard) for _ in range(4)]
+    for each in threads:
+        each.start()
+    count = sum(counted.get() for _ in threads)
+    end.set()
+    for each in threads:
+        each.join()
+    return f"opened {count}" if count > 256 else ""
 
 
 def open_files(outside: Outside) -> str:

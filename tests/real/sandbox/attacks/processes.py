@@ -66,6 +66,10 @@ def clone_thread_in_new_namespace(outside: Outside) -> str:
     return _cloned(0x0001_0900 | 0x1000_0000)
 
 
+def clone_thread_with_files_of_its_own(outside: Outside) -> str:
+    return _cloned(0x0001_0900)
+
+
 def clone_by_structure(outside: Outside) -> str:
     arguments = (ctypes.c_uint64 * 8)(0, 0, 0, 0, 17, 0, 0, 0)
     if libc.syscall(435, arguments, ctypes.sizeof(arguments)) == 0:

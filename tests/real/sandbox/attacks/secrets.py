@@ -136,6 +136,20 @@ def file_by_path_descriptor(outside: Outside) -> str:
         os.close(file)
 
 
+def file_by_link_of_descriptor(outside: Outside) -> str:
+    """AT_SYMLINK_FOLLOW on what /proc names, AT_EMPTY_PATH on what has no name."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    file = os.open(outside["file"], os.O_PATH)
+    try:
+        for old, folder, flag in ((f"/proc/self/fd/{file}", -100, 0x400), ("", file, 0x1000)):
+            libc.linkat(folder, old.encode(), -100, b"linked", flag)
+            if said := _says(outside, "linked"):
+                return said
+    finally:
+        os.close(file)
+    return ""
+
+
 def file_by_handle(outside: Outside) -> str:
     libc = ctypes.CDLL(None, use_errno=True)
     handle, mount = ctypes.create_string_buffer(128), ctypes.c_int()

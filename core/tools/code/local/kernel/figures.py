@@ -7,6 +7,7 @@ a backend is made of: https://matplotlib.org/stable/users/explain/figure/writing
 import importlib
 import io
 import os
+from collections.abc import Iterator
 from typing import Any
 from weakref import WeakSet
 
@@ -18,29 +19,49 @@ _waiting: list[bytes] = []
 _saved: WeakSet[Any] = WeakSet()
 
 
-def take() -> list[bytes]:
-    """Every figure since the last call as PNG; those that the code wrote to a file come as that."""
-    _draw()
-    taken = list(_waiting)
-    _waiting.clear()
-    return taken
+def take() -> Iterator[bytes]:
+    """Every figure since the last call as PNG; those that the code wrote to a file come as that.
+
+    Raises at its end what kept one from being drawn; nothing of it is left for the next call.
+    """
+    failed: list[BaseException] = []
+    try:
+        yield from _waiting
+        for figure in _open():
+            try:
+                picture = _png(figure)
+            except Exception as error:
+                failed.append(error)
+                continue
+            yield picture
+    finally:
+        _waiting.clear()
+        _pyplot().close("all")
+    if failed:
+        raise failed[0]
 
 
-def _draw() -> None:
-    pyplot: Any = importlib.import_module("matplotlib.pyplot")
-    for number in pyplot.get_fignums():
-        figure = pyplot.figure(number)
-        if figure in _saved or not (figure.axes or figure.texts or figure.images):
-            continue
-        picture = io.BytesIO()
-        figure.savefig(picture, format="png", dpi=DPI, bbox_inches="tight")
-        _waiting.append(picture.getvalue())
-    pyplot.close("all")
+def _open() -> Iterator[Any]:
+    for number in _pyplot().get_fignums():
+        figure = _pyplot().figure(number)
+        if figure not in _saved and (figure.axes or figure.texts or figure.images):
+            yield figure
+
+
+def _png(figure: Any) -> bytes:
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=DPI, bbox_inches="tight")
+    return picture.getvalue()
+
+
+def _pyplot() -> Any:
+    return importlib.import_module("matplotlib.pyplot")
 
 
 def _show(cls: type, /, **options: object) -> None:
     """plt.show(): the figures so far are done, what follows begins a new one."""
-    _draw()
+    _waiting.extend(_png(figure) for figure in _open())
+    _pyplot().close("all")
 
 
 def _stay(self: object) -> None:

@@ -10,7 +10,8 @@ goes to stdout, where a mark after each run says that nothing of that run follow
 
     {"ready": true}                           once, before any request is read
     {"file": name, "data": base64}            a new or changed file, or a picture
-    {"left": name, "why": word}               one that was not taken: "large", "many", "full"
+    {"left": name, "why": word}               one that was not taken: "large", "many", "full";
+                                              or was not put: "unput"
     {"done": id, "value": text, "error": text}
 
 User code shares this process and can do with it what it likes: it can forge frames and break what
@@ -25,6 +26,7 @@ import _thread
 import ast
 import base64
 import builtins
+import contextlib
 import importlib
 import io
 import json
@@ -100,12 +102,22 @@ class WorkFolder:
         self.path = path
         self._seen: dict[str, Stamp] = {}
 
-    def put(self, name: str, data: bytes) -> None:
+    def put(self, name: str, data: bytes) -> bool:
+        """False where it does not fit, or something of the code's own bears its name."""
         path = os.path.join(self.path, os.path.basename(name))
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-        with open(handle, "wb") as out:
-            out.write(data)
-        self._seen[path] = _stamp(os.stat(path))
+        try:
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+        except OSError:
+            return False
+        try:
+            with open(handle, "wb") as out:
+                out.write(data)
+            self._seen[path] = _stamp(os.stat(path))
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.unlink(path)  # half a file is none
+            return False
+        return True
 
     def changed(self) -> Iterator[tuple[str, str]]:
         """Name and path of each regular file that is new or other than before."""
@@ -361,8 +373,8 @@ def main() -> None:
     while (request := waiting.get()) is not None:
         if "run" in request:
             interpreter.run(str(request["run"]), str(request["code"]))
-        else:
-            work.put(str(request["file"]), base64.b64decode(str(request["data"])))
+        elif not work.put(name := str(request["file"]), base64.b64decode(str(request["data"]))):
+            frames.send({"left": name, "why": "unput"})
 
 
 if __name__ == "__main__":

@@ -9,14 +9,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import mimetypes
+import os
 from pathlib import Path
 from typing import Literal
 
 from core.tools.code.local.sandbox import trees
 from core.tools.code.local.sandbox.configuration import amounts, command
+from core.tools.code.local.sandbox.disk import Disk
 from core.tools.code.local.sandbox.ground import Ground, remove
 from core.tools.code.local.sandbox.inside.enter import Landlocked
-from core.tools.code.local.sandbox.measure import Disk, running_threads
+from core.tools.code.local.sandbox.measure import running_threads
 from core.tools.code.local.sandbox.pipes import Ends
 from core.tools.code.local.sandbox.process import Running, failing, launch
 from core.tools.code.local.sandbox.sandbox import ENVIRONMENT, Limits
@@ -53,9 +55,19 @@ class Landlock:
                     of, environment=_environment(session), folder=session / "work", user=user
                 )
                 running.own(tidy.pop_all().aclose)
-        disk = Disk(session, running.pid, limits)
-        running.watch(asyncio.create_task(watch(running, disk), name="code-disk"))
-        return running
+            return await _measured(running, session, limits)
+
+
+async def _measured(running: Running, session: Path, limits: Limits) -> Running:
+    try:
+        process = os.pidfd_open(running.pid)
+    except BaseException:
+        await running.kill()
+        raise
+    running.strike_first(process)
+    disk = Disk(session, running.pid, process, limits)
+    running.watch(asyncio.create_task(watch(running, disk), name="code-disk"))
+    return running
 
 
 def landlocked(program: Path, python: Path, session: Path) -> Landlocked:

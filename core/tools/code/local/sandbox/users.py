@@ -14,15 +14,21 @@ TAKEN = "128 kernels run already"
 
 @dataclass(slots=True)
 class Users:
-    """Numbers that belong to nobody else on this machine; `take` and `give_back` one a kernel."""
+    """Numbers that belong to nobody else on this machine; `take` and `give_back` one a kernel.
 
+    Which comes `first` depends on the process, as limits that count by user (RLIMIT_NPROC) should
+    not be shared with the kernels of another Ponte on this machine.
+    """
+
+    first: int = field(default_factory=os.getpid)
     _taken: set[int] = field(default_factory=set)
 
     def take(self) -> int | None:
         """None where the bot is no root: then the kernel is the bot's own user."""
         if os.geteuid() != 0:
             return None
-        for number in range(FIRST, FIRST + COUNT):
+        for turn in range(COUNT):
+            number = FIRST + (self.first + turn) % COUNT
             if number not in self._taken:
                 self._taken.add(number)
                 return number

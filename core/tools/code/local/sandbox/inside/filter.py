@@ -21,14 +21,18 @@ NUMBER, ARCHITECTURE = 0, 4
 X32 = 0x4000_0000
 """Calls of the x32 interface carry this bit and x86_64's architecture."""
 
-CLONE_THREAD = 0x0001_0000
+CLONE_THREAD, CLONE_FILES = 0x0001_0000, 0x400
+CLOSE_RANGE_CLOEXEC = 4
 NEW_NAMESPACES = 0x7E02_0000
 O_TRUNC, O_ACCMODE = 0o1000, 0o3
 OWNER = 0o700
 
-# F_DUPFD to F_SETFL, record locks (5-7, 36-38), F_DUPFD_CLOEXEC, F_GETPIPE_SZ. Not F_SETOWN and
+# F_DUPFD to F_SETFL, F_GETLK, F_OFD_GETLK, F_DUPFD_CLOEXEC, F_GETPIPE_SZ. Not F_SETOWN and
 # F_SETSIG, which have the kernel send any signal to any process of the same user.
-FCNTL = (0, 1, 2, 3, 4, 5, 6, 7, 36, 37, 38, 1030, 1032)
+FCNTL = (0, 1, 2, 3, 4, 5, 36, 1030, 1032)
+# F_SETLK and F_SETLKW succeed and do nothing: record locks hold memory that no limit counts
+# (getrlimit(2): RLIMIT_LOCKS is of Linux 2.4 alone), and never keep a process from its own files.
+LOCKS = (6, 7)
 IOCTL = (0x541B, 0x5421, 0x5450, 0x5451)  # FIONREAD, FIONBIO, FIONCLEX, FIOCLEX
 PRCTL = (3, 15, 16, 0x53564D41)  # PR_GET_DUMPABLE, PR_SET_NAME, PR_GET_NAME, PR_SET_VMA
 
@@ -81,19 +85,25 @@ def _check(name: str, pid: int) -> list[Step]:
         case "open" | "openat":
             # Before Linux 6.2 Landlock lets a file be emptied that can only be read.
             return [
+                # Both access modes that do not write: to read, and 3, which is neither (open(2)).
                 *_masked(2 if name == "openat" else 1, O_TRUNC | O_ACCMODE),
                 *_if(O_TRUNC, ERRNO | errno.EPERM),
+                *_if(O_TRUNC | O_ACCMODE, ERRNO | errno.EPERM),
                 Step(RETURN, 0, 0, ALLOW),
             ]
         case "mkdir" | "mkdirat":
             # So that no folder arises that its own owner, who has to remove it, cannot enter.
             return _allow_if(_masked(2 if name == "mkdirat" else 1, OWNER), (OWNER,), errno.EPERM)
         case "clone":
-            return _allow_if(
-                _masked(0, CLONE_THREAD | NEW_NAMESPACES), (CLONE_THREAD,), errno.EPERM
-            )
+            # A thread, and one that shares the open files: RLIMIT_NOFILE counts each table alone,
+            # and /proc shows whoever measures the disk one of them.
+            thread = CLONE_THREAD | CLONE_FILES
+            return _allow_if(_masked(0, thread | NEW_NAMESPACES), (thread,), errno.EPERM)
+        case "close_range":
+            return _allow_if(_argument(2), (0, CLOSE_RANGE_CLOEXEC), errno.EPERM)
         case "fcntl":
-            return _allow_if(_argument(1), FCNTL, errno.EPERM)
+            free = [step for lock in LOCKS for step in _if(lock, ERRNO)]
+            return _allow_if([*_argument(1), *free], FCNTL, errno.EPERM)
         case "ioctl":
             return _allow_if(_argument(1), IOCTL, errno.ENOTTY)
         case "prctl":

@@ -10,6 +10,8 @@ import os
 import resource
 from typing import TypedDict
 
+RLIMIT_SIGPENDING = 11  # include/uapi/asm-generic/resource.h; Python does not name it
+
 
 class Amounts(TypedDict):
     """Sizes in bytes, `cpu` in seconds. `threads` counts all of this user's processes."""
@@ -32,6 +34,7 @@ def impose(amounts: Amounts) -> None:
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_MEMLOCK, 0),
         (resource.RLIMIT_MSGQUEUE, 0),
+        (RLIMIT_SIGPENDING, amounts["descriptors"]),  # timers too
     ):
         most = resource.getrlimit(kind)[1]
         allowed = amount if most == resource.RLIM_INFINITY else min(amount, most)

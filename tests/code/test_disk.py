@@ -1,0 +1,93 @@
+"""What a kernel holds of the machine's disk, also where it hides it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from core.tools.code.local.sandbox.disk import Disk
+from core.tools.code.local.sandbox.sandbox import Limits, MiB
+
+LIMITS = Limits(work=2 * MiB, temporary=MiB, entries=50, file=4 * MiB)
+TOO_MUCH = "it wrote more than 3 MB"
+
+MOVING = """
+import os
+above = [os.open(".", os.O_RDONLY)]
+for _ in range(20):
+    os.mkdir("a", dir_fd=above[-1])
+    above.append(os.open("a", os.O_RDONLY, dir_fd=above[-1]))
+with open(os.open("file", os.O_WRONLY | os.O_CREAT, dir_fd=above.pop()), "wb") as file:
+    file.write(bytes(SIZE))
+print(flush=True)
+while True:
+    for old, new in ("ab", "ba"):
+        for each in above:
+            os.rename(old, new, src_dir_fd=each, dst_dir_fd=each)
+"""
+MAPPING = """
+import ctypes, os
+with open("mapped", "wb+") as file:
+    file.write(bytes(4096)); file.flush()
+    ctypes.CDLL(None).mmap(None, 4096, 1, 1, file.fileno(), ctypes.c_long(0))
+os.unlink("mapped")
+"""
+REMOVED = """
+import os
+file = open("removed", "wb")
+file.write(bytes(4 << 20)); file.flush()
+os.unlink("removed")
+"""
+
+
+@contextmanager
+def program(folder: Path, code: str = "") -> Iterator[Disk]:
+    """What `code` holds in `folder`, from its first line on until it ends."""
+    command = [sys.executable, "-c", f"{code}\nprint(flush=True)\ninput()"]
+    with subprocess.Popen(
+        command, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as running:
+        assert running.stdout is not None
+        process = os.pidfd_open(running.pid)
+        try:
+            running.stdout.readline()
+            yield Disk(folder, running.pid, process, LIMITS)
+        finally:
+            running.kill()
+            os.close(process)
+
+
+def test_what_has_no_name_any_more_counts(tmp_path: Path) -> None:
+    with program(tmp_path, REMOVED) as disk:
+        assert disk.too_much() == TOO_MUCH
+
+
+def test_what_has_no_name_and_is_only_mapped_counts_as_the_largest(tmp_path: Path) -> None:
+    with program(tmp_path, MAPPING) as disk:
+        assert disk.too_much() == TOO_MUCH
+
+
+def test_memory_of_ones_own_is_no_disk(tmp_path: Path) -> None:
+    with program(tmp_path, "import mmap; kept = mmap.mmap(-1, 8 << 20)") as disk:
+        assert disk.too_much() == ""
+
+
+def test_too_many_files_are_too_much(tmp_path: Path) -> None:
+    for number in range(51):
+        (tmp_path / str(number)).touch()
+    with program(tmp_path) as disk:
+        assert disk.too_much() == "it made more than 50 files"
+
+
+@pytest.mark.parametrize(("size", "said"), [(4 * MiB, TOO_MUCH), (1, "")])
+def test_what_moves_on_and_on_is_measured_all_the_same(
+    tmp_path: Path, size: int, said: str
+) -> None:
+    with program(tmp_path, MOVING.replace("SIZE", str(size))) as disk:
+        assert {disk.too_much() for _ in range(20)} == {said}
