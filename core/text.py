@@ -65,6 +65,14 @@ async def aside(work: Callable[[str], T], text: str) -> T:
     return await asyncio.to_thread(work, text) if len(text) > LONG else work(text)
 
 
+def in_whole_characters(text: str) -> str:
+    """Half of a surrogate pair, which JSON can escape (RFC 8259, section 8.2) and UTF-8 cannot
+    hold, becomes U+FFFD."""
+    if text.isascii():
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
 def clean(text: str) -> str:
     """`text` without what a reader cannot see and a machine would obey; newlines as \\n.
 
@@ -73,8 +81,7 @@ def clean(text: str) -> str:
     """
     if _PLAIN.fullmatch(text):
         return text
-    text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    text = _ESCAPE.sub("", _NEWLINE.sub("\n", text))
+    text = _ESCAPE.sub("", _NEWLINE.sub("\n", in_whole_characters(text)))
     text = _TAGS.sub(r"\1", _HIDDEN.sub("", text))
     return _JOINERS.sub(r"\1", _SELECTORS.sub(r"\1", text))
 

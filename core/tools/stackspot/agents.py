@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from core.http import HttpUnreadable
+from core.text import in_whole_characters
 from core.tools.stackspot.api import StackSpotApi
 from core.tools.stackspot.error import StackSpotError, worded
 from core.tools.stackspot.request import Request
-from core.tools.stackspot.status import in_whole_characters
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 

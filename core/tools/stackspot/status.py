@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from core.text import one_line
+from core.text import in_whole_characters, one_line
 
 _FAILED = ("FAILURE", "FAILED")
 _LONGEST_NAME = 60
@@ -112,14 +112,6 @@ def _text(value: object) -> str:
     if value is None or isinstance(value, str):
         return in_whole_characters(value or "")
     return in_whole_characters(json.dumps(value, ensure_ascii=False))
-
-
-def in_whole_characters(text: str) -> str:
-    """Half of a surrogate pair, which JSON can escape (RFC 8259, section 8.2) and UTF-8 cannot
-    hold, becomes U+FFFD."""
-    if text.isascii():
-        return text
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def _mapping(value: object) -> Mapping[str, Any]:
