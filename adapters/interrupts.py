@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+MOMENT = 1.0
+"""Seconds that `stop` has to come to its own end."""
 
 Stop = Callable[[], Coroutine[Any, Any, None] | None]
 """What the first Ctrl-C does; None where there is nothing to stop."""
@@ -43,6 +45,9 @@ class Interrupts:
                 if stopping is None:
                     raise Quit
                 tasks.append(asyncio.create_task(stopping))
+            # What `stop` asked is being answered: a Unix socket that is left in the moment in which
+            # it can be read makes asyncio log an error (anyio 4, `UNIXSocketStream.receive`).
+            await asyncio.wait(tasks, timeout=MOMENT)
             return task.result()
         finally:
             for each in tasks:
