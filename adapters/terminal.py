@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import uuid
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
-from contextlib import aclosing, contextmanager, suppress
+from collections.abc import Coroutine, Mapping, Sequence
+from contextlib import aclosing, suppress
 from pathlib import Path
-from typing import Any, TextIO, TypeVar
+from typing import Any, TextIO
 
+from adapters.interrupts import Interrupts, Quit
 from adapters.keyboard import Keyboard
 from adapters.screen import Screen
 from adapters.terminal_files import FOLDER, Downloads, attached
@@ -23,16 +23,10 @@ from core.words import say
 QUIT = frozenset({"sair", "exit", "quit"})
 _HOST = "http://localhost"
 
-T = TypeVar("T")
-
 
 class Unreachable(PonteError):
     code = "unreachable"
     sentence = "Ponte does not answer. Your last message may be kept; start `ponte chat` again."
-
-
-class Quit(Exception):
-    """Ctrl-C where nothing is left to stop."""
 
 
 async def chat(
@@ -46,7 +40,7 @@ async def chat(
     async with HttpClient(socket=str(socket_path)) as http:
         talk = Talk(http, screen, locale, Downloads(http, folder))
         try:
-            with talk.interrupts():
+            with talk.interrupts.heard():
                 await talk.until_end(Keyboard(stdin))
         except Quit:
             screen.line("")
@@ -63,18 +57,8 @@ class Talk:
         self._screen = screen
         self._locale = locale
         self._headers = {"Accept-Language": locale}
-        self._interrupted = asyncio.Event()
+        self.interrupts = Interrupts()
         self._turn = ""
-
-    @contextmanager
-    def interrupts(self) -> Iterator[None]:
-        """Ctrl-C is an event while this lasts."""
-        loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGINT, self._interrupted.set)
-        try:
-            yield
-        finally:
-            loop.remove_signal_handler(signal.SIGINT)
 
     async def until_end(self, keyboard: Keyboard) -> None:
         """Raises Quit, Unreachable."""
@@ -82,7 +66,7 @@ class Talk:
             self._screen.line(say("Ctrl-C stops an answer; exit or Ctrl-D ends.", self._locale))
         while True:
             self._screen.prompt()
-            line = await self._or_quit(_message(keyboard))
+            line = await self.interrupts.outlast(_message(keyboard))
             text = clean(line or "").strip()
             if line is None or text.lower() in QUIT:
                 if line is None and self._screen.live:
@@ -93,18 +77,10 @@ class Talk:
 
     async def say(self, text: str) -> None:
         """One message and its answer. Ctrl-C stops the turn; a second one raises Quit."""
-        tasks = [asyncio.create_task(self._ask(text, uuid.uuid4().hex))]
         try:
-            while not await self._done(tasks[0]):
-                if len(tasks) > 1 or not self._turn:
-                    raise Quit
-                tasks.append(asyncio.create_task(self._stop(self._turn)))
-            await tasks[0]
+            await self.interrupts.outlast(self._ask(text, uuid.uuid4().hex), self._stopping)
         finally:
             self._turn = ""
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _ask(self, text: str, key: str) -> None:
         """Asked again with the same key after a lost connection, so it is one turn."""
@@ -152,29 +128,13 @@ class Talk:
         files = [await self._downloads.fetch(file, headers) for file in body["files"]]
         self._screen.answer(body, files)
 
+    def _stopping(self) -> Coroutine[Any, Any, None] | None:
+        return self._stop(self._turn) if self._turn else None
+
     async def _stop(self, turn: str) -> None:
         self._screen.progress(say("Stopping…", self._locale))
         with suppress(HttpError):
             await self._http.post_json(f"{_HOST}/turns/{turn}/stop", {}, headers=self._headers)
-
-    async def _or_quit(self, work: Coroutine[Any, Any, T]) -> T:
-        task = asyncio.create_task(work)
-        try:
-            if not await self._done(task):
-                raise Quit
-            return task.result()
-        finally:
-            task.cancel()
-
-    async def _done(self, task: asyncio.Task[Any]) -> bool:
-        """False where Ctrl-C came first."""
-        interrupted = asyncio.create_task(self._interrupted.wait())
-        try:
-            await asyncio.wait({task, interrupted}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            interrupted.cancel()
-        self._interrupted.clear()
-        return task.done()
 
 
 async def _message(keyboard: Keyboard) -> str | None:

@@ -29,7 +29,8 @@ from core.tools.code.local.kernels import Kernels
 from core.tools.code.local.marks import Marks
 from core.tools.code.local.sandbox.sandbox import Limits
 from core.tools.code.source import CodeSource
-from tests.code.scenes import SceneFolder, set_scene
+from tests.code.scenes import set_scene
+from tests.fakes.scene_folder import SceneFolder
 
 COLD, WARM, PLOTS, KERNELS = 15, 200, 10, 8
 PLOT = "plt.figure(); plt.plot([1, 3, 2]); plt.title('t'); plt.xlabel('x')"

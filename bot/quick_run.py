@@ -7,12 +7,12 @@ comes back as its answer; a second one no longer waits. A restart of the holder 
 from __future__ import annotations
 
 import asyncio
-import signal
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import aclosing, contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import aclosing, suppress
 from typing import Any
 
+from adapters.interrupts import Interrupts, Quit
 from adapters.screen import Screen
 from adapters.turn_stream import WAITS, Upload, turn_stream
 from core.errors import PonteError
@@ -43,27 +43,22 @@ class QuickRun:
         self._screen = screen
         self._locale = locale
         self._headers = {"Accept-Language": locale}
-        self._interrupted = asyncio.Event()
+        self._interrupts = Interrupts()
         self._turn = ""
+        self._begun = asyncio.Event()
+        """The turn is known."""
 
     async def answer(self, message: str, files: Sequence[Upload]) -> Json:
         """What `POST /chat` answers. Raises HttpError, Refused, Lost, KeyboardInterrupt."""
         key = uuid.uuid4().hex
         asked = {"message": message, "conversation": f"command-{key[:12]}", "event_key": key}
-        tasks: list[asyncio.Task[Any]] = [asyncio.create_task(self._patient(asked, files))]
         try:
-            with self._interrupts():
-                while not await self._ended(tasks[0]):
-                    if len(tasks) > 1 or not self._turn:
-                        raise KeyboardInterrupt
-                    tasks.append(asyncio.create_task(self._stop()))
-            body: Json = tasks[0].result()
-            return body
+            with self._interrupts.heard():
+                return await self._interrupts.outlast(self._patient(asked, files), self._stop)
+        except Quit:
+            raise KeyboardInterrupt from None
         finally:
             self._screen.progress("")
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _patient(self, asked: Mapping[str, str], files: Sequence[Upload]) -> Json:
         """Asked again with the same key after a lost connection, so that it runs once."""
@@ -85,6 +80,7 @@ class QuickRun:
             async for name, data in stream:
                 if name == "progress":
                     self._turn = data["turn"]
+                    self._begun.set()
                     self._screen.progress(data["text"])
                 elif name == "error":
                     raise Refused(words=data["message"])
@@ -94,27 +90,8 @@ class QuickRun:
 
     async def _stop(self) -> None:
         self._screen.progress(say("Stopping…", self._locale))
+        await self._begun.wait()
         with suppress(HttpError):
             await self._http.post_json(
                 f"{self._host}/turns/{self._turn}/stop", {}, headers=self._headers
             )
-
-    @contextmanager
-    def _interrupts(self) -> Iterator[None]:
-        """Ctrl-C is an event while this lasts."""
-        loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGINT, self._interrupted.set)
-        try:
-            yield
-        finally:
-            loop.remove_signal_handler(signal.SIGINT)
-
-    async def _ended(self, task: asyncio.Task[Any]) -> bool:
-        """False where Ctrl-C came first."""
-        interrupted = asyncio.create_task(self._interrupted.wait())
-        try:
-            await asyncio.wait({task, interrupted}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            interrupted.cancel()
-        self._interrupted.clear()
-        return task.done()

@@ -6,7 +6,7 @@ import datetime
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from core.text import clean
+from core.text import clean, one_line
 
 Json = Mapping[str, Any]
 
@@ -16,14 +16,14 @@ def threads_lines(threads: Iterable[Json]) -> Iterator[str]:
     for thread in threads:
         used = _when(thread.get("used_at"))
         count = thread.get("messages", 0)
-        yield f"{used:<16}  {count:>6}  {_flat(thread.get('conversation', ''))}"
+        yield f"{used:<16}  {count:>6}  {one_line(str(thread.get('conversation', '')))}"
 
 
 def thread_lines(thread: Json) -> Iterator[str]:
     """Each message: when and who in one line, its text in the next ones, indented."""
     for message in thread.get("messages", ()):
         who = message.get("name") or message.get("role", "")
-        yield f"{_when(message.get('at'))}  {_flat(who)}"
+        yield f"{_when(message.get('at'))}  {one_line(str(who))}"
         for line in clean(str(message.get("text", ""))).splitlines():
             yield f"    {line}"
 
@@ -33,7 +33,3 @@ def _when(at: object) -> str:
         return ""
     moment = datetime.datetime.fromtimestamp(at, datetime.UTC)
     return f"{moment:%Y-%m-%d %H:%M}"
-
-
-def _flat(text: object) -> str:
-    return " ".join(clean(str(text)).split())

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from core.graphemes import whole
 from core.proposal import Change, Row, Step
-from core.text import clean
+from core.text import clean, cut, one_line
 from core.withheld import withheld
 
 ROWS = 5
@@ -44,7 +43,7 @@ def shown(change: Change) -> tuple[dict[str, Any], ...]:
 
 def plain(words: str, longest: int = 120) -> str:
     """Somebody's words on one line."""
-    return _cut(" ".join(clean(words).split()), longest)
+    return one_line(words, longest)
 
 
 def _row(
@@ -80,7 +79,7 @@ def _moved(before: Cells, after: Cells, name: str) -> str:
     """`+` what is linked, `-` what is unlinked."""
     old, new = ({_id(one): _cell(one) for one in row.get(name) or ()} for row in (before, after))
     lines = [f"+ {words}" for id, words in new.items() if id not in old]
-    return _cut(", ".join(lines + [f"- {old[id]}" for id in old if id not in new]), CELL)
+    return cut(", ".join(lines + [f"- {old[id]}" for id in old if id not in new]), CELL)
 
 
 def _id(linked: Any) -> str:
@@ -97,12 +96,8 @@ def _cell(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, list):
-        return _cut(", ".join(str(_cell(each)) for each in value), CELL)
+        return cut(", ".join(str(_cell(each)) for each in value), CELL)
     if isinstance(value, dict):
         named = (value[key] for key in _NAMES if value.get(key) is not None)
         return _cell(next(named, ", ".join(f"{k}: {v}" for k, v in value.items())))
-    return _cut(clean(str(value)), CELL)
-
-
-def _cut(words: str, longest: int) -> str:
-    return words if len(words) <= longest else words[: whole(words, longest - 1)] + "…"
+    return cut(clean(str(value)), CELL)

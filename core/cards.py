@@ -8,6 +8,7 @@ from typing import Any
 from core import card_rows, runs
 from core.approval import needs_admin
 from core.card_rows import ROWS, plain, rows_of
+from core.markdown import markless
 from core.messages import Card, CardAction
 from core.proposal import POLICY, UNDO_LIFETIME, WRITTEN, Change, Step, WriteKind
 from core.words import say
@@ -80,7 +81,7 @@ def outcome(change: Change, locale: str) -> str:
 
 def answer(cards: Sequence[Card], locale: str) -> str:
     """The text above cards that were just proposed; it stays true when they are decided."""
-    lines = [f"- `{card.id}` {_markless(card.title)}" for card in cards]
+    lines = [f"- `{card.id}` {markless(card.title)}" for card in cards]
     head = say(
         "This waits for a person; nothing is changed before somebody approves it "
         "(`approve ID` or `deny ID`, within 24 hours):",
@@ -200,7 +201,3 @@ def _ids(steps: Sequence[Step]) -> str:
     ids = list(dict.fromkeys(plain(step.write.id, 40) for step in steps if step.write.id))
     more = f" … (+{len(ids) - IDS})" if len(ids) > IDS else ""
     return ", ".join(ids[:IDS]) + more
-
-
-def _markless(words: str) -> str:
-    return "".join(f"\\{char}" if char in "\\`*_[]<>|~" else char for char in words)

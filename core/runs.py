@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from core.fences import fenced
 from core.proposal import Change, Step
-from core.text import clean, clip
+from core.text import clean, clip, one_line
 from core.words import say
 
 NOTED = 6_000
@@ -27,7 +27,7 @@ _RESULT = (
 
 def outcome(change: Change, locale: str) -> str:
     """How the run stands, or what came of it, without its result."""
-    words = " ".join(clean(_step(change).words).split())
+    words = one_line(_step(change).words)
     return say(_OUTCOMES[change.state], locale, words=words).strip()
 
 
@@ -40,7 +40,7 @@ def result(change: Change) -> str:
 
 def note(change: Change, told: str) -> str:
     """For the model's next turn: `told` is the outcome in words, the result stands fenced."""
-    title = " ".join(clean(change.draft.title).split())[:120]
+    title = one_line(change.draft.title, 120)
     said = _NOTE.format(id=change.id, title=title, outcome=told)
     given = result(change)
     return f"{said}\n{_RESULT}\n{fenced(clip(clean(given), NOTED))}" if given else said

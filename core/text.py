@@ -16,7 +16,7 @@ from core.graphemes import whole
 from core.splitting import split
 from core.words import say
 
-__all__ = ["CUT_HERE", "aside", "clean", "clip", "file_name", "split"]
+__all__ = ["CUT_HERE", "aside", "clean", "clip", "cut", "file_name", "one_line", "split"]
 
 LONG = 20_000
 """Characters from which work on a text leaves the event loop: 2 MB take up to a second."""
@@ -65,6 +65,14 @@ async def aside(work: Callable[[str], T], text: str) -> T:
     return await asyncio.to_thread(work, text) if len(text) > LONG else work(text)
 
 
+def in_whole_characters(text: str) -> str:
+    """Half of a surrogate pair, which JSON can escape (RFC 8259, section 8.2) and UTF-8 cannot
+    hold, becomes U+FFFD."""
+    if text.isascii():
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
 def clean(text: str) -> str:
     """`text` without what a reader cannot see and a machine would obey; newlines as \\n.
 
@@ -73,8 +81,7 @@ def clean(text: str) -> str:
     """
     if _PLAIN.fullmatch(text):
         return text
-    text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    text = _ESCAPE.sub("", _NEWLINE.sub("\n", text))
+    text = _ESCAPE.sub("", _NEWLINE.sub("\n", in_whole_characters(text)))
     text = _TAGS.sub(r"\1", _HIDDEN.sub("", text))
     return _JOINERS.sub(r"\1", _SELECTORS.sub(r"\1", text))
 
@@ -91,6 +98,17 @@ def clip(text: str, limit: int, note: str = CUT_HERE, locale: str = "en") -> str
     shown = whole(text, max(0, limit - longest))
     line = say(note, locale, shown=shown, total=total)
     return f"{text[:shown]}\n{line}" if shown else line[:limit]
+
+
+def cut(text: str, longest: int) -> str:
+    """`text`, or its beginning and "…", in `longest` characters at most; no character is torn."""
+    return text if len(text) <= longest else text[: whole(text, longest - 1)] + "…"
+
+
+def one_line(text: str, longest: int | None = None) -> str:
+    """Somebody's words on one line, clean, and `cut` where there is a `longest`."""
+    line = " ".join(clean(text).split())
+    return line if longest is None else cut(line, longest)
 
 
 def file_name(name: str) -> str:

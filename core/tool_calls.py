@@ -16,6 +16,7 @@ from core.messages import Item
 from core.ports import Journal, Tool
 from core.records import Call, Effect, Outcome, Scene
 from core.stage import Stage
+from core.together import together
 from core.tools.outcome import capped, outcome_of_error
 from core.words import say
 
@@ -55,13 +56,7 @@ class ToolCalls:
 
     async def run(self, calls: Sequence[Item]) -> Sequence[Outcome]:
         """All calls of one round, side by side; their outcomes in the calls' order."""
-        tasks = [asyncio.create_task(self._run_one(call)) for call in calls]
-        try:
-            return await asyncio.gather(*tasks)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        return await together(*(self._run_one(call) for call in calls))
 
     async def _run_one(self, item: Item) -> Outcome:
         """A write or a spend runs to its record, even when the turn is stopped; one that goes on

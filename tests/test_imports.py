@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import graphlib
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -75,6 +76,15 @@ def test_models_and_tools_do_not_know_each_other() -> None:
 def test_the_turn_and_what_stands_above_it_are_known_to_the_bot_alone() -> None:
     for path in importers("core.turn", "core.conversation", "core.desk"):
         assert path.startswith("bot/") or path in ("core/turn.py", "core/conversation.py"), path
+
+
+def test_no_module_needs_one_that_needs_it() -> None:
+    modules = {path.removesuffix(".py").replace("/", "."): tree for path, tree in sources().items()}
+    needs = {
+        name: {part for each in imports(tree) for part in (each, each.rpartition(".")[0])}
+        for name, tree in modules.items()
+    }
+    graphlib.TopologicalSorter(needs).prepare()
 
 
 @pytest.mark.parametrize("library", PLACES)

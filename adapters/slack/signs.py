@@ -39,6 +39,13 @@ class Signs:
         self._timer: asyncio.TimerHandle | None = None
         self._processing = False
         self._ended = False
+        self._posts = True
+
+    def late(self) -> None:
+        """Show them for a click that takes its time, whose outcome may stand in its card alone."""
+        if self._timer is None:
+            self._posts = False
+            self.soon()
 
     def soon(self) -> None:
         """Show them if the turn takes its time."""
@@ -67,6 +74,9 @@ class Signs:
         self.hush()
         if self._processing:
             self._processing = False
+            if not self._posts:  # only a post would take the status line away
+                self._doing = ""
+                await self._status()
             await self._session("active")
 
     def _begin(self) -> None:

@@ -78,6 +78,8 @@ class ChatSurface:
         return CROWDED
 
     async def busy(self, doing: str) -> None:
+        if self._source.kind == "card":
+            self._signs.late()
         await self._signs.show(doing)
 
     async def post(self, number: int, key: str, part: str, answer: Answer | None) -> str:

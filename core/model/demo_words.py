@@ -8,8 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from core.fences import fenced
-from core.graphemes import whole
-from core.text import clean, clip
+from core.text import clean, clip, one_line
 
 ROWS = 20
 COLUMNS = 8
@@ -39,10 +38,7 @@ def block(value: object, info: str = "") -> str:
 
 def inline(text: str, longest: int = 200) -> str:
     """Somebody's words on one line, without markup."""
-    words = " ".join(clean(text).split())
-    if len(words) > longest:
-        words = words[: whole(words, longest - 1)] + "…"
-    return _MARKUP.sub(r"\\\1", words)
+    return _MARKUP.sub(r"\\\1", one_line(text, longest))
 
 
 def _cell(value: object) -> str:

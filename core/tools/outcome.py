@@ -9,6 +9,7 @@ import pydantic_core
 
 from core.errors import ToolError
 from core.records import Outcome
+from core.text import in_whole_characters
 
 CAP = 16_000
 """Characters of one outcome, some 4,000 tokens of English."""
@@ -30,7 +31,8 @@ def outcome_of_error(error: ToolError) -> Outcome:
 
 
 def capped(outcome: Outcome, cap: int = CAP) -> Outcome:
-    """`outcome` with at most `cap` characters of text."""
+    """`outcome` with at most `cap` characters of text, all of which can be stored."""
+    outcome = dataclasses.replace(outcome, text=in_whole_characters(outcome.text))
     if len(outcome.text) <= cap:
         return outcome
     cut = (

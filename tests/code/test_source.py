@@ -13,9 +13,10 @@ from core.tools.code.port import Made, Ran
 from core.tools.code.report import NOTHING
 from core.tools.code.source import CodeSource
 from core.tools.outcome import CAP
-from tests.code.scenes import SceneFolder, set_scene
+from tests.code.scenes import set_scene
 from tests.core.tools.strict import breaches
 from tests.fakes.code import FakeBackend
+from tests.fakes.scene_folder import SceneFolder
 
 PNG = b"\x89PNG\r\n\x1a\n"
 

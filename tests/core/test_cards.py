@@ -96,7 +96,7 @@ def test_what_a_table_is_called_cannot_pretend_to_be_anything() -> None:
     card = cards.card_of(named, "en")
     assert "\n" not in card.title
     assert "\u202e" not in card.title
-    assert r"\`\](http://evil)" in cards.answer([card], "en")
+    assert r"x\`\](`http://evil`) \# Approved" in cards.answer([card], "en")
     assert "evil" in cards.note(named)
     assert "\n" not in cards.note(named)
 

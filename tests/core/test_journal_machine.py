@@ -119,7 +119,8 @@ class JournalMachine(EngineMachine):
         ended = self.engine.journal.call_ended(turn, id, Outcome("ok", "3 rows"))
         if self.written(turn, ended) and id in row.started:
             row.started.remove(id)
-            row.items.append(output(id, "3 rows"))
+            if call_of(number) in row.items:  # what a person typed is no call of a model's
+                row.items.append(output(id, "3 rows"))
 
     @some_began
     @rule(pick=picks)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.text import clean, clip, file_name
+from core.text import clean, clip, cut, file_name, one_line
 
 ANYTHING = st.one_of(
     st.text(),
@@ -115,3 +115,10 @@ def test_any_file_name_is_safe(name: str) -> None:
     assert not safe.startswith(".")
     assert not re.search(r"[/\\\x00-\x1f]", safe)
     assert file_name(safe) == safe
+
+
+def test_words_on_one_line_are_clean_and_end_in_a_dot_where_they_are_cut() -> None:
+    assert one_line(" a\n\u202e b\tc ") == "a b c"
+    assert one_line("abcdef", 4) == "abc…"
+    assert cut("abcd", 4) == "abcd"
+    assert cut("ab👩‍🚀cd", 4) == "ab…", "an emoji is not torn"

@@ -85,3 +85,19 @@ async def test_what_the_model_wants_to_spend_is_approved_by_a_click(
     assert len(posts) > 2
     await ana.sees(lambda seen: "Done." in seen[0]["embeds"][0]["description"])
     assert stackspot.count("create") == 1
+
+
+async def test_an_approved_run_can_be_stopped_and_leaves_its_card_whole(
+    house: House, ana: Somebody, stackspot: FakeStackSpot
+) -> None:
+    stackspot.held = True
+    await ana.say(asks("translate-all", "it"))
+    (card,) = await ana.sees(lambda seen: seen and seen[0]["embeds"])
+    await ana.click(card, "Approve")
+    await stackspot.seen("status", 3)
+    (running,) = await ana.sees(lambda seen: "being done" in str(seen[0]["embeds"]))
+    assert running["embeds"][0]["title"] == "Run Translate everything"
+    assert "is running" not in running["content"]
+    await ana.say("stop")
+    (left, *_) = await ana.sees(lambda seen: "no longer wait" in str(seen[0]["embeds"]))
+    assert left["embeds"][0]["title"] == "Run Translate everything"

@@ -112,3 +112,18 @@ async def test_stop_says_what_goes_on(tmp_path: Path) -> None:
         await w.slack.until(
             lambda: any("may still finish it" in p.shown for p in w.slack.answers(asked))
         )
+
+
+async def test_an_approved_run_shows_how_far_it_is_and_can_be_stopped(tmp_path: Path) -> None:
+    async with house(tmp_path) as (w, fake):
+        fake.held = True
+        asked = said(w, asks("translate-all", "all of it"))
+        card = await w.slack.answer(asked)
+        await w.slack.click(w.alice, card, "Approve").acked.wait()
+        shown = "is running the quick command… 90 % · Waits"
+        await w.slack.until(lambda: any(s["status"] == shown for s in w.slack.workspace.statuses))
+        said(w, "stop", asked)
+        await w.slack.until(lambda: "I no longer wait for it" in card.shown)
+        await w.slack.until(lambda: w.slack.workspace.statuses[-1]["status"] == "")
+        assert not card.buttons
+        assert fake.count("create") == 1

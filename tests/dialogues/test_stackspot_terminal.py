@@ -48,7 +48,7 @@ class Shell:
             "PONTE_HOME": str(self.home), "PONTE_MODEL_API": "demo", "PYTHONPATH": str(ROOT),
             "STACKSPOT_CLIENT_ID": CLIENT, "STACKSPOT_CLIENT_SECRET": SECRET,
             "STACKSPOT_REALM": REALM, "STACKSPOT_AUTH_URL": url, "STACKSPOT_API_URL": url,
-            "STACKSPOT_AGENT_URL": url, "PATH": os.environ["PATH"],
+            "STACKSPOT_AGENT_URL": url, "PATH": os.environ["PATH"], "PONTE_WEB_PORT": "0",
         }  # fmt: skip
         return await asyncio.create_subprocess_exec(
             sys.executable, "-m", "bot", *words, cwd=self.home.parent, env=ours,
@@ -124,6 +124,32 @@ async def test_ctrl_c_stops_the_waiting_and_says_what_goes_on(ponte: Shell) -> N
     ponte.stackspot.held = False
     await ponte("threads", "list")
     assert ponte.stackspot.count("status") == looks, "nobody goes on with it"
+
+
+async def test_a_shell_waits_out_that_the_bot_dies(ponte: Shell) -> None:
+    ponte.stackspot.held = True
+    first = await ponte.begin("run")
+    await ready(first)
+    shell = await ponte.begin("quick-command", "explain", "a bridge")
+    await ponte.stackspot.seen("status")
+    first.kill()
+    await first.communicate()
+    second = await ponte.begin("run")
+    await ready(second)
+    ponte.stackspot.held = False
+    out, err = await shell.communicate()
+    assert (shell.returncode, out, err) == (0, b"explain: a bridge\n", b"")
+    assert ponte.stackspot.count("create") == 1
+    second.terminate()
+    await second.communicate()
+
+
+async def ready(ponte: Process) -> None:
+    assert ponte.stdout
+    async for line in ponte.stdout:
+        if line.startswith(b"Ponte is ready"):
+            return
+    raise AssertionError("it did not start")
 
 
 async def test_the_doctor_gets_a_token_and_shows_no_secret(ponte: Shell) -> None:

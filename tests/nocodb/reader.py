@@ -4,36 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from core.errors import NotFound
-from core.messages import File
 from core.ports import Tool
 from core.records import Outcome, Scene
 from core.tools.nocodb.reading.reads import reading_tools
 from core.tools.nocodb.rest.api import NocoApi
 from core.tools.nocodb.schemas import Schemas
 from tests.core.tools.scene import scene
+from tests.fakes.scene_folder import SceneFolder
 from tests.nocodb.tables import NOW
-
-
-@dataclass
-class KeptFiles:
-    """The `SceneFiles` of a test."""
-
-    data: dict[str, bytes] = field(default_factory=dict)
-
-    async def given(self) -> list[File]:
-        return []
-
-    async def read(self, file: File) -> bytes:
-        raise NotFound(what="file")
-
-    async def keep(self, name: str, type: str, data: bytes) -> File:
-        self.data[name] = data
-        return File(f"f{len(self.data)}", name, type, len(data))
 
 
 class Reader:
@@ -42,13 +24,13 @@ class Reader:
     def __init__(self, api: NocoApi, schemas: Schemas, now: datetime = NOW, most: int = 5_000):
         made = reading_tools(api, schemas, clock=now.timestamp, most=most)
         self._tools: Mapping[str, Tool] = {tool.spec.name: tool for tool in made}
-        self._scene: Scene = replace(scene(), zone=str(now.tzinfo), files=KeptFiles())
+        self._scene: Scene = replace(scene(), zone=str(now.tzinfo), files=SceneFolder())
         self.last = Outcome("ok", "")
 
     @property
     def files(self) -> dict[str, bytes]:
-        assert isinstance(self._scene.files, KeptFiles)
-        return self._scene.files.data
+        assert isinstance(self._scene.files, SceneFolder)
+        return self._scene.files.made
 
     async def call(self, tool: str, **args: object) -> dict[str, Any]:
         self.last = await self._tools[tool].run(self._scene, json.dumps(args))

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from core.errors import ToolError
 from core.http import HttpClient
 from core.tools.nocodb.filters.condition import Op, Value
 from core.tools.nocodb.filters.filters import Filter, Match, Selection
@@ -61,11 +62,18 @@ class Library:
     table: Table
     texts: dict[str, str | None]
     reader: Reader
+    token: str
 
     async def found(self, *filters: tuple[str, str, object], **args: object) -> set[str]:
         told = await self.reader.query("Library", *filters, fields=["Id"], limit=50, **args)
         assert told["total"] == told["returned"]
         return {row["id"] for row in told["rows"]}
+
+    async def rename(self, old: str, new: str) -> None:
+        at, url, token = self.table.at, self.api.url, self.token
+        field = (await Schemas(self.api, at.base).table("Library")).field(old)
+        path = f"{url}/api/v3/meta/bases/{at.base}/fields/{field.id}"
+        call(path, {"title": new}, method="PATCH", xc_token=token)
 
     def holding(self, op: str, value: str) -> set[str]:
         def holds(text: str | None) -> bool:
@@ -92,7 +100,29 @@ async def library(real_nocodb: Seeded) -> AsyncIterator[Library]:
         for start in range(0, len(rows), BATCH):
             made = await api.create(table.at, rows[start : start + BATCH])
             texts |= {row.id: row.fields["Text"] for row in made}
-        yield Library(api, schemas, table, texts, Reader(api, schemas))
+        yield Library(api, schemas, table, texts, Reader(api, schemas), token)
+
+
+async def test_a_field_that_was_renamed_is_not_taken_for_an_empty_one(library: Library) -> None:
+    """NocoDB answers what is asked for by id under its title of now."""
+    reader, table = library.reader, library.table
+    assert (await reader.query("Library", limit=1))["rows"][0]["Text"]
+    await library.rename("Text", "Texto")
+    calls: list[tuple[str, dict[str, object]]] = [
+        ("nocodb_query", {}),
+        ("nocodb_summarize", {"group_by": "Text"}),
+        ("nocodb_summarize", {"aggregates": [{"field": "Text", "fn": "filled"}]}),
+        ("nocodb_get", {"id": 1}),
+    ]
+    for tool, args in calls:
+        await library.rename("Texto", "Text")
+        library.schemas.drop()
+        await library.schemas.table("Library")
+        await library.rename("Text", "Texto")
+        with pytest.raises(ToolError) as caught:
+            await reader.call(tool, table="Library", **args)
+        assert caught.value.code == "renamed"
+        assert (await library.schemas.table("Library")).field("Texto").id == table.field("Text").id
 
 
 async def test_every_value_is_found_and_nothing_else(library: Library) -> None:

@@ -229,6 +229,33 @@ async def test_a_table_that_was_changed_meanwhile(crm: Team) -> None:
     assert crm.rows("Customers")["1"]["Remarks"] is None
 
 
+def lose(crm: Team, table: str, title: str) -> None:
+    """Somebody deletes a field in NocoDB."""
+    path = f"{crm.proxy.upstream}/api/v3/meta/bases/{crm.base.id}"
+    fields = call(f"{path}/tables/{crm.base.tables[table]}", xc_token=crm.token)["fields"]
+    id = next(field["id"] for field in fields if field["title"] == title)
+    call(f"{path}/fields/{id}", method="DELETE", xc_token=crm.token)
+
+
+async def test_an_undo_gives_back_what_a_changed_table_still_takes(crm: Team) -> None:
+    change = {"id": 3, "fields": {"Name": "X", "Notes": "x", "Email": "x@example.com"}}
+    updated = await crm.does("update", table="Customers", changes=[change])
+    deleted = await crm.does("delete", table="Customers", ids=[1, 7])
+    created = await crm.does("create", table="Customers", rows=[{"Name": "New", "Email": "e@x.de"}])
+    lose(crm, "Customers", "Notes")
+    told = await crm.undoes(updated)
+    assert "Left alone, because they are no longer as they were proposed on: 3." in told
+    row = crm.rows("Customers")["3"]
+    assert (row["Name"], row["Email"]) == ("Customer 03", "c03@example.com")
+    assert "Done." in await crm.undoes(created)
+    told = await crm.undoes(deleted)
+    assert "New rows: 31, 32." in told
+    assert "what was written to Notes does not stand there: 32." in told
+    rows = crm.rows("Customers")
+    assert (rows["31"]["Name"], rows["32"]["Name"]) == ("Customer 01", "Customer 07")
+    assert crm.orders_of("31") == {"1", "2"}
+
+
 async def test_what_is_told_before_anybody_is_asked(crm: Team) -> None:
     for tool, arguments, code in (
         ("update", {"changes": [{"id": 1, "fields": {"Statu": "Lead"}}]}, "unknown_field"),

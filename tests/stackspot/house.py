@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from core.http import HttpClient
-from core.messages import File
 from core.proxies import Proxies
 from core.records import Scene, Thread
 from core.tools.stackspot import StackSpot, StackSpotError
 from core.tools.stackspot.clock import Clock
 from tests.core.tools.scene import Seen
 from tests.core.tools.scene import scene as plain_scene
+from tests.fakes.scene_folder import SceneFolder
 from tests.fakes.stackspot.state import CLIENT, REALM, SECRET
 
 
@@ -43,28 +43,11 @@ async def refused(doing: Awaitable[Any]) -> StackSpotError:
 
 
 @dataclass
-class Kept:
-    """The `SceneFiles` of a test: `files` are what tools made, by name."""
-
-    files: dict[str, bytes] = field(default_factory=dict)
-
-    async def given(self) -> list[File]:
-        return []
-
-    async def read(self, file: File) -> bytes:
-        return self.files[file.name]
-
-    async def keep(self, name: str, type: str, data: bytes) -> File:
-        self.files[name] = data
-        return File(f"id-{name}", name, type, len(data))
-
-
-@dataclass
 class Stage:
     """What a scene tells while something runs in it."""
 
     seen: Seen = field(default_factory=Seen)
-    kept: Kept = field(default_factory=Kept)
+    files: SceneFolder = field(default_factory=SceneFolder)
     handles: list[str] = field(default_factory=list)
 
     def scene(
@@ -77,7 +60,7 @@ class Stage:
         return replace(
             scene,
             thread=Thread(scene.address.conversation, thread),
-            files=self.kept,
+            files=self.files,
             handle=handle,
             known_as=known_as or self._known_as,
         )

@@ -145,3 +145,17 @@ async def test_a_proxys_password_is_told_to_nobody(
 )
 def test_details_are_one_short_line(body: object, details: str) -> None:
     assert details_of(HttpAnswer(400, {}, json.dumps(body).encode())) == details
+
+
+async def test_who_loses_sight_of_a_run_is_not_told_to_try_again(
+    stackspot: StackSpot, fake: FakeStackSpot
+) -> None:
+    """It would be started, and paid for, once more."""
+    execution = await stackspot.create("echo", "a")
+    fake.answer("status", *[503] * 11)
+    error = await refused(stackspot.wait(execution))
+    assert (error.code, error.unsure) == ("down", True)
+    assert error.words() == (
+        "StackSpot could no longer be asked how it stands, so I stopped waiting. "
+        "It was started, and StackSpot may still finish it."
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from core.proxies import Proxies
+from core.tools.stackspot import Proxies
 from tests.fakes.proxy import ForwardProxy
 from tests.fakes.stackspot import FakeStackSpot
 from tests.fakes.stackspot.clock import SteppedClock

@@ -185,7 +185,7 @@ async def test_of_a_long_result_the_person_gets_a_file(
     stage = Stage()
     outcome = await command(source, stage.scene(), "echo", "a")
     assert [file.name for file in outcome.files] == ["echo.json"]
-    assert json.loads(stage.kept.files["echo.json"]) == json.loads(long)
+    assert json.loads(stage.files.made["echo.json"]) == json.loads(long)
     assert outcome.text.startswith('[The person gets all of it as the file echo.json.]\n[{"row": 0')
     assert len(outcome.text) <= 16_000
 

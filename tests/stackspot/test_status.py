@@ -77,7 +77,7 @@ def test_the_answer_is_the_result_or_the_last_step_s(
 
 def test_a_step_s_name_is_one_short_line() -> None:
     steps = [{"step_name": "a\n\x1b[2Jb\u202e" + "c" * 500}]
-    assert read(steps=steps).step == "a b" + "c" * 57
+    assert read(steps=steps).step == "a b" + "c" * 56 + "…"
 
 
 @given(st.dictionaries(st.sampled_from(FIELDS), JSON))
@@ -107,3 +107,13 @@ async def test_an_object_as_the_result_is_json(fake: FakeStackSpot, stackspot: S
     fake.answer("status", 200, body={"progress": {"status": "completed"}, "result": {"sum": 3}})
     result = await stackspot.run("echo", "a")
     assert json.loads(result.text) == result.data == {"sum": 3}
+
+
+def test_halves_of_characters_do_not_come_through() -> None:
+    told = {"progress": {"status": "COMPLETED"}, "result": "a\ud83d b", "steps": [
+        {"step_name": "\udc00", "step_result": {"json_data": {"a": "\ud800"}}},
+    ]}  # fmt: skip
+    status = read_status("01A", told)
+    assert status.answer == "a\ufffd b"
+    assert status.steps[0].answer == '{"a": "\ufffd"}'
+    assert read_status("01A", {"result": "\ud83d\ude00"}).answer == "\U0001f600", "a whole pair"

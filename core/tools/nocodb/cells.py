@@ -8,8 +8,9 @@ from decimal import Decimal, InvalidOperation
 
 from core.tools.nocodb.schema import Field
 
-LINKED = 25
-"""Rows in a link cell at most: NocoDB leaves out the others without a sign."""
+CUTS = (5, 25)
+"""Rows at which a link cell ends without a sign that there are more: at 25 on NocoDB 0.301.3, at 5
+on its versions of 2026 (https://github.com/nocodb/nocodb/issues/13616)."""
 
 NUMBERS = frozenset(
     {*("Number", "Decimal", "Currency", "Percent", "Rating", "Duration", "Year"),
@@ -23,6 +24,11 @@ PEOPLE = frozenset({"User", "CreatedBy", "LastModifiedBy", "Collaborator"})
 def is_blank(field: Field, cell: object) -> bool:
     """As NocoDB sees it; a link that only counts its rows is blank at none."""
     return cell is None or cell in ("", [], {}) or (field.type == "Links" and cell == 0)
+
+
+def may_lack(field: Field, cell: object) -> bool:
+    """Whether the row may link to more rows than a link cell of NocoDB's, a list, tells."""
+    return field.is_link and isinstance(cell, list) and len(cell) in CUTS
 
 
 def number_of(cell: object) -> Decimal | None:

@@ -89,6 +89,12 @@ class Schemas:
             table.field(each)
         return table
 
+    async def table_now(self, name: str, fields: Iterable[str]) -> Table:
+        """`table_with`, as it is now: what is proposed stands on it. Raises as it does."""
+        table = await self.table(name)
+        self._drop_old(self._tables.get(table.id))
+        return await self.table_with(name, fields)
+
     def drop(self) -> None:
         """Ask anew from here on."""
         self._base = Fresh(self._find_base, self._clock)

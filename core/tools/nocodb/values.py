@@ -6,8 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, tzinfo
 from typing import Any
 
-from core.graphemes import whole
-from core.text import clean
+from core.text import clean, cut, one_line
 from core.tools.nocodb import cells
 from core.tools.nocodb.rest.records import Record
 from core.tools.nocodb.schema import Field
@@ -46,12 +45,8 @@ def written(record: Record, fields: Sequence[Field], zone: tzinfo | None) -> lis
 
 
 def line(text: str, longest: int = CELL) -> str:
-    """Somebody's words on one line."""
-    return clipped(" ".join(clean(text).split()), longest)
-
-
-def clipped(text: str, longest: int = CELL) -> str:
-    return text if len(text) <= longest else text[: whole(text, longest - 1)] + "…"
+    """A name or a label."""
+    return one_line(text, longest)
 
 
 def told(moment: datetime) -> str:
@@ -62,7 +57,7 @@ def told(moment: datetime) -> str:
 def _short(field: Field, cell: object, zone: tzinfo | None, longest: int) -> object:
     if isinstance(cell, bool | int | float):
         return cell
-    return clipped(_text(field, cell, zone), longest)
+    return cut(_text(field, cell, zone), longest)
 
 
 def _text(field: Field, cell: object, zone: tzinfo | None) -> str:
@@ -74,5 +69,4 @@ def _text(field: Field, cell: object, zone: tzinfo | None) -> str:
         return told(moment)
     if field.type in _AS_IT_IS and isinstance(cell, str):
         return clean(cell)
-    cut = field.is_link and isinstance(cell, list) and len(cell) == cells.LINKED
-    return clean(", ".join(cells.texts_of(cell))) + (" …" if cut else "")
+    return clean(", ".join(cells.texts_of(cell))) + (" …" if cells.may_lack(field, cell) else "")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from core.http import HttpUnreadable
+from core.text import in_whole_characters
 from core.tools.stackspot.api import StackSpotApi
 from core.tools.stackspot.error import StackSpotError, worded
 from core.tools.stackspot.request import Request
@@ -65,7 +66,9 @@ class Agents:
         if not isinstance(answer, Mapping) or not isinstance(message, str):
             raise worded(HttpUnreadable("no message"), request)
         told = answer.get("conversation_id")
-        return AgentAnswer(message, told if isinstance(told, str) and told else conversation)
+        return AgentAnswer(
+            in_whole_characters(message), told if isinstance(told, str) and told else conversation
+        )
 
 
 def _question(prompt: str, conversation: str) -> dict[str, object]:

@@ -32,6 +32,7 @@ _UNREADABLE = (
     "if it goes on, the operator must check the address that is set."
 )
 _TOO_LARGE = "StackSpot's answer is too large for me to take."
+_AWAY = "StackSpot could no longer be asked how it stands, so I stopped waiting."
 _STILL = "It was started, and StackSpot may still finish it."
 
 
@@ -59,8 +60,9 @@ class StillRunning(StackSpotError):
     """Waiting came to an end before the run did, because of `cause`. `execution` is its id."""
 
     def __init__(self, cause: StackSpotError, execution: str) -> None:
+        # What passes says "please try again": here that would run the command once more.
         super().__init__(
-            cause.sentence,
+            _AWAY if cause.passing else cause.sentence,
             code=cause.code,
             hint=cause.hint,
             unsure=True,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from core.records import QuickCommand
-from core.text import clean
+from core.text import one_line
 from core.tools.stackspot.agents import Agent
 
 _MOST = 60
@@ -62,4 +62,4 @@ def _input(name: str, about: Mapping[str, object]) -> str:
 
 def _about(title: str, description: str) -> str:
     words = ". ".join(each.strip().rstrip(".") for each in (title, description) if each.strip())
-    return f": {' '.join(clean(words).split())[:_LONGEST]}" if words else ""
+    return f": {one_line(words, _LONGEST)}" if words else ""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from core.http import HttpAnswer
 from core.retry_after import retry_after
-from core.text import clean
+from core.text import one_line
 from core.tools.remote import cleaned
 from core.tools.stackspot.request import Kind
 
@@ -143,5 +143,5 @@ def details_of(answer: HttpAnswer) -> str:
     if isinstance(body, Mapping):
         found = [body.get("code") or body.get("error"), body.get("details") or body.get("message")]
         told += [each for each in found if isinstance(each, str) and each]
-    line = " ".join(clean(": ".join(told)).split())
+    line = one_line(": ".join(told))
     return cleaned(line)[:_LONGEST]

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from core.text import clean
+from core.text import in_whole_characters, one_line
 
 _FAILED = ("FAILURE", "FAILED")
 _LONGEST_NAME = 60
@@ -84,8 +84,8 @@ def _steps(told: object) -> tuple[Step, ...]:
 
 
 def _step(told: Mapping[str, Any]) -> Step:
-    name = " ".join(clean(_text(told.get("step_name"))).split())
-    return Step(name[:_LONGEST_NAME], _step_answer(told.get("step_result")))
+    name = one_line(_text(told.get("step_name")), _LONGEST_NAME)
+    return Step(name, _step_answer(told.get("step_result")))
 
 
 def _step_answer(result: object) -> str:
@@ -110,8 +110,8 @@ def _share(told: object) -> float | None:
 def _text(value: object) -> str:
     """A text as it is, None as nothing, all else as JSON."""
     if value is None or isinstance(value, str):
-        return value or ""
-    return json.dumps(value, ensure_ascii=False)
+        return in_whole_characters(value or "")
+    return in_whole_characters(json.dumps(value, ensure_ascii=False))
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

@@ -162,6 +162,16 @@ async def test_a_long_outcome_is_cut_and_says_so() -> None:
     assert (outcome.status, outcome.proposal) == ("error", "p")
 
 
+async def test_an_outcome_can_always_be_stored() -> None:
+    @tool(effect="read", doing="")
+    async def look() -> str:
+        """Looks."""
+        return "half \ud83d of a pair"
+
+    outcome = await look.run(scene(), "{}")
+    assert outcome.text.encode() == "half \ufffd of a pair".encode()
+
+
 async def test_what_a_function_raises_is_not_swallowed() -> None:
     @tool(effect="read", doing="…")
     async def broken() -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from core.graphemes import whole
-from core.text import clean
+from core.text import one_line
 from core.tools.nocodb.filters.condition import Condition, Op, Operand
 from core.tools.nocodb.filters.filters import Selection
 from core.tools.nocodb.filters.spans import Span
@@ -52,7 +51,7 @@ def words(selection: Selection, locale: str) -> str:
 
 
 def _condition(condition: Condition, locale: str) -> str:
-    field, operands = _line(condition.field.title), condition.operands
+    field, operands = one_line(condition.field.title, LONGEST), condition.operands
     if not operands:
         return say(_SENTENCES[condition.op], locale, field=field)
     if isinstance(operands[0], bool):
@@ -72,9 +71,4 @@ def _operand(operand: Operand) -> str:
         return str(operand)
     if isinstance(operand, Decimal):
         return format(operand, "f")
-    return f'"{_line(str(operand))}"'
-
-
-def _line(text: str) -> str:
-    flat = " ".join(clean(text).split())
-    return flat if len(flat) <= LONGEST else flat[: whole(flat, LONGEST - 1)] + "…"
+    return f'"{one_line(str(operand), LONGEST)}"'

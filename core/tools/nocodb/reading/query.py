@@ -19,6 +19,7 @@ from core.tools.nocodb.reading.asking import Asked, Asking
 from core.tools.nocodb.reading.reading import Rows, Wish
 from core.tools.nocodb.reading.sheet import sheet, sheet_name
 from core.tools.nocodb.reading.sources import source_of_row
+from core.tools.nocodb.renamed import check_titles
 from core.tools.nocodb.rest.records import Record, Sort
 from core.tools.nocodb.schema import Table
 from core.tools.nocodb.values import line, shown
@@ -109,6 +110,7 @@ class Query:
         api, now = self._asking.api, self._asking.now(scene)
         known = await self._asking.schemas.table(table)
         record = await api.record(known.at, str(id), fields=[each.id for each in known.fields])
+        check_titles(api, known, known.fields, [record])
         whole = await self._with_links(known, record)
         row = shown(whole, known.fields, now.tzinfo, LONG_CELL)
         told = {"table": line(known.title), "zone": scene.zone, "note": DATA, "row": row}
@@ -127,12 +129,13 @@ class Query:
         return rows, await scene.files.keep(sheet_name(asked.table), TYPE, data)
 
     async def _with_links(self, table: Table, record: Record) -> Record:
-        """A row tells 25 of the rows that it links to, or only how many they are."""
+        """A row tells some of the rows that it links to, or only how many they are; a tuple holds
+        all of them."""
         many = [each for each in table.links if not each.one and record.fields.get(each.title)]
         links = self._asking.api.links
         found = await together(*(links(table.at, each.id, record.id) for each in many[:LINKS]))
         cells: dict[str, Any] = {
-            field.title: [{"id": each.id, "fields": each.fields} for each in linked]
+            field.title: tuple({"id": each.id, "fields": each.fields} for each in linked)
             for field, linked in zip(many, found, strict=False)
         }
         return replace(record, fields={**record.fields, **cells})

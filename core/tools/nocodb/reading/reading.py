@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from core.tools.nocodb.filters.filters import Selection
+from core.tools.nocodb.renamed import check_titles
 from core.tools.nocodb.rest.api import PAGE, NocoApi
 from core.tools.nocodb.rest.error import NocoError
 from core.tools.nocodb.rest.records import Page, Record, Sort
@@ -96,7 +97,7 @@ class Reading:
     async def _page(self, selection: Selection, wish: Wish, number: int, size: int) -> Page:
         table = selection.table
         try:
-            return await self._api.records(
+            page = await self._api.records(
                 table.at,
                 fields=wish.ids(table, *selection.checked),
                 where=selection.where.v3,
@@ -108,3 +109,6 @@ class Reading:
             if error.code == "bad_page":  # NocoDB's word for a page past the end
                 return Page(())
             raise
+        asked = (*wish.columns(table), *selection.checked)
+        check_titles(self._api, table, asked, page.records)
+        return page

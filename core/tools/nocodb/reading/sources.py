@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from datetime import datetime
 from urllib.parse import quote
 
-from core.text import clean
+from core.markdown import markless
 from core.tools.nocodb.filters.filter_words import words
 from core.tools.nocodb.filters.filters import Selection
 from core.tools.nocodb.reading.reading import Rows
@@ -16,10 +15,6 @@ from core.words import say
 _LINE = "Source: {what}: {shown} of {total} rows, {time} ({zone})."
 _AT_LEAST = "Source: {what}: {shown} of at least {total} rows, {time} ({zone})."
 _ROW = "Source: {what}: row {id}, {time} ({zone})."
-_ADDRESS = re.compile(
-    r"(\b(?:[a-z][a-z0-9+.-]*://|mailto:|www\.)[^\s<>()\[\]`\"']+)", re.IGNORECASE
-)
-_MARKUP = re.compile(r"([\\`*_\[\]<>|~#])")
 
 
 def source(
@@ -42,15 +37,6 @@ def source(
 def source_of_row(origin: str, table: Table, id: str, now: datetime, locale: str) -> str:
     said = say(_ROW, locale, what=markless(table.title), id=markless(id), **_when(now))
     return f"{said} {_link(origin, table, id)}"
-
-
-def markless(text: str) -> str:
-    """Names and values on one line of Markdown, as nothing but text: addresses stand as code."""
-    pieces = _ADDRESS.split(" ".join(clean(text).split()))
-    return "".join(
-        f"`{piece}`" if number % 2 else _MARKUP.sub(r"\\\1", piece)
-        for number, piece in enumerate(pieces)
-    )
 
 
 def _when(now: datetime) -> dict[str, str]:

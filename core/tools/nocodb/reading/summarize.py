@@ -9,6 +9,7 @@ from typing import Any
 
 from core.errors import ToolError
 from core.records import Outcome, Scene
+from core.tools.nocodb import cells
 from core.tools.nocodb.filters.filters import Filter, Match
 from core.tools.nocodb.reading.asking import Asked, Asking
 from core.tools.nocodb.reading.figures import Figure, Fn, checked, figure
@@ -143,6 +144,8 @@ def _told(
         }
         for label, records in summary.groups.items()
     ]
+    if any(cells.may_lack(group, row.fields.get(group.title)) for row in rows.records):
+        told["links"] = "NocoDB may not tell all that a row links to: groups may lack some rows"
     kept = fitting(rows_of, CAP)
     if len(kept) < len(rows_of):
         told["cut"] = f"the first {len(kept)} of {len(rows_of)} groups"

@@ -64,6 +64,10 @@ class NocoApi:
         """How often NocoDB said that a table or field that we named is not there."""
         return self._wire.drifts.count
 
+    def drifted(self) -> None:
+        """It was seen without NocoDB saying so."""
+        self._wire.drifts.count += 1
+
     def patient(self, pauses: Sequence[float]) -> NocoApi:
         """The same, which asks again after these seconds where a read fails."""
         other = copy.copy(self)

@@ -27,9 +27,9 @@ _RECORD = re.compile(r"[Rr]ecord '([^']{1,64})' not found")
 class NocoError(RemoteError):
     """`reason` is NocoDB's own code ("" where it told none).
 
-    Codes: nocodb_token, nocodb_forbidden, not_found, unknown_table, unknown_field, bad_filter,
-    bad_value, bad_page, bad_call, wrong_base, no_base, several_bases, nocodb_missing, nocodb_busy,
-    nocodb_down, nocodb_silent, nocodb_failed, nocodb_unreadable, too_large.
+    Codes: nocodb_token, nocodb_forbidden, not_found, unknown_table, unknown_field, renamed,
+    bad_filter, bad_value, bad_page, bad_call, wrong_base, no_base, several_bases, nocodb_missing,
+    nocodb_busy, nocodb_down, nocodb_silent, nocodb_failed, nocodb_unreadable, too_large.
     """
 
     reason = ""

@@ -25,10 +25,6 @@ IDS = 50
 LAST = 100
 """The newest rows, among which a created one is looked for."""
 
-# NocoDB 0.301.3 cuts the rows in a link cell at 25, its versions of 2026 at 5
-# (https://github.com/nocodb/nocodb/issues/13616), both without a sign.
-_CUT = 5
-
 
 class Images:
     """Everything raises NocoError."""
@@ -108,7 +104,7 @@ def _whole(field: Field, cell: object) -> list[Image] | None:
         return [_told(cell)] if cell else []
     if field.type == "Links" and cell in (0, "0"):
         return []
-    if not isinstance(cell, list) or len(cell) >= _CUT:
+    if not isinstance(cell, list) or len(cell) >= min(cells.CUTS):
         return None
     return [_told(each) for each in cell if isinstance(each, Mapping)]
 

@@ -18,13 +18,19 @@ REFILLED = (
     "NocoDB filled these in anew: {names}. Comments on the old rows and their history "
     "did not come back."
 )
+APART = "apart"
+"""In a draft's target: each field is for itself, and those that are no longer so are left."""
 _NOTHING = "What was in those rows is not known, so they cannot be brought back."
 _OTHERWISE = "Nothing of what was written there can be taken back."
 
 
 def reverted(change: Change) -> Draft:
-    """Raises ToolError where nothing can be."""
-    draft, steps = change.draft, change.written
+    """Raises ToolError where nothing can be.
+
+    A table that was changed meanwhile does not keep it from what can still be taken back.
+    """
+    steps = change.written
+    draft = replace(change.draft, target={**change.draft.target, APART: True})
     match draft.kind:
         case "create":
             rows = [RowWrite(step.write.id, before=step.now or step.write.after) for step in steps]

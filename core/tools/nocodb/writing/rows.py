@@ -54,22 +54,30 @@ class NocoRows:
         """Raises ToolError `drift` where the table is no longer as the draft knows it."""
         shape = await Shape.now(self._api, place(draft.target))
         names = dict.fromkeys(name for row in rows for name in _names(row))
-        shape.check(draft.target, names)
+        if not draft.target.get(revert.APART):
+            shape.check(draft.target, names)
         if draft.kind == "create":
             return await self._created(shape, rows, draft.target["concealed"])
         wanted = names if draft.kind == "update" else None
         now = await self.images.rows(shape, [row.id for row in rows], wanted)
         if draft.kind == "delete":
             return [standing.of_delete(row, now.get(row.id)) for row in rows]
-        links = {title: field.one for title, field in shape.links.items()}
-        seen = [standing.of_update(row, now.get(row.id), links) for row in rows]
-        return [await self._owned(shape, one) for one in seen]
+        moved = shape.moved(draft.target, names)
+        return [
+            Seen("other", row, now.get(row.id), tuple(moved & set(_names(row))))
+            if moved & set(_names(row))
+            else await self._updated(shape, row, now.get(row.id))
+            for row in rows
+        ]
 
     async def apply(self, draft: Draft, rows: Sequence[RowWrite]) -> Sequence[RowWrite]:
         shape = await Shape.now(self._api, place(draft.target))
         match draft.kind:
             case "create":
-                return await self._create(shape, rows, draft.by)
+                names = {name for row in rows for name in _names(row)}
+                return await self._create(
+                    shape.without(shape.moved(draft.target, names)), rows, draft.by
+                )
             case "update":
                 await self._update(shape, rows, draft.by)
             case "delete":
@@ -135,6 +143,10 @@ class NocoRows:
         key = shape.key.title if shape.key else "Id"
         await self._api.attach(shape.at, row, key, files, by=by)
 
+    async def _updated(self, shape: Shape, row: RowWrite, now: Image | None) -> Seen:
+        links = {title: field.one for title, field in shape.links.items()}
+        return await self._owned(shape, standing.of_update(row, now, links))
+
     async def _owned(self, shape: Shape, seen: Seen) -> Seen:
         """A row that has found another owner meanwhile is not taken from it."""
         after, before = seen.write.after or {}, seen.write.before or {}
@@ -167,9 +179,9 @@ def _names(row: RowWrite) -> Iterable[str]:
 def _own(shape: Shape, after: Row, *, files: bool) -> Image:
     """What goes with the row itself: no links, and files only to be removed."""
     return {
-        title: sent(shape.own[title], value) if title in shape.own else value
+        title: sent(shape.own[title], value)
         for title, value in after.items()
-        if title not in shape.links and (files or not _is_file(shape, title))
+        if title in shape.own and (files or not _is_file(shape, title))
     }
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from core.errors import ToolError
@@ -78,19 +78,31 @@ class Shape:
             "anew": list(self.anew),
         }
 
+    def without(self, names: Collection[str]) -> Shape:
+        """The same, without these fields."""
+        own, links = (
+            {title: field for title, field in side.items() if title not in names}
+            for side in (self.own, self.links)
+        )
+        return replace(self, own=own, links=links)
+
+    def moved(self, target: Mapping[str, Any], names: Iterable[str]) -> frozenset[str]:
+        """Those of these fields that are no longer as the draft knows them."""
+        known, fields = target["fields"], self.fields
+        return frozenset(
+            name
+            for name in names
+            if name in known and (name not in fields or _print(fields[name]) != known[name])
+        )
+
     def check(self, target: Mapping[str, Any], names: Iterable[str]) -> None:
         """That these fields are as the draft knows them. Raises ToolError `drift`."""
-        known, unseen, fields = target["fields"], target["concealed"], self.fields
-        moved = [
-            UNSEEN if name in unseen else name
-            for name in dict.fromkeys(names)
-            if name in known and (name not in fields or _print(fields[name]) != known[name])
-        ]
-        if moved:
+        if moved := self.moved(target, names):
+            told = {UNSEEN if name in target["concealed"] else name for name in moved}
             raise ToolError(
                 "The table {table} was changed since this was proposed ({names}). "
                 "Please ask for it again.",
-                code="drift", table=self.title, names=", ".join(moved[:5]),
+                code="drift", table=self.title, names=", ".join(sorted(told)[:5]),
             )  # fmt: skip
 
 

@@ -196,7 +196,7 @@ class Writes:
     async def _table(self, name: str, fields: Iterable[str]) -> Table:
         """Raises where it, or what these fields link to, may only be read, or one is no field."""
         wanted = tuple(fields)
-        known = await self._schemas.table_with(name, wanted)
+        known = await self._schemas.table_now(name, wanted)
         named = [known.field(each) for each in wanted]
         touched = [(known.title, known.id), *((f.related_title, f.related) for f in named)]
         for title, id in touched:

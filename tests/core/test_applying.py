@@ -1,0 +1,67 @@
+"""Two changes of one table take turns, also where the table was changed between the two."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, cast
+
+from core.applying import Applying
+from core.change_ports import Ledger
+from core.messages import Address, Person
+from core.proposal import Change, Draft, Proposal, RowWrite, Seen, Step
+
+ANA = Person("slack", "U1", "T1", "Ana")
+
+
+class OneRow:
+    """An `Applier` on a table of one row; between its reading and its writing others may come."""
+
+    name = "one"
+    patience = 5.0
+
+    def __init__(self) -> None:
+        self.value = "old"
+
+    def batch(self, draft: Draft) -> int:
+        return 10
+
+    async def verify(self, draft: Draft, rows: Sequence[RowWrite]) -> Sequence[Seen]:
+        now = {"Name": self.value}
+        await asyncio.sleep(0)
+        standing = {str(row.after): "after" for row in rows} | {
+            str(row.before): "before" for row in rows
+        }
+        return [Seen(cast(Any, standing.get(str(now), "other")), row, now) for row in rows]
+
+    async def apply(self, draft: Draft, rows: Sequence[RowWrite]) -> Sequence[RowWrite]:
+        await asyncio.sleep(0)
+        self.value = (rows[0].after or {})["Name"]
+        return rows
+
+    def revert(self, change: Change) -> Draft:
+        return change.draft
+
+
+class NoLedger:
+    async def record(self, id: str, claim: int, steps: Sequence[Step]) -> None:
+        await asyncio.sleep(0)
+
+
+def change(name: str, fields: list[str]) -> Change:
+    row = RowWrite("1", {"Name": "old"}, {"Name": name})
+    target = {"table_id": "m1", "fields": fields}
+    draft = Draft("one", "update", target, "People", (row,))
+    address = Address("slack", "C1", "T1")
+    proposal = Proposal("abcde2", draft, ANA, address, 1, "c1", "t1", 0, "en", 1.0, 9.0)
+    return replace(Change(proposal), state="applying", steps=(Step(1, row),))
+
+
+async def test_a_row_that_two_changes_want_is_one_ones() -> None:
+    table = OneRow()
+    applying = Applying(cast(Ledger, NoLedger()), {"one": table})
+    changes = (change("A", ["Name"]), change("B", ["Name", "Added since"]))
+    first, second = await asyncio.gather(*(applying.run(each) for each in changes))
+    assert (first[0].state, second[0].state) == ("done", "changed")
+    assert table.value == "A"

@@ -1,0 +1,20 @@
+"""Names that somebody else gave, in Markdown of ours."""
+
+from __future__ import annotations
+
+import pytest
+
+from core.markdown import markless
+
+
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("Deals", "Deals"),
+        ("a\nb", "a b"),
+        ("[x](y) <b> *c* # d", r"\[x\](y) \<b\> \*c\* \# d"),
+        ("see https://evil.example/?q=a_b now", "see `https://evil.example/?q=a_b` now"),
+    ],
+)
+def test_it_is_nothing_but_text(name: str, written: str) -> None:
+    assert markless(name) == written
