@@ -38,9 +38,9 @@ def said(w: Workplace, text: str, thread: Post | None = None, **more: Any) -> Po
 async def test_progress_shows_as_a_status_and_then_the_result(tmp_path: Path) -> None:
     async with house(tmp_path) as (w, fake):
         fake.held = True
-        fake.go(Run((Look("RUNNING", 0.42, "Summarise"), Look("COMPLETED")), '{"a": 1}'))
+        fake.go(Run((Look("COMPLETED"),), '{"a": 1}'))
         asked = said(w, "quick-command explain a bridge")
-        shown = "is running the quick command… 42 % · Summarise"
+        shown = "is running the quick command… 90 % · Waits"
         await w.slack.until(lambda: any(s["status"] == shown for s in w.slack.workspace.statuses))
         fake.held = False
         answer = await w.slack.answer(asked)
