@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -42,16 +43,16 @@ class Session:
     async def start(cls, sandbox: Sandbox, python: Path, limits: Limits) -> Self:
         """Raises SandboxFailed."""
         process = await sandbox.start(PROGRAM, python, limits)
+        first: object = None
         try:
-            async with asyncio.timeout(START):
-                ready = frame.read(await process.frames.readline())
-            if isinstance(ready, frame.Ready):
-                return cls(process)
-        except (TimeoutError, ValueError, frame.BrokenFrame):
-            pass
+            with suppress(TimeoutError, ValueError, frame.BrokenFrame):
+                async with asyncio.timeout(START):
+                    first = frame.read(await process.frames.readline())
         except asyncio.CancelledError:
             await process.kill()
             raise
+        if isinstance(first, frame.Ready):
+            return cls(process)
         await process.kill()
         said = (await process.output.read(_CHUNK)).decode(errors="replace").strip()
         raise SandboxFailed(f"the kernel program did not start: {said[-300:]}")
