@@ -26,8 +26,7 @@ run: .venv/ready
 	@exec $(BIN)/ponte run
 
 test: .venv/ready-to-test
-	$(BIN)/python -m pytest
-	@if [ "$(CI)" = true ]; then .ci/other-pythons; fi
+	@if [ "$(CI)" = true ]; then .ci/test; else $(BIN)/python -m pytest; fi
 
 lint: .venv/ready-to-test
 	$(BIN)/ruff check
