@@ -12,6 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 import structlog
+from pydantic import SecretStr
 
 from adapters.web.adapter import Port, WebAdapter
 from adapters.web.door import Door, SocketDoor, WebDoor
@@ -20,23 +21,26 @@ from bot.board import Board
 from bot.config import Config
 from bot.engine import Choices, Engine
 from bot.home import Home
-from bot.lineup import lineup
+from bot.lineup import lineup, opened_at, with_token
 from bot.model import choose, client
 from bot.operator import Threads
 from bot.platforms import platforms
+from bot.safety import findings
 from bot.settings import Settings
+from bot.telemetry import set_up
 from bot.tooling import Tooling
 from bot.values import plain
 from core import metrics, prompt
 from core.conversation import Profile
 from core.errors import HomeTaken, PonteError
 from core.http import HttpClient
-from core.messages import File, Person
+from core.messages import Address, File, Person
 from core.model.served import ServedModel
 from core.platform_ports import ChatPlatform, Platform
 from core.policy import AllowList
-from core.ports import Membership
+from core.ports import Guests, Membership
 from core.records import Health, Remote
+from core.stage import CallLimits
 
 log = structlog.get_logger("app")
 SURFACES = ("web", "slack", "discord")
@@ -56,6 +60,9 @@ async def run(settings: Settings, config: Config, home: Home) -> int:
         loop.add_signal_handler(number, on_signal)
     with home.take():
         app = App(settings, config, home)
+        if settings.ponte_web == "on" and settings.ponte_web_token is None:
+            made = {"ponte_web_token": SecretStr(home.web_token())}
+            set_up(settings.model_copy(update=made))  # so that no log shows it
         await app.start(surfaces=True)
         try:
             await app.announce()
@@ -85,13 +92,17 @@ class App:
         self._http = HttpClient(proxies=settings.proxies)
         self._client = client(settings)
         self._memberships: dict[str, Membership] = {}
-        self._policy = AllowList(settings.ponte_allow, settings.ponte_admins, self._memberships)
+        self._guests: dict[str, Guests] = {}
+        self._policy = AllowList(
+            settings.ponte_allow, settings.ponte_admins, self._memberships, self._guests
+        )
         self._tooling = Tooling(
             settings, config, home, self._policy.is_named, self._http, self._client
         )
         self._board = Board(lineup(settings), self._tooling.quick)
         self._board.live |= {n: each.health for n, each in self._tooling.sources.items()}
         self._surfaces: list[Platform] = []
+        self._web_token = ""
 
     async def start(self, *, surfaces: bool) -> None:
         """`surfaces` False serves the Unix socket alone. Raises what it cannot start for."""
@@ -127,7 +138,9 @@ class App:
         )
         for chat in chats:
             self._engine.fetch[chat.name] = chat.fetch
+            self._engine.look_up[chat.name] = chat.look_up
             self._memberships[chat.name] = chat.membership
+            self._guests[chat.name] = chat.guest
         return chats
 
     async def stop(self, hurry: asyncio.Event | None = None) -> None:
@@ -151,15 +164,34 @@ class App:
 
     async def announce(self) -> None:
         """What is on, what is off and why, and the URL: on stdout, for who started it."""
+        file = self._settings.env_file
+        if file.path is not None:
+            unread = f" is not read: {file.why}" if file.why else ""
+            sys.stdout.write(f"Settings: the environment and {file.path}{unread}\n")
         marks = {"on": "on ", "off": "off", "failing": "!! "}
         for part in await self._board.health(patience=AT_START):
             sys.stdout.write(f"  {marks[part.state]}  {part.name:<10} {part.words}\n")
-        page = next((s.address for s in self._web_surfaces() if s.name == "web"), "")
+        for found in findings(self._settings, self._config, self._home):
+            if found.level == "unsafe" or (found.topic == "caps" and found.level == "note"):
+                sys.stdout.write(f"  !!   {found.topic:<10} {found.words}\n")
+        # A log is read by others, and kept: there the token does not belong.
+        page = self.link() if sys.stdout.isatty() else self.page()
+        if page and not sys.stdout.isatty():
+            sys.stdout.write("`ponte link` prints the page's address with its token\n")
         sys.stdout.write(f"Ponte is ready{f': open {page}' if page else ''}\n")
         sys.stdout.flush()
 
-    def _web_surfaces(self) -> list[WebAdapter]:
-        return [surface for surface in self._surfaces if isinstance(surface, WebAdapter)]
+    def page(self) -> str:
+        """Where a person opens the page; "" where this process serves none."""
+        for surface in self._surfaces:
+            if isinstance(surface, WebAdapter) and surface.name == "web":
+                return opened_at(self._settings, surface.address)
+        return ""
+
+    def link(self) -> str:
+        """The same with the token, which opens it."""
+        page = self.page()
+        return with_token(page, self._web_token) if page else ""
 
     async def _read(self, file: str) -> tuple[File, bytes]:
         return await self._engine.files.get(file)
@@ -187,12 +219,13 @@ class App:
                 zone=str(settings.ponte_timezone),
                 channels={k: c.instructions for k, c in self._config.channels.items()},
                 hosts=self._config.links.hosts,
+                limits=CallLimits(self._config.limits.costly_calls, self._config.limits.tool_calls),
             ),
             retention_days=settings.ponte_retention_days,
         )
 
-    def _caps(self, person: Person) -> tuple[int, int]:
-        turns = self._settings.daily_caps.of(person.platform)
+    async def _caps(self, person: Person, address: Address) -> tuple[int, int]:
+        turns = await self._settings.daily_caps.of(person, address, self._policy)
         return turns.person, turns.everybody
 
     def _web(self, surfaces: bool, chats: Sequence[ChatPlatform]) -> Sequence[WebAdapter]:
@@ -200,9 +233,8 @@ class App:
         doors = [self._door(SocketDoor(), self._home.listen())]
         if not surfaces or settings.ponte_web == "off":
             return doors
-        door = WebDoor(
-            settings.ponte_web_host, settings.ponte_web_url or "", plain(settings.ponte_web_token)
-        )
+        self._web_token = plain(settings.ponte_web_token) or self._home.web_token()
+        door = WebDoor(settings.ponte_web_host, self._web_token, settings.ponte_web_url or "")
         routes = {f"/{chat.name}/events": Mounted(chat.http) for chat in chats}
         port = Port(settings.ponte_web_host, settings.ponte_web_port)
         return [*doors, self._door(door, port, routes)]
@@ -228,7 +260,9 @@ class App:
             board=self._board,
             readiness=self._readiness,
             metrics=metrics.exposition,
-            operator=Threads(engine.journal, engine.desk) if door.platform == "terminal" else None,
+            operator=Threads(engine.journal, engine.desk, self.link)
+            if door.platform == "terminal"
+            else None,
             locale=self._settings.ponte_locale,
             time_zone=str(self._settings.ponte_timezone),
         )

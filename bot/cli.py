@@ -49,6 +49,14 @@ def chat() -> int:
 
 
 @cli.command()
+def link() -> int:
+    """Print the page's address with its token: who opens it is the owner."""
+    from bot import commands
+
+    return commands.link()
+
+
+@cli.command()
 def serve() -> int:
     """Only take events in (the distributed engine)."""
     return _not_built("serve", "run `ponte run`, which does everything in one process")
@@ -156,7 +164,7 @@ def changes_undo(id: Annotated[str, typer.Argument(help="Its id, six characters.
     """Undo one change."""
     from bot import commands
 
-    return commands.say(f"undo {id}")
+    return commands.undo(id)
 
 
 @cli.command()

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import TypeVar
 
 from bot.holder import Holder, Json, holder
+from bot.lineup import opened_at, page_url, with_token
 from bot.shown import thread_lines, threads_lines
 from bot.start import Start, start
-from bot.values import cause
-from core.commands import Command, parse, render
-from core.errors import BadInput, SettingsError
+from bot.values import cause, plain
+from core.commands import Command, check_slug, parse, render
+from core.errors import BadInput, PonteError, SettingsError
 from core.inputs import Inputs, named_once, parse_input
-from core.text import clean
+from core.text import clean, one_line
 
 T = TypeVar("T")
 _BLOCK = re.compile(
@@ -45,6 +46,22 @@ def chat() -> int:
             return await converse(socket_path, locale, sys.stdin, sys.stdout)
 
     return asyncio.run(talk())
+
+
+def link() -> int:
+    begun = start(quiet=True)
+    settings, home = begun.settings, begun.home
+    if settings.ponte_web == "off":
+        raise PonteError("There is no page: PONTE_WEB is off. Set it to on.")
+    if home.is_served() and (known := _with_holder(lambda one: one.link())):
+        _print_all([known])
+        return 0
+    token = plain(settings.ponte_web_token) or home.kept_web_token()
+    if not token or not settings.ponte_web_port:
+        raise PonteError("The page is not there yet. Start it with `ponte run`.")
+    _print_all([with_token(opened_at(settings, page_url(settings)), token)])
+    sys.stderr.write("The page is not served now. Start it with `ponte run`.\n")
+    return 0
 
 
 def doctor() -> int:
@@ -80,6 +97,14 @@ def say(message: str) -> int:
     return _print_answer(body, as_json=False)
 
 
+def undo(id: str) -> int:
+    """Raises BadInput for what is no id: it would be a message for the model."""
+    wanted = parse(f"undo {id}")
+    if wanted is None or wanted.id != id.lower():
+        raise BadInput("{id} is no change. `ponte changes list` shows the ids.", id=repr(id[:40]))
+    return say(render(wanted))
+
+
 def quick_command(
     slug: str, words: Sequence[str], file: Path | None, *, as_json: bool = False
 ) -> int:
@@ -94,7 +119,9 @@ def quick_command(
     if as_json:
         return _print_answer(body, as_json=True)
     done = body.get("status") == "done"
-    (sys.stdout if done else sys.stderr).write(clean(_bare(result)) + "\n")
+    (sys.stdout if done else sys.stderr).write(
+        (clean(_bare(result)) if done else one_line(result)) + "\n"
+    )
     return 0 if done else 1
 
 
@@ -129,14 +156,19 @@ def _with_holder(work: Callable[[Holder], Awaitable[T]]) -> T:
 def _typed(slug: str, words: Sequence[str]) -> str:
     """The line that a person would write in a chat. Raises BadInput, UnknownCommand.
 
-    The shell has already taken the quotes away, so each word of the form KEY=VALUE is one input.
+    The shell has already taken the quotes away, and each of its arguments is one thing as it was
+    given: where the first has the form KEY=VALUE, one input, whatever spaces are in its value.
     """
-    pairs = [(m[1], m[2]) for word in words if (m := _PAIR.fullmatch(word))]
-    whole = bool(words) and len(pairs) == len(words)
-    given: Inputs = named_once(pairs) if whole else parse_input(" ".join(words))
-    typed = render(Command("quick-command", slug=slug, input=given))
-    parse(typed)  # a slug that is none is told here, and not by the model
-    return typed
+    check_slug(slug)
+    pairs = [_PAIR.fullmatch(word) for word in words]
+    if not pairs or pairs[0] is None:
+        given: Inputs = parse_input(" ".join(words))
+    elif None in pairs:
+        stray = words[pairs.index(None)]
+        raise BadInput("I read KEY=VALUE here, but {word} is none.", word=repr(stray[:40]))
+    else:
+        given = named_once((pair[1], clean(pair[2])) for pair in pairs if pair)
+    return render(Command("quick-command", slug=slug, input=given))
 
 
 def _bare(result: str) -> str:

@@ -26,12 +26,14 @@ from pydantic_core import ErrorDetails
 
 from bot.toml_lines import TomlLines
 from bot.values import cause
+from core.commands import SLUG
 from core.errors import SettingsError
 from core.messages import Address
 from core.proposal import MOST_ROWS
 from core.table_rules import Access, TableRule, TableRules
 from core.words import LOCALES, nearest
 
+MOST_CALLS = 1000
 _STRICT = ConfigDict(extra="forbid", hide_input_in_errors=True)
 _WORDED = {
     "missing": "is missing",
@@ -39,7 +41,7 @@ _WORDED = {
     "bool_type": "must be true or false",
     "int_type": "must be a whole number",
     "greater_than_equal": "must not be negative",
-    "less_than_equal": f"must be at most {MOST_ROWS}",
+    "less_than_equal": "must be at most {le}",
     "tuple_type": 'must be a list, as in ["a", "b"]',
     "dict_type": "must be a table",
     "dataclass_type": "must be a table",
@@ -80,7 +82,7 @@ PersonKey = Annotated[
 Slug = Annotated[
     str,
     _matching(
-        r"[a-z0-9][a-z0-9_-]{0,99}",
+        SLUG,
         "a slug of up to 100 lower-case letters, digits, hyphens, underscores",
     ),
 ]
@@ -118,18 +120,20 @@ class Input:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A quick command of the registry: `where` and `by` empty mean everywhere and everybody.
+    """A quick command of the registry: `where` and `by` empty mean everywhere and everybody; one
+    without a title is called by its slug.
 
-    `effect`: the model runs one that reads; for one that spends or writes it asks a person first.
+    `effect`: the model runs one that is said to read; for one that spends (the default) or writes
+    it asks a person first.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
-    title: Texts
+    title: Texts = field(default_factory=dict)
     description: Texts = field(default_factory=dict)
     inputs: Mapping[str, Input] = field(default_factory=dict)
     where: tuple[Place, ...] = ()
     by: tuple[PersonKey, ...] = ()
-    effect: Literal["read", "spend", "write"] = "read"
+    effect: Literal["read", "spend", "write"] = "spend"
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +178,16 @@ class Links:
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """What one turn may use. `costly_calls`: tool calls that cost (quick commands, agents, code);
+    `tool_calls`: all of them."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    costly_calls: Annotated[StrictInt, Field(ge=0, le=MOST_CALLS)] = 20
+    tool_calls: Annotated[StrictInt, Field(ge=0, le=MOST_CALLS)] = 60
+
+
+@dataclass(frozen=True, slots=True)
 class Slack:
     """`bots`: ids of other bots that may talk with Ponte."""
 
@@ -200,6 +214,7 @@ class Config:
     quick_commands: Mapping[Slug, Command] = field(default_factory=dict)
     agents: Mapping[Slug, Agent] = field(default_factory=dict)
     links: Links = field(default_factory=Links)
+    limits: Limits = field(default_factory=Limits)
     slack: Slack = field(default_factory=Slack)
     discord: Discord = field(default_factory=Discord)
 
@@ -262,7 +277,8 @@ def _words(error: ErrorDetails) -> str:
         return f"{key!r}: {error['ctx']['error']}"
     if error["type"] == "literal_error":
         return f"{key!r} must be one of {error['ctx']['expected']}"
-    return f"{key!r} {_WORDED.get(error['type'], 'has a wrong value')}"
+    words = _WORDED.get(error["type"], "has a wrong value").format_map(error.get("ctx", {}))
+    return f"{key!r} {words}"
 
 
 def _plain(loc: tuple[int | str, ...]) -> tuple[str, ...]:
@@ -272,7 +288,8 @@ def _plain(loc: tuple[int | str, ...]) -> tuple[str, ...]:
 
 def _known(path: tuple[str, ...]) -> list[str]:
     kinds = {0: Config, 2: Command, 4: Input}
-    sections = {"channels": Channel, "changes": Changes, "tables": Table, "agents": Agent}
+    sections = {"channels": Channel, "changes": Changes, "tables": Table, "agents": Agent,
+                "limits": Limits}  # fmt: skip
     kind = sections.get(path[0] if path else "") or kinds.get(len(path), Config)
     return [f.name for f in fields(kind)]
 

@@ -1,4 +1,4 @@
-"""`ponte doctor`: each part of the settings, tried against the live service."""
+"""`ponte doctor`: each part of the settings, tried against the live service; and its safety."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import Any
 from bot.code import local
 from bot.lineup import lineup, page_url
 from bot.redaction import Redaction
+from bot.safety import findings
 from bot.settings import Settings
 from bot.stackspot import client
 from bot.start import Start
@@ -32,11 +33,12 @@ Check = Callable[[Start, HttpClient], Awaitable[str]]
 
 _OPENAI = "https://api.openai.com/v1"
 _MARKS = {"on": "ok", "off": "off", "failing": "FAIL"}
+_LEVELS = {"ok": "ok", "note": "note", "unsafe": "FAIL"}
 _SECONDS = 10.0
 
 
 async def examine(start: Start, write: Callable[[str], None]) -> int:
-    """Write one line a part; returns 1 when one fails, else 0."""
+    """Write one line a part; returns 1 when one fails or is unsafe, else 0."""
     failing = False
     redaction = Redaction(start.settings.secrets)
     async with HttpClient(proxies=start.settings.proxies) as http:
@@ -45,6 +47,9 @@ async def examine(start: Start, write: Callable[[str], None]) -> int:
                 failing = failing or health.state == "failing"
                 line = f"{_MARKS[health.state]:<4}  {health.name}: {health.words}"
                 write(redaction.of(line))
+    for found in findings(start.settings, start.config, start.home):
+        failing = failing or found.level == "unsafe"
+        write(redaction.of(f"{_LEVELS[found.level]:<4}  safety {found.topic}: {found.words}"))
     return int(failing)
 
 

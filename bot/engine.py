@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from core.applying import Applying
 from core.approval import Approval, Named
 from core.audit import AuditLog
-from core.budget import Caps, CountingBudget
+from core.budget import Caps, CountingBudget, uncapped
 from core.change_ports import Applier
 from core.changes import Changes
 from core.code_desk import CodeDesk
@@ -21,7 +21,7 @@ from core.desk import Desk
 from core.files.folder import FolderFiles
 from core.inbox.sqlite import SqliteInbox
 from core.messages import Answer, Item, Message, prepare
-from core.ports import Fetch, Model, Policy, QuickCommands, Replies, StatusBoard
+from core.ports import Fetch, LookUp, Model, Policy, QuickCommands, Replies, StatusBoard
 from core.quick_desk import QuickDesk
 from core.records import Outcome, Thread
 from core.redraw import Redraw
@@ -47,7 +47,7 @@ class Choices:
     policy: Policy
     board: StatusBoard
     quick: QuickCommands
-    caps: Caps = lambda person: (0, 0)
+    caps: Caps = uncapped
     profile: Profile = field(default_factory=Profile)
     retention_days: int = 0
     code: Runner | None = None
@@ -63,7 +63,7 @@ class Choices:
 
 
 class Engine:
-    """`replies` and `fetch` are by platform; adapters add theirs before `start`."""
+    """`replies`, `fetch` and `look_up` are by platform; adapters add theirs before `start`."""
 
     def __init__(
         self, database: Database, threads: FileThreadMap, home: Path, choices: Choices
@@ -76,6 +76,7 @@ class Engine:
         self.budget = CountingBudget(database, choices.caps, ZoneInfo(choices.profile.zone))
         self.replies: dict[str, Replies] = {}
         self.fetch: dict[str, Fetch] = {}
+        self.look_up: dict[str, LookUp] = {}
         self.audit = AuditLog(home / "audit.log")
         moved = asyncio.Event()
         self.changes = self._changes(choices, moved.set)
@@ -154,7 +155,7 @@ class Engine:
             budget=self.budget, desk=self.desk, changes=self.changes,
             scenes=self.scenes,
         )  # fmt: skip
-        return ConversationManager(parts, self.replies, choices.profile)
+        return ConversationManager(parts, self.replies, choices.profile, self.look_up)
 
 
 def _approval(choices: Choices) -> Approval:

@@ -62,6 +62,10 @@ class Holder:
                 "The result's file cannot be read ({why}).", why=error.reason
             ) from None
 
+    async def link(self) -> str:
+        """The page's address with its token; "" where it serves no page."""
+        return str((await self._asked("GET", "/operator/link", timeout=_QUICK)).get("link", ""))
+
     async def threads(self) -> list[Json]:
         body = await self._asked("GET", "/operator/threads", timeout=_QUICK)
         return list(body["threads"])

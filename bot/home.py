@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import fcntl
 import os
+import secrets
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from core.errors import HomeTaken, PonteError
+from bot.values import token_fault
+from core.errors import HomeTaken, PonteError, SettingsError
 
 LOCK = "ponte.lock"
 SOCKET = "ponte.sock"
 PSEUDONYMS = "pseudonyms.key"
+WEB = "web-token"
 _KEY_BYTES = 32
+_SYSTEM = frozenset(
+    f"/{name}" for name in (
+        "", "bin", "boot", "dev", "dev/shm", "etc", "home", "lib", "media", "mnt", "opt", "proc",
+        "run", "sbin", "srv", "sys", "tmp", "usr", "usr/local", "var", "var/cache", "var/lib",
+        "var/log", "var/tmp",
+    )
+)  # fmt: skip
+"""Folders that belong to all of a machine (Filesystem Hierarchy Standard 3.0)."""
 _LONGEST = 107
 """Bytes of a Unix socket's path: `sun_path` is 108 with its final zero (unix(7))."""
 _BACKLOG = 128
@@ -28,6 +39,13 @@ class HomeUnusable(PonteError):
     )
 
 
+class HomeNotOurs(HomeUnusable):
+    sentence = (
+        "The folder {home} {cause}, so Ponte does not keep its secrets there. "
+        "Set PONTE_HOME to a folder of its own."
+    )
+
+
 class Home:
     """A folder; nothing is touched before `take`."""
 
@@ -38,10 +56,11 @@ class Home:
     def take(self) -> Iterator[None]:
         """Hold it, made (0700) where it is missing, until the block ends or the process dies.
 
-        Raises HomeTaken where another process does, HomeUnusable where it cannot be written.
+        Raises HomeTaken where another process does, HomeUnusable where it cannot be written or
+        closed to others.
         """
+        self._make()
         try:
-            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             # Not inherited by programs that we start (PEP 446), so none of them keeps the lock.
             lock = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         except OSError as error:
@@ -74,17 +93,33 @@ class Home:
 
     def pseudonyms(self) -> bytes:
         """The key of the names under which servers know people: 32 random bytes, made once."""
-        path = self.path / PSEUDONYMS
+        return self._secret(PSEUDONYMS, os.urandom(_KEY_BYTES))
+
+    def web_token(self) -> str:
+        """The page's token, where the settings hold none: made once, and kept in `web-token`.
+
+        Only for who has taken the home. Raises HomeUnusable, and SettingsError for one that a
+        person wrote there too short.
+        """
+        return self._token(self._secret(WEB, f"{secrets.token_urlsafe(_KEY_BYTES)}\n".encode()))
+
+    def kept_web_token(self) -> str:
+        """The same for anybody; "" while none is made."""
         try:
-            if not path.exists():
-                # Whole or not at all, and never open to others.
-                made = self.path / f"{PSEUDONYMS}.new"
-                made.touch(mode=0o600)
-                made.write_bytes(os.urandom(_KEY_BYTES))
-                made.rename(path)
-            return path.read_bytes()
+            return self._token((self.path / WEB).read_bytes())
+        except FileNotFoundError:
+            return ""
         except OSError as error:
             raise self._unusable(error) from None
+
+    def _token(self, kept: bytes) -> str:
+        token = kept.decode("utf-8", errors="replace").strip()
+        if wrong := token_fault(token):
+            raise SettingsError(
+                "{path}: {wrong}; or delete it, and `ponte run` makes a new one.",
+                path=self.path / WEB, wrong=wrong,
+            )  # fmt: skip
+        return token
 
     def listen(self) -> socket.socket:
         """A listening socket at `ponte.sock` (0600); only for who has taken the home.
@@ -117,6 +152,52 @@ class Home:
             yield f"/proc/self/fd/{folder}/{SOCKET}"
         finally:
             os.close(folder)
+
+    def _make(self) -> None:
+        """It is there, ours and closed to others. Raises HomeUnusable."""
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            folder = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError as error:
+            raise self._unusable(error) from None
+        try:
+            found = os.fstat(folder)
+            if found.st_uid != os.geteuid():
+                raise HomeNotOurs(home=self.path, cause="belongs to another user")
+            if found.st_mode & 0o077:
+                if self._is_shared():
+                    raise HomeNotOurs(home=self.path, cause="is open to others, who use it too")
+                os.fchmod(folder, 0o700)
+        except OSError as error:
+            raise self._unusable(error) from None
+        finally:
+            os.close(folder)
+
+    def _is_shared(self) -> bool:
+        """Whether others could not work any more if it were closed."""
+        if str(self.path.resolve()) in _SYSTEM:
+            return True
+        return any(entry.lstat().st_uid != os.geteuid() for entry in self.path.iterdir())
+
+    def _secret(self, name: str, fresh: bytes) -> bytes:
+        """What the file holds; where there is none, `fresh` from now on. Only we can read it.
+
+        Raises HomeUnusable.
+        """
+        path = self.path / name
+        try:
+            if not path.exists():
+                # Whole or not at all, and never open to others.
+                made = self.path / f"{name}.new"
+                made.touch(mode=0o600)
+                made.write_bytes(fresh)
+                made.rename(path)
+            with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
+                if os.fstat(file.fileno()).st_mode & 0o077:
+                    os.fchmod(file.fileno(), 0o600)
+                return file.read()
+        except OSError as error:
+            raise self._unusable(error) from None
 
     def _lock(self, lock: int) -> None:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from urllib.parse import quote
 
 from bot.settings import Settings
 from core.records import Health
@@ -41,6 +42,18 @@ def _web(settings: Settings) -> Health:
     if settings.ponte_web == "off":
         return Health("web", "off", "PONTE_WEB is off")
     return Health("web", "on", page_url(settings))
+
+
+def opened_at(settings: Settings, listening: str) -> str:
+    """Where a person opens a page that listens there: the public origin, where there is one."""
+    for anywhere, here in (("//0.0.0.0:", "//127.0.0.1:"), ("//[::]:", "//[::1]:")):
+        listening = listening.replace(anywhere, here)
+    return settings.ponte_web_url or listening
+
+
+def with_token(page: str, token: str) -> str:
+    """A fragment is never sent to a server: the page takes it and drops it."""
+    return f"{page}/#token={quote(token, safe='')}"
 
 
 def page_url(settings: Settings) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from core.desk import Desk
@@ -14,9 +14,12 @@ Json = Mapping[str, Any]
 
 
 class Threads:
-    def __init__(self, journal: Journal, desk: Desk) -> None:
+    """`link` gives the page's address with its token."""
+
+    def __init__(self, journal: Journal, desk: Desk, link: Callable[[], str]) -> None:
         self._journal = journal
         self._desk = desk
+        self.link = link
 
     async def threads(self) -> Sequence[Json]:
         return [

@@ -28,7 +28,7 @@ async def platforms(
     built: list[ChatPlatform] = []
     if settings.slack != "off":
         slack = await _imported("slack")
-        built.append(_slack(slack, settings, config, engine, policy, board))
+        built.append(_slack(slack, settings, config, home, engine, policy, board))
     if settings.discord_token:
         discord = await _imported("discord")
         built.append(_discord(discord, settings, config, home, engine, policy, board))
@@ -40,16 +40,17 @@ async def _imported(name: str) -> Any:
 
 
 def _slack(
-    slack: Any, settings: Settings, config: Config, engine: Engine, policy: Policy, board: Board
-) -> ChatPlatform:
+    slack: Any, settings: Settings, config: Config, home: Home, engine: Engine, policy: Policy,
+    board: Board,
+) -> ChatPlatform:  # fmt: skip
     credentials = slack.Credentials(
         plain(settings.slack_bot_token),
         plain(settings.slack_app_token),
         plain(settings.slack_signing_secret),
     )
     ports = slack.Ports(
-        inbox=engine.inbox, threads=engine.threads, files=engine.files, board=board,
-        policy=policy, removed=engine.manager.removed,
+        inbox=engine.inbox, journal=engine.journal, threads=engine.threads, files=engine.files,
+        board=board, policy=policy, removed=engine.manager.removed,
     )  # fmt: skip
     customs = slack.Customs(
         strict_mention=lambda place: config.channel(place).strict_mention,
@@ -57,7 +58,7 @@ def _slack(
     )
     adapter: ChatPlatform = slack.SlackAdapter(
         credentials, ports, api_url=settings.slack_api_url, proxies=settings.proxies,
-        customs=customs,
+        customs=customs, home=home.path,
     )  # fmt: skip
     return adapter
 

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from bot.config import Command, in_language
+from core.commands import check_slug
 from core.errors import NotAllowed, ToolError, UnknownCommand
 from core.messages import Address, Person
 from core.records import Outcome, QuickCommand, Scene
@@ -67,6 +68,7 @@ class Registry:
         ]
 
     async def find(self, person: Person, address: Address, slug: str) -> QuickCommand:
+        check_slug(slug)  # also one that a model made up, before any card about it
         command = self._commands.get(slug)
         if command is None and self._any_slug:
             return QuickCommand(slug, slug, effect="spend")
@@ -109,11 +111,11 @@ def _record(slug: str, command: Command) -> QuickCommand:
     title, description = command.title, command.description
     return QuickCommand(
         slug=slug,
-        title=in_language(title, "en"),
+        title=in_language(title, "en") or slug,
         description=in_language(description, "en"),
         inputs={name: asdict(declared) for name, declared in command.inputs.items()},
         translations={
-            locale: (in_language(title, locale), in_language(description, locale))
+            locale: (in_language(title, locale) or slug, in_language(description, locale))
             for locale in LOCALES
             if locale in title or locale in description
         },

@@ -6,12 +6,24 @@ What is malformed refuses to start with one line for each wrong setting, never s
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from platformdirs import user_data_path
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
 from pydantic_core import ErrorDetails
 from pydantic_core.core_schema import ValidationInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -35,10 +47,36 @@ from bot.values import (
     cause,
     is_loopback,
     plain,
+    token_fault,
 )
 from core.errors import SettingsError
 from core.policy import DailyCaps
 from core.proxies import Proxies
+
+_STACKSPOT = ("stackspot_client_secret",)
+SENT_TO = {
+    "openai_base_url": ("openai_api_key",),
+    "slack_api_url": ("slack_bot_token", "slack_app_token"),
+    "discord_api_url": ("discord_token",),
+    "discord_gateway_url": ("discord_token",),
+    "nocodb_url": ("nocodb_token",),
+    "stackspot_auth_url": _STACKSPOT,
+    "stackspot_api_url": _STACKSPOT,
+    "stackspot_agent_url": _STACKSPOT,
+    "stackspot_files_url": _STACKSPOT,
+    "ponte_web_url": ("ponte_web_token",),
+}
+"""Addresses, and the secrets that go there: the last stands behind the # of the page's link."""
+
+
+@dataclass(frozen=True, slots=True)
+class EnvFile:
+    """The `.env` of the folder that Ponte was started in; `why` it is not read, "" where it is."""
+
+    path: Path | None = None
+    why: str = ""
+    secret: bool = False
+    """Whether a secret was read from it."""
 
 
 def setting(default: object, meaning: str, write: str = "a text", **limits: Any) -> Any:
@@ -52,6 +90,8 @@ class Settings(BaseModel):
     model_config = ConfigDict(
         frozen=True, hide_input_in_errors=True, validate_default=True, str_strip_whitespace=True
     )
+
+    _file: EnvFile = PrivateAttr(EnvFile())
 
     openai_api_key: SecretStr | None = setting(
         None, "the key of the model's server; without it and a base URL: the demo model"
@@ -86,7 +126,9 @@ class Settings(BaseModel):
         "wss://gateway.discord.gg/", "the base of Discord's gateway (a proxy, a fake)"
     )
     discord_message_content: Switch = setting(
-        "off", "ask Discord for the message content intent (follow-ups without a mention): on, off"
+        "off",
+        "ask Discord for the message content intent "
+        "(follow-ups without a mention, replies, threads): on, off",
     )
 
     nocodb_url: NocodbUrl | None = setting(
@@ -138,7 +180,8 @@ class Settings(BaseModel):
         frozenset({"web", "terminal"}), "who approves what needs an admin; comma-separated"
     )
     ponte_daily_turns: Turns | None = setting(
-        None, "turns a day, per person / in all; 0 = no cap; Discord without PONTE_ALLOW: 50/1000"
+        None,
+        "turns a day, per person / in all; 0 = no cap; Discord, who is not in PONTE_ALLOW: 50/1000",
     )
     ponte_timezone: Zone = setting("UTC", "the time zone where the platform does not tell")
     ponte_locale: Literal["en", "pt-BR", "fr"] = setting(
@@ -164,7 +207,9 @@ class Settings(BaseModel):
     )
     ponte_web_url: Origin | None = setting(None, "the public origin, where a proxy stands in front")
     ponte_web_token: SecretStr | None = setting(
-        None, "the page's token; required to listen beyond loopback"
+        None,
+        "the page's token, at least 20 characters; not set: made at first start, in the home "
+        "(ponte link shows it); required to listen beyond loopback",
     )
     ponte_grace: float = setting(
         20.0, "seconds that SIGTERM leaves to running turns", "seconds, 0 or more", ge=0, le=3600
@@ -181,14 +226,21 @@ class Settings(BaseModel):
     @classmethod
     def _guarded(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
         host, url = info.data.get("ponte_web_host", "127.0.0.1"), info.data.get("ponte_web_url")
+        if value is not None and (wrong := token_fault(plain(value))):
+            raise ValueError(wrong)
         if info.data.get("ponte_web") != "on" or value is not None:
             return value
         why = "" if is_loopback(host) else f"PONTE_WEB_HOST={host} listens beyond this machine"
         if url and not is_loopback(urlsplit(url).hostname or ""):
             why = f"PONTE_WEB_URL={url} opens the page to others"
         if why:
-            raise ValueError(f"set it to a long random text, because {why}")
+            raise ValueError(f"set it ({token_fault('')}), because {why}")
         return value
+
+    @property
+    def env_file(self) -> EnvFile:
+        """Where they were read beside the environment."""
+        return self._file
 
     @property
     def proxies(self) -> Proxies:
@@ -197,7 +249,7 @@ class Settings(BaseModel):
 
     @property
     def daily_caps(self) -> DailyCaps:
-        return DailyCaps(self.ponte_daily_turns, self.ponte_allow)
+        return DailyCaps(self.ponte_daily_turns)
 
     @property
     def code(self) -> Literal["off", "hosted", "local"]:
@@ -237,7 +289,6 @@ class Settings(BaseModel):
 
 class _Environment(Settings, BaseSettings):
     model_config = SettingsConfigDict(
-        env_file=".env",
         env_file_encoding="utf-8",
         env_ignore_empty=True,
         enable_decoding=False,
@@ -248,12 +299,67 @@ class _Environment(Settings, BaseSettings):
 def load() -> Settings:
     """The settings of this process. Raises SettingsError, one line for each wrong one."""
     try:
-        return _Environment()
+        with _env_file() as (file, opened):
+            options: dict[str, Any] = {"_env_file": opened}
+            settings = _Environment(**options)
+        filed = (getattr(settings, name) for name in _filed(settings))
+        settings._file = replace(file, secret=any(isinstance(one, SecretStr) for one in filed))
     except ValidationError as error:
         lines = "\n".join(_line(found) for found in error.errors())
     except (OSError, UnicodeDecodeError) as error:
         lines = f"The file .env cannot be read ({cause(error)})."
+    else:
+        if not (lines := "\n".join(_led_astray(settings))):
+            return settings
     raise SettingsError("{lines}", lines=lines)
+
+
+@contextmanager
+def _env_file() -> Iterator[tuple[EnvFile, str | None]]:
+    """What there is, and the path to read while the block runs: of the file that was looked at,
+    whatever takes its name meanwhile. Raises OSError.
+
+    Another user's could name servers for our secrets; root's could not do more than root can.
+    """
+    path = Path(".env").absolute()
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        yield EnvFile(), None
+        return
+    try:
+        owner = os.fstat(file).st_uid
+        if owner in (0, os.geteuid()):
+            yield EnvFile(path), f"/proc/self/fd/{file}"
+        else:
+            why = f"it belongs to another user (uid {owner}); make it yours, or start elsewhere"
+            yield EnvFile(path, why), None
+    finally:
+        os.close(file)
+
+
+def _filed(settings: Settings) -> frozenset[str]:
+    """What was read from `.env`: the environment wins over it where it is not empty."""
+    given = {name.lower() for name, value in os.environ.items() if value}
+    return frozenset(settings.model_fields_set - given)
+
+
+def _led_astray(settings: Settings) -> Iterator[str]:
+    """One line for each secret of the environment that would go to an address of `.env`: a file
+    that came with somebody's folder must not lead it anywhere."""
+    filed = _filed(settings)
+    for address, secrets in SENT_TO.items():
+        url = plain(getattr(settings, address))
+        leads = [address] if address in filed else []
+        if "http_proxy" in filed and url.startswith("http://"):
+            leads.append("http_proxy")  # it reads what is not encrypted
+        for lead in leads:
+            for secret in secrets:
+                if secret in settings.model_fields_set - filed:
+                    yield (
+                        f"{lead.upper()} stands in {settings.env_file.path}, but {secret.upper()} "
+                        "is set in the environment, and would be sent there. Put both in one place."
+                    )
 
 
 def _line(error: ErrorDetails) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass
 
 from bot.config import Config
@@ -26,6 +27,8 @@ def start(*, quiet: bool = False) -> Start:
     os.umask(0o077)
     settings = load()
     set_up(settings, quiet=quiet)
+    if settings.env_file.why and quiet:  # `run` says it on its start screen
+        sys.stderr.write(f"{settings.env_file.path} is not read: {settings.env_file.why}.\n")
     asked_for = "ponte_config" in settings.model_fields_set
     config = load_config(settings.ponte_config, required=asked_for)
     return Start(settings, config, Home(settings.ponte_home))

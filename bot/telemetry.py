@@ -40,16 +40,19 @@ _CAPPED = {
 }
 
 
+_NOTHING = logging.CRITICAL + 10
+
+
 def set_up(settings: Settings, *, quiet: bool = False, stream: TextIO | None = None) -> None:
     """Write from now on as PONTE_LOG and PONTE_LOG_LEVEL say.
 
-    `quiet` raises the level to warnings, for commands whose output a person reads, unless a
-    level was set. Tracebacks are written at level debug only.
+    `quiet`: nothing, for commands whose output a person reads and whose failures are told in
+    words, unless a level was set. Tracebacks are written at level debug only.
     """
     level = logging.getLevelNamesMapping()[settings.ponte_log_level.upper()]
     if quiet and "ponte_log_level" not in settings.model_fields_set:
-        level = max(level, logging.WARNING)
-    _route_structlog(level)
+        level = _NOTHING
+    _route_structlog(min(level, logging.CRITICAL))
     _route_logging(level, settings, stream or sys.stderr)
 
 

@@ -17,6 +17,8 @@ from pydantic import AfterValidator, BeforeValidator, SecretStr
 
 from core.policy import DailyTurns
 
+TOKEN_LENGTH = 20
+"""Characters that a token which a person sets has at least."""
 _PLATFORM_NAME = re.compile(r"slack:[A-Za-z0-9]+|discord:[0-9]+")
 _TURNS = re.compile(r"\s*([0-9]{1,9})\s*/\s*([0-9]{1,9})\s*")
 
@@ -24,6 +26,16 @@ _TURNS = re.compile(r"\s*([0-9]{1,9})\s*/\s*([0-9]{1,9})\s*")
 def plain(value: str | SecretStr | None) -> str:
     """The text of a setting, also of a secret one; "" where it is not set."""
     return value.get_secret_value() if isinstance(value, SecretStr) else value or ""
+
+
+def token_fault(token: str) -> str:
+    """What to write instead of this token for the page; "" where it serves."""
+    if re.fullmatch(rf"[!-~]{{{TOKEN_LENGTH},500}}", token):
+        return ""
+    return (
+        f"write at least {TOKEN_LENGTH} random letters and digits, "
+        "as `openssl rand -hex 16` gives them"
+    )
 
 
 def is_loopback(host: str) -> bool:

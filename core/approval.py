@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from core.errors import NotAllowed, ToolError
 from core.messages import Address, Person
 from core.ports import Policy
-from core.proposal import Change, Draft
+from core.proposal import Change, Decision, Draft
 from core.records import Action
 from core.table_rules import TableRules
 
@@ -52,6 +52,23 @@ class Approval:
     def names_approvers(self, draft: Draft) -> bool:
         """Whether the operator named who approves it."""
         return bool(self.rules.of_draft(draft).approvers)
+
+    async def may_see(self, decision: Decision, change: Change) -> bool:
+        """Whether its card is for them: it stands in their conversation, they asked for it, or
+        they are an admin or one of those whom the operator named for its table. To everybody else
+        it is unknown; its id is no secret."""
+        person, address = decision.person, decision.address
+        there = change.proposal.address
+        if address.conversation == there.conversation or person.key == change.proposal.asker.key:
+            return True
+        # A button is clicked where the card stands, also by who has a conversation of their own
+        # in that channel; its platform vouches for the place.
+        if decision.clicked and address.same_channel(there) and address.thread == there.thread:
+            return True
+        if (await self.policy.may(person, address, "admin")).allowed:
+            return True
+        approvers = self.rules.of_draft(change.draft).approvers
+        return bool(approvers) and await self.is_named(person, address, approvers)
 
     async def check(self, person: Person, address: Address, change: Change) -> None:
         """That they may approve it, or take it back. Raises NotAllowed."""

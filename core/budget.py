@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime, tzinfo
 
 from core.errors import OverBudget
-from core.messages import Person, Usage
+from core.messages import Address, Person, Usage
 from core.records import Spent, Turn
 from core.store.database import Connection, Database
 
-Caps = Callable[[Person], tuple[int, int]]
-"""Turns a day for a person: their own, and everybody's together; 0 is no cap."""
+Caps = Callable[[Person, Address], Awaitable[tuple[int, int]]]
+"""Turns a day for a person there: their own, and everybody's together; 0 is no cap."""
+
+
+async def uncapped(person: Person, address: Address) -> tuple[int, int]:
+    return 0, 0
 
 
 class CountingBudget:
@@ -24,7 +28,7 @@ class CountingBudget:
     async def reserve(self, turn: Turn) -> None:
         """Count the turn, once however often it resumes. Raises OverBudget."""
         person, day = turn.message.author, self._today()
-        own, all_ = self._caps(person)
+        own, all_ = await self._caps(person, turn.message.address)
 
         def count(connection: Connection) -> None:
             if connection.execute("SELECT 1 FROM usage WHERE seq = ?", (turn.seq,)).fetchone():

@@ -16,7 +16,7 @@ from core import cards, metrics, runs
 from core.applying import Applying
 from core.approval import Approval
 from core.change_ports import Applier, Audit, Doing, Ledger
-from core.errors import AuditRefused, Expired, ToolError
+from core.errors import AuditRefused, Expired, NotFound, ToolError
 from core.messages import Answer, Card, CardAction, Person
 from core.proposal import (
     LIFETIME,
@@ -100,8 +100,12 @@ class Changes:
         return [cards.card_of(change, change.proposal.locale) for change in found]
 
     async def decide(self, action: CardAction, decision: Decision) -> Answer:
-        """Raises NotFound, NotAllowed, Expired, AuditRefused, ToolError, Draining, NotStored."""
+        """Raises NotFound (also for a card that is not theirs to see), NotAllowed, Expired,
+        AuditRefused, ToolError, Draining, NotStored."""
         change = await self.ledger.get(decision.id)
+        ours = change.claim == decision.seq  # taken up again: it was theirs to decide
+        if not ours and not await self.approval.may_see(decision, change):
+            raise NotFound(what=f"proposal {decision.id}")  # as the ledger says of none
         if change.state == "applying" and change.claim != decision.seq:
             change = await self._settled(change)
         if change.state == "open" and change.proposal.expires <= self.clock():
@@ -260,11 +264,14 @@ class Changes:
         return self._answer([*words, unaudited], [change], decision)
 
     def _answer(self, words: Sequence[str], shown: Sequence[Change], decision: Decision) -> Answer:
-        """A click's answer carries the cards; words typed where the card stands need none."""
-        here = decision.address.conversation
-        away = any(change.proposal.address.conversation != here for change in shown)
-        drawn = [cards.card_of(change, decision.locale) for change in shown]
+        """A click's answer carries the cards; words typed where the card stands need none, and
+        where others read who may not see it, only who decided is told, without its values."""
+        here, places = decision.address, [change.proposal.address for change in shown]
         text = " ".join(word for word in words if word)
+        if here.shared and any(not here.same_channel(there) for there in places):
+            return Answer(text, private=True)
+        away = any(there.conversation != here.conversation for there in places)
+        drawn = [cards.card_of(change, decision.locale) for change in shown]
         return Answer(text, cards=tuple(drawn) if decision.clicked or away else ())
 
 

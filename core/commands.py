@@ -20,8 +20,10 @@ __all__ = [
     "DECISIONS",
     "NAMES",
     "RUN_PYTHON",
+    "SLUG",
     "Command",
     "check_inputs",
+    "check_slug",
     "is_decision",
     "parse",
     "parse_input",
@@ -42,7 +44,8 @@ _WITH_ID = frozenset({"approve", "deny", "undo"})
 _HEAD = re.compile(r"[/!]?([a-z]+(?:-command)?)(?=\s|$)", re.IGNORECASE)
 _ID = re.compile(r"(?=[a-z]*[2-7])[a-z2-7]{6}")
 """Every id holds a digit, so that "approve please" stays a sentence."""
-_SLUG = re.compile(r"[a-z0-9][a-z0-9_-]{0,99}")
+SLUG = r"[a-z0-9][a-z0-9_-]{0,99}"
+"""What a quick command can be named."""
 _LONGEST_DECISION = 64
 
 _NO_SLUG = "Say which quick command: `quick-command SLUG`, then its text or key=value."
@@ -95,6 +98,12 @@ def is_decision(text: str) -> bool:
     return command is not None and command.name in DECISIONS
 
 
+def check_slug(slug: str) -> None:
+    """Raises UnknownCommand for what no quick command can be named."""
+    if not re.fullmatch(SLUG, slug):
+        raise UnknownCommand(_WRONG_SLUG, word=repr(slug[:40]))
+
+
 def render(command: Command) -> str:
     """The text that `parse` reads as `command`."""
     if command.name == RUN_PYTHON:
@@ -117,8 +126,7 @@ def _quick_command(rest: str) -> Command:
     slug, *more = rest.split(maxsplit=1)[:2] if rest else ("",)
     if not slug:
         raise UnknownCommand(_NO_SLUG)
-    if not _SLUG.fullmatch(slug):
-        raise UnknownCommand(_WRONG_SLUG, word=repr(slug[:40]))
+    check_slug(slug)
     return Command("quick-command", slug=slug, input=parse_input(more[0]) if more else "")
 
 

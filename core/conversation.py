@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 import structlog
 
@@ -24,12 +25,13 @@ from core.errors import (
     Superseded,
     Undeliverable,
 )
-from core.messages import Address, Answer
+from core.messages import Address, Answer, File, Progress
 from core.ports import (
     Budget,
     Files,
     Inbox,
     Journal,
+    LookUp,
     Model,
     Policy,
     Replies,
@@ -38,10 +40,12 @@ from core.ports import (
 )
 from core.records import Action, State, Thread, Turn
 from core.scenes import Scenes
-from core.stage import Stage
+from core.stage import CallLimits, Stage
+from core.together import together
 from core.tools.toolbox import Toolbox
 from core.turn import Rounds
 from core.turn_posts import TurnPosts
+from core.unread import unread
 from core.words import nearest, say
 
 log = structlog.get_logger("conversation")
@@ -64,6 +68,7 @@ class Profile:
     """More instructions, by channel: `slack:T1:C1`."""
     hosts: tuple[str, ...] = ()
     """Where links may lead in text that comes after a tool's outcome."""
+    limits: CallLimits = field(default_factory=CallLimits)
 
     def told(self, address: Address) -> str:
         """The instructions for a place."""
@@ -90,18 +95,22 @@ class Parts:
 
 
 class ConversationManager:
-    """Takes one stored message at a time to its answer. `handle` is the inbox's handler."""
+    """Takes one stored message at a time to its answer. `handle` is the inbox's handler.
+
+    `replies` and `look_up` are by platform."""
 
     def __init__(
         self,
         parts: Parts,
         replies: Mapping[str, Replies],
         profile: Profile,
+        look_up: Mapping[str, LookUp] = MappingProxyType({}),
     ) -> None:
         self._parts = parts
         self._inbox = parts.inbox
         self._journal = parts.journal
         self._replies = replies
+        self._look_up = look_up
         self._profile = profile
 
     async def handle(self, seq: int) -> None:
@@ -111,6 +120,7 @@ class ConversationManager:
         with structlog.contextvars.bound_contextvars(turn=turn.id):
             reply = self._reply(turn)
             try:
+                await reply.show(Progress())
                 await self._story(turn, reply)
             except Superseded:
                 log.info("superseded")
@@ -134,7 +144,7 @@ class ConversationManager:
         await self._parts.budget.settle(turn)
 
     async def _answer(self, turn: Turn, reply: Reply) -> Answer:
-        answer = await self._worded(turn, reply)
+        turn, answer = await self._worded(turn, reply)
         if turn.undelivered:
             note = Undeliverable(reason=turn.undelivered).words(self._locale(turn))
             answer = replace(answer, text=f"_{note}_\n\n{answer.text}")
@@ -144,29 +154,56 @@ class ConversationManager:
         log.info("answered", status=answer.status, code=answer.code)
         return answer
 
-    async def _worded(self, turn: Turn, reply: Reply) -> Answer:
-        """The answer, or the words for whatever stands in its way."""
+    async def _worded(self, turn: Turn, reply: Reply) -> tuple[Turn, Answer]:
+        """The answer, or the words for whatever stands in its way; and the turn, with what its
+        platform knows around the message."""
         rounds: list[Rounds] = []
-        locale = self._locale(turn)
         try:
-            return await self._think(turn, reply, rounds)
+            if self._inbox.stopped(turn.seq):  # before it could be heard here
+                raise asyncio.CancelledError
+            (turn, missing), verdict = await together(
+                self._known(turn),
+                self._parts.policy.may(turn.message.author, turn.message.address, "chat"),
+            )
+            if not verdict.allowed:
+                raise NotAllowed(verdict.reason)
+            return turn, _noted(await self._think(turn, reply, rounds), missing)
         except asyncio.CancelledError:
             await self._put_back_unless_stopped(turn)
             said = rounds[0].readable if rounds else ""
             elsewhere = bool(rounds) and rounds[0].goes_on_elsewhere
-            stopped = say(_STOPPED_HERE if elsewhere else "_Stopped._", locale)
+            stopped = say(_STOPPED_HERE if elsewhere else "_Stopped._", self._locale(turn))
             cards = await rounds[0].cards() if rounds else ()
-            return Answer(f"{said}\n\n{stopped}".strip(), status="stopped", cards=cards)
+            words = f"{said}\n\n{stopped}".strip()
+            return turn, Answer(words, status="stopped", cards=cards)
         except Draining:
             await self._journal.put_back(turn)
             raise asyncio.CancelledError from None
         except (PostRemoved, Superseded, NotStored):
             raise
         except PonteError as error:
-            return self._apology(error, rounds, locale, isinstance(error, ALONE))
+            alone = isinstance(error, ALONE)
+            return turn, self._apology(error, rounds, self._locale(turn), alone)
         except Exception:
             log.exception("turn broke")
-            return self._apology(PonteError(turn=turn.id), rounds, locale)
+            return turn, self._apology(PonteError(turn=turn.id), rounds, self._locale(turn))
+
+    async def _known(self, turn: Turn) -> tuple[Turn, Sequence[str]]:
+        """The turn, with what its platform knows around the message, and what it could not tell.
+
+        A command points at nothing, but a quick command, whose input may be what it replies to;
+        what was heard before a crash stands in the transcript.
+        """
+        look_up = self._look_up.get(turn.message.address.platform)
+        if look_up is None:
+            return turn, ()
+        try:
+            command = await text.aside(commands.parse, turn.message.text)
+            pointed = not turn.items and (command is None or command.name == "quick-command")
+        except PonteError:
+            pointed = False
+        message, missing = await look_up(turn.message, pointed)
+        return replace(turn, message=message), missing
 
     async def _put_back_unless_stopped(self, turn: Turn) -> None:
         if not self._inbox.stopped(turn.seq):
@@ -183,29 +220,27 @@ class ConversationManager:
         return Answer(words, status="failed", code=error.code, private=private)
 
     async def _think(self, turn: Turn, reply: Reply, rounds: list[Rounds]) -> Answer:
-        if self._inbox.stopped(turn.seq):  # before it could be heard here
-            raise asyncio.CancelledError
         if turn.attempt > ATTEMPTS:
             raise Interrupted(times=ATTEMPTS)
         message = turn.message
-        verdict = await self._parts.policy.may(message.author, message.address, "chat")
-        if not verdict.allowed:
-            raise NotAllowed(verdict.reason)
-        if not message.text.strip() and not message.attachments:
+        if not (message.text.strip() or message.attachments or message.context):
             raise Empty
         if command := await text.aside(commands.parse, message.text):
             return await self._parts.desk.answer(turn, command, self._locale(turn), reply.show)
         await self._parts.budget.reserve(turn)
-        stage = await self._stage(turn, reply)
+        stage, told = await self._stage(turn, reply)
         rounds.append(Rounds(stage, self._journal, self._parts.model))
         answer = await rounds[0].answer()
         await self._remember(stage.thread, rounds[0].thread, message.author.key)
-        return answer if answer.text or answer.cards or answer.files else self._nothing(turn)
+        if not (answer.text or answer.cards or answer.files):
+            return self._nothing(turn)
+        return _noted(answer, told)
 
     def _nothing(self, turn: Turn) -> Answer:
         return Answer(say("The model gave an empty answer. Please ask again.", self._locale(turn)))
 
-    async def _stage(self, turn: Turn, reply: Reply) -> Stage:
+    async def _stage(self, turn: Turn, reply: Reply) -> tuple[Stage, Sequence[str]]:
+        """What the turn plays on, and what of its files was not read, in sentences."""
         message, parts = turn.message, self._parts
         allowed = [
             effect
@@ -213,19 +248,23 @@ class ConversationManager:
             if (await parts.policy.may(message.author, message.address, effect)).allowed
         ]
         tools = await parts.toolbox.tools(allowed)
+        told: Sequence[str] = ()
         if not turn.items:
             heard = replace(message, text=await text.aside(text.clean, message.text))
-            said = prompt.said(heard, *await parts.scenes.attached(message))
+            files, missing = await parts.scenes.attached(message)
+            said = prompt.said(heard, files, missing)
+            told = await unread(message, files, missing, self._bytes, self._locale(turn))
             turn = replace(turn, items=tuple(await self._journal.heard(turn, said)))
         thread = await parts.scenes.thread(turn)
         since = await self._journal.last_said(thread.id, turn.seq) if thread.remote else 0
-        return Stage(
+        stage = Stage(
             turn=turn,
             thread=thread,
             reply=reply,
             locale=self._locale(turn),
             instructions=self._profile.told(message.address),
             hosts=self._profile.hosts,
+            limits=self._profile.limits,
             preface=prompt.preface(message, time.time(), self._profile.zone, self._locale(turn)),
             tools={tool.spec.name: tool for tool in tools},
             may=lambda effect: parts.policy.may(message.author, message.address, effect),
@@ -234,6 +273,10 @@ class ConversationManager:
             keep=parts.threads.put,
             since=since,
         )
+        return stage, told
+
+    async def _bytes(self, file: File) -> bytes:
+        return (await self._parts.files.get(file.id))[1]
 
     async def _remember(self, before: Thread, after: Thread, person: str) -> None:
         """Write the record where more than the time of its last use has changed."""
@@ -288,3 +331,9 @@ class ConversationManager:
 
     def _locale(self, turn: Turn) -> str:
         return nearest(turn.message.locale) if turn.message.locale else self._profile.locale
+
+
+def _noted(answer: Answer, sentences: Sequence[str]) -> Answer:
+    """An answer that says what it was given without."""
+    notes = [f"_{sentence}_" for sentence in sentences]
+    return replace(answer, text="\n\n".join(filter(None, [answer.text, *notes])))

@@ -28,6 +28,7 @@ Ask me anything in your own words. I also know these words, alone in a message:
 - `changes`: what was changed; `approve ID`, `deny ID`, `undo ID`: decide on it
 - `quick-command SLUG …`: run a quick command"""
 _ACTIONS: dict[str, CardAction] = {"approve": "approve", "deny": "deny", "undo": "undo"}
+_RESULT_THERE = "Its result is for the conversation that it was proposed in: ask for it there."
 STATES = {"on": "on", "off": "off", "failing": "FAILING"}
 
 
@@ -148,6 +149,8 @@ class Desk:
         result, title = await self.changes.result(command.id, turn.seq)
         if not result:
             return answer
+        if answer.private:  # decided from where others read along, who may not see it
+            return replace(answer, text=f"{answer.text} {say(_RESULT_THERE, locale)}")
         if message.clicked:  # its card is drawn anew where it stands, and this is posted
             answer = replace(answer, cards=())
         answer = replace(answer, aloud=True)

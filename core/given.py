@@ -14,6 +14,7 @@ from core.inputs import Inputs, parse_input
 from core.messages import File, Message
 from core.records import QuickCommand
 from core.text import clean
+from core.unread import too_large
 
 LONGEST = 256_000
 """Bytes of a file that may be an input. StackSpot's own limit is not documented; this is some
@@ -46,6 +47,8 @@ async def given(
 ) -> Inputs:
     """The inputs, before they are checked. Raises BadInput, TooLarge, NotFound."""
     files, missing = attached
+    for large in filter(None, map(too_large, message.attachments)):
+        raise large
     if missing:
         raise BadInput(_MISSING, name=missing[0])
     if len(files) > 1:

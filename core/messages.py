@@ -51,6 +51,12 @@ class Address:
         person = f"@{self.person}" if self.person else ""
         return _join(self.platform, self.workspace, self.channel, self.thread, person)
 
+    def same_channel(self, other: Address) -> bool:
+        """Whether the same people read it, whatever the thread."""
+        return (self.platform, self.workspace, self.channel) == (
+            other.platform, other.workspace, other.channel
+        )  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
@@ -71,12 +77,14 @@ class Attachment:
 class Quote:
     """What somebody else said around the message: context for the model, never an order.
 
-    `replied`: the message is a reply to it.
+    `replied`: the message is a reply to it. `reference`: where its platform has the whole of it,
+    to be read when the turn starts.
     """
 
     name: str
     text: str
     replied: bool = False
+    reference: str = ""
 
 
 @dataclass(frozen=True, slots=True)

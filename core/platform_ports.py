@@ -34,8 +34,14 @@ class ChatPlatform(Platform, Protocol):
     async def fetch(self, message: Message, attachment: Attachment) -> File | None:
         """The `Fetch` of this platform."""
 
+    async def look_up(self, message: Message, pointed: bool) -> tuple[Message, Sequence[str]]:
+        """The `LookUp` of this platform."""
+
     async def membership(self, person: Person) -> frozenset[str]:
         """The `Membership` of this platform."""
+
+    async def guest(self, person: Person) -> bool | None:
+        """The `Guests` of this platform."""
 
     async def http(
         self, headers: Mapping[str, str], body: bytes
@@ -58,7 +64,11 @@ class Surface(Protocol):
     def split(self, text: str) -> tuple[str, ...]: ...
 
     async def busy(self, doing: str) -> None:
-        """A native sign that work goes on (status, typing); best effort."""
+        """A native sign that work goes on (status, typing) until `rest`; best effort. Comes as
+        soon as a turn begins, and with each thing that it is `doing`."""
+
+    async def rest(self) -> None:
+        """Nothing of the turn goes on in this process: take the signs away."""
 
     async def post(self, number: int, key: str, part: str, answer: Answer | None) -> str:
         """Post part `number`; `answer` is set on the final one of a finished answer."""

@@ -2,8 +2,11 @@
 
 Names have the form `platform:ID`. On Slack an ID is a workspace, channel, user group or person, on
 Discord a server, channel, role or person; `*` is everybody; the web page and the terminal are
-each one name. Groups and roles are asked of the platform (`Membership`) only when nothing else
-decides, and kept for minutes.
+each one name. Groups and roles, and who is only a guest, are asked of the platform (`Membership`,
+`Guests`) only when nothing else decides, and kept for minutes. What is not known is not allowed.
+
+A guest is no member: neither a platform's defaults nor the name of a workspace mean them, but their
+own name, that of a group or of the channel, and `*` do.
 """
 
 from __future__ import annotations
@@ -14,16 +17,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from core.messages import Address, Person
-from core.ports import Membership
+from core.ports import Guests, Membership
 from core.records import Action, Verdict
+from core.together import together
 
 EVERYBODY = "*"
 _WHOLE_SURFACES = ("web", "terminal")
 _SLACK_MEMBERS: frozenset[Action] = frozenset({"chat", "read", "code", "spend"})
 _DISCORD_PEOPLE: frozenset[Action] = frozenset({"chat"})
 
-_KEPT = 300.0  # seconds that groups are trusted; an empty answer may mean "unresolved"
+_KEPT = 60.0  # seconds that groups are trusted; an empty answer may mean "unresolved"
 _KEPT_EMPTY = 30.0
+LONGEST_KEPT = 240.0
+"""Seconds that a platform may itself keep who is in a group, or a guest: with ours five minutes."""
 _DEADLINE = 5.0
 _MOST_PEOPLE = 10_000
 
@@ -36,6 +42,11 @@ REASONS: Mapping[Action, str] = {
     "code": "You may talk with me here, but not run code. " + _ASK,
     "admin": "Only an admin of this bot may do that. The operator names admins in PONTE_ADMINS.",
 }
+GUEST = "I answer members here, and you are a guest. " + _ASK
+UNKNOWN = (
+    "I could not find out in time whether you are a member here, so I did nothing. "
+    "Please try again in a minute; if it goes on, tell the operator."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,21 +58,7 @@ class DailyTurns:
 
 
 DISCORD_UNNAMED = DailyTurns(50, 1000)
-"""Discord servers are open to strangers: the cap while PONTE_ALLOW does not name who may."""
-
-
-@dataclass(frozen=True, slots=True)
-class DailyCaps:
-    """`chosen` is PONTE_DAILY_TURNS; None takes each platform's default."""
-
-    chosen: DailyTurns | None = None
-    allow: frozenset[str] = frozenset()
-
-    def of(self, platform: str) -> DailyTurns:
-        if self.chosen is not None:
-            return self.chosen
-        named = EVERYBODY in self.allow or any(n.startswith("discord:") for n in self.allow)
-        return DISCORD_UNNAMED if platform == "discord" and not named else DailyTurns()
+"""Discord servers are open to strangers: the cap of each whom PONTE_ALLOW does not name."""
 
 
 @dataclass(slots=True)
@@ -71,6 +68,7 @@ class AllowList:
     allow: frozenset[str] = frozenset()
     admins: frozenset[str] = frozenset(_WHOLE_SURFACES)
     memberships: Mapping[str, Membership] = field(default_factory=dict)
+    guests: Mapping[str, Guests] = field(default_factory=dict)
     clock: Callable[[], float] = time.monotonic
     _groups: dict[str, tuple[float, frozenset[str]]] = field(default_factory=dict, init=False)
 
@@ -79,7 +77,14 @@ class AllowList:
         known = self.local(person, address, action)
         if known is not None:
             return known
-        return _verdict(action, bool(await self._groups_of(person) & self._lists(action)))
+        member, groups = await together(
+            self._member(person, address, action), self._groups_for(person, action)
+        )
+        if member or groups & self._lists(action):
+            return Verdict(True)
+        if not self._as_member(person, address, action):
+            return _verdict(action, False)
+        return Verdict(False, UNKNOWN if member is None else GUEST)
 
     async def is_named(self, person: Person, address: Address, names: frozenset[str]) -> bool:
         """Whether these names mean them: the person, a group or role of theirs, their surface."""
@@ -90,11 +95,47 @@ class AllowList:
             return False
         return bool(await self._groups_of(person) & names)
 
+    async def names(self, person: Person, address: Address) -> bool:
+        """Whether PONTE_ALLOW or PONTE_ADMINS name them, a group of theirs or this place."""
+        if self._named(person, address, "chat"):
+            return True
+        if not self._groups_matter(person.platform, "chat"):
+            return False
+        return bool(await self._groups_of(person) & self._lists("chat"))
+
     def local(self, person: Person, address: Address, action: Action) -> Verdict | None:
-        """The same without asking the platform; None where only groups can tell."""
-        if self._by_default(person, address, action) or self._named(person, address, action):
+        """The same without asking the platform; None where only it can tell."""
+        if self._named(person, address, action):
             return Verdict(True)
-        return None if self._groups_matter(person.platform, action) else _verdict(action, False)
+        asks = self._groups_matter(person.platform, action)
+        if self._as_member(person, address, action):
+            return None if person.platform in self.guests else Verdict(True)
+        return None if asks else _verdict(action, False)
+
+    def _as_member(self, person: Person, address: Address, action: Action) -> bool:
+        """Whether a member of that workspace might, by default or because it is named."""
+        if action == "admin":
+            return False
+        home = f"{person.platform}:{person.workspace}"
+        named = bool(person.workspace) and home in self.allow
+        return named or self._by_default(person, address, action)
+
+    async def _member(self, person: Person, address: Address, action: Action) -> bool | None:
+        """None where the platform does not tell in time."""
+        if not self._as_member(person, address, action):
+            return False
+        if person.platform not in self.guests:
+            return True
+        try:
+            async with asyncio.timeout(_DEADLINE):
+                guest = await self.guests[person.platform](person)
+        except TimeoutError:
+            return None
+        return None if guest is None else not guest
+
+    async def _groups_for(self, person: Person, action: Action) -> frozenset[str]:
+        matter = self._groups_matter(person.platform, action)
+        return await self._groups_of(person) if matter else frozenset()
 
     def _by_default(self, person: Person, address: Address, action: Action) -> bool:
         if person.platform in _WHOLE_SURFACES:
@@ -111,8 +152,8 @@ class AllowList:
             return True
         if action == "admin":
             return False
-        # A Discord account belongs to no server; a Slack person is named by their own workspace.
-        home = address.workspace if platform == "discord" else person.workspace
+        # A Discord account belongs to no server; a Slack person's own workspace names members.
+        home = address.workspace if platform == "discord" else ""
         names = {f"{platform}:{name}" for name in (person.id, home, address.channel) if name}
         return EVERYBODY in self.allow or bool(names & self.allow)
 
@@ -134,6 +175,20 @@ class AllowList:
             self._groups.clear()
         self._groups[person.key] = (now + (_KEPT if groups else _KEPT_EMPTY), groups)
         return groups
+
+
+@dataclass(frozen=True, slots=True)
+class DailyCaps:
+    """`chosen` is PONTE_DAILY_TURNS; None takes each platform's default."""
+
+    chosen: DailyTurns | None = None
+
+    async def of(self, person: Person, address: Address, named: AllowList) -> DailyTurns:
+        """What `person` may use there: naming one person frees that one alone."""
+        if self.chosen is not None:
+            return self.chosen
+        stranger = person.platform == "discord" and not await named.names(person, address)
+        return DISCORD_UNNAMED if stranger else DailyTurns()
 
 
 async def _resolved(membership: Membership, person: Person) -> frozenset[str]:

@@ -322,7 +322,8 @@ class Reply(Protocol):
         """`text` in parts that fit this platform, each a post."""
 
     async def show(self, progress: Progress) -> None:
-        """Best effort and throttled; may raise PostRemoved, which stops the turn."""
+        """Best effort and throttled; may raise PostRemoved, which stops the turn. A turn begins
+        with an empty one: there is nothing to tell yet but that work goes on."""
 
     async def rest(self) -> None:
         """Wait for what `show` set going; nothing of this reply is under way afterwards."""
@@ -350,6 +351,16 @@ class Policy(Protocol):
 
 Membership = Callable[[Person], Awaitable[frozenset[str]]]
 """A platform's groups and roles of a person; raises nothing: unresolved is not a member."""
+
+Guests = Callable[[Person], Awaitable[bool | None]]
+"""Whether a person is a guest where they write, by their platform; None: it does not tell. Raises
+nothing."""
+
+LookUp = Callable[[Message, bool], Awaitable[tuple[Message, Sequence[str]]]]
+"""What a platform knows around a stored message, asked when its turn starts: its author's name,
+language and zone, and where the flag says so also what it points at (the earlier messages of its
+thread, quoted ones, their files). What could not be had is told beside it, in sentences for the
+person. Raises nothing, and is never long: each platform's deadlines stand in its adapter."""
 
 
 class Budget(Protocol):

@@ -32,15 +32,17 @@ PROMPT = 0.5
 
 class PostedReply:
     """`pause` is asked before growing text is shown: seconds to leave it out for, where too many
-    answers grow at once for the platform's limits."""
+    answers grow at once for the platform's limits. `whole` is told when nothing grows any more."""
 
     def __init__(
-        self, surface: Surface, posts: Posts, turn: str, pause: Callable[[], float] = float
-    ) -> None:
+        self, surface: Surface, posts: Posts, turn: str, pause: Callable[[], float] = float,
+        whole: Callable[[], None] = lambda: None,
+    ) -> None:  # fmt: skip
         self._surface = surface
         self._posts = posts
         self._turn = turn
         self._pause = pause
+        self._whole = whole
         self._known: dict[int, Post] | None = None
         self._shown: dict[int, str] = {}
         self._latest: Progress | None = None
@@ -66,9 +68,10 @@ class PostedReply:
 
     async def finish(self, answer: Answer) -> None:
         """Bring the answer out, however often it takes. Raises Undeliverable, PostRemoved."""
-        await self.rest()
+        await self._show_no_more()
         if self._gone:
             raise self._gone
+        self._whole()
         wait, give_up = FIRST_WAIT, time.monotonic() + PATIENCE
         while True:
             try:
@@ -76,14 +79,16 @@ class PostedReply:
                 return
             except (Undeliverable, Superseded, NotStored):
                 raise
-            except PlatformBusy as busy:
-                await asyncio.sleep(busy.seconds)
             except Exception as error:
-                log.warning("post in doubt", turn=self._turn, why=repr(error), wait=wait)
-                if time.monotonic() > give_up:
-                    raise Undeliverable(reason=type(error).__name__) from error
-                await asyncio.sleep(wait)
-                wait = min(wait * 2, LONGEST_WAIT)
+                seconds = wait
+                if isinstance(error, PlatformBusy):
+                    seconds = error.seconds
+                else:
+                    log.warning("post in doubt", turn=self._turn, why=repr(error), wait=wait)
+                    wait = min(wait * 2, LONGEST_WAIT)
+                if time.monotonic() + seconds > give_up:
+                    raise Undeliverable(reason=_reason(error)) from error
+                await asyncio.sleep(seconds)
 
     async def refresh(self, answer: Answer) -> None:
         """Edit the last post of an answer that stands: cards ride in it. One attempt."""
@@ -92,12 +97,17 @@ class PostedReply:
         if not number or post is None or not post.id or post.state == "removed":
             return
         part = answer.parts[-1]
+        self._whole()
         await self._watched(
             post, lambda: self._surface.edit(post.id, part, answer), gone_is_fine=True
         )
 
     async def rest(self) -> None:
-        """Let a post that is under way come to its record; show nothing more."""
+        await self._show_no_more()
+        await self._surface.rest()
+
+    async def _show_no_more(self) -> None:
+        """Let a post that is under way come to its record."""
         self._finishing.set()
         if self._worker is not None:
             await asyncio.shield(self._worker)
@@ -210,3 +220,8 @@ class PostedReply:
         if self._known is None:
             self._known = {post.number: post for post in await self._posts.known()}
         return self._known
+
+
+def _reason(error: Exception) -> str:
+    """The platform's own word for why it did not take the answer, where it said one."""
+    return str(getattr(error, "reason", "")) or type(error).__name__

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from datetime import datetime
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from core.messages import CONTEXT, File, Item, Message
-from core.text import clean
+from core.messages import CONTEXT, File, Item, Message, Quote
+from core.text import clean, one_line
 
 INSTRUCTIONS = """\
 You are Ponte, an assistant inside a team's chat. Ponte is Portuguese for bridge: you connect \
@@ -49,17 +49,24 @@ def said(message: Message, files: Sequence[File], missing: Sequence[str] = ()) -
     """
     items = []
     if message.context:
-        lines = "\n".join(f"> {quote.name!r}: {clean(quote.text)}" for quote in message.context)
+        lines = "\n".join(map(_quoted, message.context))
         items.append(Item(kind="message", role="user", text=f"{QUOTED}\n{lines}", name=CONTEXT))
     notes = [UNREADABLE.format(name=name) for name in missing]
     text = "\n".join([message.text, *notes]).strip()
+    if items and not text and not files:  # only what is quoted is meant
+        return items
     items.append(
         Item(
             kind="message",
             role="user",
             text=text,
-            name=clean(message.author.name),
+            name=one_line(message.author.name),
             files=tuple(files),
         )
     )
     return items
+
+
+def _quoted(quote: Quote) -> str:
+    """Marked in each of its lines, so that none of them passes for the asker's words."""
+    return "\n".join(f"> {line}" for line in f"{quote.name!r}: {clean(quote.text)}".splitlines())

@@ -321,7 +321,7 @@ class QuickCommand:
     description: str = ""
     inputs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     translations: Mapping[str, tuple[str, str]] = field(default_factory=dict)
-    effect: Literal["read", "spend", "write"] = "read"
+    effect: Literal["read", "spend", "write"] = "spend"
 
     def told(self, locale: str) -> tuple[str, str]:
         """Title and description for a person; `locale` is one of ours."""

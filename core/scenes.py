@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from core import text
-from core.messages import File, Message, Progress
+from core.messages import Attachment, File, Message, Progress
 from core.ports import Fetch, Files, Journal, ThreadMap
 from core.records import Call, Remote, Scene, Shown, Thread, Turn
+from core.together import together
 
 Show = Callable[[Progress], Awaitable[None]]
+FETCHING = 10.0
+"""Seconds that a turn waits for one of its files; all are fetched at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,25 +82,29 @@ class Scenes:
 
     async def attached(self, message: Message) -> tuple[Sequence[File], Sequence[str]]:
         """The message's files, fetched now where that was not done yet; and what is missing."""
-        found: list[File] = []
-        missing: list[str] = []
         if not message.attachments:
-            return found, missing
+            return (), ()
         kept = {(f.name, f.size): f for f in await self.files.of_event(message.event_key)}
+        had = await together(*(self._attached(message, one, kept) for one in message.attachments))
+        found = [file for file in had if file is not None]
+        pairs = zip(message.attachments, had, strict=True)
+        return found, [text.file_name(one.name) for one, file in pairs if file is None]
+
+    async def _attached(
+        self, message: Message, attachment: Attachment, kept: Mapping[tuple[str, int], File]
+    ) -> File | None:
+        name = text.file_name(attachment.name)
+        if attachment.file:
+            return File(attachment.file, name, attachment.type, attachment.size)
+        known = kept.get((name, attachment.size))
         fetch = self.fetch.get(message.address.platform)
-        for attachment in message.attachments:
-            name = text.file_name(attachment.name)
-            if attachment.file:
-                found.append(File(attachment.file, name, attachment.type, attachment.size))
-                continue
-            file = kept.get((name, attachment.size))
-            if file is None and fetch is not None:
-                file = await fetch(message, attachment)
-            if file is not None:
-                found.append(file)
-            else:
-                missing.append(name)
-        return found, missing
+        if known is not None or fetch is None:
+            return known
+        try:
+            async with asyncio.timeout(FETCHING):
+                return await fetch(message, attachment)
+        except TimeoutError:
+            return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,4 +147,6 @@ def zone_of(message: Message, zone: str) -> str:
 
 
 def _has_files(shown: Shown) -> bool:
-    return bool(shown.message.attachments or (shown.answer and shown.answer.files))
+    """In shared places a message may have brought the files of others before it."""
+    message, answer = shown.message, shown.answer
+    return bool(message.attachments or message.address.shared or (answer and answer.files))

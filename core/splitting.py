@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
@@ -21,20 +21,34 @@ _SPACES = re.compile(r"[ \t]*")
 _REACH = 64
 
 
-def split(text: str, limit: int) -> tuple[str, ...]:
+Size = Callable[[str], int]
+"""How much a text counts against a limit: the sum of its characters, each of which counts between
+one and `HEAVIEST`; a fence's marks count one each."""
+HEAVIEST = 5
+
+
+def longest_info(limit: int, size: Size = len) -> int:
+    """Characters of a code block's info string that are repeated in the next part."""
+    return limit // 4 if size is len else limit // 4 // HEAVIEST
+
+
+def split(text: str, limit: int, size: Size = len) -> tuple[str, ...]:
     """`text` in parts of at most `limit` characters, fences included; () when it says nothing.
 
-    Cut between paragraphs, else lines (so that table rows stay whole), else sentences, words,
-    characters. A code block that is cut is closed, and opened again with its info string. Nothing
-    else is lost but white space at the seams. Raises ValueError for a limit under `SMALLEST`.
+    Where a platform counts otherwise than in characters, `size` is its measure. Cut between
+    paragraphs, else lines (so that table rows stay whole), else sentences, words, characters. A
+    code block that is cut is closed, and opened again with its info string. Nothing else is lost
+    but white space at the seams. Raises ValueError for a limit under `SMALLEST`, where every
+    character counts as much as one can.
     """
-    if limit < SMALLEST:
-        raise ValueError(f"a limit of {limit} characters is under {SMALLEST}")
+    smallest = SMALLEST if size is len else SMALLEST * HEAVIEST
+    if limit < smallest:
+        raise ValueError(f"a limit of {limit} characters is under {smallest}")
     text = text.rstrip()
     parts: list[str] = []
     start, fence = _skip_blank_lines(text, 0), None
     while start < len(text):
-        part, start, fence = _Part(text, start, fence, limit).take()
+        part, start, fence = _Part(text, start, fence, limit, size).take()
         if part:
             parts.append(part)
     return tuple(parts)
@@ -57,12 +71,12 @@ class _Cut:
 class _Part:
     """One part of `text`, from `start`, which stands within `fence`."""
 
-    def __init__(self, text: str, start: int, fence: Fence | None, limit: int) -> None:
+    def __init__(self, text: str, start: int, fence: Fence | None, limit: int, size: Size) -> None:
         self.text, self.start, self.fence = text, start, fence
-        self.longest = limit // 4
+        self.longest = longest_info(limit, size)
         self.held = fence.continued(self.longest) if fence else None
         self.head = f"{self.held.opening}\n" if self.held else ""
-        self.room = limit - len(self.head)
+        self.room = _room(text, start, limit - size(self.head), size)
         self.stop = min(start + self.room, len(text))
 
     def take(self) -> tuple[str, int, Fence | None]:
@@ -182,6 +196,22 @@ class _Part:
     def _closing(self, fence: Fence | None) -> str:
         ours = self.held if fence is self.fence else fence
         return f"\n{ours.closing}" if ours else ""
+
+
+def _room(text: str, start: int, limit: int, size: Size) -> int:
+    """How many characters fit that begin at `start`; what is left beyond the text counts singly."""
+    if size is len:
+        return limit
+    fits, over = 0, min(limit, len(text) - start) + 1
+    while over - fits > 1:
+        middle = (fits + over) // 2
+        if size(text[start : start + middle]) <= limit:
+            fits = middle
+        else:
+            over = middle
+    if start + fits < len(text):
+        return fits
+    return fits + limit - size(text[start:])
 
 
 def _furthest(cuts: list[_Cut], rank: int, least: int) -> _Cut | None:

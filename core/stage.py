@@ -12,6 +12,14 @@ from core.scenes import Scenes
 
 
 @dataclass(frozen=True, slots=True)
+class CallLimits:
+    """Tool calls of one turn: those that cost (quick commands, agents, code), and all of them."""
+
+    costly: int = 20
+    total: int = 60
+
+
+@dataclass(frozen=True, slots=True)
 class Stage:
     """What the turn may use was decided before."""
 
@@ -30,3 +38,4 @@ class Stage:
     """See `Ask.since`."""
     hosts: Collection[str] = ()
     """Where links may lead in text that comes after a tool's outcome."""
+    limits: CallLimits = field(default_factory=CallLimits)

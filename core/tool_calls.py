@@ -26,7 +26,17 @@ AT_ONCE = 8
 REPEATABLE: tuple[Effect, ...] = ("read", "write")
 """Effects whose interrupted call may simply run again: a write only proposes, once for a call.
 So may any other call that only proposes."""
+COSTLY: tuple[Effect, ...] = ("spend", "code")
 LOST = "error: interrupted, it is unknown whether this happened; do not repeat it, tell the person"
+_NO_MORE = (
+    "error: not run. This turn has used up its {count} tool calls{costly}; none of {what} runs "
+    "any more in it. Answer now with what you have, and tell the person what is still to be done"
+)
+USED_UP = "I stopped here after {count} tool calls, which is what one answer may use."
+USED_UP_COSTLY = (
+    "I stopped here after {count} tool calls that cost (quick commands, agents, code), which is "
+    "what one answer may use."
+)
 
 
 class ToolCalls:
@@ -47,6 +57,11 @@ class ToolCalls:
         self._gate = asyncio.Semaphore(AT_ONCE)
         self._elsewhere: set[str] = set()
         self._leaving = False
+        self._total: dict[str, int] = {}
+        self._costly: dict[str, int] = {}
+        for item in stage.turn.items:
+            if item.kind == "call":
+                self._count(item)
         self.outcomes = {c.call_id: c.outcome for c in stage.turn.calls if c.outcome}
 
     @property
@@ -54,8 +69,20 @@ class ToolCalls:
         """Whether another system may still finish what was called here, though nobody waits."""
         return any(call not in self.outcomes for call in self._elsewhere)
 
+    @property
+    def used_up(self) -> str:
+        """What the person is told where this turn wanted more calls than it may make; else ""."""
+        limits, locale = self._stage.limits, self._stage.locale
+        if len(self._costly) > limits.costly:
+            return say(USED_UP_COSTLY, locale, count=limits.costly)
+        if len(self._total) > limits.total:
+            return say(USED_UP, locale, count=limits.total)
+        return ""
+
     async def run(self, calls: Sequence[Item]) -> Sequence[Outcome]:
         """All calls of one round, side by side; their outcomes in the calls' order."""
+        for item in calls:
+            self._count(item)
         return await together(*(self._run_one(call) for call in calls))
 
     async def _run_one(self, item: Item) -> Outcome:
@@ -95,7 +122,24 @@ class ToolCalls:
         log.info("tool call", tool=name, status=outcome.status)
         return outcome
 
+    def _count(self, item: Item) -> None:
+        """In the order of the calls, so that after a crash each is counted as before."""
+        self._total.setdefault(item.call_id, len(self._total) + 1)
+        tool, asked = self._stage.tools.get(item.name), item.arguments
+        if tool and tool.effect_of(asked) in COSTLY and not tool.only_proposes(asked):
+            self._costly.setdefault(item.call_id, len(self._costly) + 1)
+
+    def _too_many(self, call: Call) -> str:
+        limits = self._stage.limits
+        if self._costly.get(call.call_id, 0) > limits.costly:
+            return _NO_MORE.format(count=limits.costly, costly=" that cost", what="those")
+        if self._total.get(call.call_id, 0) > limits.total:
+            return _NO_MORE.format(count=limits.total, costly="", what="them")
+        return ""
+
     async def _checked(self, tool: Tool | None, call: Call) -> Outcome:
+        if too_many := self._too_many(call):
+            return Outcome("error", too_many)
         if tool is None:
             return Outcome("error", f"error: there is no tool {text.clip(call.name, 64)!r} here")
         if self._stage.may and not (verdict := await self._stage.may(call.effect)).allowed:

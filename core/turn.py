@@ -103,11 +103,13 @@ class Rounds:
         proposals, locale = self._stage.proposals, self._stage.locale
         cards, files = await self.cards(), tuple(self._files)
         waiting = [card for card in cards if card.id in self._waiting()]
+        used_up = [f"_{self._calls.used_up}_"] if self._calls.used_up else []
         if waiting and proposals is not None:
-            return Answer(text=proposals.words(waiting, locale), cards=cards, files=files)
+            told = "\n\n".join([proposals.words(waiting, locale), *used_up])
+            return Answer(text=told, cards=cards, files=files)
         said = await text.aside(self._readable, self._said)
         cut = [f"_{say(CUT, locale)}_"] if self._cut else []
-        told = "\n\n".join([said, *cut, *self._sources()]) if said else ""
+        told = "\n\n".join([said, *cut, *used_up, *self._sources()]) if said or used_up else ""
         return Answer(text=told, cards=cards, files=files)
 
     def _sources(self) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from adapters.discord.choices import Choices
 from adapters.discord.click import ClickSurface
 from adapters.discord.client import Client
 from adapters.discord.connection import Connection, aim
+from adapters.discord.context import Context
 from adapters.discord.door import Door
 from adapters.discord.fetch import Fetch
 from adapters.discord.hints import Hints
@@ -97,6 +98,7 @@ class DiscordAdapter:
         )
         self.roles = Roles(self.connection.client)
         self._fetch = Fetch(self.connection.client, files)
+        self._context = Context(self.connection.client, self.notes, message_content, locale)
         self._build(inbox, policy, board, removed, answer_age)
 
     def _build(
@@ -117,7 +119,7 @@ class DiscordAdapter:
             inbox=inbox, policy=policy, places=places, roles=self.roles,
             acks=self._means.acks, fetch=self._fetch, lanes=self._lanes,
         )  # fmt: skip
-        self._interactions = Interactions(self._door, Choices(board, self._door))
+        self._interactions = Interactions(self._door, Choices(board, self._door), self.notes)
         self._catchup = Catchup(
             inbox=inbox, notes=self.notes, places=places, intake=self._intake,
             lanes=self._lanes, hints=hints, age=answer_age,
@@ -152,8 +154,15 @@ class DiscordAdapter:
     async def fetch(self, message: Message, attachment: Attachment) -> File | None:
         return await self._fetch(message, attachment)
 
+    async def look_up(self, message: Message, pointed: bool) -> tuple[Message, Sequence[str]]:
+        return await self._context(message, pointed)
+
     async def membership(self, person: Person) -> frozenset[str]:
         return await self.roles.of(person)
+
+    async def guest(self, person: Person) -> bool | None:
+        """Discord has no guests: who may do what is told by roles."""
+        return False
 
     async def http(
         self, headers: Mapping[str, str], body: bytes

@@ -16,23 +16,58 @@ T = TypeVar("T")
 # discord.py 2.7.1 repeats a call after 500, 502, 504 and 524, but after a dropped connection only
 # for the error numbers of macOS and Windows (http.py): on Linux the drop reaches the caller.
 IN_DOUBT = (aiohttp.ClientError, OSError, TimeoutError, discord.DiscordServerError)
+NOBODY = discord.AllowedMentions.none()
+"""Goes with every request that makes or changes a message: the SDK leaves it out of an edit that
+has no content, and Discord mentions by its own defaults then (resources/message.mdx#edit-message).
+"""
 WAITS = (0.2, 1.0)
 DEADLINE = 60.0
-NETWORK_WAIT = 60.0
-# topics/opcodes-and-status-codes.mdx#json-json-error-codes
+AGAIN = 60.0
+"""Seconds before what Discord refuses only for now is tried again; an answer has an hour."""
+# What follows "developers/" in an address is a page of Discord's documentation, here and in this
+# whole package (github.com/discord/discord-api-docs); a number such as #20 is an issue there.
+# All codes: topics/opcodes-and-status-codes.mdx#json-json-error-codes. A code that is not named
+# here refuses for good.
 UNKNOWN_MESSAGE, UNKNOWN_INTERACTION, UNKNOWN_WEBHOOK = 10008, 10062, 10015
 INVALID_WEBHOOK_TOKEN, ALREADY_ACKNOWLEDGED = 50027, 40060
-TOO_LARGE = 40005
-EDITED_TOO_OFTEN = 30046
 NO_HISTORY, THREAD_EXISTS = 160002, 160004
 """A reply needs Read Message History; a message has one thread at most."""
 OVER = (UNKNOWN_INTERACTION, UNKNOWN_WEBHOOK, INVALID_WEBHOOK_TOKEN)
+TOO_LARGE = (40005, 50045)
+"""The request, or a file in it, exceeds a limit."""
+PASSING = frozenset(
+    {
+        20016,  # slow mode
+        20028,  # the channel's write rate
+        20029,  # the server's write rate
+        30046,  # edits of a message that is older than an hour
+        40001,  # the token is not valid: it was reset, and the new one is on its way
+        40003,  # direct messages opened too fast
+        40004,  # sending is switched off for a while
+        40006,  # this feature is
+        40062,  # rate limited
+        40333,  # Cloudflare, in front of Discord
+        50014,  # as 40001
+        130000,  # overloaded
+    }
+)
+IN_FRONT = (401, 403, 429)
+"""Statuses that come without a code from what stands in front of Discord, and for a token that it
+does not know: 401 and 429 as in #http-http-response-codes, 403 as Cloudflare's."""
 
 
 class TokenOver(PonteError):
     """The interaction's token answers no more: 15 minutes are over, or it was never acked."""
 
     code = "token_over"
+
+
+class Later(PlatformBusy):
+    """Refused only for now, in Discord's own words."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(AGAIN)
+        self.reason = reason
 
 
 class FilesTooLarge(PonteError):
@@ -72,16 +107,13 @@ def code_of(error: Exception) -> int:
 
 def refusal(error: discord.HTTPException) -> PonteError:
     """What Discord's refusal means for the post: gone, not now, or never."""
-    if (error.status in (401, 429) and error.code != INVALID_WEBHOOK_TOKEN) or not error.code:
-        # A token that was reset meanwhile, or the network in front of Discord: no answer is lost
-        # for that. The latter names no time.
-        return PlatformBusy(NETWORK_WAIT)
     if error.code == UNKNOWN_MESSAGE:
         return PostRemoved()
     if error.code in OVER:
         return TokenOver()
-    if error.code == TOO_LARGE or error.status == 413:
+    if error.code in TOO_LARGE or error.status == 413:
         return FilesTooLarge()
-    if error.code == EDITED_TOO_OFTEN:
-        return PlatformBusy(30.0)
-    return Undeliverable(reason=f"Discord {error.status}/{error.code}: {error.text}"[:200])
+    reason = f"Discord {error.status}/{error.code}: {error.text}"[:200]
+    if error.code in PASSING or (not error.code and error.status in IN_FRONT):
+        return Later(reason)
+    return Undeliverable(reason=reason)

@@ -14,9 +14,11 @@ from core.messages import Card, CardAction
 from core.words import say
 
 MOST = 5
-"""Cards with buttons under one message: five rows of buttons fit."""
-# resources/message.mdx#embed-limits: a title of 256, a description of 4096, 6000 in all embeds.
-TITLE, DESCRIPTION, IN_ALL = 256, 4096, 5500
+"""Cards with buttons under one message: five rows of buttons fit
+(components/reference.mdx#legacy-message-component-behavior)."""
+# resources/message.mdx#embed-object-embed-limits: a title of 256 characters, a description of 4096,
+# 6000 in all embeds, from which the footers take their part; and up to 10 embeds.
+TITLE, DESCRIPTION, IN_ALL, MOST_EMBEDS = 256, 4096, 5500, 10
 MOST_ROWS = 10
 LONGEST_VALUE = 200
 ID = re.compile(r"ponte:(?P<action>approve|deny|undo):(?P<card>[a-z2-7]{6})")
@@ -106,7 +108,7 @@ def redrawn(
         shown[at] = fresh
     if not mine:
         shown.append(fresh)
-    return shown[:10], _view_with(message, card, locale)
+    return shown[:MOST_EMBEDS], _view_with(message, card, locale)
 
 
 def without_stop(message: discord.Message) -> discord.ui.View:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from weakref import WeakValueDictionary
 
 from adapters.discord import cards
-from adapters.discord.calls import TokenOver, attempt
+from adapters.discord.calls import NOBODY, TokenOver, attempt
 from adapters.discord.interaction_token import Original, Token
 from adapters.discord.pages import LIMIT
 from adapters.discord.surface import INTERVAL, ChannelSurface, Means
@@ -37,7 +37,11 @@ class ClickSurface:
         return self._channel.split(text)
 
     async def busy(self, doing: str) -> None:
-        """The client shows that a click is being taken."""
+        """Once it is acked, the client shows nothing of a click."""
+        await self._channel.busy(doing)
+
+    async def rest(self) -> None:
+        await self._channel.rest()
 
     async def post(self, number: int, key: str, part: str, answer: Answer | None) -> str:
         if answer is None or answer.aloud:
@@ -105,7 +109,7 @@ class ClickSurface:
         channel = client.get_partial_messageable(self._where)
         message = await attempt(lambda: channel.fetch_message(int(self._to.source)))
         embeds, view = cards.redrawn(message, card, self._locale)
-        await attempt(lambda: message.edit(embeds=embeds, view=view))
+        await attempt(lambda: message.edit(embeds=embeds, view=view, allowed_mentions=NOBODY))
 
     async def _whisper(self, part: str) -> None:
         original = await self._original()

@@ -10,8 +10,12 @@ import aiohttp
 import discord
 import structlog
 
+from adapters.discord.calls import NOBODY
+
 log = structlog.get_logger("discord")
 
+# Ponte has no voice, and the SDK warns at each start that the libraries for it are missing.
+discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False
 # Nothing is read from the SDK's cache of messages, so none are kept.
 _NO_MESSAGES = None
 _MAX_WAIT = 60.0
@@ -53,7 +57,7 @@ class Client(discord.Client):
     ) -> None:
         super().__init__(
             intents=intents(message_content),
-            allowed_mentions=discord.AllowedMentions.none(),
+            allowed_mentions=NOBODY,
             max_messages=_NO_MESSAGES,
             max_ratelimit_timeout=_MAX_WAIT,
             chunk_guilds_at_startup=False,

@@ -15,10 +15,12 @@ from adapters.discord.calls import IN_DOUBT
 from core.words import LOCALES, nearest, say
 
 log = structlog.get_logger("discord")
-MOST_CHOICES = 25  # interactions/application-commands.mdx#autocomplete
-LONGEST_NAME = 100
+# interactions/application-commands.mdx: #autocomplete, and of a name or value
+# #application-command-object-application-command-option-choice-structure.
+MOST_CHOICES, LONGEST_NAME = 25, 100
 PATIENCE = 2.0
-"""Seconds for an autocomplete's choices; Discord takes them for 3."""
+"""Seconds for an autocomplete's choices, of the 3 that every interaction has
+(interactions/receiving-and-responding.mdx#responding-to-an-interaction)."""
 Interaction = discord.Interaction[Any]
 Choices = Callable[[Interaction, str], Awaitable[Sequence[tuple[str, str]]]]
 """(shown, value) for what was typed so far."""

@@ -36,6 +36,7 @@ INTENT_REFUSED = (
 CLOSED = "Discord closed the connection for good (code {code}). Check the bot's settings there."
 UNREACHABLE = "Discord cannot be reached ({why}); trying on."
 LOGIN_CODES = frozenset({4004})
+"""topics/opcodes-and-status-codes.mdx#gateway-gateway-close-event-codes: authentication failed."""
 
 
 class Connection:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
 import discord
+from discord import MessageType
 
 from adapters.discord.places import Place, Places, person
 from core import text
 from core.messages import Attachment, Message, Quote, ReplyTo, turn_id
 
 LONGEST_QUOTE = 4000
+SPEECH = (MessageType.default, MessageType.reply)
+SAID = (*SPEECH, MessageType.chat_input_command, MessageType.context_menu_command)
+"""The last two are what apps answer: resources/message.mdx#message-object-message-types."""
 _COMMAND = re.compile(r"[/!]?quick-command\s", re.IGNORECASE)
 _USER = re.compile(r"<@!?(\d+)>")
 _ROLE = re.compile(r"<@&(\d+)>")
@@ -26,22 +31,44 @@ def event_key(channel: int, message: int) -> str:
 
 def is_speech(message: discord.Message) -> bool:
     """A person wrote it: no bot, webhook, or system message such as a pin or a new thread."""
-    return (
-        not message.author.bot
-        and message.webhook_id is None
-        and message.type in (discord.MessageType.default, discord.MessageType.reply)
-    )
+    return not message.author.bot and message.webhook_id is None and message.type in SPEECH
+
+
+def is_told(message: discord.Message) -> bool:
+    """Whether somebody, bots and webhooks with their alerts among them, says something here that
+    Discord shows us."""
+    return message.type in SAID and not is_withheld(message)
+
+
+def is_known(message: discord.Message, me: int) -> bool:
+    """Whether the conversation has it already: what we said, and what was said to us."""
+    return message.author.id == me or names(message, me)
 
 
 def names(message: discord.Message, me: int) -> bool:
-    """Whether it mentions us by id, or answers us with the mention on; roles do not count."""
-    return any(user.id == me for user in message.mentions)
+    """Whether it mentions us, by our id or by the role that is ours alone, or answers us with the
+    mention on."""
+    return any(user.id == me for user in message.mentions) or bool(own_roles(message, me))
+
+
+def own_roles(message: discord.Message, me: int) -> set[int]:
+    """The mention picker offers a bot's managed role beside the bot, under the same name
+    (topics/permissions.mdx#role-object-role-tags-structure)."""
+    tagged = ((role.id, role.tags) for role in message.role_mentions)
+    return {id for id, tags in tagged if tags is not None and tags.bot_id == me}
+
+
+def is_withheld(message: discord.Message) -> bool:
+    """Whether Discord tells that it was written, but nothing of it: no message is empty
+    (events/gateway.mdx#message-content-intent)."""
+    return not (message.content or message.attachments or message.stickers or message.embeds
+                or message.message_snapshots or message.components or message.poll)  # fmt: skip
 
 
 def answers(message: discord.Message, me: int) -> bool:
     """Whether it is a reply to a message of ours, mention or not."""
-    replied = message.reference.resolved if message.reference else None
-    return isinstance(replied, discord.Message) and replied.author.id == me
+    replied = _replied(message)
+    return replied is not None and replied.author.id == me
 
 
 def to_message(
@@ -58,7 +85,7 @@ def to_message(
         author=author,
         address=address,
         reply_to=ReplyTo(address, author, str(message.id), turn_id(key)),
-        attachments=tuple(attachment(message, file) for file in message.attachments),
+        attachments=(*files(message), *_pointed(message, me)),
         context=quotes(message, me),
         sent_at=at.timestamp(),
     )
@@ -67,7 +94,8 @@ def to_message(
 def said(message: discord.Message, me: int) -> str:
     """The text as a person reads it: without our mention, other mentions as names."""
     people = {user.id: user.display_name for user in message.mentions}
-    roles = {role.id: role.name for role in message.role_mentions}
+    roles = {role.id: f"@{role.name}" for role in message.role_mentions}
+    roles |= dict.fromkeys(own_roles(message, me), "")
     channels = {channel.id: channel.name for channel in message.channel_mentions}
 
     def user(found: re.Match[str]) -> str:
@@ -75,7 +103,7 @@ def said(message: discord.Message, me: int) -> str:
         return "" if id == me else f"@{people[id]}" if id in people else found[0]
 
     content = _USER.sub(user, message.content)
-    content = _ROLE.sub(lambda m: f"@{roles.get(int(m[1]), m[1])}", content)
+    content = _ROLE.sub(lambda m: roles.get(int(m[1]), f"@{m[1]}"), content)
     content = _CHANNEL.sub(lambda m: f"#{channels.get(int(m[1]), m[1])}", content)
     content = _EMOJI.sub(r"\1", content)
     stickers = [f"[{sticker.name}]" for sticker in message.stickers]
@@ -83,36 +111,110 @@ def said(message: discord.Message, me: int) -> str:
 
 
 def quotes(message: discord.Message, me: int) -> tuple[Quote, ...]:
-    """What the message answers or forwards; our own words the transcript has already.
-
-    A quick command may be run on our words too.
-    """
+    """What the message answers or forwards. Our own words the transcript has already, but a quick
+    command may be run on them too. A `reference` is where nothing of it is told."""
     found: list[Quote] = []
-    replied = message.reference.resolved if message.reference else None
-    if isinstance(replied, discord.Message) and replied.content:
-        ours = replied.author.id == me
-        if not ours or _COMMAND.match(said(message, me)):
-            found.append(replace(quote(replied, me), replied=True))
-    found.extend(
-        Quote("a forwarded message", text.clean(snapshot.content)[:LONGEST_QUOTE])
-        for snapshot in message.message_snapshots
-        if snapshot.content
+    replied = _replied(message)
+    if replied is None and message.type is MessageType.reply and message.reference:
+        # "The backend did not attempt to fetch the message": resources/message.mdx#message-object.
+        target = message.reference
+        if not isinstance(target.resolved, discord.DeletedReferencedMessage):
+            where = f"{target.channel_id}/{target.message_id}"
+            found.append(Quote("somebody", "", replied=True, reference=where))
+    elif replied is not None and (replied.author.id != me or _is_command(message, me)):
+        quoted = replace(quote(replied, me), replied=True)
+        told = quoted.text or not replied.guild or replied.type not in SAID
+        if not told and replied.author.id != me:
+            quoted = replace(quoted, reference=f"{replied.channel.id}/{replied.id}")
+        found += [quoted] if quoted.text or quoted.reference else []
+    if message.message_snapshots:
+        found.append(Quote("a forwarded message", _forwarded(message)[:LONGEST_QUOTE]))
+    return tuple(one for one in found if one.text or one.reference)
+
+
+def quote(message: discord.Message, me: int, most: int = LONGEST_QUOTE) -> Quote:
+    """What somebody said, forwarded or asked, also in an app's embeds and components."""
+    told = [said(message, me), _forwarded(message), *map(_embedded, message.embeds)]
+    told += [text.clean(words) for words in (*_displayed(message.components), _polled(message))]
+    words = "\n".join(filter(None, told))
+    names = ", ".join(file_name(file) for file in _attached(message))
+    files = f"[with the files {names}]" if names and words else ""
+    return Quote(
+        text.clean(message.author.display_name),
+        "\n".join(filter(None, [text.clip(words, most), files])),
     )
-    return tuple(found)
 
 
-def quote(message: discord.Message, me: int) -> Quote:
-    return Quote(text.clean(message.author.display_name), said(message, me)[:LONGEST_QUOTE])
+def _forwarded(message: discord.Message) -> str:
+    told = [s.content for s in message.message_snapshots]
+    told += [_embedded(e) for s in message.message_snapshots for e in s.embeds]
+    return text.clean("\n".join(filter(None, told)))
 
 
-def attachment(message: discord.Message, file: discord.Attachment) -> Attachment:
-    """By reference to the message: a URL is signed, ends within a day, and is kept nowhere."""
-    return Attachment(
-        name=file_name(file),
-        type=(file.content_type or "application/octet-stream").split(";")[0],
-        size=file.size,
-        reference=f"{message.channel.id}/{message.id}/{file.id}",
-    )
+def _embedded(embed: discord.Embed) -> str:
+    """What another app says in an embed; a link's preview is none."""
+    if embed.type != "rich":
+        return ""
+    fields = [f"{field.name}: {field.value}" for field in embed.fields]
+    return text.clean("\n".join(filter(None, [embed.title, embed.description, *fields])))
+
+
+def _displayed(components: Iterable[Any]) -> Iterator[str]:
+    """The texts of components, which may stand in place of content and embeds
+    (components/reference.mdx#text-display)."""
+    for component in components:
+        if isinstance(component, discord.TextDisplay):
+            yield component.content
+        yield from _displayed(getattr(component, "children", ()))
+
+
+def _polled(message: discord.Message) -> str:
+    if message.poll is None:
+        return ""
+    return f"{message.poll.question}: " + " / ".join(a.text for a in message.poll.answers)
+
+
+def _replied(message: discord.Message) -> discord.Message | None:
+    """The message that this one replies to, where its event tells it."""
+    resolved = message.reference.resolved if message.reference else None
+    return resolved if isinstance(resolved, discord.Message) else None
+
+
+def _is_command(message: discord.Message, me: int) -> bool:
+    return bool(_COMMAND.match(said(message, me)))
+
+
+def _attached(message: discord.Message) -> list[discord.Attachment]:
+    """Its own files, and those of what it forwards."""
+    forwarded = [file for snapshot in message.message_snapshots for file in snapshot.attachments]
+    return [*message.attachments, *forwarded]
+
+
+def files(message: discord.Message) -> tuple[Attachment, ...]:
+    """By reference to the message, and by an address that ends within a day: a message that is
+    quoted may be read once only."""
+    where = f"{message.channel.id}/{message.id}"
+    return tuple(_file(file, f"{where}/{file.id} {file.url}") for file in _attached(message))
+
+
+def _pointed(message: discord.Message, me: int) -> tuple[Attachment, ...]:
+    """The files of what it replies to: all that others sent; of ours the pictures, since a text
+    that we attached is an answer that the transcript has. A quick command takes words first."""
+    replied = _replied(message)
+    if replied is None or (_is_command(message, me) and quote(replied, me).text):
+        return ()
+    ours = replied.author.id == me
+    return tuple(f for f in files(replied) if not ours or f.type.startswith("image/"))
+
+
+def _file(file: discord.Attachment, reference: str) -> Attachment:
+    kind = (file.content_type or "application/octet-stream").split(";")[0]
+    return Attachment(file_name(file), kind, file.size, reference=reference)
+
+
+def given(file: discord.Attachment) -> Attachment:
+    """One that came with an interaction, which Discord tells once."""
+    return _file(file, file.url)
 
 
 def file_name(file: discord.Attachment) -> str:
@@ -135,7 +237,7 @@ def from_interaction(
     asker: int = 0,
     clicked: bool = False,
     context: tuple[Quote, ...] = (),
-    files: tuple[discord.Attachment, ...] = (),
+    files: tuple[Attachment, ...] = (),
 ) -> Message:
     """The command or click as a Message; `asker` owns the conversation that a click is about."""
     key = f"discord:interaction:{interaction.id}"
@@ -149,9 +251,7 @@ def from_interaction(
         reply_to=ReplyTo(
             address, author, source or str(interaction.id), turn_id(key), token, expires
         ),
-        attachments=tuple(
-            Attachment(file_name(f), f.content_type or "", f.size, reference=f.url) for f in files
-        ),
+        attachments=files,
         context=context,
         locale=str(interaction.locale),
         sent_at=interaction.created_at.timestamp(),

@@ -9,13 +9,13 @@ import discord
 import structlog
 
 from adapters.discord.calls import IN_DOUBT, attempt
+from adapters.discord.events import files
 from core.errors import PonteError
 from core.messages import Attachment, File, Message
 from core.ports import Files
+from core.unread import LARGEST
 
 log = structlog.get_logger("discord")
-LARGEST = 20 * 1024 * 1024
-"""Bytes of one file; somebody with Nitro can send 500 MB."""
 DEADLINE = 120.0
 
 
@@ -66,18 +66,22 @@ class Fetch:
 
     async def _bytes(self, attachment: Attachment) -> bytes | None:
         client = await self._client()
-        if attachment.reference.startswith(("https://", "http://")):
-            url: str | None = attachment.reference
-        else:
-            url = await self._address(client, attachment.reference)
-        if url is None:
-            return None
-        # The CDN of Discord, or whatever a proxy or fake named; the session has no cookies.
+        where, _, url = attachment.reference.rpartition(" ")
+        try:
+            return await self._loaded(client, url)
+        except PonteError:
+            if not where or (fresh := await self._address(client, where)) is None:
+                raise
+            return await self._loaded(client, fresh)
+
+    async def _loaded(self, client: discord.Client, url: str) -> bytes:
+        """From the CDN of Discord, or whatever a proxy or fake named; without cookies."""
         return await attempt(lambda: client.http.get_from_cdn(url), deadline=DEADLINE)
 
-    async def _address(self, client: discord.Client, reference: str) -> str | None:
-        """A fresh address: the one in the event ends within a day and is kept nowhere."""
-        channel, message, file = (int(id) for id in reference.split("/"))
-        place = client.get_partial_messageable(channel)
-        found = await attempt(lambda: place.fetch_message(message))
-        return next((a.url for a in found.attachments if a.id == file), None)
+    async def _address(self, client: discord.Client, where: str) -> str | None:
+        """A fresh address: the one in the event ends within a day."""
+        channel, message, _ = where.split("/")
+        place = client.get_partial_messageable(int(channel))
+        found = await attempt(lambda: place.fetch_message(int(message)))
+        told = (one.reference for one in files(found))
+        return next((r.split(" ")[1] for r in told if r.startswith(where + " ")), None)

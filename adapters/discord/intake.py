@@ -76,7 +76,7 @@ class Intake:
         me = client.user.id if client.user else 0
         place = await self._places.of_message(client, message)
         key = events.event_key(message.channel.id, message.id)
-        if place.guild and not events.names(message, me) and not message.content:
+        if place.guild and events.is_withheld(message):
             # Without our mention Discord tells no content: what it says now is not for us.
             await self._inbox.amend(key, None)
             return
@@ -95,11 +95,13 @@ class Intake:
     async def _addressed(self, message: discord.Message, place: Place, me: int) -> bool:
         if not place.guild:
             return True
+        told = not events.is_withheld(message)
         if events.names(message, me):
-            if place.thread:
+            if not told:
+                await self._hints.by_role(message)
+            elif place.thread:
                 self._joined(message, place)
-            return True
-        told = bool(message.content or message.attachments)
+            return told
         if events.answers(message, me):
             if not told:
                 await self._hints.mention_me(message)
@@ -124,9 +126,7 @@ class Intake:
 
     def _joined(self, message: discord.Message, place: Place) -> Company:
         company = self._notes.company.setdefault(place.thread, Company())
-        who = str(message.author.id)
-        if who not in company.people:
-            company.people.append(who)
+        if company.join([str(message.author.id)]):
             self._notes.changed()
         return company
 
@@ -151,7 +151,7 @@ class Intake:
         if receipt.waiting:
             self._marks.put(receipt.turn, message.channel.id, message.id)
         if begins:
-            self._notes.company[message.id] = Company([str(message.author.id)])
+            self._notes.company[message.id] = Company([str(message.author.id)], heard=message.id)
             self._threads.open(message.channel.id, message.id, said.text or said.author.name)
         if said.attachments:
             self._lanes.aside(lambda: self._fetch.all_of(said))

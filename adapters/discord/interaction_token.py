@@ -12,12 +12,14 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, cast
 
 import discord
+from discord.utils import DEFAULT_FILE_SIZE_LIMIT_BYTES
 
 from adapters.discord.calls import TokenOver
 from core.messages import ReplyTo
 
 LIFE = 14.5 * 60
-"""Seconds; Discord takes a token for 15 minutes: receiving-and-responding.mdx."""
+"""Seconds; Discord takes a token for 15 minutes
+(interactions/receiving-and-responding.mdx#followup-messages)."""
 
 
 class _AtOriginal:
@@ -42,6 +44,8 @@ class Token:
     kind: Literal["command", "click"]
     locale: str = "en"
     private: bool = False
+    largest: int = DEFAULT_FILE_SIZE_LIMIT_BYTES
+    """Bytes of one file in the answer: the interaction's `attachment_size_limit`."""
 
     @classmethod
     def of(
@@ -51,7 +55,8 @@ class Token:
         private: bool = False,
     ) -> Token:
         locale = str(interaction.locale)
-        return cls(interaction.token, interaction.application_id, kind, locale, private)
+        app, largest = interaction.application_id, interaction.filesize_limit
+        return cls(interaction.token, app, kind, locale, private, largest)
 
     @classmethod
     def read(cls, to: ReplyTo) -> Token | None:

@@ -80,8 +80,12 @@ def _table(lines: list[str], sheets: list[Sheet], locale: str) -> str:
     if table.needs_file():
         name = f"table-{len(sheets) + 1}.csv"
         sheets.append(Sheet(name, table.csv()))
-        return inert(table.excerpt(name, locale))
-    return table.code_block() if table.narrow else inert(table.records())
+        return _unfurled(table.excerpt(name, locale))
+    return table.code_block() if table.narrow else _unfurled(table.records())
+
+
+def _unfurled(text: str) -> str:
+    return inert(_BARE.sub(r"<\g<0>>", text))
 
 
 def _plain_line(line: str) -> str:
@@ -103,8 +107,7 @@ def _prose(text: str) -> str:
     text = _TASK.sub(lambda m: m[1] + ("☑ " if m[2] in "xX" else "☐ "), text)
     text = _IMAGE.sub(lambda m: _shown(m[1], m[2]), text)
     text = _LINK.sub(lambda m: _shown(m[1], m[2]), text)
-    text = _BARE.sub(r"<\g<0>>", text)
-    return inert(_BREAK.sub("\n", text))
+    return _unfurled(_BREAK.sub("\n", text))
 
 
 def _shown(label: str, url: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import discord
@@ -11,12 +11,14 @@ import discord
 from core.records import QuickCommand
 from core.words import say
 
-LONGEST = 4000  # components/reference.mdx#text-input
-LONGEST_LABEL = 45
-MOST_FIELDS = 5
+# components/reference.mdx: #text-input-text-input-structure, #label-label-structure.
+LONGEST, LONGEST_LABEL, LONGEST_ABOUT, LONGEST_ID = 4000, 45, 100, 100
+# interactions/receiving-and-responding.mdx#interaction-response-object-modal
+LONGEST_TITLE, MOST_FIELDS = 45, 5
 ASK = "ponte:ask"
-ABOUT = "ponte:about"
+ABOUT = re.compile(r"ponte:about(?::(?P<message>\d{1,20}))?")
 QUICK = re.compile(r"ponte:quick:(?P<slug>[a-z0-9][a-z0-9_-]{0,79})(?P<named>:named)?")
+"""A longer slug has no room in an id; its command runs without a form."""
 PROMPT, QUOTE, INPUT = "prompt", "quote", "input"
 
 
@@ -26,17 +28,22 @@ def ask(locale: str) -> discord.ui.Modal:
     return _unkept(modal)
 
 
-def about(message: discord.Message, text: str, locale: str) -> discord.ui.Modal:
-    """The message's text goes into the modal: after a restart nobody would know it."""
-    modal = _modal(say("Ask about this message", locale), ABOUT)
+def about(text: str, message: int, files: Sequence[str], locale: str) -> discord.ui.Modal:
+    """The message's text goes into the modal: after a restart nobody would know it. `message` is
+    its id where it has files, which are named."""
+    modal = _modal(say("Ask about this message", locale), f"ponte:about:{message or ''}".strip(":"))
     modal.add_item(_lines(say("What do you want to know?", locale), PROMPT))
-    modal.add_item(_lines(say("The message", locale), QUOTE, text[:LONGEST], required=False))
+    quoted = _lines(say("The message", locale), QUOTE, text[:LONGEST], required=False)
+    if files:
+        along = say("Its files come along: {names}", locale, names=", ".join(files))
+        quoted.description = along[:LONGEST_ABOUT]
+    modal.add_item(quoted)
     return _unkept(modal)
 
 
 def quick(slug: str, known: QuickCommand | None, locale: str) -> discord.ui.Modal:
     """A field for each input where the command has a few by name, else one for all."""
-    title = ((known.told(locale)[0] if known else "") or slug)[:LONGEST_LABEL]
+    title = (known.told(locale)[0] if known else "") or slug
     inputs = dict(known.inputs) if known else {}
     if not inputs or len(inputs) > MOST_FIELDS:
         modal = _modal(title, f"ponte:quick:{slug}")
@@ -68,13 +75,13 @@ def _items(components: list[Any]) -> list[Mapping[str, Any]]:
 
 
 def _modal(title: str, id: str) -> discord.ui.Modal:
-    return discord.ui.Modal(title=title[:LONGEST_LABEL], custom_id=id, timeout=None)
+    return discord.ui.Modal(title=title[:LONGEST_TITLE], custom_id=id, timeout=None)
 
 
 def _lines(label: str, id: str, default: str = "", required: bool = True) -> discord.ui.Label[Any]:
     field: discord.ui.TextInput[Any] = discord.ui.TextInput(
         style=discord.TextStyle.paragraph,
-        custom_id=id[:100],
+        custom_id=id[:LONGEST_ID],
         default=default or None,
         required=required,
         max_length=LONGEST,

@@ -9,6 +9,7 @@ import asyncio
 import json
 import os
 import time
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,7 +20,7 @@ log = structlog.get_logger("discord")
 K = TypeVar("K")
 V = TypeVar("V")
 PAUSE = 1.0
-MOST = 2000
+MOST, MOST_FORMS = 2000, 100
 ALIAS_LIFE = 24 * 3600.0
 
 
@@ -34,10 +35,29 @@ class Seen:
 
 @dataclass(slots=True)
 class Company:
-    """Who has talked in a thread, and whether Ponte has said that it waits to be mentioned."""
+    """Who has talked in a thread, and whether Ponte has said that it waits to be mentioned.
+
+    `heard` is the last message that the conversation knows the thread up to, `before` the one that
+    it knew it up to then.
+    """
 
     people: list[str] = field(default_factory=list)
     told: bool = False
+    heard: int = 0
+    before: int = 0
+
+    def join(self, people: Iterable[str]) -> bool:
+        """Whether one of them is new here."""
+        new = [person for person in dict.fromkeys(people) if person not in self.people]
+        self.people += new
+        return bool(new)
+
+    def hear(self, message: int) -> int:
+        """The message up to which the thread was known; the same again for one that comes twice,
+        since a turn may begin anew."""
+        if message > self.heard:
+            self.before, self.heard = self.heard, message
+        return self.before
 
 
 class Notes:
@@ -54,6 +74,8 @@ class Notes:
         self.company: dict[int, Company] = {}
         self.aliases: dict[str, tuple[int, float]] = {}
         self.hinted: dict[str, float] = {}
+        self.asked: dict[str, list[dict[str, Any]]] = {}
+        """Message → its files, while a form about it is being filled in: the form has no room."""
         self.waiting: dict[str, str] = {}
         """Turn → the message that wears an hourglass, as channel:message."""
 
@@ -66,6 +88,7 @@ class Notes:
         self.aliases = {k: (int(v[0]), float(v[1])) for k, v in data.get("aliases", {}).items()}
         self.hinted = {k: float(v) for k, v in data.get("hinted", {}).items()}
         self.waiting = {k: str(v) for k, v in data.get("waiting", {}).items()}
+        self.asked = {str(k): list(v) for k, v in data.get("asked", {}).items()}
         self._writer = asyncio.create_task(self._write_on_change())
 
     async def close(self) -> None:
@@ -118,6 +141,7 @@ class Notes:
             "aliases": {k: list(v) for k, v in self.aliases.items()},
             "hinted": self.hinted,
             "waiting": self.waiting,
+            "asked": self.asked,
         }
         self._dirty.clear()
         async with self._writing:
@@ -136,6 +160,7 @@ class Notes:
         self.aliases = _newest(self.aliases)
         self.hinted = _newest(self.hinted)
         self.waiting = _newest(self.waiting)
+        self.asked = _newest(self.asked, MOST_FORMS)
 
     async def _write_on_change(self) -> None:
         while True:
@@ -144,9 +169,9 @@ class Notes:
             await self.flush()
 
 
-def _newest(kept: dict[K, V]) -> dict[K, V]:
+def _newest(kept: dict[K, V], most: int = MOST) -> dict[K, V]:
     """A dictionary's order is the order of first use."""
-    return dict(list(kept.items())[-MOST:]) if len(kept) > MOST else kept
+    return dict(list(kept.items())[-most:]) if len(kept) > most else kept
 
 
 def _read(path: Path) -> dict[str, Any]:

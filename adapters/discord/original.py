@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import discord
@@ -11,7 +11,7 @@ import discord
 from adapters.discord import cards, outgoing
 from adapters.discord.calls import FilesTooLarge, TokenOver, attempt
 from adapters.discord.interaction_token import Original, Token
-from adapters.discord.markup import inert
+from adapters.discord.markup import Sheet, inert
 from adapters.discord.pages import LIMIT, pages
 from adapters.discord.surface import INTERVAL, ChannelSurface, Means
 from core.errors import Undeliverable
@@ -41,9 +41,18 @@ class OriginalSurface:
         return pages(text, self._locale, PARTS).parts
 
     async def busy(self, doing: str) -> None:
-        """ "thinking…" stands there since the ack; what is being done says more."""
+        """ "thinking…" stands there since the ack, as long as the token lives, and then typing;
+        what is being done says more."""
+        self._means.sign.start(self._to.turn, self._type)
         if doing and not await self._over():
             await self._edit(f"*{discord.utils.escape_markdown(inert(doing))}*", None)
+
+    async def _type(self) -> None:
+        if not self._token.private and await self._over():
+            await self._channel.type()
+
+    async def rest(self) -> None:
+        await self._channel.rest()
 
     async def post(self, number: int, key: str, part: str, answer: Answer | None) -> str:
         if not await self._over():
@@ -80,7 +89,7 @@ class OriginalSurface:
         self._uploads += 1
         original = await self._original()
         dress = await self._wardrobe.dress(answer)
-        await outgoing.Upload(self._means.files, outgoing.FILE_LIMIT).put(
+        await outgoing.Upload(self._means.files, self._token.largest).put(
             lambda text, attached: original.edit(content=text, attachments=attached),
             outgoing.content(part, answer, self._locale),
             dress.sheets,
@@ -103,16 +112,21 @@ class OriginalSurface:
     async def _edit(self, part: str, answer: Answer | None) -> str:
         original = await self._original()
         form: dict[str, Any] = {"content": outgoing.content(part, answer, self._locale)}
-        sheets: Callable[[], list[discord.File]] = list
+        sheets: tuple[Sheet, ...] = ()
         if answer is None:
             form["view"] = cards.stop_view(self._to.asker.id, self._locale)
         else:
             dress = await self._wardrobe.dress(answer)
             form |= {"embeds": dress.embeds, "view": dress.view}
-            sheets = dress.attachments
+            sheets = dress.sheets
         try:
-            message = await attempt(lambda: original.edit(**form, attachments=sheets()))
-        except FilesTooLarge:
+            message = await attempt(
+                lambda: original.edit(**form, attachments=outgoing.attachments(sheets))
+            )
+        except (FilesTooLarge, Undeliverable) as refused:
+            names = [sheet.name for sheet in sheets]
+            notes = outgoing.refusals(refused, names, self._locale)
+            form["content"] = outgoing.noted(form["content"], notes)
             message = await attempt(lambda: original.edit(**form, attachments=[]))
         post = f"{self._to.address.thread or self._to.address.channel}:{message.id}"
         if answer is not None:

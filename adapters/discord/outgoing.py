@@ -12,16 +12,18 @@ from adapters.discord import cards
 from adapters.discord.calls import FilesTooLarge, attempt
 from adapters.discord.markup import Sheet
 from adapters.discord.pages import LIMIT, pages
-from core.errors import NotFound
+from core.errors import NotFound, PonteError, PostRemoved, Undeliverable
 from core.messages import Answer, File
 from core.ports import Files
 from core.text import aside
 from core.words import say
 
-# reference.mdx#uploading-files: 10 MiB a file where nobody boosts, 25 MiB a request.
 FILE_LIMIT = discord.utils.DEFAULT_FILE_SIZE_LIMIT_BYTES
+"""Bytes of one file where nobody boosts or pays: reference.mdx#uploading-files."""
 REQUEST_LIMIT = 24 * 1024 * 1024
-MOST_FILES = 10
+"""Bytes of all files in one message, and so of one. Discord takes 25 MiB for the request with all
+that it carries: resources/message.mdx#create-message-limitations."""
+MOST_FILES = 10  # code 30015 in topics/opcodes-and-status-codes.mdx#json-json-error-codes
 UPLOADS = 3
 """Tries after which an upload that Discord does not take is given up, in words."""
 
@@ -82,10 +84,11 @@ Put = Callable[[str, list[discord.File]], Awaitable[object]]
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """An answer's files, put under a post that stands; `limit` is for one of them, in bytes."""
+    """An answer's files, put under a post that stands; `largest`: bytes of one that the place
+    takes."""
 
     store: Files
-    limit: int
+    largest: int
 
     async def put(
         self,
@@ -99,11 +102,13 @@ class Upload:
         """Whatever does not fit, or failed for the last of `tries`, gets a line of words."""
         fits: list[Sheet] = []
         notes: list[str] = []
-        limit = self.limit if tries <= UPLOADS else 0
-        room = REQUEST_LIMIT
+        limit = min(self.largest, REQUEST_LIMIT)
+        room = REQUEST_LIMIT - sum(len(sheet.data) for sheet in sheets)
         for file in files:
-            if file.size > min(limit, room) or len(fits) + len(sheets) >= MOST_FILES:
-                notes.append(too_large(file, self.limit, locale))
+            if file.size > limit or tries > UPLOADS:
+                notes.append(too_large(file, limit, locale))
+            elif file.size > room or len(fits) + len(sheets) >= MOST_FILES:
+                notes.append(no_room(file, locale))
             elif (sheet := await self._sheet(file)) is None:
                 notes.append(NotFound(what=f"`{file.name}`").words(locale))
             else:
@@ -113,8 +118,11 @@ class Upload:
         try:
             await attempt(lambda: put(noted(text, notes), attachments(attached)))
         except FilesTooLarge:
-            notes = [too_large(file, self.limit, locale) for file in files]
+            notes = [too_large(file, limit, locale) for file in files]
             await attempt(lambda: put(noted(text, notes), attachments(sheets)))
+        except Undeliverable as refused:
+            notes = refusals(refused, [sheet.name for sheet in attached], locale)
+            await attempt(lambda: put(noted(text, notes), []))
 
     async def _sheet(self, file: File) -> Sheet | None:
         try:
@@ -137,6 +145,17 @@ def noted(text: str, notes: Sequence[str]) -> str:
     return text[: LIMIT - len(tail)] + tail
 
 
+def refusals(error: PonteError, names: Sequence[str], locale: str) -> list[str]:
+    """What stands in place of files that were refused with the request. Raises `error` where it
+    was not for them."""
+    if isinstance(error, PostRemoved) or (isinstance(error, Undeliverable) and not names):
+        raise error
+    if not names:
+        raise Undeliverable(reason=error.code) from error
+    why = error.values.get("reason", error.code)
+    return [say("{name} cannot stand here ({why}).", locale, name=f"`{n}`", why=why) for n in names]
+
+
 def too_large(file: File, limit: int, locale: str) -> str:
     return say(
         "{name} ({size}) does not fit here: Discord takes files of up to {limit}.",
@@ -144,6 +163,18 @@ def too_large(file: File, limit: int, locale: str) -> str:
         name=f"`{file.name}`",
         size=mebibytes(file.size),
         limit=mebibytes(limit),
+    )
+
+
+def no_room(file: File, locale: str) -> str:
+    return say(
+        "{name} ({size}) does not fit beside the others: a message takes {count} files, and "
+        "{limit} in all. Please ask me for it alone.",
+        locale,
+        name=f"`{file.name}`",
+        size=mebibytes(file.size),
+        count=MOST_FILES,
+        limit=mebibytes(REQUEST_LIMIT),
     )
 
 

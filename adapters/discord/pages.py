@@ -9,7 +9,8 @@ from core.splitting import split
 from core.words import say
 
 LIMIT = 2000
-"""Characters in one message: resources/message.mdx#create-message."""
+"""Code points in one message: resources/message.mdx#create-message-jsonform-params, and #1315 for
+what a character is."""
 MOST = 4
 """Posts in a row; a longer answer reads better as a file."""
 WHOLE = "answer.md"

@@ -11,8 +11,9 @@ import discord
 from adapters.discord.calls import IN_DOUBT, attempt
 from core.errors import PonteError
 from core.messages import Person
+from core.policy import LONGEST_KEPT
 
-KEPT = 300.0
+KEPT = LONGEST_KEPT
 DEADLINE = 1.5
 MOST_SERVERS = 10
 MOST = 10_000

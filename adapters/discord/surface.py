@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,17 +12,25 @@ import discord
 
 from adapters.discord import cards, lookup, outgoing
 from adapters.discord.acks import Acks
-from adapters.discord.calls import NO_HISTORY, FilesTooLarge, attempt, code_of
+from adapters.discord.calls import (
+    IN_DOUBT,
+    NO_HISTORY,
+    NOBODY,
+    FilesTooLarge,
+    attempt,
+    code_of,
+)
 from adapters.discord.marks import Marks
 from adapters.discord.pages import LIMIT, MOST, pages
 from adapters.discord.threads import Threads
 from adapters.discord.typing_sign import TypingSign
-from core.errors import Undeliverable
+from core.errors import PlatformBusy, PonteError, Undeliverable
 from core.messages import Answer, File, ReplyTo
 from core.ports import Files
 
 INTERVAL = 1.3
-"""Seconds between two edits: 5 in 5 s are let through in a channel, and others edit there too."""
+"""Seconds between two edits. 5 messages and edits in 5 s were let through (#20); what holds now
+stands in the headers alone, which the SDK obeys (topics/rate-limits.mdx)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +78,16 @@ class ChannelSurface:
         return self._parts
 
     async def busy(self, doing: str) -> None:
-        async def sign() -> None:
-            channel = await self._channel()
-            await channel.typing()
-
         self._means.marks.clear(self._to.turn)
-        self._means.sign.start(self._to.turn, sign)
+        self._means.sign.start(self._to.turn, self.type)
+
+    async def type(self) -> None:
+        """In the channel while its thread is still being made."""
+        client = await self._means.client()
+        await client.get_partial_messageable(self._means.threads.standing(self._to)).typing()
+
+    async def rest(self) -> None:
+        await self._means.sign.end(self._to.turn)
 
     async def post(self, number: int, key: str, part: str, answer: Answer | None) -> str:
         if self._refused is not None:
@@ -85,11 +98,15 @@ class ChannelSurface:
         if number in self._doubted and (found := await self._by_text(channel, part)):
             await self.edit(found, part, answer)
             return found
-        self._means.sign.stop(self._to.turn)
         if answer is not None:
-            await self._means.sign.end(self._to.turn)
+            await self.rest()
         form = await self._form(part, answer)
-        message = await self._sent(channel, key, form, answer)
+        try:
+            message = await self._sent(channel, key, form, answer)
+        except (PlatformBusy, *IN_DOUBT):
+            await self.busy("")
+            raise
+        self._means.sign.grew(self._to.turn)
         post = f"{channel.id}:{message.id}"
         self._looks[post] = Look(form["content"])
         if answer is None:
@@ -106,9 +123,10 @@ class ChannelSurface:
     ) -> discord.Message:
         reference = self._answering(channel.id)
 
-        async def send(files: list[discord.File]) -> discord.Message:
+        async def send(files: list[discord.File], notes: Sequence[str]) -> discord.Message:
+            said = form | {"content": outgoing.noted(form["content"], notes)}
             return await channel.send(
-                nonce=key, files=files, mention_author=False, **form, **reference
+                nonce=key, files=files, mention_author=False, **said, **reference
             )
 
         try:
@@ -123,7 +141,7 @@ class ChannelSurface:
     async def edit(self, post: str, part: str, answer: Answer | None) -> None:
         """The stop button stands under the last part while the answer grows."""
         if answer is not None:
-            await self._means.sign.end(self._to.turn)
+            await self.rest()
         form = await self._form(part, answer)
         growing = answer is None and bool(self._parts) and part == self._parts[-1]
         async with self._changing:
@@ -150,10 +168,14 @@ class ChannelSurface:
             elif had and had.stop and not look.stop:
                 form = {"view": None} | form
 
-            async def change(files: list[discord.File]) -> discord.Message:
-                return await message.edit(**form | ({"attachments": files} if answer else {}))
+            async def change(files: list[discord.File], notes: Sequence[str]) -> discord.Message:
+                more: dict[str, Any] = {"attachments": files} if answer else {}
+                if notes:
+                    more["content"] = outgoing.noted(form["content"], notes)
+                return await message.edit(**form | more, allowed_mentions=NOBODY)
 
             await self._with_sheets(change, answer)
+            self._means.sign.grew(self._to.turn)
         self._looks[post] = look
 
     async def delete(self, post: str) -> None:
@@ -179,9 +201,11 @@ class ChannelSurface:
         message = await self._message(post)
         self._uploads += 1
         dress = await self._wardrobe.dress(answer)
-        upload = outgoing.Upload(self._means.files, self._limit(await self._means.client()))
+        upload = outgoing.Upload(self._means.files, await self._largest())
         await upload.put(
-            lambda text, attached: message.edit(content=text, attachments=attached),
+            lambda text, attached: message.edit(
+                content=text, attachments=attached, allowed_mentions=NOBODY
+            ),
             outgoing.content(part, answer, self._locale),
             dress.sheets,
             files,
@@ -190,8 +214,14 @@ class ChannelSurface:
         )
         return post
 
-    def _limit(self, client: discord.Client) -> int:
-        guild = client.get_guild(int(self._to.address.workspace or 0))
+    async def _largest(self) -> int:
+        """Bytes of one file: by the server's boosts, which the SDK knows once it has the server."""
+        client, id = await self._means.client(), int(self._to.address.workspace or 0)
+        if not id:
+            return outgoing.FILE_LIMIT
+        guild = client.get_guild(id)
+        with suppress(PonteError, *IN_DOUBT):
+            guild = guild or await attempt(lambda: client.fetch_guild(id, with_counts=False))
         return guild.filesize_limit if guild else outgoing.FILE_LIMIT
 
     async def _form(self, part: str, answer: Answer | None) -> dict[str, Any]:
@@ -203,17 +233,19 @@ class ChannelSurface:
 
     async def _with_sheets(
         self,
-        call: Callable[[list[discord.File]], Awaitable[discord.Message]],
+        call: Callable[[list[discord.File], Sequence[str]], Awaitable[discord.Message]],
         answer: Answer | None,
     ) -> discord.Message:
-        """`call` with the answer's long tables; without them where Discord refuses the size."""
+        """`call` with the answer's long tables; where Discord refuses them, a line names each."""
         if answer is None:
-            return await attempt(lambda: call([]))
+            return await attempt(lambda: call([], ()))
         dress = await self._wardrobe.dress(answer)
         try:
-            return await attempt(lambda: call(dress.attachments()))
-        except FilesTooLarge:
-            return await attempt(lambda: call([]))
+            return await attempt(lambda: call(dress.attachments(), ()))
+        except (FilesTooLarge, Undeliverable) as refused:
+            names = [sheet.name for sheet in dress.sheets]
+            notes = outgoing.refusals(refused, names, self._locale)
+            return await attempt(lambda: call([], notes))
 
     async def _settled(self, post: str, part: str, answer: Answer | None) -> None:
         """The answer stands: no typing, and no stop button under an earlier part of it."""

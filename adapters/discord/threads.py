@@ -17,9 +17,11 @@ from core.errors import PlatformBusy, Undeliverable
 from core.messages import ReplyTo
 
 log = structlog.get_logger("discord")
-LONGEST_NAME = 100  # resources/channel.mdx#start-thread-from-message
-DEADLINE = 8.0
+# resources/channel.mdx#start-thread-from-message-json-params: up to 100 characters; minutes after
+# which it is archived, of four that there are.
+LONGEST_NAME = 100
 IDLE_MINUTES: Final = 1440
+DEADLINE = 8.0
 
 
 class Threads:
@@ -48,6 +50,11 @@ class Threads:
             self._opening[message] = task
             task.add_done_callback(lambda _: self._opening.pop(message, None))
         return self._opening[message]
+
+    def standing(self, to: ReplyTo) -> int:
+        """Where people look now: the thread if there is one already, else the channel."""
+        thread = int(to.address.thread or 0)
+        return thread if thread in self._notes.parents else int(to.address.channel)
 
     async def where(self, to: ReplyTo) -> int:
         """The channel to post the answer in: the thread, or its parent where it could not be."""

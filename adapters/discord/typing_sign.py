@@ -1,4 +1,4 @@
-"""The sign that work goes on: it lives 10 seconds, so it is sent again while a turn lasts."""
+"""The sign that work goes on: typing, sent again while nothing else shows that a turn lasts."""
 
 from __future__ import annotations
 
@@ -10,21 +10,31 @@ from contextlib import suppress
 from adapters.discord.calls import IN_DOUBT, attempt
 from core.errors import PonteError
 
-AGAIN = 8.0  # resources/channel.mdx#trigger-typing-indicator
-LONGEST = 300.0
-"""Seconds without a word from the turn after which the sign is given up."""
+SOON = 0.4
+"""Seconds before a turn shows that it works: a quicker answer needs no sign."""
+AGAIN = 8.0
+"""Seconds; the sign lives for 10 (resources/channel.mdx#trigger-typing-indicator)."""
+STILL = 5.0
+"""Seconds after which text that does not grow is no sign any more."""
 
 
 class TypingSign:
+    """By turn. Each lasts until `end`, which whoever ends a turn calls."""
+
     def __init__(self) -> None:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._later: dict[str, asyncio.Task[None]] = {}
-        self._heard: dict[str, float] = {}
+        self._grew: dict[str, float] = {}
 
     def start(self, turn: str, sign: Callable[[], Awaitable[None]]) -> None:
-        self._heard[turn] = time.monotonic()
+        """`sign` from soon on, again and again."""
         if turn not in self._tasks:
             self._tasks[turn] = asyncio.create_task(self._keep(turn, sign))
+
+    def grew(self, turn: str) -> None:
+        """Text stands, and grew just now: that is sign enough for a while."""
+        if turn in self._tasks:
+            self._grew[turn] = time.monotonic()
 
     def later(self, turn: str, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
         """Do `work` then, unless the turn ended before."""
@@ -34,7 +44,7 @@ class TypingSign:
             task.add_done_callback(lambda _: self._later.pop(turn, None))
 
     def stop(self, turn: str) -> None:
-        self._heard.pop(turn, None)
+        self._grew.pop(turn, None)
         task = self._tasks.pop(turn, None)
         if task is not None:
             task.cancel()
@@ -48,16 +58,16 @@ class TypingSign:
             await asyncio.wait({later})
 
     async def _keep(self, turn: str, sign: Callable[[], Awaitable[None]]) -> None:
-        try:
-            while time.monotonic() - self._heard.get(turn, 0.0) < LONGEST:
-                await attempt(sign, repeat=False, deadline=AGAIN)
-                await asyncio.sleep(AGAIN)
-        except (PonteError, *IN_DOUBT):
+        await asyncio.sleep(SOON)
+        while True:
+            still = time.monotonic() - self._grew.get(turn, 0.0)
+            if still < STILL:
+                await asyncio.sleep(STILL - still)
+                continue
             # Only a sign: the answer will meet the same fault, and tell it.
-            return
-        finally:
-            if self._tasks.get(turn) is asyncio.current_task():
-                self._tasks.pop(turn, None)
+            with suppress(PonteError, *IN_DOUBT):
+                await attempt(sign, repeat=False, deadline=AGAIN)
+            await asyncio.sleep(AGAIN)
 
     async def close(self) -> None:
         tasks = [*self._tasks.values(), *self._later.values()]

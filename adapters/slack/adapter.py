@@ -5,18 +5,22 @@ from __future__ import annotations
 import asyncio
 import importlib
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import structlog
 
 from adapters.slack import home
 from adapters.slack.api import SlackApi
+from adapters.slack.around import Around
 from adapters.slack.check import socket_url
+from adapters.slack.company import Company
 from adapters.slack.directory import Directory
 from adapters.slack.directs import Directs
 from adapters.slack.downloads import Downloads
+from adapters.slack.events import author_home
 from adapters.slack.intake import Customs, Intake
 from adapters.slack.interactions import Interactions
 from adapters.slack.markup import Links
@@ -25,7 +29,7 @@ from adapters.slack.surface import ChatSurface
 from adapters.slack.workspace import Workspace
 from core.errors import PlatformBusy, SettingsError
 from core.messages import Address, Attachment, File, Message, Person, ReplyTo
-from core.ports import Files, Inbox, Policy, Posts, StatusBoard, ThreadMap
+from core.ports import Files, Inbox, Journal, Policy, Posts, StatusBoard, ThreadMap
 from core.posting import PostedReply
 from core.proxies import Proxies
 from core.records import Health
@@ -58,6 +62,7 @@ class Ports:
     """What the adapter works with. `removed` is told the id of a post that a person deleted."""
 
     inbox: Inbox
+    journal: Journal
     threads: ThreadMap
     files: Files
     board: StatusBoard
@@ -71,8 +76,10 @@ class SlackAdapter:
     def __init__(
         self, credentials: Credentials, ports: Ports, *, api_url: str = "https://slack.com/api/",
         proxies: Proxies | None = None, customs: Customs | None = None, links: Links | None = None,
+        home: Path | None = None,
     ) -> None:  # fmt: skip
-        """Raises SettingsError where neither a socket nor HTTP is possible."""
+        """`home`: where people's names are kept over restarts. Raises SettingsError where neither a
+        socket nor HTTP is possible."""
         if not credentials.app_token and not credentials.signing_secret:
             raise SettingsError("Slack needs SLACK_APP_TOKEN (Socket Mode) or "
                                 "SLACK_SIGNING_SECRET (HTTP).")  # fmt: skip
@@ -80,14 +87,22 @@ class SlackAdapter:
         self._ports = ports
         self._proxies = proxies or Proxies()
         api = SlackApi(credentials.bot_token, api_url, self._proxies)
-        self._workspace = Workspace(api, Directory(api), links or Links())
-        self._downloads = Downloads(self._workspace, ports.files)
-        directs = Directs(self._workspace)
+        directory = Directory(api, home / "slack-people.json" if home else None)
+        workspace = self._workspace = Workspace(api, directory, links or Links())
+        self._downloads = Downloads(workspace, ports.files)
+        directs = Directs(workspace, ports.journal)
+        company = Company(
+            workspace, ports.threads, lambda *said: self._intake.say_that_we_wait(*said)
+        )
+        self._around = Around(workspace, company)
         self._intake = Intake(
-            self._workspace, ports.inbox, ports.threads, directs, self._downloads,
-            customs or Customs(), ports.removed,
+            workspace, ports.inbox, company, directs, self._downloads, customs or Customs(),
+            ports.removed,
         )  # fmt: skip
-        self._interactions = Interactions(self._workspace, directs, ports.inbox, ports.board)
+        workspace.stopped = self._intake.stop
+        self._interactions = Interactions(
+            workspace, directs, ports.inbox, ports.board, ports.policy
+        )
         self._bolt: Any = None
         self._app: AsyncApp | None = None
         self._socket: Socket | None = None
@@ -101,12 +116,12 @@ class SlackAdapter:
 
     def reply(self, to: ReplyTo, posts: Posts) -> PostedReply:
         surface = ChatSurface(self._workspace, self._ports.files, to)
-        return PostedReply(surface, posts, to.turn, surface.pause)
+        return PostedReply(surface, posts, to.turn, surface.pause, surface.whole)
 
     async def start(self) -> None:
         """Raises SettingsError for a refused token. Where Slack does not answer, the rest of
         Ponte starts, and this goes on trying."""
-        await self._workspace.api.open()
+        await asyncio.gather(self._workspace.api.open(), self._workspace.directory.open())
         self._bolt = await asyncio.to_thread(importlib.import_module, "adapters.slack.bolt")
         connecting = asyncio.create_task(self._connect())
         await asyncio.wait({connecting}, timeout=PATIENCE)
@@ -134,6 +149,11 @@ class SlackAdapter:
 
     async def health(self) -> Health:
         off = self._workspace.latches.words
+        if word := self._workspace.api.refused:
+            return Health("slack", "failing", f"Slack refuses the token ({word}): answers wait")
+        if word := self._workspace.directory.trouble:
+            words = f"users.info: {word}, so that nobody is known to be a member"
+            return Health("slack", "failing", words)
         if self._socket is None:
             state: Literal["on", "failing"] = "on" if self._open else "failing"
             return Health("slack", state, "; ".join(filter(None, ["HTTP, /slack/events", off])))
@@ -148,9 +168,17 @@ class SlackAdapter:
         """The `Fetch` port."""
         return await self._downloads.fetch(message, attachment)
 
+    async def look_up(self, message: Message, pointed: bool) -> tuple[Message, Sequence[str]]:
+        """The `LookUp` port."""
+        return await self._around.look_up(message, pointed)
+
     async def membership(self, person: Person) -> frozenset[str]:
         """The `Membership` port: user groups."""
         return await self._workspace.directory.membership(person)
+
+    async def guest(self, person: Person) -> bool | None:
+        """The `Guests` port."""
+        return await self._workspace.directory.guest(person, self._workspace.team)
 
     async def stop_intake(self) -> None:
         self._open = False
@@ -183,22 +211,22 @@ class SlackAdapter:
             await self._socket.open(url)
         self._open = True
 
-    async def _take(self, team: str, body: Mapping[str, Any]) -> None:
+    async def _take(self, body: Mapping[str, Any]) -> None:
         event = body.get("event") or {}
         if event.get("type") == "app_home_opened":
             if event.get("tab") == "home":
-                self._workspace.tasks.start(self._show_home(team, event))
+                self._workspace.tasks.start(self._show_home(body, event))
             return
-        await self._intake.take(team, body)
+        await self._intake.take(body)
 
-    async def _show_home(self, team: str, event: Mapping[str, Any]) -> None:
-        user = str(event["user"])
-        profile = await self._workspace.directory.profile(user)
+    async def _show_home(self, body: Mapping[str, Any], event: Mapping[str, Any]) -> None:
+        user, team = str(event["user"]), self._workspace.team
+        profile = (await self._workspace.directory.profiles([user]))[user]
+        person = Person("slack", user, author_home(team, body, event), profile.name)
         where = Address("slack", str(event.get("channel", "")), team)
         shown = await home.view(
-            self._ports.board, self._ports.policy, Person("slack", user, team, profile.name),
-            where, nearest(profile.locale),
-        )  # fmt: skip
+            self._ports.board, self._ports.policy, person, where, nearest(profile.locale)
+        )
         try:
             await self._workspace.api.call("views.publish", user_id=user, view=shown)
         except (SlackRefused, InDoubt, PlatformBusy) as error:

@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from adapters.slack.pace import Pace
-from adapters.slack.refusals import UNSURE, InDoubt, SlackRefused, Unsent
+from adapters.slack.refusals import RATE_LIMITED, InDoubt, NotNow, TokenRefused, Unsent, meaning
 from core.errors import PlatformBusy
 from core.proxies import Proxies
 
@@ -48,6 +48,8 @@ class SlackApi:
     def __init__(self, token: str, base_url: str, proxies: Proxies) -> None:
         self.base_url = base_url if base_url.endswith("/") else base_url + "/"
         self.pace = Pace()
+        self.refused = ""
+        """Slack's word for why it does not take the token now; "" while it does."""
         self._token = token
         self._proxies = proxies
         self._opening = asyncio.Lock()
@@ -84,8 +86,8 @@ class SlackApi:
 
         A refused connection, a rate limit or, for calls that may be repeated, a lost answer are
         met by another try. Raises SlackRefused; PlatformBusy when Slack wants a longer wait than
-        `patience`; InDoubt when the call may or may not have had its effect. `claimed`: its place
-        in the method's line was taken before.
+        `patience`; NotNow where it does nothing for a while; InDoubt when the call may or may not
+        have had its effect. `claimed`: its place in the method's line was taken before.
         """
         await self.open()
         channel = str(arguments.get("channel", ""))
@@ -99,6 +101,8 @@ class SlackApi:
                 self.pace.hold(method, channel, busy.seconds)
                 if busy.seconds > patience or not left:
                     raise
+            except NotNow:
+                raise
             except InDoubt as doubt:
                 once = method in _UNREPEATABLE and not isinstance(doubt, Unsent)
                 if once or not left:
@@ -147,16 +151,22 @@ class SlackApi:
         client = await self.open()
         sent = {name: value for name, value in arguments.items() if value is not None}
         headers = self._authorization()
+        form = _form(sent) if method in _FORMS else None
         try:
-            if method in _FORMS:
-                return await client.api_call(method, data=_form(sent), headers=headers)
-            return await client.api_call(method, json=sent, headers=headers)
+            answer = await client.api_call(
+                method, data=form, json=None if form is not None else sent, headers=headers
+            )
         except self._sdk.errors.SlackApiError as error:
-            raise _meaning(method, error.response) from None
+            refused = _meaning(method, error.response)
+            if isinstance(refused, TokenRefused):
+                self.refused = refused.error
+            raise refused from None
         except self._aiohttp.ClientConnectorError as error:
             raise Unsent(f"{method}: {type(error).__name__}") from None
         except (OSError, TimeoutError, self._aiohttp.ClientError) as error:
             raise InDoubt(f"{method}: {type(error).__name__}") from None
+        self.refused = ""
+        return answer
 
     @property
     def _aiohttp(self) -> Any:
@@ -191,13 +201,13 @@ def _form(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _meaning(method: str, response: Any) -> Exception:
-    """A failed answer as SlackRefused, PlatformBusy or InDoubt."""
+    """A failed answer as SlackRefused, PlatformBusy, NotNow or InDoubt."""
     status = getattr(response, "status_code", getattr(response, "status", 0))
     data = getattr(response, "data", None)
     error = data.get("error", "") if isinstance(data, dict) else ""
-    if status == 429 or error in ("ratelimited", "rate_limited"):
+    if status == 429 or error in RATE_LIMITED:
         after = response.headers.get("Retry-After", "1")
         return PlatformBusy(float(after) if str(after).isdigit() else 1.0)
-    if status >= 500 or not error or error in UNSURE:
+    if status >= 500 or not error:
         return InDoubt(f"{method}: {status} {error}".strip())
-    return SlackRefused(method, error)
+    return meaning(method, error)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from adapters.slack.api import Json, SlackApi
 from adapters.slack.manifest import SCOPES, SOCKET_SCOPE
-from adapters.slack.refusals import InDoubt, SlackRefused
+from adapters.slack.refusals import InDoubt, SlackRefused, TokenRefused
 from core.errors import PlatformBusy, SettingsError
 from core.proxies import Proxies
 from core.records import Health
@@ -28,7 +28,8 @@ MISSING = (
     "missing: {scope} ({what}). Add it under OAuth & Permissions and install the app again, "
     "or paste the manifest of `ponte slack-manifest`."
 )
-_SOCKET_OFF = frozenset({"socket_mode_not_enabled", "not_allowed_token_type", "forbidden_team"})
+_SOCKET_OFF = frozenset({"not_allowed_token_type", "forbidden_team"})
+"""docs.slack.dev/reference/methods/apps.connections.open."""
 
 
 async def identity(api: SlackApi) -> tuple[Json, frozenset[str]]:
@@ -36,7 +37,7 @@ async def identity(api: SlackApi) -> tuple[Json, frozenset[str]]:
     Slack does not answer."""
     try:
         return await api.scopes()
-    except SlackRefused as refused:
+    except (SlackRefused, TokenRefused) as refused:
         raise SettingsError(REFUSED_BOT, error=refused.error) from None
 
 
@@ -44,7 +45,7 @@ async def socket_url(app_api: SlackApi) -> str:
     """Where a socket may be opened (apps.connections.open). Raises SettingsError or InDoubt."""
     try:
         return str((await app_api.call("apps.connections.open"))["url"])
-    except SlackRefused as refused:
+    except (SlackRefused, TokenRefused) as refused:
         sentence = NO_SOCKET_MODE if refused.error in _SOCKET_OFF else REFUSED_APP
         raise SettingsError(sentence, error=refused.error) from None
 

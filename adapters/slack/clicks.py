@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from adapters.slack import cards
 from adapters.slack.api import Json, SlackApi
+from adapters.slack.lengths import SHORT, TEXT, cut
+from adapters.slack.refusals import SHAPE_REFUSED, TOO_LONG, SlackRefused
 from core.messages import Card
 
 
@@ -20,9 +22,16 @@ async def card_in_place(
     blocks = cards.replaced(post.get("blocks") or [], card, locale)
     if blocks is None:
         return False
-    await api.call("chat.update", channel=channel, ts=ts, blocks=blocks,
-                   text=str(post.get("text") or cards.text(card)))  # fmt: skip
-    return True
+    text = str(post.get("text") or cards.text(card))
+    for limit in (TEXT, SHORT):
+        try:
+            await api.call("chat.update", channel=channel, ts=ts, blocks=blocks,
+                           text=cut(text, limit))  # fmt: skip
+            return True
+        except SlackRefused as refused:
+            if refused.error not in TOO_LONG | SHAPE_REFUSED:
+                raise
+    return False  # the outcome is posted beside it
 
 
 async def _post(api: SlackApi, channel: str, ts: str, thread: str) -> Json | None:

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from adapters.slack.api import Json
 from adapters.slack.events import Said
 from adapters.slack.lookup import read
-from adapters.slack.markup import readable
 from adapters.slack.refusals import InDoubt, SlackRefused
 from adapters.slack.workspace import Workspace
+from core.bounded import Bounded
 from core.errors import PlatformBusy
-from core.messages import Quote
+from core.messages import Address
 from core.ports import ThreadMap
 
 NOTICE = "ponte_notice"
 """The event type in the metadata of our word that we wait to be mentioned from now on."""
-UNREAD = "[what was said before in this thread could not be read]"
 SECONDS = 1.0
-"""How long an event may wait for what Slack says of its thread."""
-_MOST_THREADS = 10_000
-_QUOTES, _QUOTED, _ROOT = 30, 500, 4000
+"""How long an event may wait for what Slack says of its thread, where nothing else tells whether it
+is for us: after a restart, for the first reply in it."""
 _FAILURES = (SlackRefused, InDoubt, PlatformBusy, TimeoutError)
 
 
@@ -39,114 +36,77 @@ class Circle:
         return len(self.people) > 1
 
 
-@dataclass(frozen=True, slots=True)
-class Heard:
-    """What a mention brings with it: quotes from its thread. `limited`: Slack let us read none."""
-
-    quotes: tuple[Quote, ...] = ()
-    limited: bool = False
-
-
 class Company:
-    """Kept in memory and read again from Slack: nothing of what others say is stored."""
+    """Kept in memory and read again from Slack: nothing of what others say is stored. `join` is
+    called with (channel, thread, person) when a second person joins."""
 
     def __init__(
-        self, workspace: Workspace, threads: ThreadMap, join: Callable[[Said], None]
+        self, workspace: Workspace, threads: ThreadMap, join: Callable[[str, str, str], None]
     ) -> None:
         self._workspace = workspace
         self._threads = threads
         self._join = join
-        self._circles: OrderedDict[str, Circle] = OrderedDict()
+        self._circles: Bounded[str, Circle] = Bounded()
 
     async def follows(self, said: Said, conversation: str) -> bool:
         """Whether an unmentioned reply in a channel's thread is meant for us."""
-        circle = await self._circle(said, conversation)
+        circle = self._circles.get(conversation) or await self._circle(said, conversation)
         if circle is None:
             return False
-        self._enter(circle, said)
+        self._enter(circle, said.channel, said.thread, said.user)
         return not circle.company
 
-    async def mentioned(self, said: Said, conversation: str) -> Heard:
-        """Take note of who mentioned us; quote what the thread said since our last word."""
+    def mentioned(self, said: Said, conversation: str) -> None:
+        """Take note of who mentioned us; a thread that is not known is read when the turn starts,
+        and then `learn`ed of."""
         if said.direct:
-            return Heard()
+            return
+        if not said.thread and conversation not in self._circles:
+            self._circles[conversation] = Circle()
+        if circle := self._circles.get(conversation):
+            self._enter(circle, said.channel, said.thread or said.ts, said.user)
+
+    def alone(self, conversation: str, user: str) -> bool:
+        """Whether this person is known to be the only one in the thread."""
+        circle = self._circles.get(conversation)
+        return circle is not None and circle.people == {user}
+
+    def learn(self, where: Address, user: str, posts: Sequence[Json]) -> None:
+        """What stands in the thread before a message of `user`."""
+        conversation = where.conversation
         known = self._circles.get(conversation)
-        if not said.thread or (known and known.people == {said.user}):
-            self._enter(self._keep(conversation, known or Circle()), said)
-            return Heard()
-        limited = False
-        try:
-            posts = await self._read(said)
-        except _FAILURES as failure:
-            posts, limited = None, isinstance(failure, PlatformBusy)
-        circle = known or self._keep(conversation, self._seen(posts or ()))
-        if known or self._ours(posts or ()):
-            self._enter(circle, said)
-        circle.people |= self._people(posts or ()) | {said.user}
-        if posts is None:
-            return Heard((Quote("Slack", UNREAD),), limited)
-        return Heard(await self._quotes(posts))
+        circle = known or self._seen(posts)
+        if known is None and any(post.get("user") == self._workspace.user for post in posts):
+            self._enter(circle, where.channel, where.thread, user)
+        circle.people |= self._people(posts) | {user}
+        self._circles[conversation] = circle
 
     async def _circle(self, said: Said, conversation: str) -> Circle | None:
         """None for a thread in which nobody talked with us."""
-        known = self._circles.get(conversation)
-        if known is not None:
-            return known
         record = await self._threads.get(conversation)
         if record is None:
             return None
         try:
-            circle = self._seen(await self._read(said))
+            async with asyncio.timeout(SECONDS):
+                api = self._workspace.api
+                posts = [p async for p in read(api, said.channel, said.thread, "0", SECONDS)]
+            circle = self._seen([post for post in posts if str(post["ts"]) < said.ts])
         except _FAILURES:
             circle = Circle({key.rpartition(":")[2] for key in record.participants})
-        return self._keep(conversation, circle)
-
-    def _enter(self, circle: Circle, said: Said) -> None:
-        """A second person in a thread that one had to themselves: say so, once."""
-        alone = len(circle.people) == 1
-        circle.people.add(said.user)
-        if alone and circle.company and not circle.told:
-            circle.told = True
-            self._join(said)
-
-    def _keep(self, conversation: str, circle: Circle) -> Circle:
         self._circles[conversation] = circle
-        self._circles.move_to_end(conversation)
-        if len(self._circles) > _MOST_THREADS:
-            self._circles.popitem(last=False)
         return circle
 
-    async def _read(self, said: Said) -> Sequence[Json]:
-        """The thread up to this message. Raises what `SlackApi.call` raises, or TimeoutError."""
-        async with asyncio.timeout(SECONDS):
-            api = self._workspace.api
-            posts = [post async for post in read(api, said.channel, said.thread, "0", SECONDS)]
-        return [post for post in posts if str(post["ts"]) < said.ts]
+    def _enter(self, circle: Circle, channel: str, thread: str, user: str) -> None:
+        """A second person in a thread that one had to themselves: say so, once."""
+        alone = len(circle.people) == 1
+        circle.people.add(user)
+        if alone and circle.company and not circle.told:
+            circle.told = True
+            self._join(channel, thread, user)
 
     def _seen(self, posts: Sequence[Json]) -> Circle:
         told = any((p.get("metadata") or {}).get("event_type") == NOTICE for p in posts)
         return Circle(self._people(posts), told)
 
-    def _ours(self, posts: Sequence[Json]) -> Sequence[int]:
-        """Where our own posts stand."""
-        return [n for n, post in enumerate(posts) if post.get("user") == self._workspace.user]
-
     def _people(self, posts: Sequence[Json]) -> set[str]:
         return {str(p["user"]) for p in posts if p.get("user") and not p.get("bot_id")}
-
-    async def _quotes(self, posts: Sequence[Json]) -> tuple[Quote, ...]:
-        """What others said since our last answer and was not said to us."""
-        ours = self._ours(posts)
-        since = posts[ours[-1] + 1 :] if ours else posts
-        mention = f"<@{self._workspace.user}"
-        unheard = [p for p in since if mention not in str(p.get("text", ""))][-_QUOTES:]
-        names = await self._workspace.directory.names(str(p.get("user", "")) for p in unheard)
-        return tuple(self._quote(post, names, post is posts[0]) for post in unheard)
-
-    def _quote(self, post: Json, names: Mapping[str, str], root: bool) -> Quote:
-        """The thread's root is what a reply in it replies to."""
-        name = names.get(
-            str(post.get("user")), str(post.get("username") or post.get("user") or "?")
-        )
-        words = readable(str(post.get("text", "")), names, self._workspace.user)
-        return Quote(name, words[: _ROOT if root else _QUOTED], replied=root)

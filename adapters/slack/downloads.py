@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 import structlog
@@ -50,7 +51,8 @@ class Downloads:
 
     async def _get(self, message: Message, attachment: Attachment) -> File | None:
         try:
-            data = await self._bytes(attachment)
+            attachment, url = await self._told(attachment)
+            data = await self._bytes(attachment, url)
             if data is None:
                 return None
             return await self._files.put(
@@ -61,11 +63,8 @@ class Downloads:
             log.warning("file not fetched", turn=message.turn, why=repr(error))
             return None
 
-    async def _bytes(self, attachment: Attachment) -> bytes | None:
-        if attachment.size > LIMIT:
-            return None
-        url = await self._url(attachment)
-        if not self._ours(url):
+    async def _bytes(self, attachment: Attachment, url: str) -> bytes | None:
+        if attachment.size > LIMIT or not self._ours(url):
             return None
         async with self._workspace.api.download(url) as answer:
             page = answer.content_type == "text/html" and attachment.type != "text/html"
@@ -80,13 +79,19 @@ class Downloads:
         html = attachment.type == "text/html"
         return None if html and len(data) != attachment.size else bytes(data)
 
-    async def _url(self, attachment: Attachment) -> str:
-        """Events from channels that are shared with other companies tell only the file's id."""
+    async def _told(self, attachment: Attachment) -> tuple[Attachment, str]:
+        """With its address. Events from channels that are shared with other companies tell only
+        the file's id, and so do forms."""
         id, _, url = attachment.reference.partition(" ")
         if url:
-            return url
+            return attachment, url
         told = (await self._workspace.api.call("files.info", file=id)).get("file", {})
-        return str(told.get("url_private_download") or told.get("url_private") or "")
+        found = replace(
+            attachment, name=str(told.get("name") or attachment.name),
+            type=str(told.get("mimetype") or attachment.type),
+            size=int(told.get("size") or attachment.size),
+        )  # fmt: skip
+        return found, str(told.get("url_private_download") or told.get("url_private") or "")
 
     def _ours(self, url: str) -> bool:
         """Our token goes to Slack alone, whatever address an event carries."""

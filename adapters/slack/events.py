@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from adapters.slack import reading
 from adapters.slack.markup import mentioned
 from adapters.slack.source import Source
 from core.messages import Address, Attachment, Message, Person, Quote, ReplyTo, turn_id
 
 Json = Mapping[str, Any]
 
-_SPOKEN = frozenset({"", "file_share", "thread_broadcast", "me_message"})
+_SPOKEN = frozenset({"", "file_share", "thread_broadcast", "me_message", "bot_message"})
+"""Subtypes of messages in which somebody says something (reference/events/message)."""
 SLACKBOT = "USLACKBOT"
+_ID = re.compile(r"[A-Z][A-Z0-9]+")
+_ENTITIES = {"channel_id": "channel", "canvas_id": "canvas", "list_id": "list"}
 
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """A message as Slack tells it. `thread` is its root's time stamp ("" at the top level),
-    `parent` who wrote that root; `teams` are the author's, where Slack names any."""
+    """A message as Slack tells it. `team` is our workspace, `home` the author's ("" where Slack
+    contradicts itself); `thread` is its root's time stamp ("" at the top level), `parent` who wrote
+    that root; `shared` are messages that it forwards: (who, what)."""
 
     team: str
     channel: str
@@ -31,8 +37,10 @@ class Said:
     direct: bool = False
     files: tuple[Attachment, ...] = ()
     edited: float = 0.0
-    teams: tuple[str, ...] = ()
-    external: bool = False
+    home: str = ""
+    shared: tuple[tuple[str, str], ...] = ()
+    open_there: str = ""
+    """What its author has open beside a direct message."""
 
     @property
     def event_key(self) -> str:
@@ -47,7 +55,29 @@ def event_key(team: str, channel: str, ts: str) -> str:
     return f"slack:{team}:{channel}:{ts}"
 
 
-def said(team: str, event: Json, external: bool, bots: frozenset[str]) -> Said | None:
+def home(ours: str, of_the_person: Iterable[object], of_the_place: Iterable[object] = ()) -> str:
+    """The workspace that a person writes from: ours only where nothing that is told says another,
+    and "" (nobody's) where that contradicts itself. Ids of organisations (E…) say nothing."""
+    persons, places = ({str(t) for t in told if str(t or "").startswith("T")}
+                       for told in (of_the_person, of_the_place))  # fmt: skip
+    if len(persons) > 1:
+        return ""
+    if persons and persons != {ours}:
+        return persons.pop()
+    return ours if (persons or places) and places <= {ours} else ""
+
+
+def author_home(ours: str, body: Json, event: Json) -> str:
+    """`home` of a message's author. In a channel that is shared with other companies the outer
+    `team_id` may be another one's: there Bolt (1.30) trusts `authorizations` instead."""
+    places = [body.get("context_team_id")]
+    places += [each.get("team_id") for each in body.get("authorizations") or ()]
+    if not body.get("is_ext_shared_channel"):
+        places.append(body.get("team_id"))
+    return home(ours, (event.get(name) for name in ("user_team", "team", "source_team")), places)
+
+
+def said(ours: str, body: Json, event: Json, bots: frozenset[str]) -> Said | None:
     """None where nobody spoke: joins, topics, other bots (unless named in `bots`), ourselves."""
     user = str(event.get("user") or "")
     if event.get("subtype", "") not in _SPOKEN or not user or user == SLACKBOT:
@@ -56,12 +86,16 @@ def said(team: str, event: Json, external: bool, bots: frozenset[str]) -> Said |
         return None
     channel, ts = str(event.get("channel", "")), str(event.get("ts", ""))
     thread = str(event.get("thread_ts") or "")
+    shared = reading.forwarded(event)
+    there = [file for _, _, attachment in shared for file in reading.files(attachment)]
+    direct = is_direct(channel, event)
     return Said(
-        team=team, channel=channel, ts=ts, user=user, text=str(event.get("text") or ""),
+        team=ours, channel=channel, ts=ts, user=user, text=reading.words(event),
         thread=thread if thread != ts else "", parent=str(event.get("parent_user_id") or ""),
-        direct=is_direct(channel, event), files=_files(event), edited=_edited(event),
-        teams=tuple(str(event[name]) for name in ("user_team", "team") if event.get(name)),
-        external=external,
+        direct=direct, files=(*reading.files(event), *there), edited=_edited(event),
+        home=author_home(ours, body, event),
+        shared=tuple((who, words) for who, words, _ in shared),
+        open_there=_open_there(event) if direct else "",
     )  # fmt: skip
 
 
@@ -100,22 +134,20 @@ def message(
     )  # fmt: skip
 
 
-def _files(event: Json) -> tuple[Attachment, ...]:
-    """`reference` is the file's id and its private address, which needs our token to be read."""
-    return tuple(
-        Attachment(
-            name=str(file.get("name") or file["id"]), type=str(file.get("mimetype") or ""),
-            size=int(file.get("size") or 0),
-            reference=f"{file['id']} {_address(file)}".strip(),
-        )
-        for file in event.get("files") or ()
-        if file.get("id") and file.get("mode") not in ("tombstone", "hidden_by_limit")
-    )  # fmt: skip
-
-
-def _address(file: Json) -> str:
-    return str(file.get("url_private_download") or file.get("url_private") or "")
-
-
 def _edited(event: Json) -> float:
     return float((event.get("edited") or {}).get("ts") or 0.0)
+
+
+def _open_there(event: Json) -> str:
+    """`app_context` of a direct message, in words (docs.slack.dev/reference/events/
+    app_context_changed has the kinds of entities)."""
+    told = []
+    for entity in ((event.get("app_context") or {}).get("entities") or ())[:5]:
+        kind, value = str(entity.get("type", "")).rpartition("/")[2], entity.get("value")
+        if kind == "message_context" and isinstance(value, Mapping):
+            channel, ts = str(value.get("channel_id", "")), str(value.get("message_ts", ""))
+            if _ID.fullmatch(channel) and re.fullmatch(r"\d+\.\d+", ts):
+                told.append(f"the message {ts} in the channel {channel}")
+        elif kind in _ENTITIES and _ID.fullmatch(str(value)):
+            told.append(f"the {_ENTITIES[kind]} {value}")
+    return ", ".join(told)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from adapters.slack.lengths import SECTION, cut, fit
 from adapters.slack.markup import escaped
 from core.messages import Address, Card, Person
 from core.ports import Policy, StatusBoard
@@ -13,6 +14,8 @@ from core.words import say
 
 Json = dict[str, Any]
 
+_HEADER = 150
+"""docs.slack.dev/reference/block-kit/blocks/header-block."""
 _MARKS = {"on": "🟢", "off": "⚪", "failing": "🔴"}
 _MAY: tuple[tuple[Action, str], ...] = (
     ("chat", "talk with me"),
@@ -22,13 +25,15 @@ _MAY: tuple[tuple[Action, str], ...] = (
     ("code", "run code"),
     ("admin", "decide as an admin"),
 )
-_TEXT = 2900
 
 
 async def view(board: StatusBoard, policy: Policy, person: Person, where: Address,
                locale: str) -> Json:  # fmt: skip
     """For views.publish; `where` is the person's direct message with us."""
     blocks = [_header(say("Ponte", locale))]
+    verdict = await policy.may(person, where, "chat")
+    if not verdict.allowed:
+        return {"type": "home", "blocks": [*blocks, _section(escaped(say(verdict.reason, locale)))]}
     hello = "Mention me in a channel, or write to me here. `help` says what else I know."
     blocks.append(_section(say(hello, locale)))
     blocks += [_header(say("What is connected", locale)), _section(_health(await board.health()))]
@@ -57,8 +62,8 @@ def _changes(cards: Sequence[Card], locale: str) -> str:
 
 
 def _header(text: str) -> Json:
-    return {"type": "header", "text": {"type": "plain_text", "text": text[:150]}}
+    return {"type": "header", "text": {"type": "plain_text", "text": fit(text, _HEADER)}}
 
 
 def _section(text: str) -> Json:
-    return {"type": "section", "text": {"type": "mrkdwn", "text": text[:_TEXT] or "–"}}
+    return {"type": "section", "text": {"type": "mrkdwn", "text": cut(text, SECTION) or "–"}}

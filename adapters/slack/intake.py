@@ -1,10 +1,16 @@
-"""What comes in by the Events API: decided, stored, and only then acknowledged."""
+"""What comes in by the Events API: decided, stored, and only then acknowledged.
+
+Slack is asked for nothing before that, but where nothing else tells whether an event is for us
+(`company`). All else is looked up when the turn starts (`around`).
+"""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -18,9 +24,10 @@ from adapters.slack.refusals import InDoubt, SlackRefused
 from adapters.slack.signs import WAITS
 from adapters.slack.source import Source
 from adapters.slack.workspace import Workspace
-from core.errors import PlatformBusy
-from core.messages import Address, Message, Person
-from core.ports import Inbox, ThreadMap
+from core import text
+from core.errors import NotStored, PlatformBusy
+from core.messages import Address, Message, Person, Quote, ReplyTo
+from core.ports import Inbox
 from core.words import nearest, say
 
 Json = Mapping[str, Any]
@@ -28,10 +35,9 @@ Removed = Callable[[str], Awaitable[None]]
 """Called with the id of a post of ours that a person deleted."""
 
 ALONE = "There are several of you here now, so I answer only when I am mentioned."
-LIMITED = (
-    "I could not read what was said before in this thread: Slack lets this app read history "
-    "only once a minute. I answer without it."
-)
+OPEN_THERE = "[While writing this to you, the person has open: {what}]"
+_TITLE = 80
+"""Of a session's title: 200 (docs.slack.dev/reference/methods/agents.sessions.setStatus)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +51,7 @@ class Customs:
 
 class Intake:
     def __init__(
-        self, workspace: Workspace, inbox: Inbox, threads: ThreadMap, directs: Directs,
+        self, workspace: Workspace, inbox: Inbox, company: Company, directs: Directs,
         downloads: Downloads, customs: Customs, removed: Removed,
     ) -> None:  # fmt: skip
         self._workspace = workspace
@@ -53,27 +59,33 @@ class Intake:
         self._downloads = downloads
         self._customs = customs
         self._removed = removed
-        self._company = Company(workspace, threads, self._say_that_we_wait)
+        self._company = company
         self._directs = directs
         self._places: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
-    async def take(self, team: str, body: Json) -> None:
+    async def take(self, body: Json) -> None:
         """Raises NotStored: then the event must not be acknowledged, and Slack sends it again."""
         event = body.get("event") or {}
-        external = bool(body.get("is_ext_shared_channel"))
         match event.get("type"), event.get("subtype"):
             case "message", "message_changed":
                 async with self._in_order(event, event.get("message") or {}):
-                    await self._changed(team, event, external)
+                    await self._changed(body, event)
             case "message", "message_deleted":
                 async with self._in_order(event, event.get("previous_message") or {}):
-                    await self._deleted(team, event, str(event.get("deleted_ts") or ""))
+                    await self._deleted(event, str(event.get("deleted_ts") or ""))
             case (("message" | "app_mention"), _):
-                if heard := events.said(team, event, external, self._customs.bots):
+                if heard := events.said(self._workspace.team, body, event, self._customs.bots):
                     async with self._in_order(event, event):
                         await self._heard(heard)
             case "agent_session_stopped", _:
-                await self._stopped(team, event)
+                await self._stopped(body, event)
+
+    async def stop(self, to: ReplyTo, stream: str) -> None:
+        """The reader of a stream pressed Slack's own Stop, and Slack told so to the stream."""
+        key = _stop_key(self._workspace.team, to.address.channel, stream or to.turn)
+        thread, now = Source.read(to.source).thread, time.time()
+        with suppress(NotStored):
+            await self._inbox.accept(_stop(key, to.asker, to.address, thread, f"{now:.6f}"))
 
     def _in_order(self, event: Json, message: Json) -> asyncio.Lock:
         """What is said in one place is stored in the order in which it came, though some of it
@@ -93,101 +105,102 @@ class Intake:
 
     async def _for_us(self, said: Said, where: Address) -> bool:
         """What is not is neither stored nor logged."""
-        if said.direct or said.mentions(self._workspace.user):
+        if said.direct:
+            return True
+        if said.mentions(self._workspace.user):
+            self._company.mentioned(said, where.conversation)
             return True
         if not said.thread or self._customs.strict_mention(where):
             return False
         return await self._company.follows(said, where.conversation)
 
     async def _accept(self, said: Said, where: Address) -> None:
-        message = await self._message(said, where)
+        message = self._message(said, where)
         receipt = await self._inbox.accept(message)
         self._directs.took(said)
-        if not receipt.fresh and said.files:
+        if not receipt.fresh and (said.files or said.shared):
             # app_mention may have come first, and it need not tell of files.
             await self._inbox.amend(message.event_key, message)
         self._downloads.begin(message)
+        self._workspace.titles[receipt.turn] = text.one_line(message.text, _TITLE)
         if receipt.fresh and receipt.waiting:
             self._workspace.tasks.start(self._show_that_it_waits(said))
 
-    async def _message(self, said: Said, where: Address) -> Message:
-        """Slack is asked for what the event does not tell, all at once and not for long."""
+    def _message(self, said: Said, where: Address) -> Message:
+        """As far as it is known without asking; the rest is looked up when the turn starts."""
+        profile = self._workspace.directory.known(said.user)
+        author = Person("slack", said.user, said.home, profile.name)
+        context = [
+            Quote(who, readable(words, self._names(words), self._workspace.user), replied=True)
+            for who, words in said.shared
+        ]
+        if said.open_there:
+            context.append(Quote("Slack", OPEN_THERE.format(what=said.open_there)))
+        return events.message(said, where, author, self._readable(said), tuple(context),
+                              profile.locale, profile.zone)  # fmt: skip
+
+    def _readable(self, said: Said) -> str:
+        return readable(said.text, self._names(said.text), self._workspace.user)
+
+    def _names(self, words: str) -> dict[str, str]:
         directory = self._workspace.directory
-        heard, profile, names = await asyncio.gather(
-            self._company.mentioned(said, where.conversation),
-            directory.profile(said.user),
-            directory.names(mentioned(said.text) - {self._workspace.user}),
-        )
-        if heard.limited:
-            self._workspace.tasks.start(self._whisper(said, LIMITED))
-        names[self._workspace.user] = "Ponte"
-        author = Person("slack", said.user, self._home(said, profile.team), profile.name)
-        text = readable(said.text, names, self._workspace.user)
-        return events.message(said, where, author, text, heard.quotes, profile.locale, profile.zone)
+        names = {id: directory.known(id).name for id in mentioned(words)}
+        return {id: name for id, name in names.items() if name} | {self._workspace.user: "Ponte"}
 
-    def _home(self, said: Said, told: str) -> str:
-        """The workspace that a person is of: in a channel shared with other companies it may not
-        be ours, and then (or where it is not known) the policy takes them for an outsider."""
-        if not said.external or said.team in said.teams:
-            return said.team
-        return told or next((team for team in said.teams if team.startswith("T")), "")
-
-    async def _changed(self, team: str, event: Json, external: bool) -> None:
+    async def _changed(self, body: Json, event: Json) -> None:
         """A person's edit counts until the turn starts; unfurled links are no edits."""
         now, before = event.get("message") or {}, event.get("previous_message") or {}
         if now.get("subtype") == "tombstone":  # what is left of a thread's deleted root
-            await self._deleted(team, event, str(now.get("ts", "")))
+            await self._deleted(event, str(now.get("ts", "")))
             return
         if now.get("text") == before.get("text") or not now.get("edited"):
             return
         told = {**now, "channel": event.get("channel"), "channel_type": event.get("channel_type")}
-        said = events.said(team, told, external, self._customs.bots)
+        said = events.said(self._workspace.team, body, told, self._customs.bots)
         if said is None or said.user == self._workspace.user:
             return
         where = events.address(said, await self._directs.belongs_to_dm(said))
-        message = await self._message_again(said, where)
-        await self._inbox.amend(said.event_key, message)
+        await self._inbox.amend(said.event_key, self._message(said, where))
 
-    async def _message_again(self, said: Said, where: Address) -> Message:
-        names = await self._workspace.directory.names(mentioned(said.text))
-        text = readable(said.text, names, self._workspace.user)
-        return events.message(said, where, Person("slack", said.user, said.team), text)
-
-    async def _deleted(self, team: str, event: Json, ts: str) -> None:
+    async def _deleted(self, event: Json, ts: str) -> None:
         channel = str(event.get("channel", ""))
         previous = event.get("previous_message") or {}
         if previous.get("user") == self._workspace.user:
             await self._removed(f"{channel}:{ts}")
         elif ts:
-            await self._inbox.amend(events.event_key(team, channel, ts), None)
+            await self._inbox.amend(events.event_key(self._workspace.team, channel, ts), None)
 
-    async def _stopped(self, team: str, event: Json) -> None:
-        """Slack's own stop button: the word `stop`, said by who pressed it."""
-        channel, thread = str(event.get("channel", "")), str(event.get("thread_ts") or "")
-        at, user = str(event.get("event_ts", "")), str(event.get("user", ""))
-        direct = events.is_direct(channel, event)
-        pressed = Said(team, channel, at, user, "stop", thread, direct=direct)
+    async def _stopped(self, body: Json, event: Json) -> None:
+        """Slack's own stop button: the word `stop`, said by who pressed it. The session stays
+        "processing" until we say otherwise (reference/events/agent_session_stopped)."""
+        team, channel = self._workspace.team, str(event.get("channel", ""))
+        thread, user = str(event.get("thread_ts") or ""), str(event.get("user", ""))
+        at = str(event.get("event_ts", ""))
+        stream = next(iter(event.get("streaming_message_ts") or ()), at)
+        pressed = Said(team, channel, at, user, "stop", thread,
+                       direct=events.is_direct(channel, event))  # fmt: skip
         where = events.address(pressed, await self._directs.belongs_to_dm(pressed))
-        message = events.message(pressed, where, Person("slack", user, team), "stop")
-        source = str(Source(at, thread, "quiet"))
-        quiet = replace(message, reply_to=replace(message.reply_to, source=source), clicked=True)
-        await self._inbox.accept(quiet)
+        author = Person("slack", user, events.author_home(team, body, event))
+        key = _stop_key(team, channel, str(stream))
+        await self._inbox.accept(_stop(key, author, where, thread, at))
+        if not self._inbox.running(where.conversation):  # a former process left it so
+            self._workspace.tasks.start(self._quietly(
+                "agents.sessions.setStatus", channel_id=channel, thread_ts=thread, status="active"
+            ))  # fmt: skip
 
-    def _say_that_we_wait(self, said: Said) -> None:
-        self._workspace.tasks.start(self._notice(said))
+    def say_that_we_wait(self, channel: str, thread: str, user: str) -> None:
+        """A second person joined a thread."""
+        self._workspace.tasks.start(self._notice(channel, thread, user))
 
-    async def _notice(self, said: Said) -> None:
-        words = say(ALONE, nearest(self._workspace.directory.locale(said.user)))
+    async def _notice(self, channel: str, thread: str, user: str) -> None:
+        directory = self._workspace.directory
+        await directory.profiles([user])
         metadata = {"event_type": NOTICE, "event_payload": {"kind": "company"}}
         await self._quietly(
-            "chat.postMessage", channel=said.channel, thread_ts=said.thread, text=words,
+            "chat.postMessage", channel=channel, thread_ts=thread,
+            text=say(ALONE, nearest(directory.locale(user))),
             metadata=metadata, unfurl_links=False, unfurl_media=False,
         )  # fmt: skip
-
-    async def _whisper(self, said: Said, sentence: str) -> None:
-        words = say(sentence, nearest(self._workspace.directory.locale(said.user)))
-        await self._quietly("chat.postEphemeral", channel=said.channel, user=said.user,
-                            thread_ts=said.thread or None, text=words)  # fmt: skip
 
     async def _show_that_it_waits(self, said: Said) -> None:
         if not self._workspace.latches.on("reactions"):
@@ -205,3 +218,16 @@ class Intake:
                 self._workspace.latches.refused("reactions", refused.error)
         except (InDoubt, PlatformBusy):
             return
+
+
+def _stop(key: str, author: Person, where: Address, thread: str, at: str) -> Message:
+    source = str(Source(at, thread, "quiet"))
+    return Message(
+        event_key=key, text="stop", author=author, address=where, sent_at=float(at or 0),
+        reply_to=events.reply_to(where, author, source, key), clicked=True,
+    )  # fmt: skip
+
+
+def _stop_key(team: str, channel: str, ts: str) -> str:
+    """One press of the button has one key, whether an event tells of it or its stream does."""
+    return f"slack:{team}:{channel}:stopped:{ts}"

@@ -1,11 +1,13 @@
 """Commands, shortcuts, modals and clicks: each becomes a message, stored before it is answered.
 
-Slack sends these once, and shows the person an error where no answer comes within three seconds;
-so what could not be stored is told in the answer itself.
+Slack sends these once, and shows the person an error where no answer comes within three seconds; so
+what could not be stored is told in the answer itself. Nothing is asked of Slack before the store,
+but for opening a form, which is the answer then: it is shown to nobody who may not talk with us.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +15,7 @@ from typing import Any
 
 import structlog
 
-from adapters.slack import cards, events, modals
+from adapters.slack import cards, events, modals, reading
 from adapters.slack.directs import Directs
 from adapters.slack.events import Said, is_direct, reply_to
 from adapters.slack.markup import mentioned, readable
@@ -22,29 +24,35 @@ from adapters.slack.source import Source
 from adapters.slack.workspace import Workspace
 from core.commands import Command, check_inputs, parse, render
 from core.errors import BadInput, NotStored, PlatformBusy, UnknownCommand
-from core.messages import Address, Message, Person, Quote
-from core.ports import Inbox, StatusBoard
+from core.messages import Address, Attachment, Message, Person, Quote
+from core.ports import Inbox, Policy, StatusBoard
 from core.records import QuickCommand
+from core.together import together
 from core.words import nearest, say
 
 Json = Mapping[str, Any]
 log = structlog.get_logger("slack")
 
 HOOK_SECONDS = 1700.0
-"""A response_url lives for 30 minutes; the last ones are not counted on."""
+"""A response_url lives for 30 minutes (docs.slack.dev/interactivity/handling-user-interaction,
+"response_url"); the last ones are not counted on."""
+PROMPT = 1.0
+"""Seconds that a form waits for who may see it and for what can be chosen in it: its trigger lives
+for three (docs.slack.dev/interactivity, "trigger_id")."""
+_TYPE_IT = "Write `/quick-command SLUG` and its text or key=value."
+_ON_IT = "I am on it: `/quick-command {given}`"
 
 
 @dataclass(frozen=True, slots=True)
 class Spot:
     """Where somebody acted: `thread` "" is the top level; `url` is the response_url, if any;
-    `home` the person's own workspace, where it is another one than the app's."""
+    `home` the workspace that the person writes from, "" where Slack contradicts itself."""
 
-    team: str
     user: str
+    home: str
     channel: str
     thread: str = ""
     url: str = ""
-    home: str = ""
 
 
 class Interactions:
@@ -52,80 +60,99 @@ class Interactions:
     an empty one."""
 
     def __init__(
-        self, workspace: Workspace, directs: Directs, inbox: Inbox, board: StatusBoard
-    ) -> None:
+        self, workspace: Workspace, directs: Directs, inbox: Inbox, board: StatusBoard,
+        policy: Policy,
+    ) -> None:  # fmt: skip
         self._workspace = workspace
         self._directs = directs
         self._inbox = inbox
         self._board = board
+        self._policy = policy
 
-    async def command(self, team: str, payload: Json) -> Json:
+    async def command(self, payload: Json) -> Json:
         """`/quick-command SLUG …`; a modal asks for what is missing."""
-        spot = Spot(team, payload["user_id"], payload["channel_id"], "", payload["response_url"])
-        locale = await self._locale(spot.user)
-        names = await self._workspace.directory.names(mentioned(payload.get("text", "")))
-        given = readable(payload.get("text", ""), names, self._workspace.user)
-        known = {command.slug: command for command in await self._known(spot)}
+        home = events.home(self._workspace.team, [payload.get("team_id")])
+        spot = Spot(payload["user_id"], home, payload["channel_id"], "", payload["response_url"])
+        locale = self._locale(spot)
+        given = self._readable(payload.get("text", ""))
         wanted = self._read(given)
-        if wanted is None and not given:
-            view = modals.quick(list(known.values()), "", _memory(spot), locale)
-            return await self._opened(payload["trigger_id"], view, locale)
-        if wanted and (missing := self._missing(known.get(wanted.slug), wanted, locale)):
-            view = modals.inputs(known[wanted.slug], _memory(spot), locale, missing)
-            return await self._opened(payload["trigger_id"], view, locale)
-        key = f"slack:{team}:{spot.channel}:command:{payload['trigger_id']}"
+        known = {command.slug: command for command in await self._known(spot)}
+        lacks = wanted and self._missing(known.get(wanted.slug), wanted, locale)
+        if lacks or (wanted is None and not given):
+            told = await self._refused(spot)
+            locale = self._locale(spot)
+            if wanted:
+                lacks = self._missing(known[wanted.slug], wanted, locale)
+                form = modals.inputs(known[wanted.slug], _memory(spot), locale, lacks)
+            else:
+                form = modals.quick(list(known.values()), "", _memory(spot), locale)
+            told = told or await self._opened(payload["trigger_id"], form, locale)
+            return {"text": told} if told else {}
+        key = f"slack:{self._workspace.team}:{spot.channel}:command:{payload['trigger_id']}"
         try:
-            await self._accept(spot, key, f"quick-command {given}")
+            await self._accept(spot, key, f"quick-command {given}", on_it=given)
         except NotStored as error:
             return {"text": error.words(locale)}
-        return {"text": say("I am on it: `/quick-command {given}`", locale, given=given[:200])}
+        return {}
 
-    async def shortcut(self, team: str, payload: Json) -> None:
+    async def shortcut(self, payload: Json) -> None:
         """A message shortcut: opens its modal."""
         about = payload.get("message") or {}
         thread = str(about.get("thread_ts") or about.get("ts") or payload.get("message_ts", ""))
-        spot = Spot(team, payload["user"]["id"], payload["channel"]["id"], thread,
+        spot = Spot(payload["user"]["id"], self._home(payload), payload["channel"]["id"], thread,
                     payload.get("response_url", ""))  # fmt: skip
-        locale = await self._locale(spot.user)
-        text = readable(str(about.get("text", "")), {}, self._workspace.user)
-        kept = _memory(spot) | {"by": str(about.get("user") or ""), "about": text}
+        if refused := await self._refused(spot):
+            await self._tell(spot, refused)
+            return
+        locale = self._locale(spot)
+        text = self._readable(reading.words(about))
+        kept = _memory(spot) | {
+            "by": str(about.get("user") or about.get("username") or ""), "about": text,
+            "ts": str(about.get("ts") or ""), "files": _remembered(reading.files(about)),
+        }  # fmt: skip
         if payload["callback_id"] == modals.ASK:
             view = modals.ask(kept, locale)
         else:
             view = modals.quick(await self._known(spot), text, kept | {"about": ""}, locale)
-        await self._opened(payload["trigger_id"], view, locale)
+        if told := await self._opened(payload["trigger_id"], view, locale):
+            await self._tell(spot, told)
 
-    async def submitted(self, team: str, payload: Json) -> Json | None:
+    async def submitted(self, payload: Json) -> Json | None:
         """A modal was filled."""
         view, filled = payload["view"], modals.filled(payload["view"])
         kept = modals.memory(view)
-        spot = Spot(team, payload["user"]["id"], kept["channel"], kept["thread"], kept["url"],
-                    _home(payload))  # fmt: skip
-        locale = await self._locale(spot.user)
-        key = f"slack:{team}:{spot.channel}:view:{view['id']}"
+        spot = Spot(payload["user"]["id"], self._home(payload), kept["channel"], kept["thread"],
+                    kept["url"])  # fmt: skip
+        locale = self._locale(spot)
+        key = f"slack:{self._workspace.team}:{spot.channel}:view:{view['id']}"
         context: tuple[Quote, ...] = ()
+        files: tuple[Attachment, ...] = ()
         if view["callback_id"] == modals.ASK:
             text, block = filled.get(modals.QUESTION, ""), modals.QUESTION
-            names = await self._workspace.directory.names([kept.get("by", "")])
-            context = (Quote(names.get(kept.get("by", ""), "?"), kept.get("about", "")),)
+            by = str(kept.get("by") or "?")
+            about = str(kept.get("about", ""))
+            context = (Quote(self._name(by) or by, about, replied=True,
+                             reference=str(kept.get("ts", ""))),)  # fmt: skip
+            files = _recalled(kept.get("files"))
         else:
             command, update, block = await self._wanted(spot, view, filled, locale)
             if update is not None:
                 return update
             text = render(command)
         try:
-            await self._accept(spot, key, text, context)
+            await self._accept(spot, key, text, context, files, on_it=text)
         except NotStored as error:
             return {"response_action": "errors", "errors": {block: error.words(locale)}}
         return None
 
-    async def clicked(self, team: str, payload: Json, action: Json) -> None:
+    async def clicked(self, payload: Json, action: Json) -> None:
         """A button under a post of ours. Raises NotStored, after having told the person."""
         channel, post = payload["channel"]["id"], payload.get("message") or {}
         ts = str(post.get("ts", ""))
         thread = str(post.get("thread_ts") or "")
-        spot = Spot(team, payload["user"]["id"], channel, thread,
-                    payload.get("response_url", ""), _home(payload))  # fmt: skip
+        spot = Spot(payload["user"]["id"], self._home(payload), channel, thread,
+                    payload.get("response_url", ""))  # fmt: skip
+        team = self._workspace.team
         key = f"slack:{team}:{channel}:{ts}:{action['action_id']}:{action['action_ts']}:{spot.user}"
         stop = action["action_id"] == cards.STOP
         word = "stop" if stop else action["action_id"].removeprefix(cards.ACTION)
@@ -134,7 +161,7 @@ class Interactions:
         try:
             await self._accept(spot, key, text, source=source)
         except NotStored as error:
-            await self._tell(spot, error.words(await self._locale(spot.user)))
+            await self._tell(spot, error.words(self._locale(spot)))
             raise
 
     async def _wanted(
@@ -180,15 +207,24 @@ class Interactions:
 
     async def _accept(
         self, spot: Spot, key: str, text: str, context: tuple[Quote, ...] = (),
-        source: Source | None = None,
+        files: tuple[Attachment, ...] = (), source: Source | None = None, on_it: str = "",
     ) -> None:  # fmt: skip
-        await self._inbox.accept(await self._message(spot, key, text, context, source))
+        """`on_it`: what the person is told to be under way, where it leaves no other sign."""
+        message = await self._message(spot, key, text, context, files, source)
+        receipt = await self._inbox.accept(message)
+        if receipt.fresh and on_it and not spot.thread:
+            words = say(
+                _ON_IT, self._locale(spot), given=on_it.removeprefix("quick-command ")[:200]
+            )
+            self._workspace.pending.begin(receipt.turn, spot.url, words)
 
     async def _message(
-        self, spot: Spot, key: str, text: str, context: tuple[Quote, ...], source: Source | None
-    ) -> Message:
-        profile = await self._workspace.directory.profile(spot.user)
-        author = Person("slack", spot.user, spot.home or spot.team, profile.name)
+        self, spot: Spot, key: str, text: str, context: tuple[Quote, ...],
+        files: tuple[Attachment, ...], source: Source | None,
+    ) -> Message:  # fmt: skip
+        """As far as it is known without asking; the rest is looked up when the turn starts."""
+        profile = self._workspace.directory.known(spot.user)
+        author = Person("slack", spot.user, spot.home, profile.name)
         now = f"{time.time():.6f}"
         where = await self._address(spot, now)
         at = source or Source(now, spot.thread, "command")
@@ -196,32 +232,54 @@ class Interactions:
         return Message(
             event_key=key, text=text, author=author, address=where,
             reply_to=reply_to(where, author, str(at), key, spot.url, expires), context=context,
-            locale=profile.locale, time_zone=profile.zone, sent_at=float(now), clicked=True,
+            attachments=files, locale=profile.locale.replace("_", "-"), time_zone=profile.zone,
+            sent_at=float(now), clicked=True,
         )  # fmt: skip
 
     async def _address(self, spot: Spot, now: str) -> Address:
         """A thread's conversation; without one, a channel's is the person's own in it."""
-        direct = is_direct(spot.channel, {})
+        team, direct = self._workspace.team, is_direct(spot.channel, {})
         if not spot.thread:
             person = "" if direct else spot.user
-            return Address("slack", spot.channel, spot.team, person=person, shared=not direct)
-        said = Said(spot.team, spot.channel, now, spot.user, "", spot.thread, direct=direct)
+            return Address("slack", spot.channel, team, person=person, shared=not direct)
+        said = Said(team, spot.channel, now, spot.user, "", spot.thread, direct=direct)
         return events.address(said, await self._directs.belongs_to_dm(said))
 
     async def _known(self, spot: Spot) -> list[QuickCommand]:
-        direct = is_direct(spot.channel, {})
-        where = Address("slack", spot.channel, spot.team, spot.thread, shared=not direct)
-        person = Person("slack", spot.user, spot.team)
-        return list(await self._board.commands(person, where))
+        """Those that can be chosen; none where that is not known at once."""
+        try:
+            async with asyncio.timeout(PROMPT):
+                return list(await self._board.commands(*self._who_and_where(spot)))
+        except TimeoutError:
+            return []
 
-    async def _opened(self, trigger: str, view: Json, locale: str) -> Json:
-        """A trigger lives for three seconds; where it was too late, say what to type."""
+    async def _refused(self, spot: Spot) -> str:
+        """Why this person sees no form; "" where they do. Their language is known then, if it is
+        told in time."""
+        try:
+            async with asyncio.timeout(PROMPT):
+                verdict, _ = await together(
+                    self._policy.may(*self._who_and_where(spot), "chat"),
+                    self._workspace.directory.profiles([spot.user]),
+                )
+        except TimeoutError:
+            return say(_TYPE_IT, self._locale(spot))
+        return "" if verdict.allowed else say(verdict.reason, self._locale(spot))
+
+    def _who_and_where(self, spot: Spot) -> tuple[Person, Address]:
+        direct = is_direct(spot.channel, {})
+        where = Address("slack", spot.channel, self._workspace.team, spot.thread,
+                        shared=not direct)  # fmt: skip
+        return Person("slack", spot.user, spot.home), where
+
+    async def _opened(self, trigger: str, view: Json, locale: str) -> str:
+        """A trigger lives for three seconds; where it was too late, what to type."""
         try:
             await self._workspace.api.call("views.open", trigger_id=trigger, view=view, patience=1)
         except (SlackRefused, InDoubt, PlatformBusy) as error:
             log.warning("modal not opened", why=str(error))
-            return {"text": say("Write `/quick-command SLUG` and its text or key=value.", locale)}
-        return {}
+            return say(_TYPE_IT, locale)
+        return ""
 
     async def _tell(self, spot: Spot, words: str) -> None:
         if not spot.url:
@@ -232,16 +290,36 @@ class Interactions:
         except InDoubt:
             return
 
-    async def _locale(self, user: str) -> str:
-        return nearest((await self._workspace.directory.profile(user)).locale)
+    def _home(self, payload: Json) -> str:
+        """Of who filled a form or pressed a button: their own workspace and the place's."""
+        places = [(payload.get("team") or {}).get("id"), (payload.get("view") or {}).get("team_id")]
+        return events.home(self._workspace.team, [payload["user"].get("team_id")], places)
+
+    def _name(self, user: str) -> str:
+        return self._workspace.directory.known(user).name
+
+    def _readable(self, text: str) -> str:
+        names = {id: name for id in mentioned(text) if (name := self._name(id))}
+        return readable(text, names, self._workspace.user)
+
+    def _locale(self, spot: Spot) -> str:
+        return nearest(self._workspace.directory.locale(spot.user))
 
 
 def _memory(spot: Spot) -> dict[str, Any]:
     return {"channel": spot.channel, "thread": spot.thread, "url": spot.url}
 
 
-def _home(payload: Json) -> str:
-    return str(payload["user"].get("team_id") or "")
+def _remembered(files: tuple[Attachment, ...]) -> list[list[Any]]:
+    """Files by their ids alone, since a modal keeps few words."""
+    return [[f.reference.partition(" ")[0], f.name[:60], f.type, f.size] for f in files[:5]]
+
+
+def _recalled(kept: Any) -> tuple[Attachment, ...]:
+    return tuple(
+        Attachment(name=str(name), type=str(type), size=int(size), reference=str(id))
+        for id, name, type, size in kept or ()
+    )
 
 
 def _errors(block: str, words: str) -> Json:

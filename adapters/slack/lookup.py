@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from adapters.slack.api import PATIENCE, Json, SlackApi
-from adapters.slack.refusals import PLACE_REFUSES, SlackRefused
+from adapters.slack.refusals import SlackRefused
 from adapters.slack.stream import post_metadata
 from adapters.slack.workspace import Workspace
 
@@ -27,6 +27,10 @@ class Lookup:
             if key_of(post) == key:
                 return str(post["ts"])
         return None
+
+    async def keys(self) -> frozenset[str]:
+        """Of all our posts."""
+        return frozenset([key_of(post) async for post in self._ours()])
 
     async def keyless(self, key: str) -> str | None:
         """A stream that was begun and not yet stopped carries no key: ours, then, is the one
@@ -53,9 +57,8 @@ class Lookup:
             async for post in read(self._workspace.api, self._channel, self._thread, self._since):
                 if post.get("user") == self._workspace.user and post["ts"] > self._since:
                     yield post
-        except SlackRefused as refused:
-            if refused.error not in PLACE_REFUSES:
-                raise
+        except SlackRefused:
+            return
 
 
 async def read(

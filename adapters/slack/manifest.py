@@ -25,7 +25,7 @@ SCOPES: Mapping[str, str] = {
     "mpim:history": "follow a thread in group direct messages that it is in",
     "reactions:write": "mark a message that waits its turn",
     "usergroups:read": "allow user groups in PONTE_ALLOW",
-    "users:read": "people's names, languages and time zones",
+    "users:read": "tell members from guests; people's names, languages, time zones",
 }
 """Bot scopes, and what each is for."""
 SOCKET_SCOPE = "connections:write"

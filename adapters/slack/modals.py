@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from adapters.slack.lengths import fit, size
 from core.records import QuickCommand
 from core.words import say
 
@@ -17,8 +18,18 @@ QUESTION, SLUG, INPUT = "question", "slug", "input"
 """Block ids, which are the names of what was filled in."""
 FIELD = "field:"
 _ELEMENT = "value"
-_LONGEST = 3000
-_MEMORY = 2900
+_LONGEST = _MEMORY = 2900
+"""Of a section, of what stands in an input, and of `private_metadata`: 3,000 (docs.slack.dev/
+reference/block-kit/blocks/section-block, block-elements/plain-text-input-element, and
+reference/views)."""
+_WORDS = 24
+"""Of a modal's title and buttons (docs.slack.dev/reference/views/modal-views)."""
+_LABEL, _OPTIONS, _SHOWN, _VALUE = 2000, 100, 75, 150
+"""Of an input's label, and of a list: options, of one's words, and of its value (docs.slack.dev/
+reference/block-kit/blocks/input-block, block-elements/select-menu-element, composition-objects/
+option-object)."""
+_FIELDS = 40
+"""A view has 100 blocks (docs.slack.dev/reference/views); nobody fills in so many."""
 
 
 def ask(memory: Json, locale: str) -> Json:
@@ -31,8 +42,8 @@ def ask(memory: Json, locale: str) -> Json:
 def quick(commands: Sequence[QuickCommand], text: str, memory: Json, locale: str) -> Json:
     """A quick command by name; chosen from a list where the registry knows any."""
     name = say("Quick command", locale)
-    chooser = _select(SLUG, name, [(c.told(locale)[0] or c.slug, c.slug) for c in commands[:100]])
-    slug = chooser if commands else _input(SLUG, name)
+    pairs = [(c.told(locale)[0] or c.slug, c.slug) for c in commands]
+    slug = _select(SLUG, name, pairs) if _choosable(pairs) else _input(SLUG, name)
     given = _input(INPUT, say("Text for it", locale), multiline=True, optional=True, initial=text)
     return _modal(QUICK, name, say("Run", locale), [slug, given], memory, locale)
 
@@ -42,12 +53,12 @@ def inputs(command: QuickCommand, memory: Json, locale: str, wrong: str = "") ->
     blocks: list[Json] = []
     title, description = command.told(locale)
     if description or wrong:
-        words = {"type": "plain_text", "text": (wrong or description)[:_LONGEST]}
+        words = {"type": "plain_text", "text": fit(wrong or description, _LONGEST)}
         blocks.append({"type": "section", "text": words})
-    for name, kind in list(command.inputs.items())[:40]:
+    for name, kind in list(command.inputs.items())[:_FIELDS]:
         optional = not kind.get("required")
-        if choices := list(kind.get("choices") or ()):
-            pairs = [(str(choice), str(choice)) for choice in choices[:100]]
+        pairs = [(str(choice), str(choice)) for choice in kind.get("choices") or ()]
+        if _choosable(pairs):
             blocks.append(_select(FIELD + name, name, pairs, optional))
         else:
             blocks.append(_input(FIELD + name, name, multiline=True, optional=optional))
@@ -76,16 +87,15 @@ def _modal(
     callback: str, title: str, submit: str, blocks: list[Json], kept: Json, locale: str
 ) -> Json:
     return {
-        "type": "modal", "callback_id": callback, "title": _plain(title, 24),
-        "submit": _plain(submit, 24), "close": _plain(say("Cancel", locale), 24),
+        "type": "modal", "callback_id": callback, "title": _plain(title, _WORDS),
+        "submit": _plain(submit, _WORDS), "close": _plain(say("Cancel", locale), _WORDS),
         "blocks": blocks, "private_metadata": _fitting(kept),
     }  # fmt: skip
 
 
 def _fitting(kept: Json) -> str:
-    """Slack keeps 3,000 characters for us (docs.slack.dev/reference/views/modal-views)."""
     text = json.dumps(kept)
-    while len(text) > _MEMORY and kept.get("about"):
+    while size(text) > _MEMORY and kept.get("about"):
         kept = kept | {"about": kept["about"][: len(kept["about"]) // 2]}
         text = json.dumps(kept)
     return text
@@ -96,20 +106,24 @@ def _input(
 ) -> Json:
     element: Json = {"type": "plain_text_input", "action_id": _ELEMENT, "multiline": multiline}
     if initial:
-        element["initial_value"] = initial[:_LONGEST]
-    return {"type": "input", "block_id": name, "label": _plain(label, 2000), "element": element,
+        element["initial_value"] = fit(initial, _LONGEST)
+    return {"type": "input", "block_id": name, "label": _plain(label, _LABEL), "element": element,
             "optional": optional}  # fmt: skip
+
+
+def _choosable(pairs: Sequence[tuple[str, str]]) -> bool:
+    """Whether a list holds them all, as they are; else what is meant is typed."""
+    return 0 < len(pairs) <= _OPTIONS and all(size(value) <= _VALUE for _, value in pairs)
 
 
 def _select(
     name: str, label: str, pairs: Sequence[tuple[str, str]], optional: bool = False
 ) -> Json:
-    options = [{"text": _plain(shown, 75), "value": value[:150]} for shown, value in pairs]
+    options = [{"text": _plain(shown, _SHOWN), "value": value} for shown, value in pairs]
     element = {"type": "static_select", "action_id": _ELEMENT, "options": options}
-    return {"type": "input", "block_id": name, "label": _plain(label, 2000), "element": element,
+    return {"type": "input", "block_id": name, "label": _plain(label, _LABEL), "element": element,
             "optional": optional}  # fmt: skip
 
 
 def _plain(text: str, limit: int) -> Json:
-    short = text if len(text) <= limit else text[: limit - 1] + "…"
-    return {"type": "plain_text", "text": short or "…"}
+    return {"type": "plain_text", "text": fit(text, limit) or "…"}

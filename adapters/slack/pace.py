@@ -1,7 +1,8 @@
 """Calls at the pace that Slack allows, so that none is refused.
 
-One post a second in each channel, with short bursts (docs.slack.dev/apis/web-api/rate-limits);
-other methods by tier, calls a minute and workspace. A call takes the next free place in its line.
+One post a second in each channel, with short bursts, and other methods by tier, in calls a minute
+and workspace (docs.slack.dev/apis/web-api/rate-limits); which tier a method has stands on its own
+page. A call takes the next free place in its line.
 """
 
 from __future__ import annotations
@@ -18,13 +19,15 @@ POSTS = frozenset({"chat.postMessage", "chat.startStream", "chat.postEphemeral"}
 CHANNEL_BURST, CHANNEL_INTERVAL = 5, 1.1
 """Calls do not arrive at the distances at which they leave: a tenth of a second for that."""
 TIERS: dict[str, int] = {
-    "chat.startStream": 20, "usergroups.list": 20,
+    "chat.startStream": 20, "chat.stopStream": 20, "usergroups.list": 20, "reactions.remove": 20,
     "chat.update": 50, "chat.delete": 50, "conversations.replies": 50,
-    "conversations.history": 50, "agents.sessions.setStatus": 50,
-    "chat.appendStream": 100, "chat.stopStream": 100, "chat.postEphemeral": 100,
-    "users.info": 100, "views.publish": 100, "views.open": 100, "files.info": 100,
-    "reactions.add": 50, "reactions.remove": 20,
+    "conversations.history": 50, "agents.sessions.setStatus": 50, "reactions.add": 50,
+    "chat.appendStream": 100, "chat.postEphemeral": 100, "users.info": 100,
+    "views.publish": 100, "views.open": 100, "files.info": 100,
+    "files.getUploadURLExternal": 100, "files.completeUploadExternal": 100,
 }  # fmt: skip
+"""Tiers 2, 3 and 4. The limits of chat.postMessage, auth.test and assistant.threads.setStatus are
+special: no tier stands on their pages."""
 _MOST_CHANNELS = 10_000
 
 
@@ -85,11 +88,21 @@ class Pace:
         line = self._methods.get(method)
         return line is None or line.spare(self._clock())
 
-    def claim(self, method: str) -> bool:
-        """Take a place now for a call that will be made later, if there is one to spare."""
-        if not self.spare(method):
+    def claim(self, *methods: str) -> bool:
+        """Take a place now for calls that will be made later, if each has one to spare."""
+        if not all(map(self.spare, methods)):
             return False
-        self._methods[method].take(self._clock())
+        for method in methods:
+            self._methods[method].take(self._clock())
+        return True
+
+    def reserve(self, method: str, places: int) -> bool:
+        """Take so many places now for calls that belong together, if they are free."""
+        line, now = self._methods[method], self._clock()
+        if line.delay(now + (1 - places) * line.interval) > 0:
+            return False
+        for _ in range(places):
+            line.take(now)
         return True
 
     def _lines(self, method: str, channel: str) -> list[Line]:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from adapters.slack.lengths import PART, size
 from adapters.slack.markup import settled
 from core.fences import after_all
-from core.splitting import split
+from core.splitting import longest_info
+
+_INFO = longest_info(PART, size)
 
 
 class Rotation:
-    """Splits an answer at the platform's limit, and where `turn` said so: a code block that is
-    cut there is closed, and opened again in the next part."""
+    """Splits an answer as `split` does, and where `turn` said so: a code block that is cut there is
+    closed, and opened again in the next part."""
 
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
+    def __init__(self, split: Callable[[str], tuple[str, ...]]) -> None:
+        self._split = split
         self._heads: list[str] = []
         self._ends: set[str] = set()
 
@@ -31,13 +36,13 @@ class Rotation:
         for head in self._heads:
             if not rest.startswith(head):
                 break
-            fence = after_all(opening + head, None, self._limit // 4)
+            fence = after_all(opening + head, None, _INFO)
             closing = f"\n{fence.closing}" if fence else ""
-            parts += split(opening + head.rstrip() + closing, self._limit)
+            parts += self._split(opening + head.rstrip() + closing)
             self._ends.update(parts[-1:])
             rest = rest[len(head) :]
-            opening = f"{fence.continued(self._limit // 4).opening}\n" if fence else ""
-        return (*parts, *split(opening + rest, self._limit)) if rest.strip() else tuple(parts)
+            opening = f"{fence.continued(_INFO).opening}\n" if fence else ""
+        return (*parts, *self._split(opening + rest)) if rest.strip() else tuple(parts)
 
     def ends(self, part: str) -> bool:
         """Whether this part was ended by a turn, so that nothing more is added to it."""

@@ -1,7 +1,8 @@
 """One streamed message while it is open (chat.startStream, appendStream, stopStream).
 
 Slack ends a stream by itself after some five minutes, and takes only what follows on what was
-said; so this one is left before, and where the text changed behind it.
+said; so this one is left before, and where the text changed behind it. What a stream unfurls is not
+ours to say (slackapi/node-slack-sdk pull 2389).
 """
 
 from __future__ import annotations
@@ -10,12 +11,17 @@ import time
 from typing import Any
 
 from adapters.slack.api import Json, SlackApi
-from adapters.slack.refusals import STREAM_OVER, InDoubt, SlackRefused
+from adapters.slack.lengths import CONTAINER, STREAM, size, weight
+from adapters.slack.refusals import STOPPED, STREAM_OVER, TOO_LONG, InDoubt, SlackRefused
 from core.messages import ReplyTo
 
 LIFE = 240.0
-"""Seconds after which a stream is closed and another one begun; Slack's own limit is about 300."""
-_CHUNK = 11_000
+"""Seconds after which a stream is closed and another one begun; Slack's own limit is about 300
+(slackapi/node-slack-sdk issue 2702, slackapi/python-slack-sdk issue 1859)."""
+
+
+class StoppedByUser(Exception):
+    """A person pressed Slack's own Stop: nothing more is taken."""
 
 
 class Stream:
@@ -45,7 +51,8 @@ class Stream:
         return time.monotonic() - self.began > LIFE
 
     async def append(self, text: str) -> bool:
-        """Let `text` stand there; False where this stream can no longer do that."""
+        """Let `text` stand there; False where this stream can no longer do that. Raises
+        StoppedByUser, and as `SlackApi.call`."""
         if not text.startswith(self.sent):
             return False
         if text == self.sent:
@@ -55,22 +62,29 @@ class Stream:
             self.sent = text
         return done
 
-    async def stop(self, text: str, blocks: list[Json]) -> bool:
-        """Close it with `text` standing there; False where an edit must bring the text."""
+    async def stop(
+        self, text: str, blocks: list[Json], session: str = "", claimed: bool = False
+    ) -> bool:
+        """Close it with `text` standing there; False where an edit must bring the text. Raises as
+        `append`. `session`: what the thread's session is then; Slack makes it "active"."""
         follows = text.startswith(self.sent)
+        fits = size(text) + CONTAINER + weight(blocks) <= STREAM
         rest = text[len(self.sent) :] if follows else ""
         done = await self._try(
             "chat.stopStream", chunks=_chunks(rest), metadata=post_metadata(self._key),
-            blocks=blocks if follows and blocks else None,
+            blocks=blocks if follows and fits and blocks else None,
+            session_status=session or None, claimed=claimed,
         )  # fmt: skip
-        return done and follows
+        return done and follows and (fits or not blocks)
 
     async def _try(self, method: str, **arguments: Any) -> bool:
         """An answer that was lost counts as not done: the edit that follows puts it right."""
         try:
             await self._api.call(method, channel=self._channel, ts=self.ts, **arguments)
         except SlackRefused as refused:
-            if refused.error in STREAM_OVER:
+            if refused.error in STOPPED:
+                raise StoppedByUser from None
+            if refused.error in STREAM_OVER or refused.error in TOO_LONG:
                 return False
             raise
         except InDoubt:
@@ -84,5 +98,4 @@ def post_metadata(key: str) -> Json:
 
 
 def _chunks(text: str) -> list[Json] | None:
-    pieces = [text[at : at + _CHUNK] for at in range(0, len(text), _CHUNK)]
-    return [{"type": "markdown_text", "text": piece} for piece in pieces] or None
+    return [{"type": "markdown_text", "text": text}] if text else None

@@ -31,6 +31,7 @@ class Visit:
     path: str
     headers: Mapping[str, str]
     peer: str = ""
+    method: str = "GET"
 
 
 class Door(Protocol):
@@ -41,19 +42,26 @@ class Door(Protocol):
     def person(self) -> Person: ...
 
     @property
-    def login(self) -> Login: ...
-
-    @property
     def secure(self) -> bool:
         """Whether cookies are for https alone."""
         ...
 
-    def admit(self, visit: Visit) -> None:
-        """Raises the Refusal that the visitor reads."""
+    def admit(self, visit: Visit) -> bool:
+        """Whether they have shown that they are the owner; False where nobody needs to.
+
+        Raises the Refusal that the visitor reads.
+        """
         ...
 
     def trusts(self, visit: Visit) -> bool:
         """Whether this visitor may read what is wrong with us."""
+        ...
+
+    def enter(self, token: str, visit: Visit) -> tuple[str, str]:
+        """The cookie, name and value, of who offers this token.
+
+        Raises WrongToken, TooManyTries.
+        """
         ...
 
 
@@ -64,43 +72,57 @@ class SocketDoor:
     person = Person("terminal", "owner")
     secure = False
 
-    def __init__(self) -> None:
-        self.login = Login()
-
-    def admit(self, visit: Visit) -> None:
-        return None
+    def admit(self, visit: Visit) -> bool:
+        return True
 
     def trusts(self, visit: Visit) -> bool:
         return True
 
+    def enter(self, token: str, visit: Visit) -> tuple[str, str]:
+        return "", ""
+
 
 class WebDoor:
-    """`host` is the listen address, `url` the public origin where a proxy stands in front."""
+    """`host` is the listen address, `url` the public origin where a proxy stands in front.
+
+    The token is asked for on loopback too: every user of this machine can come from there.
+    """
 
     platform = "web"
     person = Person("web", "owner")
 
-    def __init__(self, host: str, url: str = "", token: str = "") -> None:
+    def __init__(self, host: str, token: str, url: str = "") -> None:
         public = urlsplit(url)
-        self.login = Login(token)
+        self._login = Login(token)
         self.secure = public.scheme == "https"
         self._hosts = {host.lower(), (public.hostname or "").lower()} - {""}
         self._origin = f"{public.scheme}://{public.netloc}".lower() if public.netloc else ""
 
-    def admit(self, visit: Visit) -> None:
+    def admit(self, visit: Visit) -> bool:
         if visit.path in HEALTH:
-            return
+            return False
         self._own_host(visit)
         self._own_origin(visit)
-        if visit.path not in OPEN and not visit.path.startswith(ASSETS):
-            self.login.admit(visit.headers, visit.peer)
+        if visit.path in OPEN or visit.path.startswith(ASSETS):
+            return False
+        self._login.admit(visit.headers, self._address(visit))
+        return True
 
     def trusts(self, visit: Visit) -> bool:
         try:
-            self.login.admit(visit.headers, visit.peer)
+            self._login.admit(visit.headers, self._address(visit))
         except Refusal:
             return False
-        return self.login.needed or is_loopback(_name(visit.headers.get("host", "")))
+        return True
+
+    def enter(self, token: str, visit: Visit) -> tuple[str, str]:
+        self._login.check(token, self._address(visit))
+        return self._login.cookie, self._login.session()
+
+    def _address(self, visit: Visit) -> str:
+        """Whose guesses these are: a proxy on this machine writes last for whom it asks."""
+        forwarded = visit.headers.get("x-forwarded-for", "").rpartition(",")[2].strip()
+        return forwarded if self._origin and forwarded and is_loopback(visit.peer) else visit.peer
 
     def _own_host(self, visit: Visit) -> None:
         host = visit.headers.get("host", "")
@@ -115,7 +137,8 @@ class WebDoor:
         if origin and origin not in {f"http://{host}", f"https://{host}", self._origin}:
             raise ForeignOrigin(origin=origin[:100])
         foreign = visit.headers.get("sec-fetch-site", "") in {"cross-site", "same-site"}
-        if foreign and visit.headers.get("sec-fetch-mode", "") != "navigate":
+        walks_in = visit.headers.get("sec-fetch-mode", "") == "navigate" and visit.method == "GET"
+        if foreign and not walks_in:  # a form of theirs navigates too, with a POST
             raise ForeignOrigin(origin=origin[:100] or "?")
 
 

@@ -23,7 +23,10 @@ STATUS = {
 
 class Unauthorized(Refusal):
     code = "unauthorized"
-    sentence = "Sign in first: this Ponte asks for its token."
+    sentence = (
+        "Sign in first: open the address that `ponte link` prints on the machine where I run, "
+        "or send the token as a bearer."
+    )
 
 
 class WrongToken(Unauthorized):

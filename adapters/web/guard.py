@@ -14,6 +14,8 @@ from core.errors import PonteError
 from core.words import nearest
 
 log = structlog.get_logger("web")
+KNOWN = "known"
+"""In a request's state: whether who asks has shown that they are the owner."""
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -42,7 +44,7 @@ class Guard:
 
         visit = visit_of(scope)
         try:
-            self._site.door.admit(visit)
+            scope.setdefault("state", {})[KNOWN] = self._site.door.admit(visit)
         except PonteError as error:
             locale = nearest(asked_locale(visit.headers) or self._site.locale)
             await refusal(error, locale)(scope, receive, safely)
@@ -60,4 +62,4 @@ def visit_of(scope: Scope) -> Visit:
         name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
     client = scope.get("client")
-    return Visit(scope["path"], headers, client[0] if client else "")
+    return Visit(scope["path"], headers, client[0] if client else "", scope["method"])

@@ -1,9 +1,11 @@
-"""The token of the page: offered once as JSON, then as a cookie, or as a bearer."""
+"""The token of the page: offered once as JSON and then kept as a session, or as a bearer."""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+import ipaddress
+import secrets
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -11,74 +13,77 @@ from http.cookies import CookieError, SimpleCookie
 
 from adapters.web.errors import TooManyTries, Unauthorized, WrongToken
 
-COOKIE = "ponte"
-COOKIE_DAYS = 30
-TRIES = 10
-"""Wrong tokens that one peer may offer in `WINDOW` seconds."""
+SESSION = 30 * 86_400
+"""Seconds that a session lasts."""
+TRIES, TRIES_IN_ALL = 10, 100
+"""Wrong tokens in `WINDOW` seconds: of one address, and of all together."""
 WINDOW = 60.0
-PEERS = 1024
 
 
 class Login:
-    """Compares tokens in constant time. Without a token everybody who came this far is in."""
+    """Tokens are compared in constant time, and each is counted before it is compared, so that no
+    answer tells a guesser more than the count allows. Whoever has a session is never counted."""
 
-    def __init__(self, token: str = "", clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        token: str,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        if not token:
+            raise ValueError("the page needs a token")
         self._token = token.encode()
+        self._key = hmac.digest(self._token, b"ponte session", "sha256")
+        # Browsers keep cookies by host and not by port: two Pontes of one machine need two names.
+        self.cookie = f"ponte-{self._seal('')[:8]}"
         self._clock = clock
-        self._wrong: dict[str, deque[float]] = {}
+        self._now = now
+        self._tries: deque[tuple[float, str]] = deque()
 
-    @property
-    def needed(self) -> bool:
-        return bool(self._token)
-
-    @property
-    def cookie(self) -> str:
-        """What the browser keeps: bound to the token, so that a new token ends old sessions."""
-        return hmac.new(self._token, b"ponte cookie", hashlib.sha256).hexdigest()
-
-    def admit(self, headers: Mapping[str, str], peer: str) -> None:
-        """Raises Unauthorized, or TooManyTries where `peer` guesses."""
-        if not self.needed or self._has_cookie(headers):
+    def admit(self, headers: Mapping[str, str], address: str) -> None:
+        """Raises Unauthorized, WrongToken, and TooManyTries where there were too many guesses."""
+        if self._has_session(headers):
             return
         scheme, _, offered = headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer":
             raise Unauthorized
-        if not self._right(offered.strip()):
-            self._count(peer)
-            raise WrongToken
+        self.check(offered.strip(), address)
 
-    def enter(self, offered: str, peer: str) -> None:
-        """`POST /login`: raises WrongToken, or TooManyTries before the token is even looked at."""
-        if len(self._recent(peer)) >= TRIES:
+    def check(self, offered: str, address: str) -> None:
+        """Raises WrongToken, and TooManyTries before the token is even looked at."""
+        tries, now, source = self._tries, self._clock(), _source(address)
+        while tries and tries[0][0] <= now - WINDOW:
+            tries.popleft()
+        if len(tries) >= TRIES_IN_ALL or sum(one == source for _, one in tries) >= TRIES:
             raise TooManyTries
-        if self.needed and not self._right(offered):
-            self._count(peer)
+        tries.append((now, source))
+        if not hmac.compare_digest(offered.encode(errors="replace"), self._token):
             raise WrongToken
+        tries.pop()
 
-    def _right(self, offered: str) -> bool:
-        return hmac.compare_digest(offered.encode(errors="replace"), self._token)
+    def session(self) -> str:
+        """What a browser keeps: it ends by itself, and with a new token."""
+        said = f"{int(self._now()) + SESSION:x}-{secrets.token_hex(8)}"
+        return f"{said}-{self._seal(said)}"
 
-    def _has_cookie(self, headers: Mapping[str, str]) -> bool:
+    def _has_session(self, headers: Mapping[str, str]) -> bool:
         try:
-            kept = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+            kept = SimpleCookie(headers.get("cookie", "")).get(self.cookie)
         except CookieError:
             return False
-        return kept is not None and hmac.compare_digest(
-            kept.value.encode(errors="replace"), self.cookie.encode()
-        )
+        said, _, seal = (kept.value if kept else "").rpartition("-")
+        if not hmac.compare_digest(seal.encode(errors="replace"), self._seal(said).encode()):
+            return False
+        return int(said.partition("-")[0], 16) > self._now()
 
-    def _recent(self, peer: str) -> deque[float]:
-        tries = self._wrong.get(peer, deque())
-        while tries and tries[0] < self._clock() - WINDOW:
-            tries.popleft()
-        return tries
+    def _seal(self, said: str) -> str:
+        return hmac.new(self._key, said.encode(errors="replace"), hashlib.sha256).hexdigest()
 
-    def _count(self, peer: str) -> None:
-        tries = self._recent(peer)
-        if len(tries) >= TRIES:
-            raise TooManyTries
-        tries.append(self._clock())
-        self._wrong.pop(peer, None)
-        self._wrong[peer] = tries
-        while len(self._wrong) > PEERS:
-            del self._wrong[next(iter(self._wrong))]
+
+def _source(address: str) -> str:
+    """By what guesses are counted: an IPv6 network of 64 bits is one household's."""
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    return str(ipaddress.ip_network((ip, 64), strict=False)) if ip.version == 6 else address

@@ -1,4 +1,4 @@
-"""What only the Unix socket serves: threads, for the operator's commands."""
+"""What only the Unix socket serves, for the operator's commands: threads, the page's address."""
 
 from __future__ import annotations
 
@@ -25,10 +25,14 @@ class OperatorRoutes:
     @property
     def routes(self) -> list[Route]:
         return [
+            Route("/operator/link", self.link, methods=["GET"]),
             Route("/operator/threads", self.threads, methods=["GET"]),
             Route("/operator/threads/{conversation:path}", self.thread, methods=["GET"]),
             Route("/operator/forget", self.forget, methods=["POST"]),
         ]
+
+    async def link(self, request: Request) -> Response:
+        return JSONResponse({"link": self._operator.link()})
 
     async def threads(self, request: Request) -> Response:
         return JSONResponse({"threads": [dict(one) for one in await self._operator.threads()]})

@@ -12,8 +12,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from adapters.web.errors import UnknownPath
+from adapters.web.guard import visit_of
 from adapters.web.intake import Body, read_json
-from adapters.web.login import COOKIE, COOKIE_DAYS
+from adapters.web.login import SESSION
 from adapters.web.response import locale_of
 from adapters.web.site import Site
 from adapters.web.wording import wording
@@ -30,6 +31,10 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
+
+
+LOGIN_BODY = 4096
+"""Bytes: whoever sends them is not known yet."""
 
 
 class Entry(Body):
@@ -62,19 +67,15 @@ class Pages:
         return JSONResponse({"locale": locale, "words": wording(locale)})
 
     async def login(self, request: Request) -> Response:
-        """Raises WrongToken, TooManyTries."""
-        entry = await read_json(request, Entry)
-        login = self._site.door.login
-        login.enter(entry.token, request.client.host if request.client else "")
+        """Raises WrongToken, TooManyTries, TooLarge."""
+        entry = await read_json(request, Entry, limit=LOGIN_BODY)
+        cookie, session = self._site.door.enter(entry.token, visit_of(request.scope))
         response = JSONResponse({"status": "signed in"})
-        response.set_cookie(
-            COOKIE,
-            login.cookie,
-            max_age=COOKIE_DAYS * 86_400,
-            httponly=True,
-            samesite="strict",
-            secure=self._site.door.secure,
-        )
+        if session:
+            response.set_cookie(
+                cookie, session, max_age=SESSION, httponly=True, samesite="strict",
+                secure=self._site.door.secure,
+            )  # fmt: skip
         return response
 
     def _file(self, request: Request, name: str) -> Response:

@@ -9,8 +9,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from adapters.web.errors import body_of, status_of
+from adapters.web.errors import TooManyTries, body_of, status_of
 from adapters.web.intake import asked_locale
+from adapters.web.login import WINDOW
 from adapters.web.site import Site
 from adapters.web.stream import Manner
 from core.errors import PonteError
@@ -34,6 +35,8 @@ class EventStream(StreamingResponse):
 def refusal(error: PonteError, locale: str) -> JSONResponse:
     status = status_of(error)
     headers = {"Retry-After": "2"} if status == 503 else {}
+    if isinstance(error, TooManyTries):
+        headers["Retry-After"] = str(round(WINDOW))
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     return JSONResponse(body_of(error, locale), status, headers)

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 import uvicorn
 from starlette.types import ASGIApp
 
+from adapters.web.connection import ACCEPTED, Connection
 from core.errors import SettingsError
 
 BACKLOG = 512
@@ -28,6 +29,12 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.leaving = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        for listener in sockets or ():
+            # asyncio took `ACCEPTED` for the kernel's queue as well (create_server's `backlog`).
+            listener.listen(BACKLOG)
 
     async def main_loop(self) -> None:
         while not await self.on_tick(0):
@@ -45,14 +52,14 @@ class Server:
     def __init__(self, app: ASGIApp, listener: socket.socket) -> None:
         config = uvicorn.Config(
             app,
-            http="h11",
+            http=Connection,
             ws="none",
             lifespan="off",
             log_config=None,
             access_log=False,
             server_header=False,
             proxy_headers=False,
-            backlog=BACKLOG,
+            backlog=ACCEPTED,
             timeout_graceful_shutdown=GRACE,
         )
         self._server = _Server(config)

@@ -31,6 +31,10 @@ class Operator(Protocol):
         """Raises NotFound."""
         ...
 
+    def link(self) -> str:
+        """The page's address with its token; "" where this process serves no page."""
+        ...
+
     async def forget(self, *, conversation: str = "", person: str = "") -> Mapping[str, Any]:
         """One of the two, by key. Raises NotFound."""
         ...

@@ -73,7 +73,8 @@ SENTENCES = {
     "state_partial": "partly done",
     "state_withdrawn": "withdrawn",
     "sign_in": "Sign in",
-    "sign_in_why": "This Ponte asks for its token: PONTE_WEB_TOKEN on the machine where it runs.",
+    "sign_in_why": "Type ponte link on the machine where I run, and open the address that it "
+    "prints. Or write the token here.",
     "token": "Token",
     "welcome": "Hello, I am Ponte.",
     "welcome_why": "Ask me anything in your own words: I bridge you to a model and to the "

@@ -14,7 +14,7 @@ from dataclasses import replace
 from core.errors import NotFound
 from core.messages import CONTEXT, NOTE, File, Item
 from core.model.pairs import paired
-from core.model.text_files import decoded, is_text
+from core.model.text_files import CHARACTERS, decoded, is_text
 from core.openai import Json
 
 PICTURES = ("image/png", "image/jpeg", "image/webp", "image/gif")
@@ -22,8 +22,6 @@ PICTURES = ("image/png", "image/jpeg", "image/webp", "image/gif")
 DOCUMENT = "application/pdf"
 BYTES = 20 * 2**20
 """Bytes of files in one request, before base64. OpenAI takes 50 MB in all; proxies take less."""
-CHARACTERS = 100_000
-"""Characters of one text file that are sent."""
 Read = Callable[[str], Awaitable[tuple[File, bytes]]]
 """`Files.get`: a file and its bytes, by its id. Raises NotFound."""
 

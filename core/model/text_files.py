@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import codecs
+from collections.abc import Awaitable, Callable
 
+from core.messages import File
+
+CHARACTERS = 100_000
+"""Characters of one file that a model is given."""
 _TYPES = ("application/json", "application/xml", "application/x-yaml", "application/yaml",
           "application/toml", "application/javascript", "application/sql",
           "application/csv", "application/x-csv")  # fmt: skip
@@ -18,6 +23,15 @@ def is_text(kind: str, name: str) -> bool:
     """`kind` is its MIME type without parameters, in lower case."""
     plain = kind in _UNTOLD and name.lower().endswith(_SUFFIXES)
     return plain or kind.startswith("text/") or kind in _TYPES or kind.endswith(("+json", "+xml"))
+
+
+async def is_cut(file: File, read: Callable[[File], Awaitable[bytes]]) -> bool:
+    """Whether a model is given only its beginning. Raises NotFound."""
+    kind = file.type.split(";")[0].strip().lower()
+    if not is_text(kind, file.name) or file.size <= CHARACTERS:
+        return False
+    # No encoding of ours has more than four bytes for a character.
+    return file.size > 4 * CHARACTERS or len(decoded(await read(file))) > CHARACTERS
 
 
 def decoded(data: bytes) -> str:

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -114,7 +119,7 @@ def test_usage_and_changes_are_asked_of_the_holder(ponte: Shell, fake_holder: Fa
     for words, message in [
         (["usage"], "usage"),
         (["changes", "list"], "changes"),
-        (["changes", "undo", "abcdef"], "undo abcdef"),
+        (["changes", "undo", "abcde2"], "undo abcde2"),
     ]:
         ponte(*words)
         assert (ponte.code, ponte.out) == (0, "Used today:\n- you: 3 turns\n")
@@ -127,6 +132,10 @@ def test_usage_and_changes_are_asked_of_the_holder(ponte: Shell, fake_holder: Fa
     [
         (["sum-up"], "quick-command sum-up"),
         (["sum-up", "the", "day"], "quick-command sum-up the day"),
+        (["sum-up", "the  whole day"], "quick-command sum-up the  whole day"),
+        (["sum-up", "is", "a=b", "right?"], "quick-command sum-up is a=b right?"),
+        (["sum-up", "day=1 b=2"], 'quick-command sum-up day="1 b=2"'),
+        (["sum-up", 'day=say "hi"\nand go'], 'quick-command sum-up day="say \\"hi\\"\nand go"'),
         (["sum-up", "day=2026-11-20", "tone=two words"], None),
         (["sum-up", '{"day": 1}'], 'quick-command sum-up {"day": 1}'),
     ],
@@ -166,12 +175,35 @@ def test_an_input_that_is_given_twice_is_told(ponte: Shell, fake_holder: FakeHol
     assert fake_holder.asked == []
 
 
+@pytest.mark.parametrize("slug", ["Sum Up", "sum up", "../../oidc/x", "", "-"])
 def test_a_slug_that_is_none_is_told_before_anything_is_asked(
-    ponte: Shell, fake_holder: FakeHolder
+    ponte: Shell, fake_holder: FakeHolder, slug: str
 ) -> None:
-    assert ponte("quick-command", "Sum Up").code == 1
+    assert ponte("quick-command", slug).code == 1
     assert "is no name of a quick command" in ponte.err
+    assert ponte.err.count("\n") == 1
     assert fake_holder.asked == []
+
+
+def test_what_is_no_input_is_named_as_it_was_given(ponte: Shell, fake_holder: FakeHolder) -> None:
+    assert ponte("quick-command", "sum-up", "day=two words", "and more").code == 1
+    assert ponte.err == "I read KEY=VALUE here, but 'and more' is none.\n"
+    assert fake_holder.asked == []
+
+
+@pytest.mark.parametrize("id", ["abcdef", "abcde2 please", "all of it", ""])
+def test_what_is_no_change_is_never_said_to_the_model(
+    ponte: Shell, fake_holder: FakeHolder, id: str
+) -> None:
+    assert ponte("changes", "undo", id).code == 1
+    assert "is no change" in ponte.err
+    assert fake_holder.asked == []
+
+
+def test_a_failure_is_one_line(ponte: Shell, fake_holder: FakeHolder) -> None:
+    fake_holder.answers["POST /chat"] = chat_answer("It did\n\nnot work.", "failed")
+    assert ponte("quick-command", "sum-up").code == 1
+    assert (ponte.out, ponte.err) == ("", "It did not work.\n")
 
 
 def test_threads_are_listed_shown_and_forgotten(ponte: Shell, fake_holder: FakeHolder) -> None:
@@ -261,7 +293,79 @@ def test_the_slack_manifest_is_json_to_paste(ponte: Shell, monkeypatch: pytest.M
     ponte("slack-manifest")
     assert (ponte.code, "PONTE_WEB_URL" in ponte.err) == (2, True)
     monkeypatch.setenv("PONTE_WEB_URL", "https://ponte.example.com")
-    monkeypatch.setenv("PONTE_WEB_TOKEN", "a-long-random-text")
+    monkeypatch.setenv("PONTE_WEB_TOKEN", "a-long-random-text-2")
     ponte("slack-manifest")
     url = json.loads(ponte.out)["settings"]["event_subscriptions"]["request_url"]
     assert url == "https://ponte.example.com/slack/events"
+
+
+TOKEN = "a-long-random-text-2"
+
+
+def test_the_page_s_link_is_asked_of_who_serves_it(
+    ponte: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever token that process was given, and at whatever port it listens."""
+    with serving(ponte.home, {"link": "http://127.0.0.1:4711/#token=its-own"}) as asked:
+        ponte("link")
+    assert (ponte.code, ponte.out, ponte.err) == (0, "http://127.0.0.1:4711/#token=its-own\n", "")
+    assert asked == ["GET /operator/link"]
+
+
+def test_the_page_s_link_while_nobody_serves_it(
+    ponte: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ponte("link")
+    assert (ponte.code, ponte.err) == (1, "The page is not there yet. Start it with `ponte run`.\n")
+    assert not ponte.home.exists()
+    with Home(ponte.home).take():
+        made = Home(ponte.home).web_token()
+    assert ponte("link").out == f"http://127.0.0.1:8080/#token={made}\n"
+    assert (ponte.code, ponte.err[:28]) == (0, "The page is not served now. ")
+    monkeypatch.setenv("PONTE_WEB_TOKEN", f"{TOKEN}&+/")
+    monkeypatch.setenv("PONTE_WEB_HOST", "0.0.0.0")
+    assert ponte("link").out == f"http://127.0.0.1:8080/#token={TOKEN}%26%2B%2F\n"
+    monkeypatch.setenv("PONTE_WEB_URL", "https://ponte.example.com")
+    assert ponte("link").out.startswith("https://ponte.example.com/#token=")
+    monkeypatch.setenv("PONTE_WEB", "off")
+    assert (ponte("link").code, ponte.err) == (
+        1, "There is no page: PONTE_WEB is off. Set it to on.\n",
+    )  # fmt: skip
+
+
+def test_a_short_token_is_wrong_settings(ponte: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    ponte.home.mkdir(mode=0o700)
+    (ponte.home / "web-token").write_text("short")
+    for words in ("link", "run"):
+        assert ponte(words).code == 2
+        assert "web-token: write at least 20 random letters and digits" in ponte.err
+    monkeypatch.setenv("PONTE_WEB_TOKEN", "short")
+    assert (ponte("run").code, ponte.err.count("\n")) == (2, 1)
+    assert ponte.err.startswith("PONTE_WEB_TOKEN: write at least 20 random letters and digits")
+
+
+@contextmanager
+def serving(home: Path, answer: Any) -> Iterator[list[str]]:
+    """A process that holds the home and gives this answer once; what it was asked for."""
+    asked: list[str] = []
+    body = json.dumps(answer).encode()
+
+    def serve(listening: socket.socket) -> None:
+        while True:
+            served, _ = listening.accept()
+            with served:
+                head = served.recv(65_536).decode()
+                if not head:
+                    continue  # whoever looked whether we are here
+                asked.append(head.split(" HTTP/")[0])
+                served.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+                               b"Connection: close\r\nContent-Length: %d\r\n\r\n%b"
+                               % (len(body), body))  # fmt: skip
+                return
+
+    with Home(home).take(), Home(home).listen() as listening:
+        listening.setblocking(True)
+        thread = threading.Thread(target=serve, args=[listening])
+        thread.start()
+        yield asked
+        thread.join(timeout=20)

@@ -81,7 +81,7 @@ WRONG = [
     (
         'colour = "red"',
         "1: 'colour' is not known here; known are changes, tables, channels, quick_commands, "
-        "agents, links, slack, discord.",
+        "agents, links, limits, slack, discord.",
     ),
     ("channels = 3", "1: 'channels' must be a table."),
     ("[[channels]]", "1: 'channels' must be a table."),
@@ -94,7 +94,6 @@ WRONG = [
     ("[tables.Orders]\nrows = 1", "2: 'rows' is not known here; known are access, approvers."),
     ('[tables.Orders]\napprovers = ["Ana"]', "2: 'approvers': write web, terminal, slack:ID"),
     ('channels."slack:T1:C1" = 1', "1: 'slack:T1:C1' must be a table."),
-    ("[quick_commands.a]", "1: 'title' is missing."),
     ('[quick_commands."a b"]\ntitle = "x"', "1: 'a b': write a slug of up to 100"),
     ('[quick_commands.a]\ntitle = { de = "x" }', "2: 'de': write a language: en, pt-BR, fr."),
     ('[quick_commands.a]\ntitle = "x"\nby = "slack:U1"', "3: 'by' must be a list"),
@@ -108,6 +107,10 @@ WRONG = [
         '[quick_commands.a]\ntitle = "x"\ninputs.x.type = "choice"',
         "3: 'x': write choices = [\"…\"] with type",
     ),
+    ("[limits]\ncalls = 1", "2: 'calls' is not known here; known are costly_calls, tool_calls."),
+    ("[limits]\ntool_calls = 1001", "2: 'tool_calls' must be at most 1000."),
+    ("[limits]\ncostly_calls = -1", "2: 'costly_calls' must not be negative."),
+    ("[changes]\nauto_create_rows = 101", "2: 'auto_create_rows' must be at most 100."),
     ("a = 1\na = 2", "2: not TOML: Cannot overwrite a value."),
     ("a = 1\n\nb = [1,\n", "3: not TOML: "),
 ]

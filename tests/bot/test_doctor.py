@@ -174,7 +174,7 @@ async def test_the_page_needs_its_port(tmp_path: Path) -> None:
 
 async def test_an_address_of_another_machine_is_told(tmp_path: Path) -> None:
     page: dict[str, object] = {"ponte_web": "on", "ponte_web_host": "192.0.2.1"}
-    told = await doctor(tmp_path, **page, ponte_web_token="a-long-text", ponte_web_port=0)
+    told = await doctor(tmp_path, **page, ponte_web_token="a-long-random-text-2", ponte_web_port=0)
     assert told.parts["web"] == "FAIL  web: Cannot assign requested address"
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from bot.home import Home, HomeUnusable
-from core.errors import HomeTaken
+from core.errors import HomeTaken, SettingsError
 
 HOLD = """
 import sys
@@ -45,10 +45,78 @@ def test_it_is_made_private(tmp_path: Path) -> None:
         assert (home.path / "ponte.lock").stat().st_mode & 0o777 == 0o600
 
 
-def test_a_folder_that_was_there_keeps_its_mode(tmp_path: Path) -> None:
-    tmp_path.chmod(0o755)
+@pytest.mark.parametrize("mode", [0o755, 0o1777, 0o770])
+def test_one_that_was_there_is_closed_to_others(tmp_path: Path, mode: int) -> None:
+    """Also a volume that is mounted for it, with whatever lies in there already."""
+    (tmp_path / "notes").write_text("")
+    tmp_path.chmod(mode)
     with Home(tmp_path).take():
-        assert tmp_path.stat().st_mode & 0o777 == 0o755
+        assert tmp_path.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_folder_that_others_use_is_not_taken_from_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused() -> None:
+        tmp_path.chmod(0o1777)
+        with pytest.raises(HomeUnusable, match="is open to others, who use it too"):
+            Home(tmp_path).take().__enter__()
+        assert tmp_path.stat().st_mode & 0o7777 == 0o1777
+        assert not (tmp_path / "ponte.lock").exists()
+
+    monkeypatch.setattr("bot.home._SYSTEM", {str(tmp_path)})
+    refused()
+    monkeypatch.undo()
+    (tmp_path / "theirs").write_text("")
+    look = Path.lstat
+
+    def looked(path: Path) -> os.stat_result:
+        found = look(path)
+        return os.stat_result((*found[:4], found.st_uid + 1, *found[5:10]))
+
+    monkeypatch.setattr(Path, "lstat", looked)
+    refused()
+
+
+def test_another_users_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: tmp_path.stat().st_uid + 1)
+    with pytest.raises(HomeUnusable, match=r"belongs to another user.* Set PONTE_HOME to a folder"):
+        Home(tmp_path).take().__enter__()
+    assert not (tmp_path / "ponte.lock").exists()
+
+
+def test_the_page_s_token_is_made_once_and_for_us_alone(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    assert home.kept_web_token() == ""
+    with home.take():
+        token = home.web_token()
+        kept = home.path / "web-token"
+        assert len(token) >= 40
+        assert kept.stat().st_mode & 0o777 == 0o600
+        assert home.web_token() == home.kept_web_token() == token == kept.read_text().strip()
+        kept.chmod(0o644)
+        assert home.web_token() == token
+        assert kept.stat().st_mode & 0o777 == 0o600
+    other = Home(tmp_path / "other")
+    with other.take():
+        assert other.web_token() != token
+
+
+def test_a_token_that_a_person_wrote_is_taken_unless_it_is_short(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    kept = tmp_path / "web-token"
+    with home.take():
+        kept.write_text("a-token-of-my-own-making\n")
+        assert home.web_token() == "a-token-of-my-own-making"
+        for wrong in ("", "too-short", "x" * 19):
+            kept.write_text(wrong)
+            with pytest.raises(SettingsError, match="web-token: write at least 20 random"):
+                home.web_token()
+        kept.unlink()
+        kept.symlink_to(tmp_path / "elsewhere")
+        (tmp_path / "elsewhere").write_text("x" * 30)
+        with pytest.raises(HomeUnusable):
+            home.web_token()
 
 
 def test_a_second_process_is_told_who_holds_it(tmp_path: Path) -> None:

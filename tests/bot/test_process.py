@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import pytest
 
 from bot.settings import Settings
@@ -25,7 +29,7 @@ class Machine:
     folder: Path
     home: Path
 
-    def start(self, *words: str) -> subprocess.Popen[str]:
+    def start(self, *words: str, stdout: int = subprocess.PIPE) -> subprocess.Popen[str]:
         ours = {k: v for k, v in os.environ.items() if k.lower() not in Settings.model_fields}
         given = {"PYTHONPATH": str(ROOT), "PONTE_HOME": str(self.home), "PONTE_WEB_PORT": "0"}
         return subprocess.Popen(
@@ -33,7 +37,7 @@ class Machine:
             cwd=self.folder,
             env=ours | given,
             stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
+            stdout=stdout,
             stderr=subprocess.PIPE,
             text=True,
         )
@@ -42,6 +46,19 @@ class Machine:
         with self.start(*words) as process:
             out, err = process.communicate(typed, timeout=60)
         return process.returncode, out, err
+
+    @contextmanager
+    def at_a_terminal(self) -> Iterator[Iterator[str]]:
+        """`ponte run` as a person types it; the lines that they read."""
+        ours, theirs = pty.openpty()
+        with self.start("run", stdout=theirs) as process, open(ours, encoding="utf-8") as screen:
+            os.close(theirs)
+            try:
+                yield iter(screen.readline, "")
+                process.send_signal(signal.SIGTERM)
+                assert process.wait(timeout=30) == 0
+            finally:
+                process.kill()
 
 
 @pytest.fixture(params=["home", "a-long-name-" * 12])
@@ -103,3 +120,80 @@ def test_a_pipe_talks_in_the_terminal_with_who_runs_or_alone(
         assert out.count("I am Ponte's demo model") == 1
         running.kill()
         running.wait()
+
+
+def test_the_address_with_its_token_is_for_who_reads_a_terminal(tmp_path: Path) -> None:
+    machine = Machine(tmp_path, tmp_path / "home")
+    with machine.at_a_terminal() as lines:
+        shown = next(line.split()[-1] for line in lines if line.startswith("Ponte is ready"))
+        token = (machine.home / "web-token").read_text().strip()
+        assert shown.endswith(f"/#token={token}")
+        code, out, err = machine.ponte("link")
+        assert (code, out, err) == (0, f"{shown}\n", "")
+        origin = shown.partition("/#")[0]
+        assert httpx.get(f"{origin}/status").status_code == 401
+        bearer = {"Authorization": f"Bearer {token}"}
+        assert httpx.get(f"{origin}/status", headers=bearer).status_code == 200
+
+
+def test_a_log_never_holds_the_token(machine: Machine) -> None:
+    with machine.start("run") as process:
+        assert process.stdout is not None
+        said = []
+        try:
+            for line in process.stdout:
+                said.append(line)
+                if line.startswith("Ponte is ready"):
+                    break
+            token = (machine.home / "web-token").read_text().strip()
+            process.send_signal(signal.SIGTERM)
+            out, err = process.communicate(timeout=30)
+        finally:
+            process.kill()
+    assert token not in "".join([*said, out, err])
+    assert "`ponte link` prints the page's address with its token\n" in said
+    assert said[-1].split()[-1].startswith("http://127.0.0.1:")
+
+
+def test_the_start_screen_names_the_file_that_settings_are_read_from(tmp_path: Path) -> None:
+    machine = Machine(tmp_path, tmp_path / "home")
+    (tmp_path / ".env").write_text("PONTE_MODEL_API=demo\n")
+    with machine.at_a_terminal() as lines:
+        first = next(line for line in lines if line.startswith("Settings: "))
+        assert first == f"Settings: the environment and {tmp_path / '.env'}\n"
+        assert any(line.startswith("Ponte is ready") for line in lines)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="blocked: only root can give a file away")
+def test_another_users_settings_are_not_read_by_the_real_process(tmp_path: Path) -> None:
+    machine = Machine(tmp_path, tmp_path / "home")
+    env = tmp_path / ".env"
+    env.write_text("PONTE_MODEL_API=demo\nPONTE_WEB=off\n")
+    os.chown(env, 12_345, -1)
+    with machine.at_a_terminal() as lines:
+        seen = list(itertools.takewhile(lambda line: not line.startswith("Ponte is ready"), lines))
+    assert any(f"{env} is not read: it belongs to another user (uid 12345)" in one for one in seen)
+    assert any("http://127.0.0.1:" in one for one in seen), "the page is on, whatever it says"
+    code, out, err = machine.ponte("usage")
+    assert (code, out[:10], err.count("\n")) == (0, "Used today", 1)
+    assert err.startswith(f"{env} is not read: it belongs to another user (uid 12345)")
+
+
+def test_a_command_prints_its_result_or_one_line_and_logs_only_where_that_is_wanted(
+    tmp_path: Path,
+) -> None:
+    machine = Machine(tmp_path, tmp_path / "home")
+    dead = "OPENAI_API_KEY=sk-none\nOPENAI_BASE_URL=http://127.0.0.1:9/v1\nPONTE_CODE=off\n"
+    (tmp_path / ".env").write_text(dead)
+    code, out, err = machine.ponte("usage")
+    assert (code, out.startswith("Used today:"), err) == (0, True, "")
+    code, out, err = machine.ponte("quick-command", "sum-up", "two words")
+    assert (code, out, err.count("\n")) == (1, "", 1), err
+    assert err.startswith("Quick commands are not set up")
+    code, out, err = machine.ponte("threads", "list")
+    assert (code, out.count("\n"), err) == (0, 2, "")
+    code, out, err = machine.ponte("doctor")
+    assert (code, "FAIL  model" in out, err) == (1, True, "")
+    (tmp_path / ".env").write_text(f"{dead}PONTE_LOG_LEVEL=info\n")
+    code, out, err = machine.ponte("usage")
+    assert (code, "info" in err) == (0, True)

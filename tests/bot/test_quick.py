@@ -60,6 +60,20 @@ async def test_what_surfaces_show_of_it() -> None:
     assert (await registry().find(ANA, C1, "secret")).title == "Secret"
 
 
+async def test_one_without_a_title_is_called_by_its_slug() -> None:
+    only = registry(bare=Command(description={"pt-BR": "Sem título"}))
+    (found,) = await only.known(ANA, C1)
+    assert found.told("en") == ("bare", "Sem título")
+    assert found.told("pt-BR") == ("bare", "Sem título")
+
+
+@pytest.mark.parametrize("slug", ["../../oidc/x", "Sum Up", "", "a" * 101, "x\n"])
+async def test_a_slug_that_cannot_exist_is_refused(slug: str) -> None:
+    for known in (Registry({}, AllowList().is_named), registry()):
+        with pytest.raises(UnknownCommand, match="is no name of a quick command"):
+            await known.find(ANA, C1, slug)
+
+
 async def test_the_nearest_slug_is_told() -> None:
     with pytest.raises(UnknownCommand, match="Did you mean `resumo`"):
         await registry().find(ANA, C1, "resume")

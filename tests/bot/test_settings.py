@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from bot.settings import Settings, load
+from bot.settings import SENT_TO, EnvFile, Settings, load
 from core.errors import SettingsError
 from core.policy import DailyTurns
 
@@ -44,7 +45,11 @@ WRONG = [
     ("PONTE_MODEL_API", "magic", "write one of 'auto', 'conversations', 'responses', 'chat'"),
     ("PONTE_WEB_PORT", "eighty", "write a port, 0 to 65535"),
     ("PONTE_WEB_PORT", "65536", "write a port, 0 to 65535"),
-    ("PONTE_WEB_HOST", "0.0.0.0", "PONTE_WEB_TOKEN: set it to a long random text"),
+    ("PONTE_WEB_HOST", "0.0.0.0", "PONTE_WEB_TOKEN: set it (write at least 20 random letters"),
+    ("PONTE_WEB_TOKEN", "hunter2-is-too-shor", "write at least 20 random letters and digits"),
+    ("PONTE_WEB_TOKEN", "hunter2 with blanks in it", "write at least 20 random letters and digits"),
+    ("PONTE_WEB_TOKEN", "hunter2-é-é-é-é-é-é-é-é", "write at least 20 random letters and digits"),
+    ("PONTE_WEB_TOKEN", "hunter2" * 100, "write at least 20 random letters and digits"),
     ("PONTE_WEB_HOST", "ponte.example.com", "PONTE_WEB_HOST=ponte.example.com listens beyond"),
     ("PONTE_WEB_URL", "https://h/path", "write an origin without a path"),
     ("PONTE_WEB_URL", "ponte.example.com", "write a URL that begins with https://"),
@@ -96,7 +101,7 @@ def test_all_wrong_settings_are_told_at_once(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_token_or_no_page_lets_it_listen_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PONTE_WEB_HOST", "0.0.0.0")
-    monkeypatch.setenv("PONTE_WEB_TOKEN", "a-long-random-text")
+    monkeypatch.setenv("PONTE_WEB_TOKEN", "a-long-random-text-2")
     assert load().ponte_web_host == "0.0.0.0"
     monkeypatch.delenv("PONTE_WEB_TOKEN")
     monkeypatch.setenv("PONTE_WEB", "off")
@@ -126,7 +131,7 @@ def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     secrets = {
         "OPENAI_API_KEY": "sk-hunter2",
         "NOCODB_URL": "https://bridge.example.com/hunter2/execute",
-        "PONTE_WEB_TOKEN": "hunter2",
+        "PONTE_WEB_TOKEN": "hunter2-hunter2-hunter2",
         "HTTPS_PROXY": "http://user:hunter2@proxy:3128",
     }
     for name, value in secrets.items():
@@ -154,7 +159,7 @@ def test_names_and_caps_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = load()
     assert settings.ponte_allow == {"slack:U1", "discord:42"}
     assert settings.ponte_admins == {"slack:U9"}
-    assert settings.daily_caps.of("slack") == DailyTurns(5, 60)
+    assert settings.ponte_daily_turns == DailyTurns(5, 60)
 
 
 def test_what_is_on_follows_from_what_is_set() -> None:
@@ -173,3 +178,85 @@ def test_a_public_url_needs_a_token() -> None:
         Settings(ponte_web_url="https://ponte.example.com")
     assert Settings(ponte_web_url="http://localhost:8080").ponte_web_token is None
     assert Settings(ponte_web_url="https://ponte.example.com", ponte_web="off")
+
+
+SECRETS = {
+    "OPENAI_BASE_URL": ("OPENAI_API_KEY", "https://evil.example/v1"),
+    "SLACK_API_URL": ("SLACK_BOT_TOKEN", "https://evil.example/api/"),
+    "DISCORD_API_URL": ("DISCORD_TOKEN", "https://evil.example/api/v10"),
+    "DISCORD_GATEWAY_URL": ("DISCORD_TOKEN", "wss://evil.example/"),
+    "NOCODB_URL": ("NOCODB_TOKEN", "https://evil.example"),
+    "STACKSPOT_AUTH_URL": ("STACKSPOT_CLIENT_SECRET", "https://evil.example"),
+    "STACKSPOT_API_URL": ("STACKSPOT_CLIENT_SECRET", "https://evil.example"),
+    "STACKSPOT_AGENT_URL": ("STACKSPOT_CLIENT_SECRET", "https://evil.example"),
+    "STACKSPOT_FILES_URL": ("STACKSPOT_CLIENT_SECRET", "https://evil.example"),
+    "PONTE_WEB_URL": ("PONTE_WEB_TOKEN", "https://evil.example"),
+}
+
+
+@pytest.mark.parametrize("address", SECRETS)
+def test_an_address_of_the_file_gets_no_secret_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, address: str
+) -> None:
+    """A `.env` that came with somebody's folder must not lead our secrets to them."""
+    name, url = SECRETS[address]
+    secret = "hunter2-hunter2-hunter2"
+    (tmp_path / ".env").write_text(f"{address}={url}\n")
+    monkeypatch.setenv(name, secret)
+    told = refusal()
+    assert told == (
+        f"{address} stands in {tmp_path / '.env'}, but {name} is set in the environment, and "
+        "would be sent there. Put both in one place."
+    )
+    (tmp_path / ".env").write_text(f"{address}={url}\n{name}={secret}\n")
+    assert name in refusal(), "the environment's still wins"
+    monkeypatch.delenv(name)
+    assert secret in load().secrets
+    monkeypatch.setenv(name, secret)
+    monkeypatch.setenv(address, url)
+    assert secret in load().secrets, "the environment's address wins"
+    monkeypatch.delenv(name)
+    (tmp_path / ".env").write_text(f"{name}={secret}\n")
+    assert secret in load().secrets, "a secret of the file may go where the environment says"
+
+
+def test_every_address_that_gets_a_secret_is_known() -> None:
+    addresses = {name for name in Settings.model_fields if name.endswith("_url")}
+    assert set(SENT_TO) == addresses - {"database_url"} == {name.lower() for name in SECRETS}
+
+
+def test_a_proxy_of_the_file_reads_no_secret_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What goes to an https:// address it cannot read."""
+    (tmp_path / ".env").write_text("HTTP_PROXY=http://evil.example:3128\n")
+    monkeypatch.setenv("NOCODB_TOKEN", "hunter2")
+    monkeypatch.setenv("NOCODB_URL", "https://tables.example.com")
+    assert load().nocodb == "rest"
+    monkeypatch.setenv("NOCODB_URL", "http://tables.example.com")
+    assert refusal().startswith("HTTP_PROXY stands in ")
+
+
+def test_another_users_file_is_not_read_and_that_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = tmp_path / ".env"
+    assert load().env_file == EnvFile()
+    path.write_text("PONTE_MODEL=from-file\n")
+    assert (load().ponte_model, load().env_file) == ("from-file", EnvFile(path))
+    looked_at = os.fstat
+
+    def owned_by(uid: int) -> Callable[[int], os.stat_result]:
+        def fstat(file: int) -> os.stat_result:
+            found = looked_at(file)
+            return os.stat_result((*found[:4], uid, *found[5:10]))
+
+        return fstat
+
+    monkeypatch.setattr(os, "fstat", owned_by(os.geteuid() + 7))
+    settings = load()
+    assert settings.ponte_model == "gpt-6-luna"
+    assert settings.env_file.path == path
+    assert settings.env_file.why.startswith("it belongs to another user (uid ")
+    monkeypatch.setattr(os, "fstat", owned_by(0))
+    assert load().ponte_model == "from-file", "root may write what it likes anyway"

@@ -136,10 +136,13 @@ def test_levels() -> None:
     assert written.getvalue().count("\n") == 1
 
 
-def test_a_quiet_command_only_warns_unless_a_level_was_set() -> None:
+def test_a_quiet_command_logs_only_where_a_level_was_set() -> None:
     written = io.StringIO()
     set_up(Settings(), quiet=True, stream=written)
-    structlog.get_logger("test").info("no")
+    for log in (structlog.get_logger("test"), logging.getLogger("library")):
+        log.info("no")
+        log.warning("no")
+        log.critical("no")
     assert written.getvalue() == ""
     written = logs(quiet=True)
     structlog.get_logger("test").info("yes")

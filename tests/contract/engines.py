@@ -8,7 +8,7 @@ from datetime import UTC
 from pathlib import Path
 from typing import Protocol
 
-from core.budget import CountingBudget
+from core.budget import CountingBudget, uncapped
 from core.inbox.sqlite import SqliteInbox
 from core.messages import Answer, Message
 from core.ports import Inbox
@@ -49,7 +49,7 @@ class Embedded:
         self.database = database
         self.inbox = SqliteInbox(database)
         self.journal = SqliteJournal(database)
-        self.budget = CountingBudget(database, lambda person: (0, 0), UTC)
+        self.budget = CountingBudget(database, uncapped, UTC)
         self.runs: list[asyncio.Task[None]] = []
         self._others: list[Embedded] = []
 

@@ -16,6 +16,7 @@ from core.records import Call, Outcome, Spent, Turn
 from tests.contract.engines import Embedded
 from tests.contract.test_inbox import says
 from tests.contract.test_journal import again
+from tests.fakes import choices
 
 ANA, BOB = Person("web", "ana"), Person("web", "bob")
 LISBON = timezone(timedelta(hours=1))
@@ -38,7 +39,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def capped(engine: Embedded, own: int = 0, everybody: int = 0) -> CountingBudget:
-    return CountingBudget(engine.database, lambda person: (own, everybody), LISBON)
+    return CountingBudget(engine.database, choices.capped(own, everybody), LISBON)
 
 
 async def asked(engine: Embedded, person: Person = ANA) -> Turn:

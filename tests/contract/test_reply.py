@@ -154,6 +154,26 @@ async def test_a_busy_platform_is_waited_for(place: Place) -> None:
     assert place.visible == ["hi"]
 
 
+async def test_the_sign_of_work_begins_without_a_word_and_goes_with_the_turn(place: Place) -> None:
+    reply = place.reply()
+    await reply.show(Progress())
+    await until(lambda: place.surface.doing == [""])
+    await reply.finish(answer("hi"))
+    await reply.rest()
+    assert place.surface.doing == []
+    assert place.visible == ["hi"]
+
+
+async def test_a_platform_that_stays_busy_is_given_up(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.posting.PATIENCE", 0.05)
+    place.recorder.faults = Faults(busy=1000)
+    with pytest.raises(Undeliverable, match="PlatformBusy"):
+        await place.reply().finish(answer("hi"))
+    assert place.calls("post") < 10
+
+
 async def test_a_busy_platform_is_not_pressed_with_progress(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -303,3 +323,15 @@ async def test_another_process_brings_out_the_rest(embedded: Embedded) -> None:
     assert recorder.calls.count("post") == 3
     heir = await embedded.beside()
     assert (await heir.journal.turn_of(turn.id)).state == "done"
+
+
+@pytest.mark.parametrize("trouble", ["busy", "lost"])
+async def test_a_platform_that_never_takes_it_is_left_after_an_hour(
+    place: Place, monkeypatch: pytest.MonkeyPatch, trouble: str
+) -> None:
+    monkeypatch.setattr(posting, "PATIENCE", 0.05)
+    monkeypatch.setattr(posting, "LONGEST_WAIT", 0.0)
+    place.recorder.faults = Faults(busy=10**6) if trouble == "busy" else Faults(lose_before=10**6)
+    async with asyncio.timeout(10):
+        with pytest.raises(Undeliverable, match=r"PlatformBusy|AnswerLost"):
+            await place.reply().finish(answer("hi"))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import pickle
 import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -177,3 +179,35 @@ async def test_a_map_that_is_deleted_loses_nothing(embedded: Embedded, tmp_path:
     await journal.forget("web:C1")
     assert await journal.to_erase() == [Remote("conversation", "conv_1")]
     await threads.close()
+
+
+class Evil:
+    """What a pickle can do when it is loaded (CVE-2024-35515)."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self._path,)
+
+
+async def test_a_pickle_in_the_file_is_not_loaded(tmp_path: Path) -> None:
+    """sqlitedict's own decoder would run it; ours takes nothing but JSON."""
+    run = tmp_path / "run"
+    pickle.loads(pickle.dumps(Evil(run)))
+    assert run.exists(), "it bites where pickles are loaded"
+    run.unlink()
+    threads = await FileThreadMap.open(tmp_path / "threads.db")
+    await threads.put(FULL)
+    await threads.close()
+    with closing(sqlite3.connect(tmp_path / "threads.db")) as db, db:
+        (table,) = [
+            name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type='table'")
+        ]
+        db.execute(f'UPDATE "{table}" SET value = ?', (pickle.dumps(Evil(run)),))
+    threads = await FileThreadMap.open(tmp_path / "threads.db")
+    with pytest.raises(NotStored):
+        await threads.get(FULL.conversation)
+    await threads.close()
+    assert not run.exists()
+    assert b"T1" in (tmp_path / "threads.db").read_bytes()

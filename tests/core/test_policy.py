@@ -8,14 +8,14 @@ from typing import get_args
 import pytest
 
 from core.messages import Address, Person
-from core.policy import REASONS, AllowList, DailyCaps, DailyTurns
+from core.policy import GUEST, LONGEST_KEPT, REASONS, UNKNOWN, AllowList, DailyCaps, DailyTurns
 from core.records import Action
 
 ALL: frozenset[Action] = frozenset(get_args(Action))
 USE = ALL - {"admin"}
 
 ANA = Person("slack", "U1", "T1", "Ana")
-GUEST = Person("slack", "U7", "T9", "Guest over Slack Connect")
+STRANGER = Person("slack", "U7", "T9", "Somebody over Slack Connect")
 BIA = Person("discord", "42", "", "Bia")
 WEB = Person("web", "page")
 TERMINAL = Person("terminal", "me")
@@ -35,7 +35,7 @@ async def allowed(policy: AllowList, person: Person, address: Address) -> frozen
 TABLE = [
     # nothing written: each platform's defaults
     (ANA, CHANNEL, "", "web,terminal", MEMBER),
-    (GUEST, CHANNEL, "", "web,terminal", frozenset()),
+    (STRANGER, CHANNEL, "", "web,terminal", frozenset()),
     (BIA, SERVER, "", "web,terminal", {"chat"}),
     (BIA, DIRECT, "", "web,terminal", {"chat"}),
     (WEB, PAGE, "", "web,terminal", ALL),
@@ -48,9 +48,9 @@ TABLE = [
     (ANA, CHANNEL, "slack:C1", "", USE),
     (ANA, Address("slack", "D1", "T1"), "slack:C1", "", MEMBER),
     (ANA, CHANNEL, "slack:T1", "", USE),
-    (GUEST, CHANNEL, "slack:T1", "", frozenset()),
-    (GUEST, CHANNEL, "slack:C1", "", USE),
-    (GUEST, CHANNEL, "slack:T9", "", USE),
+    (STRANGER, CHANNEL, "slack:T1", "", frozenset()),
+    (STRANGER, CHANNEL, "slack:C1", "", USE),
+    (STRANGER, CHANNEL, "slack:T9", "", USE),
     (BIA, SERVER, "discord:600", "", USE),
     (BIA, DIRECT, "discord:600", "", {"chat"}),
     (BIA, SERVER, "discord:500", "", USE),
@@ -61,7 +61,7 @@ TABLE = [
     (BIA, SERVER, "slack:42", "slack:42", {"chat"}),
     # admins may all; a channel is no admin
     (ANA, CHANNEL, "", "slack:U1", ALL),
-    (GUEST, CHANNEL, "", "slack:U7", ALL),
+    (STRANGER, CHANNEL, "", "slack:U7", ALL),
     (BIA, DIRECT, "", "discord:42", ALL),
     (ANA, CHANNEL, "", "slack:C1,slack:T1", MEMBER),
     # a platform that the defaults do not know may nothing
@@ -109,10 +109,10 @@ async def test_groups_are_asked_once_in_minutes() -> None:
     )
     assert (await policy.may(ANA, CHANNEL, "write")).allowed
     directory.groups = frozenset()
-    now[0] = 299
+    now[0] = 300 - LONGEST_KEPT - 1
     assert (await policy.may(ANA, CHANNEL, "write")).allowed
     assert directory.asked == 1
-    now[0] = 301
+    now[0] += 2
     assert not (await policy.may(ANA, CHANNEL, "write")).allowed
     assert directory.asked == 2
 
@@ -159,21 +159,81 @@ async def test_a_refusal_says_why_and_who_can_change_it() -> None:
         verdict = await policy.may(BIA, SERVER, action)
         assert verdict.reason == REASONS[action]
         assert "operator" in verdict.reason
-    assert "members of this workspace" in (await policy.may(GUEST, CHANNEL, "chat")).reason
+    assert "members of this workspace" in (await policy.may(STRANGER, CHANNEL, "chat")).reason
     assert (await policy.may(ANA, CHANNEL, "chat")).reason == ""
 
 
 @pytest.mark.parametrize(
-    ("chosen", "allow", "platform", "cap"),
+    ("chosen", "allow", "person", "cap"),
     [
-        (None, "", "slack", DailyTurns(0, 0)),
-        (None, "", "discord", DailyTurns(50, 1000)),
-        (None, "slack:T1", "discord", DailyTurns(50, 1000)),
-        (None, "discord:600", "discord", DailyTurns(0, 0)),
-        (None, "*", "discord", DailyTurns(0, 0)),
-        (DailyTurns(0, 0), "", "discord", DailyTurns(0, 0)),
-        (DailyTurns(3, 9), "*", "web", DailyTurns(3, 9)),
+        (None, "", ANA, DailyTurns(0, 0)),
+        (None, "", BIA, DailyTurns(50, 1000)),
+        (None, "slack:T1", BIA, DailyTurns(50, 1000)),
+        (None, f"discord:{BIA.id}", BIA, DailyTurns(0, 0)),
+        (None, f"discord:{SERVER.workspace}", BIA, DailyTurns(0, 0)),
+        (None, "discord:77", BIA, DailyTurns(0, 0)),
+        (None, "discord:99", BIA, DailyTurns(50, 1000)),
+        (None, "*", BIA, DailyTurns(0, 0)),
+        (DailyTurns(0, 0), "", BIA, DailyTurns(0, 0)),
+        (DailyTurns(3, 9), "*", ANA, DailyTurns(3, 9)),
     ],
 )
-def test_daily_caps(chosen: DailyTurns | None, allow: str, platform: str, cap: DailyTurns) -> None:
-    assert DailyCaps(chosen, frozenset(allow.split(","))).of(platform) == cap
+async def test_daily_caps(
+    chosen: DailyTurns | None, allow: str, person: Person, cap: DailyTurns
+) -> None:
+    """Whoever else is named (99): a stranger's cap stays."""
+
+    async def roles(asked: Person) -> frozenset[str]:
+        return frozenset({"77"})
+
+    policy = AllowList(frozenset(allow.split(",")) - {""}, frozenset(), {"discord": roles})
+    place = SERVER if person is BIA else CHANNEL
+    assert await DailyCaps(chosen).of(person, place, policy) == cap
+
+
+GUESTS = [
+    ("", "", frozenset()),
+    ("slack:T1", "", frozenset()),
+    ("slack:C2", "", frozenset()),
+    ("slack:U1", "", USE),
+    ("slack:C1", "", USE),
+    ("*", "", USE),
+    ("slack:S5", "", USE),
+    ("", "slack:U1", ALL),
+    ("", "slack:S5", ALL),
+]
+
+
+@pytest.mark.parametrize(("allow", "admins", "may"), GUESTS)
+async def test_a_guest_is_meant_by_their_own_name_a_group_the_channel_or_everybody(
+    allow: str, admins: str, may: frozenset[Action]
+) -> None:
+    async def guest(person: Person) -> bool | None:
+        return person.id == "U1"
+
+    lists = frozenset(allow.split(",")), frozenset(admins.split(","))
+    policy = AllowList(*lists, {"slack": Directory("S5")}, {"slack": guest})
+    assert await allowed(policy, ANA, CHANNEL) == may
+    member = Person("slack", "U2", "T1")
+    assert {"chat", "read"} <= await allowed(policy, member, CHANNEL)
+    if not may:
+        assert (await policy.may(ANA, CHANNEL, "chat")).reason == GUEST
+
+
+async def test_where_it_is_not_known_who_is_a_guest_nobody_is_a_member(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("core.policy._DEADLINE", 0.01)
+
+    async def silent(person: Person) -> bool | None:
+        if person.id == "U1":
+            await asyncio.Event().wait()
+        return None
+
+    policy = AllowList(guests={"slack": silent})
+    for id in ("U1", "U2"):
+        verdict = await policy.may(Person("slack", id, "T1"), CHANNEL, "chat")
+        assert (verdict.allowed, verdict.reason) == (False, UNKNOWN)
+    assert (await policy.may(WEB, PAGE, "chat")).allowed
+    named = AllowList(frozenset({"slack:C1"}), guests={"slack": silent})
+    assert (await named.may(ANA, CHANNEL, "chat")).allowed

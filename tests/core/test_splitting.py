@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 
 import pytest
@@ -68,6 +69,27 @@ def test_every_part_fits_and_closes_what_it_opens(text: str, limit: int) -> None
         assert not re.match(r"[ \t]*\n", part)
         if "`" * 8 not in part and "~" * 8 not in part:
             assert not fence_left_open(part)
+
+
+def escaped_bytes(text: str) -> int:
+    """As a platform may count: what is written as an entity, and bytes."""
+    return len(html.escape(text, quote=False).encode(errors="surrogatepass"))
+
+
+@given(st.one_of(DOCUMENTS, ANYTHING, st.text("<>&漢👩a \n`", max_size=600)), st.integers(160, 400))
+@example("```python " + "&" * 400 + "\ncode\n```", 160)
+@example("漢" * 3000, 160)
+@example("- ```\n  " + "List<A> & " * 40 + "\n  ```", 170)
+def test_every_part_fits_by_another_measure(text: str, limit: int) -> None:
+    parts = split(text, limit, escaped_bytes)
+    for part in parts:
+        assert 0 < escaped_bytes(part) <= limit
+        if "`" * 8 not in part and "~" * 8 not in part:
+            assert not fence_left_open(part)
+    assert within(seen(text), seen("".join(parts)))
+    assert all(split(part, limit, escaped_bytes) == (part,) for part in parts)
+    if parts[1:] and "```" not in text and "~~~" not in text:
+        assert max(map(escaped_bytes, parts)) > limit // 4
 
 
 @given(DOCUMENTS, st.integers(64, 300))

@@ -137,6 +137,87 @@ async def test_a_round_cap_ends_a_loop_with_words(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("effect", "most", "costly"), [("spend", 20, True), ("code", 20, True), ("read", 60, False)]
+)
+async def test_a_turn_cannot_spend_without_end(
+    tmp_path: Path, effect: Effect, most: int, costly: bool
+) -> None:
+    """More calls are not run, however many rounds ask for them; model and person are told."""
+    ran: list[int] = []
+
+    async def spend(n: int) -> str:
+        """Costs."""
+        ran.append(n)
+        return "spent"
+
+    rounds = [
+        [Completed(tuple(_call("spend", n, n=n) for n in range(begun, begun + 35)))]
+        for begun in (0, 35)
+    ]
+    model = Scripted(_then(*rounds, [_said("I did what I could.")]))
+    async with _bot(tmp_path, model, _tool(spend, effect)) as (engine, _):
+        answer = await _answer(engine)
+    assert sorted(ran) == list(range(most))
+    told = [item.text for one in model.asks[1:] for item in one.input]
+    assert told[:most] == ["spent"] * most
+    assert all(text.startswith("error: not run. This turn has used up its") for text in told[most:])
+    assert answer.text.startswith("I did what I could.\n\n_I stopped here after ")
+    assert (f"after {most} tool calls" in answer.text, "cost" in answer.text) == (True, costly)
+
+
+async def test_calls_that_only_propose_cost_nothing(tmp_path: Path) -> None:
+    async def propose(n: int) -> str:
+        """Proposes."""
+        return "proposed"
+
+    class Proposing(FunctionTool):
+        def only_proposes(self, arguments: str) -> bool:
+            return True
+
+    tool = Proposing.of(propose, effect="spend", doing="", name="propose")
+    calls = tuple(_call("propose", n, n=n) for n in range(25))
+    model = Scripted(_then([Completed(calls)], [_said("Done.")]))
+    async with _bot(tmp_path, model, tool) as (engine, _):
+        assert (await _answer(engine)).text == "Done."
+
+
+async def test_a_turn_that_resumes_has_spent_what_it_spent(tmp_path: Path) -> None:
+    ran: list[int] = []
+    reached, never = asyncio.Event(), asyncio.Event()
+
+    async def spend(n: int) -> str:
+        """Costs."""
+        ran.append(n)
+        return "spent"
+
+    def script(ask: Ask) -> Sequence[ModelEvent]:
+        if ask.number == 3:
+            return [_said("So far.")]
+        first = 15 * (ask.number - 1)
+        return [Completed(tuple(_call("spend", n, n=n) for n in range(first, first + 15)))]
+
+    async def gate(ask: Ask) -> None:
+        if ask.number == 2:
+            reached.set()
+            await never.wait()
+
+    class Gated(Scripted):
+        async def ask(self, ask: Ask) -> Any:
+            await gate(ask)
+            async for event in super().ask(ask):
+                yield event
+
+    async with _bot(tmp_path, Gated(script), _tool(spend, "spend")) as (engine, _):
+        await engine.inbox.accept(message("go", "k1"))
+        await reached.wait()
+        await engine.drain(0)
+    async with _bot(tmp_path, Scripted(script), _tool(spend, "spend")) as (engine, _):
+        answer = await _answer(engine)
+    assert sorted(ran) == list(range(20))
+    assert "after 20 tool calls that cost" in answer.text
+
+
+@pytest.mark.parametrize(
     ("fault", "told"),
     [
         (ToolError("No such table.", code="no_table", hint="try Customers"), "try Customers"),

@@ -45,10 +45,14 @@ async def proposed_on_slack(
 
 
 def on_slack(
-    text: str, key: str, person: Person = MEMBER, workspace: str = "T1", clicked: bool = False
-) -> Message:
+    text: str, key: str, person: Person = MEMBER, workspace: str = "T1", clicked: bool = False,
+    channel: str = "C1", thread: str | None = None, shared: bool = True,
+) -> Message:  # fmt: skip
+    """In a thread of the person's own, or in `thread`; "": at the channel's top level."""
     key = f"slack:{key}"
-    address = Address("slack", "C1", workspace, thread=f"t{person.id}", shared=True)
+    alone = person.id if thread == "" and shared else ""
+    thread = f"t{person.id}" if thread is None else thread
+    address = Address("slack", channel, workspace, thread, alone, shared)
     reply_to = ReplyTo(address, person, key, turn_id(key))
     return Message(key, text, person, address, reply_to, clicked=clicked)
 

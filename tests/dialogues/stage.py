@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bot.engine import Choices, Engine
-from core.budget import Caps
+from core.budget import Caps, uncapped
 from core.change_ports import Applier
 from core.conversation import Profile
 from core.messages import Answer, Message, Person, turn_id
@@ -74,7 +74,7 @@ class Theatre:
         model: Model | None = None,
         sources: Sequence[ToolSource] = (),
         policy: Policy | None = None,
-        caps: Caps = lambda person: (0, 0),
+        caps: Caps = uncapped,
         profile: Profile | None = None,
         quick: QuickCommands | None = None,
         appliers: Sequence[Applier] = (),

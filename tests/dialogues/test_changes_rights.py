@@ -8,6 +8,8 @@ import pytest
 
 from core.messages import Answer, Person
 from core.policy import AllowList
+from core.proposal import LIFETIME
+from core.table_rules import TableRule, TableRules
 from tests.dialogues.decisions import (
     ADA,
     BOSS,
@@ -65,11 +67,71 @@ async def test_another_person_decides_nothing_for_you(theatre: Theatre) -> None:
     async with bot(theatre, table, policy=RIGHTS) as stage:
         card = await proposed_on_slack(stage, "k1", "table_create", rows=[ADA])
         for word in ("approve", "deny"):
-            refused = await says(stage, f"{word} {card.id}", f"k-{word}", OTHER)
+            beside = on_slack(f"{word} {card.id}", f"k-{word}", OTHER, thread="tU1")
+            refused = await stage.asks(beside)
             assert (refused.code, "somebody else's" in refused.text) == ("forbidden", True)
         assert (await says(stage, f"deny {card.id}", "k3")).text == "Denied by Mia."
-        told = await says(stage, f"approve {card.id}", "k4", OTHER)
-        assert told.text == "Denied by Mia.", "what came of it is no secret"
+        told = await stage.asks(on_slack(f"approve {card.id}", "k4", OTHER, thread="tU1"))
+        assert told.text == "Denied by Mia.", "it stands there for all to read"
+
+
+@pytest.mark.parametrize("clicked", [False, True])
+@pytest.mark.parametrize("state", ["open", "done", "undone", "denied", "expired"])
+async def test_a_card_that_is_not_yours_to_see_is_unknown(
+    theatre: Theatre, state: str, clicked: bool
+) -> None:
+    """Elsewhere its id opens nothing: not its values, not that there is such a card."""
+    table = MemoryTable()
+    async with bot(theatre, table, policy=RIGHTS) as stage:
+        card = await proposed_on_slack(stage, "k1", "table_create", rows=[ADA])
+        await _brought_to(stage, theatre, card.id, state)
+        before = dict(table.rows)
+        for word in ("approve", "deny", "undo"):
+            for number, (who, channel) in enumerate([(OTHER, "C1"), (STRANGER, "C9")]):
+                key = f"{word}{number}"
+                asked = on_slack(
+                    f"{word} {card.id}", key, who, clicked=clicked, channel=channel, thread="t9"
+                )
+                told = await stage.asks(asked)
+                no_such = on_slack(f"{word} aaaaa2", f"{key}n", who, clicked=clicked)
+                unknown = (await stage.asks(no_such)).text.replace("aaaaa2", card.id)
+                assert (told.code, told.text, told.cards) == ("not_found", unknown, ())
+        assert table.rows == before
+
+
+async def _brought_to(stage: Stage, theatre: Theatre, id: str, state: str) -> None:
+    if state in ("done", "undone"):
+        await says(stage, f"approve {id}", "b1")
+    if state == "undone":
+        await says(stage, f"undo {id}", "b2")
+    if state == "denied":
+        await says(stage, f"deny {id}", "b3")
+    if state == "expired":
+        theatre.clock.now += LIFETIME + 1
+
+
+async def test_asker_approvers_and_admins_see_a_card_from_anywhere(theatre: Theatre) -> None:
+    named = TableRules({"People": TableRule("ask", frozenset({"slack:U2"}))})
+    async with bot(theatre, MemoryTable(), policy=RIGHTS, rules=named) as stage:
+        card = await proposed_on_slack(stage, "k1", "table_create", rows=[ADA])
+        assert (await says(stage, f"approve {card.id}", "k2", OTHER)).status == "done"
+        for number, who in enumerate((MEMBER, OTHER, BOSS)):
+            direct = on_slack(f"approve {card.id}", f"d{number}", who, channel="D1", shared=False)
+            told = await stage.asks(direct)
+            assert (told.code, [c.id for c in told.cards]) == ("", [card.id])
+            asked = on_slack(f"approve {card.id}", f"c{number}", who, channel="C9")
+            told = await stage.asks(asked)
+            assert (told.private, told.cards) == (True, ()), "others read along there"
+            assert "Approved by Otto" in told.text
+
+
+async def test_who_clicks_where_the_card_stands_is_told_why_not(theatre: Theatre) -> None:
+    """In a channel without threads each person has a conversation of their own."""
+    async with bot(theatre, MemoryTable(), policy=RIGHTS) as stage:
+        asked = on_slack('call table_create {"rows": [{"Name": "A"}]}', "k1", thread="")
+        (card,) = (await stage.asks(asked)).cards
+        clicked = on_slack(f"approve {card.id}", "k2", OTHER, thread="", clicked=True)
+        assert "somebody else's" in (await stage.asks(clicked)).text
 
 
 async def test_the_asker_may_always_think_better_of_it(theatre: Theatre) -> None:
@@ -92,7 +154,7 @@ async def test_from_another_workspace_or_surface_only_an_admin(theatre: Theatre)
         card = await proposed_on_slack(stage, "k1", "table_create", rows=[ADA])
         away = on_slack(f"approve {card.id}", "k2", workspace="T2")
         assert "somewhere else" in (await stage.asks(away)).text
-        assert "somewhere else" in (await stage.said(f"approve {card.id}", person=ANA)).text
+        assert (await stage.said(f"approve {card.id}", person=ANA)).code == "not_found"
         assert table.applied == []
         boss = on_slack(f"approve {card.id}", "k3", BOSS, workspace="T2")
         assert "Approved by Bea" in (await stage.asks(boss)).text
@@ -122,7 +184,8 @@ async def test_who_could_approve_it_may_undo_it(theatre: Theatre) -> None:
     async with bot(theatre, table, policy=RIGHTS) as stage:
         card = await proposed_on_slack(stage, "k1", "table_create", rows=[ADA])
         await says(stage, f"approve {card.id}", "k2")
-        assert (await says(stage, f"undo {card.id}", "k3", OTHER)).code == "forbidden"
+        beside = on_slack(f"undo {card.id}", "k3", OTHER, thread="tU1")
+        assert (await stage.asks(beside)).code == "forbidden"
         assert "Taken back" in (await says(stage, f"undo {card.id}", "k4")).text
         assert table.rows == {}
 

@@ -31,6 +31,8 @@ class Stage:
         self.home = home
         self.inbox = MemoryInbox()
         self.heard: list[str] = []
+        self.around: list[str] = []
+        self.files: list[str] = []
         self.long = ""
 
     async def client(self, **options: Any) -> discord.Client:
@@ -48,10 +50,13 @@ class Stage:
         return self.adapter.make_client()
 
     async def turn(self, seq: int) -> None:
-        message = self.inbox.rows[seq].message
+        message, untold = await self.adapter.look_up(self.inbox.rows[seq].message, True)
         self.heard.append(message.text)
+        self.around = [quote.text for quote in message.context]
+        self.files = [file.name for file in message.attachments]
         reply = self.adapter.reply(message.reply_to, KeptPosts())
         answer = self._answer(message.text)
+        answer = replace(answer, text="\n\n".join([answer.text, *untold]))
         parts = reply.split(answer.text)
         answer = replace(answer, parts=parts)
         await reply.finish(answer)
@@ -109,6 +114,37 @@ async def test_a_reply_that_mentions_ponte_is_answered(stage: Stage) -> None:
         answer = channel.last_message
         await ana.send(channel, f"{at(env)} and nuts?", reply_to=answer)
         assert stage.heard == ["bolts?", "and nuts?"]
+
+
+async def test_a_reply_to_what_is_withheld_is_answered_with_how_to_show_it(stage: Stage) -> None:
+    client = await stage.client(threads=False)
+    async with simcord.run(client, approved_intents=discord.Intents.default()) as env:
+        guild = env.create_guild()
+        channel = guild.create_text_channel("general")
+        ana = guild.add_member(env.create_user("ana"))
+        bob = guild.add_member(env.create_user("bob"))
+        late = await bob.send(channel, "the bolts are late", attachments=[("plot.png", b"png")])
+        await ana.send(channel, f"{at(env)} is that so?", reply_to=late)
+        assert stage.around == []
+        assert "Apps → Ask Ponte" in said(env, channel)[-1]
+        opened = await ana.context_menu(channel, "Ask Ponte", late)
+        quoted = "the bolts are late\n[with the files plot.png]"
+        await ana.submit_modal(opened, {"prompt": "why?", "quote": quoted})
+        assert (stage.around, stage.files) == ([quoted], ["plot.png"])
+
+
+async def test_with_the_intent_a_reply_and_a_thread_are_read(stage: Stage) -> None:
+    client = await stage.client(threads=False, message_content=True)
+    async with simcord.run(client) as env:
+        guild = env.create_guild()
+        channel = guild.create_text_channel("general")
+        ana = guild.add_member(env.create_user("ana"))
+        bob = guild.add_member(env.create_user("bob"))
+        late = await bob.send(channel, "the bolts are late", attachments=[("plot.png", b"png")])
+        await ana.send(channel, f"{at(env)} is that so?", reply_to=late)
+        assert stage.around == ["the bolts are late\n[with the files plot.png]"]
+        assert stage.files == ["plot.png"]
+        assert said(env, channel) == ["You said: is that so?"]
 
 
 async def test_ask(stage: Stage) -> None:

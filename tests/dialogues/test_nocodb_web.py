@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 
 from tests.dialogues.office import (
     ATTACHED,
@@ -24,6 +23,7 @@ from tests.dialogues.office import (
     office,
     this_month,
 )
+from tests.fakes.link import opened
 
 
 class Page:
@@ -63,18 +63,15 @@ class Page:
 
 
 @asynccontextmanager
-async def page(home: Path, capsys: pytest.CaptureFixture[str]) -> AsyncIterator[Page]:
+async def page(home: Path) -> AsyncIterator[Page]:
     async with office(home) as team, team.open(ponte_timezone="UTC") as app:
-        await app.announce()
-        address = capsys.readouterr().out.split()[-1]
-        async with httpx.AsyncClient(base_url=address, timeout=20) as client:
+        address, bearer = opened(app.link())
+        async with httpx.AsyncClient(base_url=address, headers=bearer, timeout=20) as client:
             yield Page(client, team)
 
 
-async def test_questions_are_answered_with_where_the_figures_come_from(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    async with page(tmp_path, capsys) as here:
+async def test_questions_are_answered_with_where_the_figures_come_from(tmp_path: Path) -> None:
+    async with page(tmp_path) as here:
         html = (await here.asks(LEADS))["html"]
         assert "Customer 03</td>" in html
         filtered = f'Status is "Lead" and Lead since is within {this_month()}'
@@ -84,10 +81,8 @@ async def test_questions_are_answered_with_where_the_figures_come_from(
         assert (await here.asks(SALES))["response"].startswith(f"{SALES_FOUND}\n\nSource: ")
 
 
-async def test_a_change_waits_for_a_click_and_can_be_taken_back(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    async with page(tmp_path, capsys) as here:
+async def test_a_change_waits_for_a_click_and_can_be_taken_back(tmp_path: Path) -> None:
+    async with page(tmp_path) as here:
         orders = here.team.rows("Orders")
         card = await here.card(PAID)
         row = {"Id": "12", "Title": "Order 12", "Paid": False}
@@ -107,10 +102,8 @@ async def test_a_change_waits_for_a_click_and_can_be_taken_back(
         assert (await here.shown(card["id"]))["state"] == "undone"
 
 
-async def test_whoever_is_at_the_page_may_delete_and_deny(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    async with page(tmp_path, capsys) as here:
+async def test_whoever_is_at_the_page_may_delete_and_deny(tmp_path: Path) -> None:
+    async with page(tmp_path) as here:
         card = await here.card(DUPLICATES)
         assert [row["after"] for row in card["rows"]] == [None, None]
         assert "the rows come back with new ids" in card["text"]
@@ -121,10 +114,8 @@ async def test_whoever_is_at_the_page_may_delete_and_deny(
         assert not {29, 30} & here.team.rows("Customers").keys()
 
 
-async def test_rows_from_a_file_and_rows_as_a_file(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    async with page(tmp_path, capsys) as here:
+async def test_rows_from_a_file_and_rows_as_a_file(tmp_path: Path) -> None:
+    async with page(tmp_path) as here:
         card = await here.card(ATTACHED, ("new.csv", CSV))
         assert "Bruno,Lead" in here.team.heard()
         assert [row["after"]["Name"] for row in card["rows"]] == ["Ada", "Bruno", "Carla"]

@@ -7,6 +7,7 @@ from core.policy import AllowList
 from core.records import Call, Outcome
 from tests.dialogues.decisions import RIGHTS, STRANGER, on_slack
 from tests.dialogues.stage import Theatre
+from tests.fakes.choices import capped
 from tests.fakes.quick_commands import RegisteredCommands
 
 OUTSIDER = Person("slack", "U7", "T7", "Olga")
@@ -71,7 +72,7 @@ async def test_its_result_may_hold_files_or_be_a_failure(theatre: Theatre) -> No
 
 
 async def test_it_counts_as_a_turn_of_the_day(theatre: Theatre) -> None:
-    async with theatre.open(quick=RegisteredCommands(), caps=lambda person: (1, 0)) as stage:
+    async with theatre.open(quick=RegisteredCommands(), caps=capped(1)) as stage:
         assert (await stage.said("quick-command echo")).status == "done"
         assert (await stage.said("quick-command echo")).code == "too_many"
 

@@ -46,7 +46,7 @@ async def test_a_click_becomes_the_word_and_the_card_is_rendered_anew(tmp_path: 
         await w.restart()
         await w.slack.click(w.bob, post, "Approve").acked.wait()
         click = inbox.messages[-1]
-        assert (click.text, click.clicked, click.author.name) == ("approve abc234", True, "Bob")
+        assert (click.text, click.clicked, click.author.id) == ("approve abc234", True, w.bob.id)
         decided = replace(CARD, state="Approved by Bob", actions=())
         reply = w.bot.slack.reply(click.reply_to, NoPosts())
         await reply.finish(Answer("Done.", parts=("Done.",), cards=(decided,)))

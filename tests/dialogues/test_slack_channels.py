@@ -138,9 +138,9 @@ async def test_history_that_slack_limits_is_gone_without_and_said(tmp_path: Path
         w.slack.api.faults.add("conversations.replies", "429", 0, retry_after=60)
         root = w.slack.say(w.bob, w.general, "The build is red again")
         asked = w.slack.say(w.alice, w.general, f"{w.slack.bot} why?", thread=root)
-        assert (await w.slack.answer(asked)).shown == "You said: why?"
-        await w.slack.until(lambda: w.slack.private(w.general.id))
-        assert "once a minute" in w.slack.private(w.general.id)[0].shown
+        answer = await w.slack.answer(asked)
+        assert answer.shown.startswith("You said: why?")
+        assert "once a minute" in answer.shown
         assert "could not be read" in model.asks[0].input[0].text
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from core.messages import Card
 from core.records import QuickCommand
 from tests.fakes.models import EchoModel
@@ -18,11 +20,12 @@ async def test_a_slash_command_is_answered_in_the_channel(tmp_path: Path) -> Non
     async with workplace(tmp_path, KNOWN) as w:
         typed = w.slack.command(w.alice, w.general, "/quick-command", "joke about bridges")
         await typed.acked.wait()
-        assert "joke about bridges" in typed.response["text"]
+        assert typed.response == {}
         await w.slack.until(lambda: w.slack.workspace.by_bot(w.general.id))
         (answer,) = w.slack.workspace.by_bot(w.general.id)
         assert "Quick commands are not set up" in answer.shown
         assert typed.attempts == 1
+        assert w.slack.private(w.general.id) == []
 
 
 async def test_missing_inputs_are_asked_in_a_modal(tmp_path: Path) -> None:
@@ -142,3 +145,36 @@ async def test_the_home_tab_says_what_is_connected_and_allowed(tmp_path: Path) -
         for words in ("echo", "set NOCODB_URL", "🚫 change data", "✅ talk with me",
                       "3 rows in Customers"):  # fmt: skip
             assert words in shown
+
+
+async def test_a_command_that_takes_its_time_says_so_to_who_typed_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("adapters.slack.pending.SECONDS", 0.1)
+    async with workplace(tmp_path, KNOWN) as w:
+        w.slack.api.slow["chat.postMessage"] = 0.5
+        typed = w.slack.command(w.alice, w.general, "/quick-command", "joke about bridges")
+        await w.slack.until(lambda: w.slack.private(w.general.id))
+        assert typed.response == {}
+        (told,) = w.slack.private(w.general.id)
+        assert (told.seen_by, "joke about bridges" in told.shown) == (w.alice.id, True)
+        await w.slack.until(lambda: w.slack.workspace.by_bot(w.general.id))
+        (hook,) = w.slack.workspace.hooks.values()
+        await w.slack.until(lambda: len(hook.heard) == 2)
+        assert hook.heard[-1] == {"delete_original": True}
+        assert len(w.slack.workspace.by_bot(w.general.id)) == 1
+
+
+async def test_a_form_that_takes_its_time_says_so_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("adapters.slack.pending.SECONDS", 0.1)
+    async with workplace(tmp_path, KNOWN) as w:
+        await w.slack.command(w.bob, w.general, "/quick-command", "report").acked.wait()
+        w.slack.api.slow["chat.postMessage"] = 0.5
+        w.slack.submit(w.bob, w.slack.workspace.views[0], {"field:month": "May"})
+        await w.slack.until(lambda: w.slack.private(w.general.id))
+        (told,) = w.slack.private(w.general.id)
+        assert told.seen_by == w.bob.id
+        await w.slack.until(lambda: w.slack.workspace.by_bot(w.general.id))
+        await w.slack.deliveries.settled()

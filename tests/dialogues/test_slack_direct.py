@@ -106,7 +106,7 @@ async def test_an_old_stream_goes_on_in_another_message(
         assert second.streamed
 
 
-@pytest.mark.parametrize("error", ["unknown_method", "feature_not_enabled", "missing_scope"])
+@pytest.mark.parametrize("error", ["unknown_method", "channel_type_not_supported", "missing_scope"])
 async def test_without_streams_it_posts_and_edits_and_asks_no_more(
     tmp_path: Path, error: str
 ) -> None:

@@ -1,4 +1,4 @@
-"""While it works: a status, one message that is edited, and two ways to stop it."""
+"""While it works: one sign of that, one message that grows, and one way to stop it."""
 
 from __future__ import annotations
 
@@ -21,19 +21,51 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("adapters.slack.signs.SOON", 0.01)
 
 
-async def test_until_there_is_text_a_status_shows_and_no_post(tmp_path: Path) -> None:
+async def test_until_there_is_text_the_session_says_that_it_works(tmp_path: Path) -> None:
     model = Speaker(*WORDS)
     async with workplace(tmp_path, Setting(model)) as w:
+        said = w.slack.say(w.alice, w.general, f"{w.slack.bot} tell me of bridges")
+        await w.slack.until(lambda: w.slack.workspace.session_log)
+        (begun,) = w.slack.workspace.session_log
+        assert (begun["status"], begun["title"]) == ("processing", "tell me of bridges")
+        assert w.slack.workspace.by_bot(w.general.id) == []
+        model.finish()
+        assert (await w.slack.answer(said)).shown == WHOLE
+        assert w.slack.workspace.sessions[w.general.id, said.ts] == "active"
+        assert w.calls("assistant.threads.setStatus") == []
+
+
+@pytest.mark.parametrize("error", ["not_authorized", "feature_disabled", "missing_scope"])
+async def test_where_there_are_no_sessions_a_status_shows_what_is_done(
+    tmp_path: Path, error: str
+) -> None:
+    model = Speaker(*WORDS)
+    async with workplace(tmp_path, Setting(model)) as w:
+        w.slack.workspace.agent = error != "not_authorized"
+        if w.slack.workspace.agent:
+            w.slack.api.faults.add("agents.sessions.setStatus", error, 0)
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} tell me")
         await w.slack.until(lambda: w.slack.workspace.statuses)
         status = w.slack.workspace.statuses[0]
         assert (status["thread_ts"], status["status"]) == (said.ts, "is thinking…")
-        assert w.slack.workspace.by_bot(w.general.id) == []
-        assert w.slack.workspace.sessions[w.general.id, said.ts] == "processing"
         model.finish()
         assert (await w.slack.answer(said)).shown == WHOLE
-        sessions = w.slack.workspace.sessions
-        await w.slack.until(lambda: sessions[w.general.id, said.ts] == "active")
+        again = w.slack.say(w.alice, w.dm, "again")
+        await w.slack.answer(again)
+        assert w.slack.api.calls["agents.sessions.setStatus"] == 1
+        assert f"sessions: {error}" in (await w.bot.slack.health()).words
+
+
+async def test_a_session_that_a_former_process_left_working_is_ended(tmp_path: Path) -> None:
+    model = Speaker(*WORDS)
+    async with workplace(tmp_path, Setting(model, grace=0.05)) as w:
+        said = w.slack.say(w.alice, w.general, f"{w.slack.bot} tell me")
+        await w.slack.until(lambda: w.slack.workspace.session_log)
+        other = Speaker(*WORDS)
+        other.finish()
+        await w.restart(Setting(other))
+        assert (await w.slack.answer(said)).shown == WHOLE
+        assert w.slack.workspace.sessions[w.general.id, said.ts] == "active"
 
 
 async def test_a_quick_answer_shows_no_status(
@@ -47,14 +79,18 @@ async def test_a_quick_answer_shows_no_status(
         assert w.calls("assistant.threads.setStatus") == []
 
 
-async def test_in_a_channel_one_message_grows_by_edits(tmp_path: Path) -> None:
+@pytest.mark.parametrize("native", [True, False])
+async def test_in_a_channel_one_message_grows_by_edits(tmp_path: Path, native: bool) -> None:
+    """There is one Stop: Slack's, or else ours."""
     model = Speaker(*WORDS)
     async with workplace(tmp_path, Setting(model)) as w:
+        w.slack.workspace.agent = native
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} tell me")
+        await w.slack.until(lambda: w.slack.workspace.session_log or w.slack.workspace.statuses)
         model.go()
         await w.slack.until(lambda: w.slack.workspace.by_bot(w.general.id))
         (post,) = w.slack.workspace.by_bot(w.general.id)
-        assert "Stop" in post.buttons
+        assert ("Stop" in post.buttons) is not native
         model.go()
         await w.slack.until(lambda: "was built" in post.shown)
         model.finish()
@@ -64,32 +100,82 @@ async def test_in_a_channel_one_message_grows_by_edits(tmp_path: Path) -> None:
         assert not w.calls("chat.startStream")
 
 
-@pytest.mark.parametrize("where", ["general", "dm"])
-async def test_the_stop_button_and_the_native_stop_end_it(tmp_path: Path, where: str) -> None:
+async def test_where_nobody_would_hear_slacks_stop_there_is_ours(tmp_path: Path) -> None:
     model = Speaker(*WORDS)
     async with workplace(tmp_path, Setting(model)) as w:
+        w.slack.workspace.stop_subscribed = False
+        said = w.slack.say(w.alice, w.general, f"{w.slack.bot} tell me")
+        await w.slack.until(lambda: w.slack.workspace.session_log)
+        model.go()
+        await w.slack.until(lambda: w.slack.workspace.by_bot(w.general.id))
+        assert "Stop" in w.slack.workspace.by_bot(w.general.id)[0].buttons
+        model.finish()
+        await w.slack.reads(said, WHOLE)
+
+
+@pytest.mark.parametrize("where", ["general", "dm"])
+@pytest.mark.parametrize("native", [True, False])
+async def test_the_stop_that_is_there_ends_it(tmp_path: Path, where: str, native: bool) -> None:
+    model = Speaker(*WORDS)
+    async with workplace(tmp_path, Setting(model)) as w:
+        w.slack.workspace.agent = native
         place = w.general if where == "general" else w.dm
+        if not native:  # a stream has no button of ours
+            w.slack.api.faults.add("chat.startStream", "unknown_method", 0)
         said = w.slack.say(w.alice, place, f"{w.slack.bot} tell me")
+        await w.slack.until(lambda: w.slack.workspace.session_log or w.slack.workspace.statuses)
         model.go()
         await w.slack.until(lambda: w.slack.workspace.by_bot(place.id))
         (post,) = w.slack.workspace.by_bot(place.id)
-        if where == "general":
-            w.slack.click(w.alice, post, "Stop")
-        else:
+        if native:
             w.slack.stop(w.alice, place, said.ts)
-        await w.slack.until(lambda: "Stopped." in post.shown)
+        else:
+            w.slack.click(w.alice, post, "Stop")
+        await w.slack.until(lambda: "Stopped." in post.shown and post in w.slack.answers(said))
         assert post.shown.startswith("The bridge")
         assert w.slack.answers(said) == [post]
         await w.slack.deliveries.settled()
+
+
+@pytest.mark.parametrize("method", ["chat.appendStream", "chat.stopStream"])
+async def test_a_stop_that_only_the_stream_is_told_of_ends_it_too(
+    tmp_path: Path, method: str
+) -> None:
+    model = Speaker(*WORDS)
+    async with workplace(tmp_path, Setting(model)) as w:
+        said = w.slack.say(w.alice, w.dm, "tell me")
+        await w.slack.until(lambda: w.slack.workspace.session_log)
+        model.go()
+        await w.slack.until(lambda: w.slack.workspace.by_bot(w.dm.id))
+        (post,) = w.slack.workspace.by_bot(w.dm.id)
+        w.slack.stop_streams(w.dm, said.ts)  # the event is lost on its way
+        if method == "chat.appendStream":
+            model.go()
+            await w.slack.until(lambda: "Stopped." in post.shown)
+            assert not post.shown.endswith("stone by stone.")
+        else:
+            model.finish()
+        await w.slack.until(lambda: w.slack.answers(said) == [post])
+        assert len(w.slack.workspace.by_bot(w.dm.id)) == 1
+
+
+async def test_a_stop_where_nothing_runs_ends_the_session(tmp_path: Path) -> None:
+    async with workplace(tmp_path) as w:
+        said = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
+        await w.slack.answer(said)
+        w.slack.workspace.show_session(w.general.id, said.ts, "processing")  # left by a crash
+        w.slack.stop(w.alice, w.general, said.ts)
+        await w.slack.until(lambda: w.slack.workspace.sessions[w.general.id, said.ts] == "active")
 
 
 async def test_only_who_asked_may_stop_and_others_are_told_alone(tmp_path: Path) -> None:
     model = Speaker(*WORDS)
     async with workplace(tmp_path, Setting(model)) as w:
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} tell me")
+        await w.slack.until(lambda: w.slack.workspace.session_log)
         model.go()
         await w.slack.until(lambda: w.slack.workspace.by_bot(w.general.id))
-        w.slack.click(w.bob, w.slack.workspace.by_bot(w.general.id)[0], "Stop")
+        w.slack.stop(w.bob, w.general, said.ts)
         await w.slack.until(lambda: w.slack.private(w.general.id))
         (refusal,) = w.slack.private(w.general.id)
         assert refusal.seen_by == w.bob.id
@@ -115,6 +201,7 @@ async def test_what_waits_its_turn_is_marked_until_then(tmp_path: Path) -> None:
 async def test_a_sign_that_slack_does_not_know_is_tried_once(tmp_path: Path, method: str) -> None:
     model = EchoModel(delay=0.05)
     async with workplace(tmp_path, Setting(model)) as w:
+        w.slack.workspace.agent = method != "assistant.threads.setStatus"
         w.slack.api.faults.add(method, "unknown_method", 0)
         w.slack.say(w.alice, w.dm, "one")
         two = w.slack.say(w.alice, w.dm, "two")
@@ -165,7 +252,7 @@ async def test_when_too_many_ask_at_once_answers_come_whole_and_none_is_refused(
         await w.slack.until(lambda: len(model.asks) == 40)
         model.go(40)
         await w.slack.until(
-            lambda: any("Stop" in p.buttons for p in w.slack.workspace.posts.values())
+            lambda: any("The bridge" in p.shown for p in w.slack.workspace.posts.values())
         )
         model.finish()
         for post in said:

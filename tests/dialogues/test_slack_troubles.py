@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
+from core.messages import turn_id
 from tests.fakes.models import EchoModel
-from tests.fakes.slack import Place
+from tests.fakes.slack import TEAM, Place, Post
 from tests.slack.bot import Setting, Workplace, workplace
-from tests.slack.doubles import Says, WatchedInbox
+from tests.slack.doubles import Says, Speaker, WatchedInbox
 
 
 async def asked(w: Workplace, places: list[Place], messages: int) -> None:
@@ -114,3 +116,116 @@ async def test_a_channel_that_takes_no_posts_ends_the_turn_and_is_told_later(
         w.general.archived = False
         again = w.slack.say(w.alice, w.general, f"{w.slack.bot} two", thread=said)
         assert "is_archived" in (await w.slack.answer(again)).shown
+
+
+PASSING = [
+    ("chat.update", "update_failed"),
+    ("chat.update", "external_channel_migrating"),
+    ("chat.startStream", "messaging_processing_failed"),
+    ("chat.appendStream", "messaging_processing_failed"),
+    ("chat.postMessage", "team_added_to_org"),
+    ("chat.postMessage", "token_revoked"),
+    ("chat.postMessage", "account_inactive"),
+    ("chat.postMessage", "org_login_required"),
+    ("chat.postMessage", "service_unavailable"),
+    ("chat.stopStream", "fatal_error"),
+    ("files.completeUploadExternal", "token_expired"),
+]
+
+
+@pytest.mark.parametrize(("method", "error"), PASSING)
+async def test_what_passes_is_waited_for(tmp_path: Path, method: str, error: str) -> None:
+    model = Speaker("One ", "two ", "three.")
+    async with workplace(tmp_path, Setting(model)) as w:
+        w.slack.api.faults.add(method, error, 3)
+        place = w.dm if "Stream" in method else w.general
+        said = w.slack.say(w.alice, place, f"{w.slack.bot} count")
+        model.go(2)
+        await w.slack.until(lambda: w.slack.api.calls["chat.postMessage"]
+                            or w.slack.api.calls["chat.startStream"])  # fmt: skip
+        model.finish()
+        await w.slack.reads(said, "One two three.", seconds=30)
+        assert len(w.slack.workspace.by_bot(place.id)) == 1
+
+
+async def test_a_token_that_was_revoked_and_comes_back_costs_no_answer(tmp_path: Path) -> None:
+    model = Speaker("One ", "two ", "three.")
+    async with workplace(tmp_path, Setting(model)) as w:
+        said = w.slack.say(w.alice, w.general, f"{w.slack.bot} count")
+        await w.slack.until(lambda: model.asks)
+        w.slack.api.revoked = True
+        model.finish()
+        await w.slack.until(lambda: w.slack.api.calls["chat.postMessage"])
+        health = await w.bot.slack.health()
+        assert (health.state, "token_revoked" in health.words) == ("failing", True)
+        w.slack.api.revoked = False
+        await w.slack.reads(said, "One two three.", seconds=30)
+        assert (await w.bot.slack.health()).state == "on"
+
+
+async def test_an_answer_that_waited_for_its_token_is_posted_by_the_next_process(
+    tmp_path: Path,
+) -> None:
+    model = Speaker("One ", "two ", "three.")
+    async with workplace(tmp_path, Setting(model, grace=0.05)) as w:
+        said = w.slack.say(w.alice, w.general, f"{w.slack.bot} count")
+        await w.slack.until(lambda: model.asks)
+        w.slack.api.revoked = True
+        model.finish()
+        await w.slack.until(lambda: w.slack.api.calls["chat.postMessage"])
+        w.slack.api.revoked = False
+        await w.restart()
+        await w.slack.reads(said, "One two three.", seconds=30)
+
+
+@pytest.mark.parametrize("method", ["chat.postMessage", "chat.update"])
+async def test_a_refusal_that_nobody_has_heard_of_ends_worded(tmp_path: Path, method: str) -> None:
+    model = Speaker("One ", "two ", "three.")
+    async with workplace(tmp_path, Setting(model)) as w:
+        w.slack.api.faults.add(method, "?the_moon_is_full", 0)
+        said = w.slack.say(w.alice, w.general, f"{w.slack.bot} count")
+        model.go(2)
+        await w.slack.until(lambda: w.slack.api.calls["chat.postMessage"])
+        model.finish()
+        await w.slack.until(lambda: w.slack.api.calls[method] > 1 or method == "chat.update")
+        await ended(w, said)
+        tried = w.slack.api.calls[method]
+        w.slack.api.faults.end(method)
+        again = w.slack.say(w.alice, w.general, f"{w.slack.bot} and?", thread=said)
+        answer = await w.slack.answer(again)
+        assert "the_moon_is_full" in answer.shown
+        assert w.slack.api.calls[method] <= tried + 2
+
+
+async def ended(w: Workplace, said: Post) -> None:
+    """Until the turn of this message is over, however it ended."""
+    turn = turn_id(f"slack:{TEAM}:{said.channel}:{said.ts}")
+    seq = (await w.bot.engine.journal.turn_of(turn)).seq
+    await asyncio.wait_for(w.bot.engine.inbox.answer_of(seq), 10)
+
+
+@pytest.mark.parametrize("error", ["?the_moon_is_full", "ekm_access_denied"])
+async def test_a_feature_that_is_refused_again_and_again_is_left_alone(
+    tmp_path: Path, error: str
+) -> None:
+    async with workplace(tmp_path, Setting(EchoModel(delay=0.6))) as w:
+        w.slack.api.faults.add("agents.sessions.setStatus", error, 0)
+        for number in range(5):
+            said = w.slack.say(w.alice, w.slack.channel(str(number), w.alice),
+                               f"{w.slack.bot} hello")  # fmt: skip
+            await w.slack.answer(said)
+        assert w.slack.api.calls["agents.sessions.setStatus"] == 3
+        assert f"sessions: {error.removeprefix('?')}" in (await w.bot.slack.health()).words
+
+
+async def test_an_answer_to_what_was_deleted_does_not_stand_in_the_channel(tmp_path: Path) -> None:
+    """Slack takes it, and puts it at the top level, for all to see."""
+    model = Speaker("One ", "two ", "three.")
+    async with workplace(tmp_path, Setting(model)) as w:
+        said = w.slack.say(w.alice, w.general, f"{w.slack.bot} count")
+        await w.slack.until(lambda: model.asks)
+        w.slack.remove(said)
+        await w.slack.deliveries.settled()
+        model.finish()
+        await ended(w, said)
+        assert w.slack.workspace.by_bot(w.general.id) == []

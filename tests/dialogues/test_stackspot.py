@@ -9,11 +9,10 @@ import pytest
 
 from bot.config import Config
 from core.messages import Answer, Attachment, Message, Quote
-from core.policy import DailyTurns
 from tests.dialogues.decisions import BOSS, MEMBER, RIGHTS, STRANGER, on_slack
 from tests.dialogues.stackspot import Bot, asks
 from tests.dialogues.stage import Stage, Theatre
-from tests.fakes.choices import message
+from tests.fakes.choices import capped, message
 from tests.fakes.models import EchoModel
 from tests.fakes.stackspot import FakeStackSpot, Run, Trouble
 
@@ -136,19 +135,39 @@ async def test_what_nobody_named_is_asked_for_too(bot: Bot) -> None:
     assert len(bot.stackspot.executions) == 1
 
 
+async def test_a_name_that_cannot_be_is_refused_before_any_card(bot: Bot) -> None:
+    for config in (Config(), bot.config):
+        bot.config = config
+        async with bot.open() as stage:
+            asked = await stage.said(asks("../../oidc/x", "y"))
+            assert (asked.cards, "is no name of a quick command" in asked.text) == ((), True)
+            typed = await stage.said("quick-command ../../oidc/x y")
+            assert (typed.status, "is no name" in typed.text) == ("failed", True)
+    assert bot.stackspot.requests == []
+
+
 async def test_who_may_approve(bot: Bot) -> None:
     async with bot.open(policy=RIGHTS) as stage:
         (spend,) = (await stage.asks(on_slack(asks("translate-all"), "k1", STRANGER))).cards
-        other = await stage.asks(on_slack(f"approve {spend.id}", "k2", MEMBER))
+        other = await stage.asks(on_slack(f"approve {spend.id}", "k2", MEMBER, thread="tU3"))
         assert "somebody else's" in other.text
         own = await stage.asks(on_slack(f"approve {spend.id}", "k3", STRANGER))
         assert own.text.startswith("Approved by Stan. Done.")
         refused = await stage.asks(on_slack(asks("close-month"), "k4", STRANGER))
         assert "may not change data" in refused.text
         (write,) = (await stage.asks(on_slack(asks("close-month"), "k5", MEMBER))).cards
-        assert (
-            await stage.asks(on_slack(f"approve {write.id}", "k6", STRANGER))
-        ).code == "forbidden"
+        beside = on_slack(f"approve {write.id}", "k6", STRANGER, thread="tU1")
+        assert (await stage.asks(beside)).code == "forbidden"
+        away = await stage.asks(on_slack(f"approve {spend.id}", "k8", MEMBER, channel="C2"))
+        assert (away.code, "translated" in away.text) == ("not_found", False)
+        boss = await stage.asks(on_slack(f"approve {spend.id}", "k9", BOSS, channel="C2"))
+        assert (boss.private, boss.files) == (True, ())
+        assert boss.text == "Approved by Stan. Done."
+        (spend,) = (await stage.asks(on_slack(asks("translate-all"), "k10", STRANGER))).cards
+        boss = await stage.asks(on_slack(f"approve {spend.id}", "k11", BOSS, channel="C2"))
+        assert (boss.private, boss.files) == (True, ())
+        assert boss.text.endswith("Its result is for the conversation that it was proposed in: "
+                                  "ask for it there.")  # fmt: skip
         boss = await stage.asks(on_slack(f"approve {write.id}", "k7", BOSS))
         assert boss.text.startswith("Approved by Bea. Done.")
 
@@ -218,8 +237,7 @@ async def test_a_restart_goes_on_with_what_was_begun(bot: Bot) -> None:
 
 
 async def test_the_day_has_an_end(bot: Bot) -> None:
-    caps = DailyTurns(1, 0)
-    async with bot.open(caps=lambda person: (caps.person, caps.everybody)) as stage:
+    async with bot.open(caps=capped(1)) as stage:
         await stage.said("quick-command explain x")
         over = await stage.said("quick-command explain x")
         assert over.code == "too_many"
@@ -232,3 +250,13 @@ async def test_an_agent_remembers_the_thread(bot: Bot) -> None:
             call = json.dumps({"agent": "reviewer", "prompt": "hi"})
             answer = await stage.said(f"call stackspot_agent {call}")
             assert answer.text == f"You said: {said}"
+
+
+async def test_what_a_command_does_that_says_nothing_of_it(bot: Bot) -> None:
+    """Without a stated effect: who types it has asked for it, the model only proposes it."""
+    async with bot.open(EchoModel()) as stage:
+        typed = await stage.said("quick-command translate-all one")
+        assert (typed.status, typed.cards) == ("done", ())
+        assert len(bot.stackspot.executions) == 1
+        (card,) = (await stage.said(asks("translate-all", "two"))).cards
+        assert (card.state, len(bot.stackspot.executions)) == ("open", 1)

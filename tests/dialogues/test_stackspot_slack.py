@@ -36,7 +36,9 @@ def said(w: Workplace, text: str, thread: Post | None = None, **more: Any) -> Po
 
 
 async def test_progress_shows_as_a_status_and_then_the_result(tmp_path: Path) -> None:
+    """Where the app is no agent: a session has no words of its own."""
     async with house(tmp_path) as (w, fake):
+        w.slack.workspace.agent = False
         fake.held = True
         fake.go(Run((Look("COMPLETED"),), '{"a": 1}'))
         asked = said(w, "quick-command explain a bridge")
@@ -116,6 +118,7 @@ async def test_stop_says_what_goes_on(tmp_path: Path) -> None:
 
 async def test_an_approved_run_shows_how_far_it_is_and_can_be_stopped(tmp_path: Path) -> None:
     async with house(tmp_path) as (w, fake):
+        w.slack.workspace.agent = False
         fake.held = True
         asked = said(w, asks("translate-all", "all of it"))
         card = await w.slack.answer(asked)

@@ -16,7 +16,7 @@ from bot.engine import Choices, Engine
 from tests.dialogues.stackspot import asks
 from tests.fakes.stackspot import FakeStackSpot, Look, Run
 from tests.fakes.stackspot_parts import stackspot_choices
-from tests.web.house import events
+from tests.web.house import TOKEN, events
 
 
 @pytest.fixture
@@ -24,7 +24,11 @@ async def client(stackspot: FakeStackSpot, tmp_path: Path) -> AsyncIterator[http
     async with AsyncExitStack() as stack:
         chosen = await stack.enter_async_context(stackspot_choices(stackspot.url))
         engine, web = await served(tmp_path, chosen)
-        yield await stack.enter_async_context(httpx.AsyncClient(base_url=web.address, timeout=20))
+        yield await stack.enter_async_context(
+            httpx.AsyncClient(
+                base_url=web.address, headers={"Authorization": f"Bearer {TOKEN}"}, timeout=20
+            )
+        )
         await web.stop_intake()
         await engine.drain(1)
         await web.close()
@@ -34,7 +38,7 @@ async def client(stackspot: FakeStackSpot, tmp_path: Path) -> AsyncIterator[http
 async def served(home: Path, chosen: Choices) -> tuple[Engine, WebAdapter]:
     engine = await Engine.open(home, chosen)
     web = WebAdapter(
-        door=WebDoor("127.0.0.1", "", ""), listener=Port("127.0.0.1", 0), inbox=engine.inbox,
+        door=WebDoor("127.0.0.1", TOKEN), listener=Port("127.0.0.1", 0), inbox=engine.inbox,
         journal=engine.journal, files=engine.files, board=chosen.board,
     )  # fmt: skip
     engine.replies["web"] = web.reply

@@ -61,7 +61,8 @@ async def test_a_named_group_approves_instead_of_who_asked(theatre: Theatre) -> 
         card = await proposed_on_slack(stage, "k1", "table_delete", ids=["1"])
         assert card.text.endswith("the operator named for this table must approve it.")
         for person in (MEMBER, OTHER):
-            refused = await says(stage, f"approve {card.id}", f"k-{person.id}", person)
+            beside = on_slack(f"approve {card.id}", f"k-{person.id}", person, thread="tU1")
+            refused = await stage.asks(beside)
             assert (refused.code, refused.private) == ("forbidden", True)
         assert table.applied == []
         assert "Approved by Cleo" in (await says(stage, f"approve {card.id}", "k3", CLERK)).text

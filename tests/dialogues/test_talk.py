@@ -16,7 +16,7 @@ from core.records import Action, Ask, Verdict
 from core.tools.bridge.source import BridgeSource
 from tests.dialogues.stage import Theatre
 from tests.fakes.bridge import FakeBridge
-from tests.fakes.choices import message
+from tests.fakes.choices import capped, message
 from tests.fakes.models import EchoModel
 
 BO = Person("web", "bo", name="Bo")
@@ -124,7 +124,7 @@ async def test_who_may_not_is_told_why_and_alone(theatre: Theatre) -> None:
 
 async def test_the_days_turns_are_counted_across_a_restart(theatre: Theatre) -> None:
     for expected in ("done", "done", "failed"):
-        async with theatre.open(EchoModel(), caps=lambda person: (2, 0)) as stage:
+        async with theatre.open(EchoModel(), caps=capped(2)) as stage:
             answer = await stage.said("hello")
             assert answer.status == expected
             assert (await stage.said("hello", person=BO)).status == expected

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -17,6 +14,7 @@ from bot.app import App
 from bot.config import Config
 from bot.home import Home
 from bot.settings import Settings
+from tests.fakes.link import opened
 from tests.fakes.openai import FakeOpenAI
 
 Json = dict[str, Any]
@@ -63,17 +61,8 @@ async def whole(home: Path, fake: FakeOpenAI, **settings: Any) -> AsyncIterator[
         app = App(chosen, Config(), owner)
         await app.start(surfaces=True)
         try:
-            page = await _page(app)
-            async with httpx.AsyncClient(base_url=page, timeout=20) as web:
+            page, bearer = opened(app.link())
+            async with httpx.AsyncClient(base_url=page, headers=bearer, timeout=20) as web:
                 yield Whole(app, web)
         finally:
             await app.stop()
-
-
-async def _page(app: App) -> str:
-    """Where the page is, as the operator reads it."""
-    with contextlib.redirect_stdout(io.StringIO()) as told:
-        await app.announce()
-    found = re.search(r"open (http://\S+)", told.getvalue())
-    assert found, told.getvalue()
-    return found[1]

@@ -34,3 +34,4 @@ async def house(discord: FakeDiscord, tmp_path: Path) -> AsyncIterator[House]:
     house.home.mkdir()
     yield house
     await house.close()
+    assert not discord.world.unguarded, "each request says that its message mentions nobody"

@@ -108,6 +108,7 @@ class House:
         )
         self.policy.memberships = {"discord": self.adapter.roles.of}
         self.engine.replies["discord"] = self.adapter.reply
+        self.engine.look_up["discord"] = self.adapter.look_up
         self.engine.fetch["discord"] = self.adapter.fetch
         self.engine.start()
         self.is_open = True

@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from core.messages import Address, Answer, Card, Message, Person, ReplyTo, turn_id
-from core.ports import Inbox
+from core.messages import Address, Answer, Card, Message, Person, Progress, ReplyTo, turn_id
+from core.ports import Inbox, Reply
 from core.records import Receipt
 from tests.discord.house import House
 from tests.fakes.discord import Exchange, FakeDiscord, Somebody
@@ -58,6 +58,14 @@ class Deciding:
             message = self.taken.pop()
         reply = self.house.adapter.reply(message.reply_to, KeptPosts())
         await reply.finish(answer)
+
+    async def work(self) -> Reply:
+        """Begin with the newest click."""
+        async with self.came:
+            await self.came.wait_for(lambda: self.taken)
+        reply = self.house.adapter.reply(self.taken[-1].reply_to, KeptPosts())
+        await reply.show(Progress())
+        return reply
 
 
 @pytest.fixture
@@ -167,6 +175,19 @@ async def test_two_clicks_at_once_do_not_undo_each_other(
     )
     titles = [embed["title"] for embed in message["embeds"]]
     assert titles == ["Changed 2 customers", "Deleted 1 order"]
+
+
+async def test_a_click_whose_work_takes_long_shows_it(
+    discord: FakeDiscord, deciding: Deciding, ana: Somebody
+) -> None:
+    message = await shown(deciding.house, ana, OPEN)
+    before = len(ana.dm.typing)
+    await (await ana.click(message, "Approve")).acked()
+    reply = await deciding.work()
+    await discord.until(lambda: len(ana.dm.typing) > before)
+    await reply.finish(Answer("", parts=("",), cards=(DONE,)))
+    await reply.rest()
+    assert message["embeds"][0]["title"] == "Changed 2 customers"
 
 
 async def test_more_cards_than_fit_come_as_words(house: House, ana: Somebody) -> None:

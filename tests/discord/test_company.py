@@ -30,6 +30,33 @@ async def test_with_message_content_a_follow_up_needs_no_mention(
     await ana.reads("You said: and nuts?", thread)
 
 
+async def test_our_own_role_is_a_mention_and_another_is_none(
+    discord: FakeDiscord, house: House, ana: Somebody
+) -> None:
+    discord.grant_message_content()
+    guild = discord.guild("Bolts", ana, roles={77: "buyers"})
+    channel = discord.text_channel(guild, "general")
+    await house.open(message_content=True, threads=False)
+    await ana.say("<@&77> how many?", channel)
+    await ana.mention_role("how many bolts?", channel)
+    await ana.reads("You said: how many bolts?", channel)
+    await ana.mention_role("quick-command sum-up", channel)
+    await ana.reads("not run quick commands", channel)
+    assert [ask.input[-1].text for ask in house.model.asks] == ["how many bolts?"]
+
+
+async def test_where_what_mentions_our_role_is_withheld_the_person_is_told(
+    discord: FakeDiscord, house: House, ana: Somebody
+) -> None:
+    channel = discord.text_channel(discord.guild("Bolts", ana), "general")
+    await house.open(threads=False)
+    for times in range(1, 3):
+        await ana.mention_role("how many bolts?", channel)
+        await discord.until(lambda: count(discord, hints.BY_ROLE) == times)  # noqa: B023
+    await ana.mention("how many bolts?", channel)
+    await ana.reads("You said: how many bolts?", channel)
+
+
 async def test_when_a_second_one_joins_in_ponte_waits_to_be_mentioned_and_says_so_once(
     discord: FakeDiscord, house: House, ana: Somebody
 ) -> None:

@@ -9,9 +9,19 @@ from typing import Any
 import aiohttp
 import pytest
 
+from adapters.discord import calls
 from tests.fakes.discord import FakeDiscord, Somebody
-from tests.fakes.discord.interactions import COMMAND, DEFER
-from tests.fakes.discord.messages import NONCE_WINDOW
+from tests.fakes.discord.interactions import (
+    AUTOCOMPLETE,
+    CHOICES,
+    COMMAND,
+    DEFER,
+    DEFER_UPDATE,
+    MODAL,
+    MODAL_SUBMIT,
+)
+from tests.fakes.discord.limits import CODES, NONCE_SECONDS
+from tests.fakes.discord.world import ADD_REACTIONS, PUBLIC_THREADS, READ_HISTORY, SEND, VIEW
 
 Told = tuple[int, int]
 """HTTP status and Discord's code."""
@@ -35,11 +45,19 @@ class Bot:
         status, answer = await self.call(method, path, body)
         return status, answer.get("code", 0)
 
+    async def told_of_list(self, method: str, path: str, body: Any) -> int:
+        return (await self.call(method, path, body))[0]
+
 
 @pytest.fixture
 async def bot(discord: FakeDiscord) -> AsyncIterator[Bot]:
     async with aiohttp.ClientSession() as session:
         yield Bot(discord, session)
+
+
+def test_every_code_that_the_adapter_knows_stands_on_the_page() -> None:
+    named = {value for name, value in vars(calls).items() if name.isupper() and type(value) is int}
+    assert named | calls.PASSING | {*calls.OVER, *calls.TOO_LARGE} <= CODES.keys()
 
 
 async def test_it_refuses_what_discord_refuses(bot: Bot, ana: Somebody) -> None:
@@ -56,6 +74,109 @@ async def test_it_refuses_what_discord_refuses(bot: Bot, ana: Somebody) -> None:
     assert await bot.told("POST", to, {"content": "x"}) == (403, 50007)
 
 
+async def test_it_counts_code_points_and_forgets_white_space(bot: Bot, ana: Somebody) -> None:
+    to = f"/channels/{ana.dm.id}/messages"
+    assert await bot.told("POST", to, {"content": " \n "}) == (400, 50006)
+    assert (await bot.told("POST", to, {"content": "😀" * 2000}))[0] == 200
+    _, message = await bot.call("POST", to, {"content": "\n hello \n"})
+    assert message["content"] == "hello"
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"embeds": [{"title": "x" * 257}]},
+        {"embeds": [{"description": "x" * 4097}]},
+        {"embeds": [{"description": "x" * 3001}] * 2},
+        {"embeds": [{"footer": {"text": "x" * 2049}}]},
+        {"embeds": [{"fields": [{"name": "a", "value": "x" * 1025}]}]},
+        {"embeds": [{"title": "x"}] * 11},
+        {"components": [{"type": 1, "components": []}]},
+        {"components": [{"type": 1, "components": [{"label": "x", "custom_id": "a"}] * 2}]},
+        {"components": [{"type": 1, "components": [{"label": "x", "custom_id": "a" * 101}]}]},
+        {"components": [{"type": 1, "components": [{"label": "x" * 81, "custom_id": "a"}]}]},
+    ],
+)
+async def test_it_refuses_what_does_not_fit(bot: Bot, ana: Somebody, more: Any) -> None:
+    to = f"/channels/{ana.dm.id}/messages"
+    assert await bot.told("POST", to, {"content": "x", **more}) == (400, 50035)
+
+
+@pytest.mark.parametrize(
+    ("missing", "method", "path", "told"),
+    [
+        (SEND, "POST", "/messages", (403, 50013)),
+        (VIEW, "POST", "/messages", (403, 50001)),
+        (SEND, "POST", "/typing", (403, 50013)),
+        (READ_HISTORY, "GET", "/messages/{id}", (403, 50013)),
+        (ADD_REACTIONS, "PUT", "/messages/{id}/reactions/x/@me", (403, 50013)),
+        (PUBLIC_THREADS, "POST", "/messages/{id}/threads", (403, 50013)),
+    ],
+)
+async def test_it_asks_for_permissions(
+    bot: Bot, ana: Somebody, missing: int, method: str, path: str, told: Told
+) -> None:
+    guild = bot.discord.guild("Bolts", ana)
+    channel = bot.discord.text_channel(guild, "general")
+    message = await ana.say("hello", channel)
+    guild.permissions &= ~missing
+    whole = f"/channels/{channel.id}{path.format(id=message['id'])}"
+    body = {"content": "x", "name": "x"} if method == "POST" else None
+    assert await bot.told(method, whole, body) == told
+
+
+async def test_without_history_nothing_is_read_and_nothing_replied_to(
+    bot: Bot, ana: Somebody
+) -> None:
+    guild = bot.discord.guild("Bolts", ana)
+    guild.permissions &= ~READ_HISTORY
+    channel = bot.discord.text_channel(guild, "general")
+    message = await ana.mention("hello", channel)
+    to = f"/channels/{channel.id}/messages"
+    reply = {"content": "x", "message_reference": {"message_id": message["id"]}}
+    assert await bot.told("POST", to, reply) == (400, 160002)
+    assert await bot.call("GET", to) == (200, [])
+
+
+async def test_mentions_are_made_anew_by_each_edit(bot: Bot, ana: Somebody) -> None:
+    to = f"/channels/{ana.dm.id}/messages"
+    text = {"content": f"<@{ana.id}>"}
+    none: Any = {"allowed_mentions": {"parse": []}}
+    _, message = await bot.call("POST", to, text | none)
+    assert message["mentions"] == []
+    path = f"{to}/{message['id']}"
+    assert (await bot.call("PATCH", path, text | none))[1]["mentions"] == []
+    assert not bot.discord.world.unguarded
+    assert (await bot.call("PATCH", path, text))[1]["mentions"][0]["id"] == str(ana.id)
+    assert len(bot.discord.world.unguarded) == 1
+
+
+async def test_a_nonce_is_one_in_all_channels(bot: Bot, ana: Somebody) -> None:
+    """It is looked for by its author: resources/message.mdx#create-message."""
+    bob = bot.discord.user("Bob")
+    body = {"content": "x", "nonce": "n", "enforce_nonce": True}
+    _, first = await bot.call("POST", f"/channels/{ana.dm.id}/messages", body)
+    _, other = await bot.call("POST", f"/channels/{bob.dm.id}/messages", body)
+    assert other["id"] == first["id"]
+
+
+async def test_an_archived_thread_takes_posts_and_no_edits(bot: Bot, ana: Somebody) -> None:
+    guild = bot.discord.guild("Bolts", ana)
+    channel = bot.discord.text_channel(guild, "general")
+    me = bot.discord.world.me.id
+    thread = bot.discord.world.channel(
+        type=11, name="old", guild=guild, parent=channel.id, owner=me
+    )
+    to = f"/channels/{thread.id}/messages"
+    _, message = await bot.call("POST", to, {"content": "x"})
+    thread.archived = True
+    assert await bot.told("PATCH", f"{to}/{message['id']}", {"content": "y"}) == (400, 50083)
+    assert (await bot.told("POST", to, {"content": "y"}))[0] == 200
+    assert not thread.archived
+    thread.locked = True
+    assert await bot.told("POST", to, {"content": "z"}) == (400, 160005)
+
+
 async def test_it_takes_only_its_own_token(bot: Bot, discord: FakeDiscord) -> None:
     async with bot.session.get(f"{discord.api_url}/users/@me") as answer:
         assert answer.status == 401
@@ -67,7 +188,7 @@ async def test_a_nonce_makes_one_message_for_minutes(bot: Bot, ana: Somebody) ->
     _, first = await bot.call("POST", to, body)
     _, again = await bot.call("POST", to, body)
     assert first["id"] == again["id"]
-    bot.discord.clock.advance(NONCE_WINDOW + 1)
+    bot.discord.clock.advance(NONCE_SECONDS + 1)
     _, later = await bot.call("POST", to, body)
     assert later["id"] != first["id"]
     _, history = await bot.call("GET", to)
@@ -93,6 +214,28 @@ async def test_an_interaction_wants_one_ack_in_time(bot: Bot, ana: Somebody) -> 
     assert await bot.told("POST", late_path, ack) == (404, 10062)
 
 
+async def test_an_interaction_takes_only_answers_of_its_kind(bot: Bot, ana: Somebody) -> None:
+    begin = bot.discord.interactions.begin
+    long = {"title": "x" * 46, "custom_id": "a", "components": []}
+    for kind, body in (
+        (COMMAND, {"type": DEFER_UPDATE}),
+        (COMMAND, {"type": MODAL, "data": long}),
+        (MODAL_SUBMIT, {"type": MODAL, "data": {}}),
+        (AUTOCOMPLETE, {"type": CHOICES, "data": {"choices": [{"name": "", "value": "x"}]}}),
+    ):
+        one = await begin(kind, ana.user, ana.dm, {}, "en-US")
+        path = f"/interactions/{one.id}/{one.token}/callback"
+        assert await bot.told("POST", path, body) == (400, 50035)
+
+
+async def test_what_is_no_command_is_not_registered(bot: Bot, discord: FakeDiscord) -> None:
+    path = f"/applications/{discord.world.me.id}/commands"
+    good = {"name": "ask", "description": "Ask"}
+    assert (await bot.told_of_list("PUT", path, [good])) == 200
+    for bad in ({"name": "Ask"}, {"description": ""}, {"name": "x" * 33}):
+        assert (await bot.told_of_list("PUT", path, [good | bad])) == 400
+
+
 async def test_limits_come_with_what_discord_py_reads(bot: Bot, ana: Somebody) -> None:
     bot.discord.faults.rate = (1, 60.0)
     to = f"{bot.discord.api_url}/channels/{ana.dm.id}/messages"
@@ -110,8 +253,32 @@ async def test_the_content_of_what_is_not_addressed_is_withheld(
     bot: Bot, discord: FakeDiscord, ana: Somebody
 ) -> None:
     channel = discord.text_channel(discord.guild("Bolts", ana), "general")
-    await ana.say("among us", channel)
-    await ana.mention("hello", channel)
+    quoted = await ana.say("among us", channel, files=[("a.png", b"a")])
+    await ana.mention("hello", channel, reply_to=quoted)
+    await ana.mention_role("hello", channel)
     _, history = await bot.call("GET", f"/channels/{channel.id}/messages")
-    assert [message["content"] for message in history][1] == ""
-    assert "hello" in history[0]["content"]
+    by_role, mention, among_us = history
+    assert (among_us["content"], among_us["attachments"]) == ("", [])
+    assert "hello" in mention["content"]
+    assert mention["referenced_message"]["content"] == "", "a quoted one is judged for itself"
+    assert mention["referenced_message"]["attachments"] == []
+    guild = channel.guild
+    assert guild is not None
+    assert (by_role["content"], by_role["mention_roles"]) == ("", [str(guild.own_role)])
+    discord.grant_message_content()
+    _, history = await bot.call("GET", f"/channels/{channel.id}/messages")
+    assert history[2]["content"] == "among us"
+
+
+async def test_what_is_forwarded_is_withheld_with_the_forward(
+    bot: Bot, discord: FakeDiscord, ana: Somebody
+) -> None:
+    channel = discord.text_channel(discord.guild("Bolts", ana), "general")
+    said = await ana.say("among us", channel, files=[("a.png", b"a")])
+    await ana.forward(said, channel)
+    await ana.forward(said)
+    _, history = await bot.call("GET", f"/channels/{channel.id}/messages")
+    assert history[0]["message_snapshots"][0]["message"]["content"] == ""
+    _, history = await bot.call("GET", f"/channels/{ana.dm.id}/messages")
+    snapshot = history[0]["message_snapshots"][0]["message"]
+    assert (snapshot["content"], len(snapshot["attachments"])) == ("among us", 1)

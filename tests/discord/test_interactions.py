@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Sequence
 
 import pytest
@@ -99,6 +100,36 @@ async def test_what_cannot_be_stored_is_said_at_once(
     await exchange.answered()
     assert exchange.ephemeral
     assert "could not store" in exchange.text
+    assert exchange.acked_after < 2.0, "a second of the three is left for the way"
+
+
+async def test_what_is_stored_after_the_person_was_told_that_it_is_not_is_not_answered(
+    open_house: House, ana: Somebody
+) -> None:
+    full = threading.Event()
+    disk = asyncio.create_task(open_house.engine._database.write(lambda _: full.wait()))
+    exchange = await ana.slash("ask", prompt="hello")
+    await exchange.answered()
+    assert "could not store" in exchange.text
+    full.set()
+    await disk
+    later = await ana.slash("ask", prompt="next")
+    await later.answered()
+    assert [ask.input[-1].text for ask in open_house.model.asks] == ["next"]
+
+
+async def test_a_file_may_be_as_large_as_the_interaction_says(
+    discord: FakeDiscord, house: House, ana: Somebody
+) -> None:
+    house.give("plot.png", b"p" * 12 * 1024 * 1024)
+    await house.open()
+    await house.ready()
+    small = await ana.slash("ask", prompt="call draw {}")
+    await small.until(lambda e: "up to 10.0 MiB" in e.text)
+    discord.interactions.largest = 20 * 1024 * 1024
+    large = await ana.slash("ask", prompt="call draw {}")
+    await large.until(lambda e: e.original and e.original["attachments"])
+    assert "does not fit" not in large.text
 
 
 async def test_autocomplete_offers_what_fits_and_no_more_than_discord_takes(

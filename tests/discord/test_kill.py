@@ -10,7 +10,7 @@ import pytest
 
 from tests.discord.process import Process
 from tests.fakes.discord import FakeDiscord, Somebody
-from tests.fakes.discord.messages import NONCE_WINDOW
+from tests.fakes.discord.limits import NONCE_SECONDS
 
 MESSAGES = "/channels/*/messages"
 
@@ -37,7 +37,7 @@ async def test_in_the_middle_of_a_turn(discord: FakeDiscord, bot: Process, ana: 
     assert said(discord) == ["You said: hello"]
 
 
-@pytest.mark.parametrize("later", [0.0, NONCE_WINDOW + 60])
+@pytest.mark.parametrize("later", [0.0, NONCE_SECONDS + 60])
 async def test_between_a_posts_effect_and_its_record(
     discord: FakeDiscord, bot: Process, ana: Somebody, later: float
 ) -> None:
@@ -67,7 +67,7 @@ async def test_between_the_parts_of_a_long_answer(
     await second.reached()
     await bot.kill()
     second.release()
-    discord.clock.advance(NONCE_WINDOW + 60)
+    discord.clock.advance(NONCE_SECONDS + 60)
     await bot.start()
     await ana.say("next")
     await ana.reads("You said: next")
@@ -91,7 +91,7 @@ async def test_the_source_is_gone_and_the_post_is_in_doubt(
     await gate.reached()
     await bot.kill()
     gate.release()
-    discord.clock.advance(NONCE_WINDOW + 60)
+    discord.clock.advance(NONCE_SECONDS + 60)
     await bot.start()
     await ana.say("next")
     await ana.reads("You said: next")

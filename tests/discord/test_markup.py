@@ -114,3 +114,9 @@ def test_rows_of_a_code_block_stand_in_one_column(rows: list[list[str]]) -> None
     if table.narrow:
         block = table.code_block().split("\n")[1:-1]
         assert all(columns_of(line) <= WIDEST for line in block)
+
+
+def test_a_tables_cell_fetches_no_preview() -> None:
+    cells = "| https://x.example/q | [t](https://y.example) | 2 | 3 |"
+    wide = f"| a | b | c | d |\n|---|---|---|---|\n{cells}"
+    assert "**a: <https://x.example/q>**\nb: t <https://y.example>" in render(wide).text

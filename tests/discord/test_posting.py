@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
+from adapters.discord import calls
 from tests.discord.house import House
 from tests.fakes.discord import FakeDiscord, Somebody
-from tests.fakes.discord.world import Payload
+from tests.fakes.discord.world import ATTACH, Payload
 
 MESSAGES = "/channels/*/messages"
 
@@ -88,6 +91,21 @@ async def test_a_file_that_is_too_large_does_not_take_the_text_with_it(
     assert len(said(discord)) == 1
 
 
+@pytest.mark.parametrize(("tier", "size", "fits"), [(2, 12, True), (3, 25, False)])
+async def test_a_boosted_server_takes_larger_files_as_far_as_a_request_goes(
+    discord: FakeDiscord, house: House, ana: Somebody, tier: int, size: int, fits: bool
+) -> None:
+    channel = discord.text_channel(discord.guild("Bolts", ana, tier=tier), "general")
+    house.give("plot.png", b"p" * size * 1024 * 1024)
+    await house.open(threads=False)
+    await ana.mention("call draw {}", channel)
+    if fits:
+        await ana.sees(lambda seen: seen and seen[0]["attachments"], channel)
+    else:
+        answer = await ana.reads("Discord takes files of up to 24.0 MiB", channel)
+        assert not answer["attachments"]
+
+
 async def test_files_come_with_the_answer_and_a_surprising_limit_leaves_the_text(
     discord: FakeDiscord, house: House, ana: Somebody
 ) -> None:
@@ -114,10 +132,95 @@ async def test_where_history_may_not_be_read_the_answer_refers_to_nothing(
     assert "message_reference" not in answer
 
 
+async def test_files_that_are_refused_leave_the_text_and_their_names(
+    discord: FakeDiscord, house: House, ana: Somebody
+) -> None:
+    guild = discord.guild("Bolts", ana)
+    guild.permissions &= ~ATTACH
+    channel = discord.text_channel(guild, "general")
+    house.give("plot.png", b"png")
+    long = "\n\n".join(f"paragraph {n} " + "x" * 900 for n in range(20))
+    house.model.script = {"tell me": [long]}
+    await house.open(threads=False)
+    await ana.mention("call draw {}", channel)
+    answer = await ana.reads("`plot.png` cannot stand here (Discord 403/50013", channel)
+    assert answer["content"].startswith("You said: ")
+    await ana.mention("tell me", channel)
+    await ana.reads("`answer.md` cannot stand here", channel)
+
+
+async def test_a_code_that_nobody_knows_is_worded_and_not_tried_again(
+    discord: FakeDiscord, house: House, ana: Somebody
+) -> None:
+    await house.open()
+    discord.refuse("POST", MESSAGES, 418, 987654, times=9)
+    posts = ("POST", f"/channels/{ana.dm.id}/messages")
+    for number in range(1, 4):
+        await ana.say(f"number {number}")
+        await discord.until(lambda: discord.calls.count(posts) == number)  # noqa: B023
+    discord.faults.clear()
+    await ana.say("and now?")
+    await ana.reads("could not post my last answer here (Discord 418/987654")
+    assert discord.calls.count(posts) == 4, "one for each answer"
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [(403, 987654), (400, 0), (404, 0), (403, 50013), (400, 200000), (400, 240000), (403, 50278)],
+)
+async def test_a_refusal_for_good_is_told_with_the_next_message(
+    discord: FakeDiscord, house: House, ana: Somebody, status: int, code: int
+) -> None:
+    await house.open()
+    discord.refuse("POST", MESSAGES, status, code)
+    await ana.say("hello")
+    await discord.until(lambda: not discord.faults.waiting)
+    await ana.say("again")
+    answer = await ana.reads("You said: again")
+    assert f"could not post my last answer here (Discord {status}/{code}" in answer["content"]
+    assert said(discord) == [answer["content"]]
+
+
+@pytest.mark.parametrize("code", sorted(calls.PASSING))
+@pytest.mark.parametrize("method", ["POST", "PATCH"])
+async def test_a_refusal_that_passes_is_waited_for(
+    discord: FakeDiscord, house: House, ana: Somebody, monkeypatch: pytest.MonkeyPatch,
+    code: int, method: str,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("adapters.discord.calls.AGAIN", 0.01)
+    house.model.script = {"tell me": ["one", " two"]}
+    house.model.pauses = asyncio.Queue()
+    await house.open()
+    if method == "POST":
+        discord.refuse("POST", MESSAGES, 403, code)
+        house.model.go_on()
+    await ana.say("tell me")
+    if method == "PATCH":
+        await ana.reads("one")
+        discord.refuse("PATCH", f"{MESSAGES}/*", 403, code)
+        house.model.go_on()
+    await ana.reads("one two")
+    assert said(discord) == ["one two"]
+
+
+async def test_what_does_not_pass_within_the_hour_is_given_up(
+    discord: FakeDiscord, house: House, ana: Somebody, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("adapters.discord.calls.AGAIN", 0.01)
+    monkeypatch.setattr("core.posting.PATIENCE", 0.2)
+    await house.open()
+    discord.refuse("POST", MESSAGES, 401, times=1000)
+    await ana.say("hello")
+    await ana.say("again")
+    await discord.until(lambda: len(house.model.asks) == 2)
+    discord.faults.clear()
+    await ana.reads("could not post my last answer here (Discord 401/0")
+
+
 async def test_a_token_that_was_reset_loses_no_answer(
     discord: FakeDiscord, house: House, ana: Somebody, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("adapters.discord.calls.NETWORK_WAIT", 0.01)
+    monkeypatch.setattr("adapters.discord.calls.AGAIN", 0.01)
     await house.open()
     discord.refuse("POST", MESSAGES, 401, times=2)
     await ana.say("hello")

@@ -17,15 +17,17 @@ ROOT = Path(__file__).parents[2]
 
 @asynccontextmanager
 async def running(*module: str, **settings: str) -> AsyncIterator[asyncio.StreamReader]:
-    """Its output, line by line; ended by SIGTERM, with which it exits 0."""
+    """What it prints and logs, line by line; ended by SIGTERM, with which it exits 0."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", *module, cwd=ROOT, env={**os.environ, **settings},
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
     assert process.stdout
-    yield process.stdout
-    process.send_signal(signal.SIGTERM)
-    await process.communicate()
+    try:
+        yield process.stdout
+    finally:
+        process.send_signal(signal.SIGTERM)
+        await process.communicate()
     assert process.returncode == 0
 
 
@@ -35,8 +37,11 @@ async def test_ponte_run_with_discord_on(tmp_path: Path) -> None:
         control = settings["DISCORD_API_URL"].replace("/api/v10", "/control")
         settings |= {"PONTE_HOME": str(tmp_path), "PONTE_WEB": "off", "PONTE_MODEL_API": "demo"}
         async with running("bot", "run", **settings) as bot:
-            while b"Ponte is ready" not in await bot.readline():
-                assert not bot.at_eof()
+            told = b""
+            while b"Ponte is ready" not in told:
+                assert not bot.at_eof(), told.decode()
+                told += await bot.readline()
+            assert b"voice" not in told, "its libraries are nothing that Ponte misses"
             await session.post(f"{control}/dm", json={"person": "Ana", "text": "help"})
             asked = {"person": "Ana", "until": "quick-command"}
             async with session.get(f"{control}/answers", params=asked) as answers:

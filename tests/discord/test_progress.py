@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 
+import pytest
+
+from adapters.discord import typing_sign
 from adapters.discord.surface import INTERVAL
 from core.records import Ask
 from tests.discord.house import House
@@ -12,22 +15,138 @@ from tests.fakes.discord import FakeDiscord, Somebody
 from tests.fakes.discord.world import Payload
 
 
-async def test_typing_shows_until_there_is_text(
+class Gate:
+    """A model that thinks, before its first word, until it is told to go on."""
+
+    def __init__(self, house: House) -> None:
+        self._open = asyncio.Event()
+        house.model.gate = self._wait
+
+    async def _wait(self, ask: Ask) -> None:
+        await self._open.wait()
+
+    def open(self) -> None:
+        self._open.set()
+
+
+async def test_a_model_that_thinks_is_seen_to_before_its_first_word(
     discord: FakeDiscord, house: House, ana: Somebody
 ) -> None:
-    house.give("plot.png", b"png")
-    gate = asyncio.Event()
-
-    async def wait(ask: Ask) -> None:
-        if ask.number == 2:
-            await gate.wait()
-
-    house.model.gate = wait
+    gate = Gate(house)
     await house.open()
-    await ana.say("call draw {}")
+    began = discord.clock.now()
+    await ana.say("hello")
     await discord.until(lambda: ana.dm.typing)
-    gate.set()
-    await ana.reads("You said: ")
+    assert 0.3 < ana.dm.typing[0] - began < 1.5
+    gate.open()
+    await ana.reads("You said: hello")
+
+
+async def test_the_sign_is_renewed_until_the_answer_stands(
+    discord: FakeDiscord, house: House, ana: Somebody, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(typing_sign, "SOON", 0.01)
+    monkeypatch.setattr(typing_sign, "AGAIN", 0.05)
+    gate = Gate(house)
+    await house.open()
+    await ana.say("hello")
+    await discord.until(lambda: len(ana.dm.typing) > 5)
+    discord.refuse("POST", "/channels/*/messages", 429, 40062)
+    monkeypatch.setattr("adapters.discord.calls.AGAIN", 0.3)
+    gate.open()
+    await discord.until(lambda: not discord.faults.waiting)
+    typed = len(ana.dm.typing)
+    await ana.reads("You said: hello")
+    assert len(ana.dm.typing) > typed, "nothing stood yet"
+    typed = len(ana.dm.typing)
+    await ana.say("next")
+    await ana.reads("You said: next")
+    assert len(ana.dm.typing) <= typed + 3, "the first turn types no more"
+
+
+async def test_text_that_does_not_grow_is_no_sign(
+    discord: FakeDiscord, house: House, ana: Somebody, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(typing_sign, "STILL", 0.3)
+    house.model.script = {"tell me": ["one", " two"]}
+    house.model.pauses = asyncio.Queue()
+    await house.open()
+    await ana.say("tell me")
+    await ana.reads("one")
+    typed = len(ana.dm.typing)
+    monkeypatch.setattr(typing_sign, "AGAIN", 0.05)
+    await discord.until(lambda: len(ana.dm.typing) > typed)
+    house.model.go_on()
+    await ana.reads("one two")
+
+
+async def test_an_answer_that_comes_at_once_needs_no_sign(
+    discord: FakeDiscord, house: House, ana: Somebody, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(typing_sign, "SOON", 5.0)
+    await house.open()
+    await ana.say("hello")
+    await ana.reads("You said: hello")
+    assert not ana.dm.typing
+
+
+async def test_while_a_thread_is_being_made_the_sign_shows_where_the_question_stands(
+    discord: FakeDiscord, house: House, ana: Somebody
+) -> None:
+    channel = discord.text_channel(discord.guild("Bolts", ana), "general")
+    gate = Gate(house)
+    making = discord.hold("POST", "/channels/*/threads")
+    await house.open()
+    question = await ana.mention("bolts?", channel)
+    await discord.until(lambda: channel.typing)
+    making.release()
+    gate.open()
+    await discord.until(lambda: int(question["id"]) in discord.world.channels)
+    await ana.reads("You said: bolts?", discord.world.channels[int(question["id"])])
+
+
+async def test_a_command_whose_token_ends_shows_typing_in_its_channel(
+    discord: FakeDiscord, house: House, ana: Somebody
+) -> None:
+    gate = Gate(house)
+    discord.interactions.deadline = -1.0
+    await house.open()
+    await house.ready()
+    await ana.slash("ask", prompt="hello")
+    await discord.until(lambda: ana.dm.typing)
+    gate.open()
+    await ana.reads("You said: hello")
+
+
+async def test_what_is_private_shows_no_typing_to_others(
+    discord: FakeDiscord, house: House, ana: Somebody
+) -> None:
+    channel = discord.text_channel(discord.guild("Bolts", ana), "general")
+    await house.open()
+    await house.ready()
+    exchange = await ana.slash("status", channel)
+    await exchange.answered()
+    assert exchange.ephemeral
+    assert not channel.typing
+
+
+async def test_a_turn_that_is_put_back_types_no_more(
+    discord: FakeDiscord, house: House, ana: Somebody, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(typing_sign, "SOON", 0.01)
+    monkeypatch.setattr(typing_sign, "AGAIN", 0.02)
+    gate = Gate(house)
+    await house.open()
+    await ana.say("hello")
+    await discord.until(lambda: ana.dm.typing)
+    await house.engine.drain(0.0)
+    typed = len(ana.dm.typing)
+    await asyncio.sleep(0.1)
+    assert len(ana.dm.typing) <= typed + 1
+    gate.open()
+    await house.close()
+    await house.open()
+    await ana.reads("You said: hello")
 
 
 async def test_a_message_that_waits_wears_an_hourglass(

@@ -58,6 +58,7 @@ async def main(home: Path, token: str, api: str, gateway: str, hold: bool, grace
         identify_wait=0.0,
     )
     engine.replies["discord"] = adapter.reply
+    engine.look_up["discord"] = adapter.look_up
     engine.fetch["discord"] = adapter.fetch
     engine.start()
     await adapter.start()

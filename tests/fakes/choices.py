@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from bot.engine import Choices
 from bot.quick import Registry
+from core.budget import Caps
 from core.change_ports import Applier
 from core.messages import Address, Card, Message, Person, ReplyTo, turn_id
 from core.policy import AllowList
@@ -42,6 +43,15 @@ def choices(
         quick=Registry({}, AllowList().is_named),
         appliers=appliers,
     )
+
+
+def capped(own: int = 0, everybody: int = 0) -> Caps:
+    """The same turns a day for whoever asks."""
+
+    async def caps(person: Person, address: Address) -> tuple[int, int]:
+        return own, everybody
+
+    return caps
 
 
 def message(

@@ -20,9 +20,10 @@ SUMMARY = QuickCommand(
         "tone": {"type": "choice", "choices": ("dry", "warm")},
     },
     translations={"pt-BR": ("Resumo diário", "O que aconteceu hoje")},
+    effect="read",
 )
 CLOSE = QuickCommand("close-day", "Close the day", effect="write")
-ECHO = QuickCommand("echo", "Echo", "Says the same again")
+ECHO = QuickCommand("echo", "Echo", "Says the same again", effect="read")
 
 
 @dataclass(slots=True)

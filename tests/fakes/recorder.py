@@ -167,6 +167,9 @@ class RecordingSurface:
     async def busy(self, doing: str) -> None:
         self.doing.append(doing)
 
+    async def rest(self) -> None:
+        self.doing.clear()
+
     async def post(self, number: int, key: str, part: str, answer: Answer | None) -> str:
         text = drawn(part, answer)
         return await self._platform.post(self._to.address.channel, self._to.source, key, text)

@@ -22,13 +22,14 @@ from tests.fakes.choices import choices
 from tests.fakes.stackspot.state import CLIENT, REALM, SECRET
 
 COMMANDS = {
-    "explain": Command(title={"en": "Explain", "pt-BR": "Explicar"}),
+    "explain": Command(title={"en": "Explain", "pt-BR": "Explicar"}, effect="read"),
     "daily-summary": Command(
         title={"en": "Daily summary", "pt-BR": "Resumo diário"},
         description={"en": "What happened on a day", "pt-BR": "O que aconteceu num dia"},
         inputs={"day": Input(required=True), "tone": Input("choice", choices=("dry", "warm"))},
+        effect="read",
     ),
-    "translate-all": Command(title={"en": "Translate everything"}, effect="spend"),
+    "translate-all": Command(title={"en": "Translate everything"}),
     "close-month": Command(title={"en": "Close the month"}, effect="write"),
 }
 AGENTS = {"reviewer": Agent("01AGENT", {"en": "Code reviewer"})}

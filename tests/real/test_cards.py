@@ -15,7 +15,7 @@ from core.http import HttpAnswer, HttpClient
 from tests.fakes.bridge import FakeBridge
 from tests.fakes.bridge_tables import CUSTOMERS
 from tests.fakes.slack import FakeSlack
-from tests.real.test_whole import ROOT, clean_environment, ponte
+from tests.real.test_whole import ROOT, bearer_of, clean_environment, ponte
 
 Json = Mapping[str, Any]
 
@@ -27,23 +27,28 @@ def asking(tool: str, **args: Any) -> str:
 class Page:
     """What the page's script does."""
 
-    def __init__(self, http: HttpClient, origin: str) -> None:
+    def __init__(self, http: HttpClient, origin: str, bearer: Mapping[str, str]) -> None:
         self._http = http
         self.origin = origin
+        self._bearer = bearer
 
     async def says(self, text: str) -> Json:
-        said: Json = await self._http.post_json(f"{self.origin}/chat", {"message": text})
+        said: Json = await self._http.post_json(
+            f"{self.origin}/chat", {"message": text}, headers=self._bearer
+        )
         return said
 
     async def clicks(self, id: str, action: str) -> tuple[int, Json]:
         try:
-            body = await self._http.post_json(f"{self.origin}/cards/{id}", {"action": action})
+            body = await self._http.post_json(
+                f"{self.origin}/cards/{id}", {"action": action}, headers=self._bearer
+            )
         except HttpAnswer as refused:
             return refused.status, refused.json
         return 200, body
 
     async def cards(self) -> list[Json]:
-        body = await self._http.get_json(f"{self.origin}/conversations/main")
+        body = await self._http.get_json(f"{self.origin}/conversations/main", headers=self._bearer)
         return list(body["cards"])
 
 
@@ -51,7 +56,7 @@ class Page:
 async def page(bridge: FakeBridge, home: Path, **settings: str) -> AsyncIterator[Page]:
     own = {"PONTE_HOME": str(home), "PONTE_WEB_PORT": "0", "NOCODB_URL": bridge.url, **settings}
     async with ponte(own) as (_, lines), HttpClient() as http:
-        yield Page(http, lines[-1].split()[-1])
+        yield Page(http, lines[-1].split()[-1], bearer_of(home))
 
 
 async def command(bridge: FakeBridge, home: Path, *words: str) -> str:

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 from core.http import HttpClient
 from tests.real.nocodb.seed import Base, Seeded, base_with_rows, call
-from tests.real.test_whole import doctor, ponte
+from tests.real.test_whole import bearer_of, doctor, ponte
 
 
 def settings(home: Path, nocodb: Seeded, base: Base) -> Mapping[str, str]:
@@ -26,22 +26,26 @@ def settings(home: Path, nocodb: Seeded, base: Base) -> Mapping[str, str]:
 class Page:
     """What a person does there, one step after the other."""
 
-    def __init__(self, address: str, http: HttpClient) -> None:
+    def __init__(self, address: str, http: HttpClient, bearer: Mapping[str, str]) -> None:
         self._address = address
+        self._bearer = bearer
         self._http = http
 
     async def says(self, text: str) -> Any:
         asked = {"message": text, "conversation": "c1"}
-        return await self._http.post_json(f"{self._address}/chat", asked)
+        return await self._http.post_json(f"{self._address}/chat", asked, headers=self._bearer)
 
     async def clicks(self, action: str, id: str) -> Any:
-        return await self._http.post_json(f"{self._address}/cards/{id}", {"action": action})
+        decided = {"action": action}
+        return await self._http.post_json(
+            f"{self._address}/cards/{id}", decided, headers=self._bearer
+        )
 
 
 @asynccontextmanager
 async def page(given: Mapping[str, str]) -> AsyncIterator[Page]:
     async with ponte(given) as (_, lines), HttpClient() as http:
-        yield Page(lines[-1].split()[-1], http)
+        yield Page(lines[-1].split()[-1], http, bearer_of(Path(given["PONTE_HOME"])))
 
 
 def order(nocodb: Seeded, base: Base, id: int) -> dict[str, Any]:

@@ -44,6 +44,11 @@ async def ponte(settings: Mapping[str, str]) -> AsyncIterator[tuple[int, list[st
         assert await process.wait() == 0
 
 
+def bearer_of(home: Path) -> dict[str, str]:
+    """What opens the page of a process that made its token itself."""
+    return {"Authorization": f"Bearer {(home / 'web-token').read_text().strip()}"}
+
+
 async def test_people_on_every_platform_are_answered_by_one_process(tmp_path: Path) -> None:
     async with FakeSlack() as slack, FakeDiscord() as discord, FakeBridge() as bridge:
         settings = {
@@ -59,11 +64,14 @@ async def test_people_on_every_platform_are_answered_by_one_process(tmp_path: Pa
         }
         async with ponte(settings) as (_, lines), HttpClient() as http:
             page = lines[-1].split()[-1]
+            assert any("Slack's members have no cap on turns a day" in line for line in lines)
             ana = slack.person("Ana")
             asked = slack.say(ana, slack.channel("general", ana), f"{slack.bot} list tables")
             bo = Somebody(discord, discord.world.user("Bo"))
             await bo.say("list tables")
-            web = await http.post_json(f"{page}/chat", {"message": "list tables"})
+            bearer = bearer_of(tmp_path / "home")
+            listing = {"message": "list tables"}
+            web = await http.post_json(f"{page}/chat", listing, headers=bearer)
             assert "Customers" in web["response"]
             answer = await slack.answer(asked)
             refused = (await bo.sees(bool))[0]

@@ -11,6 +11,7 @@ from adapters.slack.adapter import Credentials, Ports, SlackAdapter
 from adapters.slack.intake import Customs
 from adapters.slack.markup import Links
 from bot.engine import Choices, Engine
+from core.policy import AllowList
 from core.ports import Inbox, Model, StatusBoard
 from tests.fakes.choices import choices
 from tests.fakes.slack import FakeSlack, Json, Place, Someone
@@ -85,10 +86,9 @@ async def running(slack: FakeSlack, home: Path, setting: Setting) -> AsyncIterat
     engine = await Engine.open(home, chosen)
     adapter = SlackAdapter(
         credentials(slack, setting.http), ports(engine, chosen, setting.inbox),
-        api_url=slack.base_url, customs=setting.customs, links=setting.links,
+        api_url=slack.base_url, customs=setting.customs, links=setting.links, home=home,
     )  # fmt: skip
-    engine.replies["slack"] = adapter.reply
-    engine.fetch["slack"] = adapter.fetch
+    joined(engine, chosen, adapter)
     engine.start()
     try:
         await adapter.start()
@@ -102,6 +102,16 @@ async def running(slack: FakeSlack, home: Path, setting: Setting) -> AsyncIterat
         await engine.close()
 
 
+def joined(engine: Engine, chosen: Choices, adapter: SlackAdapter) -> None:
+    """As the composition root does it: rights are asked of Slack."""
+    engine.replies["slack"] = adapter.reply
+    engine.fetch["slack"] = adapter.fetch
+    engine.look_up["slack"] = adapter.look_up
+    if isinstance(chosen.policy, AllowList):
+        chosen.policy.guests = {"slack": adapter.guest}
+        chosen.policy.memberships = {"slack": adapter.membership}
+
+
 def credentials(slack: FakeSlack, http: bool = False) -> Credentials:
     if http:
         return Credentials(slack.bot_token, signing_secret=slack.deliveries.signing_secret)
@@ -110,6 +120,7 @@ def credentials(slack: FakeSlack, http: bool = False) -> Credentials:
 
 def ports(engine: Engine, chosen: Choices, inbox: Callable[[Inbox], Inbox]) -> Ports:
     return Ports(
-        inbox=inbox(engine.inbox), threads=engine.threads, files=engine.files, board=chosen.board,
-        policy=chosen.policy, removed=engine.manager.removed,
+        inbox=inbox(engine.inbox), journal=engine.journal, threads=engine.threads,
+        files=engine.files, board=chosen.board, policy=chosen.policy,
+        removed=engine.manager.removed,
     )  # fmt: skip

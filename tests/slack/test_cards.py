@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapters.slack.cards import blocks, replaced
-from adapters.slack.content import LIMIT, content
+from adapters.slack.cards import all_blocks, blocks, replaced
+from adapters.slack.content import content, parts
+from adapters.slack.lengths import PART
 from adapters.slack.markup import Links
 from core.messages import Card
 from tests.fakes.slack.blocks import check_message
@@ -27,14 +28,26 @@ def test_slack_takes_every_card(
     title: str, text: str, rows: list[dict[str, Any]], state: str
 ) -> None:
     card = Card("abc234", "proposal", title, text, rows=tuple(rows), state=state)
-    check_message([*blocks(card), *blocks(replace(card, id="bcd345", state="open"))])
+    both = [*blocks(card), *blocks(replace(card, id="bcd345", state="open"))]
+    check_message(all_blocks([card, replace(card, id="bcd345", state="open")]), "chat.update")
+    assert len({block["block_id"] for block in both}) == len(both)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.builds(Card, st.uuids().map(str), st.just("proposal"), WORDS, WORDS,
+                          ROWS.map(tuple)), max_size=14), WORDS)  # fmt: skip
+def test_slack_takes_as_many_as_there_are_beside_any_text(shown: list[Card], text: str) -> None:
+    for part in (text, (text or "漢字 <b>& ") * (20_000 // (len(text) or 9))):
+        for piece in parts(part, Links())[-1:] or ("",):
+            check_message(content(piece, Links(), shown)["blocks"] or [], "chat.postMessage")
 
 
 def test_the_longest_answer_with_cards_fits_one_post() -> None:
     cards = [replace(CARD, id=f"abc23{n}", text="x" * 5000) for n in range(2, 4)]
-    body = content("word " * (LIMIT // 5), Links(), cards)
-    check_message(body["blocks"])
-    assert body["text"]
+    body = content("word " * (PART // 5), Links(), cards)
+    check_message(body["blocks"], "chat.postMessage")
+    assert len(body["text"].encode()) <= 4000
+    assert all(f"abc23{n}" in str(body["blocks"]) for n in range(2, 4))
 
 
 def test_a_decided_card_takes_the_place_of_the_open_one() -> None:

@@ -6,17 +6,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.slack.rotation import Rotation
+from core.splitting import split
+
+
+def fresh(limit: int = 1000) -> Rotation:
+    return Rotation(lambda text: split(text, limit))
+
 
 CODE = "Look:\n\n```python\nx = 1\n"
 
 
 def test_without_a_turn_it_is_one_part() -> None:
-    assert Rotation(1000).split("a\n\nb") == ("a\n\nb",)
-    assert Rotation(1000).split("") == ()
+    assert fresh().split("a\n\nb") == ("a\n\nb",)
+    assert fresh().split("") == ()
 
 
 def test_a_code_block_is_closed_and_opened_again() -> None:
-    rotation = Rotation(1000)
+    rotation = fresh()
     rotation.turn(CODE)
     assert rotation.split(CODE) == ("Look:\n\n```python\nx = 1\n```",)
     assert rotation.ends(rotation.split(CODE)[0])
@@ -26,7 +32,7 @@ def test_a_code_block_is_closed_and_opened_again() -> None:
 
 
 def test_a_text_that_changed_before_the_cut_is_one_part_again() -> None:
-    rotation = Rotation(1000)
+    rotation = fresh()
     rotation.turn("one\n")
     assert rotation.split("one\ntwo") == ("one", "two")
     assert rotation.split("one!\ntwo") == ("one!\ntwo",)
@@ -35,7 +41,7 @@ def test_a_text_that_changed_before_the_cut_is_one_part_again() -> None:
 @given(st.lists(st.sampled_from(["word ", "line\n", "\n\n", "```\n", "x" * 40]), max_size=40),
        st.sets(st.integers(0, 40)))  # fmt: skip
 def test_no_word_is_lost_wherever_it_turns(pieces: list[str], turns: set[int]) -> None:
-    rotation, text = Rotation(200), ""
+    rotation, text = fresh(200), ""
     for number, piece in enumerate(pieces):
         text += piece
         if number in turns:

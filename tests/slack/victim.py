@@ -23,7 +23,7 @@ from core.messages import Item
 from core.records import Ask, Completed, Delta, Health, ModelEvent, Remote
 from tests.fakes.choices import choices
 from tests.fakes.slack import APP_TOKEN, BOT_TOKEN
-from tests.slack.bot import ports
+from tests.slack.bot import joined, ports
 
 PAUSE = 0.01
 LINE = "line {number} of the story, which is long enough to fill a post before it ends\n"
@@ -68,9 +68,9 @@ async def main(home: Path, api_url: str) -> None:
         engine = await Engine.open(home, chosen)
         slack = SlackAdapter(
             Credentials(BOT_TOKEN, APP_TOKEN), ports(engine, chosen, lambda inbox: inbox),
-            api_url=api_url,
+            api_url=api_url, home=home,
         )  # fmt: skip
-        engine.replies["slack"], engine.fetch["slack"] = slack.reply, slack.fetch
+        joined(engine, chosen, slack)
         engine.start()
         await slack.start()
         print("ready", flush=True)

@@ -81,7 +81,8 @@ async def test_the_model_is_told_of_the_commands_in_a_line_each(source: StackSpo
     assert "- daily-summary [day, tone?=dry|warm]: Daily summary. What happened today\n" in (
         running.spec.description
     )
-    assert "- close-day: Close the day (a person approves it first" in running.spec.description
+    assert "- close-day: Close the day (asks first)\n" in running.spec.description
+    assert "One marked (asks first) is proposed: a person approves" in running.spec.description
     assert "- legal: Legal. Knows contracts" in asking.spec.description
     assert "01AGENT" not in asking.spec.description
 

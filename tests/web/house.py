@@ -62,10 +62,13 @@ def unix_socket(path: Path) -> socket.socket:
     return listener
 
 
+TOKEN = "the-token-of-a-house-in-tests"
+
+
 class House:
     """`script` plays the assistant; `restart` is a new process over the same stores."""
 
-    def __init__(self, script: Script = echo, home: Path | None = None, token: str = "") -> None:
+    def __init__(self, script: Script = echo, home: Path | None = None, token: str = TOKEN) -> None:
         self.script = script
         self.files = MemoryFiles()
         self.board = MemoryBoard()
@@ -78,7 +81,7 @@ class House:
 
     async def open(self) -> None:
         self.inbox = MemoryInbox(self.rows)
-        doors = [(WebDoor(self.host, self.url, self.token), Port("127.0.0.1", self._port))]
+        doors = [(WebDoor(self.host, self.token, self.url), Port("127.0.0.1", self._port))]
         self.web = self._adapter(*doors[0])
         self.terminal = None
         if self.home is not None:
@@ -102,7 +105,22 @@ class House:
             row.state = "new" if row.answer is None else row.state
         await self.open()
 
+    @property
+    def link(self) -> str:
+        """The page's address as `ponte link` prints it."""
+        return f"{self.web.address}/#token={self.token}"
+
+    @property
+    def connections(self) -> set[Any]:
+        """Those that are open on the page's port."""
+        return self.web._server._server.server_state.connections  # type: ignore[no-any-return]
+
     def client(self, **headers: str) -> httpx.AsyncClient:
+        """A script's, with the token as its bearer."""
+        return self.stranger(**{"Authorization": f"Bearer {self.token}", **headers})
+
+    def stranger(self, **headers: str) -> httpx.AsyncClient:
+        """Somebody's who does not know the token."""
         return httpx.AsyncClient(base_url=self.web.address, headers=headers, timeout=20)
 
     def terminal_client(self) -> httpx.AsyncClient:

@@ -9,16 +9,20 @@ import httpx
 import pytest
 
 from adapters.web.door import Visit, WebDoor
-from adapters.web.errors import ForeignHost, ForeignOrigin, TooManyTries, WrongToken
-from adapters.web.login import TRIES, WINDOW, Login
-from tests.web.house import House
+from adapters.web.errors import ForeignHost, ForeignOrigin, TooManyTries, Unauthorized
+from adapters.web.login import SESSION, TRIES, TRIES_IN_ALL, WINDOW, Login
+from core.errors import Refusal
+from tests.web.house import TOKEN, House
 
 URL = "https://ponte.example"
+BEARER = {"authorization": f"Bearer {TOKEN}"}
+JSON = {"Content-Type": "application/json"}
 
 
 @pytest.fixture
 async def guarded() -> AsyncIterator[House]:
-    house = House(token="s3cret")
+    """It listens beyond this machine, under a public name."""
+    house = House()
     house.host, house.url = "0.0.0.0", URL
     await house.open()
     yield house
@@ -47,7 +51,7 @@ async def test_names_of_this_machine_are_ours(client: httpx.AsyncClient, host: s
 
 
 def test_the_listen_host_and_the_public_url_are_ours() -> None:
-    door = WebDoor("192.168.1.5", URL)
+    door = WebDoor("192.168.1.5", TOKEN, URL)
     for host in ("192.168.1.5:8080", "ponte.example", "Ponte.Example:443"):
         door.admit(Visit("/", {"host": host}))
     with pytest.raises(ForeignHost):
@@ -74,8 +78,8 @@ async def test_our_own_page_may_ask(house: House, client: httpx.AsyncClient) -> 
 
 
 def test_our_page_behind_a_proxy_may_ask() -> None:
-    door = WebDoor("127.0.0.1", URL)
-    door.admit(Visit("/chat", {"host": "127.0.0.1:8080", "origin": URL}))
+    door = WebDoor("127.0.0.1", TOKEN, URL)
+    door.admit(Visit("/chat", {"host": "127.0.0.1:8080", "origin": URL, **BEARER}))
     with pytest.raises(ForeignOrigin):
         door.admit(Visit("/chat", {"host": "ponte.example", "origin": f"{URL}.evil"}))
 
@@ -87,41 +91,67 @@ async def test_a_picture_in_another_site_is_not_served(client: httpx.AsyncClient
     assert (await client.get("/", headers=walking_in)).status_code == 200
 
 
+async def test_a_form_of_another_site_is_refused(house: House, client: httpx.AsyncClient) -> None:
+    """It navigates too; a browser that sends no Origin with it is told by the fetch metadata."""
+    for site in ("cross-site", "same-site"):
+        walking_in = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "navigate"}
+        for path in ("/chat", "/login"):
+            body = {"message": "x"} if path == "/chat" else {"token": house.token}
+            said = await client.post(path, json=body, headers=walking_in)
+            assert (said.status_code, said.json()["error"]["code"]) == (403, "foreign_origin")
+            assert "set-cookie" not in said.headers
+    assert not house.rows
+
+
 @pytest.mark.parametrize(
-    "path", ["/metrics", "/status", "/conversations/main", "/conversations/main/events", "/files/x"]
-)
-async def test_without_the_token_nothing_is_told(guarded: House, path: str) -> None:
-    async with guarded.client() as client:
+    "path", ["/metrics", "/status", "/conversations/main", "/conversations/main/events", "/files/x",
+             "/quick-commands", "/nothing"]
+)  # fmt: skip
+@pytest.mark.parametrize("where", ["loopback", "beyond"])
+async def test_without_the_token_nothing_is_told(
+    house: House, guarded: House, path: str, where: str
+) -> None:
+    async with (house if where == "loopback" else guarded).stranger() as client:
         said = await client.get(path)
         assert (said.status_code, said.json()["error"]["code"]) == (401, "unauthorized")
-        for wrong in ("Bearer nope", "Basic s3cret", "s3cret", "Bearer s3cre"):
+        for wrong in ("Bearer nope", f"Basic {TOKEN}", TOKEN, f"Bearer {TOKEN[:-1]}"):
             said = await client.get(path, headers={"Authorization": wrong})
             assert said.status_code == 401
 
 
+async def test_on_loopback_a_stranger_says_stops_and_decides_nothing(house: House) -> None:
+    async with house.stranger() as client:
+        for path, body in (("/chat", {"message": "x"}), ("/cards/abcde2", {"action": "approve"})):
+            assert (await client.post(path, json=body)).status_code == 401
+        assert (await client.post("/turns/x/stop")).status_code == 401
+    assert not house.rows
+
+
 async def test_the_page_itself_and_health_need_no_token(guarded: House) -> None:
-    async with guarded.client() as client:
+    async with guarded.stranger() as client:
         for path in ("/", "/healthz", "/readyz", "/page/words.json"):
             assert (await client.get(path)).status_code == 200
         assert "reasons" not in (await client.get("/readyz")).json()
-        trusted = await client.get("/readyz", headers={"Authorization": "Bearer s3cret"})
+        wrong = await client.get("/readyz", headers={"Authorization": "Bearer nope"})
+        assert (wrong.status_code, wrong.json()) == (200, {"status": "ready"})
+        trusted = await client.get("/readyz", headers={"Authorization": f"Bearer {TOKEN}"})
         assert trusted.json()["reasons"] == []
 
 
 async def test_a_script_comes_in_with_the_bearer(guarded: House) -> None:
-    async with guarded.client(Authorization="Bearer s3cret") as client:
+    async with guarded.client() as client:
         assert (await client.post("/chat", json={"message": "x"})).status_code == 200
 
 
-async def test_a_person_signs_in_and_keeps_a_cookie(guarded: House) -> None:
-    async with guarded.client() as client:
+async def test_a_person_signs_in_and_keeps_a_session(guarded: House) -> None:
+    async with guarded.stranger() as client:
         wrong = await client.post("/login", json={"token": "nope"})
         assert (wrong.status_code, wrong.json()["error"]["code"]) == (401, "unauthorized")
-        said = await client.post("/login", json={"token": "s3cret"})
+        said = await client.post("/login", json={"token": TOKEN})
         cookie = said.headers["set-cookie"]
         for mark in ("HttpOnly", "SameSite=strict", "Secure", "Path=/"):
             assert mark in cookie
-        assert "s3cret" not in cookie
+        assert TOKEN not in cookie
         kept = {"Cookie": cookie.split(";")[0]}
         assert (await client.get("/conversations/main", headers=kept)).status_code == 200
         forged = {"Cookie": kept["Cookie"][:-1] + "x"}
@@ -129,32 +159,144 @@ async def test_a_person_signs_in_and_keeps_a_cookie(guarded: House) -> None:
 
 
 async def test_signing_in_from_another_site_is_refused(guarded: House) -> None:
-    async with guarded.client(Origin="https://evil.example") as client:
-        said = await client.post("/login", json={"token": "s3cret"})
+    async with guarded.stranger(Origin="https://evil.example") as client:
+        said = await client.post("/login", json={"token": TOKEN})
     assert said.status_code == 403
     assert "set-cookie" not in said.headers
 
 
+async def test_who_signs_in_sends_four_kilobytes_at_most(house: House) -> None:
+    async with house.stranger() as client:
+        said = await client.post("/login", json={"token": "x" * 5000})
+        assert (said.status_code, said.json()["error"]["code"]) == (413, "too_large")
+        padded = f'{{"token": "{TOKEN}"{" " * 4000}}}'
+        said = await client.post("/login", content=padded, headers=JSON)
+        assert said.status_code == 200
+
+
+class Guesses:
+    """A login whose clocks stand still until a test moves them."""
+
+    def __init__(self) -> None:
+        self.time = 0.0
+        self.login = Login(TOKEN, clock=lambda: self.time, now=lambda: self.time)
+
+    def offer(self, token: str, address: str) -> str:
+        try:
+            self.login.admit({"authorization": f"Bearer {token}"}, address)
+        except Refusal as refused:
+            return type(refused).__name__
+        return "in"
+
+
 def test_who_guesses_must_wait() -> None:
-    now = 0.0
-    login = Login("s3cret", clock=lambda: now)
-    for _ in range(TRIES):
-        with pytest.raises(WrongToken):
-            login.enter("guess", "peer")
+    """The right token too, once the guesses are used up: its answer would tell it from others."""
+    door = Guesses()
+    assert [door.offer("guess", "10.0.0.1") for _ in range(TRIES)] == ["WrongToken"] * TRIES
+    assert door.offer(TOKEN, "10.0.0.1") == "TooManyTries"
     with pytest.raises(TooManyTries):
-        login.enter("s3cret", "peer")
-    login.enter("s3cret", "another peer")
-    now = WINDOW + 1
-    login.enter("s3cret", "peer")
+        door.login.check(TOKEN, "10.0.0.1")
+    assert door.offer(TOKEN, "10.0.0.2") == "in"
+    door.time = WINDOW + 1
+    assert door.offer(TOKEN, "10.0.0.1") == "in"
+
+
+def test_guesses_from_many_addresses_are_counted_together() -> None:
+    door = Guesses()
+    told = [door.offer("guess", f"10.0.{n // 200}.{n % 200}") for n in range(3 * TRIES_IN_ALL)]
+    assert (told.count("WrongToken"), told[-1]) == (TRIES_IN_ALL, "TooManyTries")
+    assert door.offer(TOKEN, "10.9.9.9") == "TooManyTries"
+
+
+def test_an_ipv6_network_is_one_guesser() -> None:
+    door = Guesses()
+    told = [door.offer("guess", f"2001:db8:1:2::{n:x}") for n in range(1, 30)]
+    assert told.count("WrongToken") == TRIES
+    assert door.offer("guess", "2001:db8:1:3::1") == "WrongToken"
+
+
+def test_the_right_token_costs_nobody_a_guess() -> None:
+    door = Guesses()
+    assert {door.offer(TOKEN, "10.0.0.1") for _ in range(10 * TRIES_IN_ALL)} == {"in"}
+
+
+def test_guesses_never_lock_out_who_is_signed_in() -> None:
+    door = Guesses()
+    kept = {"cookie": f"{door.login.cookie}={door.login.session()}"}
+    for n in range(2 * TRIES_IN_ALL):
+        door.offer("guess", f"10.0.0.{n % 20}")
+    door.login.admit(kept, "10.0.0.1")
+    door.login.admit(kept | {"authorization": "Bearer wrong"}, "10.0.0.1")
+
+
+async def test_two_pontes_of_one_machine_keep_a_session_each(house: House) -> None:
+    other = House(token="another-token-that-is-long")
+    await other.open()
+    try:
+        async with httpx.AsyncClient() as browser:
+            for each in (house, other):
+                entered = await browser.post(
+                    f"{each.web.address}/login", json={"token": each.token}
+                )
+                assert entered.status_code == 200
+            for each in (house, other):
+                assert (await browser.get(f"{each.web.address}/status")).status_code == 200
+    finally:
+        await other.close()
+
+
+def test_a_session_ends_by_itself_and_with_a_new_token() -> None:
+    door = Guesses()
+    value = door.login.session()
+    kept = {"cookie": f"{door.login.cookie}={value}"}
+    with pytest.raises(Unauthorized):
+        Login("another-token-that-is-long").admit(kept, "")
+    longer = f"{int(value.split('-')[0], 16) * 2:x}-{value.partition('-')[2]}"
+    for forged in (
+        longer,
+        value[:-1] + ("0" if value[-1] != "0" else "1"),
+        value.rpartition("-")[0],
+        "",
+        "-",
+        "--",
+        "é-x-y",
+    ):
+        with pytest.raises(Unauthorized):
+            door.login.admit({"cookie": f"{door.login.cookie}={forged}"}, "")
+    door.time = SESSION + 1
+    with pytest.raises(Unauthorized):
+        door.login.admit(kept, "")
+
+
+def test_behind_a_proxy_here_its_visitors_are_counted_by_their_own_address() -> None:
+    door = WebDoor("127.0.0.1", TOKEN, URL)
+
+    def offer(token: str, forwarded: str, peer: str = "127.0.0.1") -> str:
+        headers = {"host": "ponte.example", "authorization": f"Bearer {token}",
+                   "x-forwarded-for": forwarded}  # fmt: skip
+        try:
+            door.admit(Visit("/status", headers, peer))
+        except Refusal as refused:
+            return type(refused).__name__
+        return "in"
+
+    for n in range(TRIES):
+        assert offer("guess", f"1.1.1.{n}, 9.9.9.9") == "WrongToken"
+    assert offer(TOKEN, "9.9.9.9") == "TooManyTries"
+    assert offer(TOKEN, "9.9.9.9, 8.8.8.8") == "in"
+    for n in range(TRIES):
+        assert offer("guess", f"7.7.7.{n}", peer="6.6.6.6") == "WrongToken"
+    assert offer(TOKEN, "8.8.8.8", peer="6.6.6.6") == "TooManyTries", "nobody writes for it"
 
 
 async def test_the_socket_asks_for_nothing(tmp_path: Path) -> None:
-    house = House(home=tmp_path, token="s3cret")
+    house = House(home=tmp_path)
     await house.open()
     try:
         async with house.terminal_client() as client:
             headers = {"Host": "evil.example", "Origin": "https://evil.example"}
             said = await client.post("/chat", json={"message": "x"}, headers=headers)
+            assert (await client.get("/metrics")).status_code == 200
         assert said.status_code == 200
         assert house.rows[1].message.author.key == "terminal:owner"
     finally:

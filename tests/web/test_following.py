@@ -7,6 +7,7 @@ import asyncio
 import httpx
 
 from core.messages import Answer
+from tests.fakes.link import opened
 from tests.web.house import Event, House, Turn, following, until
 
 LATER = {"Prefer": "respond-async"}
@@ -184,7 +185,9 @@ async def test_new_and_forget_tell_tabs_to_read_again(
 async def test_a_hundred_tabs_at_once(house: House) -> None:
     limits = httpx.Limits(max_connections=None)
     async with (
-        httpx.AsyncClient(base_url=house.web.address, limits=limits, timeout=30) as client,
+        httpx.AsyncClient(
+            base_url=house.web.address, limits=limits, timeout=30, headers=opened(house.link)[1]
+        ) as client,
         asyncio.TaskGroup() as group,
     ):
         here = asyncio.Barrier(101)

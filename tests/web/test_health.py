@@ -30,7 +30,8 @@ async def test_not_ready_says_why_to_whom_it_trusts(
     said = await client.get("/readyz")
     assert said.status_code == 503
     assert said.json()["reasons"] == [{"name": "slack", "words": "no frame for 95 s"}]
-    stranger = await client.get("/readyz", headers={"Host": "ponte.example"})
+    async with house.stranger() as somebody:
+        stranger = await somebody.get("/readyz")
     assert (stranger.status_code, stranger.json()) == (503, {"status": "not ready"})
 
 
@@ -58,6 +59,9 @@ class Threads:
             raise NotFound(what="thread")
         return {"conversation": conversation, "messages": []}
 
+    def link(self) -> str:
+        return "http://127.0.0.1:8080/#token=t"
+
     async def forget(self, *, conversation: str = "", person: str = "") -> Mapping[str, Any]:
         self.forgotten.append((conversation, person))
         return {"messages": 1}
@@ -70,6 +74,8 @@ async def test_the_operator_s_routes_are_on_the_socket_alone(tmp_path: Path) -> 
     try:
         async with house.client() as web, house.terminal_client() as socket:
             assert (await web.get("/operator/threads")).status_code == 404
+            assert (await web.get("/operator/link")).status_code == 404
+            assert (await socket.get("/operator/link")).json() == {"link": threads.link()}
             listed = await socket.get("/operator/threads")
             assert listed.json() == {"threads": [{"conversation": "slack:T1:C1:1.2"}]}
             shown = await socket.get("/operator/threads/slack:T1:C1:1.2")
@@ -85,7 +91,7 @@ async def test_the_operator_s_routes_are_on_the_socket_alone(tmp_path: Path) -> 
 
 
 async def test_routes_of_other_adapters_check_their_callers_themselves() -> None:
-    house = House(token="s3cret")
+    house = House()
 
     async def slack(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -94,7 +100,7 @@ async def test_routes_of_other_adapters_check_their_callers_themselves() -> None
     house.extra["/slack/events"] = slack
     await house.open()
     try:
-        async with house.client(Host="ponte.example", Origin="https://slack.com") as client:
+        async with house.stranger(Host="ponte.example", Origin="https://slack.com") as client:
             assert (await client.post("/slack/events")).text == "POST"
             assert (await client.post("/slack/other")).status_code == 403
     finally:

@@ -17,13 +17,35 @@ function linked() {
   return [/^[A-Za-z0-9_-]{1,64}$/.test(id) ? id : shelf.kept()[0]?.id ?? "main", turn];
 }
 
+/** The address that opens Ponte carries its token behind the #: taken once, and not kept there. */
+async function admitted() {
+  if (!location.hash.startsWith("#token=")) return false;
+  const token = new URLSearchParams(location.hash.slice(1)).get("token");
+  history.replaceState(null, "", location.pathname);
+  return signedIn(token);
+}
+
+/** Whether this token opened a session; if not, the dialog says why once it is needed. */
+async function signedIn(token) {
+  try {
+    await post("/login", { token });
+    if ($("signin").open) $("signin").close();
+    $("trouble").textContent = "";
+    return true;
+  } catch (error) {
+    $("trouble").textContent = error.message;
+    return false;
+  }
+}
+
 function go(id) {
   location.hash = id;
 }
 
 async function open() {
+  const entered = await admitted();
   const [id, turn] = linked();
-  if (id !== current) await read(id);
+  if (entered || id !== current) await read(id);
   const shown = turn && document.getElementById(`turn-${turn}`);
   if (shown) {
     shown.scrollIntoView();
@@ -101,14 +123,9 @@ async function forget() {
 
 async function enter(event) {
   event.preventDefault();
-  try {
-    await post("/login", { token: $("token").value });
-    $("token").value = "";
-    $("signin").close();
-    await read(current);
-  } catch (error) {
-    $("trouble").textContent = error.message;
-  }
+  if (!await signedIn($("token").value.trim())) return;
+  $("token").value = "";
+  await read(current);
 }
 
 function start() {

@@ -5,15 +5,13 @@ from __future__ import annotations
 import re
 from urllib.parse import quote
 
+from core.commands import SLUG
 from core.tools.stackspot.error import StackSpotError
-
-_SLUG = re.compile(r"[a-z0-9][a-z0-9_-]{0,99}")
-"""The grammar of what people type after `quick-command`, too."""
 
 
 def quoted_slug(slug: str) -> str:
     """`slug` for a path. Raises StackSpotError for what no quick command can be named."""
-    if not _SLUG.fullmatch(slug):
+    if not re.fullmatch(SLUG, slug):
         raise StackSpotError(
             "{slug} is no name of a quick command: a name has up to 100 lower-case letters, "
             "digits, - and _, and begins with a letter or digit.",

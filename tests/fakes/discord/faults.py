@@ -9,7 +9,7 @@ from typing import Literal
 
 from aiohttp import web
 
-from tests.fakes.discord.messages import FILE_LIMIT
+from tests.fakes.discord.limits import REQUEST
 
 Kind = Literal["refuse", "lose", "break", "hold"]
 
@@ -88,7 +88,8 @@ class Faults:
         self.rate: tuple[int, float] | None = None
         self.announced = True
         """Whether answers carry the limits' headers."""
-        self.largest = FILE_LIMIT
+        self.largest = REQUEST
+        """Bytes of one file, where that is less than a place takes by its rules."""
         self.refused: list[tuple[str, str]] = []
         self._windows: dict[str, Window] = {}
         self._until_hold = 0
@@ -97,6 +98,14 @@ class Faults:
     def add(self, fault: Fault) -> Fault:
         self._faults.append(fault)
         return fault
+
+    @property
+    def waiting(self) -> list[Fault]:
+        """Those that no call has met yet."""
+        return [fault for fault in self._faults if fault.times > 0]
+
+    def clear(self) -> None:
+        self._faults.clear()
 
     def hold_call(self, number: int) -> Gate:
         """Hold the answer of the `number`th call from now on, whatever it is."""

@@ -169,17 +169,17 @@ class Gateway:
             "name": guild.name,
             "unavailable": False,
             "member_count": len(guild.members) + 1,
-            "roles": roles(guild),
+            "roles": roles(guild, world.me.id),
             "channels": [c.payload for c in channels if c.type != THREAD],
             "threads": [c.payload for c in channels if c.type == THREAD],
-            "members": [member(world.me)],
+            "members": [{**member(world.me), "roles": [str(guild.own_role)]}],
             "owner_id": "1",
             "emojis": [],
             "stickers": [],
             "features": [],
             "voice_states": [],
             "presences": [],
-            "premium_tier": 0,
+            "premium_tier": guild.tier,
             "preferred_locale": "en-US",
         }
 
@@ -188,8 +188,10 @@ def member(user: User) -> Payload:
     return {"user": user.payload, **user.member()}
 
 
-def roles(guild: Guild) -> list[Payload]:
-    named = {guild.id: "@everyone", **guild.roles}
+def roles(guild: Guild, me: int) -> list[Payload]:
+    """topics/permissions.mdx#role-object: the bot's own is managed and says whose it is."""
+    own = {guild.own_role: "Ponte"} if guild.own_role else {}
+    named = {guild.id: "@everyone", **guild.roles, **own}
     return [
         {
             "id": str(id),
@@ -199,9 +201,10 @@ def roles(guild: Guild) -> list[Payload]:
             "color": 0,
             "colors": {"primary_color": 0, "secondary_color": None, "tertiary_color": None},
             "hoist": False,
-            "managed": False,
+            "managed": id in own,
             "mentionable": False,
             "flags": 0,
+            **({"tags": {"bot_id": str(me)}} if id in own else {}),
         }
         for index, (id, name) in enumerate(named.items())
     ]

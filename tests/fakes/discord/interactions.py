@@ -10,15 +10,21 @@ from typing import Any
 
 from aiohttp import web
 
-from tests.fakes.discord import messages
-from tests.fakes.discord.messages import FILE_LIMIT, Refused
+from tests.fakes.discord import limits, messages
+from tests.fakes.discord.limits import Refused
 from tests.fakes.discord.rest import Rest, answer, body
 from tests.fakes.discord.world import DM, GROUP, PATIENCE, Channel, Payload, User
 
 COMMAND, COMPONENT, AUTOCOMPLETE, MODAL_SUBMIT = 2, 3, 4, 5
 MESSAGE, DEFER, DEFER_UPDATE, UPDATE, CHOICES, MODAL = 4, 5, 6, 7, 8, 9
 EPHEMERAL, LOADING = 1 << 6, 1 << 7
-TOKEN_LIFE = 900.0  # interactions/receiving-and-responding.mdx#followup-messages
+# interactions/receiving-and-responding.mdx#interaction-response-object-interaction-callback-type
+FITTING = {
+    COMMAND: {MESSAGE, DEFER, MODAL},
+    COMPONENT: {MESSAGE, DEFER, DEFER_UPDATE, UPDATE, MODAL},
+    AUTOCOMPLETE: {CHOICES},
+    MODAL_SUBMIT: {MESSAGE, DEFER},
+}
 
 
 @dataclass
@@ -31,7 +37,10 @@ class Exchange:
     channel: Channel
     user: User
     at: float
+    largest: int
+    """Bytes of one file in an answer, as the interaction tells."""
     kind: int | None = None
+    acked_after: float = 0.0
     ephemeral: bool = False
     data: Payload = field(default_factory=dict)
     original: Payload | None = None
@@ -75,7 +84,9 @@ class Interactions:
         self.rest = rest
         self.world = rest.world
         self.exchanges: dict[str, Exchange] = {}
-        self.deadline = 3.0
+        self.deadline = limits.ACK_SECONDS
+        self.largest = 0
+        """What the person who uses it may upload, where that is more than the place takes."""
 
     def routes(self) -> list[web.RouteDef]:
         hook = "/api/v10/webhooks/{app}/{token}"
@@ -92,9 +103,11 @@ class Interactions:
     ) -> Exchange:
         id = self.world.clock.snowflake()
         now = self.world.clock.now()
-        exchange = Exchange(id, secrets.token_hex(20), type, channel, user, now)
-        self.exchanges[exchange.token] = exchange
         guild = channel.guild
+        installed = guild is not None and guild.with_bot
+        largest = max(limits.BOOSTED[guild.tier if guild else 0], self.largest)
+        exchange = Exchange(id, secrets.token_hex(20), type, channel, user, now, largest)
+        self.exchanges[exchange.token] = exchange
         event: Payload = {
             "id": str(id),
             "application_id": str(self.world.me.id),
@@ -107,8 +120,10 @@ class Interactions:
             "locale": locale,
             "app_permissions": "0",
             "entitlements": [],
-            "attachment_size_limit": FILE_LIMIT,
-            "authorizing_integration_owners": {"1": str(user.id)},
+            "attachment_size_limit": largest,
+            "authorizing_integration_owners": (
+                {"0": str(guild.id)} if guild and installed else {"1": str(user.id)}
+            ),
             "context": {DM: 1, GROUP: 2}.get(channel.type, 0),
             **more,
         }
@@ -131,12 +146,12 @@ class Interactions:
         exchange = self.exchanges.get(request.match_info["token"])
         now = self.world.clock.now()
         if exchange is None or (exchange.kind is None and now - exchange.at > self.deadline):
-            raise Refused(404, 10062, "Unknown interaction")
+            raise Refused(10062)
         if exchange.kind is not None:
-            raise Refused(400, 40060, "Interaction has already been acknowledged.")
+            raise Refused(40060)
         data = payload.get("data") or {}
-        if payload["type"] == CHOICES and len(data["choices"]) > 25:
-            raise Refused(400, 50035, "Invalid Form Body: choices")
+        self._check(exchange, payload["type"], data, files)
+        exchange.acked_after = now - exchange.at
         exchange.kind, exchange.data = payload["type"], data
         flags = data.get("flags", 0) & EPHEMERAL
         exchange.ephemeral = bool(flags)
@@ -144,10 +159,28 @@ class Interactions:
             loading = LOADING if payload["type"] == DEFER else 0
             exchange.original = self._respond(exchange, data, files, flags | loading)
         elif payload["type"] == UPDATE and exchange.original is not None:
-            await self.rest.change(exchange.original, data, files)
+            await self.rest.change(exchange.original, data, files, messages.USERS)
         await exchange.notify()
         await self.world.notify()
         return answer(self._resource(exchange, payload["type"]))
+
+    def _check(
+        self, exchange: Exchange, kind: int, data: Payload, files: list[tuple[str, bytes]]
+    ) -> None:
+        if kind not in FITTING[exchange.type]:
+            raise Refused(50035, f"type {kind} for an interaction of type {exchange.type}")
+        if kind == CHOICES:
+            limits.check_choices(data["choices"])
+        elif kind == MODAL:
+            limits.check_modal(data)
+        elif kind in (MESSAGE, UPDATE):
+            self._check_message(exchange, data, files)
+
+    def _check_message(
+        self, exchange: Exchange, data: Payload, files: list[tuple[str, bytes]]
+    ) -> None:
+        messages.guard(self.world, data)
+        limits.check_message(data, files, min(exchange.largest, self.rest.faults.largest))
 
     def _resource(self, exchange: Exchange, type: int) -> Payload:
         about: Payload = {"id": str(exchange.id), "type": exchange.type}
@@ -160,7 +193,6 @@ class Interactions:
     def _respond(
         self, exchange: Exchange, data: Payload, files: list[tuple[str, bytes]], flags: int
     ) -> Payload:
-        messages.check(data, files, self.rest.faults.largest)
         channel = exchange.channel
         message = messages.make(
             self.world,
@@ -171,7 +203,7 @@ class Interactions:
             type=20,
             embeds=data.get("embeds") or [],
             components=data.get("components") or [],
-            allowed_mentions=data.get("allowed_mentions"),
+            allowed=data.get("allowed_mentions") or messages.USERS,
             interaction_metadata={
                 "id": str(exchange.id),
                 "type": exchange.type,
@@ -188,22 +220,22 @@ class Interactions:
     def _live(self, request: web.Request) -> Exchange:
         exchange = self.exchanges.get(request.match_info["token"])
         if exchange is None:
-            raise Refused(404, 10015, "Unknown Webhook")
-        if self.world.clock.now() - exchange.at > TOKEN_LIFE:
-            raise Refused(401, 50027, "Invalid Webhook Token")
+            raise Refused(10015)
+        if self.world.clock.now() - exchange.at > limits.TOKEN_SECONDS:
+            raise Refused(50027)
         return exchange
 
     def _original(self, request: web.Request) -> tuple[Exchange, Payload]:
         exchange = self._live(request)
         if exchange.kind is None:
-            raise Refused(404, 10015, "Unknown Webhook")
+            raise Refused(10015)
         gone = exchange.original is None or (
             not exchange.ephemeral
             and exchange.type != COMPONENT
             and int(exchange.original["id"]) not in exchange.channel.messages
         )
         if gone or exchange.original is None:
-            raise Refused(404, 10008, "Unknown Message")
+            raise Refused(10008)
         return exchange, exchange.original
 
     async def get(self, request: web.Request) -> web.Response:
@@ -212,7 +244,8 @@ class Interactions:
     async def edit(self, request: web.Request) -> web.Response:
         payload, files = await body(request)
         exchange, message = self._original(request)
-        await self.rest.change(message, payload, files)
+        self._check_message(exchange, payload, files)
+        await self.rest.change(message, payload, files, messages.USERS)
         message["flags"] &= ~LOADING
         await exchange.notify()
         return answer(message)
@@ -228,7 +261,13 @@ class Interactions:
         payload, files = await body(request)
         exchange = self._live(request)
         if exchange.kind is None:
-            raise Refused(404, 10015, "Unknown Webhook")
+            raise Refused(10015)
+        guild = exchange.channel.guild
+        if not (guild and guild.with_bot) and len(exchange.followups) >= limits.FOLLOWUPS:
+            raise Refused(40094)
+        self._check_message(exchange, payload, files)
+        if limits.is_empty(payload, files):
+            raise Refused(50006)
         flags = payload.get("flags", 0) & EPHEMERAL
         message = self._respond(exchange, payload, files, flags)
         exchange.followups.append(message)

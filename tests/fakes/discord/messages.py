@@ -1,4 +1,4 @@
-"""Messages as Discord makes, checks and censors them."""
+"""Messages as Discord makes and changes them, and what of them it withholds."""
 
 from __future__ import annotations
 
@@ -6,24 +6,15 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from tests.fakes.discord.world import DM, GROUP, Channel, Payload, User, World
+from tests.fakes.discord.world import DM, MENTION_EVERYONE, Channel, Payload, User, World
 
 MESSAGE_CONTENT = 1 << 15
-# resources/message.mdx: content 2000, files 10 MiB each by default (reference.mdx#uploading-files).
-CONTENT_LIMIT = 2000
-FILE_LIMIT = 10 * 1024 * 1024
-REQUEST_LIMIT = 25 * 1024 * 1024
-# How long a nonce is remembered: "the past few minutes", resources/message.mdx#create-message.
-NONCE_WINDOW = 180.0
-_MENTION = re.compile(r"<@!?(\d+)>")
-
-
-class Refused(Exception):
-    """An error answer: HTTP status, Discord's code, and its words."""
-
-    def __init__(self, status: int, code: int, words: str) -> None:
-        super().__init__(words)
-        self.status, self.code = status, code
+# resources/message.mdx#allowed-mentions-object: without the field, all of these in a message, the
+# first in what answers an interaction.
+EVERYBODY: Payload = {"parse": ["users", "roles", "everyone"], "replied_user": True}
+USERS: Payload = {"parse": ["users"]}
+_USER = re.compile(r"<@!?(\d+)>")
+_ROLE = re.compile(r"<@&(\d+)>")
 
 
 def make(
@@ -34,29 +25,22 @@ def make(
     *,
     attachments: Sequence[Payload] = (),
     reference: Payload | None = None,
-    ping: bool = True,
+    allowed: Payload = EVERYBODY,
     id: int | None = None,
     type: int | None = None,
     **more: Any,
 ) -> Payload:
-    """A message in `channel`, kept there; `ping` counts a reply as a mention."""
+    """A message in `channel`, kept there. `allowed`: whom it may mention."""
     id = id or world.clock.snowflake()
-    replied = _replied(channel, reference)
-    mentioned = [int(user) for user in _MENTION.findall(content)]
-    if replied is not None and ping:
-        mentioned.append(int(replied["author"]["id"]))
-    people = [world.users[user] for user in dict.fromkeys(mentioned) if user in world.users]
     message: Payload = {
         "id": str(id),
         "channel_id": str(channel.id),
         "author": author.payload,
-        "content": content,
+        # White space around it goes (github.com/qaisjp/go-discord-irc pull request 137).
+        "content": content.strip(),
         "timestamp": world.clock.timestamp(id),
         "edited_timestamp": None,
         "tts": False,
-        "mention_everyone": "@everyone" in content,
-        "mentions": [user.payload for user in people],
-        "mention_roles": [],
         "attachments": list(attachments),
         "embeds": [],
         "components": [],
@@ -69,19 +53,43 @@ def make(
         message["message_reference"] = {
             key: str(value) if key.endswith("_id") else value for key, value in reference.items()
         }
-        message["referenced_message"] = replied
+        message["referenced_message"] = channel.messages.get(int(reference["message_id"]))
+    message |= mentions(world, channel, message, allowed)
     channel.messages[id] = message
     return message
 
 
-def _replied(channel: Channel, reference: Payload | None) -> Payload | None:
-    return channel.messages.get(int(reference["message_id"])) if reference else None
+def mentions(world: World, channel: Channel, message: Payload, allowed: Payload) -> Payload:
+    """Whom a message mentions: made anew with each edit of its content, by what that edit allows
+    (resources/message.mdx#edit-message)."""
+    content, parse = message["content"], allowed.get("parse", ())
+    people = [int(user) for user in _USER.findall(content)] if "users" in parse else []
+    replied = message.get("referenced_message")
+    if replied is not None and allowed.get("replied_user"):
+        people.append(int(replied["author"]["id"]))
+    guild = channel.guild
+    known = {*guild.roles, guild.own_role} if guild else set[int]()
+    roles = [role for role in _ROLE.findall(content) if int(role) in known]
+    everyone = guild is None or bool(guild.permissions & MENTION_EVERYONE)
+    named = [world.users[user] for user in dict.fromkeys(people) if user in world.users]
+    return {
+        "mentions": [user.payload for user in named],
+        "mention_roles": roles if "roles" in parse else [],
+        "mention_everyone": "everyone" in parse and everyone and "@everyone" in content,
+    }
+
+
+def guard(world: World, payload: Payload) -> None:
+    """Note a request that leaves it to Discord whom its message mentions."""
+    allowed = payload.get("allowed_mentions")
+    if allowed is None or any(allowed.values()):
+        world.unguarded.append(payload)
 
 
 def event(world: World, message: Payload, intents: int) -> Payload:
     """The message as the gateway sends it to an application with these intents."""
     channel = world.channels[int(message["channel_id"])]
-    seen = censored(world, message, intents)
+    seen = censored(world, message, bool(intents & MESSAGE_CONTENT))
     if channel.guild is not None:
         author = world.users.get(int(message["author"]["id"]))
         seen = {**seen, "guild_id": str(channel.guild.id)}
@@ -90,43 +98,28 @@ def event(world: World, message: Payload, intents: int) -> Payload:
     return seen
 
 
-def censored(world: World, message: Payload, intents: int) -> Payload:
-    """Without the privileged intent content is empty but for the exceptions that Discord makes.
+def censored(world: World, message: Payload, granted: bool, *, target: bool = False) -> Payload:
+    """The message as an application may read it; one that it quotes is judged for itself.
 
-    events/gateway.mdx#message-content-intent: own messages, DMs, mentions.
+    events/gateway.mdx#message-content-intent: without the grant the application's own messages,
+    its DMs, what mentions it and the `target` of a message command are told, all else is empty.
+    A mention of its role is in another field, `mention_roles`, and opens nothing.
     """
-    channel = world.channels[int(message["channel_id"])]
+    seen = dict(message)
+    if quoted := seen.get("referenced_message"):
+        seen["referenced_message"] = censored(world, quoted, granted)
     me = str(world.me.id)
     named = any(user["id"] == me for user in message["mentions"])
-    if intents & MESSAGE_CONTENT or channel.type in (DM, GROUP) or named:
-        return message
-    if message["author"]["id"] == me:
-        return message
-    return {**message, "content": "", "attachments": [], "embeds": [], "components": []}
-
-
-def check(payload: Payload, files: Sequence[tuple[str, bytes]], largest: int) -> None:
-    """What Discord refuses before it makes or changes a message."""
-    content = payload.get("content") or ""
-    if len(content) > CONTENT_LIMIT:
-        raise Refused(400, 50035, "Invalid Form Body: content must be 2000 or fewer in length.")
-    sizes = [len(data) for _, data in files]
-    if max(sizes, default=0) > largest or sum(sizes) > REQUEST_LIMIT:
-        raise Refused(413, 40005, "Request entity too large")
-    embeds = payload.get("embeds") or []
-    total = sum(len(str(e.get("title", ""))) + len(str(e.get("description", ""))) for e in embeds)
-    if len(embeds) > 10 or total > 6000:
-        raise Refused(400, 50035, "Invalid Form Body: embeds")
-    rows = payload.get("components") or []
-    if len(rows) > 5 or any(len(row.get("components", ())) > 5 for row in rows):
-        raise Refused(400, 50035, "Invalid Form Body: components")
-    for button in (item for row in rows for item in row.get("components", ())):
-        if len(button.get("custom_id", "")) > 100 or not 1 <= len(button.get("label") or "-") <= 80:
-            raise Refused(400, 50035, "Invalid Form Body: component")
-
-
-def empty(payload: Payload, files: Sequence[tuple[str, bytes]]) -> bool:
-    return not (payload.get("content") or payload.get("embeds") or files)
+    direct = world.channels[int(message["channel_id"])].type == DM
+    if granted or target or named or direct or message["author"]["id"] == me:
+        return seen
+    withheld = {"content": "", "embeds": [], "components": []}
+    if world.withholds_files:
+        withheld["attachments"] = []
+    snapshots = seen.get("message_snapshots") or ()
+    if snapshots:
+        seen["message_snapshots"] = [{"message": {**s["message"], **withheld}} for s in snapshots]
+    return {**seen, **withheld}
 
 
 def attachments(

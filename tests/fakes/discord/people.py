@@ -58,7 +58,7 @@ class Somebody:
             text,
             attachments=messages.attachments(world, channel.id, rest.base, files),
             reference=reference,
-            ping=ping,
+            allowed={**messages.EVERYBODY, "replied_user": ping},
             id=world.clock.snowflake(ago),
             **more,
         )
@@ -68,8 +68,25 @@ class Somebody:
     async def mention(self, text: str, where: Channel, **more: Any) -> Payload:
         return await self.say(f"<@{self.discord.world.me.id}> {text}", where, **more)
 
+    async def mention_role(self, text: str, where: Channel, **more: Any) -> Payload:
+        """As the mention picker often does it: with the bot's own role."""
+        assert where.guild is not None
+        return await self.say(f"<@&{where.guild.own_role}> {text}", where, **more)
+
+    async def forward(self, message: Payload, where: Channel | None = None) -> Payload:
+        """The message as it stands, in another place (resources/message.mdx, Forwards)."""
+        kept = ("type", "content", "embeds", "attachments", "timestamp", "edited_timestamp",
+                "flags", "mentions", "mention_roles", "components")  # fmt: skip
+        snapshot = {"message": {key: message[key] for key in kept}}
+        reference = {"type": 1, "message_id": message["id"], "channel_id": message["channel_id"]}
+        return await self.say("", where, message_reference=reference, message_snapshots=[snapshot])
+
     async def edit(self, message: Payload, text: str) -> None:
         message["content"] = text
+        channel = self.discord.world.channels[int(message["channel_id"])]
+        message |= messages.mentions(
+            self.discord.world, channel, message, {**messages.EVERYBODY, "replied_user": False}
+        )
         message["edited_timestamp"] = self.discord.world.clock.timestamp()
         await self.discord.rest.tell("MESSAGE_UPDATE", message)
 
@@ -137,12 +154,14 @@ class Somebody:
     async def context_menu(self, name: str, message: Payload) -> Exchange:
         channel = self.discord.world.channels[int(message["channel_id"])]
         known = self.discord.command(name)
+        granted = bool(self.discord.gateway.granted & messages.MESSAGE_CONTENT)
+        seen = messages.censored(self.discord.world, message, granted, target=True)
         data = {
             "id": known["id"],
             "name": name,
             "type": 3,
             "target_id": message["id"],
-            "resolved": {"messages": {message["id"]: message}},
+            "resolved": {"messages": {message["id"]: seen}},
         }
         return await self.discord.interactions.begin(COMMAND, self.user, channel, data, "en-US")
 

@@ -8,11 +8,26 @@ from typing import Any
 
 from aiohttp import web
 
-from tests.fakes.discord import messages
+from tests.fakes.discord import limits, messages
 from tests.fakes.discord.faults import Faults
 from tests.fakes.discord.gateway import DM_MESSAGES, GUILD_MESSAGES, GUILDS, Gateway, member
-from tests.fakes.discord.messages import Refused
-from tests.fakes.discord.world import DM, PUBLIC_THREADS, TEXT, THREAD, Channel, Payload, World
+from tests.fakes.discord.limits import Refused
+from tests.fakes.discord.world import (
+    ADD_REACTIONS,
+    ATTACH,
+    DM,
+    EMBED,
+    PUBLIC_THREADS,
+    READ_HISTORY,
+    SEND,
+    SEND_IN_THREADS,
+    TEXT,
+    THREAD,
+    VIEW,
+    Channel,
+    Payload,
+    World,
+)
 
 Files = list[tuple[str, bytes]]
 
@@ -43,11 +58,6 @@ async def body(request: web.Request) -> tuple[Payload, Files]:
     return payload, files
 
 
-def _pings(allowed: Payload | None) -> bool:
-    """A reply mentions its author, unless `allowed_mentions` is there and does not say so."""
-    return True if allowed is None else bool(allowed.get("replied_user", False))
-
-
 class Rest:
     def __init__(self, world: World, gateway: Gateway, faults: Faults) -> None:
         self.faults = faults
@@ -72,6 +82,7 @@ class Rest:
             ("DELETE", "/channels/{channel}/messages/{message}", self.delete),
             ("POST", "/channels/{channel}/messages/{message}/threads", self.thread),
             ("POST", "/channels/{channel}/typing", self.typing),
+            ("GET", "/guilds/{guild}", self.guild),
             ("GET", "/guilds/{guild}/members/{user}", self.member),
             ("GET", "/applications/{app}/commands", self.known_commands),
             ("PUT", "/applications/{app}/commands", self.sync),
@@ -109,15 +120,22 @@ class Rest:
     def _channel(self, request: web.Request) -> Channel:
         channel = self.world.channels.get(int(request.match_info["channel"]))
         if channel is None:
-            raise Refused(404, 10003, "Unknown Channel")
-        if channel.guild is not None and not channel.guild.with_bot:
-            raise Refused(403, 50001, "Missing Access")
+            raise Refused(10003)
+        guild = channel.guild
+        if guild is not None and not (guild.with_bot and guild.permissions & VIEW):
+            raise Refused(50001)
         return channel
+
+    def _need(self, channel: Channel, *permissions: int) -> None:
+        """developers/topics/permissions.mdx, and what each route's own page asks for."""
+        guild = channel.guild
+        if guild is not None and not all(guild.permissions & each for each in permissions):
+            raise Refused(50013)
 
     def _message(self, request: web.Request) -> Payload:
         message = self._channel(request).messages.get(int(request.match_info["message"]))
         if message is None:
-            raise Refused(404, 10008, "Unknown Message")
+            raise Refused(10008)
         return message
 
     async def channel(self, request: web.Request) -> web.Response:
@@ -126,8 +144,12 @@ class Rest:
     async def history(self, request: web.Request) -> web.Response:
         channel = self._channel(request)
         query = request.query
-        known = sorted(channel.messages)
         limit = int(query.get("limit", 50))
+        if not 1 <= limit <= limits.HISTORY or len({"before", "after", "around"} & {*query}) > 1:
+            raise Refused(50035, "limit, before, after, around")
+        if channel.guild is not None and not channel.guild.permissions & READ_HISTORY:
+            return answer([])
+        known = sorted(channel.messages)
         if "after" in query:
             chosen = [id for id in known if id > int(query["after"])][:limit]
         else:
@@ -136,40 +158,48 @@ class Rest:
         return answer([self._seen(channel.messages[id]) for id in reversed(chosen)])
 
     def _seen(self, message: Payload) -> Payload:
-        session = self.gateway.session
-        seen = messages.censored(self.world, message, session.intents if session else 0)
+        # By what the portal grants, whatever a session asks for (github.com/twilight-rs/twilight
+        # pull request 1677).
+        granted = bool(self.gateway.granted & messages.MESSAGE_CONTENT)
+        seen = messages.censored(self.world, message, granted)
         return {key: value for key, value in seen.items() if key != "nonce"}
 
     async def get(self, request: web.Request) -> web.Response:
+        self._need(self._channel(request), READ_HISTORY)
         return answer(self._seen(self._message(request)))
 
     async def post(self, request: web.Request) -> web.Response:
         payload, files = await body(request)
         channel = self._channel(request)
         if channel.type == DM and self.world.users[channel.recipients[0]].refuses_dms:
-            raise Refused(403, 50007, "Cannot send messages to this user")
-        nonce = str(payload.get("nonce", ""))
-        seen = self.world.nonces.get((channel.id, nonce)) if nonce else None
-        if len(nonce) > 25:
-            raise Refused(400, 50035, "Invalid Form Body: nonce")
+            raise Refused(50007)
+        if channel.locked:
+            raise Refused(160005)
+        self._need(channel, SEND_IN_THREADS if channel.type == THREAD else SEND)
+        nonce = str(payload.get("nonce") or "")
+        seen = self.world.nonces.get(nonce) if nonce else None
         now = self.world.clock.now()
-        if seen and payload.get("enforce_nonce") and now - seen[0] < messages.NONCE_WINDOW:
+        if seen and payload.get("enforce_nonce") and now - seen[0] < limits.NONCE_SECONDS:
             return answer(seen[1])
         message = self._make(channel, payload, files)
+        channel.archived = False
         if nonce:
-            self.world.nonces[channel.id, nonce] = (now, message)
+            self.world.nonces[nonce] = (now, message)
         await self.tell("MESSAGE_CREATE", message)
         return answer(message)
 
     def _make(self, channel: Channel, payload: Payload, files: Files) -> Payload:
-        messages.check(payload, files, self.faults.largest)
-        if messages.empty(payload, files):
-            raise Refused(400, 50006, "Cannot send an empty message")
+        self._check(channel, payload, files)
+        if limits.is_empty(payload, files):
+            raise Refused(50006)
         reference = payload.get("message_reference")
+        if reference and channel.guild and not channel.guild.permissions & READ_HISTORY:
+            raise Refused(160002)
         if reference and int(reference["message_id"]) not in channel.messages:
             if reference.get("fail_if_not_exists", True):
-                raise Refused(400, 50035, "Invalid Form Body: message_reference: Unknown message")
+                raise Refused(50035, "message_reference: Unknown message")
             reference = None
+        allowed = payload.get("allowed_mentions")
         return messages.make(
             self.world,
             channel,
@@ -177,23 +207,39 @@ class Rest:
             payload.get("content") or "",
             attachments=messages.attachments(self.world, channel.id, self.base, files),
             reference=reference,
-            ping=_pings(payload.get("allowed_mentions")),
+            allowed=messages.EVERYBODY if allowed is None else allowed,
             embeds=payload.get("embeds") or [],
             components=payload.get("components") or [],
             nonce=payload.get("nonce"),
-            allowed_mentions=payload.get("allowed_mentions"),
+            allowed_mentions=allowed,
         )
+
+    def _check(self, channel: Channel, payload: Payload, files: Files) -> None:
+        """What is refused of a message that is made or changed with the bot's own token."""
+        messages.guard(self.world, payload)
+        boosted = limits.BOOSTED[channel.guild.tier if channel.guild else 0]
+        limits.check_message(payload, files, min(boosted, self.faults.largest))
+        if files:
+            self._need(channel, ATTACH)
+        if payload.get("embeds"):
+            self._need(channel, EMBED)
 
     async def edit(self, request: web.Request) -> web.Response:
         payload, files = await body(request)
         message = self._message(request)
         if message["author"]["id"] != str(self.world.me.id):
-            raise Refused(403, 50005, "Cannot edit a message authored by another user")
-        await self.change(message, payload, files)
+            raise Refused(50005)
+        channel = self._channel(request)
+        if channel.archived:
+            raise Refused(50083)
+        self._check(channel, payload, files)
+        await self.change(message, payload, files, messages.EVERYBODY)
         return answer(message)
 
-    async def change(self, message: Payload, payload: Payload, files: Files) -> None:
-        messages.check(payload, files, self.faults.largest)
+    async def change(
+        self, message: Payload, payload: Payload, files: Files, default: Payload
+    ) -> None:
+        """`default`: whom its content mentions where `payload` does not say."""
         for key in ("content", "embeds", "components"):
             if key in payload:
                 message[key] = payload[key] or ("" if key == "content" else [])
@@ -204,12 +250,20 @@ class Rest:
             message["attachments"] = stay + messages.attachments(
                 self.world, channel, self.base, files
             )
+        if "content" in payload:
+            message["content"] = message["content"].strip()
+            allowed = payload.get("allowed_mentions", default)
+            where = self.world.channels[int(message["channel_id"])]
+            message |= messages.mentions(self.world, where, message, allowed)
         message["edited_timestamp"] = self.world.clock.timestamp()
         message["edits"] = message.get("edits", 0) + 1
         await self.tell("MESSAGE_UPDATE", message)
 
     async def delete(self, request: web.Request) -> web.Response:
         message = self._message(request)
+        if message["author"]["id"] != str(self.world.me.id):
+            # Without MANAGE_MESSAGES, which Ponte does not ask for; in a DM nobody has it.
+            raise Refused(50003 if self._channel(request).guild is None else 50013)
         await self.remove(message)
         return answer()
 
@@ -241,13 +295,12 @@ class Rest:
         parent, message = self._channel(request), self._message(request)
         id = int(message["id"])
         if parent.guild is None or parent.type != TEXT:
-            raise Refused(400, 50024, "Cannot execute action on this channel type")
-        if not parent.guild.permissions & PUBLIC_THREADS:
-            raise Refused(403, 50013, "Missing Permissions")
+            raise Refused(50024)
+        self._need(parent, PUBLIC_THREADS)
         if id in self.world.channels:
-            raise Refused(400, 160004, "A thread has already been created for this message")
-        if not 1 <= len(payload["name"]) <= 100:
-            raise Refused(400, 50035, "Invalid Form Body: name")
+            raise Refused(160004)
+        if not 1 <= len(payload["name"].strip()) <= limits.THREAD_NAME:
+            raise Refused(50035, "name")
         thread = self.world.channel(
             id=id,
             type=THREAD,
@@ -260,15 +313,23 @@ class Rest:
         return answer(thread.payload, 201)
 
     async def typing(self, request: web.Request) -> web.Response:
-        self._channel(request).typing.append(self.world.clock.now())
+        channel = self._channel(request)
+        self._need(channel, SEND_IN_THREADS if channel.type == THREAD else SEND)
+        channel.typing.append(self.world.clock.now())
         await self.world.notify()
         return answer()
+
+    async def guild(self, request: web.Request) -> web.Response:
+        guild = self.world.guilds.get(int(request.match_info["guild"]))
+        if guild is None or not guild.with_bot:
+            raise Refused(10004)
+        return answer(self.gateway.guild(guild))
 
     async def member(self, request: web.Request) -> web.Response:
         guild = self.world.guilds.get(int(request.match_info["guild"]))
         user = int(request.match_info["user"])
         if guild is None or user not in guild.members:
-            raise Refused(404, 10007, "Unknown Member")
+            raise Refused(10007)
         return answer(member(self.world.users[user]))
 
     async def known_commands(self, request: web.Request) -> web.Response:
@@ -276,6 +337,7 @@ class Rest:
 
     async def sync(self, request: web.Request) -> web.Response:
         self.syncs += 1
+        limits.check_commands(await request.json())
         app = request.match_info["app"]
         extra = {"application_id": app, "version": "1"}
         self.commands = [
@@ -287,6 +349,7 @@ class Rest:
 
     async def react(self, request: web.Request) -> web.Response:
         message = self._message(request)
+        self._need(self._channel(request), READ_HISTORY, ADD_REACTIONS)
         self.reactions.append((request.method, int(message["id"]), request.match_info["emoji"]))
         await self.world.notify()
         return answer()

@@ -11,7 +11,8 @@ from tests.fakes.discord.clock import Clock
 from tests.fakes.discord.faults import Fault, Faults, Gate
 from tests.fakes.discord.gateway import Gateway
 from tests.fakes.discord.interactions import Interactions
-from tests.fakes.discord.messages import MESSAGE_CONTENT, Refused
+from tests.fakes.discord.limits import CODES, Refused
+from tests.fakes.discord.messages import MESSAGE_CONTENT
 from tests.fakes.discord.people import Somebody
 from tests.fakes.discord.rest import Rest, answer
 from tests.fakes.discord.world import GROUP, PATIENCE, TEXT, Channel, Guild, Payload, World
@@ -76,7 +77,9 @@ class FakeDiscord:
             return limited
         fault = self.faults.take(request, "refuse")
         if fault is not None:
-            return answer({"message": "refused", "code": fault.code}, fault.status)
+            await self.world.notify()
+            words = CODES.get(fault.code, (0, "of which no page tells"))[1]
+            return answer({"message": words, "code": fault.code}, fault.status)
         return await self._effect(request, handler)
 
     async def _effect(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -86,6 +89,8 @@ class FakeDiscord:
             await self.world.notify()
             body = {"message": str(refused), "code": refused.code}
             return answer(body, refused.status)
+        except web.HTTPNotFound:
+            return answer({"message": "404: Not Found", "code": 0}, 404)
         await self.faults.passing()
         fault = self.faults.take(request, "lose", "break", "hold")
         if fault is not None and fault.kind == "hold":
@@ -128,6 +133,7 @@ class FakeDiscord:
     def guild(self, name: str, *people: Somebody, with_bot: bool = True, **more: Any) -> Guild:
         guild = Guild(self.clock.snowflake(), name, with_bot=with_bot, **more)
         guild.members = {person.id for person in people}
+        guild.own_role = self.clock.snowflake() if with_bot else 0
         self.world.guilds[guild.id] = guild
         return guild
 
@@ -144,6 +150,7 @@ class FakeDiscord:
         self.gateway.granted |= MESSAGE_CONTENT
 
     def refuse(self, method: str, path: str, status: int, code: int = 0, times: int = 1) -> None:
+        """With `code` 0: what stands in front of Discord, or the code for "general error"."""
         self.faults.add(Fault("refuse", method, path, times, status, code))
 
     def lose(self, method: str, path: str, times: int = 1) -> None:

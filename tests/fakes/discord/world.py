@@ -12,12 +12,16 @@ from tests.fakes.discord.clock import Clock
 Payload = dict[str, Any]
 
 TEXT, DM, GROUP, THREAD = 0, 1, 3, 11
-# View channel, send, embed, attach, history, mention everyone, create public threads, send in
-# threads, add reactions: developers/topics/permissions.mdx#permissions.
-EVERYTHING = 1 << 10 | 1 << 11 | 1 << 14 | 1 << 15 | 1 << 16 | 1 << 17 | 1 << 35 | 1 << 38 | 1 << 6
+# developers/topics/permissions.mdx#permissions-bitwise-permission-flags
+ADD_REACTIONS, VIEW, SEND, EMBED, ATTACH = 1 << 6, 1 << 10, 1 << 11, 1 << 14, 1 << 15
+READ_HISTORY, MENTION_EVERYONE = 1 << 16, 1 << 17
+PUBLIC_THREADS, SEND_IN_THREADS = 1 << 35, 1 << 38
+EVERYTHING = (
+    ADD_REACTIONS | VIEW | SEND | EMBED | ATTACH
+    | READ_HISTORY | MENTION_EVERYONE | PUBLIC_THREADS | SEND_IN_THREADS
+)  # fmt: skip
 PATIENCE = 10.0
 """Seconds that a person waits for an answer before a test fails."""
-PUBLIC_THREADS = 1 << 35
 
 
 @dataclass
@@ -57,6 +61,10 @@ class Guild:
     roles: dict[int, str] = field(default_factory=dict)
     permissions: int = EVERYTHING
     with_bot: bool = True
+    tier: int = 0
+    """Its level of boosts, 0 to 3."""
+    own_role: int = 0
+    """The bot's managed role, which came with its invitation."""
 
 
 @dataclass
@@ -68,6 +76,8 @@ class Channel:
     parent: int | None = None
     owner: int | None = None
     recipients: tuple[int, ...] = ()
+    archived: bool = False
+    locked: bool = False
     messages: dict[int, Payload] = field(default_factory=dict)
     typing: list[float] = field(default_factory=list)
 
@@ -82,10 +92,10 @@ class Channel:
             base |= {"parent_id": str(self.parent), "owner_id": str(self.owner)}
             base |= {"message_count": len(self.messages), "member_count": 2}
             base["thread_metadata"] = {
-                "archived": False,
+                "archived": self.archived,
                 "auto_archive_duration": 1440,
                 "archive_timestamp": "2026-01-01T00:00:00+00:00",
-                "locked": False,
+                "locked": self.locked,
             }
         return base
 
@@ -99,7 +109,12 @@ class World:
         self.guilds: dict[int, Guild] = {}
         self.channels: dict[int, Channel] = {}
         self.files: dict[int, bytes] = {}
-        self.nonces: dict[tuple[int, str], tuple[float, Payload]] = {}
+        self.nonces: dict[str, tuple[float, Payload]] = {}
+        """Of the bot: by author, whatever the channel (resources/message.mdx#create-message)."""
+        self.unguarded: list[Payload] = []
+        """What made or changed a message and did not say that it mentions nobody."""
+        self.withholds_files = True
+        """Whether files go with a text that is withheld, as the page says that they do."""
         self.changed = asyncio.Condition()
         self.me = self.user("Ponte", bot=True)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections import Counter
 from collections.abc import Callable
 
 from aiohttp import web
 
-from . import chat, files, reads, streams, views
+from . import chat, files, reads, reference, streams, views
 from .faults import Fault, Faults
 from .limits import Limits
 from .records import APP_TOKEN, BOT_TOKEN, Json, Refused
@@ -47,7 +48,8 @@ _JSON_FIELDS = ("blocks", "view", "files", "metadata", "chunks")
 
 
 class WebApi:
-    """`calls` and `refusals` count by method; `log` keeps every call in order."""
+    """`calls` and `refusals` count by method; `log` keeps every call in order. A method in `slow`
+    takes so many seconds; while `revoked` is set, the token is."""
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
@@ -58,11 +60,14 @@ class WebApi:
         self.log: list[tuple[str, Json]] = []
         self.scopes: list[str] = []
         self.token = BOT_TOKEN
+        self.revoked = False
+        self.slow: dict[str, float] = {}
         self.connect: Callable[[], str] = lambda: ""
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         method = request.match_info["method"]
         self.calls[method] += 1
+        await asyncio.sleep(self.slow.get(method, 0.0))
         fault = self.faults.take(method)
         if fault and fault.how == "cut":
             return _cut(request)
@@ -73,6 +78,8 @@ class WebApi:
         except Refused as refused:
             if refused.status == 429:
                 self.refusals[method] += 1
+            if refused.status < 500:
+                self._check_name(method, refused.error, fault)
             return _refused(refused)
         if fault:
             return _cut(request)
@@ -87,6 +94,8 @@ class WebApi:
             return {"url": self.connect()}
         if token != self.token:
             raise Refused("invalid_auth")
+        if self.revoked:
+            raise Refused("token_revoked")
         run, required = {**WRITES, **READS, **REACTIONS}.get(method, (None, ()))
         if run is None:
             raise Refused("unknown_method")
@@ -96,6 +105,11 @@ class WebApi:
             raise Refused("invalid_arguments")
         self.limits.check(method, str(args.get("channel", "")))
         return run(self.workspace, args)
+
+    def _check_name(self, method: str, error: str, fault: Fault | None) -> None:
+        """A refusal that no page and nobody knows is a fault of the double, or meant as that."""
+        if not reference.stands(method, error) and not (fault and fault.unheard_of):
+            self.workspace.complaints.append(f"{method} never says {error}")
 
 
 def _token(request: web.Request) -> str:
@@ -116,7 +130,7 @@ def _refusal(fault: Fault) -> Refused:
         return Refused("ratelimited", 429, fault.retry_after)
     if fault.how.isdigit():
         return Refused("internal_error", int(fault.how))
-    return Refused(fault.how)
+    return Refused(fault.error)
 
 
 def _refused(refused: Refused) -> web.Response:

@@ -1,57 +1,121 @@
-"""Block Kit as strictly as Slack checks it (docs.slack.dev/reference/block-kit/blocks)."""
+"""Block Kit as strictly as Slack checks it (docs.slack.dev/reference/block-kit/blocks).
+
+Slack's pages count characters. What was measured counts UTF-8 bytes, after `&`, `<` and `>` were
+escaped (openclaw/openclaw/pull/115027 and /143882): so does this, for every limit.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 from .records import Json, Refused
 
-MESSAGE_CHARACTERS = 13_200
-MARKDOWN_CHARACTERS = 12_000
+TEXT = 4_000
+"""Bytes of `text`, also beside blocks: chat.update says so on its page and counts bytes
+(openclaw/openclaw/pull/115027, pymc-labs/daimon/pull/106); posts were refused above it as well
+(seratch/ChatGPT-in-Slack/issues/102)."""
+MARKDOWN = 12_000
+"""In all Markdown of one payload (reference/block-kit/blocks/markdown-block)."""
+MESSAGE, CONTAINER = 12_000, 100
+"""In all blocks of a message: "12,000 text characters with a buffer for block containers"
+(slackapi/bolt-js/issues/2509); 11,341 in many containers were refused (issues/2867)."""
+STREAM = 10_000
+"""In a streamed message; between 10,600 and 11,300 were refused (openclaw/openclaw/pull/143882)."""
+BLOCKS, VIEW_BLOCKS = 50, 100
+"""reference/block-kit/blocks."""
+MODAL_TITLE, METADATA = 24, 3000
+"""reference/views/modal-views."""
+SECTION, FIELDS, FIELD = 3000, 10, 2000
+"""reference/block-kit/blocks/section-block."""
+CONTEXT, BUTTONS, HEADER, LABEL = 10, 25, 150, 2000
+"""Elements and characters (reference/block-kit/blocks/context-block, actions-block, header-block,
+input-block); 2,000 of one text in a context is ours."""
+BUTTON, BUTTON_VALUE, NAME = 75, 2000, 255
+"""reference/block-kit/block-elements/button-element; NAME is a block_id's and an action_id's."""
+OPTIONS, OPTION, OPTION_VALUE, INITIAL = 100, 75, 150, 3000
+"""reference/block-kit/block-elements/select-menu-element, composition-objects/option-object,
+block-elements/plain-text-input-element."""
 _MESSAGE_BLOCKS = {"markdown", "section", "context", "divider", "actions", "header",
-                   "context_actions"}  # fmt: skip
+                   "context_actions", "rich_text"}  # fmt: skip
 _VIEW_BLOCKS = {"section", "context", "divider", "actions", "header", "input"}
+TOO_LONG = {"chat.update": "msg_too_long", "chat.postEphemeral": "msg_too_long"}
+"""What a method says of too many bytes in blocks; the others say `msg_blocks_too_long`."""
+TOO_MANY = {"chat.startStream", "chat.appendStream", "chat.stopStream"}
+"""These say `msg_blocks_too_many`, all others `invalid_blocks`."""
 
 
-def check_message(blocks: list[Json]) -> None:
-    """Raises Refused("invalid_blocks") or ("msg_too_long")."""
-    _check(blocks, _MESSAGE_BLOCKS, 50)
-    markdown = sum(len(block["text"]) for block in blocks if block["type"] == "markdown")
-    if markdown > MARKDOWN_CHARACTERS:
-        raise Refused("msg_blocks_too_long")
-    if sum(_characters(block) for block in blocks) > MESSAGE_CHARACTERS:
-        raise Refused("msg_too_long")
+def size(text: str) -> int:
+    """Bytes once escaped; what is escaped already counts as it is."""
+    for known, mark in (("&amp;", "&"), ("&lt;", "<"), ("&gt;", ">")):
+        text = text.replace(known, mark)
+    return len(text.encode()) + 4 * text.count("&") + 3 * (text.count("<") + text.count(">"))
+
+
+def check_message(blocks: list[Json], method: str) -> None:
+    """Raises Refused with what this method says of it."""
+    if len(blocks) > BLOCKS and method in TOO_MANY:
+        raise Refused("msg_blocks_too_many")
+    _check(blocks, _MESSAGE_BLOCKS, BLOCKS, "invalid_blocks")
+    markdown = sum(size(block["text"]) for block in blocks if block["type"] == "markdown")
+    if markdown > MARKDOWN or weight(blocks) > MESSAGE:
+        raise Refused(TOO_LONG.get(method, "msg_blocks_too_long"))
+
+
+def weight(blocks: list[Json]) -> int:
+    """What counts against a message's limit."""
+    return sum(map(size, _texts(blocks))) + CONTAINER * max(0, len(blocks) - 1)
+
+
+def _texts(part: Any) -> Iterator[str]:
+    if isinstance(part, dict):
+        for name, value in part.items():
+            if name == "text" and isinstance(value, str):
+                yield value
+            else:
+                yield from _texts(value)
+    elif isinstance(part, list):
+        for each in part:
+            yield from _texts(each)
 
 
 def check_view(view: Json) -> None:
-    _check(view.get("blocks", []), _VIEW_BLOCKS, 100)
+    _check(view.get("blocks", []), _VIEW_BLOCKS, VIEW_BLOCKS, "invalid_arguments")
     if view.get("type") not in ("modal", "home"):
         raise Refused("invalid_arguments")
     if view["type"] == "modal":
-        _check_text(view.get("title", {}), 24, "plain_text")
+        try:
+            _check_text(view.get("title", {}), MODAL_TITLE, "plain_text")
+        except Refused:
+            raise Refused("invalid_arguments") from None
         if any(block["type"] == "input" for block in view["blocks"]) and "submit" not in view:
             raise Refused("invalid_arguments")
-    if len(view.get("private_metadata", "")) > 3000:
+    if size(view.get("private_metadata", "")) > METADATA:
         raise Refused("invalid_arguments")
 
 
-def _check(blocks: list[Json], allowed: set[str], most: int) -> None:
+def _check(blocks: list[Json], allowed: set[str], most: int, error: str) -> None:
     ids = [block["block_id"] for block in blocks if block.get("block_id")]
-    if len(blocks) > most or len(ids) != len(set(ids)) or any(len(id) > 255 for id in ids):
-        raise Refused("invalid_blocks")
+    if len(blocks) > most or len(ids) != len(set(ids)) or any(size(id) > NAME for id in ids):
+        raise Refused(error)
     for block in blocks:
         if block.get("type") not in allowed:
-            raise Refused("invalid_blocks")
+            raise Refused(error)
         if check := _CHECKS.get(block["type"]):
-            check(block)
+            try:
+                check(block)
+            except Refused:
+                raise Refused(error) from None
 
 
 def _section(block: Json) -> None:
     if "text" not in block and "fields" not in block:
         raise Refused("invalid_blocks")
     if "text" in block:
-        _check_text(block["text"], 3000)
+        _check_text(block["text"], SECTION)
     for field in block.get("fields", []):
-        _check_text(field, 2000)
-    if len(block.get("fields", [])) > 10:
+        _check_text(field, FIELD)
+    if len(block.get("fields", [])) > FIELDS:
         raise Refused("invalid_blocks")
 
 
@@ -61,14 +125,14 @@ def _markdown(block: Json) -> None:
 
 
 def _context(block: Json) -> None:
-    if not 1 <= len(block["elements"]) <= 10:
+    if not 1 <= len(block["elements"]) <= CONTEXT:
         raise Refused("invalid_blocks")
     for element in block["elements"]:
-        _check_text(element, 2000)
+        _check_text(element, FIELD)
 
 
 def _actions(block: Json) -> None:
-    if not 1 <= len(block["elements"]) <= 25:
+    if not 1 <= len(block["elements"]) <= BUTTONS:
         raise Refused("invalid_blocks")
     ids = [element["action_id"] for element in block["elements"]]
     if len(ids) != len(set(ids)):
@@ -76,28 +140,28 @@ def _actions(block: Json) -> None:
     for element in block["elements"]:
         if element["type"] != "button":
             raise Refused("invalid_blocks")
-        _check_text(element["text"], 75, "plain_text")
-        if len(element["action_id"]) > 255 or len(element.get("value", "")) > 2000:
+        _check_text(element["text"], BUTTON, "plain_text")
+        if size(element["action_id"]) > NAME or size(element.get("value", "")) > BUTTON_VALUE:
             raise Refused("invalid_blocks")
         if element.get("style", "primary") not in ("primary", "danger"):
             raise Refused("invalid_blocks")
 
 
 def _input(block: Json) -> None:
-    _check_text(block["label"], 2000, "plain_text")
+    _check_text(block["label"], LABEL, "plain_text")
     element = block["element"]
-    if element["type"] == "static_select" and not 1 <= len(element["options"]) <= 100:
+    if element["type"] == "static_select" and not 1 <= len(element["options"]) <= OPTIONS:
         raise Refused("invalid_blocks")
     for option in element.get("options", []):
-        _check_text(option["text"], 75, "plain_text")
-        if len(option["value"]) > 150:
+        _check_text(option["text"], OPTION, "plain_text")
+        if size(option["value"]) > OPTION_VALUE:
             raise Refused("invalid_blocks")
-    if len(element.get("initial_value", "")) > 3000:
+    if size(element.get("initial_value", "")) > INITIAL:
         raise Refused("invalid_blocks")
 
 
 def _header(block: Json) -> None:
-    _check_text(block["text"], 150, "plain_text")
+    _check_text(block["text"], HEADER, "plain_text")
 
 
 _CHECKS = {"section": _section, "markdown": _markdown, "context": _context, "actions": _actions,
@@ -107,11 +171,5 @@ _CHECKS = {"section": _section, "markdown": _markdown, "context": _context, "act
 def _check_text(text: Json, limit: int, kind: str = "") -> None:
     if text.get("type") not in ((kind,) if kind else ("plain_text", "mrkdwn")):
         raise Refused("invalid_blocks")
-    if not isinstance(text.get("text"), str) or not 1 <= len(text["text"]) <= limit:
+    if not isinstance(text.get("text"), str) or not 1 <= size(text["text"]) <= limit:
         raise Refused("invalid_blocks")
-
-
-def _characters(block: Json) -> int:
-    if block["type"] == "markdown":
-        return len(block["text"])
-    return len(block.get("text", {}).get("text", "")) if block["type"] == "section" else 0

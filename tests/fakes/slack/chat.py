@@ -1,8 +1,8 @@
-"""chat.*: posting, editing, deleting, as Slack checks it."""
+"""chat.* and reactions.*: posting, editing, deleting, as Slack checks it."""
 
 from __future__ import annotations
 
-from .blocks import check_message
+from .blocks import TEXT, check_message, size
 from .records import BOT_USER, Json, Post, Refused
 from .workspace import Workspace
 
@@ -10,15 +10,14 @@ from .workspace import Workspace
 def post_message(workspace: Workspace, args: Json) -> Json:
     workspace.writable(args["channel"])
     post = workspace.new_bot_post(args["channel"], args.get("thread_ts", ""))
-    _fill(workspace, post, args)
-    if post.thread_ts:
-        _check_root(workspace, post)
+    _fill(workspace, post, args, "chat.postMessage")
+    _hang(workspace, post)
     for flag in ("unfurl_links", "unfurl_media"):
         if args.get(flag) is not False:
             workspace.complaints.append(f"chat.postMessage without {flag}=false")
     workspace.add(post)
-    workspace.statuses.append({"channel_id": post.channel, "thread_ts": post.thread_ts,
-                               "status": "", "by": "post"})  # fmt: skip
+    if not workspace.slot.get((post.channel, post.thread_ts), "").startswith("session"):
+        workspace.slot[post.channel, post.thread_ts] = ""
     told = post.event() | {"channel": post.channel, "event_ts": post.ts}
     told |= {"subtype": "bot_message"} if not post.bot_id else {}
     workspace.told("events_api", told)
@@ -31,20 +30,21 @@ def post_ephemeral(workspace: Workspace, args: Json) -> Json:
         raise Refused("user_not_in_channel")
     post = workspace.new_bot_post(args["channel"], args.get("thread_ts", ""))
     post.seen_by = args["user"]
-    _fill(workspace, post, args)
+    _fill(workspace, post, args, "chat.postEphemeral")
     workspace.add(post)
     return {"message_ts": post.ts}
 
 
 def update(workspace: Workspace, args: Json) -> Json:
-    workspace.writable(args["channel"])
+    workspace.writable(args["channel"], "channel_not_found", "is_inactive")
     post = workspace.post(args["channel"], args["ts"])
-    if post.user != BOT_USER:
+    if post.user != BOT_USER or post.seen_by:
         raise Refused("cant_update_message")
     if workspace.open_stream(post):
         raise Refused("streaming_state_conflict")
     before = post.event()
-    _fill(workspace, post, args, update=True)
+    _fill(workspace, post, args, "chat.update")
+    post.stream = None  # a person stopped it
     post.edited = workspace.clock.ts()
     workspace.note_shown(post)
     workspace.told("events_api", {
@@ -56,9 +56,9 @@ def update(workspace: Workspace, args: Json) -> Json:
 
 
 def delete(workspace: Workspace, args: Json) -> Json:
-    workspace.writable(args["channel"])
+    workspace.writable(args["channel"], "channel_not_found", "")
     post = workspace.post(args["channel"], args["ts"])
-    if post.user != BOT_USER:
+    if post.user != BOT_USER or post.seen_by:
         raise Refused("cant_delete_message")
     remove(workspace, post)
     return {"channel": post.channel, "ts": post.ts}
@@ -101,15 +101,16 @@ def remove_reaction(workspace: Workspace, args: Json) -> Json:
     return {}
 
 
-def _fill(workspace: Workspace, post: Post, args: Json, update: bool = False) -> None:
+def _fill(workspace: Workspace, post: Post, args: Json, method: str) -> None:
     text, blocks = args.get("text", ""), args.get("blocks")
+    update = method == "chat.update"
     if not text and not blocks:
         raise Refused("no_text")
     if "markdown_text" in args:
         raise Refused("markdown_text_conflict")
-    if len(text) > 40_000 or (update and not blocks and len(text) > 4000):
+    if size(text) > TEXT:
         raise Refused("msg_too_long")
-    check_message(blocks or [])
+    check_message(blocks or [], method)
     if metadata := args.get("metadata"):
         post.metadata = check_metadata(metadata)
     post.text = text
@@ -122,15 +123,19 @@ def _fill(workspace: Workspace, post: Post, args: Json, update: bool = False) ->
 
 def check_metadata(metadata: Json) -> Json:
     if set(metadata) != {"event_type", "event_payload"}:
-        raise Refused("metadata_must_be_valid_json_object")
+        raise Refused("invalid_metadata_format")
     if any(isinstance(value, dict | list) for value in metadata["event_payload"].values()):
-        raise Refused("metadata_must_be_valid_json_object")
+        raise Refused("invalid_metadata_schema")
     return metadata
 
 
-def _check_root(workspace: Workspace, post: Post) -> None:
+def _hang(workspace: Workspace, post: Post) -> None:
+    """A reply to a message that is gone is accepted, and stands at the top level
+    (slack-go/slack/issues/1571, langchain-ai/open-swe/pull/2753)."""
+    if not post.thread_ts:
+        return
     root = workspace.posts.get((post.channel, post.thread_ts))
-    if root is None or root.deleted:
-        raise Refused("thread_not_found")
-    if root.thread_ts and root.thread_ts != root.ts:
+    if root is None or (root.deleted and not workspace.thread(post.channel, post.thread_ts)):
+        post.thread_ts = ""
+    elif root.thread_ts and root.thread_ts != root.ts:
         workspace.complaints.append("thread_ts of a reply instead of its root")

@@ -8,13 +8,22 @@ from typing import Literal
 
 How = Literal["lost", "cut", "500", "503", "429", "html"] | str
 """`lost`: done, but the answer never arrives. `cut`: the connection drops before it is done.
-Any other word is the `error` of a refusal."""
+Any other word is the `error` of a refusal, which must be one that the method is known to say; with
+a `?` before it, it is one that nobody has heard of."""
 
 
 @dataclass
 class Fault:
     how: str
     retry_after: int = 1
+
+    @property
+    def unheard_of(self) -> bool:
+        return self.how.startswith("?")
+
+    @property
+    def error(self) -> str:
+        return self.how.removeprefix("?")
 
 
 class Faults:

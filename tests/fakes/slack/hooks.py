@@ -6,17 +6,25 @@ import time
 
 from aiohttp import web
 
-from .records import BOT_ID, BOT_USER, Hook, Json, Post
+from .blocks import TEXT, check_message, size
+from .records import BOT_ID, BOT_USER, Hook, Json, Post, Refused
 from .workspace import Workspace
 
 USES, SECONDS = 5, 1800
+"""docs.slack.dev/interactivity/handling-user-interaction, "response_url"."""
 
 
 def respond(workspace: Workspace, hook: Hook, body: Json) -> web.Response:
     if hook.uses >= USES or time.monotonic() - hook.began > SECONDS:
-        return web.json_response({"ok": False, "error": "used_url"}, status=404)
+        return web.Response(status=404)
     if not body.get("text") and not body.get("blocks") and not body.get("delete_original"):
-        return web.json_response({"ok": False, "error": "no_text"}, status=400)
+        return web.Response(status=400, text="no_text")
+    try:
+        check_message(body.get("blocks") or [], "chat.postMessage")
+    except Refused as refused:
+        return web.Response(status=400, text=refused.error)
+    if size(body.get("text", "")) > TEXT:
+        return web.Response(status=400, text="msg_too_long")
     hook.uses += 1
     hook.heard.append(body)
     if body.get("text"):

@@ -1,7 +1,8 @@
 """Rate limits by method, and one post a second in a channel.
 
-As docs.slack.dev/apis/web-api/rate-limits tells them. Tiers are calls a minute and workspace.
-Posting has its own: about one a second for each channel, with short bursts let through.
+As docs.slack.dev/apis/web-api/rate-limits tells them. Tiers are calls a minute and workspace, and
+which method has which stands in `reference`. Posting has its own limit: about one a second for each
+channel, with short bursts let through.
 """
 
 from __future__ import annotations
@@ -11,24 +12,16 @@ import time
 from collections import defaultdict, deque
 
 from .records import Refused
+from .reference import METHOD_TIERS, TIERS
 
-TIERS = {1: 1, 2: 20, 3: 50, 4: 100}
-METHOD_TIERS = {
-    "chat.startStream": 2, "usergroups.list": 2,
-    "chat.update": 3, "chat.delete": 3, "conversations.replies": 3, "conversations.history": 3,
-    "agents.sessions.setStatus": 3, "agents.sessions.rename": 3,
-    "chat.appendStream": 4, "chat.postEphemeral": 4, "users.info": 4, "views.open": 4,
-    "views.publish": 4, "views.update": 4, "files.info": 4, "files.getUploadURLExternal": 4,
-    "files.completeUploadExternal": 4, "chat.stopStream": 4, "reactions.add": 3,
-    "reactions.remove": 2, "apps.connections.open": 1,
-}  # fmt: skip
 _HISTORY = ("conversations.replies", "conversations.history")
 POSTS = ("chat.postMessage", "chat.startStream")
 BURST = 5
 
 
 class Limits:
-    """`history_per_minute` is 1 for commercially distributed apps outside the Marketplace."""
+    """`history_per_minute` is 1 for commercially distributed apps outside the Marketplace
+    (docs.slack.dev/apis/web-api/rate-limits)."""
 
     def __init__(self, on: bool = True) -> None:
         self.on = on

@@ -20,6 +20,7 @@ from .records import (
     Someone,
     file_json,
     new_id,
+    withheld,
 )
 from .workspace import Workspace
 
@@ -30,7 +31,7 @@ class People:
         self.deliveries = deliveries
 
     def person(self, name: str, **details: Any) -> Someone:
-        """Someone new. `team`, `locale`, `tz`, `is_bot` as in `Someone`."""
+        """Someone new. `team`, `locale`, `tz`, `is_bot`, `guest` as in `Someone`."""
         someone = Someone(new_id("U"), name, **details)
         self.workspace.people[someone.id] = someone
         return someone
@@ -59,20 +60,41 @@ class People:
         text: str,
         thread: Post | None = None,
         files: Sequence[tuple[str, str, bytes]] = (),
+        attachments: Sequence[Json] = (),
+        envelope: Json | None = None,
         **extra: Any,
     ) -> Post:
-        """Post as a person. `files`: (name, type, bytes). The app gets what Slack sends."""
+        """Post as a person. `files`: (name, type, bytes). `attachments`: what it shares of other
+        messages. The app gets what Slack sends; `extra` and `envelope` differ from that."""
         root = (thread.thread_ts or thread.ts) if thread else ""
         post = Post(place.id, self.workspace.clock.ts(), someone.id, text, thread_ts=root)
         post.files = [self._file(someone, *file) for file in files]
+        post.attachments = list(attachments)
         self.workspace.add(post)
         event = self._described(someone, place, post) | extra
-        self.event(event | ({"subtype": "file_share"} if files else {}))
+        self.event(event | ({"subtype": "file_share"} if files else {}), envelope)
         if MENTION in text and place.kind != "im":
             twin = {k: v for k, v in event.items() if k not in ("channel_type", "subtype")}
-            self.event(twin | {"type": "app_mention"})
+            self.event(twin | {"type": "app_mention"}, envelope)
         for file in post.files:
             self.event({"type": "file_shared", "file_id": file.id, "channel_id": place.id})
+        return post
+
+    def alert(
+        self, place: Place, blocks: Sequence[Json] = (), attachments: Sequence[Json] = (),
+        thread: Post | None = None, files: Sequence[tuple[str, str, bytes]] = (), text: str = "",
+    ) -> Post:  # fmt: skip
+        """Another app posts: its `text` is mostly empty, and what it says stands beside it
+        (openclaw/openclaw/issues/97727)."""
+        robot = self.person("Alerts", is_bot=True)
+        root = (thread.thread_ts or thread.ts) if thread else ""
+        post = Post(place.id, self.workspace.clock.ts(), robot.id, text, thread_ts=root)
+        post.bot_id, post.blocks = "B" + robot.id[1:], list(blocks)
+        post.attachments = list(attachments)
+        post.files = [self._file(robot, *file) for file in files]
+        self.workspace.add(post)
+        event = self._described(robot, place, post)
+        self.event(event | {"subtype": "bot_message", "username": "Alerts"})
         return post
 
     def _described(self, someone: Someone, place: Place, post: Post) -> Json:
@@ -83,7 +105,10 @@ class People:
         if someone.is_bot:
             event["bot_id"] = "B" + someone.id[1:]
         if post.files:
-            event["files"] = [file_json(file, self.workspace.origin) for file in post.files]
+            shared, origin = place.shared_with_strangers, self.workspace.origin
+            event["files"] = [
+                withheld(file) if shared else file_json(file, origin) for file in post.files
+            ]
         if post.thread_ts:
             root = self.workspace.posts[place.id, post.thread_ts]
             event["parent_user_id"] = root.user
@@ -94,8 +119,8 @@ class People:
         self.workspace.files[file.id] = file
         return file
 
-    def event(self, event: Json) -> Delivery:
-        """Send an event, wrapped as the Events API wraps it."""
+    def event(self, event: Json, envelope: Json | None = None) -> Delivery:
+        """Send an event, wrapped as the Events API wraps it; `envelope` differs from that."""
         place = self.workspace.places.get(str(event.get("channel", "")))
         return self.deliveries.send("events_api", {
             "type": "event_callback", "team_id": TEAM, "context_team_id": TEAM,
@@ -103,7 +128,7 @@ class People:
             "is_ext_shared_channel": bool(place and place.shared_with_strangers),
             "authorizations": [{"enterprise_id": None, "team_id": TEAM, "user_id": BOT_USER,
                                 "is_bot": True, "is_enterprise_install": False}],
-        })  # fmt: skip
+        } | (envelope or {}))  # fmt: skip
 
     def edit(self, post: Post, text: str) -> Delivery:
         before = post.event()
@@ -121,17 +146,25 @@ class People:
         chat.remove(self.workspace, post)
 
     def stop(self, someone: Someone, place: Place, thread_ts: str) -> Delivery:
-        """Press the native stop button."""
-        open_streams = [
-            p.ts for p in self.workspace.thread(place.id, thread_ts) if p.stream is not None
-        ]
-        for post in self.workspace.thread(place.id, thread_ts):
-            post.stream = None
+        """Press the native stop button: it is there only while the session says `processing`,
+        which stays so until the app changes it (reference/events/agent_session_stopped)."""
+        if self.workspace.sessions.get((place.id, thread_ts)) != "processing":
+            raise AssertionError("there is no stop button")
+        open_streams = self.stop_streams(place, thread_ts)
         return self.event({
             "type": "agent_session_stopped", "channel": place.id, "thread_ts": thread_ts,
             "user": someone.id, "streaming_message_ts": open_streams,
             "event_ts": self.workspace.clock.ts(),
         })  # fmt: skip
+
+    def stop_streams(self, place: Place, thread_ts: str) -> list[str]:
+        """What the button does to open streams; the event may still be lost on its way."""
+        streams = [post for post in self.workspace.thread(place.id, thread_ts)
+                   if post.stream is not None]  # fmt: skip
+        for post in streams:
+            if post.stream is not None:
+                post.stream.stopped = True
+        return [post.ts for post in streams]
 
     def opens_home(self, someone: Someone, tab: str = "home") -> Delivery:
         place = next((p for p in self.workspace.places.values()
@@ -140,7 +173,7 @@ class People:
                            "channel": place.id if place else "D0NONE",
                            "event_ts": self.workspace.clock.ts()})  # fmt: skip
 
-    def click(self, someone: Someone, post: Post, label: str) -> Delivery:
+    def click(self, someone: Someone, post: Post, label: str, lies: Json | None = None) -> Delivery:
         button = post.buttons[label]
         return self._interact(someone, {
             "type": "block_actions", "trigger_id": self.workspace.trigger(),
@@ -150,7 +183,7 @@ class People:
             "actions": [{"type": "button", "action_id": button["action_id"],
                          "block_id": button["block_id"], "value": button.get("value", ""),
                          "action_ts": self.workspace.clock.ts()}],
-        })  # fmt: skip
+        }, lies)  # fmt: skip
 
     def shortcut(self, someone: Someone, post: Post, callback_id: str) -> Delivery:
         return self._interact(someone, {
@@ -159,7 +192,9 @@ class People:
             "message_ts": post.ts, "action_ts": self.workspace.clock.ts(),
         })  # fmt: skip
 
-    def submit(self, someone: Someone, view: Json, values: dict[str, str]) -> Delivery:
+    def submit(
+        self, someone: Someone, view: Json, values: dict[str, str], lies: Json | None = None
+    ) -> Delivery:
         """Fill a modal: block id → what is typed or chosen."""
         state = {}
         for block in view["blocks"]:
@@ -172,17 +207,20 @@ class People:
         return self._interact(someone, {
             "type": "view_submission", "trigger_id": self.workspace.trigger(),
             "view": {**view, "state": {"values": state}, "app_installed_team_id": TEAM},
-        })  # fmt: skip
+        }, lies)  # fmt: skip
 
-    def command(self, someone: Someone, place: Place, command: str, text: str) -> Delivery:
+    def command(
+        self, someone: Someone, place: Place, command: str, text: str, lies: Json | None = None
+    ) -> Delivery:
         return self.deliveries.send("slash_commands", {
             "command": command, "text": text, "user_id": someone.id, "user_name": someone.name,
-            "channel_id": place.id, "channel_name": place.name, "team_id": TEAM,
+            "channel_id": place.id, "channel_name": place.name, "team_id": someone.team,
             "team_domain": "ponte", "api_app_id": APP_ID, "trigger_id": self.workspace.trigger(),
-            "response_url": self._response_url(place.id, someone), "is_enterprise_install": "false",
-        })  # fmt: skip
+            "response_url": self._response_url(place.id, someone, True),
+            "is_enterprise_install": "false",
+        } | (lies or {}))  # fmt: skip
 
-    def _interact(self, someone: Someone, payload: Json) -> Delivery:
+    def _interact(self, someone: Someone, payload: Json, lies: Json | None = None) -> Delivery:
         channel = payload.get("channel", {}).get("id", "")
         told = payload | {
             "team": {"id": TEAM, "domain": "ponte"}, "api_app_id": APP_ID, "enterprise": None,
@@ -191,9 +229,9 @@ class People:
         }  # fmt: skip
         if channel:
             told["response_url"] = self._response_url(channel, someone)
-        return self.deliveries.send("interactive", told)
+        return self.deliveries.send("interactive", told | (lies or {}))
 
-    def _response_url(self, channel: str, someone: Someone) -> str:
+    def _response_url(self, channel: str, someone: Someone, command: bool = False) -> str:
         id = new_id("hook-")
-        self.workspace.hooks[id] = Hook(channel, someone.id)
+        self.workspace.hooks[id] = Hook(channel, someone.id, command)
         return f"{self.workspace.origin}/response/{id}"

@@ -8,9 +8,11 @@ from .records import (
     BOT_USER,
     TEAM,
     Json,
+    Place,
     Post,
     Refused,
     file_json,
+    withheld,
 )
 from .workspace import Workspace
 
@@ -21,12 +23,14 @@ def auth_test(workspace: Workspace, args: Json) -> Json:
 
 
 def users_info(workspace: Workspace, args: Json) -> Json:
+    """A single-channel guest is marked as restricted too (zulip/zulip/pull/13349)."""
     someone = workspace.people.get(args["user"])
     if someone is None:
         raise Refused("user_not_found")
     user: Json = {
         "id": someone.id, "team_id": someone.team, "name": someone.name.lower(),
         "is_bot": someone.is_bot, "is_stranger": someone.team != TEAM, "tz": someone.tz,
+        "is_restricted": bool(someone.guest), "is_ultra_restricted": someone.guest == "single",
         "real_name": someone.name, "profile": {"display_name": someone.name,
                                                "real_name": someone.name},
     }  # fmt: skip
@@ -45,20 +49,21 @@ def usergroups_list(workspace: Workspace, args: Json) -> Json:
 
 
 def replies(workspace: Workspace, args: Json) -> Json:
-    workspace.place(args["channel"])
+    """What is said where the bot is no member is withheld."""
+    place = workspace.writable(args["channel"], "channel_not_found", "")
     posts = workspace.thread(args["channel"], args["ts"])
     if not posts:
         raise Refused("thread_not_found")
     root = [post for post in posts if post.ts == args["ts"]]
     rest = _window([post for post in posts if post.ts != args["ts"]], args)
-    return _page(workspace, root + rest, args)
+    return _page(workspace, place, root + rest, args)
 
 
 def history(workspace: Workspace, args: Json) -> Json:
-    workspace.place(args["channel"])
+    place = workspace.writable(args["channel"], "not_in_channel", "")
     posts = [p for p in workspace.in_channel(args["channel"]) if p.thread_ts in ("", p.ts)]
     chosen = sorted(_window(posts, args), key=lambda post: post.ts, reverse=True)
-    return _page(workspace, chosen, args)
+    return _page(workspace, place, chosen, args)
 
 
 def files_info(workspace: Workspace, args: Json) -> Json:
@@ -76,14 +81,20 @@ def _window(posts: list[Post], args: Json) -> list[Post]:
     ]  # fmt: skip
 
 
-def _page(workspace: Workspace, posts: list[Post], args: Json) -> Json:
+def _page(workspace: Workspace, place: Place, posts: list[Post], args: Json) -> Json:
     limit, start = int(args.get("limit", 100)), int(args.get("cursor") or 0)
     if not 1 <= limit <= 1000:
-        raise Refused("invalid_limit")
+        raise Refused("invalid_arguments")
     metadata = args.get("include_all_metadata") in ("1", "true", True)
     messages = []
     for post in posts[start : start + limit]:
         told = post.event()
+        if told.get("files"):
+            shared = place.shared_with_strangers
+            told["files"] = [
+                withheld(file) if shared else file_json(file, workspace.origin)
+                for file in post.files
+            ]
         if metadata and post.metadata:
             told["metadata"] = post.metadata
         if workspace.open_stream(post):

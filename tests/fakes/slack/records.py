@@ -27,7 +27,8 @@ class Refused(Exception):
 
 @dataclass
 class Someone:
-    """A member. `team` differs from ours for people who come through Slack Connect."""
+    """A member. `team` differs from ours for people who come through Slack Connect; `guest` is
+    what Slack calls a multi-channel or a single-channel guest."""
 
     id: str
     name: str
@@ -35,6 +36,7 @@ class Someone:
     locale: str = "en-US"
     team: str = TEAM
     is_bot: bool = False
+    guest: Literal["", "multi", "single"] = ""
 
     @property
     def mention(self) -> str:
@@ -59,6 +61,8 @@ class Stream:
 
     began: float
     text: str = ""
+    stopped: bool = False
+    """A person pressed Slack's own Stop."""
 
 
 @dataclass
@@ -82,6 +86,7 @@ class Post:
     thread_ts: str = ""
     bot_id: str = ""
     blocks: list[Json] = field(default_factory=list)
+    attachments: list[Json] = field(default_factory=list)
     metadata: Json = field(default_factory=dict)
     files: list[FileRecord] = field(default_factory=list)
     edited: str = ""
@@ -119,7 +124,9 @@ class Post:
         if self.bot_id:
             told |= {"bot_id": self.bot_id, "app_id": APP_ID}
         if self.blocks:
-            told["blocks"] = self.blocks
+            told["blocks"] = [translated(block) for block in self.blocks]
+        if self.attachments:
+            told["attachments"] = self.attachments
         if self.edited:
             told["edited"] = {"user": self.user, "ts": self.edited}
         if self.files:
@@ -139,8 +146,22 @@ def block_text(block: Json) -> str:
             return " ".join(element.get("text", "") for element in block["elements"])
         case "header":
             return str(block["text"]["text"])
+        case "rich_text":
+            return "".join(
+                str(part.get("text", "")) for each in block["elements"] for part in each["elements"]
+            )
         case _:
             return ""
+
+
+def translated(block: Json) -> Json:
+    """A block as it is read back: Slack turns Markdown into rich text, whose `block_id` is its own
+    (docs.slack.dev/reference/block-kit/blocks/markdown-block)."""
+    if block["type"] != "markdown":
+        return block
+    text = {"type": "text", "text": block["text"]}
+    return {"type": "rich_text", "block_id": new_id("b"),
+            "elements": [{"type": "rich_text_section", "elements": [text]}]}  # fmt: skip
 
 
 def file_json(file: FileRecord, origin: str = "") -> Json:
@@ -157,12 +178,22 @@ def file_json(file: FileRecord, origin: str = "") -> Json:
     }
 
 
+def withheld(file: FileRecord) -> Json:
+    """All that is told of a file in a channel shared with another company: files.info has the rest
+    (docs.slack.dev/reference/events/message/file_share, "Slack Connect files")."""
+    return {"id": file.id, "mode": "file_access", "file_access": "check_file_info", "user": ""}
+
+
 @dataclass
 class Hook:
-    """A `response_url`: five uses within thirty minutes, no membership needed."""
+    """A `response_url`: five uses within thirty minutes, no membership needed. Of a slash
+    `command`, it can neither replace nor delete what it showed before
+    (slackapi/bolt-js/issues/2287, slackapi/bolt-python/issues/1268,
+    langchain-ai/open-swe/pull/2889)."""
 
     channel: str
     user: str
+    command: bool = False
     uses: int = 0
     began: float = field(default_factory=time.monotonic)
     heard: list[Json] = field(default_factory=list)

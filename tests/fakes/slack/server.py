@@ -79,7 +79,12 @@ class FakeSlack(People):
         """The bot's finished posts in the thread of what was said, since then."""
         root = said.thread_ts or said.ts
         since = [p for p in self.workspace.by_bot(said.channel, root) if p.ts > said.ts]
-        return [p for p in since if p.stream is None and "Stop" not in p.buttons]
+        return [p for p in since if not self._grows(p)]
+
+    def _grows(self, post: Post) -> bool:
+        """Whether somebody who looks at it sees that it is worked on."""
+        working = self.workspace.sessions.get((post.channel, post.thread_ts)) == "processing"
+        return working or post.stream is not None or "Stop" in post.buttons
 
     async def answer(self, said: Post, number: int = 1, seconds: float = PATIENCE) -> Post:
         """Wait for the bot's finished post number `number`."""
@@ -131,6 +136,7 @@ class FakeSlack(People):
 
     async def _download(self, request: web.Request) -> web.StreamResponse:
         self.api.calls["download"] += 1
+        await asyncio.sleep(self.api.slow.get("download", 0.0))
         file = self.workspace.files.get(request.match_info["id"])
         fault = self.api.faults.take("download")
         if fault and fault.how == "html":

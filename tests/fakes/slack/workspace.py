@@ -24,6 +24,7 @@ from .records import (
 
 _PINGS = re.compile(r"<(?:!(?:channel|here|everyone|subteam\^)|@[UW])")
 STREAM_SECONDS = 300.0
+"""slackapi/node-slack-sdk/issues/2702, slackapi/python-slack-sdk/issues/1859."""
 
 
 @dataclass
@@ -49,6 +50,13 @@ class Workspace:
     clock: Clock = field(default_factory=Clock)
     stream_seconds: float = STREAM_SECONDS
     origin: str = ""
+    agent: bool = True
+    """The app is declared as an agent: only then has it sessions."""
+    stop_subscribed: bool = True
+    """The app is subscribed to `agent_session_stopped`: only then is there a native Stop."""
+    slot: dict[tuple[str, str], str] = field(default_factory=dict)
+    """What a thread shows of work. A session's status and an assistant's status line write the
+    same place, and the last one wins (agentconnect-md/agentconnect/pull/1483)."""
 
     def __post_init__(self) -> None:
         self.people[BOT_USER] = Someone(BOT_USER, "Ponte", is_bot=True)
@@ -58,12 +66,15 @@ class Workspace:
             raise Refused("channel_not_found")
         return self.places[channel]
 
-    def writable(self, channel: str) -> Place:
+    def writable(
+        self, channel: str, absent: str = "not_in_channel", archived: str = "is_archived"
+    ) -> Place:
+        """A place that the bot is in; raises Refused with what the method says otherwise."""
         place = self.place(channel)
         if BOT_USER not in place.members:
-            raise Refused("not_in_channel")
-        if place.archived:
-            raise Refused("is_archived")
+            raise Refused(absent)
+        if place.archived and archived:
+            raise Refused(archived)
         return place
 
     def post(self, channel: str, ts: str) -> Post:
@@ -109,8 +120,19 @@ class Workspace:
         posts = self.thread(channel, thread_ts) if thread_ts else self.in_channel(channel)
         return sorted((p for p in posts if p.user == BOT_USER), key=lambda post: post.ts)
 
+    def show_session(self, channel: str, thread: str, status: str) -> None:
+        """`processing` does not go away by itself when the app posts: only after an hour
+        (NousResearch/hermes-agent/issues/90978 and pull/110391)."""
+        self.sessions[channel, thread] = status
+        self.slot[channel, thread] = f"session: {status}" if status == "processing" else ""
+
+    def show_status(self, channel: str, thread: str, status: str) -> None:
+        if self.slot.get((channel, thread), "").startswith("session"):
+            self.complaints.append(f"a status over a session: {status!r}")
+        self.slot[channel, thread] = status
+
     def open_stream(self, post: Post) -> bool:
-        if post.stream is None:
+        if post.stream is None or post.stream.stopped:
             return False
         if time.monotonic() - post.stream.began > self.stream_seconds:
             post.stream = None

@@ -4,12 +4,11 @@ python -m tests.real.nocodb.shoot FOLDER."""
 from __future__ import annotations
 
 import asyncio
-import io
 import json
 import sys
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, redirect_stdout
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -109,17 +108,9 @@ async def running(real: Seeded, openai: FakeOpenAI, home: Path) -> AsyncIterator
         app = App(settings, Config(), place)
         await app.start(surfaces=True)
         try:
-            yield await address(app)
+            yield app.link()
         finally:
             await app.stop()
-
-
-async def address(app: App) -> str:
-    """As `ponte run` tells it at last."""
-    told = io.StringIO()
-    with redirect_stdout(told):
-        await app.announce()
-    return told.getvalue().split()[-1]
 
 
 async def shoot(url: str, browser: Browser, shot: Shot) -> None:

@@ -38,7 +38,7 @@ async def page(house: House, browser: Browser) -> AsyncIterator[Page]:
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("console", lambda line: errors.append(line.text) if "Policy" in line.text else None)
-    await page.goto(house.web.address)
+    await page.goto(house.link)
     yield page
     await context.close()
     assert errors == []

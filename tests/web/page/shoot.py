@@ -48,7 +48,7 @@ async def shoot(house: House, browser: Browser, folder: Path, size: str, dark: b
     page = await browser.new_page(
         viewport={"width": width, "height": height}, color_scheme="dark" if dark else "light"
     )
-    await page.goto(house.web.address)
+    await page.goto(house.link)
     await expect(page.locator("#tries button")).to_have_count(3)
     theme = "dark" if dark else "light"
     await page.screenshot(path=folder / f"welcome-{size}-{theme}.png")

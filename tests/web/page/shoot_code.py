@@ -29,6 +29,8 @@ async def main(folder: Path) -> None:
         ):
             for size, (width, height) in SIZES.items():
                 page = await browser.new_page(viewport={"width": width, "height": height})
+                await page.goto(ponte.app.link())
+                await expect(page.locator("#tries button")).to_have_count(3)
                 await page.goto(f"{ponte.web.base_url}#{size}")
                 csv = FilePayload(name="sales.csv", mimeType="text/csv", buffer=SALES)
                 await page.set_input_files("#files", csv)

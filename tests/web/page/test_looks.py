@@ -60,7 +60,7 @@ async def test_axe_finds_nothing_serious_and_nothing_overflows(
         bypass_csp=True,  # axe runs as a script of the test
     )
     page = await context.new_page()
-    await page.goto(house.web.address)
+    await page.goto(house.link)
     await expect(page.locator("#tries button")).to_have_count(3)
     assert await findings(page, source) == []
     for text in ("show", "fail"):
@@ -76,7 +76,7 @@ async def test_axe_finds_nothing_serious_and_nothing_overflows(
 
 async def test_the_side_list_on_a_phone(house: House, browser: Browser) -> None:
     page = await browser.new_page(viewport={"width": 390, "height": 800})
-    await page.goto(house.web.address)
+    await page.goto(house.link)
     await expect(page.locator("nav")).to_be_hidden()
     await page.get_by_role("button", name="Show conversations").click()
     await expect(page.get_by_role("button", name="New conversation")).to_be_visible()

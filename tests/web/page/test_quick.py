@@ -92,7 +92,7 @@ async def test_in_the_readers_language(house: House, browser: Browser) -> None:
     house.board.known = [SUMMARY]
     context = await browser.new_context(locale="pt-BR")
     page = await context.new_page()
-    await page.goto(house.web.address)
+    await page.goto(house.link)
     await page.locator("#quick").click()
     await expect(page.locator("#quick-slug")).to_have_text("Resumo diário")
     await expect(page.locator("#quick-about")).to_have_text("O que aconteceu hoje")
@@ -124,7 +124,7 @@ async def test_on_a_phone_and_for_axe(house: House, browser: Browser, scheme: st
         color_scheme="dark" if scheme == "dark" else "light", bypass_csp=True,
     )  # fmt: skip
     page = await context.new_page()
-    await page.goto(house.web.address)
+    await page.goto(house.link)
     await page.get_by_role("button", name="Quick commands").click()
     await expect(page.get_by_label("pages")).to_be_visible()
     assert await findings(page, source) == []

@@ -22,7 +22,7 @@ async def test_the_first_visit(house: House, browser: Browser) -> None:
         Health("nocodb", "failing", "it does not answer"),
     ]
     page = await browser.new_page()
-    await page.goto(house.web.address)
+    await page.goto(house.link)
     await expect(page.locator("#parts li")).to_have_text(
         [re.compile("^model · on · the demo model"), "nocodb · failing · it does not answer"]
     )
@@ -57,8 +57,44 @@ async def test_everything_can_be_reached_by_keyboard(house: House, page: Page) -
     assert {"search", "forget", "new", "approve", "deny", "text", "attach", "send", "at"} <= reached
 
 
-async def test_beyond_this_machine_a_person_signs_in(browser: Browser) -> None:
-    house = House(token="s3cret")
+async def test_one_click_opens_it_and_the_token_stays_nowhere(
+    house: House, browser: Browser
+) -> None:
+    page = await browser.new_page()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    await page.goto(house.link)
+    await say(page, "in")
+    await expect(page.locator(".body")).to_have_text("You said: in")
+    await expect(page.get_by_role("dialog")).to_be_hidden()
+    assert house.token not in page.url
+    assert not any(house.token in url for url in asked)
+    (cookie,) = await page.context.cookies()
+    assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Strict")
+    assert house.token not in str(cookie)
+    kept = "JSON.stringify([history.state, {...localStorage}, {...sessionStorage}])"
+    assert house.token not in await page.evaluate(kept)
+    await page.goto(house.web.address)
+    await expect(page.locator(".body")).to_have_text("You said: in")
+    await page.close()
+
+
+async def test_a_link_pasted_into_an_open_page_signs_in(house: House, browser: Browser) -> None:
+    """One that is old says so, and the next one opens the page as it stands."""
+    page = await browser.new_page()
+    await page.goto(f"{house.web.address}/#token=an-older-token-of-this-ponte")
+    await expect(page.get_by_role("dialog")).to_be_visible()
+    await expect(page.get_by_role("alert")).to_have_text("That is not the token of this Ponte.")
+    assert "token" not in page.url
+    await page.evaluate(f"location.href = {house.link!r}")
+    await expect(page.get_by_role("dialog")).to_be_hidden()
+    await say(page, "in")
+    await expect(page.locator(".body")).to_have_text("You said: in")
+    await page.close()
+
+
+async def test_without_the_link_a_person_signs_in(browser: Browser) -> None:
+    house = House(token="s3cret-and-long-enough")
     await house.open()
     page = await browser.new_page()
     try:
@@ -66,12 +102,12 @@ async def test_beyond_this_machine_a_person_signs_in(browser: Browser) -> None:
         await page.get_by_label("Token").fill("wrong")
         await page.get_by_role("dialog").get_by_role("button", name="Sign in").click()
         await expect(page.get_by_role("alert")).to_have_text("That is not the token of this Ponte.")
-        await page.get_by_label("Token").fill("s3cret")
+        await page.get_by_label("Token").fill("s3cret-and-long-enough")
         await page.keyboard.press("Enter")
         await expect(page.get_by_role("dialog")).to_be_hidden()
         await say(page, "in")
         await expect(page.locator(".body")).to_have_text("You said: in")
-        assert "s3cret" not in str(await page.context.cookies())
+        assert house.token not in str(await page.context.cookies())
     finally:
         await page.close()
         await house.close()

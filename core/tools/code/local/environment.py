@@ -50,9 +50,9 @@ class Python:
 
 
 def place(home: Path) -> Path:
-    """The folder for environments: in `home`, unless its kernels' users cannot look in there."""
-    closed = any(not each.stat().st_mode & 0o001 for each in (home, *home.parents) if each.exists())
-    return (FOR_ALL if os.geteuid() == 0 and closed else home) / "python"
+    """The folder for environments: in `home`, which is closed to the other users that kernels run
+    as where the bot is root."""
+    return (FOR_ALL if os.geteuid() == 0 else home) / "python"
 
 
 class Environment:

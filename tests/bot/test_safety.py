@@ -1,0 +1,195 @@
+"""An operator asks whether their set-up is safe, and is told what to mend."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bot.config import Changes, Config, Table
+from bot.home import Home
+from bot.safety import Finding, findings
+from bot.settings import Settings, load
+from tests.bot.conftest import Shell
+
+TOKEN = "kX2vQ9-a-good-long-random-token"
+SLACK = {"slack_bot_token": "xoxb-1", "slack_app_token": "xapp-1"}
+DISCORD = {"discord_token": "d"}
+
+
+def found(home: Path, config: Config | None = None, /, **given: Any) -> list[Finding]:
+    settings = Settings.model_validate({"ponte_home": home, **given})
+    return list(findings(settings, config or Config(), Home(home)))
+
+
+def told(level: str, home: Path, config: Config | None = None, /, **given: Any) -> str:
+    """The words of one level, a line each."""
+    return "\n".join(one.words for one in found(home, config, **given) if one.level == level)
+
+
+def test_a_fresh_home_passes(tmp_path: Path) -> None:
+    fresh = found(tmp_path / "home")
+    assert {one.level for one in fresh} == {"ok"}
+    assert {one.topic for one in fresh} == {"home", "token", "page", "rights", "caps"}
+    home = Home(tmp_path / "home")
+    with home.take():
+        made = home.web_token()
+        assert {one.level for one in found(home.path)} == {"ok"}
+        assert made not in str(found(home.path))
+
+
+@pytest.mark.parametrize(
+    ("name", "mode", "mend"),
+    [
+        ("", 0o755, "chmod 700"), ("", 0o710, "chmod 700"), ("web-token", 0o644, "chmod 600"),
+        ("pseudonyms.key", 0o640, "chmod 600")
+    ],
+)  # fmt: skip
+def test_a_home_that_others_can_look_into(tmp_path: Path, name: str, mode: int, mend: str) -> None:
+    home = Home(tmp_path / "home")
+    with home.take():
+        home.web_token()
+        home.pseudonyms()
+    path = home.path / name
+    path.chmod(mode)
+    assert told("unsafe", home.path) == f"{path} is open to other users: {mend} {path}"
+
+
+def test_another_users_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: tmp_path.stat().st_uid + 1)
+    assert "belongs to another user" in told("unsafe", tmp_path)
+    assert "set PONTE_HOME to a folder of your own" in told("unsafe", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "mode", "unsafe"),
+    [
+        ("OPENAI_API_KEY=sk-1\n", 0o644, "holds secrets and can be read by others: chmod 600"),
+        ("OPENAI_API_KEY=sk-1\n", 0o600, ""),
+        ("OPENAI_API_KEY=sk-1\n", 0o640, ""),
+        ("PONTE_MODEL=m\n", 0o644, ""),
+        ("PONTE_MODEL=m\n", 0o646, "can be written by others: chmod o-w"),
+    ],
+)
+def test_a_file_of_settings_that_others_can_reach(
+    ponte: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, mode: int, unsafe: str
+) -> None:
+    monkeypatch.setattr("bot.safety._is_reachable", lambda path: True)
+    env = tmp_path / ".env"
+    env.write_text(text)
+    env.chmod(mode)
+    words = "\n".join(
+        one.words for one in findings(load(), Config(), Home(ponte.home)) if one.level == "unsafe"
+    )
+    assert words == (f"{env} {unsafe} {env}" if unsafe else "")
+
+
+def test_what_lies_in_a_closed_folder_is_not_reached(ponte: Shell, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("OPENAI_API_KEY=sk-1\n")
+    (tmp_path / ".env").chmod(0o644)
+    tmp_path.chmod(0o700)
+    assert all(one.level == "ok" for one in findings(load(), Config(), Home(ponte.home)))
+
+
+def test_a_file_of_tables_and_channels_that_others_can_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bot.safety._is_reachable", lambda path: True)
+    config = tmp_path / "ponte.toml"
+    config.touch()
+    config.chmod(0o666)
+    words = told("unsafe", tmp_path / "home", ponte_config=config)
+    assert words == f"{config} can be written by others: chmod o-w {config}"
+
+
+@pytest.mark.parametrize(
+    ("given", "unsafe"),
+    [
+        ({}, ""),
+        ({"ponte_web_host": "::1"}, ""),
+        ({"ponte_web_host": "0.0.0.0"}, "PONTE_WEB_HOST=0.0.0.0 listens beyond this machine, so"),
+        ({"ponte_web_url": "http://ponte.example"}, "PONTE_WEB_URL is not https, so"),
+        ({"ponte_web_host": "0.0.0.0", "ponte_web_url": "https://ponte.example"}, ""),
+        ({"ponte_web_url": "https://ponte.example"}, ""),
+        ({"ponte_web_host": "0.0.0.0", "ponte_web": "off"}, ""),
+    ],
+)
+def test_a_page_beyond_loopback_without_tls_in_front(
+    tmp_path: Path, given: dict[str, str], unsafe: str
+) -> None:
+    words = told("unsafe", tmp_path / "home", ponte_web_token=TOKEN, **given)
+    assert words.startswith(unsafe) if unsafe else words == ""
+    assert not unsafe or "set PONTE_WEB_URL=https://…, or listen on 127.0.0.1" in words
+
+
+def test_secrets_that_can_be_guessed(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    assert "repeats itself" in told("unsafe", home, ponte_web_token="ab" * 20)
+    http = {"slack_bot_token": "xoxb-1", "slack_signing_secret": "short"}
+    assert "SLACK_SIGNING_SECRET is shorter" in told("unsafe", home, **http)
+    assert "SLACK_SIGNING_SECRET" not in told(
+        "unsafe", home, **http | {"slack_signing_secret": "0123456789abcdef0123456789abcdef"}
+    )
+    home.mkdir(mode=0o700)
+    (home / "web-token").write_text("short")
+    assert "web-token: write at least 20 random" in told("unsafe", home)
+
+
+def test_who_may_do_what_is_told_by_surface(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    words = told("ok", home, **SLACK, **DISCORD)
+    assert "admins: terminal, web" in words
+    assert "slack: members may chat, read tables, run code and quick commands; nobody may" in words
+    assert "slack: guests and people of other organisations may not chat" in words
+    assert "discord: everybody may chat" in words
+    allow = frozenset({"slack:C1", "discord:600"})
+    words = told("ok", home, **SLACK, **DISCORD, ponte_allow=allow)
+    assert "change data too: slack:C1" in words
+    assert "of guests and people of other organisations, only who is named so: slack:C1" in words
+    assert "discord: everybody may chat; everything: discord:600" in words
+    notes = told("note", home, **SLACK, **DISCORD, ponte_allow=frozenset("*"))
+    assert "slack: guests and people of other organisations may do everything" in notes
+    assert "discord: everybody, strangers too, may do everything" in notes
+    assert "nobody may approve deletes" in told("ok", home, ponte_admins=frozenset())
+
+
+def test_what_happens_without_a_person_is_told(tmp_path: Path) -> None:
+    config = Config(changes=Changes(3), tables={"Visits": Table("auto"), "Orders": Table()})
+    stackspot = {"stackspot_client_id": "i", "stackspot_client_secret": "s"}
+    notes = told("note", tmp_path / "home", config, **stackspot, stackspot_unknown="allow")
+    assert "creates of up to 3 rows need nobody's approval (auto_create_rows)" in notes
+    assert "one new row at a time needs nobody's approval in Visits" in notes
+    assert "STACKSPOT_UNKNOWN" in notes
+
+
+@pytest.mark.parametrize(
+    ("given", "level", "words"),
+    [
+        (SLACK, "note", "Slack's members have no cap on turns a day; set PONTE_DAILY_TURNS"),
+        (SLACK | {"ponte_daily_turns": "0/0"}, "note", "Slack's members have no cap"),
+        (SLACK | {"ponte_daily_turns": "5/0"}, "ok", "turns a day: 5 for each person, any in all"),
+        (DISCORD, "ok", "on Discord whoever is not named has 50/1000 turns a day"),
+        (DISCORD | {"ponte_allow": "discord:1"}, "ok", "whoever is not named has 50/1000"),
+        (DISCORD | {"ponte_allow": "*"}, "unsafe", "strangers on Discord have no cap"),
+        (DISCORD | {"ponte_daily_turns": "0/0"}, "unsafe", "on Discord strangers have no cap"),
+        (DISCORD | {"ponte_allow": "*", "ponte_daily_turns": "9/9"}, "ok", "turns a day: 9 for"),
+    ],
+)
+def test_caps_are_told(tmp_path: Path, given: dict[str, str], level: str, words: str) -> None:
+    assert words in told(level, tmp_path / "home", **given)
+
+
+def test_only_what_is_unsafe_fails(ponte: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PONTE_CODE", "off")
+    monkeypatch.setenv("PONTE_WEB_PORT", "0")
+    assert ponte("doctor").code == 0, ponte.out
+    assert "ok    safety page: the page listens on this machine alone" in ponte.out
+    monkeypatch.setenv("PONTE_ALLOW", "*")
+    monkeypatch.setenv("STACKSPOT_UNKNOWN", "allow")
+    assert ponte("doctor").code == 0, ponte.out
+    ponte.home.mkdir()
+    ponte.home.chmod(0o755)
+    assert ponte("doctor").code == 1
+    assert f"FAIL  safety home: {ponte.home} is open to other users: chmod 700" in ponte.out

@@ -1,0 +1,168 @@
+"""Stored first, asked later: a slow Slack delays no acknowledgement, and a courtesy no answer."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from adapters.slack.directory import COURTESY
+from core.policy import AllowList
+from core.records import QuickCommand
+from tests.fakes.choices import choices
+from tests.fakes.models import EchoModel
+from tests.fakes.slack import Post
+from tests.slack.bot import Setting, Workplace, workplace
+from tests.slack.doubles import Board, WatchedInbox
+
+SLOW = 1.0
+READS = ("users.info", "usergroups.list", "conversations.replies", "conversations.history",
+         "files.info", "auth.test")  # fmt: skip
+CSV = ("orders.csv", "text/csv", b"id,paid\n1,no\n")
+
+
+def slow(w: Workplace, *methods: str, seconds: float = SLOW) -> None:
+    for method in methods or READS:
+        w.slack.api.slow[method] = seconds
+
+
+def took(w: Workplace, said: Post) -> float:
+    """The longest that an event of this message waited for its acknowledgement, in seconds."""
+    return max(
+        delivery.acked_at - delivery.sent_at
+        for delivery in w.slack.deliveries.all
+        if delivery.payload["event"].get("ts") == said.ts
+    )
+
+
+@pytest.mark.parametrize("where", ["channel", "dm", "thread", "dm thread", "with a file"])
+async def test_nothing_is_asked_before_the_acknowledgement(tmp_path: Path, where: str) -> None:
+    async with workplace(tmp_path) as w:
+        new = w.slack.person("Newcomer")
+        w.general.members.add(new.id)
+        place, thread = (w.slack.dm(new), None) if "dm" in where else (w.general, None)
+        if where == "thread":
+            thread = w.slack.say(w.bob, place, "The build is red")
+        elif where == "dm thread":
+            thread = w.slack.say(new, place, "The build is red")
+            await w.slack.answer(thread)
+            await w.restart()
+        await w.slack.deliveries.settled()
+        slow(w)
+        files = [CSV] if "file" in where else []
+        said = w.slack.say(
+            new, place, f"{w.slack.bot} why, {w.bob.mention}?", thread=thread, files=files
+        )
+        await w.slack.deliveries.settled()
+        assert took(w, said) < SLOW / 2
+        answer = await w.slack.answer(said)
+        assert answer.shown.startswith("You said: why, @")
+
+
+async def test_what_is_typed_and_pressed_is_acknowledged_at_once(tmp_path: Path) -> None:
+    async with workplace(tmp_path, Setting(board=Board([QuickCommand("joke", "Joke")]))) as w:
+        said = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
+        await w.slack.answer(said)
+        slow(w)
+        new = w.slack.person("Newcomer")
+        w.general.members.add(new.id)
+        typed = w.slack.command(new, w.general, "/quick-command", "joke")
+        await typed.acked.wait()
+        assert typed.acked_at - typed.sent_at < SLOW / 2
+
+
+async def test_a_name_that_comes_late_is_gone_without(tmp_path: Path) -> None:
+    model, inbox = EchoModel(), WatchedInbox()
+    async with workplace(tmp_path, Setting(model, inbox=inbox.over)) as w:
+        w.slack.api.slow["users.info"] = 0.1
+        said = w.slack.say(w.bob, w.general, f"{w.slack.bot} hello, {w.alice.mention}")
+        await w.slack.answer(said)
+        assert "The asker is 'Bob'" in model.asks[0].preface
+        assert "Europe/Paris" in model.asks[0].preface
+        assert model.asks[0].input[-1].text == "hello, @Alice"
+        assert inbox.messages[0].author.name == ""
+
+
+EVERYBODY = AllowList(frozenset({"*"}))
+"""Nobody's rights are asked for: only the name would be waited for."""
+
+
+async def test_a_courtesy_is_waited_for_no_longer_than_a_blink(tmp_path: Path) -> None:
+    model = EchoModel()
+    setting = Setting(chosen=choices(model, policy=EVERYBODY))
+    async with workplace(tmp_path, setting) as w:
+        w.slack.api.slow["users.info"] = 5.0
+        began = time.monotonic()
+        await w.slack.answer(w.slack.say(w.bob, w.dm, "hello"))
+        assert COURTESY <= time.monotonic() - began < 2.0
+        assert "a person without a name" in model.asks[0].preface
+
+
+async def test_a_name_is_kept_over_a_restart(tmp_path: Path) -> None:
+    model = EchoModel()
+    setting = Setting(chosen=choices(model, policy=EVERYBODY))
+    async with workplace(tmp_path, setting) as w:
+        await w.slack.answer(w.slack.say(w.bob, w.general, f"{w.slack.bot} hello"))
+        await w.restart()
+        w.slack.api.faults.add("users.info", "503", 0)
+        await w.slack.answer(w.slack.say(w.bob, w.general, f"{w.slack.bot} again"))
+        assert "The asker is 'Bob'; their language setting is pt" in model.asks[1].preface
+    kept = tmp_path / "slack-people.json"
+    assert kept.stat().st_mode & 0o077 == 0
+
+
+async def test_all_that_a_turn_asks_for_is_asked_at_once(tmp_path: Path) -> None:
+    model = EchoModel()
+    async with workplace(tmp_path, Setting(model)) as w:
+        root = w.slack.say(w.bob, w.general, "The build is red")
+        await w.slack.deliveries.settled()
+        slow(w)
+        began = time.monotonic()
+        await w.slack.answer(w.slack.say(w.alice, w.general, f"{w.slack.bot} why?", thread=root))
+        assert time.monotonic() - began < 2 * SLOW + 0.8  # one after the other it would be three
+        assert "The build is red" in model.asks[0].input[0].text
+
+
+async def test_history_that_does_not_come_is_told_in_the_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("adapters.slack.around.POINTED", 0.2)
+    async with workplace(tmp_path) as w:
+        root = w.slack.say(w.bob, w.general, "The build is red")
+        w.slack.api.slow["conversations.replies"] = 1.0
+        said = w.slack.say(w.alice, w.general, f"{w.slack.bot} why?", thread=root)
+        answer = await w.slack.answer(said)
+        assert answer.shown == (
+            "You said: why?\n\n_I could not read what was said before in this thread, so I "
+            "answered without it._"
+        )
+
+
+@pytest.mark.parametrize("trouble", ["slow", "500"])
+async def test_a_file_that_does_not_come_is_told_in_the_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trouble: str
+) -> None:
+    monkeypatch.setattr("core.scenes.FETCHING", 0.2)
+    async with workplace(tmp_path) as w:
+        if trouble == "slow":
+            w.slack.api.slow["download"] = 1.0
+        else:
+            w.slack.api.faults.add("download", trouble, 0)
+        said = w.slack.say(w.alice, w.dm, "look", files=[CSV])
+        answer = await w.slack.answer(said)
+        assert "I could not read `orders.csv`, so I answered without." in answer.shown
+
+
+async def test_only_what_decides_whether_it_is_for_us_is_asked_first(tmp_path: Path) -> None:
+    """After a restart, for a reply without a mention: memory does not know who is in the thread."""
+    async with workplace(tmp_path) as w:
+        said = w.slack.say(w.alice, w.general, f"{w.slack.bot} one")
+        await w.slack.answer(said)
+        await w.restart()
+        before = w.slack.api.calls["conversations.replies"]
+        more = w.slack.say(w.alice, w.general, "and two", thread=said)
+        assert (await w.slack.answer(more)).shown == "You said: and two"
+        again = w.slack.say(w.alice, w.general, "and three", thread=said)
+        assert (await w.slack.answer(again)).shown == "You said: and three"
+        assert w.slack.api.calls["conversations.replies"] == before + 1

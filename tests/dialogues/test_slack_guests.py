@@ -1,0 +1,209 @@
+"""Guests, strangers, and events that contradict themselves: nobody's members."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from adapters.slack.directory import Directory
+from core.messages import Answer, Card
+from core.policy import GUEST, UNKNOWN, AllowList
+from core.records import QuickCommand
+from tests.fakes.choices import choices
+from tests.fakes.slack import TEAM, Json, Someone
+from tests.slack.bot import Setting, Workplace, workplace
+from tests.slack.doubles import Board, NoPosts, WatchedInbox
+
+BOARD = Board([QuickCommand("joke", "Joke")])
+OTHER = "T0OTHER"
+
+
+def setting(*allow: str, inbox: WatchedInbox | None = None) -> Setting:
+    chosen = choices(policy=AllowList(frozenset(allow)))
+    return Setting(chosen=chosen, board=BOARD, inbox=inbox.over if inbox else lambda over: over)
+
+
+def guest(w: Workplace, kind: str = "multi") -> Someone:
+    eve = w.slack.person("Eve", guest=kind)
+    w.general.members.add(eve.id)
+    return eve
+
+
+async def refused(w: Workplace, who: Someone, words: str = GUEST) -> None:
+    await w.slack.until(lambda: any(p.seen_by == who.id for p in w.slack.private(w.general.id)))
+    (told,) = [post for post in w.slack.private(w.general.id) if post.seen_by == who.id]
+    assert told.shown == words
+
+
+@pytest.mark.parametrize("kind", ["multi", "single"])
+async def test_a_guest_is_refused_alone(tmp_path: Path, kind: str) -> None:
+    async with workplace(tmp_path, setting()) as w:
+        eve = guest(w, kind)
+        w.slack.say(eve, w.general, f"{w.slack.bot} hello")
+        await refused(w, eve)
+        assert w.slack.workspace.by_bot(w.general.id) == []
+        ours = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
+        assert (await w.slack.answer(ours)).shown == "You said: hello"
+
+
+async def test_the_workspaces_name_means_no_guest(tmp_path: Path) -> None:
+    async with workplace(tmp_path, setting(f"slack:{TEAM}")) as w:
+        eve = guest(w)
+        w.slack.say(eve, w.general, f"{w.slack.bot} hello")
+        await refused(w, eve)
+
+
+@pytest.mark.parametrize("named", ["person", "group", "channel", "everybody"])
+async def test_a_guest_who_is_named_is_answered(tmp_path: Path, named: str) -> None:
+    async with workplace(tmp_path) as w:
+        eve = guest(w)
+        w.slack.workspace.groups["S0FRIENDS"] = {eve.id}
+        name = {"person": f"slack:{eve.id}", "group": "slack:S0FRIENDS",
+                "channel": f"slack:{w.general.id}", "everybody": "*"}[named]  # fmt: skip
+        await w.restart(setting(name))
+        said = w.slack.say(eve, w.general, f"{w.slack.bot} hello")
+        assert (await w.slack.answer(said)).shown == "You said: hello"
+
+
+async def test_a_guests_clicks_and_forms_and_commands_do_nothing(tmp_path: Path) -> None:
+    inbox = WatchedInbox()
+    async with workplace(tmp_path, setting(inbox=inbox)) as w:
+        eve = guest(w)
+        said = w.slack.say(w.alice, w.general, f"{w.slack.bot} pay order 1")
+        await w.slack.answer(said)
+        card = Card("abc234", "proposal", "Update 1 row", "", actions=("approve",))
+        reply = w.bot.slack.reply(inbox.messages[0].reply_to, NoPosts())
+        await reply.finish(Answer("Shall I?", parts=("Shall I?",), cards=(card,)))
+        post = w.slack.workspace.by_bot(w.general.id)[-1]
+        await w.slack.click(eve, post, "Approve").acked.wait()
+        await w.slack.until(lambda: len(w.slack.private(w.general.id)) == 1)
+        typed = w.slack.command(eve, w.general, "/quick-command", "joke")
+        await w.slack.until(lambda: len(w.slack.private(w.general.id)) == 2)
+        assert typed.response == {}
+        asked = w.slack.command(eve, w.general, "/quick-command", "")
+        await asked.acked.wait()
+        assert asked.response["text"] == GUEST
+        await w.slack.shortcut(eve, said, "ponte_ask").acked.wait()
+        assert {told.shown for told in w.slack.private(w.general.id)} == {GUEST}
+        assert w.slack.workspace.views == []
+        assert len(w.slack.workspace.by_bot(w.general.id)) == 2
+        w.slack.opens_home(eve)
+        await w.slack.until(lambda: w.slack.workspace.homes)
+        shown = str(w.slack.workspace.homes[eve.id])
+        assert ("you are a guest" in shown, "echo" in shown) == (True, False)
+
+
+async def test_a_form_that_was_open_before_is_refused_as_well(tmp_path: Path) -> None:
+    async with workplace(tmp_path, setting()) as w:
+        await w.slack.command(w.alice, w.general, "/quick-command", "").acked.wait()
+        eve = guest(w)
+        sent = w.slack.submit(eve, w.slack.workspace.views[0], {"slug": "joke"})
+        await sent.acked.wait()
+        await refused(w, eve)
+        assert w.slack.workspace.by_bot(w.general.id) == []
+
+
+@pytest.mark.parametrize("how", ["missing_scope", "503", "?never_heard_of"])
+async def test_where_slack_does_not_say_who_somebody_is_nobody_is_answered(
+    tmp_path: Path, how: str
+) -> None:
+    async with workplace(tmp_path, setting()) as w:
+        w.slack.api.faults.add("users.info", how, 0)
+        w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
+        await refused(w, w.alice, UNKNOWN)
+        w.slack.api.faults.end("users.info")
+        again = w.slack.say(w.alice, w.general, f"{w.slack.bot} and now?")
+        assert (await w.slack.answer(again)).shown == "You said: and now?"
+
+
+async def test_a_slack_that_is_too_slow_to_say_it_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.policy._DEADLINE", 0.2)
+    async with workplace(tmp_path, setting()) as w:
+        w.slack.api.slow["users.info"] = 2.0
+        w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
+        await refused(w, w.alice, UNKNOWN)
+
+
+async def test_who_becomes_a_guest_is_one_within_five_minutes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [time.time()]
+    monkeypatch.setattr(
+        "adapters.slack.adapter.Directory", partial(Directory, clock=lambda: now[0])
+    )
+    async with workplace(tmp_path, setting()) as w:
+        said = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
+        await w.slack.answer(said)
+        w.alice.guest = "single"
+        now[0] += 299
+        w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
+        await refused(w, w.alice)
+
+
+LIES: dict[str, Json] = {
+    "two workspaces of the author": {"user_team": OTHER, "team": TEAM},
+    "an unknown workspace": {"user_team": OTHER, "team": OTHER},
+    "another source": {"team": TEAM, "source_team": OTHER},
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+async def test_an_event_that_contradicts_itself_is_an_outsiders(tmp_path: Path, lie: str) -> None:
+    inbox = WatchedInbox()
+    async with workplace(tmp_path, setting(inbox=inbox)) as w:
+        w.slack.say(w.alice, w.general, f"{w.slack.bot} hello", **LIES[lie])
+        await w.slack.until(lambda: w.slack.private(w.general.id))
+        assert "members of this workspace" in w.slack.private(w.general.id)[0].shown
+        assert w.slack.workspace.by_bot(w.general.id) == []
+        assert inbox.messages[0].address.workspace == TEAM
+        assert inbox.messages[0].author.workspace != TEAM
+
+
+async def test_an_event_of_another_workspace_is_an_outsiders(tmp_path: Path) -> None:
+    inbox = WatchedInbox()
+    async with workplace(tmp_path, setting(inbox=inbox)) as w:
+        w.slack.say(w.alice, w.general, f"{w.slack.bot} hello", envelope={"team_id": OTHER})
+        await w.slack.until(lambda: w.slack.private(w.general.id))
+        (heard,) = {message.address.workspace for message in inbox.messages}
+        assert heard == TEAM
+        assert w.slack.workspace.by_bot(w.general.id) == []
+
+
+async def test_in_a_shared_channel_slack_is_asked_whose_member_somebody_is(tmp_path: Path) -> None:
+    async with workplace(tmp_path, setting()) as w:
+        w.general.shared_with_strangers = True
+        eve = w.slack.person("Eve", team=OTHER)
+        w.general.members.add(eve.id)
+        w.slack.say(eve, w.general, f"{w.slack.bot} hello", team=TEAM, user_team=TEAM)
+        await refused(w, eve)
+        said = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello", envelope={"team_id": OTHER})
+        assert (await w.slack.answer(said)).shown == "You said: hello"
+
+
+@pytest.mark.parametrize("claim", ["user", "team"])
+async def test_a_form_that_contradicts_itself_is_an_outsiders(tmp_path: Path, claim: str) -> None:
+    async with workplace(tmp_path, setting()) as w:
+        await w.slack.command(w.alice, w.general, "/quick-command", "").acked.wait()
+        who = {"id": w.bob.id, "name": "bob", "team_id": OTHER if claim == "user" else TEAM}
+        lies: Json = {"user": who}
+        if claim == "team":
+            lies |= {"team": {"id": OTHER, "domain": "other"}}
+        sent = w.slack.submit(w.bob, w.slack.workspace.views[0], {"slug": "joke"}, lies)
+        await sent.acked.wait()
+        await w.slack.until(lambda: w.slack.private(w.general.id))
+        (told,) = w.slack.private(w.general.id)
+        assert (told.seen_by, "members of this workspace" in told.shown) == (w.bob.id, True)
+        assert w.slack.workspace.by_bot(w.general.id) == []
+
+
+async def test_a_command_from_another_workspace_is_an_outsiders(tmp_path: Path) -> None:
+    async with workplace(tmp_path, setting()) as w:
+        typed = w.slack.command(w.bob, w.general, "/quick-command", "joke", {"team_id": OTHER})
+        await typed.acked.wait()
+        await w.slack.until(lambda: w.slack.private(w.general.id))
+        assert "members of this workspace" in w.slack.private(w.general.id)[0].shown

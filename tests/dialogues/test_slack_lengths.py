@@ -1,0 +1,164 @@
+"""No answer is lost to its length, however Slack counts it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from core.messages import Answer, Card
+from tests.fakes.slack import Post, blocks
+from tests.slack.bot import Setting, Workplace, workplace
+from tests.slack.doubles import NoPosts, Says, Speaker, WatchedInbox
+
+TABLE = "| Name | Who |\n| --- | --- |\n" + "| Straße & Söhne | <a@b.example> |\n" * 400
+TEXTS = {
+    "html": "".join(f"<li class='x'>Entry &amp; {n}</li>\n" for n in range(400)),
+    "generics": "".join(f"Map<String, List<Set<K{n}>>> && Optional<?>\n" for n in range(300)),
+    "japanese": "橋は一八九四年に石を積んで造られました。" * 600,
+    "arabic": "بني الجسر من الحجر في ذلك العام. " * 500,
+    "emoji": "👩\u200d🔧🌉🇧🇷 " * 1500,
+    "one word": "x" * 30_000,
+    "table": TABLE,
+    "code": "Look:\n\n```python\n" + "x: dict[str, list[int]] = {} if a < b & c else None\n" * 400
+    + "```\nDone.",
+    "calls to all": "@here @channel <!everyone> " * 900,
+    "pictures": f"![](https://example.com/{'a' * 80})\n" + "![](https://example.com/b)\n" * 700,
+}  # fmt: skip
+CARD = Card("abc234", "proposal", "Update 1 row", "漢字 <b>&" * 400,
+            rows=({"before": {"a": "<&>" * 90}, "after": {"a": "漢" * 300}},) * 7,
+            actions=("approve", "deny"), expires_at=1_800_000_000.0)  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("adapters.slack.surface.ChatSurface.interval", 0.0)
+    monkeypatch.setattr("adapters.slack.signs.SOON", 0.01)
+    monkeypatch.setattr("adapters.slack.pace.CHANNEL_INTERVAL", 0.01)  # a post a second is slow
+
+
+def letters(text: str) -> str:
+    """What a reader sees, whatever was taken out or put in to keep it harmless and whole."""
+    text = re.sub(r"!?\[([^\]]*)\]\(([^)]*)\)", lambda m: m[2], text)
+    for entity, mark in (("&amp;", "&"), ("&lt;", "<"), ("&gt;", ">")):
+        text = text.replace(entity, mark)
+    text = re.sub(r"(?m)^ *(```|~~~).*$", "", text)
+    return re.sub(r"[\s\u2060`]", "", text)
+
+
+def shown(posts: list[Post]) -> str:
+    return letters("".join(post.shown for post in posts))
+
+
+async def stands(w: Workplace, said: Post, text: str) -> list[Post]:
+    await w.slack.until(lambda: shown(w.slack.answers(said)) == letters(text), 30)
+    return w.slack.answers(said)
+
+
+def pieces(text: str, size: int = 1500) -> list[str]:
+    return [text[at : at + size] for at in range(0, len(text), size)]
+
+
+@pytest.mark.parametrize("name", TEXTS)
+@pytest.mark.parametrize("where", ["general", "dm"])
+async def test_posted_whole(tmp_path: Path, where: str, name: str) -> None:
+    text = TEXTS[name]
+    async with workplace(tmp_path, Setting(Says(text))) as w:
+        w.slack.api.limits.on = False
+        place = w.general if where == "general" else w.dm
+        await stands(w, w.slack.say(w.alice, place, f"{w.slack.bot} go"), text)
+
+
+@pytest.mark.parametrize("name", TEXTS)
+@pytest.mark.parametrize("where", ["general", "dm"])
+async def test_grown_by_edits_or_as_a_stream(tmp_path: Path, where: str, name: str) -> None:
+    text = TEXTS[name]
+    model = Speaker(*pieces(text))
+    async with workplace(tmp_path, Setting(model)) as w:
+        w.slack.api.limits.on = False
+        place = w.general if where == "general" else w.dm
+        said = w.slack.say(w.alice, place, f"{w.slack.bot} go")
+        model.go(len(model.pieces) // 2)
+        await w.slack.until(lambda: len(w.slack.workspace.by_bot(place.id)) > 1)
+        model.finish()
+        await stands(w, said, text)
+        assert (
+            not any(method == "chat.startStream" for method, _ in w.slack.api.log) or where == "dm"
+        )
+
+
+@pytest.mark.parametrize("name", ["generics", "japanese", "code"])
+@pytest.mark.parametrize("where", ["general", "dm"])
+async def test_after_a_restart(tmp_path: Path, where: str, name: str) -> None:
+    text = TEXTS[name]
+    model = Speaker(*pieces(text))
+    async with workplace(tmp_path, Setting(model, grace=0.05)) as w:
+        w.slack.api.limits.on = False
+        place = w.general if where == "general" else w.dm
+        said = w.slack.say(w.alice, place, f"{w.slack.bot} go")
+        model.go(8)
+        await w.slack.until(lambda: len(w.slack.workspace.by_bot(place.id)) > 1)
+        await w.restart(Setting(Says(text)))
+        await stands(w, said, text)
+
+
+@pytest.mark.parametrize("cards", [1, 4, 10])
+@pytest.mark.parametrize("name", TEXTS)
+async def test_with_cards(tmp_path: Path, name: str, cards: int) -> None:
+    inbox, text = WatchedInbox(), TEXTS[name]
+    async with workplace(tmp_path, Setting(inbox=inbox.over)) as w:
+        w.slack.api.limits.on = False
+        said = w.slack.say(w.alice, w.general, f"{w.slack.bot} pay order 1")
+        await w.slack.answer(said)
+        reply = w.bot.slack.reply(inbox.messages[0].reply_to, NoPosts())
+        parts = reply.split(text)
+        many = tuple(replace(CARD, id=f"abc23{n}") for n in range(cards))
+        await reply.finish(Answer(text, parts=parts, cards=many))
+        *texts, last = w.slack.answers(said)[1:]
+        assert len(texts) + 1 == len(parts)
+        assert "Approve" in last.buttons
+        body = [block for block in last.blocks if block["type"] == "markdown"]
+        told = "".join(post.shown for post in texts) + "".join(block["text"] for block in body)
+        assert letters(told) == letters(text)
+
+
+@pytest.mark.parametrize("method", ["chat.update", "chat.postMessage", "chat.postEphemeral"])
+async def test_what_slack_finds_too_long_goes_out_with_less_beside_it(
+    tmp_path: Path, method: str
+) -> None:
+    text = "Where it was built, nobody knows. " * 200
+    model = Speaker(*pieces(text))
+    async with workplace(tmp_path, Setting(model)) as w:
+        w.slack.api.faults.add(method, "msg_too_long", 1)
+        said = w.slack.say(w.alice, w.general, f"{w.slack.bot} go")
+        model.go(2)
+        await w.slack.until(lambda: w.slack.workspace.by_bot(w.general.id))
+        model.finish()
+        await stands(w, said, text)
+
+
+@pytest.mark.parametrize("where", ["general", "dm"])
+@pytest.mark.parametrize("name", ["generics", "japanese", "one word", "table"])
+async def test_a_slack_that_takes_less_than_anybody_knows_gets_more_messages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, where: str
+) -> None:
+    for limit in ("MESSAGE", "MARKDOWN", "STREAM"):
+        monkeypatch.setattr(blocks, limit, 2000)
+    monkeypatch.setattr("tests.fakes.slack.streams.STREAM", 2000)
+    monkeypatch.setattr("tests.fakes.slack.streams.MARKDOWN", 2000)
+    text = TEXTS[name]
+    model = Speaker(*pieces(text))
+    async with workplace(tmp_path, Setting(model)) as w:
+        w.slack.api.limits.on = False
+        place = w.general if where == "general" else w.dm
+        said = w.slack.say(w.alice, place, f"{w.slack.bot} go")
+        model.go(3)
+        if " " in text or where == "general":  # a stream begins with whole words
+            first = "chat.postMessage" if where == "general" else "chat.startStream"
+            await w.slack.until(lambda: w.slack.api.calls[first])
+        model.finish()
+        await w.slack.until(
+            lambda: sorted(shown(w.slack.answers(said))) == sorted(letters(text)), 30
+        )

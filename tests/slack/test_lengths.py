@@ -1,0 +1,37 @@
+"""How long what we post may be: never longer than Slack takes, and nothing torn."""
+
+from __future__ import annotations
+
+import html
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adapters.slack.lengths import cut, fit, size, weight
+from tests.fakes.slack import Json, blocks
+
+TEXT = st.text(st.sampled_from("ab <>&;漢é👩\u200d🔧🇧🇷\n"), max_size=300)
+
+
+@given(TEXT, st.integers(8, 400))
+def test_what_is_cut_fits_and_tears_no_entity(text: str, limit: int) -> None:
+    escaped = html.escape(text, quote=False)
+    short = cut(escaped, limit)
+    assert len(short.encode()) <= limit
+    assert html.escape(html.unescape(short), quote=False) == short
+    assert short == escaped or short.endswith("…")
+
+
+@given(TEXT, st.integers(8, 400))
+def test_what_is_fitted_fits_once_it_is_escaped(text: str, limit: int) -> None:
+    short = fit(text, limit)
+    assert size(short) <= limit
+    assert short == text or (short.endswith("…") and text.startswith(short[:-1]))
+
+
+@given(TEXT)
+def test_the_double_counts_no_more_than_we_do(text: str) -> None:
+    assert blocks.size(text) <= size(text)
+    section = {"type": "section", "text": {"type": "mrkdwn", "text": html.escape(text)}}
+    both: list[Json] = [{"type": "markdown", "text": text}, section]
+    assert blocks.weight(both) <= weight(both)

@@ -1,0 +1,43 @@
+"""The forms, as Slack takes them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from adapters.slack import modals
+from core.records import QuickCommand
+from tests.fakes.slack.blocks import check_view
+
+
+def field(choices: list[str]) -> dict[str, Any]:
+    """The one input of a command that takes these choices, in a form that Slack takes."""
+    command = QuickCommand(
+        "report", "Report", inputs={"kind": {"type": "string", "choices": choices}}
+    )
+    view = modals.inputs(command, {"channel": "C1"}, "en")
+    check_view(view)
+    element: dict[str, Any] = view["blocks"][-1]["element"]
+    return element
+
+
+def test_choices_are_a_list() -> None:
+    chosen = field(["short", "long"])["options"]
+    assert [option["value"] for option in chosen] == ["short", "long"]
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [[f"choice {n}" for n in range(101)], ["x" * 151], ["長" * 51], []],
+    ids=["too many", "too long", "too long in bytes", "none"],
+)
+def test_what_no_list_of_slacks_holds_is_typed(choices: list[str]) -> None:
+    assert field(choices)["type"] == "plain_text_input"
+
+
+def test_a_form_holds_many_long_and_wide_words() -> None:
+    names = {f"{'名' * 70}{n}": {"type": "string"} for n in range(60)}
+    command = QuickCommand("report", title="<&>" * 50, description="&" * 9000, inputs=names)
+    check_view(modals.inputs(command, {"about": "<é>" * 3000}, "en", wrong="<" * 5000))
+    check_view(modals.quick([command] * 101, "é" * 5000, {}, "en"))

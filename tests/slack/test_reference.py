@@ -1,0 +1,84 @@
+"""Every name and rate that the adapter knows stands on a page of Slack's, or was published."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from adapters.slack import check, latches, refusals, surface
+from adapters.slack.pace import TIERS
+from adapters.slack.refusals import InDoubt, NotNow, SlackRefused, TokenRefused, meaning
+from tests.fakes.slack import reference
+from tests.fakes.slack.api import REACTIONS, READS, WRITES
+
+ROOT = Path(__file__).parents[2]
+SETS = {name: value for module in (refusals, surface, check)
+        for name, value in vars(module).items() if isinstance(value, frozenset)}  # fmt: skip
+CALLED = {*WRITES, *READS, *REACTIONS, "apps.connections.open"}
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_every_name_is_known_of_some_method(name: str) -> None:
+    unknown = {error for error in SETS[name]
+               if not any(reference.stands(method, error) for method in CALLED)}  # fmt: skip
+    assert unknown == set()
+
+
+def test_no_name_means_two_things() -> None:
+    kinds = ("GONE", "STREAM_OVER", "STOPPED", "TOO_LONG", "SHAPE_REFUSED", "TOKEN_REFUSED",
+             "NOT_NOW", "UNSURE", "RATE_LIMITED", "FEATURE_OFF")  # fmt: skip
+    for n, one in enumerate(kinds):
+        for other in kinds[n + 1 :]:
+            assert not SETS[one] & SETS[other], (one, other)
+
+
+def test_the_methods_that_are_called_are_those_that_the_double_knows() -> None:
+    """And each of them has its page."""
+    written = set()
+    for path in (ROOT / "adapters" / "slack").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                written |= {node.value} & set(reference.METHODS)
+    assert written - {""} <= CALLED
+    assert set(reference.METHODS) >= CALLED
+
+
+def test_rates_are_those_of_the_pages() -> None:
+    assert {method: reference.TIERS[reference.METHOD_TIERS[method]] for method in TIERS} == TIERS
+    assert set(reference.METHOD_TIERS) - set(TIERS) == {"views.update", "apps.connections.open"}
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        ("update_failed", NotNow),
+        ("external_channel_migrating", NotNow),
+        ("messaging_processing_failed", NotNow),
+        ("token_revoked", TokenRefused),
+        ("invalid_auth", TokenRefused),
+        ("fatal_error", InDoubt),
+        ("is_archived", SlackRefused),
+        ("never_heard_of", SlackRefused),
+    ],
+)
+def test_what_a_name_means(error: str, kind: type[Exception]) -> None:
+    found = meaning("chat.update", error)
+    assert type(found) is kind
+    assert error in str(found)
+
+
+def test_a_feature_that_is_off_for_good_is_tried_once_and_another_after_an_hour() -> None:
+    now = [0.0]
+    kept = latches.Latches(lambda: now[0])
+    assert kept.refused("streams", "unknown_method")
+    for _ in range(2):
+        assert not kept.refused("sessions", "never_heard_of")
+    kept.worked("sessions")
+    for n in range(3):
+        assert kept.refused("sessions", "never_heard_of") is (n == 2)
+    assert not kept.refused("reactions", "message_not_found")
+    assert kept.words == "streams: unknown_method, sessions: never_heard_of"
+    now[0] = 3601.0
+    assert (kept.on("streams"), kept.on("sessions"), kept.on("reactions")) == (False, True, True)

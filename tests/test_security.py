@@ -1,0 +1,102 @@
+"""What docs/security.md promises is so: its tests are there, and its tables are the code's."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from core.messages import Address, Person
+from core.policy import DISCORD_UNNAMED, AllowList, DailyCaps
+from core.records import Action
+from core.stage import CallLimits
+from core.turn import ROUNDS
+
+ROOT = Path(__file__).parents[1]
+TEXT = (ROOT / "docs" / "security.md").read_text("utf-8")
+COLUMNS: tuple[Action, ...] = ("chat", "read", "code", "spend", "write")
+NOBODY: frozenset[str] = frozenset()
+NAMED = frozenset({"slack:U1", "discord:42"})
+
+PEOPLE = {
+    "web: the owner": (Person("web", "owner"), Address("web", "c"), NOBODY),
+    "terminal: the owner": (Person("terminal", "owner"), Address("terminal", "c"), NOBODY),
+    "Slack: a member": (Person("slack", "U1", "T1"), Address("slack", "C1", "T1"), NOBODY),
+    "Slack: a guest, or of another organisation": (
+        Person("slack", "U7", "T9"), Address("slack", "C1", "T1"), NOBODY,
+    ),
+    "Slack: named in `PONTE_ALLOW`": (
+        Person("slack", "U1", "T1"), Address("slack", "C1", "T1"), NAMED,
+    ),
+    "Discord: anybody": (Person("discord", "7"), Address("discord", "5", "6"), NAMED),
+    "Discord: named in `PONTE_ALLOW`": (Person("discord", "42"), Address("discord", "5"), NAMED),
+}  # fmt: skip
+
+
+def rows(heading: str) -> dict[str, list[str]]:
+    """The table under a heading: first cell → the others."""
+    section = TEXT.partition(f"## {heading}\n")[2].partition("\n## ")[0]
+    lines = [line for line in section.splitlines() if line.startswith("| ")]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return {first: rest for first, *rest in cells[2:]}
+
+
+@pytest.mark.parametrize("who", PEOPLE)
+async def test_what_is_allowed_where_nothing_is_set(who: str) -> None:
+    *told, cap = rows("What is allowed where nothing is set")[who]
+    person, place, allow = PEOPLE[who]
+    policy = AllowList(allow)
+    found = [(await policy.may(person, place, action)).allowed for action in COLUMNS]
+    assert told == ["yes" if may else "no" for may in found]
+    turns = await DailyCaps().of(person, place, policy)
+    assert (turns == DISCORD_UNNAMED) == ("50 each, 1,000 in all" in cap)
+
+
+def test_every_row_of_that_table_was_looked_at() -> None:
+    assert rows("What is allowed where nothing is set").keys() == PEOPLE.keys()
+
+
+def test_what_one_turn_may_cost() -> None:
+    limits = CallLimits()
+    section = " ".join(
+        TEXT.partition("## What one turn may cost\n")[2].partition("\n## ")[0].split()
+    )
+    assert f"at most {ROUNDS} calls of the model" in section
+    assert f"at most {limits.total} tool calls, {limits.costly} of them such as cost" in section
+
+
+def test_the_tests_that_it_names_are_there() -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", TEXT)
+    assert len(named) > 30
+    missing = []
+    for path, name in named:
+        file = ROOT / path
+        defined = set()
+        if file.exists():
+            tree = ast.parse(file.read_bytes())
+            defined = {one.name for one in ast.walk(tree)
+                       if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef)}  # fmt: skip
+        if not defined or (name and name not in defined):
+            missing.append(f"{path}::{name}")
+    assert missing == []
+
+
+@pytest.mark.parametrize("number", range(1, 11))
+def test_each_of_the_ten_has_a_line_with_a_test(number: int) -> None:
+    (line,) = [row for row in TEXT.splitlines() if row.startswith(f"| LLM{number:02} ")]
+    assert "`tests/" in line
+
+
+def test_every_dependency_is_pinned_by_hash() -> None:
+    for path in ("requirements.txt", "requirements-dev.txt", "requirements-build.txt",
+                 "core/tools/code/local/requirements-sandbox.txt"):  # fmt: skip
+        text = (ROOT / path).read_text("utf-8")
+        blocks = re.split(r"\n(?=[\w.-]+)", text)
+        pins = [block for block in blocks if re.match(r"[\w.\[\]-]+==", block)]
+        assert pins, path
+        assert [pin.splitlines()[0] for pin in pins if "--hash=sha256:" not in pin] == []
+        assert not re.search(
+            r"^(?!#)[\w.-]+\s*(>=|~=|<|@|$)", (ROOT / path).read_text("utf-8"), re.M
+        )
