@@ -38,6 +38,14 @@ NEAREST = (
     "perhaps to {nearest!r}."
 )
 REFUSED = "The model's server refused the request ({reason}). Please tell the operator."
+MOVED = (
+    "The model's server sends us to another address (HTTP {status}), where Ponte does not go by "
+    "itself. The operator must set OPENAI_BASE_URL to the right address."
+)
+EXCESS = (
+    "The model's server sent more than Ponte takes ({limit}), so I stopped it. "
+    "Please ask again, or for less at once."
+)
 PICTURE = "The model could not read the picture that you sent. Please send it as PNG or JPEG."
 LONG = re.compile(
     r"context.{0,3}(length|window|size)|maximum context|too many tokens|prompt is too long", re.I
@@ -121,6 +129,10 @@ def worded(fault: Fault, options: Options, models: Sequence[str] = ()) -> ModelE
     """The error that a person reads. `models` are those that the server lists."""
     if fault.kind == "silent":
         return ModelSilent(seconds=round(options.silence))
+    if fault.kind == "excess":
+        return ModelError(EXCESS, limit=fault.message)
+    if 300 <= fault.status < 400:
+        return ModelError(MOVED, status=fault.status)
     if fault.quota:
         return NoQuota()
     if no_endpoint(fault):

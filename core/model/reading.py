@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
-from core.model.said import Said, said
+from core.model.said import Said, Weight, said
 from core.openai import Fault, Json
 from core.records import Began, Delta, ModelEvent
 
@@ -23,19 +24,24 @@ class Reading:
         self._spoken = False
         self._items: list[Json] = []
         self._final: Json | None = None
+        self._words, self._whole = Weight(), Weight()
 
     def take(self, event: Json) -> Sequence[ModelEvent]:
         """What a listener gets to know of this event. Raises Fault for an error event."""
         kind = event.get("type")
         if kind in WORDS:
             self._spoken = True
-            return (Delta(str(event.get("delta", ""))),)
+            words = str(event.get("delta", ""))
+            self._words.add(len(words))
+            return (Delta(words),)
         if kind in BEGINNINGS:
             return self._begin(event.get("response"))
         if kind in ENDS:
             self._final, self.over = event.get("response") or {}, True
         elif kind == "response.output_item.done":
-            self._items.append(event.get("item") or {})
+            item = event.get("item") or {}
+            self._whole.add(len(json.dumps(item)), 1)
+            self._items.append(item)
         elif kind == "response.output_item.added":
             return self._paragraph(event.get("item") or {})
         elif kind == "error":
@@ -48,6 +54,7 @@ class Reading:
             raise Fault("lost")
         # Some servers leave the output out of the last event.
         output = self._final.get("output") or self._items
+        Weight().add(0, len(output))
         return said({**self._final, "output": output})
 
     def _begin(self, response: Any) -> Sequence[ModelEvent]:

@@ -11,6 +11,26 @@ from core.openai import Fault, Json
 from core.tokens import usage_of
 
 Cut = Literal["", "length", "filter"]
+LONGEST = 1_000_000
+"""Characters of one answer, its tools' arguments too: some eight times what models can say."""
+MOST_CALLS = 256
+
+
+@dataclass(slots=True)
+class Weight:
+    """What one answer weighs so far."""
+
+    characters: int = 0
+    calls: int = 0
+
+    def add(self, characters: int, calls: int = 0) -> None:
+        """Raises Fault where it is more than we take."""
+        self.characters += characters
+        self.calls += calls
+        if self.characters > LONGEST:
+            raise Fault("excess", message=f"{LONGEST:,} characters")
+        if self.calls > MOST_CALLS:
+            raise Fault("excess", message=f"{MOST_CALLS} calls")
 
 
 @dataclass(frozen=True, slots=True)
