@@ -86,14 +86,14 @@ class House:
         people = [self.slack.person(name) for name in ("Alice", "Bob", "Bea")]
         self.slack.channel("general", *people)
         self.slack.dm(people[0])
-        users = [self.discord.user(name) for name in ("Ana", "Bo", "Bea")]
+        users = [self.discord.user(name) for name in ("Ana", "Bo", "Bea", "Cy")]
         self.discord.text_channel(self.discord.guild("Bolts", *users), "general")
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
         """As `ponte run` starts it."""
         mine = [f"slack:{self.person(name).id}" for name in ("Alice", "Bob", "Bea")]
-        mine += [f"discord:{self.somebody(name).id}" for name in ("Ana", "Bo", "Bea")]
+        mine += [f"discord:{self.somebody(name).id}" for name in ("Ana", "Bo", "Bea", "Cy")]
         admins = [f"slack:{self.person('Bea').id}", f"discord:{self.somebody('Bea').id}", "web"]
         settings: Json = {
             "slack_bot_token": SecretStr(self.slack.bot_token),
