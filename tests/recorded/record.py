@@ -12,10 +12,11 @@ import logging
 import sqlite3
 import tempfile
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+import httpx
 import time_machine
 
 from tests.dialogues.office import ATTACHED, CSV, DUPLICATES, EVERYTHING, LEADS
@@ -56,6 +57,8 @@ def scripts(team_scripts: Callable[..., None]) -> None:
         Script("Slow words.\n\n" * 60, seconds=3, match=SLOWLY, times=0),
         Script(calls=(("run_python", json.dumps({"code": "x = 20"})),), match=PLOT),
         Script("Here is the plot.", match='sales.png'),
+        Script("Words for Bea.\n\n" * 30, fail="hang", after=30, on_disconnect="nothing",
+               match=f"{TRICKLES}, Bea"),
         Script("Words that do not end.\n\n" * 20, fail="hang", after=30, match=TRICKLES),
         Script("never", fail="hang", on_disconnect="nothing", match=HANGS, times=0),
         Script(status=400, code="invalid_prompt", match=FAILS, times=0),
@@ -69,6 +72,7 @@ class Day:
         self.here = here
         self.names: Json = {}
         """What the test presses: by name, where it stands."""
+        self.asking: asyncio.Task[Json] | None = None
 
     async def asks(self, text: str, *files: tuple[str, str, bytes], who: str = "Alice") -> Post:
         slack = self.here.slack
@@ -132,6 +136,8 @@ async def first(day: Day) -> None:
     await day.discord_card("expired", paid(2))
     (await day.here.page.post("/login", json={"token": TOKEN})).raise_for_status()
     await day.page_card("expired", paid(3))
+    shown = await day.here.page.get("/conversations/work")
+    day.names["page cursor"] = shown.json()["cursor"]
 
 
 async def second(day: Day) -> None:
@@ -226,9 +232,14 @@ async def power_cut(day: Day) -> Json:
     await slack.until(
         lambda: any("Words" in one.text for one in slack.workspace.by_bot(here.direct.id)), 30
     )
+    await bea.say(f"{TRICKLES}, Bea")
+    (stoppable,) = await bea.sees(lambda seen: seen and seen[0]["components"])
+    day.names["discord streaming"] = [stoppable["channel_id"], stoppable["id"]]
     gone = await ana.say(f"{HANGS}, Ana")
     day.names["discord hanging"] = [gone["channel_id"], gone["id"]]
     await slack.until(lambda: f"{HANGS}, Ana" in here.team.heard())
+    day.asking = asyncio.create_task(day.on_page(f"{HANGS}, page", "other"))
+    await slack.until(lambda: f"{HANGS}, page" in here.team.heard())
     await ana.delete(await ana.say("Never mind"))
     await slack.until(lambda: "withdrawn" in states(home, "inbox"))
     here.stackspot.held = True
@@ -279,6 +290,9 @@ async def record(folder: Path) -> Json:
             async with here.open():
                 await second(day)
                 found = await power_cut(day)
+            if day.asking is not None:
+                with suppress(httpx.HTTPError):
+                    await day.asking
             return found | {"names": day.names, "openai": answered(here.team)}
 
 
