@@ -270,7 +270,10 @@ def _put_discord(record: Json, discord: FakeDiscord) -> None:
     world.me = world.users[record["me"]]
     discord.rest.commands = record["commands"]
     for row in record["guilds"]:
-        row |= {"members": set(row["members"]), "roles": {int(k): v for k, v in row["roles"].items()}}
+        row |= {
+            "members": set(row["members"]),
+            "roles": {int(k): v for k, v in row["roles"].items()},
+        }
         world.guilds[row["id"]] = Guild(**row)
     for row in record["channels"]:
         row |= {"guild": world.guilds.get(row["guild"]), "recipients": tuple(row["recipients"])}

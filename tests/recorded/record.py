@@ -52,13 +52,19 @@ def scripts(team_scripts: Callable[..., None]) -> None:
     two = [{"id": order, "fields": {"Amount": 7}} for order in (41, 42)]
     team_scripts(
         *changes,
-        Script(calls=(("nocodb_update", json.dumps({"table": "Orders", "changes": two})),),
-               match=TWO),
+        Script(
+            calls=(("nocodb_update", json.dumps({"table": "Orders", "changes": two})),), match=TWO
+        ),
         Script("Slow words.\n\n" * 60, seconds=3, match=SLOWLY, times=0),
         Script(calls=(("run_python", json.dumps({"code": "x = 20"})),), match=PLOT),
-        Script("Here is the plot.", match='sales.png'),
-        Script("Words for Bea.\n\n" * 30, fail="hang", after=30, on_disconnect="nothing",
-               match=f"{TRICKLES}, Bea"),
+        Script("Here is the plot.", match="sales.png"),
+        Script(
+            "Words for Bea.\n\n" * 30,
+            fail="hang",
+            after=30,
+            on_disconnect="nothing",
+            match=f"{TRICKLES}, Bea",
+        ),
         Script("Words that do not end.\n\n" * 20, fail="hang", after=30, match=TRICKLES),
         Script("never", fail="hang", on_disconnect="nothing", match=HANGS, times=0),
         Script(status=400, code="invalid_prompt", match=FAILS, times=0),
@@ -76,9 +82,7 @@ class Day:
 
     async def asks(self, text: str, *files: tuple[str, str, bytes], who: str = "Alice") -> Post:
         slack = self.here.slack
-        said = slack.say(
-            self.here.person(who), self.here.place, f"{slack.bot} {text}", files=files
-        )
+        said = slack.say(self.here.person(who), self.here.place, f"{slack.bot} {text}", files=files)
         return await slack.answer(said)
 
     async def slack_card(self, name: str, text: str) -> Post:
