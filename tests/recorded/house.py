@@ -137,7 +137,7 @@ async def house(home: Path) -> AsyncIterator[House]:
 
 
 def taken(house: House, at: float) -> Json:
-    """All of it but the model's side, at this moment; nothing is awaited, so nothing moves meanwhile."""
+    """All of it but the model's side, at this moment; nothing moves meanwhile."""
     found: Json = {
         "at": at, "home": _home(house.team.home), "origins": house.origins,
         "slack": _slack(house.slack), "discord": _discord(house.discord),
@@ -316,7 +316,7 @@ def _put_nocodb(record: Json, team: Office) -> None:
         for each in row["tables"]:
             columns = [FakeField(**field) for field in each["fields"]]
             base.tables[each["id"]] = FakeTable(each["id"], each["title"], columns,
-                                                {int(id): cells for id, cells in each["rows"]})  # fmt: skip
+                                                dict(each["rows"]))  # fmt: skip
         tables |= base.tables
         team.nocodb.world.bases[base.id] = base
     for row in record["relations"]:
