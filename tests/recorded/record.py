@@ -217,7 +217,7 @@ async def power_cut(day: Day) -> Json:
     """All that is under way, and stays so; what is found then."""
     here = day.here
     slack, discord, home = here.slack, here.discord, here.team.home
-    alice, ana, bo, bea = here.person("Alice"), *map(here.somebody, ("Ana", "Bo", "Bea"))
+    alice, ana, bea = here.person("Alice"), here.somebody("Ana"), here.somebody("Bea")
     await _undeliverable(day)
     await bea.say(SLOWLY)
     (grown,) = await bea.sees(lambda seen: seen)
@@ -246,6 +246,18 @@ async def power_cut(day: Day) -> Json:
     await slack.until(lambda: f"{HANGS}, page" in here.team.heard())
     await ana.delete(await ana.say("Never mind"))
     await slack.until(lambda: "withdrawn" in states(home, "inbox"))
+    await tools_and_posts(day)
+    await slack.until(lambda: all(one.acked.is_set() for one in slack.deliveries.all))
+    assert states(home, "inbox") == TURNS, TURNS - states(home, "inbox")
+    assert states(home, "changes") == CHANGES, CHANGES - states(home, "changes")
+    return taken(here, datetime.now(UTC).timestamp())
+
+
+async def tools_and_posts(day: Day) -> None:
+    """Quick commands that run, a change half applied, posts that nobody confirmed."""
+    here = day.here
+    slack, discord, home = here.slack, here.discord, here.team.home
+    ana, bo = here.somebody("Ana"), here.somebody("Bo")
     here.stackspot.held = True
     running = await ana.slash("quick-command", here.channel, slug="explain", input="a bridge")
     day.names["discord running"] = running.token
@@ -253,7 +265,7 @@ async def power_cut(day: Day) -> Json:
     await here.stackspot.seen("status", 4)
     here.team.nocodb.hang("PATCH")
     channel, ts = day.names["slack applying"]
-    slack.click(alice, slack.workspace.posts[channel, ts], "Approve")
+    slack.click(here.person("Alice"), slack.workspace.posts[channel, ts], "Approve")
     await here.team.nocodb.reached()
     discord.hold("PATCH", f"/channels/{bo.dm.id}/messages/*")
     slow = await bo.say(SLOWLY)
@@ -265,10 +277,6 @@ async def power_cut(day: Day) -> Json:
     day.names["discord posting"] = [unsure["channel_id"], unsure["id"]]
     await slack.until(lambda: "posting" in states(home, "inbox"))
     await discord.until(lambda: here.somebody("Cy").dm.messages)
-    await slack.until(lambda: all(one.acked.is_set() for one in slack.deliveries.all))
-    assert states(home, "inbox") == TURNS, TURNS - states(home, "inbox")
-    assert states(home, "changes") == CHANGES, CHANGES - states(home, "changes")
-    return taken(here, datetime.now(UTC).timestamp())
 
 
 async def _undeliverable(day: Day) -> None:
