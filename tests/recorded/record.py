@@ -216,7 +216,7 @@ async def forms(day: Day) -> None:
 async def power_cut(day: Day) -> Json:
     """All that is under way, and stays so; what is found then."""
     here = day.here
-    slack, discord, home = here.slack, here.discord, here.team.home
+    slack, home = here.slack, here.team.home
     alice, ana, bea = here.person("Alice"), here.somebody("Ana"), here.somebody("Bea")
     await _undeliverable(day)
     await bea.say(SLOWLY)
