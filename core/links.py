@@ -1,84 +1,399 @@
-"""Links in text that tools brought: to allowed hosts they lead, others are only to be read.
+"""Links in a talk that something from outside is in: they lead where they may, or are only read.
 
-A table's cell can tell the model to put what it knows into an address and to ask a person, or the
-platform's preview, to open it. So an address whose host nobody allowed stands as code: readable,
-not clickable, on every platform.
+A table's cell, a file or somebody's quote can tell the model to put what it knows into an address
+and to have a person, or a platform's preview, open it. So an address that nobody allowed is shown
+as code; where code is not sure to be read as such everywhere, its dots and colons are broken
+(`https[:]//evil[.]test`). What counts as an address is what any of the platforms would link: Slack
+links bare domains and e-mail addresses, Discord what begins with http and masked links, CommonMark
+inline links, reference definitions, autolinks and images, with entities and escapes in them.
+
+Code stays as it is where every platform reads it as code: a block between two lines of three
+backticks, and a span of single backticks on one line.
 """
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from core.fences import after
+from markdown_it import MarkdownIt
+from markdown_it.common.utils import unescapeAll
+from markdown_it.token import Token
 
-_URL = r"[a-z][a-z0-9+.-]{1,20}:[^\s<>()\[\]`\"']+(?:\([^\s<>()`]*\)[^\s<>()\[\]`\"']*)*"
-_ANY = re.compile(
-    r"(?P<code>`+)[^`].*?(?P=code)(?!`)"
-    r"|!?\[(?P<label>[^\]\n]*)\]\(\s*<?(?P<target>[^\s)>]+)>?(?:\s+[\"'(][^\n)]*[\"')])?\s*\)"
-    rf"|<(?P<angled>{_URL})>"
-    rf"|(?P<bare>\b(?:https?|ftp|mailto):(?:{_URL[len('[a-z][a-z0-9+.-]{1,20}:') :]}))"
-    r"|(?P<naked>\bwww\.[^\s<>()\[\]`\"']+)",
-    re.IGNORECASE | re.DOTALL,
+LONGEST = 30_000
+"""Characters that are parsed as Markdown; longer text has no links and no code that is trusted."""
+
+_FILE = re.compile(r"/files/[A-Za-z0-9_-]{1,64}|#[\w-]{0,64}")
+_HOST = re.compile(r"[a-z0-9.-]{1,253}")
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
+# Where an address is: a dot before letters (also the dots that IDNA reads as one), a scheme.
+_HOT = re.compile(
+    r"[\w-][.\u3002\uff0e\uff61](?:[^\W\d_]{2}|xn--)"
+    r"|:[/\\]{2}"
+    r"|\b(?:mailto|tel|sms|sip|xmpp|javascript|data|vbscript|file|slack|discord):(?=[^\s:])"
+    r"|\d\.\d{1,3}(?::\d|/)"
+    r"|\w@[\w\[]",
+    re.IGNORECASE,
 )
-_DEFINITION = re.compile(r"^ {0,3}\[[^\]\n]+\]:[ \t]*<?(\S+?)>?(?:[ \t].*)?$")
-_TRAILING = ".,;:!?*_~"
+_UNUSUAL = re.compile(r"[^\w%/.?=&#+:@-]")
+_SIMPLE = re.compile(r"[A-Za-z0-9._~:/?#@!$&*+,;=%()-]+")
+_TRAILING = ".,;:!?*_~`'\"”’»)]}|"
+_LEFT = frozenset("+-.%_@")
+_LINK = (
+    r"!?\[(?P<label>[^\[\]]{0,500})\]\([ \t]{0,9}"
+    r"(?P<target><[^<>]{0,2000}>|[^()\s<]{1,2000}(?:\([^()\s]{0,500}\)[^()\s]{0,500}){0,5})"
+    r"(?:[ \t]{1,9}(?:\"[^\"]{0,300}\"|'[^']{0,300}'|\([^()]{0,300}\)))?[ \t]{0,9}\)"
+)
+_PIECE = re.compile(
+    rf"(?P<link>{_LINK})|(?P<inline>\]\()|(?P<definition>\]:)"
+    r"|<(?P<angled>[^<>\s]{1,2000})>|(?P<chunk>[^\s<>\[\]]+)"
+)
+_TARGET = re.compile(r"[ \t]{0,9}(\S{1,2000})")
+_UNSURE = re.compile(r"\\`|``|<[^<>\s`]{0,2000}`")
+_INFO = re.compile(r"[\w+.#-]{0,40}")
+_CLOSING = re.compile(r"[\s>]*```\s*")
+_MARKS = str.maketrans("", "", "*_~")
 
 
-def tamed(text: str, hosts: Collection[str]) -> str:
-    """`text` in Markdown whose links lead only to `hosts` and what is under them.
-
-    Code blocks and code spans stay as they are.
-    """
-    return "".join(_tamed_parts(text, frozenset(hosts)))
+def tamed(text: str, hosts: Collection[str], written: Collection[str] = ()) -> str:
+    """`text` in Markdown whose links lead only to `hosts`, to what is under them, or to one of
+    the addresses `written`."""
+    return Trust(frozenset(hosts), frozenset(written)).tamed(text)
 
 
 def allowed(url: str, hosts: Collection[str]) -> bool:
     """Whether an address leads to one of `hosts` by https or http, or to somewhere under it."""
-    try:
-        parts = urlsplit(url if ":" in url else f"https://{url}")
-        host = (parts.hostname or "").lower().rstrip(".")
-    except ValueError:
-        return False
-    if parts.scheme.lower() not in ("https", "http") or "@" in parts.netloc:
-        return False
-    return any(host == known or host.endswith(f".{known}") for known in hosts)
+    return Trust(frozenset(hosts)).allows(url)
 
 
-def _tamed_parts(text: str, hosts: frozenset[str]) -> Iterator[str]:
-    """Runs of lines outside code blocks are tamed, the blocks are not."""
-    fence, run = None, list[str]()
-    for line in text.splitlines(keepends=True):
-        before, fence = fence, after(line.rstrip("\n"), fence, len(text) + 1)
-        if before is None and fence is None:
-            run.append(_without_definition(line, hosts))
+def addresses(text: str) -> frozenset[str]:
+    """The addresses that somebody wrote whole: what stands between spaces or brackets, without
+    the marks that end a sentence."""
+    found = set[str]()
+    for chunk in re.split(r"[\s<>\[\]`|]+|(?<=\])\(", text):
+        if hot := _first(chunk):
+            found.add(chunk[hot : _end(chunk, hot)])
+            found.add(chunk[: _end(chunk, 0)].strip("(*_~\"'"))
+    return frozenset(found - {""})
+
+
+def broken(text: str) -> str:
+    """`text` with each of its addresses broken: they can be read, and no platform links them."""
+    return _NOWHERE.broken(text)
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """Where links may lead: `hosts` and what is under them, and the addresses that the asker has
+    `written` whole in this thread. `coded`: others stand as code where that is sure to be code;
+    a surface that links within code has them broken."""
+
+    hosts: frozenset[str] = frozenset()
+    written: frozenset[str] = frozenset()
+    coded: bool = True
+
+    def allows(self, url: str) -> bool:
+        """Strict about what readers of addresses take in different ways: no user, no backslash,
+        no host but of plain letters, nothing behind the host that could begin another address."""
+        if url in self.written:
+            return True
+        scheme = _SCHEME.match(url)
+        whole = url if scheme and "://" in url else f"https://{url}"
+        if whole.count("\\") or whole.startswith(("https:///", "http:///")):
+            return False
+        try:
+            parts = urlsplit(whole)
+            host, _ = (parts.hostname or "").rstrip("."), parts.port
+        except ValueError:
+            return False
+        if parts.scheme.lower() not in ("https", "http") or not _HOST.fullmatch(host):
+            return False
+        if parts.netloc.lower().partition(":")[0].rstrip(".") != host:
+            return False
+        rest = whole[whole.find("://") + 3 + len(parts.netloc) :]
+        odd = _UNUSUAL.search(rest)
+        if odd and _HOT.search(rest, odd.start()):
+            return False
+        return any(host == known or host.endswith(f".{known}") for known in self.hosts)
+
+    def tamed(self, text: str) -> str:
+        """Taming twice changes nothing more."""
+        if not _suspicious(text):
+            return text
+        if len(text) > LONGEST:
+            return self.broken(text)
+        said = "\n".join(self._lines(text.replace("\r\n", "\n").replace("\r", "\n")))
+        return said if self._harmless(said) else self.broken(text)
+
+    def broken(self, text: str) -> str:
+        """The same without trust in code, and without any link of Markdown's making."""
+        return "\n".join(self._pieces(line, sure=False, whole=False) for line in text.split("\n"))
+
+    def parts(
+        self, text: str, split: Callable[[str], Sequence[str]]
+    ) -> tuple[str, tuple[str, ...]]:
+        """`text`, tamed, and the parts that `split` makes of it: none of them has a link that the
+        whole had not, because a cut went through code or through an address."""
+        said, parts = text, tuple[str, ...]()
+        for tame in (self.tamed, self.broken, _NOWHERE.broken):
+            said = tame(text)
+            parts = tuple(split(said))
+            if all(not _suspicious(part) or self.tamed(part) == part for part in parts):
+                break
+        return said, parts
+
+    def _lines(self, text: str) -> Iterator[str]:
+        lines = text.split("\n")
+        code, unsure = _code(text, lines)
+        run, ends = False, 0
+        for at, line in enumerate(lines):
+            if at in code:
+                yield line
+                continue
+            if at >= ends:  # a paragraph, as long as it may be: one stray tick moves all others
+                ends = next((n for n in range(at, len(lines)) if not lines[n].strip() or n in code),
+                            len(lines))  # fmt: skip
+                run = all(map(_calm, lines[at:ends]))
+                ends = max(ends, at + 1)
+            yield self._line(line) if run and at not in unsure else self._pieces(line, sure=False)
+
+    def _line(self, line: str) -> str:
+        """A line in which every code span is one everywhere."""
+        pieces = line.split("`")
+        for at in range(0, len(pieces), 2):
+            pieces[at] = self._pieces(
+                pieces[at], before=at > 0, after=at + 1 < len(pieces)
+            )
+        return "`".join(pieces)
+
+    def _pieces(
+        self, text: str, sure: bool = True, before: bool = False, after: bool = False,
+        whole: bool = True,
+    ) -> str:  # fmt: skip
+        """Prose on one line. `sure`: what is put into code is read as code there; `before` and
+        `after`: code stands right beside it. `whole`: links of Markdown may stay."""
+        out, at = list[str](), 0
+        while at < len(text) and (found := _PIECE.search(text, at)):
+            out.append(text[at : found.start()])
+            at = found.end()
+            beside = (before and found.start() == 0) or (after and at == len(text))
+            code = sure and self.coded and not beside
+            match found.lastgroup:
+                case "link":
+                    said, at = self._link(found, code, sure, whole)
+                    out.append(said)
+                case "inline":
+                    end = self._target_end(text, at) if whole else 0
+                    out.append(text[found.start() : end] if end else "] (")
+                    at = end or at
+                case "definition":
+                    target = _TARGET.match(text, at)
+                    fine = whole and target and self._leads(target[1].strip("<>"))
+                    out.append("]:" if fine else "] :")
+                case "angled":
+                    out.append(self._angled(found["angled"], code, whole))
+                case _:
+                    out.append(self._chunk(found["chunk"], code, after and at == len(text)))
+        return "".join([*out, text[at:]])
+
+    def _link(self, found: re.Match[str], code: bool, sure: bool, whole: bool) -> tuple[str, int]:
+        """A link on one line with a plain label: its words, and its address where it may lead."""
+        label = self._pieces(found["label"], sure, whole=whole)
+        image, target = found[0].startswith("!"), found["target"]
+        where = unescapeAll(target[1:-1] if target.startswith("<") else target)
+        own = bool(_FILE.fullmatch(where))
+        if whole and self._leads(where) and (own or not image):
+            mark = "!" if image else ""
+            return f"{mark}[{label}{found[0][len(mark) + 1 + len(found['label']) :]}", found.end()
+        return f"{label} ({self._shown(where, code)})".strip(), found.end()
+
+    def _target_end(self, text: str, start: int) -> int:
+        """Where an allowed target ends that stands behind `](`; 0 for all else."""
+        while text[start : start + 1] in (" ", "\t"):
+            start += 1
+        parsed = _markdown().helpers.parseLinkDestination(text, start, min(len(text), start + 2000))
+        fine = parsed.ok and parsed.str and self._leads(parsed.str)
+        return parsed.pos if fine and text[parsed.pos : parsed.pos + 1] in (")", " ") else 0
+
+    def _leads(self, target: str) -> bool:
+        return bool(_FILE.fullmatch(target)) or self.allows(target)
+
+    def _angled(self, inner: str, code: bool, whole: bool) -> str:
+        if _SCHEME.match(inner):
+            if whole and self.allows(inner):
+                return f"<{inner}>"
+            return self._shown(inner, code) if _first(inner) is not None else f"< {inner}>"
+        return f"<{self._chunk(inner, code, False)}>"
+
+    def _chunk(self, chunk: str, code: bool, glued: bool) -> str:
+        """What stands between spaces. `glued`: code follows it at once, and on Discord an address
+        goes on into it."""
+        start = _first(chunk)
+        if start is None:
+            plain = chunk
+            if "&" in chunk or "\\" in chunk:
+                plain = unescapeAll(chunk)
+            if _first(plain) is None and _first(plain.translate(_MARKS)) is None:
+                return chunk
+            return self._shown(plain, code)
+        end = _end(chunk, start)
+        address = chunk[start:end]
+        if self.allows(address) and not (glued and end == len(chunk)):
+            return chunk
+        if chunk in self.written:
+            return chunk
+        return chunk[:start] + self._shown(address, code) + chunk[end:]
+
+    def _shown(self, address: str, code: bool) -> str:
+        if code and _SIMPLE.fullmatch(address):
+            return f"`{address}`"
+        return _cut_up(address)
+
+    def _harmless(self, text: str) -> bool:
+        """Whether CommonMark itself sees no link but allowed ones."""
+        normal = {_markdown().normalizeLink(url) for url in self.written}
+        return all(
+            self._leads(target) or target in normal
+            for target in _targets(_markdown().parse(text))
+        )
+
+
+_NOWHERE = Trust(coded=False)
+
+
+class Growing:
+    """A text that grows, as it may be shown: what of it could still become another link is held
+    back, and blocks that have ended are not parsed again."""
+
+    def __init__(self) -> None:
+        self._trust: Trust | None = None
+        self._source = self._done = self._shown = ""
+        self._length = 0
+
+    def shown(self, text: str, trust: Trust) -> str:
+        """`text` is the whole so far; where it does not go on from what was told, it begins
+        anew."""
+        if trust != self._trust or not text.startswith(self._source):
+            self._trust, self._source, self._done, self._shown, self._length = trust, "", "", "", 0
+        tail = text[len(self._source) :]
+        if self._shown and abs(len(text) - self._length) < len(tail) // 20:
+            return self._shown
+        self._length = len(text)
+        if ended := _ended(tail):
+            self._done += trust.tamed(tail[:ended])
+            self._source += tail[:ended]
+            tail = tail[ended:]
+        self._shown = self._done + trust.tamed(tail[: settled(tail)])
+        return self._shown
+
+
+def settled(text: str) -> int:
+    """How much of a growing text is sure to stay as it is shown: whole words, whole links, and of
+    code that is still open nothing from its first address on."""
+    end = max(text.rfind(" "), text.rfind("\n")) + 1
+    block = text.rfind("\n\n", 0, end) + 1
+    fences = [m.start() for m in re.finditer(r"^[ \t>]*```", text[:end], re.M)]
+    if len(fences) % 2:
+        hot = _HOT.search(text, fences[-1], end)
+        return text.rfind("\n", 0, hot.start()) + 1 if hot else end
+    opened = text.rfind("[", block, end)
+    if opened >= 0:
+        closed = text.find("]", opened, end)
+        if closed < 0 or (text[closed + 1 : closed + 2] == "(" and text.find(")", closed, end) < 0):
+            end = opened
+    if text.count("`", block, end) % 2:
+        end = text.rfind("`", block, end)
+    return end
+
+
+def _ended(text: str) -> int:
+    """Where the last block of the first level begins: what is before it will not change."""
+    if len(text) > LONGEST:
+        return 0
+    starts = [t.map[0] for t in _blocks(text) if t.map and t.level == 0 and t.nesting >= 0]
+    if len(starts) < 2:
+        return 0
+    return sum(len(line) + 1 for line in text.split("\n")[: starts[-1]])
+
+
+def _suspicious(text: str) -> bool:
+    return any(mark in text for mark in (".", ":", "@", "](", "&", "\\", "\u3002", "\uff0e", "\uff61"))
+
+
+def _first(chunk: str) -> int | None:
+    """Where the first address in it begins."""
+    found = _HOT.search(chunk)
+    if found is None:
+        return None
+    start = found.start()
+    while start and (chunk[start - 1].isalnum() or chunk[start - 1] in _LEFT):
+        start -= 1
+    return start
+
+
+def _end(chunk: str, start: int) -> int:
+    """Where the address ends that begins there: before the marks that end a sentence."""
+    end = len(chunk)
+    opened, closed = chunk.count("(", start), chunk.count(")", start)
+    while end > start and chunk[end - 1] in _TRAILING:
+        if chunk[end - 1] == ")":
+            if closed <= opened:
+                break
+            closed -= 1
+        end -= 1
+    return end
+
+
+def _cut_up(address: str) -> str:
+    """Without a dot, colon or at-sign between two characters that an address could have."""
+    cut = re.sub(r"(?<=[^\s\[])([.:@\u3002\uff0e\uff61])(?=[\w/\\\[])", r"[\1]", address)
+    return cut.replace("](", "] (").replace("]:", "] :")
+
+
+def _calm(line: str) -> bool:
+    """Whether every backtick of a line belongs to a code span that all platforms see."""
+    if "`" not in line:
+        return True
+    spans = line.split("`")[1::2]
+    return (
+        line.count("`") % 2 == 0
+        and not _UNSURE.search(line)
+        and not any("](" in span or "|" in span or not span.strip() for span in spans)
+    )
+
+
+def _code(text: str, lines: Sequence[str]) -> tuple[frozenset[int], frozenset[int]]:
+    """The numbers of the lines that are code for all, and of those that are code for some."""
+    sure, unsure = set[int](), set[int]()
+    for token in _blocks(text):
+        if token.type not in ("fence", "code_block") or not token.map:
             continue
-        yield _ANY.sub(lambda found: _shown(found, hosts), "".join(run))
-        run.clear()
-        yield line
-    yield _ANY.sub(lambda found: _shown(found, hosts), "".join(run))
+        start, end = token.map
+        closes = end - 1 > start and _CLOSING.fullmatch(lines[end - 1])
+        plain = token.markup == "```" and "```" not in token.content
+        common = plain and closes and _INFO.fullmatch(token.info.strip())
+        (sure if common else unsure).update(range(start, end))
+    return frozenset(sure), frozenset(unsure)
 
 
-def _without_definition(line: str, hosts: frozenset[str]) -> str:
-    """`[1]: https://…` makes every `[1]` in the text a link."""
-    found = _DEFINITION.match(line.rstrip("\n"))
-    if found is None or allowed(found[1], hosts):
-        return line
-    return line.replace("]:", "] :", 1)
+def _blocks(text: str) -> list[Token]:
+    tokens: list[Token] = []
+    markdown = _markdown()
+    markdown.block.parse(text.replace("\x00", "\ufffd"), markdown, {}, tokens)
+    return tokens
 
 
-def _shown(found: re.Match[str], hosts: frozenset[str]) -> str:
-    if found["code"]:
-        return found[0]
-    if found["target"] is not None:
-        if allowed(found["target"], hosts) and not found[0].startswith("!"):
-            return found[0]
-        return f"{found['label']} ({_code(found['target'])})".strip()
-    url = found["angled"] or found["bare"] or found["naked"]
-    end = url.rstrip(_TRAILING) if not found["angled"] else url
-    return found[0] if allowed(url, hosts) else _code(end) + url[len(end) :]
+def _targets(tokens: Sequence[Token]) -> Iterator[str]:
+    for token in tokens:
+        yield from filter(None, (str(token.attrGet(name) or "") for name in ("href", "src")))
+        yield from _targets(token.children or ())
 
 
-def _code(url: str) -> str:
-    return f"`{url.replace('`', '%60')}`"
+@functools.cache
+def _markdown() -> MarkdownIt:
+    markdown = MarkdownIt("commonmark", {"html": False})
+    markdown.enable(["table", "strikethrough"])
+    return markdown

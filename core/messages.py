@@ -13,6 +13,8 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import TypeAdapter
 
+from core.links import Trust
+
 T = TypeVar("T")
 
 
@@ -180,10 +182,14 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What a person may see while it works: `text` so far, and what is being done (`doing`)."""
+    """What a person may see while it works: `text` so far, and what is being done (`doing`).
+
+    `trust` says where links in its parts may lead, where that is not left to the text itself.
+    """
 
     text: str = ""
     doing: str = ""
+    trust: Trust | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,7 @@ class Rounds:
         self._cut = False
         self._files: list[File] = []
         self.thread = stage.thread
+        self._growing = links.Growing()
         self.shown = ""
 
     async def answer(self) -> Answer:
@@ -73,18 +74,15 @@ class Rounds:
             number += 1
 
     @property
-    def readable(self) -> str:
-        """What was said so far, as people may see it."""
-        return self._readable(self.shown)
-
-    @property
     def goes_on_elsewhere(self) -> bool:
         """Whether another system may still finish what was called here, though nobody waits."""
         return self._calls.go_on_elsewhere
 
-    def _readable(self, said: str) -> str:
-        tools_spoke = any(item.kind == "output" for item in self._items)
-        return links.tamed(said, self._stage.hosts) if tools_spoke else said
+    @property
+    def _trust(self) -> links.Trust | None:
+        """Where links may lead; None where nothing from outside is in the thread."""
+        outside = self._stage.outside or any(item.kind == "output" for item in self._items)
+        return self._stage.trust if outside else None
 
     def _waiting(self) -> set[str]:
         """The proposals of this turn that wait for a person."""
@@ -107,7 +105,7 @@ class Rounds:
         if waiting and proposals is not None:
             told = "\n\n".join([proposals.words(waiting, locale), *used_up])
             return Answer(text=told, cards=cards, files=files)
-        said = await text.aside(self._readable, self._said)
+        said = self._said
         cut = [f"_{say(CUT, locale)}_"] if self._cut else []
         told = "\n\n".join([said, *cut, *used_up, *self._sources()]) if said or used_up else ""
         return Answer(text=told, cards=cards, files=files)
@@ -210,8 +208,14 @@ class Rounds:
         self._said = f"{self._said}\n\n{words}" if self._said and words else self._said + words
 
     async def _show(self, doing: str = "") -> None:
-        shown = await text.aside(lambda said: text.clean(self._readable(said)), self.shown)
-        await self._stage.reply.show(Progress(text=shown, doing=doing))
+        trust = self._trust
+
+        def readable(said: str) -> str:
+            cleaned = text.clean(said)
+            return self._growing.shown(cleaned, trust) if trust else cleaned
+
+        shown = await text.aside(readable, self.shown)
+        await self._stage.reply.show(Progress(text=shown, doing=doing, trust=trust))
 
     async def _run(self, calls: Sequence[Item]) -> None:
         """The calls of one round; in the transcript their outcomes keep the calls' order."""

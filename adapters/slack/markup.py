@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from html import unescape
 from urllib.parse import urlsplit
 
+from core.links import broken
+
 PLAIN_LIMIT = 3000
 """Characters of the plain text that stands beside blocks, for push and screen readers."""
 
@@ -112,9 +114,15 @@ def _in_fence(text: str, line: int) -> bool:
 
 def plain(text: str) -> str:
     """The words of a Markdown text, without its marks, safe as a message's `text`."""
+    text = without_links_in_code(text)
     words = _MARKS.sub("", _LINK.sub(lambda found: found["label"] or found["url"], text)).strip()
     short = words if len(words) <= PLAIN_LIMIT else words[: PLAIN_LIMIT - 1] + "…"
     return escaped(short) or "…"
+
+
+def without_links_in_code(text: str) -> str:
+    """For where marks of code are taken off, or may be cut: addresses in it are broken."""
+    return _CODE.sub(lambda found: broken(found.group()), text)
 
 
 def escaped(text: str) -> str:
