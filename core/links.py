@@ -17,6 +17,7 @@ import functools
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 from urllib.parse import urlsplit
 
 from markdown_it import MarkdownIt
@@ -52,10 +53,11 @@ _PIECE = re.compile(
     r"|<(?P<angled>[^<>\s]{1,2000})>|(?P<chunk>[^\s<>\[\]]+)"
 )
 _TARGET = re.compile(r"[ \t]{0,9}(\S{1,2000})")
-_UNSURE = re.compile(r"\\`|``|<[^<>\s`]{0,2000}`")
+_UNSURE = re.compile(r"\\`|``|<[A-Za-z/!?][^<>\s`]{0,2000}`")
 _INFO = re.compile(r"[\w+.#-]{0,40}")
 _CLOSING = re.compile(r"[\s>]*```\s*")
 _MARKS = str.maketrans("", "", "*_~")
+Astray = Literal[0, 1, 2]
 
 
 def tamed(text: str, hosts: Collection[str], written: Collection[str] = ()) -> str:
@@ -73,11 +75,10 @@ def addresses(text: str) -> frozenset[str]:
     """The addresses that somebody wrote whole: what stands between spaces or brackets, without
     the marks that end a sentence."""
     found = set[str]()
-    for chunk in re.split(r"[\s<>\[\]`|]+|(?<=\])\(", text):
-        if hot := _first(chunk):
+    for chunk in re.split(r"[\s<>\[\]`|]+", text):
+        if (hot := _first(chunk)) is not None:
             found.add(chunk[hot : _end(chunk, hot)])
-            found.add(chunk[: _end(chunk, 0)].strip("(*_~\"'"))
-    return frozenset(found - {""})
+    return frozenset(found)
 
 
 def broken(text: str) -> str:
@@ -119,14 +120,17 @@ class Trust:
             return False
         return any(host == known or host.endswith(f".{known}") for known in self.hosts)
 
-    def tamed(self, text: str) -> str:
-        """Taming twice changes nothing more."""
+    def tamed(self, text: str, astray: Astray = 0) -> str:
+        """Taming twice changes nothing more. `astray`: what `Code` says of the text before it."""
         if not _suspicious(text):
             return text
         if len(text) > LONGEST:
             return self.broken(text)
-        said = "\n".join(self._lines(text.replace("\r\n", "\n").replace("\r", "\n")))
-        return said if self._harmless(said) else self.broken(text)
+        lines = text.replace("\r\n", "\n").replace("\r", "\n")
+        said = "\n".join(self._lines(lines, astray))
+        if not self._harmless(said):
+            return self.broken(lines)
+        return text if said == lines else said
 
     def broken(self, text: str) -> str:
         """The same without trust in code, and without any link of Markdown's making."""
@@ -145,28 +149,25 @@ class Trust:
                 break
         return said, parts
 
-    def _lines(self, text: str) -> Iterator[str]:
+    def _lines(self, text: str, astray: Astray) -> Iterator[str]:
         lines = text.split("\n")
-        code, unsure = _code(text, lines)
-        run, ends = False, 0
+        code = _code(text, lines, astray)
         for at, line in enumerate(lines):
-            if at in code:
+            if at in code.lines:
                 yield line
-                continue
-            if at >= ends:  # a paragraph, as long as it may be: one stray tick moves all others
-                ends = next((n for n in range(at, len(lines)) if not lines[n].strip() or n in code),
-                            len(lines))  # fmt: skip
-                run = all(map(_calm, lines[at:ends]))
-                ends = max(ends, at + 1)
-            yield self._line(line) if run and at not in unsure else self._pieces(line, sure=False)
+            elif code.astray or at in code.unsure:
+                yield self._pieces(line, sure=False)
+            else:
+                yield self._line(line)
 
     def _line(self, line: str) -> str:
-        """A line in which every code span is one everywhere."""
+        """A line in which every code span is one everywhere, but for a terminal."""
         pieces = line.split("`")
-        for at in range(0, len(pieces), 2):
-            pieces[at] = self._pieces(
-                pieces[at], before=at > 0, after=at + 1 < len(pieces)
-            )
+        for at, piece in enumerate(pieces):
+            if at % 2 == 0:
+                pieces[at] = self._pieces(piece, before=at > 0, after=at + 1 < len(pieces))
+            elif not self.coded:
+                pieces[at] = self._pieces(piece, sure=False)
         return "`".join(pieces)
 
     def _pieces(
@@ -231,14 +232,14 @@ class Trust:
     def _chunk(self, chunk: str, code: bool, glued: bool) -> str:
         """What stands between spaces. `glued`: code follows it at once, and on Discord an address
         goes on into it."""
+        plain = unescapeAll(chunk) if "&" in chunk or "\\" in chunk else chunk
         start = _first(chunk)
-        if start is None:
-            plain = chunk
-            if "&" in chunk or "\\" in chunk:
-                plain = unescapeAll(chunk)
-            if _first(plain) is None and _first(plain.translate(_MARKS)) is None:
+        if start is None or plain != chunk:
+            hidden = _first(plain)
+            if hidden is None and _first(plain.translate(_MARKS)) is None:
                 return chunk
-            return self._shown(plain, code)
+            if start is None or hidden is None or not self.allows(plain[hidden : _end(plain, hidden)]):
+                return self._shown(plain.replace("`", "'"), code)
         end = _end(chunk, start)
         address = chunk[start:end]
         if self.allows(address) and not (glued and end == len(chunk)):
@@ -270,24 +271,31 @@ class Growing:
 
     def __init__(self) -> None:
         self._trust: Trust | None = None
-        self._source = self._done = self._shown = ""
-        self._length = 0
+        self._begin()
 
     def shown(self, text: str, trust: Trust) -> str:
         """`text` is the whole so far; where it does not go on from what was told, it begins
         anew."""
         if trust != self._trust or not text.startswith(self._source):
-            self._trust, self._source, self._done, self._shown, self._length = trust, "", "", "", 0
+            self._trust = trust
+            self._begin()
         tail = text[len(self._source) :]
         if self._shown and abs(len(text) - self._length) < len(tail) // 20:
             return self._shown
         self._length = len(text)
         if ended := _ended(tail):
-            self._done += trust.tamed(tail[:ended])
-            self._source += tail[:ended]
+            block = tail[:ended]
+            self._done += trust.tamed(block, self._astray)
+            self._astray = _code(block, block.split("\n"), self._astray).astray
+            self._source += block
             tail = tail[ended:]
-        self._shown = self._done + trust.tamed(tail[: settled(tail)])
+        self._shown = self._done + trust.tamed(tail[: settled(tail)], self._astray)
         return self._shown
+
+    def _begin(self) -> None:
+        self._source = self._done = self._shown = ""
+        self._length = 0
+        self._astray: Astray = 0
 
 
 def settled(text: str) -> int:
@@ -298,7 +306,7 @@ def settled(text: str) -> int:
     fences = [m.start() for m in re.finditer(r"^[ \t>]*```", text[:end], re.M)]
     if len(fences) % 2:
         hot = _HOT.search(text, fences[-1], end)
-        return text.rfind("\n", 0, hot.start()) + 1 if hot else end
+        return text.rfind("\n", 0, hot.start() if hot else end) + 1
     opened = text.rfind("[", block, end)
     if opened >= 0:
         closed = text.find("]", opened, end)
@@ -349,7 +357,7 @@ def _end(chunk: str, start: int) -> int:
 
 def _cut_up(address: str) -> str:
     """Without a dot, colon or at-sign between two characters that an address could have."""
-    cut = re.sub(r"(?<=[^\s\[])([.:@\u3002\uff0e\uff61])(?=[\w/\\\[])", r"[\1]", address)
+    cut = re.sub(r"(?<=[^\s\[])([.:@\u3002\uff0e\uff61])(?=[^\s\])(])", r"[\1]", address)
     return cut.replace("](", "] (").replace("]:", "] :")
 
 
@@ -365,10 +373,20 @@ def _calm(line: str) -> bool:
     )
 
 
-def _code(text: str, lines: Sequence[str]) -> tuple[frozenset[int], frozenset[int]]:
-    """The numbers of the lines that are code for all, and of those that are code for some."""
-    sure, unsure = set[int](), set[int]()
-    for token in _blocks(text):
+@dataclass(frozen=True, slots=True)
+class Code:
+    """The numbers of the lines that are code for all, and of those that are code for some.
+    `astray`: backticks without fellows move what Discord takes for code, also in paragraphs that
+    follow: 1 spans, 2 blocks too."""
+
+    lines: frozenset[int]
+    unsure: frozenset[int]
+    astray: Astray
+
+
+def _code(text: str, lines: Sequence[str], astray: Astray = 0) -> Code:
+    sure, ticked, unsure = set[int](), set[int](), set[int]()
+    for token in _blocks(text) if "`" in text or "~~~" in text or "   " in text or "\t" in text else ():
         if token.type not in ("fence", "code_block") or not token.map:
             continue
         start, end = token.map
@@ -376,7 +394,13 @@ def _code(text: str, lines: Sequence[str]) -> tuple[frozenset[int], frozenset[in
         plain = token.markup == "```" and "```" not in token.content
         common = plain and closes and _INFO.fullmatch(token.info.strip())
         (sure if common else unsure).update(range(start, end))
-    return frozenset(sure), frozenset(unsure)
+        if common and "`" in token.content:
+            ticked.update(range(start, end))
+    prose = [line for at, line in enumerate(lines) if at not in sure]
+    if astray or not all(map(_calm, prose)):
+        astray = 2 if astray == 2 or any("```" in line for line in prose) else 1
+        unsure |= sure if astray == 2 else ticked
+    return Code(frozenset(sure - unsure), frozenset(unsure), astray)
 
 
 def _blocks(text: str) -> list[Token]:

@@ -22,11 +22,11 @@ SHAPES = (
     # plain addresses
     EVIL, f"({EVIL})", f"a:{EVIL}", f"**{EVIL}**", f"_{EVIL}_", EVIL.upper(), f"x{EVIL}",
     "http://evil.test", "https:\\\\evil.test\\?q", "//evil.test/?q=secret", "evil.test",
-    "evil.test/?q=secret", "www.evil.test", "..evil.test/x", "evil.test:8080/x", "1.2.3.4/secret",
+    "evil.test/?q=secret", "www.evil.test", "..evil.test/x", "evil.test:8080/x", 
     "https://1.2.3.4", "https://2130706433/secret", "https://[::1]/secret", "me@evil.test",
     "mailto:me@evil.test?body=secret", "tel:+551199", "discord://x/secret", "slack://x?secret",
     "discord.gg/secret", "https://discord.gg/secret", "ftp://evil.test/secret",
-    "javascript:alert(1)", "data:text/html,secret", "https://xn--e1afmkfd.test/secret",
+    "https://xn--e1afmkfd.test/secret",
     "https://пример.test/secret", "пример.рф/secret", "https://evil。test/secret", "evil。test",
     "https://ev\u200bil.test/secret", "ev\u200bil.test", "ht\u2060tps://evil.test", "evil\u00ad.test",
     # hosts that only look like ours
@@ -48,15 +48,19 @@ SHAPES = (
     "<me@evil.test>", "<mailto:me@evil.test>", "<tel:+55>", "<HTTPS://evil.test>", "<evil.test>",
     f"| a | b |\n| - | - |\n| {EVIL} | [x]({EVIL}) |", f"# [a]({EVIL})", f"> {EVIL}", f"1. {EVIL}",
     f"<a href=\"{EVIL}\">a</a>", f"<img src={EVIL}>", "https&#58;//evil.test", "evil&#46;test",
-    "evil&period;test/secret", "https\\://evil.test", "evil\\.test", "ev**il**.test/secret",
+    "evil&period;test/secret", "https\\://evil.test", "evil\\.test",
     # what looks like code, and is not everywhere
     f"`a\n\nb` {EVIL} `c`", f"` {EVIL}", f"{EVIL} `", f"`a` ` {EVIL}", f"`` ` {EVIL} ` ``",
     f"\\` {EVIL} \\`", f"`\n{EVIL}\n`", f"```\na\n``` {EVIL}\n", f"```\n{EVIL}", f"~~~\n{EVIL}\n~~~",
     f"    {EVIL}", f"> ```\n{EVIL}\n```", f"```\na\n    ```\n\n[x]({EVIL})\n\n```\n{EVIL}\n```",
-    f"````\n```\n{EVIL}\n```\n````", f"- ```\n{EVIL}\n  ```", f"`a``{EVIL}`", f"[`](x) {EVIL} `",
-    f"<a:`{EVIL}`>", f"| `a | {EVIL}` |\n| - | - |\n| `a | {EVIL}` | x |", f"*`* {EVIL} *`*",
+    f"````\n```\n{EVIL}\n```\n````", f"- ```\n{EVIL}\n  ```", f"[`](x) {EVIL} `",
+    f"<a:`{EVIL}`>", f"| `a | {EVIL}` |\n| - | - |\n| `a | {EVIL}` | x |",
     f"```a`b\n{EVIL}\n```", f"https://`{EVIL[8:]}`", f"`x`{EVIL}`y`", f"``` {EVIL} ```",
-    f"<b>`</b> {EVIL} `", f"``` a\n{EVIL}\n```b\n{EVIL}", f"`{EVIL}\\`", f"\t`a\n\t{EVIL}`",
+    f"``` a\n{EVIL}\n```b\n{EVIL}", f"a ` b\n\n`{EVIL}`", f"\t`a\n\t{EVIL}`",
+)  # fmt: skip
+CAUTIOUS = (  # nothing that we know of links these
+    "1.2.3.4/secret", "javascript:alert(1)", "data:text/html,secret", "ev**il**.test/secret",
+    f"`a``{EVIL}`", f"*`* {EVIL} *`*", f"<b>`</b> {EVIL} `", f"`{EVIL}\\`", f"a ` b\n\n`{EVIL}",
 )  # fmt: skip
 FINE = (
     "https://example.com/a_(b)", "[a](https://docs.example.com/x 'title')", "<https://example.com>",
@@ -89,7 +93,7 @@ def fine(link: str) -> bool:
     return TRUST.allows(link) or link.startswith(("#", "/files/")) or TRUST.allows(link + ")")
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", (*SHAPES, *CAUTIOUS))
 @pytest.mark.parametrize("around", ["{}", "Well, {} now.", "a `b` {}", "> {}", "- x\n  {}", "| {} |"])
 def test_no_surface_links_what_nobody_allowed(shape: str, around: str) -> None:
     assert live(clean(around.format(shape))) == []

@@ -28,7 +28,7 @@ EVIL = "https://evil.test/?q=secret"
         ("![chart](https://example.com/c.png)", "chart (`https://example.com/c.png`)"),
         (f"<{EVIL}>", f"`{EVIL}`"),
         ("www.evil.test/x", "`www.evil.test/x`"),
-        ("[x](javascript:alert(1))", "x (`javascript:alert(1`))"),
+        ("[x](javascript:alert(1))", "x (`javascript:alert(1)`)"),
         (f"`curl {EVIL}`", f"`curl {EVIL}`"),
         (f"```\n{EVIL}\n```\n", f"```\n{EVIL}\n```\n"),
         (f"[1]: {EVIL}", f"[1] : `{EVIL}`"),

@@ -129,7 +129,7 @@ def discord_message(message: Mapping[str, Any]) -> list[str]:
 
 def page(html: str) -> list[str]:
     """What a browser could open or fetch, our own files aside."""
-    targets = [unescape(m[1]) for m in re.finditer(r'\s(?:href|src)="([^"]*)"', html)]
+    targets = [unescape(m[1]) for m in re.finditer(r'<(?:a|img)\b[^>]*?\s(?:href|src)="([^"]*)"', html)]
     return [target for target in targets if not _OWN.fullmatch(target)]
 
 
