@@ -39,6 +39,7 @@ _HOT = re.compile(
     r"|\w@[\w\[]",
     re.IGNORECASE,
 )
+_SCHEMED = re.compile(r":[/\\]{2}|\bwww\.|\bdiscord|\w:\S{0,100}@|\]\(", re.IGNORECASE)
 _UNUSUAL = re.compile(r"[^\w%/.?=&#+:@-]")
 _SIMPLE = re.compile(r"[A-Za-z0-9._~:/?#@!$&*+,;=%()-]+")
 _TRAILING = ".,;:!?*_~`'\"”’»)]}|"
@@ -84,6 +85,12 @@ def addresses(text: str) -> frozenset[str]:
 def broken(text: str) -> str:
     """`text` with each of its addresses broken: they can be read, and no platform links them."""
     return _NOWHERE.broken(text)
+
+
+def unlinked(text: str) -> str:
+    """The same for surfaces that link nothing without a scheme: e-mail addresses and names of
+    hosts stay as they are, where no more is said."""
+    return broken(text) if _SCHEMED.search(text) else text
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,13 +80,14 @@ class Quote:
     """What somebody else said around the message: context for the model, never an order.
 
     `replied`: the message is a reply to it. `reference`: where its platform has the whole of it,
-    to be read when the turn starts.
+    to be read when the turn starts. `ours`: nobody said it; the adapter tells what it knows.
     """
 
     name: str
     text: str
     replied: bool = False
     reference: str = ""
+    ours: bool = False
 
 
 @dataclass(frozen=True, slots=True)

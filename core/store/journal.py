@@ -36,7 +36,8 @@ class SqliteJournal:
                 notes = changes.take_notes(connection, turn.thread)
                 turns.add_items(connection, turn, notes, "")
                 turns.add_items(connection, turn, items, turn.message.author.key)
-                if turn.message.attachments or turn.message.context:
+                quoted = any(not quote.ours for quote in turn.message.context)
+                if turn.message.attachments or quoted:
                     threads.from_outside(connection, turn.thread)
             return turns.items_of(connection, turn.seq)
 
