@@ -145,20 +145,25 @@ class ConversationManager:
         await self._parts.budget.settle(turn)
 
     async def _answer(self, turn: Turn, reply: Reply) -> Answer:
-        turn, answer = await self._worded(turn, reply)
+        rounds: list[Rounds] = []
+        turn, answer = await self._worded(turn, reply, rounds)
         if turn.undelivered:
             note = Undeliverable(reason=turn.undelivered).words(self._locale(turn))
             answer = replace(answer, text=f"_{note}_\n\n{answer.text}")
-        answer = await self._checked(turn, reply, answer)
+        own = rounds[0].linked if rounds else frozenset()
+        answer = await self._checked(turn, reply, answer, own)
         await self._journal.answered(turn, answer)
         log.info("answered", status=answer.status, code=answer.code)
         return answer
 
-    async def _checked(self, turn: Turn, reply: Reply, answer: Answer) -> Answer:
+    async def _checked(
+        self, turn: Turn, reply: Reply, answer: Answer, own: frozenset[str]
+    ) -> Answer:
         """The answer in its parts; its links lead only where they may, once something from outside
-        is in the thread, or where a command brought it."""
+        is in the thread, or where a command brought it. `own` are links of code's making."""
         cleaned = await text.aside(text.clean, answer.text)
         outside, trust = await self._trust(turn)
+        trust = replace(trust, written=trust.written | own)
         if not outside and await text.aside(_is_model_s, turn.message.text):
             return replace(answer, text=cleaned, parts=await text.aside(reply.split, cleaned))
         said, parts = await text.aside(lambda said: trust.parts(said, reply.split), cleaned)
@@ -175,10 +180,11 @@ class ConversationManager:
         coded = message.address.platform != "terminal"
         return known.outside, Trust(frozenset(self._profile.hosts), written, coded)
 
-    async def _worded(self, turn: Turn, reply: Reply) -> tuple[Turn, Answer]:
+    async def _worded(
+        self, turn: Turn, reply: Reply, rounds: list[Rounds]
+    ) -> tuple[Turn, Answer]:
         """The answer, or the words for whatever stands in its way; and the turn, with what its
         platform knows around the message."""
-        rounds: list[Rounds] = []
         try:
             if self._inbox.stopped(turn.seq):  # before it could be heard here
                 raise asyncio.CancelledError

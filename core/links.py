@@ -246,7 +246,7 @@ class Trust:
             if hidden is None and _first(plain.translate(_MARKS)) is None:
                 return chunk
             if start is None or hidden is None or not self.allows(plain[hidden : _end(plain, hidden)]):
-                return self._shown(plain.replace("`", "'"), code)
+                return self._decoded(plain.replace("`", "'"), hidden or 0, code)
         end = _end(chunk, start)
         address = chunk[start:end]
         if self.allows(address) and not (glued and end == len(chunk)):
@@ -254,6 +254,14 @@ class Trust:
         if chunk in self.written:
             return chunk
         return chunk[:start] + self._shown(address, code) + chunk[end:]
+
+    def _decoded(self, chunk: str, start: int, code: bool) -> str:
+        """What entities or escapes said; only plain marks around it are left out of the code."""
+        end = _end(chunk, start)
+        around = chunk[:start] + chunk[end:]
+        if around.strip("(),.;:!?\"'"):
+            return self._shown(chunk, code)
+        return chunk[:start] + self._shown(chunk[start:end], code) + chunk[end:]
 
     def _shown(self, address: str, code: bool) -> str:
         if code and _SIMPLE.fullmatch(address):

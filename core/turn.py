@@ -6,6 +6,7 @@ before and after. A turn that resumes goes on after the last item; what is done 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import replace
@@ -34,6 +35,7 @@ from core.stage import Stage
 from core.tool_calls import ToolCalls
 from core.words import say
 
+_OWN_LINK = re.compile(r"\[\w{1,40}\]\((https?://[^\s()<>]{1,500})\)\Z")
 ROUNDS = 12
 """Model calls in one turn, at most."""
 CUT = "The answer ends here because it became too long. Ask me to go on."
@@ -113,6 +115,12 @@ class Rounds:
     def _sources(self) -> list[str]:
         """Where figures are from, as the tools tell it, in the order of their calls."""
         return list(dict.fromkeys(line for one in self._in_order() for line in one.sources))
+
+    @property
+    def linked(self) -> frozenset[str]:
+        """Where the lines lead that code wrote under the answer: each ends in its link."""
+        found = (_OWN_LINK.search(line) for line in self._sources())
+        return frozenset(link[1] for link in found if link)
 
     def _in_order(self) -> list[Outcome]:
         """What came of this turn's calls, in their order."""
