@@ -180,9 +180,7 @@ class ConversationManager:
         coded = message.address.platform != "terminal"
         return known.outside, Trust(frozenset(self._profile.hosts), written, coded)
 
-    async def _worded(
-        self, turn: Turn, reply: Reply, rounds: list[Rounds]
-    ) -> tuple[Turn, Answer]:
+    async def _worded(self, turn: Turn, reply: Reply, rounds: list[Rounds]) -> tuple[Turn, Answer]:
         """The answer, or the words for whatever stands in its way; and the turn, with what its
         platform knows around the message."""
         try:

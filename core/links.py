@@ -32,7 +32,7 @@ _HOST = re.compile(r"[a-z0-9.-]{1,253}")
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
 # Where an address is: a dot before letters (also the dots that IDNA reads as one), a scheme.
 _HOT = re.compile(
-    r"[\w-][.\u3002\uff0e\uff61](?:[^\W\d_]{2}|xn--)"
+    r"[\w-][.\u3002\uff0e\uff61](?:[^\W\d_]{2,24}(?![^\W_])|xn--)"
     r"|:[/\\]{2}"
     r"|\b(?:mailto|tel|sms|sip|xmpp|javascript|data|vbscript|file|slack|discord):(?=[^\s:])"
     r"|\d\.\d{1,3}(?::\d|/)"
@@ -58,6 +58,7 @@ _UNSURE = re.compile(r"\\`|``|<[A-Za-z/!?][^<>\s`]{0,2000}`")
 _INFO = re.compile(r"[\w+.#-]{0,40}")
 _CLOSING = re.compile(r"[\s>]*```\s*")
 _MARKS = str.maketrans("", "", "*_~")
+_MARKING = (".", ":", "@", "](", "&", "\\", "\u3002", "\uff0e", "\uff61")
 Astray = Literal[0, 1, 2]
 
 
@@ -245,7 +246,11 @@ class Trust:
             hidden = _first(plain)
             if hidden is None and _first(plain.translate(_MARKS)) is None:
                 return chunk
-            if start is None or hidden is None or not self.allows(plain[hidden : _end(plain, hidden)]):
+            if (
+                start is None
+                or hidden is None
+                or not self.allows(plain[hidden : _end(plain, hidden)])
+            ):
                 return self._decoded(plain.replace("`", "'"), hidden or 0, code)
         end = _end(chunk, start)
         address = chunk[start:end]
@@ -272,8 +277,7 @@ class Trust:
         """Whether CommonMark itself sees no link but allowed ones."""
         normal = {_markdown().normalizeLink(url) for url in self.written}
         return all(
-            self._leads(target) or target in normal
-            for target in _targets(_markdown().parse(text))
+            self._leads(target) or target in normal for target in _targets(_markdown().parse(text))
         )
 
 
@@ -285,15 +289,20 @@ class Growing:
     back, and blocks that have ended are not parsed again."""
 
     def __init__(self) -> None:
-        self._trust: Trust | None = None
-        self._begin()
+        self._trust = Trust()
+        self._source = ""
+        """The blocks that have ended, and as they are shown:"""
+        self._done = ""
+        self._astray: Astray = 0
+        self._shown = ""
+        self._length = 0
 
     def shown(self, text: str, trust: Trust) -> str:
         """`text` is the whole so far; where it does not go on from what was told, it begins
         anew."""
         if trust != self._trust or not text.startswith(self._source):
-            self._trust = trust
-            self._begin()
+            self._trust, self._source, self._done, self._astray = trust, "", "", 0
+            self._shown, self._length = "", 0
         tail = text[len(self._source) :]
         if self._shown and abs(len(text) - self._length) < len(tail) // 20:
             return self._shown
@@ -306,11 +315,6 @@ class Growing:
             tail = tail[ended:]
         self._shown = self._done + trust.tamed(tail[: settled(tail)], self._astray)
         return self._shown
-
-    def _begin(self) -> None:
-        self._source = self._done = self._shown = ""
-        self._length = 0
-        self._astray: Astray = 0
 
 
 def settled(text: str) -> int:
@@ -343,7 +347,9 @@ def _ended(text: str) -> int:
 
 
 def _suspicious(text: str) -> bool:
-    return any(mark in text for mark in (".", ":", "@", "](", "&", "\\", "\u3002", "\uff0e", "\uff61"))
+    return any(
+        mark in text for mark in (".", ":", "@", "](", "&", "\\", "\u3002", "\uff0e", "\uff61")
+    )
 
 
 def _first(chunk: str) -> int | None:
@@ -372,7 +378,7 @@ def _end(chunk: str, start: int) -> int:
 
 def _cut_up(address: str) -> str:
     """Without a dot, colon or at-sign between two characters that an address could have."""
-    cut = re.sub(r"(?<=[^\s\[])([.:@\u3002\uff0e\uff61])(?=[^\s\])(])", r"[\1]", address)
+    cut = re.sub(r"([.:@\u3002\uff0e\uff61])(?=[^\s\])(])", r"[\1]", address)
     return cut.replace("](", "] (").replace("]:", "] :")
 
 
@@ -401,7 +407,9 @@ class Code:
 
 def _code(text: str, lines: Sequence[str], astray: Astray = 0) -> Code:
     sure, ticked, unsure = set[int](), set[int](), set[int]()
-    for token in _blocks(text) if "`" in text or "~~~" in text or "   " in text or "\t" in text else ():
+    for token in (
+        _blocks(text) if "`" in text or "~~~" in text or "   " in text or "\t" in text else ()
+    ):
         if token.type not in ("fence", "code_block") or not token.map:
             continue
         start, end = token.map

@@ -119,7 +119,9 @@ def _rows(rows: Sequence[Mapping[str, Any]], limit: int) -> str:
 def _cells(row: Any) -> str:
     if not isinstance(row, Mapping):
         return "" if row is None else _code(row)
-    return ", ".join(f"{escaped(broken(str(name)[:_CELL]))}: {_code(row[name])}" for name in list(row)[:8])
+    return ", ".join(
+        f"{escaped(broken(str(name)[:_CELL]))}: {_code(row[name])}" for name in list(row)[:8]
+    )
 
 
 def _code(value: Any) -> str:

@@ -8,7 +8,18 @@ from typing import TypeVar
 
 from core.errors import Superseded
 from core.messages import Answer, Card, Item, Usage
-from core.records import Call, Entry, Forgot, Outcome, Provenance, Remote, Shown, State, Thread, Turn
+from core.records import (
+    Call,
+    Entry,
+    Forgot,
+    Outcome,
+    Provenance,
+    Remote,
+    Shown,
+    State,
+    Thread,
+    Turn,
+)
 from core.store import changes, forgetting, threads, turns
 from core.store.database import Connection, Database
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,8 @@ from adapters.discord.pages import pages
 from adapters.slack.content import content, parts, plainly
 from adapters.slack.markup import Links
 from adapters.web.render import render
-from core.links import Growing, Trust, addresses, allowed, broken
+from core.links import Growing, Trust, addresses, broken
+from core.splitting import split
 from core.text import clean
 from tests.fakes import linkers
 
@@ -22,15 +24,17 @@ SHAPES = (
     # plain addresses
     EVIL, f"({EVIL})", f"a:{EVIL}", f"**{EVIL}**", f"_{EVIL}_", EVIL.upper(), f"x{EVIL}",
     "http://evil.test", "https:\\\\evil.test\\?q", "//evil.test/?q=secret", "evil.test",
-    "evil.test/?q=secret", "www.evil.test", "..evil.test/x", "evil.test:8080/x", 
+    "evil.test/?q=secret", "www.evil.test", "..evil.test/x", "evil.test:8080/x",
     "https://1.2.3.4", "https://2130706433/secret", "https://[::1]/secret", "me@evil.test",
     "mailto:me@evil.test?body=secret", "tel:+551199", "discord://x/secret", "slack://x?secret",
     "discord.gg/secret", "https://discord.gg/secret", "ftp://evil.test/secret",
     "https://xn--e1afmkfd.test/secret",
     "https://пример.test/secret", "пример.рф/secret", "https://evil。test/secret", "evil。test",
-    "https://ev\u200bil.test/secret", "ev\u200bil.test", "ht\u2060tps://evil.test", "evil\u00ad.test",
+    "https://ev\u200bil.test/secret", "ev\u200bil.test", "ht\u2060tps://evil.test",
+    "evil\u00ad.test",
     # hosts that only look like ours
-    "https://example.com@evil.test/", "https://example.com:x@evil.test", "https://evil.test\\@example.com",
+    "https://example.com@evil.test/", "https://example.com:x@evil.test",
+    "https://evil.test\\@example.com",
     "https://evil.test\\.example.com/", "https://example.com.evil.test", "https://notexample.com",
     "https://example.com`.evil.test/secret`", "https://example.com'.evil.test", "https:/evil.test",
     "https:evil.test", "https:///evil.test", "https://example.com/(https://evil.test/secret)",
@@ -44,14 +48,16 @@ SHAPES = (
     "[a](evil.test)", "[a](mailto:me@evil.test)", f"[a]({EVIL}(b(c)))", f"[a][b]\n\n[b]: {EVIL}",
     f"[a]\n\n[a]: <{EVIL}> 'title'", f"[a]\n\n[a]:\n{EVIL}", f"> [a]\n>\n> [a]: {EVIL}",
     f"- [a]\n\n  [a]: {EVIL}", f"[a]\n\n[a]: {EVIL.replace(':', '&colon;')}",
-    f"[a]\n\n> - [a]: {EVIL}", f"[a\nb]\n\n[a\nb]: {EVIL}", f"<{EVIL}>", f"<{EVIL}|a>", f"<{EVIL}|a b>",
+    f"[a]\n\n> - [a]: {EVIL}", f"[a\nb]\n\n[a\nb]: {EVIL}", f"<{EVIL}>", f"<{EVIL}|a>",
+    f"<{EVIL}|a b>",
     "<me@evil.test>", "<mailto:me@evil.test>", "<tel:+55>", "<HTTPS://evil.test>", "<evil.test>",
     f"| a | b |\n| - | - |\n| {EVIL} | [x]({EVIL}) |", f"# [a]({EVIL})", f"> {EVIL}", f"1. {EVIL}",
     f"<a href=\"{EVIL}\">a</a>", f"<img src={EVIL}>", "https&#58;//evil.test", "evil&#46;test",
     "evil&period;test/secret", "https\\://evil.test", "evil\\.test",
     # what looks like code, and is not everywhere
     f"`a\n\nb` {EVIL} `c`", f"` {EVIL}", f"{EVIL} `", f"`a` ` {EVIL}", f"`` ` {EVIL} ` ``",
-    f"\\` {EVIL} \\`", f"`\n{EVIL}\n`", f"```\na\n``` {EVIL}\n", f"```\n{EVIL}", f"~~~\n{EVIL}\n~~~",
+    f"\\` {EVIL} \\`", f"`\n{EVIL}\n`", f"```\na\n``` {EVIL}\n", f"```\n{EVIL}",
+    f"~~~\n{EVIL}\n~~~",
     f"    {EVIL}", f"> ```\n{EVIL}\n```", f"```\na\n    ```\n\n[x]({EVIL})\n\n```\n{EVIL}\n```",
     f"````\n```\n{EVIL}\n```\n````", f"- ```\n{EVIL}\n  ```", f"[`](x) {EVIL} `",
     f"<a:`{EVIL}`>", f"| `a | {EVIL}` |\n| - | - |\n| `a | {EVIL}` | x |",
@@ -62,6 +68,7 @@ CAUTIOUS = (  # nothing that we know of links these
     "1.2.3.4/secret", "javascript:alert(1)", "data:text/html,secret", "ev**il**.test/secret",
     f"`a``{EVIL}`", f"*`* {EVIL} *`*", f"<b>`</b> {EVIL} `", f"`{EVIL}\\`", f"a ` b\n\n`{EVIL}",
 )  # fmt: skip
+AROUND = ["{}", "Well, {} now.", "a `b` {}", "> {}", "- x\n  {}", "| {} |"]
 FINE = (
     "https://example.com/a_(b)", "[a](https://docs.example.com/x 'title')", "<https://example.com>",
     "see https://example.com/a.", "https://mine.test/a?b=c", "[a](https://mine.test/a?b=c)",
@@ -93,8 +100,8 @@ def fine(link: str) -> bool:
     return TRUST.allows(link) or link.startswith(("#", "/files/")) or TRUST.allows(link + ")")
 
 
-@pytest.mark.parametrize("shape", (*SHAPES, *CAUTIOUS))
-@pytest.mark.parametrize("around", ["{}", "Well, {} now.", "a `b` {}", "> {}", "- x\n  {}", "| {} |"])
+@pytest.mark.parametrize("shape", [*SHAPES, *CAUTIOUS])
+@pytest.mark.parametrize("around", AROUND)
 def test_no_surface_links_what_nobody_allowed(shape: str, around: str) -> None:
     assert live(clean(around.format(shape))) == []
 
@@ -126,7 +133,9 @@ def test_growing_text_is_checked_in_every_piece(shape: str) -> None:
 
 
 def test_growing_text_mostly_goes_on_from_what_was_shown() -> None:
-    text = clean("\n\n".join([*(f"See {EVIL} and https://example.com/x, {n}." for n in range(5)), *CODE]))
+    text = clean(
+        "\n\n".join([*(f"See {EVIL} and https://example.com/x, {n}." for n in range(5)), *CODE])
+    )
     growing, told = Growing(), ""
     for end in range(1, len(text) + 1):
         shown = growing.shown(text[:end], TRUST)
@@ -142,8 +151,6 @@ def test_growing_text_mostly_goes_on_from_what_was_shown() -> None:
     f"```\n{'x' * 90} {EVIL}\n```\n" * 3,
 ])  # fmt: skip
 def test_a_cut_brings_nothing_to_life(text: str, limit: int) -> None:
-    from core.splitting import split
-
     for part in TRUST.parts(text, lambda whole: split(whole, limit))[1]:
         assert [link for link in linkers.piece(part) if not fine(link)] == []
 
@@ -168,7 +175,11 @@ def test_checking_twice_changes_nothing_more(text: str) -> None:
 
 def test_an_address_that_was_written_whole() -> None:
     said = "see (https://mine.test/a?b=c), [x](https://also.test/1) and <https://third.test>."
-    assert addresses(said) >= {"https://mine.test/a?b=c", "https://also.test/1", "https://third.test"}
+    assert addresses(said) >= {
+        "https://mine.test/a?b=c",
+        "https://also.test/1",
+        "https://third.test",
+    }
     assert not any(link in addresses(said) for link in ("https://mine.test", "third.test"))
 
 
@@ -178,10 +189,11 @@ def test_broken_addresses_can_be_read() -> None:
     )
 
 
-@pytest.mark.parametrize("mark", ["`", "[", "](", "<", "a.bc ", "[a](b", "\\", "https://", "&#", "|a", "a@b", "> "])
+@pytest.mark.parametrize(
+    "mark", ["`", "[", "](", "<", "a.bc ", "[a](b", "\\", "https://", "&#", "|a", "a@b", "> "]
+)
 def test_it_takes_time_in_proportion(mark: str) -> None:
     """Counted in function calls, which do not depend on the machine."""
-    import sys
 
     def calls(size: int) -> int:
         count = 0
@@ -190,7 +202,7 @@ def test_it_takes_time_in_proportion(mark: str) -> None:
             nonlocal count
             count += 1
 
-        text = (mark * size)[: size]
+        text = (mark * size)[:size]
         sys.setprofile(counted)
         try:
             TRUST.tamed(text)

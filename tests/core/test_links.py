@@ -71,5 +71,5 @@ def test_no_link_leads_elsewhere(text: str) -> None:
 
 @given(st.text(max_size=200))
 def test_text_without_addresses_stays(text: str) -> None:
-    if ":" not in text and "www." not in text.lower() and "](" not in text.replace(" ", ""):
+    if not any(mark in text for mark in (":", ".", "@", "&", "\\", "](", "。", "．", "｡")):
         assert tamed(text, HOSTS) == text

@@ -4,7 +4,7 @@ the next turn, not after a restart, on no surface, in no piece of a growing text
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,8 +12,9 @@ import pytest
 
 from core.conversation import Profile
 from core.messages import Attachment, Item, Person, Quote
+from core.ports import Tool
 from core.records import Ask, Completed, Delta, Health, ModelEvent, Outcome, Scene
-from core.tools.tool import FunctionTool, Tool
+from core.tools.tool import FunctionTool
 from tests.dialogues.stage import Stage, Theatre
 from tests.dialogues.whole import whole
 from tests.discord.house import House
@@ -102,7 +103,9 @@ async def looked(stage: Stage) -> None:
 async def with_a_file(stage: Stage) -> None:
     engine = stage.engine
     one = message("what is this?", "file", "C1")
-    kept = await engine.files.put("file", "a.csv", "text/csv", b"a,b", ANA, one.address.conversation)
+    kept = await engine.files.put(
+        "file", "a.csv", "text/csv", b"a,b", ANA, one.address.conversation
+    )
     await stage.asks(replace(one, attachments=(Attachment("a.csv", "text/csv", 3, kept.id),)))
 
 
@@ -119,8 +122,9 @@ OUTSIDE = (looked, with_a_file, with_a_quote, of_somebody_else)
 
 @pytest.mark.parametrize("outside", OUTSIDE)
 @pytest.mark.parametrize("restarted", [False, True])
-async def test_every_later_turn_is_checked(theatre: Theatre, outside: object, restarted: bool) -> None:
-    assert callable(outside)
+async def test_every_later_turn_is_checked(
+    theatre: Theatre, outside: Callable[[Stage], Awaitable[None]], restarted: bool
+) -> None:
     async with theatre.open(Author(), [Source()], profile=HOSTS) as stage:
         await outside(stage)
         if not restarted:
@@ -231,13 +235,12 @@ async def test_slack_links_nothing_else_streamed_or_posted(tmp_path: Path, where
         again = Speaker(*pieces())
         await w.restart(Setting(again, chosen=replace(choices(again), profile=HOSTS)))
         thread = None if where == "dm" else root
-        said = w.slack.say(w.alice, place, f"{call}go on", thread=thread)
+        w.slack.say(w.alice, place, f"{call}go on", thread=thread)
         await w.slack.until(lambda: again.asks)
         again.go(20)
         await w.slack.until(lambda: len(w.slack.workspace.by_bot(place.id)) > 1)
         again.finish()
         await w.slack.until(lambda: OURS in w.slack.workspace.by_bot(place.id)[-1].shown)
-        assert said
         posts = w.slack.workspace.by_bot(place.id)
         assert any(post.streamed for post in posts) is (where == "dm")
         assert linked(posts) == []
@@ -246,7 +249,9 @@ async def test_slack_links_nothing_else_streamed_or_posted(tmp_path: Path, where
 
 async def test_slack_what_others_said_in_the_thread(tmp_path: Path) -> None:
     model = Author()
-    async with workplace(tmp_path, Setting(model, chosen=replace(choices(model), profile=HOSTS))) as w:
+    async with workplace(
+        tmp_path, Setting(model, chosen=replace(choices(model), profile=HOSTS))
+    ) as w:
         root = w.slack.say(w.bob, w.general, "Please look at this.")
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} what now?", thread=root)
         answer = await w.slack.answer(said)

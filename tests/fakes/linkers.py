@@ -21,8 +21,10 @@ from markdown_it.token import Token
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://[^\s<>|`]*", re.I)
 _NAMED = re.compile(r"(?:mailto|tel|sms):[^\s<>|`]+", re.I)
 _MAIL = re.compile(r"[\w.+-]+@[\w-]+(?:[.。．｡][\w-]+)+")
-_DOMAIN = re.compile(r"[\w-]+(?:[.。．｡][\w-]+)*[.。．｡](?:[^\W\d_]{2,}|xn--[\w-]+)(?:[/?#:][^\s<>|`]*)?")
-_ANGLED = re.compile(r"<((?:[a-z][a-z0-9+.-]*:|//)[^>|\n]*)(?:\|[^>\n]*)?>", re.I)
+_DOMAIN = re.compile(
+    r"[\w-]+(?:[.。．｡][\w-]+)*[.。．｡](?:[^\W\d_]{2,}|xn--[\w-]+)(?:[/?#:][^\s<>|`]*)?"
+)
+_ANGLED = re.compile(r"<((?:[a-z][a-z0-9+.-]*:|//[^>|\n.]+\.)[^>|\n]*)(?:\|[^>\n]*)?>", re.I)
 _OWN = re.compile(r"/files/[\w-]+|#.*")
 
 
@@ -42,11 +44,11 @@ def slack(text: str) -> list[str]:
                 closed = end - start > 1 and lines[end - 1].strip(" >") == "```"
                 if token.markup != "```" or not closed:
                     links.extend(autolinked(token.content))
-            elif token.type == "code_block" or (
-                token.type == "code_inline" and token.markup != "`"
+            elif (
+                token.type == "code_block"
+                or (token.type == "code_inline" and token.markup != "`")
+                or token.type == "text"
             ):
-                links.extend(autolinked(token.content))
-            elif token.type == "text":
                 links.extend(autolinked(token.content))
             links.extend(str(v) for n in ("href", "src") if (v := token.attrGet(n)))
             read(token.children or ())
@@ -129,7 +131,9 @@ def discord_message(message: Mapping[str, Any]) -> list[str]:
 
 def page(html: str) -> list[str]:
     """What a browser could open or fetch, our own files aside."""
-    targets = [unescape(m[1]) for m in re.finditer(r'<(?:a|img)\b[^>]*?\s(?:href|src)="([^"]*)"', html)]
+    targets = [
+        unescape(m[1]) for m in re.finditer(r'<(?:a|img)\b[^>]*?\s(?:href|src)="([^"]*)"', html)
+    ]
     return [target for target in targets if not _OWN.fullmatch(target)]
 
 
