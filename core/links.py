@@ -13,16 +13,12 @@ backticks, and a span of single backticks on one line.
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
 from urllib.parse import urlsplit
 
-from markdown_it import MarkdownIt
-from markdown_it.common.utils import unescapeAll
-from markdown_it.token import Token
+from core.commonmark import Astray, blocks, code_of, link_target, normal, targets, unescaped
 
 LONGEST = 30_000
 """Characters that are parsed as Markdown; longer text has no links and no code that is trusted."""
@@ -54,12 +50,8 @@ _PIECE = re.compile(
     r"|<(?P<angled>[^<>\s]{1,2000})>|(?P<chunk>[^\s<>\[\]]+)"
 )
 _TARGET = re.compile(r"[ \t]{0,9}(\S{1,2000})")
-_UNSURE = re.compile(r"\\`|``|<[A-Za-z/!?][^<>\s`]{0,2000}`")
-_INFO = re.compile(r"[\w+.#-]{0,40}")
-_CLOSING = re.compile(r"[\s>]*```\s*")
 _MARKS = str.maketrans("", "", "*_~")
 _MARKING = (".", ":", "@", "](", "&", "\\", "\u3002", "\uff0e", "\uff61")
-Astray = Literal[0, 1, 2]
 
 
 def tamed(text: str, hosts: Collection[str], written: Collection[str] = ()) -> str:
@@ -159,7 +151,7 @@ class Trust:
 
     def _lines(self, text: str, astray: Astray) -> Iterator[str]:
         lines = text.split("\n")
-        code = _code(text, lines, astray)
+        code = code_of(text, lines, astray)
         for at, line in enumerate(lines):
             if at in code.lines:
                 yield line
@@ -189,7 +181,8 @@ class Trust:
             out.append(text[at : found.start()])
             at = found.end()
             beside = (before and found.start() == 0) or (after and at == len(text))
-            code = sure and self.coded and not beside
+            escaped = text[found.start() - 1 : found.start()] == "\\"
+            code = sure and self.coded and not beside and not escaped
             match found.lastgroup:
                 case "link":
                     said, at = self._link(found, code, sure, whole)
@@ -212,7 +205,7 @@ class Trust:
         """A link on one line with a plain label: its words, and its address where it may lead."""
         label = self._pieces(found["label"], sure, whole=whole)
         image, target = found[0].startswith("!"), found["target"]
-        where = unescapeAll(target[1:-1] if target.startswith("<") else target)
+        where = unescaped(target[1:-1] if target.startswith("<") else target)
         own = bool(_FILE.fullmatch(where))
         if whole and self._leads(where) and (own or not image):
             mark = "!" if image else ""
@@ -223,9 +216,10 @@ class Trust:
         """Where an allowed target ends that stands behind `](`; 0 for all else."""
         while text[start : start + 1] in (" ", "\t"):
             start += 1
-        parsed = _markdown().helpers.parseLinkDestination(text, start, min(len(text), start + 2000))
-        fine = parsed.ok and parsed.str and self._leads(parsed.str)
-        return parsed.pos if fine and text[parsed.pos : parsed.pos + 1] in (")", " ") else 0
+        found = link_target(text, start)
+        if found is None or not self._leads(found[0]):
+            return 0
+        return found[1] if text[found[1] : found[1] + 1] in (")", " ") else 0
 
     def _leads(self, target: str) -> bool:
         return bool(_FILE.fullmatch(target)) or self.allows(target)
@@ -240,7 +234,7 @@ class Trust:
     def _chunk(self, chunk: str, code: bool, glued: bool) -> str:
         """What stands between spaces. `glued`: code follows it at once, and on Discord an address
         goes on into it."""
-        plain = unescapeAll(chunk) if "&" in chunk or "\\" in chunk else chunk
+        plain = unescaped(chunk)
         start = _first(chunk)
         if start is None or plain != chunk:
             hidden = _first(plain)
@@ -258,6 +252,7 @@ class Trust:
             return chunk
         if chunk in self.written:
             return chunk
+        code = code and not chunk[:start].endswith("\\")
         return chunk[:start] + self._shown(address, code) + chunk[end:]
 
     def _decoded(self, chunk: str, start: int, code: bool) -> str:
@@ -275,10 +270,8 @@ class Trust:
 
     def _harmless(self, text: str) -> bool:
         """Whether CommonMark itself sees no link but allowed ones."""
-        normal = {_markdown().normalizeLink(url) for url in self.written}
-        return all(
-            self._leads(target) or target in normal for target in _targets(_markdown().parse(text))
-        )
+        written = {normal(url) for url in self.written}
+        return all(self._leads(where) or where in written for where in targets(text))
 
 
 _NOWHERE = Trust(coded=False)
@@ -310,7 +303,7 @@ class Growing:
         if ended := _ended(tail):
             block = tail[:ended]
             self._done += trust.tamed(block, self._astray)
-            self._astray = _code(block, block.split("\n"), self._astray).astray
+            self._astray = code_of(block, block.split("\n"), self._astray).astray
             self._source += block
             tail = tail[ended:]
         self._shown = self._done + trust.tamed(tail[: settled(tail)], self._astray)
@@ -340,7 +333,7 @@ def _ended(text: str) -> int:
     """Where the last block of the first level begins: what is before it will not change."""
     if len(text) > LONGEST:
         return 0
-    starts = [t.map[0] for t in _blocks(text) if t.map and t.level == 0 and t.nesting >= 0]
+    starts = [t.map[0] for t in blocks(text) if t.map and t.level == 0 and t.nesting >= 0]
     if len(starts) < 2:
         return 0
     return sum(len(line) + 1 for line in text.split("\n")[: starts[-1]])
@@ -380,67 +373,3 @@ def _cut_up(address: str) -> str:
     """Without a dot, colon or at-sign between two characters that an address could have."""
     cut = re.sub(r"([.:@\u3002\uff0e\uff61])(?=[^\s\])(])", r"[\1]", address)
     return cut.replace("](", "] (").replace("]:", "] :")
-
-
-def _calm(line: str) -> bool:
-    """Whether every backtick of a line belongs to a code span that all platforms see."""
-    if "`" not in line:
-        return True
-    spans = line.split("`")[1::2]
-    return (
-        line.count("`") % 2 == 0
-        and not _UNSURE.search(line)
-        and not any("](" in span or "|" in span or not span.strip() for span in spans)
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class Code:
-    """The numbers of the lines that are code for all, and of those that are code for some.
-    `astray`: backticks without fellows move what Discord takes for code, also in paragraphs that
-    follow: 1 spans, 2 blocks too."""
-
-    lines: frozenset[int]
-    unsure: frozenset[int]
-    astray: Astray
-
-
-def _code(text: str, lines: Sequence[str], astray: Astray = 0) -> Code:
-    sure, ticked, unsure = set[int](), set[int](), set[int]()
-    for token in (
-        _blocks(text) if "`" in text or "~~~" in text or "   " in text or "\t" in text else ()
-    ):
-        if token.type not in ("fence", "code_block") or not token.map:
-            continue
-        start, end = token.map
-        closes = end - 1 > start and _CLOSING.fullmatch(lines[end - 1])
-        plain = token.markup == "```" and "```" not in token.content
-        common = plain and closes and _INFO.fullmatch(token.info.strip())
-        (sure if common else unsure).update(range(start, end))
-        if common and "`" in token.content:
-            ticked.update(range(start, end))
-    prose = [line for at, line in enumerate(lines) if at not in sure]
-    if astray or not all(map(_calm, prose)):
-        astray = 2 if astray == 2 or any("```" in line for line in prose) else 1
-        unsure |= sure if astray == 2 else ticked
-    return Code(frozenset(sure - unsure), frozenset(unsure), astray)
-
-
-def _blocks(text: str) -> list[Token]:
-    tokens: list[Token] = []
-    markdown = _markdown()
-    markdown.block.parse(text.replace("\x00", "\ufffd"), markdown, {}, tokens)
-    return tokens
-
-
-def _targets(tokens: Sequence[Token]) -> Iterator[str]:
-    for token in tokens:
-        yield from filter(None, (str(token.attrGet(name) or "") for name in ("href", "src")))
-        yield from _targets(token.children or ())
-
-
-@functools.cache
-def _markdown() -> MarkdownIt:
-    markdown = MarkdownIt("commonmark", {"html": False})
-    markdown.enable(["table", "strikethrough"])
-    return markdown

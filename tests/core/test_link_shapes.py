@@ -32,6 +32,7 @@ SHAPES = (
     "https://пример.test/secret", "пример.рф/secret", "https://evil。test/secret", "evil。test",
     "https://ev\u200bil.test/secret", "ev\u200bil.test", "ht\u2060tps://evil.test",
     "evil\u00ad.test",
+    f"\\{EVIL}", f"\\\\{EVIL}", f"\\[x]({EVIL})", f"\\<{EVIL}>", f"\\![x]({EVIL})",
     # hosts that only look like ours
     "https://example.com@evil.test/", "https://example.com:x@evil.test",
     "https://evil.test\\@example.com",
