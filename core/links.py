@@ -23,6 +23,9 @@ from core.commonmark import Astray, blocks, code_of, link_target, normal, target
 LONGEST = 30_000
 """Characters that are parsed as Markdown; longer text has no links and no code that is trusted."""
 
+MARKS = 4
+"""Marks at the end of an allowed address; more could tell something to whom it leads to."""
+
 _FILE = re.compile(r"/files/[A-Za-z0-9_-]{1,64}|#[\w-]{0,64}")
 _HOST = re.compile(r"[a-z0-9.-]{1,253}")
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
@@ -49,6 +52,8 @@ _PIECE = re.compile(
     rf"(?P<link>{_LINK})|(?P<inline>\]\()|(?P<definition>\]:)"
     r"|<(?P<angled>[^<>\s]{1,2000})>|(?P<chunk>[^\s<>\[\]]+)"
 )
+_FENCE = re.compile(r"^(?:[ \t>]|[-*+] |\d{1,9}[.)] ){0,99}```", re.MULTILINE)
+_GLUED = re.compile(r"\[|\][^\s.,:;!?)]")
 _TARGET = re.compile(r"[ \t]{0,9}(\S{1,2000})")
 _MARKS = str.maketrans("", "", "*_~")
 _MARKING = (".", ":", "@", "](", "&", "\\", "\u3002", "\uff0e", "\uff61")
@@ -198,7 +203,8 @@ class Trust:
                 case "angled":
                     out.append(self._angled(found["angled"], code, whole))
                 case _:
-                    out.append(self._chunk(found["chunk"], code, after and at == len(text)))
+                    glued = (after and at == len(text)) or bool(_GLUED.match(text, at))
+                    out.append(self._chunk(found["chunk"], code, glued))
         return "".join([*out, text[at:]])
 
     def _link(self, found: re.Match[str], code: bool, sure: bool, whole: bool) -> tuple[str, int]:
@@ -232,8 +238,8 @@ class Trust:
         return f"<{self._chunk(inner, code, False)}>"
 
     def _chunk(self, chunk: str, code: bool, glued: bool) -> str:
-        """What stands between spaces. `glued`: code follows it at once, and on Discord an address
-        goes on into it."""
+        """What stands between spaces. `glued`: code or a bracket follows it at once, and on Discord
+        an address goes on into that."""
         plain = unescaped(chunk)
         start = _first(chunk)
         if start is None or plain != chunk:
@@ -248,9 +254,7 @@ class Trust:
                 return self._decoded(plain.replace("`", "'"), hidden or 0, code)
         end = _end(chunk, start)
         address = chunk[start:end]
-        if self.allows(address) and not (glued and end == len(chunk)):
-            return chunk
-        if chunk in self.written:
+        if self.allows(address) and not glued and len(chunk) - end <= MARKS:
             return chunk
         code = code and not chunk[:start].endswith("\\")
         return chunk[:start] + self._shown(address, code) + chunk[end:]
@@ -315,10 +319,8 @@ def settled(text: str) -> int:
     code that is still open nothing from its first address on."""
     end = max(text.rfind(" "), text.rfind("\n")) + 1
     block = text.rfind("\n\n", 0, end) + 1
-    fences = [m.start() for m in re.finditer(r"^[ \t>]*```", text[:end], re.M)]
-    if len(fences) % 2:
-        hot = _HOT.search(text, fences[-1], end)
-        return text.rfind("\n", 0, hot.start() if hot else end) + 1
+    if len(_FENCE.findall(text, 0, end)) % 2:
+        return before_open_addresses(text[: text.rfind("\n", 0, end) + 1])
     opened = text.rfind("[", block, end)
     if opened >= 0:
         closed = text.find("]", opened, end)
@@ -327,6 +329,14 @@ def settled(text: str) -> int:
     if text.count("`", block, end) % 2:
         end = text.rfind("`", block, end)
     return end
+
+
+def before_open_addresses(text: str) -> int:
+    """Where the line begins that has the first address in a block of code that is still open; the
+    text's length, where there is none."""
+    fences = [found.start() for found in _FENCE.finditer(text)]
+    hot = _HOT.search(text, fences[-1]) if len(fences) % 2 else None
+    return text.rfind("\n", 0, hot.start()) + 1 if hot else len(text)
 
 
 def _ended(text: str) -> int:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from html import unescape
 from urllib.parse import urlsplit
 
-from core.links import broken
+from core.links import before_open_addresses, broken
 
 PLAIN_LIMIT = 3000
 """Characters of the plain text that stands beside blocks, for push and screen readers."""
@@ -105,8 +105,9 @@ def settled(text: str) -> int:
         after = text.find("](", opened, end)
         if after >= 0 or text.find("]", opened, end) < 0:
             end = opened - 1 if opened > line and text[opened - 1] == "!" else opened
-    ticks = text.count("`", line, end)
-    return text.rfind("`", line, end) if ticks % 2 and not _in_fence(text, line) else end
+    if _in_fence(text, line):  # before the block ends, nothing says that it is code
+        return before_open_addresses(text[:end])
+    return text.rfind("`", line, end) if text.count("`", line, end) % 2 else end
 
 
 def _in_fence(text: str, line: int) -> bool:

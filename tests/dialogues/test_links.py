@@ -42,7 +42,12 @@ TEXT = f"""Well, see {EVIL} or [this]({EVIL}), <{EVIL}>, ![](https://evil.test/s
 {EVIL}
 ~~~
 
-Our own is https://example.com/x."""
+Our own is https://example.com/x, and `curl {EVIL} -o x` or
+
+```sh
+echo Now
+curl {EVIL}
+```"""
 OURS = "https://example.com/x"
 HOSTS = Profile(hosts=("example.com",))
 BO = Person("web", "bo", name="Bo")
