@@ -87,10 +87,17 @@ def link_target(text: str, start: int) -> tuple[str, int] | None:
 
 
 def unescaped(text: str) -> str:
-    """Without CommonMark's entities and backslash escapes."""
-    if "&" not in text and "\\" not in text:
-        return text
-    return str(importlib.import_module("markdown_it.common.utils").unescapeAll(text))
+    """Without CommonMark's entities and backslash escapes, also those that hide others."""
+    for _ in range(len(text)):
+        if "&" not in text and "\\" not in text:
+            break
+        library = importlib.import_module("markdown_it.common.utils")
+        before, text = text, str(library.unescapeAll(text))
+        if text == before:
+            break
+        if len(before) > LONGEST:
+            return text.replace("&", "+").replace("\\", "")
+    return text
 
 
 def normal(url: str) -> str:

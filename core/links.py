@@ -31,15 +31,15 @@ _HOST = re.compile(r"[a-z0-9.-]{1,253}")
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
 # Where an address is: a dot before letters (also the dots that IDNA reads as one), a scheme.
 _HOT = re.compile(
-    r"[\w-][.\u3002\uff0e\uff61](?:[^\W\d_]{2,24}(?![^\W_])|xn--)"
+    r"[\w-][.\u3002\uff0e\uff61](?:[^\W\d_]{2}|xn--)"
     r"|:[/\\]{2}"
     r"|\b(?:mailto|tel|sms|sip|xmpp|javascript|data|vbscript|file|slack|discord):(?=[^\s:])"
-    r"|\d\.\d{1,3}(?::\d|/)"
-    r"|\w@[\w\[]",
+    r"|\d\.\d{1,3}(?::\d|/)",
     re.IGNORECASE,
 )
 _SCHEMED = re.compile(r":[/\\]{2}|\bwww\.|\bdiscord|\w:\S{0,100}@|\]\(", re.IGNORECASE)
-_UNUSUAL = re.compile(r"[^\w%/.?=&#+:@-]")
+_NEVER = re.compile(r"[\\`\[\]<>{}|^\"]")  # RFC 3986 has no place for them
+_UNUSUAL = re.compile(r"[^\w%/.?=&#+:-]")
 _SIMPLE = re.compile(r"[A-Za-z0-9._~:/?#@!$&*+,;=%()-]+")
 _TRAILING = ".,;:!?*_~`'\"”’»)]}|"
 _LEFT = frozenset("+-.%_@")
@@ -49,13 +49,14 @@ _LINK = (
     r"(?:[ \t]{1,9}(?:\"[^\"]{0,300}\"|'[^']{0,300}'|\([^()]{0,300}\)))?[ \t]{0,9}\)"
 )
 _PIECE = re.compile(
-    rf"(?P<link>{_LINK})|(?P<inline>\]\()|(?P<definition>\]:)"
+    rf"(?P<link>{_LINK})|(?P<inline>\]\()|(?P<definition>\]:(?!//))"
     r"|<(?P<angled>[^<>\s]{1,2000})>|(?P<chunk>[^\s<>\[\]]+)"
 )
 _FENCE = re.compile(r"^(?:[ \t>]|[-*+] |\d{1,9}[.)] ){0,99}```", re.MULTILINE)
-_GLUED = re.compile(r"\[|\][^\s.,:;!?)]")
+_GLUED = re.compile(r"[\[<]|[\]>](?![.,:;!?)]{0,3}(?:\s|$))")
 _TARGET = re.compile(r"[ \t]{0,9}(\S{1,2000})")
 _MARKS = str.maketrans("", "", "*_~")
+_TAME = str.maketrans("`<>", "'‹›")
 _MARKING = (".", ":", "@", "](", "&", "\\", "\u3002", "\uff0e", "\uff61")
 
 
@@ -108,7 +109,7 @@ class Trust:
             return True
         scheme = _SCHEME.match(url)
         whole = url if scheme and "://" in url else f"https://{url}"
-        if whole.count("\\") or whole.startswith(("https:///", "http:///")):
+        if _NEVER.search(whole) or whole.startswith(("https:///", "http:///")):
             return False
         try:
             parts = urlsplit(whole)
@@ -186,7 +187,7 @@ class Trust:
             out.append(text[at : found.start()])
             at = found.end()
             beside = (before and found.start() == 0) or (after and at == len(text))
-            escaped = text[found.start() - 1 : found.start()] == "\\"
+            escaped = text[max(0, found.start() - 1) : found.start()] in ("\\", "<")
             code = sure and self.coded and not beside and not escaped
             match found.lastgroup:
                 case "link":
@@ -201,7 +202,8 @@ class Trust:
                     fine = whole and target and self._leads(target[1].strip("<>"))
                     out.append("]:" if fine else "] :")
                 case "angled":
-                    out.append(self._angled(found["angled"], code, whole))
+                    glued = bool(_GLUED.match(text, at - 1))
+                    out.append(self._angled(found["angled"], code, whole, glued))
                 case _:
                     glued = (after and at == len(text)) or bool(_GLUED.match(text, at))
                     out.append(self._chunk(found["chunk"], code, glued))
@@ -230,12 +232,12 @@ class Trust:
     def _leads(self, target: str) -> bool:
         return bool(_FILE.fullmatch(target)) or self.allows(target)
 
-    def _angled(self, inner: str, code: bool, whole: bool) -> str:
+    def _angled(self, inner: str, code: bool, whole: bool, glued: bool) -> str:
         if _SCHEME.match(inner):
             if whole and self.allows(inner):
                 return f"<{inner}>"
             return self._shown(inner, code) if _first(inner) is not None else f"< {inner}>"
-        return f"<{self._chunk(inner, code, False)}>"
+        return f"<{self._chunk(inner, False, glued)}>"
 
     def _chunk(self, chunk: str, code: bool, glued: bool) -> str:
         """What stands between spaces. `glued`: code or a bracket follows it at once, and on Discord
@@ -246,26 +248,26 @@ class Trust:
             hidden = _first(plain)
             if hidden is None and _first(plain.translate(_MARKS)) is None:
                 return chunk
-            if (
-                start is None
-                or hidden is None
-                or not self.allows(plain[hidden : _end(plain, hidden)])
-            ):
-                return self._decoded(plain.replace("`", "'"), hidden or 0, code)
+            fine = hidden is not None and self.allows(plain[hidden : _end(plain, hidden)])
+            if start is None or not fine:
+                return self._decoded(plain.translate(_TAME), hidden or 0, code)
         end = _end(chunk, start)
         address = chunk[start:end]
-        if self.allows(address) and not glued and len(chunk) - end <= MARKS:
+        escaped = chunk[:start].endswith("\\")
+        if self.allows(address) and not glued and not escaped and len(chunk) - end <= MARKS:
             return chunk
-        code = code and not chunk[:start].endswith("\\")
+        code = code and not escaped
         return chunk[:start] + self._shown(address, code) + chunk[end:]
 
     def _decoded(self, chunk: str, start: int, code: bool) -> str:
         """What entities or escapes said; only plain marks around it are left out of the code."""
         end = _end(chunk, start)
         around = chunk[:start] + chunk[end:]
-        if around.strip("(),.;:!?\"'"):
-            return self._shown(chunk, code)
-        return chunk[:start] + self._shown(chunk[start:end], code) + chunk[end:]
+        if around.strip("(),.;!?\"'"):
+            said = self._shown(chunk, code)
+        else:
+            said = chunk[:start] + self._shown(chunk[start:end], code) + chunk[end:]
+        return f" {said}" if said.startswith((":", "(")) else said
 
     def _shown(self, address: str, code: bool) -> str:
         if code and _SIMPLE.fullmatch(address):

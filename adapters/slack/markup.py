@@ -34,8 +34,8 @@ _CODE = re.compile(
 )
 _SCHEMES = ("http", "https", "mailto")
 
+_WORD = re.compile(r"\S+")
 _FROM_SLACK = re.compile(r"<(?P<kind>[@#!]?)(?P<id>[^|>\n]+)(?:\|(?P<label>[^>\n]*))?>")
-_BESIDE = re.compile(r"[./:@-]?\w")
 _MARKS = re.compile(
     r"(?<!\w)[*_~]{1,3}(?=\S)|(?<=\S)[*_~]{1,3}(?!\w)"  # emphasis
     r"|^[ \t]*#{1,6}[ \t]+|^[ \t]*(?:`{3,}|~{3,})[^\n]*\n?|`"  # headings, code
@@ -116,16 +116,10 @@ def _in_fence(text: str, line: int) -> bool:
 
 def plain(text: str) -> str:
     """The words of a Markdown text, without its marks, safe as a message's `text`."""
-
-    def apart(code: re.Match[str]) -> str:
-        """Without its ticks it must not run together with what stands beside it."""
-        before = text[max(0, code.start() - 2) : code.start()][::-1]
-        after = text[code.end() : code.end() + 2]
-        gaps = [" " if _BESIDE.match(beside) else "" for beside in (before, after)]
-        return f"{gaps[0]}{broken(code.group())}{gaps[1]}"
-
-    text = _CODE.sub(apart, text)
+    text = without_links_in_code(text)
     words = _MARKS.sub("", _LINK.sub(lambda found: found["label"] or found["url"], text)).strip()
+    written = set(text.split())  # what only the missing marks made one word is no address
+    words = _WORD.sub(lambda found: found[0] if found[0] in written else broken(found[0]), words)
     short = words if len(words) <= PLAIN_LIMIT else words[: PLAIN_LIMIT - 1] + "…"
     return escaped(short) or "…"
 

@@ -33,6 +33,8 @@ SHAPES = (
     "https://ev\u200bil.test/secret", "ev\u200bil.test", "ht\u2060tps://evil.test",
     "evil\u00ad.test",
     f"\\{EVIL}", f"\\\\{EVIL}", f"\\[x]({EVIL})", f"\\<{EVIL}>", f"\\![x]({EVIL})",
+    f"[x]\\({EVIL})", f"[x]&#40;{EVIL})", f"[x]&#58; {EVIL}",
+    "https\\&#58;//evil.test", "https&amp;#58;//evil.test", "<!https://mine.test/a?b=c>secret",
     # hosts that only look like ours
     "https://example.com@evil.test/", "https://example.com:x@evil.test",
     "https://evil.test\\@example.com",
@@ -100,7 +102,7 @@ def live(text: str) -> list[str]:
 
 
 def fine(link: str) -> bool:
-    bare = link.rstrip(".,;:!?*_~)'\"`")
+    bare = link.rstrip(".,;:!?*_~)'\"`|>]")
     link = bare if len(link) - len(bare) < 5 else link
     return TRUST.allows(link) or link.startswith(("#", "/files/")) or TRUST.allows(link + ")")
 
