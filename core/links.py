@@ -182,11 +182,13 @@ class Trust:
     ) -> str:  # fmt: skip
         """Prose on one line. `sure`: what is put into code is read as code there; `before` and
         `after`: code stands right beside it. `whole`: links of Markdown may stay."""
-        out, at = list[str](), 0
+        out, at = [""], 0
+        behind = f"{text}`" if after else text
         while at < len(text) and (found := _PIECE.search(text, at)):
             out.append(text[at : found.start()])
             at = found.end()
             beside = (before and found.start() == 0) or (after and at == len(text))
+            beside = beside or (out[-1] == "" and out[-2].endswith("`"))
             escaped = text[max(0, found.start() - 1) : found.start()] in ("\\", "<")
             code = sure and self.coded and not beside and not escaped
             match found.lastgroup:
@@ -202,10 +204,10 @@ class Trust:
                     fine = whole and target and self._leads(target[1].strip("<>"))
                     out.append("]:" if fine else "] :")
                 case "angled":
-                    glued = bool(_GLUED.match(text, at - 1))
+                    glued = bool(_GLUED.match(behind, at - 1))
                     out.append(self._angled(found["angled"], code, whole, glued))
                 case _:
-                    glued = (after and at == len(text)) or bool(_GLUED.match(text, at))
+                    glued = (after and at == len(text)) or bool(_GLUED.match(behind, at))
                     out.append(self._chunk(found["chunk"], code, glued))
         return "".join([*out, text[at:]])
 

@@ -35,6 +35,7 @@ SHAPES = (
     f"\\{EVIL}", f"\\\\{EVIL}", f"\\[x]({EVIL})", f"\\<{EVIL}>", f"\\![x]({EVIL})",
     f"[x]\\({EVIL})", f"[x]&#40;{EVIL})", f"[x]&#58; {EVIL}",
     "https\\&#58;//evil.test", "https&amp;#58;//evil.test", "<!https://mine.test/a?b=c>secret",
+    'https://mine.test/a?b=c">`secret`', f"evil.test/x<{EVIL}>",
     # hosts that only look like ours
     "https://example.com@evil.test/", "https://example.com:x@evil.test",
     "https://evil.test\\@example.com",
