@@ -6,7 +6,7 @@ import asyncio
 import sys
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapters.discord.pages import pages
@@ -176,11 +176,13 @@ PIECES = st.sampled_from(
 )  # fmt: skip
 
 
+@settings(deadline=None)
 @given(st.lists(PIECES, max_size=16).map("".join))
 def test_no_mixture_comes_to_life(text: str) -> None:
     assert live(clean(text)) == []
 
 
+@settings(deadline=None)
 @given(st.lists(PIECES, max_size=16).map("".join))
 def test_checking_twice_changes_nothing_more(text: str) -> None:
     said = TRUST.tamed(clean(text))
