@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, TextIO
 
 from adapters.terminal_files import Fetched
+from core.links import unlinked
 from core.text import clean
 from core.words import say
 
@@ -84,12 +85,12 @@ class Screen:
         self.line(f"  [{file.name}, {size} kB] {where}")
 
     def _card(self, card: Mapping[str, Any]) -> None:
-        self.line(f"  # {card['title']} ({card['state']})")
+        self.line(unlinked(f"  # {card['title']} ({card['state']})"))
         if card["text"]:
-            self.line(f"    {card['text']}")
+            self.line(unlinked(f"    {card['text']}"))
         for row in card["rows"]:
             for change in _changes(row.get("before") or {}, row.get("after") or {}):
-                self.line(f"    {change}")
+                self.line(unlinked(f"    {change}"))
         if card["state"] == "open" and (expires := card.get("expires_at")):
             # In the zone of this machine, at which the reader sits.
             when = f"{datetime.fromtimestamp(expires, UTC).astimezone():%Y-%m-%d %H:%M}"

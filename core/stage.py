@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 from core.change_ports import Proposals
+from core.links import Trust
 from core.ports import Reply, Tool
 from core.records import Effect, Thread, Turn, Verdict
 from core.scenes import Scenes
@@ -36,6 +37,7 @@ class Stage:
     keep: Callable[[Thread], Awaitable[None]] | None = None
     since: int = 0
     """See `Ask.since`."""
-    hosts: Collection[str] = ()
-    """Where links may lead in text that comes after a tool's outcome."""
+    trust: Trust = field(default_factory=Trust)
+    """Where links may lead once something from outside is in the thread; `outside`: it is."""
+    outside: bool = False
     limits: CallLimits = field(default_factory=CallLimits)

@@ -10,6 +10,7 @@ from typing import Any
 import discord
 
 from adapters.discord.markup import inert
+from core.links import unlinked
 from core.messages import Card, CardAction
 from core.words import say
 
@@ -43,14 +44,14 @@ def embeds(cards: Sequence[Card], locale: str) -> list[discord.Embed]:
 def in_words(cards: Sequence[Card], locale: str) -> list[str]:
     """Cards that no more fit under the message are decided by typing."""
     return [
-        f"{inert(card.title)}: " + ", ".join(f"`{action} {card.id}`" for action in card.actions)
+        f"{_told(card.title)}: " + ", ".join(f"`{action} {card.id}`" for action in card.actions)
         for card in cards
     ]
 
 
 def embed(card: Card, locale: str, room: int = IN_ALL) -> discord.Embed:
     """`room`: characters for this card, so that all cards of a message fit into its limit."""
-    lines = [inert(card.text)] if card.text else []
+    lines = [_told(card.text)] if card.text else []
     lines += [_row(row) for row in card.rows[:MOST_ROWS]]
     if len(card.rows) > MOST_ROWS:
         lines.append(say("…and {more} more rows.", locale, more=len(card.rows) - MOST_ROWS))
@@ -59,7 +60,7 @@ def embed(card: Card, locale: str, room: int = IN_ALL) -> discord.Embed:
         when = f"<t:{int(card.expires_at)}:R>"
         lines.append(say("Expires {when}.", locale, when=when))
     made = discord.Embed(
-        title=inert(card.title)[:TITLE],
+        title=_told(card.title)[:TITLE],
         description="\n".join(lines)[: min(DESCRIPTION, room - TITLE - 40)],
         colour=_COLOURS.get(card.state, _GREY),
     )
@@ -173,8 +174,12 @@ def _row(row: Mapping[str, Any]) -> str:
     return f"{sign} {_safe(values)}"
 
 
+def _told(words: str) -> str:
+    return inert(unlinked(words))
+
+
 def _safe(value: object) -> str:
     text = "" if value is None else value if isinstance(value, str) else json.dumps(value)
     if len(text) > LONGEST_VALUE:
         text = text[: LONGEST_VALUE - 1] + "…"
-    return inert(discord.utils.escape_markdown(text.replace("\n", " "))) or "∅"
+    return inert(discord.utils.escape_markdown(unlinked(text.replace("\n", " ")))) or "∅"

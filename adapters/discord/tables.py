@@ -18,7 +18,7 @@ SHOWN_RECORDS = 3
 
 _DELIMITER = re.compile(r"\s*\|?\s*:?-+:?\s*(\|\s*:?-+:?\s*)*\|?\s*")
 _BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
-_MARKS = re.compile(r"(\*\*|__|~~|`)")
+_MARKS = re.compile(r"(\*\*|__|~~)")
 _LINK = re.compile(r"!?\[([^\]]*)\]\(<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\)")
 
 
@@ -34,7 +34,7 @@ class Table:
     @property
     def widths(self) -> list[int]:
         columns = zip(self.header, *self.rows, strict=True)
-        return [max(columns_of(cell) for cell in column) for column in columns]
+        return [max(columns_of(_bare(cell)) for cell in column) for column in columns]
 
     @property
     def narrow(self) -> bool:
@@ -47,8 +47,7 @@ class Table:
         widths = self.widths
         lines = [_line(self.header, widths), "  ".join("─" * width for width in widths)]
         lines += [_line(row, widths) for row in self.rows]
-        # A backtick in a cell could close the block.
-        return "\n".join(["```", *(line.replace("`", "ˋ") for line in lines), "```"])
+        return "\n".join(["```", *lines, "```"])
 
     def records(self, most: int | None = None) -> str:
         """A paragraph per row: its first cell in bold, then a line per column."""
@@ -70,7 +69,7 @@ class Table:
         return f"{self.records(SHOWN_RECORDS)}\n\n{note}"
 
     def csv(self) -> bytes:
-        return csv_bytes((self.header, *self.rows))
+        return csv_bytes([tuple(map(_bare, row)) for row in (self.header, *self.rows)])
 
 
 def read(lines: list[str]) -> Table | None:
@@ -108,6 +107,11 @@ def _plain(cell: str) -> str:
     return _MARKS.sub("", cell)
 
 
+def _bare(cell: str) -> str:
+    """Without the marks of code, which stay in prose; one of them could close a block."""
+    return cell.replace("`", "")
+
+
 def _fitted(row: tuple[str, ...], width: int) -> tuple[str, ...]:
     return (*row, *[""] * (width - len(row)))[:width]
 
@@ -117,6 +121,6 @@ def _line(cells: tuple[str, ...], widths: list[int]) -> str:
         " " * (width - columns_of(cell)) + cell
         if is_number(cell)
         else cell + " " * (width - columns_of(cell))
-        for cell, width in zip(cells, widths, strict=True)
+        for cell, width in zip(map(_bare, cells), widths, strict=True)
     ]
     return "  ".join(padded).rstrip()

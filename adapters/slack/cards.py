@@ -8,6 +8,7 @@ from typing import Any
 
 from adapters.slack.lengths import MESSAGE, SECTION, cut, weight
 from adapters.slack.markup import escaped, plain
+from core.links import broken
 from core.messages import Card, CardAction
 from core.words import say
 
@@ -79,7 +80,7 @@ def replaced(message: Sequence[Json], card: Card, locale: str = "en") -> list[Js
 
 def text(card: Card) -> str:
     """The card in words, for push and screen readers."""
-    return plain(f"{card.title}\n{card.text}")
+    return plain(broken(f"{card.title}\n{card.text}"))
 
 
 def stop_button(locale: str = "en") -> Json:
@@ -98,7 +99,7 @@ def _section(card: Card, name: str, words: str) -> Json:
 
 
 def _words(card: Card, locale: str) -> str:
-    title, body = escaped(card.title[:300]), escaped(card.text[:_TEXT])
+    title, body = escaped(broken(card.title[:300])), escaped(broken(card.text[:_TEXT]))
     return f"*{title.replace('*', '')}*\n{body}".strip() if title else body or "…"
 
 
@@ -118,7 +119,9 @@ def _rows(rows: Sequence[Mapping[str, Any]], limit: int) -> str:
 def _cells(row: Any) -> str:
     if not isinstance(row, Mapping):
         return "" if row is None else _code(row)
-    return ", ".join(f"{escaped(str(name)[:_CELL])}: {_code(row[name])}" for name in list(row)[:8])
+    return ", ".join(
+        f"{escaped(broken(str(name)[:_CELL]))}: {_code(row[name])}" for name in list(row)[:8]
+    )
 
 
 def _code(value: Any) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from adapters.slack import cards
 from adapters.slack.lengths import MESSAGE, PART, SECTION, SHORT, TEXT, cut, size, weight
-from adapters.slack.markup import Links, escaped, markdown, neutral, plain
+from adapters.slack.markup import Links, escaped, markdown, neutral, plain, without_links_in_code
 from core.messages import Card
 from core.splitting import HEAVIEST, SMALLEST, split
 
@@ -49,7 +49,7 @@ def shorter(body: Json) -> Json:
 
 def plainly(part: str) -> Json:
     """The same for a Slack that refuses the blocks: the Markdown as it is written, in sections."""
-    pieces = split(neutral(part), SECTION, size) or ("…",)
+    pieces = split(without_links_in_code(neutral(part)), SECTION, size) or ("…",)
     sections = [{"type": "section", "text": {"type": "mrkdwn", "text": escaped(piece)}}
                 for piece in pieces]  # fmt: skip
     return {"text": cut(plain(part), SHORT), "blocks": sections}
@@ -60,5 +60,5 @@ def smaller(part: str, most: int) -> Iterator[tuple[int, tuple[str, ...]]]:
     bytes that each piece has at most. `most`: what it was last found to take."""
     limit = min(size(part) // 2, most)
     while limit >= SMALLEST * HEAVIEST:
-        yield limit, split(part, limit, size)
+        yield limit, split(without_links_in_code(part), limit, size)
         limit //= 2

@@ -90,11 +90,12 @@ def said(ours: str, body: Json, event: Json, bots: frozenset[str]) -> Said | Non
     there = [file for _, _, attachment in shared for file in reading.files(attachment)]
     direct = is_direct(channel, event)
     return Said(
-        team=ours, channel=channel, ts=ts, user=user, text=reading.words(event),
+        team=ours, channel=channel, ts=ts, user=user, text=reading.own(event),
         thread=thread if thread != ts else "", parent=str(event.get("parent_user_id") or ""),
         direct=direct, files=(*reading.files(event), *there), edited=_edited(event),
         home=author_home(ours, body, event),
-        shared=tuple((who, words) for who, words, _ in shared),
+        shared=(*((who, words) for who, words, _ in shared),
+                *(("Slack", words) for words in reading.unfurled(event) if words)),
         open_there=_open_there(event) if direct else "",
     )  # fmt: skip
 

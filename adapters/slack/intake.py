@@ -135,7 +135,7 @@ class Intake:
             for who, words in said.shared
         ]
         if said.open_there:
-            context.append(Quote("Slack", OPEN_THERE.format(what=said.open_there)))
+            context.append(Quote("Slack", OPEN_THERE.format(what=said.open_there), ours=True))
         return events.message(said, where, author, self._readable(said), tuple(context),
                               profile.locale, profile.zone)  # fmt: skip
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from html import unescape
 from urllib.parse import urlsplit
 
+from core.links import before_open_addresses, broken
+
 PLAIN_LIMIT = 3000
 """Characters of the plain text that stands beside blocks, for push and screen readers."""
 
@@ -32,6 +34,7 @@ _CODE = re.compile(
 )
 _SCHEMES = ("http", "https", "mailto")
 
+_WORD = re.compile(r"\S+")
 _FROM_SLACK = re.compile(r"<(?P<kind>[@#!]?)(?P<id>[^|>\n]+)(?:\|(?P<label>[^>\n]*))?>")
 _MARKS = re.compile(
     r"(?<!\w)[*_~]{1,3}(?=\S)|(?<=\S)[*_~]{1,3}(?!\w)"  # emphasis
@@ -102,8 +105,9 @@ def settled(text: str) -> int:
         after = text.find("](", opened, end)
         if after >= 0 or text.find("]", opened, end) < 0:
             end = opened - 1 if opened > line and text[opened - 1] == "!" else opened
-    ticks = text.count("`", line, end)
-    return text.rfind("`", line, end) if ticks % 2 and not _in_fence(text, line) else end
+    if _in_fence(text, line):  # before the block ends, nothing says that it is code
+        return before_open_addresses(text[:end])
+    return text.rfind("`", line, end) if text.count("`", line, end) % 2 else end
 
 
 def _in_fence(text: str, line: int) -> bool:
@@ -112,9 +116,17 @@ def _in_fence(text: str, line: int) -> bool:
 
 def plain(text: str) -> str:
     """The words of a Markdown text, without its marks, safe as a message's `text`."""
+    text = without_links_in_code(text)
     words = _MARKS.sub("", _LINK.sub(lambda found: found["label"] or found["url"], text)).strip()
+    written = set(text.split())  # what only the missing marks made one word is no address
+    words = _WORD.sub(lambda found: found[0] if found[0] in written else broken(found[0]), words)
     short = words if len(words) <= PLAIN_LIMIT else words[: PLAIN_LIMIT - 1] + "…"
     return escaped(short) or "…"
+
+
+def without_links_in_code(text: str) -> str:
+    """For where marks of code are taken off, or may be cut: addresses in it are broken."""
+    return _CODE.sub(lambda found: broken(found.group()), text)
 
 
 def escaped(text: str) -> str:

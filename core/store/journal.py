@@ -8,7 +8,18 @@ from typing import TypeVar
 
 from core.errors import Superseded
 from core.messages import Answer, Card, Item, Usage
-from core.records import Call, Entry, Forgot, Outcome, Remote, Shown, State, Thread, Turn
+from core.records import (
+    Call,
+    Entry,
+    Forgot,
+    Outcome,
+    Provenance,
+    Remote,
+    Shown,
+    State,
+    Thread,
+    Turn,
+)
 from core.store import changes, forgetting, threads, turns
 from core.store.database import Connection, Database
 
@@ -36,6 +47,9 @@ class SqliteJournal:
                 notes = changes.take_notes(connection, turn.thread)
                 turns.add_items(connection, turn, notes, "")
                 turns.add_items(connection, turn, items, turn.message.author.key)
+                quoted = any(not quote.ours for quote in turn.message.context)
+                if turn.message.attachments or quoted:
+                    threads.from_outside(connection, turn.thread)
             return turns.items_of(connection, turn.seq)
 
         return await self._guarded(turn, write)
@@ -130,6 +144,9 @@ class SqliteJournal:
 
     async def transcript(self, thread: str, before: int | None = None) -> Sequence[Entry]:
         return await self._database.read(lambda c: threads.transcript(c, thread, before))
+
+    async def provenance(self, thread: str, person: str) -> Provenance:
+        return await self._database.read(lambda c: threads.provenance(c, thread, person))
 
     async def last_said(self, thread: str, before: int) -> int:
         """The seq of the last turn before that one with anything in the transcript, else 0."""

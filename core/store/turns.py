@@ -90,6 +90,7 @@ def call_started(connection: Connection, turn: Turn, call: Call) -> None:
         (turn.seq, call.call_id, turn.message.author.key, call.name, call.arguments,
          call.effect, time.time()),
     )  # fmt: skip
+    threads.from_outside(connection, turn.thread)
 
 
 def call_known(connection: Connection, turn: Turn, call_id: str, handle: str) -> None:
