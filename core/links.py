@@ -19,9 +19,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from core.commonmark import Astray, blocks, code_of, link_target, normal, targets, unescaped
-
-LONGEST = 30_000
-"""Characters that are parsed as Markdown; longer text has no links and no code that is trusted."""
+from core.markdown import is_plain
 
 MARKS = 4
 """Marks at the end of an allowed address; more could tell something to whom it leads to."""
@@ -130,7 +128,7 @@ class Trust:
         """Taming twice changes nothing more. `astray`: what `Code` says of the text before it."""
         if not _suspicious(text):
             return text
-        if len(text) > LONGEST:
+        if is_plain(text):
             return self.broken(text)
         lines = text.replace("\r\n", "\n").replace("\r", "\n")
         said = "\n".join(self._lines(lines, astray))
@@ -345,7 +343,7 @@ def before_open_addresses(text: str) -> int:
 
 def _ended(text: str) -> int:
     """Where the last block of the first level begins: what is before it will not change."""
-    if len(text) > LONGEST:
+    if is_plain(text):
         return 0
     starts = [t.map[0] for t in blocks(text) if t.map and t.level == 0 and t.nesting >= 0]
     if len(starts) < 2:

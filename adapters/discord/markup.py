@@ -6,20 +6,21 @@ import re
 from dataclasses import dataclass
 
 from adapters.discord import tables
-from core.fences import Fence, after
+from core.fences import Fence, after, spans
+from core.markdown import is_plain
 
 _LONGEST_MARK = 16
-_IMAGE = re.compile(r"!\[([^\]]*)\]\(<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\)")
-_LINK = re.compile(r"(?<!!)\[([^\]]+)\]\(<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\)")
+_TARGET = r"\(<?([^()\s<>]*(?:\([^()\s<>]*\)[^()\s<>]*)*)>?(?:\s+\"[^\"]*\")?\)"
+_IMAGE = re.compile(rf"!\[([^\[\]]*)\]{_TARGET}")
+_LINK = re.compile(rf"(?<!!)\[([^\[\]]+)\]{_TARGET}")
 # A preview would fetch the address, and with it whatever a tool's text put there.
 _BARE = re.compile(r"(?<![<\w])https?://[^\s<>]*[^\s<>.,;:!?'\"()\[\]*_~|]")
-_HEADING = re.compile(r" {0,3}#{4,6}\s+(.*?)\s*#*\s*")
+_HEADING = re.compile(r" {0,3}#{4,6}\s+")
 _RULE = re.compile(r" {0,3}([-*_])(\s*\1){2,}\s*")
 _BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
 _TASK = re.compile(r"^(\s*[-*+] )\[([ xX])\] ")
 # What Discord turns into a mention or a command: reference.mdx#message-formatting.
-_MENTION = re.compile(r"@(?=everyone|here)|(?<=<)(?=@[!&]?\d|#\d|/[^:>\s][^:>]*:\d|id:)")
-_CODE = re.compile(r"(`+)(?!`)(.+?)(?<!`)\1(?!`)")
+_MENTION = re.compile(r"@(?=everyone|here)|(?<=<)(?=@[!&]?\d|#\d|/[^:<>\s][^:<>]{0,100}:\d|id:)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,10 @@ class Rendered:
 
 
 def render(markdown: str, locale: str = "en") -> Rendered:
-    """`markdown` as Discord shows it; tables that are too long become files."""
+    """`markdown` as Discord shows it; tables that are too long become files. Text that is too
+    long to be read as Markdown stays as it is written."""
+    if is_plain(markdown):
+        return Rendered(_unfurled(markdown))
     lines = markdown.split("\n")
     out: list[str] = []
     sheets: list[Sheet] = []
@@ -92,14 +96,13 @@ def _plain_line(line: str) -> str:
     """A line outside code blocks; what stands in inline code stays as it is."""
     if _RULE.fullmatch(line):
         return ""
-    heading = _HEADING.fullmatch(line)
-    if heading:
-        line = f"**{heading[1]}**"
+    if heading := _HEADING.match(line):
+        line = f"**{line[heading.end() :].rstrip().rstrip('#').rstrip()}**"
     pieces: list[str] = []
     at = 0
-    for code in _CODE.finditer(line):
-        pieces += [_prose(line[at : code.start()]), code[0]]
-        at = code.end()
+    for start, end in spans(line):
+        pieces += [_prose(line[at:start]), line[start:end]]
+        at = end
     return "".join([*pieces, _prose(line[at:])])
 
 

@@ -11,15 +11,19 @@ from core.words import say
 
 WIDEST = 38
 """Characters of a code block's line on a telephone before it wraps."""
+WIDEST_TABLE = 100
+"""Columns: each short row is filled up to them."""
 MOST_COLUMNS = 3
 MOST_ROWS = 40
 MOST_RECORDS = 12
 SHOWN_RECORDS = 3
 
-_DELIMITER = re.compile(r"\s*\|?\s*:?-+:?\s*(\|\s*:?-+:?\s*)*\|?\s*")
+_DELIMITER = re.compile(r"\|?\s*:?-+:?\s*(?:\|\s*:?-+:?\s*)*\|?")
 _BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
 _MARKS = re.compile(r"(\*\*|__|~~)")
-_LINK = re.compile(r"!?\[([^\]]*)\]\(<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\)")
+_LINK = re.compile(
+    r"!?\[([^\[\]]*)\]\(<?([^()\s<>]*(?:\([^()\s<>]*\)[^()\s<>]*)*)>?(?:\s+\"[^\"]*\")?\)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +78,10 @@ class Table:
 
 def read(lines: list[str]) -> Table | None:
     """The pipe table that `lines` are (header, delimiter, rows), or None."""
-    if len(lines) < 2 or "|" not in lines[0] or not _DELIMITER.fullmatch(lines[1]):
+    if len(lines) < 2 or "|" not in lines[0] or not _DELIMITER.fullmatch(lines[1].strip()):
         return None
     header = _cells(lines[0])
-    if len(_cells(lines[1])) != len(header):
+    if len(_cells(lines[1])) != len(header) or len(header) > WIDEST_TABLE:
         return None
     rows = tuple(_fitted(_cells(line), len(header)) for line in lines[2:])
     return Table(header, rows)

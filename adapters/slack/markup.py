@@ -8,11 +8,12 @@ to do is to take out what must not work. Slack's own mrkdwn is used only in labe
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from html import unescape
 from urllib.parse import urlsplit
 
+from core.fences import spans
 from core.links import before_open_addresses, broken
 
 PLAIN_LIMIT = 3000
@@ -22,24 +23,23 @@ _JOINER = "\u2060"  # word joiner: without width, and not breaking; it breaks th
 _CONTROL = re.compile(r"<(?=!(?:channel|here|everyone|group|subteam|date)|@[A-Z]|#[A-Z])", re.I)
 _AT_ALL = re.compile(r"@(?=(?:channel|here|everyone)\b)", re.I)
 _LINK = re.compile(
-    r"(?P<image>!?)\[(?P<label>[^\]\n]*)\]"
+    r"(?P<image>!?)\[(?P<label>[^\[\]\n]*)\]"
     r"\((?P<url>[^()\s]*(?:\([^()\s]*\)[^()\s]*)*)(?P<title>\s+\"[^\"\n]*\")?\)"
 )
 _BARE = re.compile(r"(?<![(\[<\w`])https?://[^\s<>\])]+")
-_ANGLED = re.compile(r"<(?P<url>(?:https?|ftp|mailto|tel|slack):[^\s<>|]+)(?:\|[^>\n]*)?>")
-_CODE = re.compile(
-    r"(?P<fence>^[ \t]*(?P<mark>`{3,}|~{3,})[^\n]*\n.*?(?:^[ \t]*(?P=mark)[ \t]*$|\Z))"
-    r"|(?P<span>(?P<ticks>`+)(?!`).*?(?<!`)(?P=ticks)(?!`))",
-    re.S | re.M,
+_ANGLED = re.compile(r"<(?P<url>(?:https?|ftp|mailto|tel|slack):[^\s<>|]+)(?:\|[^<>\n]*)?>")
+_BLOCK = re.compile(
+    r"^[ \t]*(?P<mark>`{3,}(?!`)|~{3,}(?!~))[^\n]*\n.*?(?:^[ \t]*(?P=mark)[ \t]*$|\Z)", re.S | re.M
 )
 _SCHEMES = ("http", "https", "mailto")
 
 _WORD = re.compile(r"\S+")
-_FROM_SLACK = re.compile(r"<(?P<kind>[@#!]?)(?P<id>[^|>\n]+)(?:\|(?P<label>[^>\n]*))?>")
+_SPACE, _SET_OFF = re.compile(r"\s*"), re.compile(r"[\s,:]*")
+_FROM_SLACK = re.compile(r"<(?P<kind>[@#!]?)(?P<id>[^<|>\n]+)(?:\|(?P<label>[^<>\n]*))?>")
 _MARKS = re.compile(
     r"(?<!\w)[*_~]{1,3}(?=\S)|(?<=\S)[*_~]{1,3}(?!\w)"  # emphasis
     r"|^[ \t]*#{1,6}[ \t]+|^[ \t]*(?:`{3,}|~{3,})[^\n]*\n?|`"  # headings, code
-    r"|^[ \t]*\|?[ \t:|-]*-{3}[ \t:|-]*$\n?",  # rules, the line under a table's head
+    r"|^(?=[ \t:|-]*-{3})[ \t:|-]+$\n?",  # rules, the line under a table's head
     re.M,
 )
 
@@ -66,12 +66,21 @@ class Links:
 
 def markdown(text: str, links: Links) -> str:
     """The model's Markdown as it may be posted: nobody is notified, no link is hidden."""
-    pieces, at = [], 0
-    for code in _CODE.finditer(text):
-        pieces += [_prose(text[at : code.start()], links), code.group()]
-        at = code.end()
-    pieces.append(_prose(text[at:], links))
-    return neutral("".join(pieces))
+    return neutral("".join(text[start:end] if code else _prose(text[start:end], links)
+                           for start, end, code in _pieces(text)))  # fmt: skip
+
+
+def _pieces(text: str) -> Iterator[tuple[int, int, bool]]:
+    """Prose and code in turn: where each begins and ends, and whether it is code."""
+    at = 0
+    for block in [*(found.span() for found in _BLOCK.finditer(text)), (len(text), len(text))]:
+        begun = at
+        for start, end in spans(text[begun : block[0]]):
+            yield at, begun + start, False
+            yield begun + start, (at := begun + end), True
+        yield at, block[0], False
+        yield *block, True
+        at = block[1]
 
 
 def neutral(text: str) -> str:
@@ -126,7 +135,8 @@ def plain(text: str) -> str:
 
 def without_links_in_code(text: str) -> str:
     """For where marks of code are taken off, or may be cut: addresses in it are broken."""
-    return _CODE.sub(lambda found: broken(found.group()), text)
+    return "".join(broken(text[start:end]) if code else text[start:end]
+                   for start, end, code in _pieces(text))  # fmt: skip
 
 
 def escaped(text: str) -> str:
@@ -142,8 +152,7 @@ def mentioned(text: str) -> frozenset[str]:
 
 def readable(text: str, names: Mapping[str, str], bot: str) -> str:
     """A message from Slack as people read it; the bot's own name at its ends is left out."""
-    own = rf"<@{re.escape(bot)}(?:\|[^>]*)?>"
-    text = re.sub(rf"^(?:\s*{own}[\s,:]*)+|(?:\s*{own}\s*)+$", "", text)
+    text = _without_ends(text, re.compile(rf"<@{re.escape(bot)}(?:\|[^<>]*)?>"))
 
     def said(found: re.Match[str]) -> str:
         kind, id, label = found["kind"], found["id"], found["label"]
@@ -156,3 +165,20 @@ def readable(text: str, names: Mapping[str, str], bot: str) -> str:
         return f"{label} ({id})" if label and label not in id else id.removeprefix("mailto:")
 
     return unescape(_FROM_SLACK.sub(said, text)).strip()
+
+
+def _without_ends(text: str, name: re.Pattern[str]) -> str:
+    """Without the names at its beginning, and what sets them off there, and at its end."""
+    found = [each.span() for each in name.finditer(text)]
+    start, end = 0, len(text)
+    for first, last in found:
+        if (_SET_OFF if start else _SPACE).fullmatch(text, start, first) is None:
+            break
+        start = last
+    for first, last in reversed(found):
+        if first < start or text[last:end].strip():
+            break
+        end = first
+    if start and (marks := _SET_OFF.match(text, start, end)):
+        start = marks.end()
+    return text[start:end]

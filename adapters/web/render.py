@@ -19,8 +19,8 @@ from markdown_it import MarkdownIt
 from markdown_it.renderer import RendererHTML
 from markdown_it.token import Token
 
-LONGEST = 200_000
-"""Characters: longer text is shown as it is."""
+from core.markdown import is_plain
+
 QUICK = 1_000
 """Characters that are rendered at once (some 4 ms); more goes to a thread."""
 
@@ -56,7 +56,7 @@ async def render(text: str) -> str:
 
 @functools.lru_cache(maxsize=256)
 def to_html(text: str) -> str:
-    if len(text) > LONGEST:
+    if is_plain(text):
         return f'<pre tabindex="0" dir="auto">{html.escape(text)}</pre>'
     return nh3.clean(
         _markdown().render(text),

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.web.render import LONGEST, render, to_html
+from adapters.web.render import render, to_html
+from core.markdown import LONGEST
 
 
 @pytest.mark.parametrize(
