@@ -306,12 +306,12 @@ class Growing:
         if self._shown and abs(len(text) - self._length) < len(tail) // 20:
             return self._shown
         self._length = len(text)
-        if ended := _ended(tail):
-            block = tail[:ended]
+        if end := ended(tail):
+            block = tail[:end]
             self._done += trust.tamed(block, self._astray)
             self._astray = code_of(block, block.split("\n"), self._astray).astray
             self._source += block
-            tail = tail[ended:]
+            tail = tail[end:]
         self._shown = self._done + trust.tamed(tail[: settled(tail)], self._astray)
         return self._shown
 
@@ -341,7 +341,7 @@ def before_open_addresses(text: str) -> int:
     return text.rfind("\n", 0, hot.start()) + 1 if hot else len(text)
 
 
-def _ended(text: str) -> int:
+def ended(text: str) -> int:
     """Where the last block of the first level begins: what is before it will not change."""
     if is_plain(text):
         return 0

@@ -6,9 +6,9 @@ import re
 
 from core.text import one_line
 
-LONGEST, MOST_BRACKETS = 30_000, 2_000
-"""Characters and brackets of a text that is read as Markdown: parsers look for a link from each
-bracket, and for the end of emphasis from each star."""
+LONGEST, MOST_BRACKETS, MOST_LINES = 30_000, 2_000, 3_000
+"""Characters, brackets and lines of a text that is read as Markdown: parsers look for a link from
+each bracket, and for the end of emphasis from each star."""
 _ADDRESS = re.compile(
     r"((?:(?<![a-z0-9+.-])[0-9+.-]*[a-z][a-z0-9+.-]*://|\b(?:mailto:|www\.))[^\s<>()\[\]`\"']+)",
     re.IGNORECASE,
@@ -17,9 +17,13 @@ _MARKUP = re.compile(r"([\\`*_\[\]<>|~#])")
 
 
 def is_plain(text: str) -> bool:
-    """Whether a text is too long, or too full of brackets, to be read as Markdown: it is shown as
-    it is written."""
-    return len(text) > LONGEST or text.count("[") + text.count("]") > MOST_BRACKETS
+    """Whether a text is too long, or too full of brackets or lines, to be read as Markdown: it is
+    shown as it is written."""
+    return (
+        len(text) > LONGEST
+        or text.count("[") + text.count("]") > MOST_BRACKETS
+        or text.count("\n") >= MOST_LINES
+    )
 
 
 def markless(text: str) -> str:

@@ -19,6 +19,7 @@ from markdown_it import MarkdownIt
 from markdown_it.renderer import RendererHTML
 from markdown_it.token import Token
 
+from core.links import ended
 from core.markdown import is_plain
 
 QUICK = 1_000
@@ -52,6 +53,26 @@ async def render(text: str) -> str:
     if len(text) <= QUICK:
         return to_html(text)
     return await asyncio.to_thread(to_html, text)
+
+
+class GrowingHtml:
+    """A text that grows, as HTML; blocks that have ended are not rendered again."""
+
+    def __init__(self) -> None:
+        self._source = self._done = ""
+
+    async def of(self, text: str) -> str:
+        """`text` is the whole so far. A definition may give a link to any block, so that text with
+        one is rendered anew."""
+        if "]:" in text or is_plain(text):
+            return await render(text)
+        if not text.startswith(self._source):
+            self._source = self._done = ""
+        tail = text[len(self._source) :]
+        if end := ended(tail):
+            self._done += await render(tail[:end])
+            self._source, tail = text[: len(self._source) + end], tail[end:]
+        return self._done + await render(tail)
 
 
 @functools.lru_cache(maxsize=256)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from adapters.web import view
 from adapters.web.cursor import Cursor
 from adapters.web.hub import Follower, Live
-from adapters.web.render import render
+from adapters.web.render import GrowingHtml, render
 from adapters.web.site import Json, Site
 from core import commands
 from core.errors import BadInput, NotFound, PonteError
@@ -58,6 +58,7 @@ class Telling:
         self._manner = manner
         self._text = ""
         self._doing = ""
+        self._html = GrowingHtml()
         self.pace = PACE
 
     async def growth(self, live: Live) -> AsyncIterator[bytes]:
@@ -93,7 +94,7 @@ class Telling:
         self._text = text
         if self._manner.html:
             began = time.perf_counter()
-            data["html"] = await render(text)
+            data["html"] = await self._html.of(text)
             self.pace = max(HTML_PACE, 8 * (time.perf_counter() - began))
         return data
 

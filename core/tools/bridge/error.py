@@ -17,7 +17,7 @@ from core.tools.remote import AWAY, RemoteError, cleaned
 
 _STATUS = re.compile(r"(?P<status>\d{3}): ")
 _SIGNATURE = re.compile(
-    r"\w+\(\) ((?:got an unexpected|missing \d+ required|takes \d+ positional).*)"
+    r"\b\w+\(\) ((?:got an unexpected|missing \d+ required|takes \d+ positional).*)"
 )
 
 
