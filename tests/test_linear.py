@@ -28,7 +28,6 @@ from core import commands, csv_text, fences, folding, inputs, links, splitting, 
 from core.errors import PonteError
 from core.http import HttpAnswer
 from core.markdown import LONGEST, MOST_BRACKETS, MOST_LINES, is_plain, markless
-from core.results import Results
 from core.tools.bridge.error import worded
 from core.tools.code.hosted import execution, prompt
 from core.tools.remote import cleaned
@@ -90,10 +89,8 @@ WHOLE: dict[str, Work] = {
     "folded": folding.folded,
     "markless": markless,
     "addresses": links.addresses,
-    "broken links": links.broken,
     "tamed links": lambda said: TRUST.tamed(said),
     "csv": lambda said: csv_text.csv_bytes([[said, said]]),
-    "quick command's result": Results()._readable,
     "typed command": commands.parse,
     "typed input": lambda said: inputs.parse_input(f"a={said}"),
     "withheld": lambda said: withheld({said: [said]}),
@@ -108,12 +105,10 @@ WHOLE: dict[str, Work] = {
     "slack: content": lambda said: content.content(said, HOSTS),
     "slack: plainly": content.plainly,
     "slack: settled": slack.settled,
-    "slack: escaped": slack.escaped,
     "slack: mentioned": slack.mentioned,
     "slack: readable": lambda said: slack.readable(said, {"U2": "Ana"}, "U1"),
     "slack: fit": lambda said: lengths.fit(said, 3000),
     "discord: pages": lambda said: pages.pages(said, "en"),
-    "discord: render": discord.render,
     "discord: inert": discord.inert,
     "discord: columns": tables.columns_of,
     "discord: emoji": lambda said: discord_events._EMOJI.sub("", said),
