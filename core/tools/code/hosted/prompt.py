@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from core.errors import ToolError
+from core.folding import without_towers
 
 LONGEST = 60_000
 """Characters of code: the model must write each of them again."""
@@ -60,6 +61,8 @@ class Prompt:
 
 
 def _is_python(text: str) -> bool:
+    if without_towers(text) != text:  # the parser puts the marks of a name in their order
+        return False
     try:
         ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
