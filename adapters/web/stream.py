@@ -1,4 +1,20 @@
-"""Server-sent events: one turn for a script (`POST /chat`), one conversation for every tab.
+"""How far a tab has read: what `id:` of an event says and `Last-Event-ID` gives back.
+
+`12+14` means: every turn up to seq 12 that had an answer, and 14 too (13 still runs; a decision
+overtakes the turn before it). It holds no secret and works in any process, also after a restart.
+
+What happens in each conversation now, for every tab that follows it.
+
+Nothing is queued: a turn's state stands once, and each follower takes the newest of what it has
+not seen. So a slow tab holds nobody up and costs no memory; it only skips steps in between.
+
+Brings an answer to the page: the stored answer is the message, nothing is posted elsewhere.
+
+What the routes of one door stand on: the ports, and the callables that the operator reads.
+
+Messages, answers, cards and files as the JSON of the HTTP API.
+
+Server-sent events: one turn for a script (`POST /chat`), one conversation for every tab.
 
 Frames are as in the HTML standard, section "Server-sent events": `event`, `id`, `data`, one empty
 line. A comment every 15 seconds keeps proxies from closing a silent stream.
@@ -8,20 +24,393 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Protocol
 
-from adapters.web import view
-from adapters.web.cursor import Cursor
-from adapters.web.hub import Follower, Live
+from adapters.web.authentication import Door
+from adapters.web.errors import Stopping, TooManyStreams
 from adapters.web.render import render
-from adapters.web.site import Json, Site
-from core import commands
+from core.conversation import grammar
 from core.errors import BadInput, NotFound, PonteError
-from core.messages import Answer
-from core.records import FINAL_STATES, Receipt, Shown
-from core.words import say
+from core.i18n import say
+from core.messages import Answer, Attachment, Card, File, Message, Progress, ReplyTo
+from core.ports import Files, Inbox, StatusBoard
+from core.records import FINAL_STATES, Health, Receipt, Shown
+
+_FORM = re.compile(r"\d{1,18}(\+\d{1,18}){0,200}")
+
+
+class Cursor:
+    def __init__(self, base: int = 0, beyond: frozenset[int] = frozenset()) -> None:
+        self._base = base
+        self._ended = set(beyond)
+        self._open: set[int] = set()
+
+    @classmethod
+    def read(cls, text: str) -> Cursor | None:
+        """None for what is no cursor of ours."""
+        if not _FORM.fullmatch(text):
+            return None
+        base, *beyond = (int(number) for number in text.split("+"))
+        return cls(base, frozenset(beyond))
+
+    def ended(self, seq: int) -> bool:
+        """Whether this turn's end was shown."""
+        return seq in self._ended or (seq <= self._base and seq not in self._open)
+
+    def open(self, seq: int) -> None:
+        if not self.ended(seq):
+            self._open.add(seq)
+
+    def end(self, seq: int) -> None:
+        self._open.discard(seq)
+        self._ended.add(seq)
+
+    def __str__(self) -> str:
+        highest = max(self._ended, default=0)
+        base = min(self._open) - 1 if self._open else max(self._base, highest)
+        beyond = sorted(seq for seq in self._ended if seq > base)
+        return "+".join(map(str, [base, *beyond[-200:]]))
+
+
+FOLLOWERS = 1000
+"""Open event streams at once."""
+KEPT = 64
+"""Finished turns that wait for a slow follower; behind that, it reads the journal again."""
+
+
+@dataclass(slots=True)
+class Live:
+    """A turn as it stands: `seq` is 0 while another process alone knows it.
+
+    With `cards` it is the news that cards of an ended turn stand otherwise now, and nothing else.
+    """
+
+    turn: str
+    seq: int = 0
+    message: Message | None = None
+    progress: Progress = field(default_factory=Progress)
+    answer: Answer | None = None
+    error: PonteError | None = None
+    cards: tuple[Card, ...] = ()
+    version: int = 0
+
+    @property
+    def ended(self) -> bool:
+        return self.answer is not None or self.error is not None or bool(self.cards)
+
+
+@dataclass(slots=True)
+class Channel:
+    """One conversation's live turns and followers."""
+
+    lives: dict[str, Live] = field(default_factory=dict)
+    followers: set[Follower] = field(default_factory=set)
+    version: int = 0
+    evicted: int = 0
+
+
+class Follower:
+    """One open stream: `changed` gives the turns that moved since the last call."""
+
+    def __init__(self, channel: Channel) -> None:
+        self.seen = 0
+        self.behind = False
+        self.closed = False
+        self._channel = channel
+        self._moved = asyncio.Event()
+        self._urgent = asyncio.Event()
+        if channel.lives:
+            self._moved.set()
+
+    def wake(self, urgent: bool) -> None:
+        self._moved.set()
+        if urgent:
+            self._urgent.set()
+
+    async def changed(self) -> list[Live]:
+        """Waits for news; none once `closed`. `behind`: some turns have ended unseen."""
+        await self._moved.wait()
+        self._moved.clear()
+        self._urgent.clear()
+        if self.closed:
+            return []
+        news = [live for live in self._channel.lives.values() if live.version > self.seen]
+        self.behind = self.seen < self._channel.evicted
+        self.seen = self._channel.version
+        return news
+
+    async def pause(self, seconds: float) -> None:
+        """Lets news pile up for a moment, unless a turn ends."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._urgent.wait()
+        except TimeoutError:
+            return
+
+
+class Hub:
+    """`answer_of` is the inbox's: it knows an answer also when no reply of this process spoke."""
+
+    def __init__(self, answer_of: Callable[[int], Awaitable[Answer]]) -> None:
+        self._answer_of = answer_of
+        self._channels: dict[str, Channel] = {}
+        self._watches: dict[int, asyncio.Task[None]] = {}
+        self._streams = 0
+        self._closed = False
+
+    def check_room(self) -> None:
+        """Raises TooManyStreams, and Stopping after `close`."""
+        if self._closed:
+            raise Stopping
+        if self._streams >= FOLLOWERS:
+            raise TooManyStreams
+
+    @contextmanager
+    def follow(self, conversation: str) -> Iterator[Follower]:
+        """Raises TooManyStreams, and Stopping after `close`."""
+        self.check_room()
+        channel = self._channels.setdefault(conversation, Channel())
+        follower = Follower(channel)
+        channel.followers.add(follower)
+        self._streams += 1
+        try:
+            yield follower
+        finally:
+            self._streams -= 1
+            channel.followers.discard(follower)
+            self._tidy(conversation, channel)
+
+    def watch(self, conversation: str, seq: int, message: Message) -> None:
+        """Show this turn to all who follow, until it has an answer."""
+        channel = self._channels.get(conversation)
+        if channel is None or seq in self._watches or self._closed:
+            return
+        live = channel.lives.setdefault(message.turn, Live(message.turn))
+        if not live.seq:
+            live.seq, live.message = seq, message
+            self._moved(channel, live)
+        task = asyncio.create_task(self._await_answer(conversation, live), name=f"watch {seq}")
+        self._watches[seq] = task
+        task.add_done_callback(lambda _: self._watches.pop(seq, None))
+
+    def show(self, conversation: str, turn: str, progress: Progress) -> None:
+        channel = self._channels.setdefault(conversation, Channel())
+        live = channel.lives.setdefault(turn, Live(turn))
+        live.progress = progress
+        self._moved(channel, live)
+
+    def finish(self, conversation: str, turn: str, outcome: Answer | PonteError) -> None:
+        channel = self._channels.get(conversation)
+        if channel is None:
+            return
+        live = channel.lives.setdefault(turn, Live(turn))
+        if not live.ended:
+            if isinstance(outcome, Answer):
+                live.answer = outcome
+            else:
+                live.error = outcome
+            self._moved(channel, live)
+        self._tidy(conversation, channel)
+
+    def redraw(self, conversation: str, turn: str, cards: Sequence[Card]) -> None:
+        """Cards of an ended turn stand otherwise now."""
+        channel = self._channels.get(conversation)
+        if channel is not None and cards:
+            live = channel.lives.setdefault(f"{turn} cards", Live(turn))
+            live.cards = tuple(cards)
+            self._moved(channel, live)
+            self._tidy(conversation, channel)
+
+    async def close(self) -> None:
+        """End every stream and wait for the hub's own tasks."""
+        self._closed = True
+        for channel in self._channels.values():
+            for follower in channel.followers:
+                follower.closed = True
+                follower.wake(urgent=True)
+        watches = list(self._watches.values())
+        for task in watches:
+            task.cancel()
+        await asyncio.gather(*watches, return_exceptions=True)
+
+    async def _await_answer(self, conversation: str, live: Live) -> None:
+        try:
+            outcome: Answer | PonteError = await self._answer_of(live.seq)
+        except PonteError as error:
+            outcome = error
+        self.finish(conversation, live.turn, outcome)
+
+    def _moved(self, channel: Channel, live: Live) -> None:
+        channel.version += 1
+        live.version = channel.version
+        for follower in channel.followers:
+            follower.wake(urgent=live.ended)
+
+    def _tidy(self, conversation: str, channel: Channel) -> None:
+        """Drop ended turns that everybody saw, and the oldest beyond `KEPT`."""
+        seen = min((follower.seen for follower in channel.followers), default=channel.version)
+        ended = [key for key, live in channel.lives.items() if live.ended]
+        surplus = len(ended) - KEPT
+        for number, key in enumerate(ended):
+            live = channel.lives[key]
+            if live.version <= seen:
+                del channel.lives[key]
+            elif number < surplus:
+                channel.evicted = max(channel.evicted, live.version)
+                del channel.lives[key]
+        if not channel.followers and not channel.lives:
+            self._channels.pop(conversation, None)
+
+
+class WebReply:
+    """Tells the hub; whoever is not there now reads the journal later, so nothing can be lost."""
+
+    def __init__(self, hub: Hub, to: ReplyTo) -> None:
+        self._hub = hub
+        self._conversation = to.address.conversation
+        self._turn = to.turn
+
+    def split(self, text: str) -> tuple[str, ...]:
+        return (text,)
+
+    async def show(self, progress: Progress) -> None:
+        self._hub.show(self._conversation, self._turn, progress)
+
+    async def rest(self) -> None:
+        return None
+
+    async def finish(self, answer: Answer) -> None:
+        self._hub.finish(self._conversation, self._turn, answer)
+
+    async def refresh(self, answer: Answer) -> None:
+        self._hub.redraw(self._conversation, self._turn, answer.cards)
+
+
+Json = dict[str, Any]
+
+
+class Transcripts(Protocol):
+    """What is read of the journal."""
+
+    async def shown(self, conversation: str, thread: str = "") -> Sequence[Shown]: ...
+
+    async def turn_of(self, turn: str) -> Shown: ...
+
+
+class Operator(Protocol):
+    """What only the Unix socket may ask; all JSON."""
+
+    async def threads(self) -> Sequence[Mapping[str, Any]]: ...
+
+    async def thread(self, conversation: str) -> Mapping[str, Any]:
+        """Raises NotFound."""
+        ...
+
+    def link(self) -> str:
+        """The page's address with its token; "" where this process serves no page."""
+        ...
+
+    async def forget(self, *, conversation: str = "", person: str = "") -> Mapping[str, Any]:
+        """One of the two, by key. Raises NotFound."""
+        ...
+
+
+@dataclass(slots=True)
+class Site:
+    """`taking` is False once intake has stopped: what comes in now is refused, not lost."""
+
+    door: Door
+    hub: Hub
+    inbox: Inbox
+    journal: Transcripts
+    files: Files
+    board: StatusBoard
+    readiness: Callable[[], Awaitable[Sequence[Health]]]
+    metrics: Callable[[], str] | None = None
+    operator: Operator | None = None
+    locale: str = "en"
+    time_zone: str = "UTC"
+    taking: bool = True
+
+    def key(self, conversation: str) -> str:
+        """The conversation key of what this door calls `conversation`."""
+        return f"{self.door.platform}:{conversation}"
+
+
+def file_json(file: File) -> Json:
+    return {"name": file.name, "url": f"/files/{file.id}", "type": file.type, "size": file.size}
+
+
+def attachment_json(attachment: Attachment) -> Json:
+    """A file that the person sent; without `url` while its bytes are not there."""
+    shown: Json = {"name": attachment.name, "type": attachment.type, "size": attachment.size}
+    return shown | {"url": f"/files/{attachment.file}"} if attachment.file else shown
+
+
+def card_json(card: Card) -> Json:
+    return asdict(card) | {"rows": list(card.rows), "actions": list(card.actions)}
+
+
+def current(cards: Iterable[Card], changed: Mapping[str, Card]) -> list[Card]:
+    """`cards` as they stand now: `changed` holds by id what came after."""
+    return [changed.get(card.id, card) for card in cards]
+
+
+def answer_json(answer: Answer, conversation: str, turn: str, html: str | None = None) -> Json:
+    """The body of `POST /chat` and of the event `done`; `html` where the page asked for it."""
+    body: Json = {
+        "response": answer.text,
+        "conversation": conversation,
+        "turn": turn,
+        "status": answer.status,
+        "files": [file_json(file) for file in answer.files],
+        "cards": [card_json(card) for card in answer.cards],
+    }
+    if answer.code:
+        body["code"] = answer.code
+    if answer.aloud:
+        body["aloud"] = True
+    return body if html is None else body | {"html": html}
+
+
+def message_json(message: Message, seq: int, at: float, state: str = "new") -> Json:
+    """What a person said: `at` in seconds since the epoch, `state` of its turn.
+
+    `event_key` is the client's own: a tab knows by it what it has already shown.
+    """
+    return {
+        "role": "user",
+        "turn": message.turn,
+        "event_key": message.event_key.partition(":")[2],
+        "seq": seq,
+        "text": message.text,
+        "files": [attachment_json(one) for one in message.attachments],
+        "clicked": message.clicked,
+        "at": at,
+        "state": state,
+    }
+
+
+def error_json(error: PonteError, turn: str, locale: str) -> Json:
+    return {"code": error.code, "message": error.words(locale), "turn": turn}
+
+
+def with_cards(answer: Answer, changed: Mapping[str, Card]) -> Answer:
+    return replace(answer, cards=tuple(current(answer.cards, changed)))
+
 
 BEAT = 15.0
 """Seconds of silence before a comment is sent."""
@@ -70,14 +459,14 @@ class Telling:
 
     async def end(self, outcome: Answer | PonteError, id: str = "") -> AsyncIterator[bytes]:
         if isinstance(outcome, PonteError):
-            yield frame("error", view.error_json(outcome, self._turn, self._manner.locale), id)
+            yield frame("error", error_json(outcome, self._turn, self._manner.locale), id)
             return
         for card in outcome.cards:
-            yield frame("card", view.card_json(card) | {"turn": self._turn})
+            yield frame("card", card_json(card) | {"turn": self._turn})
         for file in outcome.files:
-            yield frame("file", view.file_json(file) | {"turn": self._turn})
+            yield frame("file", file_json(file) | {"turn": self._turn})
         html = await render(outcome.text) if self._manner.html else None
-        yield frame("done", view.answer_json(outcome, self._conversation, self._turn, html), id)
+        yield frame("done", answer_json(outcome, self._conversation, self._turn, html), id)
 
     async def rest(self, answer: Answer) -> AsyncIterator[bytes]:
         """What was not told of its text yet, so that the pieces are the whole answer."""
@@ -173,7 +562,7 @@ class Following:
 
     async def _whole(self, one: Shown) -> AsyncIterator[bytes]:
         if one.turn not in self._tellings:
-            yield frame("message", view.message_json(one.message, one.seq, one.at, one.state))
+            yield frame("message", message_json(one.message, one.seq, one.at, one.state))
         self._cursor.end(one.seq)
         telling = self._tellings.pop(one.turn, None) or self._telling(one.turn)
         if one.answer is not None:
@@ -182,7 +571,7 @@ class Following:
 
     async def _tell(self, live: Live) -> AsyncIterator[bytes]:
         for card in live.cards:
-            yield frame("card", view.card_json(card) | {"turn": live.turn})
+            yield frame("card", card_json(card) | {"turn": live.turn})
         if live.cards:
             return
         await self._identify(live)
@@ -191,7 +580,7 @@ class Following:
         self._cursor.open(live.seq)
         if live.turn not in self._tellings:
             self._tellings[live.turn] = self._telling(live.turn)
-            yield frame("message", view.message_json(live.message, live.seq, live.message.sent_at))
+            yield frame("message", message_json(live.message, live.seq, live.message.sent_at))
         telling = self._tellings[live.turn]
         if outcome := live.answer or live.error:
             del self._tellings[live.turn]
@@ -220,7 +609,7 @@ class Following:
 def resets(text: str) -> bool:
     """Whether that message, once done, leaves another transcript than before."""
     try:
-        command = commands.parse(text)
+        command = grammar.parse(text)
     except BadInput:
         return False
     return command is not None and command.name in RESETTING
