@@ -18,8 +18,10 @@ import pytest
 
 from adapters.discord import events as discord_events
 from adapters.discord import markup as discord
-from adapters.discord import pages, tables
-from adapters.slack import content, lengths
+from adapters.discord import pages as discord_pages
+from adapters.discord import tables as discord_tables
+from adapters.slack import content as slack_content
+from adapters.slack import lengths as slack_lengths
 from adapters.slack import markup as slack
 from adapters.terminal_files import _WORD
 from adapters.web.render import to_html
@@ -104,18 +106,18 @@ WHOLE: dict[str, Work] = {
     "redaction": Redaction(["a secret of ours"]).of,
     "slack: markdown": lambda said: slack.markdown(said, HOSTS),
     "slack: plain": slack.plain,
-    "slack: parts": lambda said: content.parts(said, HOSTS),
-    "slack: content": lambda said: content.content(said, HOSTS),
-    "slack: plainly": content.plainly,
+    "slack: parts": lambda said: slack_content.parts(said, HOSTS),
+    "slack: content": lambda said: slack_content.content(said, HOSTS),
+    "slack: plainly": slack_content.plainly,
     "slack: settled": slack.settled,
     "slack: escaped": slack.escaped,
     "slack: mentioned": slack.mentioned,
     "slack: readable": lambda said: slack.readable(said, {"U2": "Ana"}, "U1"),
-    "slack: fit": lambda said: lengths.fit(said, 3000),
-    "discord: pages": lambda said: pages.pages(said, "en"),
+    "slack: fit": lambda said: slack_lengths.fit(said, 3000),
+    "discord: pages": lambda said: discord_pages.pages(said, "en"),
     "discord: render": discord.render,
     "discord: inert": discord.inert,
-    "discord: columns": tables.columns_of,
+    "discord: columns": discord_tables.columns_of,
     "discord: emoji": lambda said: discord_events._EMOJI.sub("", said),
     "web: html": to_html.__wrapped__,
     "terminal: files": _WORD.findall,
@@ -170,7 +172,7 @@ def too_slow(work: Work, unit: str, half: int, rich: float) -> str:
 
 @pytest.mark.parametrize("name", WHOLE)
 def test_cost_grows_with_the_length_alone(name: str) -> None:
-    work, half = WHOLE[name], lengths.PART // 2 if name in OF_A_PART else HALF
+    work, half = WHOLE[name], slack_lengths.PART // 2 if name in OF_A_PART else HALF
     rich = cost(work, of(RICH, 2 * half), 3)
     assert [why for unit in UNITS if (why := too_slow(work, unit, half, rich))] == []
 

@@ -81,7 +81,7 @@ async def test_more_than_we_take_is_told_and_the_next_turn_works(
 async def test_what_never_ends_is_ended(
     make: Make, fake: FakeOpenAI, level: Level, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listening, "LONGEST", 0.5)
+    monkeypatch.setattr(listening, "LONGEST_ROUND", 0.5)
     fake.hostile = hostile.streams(hostile.endless_nothing)
     talk = Talk(await make(level))
     with pytest.raises(ModelError, match="more than Ponte takes"):
