@@ -1,8 +1,8 @@
 """The platforms that people reach Ponte on."""
 
 PLATFORMS = {
-    "slack": "adapters.slack.adapter",
-    "discord": "adapters.discord.adapter",
+    "slack": "adapters.slack.connection",
+    "discord": "adapters.discord.connection",
     "web": "adapters.web.adapter",
     "terminal": "adapters.web.adapter",
 }

@@ -1,4 +1,6 @@
-"""`ponte.toml`: what an operator writes about channels, changes and quick commands.
+"""Where each key of a TOML text stands: tomllib reads the values and forgets the lines.
+
+`ponte.toml`: what an operator writes about channels, changes and quick commands.
 
 Unknown keys and wrong values are refused, one line each with file and line number.
 """
@@ -7,7 +9,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
@@ -24,14 +26,83 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
-from bot.toml_lines import TomlLines
-from bot.values import cause
-from core.commands import SLUG
+from bot.settings import cause
+from core.changes.approval import Access, TableRule, TableRules
+from core.changes.model import MOST_ROWS
+from core.conversation.grammar import SLUG
 from core.errors import SettingsError
+from core.i18n import LOCALES, nearest
 from core.messages import Address
-from core.proposal import MOST_ROWS
-from core.table_rules import Access, TableRule, TableRules
-from core.words import LOCALES, nearest
+
+KeyPath = tuple[str, ...]
+
+
+class TomlLines:
+    """The line, from 1, of each table and key of a text that tomllib accepts.
+
+    A statement is the shortest run of lines that tomllib takes by itself, so quoting, several-line
+    strings and arrays need no second parser. All keys of one statement share its first line.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._lines: dict[KeyPath, int] = {}
+        table: KeyPath = ()
+        for number, parsed in _statements(text.splitlines()):
+            if parsed.is_header:
+                table = next(_deepest(parsed.values))
+                self._note(table, number)
+            else:
+                for path in _paths(parsed.values):
+                    self._note(table + path, number)
+
+    def of(self, path: Sequence[object]) -> int:
+        """The line of that key, or of the nearest one around it; 1 for none."""
+        keys = tuple(str(part) for part in path)
+        for length in range(len(keys), 0, -1):
+            if keys[:length] in self._lines:
+                return self._lines[keys[:length]]
+        return 1
+
+    def _note(self, path: KeyPath, number: int) -> None:
+        for length in range(1, len(path) + 1):
+            self._lines.setdefault(path[:length], number)
+
+
+class _Statement:
+    def __init__(self, text: str) -> None:
+        self.values = tomllib.loads(text)
+        self.is_header = text.lstrip().startswith("[")
+
+
+def _statements(lines: Sequence[str]) -> Iterator[tuple[int, _Statement]]:
+    start = 0
+    for end in range(1, len(lines) + 1):
+        try:
+            statement = _Statement("\n".join(lines[start:end]))
+        except tomllib.TOMLDecodeError:
+            continue  # a string or array that goes on in the next line
+        if statement.values:
+            yield start + 1, statement
+        start = end
+
+
+def _paths(values: Mapping[str, object]) -> Iterator[KeyPath]:
+    for key, value in values.items():
+        yield (key,)
+        if isinstance(value, dict):
+            for path in _paths(value):
+                yield (key, *path)
+
+
+def _deepest(values: object) -> Iterator[KeyPath]:
+    """The one path of a table's header, as tomllib nests it: [[a.b]] is {"a": {"b": [{}]}}."""
+    if isinstance(values, dict) and values:
+        key, inner = next(iter(values.items()))
+        for path in _deepest(inner):
+            yield (key, *path)
+    else:
+        yield ()
+
 
 MOST_CALLS = 1000
 _STRICT = ConfigDict(extra="forbid", hide_input_in_errors=True)

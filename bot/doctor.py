@@ -12,20 +12,17 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bot.code import local
-from bot.lineup import lineup, page_url
-from bot.redaction import Redaction
+from bot.app import Start, local_code, stackspot_client
+from bot.health import lineup, page_url
 from bot.safety import findings
-from bot.settings import Settings
-from bot.stackspot import client
-from bot.start import Start
-from bot.values import plain
+from bot.settings import Settings, plain
+from bot.telemetry import Redaction
 from core.errors import PonteError
 from core.http import HttpAnswer, HttpClient, HttpError
 from core.records import Health
-from core.tools.bridge.api import BridgeApi
-from core.tools.nocodb.rest.api import NocoApi
-from core.tools.nocodb.schemas import Schemas
+from core.tools.nocodb.bridge import BridgeApi
+from core.tools.nocodb.rest import NocoApi
+from core.tools.nocodb.schema import Schemas
 from core.tools.nocodb.source import sight
 
 Check = Callable[[Start, HttpClient], Awaitable[str]]
@@ -74,7 +71,7 @@ async def _one(part: Health, start: Start, http: HttpClient) -> Health:
 
 
 async def _slack(start: Start) -> Sequence[Health]:
-    from adapters.slack.check import check
+    from adapters.slack.setup import check
 
     settings = start.settings
     return await check(
@@ -150,7 +147,7 @@ async def _bridge(bridge: BridgeApi) -> str:
 
 
 async def _stackspot(start: Start, http: HttpClient) -> str:
-    stackspot, config = client(start.settings, http), start.config
+    stackspot, config = stackspot_client(start.settings, http), start.config
     try:
         async with asyncio.timeout(_SECONDS):
             await stackspot.check()
@@ -192,7 +189,7 @@ def _is_free(settings: Settings) -> bool:
 
 
 async def _discord(start: Start) -> Sequence[Health]:
-    check = await asyncio.to_thread(importlib.import_module, "adapters.discord.check")
+    check = await asyncio.to_thread(importlib.import_module, "adapters.discord.setup")
     settings = start.settings
     found: Sequence[Health] = await check.check(
         plain(settings.discord_token), settings.discord_api_url, settings.discord_gateway_url,
@@ -206,7 +203,7 @@ async def _code(start: Start) -> Sequence[Health]:
     if start.settings.code == "hosted":
         return [part for part in lineup(start.settings) if part.name == "code"]
     with tempfile.TemporaryDirectory(prefix="ponte-doctor-") as folder:
-        backend = local(start.settings, start.home, Path(folder))
+        backend = local_code(start.settings, start.home, Path(folder))
         try:
             return [await backend.health()]
         finally:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bot.values import token_fault
+from bot.settings import token_fault
 from core.errors import HomeTaken, PonteError, SettingsError
 
 LOCK = "ponte.lock"

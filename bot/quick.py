@@ -8,11 +8,11 @@ from dataclasses import asdict
 from typing import Any
 
 from bot.config import Command, in_language
-from core.commands import check_slug
+from core.conversation.grammar import check_slug
 from core.errors import NotAllowed, ToolError, UnknownCommand
+from core.i18n import LOCALES
 from core.messages import Address, Person
 from core.records import Outcome, QuickCommand, Scene
-from core.words import LOCALES
 
 Named = Callable[[Person, Address, frozenset[str]], Awaitable[bool]]
 """Whether one of these names is the person's, or of a group or role of theirs."""

@@ -15,8 +15,7 @@ from urllib.parse import urlsplit
 
 from bot.config import Config
 from bot.home import PSEUDONYMS, WEB, Home
-from bot.settings import Settings
-from bot.values import TOKEN_LENGTH, is_loopback, plain
+from bot.settings import TOKEN_LENGTH, Settings, is_loopback, plain
 from core.errors import PonteError
 from core.policy import DISCORD_UNNAMED, EVERYBODY
 

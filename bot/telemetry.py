@@ -1,25 +1,65 @@
-"""Logs on stderr, for operators: one line an event, the turn's id in each, never a secret.
+"""Takes secrets out of what is written for operators: logs, errors, doctor's lines.
+
+Logs on stderr, for operators: one line an event, the turn's id in each, never a secret.
 
 Everything else logs through `structlog.get_logger()`; what libraries say through `logging` comes
 out the same way.
+
+How a command tells that it failed: one line each thing, the exit code, no secret.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 import threading
 import traceback
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterable, Iterator, MutableMapping
 from pathlib import Path
 from typing import Any, TextIO
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from bot.redaction import Redaction
-from bot.settings import Settings
+from bot.settings import Settings, load
+from core.errors import PonteError, SettingsError
+
+MASK = "[secret]"
+_SHORTEST = 4
+"""A shorter secret would mask half of all words; nobody issues such."""
+
+_TOKENS = re.compile(
+    r"""
+    xox[a-z](?:\.xox[a-z])?-[\w-]{8,}          # Slack: bot, user, refresh tokens
+    | xapp-[\w-]{8,}                           # Slack: app-level token
+    | sk-[\w-]{16,}                            # OpenAI and those that speak its API
+    | [\w-]{23,28}\.[\w-]{6,7}\.[\w-]{27,}     # Discord: bot token
+    | eyJ[\w-]{8,}(?:\.[\w-]+){0,4}              # a JSON web token (StackSpot, NocoDB)
+    | (?<=Bearer[ ])[\w.~+/=-]{8,}
+    | (?<=://)[^\s/@:"]+:[^\s/@"]+(?=@)        # user:password in a URL
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
+
+
+class Redaction:
+    """Masks the given secrets, wherever they stand, and all that looks like a token."""
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        kept = {form for secret in secrets for form in _forms(secret) if len(form) >= _SHORTEST}
+        longest_first = sorted(kept, key=len, reverse=True)
+        self._secrets = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
+
+    def of(self, text: str) -> str:
+        return _TOKENS.sub(MASK, self._secrets.sub(MASK, text))
+
+
+def _forms(secret: str) -> set[str]:
+    """As it is, and as JSON and Python's repr would write it inside quotes."""
+    return {secret, json.dumps(secret, ensure_ascii=False)[1:-1], repr(secret)[1:-1]}
+
 
 # What these say below the given level holds message texts, tokens or whole addresses.
 _CAPPED = {
@@ -166,3 +206,34 @@ def _traceback(fault: BaseException) -> str:
 def _thread_fault(args: threading.ExceptHookArgs) -> None:
     fault = args.exc_value or args.exc_type()
     structlog.get_logger("thread").error("a thread ended in a fault", exc_info=fault)
+
+
+def tell(error: Exception, stream: TextIO) -> int:
+    """Write what went wrong; returns 2 for wrong settings, else 1.
+
+    A traceback is for PONTE_LOG_LEVEL=debug; that level stands once logging is set up.
+    """
+    redaction = _redaction()
+    if logging.getLogger().isEnabledFor(logging.DEBUG):
+        trace = "".join(traceback.format_exception(error))
+        stream.write(redaction.of(trace))
+    for line in _failure_words(error).splitlines():
+        stream.write(redaction.of(line) + "\n")
+    return 2 if isinstance(error, SettingsError) else 1
+
+
+def _failure_words(error: Exception) -> str:
+    if isinstance(error, PonteError):
+        return str(error)
+    what = " ".join(f"{type(error).__name__}: {error}".split())
+    return (
+        f"Ponte stopped because of a fault of its own ({what}). "
+        "Run it again with PONTE_LOG_LEVEL=debug to see where."
+    )
+
+
+def _redaction() -> Redaction:
+    try:
+        return Redaction(load().secrets)
+    except SettingsError:
+        return Redaction(())

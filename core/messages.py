@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import TypeAdapter
 
-from core.links import Trust
+from core.markdown import Trust
 
 T = TypeVar("T")
 

@@ -24,8 +24,7 @@ import structlog
 
 from core import http
 from core.errors import NoKey
-from core.proxies import Proxies
-from core.retry_after import retry_after
+from core.http import Proxies, retry_after
 
 if TYPE_CHECKING:
     import openai

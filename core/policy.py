@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from core.messages import Address, Person
 from core.ports import Guests, Membership
 from core.records import Action, Verdict
-from core.together import together
+from core.tasks import together
 
 EVERYBODY = "*"
 _WHOLE_SURFACES = ("web", "terminal")

@@ -18,7 +18,7 @@ PACKAGES = ("bot", "adapters", "core")
 PLACES = {
     "httpx": "core/http.py",
     "openai": "core/openai.py",
-    "sqlitedict": "core/threads/",
+    "sqlitedict": "core/store/thread_map.py",
     "prometheus_client": "core/metrics.py",
     "slack_bolt": "adapters/slack/",
     "slack_sdk": "adapters/slack/",
@@ -69,13 +69,18 @@ def test_packages_point_one_way() -> None:
 
 
 def test_models_and_tools_do_not_know_each_other() -> None:
-    assert importers("core.tools", below="core/model/") == []
-    assert importers("core.model", below="core/tools/") == []
+    assert importers("core.tools", below="core/models/") == []
+    assert importers("core.models", below="core/tools/") == []
 
 
 def test_the_turn_and_what_stands_above_it_are_known_to_the_bot_alone() -> None:
-    for path in importers("core.turn", "core.conversation", "core.desk"):
-        assert path.startswith("bot/") or path in ("core/turn.py", "core/conversation.py"), path
+    for path in importers(
+        "core.conversation.rounds", "core.conversation.manager", "core.conversation.commands"
+    ):
+        assert path.startswith("bot/") or path in (
+            "core/conversation/rounds.py",
+            "core/conversation/manager.py",
+        ), path
 
 
 def test_no_module_needs_one_that_needs_it() -> None:
@@ -93,7 +98,7 @@ def test_a_library_is_known_in_one_place(library: str) -> None:
     assert [path for path in importers(library) if not path.startswith(place)] == []
 
 
-INSIDE = "core/tools/code/local/kernel/"
+INSIDE = "core/tools/code/kernel/"
 """Runs in the sandbox, where the environment is the sandbox's."""
 
 
@@ -139,4 +144,4 @@ def test_heavy_libraries_are_imported_only_when_used() -> None:
 
 def test_the_kernel_program_and_ponte_know_nothing_of_each_other() -> None:
     assert importers("core", "adapters", "bot", below=INSIDE) == []
-    assert importers("core.tools.code.local.kernel") == []
+    assert importers("core.tools.code.kernel") == []

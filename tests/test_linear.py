@@ -17,31 +17,32 @@ from typing import Any
 import pytest
 
 from adapters.discord import events as discord_events
-from adapters.discord import markup as discord
-from adapters.discord import pages as discord_pages
-from adapters.discord import tables as discord_tables
-from adapters.slack import content as slack_content
-from adapters.slack import lengths as slack_lengths
-from adapters.slack import markup as slack
-from adapters.terminal_files import _WORD
+from adapters.discord import render as discord
+from adapters.discord import render as discord_pages
+from adapters.discord import render as discord_tables
+from adapters.slack import client as slack_lengths
+from adapters.slack import render as slack
+from adapters.slack import render as slack_content
+from adapters.terminal.screen import _WORD
 from adapters.web.render import to_html
-from bot.redaction import Redaction
-from core import commands, csv_text, fences, folding, inputs, links, splitting, text
+from bot.telemetry import Redaction
+from core import csv_text, markdown, quick_commands, text
+from core.conversation import grammar
 from core.errors import PonteError
 from core.http import HttpAnswer
 from core.markdown import LONGEST, MOST_BRACKETS, MOST_LINES, is_plain, markless
-from core.results import Results
-from core.tools.bridge.error import worded
-from core.tools.code.hosted import execution, prompt
+from core.quick_commands import Results
+from core.redaction import withheld
+from core.tools.code import hosted
+from core.tools.nocodb.bridge import worded
 from core.tools.remote import cleaned
-from core.tools.stackspot.result import json_of
-from core.withheld import withheld
+from core.tools.stackspot.execution import json_of
 
 HALF = 50_000
 SLOW = 0.06
 """Seconds: what is quicker than that is not compared."""
 HOSTS = slack.Links(frozenset({"example.com"}))
-TRUST = links.Trust(frozenset({"example.com"}))
+TRUST = markdown.Trust(frozenset({"example.com"}))
 
 UNITS = [
     "[", "]", "[]", "[a](", "![a](", "[[a](b)", "[a", "](", "[a]: b\n", "[a][b]", "[a](b \"",
@@ -85,19 +86,19 @@ WHOLE: dict[str, Work] = {
     "clip": lambda said: text.clip(said, 1000),
     "one_line": text.one_line,
     "file_name": text.file_name,
-    "split": lambda said: splitting.split(said, 2000),
-    "fenced": fences.fenced,
-    "fences": lambda said: fences.after_all(said, None, 16),
-    "spans": lambda said: list(fences.spans(said)),
-    "folded": folding.folded,
+    "split": lambda said: text.split(said, 2000),
+    "fenced": text.fenced,
+    "fences": lambda said: text.after_all(said, None, 16),
+    "spans": lambda said: list(text.spans(said)),
+    "folded": text.folded,
     "markless": markless,
-    "addresses": links.addresses,
-    "broken links": links.broken,
+    "addresses": markdown.addresses,
+    "broken links": markdown.broken,
     "tamed links": lambda said: TRUST.tamed(said),
     "csv": lambda said: csv_text.csv_bytes([[said, said]]),
     "quick command's result": Results()._readable,
-    "typed command": commands.parse,
-    "typed input": lambda said: inputs.parse_input(f"a={said}"),
+    "typed command": grammar.parse,
+    "typed input": lambda said: quick_commands.parse_input(f"a={said}"),
     "withheld": lambda said: withheld({said: [said]}),
     "system's error": cleaned,
     "bridge's error": lambda said: worded(
@@ -121,9 +122,9 @@ WHOLE: dict[str, Work] = {
     "discord: emoji": lambda said: discord_events._EMOJI.sub("", said),
     "web: html": to_html.__wrapped__,
     "terminal: files": _WORD.findall,
-    "hosted: links": lambda said: execution._LINK.sub("", said),
-    "hosted: failed": execution._FAILED.search,
-    "hosted: fenced": prompt._FENCED.fullmatch,
+    "hosted: links": lambda said: hosted._LINK.sub("", said),
+    "hosted: failed": hosted._FAILED.search,
+    "hosted: fenced": hosted._FENCED.fullmatch,
     "stackspot: json": json_of,
 }
 OF_A_PART = ("slack: plain", "slack: content", "slack: plainly")

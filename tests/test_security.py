@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from core.conversation.context import CallLimits
+from core.conversation.rounds import ROUNDS
 from core.messages import Address, Person
 from core.policy import DISCORD_UNNAMED, AllowList, DailyCaps
 from core.records import Action
-from core.stage import CallLimits
-from core.turn import ROUNDS
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "docs" / "security.md").read_text("utf-8")
@@ -91,7 +91,7 @@ def test_each_of_the_ten_has_a_line_with_a_test(number: int) -> None:
 
 def test_every_dependency_is_pinned_by_hash() -> None:
     for path in ("requirements.txt", "requirements-dev.txt", "requirements-build.txt",
-                 "core/tools/code/local/requirements-sandbox.txt"):  # fmt: skip
+                 "core/tools/code/requirements-sandbox.txt"):  # fmt: skip
         text = (ROOT / path).read_text("utf-8")
         blocks = re.split(r"\n(?=[\w.-]+)", text)
         pins = [block for block in blocks if re.match(r"[\w.\[\]-]+==", block)]

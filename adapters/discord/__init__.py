@@ -1,1 +1,1 @@
-"""Discord. Nothing here imports the SDK: `adapters.discord.adapter` does, and is loaded lazily."""
+"""Discord. `adapters.discord.connection` alone imports the SDK, and is loaded lazily."""

@@ -1,8 +1,13 @@
-"""The slash commands and the message menu, as Discord shows them."""
+"""The slash commands and the message menu, as Discord shows them.
+
+Tells Discord our commands, only when they are not what it was told last.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
@@ -11,8 +16,9 @@ import discord
 import structlog
 from discord import app_commands
 
-from adapters.discord.calls import IN_DOUBT
-from core.words import LOCALES, nearest, say
+from adapters.discord.client import IN_DOUBT
+from adapters.discord.state import Notes
+from core.i18n import LOCALES, nearest, say
 
 log = structlog.get_logger("discord")
 # interactions/application-commands.mdx: #autocomplete, and of a name or value
@@ -174,3 +180,34 @@ async def broke(interaction: Interaction, error: Exception) -> None:
     if not interaction.response.is_done():
         with suppress(discord.DiscordException, *IN_DOUBT):
             await interaction.response.send_message(words, ephemeral=True)
+
+
+async def payload(tree: app_commands.CommandTree[Any]) -> list[dict[str, Any]]:
+    """What would be sent, translations included; the same at every start."""
+    translator = tree.translator
+    if translator is None:
+        return [command.to_dict(tree) for command in tree.get_commands()]
+    return [await command.get_translated_payload(tree, translator) for command in _all(tree)]
+
+
+async def sync(tree: app_commands.CommandTree[Any], application: int, notes: Notes) -> bool:
+    """One PUT for all where something changed. A refusal is logged, and tried at the next start:
+    200 new commands a day are allowed (interactions/application-commands.mdx#registering).
+    """
+    body = json.dumps(await payload(tree), sort_keys=True)
+    digest = hashlib.sha256(f"{application}\n{body}".encode()).hexdigest()
+    if digest == notes.commands:
+        return False
+    try:
+        await tree.sync()
+    except (discord.DiscordException, *IN_DOUBT) as error:
+        log.warning("commands not registered", why=str(error)[:300])
+        return False
+    notes.commands = digest
+    await notes.flush()
+    log.info("commands registered", count=len(_all(tree)))
+    return True
+
+
+def _all(tree: app_commands.CommandTree[Any]) -> list[Any]:
+    return list(tree.get_commands())

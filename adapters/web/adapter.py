@@ -1,4 +1,6 @@
-"""The web: a page and an HTTP API on a port, and the same API for the terminal on a Unix socket.
+"""Mounts another adapter's route on our server, without that adapter knowing a web framework.
+
+The web: a page and an HTTP API on a port, and the same API for the terminal on a Unix socket.
 
 One `WebAdapter` is one door: `WebAdapter(door=WebDoor(...), listener=Port(...))` is the platform
 "web", `WebAdapter(door=SocketDoor(), listener=socket)` is the platform "terminal": whoever holds
@@ -14,13 +16,61 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequen
 from dataclasses import dataclass
 from typing import Any
 
-from adapters.web.door import Door
-from adapters.web.hub import Hub
-from adapters.web.reply import WebReply
-from adapters.web.site import Operator, Site, Transcripts
+from adapters.web.authentication import Door
+from adapters.web.site import Hub, Operator, Site, Transcripts, WebReply
 from core.messages import ReplyTo
 from core.ports import Files, Inbox, Posts, Reply, StatusBoard
 from core.records import Health
+
+Message = MutableMapping[str, Any]
+Handler = Callable[[Mapping[str, str], bytes], Awaitable[tuple[int, Mapping[str, str], bytes]]]
+"""Header names in lower case and the body, to status, headers and body."""
+CAP = 1_000_000
+"""Bytes of one request; Slack's are some kilobytes."""
+
+
+class Mounted:
+    """An ASGI application for one POST route that checks its callers itself."""
+
+    def __init__(self, handler: Handler) -> None:
+        self._handler = handler
+
+    async def __call__(
+        self,
+        scope: Message,
+        receive: Callable[[], Awaitable[Message]],
+        send: Callable[[Message], Awaitable[None]],
+    ) -> None:
+        if scope["method"] != "POST":
+            return await _answer(send, 405, {"allow": "POST"}, b"")
+        body = await _body(receive)
+        if body is None:
+            return await _answer(send, 413, {"connection": "close"}, b"")
+        headers = {name.decode("latin-1"): v.decode("latin-1") for name, v in scope["headers"]}
+        return await _answer(send, *await self._handler(headers, body))
+
+
+async def _body(receive: Callable[[], Awaitable[Message]]) -> bytes | None:
+    body = bytearray()
+    more = True
+    while more:
+        piece = await receive()
+        body += piece.get("body", b"")
+        more = piece.get("more_body", False) and piece["type"] == "http.request"
+        if len(body) > CAP:
+            return None
+    return bytes(body)
+
+
+async def _answer(
+    send: Callable[[Message], Awaitable[None]], status: int, headers: Mapping[str, str], body: bytes
+) -> None:
+    pairs = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    pairs.append((b"content-length", str(len(body)).encode()))
+    pairs = list(dict(pairs).items())
+    await send({"type": "http.response.start", "status": status, "headers": pairs})
+    await send({"type": "http.response.body", "body": body})
+
 
 Asgi = Callable[
     [
@@ -83,7 +133,7 @@ class WebAdapter:
 
     async def start(self) -> None:
         """Listen; `address` then says where. Raises SettingsError."""
-        routes = await asyncio.to_thread(importlib.import_module, "adapters.web.routes")
+        routes = await asyncio.to_thread(importlib.import_module, "adapters.web.server")
         server = await asyncio.to_thread(importlib.import_module, "adapters.web.server")
         listening = await asyncio.to_thread(self._bind, server)
         self._server = server.Server(routes.application(self._site, self._extra), listening)

@@ -1,4 +1,11 @@
-"""Server-sent events: one turn for a script (`POST /chat`), one conversation for every tab.
+"""How far a tab has read: what `id:` of an event says and `Last-Event-ID` gives back.
+
+`12+14` means: every turn up to seq 12 that had an answer, and 14 too (13 still runs; a decision
+overtakes the turn before it). It holds no secret and works in any process, also after a restart.
+
+Messages, answers, cards and files as the JSON of the HTTP API.
+
+Server-sent events: one turn for a script (`POST /chat`), one conversation for every tab.
 
 Frames are as in the HTML standard, section "Server-sent events": `event`, `id`, `data`, one empty
 line. A comment every 15 seconds keeps proxies from closing a silent stream.
@@ -8,20 +15,116 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 
-from adapters.web import view
-from adapters.web.cursor import Cursor
-from adapters.web.hub import Follower, Live
 from adapters.web.render import GrowingHtml, render
-from adapters.web.site import Json, Site
-from core import commands
+from adapters.web.site import Follower, Json, Live, Site
+from core.conversation import grammar
 from core.errors import BadInput, NotFound, PonteError
-from core.messages import Answer
+from core.i18n import say
+from core.messages import Answer, Attachment, Card, File, Message
 from core.records import FINAL_STATES, Receipt, Shown
-from core.words import say
+
+_FORM = re.compile(r"\d{1,18}(\+\d{1,18}){0,200}")
+
+
+class Cursor:
+    def __init__(self, base: int = 0, beyond: frozenset[int] = frozenset()) -> None:
+        self._base = base
+        self._ended = set(beyond)
+        self._open: set[int] = set()
+
+    @classmethod
+    def read(cls, text: str) -> Cursor | None:
+        """None for what is no cursor of ours."""
+        if not _FORM.fullmatch(text):
+            return None
+        base, *beyond = (int(number) for number in text.split("+"))
+        return cls(base, frozenset(beyond))
+
+    def ended(self, seq: int) -> bool:
+        """Whether this turn's end was shown."""
+        return seq in self._ended or (seq <= self._base and seq not in self._open)
+
+    def open(self, seq: int) -> None:
+        if not self.ended(seq):
+            self._open.add(seq)
+
+    def end(self, seq: int) -> None:
+        self._open.discard(seq)
+        self._ended.add(seq)
+
+    def __str__(self) -> str:
+        highest = max(self._ended, default=0)
+        base = min(self._open) - 1 if self._open else max(self._base, highest)
+        beyond = sorted(seq for seq in self._ended if seq > base)
+        return "+".join(map(str, [base, *beyond[-200:]]))
+
+
+def file_json(file: File) -> Json:
+    return {"name": file.name, "url": f"/files/{file.id}", "type": file.type, "size": file.size}
+
+
+def attachment_json(attachment: Attachment) -> Json:
+    """A file that the person sent; without `url` while its bytes are not there."""
+    shown: Json = {"name": attachment.name, "type": attachment.type, "size": attachment.size}
+    return shown | {"url": f"/files/{attachment.file}"} if attachment.file else shown
+
+
+def card_json(card: Card) -> Json:
+    return asdict(card) | {"rows": list(card.rows), "actions": list(card.actions)}
+
+
+def current(cards: Iterable[Card], changed: Mapping[str, Card]) -> list[Card]:
+    """`cards` as they stand now: `changed` holds by id what came after."""
+    return [changed.get(card.id, card) for card in cards]
+
+
+def answer_json(answer: Answer, conversation: str, turn: str, html: str | None = None) -> Json:
+    """The body of `POST /chat` and of the event `done`; `html` where the page asked for it."""
+    body: Json = {
+        "response": answer.text,
+        "conversation": conversation,
+        "turn": turn,
+        "status": answer.status,
+        "files": [file_json(file) for file in answer.files],
+        "cards": [card_json(card) for card in answer.cards],
+    }
+    if answer.code:
+        body["code"] = answer.code
+    if answer.aloud:
+        body["aloud"] = True
+    return body if html is None else body | {"html": html}
+
+
+def message_json(message: Message, seq: int, at: float, state: str = "new") -> Json:
+    """What a person said: `at` in seconds since the epoch, `state` of its turn.
+
+    `event_key` is the client's own: a tab knows by it what it has already shown.
+    """
+    return {
+        "role": "user",
+        "turn": message.turn,
+        "event_key": message.event_key.partition(":")[2],
+        "seq": seq,
+        "text": message.text,
+        "files": [attachment_json(one) for one in message.attachments],
+        "clicked": message.clicked,
+        "at": at,
+        "state": state,
+    }
+
+
+def error_json(error: PonteError, turn: str, locale: str) -> Json:
+    return {"code": error.code, "message": error.words(locale), "turn": turn}
+
+
+def with_cards(answer: Answer, changed: Mapping[str, Card]) -> Answer:
+    return replace(answer, cards=tuple(current(answer.cards, changed)))
+
 
 BEAT = 15.0
 """Seconds of silence before a comment is sent."""
@@ -71,14 +174,14 @@ class Telling:
 
     async def end(self, outcome: Answer | PonteError, id: str = "") -> AsyncIterator[bytes]:
         if isinstance(outcome, PonteError):
-            yield frame("error", view.error_json(outcome, self._turn, self._manner.locale), id)
+            yield frame("error", error_json(outcome, self._turn, self._manner.locale), id)
             return
         for card in outcome.cards:
-            yield frame("card", view.card_json(card) | {"turn": self._turn})
+            yield frame("card", card_json(card) | {"turn": self._turn})
         for file in outcome.files:
-            yield frame("file", view.file_json(file) | {"turn": self._turn})
+            yield frame("file", file_json(file) | {"turn": self._turn})
         html = await render(outcome.text) if self._manner.html else None
-        yield frame("done", view.answer_json(outcome, self._conversation, self._turn, html), id)
+        yield frame("done", answer_json(outcome, self._conversation, self._turn, html), id)
 
     async def rest(self, answer: Answer) -> AsyncIterator[bytes]:
         """What was not told of its text yet, so that the pieces are the whole answer."""
@@ -174,7 +277,7 @@ class Following:
 
     async def _whole(self, one: Shown) -> AsyncIterator[bytes]:
         if one.turn not in self._tellings:
-            yield frame("message", view.message_json(one.message, one.seq, one.at, one.state))
+            yield frame("message", message_json(one.message, one.seq, one.at, one.state))
         self._cursor.end(one.seq)
         telling = self._tellings.pop(one.turn, None) or self._telling(one.turn)
         if one.answer is not None:
@@ -183,7 +286,7 @@ class Following:
 
     async def _tell(self, live: Live) -> AsyncIterator[bytes]:
         for card in live.cards:
-            yield frame("card", view.card_json(card) | {"turn": live.turn})
+            yield frame("card", card_json(card) | {"turn": live.turn})
         if live.cards:
             return
         await self._identify(live)
@@ -192,7 +295,7 @@ class Following:
         self._cursor.open(live.seq)
         if live.turn not in self._tellings:
             self._tellings[live.turn] = self._telling(live.turn)
-            yield frame("message", view.message_json(live.message, live.seq, live.message.sent_at))
+            yield frame("message", message_json(live.message, live.seq, live.message.sent_at))
         telling = self._tellings[live.turn]
         if outcome := live.answer or live.error:
             del self._tellings[live.turn]
@@ -221,7 +324,7 @@ class Following:
 def resets(text: str) -> bool:
     """Whether that message, once done, leaves another transcript than before."""
     try:
-        command = commands.parse(text)
+        command = grammar.parse(text)
     except BadInput:
         return False
     return command is not None and command.name in RESETTING

@@ -1,18 +1,25 @@
-"""The SQL of proposals and changes: one row each, a step for each row that they write."""
+"""The SQL of proposals and changes: one row each, a step for each row that they write.
+
+The embedded ledger: proposals, changes and their steps, one transaction a method.
+
+Counts turns and money, a row a turn; refuses a turn over the day's cap before it costs.
+"""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
+from datetime import datetime, tzinfo
 from sqlite3 import Cursor
 from sqlite3 import Row as SqlRow
 
-from core.errors import NotFound, Superseded
-from core.messages import NOTE, Address, Item, Person, decode, encode
-from core.proposal import Change, ChangeState, Draft, Proposal, Row, RowWrite, Step, fresh_id
-from core.store.database import Connection
+from core.changes.model import Change, ChangeState, Draft, Proposal, Row, RowWrite, Step, fresh_id
+from core.errors import NotFound, OverBudget, Superseded
+from core.messages import NOTE, Address, Item, Person, Usage, decode, encode
+from core.records import Spent, Turn
+from core.store.database import Connection, Database
 
 _FORGOTTEN, _LAPSED = 1, 2
 """Why the column `forgotten` says that the rows are erased: by a person, by age."""
@@ -279,3 +286,181 @@ def _row(text: str | None) -> Row | None:
 
 def _nameless(person: str) -> str:
     return encode(replace(decode(Person, person), name="")) if person else ""
+
+
+class SqliteLedger:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def propose(self, proposal: Proposal) -> Change:
+        def write(connection: Connection) -> Change:
+            known = of_call(connection, proposal.seq, proposal.call_id)
+            if known is None:
+                check_generation(connection, proposal)
+                return insert(connection, Change(proposal))
+            return known
+
+        return await self._database.write(write)
+
+    async def get(self, id: str) -> Change:
+        return await self._database.read(lambda c: get(c, id))
+
+    async def claim(self, id: str, seq: int, decider: Person, now: float) -> Change:
+        def write(connection: Connection) -> Change:
+            change = get(connection, id)
+            if change.state == "open" and change.proposal.expires <= now:
+                move(connection, id, "expired", ended=now)
+            elif change.state == "open":
+                move(connection, id, "applying", claim=seq, **_decided(decider, now))
+            return get(connection, id)
+
+        return await self._database.write(write)
+
+    async def close(
+        self, id: str, state: ChangeState, decider: Person | None, note: str, now: float
+    ) -> Change:
+        def write(connection: Connection) -> Change:
+            change = get(connection, id)
+            if change.state == "open":
+                by = _decided(decider, now) if decider else {}
+                move(connection, id, state, ended=now, **by)
+                add_note(connection, change, note)
+            return get(connection, id)
+
+        return await self._database.write(write)
+
+    async def release(self, id: str, seq: int) -> None:
+        def write(connection: Connection) -> None:
+            _claimed(connection, id, seq)
+            move(connection, id, "open", claim=0, **decision(None), decided=0.0)
+
+        await self._database.write(write)
+
+    async def undo(self, proposal: Proposal, decider: Person, now: float) -> Change:
+        def write(connection: Connection) -> Change:
+            original = get(connection, proposal.undoes)
+            if original.undone_by:
+                return get(connection, original.undone_by)
+            begun = insert(
+                connection,
+                Change(proposal, "applying", decider=decider, decided=now, claim=proposal.seq),
+            )
+            move(connection, original.id, original.state, undone_by=begun.id)
+            return begun
+
+        return await self._database.write(write)
+
+    async def record(self, id: str, seq: int, steps: Sequence[Step]) -> None:
+        def write(connection: Connection) -> None:
+            put_steps(connection, _claimed(connection, id, seq), steps)
+
+        await self._database.write(write)
+
+    async def finish(self, id: str, seq: int, state: ChangeState, note: str, now: float) -> Change:
+        def write(connection: Connection) -> Change:
+            change = get(connection, id)
+            if change.state == "applying" and change.claim == seq:
+                move(connection, id, state, ended=now)
+                add_note(connection, change, note)
+                if change.proposal.undoes:
+                    undone(connection, change, state)
+                if change.forgotten:
+                    blank(connection, id)
+            return get(connection, id)
+
+        return await self._database.write(write)
+
+    async def of_conversation(self, conversation: str, limit: int) -> Sequence[Change]:
+        return await self._database.read(lambda c: of_conversation(c, conversation, limit))
+
+    async def undrawn(self) -> Sequence[Change]:
+        return await self._database.read(undrawn)
+
+    async def drawn(self, change: Change) -> None:
+        await self._database.write(
+            lambda c: c.execute(
+                "UPDATE changes SET drawn = max(drawn, ?) WHERE id = ?", (change.version, change.id)
+            ).close()
+        )
+
+    async def overdue(self, now: float) -> Sequence[Change]:
+        return await self._database.read(lambda c: overdue(c, now))
+
+    async def abandoned(self) -> Sequence[Change]:
+        return await self._database.read(abandoned)
+
+    async def lapse(self, before: float) -> int:
+        return await self._database.write(lambda c: lapse(c, before))
+
+    async def purge(self, before: float) -> int:
+        return await self._database.write(lambda c: purge(c, before))
+
+
+def _claimed(connection: Connection, id: str, seq: int) -> Change:
+    """Raises Superseded where another event has it, or none."""
+    change = get(connection, id)
+    if change.state != "applying" or change.claim != seq:
+        raise Superseded
+    return change
+
+
+def _decided(decider: Person, now: float) -> dict[str, str | int | float]:
+    return {**decision(decider), "decided": now}
+
+
+Caps = Callable[[Person, Address], Awaitable[tuple[int, int]]]
+"""Turns a day for a person there: their own, and everybody's together; 0 is no cap."""
+
+
+async def uncapped(person: Person, address: Address) -> tuple[int, int]:
+    return 0, 0
+
+
+class CountingBudget:
+    def __init__(self, database: Database, caps: Caps, zone: tzinfo) -> None:
+        self._database = database
+        self._caps = caps
+        self._zone = zone
+
+    async def reserve(self, turn: Turn) -> None:
+        """Count the turn, once however often it resumes. Raises OverBudget."""
+        person, day = turn.message.author, self._today()
+        own, all_ = await self._caps(person, turn.message.address)
+
+        def count(connection: Connection) -> None:
+            if connection.execute("SELECT 1 FROM usage WHERE seq = ?", (turn.seq,)).fetchone():
+                return
+            if own and _turns(connection, day, person.key) >= own:
+                raise OverBudget(limit=own, whose="for each person")
+            if all_ and _turns(connection, day, None) >= all_:
+                raise OverBudget(limit=all_, whose="for everybody together")
+            connection.execute(
+                "INSERT INTO usage (seq, day, person, conversation) VALUES (?, ?, ?, ?)",
+                (turn.seq, day, person.key, turn.message.address.conversation),
+            )
+
+        await self._database.write(count)
+
+    async def settle(self, turn: Turn) -> None:
+        """Nothing is left to do: the rounds' tokens were added as they came."""
+
+    async def usage(self, person: str | None = None) -> Spent:
+        day = self._today()
+        return await self._database.read(lambda c: _spent(c, day, person))
+
+    def _today(self) -> str:
+        return datetime.fromtimestamp(time.time(), self._zone).date().isoformat()
+
+
+def _turns(connection: Connection, day: str, person: str | None) -> int:
+    return _spent(connection, day, person).turns
+
+
+def _spent(connection: Connection, day: str, person: str | None) -> Spent:
+    row = connection.execute(
+        "SELECT count(*), sum(input), sum(cached), sum(output), sum(reasoning), sum(cost)"
+        " FROM usage WHERE day = :day AND (:person IS NULL OR person = :person)",
+        {"day": day, "person": person},
+    ).fetchone()
+    turns, input_, cached, output, reasoning, cost = row
+    return Spent(turns, Usage(input_ or 0, cached or 0, output or 0, reasoning or 0, cost))

@@ -6,13 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from bot.code import choose_code
+from bot.app import choose_code, model_client
 from bot.home import Home
-from bot.model import client
 from bot.settings import Settings
-from core.proxies import Proxies
-from core.tools.code.local import environment, installation
-from core.tools.code.local.installation import InstallationFailed
+from core.http import Proxies
+from core.tools.code import environment
+from core.tools.code.environment import InstallationFailed
 from tests.bot.conftest import Shell
 
 OLLAMA = "http://127.0.0.1:11434/v1"
@@ -35,7 +34,7 @@ KEY = {"openai_api_key": "sk-test"}
 )
 async def test_where_python_runs(tmp_path: Path, settings: dict[str, str], name: str) -> None:
     chosen = Settings.model_validate(settings)
-    backend = choose_code(chosen, Home(tmp_path), client(chosen), lambda name: name)
+    backend = choose_code(chosen, Home(tmp_path), model_client(chosen), lambda name: name)
     assert (backend and backend.name) == name
     if backend:
         await backend.close()
@@ -47,7 +46,7 @@ async def test_where_python_runs(tmp_path: Path, settings: dict[str, str], name:
 )
 async def test_which_model_runs_it(tmp_path: Path, settings: dict[str, str], model: str) -> None:
     chosen = Settings.model_validate(KEY | settings)
-    backend = choose_code(chosen, Home(tmp_path), client(chosen), lambda name: name)
+    backend = choose_code(chosen, Home(tmp_path), model_client(chosen), lambda name: name)
     assert backend is not None
     assert (await backend.health()).words == f"hosted: {model} at api.openai.com"
 
@@ -61,7 +60,7 @@ def shop(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
         for words in said:
             raise InstallationFailed(words)
 
-    monkeypatch.setattr(installation, "fill", fill)
+    monkeypatch.setattr(environment, "fill", fill)
     monkeypatch.setattr(environment, "FOR_ALL", tmp_path / "cache")
     return said
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from bot.config import Agent, Channel, Command, Config, Input, in_language, load
+from core.changes.approval import TableRule
 from core.errors import SettingsError
 from core.messages import Address
-from core.table_rules import TableRule
 
 GOOD = """
 [channels."slack:T1:C1"]

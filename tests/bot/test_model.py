@@ -6,13 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from bot.app import App
+from bot.app import App, choose, model_client
 from bot.config import Config
 from bot.home import Home
-from bot.model import choose, client
 from bot.settings import Settings
 from core.messages import File
-from core.model.demo import DemoModel
+from core.models.demo import DemoModel
 from core.records import Remote
 
 
@@ -36,7 +35,7 @@ async def _late(thread: str, remote: Remote) -> None:
 )
 async def test_the_model_is_chosen_by_settings(settings: dict[str, str], level: str) -> None:
     chosen = Settings.model_validate(settings)
-    model = choose(chosen, client(chosen), b"key", _read, _late)
+    model = choose(chosen, model_client(chosen), b"key", _read, _late)
     assert model.level == level
     assert isinstance(model, DemoModel) == (level == "demo")
     await model.close()

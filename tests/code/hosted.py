@@ -9,8 +9,7 @@ from dataclasses import replace
 
 from core.openai import Client, Place
 from core.records import Remote, Scene
-from core.tools.code.hosted.backend import HostedBackend
-from core.tools.code.hosted.interpreter import Choice
+from core.tools.code.hosted import Choice, HostedBackend
 from core.tools.code.port import Given, Ran
 from tests.core.tools.scene import scene
 from tests.fakes.openai import FakeOpenAI

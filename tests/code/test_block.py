@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from core.tools.code.block import bare, block
+from core.tools.code.port import bare, block
 
 
 @pytest.mark.parametrize(

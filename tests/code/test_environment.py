@@ -8,12 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from core.proxies import Proxies
-from core.tools.code.local import environment as environment_module
-from core.tools.code.local import installation
-from core.tools.code.local.environment import AGAIN, OLD, SETTING_UP, Environment, place
-from core.tools.code.local.installation import InstallationFailed
-from core.tools.code.local.sandbox.sandbox import SandboxFailed
+from core.http import Proxies
+from core.tools.code import environment
+from core.tools.code import environment as environment_module
+from core.tools.code.environment import (
+    AGAIN,
+    OLD,
+    SETTING_UP,
+    Environment,
+    InstallationFailed,
+    place,
+)
+from core.tools.code.sandbox.sandbox import SandboxFailed
 from tests.fakes.clock import Clock
 
 
@@ -30,7 +36,7 @@ class Shop:
         self.busy = asyncio.Event()
         self.asked = 0
         self.told: list[str] = []
-        monkeypatch.setattr(installation, "fill", self._fill)
+        monkeypatch.setattr(environment, "fill", self._fill)
 
     async def python(self) -> tuple[Path, str]:
         found = await self.environment.python(self._tell)
@@ -172,4 +178,4 @@ def test_its_place_is_open_to_kernels_where_the_bot_is_root(tmp_path: Path) -> N
     ],
 )
 def test_what_pip_says_is_worded(said: str, cause: str) -> None:
-    assert installation.cause_of(said).startswith(cause)
+    assert environment.cause_of(said).startswith(cause)

@@ -10,12 +10,19 @@ from typing import cast
 
 import pytest
 
-from core.tools.code.local import frame
-from core.tools.code.local.frame import BrokenFrame, Done, FileMade, LeftOut, Ready
-from core.tools.code.local.run import LEFT_MOST, Run
-from core.tools.code.local.sandbox.sandbox import Process
-from core.tools.code.local.session import Session
+from core.tools.code import session as frame
 from core.tools.code.port import MADE_COUNT
+from core.tools.code.sandbox.sandbox import Process
+from core.tools.code.session import (
+    LEFT_MOST,
+    BrokenFrame,
+    Done,
+    FileMade,
+    LeftOut,
+    Ready,
+    Run,
+    Session,
+)
 from tests.code import sandboxed
 
 

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from core.tools.code.local.sandbox.ground import PREFIX, Ground, remove
-from core.tools.code.local.sandbox.sandbox import SandboxFailed
-from core.tools.code.local.sandbox.users import COUNT, FIRST, Users
+from core.tools.code.sandbox.ground import COUNT, FIRST, PREFIX, Ground, Users, remove
+from core.tools.code.sandbox.sandbox import SandboxFailed
 
 
 @pytest.fixture(autouse=True)

@@ -6,8 +6,7 @@ import pytest
 
 from core.errors import ToolError
 from core.openai import Client, Place
-from core.tools.code.hosted.backend import HostedBackend
-from core.tools.code.hosted.prompt import LONGEST
+from core.tools.code.hosted import LONGEST, HostedBackend
 from tests.code.conftest import Make
 from tests.code.hosted import Bench, Official
 from tests.fakes.openai import Script

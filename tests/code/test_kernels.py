@@ -8,13 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from core.tools.code.local import kernels as kernels_module
-from core.tools.code.local import session as session_module
-from core.tools.code.local.kernels import IDLE, Kernels, most_kernels
-from core.tools.code.local.marks import Marks
-from core.tools.code.local.sandbox.sandbox import Limits, MiB, Sandbox
-from core.tools.code.local.session import Session
+from core.tools.code import local as kernels_module
+from core.tools.code import session as session_module
+from core.tools.code.local import IDLE, Kernels, Marks, most_kernels
 from core.tools.code.port import Ran
+from core.tools.code.sandbox.sandbox import Limits, MiB, Sandbox
+from core.tools.code.session import Session
 from tests.code import sandboxed
 from tests.fakes.clock import Clock
 

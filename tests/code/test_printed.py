@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.tools.code.local.printed import KEPT, Printed
+from core.tools.code.session import KEPT, Printed
 
 MARK = b"\0abc\0"
 CUTS = st.lists(st.integers(0, 60), max_size=8)

@@ -11,19 +11,15 @@ from typing import Literal
 
 import pytest
 
-from core.proxies import Proxies
-from core.tools.code.local import base_python
-from core.tools.code.local.backend import LocalBackend
-from core.tools.code.local.environment import Environment
-from core.tools.code.local.kernels import Kernels
-from core.tools.code.local.marks import Marks
-from core.tools.code.local.sandbox import choice, probe
-from core.tools.code.local.sandbox.choice import choose
-from core.tools.code.local.sandbox.ground import Ground
-from core.tools.code.local.sandbox.inside import ruleset
-from core.tools.code.local.sandbox.probe import Proof
-from core.tools.code.local.sandbox.reasons import worded
-from core.tools.code.local.sandbox.sandbox import Limits, Process, Sandbox, SandboxFailed
+from core.http import Proxies
+from core.tools.code import environment
+from core.tools.code.environment import Environment
+from core.tools.code.local import Kernels, LocalBackend, Marks
+from core.tools.code.sandbox import probe
+from core.tools.code.sandbox.ground import Ground
+from core.tools.code.sandbox.inside import ruleset
+from core.tools.code.sandbox.probe import Proof, choose
+from core.tools.code.sandbox.sandbox import Limits, Process, Sandbox, SandboxFailed, worded
 
 PYTHON = Path("python")
 
@@ -36,7 +32,7 @@ def held(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     async def prove(sandbox: Sandbox, python: Path, limits: Limits | None) -> Proof:
         return Proof(held[sandbox.name])
 
-    monkeypatch.setattr(choice, "prove", prove)
+    monkeypatch.setattr(probe, "prove", prove)
     monkeypatch.setattr(ruleset, "version", lambda: 7)
     monkeypatch.setattr(sys, "platform", "linux")
     return held
@@ -61,7 +57,7 @@ async def test_a_root_that_cannot_become_another_user_reads_that(
     async def asked(path: str) -> asyncio.subprocess.Process:
         raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), path)
 
-    monkeypatch.setattr(base_python, "_asked", asked)
+    monkeypatch.setattr(environment, "_asked", asked)
     kernels = Kernels(Marks(tmp_path), Limits(), 1)
     backend = LocalBackend(Environment(tmp_path, Proxies()), kernels, Limits())
     assert not await backend.offered()

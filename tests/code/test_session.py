@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from core.tools.code.local import session as session_module
-from core.tools.code.local.session import Session
+from core.tools.code import session as session_module
 from core.tools.code.port import Given, Ran
+from core.tools.code.session import Session
 from tests.code import sandboxed
 from tests.code.test_kernels import STUBBORN
 

@@ -10,9 +10,8 @@ from core.errors import ToolError
 from core.messages import Usage
 from core.records import Outcome
 from core.tools.code.port import Made, Ran
-from core.tools.code.report import NOTHING
-from core.tools.code.source import CodeSource
-from core.tools.outcome import CAP
+from core.tools.code.source import NOTHING, CodeSource
+from core.tools.toolbox import CAP
 from tests.code.scenes import set_scene
 from tests.core.tools.strict import breaches
 from tests.fakes.code import FakeBackend

@@ -7,15 +7,14 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from core.change_ports import Applier
+from core.changes.model import Change, Draft, Proposal, RowWrite, Step, WriteKind
+from core.changes.ports import Applier
 from core.http import HttpClient
 from core.messages import Address
-from core.proposal import Change, Draft, Proposal, RowWrite, Step, WriteKind
-from core.tools.bridge.source import BridgeSource
-from core.tools.nocodb.rest.api import NocoApi
-from core.tools.nocodb.rest.records import At
-from core.tools.nocodb.writing.rows import NocoRows
-from core.tools.nocodb.writing.shape import Shape
+from core.tools.nocodb.apply import NocoRows
+from core.tools.nocodb.bridge_source import BridgeSource
+from core.tools.nocodb.rest import At, NocoApi
+from core.tools.nocodb.rows import Shape
 from tests.fakes.bridge import FakeBridge
 from tests.fakes.bridge_tables import CUSTOMERS
 from tests.fakes.choices import ANA
@@ -72,7 +71,7 @@ class Case:
         return [one.write for one in seen]
 
     async def done(self, draft: Draft) -> Change:
-        """All of it, as `core.applying` goes."""
+        """All of it, as `core.changes.apply` goes."""
         writes: list[RowWrite] = []
         rows = await self.ready(draft)
         size = self.applier.batch(draft)

@@ -8,11 +8,11 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from core import budget
-from core.budget import CountingBudget
 from core.errors import OverBudget
 from core.messages import Item, Person, Usage
 from core.records import Call, Outcome, Spent, Turn
+from core.store import changes
+from core.store.changes import CountingBudget
 from tests.contract.engines import Embedded
 from tests.contract.test_inbox import says
 from tests.contract.test_journal import again
@@ -34,7 +34,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(budget, "time", clock)
+    monkeypatch.setattr(changes, "time", clock)
     return clock
 
 

@@ -13,15 +13,13 @@ from typing import cast
 
 import pytest
 
+from core.http import Proxies
 from core.openai import Client, Place
-from core.proxies import Proxies
-from core.tools.code.hosted.backend import HostedBackend
-from core.tools.code.local.backend import LocalBackend
-from core.tools.code.local.environment import Environment, Python, Tell
-from core.tools.code.local.kernels import Kernels
-from core.tools.code.local.marks import Marks
-from core.tools.code.local.sandbox.sandbox import Limits
+from core.tools.code.environment import Environment, Python, Tell
+from core.tools.code.hosted import HostedBackend
+from core.tools.code.local import Kernels, LocalBackend, Marks
 from core.tools.code.port import CodeBackend, Given, Ran
+from core.tools.code.sandbox.sandbox import Limits
 from tests.core.tools.scene import scene
 from tests.fakes.openai import FakeOpenAI, Script
 from tests.fakes.openai.script import Run

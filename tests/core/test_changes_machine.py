@@ -16,14 +16,14 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from core.applying import Applying
-from core.approval import Approval
-from core.changes import Changes
+from core.changes.apply import Applying
+from core.changes.approval import Approval
+from core.changes.model import Change, Decision, Draft, Proposal, RowWrite, Step, fresh_id
+from core.changes.service import Changes
 from core.errors import ToolError, WriteUnsure
 from core.messages import Address, CardAction
 from core.policy import AllowList
-from core.proposal import Change, Decision, Draft, Proposal, RowWrite, Step, fresh_id
-from core.store.ledger import SqliteLedger
+from core.store.changes import SqliteLedger
 from tests.contract.engines import Embedded
 from tests.fakes.choices import ANA, message
 from tests.fakes.memory_table import MemoryTable

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from core.changes.approval import TableRule, TableRules
+from core.changes.model import LIFETIME
 from core.messages import Answer, Person
 from core.policy import AllowList
-from core.proposal import LIFETIME
-from core.table_rules import TableRule, TableRules
 from tests.dialogues.decisions import (
     ADA,
     BOSS,

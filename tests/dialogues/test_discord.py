@@ -12,8 +12,8 @@ import discord
 import pytest
 import simcord
 
-from adapters.discord.adapter import DiscordAdapter
-from core import commands
+from adapters.discord.connection import DiscordAdapter
+from core.conversation import grammar
 from core.messages import Answer, Card
 from core.policy import AllowList
 from tests.fakes.choices import QuietBoard
@@ -63,7 +63,7 @@ class Stage:
         await self.inbox.end(seq, answer)
 
     def _answer(self, text: str) -> Answer:
-        command = commands.parse(text)
+        command = grammar.parse(text)
         if text == "change them":
             return Answer("", cards=(CARD,))
         if command and command.name == "approve":

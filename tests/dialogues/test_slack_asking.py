@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.slack.directory import COURTESY
+from adapters.slack.workspace import COURTESY
 from core.policy import AllowList
 from core.records import QuickCommand
 from tests.fakes.choices import choices
@@ -127,7 +127,7 @@ async def test_all_that_a_turn_asks_for_is_asked_at_once(tmp_path: Path) -> None
 async def test_history_that_does_not_come_is_told_in_the_answer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("adapters.slack.around.POINTED", 0.2)
+    monkeypatch.setattr("adapters.slack.participants.POINTED", 0.2)
     async with workplace(tmp_path) as w:
         root = w.slack.say(w.bob, w.general, "The build is red")
         w.slack.api.slow["conversations.replies"] = 1.0
@@ -143,7 +143,7 @@ async def test_history_that_does_not_come_is_told_in_the_answer(
 async def test_a_file_that_does_not_come_is_told_in_the_answer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trouble: str
 ) -> None:
-    monkeypatch.setattr("core.scenes.FETCHING", 0.2)
+    monkeypatch.setattr("core.conversation.context.FETCHING", 0.2)
     async with workplace(tmp_path) as w:
         if trouble == "slow":
             w.slack.api.slow["download"] = 1.0

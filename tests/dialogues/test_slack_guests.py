@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.slack.directory import Directory
+from adapters.slack.workspace import Directory
 from core.messages import Answer, Card
 from core.policy import GUEST, UNKNOWN, AllowList
 from core.records import QuickCommand
@@ -134,7 +134,7 @@ async def test_who_becomes_a_guest_is_one_within_five_minutes(
 ) -> None:
     now = [time.time()]
     monkeypatch.setattr(
-        "adapters.slack.adapter.Directory", partial(Directory, clock=lambda: now[0])
+        "adapters.slack.connection.Directory", partial(Directory, clock=lambda: now[0])
     )
     async with workplace(tmp_path, setting()) as w:
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")

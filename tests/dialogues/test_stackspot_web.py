@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from adapters.web.adapter import Port, WebAdapter
-from adapters.web.door import WebDoor
-from bot.engine import Choices, Engine
+from adapters.web.authentication import WebDoor
+from bot.app import Choices, Engine
 from tests.dialogues.stackspot import asks
 from tests.fakes.stackspot import FakeStackSpot, Look, Run
 from tests.fakes.stackspot_parts import stackspot_choices

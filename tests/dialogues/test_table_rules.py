@@ -6,9 +6,9 @@ import json
 
 import pytest
 
+from core.changes.approval import Access, TableRule, TableRules
 from core.messages import Answer, Person
 from core.policy import AllowList
-from core.table_rules import Access, TableRule, TableRules
 from tests.dialogues.decisions import ADA, BOSS, MEMBER, OTHER, bot, on_slack, proposed_on_slack
 from tests.dialogues.stage import Stage, Theatre
 from tests.fakes.memory_table import MemoryTable

@@ -6,14 +6,14 @@ import asyncio
 from dataclasses import replace
 
 from core import metrics
-from core.conversation import Profile
+from core.conversation.manager import Profile
 from core.errors import Empty
 from core.http import HttpClient
 from core.messages import Address, Person, Quote
-from core.model.demo import DemoModel
+from core.models.demo import DemoModel
 from core.policy import AllowList
 from core.records import Action, Ask, Verdict
-from core.tools.bridge.source import BridgeSource
+from core.tools.nocodb.bridge_source import BridgeSource
 from tests.dialogues.stage import Theatre
 from tests.fakes.bridge import FakeBridge
 from tests.fakes.choices import capped, message

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from core.conversation.upkeep import DAY, Upkeep
 from core.errors import ModelDown, NotFound
 from core.records import Remote
-from core.upkeep import DAY, Upkeep
 from tests.dialogues.stage import Stage, Theatre
 from tests.fakes.choices import ANA
 from tests.fakes.models import EchoModel

@@ -7,9 +7,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.discord.markup import render
-from adapters.discord.pages import LIMIT, MOST, pages
-from adapters.discord.tables import WIDEST, columns_of, read
+from adapters.discord.render import LIMIT, MOST_PARTS, WIDEST, columns_of, pages, read, render
 
 MENTIONS = re.compile(r"@everyone|@here|<@[!&]?\d+>|<#\d+>")
 
@@ -83,7 +81,7 @@ def test_a_table_inside_a_code_block_stays() -> None:
 def test_an_answer_that_does_not_fit_ends_in_a_file() -> None:
     markdown = "\n\n".join("x" * 1500 for _ in range(9))
     made = pages(markdown, "en")
-    assert len(made.parts) == MOST
+    assert len(made.parts) == MOST_PARTS
     assert made.parts[-1].endswith("*The whole answer is in `answer.md`.*")
     assert made.sheets[-1].data.decode() == markdown
 
@@ -99,7 +97,7 @@ def test_no_text_mentions_anybody(markdown: str) -> None:
         assert not MENTIONS.search(outside)
 
 
-@given(st.text(max_size=9000), st.integers(1, MOST))
+@given(st.text(max_size=9000), st.integers(1, MOST_PARTS))
 def test_every_part_fits(markdown: str, most: int) -> None:
     made = pages(markdown, "en", most)
     assert 1 <= len(made.parts) <= most

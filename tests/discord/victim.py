@@ -12,8 +12,8 @@ import signal
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
-from adapters.discord.adapter import DiscordAdapter
-from bot.engine import Engine
+from adapters.discord.connection import DiscordAdapter
+from bot.app import Engine
 from core.messages import Item
 from core.records import Ask, Completed, Delta, ModelEvent
 from tests.fakes.choices import choices

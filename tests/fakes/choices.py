@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bot.engine import Choices
+from bot.app import Choices
 from bot.quick import Registry
-from core.budget import Caps
-from core.change_ports import Applier
+from core.changes.ports import Applier
 from core.messages import Address, Card, Message, Person, ReplyTo, turn_id
 from core.policy import AllowList
 from core.ports import Model, Policy, ToolSource
 from core.records import Health, QuickCommand
+from core.store.changes import Caps
 from core.tools.toolbox import Toolbox
 from tests.fakes.models import EchoModel
 

@@ -10,11 +10,10 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from bot.board import Board
+from bot.app import Choices, StackSpotTooling
 from bot.config import Agent, Command, Config, Input
-from bot.engine import Choices
+from bot.health import Board
 from bot.settings import Settings
-from bot.stackspot import StackSpotTooling
 from core.http import HttpClient
 from core.policy import AllowList
 from core.ports import Model, Policy

@@ -1,4 +1,4 @@
-"""A desk at which a model's calls become drafts, and drafts are done as `core.applying` does."""
+"""A desk where a model's calls become drafts, and drafts are done as `core.changes.apply` does."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 
+from core.changes.model import Change, Draft, Proposal, Row, RowWrite, Seen, Step
 from core.errors import ToolError
 from core.http import HttpClient
 from core.messages import Address, Person
-from core.proposal import Change, Draft, Proposal, Row, RowWrite, Seen, Step
 from core.records import Outcome, Scene, Thread
-from core.tools.nocodb.rest.api import NocoApi
-from core.tools.nocodb.schemas import Schemas
-from core.tools.nocodb.writing.rows import NocoRows
-from core.tools.nocodb.writing.shape import Shape
-from core.tools.nocodb.writing.writes import Reads, Writes, anything_goes
+from core.tools.nocodb.apply import NocoRows
+from core.tools.nocodb.draft import Reads, Writes, anything_goes
+from core.tools.nocodb.rest import NocoApi
+from core.tools.nocodb.rows import Shape
+from core.tools.nocodb.schema import Schemas
 
 ANA = Person("slack", "U1", "T1", "Ana")
 HERE = Address("slack", "C1", "T1")

@@ -5,8 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from core.tools.nocodb.filters.condition import Op, Value
-from core.tools.nocodb.filters.filters import Filter, Match, Selection
+from core.tools.nocodb.filters import Filter, Match, Op, Selection, Value
 from core.tools.nocodb.schema import Field, Table
 
 PARIS = ZoneInfo("Europe/Paris")

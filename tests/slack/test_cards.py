@@ -8,10 +8,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapters.slack.cards import all_blocks, blocks, replaced
-from adapters.slack.content import content, parts
-from adapters.slack.lengths import PART
-from adapters.slack.markup import Links
+from adapters.slack.client import PART
+from adapters.slack.render import Links, all_blocks, blocks, content, parts, replaced
 from core.messages import Card
 from tests.fakes.slack.blocks import check_message
 

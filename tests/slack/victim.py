@@ -15,9 +15,9 @@ from pathlib import Path
 
 import structlog
 
-from adapters.slack.adapter import Credentials, SlackAdapter
+from adapters.slack.connection import Credentials, SlackAdapter
 from adapters.slack.surface import ChatSurface
-from bot.engine import Engine
+from bot.app import Engine
 from bot.home import Home
 from core.messages import Item
 from core.records import Ask, Completed, Delta, Health, ModelEvent, Remote

@@ -6,7 +6,7 @@ import pytest
 
 from core.http import HttpClient
 from core.tools.stackspot import StackSpot
-from core.tools.stackspot.status import Status
+from core.tools.stackspot.execution import Status
 from tests.fakes.stackspot import FakeStackSpot, Look, Run
 from tests.fakes.stackspot.clock import SteppedClock
 from tests.fakes.stackspot.state import REALM

@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from core.tools.stackspot import StackSpot
-from core.tools.stackspot.commands import StackSpotCommands, conversation_of, progress_of
-from core.tools.stackspot.status import Status, Step
+from core.tools.stackspot.execution import Status, Step
+from core.tools.stackspot.source import StackSpotCommands, conversation_of, progress_of
 from tests.fakes.stackspot import FakeStackSpot, Look, Run, Trouble
 from tests.fakes.stackspot.clock import SteppedClock
 from tests.stackspot.house import Stage, client, refused
@@ -62,7 +62,7 @@ async def test_a_stop_while_it_begins_waits_until_it_is_named(
 async def test_a_stop_does_not_wait_for_ever(
     fake: FakeStackSpot, stackspot: StackSpot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.tools.stackspot.commands.NAMING", 0.01)
+    monkeypatch.setattr("core.tools.stackspot.source.NAMING", 0.01)
     fake.fail("create", Trouble("hang"))
     stage = Stage()
     running = asyncio.create_task(StackSpotCommands(stackspot).run(stage.scene(), "echo", "a"))

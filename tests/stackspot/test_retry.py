@@ -6,8 +6,7 @@ import pytest
 
 from core.http import HttpAnswer, HttpDown, HttpError, HttpTimeout, HttpTooLarge, HttpUnreadable
 from core.tools.stackspot import StackSpot
-from core.tools.stackspot.refusal import wait_of
-from core.tools.stackspot.retry import BUSY_PAUSES, PAUSES, pause_after
+from core.tools.stackspot.api import BUSY_PAUSES, PAUSES, pause_after, wait_of
 from tests.fakes.stackspot import FakeStackSpot, Trouble
 from tests.fakes.stackspot.clock import SteppedClock
 from tests.fakes.stackspot.state import DAILY, How

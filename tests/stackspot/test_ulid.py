@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.tools.stackspot.ulid import ulid_of
+from core.tools.stackspot.api import ulid_of
 from tests.fakes.stackspot.ids import is_ulid
 
 KEYS = st.lists(

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 
 from adapters.web.adapter import Asgi, Port, WebAdapter
-from adapters.web.door import SocketDoor, WebDoor
+from adapters.web.authentication import SocketDoor, WebDoor
 from adapters.web.site import Operator
 from core.messages import Answer, Message, Progress
 from core.ports import Posts, Reply

@@ -1,17 +1,27 @@
 """The port that both places where Python runs stand behind: hosted by OpenAI, or a sandbox here.
 
-`core/tools/code/runner.py` is the one caller: it names the files, asks for the run, words what came
+`core/tools/code/source.py` is the one caller: it names the files, asks for the run, words what came
 of it and keeps the files that were made. A backend knows neither the model nor the platform.
+
+What kind of file the bytes are, whatever the code calls them.
+
+The files of a thread as code finds them: each under a name that is its own.
+
+Python in a person's or a model's words: the fenced code block that holds it.
 """
 
 from __future__ import annotations
 
+import mimetypes
+import re
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from core.messages import Usage
-from core.records import Health, Scene
+from core.messages import File, Usage
+from core.records import Health, Scene, SceneFiles
+from core.text import Fence, after, file_name
 
 MADE_COUNT, MADE_BYTES, MADE_TOTAL = 20, 8 << 20, 32 << 20
 """What is taken of one run: files and pictures, bytes of one, bytes of all. The kernel in the
@@ -113,3 +123,105 @@ class CodeBackend(Protocol):
         """Named "code"; its words say which backend this is, and why it is on or not."""
 
     async def close(self) -> None: ...
+
+
+_MAGIC = {
+    b"\x89PNG\r\n\x1a\n": "image/png",
+    b"\xff\xd8\xff": "image/jpeg",
+    b"GIF8": "image/gif",
+    b"%PDF-": "application/pdf",
+}
+_PICTURES = frozenset(_MAGIC.values()) - {"application/pdf"}
+
+
+def type_of(name: str, data: bytes) -> str:
+    """A media type. Pictures are known by their first bytes alone: a name proves none."""
+    for magic, kind in _MAGIC.items():
+        if data.startswith(magic):
+            return kind
+    guessed = mimetypes.guess_type(name)[0] or ""
+    # HTML and SVG can hold script.
+    if guessed in ("text/html", "image/svg+xml", "application/xhtml+xml"):
+        return "text/plain" if _is_text(data) else "application/octet-stream"
+    if guessed and guessed not in _PICTURES:
+        return guessed
+    return "text/plain" if _is_text(data) else "application/octet-stream"
+
+
+def _is_text(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return b"\0" not in data
+
+
+CODE_TYPE = "text/x-python"
+_OUR_CODE = re.compile(r"code-[0-9a-f]{6}\.py")
+"""What we attach ourselves, for people to read."""
+
+
+async def given(scene: Scene) -> tuple[Given, ...]:
+    """Oldest first. Of several with one name the newest has it; `a.csv` before it is `a-1.csv`."""
+    files = scene.files
+    if files is None:
+        return ()
+    found = [file for file in await files.given() if not _OUR_CODE.fullmatch(file.name)]
+    left = Counter(file_name(file.name) for file in found)
+    older: Counter[str] = Counter()
+    named = []
+    for file in found:
+        name = file_name(file.name)
+        left[name] -= 1
+        if left[name]:
+            older[name] += 1
+            name = _numbered(name, older[name])
+        named.append(_given(file, name, files))
+    return tuple(named)
+
+
+def code_name(digest: str) -> str:
+    """A file's name that `given` knows as one of ours."""
+    return f"code-{digest[:6]}.py"
+
+
+def _given(file: File, name: str, files: SceneFiles) -> Given:
+    return Given(file.id, name, file.type, file.size, lambda: files.read(file))
+
+
+def _numbered(name: str, number: int) -> str:
+    stem, dot, extension = name.rpartition(".")
+    return f"{stem}-{number}.{extension}" if dot else f"{name}-{number}"
+
+
+_INFOS = ("python", "py", "python3", "")
+
+
+def bare(code: str) -> str:
+    """`code` without the fence that some models put around it."""
+    blocks, beside = _blocks(code)
+    return blocks[0][1] if len(blocks) == 1 and not beside.strip() else code
+
+
+def block(text: str) -> str:
+    """The first block of Python in `text`, "" where there is none."""
+    blocks, _ = _blocks(text)
+    python = (code for info, code in blocks if info.strip().lower() in _INFOS and code.strip())
+    return next(python, "")
+
+
+def _blocks(text: str) -> tuple[list[tuple[str, str]], str]:
+    """Each closed block as its info and its content, and all that stands beside them."""
+    blocks, beside, lines = list[tuple[str, str]](), "", list[str]()
+    fence: Fence | None = None
+    for line in text.splitlines():
+        before, fence = fence, after(line, fence, len(line))
+        if before is None and fence is None:
+            beside += line
+        elif before is None:
+            lines = []
+        elif fence is not None:
+            lines.append(line)
+        else:
+            blocks.append((before.info, "\n".join(lines)))
+    return blocks, beside if fence is None else text

@@ -11,16 +11,27 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from core.http import HttpClient
-from core.proxies import Proxies
-from core.tools.stackspot.account import AGENT_URL, API_URL, AUTH_URL, REALM, Account
-from core.tools.stackspot.agents import AgentAnswer, Agents
-from core.tools.stackspot.api import StackSpotApi
-from core.tools.stackspot.clock import Clock, MachineClock
-from core.tools.stackspot.execution import DEADLINE, Executions, OnProgress
-from core.tools.stackspot.result import Result
-from core.tools.stackspot.status import Status
-from core.tools.stackspot.wire import Wire
+from core.http import HttpClient, Proxies
+from core.tools.stackspot.api import (
+    AGENT_URL,
+    API_URL,
+    AUTH_URL,
+    REALM,
+    Account,
+    Clock,
+    MachineClock,
+    StackSpotApi,
+    Wire,
+)
+from core.tools.stackspot.execution import (
+    DEADLINE,
+    AgentAnswer,
+    Agents,
+    Executions,
+    OnProgress,
+    Result,
+    Status,
+)
 
 
 class StackSpot:

@@ -1,19 +1,230 @@
-"""Remote quick commands over HTTP: begin one, look at it, wait for its end."""
+"""How an execution stands, read leniently: no schema of it is published.
+
+Clients in three languages agree on `{"execution_id", "quick_command_slug", "conversation_id",
+"progress": {"status", "execution_percentage", …}, "steps": [{"step_name", "execution_order",
+"step_result"}], "result"}`, where `result` is a text and a step's result `{"answer", …}` of a
+model's step, `{"status_code", "json_data", "data"}` of a web request's.
+
+What a quick command said, read leniently: a text, often JSON, often in a fence.
+
+Remote quick commands over HTTP: begin one, look at it, wait for its end.
+
+Agents: one question, one answer, in a conversation that StackSpot keeps.
+
+https://ai.stackspot.com/docs/agents/agent-api/agents-api
+"""
 
 from __future__ import annotations
 
+import json
 import re
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 from core.http import HttpUnreadable
-from core.tools.stackspot.api import StackSpotApi
-from core.tools.stackspot.clock import Clock
-from core.tools.stackspot.error import StackSpotError, StillRunning, worded
-from core.tools.stackspot.request import Request
-from core.tools.stackspot.slug import quoted_slug
-from core.tools.stackspot.status import Status, read_status
+from core.text import clean, in_whole_characters, one_line
+from core.tools.stackspot.api import (
+    Clock,
+    Request,
+    StackSpotApi,
+    StackSpotError,
+    StillRunning,
+    quoted_slug,
+    worded,
+)
+
+_FAILED = ("FAILURE", "FAILED")
+_LONGEST_NAME = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """`answer` is empty while there is none."""
+
+    name: str
+    answer: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """`state` is StackSpot's own word, in capitals; one that is not known means: go on waiting.
+
+    `share` is how much is done, 0.0 to 1.0, None where that is not told.
+    """
+
+    execution: str
+    state: str = ""
+    share: float | None = None
+    steps: tuple[Step, ...] = ()
+    result: str = ""
+    slug: str = ""
+    conversation: str = ""
+
+    @property
+    def completed(self) -> bool:
+        return self.state == "COMPLETED"
+
+    @property
+    def failed(self) -> bool:
+        """No reason is told with it."""
+        return self.state in _FAILED
+
+    @property
+    def step(self) -> str:
+        """The name of the step that runs: the first without an answer, else the last."""
+        waiting = [step.name for step in self.steps if not step.answer]
+        return next(iter(waiting), self.steps[-1].name if self.steps else "")
+
+    @property
+    def answer(self) -> str:
+        """The result, else what the last step that answered said."""
+        spoken = [step.answer for step in self.steps if step.answer]
+        return self.result if self.result.strip() else next(reversed(spoken), "")
+
+
+def read_status(execution: str, answer: Mapping[str, Any]) -> Status:
+    """`answer` as a Status; what is missing or odd in it is left out."""
+    progress = _mapping(answer.get("progress"))
+    return Status(
+        execution=execution,
+        state=_text(progress.get("status")).strip().upper(),
+        share=_share(progress.get("execution_percentage")),
+        steps=_steps(answer.get("steps")),
+        result=_text(answer.get("result")),
+        slug=_text(answer.get("quick_command_slug")),
+        conversation=_text(answer.get("conversation_id")),
+    )
+
+
+def _steps(told: object) -> tuple[Step, ...]:
+    steps = [each for each in told if isinstance(each, Mapping)] if isinstance(told, list) else []
+    return tuple(_step(each) for each in sorted(steps, key=_order))
+
+
+def _step(told: Mapping[str, Any]) -> Step:
+    name = one_line(_text(told.get("step_name")), _LONGEST_NAME)
+    return Step(name, _step_answer(told.get("step_result")))
+
+
+def _step_answer(result: object) -> str:
+    if not isinstance(result, Mapping):
+        return _text(result)
+    found = (_text(result.get(name)) for name in ("answer", "json_data", "data"))
+    return next(filter(str.strip, found), "")
+
+
+def _order(step: Mapping[str, Any]) -> float:
+    order = step.get("execution_order")
+    return order if isinstance(order, int | float) else 0
+
+
+def _share(told: object) -> float | None:
+    """0.0 to 1.0, also where it was written as a percentage."""
+    if isinstance(told, bool) or not isinstance(told, int | float) or not 0 <= told <= 100:
+        return None
+    return told / 100 if told > 1 else float(told)
+
+
+def _text(value: object) -> str:
+    """A text as it is, None as nothing, all else as JSON."""
+    if value is None or isinstance(value, str):
+        return in_whole_characters(value or "")
+    return in_whole_characters(json.dumps(value, ensure_ascii=False))
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+_FENCE = re.compile(
+    r"(?P<mark>`{3,}(?!`)|~{3,}(?!~))[ \t]*(?P<info>[\w.+-]*)(?![\w.+-])[^\n]*\n(?P<body>.*)",
+    re.DOTALL,
+)
+_JSON = ("", "json", "json5", "jsonc", "text", "txt")
+_SUFFIXES = {
+    "json": "json", "python": "py", "py": "py", "javascript": "js", "js": "js", "typescript": "ts",
+    "ts": "ts", "java": "java", "kotlin": "kt", "go": "go", "sql": "sql", "yaml": "yaml",
+    "yml": "yaml", "csv": "csv", "xml": "xml", "bash": "sh", "sh": "sh",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """`text` is as StackSpot gave it; `execution` and `conversation` are its ids."""
+
+    text: str
+    execution: str = ""
+    conversation: str = ""
+
+    @property
+    def data(self) -> Any:
+        """The JSON that the whole text is, bare or in a fence; None where it is none."""
+        return json_of(self.text)
+
+    @property
+    def bare(self) -> str:
+        """The text without a fence around JSON; code keeps its fence, for it tells the language."""
+        block = _only_block(self.text)
+        return block[1].strip() if block and self.data is not None else self.text
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A result as a file: `data` in UTF-8."""
+
+    name: str
+    type: str
+    data: bytes
+
+
+def json_of(text: str) -> Any:
+    """Also where a model put a fence around it, or did not close that."""
+    block = _only_block(text)
+    if block is not None and block[0].lower() not in _JSON:
+        return None
+    try:
+        return json.loads(block[1] if block else text.strip(), parse_constant=_refused)
+    except (ValueError, RecursionError):
+        return None
+
+
+def document_of(text: str, stem: str) -> Document:
+    """`text` as a file named for `stem`, of the kind that it is; a fence around it is left out."""
+    data = json_of(text)
+    if isinstance(data, dict | list):
+        laid_out = json.dumps(data, ensure_ascii=False, indent=2)
+        return Document(f"{stem}.json", "application/json", _bytes(laid_out))
+    block = _only_block(text)
+    if block is None:
+        return Document(f"{stem}.md", "text/markdown", _bytes(text))
+    suffix = _SUFFIXES.get(block[0].lower(), "txt")
+    return Document(f"{stem}.{suffix}", "text/plain", _bytes(block[1]))
+
+
+def _only_block(text: str) -> tuple[str, str] | None:
+    """Info and body where the whole text is one fenced block, closed or not."""
+    match = _FENCE.fullmatch(text.strip())
+    if match is None:
+        return None
+    *inner, last = match["body"].split("\n")
+    mark = match["mark"]
+    lines = inner if last.strip().startswith(mark) else [*inner, last]
+    if any(line.lstrip().startswith(mark) for line in lines):
+        return None  # there is more than one
+    return match["info"], "\n".join(lines)
+
+
+def _bytes(text: str) -> bytes:
+    return clean(text).encode()
+
+
+def _refused(constant: str) -> None:
+    """JSON has no NaN (RFC 8259, section 6), but Python reads it."""
+    raise ValueError(constant)
+
 
 OnProgress = Callable[[Status], Awaitable[None]]
 """Told of each new state, share or step while a quick command runs."""
@@ -143,3 +354,70 @@ def _failed(status: Status) -> StackSpotError:
         state=status.state,
         step=status.step,
     )
+
+
+_AGENTS_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """One that an operator named: `id` is StackSpot's, `title` for people."""
+
+    id: str
+    title: str = ""
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentAnswer:
+    """`text` is Markdown, as an agent writes it; `conversation` is the id to go on with."""
+
+    text: str
+    conversation: str = ""
+
+
+def is_agent_id(id: str) -> bool:
+    return _AGENTS_ID.fullmatch(id) is not None
+
+
+class Agents:
+    """`url` is the agents' host; an answer may take `timeout` seconds."""
+
+    def __init__(self, url: str, api: StackSpotApi, timeout: float) -> None:
+        self._url = f"{url.rstrip('/')}/v1/agent"
+        self._api = api
+        self._timeout = timeout
+
+    async def ask(self, agent: str, prompt: str, conversation: str = "") -> AgentAnswer:
+        """The whole answer at once. Raises StackSpotError; it is a spend, as `create` is."""
+        if not is_agent_id(agent):
+            raise StackSpotError("{agent} is no agent's id.", code="bad_agent", agent=agent[:40])
+        request = Request(
+            "agent",
+            "POST",
+            f"{self._url}/{quote(agent, safe='')}/chat",
+            subject=agent,
+            body=_question(prompt, conversation),
+            repeatable=False,
+            timeout=self._timeout,
+        )
+        answer = await self._api.repeat(request)
+        message = answer.get("message") if isinstance(answer, Mapping) else None
+        if not isinstance(answer, Mapping) or not isinstance(message, str):
+            raise worded(HttpUnreadable("no message"), request)
+        told = answer.get("conversation_id")
+        return AgentAnswer(
+            in_whole_characters(message), told if isinstance(told, str) and told else conversation
+        )
+
+
+def _question(prompt: str, conversation: str) -> dict[str, object]:
+    """`stackspot_knowledge` is a text there, and the other switches are not."""
+    question: dict[str, object] = {
+        "user_prompt": prompt,
+        "streaming": False,
+        "use_conversation": True,
+        "stackspot_knowledge": "false",
+        "return_ks_in_response": False,
+    }
+    return {**question, "conversation_id": conversation} if conversation else question

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from core.tools.same import differing, same
+from core.tools.nocodb.rows import differing, same
 
 
 @pytest.mark.parametrize(

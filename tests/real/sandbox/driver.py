@@ -14,11 +14,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FunctionType, ModuleType
 
-from core.tools.code.local.sandbox.bwrap import Bubblewrap
-from core.tools.code.local.sandbox.ground import Ground
-from core.tools.code.local.sandbox.landlock import Landlock
-from core.tools.code.local.sandbox.probe import prove
-from core.tools.code.local.sandbox.sandbox import Sandbox
+from core.tools.code.sandbox.bwrap import Bubblewrap
+from core.tools.code.sandbox.ground import Ground
+from core.tools.code.sandbox.landlock import Landlock
+from core.tools.code.sandbox.probe import prove
+from core.tools.code.sandbox.sandbox import Sandbox
 from tests.real.sandbox.attacks import endings, files, memory, network, processes, secrets, system
 from tests.real.sandbox.ends import end
 from tests.real.sandbox.scenery import Scenery, scenery

@@ -13,9 +13,8 @@ import json
 import os
 from pathlib import Path
 
-from core.tools.code.local.sandbox.choice import choose
-from core.tools.code.local.sandbox.ground import Ground
-from core.tools.code.local.sandbox.inside.filter import (
+from core.tools.code.sandbox.ground import Ground
+from core.tools.code.sandbox.inside.filter import (
     ALLOW,
     AND,
     EQUAL,
@@ -26,8 +25,9 @@ from core.tools.code.local.sandbox.inside.filter import (
     RETURN,
     Step,
 )
-from core.tools.code.local.sandbox.inside.seccomp import load
-from core.tools.code.local.sandbox.inside.syscalls import ARCHITECTURES, CHECKED, REFUSED, numbers
+from core.tools.code.sandbox.inside.seccomp import load
+from core.tools.code.sandbox.inside.syscalls import ARCHITECTURES, CHECKED, REFUSED, numbers
+from core.tools.code.sandbox.probe import choose
 
 CLONE3 = 435
 

@@ -16,10 +16,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from core.tools.code.local.sandbox.bwrap import Bubblewrap
-from core.tools.code.local.sandbox.ground import PREFIX, Ground
-from core.tools.code.local.sandbox.landlock import Landlock
-from core.tools.code.local.sandbox.sandbox import Sandbox
+from core.tools.code.sandbox.bwrap import Bubblewrap
+from core.tools.code.sandbox.ground import PREFIX, Ground
+from core.tools.code.sandbox.landlock import Landlock
+from core.tools.code.sandbox.sandbox import Sandbox
 from tests.real.sandbox.attacks import endings
 from tests.real.sandbox.session import STUB, Stub
 

@@ -13,14 +13,14 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from core.tools.code.local import session as sessions
-from core.tools.code.local.sandbox.bwrap import Bubblewrap
-from core.tools.code.local.sandbox.ground import Ground
-from core.tools.code.local.sandbox.landlock import Landlock
-from core.tools.code.local.sandbox.probe import prove
-from core.tools.code.local.sandbox.sandbox import MiB, Sandbox
-from core.tools.code.local.session import Session
+from core.tools.code import session as sessions
 from core.tools.code.port import Ran
+from core.tools.code.sandbox.bwrap import Bubblewrap
+from core.tools.code.sandbox.ground import Ground
+from core.tools.code.sandbox.landlock import Landlock
+from core.tools.code.sandbox.probe import prove
+from core.tools.code.sandbox.sandbox import MiB, Sandbox
+from core.tools.code.session import Session
 from tests.real.sandbox.attacks import talk
 from tests.real.sandbox.driver import OUTSIDE, attacks, left
 from tests.real.sandbox.scenery import Scenery, scenery

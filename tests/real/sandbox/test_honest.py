@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from core.tools.code.local.sandbox.bwrap import Bubblewrap
-from core.tools.code.local.sandbox.ground import Ground
-from core.tools.code.local.sandbox.landlock import Landlock
-from core.tools.code.local.sandbox.probe import prove
-from core.tools.code.local.sandbox.sandbox import Limits, Sandbox
-from core.tools.code.local.session import Session
 from core.tools.code.port import Ran
+from core.tools.code.sandbox.bwrap import Bubblewrap
+from core.tools.code.sandbox.ground import Ground
+from core.tools.code.sandbox.landlock import Landlock
+from core.tools.code.sandbox.probe import prove
+from core.tools.code.sandbox.sandbox import Limits, Sandbox
+from core.tools.code.session import Session
 from tests.code import sandboxed
 from tests.real.sandbox.pythons import sandbox_python
 
