@@ -241,8 +241,8 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Links:
-    """`hosts`: where links may lead, with what is under them, in text that tools brought; other
-    addresses there can be read and not clicked."""
+    """`hosts`: where links may lead, with what is under them, once something from outside is in a
+    thread; other addresses can be read and not clicked there."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     hosts: tuple[Host, ...] = ()

@@ -36,7 +36,7 @@ _TOKENS = re.compile(
     | xapp-[\w-]{8,}                           # Slack: app-level token
     | sk-[\w-]{16,}                            # OpenAI and those that speak its API
     | [\w-]{23,28}\.[\w-]{6,7}\.[\w-]{27,}     # Discord: bot token
-    | eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*          # a JSON web token (StackSpot, NocoDB)
+    | eyJ[\w-]{8,}(?:\.[\w-]+){0,4}              # a JSON web token (StackSpot, NocoDB)
     | (?<=Bearer[ ])[\w.~+/=-]{8,}
     | (?<=://)[^\s/@:"]+:[^\s/@"]+(?=@)        # user:password in a URL
     """,

@@ -127,6 +127,8 @@ CONNECT = 5.0
 """Seconds to connect within."""
 CAP = 8 * 1024 * 1024
 """Bytes of an answer that are taken, after decompression."""
+ERROR = 64 * 1024
+"""Bytes of an error's body that are read; the rest of it is left."""
 
 
 class HttpError(Exception):
@@ -309,7 +311,7 @@ class HttpClient:
             async with self._client.stream(method, url, timeout=limits, **filled) as answer:
                 if not answer.is_success:
                     raise HttpAnswer(
-                        answer.status_code, dict(answer.headers), await self._body(answer)
+                        answer.status_code, dict(answer.headers), await _beginning(answer)
                     )
                 yield answer
 
@@ -340,13 +342,25 @@ class HttpClient:
         return bytes(taken)
 
 
+async def _beginning(answer: Any) -> bytes:
+    """Of an error's body."""
+    taken = bytearray()
+    async for chunk in answer.aiter_bytes():
+        taken += chunk
+        if len(taken) >= ERROR:
+            break
+    return bytes(taken[:ERROR])
+
+
 async def _lines(chunks: AsyncIterator[bytes], cap: int) -> AsyncIterator[str]:
     """Only LF and CR LF end a line: the library's own splitter also breaks JSON at U+2028."""
-    rest = b""
+    rest = bytearray()
     async for chunk in chunks:
-        *whole, rest = (rest + chunk).split(b"\n")
-        for line in whole:
-            yield line.removesuffix(b"\r").decode(errors="replace")
+        first, *more = chunk.split(b"\n")
+        rest += first
+        for begun in more:
+            yield rest.removesuffix(b"\r").decode(errors="replace")
+            rest = bytearray(begun)
         if len(rest) > cap:
             raise HttpTooLarge(f"a line of more than {cap:,} bytes")
     if rest:

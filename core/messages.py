@@ -13,6 +13,8 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import TypeAdapter
 
+from core.markdown import Trust
+
 T = TypeVar("T")
 
 
@@ -78,13 +80,14 @@ class Quote:
     """What somebody else said around the message: context for the model, never an order.
 
     `replied`: the message is a reply to it. `reference`: where its platform has the whole of it,
-    to be read when the turn starts.
+    to be read when the turn starts. `ours`: nobody said it; the adapter tells what it knows.
     """
 
     name: str
     text: str
     replied: bool = False
     reference: str = ""
+    ours: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,10 +183,14 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What a person may see while it works: `text` so far, and what is being done (`doing`)."""
+    """What a person may see while it works: `text` so far, and what is being done (`doing`).
+
+    `trust` says where links in its parts may lead, where that is not left to the text itself.
+    """
 
     text: str = ""
     doing: str = ""
+    trust: Trust | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,9 @@
 Bodies stay JSON objects on purpose: servers that only resemble OpenAI leave fields out, and the
 SDK's typed events would be built anew for each delta. Everything that fails is a `Fault`.
 Retries are ours: the SDK repeats `insufficient_quota`, and a create whose answer was lost.
+
+The server is not obeyed: no redirect is followed, since 307 and 308 carry what was said to another
+host, and what it sends is capped, in pieces and in all.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ import asyncio
 import importlib
 import random
 import re
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -34,6 +37,15 @@ TRIES = 3
 """Times that a call is made which may be repeated."""
 PATIENT = 30.0
 """Seconds for one such call, and the longest Retry-After that is waited for."""
+DEADLINE, FILE_DEADLINE = 60.0, 300.0
+"""Seconds in which such a call, or a file, is wholly there, however steadily it drips."""
+MiB = 2**20
+EVENT, STREAM, ANSWER, ERROR = 4 * MiB, 64 * MiB, 16 * MiB, 64 * 1024
+"""Bytes that are taken: of one event, a whole stream of them (some 400 bytes for each token), an
+answer at once (a conversation's tail may hold pictures), and the body of an error, cut there."""
+PARTS = 100_000
+"""Commas and brackets in one event or answer: each may become an object in memory."""
+_GAP = re.compile(rb"\r?\n\r?\n|\r\r")
 _UNKNOWN = re.compile(r"not (be )?found|not exist|no such|unknown|not supported")
 _GONE = re.compile(r"container.*(expired|not found|not exist|deleted|no longer)", re.I | re.S)
 _POLICY = re.compile(r"policy|moderation|content_filter|invalid_prompt|safety")
@@ -63,13 +75,14 @@ class Fault(Exception):
 
     `unsent`: the request never left. `lost`: it may have been done, its answer is gone.
     `refused`: an HTTP status. `broken`: an error inside a stream. `silent`: nothing came in time.
+    `excess`: more came than we take, `message` says of what.
     `wait` is Retry-After in seconds, where there was one. `message` is the server's own text: it
     may quote what a person said, so it is read by code and never shown or logged.
     """
 
     def __init__(
         self,
-        kind: Literal["unsent", "lost", "refused", "broken", "silent"],
+        kind: Literal["unsent", "lost", "refused", "broken", "silent", "excess"],
         *,
         status: int = 0,
         body: Mapping[str, Any] | None = None,
@@ -171,9 +184,10 @@ class Client:
         """Put a file into a code container, under /mnt/data. Raises Fault."""
         sdk = await self.sdk()
         with _faults():
-            made = await sdk.containers.files.create(
-                container, file=(name, data, type), timeout=PATIENT
-            )
+            async with asyncio.timeout(FILE_DEADLINE):
+                made = await sdk.containers.files.create(
+                    container, file=(name, data, type), timeout=PATIENT
+                )
         return made.to_dict()
 
     async def download(self, container: str, file: str, most: int) -> bytes | None:
@@ -182,7 +196,10 @@ class Client:
         content = sdk.containers.files.content.with_streaming_response
         found = bytearray()
         with _faults():
-            async with content.retrieve(file, container_id=container, timeout=PATIENT) as answer:
+            async with (
+                asyncio.timeout(FILE_DEADLINE),
+                content.retrieve(file, container_id=container, timeout=PATIENT) as answer,
+            ):
                 async for piece in answer.iter_bytes():
                     found += piece
                     if len(found) > most:
@@ -223,7 +240,8 @@ class Client:
         options: Json = {"timeout": PATIENT, "params": dict(query or {})}
         sent = {} if body is None else {"body": body}
         with _faults():
-            answer = await getattr(sdk, method)(path, cast_to=object, options=options, **sent)
+            async with asyncio.timeout(DEADLINE):
+                answer = await getattr(sdk, method)(path, cast_to=object, options=options, **sent)
         return answer if isinstance(answer, dict) else {}
 
 
@@ -245,7 +263,9 @@ def _sdk(place: Place) -> openai.AsyncOpenAI:
     web = module.DefaultAsyncHttpxClient(
         proxy=proxy,
         trust_env=False,
-        event_hooks={"response": [_note]},
+        follow_redirects=False,
+        headers={"Accept-Encoding": "identity"},  # a few bytes could unpack to gigabytes
+        event_hooks={"response": [_note, _cap]},
     )
     client: openai.AsyncOpenAI = module.AsyncOpenAI(
         api_key=place.key or "none", base_url=place.base_url, http_client=web, max_retries=0
@@ -260,7 +280,7 @@ def _faults() -> Iterator[None]:
         yield
     except importlib.import_module("openai").APIError as error:
         raise _fault(error) from None
-    except importlib.import_module("httpx2").HTTPError:
+    except (importlib.import_module("httpx2").HTTPError, TimeoutError):
         raise Fault("lost") from None
     except ValueError:
         raise Fault("broken", message="not JSON") from None
@@ -274,6 +294,61 @@ async def _note(response: Any) -> None:
         status=response.status_code,
         request=response.headers.get("x-request-id", ""),
     )
+
+
+async def _cap(response: Any) -> None:
+    """Have the body read through caps; one that is packed although we asked for none is refused."""
+    if response.headers.get("content-encoding", "identity").lower() != "identity":
+        raise Fault("excess", message="an answer that is not compressed")
+    response.stream = _capped(response)
+
+
+def _capped(response: Any) -> Any:
+    """The body as the library's own kind of stream. Raises Fault where more comes than is taken."""
+    library = importlib.import_module("httpx2")
+    inner, failed = response.stream, response.status_code >= 300
+    events = response.headers.get("content-type", "").startswith("text/event-stream")
+    path = response.request.url.path
+    file = path.endswith("/content")  # `download` counts for itself
+
+    class Capped(library.AsyncByteStream):  # type: ignore[misc, name-defined]
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            total = size = parts = 0
+            end = b""
+            async for chunk in inner:
+                total += len(chunk)
+                if failed and total >= ERROR:
+                    yield chunk[: len(chunk) - (total - ERROR)]
+                    return
+                begun = _begun(end, chunk) if events else -1
+                size, parts = (
+                    (size + len(chunk), parts + _parts(chunk))
+                    if begun < 0
+                    else (len(chunk) - begun, _parts(chunk[begun:]))
+                )
+                end = (end + chunk)[-3:]
+                most = EVENT if events else ANSWER
+                if not file and (size > most or parts > PARTS):
+                    raise Fault("excess", message=f"{most // MiB} MiB in one piece")
+                if events and total > STREAM:
+                    raise Fault("excess", message=f"{STREAM // MiB} MiB in one answer")
+                yield chunk
+
+        async def aclose(self) -> None:
+            await inner.aclose()
+
+    return Capped()
+
+
+def _begun(end: bytes, chunk: bytes) -> int:
+    """Where in `chunk` the event begins that it leaves open, -1 where no event ended in it. `end`
+    are the bytes before."""
+    ends = [gap.end() - len(end) for gap in _GAP.finditer(end + chunk)]
+    return ends[-1] if ends and ends[-1] > 0 else -1
+
+
+def _parts(chunk: bytes) -> int:
+    return chunk.count(b",") + chunk.count(b"[") + chunk.count(b"{")
 
 
 def _fault(error: openai.APIError) -> Fault:
@@ -294,6 +369,8 @@ def _fault(error: openai.APIError) -> Fault:
             "model server refused", status=fault.status, code=fault.code, request=fault.request
         )
         return fault
+    if isinstance(error.__cause__, Fault):
+        return error.__cause__
     if isinstance(error, module.APIConnectionError):
         cause = type(error.__cause__).__name__
         return Fault("unsent" if cause in ("ConnectError", "ConnectTimeout") else "lost")

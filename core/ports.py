@@ -44,6 +44,7 @@ from core.records import (
     Health,
     ModelEvent,
     Outcome,
+    Provenance,
     QuickCommand,
     Receipt,
     Remote,
@@ -163,6 +164,9 @@ class Journal(Protocol):
 
     async def transcript(self, thread: str, before: int | None = None) -> Sequence[Entry]:
         """Oldest first; with `before`, only turns whose seq is smaller."""
+
+    async def provenance(self, thread: str, person: str) -> Provenance:
+        """Whose words are in the thread, as far as `person` (by key) is concerned."""
 
     async def last_said(self, thread: str, before: int) -> int: ...
 

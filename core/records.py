@@ -116,6 +116,15 @@ class Thread:
 
 
 @dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where the words of a thread are from. `outside`: some are a tool's, a file's, a quote's, or
+    of another person than the one who asks now. `written` is what that one wrote."""
+
+    outside: bool
+    written: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Remote:
     """Something that a server keeps for a thread: an OpenAI conversation, response, container."""
 

@@ -3,7 +3,8 @@
 A short form of the rules of Unicode Standard Annex 29: enough for marks, emoji, flags, Hangul
 jamo and surrogates, without its tables.
 
-Fenced code blocks, read line by line as CommonMark does (spec 0.31, section 4.5).
+Code in Markdown: fenced blocks, read line by line as CommonMark does (spec 0.31, section 4.5),
+and spans.
 
 Any indentation counts, because a fence inside a list item is indented by as much as its item.
 
@@ -23,6 +24,7 @@ from __future__ import annotations
 import asyncio
 import re
 import unicodedata
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -80,6 +82,7 @@ _OPENING = re.compile(
     r"(?P<mark>`{3,}|~{3,})"
     r"(?P<info>[^\n]*)"
 )
+_TICKS = re.compile("`+")
 _CLOSING = re.compile(r"[ \t]*(?P<mark>`{3,}|~{3,})[ \t]*")
 
 
@@ -123,9 +126,28 @@ def after(line: str, fence: Fence | None, longest: int) -> Fence | None:
 
 def fenced(text: str, info: str = "") -> str:
     """`text` as a code block, whatever fences stand within it."""
-    longest = max((len(run) for run in re.findall("`+", text)), default=0)
+    longest = max((len(run) for run in _TICKS.findall(text)), default=0)
     mark = "`" * max(3, longest + 1)
     return f"{mark}{info}\n{text}\n{mark}"
+
+
+def spans(text: str) -> Iterator[tuple[int, int]]:
+    """Where each code span of a text without blocks begins and ends: from a run of backticks to the
+    next one that is as long (section 6.1)."""
+    runs = [run.span() for run in _TICKS.finditer(text)]
+    places: defaultdict[int, deque[int]] = defaultdict(deque)
+    for start, end in runs:
+        places[end - start].append(start)
+    at = 0
+    for start, end in runs:
+        if start < at:
+            continue
+        same = places[end - start]
+        while same and same[0] <= start:
+            same.popleft()
+        if same:
+            at = same.popleft() + end - start
+            yield start, at
 
 
 def after_all(text: str, fence: Fence | None, longest: int) -> Fence | None:

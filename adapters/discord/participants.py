@@ -256,7 +256,7 @@ class Context:
         if company.people == [message.author.id] and not first:
             return (), (), ()
         if not self._may_read:
-            return ([Quote("Discord", UNTOLD)] if first else ()), (), ()
+            return ([Quote("Discord", UNTOLD, ours=True)] if first else ()), (), ()
         try:
             async with asyncio.timeout(DEADLINE):
                 return await self._read(int(address.channel), thread, since, source, company)

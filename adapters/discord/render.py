@@ -20,20 +20,25 @@ import discord
 
 from core.csv_text import csv_bytes, is_number
 from core.i18n import say
+from core.markdown import is_plain, unlinked
 from core.messages import Card, CardAction
-from core.text import Fence, after, split
+from core.text import Fence, after, spans, split
 
 WIDEST = 38
 """Characters of a code block's line on a telephone before it wraps."""
+WIDEST_TABLE = 100
+"""Columns: each short row is filled up to them."""
 MOST_COLUMNS = 3
 MOST_ROWS = 40
 MOST_RECORDS = 12
 SHOWN_RECORDS = 3
 
-_DELIMITER = re.compile(r"\s*\|?\s*:?-+:?\s*(\|\s*:?-+:?\s*)*\|?\s*")
+_DELIMITER = re.compile(r"\|?\s*:?-+:?\s*(?:\|\s*:?-+:?\s*)*\|?")
 _BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
-_MARKS = re.compile(r"(\*\*|__|~~|`)")
-_LINK = re.compile(r"!?\[([^\]]*)\]\(<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\)")
+_MARKS = re.compile(r"(\*\*|__|~~)")
+_LINK = re.compile(
+    r"!?\[([^\[\]]*)\]\(<?([^()\s<>]*(?:\([^()\s<>]*\)[^()\s<>]*)*)>?(?:\s+\"[^\"]*\")?\)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +53,7 @@ class Table:
     @property
     def widths(self) -> list[int]:
         columns = zip(self.header, *self.rows, strict=True)
-        return [max(columns_of(cell) for cell in column) for column in columns]
+        return [max(columns_of(_bare(cell)) for cell in column) for column in columns]
 
     @property
     def narrow(self) -> bool:
@@ -61,8 +66,7 @@ class Table:
         widths = self.widths
         lines = [_line(self.header, widths), "  ".join("─" * width for width in widths)]
         lines += [_line(row, widths) for row in self.rows]
-        # A backtick in a cell could close the block.
-        return "\n".join(["```", *(line.replace("`", "ˋ") for line in lines), "```"])
+        return "\n".join(["```", *lines, "```"])
 
     def records(self, most: int | None = None) -> str:
         """A paragraph per row: its first cell in bold, then a line per column."""
@@ -84,15 +88,15 @@ class Table:
         return f"{self.records(SHOWN_RECORDS)}\n\n{note}"
 
     def csv(self) -> bytes:
-        return csv_bytes((self.header, *self.rows))
+        return csv_bytes([tuple(map(_bare, row)) for row in (self.header, *self.rows)])
 
 
 def read(lines: list[str]) -> Table | None:
     """The pipe table that `lines` are (header, delimiter, rows), or None."""
-    if len(lines) < 2 or "|" not in lines[0] or not _DELIMITER.fullmatch(lines[1]):
+    if len(lines) < 2 or "|" not in lines[0] or not _DELIMITER.fullmatch(lines[1].strip()):
         return None
     header = _cells(lines[0])
-    if len(_cells(lines[1])) != len(header):
+    if len(_cells(lines[1])) != len(header) or len(header) > WIDEST_TABLE:
         return None
     rows = tuple(_fitted(_cells(line), len(header)) for line in lines[2:])
     return Table(header, rows)
@@ -122,6 +126,11 @@ def _plain(cell: str) -> str:
     return _MARKS.sub("", cell)
 
 
+def _bare(cell: str) -> str:
+    """Without the marks of code, which stay in prose; one of them could close a block."""
+    return cell.replace("`", "")
+
+
 def _fitted(row: tuple[str, ...], width: int) -> tuple[str, ...]:
     return (*row, *[""] * (width - len(row)))[:width]
 
@@ -131,23 +140,23 @@ def _line(cells: tuple[str, ...], widths: list[int]) -> str:
         " " * (width - columns_of(cell)) + cell
         if is_number(cell)
         else cell + " " * (width - columns_of(cell))
-        for cell, width in zip(cells, widths, strict=True)
+        for cell, width in zip(map(_bare, cells), widths, strict=True)
     ]
     return "  ".join(padded).rstrip()
 
 
 _LONGEST_MARK = 16
-_IMAGE = re.compile(r"!\[([^\]]*)\]\(<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\)")
-_MARKUP_LINK = re.compile(r"(?<!!)\[([^\]]+)\]\(<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\)")
+_TARGET = r"\(<?([^()\s<>]*(?:\([^()\s<>]*\)[^()\s<>]*)*)>?(?:\s+\"[^\"]*\")?\)"
+_IMAGE = re.compile(rf"!\[([^\[\]]*)\]{_TARGET}")
+_MARKUP_LINK = re.compile(rf"(?<!!)\[([^\[\]]+)\]{_TARGET}")
 # A preview would fetch the address, and with it whatever a tool's text put there.
 _BARE = re.compile(r"(?<![<\w])https?://[^\s<>]*[^\s<>.,;:!?'\"()\[\]*_~|]")
-_HEADING = re.compile(r" {0,3}#{4,6}\s+(.*?)\s*#*\s*")
+_HEADING = re.compile(r" {0,3}#{4,6}\s+")
 _RULE = re.compile(r" {0,3}([-*_])(\s*\1){2,}\s*")
 
 _TASK = re.compile(r"^(\s*[-*+] )\[([ xX])\] ")
 # What Discord turns into a mention or a command: reference.mdx#message-formatting.
-_MENTION = re.compile(r"@(?=everyone|here)|(?<=<)(?=@[!&]?\d|#\d|/[^:>\s][^:>]*:\d|id:)")
-_CODE = re.compile(r"(`+)(?!`)(.+?)(?<!`)\1(?!`)")
+_MENTION = re.compile(r"@(?=everyone|here)|(?<=<)(?=@[!&]?\d|#\d|/[^:<>\s][^:<>]{0,100}:\d|id:)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +174,10 @@ class Rendered:
 
 
 def render(markdown: str, locale: str = "en") -> Rendered:
-    """`markdown` as Discord shows it; tables that are too long become files."""
+    """`markdown` as Discord shows it; tables that are too long become files. Text that is too
+    long to be read as Markdown stays as it is written."""
+    if is_plain(markdown):
+        return Rendered(_unfurled(markdown))
     lines = markdown.split("\n")
     out: list[str] = []
     sheets: list[Sheet] = []
@@ -220,14 +232,13 @@ def _plain_line(line: str) -> str:
     """A line outside code blocks; what stands in inline code stays as it is."""
     if _RULE.fullmatch(line):
         return ""
-    heading = _HEADING.fullmatch(line)
-    if heading:
-        line = f"**{heading[1]}**"
+    if heading := _HEADING.match(line):
+        line = f"**{line[heading.end() :].rstrip().rstrip('#').rstrip()}**"
     pieces: list[str] = []
     at = 0
-    for code in _CODE.finditer(line):
-        pieces += [_prose(line[at : code.start()]), code[0]]
-        at = code.end()
+    for start, end in spans(line):
+        pieces += [_prose(line[at:start]), line[start:end]]
+        at = end
     return "".join([*pieces, _prose(line[at:])])
 
 
@@ -301,14 +312,14 @@ def embeds(cards: Sequence[Card], locale: str) -> list[discord.Embed]:
 def in_words(cards: Sequence[Card], locale: str) -> list[str]:
     """Cards that no more fit under the message are decided by typing."""
     return [
-        f"{inert(card.title)}: " + ", ".join(f"`{action} {card.id}`" for action in card.actions)
+        f"{_told(card.title)}: " + ", ".join(f"`{action} {card.id}`" for action in card.actions)
         for card in cards
     ]
 
 
 def embed(card: Card, locale: str, room: int = IN_ALL) -> discord.Embed:
     """`room`: characters for this card, so that all cards of a message fit into its limit."""
-    lines = [inert(card.text)] if card.text else []
+    lines = [_told(card.text)] if card.text else []
     lines += [_row(row) for row in card.rows[:MOST_CARD_ROWS]]
     if len(card.rows) > MOST_CARD_ROWS:
         lines.append(say("…and {more} more rows.", locale, more=len(card.rows) - MOST_CARD_ROWS))
@@ -317,7 +328,7 @@ def embed(card: Card, locale: str, room: int = IN_ALL) -> discord.Embed:
         when = f"<t:{int(card.expires_at)}:R>"
         lines.append(say("Expires {when}.", locale, when=when))
     made = discord.Embed(
-        title=inert(card.title)[:TITLE],
+        title=_told(card.title)[:TITLE],
         description="\n".join(lines)[: min(DESCRIPTION, room - TITLE - 40)],
         colour=_COLOURS.get(card.state, _GREY),
     )
@@ -431,8 +442,12 @@ def _row(row: Mapping[str, Any]) -> str:
     return f"{sign} {_safe(values)}"
 
 
+def _told(words: str) -> str:
+    return inert(unlinked(words))
+
+
 def _safe(value: object) -> str:
     text = "" if value is None else value if isinstance(value, str) else json.dumps(value)
     if len(text) > LONGEST_VALUE:
         text = text[: LONGEST_VALUE - 1] + "…"
-    return inert(discord.utils.escape_markdown(text.replace("\n", " "))) or "∅"
+    return inert(discord.utils.escape_markdown(unlinked(text.replace("\n", " ")))) or "∅"

@@ -495,9 +495,9 @@ class SlackApi:
 
     @asynccontextmanager
     async def download(self, url: str) -> AsyncIterator[ClientResponse]:
-        """A file's bytes; redirects lead to a login page and are not followed."""
+        """A file's bytes; redirects lead to a login page."""
         headers = self._authorization()
-        async with self._request("GET", url, headers=headers, allow_redirects=False) as answer:
+        async with self._request("GET", url, headers=headers) as answer:
             yield answer
 
     async def send_file(self, url: str, data: bytes) -> None:
@@ -508,12 +508,15 @@ class SlackApi:
 
     @asynccontextmanager
     async def _request(self, verb: str, url: str, **options: Any) -> AsyncIterator[ClientResponse]:
+        """No redirect is followed: it would carry a message, a file or the token elsewhere."""
         await self.open()
         if self._session is None:
             raise RuntimeError("the session is closed")
         proxy = self._proxies.for_url(url)
         try:
-            async with self._session.request(verb, url, proxy=proxy, **options) as answer:
+            async with self._session.request(
+                verb, url, proxy=proxy, allow_redirects=False, **options
+            ) as answer:
                 yield answer
         except (OSError, TimeoutError, self._aiohttp.ClientError) as error:
             raise InDoubt(type(error).__name__) from None

@@ -57,13 +57,22 @@ NOT_A_FILE = frozenset({"tombstone", "hidden_by_limit"})
 
 def words_of(message: Json) -> str:
     """What it says, without what is only a preview of a link."""
+    return "\n".join(filter(None, [own(message), *unfurled(message)]))[:_LONGEST]
+
+
+def own(message: Json) -> str:
+    """The same without what hangs on it: what its author wrote."""
     text = str(message.get("text") or "").strip()
     shown = "\n".join(_lines(message.get("blocks"))).strip()
     if not text or (message.get("bot_id") and len(shown) > len(text)):
         text = shown or text
-    parts = [text, *(_attached(one) for one in _listed(message.get("attachments"))
-                     if not is_forwarded(one) and not _is_preview(one))]  # fmt: skip
-    return "\n".join(filter(None, parts))[:_LONGEST]
+    return text[:_LONGEST]
+
+
+def unfurled(message: Json) -> Sequence[str]:
+    """What apps hang on a message, without forwarded messages and previews of links."""
+    hung = _listed(message.get("attachments"))
+    return [_attached(one) for one in hung if not is_forwarded(one) and not _is_preview(one)]
 
 
 def forwarded(message: Json) -> Sequence[tuple[str, str, Json]]:
@@ -243,11 +252,12 @@ def said(ours: str, body: Json, event: Json, bots: frozenset[str]) -> Said | Non
     there = [file for _, _, attachment in shared for file in files(attachment)]
     direct = is_direct(channel, event)
     return Said(
-        team=ours, channel=channel, ts=ts, user=user, text=words_of(event),
+        team=ours, channel=channel, ts=ts, user=user, text=own(event),
         thread=thread if thread != ts else "", parent=str(event.get("parent_user_id") or ""),
         direct=direct, files=(*files(event), *there), edited=_edited(event),
         home=author_home(ours, body, event),
-        shared=tuple((who, words) for who, words, _ in shared),
+        shared=(*((who, words) for who, words, _ in shared),
+                *(("Slack", words) for words in unfurled(event) if words)),
         open_there=_open_there(event) if direct else "",
     )  # fmt: skip
 

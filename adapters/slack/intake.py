@@ -133,7 +133,7 @@ class Intake:
             for who, words in said.shared
         ]
         if said.open_there:
-            context.append(Quote("Slack", OPEN_THERE.format(what=said.open_there)))
+            context.append(Quote("Slack", OPEN_THERE.format(what=said.open_there), ours=True))
         return events.message(said, where, author, self._readable(said), tuple(context),
                               profile.locale, profile.zone)  # fmt: skip
 
@@ -181,7 +181,8 @@ class Intake:
         author = Person("slack", user, events.author_home(team, body, event))
         key = _stop_key(team, channel, str(stream))
         await self._inbox.accept(_stop(key, author, where, thread, at))
-        if not self._inbox.running(where.conversation):  # a former process left it so
+        works = f"{channel}:{thread}" in self._workspace.working  # its turn will say so
+        if not works or not self._inbox.running(where.conversation):
             self._workspace.tasks.start(self._quietly(
                 "agents.sessions.setStatus", channel_id=channel, thread_ts=thread, status="active"
             ))  # fmt: skip

@@ -214,7 +214,7 @@ class Around:
             kept = [quote for quote in kept if not quote.reference]
         missing = [found.failure] if found.failure else []
         if found.failure and not found.meant:
-            quotes = [Quote("Slack", UNREAD)]
+            quotes = [Quote("Slack", UNREAD, ours=True)]
         notes = [say(sentence, nearest(locale)) for sentence in missing]
         if len(files) > FILES:
             notes.append(say(_MORE_FILES, nearest(locale), count=FILES))

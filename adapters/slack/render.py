@@ -25,10 +25,11 @@ from urllib.parse import urlsplit
 
 from adapters.slack.client import MESSAGE, PART, SECTION, SHORT, TEXT, cut, fit, size, weight
 from core.i18n import say
+from core.markdown import before_open_addresses, broken
 from core.messages import Address, Card, CardAction, Person
 from core.ports import Policy, StatusBoard
 from core.records import Action, Health, QuickCommand
-from core.text import HEAVIEST, SMALLEST, split
+from core.text import HEAVIEST, SMALLEST, spans, split
 
 PLAIN_LIMIT = 3000
 """Characters of the plain text that stands beside blocks, for push and screen readers."""
@@ -37,23 +38,23 @@ _JOINER = "\u2060"  # word joiner: without width, and not breaking; it breaks th
 _CONTROL = re.compile(r"<(?=!(?:channel|here|everyone|group|subteam|date)|@[A-Z]|#[A-Z])", re.I)
 _AT_ALL = re.compile(r"@(?=(?:channel|here|everyone)\b)", re.I)
 _LINK = re.compile(
-    r"(?P<image>!?)\[(?P<label>[^\]\n]*)\]"
+    r"(?P<image>!?)\[(?P<label>[^\[\]\n]*)\]"
     r"\((?P<url>[^()\s]*(?:\([^()\s]*\)[^()\s]*)*)(?P<title>\s+\"[^\"\n]*\")?\)"
 )
 _BARE = re.compile(r"(?<![(\[<\w`])https?://[^\s<>\])]+")
-_ANGLED = re.compile(r"<(?P<url>(?:https?|ftp|mailto|tel|slack):[^\s<>|]+)(?:\|[^>\n]*)?>")
-_CODE = re.compile(
-    r"(?P<fence>^[ \t]*(?P<mark>`{3,}|~{3,})[^\n]*\n.*?(?:^[ \t]*(?P=mark)[ \t]*$|\Z))"
-    r"|(?P<span>(?P<ticks>`+)(?!`).*?(?<!`)(?P=ticks)(?!`))",
-    re.S | re.M,
+_ANGLED = re.compile(r"<(?P<url>(?:https?|ftp|mailto|tel|slack):[^\s<>|]+)(?:\|[^<>\n]*)?>")
+_BLOCK = re.compile(
+    r"^[ \t]*(?P<mark>`{3,}(?!`)|~{3,}(?!~))[^\n]*\n.*?(?:^[ \t]*(?P=mark)[ \t]*$|\Z)", re.S | re.M
 )
 _SCHEMES = ("http", "https", "mailto")
 
-_FROM_SLACK = re.compile(r"<(?P<kind>[@#!]?)(?P<id>[^|>\n]+)(?:\|(?P<label>[^>\n]*))?>")
+_WORD = re.compile(r"\S+")
+_SPACE, _SET_OFF = re.compile(r"\s*"), re.compile(r"[\s,:]*")
+_FROM_SLACK = re.compile(r"<(?P<kind>[@#!]?)(?P<id>[^<|>\n]+)(?:\|(?P<label>[^<>\n]*))?>")
 _MARKS = re.compile(
     r"(?<!\w)[*_~]{1,3}(?=\S)|(?<=\S)[*_~]{1,3}(?!\w)"  # emphasis
     r"|^[ \t]*#{1,6}[ \t]+|^[ \t]*(?:`{3,}|~{3,})[^\n]*\n?|`"  # headings, code
-    r"|^[ \t]*\|?[ \t:|-]*-{3}[ \t:|-]*$\n?",  # rules, the line under a table's head
+    r"|^(?=[ \t:|-]*-{3})[ \t:|-]+$\n?",  # rules, the line under a table's head
     re.M,
 )
 
@@ -80,12 +81,21 @@ class Links:
 
 def markdown(text: str, links: Links) -> str:
     """The model's Markdown as it may be posted: nobody is notified, no link is hidden."""
-    pieces, at = [], 0
-    for code in _CODE.finditer(text):
-        pieces += [_prose(text[at : code.start()], links), code.group()]
-        at = code.end()
-    pieces.append(_prose(text[at:], links))
-    return neutral("".join(pieces))
+    return neutral("".join(text[start:end] if code else _prose(text[start:end], links)
+                           for start, end, code in _pieces(text)))  # fmt: skip
+
+
+def _pieces(text: str) -> Iterator[tuple[int, int, bool]]:
+    """Prose and code in turn: where each begins and ends, and whether it is code."""
+    at = 0
+    for block in [*(found.span() for found in _BLOCK.finditer(text)), (len(text), len(text))]:
+        begun = at
+        for start, end in spans(text[begun : block[0]]):
+            yield at, begun + start, False
+            yield begun + start, (at := begun + end), True
+        yield at, block[0], False
+        yield *block, True
+        at = block[1]
 
 
 def neutral(text: str) -> str:
@@ -119,8 +129,9 @@ def settled(text: str) -> int:
         after = text.find("](", opened, end)
         if after >= 0 or text.find("]", opened, end) < 0:
             end = opened - 1 if opened > line and text[opened - 1] == "!" else opened
-    ticks = text.count("`", line, end)
-    return text.rfind("`", line, end) if ticks % 2 and not _in_fence(text, line) else end
+    if _in_fence(text, line):  # before the block ends, nothing says that it is code
+        return before_open_addresses(text[:end])
+    return text.rfind("`", line, end) if text.count("`", line, end) % 2 else end
 
 
 def _in_fence(text: str, line: int) -> bool:
@@ -129,9 +140,18 @@ def _in_fence(text: str, line: int) -> bool:
 
 def plain(text: str) -> str:
     """The words of a Markdown text, without its marks, safe as a message's `text`."""
+    text = without_links_in_code(text)
     words = _MARKS.sub("", _LINK.sub(lambda found: found["label"] or found["url"], text)).strip()
+    written = set(text.split())  # what only the missing marks made one word is no address
+    words = _WORD.sub(lambda found: found[0] if found[0] in written else broken(found[0]), words)
     short = words if len(words) <= PLAIN_LIMIT else words[: PLAIN_LIMIT - 1] + "…"
     return escaped(short) or "…"
+
+
+def without_links_in_code(text: str) -> str:
+    """For where marks of code are taken off, or may be cut: addresses in it are broken."""
+    return "".join(broken(text[start:end]) if code else text[start:end]
+                   for start, end, code in _pieces(text))  # fmt: skip
 
 
 def escaped(text: str) -> str:
@@ -147,8 +167,7 @@ def mentioned(text: str) -> frozenset[str]:
 
 def readable(text: str, names: Mapping[str, str], bot: str) -> str:
     """A message from Slack as people read it; the bot's own name at its ends is left out."""
-    own = rf"<@{re.escape(bot)}(?:\|[^>]*)?>"
-    text = re.sub(rf"^(?:\s*{own}[\s,:]*)+|(?:\s*{own}\s*)+$", "", text)
+    text = _without_ends(text, re.compile(rf"<@{re.escape(bot)}(?:\|[^<>]*)?>"))
 
     def said(found: re.Match[str]) -> str:
         kind, id, label = found["kind"], found["id"], found["label"]
@@ -163,10 +182,27 @@ def readable(text: str, names: Mapping[str, str], bot: str) -> str:
     return unescape(_FROM_SLACK.sub(said, text)).strip()
 
 
+def _without_ends(text: str, name: re.Pattern[str]) -> str:
+    """Without the names at its beginning, and what sets them off there, and at its end."""
+    found = [each.span() for each in name.finditer(text)]
+    start, end = 0, len(text)
+    for first, last in found:
+        if (_SET_OFF if start else _SPACE).fullmatch(text, start, first) is None:
+            break
+        start = last
+    for first, last in reversed(found):
+        if first < start or text[last:end].strip():
+            break
+        end = first
+    if start and (marks := _SET_OFF.match(text, start, end)):
+        start = marks.end()
+    return text[start:end]
+
+
 ACTION = "ponte_card_"
 """Prefix of the buttons' action ids; what follows is the card action, the value is the card."""
 STOP = "ponte_stop"
-_BLOCK = "ponte_card:"
+_CARDS_BLOCK = "ponte_card:"
 _MOST, _ROWS, _TEXT, _CELL = 10, 5, 1500, 80
 _ROOM, _LEAST = 2 * SECTION + 800, 850
 """Bytes of a card that says all it has, and of the shortest that still tells what is asked."""
@@ -181,7 +217,7 @@ def blocks(card: Card, locale: str = "en", room: int = _ROOM) -> list[Json]:
     found again. What does not fit is cut: rows first, down to half of what is there for both."""
     under: list[Json] = []
     if note := _note(card, locale):
-        under.append({"type": "context", "block_id": f"{_BLOCK}{card.id}:note",
+        under.append({"type": "context", "block_id": f"{_CARDS_BLOCK}{card.id}:note",
                       "elements": [{"type": "mrkdwn", "text": note}]})  # fmt: skip
     if card.actions:
         under.append(_buttons(card, locale))
@@ -218,7 +254,7 @@ def _level(wanted: Sequence[int], room: int) -> int:
 
 def replaced(message: Sequence[Json], card: Card, locale: str = "en") -> list[Json] | None:
     """A message's blocks with the card as it is now; None where it does not stand there."""
-    mine = f"{_BLOCK}{card.id}:"
+    mine = f"{_CARDS_BLOCK}{card.id}:"
     places = [n for n, block in enumerate(message) if block.get("block_id", "").startswith(mine)]
     if not places:
         return None
@@ -229,7 +265,7 @@ def replaced(message: Sequence[Json], card: Card, locale: str = "en") -> list[Js
 
 def text(card: Card) -> str:
     """The card in words, for push and screen readers."""
-    return plain(f"{card.title}\n{card.text}")
+    return plain(broken(f"{card.title}\n{card.text}"))
 
 
 def stop_button(locale: str = "en") -> Json:
@@ -243,12 +279,12 @@ def stop_button(locale: str = "en") -> Json:
 
 
 def _section(card: Card, name: str, words: str) -> Json:
-    return {"type": "section", "block_id": f"{_BLOCK}{card.id}:{name}",
+    return {"type": "section", "block_id": f"{_CARDS_BLOCK}{card.id}:{name}",
             "text": {"type": "mrkdwn", "text": words}}  # fmt: skip
 
 
 def _words(card: Card, locale: str) -> str:
-    title, body = escaped(card.title[:300]), escaped(card.text[:_TEXT])
+    title, body = escaped(broken(card.title[:300])), escaped(broken(card.text[:_TEXT]))
     return f"*{title.replace('*', '')}*\n{body}".strip() if title else body or "…"
 
 
@@ -268,7 +304,9 @@ def _rows(rows: Sequence[Mapping[str, Any]], limit: int) -> str:
 def _cells(row: Any) -> str:
     if not isinstance(row, Mapping):
         return "" if row is None else _code(row)
-    return ", ".join(f"{escaped(str(name)[:_CELL])}: {_code(row[name])}" for name in list(row)[:8])
+    return ", ".join(
+        f"{escaped(broken(str(name)[:_CELL]))}: {_code(row[name])}" for name in list(row)[:8]
+    )
 
 
 def _code(value: Any) -> str:
@@ -294,7 +332,7 @@ def _buttons(card: Card, locale: str) -> Json:
         if style := _STYLES.get(action):
             button["style"] = style
         elements.append(button)
-    return {"type": "actions", "block_id": f"{_BLOCK}{card.id}:actions", "elements": elements}
+    return {"type": "actions", "block_id": f"{_CARDS_BLOCK}{card.id}:actions", "elements": elements}
 
 
 Json = dict[str, Any]
@@ -335,7 +373,7 @@ def shorter(body: Json) -> Json:
 
 def plainly(part: str) -> Json:
     """The same for a Slack that refuses the blocks: the Markdown as it is written, in sections."""
-    pieces = split(neutral(part), SECTION, size) or ("…",)
+    pieces = split(without_links_in_code(neutral(part)), SECTION, size) or ("…",)
     sections = [{"type": "section", "text": {"type": "mrkdwn", "text": escaped(piece)}}
                 for piece in pieces]  # fmt: skip
     return {"text": cut(plain(part), SHORT), "blocks": sections}
@@ -346,7 +384,7 @@ def smaller(part: str, most: int) -> Iterator[tuple[int, tuple[str, ...]]]:
     bytes that each piece has at most. `most`: what it was last found to take."""
     limit = min(size(part) // 2, most)
     while limit >= SMALLEST * HEAVIEST:
-        yield limit, split(part, limit, size)
+        yield limit, split(without_links_in_code(part), limit, size)
         limit //= 2
 
 

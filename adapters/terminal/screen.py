@@ -33,6 +33,7 @@ from typing import Any, TextIO, TypeVar
 from core.errors import PonteError, TooLarge
 from core.http import HttpClient, HttpError
 from core.i18n import say
+from core.markdown import unlinked
 from core.text import clean, file_name
 
 T = TypeVar("T")
@@ -280,12 +281,12 @@ class Screen:
         self.line(f"  [{file.name}, {size} kB] {where}")
 
     def _card(self, card: Mapping[str, Any]) -> None:
-        self.line(f"  # {card['title']} ({card['state']})")
+        self.line(unlinked(f"  # {card['title']} ({card['state']})"))
         if card["text"]:
-            self.line(f"    {card['text']}")
+            self.line(unlinked(f"    {card['text']}"))
         for row in card["rows"]:
             for change in _changes(row.get("before") or {}, row.get("after") or {}):
-                self.line(f"    {change}")
+                self.line(unlinked(f"    {change}"))
         if card["state"] == "open" and (expires := card.get("expires_at")):
             # In the zone of this machine, at which the reader sits.
             when = f"{datetime.fromtimestamp(expires, UTC).astimezone():%Y-%m-%d %H:%M}"

@@ -19,8 +19,8 @@ from markdown_it import MarkdownIt
 from markdown_it.renderer import RendererHTML
 from markdown_it.token import Token
 
-LONGEST = 200_000
-"""Characters: longer text is shown as it is."""
+from core.markdown import ended, is_plain
+
 QUICK = 1_000
 """Characters that are rendered at once (some 4 ms); more goes to a thread."""
 
@@ -54,9 +54,29 @@ async def render(text: str) -> str:
     return await asyncio.to_thread(to_html, text)
 
 
+class GrowingHtml:
+    """A text that grows, as HTML; blocks that have ended are not rendered again."""
+
+    def __init__(self) -> None:
+        self._source = self._done = ""
+
+    async def of(self, text: str) -> str:
+        """`text` is the whole so far. A definition may give a link to any block, so that text with
+        one is rendered anew."""
+        if "]:" in text or is_plain(text):
+            return await render(text)
+        if not text.startswith(self._source):
+            self._source = self._done = ""
+        tail = text[len(self._source) :]
+        if end := ended(tail):
+            self._done += await render(tail[:end])
+            self._source, tail = text[: len(self._source) + end], tail[end:]
+        return self._done + await render(tail)
+
+
 @functools.lru_cache(maxsize=256)
 def to_html(text: str) -> str:
-    if len(text) > LONGEST:
+    if is_plain(text):
         return f'<pre tabindex="0" dir="auto">{html.escape(text)}</pre>'
     return nh3.clean(
         _markdown().render(text),

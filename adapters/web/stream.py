@@ -20,7 +20,7 @@ import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
-from adapters.web.render import render
+from adapters.web.render import GrowingHtml, render
 from adapters.web.site import Follower, Json, Live, Site
 from core.conversation import grammar
 from core.errors import BadInput, NotFound, PonteError
@@ -161,6 +161,7 @@ class Telling:
         self._manner = manner
         self._text = ""
         self._doing = ""
+        self._html = GrowingHtml()
         self.pace = PACE
 
     async def growth(self, live: Live) -> AsyncIterator[bytes]:
@@ -196,7 +197,7 @@ class Telling:
         self._text = text
         if self._manner.html:
             began = time.perf_counter()
-            data["html"] = await render(text)
+            data["html"] = await self._html.of(text)
             self.pace = max(HTML_PACE, 8 * (time.perf_counter() - began))
         return data
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 
 import structlog
@@ -131,10 +131,16 @@ class PostedReply:
         if not progress.text:
             await self._surface.busy(progress.doing)
             return
+        trust = progress.trust
+
+        def split(said: str) -> Sequence[str]:
+            whole = self._surface.split
+            return trust.parts(said, whole)[1] if trust else whole(said)
+
         seconds = self._whole_until - time.monotonic()
         if seconds > 0 or (seconds := self._pause()) > 0:
             raise PlatformBusy(seconds)
-        for number, part in enumerate(await text.aside(self._surface.split, progress.text), 1):
+        for number, part in enumerate(await text.aside(split, progress.text), 1):
             await self._put(number, part, None)
         self._next = time.monotonic() + self._surface.interval
 

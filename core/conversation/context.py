@@ -8,12 +8,13 @@ All that one turn plays on.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from core import text
 from core.changes.ports import Proposals
+from core.markdown import Trust
 from core.messages import Attachment, File, Message, Post, Progress
 from core.ports import Fetch, Files, Journal, Reply, ThreadMap, Tool
 from core.records import Call, Effect, Remote, Scene, Shown, Thread, Turn, Verdict
@@ -202,6 +203,7 @@ class Stage:
     keep: Callable[[Thread], Awaitable[None]] | None = None
     since: int = 0
     """See `Ask.since`."""
-    hosts: Collection[str] = ()
-    """Where links may lead in text that comes after a tool's outcome."""
+    trust: Trust = field(default_factory=Trust)
+    """Where links may lead once something from outside is in the thread; `outside`: it is."""
+    outside: bool = False
     limits: CallLimits = field(default_factory=CallLimits)

@@ -29,6 +29,7 @@ from core.errors import (
     Undeliverable,
 )
 from core.i18n import nearest, say
+from core.markdown import Trust, addresses
 from core.messages import Address, Answer, File, Progress
 from core.ports import (
     Budget,
@@ -66,7 +67,7 @@ class Profile:
     channels: Mapping[str, str] = field(default_factory=dict)
     """More instructions, by channel: `slack:T1:C1`."""
     hosts: tuple[str, ...] = ()
-    """Where links may lead in text that comes after a tool's outcome."""
+    """Where links may lead in a thread that something from outside is in."""
     limits: CallLimits = field(default_factory=CallLimits)
 
     def told(self, address: Address) -> str:
@@ -143,20 +144,44 @@ class ConversationManager:
         await self._parts.budget.settle(turn)
 
     async def _answer(self, turn: Turn, reply: Reply) -> Answer:
-        turn, answer = await self._worded(turn, reply)
+        rounds: list[Rounds] = []
+        turn, answer = await self._worded(turn, reply, rounds)
         if turn.undelivered:
             note = Undeliverable(reason=turn.undelivered).words(self._locale(turn))
             answer = replace(answer, text=f"_{note}_\n\n{answer.text}")
-        cleaned = await text.aside(text.clean, answer.text)
-        answer = replace(answer, text=cleaned, parts=await text.aside(reply.split, cleaned))
+        own = rounds[0].linked if rounds else frozenset()
+        answer = await self._checked(turn, reply, answer, own)
         await self._journal.answered(turn, answer)
         log.info("answered", status=answer.status, code=answer.code)
         return answer
 
-    async def _worded(self, turn: Turn, reply: Reply) -> tuple[Turn, Answer]:
+    async def _checked(
+        self, turn: Turn, reply: Reply, answer: Answer, own: frozenset[str]
+    ) -> Answer:
+        """The answer in its parts; its links lead only where they may, once something from outside
+        is in the thread, or where a command brought it. `own` are links of code's making."""
+        cleaned = await text.aside(text.clean, answer.text)
+        outside, trust = await self._trust(turn)
+        trust = replace(trust, written=trust.written | own)
+        if not outside and await text.aside(_is_model_s, turn.message.text):
+            return replace(answer, text=cleaned, parts=await text.aside(reply.split, cleaned))
+        said, parts = await text.aside(lambda said: trust.parts(said, reply.split), cleaned)
+        return replace(answer, text=said, parts=parts)
+
+    async def _trust(self, turn: Turn) -> tuple[bool, Trust]:
+        """Whether something from outside is in the thread, and where links may lead then: to the
+        operator's hosts, and to what the asker wrote in it. A terminal has no code: it finds
+        addresses everywhere."""
+        message = turn.message
+        known = await self._journal.provenance(turn.thread, message.author.key)
+        told = "\n".join([*known.written, message.text])
+        written = await text.aside(addresses, told)
+        coded = message.address.platform != "terminal"
+        return known.outside, Trust(frozenset(self._profile.hosts), written, coded)
+
+    async def _worded(self, turn: Turn, reply: Reply, rounds: list[Rounds]) -> tuple[Turn, Answer]:
         """The answer, or the words for whatever stands in its way; and the turn, with what its
         platform knows around the message."""
-        rounds: list[Rounds] = []
         try:
             if self._inbox.stopped(turn.seq):  # before it could be heard here
                 raise asyncio.CancelledError
@@ -169,7 +194,7 @@ class ConversationManager:
             return turn, _noted(await self._think(turn, reply, rounds), missing)
         except asyncio.CancelledError:
             await self._put_back_unless_stopped(turn)
-            said = rounds[0].readable if rounds else ""
+            said = rounds[0].shown if rounds else ""
             elsewhere = bool(rounds) and rounds[0].goes_on_elsewhere
             stopped = say(_STOPPED_HERE if elsewhere else "_Stopped._", self._locale(turn))
             cards = await rounds[0].cards() if rounds else ()
@@ -214,7 +239,7 @@ class ConversationManager:
     def _apology(
         self, error: PonteError, rounds: list[Rounds], locale: str, private: bool = False
     ) -> Answer:
-        said = rounds[0].readable if rounds else ""
+        said = rounds[0].shown if rounds else ""
         words = f"{said}\n\n{error.words(locale)}".strip()
         return Answer(words, status="failed", code=error.code, private=private)
 
@@ -255,6 +280,7 @@ class ConversationManager:
             told = await unread(message, files, missing, self._bytes, self._locale(turn))
             turn = replace(turn, items=tuple(await self._journal.heard(turn, said)))
         thread = await parts.scenes.thread(turn)
+        outside, trust = await self._trust(turn)
         since = await self._journal.last_said(thread.id, turn.seq) if thread.remote else 0
         stage = Stage(
             turn=turn,
@@ -262,7 +288,8 @@ class ConversationManager:
             reply=reply,
             locale=self._locale(turn),
             instructions=self._profile.told(message.address),
-            hosts=self._profile.hosts,
+            trust=trust,
+            outside=outside,
             limits=self._profile.limits,
             preface=prompt.preface(message, time.time(), self._profile.zone, self._locale(turn)),
             tools={tool.spec.name: tool for tool in tools},
@@ -330,6 +357,14 @@ class ConversationManager:
 
     def _locale(self, turn: Turn) -> str:
         return nearest(turn.message.locale) if turn.message.locale else self._profile.locale
+
+
+def _is_model_s(said: str) -> bool:
+    """Whether a message is answered by the model, and not by a command."""
+    try:
+        return grammar.parse(said) is None
+    except PonteError:
+        return False
 
 
 def _noted(answer: Answer, sentences: Sequence[str]) -> Answer:

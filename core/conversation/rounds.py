@@ -9,6 +9,7 @@ before and after. A turn that resumes goes on after the last item; what is done 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import replace
@@ -203,6 +204,7 @@ class ToolCalls:
         return replace(scene, known_as=known_as)
 
 
+_OWN_LINK = re.compile(r"\[\w{1,40}\]\((https?://[^\s()<>]{1,500})\)\Z")
 ROUNDS = 12
 """Model calls in one turn, at most."""
 CUT = "The answer ends here because it became too long. Ask me to go on."
@@ -221,6 +223,7 @@ class Rounds:
         self._cut = False
         self._files: list[File] = []
         self.thread = stage.thread
+        self._growing = markdown.Growing()
         self.shown = ""
 
     async def answer(self) -> Answer:
@@ -242,18 +245,15 @@ class Rounds:
             number += 1
 
     @property
-    def readable(self) -> str:
-        """What was said so far, as people may see it."""
-        return self._readable(self.shown)
-
-    @property
     def goes_on_elsewhere(self) -> bool:
         """Whether another system may still finish what was called here, though nobody waits."""
         return self._calls.go_on_elsewhere
 
-    def _readable(self, said: str) -> str:
-        tools_spoke = any(item.kind == "output" for item in self._items)
-        return markdown.tamed(said, self._stage.hosts) if tools_spoke else said
+    @property
+    def _trust(self) -> markdown.Trust | None:
+        """Where links may lead; None where nothing from outside is in the thread."""
+        outside = self._stage.outside or any(item.kind == "output" for item in self._items)
+        return self._stage.trust if outside else None
 
     def _waiting(self) -> set[str]:
         """The proposals of this turn that wait for a person."""
@@ -276,7 +276,7 @@ class Rounds:
         if waiting and proposals is not None:
             told = "\n\n".join([proposals.words(waiting, locale), *used_up])
             return Answer(text=told, cards=cards, files=files)
-        said = await text.aside(self._readable, self._said)
+        said = self._said
         cut = [f"_{say(CUT, locale)}_"] if self._cut else []
         told = "\n\n".join([said, *cut, *used_up, *self._sources()]) if said or used_up else ""
         return Answer(text=told, cards=cards, files=files)
@@ -284,6 +284,12 @@ class Rounds:
     def _sources(self) -> list[str]:
         """Where figures are from, as the tools tell it, in the order of their calls."""
         return list(dict.fromkeys(line for one in self._in_order() for line in one.sources))
+
+    @property
+    def linked(self) -> frozenset[str]:
+        """Where the lines lead that code wrote under the answer: each ends in its link."""
+        found = (_OWN_LINK.search(line) for line in self._sources())
+        return frozenset(link[1] for link in found if link)
 
     def _in_order(self) -> list[Outcome]:
         """What came of this turn's calls, in their order."""
@@ -379,8 +385,14 @@ class Rounds:
         self._said = f"{self._said}\n\n{words}" if self._said and words else self._said + words
 
     async def _show(self, doing: str = "") -> None:
-        shown = await text.aside(lambda said: text.clean(self._readable(said)), self.shown)
-        await self._stage.reply.show(Progress(text=shown, doing=doing))
+        trust = self._trust
+
+        def readable(said: str) -> str:
+            cleaned = text.clean(said)
+            return self._growing.shown(cleaned, trust) if trust else cleaned
+
+        shown = await text.aside(readable, self.shown)
+        await self._stage.reply.show(Progress(text=shown, doing=doing, trust=trust))
 
     async def _run(self, calls: Sequence[Item]) -> None:
         """The calls of one round; in the transcript their outcomes keep the calls' order."""

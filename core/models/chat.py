@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Sequence
 
 from core.messages import Item
 from core.models.responses import OwnHistory, company
-from core.models.server import Cut, Said, Server
+from core.models.server import Cut, Said, Server, Weight
 from core.openai import Fault, Json
 from core.records import Ask, Began, Delta, ModelEvent, ToolSpec
 from core.usage import usage_of
@@ -28,6 +28,7 @@ class ChatReading:
         self._calls: dict[int, Json] = {}
         self._finish = ""
         self._usage: Json = {}
+        self._weight = Weight()
 
     def take(self, chunk: Json) -> Sequence[ModelEvent]:
         if chunk.get("usage"):
@@ -37,6 +38,7 @@ class ChatReading:
             self.response = str(chunk["id"])
             events.append(Began(self.response))
         if piece := "".join(self._choice(choice) for choice in chunk.get("choices") or ()):
+            self._weight.add(len(piece))
             self._text += piece
             events.append(Delta(piece))
         return events
@@ -62,13 +64,15 @@ class ChatReading:
 
     def _call_piece(self, piece: Json, number: int) -> None:
         """Some servers leave the index out and send each call whole."""
-        call = self._calls.setdefault(
-            int(piece.get("index", number)), {"id": "", "name": "", "arguments": ""}
-        )
+        index = int(piece.get("index", number))
+        new = index not in self._calls
+        call = self._calls.setdefault(index, {"id": "", "name": "", "arguments": ""})
         function = piece.get("function") or {}
+        name, arguments = str(function.get("name") or ""), str(function.get("arguments") or "")
+        self._weight.add(len(name) + len(arguments), int(new))
         call["id"] = call["id"] or str(piece.get("id") or "")
-        call["name"] += str(function.get("name") or "")
-        call["arguments"] += str(function.get("arguments") or "")
+        call["name"] += name
+        call["arguments"] += arguments
 
 
 def _call(call: Json) -> Item:

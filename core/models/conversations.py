@@ -182,6 +182,8 @@ def _texts(known: Json) -> list[str]:
 
 log = structlog.get_logger("model")
 Late = Callable[[str], Awaitable[None]]
+MOST_UNHEARD = 4
+"""Events that wait for the listener; then the server waits too."""
 
 
 class OwnedStream:
@@ -195,6 +197,7 @@ class OwnedStream:
         self._grace = grace
         self._late = late
         self._heard: asyncio.Queue[Json | Exception | None] = asyncio.Queue()
+        self._room = asyncio.Event()
         self._left = False
         self._untold = ""
         self.over = False
@@ -206,6 +209,7 @@ class OwnedStream:
 
     async def __anext__(self) -> Json:
         heard = await self._heard.get()
+        self._room.set()
         if heard is None:
             raise StopAsyncIteration
         if isinstance(heard, Exception):
@@ -217,6 +221,9 @@ class OwnedStream:
     def leave(self) -> None:
         """Nobody listens from here on; what is left is read for at most `grace` seconds."""
         self._left = True
+        self._room.set()
+        while not self._heard.empty():
+            self._heard.get_nowait()
         asyncio.get_running_loop().call_later(self._grace, self.task.cancel)
 
     async def tell_late(self) -> None:
@@ -231,11 +238,15 @@ class OwnedStream:
             async for event in listen(self._source, self._silence):
                 kind = event.get("type")
                 self.over = self.over or kind in ENDS
-                self._heard.put_nowait(event)
+                if not self._left:
+                    self._heard.put_nowait(event)
                 if kind in BEGINNINGS and not named:
                     named = True
                     self._untold = str((event.get("response") or {}).get("id", ""))
                     await self.tell_late()
+                while self._heard.qsize() >= MOST_UNHEARD and not self._left:
+                    self._room.clear()
+                    await self._room.wait()
         except Exception as error:
             # Raised again where the stream is listened to; drained streams have no use for it.
             end = error

@@ -7,6 +7,7 @@ Level 2: `POST /responses` with our own history; nothing is stored (the private 
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
@@ -15,7 +16,7 @@ from typing import Any, Protocol
 from core.messages import Item
 from core.models import server as faults
 from core.models.input import answered, cut, paired, size, starts
-from core.models.server import Said, Server, listen, said
+from core.models.server import Said, Server, Weight, listen, said
 from core.openai import Fault, Json
 from core.records import Ask, Began, Delta, ModelEvent
 
@@ -33,19 +34,24 @@ class Reading:
         self._spoken = False
         self._items: list[Json] = []
         self._final: Json | None = None
+        self._words, self._whole = Weight(), Weight()
 
     def take(self, event: Json) -> Sequence[ModelEvent]:
         """What a listener gets to know of this event. Raises Fault for an error event."""
         kind = event.get("type")
         if kind in WORDS:
             self._spoken = True
-            return (Delta(str(event.get("delta", ""))),)
+            words = str(event.get("delta", ""))
+            self._words.add(len(words))
+            return (Delta(words),)
         if kind in BEGINNINGS:
             return self._begin(event.get("response"))
         if kind in ENDS:
             self._final, self.over = event.get("response") or {}, True
         elif kind == "response.output_item.done":
-            self._items.append(event.get("item") or {})
+            item = event.get("item") or {}
+            self._whole.add(len(json.dumps(item)), 1)
+            self._items.append(item)
         elif kind == "response.output_item.added":
             return self._paragraph(event.get("item") or {})
         elif kind == "error":
@@ -58,6 +64,7 @@ class Reading:
             raise Fault("lost")
         # Some servers leave the output out of the last event.
         output = self._final.get("output") or self._items
+        Weight().add(0, len(output))
         return said({**self._final, "output": output})
 
     def _begin(self, response: Any) -> Sequence[ModelEvent]:

@@ -86,6 +86,14 @@ NEAREST = (
     "perhaps to {nearest!r}."
 )
 REFUSED = "The model's server refused the request ({reason}). Please tell the operator."
+MOVED = (
+    "The model's server sends us to another address (HTTP {status}), where Ponte does not go by "
+    "itself. The operator must set OPENAI_BASE_URL to the right address."
+)
+EXCESS = (
+    "The model's server sent more than Ponte takes ({limit}), so I stopped it. "
+    "Please ask again, or for less at once."
+)
 PICTURE = "The model could not read the picture that you sent. Please send it as PNG or JPEG."
 LONG = re.compile(
     r"context.{0,3}(length|window|size)|maximum context|too many tokens|prompt is too long", re.I
@@ -169,6 +177,10 @@ def worded(fault: Fault, options: Options, models: Sequence[str] = ()) -> ModelE
     """The error that a person reads. `models` are those that the server lists."""
     if fault.kind == "silent":
         return ModelSilent(seconds=round(options.silence))
+    if fault.kind == "excess":
+        return ModelError(EXCESS, limit=fault.message)
+    if 300 <= fault.status < 400:
+        return ModelError(MOVED, status=fault.status)
     if fault.quota:
         return NoQuota()
     if no_endpoint(fault):
@@ -200,6 +212,26 @@ def unknown_model(model: str, models: Sequence[str]) -> UnknownModel:
 
 
 Cut = Literal["", "length", "filter"]
+LONGEST = 1_000_000
+"""Characters of one answer, its tools' arguments too: some eight times what models can say."""
+MOST_CALLS = 256
+
+
+@dataclass(slots=True)
+class Weight:
+    """What one answer weighs so far."""
+
+    characters: int = 0
+    calls: int = 0
+
+    def add(self, characters: int, calls: int = 0) -> None:
+        """Raises Fault where it is more than we take."""
+        self.characters += characters
+        self.calls += calls
+        if self.characters > LONGEST:
+            raise Fault("excess", message=f"{LONGEST:,} characters")
+        if self.calls > MOST_CALLS:
+            raise Fault("excess", message=f"{MOST_CALLS} calls")
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,13 +392,21 @@ class Server:
         return False
 
 
+LONGEST_ROUND = 1800.0
+"""Seconds that one round may take, however much is said in it."""
+
+
 async def listen(source: AsyncIterator[Json], silence: float) -> AsyncGenerator[Json, None]:
-    """The events of `source`; raises Fault when none comes for `silence` seconds."""
+    """The events of `source`; raises Fault when none comes for `silence` seconds, or no end."""
+    until = asyncio.get_running_loop().time() + LONGEST_ROUND
     while True:
+        left = until - asyncio.get_running_loop().time()
         try:
-            async with asyncio.timeout(silence):
+            async with asyncio.timeout(min(silence, left)):
                 event = await anext(source)
         except TimeoutError:
+            if left <= silence:
+                raise Fault("excess", message=f"{LONGEST_ROUND / 60:.0f} minutes") from None
             raise Fault("silent") from None
         except StopAsyncIteration:
             return

@@ -208,4 +208,16 @@ ALTER TABLE calls ADD COLUMN handle TEXT NOT NULL DEFAULT '';
 ALTER TABLE changes ADD COLUMN named INTEGER NOT NULL DEFAULT 0
 """
 
-MIGRATIONS: tuple[str, ...] = (FIRST, SECOND, THIRD)
+FOURTH = """
+ALTER TABLE threads ADD COLUMN outside INTEGER NOT NULL DEFAULT 0;
+UPDATE threads SET outside = 1 WHERE EXISTS (
+    SELECT 1 FROM items WHERE items.thread = threads.id AND (
+        json_extract(item, '$.kind') = 'output' OR json_extract(item, '$.name') = 'context'
+        OR json_extract(item, '$.files') IS NOT NULL
+    )
+) OR EXISTS (
+    SELECT 1 FROM calls JOIN inbox USING (seq) WHERE inbox.thread = threads.id
+)
+"""
+
+MIGRATIONS: tuple[str, ...] = (FIRST, SECOND, THIRD, FOURTH)

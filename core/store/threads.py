@@ -12,8 +12,8 @@ from dataclasses import replace
 from sqlite3 import Row
 
 from core.errors import NotFound
-from core.messages import Answer, Item, Message, decode, encode
-from core.records import Entry, Forgot, Remote, Shown, Thread
+from core.messages import CONTEXT, Answer, Item, Message, decode, encode
+from core.records import Entry, Forgot, Provenance, Remote, Shown, Thread
 from core.store import changes
 from core.store.database import Connection
 
@@ -104,6 +104,25 @@ def shown_turn(connection: Connection, turn: str) -> Shown:
     if row is None:
         raise NotFound(what="turn")
     return _shown(row)
+
+
+def from_outside(connection: Connection, thread: str) -> None:
+    """Something that its people did not write is in the thread now, and stays in it."""
+    connection.execute("UPDATE threads SET outside = 1 WHERE id = ?", (thread,))
+
+
+def provenance(connection: Connection, thread: str, person: str) -> Provenance:
+    row = connection.execute(
+        "SELECT outside OR EXISTS (SELECT 1 FROM items WHERE thread = :thread"
+        " AND person NOT IN ('', :person)) AS outside FROM threads WHERE id = :thread",
+        {"thread": thread, "person": person},
+    ).fetchone()
+    written = connection.execute(
+        "SELECT json_extract(item, '$.text') AS text FROM items WHERE thread = ? AND person = ?"
+        " AND coalesce(json_extract(item, '$.name'), '') != ? AND text LIKE '%.%'",
+        (thread, person, CONTEXT),
+    )
+    return Provenance(row is None or bool(row["outside"]), tuple(one["text"] for one in written))
 
 
 def author(connection: Connection, seq: int) -> str:

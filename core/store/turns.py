@@ -19,6 +19,7 @@ from core.records import (
     Entry,
     Forgot,
     Outcome,
+    Provenance,
     Remote,
     Round,
     Shown,
@@ -107,6 +108,7 @@ def call_started(connection: Connection, turn: Turn, call: Call) -> None:
         (turn.seq, call.call_id, turn.message.author.key, call.name, call.arguments,
          call.effect, time.time()),
     )  # fmt: skip
+    threads.from_outside(connection, turn.thread)
 
 
 def call_known(connection: Connection, turn: Turn, call_id: str, handle: str) -> None:
@@ -273,6 +275,9 @@ class SqliteJournal:
                 notes = changes.take_notes(connection, turn.thread)
                 add_items(connection, turn, notes, "")
                 add_items(connection, turn, items, turn.message.author.key)
+                quoted = any(not quote.ours for quote in turn.message.context)
+                if turn.message.attachments or quoted:
+                    threads.from_outside(connection, turn.thread)
             return items_of(connection, turn.seq)
 
         return await self._guarded(turn, write)
@@ -367,6 +372,9 @@ class SqliteJournal:
 
     async def transcript(self, thread: str, before: int | None = None) -> Sequence[Entry]:
         return await self._database.read(lambda c: threads.transcript(c, thread, before))
+
+    async def provenance(self, thread: str, person: str) -> Provenance:
+        return await self._database.read(lambda c: threads.provenance(c, thread, person))
 
     async def last_said(self, thread: str, before: int) -> int:
         """The seq of the last turn before that one with anything in the transcript, else 0."""

@@ -45,9 +45,9 @@ async def again(
 AWAY = (502, 503, 504)
 """A host's own answer while the server behind it is down or starting."""
 
-_ADDRESS = re.compile(r"\w+://\S+|host='[^']*'|url: \S+")
+_ADDRESS = re.compile(r"\b\w+://\S+|host='[^']*'|url: \S+")
 # Ids are shorter, and codes are capitals alone. NocoDB's tokens have 40 characters.
-_SECRET = re.compile(r"(?![A-Z0-9_]+(?![\w.~+/=-]))[\w.~+/=-]{32,}")
+_SECRET = re.compile(r"(?<![\w.~+/=-])(?![A-Z0-9_]+(?![\w.~+/=-]))[\w.~+/=-]{32,}")
 
 
 class RemoteError(ToolError):

@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from core.errors import NotFound, Superseded
-from core.messages import Answer, Item, Post, Usage
-from core.records import Call, Outcome, Round, Turn
+from core.messages import Answer, Attachment, File, Item, Post, Quote, Usage, encode
+from core.records import Call, Outcome, Provenance, Round, Turn
+from core.store.database import Connection, Database
+from core.store.schema import MIGRATIONS
+from core.store.turns import SqliteJournal
 from tests.contract.engines import Embedded
 from tests.contract.test_inbox import says
 
@@ -48,6 +52,59 @@ async def test_only_a_new_process_is_a_new_attempt(embedded: Embedded) -> None:
     assert (await again(heir, turn.seq)).attempt == 2
     assert (await again(heir, turn.seq)).attempt == 2
     assert (await again(await heir.killed(), turn.seq)).attempt == 3
+
+
+async def test_a_thread_keeps_that_something_from_outside_is_in_it(embedded: Embedded) -> None:
+    turn = await begun(embedded)
+    journal, ana = embedded.journal, turn.message.author.key
+    await journal.heard(turn, [replace(HELLO, text="see https://mine.test")])
+    assert await journal.provenance(turn.thread, ana) == Provenance(
+        False, ("see https://mine.test",)
+    )
+    assert await journal.provenance(turn.thread, "web:somebody") == Provenance(True)
+    await journal.call_started(turn, CALL)
+    heir = await embedded.killed()
+    assert (await heir.journal.provenance(turn.thread, ana)).outside
+    fresh = await heir.journal.new_thread(turn.message.address.conversation)
+    assert await heir.journal.provenance(fresh.id, ana) == Provenance(False)
+    assert (await heir.journal.provenance("gone", ana)).outside
+
+
+@pytest.mark.parametrize("files", [False, True])
+async def test_a_file_or_a_quote_is_from_outside(embedded: Embedded, files: bool) -> None:
+    turn = await begun(embedded)
+    brought = (Attachment("a.csv", "text/csv", 3),) if files else ()
+    quoted = () if files else (Quote("Bo", "look"),)
+    told = replace(turn.message, attachments=brought, context=quoted)
+    await embedded.journal.heard(replace(turn, message=told), [HELLO])
+    ana = turn.message.author.key
+    assert (await embedded.journal.provenance(turn.thread, ana)).outside
+
+
+async def test_what_was_there_before_a_thread_could_say_so(tmp_path: Path) -> None:
+    """The threads of an older `ponte.db`."""
+    old = await Database.open(tmp_path / "ponte.db", MIGRATIONS[:3])
+    spoken = {
+        "quiet": HELLO, "tool": Item("output", call_id="c1", text="a row"),
+        "quote": replace(HELLO, name="context"),
+        "file": replace(HELLO, files=(File("f", "a.csv", "text/csv", 3),)),
+    }  # fmt: skip
+
+    def write(connection: Connection) -> None:
+        for thread, item in spoken.items():
+            connection.execute("INSERT INTO threads VALUES (?, ?, 0, 0)", (thread, thread))
+            connection.execute(
+                "INSERT INTO items (seq, thread, person, item, at) VALUES (1, ?, '', ?, 0)",
+                (thread, encode(item)),
+            )
+
+    await old.write(write)
+    await old.close()
+    new = await Database.open(tmp_path / "ponte.db", MIGRATIONS)
+    journal = SqliteJournal(new)
+    outside = {t for t in spoken if (await journal.provenance(t, "web:ana")).outside}
+    await new.close()
+    assert outside == {"tool", "quote", "file"}
 
 
 async def test_a_begin_whose_caller_left_counts_once(embedded: Embedded) -> None:

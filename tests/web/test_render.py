@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.web.render import LONGEST, render, to_html
+from adapters.web import render as web_render
+from adapters.web.render import render, to_html
+from core.markdown import LONGEST
 
 
 @pytest.mark.parametrize(
@@ -91,3 +93,27 @@ def test_hostile_markdown_ends_in_time(piece: str) -> None:
     began = time.perf_counter()
     to_html(piece * (20_000 // len(piece)))
     assert time.perf_counter() - began < 5
+
+
+async def test_what_has_ended_of_a_growing_text_is_not_rendered_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    text = "\n\n".join(
+        [*(f"Paragraph {n} with *words* and `code`." for n in range(200)), "- a\n- b"]
+    )
+    rendered = 0
+
+    async def counted(piece: str) -> str:
+        nonlocal rendered
+        rendered += len(piece)
+        return to_html(piece)
+
+    monkeypatch.setattr(web_render, "render", counted)
+    growing = web_render.GrowingHtml()
+    for end in range(10, len(text), 10):
+        assert await growing.of(text[:end]) == to_html(text[:end])
+    assert rendered < 12 * len(text)
+    assert await growing.of("Anew.") == to_html("Anew.")
+    assert await growing.of("[a]\n\n[a]: https://example.com\n\nb") == to_html(
+        "[a]\n\n[a]: https://example.com\n\nb"
+    )

@@ -232,7 +232,7 @@ def _plain(code: str) -> str:
 
 
 CALL = "code_interpreter_call"
-_LINK = re.compile(r"!?\[(?P<label>[^\]\n]*)\]\(\s*<?sandbox:[^)\n]*\)")
+_LINK = re.compile(r"!?\[(?P<label>[^\[\]\n]*)\]\(\s*<?sandbox:[^()\n]*(?:\([^()\n]*\)[^()\n]*)*\)")
 _BARE = re.compile(r"sandbox:(?P<path>/[^\s)\]>\"'`]*)")
 # A traceback as Python prints it, and as IPython does, which also shows errors of syntax bare.
 _FAILED = re.compile(

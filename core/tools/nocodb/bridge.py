@@ -128,7 +128,7 @@ WRITING = tuple(each.name for each in _ALL if each.touch == "write")
 
 _STATUS = re.compile(r"(?P<status>\d{3}): ")
 _SIGNATURE = re.compile(
-    r"\w+\(\) ((?:got an unexpected|missing \d+ required|takes \d+ positional).*)"
+    r"\b\w+\(\) ((?:got an unexpected|missing \d+ required|takes \d+ positional).*)"
 )
 
 

@@ -139,7 +139,10 @@ def _mapping(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-_FENCE = re.compile(r"(?P<mark>`{3,}|~{3,})[ \t]*(?P<info>[\w.+-]*)[^\n]*\n(?P<body>.*)", re.DOTALL)
+_FENCE = re.compile(
+    r"(?P<mark>`{3,}(?!`)|~{3,}(?!~))[ \t]*(?P<info>[\w.+-]*)(?![\w.+-])[^\n]*\n(?P<body>.*)",
+    re.DOTALL,
+)
 _JSON = ("", "json", "json5", "jsonc", "text", "txt")
 _SUFFIXES = {
     "json": "json", "python": "py", "py": "py", "javascript": "js", "js": "js", "typescript": "ts",

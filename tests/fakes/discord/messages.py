@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from tests.fakes import linkers
 from tests.fakes.discord.world import DM, MENTION_EVERYONE, Channel, Payload, User, World
 
 MESSAGE_CONTENT = 1 << 15
@@ -56,7 +57,12 @@ def make(
         message["referenced_message"] = channel.messages.get(int(reference["message_id"]))
     message |= mentions(world, channel, message, allowed)
     channel.messages[id] = message
+    note_links(world, message)
     return message
+
+
+def note_links(world: World, message: Payload) -> None:
+    world.linked.setdefault(message["id"], []).extend(linkers.discord_message(message))
 
 
 def mentions(world: World, channel: Channel, message: Payload, allowed: Payload) -> Payload:

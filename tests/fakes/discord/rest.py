@@ -257,6 +257,7 @@ class Rest:
             message |= messages.mentions(self.world, where, message, allowed)
         message["edited_timestamp"] = self.world.clock.timestamp()
         message["edits"] = message.get("edits", 0) + 1
+        messages.note_links(self.world, message)
         await self.tell("MESSAGE_UPDATE", message)
 
     async def delete(self, request: web.Request) -> web.Response:

@@ -112,6 +112,8 @@ class World:
         self.nonces: dict[str, tuple[float, Payload]] = {}
         """Of the bot: by author, whatever the channel (resources/message.mdx#create-message)."""
         self.unguarded: list[Payload] = []
+        self.linked: dict[str, list[str]] = {}
+        """By message id, what Discord would have made a link in any of its versions."""
         """What made or changed a message and did not say that it mentions nobody."""
         self.withholds_files = True
         """Whether files go with a text that is withheld, as the page says that they do."""

@@ -58,6 +58,8 @@ async def _answering(request: web.Request, handler: Handler) -> web.StreamRespon
     await state.change()
     if request.path.split("/")[2:3] and request.path.split("/")[2] in state.without:
         return no_endpoint()
+    if state.hostile and request.path.removeprefix("/v1") in state.hostile_at:
+        return await state.hostile(request)
     if state.slow:
         await state.release.wait()
     try:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tests.fakes.openai.errors import Refused, unknown_conversation
+from tests.fakes.openai.hostile import Hostile
 from tests.fakes.openai.items import new_id, tokens
 from tests.fakes.openai.script import Script, Scripts
 
@@ -51,8 +52,9 @@ class State:
     fields that it does not know. `blind`: refuses images. `taboo`: words that are against its
     policies, wherever they stand. `context`: tokens (characters / 4).
     `gone`: the HTTP status for an unknown conversation. `ill`: answers everything with that
-    status. `slow`: answers nothing until its release. `code`: scripts of requests that offer the
-    code interpreter. `later`: seconds by which its clock is ahead.
+    status. `hostile`: how it answers at the paths `hostile_at`. `slow`: answers nothing until its
+    release. `code`: scripts of requests that offer the code interpreter. `later`: seconds by which
+    its clock is ahead.
     """
 
     key: str = ""
@@ -63,6 +65,8 @@ class State:
     blind: bool = False
     taboo: str = ""
     ill: int = 0
+    hostile: Hostile | None = None
+    hostile_at: set[str] = field(default_factory=lambda: {"/responses", "/chat/completions"})
     slow: bool = False
     context: int = 900_000
     gone: int = 404

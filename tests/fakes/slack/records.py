@@ -7,6 +7,8 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from tests.fakes import linkers
+
 Json = dict[str, Any]
 
 TEAM = "T0PONTE"
@@ -96,6 +98,8 @@ class Post:
     seen_by: str = ""
     reactions: set[str] = field(default_factory=set)
     versions: list[str] = field(default_factory=list)
+    linked: list[str] = field(default_factory=list)
+    """The links of all its versions, oldest first."""
     arguments: Json = field(default_factory=dict)
 
     @property
@@ -103,6 +107,11 @@ class Post:
         """The text as a person reads it: what blocks say where there are any."""
         texts = [text for block in self.blocks if (text := block_text(block))]
         return "\n".join(texts) if texts else self.text
+
+    @property
+    def links(self) -> list[str]:
+        """What Slack would make a link of it, or unfurl."""
+        return linkers.slack_post(self.text, self.blocks)
 
     @property
     def buttons(self) -> dict[str, Json]:

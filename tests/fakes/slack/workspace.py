@@ -92,6 +92,7 @@ class Workspace:
     def note_shown(self, post: Post) -> None:
         """Record what a person sees now, and what it would set off."""
         post.versions.append(post.shown)
+        post.linked += post.links
         if post.user != BOT_USER:
             return
         said = [post.text, *(block_text(block) for block in post.blocks)]

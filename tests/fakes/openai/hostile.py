@@ -1,0 +1,130 @@
+"""What a model's server may do to whoever asks it: more than was asked, for longer, or elsewhere.
+
+Each is a handler that answers any request; `FakeOpenAI.hostile` takes one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+from aiohttp import web
+
+Hostile = Callable[[web.Request], Awaitable[web.StreamResponse]]
+KB = 1024
+_CREATED = {"type": "response.created", "response": {"id": "resp_hostile", "status": "in_progress"}}
+
+
+def moved(status: int, to: str) -> Hostile:
+    """Sends its callers to another host, which gets the body and whatever else comes with it."""
+
+    async def answer(_: web.Request) -> web.StreamResponse:
+        return web.Response(status=status, headers={"Location": to})
+
+    return answer
+
+
+def error_body(size: int) -> Hostile:
+    async def answer(_: web.Request) -> web.StreamResponse:
+        return web.Response(status=400, body=b"x" * size, content_type="text/plain")
+
+    return answer
+
+
+def packed(size: int) -> Hostile:
+    """A stream that is compressed, though nobody asked for that."""
+
+    async def answer(_: web.Request) -> web.StreamResponse:
+        body = gzip.compress(b"data: " + b" " * size + b"\n\n")
+        headers = {"Content-Encoding": "gzip", "Content-Type": "text/event-stream"}
+        return web.Response(body=body, headers=headers)
+
+    return answer
+
+
+def headers(size: int) -> Hostile:
+    async def answer(_: web.Request) -> web.StreamResponse:
+        return web.Response(headers={"X-Long": "x" * size})
+
+    return answer
+
+
+def streams(pieces: Callable[[bool], AsyncIterator[bytes]]) -> Hostile:
+    """Event streams of `pieces`, which are told whether the request is a chat completion."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        try:
+            async for piece in pieces(request.path.endswith("/chat/completions")):
+                await response.write(piece)
+        except ConnectionError:
+            pass  # who asked has had enough
+        return response
+
+    return answer
+
+
+def event(data: Any) -> bytes:
+    name = data.get("type", "")
+    return (f"event: {name}\n" if name else "").encode() + f"data: {json.dumps(data)}\n\n".encode()
+
+
+def delta(chat: bool, words: str) -> bytes:
+    if chat:
+        return event({"id": "c1", "choices": [{"index": 0, "delta": {"content": words}}]})
+    return event({"type": "response.output_text.delta", "delta": words})
+
+
+async def endless_line(chat: bool) -> AsyncIterator[bytes]:
+    yield b"data: "
+    while True:
+        yield b"x" * 64 * KB
+
+
+async def endless_event(chat: bool) -> AsyncIterator[bytes]:
+    while True:
+        yield b"data: x\n" * 4 * KB
+
+
+async def many_parts(chat: bool) -> AsyncIterator[bytes]:
+    yield b'data: {"type": "x", "all": [[]' + b",[]" * KB * KB + b"]}\n\n"
+
+
+async def endless_words(chat: bool) -> AsyncIterator[bytes]:
+    if not chat:
+        yield event(_CREATED)
+    while True:
+        yield delta(chat, "word " * 2 * KB)
+
+
+async def endless_items(chat: bool) -> AsyncIterator[bytes]:
+    """Calls of tools, each of them with much to say."""
+    if not chat:
+        yield event(_CREATED)
+    n = 0
+    while True:
+        n += 1
+        call: Any = {"name": "tables", "arguments": "x" * 2 * KB}
+        if chat:
+            piece = {"index": n, "id": f"call_{n}", "function": call}
+            yield event({"id": "c1", "choices": [{"index": 0, "delta": {"tool_calls": [piece]}}]})
+        else:
+            item = {"type": "function_call", "id": f"fc_{n}", "call_id": f"call_{n}", **call}
+            yield event({"type": "response.output_item.done", "item": item})
+
+
+async def endless_nothing(chat: bool) -> AsyncIterator[bytes]:
+    """Something comes all the time, and nothing is said."""
+    while True:
+        yield delta(chat, "") if chat else event({**_CREATED, "type": "response.in_progress"})
+        await asyncio.sleep(0.01)
+
+
+async def endless_comments(chat: bool) -> AsyncIterator[bytes]:
+    while True:
+        yield b": still here\n\n"
+        await asyncio.sleep(0.01)

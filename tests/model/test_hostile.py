@@ -1,0 +1,202 @@
+"""A server that sends more than was asked, for longer, or sends us elsewhere, is not obeyed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from core.errors import ModelDown, ModelError, ModelSilent
+from core.models import server
+from core.models.served import Level
+from core.records import Delta
+from tests.fakes.openai import FakeOpenAI, hostile
+from tests.fakes.openai.hostile import Hostile
+from tests.model.conftest import Make
+from tests.model.talk import Talk
+
+ROOT = Path(__file__).parents[2]
+LEVELS: tuple[Level, ...] = ("conversations", "responses", "chat")
+every_level = pytest.mark.parametrize("level", LEVELS)
+MB = 2**20
+EXCESS = {
+    "line": lambda: hostile.streams(hostile.endless_line),
+    "event": lambda: hostile.streams(hostile.endless_event),
+    "parts": lambda: hostile.streams(hostile.many_parts),
+    "words": lambda: hostile.streams(hostile.endless_words),
+    "items": lambda: hostile.streams(hostile.endless_items),
+    "packed": lambda: hostile.packed(200 * MB),
+}
+
+
+async def goes_on(talk: Talk, fake: FakeOpenAI) -> None:
+    fake.hostile = None
+    fake.say("Well again.")
+    assert await talk.say("and now?") == "Well again."
+
+
+@every_level
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+async def test_no_redirect_is_followed(
+    make: Make, fake: FakeOpenAI, level: Level, status: int
+) -> None:
+    async with FakeOpenAI() as elsewhere:
+        fake.hostile = hostile.moved(status, f"{elsewhere.base_url}/responses")
+        talk = Talk(await make(level))
+        with pytest.raises(ModelError, match="must set OPENAI_BASE_URL"):
+            await talk.say("a secret of ours")
+        assert elsewhere.requests == []
+        await goes_on(talk, fake)
+
+
+async def test_a_probe_follows_none_either(make: Make, fake: FakeOpenAI) -> None:
+    async with FakeOpenAI() as elsewhere:
+        fake.hostile_at = {"/conversations", "/models", "/responses"}
+        fake.hostile = hostile.moved(308, f"{elsewhere.base_url}/conversations")
+        model = await make(None)
+        assert "must set OPENAI_BASE_URL" in (await model.health()).words
+        assert elsewhere.requests == []
+
+
+@every_level
+@pytest.mark.parametrize("what", EXCESS)
+async def test_more_than_we_take_is_told_and_the_next_turn_works(
+    make: Make, fake: FakeOpenAI, level: Level, what: str
+) -> None:
+    fake.hostile = EXCESS[what]()
+    talk = Talk(await make(level))
+    asked = len(fake.requests)
+    with pytest.raises(ModelError, match="more than Ponte takes"):
+        await talk.say("hello")
+    posts = [r for r in fake.requests[asked:] if r.path in fake.hostile_at]
+    assert len(posts) == 1  # it is not asked for the same again
+    await goes_on(talk, fake)
+
+
+@every_level
+async def test_what_never_ends_is_ended(
+    make: Make, fake: FakeOpenAI, level: Level, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "LONGEST_ROUND", 0.5)
+    fake.hostile = hostile.streams(hostile.endless_nothing)
+    talk = Talk(await make(level))
+    with pytest.raises(ModelError, match="more than Ponte takes"):
+        await talk.say("hello")
+    await goes_on(talk, fake)
+
+
+@every_level
+async def test_comments_are_silence(make: Make, fake: FakeOpenAI, level: Level) -> None:
+    fake.hostile = hostile.streams(hostile.endless_comments)
+    talk = Talk(await make(level, silence=0.3))
+    with pytest.raises(ModelSilent):
+        await talk.say("hello")
+    await goes_on(talk, fake)
+
+
+@every_level
+@pytest.mark.parametrize(
+    ("answer", "error", "words"),
+    [
+        (hostile.error_body(32 * MB), ModelError, "refused the request"),
+        (hostile.headers(300_000), ModelDown, "does not answer"),
+    ],
+)
+async def test_an_error_is_read_to_its_cap_alone(
+    make: Make, fake: FakeOpenAI, level: Level, answer: Hostile, error: type[Exception], words: str
+) -> None:
+    fake.hostile = answer
+    talk = Talk(await make(level))
+    with pytest.raises(error, match=words):
+        await talk.say("hello")
+    await goes_on(talk, fake)
+
+
+async def test_a_slow_listener_holds_the_server_back(make: Make, fake: FakeOpenAI) -> None:
+    """What nobody heard yet does not pile up here."""
+    sent = 0
+
+    async def counted(chat: bool):  # type: ignore[no-untyped-def]
+        nonlocal sent
+        async for piece in hostile.endless_words(chat):
+            sent += len(piece)
+            yield piece
+
+    fake.hostile = hostile.streams(counted)
+    talk = Talk(await make("conversations"))
+    talk.begin("hello")
+    events = talk.events()
+    while not isinstance(await anext(events), Delta):
+        pass
+    before = -1
+    while sent != before:  # as long as it still gets rid of something
+        before = sent
+        await asyncio.sleep(0.3)
+    assert sent < 16 * MB
+    await events.aclose()
+
+
+CHILD = """
+import asyncio, json, resource, sys
+from dataclasses import replace
+from core.errors import ModelError
+from core.models.server import Options
+from core.models.served import ServedModel
+from core.openai import Client, Place
+from tests.model.talk import Talk
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+async def main():
+    async def late(*_): pass
+    options = replace(Options(secret=b"s"), silence=20.0)
+    client = Client(Place("sk-test", sys.argv[1]))
+    model = ServedModel(client, options, level=sys.argv[2], late=late)
+    await Talk(model).say("hello")
+    idle, told = peak(), []
+    print("idle", flush=True)
+    while line := await asyncio.to_thread(sys.stdin.readline):
+        try:
+            await Talk(model).say("hello")
+        except ModelError as error:
+            told.append(error.words())
+        print(json.dumps({"grown": peak() - idle, "told": told[-1:]}), flush=True)
+    await model.close()
+
+asyncio.run(main())
+"""
+
+
+@every_level
+async def test_memory_stays_within_100_mb_of_the_idle_process(
+    fake: FakeOpenAI, level: Level
+) -> None:
+    worst: dict[str, Callable[[], Hostile]] = {
+        **EXCESS, "error": lambda: hostile.error_body(256 * MB)
+    }  # fmt: skip
+    fake.say(*["Hello."] * 9)
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", CHILD, fake.base_url, level, cwd=ROOT,
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    assert child.stdin
+    assert child.stdout
+    try:
+        while b"idle" not in (line := await child.stdout.readline()):
+            assert line
+        for what, make_hostile in worst.items():
+            fake.hostile = make_hostile()
+            child.stdin.write(b"go\n")
+            while not (line := await child.stdout.readline()).startswith(b"{"):
+                assert line
+            found = json.loads(line)
+            assert found["told"], what
+            assert found["grown"] < 100 * MB, (what, found)
+    finally:
+        child.stdin.close()
+        await child.wait()

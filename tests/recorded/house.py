@@ -1,0 +1,372 @@
+"""A team's Ponte on Slack, Discord and the page, with every double: kept in JSON, and put back.
+
+What is kept is what others hold of a running Ponte at one moment: its home folder as a power cut
+leaves it, the messages in the channels, the rows of the tables, the model's conversations.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import itertools
+import json
+import sqlite3
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, closing
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import httpx
+from pydantic import SecretStr
+
+from tests.dialogues.office import Office, office
+from tests.fakes.discord import FakeDiscord, Somebody
+from tests.fakes.discord.addresses import sdk_addresses
+from tests.fakes.discord.interactions import Exchange
+from tests.fakes.discord.world import Channel, Guild, User
+from tests.fakes.nocodb.tables import FakeBase, FakeField, FakeTable, Relation
+from tests.fakes.openai.containers import ContainerFile
+from tests.fakes.openai.state import Conversation
+from tests.fakes.slack import FakeSlack, Place, Post, Someone
+from tests.fakes.slack import records as slack_records
+from tests.fakes.slack.records import FileRecord, Hook, Stream
+from tests.fakes.stackspot import FakeStackSpot, Look, Run
+from tests.fakes.stackspot.state import CLIENT, REALM, SECRET, Execution
+from tests.fakes.stackspot_parts import CONFIG
+
+Json = dict[str, Any]
+FOLDER = Path(__file__).parent
+TOKEN = "the-token-of-the-recorded-page-0123456789"
+UNSEEN = ("ponte.lock", "ponte.sock")
+
+
+def kept(schema: int) -> Path:
+    """Where the recorded home of that schema stands."""
+    return FOLDER / f"home-{schema}.json.gz"
+
+
+def read(schema: int) -> Json:
+    found: Json = json.loads(gzip.decompress(kept(schema).read_bytes()))
+    return found
+
+
+@dataclass
+class House:
+    """`alice` may write, `bob` too, `bea` is an admin; so are Ana, Bo and Bea on Discord."""
+
+    team: Office
+    slack: FakeSlack
+    discord: FakeDiscord
+    stackspot: FakeStackSpot
+    page: httpx.AsyncClient
+
+    def person(self, name: str) -> Someone:
+        return next(p for p in self.slack.workspace.people.values() if p.name == name)
+
+    def somebody(self, name: str) -> Somebody:
+        users = self.discord.world.users.values()
+        return Somebody(self.discord, next(user for user in users if user.name == name))
+
+    @property
+    def place(self) -> Place:
+        return next(p for p in self.slack.workspace.places.values() if p.name == "general")
+
+    @property
+    def direct(self) -> Place:
+        """Alice's with the bot."""
+        return next(p for p in self.slack.workspace.places.values() if p.kind == "im")
+
+    @property
+    def channel(self) -> Channel:
+        return next(c for c in self.discord.world.channels.values() if c.name == "general")
+
+    def invent(self) -> None:
+        """The people and places of an empty world."""
+        people = [self.slack.person(name) for name in ("Alice", "Bob", "Bea")]
+        self.slack.channel("general", *people)
+        self.slack.dm(people[0])
+        users = [self.discord.user(name) for name in ("Ana", "Bo", "Bea", "Cy")]
+        self.discord.text_channel(self.discord.guild("Bolts", *users), "general")
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[None]:
+        """As `ponte run` starts it."""
+        mine = [f"slack:{self.person(name).id}" for name in ("Alice", "Bob", "Bea")]
+        mine += [f"discord:{self.somebody(name).id}" for name in ("Ana", "Bo", "Bea", "Cy")]
+        admins = [f"slack:{self.person('Bea').id}", f"discord:{self.somebody('Bea').id}", "web"]
+        settings: Json = {
+            "slack_bot_token": SecretStr(self.slack.bot_token),
+            "slack_app_token": SecretStr(self.slack.app_token),
+            "slack_api_url": self.slack.base_url,
+            "discord_token": SecretStr(self.discord.token),
+            "discord_api_url": self.discord.api_url,
+            "discord_gateway_url": self.discord.gateway_url,
+            "stackspot_client_id": CLIENT, "stackspot_client_secret": SecretStr(SECRET),
+            "stackspot_realm": REALM, "stackspot_auth_url": self.stackspot.url,
+            "stackspot_api_url": self.stackspot.url, "stackspot_agent_url": self.stackspot.url,
+            "ponte_code": "hosted", "ponte_web_token": SecretStr(TOKEN),
+            "ponte_allow": frozenset(mine), "ponte_admins": frozenset(admins),
+        }  # fmt: skip
+        async with self.team.open(CONFIG, **settings) as app:
+            await self.slack.deliveries.connected()
+            await self.discord.until(
+                lambda: self.discord.gateway.connected and self.discord.rest.commands
+            )
+            self.page.base_url = httpx.URL(app.page())
+            yield
+
+    @property
+    def origins(self) -> dict[str, str]:
+        """Where each double listens now."""
+        return {
+            "slack": self.slack.origin, "discord": self.discord.rest.base,
+            "nocodb": self.team.nocodb.origin, "stackspot": self.stackspot.url,
+            "openai": self.team.openai.base_url.removesuffix("/v1"),
+        }  # fmt: skip
+
+
+@asynccontextmanager
+async def house(home: Path) -> AsyncIterator[House]:
+    with sdk_addresses():
+        async with (
+            office(home) as team, FakeSlack() as slack, FakeDiscord() as discord,
+            FakeStackSpot() as stackspot, httpx.AsyncClient(timeout=20) as page,
+        ):  # fmt: skip
+            yield House(team, slack, discord, stackspot, page)
+
+
+def taken(house: House, at: float) -> Json:
+    """All of it but the model's side, at this moment; nothing moves meanwhile."""
+    found: Json = {
+        "at": at, "home": _home(house.team.home), "origins": house.origins,
+        "slack": _slack(house.slack), "discord": _discord(house.discord),
+        "nocodb": _nocodb(house.team),
+        "stackspot": [asdict(each) for each in house.stackspot.executions.values()],
+        "cookies": dict(house.page.cookies),
+    }  # fmt: skip
+    copied: Json = json.loads(json.dumps(found))
+    return copied
+
+
+def put(record: Json, house: House) -> None:
+    """The same again, where these doubles listen; the home is written before Ponte opens it."""
+    text = json.dumps(record)
+    for name, origin in house.origins.items():
+        was = record["origins"][name]
+        text = text.replace(was.partition("//")[2], origin.partition("//")[2])
+    record = json.loads(text)
+    _put_home(record["home"], house.team.home)
+    _put_slack(record["slack"], house.slack)
+    _put_discord(record["discord"], house.discord)
+    _put_nocodb(record["nocodb"], house.team)
+    _put_openai(record["openai"], house.team)
+    for row in record["stackspot"]:
+        run = row.pop("run")
+        looks = tuple(Look(**look) for look in run["looks"])
+        made = Execution(**row, run=Run(looks, run["result"]))
+        house.stackspot.executions[made.id] = made
+    house.page.cookies.update(record["cookies"])
+
+
+def _home(home: Path) -> Json:
+    files, databases = {}, {}
+    for path in sorted(p for p in home.rglob("*") if p.is_file() and p.name not in UNSEEN):
+        name = str(path.relative_to(home))
+        if path.suffix == ".db":
+            databases[name] = _dumped(path)
+        elif not path.name.endswith(("-wal", "-shm")):
+            files[name] = _text(path.read_bytes())
+    return {"files": files, "databases": databases}
+
+
+def _dumped(path: Path) -> Json:
+    with closing(sqlite3.connect(path)) as connection:
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        return {"version": version, "sql": list(connection.iterdump())}
+
+
+def _put_home(record: Json, home: Path) -> None:
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for name, data in record["files"].items():
+        path = home / name
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.write_bytes(_bytes(data))
+        path.chmod(0o600)
+    for name, dumped in record["databases"].items():
+        with closing(sqlite3.connect(home / name)) as connection:
+            connection.executescript("\n".join(dumped["sql"]))
+            connection.execute(f"PRAGMA user_version={dumped['version']}")
+
+
+def _slack(slack: FakeSlack) -> Json:
+    world = slack.workspace
+    posts = [_plain(post) for post in world.posts.values()]
+    for post in posts:
+        post["files"] = [file["id"] for file in post["files"]]
+    return {
+        "people": [_plain(each) for each in world.people.values()],
+        "places": [_plain(each) for each in world.places.values()],
+        "files": [_plain(each) for each in world.files.values()],
+        "posts": posts, "views": world.views, "homes": world.homes,
+        "hooks": {id: _plain(hook) for id, hook in world.hooks.items()},
+        "sessions": [[*where, status] for where, status in world.sessions.items()],
+    }  # fmt: skip
+
+
+def _put_slack(record: Json, slack: FakeSlack) -> None:
+    world = slack.workspace
+    world.people = {row["id"]: Someone(**row) for row in record["people"]}
+    for row in record["places"]:
+        world.places[row["id"]] = Place(**row | {"members": set(row["members"])})
+    for row in record["files"]:
+        world.files[row["id"]] = FileRecord(**row | {"data": _bytes(row["data"])})
+    for row in record["posts"]:
+        row["files"] = [world.files[id] for id in row["files"]]
+        row["stream"] = row["stream"] and Stream(**row["stream"])
+        post = Post(**row | {"reactions": set(row["reactions"])})
+        world.posts[post.channel, post.ts] = post
+    world.views, world.homes = record["views"], record["homes"]
+    for id, row in record["hooks"].items():
+        del row["began"]
+        world.hooks[id] = Hook(**row)
+    for *where, status in record["sessions"]:
+        world.show_session(where[0], where[1], status)
+
+
+def new_numbers() -> Iterator[int]:
+    """For ids that nothing recorded has."""
+    return itertools.count(500_000)
+
+
+NUMBERED = (f"{slack_records.__name__}._numbers", "tests.fakes.openai.items._numbers")
+
+
+def _discord(discord: FakeDiscord) -> Json:
+    world = discord.world
+    channels = []
+    for channel in world.channels.values():
+        row = _plain(channel)
+        row |= {"guild": channel.guild and channel.guild.id, "typing": []}
+        row["messages"] = list(channel.messages.values())
+        channels.append(row)
+    exchanges = []
+    for each in discord.interactions.exchanges.values():
+        row = {f.name: getattr(each, f.name) for f in fields(each) if f.name != "changed"}
+        exchanges.append(row | {"channel": each.channel.id, "user": each.user.id})
+    return {
+        "me": world.me.id, "users": [_plain(user) for user in world.users.values()],
+        "guilds": [_plain(guild) for guild in world.guilds.values()], "channels": channels,
+        "files": {id: _text(data) for id, data in world.files.items()},
+        "nonces": {nonce: [at, found["channel_id"], found["id"]]
+                   for nonce, (at, found) in world.nonces.items()},
+        "exchanges": exchanges, "commands": discord.rest.commands,
+    }  # fmt: skip
+
+
+def _put_discord(record: Json, discord: FakeDiscord) -> None:
+    world = discord.world
+    world.users = {r["id"]: User(**r | {"roles": set(r["roles"])}) for r in record["users"]}
+    world.me = world.users[record["me"]]
+    discord.rest.commands = record["commands"]
+    for row in record["guilds"]:
+        row |= {
+            "members": set(row["members"]),
+            "roles": {int(k): v for k, v in row["roles"].items()},
+        }
+        world.guilds[row["id"]] = Guild(**row)
+    for row in record["channels"]:
+        row |= {"guild": world.guilds.get(row["guild"]), "recipients": tuple(row["recipients"])}
+        row["messages"] = {int(message["id"]): message for message in row["messages"]}
+        world.channels[row["id"]] = Channel(**row)
+    world.files = {int(id): _bytes(data) for id, data in record["files"].items()}
+    for nonce, (at, channel, id) in record["nonces"].items():
+        found = world.channels[int(channel)].messages.get(int(id))
+        if found is not None:
+            world.nonces[nonce] = (at, found)
+    for row in record["exchanges"]:
+        channel = row["channel"] = world.channels[row["channel"]]
+        row["user"] = world.users[row["user"]]
+        if row["original"]:
+            row["original"] = channel.messages.get(int(row["original"]["id"]), row["original"])
+        discord.interactions.exchanges[row["token"]] = Exchange(**row)
+
+
+def _nocodb(team: Office) -> Json:
+    bases, pairs = [], []
+    for base in team.nocodb.world.bases.values():
+        tables = [
+            {"id": table.id, "title": table.title, "rows": list(table.rows.items()),
+             "fields": [_plain(field) for field in table.fields]}
+            for table in base.tables.values()
+        ]  # fmt: skip
+        bases.append({"id": base.id, "title": base.title, "tables": tables})
+        seen = {id(r): r for table in base.tables.values() for r in table.relations.values()}
+        pairs += [
+            {"one": r.one.id, "many": r.many.id, "down": r.down.id, "up": r.up.id, "pairs": r.pairs}
+            for r in seen.values()
+        ]
+    return {"bases": bases, "relations": pairs}
+
+
+def _put_nocodb(record: Json, team: Office) -> None:
+    tables: dict[str, FakeTable] = {}
+    for row in record["bases"]:
+        base = FakeBase(row["id"], row["title"])
+        for each in row["tables"]:
+            columns = [FakeField(**field) for field in each["fields"]]
+            base.tables[each["id"]] = FakeTable(each["id"], each["title"], columns,
+                                                dict(each["rows"]))  # fmt: skip
+        tables |= base.tables
+        team.nocodb.world.bases[base.id] = base
+    for row in record["relations"]:
+        one, many = tables[row["one"]], tables[row["many"]]
+        down, up = one.find(row["down"]), many.find(row["up"])
+        assert down is not None
+        assert up is not None
+        made = Relation(one, many, down, up, [(pair[0], pair[1]) for pair in row["pairs"]])
+        one.relations[down.id] = many.relations[up.id] = made
+
+
+def answered(team: Office) -> Json:
+    """What the model's server has, once it has seen that its caller is gone."""
+    fake = team.openai
+    containers = []
+    for one in fake.containers.all.values():
+        files = [_plain(file) for file in one.files.values()]
+        containers.append({"id": one.id, "name": one.name, "minutes": one.minutes, "files": files})
+    return {
+        "conversations": [_plain(each) for each in fake.conversations.values()],
+        "responses": fake.responses, "containers": containers,
+    }  # fmt: skip
+
+
+def _put_openai(record: Json, team: Office) -> None:
+    fake = team.openai
+    for row in record["conversations"]:
+        fake.conversations[row["id"]] = Conversation(**row)
+    fake.responses |= record["responses"]
+    for row in record["containers"]:
+        made = fake.containers.new(row["name"], row["id"], row["minutes"])
+        for each in row["files"]:
+            file = ContainerFile(**each | {"data": _bytes(each["data"])})
+            made.files[file.id] = file
+            made.bytes_of[file.path] = file.data
+
+
+def _plain(one: Any) -> Json:
+    """A dataclass as JSON takes it: sets sorted, bytes as text."""
+    found: Json = json.loads(json.dumps(asdict(one), default=_told))
+    return found
+
+
+def _told(value: object) -> object:
+    return _text(value) if isinstance(value, bytes) else sorted(value)  # type: ignore[call-overload]  # a set
+
+
+def _text(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def _bytes(text: str) -> bytes:
+    return base64.b64decode(text)

@@ -1,0 +1,324 @@
+"""Writes `home-N.json.gz`: `python -m tests.recorded.record`, once for each schema N.
+
+A team works for two days; then the power goes, with a turn in every state.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import logging
+import sqlite3
+import tempfile
+from collections.abc import Callable
+from contextlib import closing, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+import time_machine
+
+from tests.dialogues.office import ATTACHED, CSV, DUPLICATES, EVERYTHING, LEADS
+from tests.fakes.discord.world import Payload
+from tests.fakes.openai import Script
+from tests.fakes.openai.script import Run as Plot
+from tests.fakes.slack import Post
+from tests.recorded.house import TOKEN, House, Json, answered, house, kept, taken
+
+BEGIN = datetime(2026, 3, 2, 12, tzinfo=UTC)
+PNG = b"\x89PNG\r\n\x1a\n a plot"
+PLOT = "Plot the sales"
+HANGS, TRICKLES, FAILS = "Think for ever", "Write for ever", "Break down"
+SLOWLY, TWO, HELD = "Write slowly", "Change two orders", "hold this"
+TURNS = {"new", "running", "answered", "posting", "done", "stopped", "failed", "undeliverable",
+         "removed", "withdrawn"}  # fmt: skip
+CHANGES = {"open", "denied", "expired", "withdrawn", "applying", "done", "partial", "failed",
+           "undone"}  # fmt: skip
+
+
+def paid(order: int) -> str:
+    return f"Mark order {order} as paid, please"
+
+
+def scripts(team_scripts: Callable[..., None]) -> None:
+    """What the model does; what is not here it echoes."""
+    changes = [
+        Script(calls=(("nocodb_update", json.dumps(
+            {"table": "Orders", "changes": [{"id": order, "fields": {"Amount": 1000 + order}}]}
+        )),), match=paid(order), times=0)
+        for order in range(1, 61)
+    ]  # fmt: skip
+    two = [{"id": order, "fields": {"Amount": 7}} for order in (41, 42)]
+    team_scripts(
+        *changes,
+        Script(
+            calls=(("nocodb_update", json.dumps({"table": "Orders", "changes": two})),), match=TWO
+        ),
+        Script("Slow words.\n\n" * 60, seconds=3, match=SLOWLY, times=0),
+        Script(calls=(("run_python", json.dumps({"code": "x = 20"})),), match=PLOT),
+        Script("Here is the plot.", match="sales.png"),
+        Script(
+            "Words for Bea.\n\n" * 30,
+            fail="hang",
+            after=30,
+            on_disconnect="nothing",
+            match=f"{TRICKLES}, Bea",
+        ),
+        Script("Words that do not end.\n\n" * 20, fail="hang", after=30, match=TRICKLES),
+        Script("never", fail="hang", on_disconnect="nothing", match=HANGS, times=0),
+        Script(status=400, code="invalid_prompt", match=FAILS, times=0),
+    )
+
+
+class Day:
+    """What people do; each waits until it is seen."""
+
+    def __init__(self, here: House) -> None:
+        self.here = here
+        self.names: Json = {}
+        """What the test presses: by name, where it stands."""
+        self.asking: asyncio.Task[Json] | None = None
+
+    async def asks(self, text: str, *files: tuple[str, str, bytes], who: str = "Alice") -> Post:
+        slack = self.here.slack
+        said = slack.say(self.here.person(who), self.here.place, f"{slack.bot} {text}", files=files)
+        return await slack.answer(said)
+
+    async def slack_card(self, name: str, text: str) -> Post:
+        card = await self.asks(text)
+        assert "Approve" in card.buttons, card.shown
+        self.names[f"slack {name}"] = [card.channel, card.ts]
+        return card
+
+    async def decides(self, card: Post, label: str, shown: str, who: str = "Alice") -> None:
+        self.here.slack.click(self.here.person(who), card, label)
+        await self.here.slack.until(lambda: shown in card.shown)
+
+    async def mentions(self, text: str, met: Callable[[Payload], object]) -> Payload:
+        discord, ana = self.here.discord, self.here.somebody("Ana")
+        asked = await ana.mention(text, self.here.channel)
+        threads = discord.world.channels
+        await discord.until(lambda: int(asked["id"]) in threads)
+        seen = await ana.sees(lambda seen: any(map(met, seen)), threads[int(asked["id"])])
+        return next(message for message in seen if met(message))
+
+    async def discord_card(self, name: str, text: str) -> Payload:
+        card = await self.mentions(text, lambda message: message["embeds"])
+        self.names[f"discord {name}"] = [card["channel_id"], card["id"]]
+        return card
+
+    async def clicks(self, card: Payload, label: str, shown: str) -> None:
+        await (await self.here.somebody("Ana").click(card, label)).acked()
+        await self.here.discord.until(lambda: shown in json.dumps(card["embeds"]))
+
+    async def on_page(self, text: str, conversation: str = "work") -> Json:
+        asked = {"message": text, "conversation": conversation}
+        body: Json = (await self.here.page.post("/chat", json=asked)).json()
+        return body
+
+    async def page_card(self, name: str, text: str) -> str:
+        (card,) = (await self.on_page(text))["cards"]
+        self.names[f"page {name}"] = card["id"]
+        return str(card["id"])
+
+    async def on_card(self, id: str, action: str) -> None:
+        click = {"action": action, "conversation": "work"}
+        (await self.here.page.post(f"/cards/{id}", json=click)).raise_for_status()
+
+
+def states(home: Path, table: str) -> set[str]:
+    """Those that rows of that table are in."""
+    with closing(sqlite3.connect(home / "ponte.db")) as connection:
+        return {state for (state,) in connection.execute(f"SELECT DISTINCT state FROM {table}")}
+
+
+async def first(day: Day) -> None:
+    """Proposals that nobody decides within their 24 hours."""
+    await day.asks("Good morning")
+    await day.slack_card("expired", paid(1))
+    await day.discord_card("expired", paid(2))
+    (await day.here.page.post("/login", json={"token": TOKEN})).raise_for_status()
+    await day.page_card("expired", paid(3))
+    shown = await day.here.page.get("/conversations/work")
+    day.names["page cursor"] = shown.json()["cursor"]
+
+
+async def second(day: Day) -> None:
+    """What ended well and badly, and what waits for a click."""
+    here = day.here
+    await day.asks(LEADS)
+    await day.asks(FAILS)
+    await files(day)
+    for number, name in enumerate(("approve", "deny", "applying"), 11):
+        await day.slack_card(name, paid(number))
+    await day.slack_card("admin", DUPLICATES)
+    await day.decides(await day.slack_card("undo", paid(14)), "Approve", "Done.")
+    undone = await day.slack_card("undone", paid(15))
+    await day.decides(undone, "Approve", "Done.")
+    await day.decides(undone, "Undo", "taken back")
+    await day.decides(await day.slack_card("denied", paid(16)), "Deny", "Denied")
+    for name, text, order in (("failed", paid(17), 17), ("partial", TWO, 42)):
+        card = await day.slack_card(name, text)
+        here.team.table("Orders").update(order, {"Amount": 1})
+        here.slack.click(here.person("Alice"), card, "Approve")
+        await here.slack.until(lambda card=card: "Approve" not in card.buttons)  # type: ignore[misc]
+    await day.on_page(paid(18), "gone")
+    await day.on_page("forget", "gone")
+    for number, name in enumerate(("approve", "deny", "race"), 21):
+        await day.discord_card(name, paid(number))
+    await day.clicks(await day.discord_card("undo", paid(24)), "Approve", "Done.")
+    for number, name in enumerate(("approve", "deny"), 31):
+        await day.page_card(name, paid(number))
+    await day.on_card(await day.page_card("undo", paid(33)), "approve")
+    await forms(day)
+
+
+async def files(day: Day) -> None:
+    """One that came, one that went, and one that Python made."""
+    here = day.here
+    card = await day.asks(ATTACHED, ("new.csv", "text/csv", CSV))
+    day.names["slack file"] = [card.channel, card.ts]
+    await day.asks(EVERYTHING)
+    await here.slack.until(lambda: _shared(here, "Readings.csv"))
+    here.team.openai.runs(Script(text="done", runs=(Plot(logs="", files=(("sales.png", PNG),)),)))
+    await day.asks(PLOT)
+    await here.slack.until(lambda: _shared(here, "sales.png"))
+    plotted = await day.on_page(EVERYTHING)
+    day.names["page file"] = plotted["files"][0]["url"]
+
+
+def _shared(here: House, name: str) -> bool:
+    return any(file.name == name and file.shared for file in here.slack.workspace.files.values())
+
+
+async def forms(day: Day) -> None:
+    """What is open on people's screens, not sent yet."""
+    here, alice = day.here, day.here.person("Alice")
+    for text in ("", "daily-summary"):
+        await here.slack.command(alice, here.place, "/quick-command", text).acked.wait()
+    post = here.slack.say(here.person("Bob"), here.place, "The build is red")
+    day.names["slack pointed"] = [post.channel, post.ts]
+    for callback in ("ponte_ask", "ponte_quick"):
+        await here.slack.shortcut(alice, post, callback).acked.wait()
+    await here.slack.until(lambda: len(here.slack.workspace.views) == 4)
+    day.names["slack forms"] = ["choose", "inputs", "ask", "quick"]
+    here.slack.opens_home(alice)
+    await here.slack.until(lambda: here.slack.workspace.homes)
+    ana = here.somebody("Ana")
+    modal = await (await ana.slash("quick-command", slug="daily-summary")).acked()
+    day.names["discord form"] = modal.token
+    said = await here.somebody("Bo").say("The build is red", here.channel)
+    about = await (await ana.context_menu("Ask Ponte", said)).acked()
+    day.names["discord about"] = about.token
+
+
+async def power_cut(day: Day) -> Json:
+    """All that is under way, and stays so; what is found then."""
+    here = day.here
+    slack, home = here.slack, here.team.home
+    alice, ana, bea = here.person("Alice"), here.somebody("Ana"), here.somebody("Bea")
+    await _undeliverable(day)
+    await bea.say(SLOWLY)
+    (grown,) = await bea.sees(lambda seen: seen)
+    await bea.delete(grown)
+    said = slack.say(alice, here.place, f"{slack.bot} {HANGS}")
+    day.names["slack hanging"] = [said.channel, said.ts]
+    await slack.until(lambda: HANGS in here.team.heard())
+    queued = slack.say(alice, here.place, f"{slack.bot} And then?", thread=said)
+    day.names["slack queued"] = [queued.channel, queued.ts]
+    stopped = slack.say(here.person("Bob"), here.place, f"{slack.bot} {HANGS}, Bob")
+    await slack.until(lambda: f"{HANGS}, Bob" in here.team.heard())
+    slack.say(here.person("Bob"), here.place, f"{slack.bot} stop", thread=stopped)
+    await slack.until(lambda: any("Stopped" in post.shown for post in slack.answers(stopped)))
+    streamed = slack.say(alice, here.direct, TRICKLES)
+    day.names["slack streaming"] = [streamed.channel, streamed.ts]
+    await slack.until(
+        lambda: any("Words" in one.text for one in slack.workspace.by_bot(here.direct.id)), 30
+    )
+    await bea.say(f"{TRICKLES}, Bea")
+    (stoppable,) = await bea.sees(lambda seen: seen and seen[0]["components"])
+    day.names["discord streaming"] = [stoppable["channel_id"], stoppable["id"]]
+    gone = await ana.say(f"{HANGS}, Ana")
+    day.names["discord hanging"] = [gone["channel_id"], gone["id"]]
+    await slack.until(lambda: f"{HANGS}, Ana" in here.team.heard())
+    day.asking = asyncio.create_task(day.on_page(f"{HANGS}, page", "other"))
+    await slack.until(lambda: f"{HANGS}, page" in here.team.heard())
+    await ana.delete(await ana.say("Never mind"))
+    await slack.until(lambda: "withdrawn" in states(home, "inbox"))
+    await tools_and_posts(day)
+    await slack.until(lambda: all(one.acked.is_set() for one in slack.deliveries.all))
+    assert states(home, "inbox") == TURNS, TURNS - states(home, "inbox")
+    assert states(home, "changes") == CHANGES, CHANGES - states(home, "changes")
+    return taken(here, datetime.now(UTC).timestamp())
+
+
+async def tools_and_posts(day: Day) -> None:
+    """Quick commands that run, a change half applied, posts that nobody confirmed."""
+    here = day.here
+    slack, discord, home = here.slack, here.discord, here.team.home
+    ana, bo = here.somebody("Ana"), here.somebody("Bo")
+    here.stackspot.held = True
+    running = await ana.slash("quick-command", here.channel, slug="explain", input="a bridge")
+    day.names["discord running"] = running.token
+    slack.command(here.person("Bob"), here.place, "/quick-command", "explain a tunnel")
+    await here.stackspot.seen("status", 4)
+    here.team.nocodb.hang("PATCH")
+    channel, ts = day.names["slack applying"]
+    slack.click(here.person("Alice"), slack.workspace.posts[channel, ts], "Approve")
+    await here.team.nocodb.reached()
+    discord.hold("PATCH", f"/channels/{bo.dm.id}/messages/*")
+    slow = await bo.say(SLOWLY)
+    day.names["discord answered"] = [slow["channel_id"], slow["id"]]
+    await slack.until(lambda: "answered" in states(home, "inbox"))
+    cy = here.somebody("Cy")
+    discord.hold("POST", f"/channels/{cy.dm.id}/messages")
+    unsure = await cy.say(HELD)
+    day.names["discord posting"] = [unsure["channel_id"], unsure["id"]]
+    await slack.until(lambda: "posting" in states(home, "inbox"))
+    await discord.until(lambda: here.somebody("Cy").dm.messages)
+
+
+async def _undeliverable(day: Day) -> None:
+    """An answer to a channel that was archived meanwhile."""
+    slack, alice = day.here.slack, day.here.person("Alice")
+    old = slack.channel("old", alice)
+    slack.say(alice, old, f"{slack.bot} {SLOWLY}")
+    await slack.until(lambda: SLOWLY in day.here.team.heard())
+    old.archived = True
+    await slack.until(lambda: "undeliverable" in states(day.here.team.home, "inbox"))
+    old.archived = False
+
+
+async def record(folder: Path) -> Json:
+    with time_machine.travel(BEGIN) as clock:
+        async with house(folder) as here:
+            here.invent()
+            scripts(here.team.openai.say)
+            day = Day(here)
+            async with here.open():
+                await first(day)
+            clock.shift(25 * 3600)
+            async with here.open():
+                await second(day)
+                found = await power_cut(day)
+            if day.asking is not None:
+                with suppress(httpx.HTTPError):
+                    await day.asking
+            return found | {"names": day.names, "openai": answered(here.team)}
+
+
+def main() -> None:
+    logging.basicConfig(level=logging.ERROR)
+    with tempfile.TemporaryDirectory() as folder:
+        found = asyncio.run(record(Path(folder) / "home"))
+    (version,) = {
+        each["version"] for name, each in found["home"]["databases"].items() if name == "ponte.db"
+    }
+    text = json.dumps(found, ensure_ascii=False, sort_keys=True)
+    kept(version).write_bytes(gzip.compress(text.encode(), 9, mtime=0))
+    print(kept(version), kept(version).stat().st_size)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,275 @@
+"""A home that an earlier process left, and the buttons that already stand in channels, go on."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import time_machine
+
+from tests.fakes.discord.interactions import Exchange
+from tests.fakes.discord.world import Payload
+from tests.fakes.openai import Script
+from tests.fakes.slack import Post
+from tests.fakes.stackspot import Look, Run
+from tests.recorded.house import NUMBERED, House, Json, house, kept, new_numbers, put, read
+from tests.recorded.record import CHANGES, HANGS, HELD, PNG, TRICKLES, TURNS, states
+
+SCHEMAS = (3,)
+"""Those whose home is recorded; each test runs on each."""
+OPEN = {"new", "running", "answered", "posting"}
+
+
+class Found(House):
+    """The house with its record, and what stands in it under the names of the recorder."""
+
+    record: Json
+
+    def post(self, name: str) -> Post:
+        channel, ts = self.record["names"][f"slack {name}"]
+        return self.slack.workspace.posts[channel, ts]
+
+    def message(self, name: str) -> Payload:
+        channel, id = self.record["names"][f"discord {name}"]
+        return self.discord.world.channels[int(channel)].messages[int(id)]
+
+    def exchange(self, name: str) -> Exchange:
+        return self.discord.interactions.exchanges[self.record["names"][f"discord {name}"]]
+
+    def said(self, name: str) -> list[str]:
+        """What the bot's messages say on Discord where that one stands."""
+        world = self.discord.world
+        channel = int(self.record["names"][f"discord {name}"][0])
+        return [message["content"] for message in world.said_by(world.me.id, channel)]
+
+    def amount(self, order: int) -> object:
+        return self.team.rows("Orders")[order]["Amount"]
+
+
+@pytest.fixture(scope="module", params=SCHEMAS)
+def record(request: pytest.FixtureRequest) -> Json:
+    return read(request.param)
+
+
+@pytest.fixture(autouse=True)
+def then(record: Json) -> Iterator[None]:
+    """Twenty seconds after the power cut; the doubles give ids that nothing recorded has."""
+    moment = datetime.fromtimestamp(record["at"] + 20, UTC)
+    with time_machine.travel(moment), pytest.MonkeyPatch.context() as patch:
+        for name in NUMBERED:
+            patch.setattr(name, new_numbers())
+        yield
+
+
+@asynccontextmanager
+async def found(record: Json, home: Path, *scripts: Script) -> AsyncIterator[Found]:
+    """Opened again; two wrote meanwhile. `scripts` are what the model does now."""
+    async with house(home) as made:
+        here = Found(made.team, made.slack, made.discord, made.stackspot, made.page)
+        here.record = record
+        put(record, here)
+        here.team.openai.say(*scripts)
+        here.stackspot.go(*[Run((Look("COMPLETED"),))] * 3)
+        await here.somebody("Ana").say("Anybody there?")
+        here.slack.say(here.person("Bea"), here.place, f"{here.slack.bot} Anybody there?")
+        async with here.open():
+            yield here
+        assert here.slack.workspace.pings == []
+        assert here.slack.workspace.complaints == []
+
+
+@pytest.fixture
+async def here(record: Json, then: None, tmp_path: Path) -> AsyncIterator[Found]:
+    async with found(record, tmp_path / "home") as here:
+        yield here
+
+
+async def test_every_turn_ends_and_none_is_told_twice(here: Found) -> None:
+    home, slack, discord = here.team.home, here.slack, here.discord
+    before = {seq for seq, _ in _turns(here)}
+    assert states(home, "inbox") >= {"done", "stopped", "failed", "undeliverable", "removed"}
+    await slack.until(lambda: not OPEN & states(home, "inbox"), 30)
+    after = dict(_turns(here))
+    assert before <= after.keys()
+    hanging = here.post("hanging")
+    await slack.reads(hanging, f"You said: {HANGS}", "You said: And then?")
+    streaming = here.post("streaming")
+    assert [p.shown.count("Words that do not end") for p in slack.answers(streaming)] == [20]
+    await discord.until(lambda: len(here.said("hanging")) > 1)
+    assert here.said("hanging") == [f"You said: {HANGS}, Ana", "You said: Anybody there?"]
+    assert [text.count("Slow words.") for text in here.said("answered")] == [60]
+    assert here.said("posting") == [f"You said: {HELD}"]
+    assert here.said("streaming") == [f"You said: {TRICKLES}, Bea"]
+    await here.exchange("running").until(lambda e: e.text == "explain: a bridge")
+    await slack.until(lambda: any("explain: a tunnel" in p.shown for p in _shown(here)))
+    assert here.stackspot.count("create") == 0, "what ran is waited for, and not begun again"
+    await slack.until(lambda: "Approved by Alice. Done." in here.post("applying").shown)
+    assert (here.amount(13), here.team.writes()) == (1013, ["PATCH"])
+    assert sum("Anybody there?" in post.shown for post in _shown(here)) == 1
+    other = (await here.page.get("/conversations/other")).json()["messages"]
+    assert [one["text"] for one in other] == [f"{HANGS}, page", f"You said: {HANGS}, page"]
+
+
+async def test_the_cards_on_slack(here: Found) -> None:
+    slack, alice, bob, bea = here.slack, *map(here.person, ("Alice", "Bob", "Bea"))
+    card, denied, undo = map(here.post, ("approve", "deny", "undo"))
+    slack.click(bob, card, "Approve")
+    await slack.until(lambda: any("somebody else's" in p.shown for p in _private(here)))
+    slack.click(alice, card, "Approve")
+    slack.click(alice, denied, "Deny")
+    slack.click(alice, undo, "Undo")
+    admins, file = map(here.post, ("admin", "file"))
+    slack.click(alice, file, "Approve")
+    await slack.until(lambda: "Approved by Alice. Done." in card.shown)
+    await slack.until(lambda: "Denied" in denied.shown)
+    await slack.until(lambda: "Done, and taken back by" in undo.shown)
+    await slack.until(lambda: "New rows: 31, 32, 33." in file.shown)
+    slack.click(bea, admins, "Approve")
+    await slack.until(lambda: "Approved by Bea. Done." in admins.shown)
+    assert list(card.buttons) == ["Undo"]
+    assert denied.buttons == {}
+    assert here.amount(11) == 1011
+    for order in (1, 12, 14):
+        assert here.amount(order) != 1000 + order, "expired, denied, taken back"
+    assert not {29, 30} & here.team.rows("Customers").keys()
+    for name in ("failed", "undone", "denied", "expired"):
+        assert here.post(name).buttons == {}
+
+
+async def test_the_forms_on_slack(here: Found) -> None:
+    slack, alice = here.slack, here.person("Alice")
+    choose, inputs, ask, quick = list(slack.workspace.views)
+    slack.submit(alice, choose, {"slug": "explain", "input": "a form"})
+    slack.submit(alice, inputs, {"field:day": "20 May", "field:tone": "dry"})
+    slack.submit(alice, ask, {"question": "What does that mean?"})
+    slack.submit(
+        alice, quick, {"slug": "explain", "input": quick["blocks"][1]["element"]["initial_value"]}
+    )
+    await slack.until(lambda: any("explain: a form" in p.shown for p in _shown(here)))
+    await slack.until(lambda: any("daily-summary: {" in p.shown for p in _shown(here)))
+    assert here.stackspot.created({"day": "20 May", "tone": "dry"}) == 1
+    pointed = here.post("pointed")
+    await slack.until(lambda: len(slack.answers(pointed)) == 2)
+    assert {post.shown for post in slack.answers(pointed)} == {
+        "You said: What does that mean?", "explain: The build is red",
+    }  # fmt: skip
+    assert "The build is red" in here.team.heard()
+
+
+async def test_the_cards_on_discord(here: Found) -> None:
+    ana, bo = here.somebody("Ana"), here.somebody("Bo")
+    card, denied, undo = map(here.message, ("approve", "deny", "undo"))
+    refused = await bo.click(card, "Approve")
+    await refused.until(lambda e: e.followups and "somebody else's" in e.followups[0]["content"])
+    for pressed, label in ((card, "Approve"), (denied, "Deny"), (undo, "Undo")):
+        await (await ana.click(pressed, label)).acked()
+    race = here.message("race")
+    first, second = await ana.click(race, "Approve"), await ana.click(race, "Approve")
+    await first.acked()
+    await second.acked()
+    for shown, words in (
+        (card, "Approved by Ana. Done."), (denied, "Denied"), (undo, "Done, and taken back by"),
+        (race, "Approved by Ana. Done."),
+    ):  # fmt: skip
+        await here.discord.until(lambda m=shown, words=words: words in json.dumps(m["embeds"]))  # type: ignore[misc]
+    await here.discord.until(lambda: _labels(card) == _labels(race) == ["Undo"])
+    assert _labels(denied) == []
+    assert _labels(undo) == ["Undo"], "what took it back can be taken back too"
+    assert _labels(here.message("expired")) == []
+    assert (here.amount(21), here.amount(23), here.amount(2) == 1002) == (1021, 1023, False)
+    assert here.amount(24) != 1024
+
+
+async def test_the_forms_on_discord(here: Found) -> None:
+    ana = here.somebody("Ana")
+    filled = await ana.submit(here.exchange("form"), day="20 May", tone="dry")
+    await filled.until(lambda e: "daily-summary: {" in e.text)
+    assert here.stackspot.created({"day": "20 May", "tone": "dry"}) == 1
+    asked = await ana.submit(here.exchange("about"), prompt="What does that mean?")
+    await asked.until(lambda e: "You said: What does that mean?" in e.text)
+    assert "The build is red" in here.team.heard()
+
+
+async def test_the_stop_buttons(record: Json, tmp_path: Path) -> None:
+    words = Script("More words.\n\n" * 30, fail="hang", after=30, match=TRICKLES, times=0)
+    thinks = Script("never", fail="hang", match=HANGS, times=0)
+    async with found(record, tmp_path / "home", words, thinks) as here:
+        await here.slack.until(lambda: f"{TRICKLES}, Bea" in here.team.heard())
+        growing = here.message("streaming")
+        await (await here.somebody("Bea").click(growing, "Stop")).acked()
+        await here.discord.until(lambda: "Stopped" in growing["content"])
+        assert _labels(growing) == []
+        hanging = here.post("hanging")
+        here.slack.stop(here.person("Alice"), here.place, hanging.ts)
+        await here.slack.until(
+            lambda: any("Stopped" in p.shown for p in here.slack.answers(hanging))
+        )
+        await here.slack.reads(hanging, "never\n\n_Stopped._", "You said: And then?")
+
+
+async def test_the_page_by_the_cookie_that_a_browser_kept(here: Found) -> None:
+    page, names = here.page, here.record["names"]
+    assert "authorization" not in page.headers
+    talked = (await page.get("/conversations/work")).json()
+    cards = {card["id"]: card for card in talked["cards"]}
+    assert {cards[names[f"page {name}"]]["state"] for name in ("approve", "deny")} == {"open"}
+    late = {"action": "approve", "conversation": "work"}
+    told = (await page.post(f"/cards/{names['page expired']}", json=late)).json()
+    assert "has expired" in told["text"]
+    for name, action, state in (
+        ("approve", "approve", "done"), ("deny", "deny", "denied"), ("undo", "undo", "undone"),
+    ):  # fmt: skip
+        click = {"action": action, "conversation": "work"}
+        clicked = (await page.post(f"/cards/{names[f'page {name}']}", json=click)).json()
+        assert clicked["state"] == state, (name, clicked)
+    assert (here.amount(31), here.amount(3) == 1003) == (1031, False)
+    assert here.amount(33) != 1033
+    lines = (await page.get(names["page file"])).text.splitlines()
+    assert (len(lines), lines[-1]) == (1_201, "1200,r1200,1200")
+    since = f"/conversations/work/events?after={names['page cursor']}"
+    async with page.stream("GET", since) as stream:
+        async for line in stream.aiter_lines():
+            if "Order 33" in line:
+                break
+    plots = [file for file in here.slack.workspace.files.values() if file.name == "sales.png"]
+    assert [plot.data for plot in plots] == [PNG]
+
+
+async def test_each_schema_from_here_on_has_its_record(here: Found) -> None:
+    """Who adds a migration records the home of the version before it, by that version."""
+    with closing(sqlite3.connect(here.team.home / "ponte.db")) as connection:
+        (newest,) = connection.execute("PRAGMA user_version").fetchone()
+    wanted = range(SCHEMAS[0], max(newest, SCHEMAS[0] + 1))
+    assert [schema for schema in wanted if not kept(schema).exists()] == []
+    assert list(SCHEMAS) == sorted(
+        int(path.name.split("-")[1].split(".")[0]) for path in kept(0).parent.glob("home-*.json.gz")
+    )
+
+
+def test_the_record_has_every_state(record: Json, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "ponte.db")) as connection:
+        connection.executescript("\n".join(record["home"]["databases"]["ponte.db"]["sql"]))
+    assert states(tmp_path, "inbox") == TURNS
+    assert states(tmp_path, "changes") == CHANGES
+
+
+def _turns(here: House) -> list[tuple[int, str]]:
+    with closing(sqlite3.connect(here.team.home / "ponte.db")) as connection:
+        return list(connection.execute("SELECT seq, state FROM inbox"))
+
+
+def _shown(here: House) -> list[Post]:
+    return here.slack.workspace.by_bot(here.place.id) + _private(here)
+
+
+def _private(here: House) -> list[Post]:
+    return here.slack.private(here.place.id)
+
+
+def _labels(message: Payload) -> list[str]:
+    return [button["label"] for row in message["components"] for button in row["components"]]
