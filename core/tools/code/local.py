@@ -19,12 +19,11 @@ from typing import Literal
 
 import structlog
 
-from core import metrics
 from core.errors import ToolError
 from core.i18n import say
 from core.records import Health, Scene
 from core.tools.code.environment import Environment, Python
-from core.tools.code.port import Given, Ran
+from core.tools.code.port import Given, Ran, measured
 from core.tools.code.sandbox.ground import Ground
 from core.tools.code.sandbox.probe import Choice, choose
 from core.tools.code.sandbox.sandbox import Limits, Sandbox, SandboxFailed, worded
@@ -249,20 +248,11 @@ class LocalBackend:
 
     async def run(self, scene: Scene, code: str, given: Sequence[Given]) -> Ran:
         """Raises SandboxFailed where nothing safe is there to run it in."""
-        began, outcome = self._clock(), "cancelled"
         try:
-            ran = await self._run(scene, code, given)
-            outcome = ran.fault or ("error" if ran.error else "ok")
-            return ran
+            return await measured(self.name, self._run(scene, code, given), self._clock)
         except ToolError as error:
-            outcome = error.code
             log.warning("code not run", why=error.hint)
             raise
-        finally:
-            seconds = self._clock() - began
-            metrics.code_runs.labels(self.name, outcome).inc()
-            metrics.code_seconds.labels(self.name).observe(seconds)
-            log.info("local run ended", outcome=outcome, seconds=round(seconds, 3))
 
     async def forget(self, thread: str) -> None:
         await self._kernels.forget(thread)

@@ -19,6 +19,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+import structlog
+
+from core import metrics
+from core.errors import ToolError
 from core.messages import File, Usage
 from core.records import Health, Scene, SceneFiles
 from core.text import Fence, after, file_name
@@ -124,6 +128,25 @@ class CodeBackend(Protocol):
 
     async def close(self) -> None: ...
 
+
+async def measured(name: str, running: Awaitable[Ran], clock: Callable[[], float]) -> Ran:
+    """What `running` gives: counted and logged for the backend of that name, however it ends."""
+    began, outcome = clock(), "cancelled"
+    try:
+        ran = await running
+        outcome = ran.fault or ("error" if ran.error else "ok")
+        return ran
+    except ToolError as error:
+        outcome = error.code
+        raise
+    finally:
+        seconds = clock() - began
+        metrics.code_runs.labels(name, outcome).inc()
+        metrics.code_seconds.labels(name).observe(seconds)
+        log.info(f"{name} run ended", outcome=outcome, seconds=round(seconds, 3))
+
+
+log = structlog.get_logger("code")
 
 _MAGIC = {
     b"\x89PNG\r\n\x1a\n": "image/png",
