@@ -19,8 +19,8 @@ from core.i18n import say
 from core.records import Health, Scene
 from core.tools.code.environment import Environment
 from core.tools.code.port import Given, Ran, measured
-from core.tools.code.sandbox.ground import Ground
 from core.tools.code.sandbox.probe import Choice, choose
+from core.tools.code.sandbox.runtime import RuntimeFolder
 from core.tools.code.sandbox.sandbox import Limits, Sandbox, SandboxFailed, worded
 from core.tools.code.session import Session
 
@@ -226,7 +226,7 @@ class LocalBackend:
         self._limits = limits
         self._wanted = wanted
         self._clock = clock
-        self._ground = Ground()
+        self._runtime = RuntimeFolder()
         self._choice: Choice | None = None
         self._proving: asyncio.Task[Choice] | None = None
 
@@ -266,7 +266,7 @@ class LocalBackend:
             await asyncio.gather(self._proving, return_exceptions=True)
         await self._kernels.close()
         await self._environment.close()
-        await asyncio.to_thread(self._ground.close)
+        await asyncio.to_thread(self._runtime.close)
 
     async def _run(self, scene: Scene, code: str, given: Sequence[Given]) -> Ran:
         async def tell(words: str) -> None:
@@ -289,7 +289,7 @@ class LocalBackend:
     async def _prove(self) -> Choice:
         try:
             python = await self._environment.bare()
-            self._choice = await choose(python.path, self._ground, self._limits)
+            self._choice = await choose(python.path, self._runtime, self._limits)
         except SandboxFailed as failed:
             self._choice = Choice(None, worded(failed.cause))
         log.info("sandbox", words=self._choice.words)

@@ -69,7 +69,7 @@ instruction.
 _ANY_AGENT = "Any other agent may be asked by the id that the person gives."
 
 
-def commands_told(commands: Sequence[QuickCommand]) -> str:
+def describe_commands(commands: Sequence[QuickCommand]) -> str:
     """The description of `stackspot_quick_command`: one line for each command."""
     lines, asks = list[str](), ""
     for command in commands[:_MOST]:
@@ -89,7 +89,7 @@ def commands_told(commands: Sequence[QuickCommand]) -> str:
     return _COMMANDS.format(which=which, result=_RESULT)
 
 
-def agents_told(agents: Mapping[str, Agent], any_agent: bool) -> str:
+def describe_agents(agents: Mapping[str, Agent], any_agent: bool) -> str:
     """The description of `stackspot_agent`: one line for each agent."""
     lines = [f"- {name}{_about(each.title, each.description)}" for name, each in agents.items()]
     return _AGENTS.format(lines="\n".join([*lines, *([_ANY_AGENT] if any_agent else [])]))
@@ -269,7 +269,7 @@ class StackSpotSource:
             effect="spend",
             doing="is running the quick command…",
             strict=False,
-            description=commands_told(listed),
+            description=describe_commands(listed),
             patience=patience,
         )
         running.listed = {command.slug: command for command in listed}
@@ -280,7 +280,7 @@ class StackSpotSource:
                 self.stackspot_agent,
                 effect="spend",
                 doing="is asking the agent…",
-                description=agents_told(self._agents, any_agent),
+                description=describe_agents(self._agents, any_agent),
                 patience=patience,
             )
             self._tools.append(asking)
@@ -336,15 +336,15 @@ class StackSpotSource:
         try:
             said = await self._conversations.ask(scene, id, prompt)
         except StackSpotError as error:
-            return _told(error)
-        return await _outcome(scene, said, agent)
+            return _error_outcome(error)
+        return await _with_file(scene, said, agent)
 
     async def _run(self, scene: Scene, slug: str, input: Inputs) -> Outcome:
         try:
             outcome = await self._commands.run(scene, slug, input)
         except StackSpotError as error:
-            return _told(error)
-        return await _outcome(scene, outcome.text, slug) if outcome.status == "ok" else outcome
+            return _error_outcome(error)
+        return await _with_file(scene, outcome.text, slug) if outcome.status == "ok" else outcome
 
 
 class QuickCommandTool(FunctionTool):
@@ -371,13 +371,13 @@ def _slug(arguments: str) -> str:
     return slug if isinstance(slug, str) else ""
 
 
-def _told(error: StackSpotError) -> Outcome:
+def _error_outcome(error: StackSpotError) -> Outcome:
     """Where it is not known what happened, the model must not take it for a plain failure."""
     outcome = outcome_of_error(error)
     return Outcome("unknown", outcome.text) if error.unsure else outcome
 
 
-async def _outcome(scene: Scene, said: str, stem: str) -> Outcome:
+async def _with_file(scene: Scene, said: str, stem: str) -> Outcome:
     """The text for the model, and of a long one a file for the person."""
     if len(said) <= LONG or scene.files is None:
         return Outcome("ok", said)
