@@ -211,10 +211,10 @@ class Prompt:
         "" also where the server does not say what ran.
         """
 
-        def plain(code: str) -> list[str]:
-            return [line.rstrip() for line in code.strip("\n").splitlines()]
+        def plain(code: str) -> str:
+            return "\n".join(line.rstrip() for line in code.strip("\n").splitlines())
 
-        same = len(codes) == 1 and plain(codes[0]) in (plain(self.text), [])
+        same = len(codes) == 1 and plain(codes[0]) in (plain(self.text), "")
         return "\n\n".join(codes) if self.verbatim and not same else ""
 
 
