@@ -9,7 +9,7 @@ import pytest
 from core.errors import ToolError
 from core.messages import Usage
 from core.records import Outcome
-from core.tools.code.port import Made, Ran, bare, block
+from core.tools.code.port import OutputFile, Ran, bare, block
 from core.tools.code.source import NOTHING, CodeSource
 from core.tools.toolbox import CAP
 from tests.code.scenes import set_scene
@@ -54,7 +54,7 @@ async def test_files_go_in_under_names_of_their_own() -> None:
 
 
 async def test_what_it_made_goes_to_the_person_with_the_code_to_unfold() -> None:
-    made = (Made("plot.png", "image/png", PNG), Made("t.csv", "text/csv", b"1"))
+    made = (OutputFile("plot.png", "image/png", PNG), OutputFile("t.csv", "text/csv", b"1"))
     backend = FakeBackend(lambda code: Ran(printed="ok\n", made=made, usage=Usage(input=3)))
     folder = SceneFolder()
     outcome = await call(backend, "draw()", folder)

@@ -39,8 +39,8 @@ from core.tools.code.port import (
     MADE_BYTES,
     MADE_COUNT,
     MADE_TOTAL,
-    Given,
-    Made,
+    InputFile,
+    OutputFile,
     Ran,
     measured,
     type_of,
@@ -333,7 +333,7 @@ class Taken:
     """The same picture comes as a file and as an output: the first one stays."""
 
     def __init__(self) -> None:
-        self.made: list[Made] = []
+        self.made: list[OutputFile] = []
         self.left_out: list[str] = []
         self._total = 0
 
@@ -353,7 +353,7 @@ class Taken:
             self._leave(name, f"the files of one run may have {MADE_TOTAL >> 20} MiB")
         else:
             self._total += len(data)
-            self.made.append(Made(name, type_of(name, data), data))
+            self.made.append(OutputFile(name, type_of(name, data), data))
 
     def lost(self, name: str) -> None:
         self._leave(name, "OpenAI did not hand it out")
@@ -438,7 +438,7 @@ class Containers:
             return None
         return container
 
-    async def put(self, container: Container, given: Sequence[Given]) -> Sequence[str]:
+    async def put(self, container: Container, given: Sequence[InputFile]) -> Sequence[str]:
         """Upload what is not there yet, once for a container; words for what is gone.
 
         Raises Fault.
@@ -581,7 +581,7 @@ class CodeInterpreter:
     def busy(self) -> bool:
         return self._lock.locked()
 
-    async def execute_code(self, prompt: str, given: Sequence[Given] = ()) -> Executed:
+    async def execute_code(self, prompt: str, given: Sequence[InputFile] = ()) -> Executed:
         """`prompt` is Python code, bare or fenced, which runs as it stands, or a request in words.
 
         Raises ToolError, worded: no prompt, code refused, server away.
@@ -592,7 +592,11 @@ class CodeInterpreter:
         return Executed(printed if wanted.verbatim else said or printed, ran)
 
     async def run(
-        self, code: str, given: Sequence[Given] = (), scene: Scene | None = None, person: str = ""
+        self,
+        code: str,
+        given: Sequence[InputFile] = (),
+        scene: Scene | None = None,
+        person: str = "",
     ) -> Ran:
         """Run `code` as it stands. Raises ToolError, worded.
 
@@ -621,7 +625,11 @@ class CodeInterpreter:
         await self._containers.close()
 
     async def _execute(
-        self, prompt: Prompt, given: Sequence[Given], scene: Scene | None = None, person: str = ""
+        self,
+        prompt: Prompt,
+        given: Sequence[InputFile],
+        scene: Scene | None = None,
+        person: str = "",
     ) -> tuple[Ran, str]:
         """What came of it, and the model's own words. Raises ToolError."""
         async with self._lock:
@@ -647,7 +655,7 @@ class CodeInterpreter:
                 raise ToolError(NoKey.sentence, code="no_key") from None
 
     async def _asked(
-        self, prompt: Prompt, given: Sequence[Given], scene: Scene | None, person: str
+        self, prompt: Prompt, given: Sequence[InputFile], scene: Scene | None, person: str
     ) -> tuple[Ran, str]:
         async def known(response: str) -> None:
             if scene and self._choice.store:
@@ -787,7 +795,7 @@ class HostedBackend:
         """OpenAI needs a key; other servers may do without."""
         return bool(self._client.place.key) or not self._client.place.official
 
-    async def run(self, scene: Scene, code: str, given: Sequence[Given]) -> Ran:
+    async def run(self, scene: Scene, code: str, given: Sequence[InputFile]) -> Ran:
         """Raises ToolError where the code could not be run."""
         person = self._pseudonym(f"person {scene.asker.key}")
         running = self._of(scene).run(code, given, scene, person)

@@ -18,7 +18,7 @@ from core.errors import ToolError
 from core.i18n import say
 from core.records import Health, Scene
 from core.tools.code.environment import Environment
-from core.tools.code.port import Given, Ran, measured
+from core.tools.code.port import InputFile, Ran, measured
 from core.tools.code.sandbox.probe import Choice, choose
 from core.tools.code.sandbox.runtime import RuntimeFolder
 from core.tools.code.sandbox.sandbox import Limits, Sandbox, SandboxFailed, worded
@@ -129,7 +129,7 @@ class Kernels:
         return sum(slot.session is not None for slot in self._slots.values())
 
     async def run(
-        self, thread: str, sandbox: Sandbox, python: Path, code: str, given: Sequence[Given]
+        self, thread: str, sandbox: Sandbox, python: Path, code: str, given: Sequence[InputFile]
     ) -> Ran:
         """Raises SandboxFailed where no kernel could be started."""
         self._sweeping = self._sweeping or asyncio.create_task(self._sweep())
@@ -240,7 +240,7 @@ class LocalBackend:
                 await self._proved()
         return self._choice is not None and self._choice.sandbox is not None
 
-    async def run(self, scene: Scene, code: str, given: Sequence[Given]) -> Ran:
+    async def run(self, scene: Scene, code: str, given: Sequence[InputFile]) -> Ran:
         """Raises SandboxFailed where nothing safe is there to run it in."""
         try:
             return await measured(self.name, self._run(scene, code, given), self._clock)
@@ -268,7 +268,7 @@ class LocalBackend:
         await self._environment.close()
         await asyncio.to_thread(self._runtime.close)
 
-    async def _run(self, scene: Scene, code: str, given: Sequence[Given]) -> Ran:
+    async def _run(self, scene: Scene, code: str, given: Sequence[InputFile]) -> Ran:
         async def tell(words: str) -> None:
             await scene.doing(say(words, scene.locale))
 

@@ -45,7 +45,7 @@ Fault = Literal["", "timeout", "memory", "flooded", "died"]
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class InputFile:
     """A file that a person attached in this thread, to lie in the work folder before the run.
 
     `id` is its id in `Files`; `name` is safe as a file's name and is no other one's in this
@@ -61,7 +61,7 @@ class Given:
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class OutputFile:
     """A file or picture that the code left. Its name and type are the code's own: untrusted."""
 
     name: str
@@ -82,7 +82,7 @@ class Ran:
     printed: str = ""
     value: str = ""
     error: str = ""
-    made: tuple[Made, ...] = ()
+    made: tuple[OutputFile, ...] = ()
     left_out: tuple[str, ...] = ()
     fault: Fault = ""
     """Why the run was ended from outside."""
@@ -122,7 +122,7 @@ class CodeBackend(Protocol):
         It asks nobody, so it may be called each turn.
         """
 
-    async def run(self, scene: Scene, code: str, given: Sequence[Given]) -> Ran:
+    async def run(self, scene: Scene, code: str, given: Sequence[InputFile]) -> Ran:
         """Run `code` for `scene.thread.id` with the files in its work folder.
 
         `scene.doing` takes words for the person while a long preparation lasts. Code that fails
@@ -170,7 +170,7 @@ def type_of(name: str, data: bytes) -> str:
         return "application/octet-stream"
 
 
-async def given(scene: Scene) -> tuple[Given, ...]:
+async def given(scene: Scene) -> tuple[InputFile, ...]:
     """Oldest first. Of several with one name the newest has it; `a.csv` before it is `a-1.csv`."""
     files = scene.files
     if files is None:
@@ -187,7 +187,7 @@ async def given(scene: Scene) -> tuple[Given, ...]:
             number = older[name]
             stem, dot, extension = name.rpartition(".")
             name = f"{stem}-{number}.{extension}" if dot else f"{name}-{number}"
-        named.append(Given(file.id, name, file.type, file.size, partial(files.read, file)))
+        named.append(InputFile(file.id, name, file.type, file.size, partial(files.read, file)))
     return tuple(named)
 
 

@@ -32,8 +32,8 @@ from core.tools.code.port import (
     MADE_COUNT,
     MADE_TOTAL,
     Fault,
-    Given,
-    Made,
+    InputFile,
+    OutputFile,
     Ran,
     type_of,
 )
@@ -179,7 +179,7 @@ class Run:
     def __init__(self, name: str, printed_before: bytes = b"") -> None:
         self.name = name
         self.printed = Printed(f"\0{name}\0".encode(), printed_before)
-        self.made: list[Made] = []
+        self.made: list[OutputFile] = []
         self.left_out: list[str] = []
         self.done: Done | None = None
         self._left = 0
@@ -191,7 +191,7 @@ class Run:
                 total = len(data) + sum(len(made.data) for made in self.made)
                 if len(self.made) >= MADE_COUNT or total > MADE_TOTAL:
                     raise BrokenFrame
-                self.made.append(Made(name, type_of(name, data), data))
+                self.made.append(OutputFile(name, type_of(name, data), data))
             case LeftOut(left=name, why=why) if why in _WHY_LEFT and self._left < LEFT_MOST:
                 self._left += 1
                 if self._left <= _LEFT_COUNT:
@@ -237,7 +237,9 @@ class Folder:
         """The code made that file itself."""
         self._contents.add((text.file_name(name), hashlib.sha256(data).digest()))
 
-    async def lacking(self, given: Sequence[Given], left_out: list[str]) -> AsyncIterator[bytes]:
+    async def lacking(
+        self, given: Sequence[InputFile], left_out: list[str]
+    ) -> AsyncIterator[bytes]:
         """The requests that put there what is not; `left_out` gets a sentence for each refused."""
         for each in given:
             if (each.id, each.name) in self._put:
@@ -289,7 +291,7 @@ class Session:
     async def kill(self) -> None:
         await self._process.kill()
 
-    async def run(self, code: str, given: Sequence[Given]) -> Ran:
+    async def run(self, code: str, given: Sequence[InputFile]) -> Ran:
         """Whatever the code does, this ends soon after `WALL`; where it is cancelled, sooner."""
         run = Run(secrets.token_hex(8), self._early)
         following = asyncio.create_task(self._follow(run, code, given))
@@ -320,7 +322,7 @@ class Session:
             self._process.stdin.write(_line(interrupt=run.name))
         await asyncio.wait({following}, timeout=GRACE)
 
-    async def _follow(self, run: Run, code: str, given: Sequence[Given]) -> Fault:
+    async def _follow(self, run: Run, code: str, given: Sequence[InputFile]) -> Fault:
         """Until the kernel says that the run is done, or breaks."""
         fault: Fault = ""
         try:
@@ -335,7 +337,7 @@ class Session:
             await self._last_words(run)
         return fault
 
-    async def _ask(self, run: Run, code: str, given: Sequence[Given]) -> None:
+    async def _ask(self, run: Run, code: str, given: Sequence[InputFile]) -> None:
         stdin = self._process.stdin
         async for request in self._folder.lacking(given, run.left_out):
             stdin.write(request)
