@@ -1,20 +1,10 @@
-"""What a quick command is given, as people write it: one grammar for every surface.
+"""Quick commands as people give them and get their results: one grammar for every surface.
 
 After the slug stands free text, or `key=value key2="two words"`, or a JSON object. In quotes a
 backslash goes before a quote or a backslash; free text that looks like one of the other two forms
-stands in "double quotes" as a whole.
-
-Inputs against what the registry says of a quick command: names, what is required, types.
-
-The registry's types are text, number, boolean and choice (with `choices`). What came as key=value
-is text, so "12.5" is a number and "yes" a boolean here.
-
-What a quick command is given besides what was typed: a file, or the message replied to.
-
-With no text typed, the one attached text file is the input, else the message that was replied to.
-With inputs by name typed, a file is the one required input that is still missing.
-
-What a quick command gave, as a person gets it: text, code, or a file where it is long.
+stands in "double quotes" as a whole. With no text typed, the one attached text file is the input,
+else the message that was replied to. With inputs by name typed, a file is the one required input
+that is still missing.
 """
 
 from __future__ import annotations
@@ -37,7 +27,26 @@ from core.unread import too_large
 
 Inputs = str | dict[str, Any]
 """Free text, or inputs by name: texts where they were written as key=value, else any JSON."""
+Attached = tuple[Sequence[File], Sequence[str]]
+"""The files of a message, and the names of those that could not be fetched."""
+Read = Callable[[File], Awaitable[bytes]]
+Keep = Callable[[str, str, bytes], Awaitable[File]]
+"""Keeps a file of this name, type and content for the conversation."""
 
+LONGEST_FILE = 256_000
+"""Bytes of a file that may be an input. StackSpot's own limit is not documented; this is some
+64,000 tokens of English."""
+_MARKS = {
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+"""How a text file may begin (Unicode 16, section 23.8), and its encoding then."""
+LONGEST_RESULT = 8_000
+"""Characters that are shown as text: one post on Slack, a few on Discord."""
+BEGINNING = 1_500
+"""Characters of a longer one that are shown above its file."""
+_TYPES = {"json": "application/json", "md": "text/markdown"}
 _QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’"}  # phones write the curly ones
 _QUOTED = "|".join(
     rf"{opening}(?:[^{closing}\\]|\\.)*{closing}" for opening, closing in _QUOTES.items()
@@ -48,6 +57,8 @@ _WHOLE = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _SPACE = re.compile(r"\s*")
 _WORD = re.compile(r"\S{1,40}")
 _DEEPEST = 32
+_NUMBER = re.compile(r"[+-]?\d{1,300}(?P<fraction>(\.\d{1,300})?([eE][+-]?\d{1,3})?)")
+_WORDS = {"true": True, "yes": True, "false": False, "no": False}
 
 _NO_OBJECT = (
     "That begins like a JSON object, but is none (line {line}, column {column}). Mend it, "
@@ -62,6 +73,27 @@ _STRAY = (
     'as in key="two words", or plain text as a whole in "double quotes".'
 )
 _TWICE = "{key} is given twice. Give it once."
+_TAKES = "`{slug}` takes these inputs: {names}. Write them as in {example}."
+_MISSING = "`{slug}` also needs {names}. Write it as in {example}."
+_UNKNOWN = "`{slug}` has no input {name}. It takes these: {names}."
+_WRONG = {
+    "number": "{name} must be a number, as in {name}=12.5.",
+    "boolean": "{name} must be true or false, as in {name}=true.",
+    "choice": "{name} must be one of these: {choices}.",
+    "text": 'Write {name} as a text, as in {name}="some words".',
+}
+_SEVERAL = "A quick command takes one file, and you sent {count}. Send the one that it is for."
+_BINARY = (
+    "`{name}` is not a text file, so it cannot be an input: I take text, CSV, JSON and the like."
+)
+_LARGE = "`{name}` is too large to be an input: it has {size} bytes, and at most {limit} fit."
+_GIVEN_MISSING = "The file `{name}` could not be fetched from the platform. Please send it again."
+_SPARE = (
+    "I do not know what `{name}` is for, because the input was typed as well. "
+    "Leave the text out, or name every input but the one that the file is for."
+)
+_EMPTY = "It came to its end, and gave nothing."
+_LONG = "The result has {count} characters: it is in the file `{name}`, and begins like this."
 
 
 def parse_input(text: str) -> Inputs:
@@ -93,11 +125,10 @@ def _parse_pairs(text: str) -> dict[str, Any]:
         if key is None:
             word = _WORD.match(text, place)
             raise BadInput(_STRAY, word=repr(word[0] if word else ""))
-        name = key[1]
         value = _VALUE.match(text, key.end())
         if value is None:
-            raise BadInput(_UNCLOSED, key=name[:40])
-        _add(pairs, name, _unquote(value[0]) if value[0][:1] in _QUOTES else value[0])
+            raise BadInput(_UNCLOSED, key=key[1][:40])
+        _add(pairs, key[1], _unquote(value[0]) if value[0][:1] in _QUOTES else value[0])
         space = _SPACE.match(text, value.end())
         place = space.end() if space else len(text)
     return pairs
@@ -159,57 +190,31 @@ def _unquote(text: str) -> str:
     return re.sub(rf"\\([\\{closing}])", r"\1", text[1:-1])
 
 
-_NUMBER = re.compile(r"[+-]?\d{1,300}(?P<fraction>(\.\d{1,300})?([eE][+-]?\d{1,3})?)")
-_WORDS = {"true": True, "yes": True, "false": False, "no": False}
-
-_Reader = Callable[[Any], str | int | float | bool | None]
-
-_TAKES = "`{slug}` takes these inputs: {names}. Write them as in {example}."
-_MISSING = "`{slug}` also needs {names}. Write it as in {example}."
-_UNKNOWN = "`{slug}` has no input {name}. It takes these: {names}."
-_WRONG = {
-    "number": "{name} must be a number, as in {name}=12.5.",
-    "boolean": "{name} must be true or false, as in {name}=true.",
-    "choice": "{name} must be one of these: {choices}.",
-    "text": 'Write {name} as a text, as in {name}="some words".',
-}
-
-
 def check_inputs(command: QuickCommand, given: Inputs) -> Inputs:
     """`given` as `command` takes it: free text under its only name, numbers as numbers.
 
-    A command without declared inputs takes anything. Raises BadInput with what to mend.
+    The registry's types are text, number, boolean and choice (with `choices`). What came as
+    key=value is text, so "12.5" is a number and "yes" a boolean here. A command without declared
+    inputs takes anything. Raises BadInput with what to mend.
     """
     if not command.inputs:
         return given
-    named = _by_name(command, given)
-    _check_names(command, named)
-    return {name: _checked(name, command.inputs[name], value) for name, value in named.items()}
-
-
-def _by_name(command: QuickCommand, given: Inputs) -> dict[str, Any]:
-    if isinstance(given, dict):
-        return given
-    if not given.strip():
-        return {}
-    names = list(command.inputs)
-    required = _required(command)
-    if len(names) == 1 or len(required) == 1:
-        return {(names if len(names) == 1 else required)[0]: given}
-    example = _example(command.slug, required or names)
-    raise BadInput(_TAKES, slug=command.slug, names=", ".join(names), example=example)
-
-
-def _check_names(command: QuickCommand, named: Mapping[str, Any]) -> None:
-    slug = command.slug
-    for name in named:
+    slug, names, required = command.slug, list(command.inputs), _required(command)
+    known = ", ".join(names)
+    if isinstance(given, str):
+        only = names if len(names) == 1 else required
+        if given.strip() and len(only) != 1:
+            raise BadInput(
+                _TAKES, slug=slug, names=known, example=_example(slug, required or names)
+            )
+        given = {only[0]: given} if given.strip() else {}
+    for name in given:
         if name not in command.inputs:
-            known = ", ".join(command.inputs)
             raise BadInput(_UNKNOWN, slug=slug, name=repr(name[:40]), names=known)
-    missing = [name for name in _required(command) if named.get(name) in (None, "")]
-    if missing:
+    if missing := [name for name in required if given.get(name) in (None, "")]:
         example = _example(slug, missing)
         raise BadInput(_MISSING, slug=slug, names=", ".join(missing), example=example)
+    return {name: _checked(name, command.inputs[name], value) for name, value in given.items()}
 
 
 def _required(command: QuickCommand) -> list[str]:
@@ -224,15 +229,18 @@ def _example(slug: str, names: list[str]) -> str:
 def _checked(name: str, declared: Mapping[str, Any], value: Any) -> Any:
     kind = str(declared.get("type", "text"))
     choices = [str(choice) for choice in declared.get("choices", ())]
-    reader = _READERS.get(kind, _text)
-    checked = reader(value) if kind != "choice" else value if value in choices else None
+    checked: Any = None
+    if kind == "choice":
+        checked = value if value in choices else None
+    elif kind == "number":
+        checked = _number(value)
+    elif kind == "boolean":
+        checked = value if isinstance(value, bool) else _WORDS.get(str(value).strip().lower())
+    elif isinstance(value, str):
+        checked = value
     if checked is None:
         raise BadInput(_WRONG.get(kind, _WRONG["text"]), name=name, choices=", ".join(choices))
     return checked
-
-
-def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) else None
 
 
 def _number(value: Any) -> int | float | None:
@@ -242,39 +250,6 @@ def _number(value: Any) -> int | float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return value if isinstance(value, int) or math.isfinite(value) else None
-
-
-def _boolean(value: Any) -> bool | None:
-    return value if isinstance(value, bool) else _WORDS.get(str(value).strip().lower())
-
-
-_READERS: dict[str, _Reader] = {"text": _text, "number": _number, "boolean": _boolean}
-
-
-LONGEST_FILE = 256_000
-"""Bytes of a file that may be an input. StackSpot's own limit is not documented; this is some
-64,000 tokens of English."""
-_MARKS = {
-    codecs.BOM_UTF8: "utf-8-sig",
-    codecs.BOM_UTF16_LE: "utf-16",
-    codecs.BOM_UTF16_BE: "utf-16",
-}
-"""How a text file may begin (Unicode 16, section 23.8), and its encoding then."""
-
-_SEVERAL = "A quick command takes one file, and you sent {count}. Send the one that it is for."
-_BINARY = (
-    "`{name}` is not a text file, so it cannot be an input: I take text, CSV, JSON and the like."
-)
-_LARGE = "`{name}` is too large to be an input: it has {size} bytes, and at most {limit} fit."
-_GIVEN_MISSING = "The file `{name}` could not be fetched from the platform. Please send it again."
-_SPARE = (
-    "I do not know what `{name}` is for, because the input was typed as well. "
-    "Leave the text out, or name every input but the one that the file is for."
-)
-
-Attached = tuple[Sequence[File], Sequence[str]]
-"""The files of a message, and the names of those that could not be fetched."""
-Read = Callable[[File], Awaitable[bytes]]
 
 
 async def given(
@@ -289,28 +264,19 @@ async def given(
     if len(files) > 1:
         raise BadInput(_SEVERAL, count=len(files))
     if not files:
-        return _replied_to(message) if typed == "" else typed
+        replied_to = next((quote.text for quote in message.context if quote.replied), "")
+        return replied_to if typed == "" else typed
     (file,) = files
-    content = _given_text(file, await read(file) if file.size <= LONGEST_FILE else b"")
+    content = _text_of(file, await read(file) if file.size <= LONGEST_FILE else b"")
     if typed == "":
         return _named(command, content)
-    lacking = _lacking(command, typed)
+    lacking = [name for name in _required(command) if name not in typed]
     if isinstance(typed, str) or len(lacking) != 1:
         raise BadInput(_SPARE, name=file.name)
     return {**typed, lacking[0]: content}
 
 
-def _lacking(command: QuickCommand, typed: Inputs) -> list[str]:
-    required = [name for name, about in command.inputs.items() if about.get("required")]
-    return [name for name in required if name not in typed]
-
-
-def _replied_to(message: Message) -> str:
-    """ "" where it was no reply."""
-    return next((quote.text for quote in message.context if quote.replied), "")
-
-
-def _given_text(file: File, data: bytes) -> str:
+def _text_of(file: File, data: bytes) -> str:
     """Raises TooLarge, and BadInput for what is no text."""
     if max(file.size, len(data)) > LONGEST_FILE:
         size = f"{max(file.size, len(data)):,}"
@@ -335,18 +301,6 @@ def _named(command: QuickCommand, content: str) -> Inputs:
         return content
     known = isinstance(named, dict) and named.keys() <= command.inputs.keys()
     return named if known or not command.inputs else content
-
-
-LONGEST_RESULT = 8_000
-"""Characters that are shown as text: one post on Slack, a few on Discord."""
-BEGINNING = 1_500
-"""Characters of a longer one that are shown above its file."""
-
-Keep = Callable[[str, str, bytes], Awaitable[File]]
-"""Keeps a file of this name, type and content for the conversation."""
-
-_EMPTY = "It came to its end, and gave nothing."
-_LONG = "The result has {count} characters: it is in the file `{name}`, and begins like this."
 
 
 @dataclass(frozen=True, slots=True)
@@ -380,9 +334,6 @@ class Results:
         if pretty := _pretty(result):
             return fenced(pretty, "json"), "json"
         return markdown.tamed(clean(result), self.hosts).strip(), "md"
-
-
-_TYPES = {"json": "application/json", "md": "text/markdown"}
 
 
 def _pretty(result: str) -> str:

@@ -36,6 +36,7 @@ async def test_a_fence_is_taken_off(bench: Bench) -> None:
         ("x = 1  \nprint(x)\n\n", ""),
         ("x = 1\nprint(x, 'helpful')", "x = 1\nprint(x, 'helpful')"),
         ("  x = 1\nprint(x)", "  x = 1\nprint(x)"),
+        ("  ", ""),
     ],
 )
 async def test_other_code_than_asked_is_told(bench: Bench, ran: str, changed: str) -> None:

@@ -16,9 +16,9 @@ from core.tools.code import environment
 from core.tools.code.environment import Environment
 from core.tools.code.local import Kernels, LocalBackend, Marks
 from core.tools.code.sandbox import probe
-from core.tools.code.sandbox.ground import Ground
 from core.tools.code.sandbox.inside import ruleset
 from core.tools.code.sandbox.probe import Proof, choose
+from core.tools.code.sandbox.runtime import RuntimeFolder
 from core.tools.code.sandbox.sandbox import Limits, Process, Sandbox, SandboxFailed, worded
 
 PYTHON = Path("python")
@@ -39,14 +39,14 @@ def held(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 
 
 async def test_bubblewrap_first(held: dict[str, str]) -> None:
-    chosen = await choose(PYTHON, Ground())
+    chosen = await choose(PYTHON, RuntimeFolder())
     assert (chosen.sandbox and chosen.sandbox.name) == "bubblewrap"
     assert chosen.words == "bubblewrap: every check held"
 
 
 async def test_landlock_next_and_why(held: dict[str, str]) -> None:
     held["bubblewrap"] = "it is not installed"
-    chosen = await choose(PYTHON, Ground())
+    chosen = await choose(PYTHON, RuntimeFolder())
     assert (chosen.sandbox and chosen.sandbox.name) == "landlock"
     assert chosen.words == "Landlock 7: every check held (no bubblewrap: it is not installed)"
 
@@ -70,20 +70,20 @@ async def test_none_rather_than_a_weaker_one(
     held: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held |= {"bubblewrap": "not installed", "landlock": "it did not hold"}
-    chosen = await choose(PYTHON, Ground())
+    chosen = await choose(PYTHON, RuntimeFolder())
     assert chosen.sandbox is None
     assert chosen.words == (
         "no safe place to run code in. bubblewrap: not installed. Landlock: it did not hold"
     )
     monkeypatch.setattr(ruleset, "version", lambda: 0)
-    assert "this Linux has no Landlock" in (await choose(PYTHON, Ground())).words
+    assert "this Linux has no Landlock" in (await choose(PYTHON, RuntimeFolder())).words
 
 
 async def test_none_on_another_system(
     held: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
-    chosen = await choose(PYTHON, Ground())
+    chosen = await choose(PYTHON, RuntimeFolder())
     assert (chosen.sandbox, chosen.words) == (
         None,
         "safe places to run code in need Linux; this is darwin",
@@ -97,7 +97,7 @@ async def test_none_on_an_unknown_processor(
         machine = "riscv64"
 
     monkeypatch.setattr(os, "uname", Uname)
-    chosen = await choose(PYTHON, Ground())
+    chosen = await choose(PYTHON, RuntimeFolder())
     assert chosen.sandbox is None
     assert "riscv64" in chosen.words
 

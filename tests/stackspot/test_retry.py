@@ -139,7 +139,7 @@ async def test_a_broken_look_is_looked_at_again(
 async def test_a_look_that_hangs_is_given_up_and_looked_at_again(
     fake: FakeStackSpot, stackspot: StackSpot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.tools.stackspot.execution.PATIENCE", 0.05)
+    monkeypatch.setattr("core.tools.stackspot.client.PATIENCE", 0.05)
     fake.fail("status", Trouble("hang"))
     assert (await stackspot.run("echo", "a")).text == "echo: a"
     assert fake.count("status") == 4

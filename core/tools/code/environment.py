@@ -1,11 +1,8 @@
-"""Which Python of this machine the sandbox's environment stands on.
+"""The sandbox's own Python: made when it is first needed, kept for all kernels.
 
-Fills a new environment with the sandbox's libraries, whole or not at all.
-
-The sandbox's own Python: made when it is first needed, kept for all kernels.
-
-It holds nothing of the bot's. Its name is a hash of all that it is made of, so that a new version
-of Ponte makes a new one, and an unfinished one is never taken for it.
+It holds the pinned libraries, whole or not at all, and nothing of the bot's. Its name is a hash of
+all that it is made of, so that a new version of Ponte makes a new one, and an unfinished one is
+never taken for it.
 """
 
 from __future__ import annotations
@@ -31,12 +28,48 @@ from core.errors import PonteError
 from core.http import Proxies
 from core.tools.code.sandbox.sandbox import SandboxFailed
 
+log = structlog.get_logger("code")
+
+LOCK = Path(__file__).parent / "requirements-sandbox.txt"
+FIGURES = Path(__file__).parent / "kernel" / "figures.py"
+SECONDS = 900.0
+"""What the longest step may take: some 100 MB are fetched."""
+AGAIN = 600.0
+"""Seconds after which a failed installation is tried again."""
+OLD = 86_400.0
+"""Seconds after which a folder of another name is in nobody's hands any more."""
+PATIENCE = 180.0
+"""Seconds that a run waits for an installation, which then goes on without it."""
+STILL = "they are still being installed"
+FOR_ALL = Path("/var/cache/ponte")
+SETTING_UP = "is setting up Python for the first time, which takes about a minute…"
 _OLDEST = (3, 11)
 _ASK = "import sys; print(*sys.version_info[:3], sys.implementation.cache_tag)"
 _NOBODY = 65534
 _NOT_ANOTHER = (errno.EPERM, errno.EINVAL)  # setresuid(2); a file is refused with EACCES
 _SECONDS = 20.0
 _FALLBACKS = ("/usr/local/bin/python3", "/usr/bin/python3")
+
+# Proxies may hold a password, so they go to pip on stdin and not as its arguments.
+_PIP = (
+    "import json, os, runpy, sys; os.environ.update(json.load(sys.stdin)); "
+    "sys.argv[0] = 'pip'; runpy.run_module('pip', run_name='__main__')"
+)
+_WARM = "import matplotlib.pyplot, openpyxl, pandas, PIL.Image, ponte_figures"
+
+_CAUSES = (
+    ("No space left on device", "the disk is full"),
+    ("No module named pip", "pip is missing in Ponte's own environment"),
+    ("No module named venv", "this Python has no module venv"),
+    ("DO NOT MATCH THE HASHES", "a library is not the one that was pinned"),
+    ("Permission denied", "its folder cannot be written"),
+    ("No matching distribution", "a library cannot be had for this Python from where pip looks"),
+    ("HTTPSConnectionPool", "the package index cannot be reached"),
+    ("Temporary failure in name resolution", "the package index cannot be reached"),
+    ("Connection", "the package index cannot be reached"),
+)  # fmt: skip
+
+Tell = Callable[[str], Awaitable[None]]
 
 
 class NoPython(PonteError):
@@ -45,6 +78,15 @@ class NoPython(PonteError):
         "No Python 3.11 or newer can be read by other users of this machine, and code may not run "
         "as root. Install one under /usr, or run Ponte as a user of its own."
     )
+
+
+class InstallationFailed(PonteError):
+    code = "installation_failed"
+    sentence = "the libraries could not be installed: {cause}"
+
+    def __init__(self, cause: str) -> None:
+        super().__init__(cause=cause)
+        self.cause = cause
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,41 +141,6 @@ async def _asked(path: str) -> asyncio.subprocess.Process:
     )  # fmt: skip
 
 
-LOCK = Path(__file__).parent / "requirements-sandbox.txt"
-FIGURES = Path(__file__).parent / "kernel" / "figures.py"
-SECONDS = 900.0
-"""What the longest step may take: some 100 MB are fetched."""
-_TOLD = 300
-
-# Proxies may hold a password, so they go to pip on stdin and not as its arguments.
-_PIP = (
-    "import json, os, runpy, sys; os.environ.update(json.load(sys.stdin)); "
-    "sys.argv[0] = 'pip'; runpy.run_module('pip', run_name='__main__')"
-)
-_WARM = "import matplotlib.pyplot, openpyxl, pandas, PIL.Image, ponte_figures"
-
-_CAUSES = (
-    ("No space left on device", "the disk is full"),
-    ("No module named pip", "pip is missing in Ponte's own environment"),
-    ("No module named venv", "this Python has no module venv"),
-    ("DO NOT MATCH THE HASHES", "a library is not the one that was pinned"),
-    ("Permission denied", "its folder cannot be written"),
-    ("No matching distribution", "a library cannot be had for this Python from where pip looks"),
-    ("HTTPSConnectionPool", "the package index cannot be reached"),
-    ("Temporary failure in name resolution", "the package index cannot be reached"),
-    ("Connection", "the package index cannot be reached"),
-)  # fmt: skip
-
-
-class InstallationFailed(PonteError):
-    code = "installation_failed"
-    sentence = "the libraries could not be installed: {cause}"
-
-    def __init__(self, cause: str) -> None:
-        super().__init__(cause=cause)
-        self.cause = cause
-
-
 async def make_bare(base: Path, folder: Path) -> None:
     """An environment without libraries; needs no network. Raises InstallationFailed."""
     await _run([str(base), "-I", "-m", "venv", "--without-pip", str(folder)], _environment(folder))
@@ -152,7 +159,9 @@ async def fill(folder: Path, proxies: Proxies) -> None:
         None,
         told.encode(),
     )  # fmt: skip
-    await asyncio.to_thread(_add_figures, folder)
+    for library in (folder / "lib").glob("python3*/site-packages"):
+        await asyncio.to_thread(shutil.copyfile, FIGURES, library / "ponte_figures.py")
+        (library / "ponte_figures.py").chmod(0o644)
     # Compiles what is imported first and lists the machine's fonts, once for all kernels.
     await _run([str(folder / "bin" / "python"), "-I", "-c", _WARM], _environment(folder))
 
@@ -163,12 +172,6 @@ def _environment(folder: Path) -> Mapping[str, str]:
         "MPLCONFIGDIR": str(folder / "matplotlib"),
         "PATH": "/usr/bin:/bin",
     }
-
-
-def _add_figures(folder: Path) -> None:
-    for library in (folder / "lib").glob("python3*/site-packages"):
-        shutil.copyfile(FIGURES, library / "ponte_figures.py")
-        (library / "ponte_figures.py").chmod(0o644)
 
 
 async def _run(
@@ -195,21 +198,7 @@ async def _run(
 def cause_of(told: str) -> str:
     known = (words for mark, words in _CAUSES if mark in told)
     lines = told.strip().splitlines()
-    return next(known, lines[-1][:_TOLD] if lines else "pip ended without a word")
-
-
-log = structlog.get_logger("code")
-AGAIN = 600.0
-"""Seconds after which a failed installation is tried again."""
-OLD = 86_400.0
-"""Seconds after which a folder of another name is in nobody's hands any more."""
-PATIENCE = 180.0
-"""Seconds that a run waits for an installation, which then goes on without it."""
-STILL = "they are still being installed"
-FOR_ALL = Path("/var/cache/ponte")
-SETTING_UP = "is setting up Python for the first time, which takes about a minute…"
-
-Tell = Callable[[str], Awaitable[None]]
+    return next(known, lines[-1][:300] if lines else "pip ended without a word")
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,8 +241,11 @@ class Environment:
             if not _is_made(whole) and self._clock() - self._tried >= AGAIN:
                 await tell(SETTING_UP)
                 with suppress(TimeoutError):
+                    # Made once for all who wait; it goes on when one of them waits no more.
+                    if self._making is None or self._making.done():
+                        self._making = asyncio.create_task(self._make(whole, base))
                     async with asyncio.timeout(PATIENCE):
-                        await self._made(whole, base)
+                        await asyncio.shield(self._making)
             return await self._there(base, whole)
 
     async def bare(self) -> Python:
@@ -267,21 +259,21 @@ class Environment:
             await asyncio.gather(self._making, return_exceptions=True)
 
     async def _place(self) -> tuple[BasePython, Path]:
-        self._base = self._base or await find()
-        return self._base, self._folder / _name(self._base)
+        """The Python that it stands on, and its folder: named by all that it is made of."""
+        base = self._base = self._base or await find()
+        parts = (base.version.encode(), str(base.path).encode(), platform.machine().encode())
+        digest = hashlib.sha256(b"\0".join((*parts, LOCK.read_bytes(), FIGURES.read_bytes())))
+        return base, self._folder / digest.hexdigest()[:16]
 
     async def _there(self, base: BasePython, whole: Path) -> Python:
         if _is_made(whole):
             return Python(_python_in(whole))
-        bare = await self._bare(whole, base)
+        bare = whole.with_name(f"{whole.name}-bare")
+        if not _is_made(bare):
+            async with _becoming(bare) as folder:
+                await make_bare(base.path, folder)
         making = self._making is not None and not self._making.done()
         return Python(_python_in(bare), STILL if making else self.lacks)
-
-    async def _made(self, whole: Path, base: BasePython) -> None:
-        """Made once for all who wait; it goes on when one of them does not wait any more."""
-        if self._making is None or self._making.done():
-            self._making = asyncio.create_task(self._make(whole, base))
-        await asyncio.shield(self._making)
 
     async def _make(self, whole: Path, base: BasePython) -> None:
         began = self._clock()
@@ -294,15 +286,11 @@ class Environment:
             await asyncio.to_thread(_remove_older, whole)
         except (InstallationFailed, OSError) as error:
             self._tried = self._clock()
-            self.lacks = str(error) if isinstance(error, PonteError) else _disk(error)
+            self.lacks = str(error)
+            if isinstance(error, OSError):
+                why = error.strerror or type(error).__name__
+                self.lacks = f"the libraries could not be installed: {why}"
             log.warning("the sandbox lacks its libraries", why=self.lacks)
-
-    async def _bare(self, whole: Path, base: BasePython) -> Path:
-        bare = whole.with_name(f"{whole.name}-bare")
-        if not _is_made(bare):
-            async with _becoming(bare) as folder:
-                await make_bare(base.path, folder)
-        return bare
 
 
 @contextmanager
@@ -335,13 +323,6 @@ def _open_to_all(folder: Path) -> None:
             each.chmod(0o755)
 
 
-def _name(base: BasePython) -> str:
-    """By all that the environment is made of."""
-    parts = (base.version.encode(), str(base.path).encode(), platform.machine().encode())
-    digest = hashlib.sha256(b"\0".join((*parts, LOCK.read_bytes(), FIGURES.read_bytes())))
-    return digest.hexdigest()[:16]
-
-
 def _python_in(folder: Path) -> Path:
     return folder / "bin" / "python"
 
@@ -357,7 +338,3 @@ def _remove_older(whole: Path) -> None:
         if other.name.lstrip(".").startswith(whole.name) or other.stat().st_mtime > before:
             continue
         shutil.rmtree(other, ignore_errors=True)
-
-
-def _disk(error: OSError) -> str:
-    return f"the libraries could not be installed: {error.strerror or type(error).__name__}"

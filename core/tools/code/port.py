@@ -2,12 +2,6 @@
 
 `core/tools/code/source.py` is the one caller: it names the files, asks for the run, words what came
 of it and keeps the files that were made. A backend knows neither the model nor the platform.
-
-What kind of file the bytes are, whatever the code calls them.
-
-The files of a thread as code finds them: each under a name that is its own.
-
-Python in a person's or a model's words: the fenced code block that holds it.
 """
 
 from __future__ import annotations
@@ -17,21 +11,41 @@ import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal, Protocol
 
-from core.messages import File, Usage
-from core.records import Health, Scene, SceneFiles
+import structlog
+
+from core import metrics
+from core.errors import ToolError
+from core.messages import Usage
+from core.records import Health, Scene
 from core.text import Fence, after, file_name
+
+log = structlog.get_logger("code")
 
 MADE_COUNT, MADE_BYTES, MADE_TOTAL = 20, 8 << 20, 32 << 20
 """What is taken of one run: files and pictures, bytes of one, bytes of all. The kernel in the
 sandbox, which imports nothing of ours, holds the same caps."""
+CODE_TYPE = "text/x-python"
+_OUR_CODE = re.compile(r"code-[0-9a-f]{6}\.py")
+"""What we attach ourselves, for people to read."""
+_INFOS = ("python", "py", "python3", "")
+_MAGIC = {
+    b"\x89PNG\r\n\x1a\n": "image/png",
+    b"\xff\xd8\xff": "image/jpeg",
+    b"GIF8": "image/gif",
+    b"%PDF-": "application/pdf",
+}
+_PICTURES = frozenset(_MAGIC.values()) - {"application/pdf"}
+_SCRIPTED = ("text/html", "image/svg+xml", "application/xhtml+xml")
+"""They can hold script."""
 
 Fault = Literal["", "timeout", "memory", "flooded", "died"]
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class InputFile:
     """A file that a person attached in this thread, to lie in the work folder before the run.
 
     `id` is its id in `Files`; `name` is safe as a file's name and is no other one's in this
@@ -47,7 +61,7 @@ class Given:
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class OutputFile:
     """A file or picture that the code left. Its name and type are the code's own: untrusted."""
 
     name: str
@@ -68,7 +82,7 @@ class Ran:
     printed: str = ""
     value: str = ""
     error: str = ""
-    made: tuple[Made, ...] = ()
+    made: tuple[OutputFile, ...] = ()
     left_out: tuple[str, ...] = ()
     fault: Fault = ""
     """Why the run was ended from outside."""
@@ -108,7 +122,7 @@ class CodeBackend(Protocol):
         It asks nobody, so it may be called each turn.
         """
 
-    async def run(self, scene: Scene, code: str, given: Sequence[Given]) -> Ran:
+    async def run(self, scene: Scene, code: str, given: Sequence[InputFile]) -> Ran:
         """Run `code` for `scene.thread.id` with the files in its work folder.
 
         `scene.doing` takes words for the person while a long preparation lasts. Code that fails
@@ -125,13 +139,21 @@ class CodeBackend(Protocol):
     async def close(self) -> None: ...
 
 
-_MAGIC = {
-    b"\x89PNG\r\n\x1a\n": "image/png",
-    b"\xff\xd8\xff": "image/jpeg",
-    b"GIF8": "image/gif",
-    b"%PDF-": "application/pdf",
-}
-_PICTURES = frozenset(_MAGIC.values()) - {"application/pdf"}
+async def measured(name: str, running: Awaitable[Ran], clock: Callable[[], float]) -> Ran:
+    """What `running` gives: counted and logged for the backend of that name, however it ends."""
+    began, outcome = clock(), "cancelled"
+    try:
+        ran = await running
+        outcome = ran.fault or ("error" if ran.error else "ok")
+        return ran
+    except ToolError as error:
+        outcome = error.code
+        raise
+    finally:
+        seconds = clock() - began
+        metrics.code_runs.labels(name, outcome).inc()
+        metrics.code_seconds.labels(name).observe(seconds)
+        log.info(f"{name} run ended", outcome=outcome, seconds=round(seconds, 3))
 
 
 def type_of(name: str, data: bytes) -> str:
@@ -140,28 +162,15 @@ def type_of(name: str, data: bytes) -> str:
         if data.startswith(magic):
             return kind
     guessed = mimetypes.guess_type(name)[0] or ""
-    # HTML and SVG can hold script.
-    if guessed in ("text/html", "image/svg+xml", "application/xhtml+xml"):
-        return "text/plain" if _is_text(data) else "application/octet-stream"
-    if guessed and guessed not in _PICTURES:
+    if guessed and guessed not in _PICTURES and guessed not in _SCRIPTED:
         return guessed
-    return "text/plain" if _is_text(data) else "application/octet-stream"
-
-
-def _is_text(data: bytes) -> bool:
     try:
-        data.decode()
+        return "text/plain" if "\0" not in data.decode() else "application/octet-stream"
     except UnicodeDecodeError:
-        return False
-    return b"\0" not in data
+        return "application/octet-stream"
 
 
-CODE_TYPE = "text/x-python"
-_OUR_CODE = re.compile(r"code-[0-9a-f]{6}\.py")
-"""What we attach ourselves, for people to read."""
-
-
-async def given(scene: Scene) -> tuple[Given, ...]:
+async def given(scene: Scene) -> tuple[InputFile, ...]:
     """Oldest first. Of several with one name the newest has it; `a.csv` before it is `a-1.csv`."""
     files = scene.files
     if files is None:
@@ -175,26 +184,16 @@ async def given(scene: Scene) -> tuple[Given, ...]:
         left[name] -= 1
         if left[name]:
             older[name] += 1
-            name = _numbered(name, older[name])
-        named.append(_given(file, name, files))
+            number = older[name]
+            stem, dot, extension = name.rpartition(".")
+            name = f"{stem}-{number}.{extension}" if dot else f"{name}-{number}"
+        named.append(InputFile(file.id, name, file.type, file.size, partial(files.read, file)))
     return tuple(named)
 
 
 def code_name(digest: str) -> str:
     """A file's name that `given` knows as one of ours."""
     return f"code-{digest[:6]}.py"
-
-
-def _given(file: File, name: str, files: SceneFiles) -> Given:
-    return Given(file.id, name, file.type, file.size, lambda: files.read(file))
-
-
-def _numbered(name: str, number: int) -> str:
-    stem, dot, extension = name.rpartition(".")
-    return f"{stem}-{number}.{extension}" if dot else f"{name}-{number}"
-
-
-_INFOS = ("python", "py", "python3", "")
 
 
 def bare(code: str) -> str:

@@ -1,14 +1,7 @@
-"""The frames that come from a kernel, which user code can forge: each is checked, none believed.
+"""One kernel of one conversation: files in, a run, what came of it.
 
-What one run prints: kept up to a cap, counted beyond it, ended by the kernel's mark.
-
-What is known of one run while it lasts, as the kernel tells it, within the caps.
-
-What lies in a kernel's work folder already, so that files go in once and what it made never.
-
-One kernel of one conversation: files in, a run, what came of it. Believes nothing that it says.
-
-At the other end is `core/tools/code/kernel/kernel.py`; what passes stands in its first lines.
+At the other end is `core/tools/code/kernel/kernel.py`; what passes stands in its first lines. User
+code can forge all that comes from there: each frame is checked, none believed.
 """
 
 from __future__ import annotations
@@ -39,12 +32,39 @@ from core.tools.code.port import (
     MADE_COUNT,
     MADE_TOTAL,
     Fault,
-    Given,
-    Made,
+    InputFile,
+    OutputFile,
     Ran,
     type_of,
 )
 from core.tools.code.sandbox.sandbox import Limits, Process, Sandbox, SandboxFailed
+
+PROGRAM = Path(__file__).parent / "kernel" / "kernel.py"
+WALL = 30.0
+"""Seconds that one run may take."""
+GRACE = 1.0
+"""Seconds that code has to end by itself after it was interrupted; then its kernel is ended."""
+START = 10.0
+"""Seconds that a kernel may take to be ready."""
+KEPT = 1 << 20
+"""Bytes of one run that are kept."""
+FLOOD = 64 << 20
+"""Bytes of one run from which it is ended."""
+LARGEST, LARGEST_TOTAL = 20 << 20, 96 << 20
+"""Bytes of one file that goes in, and of all: the work folder takes 128 MiB with what is made."""
+LEFT_MOST = 20_000
+"""Files that were not taken; no honest kernel goes beyond it, as it looks at 10,000."""
+_LEFT_COUNT = 10
+_LAST_WORDS = 0.2
+_CHUNK = 1 << 16
+_LONG_LINE = 1 << 18
+"""Bytes from which a frame is read beside the event loop: 8 MiB of base64 take some 50 ms."""
+_WHY_LEFT = {
+    "large": f"{{name!r}} was not taken: a file may have {MADE_BYTES >> 20} MiB",
+    "many": f"{{name!r}} was not taken: one run gives {MADE_COUNT} files at most",
+    "full": f"{{name!r}} was not taken: the files of one run may have {MADE_TOTAL >> 20} MiB",
+    "unput": "{name!r} could not be put into the work folder",
+}
 
 Word = Annotated[str, StringConstraints(max_length=32)]
 Name = Annotated[str, StringConstraints(max_length=4096)]
@@ -56,6 +76,13 @@ class BrokenFrame(PonteError):
 
     code = "broken_frame"
     sentence = "What came from the sandbox is no frame."
+
+
+class FloodedOut(PonteError):
+    """It prints without end (never shown)."""
+
+    code = "flooded"
+    sentence = "The code prints without end."
 
 
 class _Frame(BaseModel):
@@ -96,32 +123,16 @@ def read(line: bytes) -> Frame:
         raise BrokenFrame from None
 
 
-def file(name: str, data: bytes) -> bytes:
-    """The request that puts a file into the work folder."""
-    return _line({"file": name, "data": b64encode(data).decode()})
-
-
-def run_frame(name: str, code: str) -> bytes:
-    return _line({"run": name, "code": code})
-
-
-def interrupt(name: str) -> bytes:
-    return _line({"interrupt": name})
-
-
-def _line(request: dict[str, str]) -> bytes:
+def _line(**request: str) -> bytes:
     # Escaped to ASCII: code with half a surrogate pair is the kernel's error, not ours.
     return json.dumps(request).encode() + b"\n"
 
 
-KEPT = 1 << 20
-"""Bytes of one run that are kept."""
-FLOOD = 64 << 20
-"""Bytes of one run from which it is ended."""
-
-
 class Printed:
-    """`mark` is what the kernel writes after the run; whatever follows it belongs to the next."""
+    """What one run prints: kept up to a cap, counted beyond it.
+
+    `mark` is what the kernel writes after the run; whatever follows it belongs to the next.
+    """
 
     def __init__(self, mark: bytes, before: bytes = b"") -> None:
         self._mark = mark
@@ -137,7 +148,9 @@ class Printed:
         # The end may be the beginning of the mark.
         held = b"" if mark else before[-len(self._mark) :]
         self._pending = held
-        self._keep(before[: len(before) - len(held)])
+        data = before[: len(before) - len(held)]
+        self.total += len(data)
+        self._kept += data[: KEPT - len(self._kept)]
         return bool(mark)
 
     @property
@@ -156,37 +169,17 @@ class Printed:
         """Bytes that were not kept."""
         return max(0, self.total - len(self._kept))
 
-    def _keep(self, data: bytes) -> None:
-        self.total += len(data)
-        self._kept += data[: KEPT - len(self._kept)]
-
-
-LEFT_MOST = 20_000
-"""Files that were not taken; no honest kernel goes beyond it, as it looks at 10,000."""
-_LEFT_COUNT = 10
-
-_WHY_LEFT = {
-    "large": f"{{name!r}} was not taken: a file may have {MADE_BYTES >> 20} MiB",
-    "many": f"{{name!r}} was not taken: one run gives {MADE_COUNT} files at most",
-    "full": f"{{name!r}} was not taken: the files of one run may have {MADE_TOTAL >> 20} MiB",
-    "unput": "{name!r} could not be put into the work folder",
-}
-
-
-class FloodedOut(PonteError):
-    """It prints without end (never shown)."""
-
-    code = "flooded"
-    sentence = "The code prints without end."
-
 
 class Run:
-    """`name` is a random one, so that what an earlier run left cannot end this one."""
+    """What is known of one run while it lasts, as the kernel tells it, within the caps.
+
+    `name` is a random one, so that what an earlier run left cannot end this one.
+    """
 
     def __init__(self, name: str, printed_before: bytes = b"") -> None:
         self.name = name
         self.printed = Printed(f"\0{name}\0".encode(), printed_before)
-        self.made: list[Made] = []
+        self.made: list[OutputFile] = []
         self.left_out: list[str] = []
         self.done: Done | None = None
         self._left = 0
@@ -195,7 +188,10 @@ class Run:
         """Raises BrokenFrame for one that no honest kernel sends now."""
         match came:
             case FileMade(file=name, data=data):
-                self._take_file(name, data)
+                total = len(data) + sum(len(made.data) for made in self.made)
+                if len(self.made) >= MADE_COUNT or total > MADE_TOTAL:
+                    raise BrokenFrame
+                self.made.append(OutputFile(name, type_of(name, data), data))
             case LeftOut(left=name, why=why) if why in _WHY_LEFT and self._left < LEFT_MOST:
                 self._left += 1
                 if self._left <= _LEFT_COUNT:
@@ -228,18 +224,10 @@ class Run:
             lost=lost,
         )
 
-    def _take_file(self, name: str, data: bytes) -> None:
-        total = len(data) + sum(len(made.data) for made in self.made)
-        if len(self.made) >= MADE_COUNT or total > MADE_TOTAL:
-            raise BrokenFrame
-        self.made.append(Made(name, type_of(name, data), data))
-
-
-LARGEST, LARGEST_TOTAL = 20 << 20, 96 << 20
-"""Bytes of one file that goes in, and of all: the work folder takes 128 MiB with what is made."""
-
 
 class Folder:
+    """What lies in the work folder, so that files go in once and what it made never."""
+
     def __init__(self) -> None:
         self._put: set[tuple[str, str]] = set()
         self._contents: set[tuple[str, bytes]] = set()
@@ -249,7 +237,9 @@ class Folder:
         """The code made that file itself."""
         self._contents.add((text.file_name(name), hashlib.sha256(data).digest()))
 
-    async def lacking(self, given: Sequence[Given], left_out: list[str]) -> AsyncIterator[bytes]:
+    async def lacking(
+        self, given: Sequence[InputFile], left_out: list[str]
+    ) -> AsyncIterator[bytes]:
         """The requests that put there what is not; `left_out` gets a sentence for each refused."""
         for each in given:
             if (each.id, each.name) in self._put:
@@ -265,20 +255,7 @@ class Folder:
                 continue
             if (each.name, hashlib.sha256(data).digest()) not in self._contents:
                 self._total += len(data)
-                yield file(each.name, data)
-
-
-PROGRAM = Path(__file__).parent / "kernel" / "kernel.py"
-WALL = 30.0
-"""Seconds that one run may take."""
-GRACE = 1.0
-"""Seconds that code has to end by itself after it was interrupted; then its kernel is ended."""
-START = 10.0
-"""Seconds that a kernel may take to be ready."""
-_LAST_WORDS = 0.2
-_CHUNK = 1 << 16
-_LONG_LINE = 1 << 18
-"""Bytes from which a frame is read beside the event loop: 8 MiB of base64 take some 50 ms."""
+                yield _line(file=each.name, data=b64encode(data).decode())
 
 
 class Session:
@@ -314,7 +291,7 @@ class Session:
     async def kill(self) -> None:
         await self._process.kill()
 
-    async def run(self, code: str, given: Sequence[Given]) -> Ran:
+    async def run(self, code: str, given: Sequence[InputFile]) -> Ran:
         """Whatever the code does, this ends soon after `WALL`; where it is cancelled, sooner."""
         run = Run(secrets.token_hex(8), self._early)
         following = asyncio.create_task(self._follow(run, code, given))
@@ -333,22 +310,19 @@ class Session:
             following.cancel()
             await asyncio.gather(following, return_exceptions=True)
         self._early = run.printed.rest
-        return self._ran(run, fault or following.result())
-
-    def _ran(self, run: Run, fault: Fault) -> Ran:
         if overran := self._process.overran:
             run.left_out.append(f"the sandbox ended it: {overran}")
         for made in run.made:
             self._folder.holds(made.name, made.data)
-        return run.ran(fault, lost=not self.alive)
+        return run.ran(fault or following.result(), lost=not self.alive)
 
     async def _interrupt(self, run: Run, following: asyncio.Task[Fault]) -> None:
         """Ask the code to end, and give it a moment for that."""
         if not self._process.stdin.is_closing():
-            self._process.stdin.write(interrupt(run.name))
+            self._process.stdin.write(_line(interrupt=run.name))
         await asyncio.wait({following}, timeout=GRACE)
 
-    async def _follow(self, run: Run, code: str, given: Sequence[Given]) -> Fault:
+    async def _follow(self, run: Run, code: str, given: Sequence[InputFile]) -> Fault:
         """Until the kernel says that the run is done, or breaks."""
         fault: Fault = ""
         try:
@@ -363,12 +337,12 @@ class Session:
             await self._last_words(run)
         return fault
 
-    async def _ask(self, run: Run, code: str, given: Sequence[Given]) -> None:
+    async def _ask(self, run: Run, code: str, given: Sequence[InputFile]) -> None:
         stdin = self._process.stdin
         async for request in self._folder.lacking(given, run.left_out):
             stdin.write(request)
             await stdin.drain()
-        stdin.write(run_frame(run.name, code))
+        stdin.write(_line(run=run.name, code=code))
         await stdin.drain()
 
     async def _frames(self, run: Run) -> None:

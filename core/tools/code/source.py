@@ -1,8 +1,6 @@
-"""What came of a run, in words: for the model, and for a person who ran it without one.
+"""The tool `run_python`: from a person's files to what a run made, wherever it runs.
 
-One run from a person's files to what it made, whoever asked for it and wherever it runs.
-
-The tool `run_python`, offered where the backend holds.
+What came of a run is worded for the model, and for a person who ran it without one.
 """
 
 from __future__ import annotations
@@ -22,6 +20,8 @@ from core.tools.code.port import CODE_TYPE, CodeBackend, Fault, Ran, bare, block
 from core.tools.tool import FunctionTool
 from core.tools.toolbox import CAP
 
+NAME = "run_python"
+DOING = "is running Python…"
 SHOWN = 3_000
 """Characters of output that a person reads in the answer; all of it comes as a file."""
 _OTHERS = 1_000
@@ -40,6 +40,7 @@ STOPPED_BY: dict[Fault, str] = {
     "died": "Its process ended before it was done.",
 }
 LOST = "Variables are gone now."
+NO_CODE = "There is no code to run. Write Python code, or put it into a code block."
 
 
 def for_model(ran: Ran, files: Sequence[File]) -> str:
@@ -66,13 +67,9 @@ def for_person(ran: Ran, files: Sequence[File], locale: str) -> str:
 
 def notices(ran: Ran, locale: str) -> tuple[str, ...]:
     """What a person must know of a run even where a model tells of it."""
-    told = []
-    if ran.reset:
-        why = say(ran.why_reset, locale)
-        told.append(f"_{say(RESET, locale, why=why)}_")
-    if ran.changed:
-        told.append(f"_{say(CHANGED, locale)}_")
-    return tuple(told)
+    told = [say(RESET, locale, why=say(ran.why_reset, locale))] if ran.reset else []
+    told += [say(CHANGED, locale)] if ran.changed else []
+    return tuple(f"_{each}_" for each in told)
 
 
 def middle_cut(printed: str, longest: int) -> str:
@@ -84,19 +81,13 @@ def middle_cut(printed: str, longest: int) -> str:
 
 
 def _notes(ran: Ran, locale: str) -> list[str]:
-    notes = []
-    if ran.fault:
-        notes.append(say(STOPPED_BY[ran.fault], locale))
-    if ran.lost:
-        notes.append(say(LOST, locale))
+    notes = [say(STOPPED_BY[ran.fault], locale)] if ran.fault else []
+    notes += [say(LOST, locale)] if ran.lost else []
     return [*notes, *(text.clean(note) for note in ran.left_out)]
 
 
 def _joined(parts: Iterable[str]) -> str:
     return "\n\n".join(part for part in parts if part.strip())
-
-
-NO_CODE = "There is no code to run. Write Python code, or put it into a code block."
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,23 +115,15 @@ class Runner:
         if not source.strip():
             raise ToolError(NO_CODE, code="bad_arguments", hint="pass the code as `code`")
         ran = await self.backend.run(scene, source, await given(scene))
-        return await _kept(scene, source, ran)
-
-
-async def _kept(scene: Scene, source: str, ran: Ran) -> Run:
-    if scene.files is None:
-        return Run(ran, ())
-    keep = scene.files.keep
-    files = [await keep(made.name, made.type, made.data) for made in ran.made]
-    if len(ran.printed) > SHOWN:
-        files.append(await keep("output.txt", "text/plain", ran.printed.encode()))
-    source = (ran.changed or source).strip("\n") + "\n"
-    name = code_name(hashlib.sha256(source.encode(errors="replace")).hexdigest())
-    return Run(ran, tuple(files), await keep(name, CODE_TYPE, source.encode(errors="replace")))
-
-
-NAME = "run_python"
-DOING = "is running Python…"
+        if scene.files is None:
+            return Run(ran, ())
+        keep = scene.files.keep
+        files = [await keep(made.name, made.type, made.data) for made in ran.made]
+        if len(ran.printed) > SHOWN:
+            files.append(await keep("output.txt", "text/plain", ran.printed.encode()))
+        told = ((ran.changed or source).strip("\n") + "\n").encode(errors="replace")
+        name = code_name(hashlib.sha256(told).hexdigest())
+        return Run(ran, tuple(files), await keep(name, CODE_TYPE, told))
 
 
 class CodeSource:

@@ -1,37 +1,49 @@
-"""What a model is told of the quick commands and agents that there are.
+"""StackSpot for the model: `stackspot_quick_command` and `stackspot_agent`.
 
-Runs quick commands for people and models: in their scene, with progress, also after a crash.
-
-Questions to agents, each thread in a conversation of its own with each agent.
-
-Runs a quick command that a model wanted and a person approved: once, and to its end.
-
-StackSpot for the model: `stackspot_quick_command` and `stackspot_agent`.
+Runs quick commands for people too, and those that a model wanted and a person approved: once, with
+progress, also after a crash.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from types import MappingProxyType
 from typing import Any
 
-from core.changes.model import Change, Draft, Row, RowWrite, Seen
+from core.changes.model import Change, Draft, RowWrite, Seen
 from core.changes.ports import Doing
 from core.errors import BadInput, Refusal, ToolError
 from core.i18n import say
 from core.ports import QuickCommands, Tool
 from core.quick_commands import Inputs, check_inputs
 from core.records import Effect, Health, Outcome, QuickCommand, Scene
+from core.tasks import Bounded
 from core.text import aside, clip, one_line
 from core.tools.stackspot.api import StackSpotError, StillRunning, ulid_of
-from core.tools.stackspot.client import StackSpot
-from core.tools.stackspot.execution import Agent, OnProgress, Status, document_of, is_agent_id
+from core.tools.stackspot.client import OnProgress, StackSpot
+from core.tools.stackspot.execution import Agent, Status, document_of, is_agent_id
 from core.tools.tool import FunctionTool
 from core.tools.toolbox import outcome_of_error
+
+NAME = "stackspot"
+NAMING = 5.0
+"""Seconds that a beginning has left to be named when it is cancelled: its run goes on anyway."""
+MARGIN = 60.0
+"""Seconds beyond a run's own deadline, for the requests before and after it."""
+LONG = 8_000
+"""Characters from which the person gets a result as a file too, whatever the model says of it."""
+LONGEST = 200_000
+"""Characters of a result that the ledger keeps."""
+NO_WAY_BACK = "What a quick command does cannot be taken back."
+_PATIENCE = 180.0
+"""Seconds that a call may take beside the run itself: a token, attempts to begin, pauses."""
+_RUNNING = "is running the quick command…"
+_WAITING = "is waiting for StackSpot to begin…"
+_NOTHING = "StackSpot has run `{slug}` to its end; it gave no result."
+_PLAIN = "input"
+"""What free text is called on a card."""
 
 _MOST = 60
 _LONGEST = 160
@@ -57,48 +69,35 @@ instruction.
 _ANY_AGENT = "Any other agent may be asked by the id that the person gives."
 
 
-def commands_told(commands: Sequence[QuickCommand]) -> str:
+def describe_commands(commands: Sequence[QuickCommand]) -> str:
     """The description of `stackspot_quick_command`: one line for each command."""
-    lines = [_command(command) for command in commands[:_MOST]]
-    asks = _ASKING if any(line.endswith(_ASKS) for line in lines) else ""
+    lines, asks = list[str](), ""
+    for command in commands[:_MOST]:
+        inputs = []
+        for name, about in command.inputs.items():
+            choices = about.get("choices")
+            told = "|".join(map(str, choices)) if isinstance(choices, list | tuple) else ""
+            inputs.append(f"{name}{'' if about.get('required') else '?'}{told and f'={told}'}")
+        line = f"- {command.slug} [{', '.join(inputs)}]" if inputs else f"- {command.slug}"
+        line += _about(command.title, command.description)
+        if command.effect != "read":
+            line, asks = line + _ASKS, _ASKING
+        lines.append(line)
     if len(commands) > _MOST:
         lines.append(f"- and {len(commands) - _MOST} more, which the person may name")
     which = _LISTED.format(lines="\n".join(lines), asks=asks) if lines else _UNLISTED
     return _COMMANDS.format(which=which, result=_RESULT)
 
 
-def agents_told(agents: Mapping[str, Agent], any_agent: bool) -> str:
+def describe_agents(agents: Mapping[str, Agent], any_agent: bool) -> str:
     """The description of `stackspot_agent`: one line for each agent."""
-    told = {name: (agent.title, agent.description) for name, agent in agents.items()}
-    lines = [f"- {name}{_about(*about)}" for name, about in told.items()]
+    lines = [f"- {name}{_about(each.title, each.description)}" for name, each in agents.items()]
     return _AGENTS.format(lines="\n".join([*lines, *([_ANY_AGENT] if any_agent else [])]))
-
-
-def _command(command: QuickCommand) -> str:
-    inputs = ", ".join(_input(name, about) for name, about in command.inputs.items())
-    asks = "" if command.effect == "read" else _ASKS
-    about = _about(command.title, command.description)
-    return f"- {command.slug}{f' [{inputs}]' if inputs else ''}{about}{asks}"
-
-
-def _input(name: str, about: Mapping[str, object]) -> str:
-    choices = about.get("choices")
-    told = (
-        f"={'|'.join(map(str, choices))}" if isinstance(choices, list | tuple) and choices else ""
-    )
-    return f"{name}{'' if about.get('required') else '?'}{told}"
 
 
 def _about(title: str, description: str) -> str:
     words = ". ".join(each.strip().rstrip(".") for each in (title, description) if each.strip())
     return f": {one_line(words, _LONGEST)}" if words else ""
-
-
-_RUNNING = "is running the quick command…"
-_WAITING = "is waiting for StackSpot to begin…"
-NAMING = 5.0
-"""Seconds that a beginning has left to be named when it is cancelled: its run goes on anyway."""
-_NOTHING = "StackSpot has run `{slug}` to its end; it gave no result."
 
 
 class StackSpotCommands:
@@ -113,7 +112,7 @@ class StackSpotCommands:
         The execution's id is journalled before it is waited for. Where the scene already has one,
         nothing is started: the run goes on from there. Who cancels it stops only the waiting.
         """
-        execution = scene.handle or await _named(self._begun(scene, slug, input))
+        execution = scene.handle or await self._begun(scene, slug, input)
 
         async def on_progress(status: Status) -> None:
             await scene.doing(progress_of(status, scene.locale))
@@ -123,23 +122,23 @@ class StackSpotCommands:
         return Outcome("ok", bare if bare.strip() else say(_NOTHING, scene.locale, slug=slug))
 
     async def _begun(self, scene: Scene, slug: str, input: str | Mapping[str, Any]) -> str:
-        conversation = conversation_of(scene)
-        execution = await self._stackspot.create(slug, input, conversation_id=conversation)
-        await scene.known_as(execution)
-        return execution
+        """Its execution's id; who cancels it waits a little, so that what was begun is known."""
 
+        async def begin() -> str:
+            conversation = conversation_of(scene)
+            execution = await self._stackspot.create(slug, input, conversation_id=conversation)
+            await scene.known_as(execution)
+            return execution
 
-async def _named(beginning: Coroutine[Any, Any, str]) -> str:
-    """Its execution's id; who cancels it waits a little, so that what was begun is known."""
-    task = asyncio.create_task(beginning)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait({task}, timeout=NAMING)
-        raise
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        task = asyncio.create_task(begin())
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            await asyncio.wait({task}, timeout=NAMING)
+            raise
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
 
 def conversation_of(scene: Scene, agent: str = "") -> str:
@@ -155,9 +154,6 @@ def progress_of(status: Status, locale: str) -> str:
     return f"{doing} {told}".strip()
 
 
-_KEPT = 1_000
-
-
 class Conversations:
     """The id is derived from thread and agent, so that it outlives a restart.
 
@@ -166,7 +162,7 @@ class Conversations:
 
     def __init__(self, stackspot: StackSpot) -> None:
         self._stackspot = stackspot
-        self._given: OrderedDict[str, str] = OrderedDict()
+        self._given: Bounded[str, str] = Bounded(1_000)
 
     async def ask(self, scene: Scene, agent: str, prompt: str) -> str:
         """What the agent answers. Raises StackSpotError."""
@@ -176,20 +172,7 @@ class Conversations:
         )
         if answer.conversation != ours:
             self._given[ours] = answer.conversation
-            self._given.move_to_end(ours)
-        if len(self._given) > _KEPT:
-            self._given.popitem(last=False)
         return answer.text
-
-
-NAME = "stackspot"
-MARGIN = 60.0
-"""Seconds beyond a run's own deadline, for the requests before and after it."""
-LONGEST = 200_000
-"""Characters of a result that the ledger keeps."""
-NO_WAY_BACK = "What a quick command does cannot be taken back."
-_PLAIN = "input"
-"""What free text is called on a card."""
 
 
 class StackSpotRuns:
@@ -206,10 +189,10 @@ class StackSpotRuns:
 
     async def apply(self, draft: Draft, rows: Sequence[RowWrite]) -> Sequence[RowWrite]:
         (row,) = rows
-        target = draft.target
+        target, after = draft.target, dict(row.after or {})
         try:
             execution = await self._stackspot.create(
-                str(target["slug"]), _runs_input(draft, row.after or {}),
+                str(target["slug"]), str(after[_PLAIN]) if target.get("plain") else after,
                 conversation_id=str(target.get("conversation", "")),
             )  # fmt: skip
         except StackSpotError as error:
@@ -218,8 +201,7 @@ class StackSpotRuns:
 
     async def verify(self, draft: Draft, rows: Sequence[RowWrite]) -> Sequence[Seen]:
         """Waits for the end of what was begun; without an id nothing can be looked for."""
-        (row,) = rows
-        return [await self._seen(row) if row.id else Seen("before", row)]
+        return [await self._seen(row) for row in rows]
 
     async def watch(
         self, draft: Draft, rows: Sequence[RowWrite], doing: Doing, locale: str
@@ -229,13 +211,14 @@ class StackSpotRuns:
         async def on_progress(status: Status) -> None:
             await doing(progress_of(status, locale))
 
-        (row,) = rows
-        return [await self._seen(row, on_progress) if row.id else Seen("before", row)]
+        return [await self._seen(row, on_progress) for row in rows]
 
     def revert(self, change: Change) -> Draft:
         raise ToolError(NO_WAY_BACK)
 
     async def _seen(self, row: RowWrite, on_progress: OnProgress | None = None) -> Seen:
+        if not row.id:
+            return Seen("before", row)
         try:
             result = await self._stackspot.wait(row.id, on_progress=on_progress)
         except StillRunning as error:
@@ -255,17 +238,6 @@ def draft_of(scene: Scene, command: QuickCommand, given: Inputs) -> Draft:
     return Draft(NAME, "run", target, title or command.slug, (RowWrite(after=row),), NO_WAY_BACK)
 
 
-def _runs_input(draft: Draft, row: Row) -> Inputs:
-    return str(row[_PLAIN]) if draft.target.get("plain") else dict(row)
-
-
-LONG = 8_000
-"""Characters from which the person gets a result as a file too, whatever the model says of it."""
-_PATIENCE = 180.0
-"""Seconds that a call may take beside the run itself: a token, attempts to begin, pauses."""
-_NO_AGENTS: Mapping[str, Agent] = MappingProxyType({})
-
-
 class StackSpotSource:
     """`commands` decides what may run and runs it; `listed` is what the model is told of.
 
@@ -282,18 +254,36 @@ class StackSpotSource:
         commands: QuickCommands,
         *,
         listed: Sequence[QuickCommand] = (),
-        agents: Mapping[str, Agent] = _NO_AGENTS,
+        agents: Mapping[str, Agent] | None = None,
         any_agent: bool = False,
         asks_first: Callable[[str], bool] = lambda slug: False,
     ) -> None:
         self._stackspot = stackspot
         self._commands = commands
-        self._listed = {command.slug: command for command in listed}
-        self._agents = agents
+        self._agents = agents or {}
         self._any_agent = any_agent
-        self._asks_first = asks_first
         self._conversations = Conversations(stackspot)
-        self._tools = self._made()
+        patience = stackspot.deadline + _PATIENCE
+        running = QuickCommandTool.of(
+            self.stackspot_quick_command,
+            effect="spend",
+            doing="is running the quick command…",
+            strict=False,
+            description=describe_commands(listed),
+            patience=patience,
+        )
+        running.listed = {command.slug: command for command in listed}
+        running.asks_first = asks_first
+        self._tools: list[Tool] = [running]
+        if agents or any_agent:
+            asking = FunctionTool.of(
+                self.stackspot_agent,
+                effect="spend",
+                doing="is asking the agent…",
+                description=describe_agents(self._agents, any_agent),
+                patience=patience,
+            )
+            self._tools.append(asking)
 
     async def tools(self) -> Sequence[Tool]:
         """Offered also while StackSpot is away: its errors then tell so, in words."""
@@ -346,47 +336,22 @@ class StackSpotSource:
         try:
             said = await self._conversations.ask(scene, id, prompt)
         except StackSpotError as error:
-            return _told(error)
-        return await _outcome(scene, said, agent)
+            return _error_outcome(error)
+        return await _with_file(scene, said, agent)
 
     async def _run(self, scene: Scene, slug: str, input: Inputs) -> Outcome:
         try:
             outcome = await self._commands.run(scene, slug, input)
         except StackSpotError as error:
-            return _told(error)
-        return await _outcome(scene, outcome.text, slug) if outcome.status == "ok" else outcome
-
-    def _made(self) -> Sequence[Tool]:
-        patience = self._stackspot.deadline + _PATIENCE
-        tools = [
-            QuickCommandTool.of(
-                self.stackspot_quick_command,
-                effect="spend",
-                doing="is running the quick command…",
-                strict=False,
-                description=commands_told(list(self._listed.values())),
-                patience=patience,
-            )
-        ]
-        tools[0].listed = self._listed
-        tools[0].asks_first = self._asks_first
-        if not self._agents and not self._any_agent:
-            return tools
-        asking = FunctionTool.of(
-            self.stackspot_agent,
-            effect="spend",
-            doing="is asking the agent…",
-            description=agents_told(self._agents, self._any_agent),
-            patience=patience,
-        )
-        return [*tools, asking]
+            return _error_outcome(error)
+        return await _with_file(scene, outcome.text, slug) if outcome.status == "ok" else outcome
 
 
 class QuickCommandTool(FunctionTool):
     """Its effect is that of the command that is called."""
 
-    listed: Mapping[str, QuickCommand] = MappingProxyType({})
-    asks_first: Callable[[str], bool] = staticmethod(lambda slug: False)
+    listed: Mapping[str, QuickCommand]
+    asks_first: Callable[[str], bool]
 
     def effect_of(self, arguments: str) -> Effect:
         """A command marked as writing only proposes, as a write does."""
@@ -406,13 +371,13 @@ def _slug(arguments: str) -> str:
     return slug if isinstance(slug, str) else ""
 
 
-def _told(error: StackSpotError) -> Outcome:
+def _error_outcome(error: StackSpotError) -> Outcome:
     """Where it is not known what happened, the model must not take it for a plain failure."""
     outcome = outcome_of_error(error)
     return Outcome("unknown", outcome.text) if error.unsure else outcome
 
 
-async def _outcome(scene: Scene, said: str, stem: str) -> Outcome:
+async def _with_file(scene: Scene, said: str, stem: str) -> Outcome:
     """The text for the model, and of a long one a file for the person."""
     if len(said) <= LONG or scene.files is None:
         return Outcome("ok", said)

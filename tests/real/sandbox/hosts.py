@@ -13,7 +13,6 @@ import json
 import os
 from pathlib import Path
 
-from core.tools.code.sandbox.ground import Ground
 from core.tools.code.sandbox.inside.filter import (
     ALLOW,
     AND,
@@ -28,6 +27,7 @@ from core.tools.code.sandbox.inside.filter import (
 from core.tools.code.sandbox.inside.seccomp import load
 from core.tools.code.sandbox.inside.syscalls import ARCHITECTURES, CHECKED, REFUSED, numbers
 from core.tools.code.sandbox.probe import choose
+from core.tools.code.sandbox.runtime import RuntimeFolder
 
 CLONE3 = 435
 
@@ -62,11 +62,11 @@ async def main() -> None:
     arguments = parser.parse_args()
     if arguments.kind == "like-docker":
         forbid_namespaces()
-    ground = Ground()
+    runtime = RuntimeFolder()
     try:
-        choice = await choose(arguments.python, ground)
+        choice = await choose(arguments.python, runtime)
     finally:
-        ground.close()
+        runtime.close()
     name = choice.sandbox.name if choice.sandbox else ""
     print(json.dumps({"name": name, "words": choice.words}))
 

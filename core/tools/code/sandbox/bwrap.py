@@ -12,10 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from core.tools.code.sandbox import ground as trees
-from core.tools.code.sandbox.ground import USERS, Ground
+from core.tools.code.sandbox import runtime as trees
 from core.tools.code.sandbox.limits import Entries, watch
 from core.tools.code.sandbox.process import Ends, Running, amounts, command, failing, launch
+from core.tools.code.sandbox.runtime import USERS, RuntimeFolder
 from core.tools.code.sandbox.sandbox import ENVIRONMENT, Limits, MiB
 
 PROGRAM = Path("/ponte")
@@ -47,15 +47,15 @@ class Bubblewrap:
 
     name: Literal["bubblewrap"] = "bubblewrap"
 
-    def __init__(self, ground: Ground, bwrap: str = "bwrap") -> None:
-        self._ground = ground
+    def __init__(self, runtime: RuntimeFolder, bwrap: str = "bwrap") -> None:
+        self._runtime = runtime
         self._bwrap = bwrap
 
     async def start(self, kernel: Path, python: Path, limits: Limits | None = None) -> Running:
         limits = limits or Limits()
         with failing():
             async with contextlib.AsyncExitStack() as tidy:
-                program = await asyncio.to_thread(self._ground.program, kernel)
+                program = await asyncio.to_thread(self._runtime.program, kernel)
                 user = USERS.take()
                 tidy.callback(USERS.give_back, user)
 

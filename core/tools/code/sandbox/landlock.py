@@ -13,11 +13,11 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from core.tools.code.sandbox import ground as trees
-from core.tools.code.sandbox.ground import USERS, Ground, remove
+from core.tools.code.sandbox import runtime as trees
 from core.tools.code.sandbox.inside.enter import Landlocked
 from core.tools.code.sandbox.limits import Disk, running_threads, watch
 from core.tools.code.sandbox.process import Ends, Running, amounts, command, failing, launch
+from core.tools.code.sandbox.runtime import USERS, RuntimeFolder, remove
 from core.tools.code.sandbox.sandbox import ENVIRONMENT, Limits
 
 _DEVICES = ["/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"]
@@ -28,17 +28,17 @@ class Landlock:
 
     name: Literal["landlock"] = "landlock"
 
-    def __init__(self, ground: Ground) -> None:
-        self._ground = ground
+    def __init__(self, runtime: RuntimeFolder) -> None:
+        self._runtime = runtime
 
     async def start(self, kernel: Path, python: Path, limits: Limits | None = None) -> Running:
         limits = limits or Limits()
         with failing():
             async with contextlib.AsyncExitStack() as tidy:
-                program = await asyncio.to_thread(self._ground.program, kernel)
+                program = await asyncio.to_thread(self._runtime.program, kernel)
                 user = USERS.take()
                 tidy.callback(USERS.give_back, user)
-                session = await asyncio.to_thread(self._ground.session, user)
+                session = await asyncio.to_thread(self._runtime.session, user)
                 tidy.push_async_callback(asyncio.to_thread, remove, session)
                 beside = 0 if user is not None else await asyncio.to_thread(running_threads)
                 fence = await asyncio.to_thread(landlocked, program, python, session)

@@ -1,8 +1,7 @@
-"""How many files a kernel holds in its memories, and how many threads its user runs.
+"""Looks ten times a second after the limits that the machine does not keep by itself.
 
-How much of the machine's disk a kernel holds, whatever it does to hide it.
-
-Looks ten times a second after the limits that the machine does not keep by itself.
+How many files a kernel holds in its memories, and how much of the disk, whatever it does to hide
+it.
 """
 
 from __future__ import annotations
@@ -23,6 +22,13 @@ from core.tools.code.sandbox.process import Running
 from core.tools.code.sandbox.sandbox import Limits, MiB
 
 ENTRIES = "it made more than {count} files"
+_BLOCK = 512  # bytes; https://man7.org/linux/man-pages/man3/stat.3type.html: st_blocks
+BYTES = "it wrote more than {size} MB"
+LOOKS, PAUSE = 20, 0.005
+"""How often it is looked at once it was told to stand still, and the seconds between two looks:
+every thread stops when it next leaves the kernel."""
+WATCH_PAUSE = 0.1
+"""Seconds between two looks: 35 MB at the 350 MB/s of a laptop's disk."""
 
 
 class Meter(Protocol):
@@ -54,13 +60,6 @@ def running_threads() -> int:
             if process.isdigit() and os.stat(f"/proc/{process}").st_uid == os.geteuid():
                 count += len(os.listdir(f"/proc/{process}/task"))
     return count
-
-
-_BLOCK = 512  # bytes; https://man7.org/linux/man-pages/man3/stat.3type.html: st_blocks
-BYTES = "it wrote more than {size} MB"
-LOOKS, PAUSE = 20, 0.005
-"""How often it is looked at once it was told to stand still, and the seconds between two looks:
-every thread stops when it next leaves the kernel."""
 
 
 @dataclass(slots=True)
@@ -170,10 +169,6 @@ class Disk:
         finally:
             with contextlib.suppress(OSError):
                 signal.pidfd_send_signal(self.process, signal.SIGCONT)
-
-
-WATCH_PAUSE = 0.1
-"""Seconds between two looks: 35 MB at the 350 MB/s of a laptop's disk."""
 
 
 async def watch(running: Running, meter: Meter) -> None:

@@ -1,6 +1,6 @@
-"""Proves that a sandbox holds, by starting the real thing and trying what must not work.
+"""Which sandbox this machine gets: bubblewrap, else Landlock, else none; never a weaker one.
 
-Which sandbox this machine gets: bubblewrap, else Landlock, else none; never a weaker one.
+Each is proved by starting the real thing and trying what must not work.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from core.i18n import say
 from core.tools.code.sandbox import checks
 from core.tools.code.sandbox.bwrap import Bubblewrap
 from core.tools.code.sandbox.checks import ANSWER, CHECKS, Outside
-from core.tools.code.sandbox.ground import Ground
 from core.tools.code.sandbox.inside import ruleset
 from core.tools.code.sandbox.inside.syscalls import ARCHITECTURES
 from core.tools.code.sandbox.landlock import Landlock
+from core.tools.code.sandbox.runtime import RuntimeFolder
 from core.tools.code.sandbox.sandbox import (
     DISHONEST,
     MUTE,
@@ -38,6 +38,10 @@ from core.tools.code.sandbox.sandbox import (
 PROGRAM = Path(checks.__file__)
 PATIENCE = 20.0
 """Seconds for all checks; they take some 50 ms."""
+
+BUBBLEWRAP = "bubblewrap: every check held"
+LANDLOCK = "Landlock {version}: every check held (no bubblewrap: {reason})"
+NEITHER = "no safe place to run code in. bubblewrap: {bubblewrap}. Landlock: {landlock}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +104,6 @@ def _prepare(limits: Limits) -> Outside:
     }
 
 
-BUBBLEWRAP = "bubblewrap: every check held"
-LANDLOCK = "Landlock {version}: every check held (no bubblewrap: {reason})"
-NEITHER = "no safe place to run code in. bubblewrap: {bubblewrap}. Landlock: {landlock}"
-
-
 @dataclass(frozen=True, slots=True)
 class Choice:
     """`sandbox` is None where none holds; `words` say which and why, for `status` and doctor."""
@@ -113,16 +112,16 @@ class Choice:
     words: str
 
 
-async def choose(python: Path, ground: Ground, limits: Limits | None = None) -> Choice:
+async def choose(python: Path, runtime: RuntimeFolder, limits: Limits | None = None) -> Choice:
     """Prove them in turn, each by starting it. Tens of milliseconds; not remembered."""
     if reason := _unfit():
         return Choice(None, reason)
-    bubblewrap = Bubblewrap(ground)
+    bubblewrap = Bubblewrap(runtime)
     proof = await prove(bubblewrap, python, limits)
     if proof.holds:
         return Choice(bubblewrap, say(BUBBLEWRAP))
     version = ruleset.version()
-    landlock = Landlock(ground)
+    landlock = Landlock(runtime)
     reason = (await prove(landlock, python, limits)).reason if version else say(NO_LANDLOCK)
     if not reason:
         return Choice(landlock, say(LANDLOCK, "en", version=version, reason=proof.reason))

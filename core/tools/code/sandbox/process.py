@@ -1,11 +1,7 @@
-"""The four pipes between the bot and a sandboxed program.
+"""A kernel program that runs in a sandbox: its four pipes, its start, and its end for good.
 
-Our ends are asyncio streams. Those that `asyncio.create_subprocess_exec` makes would have its
-`wait` wait for whoever reads them (https://github.com/python/cpython/issues/119710).
-
-What the program inside is told of its fence, and how it is started.
-
-A kernel program that runs in a sandbox, and how it is ended for good.
+Our ends of the pipes are asyncio streams. Those that `asyncio.create_subprocess_exec` makes would
+have its `wait` wait for whoever reads them (https://github.com/python/cpython/issues/119710).
 """
 
 from __future__ import annotations
@@ -20,15 +16,23 @@ from pathlib import Path
 from typing import NamedTuple
 
 from core.i18n import say
-from core.tools.code.sandbox.ground import KERNEL
 from core.tools.code.sandbox.inside import START
 from core.tools.code.sandbox.inside.enter import READY, Configuration, Landlocked
 from core.tools.code.sandbox.inside.limits import Amounts
+from core.tools.code.sandbox.runtime import KERNEL
 from core.tools.code.sandbox.sandbox import FRAME, Limits, SandboxFailed
 
 _SMALL = 64 * 1024
 LAST = 0.05
 """Seconds for the last words to come out of the pipes; a flood that nobody reads is cut off."""
+PATIENCE = 10.0
+"""Seconds from the start until the program must be held in."""
+FOLLOWS = 1.0
+"""Seconds in which bubblewrap ends after the program in it."""
+SAID = 2000
+"""Bytes that are kept of what a program said that did not start."""
+SILENT = "it ended without a word"
+LATE = "it did not start in {seconds:.0f} s"
 
 
 class Ends(NamedTuple):
@@ -38,6 +42,10 @@ class Ends(NamedTuple):
     output: int
     frames: int
     life: int
+
+
+Command = Callable[[Ends], Sequence[str]]
+Tidy = Callable[[], Awaitable[None]]
 
 
 class Pipes:
@@ -122,19 +130,6 @@ def command(
         "landlock": landlock,
     }
     return [str(python), "-I", "-B", "-u", "-c", START, str(program), json.dumps(configuration)]
-
-
-PATIENCE = 10.0
-"""Seconds from the start until the program must be held in."""
-FOLLOWS = 1.0
-"""Seconds in which bubblewrap ends after the program in it."""
-SAID = 2000
-"""Bytes that are kept of what a program said that did not start."""
-SILENT = "it ended without a word"
-LATE = "it did not start in {seconds:.0f} s"
-
-Command = Callable[[Ends], Sequence[str]]
-Tidy = Callable[[], Awaitable[None]]
 
 
 class Running:
@@ -257,7 +252,20 @@ async def launch(
     pipes = Pipes()
     ends = await pipes.open()
     try:
-        process = await _spawn(command(ends), ends, environment, folder, user)
+        # `user` and `group` are set by the child itself, in C, before it becomes the program.
+        process = await asyncio.create_subprocess_exec(
+            *command(ends),
+            stdin=ends.stdin,
+            stdout=ends.output,
+            stderr=ends.output,
+            pass_fds=(ends.frames, ends.life),
+            env=dict(environment),
+            cwd=folder,
+            start_new_session=True,
+            user=user,
+            group=user,
+            extra_groups=None if user is None else (),
+        )
     except BaseException:
         pipes.close()
         raise
@@ -271,26 +279,3 @@ async def launch(
         await running.kill()
         raise
     return running
-
-
-async def _spawn(
-    command: Sequence[str],
-    ends: Ends,
-    environment: Mapping[str, str],
-    folder: Path,
-    user: int | None,
-) -> asyncio.subprocess.Process:
-    """`user` and `group` are set by the child itself, in C, before it becomes the program."""
-    return await asyncio.create_subprocess_exec(
-        *command,
-        stdin=ends.stdin,
-        stdout=ends.output,
-        stderr=ends.output,
-        pass_fds=(ends.frames, ends.life),
-        env=dict(environment),
-        cwd=folder,
-        start_new_session=True,
-        user=user,
-        group=user,
-        extra_groups=None if user is None else (),
-    )

@@ -1,8 +1,4 @@
-"""Why there is no safe place to run code in, and what the operator can do: by what the system said.
-
-The sentences of bubblewrap: https://github.com/containers/bubblewrap/blob/main/bubblewrap.c.
-
-What starts a kernel program where it can harm nobody; bubblewrap and Landlock implement it.
+"""What starts a kernel program where it can harm nobody; bubblewrap and Landlock implement it.
 
 The kernel program is one file. It runs as `__main__` with everything about it already fenced:
 namespaces or Landlock, limits and the seccomp filter are in force before its first line, so it
@@ -65,15 +61,6 @@ _RECOGNISED = (
 )
 
 
-def worded(cause: str) -> str:
-    """The operator's words for what a program said that did not start."""
-    said = cause.strip().splitlines()[-1] if cause.strip() else ""
-    for needle, words in _RECOGNISED:
-        if needle in cause:
-            return say(words, "en", said=said)
-    return said
-
-
 MiB = 1024 * 1024
 
 FRAME = 16 * MiB
@@ -95,6 +82,18 @@ ENVIRONMENT: Mapping[str, str] = MappingProxyType(
     }
 )
 """What the kernel program finds in its environment, beside HOME and TMPDIR."""
+
+
+def worded(cause: str) -> str:
+    """The operator's words for what a program said that did not start.
+
+    bubblewrap's: https://github.com/containers/bubblewrap/blob/main/bubblewrap.c.
+    """
+    said = cause.strip().splitlines()[-1] if cause.strip() else ""
+    for needle, words in _RECOGNISED:
+        if needle in cause:
+            return say(words, "en", said=said)
+    return said
 
 
 @dataclass(frozen=True, slots=True)

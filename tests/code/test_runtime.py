@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from core.tools.code.sandbox.ground import COUNT, FIRST, PREFIX, Ground, Users, remove
+from core.tools.code.sandbox.runtime import COUNT, FIRST, PREFIX, RuntimeFolder, Users, remove
 from core.tools.code.sandbox.sandbox import SandboxFailed
 
 
@@ -27,25 +27,25 @@ def kernel(tmp_path: Path) -> Path:
 
 
 def test_a_program_is_there_for_all_to_read(kernel: Path) -> None:
-    ground = Ground()
-    program = ground.program(kernel)
+    runtime = RuntimeFolder()
+    program = runtime.program(kernel)
     assert (program / "kernel.py").read_text() == "kernel"
     assert (program / "inside" / "enter.py").stat().st_mode & 0o777 == 0o644
     assert program.parent.stat().st_mode & 0o777 == 0o711
-    assert ground.program(kernel) == program
-    ground.close()
+    assert runtime.program(kernel) == program
+    runtime.close()
     assert not program.parent.exists()
 
 
 def test_what_a_killed_bot_left_is_removed_and_a_living_ones_stays(
     folder: Path, kernel: Path
 ) -> None:
-    living = Ground()
+    living = RuntimeFolder()
     living.program(kernel)
     left = folder / f"{PREFIX}left"
     (left / "session-x" / "work").mkdir(parents=True)
     (folder / f"{PREFIX}link").symlink_to("/")
-    another = Ground()
+    another = RuntimeFolder()
     another.program(kernel)
     assert not left.exists()
     assert len(list(folder.glob(f"{PREFIX}*"))) == 3
@@ -55,13 +55,13 @@ def test_what_a_killed_bot_left_is_removed_and_a_living_ones_stays(
 
 
 def test_a_session_is_for_one_alone(kernel: Path) -> None:
-    ground = Ground()
-    session = ground.session(None)
+    runtime = RuntimeFolder()
+    session = runtime.session(None)
     assert [each.stat().st_mode & 0o777 for each in (session, session / "work")] == [0o700] * 2
-    assert ground.sessions() == [session.name]
+    assert runtime.sessions() == [session.name]
     remove(session)
-    assert ground.sessions() == []
-    ground.close()
+    assert runtime.sessions() == []
+    runtime.close()
 
 
 def test_however_deep_it_is_removed(folder: Path) -> None:

@@ -1,13 +1,10 @@
-"""Which folders of this machine an interpreter needs, and which of those are the bot's own.
+"""What a kernel gets of this machine: the folders to read, a user of its own, a runtime folder.
 
-Another user for each kernel, where the bot is root and could be anyone.
-
-The folder that a bot's process makes for its sandboxes, and takes away again.
-
-It lies in the machine's folder for temporary files, as a root bot's own folders can be closed to
-the users that its kernels run as. It holds a copy of the programs (readable for all) and, under
-Landlock, a folder for each kernel (closed to all others). It is locked as long as the process
-lives, so that the next start can tell what a killed one left behind.
+The runtime folder is made by a bot's process for its sandboxes, and taken away again. It lies in
+the machine's folder for temporary files, as a root bot's own folders can be closed to the users
+that its kernels run as. It holds a copy of the programs (readable for all) and, under Landlock, a
+folder for each kernel (closed to all others). It is locked as long as the process lives, so that
+the next start can tell what a killed one left behind.
 """
 
 from __future__ import annotations
@@ -40,6 +37,11 @@ SYSTEM = tuple(
 LINKS = tuple(Path(each) for each in ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"))
 LOADER = Path("/etc/ld.so.cache")
 """Where the loader finds libraries outside its standard folders; names of libraries alone."""
+# https://systemd.io/UIDS-GIDS/: 60706 to 61183 are unused by systemd and distributions.
+FIRST, COUNT = 60800, 128
+TAKEN = "128 kernels run already"
+PREFIX = "ponte-code-"
+KERNEL = "kernel.py"
 
 
 def system() -> tuple[Path, ...]:
@@ -88,11 +90,6 @@ def _is_standard(path: Path, standard: Iterable[Path]) -> bool:
     return any(path.is_relative_to(each) for each in standard) and not packages & set(path.parts)
 
 
-# https://systemd.io/UIDS-GIDS/: 60706 to 61183 are unused by systemd and distributions.
-FIRST, COUNT = 60800, 128
-TAKEN = "128 kernels run already"
-
-
 @dataclass(slots=True)
 class Users:
     """Numbers that belong to nobody else on this machine; `take` and `give_back` one a kernel.
@@ -123,11 +120,7 @@ USERS = Users()
 """One for the process: two kernels of different sandboxes are different users too."""
 
 
-PREFIX = "ponte-code-"
-KERNEL = "kernel.py"
-
-
-class Ground:
+class RuntimeFolder:
     """Blocking: its methods belong into a thread, or several."""
 
     def __init__(self) -> None:
@@ -138,16 +131,16 @@ class Ground:
     def program(self, kernel: Path) -> Path:
         """A folder with the file `kernel.py` and the package `inside`."""
         with self._making:
-            ground = self._made()
+            runtime = self._made()
             if kernel not in self._programs:
-                self._programs[kernel] = _copied(kernel, ground)
+                self._programs[kernel] = _copied(kernel, runtime)
             return self._programs[kernel]
 
     def session(self, owner: int | None) -> Path:
         """A new folder with `work` and `tmp` in it, for `owner` alone; None: the bot's user."""
         with self._making:
-            ground = self._made()
-        folder = Path(tempfile.mkdtemp(prefix="session-", dir=ground))
+            runtime = self._made()
+        folder = Path(tempfile.mkdtemp(prefix="session-", dir=runtime))
         for each in (folder, folder / "work", folder / "tmp"):
             each.mkdir(mode=0o700, exist_ok=True)
             if owner is not None:
@@ -231,8 +224,8 @@ def _locked(folder: Path) -> int:
     return lock
 
 
-def _copied(kernel: Path, ground: Path) -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="program-", dir=ground))
+def _copied(kernel: Path, runtime: Path) -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="program-", dir=runtime))
     (folder / "inside").mkdir()
     shutil.copyfile(kernel, folder / KERNEL)
     for file in Path(inside.__file__).parent.glob("*.py"):
