@@ -11,9 +11,9 @@ from core.changes.model import Change, Draft, Proposal, RowWrite, Step, WriteKin
 from core.changes.ports import Applier
 from core.http import HttpClient
 from core.messages import Address
+from core.tools.nocodb.api import At, NocoApi
 from core.tools.nocodb.apply import NocoRows
 from core.tools.nocodb.bridge_source import BridgeSource
-from core.tools.nocodb.rest import At, NocoApi
 from core.tools.nocodb.rows import Shape
 from tests.fakes.bridge import FakeBridge
 from tests.fakes.bridge_tables import CUSTOMERS

@@ -14,9 +14,9 @@ from core.errors import ToolError
 from core.http import HttpClient
 from core.messages import Address, Person
 from core.records import Outcome, Scene, Thread
+from core.tools.nocodb.api import NocoApi
 from core.tools.nocodb.apply import NocoRows
 from core.tools.nocodb.draft import Reads, Writes, anything_goes
-from core.tools.nocodb.rest import NocoApi
 from core.tools.nocodb.rows import Shape
 from core.tools.nocodb.schema import Schemas
 

@@ -10,7 +10,7 @@ import pytest
 
 from core.errors import ToolError
 from core.http import HttpClient
-from core.tools.nocodb.rest import NocoApi
+from core.tools.nocodb.api import NocoApi
 from core.tools.nocodb.schema import Schemas
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB

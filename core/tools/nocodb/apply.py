@@ -22,19 +22,16 @@ import structlog
 from core.changes.model import Change, Draft, Row, RowWrite, Seen, Step
 from core.errors import ToolError
 from core.tools.nocodb import rows as standing
-from core.tools.nocodb.rest import BATCH, LINKS, At, NocoApi, NocoError, Record
+from core.tools.nocodb.api import BATCH, LINKS, At, NocoApi, NocoError, Record
+from core.tools.nocodb.fieldtypes import Field, alike, linked_ids, sent
 from core.tools.nocodb.rows import (
     EXCLUSIVE,
     Image,
     Images,
     Shape,
-    alike,
-    linked_ids,
     looked_for,
     place,
-    sent,
 )
-from core.tools.nocodb.schema import Field
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,7 +327,7 @@ def _own(shape: Shape, after: Row, *, files: bool) -> Image:
 
 
 def _is_file(shape: Shape, title: str) -> bool:
-    return title in shape.own and shape.own[title].type == "Attachment"
+    return title in shape.own and shape.own[title].of.file
 
 
 def _is_alone(after: Row, links: Collection[str]) -> bool:

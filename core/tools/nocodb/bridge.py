@@ -43,7 +43,8 @@ from core.errors import ToolError, WriteUnsure
 from core.http import HttpAnswer, HttpClient, HttpDown, HttpError, HttpTimeout, HttpTooLarge
 from core.redaction import unsigned
 from core.tasks import together
-from core.tools.nocodb.rows import differing, same
+from core.tools.nocodb.fieldtypes import TYPES, same
+from core.tools.nocodb.rows import differing
 from core.tools.remote import AWAY, PAUSES, RemoteError, again, cleaned
 
 Touch = Literal["read", "write", "comment", "schema", "private"]
@@ -355,12 +356,8 @@ AT_ONCE = 4
 # The bridge puts ids into NocoDB's path as they are, so they must not be able to leave their step.
 ID = re.compile(r"(?!\.{1,2}$)[^/\\?#%\x00-\x1f\x7f]{1,200}")
 
-# NocoDB fills these itself (https://nocodb.com/docs/product-docs/fields), or they are links.
-_COMPUTED = {
-    *("ID", "AutoNumber", "CreatedTime", "LastModifiedTime", "CreatedBy", "LastModifiedBy"),
-    *("Formula", "Rollup", "Lookup", "Count", "QrCode", "Barcode", "Button", "Order"),
-    *("Links", "LinkToAnotherRecord", "ForeignKey"),
-}
+# Those that NocoDB fills itself, and links.
+_COMPUTED = {name for name, type in TYPES.items() if type.computed or type.link}
 _SYSTEM = ("CreatedAt", "UpdatedAt", "CreatedBy", "UpdatedBy", "nc_order")
 _KEYS = ("Id", "id", "ID")
 

@@ -21,12 +21,13 @@ from core.changes.model import MOST_ROWS, Draft, Row, RowWrite, WriteKind
 from core.errors import ToolError
 from core.ports import Tool
 from core.records import Outcome, Scene
+from core.tools.nocodb.api import NocoApi, NocoError
 from core.tools.nocodb.apply import RECREATED, NocoRows, Owned, Owners
+from core.tools.nocodb.fieldtypes import Field, alike, entered, here, linked_ids
 from core.tools.nocodb.filters import GUIDE, Filter, Match, Selection
 from core.tools.nocodb.read import Reading, Wish, check_open
-from core.tools.nocodb.rest import NocoApi, NocoError
-from core.tools.nocodb.rows import Image, Images, Shape, alike, entered, here, linked_ids
-from core.tools.nocodb.schema import Field, Schemas, Table
+from core.tools.nocodb.rows import Image, Images, Shape
+from core.tools.nocodb.schema import Schemas, Table
 from core.tools.tool import FunctionTool
 
 

@@ -31,10 +31,10 @@ from core.records import Outcome, Scene
 from core.redaction import withheld
 from core.tasks import together
 from core.text import file_name
-from core.tools.nocodb.fieldtypes import line, shown, written
+from core.tools.nocodb.api import PAGE, NocoApi, NocoError, Page, Record, Sort
+from core.tools.nocodb.fieldtypes import Field, line, shown, written
 from core.tools.nocodb.filters import Filter, Match, Selection, words
-from core.tools.nocodb.rest import PAGE, NocoApi, NocoError, Page, Record, Sort
-from core.tools.nocodb.schema import Field, Schemas, Table
+from core.tools.nocodb.schema import Schemas, Table
 from core.tools.nocodb.tables import check_titles
 from core.tools.toolbox import compact, fitting
 

@@ -17,37 +17,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, tzinfo
-from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from core.changes.model import Row, RowWrite, Seen
 from core.errors import ToolError
 from core.tasks import together
 from core.tools.nocodb import fieldtypes
+from core.tools.nocodb.api import At, NocoApi, NocoError, Record, Sort
+from core.tools.nocodb.fieldtypes import Field, alike, linked_ids, same, stored
 from core.tools.nocodb.filters import clause
-from core.tools.nocodb.rest import At, NocoApi, NocoError, Record, Sort
-from core.tools.nocodb.schema import Field, Table, table_of
-
-_TRUTH = {"true": True, "false": False, "1": True, "0": False}
-
-
-def same(wanted: Any, found: Any) -> bool:
-    """Equal as JSON, or as the number, truth or moment that both of them write."""
-    if bool(wanted == found) or (_is_empty(wanted) and _is_empty(found)):
-        return True
-    if isinstance(wanted, bool) or isinstance(found, bool):
-        return _truth(wanted) == _truth(found)
-    if not isinstance(wanted, str | int | float) or not isinstance(found, str | int | float):
-        return False
-    numbers = _number(wanted), _number(found)
-    if None not in numbers:
-        return numbers[0] == numbers[1]
-    return _same_moment(str(wanted), str(found))
+from core.tools.nocodb.schema import Table, table_of
 
 
 def differing(wanted: dict[str, Any], found: dict[str, Any]) -> tuple[str, ...]:
@@ -55,142 +36,11 @@ def differing(wanted: dict[str, Any], found: dict[str, Any]) -> tuple[str, ...]:
     return tuple(name for name, value in wanted.items() if not same(value, found.get(name)))
 
 
-def _is_empty(value: Any) -> bool:
-    return value is None or value in ("", [])
-
-
-def _truth(value: Any) -> bool | str:
-    words = str(value).lower()
-    return _TRUTH.get(words, words)
-
-
-def _number(value: str | float) -> Decimal | None:
-    try:
-        number = Decimal(str(value).strip())
-    except InvalidOperation:
-        return None
-    return number if number.is_finite() else None
-
-
-def _same_moment(wanted: str, found: str) -> bool:
-    """A day alone is the same as any time on it."""
-    try:
-        stands = datetime.fromisoformat(found)
-        if len(wanted) == len("2026-11-20"):
-            return stands.date() == date.fromisoformat(wanted)
-        return _utc(datetime.fromisoformat(wanted)) == _utc(stands)
-    except ValueError:
-        return False
-
-
-def _utc(moment: datetime) -> datetime:
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-
-
-_TIME = re.compile(r"\d{2}:\d{2}:\d{2}")
-_FILE = ("path", "url", "title", "mimetype", "size")
-_EMPTY: tuple[object, ...] = (None, "", [])
-
-
-def entered(field: Field, value: object, zone: tzinfo) -> Any:
-    """`value` as it is kept in a draft; moments without an offset are in `zone`.
-
-    None clears the field. Raises ToolError, with what would fit as hint.
-    """
-    if field.type == "Checkbox":
-        return fieldtypes.truth(field, value)
-    if value in _EMPTY:
-        return None
-    if field.type == "Attachment":
-        raise fieldtypes.misfit(field, "files cannot be written, only removed with null")
-    if field.type == "DateTime":
-        return fieldtypes.moment(field, value, zone)
-    return fieldtypes.CHECKS.get(field.type, fieldtypes.text)(field, value)
-
-
-def stored(field: Field, cell: object) -> Any:
-    """A cell of NocoDB's in the form of `entered`; without what differs at each reading."""
-    if field.type == "Checkbox":
-        return bool(cell) and str(cell).lower() not in ("false", "0")
-    if cell in _EMPTY:
-        return None
-    match field.type:
-        case "Attachment" if isinstance(cell, list):
-            return [{k: one[k] for k in _FILE if k in one} for one in cell if isinstance(one, dict)]
-        case "User" if isinstance(cell, list):
-            return [str(one.get("email", "")).lower() for one in cell if isinstance(one, dict)]
-        case "MultiSelect" if isinstance(cell, str):
-            return cell.split(",")
-        case "JSON":
-            return _json(cell)
-        case "Time" if isinstance(cell, str):
-            found = _TIME.search(cell)
-            return found[0] if found else cell
-    return cell
-
-
-def sent(field: Field, value: Any) -> Any:
-    """As NocoDB takes it."""
-    if field.type == "User" and isinstance(value, list):
-        return ",".join(value)
-    return value
-
-
-def alike(one: Any, other: Any) -> bool:
-    """The same entry; in lists the order is nobody's matter."""
-    if isinstance(one, list) and isinstance(other, list):
-        return sorted(map(_mark, one)) == sorted(map(_mark, other))
-    if isinstance(one, str) and isinstance(other, str):
-        return one == other or _entries_same_moment(one, other)
-    return same(one, other)
-
-
-def linked_ids(cell: object) -> frozenset[str]:
-    """Of a link in a draft: [{"id", "title"}]."""
-    each = cell if isinstance(cell, list) else []
-    return frozenset(str(one["id"]) for one in each if isinstance(one, dict) and "id" in one)
-
-
-def _mark(value: Any) -> str:
-    if isinstance(value, Mapping) and "id" in value:
-        return str(value["id"])
-    return json.dumps(value, sort_keys=True)
-
-
-def here(field: Field, value: Any, zone: tzinfo) -> Any:
-    """A moment as it is where somebody reads it; all else as it is."""
-    if field.type == "DateTime" and isinstance(value, str):
-        with suppress(ValueError):
-            moment = datetime.fromisoformat(value)
-            return moment.astimezone(zone).isoformat(" ") if moment.tzinfo else value
-    return value
-
-
-def _entries_same_moment(one: str, other: str) -> bool:
-    with suppress(ValueError):
-        moments = datetime.fromisoformat(one), datetime.fromisoformat(other)
-        return all(each.tzinfo for each in moments) and moments[0] == moments[1]
-    return False
-
-
-def _json(cell: object) -> str:
-    """NocoDB keeps the text as it came."""
-    try:
-        return fieldtypes.ordered(json.loads(cell) if isinstance(cell, str) else cell)
-    except (ValueError, RecursionError):
-        return str(cell)
-
-
 EXCLUSIVE = frozenset({"hm", "om", "oo"})
 """Relations in which a linked row has one owner: to link it to another row takes it away there."""
 
 UNSEEN = "a link that is not shown here"
 """Stands for the name of a link to a hidden table."""
-
-# What the next row gets anew; formulas, lookups and rollups come by themselves.
-_OWN_TO_A_ROW = frozenset(
-    {"ID", "UUID", "AutoNumber", "CreatedTime", "LastModifiedTime", "CreatedBy", "LastModifiedBy"}
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +70,7 @@ class Shape:
             own=own,
             links={each.title: each for each in (*table.links, *table.concealed)},
             hidden=frozenset(each.title for each in table.concealed),
-            anew=tuple(each.title for each in table.fields if each.type in _OWN_TO_A_ROW),
+            anew=tuple(each.title for each in table.fields if each.of.anew),
             key=next((each for each in table.fields if each.type == "ID"), None),
             name=shown if shown and shown.title in own else None,
         )
@@ -369,7 +219,7 @@ def _whole(field: Field, cell: object) -> list[Image] | None:
     """The rows in a link cell, None where there may be more than it tells."""
     if field.one and (cell is None or isinstance(cell, Mapping)):
         return [_told(cell)] if cell else []
-    if field.type == "Links" and cell in (0, "0"):
+    if fieldtypes.counts_rows(field) and cell in (0, "0"):
         return []
     if not isinstance(cell, list) or len(cell) >= min(fieldtypes.CUTS):
         return None

@@ -12,9 +12,9 @@ from core.http import HttpClient
 from core.ports import Tool
 from core.records import Health
 from core.tasks import together
+from core.tools.nocodb.api import NocoApi, NocoError
 from core.tools.nocodb.apply import NocoRows
 from core.tools.nocodb.draft import Writes
-from core.tools.nocodb.rest import NocoApi, NocoError
 from core.tools.nocodb.schema import Schemas, shown
 from core.tools.nocodb.summarize import reading_tools
 from core.tools.nocodb.tables import tables_tool

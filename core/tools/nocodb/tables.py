@@ -9,12 +9,12 @@ They are asked for by id, which stays; NocoDB answers by title, and says nothing
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from core.changes.approval import TableRules
-from core.tools.nocodb.fieldtypes import line
-from core.tools.nocodb.rest import NocoApi, NocoError, Record
-from core.tools.nocodb.schema import LONGEST, Field, Schemas, Table, shown
+from core.tools.nocodb.api import NocoApi, NocoError, Record
+from core.tools.nocodb.fieldtypes import Field, line
+from core.tools.nocodb.schema import LONGEST, Schemas, Table, shown
 from core.tools.tool import FunctionTool
 
 SHORT = 200
@@ -25,11 +25,6 @@ OPTIONS = 40
 """Characters of the options of a select in a short outline."""
 READ_ONLY = " (read only)"
 
-_TYPES: Mapping[str, str] = {
-    "SingleLineText": "text", "LongText": "longtext", "PhoneNumber": "phone", "URL": "url",
-    "SingleSelect": "select", "MultiSelect": "multiselect", "DateTime": "datetime",
-    "CreatedTime": "datetime", "LastModifiedTime": "datetime", "Attachment": "files",
-}  # fmt: skip
 _EVERYWHERE = {"ID", "CreatedTime", "LastModifiedTime"}
 
 
@@ -58,7 +53,7 @@ def _field(field: Field, display: str, room: int) -> str:
     name = shown(field.title) + ("*" if field.id == display else "")
     if field.is_link:
         return f"{name}->{shown(field.related_title)}"
-    kind = _TYPES.get(field.type, field.type.lower())
+    kind = field.of.word or field.type.lower()
     return f"{name}:{kind}{_options(field, room)}"
 
 

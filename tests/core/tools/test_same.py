@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from core.tools.nocodb.rows import differing, same
+from core.tools.nocodb.fieldtypes import same
+from core.tools.nocodb.rows import differing
 
 
 @pytest.mark.parametrize(

@@ -480,7 +480,7 @@ class NocoApi:
     """`url` is NocoDB's origin, `token` an API token, which acts as its user.
 
     What reads raises NocoError; what writes too, when nothing was written, and WriteUnsure when
-    it may have been. `core.tools.nocodb.rest` says how often each is asked. `by` names who
+    it may have been. `core.tools.nocodb.api` says how often each is asked. `by` names who
     asked, as "slack:U123": NocoDB keeps it in its own audit of rows.
     """
 
