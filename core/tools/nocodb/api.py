@@ -1,18 +1,9 @@
-"""How fast NocoDB's own cloud may be asked.
+"""NocoDB's HTTP: exactly the calls that the tools need, how often and how fast they are asked.
 
-What went wrong at NocoDB, worded for who must act.
-
-NocoDB tells `{"error": CODE, "message": TEXT}`, older parts of it `{"msg": TEXT}`
+v3 has no list of bases and no aggregates: those are v2. Rows go by id as text. NocoDB tells errors
+as `{"error": CODE, "message": TEXT}`, older parts of it `{"msg": TEXT}`
 (https://nocodb.com/docs/apis/errors, and as 0.301.3 answers). Most things that are missing are 422.
 Texts are from outside and may hold what stands in cells.
-
-What NocoDB's calls take and give: plain frozen data, and how it is read from its JSON.
-
-How NocoDB is asked: with which token, how often, how fast, and on whose behalf.
-
-NocoDB's HTTP: exactly the calls that the tools need, each with what it takes and gives.
-
-v3 has no list of bases and no aggregates: those are v2. Rows go by id as text.
 """
 
 from __future__ import annotations

@@ -1,28 +1,15 @@
-"""NocoDB's `where`, made of field ids and quoted values: no value can end its own quotation.
+"""Which rows are meant: a model's filters, checked against the schema, as conditions on fields.
 
-Seen on NocoDB 0.301.3: v3 takes a value between " or ', in which the other quote, commas,
-parentheses, line breaks and words as null or ~and are plain text. A backslash is as well, unless a
-quote follows it and another one comes later: then the value goes on until that one. So no value
-with a backslash is sent. v2 (aggregates) knows no quotes, and ignores a field that it does not know
-without a word. `~not` before a group is ignored too, so it is not used.
-
-Stretches of time as a filter names them ("this_month", "2026-11"), in the zone of who asks.
-
-One filter on one field: what NocoDB is asked for it, and how a cell is checked here.
+Each becomes a part of NocoDB's `where`, made of field ids and quoted values: no value can end its
+own quotation. Seen on NocoDB 0.301.3: v3 takes a value between " or ', in which the other quote,
+commas, parentheses, line breaks and words as null or ~and are plain text. A backslash is as well,
+unless a quote follows it and another one comes later: then the value goes on until that one. So no
+value with a backslash is sent. v2 (aggregates) knows no quotes, and ignores a field that it does
+not know without a word. `~not` before a group is ignored too, so it is not used.
 
 NocoDB cannot be asked for everything exactly: no value may hold both quotes or a backslash, `like`
 takes % and _ for wildcards, and É and é are two letters to some databases. Then it is asked for
 more, and the cells are checked here.
-
-Conditions on days and moments.
-
-Conditions on text, options, titles of links, and people.
-
-A filter's field, operator and value become a condition, or are refused in words.
-
-Which rows of a table are meant: filters as a model gives them, checked against the schema.
-
-A selection in words for people: "Status is Lead and Since is this month (2026-11-01 to …)".
 """
 
 from __future__ import annotations
@@ -312,7 +299,7 @@ def of_dates(field: Field, op: Op, given: Sequence[object], now: datetime) -> Co
         return (start <= at < end) == (op != "neq")
 
     def holds(cell: object) -> bool:
-        at = _date_conditions_written(field, cell)
+        at = _sortable(field, cell)
         return op == "neq" if at is None else fits(at)
 
     return Condition(field, op, spans, wheres[op], True, holds)
@@ -325,7 +312,7 @@ def _bounds(field: Field, span: Span) -> tuple[str, str]:
     return _utc(span.start), _utc(span.end)
 
 
-def _date_conditions_written(field: Field, cell: object) -> str | None:
+def _sortable(field: Field, cell: object) -> str | None:
     """A cell in the form of `_bounds`, in which texts sort as times do."""
     if field.kind == "day":
         day = fieldtypes.day_of(cell)
@@ -633,7 +620,7 @@ _SENTENCES: dict[Op, str] = {
     "blank": "{field} is empty",
     "notblank": "{field} is not empty",
 }
-_FILTER_WORDS_DATES: dict[Op, str] = {
+_DATE_SENTENCES: dict[Op, str] = {
     "eq": "{field} is within {value}",
     "neq": "{field} is not within {value}",
     "gt": "{field} is after {value}",
@@ -661,8 +648,8 @@ def _condition(condition: Condition, locale: str) -> str:
         return say(_SENTENCES[condition.op], locale, field=field)
     if isinstance(operands[0], bool):
         return say(_CHECKED if operands[0] else _NOT_CHECKED, locale, field=field)
-    dates = isinstance(operands[0], Span) and condition.op in _FILTER_WORDS_DATES
-    sentence = (_FILTER_WORDS_DATES if dates else _SENTENCES)[condition.op]
+    dates = isinstance(operands[0], Span) and condition.op in _DATE_SENTENCES
+    sentence = (_DATE_SENTENCES if dates else _SENTENCES)[condition.op]
     if condition.op == "between":
         first, last = _operand(operands[0]), _operand(operands[1])
         return say(sentence, locale, field=field, value=first, last=last)

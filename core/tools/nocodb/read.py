@@ -1,12 +1,7 @@
-"""Rows of a table as a CSV file.
+"""Reads the rows that a selection means, and counts them: by NocoDB where it can, else here.
 
-Reads the rows that a selection means, and counts them: by NocoDB where it can, else here.
-
-Where figures come from: the line that code, not the model, puts under an answer.
-
-What a call of a reading tool asks for: the rows that are meant, for whom, at which moment.
-
-`nocodb_query` and `nocodb_get`: rows for a model to read, and all of them as a file.
+`nocodb_query` and `nocodb_get` give rows to a model, and all of them to a person as a CSV file. The
+line under an answer that tells where its figures come from is put there by code, not the model.
 """
 
 from __future__ import annotations

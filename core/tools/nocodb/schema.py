@@ -1,13 +1,7 @@
-"""A value that is asked for by one at a time and kept for a while.
+"""The base's tables and their fields, as NocoDB describes them; asked once, kept for minutes.
 
-How a name that a model writes becomes a table or a field, and what it may have meant if not.
-
-A model repeats names as it was shown them, on one line and cut (`core.tools.nocodb.tables`), and
-as people write them, without accents or in another case.
-
-Tables and their fields, as NocoDB describes them.
-
-What is known of the base's tables: asked once, kept for minutes, dropped when it is wrong.
+A model repeats names as it was shown them, on one line and cut, and as people write them, without
+accents or in another case: each becomes a table or a field, or is told what it may have meant.
 """
 
 from __future__ import annotations

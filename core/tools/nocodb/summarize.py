@@ -1,16 +1,9 @@
-"""Figures over cells, worked out here: in decimal arithmetic, never in floats.
+"""`nocodb_summarize`: counts, sums and the like over the rows that fit, whole or by group.
 
-Rows that belong together: by what a field holds, or by the day, week … that it falls in.
-
-Figures that NocoDB works out itself, so that no row needs to be read.
-
+Figures are worked out here, in decimal arithmetic, or by NocoDB, so that no row needs to be read.
 Seen on 0.301.3: its aggregates come by title, a second one of the same field as "<id>:1"; the least
 of no numbers is 0; its median counts empty cells; one wrong field empties the whole answer, and a
 wrong field in `where` is ignored, so the same `where` must be asked of v3 too, which refuses it.
-
-`nocodb_summarize`: counts, sums and the like over the rows that fit, whole or by group.
-
-The tools that read rows, as a model is offered them.
 """
 
 from __future__ import annotations

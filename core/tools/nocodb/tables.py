@@ -1,10 +1,6 @@
-"""A table in a line or two for a model: its name, its fields, what they hold and lead to.
+"""`nocodb_tables`: which tables there are, each in a line or two, and their columns.
 
-`nocodb_tables`: which tables there are, and their columns when a model asks for them.
-
-Fields that were renamed since their table was described.
-
-They are asked for by id, which stays; NocoDB answers by title, and says nothing of the change.
+Fields are asked for by id, which stays; NocoDB answers by title, and says nothing of a new name.
 """
 
 from __future__ import annotations
