@@ -74,6 +74,10 @@ def test_days_and_moments(op: Op, value: Value, fits: str) -> None:
         ("Result", "gt", "7", "8", True), ("Result", "eq", "007", "7", False),
         ("Result", "eq", 7, "7.0", True), ("Id", "eq", "7", "7", True),
         ("Id", "gt", 7, "7", False),
+        ("Seen", "eq", "2026-11", "2026-10-31 23:00:00+00:00", True),
+        ("Seen", "eq", "2026-11", "2026-10-31 22:59:59+00:00", False),
+        ("Seen", "lt", "2026-11", "2026-10-31 23:00:00+00:00", False),
+        ("Seen", "gt", "2026-10", "2026-10-31 23:00:00+00:00", True),
     ],
 )  # fmt: skip
 def test_a_cell_is_compared_as_its_type_is(
