@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from core.errors import ToolError
-from core.tools.nocodb.api import Record
+from core.tools.nocodb.api import NocoApi, Record
+from core.tools.nocodb.fieldtypes import Field
 from core.tools.nocodb.filters import Condition, Op, Span, Value, condition
-from core.tools.nocodb.summarize import Fn, average, figure, of_numbers
+from core.tools.nocodb.summarize import Fn, average, figure, of_numbers, there, totals
 from tests.nocodb.tables import DEALS, NOW, PARIS, selected
 
 
@@ -180,3 +181,59 @@ def test_an_average_has_two_places_more_than_its_numbers() -> None:
 )  # fmt: skip
 def test_counts(fn: Fn, found: int) -> None:
     assert figure(DEALS.field("Name"), fn, ["a", "b", "a", None, ""], PARIS) == found
+
+
+class Telling:
+    """A NocoDB whose aggregates tell this."""
+
+    def __init__(self, told: dict[str, object]) -> None:
+        self.told = told
+
+    async def aggregate(self, *asked: object) -> dict[str, object]:
+        return self.told
+
+
+@pytest.mark.parametrize(
+    ("type", "fn", "told", "found"),
+    [
+        ("Number", "sum", [9007199254740991, 2], "9007199254740991"),
+        ("Number", "avg", [10, 3], "3.33"),
+        ("Number", "sum", [0, 0], "0"),
+        ("Number", "min", [0, 0], "None"),
+        ("Number", "max", [7, 1], "7"),
+        ("Number", "max", ["?", 1], "None"),
+        ("Decimal", "sum", [0.30000000000000004, 2], "0.3"),
+        ("Decimal", "sum", [0, 2], "0"),
+        ("Decimal", "avg", [10.0, 3], "3.3333"),
+        ("Date", "min", ["2026-11-01", 2], "2026-11-01"),
+        ("Date", "max", [None, 0], "None"),
+    ],
+)
+async def test_figures_that_nocodb_tells(type: str, fn: Fn, told: list[object], found: str) -> None:
+    field = Field("cx", "X", type)
+    api = cast(NocoApi, Telling({"X": told[0], "cx:1": told[1]}))
+    figures = await totals(api, selected(), [(field, fn)], PARIS)
+    assert figures is not None
+    assert str(figures[0]) == found
+    assert await totals(cast(NocoApi, Telling({"X": 1})), selected(), [(field, fn)], PARIS) is None
+
+
+@pytest.mark.parametrize(
+    ("type", "exact", "rounded"),
+    [
+        ("Number", "filled sum avg min max", "filled sum avg min max"),
+        ("Currency", "filled min max", "filled sum avg min max"),
+        ("Date", "filled min max", "filled min max"),
+        ("SingleLineText", "", ""),
+        ("Rollup", "", ""),
+    ],
+)
+def test_what_nocodb_can_tell(type: str, exact: str, rounded: str) -> None:
+    fns: tuple[Fn, ...] = ("filled", "sum", "avg", "min", "max", "median", "unique")
+    for told, wanted in ((exact, True), (rounded, False)):
+        field = Field("cx", "X", type)
+        found = [fn for fn in fns if there(selected(), [(field, fn)], exact=wanted)]
+        assert " ".join(found) == told
+    assert not there(selected(), [(Field("X", "X", "Number"), "sum")], exact=False)
+    assert not there(selected(("Name", "eq", "a,b")), [], exact=False), "v2 knows no quotes"
+    assert not there(selected(("Name", "contains", "%")), [], exact=False), "checked here"
