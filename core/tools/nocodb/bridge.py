@@ -25,7 +25,7 @@ from core.ports import Tool
 from core.records import Action, Effect, Health, Scene
 from core.redaction import unsigned, withheld
 from core.tasks import together
-from core.tools.nocodb.api import At
+from core.tools.nocodb.api import BATCH, At
 from core.tools.nocodb.bridge_api import (
     CATALOGUE,
     READING,
@@ -36,7 +36,7 @@ from core.tools.nocodb.bridge_api import (
     Touch,
 )
 from core.tools.nocodb.draft import Cells, Drafts
-from core.tools.nocodb.driver import BATCH, LAST, Image, Shape, TableDriver
+from core.tools.nocodb.driver import LAST, Image, Shape, TableDriver
 from core.tools.nocodb.fieldtypes import TYPES, Field, same
 from core.tools.nocodb.write import TableWriter
 from core.tools.remote import PAUSES

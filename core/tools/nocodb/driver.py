@@ -17,8 +17,6 @@ from core.tools.nocodb.fieldtypes import Field
 from core.tools.nocodb.schema import Table
 
 Image = dict[str, Any]
-BATCH = 10
-"""Rows in one call that writes: NocoDB's v3 refuses more (ERR_MAX_PAYLOAD_LIMIT_EXCEEDED)."""
 LAST = 100
 """The newest rows, among which a created one is looked for."""
 EXCLUSIVE = frozenset({"hm", "om", "oo"})

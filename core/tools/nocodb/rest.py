@@ -11,8 +11,8 @@ from typing import Any
 
 from core.changes.model import Draft, Row
 from core.tasks import together
-from core.tools.nocodb.api import LINKS, At, NocoApi, NocoError, Record, Sort
-from core.tools.nocodb.driver import BATCH, EXCLUSIVE, LAST, Image, Owned, Shape, TableDriver
+from core.tools.nocodb.api import BATCH, LINKS, At, NocoApi, NocoError, Record, Sort
+from core.tools.nocodb.driver import EXCLUSIVE, LAST, Image, Owned, Shape, TableDriver
 from core.tools.nocodb.fieldtypes import (
     CUTS,
     Field,
