@@ -100,7 +100,7 @@ from core.tools.code.local import Kernels, LocalBackend, Marks, most_kernels
 from core.tools.code.port import CodeBackend
 from core.tools.code.sandbox.sandbox import Limits, SandboxFailed
 from core.tools.code.source import CodeSource, Runner
-from core.tools.nocodb.bridge_source import BridgeSource
+from core.tools.nocodb.bridge import BridgeSource
 from core.tools.nocodb.source import NocoSource
 from core.tools.stackspot import StackSpot
 from core.tools.stackspot import execution as stackspot_agents

@@ -20,8 +20,8 @@ from bot.telemetry import Redaction
 from core.errors import PonteError
 from core.http import HttpAnswer, HttpClient, HttpError
 from core.records import Health
-from core.tools.nocodb.bridge import BridgeApi
-from core.tools.nocodb.rest import NocoApi
+from core.tools.nocodb.api import NocoApi
+from core.tools.nocodb.bridge_api import BridgeApi
 from core.tools.nocodb.schema import Schemas
 from core.tools.nocodb.source import sight
 

@@ -11,10 +11,10 @@ from core.changes.model import Change, Draft, Proposal, RowWrite, Step, WriteKin
 from core.changes.ports import Applier
 from core.http import HttpClient
 from core.messages import Address
-from core.tools.nocodb.apply import NocoRows
-from core.tools.nocodb.bridge_source import BridgeSource
-from core.tools.nocodb.rest import At, NocoApi
-from core.tools.nocodb.rows import Shape
+from core.tools.nocodb.api import At, NocoApi
+from core.tools.nocodb.bridge import BridgeSource
+from core.tools.nocodb.rest import RestDriver
+from core.tools.nocodb.write import TableWriter
 from tests.fakes.bridge import FakeBridge
 from tests.fakes.bridge_tables import CUSTOMERS
 from tests.fakes.choices import ANA
@@ -180,9 +180,10 @@ async def _nocodb(
     refusal = Trouble("status", 422, {"error": "ERR_INVALID_VALUE_FOR_FIELD", "message": "no"})
     async with FaultyProxy(url) as proxy, HttpClient() as http:
         api = NocoApi(proxy.origin, token, http, pauses=())
-        shape = await Shape.now(api, at)
+        driver = RestDriver(api)
+        shape = await driver.describe({"base": at.base, "table_id": at.table})
         yield Case(
-            NocoRows(api, pauses=()), shape.target, rows, change, remove,
+            TableWriter(driver), shape.target, rows, change, remove,
             lambda: proxy.trouble(refusal),
             lambda when: proxy.drop("after" if when == "after" else "before"),
         )  # fmt: skip

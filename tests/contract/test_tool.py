@@ -18,7 +18,7 @@ from core.http import HttpClient
 from core.ports import Tool
 from core.records import Outcome, Scene
 from core.tools.code.source import CodeSource
-from core.tools.nocodb.bridge_source import BridgeSource
+from core.tools.nocodb.bridge import BridgeSource
 from core.tools.nocodb.source import NocoSource
 from core.tools.stackspot.source import StackSpotSource
 from core.tools.tool import tool

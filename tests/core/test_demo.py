@@ -15,7 +15,7 @@ from core.messages import Item, Person
 from core.models.demo import DemoModel
 from core.ports import Model, Tool
 from core.records import Remote
-from core.tools.nocodb.bridge_source import BridgeSource
+from core.tools.nocodb.bridge import BridgeSource
 from core.tools.nocodb.source import NocoSource
 from core.tools.tool import FunctionTool
 from tests.fakes.bridge import FakeBridge

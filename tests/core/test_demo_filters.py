@@ -9,7 +9,7 @@ import pytest
 
 from core.http import HttpClient
 from core.models.demo import DemoModel, understood
-from core.tools.nocodb.bridge_source import BridgeSource
+from core.tools.nocodb.bridge import BridgeSource
 from core.tools.nocodb.source import NocoSource
 from tests.fakes.bridge import FakeBridge
 from tests.fakes.chat import Chat

@@ -11,7 +11,7 @@ import pytest
 
 from core.http import HttpClient
 from core.models.served import Level
-from core.tools.nocodb.bridge_source import BridgeSource
+from core.tools.nocodb.bridge import BridgeSource
 from tests.dialogues.openai import WITHOUT, served
 from tests.dialogues.stage import Theatre
 from tests.fakes.bridge import FakeBridge

@@ -13,7 +13,7 @@ from core.messages import Address, Person, Quote
 from core.models.demo import DemoModel
 from core.policy import AllowList
 from core.records import Action, Ask, Verdict
-from core.tools.nocodb.bridge_source import BridgeSource
+from core.tools.nocodb.bridge import BridgeSource
 from tests.dialogues.stage import Theatre
 from tests.fakes.bridge import FakeBridge
 from tests.fakes.choices import capped, message

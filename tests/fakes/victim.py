@@ -33,7 +33,7 @@ from core.models.server import Options
 from core.openai import Client, Place
 from core.ports import Posts, Reply
 from core.records import Ask, Remote
-from core.tools.nocodb.bridge_source import BridgeSource
+from core.tools.nocodb.bridge import BridgeSource
 from core.tools.nocodb.source import NocoSource
 from tests.fakes.choices import choices
 from tests.fakes.models import EchoModel

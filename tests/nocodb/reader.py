@@ -10,7 +10,7 @@ from typing import Any
 
 from core.ports import Tool
 from core.records import Outcome, Scene
-from core.tools.nocodb.rest import NocoApi
+from core.tools.nocodb.api import NocoApi
 from core.tools.nocodb.schema import Schemas
 from core.tools.nocodb.summarize import reading_tools
 from tests.core.tools.scene import scene

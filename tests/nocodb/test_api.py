@@ -8,7 +8,7 @@ import pytest
 
 from core.errors import ToolError
 from core.http import HttpAnswer
-from core.tools.nocodb.rest import PAGE, Aggregate, At, Base, NocoApi, NocoError, Record, Sort
+from core.tools.nocodb.api import PAGE, Aggregate, At, Base, NocoApi, NocoError, Record, Sort
 from core.tools.nocodb.schema import Table
 from tests.nocodb.places import Place
 

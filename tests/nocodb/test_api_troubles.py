@@ -9,7 +9,7 @@ import pytest
 
 from core.errors import ToolError, WriteUnsure
 from core.http import HttpClient
-from core.tools.nocodb.rest import At, NocoApi, NocoError, Pace, Record, interval_of
+from core.tools.nocodb.api import At, NocoApi, NocoError, Pace, Record, interval_of
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
 

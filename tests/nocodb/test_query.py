@@ -13,7 +13,7 @@ import pytest
 
 from core.errors import ToolError
 from core.http import HttpClient
-from core.tools.nocodb.rest import NocoApi
+from core.tools.nocodb.api import NocoApi
 from core.tools.nocodb.schema import Schemas
 from core.tools.toolbox import CAP
 from tests.fakes.nocodb import filled

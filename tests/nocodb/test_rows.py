@@ -9,7 +9,7 @@ import pytest
 
 from core.changes.model import RowWrite
 from core.errors import ToolError
-from core.tools.nocodb.rest import BATCH
+from core.tools.nocodb.api import BATCH
 from tests.nocodb.desk import Desk
 from tests.nocodb.places import Place
 

@@ -9,8 +9,9 @@ from dataclasses import replace
 import pytest
 
 from core.http import HttpClient
-from core.tools.nocodb.rest import NocoApi, NocoError
-from core.tools.nocodb.schema import FRESH, RECENT, Field, Schemas, Table, nearest, resolved
+from core.tools.nocodb.api import NocoApi, NocoError
+from core.tools.nocodb.fieldtypes import Field
+from core.tools.nocodb.schema import FRESH, RECENT, Schemas, Table, nearest, resolved
 from core.tools.nocodb.source import NocoSource
 from core.tools.nocodb.tables import LONG, SHORT, outline
 from tests.fakes.clock import Clock

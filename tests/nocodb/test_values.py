@@ -11,10 +11,10 @@ import pytest
 
 from core.messages import Person
 from core.redaction import withheld
-from core.tools.nocodb.fieldtypes import shown
+from core.tools.nocodb.api import Record
+from core.tools.nocodb.fieldtypes import Field, shown
 from core.tools.nocodb.read import Rows, sheet, sheet_name, source, source_of_row
-from core.tools.nocodb.rest import Record
-from core.tools.nocodb.schema import Field, Table
+from core.tools.nocodb.schema import Table
 from core.tools.nocodb.summarize import Fn, figure, grouped
 from tests.nocodb.tables import DEALS, NOW, PARIS, selected
 

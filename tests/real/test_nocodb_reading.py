@@ -11,8 +11,8 @@ import pytest
 
 from core.errors import ToolError
 from core.http import HttpClient
+from core.tools.nocodb.api import BATCH, Aggregate, NocoApi
 from core.tools.nocodb.filters import Filter, Match, Op, Selection, Value
-from core.tools.nocodb.rest import BATCH, Aggregate, NocoApi
 from core.tools.nocodb.schema import Schemas, Table
 from tests.nocodb.reader import Reader
 from tests.nocodb.tables import NOW

@@ -1,10 +1,7 @@
-"""What a change of links writes, and on which rows: nothing moves that no card shows.
+"""From a model's call of a writing tool to a draft: which rows, how they are now, what they become.
 
-From a model's call of a writing tool to a draft: which rows, how they are now, what they become.
-
-Nothing is written here. What NocoDB would ignore, guess or refuse is told before a person is asked.
-
-The tools that change rows of NocoDB: each of them only proposes, and a person decides.
+Nothing is written here. What NocoDB would ignore, guess or refuse is told before a person is asked,
+and of links nothing moves that no card shows.
 """
 
 from __future__ import annotations
@@ -21,97 +18,164 @@ from core.changes.model import MOST_ROWS, Draft, Row, RowWrite, WriteKind
 from core.errors import ToolError
 from core.ports import Tool
 from core.records import Outcome, Scene
-from core.tools.nocodb.apply import RECREATED, NocoRows, Owned, Owners
+from core.tools.nocodb.api import NocoApi, NocoError
+from core.tools.nocodb.driver import Image, Owned, Shape, TableDriver
+from core.tools.nocodb.fieldtypes import Field, entered, here, linked_ids
 from core.tools.nocodb.filters import GUIDE, Filter, Match, Selection
 from core.tools.nocodb.read import Reading, Wish, check_open
-from core.tools.nocodb.rest import NocoApi, NocoError
-from core.tools.nocodb.rows import Image, Images, Shape, alike, entered, here, linked_ids
-from core.tools.nocodb.schema import Field, Schemas, Table
+from core.tools.nocodb.rest import RestDriver
+from core.tools.nocodb.schema import Schemas, Table
 from core.tools.tool import FunctionTool
 
+Cells = Sequence[tuple[Field, Any]]
+"""New values of a row."""
 
-@dataclass(frozen=True, slots=True)
-class Relink:
-    """What a link field of a row is to lead to more, and what no longer, by ids."""
-
-    id: str
-    field: Field
-    add: tuple[str, ...] = ()
-    remove: tuple[str, ...] = ()
+_ID = re.compile(r"[^\s\"'/\\?#%(),<>]{1,100}")
 
 
-class Linking:
-    """Raises ToolError, NocoError."""
+class Drafts:
+    """Raises ToolError. What a driver without types is given goes as it came."""
 
-    def __init__(self, images: Images, owners: Owners) -> None:
-        self._images = images
-        self._owners = owners
+    def __init__(self, driver: TableDriver) -> None:
+        self._driver = driver
 
-    async def writes(self, shape: Shape, asked: Relink, image: Image) -> Sequence[RowWrite]:
-        """Each is one call. Links that stand already, or that are not there, are passed over."""
-        title = asked.field.title
+    async def create(self, shape: Shape, rows: Sequence[Cells], zone: tzinfo) -> Draft:
+        writes: list[RowWrite] = []
+        for row in rows:
+            values: Image = {}
+            for field, value in row:
+                if field.is_link:
+                    values[field.title] = await self._entries(shape, field, ids_of(value))
+                else:
+                    values[field.title] = self._entered(field, value, zone)
+            after = _filled(values) if self._driver.typed else values
+            if not after:
+                raise _misfit("a new row has no value")
+            writes.append(RowWrite(after=after))
+        return self._draft(shape, "create", writes)
+
+    async def update(
+        self, shape: Shape, asked: Mapping[str, Cells], zone: tzinfo
+    ) -> tuple[Draft, int]:
+        """And how many rows are left out, because they hold what is asked for already."""
+        titles = {field.title for cells in asked.values() for field, _ in cells}
+        images = await self._existing(shape, list(asked), titles)
+        writes: list[RowWrite] = []
+        unchanged = 0
+        for id, cells in asked.items():
+            image, of_row = images[id], list[RowWrite]()
+            after = {f.title: self._entered(f, v, zone) for f, v in cells if not f.is_link}
+            after = {n: v for n, v in after.items() if not self._driver.reads(v, image.get(n))}
+            if after:
+                before = {f.title: here(f, image.get(f.title), zone)
+                          for f, _ in cells if f.title in after}  # fmt: skip
+                of_row.append(RowWrite(id, {**shape.named(image), **before}, after))
+            for field, value in cells:
+                if field.is_link:  # one that is set as a field is set whole
+                    wanted, stand = ids_of(value), linked_ids(image.get(field.title))
+                    remove = sorted(stand - set(wanted))
+                    of_row += await self._linked(shape, id, field, wanted, remove, image)
+            unchanged += not of_row
+            writes += of_row
+        if not writes:
+            raise ToolError("Those rows hold these values already.", code="no_change")
+        return self._draft(shape, "update", writes), unchanged
+
+    async def delete(self, shape: Shape, ids: Sequence[str]) -> Draft:
+        images = await self._existing(shape, ids, None)
+        keep = _filled if self._driver.typed else dict
+        writes = [RowWrite(id, before=keep(images[id])) for id in ids]
+        return replace(self._draft(shape, "delete", writes), note=self._driver.recreated)
+
+    async def link(
+        self, shape: Shape, id: str, field: Field, add: Sequence[str], remove: Sequence[str]
+    ) -> Draft:
+        images = await self._existing(shape, [id], {field.title})
+        writes = await self._linked(shape, id, field, add, remove, images[id])
+        if not writes:
+            raise ToolError("Those links are so already.", code="no_change")
+        return self._draft(shape, "update", writes)
+
+    def _draft(self, shape: Shape, kind: WriteKind, writes: Sequence[RowWrite]) -> Draft:
+        return Draft(self._driver.name, kind, shape.target, shape.title, tuple(writes))
+
+    def _entered(self, field: Field, value: object, zone: tzinfo) -> Any:
+        return entered(field, value, zone) if self._driver.typed else value
+
+    async def _existing(
+        self, shape: Shape, ids: Sequence[str], titles: set[str] | None
+    ) -> Mapping[str, Image]:
+        """Their images. Raises ToolError `not_found` where one is not there."""
+        names = None if titles is None else titles | ({shape.name.title} if shape.name else set())
+        found = await self._driver.rows(shape, ids, names)
+        if missing := [id for id in ids if id not in found]:
+            raise self._driver.lost(shape, missing)
+        return found
+
+    async def _linked(
+        self,
+        shape: Shape,
+        id: str,
+        field: Field,
+        add: Sequence[str],
+        remove: Sequence[str],
+        image: Image,
+    ) -> Sequence[RowWrite]:
+        """What a link of a row is to lead to more, and what no longer; each write is one call.
+
+        Links that stand already, or that are not there, are passed over.
+        """
+        title = field.title
         stand: list[Image] = image.get(title) or []
         known = linked_ids(stand)
-        add = tuple(id for id in asked.add if id not in known)
-        removed = [one for one in stand if one["id"] in asked.remove]
-        owned = await self._owners.all_of(shape, asked.field, add) if add else {}
-        added = [owned[id].row for id in add]
-        named = name_of(shape, image)
-        if asked.field.one:
+        add = [each for each in add if each not in known]
+        removed = [one for one in stand if one["id"] in remove]
+        owned = await self._owned(shape, field, add)
+        added = [owned[each].row for each in add]
+        named = shape.named(image)
+        if field.one:  # the new one takes the place of the old
             # NocoDB 0.301.3 takes no row out of a relation of one to one, though it says so.
             _check_free(owned.values(), "only NocoDB itself can take it from there")
-            return self._replaced(asked, named, stand, added, removed)
-        moved = await self._moved(shape, asked, list(owned.values()))
-        sides = [(removed, []), ([], added)]
+            if len(added) > 1:
+                raise _too_many(field)
+            if not added and not removed:
+                return []
+            return [RowWrite(id, before={**named, title: stand}, after={title: added})]
+        given: dict[str, list[Image]] = {}  # what other rows give up, before it is linked here
+        for one in owned.values():
+            if one.owner is not None and one.owner["id"] != id:
+                given.setdefault(str(one.owner["id"]), []).append(one.row)
+        names = [shape.name.title] if shape.name else []
+        images = await self._driver.rows(shape, list(given), names) if given else {}
+        moved = [
+            RowWrite(owner, {**shape.named(images.get(owner, {})), title: rows}, {title: []})
+            for owner, rows in given.items()
+        ]
+        sides: list[tuple[list[Image], list[Image]]] = [(removed, []), ([], added)]
         return moved + [
-            RowWrite(asked.id, before={**named, title: old}, after={title: new})
+            RowWrite(id, before={**named, title: old}, after={title: new})
             for old, new in sides
             if old or new
         ]
 
-    async def entries(self, shape: Shape, field: Field, ids: Sequence[str]) -> list[Image]:
+    async def _entries(self, shape: Shape, field: Field, ids: Sequence[str]) -> list[Image]:
         """The links of a row that is yet to be made; no other row may own what it leads to."""
         if field.one and len(ids) > 1:
             raise _too_many(field)
-        owned = await self._owners.all_of(shape, field, ids) if ids else {}
+        owned = await self._owned(shape, field, ids)
         _check_free(owned.values(), "create the row without it, then move it with nocodb_link")
         return [owned[id].row for id in ids]
 
-    def _replaced(
-        self,
-        asked: Relink,
-        named: Image,
-        stand: list[Image],
-        added: list[Image],
-        removed: list[Image],
-    ) -> list[RowWrite]:
-        """A link to one row: the new one takes the place of the old."""
-        if len(added) > 1:
-            raise _too_many(asked.field)
-        if not added and not removed:
-            return []
-        title = asked.field.title
-        return [RowWrite(asked.id, before={**named, title: stand}, after={title: added})]
-
-    async def _moved(self, shape: Shape, asked: Relink, owned: Sequence[Owned]) -> list[RowWrite]:
-        """What other rows give up, before it is linked here."""
-        given: dict[str, list[Image]] = {}
-        for one in owned:
-            if one.owner is not None and one.owner["id"] != asked.id:
-                given.setdefault(str(one.owner["id"]), []).append(one.row)
-        names = [shape.name.title] if shape.name else []
-        images = await self._images.rows(shape, list(given), names) if given else {}
-        title = asked.field.title
-        return [
-            RowWrite(id, {**name_of(shape, images.get(id, {})), title: rows}, {title: []})
-            for id, rows in given.items()
-        ]
-
-
-def name_of(shape: Shape, image: Image) -> Image:
-    """The field that a row is told by: a card shows it, and a row renamed since is another one."""
-    title = shape.name.title if shape.name else ""
-    return {title: image[title]} if title in image else {}
+    async def _owned(self, shape: Shape, field: Field, ids: Sequence[str]) -> Mapping[str, Owned]:
+        """Raises NocoError `not_found` where one is not there."""
+        found = await self._driver.owned(shape, field, ids) if ids else {}
+        if missing := [id for id in ids if id not in found]:
+            raise NocoError(
+                "There is no row {ids} in {table}.",
+                code="not_found", hint="find ids with nocodb_query",
+                ids=", ".join(missing[:5]), table=field.related_title or field.title,
+            )  # fmt: skip
+        return found
 
 
 def _check_free(rows: Iterable[Owned], hint: str) -> None:
@@ -126,114 +190,6 @@ def _check_free(rows: Iterable[Owned], hint: str) -> None:
 
 def _too_many(field: Field) -> ToolError:
     return ToolError("The link {field} holds one row at most.", code="bad_value", field=field.title)
-
-
-_ID = re.compile(r"[^\s\"'/\\?#%(),<>]{1,100}")
-Asked = Mapping[str, Mapping[str, Any]]
-"""New values by field, by the row's id."""
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """`unchanged` rows are left out: they hold what is asked for already."""
-
-    draft: Draft
-    unchanged: int = 0
-
-
-class NocoDrafts:
-    """Raises ToolError, NocoError."""
-
-    def __init__(self, api: NocoApi) -> None:
-        self._images = Images(api)
-        self._linking = Linking(self._images, Owners(api, self._images))
-
-    async def create(
-        self, table: Table, rows: Sequence[Mapping[str, Any]], zone: tzinfo
-    ) -> Prepared:
-        check_count(len(rows))
-        shape = Shape.of(table)
-        writes = [RowWrite(after=await self._new(table, shape, row, zone)) for row in rows]
-        return Prepared(_draft(shape, "create", writes))
-
-    async def update(self, table: Table, asked: Asked, zone: tzinfo) -> Prepared:
-        check_count(len(asked))
-        shape = Shape.of(table)
-        known = {id: _fields(table, values) for id, values in asked.items()}
-        titles = {field.title for fields in known.values() for field, _ in fields}
-        images = await self._existing(shape, list(asked), titles)
-        writes: list[RowWrite] = []
-        unchanged = 0
-        for id, fields in known.items():
-            of_row = [*_own(shape, id, images[id], fields, zone)]
-            for field, value in fields:
-                if field.is_link:
-                    of_row += await self._relinked(shape, id, field, value, images[id])
-            unchanged += not of_row
-            writes += of_row
-        if not writes:
-            raise ToolError("Those rows hold these values already.", code="no_change")
-        return Prepared(_draft(shape, "update", writes), unchanged)
-
-    async def delete(self, table: Table, ids: Sequence[str]) -> Prepared:
-        check_count(len(ids))
-        shape = Shape.of(table)
-        images = await self._existing(shape, ids, None)
-        writes = [RowWrite(id, before=_filled(images[id])) for id in ids]
-        return Prepared(replace(_draft(shape, "delete", writes), note=RECREATED))
-
-    async def link(
-        self, table: Table, id: str, name: str, add: Sequence[str], remove: Sequence[str]
-    ) -> Prepared:
-        field = table.field(name)
-        if not field.is_link:
-            raise ToolError(
-                "{field} is not a link.", code="bad_field", field=field.title,
-                hint=", ".join(each.title for each in table.links) or "this table has none",
-            )  # fmt: skip
-        check_count(len(add) + len(remove))
-        if both := set(add) & set(remove):
-            raise _misfit(f"row {min(both)} is both in `add` and in `remove`")
-        shape = Shape.of(table)
-        images = await self._existing(shape, [id], {field.title})
-        asked = Relink(id, field, tuple(add), tuple(remove))
-        writes = await self._linking.writes(shape, asked, images[id])
-        if not writes:
-            raise ToolError("Those links are so already.", code="no_change")
-        return Prepared(_draft(shape, "update", writes))
-
-    async def _new(self, table: Table, shape: Shape, row: Mapping[str, Any], zone: tzinfo) -> Row:
-        values: Image = {}
-        for field, value in _fields(table, row):
-            if field.is_link:
-                values[field.title] = await self._linking.entries(shape, field, ids_of(value))
-            else:
-                values[field.title] = entered(field, value, zone)
-        if not _filled(values):
-            raise _misfit("a new row has no value")
-        return _filled(values)
-
-    async def _relinked(
-        self, shape: Shape, id: str, field: Field, value: object, image: Image
-    ) -> Sequence[RowWrite]:
-        """A link that is set as a field is set whole."""
-        wanted, stand = ids_of(value), linked_ids(image.get(field.title))
-        remove = tuple(sorted(stand - set(wanted)))
-        return await self._linking.writes(shape, Relink(id, field, tuple(wanted), remove), image)
-
-    async def _existing(
-        self, shape: Shape, ids: Sequence[str], titles: set[str] | None
-    ) -> Mapping[str, Image]:
-        """Their images. Raises NocoError `not_found` where one is not there."""
-        names = None if titles is None else titles | ({shape.name.title} if shape.name else set())
-        found = await self._images.rows(shape, ids, names)
-        if missing := [id for id in ids if id not in found]:
-            raise NocoError(
-                "There is no row {ids} in {table}.",
-                code="not_found", hint="find ids with nocodb_query; propose it without these",
-                ids=", ".join(missing[:10]), table=shape.title,
-            )  # fmt: skip
-        return found
 
 
 def ids_of(value: object) -> list[str]:
@@ -260,7 +216,7 @@ def check_count(count: int) -> None:
         )  # fmt: skip
 
 
-def _fields(table: Table, values: Mapping[str, Any]) -> list[tuple[Field, Any]]:
+def cells_of(table: Table, values: Mapping[str, Any]) -> Cells:
     """Raises for a field that is unknown, comes twice, or is NocoDB's own."""
     fields = [(table.field(name), value) for name, value in values.items()]
     if not fields:
@@ -273,23 +229,6 @@ def _fields(table: Table, values: Mapping[str, Any]) -> list[tuple[Field, Any]]:
             code="computed_field", hint="leave them out", names=", ".join(own[:5]),
         )  # fmt: skip
     return fields
-
-
-def _own(
-    shape: Shape, id: str, image: Image, fields: Sequence[tuple[Field, Any]], zone: tzinfo
-) -> Sequence[RowWrite]:
-    """The write of the fields that hold values and do not hold these yet."""
-    wanted = {field.title: entered(field, value, zone) for field, value in fields
-              if not field.is_link}  # fmt: skip
-    after = {title: value for title, value in wanted.items() if not alike(value, image.get(title))}
-    if not after:
-        return ()
-    before = {title: here(shape.own[title], image.get(title), zone) for title in after}
-    return [RowWrite(id, {**name_of(shape, image), **before}, after)]
-
-
-def _draft(shape: Shape, kind: WriteKind, writes: Sequence[RowWrite]) -> Draft:
-    return Draft(NocoRows.name, kind, shape.target, shape.title, tuple(writes))
 
 
 def _filled(values: Mapping[str, Any]) -> Row:
@@ -343,7 +282,7 @@ class Writes:
     ) -> None:
         self._schemas = schemas
         self._reading = Reading(api)
-        self._drafts = NocoDrafts(api)
+        self._drafts = Drafts(RestDriver(api))
         self._read_only = read_only
         self._clock = clock
 
@@ -386,7 +325,8 @@ class Writes:
         """
         check_count(len(rows))
         known = await self._table(table, (name for row in rows for name in row))
-        return await self._proposed(scene, await self._drafts.create(known, rows, _zone(scene)))
+        new = [cells_of(known, row) for row in rows]
+        return await scene.propose(await self._drafts.create(Shape.of(known), new, _zone(scene)))
 
     async def nocodb_update(
         self,
@@ -416,10 +356,17 @@ class Writes:
         known = await self._table(table, [*names, *(set or ()), *(f.field for f in filters)])
         if set:
             ids = await self._fitting(scene, known, filters, match)
-            asked = dict.fromkeys(ids, set)
+            asked = dict.fromkeys(ids, cells_of(known, set))
         else:
-            asked = _by_id(changes)
-        return await self._proposed(scene, await self._drafts.update(known, asked, _zone(scene)))
+            ids = _once([change.id for change in changes])
+            asked = {id: cells_of(known, one.fields) for id, one in zip(ids, changes, strict=True)}
+        check_count(len(asked))
+        draft, unchanged = await self._drafts.update(Shape.of(known), asked, _zone(scene))
+        outcome = await scene.propose(draft)
+        if not unchanged:
+            return outcome
+        left = f" {unchanged} more rows hold these values already and are left out."
+        return replace(outcome, text=outcome.text + left)
 
     async def nocodb_delete(
         self,
@@ -445,7 +392,8 @@ class Writes:
             )
         known = await self._table(table, [each.field for each in filters])
         named = _once(ids) if ids else await self._fitting(scene, known, filters, match)
-        return await self._proposed(scene, await self._drafts.delete(known, named))
+        check_count(len(named))
+        return await scene.propose(await self._drafts.delete(Shape.of(known), named))
 
     async def nocodb_link(
         self,
@@ -466,10 +414,17 @@ class Writes:
             remove: ids of rows in the other table to unlink
         """
         known = await self._table(table, [link_field])
-        prepared = await self._drafts.link(
-            known, id_of(id), link_field, ids_of(list(add)), ids_of(list(remove))
-        )
-        return await self._proposed(scene, prepared)
+        row, new, gone = id_of(id), ids_of(list(add)), ids_of(list(remove))
+        field = known.field(link_field)
+        if not field.is_link:
+            raise ToolError(
+                "{field} is not a link.", code="bad_field", field=field.title,
+                hint=", ".join(each.title for each in known.links) or "this table has none",
+            )  # fmt: skip
+        check_count(len(new) + len(gone))
+        if both := {*new} & {*gone}:
+            raise _misfit(f"row {min(both)} is both in `add` and in `remove`")
+        return await scene.propose(await self._drafts.link(Shape.of(known), row, field, new, gone))
 
     async def _table(self, name: str, fields: Iterable[str]) -> Table:
         """Raises where it, or what these fields link to, may only be read, or one is no field."""
@@ -501,18 +456,6 @@ class Writes:
         if not found.complete or found.total > MOST_ROWS:
             check_count(max(found.total, MOST_ROWS + 1))
         return [record.id for record in found.records]
-
-    async def _proposed(self, scene: Scene, prepared: Prepared) -> Outcome:
-        outcome = await scene.propose(prepared.draft)
-        if not prepared.unchanged:
-            return outcome
-        left = f" {prepared.unchanged} more rows hold these values already and are left out."
-        return replace(outcome, text=outcome.text + left)
-
-
-def _by_id(changes: Sequence[RowChange]) -> dict[str, Values]:
-    ids = _once([change.id for change in changes])
-    return {id: change.fields for id, change in zip(ids, changes, strict=True)}
 
 
 def _once(ids: Sequence[Id]) -> list[str]:

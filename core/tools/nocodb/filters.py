@@ -1,28 +1,15 @@
-"""NocoDB's `where`, made of field ids and quoted values: no value can end its own quotation.
+"""Which rows are meant: a model's filters, checked against the schema, as conditions on fields.
 
-Seen on NocoDB 0.301.3: v3 takes a value between " or ', in which the other quote, commas,
-parentheses, line breaks and words as null or ~and are plain text. A backslash is as well, unless a
-quote follows it and another one comes later: then the value goes on until that one. So no value
-with a backslash is sent. v2 (aggregates) knows no quotes, and ignores a field that it does not know
-without a word. `~not` before a group is ignored too, so it is not used.
-
-Stretches of time as a filter names them ("this_month", "2026-11"), in the zone of who asks.
-
-One filter on one field: what NocoDB is asked for it, and how a cell is checked here.
+Each becomes a part of NocoDB's `where`, made of field ids and quoted values: no value can end its
+own quotation. Seen on NocoDB 0.301.3: v3 takes a value between " or ', in which the other quote,
+commas, parentheses, line breaks and words as null or ~and are plain text. A backslash is as well,
+unless a quote follows it and another one comes later: then the value goes on until that one. So no
+value with a backslash is sent. v2 (aggregates) knows no quotes, and ignores a field that it does
+not know without a word. `~not` before a group is ignored too, so it is not used.
 
 NocoDB cannot be asked for everything exactly: no value may hold both quotes or a backslash, `like`
 takes % and _ for wildcards, and É and é are two letters to some databases. Then it is asked for
 more, and the cells are checked here.
-
-Conditions on days and moments.
-
-Conditions on text, options, titles of links, and people.
-
-A filter's field, operator and value become a condition, or are refused in words.
-
-Which rows of a table are meant: filters as a model gives them, checked against the schema.
-
-A selection in words for people: "Status is Lead and Since is this month (2026-11-01 to …)".
 """
 
 from __future__ import annotations
@@ -41,9 +28,9 @@ from core.errors import ToolError
 from core.i18n import say
 from core.text import folded, one_line, plain
 from core.tools.nocodb import fieldtypes
-from core.tools.nocodb.fieldtypes import CHECKS
-from core.tools.nocodb.rest import Record
-from core.tools.nocodb.schema import Field, Table
+from core.tools.nocodb.api import Record
+from core.tools.nocodb.fieldtypes import Field
+from core.tools.nocodb.schema import Table
 
 LONGEST_WHERE = 6_000
 """Characters in an address, percent-encoded: Node takes 16 kB of headers by default
@@ -312,7 +299,7 @@ def of_dates(field: Field, op: Op, given: Sequence[object], now: datetime) -> Co
         return (start <= at < end) == (op != "neq")
 
     def holds(cell: object) -> bool:
-        at = _date_conditions_written(field, cell)
+        at = _sortable(field, cell)
         return op == "neq" if at is None else fits(at)
 
     return Condition(field, op, spans, wheres[op], True, holds)
@@ -320,14 +307,14 @@ def of_dates(field: Field, op: Op, given: Sequence[object], now: datetime) -> Co
 
 def _bounds(field: Field, span: Span) -> tuple[str, str]:
     """As NocoDB compares them: plain days, or moments in UTC, to the second."""
-    if field.type == "Date":
+    if field.kind == "day":
         return span.first_day.isoformat(), span.day_after.isoformat()
     return _utc(span.start), _utc(span.end)
 
 
-def _date_conditions_written(field: Field, cell: object) -> str | None:
+def _sortable(field: Field, cell: object) -> str | None:
     """A cell in the form of `_bounds`, in which texts sort as times do."""
-    if field.type == "Date":
+    if field.kind == "day":
         day = fieldtypes.day_of(cell)
         return day.isoformat() if day else None
     moment = fieldtypes.moment_of(cell, UTC)
@@ -351,8 +338,8 @@ _UNSAID = re.compile(r"[%_\\\"]")
 
 def of_words(field: Field, op: Op, given: Sequence[object]) -> Condition:
     values = tuple(_word(field, op, each) for each in given)
-    wide = op in ("contains", "not_contains") and field.type != "MultiSelect"
-    people = field.type in fieldtypes.PEOPLE
+    wide = op in ("contains", "not_contains") and field.kind != "options"
+    people = field.kind == "people"
 
     def holds(cell: object) -> bool:
         texts = fieldtypes.people_of(cell) if people else fieldtypes.texts_of(cell)
@@ -373,14 +360,14 @@ def _words_where(
     field: Field, op: Op, values: Sequence[str], wide: bool
 ) -> tuple[Where | None, bool]:
     """And whether it is exact."""
-    if field.type in fieldtypes.PEOPLE:  # NocoDB knows them by ids there, we by name and address
+    if field.kind == "people":  # NocoDB knows them by ids there, we by name and address
         return None, False
-    by = _BY_OPTION if field.type == "MultiSelect" else _BY_WORD
+    by = _BY_OPTION if field.kind == "options" else _BY_WORD
     if sayable(values) and not (wide and any(map(_is_loose, values[0]))):
         return clause(field.id, by[op], *values), True
     # NocoDB puts % around a pattern itself, but not where one stands at either end (0.301.3).
     pattern = "".join("%" if _is_loose(each) else each for each in values[0]).strip("%")
-    if field.type == "MultiSelect" or op not in ("eq", "contains") or not pattern:
+    if field.kind == "options" or op not in ("eq", "contains") or not pattern:
         return None, False
     return clause(field.id, "like", pattern), False
 
@@ -397,14 +384,14 @@ def _word(field: Field, op: Op, value: object) -> str:
     text = str(value).lower() if isinstance(value, bool) else str(value)
     if not text and op != "in":
         raise misfit(f"`{op}` of nothing fits everything; `blank` finds empty cells")
-    of_options = field.type == "MultiSelect" or op in ("eq", "neq", "in")
+    of_options = field.kind == "options" or op in ("eq", "neq", "in")
     if not field.options or not of_options or text in field.options:
         return text
     for form in (folded, plain):
         alike = [each for each in field.options if form(each) == form(text.strip())]
         if alike:
             break
-    return alike[0] if len(alike) == 1 else str(CHECKS["SingleSelect"](field, text))
+    return alike[0] if len(alike) == 1 else str(fieldtypes.option(field, text))
 
 
 MOST_VALUES = 100
@@ -418,7 +405,6 @@ _NUMBERS: tuple[Op, ...] = (*_ORDERED, "in", *_BLANKS)
 _DATES: tuple[Op, ...] = (*_ORDERED, *_BLANKS)
 _CHECKS: tuple[Op, ...] = ("eq", "neq", *_BLANKS)
 
-_ONLY_BLANK = {"Attachment", "Time", "GeoData", "Geometry", "QrCode", "Barcode", "Button"}
 _TRUTH = {"true": True, "false": False, "yes": True, "no": False, "1": True, "0": False}
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
@@ -429,15 +415,15 @@ def condition(field: Field, op: Op, value: Value, now: datetime) -> Condition:
     Raises ToolError where the field cannot be asked that, or the value does not fit it.
     """
     given = _given(op, value)
-    if field.type == "Checkbox":
+    if field.kind == "check":
         return _of_check(field, _fitting(field, op, _CHECKS), given)
     if op in _BLANKS or (given == [""] and op in ("eq", "neq")):
         return _of_blank(field, op in ("blank", "eq"))
-    if field.type in _ONLY_BLANK:
+    if field.kind == "opaque":
         _fitting(field, op, _BLANKS)
-    if field.type == "Date" or field.type in fieldtypes.TIMES:
+    if field.is_time:
         return of_dates(field, _fitting(field, op, _DATES), given, now)
-    if field.type in fieldtypes.NUMBERS or _as_number(field, op, given):
+    if field.kind == "number" or _as_number(field, op, given):
         return _of_number(field, _fitting(field, op, _NUMBERS), given)
     return of_words(field, _fitting(field, op, _WORDS), given)
 
@@ -473,7 +459,7 @@ def _fitting(field: Field, op: Op, ops: Sequence[Op]) -> Op:
 def _of_blank(field: Field, blank: bool) -> Condition:
     op: Op = "blank" if blank else "notblank"
     where = clause(field.id, op)
-    if field.type == "Links":  # it is a number there, and never blank
+    if fieldtypes.counts_rows(field):  # it is a number there, and never blank
         where = clause(field.id, "eq" if blank else "gt", "0")
     return Condition(
         field, op, (), where, True, lambda cell: fieldtypes.is_blank(field, cell) == blank
@@ -533,12 +519,10 @@ def _number(field: Field, value: object) -> Decimal:
 def _as_number(field: Field, op: Op, given: Sequence[object]) -> bool:
     """What NocoDB does not tell of its formulas, whether they give numbers, the filter tells: "007"
     is text unless it is to be compared."""
-    if field.type not in ("ID", "Formula") or any(
-        fieldtypes.number_of(each) is None for each in given
-    ):
+    if field.kind != "mixed" or any(fieldtypes.number_of(each) is None for each in given):
         return False
     texts = any(isinstance(each, str) for each in given)
-    return field.type == "ID" or op in _ORDERED[2:] or not texts
+    return not field.of.figures or op in _ORDERED[2:] or not texts
 
 
 MOST = 20
@@ -636,7 +620,7 @@ _SENTENCES: dict[Op, str] = {
     "blank": "{field} is empty",
     "notblank": "{field} is not empty",
 }
-_FILTER_WORDS_DATES: dict[Op, str] = {
+_DATE_SENTENCES: dict[Op, str] = {
     "eq": "{field} is within {value}",
     "neq": "{field} is not within {value}",
     "gt": "{field} is after {value}",
@@ -664,8 +648,8 @@ def _condition(condition: Condition, locale: str) -> str:
         return say(_SENTENCES[condition.op], locale, field=field)
     if isinstance(operands[0], bool):
         return say(_CHECKED if operands[0] else _NOT_CHECKED, locale, field=field)
-    dates = isinstance(operands[0], Span) and condition.op in _FILTER_WORDS_DATES
-    sentence = (_FILTER_WORDS_DATES if dates else _SENTENCES)[condition.op]
+    dates = isinstance(operands[0], Span) and condition.op in _DATE_SENTENCES
+    sentence = (_DATE_SENTENCES if dates else _SENTENCES)[condition.op]
     if condition.op == "between":
         first, last = _operand(operands[0]), _operand(operands[1])
         return say(sentence, locale, field=field, value=first, last=last)

@@ -1,12 +1,7 @@
-"""Rows of a table as a CSV file.
+"""Reads the rows that a selection means, and counts them: by NocoDB where it can, else here.
 
-Reads the rows that a selection means, and counts them: by NocoDB where it can, else here.
-
-Where figures come from: the line that code, not the model, puts under an answer.
-
-What a call of a reading tool asks for: the rows that are meant, for whom, at which moment.
-
-`nocodb_query` and `nocodb_get`: rows for a model to read, and all of them as a file.
+`nocodb_query` and `nocodb_get` give rows to a model, and all of them to a person as a CSV file. The
+line under an answer that tells where its figures come from is put there by code, not the model.
 """
 
 from __future__ import annotations
@@ -31,10 +26,10 @@ from core.records import Outcome, Scene
 from core.redaction import withheld
 from core.tasks import together
 from core.text import file_name
-from core.tools.nocodb.fieldtypes import line, shown, written
+from core.tools.nocodb.api import PAGE, NocoApi, NocoError, Page, Record, Sort
+from core.tools.nocodb.fieldtypes import Field, line, shown, written
 from core.tools.nocodb.filters import Filter, Match, Selection, words
-from core.tools.nocodb.rest import PAGE, NocoApi, NocoError, Page, Record, Sort
-from core.tools.nocodb.schema import Field, Schemas, Table
+from core.tools.nocodb.schema import Schemas, Table
 from core.tools.nocodb.tables import check_titles
 from core.tools.toolbox import compact, fitting
 

@@ -1,13 +1,7 @@
-"""A value that is asked for by one at a time and kept for a while.
+"""The base's tables and their fields, as NocoDB describes them; asked once, kept for minutes.
 
-How a name that a model writes becomes a table or a field, and what it may have meant if not.
-
-A model repeats names as it was shown them, on one line and cut (`core.tools.nocodb.tables`), and
-as people write them, without accents or in another case.
-
-Tables and their fields, as NocoDB describes them.
-
-What is known of the base's tables: asked once, kept for minutes, dropped when it is wrong.
+A model repeats names as it was shown them, on one line and cut, and as people write them, without
+accents or in another case: each becomes a table or a field, or is told what it may have meant.
 """
 
 from __future__ import annotations
@@ -23,7 +17,8 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from core.tasks import together
 from core.text import clean, folded, plain, whole
-from core.tools.nocodb.rest import At, Base, Named, NocoApi, NocoError, unreadable
+from core.tools.nocodb.api import At, Base, Named, NocoApi, NocoError, unreadable
+from core.tools.nocodb.fieldtypes import Field
 
 T = TypeVar("T")
 
@@ -117,49 +112,6 @@ def shown(title: str) -> str:
     return told if len(told) <= LONGEST else told[: whole(told, LONGEST - 1)] + CUT
 
 
-LINKS = frozenset({"LinkToAnotherRecord", "Links"})
-"""A cell of the first holds rows, of the second how many they are; both are read and written by
-`NocoApi.links`, `link`, `unlink`."""
-
-# NocoDB fills these itself (https://nocodb.com/docs/product-docs/fields).
-_COMPUTED = {
-    *("ID", "AutoNumber", "CreatedTime", "LastModifiedTime", "CreatedBy", "LastModifiedBy"),
-    *("Formula", "Rollup", "Lookup", "Count", "QrCode", "Barcode", "Button", "Order"),
-    *("ForeignKey", "UUID", "Deleted"),
-}
-_NEVER_SHOWN = {"ForeignKey", "Order", "Deleted"}
-
-
-@dataclass(frozen=True, slots=True)
-class Field:
-    """`type` is NocoDB's own word (SingleLineText, Decimal, SingleSelect …).
-
-    `options`: the titles that a select takes (NocoDB compares them with their case). `related`:
-    the id of the table that a link leads to, `related_title` its name. `relation` is NocoDB's word
-    for it (hm, bt, mm, oo), `one`: the link holds one row at most. `via`: the id of the link that a
-    lookup or rollup looks through.
-    """
-
-    id: str
-    title: str
-    type: str
-    options: tuple[str, ...] = ()
-    related: str = ""
-    related_title: str = ""
-    one: bool = False
-    via: str = ""
-    relation: str = ""
-
-    @property
-    def is_link(self) -> bool:
-        return self.type in LINKS
-
-    @property
-    def computed(self) -> bool:
-        """NocoDB fills it by itself: it cannot be written. A link is not computed."""
-        return self.type in _COMPUTED
-
-
 @dataclass(frozen=True, slots=True)
 class Table:
     """`fields` are what may be seen, in NocoDB's order; `display` is the id of the field that
@@ -229,7 +181,7 @@ def table_of(
     shown = [
         each
         for each in fields
-        if each.id not in closed and each.via not in closed and each.type not in _NEVER_SHOWN
+        if each.id not in closed and each.via not in closed and not each.of.hidden
     ]
     return Table(
         id=str(told["id"]),

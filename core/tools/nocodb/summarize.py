@@ -1,16 +1,9 @@
-"""Figures over cells, worked out here: in decimal arithmetic, never in floats.
+"""`nocodb_summarize`: counts, sums and the like over the rows that fit, whole or by group.
 
-Rows that belong together: by what a field holds, or by the day, week … that it falls in.
-
-Figures that NocoDB works out itself, so that no row needs to be read.
-
+Figures are worked out here, in decimal arithmetic, or by NocoDB, so that no row needs to be read.
 Seen on 0.301.3: its aggregates come by title, a second one of the same field as "<id>:1"; the least
 of no numbers is 0; its median counts empty cells; one wrong field empties the whole answer, and a
 wrong field in `where` is ignored, so the same `where` must be asked of v3 too, which refuses it.
-
-`nocodb_summarize`: counts, sums and the like over the rows that fit, whole or by group.
-
-The tools that read rows, as a model is offered them.
 """
 
 from __future__ import annotations
@@ -28,11 +21,11 @@ from core.errors import ToolError
 from core.ports import Tool
 from core.records import Outcome, Scene
 from core.tools.nocodb import fieldtypes
-from core.tools.nocodb.fieldtypes import line, told
+from core.tools.nocodb.api import Aggregate, NocoApi, Record
+from core.tools.nocodb.fieldtypes import Field, line, told
 from core.tools.nocodb.filters import GUIDE, Filter, Match, Selection
 from core.tools.nocodb.read import CAP, DATA, MOST, Asked, Asking, Query, Reading, Rows, Wish
-from core.tools.nocodb.rest import Aggregate, NocoApi, Record
-from core.tools.nocodb.schema import Field, Schemas
+from core.tools.nocodb.schema import Schemas
 from core.tools.tool import Docstring, Function, FunctionTool
 from core.tools.toolbox import compact, fitting
 
@@ -51,9 +44,9 @@ _PLACES = 2
 def checked(field: Field, fn: Fn) -> Fn:
     """Raises ToolError where the field has no such figure."""
     known = _ANY
-    if field.type in fieldtypes.NUMBERS or field.type == "Formula":
+    if field.kind == "number" or field.of.figures:
         known = _NUMBERS
-    elif field.type == "Date" or field.type in fieldtypes.TIMES:
+    elif field.is_time:
         known = _DATES
     if fn in known:
         return fn
@@ -76,7 +69,7 @@ def figure(field: Field, fn: Fn, column: Sequence[object], zone: tzinfo | None) 
             return Decimal(len(column) - len(filled))
         case "unique":
             return Decimal(len({fieldtypes.texts_of(cell) for cell in filled}))
-    if field.type == "Date" or field.type in fieldtypes.TIMES:
+    if field.is_time:
         return _of_times(field, fn, filled, zone)
     return of_numbers(fn, [n for n in map(fieldtypes.number_of, column) if n is not None])
 
@@ -110,7 +103,7 @@ def _places(numbers: Sequence[Decimal]) -> int:
 
 def _of_times(field: Field, fn: Fn, filled: Sequence[object], zone: tzinfo | None) -> str | None:
     pick = min if fn == "min" else max
-    if field.type == "Date":
+    if field.kind == "day":
         days = [day for day in map(fieldtypes.day_of, filled) if day]
         return pick(days).isoformat() if days else None
     moments = [moment for cell in filled if (moment := fieldtypes.moment_of(cell, zone))]
@@ -139,7 +132,7 @@ def grouped(
     A row with several options, links or people stands in each of their groups. Moments fall on the
     day that it was in `zone`. Raises ToolError for a `bucket` of what is no date.
     """
-    dated = field.type == "Date" or field.type in fieldtypes.TIMES
+    dated = field.is_time
     if bucket and not dated:
         raise ToolError(
             "{field} holds no dates, so it has no {bucket}.",
@@ -157,16 +150,16 @@ def grouped(
 
 def _day(field: Field, cell: object, bucket: Bucket, zone: tzinfo | None) -> str:
     day = fieldtypes.day_of(cell)
-    if field.type != "Date":
+    if field.kind == "moment":
         moment = fieldtypes.moment_of(cell, zone)
         day = moment.date() if moment else None
     return _BUCKETS[bucket](day) if day else EMPTY
 
 
 def _labels(field: Field, cell: object) -> Sequence[str]:
-    if field.type == "Checkbox":
+    if field.kind == "check":
         return ("checked" if cell else "not checked",)
-    if field.type in fieldtypes.NUMBERS and (number := fieldtypes.number_of(cell)) is not None:
+    if field.kind == "number" and (number := fieldtypes.number_of(cell)) is not None:
         return (format(number, "f"),)
     texts = [line(text, LABEL) for text in fieldtypes.texts_of(cell) if text]
     return tuple(dict.fromkeys(texts)) or (EMPTY,)
@@ -174,9 +167,6 @@ def _labels(field: Field, cell: object) -> Sequence[str]:
 
 Wanted = tuple[Field, Fn]
 
-_WHOLE = frozenset({"Number", "Rating", "Year", "Duration", "AutoNumber"})
-_PLAIN = frozenset({"Decimal", "Currency", "Percent"})
-"""Their sums are floats on some databases."""
 _FILLED = "count_filled"
 _TOTALS_DIGITS = 15
 """That a float holds for sure (IEEE 754)."""
@@ -212,8 +202,10 @@ def _there(field: Field, fn: Fn, exact: bool) -> bool:
     if field.id == field.title:  # CreatedAt and UpdatedAt, which its aggregates do not know
         return False
     if fn in ("filled", "min", "max"):
-        return field.type in _WHOLE | _PLAIN or (field.type in ("Date", "DateTime"))
-    return fn in ("sum", "avg") and (field.type in _WHOLE or (not exact and field.type in _PLAIN))
+        return field.of.total != ""
+    return fn in ("sum", "avg") and field.of.total in (
+        ("exact",) if exact else ("exact", "rounded")
+    )
 
 
 def _asked(field: Field, fn: Fn) -> Sequence[Aggregate]:
@@ -223,7 +215,7 @@ def _asked(field: Field, fn: Fn) -> Sequence[Aggregate]:
 
 
 def _type(field: Field, fn: Fn) -> str:
-    if field.type in ("Date", "DateTime"):
+    if field.of.total == "time":
         return "earliest_date" if fn == "min" else "latest_date"
     return "sum" if fn == "avg" else fn
 
@@ -233,14 +225,14 @@ def _figure(field: Field, fn: Fn, found: Mapping[Aggregate, object], zone: tzinf
     if fn == "filled":
         return filled
     cell = found[Aggregate(field.id, _type(field, fn))]
-    if not filled or field.type in ("Date", "DateTime"):
+    if not filled or field.of.total == "time":
         return figure(field, fn, [cell] if filled else [], zone)
     number = fieldtypes.number_of(cell)
     if number is None:
         return None
-    if field.type in _PLAIN and number:
+    if field.of.total == "rounded" and number:
         number = round(number, _TOTALS_DIGITS - 1 - number.adjusted()).normalize()
-    places = _PLACES if field.type in _PLAIN else 0
+    places = _PLACES if field.of.total == "rounded" else 0
     return average(number, int(filled), places) if fn == "avg" else number
 
 

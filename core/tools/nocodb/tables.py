@@ -1,20 +1,16 @@
-"""A table in a line or two for a model: its name, its fields, what they hold and lead to.
+"""`nocodb_tables`: which tables there are, each in a line or two, and their columns.
 
-`nocodb_tables`: which tables there are, and their columns when a model asks for them.
-
-Fields that were renamed since their table was described.
-
-They are asked for by id, which stays; NocoDB answers by title, and says nothing of the change.
+Fields are asked for by id, which stays; NocoDB answers by title, and says nothing of a new name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from core.changes.approval import TableRules
-from core.tools.nocodb.fieldtypes import line
-from core.tools.nocodb.rest import NocoApi, NocoError, Record
-from core.tools.nocodb.schema import LONGEST, Field, Schemas, Table, shown
+from core.tools.nocodb.api import NocoApi, NocoError, Record
+from core.tools.nocodb.fieldtypes import Field, line
+from core.tools.nocodb.schema import LONGEST, Schemas, Table, shown
 from core.tools.tool import FunctionTool
 
 SHORT = 200
@@ -25,11 +21,6 @@ OPTIONS = 40
 """Characters of the options of a select in a short outline."""
 READ_ONLY = " (read only)"
 
-_TYPES: Mapping[str, str] = {
-    "SingleLineText": "text", "LongText": "longtext", "PhoneNumber": "phone", "URL": "url",
-    "SingleSelect": "select", "MultiSelect": "multiselect", "DateTime": "datetime",
-    "CreatedTime": "datetime", "LastModifiedTime": "datetime", "Attachment": "files",
-}  # fmt: skip
 _EVERYWHERE = {"ID", "CreatedTime", "LastModifiedTime"}
 
 
@@ -58,7 +49,7 @@ def _field(field: Field, display: str, room: int) -> str:
     name = shown(field.title) + ("*" if field.id == display else "")
     if field.is_link:
         return f"{name}->{shown(field.related_title)}"
-    kind = _TYPES.get(field.type, field.type.lower())
+    kind = field.of.word or field.type.lower()
     return f"{name}:{kind}{_options(field, room)}"
 
 

@@ -15,8 +15,8 @@ from core.changes.approval import TableRule, TableRules
 from core.errors import ToolError
 from core.http import HttpClient
 from core.records import Health
-from core.tools.nocodb.bridge import CATALOGUE
-from core.tools.nocodb.bridge_source import FRESH, BridgeSource
+from core.tools.nocodb.bridge import FRESH, BridgeSource
+from core.tools.nocodb.bridge_api import CATALOGUE
 from core.tools.toolbox import CAP, outcome_of_error
 from tests.core.tools.scene import scene
 from tests.fakes.bridge import FakeBridge

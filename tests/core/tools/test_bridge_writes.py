@@ -15,7 +15,7 @@ from core.errors import ToolError
 from core.http import HttpClient
 from core.messages import Address
 from core.records import Outcome, Scene
-from core.tools.nocodb.bridge_source import BridgeSource
+from core.tools.nocodb.bridge import BridgeSource
 from tests.core.tools.scene import ADA, scene
 from tests.fakes.bridge import FakeBridge
 from tests.fakes.bridge_tables import CUSTOMERS, ORDERS
