@@ -14,13 +14,13 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Se
 from pathlib import Path
 from typing import Any, TypeVar
 
+from adapters.web import with_token
 from bot.app import Start, start
 from bot.client import Holder, Json, holder
-from bot.health import opened_at, page_url, with_token
-from bot.settings import cause, plain
 from core.conversation.grammar import Command, check_slug, parse, typed
 from core.errors import BadInput, PonteError, SettingsError
 from core.quick_commands import Inputs, named_once, parse_input
+from core.settings import cause, plain
 from core.text import clean, one_line
 
 Shown = Mapping[str, Any]
@@ -89,7 +89,7 @@ def link() -> int:
     token = plain(settings.ponte_web_token) or home.kept_web_token()
     if not token or not settings.ponte_web_port:
         raise PonteError("The page is not there yet. Start it with `ponte run`.")
-    _print_all([with_token(opened_at(settings, page_url(settings)), token)])
+    _print_all([with_token(settings.page(settings.page()), token)])
     sys.stderr.write("The page is not served now. Start it with `ponte run`.\n")
     return 0
 
@@ -104,9 +104,10 @@ def doctor() -> int:
 def sandbox() -> int:
     """Make the sandbox's own Python, ahead of its first use."""
     begun = start(quiet=True)
-    from bot.app import made
+    from core.tools.code import CODE
 
-    return asyncio.run(made(begun.settings, begun.home, print))
+    asyncio.run(CODE.prepare(begun.home.path, begun.settings.proxies, print))
+    return 0
 
 
 def slack_manifest(*, link: bool) -> int:

@@ -22,6 +22,8 @@ from core.records import Action, Verdict
 from core.tasks import together
 
 EVERYBODY = "*"
+EVERYTHING: frozenset[Action] = frozenset({"chat", "read", "write", "spend", "code"})
+"""What can be done without being an admin."""
 _WHOLE_SURFACES = ("web", "terminal")
 _SLACK_MEMBERS: frozenset[Action] = frozenset({"chat", "read", "code", "spend"})
 _DISCORD_PEOPLE: frozenset[Action] = frozenset({"chat"})
@@ -59,6 +61,25 @@ class DailyTurns:
 
 DISCORD_UNNAMED = DailyTurns(50, 1000)
 """Discord servers are open to strangers: the cap of each whom PONTE_ALLOW does not name."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlatformRights:
+    """What a platform's people may do where nobody named them (`default`), and what its names mean.
+
+    `one_name`: whoever is there goes by the platform's name, and decides for all of them.
+    `operator`: they sit at the machine, and see what was changed from everywhere. `own_workspace`:
+    the defaults are for people of the place's own workspace. `open_workspace`: people belong to no
+    workspace, so its name means who writes there. `unnamed`: the daily cap of each whom
+    PONTE_ALLOW does not name.
+    """
+
+    default: frozenset[Action] = frozenset()
+    one_name: bool = False
+    operator: bool = False
+    own_workspace: bool = False
+    open_workspace: bool = False
+    unnamed: DailyTurns = DailyTurns()
 
 
 @dataclass(slots=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from adapters.discord.connection import DiscordAdapter
-from bot.app import Choices, Engine
+from bot.engine import Choices, Engine
 from core.messages import Item
 from core.policy import AllowList
 from core.ports import Inbox, Tool

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bot.app import Choices
+from bot.engine import Choices
 from bot.quick import Registry
 from core.changes.ports import Applier
 from core.messages import Address, Card, Message, Person, ReplyTo, turn_id
