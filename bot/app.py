@@ -193,7 +193,7 @@ class App:
 
     async def _build(self, surfaces: bool) -> None:
         """The platforms, not started yet; the owner's serve what the others take in over HTTP."""
-        engine, settings, served = self._engine, self._settings, list[str]()
+        engine, settings = self._engine, self._settings
         ports = ChatPorts(
             inbox=engine.inbox, journal=engine.journal, threads=engine.threads, files=engine.files,
             board=self._board, policy=self._policy, removed=engine.manager.removed,
@@ -216,13 +216,13 @@ class App:
         threads = Threads(engine.journal, engine.desk, self.link)
         page = PagePorts(routes, readiness, metrics.exposition, threads)
         for face in self._faces:
-            if not isinstance(face, OwnerIntegration) or not face.is_used(settings, settings):
-                served += [face.name] if isinstance(face, ChatIntegration) else []
-            elif surfaces or face.always:
+            if not isinstance(face, OwnerIntegration) or not (surfaces or face.always):
+                continue
+            if face.is_used(settings, settings):
                 self._owners.append((face, await face.build(self._given, ports, page)))
-            else:
-                served.append(face.name)
         if not surfaces:
+            served = [face.name for face in self._faces if isinstance(face, ChatIntegration)]
+            served += [face.name for face in self._faces if isinstance(face, OwnerIntegration)]
             self._board.asleep(served)
 
     async def stop(self, hurry: asyncio.Event | None = None) -> None:

@@ -106,6 +106,7 @@ def sandbox() -> int:
     begun = start(quiet=True)
     from core.tools.code import CODE
 
+    begun.home.path.mkdir(mode=0o700, parents=True, exist_ok=True)
     asyncio.run(CODE.prepare(begun.home.path, begun.settings.proxies, print))
     return 0
 

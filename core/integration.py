@@ -11,7 +11,7 @@ import socket
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, Literal, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
 from pydantic import SecretStr
 
@@ -124,7 +124,7 @@ class Integration(Generic[S]):
     settings: type[S]
     rights: PlatformRights | None = None
     """Of who comes by it; None where nobody does."""
-    sent_to: Mapping[str, Sequence[str]] = {}
+    sent_to: ClassVar[Mapping[str, Sequence[str]]] = {}
     section: type[Any] | None = None
 
     def summary(self, own: S, shared: Shared) -> Health | None:

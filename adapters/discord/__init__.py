@@ -55,7 +55,10 @@ class Section:
 class Discord(ChatIntegration[DiscordSettings]):
     name = "discord"
     settings = DiscordSettings
-    sent_to = {"discord_api_url": ("discord_token",), "discord_gateway_url": ("discord_token",)}
+    sent_to: ClassVar = {
+        "discord_api_url": ("discord_token",),
+        "discord_gateway_url": ("discord_token",),
+    }
     section = Section
     ids = "[0-9]+"
     # An account belongs to no server, and servers are open to strangers.

@@ -75,7 +75,7 @@ class Section:
 class Slack(ChatIntegration[SlackSettings]):
     name = "slack"
     settings = SlackSettings
-    sent_to = {"slack_api_url": ("slack_bot_token", "slack_app_token")}
+    sent_to: ClassVar = {"slack_api_url": ("slack_bot_token", "slack_app_token")}
     section = Section
     ids = "[A-Za-z0-9]+"
     # Slack Connect brings people of other workspaces into a shared channel.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import quote, urlsplit
 
 from pydantic import SecretStr, field_validator
@@ -80,7 +80,7 @@ class Web(OwnerIntegration[WebSettings]):
     name = "web"
     settings = WebSettings
     # The token stands behind the # of the page's link.
-    sent_to = {"ponte_web_url": ("ponte_web_token",)}
+    sent_to: ClassVar = {"ponte_web_url": ("ponte_web_token",)}
     rights = PlatformRights(EVERYTHING, one_name=True)
 
     def summary(self, own: WebSettings, shared: Shared) -> Health:

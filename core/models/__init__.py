@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import ClassVar, Literal
 
 from pydantic import SecretStr
 
@@ -13,9 +13,6 @@ from core.integration import PATIENCE, Given, Late, ModelIntegration, Read, Shar
 from core.ports import Model
 from core.records import Health
 from core.settings import Instructions, SettingsPart, Url, plain, setting
-
-if TYPE_CHECKING:
-    from core.models.served import Level
 
 
 class ModelSettings(SettingsPart):
@@ -45,7 +42,7 @@ class ModelSettings(SettingsPart):
 class ServedOrDemo(ModelIntegration[ModelSettings]):
     name = "model"
     settings = ModelSettings
-    sent_to = {"openai_base_url": ("openai_api_key",)}
+    sent_to: ClassVar = {"openai_base_url": ("openai_api_key",)}
 
     def summary(self, own: ModelSettings, shared: Shared) -> Health:
         if own.ponte_model_api == "demo":
@@ -70,9 +67,8 @@ class ServedOrDemo(ModelIntegration[ModelSettings]):
             effort=own.ponte_model_effort or "",
             secret=given.home.pseudonyms(),
         )
-        level: Level | None = (
-            None if own.ponte_model_api in ("auto", "demo") else own.ponte_model_api
-        )
+        api = own.ponte_model_api
+        level = None if api == "auto" or api == "demo" else api
         model = ServedModel(given.client, options, level=level, read=read, late=late)
         return model, model.start
 

@@ -110,7 +110,7 @@ class Code(ToolIntegration[CodeSettings]):
                 await backend.close()
 
     async def prepare(self, home: Path, proxies: Proxies, write: Callable[[str], None]) -> None:
-        """Make the environment with its libraries if it is not there yet.
+        """Make the environment with its libraries, in a `home` that is there.
 
         Raises PonteError with the reason where it cannot be made.
         """
@@ -120,7 +120,6 @@ class Code(ToolIntegration[CodeSettings]):
         async def tell(words: str) -> None:
             write(f"Ponte {words}")
 
-        home.mkdir(mode=0o700, parents=True, exist_ok=True)
         environment = Environment(place(home), proxies)
         try:
             python = await environment.python(tell)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, SecretStr
@@ -39,7 +39,7 @@ class NocodbSettings(SettingsPart):
 class NocoDB(ToolIntegration[NocodbSettings]):
     name = "nocodb"
     settings = NocodbSettings
-    sent_to = {"nocodb_url": ("nocodb_token",)}
+    sent_to: ClassVar = {"nocodb_url": ("nocodb_token",)}
 
     def summary(self, own: NocodbSettings, shared: Shared) -> Health:
         if own.nocodb == "bridge":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import SecretStr
 
@@ -81,7 +81,7 @@ class StackSpotSettings(SettingsPart):
 class StackSpotIntegration(ToolIntegration[StackSpotSettings]):
     name = "stackspot"
     settings = StackSpotSettings
-    sent_to = {
+    sent_to: ClassVar = {
         f"stackspot_{service}_url": ("stackspot_client_secret",)
         for service in ("auth", "api", "agent", "files")
     }
