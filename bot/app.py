@@ -47,6 +47,7 @@ from bot.config import load as load_config
 from bot.health import Board, lineup, opened_at, with_token
 from bot.home import Home
 from bot.quick import Named, Registry
+from bot.rights import RIGHTS
 from bot.safety import findings
 from bot.settings import Settings, load, plain
 from bot.telemetry import set_up
@@ -71,7 +72,7 @@ from core.models.input import Read
 from core.models.served import Level, ServedModel
 from core.models.server import Late, Options
 from core.openai import OPENAI, Client, Place
-from core.policy import AllowList
+from core.policy import AllowList, PlatformRights
 from core.ports import (
     Fetch,
     Guests,
@@ -328,6 +329,7 @@ class Choices:
     auto_create_rows: int = 0
     """Creates of up to so many rows need no person's click (`ponte.toml`, [changes])."""
     rules: TableRules = field(default_factory=TableRules)
+    platforms: Mapping[str, PlatformRights] = field(default_factory=lambda: RIGHTS)
     is_named: NamedApprovers | None = None
     """How the people whom `rules` name are known."""
     clock: Callable[[], float] = time.time
@@ -431,7 +433,9 @@ class Engine:
 
 
 def _approval(choices: Choices) -> Approval:
-    approval = Approval(choices.policy, choices.auto_create_rows, choices.rules)
+    approval = Approval(
+        choices.policy, choices.auto_create_rows, choices.rules, platforms=choices.platforms
+    )
     return replace(approval, is_named=choices.is_named) if choices.is_named else approval
 
 
@@ -596,7 +600,7 @@ class App:
         self._memberships: dict[str, Membership] = {}
         self._guests: dict[str, Guests] = {}
         self._policy = AllowList(
-            settings.ponte_allow, settings.ponte_admins, self._memberships, self._guests
+            RIGHTS, settings.ponte_allow, settings.ponte_admins, self._memberships, self._guests
         )
         self._tooling = Tooling(
             settings, config, home, self._policy.is_named, self._http, self._client

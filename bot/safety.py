@@ -15,9 +15,10 @@ from urllib.parse import urlsplit
 
 from bot.config import Config
 from bot.home import PSEUDONYMS, WEB, Home
+from bot.rights import RIGHTS
 from bot.settings import TOKEN_LENGTH, Settings, is_loopback, plain
 from core.errors import PonteError
-from core.policy import DISCORD_UNNAMED, EVERYBODY
+from core.policy import EVERYBODY
 
 _DIFFERENT = 8
 """Characters of a token that differ at least; `openssl rand -hex 16` has fewer once in millions."""
@@ -64,7 +65,8 @@ def caps(settings: Settings, config: Config) -> Iterator[Finding]:
         words = "PONTE_ALLOW names everybody (*), so strangers on Discord have no cap on turns"
         yield Finding("caps", f"{words} a day; {mend}", "unsafe")
     elif settings.discord_token:
-        most = f"{DISCORD_UNNAMED.person}/{DISCORD_UNNAMED.everybody}"
+        cap = RIGHTS["discord"].unnamed
+        most = f"{cap.person}/{cap.everybody}"
         yield Finding("caps", f"on Discord whoever is not named has {most} turns a day")
 
 

@@ -37,6 +37,7 @@ from pydantic_core import ErrorDetails
 from pydantic_core.core_schema import ValidationInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from bot.rights import ADMINS
 from core.errors import SettingsError
 from core.http import Proxies
 from core.policy import DailyCaps, DailyTurns
@@ -322,9 +323,7 @@ class Settings(BaseModel):
     ponte_allow: Allowed = setting(
         frozenset(), "who may use everything: slack:ID, discord:ID, *; comma-separated"
     )
-    ponte_admins: Admins = setting(
-        frozenset({"web", "terminal"}), "who approves what needs an admin; comma-separated"
-    )
+    ponte_admins: Admins = setting(ADMINS, "who approves what needs an admin; comma-separated")
     ponte_daily_turns: Turns | None = setting(
         None,
         "turns a day, per person / in all; 0 = no cap; Discord, who is not in PONTE_ALLOW: 50/1000",

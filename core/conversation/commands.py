@@ -295,8 +295,7 @@ class Desk:
 
     async def _changes(self, turn: Turn, command: Command, locale: str) -> str:
         address = turn.message.address
-        # Whoever sits at the machine's own terminal is its operator, and sees all of them.
-        where = "" if address.platform == "terminal" else address.conversation
+        where = "" if self.changes.approval.sees_all(address) else address.conversation
         cards = await self.changes.latest(where)
         if not cards:
             return say("Nothing was changed here yet.", locale)

@@ -15,9 +15,8 @@ from bot.config import Agent, Command, Config, Input
 from bot.health import Board
 from bot.settings import Settings
 from core.http import HttpClient
-from core.policy import AllowList
 from core.ports import Model, Policy
-from tests.fakes.choices import choices
+from tests.fakes.choices import allow_list, choices
 from tests.fakes.stackspot.state import CLIENT, REALM, SECRET
 
 COMMANDS = {
@@ -65,7 +64,7 @@ async def stackspot_choices(
     **more: Any,
 ) -> AsyncIterator[Choices]:
     """What the engine is given where StackSpot is set up; `more` are settings."""
-    named = AllowList().is_named
+    named = allow_list().is_named
     async with HttpClient() as http:
         tooling = StackSpotTooling(settings(url, **more), config, named, http, StillClock())
         assert tooling.source
