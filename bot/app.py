@@ -60,7 +60,7 @@ from core.changes.service import Changes
 from core.chat.cards import Redraw
 from core.chat.platform import ChatPlatform, Platform
 from core.conversation import prompt
-from core.conversation.commands import CodeDesk, Desk, QuickDesk
+from core.conversation.commands import CodeCommand, Commands, QuickCommandHandler
 from core.conversation.context import CallLimits, Scenes
 from core.conversation.manager import ConversationManager, Parts, Profile
 from core.conversation.upkeep import Upkeep
@@ -359,21 +359,21 @@ class Engine:
         self.scenes = Scenes(
             self.journal, self.files, threads, self.fetch, choices.profile.zone, self.inbox.stopped
         )
-        self.desk = Desk(
+        self.commands = Commands(
             inbox=self.inbox, journal=self.journal, threads=threads, files=self.files,
             policy=choices.policy, budget=self.budget, board=choices.board, changes=self.changes,
-            quick=QuickDesk(
+            quick=QuickCommandHandler(
                 self.journal, choices.policy, self.budget, choices.quick, self.scenes,
                 self.results,
             ),
-            code=CodeDesk(
+            code=CodeCommand(
                 self.journal, choices.policy, self.budget, self.scenes, choices.code
             ),
             forgotten=lambda: self.upkeep.soon(),
         )  # fmt: skip
         self.manager = self._manager(choices)
         self.upkeep = Upkeep(
-            self.inbox, self.journal, self.files, choices.model, self.desk.forget,
+            self.inbox, self.journal, self.files, choices.model, self.commands.forget,
             choices.retention_days, self.changes.ledger,
         )  # fmt: skip
         self._tasks: list[asyncio.Task[None]] = []
@@ -426,7 +426,7 @@ class Engine:
         parts = Parts(
             inbox=self.inbox, journal=self.journal, threads=self.threads, files=self.files,
             model=choices.model, toolbox=choices.toolbox, policy=choices.policy,
-            budget=self.budget, desk=self.desk, changes=self.changes,
+            budget=self.budget, commands=self.commands, changes=self.changes,
             scenes=self.scenes,
         )  # fmt: skip
         return ConversationManager(parts, self.replies, choices.profile, self.look_up)
@@ -509,9 +509,9 @@ Json = Mapping[str, Any]
 class Threads:
     """`link` gives the page's address with its token."""
 
-    def __init__(self, journal: Journal, desk: Desk, link: Callable[[], str]) -> None:
+    def __init__(self, journal: Journal, commands: Commands, link: Callable[[], str]) -> None:
         self._journal = journal
-        self._desk = desk
+        self._commands = commands
         self.link = link
 
     async def threads(self) -> Sequence[Json]:
@@ -536,7 +536,7 @@ class Threads:
         found = [conversation] if conversation else await self._journal.of_person(person)
         if not found or not any(one.conversation in found for one in await self._journal.threads()):
             raise NotFound(what="person" if person else "conversation")
-        messages = sum([await self._desk.forget(one) for one in found])
+        messages = sum([await self._commands.forget(one) for one in found])
         return {"conversations": len(found), "messages": messages}
 
 
@@ -766,7 +766,7 @@ class App:
             board=self._board,
             readiness=self._readiness,
             metrics=metrics.exposition,
-            operator=Threads(engine.journal, engine.desk, self.link)
+            operator=Threads(engine.journal, engine.commands, self.link)
             if door.platform == "terminal"
             else None,
             locale=self._settings.ponte_locale,
