@@ -19,7 +19,7 @@ from bot.config import load as load_config
 from bot.engine import Choices, Engine
 from bot.health import Board, lineup
 from bot.home import Home
-from bot.integrations import FACES, Faces
+from bot.integrations import FACES, Faces, rights
 from bot.operator import Threads
 from bot.quick import Registry
 from bot.safety import findings
@@ -140,8 +140,13 @@ class App:
         self._given = given(settings, config, home, self._http, self._client)
         self._memberships: dict[str, Membership] = {}
         self._guests: dict[str, Guests] = {}
+        self._rights = rights(self._faces)
         self._policy = AllowList(
-            settings.ponte_allow, settings.ponte_admins, self._memberships, self._guests
+            self._rights,
+            settings.ponte_allow,
+            settings.ponte_admins,
+            self._memberships,
+            self._guests,
         )
         self._quick = Registry(config.quick_commands, self._policy.is_named)
         self._tools: list[Tools] = []
@@ -213,7 +218,7 @@ class App:
             return [part for part in await self._board.health() if part.name not in tools]
 
         routes: dict[str, Handler] = {f"/{chat.name}/events": chat.http for chat in self._chats}
-        threads = Threads(engine.journal, engine.desk, self.link)
+        threads = Threads(engine.journal, engine.commands, self.link)
         page = PagePorts(routes, readiness, metrics.exposition, threads)
         for face in self._faces:
             if not isinstance(face, OwnerIntegration) or not (surfaces or face.always):
@@ -294,6 +299,7 @@ class App:
             appliers=[applier for tools in self._tools for applier in tools.appliers],
             auto_create_rows=config.changes.auto_create_rows,
             rules=config.table_rules,
+            platforms=self._rights,
             is_named=self._policy.is_named,
             board=self._board,
             quick=self._quick,

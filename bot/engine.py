@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+from bot.integrations import RIGHTS
 from core.changes.apply import Applying
 from core.changes.approval import Approval, NamedApprovers, TableRules
 from core.changes.audit import AuditLog
 from core.changes.ports import Applier
 from core.changes.service import Changes
 from core.chat.cards import Redraw
-from core.conversation.commands import CodeDesk, Desk, QuickDesk
+from core.conversation.commands import CodeCommand, Commands, QuickCommandHandler
 from core.conversation.context import Scenes
 from core.conversation.manager import ConversationManager, Parts, Profile
 from core.conversation.upkeep import Upkeep
 from core.messages import Answer, Item, Message, prepare
+from core.policy import PlatformRights
 from core.ports import Fetch, LookUp, Model, Policy, QuickCommands, Replies, StatusBoard
 from core.quick_commands import Results
 from core.records import Outcome, Thread
@@ -52,6 +54,7 @@ class Choices:
     auto_create_rows: int = 0
     """Creates of up to so many rows need no person's click (`ponte.toml`, [changes])."""
     rules: TableRules = field(default_factory=TableRules)
+    platforms: Mapping[str, PlatformRights] = field(default_factory=lambda: RIGHTS)
     is_named: NamedApprovers | None = None
     """How the people whom `rules` name are known."""
     clock: Callable[[], float] = time.time
@@ -81,21 +84,21 @@ class Engine:
         self.scenes = Scenes(
             self.journal, self.files, threads, self.fetch, choices.profile.zone, self.inbox.stopped
         )
-        self.desk = Desk(
+        self.commands = Commands(
             inbox=self.inbox, journal=self.journal, threads=threads, files=self.files,
             policy=choices.policy, budget=self.budget, board=choices.board, changes=self.changes,
-            quick=QuickDesk(
+            quick=QuickCommandHandler(
                 self.journal, choices.policy, self.budget, choices.quick, self.scenes,
                 self.results,
             ),
-            code=CodeDesk(
+            code=CodeCommand(
                 self.journal, choices.policy, self.budget, self.scenes, choices.code
             ),
             forgotten=lambda: self.upkeep.soon(),
         )  # fmt: skip
         self.manager = self._manager(choices)
         self.upkeep = Upkeep(
-            self.inbox, self.journal, self.files, choices.model, self.desk.forget,
+            self.inbox, self.journal, self.files, choices.model, self.commands.forget,
             choices.retention_days, self.changes.ledger,
         )  # fmt: skip
         self._tasks: list[asyncio.Task[None]] = []
@@ -148,12 +151,14 @@ class Engine:
         parts = Parts(
             inbox=self.inbox, journal=self.journal, threads=self.threads, files=self.files,
             model=choices.model, toolbox=choices.toolbox, policy=choices.policy,
-            budget=self.budget, desk=self.desk, changes=self.changes,
+            budget=self.budget, commands=self.commands, changes=self.changes,
             scenes=self.scenes,
         )  # fmt: skip
         return ConversationManager(parts, self.replies, choices.profile, self.look_up)
 
 
 def _approval(choices: Choices) -> Approval:
-    approval = Approval(choices.policy, choices.auto_create_rows, choices.rules)
+    approval = Approval(
+        choices.policy, choices.auto_create_rows, choices.rules, platforms=choices.platforms
+    )
     return replace(approval, is_named=choices.is_named) if choices.is_named else approval

@@ -1,9 +1,9 @@
 """Who may do what, where: PONTE_ALLOW and PONTE_ADMINS, in one place.
 
-Names have the form `platform:ID`. On Slack an ID is a workspace, channel, user group or person, on
-Discord a server, channel, role or person; `*` is everybody; the web page and the terminal are
-each one name. Groups and roles, and who is only a guest, are asked of the platform (`Membership`,
-`Guests`) only when nothing else decides, and kept for minutes. What is not known is not allowed.
+Names have the form `platform:ID`, the ID of a person, a group or role, a channel or a workspace;
+`*` is everybody; a platform that is `one_name` goes by its own. Groups and roles, and who is only a
+guest, are asked of the platform (`Membership`, `Guests`) only when nothing else decides, and kept
+for minutes. What is not known is not allowed.
 
 A guest is no member: neither a platform's defaults nor the name of a workspace mean them, but their
 own name, that of a group or of the channel, and `*` do.
@@ -24,9 +24,6 @@ from core.tasks import together
 EVERYBODY = "*"
 EVERYTHING: frozenset[Action] = frozenset({"chat", "read", "write", "spend", "code"})
 """What can be done without being an admin."""
-_WHOLE_SURFACES = ("web", "terminal")
-_SLACK_MEMBERS: frozenset[Action] = frozenset({"chat", "read", "code", "spend"})
-_DISCORD_PEOPLE: frozenset[Action] = frozenset({"chat"})
 
 _KEPT = 60.0  # seconds that groups are trusted; an empty answer may mean "unresolved"
 _KEPT_EMPTY = 30.0
@@ -59,10 +56,6 @@ class DailyTurns:
     everybody: int = 0
 
 
-DISCORD_UNNAMED = DailyTurns(50, 1000)
-"""Discord servers are open to strangers: the cap of each whom PONTE_ALLOW does not name."""
-
-
 @dataclass(frozen=True, slots=True)
 class PlatformRights:
     """What a platform's people may do where nobody named them (`default`), and what its names mean.
@@ -82,12 +75,17 @@ class PlatformRights:
     unnamed: DailyTurns = DailyTurns()
 
 
+NO_RIGHTS = PlatformRights()
+"""Of a platform that is not known."""
+
+
 @dataclass(slots=True)
 class AllowList:
     """The `Policy` port over two lists of names. `allow` only adds to a platform's defaults."""
 
+    platforms: Mapping[str, PlatformRights]
     allow: frozenset[str] = frozenset()
-    admins: frozenset[str] = frozenset(_WHOLE_SURFACES)
+    admins: frozenset[str] = frozenset()
     memberships: Mapping[str, Membership] = field(default_factory=dict)
     guests: Mapping[str, Guests] = field(default_factory=dict)
     clock: Callable[[], float] = time.monotonic
@@ -159,13 +157,10 @@ class AllowList:
         return await self._groups_of(person) if matter else frozenset()
 
     def _by_default(self, person: Person, address: Address, action: Action) -> bool:
-        if person.platform in _WHOLE_SURFACES:
-            return action != "admin"
-        if person.platform == "slack":
-            # Slack Connect brings people of other workspaces into a shared channel.
-            member = bool(person.workspace) and person.workspace == address.workspace
-            return member and action in _SLACK_MEMBERS
-        return person.platform == "discord" and action in _DISCORD_PEOPLE
+        rights = self.platforms.get(person.platform, NO_RIGHTS)
+        # A channel that workspaces share brings people of other ones.
+        member = bool(person.workspace) and person.workspace == address.workspace
+        return action in rights.default and (member or not rights.own_workspace)
 
     def _named(self, person: Person, address: Address, action: Action) -> bool:
         platform = person.platform
@@ -173,8 +168,8 @@ class AllowList:
             return True
         if action == "admin":
             return False
-        # A Discord account belongs to no server; a Slack person's own workspace names members.
-        home = address.workspace if platform == "discord" else ""
+        # Where a person has a workspace of their own, its name means its members.
+        home = address.workspace if self.platforms.get(platform, NO_RIGHTS).open_workspace else ""
         names = {f"{platform}:{name}" for name in (person.id, home, address.channel) if name}
         return EVERYBODY in self.allow or bool(names & self.allow)
 
@@ -208,8 +203,9 @@ class DailyCaps:
         """What `person` may use there: naming one person frees that one alone."""
         if self.chosen is not None:
             return self.chosen
-        stranger = person.platform == "discord" and not await named.names(person, address)
-        return DISCORD_UNNAMED if stranger else DailyTurns()
+        cap = named.platforms.get(person.platform, NO_RIGHTS).unnamed
+        capped = cap != DailyTurns() and not await named.names(person, address)
+        return cap if capped else DailyTurns()
 
 
 async def _resolved(membership: Membership, person: Person) -> frozenset[str]:

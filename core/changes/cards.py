@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from core.changes.approval import needs_admin
-from core.changes.model import POLICY, UNDO_LIFETIME, WRITTEN, Change, Row, Step, WriteKind
+from core.changes.model import POLICY, UNDO_LIFETIME, WRITTEN, Change, Row, Step, View, WriteKind
 from core.i18n import say
 from core.markdown import markless
 from core.messages import Card, CardAction
@@ -40,14 +39,10 @@ def rows_of(change: Change) -> Sequence[Sequence[Step]]:
 def shown(change: Change) -> tuple[dict[str, Any], ...]:
     """What was and what will be; what stands on both sides names a row that stays.
 
-    `target["key"]` is the field with the id, `target["links"]` has the names of those that hold
-    links: in an update these read `+ Order 12, - Order 9`. `target["concealed"]` are fields that
-    nobody here may know of.
+    In an update the fields that hold links read `+ Order 12, - Order 9`.
     """
-    target = change.draft.target
-    key, links = str(target.get("key", "id")), frozenset(target.get("links", ()))
-    concealed = frozenset(target.get("concealed", ()))
-    return tuple(_row(steps, key, links, concealed) for steps in rows_of(change)[:ROWS])
+    view = change.draft.view
+    return tuple(_row(steps, view) for steps in rows_of(change)[:ROWS])
 
 
 def plain(words: str, longest: int = 120) -> str:
@@ -55,12 +50,10 @@ def plain(words: str, longest: int = 120) -> str:
     return one_line(words, longest)
 
 
-def _row(
-    steps: Sequence[Step], key: str, links: frozenset[str], concealed: frozenset[str]
-) -> dict[str, Any]:
-    id = steps[0].write.id
-    named = {key: id} if id else {}
-    before, after = (_joined(steps, side, concealed) for side in ("before", "after"))
+def _row(steps: Sequence[Step], view: View) -> dict[str, Any]:
+    id, links = steps[0].write.id, view.links
+    named = {view.key: id} if id else {}
+    before, after = (_joined(steps, side, view.concealed) for side in ("before", "after"))
     if before is not None and after is not None:
         changed = {name: _moved(before, after, name) for name in links & (before.keys() | after)}
         before = {name: value for name, value in before.items() if name not in links}
@@ -196,12 +189,13 @@ _FAULTS = {
 }
 
 
-def card_of(change: Change, locale: str) -> Card:
+def card_of(change: Change, locale: str, needs_admin: bool = False) -> Card:
+    """`needs_admin`: who asked cannot approve it themselves."""
     return Card(
         id=change.id,
         kind=change.kind,
         title=title(change, locale),
-        text=" ".join(_sentences(change, locale)),
+        text=" ".join(_sentences(change, locale, needs_admin)),
         rows=() if change.forgotten or change.lapsed else shown(change),
         actions=_actions(change),
         state=change.state,
@@ -245,7 +239,7 @@ def note(change: Change) -> str:
     return f"[A note from Ponte itself, not from a person. {' '.join(lines)}]"
 
 
-def _sentences(change: Change, locale: str) -> list[str]:
+def _sentences(change: Change, locale: str, needs_admin: bool) -> list[str]:
     if change.state != "open":
         return _outcome(change, locale)
     asker = change.proposal.asker
@@ -257,7 +251,7 @@ def _sentences(change: Change, locale: str) -> list[str]:
     said += _note(change, locale)
     if change.proposal.named:
         said.append(say("Somebody whom the operator named for this table must approve it.", locale))
-    elif needs_admin(change):
+    elif needs_admin:
         said.append(say("An admin of this bot must approve it.", locale))
     return said
 
@@ -288,7 +282,7 @@ def _outcome(change: Change, locale: str) -> list[str]:
 
 def _note(change: Change, locale: str) -> list[str]:
     """What the tool wants known; `{names}` in it are the fields that NocoDB fills in itself."""
-    names = ", ".join(plain(str(name), 80) for name in change.draft.target.get("anew", ()))
+    names = ", ".join(plain(name, 80) for name in change.draft.view.anew)
     return [say(change.draft.note, locale, names=names)] if change.draft.note else []
 
 

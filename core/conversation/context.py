@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from core import text
 from core.changes.ports import Proposals
+from core.i18n import LANGUAGE
 from core.messages import Attachment, File, Message, Post, Progress
 from core.ports import Fetch, Files, Journal, Reply, ThreadMap, Tool
 from core.records import Call, Effect, Remote, Scene, Shown, Thread, Turn, Verdict
@@ -81,14 +82,14 @@ class Scenes:
             stopped=lambda: self.stopped(turn.seq),
         )  # fmt: skip
 
-    async def for_command(self, turn: Turn, call: Call, locale: str, show: Show) -> Scene:
+    async def for_command(self, turn: Turn, call: Call, show: Show) -> Scene:
         """The scene of what a person typed or clicked, without a model."""
 
         async def doing(words: str) -> None:
             await show(Progress(doing=words))
 
         thread = await self.thread(turn)
-        scene = self.of(turn, thread, call, locale, doing)
+        scene = self.of(turn, thread, call, LANGUAGE.get(), doing)
 
         async def kept(remote: Remote) -> None:
             await self.journal.remote(thread.id, remote)

@@ -170,7 +170,7 @@ class ToolCalls:
         if tool is None:
             return Outcome("error", f"error: there is no tool {text.clip(call.name, 64)!r} here")
         if self._stage.may and not (verdict := await self._stage.may(call.effect)).allowed:
-            return Outcome("error", f"error: {say(verdict.reason)}")
+            return Outcome("error", f"error: {say(verdict.reason, 'en')}")
         return await self._attempt(tool, call)
 
     async def _attempt(self, tool: Tool, call: Call) -> Outcome:

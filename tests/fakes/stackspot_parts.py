@@ -18,10 +18,9 @@ from bot.home import Home
 from bot.quick import Registry
 from bot.settings import Settings
 from core.http import HttpClient
-from core.policy import AllowList
 from core.ports import Model, Policy
 from core.tools.stackspot import STACKSPOT
-from tests.fakes.choices import choices
+from tests.fakes.choices import allow_list, choices
 from tests.fakes.stackspot.state import CLIENT, REALM, SECRET
 
 COMMANDS = {
@@ -69,7 +68,7 @@ async def stackspot_choices(
     **more: Any,
 ) -> AsyncIterator[Choices]:
     """What the engine is given where StackSpot is set up; `more` are settings."""
-    named = AllowList().is_named
+    named = allow_list().is_named
     async with HttpClient() as http:
         chosen = settings(url, **more)
         made = given(chosen, config, Home(chosen.ponte_home), http, model_client(chosen))
