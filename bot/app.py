@@ -158,7 +158,7 @@ class App:
         self._board = Board(lineup(settings), self._quick)
         self._board.live |= {one.source.name: one.source.health for one in self._tools}
         self._owners: list[tuple[OwnerIntegration[Any], Platform]] = []
-        self._chats: list[ChatPlatform] = []
+        self.chats: list[ChatPlatform] = []
 
     def own_secrets(self) -> dict[str, SecretStr]:
         """What surfaces made for themselves at their first start, by the setting's name."""
@@ -187,14 +187,14 @@ class App:
         try:
             for _, owner in self._owners:
                 await owner.start()
-            await asyncio.gather(*(chat.start() for chat in self._chats))
+            await asyncio.gather(*(chat.start() for chat in self.chats))
         except PonteError:
             await self.stop()
             raise
 
     @property
     def _platforms(self) -> Sequence[Platform]:
-        return [*(platform for _, platform in self._owners), *self._chats]
+        return [*(platform for _, platform in self._owners), *self.chats]
 
     async def _build(self, surfaces: bool) -> None:
         """The platforms, not started yet; the owner's serve what the others take in over HTTP."""
@@ -210,14 +210,14 @@ class App:
                 engine.look_up[chat.name] = chat.look_up
                 self._memberships[chat.name] = chat.membership
                 self._guests[chat.name] = chat.guest
-                self._chats.append(chat)
+                self.chats.append(chat)
 
         async def readiness() -> Sequence[Health]:
             """What `/readyz` looks at; a tool may fail beside it."""
             tools = [face.name for face in self._faces if isinstance(face, ToolIntegration)]
             return [part for part in await self._board.health() if part.name not in tools]
 
-        routes: dict[str, Handler] = {f"/{chat.name}/events": chat.http for chat in self._chats}
+        routes: dict[str, Handler] = {f"/{chat.name}/events": chat.http for chat in self.chats}
         threads = Threads(engine.journal, engine.commands, self.link)
         page = PagePorts(routes, readiness, metrics.exposition, threads)
         for face in self._faces:
