@@ -62,7 +62,7 @@ class Section:
     """`limit`: characters of one note."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
-    limit: StrictInt = 500
+    limit: StrictInt = 200
 
 
 class CorkAdapter:
@@ -104,7 +104,8 @@ class CorkAdapter:
             Attachment(name, type, len(data), reference=f"{note.id} {number}")
             for number, (name, type, data) in enumerate(note.files)
         ]
-        quote = Quote(note.author.title(), note.text, True)
+        named = "".join(f" [file: {file.name}]" for file in files)
+        quote = Quote(note.author.title(), note.text + named, True)
         return replace(message, context=(quote,), attachments=tuple(files)), ()
 
     async def fetch(self, message: Message, attachment: Attachment) -> File | None:

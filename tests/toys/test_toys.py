@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -30,7 +31,7 @@ from tests.discord.house import Speaker
 from tests.toys.cork import BoardFile, Cork, CorkAdapter, CorkBoard, Note
 from tests.toys.shelf import Shelf, ShelfSource
 
-FILE = '[cork]\nlimit = 300\n[channels."cork:W1:hall"]\ninstructions = "Be brief."\n'
+FILE = '[cork]\nlimit = 150\n[channels."cork:W1:hall"]\ninstructions = "Be brief."\n'
 
 
 class Scripted(ModelIntegration[ModelSettings]):
@@ -95,10 +96,10 @@ class Hall:
         return self.board.shown
 
     async def until(self, met: Callable[[], object]) -> None:
-        for calls in range(1, 1000):
-            if met():
-                return
-            await self.board.posts.until(calls)
+        """Looks again with each call that comes to the board."""
+        async with asyncio.timeout(20):
+            while not met():
+                await self.board.posts.until(len(self.board.posts.calls) + 1)
 
 
 @pytest.fixture
