@@ -1,9 +1,4 @@
-"""The journal's record of one turn's posts, as its Reply sees it.
-
-Sets the scene for a tool: for whom and where it runs, and with which files.
-
-All that one turn plays on.
-"""
+"""What a turn and its tools play in: for whom, where, with which files, posts and limits."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""The tool calls of one turn, each journalled before and after it runs.
-
-The rounds between model and tools, until there is an answer.
+"""The rounds between model and tools, until there is an answer.
 
 Everything is journalled before it can matter: a round's items before its tools run, each call
 before and after. A turn that resumes goes on after the last item; what is done is not repeated.
