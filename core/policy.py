@@ -136,8 +136,12 @@ class AllowList:
         if action == "admin":
             return False
         home = f"{person.platform}:{person.workspace}"
-        named = bool(person.workspace) and home in self.allow
-        return named or self._by_default(person, address, action)
+        if person.workspace and home in self.allow:
+            return True
+        rights = self.platforms.get(person.platform, NO_RIGHTS)
+        # A channel that workspaces share brings people of other ones.
+        member = bool(person.workspace) and person.workspace == address.workspace
+        return action in rights.default and (member or not rights.own_workspace)
 
     async def _member(self, person: Person, address: Address, action: Action) -> bool | None:
         """None where the platform does not tell in time."""
@@ -155,12 +159,6 @@ class AllowList:
     async def _groups_for(self, person: Person, action: Action) -> frozenset[str]:
         matter = self._groups_matter(person.platform, action)
         return await self._groups_of(person) if matter else frozenset()
-
-    def _by_default(self, person: Person, address: Address, action: Action) -> bool:
-        rights = self.platforms.get(person.platform, NO_RIGHTS)
-        # A channel that workspaces share brings people of other ones.
-        member = bool(person.workspace) and person.workspace == address.workspace
-        return action in rights.default and (member or not rights.own_workspace)
 
     def _named(self, person: Person, address: Address, action: Action) -> bool:
         platform = person.platform
@@ -186,7 +184,13 @@ class AllowList:
         expires, groups = self._groups.get(person.key, (0.0, frozenset[str]()))
         if now < expires:
             return groups
-        groups = await _resolved(self.memberships[person.platform], person)
+        try:
+            async with asyncio.timeout(_DEADLINE):
+                ids = await self.memberships[person.platform](person)
+        except TimeoutError:
+            ids = frozenset()
+        prefix = f"{person.platform}:"
+        groups = frozenset(id if id.startswith(prefix) else prefix + id for id in ids)
         if len(self._groups) >= _MOST_PEOPLE:
             self._groups.clear()
         self._groups[person.key] = (now + (_KEPT if groups else _KEPT_EMPTY), groups)
@@ -206,16 +210,6 @@ class DailyCaps:
         cap = named.platforms.get(person.platform, NO_RIGHTS).unnamed
         capped = cap != DailyTurns() and not await named.names(person, address)
         return cap if capped else DailyTurns()
-
-
-async def _resolved(membership: Membership, person: Person) -> frozenset[str]:
-    try:
-        async with asyncio.timeout(_DEADLINE):
-            ids = await membership(person)
-    except TimeoutError:
-        return frozenset()
-    prefix = f"{person.platform}:"
-    return frozenset(name if name.startswith(prefix) else prefix + name for name in ids)
 
 
 def _verdict(action: Action, allowed: bool) -> Verdict:

@@ -145,3 +145,29 @@ def test_heavy_libraries_are_imported_only_when_used() -> None:
 def test_the_kernel_program_and_ponte_know_nothing_of_each_other() -> None:
     assert importers("core", "adapters", "bot", below=INSIDE) == []
     assert importers("core.tools.code.kernel") == []
+
+
+def test_core_knows_no_platform_by_name() -> None:
+    """Rights and forms of ids are handed in; what a platform's test words hold is no name."""
+    named = [
+        f"{path}:{node.lineno}"
+        for path, tree in sources().items()
+        if path.startswith("core/")
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and node.value in ("slack", "discord", "web", "terminal")
+    ]
+    assert named == []
+
+
+def test_core_reads_no_private_key_of_a_write_s_target() -> None:
+    """Only its applier does; all else reads the draft's `view`."""
+    reads = [
+        f"{path}:{node.lineno}"
+        for path, tree in sources().items()
+        if path.startswith("core/") and not path.startswith("core/tools/")
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Subscript | ast.Attribute)
+        and isinstance(node.value, ast.Attribute)
+        and node.value.attr == "target"
+    ]
+    assert reads == []

@@ -135,10 +135,9 @@ class Signs:
         title = self._workspace.titles.get(self._to.turn) or None
         told = await self._try("sessions", _SESSION, status="processing", title=title,
                                claimed=True, **self._there)  # fmt: skip
-        if told is not None:
+        if told:
             self.native_stop = told.get("warning") != UNHEARD
-            return
-        if not self._workspace.latches.on("sessions"):
+        elif told is None:
             self._workspace.working.pop(self._where, None)
             if not self._ended:
                 self._line = self._workspace.tasks.start(self._keep_line())
@@ -181,7 +180,8 @@ class Signs:
                         timestamp=self._source.ts, name=WAITS)  # fmt: skip
 
     async def _try(self, feature: Feature, method: str, **arguments: Any) -> dict[str, Any] | None:
-        """Best effort: an answer never fails for want of a sign. None where it was not done."""
+        """Best effort: an answer never fails for want of a sign. None where it was refused, nothing
+        in it where it may or may not have been done."""
         latches = self._workspace.latches
         if not latches.on(feature):
             return None
@@ -193,6 +193,6 @@ class Signs:
                 latches.refused(feature, refused.error)
             return None
         except (InDoubt, PlatformBusy):
-            return None
+            return {}
         latches.worked(feature)
         return told

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from adapters.web.authentication import Door
-from adapters.web.stream import Hub, Operator, Site, Transcripts, WebReply
+from adapters.web.site import Hub, Operator, Site, Transcripts, WebReply
 from core.messages import ReplyTo
 from core.ports import Files, Inbox, Posts, Reply, StatusBoard
 from core.records import Health

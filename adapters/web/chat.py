@@ -25,7 +25,8 @@ from adapters.web import requests, stream
 from adapters.web.errors import STATUS, Stopping
 from adapters.web.render import render
 from adapters.web.requests import Asked, Body, EventStream, Upload, locale_of, manner_of, read_json
-from adapters.web.stream import Json, Site, turn_events
+from adapters.web.site import Json, Site
+from adapters.web.stream import turn_events
 from core.errors import Empty, Forgotten, NotFound
 from core.i18n import say
 from core.messages import Address, Answer, Message, turn_id

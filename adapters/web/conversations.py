@@ -28,7 +28,8 @@ from adapters.web.authentication import SESSION
 from adapters.web.errors import BadRequest, UnknownPath, wording
 from adapters.web.render import to_html
 from adapters.web.requests import Body, EventStream, locale_of, manner_of, read_json, visit_of
-from adapters.web.stream import Cursor, Following, Json, Operator, Site, cursor_of
+from adapters.web.site import Json, Operator, Site
+from adapters.web.stream import Cursor, Following, cursor_of
 from core.errors import NotFound
 from core.i18n import LOCALES
 from core.messages import Answer, File

@@ -29,7 +29,8 @@ from starlette.types import Message as Event
 
 from adapters.web.authentication import WINDOW, Visit
 from adapters.web.errors import BadRequest, TooManyTries, WrongMediaType, body_of, status_of
-from adapters.web.stream import Manner, Site
+from adapters.web.site import Site
+from adapters.web.stream import Manner
 from core.errors import PonteError, TooLarge
 from core.i18n import nearest
 from core.messages import Address, Attachment, Message, ReplyTo, turn_id

@@ -38,7 +38,7 @@ from adapters.web.chat import Chat, Clicks, Commands
 from adapters.web.conversations import Conversations, Downloads, OperatorRoutes, Pages
 from adapters.web.errors import BadRequest, Unexpected, UnknownPath, WrongMethod
 from adapters.web.requests import KNOWN, Guard, locale_of, refusal, visit_of
-from adapters.web.stream import Json, Site
+from adapters.web.site import Json, Site
 from core.errors import NotFound, PonteError, SettingsError
 
 HEAD = 10.0

@@ -1,7 +1,4 @@
-"""What the operator's file says of a team's tables: who sees them, and who approves changes.
-
-Who may decide on a proposal, and where.
-"""
+"""Who may decide on a proposal, and where; what the operator's file says of a team's tables."""
 
 from __future__ import annotations
 
@@ -133,7 +130,8 @@ class Approval:
     async def _check_person(self, person: Person, address: Address, change: Change) -> None:
         if (await self.policy.may(person, address, "admin")).allowed:
             return
-        self._check_place(address, change)
+        if not _same_place(address, change):
+            raise NotAllowed(_ELSEWHERE, id=change.id)
         if approvers := self.rules.of_draft(change.draft).approvers:
             if not await self.is_named(person, address, approvers):
                 raise NotAllowed(_NOT_NAMED, id=change.id)
@@ -174,10 +172,6 @@ class Approval:
 
     def _changeable(self, draft: Draft) -> bool:
         return self.rules.of_draft(draft).access in ("ask", "auto")
-
-    def _check_place(self, address: Address, change: Change) -> None:
-        if not _same_place(address, change):
-            raise NotAllowed(_ELSEWHERE, id=change.id)
 
 
 def right(draft: Draft) -> Action:

@@ -1,4 +1,4 @@
-"""One turn as a story: who, where, may they, remember, answer, speak."""
+"""One turn, from the stored message to its last post: who, where, may they, answer, speak."""
 
 from __future__ import annotations
 
@@ -249,7 +249,11 @@ class ConversationManager:
             heard = replace(message, text=await text.aside(text.clean, message.text))
             files, missing = await parts.scenes.attached(message)
             said = prompt.said(heard, files, missing)
-            told = await unread(message, files, missing, self._bytes, LANGUAGE.get())
+
+            async def read(file: File) -> bytes:
+                return (await parts.files.get(file.id))[1]
+
+            told = await unread(message, files, missing, read, LANGUAGE.get())
             turn = replace(turn, items=tuple(await self._journal.heard(turn, said)))
         thread = await parts.scenes.thread(turn)
         since = await self._journal.last_said(thread.id, turn.seq) if thread.remote else 0
@@ -271,9 +275,6 @@ class ConversationManager:
         )
         return stage, told
 
-    async def _bytes(self, file: File) -> bytes:
-        return (await self._parts.files.get(file.id))[1]
-
     async def _remember(self, before: Thread, after: Thread, person: str) -> None:
         """Write the record where more than the time of its last use has changed."""
         participants = tuple(dict.fromkeys((*after.participants, person)))
@@ -293,16 +294,13 @@ class ConversationManager:
             state, reason = "undeliverable", str(error.values.get("reason", error))
             log.warning("undeliverable", why=reason)
         await self._journal.ended(turn, state, reason)
-        self._count(turn, state, answer)
-        if answer.cards or state == "failed":
-            self._parts.changes.moved()  # what was decided meanwhile can be shown now
-
-    def _count(self, turn: Turn, state: State, answer: Answer) -> None:
         platform = turn.message.address.platform
         metrics.turns.labels(platform, state).inc()
         metrics.turn_seconds.labels(platform).observe(max(0.0, time.time() - turn.accepted_at))
         if answer.code:
             metrics.errors.labels(answer.code).inc()
+        if answer.cards or state == "failed":
+            self._parts.changes.moved()  # what was decided meanwhile can be shown now
 
     async def _finish(self, turn: Turn, reply: Reply, answer: Answer) -> None:
         """A stop comes too late for an answer that is being posted; a drain does not."""
