@@ -1,7 +1,4 @@
-"""Kept conversations as lines of text, for an operator's terminal. Nothing in them is obeyed.
-
-What the commands do, apart from reading the command line. Each returns its exit code.
-"""
+"""What the commands do, apart from reading the command line. Each returns its exit code."""
 
 from __future__ import annotations
 

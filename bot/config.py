@@ -1,6 +1,4 @@
-"""Where each key of a TOML text stands: tomllib reads the values and forgets the lines.
-
-`ponte.toml`: what an operator writes about channels, changes and quick commands.
+"""`ponte.toml`: what an operator writes about channels, changes and quick commands.
 
 Unknown keys and wrong values are refused, one line each with file and line number.
 """

@@ -68,6 +68,18 @@ def test_packages_point_one_way() -> None:
     assert importers("bot", below="adapters/") == []
 
 
+def test_the_bot_names_its_integrations_in_one_list() -> None:
+    """Beside it the settings declare their fields, and a command is Slack's own."""
+    named = ("adapters.slack", "adapters.discord", "core.tools.nocodb", "core.tools.stackspot")
+    known = importers(*named, below="bot/")
+    assert known == ["bot/commands.py", "bot/integrations.py", "bot/settings.py"]
+    faces = ("app", "doctor", "safety", "health", "engine", "quick", "config")
+    names = {"slack", "discord", "web", "terminal", "nocodb", "stackspot", "model", "code"}
+    for path in (f"bot/{name}.py" for name in faces):
+        told = {n.value for n in ast.walk(sources()[path]) if isinstance(n, ast.Constant)}
+        assert told & names == set(), path
+
+
 def test_models_and_tools_do_not_know_each_other() -> None:
     assert importers("core.tools", below="core/models/") == []
     assert importers("core.models", below="core/tools/") == []

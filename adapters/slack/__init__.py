@@ -92,6 +92,10 @@ class Slack(ChatIntegration[SlackSettings]):
             return Health("slack", "off", "SLACK_BOT_TOKEN is missing; set it too")
         return Health("slack", "off", "set SLACK_BOT_TOKEN and SLACK_APP_TOKEN")
 
+    def is_used(self, own: SlackSettings, shared: Shared) -> bool:
+        """Also where no event can come in: what was asked before is still answered."""
+        return own.slack != "off"
+
     async def build(self, given: Given[SlackSettings], ports: ChatPorts) -> ChatPlatform:
         own, config = given.own, given.config
         slack: Any = await asyncio.to_thread(importlib.import_module, "adapters.slack.connection")
