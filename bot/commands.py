@@ -21,6 +21,11 @@ from core.settings import cause, plain
 from core.text import clean, one_line
 
 Shown = Mapping[str, Any]
+T = TypeVar("T")
+_BLOCK = re.compile(
+    r"(?P<mark>`{3,})[^`\n]*\n(?P<code>(?:(?!\n(?P=mark)).)*)\n(?P=mark)", re.DOTALL
+)
+_PAIR = re.compile(r"([^\W\d][\w.-]*)=(.*)", re.DOTALL)
 
 
 def threads_lines(threads: Iterable[Shown]) -> Iterator[str]:
@@ -45,13 +50,6 @@ def _when(at: object) -> str:
         return ""
     moment = datetime.datetime.fromtimestamp(at, datetime.UTC)
     return f"{moment:%Y-%m-%d %H:%M}"
-
-
-T = TypeVar("T")
-_BLOCK = re.compile(
-    r"(?P<mark>`{3,})[^`\n]*\n(?P<code>(?:(?!\n(?P=mark)).)*)\n(?P=mark)", re.DOTALL
-)
-_PAIR = re.compile(r"([^\W\d][\w.-]*)=(.*)", re.DOTALL)
 
 
 def run() -> int:

@@ -190,8 +190,8 @@ class Settings(
 
 def composed(faces: Faces) -> type[Settings]:
     """The settings with those of all these integrations."""
-    more = {face.settings for face in faces if not issubclass(Settings, face.settings)}
-    made: type[Settings] = create_model("Settings", __base__=(Settings, *more))
+    more = [face.settings for face in faces if not issubclass(Settings, face.settings)]
+    made: type[Settings] = create_model("Settings", __base__=(Settings, *dict.fromkeys(more)))
     made.faces = faces
     return made
 
