@@ -245,6 +245,7 @@ class SqliteInbox:
         while (answer := await self._database.read(read)) is None:
             await ended.wait()
             ended = self._runner.ended(seq)
+        return answer
 
     async def run(self, handler: Handler, platforms: Collection[str] = ()) -> None:
         unfinished = await self._database.read(
