@@ -122,7 +122,12 @@ class ConversationManager:
             reply = build(turn.message.reply_to, TurnPosts(self._journal, turn))
             try:
                 await reply.show(Progress())
-                await self._story(turn, reply)
+                try:
+                    answer = turn.answer or await self._answer(turn, reply)
+                except PostRemoved:
+                    await self._journal.ended(turn, "removed")
+                else:
+                    await self._deliver(turn, reply, answer)
             except Superseded:
                 log.info("superseded")
                 await self._silence(turn, reply)
@@ -134,15 +139,6 @@ class ConversationManager:
         if (seq := await self._journal.seq_of_post(post)) is not None:
             await self._journal.post_removed(post)
             await self._inbox.cancel(seq)
-
-    async def _story(self, turn: Turn, reply: Reply) -> None:
-        try:
-            answer = turn.answer or await self._answer(turn, reply)
-        except PostRemoved:
-            await self._journal.ended(turn, "removed")
-            return
-        await self._deliver(turn, reply, answer)
-        await self._parts.budget.settle(turn)
 
     async def _answer(self, turn: Turn, reply: Reply) -> Answer:
         turn, answer = await self._worded(turn, reply)

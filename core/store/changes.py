@@ -403,9 +403,6 @@ class CountingBudget:
 
         await self._database.write(count)
 
-    async def settle(self, turn: Turn) -> None:
-        """Nothing is left to do: the rounds' tokens were added as they came."""
-
     async def usage(self, person: str | None = None) -> Spent:
         day = self._today()
         return await self._database.read(lambda c: _spent(c, day, person))

@@ -231,16 +231,21 @@ class SqliteInbox:
         return (await self._database.write(lambda c: _amend(c, event_key, message), wake))[1]
 
     async def answer_of(self, seq: int) -> Answer:
-        ended = self._runner.ended(seq)
-        while True:
-            row = await self._database.read(lambda c: _row(c, seq))
+        def read(connection: Connection) -> Answer | None:
+            row = _row(connection, seq)
             if row is None or row["state"] == "withdrawn":
                 raise Forgotten
-            if row["state"] in FINAL_STATES:  # it may have been removed before there was one
-                answer = row["answer"]
-                return decode(Answer, answer) if answer else Answer("", status="stopped")
+            if row["state"] not in FINAL_STATES:
+                return None
+            if row["answer"]:
+                return decode(Answer, row["answer"])
+            return Answer("", status="stopped")  # removed before there was one
+
+        ended = self._runner.ended(seq)
+        while (answer := await self._database.read(read)) is None:
             await ended.wait()
             ended = self._runner.ended(seq)
+        return answer
 
     async def run(self, handler: Handler, platforms: Collection[str] = ()) -> None:
         unfinished = await self._database.read(
