@@ -20,7 +20,7 @@ from pathlib import Path
 
 import structlog
 
-from bot.app import Engine
+from bot.engine import Engine
 from core.messages import Answer, Message, Progress, encode
 from core.ports import ToolSource
 from core.records import Thread

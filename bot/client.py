@@ -1,9 +1,8 @@
-"""A quick command that runs at whoever holds the home, as a shell waits for it.
+"""The process that holds the home, as other commands speak with it: HTTP over its Unix socket.
 
-How far it is shows on stderr where a person sits there. Ctrl-C stops the run, and what that left
-comes back as its answer; a second one no longer waits. A restart of the holder is waited out.
-
-The process that holds the home, as other commands speak with it: HTTP over its Unix socket.
+How far a quick command is shows on stderr where a person sits there. Ctrl-C stops the run, and what
+that left comes back as its answer; a second one no longer waits. A restart of the holder is waited
+out.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Kept conversations as lines of text, for an operator's terminal. Nothing in them is obeyed.
-
-What the commands do, apart from reading the command line. Each returns its exit code.
-"""
+"""What the commands do, apart from reading the command line. Each returns its exit code."""
 
 from __future__ import annotations
 
@@ -14,16 +11,21 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Se
 from pathlib import Path
 from typing import Any, TypeVar
 
+from adapters.web import with_token
 from bot.app import Start, start
 from bot.client import Holder, Json, holder
-from bot.health import opened_at, page_url, with_token
-from bot.settings import cause, plain
 from core.conversation.grammar import Command, check_slug, parse, typed
 from core.errors import BadInput, PonteError, SettingsError
 from core.quick_commands import Inputs, named_once, parse_input
+from core.settings import cause, plain
 from core.text import clean, one_line
 
 Shown = Mapping[str, Any]
+T = TypeVar("T")
+_BLOCK = re.compile(
+    r"(?P<mark>`{3,})[^`\n]*\n(?P<code>(?:(?!\n(?P=mark)).)*)\n(?P=mark)", re.DOTALL
+)
+_PAIR = re.compile(r"([^\W\d][\w.-]*)=(.*)", re.DOTALL)
 
 
 def threads_lines(threads: Iterable[Shown]) -> Iterator[str]:
@@ -48,13 +50,6 @@ def _when(at: object) -> str:
         return ""
     moment = datetime.datetime.fromtimestamp(at, datetime.UTC)
     return f"{moment:%Y-%m-%d %H:%M}"
-
-
-T = TypeVar("T")
-_BLOCK = re.compile(
-    r"(?P<mark>`{3,})[^`\n]*\n(?P<code>(?:(?!\n(?P=mark)).)*)\n(?P=mark)", re.DOTALL
-)
-_PAIR = re.compile(r"([^\W\d][\w.-]*)=(.*)", re.DOTALL)
 
 
 def run() -> int:
@@ -89,7 +84,7 @@ def link() -> int:
     token = plain(settings.ponte_web_token) or home.kept_web_token()
     if not token or not settings.ponte_web_port:
         raise PonteError("The page is not there yet. Start it with `ponte run`.")
-    _print_all([with_token(opened_at(settings, page_url(settings)), token)])
+    _print_all([with_token(settings.page(settings.page()), token)])
     sys.stderr.write("The page is not served now. Start it with `ponte run`.\n")
     return 0
 
@@ -104,9 +99,11 @@ def doctor() -> int:
 def sandbox() -> int:
     """Make the sandbox's own Python, ahead of its first use."""
     begun = start(quiet=True)
-    from bot.app import made
+    from core.tools.code import CODE
 
-    return asyncio.run(made(begun.settings, begun.home, print))
+    begun.home.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    asyncio.run(CODE.prepare(begun.home.path, begun.settings.proxies, print))
+    return 0
 
 
 def slack_manifest(*, link: bool) -> int:

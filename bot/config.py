@@ -1,6 +1,4 @@
-"""Where each key of a TOML text stands: tomllib reads the values and forgets the lines.
-
-`ponte.toml`: what an operator writes about channels, changes and quick commands.
+"""`ponte.toml`: what an operator writes about channels, changes and quick commands.
 
 Unknown keys and wrong values are refused, one line each with file and line number.
 """
@@ -10,9 +8,9 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, make_dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     AfterValidator,
@@ -25,14 +23,17 @@ from pydantic import (
     ValidationError,
 )
 from pydantic_core import ErrorDetails
+from pydantic_core.core_schema import ValidationInfo
 
-from bot.settings import cause
+from bot.integrations import FACES, Faces
 from core.changes.approval import Access, TableRule, TableRules
 from core.changes.model import MOST_ROWS
 from core.conversation.grammar import SLUG
 from core.errors import SettingsError
 from core.i18n import LOCALES, nearest
+from core.integration import ChatIntegration, OwnerIntegration
 from core.messages import Address
+from core.settings import cause, matching
 
 KeyPath = tuple[str, ...]
 
@@ -120,49 +121,57 @@ _WORDED = {
 _AT = re.compile(r"^(.*) \(at line (\d+), column \d+\)$")
 
 
-def _matching(pattern: str, write: str) -> AfterValidator:
-    def check(value: str) -> str:
-        if not re.fullmatch(pattern, value):
-            raise ValueError(f"write {write}")
-        return value
-
-    return AfterValidator(check)
-
-
 def _per_language(value: object) -> object:
     return {"en": value} if isinstance(value, str) else value
 
 
-ChannelKey = Annotated[
-    str, _matching(r"(slack|discord)(:[A-Za-z0-9]+){2}", "slack:WORKSPACE:CHANNEL or discord:…")
-]
-Place = Annotated[
-    str,
-    _matching(
-        r"web|terminal|(slack|discord)(:[A-Za-z0-9]+){0,2}",
-        "web, terminal, slack:WORKSPACE or slack:WORKSPACE:CHANNEL (so for discord)",
-    ),
-]
-PersonKey = Annotated[
-    str,
-    _matching(
-        r"web|terminal|slack:[A-Za-z0-9]+|discord:[0-9]+",
-        "web, terminal, slack:ID or discord:ID (a person, user group or role)",
-    ),
-]
+def _faces(info: ValidationInfo) -> tuple[list[str], list[str], list[str]]:
+    """The names of the chat platforms, the forms of their people's keys, the owner's surfaces."""
+    faces: Faces = (info.context or {}).get("faces", FACES)
+    chats = [face for face in faces if isinstance(face, ChatIntegration)]
+    owners = [face.name for face in faces if isinstance(face, OwnerIntegration)]
+    return [face.name for face in chats], [f"{face.name}:{face.ids}" for face in chats], owners
+
+
+def _channel(value: str, info: ValidationInfo) -> str:
+    chats, _, _ = _faces(info)
+    if not re.fullmatch(rf"({'|'.join(chats)})(:[A-Za-z0-9]+){{2}}", value):
+        others = "".join(f" or {chat}:…" for chat in chats[1:])
+        raise ValueError(f"write {chats[0]}:WORKSPACE:CHANNEL{others}")
+    return value
+
+
+def _place(value: str, info: ValidationInfo) -> str:
+    chats, _, owners = _faces(info)
+    if not re.fullmatch(rf"{'|'.join(owners)}|({'|'.join(chats)})(:[A-Za-z0-9]+){{0,2}}", value):
+        form = f"{chats[0]}:WORKSPACE or {chats[0]}:WORKSPACE:CHANNEL"
+        raise ValueError(f"write {', '.join(owners)}, {form} (so for {', '.join(chats[1:])})")
+    return value
+
+
+def _person(value: str, info: ValidationInfo) -> str:
+    chats, forms, owners = _faces(info)
+    if not re.fullmatch("|".join([*owners, *forms]), value):
+        ids = " or ".join(f"{chat}:ID" for chat in chats)
+        raise ValueError(f"write {', '.join(owners)}, {ids} (a person, user group or role)")
+    return value
+
+
+ChannelKey = Annotated[str, AfterValidator(_channel)]
+Place = Annotated[str, AfterValidator(_place)]
+PersonKey = Annotated[str, AfterValidator(_person)]
 Slug = Annotated[
     str,
-    _matching(
+    matching(
         SLUG,
         "a slug of up to 100 lower-case letters, digits, hyphens, underscores",
     ),
 ]
 AgentId = Annotated[
-    str, _matching(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}", "the agent's id, as the portal shows it")
+    str, matching(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}", "the agent's id, as the portal shows it")
 ]
-Host = Annotated[str, _matching(r"[a-z0-9-]+(\.[a-z0-9-]+)*", "a host's name in small letters")]
-BotId = Annotated[str, _matching(r"B[A-Z0-9]+", "a bot's id, as in B0123456789")]
-Language = Annotated[str, _matching("|".join(LOCALES), "a language: " + ", ".join(LOCALES))]
+Host = Annotated[str, matching(r"[a-z0-9-]+(\.[a-z0-9-]+)*", "a host's name in small letters")]
+Language = Annotated[str, matching("|".join(LOCALES), "a language: " + ", ".join(LOCALES))]
 Texts = Annotated[Mapping[Language, str], BeforeValidator(_per_language)]
 
 
@@ -259,24 +268,8 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Slack:
-    """`bots`: ids of other bots that may talk with Ponte."""
-
-    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
-    bots: tuple[BotId, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Discord:
-    """`threads`: make one of each mention in a server's channel, where that is permitted."""
-
-    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
-    threads: StrictBool = True
-
-
-@dataclass(frozen=True, slots=True)
 class Config:
-    """The whole file. Without a file everything has its default."""
+    """The whole file. Without a file everything has its default. Integrations add sections."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     changes: Changes = field(default_factory=Changes)
@@ -286,8 +279,6 @@ class Config:
     agents: Mapping[Slug, Agent] = field(default_factory=dict)
     links: Links = field(default_factory=Links)
     limits: Limits = field(default_factory=Limits)
-    slack: Slack = field(default_factory=Slack)
-    discord: Discord = field(default_factory=Discord)
 
     @property
     def table_rules(self) -> TableRules:
@@ -300,13 +291,40 @@ class Config:
         key = f"{address.platform}:{address.workspace}:{address.channel}"
         return self.channels.get(key, Channel())
 
+    def strict_mention(self, address: Address) -> bool:
+        return self.channel(address).strict_mention
+
+    def section(self, name: str) -> Any:
+        """What an integration's section was read as; its defaults where no file was read."""
+        default = next((face.section for face in FACES if face.name == name), None)
+        return getattr(self, name, None) or (default and default())
+
+    @property
+    def known_agents(self) -> Mapping[str, tuple[str, str, str]]:
+        """Id, title and description by name, in English or in the one language that there is."""
+        return {
+            name: (one.id, in_language(one.title, "en"), in_language(one.description, "en"))
+            for name, one in self.agents.items()
+        }
+
+
+def _composed(faces: Faces) -> TypeAdapter[Config]:
+    """The file with the sections of these integrations."""
+    sections = [
+        (face.name, face.section, field(default_factory=face.section))
+        for face in faces
+        if face.section
+    ]
+    whole = make_dataclass("File", sections, bases=(Config,), frozen=True, slots=True)
+    return TypeAdapter(whole)
+
 
 def in_language(texts: Texts, locale: str) -> str:
     """The text in `locale`, else in English, else the first that there is, else ""."""
     return texts.get(nearest(locale)) or texts.get("en") or next(iter(texts.values()), "")
 
 
-def load(path: Path, *, required: bool = False) -> Config:
+def load(path: Path, *, required: bool = False, faces: Faces = FACES) -> Config:
     """Read the file; one that is not there is an empty one unless `required`.
 
     Raises SettingsError, one line for each thing that is wrong.
@@ -321,13 +339,14 @@ def load(path: Path, *, required: bool = False) -> Config:
         raise SettingsError(
             "PONTE_CONFIG: {path} cannot be read ({cause}).", path=path, cause=cause(error)
         ) from None
+    adapter = _composed(faces)
     try:
-        return _CONFIG.validate_python(tomllib.loads(text))
+        return adapter.validate_python(tomllib.loads(text), context={"faces": faces})
     except tomllib.TOMLDecodeError as error:
         lines = _syntax(path.name, text, error)
     except ValidationError as error:
         at = TomlLines(text)
-        told = [(at.of(_plain(found["loc"])), _words(found)) for found in error.errors()]
+        told = [(at.of(_plain(found["loc"])), _words(found, faces)) for found in error.errors()]
         lines = "\n".join(f"{path.name}:{line}: {words}." for line, words in sorted(told))
     raise SettingsError("{lines}", lines=lines)
 
@@ -339,11 +358,11 @@ def _syntax(name: str, text: str, error: tomllib.TOMLDecodeError) -> str:
     return f"{name}:{line}: not TOML: {words}."
 
 
-def _words(error: ErrorDetails) -> str:
+def _words(error: ErrorDetails, faces: Faces) -> str:
     path = _plain(error["loc"])
     key = path[-1]
     if error["type"] == "unexpected_keyword_argument":
-        return f"{key!r} is not known here; known are {', '.join(_known(path[:-1]))}"
+        return f"{key!r} is not known here; known are {', '.join(_known(path[:-1], faces))}"
     if error["type"] == "value_error":
         return f"{key!r}: {error['ctx']['error']}"
     if error["type"] == "literal_error":
@@ -357,12 +376,11 @@ def _plain(loc: tuple[int | str, ...]) -> tuple[str, ...]:
     return tuple(part for part in loc if isinstance(part, str) and part != "[key]")
 
 
-def _known(path: tuple[str, ...]) -> list[str]:
+def _known(path: tuple[str, ...], faces: Faces) -> list[str]:
     kinds = {0: Config, 2: Command, 4: Input}
-    sections = {"channels": Channel, "changes": Changes, "tables": Table, "agents": Agent,
-                "limits": Limits}  # fmt: skip
-    kind = sections.get(path[0] if path else "") or kinds.get(len(path), Config)
-    return [f.name for f in fields(kind)]
-
-
-_CONFIG = TypeAdapter(Config)
+    sections: dict[str, type[Any]] = {
+        "channels": Channel, "changes": Changes, "tables": Table, "agents": Agent, "limits": Limits
+    }  # fmt: skip
+    own = {face.name: face.section for face in faces if face.section}
+    kind = (sections | own).get(path[0] if path else "") or kinds.get(len(path), Config)
+    return [f.name for f in fields(kind)] + ([] if path else [*own])

@@ -1,117 +1,21 @@
-"""What the settings turn on, and why the rest is off: printed by `run`, checked by `doctor`.
-
-The board: how each part is, for people, `/readyz` and `status`.
-"""
+"""What the settings turn on, and why the rest is off; and the board: how each part is now."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import replace
-from urllib.parse import quote
 
 from bot.settings import Settings
 from core.messages import Address, Card, Person
 from core.ports import QuickCommands
 from core.records import Health, QuickCommand
 
-_SLACK_BOT = "set SLACK_BOT_TOKEN and SLACK_APP_TOKEN"
-
 
 def lineup(settings: Settings) -> tuple[Health, ...]:
-    """By name: model, web, slack, discord, nocodb, stackspot, code. No service is asked."""
-    return tuple(_parts(settings))
-
-
-def _parts(settings: Settings) -> Iterator[Health]:
-    yield _model(settings)
-    yield _web(settings)
-    yield _slack(settings)
-    if settings.discord_token:
-        yield Health("discord", "on", "connects to the gateway")
-    else:
-        yield Health("discord", "off", "set DISCORD_TOKEN")
-    yield _nocodb(settings)
-    yield _stackspot(settings)
-    yield _code(settings)
-
-
-def _model(settings: Settings) -> Health:
-    reachable = settings.openai_api_key or settings.openai_base_url
-    if settings.ponte_model_api == "demo":
-        return Health("model", "on", "the demo model, as PONTE_MODEL_API says")
-    if not reachable:
-        return Health("model", "on", "the demo model; set OPENAI_API_KEY for a real one")
-    return Health("model", "on", settings.ponte_model)
-
-
-def _web(settings: Settings) -> Health:
-    if settings.ponte_web == "off":
-        return Health("web", "off", "PONTE_WEB is off")
-    return Health("web", "on", page_url(settings))
-
-
-def opened_at(settings: Settings, listening: str) -> str:
-    """Where a person opens a page that listens there: the public origin, where there is one."""
-    for anywhere, here in (("//0.0.0.0:", "//127.0.0.1:"), ("//[::]:", "//[::1]:")):
-        listening = listening.replace(anywhere, here)
-    return settings.ponte_web_url or listening
-
-
-def with_token(page: str, token: str) -> str:
-    """A fragment is never sent to a server: the page takes it and drops it."""
-    return f"{page}/#token={quote(token, safe='')}"
-
-
-def page_url(settings: Settings) -> str:
-    """Where a person opens the page; port 0 stands for one that the system chooses."""
-    host = settings.ponte_web_host
-    shown = f"[{host}]" if ":" in host else host
-    return settings.ponte_web_url or f"http://{shown}:{settings.ponte_web_port}"
-
-
-def _slack(settings: Settings) -> Health:
-    if settings.slack != "off":
-        return _slack_on(settings)
-    if settings.slack_bot_token:
-        return Health("slack", "off", "SLACK_BOT_TOKEN is set; set SLACK_APP_TOKEN too")
-    if settings.slack_app_token or settings.slack_signing_secret:
-        return Health("slack", "off", "SLACK_BOT_TOKEN is missing; set it too")
-    return Health("slack", "off", _SLACK_BOT)
-
-
-def _slack_on(settings: Settings) -> Health:
-    if settings.slack == "http" and settings.ponte_web == "off":
-        return Health("slack", "off", "it comes in at /slack/events, but PONTE_WEB is off")
-    return Health("slack", "on", "Socket Mode" if settings.slack == "socket" else "over HTTP")
-
-
-def _nocodb(settings: Settings) -> Health:
-    if settings.nocodb == "bridge":
-        return Health("nocodb", "on", "over the bridge")
-    if settings.nocodb == "rest":
-        return Health("nocodb", "on", "over its REST API")
-    if settings.nocodb_url:
-        return Health("nocodb", "off", "NOCODB_TOKEN is missing; set it too")
-    return Health("nocodb", "off", "set NOCODB_URL")
-
-
-def _code(settings: Settings) -> Health:
-    if settings.code == "off":
-        return Health("code", "off", "PONTE_CODE is off")
-    if settings.code == "hosted":
-        return Health("code", "on", "Python hosted by OpenAI")
-    return Health("code", "on", "Python in a sandbox on this machine")
-
-
-def _stackspot(settings: Settings) -> Health:
-    pair = (settings.stackspot_client_id, settings.stackspot_client_secret)
-    if all(pair):
-        return Health("stackspot", "on", f"realm {settings.stackspot_realm}")
-    missing = "STACKSPOT_CLIENT_SECRET" if pair[0] else "STACKSPOT_CLIENT_ID"
-    if any(pair):
-        return Health("stackspot", "off", f"half set; {missing} is missing")
-    return Health("stackspot", "off", "set STACKSPOT_CLIENT_ID and STACKSPOT_CLIENT_SECRET")
+    """Each integration's line, in their order. No service is asked."""
+    found = (face.summary(settings, settings) for face in settings.faces)
+    return tuple(part for part in found if part)
 
 
 Live = Callable[[], Awaitable[Health]]

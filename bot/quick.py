@@ -43,8 +43,12 @@ class Registry:
     ) -> None:
         self._commands = commands
         self._is_named = is_named
+        self.connect(run, any_slug=any_slug)
+
+    def connect(self, run: Run | None, *, any_slug: bool) -> None:
+        """They are run so; with `any_slug` also those that ponte.toml does not name."""
         self._run = run
-        self._any_slug = any_slug or not commands
+        self._any_slug = any_slug or not self._commands
 
     @property
     def everybodys(self) -> list[QuickCommand]:

@@ -1,10 +1,4 @@
-"""How long a server asks us to wait before we ask again.
-
-Which proxy a request goes through: what HTTPS_PROXY, HTTP_PROXY and NO_PROXY say.
-
-The values are handed in, since they may stand in `.env`, which no client reads by itself.
-
-HTTP for everything that speaks it: the only file that knows the library.
+"""HTTP for everything that speaks it: the only file that knows the library.
 
 HttpError
 ├── HttpDown         no connection, or it broke
@@ -14,6 +8,7 @@ HttpError
 └── HttpTooLarge     its body is larger than we take
 
 None of them holds an address, a header that we sent or a body that we sent: they may be secrets.
+Proxies are handed in, since HTTPS_PROXY and NO_PROXY may stand in `.env`, which no client reads.
 """
 
 from __future__ import annotations

@@ -372,8 +372,6 @@ class Budget(Protocol):
     async def reserve(self, turn: Turn) -> None:
         """Before anything that costs; once per turn. Raises OverBudget."""
 
-    async def settle(self, turn: Turn) -> None: ...
-
     async def usage(self, person: str | None = None) -> Spent:
         """Today's, of one person key or of all."""
 

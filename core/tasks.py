@@ -1,7 +1,4 @@
-"""Several questions at once, none of which outlives its asker.
-
-A mapping that keeps the newest so many.
-"""
+"""Several questions at once, none of which outlives its asker; a mapping of the newest so many."""
 
 from __future__ import annotations
 

@@ -1,9 +1,7 @@
-"""What OpenAI's models cost, as its pricing page said on `CHECKED`.
+"""The tokens of a model's call, and what they cost by OpenAI's pricing page on `CHECKED`.
 
 Sources: developers.openai.com/api/docs/pricing and the page of each model. Prices change: the
 date stands here so that an operator can tell how old a number is.
-
-The tokens of one call of a model, as its server counted them, and what they cost.
 """
 
 from __future__ import annotations

@@ -34,7 +34,7 @@ from core.markdown import LONGEST, MOST_BRACKETS, MOST_LINES, is_plain, markless
 from core.quick_commands import Results
 from core.redaction import withheld
 from core.tools.code import hosted
-from core.tools.nocodb.bridge import worded
+from core.tools.nocodb.bridge_api import worded
 from core.tools.remote import cleaned
 from core.tools.stackspot.execution import json_of
 

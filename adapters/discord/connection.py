@@ -103,15 +103,15 @@ class Connection:
             return Health("discord", "failing", str(self._failed))
         client = self._client.result() if self._client.done() else None
         if client is None or not self._connected.is_set():
-            return Health("discord", "failing", self._trouble or say("not connected yet"))
+            return Health("discord", "failing", self._trouble or say("not connected yet", "en"))
         if client.is_closed():
-            return Health("discord", "failing", say("the connection is closed"))
+            return Health("discord", "failing", say("the connection is closed", "en"))
         silent = time.monotonic() - client.last_frame
         if silent > SILENCE:
-            words = say("connected, but no frame came for {seconds} s", seconds=int(silent))
+            words = say("connected, but no frame came for {seconds} s", "en", seconds=int(silent))
             return Health("discord", "failing", words)
         name = client.user.name if client.user else "?"
-        return Health("discord", "on", say("connected as {name}", name=name))
+        return Health("discord", "on", say("connected as {name}", "en", name=name))
 
     async def ended(self) -> None:
         """Until it is closed, or Discord has refused it for good."""
@@ -142,7 +142,7 @@ class Connection:
                 words = LOGIN_REFUSED if closed.code in LOGIN_CODES else CLOSED
                 self._fail(SettingsError(words, code=closed.code))
             except (discord.HTTPException, discord.GatewayNotFound, *IN_DOUBT) as error:
-                self._trouble = say(UNREACHABLE, why=type(error).__name__)
+                self._trouble = say(UNREACHABLE, "en", why=type(error).__name__)
                 log.warning("not connected", why=repr(error), again_in=wait)
             finally:
                 # A client that was refused still holds its HTTP session.

@@ -131,7 +131,7 @@ class Applying:
     async def _take(self, run: _Run, batch: list[Step]) -> None:
         """One batch of a table at a time, so that no other change comes between read and write."""
         draft = run.change.draft
-        place = draft.target.get("table_id") or dict(draft.target)
+        place = draft.view.table_id or dict(draft.target)
         table = json.dumps([draft.applier, place], sort_keys=True)
         async with self._tables.setdefault(table, asyncio.Lock()):
             if self._held.is_set():

@@ -1,7 +1,4 @@
-"""What the operator's file says of a team's tables: who sees them, and who approves changes.
-
-Who may decide on a proposal, and where.
-"""
+"""Who may decide on a proposal, and where; what the operator's file says of a team's tables."""
 
 from __future__ import annotations
 
@@ -12,6 +9,7 @@ from typing import Literal
 from core.changes.model import Change, Decision, Draft
 from core.errors import NotAllowed, ToolError
 from core.messages import Address, Person
+from core.policy import NO_RIGHTS, PlatformRights
 from core.ports import Policy
 from core.records import Action
 from core.text import folded
@@ -47,7 +45,7 @@ class TableRules:
     def of_draft(self, draft: Draft) -> TableRule:
         if draft.kind == "run":
             return _DEFAULT  # whatever it is called, it is no table
-        return self.of(str(draft.target.get("table_id", "")), draft.title)
+        return self.of(draft.view.table_id, draft.title)
 
     def hides(self, *names: str) -> bool:
         return self.of(*names).access == "hidden"
@@ -67,8 +65,6 @@ NamedApprovers = Callable[[Person, Address, frozenset[str]], Awaitable[bool]]
 
 OWN_ROWS = 10
 """Rows up to which the asker approves their own creates and updates."""
-_ONE_PERSON = ("web", "terminal")
-"""Surfaces where whoever is there may decide."""
 
 _ELSEWHERE = "{id} was proposed somewhere else. Decide on it there, or ask an admin of this bot."
 _ADMIN_ROWS = "{id} changes more than {rows} rows, so only an admin of this bot may approve it."
@@ -92,6 +88,11 @@ class Approval:
     auto_create_rows: int = 0
     rules: TableRules = field(default_factory=TableRules)
     is_named: NamedApprovers = _nobody
+    platforms: Mapping[str, PlatformRights] = field(default_factory=dict)
+
+    def sees_all(self, address: Address) -> bool:
+        """Whether whoever writes there may see what was changed from anywhere."""
+        return self.platforms.get(address.platform, NO_RIGHTS).operator
 
     def check_draft(self, draft: Draft) -> None:
         """That anybody could approve it. Raises ToolError."""
@@ -129,7 +130,8 @@ class Approval:
     async def _check_person(self, person: Person, address: Address, change: Change) -> None:
         if (await self.policy.may(person, address, "admin")).allowed:
             return
-        self._check_place(address, change)
+        if not _same_place(address, change):
+            raise NotAllowed(_ELSEWHERE, id=change.id)
         if approvers := self.rules.of_draft(change.draft).approvers:
             if not await self.is_named(person, address, approvers):
                 raise NotAllowed(_NOT_NAMED, id=change.id)
@@ -137,11 +139,11 @@ class Approval:
         verdict = await self.policy.may(person, address, right(change.draft))
         if not verdict.allowed:
             raise NotAllowed(verdict.reason)
-        if address.platform in _ONE_PERSON:
+        if self._one_name(address):
             return
         if person.key != change.proposal.asker.key:
             raise NotAllowed(_NOT_YOURS, id=change.id)
-        if needs_admin(change):
+        if self.needs_admin(change):
             many = _ADMIN_DELETE if change.draft.kind == "delete" else _ADMIN_ROWS
             raise NotAllowed(many, id=change.id, rows=OWN_ROWS)
 
@@ -159,25 +161,23 @@ class Approval:
         general = 0 if rule.approvers else self.auto_create_rows
         return len(draft.rows) <= max(general, 1 if rule.access == "auto" else 0)
 
+    def needs_admin(self, change: Change) -> bool:
+        """Whether the asker cannot approve it themselves."""
+        if change.proposal.named or self._one_name(change.proposal.address):
+            return False
+        return change.draft.kind == "delete" or change.draft.touched > OWN_ROWS
+
+    def _one_name(self, address: Address) -> bool:
+        return self.platforms.get(address.platform, NO_RIGHTS).one_name
+
     def _changeable(self, draft: Draft) -> bool:
         return self.rules.of_draft(draft).access in ("ask", "auto")
-
-    def _check_place(self, address: Address, change: Change) -> None:
-        if not _same_place(address, change):
-            raise NotAllowed(_ELSEWHERE, id=change.id)
 
 
 def right(draft: Draft) -> Action:
     """What who decides must be allowed to do: a run that changes nothing only spends."""
-    spends = draft.kind == "run" and draft.target.get("effect") == "spend"
+    spends = draft.kind == "run" and draft.view.effect == "spend"
     return "spend" if spends else "write"
-
-
-def needs_admin(change: Change) -> bool:
-    """Whether the asker cannot approve it themselves."""
-    if change.proposal.named or change.proposal.address.platform in _ONE_PERSON:
-        return False
-    return change.draft.kind == "delete" or change.draft.touched > OWN_ROWS
 
 
 def _same_place(address: Address, change: Change) -> bool:

@@ -55,12 +55,41 @@ class RowWrite:
 
 
 @dataclass(frozen=True, slots=True)
+class View:
+    """What Ponte itself reads of a draft's target; an applier puts it there under these names.
+
+    `table_id` is what rules know a table by, beside its title ("" for none). `key` is the field
+    with a row's id. Of `links`, fields that hold links, an update's card shows what comes and
+    goes; `concealed` are fields that nobody here may know of; `anew` fields that the system fills
+    in by itself. `effect` of a run: "spend" changes nothing.
+    """
+
+    table_id: str = ""
+    key: str = "id"
+    links: frozenset[str] = frozenset()
+    concealed: frozenset[str] = frozenset()
+    anew: tuple[str, ...] = ()
+    effect: str = "write"
+
+    @classmethod
+    def of(cls, target: Mapping[str, Any]) -> View:
+        """Of one as it is stored."""
+        return cls(
+            table_id=str(target.get("table_id", "")), key=str(target.get("key", "id")),
+            links=frozenset(target.get("links", ())),
+            concealed=frozenset(target.get("concealed", ())),
+            anew=tuple(map(str, target.get("anew", ()))),
+            effect=str(target.get("effect", "write")),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
 class Draft:
     """What a write tool would do: rows of one table, in one way.
 
-    `target` is the applier's own way to find the table, `title` its name for people, `note` the
-    English source of what a person should know before they decide, `by` who asks (set by
-    the ledger's `Change`), for the system's own records: `slack:U123`.
+    `target` is the applier's own way to find the table, of which others read its `view`; `title`
+    its name for people, `note` the English source of what a person should know before they
+    decide, `by` who asks (set by the ledger's `Change`), for the system's own records.
     """
 
     applier: str
@@ -70,6 +99,10 @@ class Draft:
     rows: tuple[RowWrite, ...]
     note: str = ""
     by: str = ""
+
+    @property
+    def view(self) -> View:
+        return View.of(self.target)
 
     @property
     def touched(self) -> int:

@@ -90,7 +90,12 @@ class Changes:
 
     async def cards(self, ids: Sequence[str], locale: str) -> Sequence[Card]:
         """As they stand now."""
-        return [cards.card_of(await self.ledger.get(id), locale) for id in ids]
+        return [self.card(await self.ledger.get(id), locale) for id in ids]
+
+    def card(self, change: Change, locale: str = "") -> Card:
+        """In its asker's language, where no other is given."""
+        needs_admin = self.approval.needs_admin(change)
+        return cards.card_of(change, locale or change.proposal.locale, needs_admin)
 
     def words(self, shown: Sequence[Card], locale: str) -> str:
         return cards.answer(shown, locale)
@@ -98,7 +103,7 @@ class Changes:
     async def latest(self, conversation: str) -> Sequence[Card]:
         """The newest first, of one conversation or ("") of all, each in its asker's language."""
         found = await self.ledger.of_conversation(conversation, SHOWN)
-        return [cards.card_of(change, change.proposal.locale) for change in found]
+        return [self.card(change) for change in found]
 
     async def decide(self, action: CardAction, decision: Decision) -> Answer:
         """Raises NotFound (also for a card that is not theirs to see), NotAllowed, Expired,
@@ -272,7 +277,7 @@ class Changes:
         if here.shared and any(not here.same_channel(there) for there in places):
             return Answer(text, private=True)
         away = any(there.conversation != here.conversation for there in places)
-        drawn = [cards.card_of(change, decision.locale) for change in shown]
+        drawn = [self.card(change, decision.locale) for change in shown]
         return Answer(text, cards=tuple(drawn) if decision.clicked or away else ())
 
 

@@ -9,7 +9,6 @@ from contextlib import suppress
 
 import structlog
 
-from core.changes import cards
 from core.changes.model import Change
 from core.changes.ports import Ledger
 from core.changes.service import Changes
@@ -71,7 +70,7 @@ class Redraw:
     async def _draw(self, change: Change) -> bool:
         if change.proposal.address.platform not in self._replies:
             return True  # for a process that can post there
-        card = cards.card_of(change, change.proposal.locale)
+        card = self._changes.card(change)
         turn = await self._journal.stands(change.proposal.seq, [card])
         if turn is not None and turn.state not in FINAL_STATES:
             return True  # drawn when it ends

@@ -1,9 +1,4 @@
-"""The journal's record of one turn's posts, as its Reply sees it.
-
-Sets the scene for a tool: for whom and where it runs, and with which files.
-
-All that one turn plays on.
-"""
+"""What a turn and its tools play in: for whom, where, with which files, posts and limits."""
 
 from __future__ import annotations
 
@@ -14,14 +9,21 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from core import text
 from core.changes.ports import Proposals
+from core.i18n import LANGUAGE
 from core.markdown import Trust
 from core.messages import Attachment, File, Message, Post, Progress
 from core.ports import Fetch, Files, Journal, Reply, ThreadMap, Tool
-from core.records import Call, Effect, Remote, Scene, Shown, Thread, Turn, Verdict
+from core.records import Call, Effect, Remote, Scene, Thread, Turn, Verdict
 from core.tasks import together
+
+Show = Callable[[Progress], Awaitable[None]]
+FETCHING = 10.0
+"""Seconds that a turn waits for one of its files; all are fetched at once."""
 
 
 class TurnPosts:
+    """The `Posts` port: the journal's record of one turn's posts, as its Reply sees it."""
+
     def __init__(self, journal: Journal, turn: Turn) -> None:
         self._journal = journal
         self._turn = turn
@@ -39,14 +41,12 @@ class TurnPosts:
         await self._journal.removed(self._turn, number)
 
 
-Show = Callable[[Progress], Awaitable[None]]
-FETCHING = 10.0
-"""Seconds that a turn waits for one of its files; all are fetched at once."""
-
-
 @dataclass(frozen=True, slots=True)
 class Scenes:
-    """`fetch` is by platform, `zone` the asker's where their platform does not tell it."""
+    """Sets the scene of tools and commands.
+
+    `fetch` is by platform, `zone` the asker's where their platform does not tell it.
+    """
 
     journal: Journal
     files: Files
@@ -82,14 +82,14 @@ class Scenes:
             stopped=lambda: self.stopped(turn.seq),
         )  # fmt: skip
 
-    async def for_command(self, turn: Turn, call: Call, locale: str, show: Show) -> Scene:
+    async def for_command(self, turn: Turn, call: Call, show: Show) -> Scene:
         """The scene of what a person typed or clicked, without a model."""
 
         async def doing(words: str) -> None:
             await show(Progress(doing=words))
 
         thread = await self.thread(turn)
-        scene = self.of(turn, thread, call, locale, doing)
+        scene = self.of(turn, thread, call, LANGUAGE.get(), doing)
 
         async def kept(remote: Remote) -> None:
             await self.journal.remote(thread.id, remote)
@@ -145,7 +145,10 @@ class TurnFiles:
         message, files = self.turn.message, self.scenes.files
         found: list[File] = []
         for shown in await self.scenes.journal.shown(message.address.conversation, self.thread):
-            if shown.seq < self.turn.seq and _has_files(shown):
+            answer, had = shown.answer, shown.message
+            # In shared places a message may have brought the files of others before it.
+            some = bool(had.attachments or had.address.shared or (answer and answer.files))
+            if some and shown.seq < self.turn.seq:
                 found.extend(await files.of_event(shown.message.event_key))
         attached, _ = await self.scenes.attached(message)
         found.extend([*await files.of_event(message.event_key), *attached])
@@ -172,12 +175,6 @@ def zone_of(message: Message, zone: str) -> str:
     return "UTC"
 
 
-def _has_files(shown: Shown) -> bool:
-    """In shared places a message may have brought the files of others before it."""
-    message, answer = shown.message, shown.answer
-    return bool(message.attachments or message.address.shared or (answer and answer.files))
-
-
 @dataclass(frozen=True, slots=True)
 class CallLimits:
     """Tool calls of one turn: those that cost (quick commands, agents, code), and all of them."""
@@ -188,7 +185,7 @@ class CallLimits:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """What the turn may use was decided before."""
+    """All that one turn of the model plays on; what it may use was decided before."""
 
     turn: Turn
     thread: Thread

@@ -1,4 +1,4 @@
-"""One turn as a story: who, where, may they, remember, answer, speak."""
+"""One turn, from the stored message to its last post: who, where, may they, answer, speak."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import structlog
 from core import metrics, text
 from core.changes.service import Changes
 from core.conversation import grammar, prompt
-from core.conversation.commands import Desk
+from core.conversation.commands import Commands
 from core.conversation.context import CallLimits, Scenes, Stage, TurnPosts
 from core.conversation.rounds import Rounds
 from core.errors import (
@@ -28,7 +28,7 @@ from core.errors import (
     Superseded,
     Undeliverable,
 )
-from core.i18n import nearest, say
+from core.i18n import LANGUAGE, nearest, say
 from core.markdown import Trust, addresses
 from core.messages import Address, Answer, File, Progress
 from core.ports import (
@@ -89,7 +89,7 @@ class Parts:
     toolbox: Toolbox
     policy: Policy
     budget: Budget
-    desk: Desk
+    commands: Commands
     changes: Changes
     scenes: Scenes
 
@@ -118,10 +118,17 @@ class ConversationManager:
         if turn is None:
             return
         with structlog.contextvars.bound_contextvars(turn=turn.id):
-            reply = self._reply(turn)
+            LANGUAGE.set(self._locale(turn))
+            build = self._replies[turn.message.address.platform]
+            reply = build(turn.message.reply_to, TurnPosts(self._journal, turn))
             try:
                 await reply.show(Progress())
-                await self._story(turn, reply)
+                try:
+                    answer = turn.answer or await self._answer(turn, reply)
+                except PostRemoved:
+                    await self._journal.ended(turn, "removed")
+                else:
+                    await self._deliver(turn, reply, answer)
             except Superseded:
                 log.info("superseded")
                 await self._silence(turn, reply)
@@ -134,20 +141,11 @@ class ConversationManager:
             await self._journal.post_removed(post)
             await self._inbox.cancel(seq)
 
-    async def _story(self, turn: Turn, reply: Reply) -> None:
-        try:
-            answer = turn.answer or await self._answer(turn, reply)
-        except PostRemoved:
-            await self._journal.ended(turn, "removed")
-            return
-        await self._deliver(turn, reply, answer)
-        await self._parts.budget.settle(turn)
-
     async def _answer(self, turn: Turn, reply: Reply) -> Answer:
         rounds: list[Rounds] = []
         turn, answer = await self._worded(turn, reply, rounds)
         if turn.undelivered:
-            note = Undeliverable(reason=turn.undelivered).words(self._locale(turn))
+            note = Undeliverable(reason=turn.undelivered).words(LANGUAGE.get())
             answer = replace(answer, text=f"_{note}_\n\n{answer.text}")
         own = rounds[0].linked if rounds else frozenset()
         answer = await self._checked(turn, reply, answer, own)
@@ -189,6 +187,7 @@ class ConversationManager:
                 self._known(turn),
                 self._parts.policy.may(turn.message.author, turn.message.address, "chat"),
             )
+            LANGUAGE.set(self._locale(turn))
             if not verdict.allowed:
                 raise NotAllowed(verdict.reason)
             return turn, _noted(await self._think(turn, reply, rounds), missing)
@@ -196,7 +195,7 @@ class ConversationManager:
             await self._put_back_unless_stopped(turn)
             said = rounds[0].shown if rounds else ""
             elsewhere = bool(rounds) and rounds[0].goes_on_elsewhere
-            stopped = say(_STOPPED_HERE if elsewhere else "_Stopped._", self._locale(turn))
+            stopped = say(_STOPPED_HERE if elsewhere else "_Stopped._")
             cards = await rounds[0].cards() if rounds else ()
             words = f"{said}\n\n{stopped}".strip()
             return turn, Answer(words, status="stopped", cards=cards)
@@ -206,11 +205,10 @@ class ConversationManager:
         except (PostRemoved, Superseded, NotStored):
             raise
         except PonteError as error:
-            alone = isinstance(error, ALONE)
-            return turn, self._apology(error, rounds, self._locale(turn), alone)
+            return turn, self._apology(error, rounds)
         except Exception:
             log.exception("turn broke")
-            return turn, self._apology(PonteError(turn=turn.id), rounds, self._locale(turn))
+            return turn, self._apology(PonteError(turn=turn.id), rounds)
 
     async def _known(self, turn: Turn) -> tuple[Turn, Sequence[str]]:
         """The turn, with what its platform knows around the message, and what it could not tell.
@@ -236,12 +234,10 @@ class ConversationManager:
         if task := asyncio.current_task():
             task.uncancel()
 
-    def _apology(
-        self, error: PonteError, rounds: list[Rounds], locale: str, private: bool = False
-    ) -> Answer:
+    def _apology(self, error: PonteError, rounds: list[Rounds]) -> Answer:
         said = rounds[0].shown if rounds else ""
-        words = f"{said}\n\n{error.words(locale)}".strip()
-        return Answer(words, status="failed", code=error.code, private=private)
+        words = f"{said}\n\n{error.words(LANGUAGE.get())}".strip()
+        return Answer(words, status="failed", code=error.code, private=isinstance(error, ALONE))
 
     async def _think(self, turn: Turn, reply: Reply, rounds: list[Rounds]) -> Answer:
         if turn.attempt > ATTEMPTS:
@@ -250,18 +246,15 @@ class ConversationManager:
         if not (message.text.strip() or message.attachments or message.context):
             raise Empty
         if command := await text.aside(grammar.parse, message.text):
-            return await self._parts.desk.answer(turn, command, self._locale(turn), reply.show)
+            return await self._parts.commands.answer(turn, command, reply.show)
         await self._parts.budget.reserve(turn)
         stage, told = await self._stage(turn, reply)
         rounds.append(Rounds(stage, self._journal, self._parts.model))
         answer = await rounds[0].answer()
         await self._remember(stage.thread, rounds[0].thread, message.author.key)
         if not (answer.text or answer.cards or answer.files):
-            return self._nothing(turn)
+            return Answer(say("The model gave an empty answer. Please ask again."))
         return _noted(answer, told)
-
-    def _nothing(self, turn: Turn) -> Answer:
-        return Answer(say("The model gave an empty answer. Please ask again.", self._locale(turn)))
 
     async def _stage(self, turn: Turn, reply: Reply) -> tuple[Stage, Sequence[str]]:
         """What the turn plays on, and what of its files was not read, in sentences."""
@@ -277,7 +270,11 @@ class ConversationManager:
             heard = replace(message, text=await text.aside(text.clean, message.text))
             files, missing = await parts.scenes.attached(message)
             said = prompt.said(heard, files, missing)
-            told = await unread(message, files, missing, self._bytes, self._locale(turn))
+
+            async def read(file: File) -> bytes:
+                return (await parts.files.get(file.id))[1]
+
+            told = await unread(message, files, missing, read, LANGUAGE.get())
             turn = replace(turn, items=tuple(await self._journal.heard(turn, said)))
         thread = await parts.scenes.thread(turn)
         outside, trust = await self._trust(turn)
@@ -286,12 +283,12 @@ class ConversationManager:
             turn=turn,
             thread=thread,
             reply=reply,
-            locale=self._locale(turn),
+            locale=LANGUAGE.get(),
             instructions=self._profile.told(message.address),
             trust=trust,
             outside=outside,
             limits=self._profile.limits,
-            preface=prompt.preface(message, time.time(), self._profile.zone, self._locale(turn)),
+            preface=prompt.preface(message, time.time(), self._profile.zone, LANGUAGE.get()),
             tools={tool.spec.name: tool for tool in tools},
             may=lambda effect: parts.policy.may(message.author, message.address, effect),
             scenes=parts.scenes,
@@ -300,9 +297,6 @@ class ConversationManager:
             since=since,
         )
         return stage, told
-
-    async def _bytes(self, file: File) -> bytes:
-        return (await self._parts.files.get(file.id))[1]
 
     async def _remember(self, before: Thread, after: Thread, person: str) -> None:
         """Write the record where more than the time of its last use has changed."""
@@ -323,16 +317,13 @@ class ConversationManager:
             state, reason = "undeliverable", str(error.values.get("reason", error))
             log.warning("undeliverable", why=reason)
         await self._journal.ended(turn, state, reason)
-        self._count(turn, state, answer)
-        if answer.cards or state == "failed":
-            self._parts.changes.moved()  # what was decided meanwhile can be shown now
-
-    def _count(self, turn: Turn, state: State, answer: Answer) -> None:
         platform = turn.message.address.platform
         metrics.turns.labels(platform, state).inc()
         metrics.turn_seconds.labels(platform).observe(max(0.0, time.time() - turn.accepted_at))
         if answer.code:
             metrics.errors.labels(answer.code).inc()
+        if answer.cards or state == "failed":
+            self._parts.changes.moved()  # what was decided meanwhile can be shown now
 
     async def _finish(self, turn: Turn, reply: Reply, answer: Answer) -> None:
         """A stop comes too late for an answer that is being posted; a drain does not."""
@@ -345,15 +336,11 @@ class ConversationManager:
 
     async def _silence(self, turn: Turn, reply: Reply) -> None:
         """The conversation was forgotten while this ran: what stands there of it goes too."""
-        words = say("_Stopped: this conversation was forgotten._", self._locale(turn))
+        words = say("_Stopped: this conversation was forgotten._")
         try:
             await reply.finish(Answer(words, status="stopped", parts=(words,)))
         except (PonteError, asyncio.CancelledError):
             log.info("nothing left to take back")
-
-    def _reply(self, turn: Turn) -> Reply:
-        build = self._replies[turn.message.address.platform]
-        return build(turn.message.reply_to, TurnPosts(self._journal, turn))
 
     def _locale(self, turn: Turn) -> str:
         return nearest(turn.message.locale) if turn.message.locale else self._profile.locale

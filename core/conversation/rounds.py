@@ -1,6 +1,4 @@
-"""The tool calls of one turn, each journalled before and after it runs.
-
-The rounds between model and tools, until there is an answer.
+"""The rounds between model and tools, until there is an answer.
 
 Everything is journalled before it can matter: a round's items before its tools run, each call
 before and after. A turn that resumes goes on after the last item; what is done is not repeated.
@@ -49,6 +47,9 @@ from core.tasks import together
 from core.tools.toolbox import capped, outcome_of_error
 
 log = structlog.get_logger("turn")
+ROUNDS = 12
+"""Model calls in one turn, at most."""
+CUT = "The answer ends here because it became too long. Ask me to go on."
 AT_ONCE = 8
 """Tool calls of one round that run side by side, at most."""
 REPEATABLE: tuple[Effect, ...] = ("read", "write")
@@ -68,7 +69,8 @@ USED_UP_COSTLY = (
 
 
 class ToolCalls:
-    """`outcomes` by call id. `scene_of` sets the scene of a call, `show` tells what it does."""
+    """The tool calls of one turn, each journalled before and after it runs; `outcomes` by call id.
+    `scene_of` sets the scene of a call, `show` tells what it does."""
 
     def __init__(
         self,
@@ -157,21 +159,17 @@ class ToolCalls:
         if tool and tool.effect_of(asked) in COSTLY and not tool.only_proposes(asked):
             self._costly.setdefault(item.call_id, len(self._costly) + 1)
 
-    def _too_many(self, call: Call) -> str:
+    async def _checked(self, tool: Tool | None, call: Call) -> Outcome:
         limits = self._stage.limits
         if self._costly.get(call.call_id, 0) > limits.costly:
-            return _NO_MORE.format(count=limits.costly, costly=" that cost", what="those")
-        if self._total.get(call.call_id, 0) > limits.total:
-            return _NO_MORE.format(count=limits.total, costly="", what="them")
-        return ""
-
-    async def _checked(self, tool: Tool | None, call: Call) -> Outcome:
-        if too_many := self._too_many(call):
+            too_many = _NO_MORE.format(count=limits.costly, costly=" that cost", what="those")
             return Outcome("error", too_many)
+        if self._total.get(call.call_id, 0) > limits.total:
+            return Outcome("error", _NO_MORE.format(count=limits.total, costly="", what="them"))
         if tool is None:
             return Outcome("error", f"error: there is no tool {text.clip(call.name, 64)!r} here")
         if self._stage.may and not (verdict := await self._stage.may(call.effect)).allowed:
-            return Outcome("error", f"error: {say(verdict.reason)}")
+            return Outcome("error", f"error: {say(verdict.reason, 'en')}")
         return await self._attempt(tool, call)
 
     async def _attempt(self, tool: Tool, call: Call) -> Outcome:
@@ -205,9 +203,6 @@ class ToolCalls:
 
 
 _OWN_LINK = re.compile(r"\[\w{1,40}\]\((https?://[^\s()<>]{1,500})\)\Z")
-ROUNDS = 12
-"""Model calls in one turn, at most."""
-CUT = "The answer ends here because it became too long. Ask me to go on."
 
 
 class Rounds:

@@ -1,8 +1,6 @@
-"""The SQL of proposals and changes: one row each, a step for each row that they write.
+"""Proposals, changes and their steps in `ponte.db`, one transaction a method; the turns of a day.
 
-The embedded ledger: proposals, changes and their steps, one transaction a method.
-
-Counts turns and money, a row a turn; refuses a turn over the day's cap before it costs.
+A change is one row, with a step for each row that it writes.
 """
 
 from __future__ import annotations
@@ -12,7 +10,6 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, tzinfo
-from sqlite3 import Cursor
 from sqlite3 import Row as SqlRow
 
 from core.changes.model import Change, ChangeState, Draft, Proposal, Row, RowWrite, Step, fresh_id
@@ -32,34 +29,10 @@ def get(connection: Connection, id: str) -> Change:
     return _change(connection, row)
 
 
-def of_call(connection: Connection, seq: int, call_id: str) -> Change | None:
-    row = connection.execute(
-        "SELECT * FROM changes WHERE seq = ? AND call_id = ?", (seq, call_id)
-    ).fetchone()
-    return None if row is None else _change(connection, row)
-
-
-def check_generation(connection: Connection, proposal: Proposal) -> None:
-    """Raises Superseded where the conversation was forgotten since."""
-    row = connection.execute(
-        "SELECT generation FROM conversations WHERE conversation = ?",
-        (proposal.address.conversation,),
-    ).fetchone()
-    if row is not None and row["generation"] != proposal.generation:
-        raise Superseded
-
-
 def insert(connection: Connection, change: Change) -> Change:
     """As it then stands, under another id where its own is taken."""
     while connection.execute("SELECT 1 FROM changes WHERE id = ?", (change.id,)).fetchone():
         change = replace(change, proposal=replace(change.proposal, id=fresh_id()))
-    _insert(connection, change)
-    steps = [Step(number, write) for number, write in enumerate(change.draft.rows, 1)]
-    put_steps(connection, change, steps)
-    return get(connection, change.id)
-
-
-def _insert(connection: Connection, change: Change) -> None:
     proposal, draft = change.proposal, change.draft
     connection.execute(
         "INSERT INTO changes (id, seq, call_id, person, asker, conversation, address, thread,"
@@ -76,15 +49,20 @@ def _insert(connection: Connection, change: Change) -> None:
             "locale": proposal.locale, "applier": draft.applier, "kind": draft.kind,
             "target": json.dumps(dict(draft.target)), "title": draft.title, "note": draft.note,
             "undoes": proposal.undoes, "state": change.state, "created": proposal.created,
-            "expires": proposal.expires, "claim": change.claim, **decision(change.decider),
-            "decided": change.decided, "named": proposal.named,
+            "expires": proposal.expires, "claim": change.claim, "named": proposal.named,
+            **_decision(change.decider, change.decided),
         },
     )  # fmt: skip
+    put_steps(connection, change, [Step(n, row) for n, row in enumerate(draft.rows, 1)])
+    return get(connection, change.id)
 
 
-def decision(decider: Person | None) -> dict[str, str]:
-    return {"decider": decider.key if decider else "",
-            "decided_by": encode(decider) if decider else ""}  # fmt: skip
+def _decision(decider: Person | None, at: float) -> dict[str, str | int | float]:
+    return {
+        "decider": decider.key if decider else "",
+        "decided_by": encode(decider) if decider else "",
+        "decided": at,
+    }
 
 
 def put_steps(connection: Connection, change: Change, steps: Iterable[Step]) -> None:
@@ -119,15 +97,6 @@ def move(connection: Connection, id: str, state: ChangeState, **columns: str | i
     )
 
 
-def undone(connection: Connection, change: Change, state: ChangeState) -> None:
-    """What an undo that ended in `state` means for the change that it took back."""
-    original = get(connection, change.proposal.undoes)
-    if state == "failed":
-        move(connection, original.id, original.state, undone_by="")
-    else:
-        move(connection, original.id, "undone" if state == "done" else original.state)
-
-
 def add_note(connection: Connection, change: Change, note: str) -> None:
     """For the model, where there is one and the thread was not forgotten."""
     if not note:
@@ -146,39 +115,6 @@ def take_notes(connection: Connection, thread: str) -> Sequence[Item]:
     ).fetchall()
     texts = [row["text"] for row in sorted(rows, key=lambda row: row["id"])]
     return [Item(kind="message", role="user", text=text, name=NOTE) for text in texts]
-
-
-def of_conversation(connection: Connection, conversation: str, limit: int) -> Sequence[Change]:
-    rows = connection.execute(
-        "SELECT * FROM changes WHERE :conversation = '' OR conversation = :conversation"
-        " ORDER BY created DESC, rowid DESC LIMIT :limit",
-        {"conversation": conversation, "limit": limit},
-    )
-    return _all(connection, rows)
-
-
-def undrawn(connection: Connection) -> Sequence[Change]:
-    return _all(
-        connection,
-        connection.execute("SELECT * FROM changes WHERE drawn < version ORDER BY created, rowid"),
-    )
-
-
-def overdue(connection: Connection, now: float) -> Sequence[Change]:
-    return _all(
-        connection,
-        connection.execute("SELECT * FROM changes WHERE state = 'open' AND expires <= ?", (now,)),
-    )
-
-
-def abandoned(connection: Connection) -> Sequence[Change]:
-    return _all(
-        connection,
-        connection.execute(
-            "SELECT * FROM changes WHERE state = 'applying' AND claim NOT IN (SELECT seq FROM"
-            " inbox WHERE state IN ('new', 'running', 'answered', 'posting'))"
-        ),
-    )
 
 
 def forget(connection: Connection, conversation: str) -> None:
@@ -209,18 +145,6 @@ def blank(connection: Connection, id: str) -> None:
     )
 
 
-def lapse(connection: Connection, before: float) -> int:
-    """Who did what stays, the rows go; a card that offers to undo it is drawn anew."""
-    ids = connection.execute(
-        "UPDATE changes SET forgotten = ?, version = version + (undone_by = '' AND state IN"
-        " ('done', 'partial')) WHERE ended > 0 AND ended < ? AND forgotten = 0 RETURNING id",
-        (_LAPSED, before),
-    ).fetchall()
-    for row in ids:
-        _blank_rows(connection, row["id"])
-    return len(ids)
-
-
 def _blank_rows(connection: Connection, id: str) -> None:
     connection.execute(
         "UPDATE steps SET before = NULL, after = NULL, now = NULL, mark = '', words = ''"
@@ -229,21 +153,16 @@ def _blank_rows(connection: Connection, id: str) -> None:
     )
 
 
-def purge(connection: Connection, before: float) -> int:
-    connection.execute(
-        "DELETE FROM steps WHERE change IN (SELECT id FROM changes WHERE ended > 0 AND ended < ?)",
-        (before,),
-    )
-    gone = connection.execute("DELETE FROM changes WHERE ended > 0 AND ended < ?", (before,))
-    return gone.rowcount
-
-
-def _all(connection: Connection, rows: Cursor) -> Sequence[Change]:
-    return [_change(connection, row) for row in rows.fetchall()]
-
-
 def _change(connection: Connection, row: SqlRow) -> Change:
-    steps = _steps(connection, row["id"])
+    found = connection.execute("SELECT * FROM steps WHERE change = ? ORDER BY number", (row["id"],))
+    steps = tuple(
+        Step(
+            number=one["number"],
+            write=RowWrite(one["row"], _row(one["before"]), _row(one["after"]), one["mark"]),
+            state=one["state"], now=_row(one["now"]), words=one["words"],
+        )
+        for one in found
+    )  # fmt: skip
     draft = Draft(
         applier=row["applier"], kind=row["kind"], target=json.loads(row["target"]),
         title=row["title"], rows=tuple(step.write for step in steps), note=row["note"],
@@ -264,18 +183,6 @@ def _change(connection: Connection, row: SqlRow) -> Change:
     )  # fmt: skip
 
 
-def _steps(connection: Connection, change: str) -> tuple[Step, ...]:
-    rows = connection.execute("SELECT * FROM steps WHERE change = ? ORDER BY number", (change,))
-    return tuple(
-        Step(
-            number=row["number"],
-            write=RowWrite(row["row"], _row(row["before"]), _row(row["after"]), row["mark"]),
-            state=row["state"], now=_row(row["now"]), words=row["words"],
-        )
-        for row in rows
-    )  # fmt: skip
-
-
 def _json(row: Row | None) -> str | None:
     return None if row is None else json.dumps(dict(row), ensure_ascii=False)
 
@@ -289,16 +196,26 @@ def _nameless(person: str) -> str:
 
 
 class SqliteLedger:
+    """The `Ledger` port."""
+
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def propose(self, proposal: Proposal) -> Change:
         def write(connection: Connection) -> Change:
-            known = of_call(connection, proposal.seq, proposal.call_id)
-            if known is None:
-                check_generation(connection, proposal)
-                return insert(connection, Change(proposal))
-            return known
+            known = connection.execute(
+                "SELECT * FROM changes WHERE seq = ? AND call_id = ?",
+                (proposal.seq, proposal.call_id),
+            ).fetchone()
+            if known is not None:
+                return _change(connection, known)
+            row = connection.execute(
+                "SELECT generation FROM conversations WHERE conversation = ?",
+                (proposal.address.conversation,),
+            ).fetchone()
+            if row is not None and row["generation"] != proposal.generation:
+                raise Superseded
+            return insert(connection, Change(proposal))
 
         return await self._database.write(write)
 
@@ -311,7 +228,7 @@ class SqliteLedger:
             if change.state == "open" and change.proposal.expires <= now:
                 move(connection, id, "expired", ended=now)
             elif change.state == "open":
-                move(connection, id, "applying", claim=seq, **_decided(decider, now))
+                move(connection, id, "applying", claim=seq, **_decision(decider, now))
             return get(connection, id)
 
         return await self._database.write(write)
@@ -322,7 +239,7 @@ class SqliteLedger:
         def write(connection: Connection) -> Change:
             change = get(connection, id)
             if change.state == "open":
-                by = _decided(decider, now) if decider else {}
+                by = _decision(decider, now) if decider else {}
                 move(connection, id, state, ended=now, **by)
                 add_note(connection, change, note)
             return get(connection, id)
@@ -332,7 +249,7 @@ class SqliteLedger:
     async def release(self, id: str, seq: int) -> None:
         def write(connection: Connection) -> None:
             _claimed(connection, id, seq)
-            move(connection, id, "open", claim=0, **decision(None), decided=0.0)
+            move(connection, id, "open", claim=0, **_decision(None, 0.0))
 
         await self._database.write(write)
 
@@ -363,7 +280,12 @@ class SqliteLedger:
                 move(connection, id, state, ended=now)
                 add_note(connection, change, note)
                 if change.proposal.undoes:
-                    undone(connection, change, state)
+                    original = get(connection, change.proposal.undoes)
+                    if state == "failed":
+                        move(connection, original.id, original.state, undone_by="")
+                    else:
+                        stands = "undone" if state == "done" else original.state
+                        move(connection, original.id, stands)
                 if change.forgotten:
                     blank(connection, id)
             return get(connection, id)
@@ -371,10 +293,16 @@ class SqliteLedger:
         return await self._database.write(write)
 
     async def of_conversation(self, conversation: str, limit: int) -> Sequence[Change]:
-        return await self._database.read(lambda c: of_conversation(c, conversation, limit))
+        return await self._select(
+            "SELECT * FROM changes WHERE :conversation = '' OR conversation = :conversation"
+            " ORDER BY created DESC, rowid DESC LIMIT :limit",
+            conversation=conversation, limit=limit,
+        )  # fmt: skip
 
     async def undrawn(self) -> Sequence[Change]:
-        return await self._database.read(undrawn)
+        return await self._select(
+            "SELECT * FROM changes WHERE drawn < version ORDER BY created, rowid"
+        )
 
     async def drawn(self, change: Change) -> None:
         await self._database.write(
@@ -384,16 +312,52 @@ class SqliteLedger:
         )
 
     async def overdue(self, now: float) -> Sequence[Change]:
-        return await self._database.read(lambda c: overdue(c, now))
+        return await self._select(
+            "SELECT * FROM changes WHERE state = 'open' AND expires <= :now", now=now
+        )
 
     async def abandoned(self) -> Sequence[Change]:
-        return await self._database.read(abandoned)
+        return await self._select(
+            "SELECT * FROM changes WHERE state = 'applying' AND claim NOT IN (SELECT seq FROM"
+            " inbox WHERE state IN ('new', 'running', 'answered', 'posting'))"
+        )
 
     async def lapse(self, before: float) -> int:
-        return await self._database.write(lambda c: lapse(c, before))
+        """Who did what stays, the rows go; a card that offers to undo it is drawn anew."""
+
+        def write(connection: Connection) -> int:
+            ids = connection.execute(
+                "UPDATE changes SET forgotten = ?, version = version + (undone_by = '' AND state IN"
+                " ('done', 'partial')) WHERE ended > 0 AND ended < ? AND forgotten = 0"
+                " RETURNING id",
+                (_LAPSED, before),
+            ).fetchall()
+            for row in ids:
+                _blank_rows(connection, row["id"])
+            return len(ids)
+
+        return await self._database.write(write)
 
     async def purge(self, before: float) -> int:
-        return await self._database.write(lambda c: purge(c, before))
+        def write(connection: Connection) -> int:
+            connection.execute(
+                "DELETE FROM steps WHERE change IN"
+                " (SELECT id FROM changes WHERE ended > 0 AND ended < ?)",
+                (before,),
+            )
+            gone = connection.execute(
+                "DELETE FROM changes WHERE ended > 0 AND ended < ?", (before,)
+            )
+            return gone.rowcount
+
+        return await self._database.write(write)
+
+    async def _select(self, statement: str, **values: str | float) -> Sequence[Change]:
+        def read(connection: Connection) -> Sequence[Change]:
+            rows = connection.execute(statement, values).fetchall()
+            return [_change(connection, row) for row in rows]
+
+        return await self._database.read(read)
 
 
 def _claimed(connection: Connection, id: str, seq: int) -> Change:
@@ -402,10 +366,6 @@ def _claimed(connection: Connection, id: str, seq: int) -> Change:
     if change.state != "applying" or change.claim != seq:
         raise Superseded
     return change
-
-
-def _decided(decider: Person, now: float) -> dict[str, str | int | float]:
-    return {**decision(decider), "decided": now}
 
 
 Caps = Callable[[Person, Address], Awaitable[tuple[int, int]]]
@@ -417,6 +377,8 @@ async def uncapped(person: Person, address: Address) -> tuple[int, int]:
 
 
 class CountingBudget:
+    """The `Budget` port: a row a turn; one over the day's cap is refused before it costs."""
+
     def __init__(self, database: Database, caps: Caps, zone: tzinfo) -> None:
         self._database = database
         self._caps = caps
@@ -430,9 +392,9 @@ class CountingBudget:
         def count(connection: Connection) -> None:
             if connection.execute("SELECT 1 FROM usage WHERE seq = ?", (turn.seq,)).fetchone():
                 return
-            if own and _turns(connection, day, person.key) >= own:
+            if own and _spent(connection, day, person.key).turns >= own:
                 raise OverBudget(limit=own, whose="for each person")
-            if all_ and _turns(connection, day, None) >= all_:
+            if all_ and _spent(connection, day, None).turns >= all_:
                 raise OverBudget(limit=all_, whose="for everybody together")
             connection.execute(
                 "INSERT INTO usage (seq, day, person, conversation) VALUES (?, ?, ?, ?)",
@@ -441,19 +403,12 @@ class CountingBudget:
 
         await self._database.write(count)
 
-    async def settle(self, turn: Turn) -> None:
-        """Nothing is left to do: the rounds' tokens were added as they came."""
-
     async def usage(self, person: str | None = None) -> Spent:
         day = self._today()
         return await self._database.read(lambda c: _spent(c, day, person))
 
     def _today(self) -> str:
         return datetime.fromtimestamp(time.time(), self._zone).date().isoformat()
-
-
-def _turns(connection: Connection, day: str, person: str | None) -> int:
-    return _spent(connection, day, person).turns
 
 
 def _spent(connection: Connection, day: str, person: str | None) -> Spent:

@@ -22,6 +22,8 @@ T = TypeVar("T")
 
 
 class FolderFiles:
+    """The `Files` port."""
+
     def __init__(self, folder: Path, database: Database) -> None:
         self._folder = folder
         self._database = database
@@ -56,11 +58,10 @@ class FolderFiles:
         return str((await self._row(file))["conversation"])
 
     async def of_event(self, event_key: str) -> Sequence[File]:
-        def select(connection: Connection) -> list[File]:
-            rows = connection.execute("SELECT * FROM files WHERE event_key = ?", (event_key,))
-            return [_file(row) for row in rows]
-
-        return await self._database.read(select)
+        statement = "SELECT * FROM files WHERE event_key = ?"
+        return await self._database.read(
+            lambda c: [_file(row) for row in c.execute(statement, (event_key,))]
+        )
 
     async def delete(self, file: str) -> None:
         await self._database.write(
@@ -70,7 +71,7 @@ class FolderFiles:
 
     async def discard(self, file: str) -> None:
         """Remove the bytes alone, where the row is gone already."""
-        await _on_disk(_remove, self._path(file))
+        await _on_disk(self._path(file).unlink, missing_ok=True)
 
     async def sweep(self, before: float) -> int:
         """Rows whose event was never accepted, and bytes without a row."""
@@ -146,10 +147,6 @@ def _sync(folder: Path) -> None:
         os.fsync(entry)
     finally:
         os.close(entry)
-
-
-def _remove(path: Path) -> None:
-    path.unlink(missing_ok=True)
 
 
 def _sweep(folder: Path, before: float, known: set[str]) -> int:

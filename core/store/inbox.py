@@ -1,7 +1,5 @@
-"""Runs stored messages in one process: a conversation's turns one at a time and in order,
+"""The inbox in `ponte.db`, run by this process: a conversation's turns one at a time and in order,
 conversations side by side, decisions at once.
-
-The embedded inbox: rows in `ponte.db`, run by this process.
 """
 
 from __future__ import annotations
@@ -32,6 +30,14 @@ HEAD_START = 30.0
 """Seconds that decisions which were left undone have before turns begin beside them."""
 LAST_WORDS = 5.0
 """Seconds that a cancelled turn has to record where it stands."""
+DELETED = "[deleted by its author]"
+"""What the model reads where a message was."""
+PURGE = (
+    "DELETE FROM posts WHERE seq IN (SELECT seq FROM inbox_finished WHERE updated < ?)",
+    "DELETE FROM rounds WHERE seq IN (SELECT seq FROM inbox_finished WHERE updated < ?)",
+    "DELETE FROM calls WHERE seq IN (SELECT seq FROM inbox_finished WHERE updated < ?)",
+    "DELETE FROM inbox WHERE seq IN (SELECT seq FROM inbox_finished WHERE updated < ?)",
+)
 
 
 class Runner:
@@ -180,6 +186,8 @@ class Runner:
 
 
 class SqliteInbox:
+    """The `Inbox` port."""
+
     def __init__(self, database: Database) -> None:
         self._database = database
         self._runner = Runner()
@@ -190,7 +198,20 @@ class SqliteInbox:
         waiting = 0
 
         def store(connection: Connection) -> tuple[int, bool]:
-            return _insert(connection, message, decision)
+            now = time.time()
+            row = connection.execute(
+                "INSERT INTO inbox (event_key, turn, conversation, person, decision, message,"
+                " created, updated) VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+                " RETURNING seq",
+                (message.event_key, message.turn, message.address.conversation,
+                 message.author.key, decision, encode(message), now, now),
+            ).fetchone()  # fmt: skip
+            if row is not None:
+                return row["seq"], True
+            row = connection.execute(
+                "SELECT seq FROM inbox WHERE event_key = ?", (message.event_key,)
+            ).fetchone()
+            return row["seq"], False
 
         def take(stored: tuple[int, bool]) -> None:
             nonlocal waiting
@@ -210,27 +231,46 @@ class SqliteInbox:
         return (await self._database.write(lambda c: _amend(c, event_key, message), wake))[1]
 
     async def answer_of(self, seq: int) -> Answer:
-        ended = self._runner.ended(seq)
-        while True:
-            state, answer = await self._database.read(lambda c: _answer(c, seq))
-            if state == "withdrawn":
+        def read(connection: Connection) -> Answer | None:
+            row = _row(connection, seq)
+            if row is None or row["state"] == "withdrawn":
                 raise Forgotten
-            if state in FINAL_STATES:
-                return answer or Answer("", status="stopped")  # removed before there was one
+            if row["state"] not in FINAL_STATES:
+                return None
+            if row["answer"]:
+                return decode(Answer, row["answer"])
+            return Answer("", status="stopped")  # removed before there was one
+
+        ended = self._runner.ended(seq)
+        while (answer := await self._database.read(read)) is None:
             await ended.wait()
             ended = self._runner.ended(seq)
+        return answer
 
     async def run(self, handler: Handler, platforms: Collection[str] = ()) -> None:
-        for row in await self._database.read(_unfinished):
+        unfinished = await self._database.read(
+            lambda c: c.execute(
+                "SELECT seq, conversation, decision FROM inbox WHERE state IN"
+                " ('new', 'running', 'answered', 'posting') ORDER BY decision DESC, seq"
+            ).fetchall()
+        )
+        for row in unfinished:
             if not platforms or row["conversation"].split(":")[0] in platforms:
                 self._runner.enqueue(row["seq"], row["conversation"], bool(row["decision"]))
         await self._runner.start(handler)
         await self._runner.until_drained()
 
     async def cancel(self, seq: int) -> bool:
+        def withdraw(connection: Connection) -> bool:
+            row = _row(connection, seq)
+            if row is None or row["state"] != "new":
+                return False
+            _withdraw(connection, seq, decode(Message, row["message"]), "new")
+            return True
+
         if self._runner.cancel(seq):
             return True
-        if await self._database.write(lambda c: _withdraw_queued(c, seq)):
+        if await self._database.write(withdraw):
             self._runner.wake(seq)
             return True
         return self._runner.cancel(seq)  # it began meanwhile
@@ -253,30 +293,9 @@ class SqliteInbox:
         return await self._database.write(delete)
 
 
-DELETED = "[deleted by its author]"
-"""What the model reads where a message was."""
-PURGE = (
-    "DELETE FROM posts WHERE seq IN (SELECT seq FROM inbox_finished WHERE updated < ?)",
-    "DELETE FROM rounds WHERE seq IN (SELECT seq FROM inbox_finished WHERE updated < ?)",
-    "DELETE FROM calls WHERE seq IN (SELECT seq FROM inbox_finished WHERE updated < ?)",
-    "DELETE FROM inbox WHERE seq IN (SELECT seq FROM inbox_finished WHERE updated < ?)",
-)
-
-
-def _insert(connection: Connection, message: Message, decision: bool) -> tuple[int, bool]:
-    now = time.time()
-    row = connection.execute(
-        "INSERT INTO inbox (event_key, turn, conversation, person, decision, message, created,"
-        " updated) VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING RETURNING seq",
-        (message.event_key, message.turn, message.address.conversation, message.author.key,
-         decision, encode(message), now, now),
-    ).fetchone()  # fmt: skip
-    if row is not None:
-        return row["seq"], True
-    row = connection.execute(
-        "SELECT seq FROM inbox WHERE event_key = ?", (message.event_key,)
-    ).fetchone()
-    return row["seq"], False
+def _row(connection: Connection, seq: int) -> Row | None:
+    row: Row | None = connection.execute("SELECT * FROM inbox WHERE seq = ?", (seq,)).fetchone()
+    return row
 
 
 def _amend(connection: Connection, event_key: str, message: Message | None) -> tuple[int, Amended]:
@@ -310,32 +329,9 @@ def _withdraw(connection: Connection, seq: int, message: Message, state: str) ->
         )
 
 
-def _withdraw_queued(connection: Connection, seq: int) -> bool:
-    row = connection.execute(
-        "SELECT message FROM inbox WHERE seq = ? AND state = 'new'", (seq,)
-    ).fetchone()
-    if row is not None:
-        _withdraw(connection, seq, decode(Message, row["message"]), "new")
-    return row is not None
-
-
 def _rewrite(connection: Connection, seq: int, message: Message) -> None:
     connection.execute(
         "UPDATE inbox SET message = ?, updated = ?,"
         " decision = CASE state WHEN 'new' THEN ? ELSE decision END WHERE seq = ?",
         (encode(message), time.time(), grammar.is_decision(message.text), seq),
     )
-
-
-def _answer(connection: Connection, seq: int) -> tuple[str, Answer | None]:
-    row = connection.execute("SELECT state, answer FROM inbox WHERE seq = ?", (seq,)).fetchone()
-    if row is None:
-        raise Forgotten
-    return row["state"], decode(Answer, row["answer"]) if row["answer"] else None
-
-
-def _unfinished(connection: Connection) -> list[Row]:
-    return connection.execute(
-        "SELECT seq, conversation, decision FROM inbox"
-        " WHERE state IN ('new', 'running', 'answered', 'posting') ORDER BY decision DESC, seq"
-    ).fetchall()

@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 from core.errors import NotStored
 from core.messages import decode, encode
 from core.records import Thread
+from core.tasks import Bounded
 
 T = TypeVar("T")
 DEADLINE = 10.0
@@ -33,7 +34,7 @@ class FileThreadMap:
         self._path = path
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="thread-map")
         self._map: Any = None
-        self._recent: dict[str, Thread] = {}
+        self._recent: Bounded[str, Thread] = Bounded(KEPT)
 
     @classmethod
     async def open(cls, path: Path) -> FileThreadMap:
@@ -46,12 +47,14 @@ class FileThreadMap:
         if recent := self._recent.get(conversation):
             return recent
         thread: Thread | None = await self._do(lambda: self._map.get(conversation))
-        return thread and self._keep(thread)
+        if thread:
+            self._recent[conversation] = thread
+        return thread
 
     async def put(self, thread: Thread) -> None:
         key = thread.conversation
         await self._change(key, lambda: self._map.__setitem__(key, thread))
-        self._keep(thread)
+        self._recent[key] = thread
 
     async def delete(self, conversation: str) -> None:
         await self._change(conversation, lambda: self._map.pop(conversation, None))
@@ -69,12 +72,6 @@ class FileThreadMap:
             await self._do(work)
         finally:
             self._recent.pop(conversation, None)
-
-    def _keep(self, thread: Thread) -> Thread:
-        if len(self._recent) >= KEPT:
-            del self._recent[next(iter(self._recent))]
-        self._recent[thread.conversation] = thread
-        return thread
 
     def _open(self) -> None:
         # sqlitedict's own thread dies, with a traceback, of a file that it cannot open.

@@ -1,6 +1,6 @@
 """The SQL of threads: which is current, what was said in it, what servers keep for it.
 
-The SQL of forgetting: what a person said is blanked; what only servers hold is listed.
+To forget blanks what a person said, and lists what only servers hold.
 """
 
 from __future__ import annotations

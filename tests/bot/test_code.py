@@ -6,16 +6,23 @@ from pathlib import Path
 
 import pytest
 
-from bot.app import choose_code, model_client
+from bot.app import given, model_client
+from bot.config import Config
 from bot.home import Home
 from bot.settings import Settings
-from core.http import Proxies
-from core.tools.code import environment
+from core.http import HttpClient, Proxies
+from core.tools.code import CODE, environment
 from core.tools.code.environment import InstallationFailed
+from core.tools.code.port import CodeBackend
 from tests.bot.conftest import Shell
 
 OLLAMA = "http://127.0.0.1:11434/v1"
 KEY = {"openai_api_key": "sk-test"}
+
+
+def backend_of(chosen: Settings, home: Path) -> CodeBackend | None:
+    client = model_client(chosen)
+    return CODE.backend(given(chosen, Config(), Home(home), HttpClient(), client))
 
 
 @pytest.mark.parametrize(
@@ -34,7 +41,7 @@ KEY = {"openai_api_key": "sk-test"}
 )
 async def test_where_python_runs(tmp_path: Path, settings: dict[str, str], name: str) -> None:
     chosen = Settings.model_validate(settings)
-    backend = choose_code(chosen, Home(tmp_path), model_client(chosen), lambda name: name)
+    backend = backend_of(chosen, tmp_path)
     assert (backend and backend.name) == name
     if backend:
         await backend.close()
@@ -46,7 +53,7 @@ async def test_where_python_runs(tmp_path: Path, settings: dict[str, str], name:
 )
 async def test_which_model_runs_it(tmp_path: Path, settings: dict[str, str], model: str) -> None:
     chosen = Settings.model_validate(KEY | settings)
-    backend = choose_code(chosen, Home(tmp_path), model_client(chosen), lambda name: name)
+    backend = backend_of(chosen, tmp_path)
     assert backend is not None
     assert (await backend.health()).words == f"hosted: {model} at api.openai.com"
 

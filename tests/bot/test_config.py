@@ -154,9 +154,9 @@ def test_what_is_written_about_the_platforms(tmp_path: Path) -> None:
     )
     config = load(path)
     assert config.links.hosts == ("example.com",)
-    assert config.slack.bots == ("B0123456789",)
-    assert config.discord.threads is False
-    assert (Config().links.hosts, Config().discord.threads) == ((), True)
+    assert config.section("slack").bots == ("B0123456789",)
+    assert config.section("discord").threads is False
+    assert (Config().links.hosts, Config().section("discord").threads) == ((), True)
     path.write_text('[links]\nhosts = ["https://example.com"]\n')
     with pytest.raises(SettingsError, match="a host's name"):
         load(path)

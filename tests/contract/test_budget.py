@@ -106,7 +106,6 @@ async def test_what_models_count_is_added_up(embedded: Embedded) -> None:
     assert (await counting.usage()).usage == Usage(100, 50, 10, 5, cost=None)
     await journal.items(first, 2, SAID, Usage(100, 50, 10, 5, cost=0.25), "m")
     await journal.items(second, 1, SAID, Usage(1, 0, 1, 0, cost=0.5), "m")
-    await counting.settle(first)
     assert await counting.usage() == Spent(2, Usage(201, 100, 21, 10, cost=0.75))
     assert await counting.usage(BOB.key) == Spent(1, Usage(1, 0, 1, 0, cost=0.5))
 

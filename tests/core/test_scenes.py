@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.app import Engine
+from bot.engine import Engine
 from core.conversation.context import zone_of
 from core.messages import Answer, Attachment, Item, Message
 from core.records import Ask, Call, Completed, ModelEvent, Outcome, Remote, Scene

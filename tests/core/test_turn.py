@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from bot.app import Engine
+from bot.engine import Engine
 from core.conversation.rounds import ROUNDS
 from core.errors import ModelDown, ToolError
 from core.messages import Answer, Item, Progress

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from bot.app import Choices, Engine
+from bot.engine import Choices, Engine
 from core.changes.approval import TableRules
 from core.changes.ports import Applier
 from core.chat.posting import PostedReply

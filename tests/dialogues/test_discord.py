@@ -15,8 +15,7 @@ import simcord
 from adapters.discord.connection import DiscordAdapter
 from core.conversation import grammar
 from core.messages import Answer, Card
-from core.policy import AllowList
-from tests.fakes.choices import QuietBoard
+from tests.fakes.choices import QuietBoard, allow_list
 from tests.fakes.memory import MemoryFiles, MemoryInbox
 from tests.fakes.posts import KeptPosts
 
@@ -42,7 +41,7 @@ class Stage:
             inbox=self.inbox,
             files=MemoryFiles(),
             board=QuietBoard(),
-            policy=AllowList(frozenset({"*"})),
+            policy=allow_list(frozenset({"*"})),
             home=self.home,
             **options,
         )

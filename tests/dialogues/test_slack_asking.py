@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from adapters.slack.workspace import COURTESY
-from core.policy import AllowList
 from core.records import QuickCommand
-from tests.fakes.choices import choices
+from tests.fakes.choices import allow_list, choices
 from tests.fakes.models import EchoModel
 from tests.fakes.slack import Post
 from tests.slack.bot import Setting, Workplace, workplace
@@ -84,7 +83,7 @@ async def test_a_name_that_comes_late_is_gone_without(tmp_path: Path) -> None:
         assert inbox.messages[0].author.name == ""
 
 
-EVERYBODY = AllowList(frozenset({"*"}))
+EVERYBODY = allow_list(frozenset({"*"}))
 """Nobody's rights are asked for: only the name would be waited for."""
 
 

@@ -19,7 +19,7 @@ import pytest
 from adapters.terminal.chat import chat
 from adapters.web.adapter import WebAdapter
 from adapters.web.authentication import SocketDoor
-from bot.app import Engine
+from bot.engine import Engine
 from tests.dialogues.stackspot import asks
 from tests.fakes.stackspot import FakeStackSpot, Look, Run
 from tests.fakes.stackspot.state import CLIENT, REALM, SECRET

@@ -12,7 +12,7 @@ import pytest
 
 from adapters.web.adapter import Port, WebAdapter
 from adapters.web.authentication import WebDoor
-from bot.app import Choices, Engine
+from bot.engine import Choices, Engine
 from tests.dialogues.stackspot import asks
 from tests.fakes.stackspot import FakeStackSpot, Look, Run
 from tests.fakes.stackspot_parts import stackspot_choices

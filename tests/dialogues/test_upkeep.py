@@ -36,7 +36,7 @@ class Erasing(EchoModel):
 
 def _upkeep(stage: Stage, model: EchoModel, days: int) -> Upkeep:
     engine = stage.engine
-    return Upkeep(engine.inbox, engine.journal, engine.files, model, engine.desk.forget, days)
+    return Upkeep(engine.inbox, engine.journal, engine.files, model, engine.commands.forget, days)
 
 
 async def _grow_old(stage: Stage, channel: str, days: float) -> None:

@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 
 from adapters.discord.connection import DiscordAdapter
-from bot.app import Engine
+from bot.engine import Engine
 from core.messages import Item
 from core.records import Ask, Completed, Delta, ModelEvent
 from tests.fakes.choices import choices

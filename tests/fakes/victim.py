@@ -22,7 +22,7 @@ import aiohttp
 import structlog
 from aiohttp import web
 
-from bot.app import Engine
+from bot.engine import Engine
 from bot.home import Home
 from core.chat.posting import PostedReply
 from core.errors import NotStored

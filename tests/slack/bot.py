@@ -10,7 +10,7 @@ from pathlib import Path
 from adapters.slack.connection import Credentials, Ports, SlackAdapter
 from adapters.slack.intake import Customs
 from adapters.slack.render import Links
-from bot.app import Choices, Engine
+from bot.engine import Choices, Engine
 from core.policy import AllowList
 from core.ports import Inbox, Model, StatusBoard
 from tests.fakes.choices import choices

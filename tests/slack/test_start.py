@@ -10,7 +10,7 @@ import pytest
 from adapters.slack import connection
 from adapters.slack.connection import Credentials, SlackAdapter
 from adapters.slack.setup import SCOPES, check
-from bot.app import Engine
+from bot.engine import Engine
 from core.errors import SettingsError
 from core.http import Proxies
 from tests.fakes.choices import choices

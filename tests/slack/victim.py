@@ -17,7 +17,7 @@ import structlog
 
 from adapters.slack.connection import Credentials, SlackAdapter
 from adapters.slack.surface import ChatSurface
-from bot.app import Engine
+from bot.engine import Engine
 from bot.home import Home
 from core.messages import Item
 from core.records import Ask, Completed, Delta, Health, ModelEvent, Remote

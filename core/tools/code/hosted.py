@@ -817,7 +817,7 @@ class HostedBackend:
     async def health(self) -> Health:
         about = {"model": self._choice.model, "host": self._client.place.host}
         if not await self.offered():
-            return Health("code", "off", say("hosted: OPENAI_API_KEY is not set"))
+            return Health("code", "off", say("hosted: OPENAI_API_KEY is not set", "en"))
         if self._trouble:
             return Health("code", "failing", self._trouble.words())
         return Health("code", "on", say("hosted: {model} at {host}", "en", **about))

@@ -68,7 +68,7 @@ async def prove(sandbox: Sandbox, python: Path, limits: Limits | None = None) ->
             async with asyncio.timeout(PATIENCE):
                 return await _judge(process, outside)
         except (TimeoutError, ValueError, OSError):
-            return Proof(say(MUTE))
+            return Proof(say(MUTE, "en"))
         finally:
             await process.kill()
     finally:
@@ -84,7 +84,7 @@ async def _judge(process: Process, outside: Outside) -> Proof:
         or not isinstance(came, dict)
         or came.keys() != CHECKS.keys()
     ):
-        return Proof(say(MUTE))
+        return Proof(say(MUTE, "en"))
     broken = [str(what) for what in came.values() if what]
     return Proof(say(DISHONEST, "en", what=", ".join(broken)) if broken else "")
 
@@ -119,10 +119,10 @@ async def choose(python: Path, runtime: RuntimeFolder, limits: Limits | None = N
     bubblewrap = Bubblewrap(runtime)
     proof = await prove(bubblewrap, python, limits)
     if proof.holds:
-        return Choice(bubblewrap, say(BUBBLEWRAP))
+        return Choice(bubblewrap, say(BUBBLEWRAP, "en"))
     version = ruleset.version()
     landlock = Landlock(runtime)
-    reason = (await prove(landlock, python, limits)).reason if version else say(NO_LANDLOCK)
+    reason = (await prove(landlock, python, limits)).reason if version else say(NO_LANDLOCK, "en")
     if not reason:
         return Choice(landlock, say(LANDLOCK, "en", version=version, reason=proof.reason))
     return Choice(None, say(NEITHER, "en", bubblewrap=proof.reason, landlock=reason))

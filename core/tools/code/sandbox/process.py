@@ -194,7 +194,7 @@ class Running:
                 words = (await self.output.read(SAID)).decode(errors="replace").strip()
         except TimeoutError:
             words = say(LATE, "en", seconds=PATIENCE)
-        raise SandboxFailed(words or say(SILENT))
+        raise SandboxFailed(words or say(SILENT, "en"))
 
     async def _end(self) -> None:
         if self._watch is not None:
