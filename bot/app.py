@@ -310,6 +310,7 @@ class App:
                 zone=settings.ponte_timezone,
                 channels={k: c.instructions for k, c in config.channels.items()},
                 hosts=config.links.hosts,
+                links_code=frozenset(name for name, own in self._rights.items() if own.links_code),
                 limits=CallLimits(config.limits.costly_calls, config.limits.tool_calls),
             ),
             retention_days=settings.ponte_retention_days,

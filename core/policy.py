@@ -64,7 +64,7 @@ class PlatformRights:
     `operator`: they sit at the machine, and see what was changed from everywhere. `own_workspace`:
     the defaults are for people of the place's own workspace. `open_workspace`: people belong to no
     workspace, so its name means who writes there. `unnamed`: the daily cap of each whom
-    PONTE_ALLOW does not name.
+    PONTE_ALLOW does not name. `links_code`: addresses within code become links there, too.
     """
 
     default: frozenset[Action] = frozenset()
@@ -73,6 +73,7 @@ class PlatformRights:
     own_workspace: bool = False
     open_workspace: bool = False
     unnamed: DailyTurns = DailyTurns()
+    links_code: bool = False
 
 
 NO_RIGHTS = PlatformRights()

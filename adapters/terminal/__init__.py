@@ -21,7 +21,7 @@ from core.settings import SettingsPart
 class Terminal(OwnerIntegration[SettingsPart]):
     name = "terminal"
     settings = SettingsPart
-    rights = PlatformRights(EVERYTHING, one_name=True, operator=True)
+    rights = PlatformRights(EVERYTHING, one_name=True, operator=True, links_code=True)
     always = True
 
     def summary(self, own: SettingsPart, shared: Shared) -> None:

@@ -68,6 +68,8 @@ class Profile:
     """More instructions, by channel: `slack:T1:C1`."""
     hosts: tuple[str, ...] = ()
     """Where links may lead in a thread that something from outside is in."""
+    links_code: frozenset[str] = frozenset()
+    """Platforms that make links of addresses within code, too."""
     limits: CallLimits = field(default_factory=CallLimits)
 
     def told(self, address: Address) -> str:
@@ -168,13 +170,12 @@ class ConversationManager:
 
     async def _trust(self, turn: Turn) -> tuple[bool, Trust]:
         """Whether something from outside is in the thread, and where links may lead then: to the
-        operator's hosts, and to what the asker wrote in it. A terminal has no code: it finds
-        addresses everywhere."""
+        operator's hosts, and to what the asker wrote in it."""
         message = turn.message
         known = await self._journal.provenance(turn.thread, message.author.key)
         told = "\n".join([*known.written, message.text])
         written = await text.aside(addresses, told)
-        coded = message.address.platform != "terminal"
+        coded = message.address.platform not in self._profile.links_code
         return known.outside, Trust(frozenset(self._profile.hosts), written, coded)
 
     async def _worded(self, turn: Turn, reply: Reply, rounds: list[Rounds]) -> tuple[Turn, Answer]:

