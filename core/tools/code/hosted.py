@@ -308,7 +308,7 @@ def worded(fault: Fault, model: str) -> ToolError:
         return ToolError(NOWHERE, code="no_containers")
     if fault.status == 400 and fault.param.startswith(("tools", "tool_choice")):
         return ToolError(UNFIT, code="unfit_model", model=model)
-    if fault.kind == "lost":
+    if fault.kind in ("lost", "excess"):
         return ToolError(LOST, code="unknown", hint="do not repeat it by yourself")
     if fault.kind == "refused" and fault.status < 500:
         return ToolError(ODD, code="refused", reason=fault.code or f"HTTP {fault.status}")
