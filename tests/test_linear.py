@@ -31,7 +31,6 @@ from core.conversation import grammar
 from core.errors import PonteError
 from core.http import HttpAnswer
 from core.markdown import LONGEST, MOST_BRACKETS, MOST_LINES, is_plain, markless
-from core.quick_commands import Results
 from core.redaction import withheld
 from core.tools.code import hosted
 from core.tools.nocodb.bridge_api import worded
@@ -93,10 +92,8 @@ WHOLE: dict[str, Work] = {
     "folded": text.folded,
     "markless": markless,
     "addresses": markdown.addresses,
-    "broken links": markdown.broken,
     "tamed links": lambda said: TRUST.tamed(said),
     "csv": lambda said: csv_text.csv_bytes([[said, said]]),
-    "quick command's result": Results()._readable,
     "typed command": grammar.parse,
     "typed input": lambda said: quick_commands.parse_input(f"a={said}"),
     "withheld": lambda said: withheld({said: [said]}),
@@ -111,12 +108,10 @@ WHOLE: dict[str, Work] = {
     "slack: content": lambda said: slack_content.content(said, HOSTS),
     "slack: plainly": slack_content.plainly,
     "slack: settled": slack.settled,
-    "slack: escaped": slack.escaped,
     "slack: mentioned": slack.mentioned,
     "slack: readable": lambda said: slack.readable(said, {"U2": "Ana"}, "U1"),
     "slack: fit": lambda said: slack_lengths.fit(said, 3000),
     "discord: pages": lambda said: discord_pages.pages(said, "en"),
-    "discord: render": discord.render,
     "discord: inert": discord.inert,
     "discord: columns": discord_tables.columns_of,
     "discord: emoji": lambda said: discord_events._EMOJI.sub("", said),
