@@ -1,11 +1,8 @@
-"""Takes secrets out of what is written for operators: logs, errors, doctor's lines.
-
-Logs on stderr, for operators: one line an event, the turn's id in each, never a secret.
+"""Logs on stderr, for operators: one line an event, the turn's id in each, never a secret.
 
 Everything else logs through `structlog.get_logger()`; what libraries say through `logging` comes
-out the same way.
-
-How a command tells that it failed: one line each thing, the exit code, no secret.
+out the same way. Secrets are taken out of all that operators read, a command's failure too: one
+line each thing, and the exit code.
 """
 
 from __future__ import annotations

@@ -1,13 +1,12 @@
-"""Somebody's words in Markdown of ours.
+"""Somebody's words in Markdown of ours, and links that lead where they may, or are only read.
 
-Links in a talk that something from outside is in: they lead where they may, or are only read.
-
-A table's cell, a file or somebody's quote can tell the model to put what it knows into an address
-and to have a person, or a platform's preview, open it. So an address that nobody allowed is shown
-as code; where code is not sure to be read as such everywhere, its dots and colons are broken
-(`https[:]//evil[.]test`). What counts as an address is what any of the platforms would link: Slack
-links bare domains and e-mail addresses, Discord what begins with http and masked links, CommonMark
-inline links, reference definitions, autolinks and images, with entities and escapes in them.
+Once something from outside is in a talk, a table's cell, a file or somebody's quote can tell the
+model to put what it knows into an address and to have a person, or a platform's preview, open it.
+So an address that nobody allowed is shown as code; where code is not sure to be read as such
+everywhere, its dots and colons are broken (`https[:]//evil[.]test`). What counts as an address is
+what any of the platforms would link: Slack links bare domains and e-mail addresses, Discord what
+begins with http and masked links, CommonMark inline links, reference definitions, autolinks and
+images, with entities and escapes in them.
 
 Code stays as it is where every platform reads it as code: a block between two lines of three
 backticks, and a span of single backticks on one line.

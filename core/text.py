@@ -1,22 +1,14 @@
-"""Where a text may be cut without tearing apart what a reader sees as one character.
-
-A short form of the rules of Unicode Standard Annex 29: enough for marks, emoji, flags, Hangul
-jamo and surrogates, without its tables.
-
-Code in Markdown: fenced blocks, read line by line as CommonMark does (spec 0.31, section 4.5),
-and spans.
-
-Any indentation counts, because a fence inside a list item is indented by as much as its item.
-
-A long answer in posts: cut where a reader would, code blocks closed and opened again.
-
-Text that may be stored, shown, logged and cut: what people, models, tools and files hand us.
+"""Text that may be stored, shown, logged and cut: what people, models, tools and files hand us.
 
 Text from outside can hide things from a reader: terminal escapes, characters that turn the
 direction of what follows ("Trojan Source", CVE-2021-42574), letters without a width that spell
 orders for a model. `clean` takes those out and leaves what people need to write their language.
 
-Texts as people mean them: whatever their case, and in whichever way Unicode spells them.
+It is cut where a reader would: between paragraphs, lines, sentences, words, and never within what
+is seen as one character (a short form of Unicode Standard Annex 29, enough for marks, emoji, flags,
+Hangul jamo and surrogates, without its tables). Code blocks are read line by line as CommonMark
+does (spec 0.31, section 4.5); any indentation counts, because a fence inside a list item is
+indented by as much as its item.
 """
 
 from __future__ import annotations

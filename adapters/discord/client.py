@@ -1,10 +1,8 @@
-"""One REST call: tried again while its outcome is in doubt, its refusal put in our words.
+"""The SDK's client as this adapter uses it, and its calls.
 
-The SDK's client as this adapter uses it: few intents, no pings, every frame counted.
-
-What happens in one channel is taken in one at a time and in order; channels side by side.
-
-The SDK starts a task of its own for each event, so order is the adapter's to keep.
+Few intents, no pings, every frame counted. A REST call is tried again while its outcome is in
+doubt, its refusal put in our words. The SDK starts a task of its own for each event, so order is
+ours to keep: what happens in one channel is taken in one at a time, channels side by side.
 """
 
 from __future__ import annotations

@@ -1,9 +1,7 @@
 """Messages in: what is addressed to Ponte is stored, all else neither stored nor logged.
 
-What was said while no session was there to tell it: read back from known channels.
-
-A RESUME replays what was missed; a new session (a restart, an invalid one) does not. Messages
-that came twice have one key, so the inbox tells them apart.
+A RESUME replays what was missed; a new session (a restart, an invalid one) does not, so known
+channels are read back. Messages that came twice have one key, so the inbox tells them apart.
 """
 
 from __future__ import annotations

@@ -1,21 +1,10 @@
-"""Whether an interaction was acked: its answer waits for that, since there is nothing to edit
-before.
-
-What is stored of an interaction, so that any process can answer it while its token lives.
-
-A secret: whoever has it can write in the app's name for 15 minutes. It is erased with the turn's
-end.
-
-How a command or click is taken in. The order is always: rights, store, ack, and only then work.
+"""Commands, clicks and modals: rights, store, ack, and only then work, always in that order.
 
 Discord waits 3 seconds for the ack. Rights are looked up locally, both have deadlines, and where
-storing fails the person is told at once that nothing was taken.
-
-Modals: several lines of input. What they are about stands in their id, so they outlive us.
-
-What autocomplete offers: the registry's quick commands, and changes that can be undone.
-
-What each command, click and filled-in modal stands for.
+storing fails the person is told at once that nothing was taken. What is stored of an interaction
+lets any process answer it while its token lives; that token is a secret (whoever has it can write
+in the app's name for 15 minutes) and is erased with the turn's end. What a modal is about stands in
+its id, so it outlives us.
 """
 
 from __future__ import annotations

@@ -1,9 +1,4 @@
-"""The thread that a mention in a server's channel gets, where that is permitted.
-
-The roles that a person has on the servers where Ponte is: what PONTE_ALLOW may name.
-
-What a message points at, read when its turn starts: the message that it replies to, and what
-was said before in a thread that Ponte is called into.
+"""Around a message: the thread that a mention gets, the roles of who wrote it, what it points at.
 
 Discord tells the text of others' messages, and the files with it, only with the message content
 intent (events/gateway.mdx#message-content-intent). What it withholds is said in the answer.

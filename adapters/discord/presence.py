@@ -1,9 +1,4 @@
-"""The few things that Ponte says without having been asked: each once, as a reply.
-
-An hourglass on a message that waits behind others, gone when its turn begins.
-
-The sign that work goes on: typing, sent again while nothing else shows that a turn lasts.
-"""
+"""Signs of life: typing while a turn lasts, an hourglass on what waits, notices said once."""
 
 from __future__ import annotations
 

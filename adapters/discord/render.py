@@ -1,10 +1,7 @@
-"""Tables for a platform that renders none: a code block, records, or a CSV file.
+"""The model's Markdown as Discord reads it, in parts that fit: no tables, images or mentions.
 
-The model's Markdown as Discord reads it: no tables, no images, no mentions, links in full.
-
-A long answer in parts that fit, or a first part and a file when that reads better.
-
-Cards as embeds with buttons, redrawn in place from what stands under the message.
+Tables become a code block, records or a CSV file; what is too long becomes a file; cards are embeds
+with buttons, redrawn in place.
 """
 
 from __future__ import annotations

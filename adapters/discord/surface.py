@@ -1,14 +1,7 @@
-"""Our own posts since a message: what is asked when it is not known whether a post was made.
+"""Where answers are posted: channels, threads and DMs, a command's response, a click's outcome.
 
-Discord forgets a nonce after minutes, and history does not tell it.
-
-What a post of ours carries besides its text: cards, the stop button, files.
-
-Posts in a channel, thread or DM: made once by their nonce, found again by what they answer.
-
-A command's whole answer in its original response: by edits, the rest as attached files.
-
-The outcome of a click: on the card itself, said to the one who clicked, or posted aloud.
+A post is made once by its nonce and found again by what it answers: Discord forgets a nonce after
+minutes, and history does not tell it.
 """
 
 from __future__ import annotations

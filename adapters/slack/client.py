@@ -1,27 +1,20 @@
-"""What Slack's answers mean: for good, for now, or not known.
-
-Each name stands with the methods whose page has it (docs.slack.dev/reference/methods/METHOD, "every
-page" for those that all have), or with who published that Slack says it. A name that is in no list
-here ends that call, worded: it is SlackRefused, and not tried again.
-
-Calls at the pace that Slack allows, so that none is refused.
-
-One post a second in each channel, with short bursts, and other methods by tier, in calls a minute
-and workspace (docs.slack.dev/apis/web-api/rate-limits); which tier a method has stands on its own
-page. A call takes the next free place in its line.
-
-Features that Slack turned out not to have here: tried, then left alone.
-
-How long what we post may be, in bytes once `&`, `<` and `>` are escaped, as Slack counts.
-
-Slack's pages speak of characters. Measured were UTF-8 bytes: 4,000 of `text` on an edit, also
-beside blocks (openclaw/openclaw pull 115027, pymc-labs/daimon pull 106); between 10,600 and 11,300
-of a streamed message (openclaw/openclaw pull 143882). All limits here stay under those.
-
-The Web API through slack_sdk: paced, told apart by what a failure means, one session for all.
+"""The Web API through slack_sdk: paced, told apart by what a failure means, one session for all.
 
 The SDK's retry handlers are off: its default one repeats a post whose answer was lost, and its
 rate limit handler reads only the first digit of Retry-After (slack_sdk 3.47).
+
+Each error name stands with the methods whose page has it (docs.slack.dev/reference/methods/METHOD,
+"every page" for those that all have), or with who published that Slack says it. A name that is in
+no list here ends that call, worded: it is SlackRefused, and not tried again.
+
+Pace: one post a second in each channel, with short bursts, and other methods by tier, in calls a
+minute and workspace (docs.slack.dev/apis/web-api/rate-limits); which tier a method has stands on
+its own page.
+
+Lengths: Slack's pages speak of characters. Measured were UTF-8 bytes, once `&`, `<` and `>` are
+escaped: 4,000 of `text` on an edit, also beside blocks (openclaw/openclaw pull 115027,
+pymc-labs/daimon pull 106); between 10,600 and 11,300 of a streamed message (openclaw/openclaw pull
+143882). All limits here stay under those.
 """
 
 from __future__ import annotations

@@ -1,10 +1,8 @@
-"""Bolt: Slack's envelopes and signed requests in, acknowledgements out.
+"""Slack as a `Platform`: over Socket Mode, or over signed HTTP behind the web adapter's server.
 
-Imported in a thread, since it takes a third of a second. Bolt acknowledges an event before its
-listeners run, so what must be durable first stands in a middleware, which comes before that; an
-event of any type is answered there, because Bolt acknowledges none that nobody listens to.
-
-Slack as a `Platform`: over Socket Mode, or over signed HTTP behind the web adapter's server.
+Bolt takes a third of a second to import, so it is imported in a thread. It acknowledges an event
+before its listeners run, so what must be durable first stands in a middleware, which comes before
+that; an event of any type is answered there, because Bolt acknowledges none that nobody listens to.
 """
 
 from __future__ import annotations

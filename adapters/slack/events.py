@@ -1,12 +1,8 @@
-"""What a reply answers, as it is stored in `ReplyTo.source`.
-
-What a message says, whoever posted it: people, other apps, and what was forwarded.
+"""Slack's message events as what somebody said (docs.slack.dev/reference/events/message).
 
 Other apps' messages mostly have an empty or a short `text`; what they say stands in `blocks` and
 `attachments` (openclaw/openclaw issue 97727, NousResearch/hermes-agent issue 33469). All of it is
-given in Slack's own mrkdwn, for `markup.readable`.
-
-Slack's message events as what a person said (docs.slack.dev/reference/events/message).
+given in Slack's own mrkdwn, for `render.readable`.
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
-"""Who is in a thread: Ponte answers unmentioned only while one person talks with it.
+"""Who is in a thread, and what is known around a message.
 
-What is known around a message, looked up when its turn starts, all at once.
-
-Names, languages and zones are courtesies: a turn waits 0.3 s for them. What a person points at (the
-thread's earlier messages, one that a shortcut was used on, their files) is waited for up to 10 s,
-and what could not be had is told in the answer.
+Ponte answers unmentioned only while one person talks with it. Names, languages and zones are
+courtesies: a turn waits 0.3 s for them. What a person points at (the thread's earlier messages, one
+that a shortcut was used on, their files) is waited for up to 10 s, and what could not be had is
+told in the answer.
 """
 
 from __future__ import annotations

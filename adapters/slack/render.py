@@ -1,16 +1,8 @@
-"""Text on its way to Slack and back.
+"""Text, cards, modals and the App Home as Slack takes them, and Slack's text as people read it.
 
 Slack renders standard Markdown itself (`markdown` blocks and streams: tables, code, lists, links;
 docs.slack.dev/reference/block-kit/blocks/markdown-block), so nothing is converted: what is left
 to do is to take out what must not work. Slack's own mrkdwn is used only in labels of ours.
-
-Cards as blocks: what a person decides on, with its buttons, and later what was decided.
-
-What a post holds: Markdown as a block, cards, a stop button, and plain text beside it all.
-
-The App Home tab: what is connected, what Ponte may do here, what was changed of late.
-
-The modals: a question about a message, a quick command, and the inputs that it lacks.
 """
 
 from __future__ import annotations

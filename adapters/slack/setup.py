@@ -1,8 +1,5 @@
-"""The app manifest: what to paste into Slack to have the app as Ponte needs it.
-
-docs.slack.dev/reference/app-manifest
-
-The token's trial: at start, and for `ponte doctor`, each failure with what mends it.
+"""The app manifest to paste into Slack (docs.slack.dev/reference/app-manifest), and the token's
+trial: at start and for `ponte doctor`, each failure with what mends it.
 """
 
 from __future__ import annotations

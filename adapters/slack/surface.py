@@ -1,26 +1,13 @@
-"""One streamed message while it is open (chat.startStream, appendStream, stopStream).
+"""Posts in a conversation: streams in direct messages, throttled edits in channels.
 
 Slack ends a stream by itself after some five minutes, and takes only what follows on what was
-said; so this one is left before, and where the text changed behind it. What a stream unfurls is not
+said; so one is left before, and where the text changed behind it. What a stream unfurls is not
 ours to say (slackapi/node-slack-sdk pull 2389).
 
-Where a long-running answer goes on in another message, because its stream grows old.
-
-Our own posts, found again: by their key, else as the one that must be it.
-
-One post of an answer, made or edited, in the fullest dress that Slack takes.
-
-What it finds too long goes out with less beside it, then in sections, then in two or three
-messages; an answer is never lost to its length.
-
-Files out: into the thread, once (files.getUploadURLExternal, completeUploadExternal).
-
-This is what the SDK's files_upload_v2 does in one call; here each step is told apart, so that an
-answer lost after the last one is looked for instead of repeated.
-
-A card that was decided, rendered anew where it stands.
-
-Posts in a conversation: streams in direct messages, throttled edits in channels.
+Our own posts are found again by their key, else as the one that must be it. What Slack finds too
+long goes out with less beside it, then in sections, then in two or three messages. Files go into
+the thread once: the SDK's files_upload_v2 does it in one call; here each step is told apart, so
+that an answer lost after the last one is looked for instead of repeated.
 """
 
 from __future__ import annotations

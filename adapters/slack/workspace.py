@@ -1,21 +1,13 @@
-"""What runs beside the events: every task is held here, and ended here.
-
-Slash commands whose answer takes its time: who typed one is told so, and nobody else.
-
-A slash command leaves no message that could wear a sign. What its `response_url` showed can, by
-what was published, not be taken back (slackapi/bolt-js issue 2287, langchain-ai/open-swe pull
-2889); the deletion is asked for all the same, and at the latest the client's next start takes it
-away, as it does with all that is shown to one person alone
-(docs.slack.dev/reference/methods/chat.postEphemeral).
-
-Who people are: their names, languages and zones, whether they are guests, and their groups.
+"""What all of a workspace's replies share: tasks, people, threads in direct messages.
 
 A name is a courtesy, waited for no longer than a blink and kept over restarts. Who is a guest, and
 in which groups, is a right: kept for minutes, and not known means not allowed (`core.policy`).
 
-The workspace that the token belongs to, and what all replies in it share.
-
-Threads in direct messages: most hold our answers, some are conversations of their own.
+A slash command leaves no message that could wear a sign, so who typed one is told that it takes its
+time. What its `response_url` showed can, by what was published, not be taken back
+(slackapi/bolt-js issue 2287, langchain-ai/open-swe pull 2889); the deletion is asked for all the
+same, and at the latest the client's next start takes it away, as it does with all that is shown to
+one person alone (docs.slack.dev/reference/methods/chat.postEphemeral).
 """
 
 from __future__ import annotations

@@ -1,16 +1,9 @@
-"""Ctrl-C as something to act on, while a person waits at a terminal.
-
-Lines from a terminal, a pipe or a file, without blocking the event loop.
-
-A thread in `readline` could not be ended: at Ctrl-C the process would wait for one more line. So a
-descriptor that can be polled is read when it has something; a file never makes anybody wait.
-
-Files in a terminal: `@sales.csv` in a message sends it, what comes back is saved in a folder.
-
-What the terminal shows: answers as they grow, one live line of progress, cards, files.
+"""What the terminal shows and reads: answers as they grow, progress, cards, files, Ctrl-C.
 
 Everything that came from outside is cleaned first: escape sequences in it would obey their author.
-Without a terminal (a pipe) it is plain text, and only what is final.
+Without a terminal (a pipe) it is plain text, and only what is final. A thread in `readline` could
+not be ended, so a descriptor that can be polled is read when it has something; a file never makes
+anybody wait. `@sales.csv` in a message sends that file; what comes back is saved in a folder.
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
-"""Mounts another adapter's route on our server, without that adapter knowing a web framework.
+"""The web: a page and an HTTP API on a port, and the same API for the terminal on a Unix socket.
 
-The web: a page and an HTTP API on a port, and the same API for the terminal on a Unix socket.
-
-One `WebAdapter` is one door: `WebAdapter(door=WebDoor(...), listener=Port(...))` is the platform
-"web", `WebAdapter(door=SocketDoor(), listener=socket)` is the platform "terminal": whoever holds
-the home binds that socket, for its user alone.
+`WebAdapter(door=WebDoor(...), listener=Port(...))` is the platform "web",
+`WebAdapter(door=SocketDoor(), listener=socket)` the platform "terminal": whoever holds the home
+binds that socket, for its user alone. Another adapter's route is mounted beside, without that
+adapter knowing a web framework.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""The token of the page: offered once as JSON and then kept as a session, or as a bearer.
+"""Who may come in: our own page and scripts with the token, or anyone on our Unix socket.
 
-Who may come in: our own page and scripts with the token, or anyone on our Unix socket.
-
-A page of another site can make a browser send requests to 127.0.0.1, also under a name of its own
-that it lets point there (DNS rebinding): the Host must be one of ours, and an Origin our own.
+The token is offered once as JSON and then kept as a session, or sent as a bearer. A page of another
+site can make a browser send requests to 127.0.0.1, also under a name of its own that it lets point
+there (DNS rebinding): the Host must be one of ours, and an Origin our own.
 """
 
 from __future__ import annotations

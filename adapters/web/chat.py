@@ -1,11 +1,8 @@
-"""`GET /quick-commands`: those that may be run here, for the page's form.
+"""`POST /chat`, its clicks and `GET /quick-commands`: a message in, its answer out at once,
+as a stream of events, or later.
 
-`POST /chat`: a message in, its answer out: at once, as a stream of events, or later.
-
-Buttons: a decision on a card, and the end of a turn. Each goes in as the words that it means.
-
-So a click is stored before it is answered, like anything that a person says, and a crash between
-the two loses nothing.
+A click goes in as the words that it means: it is stored before it is answered, like anything that a
+person says, and a crash between the two loses nothing.
 """
 
 from __future__ import annotations

@@ -1,10 +1,7 @@
-"""`GET /files/{id}`: what people sent and tools made, as bytes that a browser will not run.
+"""What was said so far and a stream of what comes, files, the page itself, and what only the Unix
+socket serves: threads and the page's address.
 
-What was said so far, and an event stream that every tab of a conversation follows.
-
-The page itself, its sign-in, and its words.
-
-What only the Unix socket serves, for the operator's commands: threads, the page's address.
+Files are bytes that a browser will not run.
 """
 
 from __future__ import annotations

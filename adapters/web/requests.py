@@ -1,9 +1,4 @@
-"""Reads what a client sends, no more of it than we take, and makes a Message of it.
-
-Responses of our own: event streams that let go of what they hold, errors as JSON.
-
-Stands before every route: asks the door, and puts the safe headers on what goes out.
-"""
+"""Requests, read no further than we take them; our own responses; the guard of every route."""
 
 from __future__ import annotations
 

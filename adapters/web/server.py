@@ -1,19 +1,13 @@
-"""One HTTP connection that ends when its client is slow.
+"""One uvicorn server on a socket of our own, and connections that end when their client is slow.
 
 uvicorn waits for ever for a request's head, for its body, and for whoever does not read the answer
 (its `timeout_keep_alive` runs between two requests only); and it takes any number of connections.
 So who has not shown the token may hold some at once, of which the one that has kept us waiting for
 longest makes room for a new one. An honest request is whole before that: see `ACCEPTED`.
 
-Owns one uvicorn server on a socket of our own.
-
-uvicorn takes SIGTERM and SIGINT for itself and raises them again when it ends (`capture_signals`),
+It takes SIGTERM and SIGINT for itself and raises them again when it ends (`capture_signals`),
 calls `sys.exit` where it cannot listen, and opens a Unix socket to every user (0o666). So: no
-signals, and sockets that are bound before.
-
-For machines that watch us: alive, ready, metrics; and for the page: what is connected.
-
-The Starlette application of one door. Importing this takes long: do it in a thread.
+signals, and sockets that are bound before. Importing this takes long: do it in a thread.
 """
 
 from __future__ import annotations

@@ -1,11 +1,8 @@
-"""What happens in each conversation now, for every tab that follows it.
+"""What the routes stand on: the ports, and what happens in each conversation now, for every tab.
 
 Nothing is queued: a turn's state stands once, and each follower takes the newest of what it has
-not seen. So a slow tab holds nobody up and costs no memory; it only skips steps in between.
-
-Brings an answer to the page: the stored answer is the message, nothing is posted elsewhere.
-
-What the routes of one door stand on: the ports, and the callables that the operator reads.
+not seen. So a slow tab holds nobody up and costs no memory; it only skips steps in between. The
+stored answer is the message: nothing is posted elsewhere.
 """
 
 from __future__ import annotations

@@ -1,14 +1,11 @@
-"""How far a tab has read: what `id:` of an event says and `Last-Event-ID` gives back.
-
-`12+14` means: every turn up to seq 12 that had an answer, and 14 too (13 still runs; a decision
-overtakes the turn before it). It holds no secret and works in any process, also after a restart.
-
-Messages, answers, cards and files as the JSON of the HTTP API.
-
-Server-sent events: one turn for a script (`POST /chat`), one conversation for every tab.
+"""Server-sent events: one turn for a script (`POST /chat`), one conversation for every tab.
 
 Frames are as in the HTML standard, section "Server-sent events": `event`, `id`, `data`, one empty
 line. A comment every 15 seconds keeps proxies from closing a silent stream.
+
+`id:` says how far a tab has read, and `Last-Event-ID` gives it back. `12+14` means: every turn up
+to seq 12 that had an answer, and 14 too (13 still runs; a decision overtakes the turn before it).
+It holds no secret and works in any process, also after a restart.
 """
 
 from __future__ import annotations
