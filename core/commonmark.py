@@ -20,6 +20,9 @@ Astray = Literal[0, 1, 2]
 LONGEST = 2000
 """Characters of a link's target; a longer one is none."""
 
+_LAYERS = 8
+"""Entities and escapes that hide others are taken off so often; what then is left is none."""
+
 _UNSURE = re.compile(r"\\`|``|<[A-Za-z/!?][^<>\s`]{0,2000}`")
 _INFO = re.compile(r"[\w+.#-]{0,40}")
 _CLOSING = re.compile(r"[\s>]*```\s*")
@@ -88,14 +91,14 @@ def link_target(text: str, start: int) -> tuple[str, int] | None:
 
 def unescaped(text: str) -> str:
     """Without CommonMark's entities and backslash escapes, also those that hide others."""
-    for _ in range(len(text)):
+    for layer in range(len(text)):
         if "&" not in text and "\\" not in text:
             break
         library = importlib.import_module("markdown_it.common.utils")
         before, text = text, str(library.unescapeAll(text))
         if text == before:
             break
-        if len(before) > LONGEST:
+        if len(before) > LONGEST or layer == _LAYERS:
             return text.replace("&", "+").replace("\\", "")
     return text
 

@@ -372,7 +372,9 @@ def before_open_addresses(text: str) -> int:
 
 
 def ended(text: str) -> int:
-    """Where the last block of the first level begins: what is before it will not change."""
+    """Where the last block of the first level begins: what is before it will not change. A line
+    that is not whole yet can still become another thing."""
+    text = text[: text.rfind("\n") + 1]
     if is_plain(text):
         return 0
     starts = [t.map[0] for t in blocks(text) if t.map and t.level == 0 and t.nesting >= 0]

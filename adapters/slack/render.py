@@ -42,6 +42,7 @@ _SCHEMES = ("http", "https", "mailto")
 
 _WORD = re.compile(r"\S+")
 _SPACE, _SET_OFF = re.compile(r"\s*"), re.compile(r"[\s,:]*")
+_ENTITY = re.compile("&(?:amp|lt|gt|quot|#x27);")  # Slack's, and those that we write ourselves
 _FROM_SLACK = re.compile(r"<(?P<kind>[@#!]?)(?P<id>[^<|>\n]+)(?:\|(?P<label>[^<>\n]*))?>")
 _MARKS = re.compile(
     r"(?<!\w)[*_~]{1,3}(?=\S)|(?<=\S)[*_~]{1,3}(?!\w)"  # emphasis
@@ -171,7 +172,7 @@ def readable(text: str, names: Mapping[str, str], bot: str) -> str:
             return label or "@" + id.split("^")[0]
         return f"{label} ({id})" if label and label not in id else id.removeprefix("mailto:")
 
-    return unescape(_FROM_SLACK.sub(said, text)).strip()
+    return _ENTITY.sub(lambda found: unescape(found[0]), _FROM_SLACK.sub(said, text)).strip()
 
 
 def _without_ends(text: str, name: re.Pattern[str]) -> str:

@@ -99,3 +99,7 @@ def test_plain_text_has_no_marks_and_fits() -> None:
     assert plain(text) == "Title\n\nbold and it code snake_case docs\n\nx = 1"
     assert len(plain("word " * 5000)) <= 3000
     assert plain("") == "…"
+
+
+def test_a_number_of_thousands_of_digits_is_no_entity() -> None:
+    assert readable("&#" + "1" * 5000 + "; &amp;", {}, "U1") == "&#" + "1" * 5000 + "; &"

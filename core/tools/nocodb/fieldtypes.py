@@ -38,7 +38,7 @@ _TIME = re.compile(r"(?P<hour>\d{2}):(?P<minute>\d{2})(:(?P<second>\d{2}))?")
 _STORED_TIME = re.compile(r"\d{2}:\d{2}:\d{2}")
 _LENGTH = re.compile(r"(?P<hours>\d{1,4}):(?P<minutes>[0-5]\d)(:(?P<seconds>[0-5]\d))?")
 _MAIL = re.compile(r"[^@\s,;<>]+@[^@\s,;<>]+\.[^@\s,;<>.]+")
-_URL = re.compile(r"(https?://)?[^\s/:@]+\.[^\s]+|https?://[^\s]+", re.IGNORECASE)
+_URL = re.compile(r"(https?://)?[^\s/:@][^\s/:@.]*\.[^\s]+|https?://[^\s]+", re.IGNORECASE)
 _EXACT = 2**53
 """Whole numbers from here on come back rounded: JSON has doubles."""
 _LONGEST = 100_000
