@@ -1,23 +1,5 @@
-"""Where a text may be cut without tearing apart what a reader sees as one character.
-
-A short form of the rules of Unicode Standard Annex 29: enough for marks, emoji, flags, Hangul
-jamo and surrogates, without its tables.
-
-Code in Markdown: fenced blocks, read line by line as CommonMark does (spec 0.31, section 4.5),
-and spans.
-
-Any indentation counts, because a fence inside a list item is indented by as much as its item.
-
-A long answer in posts: cut where a reader would, code blocks closed and opened again.
-
-Text that may be stored, shown, logged and cut: what people, models, tools and files hand us.
-
-Text from outside can hide things from a reader: terminal escapes, characters that turn the
-direction of what follows ("Trojan Source", CVE-2021-42574), letters without a width that spell
-orders for a model. `clean` takes those out and leaves what people need to write their language.
-
-Texts as people mean them: whatever their case, and in whichever way Unicode spells them.
-"""
+"""Text from outside, made fit to be stored, shown, logged, compared and cut into posts: between
+characters as people see them, and with its code blocks closed and opened again."""
 
 from __future__ import annotations
 
@@ -32,51 +14,20 @@ from typing import TypeVar
 
 from core.i18n import say
 
+T = TypeVar("T")
 _JOINER = "\u200d"
 _FLAGS = "".join(map(chr, range(0x1F1E6, 0x1F200)))  # regional indicators: two are one flag
-_LONGEST = 64  # nothing that people write is longer; a tower of marks beyond it is cut anyway
-
-
-def whole(text: str, cut: int, start: int = 0) -> int:
-    """The nearest place at or before `cut` that lies between two characters as people see them.
-
-    `start` is a place that is known to be one: nothing before it is looked at. The answer is `cut`
-    itself when none is found within reach, so that a caller always gets on.
-    """
-    if cut <= start or cut >= len(text):
-        return max(start, min(cut, len(text)))
-    for place in range(cut, max(start, cut - _LONGEST), -1):
-        if not _joined(text, place, start):
-            return place
-    return cut
-
-
-def _joined(text: str, place: int, start: int) -> bool:
-    before, after = text[place - 1], text[place]
-    if after < "\u0300":
-        return before == "\r" and after == "\n"
-    if before == _JOINER or after == _JOINER or _extends(after):
-        return True
-    if "\ud800" <= before <= "\udbff" and "\udc00" <= after <= "\udfff":
-        return True
-    return after in _FLAGS and _flags_before(text, place, start) % 2 == 1
-
-
-def _extends(char: str) -> bool:
-    """Marks, variation selectors, emoji skin tones and tags, the later jamo of a syllable."""
-    return (
-        unicodedata.category(char) in ("Mn", "Mc", "Me")
-        or "\U0001f3fb" <= char <= "\U0001f3ff"
-        or "\U000e0020" <= char <= "\U000e007f"
-        or "\u1160" <= char <= "\u11ff"
-    )
-
-
-def _flags_before(text: str, place: int, start: int) -> int:
-    before = text[start:place]
-    return len(before) - len(before.rstrip(_FLAGS))
-
-
+# Nothing that people write is longer; a tower of marks beyond it is cut anyway.
+_LONGEST_CHARACTER = 64
+LONG = 20_000
+"""Characters from which work on a text leaves the event loop: 2 MB take up to a second."""
+LONGEST_NAME = 100
+_NAME_BYTES = 200  # a file system takes 255 bytes (NAME_MAX); the rest is for what we put before
+SMALLEST = 32
+"""Characters that a part must hold at least."""
+HEAVIEST = 5
+_REACH = 64  # places that are tried for a better cut
+CUT_HERE = "[Cut here: {shown} of {total} characters are shown.]"
 _OPENING = re.compile(
     r"(?P<indent>[ \t]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)?)"
     r"(?P<mark>`{3,}|~{3,})"
@@ -84,6 +35,64 @@ _OPENING = re.compile(
 )
 _TICKS = re.compile("`+")
 _CLOSING = re.compile(r"[ \t]*(?P<mark>`{3,}|~{3,})[ \t]*")
+_SENTENCE = re.compile(r"[.!?…][\"'”’»)\]*_]*(?=[ \t])|[。！？]")
+_WORD = re.compile(r"(?<=\S)(?=[ \t])")
+_HEADING = re.compile(r" {0,3}#{1,6}[ \t]")
+_ROW = re.compile(r"[ \t]*\|")
+_BLANK_LINES = re.compile(r"(?:[ \t]*\n)*")
+_SPACES = re.compile(r"[ \t]*")
+_PLAIN = re.compile(r"[\n\t -~]*")
+_NEWLINE = re.compile(r"\r\n|[\r\v\f\x85\u2028\u2029]")
+# ECMA-48: CSI sequences, strings (OSC, DCS, SOS, PM, APC) up to their end, two-character escapes.
+_ESCAPE = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
+    r"|(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f])[^\x07\x1b\x9c\n]*(?:\x07|\x1b\\|\x9c|(?=\n)|$)"
+    r"|\x1b[ -/]*[0-~]"
+)
+# C0 and C1 controls but tab and newline; bidi embeddings, overrides and isolates; soft hyphen,
+# zero-width space, word joiner, invisible operators, byte order mark, annotation marks, fillers
+# that look like nothing, noncharacters.
+_HIDDEN = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f"
+    r"\u202a-\u202e\u2066-\u2069"
+    r"\u00ad\u180e\u200b\u2060-\u2065\u206a-\u206f\ufeff\ufff9-\ufffb\u3164\uffa0"
+    r"\ufdd0-\ufdef\ufffe\uffff]"
+)
+# Tags spell the flags of England, Scotland and Wales after a black flag, and secrets elsewhere.
+_TAGS = re.compile(r"(\U0001f3f4[\U000e0020-\U000e007e]{1,8}\U000e007f)|[\U000e0000-\U000e007f]")
+# One variation selector belongs to a character; a row of them hides bytes. The supplement ones
+# (U+E0100..) vary ideographs and nothing else.
+_SELECTORS = re.compile(
+    r"((?<=[^\s\u200c\u200d\ufe00-\ufe0f\U000e0100-\U000e01ef])[\ufe00-\ufe0f]"
+    r"|(?<=[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff])[\U000e0100-\U000e01ef])"
+    r"|[\ufe00-\ufe0f\U000e0100-\U000e01ef]"
+)
+# The joiners shape Arabic and Indic letters and tie emoji together; after Latin they only hide.
+_JOINERS = re.compile(
+    r"((?<=[\u0590-\u1fff\u203c-\U0003ffff])[\u200c\u200d])[\u200c\u200d]*|[\u200c\u200d]+"
+)
+_UNSAFE_IN_NAMES = re.compile(r"[\n\t\"<>:|?*]")
+
+Size = Callable[[str], int]
+"""How much a text counts against a limit: the sum of its characters, each of which counts between
+one and `HEAVIEST`; a fence's marks count one each."""
+
+
+def whole(text: str, cut: int, start: int = 0) -> int:
+    """The nearest place at or before `cut` that lies between two characters as people see them.
+
+    A short form of the rules of Unicode Standard Annex 29: enough for marks, emoji, flags, Hangul
+    jamo and surrogates, without its tables.
+
+    `start` is a place that is known to be one: nothing before it is looked at. The answer is `cut`
+    itself when none is found within reach, so that a caller always gets on.
+    """
+    if cut <= start or cut >= len(text):
+        return max(start, min(cut, len(text)))
+    for place in range(cut, max(start, cut - _LONGEST_CHARACTER), -1):
+        if not _joined(text, place, start):
+            return place
+    return cut
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +120,8 @@ class Fence:
 def after(line: str, fence: Fence | None, longest: int) -> Fence | None:
     """The fence that is open after `line`, when `fence` is before it.
 
+    As CommonMark reads lines (spec 0.31, section 4.5), but any indentation counts, because a fence
+    inside a list item is indented by as much as its item.
     A mark of more than `longest` characters is text: no post could hold it twice.
     """
     if fence is not None:
@@ -133,7 +144,7 @@ def fenced(text: str, info: str = "") -> str:
 
 def spans(text: str) -> Iterator[tuple[int, int]]:
     """Where each code span of a text without blocks begins and ends: from a run of backticks to the
-    next one that is as long (section 6.1)."""
+    next one that is as long (CommonMark 0.31, section 6.1)."""
     runs = [run.span() for run in _TICKS.finditer(text)]
     places: defaultdict[int, deque[int]] = defaultdict(deque)
     for start, end in runs:
@@ -166,28 +177,6 @@ def dedent(text: str, fence: Fence) -> str:
         if _closes(line, fence):
             break
     return "\n".join(lines)
-
-
-def _closes(line: str, fence: Fence) -> bool:
-    match = _CLOSING.fullmatch(line)
-    return match is not None and match["mark"].startswith(fence.mark)
-
-
-SMALLEST = 32
-
-_SENTENCE = re.compile(r"[.!?…][\"'”’»)\]*_]*(?=[ \t])|[。！？]")
-_WORD = re.compile(r"(?<=\S)(?=[ \t])")
-_HEADING = re.compile(r" {0,3}#{1,6}[ \t]")
-_ROW = re.compile(r"[ \t]*\|")
-_BLANK_LINES = re.compile(r"(?:[ \t]*\n)*")
-_SPACES = re.compile(r"[ \t]*")
-_REACH = 64
-
-
-Size = Callable[[str], int]
-"""How much a text counts against a limit: the sum of its characters, each of which counts between
-one and `HEAVIEST`; a fence's marks count one each."""
-HEAVIEST = 5
 
 
 def longest_info(limit: int, size: Size = len) -> int:
@@ -361,78 +350,6 @@ class _Part:
         return f"\n{ours.closing}" if ours else ""
 
 
-def _room(text: str, start: int, limit: int, size: Size) -> int:
-    """How many characters fit that begin at `start`; what is left beyond the text counts singly."""
-    if size is len:
-        return limit
-    fits, over = 0, min(limit, len(text) - start) + 1
-    while over - fits > 1:
-        middle = (fits + over) // 2
-        if size(text[start : start + middle]) <= limit:
-            fits = middle
-        else:
-            over = middle
-    if start + fits < len(text):
-        return fits
-    return fits + limit - size(text[start:])
-
-
-def _furthest(cuts: list[_Cut], rank: int, least: int) -> _Cut | None:
-    return next((cut for cut in reversed(cuts) if cut.rank <= rank and cut.end > least), None)
-
-
-def _skip_blank_lines(text: str, start: int) -> int:
-    match = _BLANK_LINES.match(text, start)
-    return match.end() if match else start
-
-
-def _skip_spaces(text: str, start: int) -> int:
-    match = _SPACES.match(text, start)
-    return match.end() if match else start
-
-
-LONG = 20_000
-"""Characters from which work on a text leaves the event loop: 2 MB take up to a second."""
-T = TypeVar("T")
-
-CUT_HERE = "[Cut here: {shown} of {total} characters are shown.]"
-
-LONGEST_NAME = 100
-_NAME_BYTES = 200  # a file system takes 255 bytes (NAME_MAX); the rest is for what we put before
-
-_PLAIN = re.compile(r"[\n\t -~]*")
-_NEWLINE = re.compile(r"\r\n|[\r\v\f\x85\u2028\u2029]")
-# ECMA-48: CSI sequences, strings (OSC, DCS, SOS, PM, APC) up to their end, two-character escapes.
-_ESCAPE = re.compile(
-    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
-    r"|(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f])[^\x07\x1b\x9c\n]*(?:\x07|\x1b\\|\x9c|(?=\n)|$)"
-    r"|\x1b[ -/]*[0-~]"
-)
-# C0 and C1 controls but tab and newline; bidi embeddings, overrides and isolates; soft hyphen,
-# zero-width space, word joiner, invisible operators, byte order mark, annotation marks, fillers
-# that look like nothing, noncharacters.
-_HIDDEN = re.compile(
-    r"[\x00-\x08\x0b-\x1f\x7f-\x9f"
-    r"\u202a-\u202e\u2066-\u2069"
-    r"\u00ad\u180e\u200b\u2060-\u2065\u206a-\u206f\ufeff\ufff9-\ufffb\u3164\uffa0"
-    r"\ufdd0-\ufdef\ufffe\uffff]"
-)
-# Tags spell the flags of England, Scotland and Wales after a black flag, and secrets elsewhere.
-_TAGS = re.compile(r"(\U0001f3f4[\U000e0020-\U000e007e]{1,8}\U000e007f)|[\U000e0000-\U000e007f]")
-# One variation selector belongs to a character; a row of them hides bytes. The supplement ones
-# (U+E0100..) vary ideographs and nothing else.
-_SELECTORS = re.compile(
-    r"((?<=[^\s\u200c\u200d\ufe00-\ufe0f\U000e0100-\U000e01ef])[\ufe00-\ufe0f]"
-    r"|(?<=[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff])[\U000e0100-\U000e01ef])"
-    r"|[\ufe00-\ufe0f\U000e0100-\U000e01ef]"
-)
-# The joiners shape Arabic and Indic letters and tie emoji together; after Latin they only hide.
-_JOINERS = re.compile(
-    r"((?<=[\u0590-\u1fff\u203c-\U0003ffff])[\u200c\u200d])[\u200c\u200d]*|[\u200c\u200d]+"
-)
-_UNSAFE_IN_NAMES = re.compile(r"[\n\t\"<>:|?*]")
-
-
 async def aside(work: Callable[[str], T], text: str) -> T:
     """`work(text)`, in a thread where the text is long."""
     return await asyncio.to_thread(work, text) if len(text) > LONG else work(text)
@@ -448,6 +365,10 @@ def in_whole_characters(text: str) -> str:
 
 def clean(text: str) -> str:
     """`text` without what a reader cannot see and a machine would obey; newlines as \\n.
+
+    Text from outside can hide things from a reader: terminal escapes, characters that turn the
+    direction of what follows ("Trojan Source", CVE-2021-42574), letters without a width that spell
+    orders for a model.
 
     Joiners in emoji, marks of right-to-left text and the letters of every language stay. Cleaning
     twice changes nothing more. A half of a surrogate pair becomes U+FFFD.
@@ -511,3 +432,64 @@ def plain(text: str) -> str:
     line = " ".join(folded(clean(text)).split())
     letters = unicodedata.normalize("NFD", line)
     return "".join(each for each in letters if unicodedata.category(each) != "Mn")
+
+
+def _joined(text: str, place: int, start: int) -> bool:
+    before, after = text[place - 1], text[place]
+    if after < "\u0300":
+        return before == "\r" and after == "\n"
+    if before == _JOINER or after == _JOINER or _extends(after):
+        return True
+    if "\ud800" <= before <= "\udbff" and "\udc00" <= after <= "\udfff":
+        return True
+    return after in _FLAGS and _flags_before(text, place, start) % 2 == 1
+
+
+def _extends(char: str) -> bool:
+    """Marks, variation selectors, emoji skin tones and tags, the later jamo of a syllable."""
+    return (
+        unicodedata.category(char) in ("Mn", "Mc", "Me")
+        or "\U0001f3fb" <= char <= "\U0001f3ff"
+        or "\U000e0020" <= char <= "\U000e007f"
+        or "\u1160" <= char <= "\u11ff"
+    )
+
+
+def _flags_before(text: str, place: int, start: int) -> int:
+    before = text[start:place]
+    return len(before) - len(before.rstrip(_FLAGS))
+
+
+def _closes(line: str, fence: Fence) -> bool:
+    match = _CLOSING.fullmatch(line)
+    return match is not None and match["mark"].startswith(fence.mark)
+
+
+def _room(text: str, start: int, limit: int, size: Size) -> int:
+    """How many characters fit that begin at `start`; what is left beyond the text counts singly."""
+    if size is len:
+        return limit
+    fits, over = 0, min(limit, len(text) - start) + 1
+    while over - fits > 1:
+        middle = (fits + over) // 2
+        if size(text[start : start + middle]) <= limit:
+            fits = middle
+        else:
+            over = middle
+    if start + fits < len(text):
+        return fits
+    return fits + limit - size(text[start:])
+
+
+def _furthest(cuts: list[_Cut], rank: int, least: int) -> _Cut | None:
+    return next((cut for cut in reversed(cuts) if cut.rank <= rank and cut.end > least), None)
+
+
+def _skip_blank_lines(text: str, start: int) -> int:
+    match = _BLANK_LINES.match(text, start)
+    return match.end() if match else start
+
+
+def _skip_spaces(text: str, start: int) -> int:
+    match = _SPACES.match(text, start)
+    return match.end() if match else start

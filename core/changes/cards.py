@@ -47,7 +47,7 @@ _TITLES: dict[tuple[WriteKind, bool], str] = {
     ("run", False): "Run {table}",
 }
 _UNDO = "Undo {id}: {what}"
-_ERASED = "Its rows were erased by `forget`, so it can no longer be undone."
+ERASED = "Its rows were erased by `forget`, so it can no longer be undone."
 _LAPSED = "It was kept for {days} days to be undone; that time is over."
 _CLOSED = {
     "open": "It waits for somebody to approve it.",
@@ -276,7 +276,7 @@ def _note(change: Change, locale: str) -> list[str]:
 def _erased(change: Change, locale: str) -> list[str]:
     """Why it cannot be undone, where that would be asked."""
     if change.forgotten and change.written:
-        return [say(_ERASED, locale)]
+        return [say(ERASED, locale)]
     if change.lapsed and change.written and not change.undone_by:
         return [lapsed(locale)]
     return []

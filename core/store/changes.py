@@ -1,7 +1,5 @@
-"""Proposals, changes and their steps in `ponte.db`, one transaction a method; the turns of a day.
-
-A change is one row, with a step for each row that it writes.
-"""
+"""What is counted in `ponte.db`: changes, a row each with a step for each row that they write, and
+the turns of a day. One transaction a method."""
 
 from __future__ import annotations
 
@@ -20,6 +18,10 @@ from core.store.database import Connection, Database
 
 _FORGOTTEN, _LAPSED = 1, 2
 """Why the column `forgotten` says that the rows are erased: by a person, by age."""
+_UNCHANGED = {"claim": None, "decider": None, "decided_by": None, "decided": None,
+              "ended": None, "undone_by": None}  # fmt: skip
+Caps = Callable[[Person, Address], Awaitable[tuple[int, int]]]
+"""Turns a day for a person there: their own, and everybody's together; 0 is no cap."""
 
 
 def get(connection: Connection, id: str) -> Change:
@@ -57,14 +59,6 @@ def insert(connection: Connection, change: Change) -> Change:
     return get(connection, change.id)
 
 
-def _decision(decider: Person | None, at: float) -> dict[str, str | int | float]:
-    return {
-        "decider": decider.key if decider else "",
-        "decided_by": encode(decider) if decider else "",
-        "decided": at,
-    }
-
-
 def put_steps(connection: Connection, change: Change, steps: Iterable[Step]) -> None:
     now = time.time()
     connection.executemany(
@@ -79,10 +73,6 @@ def put_steps(connection: Connection, change: Change, steps: Iterable[Step]) -> 
             for step in steps
         ],
     )  # fmt: skip
-
-
-_UNCHANGED = {"claim": None, "decider": None, "decided_by": None, "decided": None,
-              "ended": None, "undone_by": None}  # fmt: skip
 
 
 def move(connection: Connection, id: str, state: ChangeState, **columns: str | int | float) -> None:
@@ -143,56 +133,6 @@ def blank(connection: Connection, id: str) -> None:
         "UPDATE changes SET asker = ?, decided_by = ? WHERE id = ?",
         (_nameless(row["asker"]), _nameless(row["decided_by"]), id),
     )
-
-
-def _blank_rows(connection: Connection, id: str) -> None:
-    connection.execute(
-        "UPDATE steps SET before = NULL, after = NULL, now = NULL, mark = '', words = ''"
-        " WHERE change = ?",
-        (id,),
-    )
-
-
-def _change(connection: Connection, row: SqlRow) -> Change:
-    found = connection.execute("SELECT * FROM steps WHERE change = ? ORDER BY number", (row["id"],))
-    steps = tuple(
-        Step(
-            number=one["number"],
-            write=RowWrite(one["row"], _row(one["before"]), _row(one["after"]), one["mark"]),
-            state=one["state"], now=_row(one["now"]), words=one["words"],
-        )
-        for one in found
-    )  # fmt: skip
-    draft = Draft(
-        applier=row["applier"], kind=row["kind"], target=json.loads(row["target"]),
-        title=row["title"], rows=tuple(step.write for step in steps), note=row["note"],
-    )  # fmt: skip
-    proposal = Proposal(
-        id=row["id"], draft=draft, asker=decode(Person, row["asker"]),
-        address=decode(Address, row["address"]), seq=row["seq"], call_id=row["call_id"],
-        thread=row["thread"], generation=row["generation"], locale=row["locale"],
-        created=row["created"], expires=row["expires"], undoes=row["undoes"],
-        named=bool(row["named"]),
-    )  # fmt: skip
-    return Change(
-        proposal=proposal, state=row["state"], steps=steps,
-        decider=decode(Person, row["decided_by"]) if row["decided_by"] else None,
-        decided=row["decided"], claim=row["claim"], undone_by=row["undone_by"],
-        forgotten=row["forgotten"] == _FORGOTTEN, lapsed=row["forgotten"] == _LAPSED,
-        version=row["version"],
-    )  # fmt: skip
-
-
-def _json(row: Row | None) -> str | None:
-    return None if row is None else json.dumps(dict(row), ensure_ascii=False)
-
-
-def _row(text: str | None) -> Row | None:
-    return None if text is None else dict(json.loads(text))
-
-
-def _nameless(person: str) -> str:
-    return encode(replace(decode(Person, person), name="")) if person else ""
 
 
 class SqliteLedger:
@@ -360,18 +300,6 @@ class SqliteLedger:
         return await self._database.read(read)
 
 
-def _claimed(connection: Connection, id: str, seq: int) -> Change:
-    """Raises Superseded where another event has it, or none."""
-    change = get(connection, id)
-    if change.state != "applying" or change.claim != seq:
-        raise Superseded
-    return change
-
-
-Caps = Callable[[Person, Address], Awaitable[tuple[int, int]]]
-"""Turns a day for a person there: their own, and everybody's together; 0 is no cap."""
-
-
 async def uncapped(person: Person, address: Address) -> tuple[int, int]:
     return 0, 0
 
@@ -409,6 +337,72 @@ class CountingBudget:
 
     def _today(self) -> str:
         return datetime.fromtimestamp(time.time(), self._zone).date().isoformat()
+
+
+def _decision(decider: Person | None, at: float) -> dict[str, str | int | float]:
+    return {
+        "decider": decider.key if decider else "",
+        "decided_by": encode(decider) if decider else "",
+        "decided": at,
+    }
+
+
+def _blank_rows(connection: Connection, id: str) -> None:
+    connection.execute(
+        "UPDATE steps SET before = NULL, after = NULL, now = NULL, mark = '', words = ''"
+        " WHERE change = ?",
+        (id,),
+    )
+
+
+def _change(connection: Connection, row: SqlRow) -> Change:
+    found = connection.execute("SELECT * FROM steps WHERE change = ? ORDER BY number", (row["id"],))
+    steps = tuple(
+        Step(
+            number=one["number"],
+            write=RowWrite(one["row"], _row(one["before"]), _row(one["after"]), one["mark"]),
+            state=one["state"], now=_row(one["now"]), words=one["words"],
+        )
+        for one in found
+    )  # fmt: skip
+    draft = Draft(
+        applier=row["applier"], kind=row["kind"], target=json.loads(row["target"]),
+        title=row["title"], rows=tuple(step.write for step in steps), note=row["note"],
+    )  # fmt: skip
+    proposal = Proposal(
+        id=row["id"], draft=draft, asker=decode(Person, row["asker"]),
+        address=decode(Address, row["address"]), seq=row["seq"], call_id=row["call_id"],
+        thread=row["thread"], generation=row["generation"], locale=row["locale"],
+        created=row["created"], expires=row["expires"], undoes=row["undoes"],
+        named=bool(row["named"]),
+    )  # fmt: skip
+    return Change(
+        proposal=proposal, state=row["state"], steps=steps,
+        decider=decode(Person, row["decided_by"]) if row["decided_by"] else None,
+        decided=row["decided"], claim=row["claim"], undone_by=row["undone_by"],
+        forgotten=row["forgotten"] == _FORGOTTEN, lapsed=row["forgotten"] == _LAPSED,
+        version=row["version"],
+    )  # fmt: skip
+
+
+def _json(row: Row | None) -> str | None:
+    return None if row is None else json.dumps(dict(row), ensure_ascii=False)
+
+
+def _row(text: str | None) -> Row | None:
+    return None if text is None else dict(json.loads(text))
+
+
+def _nameless(person: str) -> str:
+    return encode(replace(decode(Person, person), name="")) if person else ""
+
+
+def _claimed(connection: Connection, id: str, seq: int) -> Change:
+    """Raises Superseded where another event has it, or none."""
+    change = get(connection, id)
+    if change.state != "applying" or change.claim != seq:
+        raise Superseded
+    return change
 
 
 def _spent(connection: Connection, day: str, person: str | None) -> Spent:

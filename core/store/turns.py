@@ -27,6 +27,7 @@ from core.records import (
 from core.store import changes, threads
 from core.store.database import Connection, Database
 
+T = TypeVar("T")
 LOST_CALL = "error: interrupted, result unknown"
 """What the model reads for a call whose turn ended before it did."""
 
@@ -81,43 +82,9 @@ def add_usage(connection: Connection, seq: int, usage: Usage) -> None:
     )
 
 
-def _turn(connection: Connection, row: SqlRow) -> Turn:
-    seq = row["seq"]
-    rounds = connection.execute(
-        "SELECT number, response, complete FROM rounds WHERE seq = ? ORDER BY number", (seq,)
-    )
-    calls = connection.execute("SELECT * FROM calls WHERE seq = ? ORDER BY started", (seq,))
-    posts = connection.execute("SELECT * FROM posts WHERE seq = ? ORDER BY number", (seq,))
-    untold = connection.execute(
-        "SELECT reason FROM inbox WHERE conversation = ? AND state = 'undeliverable'"
-        " AND told = 0 ORDER BY seq DESC LIMIT 1",
-        (row["conversation"],),
-    ).fetchone()
-    return Turn(
-        seq=seq, attempt=row["attempt"], generation=row["generation"], thread=row["thread"],
-        state=row["state"], message=decode(Message, row["message"]),
-        rounds=tuple(Round(r["number"], r["response"], bool(r["complete"])) for r in rounds),
-        items=items_of(connection, seq),
-        calls=tuple(
-            Call(
-                call_id=call["call_id"], name=call["name"], arguments=call["arguments"],
-                effect=call["effect"], handle=call["handle"],
-                outcome=decode(Outcome, call["outcome"]) if call["outcome"] else None,
-            )
-            for call in calls
-        ),
-        posts=tuple(Post(p["number"], p["key"], p["post"], p["state"]) for p in posts),
-        answer=decode(Answer, row["answer"]) if row["answer"] else None,
-        accepted_at=row["created"], undelivered=str(untold["reason"]) if untold else "",
-    )  # fmt: skip
-
-
 def items_of(connection: Connection, seq: int) -> tuple[Item, ...]:
     rows = connection.execute("SELECT item FROM items WHERE seq = ? ORDER BY id", (seq,))
     return tuple(decode(Item, row["item"]) for row in rows)
-
-
-T = TypeVar("T")
 
 
 class SqliteJournal:
@@ -402,3 +369,34 @@ class SqliteJournal:
             return work(connection)
 
         return await self._database.write(checked)
+
+
+def _turn(connection: Connection, row: SqlRow) -> Turn:
+    seq = row["seq"]
+    rounds = connection.execute(
+        "SELECT number, response, complete FROM rounds WHERE seq = ? ORDER BY number", (seq,)
+    )
+    calls = connection.execute("SELECT * FROM calls WHERE seq = ? ORDER BY started", (seq,))
+    posts = connection.execute("SELECT * FROM posts WHERE seq = ? ORDER BY number", (seq,))
+    untold = connection.execute(
+        "SELECT reason FROM inbox WHERE conversation = ? AND state = 'undeliverable'"
+        " AND told = 0 ORDER BY seq DESC LIMIT 1",
+        (row["conversation"],),
+    ).fetchone()
+    return Turn(
+        seq=seq, attempt=row["attempt"], generation=row["generation"], thread=row["thread"],
+        state=row["state"], message=decode(Message, row["message"]),
+        rounds=tuple(Round(r["number"], r["response"], bool(r["complete"])) for r in rounds),
+        items=items_of(connection, seq),
+        calls=tuple(
+            Call(
+                call_id=call["call_id"], name=call["name"], arguments=call["arguments"],
+                effect=call["effect"], handle=call["handle"],
+                outcome=decode(Outcome, call["outcome"]) if call["outcome"] else None,
+            )
+            for call in calls
+        ),
+        posts=tuple(Post(p["number"], p["key"], p["post"], p["state"]) for p in posts),
+        answer=decode(Answer, row["answer"]) if row["answer"] else None,
+        accepted_at=row["created"], undelivered=str(untold["reason"]) if untold else "",
+    )  # fmt: skip
