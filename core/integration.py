@@ -45,6 +45,7 @@ Handler = Callable[[Mapping[str, str], bytes], Awaitable[tuple[int, Mapping[str,
 Read = Callable[[str], Awaitable[tuple[File, bytes]]]
 """A file that is kept, by its id, and its bytes."""
 Late = Callable[[str, Remote], Awaitable[None]]
+"""A thread's id, and what a server came to hold for it after its turn."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,14 +25,6 @@ from core.records import QuickCommand
 from core.text import aside, clean, fenced, split
 from core.unread import too_large
 
-Inputs = str | dict[str, Any]
-"""Free text, or inputs by name: texts where they were written as key=value, else any JSON."""
-Attached = tuple[Sequence[File], Sequence[str]]
-"""The files of a message, and the names of those that could not be fetched."""
-Read = Callable[[File], Awaitable[bytes]]
-Keep = Callable[[str, str, bytes], Awaitable[File]]
-"""Keeps a file of this name, type and content for the conversation."""
-
 LONGEST_FILE = 256_000
 """Bytes of a file that may be an input. StackSpot's own limit is not documented; this is some
 64,000 tokens of English."""
@@ -94,6 +86,14 @@ _SPARE = (
 )
 _EMPTY = "It came to its end, and gave nothing."
 _LONG = "The result has {count} characters: it is in the file `{name}`, and begins like this."
+
+Inputs = str | dict[str, Any]
+"""Free text, or inputs by name: texts where they were written as key=value, else any JSON."""
+Attached = tuple[Sequence[File], Sequence[str]]
+"""The files of a message, and the names of those that could not be fetched."""
+Read = Callable[[File], Awaitable[bytes]]
+Keep = Callable[[str, str, bytes], Awaitable[File]]
+"""Keeps a file of this name, type and content for the conversation."""
 
 
 def parse_input(text: str) -> Inputs:
