@@ -206,6 +206,90 @@ def split(text: str, limit: int, size: Size = len) -> tuple[str, ...]:
     return tuple(parts)
 
 
+async def aside(work: Callable[[str], T], text: str) -> T:
+    """`work(text)`, in a thread where the text is long."""
+    return await asyncio.to_thread(work, text) if len(text) > LONG else work(text)
+
+
+def in_whole_characters(text: str) -> str:
+    """Half of a surrogate pair, which JSON can escape (RFC 8259, section 8.2) and UTF-8 cannot
+    hold, becomes U+FFFD."""
+    if text.isascii():
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def clean(text: str) -> str:
+    """`text` without what a reader cannot see and a machine would obey; newlines as \\n.
+
+    Text from outside can hide things from a reader: terminal escapes, characters that turn the
+    direction of what follows ("Trojan Source", CVE-2021-42574), letters without a width that spell
+    orders for a model.
+
+    Joiners in emoji, marks of right-to-left text and the letters of every language stay. Cleaning
+    twice changes nothing more. A half of a surrogate pair becomes U+FFFD.
+    """
+    if _PLAIN.fullmatch(text):
+        return text
+    text = _ESCAPE.sub("", _NEWLINE.sub("\n", in_whole_characters(text)))
+    text = _TAGS.sub(r"\1", _HIDDEN.sub("", text))
+    return _JOINERS.sub(r"\1", _SELECTORS.sub(r"\1", text))
+
+
+def clip(text: str, limit: int, note: str = CUT_HERE, locale: str = "en") -> str:
+    """`text`, or its beginning and a line that says what was cut, in `limit` characters at most.
+
+    `note` is an English source sentence; it may use {shown} and {total}, in characters.
+    """
+    total = len(text)
+    if total <= limit:
+        return text
+    longest = len(say(note, locale, shown=total, total=total)) + 1
+    shown = whole(text, max(0, limit - longest))
+    line = say(note, locale, shown=shown, total=total)
+    return f"{text[:shown]}\n{line}" if shown else line[:limit]
+
+
+def cut(text: str, longest: int) -> str:
+    """`text`, or its beginning and "…", in `longest` characters at most; no character is torn."""
+    return text if len(text) <= longest else text[: whole(text, longest - 1)] + "…"
+
+
+def one_line(text: str, longest: int | None = None) -> str:
+    """Somebody's words on one line, clean, and `cut` where there is a `longest`."""
+    line = " ".join(clean(text).split())
+    return line if longest is None else cut(line, longest)
+
+
+def file_name(name: str) -> str:
+    """`name` as a base name that is safe on any disk, in a header and in a chat; never empty.
+
+    No separators, controls or leading dots; at most 100 characters, the extension kept.
+    """
+    base = re.split(r"[/\\]", clean(name).rstrip("/\\ \n\t"))[-1]
+    base = _UNSAFE_IN_NAMES.sub("_", base).strip(". ").lstrip(".- ")
+    stem, dot, extension = base.rpartition(".")
+    if not stem or len(extension) > 16:
+        stem, dot, extension = base, "", ""
+    room = LONGEST_NAME - len(dot + extension)
+    stem = stem[: whole(stem, room)]
+    while len(f"{stem}{dot}{extension}".encode()) > _NAME_BYTES:
+        stem = stem[: whole(stem, len(stem) - 1)]
+    return f"{stem.rstrip()}{dot}{extension}" or "file"
+
+
+def folded(text: str) -> str:
+    """Equal for texts that differ in case alone; an accent may stand beside its letter or in it."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
+
+
+def plain(text: str) -> str:
+    """`folded` on one line, without accents and without what nobody sees."""
+    line = " ".join(folded(clean(text)).split())
+    letters = unicodedata.normalize("NFD", line)
+    return "".join(each for each in letters if unicodedata.category(each) != "Mn")
+
+
 @dataclass(frozen=True, slots=True)
 class _Cut:
     """The part ends at `end` with `fence` open; the next one starts at `next` within `goes_on`.
@@ -348,90 +432,6 @@ class _Part:
     def _closing(self, fence: Fence | None) -> str:
         ours = self.held if fence is self.fence else fence
         return f"\n{ours.closing}" if ours else ""
-
-
-async def aside(work: Callable[[str], T], text: str) -> T:
-    """`work(text)`, in a thread where the text is long."""
-    return await asyncio.to_thread(work, text) if len(text) > LONG else work(text)
-
-
-def in_whole_characters(text: str) -> str:
-    """Half of a surrogate pair, which JSON can escape (RFC 8259, section 8.2) and UTF-8 cannot
-    hold, becomes U+FFFD."""
-    if text.isascii():
-        return text
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-
-
-def clean(text: str) -> str:
-    """`text` without what a reader cannot see and a machine would obey; newlines as \\n.
-
-    Text from outside can hide things from a reader: terminal escapes, characters that turn the
-    direction of what follows ("Trojan Source", CVE-2021-42574), letters without a width that spell
-    orders for a model.
-
-    Joiners in emoji, marks of right-to-left text and the letters of every language stay. Cleaning
-    twice changes nothing more. A half of a surrogate pair becomes U+FFFD.
-    """
-    if _PLAIN.fullmatch(text):
-        return text
-    text = _ESCAPE.sub("", _NEWLINE.sub("\n", in_whole_characters(text)))
-    text = _TAGS.sub(r"\1", _HIDDEN.sub("", text))
-    return _JOINERS.sub(r"\1", _SELECTORS.sub(r"\1", text))
-
-
-def clip(text: str, limit: int, note: str = CUT_HERE, locale: str = "en") -> str:
-    """`text`, or its beginning and a line that says what was cut, in `limit` characters at most.
-
-    `note` is an English source sentence; it may use {shown} and {total}, in characters.
-    """
-    total = len(text)
-    if total <= limit:
-        return text
-    longest = len(say(note, locale, shown=total, total=total)) + 1
-    shown = whole(text, max(0, limit - longest))
-    line = say(note, locale, shown=shown, total=total)
-    return f"{text[:shown]}\n{line}" if shown else line[:limit]
-
-
-def cut(text: str, longest: int) -> str:
-    """`text`, or its beginning and "…", in `longest` characters at most; no character is torn."""
-    return text if len(text) <= longest else text[: whole(text, longest - 1)] + "…"
-
-
-def one_line(text: str, longest: int | None = None) -> str:
-    """Somebody's words on one line, clean, and `cut` where there is a `longest`."""
-    line = " ".join(clean(text).split())
-    return line if longest is None else cut(line, longest)
-
-
-def file_name(name: str) -> str:
-    """`name` as a base name that is safe on any disk, in a header and in a chat; never empty.
-
-    No separators, controls or leading dots; at most 100 characters, the extension kept.
-    """
-    base = re.split(r"[/\\]", clean(name).rstrip("/\\ \n\t"))[-1]
-    base = _UNSAFE_IN_NAMES.sub("_", base).strip(". ").lstrip(".- ")
-    stem, dot, extension = base.rpartition(".")
-    if not stem or len(extension) > 16:
-        stem, dot, extension = base, "", ""
-    room = LONGEST_NAME - len(dot + extension)
-    stem = stem[: whole(stem, room)]
-    while len(f"{stem}{dot}{extension}".encode()) > _NAME_BYTES:
-        stem = stem[: whole(stem, len(stem) - 1)]
-    return f"{stem.rstrip()}{dot}{extension}" or "file"
-
-
-def folded(text: str) -> str:
-    """Equal for texts that differ in case alone; an accent may stand beside its letter or in it."""
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
-
-
-def plain(text: str) -> str:
-    """`folded` on one line, without accents and without what nobody sees."""
-    line = " ".join(folded(clean(text)).split())
-    letters = unicodedata.normalize("NFD", line)
-    return "".join(each for each in letters if unicodedata.category(each) != "Mn")
 
 
 def _joined(text: str, place: int, start: int) -> bool:
