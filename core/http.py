@@ -31,6 +31,19 @@ from urllib.parse import urlsplit
 LONGEST = 1e9
 """Seconds: a larger number is this one."""
 _SECONDS = re.compile(r"\d+(\.\d+)?", re.ASCII)
+CONNECT = 5.0
+"""Seconds to connect within."""
+CAP = 8 * 1024 * 1024
+"""Bytes of an answer that are taken, after decompression."""
+ERROR = 64 * 1024
+"""Bytes of an error's body that are read; the rest of it is left."""
+_LIBRARY = "httpx"
+# These are raised before the first byte of a request leaves.
+_UNSENT = (
+    *("ConnectError", "ConnectTimeout", "PoolTimeout"),
+    *("ProxyError", "LocalProtocolError", "UnsupportedProtocol"),
+)
+_DEFAULT_PORTS = {"https": 443, "wss": 443, "http": 80, "ws": 80}
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
@@ -47,9 +60,6 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
         return None
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return max(0.0, (moment - datetime.now(UTC)).total_seconds())
-
-
-_DEFAULT_PORTS = {"https": 443, "wss": 443, "http": 80, "ws": 80}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,44 +96,6 @@ class Proxies:
 
     def _direct(self) -> list[str]:
         return [host.strip() for host in self.no.split(",") if host.strip()]
-
-
-def _names(entry: str, host: str, port: int) -> bool:
-    if entry == "*":
-        return True
-    name, colon, entry_port = entry.rpartition(":")
-    if colon and entry_port.isdecimal() and ":" not in name:
-        if int(entry_port) != port:
-            return False
-        entry = name
-    entry = entry.removeprefix("*").removeprefix(".").strip("[]")
-    return host == entry or host.endswith("." + entry)
-
-
-def _pattern(host: str) -> str:
-    """A NO_PROXY entry: a name stands for its subdomains too, an address for itself."""
-    name = host.lstrip(".").strip("[]")
-    if name.count(":") > 1:
-        return f"all://[{name}]"
-    if name.replace(".", "").replace(":", "").isdigit():
-        return f"all://{name}"
-    return f"all://*{name}"
-
-
-_LIBRARY = "httpx"
-
-# These are raised before the first byte of a request leaves.
-_UNSENT = (
-    *("ConnectError", "ConnectTimeout", "PoolTimeout"),
-    *("ProxyError", "LocalProtocolError", "UnsupportedProtocol"),
-)
-
-CONNECT = 5.0
-"""Seconds to connect within."""
-CAP = 8 * 1024 * 1024
-"""Bytes of an answer that are taken, after decompression."""
-ERROR = 64 * 1024
-"""Bytes of an error's body that are read; the rest of it is left."""
 
 
 class HttpError(Exception):
@@ -337,6 +309,33 @@ class HttpClient:
         return bytes(taken)
 
 
+def loaded() -> Any:
+    """The library, whole: another thread may have imported half of it. For a thread."""
+    return importlib.import_module(_LIBRARY)
+
+
+def _names(entry: str, host: str, port: int) -> bool:
+    if entry == "*":
+        return True
+    name, colon, entry_port = entry.rpartition(":")
+    if colon and entry_port.isdecimal() and ":" not in name:
+        if int(entry_port) != port:
+            return False
+        entry = name
+    entry = entry.removeprefix("*").removeprefix(".").strip("[]")
+    return host == entry or host.endswith("." + entry)
+
+
+def _pattern(host: str) -> str:
+    """A NO_PROXY entry: a name stands for its subdomains too, an address for itself."""
+    name = host.lstrip(".").strip("[]")
+    if name.count(":") > 1:
+        return f"all://[{name}]"
+    if name.replace(".", "").replace(":", "").isdigit():
+        return f"all://{name}"
+    return f"all://*{name}"
+
+
 async def _beginning(answer: Any) -> bytes:
     """Of an error's body."""
     taken = bytearray()
@@ -360,11 +359,6 @@ async def _lines(chunks: AsyncIterator[bytes], cap: int) -> AsyncIterator[str]:
             raise HttpTooLarge(f"a line of more than {cap:,} bytes")
     if rest:
         yield rest.decode(errors="replace")
-
-
-def loaded() -> Any:
-    """The library, whole: another thread may have imported half of it. For a thread."""
-    return importlib.import_module(_LIBRARY)
 
 
 def _built(proxies: Proxies, socket: str) -> tuple[Any, Any]:

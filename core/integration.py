@@ -22,14 +22,30 @@ from core.http import HttpClient, Proxies
 from core.messages import Address, File
 from core.openai import Client
 from core.policy import DailyTurns, PlatformRights
-from core.ports import Files, Inbox, Journal, Model, Policy, QuickCommands, StatusBoard, ThreadMap
-from core.ports import ToolSource as Source
+from core.ports import (
+    Files,
+    Inbox,
+    Journal,
+    Model,
+    Policy,
+    QuickCommands,
+    StatusBoard,
+    ThreadMap,
+    ToolSource,
+)
 from core.records import Health, Outcome, Remote, Scene
 from core.settings import SettingsPart, Switch
 
 S = TypeVar("S", bound=SettingsPart)
 PATIENCE = 10.0
 """Seconds that a service may take to answer `ponte doctor`."""
+MEND = "set PONTE_DAILY_TURNS, as in 100/2000 (per person / in all)"
+Handler = Callable[[Mapping[str, str], bytes], Awaitable[tuple[int, Mapping[str, str], bytes]]]
+"""Header names in lower case and the body, to status, headers and body."""
+Read = Callable[[str], Awaitable[tuple[File, bytes]]]
+"""A file that is kept, by its id, and its bytes."""
+Late = Callable[[str, Remote], Awaitable[None]]
+"""A thread's id, and what a server came to hold for it after its turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,10 +187,6 @@ class ChatIntegration(Integration[S]):
         raise NotImplementedError
 
 
-Handler = Callable[[Mapping[str, str], bytes], Awaitable[tuple[int, Mapping[str, str], bytes]]]
-"""Header names in lower case and the body, to status, headers and body."""
-
-
 class Operator(Protocol):
     """What only the home's Unix socket may ask; all JSON."""
 
@@ -242,7 +254,7 @@ async def nothing_to_close() -> None:
 class Tools:
     """What a system brings. `runner` runs the code blocks that people type."""
 
-    source: Source
+    source: ToolSource
     appliers: Sequence[Applier] = ()
     runner: Any = None
     start: Callable[[], None] = nothing
@@ -258,18 +270,11 @@ class ToolIntegration(Integration[S]):
         raise NotImplementedError
 
 
-Read = Callable[[str], Awaitable[tuple[File, bytes]]]
-Late = Callable[[str, Remote], Awaitable[None]]
-
-
 class ModelIntegration(Integration[S]):
     def build(self, given: Given[S], read: Read, late: Late) -> tuple[Model, Callable[[], None]]:
         """With what begins to look at its server. `read` gets a file's bytes; `late` is told what
         must one day be erased."""
         raise NotImplementedError
-
-
-MEND = "set PONTE_DAILY_TURNS, as in 100/2000 (per person / in all)"
 
 
 def turns_chosen(shared: Shared) -> bool:

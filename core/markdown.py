@@ -1,14 +1,12 @@
-"""Somebody's words in Markdown of ours, and links that lead where they may, or are only read.
+"""Somebody's words in Markdown of ours, and links that lead where they may or are only read.
 
-Once something from outside is in a talk, a table's cell, a file or somebody's quote can tell the
-model to put what it knows into an address and to have a person, or a platform's preview, open it.
-So an address that nobody allowed is shown as code; where code is not sure to be read as such
-everywhere, its dots and colons are broken (`https[:]//evil[.]test`). What counts as an address is
-what any of the platforms would link: Slack links bare domains and e-mail addresses, Discord what
-begins with http and masked links, CommonMark inline links, reference definitions, autolinks and
-images, with entities and escapes in them.
-
-Code stays as it is where every platform reads it as code: a block between two lines of three
+A table's cell, a file or somebody's quote can tell the model to put what it knows into an address
+and to have a person, or a platform's preview, open it. So an address that nobody allowed is shown
+as code; where code is not sure to be read as such everywhere, its dots and colons are broken
+(`https[:]//evil[.]test`). What counts as an address is what any of the platforms would link: Slack
+links bare domains and e-mail addresses, Discord what begins with http and masked links, CommonMark
+inline links, reference definitions, autolinks and images, with entities and escapes in them.
+Code stays as it is where every platform reads it as such: a block between two lines of three
 backticks, and a span of single backticks on one line.
 """
 
@@ -30,30 +28,8 @@ _ADDRESS = re.compile(
     re.IGNORECASE,
 )
 _MARKUP = re.compile(r"([\\`*_\[\]<>|~#])")
-
-
-def is_plain(text: str) -> bool:
-    """Whether a text is too long, or too full of brackets or lines, to be read as Markdown: it is
-    shown as it is written."""
-    return (
-        len(text) > LONGEST
-        or text.count("[") + text.count("]") > MOST_BRACKETS
-        or text.count("\n") >= MOST_LINES
-    )
-
-
-def markless(text: str) -> str:
-    """Names and values on one line, as nothing but text: addresses stand as code."""
-    pieces = _ADDRESS.split(one_line(text))
-    return "".join(
-        f"`{piece}`" if number % 2 else _MARKUP.sub(r"\\\1", piece)
-        for number, piece in enumerate(pieces)
-    )
-
-
 MARKS = 4
 """Marks at the end of an allowed address; more could tell something to whom it leads to."""
-
 _FILE = re.compile(r"/files/[A-Za-z0-9_-]{1,64}|#[\w-]{0,64}")
 _HOST = re.compile(r"[a-z0-9.-]{1,253}")
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
@@ -83,9 +59,28 @@ _PIECE = re.compile(
 _FENCE = re.compile(r"^(?:[ \t>]|[-*+] |\d{1,9}[.)] ){0,99}```", re.MULTILINE)
 _GLUED = re.compile(r"[\[<]|[\]>](?![.,:;!?)]{0,3}(?:\s|$))")
 _TARGET = re.compile(r"[ \t]{0,9}(\S{1,2000})")
-_MARKS = str.maketrans("", "", "*_~")
+_EMPHASIS = str.maketrans("", "", "*_~")
 _TAME = str.maketrans("`<>", "'‹›")
-_MARKING = (".", ":", "@", "](", "&", "\\", "\u3002", "\uff0e", "\uff61")
+_SUSPICIOUS = (".", ":", "@", "](", "&", "\\", "\u3002", "\uff0e", "\uff61")
+
+
+def is_plain(text: str) -> bool:
+    """Whether a text is too long, or too full of brackets or lines, to be read as Markdown: it is
+    shown as it is written."""
+    return (
+        len(text) > LONGEST
+        or text.count("[") + text.count("]") > MOST_BRACKETS
+        or text.count("\n") >= MOST_LINES
+    )
+
+
+def markless(text: str) -> str:
+    """Names and values on one line, as nothing but text: addresses stand as code."""
+    pieces = _ADDRESS.split(one_line(text))
+    return "".join(
+        f"`{piece}`" if number % 2 else _MARKUP.sub(r"\\\1", piece)
+        for number, piece in enumerate(pieces)
+    )
 
 
 def tamed(text: str, hosts: Collection[str], written: Collection[str] = ()) -> str:
@@ -276,7 +271,7 @@ class Trust:
         start = _first(chunk)
         if start is None or plain != chunk:
             hidden = _first(plain)
-            if hidden is None and _first(plain.translate(_MARKS)) is None:
+            if hidden is None and _first(plain.translate(_EMPHASIS)) is None:
                 return chunk
             fine = hidden is not None and self.allows(plain[hidden : _end(plain, hidden)])
             if start is None or not fine:
@@ -384,9 +379,7 @@ def ended(text: str) -> int:
 
 
 def _suspicious(text: str) -> bool:
-    return any(
-        mark in text for mark in (".", ":", "@", "](", "&", "\\", "\u3002", "\uff0e", "\uff61")
-    )
+    return any(mark in text for mark in _SUSPICIOUS)
 
 
 def _first(chunk: str) -> int | None:

@@ -25,14 +25,6 @@ from core.records import QuickCommand
 from core.text import aside, clean, fenced, split
 from core.unread import too_large
 
-Inputs = str | dict[str, Any]
-"""Free text, or inputs by name: texts where they were written as key=value, else any JSON."""
-Attached = tuple[Sequence[File], Sequence[str]]
-"""The files of a message, and the names of those that could not be fetched."""
-Read = Callable[[File], Awaitable[bytes]]
-Keep = Callable[[str, str, bytes], Awaitable[File]]
-"""Keeps a file of this name, type and content for the conversation."""
-
 LONGEST_FILE = 256_000
 """Bytes of a file that may be an input. StackSpot's own limit is not documented; this is some
 64,000 tokens of English."""
@@ -87,13 +79,21 @@ _BINARY = (
     "`{name}` is not a text file, so it cannot be an input: I take text, CSV, JSON and the like."
 )
 _LARGE = "`{name}` is too large to be an input: it has {size} bytes, and at most {limit} fit."
-_GIVEN_MISSING = "The file `{name}` could not be fetched from the platform. Please send it again."
+_UNFETCHED = "The file `{name}` could not be fetched from the platform. Please send it again."
 _SPARE = (
     "I do not know what `{name}` is for, because the input was typed as well. "
     "Leave the text out, or name every input but the one that the file is for."
 )
 _EMPTY = "It came to its end, and gave nothing."
 _LONG = "The result has {count} characters: it is in the file `{name}`, and begins like this."
+
+Inputs = str | dict[str, Any]
+"""Free text, or inputs by name: texts where they were written as key=value, else any JSON."""
+Attached = tuple[Sequence[File], Sequence[str]]
+"""The files of a message, and the names of those that could not be fetched."""
+Read = Callable[[File], Awaitable[bytes]]
+Keep = Callable[[str, str, bytes], Awaitable[File]]
+"""Keeps a file of this name, type and content for the conversation."""
 
 
 def parse_input(text: str) -> Inputs:
@@ -115,6 +115,98 @@ def render_input(given: Inputs) -> str:
     if given and texts and all(_KEY.fullmatch(f"{key}=") for key in given):
         return " ".join(f"{key}={_quote(value)}" for key, value in given.items())
     return json.dumps(given, ensure_ascii=False)
+
+
+def named_once(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Raises BadInput where a name comes twice."""
+    read: dict[str, Any] = {}
+    for name, value in pairs:
+        _add(read, clean(name), value)
+    return read
+
+
+def check_inputs(command: QuickCommand, given: Inputs) -> Inputs:
+    """`given` as `command` takes it: free text under its only name, numbers as numbers.
+
+    The registry's types are text, number, boolean and choice (with `choices`). What came as
+    key=value is text, so "12.5" is a number and "yes" a boolean here. A command without declared
+    inputs takes anything. Raises BadInput with what to mend.
+    """
+    if not command.inputs:
+        return given
+    slug, names, required = command.slug, list(command.inputs), _required(command)
+    known = ", ".join(names)
+    if isinstance(given, str):
+        only = names if len(names) == 1 else required
+        if given.strip() and len(only) != 1:
+            raise BadInput(
+                _TAKES, slug=slug, names=known, example=_example(slug, required or names)
+            )
+        given = {only[0]: given} if given.strip() else {}
+    for name in given:
+        if name not in command.inputs:
+            raise BadInput(_UNKNOWN, slug=slug, name=repr(name[:40]), names=known)
+    if missing := [name for name in required if given.get(name) in (None, "")]:
+        example = _example(slug, missing)
+        raise BadInput(_MISSING, slug=slug, names=", ".join(missing), example=example)
+    return {name: _checked(name, command.inputs[name], value) for name, value in given.items()}
+
+
+async def given(
+    command: QuickCommand, typed: Inputs, message: Message, attached: Attached, read: Read
+) -> Inputs:
+    """The inputs, before they are checked. Raises BadInput, TooLarge, NotFound."""
+    files, missing = attached
+    for large in filter(None, map(too_large, message.attachments)):
+        raise large
+    if missing:
+        raise BadInput(_UNFETCHED, name=missing[0])
+    if len(files) > 1:
+        raise BadInput(_SEVERAL, count=len(files))
+    if not files:
+        replied_to = next((quote.text for quote in message.context if quote.replied), "")
+        return replied_to if typed == "" else typed
+    (file,) = files
+    content = _text_of(file, await read(file) if file.size <= LONGEST_FILE else b"")
+    if typed == "":
+        return _named(command, content)
+    lacking = [name for name in _required(command) if name not in typed]
+    if isinstance(typed, str) or len(lacking) != 1:
+        raise BadInput(_SPARE, name=file.name)
+    return {**typed, lacking[0]: content}
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A result as a person gets it."""
+
+    text: str
+    files: tuple[File, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """`hosts`: where links may lead in text that another system gave."""
+
+    hosts: Collection[str] = ()
+
+    async def shown(self, result: str, name: str, locale: str, keep: Keep | None) -> Shown:
+        """`name` is what the file is called where one is made. Raises what `keep` raises."""
+        readable, kind = await aside(self._readable, result)
+        if not readable:
+            return Shown(say(_EMPTY, locale))
+        if keep is None or len(readable) <= LONGEST_RESULT:
+            return Shown(readable)
+        data = _pretty(result) if kind == "json" else clean(result)
+        file = await keep(f"{name}.{kind}", _TYPES[kind], data.encode())
+        head = say(_LONG, locale, count=f"{len(data):,}", name=file.name)
+        return Shown(f"{head}\n\n{split(readable, BEGINNING)[0]}", (file,))
+
+    def _readable(self, result: str) -> tuple[str, str]:
+        """As Markdown, and what kind of file it would be. A JSON object or list stands as code."""
+        if pretty := _pretty(result):
+            return fenced(pretty, "json"), "json"
+        return markdown.tamed(clean(result), self.hosts).strip(), "md"
 
 
 def _parse_pairs(text: str) -> dict[str, Any]:
@@ -144,14 +236,6 @@ def _parse_object(text: str) -> dict[str, Any]:
         raise BadInput(_NO_OBJECT, line=error.lineno, column=error.colno) from None
     except (ValueError, RecursionError):
         raise BadInput(_NO_OBJECT, line=1, column=1) from None
-
-
-def named_once(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """Raises BadInput where a name comes twice."""
-    read: dict[str, Any] = {}
-    for name, value in pairs:
-        _add(read, clean(name), value)
-    return read
 
 
 def _add(read: dict[str, Any], name: str, value: Any) -> None:
@@ -190,33 +274,6 @@ def _unquote(text: str) -> str:
     return re.sub(rf"\\([\\{closing}])", r"\1", text[1:-1])
 
 
-def check_inputs(command: QuickCommand, given: Inputs) -> Inputs:
-    """`given` as `command` takes it: free text under its only name, numbers as numbers.
-
-    The registry's types are text, number, boolean and choice (with `choices`). What came as
-    key=value is text, so "12.5" is a number and "yes" a boolean here. A command without declared
-    inputs takes anything. Raises BadInput with what to mend.
-    """
-    if not command.inputs:
-        return given
-    slug, names, required = command.slug, list(command.inputs), _required(command)
-    known = ", ".join(names)
-    if isinstance(given, str):
-        only = names if len(names) == 1 else required
-        if given.strip() and len(only) != 1:
-            raise BadInput(
-                _TAKES, slug=slug, names=known, example=_example(slug, required or names)
-            )
-        given = {only[0]: given} if given.strip() else {}
-    for name in given:
-        if name not in command.inputs:
-            raise BadInput(_UNKNOWN, slug=slug, name=repr(name[:40]), names=known)
-    if missing := [name for name in required if given.get(name) in (None, "")]:
-        example = _example(slug, missing)
-        raise BadInput(_MISSING, slug=slug, names=", ".join(missing), example=example)
-    return {name: _checked(name, command.inputs[name], value) for name, value in given.items()}
-
-
 def _required(command: QuickCommand) -> list[str]:
     return [name for name, declared in command.inputs.items() if declared.get("required")]
 
@@ -252,30 +309,6 @@ def _number(value: Any) -> int | float | None:
     return value if isinstance(value, int) or math.isfinite(value) else None
 
 
-async def given(
-    command: QuickCommand, typed: Inputs, message: Message, attached: Attached, read: Read
-) -> Inputs:
-    """The inputs, before they are checked. Raises BadInput, TooLarge, NotFound."""
-    files, missing = attached
-    for large in filter(None, map(too_large, message.attachments)):
-        raise large
-    if missing:
-        raise BadInput(_GIVEN_MISSING, name=missing[0])
-    if len(files) > 1:
-        raise BadInput(_SEVERAL, count=len(files))
-    if not files:
-        replied_to = next((quote.text for quote in message.context if quote.replied), "")
-        return replied_to if typed == "" else typed
-    (file,) = files
-    content = _text_of(file, await read(file) if file.size <= LONGEST_FILE else b"")
-    if typed == "":
-        return _named(command, content)
-    lacking = [name for name in _required(command) if name not in typed]
-    if isinstance(typed, str) or len(lacking) != 1:
-        raise BadInput(_SPARE, name=file.name)
-    return {**typed, lacking[0]: content}
-
-
 def _text_of(file: File, data: bytes) -> str:
     """Raises TooLarge, and BadInput for what is no text."""
     if max(file.size, len(data)) > LONGEST_FILE:
@@ -301,39 +334,6 @@ def _named(command: QuickCommand, content: str) -> Inputs:
         return content
     known = isinstance(named, dict) and named.keys() <= command.inputs.keys()
     return named if known or not command.inputs else content
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """A result as a person gets it."""
-
-    text: str
-    files: tuple[File, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Results:
-    """`hosts`: where links may lead in text that another system gave."""
-
-    hosts: Collection[str] = ()
-
-    async def shown(self, result: str, name: str, locale: str, keep: Keep | None) -> Shown:
-        """`name` is what the file is called where one is made. Raises what `keep` raises."""
-        readable, kind = await aside(self._readable, result)
-        if not readable:
-            return Shown(say(_EMPTY, locale))
-        if keep is None or len(readable) <= LONGEST_RESULT:
-            return Shown(readable)
-        data = _pretty(result) if kind == "json" else clean(result)
-        file = await keep(f"{name}.{kind}", _TYPES[kind], data.encode())
-        head = say(_LONG, locale, count=f"{len(data):,}", name=file.name)
-        return Shown(f"{head}\n\n{split(readable, BEGINNING)[0]}", (file,))
-
-    def _readable(self, result: str) -> tuple[str, str]:
-        """As Markdown, and what kind of file it would be. A JSON object or list stands as code."""
-        if pretty := _pretty(result):
-            return fenced(pretty, "json"), "json"
-        return markdown.tamed(clean(result), self.hosts).strip(), "md"
 
 
 def _pretty(result: str) -> str:

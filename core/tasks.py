@@ -1,4 +1,4 @@
-"""Several questions at once, none of which outlives its asker; a mapping of the newest so many."""
+"""What asyncio and the collections lack: questions asked together, a mapping that stays small."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any, TypeVar, overload
 
 A = TypeVar("A")
 B = TypeVar("B")
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 @overload
@@ -28,10 +30,6 @@ async def together(*asked: Awaitable[Any]) -> tuple[Any, ...]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-K = TypeVar("K")
-V = TypeVar("V")
 
 
 class Bounded(OrderedDict[K, V]):

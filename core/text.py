@@ -1,15 +1,5 @@
-"""Text that may be stored, shown, logged and cut: what people, models, tools and files hand us.
-
-Text from outside can hide things from a reader: terminal escapes, characters that turn the
-direction of what follows ("Trojan Source", CVE-2021-42574), letters without a width that spell
-orders for a model. `clean` takes those out and leaves what people need to write their language.
-
-It is cut where a reader would: between paragraphs, lines, sentences, words, and never within what
-is seen as one character (a short form of Unicode Standard Annex 29, enough for marks, emoji, flags,
-Hangul jamo and surrogates, without its tables). Code blocks are read line by line as CommonMark
-does (spec 0.31, section 4.5); any indentation counts, because a fence inside a list item is
-indented by as much as its item.
-"""
+"""Text from outside, made fit to be stored, shown, logged, compared and cut into posts: between
+characters as people see them, and with its code blocks closed and opened again."""
 
 from __future__ import annotations
 
@@ -24,51 +14,20 @@ from typing import TypeVar
 
 from core.i18n import say
 
+T = TypeVar("T")
 _JOINER = "\u200d"
 _FLAGS = "".join(map(chr, range(0x1F1E6, 0x1F200)))  # regional indicators: two are one flag
-_LONGEST = 64  # nothing that people write is longer; a tower of marks beyond it is cut anyway
-
-
-def whole(text: str, cut: int, start: int = 0) -> int:
-    """The nearest place at or before `cut` that lies between two characters as people see them.
-
-    `start` is a place that is known to be one: nothing before it is looked at. The answer is `cut`
-    itself when none is found within reach, so that a caller always gets on.
-    """
-    if cut <= start or cut >= len(text):
-        return max(start, min(cut, len(text)))
-    for place in range(cut, max(start, cut - _LONGEST), -1):
-        if not _joined(text, place, start):
-            return place
-    return cut
-
-
-def _joined(text: str, place: int, start: int) -> bool:
-    before, after = text[place - 1], text[place]
-    if after < "\u0300":
-        return before == "\r" and after == "\n"
-    if before == _JOINER or after == _JOINER or _extends(after):
-        return True
-    if "\ud800" <= before <= "\udbff" and "\udc00" <= after <= "\udfff":
-        return True
-    return after in _FLAGS and _flags_before(text, place, start) % 2 == 1
-
-
-def _extends(char: str) -> bool:
-    """Marks, variation selectors, emoji skin tones and tags, the later jamo of a syllable."""
-    return (
-        unicodedata.category(char) in ("Mn", "Mc", "Me")
-        or "\U0001f3fb" <= char <= "\U0001f3ff"
-        or "\U000e0020" <= char <= "\U000e007f"
-        or "\u1160" <= char <= "\u11ff"
-    )
-
-
-def _flags_before(text: str, place: int, start: int) -> int:
-    before = text[start:place]
-    return len(before) - len(before.rstrip(_FLAGS))
-
-
+# Nothing that people write is longer; a tower of marks beyond it is cut anyway.
+_LONGEST_CHARACTER = 64
+LONG = 20_000
+"""Characters from which work on a text leaves the event loop: 2 MB take up to a second."""
+LONGEST_NAME = 100
+_NAME_BYTES = 200  # a file system takes 255 bytes (NAME_MAX); the rest is for what we put before
+SMALLEST = 32
+"""Characters that a part must hold at least."""
+HEAVIEST = 5
+_REACH = 64  # places that are tried for a better cut
+CUT_HERE = "[Cut here: {shown} of {total} characters are shown.]"
 _OPENING = re.compile(
     r"(?P<indent>[ \t]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)?)"
     r"(?P<mark>`{3,}|~{3,})"
@@ -76,6 +35,64 @@ _OPENING = re.compile(
 )
 _TICKS = re.compile("`+")
 _CLOSING = re.compile(r"[ \t]*(?P<mark>`{3,}|~{3,})[ \t]*")
+_SENTENCE = re.compile(r"[.!?…][\"'”’»)\]*_]*(?=[ \t])|[。！？]")
+_WORD = re.compile(r"(?<=\S)(?=[ \t])")
+_HEADING = re.compile(r" {0,3}#{1,6}[ \t]")
+_ROW = re.compile(r"[ \t]*\|")
+_BLANK_LINES = re.compile(r"(?:[ \t]*\n)*")
+_SPACES = re.compile(r"[ \t]*")
+_PLAIN = re.compile(r"[\n\t -~]*")
+_NEWLINE = re.compile(r"\r\n|[\r\v\f\x85\u2028\u2029]")
+# ECMA-48: CSI sequences, strings (OSC, DCS, SOS, PM, APC) up to their end, two-character escapes.
+_ESCAPE = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
+    r"|(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f])[^\x07\x1b\x9c\n]*(?:\x07|\x1b\\|\x9c|(?=\n)|$)"
+    r"|\x1b[ -/]*[0-~]"
+)
+# C0 and C1 controls but tab and newline; bidi embeddings, overrides and isolates; soft hyphen,
+# zero-width space, word joiner, invisible operators, byte order mark, annotation marks, fillers
+# that look like nothing, noncharacters.
+_HIDDEN = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f"
+    r"\u202a-\u202e\u2066-\u2069"
+    r"\u00ad\u180e\u200b\u2060-\u2065\u206a-\u206f\ufeff\ufff9-\ufffb\u3164\uffa0"
+    r"\ufdd0-\ufdef\ufffe\uffff]"
+)
+# Tags spell the flags of England, Scotland and Wales after a black flag, and secrets elsewhere.
+_TAGS = re.compile(r"(\U0001f3f4[\U000e0020-\U000e007e]{1,8}\U000e007f)|[\U000e0000-\U000e007f]")
+# One variation selector belongs to a character; a row of them hides bytes. The supplement ones
+# (U+E0100..) vary ideographs and nothing else.
+_SELECTORS = re.compile(
+    r"((?<=[^\s\u200c\u200d\ufe00-\ufe0f\U000e0100-\U000e01ef])[\ufe00-\ufe0f]"
+    r"|(?<=[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff])[\U000e0100-\U000e01ef])"
+    r"|[\ufe00-\ufe0f\U000e0100-\U000e01ef]"
+)
+# The joiners shape Arabic and Indic letters and tie emoji together; after Latin they only hide.
+_JOINERS = re.compile(
+    r"((?<=[\u0590-\u1fff\u203c-\U0003ffff])[\u200c\u200d])[\u200c\u200d]*|[\u200c\u200d]+"
+)
+_UNSAFE_IN_NAMES = re.compile(r"[\n\t\"<>:|?*]")
+
+Size = Callable[[str], int]
+"""How much a text counts against a limit: the sum of its characters, each of which counts between
+one and `HEAVIEST`; a fence's marks count one each."""
+
+
+def whole(text: str, cut: int, start: int = 0) -> int:
+    """The nearest place at or before `cut` that lies between two characters as people see them.
+
+    A short form of the rules of Unicode Standard Annex 29: enough for marks, emoji, flags, Hangul
+    jamo and surrogates, without its tables.
+
+    `start` is a place that is known to be one: nothing before it is looked at. The answer is `cut`
+    itself when none is found within reach, so that a caller always gets on.
+    """
+    if cut <= start or cut >= len(text):
+        return max(start, min(cut, len(text)))
+    for place in range(cut, max(start, cut - _LONGEST_CHARACTER), -1):
+        if not _joined(text, place, start):
+            return place
+    return cut
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +120,8 @@ class Fence:
 def after(line: str, fence: Fence | None, longest: int) -> Fence | None:
     """The fence that is open after `line`, when `fence` is before it.
 
+    As CommonMark reads lines (spec 0.31, section 4.5), but any indentation counts, because a fence
+    inside a list item is indented by as much as its item.
     A mark of more than `longest` characters is text: no post could hold it twice.
     """
     if fence is not None:
@@ -125,7 +144,7 @@ def fenced(text: str, info: str = "") -> str:
 
 def spans(text: str) -> Iterator[tuple[int, int]]:
     """Where each code span of a text without blocks begins and ends: from a run of backticks to the
-    next one that is as long (section 6.1)."""
+    next one that is as long (CommonMark 0.31, section 6.1)."""
     runs = [run.span() for run in _TICKS.finditer(text)]
     places: defaultdict[int, deque[int]] = defaultdict(deque)
     for start, end in runs:
@@ -160,28 +179,6 @@ def dedent(text: str, fence: Fence) -> str:
     return "\n".join(lines)
 
 
-def _closes(line: str, fence: Fence) -> bool:
-    match = _CLOSING.fullmatch(line)
-    return match is not None and match["mark"].startswith(fence.mark)
-
-
-SMALLEST = 32
-
-_SENTENCE = re.compile(r"[.!?…][\"'”’»)\]*_]*(?=[ \t])|[。！？]")
-_WORD = re.compile(r"(?<=\S)(?=[ \t])")
-_HEADING = re.compile(r" {0,3}#{1,6}[ \t]")
-_ROW = re.compile(r"[ \t]*\|")
-_BLANK_LINES = re.compile(r"(?:[ \t]*\n)*")
-_SPACES = re.compile(r"[ \t]*")
-_REACH = 64
-
-
-Size = Callable[[str], int]
-"""How much a text counts against a limit: the sum of its characters, each of which counts between
-one and `HEAVIEST`; a fence's marks count one each."""
-HEAVIEST = 5
-
-
 def longest_info(limit: int, size: Size = len) -> int:
     """Characters of a code block's info string that are repeated in the next part."""
     return limit // 4 if size is len else limit // 4 // HEAVIEST
@@ -207,6 +204,90 @@ def split(text: str, limit: int, size: Size = len) -> tuple[str, ...]:
         if part:
             parts.append(part)
     return tuple(parts)
+
+
+async def aside(work: Callable[[str], T], text: str) -> T:
+    """`work(text)`, in a thread where the text is long."""
+    return await asyncio.to_thread(work, text) if len(text) > LONG else work(text)
+
+
+def in_whole_characters(text: str) -> str:
+    """Half of a surrogate pair, which JSON can escape (RFC 8259, section 8.2) and UTF-8 cannot
+    hold, becomes U+FFFD."""
+    if text.isascii():
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def clean(text: str) -> str:
+    """`text` without what a reader cannot see and a machine would obey; newlines as \\n.
+
+    Text from outside can hide things from a reader: terminal escapes, characters that turn the
+    direction of what follows ("Trojan Source", CVE-2021-42574), letters without a width that spell
+    orders for a model.
+
+    Joiners in emoji, marks of right-to-left text and the letters of every language stay. Cleaning
+    twice changes nothing more. A half of a surrogate pair becomes U+FFFD.
+    """
+    if _PLAIN.fullmatch(text):
+        return text
+    text = _ESCAPE.sub("", _NEWLINE.sub("\n", in_whole_characters(text)))
+    text = _TAGS.sub(r"\1", _HIDDEN.sub("", text))
+    return _JOINERS.sub(r"\1", _SELECTORS.sub(r"\1", text))
+
+
+def clip(text: str, limit: int, note: str = CUT_HERE, locale: str = "en") -> str:
+    """`text`, or its beginning and a line that says what was cut, in `limit` characters at most.
+
+    `note` is an English source sentence; it may use {shown} and {total}, in characters.
+    """
+    total = len(text)
+    if total <= limit:
+        return text
+    longest = len(say(note, locale, shown=total, total=total)) + 1
+    shown = whole(text, max(0, limit - longest))
+    line = say(note, locale, shown=shown, total=total)
+    return f"{text[:shown]}\n{line}" if shown else line[:limit]
+
+
+def cut(text: str, longest: int) -> str:
+    """`text`, or its beginning and "…", in `longest` characters at most; no character is torn."""
+    return text if len(text) <= longest else text[: whole(text, longest - 1)] + "…"
+
+
+def one_line(text: str, longest: int | None = None) -> str:
+    """Somebody's words on one line, clean, and `cut` where there is a `longest`."""
+    line = " ".join(clean(text).split())
+    return line if longest is None else cut(line, longest)
+
+
+def file_name(name: str) -> str:
+    """`name` as a base name that is safe on any disk, in a header and in a chat; never empty.
+
+    No separators, controls or leading dots; at most 100 characters, the extension kept.
+    """
+    base = re.split(r"[/\\]", clean(name).rstrip("/\\ \n\t"))[-1]
+    base = _UNSAFE_IN_NAMES.sub("_", base).strip(". ").lstrip(".- ")
+    stem, dot, extension = base.rpartition(".")
+    if not stem or len(extension) > 16:
+        stem, dot, extension = base, "", ""
+    room = LONGEST_NAME - len(dot + extension)
+    stem = stem[: whole(stem, room)]
+    while len(f"{stem}{dot}{extension}".encode()) > _NAME_BYTES:
+        stem = stem[: whole(stem, len(stem) - 1)]
+    return f"{stem.rstrip()}{dot}{extension}" or "file"
+
+
+def folded(text: str) -> str:
+    """Equal for texts that differ in case alone; an accent may stand beside its letter or in it."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
+
+
+def plain(text: str) -> str:
+    """`folded` on one line, without accents and without what nobody sees."""
+    line = " ".join(folded(clean(text)).split())
+    letters = unicodedata.normalize("NFD", line)
+    return "".join(each for each in letters if unicodedata.category(each) != "Mn")
 
 
 @dataclass(frozen=True, slots=True)
@@ -353,6 +434,37 @@ class _Part:
         return f"\n{ours.closing}" if ours else ""
 
 
+def _joined(text: str, place: int, start: int) -> bool:
+    before, after = text[place - 1], text[place]
+    if after < "\u0300":
+        return before == "\r" and after == "\n"
+    if before == _JOINER or after == _JOINER or _extends(after):
+        return True
+    if "\ud800" <= before <= "\udbff" and "\udc00" <= after <= "\udfff":
+        return True
+    return after in _FLAGS and _flags_before(text, place, start) % 2 == 1
+
+
+def _extends(char: str) -> bool:
+    """Marks, variation selectors, emoji skin tones and tags, the later jamo of a syllable."""
+    return (
+        unicodedata.category(char) in ("Mn", "Mc", "Me")
+        or "\U0001f3fb" <= char <= "\U0001f3ff"
+        or "\U000e0020" <= char <= "\U000e007f"
+        or "\u1160" <= char <= "\u11ff"
+    )
+
+
+def _flags_before(text: str, place: int, start: int) -> int:
+    before = text[start:place]
+    return len(before) - len(before.rstrip(_FLAGS))
+
+
+def _closes(line: str, fence: Fence) -> bool:
+    match = _CLOSING.fullmatch(line)
+    return match is not None and match["mark"].startswith(fence.mark)
+
+
 def _room(text: str, start: int, limit: int, size: Size) -> int:
     """How many characters fit that begin at `start`; what is left beyond the text counts singly."""
     if size is len:
@@ -381,139 +493,3 @@ def _skip_blank_lines(text: str, start: int) -> int:
 def _skip_spaces(text: str, start: int) -> int:
     match = _SPACES.match(text, start)
     return match.end() if match else start
-
-
-LONG = 20_000
-"""Characters from which work on a text leaves the event loop: 2 MB take up to a second."""
-T = TypeVar("T")
-
-CUT_HERE = "[Cut here: {shown} of {total} characters are shown.]"
-
-LONGEST_NAME = 100
-_NAME_BYTES = 200  # a file system takes 255 bytes (NAME_MAX); the rest is for what we put before
-
-_PLAIN = re.compile(r"[\n\t -~]*")
-_NEWLINE = re.compile(r"\r\n|[\r\v\f\x85\u2028\u2029]")
-# ECMA-48: CSI sequences, strings (OSC, DCS, SOS, PM, APC) up to their end, two-character escapes.
-_ESCAPE = re.compile(
-    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
-    r"|(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f])[^\x07\x1b\x9c\n]*(?:\x07|\x1b\\|\x9c|(?=\n)|$)"
-    r"|\x1b[ -/]*[0-~]"
-)
-# C0 and C1 controls but tab and newline; bidi embeddings, overrides and isolates; soft hyphen,
-# zero-width space, word joiner, invisible operators, byte order mark, annotation marks, fillers
-# that look like nothing, noncharacters.
-_HIDDEN = re.compile(
-    r"[\x00-\x08\x0b-\x1f\x7f-\x9f"
-    r"\u202a-\u202e\u2066-\u2069"
-    r"\u00ad\u180e\u200b\u2060-\u2065\u206a-\u206f\ufeff\ufff9-\ufffb\u3164\uffa0"
-    r"\ufdd0-\ufdef\ufffe\uffff]"
-)
-# Tags spell the flags of England, Scotland and Wales after a black flag, and secrets elsewhere.
-_TAGS = re.compile(r"(\U0001f3f4[\U000e0020-\U000e007e]{1,8}\U000e007f)|[\U000e0000-\U000e007f]")
-# One variation selector belongs to a character; a row of them hides bytes. The supplement ones
-# (U+E0100..) vary ideographs and nothing else.
-_SELECTORS = re.compile(
-    r"((?<=[^\s\u200c\u200d\ufe00-\ufe0f\U000e0100-\U000e01ef])[\ufe00-\ufe0f]"
-    r"|(?<=[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff])[\U000e0100-\U000e01ef])"
-    r"|[\ufe00-\ufe0f\U000e0100-\U000e01ef]"
-)
-# The joiners shape Arabic and Indic letters and tie emoji together; after Latin they only hide.
-_JOINERS = re.compile(
-    r"((?<=[\u0590-\u1fff\u203c-\U0003ffff])[\u200c\u200d])[\u200c\u200d]*|[\u200c\u200d]+"
-)
-_UNSAFE_IN_NAMES = re.compile(r"[\n\t\"<>:|?*]")
-
-
-async def aside(work: Callable[[str], T], text: str) -> T:
-    """`work(text)`, in a thread where the text is long."""
-    return await asyncio.to_thread(work, text) if len(text) > LONG else work(text)
-
-
-def in_whole_characters(text: str) -> str:
-    """Half of a surrogate pair, which JSON can escape (RFC 8259, section 8.2) and UTF-8 cannot
-    hold, becomes U+FFFD."""
-    if text.isascii():
-        return text
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-
-
-def clean(text: str) -> str:
-    """`text` without what a reader cannot see and a machine would obey; newlines as \\n.
-
-    Joiners in emoji, marks of right-to-left text and the letters of every language stay. Cleaning
-    twice changes nothing more. A half of a surrogate pair becomes U+FFFD.
-    """
-    if _PLAIN.fullmatch(text):
-        return text
-    text = _ESCAPE.sub("", _NEWLINE.sub("\n", in_whole_characters(text)))
-    text = _TAGS.sub(r"\1", _HIDDEN.sub("", text))
-    return _JOINERS.sub(r"\1", _SELECTORS.sub(r"\1", text))
-
-
-def clip(text: str, limit: int, note: str = CUT_HERE, locale: str = "en") -> str:
-    """`text`, or its beginning and a line that says what was cut, in `limit` characters at most.
-
-    `note` is an English source sentence; it may use {shown} and {total}, in characters.
-    """
-    total = len(text)
-    if total <= limit:
-        return text
-    longest = len(say(note, locale, shown=total, total=total)) + 1
-    shown = whole(text, max(0, limit - longest))
-    line = say(note, locale, shown=shown, total=total)
-    return f"{text[:shown]}\n{line}" if shown else line[:limit]
-
-
-def cut(text: str, longest: int) -> str:
-    """`text`, or its beginning and "…", in `longest` characters at most; no character is torn."""
-    return text if len(text) <= longest else text[: whole(text, longest - 1)] + "…"
-
-
-def one_line(text: str, longest: int | None = None) -> str:
-    """Somebody's words on one line, clean, and `cut` where there is a `longest`."""
-    line = " ".join(clean(text).split())
-    return line if longest is None else cut(line, longest)
-
-
-def file_name(name: str) -> str:
-    """`name` as a base name that is safe on any disk, in a header and in a chat; never empty.
-
-    No separators, controls or leading dots; at most 100 characters, the extension kept.
-    """
-    base = re.split(r"[/\\]", clean(name).rstrip("/\\ \n\t"))[-1]
-    base = _UNSAFE_IN_NAMES.sub("_", base).strip(". ").lstrip(".- ")
-    stem, dot, extension = base.rpartition(".")
-    if not stem or len(extension) > 16:
-        stem, dot, extension = base, "", ""
-    room = LONGEST_NAME - len(dot + extension)
-    stem = stem[: whole(stem, room)]
-    while len(f"{stem}{dot}{extension}".encode()) > _NAME_BYTES:
-        stem = stem[: whole(stem, len(stem) - 1)]
-    return f"{stem.rstrip()}{dot}{extension}" or "file"
-
-
-def folded(text: str) -> str:
-    """Equal for texts that differ in case alone; an accent may stand beside its letter or in it."""
-    text = without_towers(text)
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
-
-
-def without_towers(text: str) -> str:
-    """`text` with as many marks on a letter as people write: 30, as in Unicode's stream-safe
-    format (UAX 15). Putting them in their order takes time by the square of their number."""
-    if text.isascii():
-        return text
-    kept, height = list[str](), 0
-    for each in text:
-        height = height + 1 if unicodedata.category(each)[0] == "M" else 0
-        if height <= 30:
-            kept.append(each)
-    return "".join(kept)
-
-
-def plain(text: str) -> str:
-    """`folded` on one line, without accents and without what nobody sees."""
-    line = " ".join(folded(clean(text)).split())
-    letters = unicodedata.normalize("NFD", line)
-    return "".join(each for each in letters if unicodedata.category(each) != "Mn")

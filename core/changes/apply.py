@@ -18,7 +18,7 @@ from weakref import WeakValueDictionary
 
 import structlog
 
-from core.changes.model import PENDING, Change, RowWrite, Seen, Step, StepState, WriteKind
+from core.changes.model import PENDING, Change, Seen, Step, StepState, WriteKind
 from core.changes.ports import Applier, Doing, Ledger, Watched
 from core.errors import Draining, ToolError, WriteUnsure
 
@@ -239,9 +239,12 @@ class Applying:
 
 async def _verified(run: _Run, batch: Sequence[Step]) -> Sequence[Seen]:
     """Raises ToolError, whatever went wrong."""
+    draft, applier, rows = run.change.draft, run.applier, [step.write for step in batch]
     try:
-        async with asyncio.timeout(run.applier.patience):
-            return await _seen(run, [step.write for step in batch])
+        async with asyncio.timeout(applier.patience):
+            if run.doing is not None and isinstance(applier, Watched):
+                return await applier.watch(draft, rows, run.doing, run.change.proposal.locale)
+            return await applier.verify(draft, rows)
     except TimeoutError:
         raise ToolError("There was no answer in time.") from None
     except ToolError:
@@ -249,13 +252,6 @@ async def _verified(run: _Run, batch: Sequence[Step]) -> Sequence[Seen]:
     except Exception:
         log.exception("applier broke", change=run.change.id)
         raise ToolError(_BROKE) from None
-
-
-async def _seen(run: _Run, rows: Sequence[RowWrite]) -> Sequence[Seen]:
-    draft, applier = run.change.draft, run.applier
-    if run.doing is not None and isinstance(applier, Watched):
-        return await applier.watch(draft, rows, run.doing, run.change.proposal.locale)
-    return await applier.verify(draft, rows)
 
 
 def _judged(step: Step, seen: Seen, sure: bool) -> Step:

@@ -14,9 +14,23 @@ from core.ports import Policy
 from core.records import Action
 from core.text import folded
 
+OWN_ROWS = 10
+"""Rows up to which the asker approves their own creates and updates."""
+
+_ELSEWHERE = "{id} was proposed somewhere else. Decide on it there, or ask an admin of this bot."
+_ADMIN_ROWS = "{id} changes more than {rows} rows, so only an admin of this bot may approve it."
+_ADMIN_DELETE = "{id} deletes rows, so only an admin of this bot may approve it."
+_NOT_YOURS = "{id} is somebody else's. They may approve it themselves, or an admin of this bot may."
+_NOT_NAMED = (
+    "{id} is for the people whom the operator named for this table, or for an admin of this bot."
+)
+_READ_ONLY = "The operator's file says that this table is not changed through me."
+
 Access = Literal["hidden", "read", "ask", "auto"]
 """`hidden`: not even read. `read`: never changed. `ask`: a person approves each change. `auto`: as
 `ask`, but one new row at a time needs nobody."""
+NamedApprovers = Callable[[Person, Address, frozenset[str]], Awaitable[bool]]
+"""Whether one of these names is the person's, or of a group or role of theirs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,22 +72,6 @@ class TableRules:
         """Names in the file that no table goes by: a slip of the pen there hides nothing."""
         there = {folded(name) for name in known}
         return [name for name in self.tables if folded(name) not in there]
-
-
-NamedApprovers = Callable[[Person, Address, frozenset[str]], Awaitable[bool]]
-"""Whether one of these names is the person's, or of a group or role of theirs."""
-
-OWN_ROWS = 10
-"""Rows up to which the asker approves their own creates and updates."""
-
-_ELSEWHERE = "{id} was proposed somewhere else. Decide on it there, or ask an admin of this bot."
-_ADMIN_ROWS = "{id} changes more than {rows} rows, so only an admin of this bot may approve it."
-_ADMIN_DELETE = "{id} deletes rows, so only an admin of this bot may approve it."
-_NOT_YOURS = "{id} is somebody else's. They may approve it themselves, or an admin of this bot may."
-_NOT_NAMED = (
-    "{id} is for the people whom the operator named for this table, or for an admin of this bot."
-)
-_READ_ONLY = "The operator's file says that this table is not changed through me."
 
 
 async def _nobody(person: Person, address: Address, names: frozenset[str]) -> bool:

@@ -18,10 +18,8 @@ FIELDS = 12
 CELL = 200
 _NAMES = ("title", "Title", "Name", "name", "display_name", "email")
 """Where a linked row, a file or a user has its name, the best first."""
-
 NOTED = 6_000
 """Characters of a result that the model is told with its next turn."""
-
 _RUN_OUTCOMES = {
     "applying": "It is being done now.",
     "done": "Done.",
@@ -47,7 +45,7 @@ _TITLES: dict[tuple[WriteKind, bool], str] = {
     ("run", False): "Run {table}",
 }
 _UNDO = "Undo {id}: {what}"
-_ERASED = "Its rows were erased by `forget`, so it can no longer be undone."
+ERASED = "Its rows were erased by `forget`, so it can no longer be undone."
 _LAPSED = "It was kept for {days} days to be undone; that time is over."
 _CLOSED = {
     "open": "It waits for somebody to approve it.",
@@ -77,7 +75,84 @@ _FAULTS = {
 Cells = dict[str, Any]
 
 
-def rows_of(change: Change) -> Sequence[Sequence[Step]]:
+def plain(words: str, longest: int = 120) -> str:
+    """Somebody's words on one line."""
+    return one_line(words, longest)
+
+
+def result(change: Change) -> str:
+    """What the command gave; "" for one that gave nothing, failed, or was forgotten."""
+    step = change.steps[0]
+    told = step.now.get("result") if step.now and step.state == "done" else None
+    return told if isinstance(told, str) else ""
+
+
+def card_of(change: Change, locale: str, needs_admin: bool = False) -> Card:
+    """`needs_admin`: who asked cannot approve it themselves."""
+    return Card(
+        id=change.id,
+        kind=change.kind,
+        title=title(change, locale),
+        text=" ".join(_sentences(change, locale, needs_admin)),
+        rows=() if change.forgotten or change.lapsed else _shown(change),
+        actions=_actions(change),
+        state=change.state,
+        expires_at=change.proposal.expires if change.state == "open" else None,
+    )
+
+
+def title(change: Change, locale: str) -> str:
+    draft = change.draft
+    count = len(_rows_of(change))
+    what = say(_TITLES[draft.kind, count != 1], locale, count=count, table=plain(draft.title))
+    undoes = change.proposal.undoes
+    return say(_UNDO, locale, id=undoes, what=what) if undoes else what
+
+
+def outcome(change: Change, locale: str) -> str:
+    """What was decided and done, in sentences."""
+    return " ".join(_outcome(change, locale))
+
+
+def answer(cards: Sequence[Card], locale: str) -> str:
+    """The text above cards that were just proposed; it stays true when they are decided."""
+    lines = [f"- `{card.id}` {markless(card.title)}" for card in cards]
+    head = say(
+        "This waits for a person; nothing is changed before somebody approves it "
+        "(`approve ID` or `deny ID`, within 24 hours):",
+        locale,
+    )
+    return "\n".join([head, *lines])
+
+
+def note(change: Change) -> str:
+    """For the model's next turn: ids and counts, and of a run its result; nothing else out of
+    the rows."""
+    if change.draft.kind == "run":
+        return _run_note(change, outcome(change, "en"))
+    what = f"{change.draft.kind} {len(_rows_of(change))} row(s) in {plain(change.draft.title)!r}"
+    ids = _ids(change.written) if change.draft.kind == "create" else ""
+    lines = [f"Proposal {change.id} ({what}): {outcome(change, 'en')}"]
+    lines += [f"Row ids: {ids}."] if ids else []
+    return f"[A note from Ponte itself, not from a person. {' '.join(lines)}]"
+
+
+def lapsed(locale: str) -> str:
+    return say(_LAPSED, locale, days=round(UNDO_LIFETIME / 86_400))
+
+
+def undoable(change: Change) -> bool:
+    ended = change.state in ("done", "partial") and change.draft.kind != "run"
+    erased = change.forgotten or change.lapsed
+    return ended and bool(change.written) and not change.undone_by and not erased
+
+
+def done(change: Change) -> int:
+    """How many rows were written, all that was meant for them."""
+    return sum(all(step.state in WRITTEN for step in steps) for steps in _rows_of(change))
+
+
+def _rows_of(change: Change) -> Sequence[Sequence[Step]]:
     """The steps of each row, in their order: several steps may write one row."""
     rows: dict[str, list[Step]] = {}
     for step in change.steps:
@@ -86,18 +161,13 @@ def rows_of(change: Change) -> Sequence[Sequence[Step]]:
     return list(rows.values())
 
 
-def shown(change: Change) -> tuple[dict[str, Any], ...]:
+def _shown(change: Change) -> tuple[dict[str, Any], ...]:
     """What was and what will be; what stands on both sides names a row that stays.
 
     In an update the fields that hold links read `+ Order 12, - Order 9`.
     """
     view = change.draft.view
-    return tuple(_row(steps, view) for steps in rows_of(change)[:ROWS])
-
-
-def plain(words: str, longest: int = 120) -> str:
-    """Somebody's words on one line."""
-    return one_line(words, longest)
+    return tuple(_row(steps, view) for steps in _rows_of(change)[:ROWS])
 
 
 def _row(steps: Sequence[Step], view: View) -> dict[str, Any]:
@@ -155,75 +225,17 @@ def _cell(value: Any) -> Any:
     return cut(clean(str(value)), CELL)
 
 
-def run_outcome(change: Change, locale: str) -> str:
+def _run_outcome(change: Change, locale: str) -> str:
     """How the run stands, or what came of it, without its result."""
     words = one_line(change.steps[0].words)
     return say(_RUN_OUTCOMES[change.state], locale, words=words).strip()
 
 
-def result(change: Change) -> str:
-    """What the command gave; "" for one that gave nothing, failed, or was forgotten."""
-    step = change.steps[0]
-    told = step.now.get("result") if step.now and step.state == "done" else None
-    return told if isinstance(told, str) else ""
-
-
-def run_note(change: Change, told: str) -> str:
+def _run_note(change: Change, told: str) -> str:
     """For the model's next turn: `told` is the outcome in words, the result stands fenced."""
-    title = one_line(change.draft.title, 120)
-    said = _RUN_NOTE.format(id=change.id, title=title, outcome=told)
+    said = _RUN_NOTE.format(id=change.id, title=plain(change.draft.title), outcome=told)
     given = result(change)
     return f"{said}\n{_RESULT}\n{fenced(clip(clean(given), NOTED))}" if given else said
-
-
-def card_of(change: Change, locale: str, needs_admin: bool = False) -> Card:
-    """`needs_admin`: who asked cannot approve it themselves."""
-    return Card(
-        id=change.id,
-        kind=change.kind,
-        title=title(change, locale),
-        text=" ".join(_sentences(change, locale, needs_admin)),
-        rows=() if change.forgotten or change.lapsed else shown(change),
-        actions=_actions(change),
-        state=change.state,
-        expires_at=change.proposal.expires if change.state == "open" else None,
-    )
-
-
-def title(change: Change, locale: str) -> str:
-    draft = change.draft
-    count = len(rows_of(change))
-    what = say(_TITLES[draft.kind, count != 1], locale, count=count, table=plain(draft.title))
-    undoes = change.proposal.undoes
-    return say(_UNDO, locale, id=undoes, what=what) if undoes else what
-
-
-def outcome(change: Change, locale: str) -> str:
-    """What was decided and done, in sentences."""
-    return " ".join(_outcome(change, locale))
-
-
-def answer(cards: Sequence[Card], locale: str) -> str:
-    """The text above cards that were just proposed; it stays true when they are decided."""
-    lines = [f"- `{card.id}` {markless(card.title)}" for card in cards]
-    head = say(
-        "This waits for a person; nothing is changed before somebody approves it "
-        "(`approve ID` or `deny ID`, within 24 hours):",
-        locale,
-    )
-    return "\n".join([head, *lines])
-
-
-def note(change: Change) -> str:
-    """For the model's next turn: ids and counts, and of a run its result; nothing else out of
-    the rows."""
-    if change.draft.kind == "run":
-        return run_note(change, outcome(change, "en"))
-    what = f"{change.draft.kind} {len(rows_of(change))} row(s) in {plain(change.draft.title)!r}"
-    ids = _ids(change.written) if change.draft.kind == "create" else ""
-    lines = [f"Proposal {change.id} ({what}): {outcome(change, 'en')}"]
-    lines += [f"Row ids: {ids}."] if ids else []
-    return f"[A note from Ponte itself, not from a person. {' '.join(lines)}]"
 
 
 def _sentences(change: Change, locale: str, needs_admin: bool) -> list[str]:
@@ -233,7 +245,7 @@ def _sentences(change: Change, locale: str, needs_admin: bool) -> list[str]:
     said = [say("Asked by {name}.", locale, name=plain(asker.name or asker.id))]
     if ids := _ids(change.steps):
         said.append(say("Rows: {ids}.", locale, ids=ids))
-    if len(rows_of(change)) > ROWS:
+    if len(_rows_of(change)) > ROWS:
         said.append(say("The first {count} are shown.", locale, count=ROWS))
     said += _note(change, locale)
     if change.proposal.named:
@@ -245,7 +257,7 @@ def _sentences(change: Change, locale: str, needs_admin: bool) -> list[str]:
 
 def _outcome(change: Change, locale: str) -> list[str]:
     values: dict[str, Any] = {
-        "name": _decider(change), "done": done(change), "count": len(rows_of(change)),
+        "name": _decider(change), "done": done(change), "count": len(_rows_of(change)),
         "undo": change.undone_by,
     }  # fmt: skip
     if change.kind == "proposal":
@@ -253,7 +265,7 @@ def _outcome(change: Change, locale: str) -> list[str]:
     who = _UNDO_BY if change.proposal.undoes else _APPROVED
     said = [say(_ALLOWED if change.decider == POLICY else who, locale, **values)]
     if change.draft.kind == "run":
-        return [*said, run_outcome(change, locale)]
+        return [*said, _run_outcome(change, locale)]
     said.append(say(_DONE[change.state], locale, **values))
     if change.state == "applying":
         return said
@@ -276,14 +288,10 @@ def _note(change: Change, locale: str) -> list[str]:
 def _erased(change: Change, locale: str) -> list[str]:
     """Why it cannot be undone, where that would be asked."""
     if change.forgotten and change.written:
-        return [say(_ERASED, locale)]
+        return [say(ERASED, locale)]
     if change.lapsed and change.written and not change.undone_by:
         return [lapsed(locale)]
     return []
-
-
-def lapsed(locale: str) -> str:
-    return say(_LAPSED, locale, days=round(UNDO_LIFETIME / 86_400))
 
 
 def _faults(change: Change, locale: str) -> list[str]:
@@ -304,17 +312,6 @@ def _actions(change: Change) -> tuple[CardAction, ...]:
     if change.state == "open":
         return ("approve", "deny")
     return ("undo",) if undoable(change) else ()
-
-
-def undoable(change: Change) -> bool:
-    ended = change.state in ("done", "partial") and change.draft.kind != "run"
-    erased = change.forgotten or change.lapsed
-    return ended and bool(change.written) and not change.undone_by and not erased
-
-
-def done(change: Change) -> int:
-    """How many rows were written, all that was meant for them."""
-    return sum(all(step.state in WRITTEN for step in steps) for steps in rows_of(change))
 
 
 def _decider(change: Change) -> str:

@@ -37,6 +37,8 @@ UNDO_LIFETIME = 7 * 86_400.0
 """Seconds for which what was done can be taken back; then its row images are erased."""
 MOST_ROWS = 100
 """Rows in one proposal."""
+POLICY = Person("policy", "", name="policy")
+"""The decider where the operator's written policy decides by itself."""
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
 
 
@@ -159,10 +161,6 @@ class Proposal:
     undoes: str = ""
     named: bool = False
     """The operator named who approves it."""
-
-
-POLICY = Person("policy", "", name="policy")
-"""The decider where the operator's written policy decides by itself."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,6 @@ _NOT_UNDONE = "Nothing was taken back: `{id}` is as it was."
 _UNDONE_ALREADY = "`{id}` was taken back already, as `{undo}`."
 _NOTHING_DONE = "There is nothing to take back."
 _NOT_TAKEN_BACK = "What a quick command did cannot be taken back."
-_FORGOTTEN = "Its rows were erased by `forget`, so it can no longer be undone."
 _UNDO_WITH = "`undo {id}` takes it back."
 _UNAUDITED = "The audit log could not be written ({cause}); please tell the operator."
 
@@ -194,7 +193,7 @@ class Changes:
                      cards.outcome(undo, locale)]  # fmt: skip
             return self._answer(words, [undo, change], decision)
         if change.written and change.forgotten:
-            return self._answer([say(_FORGOTTEN, locale)], [change], decision)
+            return self._answer([say(cards.ERASED, locale)], [change], decision)
         if change.written and change.lapsed:
             return self._answer([cards.lapsed(locale)], [change], decision)
         ran = change.draft.kind == "run" and bool(change.written)

@@ -158,24 +158,6 @@ class QuickCommandHandler:
         return replace(answer, text=text, files=(*answer.files, *shown.files))
 
 
-def _noting(scene: Scene, begun: asyncio.Event) -> Scene:
-    """The same scene; `begun` is set once the other system has named the run."""
-
-    async def known_as(handle: str) -> None:
-        await scene.known_as(handle)
-        begun.set()
-
-    return replace(scene, known_as=known_as)
-
-
-async def _check_right(policy: Policy, turn: Turn, *actions: Action) -> None:
-    """That who asked may do all of these there. Raises NotAllowed."""
-    for action in actions:
-        verdict = await policy.may(turn.message.author, turn.message.address, action)
-        if not verdict.allowed:
-            raise NotAllowed(verdict.reason)
-
-
 @dataclass(frozen=True, slots=True)
 class Commands:
     inbox: Inbox
@@ -305,6 +287,24 @@ class Commands:
             return
         if not (await self.policy.may(message.author, message.address, "admin")).allowed:
             raise NotAllowed("Only the person who asked, or an admin, may do that here.")
+
+
+def _noting(scene: Scene, begun: asyncio.Event) -> Scene:
+    """The same scene; `begun` is set once the other system has named the run."""
+
+    async def known_as(handle: str) -> None:
+        await scene.known_as(handle)
+        begun.set()
+
+    return replace(scene, known_as=known_as)
+
+
+async def _check_right(policy: Policy, turn: Turn, *actions: Action) -> None:
+    """That who asked may do all of these there. Raises NotAllowed."""
+    for action in actions:
+        verdict = await policy.may(turn.message.author, turn.message.address, action)
+        if not verdict.allowed:
+            raise NotAllowed(verdict.reason)
 
 
 def _spent(spent: Spent) -> str:

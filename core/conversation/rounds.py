@@ -66,6 +66,7 @@ USED_UP_COSTLY = (
     "I stopped here after {count} tool calls that cost (quick commands, agents, code), which is "
     "what one answer may use."
 )
+_OWN_LINK = re.compile(r"\[\w{1,40}\]\((https?://[^\s()<>]{1,500})\)\Z")
 
 
 class ToolCalls:
@@ -200,9 +201,6 @@ class ToolCalls:
                 raise asyncio.CancelledError
 
         return replace(scene, known_as=known_as)
-
-
-_OWN_LINK = re.compile(r"\[\w{1,40}\]\((https?://[^\s()<>]{1,500})\)\Z")
 
 
 class Rounds:

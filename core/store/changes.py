@@ -1,7 +1,5 @@
-"""Proposals, changes and their steps in `ponte.db`, one transaction a method; the turns of a day.
-
-A change is one row, with a step for each row that it writes.
-"""
+"""What is counted in `ponte.db`: changes, a row each with a step for each row that they write, and
+the turns of a day. One transaction a method."""
 
 from __future__ import annotations
 
@@ -20,92 +18,10 @@ from core.store.database import Connection, Database
 
 _FORGOTTEN, _LAPSED = 1, 2
 """Why the column `forgotten` says that the rows are erased: by a person, by age."""
-
-
-def get(connection: Connection, id: str) -> Change:
-    row = connection.execute("SELECT * FROM changes WHERE id = ?", (id,)).fetchone()
-    if row is None:
-        raise NotFound(what=f"proposal {id}")
-    return _change(connection, row)
-
-
-def insert(connection: Connection, change: Change) -> Change:
-    """As it then stands, under another id where its own is taken."""
-    while connection.execute("SELECT 1 FROM changes WHERE id = ?", (change.id,)).fetchone():
-        change = replace(change, proposal=replace(change.proposal, id=fresh_id()))
-    proposal, draft = change.proposal, change.draft
-    connection.execute(
-        "INSERT INTO changes (id, seq, call_id, person, asker, conversation, address, thread,"
-        " generation, locale, applier, kind, target, title, note, undoes, state, created, expires,"
-        " claim, decider, decided_by, decided, named) VALUES (:id, :seq, :call_id, :person, :asker,"
-        " :conversation, :address, :thread, :generation, :locale, :applier, :kind, :target, :title,"
-        " :note, :undoes, :state, :created, :expires, :claim, :decider, :decided_by, :decided,"
-        " :named)",
-        {
-            "id": proposal.id, "seq": proposal.seq, "call_id": proposal.call_id,
-            "person": proposal.asker.key, "asker": encode(proposal.asker),
-            "conversation": proposal.address.conversation, "address": encode(proposal.address),
-            "thread": proposal.thread, "generation": proposal.generation,
-            "locale": proposal.locale, "applier": draft.applier, "kind": draft.kind,
-            "target": json.dumps(dict(draft.target)), "title": draft.title, "note": draft.note,
-            "undoes": proposal.undoes, "state": change.state, "created": proposal.created,
-            "expires": proposal.expires, "claim": change.claim, "named": proposal.named,
-            **_decision(change.decider, change.decided),
-        },
-    )  # fmt: skip
-    put_steps(connection, change, [Step(n, row) for n, row in enumerate(draft.rows, 1)])
-    return get(connection, change.id)
-
-
-def _decision(decider: Person | None, at: float) -> dict[str, str | int | float]:
-    return {
-        "decider": decider.key if decider else "",
-        "decided_by": encode(decider) if decider else "",
-        "decided": at,
-    }
-
-
-def put_steps(connection: Connection, change: Change, steps: Iterable[Step]) -> None:
-    now = time.time()
-    connection.executemany(
-        "INSERT INTO steps (change, number, person, row, before, after, mark, state, now, words,"
-        " at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
-        " row = excluded.row, mark = excluded.mark, state = excluded.state, now = excluded.now,"
-        " words = excluded.words, at = excluded.at",
-        [
-            (change.id, step.number, change.proposal.asker.key, step.write.id,
-             _json(step.write.before), _json(step.write.after), step.write.mark, step.state,
-             _json(step.now), step.words, now)
-            for step in steps
-        ],
-    )  # fmt: skip
-
-
 _UNCHANGED = {"claim": None, "decider": None, "decided_by": None, "decided": None,
               "ended": None, "undone_by": None}  # fmt: skip
-
-
-def move(connection: Connection, id: str, state: ChangeState, **columns: str | int | float) -> None:
-    """Into `state`, with these columns; people should see it."""
-    connection.execute(
-        "UPDATE changes SET state = :state, version = version + 1,"
-        " claim = coalesce(:claim, claim), decider = coalesce(:decider, decider),"
-        " decided_by = coalesce(:decided_by, decided_by), decided = coalesce(:decided, decided),"
-        " ended = coalesce(:ended, ended), undone_by = coalesce(:undone_by, undone_by)"
-        " WHERE id = :id",
-        _UNCHANGED | {"id": id, "state": state, **columns},
-    )
-
-
-def add_note(connection: Connection, change: Change, note: str) -> None:
-    """For the model, where there is one and the thread was not forgotten."""
-    if not note:
-        return
-    connection.execute(
-        "INSERT INTO notes (thread, change, person, text, at)"
-        " SELECT id, ?, ?, ?, ? FROM threads WHERE id = ?",
-        (change.id, change.proposal.asker.key, note, time.time(), change.proposal.thread),
-    )
+Caps = Callable[[Person, Address], Awaitable[tuple[int, int]]]
+"""Turns a day for a person there: their own, and everybody's together; 0 is no cap."""
 
 
 def take_notes(connection: Connection, thread: str) -> Sequence[Item]:
@@ -125,74 +41,14 @@ def forget(connection: Connection, conversation: str) -> None:
     ).fetchall()
     for row in rows:
         if row["state"] == "open":
-            move(connection, row["id"], "withdrawn", ended=time.time())
+            _move(connection, row["id"], "withdrawn", ended=time.time())
         connection.execute("UPDATE changes SET forgotten = ? WHERE id = ?", (_FORGOTTEN, row["id"]))
         if row["state"] != "applying":
-            blank(connection, row["id"])
+            _blank(connection, row["id"])
     connection.execute(
         "DELETE FROM notes WHERE thread IN (SELECT id FROM threads WHERE conversation = ?)",
         (conversation,),
     )
-
-
-def blank(connection: Connection, id: str) -> None:
-    """Nothing of the rows stays but their ids, nothing of the people but their keys."""
-    _blank_rows(connection, id)
-    row = connection.execute("SELECT asker, decided_by FROM changes WHERE id = ?", (id,)).fetchone()
-    connection.execute(
-        "UPDATE changes SET asker = ?, decided_by = ? WHERE id = ?",
-        (_nameless(row["asker"]), _nameless(row["decided_by"]), id),
-    )
-
-
-def _blank_rows(connection: Connection, id: str) -> None:
-    connection.execute(
-        "UPDATE steps SET before = NULL, after = NULL, now = NULL, mark = '', words = ''"
-        " WHERE change = ?",
-        (id,),
-    )
-
-
-def _change(connection: Connection, row: SqlRow) -> Change:
-    found = connection.execute("SELECT * FROM steps WHERE change = ? ORDER BY number", (row["id"],))
-    steps = tuple(
-        Step(
-            number=one["number"],
-            write=RowWrite(one["row"], _row(one["before"]), _row(one["after"]), one["mark"]),
-            state=one["state"], now=_row(one["now"]), words=one["words"],
-        )
-        for one in found
-    )  # fmt: skip
-    draft = Draft(
-        applier=row["applier"], kind=row["kind"], target=json.loads(row["target"]),
-        title=row["title"], rows=tuple(step.write for step in steps), note=row["note"],
-    )  # fmt: skip
-    proposal = Proposal(
-        id=row["id"], draft=draft, asker=decode(Person, row["asker"]),
-        address=decode(Address, row["address"]), seq=row["seq"], call_id=row["call_id"],
-        thread=row["thread"], generation=row["generation"], locale=row["locale"],
-        created=row["created"], expires=row["expires"], undoes=row["undoes"],
-        named=bool(row["named"]),
-    )  # fmt: skip
-    return Change(
-        proposal=proposal, state=row["state"], steps=steps,
-        decider=decode(Person, row["decided_by"]) if row["decided_by"] else None,
-        decided=row["decided"], claim=row["claim"], undone_by=row["undone_by"],
-        forgotten=row["forgotten"] == _FORGOTTEN, lapsed=row["forgotten"] == _LAPSED,
-        version=row["version"],
-    )  # fmt: skip
-
-
-def _json(row: Row | None) -> str | None:
-    return None if row is None else json.dumps(dict(row), ensure_ascii=False)
-
-
-def _row(text: str | None) -> Row | None:
-    return None if text is None else dict(json.loads(text))
-
-
-def _nameless(person: str) -> str:
-    return encode(replace(decode(Person, person), name="")) if person else ""
 
 
 class SqliteLedger:
@@ -215,21 +71,21 @@ class SqliteLedger:
             ).fetchone()
             if row is not None and row["generation"] != proposal.generation:
                 raise Superseded
-            return insert(connection, Change(proposal))
+            return _insert(connection, Change(proposal))
 
         return await self._database.write(write)
 
     async def get(self, id: str) -> Change:
-        return await self._database.read(lambda c: get(c, id))
+        return await self._database.read(lambda c: _get(c, id))
 
     async def claim(self, id: str, seq: int, decider: Person, now: float) -> Change:
         def write(connection: Connection) -> Change:
-            change = get(connection, id)
+            change = _get(connection, id)
             if change.state == "open" and change.proposal.expires <= now:
-                move(connection, id, "expired", ended=now)
+                _move(connection, id, "expired", ended=now)
             elif change.state == "open":
-                move(connection, id, "applying", claim=seq, **_decision(decider, now))
-            return get(connection, id)
+                _move(connection, id, "applying", claim=seq, **_decision(decider, now))
+            return _get(connection, id)
 
         return await self._database.write(write)
 
@@ -237,58 +93,58 @@ class SqliteLedger:
         self, id: str, state: ChangeState, decider: Person | None, note: str, now: float
     ) -> Change:
         def write(connection: Connection) -> Change:
-            change = get(connection, id)
+            change = _get(connection, id)
             if change.state == "open":
                 by = _decision(decider, now) if decider else {}
-                move(connection, id, state, ended=now, **by)
-                add_note(connection, change, note)
-            return get(connection, id)
+                _move(connection, id, state, ended=now, **by)
+                _add_note(connection, change, note)
+            return _get(connection, id)
 
         return await self._database.write(write)
 
     async def release(self, id: str, seq: int) -> None:
         def write(connection: Connection) -> None:
             _claimed(connection, id, seq)
-            move(connection, id, "open", claim=0, **_decision(None, 0.0))
+            _move(connection, id, "open", claim=0, **_decision(None, 0.0))
 
         await self._database.write(write)
 
     async def undo(self, proposal: Proposal, decider: Person, now: float) -> Change:
         def write(connection: Connection) -> Change:
-            original = get(connection, proposal.undoes)
+            original = _get(connection, proposal.undoes)
             if original.undone_by:
-                return get(connection, original.undone_by)
-            begun = insert(
+                return _get(connection, original.undone_by)
+            begun = _insert(
                 connection,
                 Change(proposal, "applying", decider=decider, decided=now, claim=proposal.seq),
             )
-            move(connection, original.id, original.state, undone_by=begun.id)
+            _move(connection, original.id, original.state, undone_by=begun.id)
             return begun
 
         return await self._database.write(write)
 
     async def record(self, id: str, seq: int, steps: Sequence[Step]) -> None:
         def write(connection: Connection) -> None:
-            put_steps(connection, _claimed(connection, id, seq), steps)
+            _put_steps(connection, _claimed(connection, id, seq), steps)
 
         await self._database.write(write)
 
     async def finish(self, id: str, seq: int, state: ChangeState, note: str, now: float) -> Change:
         def write(connection: Connection) -> Change:
-            change = get(connection, id)
+            change = _get(connection, id)
             if change.state == "applying" and change.claim == seq:
-                move(connection, id, state, ended=now)
-                add_note(connection, change, note)
+                _move(connection, id, state, ended=now)
+                _add_note(connection, change, note)
                 if change.proposal.undoes:
-                    original = get(connection, change.proposal.undoes)
+                    original = _get(connection, change.proposal.undoes)
                     if state == "failed":
-                        move(connection, original.id, original.state, undone_by="")
+                        _move(connection, original.id, original.state, undone_by="")
                     else:
                         stands = "undone" if state == "done" else original.state
-                        move(connection, original.id, stands)
+                        _move(connection, original.id, stands)
                 if change.forgotten:
-                    blank(connection, id)
-            return get(connection, id)
+                    _blank(connection, id)
+            return _get(connection, id)
 
         return await self._database.write(write)
 
@@ -360,18 +216,6 @@ class SqliteLedger:
         return await self._database.read(read)
 
 
-def _claimed(connection: Connection, id: str, seq: int) -> Change:
-    """Raises Superseded where another event has it, or none."""
-    change = get(connection, id)
-    if change.state != "applying" or change.claim != seq:
-        raise Superseded
-    return change
-
-
-Caps = Callable[[Person, Address], Awaitable[tuple[int, int]]]
-"""Turns a day for a person there: their own, and everybody's together; 0 is no cap."""
-
-
 async def uncapped(person: Person, address: Address) -> tuple[int, int]:
     return 0, 0
 
@@ -409,6 +253,158 @@ class CountingBudget:
 
     def _today(self) -> str:
         return datetime.fromtimestamp(time.time(), self._zone).date().isoformat()
+
+
+def _get(connection: Connection, id: str) -> Change:
+    row = connection.execute("SELECT * FROM changes WHERE id = ?", (id,)).fetchone()
+    if row is None:
+        raise NotFound(what=f"proposal {id}")
+    return _change(connection, row)
+
+
+def _insert(connection: Connection, change: Change) -> Change:
+    """As it then stands, under another id where its own is taken."""
+    while connection.execute("SELECT 1 FROM changes WHERE id = ?", (change.id,)).fetchone():
+        change = replace(change, proposal=replace(change.proposal, id=fresh_id()))
+    proposal, draft = change.proposal, change.draft
+    connection.execute(
+        "INSERT INTO changes (id, seq, call_id, person, asker, conversation, address, thread,"
+        " generation, locale, applier, kind, target, title, note, undoes, state, created, expires,"
+        " claim, decider, decided_by, decided, named) VALUES (:id, :seq, :call_id, :person, :asker,"
+        " :conversation, :address, :thread, :generation, :locale, :applier, :kind, :target, :title,"
+        " :note, :undoes, :state, :created, :expires, :claim, :decider, :decided_by, :decided,"
+        " :named)",
+        {
+            "id": proposal.id, "seq": proposal.seq, "call_id": proposal.call_id,
+            "person": proposal.asker.key, "asker": encode(proposal.asker),
+            "conversation": proposal.address.conversation, "address": encode(proposal.address),
+            "thread": proposal.thread, "generation": proposal.generation,
+            "locale": proposal.locale, "applier": draft.applier, "kind": draft.kind,
+            "target": json.dumps(dict(draft.target)), "title": draft.title, "note": draft.note,
+            "undoes": proposal.undoes, "state": change.state, "created": proposal.created,
+            "expires": proposal.expires, "claim": change.claim, "named": proposal.named,
+            **_decision(change.decider, change.decided),
+        },
+    )  # fmt: skip
+    _put_steps(connection, change, [Step(n, row) for n, row in enumerate(draft.rows, 1)])
+    return _get(connection, change.id)
+
+
+def _put_steps(connection: Connection, change: Change, steps: Iterable[Step]) -> None:
+    now = time.time()
+    connection.executemany(
+        "INSERT INTO steps (change, number, person, row, before, after, mark, state, now, words,"
+        " at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+        " row = excluded.row, mark = excluded.mark, state = excluded.state, now = excluded.now,"
+        " words = excluded.words, at = excluded.at",
+        [
+            (change.id, step.number, change.proposal.asker.key, step.write.id,
+             _json(step.write.before), _json(step.write.after), step.write.mark, step.state,
+             _json(step.now), step.words, now)
+            for step in steps
+        ],
+    )  # fmt: skip
+
+
+def _move(
+    connection: Connection, id: str, state: ChangeState, **columns: str | int | float
+) -> None:
+    """Into `state`, with these columns; people should see it."""
+    connection.execute(
+        "UPDATE changes SET state = :state, version = version + 1,"
+        " claim = coalesce(:claim, claim), decider = coalesce(:decider, decider),"
+        " decided_by = coalesce(:decided_by, decided_by), decided = coalesce(:decided, decided),"
+        " ended = coalesce(:ended, ended), undone_by = coalesce(:undone_by, undone_by)"
+        " WHERE id = :id",
+        _UNCHANGED | {"id": id, "state": state, **columns},
+    )
+
+
+def _add_note(connection: Connection, change: Change, note: str) -> None:
+    """For the model, where there is one and the thread was not forgotten."""
+    if not note:
+        return
+    connection.execute(
+        "INSERT INTO notes (thread, change, person, text, at)"
+        " SELECT id, ?, ?, ?, ? FROM threads WHERE id = ?",
+        (change.id, change.proposal.asker.key, note, time.time(), change.proposal.thread),
+    )
+
+
+def _blank(connection: Connection, id: str) -> None:
+    """Nothing of the rows stays but their ids, nothing of the people but their keys."""
+    _blank_rows(connection, id)
+    row = connection.execute("SELECT asker, decided_by FROM changes WHERE id = ?", (id,)).fetchone()
+    connection.execute(
+        "UPDATE changes SET asker = ?, decided_by = ? WHERE id = ?",
+        (_nameless(row["asker"]), _nameless(row["decided_by"]), id),
+    )
+
+
+def _decision(decider: Person | None, at: float) -> dict[str, str | int | float]:
+    return {
+        "decider": decider.key if decider else "",
+        "decided_by": encode(decider) if decider else "",
+        "decided": at,
+    }
+
+
+def _blank_rows(connection: Connection, id: str) -> None:
+    connection.execute(
+        "UPDATE steps SET before = NULL, after = NULL, now = NULL, mark = '', words = ''"
+        " WHERE change = ?",
+        (id,),
+    )
+
+
+def _change(connection: Connection, row: SqlRow) -> Change:
+    found = connection.execute("SELECT * FROM steps WHERE change = ? ORDER BY number", (row["id"],))
+    steps = tuple(
+        Step(
+            number=one["number"],
+            write=RowWrite(one["row"], _row(one["before"]), _row(one["after"]), one["mark"]),
+            state=one["state"], now=_row(one["now"]), words=one["words"],
+        )
+        for one in found
+    )  # fmt: skip
+    draft = Draft(
+        applier=row["applier"], kind=row["kind"], target=json.loads(row["target"]),
+        title=row["title"], rows=tuple(step.write for step in steps), note=row["note"],
+    )  # fmt: skip
+    proposal = Proposal(
+        id=row["id"], draft=draft, asker=decode(Person, row["asker"]),
+        address=decode(Address, row["address"]), seq=row["seq"], call_id=row["call_id"],
+        thread=row["thread"], generation=row["generation"], locale=row["locale"],
+        created=row["created"], expires=row["expires"], undoes=row["undoes"],
+        named=bool(row["named"]),
+    )  # fmt: skip
+    return Change(
+        proposal=proposal, state=row["state"], steps=steps,
+        decider=decode(Person, row["decided_by"]) if row["decided_by"] else None,
+        decided=row["decided"], claim=row["claim"], undone_by=row["undone_by"],
+        forgotten=row["forgotten"] == _FORGOTTEN, lapsed=row["forgotten"] == _LAPSED,
+        version=row["version"],
+    )  # fmt: skip
+
+
+def _json(row: Row | None) -> str | None:
+    return None if row is None else json.dumps(dict(row), ensure_ascii=False)
+
+
+def _row(text: str | None) -> Row | None:
+    return None if text is None else dict(json.loads(text))
+
+
+def _nameless(person: str) -> str:
+    return encode(replace(decode(Person, person), name="")) if person else ""
+
+
+def _claimed(connection: Connection, id: str, seq: int) -> Change:
+    """Raises Superseded where another event has it, or none."""
+    change = _get(connection, id)
+    if change.state != "applying" or change.claim != seq:
+        raise Superseded
+    return change
 
 
 def _spent(connection: Connection, day: str, person: str | None) -> Spent:

@@ -17,6 +17,9 @@ from core.records import Entry, Forgot, Provenance, Remote, Shown, Thread
 from core.store import changes
 from core.store.database import Connection
 
+MAX_TRIES = 20
+"""Tries to erase one thing on a server before it is listed as not erasable."""
+
 
 def current(connection: Connection, conversation: str) -> Thread:
     """The conversation's thread, made if there is none; counts as a use of it."""
@@ -140,16 +143,6 @@ def owner(connection: Connection, conversation: str) -> str:
     return row["person"] if row else ""
 
 
-def _shown(row: Row) -> Shown:
-    answer = decode(Answer, row["answer"]) if row["answer"] else None
-    message = decode(Message, row["message"])
-    return Shown(row["seq"], row["turn"], row["state"], message, answer, row["created"])
-
-
-MAX_TRIES = 20
-"""Tries to erase one thing on a server before it is listed as not erasable."""
-
-
 def forget(connection: Connection, conversation: str) -> Forgot:
     """Raise the generation (older turns can commit nothing more) and blank every body."""
     rows = connection.execute(
@@ -226,6 +219,12 @@ def erased(connection: Connection, remote: Remote, done: bool) -> None:
         " WHERE kind = ? AND id = ?",
         (MAX_TRIES, *key),
     )
+
+
+def _shown(row: Row) -> Shown:
+    answer = decode(Answer, row["answer"]) if row["answer"] else None
+    message = decode(Message, row["message"])
+    return Shown(row["seq"], row["turn"], row["state"], message, answer, row["created"])
 
 
 def _blank(connection: Connection, seq: int, message: Message) -> None:

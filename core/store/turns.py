@@ -27,97 +27,9 @@ from core.records import (
 from core.store import changes, threads
 from core.store.database import Connection, Database
 
+T = TypeVar("T")
 LOST_CALL = "error: interrupted, result unknown"
 """What the model reads for a call whose turn ended before it did."""
-
-
-def begin(connection: Connection, seq: int, again: bool) -> Turn | None:
-    """Count an attempt (unless `again` in one process) and read the turn as it stands."""
-    row = connection.execute("SELECT * FROM inbox WHERE seq = ?", (seq,)).fetchone()
-    if row is None or row["state"] in FINAL_STATES:
-        return None
-    thread = threads.current(connection, row["conversation"])
-    attempt = max(1, row["attempt"] + (0 if again else 1))
-    state: State = "running" if row["state"] == "new" else row["state"]
-    first = row["attempt"] == 0 and row["state"] == "new"
-    generation = thread.generation if first or not row["thread"] else row["generation"]
-    own_thread = row["thread"] or thread.id
-    connection.execute(
-        "UPDATE inbox SET state = ?, attempt = ?, generation = ?, thread = ?, updated = ?"
-        " WHERE seq = ?",
-        (state, attempt, generation, own_thread, time.time(), seq),
-    )
-    turn = _turn(connection, row)
-    return replace(turn, attempt=attempt, generation=generation, thread=own_thread, state=state)
-
-
-def is_current(connection: Connection, turn: Turn) -> bool:
-    """Whether this is the current attempt of the current generation of an unfinished turn."""
-    row = connection.execute(
-        "SELECT inbox.attempt, inbox.state, inbox.decision, conversations.generation FROM inbox"
-        " JOIN conversations USING (conversation) WHERE seq = ?",
-        (turn.seq,),
-    ).fetchone()
-    if row is None or row["state"] in FINAL_STATES or row["attempt"] != turn.attempt:
-        return False
-    # A decision may be the one that raised the generation.
-    return bool(row["decision"]) or row["generation"] == turn.generation
-
-
-def add_items(connection: Connection, turn: Turn, items: Sequence[Item], person: str) -> None:
-    now = time.time()
-    connection.executemany(
-        "INSERT INTO items (seq, thread, person, item, at) VALUES (?, ?, ?, ?, ?)",
-        [(turn.seq, turn.thread, person, encode(item), now) for item in items],
-    )
-
-
-def add_usage(connection: Connection, seq: int, usage: Usage) -> None:
-    connection.execute(
-        "UPDATE usage SET input = input + ?, cached = cached + ?, output = output + ?,"
-        " reasoning = reasoning + ?, cost = CASE WHEN ? IS NULL THEN cost"
-        " ELSE coalesce(cost, 0) + ? END WHERE seq = ?",
-        (usage.input, usage.cached, usage.output, usage.reasoning, usage.cost, usage.cost, seq),
-    )
-
-
-def _turn(connection: Connection, row: SqlRow) -> Turn:
-    seq = row["seq"]
-    rounds = connection.execute(
-        "SELECT number, response, complete FROM rounds WHERE seq = ? ORDER BY number", (seq,)
-    )
-    calls = connection.execute("SELECT * FROM calls WHERE seq = ? ORDER BY started", (seq,))
-    posts = connection.execute("SELECT * FROM posts WHERE seq = ? ORDER BY number", (seq,))
-    untold = connection.execute(
-        "SELECT reason FROM inbox WHERE conversation = ? AND state = 'undeliverable'"
-        " AND told = 0 ORDER BY seq DESC LIMIT 1",
-        (row["conversation"],),
-    ).fetchone()
-    return Turn(
-        seq=seq, attempt=row["attempt"], generation=row["generation"], thread=row["thread"],
-        state=row["state"], message=decode(Message, row["message"]),
-        rounds=tuple(Round(r["number"], r["response"], bool(r["complete"])) for r in rounds),
-        items=items_of(connection, seq),
-        calls=tuple(
-            Call(
-                call_id=call["call_id"], name=call["name"], arguments=call["arguments"],
-                effect=call["effect"], handle=call["handle"],
-                outcome=decode(Outcome, call["outcome"]) if call["outcome"] else None,
-            )
-            for call in calls
-        ),
-        posts=tuple(Post(p["number"], p["key"], p["post"], p["state"]) for p in posts),
-        answer=decode(Answer, row["answer"]) if row["answer"] else None,
-        accepted_at=row["created"], undelivered=str(untold["reason"]) if untold else "",
-    )  # fmt: skip
-
-
-def items_of(connection: Connection, seq: int) -> tuple[Item, ...]:
-    rows = connection.execute("SELECT item FROM items WHERE seq = ? ORDER BY id", (seq,))
-    return tuple(decode(Item, row["item"]) for row in rows)
-
-
-T = TypeVar("T")
 
 
 class SqliteJournal:
@@ -130,7 +42,7 @@ class SqliteJournal:
 
     async def begin(self, seq: int) -> Turn | None:
         def write(connection: Connection) -> Turn | None:
-            turn = begin(connection, seq, again=seq in self._begun)
+            turn = _begin(connection, seq, again=seq in self._begun)
             if turn is not None:
                 self._begun.add(seq)
             return turn
@@ -139,21 +51,21 @@ class SqliteJournal:
 
     async def heard(self, turn: Turn, items: Sequence[Item]) -> Sequence[Item]:
         def write(connection: Connection) -> Sequence[Item]:
-            if not items_of(connection, turn.seq):
+            if not _items_of(connection, turn.seq):
                 notes = changes.take_notes(connection, turn.thread)
-                add_items(connection, turn, notes, "")
-                add_items(connection, turn, items, turn.message.author.key)
+                _add_items(connection, turn, notes, "")
+                _add_items(connection, turn, items, turn.message.author.key)
                 quoted = any(not quote.ours for quote in turn.message.context)
                 if turn.message.attachments or quoted:
                     threads.from_outside(connection, turn.thread)
-            return items_of(connection, turn.seq)
+            return _items_of(connection, turn.seq)
 
         return await self._guarded(turn, write)
 
     async def round_began(self, turn: Turn, number: int, response: str) -> None:
         def write(connection: Connection) -> bool:
             threads.keep(connection, turn.thread, Remote("response", response))
-            if not is_current(connection, turn):
+            if not _is_current(connection, turn):
                 return False  # its id is kept all the same
             connection.execute(
                 "INSERT INTO rounds (seq, number, response) VALUES (?, ?, ?)"
@@ -176,8 +88,8 @@ class SqliteJournal:
                 (turn.seq, number, model),
             )
             if changed.rowcount:
-                add_items(connection, turn, items, "")
-                add_usage(connection, turn.seq, usage)
+                _add_items(connection, turn, items, "")
+                _add_usage(connection, turn.seq, usage)
 
         await self._guarded(turn, write)
 
@@ -213,13 +125,13 @@ class SqliteJournal:
             )
             if not changed.rowcount:
                 return
-            add_usage(connection, turn.seq, outcome.usage)
-            said = items_of(connection, turn.seq)  # of a command that was typed there is no call
+            _add_usage(connection, turn.seq, outcome.usage)
+            said = _items_of(connection, turn.seq)  # of a command that was typed there is no call
             if any(item.kind == "call" and item.call_id == call_id for item in said):
                 output = Item(
                     kind="output", call_id=call_id, text=outcome.text, files=outcome.files
                 )
-                add_items(connection, turn, [output], "")
+                _add_items(connection, turn, [output], "")
 
         await self._guarded(turn, write)
 
@@ -234,14 +146,14 @@ class SqliteJournal:
             )
             if not changed.rowcount:
                 return
-            items = items_of(connection, turn.seq)
+            items = _items_of(connection, turn.seq)
             open_calls = {i.call_id for i in items if i.kind == "call"} - {
                 i.call_id for i in items if i.kind == "output"
             }
             said = [Item(kind="output", call_id=id, text=LOST_CALL) for id in sorted(open_calls)]
             if answer.status == "stopped" and items and answer.text:
                 said.append(Item(kind="message", role="assistant", text=answer.text))
-            add_items(connection, turn, said, "")
+            _add_items(connection, turn, said, "")
             connection.execute(
                 "UPDATE inbox SET told = 1"
                 " WHERE conversation = ? AND state = 'undeliverable' AND told = 0",
@@ -397,8 +309,94 @@ class SqliteJournal:
 
     async def _guarded(self, turn: Turn, work: Callable[[Connection], T]) -> T:
         def checked(connection: Connection) -> T:
-            if not is_current(connection, turn):
+            if not _is_current(connection, turn):
                 raise Superseded
             return work(connection)
 
         return await self._database.write(checked)
+
+
+def _begin(connection: Connection, seq: int, again: bool) -> Turn | None:
+    """Count an attempt (unless `again` in one process) and read the turn as it stands."""
+    row = connection.execute("SELECT * FROM inbox WHERE seq = ?", (seq,)).fetchone()
+    if row is None or row["state"] in FINAL_STATES:
+        return None
+    thread = threads.current(connection, row["conversation"])
+    attempt = max(1, row["attempt"] + (0 if again else 1))
+    state: State = "running" if row["state"] == "new" else row["state"]
+    first = row["attempt"] == 0 and row["state"] == "new"
+    generation = thread.generation if first or not row["thread"] else row["generation"]
+    own_thread = row["thread"] or thread.id
+    connection.execute(
+        "UPDATE inbox SET state = ?, attempt = ?, generation = ?, thread = ?, updated = ?"
+        " WHERE seq = ?",
+        (state, attempt, generation, own_thread, time.time(), seq),
+    )
+    turn = _turn(connection, row)
+    return replace(turn, attempt=attempt, generation=generation, thread=own_thread, state=state)
+
+
+def _is_current(connection: Connection, turn: Turn) -> bool:
+    """Whether this is the current attempt of the current generation of an unfinished turn."""
+    row = connection.execute(
+        "SELECT inbox.attempt, inbox.state, inbox.decision, conversations.generation FROM inbox"
+        " JOIN conversations USING (conversation) WHERE seq = ?",
+        (turn.seq,),
+    ).fetchone()
+    if row is None or row["state"] in FINAL_STATES or row["attempt"] != turn.attempt:
+        return False
+    # A decision may be the one that raised the generation.
+    return bool(row["decision"]) or row["generation"] == turn.generation
+
+
+def _add_items(connection: Connection, turn: Turn, items: Sequence[Item], person: str) -> None:
+    now = time.time()
+    connection.executemany(
+        "INSERT INTO items (seq, thread, person, item, at) VALUES (?, ?, ?, ?, ?)",
+        [(turn.seq, turn.thread, person, encode(item), now) for item in items],
+    )
+
+
+def _add_usage(connection: Connection, seq: int, usage: Usage) -> None:
+    connection.execute(
+        "UPDATE usage SET input = input + ?, cached = cached + ?, output = output + ?,"
+        " reasoning = reasoning + ?, cost = CASE WHEN ? IS NULL THEN cost"
+        " ELSE coalesce(cost, 0) + ? END WHERE seq = ?",
+        (usage.input, usage.cached, usage.output, usage.reasoning, usage.cost, usage.cost, seq),
+    )
+
+
+def _items_of(connection: Connection, seq: int) -> tuple[Item, ...]:
+    rows = connection.execute("SELECT item FROM items WHERE seq = ? ORDER BY id", (seq,))
+    return tuple(decode(Item, row["item"]) for row in rows)
+
+
+def _turn(connection: Connection, row: SqlRow) -> Turn:
+    seq = row["seq"]
+    rounds = connection.execute(
+        "SELECT number, response, complete FROM rounds WHERE seq = ? ORDER BY number", (seq,)
+    )
+    calls = connection.execute("SELECT * FROM calls WHERE seq = ? ORDER BY started", (seq,))
+    posts = connection.execute("SELECT * FROM posts WHERE seq = ? ORDER BY number", (seq,))
+    untold = connection.execute(
+        "SELECT reason FROM inbox WHERE conversation = ? AND state = 'undeliverable'"
+        " AND told = 0 ORDER BY seq DESC LIMIT 1",
+        (row["conversation"],),
+    ).fetchone()
+    return Turn(
+        seq=seq, attempt=row["attempt"], generation=row["generation"], thread=row["thread"],
+        state=row["state"], message=decode(Message, row["message"]),
+        rounds=tuple(Round(r["number"], r["response"], bool(r["complete"])) for r in rounds),
+        items=_items_of(connection, seq),
+        calls=tuple(
+            Call(
+                call_id=call["call_id"], name=call["name"], arguments=call["arguments"],
+                effect=call["effect"], handle=call["handle"],
+                outcome=decode(Outcome, call["outcome"]) if call["outcome"] else None,
+            )
+            for call in calls
+        ),
+        posts=tuple(Post(p["number"], p["key"], p["post"], p["state"]) for p in posts),
+        answer=decode(Answer, row["answer"]) if row["answer"] else None,
+        accepted_at=row["created"], undelivered=str(untold["reason"]) if untold else "",
+    )  # fmt: skip
