@@ -1,6 +1,6 @@
-"""The gateway connection: logs in, holds one session, tells how it is, ends with words.
+"""The Discord adapter, a `Platform`, and its gateway connection.
 
-The Discord adapter: a `Platform`. Connects, takes events in, builds replies, drains.
+One session is held; how it is, and why it ended, is told in words.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import yarl
 from discord.gateway import DiscordWebSocket
 from discord.http import Route
 
-from adapters.discord import commands
+from adapters.discord import API_URL, GATEWAY_URL, commands
 from adapters.discord.client import IN_DOUBT, Client, Lanes
 from adapters.discord.events import PLATFORM, Places
 from adapters.discord.files import Fetch
@@ -38,11 +38,17 @@ from core.ports import Files, Inbox, Policy, Posts, Reply, StatusBoard
 from core.records import Health
 
 log = structlog.get_logger("discord")
+
 PATIENCE = 10.0
 """Seconds that `start` waits for Discord before it goes on trying in the background."""
 SILENCE = 90.0
 """Seconds without a frame of any kind after which a socket counts as deaf."""
 FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0
+"""Seconds between two tries to connect; they double."""
+ANSWER_AGE = 3600.0
+"""Seconds; what was missed for longer is not answered."""
+DRAIN = 5.0
+"""Seconds that events under way have to be stored, once intake has stopped."""
 
 LOGIN_REFUSED = (
     "Discord refuses the bot's token. Copy a new one from the Developer Portal (Bot, Reset Token) "
@@ -156,19 +162,6 @@ class Connection:
         """This adapter stops, with words; the rest of Ponte goes on."""
         self._failed = error
         log.error("stopped", why=str(error))
-
-
-def aim(api_url: str, gateway_url: str) -> None:
-    """Send the SDK to these bases; it has one of each for the whole process."""
-    Route.BASE = api_url.rstrip("/")
-    DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(gateway_url)
-
-
-API_URL = "https://discord.com/api/v10"
-GATEWAY_URL = "wss://gateway.discord.gg/"
-ANSWER_AGE = 3600.0
-DRAIN = 5.0
-"""Seconds that events under way have to be stored, once intake has stopped."""
 
 
 async def _ignore(post: str) -> None:
@@ -352,6 +345,12 @@ class DiscordAdapter:
         except Exception as error:
             # Whoever clicked is answered too, so that nobody waits for it.
             await commands.broke(interaction, error)
+
+
+def aim(api_url: str, gateway_url: str) -> None:
+    """Send the SDK to these bases; it has one of each for the whole process."""
+    Route.BASE = api_url.rstrip("/")
+    DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(gateway_url)
 
 
 async def _registered(

@@ -1,9 +1,8 @@
-"""Messages in: what is addressed to Ponte is stored, all else neither stored nor logged.
+"""Messages in, live or read back: what is addressed to Ponte is stored, all else neither stored
+nor logged.
 
-What was said while no session was there to tell it: read back from known channels.
-
-A RESUME replays what was missed; a new session (a restart, an invalid one) does not. Messages
-that came twice have one key, so the inbox tells them apart.
+A RESUME replays what was missed; a new session (a restart, an invalid one) does not, so known
+channels are read back then. Messages that came twice have one key: the inbox tells them apart.
 """
 
 from __future__ import annotations
@@ -26,6 +25,15 @@ from adapters.discord.state import Company, Notes
 from core.errors import NotStored, PlatformBusy, Undeliverable
 from core.messages import turn_id
 from core.ports import Inbox
+
+log = structlog.get_logger("discord")
+
+AT_ONCE = 4
+"""Channels that are read back side by side."""
+MOST_MESSAGES = 2000
+"""Messages read back in one channel."""
+IDLE_FOR = 30 * 24 * 3600.0
+"""Seconds after which a channel that nobody used counts as unknown."""
 
 
 class Intake:
@@ -159,14 +167,6 @@ class Intake:
         if said.attachments:
             self._lanes.aside(lambda: self._fetch.all_of(said))
         log.debug("accepted", turn=receipt.turn, after=time.time() - said.sent_at)
-
-
-log = structlog.get_logger("discord")
-AT_ONCE = 4
-MOST_MESSAGES = 2000
-"""Messages read back in one channel."""
-IDLE_FOR = 30 * 24 * 3600.0
-"""Seconds after which a channel that nobody used counts as unknown."""
 
 
 class Catchup:

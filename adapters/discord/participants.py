@@ -1,13 +1,5 @@
-"""The thread that a mention in a server's channel gets, where that is permitted.
-
-The roles that a person has on the servers where Ponte is: what PONTE_ALLOW may name.
-
-What a message points at, read when its turn starts: the message that it replies to, and what
-was said before in a thread that Ponte is called into.
-
-Discord tells the text of others' messages, and the files with it, only with the message content
-intent (events/gateway.mdx#message-content-intent). What it withholds is said in the answer.
-"""
+"""What belongs to those who take part: the threads that mentions get, people's roles, and what
+was said before Ponte was called."""
 
 from __future__ import annotations
 
@@ -32,11 +24,42 @@ from core.policy import LONGEST_KEPT
 from core.unread import LARGEST
 
 log = structlog.get_logger("discord")
+
 # resources/channel.mdx#start-thread-from-message-json-params: up to 100 characters; minutes after
 # which it is archived, of four that there are.
 LONGEST_NAME = 100
 IDLE_MINUTES: Final = 1440
 THREAD_DEADLINE = 8.0
+"""Seconds for the thread to be made; then the channel has the answer."""
+
+ROLES_DEADLINE = 1.5
+"""Seconds for one server."""
+MOST_SERVERS = 10
+MOST_PEOPLE = 10_000
+
+CONTEXT_DEADLINE = 10.0
+"""Seconds for the message pointed at, and for the thread."""
+LOOKED_AT, QUOTES, MOST_FILES = 100, 30, 10
+"""Messages of a thread that are looked at (one call gives so many:
+resources/message.mdx#get-channel-messages-query-string-params), that are quoted, and their files
+(as many as a message has)."""
+QUOTED = 500
+"""Characters of each, but of the message that the thread hangs under."""
+
+WITHHELD = (
+    "Discord does not show me what the message says that you replied to. To show me, choose "
+    "*Apps → Ask Ponte* in that message's menu: its text and its files come along."
+)
+FILES_LOST = (
+    "I could not get the files of the message that you asked about. Please choose "
+    "*Apps → Ask Ponte* in its menu again."
+)
+NOT_READ = "I could not read what was said before in this thread, so I answered without it."
+UNTOLD = "[Discord does not show what was said before in this thread. Apps → Ask Ponte shows one.]"
+"""Told to the model, which says so where it matters."""
+
+Found = tuple[Sequence[Quote], Sequence[Attachment], Sequence[str]]
+"""What was read, its files, and sentences about what was not."""
 
 
 class Threads:
@@ -109,17 +132,10 @@ class Threads:
         await asyncio.gather(*self._opening.values(), return_exceptions=True)
 
 
-KEPT = LONGEST_KEPT
-ROLES_DEADLINE = 1.5
-MOST_SERVERS = 10
-MOST_PEOPLE = 10_000
-_Kept = tuple[float, frozenset[str]]
-
-
 class Roles:
     def __init__(self, client: Callable[[], Awaitable[discord.Client]]) -> None:
         self._client = client
-        self._kept: dict[tuple[int, int], _Kept] = {}
+        self._kept: dict[tuple[int, int], tuple[float, frozenset[str]]] = {}
 
     def saw(self, user: discord.abc.User) -> None:
         """An event carries its author's roles, so that nothing needs to be asked."""
@@ -136,7 +152,7 @@ class Roles:
 
     async def _on(self, guild: discord.Guild, user: int) -> frozenset[str]:
         at, roles = self._kept.get((guild.id, user), (0.0, frozenset[str]()))
-        if time.monotonic() - at < KEPT and at:
+        if time.monotonic() - at < LONGEST_KEPT and at:
             return roles
         try:
             async with asyncio.timeout(ROLES_DEADLINE):
@@ -151,30 +167,6 @@ class Roles:
         kept = frozenset(roles)
         self._kept[guild, user] = (time.monotonic(), kept)
         return kept
-
-
-DEADLINE = 10.0
-"""Seconds for all that is read."""
-LOOKED_AT, QUOTES, MOST_FILES = 100, 30, 10
-"""Messages of a thread that are looked at (one call gives so many:
-resources/message.mdx#get-channel-messages-query-string-params), that are quoted, and their files
-(as many as a message has)."""
-QUOTED = 500
-"""Characters of each, but of the message that the thread hangs under."""
-
-WITHHELD = (
-    "Discord does not show me what the message says that you replied to. To show me, choose "
-    "*Apps → Ask Ponte* in that message's menu: its text and its files come along."
-)
-FILES_LOST = (
-    "I could not get the files of the message that you asked about. Please choose "
-    "*Apps → Ask Ponte* in its menu again."
-)
-NOT_READ = "I could not read what was said before in this thread, so I answered without it."
-UNTOLD = "[Discord does not show what was said before in this thread. Apps → Ask Ponte shows one.]"
-"""Told to the model, which says so where it matters."""
-Found = tuple[Sequence[Quote], Sequence[Attachment], Sequence[str]]
-"""What was read, its files, and sentences about what was not."""
 
 
 class Context:
@@ -232,7 +224,7 @@ class Context:
         channel, id = (int(part) for part in quote.reference.split("/"))
         place = client.get_partial_messageable(channel)
         try:
-            async with asyncio.timeout(DEADLINE):
+            async with asyncio.timeout(CONTEXT_DEADLINE):
                 found = await attempt(lambda: place.fetch_message(id))
         except (PonteError, *IN_DOUBT) as error:
             log.info("quoted message not read", why=repr(error)[:200])
@@ -258,7 +250,7 @@ class Context:
         if not self._may_read:
             return ([Quote("Discord", UNTOLD, ours=True)] if first else ()), (), ()
         try:
-            async with asyncio.timeout(DEADLINE):
+            async with asyncio.timeout(CONTEXT_DEADLINE):
                 return await self._read(int(address.channel), thread, since, source, company)
         except (PonteError, *IN_DOUBT) as error:
             log.info("thread not read", why=repr(error)[:200])

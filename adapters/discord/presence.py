@@ -1,9 +1,5 @@
-"""The few things that Ponte says without having been asked: each once, as a reply.
-
-An hourglass on a message that waits behind others, gone when its turn begins.
-
-The sign that work goes on: typing, sent again while nothing else shows that a turn lasts.
-"""
+"""Signs that Ponte is there: typing while a turn lasts, an hourglass on a message that waits, and
+the few things that it says without having been asked."""
 
 from __future__ import annotations
 
@@ -22,8 +18,22 @@ from core.errors import PonteError
 from core.i18n import say
 
 log = structlog.get_logger("discord")
+
+HOURGLASS = "⏳"
+PATIENCE = 1.0
+"""Seconds that a message waits without one: most turns end sooner."""
+
+SOON = 0.4
+"""Seconds before a turn shows that it works: a quicker answer needs no sign."""
+AGAIN = 8.0
+"""Seconds; the sign lives for 10 (resources/channel.mdx#trigger-typing-indicator)."""
+STILL = 5.0
+"""Seconds after which text that does not grow is no sign any more."""
+
 LONGEST_NONCE = 25  # resources/message.mdx#create-message-jsonform-params
-DAY = 24 * 3600.0
+HINT_EVERY = 24 * 3600.0
+"""Seconds until the same hint is given again in a channel."""
+
 MENTION = (
     "I cannot read a message here that does not mention me. Please mention me in it, "
     "or reply to me with the mention on."
@@ -46,7 +56,7 @@ class Hints:
 
     async def mention_me(self, message: discord.Message) -> None:
         """Once a day in a channel: who wrote meant Ponte, but Discord did not tell what."""
-        if self._notes.first_hint(f"mention:{message.channel.id}", DAY):
+        if self._notes.first_hint(f"mention:{message.channel.id}", HINT_EVERY):
             await self.say(message, say(MENTION, self._locale), "mention")
 
     async def by_role(self, message: discord.Message) -> None:
@@ -67,11 +77,6 @@ class Hints:
             await attempt(lambda: message.channel.send(words, nonce=nonce, reference=reference))
         except (PonteError, *IN_DOUBT) as error:
             log.info("hint not given", about=about, why=str(error)[:200])
-
-
-HOURGLASS = "⏳"
-PATIENCE = 1.0
-"""Seconds that a message waits without one: most turns end sooner."""
 
 
 class Marks:
@@ -131,14 +136,6 @@ class Marks:
         for task in self._waiting.values():
             task.cancel()
         await asyncio.gather(*self._waiting.values(), *self._leaving, return_exceptions=True)
-
-
-SOON = 0.4
-"""Seconds before a turn shows that it works: a quicker answer needs no sign."""
-AGAIN = 8.0
-"""Seconds; the sign lives for 10 (resources/channel.mdx#trigger-typing-indicator)."""
-STILL = 5.0
-"""Seconds after which text that does not grow is no sign any more."""
 
 
 class TypingSign:

@@ -1,15 +1,5 @@
-"""Our own posts since a message: what is asked when it is not known whether a post was made.
-
-Discord forgets a nonce after minutes, and history does not tell it.
-
-What a post of ours carries besides its text: cards, the stop button, files.
-
-Posts in a channel, thread or DM: made once by their nonce, found again by what they answer.
-
-A command's whole answer in its original response: by edits, the rest as attached files.
-
-The outcome of a click: on the card itself, said to the one who clicked, or posted aloud.
-"""
+"""An answer's posts: in a channel, thread or DM, in a command's original response, or where a
+click's card is; with its cards, its files and the stop button."""
 
 from __future__ import annotations
 
@@ -46,47 +36,14 @@ from core.ports import Files
 from core.text import aside
 
 log = structlog.get_logger("discord")
+
+INTERVAL = 1.3
+"""Seconds between two edits. 5 messages and edits in 5 s were let through (#20); what holds now
+stands in the headers alone, which the SDK obeys (topics/rate-limits.mdx)."""
 LOOK_BACK = 200
-
-
-async def own_since(
-    client: discord.Client, channel: discord.PartialMessageable, since: int
-) -> Sequence[discord.Message]:
-    """Oldest first, without answers to commands; none where history may not be read."""
-
-    async def read() -> list[discord.Message]:
-        after = discord.Object(since)
-        history = channel.history(after=after, limit=LOOK_BACK, oldest_first=True)
-        return [message async for message in history]
-
-    try:
-        found = await attempt(read)
-    except Undeliverable as refused:
-        log.info("history not read", why=str(refused))
-        return []
-    me = client.user.id if client.user else 0
-    return [m for m in found if m.author.id == me and m.interaction_metadata is None]
-
-
-def answering(posts: Sequence[discord.Message], source: int | None) -> Sequence[discord.Message]:
-    """Those that answer `source`: in a thread made from it (None), those that answer nothing."""
-    return [post for post in posts if answered(post) == source]
-
-
-def saying(
-    posts: Sequence[discord.Message], text: str, source: int | None
-) -> discord.Message | None:
-    """The one with this text that answers `source`, or nothing: the source may be gone."""
-    if not text:
-        return None
-    mine = (post for post in posts if answered(post) in (None, source))
-    return next((post for post in mine if post.content == text), None)
-
-
-def answered(message: discord.Message) -> int | None:
-    """The message that this one refers to."""
-    return message.reference.message_id if message.reference else None
-
+"""Messages in which a post of ours is looked for."""
+ORIGINAL_PARTS = 1
+"""A command's answer is one message, the original response."""
 
 FILE_LIMIT = discord.utils.DEFAULT_FILE_SIZE_LIMIT_BYTES
 """Bytes of one file where nobody boosts or pays: reference.mdx#uploading-files."""
@@ -96,6 +53,32 @@ that it carries: resources/message.mdx#create-message-limitations."""
 MOST_FILES = 10  # code 30015 in topics/opcodes-and-status-codes.mdx#json-json-error-codes
 UPLOADS = 3
 """Tries after which an upload that Discord does not take is given up, in words."""
+
+_redrawing: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
+"""One click at a time on each message: its cards are read, changed and written back."""
+
+Put = Callable[[str, list[discord.File]], Awaitable[object]]
+"""Gives a post this text and these files, in place of what it had."""
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What every surface works with."""
+
+    client: Callable[[], Awaitable[discord.Client]]
+    threads: Threads
+    sign: TypingSign
+    marks: Marks
+    acks: Acks
+    files: Files
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a post of ours shows, as far as this process knows."""
+
+    content: str
+    stop: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,20 +119,6 @@ class Wardrobe:
             view=render.view(answer.cards, self._locale) if answer.cards else None,
             sheets=made.sheets,
         )
-
-
-def content(part: str, answer: Answer | None, locale: str) -> str:
-    """Discord refuses a message of nothing; one that only carries files says so."""
-    if answer and len(answer.cards) > render.MOST_CARDS:
-        part = noted(part, render.in_words(answer.cards[render.MOST_CARDS :], locale)).strip()
-    if part or (answer and answer.cards):
-        return part
-    names = ", ".join(f"`{file.name}`" for file in answer.files) if answer else ""
-    return names or say("(nothing to say)", locale)
-
-
-Put = Callable[[str, list[discord.File]], Awaitable[object]]
-"""Gives a post this text and these files, in place of what it had."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,81 +169,6 @@ class Upload:
         except NotFound:
             return None
         return Sheet(file.name, data)
-
-
-def attachments(sheets: Sequence[Sheet]) -> list[discord.File]:
-    """Fresh each time: the SDK uses a File up."""
-    return [discord.File(io.BytesIO(sheet.data), sheet.name) for sheet in sheets]
-
-
-def noted(text: str, notes: Sequence[str]) -> str:
-    """The text with its notes; where both do not fit, the notes have the last lines."""
-    if not notes:
-        return text
-    tail = "\n\n" + "\n".join(notes)[: LIMIT // 2]
-    return text[: LIMIT - len(tail)] + tail
-
-
-def refusals(error: PonteError, names: Sequence[str], locale: str) -> list[str]:
-    """What stands in place of files that were refused with the request. Raises `error` where it
-    was not for them."""
-    if isinstance(error, PostRemoved) or (isinstance(error, Undeliverable) and not names):
-        raise error
-    if not names:
-        raise Undeliverable(reason=error.code) from error
-    why = error.values.get("reason", error.code)
-    return [say("{name} cannot stand here ({why}).", locale, name=f"`{n}`", why=why) for n in names]
-
-
-def too_large(file: File, limit: int, locale: str) -> str:
-    return say(
-        "{name} ({size}) does not fit here: Discord takes files of up to {limit}.",
-        locale,
-        name=f"`{file.name}`",
-        size=mebibytes(file.size),
-        limit=mebibytes(limit),
-    )
-
-
-def no_room(file: File, locale: str) -> str:
-    return say(
-        "{name} ({size}) does not fit beside the others: a message takes {count} files, and "
-        "{limit} in all. Please ask me for it alone.",
-        locale,
-        name=f"`{file.name}`",
-        size=mebibytes(file.size),
-        count=MOST_FILES,
-        limit=mebibytes(REQUEST_LIMIT),
-    )
-
-
-def mebibytes(size: int) -> str:
-    return f"{size / 1024 / 1024:.1f} MiB"
-
-
-INTERVAL = 1.3
-"""Seconds between two edits. 5 messages and edits in 5 s were let through (#20); what holds now
-stands in the headers alone, which the SDK obeys (topics/rate-limits.mdx)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Means:
-    """What every surface works with."""
-
-    client: Callable[[], Awaitable[discord.Client]]
-    threads: Threads
-    sign: TypingSign
-    marks: Marks
-    acks: Acks
-    files: Files
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """What a post of ours shows, as far as this process knows."""
-
-    content: str
-    stop: bool = False
 
 
 class ChannelSurface:
@@ -509,9 +403,6 @@ class ChannelSurface:
         return await own_since(await self._means.client(), channel, since)
 
 
-PARTS = 1
-
-
 class OriginalSurface:
     """Where the token ended before the answer, a post in the channel takes the answer's place."""
 
@@ -523,14 +414,14 @@ class OriginalSurface:
         self._token = token
         self._means = means
         self._locale = locale
-        self._wardrobe = Wardrobe(locale, PARTS)
+        self._wardrobe = Wardrobe(locale, ORIGINAL_PARTS)
         self._channel = ChannelSurface(to, means, None, locale)
         self._last: tuple[str, str, Answer] | None = None
         self._uploads = 0
         self._lost = False
 
     def split(self, text: str) -> tuple[str, ...]:
-        return pages(text, self._locale, PARTS).parts
+        return pages(text, self._locale, ORIGINAL_PARTS).parts
 
     async def busy(self, doing: str) -> None:
         """ "thinking…" stands there since the ack, as long as the token lives, and then typing;
@@ -653,10 +544,6 @@ class OriginalSurface:
         return None
 
 
-_redrawing: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
-"""One click at a time on each message: its cards are read, changed and written back."""
-
-
 class ClickSurface:
     """`to.source` is the message that holds the card."""
 
@@ -758,3 +645,102 @@ class ClickSurface:
 
     async def _original(self) -> Original:
         return Original(await self._means.client(), self._token, self._to.token_expires)
+
+
+async def own_since(
+    client: discord.Client, channel: discord.PartialMessageable, since: int
+) -> Sequence[discord.Message]:
+    """Oldest first, without answers to commands; none where history may not be read."""
+
+    async def read() -> list[discord.Message]:
+        after = discord.Object(since)
+        history = channel.history(after=after, limit=LOOK_BACK, oldest_first=True)
+        return [message async for message in history]
+
+    try:
+        found = await attempt(read)
+    except Undeliverable as refused:
+        log.info("history not read", why=str(refused))
+        return []
+    me = client.user.id if client.user else 0
+    return [m for m in found if m.author.id == me and m.interaction_metadata is None]
+
+
+def answering(posts: Sequence[discord.Message], source: int | None) -> Sequence[discord.Message]:
+    """Those that answer `source`: in a thread made from it (None), those that answer nothing."""
+    return [post for post in posts if answered(post) == source]
+
+
+def saying(
+    posts: Sequence[discord.Message], text: str, source: int | None
+) -> discord.Message | None:
+    """The one with this text that answers `source`, or nothing: the source may be gone."""
+    if not text:
+        return None
+    mine = (post for post in posts if answered(post) in (None, source))
+    return next((post for post in mine if post.content == text), None)
+
+
+def answered(message: discord.Message) -> int | None:
+    """The message that this one refers to."""
+    return message.reference.message_id if message.reference else None
+
+
+def content(part: str, answer: Answer | None, locale: str) -> str:
+    """Discord refuses a message of nothing; one that only carries files says so."""
+    if answer and len(answer.cards) > render.MOST_CARDS:
+        part = noted(part, render.in_words(answer.cards[render.MOST_CARDS :], locale)).strip()
+    if part or (answer and answer.cards):
+        return part
+    names = ", ".join(f"`{file.name}`" for file in answer.files) if answer else ""
+    return names or say("(nothing to say)", locale)
+
+
+def attachments(sheets: Sequence[Sheet]) -> list[discord.File]:
+    """Fresh each time: the SDK uses a File up."""
+    return [discord.File(io.BytesIO(sheet.data), sheet.name) for sheet in sheets]
+
+
+def noted(text: str, notes: Sequence[str]) -> str:
+    """The text with its notes; where both do not fit, the notes have the last lines."""
+    if not notes:
+        return text
+    tail = "\n\n" + "\n".join(notes)[: LIMIT // 2]
+    return text[: LIMIT - len(tail)] + tail
+
+
+def refusals(error: PonteError, names: Sequence[str], locale: str) -> list[str]:
+    """What stands in place of files that were refused with the request. Raises `error` where it
+    was not for them."""
+    if isinstance(error, PostRemoved) or (isinstance(error, Undeliverable) and not names):
+        raise error
+    if not names:
+        raise Undeliverable(reason=error.code) from error
+    why = error.values.get("reason", error.code)
+    return [say("{name} cannot stand here ({why}).", locale, name=f"`{n}`", why=why) for n in names]
+
+
+def too_large(file: File, limit: int, locale: str) -> str:
+    return say(
+        "{name} ({size}) does not fit here: Discord takes files of up to {limit}.",
+        locale,
+        name=f"`{file.name}`",
+        size=mebibytes(file.size),
+        limit=mebibytes(limit),
+    )
+
+
+def no_room(file: File, locale: str) -> str:
+    return say(
+        "{name} ({size}) does not fit beside the others: a message takes {count} files, and "
+        "{limit} in all. Please ask me for it alone.",
+        locale,
+        name=f"`{file.name}`",
+        size=mebibytes(file.size),
+        count=MOST_FILES,
+        limit=mebibytes(REQUEST_LIMIT),
+    )
+
+
+def mebibytes(size: int) -> str:
+    return f"{size / 1024 / 1024:.1f} MiB"
