@@ -70,7 +70,8 @@ IN_FRONT = (401, 403, 429)
 does not know: 401 and 429 as in #http-http-response-codes, 403 as Cloudflare's."""
 
 T = TypeVar("T")
-Work = Callable[[], Awaitable[None]]
+Interaction = discord.Interaction[Any]
+Work = Callable[[], Awaitable[object]]
 
 
 class TokenOver(PonteError):
@@ -107,7 +108,7 @@ class Events(Protocol):
 
     async def deleted(self, channel: int, messages: set[int]) -> None: ...
 
-    async def interaction(self, interaction: discord.Interaction[Any]) -> None: ...
+    async def interaction(self, interaction: Interaction) -> None: ...
 
 
 async def attempt(
@@ -137,6 +138,26 @@ def code_of(error: Exception) -> int:
     """Discord's code behind one of our errors; 0 where there is none."""
     cause = error.__cause__
     return cause.code if isinstance(cause, discord.HTTPException) else 0
+
+
+async def history(place: discord.abc.Messageable, **which: Any) -> list[discord.Message]:
+    """`place.history(**which)`, as one call. Raises as `attempt` does."""
+
+    async def read() -> list[discord.Message]:
+        return [message async for message in place.history(**which)]
+
+    return await attempt(read)
+
+
+def own_id(client: discord.Client) -> int:
+    """Our user's; 0 before the login."""
+    return client.user.id if client.user else 0
+
+
+def message_at(client: discord.Client, where: str) -> discord.PartialMessage:
+    """`where`: channel:message."""
+    channel, _, message = where.partition(":")
+    return client.get_partial_messageable(int(channel)).get_partial_message(int(message))
 
 
 def refusal(error: discord.HTTPException) -> PonteError:
@@ -217,11 +238,13 @@ class Client(discord.Client):
     async def on_raw_bulk_message_delete(self, payload: discord.RawBulkMessageDeleteEvent) -> None:
         await self._events.deleted(payload.channel_id, payload.message_ids)
 
-    async def on_interaction(self, interaction: discord.Interaction[Any]) -> None:
+    async def on_interaction(self, interaction: Interaction) -> None:
         await self._events.interaction(interaction)
 
 
 class Lanes:
+    """Work in order for each channel, channels side by side."""
+
     def __init__(self) -> None:
         self._waiting: dict[int, deque[Work]] = {}
         self._tasks: set[asyncio.Task[None]] = set()

@@ -13,7 +13,7 @@ import discord
 import structlog
 from discord import app_commands
 
-from adapters.discord.client import IN_DOUBT
+from adapters.discord.client import IN_DOUBT, Interaction
 from adapters.discord.state import Notes
 from core.i18n import LOCALES, nearest, say
 
@@ -33,14 +33,16 @@ FILE = "A file to go with it"
 QUICK = "Run a quick command"
 SLUG = "Which quick command"
 INPUT = "Its text, or key=value …; leave it out to write several lines"
-NEW = "Start a fresh conversation"
-STATUS = "What is connected, and how it is"
-STOP = "Stop what Ponte is doing here"
 UNDO = "Undo a change"
 CHANGE = "Which change"
-USAGE = "What was used today"
+WORDS = {
+    "new": "Start a fresh conversation",
+    "status": "What is connected, and how it is",
+    "stop": "Stop what Ponte is doing here",
+    "usage": "What was used today",
+}
+"""Commands of one word, which take nothing."""
 
-Interaction = discord.Interaction[Any]
 Choices = Callable[[Interaction, str], Awaitable[Sequence[tuple[str, str]]]]
 """(shown, value) for what was typed so far."""
 
@@ -89,7 +91,8 @@ def tree(client: discord.Client, taker: Taker) -> app_commands.CommandTree[Any]:
         allowed_installs=app_commands.AppInstallationType(guild=True, user=True),
     )
     made.error(broke)
-    for command in (_ask(taker), _quick(taker), _undo(taker), *_words(taker)):
+    words = (_word(taker, word, description) for word, description in WORDS.items())
+    for command in (_ask(taker), _quick(taker), _undo(taker), *words):
         made.add_command(command)
     made.add_command(_menu(taker))
     return made
@@ -169,11 +172,6 @@ def _undo(taker: Taker) -> app_commands.Command[Any, Any, None]:
     command = app_commands.Command(name="undo", description=UNDO, callback=undo)
     command.autocomplete("change")(_completion(taker.undoable))
     return command
-
-
-def _words(taker: Taker) -> list[app_commands.Command[Any, Any, None]]:
-    said = {"new": NEW, "status": STATUS, "stop": STOP, "usage": USAGE}
-    return [_word(taker, word, description) for word, description in said.items()]
 
 
 def _word(taker: Taker, word: str, description: str) -> app_commands.Command[Any, Any, None]:

@@ -19,7 +19,7 @@ from discord.gateway import DiscordWebSocket
 from discord.http import Route
 
 from adapters.discord import API_URL, GATEWAY_URL, commands
-from adapters.discord.client import IN_DOUBT, Client, Lanes
+from adapters.discord.client import IN_DOUBT, Client, Interaction, Lanes
 from adapters.discord.events import PLATFORM, Places
 from adapters.discord.files import Fetch
 from adapters.discord.intake import Catchup, Intake
@@ -317,7 +317,7 @@ class DiscordAdapter:
         self.connection.adopt(client)
         application = client.application_id or 0
         tree = self._tree
-        self._lanes.aside(lambda: _registered(tree, application, self.notes))
+        self._lanes.aside(lambda: commands.sync(tree, application, self.notes))
 
     async def connected(self) -> None:
         client = await self.connection.client()
@@ -326,11 +326,7 @@ class DiscordAdapter:
 
     async def message(self, message: discord.Message) -> None:
         client = await self.connection.client()
-
-        async def take() -> None:
-            await self._intake.message(client, message)
-
-        self._lanes.put(message.channel.id, take)
+        self._lanes.put(message.channel.id, lambda: self._intake.message(client, message))
 
     async def edited(self, event: discord.RawMessageUpdateEvent) -> None:
         client = await self.connection.client()
@@ -339,7 +335,7 @@ class DiscordAdapter:
     async def deleted(self, channel: int, messages: set[int]) -> None:
         self._lanes.put(channel, lambda: self._intake.deleted(channel, messages))
 
-    async def interaction(self, interaction: discord.Interaction[Any]) -> None:
+    async def interaction(self, interaction: Interaction) -> None:
         try:
             await self._interactions.take(interaction)
         except Exception as error:
@@ -351,9 +347,3 @@ def aim(api_url: str, gateway_url: str) -> None:
     """Send the SDK to these bases; it has one of each for the whole process."""
     Route.BASE = api_url.rstrip("/")
     DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(gateway_url)
-
-
-async def _registered(
-    tree: discord.app_commands.CommandTree[Any], application: int, notes: Notes
-) -> None:
-    await commands.sync(tree, application, notes)

@@ -10,7 +10,7 @@ from typing import Any
 import discord
 from discord import MessageType
 
-from adapters.discord.client import attempt
+from adapters.discord.client import Interaction, attempt
 from adapters.discord.state import Notes
 from core import text
 from core.messages import Address, Attachment, Message, Person, Quote, ReplyTo, turn_id
@@ -65,7 +65,7 @@ class Places:
             return await self._of_unknown(client, message, guild)
         return self._of_guild_channel(channel, guild)
 
-    def of_interaction(self, interaction: discord.Interaction[Any]) -> Place:
+    def of_interaction(self, interaction: Interaction) -> Place:
         channel = interaction.channel
         id = interaction.channel_id or 0
         if interaction.guild_id:
@@ -176,7 +176,7 @@ def to_message(
 
 
 def from_interaction(
-    interaction: discord.Interaction[Any],
+    interaction: Interaction,
     place: Place,
     places: Places,
     said: str,

@@ -16,7 +16,7 @@ import discord
 import structlog
 
 from adapters.discord import events
-from adapters.discord.client import IN_DOUBT, Lanes, attempt
+from adapters.discord.client import IN_DOUBT, Lanes, history, own_id
 from adapters.discord.events import Place, Places
 from adapters.discord.files import Fetch
 from adapters.discord.participants import Roles, Threads
@@ -69,7 +69,7 @@ class Intake:
         """Take it in, live or read back. Returns whether it is addressed to Ponte."""
         if not self.open:
             return False
-        me = client.user.id if client.user else 0
+        me = own_id(client)
         place = await self._places.of_message(client, message)
         guild = place.guild
         if not events.is_speech(message) or not await self._addressed(message, place, me):
@@ -84,7 +84,7 @@ class Intake:
         """An edit before the answer counts; a preview that Discord adds is no edit."""
         if not self.open or message.edited_at is None or not events.is_speech(message):
             return
-        me = client.user.id if client.user else 0
+        me = own_id(client)
         place = await self._places.of_message(client, message)
         key = events.event_key(message.channel.id, message.id)
         if place.guild and events.is_withheld(message):
@@ -170,7 +170,10 @@ class Intake:
 
 
 class Catchup:
-    """`age`: seconds; older messages are not answered, but told of."""
+    """Reads back what was said while no session was there to tell it.
+
+    `age`: seconds; older messages are not answered, but told of.
+    """
 
     def __init__(
         self,
@@ -210,7 +213,7 @@ class Catchup:
 
     async def _read_back(self, client: discord.Client, channel: int, guild: int, last: int) -> None:
         try:
-            missed = await attempt(lambda: self._history(client, channel, guild, last))
+            missed = await self._history(client, channel, guild, last)
         except Undeliverable as gone:
             log.info("channel not read back", channel=channel, why=str(gone))
             self._notes.seen.pop(channel, None)
@@ -234,8 +237,7 @@ class Catchup:
             else client.get_partial_messageable(channel, guild_id=guild or None)
         )
         after = discord.Object(last)
-        history = place.history(after=after, limit=MOST_MESSAGES, oldest_first=True)
-        return [message async for message in history]
+        return await history(place, after=after, limit=MOST_MESSAGES, oldest_first=True)
 
     async def _take(
         self, client: discord.Client, missed: list[discord.Message]
@@ -254,7 +256,7 @@ class Catchup:
 
     async def _is_unanswered(self, client: discord.Client, message: discord.Message) -> bool:
         """Addressed to Ponte, and not known to the inbox (the last second of notes may be lost)."""
-        me = client.user.id if client.user else 0
+        me = own_id(client)
         place = await self._places.of_message(client, message)
         if not events.is_speech(message) or (place.guild and not events.names(message, me)):
             return False

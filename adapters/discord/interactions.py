@@ -25,6 +25,7 @@ from adapters.discord.client import (
     ALREADY_ACKNOWLEDGED,
     IN_DOUBT,
     UNKNOWN_INTERACTION,
+    Interaction,
     Lanes,
     TokenOver,
 )
@@ -63,20 +64,22 @@ LONGEST_INPUT, LONGEST_LABEL, LONGEST_ABOUT, LONGEST_ID = 4000, 45, 100, 100
 # interactions/receiving-and-responding.mdx#interaction-response-object-modal
 LONGEST_TITLE, MOST_FIELDS = 45, 5
 
+# What a modal is about stands in its id, so that it outlives us.
 ASK_ID = "ponte:ask"
 ABOUT_ID = re.compile(r"ponte:about(?::(?P<message>\d{1,20}))?")
 QUICK_ID = re.compile(r"ponte:quick:(?P<slug>[a-z0-9][a-z0-9_-]{0,79})(?P<named>:named)?")
 """A longer slug has no room in an id; its command runs without a form."""
 PROMPT, QUOTE, INPUT = "prompt", "quote", "input"
 
-Interaction = discord.Interaction[Any]
 File = discord.Attachment | None
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """`kind`: a command's answer is the original response, a click's stands where the card is.
+    """Answers an interaction while it lives. A secret, erased with the turn's end: whoever has it
+    can write in the app's name.
 
+    `kind`: a command's answer is the original response, a click's stands where the card is.
     `private`: the asker alone sees the original response, which the first ack has fixed.
     """
 
@@ -91,7 +94,7 @@ class Token:
     @classmethod
     def of(
         cls,
-        interaction: discord.Interaction[Any],
+        interaction: Interaction,
         kind: Literal["command", "click"],
         private: bool = False,
     ) -> Token:
@@ -119,7 +122,8 @@ class Said:
 
 
 class Acks:
-    """By turn. None for a turn that this process knows nothing of: a restart came between."""
+    """Whether each turn's interaction was acked: the answer waits for that, since there is nothing
+    to edit before. None for a turn that this process knows nothing of: a restart came between."""
 
     def __init__(self) -> None:
         self._acked: OrderedDict[str, asyncio.Future[bool]] = OrderedDict()
@@ -170,6 +174,9 @@ class Original:
 
 
 class Door:
+    """Discord waits 3 seconds for the ack. So rights are looked up locally, rights and storing have
+    deadlines, and where storing fails the person is told at once that nothing was taken."""
+
     def __init__(
         self,
         inbox: Inbox,
@@ -270,13 +277,10 @@ class Door:
             self._acks.settle(message.turn, False)
             if isinstance(error, TimeoutError):
                 # It may come to be stored yet, and then it must not be answered.
-                self._lanes.aside(lambda: self._withdraw(message))
+                self._lanes.aside(lambda: self._inbox.amend(message.event_key, None))
             await self._whisper(interaction, NotStored().words(locale(interaction)))
             return False
         return receipt.fresh
-
-    async def _withdraw(self, message: Message) -> None:
-        await self._inbox.amend(message.event_key, None)
 
     async def _ack(
         self, interaction: Interaction, turn: str, *, thinking: bool, ephemeral: bool
@@ -303,6 +307,8 @@ class Door:
 
 
 class Choices:
+    """What autocomplete offers: the registry's quick commands, and changes that can be undone."""
+
     def __init__(self, board: StatusBoard, door: Door) -> None:
         self._board = board
         self._door = door
@@ -343,6 +349,8 @@ class Choices:
 
 
 class Interactions:
+    """What each command, click and filled-in modal stands for."""
+
     def __init__(self, door: Door, choices: Choices, notes: Notes) -> None:
         self._door = door
         self._choices = choices
@@ -474,7 +482,7 @@ def quick_form(slug: str, known: QuickCommand | None, locale: str) -> discord.ui
     return _unkept(modal)
 
 
-def filled_in(interaction: discord.Interaction[Any]) -> dict[str, str]:
+def filled_in(interaction: Interaction) -> dict[str, str]:
     """What was filled in, by field."""
     data: Mapping[str, Any] = interaction.data or {}
     found: dict[str, str] = {}

@@ -14,7 +14,7 @@ import discord
 import structlog
 
 from adapters.discord import events
-from adapters.discord.client import IN_DOUBT, THREAD_EXISTS, attempt, code_of
+from adapters.discord.client import IN_DOUBT, THREAD_EXISTS, attempt, code_of, history, own_id
 from adapters.discord.events import Place
 from adapters.discord.state import Company, Notes
 from core.errors import PlatformBusy, PonteError, Undeliverable
@@ -34,8 +34,8 @@ THREAD_DEADLINE = 8.0
 
 ROLES_DEADLINE = 1.5
 """Seconds for one server."""
-MOST_SERVERS = 10
-MOST_PEOPLE = 10_000
+MOST_SERVERS, MOST_PEOPLE = 10, 10_000
+"""Servers that are asked for a person's roles; people whose roles are kept."""
 
 CONTEXT_DEADLINE = 10.0
 """Seconds for the message pointed at, and for the thread."""
@@ -63,6 +63,8 @@ Found = tuple[Sequence[Quote], Sequence[Attachment], Sequence[str]]
 
 
 class Threads:
+    """The thread that a mention in a server's channel gets, where that is permitted."""
+
     def __init__(
         self, client: Callable[[], Awaitable[discord.Client]], notes: Notes, enabled: bool
     ) -> None:
@@ -133,6 +135,8 @@ class Threads:
 
 
 class Roles:
+    """Those of a person on the servers where Ponte is: what PONTE_ALLOW may name."""
+
     def __init__(self, client: Callable[[], Awaitable[discord.Client]]) -> None:
         self._client = client
         self._kept: dict[tuple[int, int], tuple[float, frozenset[str]]] = {}
@@ -170,7 +174,12 @@ class Roles:
 
 
 class Context:
-    """The port `LookUp`. `may_read`: whether the operator asked for the message content intent."""
+    """The port `LookUp`: reads what a message points at when its turn starts.
+
+    `may_read`: whether the operator asked for the message content intent. Only with it Discord
+    tells the text of others' messages, and the files with it
+    (events/gateway.mdx#message-content-intent); what it withholds is said in the answer.
+    """
 
     def __init__(
         self,
@@ -220,7 +229,7 @@ class Context:
 
     async def _fetched(self, quote: Quote) -> tuple[Quote, Sequence[Attachment]]:
         client = await self._client()
-        me = client.user.id if client.user else 0
+        me = own_id(client)
         channel, id = (int(part) for part in quote.reference.split("/"))
         place = client.get_partial_messageable(channel)
         try:
@@ -260,14 +269,10 @@ class Context:
         self, channel: int, thread: int, since: int, source: int, company: Company
     ) -> Found:
         client = await self._client()
-        me = client.user.id if client.user else 0
+        me = own_id(client)
         place = client.get_partial_messageable(thread)
-
-        async def read() -> list[discord.Message]:
-            history = place.history(before=discord.Object(source), limit=LOOKED_AT)
-            return [message async for message in history]
-
-        said = [m for m in reversed(await attempt(read)) if m.id > since]
+        newest = await history(place, before=discord.Object(source), limit=LOOKED_AT)
+        said = [m for m in reversed(newest) if m.id > since]
         company.join(str(m.author.id) for m in said if events.is_speech(m))
         unheard = [m for m in said if events.is_told(m) and not events.is_known(m, me)][-QUOTES:]
         root = None if since else await self._root(client, channel, thread)

@@ -12,7 +12,7 @@ from contextlib import suppress
 import discord
 import structlog
 
-from adapters.discord.client import IN_DOUBT, attempt
+from adapters.discord.client import IN_DOUBT, attempt, message_at
 from adapters.discord.state import Notes
 from core.errors import PonteError
 from core.i18n import say
@@ -50,6 +50,8 @@ AWAY = (
 
 
 class Hints:
+    """What Ponte says without having been asked: each once, as a reply."""
+
     def __init__(self, notes: Notes, locale: str) -> None:
         self._notes = notes
         self._locale = locale
@@ -80,7 +82,7 @@ class Hints:
 
 
 class Marks:
-    """The notes know which messages wear one, so that the next process takes it off."""
+    """Hourglasses. The notes know what wears one, so that the next process takes it off."""
 
     def __init__(self, client: Callable[[], Awaitable[discord.Client]], notes: Notes) -> None:
         self._client = client
@@ -110,7 +112,7 @@ class Marks:
         await asyncio.sleep(PATIENCE)
         self._notes.waiting[turn] = where
         self._notes.changed()
-        message = await self._message(where)
+        message = message_at(await self._client(), where)
         try:
             await attempt(lambda: message.add_reaction(HOURGLASS), repeat=False)
         except (PonteError, *IN_DOUBT):
@@ -119,18 +121,13 @@ class Marks:
 
     async def _unreact(self, where: str) -> None:
         client = await self._client()
-        message = await self._message(where)
+        message = message_at(client, where)
         try:
             if client.user is not None:
                 me = client.user
                 await attempt(lambda: message.remove_reaction(HOURGLASS, me))
         except (PonteError, *IN_DOUBT):
             return
-
-    async def _message(self, where: str) -> discord.PartialMessage:
-        client = await self._client()
-        channel, _, message = where.partition(":")
-        return client.get_partial_messageable(int(channel)).get_partial_message(int(message))
 
     async def close(self) -> None:
         for task in self._waiting.values():
@@ -139,7 +136,8 @@ class Marks:
 
 
 class TypingSign:
-    """By turn. Each lasts until `end`, which whoever ends a turn calls."""
+    """Typing, by turn, sent again while nothing else shows that the turn lasts. Each sign lasts
+    until `end`, which whoever ends a turn calls."""
 
     def __init__(self) -> None:
         self._tasks: dict[str, asyncio.Task[None]] = {}

@@ -24,6 +24,9 @@ from adapters.discord.client import (
     TokenOver,
     attempt,
     code_of,
+    history,
+    message_at,
+    own_id,
 )
 from adapters.discord.interactions import Acks, Original, Token
 from adapters.discord.participants import Threads
@@ -57,6 +60,8 @@ UPLOADS = 3
 _redrawing: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
 """One click at a time on each message: its cards are read, changed and written back."""
 
+Call = Callable[[list[discord.File], Sequence[str]], Awaitable[discord.Message]]
+"""Makes or changes a post, with these files and these notes in its text."""
 Put = Callable[[str, list[discord.File]], Awaitable[object]]
 """Gives a post this text and these files, in place of what it had."""
 
@@ -94,9 +99,6 @@ class Dress:
         """Whether it carries text alone."""
         return not (self.embeds or self.view or self.sheets)
 
-    def attachments(self) -> list[discord.File]:
-        return attachments(self.sheets)
-
 
 class Wardrobe:
     """Dresses the answer that is being brought, once; a long one takes time."""
@@ -112,6 +114,14 @@ class Wardrobe:
             self._made = (answer, await self._make(answer))
         return self._made[1]
 
+    async def form(self, part: str, answer: Answer | None) -> dict[str, Any]:
+        """What a post or an edit says and shows, without its files."""
+        form: dict[str, Any] = {"content": content(part, answer, self._locale)}
+        if answer is not None:
+            dress = await self.dress(answer)
+            form |= {"embeds": dress.embeds, "view": dress.view}
+        return form
+
     async def _make(self, answer: Answer) -> Dress:
         made = await aside(lambda text: pages(text, self._locale, self._most), answer.text)
         return Dress(
@@ -121,58 +131,11 @@ class Wardrobe:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Upload:
-    """An answer's files, put under a post that stands; `largest`: bytes of one that the place
-    takes."""
-
-    store: Files
-    largest: int
-
-    async def put(
-        self,
-        put: Put,
-        text: str,
-        sheets: Sequence[Sheet],
-        files: Sequence[File],
-        locale: str,
-        tries: int = 1,
-    ) -> None:
-        """Whatever does not fit, or failed for the last of `tries`, gets a line of words."""
-        fits: list[Sheet] = []
-        notes: list[str] = []
-        limit = min(self.largest, REQUEST_LIMIT)
-        room = REQUEST_LIMIT - sum(len(sheet.data) for sheet in sheets)
-        for file in files:
-            if file.size > limit or tries > UPLOADS:
-                notes.append(too_large(file, limit, locale))
-            elif file.size > room or len(fits) + len(sheets) >= MOST_FILES:
-                notes.append(no_room(file, locale))
-            elif (sheet := await self._sheet(file)) is None:
-                notes.append(NotFound(what=f"`{file.name}`").words(locale))
-            else:
-                fits.append(sheet)
-                room -= file.size
-        attached = (*sheets, *fits)
-        try:
-            await attempt(lambda: put(noted(text, notes), attachments(attached)))
-        except FilesTooLarge:
-            notes = [too_large(file, limit, locale) for file in files]
-            await attempt(lambda: put(noted(text, notes), attachments(sheets)))
-        except Undeliverable as refused:
-            notes = refusals(refused, [sheet.name for sheet in attached], locale)
-            await attempt(lambda: put(noted(text, notes), []))
-
-    async def _sheet(self, file: File) -> Sheet | None:
-        try:
-            _, data = await self.store.get(file.id)
-        except NotFound:
-            return None
-        return Sheet(file.name, data)
-
-
 class ChannelSurface:
-    """`source` is the message that is answered; None where a command's own post is lost."""
+    """Posts in a channel, thread or DM: made once by their nonce, found again by what they answer.
+
+    `source` is the message that is answered; None where a command's own post is lost.
+    """
 
     limit = LIMIT
     interval = INTERVAL
@@ -218,7 +181,7 @@ class ChannelSurface:
             return found
         if answer is not None:
             await self.rest()
-        form = await self._form(part, answer)
+        form = await self._wardrobe.form(part, answer)
         try:
             message = await self._sent(channel, key, form, answer)
         except (PlatformBusy, *IN_DOUBT):
@@ -260,7 +223,7 @@ class ChannelSurface:
         """The stop button stands under the last part while the answer grows."""
         if answer is not None:
             await self.rest()
-        form = await self._form(part, answer)
+        form = await self._wardrobe.form(part, answer)
         growing = answer is None and bool(self._parts) and part == self._parts[-1]
         async with self._changing:
             await self._change(post, Look(form["content"], growing), form, answer)
@@ -280,7 +243,7 @@ class ChannelSurface:
         had = self._looks.pop(post, None)
         plain = answer is None or (await self._wardrobe.dress(answer)).plain
         if had != look or not plain:
-            message = await self._message(post)
+            message = message_at(await self._means.client(), post)
             if look.stop and not (had and had.stop):
                 form = form | {"view": render.stop_view(self._to.asker.id, self._locale)}
             elif had and had.stop and not look.stop:
@@ -297,7 +260,7 @@ class ChannelSurface:
         self._looks[post] = look
 
     async def delete(self, post: str) -> None:
-        message = await self._message(post)
+        message = message_at(await self._means.client(), post)
         self._looks.pop(post, None)
         await attempt(message.delete)
 
@@ -316,19 +279,20 @@ class ChannelSurface:
         if self._last is None:
             raise Undeliverable(reason="files before their answer")
         post, part, answer = self._last
-        message = await self._message(post)
+        message = message_at(await self._means.client(), post)
         self._uploads += 1
         dress = await self._wardrobe.dress(answer)
-        upload = Upload(self._means.files, await self._largest())
-        await upload.put(
+        await put_files(
             lambda text, attached: message.edit(
                 content=text, attachments=attached, allowed_mentions=NOBODY
             ),
             content(part, answer, self._locale),
             dress.sheets,
             files,
-            self._locale,
-            self._uploads,
+            store=self._means.files,
+            largest=await self._largest(),
+            tries=self._uploads,
+            locale=self._locale,
         )
         return post
 
@@ -342,28 +306,11 @@ class ChannelSurface:
             guild = guild or await attempt(lambda: client.fetch_guild(id, with_counts=False))
         return guild.filesize_limit if guild else FILE_LIMIT
 
-    async def _form(self, part: str, answer: Answer | None) -> dict[str, Any]:
-        form: dict[str, Any] = {"content": content(part, answer, self._locale)}
-        if answer is not None:
-            dress = await self._wardrobe.dress(answer)
-            form |= {"embeds": dress.embeds, "view": dress.view}
-        return form
-
-    async def _with_sheets(
-        self,
-        call: Callable[[list[discord.File], Sequence[str]], Awaitable[discord.Message]],
-        answer: Answer | None,
-    ) -> discord.Message:
-        """`call` with the answer's long tables; where Discord refuses them, a line names each."""
+    async def _with_sheets(self, call: Call, answer: Answer | None) -> discord.Message:
         if answer is None:
             return await attempt(lambda: call([], ()))
         dress = await self._wardrobe.dress(answer)
-        try:
-            return await attempt(lambda: call(dress.attachments(), ()))
-        except (FilesTooLarge, Undeliverable) as refused:
-            names = [sheet.name for sheet in dress.sheets]
-            notes = refusals(refused, names, self._locale)
-            return await attempt(lambda: call([], notes))
+        return await with_sheets(call, dress.sheets, self._locale)
 
     async def _settled(self, post: str, part: str, answer: Answer | None) -> None:
         """The answer stands: no typing, and no stop button under an earlier part of it."""
@@ -379,11 +326,6 @@ class ChannelSurface:
         guild = int(self._to.address.workspace or 0) or None
         where = await self._means.threads.where(self._to)
         return client.get_partial_messageable(where, guild_id=guild)
-
-    async def _message(self, post: str) -> discord.PartialMessage:
-        client = await self._means.client()
-        channel, _, message = post.partition(":")
-        return client.get_partial_messageable(int(channel)).get_partial_message(int(message))
 
     def _answering(self, channel: int) -> dict[str, Any]:
         """What our post refers to; a thread's starter stands in the channel above it."""
@@ -404,7 +346,10 @@ class ChannelSurface:
 
 
 class OriginalSurface:
-    """Where the token ended before the answer, a post in the channel takes the answer's place."""
+    """A command's whole answer in its original response: by edits, the rest as attached files.
+
+    Where the token ended before the answer, a post in the channel takes the answer's place.
+    """
 
     limit = LIMIT
     interval = INTERVAL
@@ -472,13 +417,15 @@ class OriginalSurface:
         self._uploads += 1
         original = await self._original()
         dress = await self._wardrobe.dress(answer)
-        await Upload(self._means.files, self._token.largest).put(
+        await put_files(
             lambda text, attached: original.edit(content=text, attachments=attached),
             content(part, answer, self._locale),
             dress.sheets,
             files,
-            self._locale,
-            self._uploads,
+            store=self._means.files,
+            largest=self._token.largest,
+            tries=self._uploads,
+            locale=self._locale,
         )
         return post
 
@@ -494,21 +441,18 @@ class OriginalSurface:
 
     async def _edit(self, part: str, answer: Answer | None) -> str:
         original = await self._original()
-        form: dict[str, Any] = {"content": content(part, answer, self._locale)}
+        form = await self._wardrobe.form(part, answer)
         sheets: tuple[Sheet, ...] = ()
         if answer is None:
             form["view"] = render.stop_view(self._to.asker.id, self._locale)
         else:
-            dress = await self._wardrobe.dress(answer)
-            form |= {"embeds": dress.embeds, "view": dress.view}
-            sheets = dress.sheets
-        try:
-            message = await attempt(lambda: original.edit(**form, attachments=attachments(sheets)))
-        except (FilesTooLarge, Undeliverable) as refused:
-            names = [sheet.name for sheet in sheets]
-            notes = refusals(refused, names, self._locale)
-            form["content"] = noted(form["content"], notes)
-            message = await attempt(lambda: original.edit(**form, attachments=[]))
+            sheets = (await self._wardrobe.dress(answer)).sheets
+
+        async def edit(files: list[discord.File], notes: Sequence[str]) -> discord.Message:
+            said = form | {"content": noted(form["content"], notes)}
+            return await original.edit(**said, attachments=files)
+
+        message = await with_sheets(edit, sheets, self._locale)
         post = f"{self._to.address.thread or self._to.address.channel}:{message.id}"
         if answer is not None:
             self._last = (post, part, answer)
@@ -528,13 +472,9 @@ class OriginalSurface:
         client = await self._means.client()
         where = int(self._to.address.thread or self._to.address.channel)
         channel = client.get_partial_messageable(where)
-
-        async def read() -> list[discord.Message]:
-            after = discord.Object(int(self._to.source))
-            return [m async for m in channel.history(after=after, limit=100, oldest_first=True)]
-
+        after = discord.Object(int(self._to.source))
         try:
-            found = await attempt(read)
+            found = await history(channel, after=after, limit=100, oldest_first=True)
         except Undeliverable:
             return None
         for message in found:
@@ -545,7 +485,10 @@ class OriginalSurface:
 
 
 class ClickSurface:
-    """`to.source` is the message that holds the card."""
+    """The outcome of a click: on the card itself, said to the one who clicked, or posted aloud.
+
+    `to.source` is the message that holds the card.
+    """
 
     limit = LIMIT
     interval = INTERVAL
@@ -650,19 +593,16 @@ class ClickSurface:
 async def own_since(
     client: discord.Client, channel: discord.PartialMessageable, since: int
 ) -> Sequence[discord.Message]:
-    """Oldest first, without answers to commands; none where history may not be read."""
-
-    async def read() -> list[discord.Message]:
-        after = discord.Object(since)
-        history = channel.history(after=after, limit=LOOK_BACK, oldest_first=True)
-        return [message async for message in history]
-
+    """Our posts, asked for when it is not known whether one was made: Discord forgets a nonce after
+    minutes, and history does not tell it. Oldest first, without answers to commands; none where
+    history may not be read."""
+    after = discord.Object(since)
     try:
-        found = await attempt(read)
+        found = await history(channel, after=after, limit=LOOK_BACK, oldest_first=True)
     except Undeliverable as refused:
         log.info("history not read", why=str(refused))
         return []
-    me = client.user.id if client.user else 0
+    me = own_id(client)
     return [m for m in found if m.author.id == me and m.interaction_metadata is None]
 
 
@@ -694,6 +634,58 @@ def content(part: str, answer: Answer | None, locale: str) -> str:
         return part
     names = ", ".join(f"`{file.name}`" for file in answer.files) if answer else ""
     return names or say("(nothing to say)", locale)
+
+
+async def with_sheets(call: Call, sheets: Sequence[Sheet], locale: str) -> discord.Message:
+    """`call` with an answer's long tables; where Discord refuses them, a line names each."""
+    try:
+        return await attempt(lambda: call(attachments(sheets), ()))
+    except (FilesTooLarge, Undeliverable) as refused:
+        notes = refusals(refused, [sheet.name for sheet in sheets], locale)
+        return await attempt(lambda: call([], notes))
+
+
+async def put_files(
+    put: Put,
+    text: str,
+    sheets: Sequence[Sheet],
+    files: Sequence[File],
+    *,
+    store: Files,
+    largest: int,
+    tries: int,
+    locale: str,
+) -> None:
+    """Under a post that stands; `largest`: bytes of one file that the place takes.
+
+    Whatever does not fit, or failed for the last of `tries`, gets a line of words.
+    """
+    fits: list[Sheet] = []
+    notes: list[str] = []
+    limit = min(largest, REQUEST_LIMIT)
+    room = REQUEST_LIMIT - sum(len(sheet.data) for sheet in sheets)
+    for file in files:
+        if file.size > limit or tries > UPLOADS:
+            notes.append(too_large(file, limit, locale))
+        elif file.size > room or len(fits) + len(sheets) >= MOST_FILES:
+            notes.append(no_room(file, locale))
+        else:
+            try:
+                _, data = await store.get(file.id)
+            except NotFound:
+                notes.append(NotFound(what=f"`{file.name}`").words(locale))
+            else:
+                fits.append(Sheet(file.name, data))
+                room -= file.size
+    attached = (*sheets, *fits)
+    try:
+        await attempt(lambda: put(noted(text, notes), attachments(attached)))
+    except FilesTooLarge:
+        notes = [too_large(file, limit, locale) for file in files]
+        await attempt(lambda: put(noted(text, notes), attachments(sheets)))
+    except Undeliverable as refused:
+        notes = refusals(refused, [sheet.name for sheet in attached], locale)
+        await attempt(lambda: put(noted(text, notes), []))
 
 
 def attachments(sheets: Sequence[Sheet]) -> list[discord.File]:
