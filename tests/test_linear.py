@@ -18,8 +18,6 @@ import pytest
 
 from adapters.discord import events as discord_events
 from adapters.discord import render as discord
-from adapters.discord import render as discord_pages
-from adapters.discord import render as discord_tables
 from adapters.slack import client as slack_lengths
 from adapters.slack import render as slack
 from adapters.slack import render as slack_content
@@ -111,9 +109,10 @@ WHOLE: dict[str, Work] = {
     "slack: mentioned": slack.mentioned,
     "slack: readable": lambda said: slack.readable(said, {"U2": "Ana"}, "U1"),
     "slack: fit": lambda said: slack_lengths.fit(said, 3000),
-    "discord: pages": lambda said: discord_pages.pages(said, "en"),
+    "discord: pages": lambda said: discord.pages(said, "en"),
+    "discord: render": discord.render,
     "discord: inert": discord.inert,
-    "discord: columns": discord_tables.columns_of,
+    "discord: columns": discord.columns_of,
     "discord: emoji": lambda said: discord_events._EMOJI.sub("", said),
     "web: html": to_html.__wrapped__,
     "terminal: files": _WORD.findall,

@@ -1,4 +1,8 @@
-"""Discord. The face; what imports the SDK is loaded where it is built or checked."""
+"""Discord: the face. What imports the SDK is loaded where it is built or checked.
+
+An address such as topics/threads.mdx in this package is a page of Discord's documentation, after
+"developers/" (github.com/discord/discord-api-docs); a number such as #20 is an issue there.
+"""
 
 from __future__ import annotations
 
@@ -26,16 +30,17 @@ from core.policy import EVERYBODY, DailyTurns, PlatformRights
 from core.records import Health
 from core.settings import SettingsPart, SocketUrl, Switch, Url, plain, setting
 
+API_URL = "https://discord.com/api/v10"
+GATEWAY_URL = "wss://gateway.discord.gg/"
 STRANGERS = DailyTurns(50, 1000)
+"""Turns a day of whoever is not named: of each, and of all together."""
 
 
 class DiscordSettings(SettingsPart):
     discord_token: SecretStr | None = setting(None, "the bot's token: with it, Discord is on")
-    discord_api_url: Url = setting(
-        "https://discord.com/api/v10", "the base of Discord's API (a proxy, a fake)"
-    )
+    discord_api_url: Url = setting(API_URL, "the base of Discord's API (a proxy, a fake)")
     discord_gateway_url: SocketUrl = setting(
-        "wss://gateway.discord.gg/", "the base of Discord's gateway (a proxy, a fake)"
+        GATEWAY_URL, "the base of Discord's gateway (a proxy, a fake)"
     )
     discord_message_content: Switch = setting(
         "off",

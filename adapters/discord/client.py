@@ -1,8 +1,8 @@
-"""The SDK's client as this adapter uses it, and its calls.
+"""The SDK's client as this adapter uses it, and each call's outcome in our words.
 
-Few intents, no pings, every frame counted. A REST call is tried again while its outcome is in
-doubt, its refusal put in our words. The SDK starts a task of its own for each event, so order is
-ours to keep: what happens in one channel is taken in one at a time, channels side by side.
+Few intents, no pings, every frame counted. The SDK starts a task of its own for each event, so
+order is the adapter's to keep: what happens in one channel is taken in one at a time, in a lane;
+channels go side by side.
 """
 
 from __future__ import annotations
@@ -19,21 +19,27 @@ import structlog
 
 from core.errors import PlatformBusy, PonteError, PostRemoved, Undeliverable
 
-T = TypeVar("T")
+log = structlog.get_logger("discord")
+# Ponte has no voice, and the SDK warns at each start that the libraries for it are missing.
+discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False
 
-# discord.py 2.7.1 repeats a call after 500, 502, 504 and 524, but after a dropped connection only
-# for the error numbers of macOS and Windows (http.py): on Linux the drop reaches the caller.
-IN_DOUBT = (aiohttp.ClientError, OSError, TimeoutError, discord.DiscordServerError)
+WAITS = (0.2, 1.0)
+"""Seconds before a call whose outcome is in doubt is made again."""
+DEADLINE = 60.0
+"""Seconds that one try may take."""
+AGAIN = 60.0
+"""Seconds before what Discord refuses only for now is tried again; an answer has an hour."""
+LONGEST_LIMIT = 60.0
+"""Seconds of a rate limit that the SDK waits for; longer ones it raises."""
 NOBODY = discord.AllowedMentions.none()
 """Goes with every request that makes or changes a message: the SDK leaves it out of an edit that
 has no content, and Discord mentions by its own defaults then (resources/message.mdx#edit-message).
 """
-WAITS = (0.2, 1.0)
-DEADLINE = 60.0
-AGAIN = 60.0
-"""Seconds before what Discord refuses only for now is tried again; an answer has an hour."""
-# What follows "developers/" in an address is a page of Discord's documentation, here and in this
-# whole package (github.com/discord/discord-api-docs); a number such as #20 is an issue there.
+
+# discord.py 2.7.1 repeats a call after 500, 502, 504 and 524, but after a dropped connection only
+# for the error numbers of macOS and Windows (http.py): on Linux the drop reaches the caller.
+IN_DOUBT = (aiohttp.ClientError, OSError, TimeoutError, discord.DiscordServerError)
+
 # All codes: topics/opcodes-and-status-codes.mdx#json-json-error-codes. A code that is not named
 # here refuses for good.
 UNKNOWN_MESSAGE, UNKNOWN_INTERACTION, UNKNOWN_WEBHOOK = 10008, 10062, 10015
@@ -63,6 +69,10 @@ IN_FRONT = (401, 403, 429)
 """Statuses that come without a code from what stands in front of Discord, and for a token that it
 does not know: 401 and 429 as in #http-http-response-codes, 403 as Cloudflare's."""
 
+T = TypeVar("T")
+Interaction = discord.Interaction[Any]
+Work = Callable[[], Awaitable[object]]
+
 
 class TokenOver(PonteError):
     """The interaction's token answers no more: 15 minutes are over, or it was never acked."""
@@ -82,6 +92,23 @@ class FilesTooLarge(PonteError):
     """Discord took none of the request: a file in it is over the limit of this place."""
 
     code = "files_too_large"
+
+
+class Events(Protocol):
+    """Who is told what happens on Discord."""
+
+    async def logged_in(self, client: Client) -> None: ...
+
+    async def connected(self) -> None:
+        """A new session began: what happened before it is not told."""
+
+    async def message(self, message: discord.Message) -> None: ...
+
+    async def edited(self, event: discord.RawMessageUpdateEvent) -> None: ...
+
+    async def deleted(self, channel: int, messages: set[int]) -> None: ...
+
+    async def interaction(self, interaction: Interaction) -> None: ...
 
 
 async def attempt(
@@ -113,6 +140,26 @@ def code_of(error: Exception) -> int:
     return cause.code if isinstance(cause, discord.HTTPException) else 0
 
 
+async def history(place: discord.abc.Messageable, **which: Any) -> list[discord.Message]:
+    """`place.history(**which)`, as one call. Raises as `attempt` does."""
+
+    async def read() -> list[discord.Message]:
+        return [message async for message in place.history(**which)]
+
+    return await attempt(read)
+
+
+def own_id(client: discord.Client) -> int:
+    """Our user's; 0 before the login."""
+    return client.user.id if client.user else 0
+
+
+def message_at(client: discord.Client, where: str) -> discord.PartialMessage:
+    """`where`: channel:message."""
+    channel, _, message = where.partition(":")
+    return client.get_partial_messageable(int(channel)).get_partial_message(int(message))
+
+
 def refusal(error: discord.HTTPException) -> PonteError:
     """What Discord's refusal means for the post: gone, not now, or never."""
     if error.code == UNKNOWN_MESSAGE:
@@ -125,32 +172,6 @@ def refusal(error: discord.HTTPException) -> PonteError:
     if error.code in PASSING or (not error.code and error.status in IN_FRONT):
         return Later(reason)
     return Undeliverable(reason=reason)
-
-
-log = structlog.get_logger("discord")
-
-# Ponte has no voice, and the SDK warns at each start that the libraries for it are missing.
-discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False
-# Nothing is read from the SDK's cache of messages, so none are kept.
-_NO_MESSAGES = None
-_MAX_WAIT = 60.0
-
-
-class Events(Protocol):
-    """Who is told what happens on Discord."""
-
-    async def logged_in(self, client: Client) -> None: ...
-
-    async def connected(self) -> None:
-        """A new session began: what happened before it is not told."""
-
-    async def message(self, message: discord.Message) -> None: ...
-
-    async def edited(self, event: discord.RawMessageUpdateEvent) -> None: ...
-
-    async def deleted(self, channel: int, messages: set[int]) -> None: ...
-
-    async def interaction(self, interaction: discord.Interaction[Any]) -> None: ...
 
 
 def intents(message_content: bool) -> discord.Intents:
@@ -173,8 +194,8 @@ class Client(discord.Client):
         super().__init__(
             intents=intents(message_content),
             allowed_mentions=NOBODY,
-            max_messages=_NO_MESSAGES,
-            max_ratelimit_timeout=_MAX_WAIT,
+            max_messages=None,  # nothing is read from the SDK's cache of them
+            max_ratelimit_timeout=LONGEST_LIMIT,
             chunk_guilds_at_startup=False,
             proxy=proxy,
             proxy_auth=proxy_auth,
@@ -217,14 +238,13 @@ class Client(discord.Client):
     async def on_raw_bulk_message_delete(self, payload: discord.RawBulkMessageDeleteEvent) -> None:
         await self._events.deleted(payload.channel_id, payload.message_ids)
 
-    async def on_interaction(self, interaction: discord.Interaction[Any]) -> None:
+    async def on_interaction(self, interaction: Interaction) -> None:
         await self._events.interaction(interaction)
 
 
-Work = Callable[[], Awaitable[None]]
-
-
 class Lanes:
+    """Work in order for each channel, channels side by side."""
+
     def __init__(self) -> None:
         self._waiting: dict[int, deque[Work]] = {}
         self._tasks: set[asyncio.Task[None]] = set()

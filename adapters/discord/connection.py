@@ -1,6 +1,6 @@
-"""The gateway connection: logs in, holds one session, tells how it is, ends with words.
+"""The Discord adapter, a `Platform`, and its gateway connection.
 
-The Discord adapter: a `Platform`. Connects, takes events in, builds replies, drains.
+One session is held; how it is, and why it ended, is told in words.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import yarl
 from discord.gateway import DiscordWebSocket
 from discord.http import Route
 
-from adapters.discord import commands
-from adapters.discord.client import IN_DOUBT, Client, Lanes
+from adapters.discord import API_URL, GATEWAY_URL, commands
+from adapters.discord.client import IN_DOUBT, Client, Interaction, Lanes
 from adapters.discord.events import PLATFORM, Places
 from adapters.discord.files import Fetch
 from adapters.discord.intake import Catchup, Intake
@@ -38,11 +38,17 @@ from core.ports import Files, Inbox, Policy, Posts, Reply, StatusBoard
 from core.records import Health
 
 log = structlog.get_logger("discord")
+
 PATIENCE = 10.0
 """Seconds that `start` waits for Discord before it goes on trying in the background."""
 SILENCE = 90.0
 """Seconds without a frame of any kind after which a socket counts as deaf."""
 FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0
+"""Seconds between two tries to connect; they double."""
+ANSWER_AGE = 3600.0
+"""Seconds; what was missed for longer is not answered."""
+DRAIN = 5.0
+"""Seconds that events under way have to be stored, once intake has stopped."""
 
 LOGIN_REFUSED = (
     "Discord refuses the bot's token. Copy a new one from the Developer Portal (Bot, Reset Token) "
@@ -156,19 +162,6 @@ class Connection:
         """This adapter stops, with words; the rest of Ponte goes on."""
         self._failed = error
         log.error("stopped", why=str(error))
-
-
-def aim(api_url: str, gateway_url: str) -> None:
-    """Send the SDK to these bases; it has one of each for the whole process."""
-    Route.BASE = api_url.rstrip("/")
-    DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(gateway_url)
-
-
-API_URL = "https://discord.com/api/v10"
-GATEWAY_URL = "wss://gateway.discord.gg/"
-ANSWER_AGE = 3600.0
-DRAIN = 5.0
-"""Seconds that events under way have to be stored, once intake has stopped."""
 
 
 async def _ignore(post: str) -> None:
@@ -324,7 +317,7 @@ class DiscordAdapter:
         self.connection.adopt(client)
         application = client.application_id or 0
         tree = self._tree
-        self._lanes.aside(lambda: _registered(tree, application, self.notes))
+        self._lanes.aside(lambda: commands.sync(tree, application, self.notes))
 
     async def connected(self) -> None:
         client = await self.connection.client()
@@ -333,11 +326,7 @@ class DiscordAdapter:
 
     async def message(self, message: discord.Message) -> None:
         client = await self.connection.client()
-
-        async def take() -> None:
-            await self._intake.message(client, message)
-
-        self._lanes.put(message.channel.id, take)
+        self._lanes.put(message.channel.id, lambda: self._intake.message(client, message))
 
     async def edited(self, event: discord.RawMessageUpdateEvent) -> None:
         client = await self.connection.client()
@@ -346,7 +335,7 @@ class DiscordAdapter:
     async def deleted(self, channel: int, messages: set[int]) -> None:
         self._lanes.put(channel, lambda: self._intake.deleted(channel, messages))
 
-    async def interaction(self, interaction: discord.Interaction[Any]) -> None:
+    async def interaction(self, interaction: Interaction) -> None:
         try:
             await self._interactions.take(interaction)
         except Exception as error:
@@ -354,7 +343,7 @@ class DiscordAdapter:
             await commands.broke(interaction, error)
 
 
-async def _registered(
-    tree: discord.app_commands.CommandTree[Any], application: int, notes: Notes
-) -> None:
-    await commands.sync(tree, application, notes)
+def aim(api_url: str, gateway_url: str) -> None:
+    """Send the SDK to these bases; it has one of each for the whole process."""
+    Route.BASE = api_url.rstrip("/")
+    DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(gateway_url)

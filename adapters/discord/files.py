@@ -17,6 +17,7 @@ from core.unread import LARGEST
 
 log = structlog.get_logger("discord")
 DEADLINE = 120.0
+"""Seconds that one file may take."""
 
 
 class Fetch:
@@ -33,6 +34,10 @@ class Fetch:
             self._under_way[key] = task
             task.add_done_callback(lambda _: self._under_way.pop(key))
         return await asyncio.shield(self._under_way[key])
+
+    async def all_of(self, message: Message) -> None:
+        for attachment in message.attachments:
+            await self(message, attachment)
 
     async def close(self) -> None:
         tasks = list(self._under_way.values())
@@ -59,10 +64,6 @@ class Fetch:
         except (PonteError, *IN_DOUBT) as error:
             log.warning("file not fetched", why=type(error).__name__)
             return None
-
-    async def all_of(self, message: Message) -> None:
-        for attachment in message.attachments:
-            await self(message, attachment)
 
     async def _bytes(self, attachment: Attachment) -> bytes | None:
         client = await self._client()

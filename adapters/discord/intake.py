@@ -1,7 +1,8 @@
-"""Messages in: what is addressed to Ponte is stored, all else neither stored nor logged.
+"""Messages in, live or read back: what is addressed to Ponte is stored, all else neither stored
+nor logged.
 
 A RESUME replays what was missed; a new session (a restart, an invalid one) does not, so known
-channels are read back. Messages that came twice have one key, so the inbox tells them apart.
+channels are read back then. Messages that came twice have one key: the inbox tells them apart.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import discord
 import structlog
 
 from adapters.discord import events
-from adapters.discord.client import IN_DOUBT, Lanes, attempt
+from adapters.discord.client import IN_DOUBT, Lanes, history, own_id
 from adapters.discord.events import Place, Places
 from adapters.discord.files import Fetch
 from adapters.discord.participants import Roles, Threads
@@ -24,6 +25,15 @@ from adapters.discord.state import Company, Notes
 from core.errors import NotStored, PlatformBusy, Undeliverable
 from core.messages import turn_id
 from core.ports import Inbox
+
+log = structlog.get_logger("discord")
+
+AT_ONCE = 4
+"""Channels that are read back side by side."""
+MOST_MESSAGES = 2000
+"""Messages read back in one channel."""
+IDLE_FOR = 30 * 24 * 3600.0
+"""Seconds after which a channel that nobody used counts as unknown."""
 
 
 class Intake:
@@ -59,7 +69,7 @@ class Intake:
         """Take it in, live or read back. Returns whether it is addressed to Ponte."""
         if not self.open:
             return False
-        me = client.user.id if client.user else 0
+        me = own_id(client)
         place = await self._places.of_message(client, message)
         guild = place.guild
         if not events.is_speech(message) or not await self._addressed(message, place, me):
@@ -74,7 +84,7 @@ class Intake:
         """An edit before the answer counts; a preview that Discord adds is no edit."""
         if not self.open or message.edited_at is None or not events.is_speech(message):
             return
-        me = client.user.id if client.user else 0
+        me = own_id(client)
         place = await self._places.of_message(client, message)
         key = events.event_key(message.channel.id, message.id)
         if place.guild and events.is_withheld(message):
@@ -159,16 +169,11 @@ class Intake:
         log.debug("accepted", turn=receipt.turn, after=time.time() - said.sent_at)
 
 
-log = structlog.get_logger("discord")
-AT_ONCE = 4
-MOST_MESSAGES = 2000
-"""Messages read back in one channel."""
-IDLE_FOR = 30 * 24 * 3600.0
-"""Seconds after which a channel that nobody used counts as unknown."""
-
-
 class Catchup:
-    """`age`: seconds; older messages are not answered, but told of."""
+    """Reads back what was said while no session was there to tell it.
+
+    `age`: seconds; older messages are not answered, but told of.
+    """
 
     def __init__(
         self,
@@ -208,7 +213,7 @@ class Catchup:
 
     async def _read_back(self, client: discord.Client, channel: int, guild: int, last: int) -> None:
         try:
-            missed = await attempt(lambda: self._history(client, channel, guild, last))
+            missed = await self._history(client, channel, guild, last)
         except Undeliverable as gone:
             log.info("channel not read back", channel=channel, why=str(gone))
             self._notes.seen.pop(channel, None)
@@ -232,8 +237,7 @@ class Catchup:
             else client.get_partial_messageable(channel, guild_id=guild or None)
         )
         after = discord.Object(last)
-        history = place.history(after=after, limit=MOST_MESSAGES, oldest_first=True)
-        return [message async for message in history]
+        return await history(place, after=after, limit=MOST_MESSAGES, oldest_first=True)
 
     async def _take(
         self, client: discord.Client, missed: list[discord.Message]
@@ -252,7 +256,7 @@ class Catchup:
 
     async def _is_unanswered(self, client: discord.Client, message: discord.Message) -> bool:
         """Addressed to Ponte, and not known to the inbox (the last second of notes may be lost)."""
-        me = client.user.id if client.user else 0
+        me = own_id(client)
         place = await self._places.of_message(client, message)
         if not events.is_speech(message) or (place.guild and not events.names(message, me)):
             return False

@@ -1,10 +1,7 @@
-"""Commands, clicks and modals: rights, store, ack, and only then work, always in that order.
+"""Commands, clicks and modals: each goes through rights, store and ack, in this order, before any
+work is done on it.
 
-Discord waits 3 seconds for the ack. Rights are looked up locally, both have deadlines, and where
-storing fails the person is told at once that nothing was taken. What is stored of an interaction
-lets any process answer it while its token lives; that token is a secret (whoever has it can write
-in the app's name for 15 minutes) and is erased with the turn's end. What a modal is about stands in
-its id, so it outlives us.
+What is stored of one lets any process answer it while its token lives.
 """
 
 from __future__ import annotations
@@ -28,6 +25,7 @@ from adapters.discord.client import (
     ALREADY_ACKNOWLEDGED,
     IN_DOUBT,
     UNKNOWN_INTERACTION,
+    Interaction,
     Lanes,
     TokenOver,
 )
@@ -43,52 +41,45 @@ from core.messages import Address, Attachment, Message, Quote, ReplyTo
 from core.ports import Inbox, Policy, StatusBoard
 from core.records import Action, QuickCommand
 
-MOST = 1000
+log = structlog.get_logger("discord")
 
-
-class Acks:
-    """By turn. None for a turn that this process knows nothing of: a restart came between."""
-
-    def __init__(self) -> None:
-        self._acked: OrderedDict[str, asyncio.Future[bool]] = OrderedDict()
-
-    def expect(self, turn: str) -> None:
-        if turn in self._acked:
-            return
-        self._acked[turn] = asyncio.get_running_loop().create_future()
-        while len(self._acked) > MOST:
-            self.settle(next(iter(self._acked)), False)
-            self._acked.popitem(last=False)
-
-    def settle(self, turn: str, acked: bool) -> None:
-        future = self._acked.get(turn)
-        if future is not None and not future.done():
-            future.set_result(acked)
-
-    async def of(self, turn: str) -> bool | None:
-        future = self._acked.get(turn)
-        return None if future is None else await asyncio.shield(future)
-
-
-LIFE = 14.5 * 60
+MOST_ACKS = 1000
+"""Turns whose acks are remembered."""
+TOKEN_LIFE = 14.5 * 60
 """Seconds; Discord takes a token for 15 minutes
 (interactions/receiving-and-responding.mdx#followup-messages)."""
+RIGHTS, STORED = 0.5, 1.8
+"""Seconds from an interaction's coming until its rights are known, and until it is stored. Of the 3
+until the ack must be there (receiving-and-responding.mdx#responding-to-an-interaction) more than
+one is left for the way."""
+PATIENCE = 0.5
+"""Seconds to look a command up before the modal that asks for its inputs."""
 
+RESTARTING = "I am about to restart. Please try again in a minute."
+WHISPERED = frozenset({"new", "status", "stop", "usage"})
+"""Words whose answer is for the asker alone."""
 
-class _AtOriginal:
-    """Where an id stands in the path; the SDK would quote the @ of a text there."""
+# components/reference.mdx: #text-input-text-input-structure, #label-label-structure.
+LONGEST_INPUT, LONGEST_LABEL, LONGEST_ABOUT, LONGEST_ID = 4000, 45, 100, 100
+# interactions/receiving-and-responding.mdx#interaction-response-object-modal
+LONGEST_TITLE, MOST_FIELDS = 45, 5
 
-    def __str__(self) -> str:
-        return "@original"
+# What a modal is about stands in its id, so that it outlives us.
+ASK_ID = "ponte:ask"
+ABOUT_ID = re.compile(r"ponte:about(?::(?P<message>\d{1,20}))?")
+QUICK_ID = re.compile(r"ponte:quick:(?P<slug>[a-z0-9][a-z0-9_-]{0,79})(?P<named>:named)?")
+"""A longer slug has no room in an id; its command runs without a form."""
+PROMPT, QUOTE, INPUT = "prompt", "quote", "input"
 
-
-_ORIGINAL = cast(int, _AtOriginal())
+File = discord.Attachment | None
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """`kind`: a command's answer is the original response, a click's stands where the card is.
+    """Answers an interaction while it lives. A secret, erased with the turn's end: whoever has it
+    can write in the app's name.
 
+    `kind`: a command's answer is the original response, a click's stands where the card is.
     `private`: the asker alone sees the original response, which the first ack has fixed.
     """
 
@@ -103,7 +94,7 @@ class Token:
     @classmethod
     def of(
         cls,
-        interaction: discord.Interaction[Any],
+        interaction: Interaction,
         kind: Literal["command", "click"],
         private: bool = False,
     ) -> Token:
@@ -117,6 +108,42 @@ class Token:
 
     def text(self) -> str:
         return json.dumps(asdict(self))
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a command or click stands for; `action` is the right that it needs at least."""
+
+    text: str
+    action: Action = "chat"
+    private: bool = False
+    context: tuple[Quote, ...] = ()
+    files: tuple[Attachment, ...] = ()
+
+
+class Acks:
+    """Whether each turn's interaction was acked: the answer waits for that, since there is nothing
+    to edit before. None for a turn that this process knows nothing of: a restart came between."""
+
+    def __init__(self) -> None:
+        self._acked: OrderedDict[str, asyncio.Future[bool]] = OrderedDict()
+
+    def expect(self, turn: str) -> None:
+        if turn in self._acked:
+            return
+        self._acked[turn] = asyncio.get_running_loop().create_future()
+        while len(self._acked) > MOST_ACKS:
+            self.settle(next(iter(self._acked)), False)
+            self._acked.popitem(last=False)
+
+    def settle(self, turn: str, acked: bool) -> None:
+        future = self._acked.get(turn)
+        if future is not None and not future.done():
+            future.set_result(acked)
+
+    async def of(self, turn: str) -> bool | None:
+        future = self._acked.get(turn)
+        return None if future is None else await asyncio.shield(future)
 
 
 class Original:
@@ -146,27 +173,10 @@ class Original:
             raise TokenOver
 
 
-log = structlog.get_logger("discord")
-RIGHTS, STORED = 0.5, 1.8
-"""Seconds from an interaction's coming until its rights are known, and until it is stored. Of the 3
-until the ack must be there (receiving-and-responding.mdx#responding-to-an-interaction) more than
-one is left for the way."""
-RESTARTING = "I am about to restart. Please try again in a minute."
-Interaction = discord.Interaction[Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """What a command or click stands for; `action` is the right that it needs at least."""
-
-    text: str
-    action: Action = "chat"
-    private: bool = False
-    context: tuple[Quote, ...] = ()
-    files: tuple[Attachment, ...] = ()
-
-
 class Door:
+    """Discord waits 3 seconds for the ack. So rights are looked up locally, rights and storing have
+    deadlines, and where storing fails the person is told at once that nothing was taken."""
+
     def __init__(
         self,
         inbox: Inbox,
@@ -249,7 +259,7 @@ class Door:
             self._places,
             said.text,
             token.text(),
-            time.time() + LIFE,
+            time.time() + TOKEN_LIFE,
             source=str(interaction.message.id) if clicked and interaction.message else "",
             asker=asker,
             clicked=clicked,
@@ -267,13 +277,10 @@ class Door:
             self._acks.settle(message.turn, False)
             if isinstance(error, TimeoutError):
                 # It may come to be stored yet, and then it must not be answered.
-                self._lanes.aside(lambda: self._withdraw(message))
+                self._lanes.aside(lambda: self._inbox.amend(message.event_key, None))
             await self._whisper(interaction, NotStored().words(locale(interaction)))
             return False
         return receipt.fresh
-
-    async def _withdraw(self, message: Message) -> None:
-        await self._inbox.amend(message.event_key, None)
 
     async def _ack(
         self, interaction: Interaction, turn: str, *, thinking: bool, ephemeral: bool
@@ -299,99 +306,9 @@ class Door:
             log.info("not told", why=type(error).__name__)
 
 
-def locale(interaction: Interaction) -> str:
-    return nearest(str(interaction.locale))
-
-
-# components/reference.mdx: #text-input-text-input-structure, #label-label-structure.
-LONGEST, LONGEST_LABEL, LONGEST_ABOUT, LONGEST_ID = 4000, 45, 100, 100
-# interactions/receiving-and-responding.mdx#interaction-response-object-modal
-LONGEST_TITLE, MOST_FIELDS = 45, 5
-ASK = "ponte:ask"
-ABOUT = re.compile(r"ponte:about(?::(?P<message>\d{1,20}))?")
-QUICK = re.compile(r"ponte:quick:(?P<slug>[a-z0-9][a-z0-9_-]{0,79})(?P<named>:named)?")
-"""A longer slug has no room in an id; its command runs without a form."""
-PROMPT, QUOTE, INPUT = "prompt", "quote", "input"
-
-
-def ask(locale: str) -> discord.ui.Modal:
-    modal = _modal(say("Ask Ponte", locale), ASK)
-    modal.add_item(_lines(say("Your message", locale), PROMPT))
-    return _unkept(modal)
-
-
-def about_form(text: str, message: int, files: Sequence[str], locale: str) -> discord.ui.Modal:
-    """The message's text goes into the modal: after a restart nobody would know it. `message` is
-    its id where it has files, which are named."""
-    modal = _modal(say("Ask about this message", locale), f"ponte:about:{message or ''}".strip(":"))
-    modal.add_item(_lines(say("What do you want to know?", locale), PROMPT))
-    quoted = _lines(say("The message", locale), QUOTE, text[:LONGEST], required=False)
-    if files:
-        along = say("Its files come along: {names}", locale, names=", ".join(files))
-        quoted.description = along[:LONGEST_ABOUT]
-    modal.add_item(quoted)
-    return _unkept(modal)
-
-
-def quick(slug: str, known: QuickCommand | None, locale: str) -> discord.ui.Modal:
-    """A field for each input where the command has a few by name, else one for all."""
-    title = (known.told(locale)[0] if known else "") or slug
-    inputs = dict(known.inputs) if known else {}
-    if not inputs or len(inputs) > MOST_FIELDS:
-        modal = _modal(title, f"ponte:quick:{slug}")
-        modal.add_item(_lines(say("Its text, or key=value …", locale), INPUT, required=False))
-        return _unkept(modal)
-    modal = _modal(title, f"ponte:quick:{slug}:named")
-    for name, about in inputs.items():
-        modal.add_item(_lines(name, name, required=bool(about.get("required"))))
-    return _unkept(modal)
-
-
-def values(interaction: discord.Interaction[Any]) -> dict[str, str]:
-    """What was filled in, by field."""
-    data: Mapping[str, Any] = interaction.data or {}
-    found: dict[str, str] = {}
-    for item in _items(data.get("components") or []):
-        if "value" in item:
-            found[str(item["custom_id"])] = str(item["value"])
-    return found
-
-
-def _items(components: list[Any]) -> list[Mapping[str, Any]]:
-    found: list[Mapping[str, Any]] = []
-    for item in components:
-        found.append(item)
-        inner = item.get("components") or ([item["component"]] if "component" in item else [])
-        found.extend(_items(inner))
-    return found
-
-
-def _modal(title: str, id: str) -> discord.ui.Modal:
-    return discord.ui.Modal(title=title[:LONGEST_TITLE], custom_id=id, timeout=None)
-
-
-def _lines(label: str, id: str, default: str = "", required: bool = True) -> discord.ui.Label[Any]:
-    field: discord.ui.TextInput[Any] = discord.ui.TextInput(
-        style=discord.TextStyle.paragraph,
-        custom_id=id[:LONGEST_ID],
-        default=default or None,
-        required=required,
-        max_length=LONGEST,
-    )
-    return discord.ui.Label(text=label[:LONGEST_LABEL], component=field)
-
-
-def _unkept(modal: discord.ui.Modal) -> discord.ui.Modal:
-    """The SDK must not keep it: what is sent in is found by its id, also after a restart."""
-    modal.stop()
-    return modal
-
-
-PATIENCE = 0.5
-"""Seconds to look a command up before the modal that asks for its inputs."""
-
-
 class Choices:
+    """What autocomplete offers: the registry's quick commands, and changes that can be undone."""
+
     def __init__(self, board: StatusBoard, door: Door) -> None:
         self._board = board
         self._door = door
@@ -431,12 +348,9 @@ class Choices:
         return await self._board.commands(who, where)
 
 
-WHISPERED = frozenset({"new", "status", "stop", "usage"})
-"""Words whose answer is for the asker alone."""
-File = discord.Attachment | None
-
-
 class Interactions:
+    """What each command, click and filled-in modal stands for."""
+
     def __init__(self, door: Door, choices: Choices, notes: Notes) -> None:
         self._door = door
         self._choices = choices
@@ -453,7 +367,7 @@ class Interactions:
 
     async def ask(self, interaction: Interaction, prompt: str, file: File) -> None:
         if not prompt and file is None:
-            await self._door.modal(interaction, ask(locale(interaction)))
+            await self._door.modal(interaction, ask_form(locale(interaction)))
         else:
             await self._door.command(interaction, Said(prompt, files=_files(file)))
 
@@ -471,13 +385,13 @@ class Interactions:
         await self._door.modal(interaction, about_form(text, about, names, locale(interaction)))
 
     async def quick(self, interaction: Interaction, slug: str, input: str, file: File) -> None:
-        if not input and file is None and QUICK.fullmatch(f"ponte:quick:{slug}"):
+        if not input and file is None and QUICK_ID.fullmatch(f"ponte:quick:{slug}"):
             known = await self._choices.command(interaction, slug)
             if known is None or known.inputs:
-                modal = quick(slug, known, locale(interaction))
+                modal = quick_form(slug, known, locale(interaction))
                 await self._door.modal(interaction, modal)
                 return
-        said = Said(_quick(slug, input), "spend", files=_files(file))
+        said = Said(_quick_words(slug, input), "spend", files=_files(file))
         await self._door.command(interaction, said)
 
     async def word(self, interaction: Interaction, word: str) -> None:
@@ -493,17 +407,17 @@ class Interactions:
         return await self._choices.undoable(interaction, typed)
 
     async def _submitted(self, interaction: Interaction, id: str) -> None:
-        given = values(interaction)
+        given = filled_in(interaction)
         prompt = given.get(PROMPT, "")
-        if id == ASK:
+        if id == ASK_ID:
             await self._door.command(interaction, Said(prompt))
-        elif found := ABOUT.fullmatch(id):
+        elif found := ABOUT_ID.fullmatch(id):
             files, lost = self._asked_about(interaction, found["message"])
             quoted = given.get(QUOTE, "") or ("[no words, but files]" if lost else "")
             context = (Quote("the message asked about", quoted, reference=lost),) if quoted else ()
             await self._door.command(interaction, Said(prompt, context=context, files=files))
-        elif found := QUICK.fullmatch(id):
-            said = _quick(found["slug"], given.get(INPUT, ""))
+        elif found := QUICK_ID.fullmatch(id):
+            said = _quick_words(found["slug"], given.get(INPUT, ""))
             if found["named"]:
                 filled = {name: value for name, value in given.items() if value}
                 said = grammar.typed(Command("quick-command", slug=found["slug"], input=filled))
@@ -535,9 +449,96 @@ class Interactions:
                 await interaction.edit_original_response(view=view)
 
 
+def ask_form(locale: str) -> discord.ui.Modal:
+    modal = _modal(say("Ask Ponte", locale), ASK_ID)
+    modal.add_item(_lines(say("Your message", locale), PROMPT))
+    return _unkept(modal)
+
+
+def about_form(text: str, message: int, files: Sequence[str], locale: str) -> discord.ui.Modal:
+    """The message's text goes into the modal: after a restart nobody would know it. `message` is
+    its id where it has files, which are named."""
+    modal = _modal(say("Ask about this message", locale), f"ponte:about:{message or ''}".strip(":"))
+    modal.add_item(_lines(say("What do you want to know?", locale), PROMPT))
+    quoted = _lines(say("The message", locale), QUOTE, text[:LONGEST_INPUT], required=False)
+    if files:
+        along = say("Its files come along: {names}", locale, names=", ".join(files))
+        quoted.description = along[:LONGEST_ABOUT]
+    modal.add_item(quoted)
+    return _unkept(modal)
+
+
+def quick_form(slug: str, known: QuickCommand | None, locale: str) -> discord.ui.Modal:
+    """A field for each input where the command has a few by name, else one for all."""
+    title = (known.told(locale)[0] if known else "") or slug
+    inputs = dict(known.inputs) if known else {}
+    if not inputs or len(inputs) > MOST_FIELDS:
+        modal = _modal(title, f"ponte:quick:{slug}")
+        modal.add_item(_lines(say("Its text, or key=value …", locale), INPUT, required=False))
+        return _unkept(modal)
+    modal = _modal(title, f"ponte:quick:{slug}:named")
+    for name, about in inputs.items():
+        modal.add_item(_lines(name, name, required=bool(about.get("required"))))
+    return _unkept(modal)
+
+
+def filled_in(interaction: Interaction) -> dict[str, str]:
+    """What was filled in, by field."""
+    data: Mapping[str, Any] = interaction.data or {}
+    found: dict[str, str] = {}
+    for item in _items(data.get("components") or []):
+        if "value" in item:
+            found[str(item["custom_id"])] = str(item["value"])
+    return found
+
+
+def locale(interaction: Interaction) -> str:
+    return nearest(str(interaction.locale))
+
+
+def _modal(title: str, id: str) -> discord.ui.Modal:
+    return discord.ui.Modal(title=title[:LONGEST_TITLE], custom_id=id, timeout=None)
+
+
+def _lines(label: str, id: str, default: str = "", required: bool = True) -> discord.ui.Label[Any]:
+    field: discord.ui.TextInput[Any] = discord.ui.TextInput(
+        style=discord.TextStyle.paragraph,
+        custom_id=id[:LONGEST_ID],
+        default=default or None,
+        required=required,
+        max_length=LONGEST_INPUT,
+    )
+    return discord.ui.Label(text=label[:LONGEST_LABEL], component=field)
+
+
+def _unkept(modal: discord.ui.Modal) -> discord.ui.Modal:
+    """The SDK must not keep it: what is sent in is found by its id, also after a restart."""
+    modal.stop()
+    return modal
+
+
+def _items(components: list[Any]) -> list[Mapping[str, Any]]:
+    found: list[Mapping[str, Any]] = []
+    for item in components:
+        found.append(item)
+        inner = item.get("components") or ([item["component"]] if "component" in item else [])
+        found.extend(_items(inner))
+    return found
+
+
 def _files(file: File) -> tuple[Attachment, ...]:
     return () if file is None else (events.given(file),)
 
 
-def _quick(slug: str, input: str) -> str:
+def _quick_words(slug: str, input: str) -> str:
     return f"quick-command {slug} {input}".strip()
+
+
+class _AtOriginal:
+    """Where an id stands in the path; the SDK would quote the @ of a text there."""
+
+    def __str__(self) -> str:
+        return "@original"
+
+
+_ORIGINAL = cast(int, _AtOriginal())

@@ -1,8 +1,5 @@
-"""Around a message: the thread that a mention gets, the roles of who wrote it, what it points at.
-
-Discord tells the text of others' messages, and the files with it, only with the message content
-intent (events/gateway.mdx#message-content-intent). What it withholds is said in the answer.
-"""
+"""What belongs to those who take part: the threads that mentions get, people's roles, and what
+was said before Ponte was called."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ import discord
 import structlog
 
 from adapters.discord import events
-from adapters.discord.client import IN_DOUBT, THREAD_EXISTS, attempt, code_of
+from adapters.discord.client import IN_DOUBT, THREAD_EXISTS, attempt, code_of, history, own_id
 from adapters.discord.events import Place
 from adapters.discord.state import Company, Notes
 from core.errors import PlatformBusy, PonteError, Undeliverable
@@ -27,14 +24,47 @@ from core.policy import LONGEST_KEPT
 from core.unread import LARGEST
 
 log = structlog.get_logger("discord")
+
 # resources/channel.mdx#start-thread-from-message-json-params: up to 100 characters; minutes after
 # which it is archived, of four that there are.
 LONGEST_NAME = 100
 IDLE_MINUTES: Final = 1440
 THREAD_DEADLINE = 8.0
+"""Seconds for the thread to be made; then the channel has the answer."""
+
+ROLES_DEADLINE = 1.5
+"""Seconds for one server."""
+MOST_SERVERS, MOST_PEOPLE = 10, 10_000
+"""Servers that are asked for a person's roles; people whose roles are kept."""
+
+CONTEXT_DEADLINE = 10.0
+"""Seconds for the message pointed at, and for the thread."""
+LOOKED_AT, QUOTES, MOST_FILES = 100, 30, 10
+"""Messages of a thread that are looked at (one call gives so many:
+resources/message.mdx#get-channel-messages-query-string-params), that are quoted, and their files
+(as many as a message has)."""
+QUOTED = 500
+"""Characters of each, but of the message that the thread hangs under."""
+
+WITHHELD = (
+    "Discord does not show me what the message says that you replied to. To show me, choose "
+    "*Apps → Ask Ponte* in that message's menu: its text and its files come along."
+)
+FILES_LOST = (
+    "I could not get the files of the message that you asked about. Please choose "
+    "*Apps → Ask Ponte* in its menu again."
+)
+NOT_READ = "I could not read what was said before in this thread, so I answered without it."
+UNTOLD = "[Discord does not show what was said before in this thread. Apps → Ask Ponte shows one.]"
+"""Told to the model, which says so where it matters."""
+
+Found = tuple[Sequence[Quote], Sequence[Attachment], Sequence[str]]
+"""What was read, its files, and sentences about what was not."""
 
 
 class Threads:
+    """The thread that a mention in a server's channel gets, where that is permitted."""
+
     def __init__(
         self, client: Callable[[], Awaitable[discord.Client]], notes: Notes, enabled: bool
     ) -> None:
@@ -104,17 +134,12 @@ class Threads:
         await asyncio.gather(*self._opening.values(), return_exceptions=True)
 
 
-KEPT = LONGEST_KEPT
-ROLES_DEADLINE = 1.5
-MOST_SERVERS = 10
-MOST_PEOPLE = 10_000
-_Kept = tuple[float, frozenset[str]]
-
-
 class Roles:
+    """Those of a person on the servers where Ponte is: what PONTE_ALLOW may name."""
+
     def __init__(self, client: Callable[[], Awaitable[discord.Client]]) -> None:
         self._client = client
-        self._kept: dict[tuple[int, int], _Kept] = {}
+        self._kept: dict[tuple[int, int], tuple[float, frozenset[str]]] = {}
 
     def saw(self, user: discord.abc.User) -> None:
         """An event carries its author's roles, so that nothing needs to be asked."""
@@ -131,7 +156,7 @@ class Roles:
 
     async def _on(self, guild: discord.Guild, user: int) -> frozenset[str]:
         at, roles = self._kept.get((guild.id, user), (0.0, frozenset[str]()))
-        if time.monotonic() - at < KEPT and at:
+        if time.monotonic() - at < LONGEST_KEPT and at:
             return roles
         try:
             async with asyncio.timeout(ROLES_DEADLINE):
@@ -148,32 +173,13 @@ class Roles:
         return kept
 
 
-DEADLINE = 10.0
-"""Seconds for all that is read."""
-LOOKED_AT, QUOTES, MOST_FILES = 100, 30, 10
-"""Messages of a thread that are looked at (one call gives so many:
-resources/message.mdx#get-channel-messages-query-string-params), that are quoted, and their files
-(as many as a message has)."""
-QUOTED = 500
-"""Characters of each, but of the message that the thread hangs under."""
-
-WITHHELD = (
-    "Discord does not show me what the message says that you replied to. To show me, choose "
-    "*Apps → Ask Ponte* in that message's menu: its text and its files come along."
-)
-FILES_LOST = (
-    "I could not get the files of the message that you asked about. Please choose "
-    "*Apps → Ask Ponte* in its menu again."
-)
-NOT_READ = "I could not read what was said before in this thread, so I answered without it."
-UNTOLD = "[Discord does not show what was said before in this thread. Apps → Ask Ponte shows one.]"
-"""Told to the model, which says so where it matters."""
-Found = tuple[Sequence[Quote], Sequence[Attachment], Sequence[str]]
-"""What was read, its files, and sentences about what was not."""
-
-
 class Context:
-    """The port `LookUp`. `may_read`: whether the operator asked for the message content intent."""
+    """The port `LookUp`: reads what a message points at when its turn starts.
+
+    `may_read`: whether the operator asked for the message content intent. Only with it Discord
+    tells the text of others' messages, and the files with it
+    (events/gateway.mdx#message-content-intent); what it withholds is said in the answer.
+    """
 
     def __init__(
         self,
@@ -223,11 +229,11 @@ class Context:
 
     async def _fetched(self, quote: Quote) -> tuple[Quote, Sequence[Attachment]]:
         client = await self._client()
-        me = client.user.id if client.user else 0
+        me = own_id(client)
         channel, id = (int(part) for part in quote.reference.split("/"))
         place = client.get_partial_messageable(channel)
         try:
-            async with asyncio.timeout(DEADLINE):
+            async with asyncio.timeout(CONTEXT_DEADLINE):
                 found = await attempt(lambda: place.fetch_message(id))
         except (PonteError, *IN_DOUBT) as error:
             log.info("quoted message not read", why=repr(error)[:200])
@@ -253,7 +259,7 @@ class Context:
         if not self._may_read:
             return ([Quote("Discord", UNTOLD, ours=True)] if first else ()), (), ()
         try:
-            async with asyncio.timeout(DEADLINE):
+            async with asyncio.timeout(CONTEXT_DEADLINE):
                 return await self._read(int(address.channel), thread, since, source, company)
         except (PonteError, *IN_DOUBT) as error:
             log.info("thread not read", why=repr(error)[:200])
@@ -263,14 +269,10 @@ class Context:
         self, channel: int, thread: int, since: int, source: int, company: Company
     ) -> Found:
         client = await self._client()
-        me = client.user.id if client.user else 0
+        me = own_id(client)
         place = client.get_partial_messageable(thread)
-
-        async def read() -> list[discord.Message]:
-            history = place.history(before=discord.Object(source), limit=LOOKED_AT)
-            return [message async for message in history]
-
-        said = [m for m in reversed(await attempt(read)) if m.id > since]
+        newest = await history(place, before=discord.Object(source), limit=LOOKED_AT)
+        said = [m for m in reversed(newest) if m.id > since]
         company.join(str(m.author.id) for m in said if events.is_speech(m))
         unheard = [m for m in said if events.is_told(m) and not events.is_known(m, me)][-QUOTES:]
         root = None if since else await self._root(client, channel, thread)

@@ -1,4 +1,5 @@
-"""Signs of life: typing while a turn lasts, an hourglass on what waits, notices said once."""
+"""Signs that Ponte is there: typing while a turn lasts, an hourglass on a message that waits, and
+the few things that it says without having been asked."""
 
 from __future__ import annotations
 
@@ -11,14 +12,28 @@ from contextlib import suppress
 import discord
 import structlog
 
-from adapters.discord.client import IN_DOUBT, attempt
+from adapters.discord.client import IN_DOUBT, attempt, message_at
 from adapters.discord.state import Notes
 from core.errors import PonteError
 from core.i18n import say
 
 log = structlog.get_logger("discord")
+
+HOURGLASS = "⏳"
+PATIENCE = 1.0
+"""Seconds that a message waits without one: most turns end sooner."""
+
+SOON = 0.4
+"""Seconds before a turn shows that it works: a quicker answer needs no sign."""
+AGAIN = 8.0
+"""Seconds; the sign lives for 10 (resources/channel.mdx#trigger-typing-indicator)."""
+STILL = 5.0
+"""Seconds after which text that does not grow is no sign any more."""
+
 LONGEST_NONCE = 25  # resources/message.mdx#create-message-jsonform-params
-DAY = 24 * 3600.0
+HINT_EVERY = 24 * 3600.0
+"""Seconds until the same hint is given again in a channel."""
+
 MENTION = (
     "I cannot read a message here that does not mention me. Please mention me in it, "
     "or reply to me with the mention on."
@@ -35,13 +50,15 @@ AWAY = (
 
 
 class Hints:
+    """What Ponte says without having been asked: each once, as a reply."""
+
     def __init__(self, notes: Notes, locale: str) -> None:
         self._notes = notes
         self._locale = locale
 
     async def mention_me(self, message: discord.Message) -> None:
         """Once a day in a channel: who wrote meant Ponte, but Discord did not tell what."""
-        if self._notes.first_hint(f"mention:{message.channel.id}", DAY):
+        if self._notes.first_hint(f"mention:{message.channel.id}", HINT_EVERY):
             await self.say(message, say(MENTION, self._locale), "mention")
 
     async def by_role(self, message: discord.Message) -> None:
@@ -64,13 +81,8 @@ class Hints:
             log.info("hint not given", about=about, why=str(error)[:200])
 
 
-HOURGLASS = "⏳"
-PATIENCE = 1.0
-"""Seconds that a message waits without one: most turns end sooner."""
-
-
 class Marks:
-    """The notes know which messages wear one, so that the next process takes it off."""
+    """Hourglasses. The notes know what wears one, so that the next process takes it off."""
 
     def __init__(self, client: Callable[[], Awaitable[discord.Client]], notes: Notes) -> None:
         self._client = client
@@ -100,7 +112,7 @@ class Marks:
         await asyncio.sleep(PATIENCE)
         self._notes.waiting[turn] = where
         self._notes.changed()
-        message = await self._message(where)
+        message = message_at(await self._client(), where)
         try:
             await attempt(lambda: message.add_reaction(HOURGLASS), repeat=False)
         except (PonteError, *IN_DOUBT):
@@ -109,7 +121,7 @@ class Marks:
 
     async def _unreact(self, where: str) -> None:
         client = await self._client()
-        message = await self._message(where)
+        message = message_at(client, where)
         try:
             if client.user is not None:
                 me = client.user
@@ -117,27 +129,15 @@ class Marks:
         except (PonteError, *IN_DOUBT):
             return
 
-    async def _message(self, where: str) -> discord.PartialMessage:
-        client = await self._client()
-        channel, _, message = where.partition(":")
-        return client.get_partial_messageable(int(channel)).get_partial_message(int(message))
-
     async def close(self) -> None:
         for task in self._waiting.values():
             task.cancel()
         await asyncio.gather(*self._waiting.values(), *self._leaving, return_exceptions=True)
 
 
-SOON = 0.4
-"""Seconds before a turn shows that it works: a quicker answer needs no sign."""
-AGAIN = 8.0
-"""Seconds; the sign lives for 10 (resources/channel.mdx#trigger-typing-indicator)."""
-STILL = 5.0
-"""Seconds after which text that does not grow is no sign any more."""
-
-
 class TypingSign:
-    """By turn. Each lasts until `end`, which whoever ends a turn calls."""
+    """Typing, by turn, sent again while nothing else shows that the turn lasts. Each sign lasts
+    until `end`, which whoever ends a turn calls."""
 
     def __init__(self) -> None:
         self._tasks: dict[str, asyncio.Task[None]] = {}

@@ -20,8 +20,10 @@ log = structlog.get_logger("discord")
 K = TypeVar("K")
 V = TypeVar("V")
 PAUSE = 1.0
+"""Seconds in which changes are gathered before they are written."""
 MOST_NOTES, MOST_FORMS = 2000, 100
 ALIAS_LIFE = 24 * 3600.0
+"""Seconds that a conversation goes on under the thread that could not be made."""
 
 
 @dataclass(slots=True)

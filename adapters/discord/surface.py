@@ -1,8 +1,5 @@
-"""Where answers are posted: channels, threads and DMs, a command's response, a click's outcome.
-
-A post is made once by its nonce and found again by what it answers: Discord forgets a nonce after
-minutes, and history does not tell it.
-"""
+"""An answer's posts: in a channel, thread or DM, in a command's original response, or where a
+click's card is; with its cards, its files and the stop button."""
 
 from __future__ import annotations
 
@@ -27,6 +24,9 @@ from adapters.discord.client import (
     TokenOver,
     attempt,
     code_of,
+    history,
+    message_at,
+    own_id,
 )
 from adapters.discord.interactions import Acks, Original, Token
 from adapters.discord.participants import Threads
@@ -39,47 +39,14 @@ from core.ports import Files
 from core.text import aside
 
 log = structlog.get_logger("discord")
+
+INTERVAL = 1.3
+"""Seconds between two edits. 5 messages and edits in 5 s were let through (#20); what holds now
+stands in the headers alone, which the SDK obeys (topics/rate-limits.mdx)."""
 LOOK_BACK = 200
-
-
-async def own_since(
-    client: discord.Client, channel: discord.PartialMessageable, since: int
-) -> Sequence[discord.Message]:
-    """Oldest first, without answers to commands; none where history may not be read."""
-
-    async def read() -> list[discord.Message]:
-        after = discord.Object(since)
-        history = channel.history(after=after, limit=LOOK_BACK, oldest_first=True)
-        return [message async for message in history]
-
-    try:
-        found = await attempt(read)
-    except Undeliverable as refused:
-        log.info("history not read", why=str(refused))
-        return []
-    me = client.user.id if client.user else 0
-    return [m for m in found if m.author.id == me and m.interaction_metadata is None]
-
-
-def answering(posts: Sequence[discord.Message], source: int | None) -> Sequence[discord.Message]:
-    """Those that answer `source`: in a thread made from it (None), those that answer nothing."""
-    return [post for post in posts if answered(post) == source]
-
-
-def saying(
-    posts: Sequence[discord.Message], text: str, source: int | None
-) -> discord.Message | None:
-    """The one with this text that answers `source`, or nothing: the source may be gone."""
-    if not text:
-        return None
-    mine = (post for post in posts if answered(post) in (None, source))
-    return next((post for post in mine if post.content == text), None)
-
-
-def answered(message: discord.Message) -> int | None:
-    """The message that this one refers to."""
-    return message.reference.message_id if message.reference else None
-
+"""Messages in which a post of ours is looked for."""
+ORIGINAL_PARTS = 1
+"""A command's answer is one message, the original response."""
 
 FILE_LIMIT = discord.utils.DEFAULT_FILE_SIZE_LIMIT_BYTES
 """Bytes of one file where nobody boosts or pays: reference.mdx#uploading-files."""
@@ -90,164 +57,13 @@ MOST_FILES = 10  # code 30015 in topics/opcodes-and-status-codes.mdx#json-json-e
 UPLOADS = 3
 """Tries after which an upload that Discord does not take is given up, in words."""
 
+_redrawing: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
+"""One click at a time on each message: its cards are read, changed and written back."""
 
-@dataclass(frozen=True, slots=True)
-class Dress:
-    """The final form of an answer's last post."""
-
-    embeds: list[discord.Embed]
-    view: discord.ui.View | None
-    sheets: tuple[Sheet, ...]
-
-    @property
-    def plain(self) -> bool:
-        """Whether it carries text alone."""
-        return not (self.embeds or self.view or self.sheets)
-
-    def attachments(self) -> list[discord.File]:
-        return attachments(self.sheets)
-
-
-class Wardrobe:
-    """Dresses the answer that is being brought, once; a long one takes time."""
-
-    def __init__(self, locale: str, most: int) -> None:
-        self._locale = locale
-        self._most = most
-        self._made: tuple[Answer, Dress] | None = None
-
-    async def dress(self, answer: Answer) -> Dress:
-        """`most`, above, is how many parts it was split into at most: what is over is a file."""
-        if self._made is None or self._made[0] is not answer:
-            self._made = (answer, await self._make(answer))
-        return self._made[1]
-
-    async def _make(self, answer: Answer) -> Dress:
-        made = await aside(lambda text: pages(text, self._locale, self._most), answer.text)
-        return Dress(
-            embeds=render.embeds(answer.cards, self._locale),
-            view=render.view(answer.cards, self._locale) if answer.cards else None,
-            sheets=made.sheets,
-        )
-
-
-def content(part: str, answer: Answer | None, locale: str) -> str:
-    """Discord refuses a message of nothing; one that only carries files says so."""
-    if answer and len(answer.cards) > render.MOST_CARDS:
-        part = noted(part, render.in_words(answer.cards[render.MOST_CARDS :], locale)).strip()
-    if part or (answer and answer.cards):
-        return part
-    names = ", ".join(f"`{file.name}`" for file in answer.files) if answer else ""
-    return names or say("(nothing to say)", locale)
-
-
+Call = Callable[[list[discord.File], Sequence[str]], Awaitable[discord.Message]]
+"""Makes or changes a post, with these files and these notes in its text."""
 Put = Callable[[str, list[discord.File]], Awaitable[object]]
 """Gives a post this text and these files, in place of what it had."""
-
-
-@dataclass(frozen=True, slots=True)
-class Upload:
-    """An answer's files, put under a post that stands; `largest`: bytes of one that the place
-    takes."""
-
-    store: Files
-    largest: int
-
-    async def put(
-        self,
-        put: Put,
-        text: str,
-        sheets: Sequence[Sheet],
-        files: Sequence[File],
-        locale: str,
-        tries: int = 1,
-    ) -> None:
-        """Whatever does not fit, or failed for the last of `tries`, gets a line of words."""
-        fits: list[Sheet] = []
-        notes: list[str] = []
-        limit = min(self.largest, REQUEST_LIMIT)
-        room = REQUEST_LIMIT - sum(len(sheet.data) for sheet in sheets)
-        for file in files:
-            if file.size > limit or tries > UPLOADS:
-                notes.append(too_large(file, limit, locale))
-            elif file.size > room or len(fits) + len(sheets) >= MOST_FILES:
-                notes.append(no_room(file, locale))
-            elif (sheet := await self._sheet(file)) is None:
-                notes.append(NotFound(what=f"`{file.name}`").words(locale))
-            else:
-                fits.append(sheet)
-                room -= file.size
-        attached = (*sheets, *fits)
-        try:
-            await attempt(lambda: put(noted(text, notes), attachments(attached)))
-        except FilesTooLarge:
-            notes = [too_large(file, limit, locale) for file in files]
-            await attempt(lambda: put(noted(text, notes), attachments(sheets)))
-        except Undeliverable as refused:
-            notes = refusals(refused, [sheet.name for sheet in attached], locale)
-            await attempt(lambda: put(noted(text, notes), []))
-
-    async def _sheet(self, file: File) -> Sheet | None:
-        try:
-            _, data = await self.store.get(file.id)
-        except NotFound:
-            return None
-        return Sheet(file.name, data)
-
-
-def attachments(sheets: Sequence[Sheet]) -> list[discord.File]:
-    """Fresh each time: the SDK uses a File up."""
-    return [discord.File(io.BytesIO(sheet.data), sheet.name) for sheet in sheets]
-
-
-def noted(text: str, notes: Sequence[str]) -> str:
-    """The text with its notes; where both do not fit, the notes have the last lines."""
-    if not notes:
-        return text
-    tail = "\n\n" + "\n".join(notes)[: LIMIT // 2]
-    return text[: LIMIT - len(tail)] + tail
-
-
-def refusals(error: PonteError, names: Sequence[str], locale: str) -> list[str]:
-    """What stands in place of files that were refused with the request. Raises `error` where it
-    was not for them."""
-    if isinstance(error, PostRemoved) or (isinstance(error, Undeliverable) and not names):
-        raise error
-    if not names:
-        raise Undeliverable(reason=error.code) from error
-    why = error.values.get("reason", error.code)
-    return [say("{name} cannot stand here ({why}).", locale, name=f"`{n}`", why=why) for n in names]
-
-
-def too_large(file: File, limit: int, locale: str) -> str:
-    return say(
-        "{name} ({size}) does not fit here: Discord takes files of up to {limit}.",
-        locale,
-        name=f"`{file.name}`",
-        size=mebibytes(file.size),
-        limit=mebibytes(limit),
-    )
-
-
-def no_room(file: File, locale: str) -> str:
-    return say(
-        "{name} ({size}) does not fit beside the others: a message takes {count} files, and "
-        "{limit} in all. Please ask me for it alone.",
-        locale,
-        name=f"`{file.name}`",
-        size=mebibytes(file.size),
-        count=MOST_FILES,
-        limit=mebibytes(REQUEST_LIMIT),
-    )
-
-
-def mebibytes(size: int) -> str:
-    return f"{size / 1024 / 1024:.1f} MiB"
-
-
-INTERVAL = 1.3
-"""Seconds between two edits. 5 messages and edits in 5 s were let through (#20); what holds now
-stands in the headers alone, which the SDK obeys (topics/rate-limits.mdx)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,8 +86,56 @@ class Look:
     stop: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Dress:
+    """The final form of an answer's last post."""
+
+    embeds: list[discord.Embed]
+    view: discord.ui.View | None
+    sheets: tuple[Sheet, ...]
+
+    @property
+    def plain(self) -> bool:
+        """Whether it carries text alone."""
+        return not (self.embeds or self.view or self.sheets)
+
+
+class Wardrobe:
+    """Dresses the answer that is being brought, once; a long one takes time."""
+
+    def __init__(self, locale: str, most: int) -> None:
+        self._locale = locale
+        self._most = most
+        self._made: tuple[Answer, Dress] | None = None
+
+    async def dress(self, answer: Answer) -> Dress:
+        """`most`, above, is how many parts it was split into at most: what is over is a file."""
+        if self._made is None or self._made[0] is not answer:
+            self._made = (answer, await self._make(answer))
+        return self._made[1]
+
+    async def form(self, part: str, answer: Answer | None) -> dict[str, Any]:
+        """What a post or an edit says and shows, without its files."""
+        form: dict[str, Any] = {"content": content(part, answer, self._locale)}
+        if answer is not None:
+            dress = await self.dress(answer)
+            form |= {"embeds": dress.embeds, "view": dress.view}
+        return form
+
+    async def _make(self, answer: Answer) -> Dress:
+        made = await aside(lambda text: pages(text, self._locale, self._most), answer.text)
+        return Dress(
+            embeds=render.embeds(answer.cards, self._locale),
+            view=render.view(answer.cards, self._locale) if answer.cards else None,
+            sheets=made.sheets,
+        )
+
+
 class ChannelSurface:
-    """`source` is the message that is answered; None where a command's own post is lost."""
+    """Posts in a channel, thread or DM: made once by their nonce, found again by what they answer.
+
+    `source` is the message that is answered; None where a command's own post is lost.
+    """
 
     limit = LIMIT
     interval = INTERVAL
@@ -317,7 +181,7 @@ class ChannelSurface:
             return found
         if answer is not None:
             await self.rest()
-        form = await self._form(part, answer)
+        form = await self._wardrobe.form(part, answer)
         try:
             message = await self._sent(channel, key, form, answer)
         except (PlatformBusy, *IN_DOUBT):
@@ -359,7 +223,7 @@ class ChannelSurface:
         """The stop button stands under the last part while the answer grows."""
         if answer is not None:
             await self.rest()
-        form = await self._form(part, answer)
+        form = await self._wardrobe.form(part, answer)
         growing = answer is None and bool(self._parts) and part == self._parts[-1]
         async with self._changing:
             await self._change(post, Look(form["content"], growing), form, answer)
@@ -379,7 +243,7 @@ class ChannelSurface:
         had = self._looks.pop(post, None)
         plain = answer is None or (await self._wardrobe.dress(answer)).plain
         if had != look or not plain:
-            message = await self._message(post)
+            message = message_at(await self._means.client(), post)
             if look.stop and not (had and had.stop):
                 form = form | {"view": render.stop_view(self._to.asker.id, self._locale)}
             elif had and had.stop and not look.stop:
@@ -396,7 +260,7 @@ class ChannelSurface:
         self._looks[post] = look
 
     async def delete(self, post: str) -> None:
-        message = await self._message(post)
+        message = message_at(await self._means.client(), post)
         self._looks.pop(post, None)
         await attempt(message.delete)
 
@@ -415,19 +279,20 @@ class ChannelSurface:
         if self._last is None:
             raise Undeliverable(reason="files before their answer")
         post, part, answer = self._last
-        message = await self._message(post)
+        message = message_at(await self._means.client(), post)
         self._uploads += 1
         dress = await self._wardrobe.dress(answer)
-        upload = Upload(self._means.files, await self._largest())
-        await upload.put(
+        await put_files(
             lambda text, attached: message.edit(
                 content=text, attachments=attached, allowed_mentions=NOBODY
             ),
             content(part, answer, self._locale),
             dress.sheets,
             files,
-            self._locale,
-            self._uploads,
+            store=self._means.files,
+            largest=await self._largest(),
+            tries=self._uploads,
+            locale=self._locale,
         )
         return post
 
@@ -441,28 +306,11 @@ class ChannelSurface:
             guild = guild or await attempt(lambda: client.fetch_guild(id, with_counts=False))
         return guild.filesize_limit if guild else FILE_LIMIT
 
-    async def _form(self, part: str, answer: Answer | None) -> dict[str, Any]:
-        form: dict[str, Any] = {"content": content(part, answer, self._locale)}
-        if answer is not None:
-            dress = await self._wardrobe.dress(answer)
-            form |= {"embeds": dress.embeds, "view": dress.view}
-        return form
-
-    async def _with_sheets(
-        self,
-        call: Callable[[list[discord.File], Sequence[str]], Awaitable[discord.Message]],
-        answer: Answer | None,
-    ) -> discord.Message:
-        """`call` with the answer's long tables; where Discord refuses them, a line names each."""
+    async def _with_sheets(self, call: Call, answer: Answer | None) -> discord.Message:
         if answer is None:
             return await attempt(lambda: call([], ()))
         dress = await self._wardrobe.dress(answer)
-        try:
-            return await attempt(lambda: call(dress.attachments(), ()))
-        except (FilesTooLarge, Undeliverable) as refused:
-            names = [sheet.name for sheet in dress.sheets]
-            notes = refusals(refused, names, self._locale)
-            return await attempt(lambda: call([], notes))
+        return await with_sheets(call, dress.sheets, self._locale)
 
     async def _settled(self, post: str, part: str, answer: Answer | None) -> None:
         """The answer stands: no typing, and no stop button under an earlier part of it."""
@@ -478,11 +326,6 @@ class ChannelSurface:
         guild = int(self._to.address.workspace or 0) or None
         where = await self._means.threads.where(self._to)
         return client.get_partial_messageable(where, guild_id=guild)
-
-    async def _message(self, post: str) -> discord.PartialMessage:
-        client = await self._means.client()
-        channel, _, message = post.partition(":")
-        return client.get_partial_messageable(int(channel)).get_partial_message(int(message))
 
     def _answering(self, channel: int) -> dict[str, Any]:
         """What our post refers to; a thread's starter stands in the channel above it."""
@@ -502,11 +345,11 @@ class ChannelSurface:
         return await own_since(await self._means.client(), channel, since)
 
 
-PARTS = 1
-
-
 class OriginalSurface:
-    """Where the token ended before the answer, a post in the channel takes the answer's place."""
+    """A command's whole answer in its original response: by edits, the rest as attached files.
+
+    Where the token ended before the answer, a post in the channel takes the answer's place.
+    """
 
     limit = LIMIT
     interval = INTERVAL
@@ -516,14 +359,14 @@ class OriginalSurface:
         self._token = token
         self._means = means
         self._locale = locale
-        self._wardrobe = Wardrobe(locale, PARTS)
+        self._wardrobe = Wardrobe(locale, ORIGINAL_PARTS)
         self._channel = ChannelSurface(to, means, None, locale)
         self._last: tuple[str, str, Answer] | None = None
         self._uploads = 0
         self._lost = False
 
     def split(self, text: str) -> tuple[str, ...]:
-        return pages(text, self._locale, PARTS).parts
+        return pages(text, self._locale, ORIGINAL_PARTS).parts
 
     async def busy(self, doing: str) -> None:
         """ "thinking…" stands there since the ack, as long as the token lives, and then typing;
@@ -574,13 +417,15 @@ class OriginalSurface:
         self._uploads += 1
         original = await self._original()
         dress = await self._wardrobe.dress(answer)
-        await Upload(self._means.files, self._token.largest).put(
+        await put_files(
             lambda text, attached: original.edit(content=text, attachments=attached),
             content(part, answer, self._locale),
             dress.sheets,
             files,
-            self._locale,
-            self._uploads,
+            store=self._means.files,
+            largest=self._token.largest,
+            tries=self._uploads,
+            locale=self._locale,
         )
         return post
 
@@ -596,21 +441,18 @@ class OriginalSurface:
 
     async def _edit(self, part: str, answer: Answer | None) -> str:
         original = await self._original()
-        form: dict[str, Any] = {"content": content(part, answer, self._locale)}
+        form = await self._wardrobe.form(part, answer)
         sheets: tuple[Sheet, ...] = ()
         if answer is None:
             form["view"] = render.stop_view(self._to.asker.id, self._locale)
         else:
-            dress = await self._wardrobe.dress(answer)
-            form |= {"embeds": dress.embeds, "view": dress.view}
-            sheets = dress.sheets
-        try:
-            message = await attempt(lambda: original.edit(**form, attachments=attachments(sheets)))
-        except (FilesTooLarge, Undeliverable) as refused:
-            names = [sheet.name for sheet in sheets]
-            notes = refusals(refused, names, self._locale)
-            form["content"] = noted(form["content"], notes)
-            message = await attempt(lambda: original.edit(**form, attachments=[]))
+            sheets = (await self._wardrobe.dress(answer)).sheets
+
+        async def edit(files: list[discord.File], notes: Sequence[str]) -> discord.Message:
+            said = form | {"content": noted(form["content"], notes)}
+            return await original.edit(**said, attachments=files)
+
+        message = await with_sheets(edit, sheets, self._locale)
         post = f"{self._to.address.thread or self._to.address.channel}:{message.id}"
         if answer is not None:
             self._last = (post, part, answer)
@@ -630,13 +472,9 @@ class OriginalSurface:
         client = await self._means.client()
         where = int(self._to.address.thread or self._to.address.channel)
         channel = client.get_partial_messageable(where)
-
-        async def read() -> list[discord.Message]:
-            after = discord.Object(int(self._to.source))
-            return [m async for m in channel.history(after=after, limit=100, oldest_first=True)]
-
+        after = discord.Object(int(self._to.source))
         try:
-            found = await attempt(read)
+            found = await history(channel, after=after, limit=100, oldest_first=True)
         except Undeliverable:
             return None
         for message in found:
@@ -646,12 +484,11 @@ class OriginalSurface:
         return None
 
 
-_redrawing: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
-"""One click at a time on each message: its cards are read, changed and written back."""
-
-
 class ClickSurface:
-    """`to.source` is the message that holds the card."""
+    """The outcome of a click: on the card itself, said to the one who clicked, or posted aloud.
+
+    `to.source` is the message that holds the card.
+    """
 
     limit = LIMIT
     interval = INTERVAL
@@ -751,3 +588,151 @@ class ClickSurface:
 
     async def _original(self) -> Original:
         return Original(await self._means.client(), self._token, self._to.token_expires)
+
+
+async def own_since(
+    client: discord.Client, channel: discord.PartialMessageable, since: int
+) -> Sequence[discord.Message]:
+    """Our posts, asked for when it is not known whether one was made: Discord forgets a nonce after
+    minutes, and history does not tell it. Oldest first, without answers to commands; none where
+    history may not be read."""
+    after = discord.Object(since)
+    try:
+        found = await history(channel, after=after, limit=LOOK_BACK, oldest_first=True)
+    except Undeliverable as refused:
+        log.info("history not read", why=str(refused))
+        return []
+    me = own_id(client)
+    return [m for m in found if m.author.id == me and m.interaction_metadata is None]
+
+
+def answering(posts: Sequence[discord.Message], source: int | None) -> Sequence[discord.Message]:
+    """Those that answer `source`: in a thread made from it (None), those that answer nothing."""
+    return [post for post in posts if answered(post) == source]
+
+
+def saying(
+    posts: Sequence[discord.Message], text: str, source: int | None
+) -> discord.Message | None:
+    """The one with this text that answers `source`, or nothing: the source may be gone."""
+    if not text:
+        return None
+    mine = (post for post in posts if answered(post) in (None, source))
+    return next((post for post in mine if post.content == text), None)
+
+
+def answered(message: discord.Message) -> int | None:
+    """The message that this one refers to."""
+    return message.reference.message_id if message.reference else None
+
+
+def content(part: str, answer: Answer | None, locale: str) -> str:
+    """Discord refuses a message of nothing; one that only carries files says so."""
+    if answer and len(answer.cards) > render.MOST_CARDS:
+        part = noted(part, render.in_words(answer.cards[render.MOST_CARDS :], locale)).strip()
+    if part or (answer and answer.cards):
+        return part
+    names = ", ".join(f"`{file.name}`" for file in answer.files) if answer else ""
+    return names or say("(nothing to say)", locale)
+
+
+async def with_sheets(call: Call, sheets: Sequence[Sheet], locale: str) -> discord.Message:
+    """`call` with an answer's long tables; where Discord refuses them, a line names each."""
+    try:
+        return await attempt(lambda: call(attachments(sheets), ()))
+    except (FilesTooLarge, Undeliverable) as refused:
+        notes = refusals(refused, [sheet.name for sheet in sheets], locale)
+        return await attempt(lambda: call([], notes))
+
+
+async def put_files(
+    put: Put,
+    text: str,
+    sheets: Sequence[Sheet],
+    files: Sequence[File],
+    *,
+    store: Files,
+    largest: int,
+    tries: int,
+    locale: str,
+) -> None:
+    """Under a post that stands; `largest`: bytes of one file that the place takes.
+
+    Whatever does not fit, or failed for the last of `tries`, gets a line of words.
+    """
+    fits: list[Sheet] = []
+    notes: list[str] = []
+    limit = min(largest, REQUEST_LIMIT)
+    room = REQUEST_LIMIT - sum(len(sheet.data) for sheet in sheets)
+    for file in files:
+        if file.size > limit or tries > UPLOADS:
+            notes.append(too_large(file, limit, locale))
+        elif file.size > room or len(fits) + len(sheets) >= MOST_FILES:
+            notes.append(no_room(file, locale))
+        else:
+            try:
+                _, data = await store.get(file.id)
+            except NotFound:
+                notes.append(NotFound(what=f"`{file.name}`").words(locale))
+            else:
+                fits.append(Sheet(file.name, data))
+                room -= file.size
+    attached = (*sheets, *fits)
+    try:
+        await attempt(lambda: put(noted(text, notes), attachments(attached)))
+    except FilesTooLarge:
+        notes = [too_large(file, limit, locale) for file in files]
+        await attempt(lambda: put(noted(text, notes), attachments(sheets)))
+    except Undeliverable as refused:
+        notes = refusals(refused, [sheet.name for sheet in attached], locale)
+        await attempt(lambda: put(noted(text, notes), []))
+
+
+def attachments(sheets: Sequence[Sheet]) -> list[discord.File]:
+    """Fresh each time: the SDK uses a File up."""
+    return [discord.File(io.BytesIO(sheet.data), sheet.name) for sheet in sheets]
+
+
+def noted(text: str, notes: Sequence[str]) -> str:
+    """The text with its notes; where both do not fit, the notes have the last lines."""
+    if not notes:
+        return text
+    tail = "\n\n" + "\n".join(notes)[: LIMIT // 2]
+    return text[: LIMIT - len(tail)] + tail
+
+
+def refusals(error: PonteError, names: Sequence[str], locale: str) -> list[str]:
+    """What stands in place of files that were refused with the request. Raises `error` where it
+    was not for them."""
+    if isinstance(error, PostRemoved) or (isinstance(error, Undeliverable) and not names):
+        raise error
+    if not names:
+        raise Undeliverable(reason=error.code) from error
+    why = error.values.get("reason", error.code)
+    return [say("{name} cannot stand here ({why}).", locale, name=f"`{n}`", why=why) for n in names]
+
+
+def too_large(file: File, limit: int, locale: str) -> str:
+    return say(
+        "{name} ({size}) does not fit here: Discord takes files of up to {limit}.",
+        locale,
+        name=f"`{file.name}`",
+        size=mebibytes(file.size),
+        limit=mebibytes(limit),
+    )
+
+
+def no_room(file: File, locale: str) -> str:
+    return say(
+        "{name} ({size}) does not fit beside the others: a message takes {count} files, and "
+        "{limit} in all. Please ask me for it alone.",
+        locale,
+        name=f"`{file.name}`",
+        size=mebibytes(file.size),
+        count=MOST_FILES,
+        limit=mebibytes(REQUEST_LIMIT),
+    )
+
+
+def mebibytes(size: int) -> str:
+    return f"{size / 1024 / 1024:.1f} MiB"

@@ -352,7 +352,7 @@ async def test_a_slow_thread_is_waited_for_with_a_sign_and_not_for_ever(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     place, _ = thread
-    monkeypatch.setattr(participants, "DEADLINE", 1.0)
+    monkeypatch.setattr(participants, "CONTEXT_DEADLINE", 1.0)
     held = discord.hold("GET", f"/channels/{place.id}/messages")
     await ana.mention("what do you think?", place)
     await discord.until(lambda: place.typing)
