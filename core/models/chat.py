@@ -1,7 +1,4 @@
-"""What is said in a chat completions stream: pieces of words, and calls in numbered pieces.
-
-Level 3: `POST /chat/completions` with our own history, which every server knows.
-"""
+"""Level 3: `POST /chat/completions` with our own history, which every server knows."""
 
 from __future__ import annotations
 
@@ -16,10 +13,14 @@ from core.records import Ask, Began, Delta, ModelEvent, ToolSpec
 from core.usage import usage_of
 
 CUTS: dict[str, Cut] = {"length": "length", "content_filter": "filter"}
+"""Why an answer ends early, by its `finish_reason`."""
 
 
 class ChatReading:
-    """One stream. It ends with a `finish_reason`; the tokens may follow in a last chunk."""
+    """One stream: pieces of words, and calls in numbered pieces.
+
+    It ends with a `finish_reason`; the tokens may follow in a last chunk.
+    """
 
     def __init__(self) -> None:
         self.over = False
@@ -52,7 +53,7 @@ class ChatReading:
         if self._text:
             items.append(Item(kind="message", role="assistant", text=self._text))
         if not cut:
-            items += [_call(call) for _, call in sorted(self._calls.items())]
+            items += [_call_item(call) for _, call in sorted(self._calls.items())]
         return Said(tuple(items), usage_of(self._usage), cut)
 
     def _choice(self, choice: Json) -> str:
@@ -73,15 +74,6 @@ class ChatReading:
         call["id"] = call["id"] or str(piece.get("id") or "")
         call["name"] += name
         call["arguments"] += arguments
-
-
-def _call(call: Json) -> Item:
-    return Item(
-        kind="call",
-        call_id=call["id"] or f"call_{call['name']}",
-        name=call["name"],
-        arguments=call["arguments"] or "{}",
-    )
 
 
 class Chat:
@@ -141,11 +133,20 @@ def messages(instructions: str, input: Sequence[Json]) -> list[Json]:
         elif item["type"] == "message":
             told.append({"role": "assistant", "content": item["content"]})
         elif item["type"] == "function_call":
-            _calling(told).append(_chat_call(item))
+            _calling(told).append(_call(item))
         elif item["type"] == "function_call_output":
             output = {"tool_call_id": item["call_id"], "content": item["output"]}
             told.append({"role": "tool", **output})
     return told
+
+
+def _call_item(call: Json) -> Item:
+    return Item(
+        kind="call",
+        call_id=call["id"] or f"call_{call['name']}",
+        name=call["name"],
+        arguments=call["arguments"] or "{}",
+    )
 
 
 def _calling(told: list[Json]) -> list[Json]:
@@ -156,7 +157,7 @@ def _calling(told: list[Json]) -> list[Json]:
     return calls
 
 
-def _chat_call(item: Json) -> Json:
+def _call(item: Json) -> Json:
     """Templates read the arguments, so what is no JSON object goes back as an empty one."""
     arguments = item["arguments"]
     try:

@@ -1,22 +1,8 @@
-"""One OpenAI Conversation: made, filled from our transcript, read, and its responses found.
+"""Level 1: Conversations + Responses. The server keeps the history; our transcript stays the truth.
 
-What a conversation holds, set beside our transcript: what it lacks, and whether it will do.
-
-The transcript is the truth. A conversation that lacks its end is told the rest; one with calls
-that nobody will answer gets them answered as interrupted; with anything else in it that our
-transcript does not have, it is given up and a new one is made.
-
-Streams over Conversations, each read to its end by a task of its own.
-
-A stream that is cut after a call was streamed can leave a response that its conversation does not
-have (openai-python issue 3561). So whoever stops listening only stops listening.
-
-One round over a Conversation: where to ask, what to send, and what to do when it goes wrong.
-
-Before it asks, the round is `trusting` (the conversation holds all that came before), `looking`
-(nobody knows: read its tail) or `anew` (make one from the transcript); then it is `ready`.
-
-Level 1: Conversations + Responses. The server keeps the history; ours stays the truth.
+A conversation that lacks the transcript's end is told the rest; one with calls that nobody will
+answer gets them answered as interrupted; with anything else in it that our transcript does not
+have, it is given up and a new one is made.
 """
 
 from __future__ import annotations
@@ -31,23 +17,47 @@ from typing import Literal
 import structlog
 
 from core.messages import Item
-from core.models import server as faults
 from core.models.input import answered, cut, lost, paired, size, starts, words
 from core.models.responses import BEGINNINGS, ENDS, PATH, Reading, company, question
-from core.models.server import Said, Server, items_of, listen, said
+from core.models.server import (
+    Said,
+    Server,
+    gone,
+    items_of,
+    listen,
+    locked,
+    policy,
+    said,
+    too_long,
+    unpaired,
+)
 from core.openai import Fault, Json
 from core.records import Ask, Completed, Kept, ModelEvent, Remote
+
+log = structlog.get_logger("model")
+Told = Callable[[str], Awaitable[None]]
+"""Hears a response's id."""
 
 BATCH = 20
 """Items that one call may add (conversations.items.create in the openai package)."""
 TAIL = 100
 """Items that are read from the end; the most that one page may have."""
 UNFINISHED = ("in_progress", "queued")
+"""Status of a response that still runs."""
+MOST_UNHEARD = 4
+"""Events that wait for the listener; then the server waits too."""
+MENDINGS = 10
+"""Times that one round is mended, whatever was broken."""
+UNKNOWN = -1
+"""`Thread.remote_upto` of a conversation whose tail must be read before it is used."""
 
 
-async def make(server: Server) -> str:
-    """A new one, empty, so that an id which gets lost on its way to us holds nothing."""
-    return str((await server.client.post("/conversations", {}))["id"])
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`send` is what the conversation must still be told; or it was `answered` already."""
+
+    send: tuple[Item, ...] = ()
+    answered: tuple[Item, ...] = ()
 
 
 async def fill(server: Server, conversation: str, items: Sequence[Item]) -> None:
@@ -65,11 +75,6 @@ def batches(items: Sequence[Json]) -> list[list[Json]]:
         rows.append(list(items[start:whole]))
         start = whole
     return rows
-
-
-def _settled(items: Sequence[Json]) -> bool:
-    calls = {item["call_id"] for item in items if item["type"] == "function_call"}
-    return calls <= {i["call_id"] for i in items if i["type"] == "function_call_output"}
 
 
 async def tail(server: Server, conversation: str) -> tuple[list[Json], bool]:
@@ -101,18 +106,12 @@ async def fetch_response(server: Server, id: str, patience: float) -> Json | Non
         waited, pause = waited + pause, min(pause * 2, 5.0)
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """`send` is what the conversation must still be told; or it was `answered` already."""
-
-    send: tuple[Item, ...] = ()
-    answered: tuple[Item, ...] = ()
-
-
 def reconcile(
     transcript: Sequence[Item], tail: Sequence[Json], *, asked: bool, whole: bool
 ) -> Plan | None:
-    """`tail` is the conversation's newest items, oldest first; `whole`: it has no others.
+    """What a conversation lacks of our transcript, and whether it will do.
+
+    `tail` is the conversation's newest items, oldest first; `whole`: it has no others.
 
     `asked`: this very question was sent before, so what stands after it may be its answer.
     None: make a new conversation.
@@ -128,69 +127,16 @@ def reconcile(
     return None
 
 
-def _meetings(wanted: Sequence[Item], held: Sequence[Json], whole: bool) -> Iterator[int]:
-    """Where in `wanted` the last of `held` may stand; the likeliest place first."""
-    if not held:
-        if whole:
-            yield 0
-        return
-    likely = [len(held)] if whole and len(held) <= len(wanted) else []
-    for upto in likely + list(range(len(wanted), 0, -1)):
-        pairs = zip(reversed(wanted[:upto]), reversed(held), strict=False)
-        if len(held) <= upto and all(_same(item, known) for item, known in pairs):
-            yield upto
-
-
-def _plan(missing: Sequence[Item], extra: Sequence[Json], asked: bool) -> Plan | None:
-    if not extra:
-        return Plan(send=tuple(missing)) if missing else None
-    if not missing:
-        return Plan(answered=items_of(extra)) if asked else None
-    if all(item["type"] == "function_call" for item in extra):
-        return Plan(send=(*lost(str(item["call_id"]) for item in extra), *missing))
-    return None
-
-
-def _counts(item: Json) -> bool:
-    kind = item.get("type", "message")
-    if kind == "message":
-        return item.get("role") in ("user", "assistant")
-    return kind in ("function_call", "function_call_output")
-
-
-def _same(item: Item, known: Json) -> bool:
-    kind = known.get("type", "message")
-    if kind == "function_call":
-        return item.kind == "call" and item.call_id == known.get("call_id")
-    if kind == "function_call_output":
-        return item.kind == "output" and item.call_id == known.get("call_id")
-    if item.kind != "message" or item.role != known.get("role"):
-        return False
-    if item.role == "assistant":
-        return item.text == "".join(_texts(known))
-    return (_texts(known) or [""])[-1] in (words(item, False), words(item, True))
-
-
-def _texts(known: Json) -> list[str]:
-    """What a person said is the last part: what comes before it is the turn's preface and files."""
-    content = known.get("content")
-    if isinstance(content, str):
-        return [content]
-    return [str(p.get("text") or p.get("refusal") or "") for p in content or ()
-            if p.get("type") in ("input_text", "output_text", "text", "refusal")]  # fmt: skip
-
-
-log = structlog.get_logger("model")
-Late = Callable[[str], Awaitable[None]]
-MOST_UNHEARD = 4
-"""Events that wait for the listener; then the server waits too."""
-
-
 class OwnedStream:
-    """One stream, iterated once. `late` hears the response's id if its listener was gone."""
+    """One stream, iterated once, and read to its end by a task of its own.
+
+    One that is cut after a call was streamed can leave a response that its conversation does not
+    have (openai-python issue 3561). So whoever stops listening only stops listening; `late` hears
+    the response's id if its listener was gone.
+    """
 
     def __init__(
-        self, source: AsyncIterator[Json], silence: float, grace: float, late: Late
+        self, source: AsyncIterator[Json], silence: float, grace: float, late: Told
     ) -> None:
         self._source = source
         self._silence = silence
@@ -265,7 +211,7 @@ class Streams:
         self._untidy: set[str] = set()
         self._late: set[asyncio.Task[None]] = set()
 
-    def open(self, source: AsyncIterator[Json], conversation: str, late: Late) -> OwnedStream:
+    def open(self, source: AsyncIterator[Json], conversation: str, late: Told) -> OwnedStream:
         stream = OwnedStream(source, self._silence, self._grace, late)
         self._open.setdefault(conversation, set()).add(stream)
         stream.task.add_done_callback(lambda _: self._closed(stream, conversation))
@@ -312,13 +258,13 @@ class Streams:
             del self._open[conversation]
 
 
-MENDINGS = 10
-"""Times that one round is mended, whatever was broken."""
-UNKNOWN = -1
-"""`Thread.remote_upto` of a conversation whose tail must be read before it is used."""
-
-
 class Exchange:
+    """One round: where to ask, what to send, and what to do when it goes wrong.
+
+    Before it asks, it is `trusting` (the conversation holds all that came before), `looking`
+    (nobody knows: read its tail) or `anew` (make one from the transcript); then it is `ready`.
+    """
+
     def __init__(self, server: Server, streams: Streams, ask: Ask) -> None:
         self._server = server
         self._streams = streams
@@ -364,7 +310,7 @@ class Exchange:
         yield self._completed(self._found)
 
     async def _look(self) -> None:
-        """Set the conversation's tail beside the transcript; see `core.models.conversations`."""
+        """Set the conversation's tail beside the transcript; see `reconcile`."""
         items, whole = await tail(self._server, self._thread.remote)
         plan = reconcile(await self._transcript(), items, asked=self._asked, whole=whole)
         if plan and plan.answered:
@@ -374,7 +320,8 @@ class Exchange:
         log.info("conversation looked at", then=self._next, missing=len(self._items))
 
     async def _make(self) -> Kept:
-        made = await make(self._server)
+        """A new one, empty, so that an id which gets lost on its way to us holds nothing."""
+        made = str((await self._server.client.post("/conversations", {}))["id"])
         log.info("conversation made", was=bool(self._thread.remote))
         self._thread = replace(self._thread, remote=made, remote_upto=UNKNOWN)
         return Kept(Remote("conversation", made), self._thread)
@@ -441,16 +388,16 @@ class Exchange:
 
     async def _mended(self, fault: Fault, body: Json) -> bool:
         remote = self._thread.remote
-        if faults.locked(fault):
+        if locked(fault):
             await self._wait_for_lock()
-        elif faults.gone(fault, remote) or (self._next == "looking" and fault.status == 404):
+        elif gone(fault, remote) or (self._next == "looking" and fault.status == 404):
             self._next = "anew"
-        elif faults.unpaired(fault):
+        elif unpaired(fault):
             self._tries["unpaired"] += 1
             self._next = "looking" if self._tries["unpaired"] == 1 else "anew"
-        elif faults.too_long(fault):
+        elif too_long(fault):
             return await self._narrow()
-        elif faults.policy(fault):
+        elif policy(fault):
             return await self._leave_out_unanswered()
         elif not self._server.learn(fault, body):
             return await self._again(fault, sent=bool(body))
@@ -460,14 +407,12 @@ class Exchange:
         """The server may have done what it did not answer for: look before asking once more."""
         lost = fault.kind in ("lost", "broken") and not fault.code
         self._tries["lost"] += lost
-        if not (lost and self._tries["lost"] == 1) and not await self._rest(fault):
+        first = lost and self._tries["lost"] == 1
+        if not first and not await self._server.rest(fault, self._tries):
             return False
         if sent and (fault.status >= 500 or fault.kind in ("lost", "broken")):
             self._next = "looking"
         return True
-
-    async def _rest(self, fault: Fault) -> bool:
-        return await self._server.rest(fault, self._tries)
 
     async def _narrow(self) -> bool:
         kept = cut(await self._transcript(), self._limit)
@@ -520,3 +465,60 @@ class Conversations:
 
     async def close(self) -> None:
         await self._streams.close()
+
+
+def _settled(items: Sequence[Json]) -> bool:
+    calls = {item["call_id"] for item in items if item["type"] == "function_call"}
+    return calls <= {i["call_id"] for i in items if i["type"] == "function_call_output"}
+
+
+def _meetings(wanted: Sequence[Item], held: Sequence[Json], whole: bool) -> Iterator[int]:
+    """Where in `wanted` the last of `held` may stand; the likeliest place first."""
+    if not held:
+        if whole:
+            yield 0
+        return
+    likely = [len(held)] if whole and len(held) <= len(wanted) else []
+    for upto in likely + list(range(len(wanted), 0, -1)):
+        pairs = zip(reversed(wanted[:upto]), reversed(held), strict=False)
+        if len(held) <= upto and all(_same(item, known) for item, known in pairs):
+            yield upto
+
+
+def _plan(missing: Sequence[Item], extra: Sequence[Json], asked: bool) -> Plan | None:
+    if not extra:
+        return Plan(send=tuple(missing)) if missing else None
+    if not missing:
+        return Plan(answered=items_of(extra)) if asked else None
+    if all(item["type"] == "function_call" for item in extra):
+        return Plan(send=(*lost(str(item["call_id"]) for item in extra), *missing))
+    return None
+
+
+def _counts(item: Json) -> bool:
+    kind = item.get("type", "message")
+    if kind == "message":
+        return item.get("role") in ("user", "assistant")
+    return kind in ("function_call", "function_call_output")
+
+
+def _same(item: Item, known: Json) -> bool:
+    kind = known.get("type", "message")
+    if kind == "function_call":
+        return item.kind == "call" and item.call_id == known.get("call_id")
+    if kind == "function_call_output":
+        return item.kind == "output" and item.call_id == known.get("call_id")
+    if item.kind != "message" or item.role != known.get("role"):
+        return False
+    if item.role == "assistant":
+        return item.text == "".join(_texts(known))
+    return (_texts(known) or [""])[-1] in (words(item, False), words(item, True))
+
+
+def _texts(known: Json) -> list[str]:
+    """What a person said is the last part: what comes before it is the turn's preface and files."""
+    content = known.get("content")
+    if isinstance(content, str):
+        return [content]
+    return [str(p.get("text") or p.get("refusal") or "") for p in content or ()
+            if p.get("type") in ("input_text", "output_text", "text", "refusal")]  # fmt: skip

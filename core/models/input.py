@@ -1,16 +1,4 @@
-"""Files that are text: which they are, and what they say.
-
-Calls and outputs in pairs, as every server demands: an open call is a refusal (HTTP 400).
-
-OpenAI: "No tool output found for function call …", and the opposite "No tool call found for
-function call output …". A turn that died between the two leaves the first.
-
-How much of a transcript is sent, where the server keeps none: cut at a person's message.
-
-Calls and their outputs stay together that way. Tokens are estimated as characters / 4, which
-errs on the safe side for most languages.
-
-What the model hears: a transcript as Responses input, with the files that people sent.
+"""What the model hears: a transcript as Responses input, with the files that people sent.
 
 What others said and what files hold is fenced and called untrusted. Bytes go out only here, for
 pictures and documents that the model takes; the transcript holds ids. Older ones that do not
@@ -31,6 +19,16 @@ from core.openai import Json
 
 CHARACTERS = 100_000
 """Characters of one file that a model is given."""
+BYTES = 20 * 2**20
+"""Bytes of files in one request, before base64. OpenAI takes 50 MB in all; proxies take less."""
+PICTURE = 1_500
+"""Tokens that a picture or a page is counted as."""
+LOST = "error: interrupted, result unknown"
+"""What the model reads of a call whose outcome nobody knows."""
+
+PICTURES = ("image/png", "image/jpeg", "image/webp", "image/gif")
+"""What models take as `input_image` (developers.openai.com, Images and vision)."""
+DOCUMENT = "application/pdf"
 _TYPES = ("application/json", "application/xml", "application/x-yaml", "application/yaml",
           "application/toml", "application/javascript", "application/sql",
           "application/csv", "application/x-csv")  # fmt: skip
@@ -39,6 +37,9 @@ _TYPES = ("application/json", "application/xml", "application/x-yaml", "applicat
 _UNTOLD = ("", "application/octet-stream", "application/vnd.ms-excel")
 _SUFFIXES = (".csv", ".tsv", ".md", ".txt", ".json", ".yaml", ".yml", ".log", ".py", ".sql")
 _WIDE = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+Read = Callable[[str], Awaitable[tuple[File, bytes]]]
+"""`Files.get`: a file and its bytes, by its id. Raises NotFound."""
 
 
 def is_text(kind: str, name: str) -> bool:
@@ -66,12 +67,13 @@ def decoded(data: bytes) -> str:
         return data.decode("cp1252", errors="replace")
 
 
-LOST = "error: interrupted, result unknown"
-"""What the model reads of a call whose outcome nobody knows."""
-
-
 def paired(items: Sequence[Item]) -> list[Item]:
-    """Each call once, answered before anybody speaks again; outputs without a call are left out."""
+    """Each call once, answered before anybody speaks again; outputs without a call are left out.
+
+    Every server demands that (HTTP 400; OpenAI: "No tool output found for function call …" and
+    "No tool call found for function call output …"). A turn that died between the two leaves
+    the first.
+    """
     whole: list[Item] = []
     open_calls: dict[str, None] = {}
     seen: set[str] = set()
@@ -96,12 +98,8 @@ def lost(call_ids: Iterable[str]) -> list[Item]:
     return [Item(kind="output", call_id=call_id, text=LOST) for call_id in call_ids]
 
 
-PICTURE = 1_500
-"""Tokens that a picture or a page is counted as."""
-
-
 def size(items: Sequence[Item]) -> int:
-    """Tokens, estimated."""
+    """Tokens, estimated as characters / 4, which errs on the safe side for most languages."""
     return sum(_size(item) for item in items)
 
 
@@ -115,7 +113,10 @@ def starts(items: Sequence[Item]) -> list[int]:
 
 
 def cut(items: Sequence[Item], limit: int) -> Sequence[Item]:
-    """The newest turns that fit `limit` tokens; always the last one, whatever its size."""
+    """The newest turns that fit `limit` tokens; always the last one, whatever its size.
+
+    Cut at a person's message, so that calls and their outputs stay together.
+    """
     left, chosen = limit, len(items)
     for start in reversed(starts(items)):
         left -= size(items[start:chosen])
@@ -133,25 +134,6 @@ def answered(items: Sequence[Item]) -> list[Item]:
         if end == len(items) or any(not _person(item) for item in items[begin:end]):
             kept += items[begin:end]
     return kept
-
-
-def _person(item: Item) -> bool:
-    return item.kind == "message" and item.role == "user"
-
-
-def _size(item: Item) -> int:
-    raw = len(str(item.raw)) if item.raw else 0
-    words = len(item.text) + len(item.arguments) + len(item.name) + raw
-    return words // 4 + 8 + PICTURE * len(item.files)
-
-
-PICTURES = ("image/png", "image/jpeg", "image/webp", "image/gif")
-"""What models take as `input_image` (developers.openai.com, Images and vision)."""
-DOCUMENT = "application/pdf"
-BYTES = 20 * 2**20
-"""Bytes of files in one request, before base64. OpenAI takes 50 MB in all; proxies take less."""
-Read = Callable[[str], Awaitable[tuple[File, bytes]]]
-"""`Files.get`: a file and its bytes, by its id. Raises NotFound."""
 
 
 class Input:
@@ -283,6 +265,16 @@ def fenced(fence: str, text: str, about: str = "") -> str:
     """Untrusted text between tags that it cannot close itself."""
     inner = text.replace(f"</{fence}", f"<\\/{fence}")
     return f"<{fence}{about}>\n{inner}\n</{fence}>"
+
+
+def _person(item: Item) -> bool:
+    return item.kind == "message" and item.role == "user"
+
+
+def _size(item: Item) -> int:
+    raw = len(str(item.raw)) if item.raw else 0
+    words = len(item.text) + len(item.arguments) + len(item.name) + raw
+    return words // 4 + 8 + PICTURE * len(item.files)
 
 
 def _part(file: File, kind: str, data: bytes) -> Json:

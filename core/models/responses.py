@@ -1,8 +1,7 @@
-"""What is said in a Responses stream, whatever shape its end has.
+"""Level 2: `POST /responses` with our own history; nothing is stored (the private mode).
 
-Levels 2 and 3: the server keeps nothing, the transcript goes along with every question.
-
-Level 2: `POST /responses` with our own history; nothing is stored (the private mode).
+Here too is what other levels share with it: how a Responses stream is read (1), and how a round is
+asked where the server keeps nothing and the transcript goes along with every question (3).
 """
 
 from __future__ import annotations
@@ -14,19 +13,43 @@ from contextlib import aclosing
 from typing import Any, Protocol
 
 from core.messages import Item
-from core.models import server as faults
 from core.models.input import answered, cut, paired, size, starts
-from core.models.server import Said, Server, Weight, listen, said
+from core.models.server import Said, Server, Weight, listen, policy, said, too_long
 from core.openai import Fault, Json
 from core.records import Ask, Began, Delta, ModelEvent
 
+PATH = "/responses"
 BEGINNINGS = ("response.created", "response.queued", "response.in_progress")
 ENDS = ("response.completed", "response.incomplete", "response.failed", "response.cancelled")
 WORDS = ("response.output_text.delta", "response.refusal.delta")
 
 
+class Stream(Protocol):
+    """How a dialect's stream is read."""
+
+    over: bool
+    response: str
+
+    def take(self, event: Json) -> Sequence[ModelEvent]: ...
+
+    def finished(self) -> Said: ...
+
+
+class Dialect(Protocol):
+    """One API: where it is, how a question is put, how its answer is read."""
+
+    path: str
+
+    async def body(self, ask: Ask, items: Sequence[Item]) -> Json: ...
+
+    def reading(self) -> Stream: ...
+
+
 class Reading:
-    """One stream. A refusal's words are shown like any others: they are the model's answer."""
+    """One stream, whatever shape its end has.
+
+    A refusal's words are shown like any others: they are the model's answer.
+    """
 
     def __init__(self) -> None:
         self.response = ""
@@ -78,27 +101,6 @@ class Reading:
         return (Delta("\n\n"),) if item.get("type") == "message" and self._spoken else ()
 
 
-class Stream(Protocol):
-    """How a dialect's stream is read."""
-
-    over: bool
-    response: str
-
-    def take(self, event: Json) -> Sequence[ModelEvent]: ...
-
-    def finished(self) -> Said: ...
-
-
-class Dialect(Protocol):
-    """One API: where it is, how a question is put, how its answer is read."""
-
-    path: str
-
-    async def body(self, ask: Ask, items: Sequence[Item]) -> Json: ...
-
-    def reading(self) -> Stream: ...
-
-
 class OwnHistory:
     """Asks one round in a dialect until it is answered or cannot be."""
 
@@ -122,9 +124,9 @@ class OwnHistory:
                 said = reading.finished()
                 break
             except Fault as fault:
-                if faults.too_long(fault) and len(starts(items)) > 1:
+                if too_long(fault) and len(starts(items)) > 1:
                     limit = min(limit, size(items)) // 2
-                elif faults.policy(fault) and len(answered(transcript)) < len(transcript):
+                elif policy(fault) and len(answered(transcript)) < len(transcript):
                     transcript = answered(transcript)
                 else:
                     await self._mend(fault, body, tries)
@@ -148,9 +150,6 @@ class OwnHistory:
         tries[fault.kind] += 1
         if fault.kind not in ("lost", "broken") or tries[fault.kind] > 1 or fault.code:
             raise await self._server.worded(fault) from None
-
-
-PATH = "/responses"
 
 
 class Responses:

@@ -1,14 +1,5 @@
-"""Which level a server has, found out without paying for a token.
-
-Support is never inferred from a 200 of `/responses`: llama.cpp and others take `conversation`
-there and silently forget. A wrong key, a full quota or a dead server say nothing about levels.
-
-Erasing on the server what a thread left there. What is not there any more counts as erased.
-
-So does what a server has no path for: it cannot have kept it.
-
-The model that a server serves: which level it has is found in the background, and again after
-a failure; usable all the while.
+"""The model that a server serves: which level it has is found in the background, and again after
+a failure; usable all the while. What a thread left on the server is erased here too.
 """
 
 from __future__ import annotations
@@ -23,116 +14,65 @@ import structlog
 
 from core.errors import ModelError, NoKey, PonteError, UnknownModel
 from core.i18n import say
-from core.models import server
 from core.models.chat import Chat
 from core.models.conversations import Conversations
 from core.models.input import Read
 from core.models.responses import Responses
-from core.models.server import Late, Options, Server
+from core.models.server import Late, NoEndpoint, Options, Server, unknown_model
 from core.openai import Client, Fault
 from core.records import Ask, Health, ModelEvent, Remote
 
 log = structlog.get_logger("model")
 Level = Literal["conversations", "responses", "chat"]
-MISSING = (404, 405, 501)
-
-
-async def probe(client: Client, model: str) -> Level:
-    """Raises Fault while the server cannot be asked, NoKey without a key."""
-    if await _keeps_conversations(client):
-        return "conversations"
-    return "responses" if await _answers_responses(client, model) else "chat"
-
-
-async def _keeps_conversations(client: Client) -> bool:
-    try:
-        made = await client.post("/conversations", {})
-    except Fault as fault:
-        if fault.status in (*MISSING, 400, 422):
-            return False
-        raise
-    id = str(made.get("id") or "")
-    if not id or made.get("object") != "conversation":
-        return False
-    try:
-        await client.delete(f"/conversations/{id}")
-    except Fault as fault:
-        # It is empty, so it may stay.
-        log.info("probe not deleted", conversation=id, fault=str(fault))
-    return True
-
-
-async def _answers_responses(client: Client, model: str) -> bool:
-    """A question without `input` is refused by a server that knows the path, at no cost.
-
-    Some refuse it with 500, as they break over it (aimock 1.43).
-    """
-    try:
-        await client.post("/responses", {"model": model})
-    except Fault as fault:
-        if fault.status in MISSING:
-            return fault.code == "model_not_found"
-        if fault.status not in (400, 422, 500) or fault.quota:
-            raise
-    return True
-
-
-PATHS = {"response": "responses", "container": "containers", "file": "files"}
-PAGE = 100
-
-
-async def erase(client: Client, remote: Remote) -> bool:
-    """False: it may still be there, and must be tried again."""
-    try:
-        if remote.kind == "conversation":
-            await _conversation(client, remote.id)
-        else:
-            await _gone(client, f"/{PATHS[remote.kind]}/{remote.id}")
-    except (Fault, PonteError):
-        return False
-    return True
-
-
-async def _conversation(client: Client, id: str) -> None:
-    """Its items first: deleting a conversation leaves them (docstring of the openai package)."""
-    items = f"/conversations/{id}/items"
-    while True:
-        try:
-            page = await client.get(items, {"limit": PAGE})
-        except Fault as fault:
-            if fault.status not in MISSING:
-                raise
-            return
-        for item in page.get("data") or ():
-            await _gone(client, f"{items}/{item['id']}")
-        if not page.get("has_more"):
-            break
-    await _gone(client, f"/conversations/{id}")
-
-
-async def _gone(client: Client, path: str) -> None:
-    try:
-        await client.delete(path)
-    except Fault as fault:
-        if fault.status not in MISSING and not fault.container_gone:
-            raise
-
-
 LOWER: dict[str, Level] = {"conversations": "responses", "responses": "chat"}
+MISSING = (404, 405, 501)
+"""HTTP status of what is not there, or has no path at all."""
+PATHS = {"response": "responses", "container": "containers", "file": "files"}
+"""Where a server keeps what is erased, by the kind of a `Remote`."""
+PAGE = 100
+"""Items of a conversation that are read at once."""
+AGAIN = 30.0
+"""Seconds after which `health` asks a failing server anew."""
+SOON = 1.0
+"""Seconds that `health` waits for a probe under way."""
 WORDS = {
     "conversations": "{model} at {host}: conversations are kept there and here",
     "responses": "{model} at {host}: Responses, history kept here only",
     "chat": "{model} at {host}: chat completions, history kept here only",
 }
 PROBING = "{model} at {host}: not known yet, being asked"
-AGAIN = 30.0
-"""Seconds after which `health` asks a failing server anew."""
-SOON = 1.0
-"""Seconds that `health` waits for a probe under way."""
 
 
 class LevelModel(Protocol):
     def ask(self, ask: Ask) -> AsyncGenerator[ModelEvent, None]: ...
+
+
+async def probe(client: Client, model: str) -> Level:
+    """Which level a server has, found out without paying for a token.
+
+    Support is never inferred from a 200 of `/responses`: llama.cpp and others take `conversation`
+    there and silently forget. A wrong key, a full quota or a dead server say nothing about levels:
+    raises Fault while the server cannot be asked, NoKey without a key.
+    """
+    if await _keeps_conversations(client):
+        return "conversations"
+    return "responses" if await _answers_responses(client, model) else "chat"
+
+
+async def erase(client: Client, remote: Remote) -> bool:
+    """Erase on the server what a thread left there. False: it may still be there, try again.
+
+    What is not there any more counts as erased, and so does what a server has no path for: it
+    cannot have kept it.
+    """
+    try:
+        if remote.kind == "conversation":
+            await _erase_conversation(client, remote.id)
+        else:
+            await _erase(client, f"/{PATHS[remote.kind]}/{remote.id}")
+    except (Fault, PonteError):
+        return False
+    return True
 
 
 class ServedModel:
@@ -189,7 +129,7 @@ class ServedModel:
                         yield event
                 self._trouble = None
                 return
-            except server.NoEndpoint as error:
+            except NoEndpoint as error:
                 level = self._lower(level, error)
             except ModelError as error:
                 self._note(error)
@@ -230,7 +170,7 @@ class ServedModel:
             if self._probing is not None:
                 await asyncio.shield(self._probing)
         if self._level is None:
-            raise self._trouble or server.NoEndpoint()
+            raise self._trouble or NoEndpoint()
         return self._level
 
     async def _probe(self) -> None:
@@ -257,7 +197,7 @@ class ServedModel:
             return None
         if not self._client.place.official or not models or self.name in models:
             return None
-        return server.unknown_model(self.name, models)
+        return unknown_model(self.name, models)
 
     def _lower(self, level: str, error: ModelError) -> str:
         """A server without this level's API; where the operator fixed the level, that is final."""
@@ -273,3 +213,61 @@ class ServedModel:
         if error.code in ("wrong_key", "unknown_model", "no_quota", "model_down", "no_key"):
             self._trouble = error
             self._asked_at = time.monotonic()
+
+
+async def _keeps_conversations(client: Client) -> bool:
+    try:
+        made = await client.post("/conversations", {})
+    except Fault as fault:
+        if fault.status in (*MISSING, 400, 422):
+            return False
+        raise
+    id = str(made.get("id") or "")
+    if not id or made.get("object") != "conversation":
+        return False
+    try:
+        await client.delete(f"/conversations/{id}")
+    except Fault as fault:
+        # It is empty, so it may stay.
+        log.info("probe not deleted", conversation=id, fault=str(fault))
+    return True
+
+
+async def _answers_responses(client: Client, model: str) -> bool:
+    """A question without `input` is refused by a server that knows the path, at no cost.
+
+    Some refuse it with 500, as they break over it (aimock 1.43).
+    """
+    try:
+        await client.post("/responses", {"model": model})
+    except Fault as fault:
+        if fault.status in MISSING:
+            return fault.code == "model_not_found"
+        if fault.status not in (400, 422, 500) or fault.quota:
+            raise
+    return True
+
+
+async def _erase_conversation(client: Client, id: str) -> None:
+    """Its items first: deleting a conversation leaves them (docstring of the openai package)."""
+    items = f"/conversations/{id}/items"
+    while True:
+        try:
+            page = await client.get(items, {"limit": PAGE})
+        except Fault as fault:
+            if fault.status not in MISSING:
+                raise
+            return
+        for item in page.get("data") or ():
+            await _erase(client, f"{items}/{item['id']}")
+        if not page.get("has_more"):
+            break
+    await _erase(client, f"/conversations/{id}")
+
+
+async def _erase(client: Client, path: str) -> None:
+    try:
+        await client.delete(path)
+    except Fault as fault:
+        if fault.status not in MISSING and not fault.container_gone:
+            raise

@@ -1,15 +1,8 @@
-"""What the operator chose about the model, and our own limits with it.
-
-What a fault means: what can be mended, and the words for what cannot.
+"""A model's server as we know it: the operator's options, what it takes (learned as we go), what
+its responses say, and what its faults mean: what can be mended, and the words for what cannot.
 
 Codes and texts are OpenAI's; other servers share the HTTP status and word the rest as they like,
 so texts are only looked at for the few things that have no code.
-
-What a finished response says: items, tokens, and why it ends early where it does.
-
-A model's server as we know it: where it is, which model, what it takes; learned as we go.
-
-Listening to a stream, but not for ever.
 """
 
 from __future__ import annotations
@@ -46,12 +39,55 @@ from core.openai import PATIENT, Client, Fault, Json, pause
 from core.records import Ask, Completed, Remote, Thread, ToolSpec
 from core.usage import usage_of
 
+log = structlog.get_logger("model")
+Cut = Literal["", "length", "filter"]
+Late = Callable[[str, Remote], Awaitable[None]]
+"""Takes a thread's id and what a server keeps for it, when no turn listens any more."""
+
 DEFAULT_MODEL = "gpt-6-luna"
+TRIES = 3
+"""Times that one round is asked when what stood in the way may pass."""
+BUSY = 20.0
+"""Seconds that a person is told to wait where the server names none."""
+LONGEST_ROUND = 1800.0
+"""Seconds that one round may take, however much is said in it."""
+LONGEST = 1_000_000
+"""Characters of one answer, its tools' arguments too: some eight times what models can say."""
+MOST_CALLS = 256
+"""Calls in one answer."""
+OPTIONAL = (
+    "context_management", "include", "parallel_tool_calls", "prompt_cache_key", "reasoning",
+    "reasoning_effort", "safety_identifier", "store", "stream_options", "truncation",
+)  # fmt: skip
+"""Fields that an answer can do without."""
+LONG = re.compile(
+    r"context.{0,3}(length|window|size)|maximum context|too many tokens|prompt is too long", re.I
+)
+"""How servers say that there is too much to read, where no code does."""
+
+NEAREST = (
+    "The model {model!r} is not known to the server. The operator must set PONTE_MODEL, "
+    "perhaps to {nearest!r}."
+)
+REFUSED = "The model's server refused the request ({reason}). Please tell the operator."
+MOVED = (
+    "The model's server sends us to another address (HTTP {status}), where Ponte does not go by "
+    "itself. The operator must set OPENAI_BASE_URL to the right address."
+)
+EXCESS = (
+    "The model's server sent more than Ponte takes ({limit}), so I stopped it. "
+    "Please ask again, or for less at once."
+)
+PICTURE = "The model could not read the picture that you sent. Please send it as PNG or JPEG."
+NOTHING = "The model gave an empty answer. Please ask again."
+NO_ROOM = "The model used up its room before it came to an answer. Please ask for less at once."
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """`effort` "" is "low" at OpenAI and the server's own default elsewhere.
+    """What the operator chose about the model, and our own limits with it.
+
+    `effort` "" is "low" at OpenAI and the server's own default elsewhere.
 
     `secret` keys the names under which a server knows persons and threads. Seconds: `silence`
     that a stream may keep, `drain` for a stream that nobody listens to any more, `lock` to wait
@@ -74,34 +110,41 @@ class Options:
         return hmac.new(self.secret, name.encode(), hashlib.sha256).hexdigest()
 
 
-OPTIONAL = (
-    "context_management", "include", "parallel_tool_calls", "prompt_cache_key", "reasoning",
-    "reasoning_effort", "safety_identifier", "store", "stream_options", "truncation",
-)  # fmt: skip
-"""Fields that an answer can do without."""
-BUSY = 20.0
-"""Seconds that a person is told to wait where the server names none."""
-NEAREST = (
-    "The model {model!r} is not known to the server. The operator must set PONTE_MODEL, "
-    "perhaps to {nearest!r}."
-)
-REFUSED = "The model's server refused the request ({reason}). Please tell the operator."
-MOVED = (
-    "The model's server sends us to another address (HTTP {status}), where Ponte does not go by "
-    "itself. The operator must set OPENAI_BASE_URL to the right address."
-)
-EXCESS = (
-    "The model's server sent more than Ponte takes ({limit}), so I stopped it. "
-    "Please ask again, or for less at once."
-)
-PICTURE = "The model could not read the picture that you sent. Please send it as PNG or JPEG."
-LONG = re.compile(
-    r"context.{0,3}(length|window|size)|maximum context|too many tokens|prompt is too long", re.I
-)
-
-
 class NoEndpoint(ModelDown):
     """The server lacks the API of this level; a lower one may do."""
+
+
+@dataclass(slots=True)
+class Weight:
+    """What one answer weighs so far."""
+
+    characters: int = 0
+    calls: int = 0
+
+    def add(self, characters: int, calls: int = 0) -> None:
+        """Raises Fault where it is more than we take."""
+        self.characters += characters
+        self.calls += calls
+        if self.characters > LONGEST:
+            raise Fault("excess", message=f"{LONGEST:,} characters")
+        if self.calls > MOST_CALLS:
+            raise Fault("excess", message=f"{MOST_CALLS} calls")
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a finished response says: items, tokens, and why it ends early where it does.
+
+    `items` may hold opaque ones: a server's encrypted reasoning or compaction, in `raw`.
+    """
+
+    items: tuple[Item, ...]
+    usage: Usage = field(default_factory=Usage)
+    cut: Cut = ""
+
+    @property
+    def calls(self) -> bool:
+        return any(item.kind == "call" for item in self.items)
 
 
 def no_endpoint(fault: Fault) -> bool:
@@ -211,42 +254,6 @@ def unknown_model(model: str, models: Sequence[str]) -> UnknownModel:
     return UnknownModel(NEAREST, model=model, nearest=near[0])
 
 
-Cut = Literal["", "length", "filter"]
-LONGEST = 1_000_000
-"""Characters of one answer, its tools' arguments too: some eight times what models can say."""
-MOST_CALLS = 256
-
-
-@dataclass(slots=True)
-class Weight:
-    """What one answer weighs so far."""
-
-    characters: int = 0
-    calls: int = 0
-
-    def add(self, characters: int, calls: int = 0) -> None:
-        """Raises Fault where it is more than we take."""
-        self.characters += characters
-        self.calls += calls
-        if self.characters > LONGEST:
-            raise Fault("excess", message=f"{LONGEST:,} characters")
-        if self.calls > MOST_CALLS:
-            raise Fault("excess", message=f"{MOST_CALLS} calls")
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """`items` may hold opaque ones: a server's encrypted reasoning or compaction, in `raw`."""
-
-    items: tuple[Item, ...]
-    usage: Usage = field(default_factory=Usage)
-    cut: Cut = ""
-
-    @property
-    def calls(self) -> bool:
-        return any(item.kind == "call" for item in self.items)
-
-
 def said(response: Mapping[str, Any]) -> Said:
     """Raises Fault for a response that failed or was cancelled."""
     status = response.get("status")
@@ -264,37 +271,6 @@ def items_of(output: Sequence[Json], *, whole: bool = True) -> tuple[Item, ...]:
     """Our items for a server's; calls of an answer that was cut are not `whole` and left out."""
     found = (_item(item) for item in output)
     return tuple(item for item in found if item and (whole or item.kind == "message"))
-
-
-def _item(item: Json) -> Item | None:
-    kind = item.get("type")
-    if kind == "message":
-        text = "".join(
-            str(part.get("text") or part.get("refusal") or "")
-            for part in item.get("content") or ()
-            if isinstance(part, dict)
-        )
-        raw = {"phase": item["phase"]} if item.get("phase") else {}
-        return Item(kind="message", role="assistant", text=text, raw=raw) if text else None
-    if kind == "function_call":
-        return Item(
-            kind="call",
-            call_id=str(item.get("call_id") or item.get("id") or ""),
-            name=str(item.get("name", "")),
-            arguments=str(item.get("arguments") or "{}"),
-        )
-    if kind in ("reasoning", "compaction") and item.get("encrypted_content"):
-        return Item(kind="opaque", raw={"item": item})
-    return None
-
-
-log = structlog.get_logger("model")
-TRIES = 3
-"""Times that one round is asked when what stood in the way may pass."""
-NOTHING = "The model gave an empty answer. Please ask again."
-NO_ROOM = "The model used up its room before it came to an answer. Please ask for less at once."
-Late = Callable[[str, Remote], Awaitable[None]]
-"""Takes a thread's id and what a server keeps for it, when no turn listens any more."""
 
 
 class Server:
@@ -392,10 +368,6 @@ class Server:
         return False
 
 
-LONGEST_ROUND = 1800.0
-"""Seconds that one round may take, however much is said in it."""
-
-
 async def listen(source: AsyncIterator[Json], silence: float) -> AsyncGenerator[Json, None]:
     """The events of `source`; raises Fault when none comes for `silence` seconds, or no end."""
     until = asyncio.get_running_loop().time() + LONGEST_ROUND
@@ -411,3 +383,25 @@ async def listen(source: AsyncIterator[Json], silence: float) -> AsyncGenerator[
         except StopAsyncIteration:
             return
         yield event
+
+
+def _item(item: Json) -> Item | None:
+    kind = item.get("type")
+    if kind == "message":
+        text = "".join(
+            str(part.get("text") or part.get("refusal") or "")
+            for part in item.get("content") or ()
+            if isinstance(part, dict)
+        )
+        raw = {"phase": item["phase"]} if item.get("phase") else {}
+        return Item(kind="message", role="assistant", text=text, raw=raw) if text else None
+    if kind == "function_call":
+        return Item(
+            kind="call",
+            call_id=str(item.get("call_id") or item.get("id") or ""),
+            name=str(item.get("name", "")),
+            arguments=str(item.get("arguments") or "{}"),
+        )
+    if kind in ("reasoning", "compaction") and item.get("encrypted_content"):
+        return Item(kind="opaque", raw={"item": item})
+    return None
