@@ -1,14 +1,14 @@
 """What comes in by the Events API: decided, stored, and only then acknowledged.
 
 Slack is asked for nothing before that, but where nothing else tells whether an event is for us
-(`company`). All else is looked up when the turn starts (`around`).
+(`Company`). All else is looked up when the turn starts (`Around`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +16,7 @@ from weakref import WeakValueDictionary
 
 from adapters.slack import events
 from adapters.slack.client import InDoubt, SlackRefused
-from adapters.slack.events import Said, Source
+from adapters.slack.events import Payload, Said, Source
 from adapters.slack.files import Downloads
 from adapters.slack.participants import NOTICE, Company
 from adapters.slack.presence import WAITS
@@ -28,14 +28,13 @@ from core.i18n import nearest, say
 from core.messages import Address, Message, Person, Quote, ReplyTo
 from core.ports import Inbox
 
-Payload = Mapping[str, Any]
-Removed = Callable[[str], Awaitable[None]]
-"""Called with the id of a post of ours that a person deleted."""
-
 ALONE = "There are several of you here now, so I answer only when I am mentioned."
 OPEN_THERE = "[While writing this to you, the person has open: {what}]"
 _TITLE = 80
 """Of a session's title: 200 (docs.slack.dev/reference/methods/agents.sessions.setStatus)."""
+
+Removed = Callable[[str], Awaitable[None]]
+"""Called with the id of a post of ours that a person deleted."""
 
 
 @dataclass(frozen=True, slots=True)
