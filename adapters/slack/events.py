@@ -129,11 +129,16 @@ def files(message: Payload) -> tuple[Attachment, ...]:
         Attachment(
             name=str(file.get("name") or file["id"]), type=str(file.get("mimetype") or ""),
             size=int(file.get("size") or 0),
-            reference=f"{file['id']} {_address(file)}".strip(),
+            reference=f"{file['id']} {private_url(file)}".strip(),
         )
         for file in _listed(message.get("files"))
         if file.get("id") and file.get("mode") not in NOT_A_FILE
     )  # fmt: skip
+
+
+def private_url(file: Payload) -> str:
+    """Where a file is read with our token; "" where that is not told."""
+    return str(file.get("url_private_download") or file.get("url_private") or "")
 
 
 def event_key(team: str, channel: str, ts: str) -> str:
@@ -177,7 +182,8 @@ def said(ours: str, body: Payload, event: Payload, bots: frozenset[str]) -> Said
     return Said(
         team=ours, channel=channel, ts=ts, user=user, text=own(event),
         thread=thread if thread != ts else "", parent=str(event.get("parent_user_id") or ""),
-        direct=direct, files=(*files(event), *there), edited=_edited(event),
+        direct=direct, files=(*files(event), *there),
+        edited=float((event.get("edited") or {}).get("ts") or 0.0),
         home=author_home(ours, body, event),
         shared=(*((who, words) for who, words, _ in shared),
                 *(("Slack", words) for words in unfurled(event) if words)),
@@ -218,10 +224,6 @@ def message(
         context=context, locale=locale.replace("_", "-"), time_zone=zone,
         sent_at=heard.edited or float(heard.ts),
     )  # fmt: skip
-
-
-def _address(file: Payload) -> str:
-    return str(file.get("url_private_download") or file.get("url_private") or "")
 
 
 def _is_preview(attachment: Payload) -> bool:
@@ -291,10 +293,6 @@ def _listed(value: Any) -> Sequence[Payload]:
     if not isinstance(value, Sequence) or isinstance(value, str):
         return ()
     return [each for each in value if isinstance(each, Mapping)]
-
-
-def _edited(event: Payload) -> float:
-    return float((event.get("edited") or {}).get("ts") or 0.0)
 
 
 def _open_there(event: Payload) -> str:

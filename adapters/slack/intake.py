@@ -96,9 +96,8 @@ class Intake:
         if said.user == self._workspace.user:
             return
         where = events.address(said, await self._directs.belongs_to_dm(said))
-        if not await self._for_us(said, where):
-            return
-        await self._accept(said, where)
+        if await self._for_us(said, where):
+            await self._accept(said, where)
 
     async def _for_us(self, said: Said, where: Address) -> bool:
         """What is not is neither stored nor logged."""
@@ -127,22 +126,16 @@ class Intake:
         """As far as it is known without asking; the rest is looked up when the turn starts."""
         profile = self._workspace.directory.known(said.user)
         author = Person("slack", said.user, said.home, profile.name)
-        context = [
-            Quote(who, readable(words, self._names(words), self._workspace.user), replied=True)
-            for who, words in said.shared
-        ]
+        context = [Quote(who, self._readable(words), replied=True) for who, words in said.shared]
         if said.open_there:
             context.append(Quote("Slack", OPEN_THERE.format(what=said.open_there), ours=True))
-        return events.message(said, where, author, self._readable(said), tuple(context),
+        return events.message(said, where, author, self._readable(said.text), tuple(context),
                               profile.locale, profile.zone)  # fmt: skip
 
-    def _readable(self, said: Said) -> str:
-        return readable(said.text, self._names(said.text), self._workspace.user)
-
-    def _names(self, words: str) -> dict[str, str]:
-        directory = self._workspace.directory
-        names = {id: directory.known(id).name for id in mentioned(words)}
-        return {id: name for id, name in names.items() if name} | {self._workspace.user: "Ponte"}
+    def _readable(self, words: str) -> str:
+        directory, us = self._workspace.directory, self._workspace.user
+        names = {id: name for id in mentioned(words) if (name := directory.known(id).name)}
+        return readable(words, names | {us: "Ponte"}, us)
 
     async def _changed(self, body: Payload, event: Payload) -> None:
         """A person's edit counts until the turn starts; unfurled links are no edits."""

@@ -140,7 +140,7 @@ class Interactions:
         try:
             await self._accept(spot, key, text, context, files, on_it=text)
         except NotStored as error:
-            return {"response_action": "errors", "errors": {block: error.words(locale)}}
+            return _errors(block, error.words(locale))
         return None
 
     async def clicked(self, payload: Payload, action: Payload) -> None:
@@ -265,9 +265,8 @@ class Interactions:
         return "" if verdict.allowed else say(verdict.reason, self._locale(spot))
 
     def _who_and_where(self, spot: Spot) -> tuple[Person, Address]:
-        direct = is_direct(spot.channel, {})
         where = Address("slack", spot.channel, self._workspace.team, spot.thread,
-                        shared=not direct)  # fmt: skip
+                        shared=not is_direct(spot.channel, {}))  # fmt: skip
         return Person("slack", spot.user, spot.home), where
 
     async def _opened(self, trigger: str, view: Payload, locale: str) -> str:
