@@ -120,9 +120,10 @@ TIERS: dict[str, int] = {
     "files.getUploadURLExternal": 100, "files.completeUploadExternal": 100,
 }  # fmt: skip
 """Tiers 2, 3 and 4, in calls a minute and workspace; which one a method has stands on its own page
-(docs.slack.dev/apis/web-api/rate-limits). The limits of chat.postMessage, auth.test
-and assistant.threads.setStatus are special: no tier stands on their pages."""
+(docs.slack.dev/apis/web-api/rate-limits). The limits of chat.postMessage, auth.test and
+assistant.threads.setStatus are special: no tier stands on their pages."""
 _MOST_CHANNELS = 10_000
+"""Channels whose lines are remembered."""
 
 IN_A_ROW, PAUSE = 3, 3600.0
 """A feature that is refused so often in a row, for whatever reason, is left alone for so many
@@ -158,6 +159,7 @@ _UNREPEATABLE = frozenset({
     "chat.postMessage", "chat.startStream", "chat.appendStream", "chat.postEphemeral",
     "files.completeUploadExternal",
 })  # fmt: skip
+"""Done twice, they would show twice."""
 _FORMS = frozenset({
     "auth.test", "users.info", "usergroups.list", "conversations.replies", "conversations.history",
     "files.info", "files.getUploadURLExternal", "reactions.add", "reactions.remove",

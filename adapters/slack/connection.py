@@ -29,7 +29,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 
 from adapters.slack import render
 from adapters.slack.client import FAILURES, InDoubt, SlackApi, sdk_log
-from adapters.slack.events import author_home
+from adapters.slack.events import Payload, author_home
 from adapters.slack.files import Downloads
 from adapters.slack.intake import Customs, Intake
 from adapters.slack.interactions import Interactions
@@ -60,7 +60,7 @@ PATIENCE = 15.0
 """Seconds that the start of everything else waits for Slack."""
 
 T = TypeVar("T")
-Take = Callable[[Mapping[str, Any]], Awaitable[None]]
+Take = Callable[[Payload], Awaitable[None]]
 """Stores an event; raises NotStored."""
 
 
@@ -87,7 +87,7 @@ class Ports:
 
 
 class SlackAdapter:
-    """Slack as a `Platform`."""
+    """Slack as a `ChatPlatform`."""
 
     name = "slack"
 
@@ -224,7 +224,7 @@ class SlackAdapter:
             await self._socket.open(url)
         self._open = True
 
-    async def _take(self, body: Mapping[str, Any]) -> None:
+    async def _take(self, body: Payload) -> None:
         event = body.get("event") or {}
         if event.get("type") == "app_home_opened":
             if event.get("tab") == "home":
@@ -232,7 +232,7 @@ class SlackAdapter:
             return
         await self._intake.take(body)
 
-    async def _show_home(self, body: Mapping[str, Any], event: Mapping[str, Any]) -> None:
+    async def _show_home(self, body: Payload, event: Payload) -> None:
         user, team = str(event["user"]), self._workspace.team
         profile = (await self._workspace.directory.profiles([user]))[user]
         person = Person("slack", user, author_home(team, body, event), profile.name)

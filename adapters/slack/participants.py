@@ -45,7 +45,7 @@ _MORE_FILES = "I looked only at the newest {count} files of this thread."
 _SOMEBODY = re.compile(r"(?<!\w)@([UW][A-Z0-9]{5,})\b")
 """A mention whose name was not known when it was stored."""
 _ID = re.compile(r"[UW][A-Z0-9]{5,}")
-"""A person's."""
+"""A person's id."""
 
 
 @dataclass(slots=True)
