@@ -18,9 +18,10 @@ import pytest
 
 from adapters.discord import events as discord_events
 from adapters.discord import render as discord
-from adapters.slack import client as slack_lengths
+from adapters.discord import render as discord_pages
+from adapters.discord import render as discord_tables
+from adapters.slack import client as slack_client
 from adapters.slack import render as slack
-from adapters.slack import render as slack_content
 from adapters.terminal.screen import _WORD
 from adapters.web.render import to_html
 from bot.telemetry import Redaction
@@ -102,14 +103,14 @@ WHOLE: dict[str, Work] = {
     "redaction": Redaction(["a secret of ours"]).of,
     "slack: markdown": lambda said: slack.markdown(said, HOSTS),
     "slack: plain": slack.plain,
-    "slack: parts": lambda said: slack_content.parts(said, HOSTS),
-    "slack: content": lambda said: slack_content.content(said, HOSTS),
-    "slack: plainly": slack_content.plainly,
+    "slack: parts": lambda said: slack.parts(said, HOSTS),
+    "slack: content": lambda said: slack.content(said, HOSTS),
+    "slack: plainly": slack.plainly,
     "slack: settled": slack.settled,
     "slack: mentioned": slack.mentioned,
     "slack: readable": lambda said: slack.readable(said, {"U2": "Ana"}, "U1"),
-    "slack: fit": lambda said: slack_lengths.fit(said, 3000),
-    "discord: pages": lambda said: discord.pages(said, "en"),
+    "slack: fit": lambda said: slack_client.fit(said, 3000),
+    "discord: pages": lambda said: discord_pages.pages(said, "en"),
     "discord: render": discord.render,
     "discord: inert": discord.inert,
     "discord: columns": discord.columns_of,
@@ -167,7 +168,7 @@ def too_slow(work: Work, unit: str, half: int, rich: float) -> str:
 
 @pytest.mark.parametrize("name", WHOLE)
 def test_cost_grows_with_the_length_alone(name: str) -> None:
-    work, half = WHOLE[name], slack_lengths.PART // 2 if name in OF_A_PART else HALF
+    work, half = WHOLE[name], slack_client.PART // 2 if name in OF_A_PART else HALF
     rich = cost(work, of(RICH, 2 * half), 3)
     assert [why for unit in UNITS if (why := too_slow(work, unit, half, rich))] == []
 

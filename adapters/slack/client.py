@@ -1,20 +1,7 @@
-"""The Web API through slack_sdk: paced, told apart by what a failure means, one session for all.
+"""Slack's Web API through slack_sdk: paced, within its lengths, and what its answers mean.
 
-The SDK's retry handlers are off: its default one repeats a post whose answer was lost, and its
-rate limit handler reads only the first digit of Retry-After (slack_sdk 3.47).
-
-Each error name stands with the methods whose page has it (docs.slack.dev/reference/methods/METHOD,
-"every page" for those that all have), or with who published that Slack says it. A name that is in
-no list here ends that call, worded: it is SlackRefused, and not tried again.
-
-Pace: one post a second in each channel, with short bursts, and other methods by tier, in calls a
-minute and workspace (docs.slack.dev/apis/web-api/rate-limits); which tier a method has stands on
-its own page.
-
-Lengths: Slack's pages speak of characters. Measured were UTF-8 bytes, once `&`, `<` and `>` are
-escaped: 4,000 of `text` on an edit, also beside blocks (openclaw/openclaw pull 115027,
-pymc-labs/daimon pull 106); between 10,600 and 11,300 of a streamed message (openclaw/openclaw pull
-143882). All limits here stay under those.
+Each name of an error stands with the methods whose page has it (docs.slack.dev/reference/methods/
+METHOD, "every page" for those that all have), or with who published that Slack says it.
 """
 
 from __future__ import annotations
@@ -41,6 +28,7 @@ if TYPE_CHECKING:
     from slack_sdk.web.async_client import AsyncWebClient
     from slack_sdk.web.async_slack_response import AsyncSlackResponse
 
+log = structlog.get_logger("slack")
 
 GONE = frozenset({"message_not_found"})
 """Somebody deleted the post (chat.update, chat.delete, chat.appendStream, chat.stopStream)."""
@@ -118,6 +106,69 @@ RATE_LIMITED = frozenset({
     "rate_limited",  # chat.postMessage, chat.startStream, .appendStream, .stopStream
 })  # fmt: skip
 
+POSTS = frozenset({"chat.postMessage", "chat.startStream", "chat.postEphemeral"})
+"""The methods that count against a channel's pace too."""
+CHANNEL_BURST, CHANNEL_INTERVAL = 5, 1.1
+"""One post a second in each channel, with short bursts (docs.slack.dev/apis/web-api/rate-limits).
+Calls do not arrive at the distances at which they leave: a tenth of a second for that."""
+TIERS: dict[str, int] = {
+    "chat.startStream": 20, "chat.stopStream": 20, "usergroups.list": 20, "reactions.remove": 20,
+    "chat.update": 50, "chat.delete": 50, "conversations.replies": 50,
+    "conversations.history": 50, "agents.sessions.setStatus": 50, "reactions.add": 50,
+    "chat.appendStream": 100, "chat.postEphemeral": 100, "users.info": 100,
+    "views.publish": 100, "views.open": 100, "files.info": 100,
+    "files.getUploadURLExternal": 100, "files.completeUploadExternal": 100,
+}  # fmt: skip
+"""Tiers 2, 3 and 4, in calls a minute and workspace; which one a method has stands on its own page
+(docs.slack.dev/apis/web-api/rate-limits). The limits of chat.postMessage, auth.test and
+assistant.threads.setStatus are special: no tier stands on their pages."""
+_MOST_CHANNELS = 10_000
+"""Channels whose lines are remembered."""
+
+IN_A_ROW, PAUSE = 3, 3600.0
+"""A feature that is refused so often in a row, for whatever reason, is left alone for so many
+seconds."""
+
+TEXT = 3_900
+"""Bytes of `text`, once `&`, `<` and `>` are escaped, as of all limits here. Slack's pages speak of
+characters; measured were UTF-8 bytes: 4,000 on an edit, also beside blocks (openclaw/openclaw pull
+115027, pymc-labs/daimon pull 106; of posts seratch/ChatGPT-in-Slack issue 102)."""
+SHORT = 300
+"""Of `text`, where Slack finds even that too long: its blocks say all."""
+PART = 9_000
+"""Of an answer's text in one post: 12,000 in all Markdown of a message
+(docs.slack.dev/reference/block-kit/blocks/markdown-block), 10,000 in a stream."""
+STREAM = 9_900
+"""Of a streamed message, with what is put under it at its end; between 10,600 and 11,300 were
+measured (openclaw/openclaw pull 143882)."""
+MESSAGE = 11_500
+"""Of all blocks of a message: "12,000 text characters with a buffer for block containers"
+(slackapi/bolt-js issues 2509 and 2867)."""
+CONTAINER = 100
+"""What each block counts beside its text. That it counts is known, how much is not."""
+SECTION = 2_900
+"""Of a section's text: 3,000 (docs.slack.dev/reference/block-kit/blocks/section-block)."""
+
+PATIENCE = 20.0
+"""Seconds that a call waits for its place before it says PlatformBusy."""
+REQUEST_SECONDS = 15.0
+"""Seconds that one request may take."""
+_TRIES = 4
+"""How often a call is repeated."""
+_UNREPEATABLE = frozenset({
+    "chat.postMessage", "chat.startStream", "chat.appendStream", "chat.postEphemeral",
+    "files.completeUploadExternal",
+})  # fmt: skip
+"""Done twice, they would show twice."""
+_FORMS = frozenset({
+    "auth.test", "users.info", "usergroups.list", "conversations.replies", "conversations.history",
+    "files.info", "files.getUploadURLExternal", "reactions.add", "reactions.remove",
+})  # fmt: skip
+"""They take no JSON bodies (docs.slack.dev/apis/web-api, "POST bodies")."""
+
+Json = dict[str, Any]
+Feature = Literal["streams", "status", "sessions", "reactions"]
+
 
 class SlackRefused(Exception):
     """Slack answered `{"ok": false}`; nothing was done. `error` is its word for why."""
@@ -157,31 +208,8 @@ class TokenRefused(NotNow):
     """The token is not taken. A start does not wait for that; an answer does."""
 
 
-def meaning(method: str, error: str) -> Exception:
-    """A refusal, by its name, as one of these."""
-    if error in TOKEN_REFUSED:
-        return TokenRefused(method, error)
-    if error in NOT_NOW:
-        return NotNow(method, error)
-    if error in UNSURE:
-        return InDoubt(f"{method}: {error}")
-    return SlackRefused(method, error)
-
-
-POSTS = frozenset({"chat.postMessage", "chat.startStream", "chat.postEphemeral"})
-CHANNEL_BURST, CHANNEL_INTERVAL = 5, 1.1
-"""Calls do not arrive at the distances at which they leave: a tenth of a second for that."""
-TIERS: dict[str, int] = {
-    "chat.startStream": 20, "chat.stopStream": 20, "usergroups.list": 20, "reactions.remove": 20,
-    "chat.update": 50, "chat.delete": 50, "conversations.replies": 50,
-    "conversations.history": 50, "agents.sessions.setStatus": 50, "reactions.add": 50,
-    "chat.appendStream": 100, "chat.postEphemeral": 100, "users.info": 100,
-    "views.publish": 100, "views.open": 100, "files.info": 100,
-    "files.getUploadURLExternal": 100, "files.completeUploadExternal": 100,
-}  # fmt: skip
-"""Tiers 2, 3 and 4. The limits of chat.postMessage, auth.test and assistant.threads.setStatus are
-special: no tier stands on their pages."""
-_MOST_CHANNELS = 10_000
+FAILURES = (SlackRefused, InDoubt, PlatformBusy)
+"""What `SlackApi.call` raises."""
 
 
 @dataclass(slots=True)
@@ -209,7 +237,9 @@ class Line:
 
 
 class Pace:
-    """The lines of one workspace. A burst and a minute's pace together stay under the tier."""
+    """Calls at the pace that Slack allows, so that none is refused: the lines of one workspace, in
+    each of which a call takes the next free place. A burst and a minute's pace together stay
+    under the tier."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -273,15 +303,9 @@ class Pace:
         return line
 
 
-log = structlog.get_logger("slack")
-Feature = Literal["streams", "status", "sessions", "reactions"]
-IN_A_ROW = 3
-PAUSE = 3600.0
-"""Seconds that a feature is left alone which was refused so often in a row, for whatever reason."""
-
-
 class Latches:
-    """Shared by all replies of the process."""
+    """Features that Slack turned out not to have here: tried, then left alone. Shared by all
+    replies of the process."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -316,98 +340,12 @@ class Latches:
         return ", ".join(f"{feature}: {error}" for feature, error in off.items())
 
 
-TEXT = 3_900
-"""Of `text`: 4,000 (chat.update; of posts seratch/ChatGPT-in-Slack issue 102)."""
-SHORT = 300
-"""Of `text`, where Slack finds even that too long: its blocks say all."""
-PART = 9_000
-"""Of an answer's text in one post: 12,000 in all Markdown of a message
-(docs.slack.dev/reference/block-kit/blocks/markdown-block), 10,000 in a stream."""
-STREAM = 9_900
-"""Of a streamed message, with what is put under it at its end."""
-MESSAGE = 11_500
-"""Of all blocks of a message: "12,000 text characters with a buffer for block containers"
-(slackapi/bolt-js issues 2509 and 2867)."""
-CONTAINER = 100
-"""What each block counts beside its text. That it counts is known, how much is not."""
-SECTION = 2_900
-"""Of a section's text: 3,000 (docs.slack.dev/reference/block-kit/blocks/section-block)."""
-BLOCKS = 48
-"""Blocks of a message: 50 (docs.slack.dev/reference/block-kit/blocks)."""
-
-
-def size(text: str) -> int:
-    """Of text that is not escaped yet."""
-    marks = 4 * text.count("&") + 3 * (text.count("<") + text.count(">"))
-    return len(text.encode(errors="surrogatepass")) + marks
-
-
-def weight(blocks: Sequence[Mapping[str, Any]]) -> int:
-    """Of a message's blocks."""
-    return CONTAINER * len(blocks) + sum(_texts(blocks))
-
-
-def _texts(part: Any) -> Iterator[int]:
-    if isinstance(part, Mapping):
-        if isinstance(text := part.get("text"), str):
-            yield len(text.encode()) if part.get("type") == "mrkdwn" else size(text)
-        for name, value in part.items():
-            if name != "text" or not isinstance(value, str):
-                yield from _texts(value)
-    elif isinstance(part, Sequence) and not isinstance(part, str):
-        for each in part:
-            yield from _texts(each)
-
-
-def fit(text: str, limit: int) -> str:
-    """Text that is not escaped, in `limit` bytes at most once it is; "…" where something is
-    missing."""
-    if size(text) <= limit:
-        return text
-    fits, over = 0, min(len(text), limit) + 1
-    while over - fits > 1:
-        middle = (fits + over) // 2
-        if size(text[:middle] + "…") <= limit:
-            fits = middle
-        else:
-            over = middle
-    return text[: whole(text, fits)] + "…"
-
-
-def cut(escaped: str, limit: int) -> str:
-    """Escaped text in `limit` bytes at most, with "…" where something is missing; neither a
-    character nor an entity is torn."""
-    data = escaped.encode()
-    if len(data) <= limit:
-        return escaped
-    kept = data[: limit - len("…".encode())].decode(errors="ignore")
-    kept = escaped[: whole(escaped, len(kept))]
-    entity = kept.rfind("&")
-    if entity >= 0 and ";" not in kept[entity:]:
-        kept = kept[:entity]
-    return kept + "…"
-
-
-Json = dict[str, Any]
-
-PATIENCE = 20.0
-"""Seconds that a call waits for its place before it says PlatformBusy."""
-SECONDS = 15.0
-"""Seconds that one request may take."""
-_TRIES = 4
-_UNREPEATABLE = frozenset({
-    "chat.postMessage", "chat.startStream", "chat.appendStream", "chat.postEphemeral",
-    "files.completeUploadExternal",
-})  # fmt: skip
-# These take no JSON bodies (docs.slack.dev/apis/web-api, "POST bodies").
-_FORMS = frozenset({
-    "auth.test", "users.info", "usergroups.list", "conversations.replies", "conversations.history",
-    "files.info", "files.getUploadURLExternal", "reactions.add", "reactions.remove",
-})  # fmt: skip
-
-
 class SlackApi:
-    """One bot token. `call` raises SlackRefused, PlatformBusy, or InDoubt."""
+    """One bot token. `call` raises SlackRefused, PlatformBusy, or InDoubt.
+
+    The SDK's retry handlers are off: its default one repeats a post whose answer was lost, and its
+    rate limit handler reads only the first digit of Retry-After (slack_sdk 3.47).
+    """
 
     def __init__(self, token: str, base_url: str, proxies: Proxies) -> None:
         self.base_url = base_url if base_url.endswith("/") else base_url + "/"
@@ -427,17 +365,15 @@ class SlackApi:
             if self._client is None:
                 self._sdk = await asyncio.to_thread(_imported)
                 aiohttp: Any = importlib.import_module("aiohttp")
-                limit = aiohttp.ClientTimeout(total=SECONDS)
+                limit = aiohttp.ClientTimeout(total=REQUEST_SECONDS)
                 self._session = aiohttp.ClientSession(timeout=limit)
-                self._client = self.web_client()
+                self._client = self._sdk.web.async_client.AsyncWebClient(
+                    base_url=self.base_url, session=self._session, retry_handlers=[],
+                    logger=sdk_log(),
+                )  # fmt: skip
+                # Not what the SDK found in the environment.
+                self._client.proxy = self._proxies.for_url(self.base_url)
             return self._client
-
-    def web_client(self) -> AsyncWebClient:
-        client: AsyncWebClient = self._sdk.web.async_client.AsyncWebClient(
-            base_url=self.base_url, session=self._session, retry_handlers=[], logger=sdk_log()
-        )
-        client.proxy = self._proxies.for_url(self.base_url)  # and not what the SDK found itself
-        return client
 
     async def close(self) -> None:
         if self._session is not None:
@@ -524,7 +460,7 @@ class SlackApi:
                 method, data=form, json=None if form is not None else sent, headers=headers
             )
         except self._sdk.errors.SlackApiError as error:
-            refused = _meaning(method, error.response)
+            refused = _failure(method, error.response)
             if isinstance(refused, TokenRefused):
                 self.refused = refused.error
             raise refused from None
@@ -550,6 +486,57 @@ def sdk_log() -> logging.Logger:
     return log
 
 
+def meaning(method: str, error: str) -> Exception:
+    """A refusal as one of these, by its name; one in no list ends the call for good."""
+    if error in TOKEN_REFUSED:
+        return TokenRefused(method, error)
+    if error in NOT_NOW:
+        return NotNow(method, error)
+    if error in UNSURE:
+        return InDoubt(f"{method}: {error}")
+    return SlackRefused(method, error)
+
+
+def size(text: str) -> int:
+    """Of text that is not escaped yet."""
+    marks = 4 * text.count("&") + 3 * (text.count("<") + text.count(">"))
+    return len(text.encode(errors="surrogatepass")) + marks
+
+
+def weight(blocks: Sequence[Mapping[str, Any]]) -> int:
+    """Of a message's blocks."""
+    return CONTAINER * len(blocks) + sum(_texts(blocks))
+
+
+def fit(text: str, limit: int) -> str:
+    """Text that is not escaped, in `limit` bytes at most once it is; "…" where something is
+    missing."""
+    if size(text) <= limit:
+        return text
+    fits, over = 0, min(len(text), limit) + 1
+    while over - fits > 1:
+        middle = (fits + over) // 2
+        if size(text[:middle] + "…") <= limit:
+            fits = middle
+        else:
+            over = middle
+    return text[: whole(text, fits)] + "…"
+
+
+def cut(escaped: str, limit: int) -> str:
+    """Escaped text in `limit` bytes at most, with "…" where something is missing; neither a
+    character nor an entity is torn."""
+    data = escaped.encode()
+    if len(data) <= limit:
+        return escaped
+    kept = data[: limit - len("…".encode())].decode(errors="ignore")
+    kept = escaped[: whole(escaped, len(kept))]
+    entity = kept.rfind("&")
+    if entity >= 0 and ";" not in kept[entity:]:
+        kept = kept[:entity]
+    return kept + "…"
+
+
 def _imported() -> Any:
     for name in ("slack_sdk.errors", "slack_sdk.web.async_client"):
         importlib.import_module(name)
@@ -567,7 +554,7 @@ def _form(arguments: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _meaning(method: str, response: Any) -> Exception:
+def _failure(method: str, response: Any) -> Exception:
     """A failed answer as SlackRefused, PlatformBusy, NotNow or InDoubt."""
     status = getattr(response, "status_code", getattr(response, "status", 0))
     data = getattr(response, "data", None)
@@ -578,3 +565,15 @@ def _meaning(method: str, response: Any) -> Exception:
     if status >= 500 or not error:
         return InDoubt(f"{method}: {status} {error}".strip())
     return meaning(method, error)
+
+
+def _texts(part: Any) -> Iterator[int]:
+    if isinstance(part, Mapping):
+        if isinstance(text := part.get("text"), str):
+            yield len(text.encode()) if part.get("type") == "mrkdwn" else size(text)
+        for name, value in part.items():
+            if name != "text" or not isinstance(value, str):
+                yield from _texts(value)
+    elif isinstance(part, Sequence) and not isinstance(part, str):
+        for each in part:
+            yield from _texts(each)

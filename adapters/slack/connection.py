@@ -1,14 +1,11 @@
-"""Slack as a `Platform`: over Socket Mode, or over signed HTTP behind the web adapter's server.
+"""Slack over Socket Mode, or over signed HTTP behind the web adapter's server, through Bolt.
 
-Bolt takes a third of a second to import, so it is imported in a thread. It acknowledges an event
-before its listeners run, so what must be durable first stands in a middleware, which comes before
-that; an event of any type is answered there, because Bolt acknowledges none that nobody listens to.
+Imported in a thread, since Bolt takes a third of a second.
 """
 
 from __future__ import annotations
 
 import asyncio
-import importlib
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -31,8 +28,8 @@ from slack_sdk.socket_mode.request import SocketModeRequest
 from slack_sdk.web.async_client import AsyncWebClient
 
 from adapters.slack import render
-from adapters.slack.client import InDoubt, SlackApi, SlackRefused, sdk_log
-from adapters.slack.events import author_home
+from adapters.slack.client import FAILURES, InDoubt, SlackApi, sdk_log
+from adapters.slack.events import Payload, author_home
 from adapters.slack.files import Downloads
 from adapters.slack.intake import Customs, Intake
 from adapters.slack.interactions import Interactions
@@ -51,14 +48,202 @@ from core.records import Health
 
 log = structlog.get_logger("slack")
 
-Take = Callable[[Mapping[str, Any]], Awaitable[None]]
-"""Stores an event; raises NotStored."""
 QUICK_COMMAND = "/quick-command"
-_STAMP = re.compile("[0-9]{1,12}")
-_SEAL = re.compile("v0=[0-9a-f]{64}")
+_STAMP, _SEAL = re.compile("[0-9]{1,12}"), re.compile("v0=[0-9a-f]{64}")
+"""A request's time and its signature."""
 PING = 3.0
 """Seconds between two pings: a connection that died without a word is replaced after some three
 of them (slack_sdk 3.47 waits one interval after a break, four for a silence)."""
+SILENCE = 90.0
+"""Seconds without a frame of any kind after which a connection counts as deaf."""
+PATIENCE = 15.0
+"""Seconds that the start of everything else waits for Slack."""
+
+T = TypeVar("T")
+Take = Callable[[Payload], Awaitable[None]]
+"""Stores an event; raises NotStored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """`app_token` for Socket Mode; without it `signing_secret` for HTTP."""
+
+    bot_token: str = field(repr=False)
+    app_token: str = field(default="", repr=False)
+    signing_secret: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """What the adapter works with. `removed` is told the id of a post that a person deleted."""
+
+    inbox: Inbox
+    journal: Journal
+    threads: ThreadMap
+    files: Files
+    board: StatusBoard
+    policy: Policy
+    removed: Callable[[str], Awaitable[None]]
+
+
+class SlackAdapter:
+    """Slack as a `ChatPlatform`."""
+
+    name = "slack"
+
+    def __init__(
+        self, credentials: Credentials, ports: Ports, *, api_url: str = "https://slack.com/api/",
+        proxies: Proxies | None = None, customs: Customs | None = None, links: Links | None = None,
+        home: Path | None = None,
+    ) -> None:  # fmt: skip
+        """`home`: where people's names are kept over restarts. Raises SettingsError where neither a
+        socket nor HTTP is possible."""
+        if not credentials.app_token and not credentials.signing_secret:
+            raise SettingsError("Slack needs SLACK_APP_TOKEN (Socket Mode) or "
+                                "SLACK_SIGNING_SECRET (HTTP).")  # fmt: skip
+        self._credentials = credentials
+        self._ports = ports
+        self._proxies = proxies or Proxies()
+        api = SlackApi(credentials.bot_token, api_url, self._proxies)
+        directory = Directory(api, home / "slack-people.json" if home else None)
+        workspace = self._workspace = Workspace(api, directory, links or Links())
+        self._downloads = Downloads(workspace, ports.files)
+        directs = Directs(workspace, ports.journal)
+        company = Company(
+            workspace, ports.threads, lambda *said: self._intake.say_that_we_wait(*said)
+        )
+        self._around = Around(workspace, company)
+        self._intake = Intake(
+            workspace, ports.inbox, company, directs, self._downloads, customs or Customs(),
+            ports.removed,
+        )  # fmt: skip
+        workspace.stopped = self._intake.stop
+        self._interactions = Interactions(
+            workspace, directs, ports.inbox, ports.board, ports.policy
+        )
+        self._app: AsyncApp | None = None
+        self._socket: Socket | None = None
+        self._connecting: asyncio.Task[None] | None = None
+        self._open = False
+
+    @property
+    def opened(self) -> bool:
+        """Whether events may come in."""
+        return self._open
+
+    def reply(self, to: ReplyTo, posts: Posts) -> PostedReply:
+        surface = ChatSurface(self._workspace, self._ports.files, to)
+        return PostedReply(surface, posts, to.turn, surface.pause, surface.whole)
+
+    async def start(self) -> None:
+        """Raises SettingsError for a refused token. Where Slack does not answer, the rest of
+        Ponte starts, and this goes on trying."""
+        await asyncio.gather(self._workspace.api.open(), self._workspace.directory.open())
+        connecting = asyncio.create_task(self._connect())
+        await asyncio.wait({connecting}, timeout=PATIENCE)
+        if connecting.done():
+            await connecting
+        else:
+            self._connecting = connecting
+
+    async def http(
+        self, headers: Mapping[str, str], body: bytes
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        """`POST /slack/events`: status, headers and body of the answer to a signed request.
+
+        Without a signing secret there is no such route: 404. Before the start and while the
+        intake is stopped it is 503, and Slack tries again.
+        """
+        if not self._credentials.signing_secret:
+            return 404, {}, b""
+        if self._app is None or not self._open:
+            return 503, {}, b""
+        return await dispatch(self._app, headers, body)
+
+    async def health(self) -> Health:
+        off = self._workspace.latches.words
+        if word := self._workspace.api.refused:
+            return Health("slack", "failing", f"Slack refuses the token ({word}): answers wait")
+        if word := self._workspace.directory.trouble:
+            words = f"users.info: {word}, so that nobody is known to be a member"
+            return Health("slack", "failing", words)
+        if self._socket is None:
+            state: Literal["on", "failing"] = "on" if self._open else "failing"
+            return Health("slack", state, "; ".join(filter(None, ["HTTP, /slack/events", off])))
+        silent = time.time() - self._socket.heard_at
+        if not self._socket.connected:
+            return Health("slack", "failing", "the socket is down; it is being opened again")
+        if silent > SILENCE:
+            return Health("slack", "failing", f"connected, but deaf for {silent:.0f} s")
+        return Health("slack", "on", "; ".join(filter(None, ["Socket Mode", off])))
+
+    async def fetch(self, message: Message, attachment: Attachment) -> File | None:
+        """The `Fetch` port."""
+        return await self._downloads.fetch(message, attachment)
+
+    async def look_up(self, message: Message, pointed: bool) -> tuple[Message, Sequence[str]]:
+        """The `LookUp` port."""
+        return await self._around.look_up(message, pointed)
+
+    async def membership(self, person: Person) -> frozenset[str]:
+        """The `Membership` port: user groups."""
+        return await self._workspace.directory.membership(person)
+
+    async def guest(self, person: Person) -> bool | None:
+        """The `Guests` port."""
+        return await self._workspace.directory.guest(person, self._workspace.team)
+
+    async def stop_intake(self) -> None:
+        self._open = False
+        if self._connecting is not None:
+            self._connecting.cancel()
+            await asyncio.gather(self._connecting, return_exceptions=True)
+        if self._socket is not None:
+            await self._socket.stop()
+
+    async def close(self) -> None:
+        await self._workspace.tasks.close()
+        await self._downloads.close()
+        await self._workspace.directory.close()
+        await self._workspace.api.close()
+
+    async def _connect(self) -> None:
+        told = await _patiently(self._workspace.identify)
+        self._app = build(
+            await self._workspace.api.open(),
+            authorized(told, self._credentials.bot_token),
+            self._credentials.signing_secret, self._take, self._interactions,
+        )  # fmt: skip
+        if token := self._credentials.app_token:
+            app_api = SlackApi(token, self._workspace.api.base_url, self._proxies)
+            try:
+                url = await _patiently(lambda: socket_url(app_api))
+            finally:
+                await app_api.close()
+            self._socket = Socket(self._app, token, self._proxies.for_url(url))
+            await self._socket.open(url)
+        self._open = True
+
+    async def _take(self, body: Payload) -> None:
+        event = body.get("event") or {}
+        if event.get("type") == "app_home_opened":
+            if event.get("tab") == "home":
+                self._workspace.tasks.start(self._show_home(body, event))
+            return
+        await self._intake.take(body)
+
+    async def _show_home(self, body: Payload, event: Payload) -> None:
+        user, team = str(event["user"]), self._workspace.team
+        profile = (await self._workspace.directory.profiles([user]))[user]
+        person = Person("slack", user, author_home(team, body, event), profile.name)
+        where = Address("slack", str(event.get("channel", "")), team)
+        shown = await render.home_view(
+            self._ports.board, self._ports.policy, person, where, nearest(profile.locale)
+        )
+        try:
+            await self._workspace.api.call("views.publish", user_id=user, view=shown)
+        except FAILURES as error:
+            log.warning("home not shown", why=str(error))
 
 
 class Ready(AsyncAuthorize):
@@ -75,7 +260,8 @@ class Ready(AsyncAuthorize):
 
 
 class StoreFirst(AsyncMiddleware):
-    """Every event is stored here; only then does it get its acknowledgement."""
+    """Every event is stored here; only then does it get its acknowledgement. Bolt acknowledges an
+    event before its listeners run, and none of a type that nobody listens to."""
 
     def __init__(self, take: Take) -> None:
         self._take = take
@@ -228,198 +414,6 @@ def authorized(told: Mapping[str, Any], token: str) -> AuthorizeResult:
         enterprise_id=told.get("enterprise_id"), team_id=told.get("team_id"),
         bot_user_id=told.get("user_id"), bot_id=told.get("bot_id"), bot_token=token,
     )  # fmt: skip
-
-
-T = TypeVar("T")
-SILENCE = 90.0
-"""Seconds without a frame of any kind after which a connection counts as deaf."""
-PATIENCE = 15.0
-"""Seconds that the start of everything else waits for Slack."""
-
-
-@dataclass(frozen=True, slots=True)
-class Credentials:
-    """`app_token` for Socket Mode; without it `signing_secret` for HTTP."""
-
-    bot_token: str = field(repr=False)
-    app_token: str = field(default="", repr=False)
-    signing_secret: str = field(default="", repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Ports:
-    """What the adapter works with. `removed` is told the id of a post that a person deleted."""
-
-    inbox: Inbox
-    journal: Journal
-    threads: ThreadMap
-    files: Files
-    board: StatusBoard
-    policy: Policy
-    removed: Callable[[str], Awaitable[None]]
-
-
-class SlackAdapter:
-    name = "slack"
-
-    def __init__(
-        self, credentials: Credentials, ports: Ports, *, api_url: str = "https://slack.com/api/",
-        proxies: Proxies | None = None, customs: Customs | None = None, links: Links | None = None,
-        home: Path | None = None,
-    ) -> None:  # fmt: skip
-        """`home`: where people's names are kept over restarts. Raises SettingsError where neither a
-        socket nor HTTP is possible."""
-        if not credentials.app_token and not credentials.signing_secret:
-            raise SettingsError("Slack needs SLACK_APP_TOKEN (Socket Mode) or "
-                                "SLACK_SIGNING_SECRET (HTTP).")  # fmt: skip
-        self._credentials = credentials
-        self._ports = ports
-        self._proxies = proxies or Proxies()
-        api = SlackApi(credentials.bot_token, api_url, self._proxies)
-        directory = Directory(api, home / "slack-people.json" if home else None)
-        workspace = self._workspace = Workspace(api, directory, links or Links())
-        self._downloads = Downloads(workspace, ports.files)
-        directs = Directs(workspace, ports.journal)
-        company = Company(
-            workspace, ports.threads, lambda *said: self._intake.say_that_we_wait(*said)
-        )
-        self._around = Around(workspace, company)
-        self._intake = Intake(
-            workspace, ports.inbox, company, directs, self._downloads, customs or Customs(),
-            ports.removed,
-        )  # fmt: skip
-        workspace.stopped = self._intake.stop
-        self._interactions = Interactions(
-            workspace, directs, ports.inbox, ports.board, ports.policy
-        )
-        self._bolt: Any = None
-        self._app: AsyncApp | None = None
-        self._socket: Socket | None = None
-        self._connecting: asyncio.Task[None] | None = None
-        self._open = False
-
-    @property
-    def opened(self) -> bool:
-        """Whether events may come in."""
-        return self._open
-
-    def reply(self, to: ReplyTo, posts: Posts) -> PostedReply:
-        surface = ChatSurface(self._workspace, self._ports.files, to)
-        return PostedReply(surface, posts, to.turn, surface.pause, surface.whole)
-
-    async def start(self) -> None:
-        """Raises SettingsError for a refused token. Where Slack does not answer, the rest of
-        Ponte starts, and this goes on trying."""
-        await asyncio.gather(self._workspace.api.open(), self._workspace.directory.open())
-        self._bolt = await asyncio.to_thread(importlib.import_module, "adapters.slack.connection")
-        connecting = asyncio.create_task(self._connect())
-        await asyncio.wait({connecting}, timeout=PATIENCE)
-        if connecting.done():
-            await connecting
-        else:
-            self._connecting = connecting
-
-    async def http(
-        self, headers: Mapping[str, str], body: bytes
-    ) -> tuple[int, Mapping[str, str], bytes]:
-        """`POST /slack/events`: status, headers and body of the answer to a signed request.
-
-        Without a signing secret there is no such route: 404. Before the start and while the
-        intake is stopped it is 503, and Slack tries again.
-        """
-        if not self._credentials.signing_secret:
-            return 404, {}, b""
-        if self._app is None or not self._open:
-            return 503, {}, b""
-        answer: tuple[int, Mapping[str, str], bytes] = await self._bolt.dispatch(
-            self._app, headers, body
-        )
-        return answer
-
-    async def health(self) -> Health:
-        off = self._workspace.latches.words
-        if word := self._workspace.api.refused:
-            return Health("slack", "failing", f"Slack refuses the token ({word}): answers wait")
-        if word := self._workspace.directory.trouble:
-            words = f"users.info: {word}, so that nobody is known to be a member"
-            return Health("slack", "failing", words)
-        if self._socket is None:
-            state: Literal["on", "failing"] = "on" if self._open else "failing"
-            return Health("slack", state, "; ".join(filter(None, ["HTTP, /slack/events", off])))
-        silent = time.time() - self._socket.heard_at
-        if not self._socket.connected:
-            return Health("slack", "failing", "the socket is down; it is being opened again")
-        if silent > SILENCE:
-            return Health("slack", "failing", f"connected, but deaf for {silent:.0f} s")
-        return Health("slack", "on", "; ".join(filter(None, ["Socket Mode", off])))
-
-    async def fetch(self, message: Message, attachment: Attachment) -> File | None:
-        """The `Fetch` port."""
-        return await self._downloads.fetch(message, attachment)
-
-    async def look_up(self, message: Message, pointed: bool) -> tuple[Message, Sequence[str]]:
-        """The `LookUp` port."""
-        return await self._around.look_up(message, pointed)
-
-    async def membership(self, person: Person) -> frozenset[str]:
-        """The `Membership` port: user groups."""
-        return await self._workspace.directory.membership(person)
-
-    async def guest(self, person: Person) -> bool | None:
-        """The `Guests` port."""
-        return await self._workspace.directory.guest(person, self._workspace.team)
-
-    async def stop_intake(self) -> None:
-        self._open = False
-        if self._connecting is not None:
-            self._connecting.cancel()
-            await asyncio.gather(self._connecting, return_exceptions=True)
-        if self._socket is not None:
-            await self._socket.stop()
-
-    async def close(self) -> None:
-        await self._workspace.tasks.close()
-        await self._downloads.close()
-        await self._workspace.directory.close()
-        await self._workspace.api.close()
-
-    async def _connect(self) -> None:
-        told = await _patiently(self._workspace.identify)
-        self._app = self._bolt.build(
-            await self._workspace.api.open(),
-            self._bolt.authorized(told, self._credentials.bot_token),
-            self._credentials.signing_secret, self._take, self._interactions,
-        )  # fmt: skip
-        if token := self._credentials.app_token:
-            app_api = SlackApi(token, self._workspace.api.base_url, self._proxies)
-            try:
-                url = await _patiently(lambda: socket_url(app_api))
-            finally:
-                await app_api.close()
-            self._socket = self._bolt.Socket(self._app, token, self._proxies.for_url(url))
-            await self._socket.open(url)
-        self._open = True
-
-    async def _take(self, body: Mapping[str, Any]) -> None:
-        event = body.get("event") or {}
-        if event.get("type") == "app_home_opened":
-            if event.get("tab") == "home":
-                self._workspace.tasks.start(self._show_home(body, event))
-            return
-        await self._intake.take(body)
-
-    async def _show_home(self, body: Mapping[str, Any], event: Mapping[str, Any]) -> None:
-        user, team = str(event["user"]), self._workspace.team
-        profile = (await self._workspace.directory.profiles([user]))[user]
-        person = Person("slack", user, author_home(team, body, event), profile.name)
-        where = Address("slack", str(event.get("channel", "")), team)
-        shown = await render.view(
-            self._ports.board, self._ports.policy, person, where, nearest(profile.locale)
-        )
-        try:
-            await self._workspace.api.call("views.publish", user_id=user, view=shown)
-        except (SlackRefused, InDoubt, PlatformBusy) as error:
-            log.warning("home not shown", why=str(error))
 
 
 async def _patiently(ask: Callable[[], Awaitable[T]]) -> T:

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import structlog
 
 from adapters.slack.client import InDoubt, SlackRefused
+from adapters.slack.events import private_url
 from adapters.slack.workspace import Workspace
 from core.errors import PonteError
 from core.messages import Attachment, File, Message
@@ -91,7 +92,7 @@ class Downloads:
             type=str(told.get("mimetype") or attachment.type),
             size=int(told.get("size") or attachment.size),
         )  # fmt: skip
-        return found, str(told.get("url_private_download") or told.get("url_private") or "")
+        return found, private_url(told)
 
     def _ours(self, url: str) -> bool:
         """Our token goes to Slack alone, whatever address an event carries."""

@@ -1,14 +1,14 @@
 """What comes in by the Events API: decided, stored, and only then acknowledged.
 
 Slack is asked for nothing before that, but where nothing else tells whether an event is for us
-(`company`). All else is looked up when the turn starts (`around`).
+(`Company`). All else is looked up when the turn starts (`Around`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +16,7 @@ from weakref import WeakValueDictionary
 
 from adapters.slack import events
 from adapters.slack.client import InDoubt, SlackRefused
-from adapters.slack.events import Said, Source
+from adapters.slack.events import Payload, Said, Source
 from adapters.slack.files import Downloads
 from adapters.slack.participants import NOTICE, Company
 from adapters.slack.presence import WAITS
@@ -28,14 +28,13 @@ from core.i18n import nearest, say
 from core.messages import Address, Message, Person, Quote, ReplyTo
 from core.ports import Inbox
 
-Payload = Mapping[str, Any]
-Removed = Callable[[str], Awaitable[None]]
-"""Called with the id of a post of ours that a person deleted."""
-
 ALONE = "There are several of you here now, so I answer only when I am mentioned."
 OPEN_THERE = "[While writing this to you, the person has open: {what}]"
 _TITLE = 80
 """Of a session's title: 200 (docs.slack.dev/reference/methods/agents.sessions.setStatus)."""
+
+Removed = Callable[[str], Awaitable[None]]
+"""Called with the id of a post of ours that a person deleted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +96,8 @@ class Intake:
         if said.user == self._workspace.user:
             return
         where = events.address(said, await self._directs.belongs_to_dm(said))
-        if not await self._for_us(said, where):
-            return
-        await self._accept(said, where)
+        if await self._for_us(said, where):
+            await self._accept(said, where)
 
     async def _for_us(self, said: Said, where: Address) -> bool:
         """What is not is neither stored nor logged."""
@@ -128,22 +126,16 @@ class Intake:
         """As far as it is known without asking; the rest is looked up when the turn starts."""
         profile = self._workspace.directory.known(said.user)
         author = Person("slack", said.user, said.home, profile.name)
-        context = [
-            Quote(who, readable(words, self._names(words), self._workspace.user), replied=True)
-            for who, words in said.shared
-        ]
+        context = [Quote(who, self._readable(words), replied=True) for who, words in said.shared]
         if said.open_there:
             context.append(Quote("Slack", OPEN_THERE.format(what=said.open_there), ours=True))
-        return events.message(said, where, author, self._readable(said), tuple(context),
+        return events.message(said, where, author, self._readable(said.text), tuple(context),
                               profile.locale, profile.zone)  # fmt: skip
 
-    def _readable(self, said: Said) -> str:
-        return readable(said.text, self._names(said.text), self._workspace.user)
-
-    def _names(self, words: str) -> dict[str, str]:
-        directory = self._workspace.directory
-        names = {id: directory.known(id).name for id in mentioned(words)}
-        return {id: name for id, name in names.items() if name} | {self._workspace.user: "Ponte"}
+    def _readable(self, words: str) -> str:
+        directory, us = self._workspace.directory, self._workspace.user
+        names = {id: name for id in mentioned(words) if (name := directory.known(id).name)}
+        return readable(words, names | {us: "Ponte"}, us)
 
     async def _changed(self, body: Payload, event: Payload) -> None:
         """A person's edit counts until the turn starts; unfurled links are no edits."""

@@ -16,12 +16,12 @@ from typing import Any
 import structlog
 
 from adapters.slack import events, render
-from adapters.slack.client import InDoubt, SlackRefused
-from adapters.slack.events import Said, Source, is_direct, reply_to
+from adapters.slack.client import FAILURES, InDoubt
+from adapters.slack.events import Payload, Said, Source, is_direct, reply_to
 from adapters.slack.render import mentioned, readable
 from adapters.slack.workspace import Directs, Workspace
 from core.conversation.grammar import Command, parse, typed
-from core.errors import BadInput, NotStored, PlatformBusy, UnknownCommand
+from core.errors import BadInput, NotStored, UnknownCommand
 from core.i18n import nearest, say
 from core.messages import Address, Attachment, Message, Person, Quote
 from core.ports import Inbox, Policy, StatusBoard
@@ -29,7 +29,6 @@ from core.quick_commands import check_inputs
 from core.records import QuickCommand
 from core.tasks import together
 
-Payload = Mapping[str, Any]
 log = structlog.get_logger("slack")
 
 HOOK_SECONDS = 1700.0
@@ -141,7 +140,7 @@ class Interactions:
         try:
             await self._accept(spot, key, text, context, files, on_it=text)
         except NotStored as error:
-            return {"response_action": "errors", "errors": {block: error.words(locale)}}
+            return _errors(block, error.words(locale))
         return None
 
     async def clicked(self, payload: Payload, action: Payload) -> None:
@@ -266,16 +265,15 @@ class Interactions:
         return "" if verdict.allowed else say(verdict.reason, self._locale(spot))
 
     def _who_and_where(self, spot: Spot) -> tuple[Person, Address]:
-        direct = is_direct(spot.channel, {})
         where = Address("slack", spot.channel, self._workspace.team, spot.thread,
-                        shared=not direct)  # fmt: skip
+                        shared=not is_direct(spot.channel, {}))  # fmt: skip
         return Person("slack", spot.user, spot.home), where
 
     async def _opened(self, trigger: str, view: Payload, locale: str) -> str:
         """A trigger lives for three seconds; where it was too late, what to type."""
         try:
             await self._workspace.api.call("views.open", trigger_id=trigger, view=view, patience=1)
-        except (SlackRefused, InDoubt, PlatformBusy) as error:
+        except FAILURES as error:
             log.warning("modal not opened", why=str(error))
             return say(_TYPE_IT, locale)
         return ""

@@ -1,10 +1,4 @@
-"""Who is in a thread, and what is known around a message.
-
-Ponte answers unmentioned only while one person talks with it. Names, languages and zones are
-courtesies: a turn waits 0.3 s for them. What a person points at (the thread's earlier messages, one
-that a shortcut was used on, their files) is waited for up to 10 s, and what could not be had is
-told in the answer.
-"""
+"""Who takes part in a thread, and what stands around a message there."""
 
 from __future__ import annotations
 
@@ -15,10 +9,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from adapters.slack import events
-from adapters.slack.client import InDoubt, Json, SlackRefused
+from adapters.slack.client import FAILURES, InDoubt, Json, SlackRefused
 from adapters.slack.events import Said, Source
 from adapters.slack.render import mentioned, readable
-from adapters.slack.surface import read
+from adapters.slack.surface import history
 from adapters.slack.workspace import Profile, Workspace
 from core.errors import PlatformBusy, SettingsError
 from core.i18n import nearest, say
@@ -28,10 +22,30 @@ from core.tasks import Bounded, together
 
 NOTICE = "ponte_notice"
 """The event type in the metadata of our word that we wait to be mentioned from now on."""
-SECONDS = 1.0
-"""How long an event may wait for what Slack says of its thread, where nothing else tells whether it
-is for us: after a restart, for the first reply in it."""
-_FAILURES = (SlackRefused, InDoubt, PlatformBusy, TimeoutError)
+PATIENCE = 1.0
+"""Seconds that an event may wait for what Slack says of its thread, where nothing else tells
+whether it is for us: after a restart, for the first reply in it."""
+POINTED = 10.0
+"""Seconds that a turn waits for what its message points at."""
+QUOTES, QUOTED, ROOT = 30, 500, 4000
+"""Earlier messages of a thread, characters of each, and of the one that is meant."""
+FILES = 10
+"""Files of earlier messages, the newest ones."""
+
+HISTORY_UNREAD = "[what was said before in this thread could not be read]"
+_UNREAD = "I could not read what was said before in this thread, so I answered without it."
+_LIMITED = (
+    "I could not read what was said before in this thread: Slack lets this app read history only "
+    "once a minute. I answered without it."
+)
+_ONLY_TEXT = (
+    "I could read only the text of that message, neither its files nor what was said before it."
+)
+_MORE_FILES = "I looked only at the newest {count} files of this thread."
+_SOMEBODY = re.compile(r"(?<!\w)@([UW][A-Z0-9]{5,})\b")
+"""A mention whose name was not known when it was stored."""
+_ID = re.compile(r"[UW][A-Z0-9]{5,}")
+"""A person's id."""
 
 
 @dataclass(slots=True)
@@ -46,9 +60,22 @@ class Circle:
         return len(self.people) > 1
 
 
+@dataclass(frozen=True, slots=True)
+class Pointed:
+    """`posts` are the earlier messages, oldest first; `meant` is the time stamp of one of them."""
+
+    posts: Sequence[Json] = ()
+    meant: str = ""
+    failure: str = ""
+    """The English sentence for what could not be read, "" where all could."""
+
+
 class Company:
-    """Kept in memory and read again from Slack: nothing of what others say is stored. `join` is
-    called with (channel, thread, person) when a second person joins."""
+    """Who is in a thread: Ponte answers unmentioned only while one person talks with it.
+
+    Kept in memory and read again from Slack: nothing of what others say is stored. `join` is
+    called with (channel, thread, person) when a second person joins.
+    """
 
     def __init__(
         self, workspace: Workspace, threads: ThreadMap, join: Callable[[str, str, str], None]
@@ -97,11 +124,11 @@ class Company:
         if record is None:
             return None
         try:
-            async with asyncio.timeout(SECONDS):
+            async with asyncio.timeout(PATIENCE):
                 api = self._workspace.api
-                posts = [p async for p in read(api, said.channel, said.thread, "0", SECONDS)]
+                posts = [p async for p in history(api, said.channel, said.thread, "0", PATIENCE)]
             circle = self._seen([post for post in posts if str(post["ts"]) < said.ts])
-        except _FAILURES:
+        except (*FAILURES, TimeoutError):
             circle = Circle({key.rpartition(":")[2] for key in record.participants})
         self._circles[conversation] = circle
         return circle
@@ -122,38 +149,14 @@ class Company:
         return {str(p["user"]) for p in posts if p.get("user") and not p.get("bot_id")}
 
 
-POINTED = 10.0
-"""Seconds that a turn waits for what its message points at."""
-QUOTES, QUOTED, ROOT = 30, 500, 4000
-"""Earlier messages of a thread, characters of each, and of the one that is meant."""
-FILES = 10
-"""Files of earlier messages, the newest ones."""
-UNREAD = "[what was said before in this thread could not be read]"
-_UNREAD = "I could not read what was said before in this thread, so I answered without it."
-_LIMITED = (
-    "I could not read what was said before in this thread: Slack lets this app read history only "
-    "once a minute. I answered without it."
-)
-_ONLY_TEXT = (
-    "I could read only the text of that message, neither its files nor what was said before it."
-)
-_MORE_FILES = "I looked only at the newest {count} files of this thread."
-_SOMEBODY = re.compile(r"(?<!\w)@([UW][A-Z0-9]{5,})\b")
-"""A mention whose name was not known when it was stored."""
-_ID = re.compile(r"[UW][A-Z0-9]{5,}")
-
-
-@dataclass(frozen=True, slots=True)
-class Pointed:
-    """`posts` are the earlier messages, oldest first; `meant` is the time stamp of one of them."""
-
-    posts: Sequence[Json] = ()
-    meant: str = ""
-    failure: str = ""
-    """The English sentence for what could not be read, "" where all could."""
-
-
 class Around:
+    """What is known around a message, looked up when its turn starts, all at once.
+
+    Names, languages and zones are courtesies, hardly waited for. What a person points at (the
+    thread's earlier messages, one that a shortcut was used on, their files) is waited for up to
+    `POINTED`, and what could not be had is told in the answer.
+    """
+
     def __init__(self, workspace: Workspace, company: Company) -> None:
         self._workspace = workspace
         self._company = company
@@ -190,7 +193,7 @@ class Around:
         try:
             async with asyncio.timeout(POINTED):
                 api = self._workspace.api
-                posts = [post async for post in read(api, channel, thread, "0", POINTED)]
+                posts = [post async for post in history(api, channel, thread, "0", POINTED)]
         except PlatformBusy:
             return Pointed(meant=meant, failure=_LIMITED)
         except (SlackRefused, InDoubt, TimeoutError):
@@ -213,7 +216,7 @@ class Around:
             kept = [quote for quote in kept if not quote.reference]
         missing = [found.failure] if found.failure else []
         if found.failure and not found.meant:
-            quotes = [Quote("Slack", UNREAD, ours=True)]
+            quotes = [Quote("Slack", HISTORY_UNREAD, ours=True)]
         notes = [say(sentence, nearest(locale)) for sentence in missing]
         if len(files) > FILES:
             notes.append(say(_MORE_FILES, nearest(locale), count=FILES))

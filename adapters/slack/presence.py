@@ -1,10 +1,6 @@
-"""The native sign that work goes on: one, whichever this workspace has.
+"""The native sign that work goes on: an agent's session, or else the status line; never both.
 
-Where the app is an agent, a thread has a session: while it is "processing" Slack shows that, and
-its own Stop (docs.slack.dev/ai/agent-sessions). Elsewhere `assistant.threads.setStatus` shows
-"<name> is looking at Customers…" for two minutes or until the app posts. Both write one place, and
-the last one wins (agentconnect-md/agentconnect pull 1483), so that never both are written. A
-session goes on until it is ended, for up to an hour (NousResearch/hermes-agent issue 90978).
+`assistant.threads.setStatus` serves where the app is no agent.
 """
 
 from __future__ import annotations
@@ -22,6 +18,7 @@ from core.messages import ReplyTo
 SOON = 0.4
 """Seconds before a turn shows that it works: a quicker answer needs no sign."""
 AGAIN = 90.0
+"""Seconds after which the status line is said again: Slack shows it for two minutes."""
 WAITS = "hourglass_flowing_sand"
 """The reaction on a message that waits its turn."""
 UNHEARD = "missing_agent_session_stopped_event_subscription"
@@ -29,11 +26,19 @@ UNHEARD = "missing_agent_session_stopped_event_subscription"
 (docs.slack.dev/reference/events/agent_session_stopped)."""
 _THINKING = "is thinking…"
 _SESSION = "agents.sessions.setStatus"
+"""What it shows goes on until it is ended, for up to an hour (NousResearch/hermes-agent issue
+90978)."""
 _TIMES, _PATIENCE, _PAUSE = 20, 2.0, 5.0
+"""How often a sign is tried or said again; seconds that one may take, and between two tries."""
 
 
 class Signs:
-    """Of one turn, in one thread; without a thread there is nowhere to show them."""
+    """Of one turn, in one thread; without a thread there is nowhere to show them.
+
+    A session that is "processing" is shown with Slack's own Stop (docs.slack.dev/ai/
+    agent-sessions). The status line stands for two minutes or until the app posts. Both write one
+    place, and the last one wins (agentconnect-md/agentconnect pull 1483).
+    """
 
     def __init__(self, workspace: Workspace, to: ReplyTo) -> None:
         self._workspace = workspace

@@ -1,9 +1,4 @@
-"""Text, cards, modals and the App Home as Slack takes them, and Slack's text as people read it.
-
-Slack renders standard Markdown itself (`markdown` blocks and streams: tables, code, lists, links;
-docs.slack.dev/reference/block-kit/blocks/markdown-block), so nothing is converted: what is left
-to do is to take out what must not work. Slack's own mrkdwn is used only in labels of ours.
-"""
+"""Text on its way to Slack and back, and what is built of it: posts, cards, App Home, modals."""
 
 from __future__ import annotations
 
@@ -15,7 +10,7 @@ from html import unescape
 from typing import Any
 from urllib.parse import urlsplit
 
-from adapters.slack.client import MESSAGE, PART, SECTION, SHORT, TEXT, cut, fit, size, weight
+from adapters.slack.client import MESSAGE, PART, SECTION, SHORT, TEXT, Json, cut, fit, size, weight
 from core.i18n import say
 from core.markdown import before_open_addresses, broken
 from core.messages import Address, Card, CardAction, Person
@@ -25,6 +20,8 @@ from core.text import HEAVIEST, SMALLEST, spans, split
 
 PLAIN_LIMIT = 3000
 """Characters of the plain text that stands beside blocks, for push and screen readers."""
+_SCHEMES = ("http", "https", "mailto")
+"""Of addresses that a link may have."""
 
 _JOINER = "\u2060"  # word joiner: without width, and not breaking; it breaks the control sequence
 _CONTROL = re.compile(r"<(?=!(?:channel|here|everyone|group|subteam|date)|@[A-Z]|#[A-Z])", re.I)
@@ -38,8 +35,6 @@ _ANGLED = re.compile(r"<(?P<url>(?:https?|ftp|mailto|tel|slack):[^\s<>|]+)(?:\|[
 _BLOCK = re.compile(
     r"^[ \t]*(?P<mark>`{3,}(?!`)|~{3,}(?!~))[^\n]*\n.*?(?:^[ \t]*(?P=mark)[ \t]*$|\Z)", re.S | re.M
 )
-_SCHEMES = ("http", "https", "mailto")
-
 _WORD = re.compile(r"\S+")
 _SPACE, _SET_OFF = re.compile(r"\s*"), re.compile(r"[\s,:]*")
 _ENTITY = re.compile("&(?:amp|lt|gt|quot|#x27);")  # Slack's, and those that we write ourselves
@@ -50,6 +45,55 @@ _MARKS = re.compile(
     r"|^(?=[ \t:|-]*-{3})[ \t:|-]+$\n?",  # rules, the line under a table's head
     re.M,
 )
+
+ACTION = "ponte_card_"
+"""Prefix of the buttons' action ids; what follows is the card action, the value is the card."""
+STOP = "ponte_stop"
+"""Action id and block id of the stop button."""
+_CARD_BLOCK = "ponte_card:"
+"""Prefix of the block ids of a card."""
+_CARDS, _ROWS, _CELLS = 10, 5, 8
+"""Cards of a message, rows of a card and cells of a row that are shown."""
+_TITLE, _TEXT, _CELL = 300, 1500, 80
+"""Characters of a card that are shown."""
+_ROOM, _LEAST = 2 * SECTION + 800, 850
+"""Bytes of a card that says all it has, and of the shortest that still tells what is asked."""
+_NOTE, _FEW = 200, 60
+"""Bytes of the note under a decided card, and those that its text and rows have in any case."""
+_HIDDEN = "…and {count} more: `changes` lists them."
+_DECISIONS: Mapping[CardAction, str] = {"approve": "Approve", "deny": "Deny", "undo": "Undo"}
+_STYLES: Mapping[CardAction, str] = {"approve": "primary", "deny": "danger"}
+
+_HEADER = 150
+"""Of a header: docs.slack.dev/reference/block-kit/blocks/header-block."""
+_HEALTH_MARKS = {"on": "🟢", "off": "⚪", "failing": "🔴"}
+_MAY: tuple[tuple[Action, str], ...] = (
+    ("chat", "talk with me"),
+    ("read", "read tables"),
+    ("write", "change data, after a person approved it"),
+    ("spend", "run quick commands"),
+    ("code", "run code"),
+    ("admin", "decide as an admin"),
+)
+
+ASK, QUICK, INPUTS = "ponte_ask", "ponte_quick", "ponte_inputs"
+"""Callback ids: of the two message shortcuts too (the first two)."""
+QUESTION, SLUG, INPUT = "question", "slug", "input"
+"""Block ids, which are the names of what was filled in."""
+FIELD = "field:"
+"""Prefix of the block ids of a quick command's own inputs."""
+_ELEMENT = "value"
+_TYPED = _MEMORY = 2900
+"""Of what stands in an input, and of `private_metadata`: 3,000 (docs.slack.dev/reference/
+block-kit/block-elements/plain-text-input-element, reference/views)."""
+_BUTTON = 24
+"""Of a modal's title and buttons (docs.slack.dev/reference/views/modal-views)."""
+_LABEL, _OPTIONS, _OPTION, _VALUE = 2000, 100, 75, 150
+"""Of an input's label, and of a list: options, of one's words, and of its value (docs.slack.dev/
+reference/block-kit/blocks/input-block, block-elements/select-menu-element, composition-objects/
+option-object)."""
+_FIELDS = 40
+"""A view has 100 blocks (docs.slack.dev/reference/views); nobody fills in so many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,44 +117,18 @@ class Links:
 
 
 def markdown(text: str, links: Links) -> str:
-    """The model's Markdown as it may be posted: nobody is notified, no link is hidden."""
+    """The model's Markdown as it may be posted: nobody is notified, no link is hidden.
+
+    Slack renders standard Markdown itself (tables, code, lists, links; docs.slack.dev/reference/
+    block-kit/blocks/markdown-block), so nothing is converted, only taken out what must not work.
+    """
     return neutral("".join(text[start:end] if code else _prose(text[start:end], links)
                            for start, end, code in _pieces(text)))  # fmt: skip
-
-
-def _pieces(text: str) -> Iterator[tuple[int, int, bool]]:
-    """Prose and code in turn: where each begins and ends, and whether it is code."""
-    at = 0
-    for block in [*(found.span() for found in _BLOCK.finditer(text)), (len(text), len(text))]:
-        begun = at
-        for start, end in spans(text[begun : block[0]]):
-            yield at, begun + start, False
-            yield begun + start, (at := begun + end), True
-        yield at, block[0], False
-        yield *block, True
-        at = block[1]
 
 
 def neutral(text: str) -> str:
     """Without the control sequences by which Slack notifies people, groups and channels."""
     return _AT_ALL.sub("@" + _JOINER, _CONTROL.sub("<" + _JOINER, text))
-
-
-def _prose(text: str, links: Links) -> str:
-    def link(found: re.Match[str]) -> str:
-        label, url = found["label"] or found["url"], found["url"]
-        if links.allows(url):
-            return f"[{label}]({url})"
-        return f"{label} (`{url}`)" if url else label
-
-    def angled(found: re.Match[str]) -> str:
-        url = found["url"]
-        return f"<{url}>" if links.allows(url) else f"`{url}`"
-
-    text = _ANGLED.sub(angled, _LINK.sub(link, text))
-    if links.hosts is None:
-        return text
-    return _BARE.sub(lambda f: f.group() if links.allows(f.group()) else f"`{f.group()}`", text)
 
 
 def settled(text: str) -> int:
@@ -125,10 +143,6 @@ def settled(text: str) -> int:
     if _in_fence(text, line):  # before the block ends, nothing says that it is code
         return before_open_addresses(text[:end])
     return text.rfind("`", line, end) if text.count("`", line, end) % 2 else end
-
-
-def _in_fence(text: str, line: int) -> bool:
-    return len(re.findall(r"^[ \t]*(?:`{3,}|~{3,})", text[:line] + "\n", re.M)) % 2 == 1
 
 
 def plain(text: str) -> str:
@@ -175,162 +189,6 @@ def readable(text: str, names: Mapping[str, str], bot: str) -> str:
     return _ENTITY.sub(lambda found: unescape(found[0]), _FROM_SLACK.sub(said, text)).strip()
 
 
-def _without_ends(text: str, name: re.Pattern[str]) -> str:
-    """Without the names at its beginning, and what sets them off there, and at its end."""
-    found = [each.span() for each in name.finditer(text)]
-    start, end = 0, len(text)
-    for first, last in found:
-        if (_SET_OFF if start else _SPACE).fullmatch(text, start, first) is None:
-            break
-        start = last
-    for first, last in reversed(found):
-        if first < start or text[last:end].strip():
-            break
-        end = first
-    if start and (marks := _SET_OFF.match(text, start, end)):
-        start = marks.end()
-    return text[start:end]
-
-
-ACTION = "ponte_card_"
-"""Prefix of the buttons' action ids; what follows is the card action, the value is the card."""
-STOP = "ponte_stop"
-_CARDS_BLOCK = "ponte_card:"
-_MOST, _ROWS, _TEXT, _CELL = 10, 5, 1500, 80
-_ROOM, _LEAST = 2 * SECTION + 800, 850
-"""Bytes of a card that says all it has, and of the shortest that still tells what is asked."""
-_NOTE, _FEW = 200, 60
-_HIDDEN = "…and {count} more: `changes` lists them."
-_LABELS: Mapping[CardAction, str] = {"approve": "Approve", "deny": "Deny", "undo": "Undo"}
-_STYLES: Mapping[CardAction, str] = {"approve": "primary", "deny": "danger"}
-
-
-def blocks(card: Card, locale: str = "en", room: int = _ROOM) -> list[Json]:
-    """At most four blocks in `room` bytes; `block_id`s begin with the card's id, so that they are
-    found again. What does not fit is cut: rows first, down to half of what is there for both."""
-    under: list[Json] = []
-    if note := _note(card, locale):
-        under.append({"type": "context", "block_id": f"{_CARDS_BLOCK}{card.id}:note",
-                      "elements": [{"type": "mrkdwn", "text": note}]})  # fmt: skip
-    if card.actions:
-        under.append(_buttons(card, locale))
-    words = _words(card, locale)
-    left = room - weight([*under, _section(card, "text", ""), _section(card, "rows", "")])
-    least = max(_FEW, left // 2, left - len(words.encode()))
-    rows = _rows(card.rows, min(SECTION, least)) if card.rows else ""
-    text = cut(words, max(_FEW, min(SECTION, left - len(rows.encode()))))
-    shown = [_section(card, "text", text)]
-    return [*shown, *([_section(card, "rows", rows)] if rows else []), *under]
-
-
-def all_blocks(shown: Sequence[Card], locale: str = "en", room: int = MESSAGE) -> list[Json]:
-    """The cards of one message: each has its fair part of `room`. Those that do not fit are
-    counted; the answer's text names those that wait for a person."""
-    most = min(_MOST, max(1, room // _LEAST))
-    level = _level([weight(blocks(card, locale)) for card in shown[:most]], room)
-    told = [block for card in shown[:most] for block in blocks(card, locale, level)]
-    if len(shown) > most:
-        hidden = say(_HIDDEN, locale, count=len(shown) - most)
-        told.append({"type": "context", "elements": [{"type": "mrkdwn", "text": hidden}]})
-    return told
-
-
-def _level(wanted: Sequence[int], room: int) -> int:
-    """What each may have at most, so that together they have no more than `room`."""
-    for place, want in enumerate(sorted(wanted)):
-        share = room // (len(wanted) - place)
-        if want > share:
-            return share
-        room -= want
-    return max(wanted, default=0)
-
-
-def replaced(message: Sequence[Json], card: Card, locale: str = "en") -> list[Json] | None:
-    """A message's blocks with the card as it is now; None where it does not stand there."""
-    mine = f"{_CARDS_BLOCK}{card.id}:"
-    places = [n for n, block in enumerate(message) if block.get("block_id", "").startswith(mine)]
-    if not places:
-        return None
-    kept = [block for n, block in enumerate(message) if n not in places]
-    room = max(_LEAST, min(_ROOM, MESSAGE - weight(kept)))
-    return [*kept[: places[0]], *blocks(card, locale, room), *kept[places[0] :]]
-
-
-def text(card: Card) -> str:
-    """The card in words, for push and screen readers."""
-    return plain(broken(f"{card.title}\n{card.text}"))
-
-
-def stop_button(locale: str = "en") -> Json:
-    """Ends the turn whose message it stands under."""
-    return {
-        "type": "actions",
-        "block_id": STOP,
-        "elements": [{"type": "button", "action_id": STOP, "value": "stop",
-                      "text": {"type": "plain_text", "text": say("Stop", locale)}}],
-    }  # fmt: skip
-
-
-def _section(card: Card, name: str, words: str) -> Json:
-    return {"type": "section", "block_id": f"{_CARDS_BLOCK}{card.id}:{name}",
-            "text": {"type": "mrkdwn", "text": words}}  # fmt: skip
-
-
-def _words(card: Card, locale: str) -> str:
-    title, body = escaped(broken(card.title[:300])), escaped(broken(card.text[:_TEXT]))
-    return f"*{title.replace('*', '')}*\n{body}".strip() if title else body or "…"
-
-
-def _rows(rows: Sequence[Mapping[str, Any]], limit: int) -> str:
-    """The first rows, as many as fit; the rest is counted."""
-    lines: list[str] = []
-    for row in rows[:_ROWS]:
-        sides = [_cells(row.get("before")), _cells(row.get("after"))]
-        line = cut("• " + " → ".join(side for side in sides if side), limit - _FEW // 2)
-        if lines and sum(len(each.encode()) + 1 for each in [*lines, line]) > limit - _FEW // 2:
-            break
-        lines.append(line)
-    more = [f"… +{len(rows) - len(lines)}"] if len(rows) > len(lines) else []
-    return "\n".join([*lines, *more])
-
-
-def _cells(row: Any) -> str:
-    if not isinstance(row, Mapping):
-        return "" if row is None else _code(row)
-    return ", ".join(
-        f"{escaped(broken(str(name)[:_CELL]))}: {_code(row[name])}" for name in list(row)[:8]
-    )
-
-
-def _code(value: Any) -> str:
-    words = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
-    return f"`{escaped(words[:_CELL].replace('`', 'ˋ').replace(chr(10), ' ')) or ' '}`"
-
-
-def _note(card: Card, locale: str) -> str:
-    if card.state != "open":
-        return cut(escaped(card.state), _NOTE)
-    if card.expires_at is None:
-        return f"`{card.id}`"
-    # Slack shows the time where the reader is (docs.slack.dev/messaging/formatting-message-text).
-    at = f"<!date^{int(card.expires_at)}^{{date_short_pretty}} {{time}}|…>"
-    return say("{id} · open until {at}", locale, id=f"`{card.id}`", at=at)
-
-
-def _buttons(card: Card, locale: str) -> Json:
-    elements = []
-    for action in card.actions:
-        label = {"type": "plain_text", "text": say(_LABELS[action], locale)}
-        button = {"type": "button", "action_id": ACTION + action, "value": card.id, "text": label}
-        if style := _STYLES.get(action):
-            button["style"] = style
-        elements.append(button)
-    return {"type": "actions", "block_id": f"{_CARDS_BLOCK}{card.id}:actions", "elements": elements}
-
-
-Json = dict[str, Any]
-
-
 def parts(text: str, links: Links, most: int = PART) -> tuple[str, ...]:
     """`text` in parts that Slack takes as posts of their own, also once they are rendered: what is
     taken out of Markdown can make it longer."""
@@ -355,7 +213,7 @@ def content(part: str, links: Links, shown: Sequence[Card] = (), stop: bool = Fa
     blocks += all_blocks(shown, locale, MESSAGE - weight(blocks)) if shown else []
     if stop:
         blocks.append(stop_button(locale))
-    spoken = plain(part) if part.strip() else "\n".join(text(card) for card in shown) or "…"
+    spoken = plain(part) if part.strip() else "\n".join(card_text(card) for card in shown) or "…"
     return {"text": cut(spoken, TEXT), "blocks": blocks}
 
 
@@ -367,9 +225,7 @@ def shorter(body: Json) -> Json:
 def plainly(part: str) -> Json:
     """The same for a Slack that refuses the blocks: the Markdown as it is written, in sections."""
     pieces = split(without_links_in_code(neutral(part)), SECTION, size) or ("…",)
-    sections = [{"type": "section", "text": {"type": "mrkdwn", "text": escaped(piece)}}
-                for piece in pieces]  # fmt: skip
-    return {"text": cut(plain(part), SHORT), "blocks": sections}
+    return {"text": cut(plain(part), SHORT), "blocks": [_section(escaped(p)) for p in pieces]}
 
 
 def smaller(part: str, most: int) -> Iterator[tuple[int, tuple[str, ...]]]:
@@ -381,85 +237,86 @@ def smaller(part: str, most: int) -> Iterator[tuple[int, tuple[str, ...]]]:
         limit //= 2
 
 
-_HEADER = 150
-"""docs.slack.dev/reference/block-kit/blocks/header-block."""
-_HOME_MARKS = {"on": "🟢", "off": "⚪", "failing": "🔴"}
-_MAY: tuple[tuple[Action, str], ...] = (
-    ("chat", "talk with me"),
-    ("read", "read tables"),
-    ("write", "change data, after a person approved it"),
-    ("spend", "run quick commands"),
-    ("code", "run code"),
-    ("admin", "decide as an admin"),
-)
+def card_blocks(card: Card, locale: str = "en", room: int = _ROOM) -> list[Json]:
+    """At most four blocks in `room` bytes; `block_id`s begin with the card's id, so that they are
+    found again. What does not fit is cut: rows first, down to half of what is there for both."""
+    under: list[Json] = []
+    if note := _note(card, locale):
+        under.append({"type": "context", "block_id": f"{_CARD_BLOCK}{card.id}:note",
+                      "elements": [{"type": "mrkdwn", "text": note}]})  # fmt: skip
+    if card.actions:
+        under.append(_buttons(card, locale))
+    words = _card_words(card, locale)
+    left = room - weight([*under, _card_section(card, "text", ""), _card_section(card, "rows", "")])
+    least = max(_FEW, left // 2, left - len(words.encode()))
+    rows = _rows(card.rows, min(SECTION, least)) if card.rows else ""
+    text = cut(words, max(_FEW, min(SECTION, left - len(rows.encode()))))
+    shown = [_card_section(card, "text", text)]
+    return [*shown, *([_card_section(card, "rows", rows)] if rows else []), *under]
 
 
-async def view(board: StatusBoard, policy: Policy, person: Person, where: Address,
-               locale: str) -> Json:  # fmt: skip
-    """For views.publish; `where` is the person's direct message with us."""
+def all_blocks(shown: Sequence[Card], locale: str = "en", room: int = MESSAGE) -> list[Json]:
+    """The cards of one message: each has its fair part of `room`. Those that do not fit are
+    counted; the answer's text names those that wait for a person."""
+    most = min(_CARDS, max(1, room // _LEAST))
+    level = _level([weight(card_blocks(card, locale)) for card in shown[:most]], room)
+    told = [block for card in shown[:most] for block in card_blocks(card, locale, level)]
+    if len(shown) > most:
+        hidden = say(_HIDDEN, locale, count=len(shown) - most)
+        told.append({"type": "context", "elements": [{"type": "mrkdwn", "text": hidden}]})
+    return told
+
+
+def replaced(message: Sequence[Json], card: Card, locale: str = "en") -> list[Json] | None:
+    """A message's blocks with the card as it is now; None where it does not stand there."""
+    mine = f"{_CARD_BLOCK}{card.id}:"
+    places = [n for n, block in enumerate(message) if block.get("block_id", "").startswith(mine)]
+    if not places:
+        return None
+    kept = [block for n, block in enumerate(message) if n not in places]
+    room = max(_LEAST, min(_ROOM, MESSAGE - weight(kept)))
+    return [*kept[: places[0]], *card_blocks(card, locale, room), *kept[places[0] :]]
+
+
+def card_text(card: Card) -> str:
+    """The card in words, for push and screen readers."""
+    return plain(broken(f"{card.title}\n{card.text}"))
+
+
+def stop_button(locale: str = "en") -> Json:
+    """Ends the turn whose message it stands under."""
+    return {
+        "type": "actions",
+        "block_id": STOP,
+        "elements": [{"type": "button", "action_id": STOP, "value": "stop",
+                      "text": {"type": "plain_text", "text": say("Stop", locale)}}],
+    }  # fmt: skip
+
+
+async def home_view(
+    board: StatusBoard, policy: Policy, person: Person, where: Address, locale: str
+) -> Json:
+    """The App Home tab, for views.publish: what is connected, what Ponte may do here, what was
+    changed of late. `where` is the person's direct message with us."""
     blocks = [_header(say("Ponte", locale))]
     verdict = await policy.may(person, where, "chat")
     if not verdict.allowed:
-        return {
-            "type": "home",
-            "blocks": [*blocks, _home_section(escaped(say(verdict.reason, locale)))],
-        }
+        blocks.append(_paragraph(escaped(say(verdict.reason, locale))))
+        return {"type": "home", "blocks": blocks}
     hello = "Mention me in a channel, or write to me here. `help` says what else I know."
-    blocks.append(_home_section(say(hello, locale)))
-    blocks += [
-        _header(say("What is connected", locale)),
-        _home_section(_health(await board.health())),
-    ]
-    blocks += [_header(say("What you may do here", locale))]
     may = [(await policy.may(person, where, action)).allowed for action, _ in _MAY]
     lines = [
         f"{'✅' if allowed else '🚫'} {say(words, locale)}"
         for allowed, (_, words) in zip(may, _MAY, strict=True)
     ]
-    blocks.append(_home_section("\n".join(lines)))
-    blocks.append(_header(say("Recent changes", locale)))
-    blocks.append(_home_section(_changes(await board.changes(where.conversation), locale)))
+    health, changes = await board.health(), await board.changes(where.conversation)
+    blocks += [
+        _paragraph(say(hello, locale)),
+        _header(say("What is connected", locale)), _paragraph(_health(health)),
+        _header(say("What you may do here", locale)), _paragraph("\n".join(lines)),
+        _header(say("Recent changes", locale)), _paragraph(_changes(changes, locale)),
+    ]  # fmt: skip
     return {"type": "home", "blocks": blocks}
-
-
-def _health(parts: Sequence[Health]) -> str:
-    return "\n".join(
-        f"{_HOME_MARKS[part.state]} *{escaped(part.name)}* {escaped(part.words)}" for part in parts
-    )
-
-
-def _changes(cards: Sequence[Card], locale: str) -> str:
-    if not cards:
-        return say("Nothing was changed here yet.", locale)
-    return "\n".join(f"• `{c.id}` {escaped(c.title)} ({escaped(c.state)})" for c in cards[:10])
-
-
-def _header(text: str) -> Json:
-    return {"type": "header", "text": {"type": "plain_text", "text": fit(text, _HEADER)}}
-
-
-def _home_section(text: str) -> Json:
-    return {"type": "section", "text": {"type": "mrkdwn", "text": cut(text, SECTION) or "–"}}
-
-
-ASK, QUICK, INPUTS = "ponte_ask", "ponte_quick", "ponte_inputs"
-"""Callback ids: of the two message shortcuts too (the first two)."""
-QUESTION, SLUG, INPUT = "question", "slug", "input"
-"""Block ids, which are the names of what was filled in."""
-FIELD = "field:"
-_ELEMENT = "value"
-_LONGEST = _MEMORY = 2900
-"""Of a section, of what stands in an input, and of `private_metadata`: 3,000 (docs.slack.dev/
-reference/block-kit/blocks/section-block, block-elements/plain-text-input-element, and
-reference/views)."""
-_WORDS = 24
-"""Of a modal's title and buttons (docs.slack.dev/reference/views/modal-views)."""
-_LABEL, _OPTIONS, _SHOWN, _VALUE = 2000, 100, 75, 150
-"""Of an input's label, and of a list: options, of one's words, and of its value (docs.slack.dev/
-reference/block-kit/blocks/input-block, block-elements/select-menu-element, composition-objects/
-option-object)."""
-_FIELDS = 40
-"""A view has 100 blocks (docs.slack.dev/reference/views); nobody fills in so many."""
 
 
 def ask(memory: Json, locale: str) -> Json:
@@ -483,8 +340,7 @@ def inputs(command: QuickCommand, memory: Json, locale: str, wrong: str = "") ->
     blocks: list[Json] = []
     title, description = command.told(locale)
     if description or wrong:
-        words = {"type": "plain_text", "text": fit(wrong or description, _LONGEST)}
-        blocks.append({"type": "section", "text": words})
+        blocks.append({"type": "section", "text": _plain(wrong or description, SECTION)})
     for name, kind in list(command.inputs.items())[:_FIELDS]:
         optional = not kind.get("required")
         pairs = [(str(choice), str(choice)) for choice in kind.get("choices") or ()]
@@ -513,12 +369,142 @@ def memory(view: Mapping[str, Any]) -> Json:
     return kept
 
 
+def _pieces(text: str) -> Iterator[tuple[int, int, bool]]:
+    """Prose and code in turn: where each begins and ends, and whether it is code."""
+    at = 0
+    for block in [*(found.span() for found in _BLOCK.finditer(text)), (len(text), len(text))]:
+        begun = at
+        for start, end in spans(text[begun : block[0]]):
+            yield at, begun + start, False
+            yield begun + start, (at := begun + end), True
+        yield at, block[0], False
+        yield *block, True
+        at = block[1]
+
+
+def _prose(text: str, links: Links) -> str:
+    def link(found: re.Match[str]) -> str:
+        label, url = found["label"] or found["url"], found["url"]
+        if links.allows(url):
+            return f"[{label}]({url})"
+        return f"{label} (`{url}`)" if url else label
+
+    def angled(found: re.Match[str]) -> str:
+        url = found["url"]
+        return f"<{url}>" if links.allows(url) else f"`{url}`"
+
+    text = _ANGLED.sub(angled, _LINK.sub(link, text))
+    if links.hosts is None:
+        return text
+    return _BARE.sub(lambda f: f.group() if links.allows(f.group()) else f"`{f.group()}`", text)
+
+
+def _in_fence(text: str, line: int) -> bool:
+    return len(re.findall(r"^[ \t]*(?:`{3,}|~{3,})", text[:line] + "\n", re.M)) % 2 == 1
+
+
+def _without_ends(text: str, name: re.Pattern[str]) -> str:
+    """Without the names at its beginning, and what sets them off there, and at its end."""
+    found = [each.span() for each in name.finditer(text)]
+    start, end = 0, len(text)
+    for first, last in found:
+        if (_SET_OFF if start else _SPACE).fullmatch(text, start, first) is None:
+            break
+        start = last
+    for first, last in reversed(found):
+        if first < start or text[last:end].strip():
+            break
+        end = first
+    if start and (marks := _SET_OFF.match(text, start, end)):
+        start = marks.end()
+    return text[start:end]
+
+
+def _level(wanted: Sequence[int], room: int) -> int:
+    """What each may have at most, so that together they have no more than `room`."""
+    for place, want in enumerate(sorted(wanted)):
+        share = room // (len(wanted) - place)
+        if want > share:
+            return share
+        room -= want
+    return max(wanted, default=0)
+
+
+def _card_words(card: Card, locale: str) -> str:
+    title, body = escaped(broken(card.title[:_TITLE])), escaped(broken(card.text[:_TEXT]))
+    return f"*{title.replace('*', '')}*\n{body}".strip() if title else body or "…"
+
+
+def _rows(rows: Sequence[Mapping[str, Any]], limit: int) -> str:
+    """The first rows, as many as fit; the rest is counted."""
+    lines: list[str] = []
+    for row in rows[:_ROWS]:
+        sides = [_cells(row.get("before")), _cells(row.get("after"))]
+        line = cut("• " + " → ".join(side for side in sides if side), limit - _FEW // 2)
+        if lines and sum(len(each.encode()) + 1 for each in [*lines, line]) > limit - _FEW // 2:
+            break
+        lines.append(line)
+    more = [f"… +{len(rows) - len(lines)}"] if len(rows) > len(lines) else []
+    return "\n".join([*lines, *more])
+
+
+def _cells(row: Any) -> str:
+    if not isinstance(row, Mapping):
+        return "" if row is None else _code(row)
+    return ", ".join(
+        f"{escaped(broken(str(name)[:_CELL]))}: {_code(row[name])}" for name in list(row)[:_CELLS]
+    )
+
+
+def _code(value: Any) -> str:
+    words = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return f"`{escaped(words[:_CELL].replace('`', 'ˋ').replace(chr(10), ' ')) or ' '}`"
+
+
+def _note(card: Card, locale: str) -> str:
+    if card.state != "open":
+        return cut(escaped(card.state), _NOTE)
+    if card.expires_at is None:
+        return f"`{card.id}`"
+    # Slack shows the time where the reader is (docs.slack.dev/messaging/formatting-message-text).
+    at = f"<!date^{int(card.expires_at)}^{{date_short_pretty}} {{time}}|…>"
+    return say("{id} · open until {at}", locale, id=f"`{card.id}`", at=at)
+
+
+def _buttons(card: Card, locale: str) -> Json:
+    elements = []
+    for action in card.actions:
+        label = {"type": "plain_text", "text": say(_DECISIONS[action], locale)}
+        button = {"type": "button", "action_id": ACTION + action, "value": card.id, "text": label}
+        if style := _STYLES.get(action):
+            button["style"] = style
+        elements.append(button)
+    return {"type": "actions", "block_id": f"{_CARD_BLOCK}{card.id}:actions", "elements": elements}
+
+
+def _card_section(card: Card, name: str, words: str) -> Json:
+    return _section(words) | {"block_id": f"{_CARD_BLOCK}{card.id}:{name}"}
+
+
+def _health(parts: Sequence[Health]) -> str:
+    return "\n".join(
+        f"{_HEALTH_MARKS[part.state]} *{escaped(part.name)}* {escaped(part.words)}"
+        for part in parts
+    )
+
+
+def _changes(cards: Sequence[Card], locale: str) -> str:
+    if not cards:
+        return say("Nothing was changed here yet.", locale)
+    return "\n".join(f"• `{c.id}` {escaped(c.title)} ({escaped(c.state)})" for c in cards[:10])
+
+
 def _modal(
     callback: str, title: str, submit: str, blocks: list[Json], kept: Json, locale: str
 ) -> Json:
     return {
-        "type": "modal", "callback_id": callback, "title": _plain(title, _WORDS),
-        "submit": _plain(submit, _WORDS), "close": _plain(say("Cancel", locale), _WORDS),
+        "type": "modal", "callback_id": callback, "title": _plain(title, _BUTTON),
+        "submit": _plain(submit, _BUTTON), "close": _plain(say("Cancel", locale), _BUTTON),
         "blocks": blocks, "private_metadata": _fitting(kept),
     }  # fmt: skip
 
@@ -536,7 +522,7 @@ def _input(
 ) -> Json:
     element: Json = {"type": "plain_text_input", "action_id": _ELEMENT, "multiline": multiline}
     if initial:
-        element["initial_value"] = fit(initial, _LONGEST)
+        element["initial_value"] = fit(initial, _TYPED)
     return {"type": "input", "block_id": name, "label": _plain(label, _LABEL), "element": element,
             "optional": optional}  # fmt: skip
 
@@ -549,10 +535,22 @@ def _choosable(pairs: Sequence[tuple[str, str]]) -> bool:
 def _select(
     name: str, label: str, pairs: Sequence[tuple[str, str]], optional: bool = False
 ) -> Json:
-    options = [{"text": _plain(shown, _SHOWN), "value": value} for shown, value in pairs]
+    options = [{"text": _plain(shown, _OPTION), "value": value} for shown, value in pairs]
     element = {"type": "static_select", "action_id": _ELEMENT, "options": options}
     return {"type": "input", "block_id": name, "label": _plain(label, _LABEL), "element": element,
             "optional": optional}  # fmt: skip
+
+
+def _header(text: str) -> Json:
+    return {"type": "header", "text": _plain(text, _HEADER)}
+
+
+def _paragraph(text: str) -> Json:
+    return _section(cut(text, SECTION) or "–")
+
+
+def _section(mrkdwn: str) -> Json:
+    return {"type": "section", "text": {"type": "mrkdwn", "text": mrkdwn}}
 
 
 def _plain(text: str, limit: int) -> Json:

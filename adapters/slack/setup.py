@@ -1,6 +1,4 @@
-"""The app manifest to paste into Slack (docs.slack.dev/reference/app-manifest), and the token's
-trial: at start and for `ponte doctor`, each failure with what mends it.
-"""
+"""Setting Slack up: the app manifest, and the trial of the tokens, with what mends each failure."""
 
 from __future__ import annotations
 
@@ -39,9 +37,31 @@ EVENTS = (
 )  # fmt: skip
 _DESCRIPTION = "Connects people with their tables, quick commands and a Python sandbox."
 
+REFUSED_BOT = (
+    "SLACK_BOT_TOKEN: Slack refuses it ({error}). Copy the Bot User OAuth Token (xoxb-…) from "
+    "OAuth & Permissions; install the app to the workspace first."
+)
+REFUSED_APP = (
+    "SLACK_APP_TOKEN: Slack refuses it ({error}). Under Basic Information, generate an "
+    "app-level token (xapp-…) with the scope connections:write."
+)
+NO_SOCKET_MODE = (
+    "SLACK_APP_TOKEN: the app has no Socket Mode ({error}). Turn it on under Socket Mode, "
+    "or unset it and set SLACK_SIGNING_SECRET for HTTP."
+)
+NO_ANSWER = "Slack does not answer at {url} ({error}). Check the network and SLACK_API_URL."
+MISSING = (
+    "missing: {scope} ({what}). Add it under OAuth & Permissions and install the app again, "
+    "or paste the manifest of `ponte slack-manifest`."
+)
+_SOCKET_OFF = frozenset({"not_allowed_token_type", "forbidden_team"})
+"""What says that the app has no Socket Mode (docs.slack.dev/reference/methods/
+apps.connections.open)."""
+
 
 def manifest(name: str = "Ponte", request_url: str = "") -> dict[str, Any]:
-    """For Socket Mode, or with a `request_url` (https://…/slack/events) for HTTP."""
+    """The app as Ponte needs it (docs.slack.dev/reference/app-manifest): for Socket Mode, or
+    with a `request_url` (https://…/slack/events) for HTTP."""
     at = {"url": request_url} if request_url else {}
     request = {"request_url": request_url} if request_url else {}
     return {
@@ -83,31 +103,6 @@ def manifest(name: str = "Ponte", request_url: str = "") -> dict[str, Any]:
 def link(made: Mapping[str, Any]) -> str:
     """The address that begins a new app from it (docs.slack.dev/app-manifests)."""
     return f"https://api.slack.com/apps?new_app=1&manifest_json={quote(json.dumps(made))}"
-
-
-def _shortcut(name: str, callback: str, description: str) -> dict[str, str]:
-    return {"name": name, "type": "message", "callback_id": callback, "description": description}
-
-
-REFUSED_BOT = (
-    "SLACK_BOT_TOKEN: Slack refuses it ({error}). Copy the Bot User OAuth Token (xoxb-…) from "
-    "OAuth & Permissions; install the app to the workspace first."
-)
-REFUSED_APP = (
-    "SLACK_APP_TOKEN: Slack refuses it ({error}). Under Basic Information, generate an "
-    "app-level token (xapp-…) with the scope connections:write."
-)
-NO_SOCKET_MODE = (
-    "SLACK_APP_TOKEN: the app has no Socket Mode ({error}). Turn it on under Socket Mode, "
-    "or unset it and set SLACK_SIGNING_SECRET for HTTP."
-)
-NO_ANSWER = "Slack does not answer at {url} ({error}). Check the network and SLACK_API_URL."
-MISSING = (
-    "missing: {scope} ({what}). Add it under OAuth & Permissions and install the app again, "
-    "or paste the manifest of `ponte slack-manifest`."
-)
-_SOCKET_OFF = frozenset({"not_allowed_token_type", "forbidden_team"})
-"""docs.slack.dev/reference/methods/apps.connections.open."""
 
 
 async def identity(api: SlackApi) -> tuple[Json, frozenset[str]]:
@@ -153,6 +148,10 @@ async def check(
         await api.close()
         await app_api.close()
     return found
+
+
+def _shortcut(name: str, callback: str, description: str) -> dict[str, str]:
+    return {"name": name, "type": "message", "callback_id": callback, "description": description}
 
 
 async def _bot(api: SlackApi) -> Sequence[Health]:

@@ -1,14 +1,4 @@
-"""Posts in a conversation: streams in direct messages, throttled edits in channels.
-
-Slack ends a stream by itself after some five minutes, and takes only what follows on what was
-said; so one is left before, and where the text changed behind it. What a stream unfurls is not
-ours to say (slackapi/node-slack-sdk pull 2389).
-
-Our own posts are found again by their key, else as the one that must be it. What Slack finds too
-long goes out with less beside it, then in sections, then in two or three messages. Files go into
-the thread once: the SDK's files_upload_v2 does it in one call; here each step is told apart, so
-that an answer lost after the last one is looked for instead of repeated.
-"""
+"""What Ponte posts in a conversation: answers as they grow, their cards, and their files."""
 
 from __future__ import annotations
 
@@ -58,9 +48,24 @@ from core.messages import Answer, Card, File, ReplyTo
 from core.ports import Files
 from core.text import after_all, longest_info
 
+log = structlog.get_logger("slack")
+
 LIFE = 240.0
 """Seconds after which a stream is closed and another one begun; Slack's own limit is about 300
 (slackapi/node-slack-sdk issue 2702, slackapi/python-slack-sdk issue 1859)."""
+CROWDED = 2.0
+"""Seconds after which an answer tries again to be shown as it grows."""
+PRIVATE = "private:"
+"""Begins the id of what was shown to one person alone: it cannot be edited or found again."""
+_NO_PLACE = frozenset({"not_in_channel", "channel_not_found"})
+"""The bot is no member there (chat.postMessage)."""
+_LEAVES_CARDS = 2000
+"""Bytes of a stream that are left for cards; more of them come by an edit."""
+_INFO = longest_info(PART, size)
+"""Characters of a code block's info string that are said again where the block goes on."""
+_PAGE, _PAGES = 200, 5
+"""Messages asked for at once when a place is read, and how often."""
+_QUIET = {"unfurl_links": False, "unfurl_media": False}
 
 
 class StoppedByUser(Exception):
@@ -68,6 +73,12 @@ class StoppedByUser(Exception):
 
 
 class Stream:
+    """One streamed message while it is open (chat.startStream, appendStream, stopStream).
+
+    It takes only what follows on what was said, so it is left where the text changed behind it.
+    What a stream unfurls is not ours to say (slackapi/node-slack-sdk pull 2389).
+    """
+
     def __init__(self, api: SlackApi, channel: str, ts: str, key: str, sent: str) -> None:
         self.ts = ts
         self.sent = sent
@@ -135,21 +146,9 @@ class Stream:
         return True
 
 
-def post_metadata(key: str) -> Json:
-    """What a post of ours is found by (docs.slack.dev/messaging/message-metadata)."""
-    return {"event_type": "ponte_post", "event_payload": {"key": key}}
-
-
-def _chunks(text: str) -> list[Json] | None:
-    return [{"type": "markdown_text", "text": text}] if text else None
-
-
-_INFO = longest_info(PART, size)
-
-
 class Rotation:
-    """Splits an answer as `split` does, and where `turn` said so: a code block that is cut there is
-    closed, and opened again in the next part."""
+    """Splits an answer as `split` does, and where `turn` said so, because its stream grew old: a
+    code block that is cut there is closed, and opened again in the next part."""
 
     def __init__(self, split: Callable[[str], tuple[str, ...]]) -> None:
         self._split = split
@@ -184,11 +183,9 @@ class Rotation:
         return part in self._ends
 
 
-_PAGE, _PAGES = 200, 5
-
-
 class Lookup:
-    """Posts of ours in one place since a source message."""
+    """Our own posts in one place since a source message: by their key, else as the one that must be
+    it."""
 
     def __init__(self, workspace: Workspace, channel: str, thread: str, since: str) -> None:
         self._workspace = workspace
@@ -213,7 +210,7 @@ class Lookup:
         async for post in self._ours():
             if not key_of(post) and not post.get("files") and "metadata" not in post:
                 ts = str(post["ts"])
-                await stop(self._workspace.api, self._channel, ts, key)
+                await stop_stream(self._workspace.api, self._channel, ts, key)
                 return ts
         return None
 
@@ -229,56 +226,26 @@ class Lookup:
         """Oldest first; nothing where the place does not let us read."""
         await self._workspace.identify()
         try:
-            async for post in read(self._workspace.api, self._channel, self._thread, self._since):
+            async for post in history(
+                self._workspace.api, self._channel, self._thread, self._since
+            ):
                 if post.get("user") == self._workspace.user and post["ts"] > self._since:
                     yield post
         except SlackRefused:
             return
 
 
-async def read(
-    api: SlackApi, channel: str, thread: str, since: str, patience: float = PATIENCE
-) -> AsyncIterator[Json]:
-    """The messages of a thread, or of a channel's top level, after `since`, oldest first."""
-    method = "conversations.replies" if thread else "conversations.history"
-    pages: list[Json] = []
-    cursor = None
-    for _ in range(_PAGES):
-        told = await api.call(
-            method, channel=channel, ts=thread or None, oldest=since, limit=_PAGE,
-            include_all_metadata=True, cursor=cursor, patience=patience,
-        )  # fmt: skip
-        pages += told.get("messages", [])
-        cursor = told.get("response_metadata", {}).get("next_cursor") or None
-        if not cursor:
-            break
-    for message in sorted(pages, key=lambda message: str(message["ts"])):
-        yield message
-
-
-async def stop(api: SlackApi, channel: str, ts: str, key: str = "") -> None:
-    """Close a stream that another process left open; one that is closed already is fine."""
-    try:
-        metadata = post_metadata(key) if key else None
-        await api.call("chat.stopStream", channel=channel, ts=ts, metadata=metadata)
-    except SlackRefused:
-        return
-
-
-def key_of(post: Json) -> str:
-    metadata = post.get("metadata") or {}
-    return str(metadata.get("event_payload", {}).get("key", ""))
-
-
-_QUIET = {"unfurl_links": False, "unfurl_media": False}
-
-
 class Posts:
-    """In one thread of one channel (`thread` "": at its top level)."""
+    """Posts of an answer in one thread of one channel (`thread` "": at its top level), made or
+    edited in the fullest dress that Slack takes.
+
+    What it finds too long goes out with less beside it, then in sections, then in two or three
+    messages; an answer is never lost to its length.
+    """
 
     def __init__(
         self, workspace: Workspace, lookup: Lookup, channel: str, thread: str, turn: str
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._workspace = workspace
         self._api = workspace.api
         self._lookup = lookup
@@ -329,9 +296,7 @@ class Posts:
         """`grows` as in `make`. Raises as `SlackApi.call`."""
 
         async def update(dress: Json) -> None:
-            await self._api.call(
-                "chat.update", channel=self._channel, ts=ts, **arguments, **dress
-            )  # fmt: skip
+            await self._api.call("chat.update", channel=self._channel, ts=ts, **arguments, **dress)
             arguments.pop("claimed", None)
 
         try:
@@ -387,83 +352,9 @@ class Posts:
         )  # fmt: skip
 
 
-def _dresses(body: Json, part: str, cards: tuple[Card, ...]) -> Iterator[Json]:
-    """The same text in one message; cards are not given up for it."""
-    yield body
-    yield shorter(body)
-    if part.strip() and not cards:
-        yield plainly(part)
-
-
-async def upload(
-    api: SlackApi, kept: Files, lookup: Lookup, files: Sequence[File], channel: str, thread: str
-) -> str:
-    """All of an answer's files in one post; its time stamp. Raises as `SlackApi.call`."""
-    names = frozenset(file.name for file in files)
-    entries: list[Json] = []
-    for file in files:
-        _, data = await kept.get(file.id)
-        to = await api.call("files.getUploadURLExternal", filename=file.name, length=len(data))
-        await api.send_file(str(to["upload_url"]), data)
-        entries.append({"id": to["file_id"], "title": file.name})
-    try:
-        await api.call(
-            "files.completeUploadExternal", files=entries, channel_id=channel,
-            thread_ts=thread or None,
-        )  # fmt: skip
-    except InDoubt:
-        if found := await lookup.with_files(names):
-            return found
-        raise
-    return await lookup.with_files(names) or "0"
-
-
-async def card_in_place(
-    api: SlackApi, channel: str, ts: str, thread: str, card: Card, locale: str
-) -> bool:
-    """Edit the post `ts` (of `thread`, "" at the top level); False where the card is not in it.
-
-    Raises as `SlackApi.call`. Doing it again changes nothing.
-    """
-    post = await _post(api, channel, ts, thread)
-    if post is None:
-        return False
-    blocks = render.replaced(post.get("blocks") or [], card, locale)
-    if blocks is None:
-        return False
-    text = str(post.get("text") or render.text(card))
-    for limit in (TEXT, SHORT):
-        try:
-            await api.call("chat.update", channel=channel, ts=ts, blocks=blocks,
-                           text=cut(text, limit))  # fmt: skip
-            return True
-        except SlackRefused as refused:
-            if refused.error not in TOO_LONG | SHAPE_REFUSED:
-                raise
-    return False  # the outcome is posted beside it
-
-
-async def _post(api: SlackApi, channel: str, ts: str, thread: str) -> Json | None:
-    method = "conversations.replies" if thread else "conversations.history"
-    told = await api.call(
-        method, channel=channel, ts=thread or None, oldest=ts, latest=ts, inclusive=True, limit=2
-    )
-    return next((post for post in told.get("messages", []) if post.get("ts") == ts), None)
-
-
-log = structlog.get_logger("slack")
-PRIVATE = "private:"
-"""Begins the id of what was shown to one person alone: it cannot be edited or found again."""
-CROWDED = 2.0
-"""Seconds after which an answer tries again to be shown as it grows."""
-_NO_PLACE = frozenset({"not_in_channel", "channel_not_found"})
-"""The bot is no member there (chat.postMessage)."""
-_LEAVES_CARDS = 2000
-"""Bytes of a stream that are left for cards; more of them come by an edit."""
-
-
 class ChatSurface:
-    """The `Surface` of one reply. A post's id is `CHANNEL:TS`."""
+    """The `Surface` of one reply: streams in direct messages, throttled edits in channels. A post's
+    id is `CHANNEL:TS`."""
 
     limit = PART
     interval = 1.0
@@ -542,7 +433,7 @@ class ChatSurface:
                 await self._update(post, part, answer)
         except SlackRefused as refused:
             await self._signs.end()
-            raise _meaning(refused) from refused
+            raise _undelivered(refused) from refused
         await self._after(answer, released)
 
     async def delete(self, post: str) -> None:
@@ -569,7 +460,7 @@ class ChatSurface:
             return self._id(await upload(self._api, self._files, self._lookup, files,
                                          self._channel, self._thread))  # fmt: skip
         except SlackRefused as refused:
-            raise _meaning(refused) from refused
+            raise _undelivered(refused) from refused
 
     async def _new(self, number: int, key: str, part: str, answer: Answer | None) -> str:
         if answer is not None and (answer.private or self._source.kind == "quiet"):
@@ -687,14 +578,14 @@ class ChatSurface:
         if grows and (self._stopped or not self._api.pace.spare("chat.update")):
             return
         if post not in self._numbers and self._may_stream():
-            await stop(self._api, self._channel, _ts(post))
+            await stop_stream(self._api, self._channel, _ts(post))
             self._numbers[post] = 0
         try:
             await self._edited(post, body, part, answer)
         except SlackRefused as refused:
             if refused.error not in STREAM_OVER:
                 raise
-            await stop(self._api, self._channel, _ts(post))
+            await stop_stream(self._api, self._channel, _ts(post))
             await self._edited(post, body, part, answer)
         self._shown[post] = body["blocks"]
 
@@ -726,7 +617,7 @@ class ChatSurface:
         alive = to.token and time.time() < to.token_expires
         if refused.error not in _NO_PLACE or not alive:
             await self._signs.end()
-            raise _meaning(refused) from refused
+            raise _undelivered(refused) from refused
         if answer is None:
             raise Undeliverable(reason=refused.error) from refused
         kind = "ephemeral" if answer.private else "in_channel"
@@ -764,11 +655,123 @@ class ChatSurface:
         return f"{self._channel}:{ts}"
 
 
+async def history(
+    api: SlackApi, channel: str, thread: str, since: str, patience: float = PATIENCE
+) -> AsyncIterator[Json]:
+    """The messages of a thread, or of a channel's top level, after `since`, oldest first."""
+    method = "conversations.replies" if thread else "conversations.history"
+    pages: list[Json] = []
+    cursor = None
+    for _ in range(_PAGES):
+        told = await api.call(
+            method, channel=channel, ts=thread or None, oldest=since, limit=_PAGE,
+            include_all_metadata=True, cursor=cursor, patience=patience,
+        )  # fmt: skip
+        pages += told.get("messages", [])
+        cursor = told.get("response_metadata", {}).get("next_cursor") or None
+        if not cursor:
+            break
+    for message in sorted(pages, key=lambda message: str(message["ts"])):
+        yield message
+
+
+async def stop_stream(api: SlackApi, channel: str, ts: str, key: str = "") -> None:
+    """Close a stream that another process left open; one that is closed already is fine."""
+    try:
+        metadata = post_metadata(key) if key else None
+        await api.call("chat.stopStream", channel=channel, ts=ts, metadata=metadata)
+    except SlackRefused:
+        return
+
+
+def post_metadata(key: str) -> Json:
+    """What a post of ours is found by (docs.slack.dev/messaging/message-metadata)."""
+    return {"event_type": "ponte_post", "event_payload": {"key": key}}
+
+
+def key_of(post: Json) -> str:
+    metadata = post.get("metadata") or {}
+    return str(metadata.get("event_payload", {}).get("key", ""))
+
+
+async def upload(
+    api: SlackApi, kept: Files, lookup: Lookup, files: Sequence[File], channel: str, thread: str
+) -> str:
+    """All of an answer's files in one post; its time stamp. Raises as `SlackApi.call`.
+
+    The SDK's files_upload_v2 does it in one call; here each step is told apart, so that an answer
+    lost after the last one is looked for instead of repeated.
+    """
+    names = frozenset(file.name for file in files)
+    entries: list[Json] = []
+    for file in files:
+        _, data = await kept.get(file.id)
+        to = await api.call("files.getUploadURLExternal", filename=file.name, length=len(data))
+        await api.send_file(str(to["upload_url"]), data)
+        entries.append({"id": to["file_id"], "title": file.name})
+    try:
+        await api.call(
+            "files.completeUploadExternal", files=entries, channel_id=channel,
+            thread_ts=thread or None,
+        )  # fmt: skip
+    except InDoubt:
+        if found := await lookup.with_files(names):
+            return found
+        raise
+    return await lookup.with_files(names) or "0"
+
+
+async def card_in_place(
+    api: SlackApi, channel: str, ts: str, thread: str, card: Card, locale: str
+) -> bool:
+    """Render a decided card anew in the post `ts` (of `thread`, "" at the top level); False where
+    it is not in it.
+
+    Raises as `SlackApi.call`. Doing it again changes nothing.
+    """
+    post = await _post_at(api, channel, ts, thread)
+    if post is None:
+        return False
+    blocks = render.replaced(post.get("blocks") or [], card, locale)
+    if blocks is None:
+        return False
+    text = str(post.get("text") or render.card_text(card))
+    for limit in (TEXT, SHORT):
+        try:
+            await api.call("chat.update", channel=channel, ts=ts, blocks=blocks,
+                           text=cut(text, limit))  # fmt: skip
+            return True
+        except SlackRefused as refused:
+            if refused.error not in TOO_LONG | SHAPE_REFUSED:
+                raise
+    return False  # the outcome is posted beside it
+
+
+async def _post_at(api: SlackApi, channel: str, ts: str, thread: str) -> Json | None:
+    method = "conversations.replies" if thread else "conversations.history"
+    told = await api.call(
+        method, channel=channel, ts=thread or None, oldest=ts, latest=ts, inclusive=True, limit=2
+    )
+    return next((post for post in told.get("messages", []) if post.get("ts") == ts), None)
+
+
+def _chunks(text: str) -> list[Json] | None:
+    return [{"type": "markdown_text", "text": text}] if text else None
+
+
+def _dresses(body: Json, part: str, cards: tuple[Card, ...]) -> Iterator[Json]:
+    """The same text in one message; cards are not given up for it."""
+    yield body
+    yield shorter(body)
+    if part.strip() and not cards:
+        yield plainly(part)
+
+
 def _ts(post: str) -> str:
     return post.rpartition(":")[2]
 
 
-def _meaning(refused: SlackRefused) -> Exception:
+def _undelivered(refused: SlackRefused) -> Exception:
     if refused.error in GONE:
         return PostRemoved()
     return Undeliverable(reason=refused.error)

@@ -1,14 +1,4 @@
-"""What all of a workspace's replies share: tasks, people, threads in direct messages.
-
-A name is a courtesy, waited for no longer than a blink and kept over restarts. Who is a guest, and
-in which groups, is a right: kept for minutes, and not known means not allowed (`core.policy`).
-
-A slash command leaves no message that could wear a sign, so who typed one is told that it takes its
-time. What its `response_url` showed can, by what was published, not be taken back
-(slackapi/bolt-js issue 2287, langchain-ai/open-swe pull 2889); the deletion is asked for all the
-same, and at the latest the client's next start takes it away, as it does with all that is shown to
-one person alone (docs.slack.dev/reference/methods/chat.postEphemeral).
-"""
+"""What all replies in a workspace share: its tasks, its people, its threads."""
 
 from __future__ import annotations
 
@@ -24,11 +14,11 @@ from typing import Any
 
 import structlog
 
-from adapters.slack.client import PART, InDoubt, Json, Latches, SlackApi, SlackRefused
+from adapters.slack.client import FAILURES, PART, InDoubt, Json, Latches, SlackApi, SlackRefused
 from adapters.slack.events import Said, event_key
 from adapters.slack.render import Links
 from adapters.slack.setup import identity
-from core.errors import NotFound, PlatformBusy
+from core.errors import NotFound
 from core.messages import Person, ReplyTo, turn_id
 from core.policy import LONGEST_KEPT
 from core.ports import Journal
@@ -36,8 +26,22 @@ from core.tasks import Bounded
 
 log = structlog.get_logger("slack")
 
+ON_IT_AFTER = 1.0
+"""Seconds after which a command's asker is told that it is under way; a quicker answer comes
+alone."""
+COURTESY = 0.3
+"""Seconds that a turn waits for names, languages and zones."""
+FRESH, KEPT, UNKNOWN = 3600.0, 30 * 86_400.0, 30.0
+"""Seconds that a profile is not asked for again, that it is kept on disk, and that a failed look-up
+is not repeated for a courtesy."""
+_WRITTEN_AFTER, _MOST = 1.0, 5000
+"""Seconds until what changed is written to disk, and people who are remembered."""
+_NEVER = float("-inf")
+
 
 class Tasks:
+    """What runs beside the events: every task is held here, and ended here."""
+
     def __init__(self) -> None:
         self._running: set[asyncio.Task[None]] = set()
         self._closed = False
@@ -64,11 +68,16 @@ class Tasks:
             log.warning("slack task failed", why=repr(error))
 
 
-SECONDS = 1.0
-"""After which it is said; a quicker answer comes alone."""
-
-
 class Pending:
+    """Slash commands whose answer takes its time: who typed one is told so, and nobody else.
+
+    A slash command leaves no message that could wear a sign. What its `response_url` showed can, by
+    what was published, not be taken back (slackapi/bolt-js issue 2287, langchain-ai/open-swe pull
+    2889); the deletion is asked for all the same, and at the latest the client's next start takes
+    it away, as all that is shown to one person alone (docs.slack.dev/reference/methods/
+    chat.postEphemeral).
+    """
+
     def __init__(self, api: SlackApi, tasks: Tasks) -> None:
         self._api = api
         self._tasks = tasks
@@ -89,7 +98,7 @@ class Pending:
         answered = self._waiting[turn]
         try:
             with suppress(TimeoutError):
-                async with asyncio.timeout(SECONDS):
+                async with asyncio.timeout(ON_IT_AFTER):
                     await answered.wait()
                     return
             await self._api.respond(url, {"text": words, "response_type": "ephemeral"})
@@ -99,16 +108,6 @@ class Pending:
             return
         finally:
             self._waiting.pop(turn, None)
-
-
-COURTESY = 0.3
-"""Seconds that a turn waits for names, languages and zones."""
-FRESH, KEPT, UNKNOWN = 3600.0, 30 * 86_400.0, 30.0
-"""Seconds that a profile is not asked for again, that it is kept on disk, and that a failed look-up
-is not repeated for a courtesy."""
-_WRITTEN_AFTER, _MOST = 1.0, 5000
-NEVER = float("-inf")
-_FAILURES = (SlackRefused, InDoubt, PlatformBusy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +131,12 @@ class Standing:
 
 
 class Directory:
-    """Asks for each person once at a time. Nothing here raises what Slack does."""
+    """Who people are: names, languages and zones, whether they are guests, and their groups.
+
+    A name is a courtesy, waited for no longer than a blink and kept over restarts. Who is a guest,
+    and in which groups, is a right: kept for minutes, and not known means not allowed
+    (`core.policy`). Asks for each person once at a time, and raises nothing that Slack does.
+    """
 
     def __init__(
         self, api: SlackApi, path: Path | None = None, clock: Callable[[], float] = time.time
@@ -145,7 +149,7 @@ class Directory:
         self._standings: Bounded[str, Standing] = Bounded(_MOST)
         self._failed: Bounded[str, float] = Bounded(_MOST)
         self._asked: dict[str, asyncio.Task[None]] = {}
-        self._groups: tuple[float, dict[str, frozenset[str]]] = (NEVER, {})
+        self._groups: tuple[float, dict[str, frozenset[str]]] = (_NEVER, {})
         self._listing: asyncio.Task[None] | None = None
         self._writer: asyncio.Task[None] | None = None
         self.trouble = ""
@@ -169,7 +173,7 @@ class Directory:
 
     def known(self, user: str) -> Profile:
         """What is known of a person without asking."""
-        return self._profiles.get(user, (NEVER, Profile(user)))[1]
+        return self._profiles.get(user, (_NEVER, Profile(user)))[1]
 
     def locale(self, user: str) -> str:
         """As far as it is known already; English otherwise."""
@@ -212,9 +216,9 @@ class Directory:
         return frozenset(f"slack:{id}" for id, users in groups.items() if person.id in users)
 
     def _is_stale(self, user: str) -> bool:
-        at, _ = self._profiles.get(user, (NEVER, Profile(user)))
+        at, _ = self._profiles.get(user, (_NEVER, Profile(user)))
         now = self._clock()
-        return now - at > FRESH and now - self._failed.get(user, NEVER) > UNKNOWN
+        return now - at > FRESH and now - self._failed.get(user, _NEVER) > UNKNOWN
 
     def _ask(self, user: str, claimed: bool = False) -> asyncio.Task[None]:
         """One question at a time for each person, which outlives who waits for it."""
@@ -228,7 +232,7 @@ class Directory:
             told = await self._api.call(
                 "users.info", user=user, include_locale=True, patience=5.0, claimed=claimed
             )
-        except _FAILURES as failure:
+        except FAILURES as failure:
             self._failed[user] = self._clock()
             if isinstance(failure, SlackRefused) and failure.error != "user_not_found":
                 if failure.error != self.trouble:
@@ -247,7 +251,7 @@ class Directory:
     async def _list_groups(self) -> None:
         try:
             listed = await self._api.call("usergroups.list", include_users=True, patience=5.0)
-        except _FAILURES as failure:
+        except FAILURES as failure:
             log.info("usergroups.list failed", why=str(failure))
             return
         groups = {g["id"]: frozenset(g.get("users") or ()) for g in listed.get("usergroups", [])}
@@ -266,6 +270,80 @@ class Directory:
             await asyncio.to_thread(_replace, self._path, json.dumps(kept))
         except OSError as error:
             log.warning("names not kept", why=repr(error))
+
+
+async def _nobody(to: ReplyTo, ts: str) -> None:
+    return None
+
+
+@dataclass(slots=True)
+class Workspace:
+    """The workspace that the token belongs to, and what all replies in it share. `team` and `user`
+    are our own ids, "" until `identify` has asked for them."""
+
+    api: SlackApi
+    directory: Directory
+    links: Links = field(default_factory=Links)
+    latches: Latches = field(default_factory=Latches)
+    tasks: Tasks = field(default_factory=Tasks)
+    team: str = ""
+    user: str = ""
+    started: float = field(default_factory=time.time)
+    waiting: set[str] = field(default_factory=set)
+    """Source messages that carry our sign that they wait their turn."""
+    part: int = PART
+    """Bytes of an answer's text in one post; less, once Slack was found to take less."""
+    working: Bounded[str, str] = field(default_factory=Bounded)
+    """The turn that a thread's session was last set to "processing" for."""
+    titles: Bounded[str, str] = field(default_factory=Bounded)
+    """What a session is called that a turn begins: the first words of its message."""
+    stopped: Callable[[ReplyTo, str], Awaitable[None]] = _nobody
+    """Told of a stream (its time stamp) that its reader stopped, where no event tells of it."""
+    pending: Pending = field(init=False)
+    _told: Json = field(default_factory=dict)
+    _asking: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def __post_init__(self) -> None:
+        self.pending = Pending(self.api, self.tasks)
+
+    async def identify(self) -> Json:
+        """What auth.test says, asked once: turns that are taken up again may come before the
+        adapter's start. Raises as `setup.identity`."""
+        async with self._asking:
+            if not self.user:
+                self._told, _ = await identity(self.api)
+                self.team, self.user = self._told["team_id"], self._told["user_id"]
+        return self._told
+
+
+class Directs:
+    """Threads in direct messages: most hold our answers, some are conversations of their own.
+
+    Our answer to a top-level message stands in a thread under it, and that thread belongs to
+    the direct message's conversation: where the journal knows a turn of the thread's root.
+    """
+
+    def __init__(self, workspace: Workspace, journal: Journal) -> None:
+        self._workspace = workspace
+        self._journal = journal
+        self._known: Bounded[str, bool] = Bounded()
+
+    def took(self, said: Said) -> None:
+        """A top-level message was accepted: its thread will hold our answer."""
+        if said.direct and not said.thread:
+            self._known[said.event_key] = True
+
+    async def belongs_to_dm(self, said: Said) -> bool:
+        if not said.direct or not said.thread or said.parent == self._workspace.user:
+            return not said.thread
+        root = event_key(said.team, said.channel, said.thread)
+        if root not in self._known:
+            try:
+                await self._journal.turn_of(turn_id(root))
+                self._known[root] = True
+            except NotFound:
+                self._known[root] = False
+        return self._known[root]
 
 
 def _profile(id: str, user: Json) -> Profile:
@@ -298,73 +376,3 @@ def _replace(path: Path, text: str) -> None:
     partial.touch(mode=0o600)
     partial.write_text(text)
     os.replace(partial, path)
-
-
-async def _nobody(to: ReplyTo, ts: str) -> None:
-    return None
-
-
-@dataclass(slots=True)
-class Workspace:
-    """`team` and `user` are our own ids, "" until `identify` has asked for them."""
-
-    api: SlackApi
-    directory: Directory
-    links: Links = field(default_factory=Links)
-    latches: Latches = field(default_factory=Latches)
-    tasks: Tasks = field(default_factory=Tasks)
-    team: str = ""
-    user: str = ""
-    started: float = field(default_factory=time.time)
-    waiting: set[str] = field(default_factory=set)
-    """Source messages that carry our sign that they wait their turn."""
-    part: int = PART
-    """Bytes of an answer's text in one post; less, once Slack was found to take less."""
-    working: Bounded[str, str] = field(default_factory=Bounded)
-    """The turn that a thread's session was last set to "processing" for."""
-    titles: Bounded[str, str] = field(default_factory=Bounded)
-    """What a session is called that a turn begins: the first words of its message."""
-    stopped: Callable[[ReplyTo, str], Awaitable[None]] = _nobody
-    """Told of a stream (its time stamp) that its reader stopped, where no event tells of it."""
-    pending: Pending = field(init=False)
-    _told: Json = field(default_factory=dict)
-    _asking: asyncio.Lock = field(default_factory=asyncio.Lock)
-
-    def __post_init__(self) -> None:
-        self.pending = Pending(self.api, self.tasks)
-
-    async def identify(self) -> Json:
-        """What auth.test says, asked once: turns that are taken up again may come before the
-        adapter's start. Raises as `check.identity`."""
-        async with self._asking:
-            if not self.user:
-                self._told, _ = await identity(self.api)
-                self.team, self.user = self._told["team_id"], self._told["user_id"]
-        return self._told
-
-
-class Directs:
-    """Our answer to a top-level message stands in a thread under it, and that thread belongs to
-    the direct message's conversation: where the journal knows a turn of the thread's root."""
-
-    def __init__(self, workspace: Workspace, journal: Journal) -> None:
-        self._workspace = workspace
-        self._journal = journal
-        self._known: Bounded[str, bool] = Bounded()
-
-    def took(self, said: Said) -> None:
-        """A top-level message was accepted: its thread will hold our answer."""
-        if said.direct and not said.thread:
-            self._known[said.event_key] = True
-
-    async def belongs_to_dm(self, said: Said) -> bool:
-        if not said.direct or not said.thread or said.parent == self._workspace.user:
-            return not said.thread
-        root = event_key(said.team, said.channel, said.thread)
-        if root not in self._known:
-            try:
-                await self._journal.turn_of(turn_id(root))
-                self._known[root] = True
-            except NotFound:
-                self._known[root] = False
-        return self._known[root]
