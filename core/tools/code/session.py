@@ -123,11 +123,6 @@ def read(line: bytes) -> Frame:
         raise BrokenFrame from None
 
 
-def _line(**request: str) -> bytes:
-    # Escaped to ASCII: code with half a surrogate pair is the kernel's error, not ours.
-    return json.dumps(request).encode() + b"\n"
-
-
 class Printed:
     """What one run prints: kept up to a cap, counted beyond it.
 
@@ -371,3 +366,8 @@ class Session:
         finally:
             hearing.cancel()
             await asyncio.gather(hearing, return_exceptions=True)
+
+
+def _line(**request: str) -> bytes:
+    # Escaped to ASCII: code with half a surrogate pair is the kernel's error, not ours.
+    return json.dumps(request).encode() + b"\n"

@@ -95,11 +95,6 @@ def describe_agents(agents: Mapping[str, Agent], any_agent: bool) -> str:
     return _AGENTS.format(lines="\n".join([*lines, *([_ANY_AGENT] if any_agent else [])]))
 
 
-def _about(title: str, description: str) -> str:
-    words = ". ".join(each.strip().rstrip(".") for each in (title, description) if each.strip())
-    return f": {one_line(words, _LONGEST)}" if words else ""
-
-
 class StackSpotCommands:
     """What the `QuickCommands` port needs of StackSpot: it runs, whoever may."""
 
@@ -360,6 +355,11 @@ class QuickCommandTool(FunctionTool):
 
     def only_proposes(self, arguments: str) -> bool:
         return self.asks_first(_slug(arguments))
+
+
+def _about(title: str, description: str) -> str:
+    words = ". ".join(each.strip().rstrip(".") for each in (title, description) if each.strip())
+    return f": {one_line(words, _LONGEST)}" if words else ""
 
 
 def _slug(arguments: str) -> str:
