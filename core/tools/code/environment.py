@@ -48,6 +48,7 @@ _ASK = "import sys; print(*sys.version_info[:3], sys.implementation.cache_tag)"
 _NOBODY = 65534
 _NOT_ANOTHER = (errno.EPERM, errno.EINVAL)  # setresuid(2); a file is refused with EACCES
 _ANSWER_SECONDS = 20.0
+"""Seconds in which a Python tells its version."""
 _FALLBACKS = ("/usr/local/bin/python3", "/usr/bin/python3")
 
 # Proxies may hold a password, so they go to pip on stdin and not as its arguments.

@@ -55,7 +55,9 @@ LARGEST, LARGEST_TOTAL = 20 << 20, 96 << 20
 LEFT_MOST = 20_000
 """Files that were not taken; no honest kernel goes beyond it, as it looks at 10,000."""
 _LEFT_COUNT = 10
+"""Those of them that are named."""
 _LAST_WORDS = 0.2
+"""Seconds in which what an ended kernel printed is read."""
 _CHUNK = 1 << 16
 _LONG_LINE = 1 << 18
 """Bytes from which a frame is read beside the event loop: 8 MiB of base64 take some 50 ms."""

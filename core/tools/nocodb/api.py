@@ -64,6 +64,7 @@ AT_ONCE = 8
 """Calls under way at the same time."""
 
 _NO_NAME = re.compile(r"[^\w:.@-]", re.ASCII)
+"""What does not stand in the name of who asks."""
 
 BATCH = 10
 """Rows in one call that writes: v3 refuses more (ERR_MAX_PAYLOAD_LIMIT_EXCEEDED)."""
@@ -187,7 +188,10 @@ class NocoError(RemoteError):
 def worded(error: HttpError) -> NocoError:
     """The error of a call, in words, without addresses and without what was sent."""
     if isinstance(error, HttpAnswer):
-        return _answered(error)
+        reason, text = _told(error)
+        problem = _by_status(error, reason, text)
+        problem.reason = reason
+        return problem
     if isinstance(error, HttpDown):
         return _down(unsure=error.sent)
     if isinstance(error, HttpTimeout):
@@ -554,13 +558,6 @@ def _down(*, unsure: bool) -> NocoError:
         "if it goes on, the operator must check NOCODB_URL and that NocoDB runs.",
         code="nocodb_down", unsure=unsure,
     )  # fmt: skip
-
-
-def _answered(answer: HttpAnswer) -> NocoError:
-    reason, text = _told(answer)
-    error = _by_status(answer, reason, text)
-    error.reason = reason
-    return error
 
 
 def _told(answer: HttpAnswer) -> tuple[str, str]:

@@ -46,6 +46,7 @@ from core.tools.toolbox import CAP, compact, fitting
 SAMPLE = 25
 """Rows whose fields tell those of a table that the bridge does not describe."""
 AT_ONCE = 4
+"""Calls under way at the same time."""
 
 # The bridge puts ids into NocoDB's path as they are, so they must not be able to leave their step.
 ID = re.compile(r"(?!\.{1,2}$)[^/\\?#%\x00-\x1f\x7f]{1,200}")
@@ -542,7 +543,7 @@ def _pair(tool: BridgeTool, kind: WriteKind, one: Any) -> tuple[str, Data]:
 
 
 def _id(tool: BridgeTool, value: Any) -> str:
-    text = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
+    text = _text(value)
     if not ID.fullmatch(text):
         raise _misfit(tool, "a row's id is missing, or is none")
     return text

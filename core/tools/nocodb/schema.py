@@ -21,15 +21,15 @@ from core.tools.nocodb.api import At, Base, Named, NocoApi, NocoError, unreadabl
 from core.tools.nocodb.fieldtypes import Field
 
 FRESH = 300.0
-"""Seconds that it is taken as true."""
-
-CUT = "…"
-LONGEST = 60
-"""Characters of a name that a model is shown."""
-_NAMES = 30
-
+"""Seconds that a description is taken as true."""
 RECENT = 5.0
 """Seconds within which an unknown name is no reason to ask anew."""
+LONGEST = 60
+"""Characters of a name that a model is shown."""
+CUT = "…"
+"""Ends a name that is longer."""
+_NAMES = 30
+"""Titles in a hint."""
 
 T = TypeVar("T")
 
@@ -89,7 +89,9 @@ def nearest(name: str, among: Iterable[_Titled]) -> str:
     titles = [each.title for each in among]
     wanted = plain(name)
     near = [title for title in titles if plain(title) == wanted]
-    near = near or _close(wanted, titles)
+    if not near:
+        plains = {plain(title): title for title in titles}
+        near = [plains[each] for each in difflib.get_close_matches(wanted, plains, 3)]
     if near:
         return f"did you mean {' or '.join(repr(shown(title)) for title in near)}?"
     rest = len(titles) - _NAMES
@@ -330,11 +332,6 @@ def _begun(name: str, among: Sequence[Titled]) -> Titled | None:
         each for each in among if start not in ("", name) and plain(each.title).startswith(start)
     ]
     return begun[0] if len(begun) == 1 else None
-
-
-def _close(name: str, titles: Sequence[str]) -> list[str]:
-    plains = {plain(title): title for title in titles}
-    return [plains[each] for each in difflib.get_close_matches(name, plains, 3)]
 
 
 def _field(told: Mapping[str, Any], seen: Mapping[str, Named]) -> Field:

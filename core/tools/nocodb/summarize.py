@@ -26,16 +26,20 @@ from core.tools.nocodb.schema import Schemas
 from core.tools.tool import Docstring, Function, FunctionTool
 from core.tools.toolbox import compact, fitting
 
+EMPTY = "(empty)"
+"""The label of rows whose cell is empty."""
+LABEL = 80
+"""Characters of a label."""
+MOST_FIGURES = 12
+"""Figures in one call."""
+
 _ANY_FNS: tuple[Fn, ...] = ("count", "filled", "empty", "unique")
 _DATE_FNS: tuple[Fn, ...] = (*_ANY_FNS, "min", "max")
 _NUMBER_FNS: tuple[Fn, ...] = (*_DATE_FNS, "sum", "avg", "median")
 _DIGITS = 50
+"""Those with which figures are worked out."""
 _PLACES = 2
 """Decimal places that an average has beyond those of its numbers."""
-EMPTY = "(empty)"
-LABEL = 80
-"""Characters."""
-
 _BUCKETS: Mapping[Bucket, Callable[[date], str]] = {
     "day": date.isoformat,
     "week": lambda day: "{}-W{:02}".format(*day.isocalendar()[:2]),
@@ -47,8 +51,6 @@ _BUCKETS: Mapping[Bucket, Callable[[date], str]] = {
 _FILLED = "count_filled"
 _FLOAT_DIGITS = 15
 """That a float holds for sure (IEEE 754)."""
-
-MOST_FIGURES = 12
 
 _QUERY = (
     "Gives total (how many fit) and a page of rows, each with its id; long cells are cut. For "

@@ -16,14 +16,14 @@ LONG = 4_000
 """Characters of a table that was asked for by name."""
 OPTIONS = 40
 """Characters of the options of a select in a short outline."""
-READ_ONLY = " (read only)"
-
-_EVERYWHERE = {"ID", "CreatedTime", "LastModifiedTime"}
-
 FEW = 40
 """Tables that are told with their columns unasked, and names that stand in the description."""
 ASKED = 10
 """Tables in one call."""
+READ_ONLY = " (read only)"
+
+_EVERYWHERE = {"ID", "CreatedTime", "LastModifiedTime"}
+"""Types of the fields that every table has."""
 
 _DESCRIPTION = """\
 The tables of the team's NocoDB base {base} with their columns: `Name*:text` stands for the row, \
@@ -37,8 +37,7 @@ def outline(table: Table, longest: int = SHORT, *, read_only: bool = False) -> s
     """`Customers [m…]: Name*:text, Status:select(Lead|Active), Value:decimal, Orders->Orders`.
 
     The field with * stands for a row. `Id`, and when a row was made and changed, are left out.
-    `read_only` is told behind the id.
-    Cut to whole fields, with a count of those that are missing.
+    `read_only` is told behind the id. Cut to whole fields, with a count of those that are missing.
     """
     told = [
         _field(each, table.display, OPTIONS if longest == SHORT else longest)

@@ -46,7 +46,9 @@ _PLAIN = "input"
 """What free text is called on a card."""
 
 _MOST = 60
+"""Quick commands that the model is told of."""
 _LONGEST = 160
+"""Characters of what is told of each command and agent."""
 _COMMANDS = """\
 Run a StackSpot quick command: a ready-made AI recipe of the company, which costs and takes a \
 while. {which} {result}"""
