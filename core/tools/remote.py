@@ -1,7 +1,5 @@
-"""Asking again, where an answer was lost or put off and asking twice does no harm.
-
-Errors of a system that tools call: they tell whether what was asked for may have happened.
-"""
+"""How tools call other systems: what is asked again, and errors that tell whether a call may have
+had its effect."""
 
 from __future__ import annotations
 
@@ -13,11 +11,18 @@ from typing import TypeVar
 from core.errors import ToolError, WriteUnsure
 from core.http import HttpError
 
-T = TypeVar("T")
-Sleep = Callable[[float], Awaitable[None]]
-
 PAUSES = (0.3, 1.2)
 """Seconds before the second and the third attempt of a read."""
+
+AWAY = (502, 503, 504)
+"""A host's own answer while the server behind it is down or starting."""
+
+_ADDRESS = re.compile(r"\b\w+://\S+|host='[^']*'|url: \S+")
+# Ids are shorter, and codes are capitals alone. NocoDB's tokens have 40 characters.
+_SECRET = re.compile(r"(?<![\w.~+/=-])(?![A-Z0-9_]+(?![\w.~+/=-]))[\w.~+/=-]{32,}")
+
+T = TypeVar("T")
+Sleep = Callable[[float], Awaitable[None]]
 
 
 async def again(
@@ -40,14 +45,6 @@ async def again(
                 raise
         await sleep(seconds)
     return await ask()
-
-
-AWAY = (502, 503, 504)
-"""A host's own answer while the server behind it is down or starting."""
-
-_ADDRESS = re.compile(r"\b\w+://\S+|host='[^']*'|url: \S+")
-# Ids are shorter, and codes are capitals alone. NocoDB's tokens have 40 characters.
-_SECRET = re.compile(r"(?<![\w.~+/=-])(?![A-Z0-9_]+(?![\w.~+/=-]))[\w.~+/=-]{32,}")
 
 
 class RemoteError(ToolError):

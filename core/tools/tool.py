@@ -1,15 +1,6 @@
-"""What a docstring says to a model: the description, and a line for each argument.
+"""A typed async function with a docstring becomes a tool that a model can call.
 
-The form of JSON schema that model servers take, made from pydantic's.
-
-Strict function schemas know a part of JSON schema only: each object closed, each of its
-properties required, what is optional a union with null
-(https://platform.openai.com/docs/guides/structured-outputs#supported-schemas). References are
-written out in place: they may have no neighbours there, and small servers do not follow them.
-
-A tool's parameters: from a function's signature to a JSON schema, and back from JSON text.
-
-A tool is a typed async function with a docstring; this makes it one that a model can call.
+Its signature becomes a JSON schema, and the JSON text of a call becomes checked arguments.
 """
 
 from __future__ import annotations
@@ -32,6 +23,34 @@ from core.tools.toolbox import capped, outcome_of
 
 _ENTRY = re.compile(r"(?P<name>\w+)\s*(?:\([^)]*\))?:\s+(?P<text>\S.*)")
 _HEADING = re.compile(r"(?:Args|Arguments|Returns|Raises|Yields|Note|Example|Examples):\s*$")
+
+_KEPT = {
+    *("type", "description", "enum", "const", "pattern", "multipleOf"),
+    *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minItems", "maxItems"),
+}
+_DROPPED = {
+    *("title", "default", "examples", "deprecated", "discriminator", "$defs"),
+    *("minLength", "maxLength", "uniqueItems"),  # our own validation holds them
+}
+_NESTED = {"properties", "required", "additionalProperties", "items", "anyOf", "oneOf", "format"}
+_FORMATS = {
+    *("date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"),
+}
+
+_KINDS = {
+    dict: "an object", list: "an array", str: "a string", bool: "a boolean",
+    int: "a number", float: "a number", type(None): "null",
+}  # fmt: skip
+
+PATIENCE = 300.0
+"""Seconds that one call may take, where the tool says nothing else."""
+
+# https://platform.openai.com/docs/api-reference/responses/create: a function's name.
+_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+
+Schema = dict[str, Any]
+
+Function = Callable[..., Awaitable[object]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,49 +75,16 @@ class Docstring:
         return cls("\n".join(lines[: edges[0]]).strip(), arguments)
 
 
-def _entries(lines: list[str]) -> dict[str, str]:
-    """`name: text` at the section's indent; what is indented further goes on with it."""
-    filled = [line for line in lines if line.strip()]
-    indent = min((_indent(line) for line in filled), default=0)
-    found: dict[str, list[str]] = {}
-    name = ""
-    for line in filled:
-        entry = _ENTRY.match(line.strip())
-        if entry and _indent(line) == indent:
-            name = entry["name"]
-            found[name] = [entry["text"]]
-        elif name:
-            found[name].append(line.strip())
-    return {name: " ".join(texts) for name, texts in found.items()}
-
-
-def _indent(line: str) -> int:
-    return len(line) - len(line.lstrip())
-
-
-Schema = dict[str, Any]
-
-_KEPT = {
-    *("type", "description", "enum", "const", "pattern", "multipleOf"),
-    *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minItems", "maxItems"),
-}
-_DROPPED = {
-    *("title", "default", "examples", "deprecated", "discriminator", "$defs"),
-    *("minLength", "maxLength", "uniqueItems"),  # our own validation holds them
-}
-_NESTED = {"properties", "required", "additionalProperties", "items", "anyOf", "oneOf", "format"}
-_FORMATS = {
-    *("date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"),
-}
-
-
 class UnfitSchema(TypeError):
     """The types of a tool cannot be said to a model; raised when the tool is made."""
 
 
 def closed(schema: Mapping[str, Any], *, strict: bool) -> Schema:
-    """`schema` with references written out and objects closed.
+    """`schema` of pydantic's in the form that model servers take.
 
+    Each object is closed and requires each of its properties
+    (https://platform.openai.com/docs/guides/structured-outputs#supported-schemas). References are
+    written out in place: they may have no neighbours there, and small servers do not follow them.
     With `strict`, raises UnfitSchema for what the strict form cannot say: open maps, `Any`,
     defaults other than None inside nested objects, types that contain themselves.
     """
@@ -114,16 +100,6 @@ def nullable(schema: Schema) -> Schema:
     if isinstance(inner.get("type"), str) and not {"enum", "const"} & inner.keys():
         return {**inner, "type": [inner["type"], "null"], **outer}
     return {"anyOf": [*inner.pop("anyOf", [inner]), {"type": "null"}], **outer}
-
-
-def _takes_null(schema: Mapping[str, Any]) -> bool:
-    kinds = schema.get("type")
-    return (
-        not schema
-        or kinds == "null"
-        or (isinstance(kinds, list) and "null" in kinds)
-        or any(_takes_null(each) for each in schema.get("anyOf", ()))
-    )
 
 
 class _Closing:
@@ -177,14 +153,6 @@ class _Closing:
         if isinstance(values, Mapping) and values:
             return {"additionalProperties": self.node(values, inside)}
         return {"additionalProperties": True}
-
-
-Function = Callable[..., Awaitable[object]]
-
-_KINDS = {
-    dict: "an object", list: "an array", str: "a string", bool: "a boolean",
-    int: "a number", float: "a number", type(None): "null",
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,39 +241,6 @@ class Parameters:
         return {each.name for each in self.each}
 
 
-def _object(arguments: str) -> Mapping[str, Any]:
-    """The JSON object in `arguments`; some models send nothing where there is nothing to say."""
-    try:
-        given = pydantic_core.from_json(arguments.strip() or "{}", allow_inf_nan=False)
-    except ValueError as error:
-        raise ToolError(
-            "The call's arguments are not valid JSON.", code="bad_json", hint=str(error)[:200]
-        ) from None
-    if not isinstance(given, dict):
-        raise ToolError(
-            "The call's arguments are not a JSON object.",
-            code="bad_json",
-            hint=f"it is {_KINDS.get(type(given), 'something else')}",
-        )
-    return given
-
-
-def _complaints(name: str, error: ValidationError) -> list[str]:
-    """One line for each wrong place. pydantic's messages name types and limits, not values."""
-    lines = []
-    for each in error.errors(include_url=False, include_context=False, include_input=False):
-        place = ".".join([name, *(str(step)[:64] for step in each["loc"])])
-        lines.append(f"`{place}`: {each['msg']}")
-    return lines
-
-
-PATIENCE = 300.0
-"""Seconds that one call may take, where the tool says nothing else."""
-
-# https://platform.openai.com/docs/api-reference/responses/create: a function's name.
-_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
-
-
 class FunctionTool:
     """A `core.ports.Tool` around an async function.
 
@@ -386,3 +321,59 @@ def tool(*, effect: Effect, doing: str, strict: bool = True) -> Callable[[Functi
         return FunctionTool.of(function, effect=effect, doing=doing, strict=strict)
 
     return made
+
+
+def _entries(lines: list[str]) -> dict[str, str]:
+    """`name: text` at the section's indent; what is indented further goes on with it."""
+    filled = [line for line in lines if line.strip()]
+    indent = min((_indent(line) for line in filled), default=0)
+    found: dict[str, list[str]] = {}
+    name = ""
+    for line in filled:
+        entry = _ENTRY.match(line.strip())
+        if entry and _indent(line) == indent:
+            name = entry["name"]
+            found[name] = [entry["text"]]
+        elif name:
+            found[name].append(line.strip())
+    return {name: " ".join(texts) for name, texts in found.items()}
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip())
+
+
+def _takes_null(schema: Mapping[str, Any]) -> bool:
+    kinds = schema.get("type")
+    return (
+        not schema
+        or kinds == "null"
+        or (isinstance(kinds, list) and "null" in kinds)
+        or any(_takes_null(each) for each in schema.get("anyOf", ()))
+    )
+
+
+def _object(arguments: str) -> Mapping[str, Any]:
+    """The JSON object in `arguments`; some models send nothing where there is nothing to say."""
+    try:
+        given = pydantic_core.from_json(arguments.strip() or "{}", allow_inf_nan=False)
+    except ValueError as error:
+        raise ToolError(
+            "The call's arguments are not valid JSON.", code="bad_json", hint=str(error)[:200]
+        ) from None
+    if not isinstance(given, dict):
+        raise ToolError(
+            "The call's arguments are not a JSON object.",
+            code="bad_json",
+            hint=f"it is {_KINDS.get(type(given), 'something else')}",
+        )
+    return given
+
+
+def _complaints(name: str, error: ValidationError) -> list[str]:
+    """One line for each wrong place. pydantic's messages name types and limits, not values."""
+    lines = []
+    for each in error.errors(include_url=False, include_context=False, include_input=False):
+        place = ".".join([name, *(str(step)[:64] for step in each["loc"])])
+        lines.append(f"`{place}`: {each['msg']}")
+    return lines

@@ -1,7 +1,4 @@
-"""What a model reads of a tool call: compact JSON, capped with a sentence on what was cut.
-
-All tools of all sources, as one turn may use them.
-"""
+"""The tools of all sources, as one turn may use them, and what a model reads of their outcomes."""
 
 from __future__ import annotations
 
@@ -20,6 +17,9 @@ from core.text import in_whole_characters
 
 CAP = 16_000
 """Characters of one outcome, some 4,000 tokens of English."""
+
+PATIENCE = 10.0
+"""Seconds that a source's health check may take."""
 
 
 def outcome_of(value: object) -> Outcome:
@@ -62,10 +62,6 @@ def fitting(rows: list[Any], cap: int) -> list[Any]:
 def compact(value: object) -> str:
     """JSON without blanks; takes whatever pydantic knows (dates, dataclasses, models)."""
     return pydantic_core.to_json(value, inf_nan_mode="null").decode()
-
-
-PATIENCE = 10.0
-"""Seconds that a source's health check may take."""
 
 
 class Toolbox:

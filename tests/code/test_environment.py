@@ -10,11 +10,12 @@ import pytest
 
 from core.http import Proxies
 from core.tools.code import environment
-from core.tools.code import environment as environment_module
 from core.tools.code.environment import (
     AGAIN,
+    FOR_ALL,
     OLD,
     SETTING_UP,
+    STILL,
     Environment,
     InstallationFailed,
     place,
@@ -91,12 +92,12 @@ async def test_without_a_network_plain_python_runs_and_it_is_tried_again_later(s
 async def test_a_slow_installation_is_not_waited_for_for_ever(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(environment_module, "PATIENCE", 0.01)
+    monkeypatch.setattr("core.tools.code.environment.PATIENCE", 0.01)
     shop.gate.clear()
     python, lacks = await shop.python()
-    assert (is_whole(python), lacks) == (False, environment_module.STILL)
+    assert (is_whole(python), lacks) == (False, STILL)
     shop.gate.set()
-    monkeypatch.setattr(environment_module, "PATIENCE", 10)
+    monkeypatch.setattr("core.tools.code.environment.PATIENCE", 10)
     python, lacks = await shop.python()
     assert (is_whole(python), lacks, shop.asked) == (True, "", 1)
 
@@ -130,7 +131,7 @@ async def test_another_version_makes_its_own_and_old_ones_go(
     os.utime(old.parent.parent, (0, 0))
     lock = tmp_path / "lock.txt"
     lock.write_text("numpy==9")
-    monkeypatch.setattr(environment_module, "LOCK", lock)
+    monkeypatch.setattr("core.tools.code.environment.LOCK", lock)
     new, _ = await shop.python()
     assert old.parent != new.parent
     assert not old.exists()
@@ -162,7 +163,7 @@ def test_its_place_is_open_to_kernels_where_the_bot_is_root(tmp_path: Path) -> N
     home = tmp_path / "home"
     home.mkdir(mode=0o700)
     root = os.geteuid() == 0
-    assert place(home) == (environment_module.FOR_ALL if root else home) / "python"
+    assert place(home) == (FOR_ALL if root else home) / "python"
 
 
 @pytest.mark.parametrize(

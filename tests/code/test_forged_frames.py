@@ -13,7 +13,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.tools.code import session as frame
 from core.tools.code.port import MADE_COUNT
 from core.tools.code.sandbox.sandbox import Process
 from core.tools.code.session import (
@@ -27,6 +26,7 @@ from core.tools.code.session import (
     Ready,
     Run,
     Session,
+    read,
 )
 from tests.code import sandboxed
 
@@ -61,16 +61,16 @@ HOSTILE = [
 @pytest.mark.parametrize("line", HOSTILE)
 def test_what_is_no_frame_is_refused(line: bytes) -> None:
     with pytest.raises(BrokenFrame):
-        frame.read(line)
+        read(line)
 
 
 def test_frames_of_ours_are_read() -> None:
     data = base64.b64encode(b"\0x").decode()
-    assert frame.read(json.dumps({"file": "a", "data": data}).encode()) == FileMade(
+    assert read(json.dumps({"file": "a", "data": data}).encode()) == FileMade(
         file="a", data=data.encode()
     )
-    assert frame.read(b'{"ready": true}') == Ready(ready=True)
-    assert frame.read(b'{"left": "a", "why": "many"}') == LeftOut(left="a", why="many")
+    assert read(b'{"ready": true}') == Ready(ready=True)
+    assert read(b'{"left": "a", "why": "many"}') == LeftOut(left="a", why="many")
 
 
 def test_a_frame_at_the_wrong_time_is_refused() -> None:

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from core.tools.code import session as session_module
 from core.tools.code.port import InputFile, Ran
 from core.tools.code.session import Session
 from tests.code import sandboxed
@@ -204,7 +203,7 @@ async def test_a_flood_is_ended_and_a_lot_is_cut(session: Session) -> None:
 async def test_late_code_is_interrupted_and_keeps_its_state(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session_module, "WALL", 0.3)
+    monkeypatch.setattr("core.tools.code.session.WALL", 0.3)
     for code in ("x = 1\nwhile True: pass", "x = 1\nimport time\ntime.sleep(60)"):
         ran = await run(session, code)
         assert (ran.fault, ran.lost) == ("timeout", False)
@@ -215,8 +214,8 @@ async def test_late_code_is_interrupted_and_keeps_its_state(
 async def test_code_that_does_not_listen_is_killed(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session_module, "WALL", 0.2)
-    monkeypatch.setattr(session_module, "GRACE", 0.2)
+    monkeypatch.setattr("core.tools.code.session.WALL", 0.2)
+    monkeypatch.setattr("core.tools.code.session.GRACE", 0.2)
     ran = await run(session, STUBBORN)
     assert (ran.fault, ran.lost, session.alive) == ("timeout", True, False)
 
@@ -228,7 +227,7 @@ async def test_code_that_does_not_listen_is_killed(
 async def test_a_stop_ends_the_run_at_once(
     session: Session, monkeypatch: pytest.MonkeyPatch, code: str, alive: bool
 ) -> None:
-    monkeypatch.setattr(session_module, "GRACE", 0.5)
+    monkeypatch.setattr("core.tools.code.session.GRACE", 0.5)
     began = sandboxed.output(monkeypatch)
     await run(session, "x = 5")
     began.clear()

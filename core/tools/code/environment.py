@@ -47,7 +47,8 @@ _OLDEST = (3, 11)
 _ASK = "import sys; print(*sys.version_info[:3], sys.implementation.cache_tag)"
 _NOBODY = 65534
 _NOT_ANOTHER = (errno.EPERM, errno.EINVAL)  # setresuid(2); a file is refused with EACCES
-_SECONDS = 20.0
+_ANSWER_SECONDS = 20.0
+"""Seconds in which a Python tells its version."""
 _FALLBACKS = ("/usr/local/bin/python3", "/usr/bin/python3")
 
 # Proxies may hold a password, so they go to pip on stdin and not as its arguments.
@@ -110,37 +111,6 @@ async def find() -> BasePython:
     raise NoPython
 
 
-async def _version(path: str) -> str:
-    """ "" where it is none, too old, or not readable for a kernel's user."""
-    try:
-        process = await _asked(path)
-    except OSError as error:
-        if error.errno in _NOT_ANOTHER:
-            raise
-        return ""
-    try:
-        async with asyncio.timeout(_SECONDS):
-            told, _ = await process.communicate()
-    except TimeoutError:
-        process.kill()
-        await process.wait()
-        return ""
-    *numbers, tag = told.decode().split() or ("0", "")
-    if process.returncode or tuple(map(int, numbers)) < _OLDEST:
-        return ""
-    return f"{'.'.join(numbers)} {tag}"
-
-
-async def _asked(path: str) -> asyncio.subprocess.Process:
-    user = _NOBODY if os.geteuid() == 0 else None
-    return await asyncio.create_subprocess_exec(
-        path, "-I", "-c", _ASK, cwd="/", env={},
-        user=user, group=user, extra_groups=None if user is None else (),
-        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-    )  # fmt: skip
-
-
 async def make_bare(base: Path, folder: Path) -> None:
     """An environment without libraries; needs no network. Raises InstallationFailed."""
     await _run([str(base), "-I", "-m", "venv", "--without-pip", str(folder)], _environment(folder))
@@ -164,35 +134,6 @@ async def fill(folder: Path, proxies: Proxies) -> None:
         (library / "ponte_figures.py").chmod(0o644)
     # Compiles what is imported first and lists the machine's fonts, once for all kernels.
     await _run([str(folder / "bin" / "python"), "-I", "-c", _WARM], _environment(folder))
-
-
-def _environment(folder: Path) -> Mapping[str, str]:
-    return {
-        "HOME": str(folder),
-        "MPLCONFIGDIR": str(folder / "matplotlib"),
-        "PATH": "/usr/bin:/bin",
-    }
-
-
-async def _run(
-    command: Sequence[str], environment: Mapping[str, str] | None, given: bytes = b""
-) -> None:
-    process = await asyncio.create_subprocess_exec(
-        *command, cwd="/", env=environment, umask=0o022,
-        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-    )  # fmt: skip
-    try:
-        async with asyncio.timeout(SECONDS):
-            told, _ = await process.communicate(given)
-    except TimeoutError:
-        raise InstallationFailed(f"it took longer than {SECONDS:.0f} s") from None
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    if process.returncode:
-        raise InstallationFailed(cause_of(told.decode(errors="replace")))
 
 
 def cause_of(told: str) -> str:
@@ -291,6 +232,66 @@ class Environment:
                 why = error.strerror or type(error).__name__
                 self.lacks = f"the libraries could not be installed: {why}"
             log.warning("the sandbox lacks its libraries", why=self.lacks)
+
+
+async def _version(path: str) -> str:
+    """ "" where it is none, too old, or not readable for a kernel's user."""
+    try:
+        process = await _asked(path)
+    except OSError as error:
+        if error.errno in _NOT_ANOTHER:
+            raise
+        return ""
+    try:
+        async with asyncio.timeout(_ANSWER_SECONDS):
+            told, _ = await process.communicate()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+        return ""
+    *numbers, tag = told.decode().split() or ("0", "")
+    if process.returncode or tuple(map(int, numbers)) < _OLDEST:
+        return ""
+    return f"{'.'.join(numbers)} {tag}"
+
+
+async def _asked(path: str) -> asyncio.subprocess.Process:
+    user = _NOBODY if os.geteuid() == 0 else None
+    return await asyncio.create_subprocess_exec(
+        path, "-I", "-c", _ASK, cwd="/", env={},
+        user=user, group=user, extra_groups=None if user is None else (),
+        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+def _environment(folder: Path) -> Mapping[str, str]:
+    return {
+        "HOME": str(folder),
+        "MPLCONFIGDIR": str(folder / "matplotlib"),
+        "PATH": "/usr/bin:/bin",
+    }
+
+
+async def _run(
+    command: Sequence[str], environment: Mapping[str, str] | None, given: bytes = b""
+) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *command, cwd="/", env=environment, umask=0o022,
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+    try:
+        async with asyncio.timeout(SECONDS):
+            told, _ = await process.communicate(given)
+    except TimeoutError:
+        raise InstallationFailed(f"it took longer than {SECONDS:.0f} s") from None
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if process.returncode:
+        raise InstallationFailed(cause_of(told.decode(errors="replace")))
 
 
 @contextmanager

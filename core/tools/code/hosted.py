@@ -173,12 +173,6 @@ async def settled(client: Client, name: str) -> Json:
         looks += 1
 
 
-def _final(response: Json) -> Json:
-    if response.get("status") in ("failed", "cancelled"):
-        raise Fault("broken", body=response.get("error") or {"code": response["status"]})
-    return response
-
-
 @dataclass(frozen=True, slots=True)
 class Prompt:
     """`text` is code out of its fence, to run as it stands where `verbatim`, or a request."""
@@ -524,10 +518,6 @@ class Containers:
         return files
 
 
-async def _digest(data: bytes) -> bytes:
-    return (await asyncio.to_thread(hashlib.sha256, data)).digest()
-
-
 @dataclass(frozen=True, slots=True)
 class Choice:
     """`effort` "" is "low" at OpenAI. `store`: OpenAI keeps the response, so that a run is found
@@ -835,3 +825,13 @@ class HostedBackend:
         for id in [id for id, each in self._threads.items() if not each.busy][:-MOST]:
             del self._threads[id]
         return known
+
+
+def _final(response: Json) -> Json:
+    if response.get("status") in ("failed", "cancelled"):
+        raise Fault("broken", body=response.get("error") or {"code": response["status"]})
+    return response
+
+
+async def _digest(data: bytes) -> bytes:
+    return (await asyncio.to_thread(hashlib.sha256, data)).digest()

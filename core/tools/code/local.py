@@ -29,7 +29,9 @@ log = structlog.get_logger("code")
 IDLE = 1200.0
 """Seconds after which an unused kernel is ended, as OpenAI's containers are."""
 EVERY = 60.0
+"""Seconds between looks for such kernels."""
 MOST = 32
+"""Kernels at once, however much memory there is."""
 
 RESTARTED = "I was started anew"
 WAS_IDLE = "it was idle for 20 minutes"

@@ -55,7 +55,9 @@ LARGEST, LARGEST_TOTAL = 20 << 20, 96 << 20
 LEFT_MOST = 20_000
 """Files that were not taken; no honest kernel goes beyond it, as it looks at 10,000."""
 _LEFT_COUNT = 10
+"""Those of them that are named."""
 _LAST_WORDS = 0.2
+"""Seconds in which what an ended kernel printed is read."""
 _CHUNK = 1 << 16
 _LONG_LINE = 1 << 18
 """Bytes from which a frame is read beside the event loop: 8 MiB of base64 take some 50 ms."""
@@ -121,11 +123,6 @@ def read(line: bytes) -> Frame:
         return _FRAMES.validate_json(line)
     except (ValidationError, ValueError, RecursionError):
         raise BrokenFrame from None
-
-
-def _line(**request: str) -> bytes:
-    # Escaped to ASCII: code with half a surrogate pair is the kernel's error, not ours.
-    return json.dumps(request).encode() + b"\n"
 
 
 class Printed:
@@ -371,3 +368,8 @@ class Session:
         finally:
             hearing.cancel()
             await asyncio.gather(hearing, return_exceptions=True)
+
+
+def _line(**request: str) -> bytes:
+    # Escaped to ASCII: code with half a surrogate pair is the kernel's error, not ours.
+    return json.dumps(request).encode() + b"\n"

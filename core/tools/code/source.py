@@ -80,16 +80,6 @@ def middle_cut(printed: str, longest: int) -> str:
     return f"{printed[:head]}\n[… {len(printed) - head - tail:,} characters …]\n{printed[-tail:]}"
 
 
-def _notes(ran: Ran, locale: str) -> list[str]:
-    notes = [say(STOPPED_BY[ran.fault], locale)] if ran.fault else []
-    notes += [say(LOST, locale)] if ran.lost else []
-    return [*notes, *(text.clean(note) for note in ran.left_out)]
-
-
-def _joined(parts: Iterable[str]) -> str:
-    return "\n\n".join(part for part in parts if part.strip())
-
-
 @dataclass(frozen=True, slots=True)
 class Run:
     """`files` are what it made, kept; `code` is the code itself as a file to unfold."""
@@ -169,3 +159,13 @@ class CodeSource:
             sources=notices(ran, scene.locale),
             usage=ran.usage,
         )
+
+
+def _notes(ran: Ran, locale: str) -> list[str]:
+    notes = [say(STOPPED_BY[ran.fault], locale)] if ran.fault else []
+    notes += [say(LOST, locale)] if ran.lost else []
+    return [*notes, *(text.clean(note) for note in ran.left_out)]
+
+
+def _joined(parts: Iterable[str]) -> str:
+    return "\n\n".join(part for part in parts if part.strip())

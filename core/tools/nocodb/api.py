@@ -1,9 +1,6 @@
 """NocoDB's HTTP: exactly the calls that the tools need, how often and how fast they are asked.
 
-v3 has no list of bases and no aggregates: those are v2. Rows go by id as text. NocoDB tells errors
-as `{"error": CODE, "message": TEXT}`, older parts of it `{"msg": TEXT}`
-(https://nocodb.com/docs/apis/errors, and as 0.301.3 answers). Most things that are missing are 422.
-Texts are from outside and may hold what stands in cells.
+v3 has no list of bases and no aggregates: those are v2. Rows go by id as text.
 """
 
 from __future__ import annotations
@@ -34,38 +31,6 @@ CLOUD = 0.25
 """Seconds between calls. 5 a second are allowed to a user (https://nocodb.com/docs), and calls do
 not arrive at the distances at which they leave. A server of one's own has no limit."""
 
-
-class Pace:
-    """Calls leave `interval` seconds apart; none waits where that is 0."""
-
-    def __init__(
-        self,
-        interval: float,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Sleep = asyncio.sleep,
-    ) -> None:
-        self._interval = interval
-        self._clock = clock
-        self._sleep = sleep
-        self._due = 0.0
-
-    async def take(self) -> None:
-        """Wait for the next free place."""
-        if not self._interval:
-            return
-        now = self._clock()
-        due = max(now, self._due)
-        self._due = due + self._interval
-        if due > now:
-            await self._sleep(due - now)
-
-
-def interval_of(url: str) -> float:
-    """Seconds between two calls of the server at `url`."""
-    host = urlsplit(url).hostname or ""
-    return CLOUD if host == "nocodb.com" or host.endswith(".nocodb.com") else 0.0
-
-
 BUSY = 30.0
 """Seconds to wait where NocoDB does not say how long (its cloud asks for 30)."""
 
@@ -74,144 +39,6 @@ DRIFT = frozenset({"ERR_FIELD_NOT_FOUND", "ERR_TABLE_NOT_FOUND", "ERR_INVALID_FI
 
 _ROLE = re.compile(r"with the roles?: ([\w -]{1,40})")
 _RECORD = re.compile(r"[Rr]ecord '([^']{1,64})' not found")
-
-
-class NocoError(RemoteError):
-    """`reason` is NocoDB's own code ("" where it told none).
-
-    Codes: nocodb_token, nocodb_forbidden, not_found, unknown_table, unknown_field, renamed,
-    bad_filter, bad_value, bad_page, bad_call, wrong_base, no_base, several_bases, nocodb_missing,
-    nocodb_busy, nocodb_down, nocodb_silent, nocodb_failed, nocodb_unreadable, too_large.
-    """
-
-    reason = ""
-
-    @property
-    def drift(self) -> bool:
-        return self.reason in DRIFT
-
-
-def worded(error: HttpError) -> NocoError:
-    """The error of a call, in words, without addresses and without what was sent."""
-    if isinstance(error, HttpAnswer):
-        return _answered(error)
-    if isinstance(error, HttpDown):
-        return _down(unsure=error.sent)
-    if isinstance(error, HttpTimeout):
-        return NocoError(
-            "NocoDB did not answer in time. Please try again in a minute.",
-            code="nocodb_silent", hint="ask for fewer rows or fields", unsure=error.sent,
-        )  # fmt: skip
-    if isinstance(error, HttpTooLarge):
-        return NocoError(
-            "The answer of NocoDB is too large.",
-            code="too_large", hint="ask for fewer rows or fields", unsure=True,
-        )  # fmt: skip
-    return unreadable()
-
-
-def unreadable() -> NocoError:
-    return NocoError(
-        "NocoDB answered something that I cannot read. "
-        "The operator must check that NOCODB_URL is NocoDB's own address.",
-        code="nocodb_unreadable", unsure=True,
-    )  # fmt: skip
-
-
-def wait_of(error: HttpError, pause: float) -> float | None:
-    """Seconds until a read may be asked again: `pause`, or as NocoDB says; None for never."""
-    if isinstance(error, HttpAnswer):
-        if error.status == 429:
-            return busy_wait(error, pause)
-        return pause if error.status >= 500 else None
-    return pause if isinstance(error, HttpDown) else None
-
-
-def busy_wait(error: HttpError, pause: float) -> float | None:
-    """Seconds, where NocoDB has put the call off: nothing was done, a write may be sent again."""
-    if not isinstance(error, HttpAnswer) or error.status != 429:
-        return None
-    seconds = _asked_wait(error)
-    return max(pause, seconds) if seconds <= BUSY else None
-
-
-def _asked_wait(answer: HttpAnswer) -> float:
-    """Seconds; `BUSY` where NocoDB does not tell."""
-    told = retry_after(answer.headers)
-    return BUSY if told is None else told
-
-
-def _down(*, unsure: bool) -> NocoError:
-    return NocoError(
-        "NocoDB cannot be reached. Please try again in a minute; "
-        "if it goes on, the operator must check NOCODB_URL and that NocoDB runs.",
-        code="nocodb_down", unsure=unsure,
-    )  # fmt: skip
-
-
-def _answered(answer: HttpAnswer) -> NocoError:
-    reason, text = _told(answer)
-    error = _by_status(answer, reason, text)
-    error.reason = reason
-    return error
-
-
-def _told(answer: HttpAnswer) -> tuple[str, str]:
-    """NocoDB's code and text."""
-    body = answer.json
-    if not isinstance(body, Mapping):
-        return "", ""
-    reason = body.get("error")
-    texts = (body.get(name) for name in ("message", "msg"))
-    text = next((text for text in texts if isinstance(text, str)), "")
-    return (reason if isinstance(reason, str) else ""), text
-
-
-def _by_status(answer: HttpAnswer, reason: str, text: str) -> NocoError:
-    if answer.status == 401:
-        return NocoError(
-            "NocoDB does not accept the token. The operator must check NOCODB_TOKEN.",
-            code="nocodb_token", hint="tell the person; trying again is of no use",
-        )  # fmt: skip
-    if answer.status == 403:
-        return _forbidden(text)
-    if answer.status == 429:
-        return NocoError(
-            "NocoDB has too much to do. Please try again in {seconds} s.",
-            code="nocodb_busy", seconds=round(_asked_wait(answer)),
-        )  # fmt: skip
-    if answer.status in AWAY:
-        return _down(unsure=True)
-    if answer.status >= 500:
-        return NocoError(
-            "NocoDB failed on its own side (status {status}). Please try again in a minute; "
-            "if it goes on, tell the operator.",
-            code="nocodb_failed", hint=cleaned(text), unsure=True, status=answer.status,
-        )  # fmt: skip
-    if reason == "NOT_FOUND" or not (reason or text):
-        return NocoError(
-            "There is no NocoDB with the API that I speak (v3) at the address that is set. "
-            "The operator must check NOCODB_URL, and that NocoDB is 0.301 or newer.",
-            code="nocodb_missing",
-        )  # fmt: skip
-    return _refused(reason, text)
-
-
-def _forbidden(text: str) -> NocoError:
-    role = _ROLE.search(text)
-    if role is None:
-        return NocoError(
-            "NocoDB's user for me may not see that. "
-            "The operator must invite that user to the base.",
-            code="nocodb_forbidden", hint="tell the person; do not look for another way",
-        )  # fmt: skip
-    return NocoError(
-        "NocoDB's user for me has the role {role}, which may not do that. "
-        "The operator can give it the role Editor in NocoDB.",
-        code="nocodb_forbidden", hint="tell the person; do not look for another way",
-        role=role[1].strip().title(),
-    )  # fmt: skip
-
 
 _REFUSALS: Mapping[str, tuple[str, str, str]] = {
     "ERR_TABLE_NOT_FOUND": (
@@ -233,21 +60,22 @@ _REFUSALS: Mapping[str, tuple[str, str, str]] = {
 }  # fmt: skip
 """NocoDB's code → ours, the sentence, the hint ("": NocoDB's own words)."""
 
+AT_ONCE = 8
+"""Calls under way at the same time."""
 
-def _refused(reason: str, text: str) -> NocoError:
-    if reason == "ERR_RECORD_NOT_FOUND":
-        record = _RECORD.search(text)
-        return NocoError(
-            "There is no row {id} in that table.",
-            code="not_found", id=cleaned(record[1]) if record else "of that id",
-        )  # fmt: skip
-    code, sentence, hint = _REFUSALS.get(
-        reason, ("bad_call", "NocoDB does not accept that call.", "")
-    )
-    return NocoError(sentence, code=code, hint=hint or cleaned(text))
+_NO_NAME = re.compile(r"[^\w:.@-]", re.ASCII)
+"""What does not stand in the name of who asks."""
 
+BATCH = 10
+"""Rows in one call that writes: v3 refuses more (ERR_MAX_PAYLOAD_LIMIT_EXCEEDED)."""
+LINKS = 100
+"""Links in one call. NocoDB 0.301.3 has no limit there; ours keeps a call short."""
+PAGE = 1000
+"""Rows in one page at most: NocoDB cuts larger ones down to it without a word."""
 
 Json = Mapping[str, Any]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,6 +135,103 @@ class Aggregate:
     type: str
 
 
+class Pace:
+    """Calls leave `interval` seconds apart; none waits where that is 0."""
+
+    def __init__(
+        self,
+        interval: float,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Sleep = asyncio.sleep,
+    ) -> None:
+        self._interval = interval
+        self._clock = clock
+        self._sleep = sleep
+        self._due = 0.0
+
+    async def take(self) -> None:
+        """Wait for the next free place."""
+        if not self._interval:
+            return
+        now = self._clock()
+        due = max(now, self._due)
+        self._due = due + self._interval
+        if due > now:
+            await self._sleep(due - now)
+
+
+def interval_of(url: str) -> float:
+    """Seconds between two calls of the server at `url`."""
+    host = urlsplit(url).hostname or ""
+    return CLOUD if host == "nocodb.com" or host.endswith(".nocodb.com") else 0.0
+
+
+class NocoError(RemoteError):
+    """`reason` is NocoDB's own code ("" where it told none).
+
+    NocoDB tells errors as `{"error": CODE, "message": TEXT}`, older parts of it `{"msg": TEXT}`
+    (https://nocodb.com/docs/apis/errors, and as 0.301.3 answers). Most things that are missing are
+    422. Texts are from outside and may hold what stands in cells.
+
+    Codes: nocodb_token, nocodb_forbidden, not_found, unknown_table, unknown_field, renamed,
+    bad_filter, bad_value, bad_page, bad_call, wrong_base, no_base, several_bases, nocodb_missing,
+    nocodb_busy, nocodb_down, nocodb_silent, nocodb_failed, nocodb_unreadable, too_large.
+    """
+
+    reason = ""
+
+    @property
+    def drift(self) -> bool:
+        return self.reason in DRIFT
+
+
+def worded(error: HttpError) -> NocoError:
+    """The error of a call, in words, without addresses and without what was sent."""
+    if isinstance(error, HttpAnswer):
+        reason, text = _told(error)
+        problem = _by_status(error, reason, text)
+        problem.reason = reason
+        return problem
+    if isinstance(error, HttpDown):
+        return _down(unsure=error.sent)
+    if isinstance(error, HttpTimeout):
+        return NocoError(
+            "NocoDB did not answer in time. Please try again in a minute.",
+            code="nocodb_silent", hint="ask for fewer rows or fields", unsure=error.sent,
+        )  # fmt: skip
+    if isinstance(error, HttpTooLarge):
+        return NocoError(
+            "The answer of NocoDB is too large.",
+            code="too_large", hint="ask for fewer rows or fields", unsure=True,
+        )  # fmt: skip
+    return unreadable()
+
+
+def unreadable() -> NocoError:
+    return NocoError(
+        "NocoDB answered something that I cannot read. "
+        "The operator must check that NOCODB_URL is NocoDB's own address.",
+        code="nocodb_unreadable", unsure=True,
+    )  # fmt: skip
+
+
+def wait_of(error: HttpError, pause: float) -> float | None:
+    """Seconds until a read may be asked again: `pause`, or as NocoDB says; None for never."""
+    if isinstance(error, HttpAnswer):
+        if error.status == 429:
+            return busy_wait(error, pause)
+        return pause if error.status >= 500 else None
+    return pause if isinstance(error, HttpDown) else None
+
+
+def busy_wait(error: HttpError, pause: float) -> float | None:
+    """Seconds, where NocoDB has put the call off: nothing was done, a write may be sent again."""
+    if not isinstance(error, HttpAnswer) or error.status != 429:
+        return None
+    seconds = _asked_wait(error)
+    return max(pause, seconds) if seconds <= BUSY else None
+
+
 def json_object(told: object) -> Json:
     """Raises NocoError where it is none."""
     if not isinstance(told, Mapping):
@@ -329,15 +254,6 @@ def bases(told: object) -> Sequence[Base]:
     ]
 
 
-def _foreign(sources: object) -> frozenset[str]:
-    listed = sources if isinstance(sources, list) else []
-    return frozenset(
-        str(source.get("id"))
-        for source in listed
-        if isinstance(source, Mapping) and not (source.get("is_meta") or source.get("is_local"))
-    )
-
-
 def record(told: object) -> Record:
     """{"id", "fields"}."""
     one = json_object(told)
@@ -355,25 +271,12 @@ def page_of(told: object) -> Page:
 
 
 def linked(told: object) -> Page:
-    """As `page`; a link to one row at most has {"record": row or null}."""
+    """As `page_of`; a link to one row at most has {"record": row or null}."""
     answer = json_object(told)
     if "record" in answer:
         only = answer["record"]
         return Page((record(only),) if only else ())
     return page_of(answer)
-
-
-def _list(told: Json, name: str) -> Sequence[object]:
-    rows = told.get(name)
-    if not isinstance(rows, list):
-        raise unreadable()
-    return rows
-
-
-AT_ONCE = 8
-"""Calls under way at the same time."""
-
-_BY = re.compile(r"[^\w:.@-]", re.ASCII)
 
 
 @dataclass(slots=True)
@@ -448,7 +351,7 @@ class Wire:
     ) -> Any:
         headers = {"xc-token": self._token}
         if by:
-            headers["User-Agent"] = f"ponte-bot ({_BY.sub('', by)[:100]})"
+            headers["User-Agent"] = f"ponte-bot ({_NO_NAME.sub('', by)[:100]})"
         async with self._gate:
             await self._pace.take()
             return await self._http.request_json(
@@ -457,21 +360,11 @@ class Wire:
             )  # fmt: skip
 
 
-T = TypeVar("T")
-
-BATCH = 10
-"""Rows in one call that writes: v3 refuses more (ERR_MAX_PAYLOAD_LIMIT_EXCEEDED)."""
-LINKS = 100
-"""Links in one call. NocoDB 0.301.3 has no limit there; ours keeps a call short."""
-PAGE = 1000
-"""Rows in one page at most: NocoDB cuts larger ones down to it without a word."""
-
-
 class NocoApi:
     """`url` is NocoDB's origin, `token` an API token, which acts as its user.
 
     What reads raises NocoError; what writes too, when nothing was written, and WriteUnsure when
-    it may have been. `core.tools.nocodb.api` says how often each is asked. `by` names who
+    it may have been. `Wire` says how often each is asked. `by` names who
     asked, as "slack:U123": NocoDB keeps it in its own audit of rows.
     """
 
@@ -651,6 +544,106 @@ class NocoApi:
         if len(rows) != len(body):
             raise WriteUnsure("NocoDB did not say which rows it wrote.", code="nocodb_unreadable")
         return rows
+
+
+def _asked_wait(answer: HttpAnswer) -> float:
+    """Seconds; `BUSY` where NocoDB does not tell."""
+    told = retry_after(answer.headers)
+    return BUSY if told is None else told
+
+
+def _down(*, unsure: bool) -> NocoError:
+    return NocoError(
+        "NocoDB cannot be reached. Please try again in a minute; "
+        "if it goes on, the operator must check NOCODB_URL and that NocoDB runs.",
+        code="nocodb_down", unsure=unsure,
+    )  # fmt: skip
+
+
+def _told(answer: HttpAnswer) -> tuple[str, str]:
+    """NocoDB's code and text."""
+    body = answer.json
+    if not isinstance(body, Mapping):
+        return "", ""
+    reason = body.get("error")
+    texts = (body.get(name) for name in ("message", "msg"))
+    text = next((text for text in texts if isinstance(text, str)), "")
+    return (reason if isinstance(reason, str) else ""), text
+
+
+def _by_status(answer: HttpAnswer, reason: str, text: str) -> NocoError:
+    if answer.status == 401:
+        return NocoError(
+            "NocoDB does not accept the token. The operator must check NOCODB_TOKEN.",
+            code="nocodb_token", hint="tell the person; trying again is of no use",
+        )  # fmt: skip
+    if answer.status == 403:
+        return _forbidden(text)
+    if answer.status == 429:
+        return NocoError(
+            "NocoDB has too much to do. Please try again in {seconds} s.",
+            code="nocodb_busy", seconds=round(_asked_wait(answer)),
+        )  # fmt: skip
+    if answer.status in AWAY:
+        return _down(unsure=True)
+    if answer.status >= 500:
+        return NocoError(
+            "NocoDB failed on its own side (status {status}). Please try again in a minute; "
+            "if it goes on, tell the operator.",
+            code="nocodb_failed", hint=cleaned(text), unsure=True, status=answer.status,
+        )  # fmt: skip
+    if reason == "NOT_FOUND" or not (reason or text):
+        return NocoError(
+            "There is no NocoDB with the API that I speak (v3) at the address that is set. "
+            "The operator must check NOCODB_URL, and that NocoDB is 0.301 or newer.",
+            code="nocodb_missing",
+        )  # fmt: skip
+    return _refused(reason, text)
+
+
+def _forbidden(text: str) -> NocoError:
+    role = _ROLE.search(text)
+    if role is None:
+        return NocoError(
+            "NocoDB's user for me may not see that. "
+            "The operator must invite that user to the base.",
+            code="nocodb_forbidden", hint="tell the person; do not look for another way",
+        )  # fmt: skip
+    return NocoError(
+        "NocoDB's user for me has the role {role}, which may not do that. "
+        "The operator can give it the role Editor in NocoDB.",
+        code="nocodb_forbidden", hint="tell the person; do not look for another way",
+        role=role[1].strip().title(),
+    )  # fmt: skip
+
+
+def _refused(reason: str, text: str) -> NocoError:
+    if reason == "ERR_RECORD_NOT_FOUND":
+        record = _RECORD.search(text)
+        return NocoError(
+            "There is no row {id} in that table.",
+            code="not_found", id=cleaned(record[1]) if record else "of that id",
+        )  # fmt: skip
+    code, sentence, hint = _REFUSALS.get(
+        reason, ("bad_call", "NocoDB does not accept that call.", "")
+    )
+    return NocoError(sentence, code=code, hint=hint or cleaned(text))
+
+
+def _foreign(sources: object) -> frozenset[str]:
+    listed = sources if isinstance(sources, list) else []
+    return frozenset(
+        str(source.get("id"))
+        for source in listed
+        if isinstance(source, Mapping) and not (source.get("is_meta") or source.get("is_local"))
+    )
+
+
+def _list(told: Json, name: str) -> Sequence[object]:
+    rows = told.get(name)
+    if not isinstance(rows, list):
+        raise unreadable()
+    return rows
 
 
 def _data(at: At) -> str:

@@ -1,10 +1,7 @@
 """The bridge's HTTP: `POST /execute`, and what stands beside it; its tools by name, and its errors.
 
 From https://github.com/betofilippi/nocodb_claude_code (`nocodb_http_server.py`, May 2025). A copy
-that somebody runs may do less, and may have been changed. It tells every failure of its own as
-status 500 with `{"detail": text}`, whatever it was: "404: 404 Client Error: Not Found for url: …",
-"400: Unknown tool: x", or a Python TypeError's text. A malformed body is 422 with a list. Texts are
-from outside and may hold addresses.
+that somebody runs may do less, and may have been changed.
 """
 
 from __future__ import annotations
@@ -16,6 +13,13 @@ from typing import Any, Literal
 
 from core.http import HttpAnswer, HttpClient, HttpDown, HttpError, HttpTimeout, HttpTooLarge
 from core.tools.remote import AWAY, PAUSES, RemoteError, again, cleaned
+
+_ROWS = 'table_id, limit=25, offset=0, fields=["Field"], where="(Field,op,value)", sort=["-Field"]'
+
+_STATUS = re.compile(r"(?P<status>\d{3}): ")
+_SIGNATURE = re.compile(
+    r"\b\w+\(\) ((?:got an unexpected|missing \d+ required|takes \d+ positional).*)"
+)
 
 Touch = Literal["read", "write", "comment", "schema", "private"]
 """`write` changes rows; `comment` says something beside one; `schema` changes tables, bases, views,
@@ -39,8 +43,6 @@ class BridgeTool:
     def __str__(self) -> str:
         return f"{self.name}({self.arguments})"
 
-
-_ROWS = 'table_id, limit=25, offset=0, fields=["Field"], where="(Field,op,value)", sort=["-Field"]'
 
 _ALL = (
     BridgeTool("list_bases", "read"),
@@ -97,14 +99,13 @@ READING = tuple(each.name for each in _ALL if each.touch == "read")
 WRITING = tuple(each.name for each in _ALL if each.touch == "write")
 
 
-_STATUS = re.compile(r"(?P<status>\d{3}): ")
-_SIGNATURE = re.compile(
-    r"\b\w+\(\) ((?:got an unexpected|missing \d+ required|takes \d+ positional).*)"
-)
-
-
 class BridgeError(RemoteError):
-    """The bridge, or the NocoDB behind it, did not do it."""
+    """The bridge, or the NocoDB behind it, did not do it.
+
+    It tells every failure of its own as status 500 with `{"detail": text}`, whatever it was: "404:
+    404 Client Error: Not Found for url: …", "400: Unknown tool: x", or a Python TypeError's text. A
+    malformed body is 422 with a list. Texts are from outside and may hold addresses.
+    """
 
 
 def worded(error: HttpError, tool: str) -> BridgeError:
@@ -138,6 +139,79 @@ def worded(error: HttpError, tool: str) -> BridgeError:
         code="bridge_unreadable",
         unsure=True,
     )
+
+
+class BridgeApi:
+    """`url` ends in /execute and is a secret: the public code asks nobody who they are.
+
+    `token` is sent as a bearer, for copies that do ask.
+    """
+
+    def __init__(
+        self, url: str, token: str, http: HttpClient, *, pauses: Sequence[float] = PAUSES
+    ) -> None:
+        self._url = url.rstrip("/")
+        self._beside = self._url.removesuffix("/execute")
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._http = http
+        self._pauses = tuple(pauses)
+
+    async def read(self, tool: str, args: Mapping[str, Any], *, timeout: float = 30.0) -> Any:
+        """The result of a tool that changes nothing. Raises BridgeError.
+
+        A connection that breaks, or a host that says the bridge is away, is tried twice more.
+        """
+        try:
+            return await again(lambda: self._execute(tool, args, timeout), _wait_of, self._pauses)
+        except HttpError as error:
+            raise worded(error, tool) from None
+
+    async def once(self, tool: str, args: Mapping[str, Any], *, timeout: float = 30.0) -> Any:
+        """The result of a single attempt, as a write needs it. Raises BridgeError."""
+        try:
+            return await self._execute(tool, args, timeout)
+        except HttpError as error:
+            raise worded(error, tool) from None
+
+    async def tools(self, *, timeout: float = 3.0) -> frozenset[str] | None:
+        """The names that the bridge says it has; None where it does not say. Raises BridgeError."""
+        try:
+            body = await self._beside_json("/tools", timeout)
+        except HttpAnswer as error:
+            if error.status not in (404, 405):
+                raise worded(error, "tools") from None
+            return None
+        except HttpError as error:
+            raise worded(error, "tools") from None
+        listed = body.get("tools") if isinstance(body, Mapping) else None
+        if not isinstance(listed, list):
+            return None
+        names = [each.get("name") if isinstance(each, Mapping) else each for each in listed]
+        return frozenset(name for name in names if isinstance(name, str))
+
+    async def alive(self, *, timeout: float = 3.0) -> None:
+        """Raises BridgeError when the bridge does not answer its own health check."""
+        try:
+            await self._beside_json("/health", timeout)
+        except HttpError as error:
+            raise worded(error, "health") from None
+
+    async def _execute(self, tool: str, args: Mapping[str, Any], timeout: float) -> Any:
+        call = {"tool": tool, "args": dict(args)}
+        answer = await self._http.post_json(self._url, call, headers=self._headers, timeout=timeout)
+        if not isinstance(answer, Mapping) or "result" not in answer:
+            raise BridgeError(
+                "The NocoDB bridge answered {tool} without a result.",
+                code="bridge_unreadable",
+                unsure=True,
+                tool=tool,
+            )
+        return answer["result"]
+
+    async def _beside_json(self, path: str, timeout: float) -> Any:
+        return await self._http.get_json(
+            f"{self._beside}{path}", headers=self._headers, timeout=timeout
+        )
 
 
 def _refused(answer: HttpAnswer, tool: str) -> BridgeError:
@@ -236,79 +310,6 @@ def _by_nocodb(status: int, detail: str, tool: str) -> BridgeError:
         unsure=True,
         tool=tool,
     )
-
-
-class BridgeApi:
-    """`url` ends in /execute and is a secret: the public code asks nobody who they are.
-
-    `token` is sent as a bearer, for copies that do ask.
-    """
-
-    def __init__(
-        self, url: str, token: str, http: HttpClient, *, pauses: Sequence[float] = PAUSES
-    ) -> None:
-        self._url = url.rstrip("/")
-        self._beside = self._url.removesuffix("/execute")
-        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._http = http
-        self._pauses = tuple(pauses)
-
-    async def read(self, tool: str, args: Mapping[str, Any], *, timeout: float = 30.0) -> Any:
-        """The result of a tool that changes nothing. Raises BridgeError.
-
-        A connection that breaks, or a host that says the bridge is away, is tried twice more.
-        """
-        try:
-            return await again(lambda: self._execute(tool, args, timeout), _wait_of, self._pauses)
-        except HttpError as error:
-            raise worded(error, tool) from None
-
-    async def once(self, tool: str, args: Mapping[str, Any], *, timeout: float = 30.0) -> Any:
-        """The result of a single attempt, as a write needs it. Raises BridgeError."""
-        try:
-            return await self._execute(tool, args, timeout)
-        except HttpError as error:
-            raise worded(error, tool) from None
-
-    async def tools(self, *, timeout: float = 3.0) -> frozenset[str] | None:
-        """The names that the bridge says it has; None where it does not say. Raises BridgeError."""
-        try:
-            body = await self._beside_json("/tools", timeout)
-        except HttpAnswer as error:
-            if error.status not in (404, 405):
-                raise worded(error, "tools") from None
-            return None
-        except HttpError as error:
-            raise worded(error, "tools") from None
-        listed = body.get("tools") if isinstance(body, Mapping) else None
-        if not isinstance(listed, list):
-            return None
-        names = [each.get("name") if isinstance(each, Mapping) else each for each in listed]
-        return frozenset(name for name in names if isinstance(name, str))
-
-    async def alive(self, *, timeout: float = 3.0) -> None:
-        """Raises BridgeError when the bridge does not answer its own health check."""
-        try:
-            await self._beside_json("/health", timeout)
-        except HttpError as error:
-            raise worded(error, "health") from None
-
-    async def _execute(self, tool: str, args: Mapping[str, Any], timeout: float) -> Any:
-        call = {"tool": tool, "args": dict(args)}
-        answer = await self._http.post_json(self._url, call, headers=self._headers, timeout=timeout)
-        if not isinstance(answer, Mapping) or "result" not in answer:
-            raise BridgeError(
-                "The NocoDB bridge answered {tool} without a result.",
-                code="bridge_unreadable",
-                unsure=True,
-                tool=tool,
-            )
-        return answer["result"]
-
-    async def _beside_json(self, path: str, timeout: float) -> Any:
-        return await self._http.get_json(
-            f"{self._beside}{path}", headers=self._headers, timeout=timeout
-        )
 
 
 def _wait_of(error: HttpError, pause: float) -> float | None:

@@ -1,11 +1,4 @@
-"""Which rows are meant: a model's filters, checked against the schema, as conditions on fields.
-
-Each becomes a part of NocoDB's `where`, made of field ids and quoted values: no value can end its
-own quotation. Seen on NocoDB 0.301.3: v3 takes a value between " or ', in which the other quote,
-commas, parentheses, line breaks and words as null or ~and are plain text. A backslash is as well,
-unless a quote follows it and another one comes later: then the value goes on until that one. So no
-value with a backslash is sent. v2 (aggregates) knows no quotes, and ignores a field that it does
-not know without a word. `~not` before a group is ignored too, so it is not used.
+"""Which rows are meant: a model's filters, checked against the schema, as NocoDB's `where`.
 
 NocoDB cannot be asked for everything exactly: no value may hold both quotes or a backslash, `like`
 takes % and _ for wildcards, and É and é are two letters to some databases. Then it is asked for
@@ -39,78 +32,14 @@ LONGEST_WHERE = 6_000
 _QUOTES = "\"'"
 _BARE = re.compile(r"(?![ ])[\w .:@+/-]*[\w.]")
 _RESERVED = {"null", "empty", "notnull", "notempty", "blank", "notblank", "true", "false"}
+"""What they mean without quotes is not themselves."""
 
-
-@dataclass(frozen=True, slots=True)
-class Where:
-    """`v2` says the same without quotes; None where that cannot be. Empty: every row."""
-
-    v3: str = ""
-    v2: str | None = ""
-
-    @property
-    def fits(self) -> bool:
-        return len(quote(self.v3)) <= LONGEST_WHERE
-
-
-def clause(field: str, op: str, *values: str, word: str = "") -> Where:
-    """`field` is an id; `word` stands before the values, as exactDate.
-
-    Raises ValueError for a value that is not `sayable`.
-    """
-    head = [field, op, *([word] if word else [])]
-    bare = f"({','.join([*head, *values])})" if all(map(_is_bare, values)) else None
-    return Where(f"({','.join([*head, *map(_quoted, values)])})", bare)
-
-
-def sayable(values: Sequence[str]) -> bool:
-    """Whether each of them lacks one of the two quotes, and backslashes."""
-    return all(_mark(value) for value in values)
-
-
-def every(parts: Sequence[Where]) -> Where:
-    return _joined(parts, "~and")
-
-
-def either(parts: Sequence[Where]) -> Where:
-    """Empty when one of them is, which every row fits."""
-    return _joined(parts, "~or") if all(part.v3 for part in parts) else Where()
-
-
-def _joined(parts: Sequence[Where], by: str) -> Where:
-    said = [part for part in parts if part.v3]
-    if len(said) < 2:
-        return said[0] if said else Where()
-    bare = [part.v2 for part in said if part.v2 is not None]
-    return Where(
-        f"({by.join(part.v3 for part in said)})",
-        f"({by.join(bare)})" if len(bare) == len(said) else None,
-    )
-
-
-def _quoted(value: str) -> str:
-    mark = _mark(value)
-    if not mark:
-        raise ValueError("a value that no quotes can hold")
-    return f"{mark}{value}{mark}"
-
-
-def _mark(value: str) -> str:
-    """The quote that can hold it, "" for none."""
-    return next((mark for mark in _QUOTES if mark not in value and "\\" not in value), "")
-
-
-def _is_bare(value: str) -> bool:
-    """Whether it means itself without quotes."""
-    return bool(_BARE.fullmatch(value)) and value.lower() not in _RESERVED
-
-
-WORDS = (
+DATE_WORDS = (
     "today, yesterday, tomorrow, this_week, last_week, next_week, this_month, last_month, "
     "next_month, this_quarter, last_quarter, next_quarter, this_year, last_year, next_year, "
     "last_N_days, next_N_days"
 )
-_LONGEST = 3660
+_MOST_DAYS = 3660
 """Days of a `last_N_days`."""
 
 _DAY = timedelta(days=1)
@@ -118,10 +47,102 @@ _SHIFTS = {"last": -1, "this": 0, "next": 1}
 _NEAR = {"yesterday": -1, "today": 0, "tomorrow": 1}
 _NAMED = re.compile(r"(last|this|next)_(week|month|quarter|year)")
 _DAYS = re.compile(r"(last|next)_(\d{1,5})_days", re.ASCII)
-_WRITTEN = re.compile(r"(\d{4})(?:-(\d{2})(?:-(\d{2}))?)?", re.ASCII)
-_CLOCK = re.compile(
+_DATE = re.compile(r"(\d{4})(?:-(\d{2})(?:-(\d{2}))?)?", re.ASCII)
+_MOMENT = re.compile(
     r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?(Z|[+-]\d{2}:?\d{2})?", re.ASCII
 )
+
+_BY_WORD: Mapping[str, str] = {
+    "eq": "eq", "neq": "neq", "contains": "like", "not_contains": "nlike", "in": "in",
+}  # fmt: skip
+_BY_OPTION: Mapping[str, str] = {
+    "eq": "anyof", "neq": "nanyof", "contains": "anyof", "not_contains": "nanyof", "in": "anyof",
+}  # fmt: skip
+_FORMS = (str.casefold, folded)
+_UNSAID = re.compile(r"[%_\\\"]")
+"""Wildcards of `like`, and what no quotes can hold beside another quote."""
+
+MOST_FILTERS = 20
+"""Filters in one call."""
+MOST_VALUES = 100
+"""Values of one filter."""
+LONGEST_VALUE = 2_000
+"""Characters."""
+
+_BLANK_OPS: tuple[Op, ...] = ("blank", "notblank")
+_WORD_OPS: tuple[Op, ...] = ("eq", "neq", "contains", "not_contains", "in", *_BLANK_OPS)
+_ORDER_OPS: tuple[Op, ...] = ("eq", "neq", "gt", "gte", "lt", "lte", "between")
+_NUMBER_OPS: tuple[Op, ...] = (*_ORDER_OPS, "in", *_BLANK_OPS)
+_DATE_OPS: tuple[Op, ...] = (*_ORDER_OPS, *_BLANK_OPS)
+_CHECK_OPS: tuple[Op, ...] = ("eq", "neq", *_BLANK_OPS)
+
+_TRUTH = {"true": True, "false": False, "yes": True, "no": False, "1": True, "0": False}
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
+
+GUIDE = (
+    f"On dates a value is a day (2026-11-20), month (2026-11), year, moment (2026-11-20T09:30) or "
+    f"one of {DATE_WORDS}; eq means within it, between takes [first, last] and includes both; "
+    "weeks begin on Monday; all in the asker's time zone. Links compare with titles of linked "
+    "rows. contains ignores case; in takes a list; checkboxes take true or false; blank and "
+    "notblank take null."
+)
+"""What a tool's description says of filters."""
+
+LONGEST_TOLD = 60
+"""Characters of a field's name or of a value in words."""
+_VALUES_TOLD = 5
+
+_SENTENCES: dict[Op, str] = {
+    "eq": "{field} is {value}",
+    "neq": "{field} is not {value}",
+    "gt": "{field} is more than {value}",
+    "gte": "{field} is at least {value}",
+    "lt": "{field} is less than {value}",
+    "lte": "{field} is at most {value}",
+    "between": "{field} is from {value} to {last}",
+    "contains": "{field} contains {value}",
+    "not_contains": "{field} does not contain {value}",
+    "in": "{field} is one of {value}",
+    "blank": "{field} is empty",
+    "notblank": "{field} is not empty",
+}
+_DATE_SENTENCES: dict[Op, str] = {
+    "eq": "{field} is within {value}",
+    "neq": "{field} is not within {value}",
+    "gt": "{field} is after {value}",
+    "gte": "{field} is within or after {value}",
+    "lt": "{field} is before {value}",
+    "lte": "{field} is within or before {value}",
+}
+_CHECKED, _NOT_CHECKED = "{field} is checked", "{field} is not checked"
+_AND, _OR = "{one} and {other}", "{one} or {other}"
+
+Op = Literal[
+    "eq", "neq", "gt", "gte", "lt", "lte", "between",
+    "contains", "not_contains", "in", "blank", "notblank",
+]  # fmt: skip
+Value = str | int | float | bool | list[str | int | float] | None
+Match = Literal["all", "any"]
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """`v2` says the same without quotes; None where that cannot be. Empty: every row.
+
+    It is made of field ids and quoted values, and no value can end its own quotation. As seen on
+    NocoDB 0.301.3, v3 takes a value between " or ', in which the other quote, commas, parentheses,
+    line breaks and words as null or ~and are plain text. A backslash is as well, unless a quote
+    follows it and another one comes later: then the value goes on until that one. So no value with
+    a backslash is sent. v2 (aggregates) knows no quotes, and ignores a field that it does not know
+    without a word. `~not` before a group is ignored too, so it is not used.
+    """
+
+    v3: str = ""
+    v2: str | None = ""
+
+    @property
+    def fits(self) -> bool:
+        return len(quote(self.v3)) <= LONGEST_WHERE
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,18 +156,18 @@ class Span:
     def of(cls, text: str, now: datetime) -> Span:
         """`now` is aware and in the zone of who asks. Weeks begin on Monday (ISO 8601).
 
-        `text` is one of `WORDS`, or a year, month, day or moment as ISO 8601 writes them; one
+        `text` is one of `DATE_WORDS`, or a year, month, day or moment as ISO 8601 writes them; one
         without an offset is in that zone. `last_7_days` ends with today. Raises ToolError.
         """
         try:
-            span = _read(text.strip(), now)
+            span = _span(text.strip(), now)
         except (ValueError, OverflowError):
             span = None
         if span is None or not 1 < span.start.year < span.end.year + 1 < 9999:
             raise ToolError(
                 "{text!r} is not a date that I know.",
                 code="bad_date",
-                hint=f"write 2026-11-20, 2026-11, 2026, 2026-11-20T09:30, or one of: {WORDS}",
+                hint=f"write 2026-11-20, 2026-11, 2026, 2026-11-20T09:30, or one of: {DATE_WORDS}",
                 text=text[:64],
             )
         return span
@@ -176,6 +197,106 @@ class Span:
         return (self.end - timedelta(microseconds=1)).date() + _DAY
 
 
+Operand = str | bool | Decimal | Span
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """`where` asks for every row that fits, and where it is not `exact` for more; None: for all.
+
+    `holds` says of a cell what NocoDB would.
+    """
+
+    field: Field
+    op: Op
+    operands: tuple[Operand, ...]
+    where: Where | None
+    exact: bool
+    holds: Callable[[object], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """One condition on one field."""
+
+    field: Annotated[str, pydantic.Field(description="the field's name")]
+    op: Op
+    value: Annotated[Value, pydantic.Field(description="null for blank and notblank")]
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The rows of `table` that fit. NocoDB is asked for `where`; unless `exact`, that is more than
+    is meant, and each row must be checked with `holds`."""
+
+    table: Table
+    conditions: tuple[Condition, ...] = ()
+    match: Match = "all"
+
+    @classmethod
+    def of(cls, table: Table, filters: Sequence[Filter], match: Match, now: datetime) -> Selection:
+        """`now` is in the zone of who asks. Raises ToolError, NocoError `unknown_field`."""
+        if len(filters) > MOST_FILTERS:
+            raise ToolError(
+                "Those are {count} filters; at most {most} fit in one call.",
+                code="bad_filter", count=len(filters), most=MOST_FILTERS,
+            )  # fmt: skip
+        made = [condition(table.field(each.field), each.op, each.value, now) for each in filters]
+        return cls(table, tuple(made), match)
+
+    @property
+    def where(self) -> Where:
+        """Empty where there is no filter, and where it would be too long to send."""
+        whole = self._whole
+        return whole if whole.fits else Where()
+
+    @property
+    def exact(self) -> bool:
+        return all(each.exact for each in self.conditions) and self._whole.fits
+
+    @property
+    def checked(self) -> tuple[Field, ...]:
+        """The fields that `holds` looks at."""
+        fields = [] if self.exact else [each.field for each in self.conditions]
+        return tuple(dict.fromkeys(fields))
+
+    def holds(self, row: Record) -> bool:
+        """Of a row that has the fields in `checked`. Raises ToolError where it cannot be said."""
+        if self.exact:
+            return True
+        checks = (each.holds(_cell(each.field, row)) for each in self.conditions)
+        return all(checks) if self.match == "all" else any(checks)
+
+    @property
+    def _whole(self) -> Where:
+        parts = [each.where or Where() for each in self.conditions]
+        return every(parts) if self.match == "all" else either(parts)
+
+
+def clause(field: str, op: str, *values: str, word: str = "") -> Where:
+    """`field` is an id; `word` stands before the values, as exactDate.
+
+    Raises ValueError for a value that is not `sayable`.
+    """
+    head = [field, op, *([word] if word else [])]
+    bare = f"({','.join([*head, *values])})" if all(map(_is_bare, values)) else None
+    return Where(f"({','.join([*head, *map(_quoted, values)])})", bare)
+
+
+def sayable(values: Sequence[str]) -> bool:
+    """Whether each of them lacks one of the two quotes, and backslashes."""
+    return all(_mark(value) for value in values)
+
+
+def every(parts: Sequence[Where]) -> Where:
+    return _joined(parts, "~and")
+
+
+def either(parts: Sequence[Where]) -> Where:
+    """Empty when one of them is, which every row fits."""
+    return _joined(parts, "~or") if all(part.v3 for part in parts) else Where()
+
+
 def midnight(day: date, zone: tzinfo | None) -> datetime:
     return datetime(day.year, day.month, day.day, tzinfo=zone)
 
@@ -203,70 +324,6 @@ _BEGINNINGS: dict[str, Callable[[date, int], date]] = {
     "quarter": quarter_of,
     "year": year_of,
 }
-
-
-def _read(text: str, now: datetime) -> Span | None:
-    today, zone = now.date(), now.tzinfo
-    if text in _NEAR:
-        return _days(today + _NEAR[text] * _DAY, today + (_NEAR[text] + 1) * _DAY, zone)
-    if found := _NAMED.fullmatch(text):
-        shift, begin = _SHIFTS[found[1]], _BEGINNINGS[found[2]]
-        return _days(begin(today, shift), begin(today, shift + 1), zone)
-    if found := _DAYS.fullmatch(text):
-        count = int(found[2]) * _DAY
-        if not _DAY <= count <= _LONGEST * _DAY:
-            return None
-        if found[1] == "last":
-            return _days(today + _DAY - count, today + _DAY, zone)
-        return _days(today, today + count, zone)
-    return _written(text, zone)
-
-
-def _written(text: str, zone: tzinfo | None) -> Span | None:
-    if found := _WRITTEN.fullmatch(text):
-        year, month, day = (int(part) if part else 0 for part in found.groups())
-        first = date(year, month or 1, day or 1)
-        if day:
-            return _days(first, first + _DAY, zone)
-        return _days(first, month_of(first, 1) if month else year_of(first, 1), zone)
-    if found := _CLOCK.fullmatch(text):
-        moment = datetime.fromisoformat(text)
-        start = moment.astimezone(zone) if moment.tzinfo else moment.replace(tzinfo=zone)
-        step = timedelta(seconds=1) if found[1] else timedelta(minutes=1)
-        return Span(start.replace(microsecond=0), start.replace(microsecond=0) + step)
-    return None
-
-
-def _days(first: date, after: date, zone: tzinfo | None) -> Span:
-    return Span(midnight(first, zone), midnight(after, zone))
-
-
-def _month(year: int, month: int) -> date:
-    """Months before the first and after the twelfth belong to the years beside."""
-    return date(year + (month - 1) // 12, (month - 1) % 12 + 1, 1)
-
-
-Op = Literal[
-    "eq", "neq", "gt", "gte", "lt", "lte", "between",
-    "contains", "not_contains", "in", "blank", "notblank",
-]  # fmt: skip
-Value = str | int | float | bool | list[str | int | float] | None
-Operand = str | bool | Decimal | Span
-
-
-@dataclass(frozen=True, slots=True)
-class Condition:
-    """`where` asks for every row that fits, and where it is not `exact` for more; None: for all.
-
-    `holds` says of a cell what NocoDB would.
-    """
-
-    field: Field
-    op: Op
-    operands: tuple[Operand, ...]
-    where: Where | None
-    exact: bool
-    holds: Callable[[object], bool]
 
 
 def misfit(why: str) -> ToolError:
@@ -305,6 +362,120 @@ def of_dates(field: Field, op: Op, given: Sequence[object], now: datetime) -> Co
     return Condition(field, op, spans, wheres[op], True, holds)
 
 
+def of_words(field: Field, op: Op, given: Sequence[object]) -> Condition:
+    values = tuple(_word(field, op, each) for each in given)
+    wide = op in ("contains", "not_contains") and field.kind != "options"
+    people = field.kind == "people"
+
+    def holds(cell: object) -> bool:
+        texts = fieldtypes.people_of(cell) if people else fieldtypes.texts_of(cell)
+        if fieldtypes.may_lack(field, cell):
+            raise misfit(f"rows link to more than I can look through in {field.title}")
+        found = any(_found(text, values, wide) for text in texts)
+        return found == (op not in ("neq", "not_contains"))
+
+    where, exact = _words_where(field, op, values, wide)
+    return Condition(field, op, values, where, exact, holds)
+
+
+def condition(field: Field, op: Op, value: Value, now: datetime) -> Condition:
+    """`now` is in the zone of who asks: days and months begin there.
+
+    Raises ToolError where the field cannot be asked that, or the value does not fit it.
+    """
+    given = _given(op, value)
+    if field.kind == "check":
+        return _of_check(field, _fitting(field, op, _CHECK_OPS), given)
+    if op in _BLANK_OPS or (given == [""] and op in ("eq", "neq")):
+        return _of_blank(field, op in ("blank", "eq"))
+    if field.kind == "opaque":
+        _fitting(field, op, _BLANK_OPS)
+    if field.is_time:
+        return of_dates(field, _fitting(field, op, _DATE_OPS), given, now)
+    if field.kind == "number" or _as_number(field, op, given):
+        return _of_number(field, _fitting(field, op, _NUMBER_OPS), given)
+    return of_words(field, _fitting(field, op, _WORD_OPS), given)
+
+
+def words(selection: Selection, locale: str) -> str:
+    """ "" where every row is meant. Names and values stand in it as they are, on one line."""
+    joined = _AND if selection.match == "all" else _OR
+    told = ""
+    for each in selection.conditions:
+        one = _in_words(each, locale)
+        told = say(joined, locale, one=told, other=one) if told else one
+    return told
+
+
+def _joined(parts: Sequence[Where], by: str) -> Where:
+    said = [part for part in parts if part.v3]
+    if len(said) < 2:
+        return said[0] if said else Where()
+    bare = [part.v2 for part in said if part.v2 is not None]
+    return Where(
+        f"({by.join(part.v3 for part in said)})",
+        f"({by.join(bare)})" if len(bare) == len(said) else None,
+    )
+
+
+def _quoted(value: str) -> str:
+    mark = _mark(value)
+    if not mark:
+        raise ValueError("a value that no quotes can hold")
+    return f"{mark}{value}{mark}"
+
+
+def _mark(value: str) -> str:
+    """The quote that can hold it, "" for none."""
+    return next((mark for mark in _QUOTES if mark not in value and "\\" not in value), "")
+
+
+def _is_bare(value: str) -> bool:
+    """Whether it means itself without quotes."""
+    return bool(_BARE.fullmatch(value)) and value.lower() not in _RESERVED
+
+
+def _span(text: str, now: datetime) -> Span | None:
+    today, zone = now.date(), now.tzinfo
+    if text in _NEAR:
+        return _days(today + _NEAR[text] * _DAY, today + (_NEAR[text] + 1) * _DAY, zone)
+    if found := _NAMED.fullmatch(text):
+        shift, begin = _SHIFTS[found[1]], _BEGINNINGS[found[2]]
+        return _days(begin(today, shift), begin(today, shift + 1), zone)
+    if found := _DAYS.fullmatch(text):
+        count = int(found[2]) * _DAY
+        if not _DAY <= count <= _MOST_DAYS * _DAY:
+            return None
+        if found[1] == "last":
+            return _days(today + _DAY - count, today + _DAY, zone)
+        return _days(today, today + count, zone)
+    return _written(text, zone)
+
+
+def _written(text: str, zone: tzinfo | None) -> Span | None:
+    if found := _DATE.fullmatch(text):
+        year, month, day = (int(part) if part else 0 for part in found.groups())
+        first = date(year, month or 1, day or 1)
+        if day:
+            return _days(first, first + _DAY, zone)
+        return _days(first, month_of(first, 1) if month else year_of(first, 1), zone)
+    if found := _MOMENT.fullmatch(text):
+        moment = datetime.fromisoformat(text)
+        start = moment.astimezone(zone) if moment.tzinfo else moment.replace(tzinfo=zone)
+        step = timedelta(seconds=1) if found[1] else timedelta(minutes=1)
+        return Span(start.replace(microsecond=0), start.replace(microsecond=0) + step)
+    return None
+
+
+def _days(first: date, after: date, zone: tzinfo | None) -> Span:
+    return Span(midnight(first, zone), midnight(after, zone))
+
+
+def _month(year: int, month: int) -> date:
+    """Months before the first and after the twelfth belong to the years beside."""
+    return date(year + (month - 1) // 12, (month - 1) % 12 + 1, 1)
+
+
 def _bounds(field: Field, span: Span) -> tuple[str, str]:
     """As NocoDB compares them: plain days, or moments in UTC, to the second."""
     if field.kind == "day":
@@ -323,33 +494,6 @@ def _sortable(field: Field, cell: object) -> str | None:
 
 def _utc(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(" ", "seconds")
-
-
-_BY_WORD: Mapping[str, str] = {
-    "eq": "eq", "neq": "neq", "contains": "like", "not_contains": "nlike", "in": "in",
-}  # fmt: skip
-_BY_OPTION: Mapping[str, str] = {
-    "eq": "anyof", "neq": "nanyof", "contains": "anyof", "not_contains": "nanyof", "in": "anyof",
-}  # fmt: skip
-_FORMS = (str.casefold, folded)
-_UNSAID = re.compile(r"[%_\\\"]")
-"""Wildcards of `like`, and what no quotes can hold beside another quote."""
-
-
-def of_words(field: Field, op: Op, given: Sequence[object]) -> Condition:
-    values = tuple(_word(field, op, each) for each in given)
-    wide = op in ("contains", "not_contains") and field.kind != "options"
-    people = field.kind == "people"
-
-    def holds(cell: object) -> bool:
-        texts = fieldtypes.people_of(cell) if people else fieldtypes.texts_of(cell)
-        if fieldtypes.may_lack(field, cell):
-            raise misfit(f"rows link to more than I can look through in {field.title}")
-        found = any(_found(text, values, wide) for text in texts)
-        return found == (op not in ("neq", "not_contains"))
-
-    where, exact = _words_where(field, op, values, wide)
-    return Condition(field, op, values, where, exact, holds)
 
 
 def _found(text: str, values: Sequence[str], wide: bool) -> bool:
@@ -394,44 +538,10 @@ def _word(field: Field, op: Op, value: object) -> str:
     return alike[0] if len(alike) == 1 else str(fieldtypes.option(field, text))
 
 
-MOST_VALUES = 100
-LONGEST_VALUE = 2_000
-"""Characters."""
-
-_BLANKS: tuple[Op, ...] = ("blank", "notblank")
-_WORDS: tuple[Op, ...] = ("eq", "neq", "contains", "not_contains", "in", *_BLANKS)
-_ORDERED: tuple[Op, ...] = ("eq", "neq", "gt", "gte", "lt", "lte", "between")
-_NUMBERS: tuple[Op, ...] = (*_ORDERED, "in", *_BLANKS)
-_DATES: tuple[Op, ...] = (*_ORDERED, *_BLANKS)
-_CHECKS: tuple[Op, ...] = ("eq", "neq", *_BLANKS)
-
-_TRUTH = {"true": True, "false": False, "yes": True, "no": False, "1": True, "0": False}
-_SURROGATE = re.compile(r"[\ud800-\udfff]")
-
-
-def condition(field: Field, op: Op, value: Value, now: datetime) -> Condition:
-    """`now` is in the zone of who asks: days and months begin there.
-
-    Raises ToolError where the field cannot be asked that, or the value does not fit it.
-    """
-    given = _given(op, value)
-    if field.kind == "check":
-        return _of_check(field, _fitting(field, op, _CHECKS), given)
-    if op in _BLANKS or (given == [""] and op in ("eq", "neq")):
-        return _of_blank(field, op in ("blank", "eq"))
-    if field.kind == "opaque":
-        _fitting(field, op, _BLANKS)
-    if field.is_time:
-        return of_dates(field, _fitting(field, op, _DATES), given, now)
-    if field.kind == "number" or _as_number(field, op, given):
-        return _of_number(field, _fitting(field, op, _NUMBERS), given)
-    return of_words(field, _fitting(field, op, _WORDS), given)
-
-
 def _given(op: Op, value: Value) -> list[str | int | float | bool]:
     """As many values as the operator takes."""
     given = [] if value is None else [*value] if isinstance(value, list) else [value]
-    if op in _BLANKS:
+    if op in _BLANK_OPS:
         return []
     if op == "between" and len(given) != 2:
         raise misfit("`between` takes a list of two values, the first and the last")
@@ -467,7 +577,7 @@ def _of_blank(field: Field, blank: bool) -> Condition:
 
 
 def _of_check(field: Field, op: Op, given: Sequence[object]) -> Condition:
-    if op in _BLANKS:
+    if op in _BLANK_OPS:
         checked = op == "notblank"
     else:
         truth = _TRUTH.get(str(given[0]).strip().lower())
@@ -522,79 +632,7 @@ def _as_number(field: Field, op: Op, given: Sequence[object]) -> bool:
     if field.kind != "mixed" or any(fieldtypes.number_of(each) is None for each in given):
         return False
     texts = any(isinstance(each, str) for each in given)
-    return not field.of.figures or op in _ORDERED[2:] or not texts
-
-
-MOST = 20
-"""Filters in one call."""
-Match = Literal["all", "any"]
-
-GUIDE = (
-    f"On dates a value is a day (2026-11-20), month (2026-11), year, moment (2026-11-20T09:30) or "
-    f"one of {WORDS}; eq means within it, between takes [first, last] and includes both; weeks "
-    "begin on Monday; all in the asker's time zone. Links compare with titles of linked rows. "
-    "contains ignores case; in takes a list; checkboxes take true or false; blank and notblank "
-    "take null."
-)
-"""What a tool's description says of filters."""
-
-
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """One condition on one field."""
-
-    field: Annotated[str, pydantic.Field(description="the field's name")]
-    op: Op
-    value: Annotated[Value, pydantic.Field(description="null for blank and notblank")]
-
-
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """The rows of `table` that fit. NocoDB is asked for `where`; unless `exact`, that is more than
-    is meant, and each row must be checked with `holds`."""
-
-    table: Table
-    conditions: tuple[Condition, ...] = ()
-    match: Match = "all"
-
-    @classmethod
-    def of(cls, table: Table, filters: Sequence[Filter], match: Match, now: datetime) -> Selection:
-        """`now` is in the zone of who asks. Raises ToolError, NocoError `unknown_field`."""
-        if len(filters) > MOST:
-            raise ToolError(
-                "Those are {count} filters; at most {most} fit in one call.",
-                code="bad_filter", count=len(filters), most=MOST,
-            )  # fmt: skip
-        made = [condition(table.field(each.field), each.op, each.value, now) for each in filters]
-        return cls(table, tuple(made), match)
-
-    @property
-    def where(self) -> Where:
-        """Empty where there is no filter, and where it would be too long to send."""
-        whole = self._whole
-        return whole if whole.fits else Where()
-
-    @property
-    def exact(self) -> bool:
-        return all(each.exact for each in self.conditions) and self._whole.fits
-
-    @property
-    def checked(self) -> tuple[Field, ...]:
-        """The fields that `holds` looks at."""
-        fields = [] if self.exact else [each.field for each in self.conditions]
-        return tuple(dict.fromkeys(fields))
-
-    def holds(self, row: Record) -> bool:
-        """Of a row that has the fields in `checked`. Raises ToolError where it cannot be said."""
-        if self.exact:
-            return True
-        checks = (each.holds(_cell(each.field, row)) for each in self.conditions)
-        return all(checks) if self.match == "all" else any(checks)
-
-    @property
-    def _whole(self) -> Where:
-        parts = [each.where or Where() for each in self.conditions]
-        return every(parts) if self.match == "all" else either(parts)
+    return not field.of.figures or op in _ORDER_OPS[2:] or not texts
 
 
 def _cell(field: Field, row: Record) -> object:
@@ -602,48 +640,8 @@ def _cell(field: Field, row: Record) -> object:
     return row.id if field.type == "ID" else row.fields.get(field.title)
 
 
-LONGEST_WORD = 60
-"""Characters of a value."""
-_VALUES = 5
-
-_SENTENCES: dict[Op, str] = {
-    "eq": "{field} is {value}",
-    "neq": "{field} is not {value}",
-    "gt": "{field} is more than {value}",
-    "gte": "{field} is at least {value}",
-    "lt": "{field} is less than {value}",
-    "lte": "{field} is at most {value}",
-    "between": "{field} is from {value} to {last}",
-    "contains": "{field} contains {value}",
-    "not_contains": "{field} does not contain {value}",
-    "in": "{field} is one of {value}",
-    "blank": "{field} is empty",
-    "notblank": "{field} is not empty",
-}
-_DATE_SENTENCES: dict[Op, str] = {
-    "eq": "{field} is within {value}",
-    "neq": "{field} is not within {value}",
-    "gt": "{field} is after {value}",
-    "gte": "{field} is within or after {value}",
-    "lt": "{field} is before {value}",
-    "lte": "{field} is within or before {value}",
-}
-_CHECKED, _NOT_CHECKED = "{field} is checked", "{field} is not checked"
-_AND, _OR = "{one} and {other}", "{one} or {other}"
-
-
-def words(selection: Selection, locale: str) -> str:
-    """ "" where every row is meant. Names and values stand in it as they are, on one line."""
-    joined = _AND if selection.match == "all" else _OR
-    told = ""
-    for each in selection.conditions:
-        one = _condition(each, locale)
-        told = say(joined, locale, one=told, other=one) if told else one
-    return told
-
-
-def _condition(condition: Condition, locale: str) -> str:
-    field, operands = one_line(condition.field.title, LONGEST_WORD), condition.operands
+def _in_words(condition: Condition, locale: str) -> str:
+    field, operands = one_line(condition.field.title, LONGEST_TOLD), condition.operands
     if not operands:
         return say(_SENTENCES[condition.op], locale, field=field)
     if isinstance(operands[0], bool):
@@ -651,16 +649,16 @@ def _condition(condition: Condition, locale: str) -> str:
     dates = isinstance(operands[0], Span) and condition.op in _DATE_SENTENCES
     sentence = (_DATE_SENTENCES if dates else _SENTENCES)[condition.op]
     if condition.op == "between":
-        first, last = _operand(operands[0]), _operand(operands[1])
+        first, last = _operand_in_words(operands[0]), _operand_in_words(operands[1])
         return say(sentence, locale, field=field, value=first, last=last)
-    shown = [_operand(each) for each in operands[:_VALUES]]
-    more = ["…"] if len(operands) > _VALUES else []
+    shown = [_operand_in_words(each) for each in operands[:_VALUES_TOLD]]
+    more = ["…"] if len(operands) > _VALUES_TOLD else []
     return say(sentence, locale, field=field, value=", ".join([*shown, *more]))
 
 
-def _operand(operand: Operand) -> str:
+def _operand_in_words(operand: Operand) -> str:
     if isinstance(operand, Span):
         return str(operand)
     if isinstance(operand, Decimal):
         return format(operand, "f")
-    return f'"{one_line(str(operand), LONGEST_WORD)}"'
+    return f'"{one_line(str(operand), LONGEST_TOLD)}"'

@@ -20,10 +20,21 @@ from core.text import clean, folded, plain, whole
 from core.tools.nocodb.api import At, Base, Named, NocoApi, NocoError, unreadable
 from core.tools.nocodb.fieldtypes import Field
 
+FRESH = 300.0
+"""Seconds that a description is taken as true."""
+RECENT = 5.0
+"""Seconds within which an unknown name is no reason to ask anew."""
+LONGEST = 60
+"""Characters of a name that a model is shown."""
+CUT = "…"
+"""Ends a name that is longer."""
+_NAMES = 30
+"""Titles in a hint."""
+
 T = TypeVar("T")
 
-FRESH = 300.0
-"""Seconds that it is taken as true."""
+Hidden = Callable[[str, str], bool]
+"""Of a table's title and id: whether nobody here may know of it."""
 
 
 class Fresh(Generic[T]):
@@ -46,12 +57,6 @@ class Fresh(Generic[T]):
                 asked = self._clock()
                 self._kept = await self._ask(), asked
             return self._kept[0]
-
-
-CUT = "…"
-LONGEST = 60
-"""Characters of a name that a model is shown."""
-_NAMES = 30
 
 
 class _Titled(Protocol):
@@ -79,31 +84,19 @@ def resolved(name: str, among: Sequence[Titled]) -> Titled | None:
     return _begun(plain(exact), among)
 
 
-def _begun(name: str, among: Sequence[Titled]) -> Titled | None:
-    """The only one whose title begins with a name that was cut."""
-    start = name.removesuffix(CUT)
-    begun = [
-        each for each in among if start not in ("", name) and plain(each.title).startswith(start)
-    ]
-    return begun[0] if len(begun) == 1 else None
-
-
 def nearest(name: str, among: Iterable[_Titled]) -> str:
     """A hint: the titles that `name` may have meant, else all of them."""
     titles = [each.title for each in among]
     wanted = plain(name)
     near = [title for title in titles if plain(title) == wanted]
-    near = near or _close(wanted, titles)
+    if not near:
+        plains = {plain(title): title for title in titles}
+        near = [plains[each] for each in difflib.get_close_matches(wanted, plains, 3)]
     if near:
         return f"did you mean {' or '.join(repr(shown(title)) for title in near)}?"
     rest = len(titles) - _NAMES
     told = ", ".join(map(shown, titles[:_NAMES]))
     return told + (f" and {rest} more" if rest > 0 else "")
-
-
-def _close(name: str, titles: Sequence[str]) -> list[str]:
-    plains = {plain(title): title for title in titles}
-    return [plains[each] for each in difflib.get_close_matches(name, plains, 3)]
 
 
 def shown(title: str) -> str:
@@ -191,39 +184,6 @@ def table_of(
         display=str(told.get("display_field_id") or ""),
         concealed=concealed,
     )
-
-
-def _field(told: Mapping[str, Any], seen: Mapping[str, Named]) -> Field:
-    given = told.get("options")
-    options = given if isinstance(given, Mapping) else {}
-    choices = options.get("choices")
-    titles = [c.get("title") for c in choices or () if isinstance(c, Mapping)]
-    related = str(options.get("related_table_id") or "")
-    return Field(
-        id=str(told.get("id") or ""),
-        title=str(told.get("title") or ""),
-        type=str(told.get("type") or ""),
-        options=tuple(title for title in titles if isinstance(title, str)),
-        related=related,
-        related_title=seen[related].title if related in seen else "",
-        one=options.get("relation_type") in ("bt", "oo"),
-        via=str(options.get("related_field_id") or ""),
-        relation=str(options.get("relation_type") or ""),
-    )
-
-
-def _times(shown: Sequence[Field]) -> Sequence[Field]:
-    """Every table that NocoDB made has them, and takes their titles for ids."""
-    titles = {each.title for each in shown}
-    times = (("CreatedAt", "CreatedTime"), ("UpdatedAt", "LastModifiedTime"))
-    return [Field(title, title, type) for title, type in times if title not in titles]
-
-
-RECENT = 5.0
-"""Seconds within which an unknown name is no reason to ask anew."""
-
-Hidden = Callable[[str, str], bool]
-"""Of a table's title and id: whether nobody here may know of it."""
 
 
 def nothing_hidden(title: str, id: str) -> bool:
@@ -363,3 +323,38 @@ class Schemas:
     def _drop_old(self, kept: Fresh[Any] | None) -> None:
         if kept is None or kept.age > RECENT:
             self.drop()
+
+
+def _begun(name: str, among: Sequence[Titled]) -> Titled | None:
+    """The only one whose title begins with a name that was cut."""
+    start = name.removesuffix(CUT)
+    begun = [
+        each for each in among if start not in ("", name) and plain(each.title).startswith(start)
+    ]
+    return begun[0] if len(begun) == 1 else None
+
+
+def _field(told: Mapping[str, Any], seen: Mapping[str, Named]) -> Field:
+    given = told.get("options")
+    options = given if isinstance(given, Mapping) else {}
+    choices = options.get("choices")
+    titles = [c.get("title") for c in choices or () if isinstance(c, Mapping)]
+    related = str(options.get("related_table_id") or "")
+    return Field(
+        id=str(told.get("id") or ""),
+        title=str(told.get("title") or ""),
+        type=str(told.get("type") or ""),
+        options=tuple(title for title in titles if isinstance(title, str)),
+        related=related,
+        related_title=seen[related].title if related in seen else "",
+        one=options.get("relation_type") in ("bt", "oo"),
+        via=str(options.get("related_field_id") or ""),
+        relation=str(options.get("relation_type") or ""),
+    )
+
+
+def _times(shown: Sequence[Field]) -> Sequence[Field]:
+    """Every table that NocoDB made has them, and takes their titles for ids."""
+    titles = {each.title for each in shown}
+    times = (("CreatedAt", "CreatedTime"), ("UpdatedAt", "LastModifiedTime"))
+    return [Field(title, title, type) for title, type in times if title not in titles]

@@ -1,7 +1,4 @@
-"""`nocodb_tables`: which tables there are, each in a line or two, and their columns.
-
-Fields are asked for by id, which stays; NocoDB answers by title, and says nothing of a new name.
-"""
+"""`nocodb_tables`: which tables there are, each in a line or two, and their columns."""
 
 from __future__ import annotations
 
@@ -19,17 +16,28 @@ LONG = 4_000
 """Characters of a table that was asked for by name."""
 OPTIONS = 40
 """Characters of the options of a select in a short outline."""
+FEW = 40
+"""Tables that are told with their columns unasked, and names that stand in the description."""
+ASKED = 10
+"""Tables in one call."""
 READ_ONLY = " (read only)"
 
 _EVERYWHERE = {"ID", "CreatedTime", "LastModifiedTime"}
+"""Types of the fields that every table has."""
+
+_DESCRIPTION = """\
+The tables of the team's NocoDB base {base} with their columns: `Name*:text` stands for the row, \
+`select(a|b)` takes one of these, `Orders->Orders` links to rows of that table. Each has Id, and \
+mostly CreatedAt and UpdatedAt. Tables: {tables}. Other tools take tables and fields by these \
+names, as they are written. {writing}"""
+_UNKNOWN = "(ask for them)"
 
 
 def outline(table: Table, longest: int = SHORT, *, read_only: bool = False) -> str:
     """`Customers [m…]: Name*:text, Status:select(Lead|Active), Value:decimal, Orders->Orders`.
 
     The field with * stands for a row. `Id`, and when a row was made and changed, are left out.
-    `read_only` is told behind the id.
-    Cut to whole fields, with a count of those that are missing.
+    `read_only` is told behind the id. Cut to whole fields, with a count of those that are missing.
     """
     told = [
         _field(each, table.display, OPTIONS if longest == SHORT else longest)
@@ -43,38 +51,6 @@ def outline(table: Table, longest: int = SHORT, *, read_only: bool = False) -> s
         if len(text) <= longest:
             return text
     return f"{head}{len(told)} fields"
-
-
-def _field(field: Field, display: str, room: int) -> str:
-    name = shown(field.title) + ("*" if field.id == display else "")
-    if field.is_link:
-        return f"{name}->{shown(field.related_title)}"
-    kind = field.of.word or field.type.lower()
-    return f"{name}:{kind}{_options(field, room)}"
-
-
-def _options(field: Field, room: int) -> str:
-    if not field.options:
-        return ""
-    told = [line(each, LONGEST) for each in field.options]
-    for kept in range(len(told), 0, -1):
-        text = "|".join(told[:kept]) + ("|…" if kept < len(told) else "")
-        if len(text) <= room:
-            return f"({text})"
-    return f"({len(told)} options)"
-
-
-FEW = 40
-"""Tables that are told with their columns unasked, and names that stand in the description."""
-ASKED = 10
-"""Tables in one call."""
-
-_DESCRIPTION = """\
-The tables of the team's NocoDB base {base} with their columns: `Name*:text` stands for the row, \
-`select(a|b)` takes one of these, `Orders->Orders` links to rows of that table. Each has Id, and \
-mostly CreatedAt and UpdatedAt. Tables: {tables}. Other tools take tables and fields by these \
-names, as they are written. {writing}"""
-_UNKNOWN = "(ask for them)"
 
 
 class Tables:
@@ -126,7 +102,10 @@ def check_titles(
     api: NocoApi, table: Table, asked: Iterable[Field], told: Sequence[Record]
 ) -> None:
     """Raises NocoError `renamed`, and has all descriptions asked anew, where a title that was asked
-    for is missing and one has come that the table did not have."""
+    for is missing and one has come that the table did not have.
+
+    Fields are asked for by id, which stays; NocoDB answers by title, and tells of no new name.
+    """
     titles = told[0].fields.keys() if told else set()
     known = {each.title for each in (*table.fields, *table.concealed)}
     if titles - known and any(each.title not in titles for each in asked if each.type != "ID"):
@@ -136,3 +115,22 @@ def check_titles(
             code="renamed", hint="look at nocodb_tables, then call again with the names of now",
             table=table.title,
         )  # fmt: skip
+
+
+def _field(field: Field, display: str, room: int) -> str:
+    name = shown(field.title) + ("*" if field.id == display else "")
+    if field.is_link:
+        return f"{name}->{shown(field.related_title)}"
+    kind = field.of.word or field.type.lower()
+    return f"{name}:{kind}{_options(field, room)}"
+
+
+def _options(field: Field, room: int) -> str:
+    if not field.options:
+        return ""
+    told = [line(each, LONGEST) for each in field.options]
+    for kept in range(len(told), 0, -1):
+        text = "|".join(told[:kept]) + ("|…" if kept < len(told) else "")
+        if len(text) <= room:
+            return f"({text})"
+    return f"({len(told)} options)"

@@ -236,7 +236,8 @@ class TableWriter:
         def drifted(name: str) -> bool:
             if name in before and (name in now or not typed):
                 return not self.driver.stands(before[name], now.get(name))
-            return not _is_empty(now.get(name, before.get(name)))
+            held = now.get(name, before.get(name))
+            return not (held is None or held is False or held in ("", []))
 
         names = dict.fromkeys([*now, *before] if typed else before)
         differs = tuple(filter(drifted, names))
@@ -319,10 +320,6 @@ def _is_link(value: Any) -> bool:
 
 def _is_file(shape: Shape, title: str) -> bool:
     return title in shape.own and shape.own[title].of.file
-
-
-def _is_empty(value: Any) -> bool:
-    return value is None or value is False or value in ("", [])
 
 
 def _touched(write: RowWrite, name: str, cell: Any, shape: Shape) -> Any:

@@ -118,8 +118,6 @@ _UNREADABLE = (
 _TOO_LARGE = "StackSpot's answer is too large for me to take."
 _AWAY = "StackSpot could no longer be asked how it stands, so I stopped waiting."
 _STILL = "It was started, and StackSpot may still finish it."
-
-Kind = Literal["token", "create", "status", "agent"]
 _NOT_FOUND: dict[Kind, tuple[str, str]] = {
     "token": (_REALM, "wrong_realm"),
     "create": (_NO_COMMAND, "unknown_command"),
@@ -132,6 +130,8 @@ _LOST: dict[Kind, str] = {
     "agent": "StackSpot's answer was lost, so it is not known whether the agent {subject} took "
     "the question. I did not ask again by myself.",
 }
+
+Kind = Literal["token", "create", "status", "agent"]
 
 
 class Clock(Protocol):

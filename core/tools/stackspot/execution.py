@@ -30,6 +30,23 @@ _AGENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 
 
 @dataclass(frozen=True, slots=True)
+class Agent:
+    """One that an operator named: `id` is StackSpot's, `title` for people."""
+
+    id: str
+    title: str = ""
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentAnswer:
+    """`text` is Markdown, as an agent writes it; `conversation` is the id to go on with."""
+
+    text: str
+    conversation: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
     """`answer` is empty while there is none."""
 
@@ -93,28 +110,6 @@ def read_status(execution: str, answer: Mapping[str, Any]) -> Status:
     )
 
 
-def _order(step: Mapping[str, Any]) -> float:
-    order = step.get("execution_order")
-    return order if isinstance(order, int | float) else 0
-
-
-def _step(told: Mapping[str, Any]) -> Step:
-    result = told.get("step_result")
-    if isinstance(result, Mapping):
-        found = (_text(result.get(name)) for name in ("answer", "json_data", "data"))
-        answer = next(filter(str.strip, found), "")
-    else:
-        answer = _text(result)
-    return Step(one_line(_text(told.get("step_name")), 60), answer)
-
-
-def _text(value: object) -> str:
-    """A text as it is, None as nothing, all else as JSON."""
-    if value is None or isinstance(value, str):
-        return in_whole_characters(value or "")
-    return in_whole_characters(json.dumps(value, ensure_ascii=False))
-
-
 @dataclass(frozen=True, slots=True)
 class Result:
     """`text` is as StackSpot gave it; `execution` and `conversation` are its ids."""
@@ -168,6 +163,32 @@ def document_of(text: str, stem: str) -> Document:
     return Document(f"{stem}.{suffix}", "text/plain", clean(block[1]).encode())
 
 
+def is_agent_id(id: str) -> bool:
+    return _AGENT_ID.fullmatch(id) is not None
+
+
+def _order(step: Mapping[str, Any]) -> float:
+    order = step.get("execution_order")
+    return order if isinstance(order, int | float) else 0
+
+
+def _step(told: Mapping[str, Any]) -> Step:
+    result = told.get("step_result")
+    if isinstance(result, Mapping):
+        found = (_text(result.get(name)) for name in ("answer", "json_data", "data"))
+        answer = next(filter(str.strip, found), "")
+    else:
+        answer = _text(result)
+    return Step(one_line(_text(told.get("step_name")), 60), answer)
+
+
+def _text(value: object) -> str:
+    """A text as it is, None as nothing, all else as JSON."""
+    if value is None or isinstance(value, str):
+        return in_whole_characters(value or "")
+    return in_whole_characters(json.dumps(value, ensure_ascii=False))
+
+
 def _only_block(text: str) -> tuple[str, str] | None:
     """Info and body where the whole text is one fenced block, closed or not."""
     match = _FENCE.fullmatch(text.strip())
@@ -184,24 +205,3 @@ def _only_block(text: str) -> tuple[str, str] | None:
 def _refused(constant: str) -> None:
     """JSON has no NaN (RFC 8259, section 6), but Python reads it."""
     raise ValueError(constant)
-
-
-@dataclass(frozen=True, slots=True)
-class Agent:
-    """One that an operator named: `id` is StackSpot's, `title` for people."""
-
-    id: str
-    title: str = ""
-    description: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class AgentAnswer:
-    """`text` is Markdown, as an agent writes it; `conversation` is the id to go on with."""
-
-    text: str
-    conversation: str = ""
-
-
-def is_agent_id(id: str) -> bool:
-    return _AGENT_ID.fullmatch(id) is not None

@@ -46,7 +46,9 @@ _PLAIN = "input"
 """What free text is called on a card."""
 
 _MOST = 60
+"""Quick commands that the model is told of."""
 _LONGEST = 160
+"""Characters of what is told of each command and agent."""
 _COMMANDS = """\
 Run a StackSpot quick command: a ready-made AI recipe of the company, which costs and takes a \
 while. {which} {result}"""
@@ -93,11 +95,6 @@ def describe_agents(agents: Mapping[str, Agent], any_agent: bool) -> str:
     """The description of `stackspot_agent`: one line for each agent."""
     lines = [f"- {name}{_about(each.title, each.description)}" for name, each in agents.items()]
     return _AGENTS.format(lines="\n".join([*lines, *([_ANY_AGENT] if any_agent else [])]))
-
-
-def _about(title: str, description: str) -> str:
-    words = ". ".join(each.strip().rstrip(".") for each in (title, description) if each.strip())
-    return f": {one_line(words, _LONGEST)}" if words else ""
 
 
 class StackSpotCommands:
@@ -360,6 +357,11 @@ class QuickCommandTool(FunctionTool):
 
     def only_proposes(self, arguments: str) -> bool:
         return self.asks_first(_slug(arguments))
+
+
+def _about(title: str, description: str) -> str:
+    words = ". ".join(each.strip().rstrip(".") for each in (title, description) if each.strip())
+    return f": {one_line(words, _LONGEST)}" if words else ""
 
 
 def _slug(arguments: str) -> str:
