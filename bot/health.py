@@ -11,17 +11,16 @@ from core.messages import Address, Card, Person
 from core.ports import QuickCommands
 from core.records import Health, QuickCommand
 
+PATIENCE = 5.0
+"""Seconds that one part may take to tell how it is."""
+Live = Callable[[], Awaitable[Health]]
+Changed = Callable[[str], Awaitable[Sequence[Card]]]
+
 
 def lineup(settings: Settings) -> tuple[Health, ...]:
     """Each integration's line, in their order. No service is asked."""
     found = (face.summary(settings, settings) for face in settings.faces)
     return tuple(part for part in found if part)
-
-
-Live = Callable[[], Awaitable[Health]]
-Changed = Callable[[str], Awaitable[Sequence[Card]]]
-PATIENCE = 5.0
-"""Seconds that one part may take to tell how it is."""
 
 
 class Board:

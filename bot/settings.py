@@ -1,8 +1,7 @@
 """Every setting, from the environment or `.env`: the only file that reads either.
 
 A field's name is the variable's, in small letters; its description stands in `.env.example`.
-What is malformed refuses to start with one line for each wrong setting, never showing a secret.
-"""
+What is malformed refuses to start with one line for each wrong setting, never showing a secret."""
 
 from __future__ import annotations
 
@@ -44,6 +43,9 @@ from core.tools.nocodb import NocodbSettings
 from core.tools.stackspot import StackSpotSettings
 
 _TURNS = re.compile(r"\s*([0-9]{1,9})\s*/\s*([0-9]{1,9})\s*")
+_READING = SettingsConfigDict(
+    env_file_encoding="utf-8", env_ignore_empty=True, enable_decoding=False, extra="ignore"
+)
 
 
 def _turns(value: object) -> object:
@@ -194,11 +196,6 @@ def composed(faces: Faces) -> type[Settings]:
     made: type[Settings] = create_model("Settings", __base__=(Settings, *dict.fromkeys(more)))
     made.faces = faces
     return made
-
-
-_READING = SettingsConfigDict(
-    env_file_encoding="utf-8", env_ignore_empty=True, enable_decoding=False, extra="ignore"
-)
 
 
 def load(faces: Faces = FACES) -> Settings:

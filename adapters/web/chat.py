@@ -1,11 +1,8 @@
-"""`GET /quick-commands`: those that may be run here, for the page's form.
+"""What a person does in a chat: `POST /chat` answers at once, as a stream of events, or later;
+buttons decide cards and stop turns; `GET /quick-commands` lists what may be run here.
 
-`POST /chat`: a message in, its answer out: at once, as a stream of events, or later.
-
-Buttons: a decision on a card, and the end of a turn. Each goes in as the words that it means.
-
-So a click is stored before it is answered, like anything that a person says, and a crash between
-the two loses nothing.
+A click goes in as the words that it means, and is stored before it is answered, like anything that
+a person says: a crash between the two loses nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +13,6 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any, Literal
 
-from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -24,7 +20,17 @@ from starlette.routing import Route
 from adapters.web import requests, stream
 from adapters.web.errors import STATUS, Stopping
 from adapters.web.render import render
-from adapters.web.requests import Asked, Body, EventStream, Upload, locale_of, manner_of, read_json
+from adapters.web.requests import (
+    Asked,
+    Body,
+    Conversation,
+    EventKey,
+    EventStream,
+    Upload,
+    locale_of,
+    manner_of,
+    read_json,
+)
 from adapters.web.site import Json, Site
 from adapters.web.stream import turn_events
 from core.errors import Empty, Forgotten, NotFound
@@ -32,7 +38,17 @@ from core.i18n import say
 from core.messages import Address, Answer, Message, turn_id
 from core.records import FINAL_STATES, QuickCommand, Receipt, Shown
 
-_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+REFUSED = ("forbidden", "too_many", "forgotten")
+"""Codes of a failed answer that are the HTTP status too: the turn was refused, not tried."""
+_CARD = re.compile(r"[a-z2-7]{6}")
+
+
+class Decision(Body):
+    """`conversation` is where the card was shown; `event_key` makes a repeated click one."""
+
+    action: Literal["approve", "deny", "undo"]
+    conversation: Conversation = "main"
+    event_key: EventKey | None = None
 
 
 class Commands:
@@ -46,37 +62,13 @@ class Commands:
     async def show(self, request: Request) -> Response:
         """Titles and descriptions in the reader's language; `?conversation=` says where."""
         conversation = request.query_params.get("conversation", "main")
-        if not _ID.fullmatch(conversation):
+        if not requests.ID.fullmatch(conversation):
             raise NotFound(what="conversation")
         door = self._site.door
         address = Address(door.platform, conversation)
         known = await self._site.board.commands(door.person, address)
         locale = locale_of(request, self._site)
         return JSONResponse({"commands": [_command_json(command, locale) for command in known]})
-
-
-def _command_json(command: QuickCommand, locale: str) -> Json:
-    title, description = command.told(locale)
-    return {
-        "slug": command.slug,
-        "title": title or command.slug,
-        "description": description,
-        "inputs": [_input_json(name, about) for name, about in command.inputs.items()],
-    }
-
-
-def _input_json(name: str, about: Mapping[str, Any]) -> Json:
-    """`type` is text, number, boolean or choice."""
-    return {
-        "name": name,
-        "type": str(about.get("type", "text")),
-        "required": bool(about.get("required")),
-        "choices": [str(choice) for choice in about.get("choices") or ()],
-    }
-
-
-REFUSED = ("forbidden", "too_many", "forgotten")
-"""Codes of a failed answer that are the HTTP status too: the turn was refused, not tried."""
 
 
 class Chat:
@@ -155,17 +147,6 @@ async def taken(site: Site, said: Message) -> Receipt:
     return receipt
 
 
-_CARD = re.compile(r"[a-z2-7]{6}")
-
-
-class Decision(Body):
-    """`conversation` is where the card was shown; `event_key` makes a repeated click one."""
-
-    action: Literal["approve", "deny", "undo"]
-    conversation: str = Field("main", pattern=r"^[A-Za-z0-9_-]{1,64}$")
-    event_key: str | None = Field(None, pattern=r"^[!-~]{1,200}$")
-
-
 class Clicks:
     def __init__(self, site: Site) -> None:
         self._site = site
@@ -221,6 +202,26 @@ class Clicks:
         if shown.state == "withdrawn":
             raise Forgotten
         return shown
+
+
+def _command_json(command: QuickCommand, locale: str) -> Json:
+    title, description = command.told(locale)
+    return {
+        "slug": command.slug,
+        "title": title or command.slug,
+        "description": description,
+        "inputs": [_input_json(name, about) for name, about in command.inputs.items()],
+    }
+
+
+def _input_json(name: str, about: Mapping[str, Any]) -> Json:
+    """`type` is text, number, boolean or choice."""
+    return {
+        "name": name,
+        "type": str(about.get("type", "text")),
+        "required": bool(about.get("required")),
+        "choices": [str(choice) for choice in about.get("choices") or ()],
+    }
 
 
 def _decided(id: str, answer: Answer) -> Json:

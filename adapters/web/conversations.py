@@ -1,10 +1,5 @@
-"""`GET /files/{id}`: what people sent and tools made, as bytes that a browser will not run.
-
-What was said so far, and an event stream that every tab of a conversation follows.
-
-The page itself, its sign-in, and its words.
-
-What only the Unix socket serves, for the operator's commands: threads, the page's address.
+"""Conversations and their files to read, the page itself with its sign-in and words, and what only
+the operator's Unix socket serves.
 """
 
 from __future__ import annotations
@@ -23,22 +18,54 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from adapters.web import stream
 from adapters.web.authentication import SESSION
 from adapters.web.errors import BadRequest, UnknownPath, wording
 from adapters.web.render import to_html
-from adapters.web.requests import Body, EventStream, locale_of, manner_of, read_json, visit_of
-from adapters.web.site import Json, Operator, Site
-from adapters.web.stream import Cursor, Following, cursor_of
+from adapters.web.requests import ID, Body, EventStream, locale_of, manner_of, read_json, visit_of
+from adapters.web.site import Json, Site
+from adapters.web.stream import (
+    Cursor,
+    Following,
+    answer_json,
+    card_json,
+    cursor_of,
+    message_json,
+    with_cards,
+)
 from core.errors import NotFound
 from core.i18n import LOCALES
+from core.integration import Operator
 from core.messages import Answer, File
 from core.records import Shown
 from core.text import file_name
 
 SHOWN = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 """Types that hold pictures alone; SVG and HTML can hold scripts, so they are downloads."""
-_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+FOLDER = Path(__file__).parent / "page"
+"""The page's files, served by their names where `TYPES` has their suffix."""
+TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+LOGIN_BODY = 4096
+"""Bytes: whoever sends them is not known yet."""
+
+
+class Entry(Body):
+    token: str = Field(max_length=1000)
+
+
+class Forgetting(Body):
+    """One of the two, by key: `slack:T1:C1:1718.9`, `slack:T1:U1`."""
+
+    conversation: str = ""
+    person: str = ""
 
 
 class Downloads:
@@ -51,7 +78,7 @@ class Downloads:
 
     async def file(self, request: Request) -> Response:
         id = str(request.path_params["id"])
-        if not _ID.fullmatch(id) or not await self._ours(id):
+        if not ID.fullmatch(id) or not await self._ours(id):
             raise NotFound(what="file")
         tag = f'"{id}"'
         headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
@@ -64,18 +91,6 @@ class Downloads:
         """What came over Slack or Discord is for the people who are there."""
         conversation = await self._site.files.conversation_of(id)
         return conversation.startswith(self._site.key(""))
-
-
-def _headers(file: File) -> dict[str, str]:
-    picture = file.type in SHOWN
-    name = file_name(file.name)
-    plain = re.sub(r'[^ -~]|["\\]', "_", name)
-    how = "inline" if picture else "attachment"
-    return {
-        "Content-Type": file.type if picture else "application/octet-stream",
-        "Content-Disposition": f"{how}; filename=\"{plain}\"; filename*=UTF-8''{quote(name)}",
-        "Content-Security-Policy": "sandbox; default-src 'none'; frame-ancestors 'none'",
-    }
 
 
 class Conversations:
@@ -99,12 +114,12 @@ class Conversations:
         rendered = await asyncio.to_thread(_rendered, shown) if html else {}
         messages: list[Json] = []
         for one in shown:
-            messages.append(stream.message_json(one.message, one.seq, one.at, one.state))
+            messages.append(message_json(one.message, one.seq, one.at, one.state))
             if one.answer is not None:
-                answer = stream.with_cards(one.answer, changed)
+                answer = with_cards(one.answer, changed)
                 messages.append(_answer(one, answer, rendered.get(one.turn)))
         cards = {card["id"]: card for one in messages for card in one.get("cards", [])}
-        cards |= {id: stream.card_json(card) for id, card in changed.items()}
+        cards |= {id: card_json(card) for id, card in changed.items()}
         return JSONResponse(
             {
                 "conversation": conversation,
@@ -125,46 +140,6 @@ class Conversations:
         with ExitStack() as stack:
             follower = stack.enter_context(self._site.hub.follow(self._site.key(conversation)))
             return EventStream(following.events(follower), stack.pop_all())
-
-
-def _answer(one: Shown, answer: Answer, html: str | None) -> Json:
-    """The assistant's message: as `done` tells it, with the cards as they stand now."""
-    body = stream.answer_json(answer, one.message.address.channel, one.turn, html)
-    del body["response"], body["conversation"]
-    return {"role": "assistant", "text": answer.text, "seq": one.seq, "at": one.at} | body
-
-
-def _rendered(shown: Sequence[Shown]) -> dict[str, str]:
-    """HTML by turn; a long conversation takes seconds, so this runs in a thread."""
-    return {one.turn: to_html(one.answer.text) for one in shown if one.answer is not None}
-
-
-def _conversation(request: Request) -> str:
-    id = str(request.path_params["id"])
-    if not _ID.fullmatch(id):
-        raise NotFound(what="conversation")
-    return id
-
-
-FOLDER = Path(__file__).parent / "page"
-TYPES = {
-    ".html": "text/html; charset=utf-8",
-    ".css": "text/css; charset=utf-8",
-    ".js": "text/javascript; charset=utf-8",
-    ".svg": "image/svg+xml",
-}
-POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
-    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-)
-
-
-LOGIN_BODY = 4096
-"""Bytes: whoever sends them is not known yet."""
-
-
-class Entry(Body):
-    token: str = Field(max_length=1000)
 
 
 class Pages:
@@ -225,13 +200,6 @@ class Pages:
         return files
 
 
-class Forgetting(Body):
-    """One of the two, by key: `slack:T1:C1:1718.9`, `slack:T1:U1`."""
-
-    conversation: str = ""
-    person: str = ""
-
-
 class OperatorRoutes:
     def __init__(self, operator: Operator) -> None:
         self._operator = operator
@@ -260,3 +228,34 @@ class OperatorRoutes:
             raise BadRequest(why="give a conversation or a person")
         done = await self._operator.forget(conversation=asked.conversation, person=asked.person)
         return JSONResponse(dict(done))
+
+
+def _headers(file: File) -> dict[str, str]:
+    picture = file.type in SHOWN
+    name = file_name(file.name)
+    plain = re.sub(r'[^ -~]|["\\]', "_", name)
+    how = "inline" if picture else "attachment"
+    return {
+        "Content-Type": file.type if picture else "application/octet-stream",
+        "Content-Disposition": f"{how}; filename=\"{plain}\"; filename*=UTF-8''{quote(name)}",
+        "Content-Security-Policy": "sandbox; default-src 'none'; frame-ancestors 'none'",
+    }
+
+
+def _conversation(request: Request) -> str:
+    id = str(request.path_params["id"])
+    if not ID.fullmatch(id):
+        raise NotFound(what="conversation")
+    return id
+
+
+def _rendered(shown: Sequence[Shown]) -> dict[str, str]:
+    """HTML by turn; a long conversation takes seconds, so this runs in a thread."""
+    return {one.turn: to_html(one.answer.text) for one in shown if one.answer is not None}
+
+
+def _answer(one: Shown, answer: Answer, html: str | None) -> Json:
+    """The assistant's message: as `done` tells it, with the cards as they stand now."""
+    body = answer_json(answer, one.message.address.channel, one.turn, html)
+    del body["response"], body["conversation"]
+    return {"role": "assistant", "text": answer.text, "seq": one.seq, "at": one.at} | body
