@@ -1,6 +1,7 @@
 """`ponte.toml`: what an operator writes about channels, changes and quick commands.
 
-Unknown keys and wrong values are refused, one line each with file and line number."""
+Unknown keys and wrong values are refused, one line each with file and line number.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Every setting, from the environment or `.env`: the only file that reads either.
 
 A field's name is the variable's, in small letters; its description stands in `.env.example`.
-What is malformed refuses to start with one line for each wrong setting, never showing a secret."""
+What is malformed refuses to start with one line for each wrong setting, never showing a secret.
+"""
 
 from __future__ import annotations
 

@@ -160,8 +160,7 @@ class Talk:
                         self._screen.line(data["message"])
 
     async def _show(self, body: Mapping[str, Any]) -> None:
-        headers = self._headers
-        files = [await self._downloads.fetch(file, headers) for file in body["files"]]
+        files = [await self._downloads.fetch(file, self._headers) for file in body["files"]]
         self._screen.answer(body, files)
 
     def _stopping(self) -> Coroutine[Any, Any, None] | None:

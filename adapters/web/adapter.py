@@ -1,6 +1,7 @@
 """The web: a page and an HTTP API on a port, and the same API for the terminal on a Unix socket.
 
-Other adapters' routes are mounted on the same server, without their knowing a web framework."""
+Other adapters' routes are mounted on the same server, without their knowing a web framework.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Who may come in: our own page and scripts with the token, or anyone on our Unix socket.
 
 A page of another site can make a browser send requests to 127.0.0.1, also under a name of its own
-that it lets point there (DNS rebinding): the Host must be one of ours, and an Origin our own."""
+that it lets point there (DNS rebinding): the Host must be one of ours, and an Origin our own.
+"""
 
 from __future__ import annotations
 
@@ -29,8 +30,7 @@ TRIES, TRIES_IN_ALL = 10, 100
 WINDOW = 60.0
 HEALTH = frozenset({"/healthz", "/readyz"})
 OPEN = frozenset({"/", "/login"})
-"""Paths without the token, as all under `ASSETS`; those of `HEALTH` have no check of Host either.
-"""
+"""Paths without the token, as all under `ASSETS`; for `HEALTH` the Host is not looked at either."""
 ASSETS = "/page/"
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+?)\.?(:\d{1,5})?")
 

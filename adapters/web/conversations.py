@@ -68,31 +68,6 @@ class Forgetting(Body):
     person: str = ""
 
 
-class Downloads:
-    def __init__(self, site: Site) -> None:
-        self._site = site
-
-    @property
-    def routes(self) -> list[Route]:
-        return [Route("/files/{id}", self.file, methods=["GET"])]
-
-    async def file(self, request: Request) -> Response:
-        id = str(request.path_params["id"])
-        if not ID.fullmatch(id) or not await self._ours(id):
-            raise NotFound(what="file")
-        tag = f'"{id}"'
-        headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
-        if request.headers.get("if-none-match") == tag:
-            return Response(status_code=304, headers=headers)
-        file, data = await self._site.files.get(id)
-        return Response(data, headers=headers | _headers(file))
-
-    async def _ours(self, id: str) -> bool:
-        """What came over Slack or Discord is for the people who are there."""
-        conversation = await self._site.files.conversation_of(id)
-        return conversation.startswith(self._site.key(""))
-
-
 class Conversations:
     def __init__(self, site: Site) -> None:
         self._site = site
@@ -102,6 +77,7 @@ class Conversations:
         return [
             Route("/conversations/{id}", self.show, methods=["GET"]),
             Route("/conversations/{id}/events", self.events, methods=["GET"]),
+            Route("/files/{id}", self.file, methods=["GET"]),
         ]
 
     async def show(self, request: Request) -> Response:
@@ -140,6 +116,22 @@ class Conversations:
         with ExitStack() as stack:
             follower = stack.enter_context(self._site.hub.follow(self._site.key(conversation)))
             return EventStream(following.events(follower), stack.pop_all())
+
+    async def file(self, request: Request) -> Response:
+        id = str(request.path_params["id"])
+        if not ID.fullmatch(id) or not await self._ours(id):
+            raise NotFound(what="file")
+        tag = f'"{id}"'
+        headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
+        if request.headers.get("if-none-match") == tag:
+            return Response(status_code=304, headers=headers)
+        file, data = await self._site.files.get(id)
+        return Response(data, headers=headers | _headers(file))
+
+    async def _ours(self, id: str) -> bool:
+        """What came over Slack or Discord is for the people who are there."""
+        conversation = await self._site.files.conversation_of(id)
+        return conversation.startswith(self._site.key(""))
 
 
 class Pages:

@@ -1,5 +1,6 @@
 """Requests and responses of every route: bodies read within their limits and made a Message, errors
-as JSON, event streams; and the guard that asks the door first."""
+as JSON, event streams; and the guard that asks the door first.
+"""
 
 from __future__ import annotations
 

@@ -20,8 +20,8 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from adapters.web.chat import Chat, Clicks, Commands
-from adapters.web.conversations import Conversations, Downloads, OperatorRoutes, Pages
+from adapters.web.chat import Chat
+from adapters.web.conversations import Conversations, OperatorRoutes, Pages
 from adapters.web.errors import BadRequest, Unexpected, UnknownPath, WrongMethod
 from adapters.web.requests import KNOWN, Guard, locale_of, refusal, visit_of
 from adapters.web.site import Json, Site
@@ -289,8 +289,7 @@ def application(site: Site, extra: Mapping[str, ASGIApp] | None = None) -> ASGIA
 
     Those check by themselves who calls (a signature), so they stand before the guard.
     """
-    groups = (Pages(site), HealthRoutes(site), Chat(site), Clicks(site), Conversations(site),
-              Commands(site), Downloads(site))  # fmt: skip
+    groups = (Pages(site), HealthRoutes(site), Chat(site), Conversations(site))
     routes: list[BaseRoute] = [route for group in groups for route in group.routes]
     if site.operator is not None:
         routes += OperatorRoutes(site.operator).routes
