@@ -88,7 +88,7 @@ class QuickRun:
         raise Lost
 
     async def _followed(self, asked: Mapping[str, str], files: Sequence[Upload]) -> Json:
-        stream = turn_stream(self._http, f"{HOST}/chat", asked, files, self._headers)
+        stream = turn_stream(self._http, asked, files, self._headers)
         async with aclosing(stream):
             async for name, data in stream:
                 if name == "progress":
@@ -119,7 +119,7 @@ class Holder:
     async def say(self, message: str) -> Json:
         """What a command that acts at once answers: the body of `POST /chat`."""
         asked = {"message": message, "conversation": _CONVERSATION}
-        return await self._asked("POST", "/chat", body=asked, timeout=_AT_ONCE)
+        return await self._asked("POST", "/chat", body=asked)
 
     async def run(self, message: str, file: tuple[str, bytes] | None = None) -> Json:
         """The same, in a conversation of its own, for what may take long; `file`: name, bytes."""
@@ -144,23 +144,25 @@ class Holder:
 
     async def link(self) -> str:
         """The page's address with its token; "" where it serves no page."""
-        return str((await self._asked("GET", "/operator/link", timeout=_AT_ONCE)).get("link", ""))
+        return str((await self._asked("GET", "/operator/link")).get("link", ""))
 
     async def threads(self) -> list[Json]:
-        body = await self._asked("GET", "/operator/threads", timeout=_AT_ONCE)
+        body = await self._asked("GET", "/operator/threads")
         return list(body["threads"])
 
     async def thread(self, conversation: str) -> Json:
         path = f"/operator/threads/{quote(conversation, safe=':')}"
-        return await self._asked("GET", path, timeout=_AT_ONCE)
+        return await self._asked("GET", path)
 
     async def forget(self, whom: Mapping[str, str]) -> Json:
         """`whom` has one of "conversation" and "person"."""
-        return await self._asked("POST", "/operator/forget", body=whom, timeout=_AT_ONCE)
+        return await self._asked("POST", "/operator/forget", body=whom)
 
     async def _asked(self, method: str, path: str, **sent: Any) -> Json:
         with self._worded():
-            body = await self._http.request_json(method, HOST + path, headers=self._headers, **sent)
+            body = await self._http.request_json(
+                method, HOST + path, headers=self._headers, timeout=_AT_ONCE, **sent
+            )
         return body if isinstance(body, Mapping) else {}
 
     @contextmanager

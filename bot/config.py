@@ -121,14 +121,8 @@ def _person(value: str, info: ValidationInfo) -> str:
 
 
 ChannelKey = Annotated[str, AfterValidator(_channel)]
-
-
 Place = Annotated[str, AfterValidator(_place)]
-
-
 PersonKey = Annotated[str, AfterValidator(_person)]
-
-
 Slug = Annotated[
     str,
     matching(
@@ -136,19 +130,11 @@ Slug = Annotated[
         "a slug of up to 100 lower-case letters, digits, hyphens, underscores",
     ),
 ]
-
-
 AgentId = Annotated[
     str, matching(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}", "the agent's id, as the portal shows it")
 ]
-
-
 Host = Annotated[str, matching(r"[a-z0-9-]+(\.[a-z0-9-]+)*", "a host's name in small letters")]
-
-
 Language = Annotated[str, matching("|".join(LOCALES), "a language: " + ", ".join(LOCALES))]
-
-
 Texts = Annotated[Mapping[Language, str], BeforeValidator(_per_language)]
 
 

@@ -41,7 +41,6 @@ class Unreachable(PonteError):
 
 async def turn_stream(
     http: HttpClient,
-    url: str,
     asked: Mapping[str, str],
     files: Sequence[Upload],
     headers: Mapping[str, str],
@@ -52,7 +51,9 @@ async def turn_stream(
     """
     accepts = {**headers, "Accept": "text/event-stream"}
     sent: dict[str, Any] = {"form": asked, "files": files} if files else {"body": asked}
-    async with http.lines("POST", url, headers=accepts, silence=SILENCE, **sent) as lines:
+    async with http.lines(
+        "POST", f"{HOST}/chat", headers=accepts, silence=SILENCE, **sent
+    ) as lines:
         name = ""
         async for line in lines:
             field, _, value = line.partition(": ")
@@ -144,7 +145,7 @@ class Talk:
     async def _follow(self, body: Mapping[str, str], files: Sequence[Upload]) -> None:
         """Show one turn as it goes. Raises HttpError also where the stream ends before the turn."""
         thinking, text = say("is thinking…", self._locale), ""
-        events = turn_stream(self._http, f"{HOST}/chat", body, files, self._headers)
+        events = turn_stream(self._http, body, files, self._headers)
         async with aclosing(events):
             async for name, data in events:
                 match name:

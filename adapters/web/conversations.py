@@ -126,7 +126,7 @@ class Conversations:
         if request.headers.get("if-none-match") == tag:
             return Response(status_code=304, headers=headers)
         file, data = await self._site.files.get(id)
-        return Response(data, headers=headers | _headers(file))
+        return Response(data, headers=headers | _file_headers(file))
 
     async def _ours(self, id: str) -> bool:
         """What came over Slack or Discord is for the people who are there."""
@@ -222,7 +222,7 @@ class OperatorRoutes:
         return JSONResponse(dict(done))
 
 
-def _headers(file: File) -> dict[str, str]:
+def _file_headers(file: File) -> dict[str, str]:
     picture = file.type in SHOWN
     name = file_name(file.name)
     plain = re.sub(r'[^ -~]|["\\]', "_", name)
