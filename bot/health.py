@@ -15,6 +15,7 @@ PATIENCE = 5.0
 """Seconds that one part may take to tell how it is."""
 Live = Callable[[], Awaitable[Health]]
 Changed = Callable[[str], Awaitable[Sequence[Card]]]
+"""Gives the cards of a conversation."""
 
 
 def lineup(settings: Settings) -> tuple[Health, ...]:
@@ -31,7 +32,7 @@ class Board:
         self._quick = quick
         self.live: dict[str, Live] = {}
         self.ledger: Changed | None = None
-        """What gives the cards of a conversation, once the stores are open."""
+        """None until the stores are open."""
 
     def asleep(self, names: Collection[str]) -> None:
         """These are set up, but not served by this process."""

@@ -33,6 +33,7 @@ FOLDER = Path("ponte-files")
 HOST = "http://localhost"
 """Of every URL over the home's Unix socket."""
 CODE = "text/x-python"
+"""The type of the code that ran."""
 _READ = 65_536
 _WORD = re.compile(r"(?:^|(?<=\s))@(\"[^\"]+\"|[^\s\"]+)")
 _DIM, _PLAIN, _WIPE = "\x1b[2m", "\x1b[0m", "\r\x1b[K"

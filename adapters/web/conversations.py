@@ -53,6 +53,7 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
+"""What the page may load and talk to (Content-Security-Policy)."""
 LOGIN_BODY = 4096
 """Bytes: whoever sends them is not known yet."""
 

@@ -51,6 +51,7 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
+"""Of every response that does not set its own."""
 ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 """Of a conversation or a file."""
 _TYPE = re.compile(r"[a-z0-9.+-]{1,60}/[a-z0-9.+-]{1,60}")
@@ -100,6 +101,8 @@ class EventStream(StreamingResponse):
 
 
 class Guard:
+    """Stands before every route: asks the door, and puts `HEADERS` on what goes out."""
+
     def __init__(self, app: ASGIApp, site: Site) -> None:
         self._app = app
         self._site = site

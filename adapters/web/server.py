@@ -43,6 +43,7 @@ ACCEPTED = 64
 """Connections that are accepted before what came on the last ones is read: well under `STRANGERS`,
 so that a flood of others cannot push one out whose request has come already."""
 BACKLOG = 512
+"""Connections that the kernel holds until they are accepted."""
 GRACE = 2
 """Seconds that requests have after every event stream was ended."""
 DROPPED = 256 * 1024 * 1024
