@@ -1,9 +1,4 @@
-"""The process that holds the home, as other commands speak with it: HTTP over its Unix socket.
-
-How far a quick command is shows on stderr where a person sits there. Ctrl-C stops the run, and what
-that left comes back as its answer; a second one no longer waits. A restart of the holder is waited
-out.
-"""
+"""The process that holds the home, as other commands speak with it: HTTP over its Unix socket."""
 
 from __future__ import annotations
 
@@ -16,11 +11,16 @@ from typing import Any
 from urllib.parse import quote
 
 from adapters.terminal.chat import WAITS, Upload, turn_stream
-from adapters.terminal.screen import Interrupts, Quit, Screen
+from adapters.terminal.screen import HOST, Interrupts, Quit, Screen
 from bot.app import Start
 from core.errors import PonteError
 from core.http import HttpAnswer, HttpClient, HttpDown, HttpError
 from core.i18n import say
+
+Json = Mapping[str, Any]
+_CONVERSATION = "operator"
+_AT_ONCE = 30.0
+"""Seconds for what is answered at once."""
 
 
 class Refused(PonteError):
@@ -37,10 +37,22 @@ class Lost(PonteError):
     )
 
 
+class HolderSilent(PonteError):
+    code = "holder_silent"
+    sentence = (
+        "Ponte (process {pid}) holds {home}, but does not answer on its socket. "
+        "It may be starting or stopping: try again in a moment."
+    )
+
+
 class QuickRun:
-    def __init__(self, http: HttpClient, host: str, screen: Screen, locale: str) -> None:
+    """How far it is shows on stderr where a person sits there. Ctrl-C stops the run, and what that
+    left comes back as its answer; a second one no longer waits. A restart of the holder is waited
+    out.
+    """
+
+    def __init__(self, http: HttpClient, screen: Screen, locale: str) -> None:
         self._http = http
-        self._host = host
         self._screen = screen
         self._locale = locale
         self._headers = {"Accept-Language": locale}
@@ -76,7 +88,7 @@ class QuickRun:
         raise Lost
 
     async def _followed(self, asked: Mapping[str, str], files: Sequence[Upload]) -> Json:
-        stream = turn_stream(self._http, f"{self._host}/chat", asked, files, self._headers)
+        stream = turn_stream(self._http, asked, files, self._headers)
         async with aclosing(stream):
             async for name, data in stream:
                 if name == "progress":
@@ -93,23 +105,7 @@ class QuickRun:
         self._screen.progress(say("Stopping…", self._locale))
         await self._begun.wait()
         with suppress(HttpError):
-            await self._http.post_json(
-                f"{self._host}/turns/{self._turn}/stop", {}, headers=self._headers
-            )
-
-
-Json = Mapping[str, Any]
-_HOST = "http://localhost"
-_CONVERSATION = "operator"
-_QUICK = 30.0
-
-
-class HolderSilent(PonteError):
-    code = "holder_silent"
-    sentence = (
-        "Ponte (process {pid}) holds {home}, but does not answer on its socket. "
-        "It may be starting or stopping: try again in a moment."
-    )
+            await self._http.post_json(f"{HOST}/turns/{self._turn}/stop", {}, headers=self._headers)
 
 
 class Holder:
@@ -123,12 +119,12 @@ class Holder:
     async def say(self, message: str) -> Json:
         """What a command that acts at once answers: the body of `POST /chat`."""
         asked = {"message": message, "conversation": _CONVERSATION}
-        return await self._asked("POST", "/chat", body=asked, timeout=_QUICK)
+        return await self._asked("POST", "/chat", body=asked)
 
     async def run(self, message: str, file: tuple[str, bytes] | None = None) -> Json:
         """The same, in a conversation of its own, for what may take long; `file`: name, bytes."""
         locale = self._start.settings.ponte_locale
-        run = QuickRun(self._http, _HOST, Screen(sys.stderr, locale), locale)
+        run = QuickRun(self._http, Screen(sys.stderr, locale), locale)
         with self._worded():
             return await run.answer(message, [("file", file)] if file else [])
 
@@ -137,7 +133,7 @@ class Holder:
         files = [file for file in body.get("files", ()) if _is_text(str(file["type"]))]
         if len(files) != 1:
             return str(body.get("response", ""))
-        url = f"{_HOST}{files[0]['url']}"
+        url = f"{HOST}{files[0]['url']}"
         try:
             async with self._http.lines("GET", url, headers=self._headers) as lines:
                 return "\n".join([line async for line in lines])
@@ -148,24 +144,24 @@ class Holder:
 
     async def link(self) -> str:
         """The page's address with its token; "" where it serves no page."""
-        return str((await self._asked("GET", "/operator/link", timeout=_QUICK)).get("link", ""))
+        return str((await self._asked("GET", "/operator/link")).get("link", ""))
 
     async def threads(self) -> list[Json]:
-        body = await self._asked("GET", "/operator/threads", timeout=_QUICK)
+        body = await self._asked("GET", "/operator/threads")
         return list(body["threads"])
 
     async def thread(self, conversation: str) -> Json:
         path = f"/operator/threads/{quote(conversation, safe=':')}"
-        return await self._asked("GET", path, timeout=_QUICK)
+        return await self._asked("GET", path)
 
     async def forget(self, whom: Mapping[str, str]) -> Json:
         """`whom` has one of "conversation" and "person"."""
-        return await self._asked("POST", "/operator/forget", body=whom, timeout=_QUICK)
+        return await self._asked("POST", "/operator/forget", body=whom)
 
     async def _asked(self, method: str, path: str, **sent: Any) -> Json:
         with self._worded():
             body = await self._http.request_json(
-                method, _HOST + path, headers=self._headers, **sent
+                method, HOST + path, headers=self._headers, timeout=_AT_ONCE, **sent
             )
         return body if isinstance(body, Mapping) else {}
 

@@ -20,12 +20,12 @@ from core.quick_commands import Inputs, named_once, parse_input
 from core.settings import cause, plain
 from core.text import clean, one_line
 
-Shown = Mapping[str, Any]
-T = TypeVar("T")
 _BLOCK = re.compile(
     r"(?P<mark>`{3,})[^`\n]*\n(?P<code>(?:(?!\n(?P=mark)).)*)\n(?P=mark)", re.DOTALL
 )
 _PAIR = re.compile(r"([^\W\d][\w.-]*)=(.*)", re.DOTALL)
+Shown = Mapping[str, Any]
+T = TypeVar("T")
 
 
 def threads_lines(threads: Iterable[Shown]) -> Iterator[str]:
@@ -43,13 +43,6 @@ def thread_lines(thread: Shown) -> Iterator[str]:
         yield f"{_when(message.get('at'))}  {one_line(str(who))}"
         for line in clean(str(message.get("text", ""))).splitlines():
             yield f"    {line}"
-
-
-def _when(at: object) -> str:
-    if not isinstance(at, int | float) or not at:
-        return ""
-    moment = datetime.datetime.fromtimestamp(at, datetime.UTC)
-    return f"{moment:%Y-%m-%d %H:%M}"
 
 
 def run() -> int:
@@ -178,6 +171,13 @@ def _with_holder(work: Callable[[Holder], Awaitable[T]]) -> T:
             return await work(one)
 
     return asyncio.run(ask(start(quiet=True)))
+
+
+def _when(at: object) -> str:
+    if not isinstance(at, int | float) or not at:
+        return ""
+    moment = datetime.datetime.fromtimestamp(at, datetime.UTC)
+    return f"{moment:%Y-%m-%d %H:%M}"
 
 
 def _typed(slug: str, words: Sequence[str]) -> str:

@@ -35,6 +35,21 @@ from core.integration import ChatIntegration, OwnerIntegration
 from core.messages import Address
 from core.settings import cause, matching
 
+MOST_CALLS = 1000
+"""A turn may be given no more."""
+_STRICT = ConfigDict(extra="forbid", hide_input_in_errors=True)
+_WORDED = {
+    "missing": "is missing",
+    "string_type": "must be a text in quotes",
+    "bool_type": "must be true or false",
+    "int_type": "must be a whole number",
+    "greater_than_equal": "must not be negative",
+    "less_than_equal": "must be at most {le}",
+    "tuple_type": 'must be a list, as in ["a", "b"]',
+    "dict_type": "must be a table",
+    "dataclass_type": "must be a table",
+}
+_AT = re.compile(r"^(.*) \(at line (\d+), column \d+\)$")
 KeyPath = tuple[str, ...]
 
 
@@ -67,58 +82,6 @@ class TomlLines:
     def _note(self, path: KeyPath, number: int) -> None:
         for length in range(1, len(path) + 1):
             self._lines.setdefault(path[:length], number)
-
-
-class _Statement:
-    def __init__(self, text: str) -> None:
-        self.values = tomllib.loads(text)
-        self.is_header = text.lstrip().startswith("[")
-
-
-def _statements(lines: Sequence[str]) -> Iterator[tuple[int, _Statement]]:
-    start = 0
-    for end in range(1, len(lines) + 1):
-        try:
-            statement = _Statement("\n".join(lines[start:end]))
-        except tomllib.TOMLDecodeError:
-            continue  # a string or array that goes on in the next line
-        if statement.values:
-            yield start + 1, statement
-        start = end
-
-
-def _paths(values: Mapping[str, object]) -> Iterator[KeyPath]:
-    for key, value in values.items():
-        yield (key,)
-        if isinstance(value, dict):
-            for path in _paths(value):
-                yield (key, *path)
-
-
-def _deepest(values: object) -> Iterator[KeyPath]:
-    """The one path of a table's header, as tomllib nests it: [[a.b]] is {"a": {"b": [{}]}}."""
-    if isinstance(values, dict) and values:
-        key, inner = next(iter(values.items()))
-        for path in _deepest(inner):
-            yield (key, *path)
-    else:
-        yield ()
-
-
-MOST_CALLS = 1000
-_STRICT = ConfigDict(extra="forbid", hide_input_in_errors=True)
-_WORDED = {
-    "missing": "is missing",
-    "string_type": "must be a text in quotes",
-    "bool_type": "must be true or false",
-    "int_type": "must be a whole number",
-    "greater_than_equal": "must not be negative",
-    "less_than_equal": "must be at most {le}",
-    "tuple_type": 'must be a list, as in ["a", "b"]',
-    "dict_type": "must be a table",
-    "dataclass_type": "must be a table",
-}
-_AT = re.compile(r"^(.*) \(at line (\d+), column \d+\)$")
 
 
 def _per_language(value: object) -> object:
@@ -308,17 +271,6 @@ class Config:
         }
 
 
-def _composed(faces: Faces) -> TypeAdapter[Config]:
-    """The file with the sections of these integrations."""
-    sections = [
-        (face.name, face.section, field(default_factory=face.section))
-        for face in faces
-        if face.section
-    ]
-    whole = make_dataclass("File", sections, bases=(Config,), frozen=True, slots=True)
-    return TypeAdapter(whole)
-
-
 def in_language(texts: Texts, locale: str) -> str:
     """The text in `locale`, else in English, else the first that there is, else ""."""
     return texts.get(nearest(locale)) or texts.get("en") or next(iter(texts.values()), "")
@@ -349,6 +301,53 @@ def load(path: Path, *, required: bool = False, faces: Faces = FACES) -> Config:
         told = [(at.of(_plain(found["loc"])), _words(found, faces)) for found in error.errors()]
         lines = "\n".join(f"{path.name}:{line}: {words}." for line, words in sorted(told))
     raise SettingsError("{lines}", lines=lines)
+
+
+class _Statement:
+    def __init__(self, text: str) -> None:
+        self.values = tomllib.loads(text)
+        self.is_header = text.lstrip().startswith("[")
+
+
+def _statements(lines: Sequence[str]) -> Iterator[tuple[int, _Statement]]:
+    start = 0
+    for end in range(1, len(lines) + 1):
+        try:
+            statement = _Statement("\n".join(lines[start:end]))
+        except tomllib.TOMLDecodeError:
+            continue  # a string or array that goes on in the next line
+        if statement.values:
+            yield start + 1, statement
+        start = end
+
+
+def _paths(values: Mapping[str, object]) -> Iterator[KeyPath]:
+    for key, value in values.items():
+        yield (key,)
+        if isinstance(value, dict):
+            for path in _paths(value):
+                yield (key, *path)
+
+
+def _deepest(values: object) -> Iterator[KeyPath]:
+    """The one path of a table's header, as tomllib nests it: [[a.b]] is {"a": {"b": [{}]}}."""
+    if isinstance(values, dict) and values:
+        key, inner = next(iter(values.items()))
+        for path in _deepest(inner):
+            yield (key, *path)
+    else:
+        yield ()
+
+
+def _composed(faces: Faces) -> TypeAdapter[Config]:
+    """The file with the sections of these integrations."""
+    sections = [
+        (face.name, face.section, field(default_factory=face.section))
+        for face in faces
+        if face.section
+    ]
+    whole = make_dataclass("File", sections, bases=(Config,), frozen=True, slots=True)
+    return TypeAdapter(whole)
 
 
 def _syntax(name: str, text: str, error: tomllib.TOMLDecodeError) -> str:

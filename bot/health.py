@@ -11,17 +11,17 @@ from core.messages import Address, Card, Person
 from core.ports import QuickCommands
 from core.records import Health, QuickCommand
 
+PATIENCE = 5.0
+"""Seconds that one part may take to tell how it is."""
+Live = Callable[[], Awaitable[Health]]
+Changed = Callable[[str], Awaitable[Sequence[Card]]]
+"""Gives the cards of a conversation."""
+
 
 def lineup(settings: Settings) -> tuple[Health, ...]:
     """Each integration's line, in their order. No service is asked."""
     found = (face.summary(settings, settings) for face in settings.faces)
     return tuple(part for part in found if part)
-
-
-Live = Callable[[], Awaitable[Health]]
-Changed = Callable[[str], Awaitable[Sequence[Card]]]
-PATIENCE = 5.0
-"""Seconds that one part may take to tell how it is."""
 
 
 class Board:
@@ -32,7 +32,7 @@ class Board:
         self._quick = quick
         self.live: dict[str, Live] = {}
         self.ledger: Changed | None = None
-        """What gives the cards of a conversation, once the stores are open."""
+        """None until the stores are open."""
 
     def asleep(self, names: Collection[str]) -> None:
         """These are set up, but not served by this process."""

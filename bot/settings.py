@@ -44,6 +44,9 @@ from core.tools.nocodb import NocodbSettings
 from core.tools.stackspot import StackSpotSettings
 
 _TURNS = re.compile(r"\s*([0-9]{1,9})\s*/\s*([0-9]{1,9})\s*")
+_READING = SettingsConfigDict(
+    env_file_encoding="utf-8", env_ignore_empty=True, enable_decoding=False, extra="ignore"
+)
 
 
 def _turns(value: object) -> object:
@@ -194,11 +197,6 @@ def composed(faces: Faces) -> type[Settings]:
     made: type[Settings] = create_model("Settings", __base__=(Settings, *dict.fromkeys(more)))
     made.faces = faces
     return made
-
-
-_READING = SettingsConfigDict(
-    env_file_encoding="utf-8", env_ignore_empty=True, enable_decoding=False, extra="ignore"
-)
 
 
 def load(faces: Faces = FACES) -> Settings:

@@ -1,7 +1,4 @@
-"""One turn as the web adapter streams it: `POST /chat` asked for events, read until its end.
-
-The terminal: a person (or a pipe) talks with a running Ponte over its Unix socket.
-"""
+"""A person (or a pipe) talks with a running Ponte over its Unix socket."""
 
 from __future__ import annotations
 
@@ -13,7 +10,16 @@ from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
-from adapters.terminal.screen import FOLDER, Downloads, Interrupts, Keyboard, Quit, Screen, attached
+from adapters.terminal.screen import (
+    FOLDER,
+    HOST,
+    Downloads,
+    Interrupts,
+    Keyboard,
+    Quit,
+    Screen,
+    attached,
+)
 from core.errors import PonteError
 from core.http import HttpAnswer, HttpClient, HttpError
 from core.i18n import say
@@ -23,25 +29,31 @@ SILENCE = 60.0
 """Seconds; the stream sends a comment every 15."""
 WAITS = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0)
 """Seconds before each new try to reach Ponte: a restart takes less than their sum."""
-
+QUIT = frozenset({"sair", "exit", "quit"})
 Upload = tuple[str, tuple[str, bytes]]
 """The form's field, then the file's name and bytes."""
 
 
+class Unreachable(PonteError):
+    code = "unreachable"
+    sentence = "Ponte does not answer. Your last message may be kept; start `ponte chat` again."
+
+
 async def turn_stream(
     http: HttpClient,
-    url: str,
     asked: Mapping[str, str],
     files: Sequence[Upload],
     headers: Mapping[str, str],
 ) -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
-    """Events with their data, the last one `done` or `error`.
+    """One turn, as `POST /chat` streams it: events with their data, the last one `done` or `error`.
 
     Raises HttpError, also where the stream ends before the turn.
     """
     accepts = {**headers, "Accept": "text/event-stream"}
     sent: dict[str, Any] = {"form": asked, "files": files} if files else {"body": asked}
-    async with http.lines("POST", url, headers=accepts, silence=SILENCE, **sent) as lines:
+    async with http.lines(
+        "POST", f"{HOST}/chat", headers=accepts, silence=SILENCE, **sent
+    ) as lines:
         name = ""
         async for line in lines:
             field, _, value = line.partition(": ")
@@ -52,15 +64,6 @@ async def turn_stream(
                 if name in ("done", "error"):
                     return
     raise HttpError("the stream ended early")
-
-
-QUIT = frozenset({"sair", "exit", "quit"})
-_HOST = "http://localhost"
-
-
-class Unreachable(PonteError):
-    code = "unreachable"
-    sentence = "Ponte does not answer. Your last message may be kept; start `ponte chat` again."
 
 
 async def chat(
@@ -142,7 +145,7 @@ class Talk:
     async def _follow(self, body: Mapping[str, str], files: Sequence[Upload]) -> None:
         """Show one turn as it goes. Raises HttpError also where the stream ends before the turn."""
         thinking, text = say("is thinking…", self._locale), ""
-        events = turn_stream(self._http, f"{_HOST}/chat", body, files, self._headers)
+        events = turn_stream(self._http, body, files, self._headers)
         async with aclosing(events):
             async for name, data in events:
                 match name:
@@ -158,8 +161,7 @@ class Talk:
                         self._screen.line(data["message"])
 
     async def _show(self, body: Mapping[str, Any]) -> None:
-        headers = self._headers
-        files = [await self._downloads.fetch(file, headers) for file in body["files"]]
+        files = [await self._downloads.fetch(file, self._headers) for file in body["files"]]
         self._screen.answer(body, files)
 
     def _stopping(self) -> Coroutine[Any, Any, None] | None:
@@ -168,7 +170,7 @@ class Talk:
     async def _stop(self, turn: str) -> None:
         self._screen.progress(say("Stopping…", self._locale))
         with suppress(HttpError):
-            await self._http.post_json(f"{_HOST}/turns/{turn}/stop", {}, headers=self._headers)
+            await self._http.post_json(f"{HOST}/turns/{turn}/stop", {}, headers=self._headers)
 
 
 async def _message(keyboard: Keyboard) -> str | None:

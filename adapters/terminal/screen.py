@@ -1,9 +1,5 @@
-"""What the terminal shows and reads: answers as they grow, progress, cards, files, Ctrl-C.
-
-Everything that came from outside is cleaned first: escape sequences in it would obey their author.
-Without a terminal (a pipe) it is plain text, and only what is final. A thread in `readline` could
-not be ended, so a descriptor that can be polled is read when it has something; a file never makes
-anybody wait. `@sales.csv` in a message sends that file; what comes back is saved in a folder.
+"""A person's terminal: lines from it, Ctrl-C as something to act on, what it shows, and files both
+ways (`@sales.csv` in a message sends it, what comes back is saved in a folder).
 """
 
 from __future__ import annotations
@@ -29,16 +25,41 @@ from core.i18n import say
 from core.markdown import unlinked
 from core.text import clean, file_name
 
-T = TypeVar("T")
 MOMENT = 1.0
 """Seconds that `stop` has to come to its own end."""
-
+LARGEST = 20 * 1024 * 1024
+"""Bytes of one file; `adapters/web/requests.py` takes no more."""
+FOLDER = Path("ponte-files")
+HOST = "http://localhost"
+"""Of every URL over the home's Unix socket."""
+CODE = "text/x-python"
+"""The type of the code that ran."""
+_READ = 65_536
+_WORD = re.compile(r"(?:^|(?<=\s))@(\"[^\"]+\"|[^\s\"]+)")
+_DIM, _PLAIN, _WIPE = "\x1b[2m", "\x1b[0m", "\r\x1b[K"
+T = TypeVar("T")
 Stop = Callable[[], Coroutine[Any, Any, None] | None]
 """What the first Ctrl-C does; None where there is nothing to stop."""
 
 
 class Quit(Exception):
     """Ctrl-C where nothing is left to stop."""
+
+
+class Unreadable(PonteError):
+    code = "unreadable"
+    sentence = "The file {name} cannot be read ({cause}), so I sent nothing."
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A file of an answer: `path` is where it was saved ("" where it could not be), `code` its
+    text where it is the code that ran."""
+
+    name: str
+    size: int
+    path: str = ""
+    code: str = ""
 
 
 class Interrupts:
@@ -86,10 +107,14 @@ class Interrupts:
         return task.done()
 
 
-_READ = 65_536
-
-
 class Keyboard:
+    """Lines from a terminal, a pipe or a file, without blocking the event loop.
+
+    A thread in `readline` could not be ended: at Ctrl-C the process would wait for one more line.
+    So a descriptor that can be polled is read when it has something; a file never makes anybody
+    wait.
+    """
+
     def __init__(self, stdin: TextIO) -> None:
         self._stdin = stdin
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
@@ -123,43 +148,6 @@ class Keyboard:
         return os.read(descriptor, _READ)
 
 
-LARGEST = 20 * 1024 * 1024
-"""Bytes of one file; `adapters/web/requests.py` takes no more."""
-FOLDER = Path("ponte-files")
-CODE = "text/x-python"
-_WORD = re.compile(r"(?:^|(?<=\s))@(\"[^\"]+\"|[^\s\"]+)")
-_HOST = "http://localhost"
-
-
-class Unreadable(PonteError):
-    code = "unreadable"
-    sentence = "The file {name} cannot be read ({cause}), so I sent nothing."
-
-
-@dataclass(frozen=True, slots=True)
-class Fetched:
-    """A file of an answer: `path` is where it was saved ("" where it could not be), `code` its
-    text where it is the code that ran."""
-
-    name: str
-    size: int
-    path: str = ""
-    code: str = ""
-
-
-def attached(text: str) -> list[tuple[str, bytes]]:
-    """Name and bytes of each file that `text` names; `@ana`, which is none, stays a word.
-
-    Raises Unreadable, TooLarge.
-    """
-    found = []
-    for word in _WORD.findall(text):
-        path = Path(word.strip('"')).expanduser()
-        if path.is_file():
-            found.append((path.name, _read(path)))
-    return found
-
-
 class Downloads:
     """Saves what answers bring into `folder`, made when it is needed; replaces nothing."""
 
@@ -170,7 +158,7 @@ class Downloads:
     async def fetch(self, file: Mapping[str, Any], headers: Mapping[str, str]) -> Fetched:
         name, size = file_name(str(file["name"])), int(file["size"])
         try:
-            data = await self._http.get_bytes(f"{_HOST}{file['url']}", headers=headers)
+            data = await self._http.get_bytes(f"{HOST}{file['url']}", headers=headers)
         except HttpError:
             return Fetched(name, size)
         if file["type"] == CODE:
@@ -197,19 +185,13 @@ class Downloads:
         raise FileExistsError(name)
 
 
-def _read(path: Path) -> bytes:
-    try:
-        if path.stat().st_size > LARGEST:
-            raise TooLarge(size=f"{path.stat().st_size / 1e6:.0f} MB", limit="20 MB")
-        return path.read_bytes()
-    except OSError as error:
-        raise Unreadable(name=path.name, cause=error.strerror or "unreadable") from None
-
-
-_DIM, _PLAIN, _WIPE = "\x1b[2m", "\x1b[0m", "\r\x1b[K"
-
-
 class Screen:
+    """Answers as they grow, one live line of progress, cards, files.
+
+    Everything that came from outside is cleaned first: escape sequences in it would obey their
+    author. Without a terminal (a pipe) it is plain text, and only what is final.
+    """
+
     def __init__(self, stdout: TextIO, locale: str) -> None:
         self.live = stdout.isatty()
         self._stdout = stdout
@@ -296,6 +278,28 @@ class Screen:
     def _write(self, text: str) -> None:
         self._stdout.write(text)
         self._stdout.flush()
+
+
+def attached(text: str) -> list[tuple[str, bytes]]:
+    """Name and bytes of each file that `text` names; `@ana`, which is none, stays a word.
+
+    Raises Unreadable, TooLarge.
+    """
+    found = []
+    for word in _WORD.findall(text):
+        path = Path(word.strip('"')).expanduser()
+        if path.is_file():
+            found.append((path.name, _read(path)))
+    return found
+
+
+def _read(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > LARGEST:
+            raise TooLarge(size=f"{path.stat().st_size / 1e6:.0f} MB", limit="20 MB")
+        return path.read_bytes()
+    except OSError as error:
+        raise Unreadable(name=path.name, cause=error.strerror or "unreadable") from None
 
 
 def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:

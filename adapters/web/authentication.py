@@ -1,8 +1,7 @@
 """Who may come in: our own page and scripts with the token, or anyone on our Unix socket.
 
-The token is offered once as JSON and then kept as a session, or sent as a bearer. A page of another
-site can make a browser send requests to 127.0.0.1, also under a name of its own that it lets point
-there (DNS rebinding): the Host must be one of ours, and an Origin our own.
+A page of another site can make a browser send requests to 127.0.0.1, also under a name of its own
+that it lets point there (DNS rebinding): the Host must be one of ours, and an Origin our own.
 """
 
 from __future__ import annotations
@@ -29,11 +28,60 @@ SESSION = 30 * 86_400
 TRIES, TRIES_IN_ALL = 10, 100
 """Wrong tokens in `WINDOW` seconds: of one address, and of all together."""
 WINDOW = 60.0
+HEALTH = frozenset({"/healthz", "/readyz"})
+OPEN = frozenset({"/", "/login"})
+"""Paths without the token, as all under `ASSETS`; for `HEALTH` the Host is not looked at either."""
+ASSETS = "/page/"
+_HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+?)\.?(:\d{1,5})?")
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """One request as a door sees it: header names in lower case, `peer` the client's address."""
+
+    path: str
+    headers: Mapping[str, str]
+    peer: str = ""
+    method: str = "GET"
+
+
+class Door(Protocol):
+    @property
+    def platform(self) -> str: ...
+
+    @property
+    def person(self) -> Person: ...
+
+    @property
+    def secure(self) -> bool:
+        """Whether cookies are for https alone."""
+        ...
+
+    def admit(self, visit: Visit) -> bool:
+        """Whether they have shown that they are the owner; False where nobody needs to.
+
+        Raises the Refusal that the visitor reads.
+        """
+        ...
+
+    def trusts(self, visit: Visit) -> bool:
+        """Whether this visitor may read what is wrong with us."""
+        ...
+
+    def enter(self, token: str, visit: Visit) -> tuple[str, str]:
+        """The cookie, name and value, of who offers this token.
+
+        Raises WrongToken, TooManyTries.
+        """
+        ...
 
 
 class Login:
-    """Tokens are compared in constant time, and each is counted before it is compared, so that no
-    answer tells a guesser more than the count allows. Whoever has a session is never counted."""
+    """The page's token: offered once as JSON and then kept as a session, or as a bearer.
+
+    Tokens are compared in constant time, and each is counted before it is compared, so that no
+    answer tells a guesser more than the count allows. Whoever has a session is never counted.
+    """
 
     def __init__(
         self,
@@ -89,62 +137,6 @@ class Login:
 
     def _seal(self, said: str) -> str:
         return hmac.new(self._key, said.encode(errors="replace"), hashlib.sha256).hexdigest()
-
-
-def _source(address: str) -> str:
-    """By what guesses are counted: an IPv6 network of 64 bits is one household's."""
-    try:
-        ip = ipaddress.ip_address(address)
-    except ValueError:
-        return address
-    return str(ipaddress.ip_network((ip, 64), strict=False)) if ip.version == 6 else address
-
-
-HEALTH = frozenset({"/healthz", "/readyz"})
-OPEN = frozenset({"/", "/login"})
-ASSETS = "/page/"
-_HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+?)\.?(:\d{1,5})?")
-
-
-@dataclass(frozen=True, slots=True)
-class Visit:
-    """One request as a door sees it: header names in lower case, `peer` the client's address."""
-
-    path: str
-    headers: Mapping[str, str]
-    peer: str = ""
-    method: str = "GET"
-
-
-class Door(Protocol):
-    @property
-    def platform(self) -> str: ...
-
-    @property
-    def person(self) -> Person: ...
-
-    @property
-    def secure(self) -> bool:
-        """Whether cookies are for https alone."""
-        ...
-
-    def admit(self, visit: Visit) -> bool:
-        """Whether they have shown that they are the owner; False where nobody needs to.
-
-        Raises the Refusal that the visitor reads.
-        """
-        ...
-
-    def trusts(self, visit: Visit) -> bool:
-        """Whether this visitor may read what is wrong with us."""
-        ...
-
-    def enter(self, token: str, visit: Visit) -> tuple[str, str]:
-        """The cookie, name and value, of who offers this token.
-
-        Raises WrongToken, TooManyTries.
-        """
-        ...
 
 
 class SocketDoor:
@@ -232,6 +224,15 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _source(address: str) -> str:
+    """By what guesses are counted: an IPv6 network of 64 bits is one household's."""
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    return str(ipaddress.ip_network((ip, 64), strict=False)) if ip.version == 6 else address
 
 
 def _name(host: str) -> str:

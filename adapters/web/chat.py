@@ -1,8 +1,8 @@
-"""`POST /chat`, its clicks and `GET /quick-commands`: a message in, its answer out at once,
-as a stream of events, or later.
+"""What a person does in a chat: `POST /chat` answers at once, as a stream of events, or later;
+buttons decide cards and stop turns; `GET /quick-commands` lists what may be run here.
 
-A click goes in as the words that it means: it is stored before it is answered, like anything that a
-person says, and a crash between the two loses nothing.
+A click goes in as the words that it means, and is stored before it is answered, like anything that
+a person says: a crash between the two loses nothing.
 """
 
 from __future__ import annotations
@@ -13,67 +13,42 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any, Literal
 
-from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from adapters.web import requests, stream
+from adapters.web import requests
 from adapters.web.errors import STATUS, Stopping
 from adapters.web.render import render
-from adapters.web.requests import Asked, Body, EventStream, Upload, locale_of, manner_of, read_json
+from adapters.web.requests import (
+    Asked,
+    Body,
+    Conversation,
+    EventKey,
+    EventStream,
+    Upload,
+    locale_of,
+    manner_of,
+    read_json,
+)
 from adapters.web.site import Json, Site
-from adapters.web.stream import turn_events
+from adapters.web.stream import answer_json, turn_events
 from core.errors import Empty, Forgotten, NotFound
 from core.i18n import say
 from core.messages import Address, Answer, Message, turn_id
 from core.records import FINAL_STATES, QuickCommand, Receipt, Shown
 
-_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
-
-
-class Commands:
-    def __init__(self, site: Site) -> None:
-        self._site = site
-
-    @property
-    def routes(self) -> list[Route]:
-        return [Route("/quick-commands", self.show, methods=["GET"])]
-
-    async def show(self, request: Request) -> Response:
-        """Titles and descriptions in the reader's language; `?conversation=` says where."""
-        conversation = request.query_params.get("conversation", "main")
-        if not _ID.fullmatch(conversation):
-            raise NotFound(what="conversation")
-        door = self._site.door
-        address = Address(door.platform, conversation)
-        known = await self._site.board.commands(door.person, address)
-        locale = locale_of(request, self._site)
-        return JSONResponse({"commands": [_command_json(command, locale) for command in known]})
-
-
-def _command_json(command: QuickCommand, locale: str) -> Json:
-    title, description = command.told(locale)
-    return {
-        "slug": command.slug,
-        "title": title or command.slug,
-        "description": description,
-        "inputs": [_input_json(name, about) for name, about in command.inputs.items()],
-    }
-
-
-def _input_json(name: str, about: Mapping[str, Any]) -> Json:
-    """`type` is text, number, boolean or choice."""
-    return {
-        "name": name,
-        "type": str(about.get("type", "text")),
-        "required": bool(about.get("required")),
-        "choices": [str(choice) for choice in about.get("choices") or ()],
-    }
-
-
 REFUSED = ("forbidden", "too_many", "forgotten")
 """Codes of a failed answer that are the HTTP status too: the turn was refused, not tried."""
+_CARD = re.compile(r"[a-z2-7]{6}")
+
+
+class Decision(Body):
+    """`conversation` is where the card was shown; `event_key` makes a repeated click one."""
+
+    action: Literal["approve", "deny", "undo"]
+    conversation: Conversation = "main"
+    event_key: EventKey | None = None
 
 
 class Chat:
@@ -82,7 +57,12 @@ class Chat:
 
     @property
     def routes(self) -> list[Route]:
-        return [Route("/chat", self.chat, methods=["POST"])]
+        return [
+            Route("/chat", self.chat, methods=["POST"]),
+            Route("/cards/{id}", self.decide, methods=["POST"]),
+            Route("/turns/{turn}/stop", self.stop, methods=["POST"]),
+            Route("/quick-commands", self.commands, methods=["GET"]),
+        ]
 
     async def chat(self, request: Request) -> Response:
         streams = "text/event-stream" in request.headers.get("accept", "")
@@ -98,81 +78,6 @@ class Chat:
             return JSONResponse(accepted, 202, {"Preference-Applied": "respond-async"})
         answer = await self._site.inbox.answer_of(receipt.seq)
         return await self._answered(request, answer, said)
-
-    async def _take(
-        self, request: Request, asked: Asked, uploads: list[Upload]
-    ) -> tuple[Receipt, Message]:
-        """A repeat gets the first turn and its answer, whatever else it carries."""
-        key = f"{self._site.door.platform}:{asked.event_key}"
-        if asked.event_key and (first := await self._known(key)):
-            return Receipt(first.seq, first.turn, fresh=False), first.message
-        text = await requests.message_text(asked.message)
-        if not text.strip() and not uploads:
-            raise Empty
-        said = requests.message(
-            self._site, text, asked.conversation, asked.event_key,
-            headers=request.headers, time_zone=asked.time_zone,
-        )  # fmt: skip
-        if uploads:
-            said = replace(said, attachments=await requests.keep(self._site, uploads, said))
-        receipt = await taken(self._site, said)
-        first = None if receipt.fresh else await self._known(said.event_key)
-        return receipt, first.message if first else said
-
-    async def _known(self, event_key: str) -> Shown | None:
-        try:
-            return await self._site.journal.turn_of(turn_id(event_key))
-        except NotFound:
-            return None
-
-    def _stream(self, request: Request, receipt: Receipt, said: Message) -> Response:
-        key, hub = said.address.conversation, self._site.hub
-        with ExitStack() as stack:
-            follower = stack.enter_context(hub.follow(key))
-            hub.watch(key, receipt.seq, said)
-            manner = manner_of(request, self._site)
-            events = turn_events(self._site, follower, receipt, said.address.channel, manner)
-            return EventStream(events, stack.pop_all())
-
-    async def _answered(self, request: Request, answer: Answer, said: Message) -> Response:
-        html = await render(answer.text) if manner_of(request, self._site).html else None
-        body = stream.answer_json(answer, said.address.channel, said.turn, html)
-        if answer.status == "failed" and answer.code in REFUSED:
-            body["error"] = {"code": answer.code, "message": answer.text}
-            return JSONResponse(body, STATUS[answer.code])
-        return JSONResponse(body)
-
-
-async def taken(site: Site, said: Message) -> Receipt:
-    """Stored, and shown to every tab of its conversation. Raises NotStored."""
-    if not site.taking:
-        raise Stopping
-    receipt = await site.inbox.accept(said)
-    site.hub.watch(said.address.conversation, receipt.seq, said)
-    return receipt
-
-
-_CARD = re.compile(r"[a-z2-7]{6}")
-
-
-class Decision(Body):
-    """`conversation` is where the card was shown; `event_key` makes a repeated click one."""
-
-    action: Literal["approve", "deny", "undo"]
-    conversation: str = Field("main", pattern=r"^[A-Za-z0-9_-]{1,64}$")
-    event_key: str | None = Field(None, pattern=r"^[!-~]{1,200}$")
-
-
-class Clicks:
-    def __init__(self, site: Site) -> None:
-        self._site = site
-
-    @property
-    def routes(self) -> list[Route]:
-        return [
-            Route("/cards/{id}", self.decide, methods=["POST"]),
-            Route("/turns/{turn}/stop", self.stop, methods=["POST"]),
-        ]
 
     async def decide(self, request: Request) -> Response:
         id = str(request.path_params["id"])
@@ -201,13 +106,75 @@ class Clicks:
         answer = await self._say(request, "stop", shown.message.address.channel)
         return JSONResponse(body | {"status": "stopped", "text": answer.text})
 
+    async def commands(self, request: Request) -> Response:
+        """Titles and descriptions in the reader's language; `?conversation=` says where."""
+        conversation = request.query_params.get("conversation", "main")
+        if not requests.ID.fullmatch(conversation):
+            raise NotFound(what="conversation")
+        door = self._site.door
+        address = Address(door.platform, conversation)
+        known = await self._site.board.commands(door.person, address)
+        locale = locale_of(request, self._site)
+        return JSONResponse({"commands": [_command_json(command, locale) for command in known]})
+
+    async def _take(
+        self, request: Request, asked: Asked, uploads: list[Upload]
+    ) -> tuple[Receipt, Message]:
+        """A repeat gets the first turn and its answer, whatever else it carries."""
+        key = f"{self._site.door.platform}:{asked.event_key}"
+        if asked.event_key and (first := await self._known(key)):
+            return Receipt(first.seq, first.turn, fresh=False), first.message
+        text = await requests.message_text(asked.message)
+        if not text.strip() and not uploads:
+            raise Empty
+        said = requests.message(
+            self._site, text, asked.conversation, asked.event_key,
+            headers=request.headers, time_zone=asked.time_zone,
+        )  # fmt: skip
+        if uploads:
+            said = replace(said, attachments=await requests.keep(self._site, uploads, said))
+        receipt = await self._accept(said)
+        first = None if receipt.fresh else await self._known(said.event_key)
+        return receipt, first.message if first else said
+
+    async def _known(self, event_key: str) -> Shown | None:
+        try:
+            return await self._site.journal.turn_of(turn_id(event_key))
+        except NotFound:
+            return None
+
+    async def _accept(self, said: Message) -> Receipt:
+        """Stored, and shown to every tab of its conversation. Raises NotStored."""
+        if not self._site.taking:
+            raise Stopping
+        receipt = await self._site.inbox.accept(said)
+        self._site.hub.watch(said.address.conversation, receipt.seq, said)
+        return receipt
+
+    def _stream(self, request: Request, receipt: Receipt, said: Message) -> Response:
+        key, hub = said.address.conversation, self._site.hub
+        with ExitStack() as stack:
+            follower = stack.enter_context(hub.follow(key))
+            hub.watch(key, receipt.seq, said)
+            manner = manner_of(request, self._site)
+            events = turn_events(self._site, follower, receipt, said.address.channel, manner)
+            return EventStream(events, stack.pop_all())
+
+    async def _answered(self, request: Request, answer: Answer, said: Message) -> Response:
+        html = await render(answer.text) if manner_of(request, self._site).html else None
+        body = answer_json(answer, said.address.channel, said.turn, html)
+        if answer.status == "failed" and answer.code in REFUSED:
+            body["error"] = {"code": answer.code, "message": answer.text}
+            return JSONResponse(body, STATUS[answer.code])
+        return JSONResponse(body)
+
     async def _say(
         self, request: Request, words: str, conversation: str, event_key: str | None = None
     ) -> Answer:
         said = requests.message(
             self._site, words, conversation, event_key, headers=request.headers, clicked=True
         )
-        receipt = await taken(self._site, said)
+        receipt = await self._accept(said)
         return await self._site.inbox.answer_of(receipt.seq)
 
     async def _turn(self, turn: str) -> Shown:
@@ -218,6 +185,26 @@ class Clicks:
         if shown.state == "withdrawn":
             raise Forgotten
         return shown
+
+
+def _command_json(command: QuickCommand, locale: str) -> Json:
+    title, description = command.told(locale)
+    return {
+        "slug": command.slug,
+        "title": title or command.slug,
+        "description": description,
+        "inputs": [_input_json(name, about) for name, about in command.inputs.items()],
+    }
+
+
+def _input_json(name: str, about: Mapping[str, Any]) -> Json:
+    """`type` is text, number, boolean or choice."""
+    return {
+        "name": name,
+        "type": str(about.get("type", "text")),
+        "required": bool(about.get("required")),
+        "choices": [str(choice) for choice in about.get("choices") or ()],
+    }
 
 
 def _decided(id: str, answer: Answer) -> Json:

@@ -1,7 +1,5 @@
-"""What was said so far and a stream of what comes, files, the page itself, and what only the Unix
-socket serves: threads and the page's address.
-
-Files are bytes that a browser will not run.
+"""Conversations and their files to read, the page itself with its sign-in and words, and what only
+the operator's Unix socket serves.
 """
 
 from __future__ import annotations
@@ -20,59 +18,55 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from adapters.web import stream
 from adapters.web.authentication import SESSION
 from adapters.web.errors import BadRequest, UnknownPath, wording
 from adapters.web.render import to_html
-from adapters.web.requests import Body, EventStream, locale_of, manner_of, read_json, visit_of
-from adapters.web.site import Json, Operator, Site
-from adapters.web.stream import Cursor, Following, cursor_of
+from adapters.web.requests import ID, Body, EventStream, locale_of, manner_of, read_json, visit_of
+from adapters.web.site import Json, Site
+from adapters.web.stream import (
+    Cursor,
+    Following,
+    answer_json,
+    card_json,
+    cursor_of,
+    message_json,
+    with_cards,
+)
 from core.errors import NotFound
 from core.i18n import LOCALES
+from core.integration import Operator
 from core.messages import Answer, File
 from core.records import Shown
 from core.text import file_name
 
 SHOWN = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 """Types that hold pictures alone; SVG and HTML can hold scripts, so they are downloads."""
-_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+FOLDER = Path(__file__).parent / "page"
+"""The page's files, served by their names where `TYPES` has their suffix."""
+TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+"""What the page may load and talk to (Content-Security-Policy)."""
+LOGIN_BODY = 4096
+"""Bytes: whoever sends them is not known yet."""
 
 
-class Downloads:
-    def __init__(self, site: Site) -> None:
-        self._site = site
-
-    @property
-    def routes(self) -> list[Route]:
-        return [Route("/files/{id}", self.file, methods=["GET"])]
-
-    async def file(self, request: Request) -> Response:
-        id = str(request.path_params["id"])
-        if not _ID.fullmatch(id) or not await self._ours(id):
-            raise NotFound(what="file")
-        tag = f'"{id}"'
-        headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
-        if request.headers.get("if-none-match") == tag:
-            return Response(status_code=304, headers=headers)
-        file, data = await self._site.files.get(id)
-        return Response(data, headers=headers | _headers(file))
-
-    async def _ours(self, id: str) -> bool:
-        """What came over Slack or Discord is for the people who are there."""
-        conversation = await self._site.files.conversation_of(id)
-        return conversation.startswith(self._site.key(""))
+class Entry(Body):
+    token: str = Field(max_length=1000)
 
 
-def _headers(file: File) -> dict[str, str]:
-    picture = file.type in SHOWN
-    name = file_name(file.name)
-    plain = re.sub(r'[^ -~]|["\\]', "_", name)
-    how = "inline" if picture else "attachment"
-    return {
-        "Content-Type": file.type if picture else "application/octet-stream",
-        "Content-Disposition": f"{how}; filename=\"{plain}\"; filename*=UTF-8''{quote(name)}",
-        "Content-Security-Policy": "sandbox; default-src 'none'; frame-ancestors 'none'",
-    }
+class Forgetting(Body):
+    """One of the two, by key: `slack:T1:C1:1718.9`, `slack:T1:U1`."""
+
+    conversation: str = ""
+    person: str = ""
 
 
 class Conversations:
@@ -84,6 +78,7 @@ class Conversations:
         return [
             Route("/conversations/{id}", self.show, methods=["GET"]),
             Route("/conversations/{id}/events", self.events, methods=["GET"]),
+            Route("/files/{id}", self.file, methods=["GET"]),
         ]
 
     async def show(self, request: Request) -> Response:
@@ -96,12 +91,12 @@ class Conversations:
         rendered = await asyncio.to_thread(_rendered, shown) if html else {}
         messages: list[Json] = []
         for one in shown:
-            messages.append(stream.message_json(one.message, one.seq, one.at, one.state))
+            messages.append(message_json(one.message, one.seq, one.at, one.state))
             if one.answer is not None:
-                answer = stream.with_cards(one.answer, changed)
+                answer = with_cards(one.answer, changed)
                 messages.append(_answer(one, answer, rendered.get(one.turn)))
         cards = {card["id"]: card for one in messages for card in one.get("cards", [])}
-        cards |= {id: stream.card_json(card) for id, card in changed.items()}
+        cards |= {id: card_json(card) for id, card in changed.items()}
         return JSONResponse(
             {
                 "conversation": conversation,
@@ -123,45 +118,21 @@ class Conversations:
             follower = stack.enter_context(self._site.hub.follow(self._site.key(conversation)))
             return EventStream(following.events(follower), stack.pop_all())
 
+    async def file(self, request: Request) -> Response:
+        id = str(request.path_params["id"])
+        if not ID.fullmatch(id) or not await self._ours(id):
+            raise NotFound(what="file")
+        tag = f'"{id}"'
+        headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
+        if request.headers.get("if-none-match") == tag:
+            return Response(status_code=304, headers=headers)
+        file, data = await self._site.files.get(id)
+        return Response(data, headers=headers | _file_headers(file))
 
-def _answer(one: Shown, answer: Answer, html: str | None) -> Json:
-    """The assistant's message: as `done` tells it, with the cards as they stand now."""
-    body = stream.answer_json(answer, one.message.address.channel, one.turn, html)
-    del body["response"], body["conversation"]
-    return {"role": "assistant", "text": answer.text, "seq": one.seq, "at": one.at} | body
-
-
-def _rendered(shown: Sequence[Shown]) -> dict[str, str]:
-    """HTML by turn; a long conversation takes seconds, so this runs in a thread."""
-    return {one.turn: to_html(one.answer.text) for one in shown if one.answer is not None}
-
-
-def _conversation(request: Request) -> str:
-    id = str(request.path_params["id"])
-    if not _ID.fullmatch(id):
-        raise NotFound(what="conversation")
-    return id
-
-
-FOLDER = Path(__file__).parent / "page"
-TYPES = {
-    ".html": "text/html; charset=utf-8",
-    ".css": "text/css; charset=utf-8",
-    ".js": "text/javascript; charset=utf-8",
-    ".svg": "image/svg+xml",
-}
-POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
-    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-)
-
-
-LOGIN_BODY = 4096
-"""Bytes: whoever sends them is not known yet."""
-
-
-class Entry(Body):
-    token: str = Field(max_length=1000)
+    async def _ours(self, id: str) -> bool:
+        """What came over Slack or Discord is for the people who are there."""
+        conversation = await self._site.files.conversation_of(id)
+        return conversation.startswith(self._site.key(""))
 
 
 class Pages:
@@ -222,13 +193,6 @@ class Pages:
         return files
 
 
-class Forgetting(Body):
-    """One of the two, by key: `slack:T1:C1:1718.9`, `slack:T1:U1`."""
-
-    conversation: str = ""
-    person: str = ""
-
-
 class OperatorRoutes:
     def __init__(self, operator: Operator) -> None:
         self._operator = operator
@@ -257,3 +221,34 @@ class OperatorRoutes:
             raise BadRequest(why="give a conversation or a person")
         done = await self._operator.forget(conversation=asked.conversation, person=asked.person)
         return JSONResponse(dict(done))
+
+
+def _file_headers(file: File) -> dict[str, str]:
+    picture = file.type in SHOWN
+    name = file_name(file.name)
+    plain = re.sub(r'[^ -~]|["\\]', "_", name)
+    how = "inline" if picture else "attachment"
+    return {
+        "Content-Type": file.type if picture else "application/octet-stream",
+        "Content-Disposition": f"{how}; filename=\"{plain}\"; filename*=UTF-8''{quote(name)}",
+        "Content-Security-Policy": "sandbox; default-src 'none'; frame-ancestors 'none'",
+    }
+
+
+def _conversation(request: Request) -> str:
+    id = str(request.path_params["id"])
+    if not ID.fullmatch(id):
+        raise NotFound(what="conversation")
+    return id
+
+
+def _rendered(shown: Sequence[Shown]) -> dict[str, str]:
+    """HTML by turn; a long conversation takes seconds, so this runs in a thread."""
+    return {one.turn: to_html(one.answer.text) for one in shown if one.answer is not None}
+
+
+def _answer(one: Shown, answer: Answer, html: str | None) -> Json:
+    """The assistant's message: as `done` tells it, with the cards as they stand now."""
+    body = answer_json(answer, one.message.address.channel, one.turn, html)
+    del body["response"], body["conversation"]
+    return {"role": "assistant", "text": answer.text, "seq": one.seq, "at": one.at} | body

@@ -1,4 +1,6 @@
-"""Requests, read no further than we take them; our own responses; the guard of every route."""
+"""Requests and responses of every route: bodies read within their limits and made a Message, errors
+as JSON, event streams; and the guard that asks the door first.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,7 @@ import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import structlog
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -19,7 +21,6 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, StreamingResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
-from starlette.types import Message as AsgiMessage
 from starlette.types import Message as Event
 
 from adapters.web.authentication import WINDOW, Visit
@@ -40,10 +41,25 @@ FILES = 10
 JSON_BODY = 6 * TEXT + 65_536
 """Bytes: JSON may write one character as six (\\u00e9)."""
 FORM_BODY = 5 * FILE + TEXT
+KNOWN = "known"
+"""In a request's state: whether who asks has shown that they are the owner."""
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+"""Of every response that does not set its own."""
+ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+"""Of a conversation or a file."""
 _TYPE = re.compile(r"[a-z0-9.+-]{1,60}/[a-z0-9.+-]{1,60}")
 _LOCALE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8}){0,3}")
-
+_log = structlog.get_logger("web")
 M = TypeVar("M", bound=BaseModel)
+Conversation = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+EventKey = Annotated[str, Field(pattern=r"^[!-~]{1,200}$")]
 
 
 class Body(BaseModel):
@@ -54,8 +70,8 @@ class Asked(Body):
     """What `POST /chat` takes; `time_zone` is an IANA name."""
 
     message: str = ""
-    conversation: str = Field("main", pattern=r"^[A-Za-z0-9_-]{1,64}$")
-    event_key: str | None = Field(None, pattern=r"^[!-~]{1,200}$")
+    conversation: Conversation = "main"
+    event_key: EventKey | None = None
     time_zone: str = Field("", pattern=r"^[A-Za-z0-9_+/-]{0,64}$")
 
 
@@ -68,6 +84,51 @@ class Upload:
     name: str
     type: str
     data: bytes
+
+
+class EventStream(StreamingResponse):
+    """Server-sent events; `held` is closed when the stream ends or the client has gone."""
+
+    def __init__(self, events: AsyncIterator[bytes], held: ExitStack) -> None:
+        # nginx passes events on at once where it sees X-Accel-Buffering: no.
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        super().__init__(events, headers=headers, media_type="text/event-stream")
+        self._held = held
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._held:
+            await super().__call__(scope, receive, send)
+
+
+class Guard:
+    """Stands before every route: asks the door, and puts `HEADERS` on what goes out."""
+
+    def __init__(self, app: ASGIApp, site: Site) -> None:
+        self._app = app
+        self._site = site
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+
+        async def safely(event: Event) -> None:
+            if event["type"] == "http.response.start":
+                headers = MutableHeaders(scope=event)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(event)
+
+        visit = visit_of(scope)
+        try:
+            scope.setdefault("state", {})[KNOWN] = self._site.door.admit(visit)
+        except PonteError as error:
+            locale = nearest(asked_locale(visit.headers) or self._site.locale)
+            await refusal(error, locale)(scope, receive, safely)
+            return
+        try:
+            await self._app(scope, receive, safely)
+        except Exception as error:  # already answered as a 500, or cut off in mid-stream
+            _log.error("request failed", path=scope["path"], why=repr(error), exc_info=error)
 
 
 async def read_json(request: Request, form: type[M], limit: int = JSON_BODY) -> M:
@@ -161,6 +222,35 @@ def asked_locale(headers: Mapping[str, str]) -> str:
     return first if _LOCALE.fullmatch(first) else ""
 
 
+def refusal(error: PonteError, locale: str) -> JSONResponse:
+    status = status_of(error)
+    headers = {"Retry-After": "2"} if status == 503 else {}
+    if isinstance(error, TooManyTries):
+        headers["Retry-After"] = str(round(WINDOW))
+    if status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return JSONResponse(body_of(error, locale), status, headers)
+
+
+def manner_of(request: Request, site: Site) -> Manner:
+    """`?html=1` asks for the rendered text next to the plain one."""
+    return Manner(request.query_params.get("html") == "1", locale_of(request, site))
+
+
+def locale_of(request: Request, site: Site) -> str:
+    return nearest(asked_locale(request.headers) or site.locale)
+
+
+def visit_of(scope: Scope) -> Visit:
+    """Header names in lower case. Two Host or Origin headers are as good as a foreign one."""
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in scope["headers"]:
+        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    client = scope.get("client")
+    return Visit(scope["path"], headers, client[0] if client else "", scope["method"])
+
+
 def _checked(form: type[M], data: Any) -> M:
     try:
         return form.model_validate(data)
@@ -204,88 +294,3 @@ def _media_type(request: Request) -> str:
 
 def _size(count: int) -> str:
     return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count} bytes"
-
-
-class EventStream(StreamingResponse):
-    """Server-sent events; `held` is closed when the stream ends or the client has gone."""
-
-    def __init__(self, events: AsyncIterator[bytes], held: ExitStack) -> None:
-        # nginx passes events on at once where it sees X-Accel-Buffering: no.
-        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        super().__init__(events, headers=headers, media_type="text/event-stream")
-        self._held = held
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        with self._held:
-            await super().__call__(scope, receive, send)
-
-
-def refusal(error: PonteError, locale: str) -> JSONResponse:
-    status = status_of(error)
-    headers = {"Retry-After": "2"} if status == 503 else {}
-    if isinstance(error, TooManyTries):
-        headers["Retry-After"] = str(round(WINDOW))
-    if status == 401:
-        headers["WWW-Authenticate"] = "Bearer"
-    return JSONResponse(body_of(error, locale), status, headers)
-
-
-def manner_of(request: Request, site: Site) -> Manner:
-    """`?html=1` asks for the rendered text next to the plain one."""
-    return Manner(request.query_params.get("html") == "1", locale_of(request, site))
-
-
-def locale_of(request: Request, site: Site) -> str:
-    return nearest(asked_locale(request.headers) or site.locale)
-
-
-log = structlog.get_logger("web")
-KNOWN = "known"
-"""In a request's state: whether who asks has shown that they are the owner."""
-HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Cache-Control": "no-store",
-}
-
-
-class Guard:
-    def __init__(self, app: ASGIApp, site: Site) -> None:
-        self._app = app
-        self._site = site
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return
-
-        async def safely(event: AsgiMessage) -> None:
-            if event["type"] == "http.response.start":
-                headers = MutableHeaders(scope=event)
-                for name, value in HEADERS.items():
-                    headers.setdefault(name, value)
-            await send(event)
-
-        visit = visit_of(scope)
-        try:
-            scope.setdefault("state", {})[KNOWN] = self._site.door.admit(visit)
-        except PonteError as error:
-            locale = nearest(asked_locale(visit.headers) or self._site.locale)
-            await refusal(error, locale)(scope, receive, safely)
-            return
-        try:
-            await self._app(scope, receive, safely)
-        except Exception as error:  # already answered as a 500, or cut off in mid-stream
-            log.error("request failed", path=scope["path"], why=repr(error), exc_info=error)
-
-
-def visit_of(scope: Scope) -> Visit:
-    """Header names in lower case. Two Host or Origin headers are as good as a foreign one."""
-    headers: dict[str, str] = {}
-    for raw_name, raw_value in scope["headers"]:
-        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
-        headers[name] = f"{headers[name]}, {value}" if name in headers else value
-    client = scope.get("client")
-    return Visit(scope["path"], headers, client[0] if client else "", scope["method"])

@@ -1,13 +1,5 @@
-"""One uvicorn server on a socket of our own, and connections that end when their client is slow.
-
-uvicorn waits for ever for a request's head, for its body, and for whoever does not read the answer
-(its `timeout_keep_alive` runs between two requests only); and it takes any number of connections.
-So who has not shown the token may hold some at once, of which the one that has kept us waiting for
-longest makes room for a new one. An honest request is whole before that: see `ACCEPTED`.
-
-It takes SIGTERM and SIGINT for itself and raises them again when it ends (`capture_signals`),
-calls `sys.exit` where it cannot listen, and opens a Unix socket to every user (0o666). So: no
-signals, and sockets that are bound before. Importing this takes long: do it in a thread.
+"""The HTTP server of one door: its connections, its socket, its Starlette application, and the
+routes for machines that watch us. Importing this takes long: do it in a thread.
 """
 
 from __future__ import annotations
@@ -28,8 +20,8 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from adapters.web.chat import Chat, Clicks, Commands
-from adapters.web.conversations import Conversations, Downloads, OperatorRoutes, Pages
+from adapters.web.chat import Chat
+from adapters.web.conversations import Conversations, OperatorRoutes, Pages
 from adapters.web.errors import BadRequest, Unexpected, UnknownPath, WrongMethod
 from adapters.web.requests import KNOWN, Guard, locale_of, refusal, visit_of
 from adapters.web.site import Json, Site
@@ -50,7 +42,12 @@ STRANGERS = 256
 ACCEPTED = 64
 """Connections that are accepted before what came on the last ones is read: well under `STRANGERS`,
 so that a flood of others cannot push one out whose request has come already."""
-
+BACKLOG = 512
+"""Connections that the kernel holds until they are accepted."""
+GRACE = 2
+"""Seconds that requests have after every event stream was ended."""
+DROPPED = 256 * 1024 * 1024
+"""Bytes of a refused body that are still read."""
 _LATE = (
     b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\n"
     b"content-type: application/json\r\ncontent-length: %d\r\n\r\n%s"
@@ -59,7 +56,16 @@ _WORDS = b'{"error":{"code":"too_slow","message":"Your request did not come in t
 
 
 class Connection(H11Protocol):
-    """What it waits for now is `_phase`; `_since` is when that began."""
+    """One HTTP connection, which ends when its client is slow.
+
+    uvicorn waits for ever for a request's head, for its body, and for whoever does not read the
+    answer (its `timeout_keep_alive` runs between two requests only); and it takes any number of
+    connections. So who has not shown the token may hold some at once, of which the one that has
+    kept us waiting for longest makes room for a new one. An honest request is whole before that:
+    see `ACCEPTED`.
+
+    What it waits for now is `_phase`; `_since` is when that began.
+    """
 
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)
@@ -154,13 +160,12 @@ class Connection(H11Protocol):
         self.transport.close()
 
 
-BACKLOG = 512
-GRACE = 2
-"""Seconds that requests have after every event stream was ended."""
-
-
 class _Server(uvicorn.Server):
-    """Wakes once a second (for the Date header) and not ten times, and at once to leave."""
+    """Wakes once a second (for the Date header) and not ten times, and at once to leave.
+
+    uvicorn takes SIGTERM and SIGINT for itself and raises them again when it ends
+    (`capture_signals`): here it takes none.
+    """
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -183,7 +188,11 @@ class _Server(uvicorn.Server):
 
 
 class Server:
-    """Listens from `start` on; `stop` returns when the last connection is closed."""
+    """Listens from `start` on; `stop` returns when the last connection is closed.
+
+    The socket is bound before: uvicorn calls `sys.exit` where it cannot listen, and opens a Unix
+    socket to every user (0o666).
+    """
 
     def __init__(self, app: ASGIApp, listener: socket.socket) -> None:
         config = uvicorn.Config(
@@ -276,17 +285,12 @@ class HealthRoutes:
         )
 
 
-DROPPED = 256 * 1024 * 1024
-"""Bytes of a refused body that are still read."""
-
-
 def application(site: Site, extra: Mapping[str, ASGIApp] | None = None) -> ASGIApp:
     """All routes of `site`; `extra` are other adapters' applications by their exact path.
 
     Those check by themselves who calls (a signature), so they stand before the guard.
     """
-    groups = (Pages(site), HealthRoutes(site), Chat(site), Clicks(site), Conversations(site),
-              Commands(site), Downloads(site))  # fmt: skip
+    groups = (Pages(site), HealthRoutes(site), Chat(site), Conversations(site))
     routes: list[BaseRoute] = [route for group in groups for route in group.routes]
     if site.operator is not None:
         routes += OperatorRoutes(site.operator).routes

@@ -1,14 +1,11 @@
-"""What the routes stand on: the ports, and what happens in each conversation now, for every tab.
-
-Nothing is queued: a turn's state stands once, and each follower takes the newest of what it has
-not seen. So a slow tab holds nobody up and costs no memory; it only skips steps in between. The
-stored answer is the message: nothing is posted elsewhere.
+"""What the routes of one door stand on: its ports, and the hub that tells every tab of a
+conversation what happens now.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -16,6 +13,7 @@ from typing import Any, Protocol
 from adapters.web.authentication import Door
 from adapters.web.errors import Stopping, TooManyStreams
 from core.errors import PonteError
+from core.integration import Operator
 from core.messages import Answer, Card, Message, Progress, ReplyTo
 from core.ports import Files, Inbox, StatusBoard
 from core.records import Health, Shown
@@ -24,6 +22,7 @@ FOLLOWERS = 1000
 """Open event streams at once."""
 KEPT = 64
 """Finished turns that wait for a slow follower; behind that, it reads the journal again."""
+Json = dict[str, Any]
 
 
 @dataclass(slots=True)
@@ -97,7 +96,11 @@ class Follower:
 
 
 class Hub:
-    """`answer_of` is the inbox's: it knows an answer also when no reply of this process spoke."""
+    """Nothing is queued: a turn's state stands once, and each follower takes the newest of what it
+    has not seen. So a slow tab holds nobody up and costs no memory; it only skips steps in between.
+
+    `answer_of` is the inbox's: it knows an answer also when no reply of this process spoke.
+    """
 
     def __init__(self, answer_of: Callable[[int], Awaitable[Answer]]) -> None:
         self._answer_of = answer_of
@@ -211,7 +214,9 @@ class Hub:
 
 
 class WebReply:
-    """Tells the hub; whoever is not there now reads the journal later, so nothing can be lost."""
+    """The stored answer is the message: it tells the hub, and posts nothing. Whoever is not there
+    now reads the journal later, so nothing can be lost.
+    """
 
     def __init__(self, hub: Hub, to: ReplyTo) -> None:
         self._hub = hub
@@ -234,33 +239,12 @@ class WebReply:
         self._hub.redraw(self._conversation, self._turn, answer.cards)
 
 
-Json = dict[str, Any]
-
-
 class Transcripts(Protocol):
     """What is read of the journal."""
 
     async def shown(self, conversation: str, thread: str = "") -> Sequence[Shown]: ...
 
     async def turn_of(self, turn: str) -> Shown: ...
-
-
-class Operator(Protocol):
-    """What only the Unix socket may ask; all JSON."""
-
-    async def threads(self) -> Sequence[Mapping[str, Any]]: ...
-
-    async def thread(self, conversation: str) -> Mapping[str, Any]:
-        """Raises NotFound."""
-        ...
-
-    def link(self) -> str:
-        """The page's address with its token; "" where this process serves no page."""
-        ...
-
-    async def forget(self, *, conversation: str = "", person: str = "") -> Mapping[str, Any]:
-        """One of the two, by key. Raises NotFound."""
-        ...
 
 
 @dataclass(slots=True)

@@ -15,7 +15,7 @@ import httpx
 
 from adapters.web.adapter import Asgi, Port, WebAdapter
 from adapters.web.authentication import SocketDoor, WebDoor
-from adapters.web.site import Operator
+from core.integration import Operator
 from core.messages import Answer, Message, Progress
 from core.ports import Posts, Reply
 from tests.fakes.memory import MemoryBoard, MemoryFiles, MemoryInbox, Row
