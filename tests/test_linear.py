@@ -19,7 +19,6 @@ import pytest
 from adapters.discord import events as discord_events
 from adapters.discord import render as discord
 from adapters.discord import render as discord_pages
-from adapters.discord import render as discord_tables
 from adapters.slack import client as slack_client
 from adapters.slack import render as slack
 from adapters.terminal.screen import _WORD

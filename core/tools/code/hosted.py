@@ -34,7 +34,7 @@ from core.i18n import say
 from core.messages import Usage
 from core.openai import Client, Fault, Json
 from core.records import Health, Remote, Scene
-from core.text import file_name
+from core.text import file_name, without_towers
 from core.tools.code.port import (
     MADE_BYTES,
     MADE_COUNT,
@@ -193,6 +193,8 @@ class Prompt:
             raise ToolError(TOO_LONG, code="too_long", size=size, limit=limit)
         if not words or found:
             return cls(text)
+        if without_towers(text) != text:  # the parser puts the marks of a name in their order
+            return cls(text, verbatim=False)
         try:
             ast.parse(text)
         except (SyntaxError, ValueError, RecursionError, MemoryError):
