@@ -62,23 +62,34 @@ def post(house: House, length: int) -> str:
     return "\r\n".join([*lines, "", ""])
 
 
+async def told(house: House, first: str, drops: str) -> str:
+    """What who sends `first` at once, and then `drops`, is told in the end. A byte on its way to a
+    socket that is closed resets the connection, and may take the answer with it: then once more."""
+    for _ in range(5):
+        async with connected(house) as client:
+            if first:
+                await client.sends(first)
+            if first.startswith("GET"):
+                assert (await client.reader.readuntil(b'"alive"}')).startswith(b"HTTP/1.1 200 ")
+            dripping = asyncio.create_task(client.drips(drops))
+            said = await client.reads()
+            await dripping
+        if said:
+            return said
+    return ""
+
+
 async def test_a_head_that_does_not_come(house: House) -> None:
-    async with connected(house) as silent, connected(house) as slow:
-        dripping = asyncio.create_task(slow.drips("GET / HTTP/1.1\r\nX: " + "x" * 10_000))
-        for client in (silent, slow):
-            told = await client.reads()
-            assert told.startswith("HTTP/1.1 408 ")
-            assert '"code":"too_slow"' in told
-        await dripping
+    for drops in ("", "GET / HTTP/1.1\r\nX: " + "x" * 10_000):
+        said = await told(house, "", drops)
+        assert said.startswith("HTTP/1.1 408 ")
+        assert '"code":"too_slow"' in said
 
 
 async def test_a_second_head_that_does_not_come(house: House) -> None:
-    async with connected(house) as client:
-        await client.sends("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        assert (await client.reader.readuntil(b'"alive"}')).startswith(b"HTTP/1.1 200 ")
-        dripping = asyncio.create_task(client.drips("GET / HTTP/1.1\r\nX: " + "x" * 10_000))
-        assert (await client.reads()).startswith("HTTP/1.1 408 ")
-        await dripping
+    first = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    said = await told(house, first, "GET / HTTP/1.1\r\nX: " + "x" * 10_000)
+    assert said.startswith("HTTP/1.1 408 ")
 
 
 async def test_a_connection_that_asks_for_nothing_more(house: House) -> None:
@@ -90,11 +101,7 @@ async def test_a_connection_that_asks_for_nothing_more(house: House) -> None:
 
 async def test_a_body_that_does_not_come(house: House) -> None:
     for body in ("", '{"message": "' + "x" * 5_000):
-        async with connected(house) as client:
-            await client.sends(post(house, 100_000))
-            dripping = asyncio.create_task(client.drips(body))
-            assert (await client.reads()).startswith("HTTP/1.1 408 ")
-            await dripping
+        assert (await told(house, post(house, 100_000), body)).startswith("HTTP/1.1 408 ")
     assert not house.rows
 
 
