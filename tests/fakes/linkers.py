@@ -66,6 +66,8 @@ def mrkdwn(text: str) -> list[str]:
 
 
 def autolinked(text: str) -> list[str]:
+    if not any(mark in text for mark in ".:@。．｡"):
+        return []  # the patterns would look through a long word from each of its letters
     found = [m for kind in (_SCHEME, _NAMED, _MAIL) for m in kind.findall(text)]
     rest = _MAIL.sub(" ", _NAMED.sub(" ", _SCHEME.sub(" ", text)))
     return [*found, *(f"http://{m}" for m in _DOMAIN.findall(rest))]
