@@ -1,9 +1,1 @@
-"""The platforms that people reach Ponte on."""
-
-PLATFORMS = {
-    "slack": "adapters.slack.adapter",
-    "discord": "adapters.discord.adapter",
-    "web": "adapters.web.adapter",
-    "terminal": "adapters.web.adapter",
-}
-"""Name → the module with its `Platform`, imported only where it is on."""
+"""The platforms that people reach Ponte on; each package exports its face."""

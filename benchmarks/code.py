@@ -21,13 +21,11 @@ from pathlib import Path
 import structlog
 
 from benchmarks.process import proportional, resident
-from core.proxies import Proxies
+from core.http import Proxies
 from core.records import Outcome
-from core.tools.code.local.backend import LocalBackend
-from core.tools.code.local.environment import Environment, place
-from core.tools.code.local.kernels import Kernels
-from core.tools.code.local.marks import Marks
-from core.tools.code.local.sandbox.sandbox import Limits
+from core.tools.code.environment import Environment, place
+from core.tools.code.local import Kernels, LocalBackend, Marks
+from core.tools.code.sandbox.sandbox import Limits
 from core.tools.code.source import CodeSource
 from tests.code.scenes import set_scene
 from tests.fakes.scene_folder import SceneFolder

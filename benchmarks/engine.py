@@ -24,7 +24,7 @@ from bot.engine import Engine
 from core.messages import Answer, Message, Progress, encode
 from core.ports import ToolSource
 from core.records import Thread
-from core.threads.file import FileThreadMap
+from core.store.thread_map import FileThreadMap
 from tests.fakes.choices import choices, message
 from tests.fakes.models import EchoModel
 

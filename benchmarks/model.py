@@ -20,9 +20,8 @@ import structlog
 from openai import AsyncOpenAI, omit
 
 from core.messages import Item, Person
-from core.model.options import Options
-from core.model.probe import Level
-from core.model.served import ServedModel
+from core.models.served import Level, ServedModel
+from core.models.server import Options
 from core.openai import Client, Place
 from core.records import Ask, Completed, Delta, Remote, Thread
 

@@ -1,51 +1,80 @@
-"""The composition root: knows every concrete class, starts them in order, stops them in reverse."""
+"""The composition root: builds what the faces give, starts it in order, stops it in reverse."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
-import socket
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
+from typing import Any
 
-import structlog
 from pydantic import SecretStr
 
-from adapters.web.adapter import Port, WebAdapter
-from adapters.web.door import Door, SocketDoor, WebDoor
-from adapters.web.mount import Mounted
-from bot.board import Board
 from bot.config import Config
+from bot.config import load as load_config
 from bot.engine import Choices, Engine
+from bot.health import Board, lineup
 from bot.home import Home
-from bot.lineup import lineup, opened_at, with_token
-from bot.model import choose, client
+from bot.integrations import FACES, Faces, rights
 from bot.operator import Threads
-from bot.platforms import platforms
+from bot.quick import Registry
 from bot.safety import findings
-from bot.settings import Settings
+from bot.settings import Settings, load
 from bot.telemetry import set_up
-from bot.tooling import Tooling
-from bot.values import plain
-from core import metrics, prompt
-from core.conversation import Profile
+from core import metrics
+from core.chat.platform import ChatPlatform, Platform
+from core.conversation import prompt
+from core.conversation.context import CallLimits
+from core.conversation.manager import Profile
 from core.errors import HomeTaken, PonteError
 from core.http import HttpClient
+from core.integration import (
+    ChatIntegration,
+    ChatPorts,
+    Given,
+    Handler,
+    ModelIntegration,
+    OwnerIntegration,
+    PagePorts,
+    ToolIntegration,
+    Tools,
+)
 from core.messages import Address, File, Person
-from core.model.served import ServedModel
-from core.platform_ports import ChatPlatform, Platform
+from core.models.server import Options
+from core.openai import OPENAI, Client, Place
 from core.policy import AllowList
 from core.ports import Guests, Membership
 from core.records import Health, Remote
-from core.stage import CallLimits
+from core.settings import plain
+from core.tools.toolbox import Toolbox
 
-log = structlog.get_logger("app")
-SURFACES = ("web", "slack", "discord")
 AT_START = 0.3
 """Seconds that a part may take to tell how it is, when Ponte says that it is ready."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What every command that does something begins with. `home` is not taken yet."""
+
+    settings: Settings
+    config: Config
+    home: Home
+
+
+def start(*, quiet: bool = False, faces: Faces = FACES) -> Start:
+    """Raises SettingsError. What is written from now on is for this user alone."""
+    os.umask(0o077)
+    settings = load(faces)
+    set_up(settings, quiet=quiet)
+    if settings.env_file.why and quiet:  # `run` says it on its start screen
+        sys.stderr.write(f"{settings.env_file.path} is not read: {settings.env_file.why}.\n")
+    asked_for = "ponte_config" in settings.model_fields_set
+    config = load_config(settings.ponte_config, required=asked_for, faces=faces)
+    return Start(settings, config, Home(settings.ponte_home))
 
 
 async def run(settings: Settings, config: Config, home: Home) -> int:
@@ -60,9 +89,8 @@ async def run(settings: Settings, config: Config, home: Home) -> int:
         loop.add_signal_handler(number, on_signal)
     with home.take():
         app = App(settings, config, home)
-        if settings.ponte_web == "on" and settings.ponte_web_token is None:
-            made = {"ponte_web_token": SecretStr(home.web_token())}
-            set_up(settings.model_copy(update=made))  # so that no log shows it
+        if secrets := app.own_secrets():
+            set_up(settings.model_copy(update=secrets))  # so that no log shows them
         await app.start(surfaces=True)
         try:
             await app.announce()
@@ -84,69 +112,128 @@ async def local(settings: Settings, config: Config, home: Home) -> AsyncIterator
         yield Path(stack.enter_context(home.address()))
 
 
+def model_client(settings: Settings) -> Client:
+    """The one for the process; whoever holds it closes it."""
+    key, url = plain(settings.openai_api_key), settings.openai_base_url or OPENAI
+    return Client(Place(key, url, settings.proxies))
+
+
+def given(
+    settings: Settings, config: Config, home: Home, http: HttpClient, client: Client
+) -> Given[Any]:
+    """What every face is built and checked with."""
+
+    def pseudonym(name: str) -> str:
+        return Options(secret=home.pseudonyms()).pseudonym(name)
+
+    return Given(settings, settings, config, home, http, client, pseudonym)
+
+
 class App:
     def __init__(self, settings: Settings, config: Config, home: Home) -> None:
         self._settings = settings
         self._config = config
         self._home = home
+        self._faces = settings.faces
         self._http = HttpClient(proxies=settings.proxies)
-        self._client = client(settings)
+        self._client = model_client(settings)
+        self._given = given(settings, config, home, self._http, self._client)
         self._memberships: dict[str, Membership] = {}
         self._guests: dict[str, Guests] = {}
+        self._rights = rights(self._faces)
         self._policy = AllowList(
-            settings.ponte_allow, settings.ponte_admins, self._memberships, self._guests
+            self._rights,
+            settings.ponte_allow,
+            settings.ponte_admins,
+            self._memberships,
+            self._guests,
         )
-        self._tooling = Tooling(
-            settings, config, home, self._policy.is_named, self._http, self._client
-        )
-        self._board = Board(lineup(settings), self._tooling.quick)
-        self._board.live |= {n: each.health for n, each in self._tooling.sources.items()}
-        self._surfaces: list[Platform] = []
-        self._web_token = ""
+        self._quick = Registry(config.quick_commands, self._policy.is_named)
+        self._tools: list[Tools] = []
+        for face in self._faces:
+            if isinstance(face, ToolIntegration):
+                tools = face.build(self._given, self._quick)
+                self._tools += [tools] if tools else []
+        self._toolbox = Toolbox([tools.source for tools in self._tools])
+        self._board = Board(lineup(settings), self._quick)
+        self._board.live |= {one.source.name: one.source.health for one in self._tools}
+        self._owners: list[tuple[OwnerIntegration[Any], Platform]] = []
+        self.chats: list[ChatPlatform] = []
+
+    def own_secrets(self) -> dict[str, SecretStr]:
+        """What surfaces made for themselves at their first start, by the setting's name."""
+        owners = [face for face in self._faces if isinstance(face, OwnerIntegration)]
+        return {
+            name: SecretStr(made)
+            for face in owners
+            for name, made in face.secrets(self._settings, self._home).items()
+        }
 
     async def start(self, *, surfaces: bool) -> None:
         """`surfaces` False serves the Unix socket alone. Raises what it cannot start for."""
-        self._model = choose(
-            self._settings, self._client, self._home.pseudonyms(), self._read, self._late
-        )
+        (model,) = [face for face in self._faces if isinstance(face, ModelIntegration)]
+        self._model, begin = model.build(self._given, self._read, self._late)
         self._engine = await Engine.open(self._home.path, self._choices())
         self._board.ledger = self._engine.changes.latest
-        chats = await self._chats() if surfaces else ()
-        doors = self._web(surfaces, chats)
-        if not surfaces:
-            self._board.asleep(SURFACES)
-        self._board.live["model"] = self._model.health
-        for surface in (*doors, *chats):
-            self._engine.replies[surface.name] = surface.reply
-            self._board.live[surface.name] = surface.health
-            self._surfaces.append(surface)
+        await self._build(surfaces)
+        self._board.live[model.name] = self._model.health
+        for platform in self._platforms:
+            self._engine.replies[platform.name] = platform.reply
+            self._board.live[platform.name] = platform.health
         self._engine.start()
-        if isinstance(self._model, ServedModel):
-            self._model.start()
-        self._tooling.start()
+        begin()
+        for tools in self._tools:
+            tools.start()
         try:
-            for door in doors:
-                await door.start()
-            await asyncio.gather(*(chat.start() for chat in chats))
+            for _, owner in self._owners:
+                await owner.start()
+            await asyncio.gather(*(chat.start() for chat in self.chats))
         except PonteError:
             await self.stop()
             raise
 
-    async def _chats(self) -> Sequence[ChatPlatform]:
-        chats = await platforms(
-            self._settings, self._config, self._home, self._engine, self._policy, self._board
-        )
-        for chat in chats:
-            self._engine.fetch[chat.name] = chat.fetch
-            self._engine.look_up[chat.name] = chat.look_up
-            self._memberships[chat.name] = chat.membership
-            self._guests[chat.name] = chat.guest
-        return chats
+    @property
+    def _platforms(self) -> Sequence[Platform]:
+        return [*(platform for _, platform in self._owners), *self.chats]
+
+    async def _build(self, surfaces: bool) -> None:
+        """The platforms, not started yet; the owner's serve what the others take in over HTTP."""
+        engine, settings = self._engine, self._settings
+        ports = ChatPorts(
+            inbox=engine.inbox, journal=engine.journal, threads=engine.threads, files=engine.files,
+            board=self._board, policy=self._policy, removed=engine.manager.removed,
+        )  # fmt: skip
+        for face in self._faces:
+            if isinstance(face, ChatIntegration) and surfaces and face.is_used(settings, settings):
+                chat = await face.build(self._given, ports)
+                engine.fetch[chat.name] = chat.fetch
+                engine.look_up[chat.name] = chat.look_up
+                self._memberships[chat.name] = chat.membership
+                self._guests[chat.name] = chat.guest
+                self.chats.append(chat)
+
+        async def readiness() -> Sequence[Health]:
+            """What `/readyz` looks at; a tool may fail beside it."""
+            tools = [face.name for face in self._faces if isinstance(face, ToolIntegration)]
+            return [part for part in await self._board.health() if part.name not in tools]
+
+        routes: dict[str, Handler] = {f"/{chat.name}/events": chat.http for chat in self.chats}
+        threads = Threads(engine.journal, engine.commands, self.link)
+        page = PagePorts(routes, readiness, metrics.exposition, threads)
+        for face in self._faces:
+            if not isinstance(face, OwnerIntegration) or not (surfaces or face.always):
+                continue
+            if face.is_used(settings, settings):
+                self._owners.append((face, await face.build(self._given, ports, page)))
+        if not surfaces:
+            served = [face.name for face in self._faces if isinstance(face, ChatIntegration)]
+            served += [face.name for face in self._faces if isinstance(face, OwnerIntegration)]
+            self._board.asleep(served)
 
     async def stop(self, hurry: asyncio.Event | None = None) -> None:
         """No more intake; turns finish within the grace, the rest is put back; all is closed."""
-        for surface in self._surfaces:
-            await surface.stop_intake()
+        for platform in self._platforms:
+            await platform.stop_intake()
         draining = asyncio.create_task(self._engine.drain(self._settings.ponte_grace))
         hurrying = asyncio.create_task((hurry or asyncio.Event()).wait())
         await asyncio.wait({draining, hurrying}, return_when=asyncio.FIRST_COMPLETED)
@@ -154,9 +241,11 @@ class App:
             await self._engine.drain(0)
         await draining
         hurrying.cancel()
-        for surface in reversed(self._surfaces):
-            await surface.close()
-        await self._tooling.close()
+        for platform in reversed(self._platforms):
+            await platform.close()
+        await self._toolbox.close()
+        for tools in self._tools:
+            await tools.close()
         await self._model.close()
         await self._client.close()
         await self._http.close()
@@ -175,23 +264,24 @@ class App:
             if found.level == "unsafe" or (found.topic == "caps" and found.level == "note"):
                 sys.stdout.write(f"  !!   {found.topic:<10} {found.words}\n")
         # A log is read by others, and kept: there the token does not belong.
-        page = self.link() if sys.stdout.isatty() else self.page()
+        page, link = self._opened()
         if page and not sys.stdout.isatty():
             sys.stdout.write("`ponte link` prints the page's address with its token\n")
-        sys.stdout.write(f"Ponte is ready{f': open {page}' if page else ''}\n")
+        shown = link if sys.stdout.isatty() else page
+        sys.stdout.write(f"Ponte is ready{f': open {shown}' if shown else ''}\n")
         sys.stdout.flush()
 
-    def page(self) -> str:
-        """Where a person opens the page; "" where this process serves none."""
-        for surface in self._surfaces:
-            if isinstance(surface, WebAdapter) and surface.name == "web":
-                return opened_at(self._settings, surface.address)
-        return ""
-
     def link(self) -> str:
-        """The same with the token, which opens it."""
-        page = self.page()
-        return with_token(page, self._web_token) if page else ""
+        """Where a person opens the page, with the token that opens it; "" where none is served."""
+        return self._opened()[1]
+
+    def page(self) -> str:
+        """The same without the token."""
+        return self._opened()[0]
+
+    def _opened(self) -> tuple[str, str]:
+        links = (face.link(self._settings, own, self._home) for face, own in self._owners)
+        return next((both for both in links if both[0]), ("", ""))
 
     async def _read(self, file: str) -> tuple[File, bytes]:
         return await self._engine.files.get(file)
@@ -200,26 +290,28 @@ class App:
         await self._engine.journal.remote(thread, remote)
 
     def _choices(self) -> Choices:
-        settings = self._settings
+        settings, config = self._settings, self._config
         return Choices(
             model=self._model,
-            toolbox=self._tooling.toolbox,
-            code=self._tooling.runner,
+            toolbox=self._toolbox,
+            code=next((tools.runner for tools in self._tools if tools.runner), None),
             policy=self._policy,
-            appliers=self._tooling.appliers,
-            auto_create_rows=self._config.changes.auto_create_rows,
-            rules=self._config.table_rules,
+            appliers=[applier for tools in self._tools for applier in tools.appliers],
+            auto_create_rows=config.changes.auto_create_rows,
+            rules=config.table_rules,
+            platforms=self._rights,
             is_named=self._policy.is_named,
             board=self._board,
-            quick=self._tooling.quick,
+            quick=self._quick,
             caps=self._caps,
             profile=Profile(
                 instructions=settings.ponte_instructions or prompt.INSTRUCTIONS,
                 locale=settings.ponte_locale,
-                zone=str(settings.ponte_timezone),
-                channels={k: c.instructions for k, c in self._config.channels.items()},
-                hosts=self._config.links.hosts,
-                limits=CallLimits(self._config.limits.costly_calls, self._config.limits.tool_calls),
+                zone=settings.ponte_timezone,
+                channels={k: c.instructions for k, c in config.channels.items()},
+                hosts=config.links.hosts,
+                links_code=frozenset(name for name, own in self._rights.items() if own.links_code),
+                limits=CallLimits(config.limits.costly_calls, config.limits.tool_calls),
             ),
             retention_days=settings.ponte_retention_days,
         )
@@ -227,42 +319,3 @@ class App:
     async def _caps(self, person: Person, address: Address) -> tuple[int, int]:
         turns = await self._settings.daily_caps.of(person, address, self._policy)
         return turns.person, turns.everybody
-
-    def _web(self, surfaces: bool, chats: Sequence[ChatPlatform]) -> Sequence[WebAdapter]:
-        settings = self._settings
-        doors = [self._door(SocketDoor(), self._home.listen())]
-        if not surfaces or settings.ponte_web == "off":
-            return doors
-        self._web_token = plain(settings.ponte_web_token) or self._home.web_token()
-        door = WebDoor(settings.ponte_web_host, self._web_token, settings.ponte_web_url or "")
-        routes = {f"/{chat.name}/events": Mounted(chat.http) for chat in chats}
-        port = Port(settings.ponte_web_host, settings.ponte_web_port)
-        return [*doors, self._door(door, port, routes)]
-
-    async def _readiness(self) -> Sequence[Health]:
-        """What `/readyz` looks at: the platforms and the model; a tool may fail beside them."""
-        return [part for part in await self._board.health() if part.name in ("model", *SURFACES)]
-
-    def _door(
-        self,
-        door: Door,
-        listener: Port | socket.socket,
-        routes: Mapping[str, Mounted] = MappingProxyType({}),
-    ) -> WebAdapter:
-        engine = self._engine
-        return WebAdapter(
-            door=door,
-            listener=listener,
-            extra=routes,
-            inbox=engine.inbox,
-            journal=engine.journal,
-            files=engine.files,
-            board=self._board,
-            readiness=self._readiness,
-            metrics=metrics.exposition,
-            operator=Threads(engine.journal, engine.desk, self.link)
-            if door.platform == "terminal"
-            else None,
-            locale=self._settings.ponte_locale,
-            time_zone=str(self._settings.ponte_timezone),
-        )

@@ -198,7 +198,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Who read our output has gone (`ponte threads list | head`).
         return _hang_up()
     except Exception as error:
-        from bot.failure import tell
+        from bot.telemetry import tell
 
         return tell(error, sys.stderr)
     return code if isinstance(code, int) else 0

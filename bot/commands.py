@@ -3,28 +3,46 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 import json
 import re
 import sys
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from bot.holder import Holder, Json, holder
-from bot.lineup import opened_at, page_url, with_token
-from bot.shown import thread_lines, threads_lines
-from bot.start import Start, start
-from bot.values import cause, plain
-from core.commands import Command, check_slug, parse, render
+from adapters.web import with_token
+from bot.app import Start, start
+from bot.client import Holder, Json, holder
+from core.conversation.grammar import Command, check_slug, parse, typed
 from core.errors import BadInput, PonteError, SettingsError
-from core.inputs import Inputs, named_once, parse_input
+from core.quick_commands import Inputs, named_once, parse_input
+from core.settings import cause, plain
 from core.text import clean, one_line
 
-T = TypeVar("T")
 _BLOCK = re.compile(
     r"(?P<mark>`{3,})[^`\n]*\n(?P<code>(?:(?!\n(?P=mark)).)*)\n(?P=mark)", re.DOTALL
 )
 _PAIR = re.compile(r"([^\W\d][\w.-]*)=(.*)", re.DOTALL)
+Shown = Mapping[str, Any]
+T = TypeVar("T")
+
+
+def threads_lines(threads: Iterable[Shown]) -> Iterator[str]:
+    """One line each: when it was last used (UTC), how many messages it has, its key."""
+    for thread in threads:
+        used = _when(thread.get("used_at"))
+        count = thread.get("messages", 0)
+        yield f"{used:<16}  {count:>6}  {one_line(str(thread.get('conversation', '')))}"
+
+
+def thread_lines(thread: Shown) -> Iterator[str]:
+    """Each message: when and who in one line, its text in the next ones, indented."""
+    for message in thread.get("messages", ()):
+        who = message.get("name") or message.get("role", "")
+        yield f"{_when(message.get('at'))}  {one_line(str(who))}"
+        for line in clean(str(message.get("text", ""))).splitlines():
+            yield f"    {line}"
 
 
 def run() -> int:
@@ -37,7 +55,7 @@ def run() -> int:
 
 def chat() -> int:
     begun = start(quiet=True)
-    from adapters.terminal import chat as converse
+    from adapters.terminal.chat import chat as converse
     from bot import app
 
     async def talk() -> int:
@@ -59,7 +77,7 @@ def link() -> int:
     token = plain(settings.ponte_web_token) or home.kept_web_token()
     if not token or not settings.ponte_web_port:
         raise PonteError("The page is not there yet. Start it with `ponte run`.")
-    _print_all([with_token(opened_at(settings, page_url(settings)), token)])
+    _print_all([with_token(settings.page(settings.page()), token)])
     sys.stderr.write("The page is not served now. Start it with `ponte run`.\n")
     return 0
 
@@ -74,20 +92,22 @@ def doctor() -> int:
 def sandbox() -> int:
     """Make the sandbox's own Python, ahead of its first use."""
     begun = start(quiet=True)
-    from bot.code import made
+    from core.tools.code import CODE
 
-    return asyncio.run(made(begun.settings, begun.home, print))
+    begun.home.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    asyncio.run(CODE.prepare(begun.home.path, begun.settings.proxies, print))
+    return 0
 
 
 def slack_manifest(*, link: bool) -> int:
-    from adapters.slack import manifest
+    from adapters.slack import setup
 
     settings = start(quiet=True).settings
     url = f"{settings.ponte_web_url}/slack/events" if settings.slack == "http" else ""
     if settings.slack == "http" and not settings.ponte_web_url:
         raise SettingsError("PONTE_WEB_URL: set it, so that Slack knows where to send its events.")
-    made = manifest.manifest(request_url=url)
-    _print_all([manifest.link(made) if link else json.dumps(made, indent=2, ensure_ascii=False)])
+    made = setup.manifest(request_url=url)
+    _print_all([setup.link(made) if link else json.dumps(made, indent=2, ensure_ascii=False)])
     return 0
 
 
@@ -102,7 +122,7 @@ def undo(id: str) -> int:
     wanted = parse(f"undo {id}")
     if wanted is None or wanted.id != id.lower():
         raise BadInput("{id} is no change. `ponte changes list` shows the ids.", id=repr(id[:40]))
-    return say(render(wanted))
+    return say(typed(wanted))
 
 
 def quick_command(
@@ -153,6 +173,13 @@ def _with_holder(work: Callable[[Holder], Awaitable[T]]) -> T:
     return asyncio.run(ask(start(quiet=True)))
 
 
+def _when(at: object) -> str:
+    if not isinstance(at, int | float) or not at:
+        return ""
+    moment = datetime.datetime.fromtimestamp(at, datetime.UTC)
+    return f"{moment:%Y-%m-%d %H:%M}"
+
+
 def _typed(slug: str, words: Sequence[str]) -> str:
     """The line that a person would write in a chat. Raises BadInput, UnknownCommand.
 
@@ -168,7 +195,7 @@ def _typed(slug: str, words: Sequence[str]) -> str:
         raise BadInput("I read KEY=VALUE here, but {word} is none.", word=repr(stray[:40]))
     else:
         given = named_once((pair[1], clean(pair[2])) for pair in pairs if pair)
-    return render(Command("quick-command", slug=slug, input=given))
+    return typed(Command("quick-command", slug=slug, input=given))
 
 
 def _bare(result: str) -> str:

@@ -4,38 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from core.applying import Applying
-from core.approval import Approval, Named
-from core.audit import AuditLog
-from core.budget import Caps, CountingBudget, uncapped
-from core.change_ports import Applier
-from core.changes import Changes
-from core.code_desk import CodeDesk
-from core.conversation import ConversationManager, Parts, Profile
-from core.desk import Desk
-from core.files.folder import FolderFiles
-from core.inbox.sqlite import SqliteInbox
+from bot.integrations import RIGHTS
+from core.changes.apply import Applying
+from core.changes.approval import Approval, NamedApprovers, TableRules
+from core.changes.audit import AuditLog
+from core.changes.ports import Applier
+from core.changes.service import Changes
+from core.chat.cards import Redraw
+from core.conversation.commands import CodeCommand, Commands, QuickCommandHandler
+from core.conversation.context import Scenes
+from core.conversation.manager import ConversationManager, Parts, Profile
+from core.conversation.upkeep import Upkeep
 from core.messages import Answer, Item, Message, prepare
+from core.policy import PlatformRights
 from core.ports import Fetch, LookUp, Model, Policy, QuickCommands, Replies, StatusBoard
-from core.quick_desk import QuickDesk
+from core.quick_commands import Results
 from core.records import Outcome, Thread
-from core.redraw import Redraw
-from core.results import Results
-from core.scenes import Scenes
+from core.store.changes import Caps, CountingBudget, SqliteLedger, uncapped
 from core.store.database import Database
-from core.store.journal import SqliteJournal
-from core.store.ledger import SqliteLedger
+from core.store.files import FolderFiles
+from core.store.inbox import SqliteInbox
 from core.store.schema import MIGRATIONS
-from core.table_rules import TableRules
-from core.threads.file import FileThreadMap
-from core.tools.code.runner import Runner
+from core.store.thread_map import FileThreadMap
+from core.store.turns import SqliteJournal
+from core.tools.code.source import Runner
 from core.tools.toolbox import Toolbox
-from core.upkeep import Upkeep
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +54,8 @@ class Choices:
     auto_create_rows: int = 0
     """Creates of up to so many rows need no person's click (`ponte.toml`, [changes])."""
     rules: TableRules = field(default_factory=TableRules)
-    is_named: Named | None = None
+    platforms: Mapping[str, PlatformRights] = field(default_factory=lambda: RIGHTS)
+    is_named: NamedApprovers | None = None
     """How the people whom `rules` name are known."""
     clock: Callable[[], float] = time.time
     """By which proposals expire."""
@@ -85,21 +84,21 @@ class Engine:
         self.scenes = Scenes(
             self.journal, self.files, threads, self.fetch, choices.profile.zone, self.inbox.stopped
         )
-        self.desk = Desk(
+        self.commands = Commands(
             inbox=self.inbox, journal=self.journal, threads=threads, files=self.files,
             policy=choices.policy, budget=self.budget, board=choices.board, changes=self.changes,
-            quick=QuickDesk(
+            quick=QuickCommandHandler(
                 self.journal, choices.policy, self.budget, choices.quick, self.scenes,
                 self.results,
             ),
-            code=CodeDesk(
+            code=CodeCommand(
                 self.journal, choices.policy, self.budget, self.scenes, choices.code
             ),
             forgotten=lambda: self.upkeep.soon(),
         )  # fmt: skip
         self.manager = self._manager(choices)
         self.upkeep = Upkeep(
-            self.inbox, self.journal, self.files, choices.model, self.desk.forget,
+            self.inbox, self.journal, self.files, choices.model, self.commands.forget,
             choices.retention_days, self.changes.ledger,
         )  # fmt: skip
         self._tasks: list[asyncio.Task[None]] = []
@@ -152,12 +151,14 @@ class Engine:
         parts = Parts(
             inbox=self.inbox, journal=self.journal, threads=self.threads, files=self.files,
             model=choices.model, toolbox=choices.toolbox, policy=choices.policy,
-            budget=self.budget, desk=self.desk, changes=self.changes,
+            budget=self.budget, commands=self.commands, changes=self.changes,
             scenes=self.scenes,
         )  # fmt: skip
         return ConversationManager(parts, self.replies, choices.profile, self.look_up)
 
 
 def _approval(choices: Choices) -> Approval:
-    approval = Approval(choices.policy, choices.auto_create_rows, choices.rules)
+    approval = Approval(
+        choices.policy, choices.auto_create_rows, choices.rules, platforms=choices.platforms
+    )
     return replace(approval, is_named=choices.is_named) if choices.is_named else approval

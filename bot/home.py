@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bot.values import token_fault
 from core.errors import HomeTaken, PonteError, SettingsError
+from core.settings import token_fault
 
 LOCK = "ponte.lock"
 SOCKET = "ponte.sock"

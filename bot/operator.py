@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from core.desk import Desk
+from core.conversation.commands import Commands
 from core.errors import NotFound
 from core.ports import Journal
 from core.records import Shown
@@ -16,9 +16,9 @@ Json = Mapping[str, Any]
 class Threads:
     """`link` gives the page's address with its token."""
 
-    def __init__(self, journal: Journal, desk: Desk, link: Callable[[], str]) -> None:
+    def __init__(self, journal: Journal, commands: Commands, link: Callable[[], str]) -> None:
         self._journal = journal
-        self._desk = desk
+        self._commands = commands
         self.link = link
 
     async def threads(self) -> Sequence[Json]:
@@ -43,7 +43,7 @@ class Threads:
         found = [conversation] if conversation else await self._journal.of_person(person)
         if not found or not any(one.conversation in found for one in await self._journal.threads()):
             raise NotFound(what="person" if person else "conversation")
-        messages = sum([await self._desk.forget(one) for one in found])
+        messages = sum([await self._commands.forget(one) for one in found])
         return {"conversations": len(found), "messages": messages}
 
 

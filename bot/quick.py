@@ -8,11 +8,11 @@ from dataclasses import asdict
 from typing import Any
 
 from bot.config import Command, in_language
-from core.commands import check_slug
+from core.conversation.grammar import check_slug
 from core.errors import NotAllowed, ToolError, UnknownCommand
+from core.i18n import LOCALES
 from core.messages import Address, Person
 from core.records import Outcome, QuickCommand, Scene
-from core.words import LOCALES
 
 Named = Callable[[Person, Address, frozenset[str]], Awaitable[bool]]
 """Whether one of these names is the person's, or of a group or role of theirs."""
@@ -43,17 +43,18 @@ class Registry:
     ) -> None:
         self._commands = commands
         self._is_named = is_named
+        self.connect(run, any_slug=any_slug)
+
+    def connect(self, run: Run | None, *, any_slug: bool) -> None:
+        """They are run so; with `any_slug` also those that ponte.toml does not name."""
         self._run = run
-        self._any_slug = any_slug or not commands
+        self._any_slug = any_slug or not self._commands
 
     @property
     def everybodys(self) -> list[QuickCommand]:
         """Those that no place and no person is named for: what a model may know of."""
-        return [
-            _record(slug, command)
-            for slug, command in self._commands.items()
-            if not command.where and not command.by
-        ]
+        named = self._commands.items()
+        return [_record(slug, each) for slug, each in named if not each.where and not each.by]
 
     def asks_first(self, slug: str) -> bool:
         """Whether a model's call of it runs nothing before a person approves it."""
@@ -73,7 +74,12 @@ class Registry:
         if command is None and self._any_slug:
             return QuickCommand(slug, slug, effect="spend")
         if command is None:
-            raise await self._unknown(person, address, slug)
+            slugs = [each.slug for each in await self.known(person, address)]
+            if near := difflib.get_close_matches(slug, slugs, 1):
+                raise UnknownCommand(_UNKNOWN, slug=slug, near=near[0])
+            if slugs:
+                raise UnknownCommand(_NO_SUCH, slug=slug, known=", ".join(slugs[:10]))
+            raise UnknownCommand(_NONE_HERE, slug=slug)
         if not _is_here(command, address):
             raise NotAllowed(_NOT_HERE, slug=slug)
         if not await self._is_theirs(command, person, address):
@@ -91,14 +97,6 @@ class Registry:
 
     async def _is_theirs(self, command: Command, person: Person, address: Address) -> bool:
         return not command.by or await self._is_named(person, address, frozenset(command.by))
-
-    async def _unknown(self, person: Person, address: Address, slug: str) -> UnknownCommand:
-        slugs = [command.slug for command in await self.known(person, address)]
-        if near := difflib.get_close_matches(slug, slugs, 1):
-            return UnknownCommand(_UNKNOWN, slug=slug, near=near[0])
-        if slugs:
-            return UnknownCommand(_NO_SUCH, slug=slug, known=", ".join(slugs[:10]))
-        return UnknownCommand(_NONE_HERE, slug=slug)
 
 
 def _is_here(command: Command, address: Address) -> bool:

@@ -1,4 +1,5 @@
-"""Logs on stderr, for operators: one line an event, the turn's id in each, never a secret.
+"""Logs on stderr, for operators: one line an event, the turn's id in each, never a secret; and how
+a command tells that it failed.
 
 Everything else logs through `structlog.get_logger()`; what libraries say through `logging` comes
 out the same way.
@@ -8,20 +9,35 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 import threading
 import traceback
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterable, Iterator, MutableMapping
 from pathlib import Path
 from typing import Any, TextIO
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from bot.redaction import Redaction
-from bot.settings import Settings
+from bot.settings import Settings, load
+from core.errors import PonteError, SettingsError
 
-# What these say below the given level holds message texts, tokens or whole addresses.
+MASK = "[secret]"
+_SHORTEST = 4
+"""A shorter secret would mask half of all words; nobody issues such."""
+_TOKENS = re.compile(
+    r"""
+    xox[a-z](?:\.xox[a-z])?-[\w-]{8,}          # Slack: bot, user, refresh tokens
+    | xapp-[\w-]{8,}                           # Slack: app-level token
+    | sk-[\w-]{16,}                            # OpenAI and those that speak its API
+    | [\w-]{23,28}\.[\w-]{6,7}\.[\w-]{27,}     # Discord: bot token
+    | eyJ[\w-]{8,}(?:\.[\w-]+){0,4}              # a JSON web token (StackSpot, NocoDB)
+    | (?<=Bearer[ ])[\w.~+/=-]{8,}
+    | (?<=://)[^\s/@:"]+:[^\s/@"]+(?=@)        # user:password in a URL
+    """,
+    re.VERBOSE | re.IGNORECASE,
+)
 _CAPPED = {
     "discord": logging.INFO,
     "discord.http": logging.INFO,
@@ -38,9 +54,55 @@ _CAPPED = {
     "markdown_it": logging.INFO,
     "sqlitedict": logging.WARNING,
 }
-
-
+"""What these say below the given level holds message texts, tokens or whole addresses."""
 _NOTHING = logging.CRITICAL + 10
+"""A level above all that is written."""
+
+
+class Redaction:
+    """Masks the given secrets, wherever they stand, and all that looks like a token."""
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        kept = {form for secret in secrets for form in _forms(secret) if len(form) >= _SHORTEST}
+        longest_first = sorted(kept, key=len, reverse=True)
+        self._secrets = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
+
+    def of(self, text: str) -> str:
+        return _TOKENS.sub(MASK, self._secrets.sub(MASK, text))
+
+
+class Faults:
+    """An exception in an event: its kind and words, with its traceback where asked for."""
+
+    def __init__(self, *, traces: bool) -> None:
+        self._traces = traces
+
+    def __call__(self, logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+        found = event.pop("exc_info", None)
+        event.pop("stack_info", None)
+        fault = _fault(found)
+        if fault is not None:
+            event["fault"] = f"{type(fault).__name__}: {fault}"
+            event["at"] = _innermost(fault)
+            if self._traces:
+                event["traceback"] = _traceback(fault)
+        return event
+
+
+class Line:
+    """Writes an event as one line of text or JSON, masked as a whole.
+
+    Control characters come out escaped, so that nobody's text can forge a line or a colour.
+    """
+
+    def __init__(self, form: str, redaction: Redaction) -> None:
+        self._json = form == "json"
+        self._redaction = redaction
+
+    def __call__(self, logger: WrappedLogger, method: str, event: MutableMapping[str, Any]) -> str:
+        if self._json:
+            return self._redaction.of(json.dumps(dict(event), ensure_ascii=False, default=repr))
+        return self._redaction.of(" ".join(_words(dict(event))))
 
 
 def set_up(settings: Settings, *, quiet: bool = False, stream: TextIO | None = None) -> None:
@@ -54,6 +116,24 @@ def set_up(settings: Settings, *, quiet: bool = False, stream: TextIO | None = N
         level = _NOTHING
     _route_structlog(min(level, logging.CRITICAL))
     _route_logging(level, settings, stream or sys.stderr)
+
+
+def tell(error: Exception, stream: TextIO) -> int:
+    """Write what went wrong; returns 2 for wrong settings, else 1.
+
+    A traceback is for PONTE_LOG_LEVEL=debug; that level stands once logging is set up.
+    """
+    redaction = _redaction()
+    if logging.getLogger().isEnabledFor(logging.DEBUG):
+        stream.write(redaction.of(_traceback(error)))
+    for line in _sentence(error).splitlines():
+        stream.write(redaction.of(line) + "\n")
+    return 2 if isinstance(error, SettingsError) else 1
+
+
+def _forms(secret: str) -> set[str]:
+    """As it is, and as JSON and Python's repr would write it inside quotes."""
+    return {secret, json.dumps(secret, ensure_ascii=False)[1:-1], repr(secret)[1:-1]}
 
 
 def _route_structlog(level: int) -> None:
@@ -96,40 +176,6 @@ def _shared() -> list[Processor]:
     ]
 
 
-class Faults:
-    """An exception in an event: its kind and words, with its traceback where asked for."""
-
-    def __init__(self, *, traces: bool) -> None:
-        self._traces = traces
-
-    def __call__(self, logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
-        found = event.pop("exc_info", None)
-        event.pop("stack_info", None)
-        fault = _fault(found)
-        if fault is not None:
-            event["fault"] = f"{type(fault).__name__}: {fault}"
-            event["at"] = _innermost(fault)
-            if self._traces:
-                event["traceback"] = _traceback(fault)
-        return event
-
-
-class Line:
-    """Writes an event as one line of text or JSON, masked as a whole.
-
-    Control characters come out escaped, so that nobody's text can forge a line or a colour.
-    """
-
-    def __init__(self, form: str, redaction: Redaction) -> None:
-        self._json = form == "json"
-        self._redaction = redaction
-
-    def __call__(self, logger: WrappedLogger, method: str, event: MutableMapping[str, Any]) -> str:
-        if self._json:
-            return self._redaction.of(json.dumps(dict(event), ensure_ascii=False, default=repr))
-        return self._redaction.of(" ".join(_words(dict(event))))
-
-
 def _words(event: dict[str, Any]) -> Iterator[str]:
     yield event.pop("timestamp", "")
     yield f"{event.pop('level', ''):<7}"
@@ -166,3 +212,20 @@ def _traceback(fault: BaseException) -> str:
 def _thread_fault(args: threading.ExceptHookArgs) -> None:
     fault = args.exc_value or args.exc_type()
     structlog.get_logger("thread").error("a thread ended in a fault", exc_info=fault)
+
+
+def _redaction() -> Redaction:
+    try:
+        return Redaction(load().secrets)
+    except SettingsError:
+        return Redaction(())
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, PonteError):
+        return str(error)
+    what = " ".join(f"{type(error).__name__}: {error}".split())
+    return (
+        f"Ponte stopped because of a fault of its own ({what}). "
+        "Run it again with PONTE_LOG_LEVEL=debug to see where."
+    )

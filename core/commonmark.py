@@ -28,18 +28,6 @@ _INFO = re.compile(r"[\w+.#-]{0,40}")
 _CLOSING = re.compile(r"[\s>]*```\s*")
 
 
-def _calm(line: str) -> bool:
-    """Whether every backtick of a line belongs to a code span that all platforms see."""
-    if "`" not in line:
-        return True
-    spans = line.split("`")[1::2]
-    return (
-        line.count("`") % 2 == 0
-        and not _UNSURE.search(line)
-        and not any("](" in span or "|" in span or not span.strip() for span in spans)
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class Code:
     """The numbers of the lines that are code for all, and of those that are code for some.
@@ -108,15 +96,27 @@ def normal(url: str) -> str:
     return parser().normalizeLink(url)
 
 
-def _links(tokens: Sequence[Token]) -> Iterator[str]:
-    for token in tokens:
-        yield from filter(None, (str(token.attrGet(name) or "") for name in ("href", "src")))
-        yield from _links(token.children or ())
-
-
 @functools.cache
 def parser() -> MarkdownIt:
     library = importlib.import_module("markdown_it")
     markdown: MarkdownIt = library.MarkdownIt("commonmark", {"html": False})
     markdown.enable(["table", "strikethrough"])
     return markdown
+
+
+def _calm(line: str) -> bool:
+    """Whether every backtick of a line belongs to a code span that all platforms see."""
+    if "`" not in line:
+        return True
+    spans = line.split("`")[1::2]
+    return (
+        line.count("`") % 2 == 0
+        and not _UNSURE.search(line)
+        and not any("](" in span or "|" in span or not span.strip() for span in spans)
+    )
+
+
+def _links(tokens: Sequence[Token]) -> Iterator[str]:
+    for token in tokens:
+        yield from filter(None, (str(token.attrGet(name) or "") for name in ("href", "src")))
+        yield from _links(token.children or ())

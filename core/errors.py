@@ -33,7 +33,7 @@ An error is raised once, at the depth that understands it. `sentence` is the Eng
 
 from __future__ import annotations
 
-from core.words import say
+from core.i18n import say
 
 
 class PonteError(Exception):

@@ -8,36 +8,94 @@ HttpError
 └── HttpTooLarge     its body is larger than we take
 
 None of them holds an address, a header that we sent or a body that we sent: they may be secrets.
+Proxies are handed in, since HTTPS_PROXY and NO_PROXY may stand in `.env`, which no client reads.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import email.utils
 import importlib
 import importlib.metadata
 import json
 import logging
+import re
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import urlsplit
 
-from core.proxies import Proxies
-
-_LIBRARY = "httpx"
-
-# These are raised before the first byte of a request leaves.
-_UNSENT = (
-    *("ConnectError", "ConnectTimeout", "PoolTimeout"),
-    *("ProxyError", "LocalProtocolError", "UnsupportedProtocol"),
-)
-
+LONGEST = 1e9
+"""Seconds: a larger number is this one."""
+_SECONDS = re.compile(r"\d+(\.\d+)?", re.ASCII)
 CONNECT = 5.0
 """Seconds to connect within."""
 CAP = 8 * 1024 * 1024
 """Bytes of an answer that are taken, after decompression."""
 ERROR = 64 * 1024
 """Bytes of an error's body that are read; the rest of it is left."""
+_LIBRARY = "httpx"
+# These are raised before the first byte of a request leaves.
+_UNSENT = (
+    *("ConnectError", "ConnectTimeout", "PoolTimeout"),
+    *("ProxyError", "LocalProtocolError", "UnsupportedProtocol"),
+)
+_DEFAULT_PORTS = {"https": 443, "wss": 443, "http": 80, "ws": 80}
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds of its Retry-After (RFC 9110, section 10.2.3: a number or a date), None without one.
+
+    `headers` have lower-case names. A moment that has passed is 0.
+    """
+    told = headers.get("retry-after", "").strip()
+    if _SECONDS.fullmatch(told):
+        return min(float(told), LONGEST)
+    try:
+        moment = email.utils.parsedate_to_datetime(told)
+    except ValueError:
+        return None
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return max(0.0, (moment - datetime.now(UTC)).total_seconds())
+
+
+@dataclass(frozen=True, slots=True)
+class Proxies:
+    """Proxy URLs by the scheme of the request; they may hold a password, so they are not shown.
+
+    `no` is NO_PROXY: comma-separated hosts that are reached directly; `example.com` also
+    stands for its subdomains, `host:port` for one port only, `*` for every host.
+    """
+
+    https: str = field(default="", repr=False)
+    http: str = field(default="", repr=False)
+    no: str = ""
+
+    def for_url(self, url: str) -> str | None:
+        """The proxy's URL for this request, or None to connect directly."""
+        parts = urlsplit(url)
+        proxy = self.https if parts.scheme in ("https", "wss") else self.http
+        host = (parts.hostname or "").lower()
+        port = parts.port or _DEFAULT_PORTS.get(parts.scheme, 0)
+        direct = any(_names(entry.lower(), host, port) for entry in self._direct())
+        return None if direct or not proxy else proxy
+
+    def routes(self) -> dict[str, str]:
+        """URL pattern → proxy, "" for a direct way; the more exact pattern wins."""
+        direct = self._direct()
+        if "*" in direct:
+            return {}
+        routes = {_pattern(host): "" for host in direct}
+        for scheme, proxy in (("http://", self.http), ("https://", self.https)):
+            if proxy:
+                routes[scheme] = proxy if "://" in proxy else f"http://{proxy}"
+        return routes
+
+    def _direct(self) -> list[str]:
+        return [host.strip() for host in self.no.split(",") if host.strip()]
 
 
 class HttpError(Exception):
@@ -251,6 +309,33 @@ class HttpClient:
         return bytes(taken)
 
 
+def loaded() -> Any:
+    """The library, whole: another thread may have imported half of it. For a thread."""
+    return importlib.import_module(_LIBRARY)
+
+
+def _names(entry: str, host: str, port: int) -> bool:
+    if entry == "*":
+        return True
+    name, colon, entry_port = entry.rpartition(":")
+    if colon and entry_port.isdecimal() and ":" not in name:
+        if int(entry_port) != port:
+            return False
+        entry = name
+    entry = entry.removeprefix("*").removeprefix(".").strip("[]")
+    return host == entry or host.endswith("." + entry)
+
+
+def _pattern(host: str) -> str:
+    """A NO_PROXY entry: a name stands for its subdomains too, an address for itself."""
+    name = host.lstrip(".").strip("[]")
+    if name.count(":") > 1:
+        return f"all://[{name}]"
+    if name.replace(".", "").replace(":", "").isdigit():
+        return f"all://{name}"
+    return f"all://*{name}"
+
+
 async def _beginning(answer: Any) -> bytes:
     """Of an error's body."""
     taken = bytearray()
@@ -274,11 +359,6 @@ async def _lines(chunks: AsyncIterator[bytes], cap: int) -> AsyncIterator[str]:
             raise HttpTooLarge(f"a line of more than {cap:,} bytes")
     if rest:
         yield rest.decode(errors="replace")
-
-
-def loaded() -> Any:
-    """The library, whole: another thread may have imported half of it. For a thread."""
-    return importlib.import_module(_LIBRARY)
 
 
 def _built(proxies: Proxies, socket: str) -> tuple[Any, Any]:

@@ -1,9 +1,23 @@
-"""Somebody's words in Markdown of ours."""
+"""Somebody's words in Markdown of ours, and links that lead where they may or are only read.
+
+A table's cell, a file or somebody's quote can tell the model to put what it knows into an address
+and to have a person, or a platform's preview, open it. So an address that nobody allowed is shown
+as code; where code is not sure to be read as such everywhere, its dots and colons are broken
+(`https[:]//evil[.]test`). What counts as an address is what any of the platforms would link: Slack
+links bare domains and e-mail addresses, Discord what begins with http and masked links, CommonMark
+inline links, reference definitions, autolinks and images, with entities and escapes in them.
+Code stays as it is where every platform reads it as such: a block between two lines of three
+backticks, and a span of single backticks on one line.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from urllib.parse import urlsplit
 
+from core.commonmark import Astray, blocks, code_of, link_target, normal, targets, unescaped
 from core.text import one_line
 
 LONGEST, MOST_BRACKETS, MOST_LINES = 30_000, 2_000, 3_000
@@ -14,6 +28,40 @@ _ADDRESS = re.compile(
     re.IGNORECASE,
 )
 _MARKUP = re.compile(r"([\\`*_\[\]<>|~#])")
+MARKS = 4
+"""Marks at the end of an allowed address; more could tell something to whom it leads to."""
+_FILE = re.compile(r"/files/[A-Za-z0-9_-]{1,64}|#[\w-]{0,64}")
+_HOST = re.compile(r"[a-z0-9.-]{1,253}")
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
+# Where an address is: a dot before letters (also the dots that IDNA reads as one), a scheme.
+_HOT = re.compile(
+    r"[\w-][.\u3002\uff0e\uff61](?:[^\W\d_]{2}|xn--)"
+    r"|:[/\\]{2}"
+    r"|\b(?:mailto|tel|sms|sip|xmpp|javascript|data|vbscript|file|slack|discord):(?=[^\s:])"
+    r"|\d\.\d{1,3}(?::\d|/)",
+    re.IGNORECASE,
+)
+_SCHEMED = re.compile(r":[/\\]{2}|\bwww\.|\bdiscord|\w:\S{0,100}@|\]\(", re.IGNORECASE)
+_NEVER = re.compile(r"[\\`\[\]<>{}|^\"]")  # RFC 3986 has no place for them
+_UNUSUAL = re.compile(r"[^\w%/.?=&#+:-]")
+_SIMPLE = re.compile(r"[A-Za-z0-9._~:/?#@!$&*+,;=%()-]+")
+_TRAILING = ".,;:!?*_~`'\"”’»)]}|"
+_LEFT = frozenset("+-.%_@")
+_LINK = (
+    r"!?\[(?P<label>[^\[\]]{0,500})\]\([ \t]{0,9}"
+    r"(?P<target><[^<>]{0,2000}>|[^()\s<]{1,2000}(?:\([^()\s]{0,500}\)[^()\s]{0,500}){0,5})"
+    r"(?:[ \t]{1,9}(?:\"[^\"]{0,300}\"|'[^']{0,300}'|\([^()]{0,300}\)))?[ \t]{0,9}\)"
+)
+_PIECE = re.compile(
+    rf"(?P<link>{_LINK})|(?P<inline>\]\()|(?P<definition>\]:(?!//))"
+    r"|<(?P<angled>[^<>\s]{1,2000})>|(?P<chunk>[^\s<>\[\]]+)"
+)
+_FENCE = re.compile(r"^(?:[ \t>]|[-*+] |\d{1,9}[.)] ){0,99}```", re.MULTILINE)
+_GLUED = re.compile(r"[\[<]|[\]>](?![.,:;!?)]{0,3}(?:\s|$))")
+_TARGET = re.compile(r"[ \t]{0,9}(\S{1,2000})")
+_EMPHASIS = str.maketrans("", "", "*_~")
+_TAME = str.maketrans("`<>", "'‹›")
+_SUSPICIOUS = (".", ":", "@", "](", "&", "\\", "\u3002", "\uff0e", "\uff61")
 
 
 def is_plain(text: str) -> bool:
@@ -33,3 +81,332 @@ def markless(text: str) -> str:
         f"`{piece}`" if number % 2 else _MARKUP.sub(r"\\\1", piece)
         for number, piece in enumerate(pieces)
     )
+
+
+def tamed(text: str, hosts: Collection[str], written: Collection[str] = ()) -> str:
+    """`text` in Markdown whose links lead only to `hosts`, to what is under them, or to one of
+    the addresses `written`."""
+    return Trust(frozenset(hosts), frozenset(written)).tamed(text)
+
+
+def allowed(url: str, hosts: Collection[str]) -> bool:
+    """Whether an address leads to one of `hosts` by https or http, or to somewhere under it."""
+    return Trust(frozenset(hosts)).allows(url)
+
+
+def addresses(text: str) -> frozenset[str]:
+    """The addresses that somebody wrote whole: what stands between spaces or brackets, without
+    the marks that end a sentence."""
+    found = set[str]()
+    for chunk in re.split(r"[\s<>\[\]`|]+", text):
+        if (hot := _first(chunk)) is not None:
+            found.add(chunk[hot : _end(chunk, hot)])
+    return frozenset(found)
+
+
+def broken(text: str) -> str:
+    """`text` with each of its addresses broken: they can be read, and no platform links them."""
+    return _NOWHERE.broken(text)
+
+
+def unlinked(text: str) -> str:
+    """The same for surfaces that link nothing without a scheme: e-mail addresses and names of
+    hosts stay as they are, where no more is said."""
+    return broken(text) if _SCHEMED.search(text) else text
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """Where links may lead: `hosts` and what is under them, and the addresses that the asker has
+    `written` whole in this thread. `coded`: others stand as code where that is sure to be code;
+    a surface that links within code has them broken."""
+
+    hosts: frozenset[str] = frozenset()
+    written: frozenset[str] = frozenset()
+    coded: bool = True
+
+    def allows(self, url: str) -> bool:
+        """Strict about what readers of addresses take in different ways: no user, no backslash,
+        no host but of plain letters, nothing behind the host that could begin another address."""
+        if url in self.written:
+            return True
+        scheme = _SCHEME.match(url)
+        whole = url if scheme and "://" in url else f"https://{url}"
+        if _NEVER.search(whole) or whole.startswith(("https:///", "http:///")):
+            return False
+        try:
+            parts = urlsplit(whole)
+            host, _ = (parts.hostname or "").rstrip("."), parts.port
+        except ValueError:
+            return False
+        if parts.scheme.lower() not in ("https", "http") or not _HOST.fullmatch(host):
+            return False
+        if parts.netloc.lower().partition(":")[0].rstrip(".") != host:
+            return False
+        rest = whole[whole.find("://") + 3 + len(parts.netloc) :]
+        odd = _UNUSUAL.search(rest)
+        if odd and _HOT.search(rest, odd.start()):
+            return False
+        return any(host == known or host.endswith(f".{known}") for known in self.hosts)
+
+    def tamed(self, text: str, astray: Astray = 0) -> str:
+        """Taming twice changes nothing more. `astray`: what `Code` says of the text before it."""
+        if not _suspicious(text):
+            return text
+        if is_plain(text):
+            return self.broken(text)
+        lines = text.replace("\r\n", "\n").replace("\r", "\n")
+        said = "\n".join(self._lines(lines, astray))
+        if not self._harmless(said):
+            return self.broken(lines)
+        return text if said == lines else said
+
+    def broken(self, text: str) -> str:
+        """The same without trust in code, and without any link of Markdown's making."""
+        return "\n".join(self._pieces(line, sure=False, whole=False) for line in text.split("\n"))
+
+    def parts(
+        self, text: str, split: Callable[[str], Sequence[str]]
+    ) -> tuple[str, tuple[str, ...]]:
+        """`text`, tamed, and the parts that `split` makes of it: none of them has a link that the
+        whole had not, because a cut went through code or through an address."""
+        said, parts = text, tuple[str, ...]()
+        for tame in (self.tamed, self.broken, _NOWHERE.broken):
+            said = tame(text)
+            parts = tuple(split(said))
+            if all(not _suspicious(part) or self.tamed(part) == part for part in parts):
+                break
+        return said, parts
+
+    def _lines(self, text: str, astray: Astray) -> Iterator[str]:
+        lines = text.split("\n")
+        code = code_of(text, lines, astray)
+        for at, line in enumerate(lines):
+            if at in code.lines:
+                yield line
+            elif code.astray or at in code.unsure:
+                yield self._pieces(line, sure=False)
+            else:
+                yield self._line(line)
+
+    def _line(self, line: str) -> str:
+        """A line in which every code span is one everywhere, but for a terminal."""
+        pieces = line.split("`")
+        for at, piece in enumerate(pieces):
+            if at % 2 == 0:
+                pieces[at] = self._pieces(piece, before=at > 0, after=at + 1 < len(pieces))
+            elif not self.coded:
+                pieces[at] = self._pieces(piece, sure=False)
+        return "`".join(pieces)
+
+    def _pieces(
+        self, text: str, sure: bool = True, before: bool = False, after: bool = False,
+        whole: bool = True,
+    ) -> str:  # fmt: skip
+        """Prose on one line. `sure`: what is put into code is read as code there; `before` and
+        `after`: code stands right beside it. `whole`: links of Markdown may stay."""
+        out, at = [""], 0
+        behind = f"{text}`" if after else text
+        while at < len(text) and (found := _PIECE.search(text, at)):
+            out.append(text[at : found.start()])
+            at = found.end()
+            beside = (before and found.start() == 0) or (after and at == len(text))
+            beside = beside or (out[-1] == "" and out[-2].endswith("`"))
+            escaped = text[max(0, found.start() - 1) : found.start()] in ("\\", "<")
+            code = sure and self.coded and not beside and not escaped
+            match found.lastgroup:
+                case "link":
+                    said, at = self._link(found, code, sure, whole)
+                    out.append(said)
+                case "inline":
+                    end = self._target_end(text, at) if whole else 0
+                    out.append(text[found.start() : end] if end else "] (")
+                    at = end or at
+                case "definition":
+                    target = _TARGET.match(text, at)
+                    fine = whole and target and self._leads(target[1].strip("<>"))
+                    out.append("]:" if fine else "] :")
+                case "angled":
+                    glued = bool(_GLUED.match(behind, at - 1))
+                    out.append(self._angled(found["angled"], code, whole, glued))
+                case _:
+                    glued = (after and at == len(text)) or bool(_GLUED.match(behind, at))
+                    out.append(self._chunk(found["chunk"], code, glued))
+        return "".join([*out, text[at:]])
+
+    def _link(self, found: re.Match[str], code: bool, sure: bool, whole: bool) -> tuple[str, int]:
+        """A link on one line with a plain label: its words, and its address where it may lead."""
+        label = self._pieces(found["label"], sure, whole=whole)
+        image, target = found[0].startswith("!"), found["target"]
+        where = unescaped(target[1:-1] if target.startswith("<") else target)
+        own = bool(_FILE.fullmatch(where))
+        if whole and self._leads(where) and (own or not image):
+            mark = "!" if image else ""
+            return f"{mark}[{label}{found[0][len(mark) + 1 + len(found['label']) :]}", found.end()
+        return f"{label} ({self._shown(where, code)})".strip(), found.end()
+
+    def _target_end(self, text: str, start: int) -> int:
+        """Where an allowed target ends that stands behind `](`; 0 for all else."""
+        while text[start : start + 1] in (" ", "\t"):
+            start += 1
+        found = link_target(text, start)
+        if found is None or not self._leads(found[0]):
+            return 0
+        return found[1] if text[found[1] : found[1] + 1] in (")", " ") else 0
+
+    def _leads(self, target: str) -> bool:
+        return bool(_FILE.fullmatch(target)) or self.allows(target)
+
+    def _angled(self, inner: str, code: bool, whole: bool, glued: bool) -> str:
+        if _SCHEME.match(inner):
+            if whole and self.allows(inner):
+                return f"<{inner}>"
+            return self._shown(inner, code) if _first(inner) is not None else f"< {inner}>"
+        return f"<{self._chunk(inner, False, glued)}>"
+
+    def _chunk(self, chunk: str, code: bool, glued: bool) -> str:
+        """What stands between spaces. `glued`: code or a bracket follows it at once, and on Discord
+        an address goes on into that."""
+        plain = unescaped(chunk)
+        start = _first(chunk)
+        if start is None or plain != chunk:
+            hidden = _first(plain)
+            if hidden is None and _first(plain.translate(_EMPHASIS)) is None:
+                return chunk
+            fine = hidden is not None and self.allows(plain[hidden : _end(plain, hidden)])
+            if start is None or not fine:
+                return self._decoded(plain.translate(_TAME), hidden or 0, code)
+        end = _end(chunk, start)
+        address = chunk[start:end]
+        escaped = chunk[:start].endswith("\\")
+        if self.allows(address) and not glued and not escaped and len(chunk) - end <= MARKS:
+            return chunk
+        code = code and not escaped
+        return chunk[:start] + self._shown(address, code) + chunk[end:]
+
+    def _decoded(self, chunk: str, start: int, code: bool) -> str:
+        """What entities or escapes said; only plain marks around it are left out of the code."""
+        end = _end(chunk, start)
+        around = chunk[:start] + chunk[end:]
+        if around.strip("(),.;!?\"'"):
+            said = self._shown(chunk, code)
+        else:
+            said = chunk[:start] + self._shown(chunk[start:end], code) + chunk[end:]
+        return f" {said}" if said.startswith((":", "(")) else said
+
+    def _shown(self, address: str, code: bool) -> str:
+        if code and _SIMPLE.fullmatch(address):
+            return f"`{address}`"
+        return _cut_up(address)
+
+    def _harmless(self, text: str) -> bool:
+        """Whether CommonMark itself sees no link but allowed ones."""
+        written = {normal(url) for url in self.written}
+        return all(self._leads(where) or where in written for where in targets(text))
+
+
+_NOWHERE = Trust(coded=False)
+
+
+class Growing:
+    """A text that grows, as it may be shown: what of it could still become another link is held
+    back, and blocks that have ended are not parsed again."""
+
+    def __init__(self) -> None:
+        self._trust = Trust()
+        self._source = ""
+        """The blocks that have ended, and as they are shown:"""
+        self._done = ""
+        self._astray: Astray = 0
+        self._shown = ""
+        self._length = 0
+
+    def shown(self, text: str, trust: Trust) -> str:
+        """`text` is the whole so far; where it does not go on from what was told, it begins
+        anew."""
+        if trust != self._trust or not text.startswith(self._source):
+            self._trust, self._source, self._done, self._astray = trust, "", "", 0
+            self._shown, self._length = "", 0
+        tail = text[len(self._source) :]
+        if self._shown and abs(len(text) - self._length) < len(tail) // 20:
+            return self._shown
+        self._length = len(text)
+        if end := ended(tail):
+            block = tail[:end]
+            self._done += trust.tamed(block, self._astray)
+            self._astray = code_of(block, block.split("\n"), self._astray).astray
+            self._source += block
+            tail = tail[end:]
+        self._shown = self._done + trust.tamed(tail[: settled(tail)], self._astray)
+        return self._shown
+
+
+def settled(text: str) -> int:
+    """How much of a growing text is sure to stay as it is shown: whole words, whole links, and of
+    code that is still open nothing from its first address on."""
+    end = max(text.rfind(" "), text.rfind("\n")) + 1
+    block = text.rfind("\n\n", 0, end) + 1
+    if len(_FENCE.findall(text, 0, end)) % 2:
+        return before_open_addresses(text[: text.rfind("\n", 0, end) + 1])
+    opened = text.rfind("[", block, end)
+    if opened >= 0:
+        closed = text.find("]", opened, end)
+        if closed < 0 or (text[closed + 1 : closed + 2] == "(" and text.find(")", closed, end) < 0):
+            end = opened
+    if text.count("`", block, end) % 2:
+        end = text.rfind("`", block, end)
+    return end
+
+
+def before_open_addresses(text: str) -> int:
+    """Where the line begins that has the first address in a block of code that is still open; the
+    text's length, where there is none."""
+    fences = [found.start() for found in _FENCE.finditer(text)]
+    hot = _HOT.search(text, fences[-1]) if len(fences) % 2 else None
+    return text.rfind("\n", 0, hot.start()) + 1 if hot else len(text)
+
+
+def ended(text: str) -> int:
+    """Where the last block of the first level begins: what is before it will not change. A line
+    that is not whole yet can still become another thing."""
+    text = text[: text.rfind("\n") + 1]
+    if is_plain(text):
+        return 0
+    starts = [t.map[0] for t in blocks(text) if t.map and t.level == 0 and t.nesting >= 0]
+    if len(starts) < 2:
+        return 0
+    return sum(len(line) + 1 for line in text.split("\n")[: starts[-1]])
+
+
+def _suspicious(text: str) -> bool:
+    return any(mark in text for mark in _SUSPICIOUS)
+
+
+def _first(chunk: str) -> int | None:
+    """Where the first address in it begins."""
+    found = _HOT.search(chunk)
+    if found is None:
+        return None
+    start = found.start()
+    while start and (chunk[start - 1].isalnum() or chunk[start - 1] in _LEFT):
+        start -= 1
+    return start
+
+
+def _end(chunk: str, start: int) -> int:
+    """Where the address ends that begins there: before the marks that end a sentence."""
+    end = len(chunk)
+    opened, closed = chunk.count("(", start), chunk.count(")", start)
+    while end > start and chunk[end - 1] in _TRAILING:
+        if chunk[end - 1] == ")":
+            if closed <= opened:
+                break
+            closed -= 1
+        end -= 1
+    return end
+
+
+def _cut_up(address: str) -> str:
+    """Without a dot, colon or at-sign between two characters that an address could have."""
+    cut = re.sub(r"([.:@\u3002\uff0e\uff61])(?=[^\s\])(])", r"[\1]", address)
+    return cut.replace("](", "] (").replace("]:", "] :")

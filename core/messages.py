@@ -13,9 +13,17 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import TypeAdapter
 
-from core.links import Trust
+from core.markdown import Trust
 
 T = TypeVar("T")
+CONTEXT, NOTE = "context", "note"
+"""Under these names a transcript holds what its asker did not say: others' words around a message,
+and what Ponte tells of changes."""
+_ADAPTERS: dict[object, TypeAdapter[Any]] = {}
+
+CardKind = Literal["proposal", "change"]
+CardAction = Literal["approve", "deny", "undo"]
+Status = Literal["done", "stopped", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,10 +149,6 @@ class File:
     size: int
 
 
-CardKind = Literal["proposal", "change"]
-CardAction = Literal["approve", "deny", "undo"]
-
-
 @dataclass(frozen=True, slots=True)
 class Card:
     """What a person decides on, rendered from the ledger. `rows` hold {"before", "after"}."""
@@ -157,9 +161,6 @@ class Card:
     actions: tuple[CardAction, ...] = ()
     state: str = "open"
     expires_at: float | None = None
-
-
-Status = Literal["done", "stopped", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,11 +202,6 @@ class Post:
     key: str
     id: str = ""
     state: Literal["posting", "posted", "removed"] = "posting"
-
-
-CONTEXT, NOTE = "context", "note"
-"""Under these names a transcript holds what its asker did not say: others' words around a message,
-and what Ponte tells of changes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,9 +255,6 @@ def prepare(*kinds: type) -> None:
     """Build what `encode` and `decode` need for these, tens of milliseconds, ahead of use."""
     for kind in kinds:
         _adapter(kind)
-
-
-_ADAPTERS: dict[object, TypeAdapter[Any]] = {}
 
 
 def _adapter(kind: Any) -> TypeAdapter[Any]:

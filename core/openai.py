@@ -24,8 +24,7 @@ import structlog
 
 from core import http
 from core.errors import NoKey
-from core.proxies import Proxies
-from core.retry_after import retry_after
+from core.http import Proxies, retry_after
 
 if TYPE_CHECKING:
     import openai
@@ -160,10 +159,10 @@ class Client:
         return self._sdk
 
     async def get(self, path: str, query: Mapping[str, object] | None = None) -> Json:
-        return await self._repeated("get", path, query=query)
+        return await self.patiently(lambda: self._once("get", path, query=query), lost=True)
 
     async def delete(self, path: str) -> Json:
-        return await self._repeated("delete", path)
+        return await self.patiently(lambda: self._once("delete", path), lost=True)
 
     async def post(self, path: str, body: Json) -> Json:
         """Once only: who posts decides what a lost answer means. Raises Fault."""
@@ -210,11 +209,6 @@ class Client:
     async def close(self) -> None:
         if self._sdk is not None:
             await self._sdk.close()
-
-    async def _repeated(
-        self, method: str, path: str, *, query: Mapping[str, object] | None = None
-    ) -> Json:
-        return await self.patiently(lambda: self._once(method, path, query=query), lost=True)
 
     async def patiently(self, act: Callable[[], Awaitable[T]], *, lost: bool = False) -> T:
         """`act`, again where what stands in its way passes; where its answer was `lost`, too."""

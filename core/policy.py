@@ -1,9 +1,9 @@
 """Who may do what, where: PONTE_ALLOW and PONTE_ADMINS, in one place.
 
-Names have the form `platform:ID`. On Slack an ID is a workspace, channel, user group or person, on
-Discord a server, channel, role or person; `*` is everybody; the web page and the terminal are
-each one name. Groups and roles, and who is only a guest, are asked of the platform (`Membership`,
-`Guests`) only when nothing else decides, and kept for minutes. What is not known is not allowed.
+Names have the form `platform:ID`, the ID of a person, a group or role, a channel or a workspace;
+`*` is everybody; a platform that is `one_name` goes by its own. Groups and roles, and who is only a
+guest, are asked of the platform (`Membership`, `Guests`) only when nothing else decides, and kept
+for minutes. What is not known is not allowed.
 
 A guest is no member: neither a platform's defaults nor the name of a workspace mean them, but their
 own name, that of a group or of the channel, and `*` do.
@@ -19,12 +19,11 @@ from dataclasses import dataclass, field
 from core.messages import Address, Person
 from core.ports import Guests, Membership
 from core.records import Action, Verdict
-from core.together import together
+from core.tasks import together
 
 EVERYBODY = "*"
-_WHOLE_SURFACES = ("web", "terminal")
-_SLACK_MEMBERS: frozenset[Action] = frozenset({"chat", "read", "code", "spend"})
-_DISCORD_PEOPLE: frozenset[Action] = frozenset({"chat"})
+EVERYTHING: frozenset[Action] = frozenset({"chat", "read", "write", "spend", "code"})
+"""What can be done without being an admin."""
 
 _KEPT = 60.0  # seconds that groups are trusted; an empty answer may mean "unresolved"
 _KEPT_EMPTY = 30.0
@@ -57,16 +56,37 @@ class DailyTurns:
     everybody: int = 0
 
 
-DISCORD_UNNAMED = DailyTurns(50, 1000)
-"""Discord servers are open to strangers: the cap of each whom PONTE_ALLOW does not name."""
+@dataclass(frozen=True, slots=True)
+class PlatformRights:
+    """What a platform's people may do where nobody named them (`default`), and what its names mean.
+
+    `one_name`: whoever is there goes by the platform's name, and decides for all of them.
+    `operator`: they sit at the machine, and see what was changed from everywhere. `own_workspace`:
+    the defaults are for people of the place's own workspace. `open_workspace`: people belong to no
+    workspace, so its name means who writes there. `unnamed`: the daily cap of each whom
+    PONTE_ALLOW does not name. `links_code`: addresses within code become links there, too.
+    """
+
+    default: frozenset[Action] = frozenset()
+    one_name: bool = False
+    operator: bool = False
+    own_workspace: bool = False
+    open_workspace: bool = False
+    unnamed: DailyTurns = DailyTurns()
+    links_code: bool = False
+
+
+NO_RIGHTS = PlatformRights()
+"""Of a platform that is not known."""
 
 
 @dataclass(slots=True)
 class AllowList:
     """The `Policy` port over two lists of names. `allow` only adds to a platform's defaults."""
 
+    platforms: Mapping[str, PlatformRights]
     allow: frozenset[str] = frozenset()
-    admins: frozenset[str] = frozenset(_WHOLE_SURFACES)
+    admins: frozenset[str] = frozenset()
     memberships: Mapping[str, Membership] = field(default_factory=dict)
     guests: Mapping[str, Guests] = field(default_factory=dict)
     clock: Callable[[], float] = time.monotonic
@@ -117,8 +137,12 @@ class AllowList:
         if action == "admin":
             return False
         home = f"{person.platform}:{person.workspace}"
-        named = bool(person.workspace) and home in self.allow
-        return named or self._by_default(person, address, action)
+        if person.workspace and home in self.allow:
+            return True
+        rights = self.platforms.get(person.platform, NO_RIGHTS)
+        # A channel that workspaces share brings people of other ones.
+        member = bool(person.workspace) and person.workspace == address.workspace
+        return action in rights.default and (member or not rights.own_workspace)
 
     async def _member(self, person: Person, address: Address, action: Action) -> bool | None:
         """None where the platform does not tell in time."""
@@ -137,23 +161,14 @@ class AllowList:
         matter = self._groups_matter(person.platform, action)
         return await self._groups_of(person) if matter else frozenset()
 
-    def _by_default(self, person: Person, address: Address, action: Action) -> bool:
-        if person.platform in _WHOLE_SURFACES:
-            return action != "admin"
-        if person.platform == "slack":
-            # Slack Connect brings people of other workspaces into a shared channel.
-            member = bool(person.workspace) and person.workspace == address.workspace
-            return member and action in _SLACK_MEMBERS
-        return person.platform == "discord" and action in _DISCORD_PEOPLE
-
     def _named(self, person: Person, address: Address, action: Action) -> bool:
         platform = person.platform
         if platform in self.admins or f"{platform}:{person.id}" in self.admins:
             return True
         if action == "admin":
             return False
-        # A Discord account belongs to no server; a Slack person's own workspace names members.
-        home = address.workspace if platform == "discord" else ""
+        # Where a person has a workspace of their own, its name means its members.
+        home = address.workspace if self.platforms.get(platform, NO_RIGHTS).open_workspace else ""
         names = {f"{platform}:{name}" for name in (person.id, home, address.channel) if name}
         return EVERYBODY in self.allow or bool(names & self.allow)
 
@@ -170,7 +185,13 @@ class AllowList:
         expires, groups = self._groups.get(person.key, (0.0, frozenset[str]()))
         if now < expires:
             return groups
-        groups = await _resolved(self.memberships[person.platform], person)
+        try:
+            async with asyncio.timeout(_DEADLINE):
+                ids = await self.memberships[person.platform](person)
+        except TimeoutError:
+            ids = frozenset()
+        prefix = f"{person.platform}:"
+        groups = frozenset(id if id.startswith(prefix) else prefix + id for id in ids)
         if len(self._groups) >= _MOST_PEOPLE:
             self._groups.clear()
         self._groups[person.key] = (now + (_KEPT if groups else _KEPT_EMPTY), groups)
@@ -187,18 +208,9 @@ class DailyCaps:
         """What `person` may use there: naming one person frees that one alone."""
         if self.chosen is not None:
             return self.chosen
-        stranger = person.platform == "discord" and not await named.names(person, address)
-        return DISCORD_UNNAMED if stranger else DailyTurns()
-
-
-async def _resolved(membership: Membership, person: Person) -> frozenset[str]:
-    try:
-        async with asyncio.timeout(_DEADLINE):
-            ids = await membership(person)
-    except TimeoutError:
-        return frozenset()
-    prefix = f"{person.platform}:"
-    return frozenset(name if name.startswith(prefix) else prefix + name for name in ids)
+        cap = named.platforms.get(person.platform, NO_RIGHTS).unnamed
+        capped = cap != DailyTurns() and not await named.names(person, address)
+        return cap if capped else DailyTurns()
 
 
 def _verdict(action: Action, allowed: bool) -> Verdict:

@@ -3,7 +3,7 @@
 Adapters hand messages to an `Inbox` and build `Reply`s; the conversation manager takes one row at
 a time, writes what happens to the `Journal`, asks a `Model`, runs `Tool`s and lets the Reply speak.
 What passes between them stands in `core.messages` (what people see) and `core.records` (the rest).
-Those of platforms stand in `core.platform_ports`, of proposals and changes in `core.change_ports`.
+Those of platforms stand in `core.chat.platform`, of proposals and changes in `core.changes.ports`.
 """
 
 from __future__ import annotations
@@ -65,7 +65,8 @@ Handler = Callable[[int], Coroutine[Any, Any, None]]
 class Inbox(Protocol):
     """Durable, ordered by conversation, each event once.
 
-    Decisions (`core.commands.is_decision`) run as soon as they are stored; all else waits its turn.
+    Decisions (`core.conversation.grammar.is_decision`) run as soon as they are stored; all else
+    waits its turn.
     """
 
     async def accept(self, message: Message) -> Receipt:
@@ -370,8 +371,6 @@ person. Raises nothing, and is never long: each platform's deadlines stand in it
 class Budget(Protocol):
     async def reserve(self, turn: Turn) -> None:
         """Before anything that costs; once per turn. Raises OverBudget."""
-
-    async def settle(self, turn: Turn) -> None: ...
 
     async def usage(self, person: str | None = None) -> Spent:
         """Today's, of one person key or of all."""

@@ -9,9 +9,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from core.changes.model import Draft
 from core.errors import ToolError
 from core.messages import Address, Answer, File, Item, Message, Person, Post, Usage
-from core.proposal import Draft
 
 FINAL_STATES = ("done", "stopped", "failed", "undeliverable", "removed", "withdrawn")
 

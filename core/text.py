@@ -1,32 +1,46 @@
-"""Text that may be stored, shown, logged and cut: what people, models, tools and files hand us.
-
-Text from outside can hide things from a reader: terminal escapes, characters that turn the
-direction of what follows ("Trojan Source", CVE-2021-42574), letters without a width that spell
-orders for a model. `clean` takes those out and leaves what people need to write their language.
-"""
+"""Text from outside, made fit to be stored, shown, logged, compared and cut into posts: between
+characters as people see them, and with its code blocks closed and opened again."""
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable
+import unicodedata
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TypeVar
 
-from core.graphemes import whole
-from core.splitting import split
-from core.words import say
+from core.i18n import say
 
-__all__ = ["CUT_HERE", "aside", "clean", "clip", "cut", "file_name", "one_line", "split"]
-
+T = TypeVar("T")
+_JOINER = "\u200d"
+_FLAGS = "".join(map(chr, range(0x1F1E6, 0x1F200)))  # regional indicators: two are one flag
+# Nothing that people write is longer; a tower of marks beyond it is cut anyway.
+_LONGEST_CHARACTER = 64
 LONG = 20_000
 """Characters from which work on a text leaves the event loop: 2 MB take up to a second."""
-T = TypeVar("T")
-
-CUT_HERE = "[Cut here: {shown} of {total} characters are shown.]"
-
 LONGEST_NAME = 100
 _NAME_BYTES = 200  # a file system takes 255 bytes (NAME_MAX); the rest is for what we put before
-
+SMALLEST = 32
+"""Characters that a part must hold at least."""
+HEAVIEST = 5
+_REACH = 64  # places that are tried for a better cut
+CUT_HERE = "[Cut here: {shown} of {total} characters are shown.]"
+_OPENING = re.compile(
+    r"(?P<indent>[ \t]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)?)"
+    r"(?P<mark>`{3,}|~{3,})"
+    r"(?P<info>[^\n]*)"
+)
+_TICKS = re.compile("`+")
+_CLOSING = re.compile(r"[ \t]*(?P<mark>`{3,}|~{3,})[ \t]*")
+_SENTENCE = re.compile(r"[.!?…][\"'”’»)\]*_]*(?=[ \t])|[。！？]")
+_WORD = re.compile(r"(?<=\S)(?=[ \t])")
+_HEADING = re.compile(r" {0,3}#{1,6}[ \t]")
+_ROW = re.compile(r"[ \t]*\|")
+_BLANK_LINES = re.compile(r"(?:[ \t]*\n)*")
+_SPACES = re.compile(r"[ \t]*")
 _PLAIN = re.compile(r"[\n\t -~]*")
 _NEWLINE = re.compile(r"\r\n|[\r\v\f\x85\u2028\u2029]")
 # ECMA-48: CSI sequences, strings (OSC, DCS, SOS, PM, APC) up to their end, two-character escapes.
@@ -59,6 +73,138 @@ _JOINERS = re.compile(
 )
 _UNSAFE_IN_NAMES = re.compile(r"[\n\t\"<>:|?*]")
 
+Size = Callable[[str], int]
+"""How much a text counts against a limit: the sum of its characters, each of which counts between
+one and `HEAVIEST`; a fence's marks count one each."""
+
+
+def whole(text: str, cut: int, start: int = 0) -> int:
+    """The nearest place at or before `cut` that lies between two characters as people see them.
+
+    A short form of the rules of Unicode Standard Annex 29: enough for marks, emoji, flags, Hangul
+    jamo and surrogates, without its tables.
+
+    `start` is a place that is known to be one: nothing before it is looked at. The answer is `cut`
+    itself when none is found within reach, so that a caller always gets on.
+    """
+    if cut <= start or cut >= len(text):
+        return max(start, min(cut, len(text)))
+    for place in range(cut, max(start, cut - _LONGEST_CHARACTER), -1):
+        if not _joined(text, place, start):
+            return place
+    return cut
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """An open code block: `mark` is its run of backticks or tildes, `info` what follows it."""
+
+    indent: str
+    mark: str
+    info: str
+
+    @property
+    def opening(self) -> str:
+        return f"{self.indent}{self.mark}{self.info}"
+
+    @property
+    def closing(self) -> str:
+        return f"{self.indent}{self.mark}"
+
+    def continued(self, room: int) -> Fence:
+        """The fence that goes on in another post: not indented, its info kept if `room` allows."""
+        fence = replace(self, indent="")
+        return fence if len(fence.opening) <= room else replace(fence, info="")
+
+
+def after(line: str, fence: Fence | None, longest: int) -> Fence | None:
+    """The fence that is open after `line`, when `fence` is before it.
+
+    As CommonMark reads lines (spec 0.31, section 4.5), but any indentation counts, because a fence
+    inside a list item is indented by as much as its item.
+    A mark of more than `longest` characters is text: no post could hold it twice.
+    """
+    if fence is not None:
+        return None if _closes(line, fence) else fence
+    match = _OPENING.fullmatch(line)
+    if match is None or len(match["mark"]) > longest:
+        return None
+    if match["mark"][0] == "`" and "`" in match["info"]:
+        return None
+    indent = " " * len(match["indent"].expandtabs(4))
+    return Fence(indent[:longest], match["mark"], match["info"].rstrip())
+
+
+def fenced(text: str, info: str = "") -> str:
+    """`text` as a code block, whatever fences stand within it."""
+    longest = max((len(run) for run in _TICKS.findall(text)), default=0)
+    mark = "`" * max(3, longest + 1)
+    return f"{mark}{info}\n{text}\n{mark}"
+
+
+def spans(text: str) -> Iterator[tuple[int, int]]:
+    """Where each code span of a text without blocks begins and ends: from a run of backticks to the
+    next one that is as long (CommonMark 0.31, section 6.1)."""
+    runs = [run.span() for run in _TICKS.finditer(text)]
+    places: defaultdict[int, deque[int]] = defaultdict(deque)
+    for start, end in runs:
+        places[end - start].append(start)
+    at = 0
+    for start, end in runs:
+        if start < at:
+            continue
+        same = places[end - start]
+        while same and same[0] <= start:
+            same.popleft()
+        if same:
+            at = same.popleft() + end - start
+            yield start, at
+
+
+def after_all(text: str, fence: Fence | None, longest: int) -> Fence | None:
+    """The fence that is open after every line of `text`."""
+    for line in text.split("\n"):
+        fence = after(line, fence, longest)
+    return fence
+
+
+def dedent(text: str, fence: Fence) -> str:
+    """The rest of an indented block as it must stand under `fence.continued`: moved to the left."""
+    lines = text.split("\n")
+    for number, line in enumerate(lines):
+        spaces = len(line) - len(line.lstrip(" "))
+        lines[number] = line[min(spaces, len(fence.indent)) :]
+        if _closes(line, fence):
+            break
+    return "\n".join(lines)
+
+
+def longest_info(limit: int, size: Size = len) -> int:
+    """Characters of a code block's info string that are repeated in the next part."""
+    return limit // 4 if size is len else limit // 4 // HEAVIEST
+
+
+def split(text: str, limit: int, size: Size = len) -> tuple[str, ...]:
+    """`text` in parts of at most `limit` characters, fences included; () when it says nothing.
+
+    Where a platform counts otherwise than in characters, `size` is its measure. Cut between
+    paragraphs, else lines (so that table rows stay whole), else sentences, words, characters. A
+    code block that is cut is closed, and opened again with its info string. Nothing else is lost
+    but white space at the seams. Raises ValueError for a limit under `SMALLEST`, where every
+    character counts as much as one can.
+    """
+    smallest = SMALLEST if size is len else SMALLEST * HEAVIEST
+    if limit < smallest:
+        raise ValueError(f"a limit of {limit} characters is under {smallest}")
+    text = text.rstrip()
+    parts: list[str] = []
+    start, fence = _skip_blank_lines(text, 0), None
+    while start < len(text):
+        part, start, fence = _Part(text, start, fence, limit, size).take()
+        if part:
+            parts.append(part)
+    return tuple(parts)
+
 
 async def aside(work: Callable[[str], T], text: str) -> T:
     """`work(text)`, in a thread where the text is long."""
@@ -75,6 +221,10 @@ def in_whole_characters(text: str) -> str:
 
 def clean(text: str) -> str:
     """`text` without what a reader cannot see and a machine would obey; newlines as \\n.
+
+    Text from outside can hide things from a reader: terminal escapes, characters that turn the
+    direction of what follows ("Trojan Source", CVE-2021-42574), letters without a width that spell
+    orders for a model.
 
     Joiners in emoji, marks of right-to-left text and the letters of every language stay. Cleaning
     twice changes nothing more. A half of a surrogate pair becomes U+FFFD.
@@ -126,3 +276,234 @@ def file_name(name: str) -> str:
     while len(f"{stem}{dot}{extension}".encode()) > _NAME_BYTES:
         stem = stem[: whole(stem, len(stem) - 1)]
     return f"{stem.rstrip()}{dot}{extension}" or "file"
+
+
+def folded(text: str) -> str:
+    """Equal for texts that differ in case alone; an accent may stand beside its letter or in it."""
+    text = without_towers(text)
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
+
+
+def without_towers(text: str) -> str:
+    """`text` with as many marks on a letter as people write: 30, as in Unicode's stream-safe
+    format (UAX 15). Putting them in their order takes time by the square of their number."""
+    if text.isascii():
+        return text
+    kept, height = list[str](), 0
+    for each in text:
+        height = height + 1 if unicodedata.category(each)[0] == "M" else 0
+        if height <= 30:
+            kept.append(each)
+    return "".join(kept)
+
+
+def plain(text: str) -> str:
+    """`folded` on one line, without accents and without what nobody sees."""
+    line = " ".join(folded(clean(text)).split())
+    letters = unicodedata.normalize("NFD", line)
+    return "".join(each for each in letters if unicodedata.category(each) != "Mn")
+
+
+@dataclass(frozen=True, slots=True)
+class _Cut:
+    """The part ends at `end` with `fence` open; the next one starts at `next` within `goes_on`.
+
+    `rank`: 0 between paragraphs, 1 between lines, 2 where it should rather not be.
+    """
+
+    end: int
+    next: int
+    fence: Fence | None
+    goes_on: Fence | None
+    rank: int = 2
+
+
+class _Part:
+    """One part of `text`, from `start`, which stands within `fence`."""
+
+    def __init__(self, text: str, start: int, fence: Fence | None, limit: int, size: Size) -> None:
+        self.text, self.start, self.fence = text, start, fence
+        self.longest = longest_info(limit, size)
+        self.held = fence.continued(self.longest) if fence else None
+        self.head = f"{self.held.opening}\n" if self.held else ""
+        self.room = _room(text, start, limit - size(self.head), size)
+        self.stop = min(start + self.room, len(text))
+
+    def take(self) -> tuple[str, int, Fence | None]:
+        """The part as it is posted ("" for blank lines), and where the next one starts."""
+        cut = self._all() or self._best()
+        body = self.text[self.start : cut.end]
+        if self.fence:
+            body = dedent(body, self.fence)
+        part = f"{self.head}{body}{self._closing(cut.fence)}" if body.strip() else ""
+        if cut.goes_on:
+            return part, cut.next, cut.goes_on
+        return part.rstrip(), _skip_blank_lines(self.text, cut.next), None
+
+    def _all(self) -> _Cut | None:
+        end = len(self.text)
+        if end > self.stop or not self._fits(end, fence := self._open_at(end)):
+            return None
+        return _Cut(end, end, fence, None)
+
+    def _best(self) -> _Cut:
+        cuts, line, fence = self._lines()
+        third, half = self.start + self.room // 3, self.start + self.room // 2
+        prose = fence is None and not _ROW.match(self.text, line)
+        return (
+            _furthest(cuts, 0, third)
+            or _furthest(cuts, 1, half)
+            or (self._within(_SENTENCE, line, fence, half) if prose else None)
+            or (self._within(_WORD, line, fence, half) if prose else None)
+            or _furthest(cuts, 2, self.start)
+            or self._within(_WORD, line, fence, self.start)
+            or self._anywhere(line, fence)
+        )
+
+    def _lines(self) -> tuple[list[_Cut], int, Fence | None]:
+        """The cuts at ends of lines, then the line that does not fit and the fence before it."""
+        cuts: list[_Cut] = []
+        line, fence, headed = self.start, self.fence, False
+        while (end := self.text.find("\n", line, self.stop + 1)) >= 0:
+            said = self.text[line:end]
+            now = after(said, fence, self.longest)
+            headed = bool(_HEADING.match(said)) or (headed and not said.strip())
+            if self._fits(end, now) and (now is None or fence is not None):
+                cuts.append(self._cut_after(said, end, fence, now, headed))
+            line, fence = end + 1, now
+        return cuts, line, fence
+
+    def _cut_after(
+        self, said: str, end: int, before: Fence | None, now: Fence | None, headed: bool
+    ) -> _Cut:
+        """The cut after the line `said`, which ends at `end`."""
+        following = self._line(end + 1)
+        opens = after(following, now, self.longest)
+        if now:
+            if opens is None:  # the closing fence that comes next is the one that we add
+                return _Cut(end, end + 1 + len(following), now, None, rank=0)
+            return _Cut(end, end + 1, now, now, rank=1)
+        loose = not said.strip() or not following.strip() or bool(_HEADING.match(following))
+        rank = 2 if headed else 0 if before or opens or loose else 1
+        return _Cut(end, end + 1, None, None, rank)
+
+    def _within(
+        self, pattern: re.Pattern[str], line: int, fence: Fence | None, least: int
+    ) -> _Cut | None:
+        """The last cut at `pattern` in the line that does not fit; rather not in a code span."""
+        ends = [match.end() for match in pattern.finditer(self.text, line, self.stop)]
+        fitting = [end for end in reversed(ends) if end > least and self._fits(end, fence)]
+        cuts = (self._cut_at(end, fence) for end in fitting[:_REACH])
+        tame = [cut for cut in cuts if self._tame(cut, fence)]
+        return next((cut for cut in tame if not self._in_code_span(line, cut.end)), None) or (
+            tame[0] if tame else None
+        )
+
+    def _anywhere(self, line: int, fence: Fence | None) -> _Cut:
+        """The last cut that fits between two characters; one that forges no fence if need be."""
+        fitting = self._places()
+        last = next(fitting)
+        if last.end <= line or self._tame(last, fence):
+            return last
+        near = (cut for cut in islice(fitting, _REACH) if cut.end > line)
+        return next((cut for cut in near if self._tame(cut, fence)), last)
+
+    def _places(self) -> Iterator[_Cut]:
+        end = self.stop
+        while end > self.start:
+            place = whole(self.text, end, self.start)
+            place = place if place > self.start else end
+            now = self._open_at(place)
+            if self._fits(place, now):
+                yield self._cut_at(place, now)
+                end = place - 1
+            else:
+                end = min(place - 1, self.start + self.room - len(self._closing(now)))
+
+    def _cut_at(self, end: int, fence: Fence | None) -> _Cut:
+        start = end if fence else _skip_spaces(self.text, end)
+        return _Cut(end, start, fence, fence)
+
+    def _tame(self, cut: _Cut, fence: Fence | None) -> bool:
+        """Neither side of the cut turns into a fence that the whole line was not."""
+        rest = self._line(cut.next)
+        return self._open_at(cut.end) == fence == after(rest, fence, self.longest)
+
+    def _in_code_span(self, line: int, end: int) -> bool:
+        return self.text.count("`", line, end) % 2 == 1
+
+    def _line(self, start: int) -> str:
+        """The line that starts there, as far as it could fit into one part."""
+        end = self.text.find("\n", start, start + self.room)
+        return self.text[start : end if end >= 0 else start + self.room]
+
+    def _open_at(self, end: int) -> Fence | None:
+        return after_all(self.text[self.start : end], self.fence, self.longest)
+
+    def _fits(self, end: int, fence: Fence | None) -> bool:
+        return end - self.start + len(self._closing(fence)) <= self.room
+
+    def _closing(self, fence: Fence | None) -> str:
+        ours = self.held if fence is self.fence else fence
+        return f"\n{ours.closing}" if ours else ""
+
+
+def _joined(text: str, place: int, start: int) -> bool:
+    before, after = text[place - 1], text[place]
+    if after < "\u0300":
+        return before == "\r" and after == "\n"
+    if before == _JOINER or after == _JOINER or _extends(after):
+        return True
+    if "\ud800" <= before <= "\udbff" and "\udc00" <= after <= "\udfff":
+        return True
+    return after in _FLAGS and _flags_before(text, place, start) % 2 == 1
+
+
+def _extends(char: str) -> bool:
+    """Marks, variation selectors, emoji skin tones and tags, the later jamo of a syllable."""
+    return (
+        unicodedata.category(char) in ("Mn", "Mc", "Me")
+        or "\U0001f3fb" <= char <= "\U0001f3ff"
+        or "\U000e0020" <= char <= "\U000e007f"
+        or "\u1160" <= char <= "\u11ff"
+    )
+
+
+def _flags_before(text: str, place: int, start: int) -> int:
+    before = text[start:place]
+    return len(before) - len(before.rstrip(_FLAGS))
+
+
+def _closes(line: str, fence: Fence) -> bool:
+    match = _CLOSING.fullmatch(line)
+    return match is not None and match["mark"].startswith(fence.mark)
+
+
+def _room(text: str, start: int, limit: int, size: Size) -> int:
+    """How many characters fit that begin at `start`; what is left beyond the text counts singly."""
+    if size is len:
+        return limit
+    fits, over = 0, min(limit, len(text) - start) + 1
+    while over - fits > 1:
+        middle = (fits + over) // 2
+        if size(text[start : start + middle]) <= limit:
+            fits = middle
+        else:
+            over = middle
+    if start + fits < len(text):
+        return fits
+    return fits + limit - size(text[start:])
+
+
+def _furthest(cuts: list[_Cut], rank: int, least: int) -> _Cut | None:
+    return next((cut for cut in reversed(cuts) if cut.rank <= rank and cut.end > least), None)
+
+
+def _skip_blank_lines(text: str, start: int) -> int:
+    match = _BLANK_LINES.match(text, start)
+    return match.end() if match else start
+
+
+def _skip_spaces(text: str, start: int) -> int:
+    match = _SPACES.match(text, start)
+    return match.end() if match else start

@@ -6,12 +6,12 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from core import text
 from core.errors import TooLarge
+from core.i18n import say
 from core.messages import Attachment, File, Message
-from core.model.text_files import CHARACTERS, is_cut
-from core.words import say
+from core.models.input import CHARACTERS, is_cut
 
 LARGEST = 20 * 1024 * 1024
-"""Bytes of one file that is taken: a request to a model holds no more (`core.model.input`)."""
+"""Bytes of one file that is taken: a request to a model holds no more (`core.models.input`)."""
 TOO_LARGE = "`{name}` ({size}) is more than I take: files of up to {limit} each."
 MISSING = "I could not read {names}, so I answered without."
 CUT = "`{name}` is long: I read its first {count} characters."

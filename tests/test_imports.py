@@ -18,7 +18,7 @@ PACKAGES = ("bot", "adapters", "core")
 PLACES = {
     "httpx": "core/http.py",
     "openai": "core/openai.py",
-    "sqlitedict": "core/threads/",
+    "sqlitedict": "core/store/thread_map.py",
     "prometheus_client": "core/metrics.py",
     "slack_bolt": "adapters/slack/",
     "slack_sdk": "adapters/slack/",
@@ -68,14 +68,31 @@ def test_packages_point_one_way() -> None:
     assert importers("bot", below="adapters/") == []
 
 
+def test_the_bot_names_its_integrations_in_one_list() -> None:
+    """Beside it the settings declare their fields, and a command is Slack's own."""
+    named = ("adapters.slack", "adapters.discord", "core.tools.nocodb", "core.tools.stackspot")
+    known = importers(*named, below="bot/")
+    assert known == ["bot/commands.py", "bot/integrations.py", "bot/settings.py"]
+    faces = ("app", "doctor", "safety", "health", "engine", "quick", "config")
+    names = {"slack", "discord", "web", "terminal", "nocodb", "stackspot", "model", "code"}
+    for path in (f"bot/{name}.py" for name in faces):
+        told = {n.value for n in ast.walk(sources()[path]) if isinstance(n, ast.Constant)}
+        assert told & names == set(), path
+
+
 def test_models_and_tools_do_not_know_each_other() -> None:
-    assert importers("core.tools", below="core/model/") == []
-    assert importers("core.model", below="core/tools/") == []
+    assert importers("core.tools", below="core/models/") == []
+    assert importers("core.models", below="core/tools/") == []
 
 
 def test_the_turn_and_what_stands_above_it_are_known_to_the_bot_alone() -> None:
-    for path in importers("core.turn", "core.conversation", "core.desk"):
-        assert path.startswith("bot/") or path in ("core/turn.py", "core/conversation.py"), path
+    for path in importers(
+        "core.conversation.rounds", "core.conversation.manager", "core.conversation.commands"
+    ):
+        assert path.startswith("bot/") or path in (
+            "core/conversation/rounds.py",
+            "core/conversation/manager.py",
+        ), path
 
 
 def test_no_module_needs_one_that_needs_it() -> None:
@@ -93,7 +110,7 @@ def test_a_library_is_known_in_one_place(library: str) -> None:
     assert [path for path in importers(library) if not path.startswith(place)] == []
 
 
-INSIDE = "core/tools/code/local/kernel/"
+INSIDE = "core/tools/code/kernel/"
 """Runs in the sandbox, where the environment is the sandbox's."""
 
 
@@ -139,4 +156,30 @@ def test_heavy_libraries_are_imported_only_when_used() -> None:
 
 def test_the_kernel_program_and_ponte_know_nothing_of_each_other() -> None:
     assert importers("core", "adapters", "bot", below=INSIDE) == []
-    assert importers("core.tools.code.local.kernel") == []
+    assert importers("core.tools.code.kernel") == []
+
+
+def test_core_knows_no_platform_by_name() -> None:
+    """Rights and forms of ids are handed in; what a platform's test words hold is no name."""
+    named = [
+        f"{path}:{node.lineno}"
+        for path, tree in sources().items()
+        if path.startswith("core/")
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and node.value in ("slack", "discord", "web", "terminal")
+    ]
+    assert named == []
+
+
+def test_core_reads_no_private_key_of_a_write_s_target() -> None:
+    """Only its applier does; all else reads the draft's `view`."""
+    reads = [
+        f"{path}:{node.lineno}"
+        for path, tree in sources().items()
+        if path.startswith("core/") and not path.startswith("core/tools/")
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Subscript | ast.Attribute)
+        and isinstance(node.value, ast.Attribute)
+        and node.value.attr == "target"
+    ]
+    assert reads == []

@@ -17,28 +17,29 @@ from typing import Any
 import pytest
 
 from adapters.discord import events as discord_events
-from adapters.discord import markup as discord
-from adapters.discord import pages, tables
-from adapters.slack import content, lengths
-from adapters.slack import markup as slack
-from adapters.terminal_files import _WORD
+from adapters.discord import render as discord
+from adapters.discord import render as discord_pages
+from adapters.slack import client as slack_client
+from adapters.slack import render as slack
+from adapters.terminal.screen import _WORD
 from adapters.web.render import to_html
-from bot.redaction import Redaction
-from core import commands, csv_text, fences, folding, inputs, links, splitting, text
+from bot.telemetry import Redaction
+from core import csv_text, markdown, quick_commands, text
+from core.conversation import grammar
 from core.errors import PonteError
 from core.http import HttpAnswer
 from core.markdown import LONGEST, MOST_BRACKETS, MOST_LINES, is_plain, markless
-from core.tools.bridge.error import worded
-from core.tools.code.hosted import execution, prompt
+from core.redaction import withheld
+from core.tools.code import hosted
+from core.tools.nocodb.bridge_api import worded
 from core.tools.remote import cleaned
-from core.tools.stackspot.result import json_of
-from core.withheld import withheld
+from core.tools.stackspot.execution import json_of
 
 HALF = 50_000
 SLOW = 0.06
 """Seconds: what is quicker than that is not compared."""
 HOSTS = slack.Links(frozenset({"example.com"}))
-TRUST = links.Trust(frozenset({"example.com"}))
+TRUST = markdown.Trust(frozenset({"example.com"}))
 
 UNITS = [
     "[", "]", "[]", "[a](", "![a](", "[[a](b)", "[a", "](", "[a]: b\n", "[a][b]", "[a](b \"",
@@ -82,17 +83,17 @@ WHOLE: dict[str, Work] = {
     "clip": lambda said: text.clip(said, 1000),
     "one_line": text.one_line,
     "file_name": text.file_name,
-    "split": lambda said: splitting.split(said, 2000),
-    "fenced": fences.fenced,
-    "fences": lambda said: fences.after_all(said, None, 16),
-    "spans": lambda said: list(fences.spans(said)),
-    "folded": folding.folded,
+    "split": lambda said: text.split(said, 2000),
+    "fenced": text.fenced,
+    "fences": lambda said: text.after_all(said, None, 16),
+    "spans": lambda said: list(text.spans(said)),
+    "folded": text.folded,
     "markless": markless,
-    "addresses": links.addresses,
+    "addresses": markdown.addresses,
     "tamed links": lambda said: TRUST.tamed(said),
     "csv": lambda said: csv_text.csv_bytes([[said, said]]),
-    "typed command": commands.parse,
-    "typed input": lambda said: inputs.parse_input(f"a={said}"),
+    "typed command": grammar.parse,
+    "typed input": lambda said: quick_commands.parse_input(f"a={said}"),
     "withheld": lambda said: withheld({said: [said]}),
     "system's error": cleaned,
     "bridge's error": lambda said: worded(
@@ -101,22 +102,23 @@ WHOLE: dict[str, Work] = {
     "redaction": Redaction(["a secret of ours"]).of,
     "slack: markdown": lambda said: slack.markdown(said, HOSTS),
     "slack: plain": slack.plain,
-    "slack: parts": lambda said: content.parts(said, HOSTS),
-    "slack: content": lambda said: content.content(said, HOSTS),
-    "slack: plainly": content.plainly,
+    "slack: parts": lambda said: slack.parts(said, HOSTS),
+    "slack: content": lambda said: slack.content(said, HOSTS),
+    "slack: plainly": slack.plainly,
     "slack: settled": slack.settled,
     "slack: mentioned": slack.mentioned,
     "slack: readable": lambda said: slack.readable(said, {"U2": "Ana"}, "U1"),
-    "slack: fit": lambda said: lengths.fit(said, 3000),
-    "discord: pages": lambda said: pages.pages(said, "en"),
+    "slack: fit": lambda said: slack_client.fit(said, 3000),
+    "discord: pages": lambda said: discord_pages.pages(said, "en"),
+    "discord: render": discord.render,
     "discord: inert": discord.inert,
-    "discord: columns": tables.columns_of,
+    "discord: columns": discord.columns_of,
     "discord: emoji": lambda said: discord_events._EMOJI.sub("", said),
     "web: html": to_html.__wrapped__,
     "terminal: files": _WORD.findall,
-    "hosted: links": lambda said: execution._LINK.sub("", said),
-    "hosted: failed": execution._FAILED.search,
-    "hosted: fenced": prompt._FENCED.fullmatch,
+    "hosted: links": lambda said: hosted._LINK.sub("", said),
+    "hosted: failed": hosted._FAILED.search,
+    "hosted: fenced": hosted._FENCED.fullmatch,
     "stackspot: json": json_of,
 }
 OF_A_PART = ("slack: plain", "slack: content", "slack: plainly")
@@ -165,7 +167,7 @@ def too_slow(work: Work, unit: str, half: int, rich: float) -> str:
 
 @pytest.mark.parametrize("name", WHOLE)
 def test_cost_grows_with_the_length_alone(name: str) -> None:
-    work, half = WHOLE[name], lengths.PART // 2 if name in OF_A_PART else HALF
+    work, half = WHOLE[name], slack_client.PART // 2 if name in OF_A_PART else HALF
     rich = cost(work, of(RICH, 2 * half), 3)
     assert [why for unit in UNITS if (why := too_slow(work, unit, half, rich))] == []
 

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from bot.integrations import RIGHTS
+from core.conversation.context import CallLimits
+from core.conversation.rounds import ROUNDS
 from core.messages import Address, Person
-from core.policy import DISCORD_UNNAMED, AllowList, DailyCaps
+from core.policy import DailyCaps
 from core.records import Action
-from core.stage import CallLimits
-from core.turn import ROUNDS
+from tests.fakes.choices import allow_list
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "docs" / "security.md").read_text("utf-8")
@@ -47,11 +49,11 @@ def rows(heading: str) -> dict[str, list[str]]:
 async def test_what_is_allowed_where_nothing_is_set(who: str) -> None:
     *told, cap = rows("What is allowed where nothing is set")[who]
     person, place, allow = PEOPLE[who]
-    policy = AllowList(allow)
+    policy = allow_list(allow)
     found = [(await policy.may(person, place, action)).allowed for action in COLUMNS]
     assert told == ["yes" if may else "no" for may in found]
     turns = await DailyCaps().of(person, place, policy)
-    assert (turns == DISCORD_UNNAMED) == ("50 each, 1,000 in all" in cap)
+    assert (turns == RIGHTS["discord"].unnamed) == ("50 each, 1,000 in all" in cap)
 
 
 def test_every_row_of_that_table_was_looked_at() -> None:
@@ -91,7 +93,7 @@ def test_each_of_the_ten_has_a_line_with_a_test(number: int) -> None:
 
 def test_every_dependency_is_pinned_by_hash() -> None:
     for path in ("requirements.txt", "requirements-dev.txt", "requirements-build.txt",
-                 "core/tools/code/local/requirements-sandbox.txt"):  # fmt: skip
+                 "core/tools/code/requirements-sandbox.txt"):  # fmt: skip
         text = (ROOT / path).read_text("utf-8")
         blocks = re.split(r"\n(?=[\w.-]+)", text)
         pins = [block for block in blocks if re.match(r"[\w.\[\]-]+==", block)]

@@ -1,1 +1,130 @@
-"""Discord. Nothing here imports the SDK: `adapters.discord.adapter` does, and is loaded lazily."""
+"""Discord: the face. What imports the SDK is loaded where it is built or checked.
+
+An address such as topics/threads.mdx in this package is a page of Discord's documentation, after
+"developers/" (github.com/discord/discord-api-docs); a number such as #20 is an issue there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from pydantic import ConfigDict, SecretStr, StrictBool
+
+from core.chat.platform import ChatPlatform
+from core.integration import (
+    MEND,
+    ChatIntegration,
+    ChatPorts,
+    Finding,
+    Given,
+    HomeFolder,
+    Shared,
+    named,
+    turns_chosen,
+)
+from core.policy import EVERYBODY, DailyTurns, PlatformRights
+from core.records import Health
+from core.settings import SettingsPart, SocketUrl, Switch, Url, plain, setting
+
+API_URL = "https://discord.com/api/v10"
+GATEWAY_URL = "wss://gateway.discord.gg/"
+STRANGERS = DailyTurns(50, 1000)
+"""Turns a day of whoever is not named: of each, and of all together."""
+
+
+class DiscordSettings(SettingsPart):
+    discord_token: SecretStr | None = setting(None, "the bot's token: with it, Discord is on")
+    discord_api_url: Url = setting(API_URL, "the base of Discord's API (a proxy, a fake)")
+    discord_gateway_url: SocketUrl = setting(
+        GATEWAY_URL, "the base of Discord's gateway (a proxy, a fake)"
+    )
+    discord_message_content: Switch = setting(
+        "off",
+        "ask Discord for the message content intent "
+        "(follow-ups without a mention, replies, threads): on, off",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """`threads`: make one of each mention in a server's channel, where that is permitted."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+    threads: StrictBool = True
+
+
+class Discord(ChatIntegration[DiscordSettings]):
+    name = "discord"
+    settings = DiscordSettings
+    sent_to: ClassVar = {
+        "discord_api_url": ("discord_token",),
+        "discord_gateway_url": ("discord_token",),
+    }
+    section = Section
+    ids = "[0-9]+"
+    # An account belongs to no server, and servers are open to strangers.
+    rights = PlatformRights(frozenset({"chat"}), open_workspace=True, unnamed=STRANGERS)
+
+    def summary(self, own: DiscordSettings, shared: Shared) -> Health:
+        if own.discord_token:
+            return Health("discord", "on", "connects to the gateway")
+        return Health("discord", "off", "set DISCORD_TOKEN")
+
+    async def build(self, given: Given[DiscordSettings], ports: ChatPorts) -> ChatPlatform:
+        own = given.own
+        name = "adapters.discord.connection"
+        discord: Any = await asyncio.to_thread(importlib.import_module, name)
+        adapter: ChatPlatform = discord.DiscordAdapter(
+            token=plain(own.discord_token),
+            inbox=ports.inbox,
+            files=ports.files,
+            board=ports.board,
+            policy=ports.policy,
+            home=given.home.path,
+            removed=ports.removed,
+            api_url=own.discord_api_url,
+            gateway_url=own.discord_gateway_url,
+            proxies=given.shared.proxies,
+            threads=given.config.section("discord").threads,
+            message_content=own.discord_message_content == "on",
+            locale=given.shared.ponte_locale,
+        )
+        return adapter
+
+    async def check(self, given: Given[DiscordSettings]) -> Sequence[Health]:
+        own = given.own
+        setup: Any = await asyncio.to_thread(importlib.import_module, "adapters.discord.setup")
+        found: Sequence[Health] = await setup.check(
+            plain(own.discord_token), own.discord_api_url, own.discord_gateway_url,
+            own.discord_message_content == "on", given.shared.proxies,
+        )  # fmt: skip
+        return found
+
+    def safety(self, own: DiscordSettings, shared: Shared, home: HomeFolder) -> Iterator[Finding]:
+        if not own.discord_token:
+            return
+        if EVERYBODY in shared.ponte_allow:
+            words = "discord: everybody, strangers too, may do everything: name servers or roles"
+            yield Finding("rights", f"{words} instead of * in PONTE_ALLOW", "note")
+        else:
+            people = named(shared.ponte_allow, "discord")
+            more = f"; everything: {people}" if people else ""
+            yield Finding("rights", f"discord: everybody may chat{more}")
+        if turns_chosen(shared):
+            return
+        if shared.ponte_daily_turns is not None:
+            words = "on Discord strangers have no cap on turns a day"
+            yield Finding("caps", f"{words}; {MEND}", "unsafe")
+        elif EVERYBODY in shared.ponte_allow:
+            words = "PONTE_ALLOW names everybody (*), so strangers on Discord have no cap on turns"
+            yield Finding("caps", f"{words} a day; {MEND}", "unsafe")
+        else:
+            most = f"{STRANGERS.person}/{STRANGERS.everybody}"
+            yield Finding("caps", f"on Discord whoever is not named has {most} turns a day")
+
+
+DISCORD = Discord()

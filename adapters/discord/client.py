@@ -1,24 +1,97 @@
-"""The SDK's client as this adapter uses it: few intents, no pings, every frame counted."""
+"""The SDK's client as this adapter uses it, and each call's outcome in our words.
+
+Few intents, no pings, every frame counted. The SDK starts a task of its own for each event, so
+order is the adapter's to keep: what happens in one channel is taken in one at a time, in a lane;
+channels go side by side.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any, Protocol
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol, TypeVar
 
 import aiohttp
 import discord
 import structlog
 
-from adapters.discord.calls import NOBODY
+from core.errors import PlatformBusy, PonteError, PostRemoved, Undeliverable
 
 log = structlog.get_logger("discord")
-
 # Ponte has no voice, and the SDK warns at each start that the libraries for it are missing.
 discord.VoiceClient.warn_nacl = discord.VoiceClient.warn_dave = False
-# Nothing is read from the SDK's cache of messages, so none are kept.
-_NO_MESSAGES = None
-_MAX_WAIT = 60.0
+
+WAITS = (0.2, 1.0)
+"""Seconds before a call whose outcome is in doubt is made again."""
+DEADLINE = 60.0
+"""Seconds that one try may take."""
+AGAIN = 60.0
+"""Seconds before what Discord refuses only for now is tried again; an answer has an hour."""
+LONGEST_LIMIT = 60.0
+"""Seconds of a rate limit that the SDK waits for; longer ones it raises."""
+NOBODY = discord.AllowedMentions.none()
+"""Goes with every request that makes or changes a message: the SDK leaves it out of an edit that
+has no content, and Discord mentions by its own defaults then (resources/message.mdx#edit-message).
+"""
+
+# discord.py 2.7.1 repeats a call after 500, 502, 504 and 524, but after a dropped connection only
+# for the error numbers of macOS and Windows (http.py): on Linux the drop reaches the caller.
+IN_DOUBT = (aiohttp.ClientError, OSError, TimeoutError, discord.DiscordServerError)
+
+# All codes: topics/opcodes-and-status-codes.mdx#json-json-error-codes. A code that is not named
+# here refuses for good.
+UNKNOWN_MESSAGE, UNKNOWN_INTERACTION, UNKNOWN_WEBHOOK = 10008, 10062, 10015
+INVALID_WEBHOOK_TOKEN, ALREADY_ACKNOWLEDGED = 50027, 40060
+NO_HISTORY, THREAD_EXISTS = 160002, 160004
+"""A reply needs Read Message History; a message has one thread at most."""
+OVER = (UNKNOWN_INTERACTION, UNKNOWN_WEBHOOK, INVALID_WEBHOOK_TOKEN)
+TOO_LARGE = (40005, 50045)
+"""The request, or a file in it, exceeds a limit."""
+PASSING = frozenset(
+    {
+        20016,  # slow mode
+        20028,  # the channel's write rate
+        20029,  # the server's write rate
+        30046,  # edits of a message that is older than an hour
+        40001,  # the token is not valid: it was reset, and the new one is on its way
+        40003,  # direct messages opened too fast
+        40004,  # sending is switched off for a while
+        40006,  # this feature is
+        40062,  # rate limited
+        40333,  # Cloudflare, in front of Discord
+        50014,  # as 40001
+        130000,  # overloaded
+    }
+)
+IN_FRONT = (401, 403, 429)
+"""Statuses that come without a code from what stands in front of Discord, and for a token that it
+does not know: 401 and 429 as in #http-http-response-codes, 403 as Cloudflare's."""
+
+T = TypeVar("T")
+Interaction = discord.Interaction[Any]
+Work = Callable[[], Awaitable[object]]
+
+
+class TokenOver(PonteError):
+    """The interaction's token answers no more: 15 minutes are over, or it was never acked."""
+
+    code = "token_over"
+
+
+class Later(PlatformBusy):
+    """Refused only for now, in Discord's own words."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(AGAIN)
+        self.reason = reason
+
+
+class FilesTooLarge(PonteError):
+    """Discord took none of the request: a file in it is over the limit of this place."""
+
+    code = "files_too_large"
 
 
 class Events(Protocol):
@@ -35,7 +108,70 @@ class Events(Protocol):
 
     async def deleted(self, channel: int, messages: set[int]) -> None: ...
 
-    async def interaction(self, interaction: discord.Interaction[Any]) -> None: ...
+    async def interaction(self, interaction: Interaction) -> None: ...
+
+
+async def attempt(
+    call: Callable[[], Awaitable[T]], *, repeat: bool = True, deadline: float = DEADLINE
+) -> T:
+    """The call's outcome. `call` must be safe to repeat (a nonce, an edit), or `repeat` False.
+
+    Raises PostRemoved, Undeliverable, PlatformBusy, TokenOver or FilesTooLarge when Discord
+    refused, and one of IN_DOUBT when it is not known whether it took the call.
+    """
+    for wait in (*WAITS, None):
+        try:
+            async with asyncio.timeout(deadline):
+                return await call()
+        except discord.RateLimited as limited:
+            raise PlatformBusy(limited.retry_after) from limited
+        except IN_DOUBT:
+            if wait is None or not repeat:
+                raise
+            await asyncio.sleep(wait)
+        except discord.HTTPException as refused:
+            raise refusal(refused) from refused
+    raise AssertionError("the last try returns or raises")
+
+
+def code_of(error: Exception) -> int:
+    """Discord's code behind one of our errors; 0 where there is none."""
+    cause = error.__cause__
+    return cause.code if isinstance(cause, discord.HTTPException) else 0
+
+
+async def history(place: discord.abc.Messageable, **which: Any) -> list[discord.Message]:
+    """`place.history(**which)`, as one call. Raises as `attempt` does."""
+
+    async def read() -> list[discord.Message]:
+        return [message async for message in place.history(**which)]
+
+    return await attempt(read)
+
+
+def own_id(client: discord.Client) -> int:
+    """Our user's; 0 before the login."""
+    return client.user.id if client.user else 0
+
+
+def message_at(client: discord.Client, where: str) -> discord.PartialMessage:
+    """`where`: channel:message."""
+    channel, _, message = where.partition(":")
+    return client.get_partial_messageable(int(channel)).get_partial_message(int(message))
+
+
+def refusal(error: discord.HTTPException) -> PonteError:
+    """What Discord's refusal means for the post: gone, not now, or never."""
+    if error.code == UNKNOWN_MESSAGE:
+        return PostRemoved()
+    if error.code in OVER:
+        return TokenOver()
+    if error.code in TOO_LARGE or error.status == 413:
+        return FilesTooLarge()
+    reason = f"Discord {error.status}/{error.code}: {error.text}"[:200]
+    if error.code in PASSING or (not error.code and error.status in IN_FRONT):
+        return Later(reason)
+    return Undeliverable(reason=reason)
 
 
 def intents(message_content: bool) -> discord.Intents:
@@ -58,8 +194,8 @@ class Client(discord.Client):
         super().__init__(
             intents=intents(message_content),
             allowed_mentions=NOBODY,
-            max_messages=_NO_MESSAGES,
-            max_ratelimit_timeout=_MAX_WAIT,
+            max_messages=None,  # nothing is read from the SDK's cache of them
+            max_ratelimit_timeout=LONGEST_LIMIT,
             chunk_guilds_at_startup=False,
             proxy=proxy,
             proxy_auth=proxy_auth,
@@ -102,5 +238,52 @@ class Client(discord.Client):
     async def on_raw_bulk_message_delete(self, payload: discord.RawBulkMessageDeleteEvent) -> None:
         await self._events.deleted(payload.channel_id, payload.message_ids)
 
-    async def on_interaction(self, interaction: discord.Interaction[Any]) -> None:
+    async def on_interaction(self, interaction: Interaction) -> None:
         await self._events.interaction(interaction)
+
+
+class Lanes:
+    """Work in order for each channel, channels side by side."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[int, deque[Work]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def put(self, channel: int, work: Work) -> None:
+        """Do `work` after all that was put into this channel's lane before."""
+        queue = self._waiting.get(channel)
+        if queue is not None:
+            queue.append(work)
+            return
+        self._waiting[channel] = deque([work])
+        self.aside(lambda: self._run(channel))
+
+    def aside(self, work: Work) -> None:
+        """Do `work` in a task of its own, which `close` awaits."""
+        task = asyncio.ensure_future(_quietly(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _run(self, channel: int) -> None:
+        queue = self._waiting[channel]
+        try:
+            while queue:
+                await _quietly(queue.popleft())
+        finally:
+            del self._waiting[channel]
+
+    async def close(self, deadline: float) -> None:
+        """Let what is under way end within `deadline` seconds; cancel the rest."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=deadline)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+async def _quietly(work: Work) -> None:
+    """One event that breaks must not take the channel's later ones with it."""
+    try:
+        await work()
+    except Exception:
+        log.exception("event not handled")

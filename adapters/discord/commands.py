@@ -1,8 +1,10 @@
-"""The slash commands and the message menu, as Discord shows them."""
+"""The slash commands and the message menu; Discord is told of them when they have changed."""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any, Protocol
@@ -11,19 +13,18 @@ import discord
 import structlog
 from discord import app_commands
 
-from adapters.discord.calls import IN_DOUBT
-from core.words import LOCALES, nearest, say
+from adapters.discord.client import IN_DOUBT, Interaction
+from adapters.discord.state import Notes
+from core.i18n import LOCALES, nearest, say
 
 log = structlog.get_logger("discord")
+
 # interactions/application-commands.mdx: #autocomplete, and of a name or value
 # #application-command-object-application-command-option-choice-structure.
 MOST_CHOICES, LONGEST_NAME = 25, 100
 PATIENCE = 2.0
 """Seconds for an autocomplete's choices, of the 3 that every interaction has
 (interactions/receiving-and-responding.mdx#responding-to-an-interaction)."""
-Interaction = discord.Interaction[Any]
-Choices = Callable[[Interaction, str], Awaitable[Sequence[tuple[str, str]]]]
-"""(shown, value) for what was typed so far."""
 
 ASK = "Ask Ponte something"
 ASK_MENU = "Ask Ponte"
@@ -32,12 +33,18 @@ FILE = "A file to go with it"
 QUICK = "Run a quick command"
 SLUG = "Which quick command"
 INPUT = "Its text, or key=value …; leave it out to write several lines"
-NEW = "Start a fresh conversation"
-STATUS = "What is connected, and how it is"
-STOP = "Stop what Ponte is doing here"
 UNDO = "Undo a change"
 CHANGE = "Which change"
-USAGE = "What was used today"
+WORDS = {
+    "new": "Start a fresh conversation",
+    "status": "What is connected, and how it is",
+    "stop": "Stop what Ponte is doing here",
+    "usage": "What was used today",
+}
+"""Commands of one word, which take nothing."""
+
+Choices = Callable[[Interaction, str], Awaitable[Sequence[tuple[str, str]]]]
+"""(shown, value) for what was typed so far."""
 
 
 class Taker(Protocol):
@@ -84,10 +91,50 @@ def tree(client: discord.Client, taker: Taker) -> app_commands.CommandTree[Any]:
         allowed_installs=app_commands.AppInstallationType(guild=True, user=True),
     )
     made.error(broke)
-    for command in (_ask(taker), _quick(taker), _undo(taker), *_words(taker)):
+    words = (_word(taker, word, description) for word, description in WORDS.items())
+    for command in (_ask(taker), _quick(taker), _undo(taker), *words):
         made.add_command(command)
     made.add_command(_menu(taker))
     return made
+
+
+async def broke(interaction: Interaction, error: Exception) -> None:
+    """A command or click that breaks is answered too, so that nobody waits for it."""
+    cause = getattr(error, "original", error)
+    log.error("command broke", why=type(cause).__name__, exc_info=cause)
+    words = say("Something went wrong on my side. Please try again.", str(interaction.locale))
+    if not interaction.response.is_done():
+        with suppress(discord.DiscordException, *IN_DOUBT):
+            await interaction.response.send_message(words, ephemeral=True)
+
+
+async def payload(tree: app_commands.CommandTree[Any]) -> list[dict[str, Any]]:
+    """What would be sent, translations included; the same at every start."""
+    translator = tree.translator
+    if translator is None:
+        return [command.to_dict(tree) for command in tree.get_commands()]
+    return [
+        await command.get_translated_payload(tree, translator) for command in tree.get_commands()
+    ]
+
+
+async def sync(tree: app_commands.CommandTree[Any], application: int, notes: Notes) -> bool:
+    """One PUT for all where something changed. A refusal is logged, and tried at the next start:
+    200 new commands a day are allowed (interactions/application-commands.mdx#registering).
+    """
+    body = json.dumps(await payload(tree), sort_keys=True)
+    digest = hashlib.sha256(f"{application}\n{body}".encode()).hexdigest()
+    if digest == notes.commands:
+        return False
+    try:
+        await tree.sync()
+    except (discord.DiscordException, *IN_DOUBT) as error:
+        log.warning("commands not registered", why=str(error)[:300])
+        return False
+    notes.commands = digest
+    await notes.flush()
+    log.info("commands registered", count=len(tree.get_commands()))
+    return True
 
 
 def _ask(taker: Taker) -> app_commands.Command[Any, Any, None]:
@@ -127,11 +174,6 @@ def _undo(taker: Taker) -> app_commands.Command[Any, Any, None]:
     return command
 
 
-def _words(taker: Taker) -> list[app_commands.Command[Any, Any, None]]:
-    said = {"new": NEW, "status": STATUS, "stop": STOP, "usage": USAGE}
-    return [_word(taker, word, description) for word, description in said.items()]
-
-
 def _word(taker: Taker, word: str, description: str) -> app_commands.Command[Any, Any, None]:
     async def callback(interaction: Interaction) -> None:
         await taker.word(interaction, word)
@@ -164,13 +206,3 @@ def _completion(
         ]
 
     return complete
-
-
-async def broke(interaction: Interaction, error: Exception) -> None:
-    """A command or click that breaks is answered too, so that nobody waits for it."""
-    cause = getattr(error, "original", error)
-    log.error("command broke", why=type(cause).__name__, exc_info=cause)
-    words = say("Something went wrong on my side. Please try again.", str(interaction.locale))
-    if not interaction.response.is_done():
-        with suppress(discord.DiscordException, *IN_DOUBT):
-            await interaction.response.send_message(words, ephemeral=True)

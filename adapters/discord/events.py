@@ -1,28 +1,112 @@
-"""What people write on Discord as the core's Message."""
+"""What people write on Discord as the core's Message, and where, as its Address."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import discord
 from discord import MessageType
 
-from adapters.discord.places import Place, Places, person
+from adapters.discord.client import Interaction, attempt
+from adapters.discord.state import Notes
 from core import text
-from core.messages import Attachment, Message, Quote, ReplyTo, turn_id
+from core.messages import Address, Attachment, Message, Person, Quote, ReplyTo, turn_id
 
+PLATFORM = "discord"
 LONGEST_QUOTE = 4000
 SPEECH = (MessageType.default, MessageType.reply)
 SAID = (*SPEECH, MessageType.chat_input_command, MessageType.context_menu_command)
 """The last two are what apps answer: resources/message.mdx#message-object-message-types."""
+
 _COMMAND = re.compile(r"[/!]?quick-command\s", re.IGNORECASE)
 _USER = re.compile(r"<@!?(\d+)>")
 _ROLE = re.compile(r"<@&(\d+)>")
 _CHANNEL = re.compile(r"<#(\d+)>")
 _EMOJI = re.compile(r"<a?(:\w+:)\d+>")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """`channel` is the parent where `thread` is set; `guild` is 0 in a DM or a group DM."""
+
+    channel: int
+    guild: int = 0
+    thread: int = 0
+    shared: bool = False
+
+    def address(self, person: int | str = "", thread: int = 0) -> Address:
+        """`person` counts in a shared channel without a thread: conversations there are theirs."""
+        thread = self.thread or thread
+        return Address(
+            platform=PLATFORM,
+            channel=str(self.channel),
+            workspace=str(self.guild or ""),
+            thread=str(thread or ""),
+            person="" if thread or not self.shared else str(person),
+            shared=self.shared,
+        )
+
+
+class Places:
+    """Finds a message's or interaction's Place; asks Discord where the cache has no answer."""
+
+    def __init__(self, notes: Notes) -> None:
+        self._notes = notes
+
+    async def of_message(self, client: discord.Client, message: discord.Message) -> Place:
+        channel = message.channel
+        guild = message.guild.id if message.guild else getattr(channel, "guild_id", None) or 0
+        if not guild:
+            return Place(channel.id)
+        if isinstance(channel, discord.PartialMessageable):
+            return await self._of_unknown(client, message, guild)
+        return self._of_guild_channel(channel, guild)
+
+    def of_interaction(self, interaction: Interaction) -> Place:
+        channel = interaction.channel
+        id = interaction.channel_id or 0
+        if interaction.guild_id:
+            return self._of_guild_channel(channel, interaction.guild_id, id)
+        # Where the app is only installed for its user, a DM may be between two other people.
+        alone = bool(interaction.context.dm_channel)
+        return Place(id, shared=not alone and not isinstance(channel, discord.DMChannel))
+
+    def aliased(self, place: Place, person: int) -> Address:
+        """The Address of `person` there, in the thread that could not be made if there is one."""
+        alias = self._notes.alias(place.channel, str(person)) if not place.thread else None
+        return place.address(person, alias or 0)
+
+    def _of_guild_channel(self, channel: object, guild: int, id: int = 0) -> Place:
+        if isinstance(channel, discord.Thread):
+            self._notes.parents[channel.id] = channel.parent_id
+            return Place(channel.parent_id, guild, channel.id, shared=True)
+        known = getattr(channel, "id", id)
+        parent = self._notes.parents.get(known)
+        if parent:
+            return Place(parent, guild, known, shared=True)
+        return Place(known, guild, shared=True)
+
+    async def _of_unknown(
+        self, client: discord.Client, message: discord.Message, guild: int
+    ) -> Place:
+        """A channel that the cache lacks: a thread that was archived when Ponte started."""
+        id = message.channel.id
+        if id not in self._notes.parents:
+            found = await attempt(lambda: client.fetch_channel(id))
+            if isinstance(found, discord.Thread):
+                self._notes.parents[id] = found.parent_id
+                self._notes.changed()
+            else:
+                self._notes.parents[id] = 0
+        return self._of_guild_channel(message.channel, guild)
+
+
+def person(user: discord.abc.User) -> Person:
+    """A Discord account belongs to no server, so its key is the same everywhere."""
+    return Person(platform=PLATFORM, id=str(user.id), name=user.display_name)
 
 
 def event_key(channel: int, message: int) -> str:
@@ -91,6 +175,40 @@ def to_message(
     )
 
 
+def from_interaction(
+    interaction: Interaction,
+    place: Place,
+    places: Places,
+    said: str,
+    token: str,
+    expires: float,
+    *,
+    source: str = "",
+    asker: int = 0,
+    clicked: bool = False,
+    context: tuple[Quote, ...] = (),
+    files: tuple[Attachment, ...] = (),
+) -> Message:
+    """The command or click as a Message; `asker` owns the conversation that a click is about."""
+    key = f"discord:interaction:{interaction.id}"
+    author = person(interaction.user)
+    address = places.aliased(place, asker or interaction.user.id)
+    return Message(
+        event_key=key,
+        text=text.clean(said),
+        author=author,
+        address=address,
+        reply_to=ReplyTo(
+            address, author, source or str(interaction.id), turn_id(key), token, expires
+        ),
+        attachments=files,
+        context=context,
+        locale=str(interaction.locale),
+        sent_at=interaction.created_at.timestamp(),
+        clicked=clicked,
+    )
+
+
 def said(message: discord.Message, me: int) -> str:
     """The text as a person reads it: without our mention, other mentions as names."""
     people = {user.id: user.display_name for user in message.mentions}
@@ -145,6 +263,26 @@ def quote(message: discord.Message, me: int, most: int = LONGEST_QUOTE) -> Quote
     )
 
 
+def files(message: discord.Message) -> tuple[Attachment, ...]:
+    """By reference to the message, and by an address that ends within a day: a message that is
+    quoted may be read once only."""
+    where = f"{message.channel.id}/{message.id}"
+    return tuple(_file(file, f"{where}/{file.id} {file.url}") for file in _attached(message))
+
+
+def given(file: discord.Attachment) -> Attachment:
+    """One that came with an interaction, which Discord tells once."""
+    return _file(file, file.url)
+
+
+def file_name(file: discord.Attachment) -> str:
+    """Discord turns `filename` into ASCII; `title` is what the person called it."""
+    if not file.title:
+        return text.file_name(file.filename)
+    _, dot, extension = file.filename.rpartition(".")
+    return text.file_name(file.title + dot + extension)
+
+
 def _forwarded(message: discord.Message) -> str:
     told = [s.content for s in message.message_snapshots]
     told += [_embedded(e) for s in message.message_snapshots for e in s.embeds]
@@ -190,13 +328,6 @@ def _attached(message: discord.Message) -> list[discord.Attachment]:
     return [*message.attachments, *forwarded]
 
 
-def files(message: discord.Message) -> tuple[Attachment, ...]:
-    """By reference to the message, and by an address that ends within a day: a message that is
-    quoted may be read once only."""
-    where = f"{message.channel.id}/{message.id}"
-    return tuple(_file(file, f"{where}/{file.id} {file.url}") for file in _attached(message))
-
-
 def _pointed(message: discord.Message, me: int) -> tuple[Attachment, ...]:
     """The files of what it replies to: all that others sent; of ours the pictures, since a text
     that we attached is an answer that the transcript has. A quick command takes words first."""
@@ -210,50 +341,3 @@ def _pointed(message: discord.Message, me: int) -> tuple[Attachment, ...]:
 def _file(file: discord.Attachment, reference: str) -> Attachment:
     kind = (file.content_type or "application/octet-stream").split(";")[0]
     return Attachment(file_name(file), kind, file.size, reference=reference)
-
-
-def given(file: discord.Attachment) -> Attachment:
-    """One that came with an interaction, which Discord tells once."""
-    return _file(file, file.url)
-
-
-def file_name(file: discord.Attachment) -> str:
-    """Discord turns `filename` into ASCII; `title` is what the person called it."""
-    if not file.title:
-        return text.file_name(file.filename)
-    _, dot, extension = file.filename.rpartition(".")
-    return text.file_name(file.title + dot + extension)
-
-
-def from_interaction(
-    interaction: discord.Interaction[Any],
-    place: Place,
-    places: Places,
-    said: str,
-    token: str,
-    expires: float,
-    *,
-    source: str = "",
-    asker: int = 0,
-    clicked: bool = False,
-    context: tuple[Quote, ...] = (),
-    files: tuple[Attachment, ...] = (),
-) -> Message:
-    """The command or click as a Message; `asker` owns the conversation that a click is about."""
-    key = f"discord:interaction:{interaction.id}"
-    author = person(interaction.user)
-    address = places.aliased(place, asker or interaction.user.id)
-    return Message(
-        event_key=key,
-        text=text.clean(said),
-        author=author,
-        address=address,
-        reply_to=ReplyTo(
-            address, author, source or str(interaction.id), turn_id(key), token, expires
-        ),
-        attachments=files,
-        context=context,
-        locale=str(interaction.locale),
-        sent_at=interaction.created_at.timestamp(),
-        clicked=clicked,
-    )

@@ -1,36 +1,69 @@
-"""Posts in a channel, thread or DM: made once by their nonce, found again by what they answer."""
+"""An answer's posts: in a channel, thread or DM, in a command's original response, or where a
+click's card is; with its cards, its files and the stop button."""
 
 from __future__ import annotations
 
 import asyncio
+import io
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakValueDictionary
 
 import discord
+import structlog
 
-from adapters.discord import cards, lookup, outgoing
-from adapters.discord.acks import Acks
-from adapters.discord.calls import (
+from adapters.discord import render
+from adapters.discord.client import (
     IN_DOUBT,
     NO_HISTORY,
     NOBODY,
     FilesTooLarge,
+    TokenOver,
     attempt,
     code_of,
+    history,
+    message_at,
+    own_id,
 )
-from adapters.discord.marks import Marks
-from adapters.discord.pages import LIMIT, MOST, pages
-from adapters.discord.threads import Threads
-from adapters.discord.typing_sign import TypingSign
-from core.errors import PlatformBusy, PonteError, Undeliverable
-from core.messages import Answer, File, ReplyTo
+from adapters.discord.interactions import Acks, Original, Token
+from adapters.discord.participants import Threads
+from adapters.discord.presence import Marks, TypingSign
+from adapters.discord.render import LIMIT, MOST_PARTS, Sheet, inert, pages
+from core.errors import NotFound, PlatformBusy, PonteError, PostRemoved, Undeliverable
+from core.i18n import say
+from core.messages import Answer, Card, File, ReplyTo
 from core.ports import Files
+from core.text import aside
+
+log = structlog.get_logger("discord")
 
 INTERVAL = 1.3
 """Seconds between two edits. 5 messages and edits in 5 s were let through (#20); what holds now
 stands in the headers alone, which the SDK obeys (topics/rate-limits.mdx)."""
+LOOK_BACK = 200
+"""Messages in which a post of ours is looked for."""
+ORIGINAL_PARTS = 1
+"""A command's answer is one message, the original response."""
+
+FILE_LIMIT = discord.utils.DEFAULT_FILE_SIZE_LIMIT_BYTES
+"""Bytes of one file where nobody boosts or pays: reference.mdx#uploading-files."""
+REQUEST_LIMIT = 24 * 1024 * 1024
+"""Bytes of all files in one message, and so of one. Discord takes 25 MiB for the request with all
+that it carries: resources/message.mdx#create-message-limitations."""
+MOST_FILES = 10  # code 30015 in topics/opcodes-and-status-codes.mdx#json-json-error-codes
+UPLOADS = 3
+"""Tries after which an upload that Discord does not take is given up, in words."""
+
+_redrawing: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
+"""One click at a time on each message: its cards are read, changed and written back."""
+
+Call = Callable[[list[discord.File], Sequence[str]], Awaitable[discord.Message]]
+"""Makes or changes a post, with these files and these notes in its text."""
+Put = Callable[[str, list[discord.File]], Awaitable[object]]
+"""Gives a post this text and these files, in place of what it had."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +86,56 @@ class Look:
     stop: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Dress:
+    """The final form of an answer's last post."""
+
+    embeds: list[discord.Embed]
+    view: discord.ui.View | None
+    sheets: tuple[Sheet, ...]
+
+    @property
+    def plain(self) -> bool:
+        """Whether it carries text alone."""
+        return not (self.embeds or self.view or self.sheets)
+
+
+class Wardrobe:
+    """Dresses the answer that is being brought, once; a long one takes time."""
+
+    def __init__(self, locale: str, most: int) -> None:
+        self._locale = locale
+        self._most = most
+        self._made: tuple[Answer, Dress] | None = None
+
+    async def dress(self, answer: Answer) -> Dress:
+        """`most`, above, is how many parts it was split into at most: what is over is a file."""
+        if self._made is None or self._made[0] is not answer:
+            self._made = (answer, await self._make(answer))
+        return self._made[1]
+
+    async def form(self, part: str, answer: Answer | None) -> dict[str, Any]:
+        """What a post or an edit says and shows, without its files."""
+        form: dict[str, Any] = {"content": content(part, answer, self._locale)}
+        if answer is not None:
+            dress = await self.dress(answer)
+            form |= {"embeds": dress.embeds, "view": dress.view}
+        return form
+
+    async def _make(self, answer: Answer) -> Dress:
+        made = await aside(lambda text: pages(text, self._locale, self._most), answer.text)
+        return Dress(
+            embeds=render.embeds(answer.cards, self._locale),
+            view=render.view(answer.cards, self._locale) if answer.cards else None,
+            sheets=made.sheets,
+        )
+
+
 class ChannelSurface:
-    """`source` is the message that is answered; None where a command's own post is lost."""
+    """Posts in a channel, thread or DM: made once by their nonce, found again by what they answer.
+
+    `source` is the message that is answered; None where a command's own post is lost.
+    """
 
     limit = LIMIT
     interval = INTERVAL
@@ -64,7 +145,7 @@ class ChannelSurface:
         self._means = means
         self._source = source
         self._locale = locale
-        self._wardrobe = outgoing.Wardrobe(locale, MOST)
+        self._wardrobe = Wardrobe(locale, MOST_PARTS)
         self._parts: tuple[str, ...] = ()
         self._doubted: set[int] = set()
         self._looks: dict[str, Look] = {}
@@ -74,7 +155,7 @@ class ChannelSurface:
         self._refused: Undeliverable | None = None
 
     def split(self, text: str) -> tuple[str, ...]:
-        self._parts = pages(text, self._locale, MOST).parts
+        self._parts = pages(text, self._locale, MOST_PARTS).parts
         return self._parts
 
     async def busy(self, doing: str) -> None:
@@ -100,7 +181,7 @@ class ChannelSurface:
             return found
         if answer is not None:
             await self.rest()
-        form = await self._form(part, answer)
+        form = await self._wardrobe.form(part, answer)
         try:
             message = await self._sent(channel, key, form, answer)
         except (PlatformBusy, *IN_DOUBT):
@@ -124,7 +205,7 @@ class ChannelSurface:
         reference = self._answering(channel.id)
 
         async def send(files: list[discord.File], notes: Sequence[str]) -> discord.Message:
-            said = form | {"content": outgoing.noted(form["content"], notes)}
+            said = form | {"content": noted(form["content"], notes)}
             return await channel.send(
                 nonce=key, files=files, mention_author=False, **said, **reference
             )
@@ -142,7 +223,7 @@ class ChannelSurface:
         """The stop button stands under the last part while the answer grows."""
         if answer is not None:
             await self.rest()
-        form = await self._form(part, answer)
+        form = await self._wardrobe.form(part, answer)
         growing = answer is None and bool(self._parts) and part == self._parts[-1]
         async with self._changing:
             await self._change(post, Look(form["content"], growing), form, answer)
@@ -162,16 +243,16 @@ class ChannelSurface:
         had = self._looks.pop(post, None)
         plain = answer is None or (await self._wardrobe.dress(answer)).plain
         if had != look or not plain:
-            message = await self._message(post)
+            message = message_at(await self._means.client(), post)
             if look.stop and not (had and had.stop):
-                form = form | {"view": cards.stop_view(self._to.asker.id, self._locale)}
+                form = form | {"view": render.stop_view(self._to.asker.id, self._locale)}
             elif had and had.stop and not look.stop:
                 form = {"view": None} | form
 
             async def change(files: list[discord.File], notes: Sequence[str]) -> discord.Message:
                 more: dict[str, Any] = {"attachments": files} if answer else {}
                 if notes:
-                    more["content"] = outgoing.noted(form["content"], notes)
+                    more["content"] = noted(form["content"], notes)
                 return await message.edit(**form | more, allowed_mentions=NOBODY)
 
             await self._with_sheets(change, answer)
@@ -179,7 +260,7 @@ class ChannelSurface:
         self._looks[post] = look
 
     async def delete(self, post: str) -> None:
-        message = await self._message(post)
+        message = message_at(await self._means.client(), post)
         self._looks.pop(post, None)
         await attempt(message.delete)
 
@@ -190,7 +271,7 @@ class ChannelSurface:
             return None
         channel = await self._channel()
         own = await self._own(channel)
-        mine = lookup.answering(own, None if channel.id == self._source else self._source)
+        mine = answering(own, None if channel.id == self._source else self._source)
         return f"{channel.id}:{mine[number - 1].id}" if len(mine) >= number else None
 
     async def upload(self, key: str, files: Sequence[File]) -> str:
@@ -198,19 +279,20 @@ class ChannelSurface:
         if self._last is None:
             raise Undeliverable(reason="files before their answer")
         post, part, answer = self._last
-        message = await self._message(post)
+        message = message_at(await self._means.client(), post)
         self._uploads += 1
         dress = await self._wardrobe.dress(answer)
-        upload = outgoing.Upload(self._means.files, await self._largest())
-        await upload.put(
+        await put_files(
             lambda text, attached: message.edit(
                 content=text, attachments=attached, allowed_mentions=NOBODY
             ),
-            outgoing.content(part, answer, self._locale),
+            content(part, answer, self._locale),
             dress.sheets,
             files,
-            self._locale,
-            self._uploads,
+            store=self._means.files,
+            largest=await self._largest(),
+            tries=self._uploads,
+            locale=self._locale,
         )
         return post
 
@@ -218,34 +300,17 @@ class ChannelSurface:
         """Bytes of one file: by the server's boosts, which the SDK knows once it has the server."""
         client, id = await self._means.client(), int(self._to.address.workspace or 0)
         if not id:
-            return outgoing.FILE_LIMIT
+            return FILE_LIMIT
         guild = client.get_guild(id)
         with suppress(PonteError, *IN_DOUBT):
             guild = guild or await attempt(lambda: client.fetch_guild(id, with_counts=False))
-        return guild.filesize_limit if guild else outgoing.FILE_LIMIT
+        return guild.filesize_limit if guild else FILE_LIMIT
 
-    async def _form(self, part: str, answer: Answer | None) -> dict[str, Any]:
-        form: dict[str, Any] = {"content": outgoing.content(part, answer, self._locale)}
-        if answer is not None:
-            dress = await self._wardrobe.dress(answer)
-            form |= {"embeds": dress.embeds, "view": dress.view}
-        return form
-
-    async def _with_sheets(
-        self,
-        call: Callable[[list[discord.File], Sequence[str]], Awaitable[discord.Message]],
-        answer: Answer | None,
-    ) -> discord.Message:
-        """`call` with the answer's long tables; where Discord refuses them, a line names each."""
+    async def _with_sheets(self, call: Call, answer: Answer | None) -> discord.Message:
         if answer is None:
             return await attempt(lambda: call([], ()))
         dress = await self._wardrobe.dress(answer)
-        try:
-            return await attempt(lambda: call(dress.attachments(), ()))
-        except (FilesTooLarge, Undeliverable) as refused:
-            names = [sheet.name for sheet in dress.sheets]
-            notes = outgoing.refusals(refused, names, self._locale)
-            return await attempt(lambda: call([], notes))
+        return await with_sheets(call, dress.sheets, self._locale)
 
     async def _settled(self, post: str, part: str, answer: Answer | None) -> None:
         """The answer stands: no typing, and no stop button under an earlier part of it."""
@@ -262,11 +327,6 @@ class ChannelSurface:
         where = await self._means.threads.where(self._to)
         return client.get_partial_messageable(where, guild_id=guild)
 
-    async def _message(self, post: str) -> discord.PartialMessage:
-        client = await self._means.client()
-        channel, _, message = post.partition(":")
-        return client.get_partial_messageable(int(channel)).get_partial_message(int(message))
-
     def _answering(self, channel: int) -> dict[str, Any]:
         """What our post refers to; a thread's starter stands in the channel above it."""
         if self._source is None or channel == self._source:
@@ -277,9 +337,402 @@ class ChannelSurface:
         return {"reference": reference}
 
     async def _by_text(self, channel: discord.PartialMessageable, part: str) -> str | None:
-        found = lookup.saying(await self._own(channel), part, self._source)
+        found = saying(await self._own(channel), part, self._source)
         return f"{channel.id}:{found.id}" if found else None
 
     async def _own(self, channel: discord.PartialMessageable) -> Sequence[discord.Message]:
         since = self._source or int(self._to.source)
-        return await lookup.own_since(await self._means.client(), channel, since)
+        return await own_since(await self._means.client(), channel, since)
+
+
+class OriginalSurface:
+    """A command's whole answer in its original response: by edits, the rest as attached files.
+
+    Where the token ended before the answer, a post in the channel takes the answer's place.
+    """
+
+    limit = LIMIT
+    interval = INTERVAL
+
+    def __init__(self, to: ReplyTo, token: Token, means: Means, locale: str) -> None:
+        self._to = to
+        self._token = token
+        self._means = means
+        self._locale = locale
+        self._wardrobe = Wardrobe(locale, ORIGINAL_PARTS)
+        self._channel = ChannelSurface(to, means, None, locale)
+        self._last: tuple[str, str, Answer] | None = None
+        self._uploads = 0
+        self._lost = False
+
+    def split(self, text: str) -> tuple[str, ...]:
+        return pages(text, self._locale, ORIGINAL_PARTS).parts
+
+    async def busy(self, doing: str) -> None:
+        """ "thinking…" stands there since the ack, as long as the token lives, and then typing;
+        what is being done says more."""
+        self._means.sign.start(self._to.turn, self._type)
+        if doing and not await self._over():
+            await self._edit(f"*{discord.utils.escape_markdown(inert(doing))}*", None)
+
+    async def _type(self) -> None:
+        if not self._token.private and await self._over():
+            await self._channel.type()
+
+    async def rest(self) -> None:
+        await self._channel.rest()
+
+    async def post(self, number: int, key: str, part: str, answer: Answer | None) -> str:
+        if not await self._over():
+            try:
+                return await self._edit(part, answer)
+            except TokenOver:
+                self._lost = True
+        return await self._instead(number, key, part, answer)
+
+    async def edit(self, post: str, part: str, answer: Answer | None) -> None:
+        if not await self._over():
+            try:
+                await self._edit(part, answer)
+                return
+            except TokenOver:
+                self._lost = True
+        if self._token.private:
+            raise Undeliverable(reason="the command's token is over")
+        await self._channel.edit(post, part, answer)
+
+    async def delete(self, post: str) -> None:
+        await self._channel.delete(post)
+
+    async def find(self, number: int, key: str) -> str | None:
+        """While the token lives an edit can be repeated; then the response is sought by its id."""
+        if not await self._over():
+            return None
+        return await self._standing() or await self._channel.find(number, key)
+
+    async def upload(self, key: str, files: Sequence[File]) -> str:
+        if self._last is None or await self._over():
+            return await self._channel.upload(key, files)
+        post, part, answer = self._last
+        self._uploads += 1
+        original = await self._original()
+        dress = await self._wardrobe.dress(answer)
+        await put_files(
+            lambda text, attached: original.edit(content=text, attachments=attached),
+            content(part, answer, self._locale),
+            dress.sheets,
+            files,
+            store=self._means.files,
+            largest=self._token.largest,
+            tries=self._uploads,
+            locale=self._locale,
+        )
+        return post
+
+    async def _over(self) -> bool:
+        """Whether the token answers no more: its time is over, or it was acked too late."""
+        if self._lost or time.time() > self._to.token_expires:
+            return True
+        self._lost = await self._means.acks.of(self._to.turn) is False
+        return self._lost
+
+    async def _original(self) -> Original:
+        return Original(await self._means.client(), self._token, self._to.token_expires)
+
+    async def _edit(self, part: str, answer: Answer | None) -> str:
+        original = await self._original()
+        form = await self._wardrobe.form(part, answer)
+        sheets: tuple[Sheet, ...] = ()
+        if answer is None:
+            form["view"] = render.stop_view(self._to.asker.id, self._locale)
+        else:
+            sheets = (await self._wardrobe.dress(answer)).sheets
+
+        async def edit(files: list[discord.File], notes: Sequence[str]) -> discord.Message:
+            said = form | {"content": noted(form["content"], notes)}
+            return await original.edit(**said, attachments=files)
+
+        message = await with_sheets(edit, sheets, self._locale)
+        post = f"{self._to.address.thread or self._to.address.channel}:{message.id}"
+        if answer is not None:
+            self._last = (post, part, answer)
+        return post
+
+    async def _instead(self, number: int, key: str, part: str, answer: Answer | None) -> str:
+        """In the channel, where others may read it: never for what was private."""
+        if self._token.private and self._to.address.shared:
+            raise Undeliverable(reason="the command's token is over")
+        if standing := await self._standing():
+            await self._channel.edit(standing, part, answer)
+            return standing
+        return await self._channel.post(number, key, part, answer)
+
+    async def _standing(self) -> str | None:
+        """The original response, as a message of the channel that names its interaction."""
+        client = await self._means.client()
+        where = int(self._to.address.thread or self._to.address.channel)
+        channel = client.get_partial_messageable(where)
+        after = discord.Object(int(self._to.source))
+        try:
+            found = await history(channel, after=after, limit=100, oldest_first=True)
+        except Undeliverable:
+            return None
+        for message in found:
+            made_by = message.interaction_metadata
+            if made_by is not None and made_by.id == int(self._to.source):
+                return f"{where}:{message.id}"
+        return None
+
+
+class ClickSurface:
+    """The outcome of a click: on the card itself, said to the one who clicked, or posted aloud.
+
+    `to.source` is the message that holds the card.
+    """
+
+    limit = LIMIT
+    interval = INTERVAL
+
+    def __init__(self, to: ReplyTo, token: Token, means: Means, locale: str) -> None:
+        self._to = to
+        self._means = means
+        self._token = token
+        self._locale = locale
+        self._channel = ChannelSurface(to, means, None, locale)
+        self._aloud = False
+
+    def split(self, text: str) -> tuple[str, ...]:
+        return self._channel.split(text)
+
+    async def busy(self, doing: str) -> None:
+        """Once it is acked, the client shows nothing of a click."""
+        await self._channel.busy(doing)
+
+    async def rest(self) -> None:
+        await self._channel.rest()
+
+    async def post(self, number: int, key: str, part: str, answer: Answer | None) -> str:
+        if answer is None or answer.aloud:
+            return await self._posted(number, key, part, answer)
+        await self._take(part, answer)
+        return self._card
+
+    async def _posted(self, number: int, key: str, part: str, answer: Answer | None) -> str:
+        self._aloud = True
+        try:
+            return await self._channel.post(number, key, part, answer)
+        except Undeliverable:
+            await self._whisper(part)  # the bot is no member there; the token still answers
+            return self._card
+
+    async def _take(self, part: str, answer: Answer) -> None:
+        await self._means.acks.of(self._to.turn)
+        for card in answer.cards:
+            await self._redraw(card)
+        if part and (answer.private or answer.status == "failed" or not answer.cards):
+            await self._whisper(part)
+
+    async def edit(self, post: str, part: str, answer: Answer | None) -> None:
+        if post != self._card:
+            await self._channel.edit(post, part, answer)
+        elif answer is not None and not answer.aloud:
+            await self._take(part, answer)
+
+    async def delete(self, post: str) -> None:
+        """The card's message stays."""
+
+    async def find(self, number: int, key: str) -> str | None:
+        return await self._channel.find(number, key)
+
+    async def upload(self, key: str, files: Sequence[File]) -> str:
+        return await self._channel.upload(key, files) if self._aloud else self._card
+
+    @property
+    def _card(self) -> str:
+        """The message that holds the card."""
+        return f"{self._where}:{self._to.source}"
+
+    @property
+    def _where(self) -> int:
+        return int(self._to.address.thread or self._to.address.channel)
+
+    async def _redraw(self, card: Card) -> None:
+        lock = _redrawing.setdefault(int(self._to.source), asyncio.Lock())
+        # Where the card was deleted meanwhile, what it decided stands in the ledger.
+        async with lock:
+            with suppress(PostRemoved):
+                try:
+                    await self._redraw_by_token(card)
+                except TokenOver:
+                    await self._redraw_in_channel(card)
+
+    async def _redraw_by_token(self, card: Card) -> None:
+        original = await self._original()
+        message = await attempt(original.read)
+        embeds, view = render.redrawn(message, card, self._locale)
+        await attempt(lambda: original.edit(embeds=embeds, view=view))
+
+    async def _redraw_in_channel(self, card: Card) -> None:
+        client = await self._means.client()
+        channel = client.get_partial_messageable(self._where)
+        message = await attempt(lambda: channel.fetch_message(int(self._to.source)))
+        embeds, view = render.redrawn(message, card, self._locale)
+        await attempt(lambda: message.edit(embeds=embeds, view=view, allowed_mentions=NOBODY))
+
+    async def _whisper(self, part: str) -> None:
+        original = await self._original()
+        try:
+            await attempt(lambda: original.whisper(part), repeat=False)
+        except TokenOver:
+            raise Undeliverable(reason="the click's token is over") from None
+
+    async def _original(self) -> Original:
+        return Original(await self._means.client(), self._token, self._to.token_expires)
+
+
+async def own_since(
+    client: discord.Client, channel: discord.PartialMessageable, since: int
+) -> Sequence[discord.Message]:
+    """Our posts, asked for when it is not known whether one was made: Discord forgets a nonce after
+    minutes, and history does not tell it. Oldest first, without answers to commands; none where
+    history may not be read."""
+    after = discord.Object(since)
+    try:
+        found = await history(channel, after=after, limit=LOOK_BACK, oldest_first=True)
+    except Undeliverable as refused:
+        log.info("history not read", why=str(refused))
+        return []
+    me = own_id(client)
+    return [m for m in found if m.author.id == me and m.interaction_metadata is None]
+
+
+def answering(posts: Sequence[discord.Message], source: int | None) -> Sequence[discord.Message]:
+    """Those that answer `source`: in a thread made from it (None), those that answer nothing."""
+    return [post for post in posts if answered(post) == source]
+
+
+def saying(
+    posts: Sequence[discord.Message], text: str, source: int | None
+) -> discord.Message | None:
+    """The one with this text that answers `source`, or nothing: the source may be gone."""
+    if not text:
+        return None
+    mine = (post for post in posts if answered(post) in (None, source))
+    return next((post for post in mine if post.content == text), None)
+
+
+def answered(message: discord.Message) -> int | None:
+    """The message that this one refers to."""
+    return message.reference.message_id if message.reference else None
+
+
+def content(part: str, answer: Answer | None, locale: str) -> str:
+    """Discord refuses a message of nothing; one that only carries files says so."""
+    if answer and len(answer.cards) > render.MOST_CARDS:
+        part = noted(part, render.in_words(answer.cards[render.MOST_CARDS :], locale)).strip()
+    if part or (answer and answer.cards):
+        return part
+    names = ", ".join(f"`{file.name}`" for file in answer.files) if answer else ""
+    return names or say("(nothing to say)", locale)
+
+
+async def with_sheets(call: Call, sheets: Sequence[Sheet], locale: str) -> discord.Message:
+    """`call` with an answer's long tables; where Discord refuses them, a line names each."""
+    try:
+        return await attempt(lambda: call(attachments(sheets), ()))
+    except (FilesTooLarge, Undeliverable) as refused:
+        notes = refusals(refused, [sheet.name for sheet in sheets], locale)
+        return await attempt(lambda: call([], notes))
+
+
+async def put_files(
+    put: Put,
+    text: str,
+    sheets: Sequence[Sheet],
+    files: Sequence[File],
+    *,
+    store: Files,
+    largest: int,
+    tries: int,
+    locale: str,
+) -> None:
+    """Under a post that stands; `largest`: bytes of one file that the place takes.
+
+    Whatever does not fit, or failed for the last of `tries`, gets a line of words.
+    """
+    fits: list[Sheet] = []
+    notes: list[str] = []
+    limit = min(largest, REQUEST_LIMIT)
+    room = REQUEST_LIMIT - sum(len(sheet.data) for sheet in sheets)
+    for file in files:
+        if file.size > limit or tries > UPLOADS:
+            notes.append(too_large(file, limit, locale))
+        elif file.size > room or len(fits) + len(sheets) >= MOST_FILES:
+            notes.append(no_room(file, locale))
+        else:
+            try:
+                _, data = await store.get(file.id)
+            except NotFound:
+                notes.append(NotFound(what=f"`{file.name}`").words(locale))
+            else:
+                fits.append(Sheet(file.name, data))
+                room -= file.size
+    attached = (*sheets, *fits)
+    try:
+        await attempt(lambda: put(noted(text, notes), attachments(attached)))
+    except FilesTooLarge:
+        notes = [too_large(file, limit, locale) for file in files]
+        await attempt(lambda: put(noted(text, notes), attachments(sheets)))
+    except Undeliverable as refused:
+        notes = refusals(refused, [sheet.name for sheet in attached], locale)
+        await attempt(lambda: put(noted(text, notes), []))
+
+
+def attachments(sheets: Sequence[Sheet]) -> list[discord.File]:
+    """Fresh each time: the SDK uses a File up."""
+    return [discord.File(io.BytesIO(sheet.data), sheet.name) for sheet in sheets]
+
+
+def noted(text: str, notes: Sequence[str]) -> str:
+    """The text with its notes; where both do not fit, the notes have the last lines."""
+    if not notes:
+        return text
+    tail = "\n\n" + "\n".join(notes)[: LIMIT // 2]
+    return text[: LIMIT - len(tail)] + tail
+
+
+def refusals(error: PonteError, names: Sequence[str], locale: str) -> list[str]:
+    """What stands in place of files that were refused with the request. Raises `error` where it
+    was not for them."""
+    if isinstance(error, PostRemoved) or (isinstance(error, Undeliverable) and not names):
+        raise error
+    if not names:
+        raise Undeliverable(reason=error.code) from error
+    why = error.values.get("reason", error.code)
+    return [say("{name} cannot stand here ({why}).", locale, name=f"`{n}`", why=why) for n in names]
+
+
+def too_large(file: File, limit: int, locale: str) -> str:
+    return say(
+        "{name} ({size}) does not fit here: Discord takes files of up to {limit}.",
+        locale,
+        name=f"`{file.name}`",
+        size=mebibytes(file.size),
+        limit=mebibytes(limit),
+    )
+
+
+def no_room(file: File, locale: str) -> str:
+    return say(
+        "{name} ({size}) does not fit beside the others: a message takes {count} files, and "
+        "{limit} in all. Please ask me for it alone.",
+        locale,
+        name=f"`{file.name}`",
+        size=mebibytes(file.size),
+        count=MOST_FILES,
+        limit=mebibytes(REQUEST_LIMIT),
+    )
+
+
+def mebibytes(size: int) -> str:
+    return f"{size / 1024 / 1024:.1f} MiB"

@@ -1,5 +1,156 @@
-"""Slack: mention it, write to it, and it answers in the thread.
+"""Slack: mention it, write to it, and it answers in the thread."""
 
-`adapter.SlackAdapter` is the `Platform`; slack-bolt is known to `bolt` and `api` alone, which are
-imported in a thread when the adapter starts.
-"""
+from __future__ import annotations
+
+import asyncio
+import importlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import AfterValidator, ConfigDict, SecretStr
+
+from core.chat.platform import ChatPlatform
+from core.integration import (
+    MEND,
+    ChatIntegration,
+    ChatPorts,
+    Finding,
+    Given,
+    HomeFolder,
+    Shared,
+    named,
+    turns_chosen,
+)
+from core.policy import EVERYBODY, PlatformRights
+from core.records import Health
+from core.settings import TOKEN_LENGTH, SettingsPart, Url, matching, plain, setting
+
+
+def _bot_token(value: SecretStr) -> SecretStr:
+    if plain(value).startswith("xapp-"):
+        raise ValueError("that is an app token; the bot token begins with xoxb-")
+    return value
+
+
+def _app_token(value: SecretStr) -> SecretStr:
+    if plain(value).startswith("xoxb-"):
+        raise ValueError("that is a bot token; the app token begins with xapp-")
+    return value
+
+
+class SlackSettings(SettingsPart):
+    slack_bot_token: Annotated[SecretStr, AfterValidator(_bot_token)] | None = setting(
+        None, "Slack's bot token (xoxb-…)"
+    )
+    slack_app_token: Annotated[SecretStr, AfterValidator(_app_token)] | None = setting(
+        None, "Slack's app token (xapp-…): with the bot token, Slack is on by Socket Mode"
+    )
+    slack_signing_secret: SecretStr | None = setting(
+        None, "with the bot token and no app token: Slack is on over HTTP at /slack/events"
+    )
+    slack_api_url: Url = setting(
+        "https://slack.com/api/", "the base of Slack's Web API (a proxy, a fake)"
+    )
+
+    @property
+    def slack(self) -> Literal["off", "socket", "http"]:
+        """How Slack's events come in."""
+        if self.slack_bot_token is None:
+            return "off"
+        return "socket" if self.slack_app_token else "http" if self.slack_signing_secret else "off"
+
+
+BotId = Annotated[str, matching(r"B[A-Z0-9]+", "a bot's id, as in B0123456789")]
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """`bots`: ids of other bots that may talk with Ponte."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+    bots: tuple[BotId, ...] = ()
+
+
+class Slack(ChatIntegration[SlackSettings]):
+    name = "slack"
+    settings = SlackSettings
+    sent_to: ClassVar = {"slack_api_url": ("slack_bot_token", "slack_app_token")}
+    section = Section
+    ids = "[A-Za-z0-9]+"
+    # Slack Connect brings people of other workspaces into a shared channel.
+    rights = PlatformRights(frozenset({"chat", "read", "code", "spend"}), own_workspace=True)
+
+    def summary(self, own: SlackSettings, shared: Shared) -> Health:
+        if own.slack == "http" and shared.ponte_web == "off":
+            return Health("slack", "off", "it comes in at /slack/events, but PONTE_WEB is off")
+        if own.slack != "off":
+            return Health("slack", "on", "Socket Mode" if own.slack == "socket" else "over HTTP")
+        if own.slack_bot_token:
+            return Health("slack", "off", "SLACK_BOT_TOKEN is set; set SLACK_APP_TOKEN too")
+        if own.slack_app_token or own.slack_signing_secret:
+            return Health("slack", "off", "SLACK_BOT_TOKEN is missing; set it too")
+        return Health("slack", "off", "set SLACK_BOT_TOKEN and SLACK_APP_TOKEN")
+
+    def is_used(self, own: SlackSettings, shared: Shared) -> bool:
+        """Also where no event can come in: what was asked before is still answered."""
+        return own.slack != "off"
+
+    async def build(self, given: Given[SlackSettings], ports: ChatPorts) -> ChatPlatform:
+        own, config = given.own, given.config
+        slack: Any = await asyncio.to_thread(importlib.import_module, "adapters.slack.connection")
+        adapter: ChatPlatform = slack.SlackAdapter(
+            slack.Credentials(
+                plain(own.slack_bot_token),
+                plain(own.slack_app_token),
+                plain(own.slack_signing_secret),
+            ),
+            slack.Ports(
+                inbox=ports.inbox, journal=ports.journal, threads=ports.threads, files=ports.files,
+                board=ports.board, policy=ports.policy, removed=ports.removed,
+            ),
+            api_url=own.slack_api_url,
+            proxies=given.shared.proxies,
+            customs=slack.Customs(
+                strict_mention=config.strict_mention, bots=frozenset(config.section("slack").bots)
+            ),
+            home=given.home.path,
+        )  # fmt: skip
+        return adapter
+
+    async def check(self, given: Given[SlackSettings]) -> Sequence[Health]:
+        own = given.own
+        setup: Any = await asyncio.to_thread(importlib.import_module, "adapters.slack.setup")
+        found: Sequence[Health] = await setup.check(
+            plain(own.slack_bot_token), plain(own.slack_app_token),
+            plain(own.slack_signing_secret), own.slack_api_url, given.shared.proxies,
+        )  # fmt: skip
+        return found
+
+    def safety(self, own: SlackSettings, shared: Shared, home: HomeFolder) -> Iterator[Finding]:
+        secret = plain(own.slack_signing_secret)
+        if own.slack == "http" and len(secret) < TOKEN_LENGTH:
+            words = "SLACK_SIGNING_SECRET is shorter than Slack's are (32 characters): copy it anew"
+            yield Finding("token", words, "unsafe")
+        if own.slack == "off":
+            return
+        members = "slack: members may chat, read tables, run code and quick commands"
+        visitors = "guests and people of other organisations"
+        people = named(shared.ponte_allow, "slack")
+        if EVERYBODY in shared.ponte_allow:
+            more = "; change data too, because PONTE_ALLOW names everybody (*)"
+            words = f"slack: {visitors} may do everything, because of * in PONTE_ALLOW"
+            outside = Finding("rights", f"{words}: name people or groups", "note")
+        elif people:
+            more = f"; change data too: {people}"
+            outside = Finding("rights", f"slack: of {visitors}, only who is named so: {people}")
+        else:
+            more = "; nobody may change data"
+            outside = Finding("rights", f"slack: {visitors} may not chat")
+        yield Finding("rights", members + more)
+        yield outside
+        if not turns_chosen(shared):
+            yield Finding("caps", f"Slack's members have no cap on turns a day; {MEND}", "note")
+
+
+SLACK = Slack()

@@ -1,24 +1,56 @@
-"""Slack's message events as what a person said (docs.slack.dev/reference/events/message)."""
+"""Slack's events as what a person said (docs.slack.dev/reference/events/message)."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from html import escape
+from typing import Any, Literal, Self
 
-from adapters.slack import reading
-from adapters.slack.markup import mentioned
-from adapters.slack.source import Source
+from adapters.slack.render import mentioned
 from core.messages import Address, Attachment, Message, Person, Quote, ReplyTo, turn_id
 
-Json = Mapping[str, Any]
-
+NOT_A_FILE = frozenset({"tombstone", "hidden_by_limit"})
+"""The `mode` of a file that is gone, or older than a free workspace shows."""
+SLACKBOT = "USLACKBOT"
 _SPOKEN = frozenset({"", "file_share", "thread_broadcast", "me_message", "bot_message"})
 """Subtypes of messages in which somebody says something (reference/events/message)."""
-SLACKBOT = "USLACKBOT"
+_LONGEST, _DEEPEST = 20_000, 8
+"""Characters of what one message says, and blocks within each other that are read."""
 _ID = re.compile(r"[A-Z][A-Z0-9]+")
 _ENTITIES = {"channel_id": "channel", "canvas_id": "canvas", "list_id": "list"}
+
+Payload = Mapping[str, Any]
+Kind = Literal["message", "command", "card", "quiet"]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What a reply answers, as it is stored in `ReplyTo.source`.
+
+    `message`: one that a person wrote. `command`: a slash command, which leaves no message;
+    `ts` is then only a time. `card`: a click on a card in our post `ts`. `quiet`: a click or a
+    native stop, whose outcome is for that person alone. `thread` is the root that the answer
+    stands under ("" at the top level). Written as `TS`, `THREAD/TS`, or `KIND:THREAD/TS`.
+    """
+
+    ts: str
+    thread: str = ""
+    kind: Kind = "message"
+
+    def __str__(self) -> str:
+        kind = "" if self.kind == "message" else f"{self.kind}:"
+        thread = f"{self.thread}/" if self.thread and self.thread != self.ts else ""
+        return f"{kind}{thread}{self.ts}"
+
+    @classmethod
+    def read(cls, text: str) -> Self:
+        kind, _, place = text.rpartition(":")
+        thread, _, ts = place.rpartition("/")
+        known: dict[str, Kind] = {"command": "command", "card": "card", "quiet": "quiet"}
+        kind_ = known.get(kind, "message")
+        return cls(ts, thread or (ts if kind_ == "message" else ""), kind_)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +83,64 @@ class Said:
         return bot in mentioned(self.text)
 
 
+def words_of(message: Payload) -> str:
+    """What it says, in Slack's own mrkdwn (`render.readable`), without what is only a preview of a
+    link.
+
+    Other apps' messages mostly have an empty or a short `text`; what they say stands in `blocks`
+    and `attachments` (openclaw/openclaw issue 97727, NousResearch/hermes-agent issue 33469).
+    """
+    return "\n".join(filter(None, [own(message), *unfurled(message)]))[:_LONGEST]
+
+
+def own(message: Payload) -> str:
+    """The same without what hangs on it: what its author wrote."""
+    text = str(message.get("text") or "").strip()
+    shown = "\n".join(_lines(message.get("blocks"))).strip()
+    if not text or (message.get("bot_id") and len(shown) > len(text)):
+        text = shown or text
+    return text[:_LONGEST]
+
+
+def unfurled(message: Payload) -> Sequence[str]:
+    """What apps hang on a message, without forwarded messages and previews of links."""
+    hung = _listed(message.get("attachments"))
+    return [_attached(one) for one in hung if not is_forwarded(one) and not _is_preview(one)]
+
+
+def forwarded(message: Payload) -> Sequence[tuple[str, str, Payload]]:
+    """The messages that it shares: (who said it, what, the attachment)."""
+    return [
+        (str(one.get("author_id") or one.get("author_name") or "?"), _attached(one), one)
+        for one in _listed(message.get("attachments"))
+        if is_forwarded(one)
+    ]  # fmt: skip
+
+
+def is_forwarded(attachment: Payload) -> bool:
+    return bool(attachment.get("is_share") or attachment.get("is_msg_unfurl"))
+
+
+def files(message: Payload) -> tuple[Attachment, ...]:
+    """`reference` is the file's id and its private address, which needs our token to be read. Of
+    files in channels shared with other companies only the id is told
+    (docs.slack.dev/reference/events/message/file_share)."""
+    return tuple(
+        Attachment(
+            name=str(file.get("name") or file["id"]), type=str(file.get("mimetype") or ""),
+            size=int(file.get("size") or 0),
+            reference=f"{file['id']} {private_url(file)}".strip(),
+        )
+        for file in _listed(message.get("files"))
+        if file.get("id") and file.get("mode") not in NOT_A_FILE
+    )  # fmt: skip
+
+
+def private_url(file: Payload) -> str:
+    """Where a file is read with our token; "" where that is not told."""
+    return str(file.get("url_private_download") or file.get("url_private") or "")
+
+
 def event_key(team: str, channel: str, ts: str) -> str:
     return f"slack:{team}:{channel}:{ts}"
 
@@ -67,7 +157,7 @@ def home(ours: str, of_the_person: Iterable[object], of_the_place: Iterable[obje
     return ours if (persons or places) and places <= {ours} else ""
 
 
-def author_home(ours: str, body: Json, event: Json) -> str:
+def author_home(ours: str, body: Payload, event: Payload) -> str:
     """`home` of a message's author. In a channel that is shared with other companies the outer
     `team_id` may be another one's: there Bolt (1.30) trusts `authorizations` instead."""
     places = [body.get("context_team_id")]
@@ -77,7 +167,7 @@ def author_home(ours: str, body: Json, event: Json) -> str:
     return home(ours, (event.get(name) for name in ("user_team", "team", "source_team")), places)
 
 
-def said(ours: str, body: Json, event: Json, bots: frozenset[str]) -> Said | None:
+def said(ours: str, body: Payload, event: Payload, bots: frozenset[str]) -> Said | None:
     """None where nobody spoke: joins, topics, other bots (unless named in `bots`), ourselves."""
     user = str(event.get("user") or "")
     if event.get("subtype", "") not in _SPOKEN or not user or user == SLACKBOT:
@@ -86,21 +176,22 @@ def said(ours: str, body: Json, event: Json, bots: frozenset[str]) -> Said | Non
         return None
     channel, ts = str(event.get("channel", "")), str(event.get("ts", ""))
     thread = str(event.get("thread_ts") or "")
-    shared = reading.forwarded(event)
-    there = [file for _, _, attachment in shared for file in reading.files(attachment)]
+    shared = forwarded(event)
+    there = [file for _, _, attachment in shared for file in files(attachment)]
     direct = is_direct(channel, event)
     return Said(
-        team=ours, channel=channel, ts=ts, user=user, text=reading.own(event),
+        team=ours, channel=channel, ts=ts, user=user, text=own(event),
         thread=thread if thread != ts else "", parent=str(event.get("parent_user_id") or ""),
-        direct=direct, files=(*reading.files(event), *there), edited=_edited(event),
+        direct=direct, files=(*files(event), *there),
+        edited=float((event.get("edited") or {}).get("ts") or 0.0),
         home=author_home(ours, body, event),
         shared=(*((who, words) for who, words, _ in shared),
-                *(("Slack", words) for words in reading.unfurled(event) if words)),
+                *(("Slack", words) for words in unfurled(event) if words)),
         open_there=_open_there(event) if direct else "",
     )  # fmt: skip
 
 
-def is_direct(channel: str, event: Json) -> bool:
+def is_direct(channel: str, event: Payload) -> bool:
     """A direct message: app_mention carries no channel_type, but the id's letter tells."""
     kind = event.get("channel_type") or ("im" if channel.startswith("D") else "")
     return bool(kind == "im")
@@ -135,11 +226,76 @@ def message(
     )  # fmt: skip
 
 
-def _edited(event: Json) -> float:
-    return float((event.get("edited") or {}).get("ts") or 0.0)
+def _is_preview(attachment: Payload) -> bool:
+    return bool(attachment.get("from_url") or attachment.get("original_url"))
 
 
-def _open_there(event: Json) -> str:
+def _attached(attachment: Payload) -> str:
+    """docs.slack.dev/reference/messaging/payload, "Legacy fields"."""
+    said = [str(attachment.get(name) or "") for name in ("pretext", "title", "text")]
+    said += list(_lines(attachment.get("blocks")))
+    said += [
+        f"{field.get('title') or ''}: {field.get('value') or ''}".strip(": ")
+        for field in _listed(attachment.get("fields"))
+    ]
+    if not any(said):
+        said = [str(attachment.get("fallback") or "")]
+    return "\n".join(filter(None, said))
+
+
+def _lines(blocks: Any, depth: int = 0) -> Iterator[str]:
+    """What a person reads of blocks, a line for each; buttons and pictures by their names."""
+    for block in _listed(blocks):
+        if depth > _DEEPEST:
+            return
+        kind = block.get("type")
+        if kind in ("rich_text_section", "rich_text_preformatted", "rich_text_quote"):
+            yield "".join(map(_inline, _listed(block.get("elements"))))
+        elif kind == "image":
+            yield _text(block.get("title")) or str(block.get("alt_text") or "")
+        elif kind == "table":
+            for row in block.get("rows") or ():
+                yield " | ".join(" ".join(_lines([cell], depth + 1)) for cell in _listed(row))
+        elif kind == "actions":
+            continue
+        else:
+            yield from filter(None, [_text(block.get("title")), _text(block.get("text"))])
+            yield from filter(None, map(_text, _listed(block.get("fields"))))
+            yield from _lines(block.get("elements"), depth + 1)
+
+
+def _inline(element: Payload) -> str:
+    """docs.slack.dev/reference/block-kit/blocks/rich-text-block."""
+    match element.get("type"):
+        case "user":
+            return f"<@{element.get('user_id')}>"
+        case "usergroup":
+            return f"<!subteam^{element.get('usergroup_id')}>"
+        case "channel":
+            return f"<#{element.get('channel_id')}>"
+        case "broadcast":
+            return f"<!{element.get('range')}>"
+        case "emoji":
+            return f":{element.get('name')}:"
+        case "link":
+            url, label = str(element.get("url") or ""), escape(str(element.get("text") or ""))
+            return f"<{url}|{label}>" if label else f"<{url}>"
+        case _:
+            return escape(str(element.get("text") or element.get("fallback") or ""), quote=False)
+
+
+def _text(value: Any) -> str:
+    """A text object's words, or a plain string."""
+    return str(value.get("text") or "") if isinstance(value, Mapping) else str(value or "")
+
+
+def _listed(value: Any) -> Sequence[Payload]:
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        return ()
+    return [each for each in value if isinstance(each, Mapping)]
+
+
+def _open_there(event: Payload) -> str:
     """`app_context` of a direct message, in words (docs.slack.dev/reference/events/
     app_context_changed has the kinds of entities)."""
     told = []

@@ -1,43 +1,40 @@
 """What comes in by the Events API: decided, stored, and only then acknowledged.
 
 Slack is asked for nothing before that, but where nothing else tells whether an event is for us
-(`company`). All else is looked up when the turn starts (`around`).
+(`Company`). All else is looked up when the turn starts (`Around`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakValueDictionary
 
 from adapters.slack import events
-from adapters.slack.company import NOTICE, Company
-from adapters.slack.directs import Directs
-from adapters.slack.downloads import Downloads
-from adapters.slack.events import Said
-from adapters.slack.markup import mentioned, readable
-from adapters.slack.refusals import InDoubt, SlackRefused
-from adapters.slack.signs import WAITS
-from adapters.slack.source import Source
-from adapters.slack.workspace import Workspace
+from adapters.slack.client import InDoubt, SlackRefused
+from adapters.slack.events import Payload, Said, Source
+from adapters.slack.files import Downloads
+from adapters.slack.participants import NOTICE, Company
+from adapters.slack.presence import WAITS
+from adapters.slack.render import mentioned, readable
+from adapters.slack.workspace import Directs, Workspace
 from core import text
 from core.errors import NotStored, PlatformBusy
+from core.i18n import nearest, say
 from core.messages import Address, Message, Person, Quote, ReplyTo
 from core.ports import Inbox
-from core.words import nearest, say
-
-Json = Mapping[str, Any]
-Removed = Callable[[str], Awaitable[None]]
-"""Called with the id of a post of ours that a person deleted."""
 
 ALONE = "There are several of you here now, so I answer only when I am mentioned."
 OPEN_THERE = "[While writing this to you, the person has open: {what}]"
 _TITLE = 80
 """Of a session's title: 200 (docs.slack.dev/reference/methods/agents.sessions.setStatus)."""
+
+Removed = Callable[[str], Awaitable[None]]
+"""Called with the id of a post of ours that a person deleted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +60,7 @@ class Intake:
         self._directs = directs
         self._places: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
-    async def take(self, body: Json) -> None:
+    async def take(self, body: Payload) -> None:
         """Raises NotStored: then the event must not be acknowledged, and Slack sends it again."""
         event = body.get("event") or {}
         match event.get("type"), event.get("subtype"):
@@ -87,7 +84,7 @@ class Intake:
         with suppress(NotStored):
             await self._inbox.accept(_stop(key, to.asker, to.address, thread, f"{now:.6f}"))
 
-    def _in_order(self, event: Json, message: Json) -> asyncio.Lock:
+    def _in_order(self, event: Payload, message: Payload) -> asyncio.Lock:
         """What is said in one place is stored in the order in which it came, though some of it
         waits for Slack to tell more; an edit comes after what it edits."""
         channel = str(event.get("channel", ""))
@@ -99,9 +96,8 @@ class Intake:
         if said.user == self._workspace.user:
             return
         where = events.address(said, await self._directs.belongs_to_dm(said))
-        if not await self._for_us(said, where):
-            return
-        await self._accept(said, where)
+        if await self._for_us(said, where):
+            await self._accept(said, where)
 
     async def _for_us(self, said: Said, where: Address) -> bool:
         """What is not is neither stored nor logged."""
@@ -130,24 +126,18 @@ class Intake:
         """As far as it is known without asking; the rest is looked up when the turn starts."""
         profile = self._workspace.directory.known(said.user)
         author = Person("slack", said.user, said.home, profile.name)
-        context = [
-            Quote(who, readable(words, self._names(words), self._workspace.user), replied=True)
-            for who, words in said.shared
-        ]
+        context = [Quote(who, self._readable(words), replied=True) for who, words in said.shared]
         if said.open_there:
             context.append(Quote("Slack", OPEN_THERE.format(what=said.open_there), ours=True))
-        return events.message(said, where, author, self._readable(said), tuple(context),
+        return events.message(said, where, author, self._readable(said.text), tuple(context),
                               profile.locale, profile.zone)  # fmt: skip
 
-    def _readable(self, said: Said) -> str:
-        return readable(said.text, self._names(said.text), self._workspace.user)
+    def _readable(self, words: str) -> str:
+        directory, us = self._workspace.directory, self._workspace.user
+        names = {id: name for id in mentioned(words) if (name := directory.known(id).name)}
+        return readable(words, names | {us: "Ponte"}, us)
 
-    def _names(self, words: str) -> dict[str, str]:
-        directory = self._workspace.directory
-        names = {id: directory.known(id).name for id in mentioned(words)}
-        return {id: name for id, name in names.items() if name} | {self._workspace.user: "Ponte"}
-
-    async def _changed(self, body: Json, event: Json) -> None:
+    async def _changed(self, body: Payload, event: Payload) -> None:
         """A person's edit counts until the turn starts; unfurled links are no edits."""
         now, before = event.get("message") or {}, event.get("previous_message") or {}
         if now.get("subtype") == "tombstone":  # what is left of a thread's deleted root
@@ -162,7 +152,7 @@ class Intake:
         where = events.address(said, await self._directs.belongs_to_dm(said))
         await self._inbox.amend(said.event_key, self._message(said, where))
 
-    async def _deleted(self, event: Json, ts: str) -> None:
+    async def _deleted(self, event: Payload, ts: str) -> None:
         channel = str(event.get("channel", ""))
         previous = event.get("previous_message") or {}
         if previous.get("user") == self._workspace.user:
@@ -170,7 +160,7 @@ class Intake:
         elif ts:
             await self._inbox.amend(events.event_key(self._workspace.team, channel, ts), None)
 
-    async def _stopped(self, body: Json, event: Json) -> None:
+    async def _stopped(self, body: Payload, event: Payload) -> None:
         """Slack's own stop button: the word `stop`, said by who pressed it. The session stays
         "processing" until we say otherwise (reference/events/agent_session_stopped)."""
         team, channel = self._workspace.team, str(event.get("channel", ""))

@@ -15,22 +15,20 @@ from typing import Any
 
 import structlog
 
-from adapters.slack import cards, events, modals, reading
-from adapters.slack.directs import Directs
-from adapters.slack.events import Said, is_direct, reply_to
-from adapters.slack.markup import mentioned, readable
-from adapters.slack.refusals import InDoubt, SlackRefused
-from adapters.slack.source import Source
-from adapters.slack.workspace import Workspace
-from core.commands import Command, check_inputs, parse, render
-from core.errors import BadInput, NotStored, PlatformBusy, UnknownCommand
+from adapters.slack import events, render
+from adapters.slack.client import FAILURES, InDoubt
+from adapters.slack.events import Payload, Said, Source, is_direct, reply_to
+from adapters.slack.render import mentioned, readable
+from adapters.slack.workspace import Directs, Workspace
+from core.conversation.grammar import Command, parse, typed
+from core.errors import BadInput, NotStored, UnknownCommand
+from core.i18n import nearest, say
 from core.messages import Address, Attachment, Message, Person, Quote
 from core.ports import Inbox, Policy, StatusBoard
+from core.quick_commands import check_inputs
 from core.records import QuickCommand
-from core.together import together
-from core.words import nearest, say
+from core.tasks import together
 
-Json = Mapping[str, Any]
 log = structlog.get_logger("slack")
 
 HOOK_SECONDS = 1700.0
@@ -69,7 +67,7 @@ class Interactions:
         self._board = board
         self._policy = policy
 
-    async def command(self, payload: Json) -> Json:
+    async def command(self, payload: Payload) -> Payload:
         """`/quick-command SLUG …`; a modal asks for what is missing."""
         home = events.home(self._workspace.team, [payload.get("team_id")])
         spot = Spot(payload["user_id"], home, payload["channel_id"], "", payload["response_url"])
@@ -83,9 +81,9 @@ class Interactions:
             locale = self._locale(spot)
             if wanted:
                 lacks = self._missing(known[wanted.slug], wanted, locale)
-                form = modals.inputs(known[wanted.slug], _memory(spot), locale, lacks)
+                form = render.inputs(known[wanted.slug], _memory(spot), locale, lacks)
             else:
-                form = modals.quick(list(known.values()), "", _memory(spot), locale)
+                form = render.quick(list(known.values()), "", _memory(spot), locale)
             told = told or await self._opened(payload["trigger_id"], form, locale)
             return {"text": told} if told else {}
         key = f"slack:{self._workspace.team}:{spot.channel}:command:{payload['trigger_id']}"
@@ -95,7 +93,7 @@ class Interactions:
             return {"text": error.words(locale)}
         return {}
 
-    async def shortcut(self, payload: Json) -> None:
+    async def shortcut(self, payload: Payload) -> None:
         """A message shortcut: opens its modal."""
         about = payload.get("message") or {}
         thread = str(about.get("thread_ts") or about.get("ts") or payload.get("message_ts", ""))
@@ -105,30 +103,30 @@ class Interactions:
             await self._tell(spot, refused)
             return
         locale = self._locale(spot)
-        text = self._readable(reading.words(about))
+        text = self._readable(events.words_of(about))
         kept = _memory(spot) | {
             "by": str(about.get("user") or about.get("username") or ""), "about": text,
-            "ts": str(about.get("ts") or ""), "files": _remembered(reading.files(about)),
+            "ts": str(about.get("ts") or ""), "files": _remembered(events.files(about)),
         }  # fmt: skip
-        if payload["callback_id"] == modals.ASK:
-            view = modals.ask(kept, locale)
+        if payload["callback_id"] == render.ASK:
+            view = render.ask(kept, locale)
         else:
-            view = modals.quick(await self._known(spot), text, kept | {"about": ""}, locale)
+            view = render.quick(await self._known(spot), text, kept | {"about": ""}, locale)
         if told := await self._opened(payload["trigger_id"], view, locale):
             await self._tell(spot, told)
 
-    async def submitted(self, payload: Json) -> Json | None:
+    async def submitted(self, payload: Payload) -> Payload | None:
         """A modal was filled."""
-        view, filled = payload["view"], modals.filled(payload["view"])
-        kept = modals.memory(view)
+        view, filled = payload["view"], render.filled(payload["view"])
+        kept = render.memory(view)
         spot = Spot(payload["user"]["id"], self._home(payload), kept["channel"], kept["thread"],
                     kept["url"])  # fmt: skip
         locale = self._locale(spot)
         key = f"slack:{self._workspace.team}:{spot.channel}:view:{view['id']}"
         context: tuple[Quote, ...] = ()
         files: tuple[Attachment, ...] = ()
-        if view["callback_id"] == modals.ASK:
-            text, block = filled.get(modals.QUESTION, ""), modals.QUESTION
+        if view["callback_id"] == render.ASK:
+            text, block = filled.get(render.QUESTION, ""), render.QUESTION
             by = str(kept.get("by") or "?")
             about = str(kept.get("about", ""))
             context = (Quote(self._name(by) or by, about, replied=True,
@@ -138,14 +136,14 @@ class Interactions:
             command, update, block = await self._wanted(spot, view, filled, locale)
             if update is not None:
                 return update
-            text = render(command)
+            text = typed(command)
         try:
             await self._accept(spot, key, text, context, files, on_it=text)
         except NotStored as error:
-            return {"response_action": "errors", "errors": {block: error.words(locale)}}
+            return _errors(block, error.words(locale))
         return None
 
-    async def clicked(self, payload: Json, action: Json) -> None:
+    async def clicked(self, payload: Payload, action: Payload) -> None:
         """A button under a post of ours. Raises NotStored, after having told the person."""
         channel, post = payload["channel"]["id"], payload.get("message") or {}
         ts = str(post.get("ts", ""))
@@ -154,8 +152,8 @@ class Interactions:
                     payload.get("response_url", ""))  # fmt: skip
         team = self._workspace.team
         key = f"slack:{team}:{channel}:{ts}:{action['action_id']}:{action['action_ts']}:{spot.user}"
-        stop = action["action_id"] == cards.STOP
-        word = "stop" if stop else action["action_id"].removeprefix(cards.ACTION)
+        stop = action["action_id"] == render.STOP
+        word = "stop" if stop else action["action_id"].removeprefix(render.ACTION)
         text = word if stop else f"{word} {action.get('value', '')}"
         source = Source(ts, thread, "quiet" if stop else "card")
         try:
@@ -165,26 +163,26 @@ class Interactions:
             raise
 
     async def _wanted(
-        self, spot: Spot, view: Json, filled: Mapping[str, str], locale: str
-    ) -> tuple[Command, Json | None, str]:
+        self, spot: Spot, view: Payload, filled: Mapping[str, str], locale: str
+    ) -> tuple[Command, Payload | None, str]:
         """The quick command that a modal stands for; or the modal that asks on; or an error."""
-        kept = modals.memory(view)
+        kept = render.memory(view)
         known = {command.slug: command for command in await self._known(spot)}
-        slug = str(kept.get("slug") or filled.get(modals.SLUG, "")).strip().lower()
-        if view["callback_id"] == modals.INPUTS:
-            given: Any = {name.removeprefix(modals.FIELD): value for name, value in filled.items()}
-            block = next(iter(filled), modals.FIELD)
+        slug = str(kept.get("slug") or filled.get(render.SLUG, "")).strip().lower()
+        if view["callback_id"] == render.INPUTS:
+            given: Any = {name.removeprefix(render.FIELD): value for name, value in filled.items()}
+            block = next(iter(filled), render.FIELD)
         else:
-            given, block = filled.get(modals.INPUT, ""), modals.INPUT
-        wanted = self._read(render(Command("quick-command", slug=slug, input=given)), whole=True)
+            given, block = filled.get(render.INPUT, ""), render.INPUT
+        wanted = self._read(typed(Command("quick-command", slug=slug, input=given)), whole=True)
         if wanted is None or wanted.slug != slug:
             wrong = UnknownCommand("There is no quick command {slug!r}.", slug=slug).words(locale)
-            return Command("quick-command"), _errors(modals.SLUG, wrong), modals.SLUG
+            return Command("quick-command"), _errors(render.SLUG, wrong), render.SLUG
         command = known.get(wanted.slug)
         if missing := self._missing(command, wanted, locale):
-            if command is None or view["callback_id"] == modals.INPUTS:
+            if command is None or view["callback_id"] == render.INPUTS:
                 return wanted, _errors(block, missing), block
-            asks = modals.inputs(command, kept, locale, "" if not given else missing)
+            asks = render.inputs(command, kept, locale, "" if not given else missing)
             return wanted, {"response_action": "update", "view": asks}, block
         return wanted, None, block
 
@@ -267,16 +265,15 @@ class Interactions:
         return "" if verdict.allowed else say(verdict.reason, self._locale(spot))
 
     def _who_and_where(self, spot: Spot) -> tuple[Person, Address]:
-        direct = is_direct(spot.channel, {})
         where = Address("slack", spot.channel, self._workspace.team, spot.thread,
-                        shared=not direct)  # fmt: skip
+                        shared=not is_direct(spot.channel, {}))  # fmt: skip
         return Person("slack", spot.user, spot.home), where
 
-    async def _opened(self, trigger: str, view: Json, locale: str) -> str:
+    async def _opened(self, trigger: str, view: Payload, locale: str) -> str:
         """A trigger lives for three seconds; where it was too late, what to type."""
         try:
             await self._workspace.api.call("views.open", trigger_id=trigger, view=view, patience=1)
-        except (SlackRefused, InDoubt, PlatformBusy) as error:
+        except FAILURES as error:
             log.warning("modal not opened", why=str(error))
             return say(_TYPE_IT, locale)
         return ""
@@ -290,7 +287,7 @@ class Interactions:
         except InDoubt:
             return
 
-    def _home(self, payload: Json) -> str:
+    def _home(self, payload: Payload) -> str:
         """Of who filled a form or pressed a button: their own workspace and the place's."""
         places = [(payload.get("team") or {}).get("id"), (payload.get("view") or {}).get("team_id")]
         return events.home(self._workspace.team, [payload["user"].get("team_id")], places)
@@ -322,5 +319,5 @@ def _recalled(kept: Any) -> tuple[Attachment, ...]:
     )
 
 
-def _errors(block: str, words: str) -> Json:
+def _errors(block: str, words: str) -> Payload:
     return {"response_action": "errors", "errors": {block: words}}

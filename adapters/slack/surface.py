@@ -1,45 +1,360 @@
-"""Posts in a conversation: streams in direct messages, throttled edits in channels."""
+"""What Ponte posts in a conversation: answers as they grow, their cards, and their files."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from typing import Any
 
 import structlog
 
-from adapters.slack.api import Json
-from adapters.slack.cards import all_blocks
-from adapters.slack.clicks import card_in_place
-from adapters.slack.content import content, parts
-from adapters.slack.lengths import PART, STREAM, size
-from adapters.slack.lookup import Lookup, stop
-from adapters.slack.markup import markdown, settled
-from adapters.slack.posts import Posts
-from adapters.slack.refusals import GONE, STOPPED, STREAM_OVER, TOO_LONG, SlackRefused
-from adapters.slack.rotation import Rotation
-from adapters.slack.signs import Signs
-from adapters.slack.source import Source
-from adapters.slack.stream import StoppedByUser, Stream, post_metadata
-from adapters.slack.uploads import upload
+from adapters.slack import render
+from adapters.slack.client import (
+    CONTAINER,
+    GONE,
+    PART,
+    PATIENCE,
+    SHAPE_REFUSED,
+    SHORT,
+    STOPPED,
+    STREAM,
+    STREAM_OVER,
+    TEXT,
+    TOO_LONG,
+    InDoubt,
+    Json,
+    SlackApi,
+    SlackRefused,
+    cut,
+    size,
+    weight,
+)
+from adapters.slack.events import Source
+from adapters.slack.presence import Signs
+from adapters.slack.render import (
+    all_blocks,
+    content,
+    markdown,
+    parts,
+    plainly,
+    settled,
+    shorter,
+    smaller,
+)
 from adapters.slack.workspace import Workspace
+from core.chat.posting import FILES
 from core.errors import PlatformBusy, PostRemoved, Undeliverable
-from core.messages import Answer, File, ReplyTo
+from core.messages import Answer, Card, File, ReplyTo
 from core.ports import Files
-from core.posting import FILES
+from core.text import after_all, longest_info
 
 log = structlog.get_logger("slack")
-PRIVATE = "private:"
-"""Begins the id of what was shown to one person alone: it cannot be edited or found again."""
+
+LIFE = 240.0
+"""Seconds after which a stream is closed and another one begun; Slack's own limit is about 300
+(slackapi/node-slack-sdk issue 2702, slackapi/python-slack-sdk issue 1859)."""
 CROWDED = 2.0
 """Seconds after which an answer tries again to be shown as it grows."""
+PRIVATE = "private:"
+"""Begins the id of what was shown to one person alone: it cannot be edited or found again."""
 _NO_PLACE = frozenset({"not_in_channel", "channel_not_found"})
 """The bot is no member there (chat.postMessage)."""
 _LEAVES_CARDS = 2000
 """Bytes of a stream that are left for cards; more of them come by an edit."""
+_INFO = longest_info(PART, size)
+"""Characters of a code block's info string that are said again where the block goes on."""
+_PAGE, _PAGES = 200, 5
+"""Messages asked for at once when a place is read, and how often."""
+_QUIET = {"unfurl_links": False, "unfurl_media": False}
+
+
+class StoppedByUser(Exception):
+    """A person pressed Slack's own Stop: nothing more is taken."""
+
+
+class Stream:
+    """One streamed message while it is open (chat.startStream, appendStream, stopStream).
+
+    It takes only what follows on what was said, so it is left where the text changed behind it.
+    What a stream unfurls is not ours to say (slackapi/node-slack-sdk pull 2389).
+    """
+
+    def __init__(self, api: SlackApi, channel: str, ts: str, key: str, sent: str) -> None:
+        self.ts = ts
+        self.sent = sent
+        self.began = time.monotonic()
+        self._api = api
+        self._channel = channel
+        self._key = key
+
+    @classmethod
+    async def start(
+        cls, api: SlackApi, to: ReplyTo, thread: str, key: str, text: str, team: str
+    ) -> Stream:
+        """Raises as `SlackApi.call`. The key cannot be told to Slack before the stop."""
+        channel = to.address.channel
+        began = await api.call(
+            "chat.startStream", channel=channel, thread_ts=thread, chunks=_chunks(text),
+            recipient_user_id=to.asker.id, recipient_team_id=to.asker.workspace or team,
+            patience=0.0, claimed=True,
+        )  # fmt: skip
+        return cls(api, channel, str(began["ts"]), key, text)
+
+    @property
+    def old(self) -> bool:
+        return time.monotonic() - self.began > LIFE
+
+    async def append(self, text: str) -> bool:
+        """Let `text` stand there; False where this stream can no longer do that. Raises
+        StoppedByUser, and as `SlackApi.call`."""
+        if not text.startswith(self.sent):
+            return False
+        if text == self.sent:
+            return True
+        done = await self._try("chat.appendStream", chunks=_chunks(text[len(self.sent) :]))
+        if done:
+            self.sent = text
+        return done
+
+    async def stop(
+        self, text: str, blocks: list[Json], session: str = "", claimed: bool = False
+    ) -> bool:
+        """Close it with `text` standing there; False where an edit must bring the text. Raises as
+        `append`. `session`: what the thread's session is then; Slack makes it "active"."""
+        follows = text.startswith(self.sent)
+        fits = size(text) + CONTAINER + weight(blocks) <= STREAM
+        rest = text[len(self.sent) :] if follows else ""
+        done = await self._try(
+            "chat.stopStream", chunks=_chunks(rest), metadata=post_metadata(self._key),
+            blocks=blocks if follows and fits and blocks else None,
+            session_status=session or None, claimed=claimed,
+        )  # fmt: skip
+        return done and follows and (fits or not blocks)
+
+    async def _try(self, method: str, **arguments: Any) -> bool:
+        """An answer that was lost counts as not done: the edit that follows puts it right."""
+        try:
+            await self._api.call(method, channel=self._channel, ts=self.ts, **arguments)
+        except SlackRefused as refused:
+            if refused.error in STOPPED:
+                raise StoppedByUser from None
+            if refused.error in STREAM_OVER or refused.error in TOO_LONG:
+                return False
+            raise
+        except InDoubt:
+            return False
+        return True
+
+
+class Rotation:
+    """Splits an answer as `split` does, and where `turn` said so, because its stream grew old: a
+    code block that is cut there is closed, and opened again in the next part."""
+
+    def __init__(self, split: Callable[[str], tuple[str, ...]]) -> None:
+        self._split = split
+        self._heads: list[str] = []
+        self._ends: set[str] = set()
+
+    def turn(self, text: str) -> None:
+        """Let the text so far be final; what follows goes into the next part."""
+        done = sum(map(len, self._heads))
+        end = max(text.rfind("\n") + 1, settled(text))
+        if text.startswith("".join(self._heads)) and text[done:end].strip():
+            self._heads.append(text[done:end])
+
+    def split(self, text: str) -> tuple[str, ...]:
+        """A text that changed before a cut loses that cut: what is posted is then edited."""
+        parts: list[str] = []
+        rest, opening = text, ""
+        self._ends.clear()
+        for head in self._heads:
+            if not rest.startswith(head):
+                break
+            fence = after_all(opening + head, None, _INFO)
+            closing = f"\n{fence.closing}" if fence else ""
+            parts += self._split(opening + head.rstrip() + closing)
+            self._ends.update(parts[-1:])
+            rest = rest[len(head) :]
+            opening = f"{fence.continued(_INFO).opening}\n" if fence else ""
+        return (*parts, *self._split(opening + rest)) if rest.strip() else tuple(parts)
+
+    def ends(self, part: str) -> bool:
+        """Whether this part was ended by a turn, so that nothing more is added to it."""
+        return part in self._ends
+
+
+class Lookup:
+    """Our own posts in one place since a source message: by their key, else as the one that must be
+    it."""
+
+    def __init__(self, workspace: Workspace, channel: str, thread: str, since: str) -> None:
+        self._workspace = workspace
+        self._channel = channel
+        self._thread = thread
+        self._since = since
+
+    async def keyed(self, key: str) -> str | None:
+        """The time stamp of the post with that key."""
+        async for post in self._ours():
+            if key_of(post) == key:
+                return str(post["ts"])
+        return None
+
+    async def keys(self) -> frozenset[str]:
+        """Of all our posts."""
+        return frozenset([key_of(post) async for post in self._ours()])
+
+    async def keyless(self, key: str) -> str | None:
+        """A stream that was begun and not yet stopped carries no key: ours, then, is the one
+        without. It is stopped, so that it can be edited, and marked with `key`."""
+        async for post in self._ours():
+            if not key_of(post) and not post.get("files") and "metadata" not in post:
+                ts = str(post["ts"])
+                await stop_stream(self._workspace.api, self._channel, ts, key)
+                return ts
+        return None
+
+    async def with_files(self, names: frozenset[str] = frozenset()) -> str | None:
+        """The post that holds files of ours (all of `names`, where they are given)."""
+        async for post in self._ours():
+            held = {file.get("name") for file in post.get("files", [])}
+            if held and names <= held:
+                return str(post["ts"])
+        return None
+
+    async def _ours(self) -> AsyncIterator[Json]:
+        """Oldest first; nothing where the place does not let us read."""
+        await self._workspace.identify()
+        try:
+            async for post in history(
+                self._workspace.api, self._channel, self._thread, self._since
+            ):
+                if post.get("user") == self._workspace.user and post["ts"] > self._since:
+                    yield post
+        except SlackRefused:
+            return
+
+
+class Posts:
+    """Posts of an answer in one thread of one channel (`thread` "": at its top level), made or
+    edited in the fullest dress that Slack takes.
+
+    What it finds too long goes out with less beside it, then in sections, then in two or three
+    messages; an answer is never lost to its length.
+    """
+
+    def __init__(
+        self, workspace: Workspace, lookup: Lookup, channel: str, thread: str, turn: str
+    ) -> None:
+        self._workspace = workspace
+        self._api = workspace.api
+        self._lookup = lookup
+        self._channel = channel
+        self._thread = thread
+        self._turn = turn
+
+    async def make(
+        self, key: str, body: Json, part: str, cards: tuple[Card, ...], grows: bool
+    ) -> Json:
+        """What chat.postMessage answers. `grows`: more comes, so that what is too long for one
+        message is left until then. Raises as `SlackApi.call`."""
+        made: Json = {}
+
+        async def post(dress: Json) -> None:
+            nonlocal made
+            made = await self._new(key, dress)
+
+        rest = await self._in_some_dress(post, body, part, cards, grows)
+        await self._follow(str(made["ts"]), rest, cards, frozenset())
+        return made
+
+    async def whisper(self, user: str, thread: str, body: Json, part: str) -> str:
+        """To one person alone; the time stamp, "" for none. Raises as `SlackApi.call`."""
+        shown: list[Json] = []
+
+        async def post(dress: Json) -> None:
+            told = await self._api.call(
+                "chat.postEphemeral", channel=self._channel, user=user, thread_ts=thread or None,
+                **dress,
+            )  # fmt: skip
+            shown.append(told)
+
+        for piece in await self._in_some_dress(post, body, part):
+            await post(plainly(piece))
+        return str(shown[0].get("message_ts", ""))
+
+    async def respond(self, url: str, kind: str, body: Json, part: str) -> bool:
+        """At a `response_url`; False where it takes none of the dresses."""
+        for dress in _dresses(body, part, ()):
+            if await self._api.respond(url, dress | {"response_type": kind}):
+                return True
+        return False
+
+    async def edit(
+        self, ts: str, body: Json, part: str, cards: tuple[Card, ...], grows: bool, **arguments: Any
+    ) -> None:
+        """`grows` as in `make`. Raises as `SlackApi.call`."""
+
+        async def update(dress: Json) -> None:
+            await self._api.call("chat.update", channel=self._channel, ts=ts, **arguments, **dress)
+            arguments.pop("claimed", None)
+
+        try:
+            rest = await self._in_some_dress(update, body, part, cards, grows)
+        except SlackRefused as refused:
+            if grows and refused.error in TOO_LONG:
+                return
+            raise
+        await self._follow(ts, rest, cards, await self._lookup.keys() if rest else frozenset())
+
+    async def _in_some_dress(
+        self, send: Callable[[Json], Awaitable[None]], body: Json, part: str,
+        cards: tuple[Card, ...] = (), grows: bool = False,
+    ) -> tuple[str, ...]:  # fmt: skip
+        """Send it; what must follow in messages of its own is given back."""
+        most = self._workspace.part
+        attempts: list[tuple[Json, int, tuple[str, ...]]] = []
+        if grows or size(part) <= most or not part.strip():
+            attempts = [(dress, most, ()) for dress in _dresses(body, part, cards)]
+        if not grows:
+            attempts += [(plainly(first), limit, tuple(rest))
+                         for limit, (first, *rest) in smaller(part, most)]  # fmt: skip
+        refused: SlackRefused | None = None
+        for dress, limit, rest in attempts:
+            if refused and refused.error in SHAPE_REFUSED and dress["blocks"] == body["blocks"]:
+                continue
+            try:
+                await send(dress)
+                self._workspace.part = min(most, limit)
+                return rest
+            except SlackRefused as error:
+                refused = error
+                if error.error not in TOO_LONG | SHAPE_REFUSED:
+                    raise
+        raise refused or ValueError("nothing to post")
+
+    async def _follow(
+        self, ts: str, rest: tuple[str, ...], cards: tuple[Card, ...], made: frozenset[str]
+    ) -> None:
+        """Those that follow a message are known by its time stamp, so that none is made twice."""
+        for number, piece in enumerate(rest, 1):
+            key = f"{self._turn}:{ts}+{number}"
+            if key not in made:
+                body = plainly(piece)
+                if number == len(rest) and cards:
+                    body = content(piece, self._workspace.links, cards)
+                await self._new(key, body)
+
+    async def _new(self, key: str, body: Json) -> Json:
+        return await self._api.call(
+            "chat.postMessage", channel=self._channel, thread_ts=self._thread or None,
+            metadata=post_metadata(key), **_QUIET, **body,
+        )  # fmt: skip
 
 
 class ChatSurface:
-    """The `Surface` of one reply. A post's id is `CHANNEL:TS`."""
+    """The `Surface` of one reply: streams in direct messages, throttled edits in channels. A post's
+    id is `CHANNEL:TS`."""
 
     limit = PART
     interval = 1.0
@@ -118,7 +433,7 @@ class ChatSurface:
                 await self._update(post, part, answer)
         except SlackRefused as refused:
             await self._signs.end()
-            raise _meaning(refused) from refused
+            raise _undelivered(refused) from refused
         await self._after(answer, released)
 
     async def delete(self, post: str) -> None:
@@ -145,7 +460,7 @@ class ChatSurface:
             return self._id(await upload(self._api, self._files, self._lookup, files,
                                          self._channel, self._thread))  # fmt: skip
         except SlackRefused as refused:
-            raise _meaning(refused) from refused
+            raise _undelivered(refused) from refused
 
     async def _new(self, number: int, key: str, part: str, answer: Answer | None) -> str:
         if answer is not None and (answer.private or self._source.kind == "quiet"):
@@ -263,14 +578,14 @@ class ChatSurface:
         if grows and (self._stopped or not self._api.pace.spare("chat.update")):
             return
         if post not in self._numbers and self._may_stream():
-            await stop(self._api, self._channel, _ts(post))
+            await stop_stream(self._api, self._channel, _ts(post))
             self._numbers[post] = 0
         try:
             await self._edited(post, body, part, answer)
         except SlackRefused as refused:
             if refused.error not in STREAM_OVER:
                 raise
-            await stop(self._api, self._channel, _ts(post))
+            await stop_stream(self._api, self._channel, _ts(post))
             await self._edited(post, body, part, answer)
         self._shown[post] = body["blocks"]
 
@@ -302,7 +617,7 @@ class ChatSurface:
         alive = to.token and time.time() < to.token_expires
         if refused.error not in _NO_PLACE or not alive:
             await self._signs.end()
-            raise _meaning(refused) from refused
+            raise _undelivered(refused) from refused
         if answer is None:
             raise Undeliverable(reason=refused.error) from refused
         kind = "ephemeral" if answer.private else "in_channel"
@@ -340,11 +655,123 @@ class ChatSurface:
         return f"{self._channel}:{ts}"
 
 
+async def history(
+    api: SlackApi, channel: str, thread: str, since: str, patience: float = PATIENCE
+) -> AsyncIterator[Json]:
+    """The messages of a thread, or of a channel's top level, after `since`, oldest first."""
+    method = "conversations.replies" if thread else "conversations.history"
+    pages: list[Json] = []
+    cursor = None
+    for _ in range(_PAGES):
+        told = await api.call(
+            method, channel=channel, ts=thread or None, oldest=since, limit=_PAGE,
+            include_all_metadata=True, cursor=cursor, patience=patience,
+        )  # fmt: skip
+        pages += told.get("messages", [])
+        cursor = told.get("response_metadata", {}).get("next_cursor") or None
+        if not cursor:
+            break
+    for message in sorted(pages, key=lambda message: str(message["ts"])):
+        yield message
+
+
+async def stop_stream(api: SlackApi, channel: str, ts: str, key: str = "") -> None:
+    """Close a stream that another process left open; one that is closed already is fine."""
+    try:
+        metadata = post_metadata(key) if key else None
+        await api.call("chat.stopStream", channel=channel, ts=ts, metadata=metadata)
+    except SlackRefused:
+        return
+
+
+def post_metadata(key: str) -> Json:
+    """What a post of ours is found by (docs.slack.dev/messaging/message-metadata)."""
+    return {"event_type": "ponte_post", "event_payload": {"key": key}}
+
+
+def key_of(post: Json) -> str:
+    metadata = post.get("metadata") or {}
+    return str(metadata.get("event_payload", {}).get("key", ""))
+
+
+async def upload(
+    api: SlackApi, kept: Files, lookup: Lookup, files: Sequence[File], channel: str, thread: str
+) -> str:
+    """All of an answer's files in one post; its time stamp. Raises as `SlackApi.call`.
+
+    The SDK's files_upload_v2 does it in one call; here each step is told apart, so that an answer
+    lost after the last one is looked for instead of repeated.
+    """
+    names = frozenset(file.name for file in files)
+    entries: list[Json] = []
+    for file in files:
+        _, data = await kept.get(file.id)
+        to = await api.call("files.getUploadURLExternal", filename=file.name, length=len(data))
+        await api.send_file(str(to["upload_url"]), data)
+        entries.append({"id": to["file_id"], "title": file.name})
+    try:
+        await api.call(
+            "files.completeUploadExternal", files=entries, channel_id=channel,
+            thread_ts=thread or None,
+        )  # fmt: skip
+    except InDoubt:
+        if found := await lookup.with_files(names):
+            return found
+        raise
+    return await lookup.with_files(names) or "0"
+
+
+async def card_in_place(
+    api: SlackApi, channel: str, ts: str, thread: str, card: Card, locale: str
+) -> bool:
+    """Render a decided card anew in the post `ts` (of `thread`, "" at the top level); False where
+    it is not in it.
+
+    Raises as `SlackApi.call`. Doing it again changes nothing.
+    """
+    post = await _post_at(api, channel, ts, thread)
+    if post is None:
+        return False
+    blocks = render.replaced(post.get("blocks") or [], card, locale)
+    if blocks is None:
+        return False
+    text = str(post.get("text") or render.card_text(card))
+    for limit in (TEXT, SHORT):
+        try:
+            await api.call("chat.update", channel=channel, ts=ts, blocks=blocks,
+                           text=cut(text, limit))  # fmt: skip
+            return True
+        except SlackRefused as refused:
+            if refused.error not in TOO_LONG | SHAPE_REFUSED:
+                raise
+    return False  # the outcome is posted beside it
+
+
+async def _post_at(api: SlackApi, channel: str, ts: str, thread: str) -> Json | None:
+    method = "conversations.replies" if thread else "conversations.history"
+    told = await api.call(
+        method, channel=channel, ts=thread or None, oldest=ts, latest=ts, inclusive=True, limit=2
+    )
+    return next((post for post in told.get("messages", []) if post.get("ts") == ts), None)
+
+
+def _chunks(text: str) -> list[Json] | None:
+    return [{"type": "markdown_text", "text": text}] if text else None
+
+
+def _dresses(body: Json, part: str, cards: tuple[Card, ...]) -> Iterator[Json]:
+    """The same text in one message; cards are not given up for it."""
+    yield body
+    yield shorter(body)
+    if part.strip() and not cards:
+        yield plainly(part)
+
+
 def _ts(post: str) -> str:
     return post.rpartition(":")[2]
 
 
-def _meaning(refused: SlackRefused) -> Exception:
+def _undelivered(refused: SlackRefused) -> Exception:
     if refused.error in GONE:
         return PostRemoved()
     return Undeliverable(reason=refused.error)

@@ -1,0 +1,179 @@
+"""The web page and its HTTP API."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar
+from urllib.parse import quote, urlsplit
+
+from pydantic import SecretStr, field_validator
+from pydantic_core.core_schema import ValidationInfo
+
+from core.chat.platform import Platform
+from core.errors import PonteError
+from core.integration import (
+    ChatPorts,
+    Finding,
+    Given,
+    HomeFolder,
+    OwnerIntegration,
+    PagePorts,
+    Shared,
+)
+from core.policy import EVERYTHING, PlatformRights
+from core.records import Health
+from core.settings import Origin, SettingsPart, Switch, is_loopback, plain, setting, token_fault
+
+_DIFFERENT = 8
+"""Characters of a token that differ at least; `openssl rand -hex 16` has fewer once in millions."""
+
+
+class WebSettings(SettingsPart):
+    ponte_web: Switch = setting("on", "the web page and HTTP API: on, off")
+    ponte_web_host: str = setting("127.0.0.1", "the address that the web page listens on")
+    ponte_web_port: int = setting(
+        8080, "the port that the web page listens on", "a port, 0 to 65535", ge=0, le=65535
+    )
+    ponte_web_url: Origin | None = setting(None, "the public origin, where a proxy stands in front")
+    ponte_web_token: SecretStr | None = setting(
+        None,
+        "the page's token, at least 20 characters; not set: made at first start, in the home "
+        "(ponte link shows it); required to listen beyond loopback",
+    )
+
+    @field_validator("ponte_web_token")
+    @classmethod
+    def _guarded(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        host, url = info.data.get("ponte_web_host", "127.0.0.1"), info.data.get("ponte_web_url")
+        if value is not None and (wrong := token_fault(plain(value))):
+            raise ValueError(wrong)
+        if info.data.get("ponte_web") != "on" or value is not None:
+            return value
+        why = "" if is_loopback(host) else f"PONTE_WEB_HOST={host} listens beyond this machine"
+        if url and not is_loopback(urlsplit(url).hostname or ""):
+            why = f"PONTE_WEB_URL={url} opens the page to others"
+        if why:
+            raise ValueError(f"set it ({token_fault('')}), because {why}")
+        return value
+
+    def page(self, listening: str = "") -> str:
+        """Where a person opens the page that listens there, or would: the public origin, where
+        there is one. Port 0 stands for one that the system chooses."""
+        if not listening:
+            host = self.ponte_web_host
+            return self.ponte_web_url or (
+                f"http://{f'[{host}]' if ':' in host else host}:{self.ponte_web_port}"
+            )
+        for anywhere, here in (("//0.0.0.0:", "//127.0.0.1:"), ("//[::]:", "//[::1]:")):
+            listening = listening.replace(anywhere, here)
+        return self.ponte_web_url or listening
+
+
+def with_token(page: str, token: str) -> str:
+    """A fragment is never sent to a server: the page takes it and drops it."""
+    return f"{page}/#token={quote(token, safe='')}"
+
+
+class Web(OwnerIntegration[WebSettings]):
+    name = "web"
+    settings = WebSettings
+    # The token stands behind the # of the page's link.
+    sent_to: ClassVar = {"ponte_web_url": ("ponte_web_token",)}
+    rights = PlatformRights(EVERYTHING, one_name=True)
+
+    def summary(self, own: WebSettings, shared: Shared) -> Health:
+        if own.ponte_web == "off":
+            return Health("web", "off", "PONTE_WEB is off")
+        return Health("web", "on", own.page())
+
+    async def build(self, given: Given[WebSettings], ports: ChatPorts, page: PagePorts) -> Platform:
+        from adapters.web.adapter import Mounted, Port, WebAdapter
+        from adapters.web.authentication import WebDoor
+
+        own = given.own
+        token = plain(own.ponte_web_token) or given.home.web_token()
+        return WebAdapter(
+            door=WebDoor(own.ponte_web_host, token, own.ponte_web_url or ""),
+            listener=Port(own.ponte_web_host, own.ponte_web_port),
+            extra={path: Mounted(handler) for path, handler in page.routes.items()},
+            inbox=ports.inbox, journal=ports.journal, files=ports.files, board=ports.board,
+            readiness=page.readiness, metrics=page.metrics, locale=given.shared.ponte_locale,
+            time_zone=given.shared.ponte_timezone,
+        )  # fmt: skip
+
+    def link(self, own: WebSettings, platform: Any, home: HomeFolder) -> tuple[str, str]:
+        page = own.page(platform.address)
+        return page, with_token(page, plain(own.ponte_web_token) or home.kept_web_token())
+
+    def secrets(self, own: WebSettings, home: HomeFolder) -> Mapping[str, str]:
+        made = own.ponte_web == "on" and own.ponte_web_token is None
+        return {"ponte_web_token": home.web_token()} if made else {}
+
+    async def check(self, given: Given[WebSettings]) -> Sequence[Health]:
+        """Whether the port is free. Raises OSError for an address that is not this machine's."""
+        own = given.own
+        host, port = own.ponte_web_host, own.ponte_web_port
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM
+        )[0]
+        words = f"{own.page()} is free to listen on"
+        with socket.socket(family, kind, protocol) as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                trial.bind(address)
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+                if not given.home.is_served():
+                    raise PonteError(
+                        "port {port} is in use by another program; set PONTE_WEB_PORT to another "
+                        "one", port=port,
+                    ) from None  # fmt: skip
+                words = f"{own.page()} is in use, by the Ponte that runs"
+        return [Health("web", "on", words)]
+
+    def safety(self, own: WebSettings, shared: Shared, home: HomeFolder) -> Iterator[Finding]:
+        if own.ponte_web == "off":
+            return
+        yield self._token(own, home)
+        yield self._reach(own)
+        yield Finding("rights", "web: who has the token may do everything, as its owner")
+
+    def _token(self, own: WebSettings, home: HomeFolder) -> Finding:
+        """By it others are let in."""
+        try:
+            token = plain(own.ponte_web_token) or home.kept_web_token()
+        except PonteError as error:
+            return Finding("token", str(error), "unsafe")
+        if not token:
+            return Finding("token", "the page's token is made when Ponte first starts")
+        if len(set(token)) < _DIFFERENT:
+            words = "the page's token repeats itself: write a random one (openssl rand -hex 16)"
+            return Finding("token", words, "unsafe")
+        return Finding("token", f"the page's token has {len(token)} characters")
+
+    def _reach(self, own: WebSettings) -> Finding:
+        public = urlsplit(own.ponte_web_url or "")
+        here = is_loopback(own.ponte_web_host)
+        known = not public.hostname or is_loopback(public.hostname)
+        if public.scheme == "https":
+            words = f"the page is reached over TLS, as {own.ponte_web_url}"
+            if not here:
+                words += f"; let nobody but the proxy reach port {own.ponte_web_port}"
+            return Finding("page", words)
+        if here and known:
+            words = "the page listens on this machine alone, and asks for its token"
+            return Finding("page", words)
+        what = "PONTE_WEB_URL is not https" if here else (
+            f"PONTE_WEB_HOST={own.ponte_web_host} listens beyond this machine")  # fmt: skip
+        return Finding(
+            "page",
+            f"{what}, so the token and all that is said can be read on the way: put a proxy with "
+            "TLS in front and set PONTE_WEB_URL=https://…, or listen on 127.0.0.1",
+            "unsafe",
+        )
+
+
+WEB = Web()

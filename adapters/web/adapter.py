@@ -1,8 +1,6 @@
 """The web: a page and an HTTP API on a port, and the same API for the terminal on a Unix socket.
 
-One `WebAdapter` is one door: `WebAdapter(door=WebDoor(...), listener=Port(...))` is the platform
-"web", `WebAdapter(door=SocketDoor(), listener=socket)` is the platform "terminal": whoever holds
-the home binds that socket, for its user alone.
+Other adapters' routes are mounted on the same server, without their knowing a web framework.
 """
 
 from __future__ import annotations
@@ -14,22 +12,36 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequen
 from dataclasses import dataclass
 from typing import Any
 
-from adapters.web.door import Door
-from adapters.web.hub import Hub
-from adapters.web.reply import WebReply
-from adapters.web.site import Operator, Site, Transcripts
+from adapters.web.authentication import Door
+from adapters.web.site import Hub, Site, Transcripts, WebReply
+from core.integration import Handler, Operator
 from core.messages import ReplyTo
 from core.ports import Files, Inbox, Posts, Reply, StatusBoard
 from core.records import Health
 
-Asgi = Callable[
-    [
-        MutableMapping[str, Any],
-        Callable[[], Awaitable[MutableMapping[str, Any]]],
-        Callable[[MutableMapping[str, Any]], Awaitable[None]],
-    ],
-    Awaitable[None],
-]
+Event = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Event]]
+Send = Callable[[Event], Awaitable[None]]
+Asgi = Callable[[Event, Receive, Send], Awaitable[None]]
+"""An application, named here because importing Starlette takes long."""
+CAP = 1_000_000
+"""Bytes of one request; Slack's are some kilobytes."""
+
+
+class Mounted:
+    """An ASGI application for one POST route that checks its callers itself."""
+
+    def __init__(self, handler: Handler) -> None:
+        self._handler = handler
+
+    async def __call__(self, scope: Event, receive: Receive, send: Send) -> None:
+        if scope["method"] != "POST":
+            return await _answer(send, 405, {"allow": "POST"}, b"")
+        body = await _body(receive)
+        if body is None:
+            return await _answer(send, 413, {"connection": "close"}, b"")
+        headers = {name.decode("latin-1"): v.decode("latin-1") for name, v in scope["headers"]}
+        return await _answer(send, *await self._handler(headers, body))
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +53,13 @@ class Port:
 
 
 class WebAdapter:
-    """`listener` is a socket that listens already, or where to listen.
+    """One is one door: `WebDoor` with a `Port` is the platform "web", `SocketDoor` with a socket is
+    the platform "terminal": whoever holds the home binds that socket, for its user alone.
 
-    `readiness` is what `/readyz` looks at (the board's health where it is not given);
-    `extra` are other adapters' ASGI applications by path, which check their callers themselves.
+    `listener` is a socket that listens already, or where to listen.
+
+    `readiness` is what `/readyz` looks at (the board's health where it is not given); `extra` are
+    other adapters' ASGI applications by path, which check their callers themselves.
     """
 
     def __init__(
@@ -83,10 +98,9 @@ class WebAdapter:
 
     async def start(self) -> None:
         """Listen; `address` then says where. Raises SettingsError."""
-        routes = await asyncio.to_thread(importlib.import_module, "adapters.web.routes")
         server = await asyncio.to_thread(importlib.import_module, "adapters.web.server")
         listening = await asyncio.to_thread(self._bind, server)
-        self._server = server.Server(routes.application(self._site, self._extra), listening)
+        self._server = server.Server(server.application(self._site, self._extra), listening)
         await self._server.start()
 
     async def health(self) -> Health:
@@ -113,3 +127,23 @@ class WebAdapter:
         host, port = listening.getsockname()[:2]
         self.address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         return listening
+
+
+async def _body(receive: Receive) -> bytes | None:
+    body = bytearray()
+    more = True
+    while more:
+        piece = await receive()
+        body += piece.get("body", b"")
+        more = piece.get("more_body", False) and piece["type"] == "http.request"
+        if len(body) > CAP:
+            return None
+    return bytes(body)
+
+
+async def _answer(send: Send, status: int, headers: Mapping[str, str], body: bytes) -> None:
+    pairs = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    pairs.append((b"content-length", str(len(body)).encode()))
+    pairs = list(dict(pairs).items())
+    await send({"type": "http.response.start", "status": status, "headers": pairs})
+    await send({"type": "http.response.body", "body": body})

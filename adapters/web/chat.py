@@ -1,27 +1,54 @@
-"""`POST /chat`: a message in, its answer out: at once, as a stream of events, or later."""
+"""What a person does in a chat: `POST /chat` answers at once, as a stream of events, or later;
+buttons decide cards and stop turns; `GET /quick-commands` lists what may be run here.
+
+A click goes in as the words that it means, and is stored before it is answered, like anything that
+a person says: a crash between the two loses nothing.
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
+from typing import Any, Literal
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from adapters.web import intake, view
+from adapters.web import requests
 from adapters.web.errors import STATUS, Stopping
-from adapters.web.intake import Asked, Upload
 from adapters.web.render import render
-from adapters.web.response import EventStream, manner_of
-from adapters.web.site import Site
-from adapters.web.stream import turn_events
-from core.errors import Empty, NotFound
-from core.messages import Answer, Message, turn_id
-from core.records import Receipt, Shown
+from adapters.web.requests import (
+    Asked,
+    Body,
+    Conversation,
+    EventKey,
+    EventStream,
+    Upload,
+    locale_of,
+    manner_of,
+    read_json,
+)
+from adapters.web.site import Json, Site
+from adapters.web.stream import answer_json, turn_events
+from core.errors import Empty, Forgotten, NotFound
+from core.i18n import say
+from core.messages import Address, Answer, Message, turn_id
+from core.records import FINAL_STATES, QuickCommand, Receipt, Shown
 
 REFUSED = ("forbidden", "too_many", "forgotten")
 """Codes of a failed answer that are the HTTP status too: the turn was refused, not tried."""
+_CARD = re.compile(r"[a-z2-7]{6}")
+
+
+class Decision(Body):
+    """`conversation` is where the card was shown; `event_key` makes a repeated click one."""
+
+    action: Literal["approve", "deny", "undo"]
+    conversation: Conversation = "main"
+    event_key: EventKey | None = None
 
 
 class Chat:
@@ -30,13 +57,18 @@ class Chat:
 
     @property
     def routes(self) -> list[Route]:
-        return [Route("/chat", self.chat, methods=["POST"])]
+        return [
+            Route("/chat", self.chat, methods=["POST"]),
+            Route("/cards/{id}", self.decide, methods=["POST"]),
+            Route("/turns/{turn}/stop", self.stop, methods=["POST"]),
+            Route("/quick-commands", self.commands, methods=["GET"]),
+        ]
 
     async def chat(self, request: Request) -> Response:
         streams = "text/event-stream" in request.headers.get("accept", "")
         if streams:
             self._site.hub.check_room()
-        async with intake.asked(request) as (asked, uploads):
+        async with requests.asked(request) as (asked, uploads):
             receipt, said = await self._take(request, asked, uploads)
         conversation = said.address.channel
         if streams:
@@ -47,6 +79,44 @@ class Chat:
         answer = await self._site.inbox.answer_of(receipt.seq)
         return await self._answered(request, answer, said)
 
+    async def decide(self, request: Request) -> Response:
+        id = str(request.path_params["id"])
+        decision = await read_json(request, Decision)
+        if not _CARD.fullmatch(id):
+            raise NotFound(what="card")
+        words = f"{decision.action} {id}"
+        answer = await self._say(request, words, decision.conversation, decision.event_key)
+        body = _decided(id, answer)
+        if answer.status == "failed" and answer.code in STATUS:
+            error = {"code": answer.code, "message": answer.text}
+            return JSONResponse(body | {"error": error}, STATUS[answer.code])
+        return JSONResponse(body)
+
+    async def stop(self, request: Request) -> Response:
+        """A turn that has ended stays as it is; one that waits is withdrawn."""
+        shown = await self._turn(str(request.path_params["turn"]))
+        body: Json = {"turn": shown.turn, "status": shown.state, "text": ""}
+        if shown.state in FINAL_STATES:
+            return JSONResponse(body)
+        if shown.state == "new" and await self._site.inbox.cancel(shown.seq):
+            words = say("Stopped.", locale_of(request, self._site))
+            stopped = Answer(words, "stopped")
+            self._site.hub.finish(shown.message.address.conversation, shown.turn, stopped)
+            return JSONResponse(body | {"status": "stopped", "text": words})
+        answer = await self._say(request, "stop", shown.message.address.channel)
+        return JSONResponse(body | {"status": "stopped", "text": answer.text})
+
+    async def commands(self, request: Request) -> Response:
+        """Titles and descriptions in the reader's language; `?conversation=` says where."""
+        conversation = request.query_params.get("conversation", "main")
+        if not requests.ID.fullmatch(conversation):
+            raise NotFound(what="conversation")
+        door = self._site.door
+        address = Address(door.platform, conversation)
+        known = await self._site.board.commands(door.person, address)
+        locale = locale_of(request, self._site)
+        return JSONResponse({"commands": [_command_json(command, locale) for command in known]})
+
     async def _take(
         self, request: Request, asked: Asked, uploads: list[Upload]
     ) -> tuple[Receipt, Message]:
@@ -54,16 +124,16 @@ class Chat:
         key = f"{self._site.door.platform}:{asked.event_key}"
         if asked.event_key and (first := await self._known(key)):
             return Receipt(first.seq, first.turn, fresh=False), first.message
-        text = await intake.message_text(asked.message)
+        text = await requests.message_text(asked.message)
         if not text.strip() and not uploads:
             raise Empty
-        said = intake.message(
+        said = requests.message(
             self._site, text, asked.conversation, asked.event_key,
             headers=request.headers, time_zone=asked.time_zone,
         )  # fmt: skip
         if uploads:
-            said = replace(said, attachments=await intake.keep(self._site, uploads, said))
-        receipt = await taken(self._site, said)
+            said = replace(said, attachments=await requests.keep(self._site, uploads, said))
+        receipt = await self._accept(said)
         first = None if receipt.fresh else await self._known(said.event_key)
         return receipt, first.message if first else said
 
@@ -72,6 +142,14 @@ class Chat:
             return await self._site.journal.turn_of(turn_id(event_key))
         except NotFound:
             return None
+
+    async def _accept(self, said: Message) -> Receipt:
+        """Stored, and shown to every tab of its conversation. Raises NotStored."""
+        if not self._site.taking:
+            raise Stopping
+        receipt = await self._site.inbox.accept(said)
+        self._site.hub.watch(said.address.conversation, receipt.seq, said)
+        return receipt
 
     def _stream(self, request: Request, receipt: Receipt, said: Message) -> Response:
         key, hub = said.address.conversation, self._site.hub
@@ -84,17 +162,55 @@ class Chat:
 
     async def _answered(self, request: Request, answer: Answer, said: Message) -> Response:
         html = await render(answer.text) if manner_of(request, self._site).html else None
-        body = view.answer_json(answer, said.address.channel, said.turn, html)
+        body = answer_json(answer, said.address.channel, said.turn, html)
         if answer.status == "failed" and answer.code in REFUSED:
             body["error"] = {"code": answer.code, "message": answer.text}
             return JSONResponse(body, STATUS[answer.code])
         return JSONResponse(body)
 
+    async def _say(
+        self, request: Request, words: str, conversation: str, event_key: str | None = None
+    ) -> Answer:
+        said = requests.message(
+            self._site, words, conversation, event_key, headers=request.headers, clicked=True
+        )
+        receipt = await self._accept(said)
+        return await self._site.inbox.answer_of(receipt.seq)
 
-async def taken(site: Site, said: Message) -> Receipt:
-    """Stored, and shown to every tab of its conversation. Raises NotStored."""
-    if not site.taking:
-        raise Stopping
-    receipt = await site.inbox.accept(said)
-    site.hub.watch(said.address.conversation, receipt.seq, said)
-    return receipt
+    async def _turn(self, turn: str) -> Shown:
+        """Raises NotFound also for a turn of another platform: it is not this door's to stop."""
+        shown = await self._site.journal.turn_of(turn)
+        if shown.message.address.platform != self._site.door.platform:
+            raise NotFound(what="turn")
+        if shown.state == "withdrawn":
+            raise Forgotten
+        return shown
+
+
+def _command_json(command: QuickCommand, locale: str) -> Json:
+    title, description = command.told(locale)
+    return {
+        "slug": command.slug,
+        "title": title or command.slug,
+        "description": description,
+        "inputs": [_input_json(name, about) for name, about in command.inputs.items()],
+    }
+
+
+def _input_json(name: str, about: Mapping[str, Any]) -> Json:
+    """`type` is text, number, boolean or choice."""
+    return {
+        "name": name,
+        "type": str(about.get("type", "text")),
+        "required": bool(about.get("required")),
+        "choices": [str(choice) for choice in about.get("choices") or ()],
+    }
+
+
+def _decided(id: str, answer: Answer) -> Json:
+    card = next((one for one in answer.cards if one.id == id), None)
+    change = next((one.id for one in answer.cards if one.kind == "change"), None)
+    body: Json = {"id": id, "state": card.state if card else answer.status, "text": answer.text}
+    if answer.aloud:
+        return body | {"change": id, "aloud": True}
+    return body | {"change": change} if change else body

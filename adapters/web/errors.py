@@ -1,8 +1,9 @@
-"""What the HTTP API refuses, and the status of each code."""
+"""What the HTTP API refuses, and every sentence of the page."""
 
 from __future__ import annotations
 
 from core.errors import BadInput, NotStored, PonteError, Refusal
+from core.i18n import say
 
 STATUS = {
     "bad_request": 400,
@@ -19,6 +20,91 @@ STATUS = {
     "too_many": 429,
     "not_stored": 503,
 }
+"""HTTP status by code."""
+SENTENCES = {
+    "skip": "Skip to the message box",
+    "conversations": "Conversations",
+    "menu": "Show conversations",
+    "new": "New conversation",
+    "untitled": "Nothing said yet",
+    "search": "Search in this conversation",
+    "search_hint": "Search",
+    "found": "{count} found",
+    "forget": "Forget this conversation",
+    "forget_ask": "Forget this conversation?",
+    "forget_why": "What was said is erased here and on the model's server. "
+    "This cannot be taken back.",
+    "forget_do": "Forget",
+    "forgotten": "That conversation is forgotten.",
+    "cancel": "Cancel",
+    "log": "What was said",
+    "ask": "Message",
+    "ask_hint": "Write a message",
+    "ask_keys": "Enter sends, Shift+Enter starts a new line.",
+    "attach": "Attach files",
+    "attached": "Files to send",
+    "remove": "Remove {name}",
+    "quick": "Quick commands",
+    "quick_title": "Run a quick command",
+    "quick_which": "Which one",
+    "quick_text": "Its text",
+    "quick_required": "{name} (required)",
+    "quick_files": "A file that you attached to your message goes along.",
+    "quick_run": "Run",
+    "yes": "yes",
+    "no": "no",
+    "send": "Send",
+    "stop": "Stop",
+    "you": "You",
+    "thinking": "is thinking…",
+    "writing": "is writing…",
+    "waiting": "waits its turn…",
+    "stopped": "Stopped.",
+    "failed": "This did not work.",
+    "not_sent": "Not sent: {why}",
+    "no_connection": "there is no connection.",
+    "again": "Try again",
+    "offline": "Connection lost. Reconnecting…",
+    "copy": "Copy",
+    "copied": "Copied",
+    "table": "Table",
+    "code": "Code",
+    "ran": "The code that ran",
+    "link": "Link to this message",
+    "field": "Field",
+    "before": "Before",
+    "after": "After",
+    "approve": "Approve",
+    "deny": "Deny",
+    "undo": "Undo",
+    "deciding": "One moment…",
+    "expires": "Expires {when}",
+    "state_open": "waits for you",
+    "state_approved": "approved",
+    "state_done": "done",
+    "state_denied": "denied",
+    "state_expired": "expired",
+    "state_undone": "undone",
+    "state_failed": "failed",
+    "state_applying": "being done",
+    "state_partial": "partly done",
+    "state_withdrawn": "withdrawn",
+    "sign_in": "Sign in",
+    "sign_in_why": "Type ponte link on the machine where I run, and open the address that it "
+    "prints. Or write the token here.",
+    "token": "Token",
+    "welcome": "Hello, I am Ponte.",
+    "welcome_why": "Ask me anything in your own words: I bridge you to a model and to the "
+    "systems that do the work.",
+    "connected": "What is connected",
+    "on": "on",
+    "off": "off",
+    "failing": "failing",
+    "try": "Three things to try",
+    "model_line": "For a real model, put this one line into the file .env and start Ponte again:",
+    "no_script": "This page needs JavaScript. Without it, ponte chat serves you in a terminal.",
+}
+"""By the key that the page's script and the marks in its HTML use."""
 
 
 class Unauthorized(Refusal):
@@ -92,3 +178,8 @@ def status_of(error: PonteError) -> int:
 
 def body_of(error: PonteError, locale: str = "en") -> dict[str, dict[str, str]]:
     return {"error": {"code": error.code, "message": error.words(locale)}}
+
+
+def wording(locale: str) -> dict[str, str]:
+    """Key → sentence, with its `{placeholders}`."""
+    return {key: say(sentence, locale) for key, sentence in SENTENCES.items()}

@@ -19,14 +19,13 @@ from markdown_it import MarkdownIt
 from markdown_it.renderer import RendererHTML
 from markdown_it.token import Token
 
-from core.links import ended
-from core.markdown import is_plain
+from core.markdown import ended, is_plain
 
 QUICK = 1_000
 """Characters that are rendered at once (some 4 ms); more goes to a thread."""
 
 OWN_FILE = re.compile(r"/files/[A-Za-z0-9_-]{1,64}")
-_LINK = re.compile(r"(https?://|mailto:)[^\s]+|/files/[A-Za-z0-9_-]{1,64}", re.IGNORECASE)
+_LINK = re.compile(rf"(https?://|mailto:)[^\s]+|{OWN_FILE.pattern}", re.IGNORECASE)
 _LANGUAGE = re.compile(r"language-[A-Za-z0-9+#.-]{1,20}")
 _TEXT_TAGS = ("p", "li", "blockquote", "td", "th", "h3", "h4", "h5", "h6")
 _TAGS = {*_TEXT_TAGS, "a", "br", "code", "del", "div", "em", "hr", "img", "ol", "pre", "s",

@@ -1,36 +1,35 @@
-"""Server-sent events: one turn for a script (`POST /chat`), one conversation for every tab.
-
-Frames are as in the HTML standard, section "Server-sent events": `event`, `id`, `data`, one empty
-line. A comment every 15 seconds keeps proxies from closing a silent stream.
+"""Server-sent events (HTML standard): one turn for a script (`POST /chat`), one conversation for
+every tab; messages, answers, cards and files as JSON.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 
-from adapters.web import view
-from adapters.web.cursor import Cursor
-from adapters.web.hub import Follower, Live
 from adapters.web.render import GrowingHtml, render
-from adapters.web.site import Json, Site
-from core import commands
+from adapters.web.site import Follower, Json, Live, Site
+from core.conversation import grammar
 from core.errors import BadInput, NotFound, PonteError
-from core.messages import Answer
+from core.i18n import say
+from core.messages import Answer, Attachment, Card, File, Message
 from core.records import FINAL_STATES, Receipt, Shown
-from core.words import say
 
 BEAT = 15.0
-"""Seconds of silence before a comment is sent."""
+"""Seconds of silence before a comment is sent, so that no proxy closes the stream."""
 PACE = 0.03
 """Seconds between two frames of growing text: a person reads no faster."""
 HTML_PACE = 0.1
+"""The same at least, where each is rendered too."""
 RETRY = b"retry: 500\n\n"
 """Milliseconds that a browser waits before it comes back; Chromium's own 3 s are long."""
 RESETTING = ("new", "forget")
+"""Commands that leave another transcript than before."""
+_CURSOR = re.compile(r"\d{1,18}(\+\d{1,18}){0,200}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +40,44 @@ class Manner:
     locale: str = "en"
 
 
-def frame(event: str, data: Json, id: str = "") -> bytes:
-    """One event. JSON text holds no line break, so one `data:` line is enough."""
-    head = f"id: {id}\n" if id else ""
-    return f"event: {event}\n{head}data: {json.dumps(data, ensure_ascii=False)}\n\n".encode(
-        errors="replace"
-    )
+class Cursor:
+    """How far a tab has read: what `id:` of an event says and `Last-Event-ID` gives back.
+
+    `12+14` means: every turn up to seq 12 that had an answer, and 14 too (13 still runs; a decision
+    overtakes the turn before it). It holds no secret and works in any process, also after a
+    restart.
+    """
+
+    def __init__(self, base: int = 0, beyond: frozenset[int] = frozenset()) -> None:
+        self._base = base
+        self._ended = set(beyond)
+        self._open: set[int] = set()
+
+    @classmethod
+    def read(cls, text: str) -> Cursor | None:
+        """None for what is no cursor of ours."""
+        if not _CURSOR.fullmatch(text):
+            return None
+        base, *beyond = (int(number) for number in text.split("+"))
+        return cls(base, frozenset(beyond))
+
+    def ended(self, seq: int) -> bool:
+        """Whether this turn's end was shown."""
+        return seq in self._ended or (seq <= self._base and seq not in self._open)
+
+    def open(self, seq: int) -> None:
+        if not self.ended(seq):
+            self._open.add(seq)
+
+    def end(self, seq: int) -> None:
+        self._open.discard(seq)
+        self._ended.add(seq)
+
+    def __str__(self) -> str:
+        highest = max(self._ended, default=0)
+        base = min(self._open) - 1 if self._open else max(self._base, highest)
+        beyond = sorted(seq for seq in self._ended if seq > base)
+        return "+".join(map(str, [base, *beyond[-200:]]))
 
 
 class Telling:
@@ -71,14 +102,14 @@ class Telling:
 
     async def end(self, outcome: Answer | PonteError, id: str = "") -> AsyncIterator[bytes]:
         if isinstance(outcome, PonteError):
-            yield frame("error", view.error_json(outcome, self._turn, self._manner.locale), id)
+            yield frame("error", error_json(outcome, self._turn, self._manner.locale), id)
             return
         for card in outcome.cards:
-            yield frame("card", view.card_json(card) | {"turn": self._turn})
+            yield frame("card", card_json(card) | {"turn": self._turn})
         for file in outcome.files:
-            yield frame("file", view.file_json(file) | {"turn": self._turn})
+            yield frame("file", file_json(file) | {"turn": self._turn})
         html = await render(outcome.text) if self._manner.html else None
-        yield frame("done", view.answer_json(outcome, self._conversation, self._turn, html), id)
+        yield frame("done", answer_json(outcome, self._conversation, self._turn, html), id)
 
     async def rest(self, answer: Answer) -> AsyncIterator[bytes]:
         """What was not told of its text yet, so that the pieces are the whole answer."""
@@ -97,35 +128,6 @@ class Telling:
             data["html"] = await self._html.of(text)
             self.pace = max(HTML_PACE, 8 * (time.perf_counter() - began))
         return data
-
-
-async def turn_events(
-    site: Site, follower: Follower, receipt: Receipt, conversation: str, manner: Manner
-) -> AsyncIterator[bytes]:
-    """One turn until its end; the stream ends with `done` or `error`."""
-    telling = Telling(receipt.turn, conversation, manner)
-    waiting = say("Before this: {count}.", manner.locale, count=receipt.waiting)
-    text = waiting if receipt.waiting else ""
-    yield frame("progress", {"turn": receipt.turn, "text": text})
-    async for news in _news(follower):
-        if news is None:
-            yield b": still here\n\n"
-        mine = (one for one in news or () if one.turn == receipt.turn and not one.cards)
-        live = next(mine, None)
-        outcome = (live.answer or live.error) if live else None
-        if follower.behind and outcome is None:
-            outcome = (await site.journal.turn_of(receipt.turn)).answer
-        if isinstance(outcome, Answer):
-            async for piece in telling.rest(outcome):
-                yield piece
-        if outcome is not None:
-            async for piece in telling.end(outcome):
-                yield piece
-            return
-        if live is not None:
-            async for piece in telling.growth(live):
-                yield piece
-        await follower.pause(telling.pace)
 
 
 class Following:
@@ -174,7 +176,7 @@ class Following:
 
     async def _whole(self, one: Shown) -> AsyncIterator[bytes]:
         if one.turn not in self._tellings:
-            yield frame("message", view.message_json(one.message, one.seq, one.at, one.state))
+            yield frame("message", message_json(one.message, one.seq, one.at, one.state))
         self._cursor.end(one.seq)
         telling = self._tellings.pop(one.turn, None) or self._telling(one.turn)
         if one.answer is not None:
@@ -183,7 +185,7 @@ class Following:
 
     async def _tell(self, live: Live) -> AsyncIterator[bytes]:
         for card in live.cards:
-            yield frame("card", view.card_json(card) | {"turn": live.turn})
+            yield frame("card", card_json(card) | {"turn": live.turn})
         if live.cards:
             return
         await self._identify(live)
@@ -192,7 +194,7 @@ class Following:
         self._cursor.open(live.seq)
         if live.turn not in self._tellings:
             self._tellings[live.turn] = self._telling(live.turn)
-            yield frame("message", view.message_json(live.message, live.seq, live.message.sent_at))
+            yield frame("message", message_json(live.message, live.seq, live.message.sent_at))
         telling = self._tellings[live.turn]
         if outcome := live.answer or live.error:
             del self._tellings[live.turn]
@@ -218,13 +220,33 @@ class Following:
         return Telling(turn, self._conversation, self._manner)
 
 
-def resets(text: str) -> bool:
-    """Whether that message, once done, leaves another transcript than before."""
-    try:
-        command = commands.parse(text)
-    except BadInput:
-        return False
-    return command is not None and command.name in RESETTING
+async def turn_events(
+    site: Site, follower: Follower, receipt: Receipt, conversation: str, manner: Manner
+) -> AsyncIterator[bytes]:
+    """One turn until its end; the stream ends with `done` or `error`."""
+    telling = Telling(receipt.turn, conversation, manner)
+    waiting = say("Before this: {count}.", manner.locale, count=receipt.waiting)
+    text = waiting if receipt.waiting else ""
+    yield frame("progress", {"turn": receipt.turn, "text": text})
+    async for news in _news(follower):
+        if news is None:
+            yield b": still here\n\n"
+        mine = (one for one in news or () if one.turn == receipt.turn and not one.cards)
+        live = next(mine, None)
+        outcome = (live.answer or live.error) if live else None
+        if follower.behind and outcome is None:
+            outcome = (await site.journal.turn_of(receipt.turn)).answer
+        if isinstance(outcome, Answer):
+            async for piece in telling.rest(outcome):
+                yield piece
+        if outcome is not None:
+            async for piece in telling.end(outcome):
+                yield piece
+            return
+        if live is not None:
+            async for piece in telling.growth(live):
+                yield piece
+        await follower.pause(telling.pace)
 
 
 def cursor_of(shown: Sequence[Shown]) -> Cursor:
@@ -236,6 +258,83 @@ def cursor_of(shown: Sequence[Shown]) -> Cursor:
         else:
             cursor.open(one.seq)
     return cursor
+
+
+def resets(text: str) -> bool:
+    """Whether that message, once done, leaves another transcript than before."""
+    try:
+        command = grammar.parse(text)
+    except BadInput:
+        return False
+    return command is not None and command.name in RESETTING
+
+
+def frame(event: str, data: Json, id: str = "") -> bytes:
+    """One event: `event`, `id`, `data`, one empty line. JSON text holds no line break, so one
+    `data:` line is enough.
+    """
+    head = f"id: {id}\n" if id else ""
+    return f"event: {event}\n{head}data: {json.dumps(data, ensure_ascii=False)}\n\n".encode(
+        errors="replace"
+    )
+
+
+def file_json(file: File) -> Json:
+    return {"name": file.name, "url": f"/files/{file.id}", "type": file.type, "size": file.size}
+
+
+def attachment_json(attachment: Attachment) -> Json:
+    """A file that the person sent; without `url` while its bytes are not there."""
+    shown: Json = {"name": attachment.name, "type": attachment.type, "size": attachment.size}
+    return shown | {"url": f"/files/{attachment.file}"} if attachment.file else shown
+
+
+def card_json(card: Card) -> Json:
+    return asdict(card) | {"rows": list(card.rows), "actions": list(card.actions)}
+
+
+def answer_json(answer: Answer, conversation: str, turn: str, html: str | None = None) -> Json:
+    """The body of `POST /chat` and of the event `done`; `html` where the page asked for it."""
+    body: Json = {
+        "response": answer.text,
+        "conversation": conversation,
+        "turn": turn,
+        "status": answer.status,
+        "files": [file_json(file) for file in answer.files],
+        "cards": [card_json(card) for card in answer.cards],
+    }
+    if answer.code:
+        body["code"] = answer.code
+    if answer.aloud:
+        body["aloud"] = True
+    return body if html is None else body | {"html": html}
+
+
+def message_json(message: Message, seq: int, at: float, state: str = "new") -> Json:
+    """What a person said: `at` in seconds since the epoch, `state` of its turn.
+
+    `event_key` is the client's own: a tab knows by it what it has already shown.
+    """
+    return {
+        "role": "user",
+        "turn": message.turn,
+        "event_key": message.event_key.partition(":")[2],
+        "seq": seq,
+        "text": message.text,
+        "files": [attachment_json(one) for one in message.attachments],
+        "clicked": message.clicked,
+        "at": at,
+        "state": state,
+    }
+
+
+def error_json(error: PonteError, turn: str, locale: str) -> Json:
+    return {"code": error.code, "message": error.words(locale), "turn": turn}
+
+
+def with_cards(answer: Answer, changed: Mapping[str, Card]) -> Answer:
+    """Its cards as they stand now: `changed` holds by id what came after."""
+    return replace(answer, cards=tuple(changed.get(card.id, card) for card in answer.cards))
 
 
 async def _news(follower: Follower) -> AsyncIterator[list[Live] | None]:

@@ -1,58 +1,271 @@
-"""The SQL of proposals and changes: one row each, a step for each row that they write."""
+"""What is counted in `ponte.db`: changes, a row each with a step for each row that they write, and
+the turns of a day. One transaction a method."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
-from sqlite3 import Cursor
+from datetime import datetime, tzinfo
 from sqlite3 import Row as SqlRow
 
-from core.errors import NotFound, Superseded
-from core.messages import NOTE, Address, Item, Person, decode, encode
-from core.proposal import Change, ChangeState, Draft, Proposal, Row, RowWrite, Step, fresh_id
-from core.store.database import Connection
+from core.changes.model import Change, ChangeState, Draft, Proposal, Row, RowWrite, Step, fresh_id
+from core.errors import NotFound, OverBudget, Superseded
+from core.messages import NOTE, Address, Item, Person, Usage, decode, encode
+from core.records import Spent, Turn
+from core.store.database import Connection, Database
 
 _FORGOTTEN, _LAPSED = 1, 2
 """Why the column `forgotten` says that the rows are erased: by a person, by age."""
+_UNCHANGED = {"claim": None, "decider": None, "decided_by": None, "decided": None,
+              "ended": None, "undone_by": None}  # fmt: skip
+Caps = Callable[[Person, Address], Awaitable[tuple[int, int]]]
+"""Turns a day for a person there: their own, and everybody's together; 0 is no cap."""
 
 
-def get(connection: Connection, id: str) -> Change:
+def take_notes(connection: Connection, thread: str) -> Sequence[Item]:
+    """What the model has not been told yet, oldest first; told once."""
+    rows = connection.execute(
+        "DELETE FROM notes WHERE thread = ? RETURNING id, text", (thread,)
+    ).fetchall()
+    texts = [row["text"] for row in sorted(rows, key=lambda row: row["id"])]
+    return [Item(kind="message", role="user", text=text, name=NOTE) for text in texts]
+
+
+def forget(connection: Connection, conversation: str) -> None:
+    """Withdraw what is open and erase every row image; what is being applied keeps its own until
+    its end."""
+    rows = connection.execute(
+        "SELECT id, state FROM changes WHERE conversation = ?", (conversation,)
+    ).fetchall()
+    for row in rows:
+        if row["state"] == "open":
+            _move(connection, row["id"], "withdrawn", ended=time.time())
+        connection.execute("UPDATE changes SET forgotten = ? WHERE id = ?", (_FORGOTTEN, row["id"]))
+        if row["state"] != "applying":
+            _blank(connection, row["id"])
+    connection.execute(
+        "DELETE FROM notes WHERE thread IN (SELECT id FROM threads WHERE conversation = ?)",
+        (conversation,),
+    )
+
+
+class SqliteLedger:
+    """The `Ledger` port."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def propose(self, proposal: Proposal) -> Change:
+        def write(connection: Connection) -> Change:
+            known = connection.execute(
+                "SELECT * FROM changes WHERE seq = ? AND call_id = ?",
+                (proposal.seq, proposal.call_id),
+            ).fetchone()
+            if known is not None:
+                return _change(connection, known)
+            row = connection.execute(
+                "SELECT generation FROM conversations WHERE conversation = ?",
+                (proposal.address.conversation,),
+            ).fetchone()
+            if row is not None and row["generation"] != proposal.generation:
+                raise Superseded
+            return _insert(connection, Change(proposal))
+
+        return await self._database.write(write)
+
+    async def get(self, id: str) -> Change:
+        return await self._database.read(lambda c: _get(c, id))
+
+    async def claim(self, id: str, seq: int, decider: Person, now: float) -> Change:
+        def write(connection: Connection) -> Change:
+            change = _get(connection, id)
+            if change.state == "open" and change.proposal.expires <= now:
+                _move(connection, id, "expired", ended=now)
+            elif change.state == "open":
+                _move(connection, id, "applying", claim=seq, **_decision(decider, now))
+            return _get(connection, id)
+
+        return await self._database.write(write)
+
+    async def close(
+        self, id: str, state: ChangeState, decider: Person | None, note: str, now: float
+    ) -> Change:
+        def write(connection: Connection) -> Change:
+            change = _get(connection, id)
+            if change.state == "open":
+                by = _decision(decider, now) if decider else {}
+                _move(connection, id, state, ended=now, **by)
+                _add_note(connection, change, note)
+            return _get(connection, id)
+
+        return await self._database.write(write)
+
+    async def release(self, id: str, seq: int) -> None:
+        def write(connection: Connection) -> None:
+            _claimed(connection, id, seq)
+            _move(connection, id, "open", claim=0, **_decision(None, 0.0))
+
+        await self._database.write(write)
+
+    async def undo(self, proposal: Proposal, decider: Person, now: float) -> Change:
+        def write(connection: Connection) -> Change:
+            original = _get(connection, proposal.undoes)
+            if original.undone_by:
+                return _get(connection, original.undone_by)
+            begun = _insert(
+                connection,
+                Change(proposal, "applying", decider=decider, decided=now, claim=proposal.seq),
+            )
+            _move(connection, original.id, original.state, undone_by=begun.id)
+            return begun
+
+        return await self._database.write(write)
+
+    async def record(self, id: str, seq: int, steps: Sequence[Step]) -> None:
+        def write(connection: Connection) -> None:
+            _put_steps(connection, _claimed(connection, id, seq), steps)
+
+        await self._database.write(write)
+
+    async def finish(self, id: str, seq: int, state: ChangeState, note: str, now: float) -> Change:
+        def write(connection: Connection) -> Change:
+            change = _get(connection, id)
+            if change.state == "applying" and change.claim == seq:
+                _move(connection, id, state, ended=now)
+                _add_note(connection, change, note)
+                if change.proposal.undoes:
+                    original = _get(connection, change.proposal.undoes)
+                    if state == "failed":
+                        _move(connection, original.id, original.state, undone_by="")
+                    else:
+                        stands = "undone" if state == "done" else original.state
+                        _move(connection, original.id, stands)
+                if change.forgotten:
+                    _blank(connection, id)
+            return _get(connection, id)
+
+        return await self._database.write(write)
+
+    async def of_conversation(self, conversation: str, limit: int) -> Sequence[Change]:
+        return await self._select(
+            "SELECT * FROM changes WHERE :conversation = '' OR conversation = :conversation"
+            " ORDER BY created DESC, rowid DESC LIMIT :limit",
+            conversation=conversation, limit=limit,
+        )  # fmt: skip
+
+    async def undrawn(self) -> Sequence[Change]:
+        return await self._select(
+            "SELECT * FROM changes WHERE drawn < version ORDER BY created, rowid"
+        )
+
+    async def drawn(self, change: Change) -> None:
+        await self._database.write(
+            lambda c: c.execute(
+                "UPDATE changes SET drawn = max(drawn, ?) WHERE id = ?", (change.version, change.id)
+            ).close()
+        )
+
+    async def overdue(self, now: float) -> Sequence[Change]:
+        return await self._select(
+            "SELECT * FROM changes WHERE state = 'open' AND expires <= :now", now=now
+        )
+
+    async def abandoned(self) -> Sequence[Change]:
+        return await self._select(
+            "SELECT * FROM changes WHERE state = 'applying' AND claim NOT IN (SELECT seq FROM"
+            " inbox WHERE state IN ('new', 'running', 'answered', 'posting'))"
+        )
+
+    async def lapse(self, before: float) -> int:
+        """Who did what stays, the rows go; a card that offers to undo it is drawn anew."""
+
+        def write(connection: Connection) -> int:
+            ids = connection.execute(
+                "UPDATE changes SET forgotten = ?, version = version + (undone_by = '' AND state IN"
+                " ('done', 'partial')) WHERE ended > 0 AND ended < ? AND forgotten = 0"
+                " RETURNING id",
+                (_LAPSED, before),
+            ).fetchall()
+            for row in ids:
+                _blank_rows(connection, row["id"])
+            return len(ids)
+
+        return await self._database.write(write)
+
+    async def purge(self, before: float) -> int:
+        def write(connection: Connection) -> int:
+            connection.execute(
+                "DELETE FROM steps WHERE change IN"
+                " (SELECT id FROM changes WHERE ended > 0 AND ended < ?)",
+                (before,),
+            )
+            gone = connection.execute(
+                "DELETE FROM changes WHERE ended > 0 AND ended < ?", (before,)
+            )
+            return gone.rowcount
+
+        return await self._database.write(write)
+
+    async def _select(self, statement: str, **values: str | float) -> Sequence[Change]:
+        def read(connection: Connection) -> Sequence[Change]:
+            rows = connection.execute(statement, values).fetchall()
+            return [_change(connection, row) for row in rows]
+
+        return await self._database.read(read)
+
+
+async def uncapped(person: Person, address: Address) -> tuple[int, int]:
+    return 0, 0
+
+
+class CountingBudget:
+    """The `Budget` port: a row a turn; one over the day's cap is refused before it costs."""
+
+    def __init__(self, database: Database, caps: Caps, zone: tzinfo) -> None:
+        self._database = database
+        self._caps = caps
+        self._zone = zone
+
+    async def reserve(self, turn: Turn) -> None:
+        """Count the turn, once however often it resumes. Raises OverBudget."""
+        person, day = turn.message.author, self._today()
+        own, all_ = await self._caps(person, turn.message.address)
+
+        def count(connection: Connection) -> None:
+            if connection.execute("SELECT 1 FROM usage WHERE seq = ?", (turn.seq,)).fetchone():
+                return
+            if own and _spent(connection, day, person.key).turns >= own:
+                raise OverBudget(limit=own, whose="for each person")
+            if all_ and _spent(connection, day, None).turns >= all_:
+                raise OverBudget(limit=all_, whose="for everybody together")
+            connection.execute(
+                "INSERT INTO usage (seq, day, person, conversation) VALUES (?, ?, ?, ?)",
+                (turn.seq, day, person.key, turn.message.address.conversation),
+            )
+
+        await self._database.write(count)
+
+    async def usage(self, person: str | None = None) -> Spent:
+        day = self._today()
+        return await self._database.read(lambda c: _spent(c, day, person))
+
+    def _today(self) -> str:
+        return datetime.fromtimestamp(time.time(), self._zone).date().isoformat()
+
+
+def _get(connection: Connection, id: str) -> Change:
     row = connection.execute("SELECT * FROM changes WHERE id = ?", (id,)).fetchone()
     if row is None:
         raise NotFound(what=f"proposal {id}")
     return _change(connection, row)
 
 
-def of_call(connection: Connection, seq: int, call_id: str) -> Change | None:
-    row = connection.execute(
-        "SELECT * FROM changes WHERE seq = ? AND call_id = ?", (seq, call_id)
-    ).fetchone()
-    return None if row is None else _change(connection, row)
-
-
-def check_generation(connection: Connection, proposal: Proposal) -> None:
-    """Raises Superseded where the conversation was forgotten since."""
-    row = connection.execute(
-        "SELECT generation FROM conversations WHERE conversation = ?",
-        (proposal.address.conversation,),
-    ).fetchone()
-    if row is not None and row["generation"] != proposal.generation:
-        raise Superseded
-
-
-def insert(connection: Connection, change: Change) -> Change:
+def _insert(connection: Connection, change: Change) -> Change:
     """As it then stands, under another id where its own is taken."""
     while connection.execute("SELECT 1 FROM changes WHERE id = ?", (change.id,)).fetchone():
         change = replace(change, proposal=replace(change.proposal, id=fresh_id()))
-    _insert(connection, change)
-    steps = [Step(number, write) for number, write in enumerate(change.draft.rows, 1)]
-    put_steps(connection, change, steps)
-    return get(connection, change.id)
-
-
-def _insert(connection: Connection, change: Change) -> None:
     proposal, draft = change.proposal, change.draft
     connection.execute(
         "INSERT INTO changes (id, seq, call_id, person, asker, conversation, address, thread,"
@@ -69,18 +282,15 @@ def _insert(connection: Connection, change: Change) -> None:
             "locale": proposal.locale, "applier": draft.applier, "kind": draft.kind,
             "target": json.dumps(dict(draft.target)), "title": draft.title, "note": draft.note,
             "undoes": proposal.undoes, "state": change.state, "created": proposal.created,
-            "expires": proposal.expires, "claim": change.claim, **decision(change.decider),
-            "decided": change.decided, "named": proposal.named,
+            "expires": proposal.expires, "claim": change.claim, "named": proposal.named,
+            **_decision(change.decider, change.decided),
         },
     )  # fmt: skip
+    _put_steps(connection, change, [Step(n, row) for n, row in enumerate(draft.rows, 1)])
+    return _get(connection, change.id)
 
 
-def decision(decider: Person | None) -> dict[str, str]:
-    return {"decider": decider.key if decider else "",
-            "decided_by": encode(decider) if decider else ""}  # fmt: skip
-
-
-def put_steps(connection: Connection, change: Change, steps: Iterable[Step]) -> None:
+def _put_steps(connection: Connection, change: Change, steps: Iterable[Step]) -> None:
     now = time.time()
     connection.executemany(
         "INSERT INTO steps (change, number, person, row, before, after, mark, state, now, words,"
@@ -96,11 +306,9 @@ def put_steps(connection: Connection, change: Change, steps: Iterable[Step]) -> 
     )  # fmt: skip
 
 
-_UNCHANGED = {"claim": None, "decider": None, "decided_by": None, "decided": None,
-              "ended": None, "undone_by": None}  # fmt: skip
-
-
-def move(connection: Connection, id: str, state: ChangeState, **columns: str | int | float) -> None:
+def _move(
+    connection: Connection, id: str, state: ChangeState, **columns: str | int | float
+) -> None:
     """Into `state`, with these columns; people should see it."""
     connection.execute(
         "UPDATE changes SET state = :state, version = version + 1,"
@@ -112,16 +320,7 @@ def move(connection: Connection, id: str, state: ChangeState, **columns: str | i
     )
 
 
-def undone(connection: Connection, change: Change, state: ChangeState) -> None:
-    """What an undo that ended in `state` means for the change that it took back."""
-    original = get(connection, change.proposal.undoes)
-    if state == "failed":
-        move(connection, original.id, original.state, undone_by="")
-    else:
-        move(connection, original.id, "undone" if state == "done" else original.state)
-
-
-def add_note(connection: Connection, change: Change, note: str) -> None:
+def _add_note(connection: Connection, change: Change, note: str) -> None:
     """For the model, where there is one and the thread was not forgotten."""
     if not note:
         return
@@ -132,67 +331,7 @@ def add_note(connection: Connection, change: Change, note: str) -> None:
     )
 
 
-def take_notes(connection: Connection, thread: str) -> Sequence[Item]:
-    """What the model has not been told yet, oldest first; told once."""
-    rows = connection.execute(
-        "DELETE FROM notes WHERE thread = ? RETURNING id, text", (thread,)
-    ).fetchall()
-    texts = [row["text"] for row in sorted(rows, key=lambda row: row["id"])]
-    return [Item(kind="message", role="user", text=text, name=NOTE) for text in texts]
-
-
-def of_conversation(connection: Connection, conversation: str, limit: int) -> Sequence[Change]:
-    rows = connection.execute(
-        "SELECT * FROM changes WHERE :conversation = '' OR conversation = :conversation"
-        " ORDER BY created DESC, rowid DESC LIMIT :limit",
-        {"conversation": conversation, "limit": limit},
-    )
-    return _all(connection, rows)
-
-
-def undrawn(connection: Connection) -> Sequence[Change]:
-    return _all(
-        connection,
-        connection.execute("SELECT * FROM changes WHERE drawn < version ORDER BY created, rowid"),
-    )
-
-
-def overdue(connection: Connection, now: float) -> Sequence[Change]:
-    return _all(
-        connection,
-        connection.execute("SELECT * FROM changes WHERE state = 'open' AND expires <= ?", (now,)),
-    )
-
-
-def abandoned(connection: Connection) -> Sequence[Change]:
-    return _all(
-        connection,
-        connection.execute(
-            "SELECT * FROM changes WHERE state = 'applying' AND claim NOT IN (SELECT seq FROM"
-            " inbox WHERE state IN ('new', 'running', 'answered', 'posting'))"
-        ),
-    )
-
-
-def forget(connection: Connection, conversation: str) -> None:
-    """Withdraw what is open and erase every row image; what is being applied keeps its own until
-    its end."""
-    rows = connection.execute(
-        "SELECT id, state FROM changes WHERE conversation = ?", (conversation,)
-    ).fetchall()
-    for row in rows:
-        if row["state"] == "open":
-            move(connection, row["id"], "withdrawn", ended=time.time())
-        connection.execute("UPDATE changes SET forgotten = ? WHERE id = ?", (_FORGOTTEN, row["id"]))
-        if row["state"] != "applying":
-            blank(connection, row["id"])
-    connection.execute(
-        "DELETE FROM notes WHERE thread IN (SELECT id FROM threads WHERE conversation = ?)",
-        (conversation,),
-    )
-
-
-def blank(connection: Connection, id: str) -> None:
+def _blank(connection: Connection, id: str) -> None:
     """Nothing of the rows stays but their ids, nothing of the people but their keys."""
     _blank_rows(connection, id)
     row = connection.execute("SELECT asker, decided_by FROM changes WHERE id = ?", (id,)).fetchone()
@@ -202,16 +341,12 @@ def blank(connection: Connection, id: str) -> None:
     )
 
 
-def lapse(connection: Connection, before: float) -> int:
-    """Who did what stays, the rows go; a card that offers to undo it is drawn anew."""
-    ids = connection.execute(
-        "UPDATE changes SET forgotten = ?, version = version + (undone_by = '' AND state IN"
-        " ('done', 'partial')) WHERE ended > 0 AND ended < ? AND forgotten = 0 RETURNING id",
-        (_LAPSED, before),
-    ).fetchall()
-    for row in ids:
-        _blank_rows(connection, row["id"])
-    return len(ids)
+def _decision(decider: Person | None, at: float) -> dict[str, str | int | float]:
+    return {
+        "decider": decider.key if decider else "",
+        "decided_by": encode(decider) if decider else "",
+        "decided": at,
+    }
 
 
 def _blank_rows(connection: Connection, id: str) -> None:
@@ -222,21 +357,16 @@ def _blank_rows(connection: Connection, id: str) -> None:
     )
 
 
-def purge(connection: Connection, before: float) -> int:
-    connection.execute(
-        "DELETE FROM steps WHERE change IN (SELECT id FROM changes WHERE ended > 0 AND ended < ?)",
-        (before,),
-    )
-    gone = connection.execute("DELETE FROM changes WHERE ended > 0 AND ended < ?", (before,))
-    return gone.rowcount
-
-
-def _all(connection: Connection, rows: Cursor) -> Sequence[Change]:
-    return [_change(connection, row) for row in rows.fetchall()]
-
-
 def _change(connection: Connection, row: SqlRow) -> Change:
-    steps = _steps(connection, row["id"])
+    found = connection.execute("SELECT * FROM steps WHERE change = ? ORDER BY number", (row["id"],))
+    steps = tuple(
+        Step(
+            number=one["number"],
+            write=RowWrite(one["row"], _row(one["before"]), _row(one["after"]), one["mark"]),
+            state=one["state"], now=_row(one["now"]), words=one["words"],
+        )
+        for one in found
+    )  # fmt: skip
     draft = Draft(
         applier=row["applier"], kind=row["kind"], target=json.loads(row["target"]),
         title=row["title"], rows=tuple(step.write for step in steps), note=row["note"],
@@ -257,18 +387,6 @@ def _change(connection: Connection, row: SqlRow) -> Change:
     )  # fmt: skip
 
 
-def _steps(connection: Connection, change: str) -> tuple[Step, ...]:
-    rows = connection.execute("SELECT * FROM steps WHERE change = ? ORDER BY number", (change,))
-    return tuple(
-        Step(
-            number=row["number"],
-            write=RowWrite(row["row"], _row(row["before"]), _row(row["after"]), row["mark"]),
-            state=row["state"], now=_row(row["now"]), words=row["words"],
-        )
-        for row in rows
-    )  # fmt: skip
-
-
 def _json(row: Row | None) -> str | None:
     return None if row is None else json.dumps(dict(row), ensure_ascii=False)
 
@@ -279,3 +397,21 @@ def _row(text: str | None) -> Row | None:
 
 def _nameless(person: str) -> str:
     return encode(replace(decode(Person, person), name="")) if person else ""
+
+
+def _claimed(connection: Connection, id: str, seq: int) -> Change:
+    """Raises Superseded where another event has it, or none."""
+    change = _get(connection, id)
+    if change.state != "applying" or change.claim != seq:
+        raise Superseded
+    return change
+
+
+def _spent(connection: Connection, day: str, person: str | None) -> Spent:
+    row = connection.execute(
+        "SELECT count(*), sum(input), sum(cached), sum(output), sum(reasoning), sum(cost)"
+        " FROM usage WHERE day = :day AND (:person IS NULL OR person = :person)",
+        {"day": day, "person": person},
+    ).fetchone()
+    turns, input_, cached, output, reasoning, cost = row
+    return Spent(turns, Usage(input_ or 0, cached or 0, output or 0, reasoning or 0, cost))

@@ -203,15 +203,11 @@ class Database:
         except BaseException as error:  # goes to whoever awaits the job
             if isinstance(error, sqlite3.Error) and not _own_fault(error):
                 raise  # the disk's: the whole group fails
-            self._undo(connection, job, error)
+            connection.execute("ROLLBACK TO job")
+            connection.execute("RELEASE job")
+            job.error = error
         else:
             connection.execute("RELEASE job")
-
-    @staticmethod
-    def _undo(connection: Connection, job: _Write[Any], error: BaseException) -> None:
-        connection.execute("ROLLBACK TO job")
-        connection.execute("RELEASE job")
-        job.error = error
 
     def _read(self, work: Callable[[Connection], T]) -> T:
         try:

@@ -1,22 +1,322 @@
-"""The SQL of a turn, from its beginning to its last post."""
+"""The journal in `ponte.db`: what happened to each turn, one transaction a method."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from sqlite3 import Row as SqlRow
+from typing import TypeVar
 
+from core.errors import Superseded
 from core.messages import Answer, Card, Item, Message, Post, Usage, decode, encode
-from core.records import FINAL_STATES, Call, Outcome, Round, State, Turn
-from core.store import threads
-from core.store.database import Connection
+from core.records import (
+    FINAL_STATES,
+    Call,
+    Entry,
+    Forgot,
+    Outcome,
+    Provenance,
+    Remote,
+    Round,
+    Shown,
+    State,
+    Thread,
+    Turn,
+)
+from core.store import changes, threads
+from core.store.database import Connection, Database
 
+T = TypeVar("T")
 LOST_CALL = "error: interrupted, result unknown"
 """What the model reads for a call whose turn ended before it did."""
 
 
-def begin(connection: Connection, seq: int, again: bool) -> Turn | None:
+class SqliteJournal:
+    """The `Journal` port."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._begun: set[int] = set()
+        """Turns that this process took up: only a crash makes a second attempt."""
+
+    async def begin(self, seq: int) -> Turn | None:
+        def write(connection: Connection) -> Turn | None:
+            turn = _begin(connection, seq, again=seq in self._begun)
+            if turn is not None:
+                self._begun.add(seq)
+            return turn
+
+        return await self._database.write(write)
+
+    async def heard(self, turn: Turn, items: Sequence[Item]) -> Sequence[Item]:
+        def write(connection: Connection) -> Sequence[Item]:
+            if not _items_of(connection, turn.seq):
+                notes = changes.take_notes(connection, turn.thread)
+                _add_items(connection, turn, notes, "")
+                _add_items(connection, turn, items, turn.message.author.key)
+                quoted = any(not quote.ours for quote in turn.message.context)
+                if turn.message.attachments or quoted:
+                    threads.from_outside(connection, turn.thread)
+            return _items_of(connection, turn.seq)
+
+        return await self._guarded(turn, write)
+
+    async def round_began(self, turn: Turn, number: int, response: str) -> None:
+        def write(connection: Connection) -> bool:
+            threads.keep(connection, turn.thread, Remote("response", response))
+            if not _is_current(connection, turn):
+                return False  # its id is kept all the same
+            connection.execute(
+                "INSERT INTO rounds (seq, number, response) VALUES (?, ?, ?)"
+                " ON CONFLICT DO UPDATE SET response = excluded.response",
+                (turn.seq, number, response),
+            )
+            return True
+
+        if not await self._database.write(write):
+            raise Superseded
+
+    async def items(
+        self, turn: Turn, number: int, items: Sequence[Item], usage: Usage, model: str
+    ) -> None:
+        def write(connection: Connection) -> None:
+            changed = connection.execute(
+                "INSERT INTO rounds (seq, number, complete, model) VALUES (?, ?, 1, ?)"
+                " ON CONFLICT DO UPDATE SET complete = 1, model = excluded.model"
+                " WHERE complete = 0",
+                (turn.seq, number, model),
+            )
+            if changed.rowcount:
+                _add_items(connection, turn, items, "")
+                _add_usage(connection, turn.seq, usage)
+
+        await self._guarded(turn, write)
+
+    async def call_started(self, turn: Turn, call: Call) -> None:
+        def write(connection: Connection) -> None:
+            connection.execute(
+                "INSERT INTO calls (seq, call_id, person, name, arguments, effect, started) VALUES"
+                " (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET started = excluded.started",
+                (turn.seq, call.call_id, turn.message.author.key, call.name, call.arguments,
+                 call.effect, time.time()),
+            )  # fmt: skip
+            threads.from_outside(connection, turn.thread)
+
+        await self._guarded(turn, write)
+
+    async def call_known(self, turn: Turn, call_id: str, handle: str) -> None:
+        def write(connection: Connection) -> None:
+            connection.execute(
+                "UPDATE calls SET handle = ? WHERE seq = ? AND call_id = ?",
+                (handle, turn.seq, call_id),
+            )
+
+        await self._guarded(turn, write)
+
+    async def call_ended(self, turn: Turn, call_id: str, outcome: Outcome) -> None:
+        """Record the outcome, once, and put it into the transcript where its call stands there."""
+
+        def write(connection: Connection) -> None:
+            changed = connection.execute(
+                "UPDATE calls SET outcome = ?, ended = ?"
+                " WHERE seq = ? AND call_id = ? AND outcome IS NULL",
+                (encode(outcome), time.time(), turn.seq, call_id),
+            )
+            if not changed.rowcount:
+                return
+            _add_usage(connection, turn.seq, outcome.usage)
+            said = _items_of(connection, turn.seq)  # of a command that was typed there is no call
+            if any(item.kind == "call" and item.call_id == call_id for item in said):
+                output = Item(
+                    kind="output", call_id=call_id, text=outcome.text, files=outcome.files
+                )
+                _add_items(connection, turn, [output], "")
+
+        await self._guarded(turn, write)
+
+    async def answered(self, turn: Turn, answer: Answer) -> None:
+        """Keep the answer, and end what calls are open; a second answer changes nothing."""
+
+        def write(connection: Connection) -> None:
+            changed = connection.execute(
+                "UPDATE inbox SET state = 'answered', answer = ?, updated = ?"
+                " WHERE seq = ? AND state = 'running'",
+                (encode(answer), time.time(), turn.seq),
+            )
+            if not changed.rowcount:
+                return
+            items = _items_of(connection, turn.seq)
+            open_calls = {i.call_id for i in items if i.kind == "call"} - {
+                i.call_id for i in items if i.kind == "output"
+            }
+            said = [Item(kind="output", call_id=id, text=LOST_CALL) for id in sorted(open_calls)]
+            if answer.status == "stopped" and items and answer.text:
+                said.append(Item(kind="message", role="assistant", text=answer.text))
+            _add_items(connection, turn, said, "")
+            connection.execute(
+                "UPDATE inbox SET told = 1"
+                " WHERE conversation = ? AND state = 'undeliverable' AND told = 0",
+                (turn.message.address.conversation,),
+            )
+
+        await self._guarded(turn, write)
+
+    async def posting(self, turn: Turn, number: int, key: str) -> None:
+        def write(connection: Connection) -> None:
+            connection.execute(
+                "INSERT INTO posts (seq, number, person, key, state, at)"
+                " VALUES (?, ?, ?, ?, 'posting', ?) ON CONFLICT DO UPDATE"
+                " SET key = excluded.key, at = excluded.at WHERE state = 'posting'",
+                (turn.seq, number, turn.message.author.key, key, time.time()),
+            )
+            connection.execute(
+                "UPDATE inbox SET state = 'posting' WHERE seq = ? AND state = 'answered'",
+                (turn.seq,),
+            )
+
+        await self._guarded(turn, write)
+
+    async def posted(self, turn: Turn, number: int, post: str) -> None:
+        await self._execute(
+            "UPDATE posts SET post = ?, state = 'posted', at = ?"
+            " WHERE seq = ? AND number = ? AND state != 'removed'",
+            post, time.time(), turn.seq, number,
+        )  # fmt: skip
+
+    async def removed(self, turn: Turn, number: int) -> None:
+        await self._execute(
+            "UPDATE posts SET state = 'removed', at = ? WHERE seq = ? AND number = ?",
+            time.time(), turn.seq, number,
+        )  # fmt: skip
+
+    async def ended(self, turn: Turn, state: State, reason: str = "") -> None:
+        def write(connection: Connection) -> None:
+            stored = connection.execute(
+                "SELECT message FROM inbox WHERE seq = ?", (turn.seq,)
+            ).fetchone()
+            present = decode(Message, stored["message"])  # an edit may have come meanwhile
+            bare = replace(present, reply_to=replace(turn.message.reply_to, token=""))
+            connection.execute(
+                "UPDATE inbox SET state = ?, reason = ?, message = ?, updated = ? WHERE seq = ?",
+                (state, reason, encode(bare), time.time(), turn.seq),
+            )
+
+        await self._guarded(turn, write)
+        self._begun.discard(turn.seq)
+
+    async def put_back(self, turn: Turn) -> None:
+        def write(connection: Connection) -> None:
+            connection.execute(
+                "UPDATE inbox SET attempt = attempt - 1,"
+                " state = CASE state WHEN 'running' THEN 'new' ELSE state END WHERE seq = ?",
+                (turn.seq,),
+            )
+
+        await self._guarded(turn, write)
+        self._begun.discard(turn.seq)
+
+    async def remote(self, thread: str, remote: Remote) -> None:
+        await self._database.write(lambda c: threads.keep(c, thread, remote))
+
+    async def thread(self, conversation: str) -> Thread:
+        return await self._database.write(lambda c: threads.current(c, conversation))
+
+    async def threads(self) -> Sequence[Thread]:
+        """Every current thread, newest use first."""
+        return await self._database.read(threads.every)
+
+    async def new_thread(self, conversation: str) -> Thread:
+        return await self._database.write(lambda c: threads.fresh(c, conversation))
+
+    async def transcript(self, thread: str, before: int | None = None) -> Sequence[Entry]:
+        return await self._database.read(lambda c: threads.transcript(c, thread, before))
+
+    async def provenance(self, thread: str, person: str) -> Provenance:
+        return await self._database.read(lambda c: threads.provenance(c, thread, person))
+
+    async def last_said(self, thread: str, before: int) -> int:
+        """The seq of the last turn before that one with anything in the transcript, else 0."""
+        return await self._database.read(lambda c: threads.last_said(c, thread, before))
+
+    async def shown(self, conversation: str, thread: str = "") -> Sequence[Shown]:
+        return await self._database.read(lambda c: threads.shown(c, conversation, thread))
+
+    async def turn_of(self, turn: str) -> Shown:
+        """Raises NotFound."""
+        return await self._database.read(lambda c: threads.shown_turn(c, turn))
+
+    async def stands(self, seq: int, cards: Sequence[Card] = ()) -> Turn | None:
+        def write(connection: Connection) -> Turn | None:
+            row = connection.execute(
+                "SELECT * FROM inbox WHERE seq = ? AND state != 'withdrawn'", (seq,)
+            ).fetchone()
+            if row is None:
+                return None
+            turn = _turn(connection, row)
+            if turn.answer is None or not cards:
+                return turn
+            newer = {card.id: card for card in cards}
+            shown = tuple(newer.get(card.id, card) for card in turn.answer.cards)
+            answer = replace(turn.answer, cards=shown)
+            connection.execute("UPDATE inbox SET answer = ? WHERE seq = ?", (encode(answer), seq))
+            return replace(turn, answer=answer)
+
+        return await self._database.write(write)
+
+    async def seq_of_post(self, post: str) -> int | None:
+        """Which turn a post of ours belongs to, by the platform's id of it."""
+
+        def read(connection: Connection) -> int | None:
+            row = connection.execute("SELECT seq FROM posts WHERE post = ?", (post,)).fetchone()
+            return row["seq"] if row else None
+
+        return await self._database.read(read)
+
+    async def post_removed(self, post: str) -> None:
+        await self._execute(
+            "UPDATE posts SET state = 'removed', at = ? WHERE post = ?", time.time(), post
+        )
+
+    async def author(self, seq: int) -> str:
+        return await self._database.read(lambda c: threads.author(c, seq))
+
+    async def owner(self, conversation: str) -> str:
+        return await self._database.read(lambda c: threads.owner(c, conversation))
+
+    async def forget(self, conversation: str) -> Forgot:
+        return await self._database.write(lambda c: threads.forget(c, conversation))
+
+    async def forgettable(self, idle_since: float) -> Sequence[str]:
+        """Conversations that nobody used since then."""
+        return await self._database.read(lambda c: threads.idle(c, idle_since))
+
+    async def of_person(self, person: str) -> Sequence[str]:
+        """The conversations in which a person (by key) said something."""
+        return await self._database.read(lambda c: threads.of_person(c, person))
+
+    async def to_erase(self) -> Sequence[Remote]:
+        return await self._database.read(threads.to_erase)
+
+    async def unerasable(self) -> Sequence[Remote]:
+        return await self._database.read(threads.unerasable)
+
+    async def erased(self, remote: Remote, done: bool) -> None:
+        await self._database.write(lambda c: threads.erased(c, remote, done))
+
+    async def _execute(self, statement: str, *values: str | float) -> None:
+        await self._database.write(lambda c: c.execute(statement, values).close())
+
+    async def _guarded(self, turn: Turn, work: Callable[[Connection], T]) -> T:
+        def checked(connection: Connection) -> T:
+            if not _is_current(connection, turn):
+                raise Superseded
+            return work(connection)
+
+        return await self._database.write(checked)
+
+
+def _begin(connection: Connection, seq: int, again: bool) -> Turn | None:
     """Count an attempt (unless `again` in one process) and read the turn as it stands."""
     row = connection.execute("SELECT * FROM inbox WHERE seq = ?", (seq,)).fetchone()
     if row is None or row["state"] in FINAL_STATES:
@@ -36,24 +336,7 @@ def begin(connection: Connection, seq: int, again: bool) -> Turn | None:
     return replace(turn, attempt=attempt, generation=generation, thread=own_thread, state=state)
 
 
-def stands(connection: Connection, seq: int, cards: Sequence[Card]) -> Turn | None:
-    """The turn, with these cards in the place of older ones in its answer; None when it is gone."""
-    row = connection.execute(
-        "SELECT * FROM inbox WHERE seq = ? AND state != 'withdrawn'", (seq,)
-    ).fetchone()
-    if row is None:
-        return None
-    turn = _turn(connection, row)
-    if turn.answer is None or not cards:
-        return turn
-    newer = {card.id: card for card in cards}
-    shown = tuple(newer.get(card.id, card) for card in turn.answer.cards)
-    answer = replace(turn.answer, cards=shown)
-    connection.execute("UPDATE inbox SET answer = ? WHERE seq = ?", (encode(answer), seq))
-    return replace(turn, answer=answer)
-
-
-def is_current(connection: Connection, turn: Turn) -> bool:
+def _is_current(connection: Connection, turn: Turn) -> bool:
     """Whether this is the current attempt of the current generation of an unfinished turn."""
     row = connection.execute(
         "SELECT inbox.attempt, inbox.state, inbox.decision, conversations.generation FROM inbox"
@@ -66,7 +349,7 @@ def is_current(connection: Connection, turn: Turn) -> bool:
     return bool(row["decision"]) or row["generation"] == turn.generation
 
 
-def add_items(connection: Connection, turn: Turn, items: Sequence[Item], person: str) -> None:
+def _add_items(connection: Connection, turn: Turn, items: Sequence[Item], person: str) -> None:
     now = time.time()
     connection.executemany(
         "INSERT INTO items (seq, thread, person, item, at) VALUES (?, ?, ?, ?, ?)",
@@ -74,7 +357,7 @@ def add_items(connection: Connection, turn: Turn, items: Sequence[Item], person:
     )
 
 
-def add_usage(connection: Connection, seq: int, usage: Usage) -> None:
+def _add_usage(connection: Connection, seq: int, usage: Usage) -> None:
     connection.execute(
         "UPDATE usage SET input = input + ?, cached = cached + ?, output = output + ?,"
         " reasoning = reasoning + ?, cost = CASE WHEN ? IS NULL THEN cost"
@@ -83,151 +366,37 @@ def add_usage(connection: Connection, seq: int, usage: Usage) -> None:
     )
 
 
-def call_started(connection: Connection, turn: Turn, call: Call) -> None:
-    connection.execute(
-        "INSERT INTO calls (seq, call_id, person, name, arguments, effect, started)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET started = excluded.started",
-        (turn.seq, call.call_id, turn.message.author.key, call.name, call.arguments,
-         call.effect, time.time()),
-    )  # fmt: skip
-    threads.from_outside(connection, turn.thread)
-
-
-def call_known(connection: Connection, turn: Turn, call_id: str, handle: str) -> None:
-    connection.execute(
-        "UPDATE calls SET handle = ? WHERE seq = ? AND call_id = ?", (handle, turn.seq, call_id)
-    )
-
-
-def call_ended(connection: Connection, turn: Turn, call_id: str, outcome: Outcome) -> None:
-    """Record the outcome, once, and put it into the transcript where its call stands there."""
-    changed = connection.execute(
-        "UPDATE calls SET outcome = ?, ended = ? WHERE seq = ? AND call_id = ? AND outcome IS NULL",
-        (encode(outcome), time.time(), turn.seq, call_id),
-    )
-    if not changed.rowcount:
-        return
-    add_usage(connection, turn.seq, outcome.usage)
-    said = items_of(connection, turn.seq)  # what a person typed as a command has no call there
-    if any(item.kind == "call" and item.call_id == call_id for item in said):
-        output = Item(kind="output", call_id=call_id, text=outcome.text, files=outcome.files)
-        add_items(connection, turn, [output], "")
-
-
-def answered(connection: Connection, turn: Turn, answer: Answer) -> None:
-    """Keep the answer, and end what calls are open; a second answer changes nothing."""
-    changed = connection.execute(
-        "UPDATE inbox SET state = 'answered', answer = ?, updated = ?"
-        " WHERE seq = ? AND state = 'running'",
-        (encode(answer), time.time(), turn.seq),
-    )
-    if not changed.rowcount:
-        return
-    items = items_of(connection, turn.seq)
-    open_calls = {i.call_id for i in items if i.kind == "call"} - {
-        i.call_id for i in items if i.kind == "output"
-    }
-    lost = [Item(kind="output", call_id=call, text=LOST_CALL) for call in sorted(open_calls)]
-    add_items(connection, turn, lost, "")
-    if answer.status == "stopped" and items and answer.text:
-        said = Item(kind="message", role="assistant", text=answer.text)
-        add_items(connection, turn, [said], "")
-    connection.execute(
-        "UPDATE inbox SET told = 1 WHERE conversation = ? AND state = 'undeliverable' AND told = 0",
-        (turn.message.address.conversation,),
-    )
-
-
-def set_post(connection: Connection, turn: Turn, number: int, key: str, state: str) -> None:
-    connection.execute(
-        "INSERT INTO posts (seq, number, person, key, state, at) VALUES (?, ?, ?, ?, ?, ?)"
-        " ON CONFLICT DO UPDATE SET key = excluded.key, at = excluded.at WHERE state = 'posting'",
-        (turn.seq, number, turn.message.author.key, key, state, time.time()),
-    )
-
-
-def post_known(connection: Connection, seq: int, number: int, post: str) -> None:
-    connection.execute(
-        "UPDATE posts SET post = ?, state = 'posted', at = ?"
-        " WHERE seq = ? AND number = ? AND state != 'removed'",
-        (post, time.time(), seq, number),
-    )
-
-
-def post_removed(connection: Connection, seq: int, number: int) -> None:
-    connection.execute(
-        "UPDATE posts SET state = 'removed', at = ? WHERE seq = ? AND number = ?",
-        (time.time(), seq, number),
-    )
-
-
-def own_post_removed(connection: Connection, post: str) -> None:
-    connection.execute(
-        "UPDATE posts SET state = 'removed', at = ? WHERE post = ?", (time.time(), post)
-    )
-
-
-def seq_of_post(connection: Connection, post: str) -> int | None:
-    row = connection.execute("SELECT seq FROM posts WHERE post = ?", (post,)).fetchone()
-    return row["seq"] if row else None
-
-
-def ended(connection: Connection, seq: int, message: Message, state: State, reason: str) -> None:
-    stored = connection.execute("SELECT message FROM inbox WHERE seq = ?", (seq,)).fetchone()
-    present = decode(Message, stored["message"])  # an edit may have come meanwhile
-    text = encode(replace(present, reply_to=message.reply_to))
-    connection.execute(
-        "UPDATE inbox SET state = ?, reason = ?, message = ?, updated = ? WHERE seq = ?",
-        (state, reason, text, time.time(), seq),
-    )
-
-
-def _untold(connection: Connection, conversation: str) -> str:
-    """The reason of the newest answer there that could not be posted, and was not told yet."""
-    row = connection.execute(
-        "SELECT reason FROM inbox WHERE conversation = ? AND state = 'undeliverable'"
-        " AND told = 0 ORDER BY seq DESC LIMIT 1",
-        (conversation,),
-    ).fetchone()
-    return str(row["reason"]) if row else ""
-
-
-def _turn(connection: Connection, row: SqlRow) -> Turn:
-    seq = row["seq"]
-    return Turn(
-        seq=seq, attempt=row["attempt"], generation=row["generation"], thread=row["thread"],
-        state=row["state"], message=decode(Message, row["message"]),
-        rounds=_rounds(connection, seq), items=items_of(connection, seq),
-        calls=_calls(connection, seq), posts=_posts(connection, seq),
-        answer=decode(Answer, row["answer"]) if row["answer"] else None,
-        accepted_at=row["created"], undelivered=_untold(connection, row["conversation"]),
-    )  # fmt: skip
-
-
-def _rounds(connection: Connection, seq: int) -> tuple[Round, ...]:
-    rows = connection.execute(
-        "SELECT number, response, complete FROM rounds WHERE seq = ? ORDER BY number", (seq,)
-    )
-    return tuple(Round(r["number"], r["response"], bool(r["complete"])) for r in rows)
-
-
-def items_of(connection: Connection, seq: int) -> tuple[Item, ...]:
+def _items_of(connection: Connection, seq: int) -> tuple[Item, ...]:
     rows = connection.execute("SELECT item FROM items WHERE seq = ? ORDER BY id", (seq,))
     return tuple(decode(Item, row["item"]) for row in rows)
 
 
-def _calls(connection: Connection, seq: int) -> tuple[Call, ...]:
-    rows = connection.execute("SELECT * FROM calls WHERE seq = ? ORDER BY started", (seq,))
-    return tuple(
-        Call(
-            call_id=row["call_id"], name=row["name"], arguments=row["arguments"],
-            effect=row["effect"], handle=row["handle"],
-            outcome=decode(Outcome, row["outcome"]) if row["outcome"] else None,
-        )
-        for row in rows
+def _turn(connection: Connection, row: SqlRow) -> Turn:
+    seq = row["seq"]
+    rounds = connection.execute(
+        "SELECT number, response, complete FROM rounds WHERE seq = ? ORDER BY number", (seq,)
+    )
+    calls = connection.execute("SELECT * FROM calls WHERE seq = ? ORDER BY started", (seq,))
+    posts = connection.execute("SELECT * FROM posts WHERE seq = ? ORDER BY number", (seq,))
+    untold = connection.execute(
+        "SELECT reason FROM inbox WHERE conversation = ? AND state = 'undeliverable'"
+        " AND told = 0 ORDER BY seq DESC LIMIT 1",
+        (row["conversation"],),
+    ).fetchone()
+    return Turn(
+        seq=seq, attempt=row["attempt"], generation=row["generation"], thread=row["thread"],
+        state=row["state"], message=decode(Message, row["message"]),
+        rounds=tuple(Round(r["number"], r["response"], bool(r["complete"])) for r in rounds),
+        items=_items_of(connection, seq),
+        calls=tuple(
+            Call(
+                call_id=call["call_id"], name=call["name"], arguments=call["arguments"],
+                effect=call["effect"], handle=call["handle"],
+                outcome=decode(Outcome, call["outcome"]) if call["outcome"] else None,
+            )
+            for call in calls
+        ),
+        posts=tuple(Post(p["number"], p["key"], p["post"], p["state"]) for p in posts),
+        answer=decode(Answer, row["answer"]) if row["answer"] else None,
+        accepted_at=row["created"], undelivered=str(untold["reason"]) if untold else "",
     )  # fmt: skip
-
-
-def _posts(connection: Connection, seq: int) -> tuple[Post, ...]:
-    rows = connection.execute("SELECT * FROM posts WHERE seq = ? ORDER BY number", (seq,))
-    return tuple(Post(row["number"], row["key"], row["post"], row["state"]) for row in rows)

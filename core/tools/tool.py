@@ -1,23 +1,244 @@
-"""A tool is a typed async function with a docstring; this makes it one that a model can call."""
+"""A typed async function with a docstring becomes a tool that a model can call.
+
+Its signature becomes a JSON schema, and the JSON text of a call becomes checked arguments.
+"""
 
 from __future__ import annotations
 
 import inspect
+import itertools
 import re
-from collections.abc import Callable, Collection
-from typing import Self
+import typing
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
 
+import pydantic_core
+from pydantic import TypeAdapter, ValidationError
+
+from core.errors import ToolError
 from core.ports import Tool
 from core.records import Action, Effect, Outcome, Scene, ToolSpec
-from core.tools.docstring import Docstring
-from core.tools.outcome import capped, outcome_of
-from core.tools.parameters import Function, Parameters
+from core.tools.toolbox import capped, outcome_of
+
+_ENTRY = re.compile(r"(?P<name>\w+)\s*(?:\([^)]*\))?:\s+(?P<text>\S.*)")
+_HEADING = re.compile(r"(?:Args|Arguments|Returns|Raises|Yields|Note|Example|Examples):\s*$")
+
+_KEPT = {
+    *("type", "description", "enum", "const", "pattern", "multipleOf"),
+    *("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "minItems", "maxItems"),
+}
+_DROPPED = {
+    *("title", "default", "examples", "deprecated", "discriminator", "$defs"),
+    *("minLength", "maxLength", "uniqueItems"),  # our own validation holds them
+}
+_NESTED = {"properties", "required", "additionalProperties", "items", "anyOf", "oneOf", "format"}
+_FORMATS = {
+    *("date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"),
+}
+
+_KINDS = {
+    dict: "an object", list: "an array", str: "a string", bool: "a boolean",
+    int: "a number", float: "a number", type(None): "null",
+}  # fmt: skip
 
 PATIENCE = 300.0
 """Seconds that one call may take, where the tool says nothing else."""
 
 # https://platform.openai.com/docs/api-reference/responses/create: a function's name.
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+
+Schema = dict[str, Any]
+
+Function = Callable[..., Awaitable[object]]
+
+
+@dataclass(frozen=True, slots=True)
+class Docstring:
+    """`description` is all that stands before the first section; `arguments` by name.
+
+    Sections are those of the Google style; all but the arguments are for programmers only.
+    """
+
+    description: str
+    arguments: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, text: str) -> Docstring:
+        lines = inspect.cleandoc(text).splitlines()
+        headings = [number for number, line in enumerate(lines) if _HEADING.match(line)]
+        edges = [*headings, len(lines)]
+        arguments: dict[str, str] = {}
+        for start, end in itertools.pairwise(edges):
+            if lines[start].startswith("Arg"):
+                arguments = _entries(lines[start + 1 : end])
+        return cls("\n".join(lines[: edges[0]]).strip(), arguments)
+
+
+class UnfitSchema(TypeError):
+    """The types of a tool cannot be said to a model; raised when the tool is made."""
+
+
+def closed(schema: Mapping[str, Any], *, strict: bool) -> Schema:
+    """`schema` of pydantic's in the form that model servers take.
+
+    Each object is closed and requires each of its properties
+    (https://platform.openai.com/docs/guides/structured-outputs#supported-schemas). References are
+    written out in place: they may have no neighbours there, and small servers do not follow them.
+    With `strict`, raises UnfitSchema for what the strict form cannot say: open maps, `Any`,
+    defaults other than None inside nested objects, types that contain themselves.
+    """
+    return _Closing(dict(schema.get("$defs", {})), strict).node(schema, ())
+
+
+def nullable(schema: Schema) -> Schema:
+    """`schema` or null; its description stays outside."""
+    if _takes_null(schema):
+        return schema
+    inner = {key: value for key, value in schema.items() if key != "description"}
+    outer = {key: value for key, value in schema.items() if key == "description"}
+    if isinstance(inner.get("type"), str) and not {"enum", "const"} & inner.keys():
+        return {**inner, "type": [inner["type"], "null"], **outer}
+    return {"anyOf": [*inner.pop("anyOf", [inner]), {"type": "null"}], **outer}
+
+
+class _Closing:
+    def __init__(self, definitions: Mapping[str, Any], strict: bool) -> None:
+        self._definitions = definitions
+        self._strict = strict
+
+    def node(self, schema: Mapping[str, Any], inside: tuple[str, ...]) -> Schema:
+        if "$ref" in schema:
+            return self._reference(schema, inside)
+        unknown = schema.keys() - _KEPT - _DROPPED - _NESTED
+        if unknown or (self._strict and not schema.keys() & {"type", "anyOf", "oneOf", "enum"}):
+            raise UnfitSchema(f"not a strict schema: {sorted(unknown) or 'any value'}")
+        result = {key: value for key, value in schema.items() if key in _KEPT}
+        if schema.get("format") in _FORMATS:
+            result["format"] = schema["format"]
+        if "items" in schema:
+            result["items"] = self.node(schema["items"], inside)
+        # A union whose members are told apart by a field is `oneOf` in pydantic; the strict form
+        # has `anyOf` alone.
+        if union := schema.get("anyOf") or schema.get("oneOf"):
+            result["anyOf"] = [self.node(each, inside) for each in union]
+        if schema.get("type") == "object":
+            result.update(self._object(schema, inside))
+        return result
+
+    def _reference(self, schema: Mapping[str, Any], inside: tuple[str, ...]) -> Schema:
+        name = str(schema["$ref"]).rpartition("/")[2]
+        if name in inside:
+            raise UnfitSchema(f"{name} contains itself")
+        beside = {key: value for key, value in schema.items() if key != "$ref"}
+        return self.node({**self._definitions[name], **beside}, (*inside, name))
+
+    def _object(self, schema: Mapping[str, Any], inside: tuple[str, ...]) -> Schema:
+        if "properties" not in schema and schema.get("additionalProperties", False) is not False:
+            return self._open(schema["additionalProperties"], inside)
+        properties: Schema = {}
+        for name, each in schema.get("properties", {}).items():
+            properties[name] = self.node(each, inside)
+            if name not in schema.get("required", ()) and not _takes_null(properties[name]):
+                raise UnfitSchema(f"{name!r} has a default, so its type must admit None")
+        return {
+            "properties": properties,
+            "required": list(properties),
+            "additionalProperties": False,
+        }
+
+    def _open(self, values: Any, inside: tuple[str, ...]) -> Schema:
+        if self._strict:
+            raise UnfitSchema("an open map needs strict=False")
+        if isinstance(values, Mapping) and values:
+            return {"additionalProperties": self.node(values, inside)}
+        return {"additionalProperties": True}
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One argument. A model may leave an optional one out or give null: then `default` holds."""
+
+    name: str
+    adapter: TypeAdapter[Any]
+    description: str
+    optional: bool
+    default: object = None
+
+    def schema(self, *, strict: bool) -> Schema:
+        try:
+            schema = closed(self.adapter.json_schema(), strict=strict)
+        except UnfitSchema as error:
+            raise UnfitSchema(f"parameter {self.name!r}: {error}") from None
+        if self.description:
+            schema["description"] = self.description
+        return nullable(schema) if strict and self.optional else schema
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """`scene` names the parameter that takes the Scene; the model never sees that one."""
+
+    each: tuple[Parameter, ...]
+    scene: str = ""
+
+    @classmethod
+    def of(cls, function: Function) -> Parameters:
+        """Raises TypeError for a parameter without a type, or one that cannot go by name."""
+        hints = typing.get_type_hints(function, include_extras=True)
+        texts = Docstring.parse(inspect.getdoc(function) or "").arguments
+        scene, each = "", []
+        for parameter in inspect.signature(function).parameters.values():
+            name = parameter.name
+            if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+                raise TypeError(f"parameter {name!r} cannot be given by name")
+            if name not in hints:
+                raise TypeError(f"parameter {name!r} has no type")
+            if hints[name] is Scene:
+                scene = name
+                continue
+            optional = parameter.default is not parameter.empty
+            default = parameter.default if optional else None
+            adapter: TypeAdapter[Any] = TypeAdapter(hints[name])
+            each.append(Parameter(name, adapter, texts.pop(name, ""), optional, default))
+        if texts:
+            raise TypeError(f"the docstring tells of {sorted(texts)}, which are no parameters")
+        return cls(tuple(each), scene)
+
+    def schema(self, *, strict: bool) -> Schema:
+        """Strict: all are required, optional ones take null. Else optional ones are left out."""
+        return {
+            "type": "object",
+            "properties": {each.name: each.schema(strict=strict) for each in self.each},
+            "required": [each.name for each in self.each if strict or not each.optional],
+            "additionalProperties": False,
+        }
+
+    def read(self, arguments: str) -> dict[str, Any]:
+        """Checked values by name. Raises ToolError that names each wrong argument, no value."""
+        given = _object(arguments)
+        values: dict[str, Any] = {}
+        wrong = [
+            f"`{name[:64]}`: no such argument" for name in sorted(given.keys() - self._names())
+        ]
+        for each in self.each:
+            if each.optional and given.get(each.name) is None:
+                values[each.name] = each.default
+            elif each.name not in given:
+                wrong.append(f"`{each.name}`: is missing")
+            else:
+                try:
+                    values[each.name] = each.adapter.validate_python(given[each.name])
+                except ValidationError as error:
+                    wrong.extend(_complaints(each.name, error))
+        if wrong:
+            raise ToolError(
+                "The call has wrong arguments.", code="bad_arguments", hint="; ".join(wrong[:8])
+            )
+        return values
+
+    def _names(self) -> set[str]:
+        return {each.name for each in self.each}
 
 
 class FunctionTool:
@@ -100,3 +321,59 @@ def tool(*, effect: Effect, doing: str, strict: bool = True) -> Callable[[Functi
         return FunctionTool.of(function, effect=effect, doing=doing, strict=strict)
 
     return made
+
+
+def _entries(lines: list[str]) -> dict[str, str]:
+    """`name: text` at the section's indent; what is indented further goes on with it."""
+    filled = [line for line in lines if line.strip()]
+    indent = min((_indent(line) for line in filled), default=0)
+    found: dict[str, list[str]] = {}
+    name = ""
+    for line in filled:
+        entry = _ENTRY.match(line.strip())
+        if entry and _indent(line) == indent:
+            name = entry["name"]
+            found[name] = [entry["text"]]
+        elif name:
+            found[name].append(line.strip())
+    return {name: " ".join(texts) for name, texts in found.items()}
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip())
+
+
+def _takes_null(schema: Mapping[str, Any]) -> bool:
+    kinds = schema.get("type")
+    return (
+        not schema
+        or kinds == "null"
+        or (isinstance(kinds, list) and "null" in kinds)
+        or any(_takes_null(each) for each in schema.get("anyOf", ()))
+    )
+
+
+def _object(arguments: str) -> Mapping[str, Any]:
+    """The JSON object in `arguments`; some models send nothing where there is nothing to say."""
+    try:
+        given = pydantic_core.from_json(arguments.strip() or "{}", allow_inf_nan=False)
+    except ValueError as error:
+        raise ToolError(
+            "The call's arguments are not valid JSON.", code="bad_json", hint=str(error)[:200]
+        ) from None
+    if not isinstance(given, dict):
+        raise ToolError(
+            "The call's arguments are not a JSON object.",
+            code="bad_json",
+            hint=f"it is {_KINDS.get(type(given), 'something else')}",
+        )
+    return given
+
+
+def _complaints(name: str, error: ValidationError) -> list[str]:
+    """One line for each wrong place. pydantic's messages name types and limits, not values."""
+    lines = []
+    for each in error.errors(include_url=False, include_context=False, include_input=False):
+        place = ".".join([name, *(str(step)[:64] for step in each["loc"])])
+        lines.append(f"`{place}`: {each['msg']}")
+    return lines

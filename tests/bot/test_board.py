@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from bot.board import Board
+from bot.health import Board
 from core.records import Health
 from tests.fakes.quick_commands import RegisteredCommands
 

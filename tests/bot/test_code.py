@@ -6,17 +6,23 @@ from pathlib import Path
 
 import pytest
 
-from bot.code import choose_code
+from bot.app import given, model_client
+from bot.config import Config
 from bot.home import Home
-from bot.model import client
 from bot.settings import Settings
-from core.proxies import Proxies
-from core.tools.code.local import environment, installation
-from core.tools.code.local.installation import InstallationFailed
+from core.http import HttpClient, Proxies
+from core.tools.code import CODE, environment
+from core.tools.code.environment import InstallationFailed
+from core.tools.code.port import CodeBackend
 from tests.bot.conftest import Shell
 
 OLLAMA = "http://127.0.0.1:11434/v1"
 KEY = {"openai_api_key": "sk-test"}
+
+
+def backend_of(chosen: Settings, home: Path) -> CodeBackend | None:
+    client = model_client(chosen)
+    return CODE.backend(given(chosen, Config(), Home(home), HttpClient(), client))
 
 
 @pytest.mark.parametrize(
@@ -35,7 +41,7 @@ KEY = {"openai_api_key": "sk-test"}
 )
 async def test_where_python_runs(tmp_path: Path, settings: dict[str, str], name: str) -> None:
     chosen = Settings.model_validate(settings)
-    backend = choose_code(chosen, Home(tmp_path), client(chosen), lambda name: name)
+    backend = backend_of(chosen, tmp_path)
     assert (backend and backend.name) == name
     if backend:
         await backend.close()
@@ -47,7 +53,7 @@ async def test_where_python_runs(tmp_path: Path, settings: dict[str, str], name:
 )
 async def test_which_model_runs_it(tmp_path: Path, settings: dict[str, str], model: str) -> None:
     chosen = Settings.model_validate(KEY | settings)
-    backend = choose_code(chosen, Home(tmp_path), client(chosen), lambda name: name)
+    backend = backend_of(chosen, tmp_path)
     assert backend is not None
     assert (await backend.health()).words == f"hosted: {model} at api.openai.com"
 
@@ -61,7 +67,7 @@ def shop(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
         for words in said:
             raise InstallationFailed(words)
 
-    monkeypatch.setattr(installation, "fill", fill)
+    monkeypatch.setattr(environment, "fill", fill)
     monkeypatch.setattr(environment, "FOR_ALL", tmp_path / "cache")
     return said
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from bot.config import Agent, Channel, Command, Config, Input, in_language, load
+from core.changes.approval import TableRule
 from core.errors import SettingsError
 from core.messages import Address
-from core.table_rules import TableRule
 
 GOOD = """
 [channels."slack:T1:C1"]
@@ -154,9 +154,9 @@ def test_what_is_written_about_the_platforms(tmp_path: Path) -> None:
     )
     config = load(path)
     assert config.links.hosts == ("example.com",)
-    assert config.slack.bots == ("B0123456789",)
-    assert config.discord.threads is False
-    assert (Config().links.hosts, Config().discord.threads) == ((), True)
+    assert config.section("slack").bots == ("B0123456789",)
+    assert config.section("discord").threads is False
+    assert (Config().links.hosts, Config().section("discord").threads) == ((), True)
     path.write_text('[links]\nhosts = ["https://example.com"]\n')
     with pytest.raises(SettingsError, match="a host's name"):
         load(path)

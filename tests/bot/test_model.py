@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from bot.app import App
+from bot.app import App, given, model_client
 from bot.config import Config
 from bot.home import Home
-from bot.model import choose, client
 from bot.settings import Settings
+from core.http import HttpClient
 from core.messages import File
-from core.model.demo import DemoModel
+from core.models import MODEL
+from core.models.demo import DemoModel
 from core.records import Remote
 
 
@@ -34,9 +35,13 @@ async def _late(thread: str, remote: Remote) -> None:
         ({"openai_api_key": "sk-test", "ponte_model_api": "responses"}, "responses"),
     ],
 )
-async def test_the_model_is_chosen_by_settings(settings: dict[str, str], level: str) -> None:
+async def test_the_model_is_chosen_by_settings(
+    tmp_path: Path, settings: dict[str, str], level: str
+) -> None:
     chosen = Settings.model_validate(settings)
-    model = choose(chosen, client(chosen), b"key", _read, _late)
+    async with HttpClient() as http:
+        made = given(chosen, Config(), Home(tmp_path), http, model_client(chosen))
+        model, _ = MODEL.build(made, _read, _late)
     assert model.level == level
     assert isinstance(model, DemoModel) == (level == "demo")
     await model.close()

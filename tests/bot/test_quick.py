@@ -11,9 +11,9 @@ from bot.config import Command, Input
 from bot.quick import Registry
 from core.errors import NotAllowed, ToolError, UnknownCommand
 from core.messages import Address, Person
-from core.policy import AllowList
 from core.records import Outcome, QuickCommand, Scene
 from tests.core.tools.scene import scene
+from tests.fakes.choices import allow_list
 
 ANA, BOB = Person("slack", "U1", "T1", "Ana"), Person("slack", "U2", "T1", "Bob")
 WEB = Person("web", "owner")
@@ -34,7 +34,7 @@ async def groups(person: Person) -> frozenset[str]:
 
 
 def registry(**commands: Command) -> Registry:
-    policy = AllowList(memberships={"slack": groups})
+    policy = allow_list(memberships={"slack": groups})
     return Registry(commands or COMMANDS, policy.is_named)
 
 
@@ -69,7 +69,7 @@ async def test_one_without_a_title_is_called_by_its_slug() -> None:
 
 @pytest.mark.parametrize("slug", ["../../oidc/x", "Sum Up", "", "a" * 101, "x\n"])
 async def test_a_slug_that_cannot_exist_is_refused(slug: str) -> None:
-    for known in (Registry({}, AllowList().is_named), registry()):
+    for known in (Registry({}, allow_list().is_named), registry()):
         with pytest.raises(UnknownCommand, match="is no name of a quick command"):
             await known.find(ANA, C1, slug)
 
@@ -92,7 +92,7 @@ async def test_where_and_by_whom() -> None:
 
 
 async def test_what_the_file_does_not_name_may_be_allowed() -> None:
-    named = AllowList(memberships={"slack": groups}).is_named
+    named = allow_list(memberships={"slack": groups}).is_named
     loose = Registry(COMMANDS, named, any_slug=True)
     assert (await loose.find(ANA, C1, "anything")).effect == "spend", "a model asks first"
     with pytest.raises(NotAllowed):
@@ -107,14 +107,14 @@ async def test_it_is_run_where_it_is_known() -> None:
     async def run(scene: Scene, slug: str, input: str | Mapping[str, Any]) -> Outcome:
         return Outcome("ok", f"{slug}: {input}")
 
-    known = Registry(COMMANDS, AllowList().is_named, run)
+    known = Registry(COMMANDS, allow_list().is_named, run)
     assert await known.run(scene(), "resumo", {"day": "May"}) == Outcome(
         "ok", "resumo: {'day': 'May'}"
     )
 
 
 async def test_without_a_registry_any_slug_may_run_but_nothing_is_there_to_run_it() -> None:
-    empty = Registry({}, AllowList().is_named)
+    empty = Registry({}, allow_list().is_named)
     found = await empty.find(ANA, C1, "anything")
     assert found == QuickCommand("anything", "anything", effect="spend")
     assert await empty.known(ANA, C1) == []

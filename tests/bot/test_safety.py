@@ -10,8 +10,9 @@ import pytest
 
 from bot.config import Changes, Config, Table
 from bot.home import Home
-from bot.safety import Finding, findings
+from bot.safety import findings
 from bot.settings import Settings, load
+from core.integration import Finding
 from tests.bot.conftest import Shell
 
 TOKEN = "kX2vQ9-a-good-long-random-token"

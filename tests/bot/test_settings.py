@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from bot.settings import SENT_TO, EnvFile, Settings, load
+from bot.integrations import FACES
+from bot.settings import EnvFile, Settings, load
 from core.errors import SettingsError
 from core.policy import DailyTurns
 
@@ -222,7 +223,8 @@ def test_an_address_of_the_file_gets_no_secret_of_the_environment(
 
 def test_every_address_that_gets_a_secret_is_known() -> None:
     addresses = {name for name in Settings.model_fields if name.endswith("_url")}
-    assert set(SENT_TO) == addresses - {"database_url"} == {name.lower() for name in SECRETS}
+    sent_to = {name for face in FACES for name in face.sent_to}
+    assert sent_to == addresses - {"database_url"} == {name.lower() for name in SECRETS}
 
 
 def test_a_proxy_of_the_file_reads_no_secret_of_the_environment(

@@ -12,9 +12,8 @@ import pytest
 import structlog
 from pydantic import SecretStr
 
-from bot.redaction import Redaction
 from bot.settings import Settings
-from bot.telemetry import set_up
+from bot.telemetry import Redaction, set_up
 
 SECRET = 'hun"ter2é'
 

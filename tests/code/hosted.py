@@ -9,9 +9,8 @@ from dataclasses import replace
 
 from core.openai import Client, Place
 from core.records import Remote, Scene
-from core.tools.code.hosted.backend import HostedBackend
-from core.tools.code.hosted.interpreter import Choice
-from core.tools.code.port import Given, Ran
+from core.tools.code.hosted import Choice, HostedBackend
+from core.tools.code.port import InputFile, Ran
 from tests.core.tools.scene import scene
 from tests.fakes.openai import FakeOpenAI
 from tests.fakes.openai.types import check, fits
@@ -56,15 +55,15 @@ class Bench:
             stopped=lambda: self.stopped,
         )
 
-    async def run(self, code: str, given: Sequence[Given] = (), thread: str = "t1") -> Ran:
+    async def run(self, code: str, given: Sequence[InputFile] = (), thread: str = "t1") -> Ran:
         return await self.backend.run(self.scene(thread), code, given)
 
-    def file(self, name: str, data: bytes, type: str = "") -> Given:
+    def file(self, name: str, data: bytes, type: str = "") -> InputFile:
         async def read() -> bytes:
             self.read.append(name)
             return data
 
-        return Given(f"file{next(self._numbers)}", name, type, len(data), read)
+        return InputFile(f"file{next(self._numbers)}", name, type, len(data), read)
 
     @property
     def containers(self) -> list[str]:

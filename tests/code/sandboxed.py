@@ -10,19 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from core.proxies import Proxies
-from core.tools.code.local.backend import LocalBackend
-from core.tools.code.local.environment import Environment, place
-from core.tools.code.local.kernels import Kernels
-from core.tools.code.local.marks import Marks
-from core.tools.code.local.run import Run
-from core.tools.code.local.sandbox.bwrap import Bubblewrap
-from core.tools.code.local.sandbox.choice import choose
-from core.tools.code.local.sandbox.ground import Ground
-from core.tools.code.local.sandbox.landlock import Landlock
-from core.tools.code.local.sandbox.probe import prove
-from core.tools.code.local.sandbox.sandbox import Limits, Sandbox
-from core.tools.code.local.session import Session
+from core.http import Proxies
+from core.tools.code.environment import Environment, place
+from core.tools.code.local import Kernels, LocalBackend, Marks
+from core.tools.code.sandbox.bwrap import Bubblewrap
+from core.tools.code.sandbox.landlock import Landlock
+from core.tools.code.sandbox.probe import choose, prove
+from core.tools.code.sandbox.runtime import RuntimeFolder
+from core.tools.code.sandbox.sandbox import Limits, Sandbox
+from core.tools.code.session import Run, Session
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ponte-ci"
 """Where `.ci/run` has made the environment."""
@@ -39,14 +35,14 @@ async def python() -> Path:
 @asynccontextmanager
 async def sandbox() -> AsyncIterator[Sandbox]:
     """The one that this machine gets; skips where it gets none."""
-    ground = Ground()
+    runtime = RuntimeFolder()
     try:
-        choice = await choose(await python(), ground)
+        choice = await choose(await python(), runtime)
         if choice.sandbox is None:
             pytest.skip(f"blocked: {choice.words}")
         yield choice.sandbox
     finally:
-        ground.close()
+        runtime.close()
 
 
 @asynccontextmanager
@@ -63,15 +59,15 @@ async def session(kind: str = "") -> AsyncIterator[Session]:
 @asynccontextmanager
 async def one_of(kind: str) -> AsyncIterator[Sandbox]:
     """That very one; skips where it does not hold here."""
-    ground = Ground()
-    held: Sandbox = Bubblewrap(ground) if kind == "bubblewrap" else Landlock(ground)
+    runtime = RuntimeFolder()
+    held: Sandbox = Bubblewrap(runtime) if kind == "bubblewrap" else Landlock(runtime)
     try:
         proof = await prove(held, await python())
         if not proof.holds:
             pytest.skip(f"blocked: {proof.reason}")
         yield held
     finally:
-        ground.close()
+        runtime.close()
 
 
 @asynccontextmanager

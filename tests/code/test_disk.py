@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from core.tools.code.local.sandbox.disk import Disk
-from core.tools.code.local.sandbox.sandbox import Limits, MiB
+from core.tools.code.sandbox.limits import Disk
+from core.tools.code.sandbox.sandbox import Limits, MiB
 
 LIMITS = Limits(work=2 * MiB, temporary=MiB, entries=50, file=4 * MiB)
 TOO_MUCH = "it wrote more than 3 MB"

@@ -8,12 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from core.proxies import Proxies
-from core.tools.code.local import environment as environment_module
-from core.tools.code.local import installation
-from core.tools.code.local.environment import AGAIN, OLD, SETTING_UP, Environment, place
-from core.tools.code.local.installation import InstallationFailed
-from core.tools.code.local.sandbox.sandbox import SandboxFailed
+from core.http import Proxies
+from core.tools.code import environment
+from core.tools.code.environment import (
+    AGAIN,
+    FOR_ALL,
+    OLD,
+    SETTING_UP,
+    STILL,
+    Environment,
+    InstallationFailed,
+    place,
+)
+from core.tools.code.sandbox.sandbox import SandboxFailed
 from tests.fakes.clock import Clock
 
 
@@ -30,7 +37,7 @@ class Shop:
         self.busy = asyncio.Event()
         self.asked = 0
         self.told: list[str] = []
-        monkeypatch.setattr(installation, "fill", self._fill)
+        monkeypatch.setattr(environment, "fill", self._fill)
 
     async def python(self) -> tuple[Path, str]:
         found = await self.environment.python(self._tell)
@@ -85,12 +92,12 @@ async def test_without_a_network_plain_python_runs_and_it_is_tried_again_later(s
 async def test_a_slow_installation_is_not_waited_for_for_ever(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(environment_module, "PATIENCE", 0.01)
+    monkeypatch.setattr("core.tools.code.environment.PATIENCE", 0.01)
     shop.gate.clear()
     python, lacks = await shop.python()
-    assert (is_whole(python), lacks) == (False, environment_module.STILL)
+    assert (is_whole(python), lacks) == (False, STILL)
     shop.gate.set()
-    monkeypatch.setattr(environment_module, "PATIENCE", 10)
+    monkeypatch.setattr("core.tools.code.environment.PATIENCE", 10)
     python, lacks = await shop.python()
     assert (is_whole(python), lacks, shop.asked) == (True, "", 1)
 
@@ -124,7 +131,7 @@ async def test_another_version_makes_its_own_and_old_ones_go(
     os.utime(old.parent.parent, (0, 0))
     lock = tmp_path / "lock.txt"
     lock.write_text("numpy==9")
-    monkeypatch.setattr(environment_module, "LOCK", lock)
+    monkeypatch.setattr("core.tools.code.environment.LOCK", lock)
     new, _ = await shop.python()
     assert old.parent != new.parent
     assert not old.exists()
@@ -156,7 +163,7 @@ def test_its_place_is_open_to_kernels_where_the_bot_is_root(tmp_path: Path) -> N
     home = tmp_path / "home"
     home.mkdir(mode=0o700)
     root = os.geteuid() == 0
-    assert place(home) == (environment_module.FOR_ALL if root else home) / "python"
+    assert place(home) == (FOR_ALL if root else home) / "python"
 
 
 @pytest.mark.parametrize(
@@ -172,4 +179,4 @@ def test_its_place_is_open_to_kernels_where_the_bot_is_root(tmp_path: Path) -> N
     ],
 )
 def test_what_pip_says_is_worded(said: str, cause: str) -> None:
-    assert installation.cause_of(said).startswith(cause)
+    assert environment.cause_of(said).startswith(cause)

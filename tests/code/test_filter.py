@@ -6,7 +6,7 @@ import errno
 
 import pytest
 
-from core.tools.code.local.sandbox.inside.filter import (
+from core.tools.code.sandbox.inside.filter import (
     ALLOW,
     AND,
     AT_LEAST,
@@ -19,7 +19,7 @@ from core.tools.code.local.sandbox.inside.filter import (
     UnknownMachine,
     program,
 )
-from core.tools.code.local.sandbox.inside.syscalls import (
+from core.tools.code.sandbox.inside.syscalls import (
     ALLOWED,
     ARCHITECTURES,
     CHECKED,

@@ -6,16 +6,28 @@ import asyncio
 import base64
 import json
 import pickle
+from itertools import pairwise
 from typing import cast
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from core.tools.code.local import frame
-from core.tools.code.local.frame import BrokenFrame, Done, FileMade, LeftOut, Ready
-from core.tools.code.local.run import LEFT_MOST, Run
-from core.tools.code.local.sandbox.sandbox import Process
-from core.tools.code.local.session import Session
 from core.tools.code.port import MADE_COUNT
+from core.tools.code.sandbox.sandbox import Process
+from core.tools.code.session import (
+    KEPT,
+    LEFT_MOST,
+    BrokenFrame,
+    Done,
+    FileMade,
+    LeftOut,
+    Printed,
+    Ready,
+    Run,
+    Session,
+    read,
+)
 from tests.code import sandboxed
 
 
@@ -49,16 +61,16 @@ HOSTILE = [
 @pytest.mark.parametrize("line", HOSTILE)
 def test_what_is_no_frame_is_refused(line: bytes) -> None:
     with pytest.raises(BrokenFrame):
-        frame.read(line)
+        read(line)
 
 
 def test_frames_of_ours_are_read() -> None:
     data = base64.b64encode(b"\0x").decode()
-    assert frame.read(json.dumps({"file": "a", "data": data}).encode()) == FileMade(
+    assert read(json.dumps({"file": "a", "data": data}).encode()) == FileMade(
         file="a", data=data.encode()
     )
-    assert frame.read(b'{"ready": true}') == Ready(ready=True)
-    assert frame.read(b'{"left": "a", "why": "many"}') == LeftOut(left="a", why="many")
+    assert read(b'{"ready": true}') == Ready(ready=True)
+    assert read(b'{"left": "a", "why": "many"}') == LeftOut(left="a", why="many")
 
 
 def test_a_frame_at_the_wrong_time_is_refused() -> None:
@@ -163,3 +175,43 @@ async def test_a_forged_mark_hides_nothing_of_the_next_run() -> None:
         ran = await session.run("print('\\0forged\\0'); print('after')", ())
         assert ran.printed == "\0forged\0\nafter\n"
         assert (await session.run("print('next')", ())).printed == "next\n"
+
+
+MARK = b"\0abc\0"
+CUTS = st.lists(st.integers(0, 60), max_size=8)
+
+
+def pieces(data: bytes, cuts: list[int]) -> list[bytes]:
+    edges = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
+    return [data[a:b] for a, b in pairwise(edges)]
+
+
+@given(st.text("\0abcé", max_size=20), st.binary(max_size=20), CUTS)
+def test_all_before_the_mark_and_the_rest_for_the_next(
+    text: str, rest: bytes, cuts: list[int]
+) -> None:
+    data = text.encode()
+    if MARK in data + MARK[:-1]:
+        return
+    printed, ended, after = Printed(MARK), False, b""
+    for piece in pieces(data + MARK + rest, cuts):
+        if ended:
+            after += piece
+        else:
+            ended = printed.feed(piece)
+    assert (ended, printed.text, printed.cut) == (True, text, 0)
+    assert printed.rest + after == rest
+
+
+@given(st.binary(max_size=40), CUTS)
+def test_what_came_before_an_early_end_is_there(data: bytes, cuts: list[int]) -> None:
+    printed = Printed(b"\0never\0")
+    for piece in pieces(data, cuts):
+        assert not printed.feed(piece)
+    assert printed.text == data.decode(errors="replace")
+
+
+def test_what_is_over_the_cap_is_counted() -> None:
+    printed = Printed(MARK, b"before ")
+    printed.feed(b"x" * (KEPT + 10) + MARK)
+    assert (len(printed.text), printed.cut, printed.total) == (KEPT, 17, KEPT + 17)

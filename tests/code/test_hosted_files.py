@@ -7,7 +7,7 @@ import base64
 import pytest
 
 from core.errors import NotFound
-from core.tools.code.port import Given, Made
+from core.tools.code.port import InputFile, OutputFile
 from tests.code.hosted import PNG, Bench
 from tests.fakes.openai import Script
 from tests.fakes.openai.script import Run
@@ -15,7 +15,7 @@ from tests.fakes.openai.script import Run
 URL = f"data:image/png;base64,{base64.b64encode(PNG).decode()}"
 
 
-def names(made: tuple[Made, ...]) -> list[str]:
+def names(made: tuple[OutputFile, ...]) -> list[str]:
     return [each.name for each in made]
 
 
@@ -52,7 +52,7 @@ async def test_a_file_that_is_gone_is_told(bench: Bench) -> None:
     async def read() -> bytes:
         raise NotFound(what="file")
 
-    ran = await bench.run("1", [Given("f1", "gone.csv", "text/csv", 3, read)])
+    ran = await bench.run("1", [InputFile("f1", "gone.csv", "text/csv", 3, read)])
     assert ran.left_out == ("'gone.csv' is gone and was not put into the work folder",)
 
 
@@ -62,8 +62,8 @@ async def test_files_come_out_whether_cited_or_not(bench: Bench) -> None:
         Script(text="done", runs=(Run(logs="ok", files=(("quiet.csv", b"2"),), cited=False),)),
     )
     first, second = await bench.run("1"), await bench.run("2")
-    assert first.made == (Made("cited.csv", "text/csv", b"1"),)
-    assert second.made == (Made("quiet.csv", "text/csv", b"2"),), "and the first not again"
+    assert first.made == (OutputFile("cited.csv", "text/csv", b"1"),)
+    assert second.made == (OutputFile("quiet.csv", "text/csv", b"2"),), "and the first not again"
 
 
 async def test_a_picture_comes_once_whether_file_or_output(bench: Bench) -> None:
@@ -72,8 +72,8 @@ async def test_a_picture_comes_once_whether_file_or_output(bench: Bench) -> None
         Script(runs=(Run(logs="", images=(URL,), files=(plot,)),)),
         Script(runs=(Run(logs="", images=(URL,)),)),
     )
-    assert (await bench.run("1")).made == (Made("plot.png", "image/png", PNG),)
-    assert (await bench.run("2")).made == (Made("figure-1.png", "image/png", PNG),)
+    assert (await bench.run("1")).made == (OutputFile("plot.png", "image/png", PNG),)
+    assert (await bench.run("2")).made == (OutputFile("figure-1.png", "image/png", PNG),)
 
 
 @pytest.mark.parametrize(

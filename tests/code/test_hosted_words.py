@@ -6,11 +6,10 @@ import pytest
 
 from core.errors import ToolError
 from core.openai import Client, Place
-from core.tools.code.hosted.backend import HostedBackend
-from core.tools.code.hosted.prompt import LONGEST
+from core.tools.code.hosted import LONGEST, HostedBackend
 from tests.code.conftest import Make
 from tests.code.hosted import Bench, Official
-from tests.fakes.openai import Script
+from tests.fakes.openai import Script, hostile
 from tests.fakes.openai.script import Run
 
 
@@ -37,6 +36,7 @@ async def test_a_fence_is_taken_off(bench: Bench) -> None:
         ("x = 1  \nprint(x)\n\n", ""),
         ("x = 1\nprint(x, 'helpful')", "x = 1\nprint(x, 'helpful')"),
         ("  x = 1\nprint(x)", "  x = 1\nprint(x)"),
+        ("  ", ""),
     ],
 )
 async def test_other_code_than_asked_is_told(bench: Bench, ran: str, changed: str) -> None:
@@ -162,3 +162,9 @@ async def test_a_person_goes_by_a_pseudonym_at_openai_alone(make: Make) -> None:
 
 def test_official_is_openai_alone() -> None:
     assert Official("k").official
+
+
+async def test_more_than_we_take_says_nothing_of_whether_it_ran(bench: Bench) -> None:
+    bench.fake.hostile = hostile.streams(hostile.endless_words)
+    with pytest.raises(ToolError, match="not known whether the code ran"):
+        await bench.run("print(1)")

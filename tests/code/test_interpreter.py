@@ -8,9 +8,7 @@ import pytest
 
 from core.errors import ToolError
 from core.openai import Client, Place
-from core.tools.code.hosted.execution import unlinked
-from core.tools.code.hosted.interpreter import CodeInterpreter
-from core.tools.code.hosted.prompt import REQUEST, VERBATIM
+from core.tools.code.hosted import REQUEST, VERBATIM, CodeInterpreter, unlinked
 from tests.fakes.openai import FakeOpenAI, Script
 from tests.fakes.openai.script import Run
 

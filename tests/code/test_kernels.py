@@ -8,13 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from core.tools.code.local import kernels as kernels_module
-from core.tools.code.local import session as session_module
-from core.tools.code.local.kernels import IDLE, Kernels, most_kernels
-from core.tools.code.local.marks import Marks
-from core.tools.code.local.sandbox.sandbox import Limits, MiB, Sandbox
-from core.tools.code.local.session import Session
+from core.tools.code.local import CROWDED, IDLE, RESTARTED, WAS_IDLE, Kernels, Marks, most_kernels
 from core.tools.code.port import Ran
+from core.tools.code.sandbox.sandbox import Limits, MiB, Sandbox
+from core.tools.code.session import Session
 from tests.code import sandboxed
 from tests.fakes.clock import Clock
 
@@ -75,7 +72,7 @@ async def test_the_longest_unused_makes_room_and_its_thread_is_told(bench: Bench
         assert not (await bench.run(thread, f"x = {thread!r}")).reset
     assert bench.kernels.running == 2
     ran = await bench.run("b", "x")
-    assert (ran.reset, ran.why_reset) == (True, kernels_module.CROWDED)
+    assert (ran.reset, ran.why_reset) == (True, CROWDED)
     assert "NameError" in ran.error
     assert not (await bench.run("b", "1")).reset
 
@@ -95,7 +92,7 @@ async def test_an_idle_kernel_ends_and_the_loss_is_told_once(bench: Bench) -> No
     await bench.kernels.evict_idle()
     assert (bench.kernels.running, sandboxed.kernels()) == (0, set())
     ran = await bench.run("a", "1")
-    assert (ran.reset, ran.why_reset) == (True, kernels_module.WAS_IDLE)
+    assert (ran.reset, ran.why_reset) == (True, WAS_IDLE)
 
 
 async def test_a_kernel_that_ended_by_itself_is_told_as_lost(bench: Bench) -> None:
@@ -110,7 +107,7 @@ async def test_a_restart_of_ponte_is_told_too(bench: Bench) -> None:
     await bench.run("a", "x = 1")
     await bench.kernels.close()
     again = bench.restart()
-    assert (await again.run("a", "1")).why_reset == kernels_module.RESTARTED
+    assert (await again.run("a", "1")).why_reset == RESTARTED
     assert not (await again.run("new", "1")).reset
     await again.kernels.close()
 
@@ -156,7 +153,7 @@ def test_kernels_may_take_half_of_the_memory(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     cap = tmp_path / "memory.max"
-    monkeypatch.setattr(kernels_module, "_CGROUP", cap)
+    monkeypatch.setattr("core.tools.code.local._CGROUP", cap)
     for text, most in (("max", None), (str(4096 * MiB), 2), ("1000000", 1)):
         cap.write_text(text)
         assert most is None or most_kernels(Limits(memory=1024 * MiB)) == most
@@ -166,7 +163,7 @@ def test_kernels_may_take_half_of_the_memory(
 async def test_a_stop_that_costs_the_state_is_told(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session_module, "GRACE", 0.2)
+    monkeypatch.setattr("core.tools.code.session.GRACE", 0.2)
     await bench.run("a", "x = 1")
     began = sandboxed.output(monkeypatch)
     running = asyncio.create_task(bench.run("a", STUBBORN))

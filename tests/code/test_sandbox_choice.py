@@ -11,19 +11,15 @@ from typing import Literal
 
 import pytest
 
-from core.proxies import Proxies
-from core.tools.code.local import base_python
-from core.tools.code.local.backend import LocalBackend
-from core.tools.code.local.environment import Environment
-from core.tools.code.local.kernels import Kernels
-from core.tools.code.local.marks import Marks
-from core.tools.code.local.sandbox import choice, probe
-from core.tools.code.local.sandbox.choice import choose
-from core.tools.code.local.sandbox.ground import Ground
-from core.tools.code.local.sandbox.inside import ruleset
-from core.tools.code.local.sandbox.probe import Proof
-from core.tools.code.local.sandbox.reasons import worded
-from core.tools.code.local.sandbox.sandbox import Limits, Process, Sandbox, SandboxFailed
+from core.http import Proxies
+from core.tools.code import environment
+from core.tools.code.environment import Environment
+from core.tools.code.local import Kernels, LocalBackend, Marks
+from core.tools.code.sandbox import probe
+from core.tools.code.sandbox.inside import ruleset
+from core.tools.code.sandbox.probe import Proof, choose
+from core.tools.code.sandbox.runtime import RuntimeFolder
+from core.tools.code.sandbox.sandbox import Limits, Process, Sandbox, SandboxFailed, worded
 
 PYTHON = Path("python")
 
@@ -36,21 +32,21 @@ def held(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     async def prove(sandbox: Sandbox, python: Path, limits: Limits | None) -> Proof:
         return Proof(held[sandbox.name])
 
-    monkeypatch.setattr(choice, "prove", prove)
+    monkeypatch.setattr(probe, "prove", prove)
     monkeypatch.setattr(ruleset, "version", lambda: 7)
     monkeypatch.setattr(sys, "platform", "linux")
     return held
 
 
 async def test_bubblewrap_first(held: dict[str, str]) -> None:
-    chosen = await choose(PYTHON, Ground())
+    chosen = await choose(PYTHON, RuntimeFolder())
     assert (chosen.sandbox and chosen.sandbox.name) == "bubblewrap"
     assert chosen.words == "bubblewrap: every check held"
 
 
 async def test_landlock_next_and_why(held: dict[str, str]) -> None:
     held["bubblewrap"] = "it is not installed"
-    chosen = await choose(PYTHON, Ground())
+    chosen = await choose(PYTHON, RuntimeFolder())
     assert (chosen.sandbox and chosen.sandbox.name) == "landlock"
     assert chosen.words == "Landlock 7: every check held (no bubblewrap: it is not installed)"
 
@@ -61,7 +57,7 @@ async def test_a_root_that_cannot_become_another_user_reads_that(
     async def asked(path: str) -> asyncio.subprocess.Process:
         raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), path)
 
-    monkeypatch.setattr(base_python, "_asked", asked)
+    monkeypatch.setattr(environment, "_asked", asked)
     kernels = Kernels(Marks(tmp_path), Limits(), 1)
     backend = LocalBackend(Environment(tmp_path, Proxies()), kernels, Limits())
     assert not await backend.offered()
@@ -74,20 +70,20 @@ async def test_none_rather_than_a_weaker_one(
     held: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held |= {"bubblewrap": "not installed", "landlock": "it did not hold"}
-    chosen = await choose(PYTHON, Ground())
+    chosen = await choose(PYTHON, RuntimeFolder())
     assert chosen.sandbox is None
     assert chosen.words == (
         "no safe place to run code in. bubblewrap: not installed. Landlock: it did not hold"
     )
     monkeypatch.setattr(ruleset, "version", lambda: 0)
-    assert "this Linux has no Landlock" in (await choose(PYTHON, Ground())).words
+    assert "this Linux has no Landlock" in (await choose(PYTHON, RuntimeFolder())).words
 
 
 async def test_none_on_another_system(
     held: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
-    chosen = await choose(PYTHON, Ground())
+    chosen = await choose(PYTHON, RuntimeFolder())
     assert (chosen.sandbox, chosen.words) == (
         None,
         "safe places to run code in need Linux; this is darwin",
@@ -101,7 +97,7 @@ async def test_none_on_an_unknown_processor(
         machine = "riscv64"
 
     monkeypatch.setattr(os, "uname", Uname)
-    chosen = await choose(PYTHON, Ground())
+    chosen = await choose(PYTHON, RuntimeFolder())
     assert chosen.sandbox is None
     assert "riscv64" in chosen.words
 

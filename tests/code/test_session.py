@@ -7,9 +7,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from core.tools.code.local import session as session_module
-from core.tools.code.local.session import Session
-from core.tools.code.port import Given, Ran
+from core.tools.code.port import InputFile, Ran
+from core.tools.code.session import Session
 from tests.code import sandboxed
 from tests.code.test_kernels import STUBBORN
 
@@ -20,14 +19,14 @@ async def session(request: pytest.FixtureRequest) -> AsyncIterator[Session]:
         yield session
 
 
-def given(name: str, data: bytes, id: str = "") -> Given:
+def given(name: str, data: bytes, id: str = "") -> InputFile:
     async def read() -> bytes:
         return data
 
-    return Given(id or name, name, "text/plain", len(data), read)
+    return InputFile(id or name, name, "text/plain", len(data), read)
 
 
-async def run(session: Session, code: str, *files: Given) -> Ran:
+async def run(session: Session, code: str, *files: InputFile) -> Ran:
     return await session.run(code, files)
 
 
@@ -151,7 +150,7 @@ async def test_too_much_of_files_is_left_and_told(session: Session) -> None:
     ran = await run(session, "open('large.bin', 'wb').write(bytes(9 << 20)); 1")
     assert (ran.made, ran.left_out) == ((), ("'large.bin' was not taken: a file may have 8 MiB",))
     big = given("big.csv", b"", "big")
-    ran = await run(session, "1", Given("big", "big.csv", "", 1 << 30, big.read))
+    ran = await run(session, "1", InputFile("big", "big.csv", "", 1 << 30, big.read))
     assert ran.left_out == ("'big.csv' is too large to be put into the work folder",)
 
 
@@ -204,7 +203,7 @@ async def test_a_flood_is_ended_and_a_lot_is_cut(session: Session) -> None:
 async def test_late_code_is_interrupted_and_keeps_its_state(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session_module, "WALL", 0.3)
+    monkeypatch.setattr("core.tools.code.session.WALL", 0.3)
     for code in ("x = 1\nwhile True: pass", "x = 1\nimport time\ntime.sleep(60)"):
         ran = await run(session, code)
         assert (ran.fault, ran.lost) == ("timeout", False)
@@ -215,8 +214,8 @@ async def test_late_code_is_interrupted_and_keeps_its_state(
 async def test_code_that_does_not_listen_is_killed(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session_module, "WALL", 0.2)
-    monkeypatch.setattr(session_module, "GRACE", 0.2)
+    monkeypatch.setattr("core.tools.code.session.WALL", 0.2)
+    monkeypatch.setattr("core.tools.code.session.GRACE", 0.2)
     ran = await run(session, STUBBORN)
     assert (ran.fault, ran.lost, session.alive) == ("timeout", True, False)
 
@@ -228,7 +227,7 @@ async def test_code_that_does_not_listen_is_killed(
 async def test_a_stop_ends_the_run_at_once(
     session: Session, monkeypatch: pytest.MonkeyPatch, code: str, alive: bool
 ) -> None:
-    monkeypatch.setattr(session_module, "GRACE", 0.5)
+    monkeypatch.setattr("core.tools.code.session.GRACE", 0.5)
     began = sandboxed.output(monkeypatch)
     await run(session, "x = 5")
     began.clear()
@@ -251,7 +250,7 @@ async def test_a_stop_before_the_code_began_counts(session: Session) -> None:
         return b""
 
     code = "import time\ntime.sleep(60)"
-    running = asyncio.create_task(session.run(code, [Given("f", "f", "", 0, read)]))
+    running = asyncio.create_task(session.run(code, [InputFile("f", "f", "", 0, read)]))
     await begun.wait()
     running.cancel()
     with pytest.raises(asyncio.CancelledError):

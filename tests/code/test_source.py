@@ -9,10 +9,9 @@ import pytest
 from core.errors import ToolError
 from core.messages import Usage
 from core.records import Outcome
-from core.tools.code.port import Made, Ran
-from core.tools.code.report import NOTHING
-from core.tools.code.source import CodeSource
-from core.tools.outcome import CAP
+from core.tools.code.port import OutputFile, Ran, bare, block
+from core.tools.code.source import NOTHING, CodeSource
+from core.tools.toolbox import CAP
 from tests.code.scenes import set_scene
 from tests.core.tools.strict import breaches
 from tests.fakes.code import FakeBackend
@@ -55,7 +54,7 @@ async def test_files_go_in_under_names_of_their_own() -> None:
 
 
 async def test_what_it_made_goes_to_the_person_with_the_code_to_unfold() -> None:
-    made = (Made("plot.png", "image/png", PNG), Made("t.csv", "text/csv", b"1"))
+    made = (OutputFile("plot.png", "image/png", PNG), OutputFile("t.csv", "text/csv", b"1"))
     backend = FakeBackend(lambda code: Ran(printed="ok\n", made=made, usage=Usage(input=3)))
     folder = SceneFolder()
     outcome = await call(backend, "draw()", folder)
@@ -142,3 +141,27 @@ async def test_wrong_arguments_are_told_and_run_nothing(arguments: str) -> None:
     with pytest.raises(ToolError):
         await tool.run(set_scene(SceneFolder()), arguments)
     assert backend.ran == []
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("```python\nx\n```", "x"),
+        ("say\n~~~py\nx\ny\n~~~\nmore", "x\ny"),
+        ("```json\n{}\n```\n```\nx\n```", "x"),
+        ("````python\n```\nx\n````", "```\nx"),
+        ("```python\n\n```\n```python\nx\n```", "x"),
+        ("no code", ""),
+        ("```python\nnot closed", ""),
+        ("", ""),
+    ],
+)
+def test_the_first_block_of_python(text: str, code: str) -> None:
+    assert block(text) == code
+
+
+@pytest.mark.parametrize(
+    "code", ["x", "  x", 's = """\n```\n"""', "```python\nx\n```\nprint(1)", "```\nnot closed"]
+)
+def test_code_that_is_not_all_fenced_stays_as_it_is(code: str) -> None:
+    assert bare(code) == code

@@ -7,15 +7,14 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from core.change_ports import Applier
+from core.changes.model import Change, Draft, Proposal, RowWrite, Step, WriteKind
+from core.changes.ports import Applier
 from core.http import HttpClient
 from core.messages import Address
-from core.proposal import Change, Draft, Proposal, RowWrite, Step, WriteKind
-from core.tools.bridge.source import BridgeSource
-from core.tools.nocodb.rest.api import NocoApi
-from core.tools.nocodb.rest.records import At
-from core.tools.nocodb.writing.rows import NocoRows
-from core.tools.nocodb.writing.shape import Shape
+from core.tools.nocodb.api import At, NocoApi
+from core.tools.nocodb.bridge import BridgeSource
+from core.tools.nocodb.rest import RestDriver
+from core.tools.nocodb.write import TableWriter
 from tests.fakes.bridge import FakeBridge
 from tests.fakes.bridge_tables import CUSTOMERS
 from tests.fakes.choices import ANA
@@ -72,7 +71,7 @@ class Case:
         return [one.write for one in seen]
 
     async def done(self, draft: Draft) -> Change:
-        """All of it, as `core.applying` goes."""
+        """All of it, as `core.changes.apply` goes."""
         writes: list[RowWrite] = []
         rows = await self.ready(draft)
         size = self.applier.batch(draft)
@@ -181,9 +180,10 @@ async def _nocodb(
     refusal = Trouble("status", 422, {"error": "ERR_INVALID_VALUE_FOR_FIELD", "message": "no"})
     async with FaultyProxy(url) as proxy, HttpClient() as http:
         api = NocoApi(proxy.origin, token, http, pauses=())
-        shape = await Shape.now(api, at)
+        driver = RestDriver(api)
+        shape = await driver.describe({"base": at.base, "table_id": at.table})
         yield Case(
-            NocoRows(api, pauses=()), shape.target, rows, change, remove,
+            TableWriter(driver), shape.target, rows, change, remove,
             lambda: proxy.trouble(refusal),
             lambda when: proxy.drop("after" if when == "after" else "before"),
         )  # fmt: skip

@@ -27,4 +27,4 @@ async def engine(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """What was put off is taken up again without a wait."""
-    monkeypatch.setattr("core.inbox.runner.FIRST_WAIT", 0.0)
+    monkeypatch.setattr("core.store.inbox.FIRST_WAIT", 0.0)

@@ -8,14 +8,14 @@ from datetime import UTC
 from pathlib import Path
 from typing import Protocol
 
-from core.budget import CountingBudget, uncapped
-from core.inbox.sqlite import SqliteInbox
 from core.messages import Answer, Message
 from core.ports import Inbox
 from core.records import State
+from core.store.changes import CountingBudget, uncapped
 from core.store.database import Database
-from core.store.journal import SqliteJournal
+from core.store.inbox import SqliteInbox
 from core.store.schema import MIGRATIONS
+from core.store.turns import SqliteJournal
 from tests.fakes.memory import MemoryInbox, Row
 
 

@@ -8,11 +8,11 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from core import budget
-from core.budget import CountingBudget
 from core.errors import OverBudget
 from core.messages import Item, Person, Usage
 from core.records import Call, Outcome, Spent, Turn
+from core.store import changes
+from core.store.changes import CountingBudget
 from tests.contract.engines import Embedded
 from tests.contract.test_inbox import says
 from tests.contract.test_journal import again
@@ -34,7 +34,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(budget, "time", clock)
+    monkeypatch.setattr(changes, "time", clock)
     return clock
 
 
@@ -106,7 +106,6 @@ async def test_what_models_count_is_added_up(embedded: Embedded) -> None:
     assert (await counting.usage()).usage == Usage(100, 50, 10, 5, cost=None)
     await journal.items(first, 2, SAID, Usage(100, 50, 10, 5, cost=0.25), "m")
     await journal.items(second, 1, SAID, Usage(1, 0, 1, 0, cost=0.5), "m")
-    await counting.settle(first)
     assert await counting.usage() == Spent(2, Usage(201, 100, 21, 10, cost=0.75))
     assert await counting.usage(BOB.key) == Spent(1, Usage(1, 0, 1, 0, cost=0.5))
 

@@ -10,8 +10,8 @@ from typing import Protocol
 
 import pytest
 
-from adapters.discord.adapter import DiscordAdapter
-from adapters.slack.adapter import SlackAdapter
+from adapters.discord.connection import DiscordAdapter
+from adapters.slack.connection import SlackAdapter
 from core.messages import Person
 from core.records import Ask
 from tests.discord.house import House, Speaker

@@ -13,15 +13,13 @@ from typing import cast
 
 import pytest
 
+from core.http import Proxies
 from core.openai import Client, Place
-from core.proxies import Proxies
-from core.tools.code.hosted.backend import HostedBackend
-from core.tools.code.local.backend import LocalBackend
-from core.tools.code.local.environment import Environment, Python, Tell
-from core.tools.code.local.kernels import Kernels
-from core.tools.code.local.marks import Marks
-from core.tools.code.local.sandbox.sandbox import Limits
-from core.tools.code.port import CodeBackend, Given, Ran
+from core.tools.code.environment import Environment, Python, Tell
+from core.tools.code.hosted import HostedBackend
+from core.tools.code.local import Kernels, LocalBackend, Marks
+from core.tools.code.port import CodeBackend, InputFile, Ran
+from core.tools.code.sandbox.sandbox import Limits
 from tests.core.tools.scene import scene
 from tests.fakes.openai import FakeOpenAI, Script
 from tests.fakes.openai.script import Run
@@ -40,7 +38,7 @@ class People:
 
     backend: CodeBackend
 
-    async def run(self, code: str, *given: Given, thread: str = "t1") -> Ran:
+    async def run(self, code: str, *given: InputFile, thread: str = "t1") -> Ran:
         bare = scene()
         return await self.backend.run(
             replace(bare, thread=replace(bare.thread, id=thread)), code, given
@@ -81,11 +79,11 @@ async def people(request: pytest.FixtureRequest) -> AsyncIterator[People]:
         yield People(cast(CodeBackend, backend))
 
 
-def file(name: str, data: bytes) -> Given:
+def file(name: str, data: bytes) -> InputFile:
     async def read() -> bytes:
         return data
 
-    return Given(f"id of {name}", name, "text/csv", len(data), read)
+    return InputFile(f"id of {name}", name, "text/csv", len(data), read)
 
 
 async def test_it_is_offered_and_says_where_it_is(people: People) -> None:
@@ -157,7 +155,7 @@ async def test_a_file_is_read_once(people: People) -> None:
         reads.append("once")
         return b"1"
 
-    one = Given("f1", "one.csv", "text/csv", 1, read)
+    one = InputFile("f1", "one.csv", "text/csv", 1, read)
     for _ in range(2):
         assert (await people.run("print(open('one.csv').read())", one)).printed == "1\n"
     assert reads == ["once"]

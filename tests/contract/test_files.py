@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from core.errors import NotFound, NotStored
-from core.files.folder import FolderFiles
 from core.messages import File, Person
+from core.store.files import FolderFiles
 from tests.contract.engines import Embedded
 from tests.contract.test_inbox import says
 

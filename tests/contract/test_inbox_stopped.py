@@ -108,7 +108,7 @@ async def test_a_handler_that_drops_a_stop_is_asked_again(embedded: Embedded) ->
 async def test_a_stop_reaches_what_is_put_off(
     embedded: Embedded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.inbox.runner.FIRST_WAIT", 0.05)
+    monkeypatch.setattr("core.store.inbox.FIRST_WAIT", 0.05)
     worker = Worker(embedded, broken=1).start()
     seq = (await embedded.inbox.accept(says("hello"))).seq
     await worker.until_begun(1)

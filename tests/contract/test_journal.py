@@ -13,8 +13,8 @@ from core.errors import NotFound, Superseded
 from core.messages import Answer, Attachment, File, Item, Post, Quote, Usage, encode
 from core.records import Call, Outcome, Provenance, Round, Turn
 from core.store.database import Connection, Database
-from core.store.journal import SqliteJournal
 from core.store.schema import MIGRATIONS
+from core.store.turns import SqliteJournal
 from tests.contract.engines import Embedded
 from tests.contract.test_inbox import says
 

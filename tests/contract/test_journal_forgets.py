@@ -11,7 +11,7 @@ import pytest
 from core.errors import Forgotten, Superseded
 from core.messages import Answer, Attachment, Item, Quote, Usage
 from core.records import Call, Outcome, Remote
-from core.store import forgetting
+from core.store import threads
 from core.store.database import Connection
 from core.store.schema import MIGRATIONS
 from tests.contract.engines import Embedded
@@ -153,7 +153,7 @@ async def test_erasing_is_tried_again_but_not_for_ever(embedded: Embedded) -> No
     await journal.erased(stubborn, done=False)
     assert await journal.to_erase() == [easy, stubborn]
     await journal.erased(easy, done=True)
-    for _ in range(forgetting.MAX_TRIES - 2):
+    for _ in range(threads.MAX_TRIES - 2):
         await journal.erased(stubborn, done=False)
     assert await (await embedded.killed()).journal.to_erase() == [stubborn]
     heir = await embedded.killed()

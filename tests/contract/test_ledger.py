@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from core.change_ports import Ledger
+from core.changes.model import Change, ChangeState, Draft, Proposal, RowWrite, fresh_id
+from core.changes.ports import Ledger
 from core.errors import NotFound, Superseded
 from core.messages import Address, Person
-from core.proposal import Change, ChangeState, Draft, Proposal, RowWrite, fresh_id
-from core.store.ledger import SqliteLedger
+from core.store.changes import SqliteLedger
 from tests.contract.engines import Embedded
 from tests.contract.test_inbox import says
 from tests.contract.test_journal_threads import talk

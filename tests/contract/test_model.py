@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 
-from core.model.demo import DemoModel
-from core.model.options import Options
-from core.model.probe import Level
-from core.model.served import ServedModel
+from core.models.demo import DemoModel
+from core.models.served import Level, ServedModel
+from core.models.server import Options
 from core.openai import Client, Place
 from core.ports import Model
 from core.records import Began, Completed, Delta, Remote, ToolSpec

@@ -10,11 +10,11 @@ from dataclasses import replace
 
 import pytest
 
-from core import posting
+from core.chat import posting
+from core.chat.posting import PostedReply
+from core.conversation.context import TurnPosts
 from core.errors import NotStored, PlatformBusy, PostRemoved, Superseded, Undeliverable
 from core.messages import Answer, File, Person, Progress, ReplyTo, decode, encode
-from core.posting import PostedReply
-from core.turn_posts import TurnPosts
 from tests.contract.engines import Embedded
 from tests.contract.test_inbox import says
 from tests.contract.test_journal import again, begun
@@ -167,7 +167,7 @@ async def test_the_sign_of_work_begins_without_a_word_and_goes_with_the_turn(pla
 async def test_a_platform_that_stays_busy_is_given_up(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.posting.PATIENCE", 0.05)
+    monkeypatch.setattr("core.chat.posting.PATIENCE", 0.05)
     place.recorder.faults = Faults(busy=1000)
     with pytest.raises(Undeliverable, match="PlatformBusy"):
         await place.reply().finish(answer("hi"))

@@ -16,8 +16,8 @@ import pytest
 from core.errors import NotStored
 from core.ports import ThreadMap
 from core.records import Remote, Thread
-from core.threads import file
-from core.threads.file import FileThreadMap
+from core.store import thread_map
+from core.store.thread_map import FileThreadMap
 from tests.contract.engines import Embedded
 from tests.contract.test_journal_threads import talk
 
@@ -125,7 +125,7 @@ async def test_a_change_that_does_not_answer_is_given_up(
     await threads.put(FULL)
     lock = Lock(tmp_path / "threads.db")
     with monkeypatch.context() as patch:
-        patch.setattr(file, "DEADLINE", 0.02)
+        patch.setattr(thread_map, "DEADLINE", 0.02)
         with pytest.raises(NotStored, match="no answer"):
             await threads.put(Thread(FULL.conversation, "t2"))
     lock.release()

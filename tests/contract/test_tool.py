@@ -17,13 +17,12 @@ from core.errors import ToolError
 from core.http import HttpClient
 from core.ports import Tool
 from core.records import Outcome, Scene
-from core.tools.bridge.source import BridgeSource
 from core.tools.code.source import CodeSource
+from core.tools.nocodb.bridge import BridgeSource
 from core.tools.nocodb.source import NocoSource
-from core.tools.outcome import CAP
 from core.tools.stackspot.source import StackSpotSource
 from core.tools.tool import tool
-from core.tools.toolbox import Toolbox
+from core.tools.toolbox import CAP, Toolbox
 from tests.core.tools.scene import Seen, scene
 from tests.core.tools.strict import breaches
 from tests.fakes.bridge import FakeBridge

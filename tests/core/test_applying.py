@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, cast
 
-from core.applying import Applying
-from core.change_ports import Ledger
+from core.changes.apply import Applying
+from core.changes.model import Change, Draft, Proposal, RowWrite, Seen, Step
+from core.changes.ports import Ledger
 from core.messages import Address, Person
-from core.proposal import Change, Draft, Proposal, RowWrite, Seen, Step
 
 ANA = Person("slack", "U1", "T1", "Ana")
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from core.audit import AuditLog
+from core.changes.audit import AuditLog
+from core.changes.model import POLICY, Change, Draft, Proposal, RowWrite, Step
 from core.errors import AuditRefused
 from core.messages import Address, Person
-from core.proposal import POLICY, Change, Draft, Proposal, RowWrite, Step
 
 ANA = Person("slack", "U1", "T1", "Ana\nforged line")
 ROW = RowWrite("7", {"Name": "secret before"}, {"Name": "secret after"})

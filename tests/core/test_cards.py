@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from core import card_rows, cards
+from core.changes import cards
+from core.changes.model import Change, Draft, Proposal, RowWrite, Step, StepState, WriteKind
 from core.messages import Address, Person
-from core.proposal import Change, Draft, Proposal, RowWrite, Step, StepState, WriteKind
 
 ANA = Person("slack", "U1", "T1", "Ana")
 BOSS = Person("slack", "U9", "T1", "Bea")
@@ -44,7 +44,7 @@ def test_an_update_names_its_rows_on_both_sides() -> None:
 def test_many_rows_are_counted_and_the_first_are_shown() -> None:
     rows = [RowWrite(str(n), before={"Name": f"N{n}"}) for n in range(30)]
     card = cards.card_of(change("delete", *rows), "en")
-    assert (card.title, len(card.rows)) == ("Delete 30 rows in People", card_rows.ROWS)
+    assert (card.title, len(card.rows)) == ("Delete 30 rows in People", cards.ROWS)
     assert "Rows: 0, 1, 2" in card.text
     assert "(+10)" in card.text
     assert "The first 5 are shown." in card.text
@@ -58,10 +58,10 @@ def test_cells_have_room_and_hold_no_secrets() -> None:
     }  # fmt: skip
     (shown,) = cards.card_of(change("create", RowWrite(after=row)), "en").rows
     after = shown["after"]
-    assert (after["Password"], len(after["Long"])) == ("[withheld]", card_rows.CELL)
+    assert (after["Password"], len(after["Long"])) == ("[withheld]", cards.CELL)
     assert "\x1b" not in after["Line"]
     assert (after["Linked"], after["Files"]) == ("Other", "a.pdf, b")
-    assert len(after) == card_rows.FIELDS
+    assert len(after) == cards.FIELDS
     assert "Empty" not in after, "what is filled comes first"
 
 

@@ -16,16 +16,16 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from core.applying import Applying
-from core.approval import Approval
-from core.changes import Changes
+from bot.integrations import RIGHTS
+from core.changes.apply import Applying
+from core.changes.approval import Approval
+from core.changes.model import Change, Decision, Draft, Proposal, RowWrite, Step, fresh_id
+from core.changes.service import Changes
 from core.errors import ToolError, WriteUnsure
 from core.messages import Address, CardAction
-from core.policy import AllowList
-from core.proposal import Change, Decision, Draft, Proposal, RowWrite, Step, fresh_id
-from core.store.ledger import SqliteLedger
+from core.store.changes import SqliteLedger
 from tests.contract.engines import Embedded
-from tests.fakes.choices import ANA, message
+from tests.fakes.choices import ANA, allow_list, message
 from tests.fakes.memory_table import MemoryTable
 
 T = TypeVar("T")
@@ -116,7 +116,8 @@ class Machine(RuleBasedStateMachine):
         """A new process over the same file."""
         appliers = {self.table.name: self.table}
         self.changes = Changes(
-            self.ledger, Applying(self.ledger, appliers), Approval(AllowList()), NoAudit(),
+            self.ledger, Applying(self.ledger, appliers),
+            Approval(allow_list(), platforms=RIGHTS), NoAudit(),
             appliers, lambda: None, lambda: 0.0,
         )  # fmt: skip
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.commands import NAMES, RUN_PYTHON, Command, is_decision, parse, render
+from core.conversation.grammar import NAMES, RUN_PYTHON, Command, is_decision, parse, typed
 from core.errors import BadInput, UnknownCommand
 from core.text import clean
 
@@ -155,7 +155,7 @@ def test_a_wrong_slug_is_told(text: str, words: str) -> None:
 
 @given(COMMANDS)
 def test_what_is_rendered_is_read_back(command: Command) -> None:
-    assert parse(render(command)) == command
+    assert parse(typed(command)) == command
 
 
 @given(st.sampled_from([*sorted(NAMES), "quick-command a", ""]), st.one_of(st.text(), TRICKY))
@@ -165,7 +165,7 @@ def test_any_text_is_read_or_told(head: str, rest: str) -> None:
     except BadInput as error:
         error.words()
     else:
-        assert command is None or parse(render(command)) == command
+        assert command is None or parse(typed(command)) == command
 
 
 def test_two_megabytes_are_no_decision() -> None:

@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 
 from core.errors import NotStored
-from core.store import database as module
 from core.store.database import Connection, Database, NewerDatabase
 
 NOTES = "CREATE TABLE notes (text TEXT UNIQUE)"
@@ -229,7 +228,7 @@ async def test_a_disk_that_is_really_full(tiny_disk: Path) -> None:
 async def test_a_file_held_by_another_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "BUSY_MS", 20)
+    monkeypatch.setattr("core.store.database.BUSY_MS", 20)
     database = await Database.open(tmp_path / "ponte.db", [NOTES])
     other = sqlite3.connect(database.path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")

@@ -12,10 +12,10 @@ import pytest
 from core.errors import ToolError
 from core.http import HttpClient
 from core.messages import Item, Person
-from core.model.demo import DemoModel
+from core.models.demo import DemoModel
 from core.ports import Model, Tool
 from core.records import Remote
-from core.tools.bridge.source import BridgeSource
+from core.tools.nocodb.bridge import BridgeSource
 from core.tools.nocodb.source import NocoSource
 from core.tools.tool import FunctionTool
 from tests.fakes.bridge import FakeBridge

@@ -8,9 +8,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from core.http import HttpClient
-from core.model.demo import DemoModel
-from core.model.demo_filters import understood
-from core.tools.bridge.source import BridgeSource
+from core.models.demo import DemoModel, understood
+from core.tools.nocodb.bridge import BridgeSource
 from core.tools.nocodb.source import NocoSource
 from tests.fakes.bridge import FakeBridge
 from tests.fakes.chat import Chat

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given as drawn
 from hypothesis import strategies as st
 
-from core import given
+from core import quick_commands
 from core.errors import BadInput
-from core.inputs import Inputs
 from core.messages import File, Quote
+from core.quick_commands import Inputs
 from core.records import QuickCommand
 from tests.fakes.choices import message
 
@@ -28,7 +28,7 @@ async def taken(command: QuickCommand, typed: Inputs, *files: bytes) -> Inputs:
     async def read(file: File) -> bytes:
         return kept[file.id]
 
-    return await given.given(command, typed, SAID, (attached, ()), read)
+    return await quick_commands.given(command, typed, SAID, (attached, ()), read)
 
 
 async def nothing(file: File) -> bytes:
@@ -64,10 +64,10 @@ async def test_two_files_and_one_that_could_not_be_fetched() -> None:
     with pytest.raises(BadInput, match="you sent 2"):
         await taken(PLAIN, "", b"a", b"b")
     with pytest.raises(BadInput, match=r"`gone\.txt` could not be fetched"):
-        await given.given(PLAIN, "", SAID, ((), ("gone.txt",)), nothing)
+        await quick_commands.given(PLAIN, "", SAID, ((), ("gone.txt",)), nothing)
 
 
 async def test_a_reply_without_words_takes_what_it_replies_to() -> None:
     said = replace(SAID, context=(Quote("Bob", "around"), Quote("Bob", "this", replied=True)))
-    assert await given.given(PLAIN, "", said, ((), ()), nothing) == "this"
-    assert await given.given(PLAIN, "own words", said, ((), ()), nothing) == "own words"
+    assert await quick_commands.given(PLAIN, "", said, ((), ()), nothing) == "this"
+    assert await quick_commands.given(PLAIN, "own words", said, ((), ()), nothing) == "own words"

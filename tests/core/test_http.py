@@ -20,8 +20,8 @@ from core.http import (
     HttpTimeout,
     HttpTooLarge,
     HttpUnreadable,
+    Proxies,
 )
-from core.proxies import Proxies
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 

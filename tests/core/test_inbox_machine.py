@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule, run_state_machine_as_test
 
 from core.errors import Forgotten
-from core.inbox import runner
 from core.messages import Message
+from core.store import inbox
 from tests.contract.engines import Worker
 from tests.contract.test_inbox import says
 from tests.core.machine import QUICK, EngineMachine
@@ -157,5 +157,5 @@ class InboxMachine(EngineMachine):
 
 
 def test_whatever_happens_to_messages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "FIRST_WAIT", 0.0)
+    monkeypatch.setattr(inbox, "FIRST_WAIT", 0.0)
     run_state_machine_as_test(InboxMachine, settings=QUICK)

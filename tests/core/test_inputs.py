@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.commands import check_inputs, parse_input
 from core.errors import BadInput
+from core.quick_commands import check_inputs, parse_input
 from core.records import QuickCommand
 
 REPORT = QuickCommand(

@@ -9,13 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapters.discord.pages import pages
-from adapters.slack.content import content, parts, plainly
-from adapters.slack.markup import Links, markdown, settled
+from adapters.discord.render import pages
+from adapters.slack.render import Links, content, markdown, parts, plainly, settled
 from adapters.web.render import render
-from core.links import Growing, Trust, addresses, broken
-from core.splitting import split
-from core.text import clean
+from core.markdown import Growing, Trust, addresses, broken
+from core.text import clean, split
 from tests.fakes import linkers
 
 TRUST = Trust(frozenset({"example.com"}), frozenset({"https://mine.test/a?b=c"}))

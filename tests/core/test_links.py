@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from core.links import allowed, tamed
+from core.markdown import allowed, tamed
 
 HOSTS = ("example.com",)
 EVIL = "https://evil.test/?q=secret"

@@ -10,6 +10,7 @@ import pytest
 from core.messages import Address, Person
 from core.policy import GUEST, LONGEST_KEPT, REASONS, UNKNOWN, AllowList, DailyCaps, DailyTurns
 from core.records import Action
+from tests.fakes.choices import allow_list
 
 ALL: frozenset[Action] = frozenset(get_args(Action))
 USE = ALL - {"admin"}
@@ -73,7 +74,7 @@ TABLE = [
 async def test_the_lists(
     person: Person, address: Address, allow: str, admins: str, may: frozenset[Action]
 ) -> None:
-    policy = AllowList(frozenset(allow.split(",")), frozenset(admins.split(",")))
+    policy = allow_list(frozenset(allow.split(",")), frozenset(admins.split(",")))
     assert await allowed(policy, person, address) == may
 
 
@@ -97,14 +98,14 @@ async def test_groups_and_roles_are_resolved() -> None:
         ("slack:S7", "", MEMBER),
         ("", "slack:S5", ALL),
     ]:
-        policy = AllowList(frozenset([allow]), frozenset([admins]), {"slack": directory})
+        policy = allow_list(frozenset([allow]), frozenset([admins]), {"slack": directory})
         assert await allowed(policy, ANA, CHANNEL) == may, (allow, admins)
 
 
 async def test_groups_are_asked_once_in_minutes() -> None:
     now = [0.0]
     directory = Directory("S5")
-    policy = AllowList(
+    policy = allow_list(
         frozenset({"slack:S5"}), frozenset(), {"slack": directory}, clock=lambda: now[0]
     )
     assert (await policy.may(ANA, CHANNEL, "write")).allowed
@@ -120,7 +121,7 @@ async def test_groups_are_asked_once_in_minutes() -> None:
 async def test_an_empty_answer_is_asked_again_sooner() -> None:
     now = [0.0]
     directory = Directory()
-    policy = AllowList(
+    policy = allow_list(
         frozenset({"slack:S5"}), frozenset(), {"slack": directory}, clock=lambda: now[0]
     )
     assert not (await policy.may(ANA, CHANNEL, "write")).allowed
@@ -131,7 +132,7 @@ async def test_an_empty_answer_is_asked_again_sooner() -> None:
 
 async def test_groups_are_not_asked_where_they_cannot_matter() -> None:
     directory = Directory("S5")
-    policy = AllowList(
+    policy = allow_list(
         frozenset({"slack:U1", "discord:1"}), frozenset(), {"slack": directory, "web": directory}
     )
     assert (await policy.may(ANA, CHANNEL, "write")).allowed
@@ -149,12 +150,12 @@ async def test_who_cannot_be_resolved_is_no_member(monkeypatch: pytest.MonkeyPat
         await asyncio.Event().wait()
         return frozenset({"S5"})
 
-    policy = AllowList(frozenset({"slack:S5"}), frozenset(), {"slack": silent})
+    policy = allow_list(frozenset({"slack:S5"}), frozenset(), {"slack": silent})
     assert not (await policy.may(ANA, CHANNEL, "write")).allowed
 
 
 async def test_a_refusal_says_why_and_who_can_change_it() -> None:
-    policy = AllowList(admins=frozenset())
+    policy = allow_list(admins=frozenset())
     for action in ALL - {"chat"}:
         verdict = await policy.may(BIA, SERVER, action)
         assert verdict.reason == REASONS[action]
@@ -186,7 +187,7 @@ async def test_daily_caps(
     async def roles(asked: Person) -> frozenset[str]:
         return frozenset({"77"})
 
-    policy = AllowList(frozenset(allow.split(",")) - {""}, frozenset(), {"discord": roles})
+    policy = allow_list(frozenset(allow.split(",")) - {""}, frozenset(), {"discord": roles})
     place = SERVER if person is BIA else CHANNEL
     assert await DailyCaps(chosen).of(person, place, policy) == cap
 
@@ -212,7 +213,7 @@ async def test_a_guest_is_meant_by_their_own_name_a_group_the_channel_or_everybo
         return person.id == "U1"
 
     lists = frozenset(allow.split(",")), frozenset(admins.split(","))
-    policy = AllowList(*lists, {"slack": Directory("S5")}, {"slack": guest})
+    policy = allow_list(*lists, {"slack": Directory("S5")}, {"slack": guest})
     assert await allowed(policy, ANA, CHANNEL) == may
     member = Person("slack", "U2", "T1")
     assert {"chat", "read"} <= await allowed(policy, member, CHANNEL)
@@ -230,10 +231,10 @@ async def test_where_it_is_not_known_who_is_a_guest_nobody_is_a_member(
             await asyncio.Event().wait()
         return None
 
-    policy = AllowList(guests={"slack": silent})
+    policy = allow_list(guests={"slack": silent})
     for id in ("U1", "U2"):
         verdict = await policy.may(Person("slack", id, "T1"), CHANNEL, "chat")
         assert (verdict.allowed, verdict.reason) == (False, UNKNOWN)
     assert (await policy.may(WEB, PAGE, "chat")).allowed
-    named = AllowList(frozenset({"slack:C1"}), guests={"slack": silent})
+    named = allow_list(frozenset({"slack:C1"}), guests={"slack": silent})
     assert (await named.may(ANA, CHANNEL, "chat")).allowed

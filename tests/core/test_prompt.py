@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from core.conversation.prompt import QUOTED, said
 from core.messages import Person, Quote
-from core.prompt import QUOTED, said
 from tests.fakes.choices import message
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from core.messages import File
-from core.results import LONGEST, Results
+from core.quick_commands import LONGEST_RESULT, Results
 
 
 class Kept:
@@ -46,7 +46,7 @@ async def test_links_lead_where_the_operator_allows() -> None:
 
 async def test_a_long_one_is_a_file_with_its_beginning_shown() -> None:
     kept = Kept()
-    words = "word " * LONGEST
+    words = "word " * LONGEST_RESULT
     shown = await Results().shown(words, "Report: 1/2", "en", kept.keep)
     (file,) = shown.files
     assert kept.data[file.name] == words.encode()

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from bot.engine import Engine
+from core.conversation.rounds import ROUNDS
 from core.errors import ModelDown, ToolError
 from core.messages import Answer, Item, Progress
 from core.ports import Tool
 from core.records import Ask, Call, Completed, Delta, Effect, Health, ModelEvent, Outcome
 from core.tools.tool import FunctionTool
-from core.turn import ROUNDS
 from tests.fakes.choices import choices, message
 from tests.fakes.models import EchoModel
 

@@ -9,19 +9,19 @@ from pathlib import Path
 
 import pytest
 
+from core.changes.model import UNDO_LIFETIME
+from core.conversation.upkeep import DAY, Upkeep
 from core.errors import ModelDown, NotStored
-from core.files.folder import FolderFiles
-from core.proposal import UNDO_LIFETIME
 from core.records import Remote
-from core.store.ledger import SqliteLedger
-from core.upkeep import DAY, Upkeep
+from core.store.changes import SqliteLedger
+from core.store.files import FolderFiles
 from tests.contract.engines import Embedded
 from tests.contract.test_inbox import says
 from tests.contract.test_journal_threads import ANA, talk
 from tests.contract.test_ledger import done
 from tests.fakes.models import EchoModel
 
-STAMPED = ("upkeep", "inbox.sqlite", "store.turns", "store.threads", "store.forgetting")
+STAMPED = ("conversation.upkeep", "store.inbox", "store.turns", "store.threads")
 """Modules that look at the clock."""
 
 

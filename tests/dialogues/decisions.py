@@ -8,9 +8,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from core.messages import Address, Answer, Card, Message, Person, ReplyTo, turn_id
-from core.policy import AllowList
 from tests.dialogues.stage import Stage, Theatre
-from tests.fakes.choices import ANA
+from tests.fakes.choices import ANA, allow_list
 from tests.fakes.memory_table import MemoryTable
 
 ADA = {"Name": "Ada", "Status": "Lead"}
@@ -19,7 +18,7 @@ MEMBER = Person("slack", "U1", "T1", "Mia")
 OTHER = Person("slack", "U2", "T1", "Otto")
 STRANGER = Person("slack", "U3", "T1", "Stan")
 BOSS = Person("slack", "U9", "T1", "Bea")
-RIGHTS = AllowList(frozenset({"slack:U1", "slack:U2"}), frozenset({"slack:U9", "terminal"}))
+RIGHTS = allow_list(frozenset({"slack:U1", "slack:U2"}), frozenset({"slack:U9", "terminal"}))
 """Mia and Otto may write, Stan may not, Bea is an admin."""
 
 

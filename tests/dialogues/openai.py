@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from core.change_ports import Applier
+from core.changes.ports import Applier
 from core.messages import File
-from core.model.options import Options
-from core.model.probe import Level
-from core.model.served import ServedModel
+from core.models.served import Level, ServedModel
+from core.models.server import Options
 from core.openai import Client, Place
 from core.ports import ToolSource
 from core.records import Remote

@@ -10,15 +10,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from bot.engine import Choices, Engine
-from core.budget import Caps, uncapped
-from core.change_ports import Applier
-from core.conversation import Profile
+from core.changes.approval import TableRules
+from core.changes.ports import Applier
+from core.chat.posting import PostedReply
+from core.conversation.manager import Profile
 from core.messages import Answer, Message, Person, turn_id
 from core.policy import AllowList
 from core.ports import Model, Policy, QuickCommands, ToolSource
-from core.posting import PostedReply
 from core.records import Receipt
-from core.table_rules import TableRules
+from core.store.changes import Caps, uncapped
 from tests.fakes.choices import ANA, choices, message
 from tests.fakes.clock import Clock
 from tests.fakes.recorder import Recorder, RecordingSurface

@@ -6,8 +6,8 @@ import asyncio
 import json
 from collections.abc import Sequence
 
+from core.changes.model import LIFETIME
 from core.ports import Tool
-from core.proposal import LIFETIME
 from core.records import Health
 from core.tools.tool import FunctionTool
 from tests.dialogues.decisions import ADA, BRUNO, bot, proposed, summary

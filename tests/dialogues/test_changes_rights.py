@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 
+from core.changes.approval import TableRule, TableRules
+from core.changes.model import LIFETIME
 from core.messages import Answer, Person
-from core.policy import AllowList
-from core.proposal import LIFETIME
-from core.table_rules import TableRule, TableRules
 from tests.dialogues.decisions import (
     ADA,
     BOSS,
@@ -22,7 +21,7 @@ from tests.dialogues.decisions import (
     proposed_on_slack,
 )
 from tests.dialogues.stage import Stage, Theatre
-from tests.fakes.choices import ANA
+from tests.fakes.choices import ANA, allow_list
 from tests.fakes.memory_table import MemoryTable
 
 ELEVEN = [{"Name": f"N{n}"} for n in range(11)]
@@ -149,7 +148,7 @@ async def test_who_may_not_write_is_not_even_offered_to_propose(theatre: Theatre
 
 async def test_from_another_workspace_or_surface_only_an_admin(theatre: Theatre) -> None:
     table = MemoryTable()
-    rights = AllowList(frozenset("*"), frozenset({"slack:U9", "terminal"}))
+    rights = allow_list(frozenset("*"), frozenset({"slack:U9", "terminal"}))
     async with bot(theatre, table, policy=rights) as stage:
         card = await proposed_on_slack(stage, "k1", "table_create", rows=[ADA])
         away = on_slack(f"approve {card.id}", "k2", workspace="T2")
@@ -164,7 +163,7 @@ async def test_a_right_that_was_taken_away_meanwhile(theatre: Theatre) -> None:
     table = MemoryTable()
     async with bot(theatre, table, policy=RIGHTS) as stage:
         card = await proposed_on_slack(stage, "k1", "table_create", rows=[ADA])
-    async with bot(theatre, table, policy=AllowList()) as stage:
+    async with bot(theatre, table, policy=allow_list()) as stage:
         refused = await says(stage, f"approve {card.id}", "k2")
         assert (refused.code, "may not change data" in refused.text) == ("forbidden", True)
     assert table.applied == []
@@ -173,7 +172,7 @@ async def test_a_right_that_was_taken_away_meanwhile(theatre: Theatre) -> None:
 async def test_on_the_web_the_person_there_may(theatre: Theatre) -> None:
     """Also where PONTE_ADMINS names somebody else."""
     table = MemoryTable({"1": dict(ADA)})
-    async with bot(theatre, table, policy=AllowList(admins=frozenset({"slack:U9"}))) as stage:
+    async with bot(theatre, table, policy=allow_list(admins=frozenset({"slack:U9"}))) as stage:
         answer = await stage.said('call table_delete {"ids": ["1"]}')
         await stage.said(f"approve {answer.cards[0].id}")
     assert table.rows == {}

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from core.changes.model import UNDO_LIFETIME
 from core.messages import Answer
-from core.proposal import UNDO_LIFETIME
 from tests.dialogues.decisions import ADA, BRUNO, bot, proposed
 from tests.dialogues.stage import Stage, Theatre
 from tests.fakes.memory_table import MemoryTable

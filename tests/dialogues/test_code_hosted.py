@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from core.records import Turn
-from core.store.journal import SqliteJournal
+from core.store.turns import SqliteJournal
 from tests.dialogues.whole import whole
 from tests.fakes.openai import FakeOpenAI, Script
 from tests.fakes.openai.script import Run

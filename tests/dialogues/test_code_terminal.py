@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters import terminal
+from adapters.terminal import chat
 from tests.dialogues.plotting import PLOT, PNG, SALES, calls, sandboxed_ponte
 from tests.fakes.openai import FakeOpenAI
 
@@ -23,7 +23,7 @@ async def fake(tmp_path: Path) -> AsyncIterator[FakeOpenAI]:
 async def typed(home: Path, text: str) -> str:
     out = io.StringIO()
     stdin = io.StringIO(text)
-    code = await terminal.chat(home / "ponte.sock", "en", stdin, out, home.parent / "saved")
+    code = await chat.chat(home / "ponte.sock", "en", stdin, out, home.parent / "saved")
     assert code == 0
     return out.getvalue()
 

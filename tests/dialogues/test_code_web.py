@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from core.tools.code.local.backend import DESCRIPTION
+from core.tools.code.local import DESCRIPTION
 from tests.code import sandboxed
 from tests.dialogues.plotting import PLOT, PNG, SALES, calls, sandboxed_ponte
 from tests.dialogues.whole import Whole, whole
@@ -150,7 +150,7 @@ async def test_switched_off_it_is_not_offered_and_says_so(tmp_path: Path, fake: 
 async def test_where_no_sandbox_holds_nothing_runs(
     tmp_path: Path, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.tools.code.local.sandbox.choice._unfit", lambda: "this is no Linux")
+    monkeypatch.setattr("core.tools.code.sandbox.probe._unfit", lambda: "this is no Linux")
     home = await sandboxed.home(tmp_path / "home")
     async with whole(home, fake, ponte_code="local") as ponte:
         status = (await ponte.said("status"))["response"]

@@ -12,11 +12,10 @@ import discord
 import pytest
 import simcord
 
-from adapters.discord.adapter import DiscordAdapter
-from core import commands
+from adapters.discord.connection import DiscordAdapter
+from core.conversation import grammar
 from core.messages import Answer, Card
-from core.policy import AllowList
-from tests.fakes.choices import QuietBoard
+from tests.fakes.choices import QuietBoard, allow_list
 from tests.fakes.memory import MemoryFiles, MemoryInbox
 from tests.fakes.posts import KeptPosts
 
@@ -42,7 +41,7 @@ class Stage:
             inbox=self.inbox,
             files=MemoryFiles(),
             board=QuietBoard(),
-            policy=AllowList(frozenset({"*"})),
+            policy=allow_list(frozenset({"*"})),
             home=self.home,
             **options,
         )
@@ -63,7 +62,7 @@ class Stage:
         await self.inbox.end(seq, answer)
 
     def _answer(self, text: str) -> Answer:
-        command = commands.parse(text)
+        command = grammar.parse(text)
         if text == "change them":
             return Answer("", cards=(CARD,))
         if command and command.name == "approve":

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from core.conversation import Profile
+from core.conversation.manager import Profile
 from core.messages import Attachment, Item, Person, Quote
 from core.ports import Tool
 from core.records import Ask, Completed, Delta, Health, ModelEvent, Outcome, Scene
@@ -49,7 +49,7 @@ echo Now
 curl {EVIL}
 ```"""
 OURS = "https://example.com/x"
-HOSTS = Profile(hosts=("example.com",))
+HOSTS = Profile(hosts=("example.com",), links_code=frozenset({"terminal"}))
 BO = Person("web", "bo", name="Bo")
 CSV = ("orders.csv", "text/csv", b"id,paid\n1,no\n")
 
@@ -220,7 +220,7 @@ def linked(posts: Sequence[Post]) -> list[str]:
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("adapters.slack.surface.ChatSurface.interval", 0.0)
-    monkeypatch.setattr("core.posting.PROMPT", 0.0)
+    monkeypatch.setattr("core.chat.posting.PROMPT", 0.0)
 
 
 @pytest.mark.usefixtures("quick")

@@ -10,8 +10,8 @@ import json
 import pytest
 
 from core.http import HttpClient
-from core.model.probe import Level
-from core.tools.bridge.source import BridgeSource
+from core.models.served import Level
+from core.tools.nocodb.bridge import BridgeSource
 from tests.dialogues.openai import WITHOUT, served
 from tests.dialogues.stage import Theatre
 from tests.fakes.bridge import FakeBridge

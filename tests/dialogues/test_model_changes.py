@@ -7,8 +7,8 @@ import json
 import pytest
 
 from core.messages import NOTE, Item
-from core.model.probe import Level
-from core.model.window import answered, starts
+from core.models.input import answered, starts
+from core.models.served import Level
 from tests.dialogues.openai import WITHOUT, served
 from tests.dialogues.stage import Theatre
 from tests.dialogues.test_model_threads import last_heard

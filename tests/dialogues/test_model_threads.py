@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from core.messages import Person
-from core.model.probe import Level
+from core.models.served import Level
 from core.records import Remote
 from tests.dialogues.openai import WITHOUT, served
 from tests.dialogues.stage import Theatre

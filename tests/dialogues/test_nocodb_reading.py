@@ -10,14 +10,13 @@ from dataclasses import replace
 
 import pytest
 
-from adapters.discord.markup import render as on_discord
-from adapters.screen import Screen
-from adapters.slack.content import content
-from adapters.slack.markup import Links
+from adapters.discord.render import render as on_discord
+from adapters.slack.render import Links, content
+from adapters.terminal.screen import Screen
 from adapters.web.render import to_html
 from core.http import HttpClient
 from core.messages import Answer
-from core.model.demo import DemoModel
+from core.models.demo import DemoModel
 from core.ports import Model
 from core.tools.nocodb.source import NocoSource
 from tests.dialogues.stage import Stage, Theatre

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
+from core.changes.approval import Access, TableRule, TableRules
 from core.http import HttpClient
 from core.messages import Answer
 from core.policy import AllowList
-from core.table_rules import Access, TableRule, TableRules
 from core.tools.nocodb.source import NocoSource
 from tests.dialogues.decisions import MEMBER, OTHER, RIGHTS, on_slack
 from tests.dialogues.stage import Stage, Theatre

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters import terminal
+from adapters.terminal import chat
 from tests.dialogues.office import (
     ATTACHED,
     DUPLICATES,
@@ -36,7 +36,7 @@ class Desk:
         written = io.StringIO()
         socket = self.team.home / "ponte.sock"
         typed = io.StringIO("".join(f"{line}\n" for line in lines))
-        assert await terminal.chat(socket, "en", typed, written) == 0
+        assert await chat.chat(socket, "en", typed, written) == 0
         return written.getvalue()
 
     async def proposes(self, text: str) -> tuple[str, str]:

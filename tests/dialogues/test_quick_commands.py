@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from core.messages import File, Person
-from core.policy import AllowList
 from core.records import Call, Outcome
 from tests.dialogues.decisions import RIGHTS, STRANGER, on_slack
 from tests.dialogues.stage import Theatre
-from tests.fakes.choices import capped
+from tests.fakes.choices import allow_list, capped
 from tests.fakes.quick_commands import RegisteredCommands
 
 OUTSIDER = Person("slack", "U7", "T7", "Olga")
@@ -55,7 +54,7 @@ async def test_rights_to_spend_and_for_marked_ones_to_write(theatre: Theatre) ->
         assert (marked.code, "change data" in marked.text) == ("forbidden", True)
         await stage.asks(on_slack("quick-command close-day", "k3"))
     assert [slug for slug, _ in quick.ran] == ["echo", "close-day"]
-    everybody = AllowList(frozenset(), frozenset())
+    everybody = allow_list(frozenset(), frozenset())
     async with theatre.open(quick=quick, policy=everybody) as stage:
         refused = await stage.asks(on_slack("quick-command echo hi", "k4", OUTSIDER))
         assert refused.code == "forbidden"

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from adapters.slack.directory import COURTESY
-from core.policy import AllowList
+from adapters.slack.workspace import COURTESY
 from core.records import QuickCommand
-from tests.fakes.choices import choices
+from tests.fakes.choices import allow_list, choices
 from tests.fakes.models import EchoModel
 from tests.fakes.slack import Post
 from tests.slack.bot import Setting, Workplace, workplace
@@ -84,7 +83,7 @@ async def test_a_name_that_comes_late_is_gone_without(tmp_path: Path) -> None:
         assert inbox.messages[0].author.name == ""
 
 
-EVERYBODY = AllowList(frozenset({"*"}))
+EVERYBODY = allow_list(frozenset({"*"}))
 """Nobody's rights are asked for: only the name would be waited for."""
 
 
@@ -127,7 +126,7 @@ async def test_all_that_a_turn_asks_for_is_asked_at_once(tmp_path: Path) -> None
 async def test_history_that_does_not_come_is_told_in_the_answer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("adapters.slack.around.POINTED", 0.2)
+    monkeypatch.setattr("adapters.slack.participants.POINTED", 0.2)
     async with workplace(tmp_path) as w:
         root = w.slack.say(w.bob, w.general, "The build is red")
         w.slack.api.slow["conversations.replies"] = 1.0
@@ -143,7 +142,7 @@ async def test_history_that_does_not_come_is_told_in_the_answer(
 async def test_a_file_that_does_not_come_is_told_in_the_answer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trouble: str
 ) -> None:
-    monkeypatch.setattr("core.scenes.FETCHING", 0.2)
+    monkeypatch.setattr("core.conversation.context.FETCHING", 0.2)
     async with workplace(tmp_path) as w:
         if trouble == "slow":
             w.slack.api.slow["download"] = 1.0

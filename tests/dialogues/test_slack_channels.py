@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from adapters.slack.intake import ALONE, Customs
-from core.words import say
+from core.i18n import say
 from tests.fakes.models import EchoModel
 from tests.slack.bot import Setting, workplace
 

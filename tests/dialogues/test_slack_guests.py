@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from adapters.slack.directory import Directory
+from adapters.slack.workspace import Directory
 from core.messages import Answer, Card
-from core.policy import GUEST, UNKNOWN, AllowList
+from core.policy import GUEST, UNKNOWN
 from core.records import QuickCommand
-from tests.fakes.choices import choices
+from tests.fakes.choices import allow_list, choices
 from tests.fakes.slack import TEAM, Json, Someone
 from tests.slack.bot import Setting, Workplace, workplace
 from tests.slack.doubles import Board, NoPosts, WatchedInbox
@@ -22,7 +22,7 @@ OTHER = "T0OTHER"
 
 
 def setting(*allow: str, inbox: WatchedInbox | None = None) -> Setting:
-    chosen = choices(policy=AllowList(frozenset(allow)))
+    chosen = choices(policy=allow_list(frozenset(allow)))
     return Setting(chosen=chosen, board=BOARD, inbox=inbox.over if inbox else lambda over: over)
 
 
@@ -134,7 +134,7 @@ async def test_who_becomes_a_guest_is_one_within_five_minutes(
 ) -> None:
     now = [time.time()]
     monkeypatch.setattr(
-        "adapters.slack.adapter.Directory", partial(Directory, clock=lambda: now[0])
+        "adapters.slack.connection.Directory", partial(Directory, clock=lambda: now[0])
     )
     async with workplace(tmp_path, setting()) as w:
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")

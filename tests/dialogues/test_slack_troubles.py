@@ -54,7 +54,7 @@ async def test_an_event_that_cannot_be_stored_is_not_acknowledged_and_comes_agai
 async def test_a_broken_connection_is_replaced_and_nothing_is_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("adapters.slack.bolt.PING", 0.2)
+    monkeypatch.setattr("adapters.slack.connection.PING", 0.2)
     async with workplace(tmp_path) as w:
         w.slack.deliveries.retry_delays = (0.1, 0.5, 1.0, 2.0)
         w.slack.say(w.alice, w.dm, "warm up")

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from core.policy import AllowList
 from tests.dialogues.stackspot import asks
 from tests.discord.house import House
+from tests.fakes.choices import allow_list
 from tests.fakes.discord import FakeDiscord, Somebody
 from tests.fakes.stackspot import FakeStackSpot, Look, Run
 from tests.fakes.stackspot_parts import stackspot_choices
@@ -27,7 +27,7 @@ async def house(
 ) -> AsyncIterator[House]:
     async with AsyncExitStack() as stack:
         house = House(discord, tmp_path)
-        house.policy = AllowList(frozenset({"*"}))
+        house.policy = allow_list(frozenset({"*"}))
         house.choices = await stack.enter_async_context(
             stackspot_choices(stackspot.url, model=house.model, policy=house.policy)
         )

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from adapters.terminal import chat
+from adapters.terminal.chat import chat
 from adapters.web.adapter import WebAdapter
-from adapters.web.door import SocketDoor
+from adapters.web.authentication import SocketDoor
 from bot.engine import Engine
 from tests.dialogues.stackspot import asks
 from tests.fakes.stackspot import FakeStackSpot, Look, Run

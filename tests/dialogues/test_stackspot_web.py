@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from adapters.web.adapter import Port, WebAdapter
-from adapters.web.door import WebDoor
+from adapters.web.authentication import WebDoor
 from bot.engine import Choices, Engine
 from tests.dialogues.stackspot import asks
 from tests.fakes.stackspot import FakeStackSpot, Look, Run

@@ -10,9 +10,9 @@ import pytest
 
 from core.errors import NotStored
 from core.messages import Answer, Person
-from core.policy import AllowList
 from core.records import Ask, Turn
 from tests.dialogues.stage import Stage, Theatre
+from tests.fakes.choices import allow_list
 from tests.fakes.models import EchoModel
 
 BO = Person("web", "bo", name="Bo")
@@ -52,7 +52,7 @@ async def test_stop_ends_the_turn_and_the_next_one_starts(theatre: Theatre) -> N
 
 async def test_in_a_shared_place_only_the_asker_or_an_admin_stops(theatre: Theatre) -> None:
     gate = Gate()
-    policy = AllowList(admins=frozenset())
+    policy = allow_list(admins=frozenset())
     async with theatre.open(EchoModel(gate=gate), policy=policy) as stage:
         seq = await _begun(stage, gate, shared=True)
         refused = await stage.said("stop", person=BO, shared=True)

@@ -6,11 +6,11 @@ import json
 
 import pytest
 
+from core.changes.approval import Access, TableRule, TableRules
 from core.messages import Answer, Person
-from core.policy import AllowList
-from core.table_rules import Access, TableRule, TableRules
 from tests.dialogues.decisions import ADA, BOSS, MEMBER, OTHER, bot, on_slack, proposed_on_slack
 from tests.dialogues.stage import Stage, Theatre
+from tests.fakes.choices import allow_list
 from tests.fakes.memory_table import MemoryTable
 
 CLERK = Person("slack", "U5", "T1", "Cleo")
@@ -20,7 +20,9 @@ async def _groups(person: Person) -> frozenset[str]:
     return frozenset({"S1"} if person == CLERK else ())
 
 
-RIGHTS = AllowList(frozenset({"slack:U1", "slack:U2"}), frozenset({"slack:U9"}), {"slack": _groups})
+RIGHTS = allow_list(
+    frozenset({"slack:U1", "slack:U2"}), frozenset({"slack:U9"}), {"slack": _groups}
+)
 
 
 def rules(access: Access = "ask", *approvers: str) -> TableRules:

@@ -6,17 +6,16 @@ import asyncio
 from dataclasses import replace
 
 from core import metrics
-from core.conversation import Profile
+from core.conversation.manager import Profile
 from core.errors import Empty
 from core.http import HttpClient
 from core.messages import Address, Person, Quote
-from core.model.demo import DemoModel
-from core.policy import AllowList
+from core.models.demo import DemoModel
 from core.records import Action, Ask, Verdict
-from core.tools.bridge.source import BridgeSource
+from core.tools.nocodb.bridge import BridgeSource
 from tests.dialogues.stage import Theatre
 from tests.fakes.bridge import FakeBridge
-from tests.fakes.choices import capped, message
+from tests.fakes.choices import allow_list, capped, message
 from tests.fakes.models import EchoModel
 
 BO = Person("web", "bo", name="Bo")
@@ -133,7 +132,7 @@ async def test_the_days_turns_are_counted_across_a_restart(theatre: Theatre) -> 
 
 
 async def test_usage_tells_ones_own_and_all(theatre: Theatre) -> None:
-    async with theatre.open(policy=AllowList()) as stage:
+    async with theatre.open(policy=allow_list()) as stage:
         await stage.said("hello")
         await stage.said("hello", person=BO)
         assert "you: 1 turns" in (text := (await stage.said("usage")).text)

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from core.conversation.upkeep import DAY, Upkeep
 from core.errors import ModelDown, NotFound
 from core.records import Remote
-from core.upkeep import DAY, Upkeep
 from tests.dialogues.stage import Stage, Theatre
 from tests.fakes.choices import ANA
 from tests.fakes.models import EchoModel
@@ -36,7 +36,7 @@ class Erasing(EchoModel):
 
 def _upkeep(stage: Stage, model: EchoModel, days: int) -> Upkeep:
     engine = stage.engine
-    return Upkeep(engine.inbox, engine.journal, engine.files, model, engine.desk.forget, days)
+    return Upkeep(engine.inbox, engine.journal, engine.files, model, engine.commands.forget, days)
 
 
 async def _grow_old(stage: Stage, channel: str, days: float) -> None:

@@ -7,14 +7,13 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from adapters.discord.adapter import DiscordAdapter
+from adapters.discord.connection import DiscordAdapter
 from bot.engine import Choices, Engine
 from core.messages import Item
-from core.policy import AllowList
 from core.ports import Inbox, Tool
 from core.records import Ask, Completed, Delta, Health, ModelEvent, Outcome, Scene
 from core.tools.tool import FunctionTool
-from tests.fakes.choices import choices
+from tests.fakes.choices import allow_list, choices
 from tests.fakes.discord import FakeDiscord
 from tests.fakes.models import EchoModel
 
@@ -77,7 +76,7 @@ class House:
         self.discord = discord
         self.home = home
         self.model = Speaker()
-        self.policy = AllowList()
+        self.policy = allow_list()
         self.is_open = False
         self.inbox: Callable[[Inbox], Inbox] = lambda inbox: inbox
         """What stands between the adapter and the engine's inbox."""
@@ -86,7 +85,7 @@ class House:
 
     def give(self, name: str, data: bytes, allow: str = "*") -> None:
         """A tool that makes this file, for those whom `allow` names."""
-        self.policy = AllowList(frozenset({allow}))
+        self.policy = allow_list(frozenset({allow}))
         self.choices = choices(self.model, [Drawer(self, name, data)], self.policy)
 
     async def open(self, **options: Any) -> House:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from adapters.discord.check import PERMISSIONS, check, invite_url
-from core.proxies import Proxies
+from adapters.discord.setup import PERMISSIONS, check, invite_url
+from core.http import Proxies
 from tests.discord.house import House
 from tests.fakes.discord import FakeDiscord
 

@@ -9,7 +9,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from adapters.discord import calls
+from adapters.discord import client
 from tests.fakes.discord import FakeDiscord, Somebody
 from tests.fakes.discord.interactions import (
     AUTOCOMPLETE,
@@ -56,8 +56,8 @@ async def bot(discord: FakeDiscord) -> AsyncIterator[Bot]:
 
 
 def test_every_code_that_the_adapter_knows_stands_on_the_page() -> None:
-    named = {value for name, value in vars(calls).items() if name.isupper() and type(value) is int}
-    assert named | calls.PASSING | {*calls.OVER, *calls.TOO_LARGE} <= CODES.keys()
+    named = {value for name, value in vars(client).items() if name.isupper() and type(value) is int}
+    assert named | client.PASSING | {*client.OVER, *client.TOO_LARGE} <= CODES.keys()
 
 
 async def test_it_refuses_what_discord_refuses(bot: Bot, ana: Somebody) -> None:

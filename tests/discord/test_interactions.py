@@ -9,10 +9,9 @@ from collections.abc import Sequence
 import pytest
 
 from core.messages import Address, Card, Message, Person
-from core.policy import AllowList
 from core.records import Ask, QuickCommand, Receipt
 from tests.discord.house import House
-from tests.fakes.choices import QuietBoard, choices
+from tests.fakes.choices import QuietBoard, allow_list, choices
 from tests.fakes.discord import FakeDiscord, Somebody
 from tests.fakes.discord.interactions import DEFER, DEFER_UPDATE, EPHEMERAL, MODAL
 from tests.fakes.discord.interactions import MESSAGE as SAID
@@ -37,7 +36,7 @@ class Board(QuietBoard):
 
 @pytest.fixture
 async def open_house(house: House) -> House:
-    house.policy = AllowList(frozenset({"*"}))
+    house.policy = allow_list(frozenset({"*"}))
     given = choices(house.model, policy=house.policy)
     house.choices = type(given)(
         given.model, given.toolbox, given.policy, Board(), given.quick, given.caps

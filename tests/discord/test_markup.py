@@ -7,9 +7,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.discord.markup import render
-from adapters.discord.pages import LIMIT, MOST, pages
-from adapters.discord.tables import WIDEST, columns_of, read
+from adapters.discord.render import LIMIT, MOST_PARTS, WIDEST, columns_of, pages, read_table, render
 
 MENTIONS = re.compile(r"@everyone|@here|<@[!&]?\d+>|<#\d+>")
 
@@ -70,7 +68,7 @@ def test_a_long_table_is_a_file_with_its_first_rows_shown() -> None:
 
 
 def test_a_spreadsheet_runs_nothing_of_a_table() -> None:
-    table = read(["|a|b|", "|-|-|", "|=1+1|@x|", "|-5|+3.5|"])
+    table = read_table(["|a|b|", "|-|-|", "|=1+1|@x|", "|-5|+3.5|"])
     assert table is not None
     assert table.csv().decode("utf-8-sig") == "a,b\r\n'=1+1,'@x\r\n-5,+3.5\r\n"
 
@@ -83,7 +81,7 @@ def test_a_table_inside_a_code_block_stays() -> None:
 def test_an_answer_that_does_not_fit_ends_in_a_file() -> None:
     markdown = "\n\n".join("x" * 1500 for _ in range(9))
     made = pages(markdown, "en")
-    assert len(made.parts) == MOST
+    assert len(made.parts) == MOST_PARTS
     assert made.parts[-1].endswith("*The whole answer is in `answer.md`.*")
     assert made.sheets[-1].data.decode() == markdown
 
@@ -99,7 +97,7 @@ def test_no_text_mentions_anybody(markdown: str) -> None:
         assert not MENTIONS.search(outside)
 
 
-@given(st.text(max_size=9000), st.integers(1, MOST))
+@given(st.text(max_size=9000), st.integers(1, MOST_PARTS))
 def test_every_part_fits(markdown: str, most: int) -> None:
     made = pages(markdown, "en", most)
     assert 1 <= len(made.parts) <= most
@@ -109,7 +107,7 @@ def test_every_part_fits(markdown: str, most: int) -> None:
 @given(st.lists(st.lists(st.text("abc|\\ é日", max_size=9), min_size=2, max_size=3), min_size=1))
 def test_rows_of_a_code_block_stand_in_one_column(rows: list[list[str]]) -> None:
     lines = ["| x | y |", "|---|---|", *("|" + "|".join(row) + "|" for row in rows)]
-    table = read(lines)
+    table = read_table(lines)
     assert table is not None
     if table.narrow:
         block = table.code_block().split("\n")[1:-1]

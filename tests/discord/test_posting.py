@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from adapters.discord import calls
+from adapters.discord import client
 from tests.discord.house import House
 from tests.fakes.discord import FakeDiscord, Somebody
 from tests.fakes.discord.world import ATTACH, Payload
@@ -181,13 +181,13 @@ async def test_a_refusal_for_good_is_told_with_the_next_message(
     assert said(discord) == [answer["content"]]
 
 
-@pytest.mark.parametrize("code", sorted(calls.PASSING))
+@pytest.mark.parametrize("code", sorted(client.PASSING))
 @pytest.mark.parametrize("method", ["POST", "PATCH"])
 async def test_a_refusal_that_passes_is_waited_for(
     discord: FakeDiscord, house: House, ana: Somebody, monkeypatch: pytest.MonkeyPatch,
     code: int, method: str,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("adapters.discord.calls.AGAIN", 0.01)
+    monkeypatch.setattr("adapters.discord.client.AGAIN", 0.01)
     house.model.script = {"tell me": ["one", " two"]}
     house.model.pauses = asyncio.Queue()
     await house.open()
@@ -206,8 +206,8 @@ async def test_a_refusal_that_passes_is_waited_for(
 async def test_what_does_not_pass_within_the_hour_is_given_up(
     discord: FakeDiscord, house: House, ana: Somebody, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("adapters.discord.calls.AGAIN", 0.01)
-    monkeypatch.setattr("core.posting.PATIENCE", 0.2)
+    monkeypatch.setattr("adapters.discord.client.AGAIN", 0.01)
+    monkeypatch.setattr("core.chat.posting.PATIENCE", 0.2)
     await house.open()
     discord.refuse("POST", MESSAGES, 401, times=1000)
     await ana.say("hello")
@@ -220,7 +220,7 @@ async def test_what_does_not_pass_within_the_hour_is_given_up(
 async def test_a_token_that_was_reset_loses_no_answer(
     discord: FakeDiscord, house: House, ana: Somebody, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("adapters.discord.calls.AGAIN", 0.01)
+    monkeypatch.setattr("adapters.discord.client.AGAIN", 0.01)
     await house.open()
     discord.refuse("POST", MESSAGES, 401, times=2)
     await ana.say("hello")

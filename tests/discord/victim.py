@@ -12,7 +12,7 @@ import signal
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
-from adapters.discord.adapter import DiscordAdapter
+from adapters.discord.connection import DiscordAdapter
 from bot.engine import Engine
 from core.messages import Item
 from core.records import Ask, Completed, Delta, ModelEvent

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 
 from bot.engine import Choices
+from bot.integrations import ADMINS, RIGHTS
 from bot.quick import Registry
-from core.budget import Caps
-from core.change_ports import Applier
+from core.changes.ports import Applier
 from core.messages import Address, Card, Message, Person, ReplyTo, turn_id
 from core.policy import AllowList
-from core.ports import Model, Policy, ToolSource
+from core.ports import Guests, Membership, Model, Policy, ToolSource
 from core.records import Health, QuickCommand
+from core.store.changes import Caps
 from core.tools.toolbox import Toolbox
 from tests.fakes.models import EchoModel
 
@@ -29,6 +32,17 @@ class QuietBoard:
         return ()
 
 
+def allow_list(
+    allow: frozenset[str] = frozenset(),
+    admins: frozenset[str] = ADMINS,
+    memberships: Mapping[str, Membership] = MappingProxyType({}),
+    guests: Mapping[str, Guests] = MappingProxyType({}),
+    clock: Callable[[], float] = time.monotonic,
+) -> AllowList:
+    """Over the rights of our platforms."""
+    return AllowList(RIGHTS, allow, admins, memberships, guests, clock)
+
+
 def choices(
     model: Model | None = None,
     sources: Sequence[ToolSource] = (),
@@ -38,9 +52,9 @@ def choices(
     return Choices(
         model=model or EchoModel(),
         toolbox=Toolbox(sources),
-        policy=policy or AllowList(),
+        policy=policy or allow_list(),
         board=QuietBoard(),
-        quick=Registry({}, AllowList().is_named),
+        quick=Registry({}, allow_list().is_named),
         appliers=appliers,
     )
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 
-from core import commands
+from core.conversation import grammar
 from core.errors import Forgotten, NotFound, NotStored
 from core.messages import Address, Answer, Card, File, Message, Person
 from core.ports import Handler
@@ -28,7 +28,7 @@ class Row:
 
     @property
     def decision(self) -> bool:
-        return commands.is_decision(self.message.text)
+        return grammar.is_decision(self.message.text)
 
     @property
     def shown(self) -> Shown:

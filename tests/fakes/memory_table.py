@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from core.changes.model import Change, Draft, RowWrite, Seen, WriteKind
 from core.errors import ToolError, WriteUnsure
 from core.ports import Tool
-from core.proposal import Change, Draft, RowWrite, Seen, WriteKind
 from core.records import Health, Outcome, Scene
 from core.tools.tool import FunctionTool
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import aiohttp
 
-from core.posting import PostedReply
+from core.chat.posting import PostedReply
+from core.conversation.context import TurnPosts
 from core.store.database import Database
-from core.store.journal import SqliteJournal
 from core.store.schema import MIGRATIONS
-from core.turn_posts import TurnPosts
+from core.store.turns import SqliteJournal
 from tests.fakes.recorder import RecordingSurface
 from tests.fakes.recorder_server import RemoteRecorder
 

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from core.errors import PlatformBusy, PostRemoved, Undeliverable
 from core.messages import Answer, File, ReplyTo
-from core.splitting import split
+from core.text import split
 
 LIMIT = 200
 CARDS = "\n⟦"

@@ -10,15 +10,17 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from bot.board import Board
+from bot.app import given, model_client
 from bot.config import Agent, Command, Config, Input
 from bot.engine import Choices
+from bot.health import Board
+from bot.home import Home
+from bot.quick import Registry
 from bot.settings import Settings
-from bot.stackspot import StackSpotTooling
 from core.http import HttpClient
-from core.policy import AllowList
 from core.ports import Model, Policy
-from tests.fakes.choices import choices
+from core.tools.stackspot import STACKSPOT
+from tests.fakes.choices import allow_list, choices
 from tests.fakes.stackspot.state import CLIENT, REALM, SECRET
 
 COMMANDS = {
@@ -66,11 +68,13 @@ async def stackspot_choices(
     **more: Any,
 ) -> AsyncIterator[Choices]:
     """What the engine is given where StackSpot is set up; `more` are settings."""
-    named = AllowList().is_named
+    named = allow_list().is_named
     async with HttpClient() as http:
-        tooling = StackSpotTooling(settings(url, **more), config, named, http, StillClock())
-        assert tooling.source
-        assert tooling.applier
-        made = choices(model, [tooling.source], policy, [tooling.applier])
-        yield replace(made, quick=tooling.commands, board=Board((), tooling.commands))
-        await tooling.close()
+        chosen = settings(url, **more)
+        made = given(chosen, config, Home(chosen.ponte_home), http, model_client(chosen))
+        quick = Registry(config.quick_commands, named)
+        tools = STACKSPOT.build(made, quick, StillClock())
+        assert tools
+        base = choices(model, [tools.source], policy, tools.appliers)
+        yield replace(base, quick=quick, board=Board((), quick))
+        await tools.close()

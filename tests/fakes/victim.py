@@ -24,16 +24,16 @@ from aiohttp import web
 
 from bot.engine import Engine
 from bot.home import Home
+from core.chat.posting import PostedReply
 from core.errors import NotStored
 from core.http import HttpClient
 from core.messages import Message, ReplyTo, decode, encode
-from core.model.options import Options
-from core.model.served import ServedModel
+from core.models.served import ServedModel
+from core.models.server import Options
 from core.openai import Client, Place
 from core.ports import Posts, Reply
-from core.posting import PostedReply
 from core.records import Ask, Remote
-from core.tools.bridge.source import BridgeSource
+from core.tools.nocodb.bridge import BridgeSource
 from core.tools.nocodb.source import NocoSource
 from tests.fakes.choices import choices
 from tests.fakes.models import EchoModel

@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from core.model.options import Options
-from core.model.probe import Level
-from core.model.served import ServedModel
+from core.models.served import Level, ServedModel
+from core.models.server import Options
 from core.openai import Client, Place
 from core.ports import Files
 from core.records import Remote

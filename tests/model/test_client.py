@@ -14,8 +14,8 @@ import pytest
 from aiohttp import web
 
 from core.errors import NoKey
+from core.http import Proxies
 from core.openai import Client, Fault, Place, pause
-from core.proxies import Proxies
 from tests.fakes.openai import FakeOpenAI
 
 ROOT = Path(__file__).parents[2]

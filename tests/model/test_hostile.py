@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from core.errors import ModelDown, ModelError, ModelSilent
-from core.model import listening
-from core.model.probe import Level
+from core.models import server
+from core.models.served import Level
 from core.records import Delta
 from tests.fakes.openai import FakeOpenAI, hostile
 from tests.fakes.openai.hostile import Hostile
@@ -81,7 +81,7 @@ async def test_more_than_we_take_is_told_and_the_next_turn_works(
 async def test_what_never_ends_is_ended(
     make: Make, fake: FakeOpenAI, level: Level, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(listening, "LONGEST", 0.5)
+    monkeypatch.setattr(server, "LONGEST_ROUND", 0.5)
     fake.hostile = hostile.streams(hostile.endless_nothing)
     talk = Talk(await make(level))
     with pytest.raises(ModelError, match="more than Ponte takes"):
@@ -144,8 +144,8 @@ CHILD = """
 import asyncio, json, resource, sys
 from dataclasses import replace
 from core.errors import ModelError
-from core.model.options import Options
-from core.model.served import ServedModel
+from core.models.server import Options
+from core.models.served import ServedModel
 from core.openai import Client, Place
 from tests.model.talk import Talk
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from core.messages import Item
-from core.model.probe import Level
-from core.model.window import cut, size, starts
-from core.prices import cost
+from core.models.input import cut, size, starts
+from core.models.served import Level
+from core.usage import cost
 from tests.fakes.openai import FakeOpenAI, Script
 from tests.model.conftest import Make
 from tests.model.talk import Talk

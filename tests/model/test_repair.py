@@ -8,7 +8,7 @@ import pytest
 
 from core.errors import ModelDown
 from core.messages import Item
-from core.model.pairs import LOST
+from core.models.input import LOST
 from tests.fakes.openai import FakeOpenAI, Script
 from tests.fakes.openai.items import taken, text_of
 from tests.model.conftest import Make

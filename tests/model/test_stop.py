@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from core.messages import Item
-from core.model.probe import Level
-from core.model.streams import Streams
+from core.models.conversations import Streams
+from core.models.served import Level
 from core.openai import Json
 from core.records import Delta, Remote
 from tests.fakes.openai import FakeOpenAI, Script

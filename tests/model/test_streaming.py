@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from core.errors import ModelDown, ModelError, ModelRefused, ModelSilent, TooLong
-from core.model.probe import Level
+from core.models.served import Level
 from core.records import Began, Completed, Delta
 from tests.fakes.openai import FakeOpenAI, Script
 from tests.fakes.openai.script import Disconnect, Failure

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, strategies
 
 from core.messages import Item
-from core.model.pairs import LOST, paired
-from core.model.tail import Plan, reconcile
+from core.models.conversations import Plan, reconcile
+from core.models.input import LOST, paired
 
 
 def user(text: str) -> Item:

@@ -7,8 +7,8 @@ import json
 
 import pytest
 
-from core.model.probe import Level
-from core.model.text_files import decoded, is_text
+from core.models.input import decoded, is_text
+from core.models.served import Level
 from tests.fakes.openai import FakeOpenAI
 from tests.model.conftest import Make
 from tests.model.files import MemoryFiles

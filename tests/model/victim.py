@@ -13,8 +13,8 @@ from dataclasses import asdict
 
 import structlog
 
-from core.model.options import Options
-from core.model.served import ServedModel
+from core.models.served import ServedModel
+from core.models.server import Options
 from core.openai import Client, Place
 from core.records import Began, Delta, Kept, Remote, Thread
 from tests.model.talk import Talk

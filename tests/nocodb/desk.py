@@ -1,4 +1,4 @@
-"""A desk at which a model's calls become drafts, and drafts are done as `core.applying` does."""
+"""A desk where a model's calls become drafts, and drafts are done as `core.changes.apply` does."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from typing import Any
 
 import pytest
 
+from core.changes.model import Change, Draft, Proposal, Row, RowWrite, Seen, Step
 from core.errors import ToolError
 from core.http import HttpClient
 from core.messages import Address, Person
-from core.proposal import Change, Draft, Proposal, Row, RowWrite, Seen, Step
 from core.records import Outcome, Scene, Thread
-from core.tools.nocodb.rest.api import NocoApi
-from core.tools.nocodb.schemas import Schemas
-from core.tools.nocodb.writing.rows import NocoRows
-from core.tools.nocodb.writing.shape import Shape
-from core.tools.nocodb.writing.writes import Reads, Writes, anything_goes
+from core.tools.nocodb.api import NocoApi
+from core.tools.nocodb.draft import Reads, Writes, anything_goes
+from core.tools.nocodb.driver import Shape
+from core.tools.nocodb.rest import RestDriver
+from core.tools.nocodb.schema import Schemas
+from core.tools.nocodb.write import TableWriter
 
 ANA = Person("slack", "U1", "T1", "Ana")
 HERE = Address("slack", "C1", "T1")
@@ -33,7 +34,7 @@ class Desk:
     ) -> None:
         self.api = NocoApi(url, token, http, pauses=())
         self.schemas = Schemas(self.api, base)
-        self.rows = NocoRows(self.api, pauses=())
+        self.rows = TableWriter(RestDriver(self.api))
         self.drafts: list[Draft] = []
         self._tools = {
             tool.spec.name: tool
@@ -87,7 +88,7 @@ class Desk:
     async def image(self, table: str, id: str) -> Row | None:
         """A row whole, as it stands."""
         shape = Shape.of(await self.schemas.table(table))
-        return (await self.rows.images.rows(shape, [id])).get(id)
+        return (await self.rows.driver.rows(shape, [id])).get(id)
 
     async def links(self, table: str, id: str, field: str) -> list[str]:
         image = await self.image(table, id)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from core.http import HttpClient
-from core.tools.nocodb.rest.api import NocoApi
-from core.tools.nocodb.schemas import Schemas
+from core.tools.nocodb.api import NocoApi
+from core.tools.nocodb.schema import Schemas
 
 
 @dataclass(frozen=True, slots=True)

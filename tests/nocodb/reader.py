@@ -10,9 +10,9 @@ from typing import Any
 
 from core.ports import Tool
 from core.records import Outcome, Scene
-from core.tools.nocodb.reading.reads import reading_tools
-from core.tools.nocodb.rest.api import NocoApi
-from core.tools.nocodb.schemas import Schemas
+from core.tools.nocodb.api import NocoApi
+from core.tools.nocodb.schema import Schemas
+from core.tools.nocodb.summarize import reading_tools
 from tests.core.tools.scene import scene
 from tests.fakes.scene_folder import SceneFolder
 from tests.nocodb.tables import NOW

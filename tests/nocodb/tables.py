@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from core.tools.nocodb.filters.condition import Op, Value
-from core.tools.nocodb.filters.filters import Filter, Match, Selection
-from core.tools.nocodb.schema import Field, Table
+from core.tools.nocodb.fieldtypes import Field
+from core.tools.nocodb.filters import Filter, Match, Op, Selection, Value
+from core.tools.nocodb.schema import Table
 
 PARIS = ZoneInfo("Europe/Paris")
 NOW = datetime(2026, 11, 20, 14, 5, tzinfo=PARIS)

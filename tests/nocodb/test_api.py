@@ -8,9 +8,7 @@ import pytest
 
 from core.errors import ToolError
 from core.http import HttpAnswer
-from core.tools.nocodb.rest.api import PAGE, NocoApi
-from core.tools.nocodb.rest.error import NocoError
-from core.tools.nocodb.rest.records import Aggregate, At, Base, Record, Sort
+from core.tools.nocodb.api import PAGE, Aggregate, At, Base, NocoApi, NocoError, Record, Sort
 from core.tools.nocodb.schema import Table
 from tests.nocodb.places import Place
 

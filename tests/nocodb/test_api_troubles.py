@@ -9,10 +9,7 @@ import pytest
 
 from core.errors import ToolError, WriteUnsure
 from core.http import HttpClient
-from core.tools.nocodb.rest.api import NocoApi
-from core.tools.nocodb.rest.error import NocoError
-from core.tools.nocodb.rest.pace import Pace, interval_of
-from core.tools.nocodb.rest.records import At, Record
+from core.tools.nocodb.api import At, NocoApi, NocoError, Pace, Record, interval_of
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from core.changes.model import Draft
 from core.http import HttpClient
-from core.proposal import Draft
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
 from tests.fakes.nocodb.tables import FakeField

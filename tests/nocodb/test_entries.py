@@ -8,8 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from core.errors import ToolError
-from core.tools.nocodb.schema import Field
-from core.tools.nocodb.writing.entries import alike, entered, here, linked_ids, sent, stored
+from core.tools.nocodb.fieldtypes import Field, alike, entered, here, linked_ids, sent, stored
 
 ZONE = ZoneInfo("America/Sao_Paulo")
 OPTIONS = ("Lead", "Won", "won")

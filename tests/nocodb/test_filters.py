@@ -9,10 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import ToolError
-from core.tools.nocodb.filters.condition import Op, Value
-from core.tools.nocodb.filters.filter_words import words
-from core.tools.nocodb.filters.filters import Filter, Selection
-from core.tools.nocodb.rest.records import Record
+from core.tools.nocodb.api import Record
+from core.tools.nocodb.filters import Filter, Op, Selection, Value, words
 from tests.fakes.nocodb.tables import FakeField, FakeTable
 from tests.fakes.nocodb.where import parsed
 from tests.nocodb.tables import DEALS, NOW, selected, where

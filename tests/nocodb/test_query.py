@@ -13,9 +13,9 @@ import pytest
 
 from core.errors import ToolError
 from core.http import HttpClient
-from core.tools.nocodb.rest.api import NocoApi
-from core.tools.nocodb.schemas import Schemas
-from core.tools.outcome import CAP
+from core.tools.nocodb.api import NocoApi
+from core.tools.nocodb.schema import Schemas
+from core.tools.toolbox import CAP
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
 from tests.fakes.nocodb.tables import FakeField

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from core.changes.model import RowWrite
 from core.errors import ToolError
-from core.proposal import RowWrite
-from core.tools.nocodb.rest.api import BATCH
+from core.tools.nocodb.api import BATCH
 from tests.nocodb.desk import Desk
 from tests.nocodb.places import Place
 

@@ -9,14 +9,11 @@ from dataclasses import replace
 import pytest
 
 from core.http import HttpClient
-from core.tools.nocodb.fresh import FRESH
-from core.tools.nocodb.names import nearest, resolved
-from core.tools.nocodb.outline import LONG, SHORT, outline
-from core.tools.nocodb.rest.api import NocoApi
-from core.tools.nocodb.rest.error import NocoError
-from core.tools.nocodb.schema import Field, Table
-from core.tools.nocodb.schemas import RECENT, Schemas
+from core.tools.nocodb.api import NocoApi, NocoError
+from core.tools.nocodb.fieldtypes import Field
+from core.tools.nocodb.schema import FRESH, RECENT, Schemas, Table, nearest, resolved
 from core.tools.nocodb.source import NocoSource
+from core.tools.nocodb.tables import LONG, SHORT, outline
 from tests.fakes.clock import Clock
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB

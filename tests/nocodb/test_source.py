@@ -7,10 +7,10 @@ from collections.abc import Collection
 
 import pytest
 
+from core.changes.approval import TableRule, TableRules
 from core.http import HttpClient
 from core.ports import Tool
 from core.records import Action
-from core.table_rules import TableRule, TableRules
 from core.tools.nocodb.source import GLANCE, NocoSource
 from core.tools.nocodb.tables import FEW
 from tests.core.tools.scene import scene

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from core.errors import ToolError
-from core.tools.nocodb.filters.spans import Span
+from core.tools.nocodb.filters import Span
 
 PARIS = ZoneInfo("Europe/Paris")
 FRIDAY = datetime(2026, 11, 20, 14, 5, tzinfo=PARIS)

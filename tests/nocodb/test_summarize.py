@@ -10,8 +10,8 @@ import pytest
 
 from core.errors import ToolError
 from core.http import HttpClient
-from core.tools.nocodb.rest.api import NocoApi
-from core.tools.nocodb.schemas import Schemas
+from core.tools.nocodb.api import NocoApi
+from core.tools.nocodb.schema import Schemas
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
 from tests.nocodb.places import Place
@@ -167,3 +167,16 @@ async def test_groups_of_links_that_may_lack_some_say_so(own_place: Place) -> No
     ids = [str(number) for number in range(10, 50)]
     await api.link(table.at, table.field("Orders").id, "2", ids)
     assert "may lack" in (await reader.summary("Customers", group_by="Orders"))["links"]
+
+
+async def test_first_and_last_days_that_nocodb_tells(fake: FakeNocoDB, http: HttpClient) -> None:
+    api = NocoApi(fake.origin, filled.OWNER, http, pauses=())
+    reader = Reader(api, Schemas(api, filled.CRM))
+    told = await reader.summary(
+        "Orders", ("Due", "min"), ("Due", "max"), ("Due", "filled"), where=(("Paid", "eq", True),)
+    )
+    due = [row["Due"] for row in ORDERS if row["Paid"] and row["Due"]]
+    assert told["all"] == {
+        "min of Due": min(due), "max of Due": max(due), "filled of Due": len(due),
+    }  # fmt: skip
+    assert [call.path for call in fake.calls if call.path.endswith("/records")] == []

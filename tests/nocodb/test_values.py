@@ -10,15 +10,12 @@ from decimal import Decimal
 import pytest
 
 from core.messages import Person
-from core.tools.nocodb.reading.figures import Fn, figure
-from core.tools.nocodb.reading.groups import grouped
-from core.tools.nocodb.reading.reading import Rows
-from core.tools.nocodb.reading.sheet import sheet, sheet_name
-from core.tools.nocodb.reading.sources import source, source_of_row
-from core.tools.nocodb.rest.records import Record
-from core.tools.nocodb.schema import Field, Table
-from core.tools.nocodb.values import shown
-from core.withheld import withheld
+from core.redaction import withheld
+from core.tools.nocodb.api import Record
+from core.tools.nocodb.fieldtypes import Field, shown
+from core.tools.nocodb.read import Rows, sheet, sheet_name, source, source_of_row
+from core.tools.nocodb.schema import Table
+from core.tools.nocodb.summarize import Fn, figure, grouped
 from tests.nocodb.tables import DEALS, NOW, PARIS, selected
 
 ANA = Person("slack", "U1")

@@ -9,10 +9,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
+from core.changes.model import Change
 from core.messages import Message
-from core.proposal import Change
+from core.store.changes import SqliteLedger
 from core.store.database import Database
-from core.store.ledger import SqliteLedger
 from core.store.schema import MIGRATIONS
 from tests.fakes.choices import message
 from tests.real.victims import People, Victim

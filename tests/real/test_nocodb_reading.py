@@ -11,12 +11,9 @@ import pytest
 
 from core.errors import ToolError
 from core.http import HttpClient
-from core.tools.nocodb.filters.condition import Op, Value
-from core.tools.nocodb.filters.filters import Filter, Match, Selection
-from core.tools.nocodb.rest.api import BATCH, NocoApi
-from core.tools.nocodb.rest.records import Aggregate
-from core.tools.nocodb.schema import Table
-from core.tools.nocodb.schemas import Schemas
+from core.tools.nocodb.api import BATCH, Aggregate, NocoApi
+from core.tools.nocodb.filters import Filter, Match, Op, Selection, Value
+from core.tools.nocodb.schema import Schemas, Table
 from tests.nocodb.reader import Reader
 from tests.nocodb.tables import NOW
 from tests.real.nocodb.seed import Seeded, call

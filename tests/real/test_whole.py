@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from adapters.slack.manifest import SCOPES
+from adapters.slack.setup import SCOPES
 from core.http import HttpClient
 from tests.fakes.bridge import FakeBridge
 from tests.fakes.discord.people import Somebody

@@ -7,9 +7,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from adapters.slack.adapter import Credentials, Ports, SlackAdapter
+from adapters.slack.connection import Credentials, Ports, SlackAdapter
 from adapters.slack.intake import Customs
-from adapters.slack.markup import Links
+from adapters.slack.render import Links
 from bot.engine import Choices, Engine
 from core.policy import AllowList
 from core.ports import Inbox, Model, StatusBoard

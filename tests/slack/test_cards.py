@@ -8,10 +8,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapters.slack.cards import all_blocks, blocks, replaced
-from adapters.slack.content import content, parts
-from adapters.slack.lengths import PART
-from adapters.slack.markup import Links
+from adapters.slack.client import PART
+from adapters.slack.render import Links, all_blocks, card_blocks, content, parts, replaced
 from core.messages import Card
 from tests.fakes.slack.blocks import check_message
 
@@ -28,7 +26,7 @@ def test_slack_takes_every_card(
     title: str, text: str, rows: list[dict[str, Any]], state: str
 ) -> None:
     card = Card("abc234", "proposal", title, text, rows=tuple(rows), state=state)
-    both = [*blocks(card), *blocks(replace(card, id="bcd345", state="open"))]
+    both = [*card_blocks(card), *card_blocks(replace(card, id="bcd345", state="open"))]
     check_message(all_blocks([card, replace(card, id="bcd345", state="open")]), "chat.update")
     assert len({block["block_id"] for block in both}) == len(both)
 
@@ -51,8 +49,8 @@ def test_the_longest_answer_with_cards_fits_one_post() -> None:
 
 
 def test_a_decided_card_takes_the_place_of_the_open_one() -> None:
-    others = blocks(replace(CARD, id="zzz222"))
-    message = [{"type": "markdown", "text": "Shall I?"}, *blocks(CARD), *others]
+    others = card_blocks(replace(CARD, id="zzz222"))
+    message = [{"type": "markdown", "text": "Shall I?"}, *card_blocks(CARD), *others]
     decided = replace(CARD, state="Approved by Bob", actions=())
     now = replaced(message, decided) or []
     assert now[0]["text"] == "Shall I?"

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from adapters.slack.api import SlackApi
-from adapters.slack.directory import Directory
+from adapters.slack.client import SlackApi
+from adapters.slack.workspace import Directory
+from core.http import Proxies
 from core.messages import Person
-from core.proxies import Proxies
 from tests.fakes.slack import TEAM, FakeSlack, Someone
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from adapters.slack.events import author_home, home
-from adapters.slack.reading import files, forwarded, words
+from adapters.slack.events import author_home, files, forwarded, home, words_of
 from tests.fakes.slack import Json
 
 OURS, OTHER, GRID = "T1", "T9", "E5"
@@ -65,13 +64,13 @@ SAID: list[tuple[Json, str]] = [
 
 @pytest.mark.parametrize(("message", "expected"), SAID)
 def test_what_a_message_says(message: Json, expected: str) -> None:
-    assert words(message) == expected
+    assert words_of(message) == expected
 
 
 def test_what_is_forwarded_is_told_apart() -> None:
     message: Json = {"text": "see", "attachments": [
         {"is_share": True, "author_id": "U1", "text": "shared"}, {"text": "alert"}]}  # fmt: skip
-    assert words(message) == "see\nalert"
+    assert words_of(message) == "see\nalert"
     assert [(who, what) for who, what, _ in forwarded(message)] == [("U1", "shared")]
 
 

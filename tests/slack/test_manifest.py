@@ -7,12 +7,12 @@ import json
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-from adapters.slack import api
-from adapters.slack.bolt import QUICK_COMMAND
-from adapters.slack.manifest import EVENTS, SCOPES, link, manifest
-from adapters.slack.modals import ASK, QUICK
+from adapters.slack import client
+from adapters.slack.connection import QUICK_COMMAND
+from adapters.slack.render import ASK, QUICK
+from adapters.slack.setup import EVENTS, SCOPES, link, manifest
 
-FOLDER = Path(api.__file__).parent
+FOLDER = Path(client.__file__).parent
 NEEDS = {
     "chat.": "chat:write", "agents.sessions.": "chat:write", "assistant.": "assistant:write",
     "users.": "users:read", "usergroups.": "usergroups:read", "reactions.": "reactions:write",

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.slack.markup import Links, escaped, markdown, plain, readable, settled
+from adapters.slack.render import Links, escaped, markdown, plain, readable, settled
 
 ANY, OURS = Links(), Links(frozenset({"ponte.example"}))
 PIECES = st.lists(

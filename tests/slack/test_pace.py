@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from adapters.slack.pace import TIERS, Line, Pace
+from adapters.slack.client import TIERS, Line, Pace
 from core.errors import PlatformBusy
 from tests.fakes.clock import Clock
 

@@ -7,15 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from adapters.slack import check, latches, refusals, surface
-from adapters.slack.pace import TIERS
-from adapters.slack.refusals import InDoubt, NotNow, SlackRefused, TokenRefused, meaning
+from adapters.slack import client, setup, surface
+from adapters.slack.client import TIERS, InDoubt, NotNow, SlackRefused, TokenRefused, meaning
 from tests.fakes.slack import reference
 from tests.fakes.slack.api import REACTIONS, READS, WRITES
 
 ROOT = Path(__file__).parents[2]
-SETS = {name: value for module in (refusals, surface, check)
-        for name, value in vars(module).items() if isinstance(value, frozenset)}  # fmt: skip
+SETS = {name: value for module in (client, surface, setup)
+        for name, value in vars(module).items()
+        if isinstance(value, frozenset)
+        and name not in ("POSTS", "_FORMS", "_UNREPEATABLE")}  # fmt: skip
 CALLED = {*WRITES, *READS, *REACTIONS, "apps.connections.open"}
 
 
@@ -71,7 +72,7 @@ def test_what_a_name_means(error: str, kind: type[Exception]) -> None:
 
 def test_a_feature_that_is_off_for_good_is_tried_once_and_another_after_an_hour() -> None:
     now = [0.0]
-    kept = latches.Latches(lambda: now[0])
+    kept = client.Latches(lambda: now[0])
     assert kept.refused("streams", "unknown_method")
     for _ in range(2):
         assert not kept.refused("sessions", "never_heard_of")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.slack.rotation import Rotation
-from core.splitting import split
+from adapters.slack.surface import Rotation
+from core.text import split
 
 
 def fresh(limit: int = 1000) -> Rotation:

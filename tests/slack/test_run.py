@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from adapters.slack.manifest import SCOPES
+from adapters.slack.setup import SCOPES
 from tests.fakes.slack import FakeSlack
 
 ROOT = Path(__file__).parents[2]

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import structlog
 
-from adapters.slack.adapter import Credentials, SlackAdapter
+from adapters.slack.connection import Credentials, SlackAdapter
 from adapters.slack.surface import ChatSurface
 from bot.engine import Engine
 from bot.home import Home

@@ -8,11 +8,10 @@ from typing import Any
 
 import pytest
 
-from core.http import HttpClient
-from core.proxies import Proxies
+from core.http import HttpClient, Proxies
 from core.records import Scene, Thread
 from core.tools.stackspot import StackSpot, StackSpotError
-from core.tools.stackspot.clock import Clock
+from core.tools.stackspot.api import Clock
 from tests.core.tools.scene import Seen
 from tests.core.tools.scene import scene as plain_scene
 from tests.fakes.scene_folder import SceneFolder

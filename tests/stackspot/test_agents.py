@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from core.tools.stackspot import StackSpot
-from core.tools.stackspot.conversations import Conversations
+from core.tools.stackspot.source import Conversations
 from tests.fakes.stackspot import FakeStackSpot, Trouble
 from tests.fakes.stackspot.clock import SteppedClock
 from tests.stackspot.house import Stage, client, refused

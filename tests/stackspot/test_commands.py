@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from core.tools.stackspot import StackSpot
-from core.tools.stackspot.commands import StackSpotCommands, conversation_of, progress_of
-from core.tools.stackspot.status import Status, Step
+from core.tools.stackspot.api import ulid_of
+from core.tools.stackspot.execution import Status, Step
+from core.tools.stackspot.source import StackSpotCommands, conversation_of, progress_of
 from tests.fakes.stackspot import FakeStackSpot, Look, Run, Trouble
 from tests.fakes.stackspot.clock import SteppedClock
+from tests.fakes.stackspot.ids import is_ulid
 from tests.stackspot.house import Stage, client, refused
 
 
@@ -62,7 +66,7 @@ async def test_a_stop_while_it_begins_waits_until_it_is_named(
 async def test_a_stop_does_not_wait_for_ever(
     fake: FakeStackSpot, stackspot: StackSpot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.tools.stackspot.commands.NAMING", 0.01)
+    monkeypatch.setattr("core.tools.stackspot.source.NAMING", 0.01)
     fake.fail("create", Trouble("hang"))
     stage = Stage()
     running = asyncio.create_task(StackSpotCommands(stackspot).run(stage.scene(), "echo", "a"))
@@ -133,3 +137,25 @@ async def test_a_lost_beginning_is_an_error_that_is_not_sure(
     stage = Stage()
     error = await refused(StackSpotCommands(stackspot).run(stage.scene(), "echo", "a"))
     assert (error.unsure, stage.handles, fake.created("a")) == (True, [], 1)
+
+
+KEYS = st.lists(
+    st.text(st.characters(codec="utf-8", exclude_characters="\0")), min_size=1, max_size=3
+)
+
+
+@given(KEYS)
+def test_each_is_a_ulid_of_new_year_2026(key: list[str]) -> None:
+    ulid = ulid_of(*key)
+    assert is_ulid(ulid)
+    assert ulid.startswith("01KDVDNA00")
+    assert ulid == ulid_of(*key)
+
+
+@given(KEYS, KEYS)
+def test_two_keys_have_two(one: list[str], other: list[str]) -> None:
+    assert (ulid_of(*one) == ulid_of(*other)) == (one == other)
+
+
+def test_a_thread_keeps_its_name_over_versions() -> None:
+    assert ulid_of("stackspot", "t1", "") == "01KDVDNA00R353F3J2HP2ECTWY"

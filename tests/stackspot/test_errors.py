@@ -8,11 +8,9 @@ import traceback
 
 import pytest
 
-from core.http import HttpAnswer
-from core.proxies import Proxies
+from core.http import HttpAnswer, Proxies
 from core.tools.stackspot import StackSpot
-from core.tools.stackspot.account import Account
-from core.tools.stackspot.refusal import details_of
+from core.tools.stackspot.api import Account, details_of
 from tests.fakes.stackspot import SECRET, FakeStackSpot, Trouble
 from tests.fakes.stackspot.clock import SteppedClock
 from tests.fakes.stackspot.state import CLIENT

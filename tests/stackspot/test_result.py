@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.fences import fenced
-from core.tools.stackspot.result import Result, document_of, json_of
+from core.text import fenced
+from core.tools.stackspot.execution import Result, document_of, json_of
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),

@@ -6,8 +6,7 @@ import pytest
 
 from core.http import HttpAnswer, HttpDown, HttpError, HttpTimeout, HttpTooLarge, HttpUnreadable
 from core.tools.stackspot import StackSpot
-from core.tools.stackspot.refusal import wait_of
-from core.tools.stackspot.retry import BUSY_PAUSES, PAUSES, pause_after
+from core.tools.stackspot.api import BUSY_PAUSES, PAUSES, pause_after, wait_of
 from tests.fakes.stackspot import FakeStackSpot, Trouble
 from tests.fakes.stackspot.clock import SteppedClock
 from tests.fakes.stackspot.state import DAILY, How
@@ -140,7 +139,7 @@ async def test_a_broken_look_is_looked_at_again(
 async def test_a_look_that_hangs_is_given_up_and_looked_at_again(
     fake: FakeStackSpot, stackspot: StackSpot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.tools.stackspot.execution.PATIENCE", 0.05)
+    monkeypatch.setattr("core.tools.stackspot.client.PATIENCE", 0.05)
     fake.fail("status", Trouble("hang"))
     assert (await stackspot.run("echo", "a")).text == "echo: a"
     assert fake.count("status") == 4

@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from core.change_ports import Watched
+from core.changes.model import Change, Draft, Proposal
+from core.changes.ports import Watched
 from core.errors import ToolError, WriteUnsure
-from core.proposal import Change, Draft, Proposal
 from core.records import QuickCommand
 from core.tools.stackspot import StackSpot
-from core.tools.stackspot.runs import MARGIN, StackSpotRuns, draft_of
+from core.tools.stackspot.source import MARGIN, StackSpotRuns, draft_of
 from tests.fakes.choices import ANA
 from tests.fakes.stackspot import FakeStackSpot, Run, Trouble
 from tests.stackspot.house import Stage

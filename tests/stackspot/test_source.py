@@ -9,13 +9,12 @@ from typing import Any
 
 import pytest
 
+from core.changes.model import Draft
 from core.errors import ToolError
-from core.proposal import Draft
 from core.records import Health, Outcome, QuickCommand, Scene
 from core.tools.stackspot import StackSpot
-from core.tools.stackspot.agents import Agent
-from core.tools.stackspot.commands import StackSpotCommands
-from core.tools.stackspot.source import LONG, StackSpotSource
+from core.tools.stackspot.execution import Agent
+from core.tools.stackspot.source import LONG, StackSpotCommands, StackSpotSource
 from tests.core.tools.strict import breaches
 from tests.fakes.quick_commands import CLOSE, ECHO, SUMMARY, RegisteredCommands
 from tests.fakes.stackspot import FakeStackSpot, Run, Trouble

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters import terminal
+from adapters.terminal import chat
 from core.messages import Answer, Card, File
 from tests.web.house import House, Turn
 
@@ -63,14 +63,14 @@ async def house(tmp_path: Path) -> AsyncIterator[House]:
 async def piped(house: House, text: str, locale: str = "en") -> tuple[int, str]:
     assert house.home is not None
     out = io.StringIO()
-    code = await terminal.chat(house.home / "ponte.sock", locale, io.StringIO(text), out)
+    code = await chat.chat(house.home / "ponte.sock", locale, io.StringIO(text), out)
     return code, out.getvalue()
 
 
 def talking(house: House, hands: Hands, screen: Tty) -> asyncio.Task[int]:
     assert house.home is not None
     path = house.home / "ponte.sock"
-    return asyncio.create_task(terminal.chat(path, "en", hands.stdin, screen))
+    return asyncio.create_task(chat.chat(path, "en", hands.stdin, screen))
 
 
 async def test_a_pipe_asks_line_by_line(house: House) -> None:
@@ -89,7 +89,7 @@ async def test_a_file_can_be_read(house: House, tmp_path: Path) -> None:
     (tmp_path / "asked.txt").write_bytes("é\nb\r\n".encode())
     out = io.StringIO()
     with (tmp_path / "asked.txt").open() as asked:
-        assert await terminal.chat(tmp_path / "ponte.sock", "en", asked, out) == 0
+        assert await chat.chat(tmp_path / "ponte.sock", "en", asked, out) == 0
     assert out.getvalue() == "You said: é\nYou said: b\n"
 
 
@@ -230,7 +230,7 @@ async def test_what_is_refused_is_told_and_the_talk_goes_on(house: House) -> Non
 
 
 async def test_without_a_ponte_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(terminal, "WAITS", (0.0, 0.0))
+    monkeypatch.setattr(chat, "WAITS", (0.0, 0.0))
     out = io.StringIO()
-    code = await terminal.chat(tmp_path / "no.sock", "en", io.StringIO("hello\n"), out)
-    assert (code, out.getvalue()) == (1, f"{terminal.Unreachable.sentence}\n")
+    code = await chat.chat(tmp_path / "no.sock", "en", io.StringIO("hello\n"), out)
+    assert (code, out.getvalue()) == (1, f"{chat.Unreachable.sentence}\n")

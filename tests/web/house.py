@@ -14,8 +14,8 @@ from typing import Any
 import httpx
 
 from adapters.web.adapter import Asgi, Port, WebAdapter
-from adapters.web.door import SocketDoor, WebDoor
-from adapters.web.site import Operator
+from adapters.web.authentication import SocketDoor, WebDoor
+from core.integration import Operator
 from core.messages import Answer, Message, Progress
 from core.ports import Posts, Reply
 from tests.fakes.memory import MemoryBoard, MemoryFiles, MemoryInbox, Row

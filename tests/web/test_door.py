@@ -8,9 +8,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from adapters.web.door import Visit, WebDoor
+from adapters.web.authentication import SESSION, TRIES, TRIES_IN_ALL, WINDOW, Login, Visit, WebDoor
 from adapters.web.errors import ForeignHost, ForeignOrigin, TooManyTries, Unauthorized
-from adapters.web.login import SESSION, TRIES, TRIES_IN_ALL, WINDOW, Login
 from core.errors import Refusal
 from tests.web.house import TOKEN, House
 

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.web import render as web_render
-from adapters.web.render import render, to_html
+from adapters.web.render import GrowingHtml, render, to_html
 from core.markdown import LONGEST
 
 
@@ -108,8 +107,8 @@ async def test_what_has_ended_of_a_growing_text_is_not_rendered_again(
         rendered += len(piece)
         return to_html(piece)
 
-    monkeypatch.setattr(web_render, "render", counted)
-    growing = web_render.GrowingHtml()
+    monkeypatch.setattr("adapters.web.render.render", counted)
+    growing = GrowingHtml()
     for end in range(10, len(text), 10):
         assert await growing.of(text[:end]) == to_html(text[:end])
     assert rendered < 12 * len(text)

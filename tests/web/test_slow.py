@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import httpx
 import pytest
 
-from adapters.web import connection
+from adapters.web import server
 from core.messages import Answer
 from tests.web.house import House, Turn, following, until
 
@@ -21,7 +21,7 @@ SOON = 0.3
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HEAD", "BODY", "IDLE", "READING"):
-        monkeypatch.setattr(connection, name, SOON)
+        monkeypatch.setattr(server, name, SOON)
 
 
 @dataclass
@@ -109,7 +109,7 @@ async def test_a_body_that_comes_slowly_but_comes(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An upload over a thin line has longer than one deadline."""
-    monkeypatch.setattr(connection, "RATE", 100)
+    monkeypatch.setattr(server, "RATE", 100)
     body = '{"message": "' + "x" * 200 + '"}'
     async with connected(house) as client:
         await client.sends(post(house, len(body)))
@@ -137,13 +137,13 @@ async def test_who_does_not_read_the_answer_is_let_go(
         return Answer("x" * 30_000_000)
 
     gone = asyncio.Event()
-    lost = connection.Connection.connection_lost
+    lost = server.Connection.connection_lost
 
-    def watched(self: connection.Connection, exc: Exception | None) -> None:
+    def watched(self: server.Connection, exc: Exception | None) -> None:
         lost(self, exc)
         gone.set()
 
-    monkeypatch.setattr(connection.Connection, "connection_lost", watched)
+    monkeypatch.setattr(server.Connection, "connection_lost", watched)
     house.script = script
     async with connected(house) as client, asyncio.timeout(20):
         body = '{"message": "x"}'
@@ -155,9 +155,9 @@ async def test_many_slow_ones_leave_room_for_honest_ones(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The oldest of those that have not shown the token make room; who is signed in stays."""
-    monkeypatch.setattr(connection, "STRANGERS", 20)
+    monkeypatch.setattr(server, "STRANGERS", 20)
     for name in ("HEAD", "BODY"):
-        monkeypatch.setattr(connection, name, 60.0)
+        monkeypatch.setattr(server, name, 60.0)
     async with house.client() as owner, following(owner) as tab, house.stranger() as stranger:
         await until(tab, "ready")
         slow = []

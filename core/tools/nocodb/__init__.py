@@ -1,1 +1,95 @@
-"""NocoDB itself, over its REST API: v3 for rows and schema, v2 where there is no v3."""
+"""NocoDB: over its REST API (v3 for rows and schema, v2 where there is no v3), or a bridge's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, ClassVar, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, SecretStr
+
+from core.errors import PonteError
+from core.integration import PATIENCE, Given, QuickRegistry, Shared, ToolIntegration, Tools
+from core.records import Health
+from core.settings import SettingsPart, plain, setting, url_parts
+
+
+def _origin_or_bridge(value: SecretStr) -> SecretStr:
+    path = url_parts(plain(value), "https", "http").path.rstrip("/")
+    if path and not path.endswith("/execute"):
+        raise ValueError("write an origin (https://host), or a bridge's URL ending in /execute")
+    return value
+
+
+class NocodbSettings(SettingsPart):
+    nocodb_url: Annotated[SecretStr, AfterValidator(_origin_or_bridge)] | None = setting(
+        None, "NocoDB's origin, or the URL of a bridge, which ends in /execute"
+    )
+    nocodb_token: SecretStr | None = setting(None, "NocoDB's API token (a bridge: its bearer)")
+    nocodb_base_id: str | None = setting(None, "the base; needed where the token sees several")
+
+    @property
+    def nocodb(self) -> Literal["off", "rest", "bridge"]:
+        """How NocoDB is spoken with: a bridge may ask for no token, NocoDB itself does."""
+        if urlsplit(plain(self.nocodb_url)).path.rstrip("/"):
+            return "bridge"
+        return "rest" if self.nocodb_url and self.nocodb_token else "off"
+
+
+class NocoDB(ToolIntegration[NocodbSettings]):
+    name = "nocodb"
+    settings = NocodbSettings
+    sent_to: ClassVar = {"nocodb_url": ("nocodb_token",)}
+
+    def summary(self, own: NocodbSettings, shared: Shared) -> Health:
+        if own.nocodb == "bridge":
+            return Health("nocodb", "on", "over the bridge")
+        if own.nocodb == "rest":
+            return Health("nocodb", "on", "over its REST API")
+        if own.nocodb_url:
+            return Health("nocodb", "off", "NOCODB_TOKEN is missing; set it too")
+        return Health("nocodb", "off", "set NOCODB_URL")
+
+    def build(self, given: Given[NocodbSettings], quick: QuickRegistry) -> Tools | None:
+        from core.tools.nocodb.bridge import BridgeSource
+        from core.tools.nocodb.source import NocoSource
+
+        own = given.own
+        if own.nocodb == "off":
+            return None
+        made = NocoSource if own.nocodb == "rest" else BridgeSource
+        source = made(
+            plain(own.nocodb_url), plain(own.nocodb_token), given.http,
+            base_id=own.nocodb_base_id or "", rules=given.config.table_rules,
+        )  # fmt: skip
+        return Tools(source, [source.rows])
+
+    async def check(self, given: Given[NocodbSettings]) -> Sequence[Health]:
+        from core.tools.nocodb.api import NocoApi
+        from core.tools.nocodb.bridge_api import BridgeApi
+        from core.tools.nocodb.schema import Schemas
+        from core.tools.nocodb.source import sight
+
+        own = given.own
+        url, token = plain(own.nocodb_url), plain(own.nocodb_token)
+        if own.nocodb == "bridge":
+            bridge = BridgeApi(url, token, given.http, pauses=())
+            tools = await bridge.tools(timeout=PATIENCE)
+            if tools is None:
+                await bridge.alive(timeout=PATIENCE)
+                words = "the bridge answers; it does not say which tools it has"
+            else:
+                words = f"the bridge answers; it has {len(tools)} tools"
+            return [Health("nocodb", "on", words)]
+        api = NocoApi(url, token, given.http, pauses=(), timeout=PATIENCE)
+        seen = await sight(api, Schemas(api, own.nocodb_base_id or ""), given.config.table_rules)
+        if seen.unknown:
+            raise PonteError(
+                "{path} has rules for tables that are not there, which protect nothing: {names}",
+                path=given.shared.ponte_config.name, names=", ".join(seen.unknown),
+            )  # fmt: skip
+        words = f"NocoDB answers; {seen}" + ("; it can change nothing" if seen.only_read else "")
+        return [Health("nocodb", "on", words)]
+
+
+NOCODB = NocoDB()

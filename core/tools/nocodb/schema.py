@@ -1,57 +1,108 @@
-"""Tables and their fields, as NocoDB describes them."""
+"""The base's tables and their fields, as NocoDB describes them; asked once, kept for minutes.
+
+A model repeats names as it was shown them, on one line and cut, and as people write them, without
+accents or in another case: each becomes a table or a field, or is told what it may have meant.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import difflib
+import functools
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+import time
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
-from core.tools.nocodb.names import nearest, resolved
-from core.tools.nocodb.rest.error import NocoError, unreadable
-from core.tools.nocodb.rest.records import At, Named
+from core.tasks import together
+from core.text import clean, folded, plain, whole
+from core.tools.nocodb.api import At, Base, Named, NocoApi, NocoError, unreadable
+from core.tools.nocodb.fieldtypes import Field
 
-LINKS = frozenset({"LinkToAnotherRecord", "Links"})
-"""A cell of the first holds rows, of the second how many they are; both are read and written by
-`NocoApi.links`, `link`, `unlink`."""
+FRESH = 300.0
+"""Seconds that a description is taken as true."""
+RECENT = 5.0
+"""Seconds within which an unknown name is no reason to ask anew."""
+LONGEST = 60
+"""Characters of a name that a model is shown."""
+CUT = "…"
+"""Ends a name that is longer."""
+_NAMES = 30
+"""Titles in a hint."""
 
-# NocoDB fills these itself (https://nocodb.com/docs/product-docs/fields).
-_COMPUTED = {
-    *("ID", "AutoNumber", "CreatedTime", "LastModifiedTime", "CreatedBy", "LastModifiedBy"),
-    *("Formula", "Rollup", "Lookup", "Count", "QrCode", "Barcode", "Button", "Order"),
-    *("ForeignKey", "UUID", "Deleted"),
-}
-_NEVER_SHOWN = {"ForeignKey", "Order", "Deleted"}
+T = TypeVar("T")
+
+Hidden = Callable[[str, str], bool]
+"""Of a table's title and id: whether nobody here may know of it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
-    """`type` is NocoDB's own word (SingleLineText, Decimal, SingleSelect …).
+class Fresh(Generic[T]):
+    """Who comes while it is asked for waits for that answer; a failure is not kept."""
 
-    `options`: the titles that a select takes (NocoDB compares them with their case). `related`:
-    the id of the table that a link leads to, `related_title` its name. `relation` is NocoDB's word
-    for it (hm, bt, mm, oo), `one`: the link holds one row at most. `via`: the id of the link that a
-    lookup or rollup looks through.
-    """
-
-    id: str
-    title: str
-    type: str
-    options: tuple[str, ...] = ()
-    related: str = ""
-    related_title: str = ""
-    one: bool = False
-    via: str = ""
-    relation: str = ""
+    def __init__(self, ask: Callable[[], Awaitable[T]], clock: Callable[[], float]) -> None:
+        self._ask = ask
+        self._clock = clock
+        self._turn = asyncio.Lock()
+        self._kept: tuple[T, float] | None = None
 
     @property
-    def is_link(self) -> bool:
-        return self.type in LINKS
+    def age(self) -> float:
+        """Seconds since it was asked for; without end where nothing is kept."""
+        return self._clock() - self._kept[1] if self._kept else float("inf")
+
+    async def value(self) -> T:
+        async with self._turn:
+            if self._kept is None or self.age >= FRESH:
+                asked = self._clock()
+                self._kept = await self._ask(), asked
+            return self._kept[0]
+
+
+class _Titled(Protocol):
+    @property
+    def id(self) -> str: ...
 
     @property
-    def computed(self) -> bool:
-        """NocoDB fills it by itself: it cannot be written. A link is not computed."""
-        return self.type in _COMPUTED
+    def title(self) -> str: ...
+
+
+Titled = TypeVar("Titled", bound=_Titled)
+
+
+def resolved(name: str, among: Sequence[Titled]) -> Titled | None:
+    """The one whose id or title is `name`, else the only one whose title reads like it."""
+    exact = name.strip()
+    for each in among:
+        if exact in (each.id, each.title):
+            return each
+    for form in (folded, plain):
+        wanted = form(exact)
+        alike = [each for each in among if wanted and form(each.title.strip()) == wanted]
+        if alike:
+            return alike[0] if len(alike) == 1 else None
+    return _begun(plain(exact), among)
+
+
+def nearest(name: str, among: Iterable[_Titled]) -> str:
+    """A hint: the titles that `name` may have meant, else all of them."""
+    titles = [each.title for each in among]
+    wanted = plain(name)
+    near = [title for title in titles if plain(title) == wanted]
+    if not near:
+        plains = {plain(title): title for title in titles}
+        near = [plains[each] for each in difflib.get_close_matches(wanted, plains, 3)]
+    if near:
+        return f"did you mean {' or '.join(repr(shown(title)) for title in near)}?"
+    rest = len(titles) - _NAMES
+    told = ", ".join(map(shown, titles[:_NAMES]))
+    return told + (f" and {rest} more" if rest > 0 else "")
+
+
+def shown(title: str) -> str:
+    """A title on one line."""
+    told = " ".join(clean(title).split())
+    return told if len(told) <= LONGEST else told[: whole(told, LONGEST - 1)] + CUT
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +174,7 @@ def table_of(
     shown = [
         each
         for each in fields
-        if each.id not in closed and each.via not in closed and each.type not in _NEVER_SHOWN
+        if each.id not in closed and each.via not in closed and not each.of.hidden
     ]
     return Table(
         id=str(told["id"]),
@@ -133,6 +184,154 @@ def table_of(
         display=str(told.get("display_field_id") or ""),
         concealed=concealed,
     )
+
+
+def nothing_hidden(title: str, id: str) -> bool:
+    return False
+
+
+class Schemas:
+    """The tables of one base, each described when it is first asked for.
+
+    A hidden table is as one that is not there: it is in no list, no name finds it, and links to it
+    are no fields. Everything raises NocoError. When NocoDB says that something is not there that
+    was here (`NocoApi.drifts`), all is asked anew.
+    """
+
+    def __init__(
+        self,
+        api: NocoApi,
+        base_id: str = "",
+        *,
+        hidden: Hidden = nothing_hidden,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._api = api
+        self._base_id = base_id
+        self._hidden = hidden
+        self._clock = clock
+        self._drifts = api.drifts
+        self.drop()
+
+    async def base(self) -> Base:
+        """The one that is set, or the only one that the token sees."""
+        self._look()
+        return await self._base.value()
+
+    async def names(self) -> Sequence[Named]:
+        """Every table that is not hidden, in NocoDB's order: id and title alone."""
+        every = await self.every_name()
+        return tuple(each for each in every if not self._hidden(each.title, each.id))
+
+    async def every_name(self) -> Sequence[Named]:
+        """Hidden ones too: what the operator's file is checked against, never told."""
+        self._look()
+        return await self._names.value()
+
+    async def table(self, name: str) -> Table:
+        """By title, id, or a title that reads like it where only one does.
+
+        Raises NocoError `unknown_table`, with the nearest titles as hint.
+        """
+        return await self._describe(await self._named(name))
+
+    async def tables(self) -> Sequence[Table]:
+        """All that are not hidden, described: one call each where not known yet."""
+        return await together(*(self._describe(each) for each in await self.names()))
+
+    async def table_with(self, name: str, fields: Iterable[str]) -> Table:
+        """`table`, looked at anew where it lacks one of the fields and what we know is not recent.
+
+        Raises NocoError `unknown_table`, `unknown_field`.
+        """
+        wanted = tuple(fields)
+        table = await self.table(name)
+        if any(resolved(each, table.fields) is None for each in wanted):
+            self._drop_old(self._tables.get(table.id))
+            table = await self.table(name)
+        for each in wanted:
+            table.field(each)
+        return table
+
+    async def table_now(self, name: str, fields: Iterable[str]) -> Table:
+        """`table_with`, as it is now: what is proposed stands on it. Raises as it does."""
+        table = await self.table(name)
+        self._drop_old(self._tables.get(table.id))
+        return await self.table_with(name, fields)
+
+    def drop(self) -> None:
+        """Ask anew from here on."""
+        self._base = Fresh(self._find_base, self._clock)
+        self._names = Fresh(self._list, self._clock)
+        self._tables: dict[str, Fresh[Table]] = {}
+
+    async def _named(self, name: str) -> Named:
+        found = resolved(name, await self.names())
+        if found is None:
+            self._drop_old(self._names)
+            found = resolved(name, await self.names())
+        if found is None:
+            raise NocoError(
+                "There is no table {name!r} here.",
+                code="unknown_table", hint=nearest(name, await self.names()), name=name[:64],
+            )  # fmt: skip
+        return found
+
+    async def _describe(self, named: Named) -> Table:
+        self._look()
+        kept = self._tables.get(named.id)
+        if kept is None:
+            kept = Fresh(functools.partial(self._ask, named), self._clock)
+            self._tables[named.id] = kept
+        return await kept.value()
+
+    async def _find_base(self) -> Base:
+        bases = await self._api.bases()
+        if self._base_id:
+            found = next((each for each in bases if each.id == self._base_id), None)
+            # A base can be open to a token without being in its list (shared, or by another role).
+            return found or Base(self._base_id, self._base_id)
+        if not bases:
+            raise NocoError(
+                "NocoDB shows me no base. The operator must invite the token's user to one.",
+                code="no_base",
+            )
+        if len(bases) > 1:
+            raise NocoError(
+                "NocoDB shows me {count} bases, and I work in one. "
+                "The operator must set NOCODB_BASE_ID to one of: {bases}.",
+                code="several_bases", count=len(bases),
+                bases=", ".join(f"{each.id} ({each.title})" for each in bases[:8]),
+            )  # fmt: skip
+        return bases[0]
+
+    async def _list(self) -> Sequence[Named]:
+        return await self._api.tables((await self.base()).id)
+
+    async def _ask(self, named: Named) -> Table:
+        base = await self.base()
+        seen = {each.id: each for each in await self.names()}
+        told = await self._api.table(At(base.id, named.id))
+        return table_of(base.id, told, seen, base.foreign)
+
+    def _look(self) -> None:
+        """Whether NocoDB has told since that we were wrong."""
+        if self._api.drifts != self._drifts:
+            self._drifts = self._api.drifts
+            self.drop()
+
+    def _drop_old(self, kept: Fresh[Any] | None) -> None:
+        if kept is None or kept.age > RECENT:
+            self.drop()
+
+
+def _begun(name: str, among: Sequence[Titled]) -> Titled | None:
+    """The only one whose title begins with a name that was cut."""
+    start = name.removesuffix(CUT)
+    begun = [
+        each for each in among if start not in ("", name) and plain(each.title).startswith(start)
+    ]
+    return begun[0] if len(begun) == 1 else None
 
 
 def _field(told: Mapping[str, Any], seen: Mapping[str, Named]) -> Field:

@@ -7,20 +7,19 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from core.changes.approval import TableRules
 from core.http import HttpClient
 from core.ports import Tool
 from core.records import Health
-from core.table_rules import TableRules
-from core.together import together
-from core.tools.again import PAUSES
-from core.tools.nocodb.names import shown
-from core.tools.nocodb.reading.reads import reading_tools
-from core.tools.nocodb.rest.api import NocoApi
-from core.tools.nocodb.rest.error import NocoError
-from core.tools.nocodb.schemas import Schemas
+from core.tasks import together
+from core.tools.nocodb.api import NocoApi, NocoError
+from core.tools.nocodb.draft import Writes
+from core.tools.nocodb.rest import PATIENT, RestDriver
+from core.tools.nocodb.schema import Schemas, shown
+from core.tools.nocodb.summarize import reading_tools
 from core.tools.nocodb.tables import tables_tool
-from core.tools.nocodb.writing.rows import NocoRows
-from core.tools.nocodb.writing.writes import Writes
+from core.tools.nocodb.write import TableWriter
+from core.tools.remote import PAUSES
 
 GLANCE = 30.0
 """Seconds between looks at whether the tables' names are still the same."""
@@ -91,7 +90,7 @@ class NocoSource:
         self._rules = rules = rules or TableRules()
         self.api = NocoApi(url, token, http, pauses=pauses)
         self.schemas = Schemas(self.api, base_id, hidden=rules.hides, clock=clock)
-        self.rows = NocoRows(self.api)
+        self.rows = TableWriter(RestDriver(self.api.patient(PATIENT)))
         """What does the writes that were approved."""
         self._clock = clock
         self._reading = reading_tools(self.api, self.schemas)

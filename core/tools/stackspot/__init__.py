@@ -1,8 +1,135 @@
 """StackSpot AI: quick commands and agents; `StackSpot` also stands alone."""
 
-from core.proxies import Proxies
-from core.tools.stackspot.client import StackSpot
-from core.tools.stackspot.error import StackSpotError, StillRunning
-from core.tools.stackspot.result import Result
+from __future__ import annotations
 
-__all__ = ["Proxies", "Result", "StackSpot", "StackSpotError", "StillRunning"]
+import asyncio
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import SecretStr
+
+from core.errors import PonteError
+from core.http import HttpClient, Proxies
+from core.integration import (
+    PATIENCE,
+    Finding,
+    Given,
+    HomeFolder,
+    QuickRegistry,
+    Shared,
+    ToolIntegration,
+    Tools,
+)
+from core.records import Health
+from core.settings import SettingsPart, Url, plain, setting
+from core.tools.stackspot.api import StackSpotError, StillRunning
+from core.tools.stackspot.client import StackSpot
+from core.tools.stackspot.execution import Agent, Result
+
+if TYPE_CHECKING:
+    from core.tools.stackspot.api import Clock
+
+__all__ = ["STACKSPOT", "Proxies", "Result", "StackSpot", "StackSpotError", "StillRunning"]
+
+
+class StackSpotSettings(SettingsPart):
+    stackspot_client_id: str | None = setting(None, "StackSpot's client id")
+    stackspot_client_secret: SecretStr | None = setting(None, "StackSpot's client key")
+    stackspot_realm: str = setting(
+        "stackspot-freemium", "the account's realm", "the realm's name", pattern=r"^[\w.-]+$"
+    )
+    stackspot_auth_url: Url = setting("https://idm.stackspot.com", "where StackSpot gives tokens")
+    stackspot_api_url: Url = setting(
+        "https://genai-code-buddy-api.stackspot.com", "where StackSpot runs quick commands"
+    )
+    stackspot_agent_url: Url = setting(
+        "https://genai-inference-app.stackspot.com", "where StackSpot's agents answer"
+    )
+    stackspot_files_url: Url = setting(
+        "https://data-integration-api.stackspot.com", "where StackSpot takes files"
+    )
+    stackspot_deadline: float = setting(
+        300.0,
+        "seconds that a run at StackSpot is waited for",
+        "seconds, 10 to 3600",
+        ge=10,
+        le=3600,
+    )
+    stackspot_unknown: Literal["refuse", "allow"] = setting(
+        "refuse", "quick commands and agents that ponte.toml does not name: refuse, allow"
+    )
+
+    @property
+    def stackspot(self) -> bool:
+        """Whether there are credentials for it."""
+        return bool(self.stackspot_client_id and self.stackspot_client_secret)
+
+    def client(self, http: HttpClient, clock: Clock | None = None) -> StackSpot:
+        return StackSpot(
+            self.stackspot_client_id or "",
+            plain(self.stackspot_client_secret),
+            realm=self.stackspot_realm,
+            auth_url=self.stackspot_auth_url,
+            api_url=self.stackspot_api_url,
+            agent_url=self.stackspot_agent_url,
+            deadline=self.stackspot_deadline,
+            http=http,
+            clock=clock,
+        )
+
+
+class StackSpotIntegration(ToolIntegration[StackSpotSettings]):
+    name = "stackspot"
+    settings = StackSpotSettings
+    sent_to: ClassVar = {
+        f"stackspot_{service}_url": ("stackspot_client_secret",)
+        for service in ("auth", "api", "agent", "files")
+    }
+
+    def summary(self, own: StackSpotSettings, shared: Shared) -> Health:
+        pair = (own.stackspot_client_id, own.stackspot_client_secret)
+        if all(pair):
+            return Health("stackspot", "on", f"realm {own.stackspot_realm}")
+        missing = "STACKSPOT_CLIENT_SECRET" if pair[0] else "STACKSPOT_CLIENT_ID"
+        if any(pair):
+            return Health("stackspot", "off", f"half set; {missing} is missing")
+        return Health("stackspot", "off", "set STACKSPOT_CLIENT_ID and STACKSPOT_CLIENT_SECRET")
+
+    def safety(self, own: StackSpotSettings, shared: Shared, home: HomeFolder) -> Iterator[Finding]:
+        if own.stackspot and own.stackspot_unknown == "allow":
+            words = "quick commands and agents that ponte.toml does not name may run"
+            yield Finding("rights", f"{words}: STACKSPOT_UNKNOWN", "note")
+
+    def build(
+        self, given: Given[StackSpotSettings], quick: QuickRegistry, clock: Clock | None = None
+    ) -> Tools | None:
+        from core.tools.stackspot.source import StackSpotCommands, StackSpotRuns, StackSpotSource
+
+        any_name = given.own.stackspot_unknown == "allow"
+        if not given.own.stackspot:
+            quick.connect(None, any_slug=any_name)
+            return None
+        client = given.own.client(given.http, clock)
+        quick.connect(StackSpotCommands(client).run, any_slug=any_name)
+        agents = {name: Agent(*told) for name, told in given.config.known_agents.items()}
+        source = StackSpotSource(
+            client, quick, listed=quick.everybodys, agents=agents, any_agent=any_name,
+            asks_first=quick.asks_first,
+        )  # fmt: skip
+        return Tools(source, [StackSpotRuns(client)], close=client.close)
+
+    async def check(self, given: Given[StackSpotSettings]) -> Sequence[Health]:
+        client, config = given.own.client(given.http), given.config
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await client.check()
+        except TimeoutError:
+            raise PonteError("StackSpot gives no token within {s:.0f} s", s=PATIENCE) from None
+        finally:
+            await client.close()
+        told = f"quick commands {len(config.quick_commands)}, agents {len(config.known_agents)}"
+        words = f"it gives a token for the realm {given.own.stackspot_realm}; in ponte.toml: {told}"
+        return [Health("stackspot", "on", words)]
+
+
+STACKSPOT = StackSpotIntegration()

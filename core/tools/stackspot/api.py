@@ -1,70 +1,468 @@
-"""Requests that need the token: authorised, sent again where that is harmless."""
+"""How StackSpot is asked: one token for everybody, attempts, and its errors in words.
+
+The token is had by OAuth's client credentials (RFC 6749, section 4.4). Errors are `{"type", "code",
+"details"}` where they are documented (https://ai.stackspot.com/docs/quick-commands/create-remote-qc),
+the token's are OAuth's (section 5.2): texts from outside, and opaque.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 import json
-from typing import Any
+import math
+import random
+import re
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+from urllib.parse import quote
 
-from core.http import HttpAnswer, HttpError
-from core.tools.stackspot.account import Account
-from core.tools.stackspot.clock import Clock
-from core.tools.stackspot.error import StackSpotError, worded
-from core.tools.stackspot.request import Request
-from core.tools.stackspot.retry import persist
-from core.tools.stackspot.token import Token
-from core.tools.stackspot.wire import Wire
+from core import metrics
+from core.http import (
+    HttpAnswer,
+    HttpClient,
+    HttpDown,
+    HttpError,
+    HttpTimeout,
+    HttpTooLarge,
+    HttpUnreadable,
+    retry_after,
+)
+from core.i18n import say
+from core.text import one_line
+from core.tools.remote import RemoteError, cleaned
 
-_WITHHELD = "(withheld)"
+REALM = "stackspot-freemium"
+"""The realm of accounts without a contract; a company's is the slug that its portal shows."""
+AUTH_URL = "https://idm.stackspot.com"
+API_URL = "https://genai-code-buddy-api.stackspot.com"
+AGENT_URL = "https://genai-inference-app.stackspot.com"
+
+PAUSES = (0.5, 2.0, 5.0)
+"""Seconds before the second attempt, the third, the fourth."""
+BUSY_PAUSES = (2.0, 8.0, 20.0, 40.0)
+"""Those after a 429: a service credential has 20 requests a minute
+(https://ai.stackspot.com/docs/quick-commands/create-remote-qc), so they outlast one."""
+ALTOGETHER = 90.0
+"""Seconds of pauses; who would have to wait for longer is told instead."""
+LONGEST_WAIT = 60.0
+"""Seconds of a Retry-After that are kept to."""
+MARGIN = 60.0
+"""Seconds before its end that a token is no longer used; half its life for a short one."""
+LIFETIME = 1199.0
+"""Seconds, where the answer does not tell: a session has 20 minutes
+(https://docs.stackspot.com/en/home/account/profile/access-token)."""
+GATEWAY = (502, 504)
+"""A gateway lost the answer of the server behind it (RFC 9110, sections 15.6.3 and 15.6.5)."""
+_AGAIN = (408, 500, 503)
+_WINDOW = re.compile(r"(?:limit is (\d+) requests )?in the last (\d+) minutes?")
+_SOON = 5
+"""Minutes: a limit over so short a time is worth a wait."""
+_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # Crockford's base32: no I, L, O, U
+_TIME = 1_767_225_600_000
+"""The 48 bits of time in each ULID of ours, in milliseconds: 2026-01-01 UTC. It must be a moment
+that every reader of ULIDs can hold; a hash's bits would often stand for a year after 9999."""
+
+_CREDENTIALS = (
+    "StackSpot refuses our credentials. The operator must check STACKSPOT_CLIENT_ID and "
+    "STACKSPOT_CLIENT_SECRET, and that they belong to the realm {subject}."
+)
+_REALM = (
+    "StackSpot has no realm {subject}. The operator must set STACKSPOT_REALM to the name that "
+    "the portal shows beside the credentials."
+)
+_NOT_TAKEN = (
+    "StackSpot refuses the token that it has just given us. Please try again in a minute; "
+    "if it goes on, the operator must check STACKSPOT_REALM and the credentials' roles."
+)
+_NO_COMMAND = (
+    "StackSpot knows no quick command `{subject}` for our account. "
+    "Check its name; the operator can see the right one in the portal."
+)
+_NO_AGENT = "StackSpot knows no agent {subject} for our account. Check its id."
+_NO_RUN = "StackSpot no longer knows this run of the quick command."
+_NOT_ALLOWED = (
+    "StackSpot does not let our account do that ({details}). "
+    "The operator must check the roles of the credentials."
+)
+_BAD_INPUT = "StackSpot does not accept what was sent for {subject} ({details})."
 _UNSENDABLE = (
     "What was to be sent for {subject} is no JSON: it holds half a character, a number that is "
     "none, or a thing that JSON has no form for."
 )
+_PROXY = (
+    "The proxy does not let us through to StackSpot (status 407). "
+    "The operator must check the name and password in HTTPS_PROXY or HTTP_PROXY."
+)
+_MISPLACED = (
+    "There is no StackSpot at the address that is set (status {status}). The operator must check "
+    "STACKSPOT_AUTH_URL, STACKSPOT_API_URL and STACKSPOT_AGENT_URL."
+)
+_DAILY = (
+    "StackSpot's limit for our account is reached ({details}). It opens again by itself; "
+    "the operator can have it raised."
+)
+_BUSY = "StackSpot has too many requests from us just now. Please try again in a minute."
+_FAILING = "StackSpot is not well (status {status}). Please try again in a minute."
+_SILENT = "StackSpot did not answer in time. Please try again in a minute."
+_DOWN = (
+    "StackSpot cannot be reached. Please try again in a minute; "
+    "if it goes on, the operator must check its address and the proxy."
+)
+_UNREADABLE = (
+    "StackSpot answered something that I cannot read. Please try again in a minute; "
+    "if it goes on, the operator must check the address that is set."
+)
+_TOO_LARGE = "StackSpot's answer is too large for me to take."
+_AWAY = "StackSpot could no longer be asked how it stands, so I stopped waiting."
+_STILL = "It was started, and StackSpot may still finish it."
+_NOT_FOUND: dict[Kind, tuple[str, str]] = {
+    "token": (_REALM, "wrong_realm"),
+    "create": (_NO_COMMAND, "unknown_command"),
+    "agent": (_NO_AGENT, "unknown_agent"),
+    "status": (_NO_RUN, "unknown_run"),
+}
+_LOST: dict[Kind, str] = {
+    "create": "StackSpot's answer was lost, so it is not known whether `{subject}` was started. "
+    "I did not start it again: look at StackSpot first, then ask again if it is needed.",
+    "agent": "StackSpot's answer was lost, so it is not known whether the agent {subject} took "
+    "the question. I did not ask again by myself.",
+}
+
+Kind = Literal["token", "create", "status", "agent"]
+
+
+class Clock(Protocol):
+    """The time that passes while StackSpot works; tests bring one of their own."""
+
+    def now(self) -> float:
+        """Seconds since whenever; they only grow."""
+
+    async def sleep(self, seconds: float) -> None: ...
+
+    def jitter(self) -> float:
+        """A factor of 1 or a little more, so that many who wait do not come back together."""
+
+
+class MachineClock:
+    """A `Clock` that really waits."""
+
+    def now(self) -> float:
+        return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    def jitter(self) -> float:
+        return random.SystemRandom().uniform(1.0, 1.2)
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A client's credentials in one realm. The portal calls the secret "client key"."""
+
+    client_id: str = field(repr=False)
+    client_secret: str = field(repr=False)
+    realm: str = REALM
+    auth_url: str = AUTH_URL
+    api_url: str = API_URL
+    agent_url: str = AGENT_URL
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """`subject` is what it is about, for words: a realm, a slug, an agent's id.
+
+    `repeatable`: sending it twice does no more than once. `timeout` in seconds.
+    """
+
+    kind: Kind
+    method: Literal["GET", "POST"]
+    url: str
+    subject: str
+    body: object = None
+    form: Mapping[str, str] | None = field(default=None, repr=False)
+    params: Mapping[str, str] | None = None
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    repeatable: bool = True
+    timeout: float = 30.0
+
+
+class StackSpotError(RemoteError):
+    """`passing`: it may be over in a moment. `after`: seconds that StackSpot wants us to wait.
+
+    Its `code`: bad_credentials, wrong_realm, refused, not_allowed, unknown_command, unknown_agent,
+    unknown_run, bad_slug, bad_agent, bad_input, proxy, limit, busy, down, silent, unreadable,
+    too_large, misplaced, unknown (it may have happened), deadline, failed.
+    """
+
+    def __init__(
+        self,
+        sentence: str,
+        /,
+        *,
+        code: str,
+        hint: str = "",
+        unsure: bool = False,
+        passing: bool = False,
+        after: float = 0.0,
+        **values: object,
+    ) -> None:
+        super().__init__(sentence, code=code, hint=hint, unsure=unsure, **values)
+        self.passing = passing
+        self.after = after
+
+
+class StillRunning(StackSpotError):
+    """Waiting came to an end before the run did, because of `cause`: StackSpot may still finish it.
+
+    `execution` is the run's id.
+    """
+
+    def __init__(self, cause: StackSpotError, execution: str) -> None:
+        # What passes says "please try again": here that would run the command once more.
+        super().__init__(
+            _AWAY if cause.passing else cause.sentence,
+            code=cause.code,
+            hint=cause.hint,
+            unsure=True,
+            passing=cause.passing,
+            after=cause.after,
+            **cause.values,
+        )
+        self.execution = execution
+
+    def words(self, locale: str = "en") -> str:
+        return f"{super().words(locale)} {say(_STILL, locale)}"
+
+
+def worded(error: HttpError, request: Request) -> StackSpotError:
+    """The error of `request` in words: without addresses, tokens, or anything that we sent."""
+    kind, passing, after = request.kind, False, 0.0
+    values: dict[str, object] = {"subject": request.subject}
+    unsure = error.sent and not request.repeatable
+    if isinstance(error, HttpAnswer):
+        status, after = error.status, wait_of(error)
+        unsure = status in GATEWAY
+        values |= {"status": status, "details": details_of(error)}
+        if status == 429:
+            passing = not is_daily(error)
+            sentence, code = (_BUSY, "busy") if passing else (_DAILY, "limit")
+        elif status == 408 or status >= 500:
+            sentence, code, passing = _FAILING, "down", True
+        elif kind == "token" and status in (400, 401):
+            sentence, code = _CREDENTIALS, "bad_credentials"
+        elif status == 401:
+            sentence, code = _NOT_TAKEN, "refused"
+        elif status == 404:
+            sentence, code = _NOT_FOUND[kind]
+        elif status == 403:
+            sentence, code = _NOT_ALLOWED, "not_allowed"
+        elif status == 407:
+            sentence, code = _PROXY, "proxy"
+        elif status < 400 or status == 405:
+            sentence, code = _MISPLACED, "misplaced"
+        else:
+            sentence, code = _BAD_INPUT, "bad_input"
+    elif isinstance(error, HttpTooLarge):
+        sentence, code, unsure = _TOO_LARGE, "too_large", not request.repeatable
+    elif isinstance(error, HttpUnreadable):
+        sentence, code, passing = _UNREADABLE, "unreadable", True
+    elif isinstance(error, HttpTimeout):
+        sentence, code, passing = _SILENT, "silent", True
+    else:
+        sentence, code, passing = _DOWN, "down", True
+    if unsure and kind in _LOST:
+        sentence, code, passing, after = _LOST[kind], "unknown", False, 0.0
+    return StackSpotError(
+        sentence, code=code, hint="", unsure=unsure, passing=passing, after=after, **values
+    )
+
+
+def is_daily(answer: HttpAnswer) -> bool:
+    """Whether a 429 is of a limit that no wait of ours outlasts.
+
+    A day's says "Your limit is 100 requests in the last 1440 minutes".
+    """
+    if window := _WINDOW.search(answer.text):
+        return int(window[2]) > _SOON
+    return "RATE_LIMIT_EXCEEDED" in answer.text
+
+
+def wait_of(answer: HttpAnswer) -> float:
+    """Seconds that StackSpot asks us to wait, 0 to 60; 0 where it does not."""
+    return min(retry_after(answer.headers) or 0.0, LONGEST_WAIT)
+
+
+def details_of(answer: HttpAnswer) -> str:
+    """Status, code and details in one line: without addresses, and nothing like a token."""
+    body = answer.json
+    told = [f"status {answer.status}"]
+    if isinstance(body, Mapping):
+        found = [body.get("code") or body.get("error"), body.get("details") or body.get("message")]
+        told += [each for each in found if isinstance(each, str) and each]
+    return cleaned(one_line(": ".join(told)))[:200]
+
+
+def pause_after(error: HttpError, attempt: int, repeatable: bool) -> float | None:
+    """Seconds until the next attempt, after `attempt` that failed; None: do not send it again.
+
+    What is not repeatable is sent again only where it cannot have been taken: it never left, or
+    StackSpot itself (and no gateway before it) said that it did not serve it.
+    """
+    pauses: tuple[float, ...] = PAUSES
+    least = 0.0
+    if isinstance(error, HttpAnswer):
+        least = wait_of(error)
+        if error.status == 429 and not is_daily(error):
+            pauses = BUSY_PAUSES
+        elif error.status not in _AGAIN and not (error.status in GATEWAY and repeatable):
+            return None
+    elif not isinstance(error, HttpDown | HttpTimeout | HttpUnreadable) or (
+        error.sent and not repeatable
+    ):
+        return None
+    return max(pauses[attempt - 1], least) if attempt <= len(pauses) else None
 
 
 class StackSpotApi:
     """Any number of callers share the connections and the token."""
 
-    def __init__(self, account: Account, wire: Wire, clock: Clock) -> None:
-        self.token = Token(account, wire, clock)
-        self._secret = account.client_secret
-        self._wire = wire
+    def __init__(self, account: Account, http: HttpClient, clock: Clock) -> None:
+        self._account = account
+        self._http = http
         self._clock = clock
+        self._token = ""
+        self._until = -math.inf
+        self._asking: asyncio.Task[str] | None = None
+
+    async def token(self) -> str:
+        """One that is good for a while. Whoever waits for it shares one request, and its failure.
+
+        Raises StackSpotError.
+        """
+        if self._token and self._clock.now() < self._until:
+            return self._token
+        if self._asking is None:
+            self._asking = asyncio.create_task(self._new_token())
+            self._asking.add_done_callback(self._asked)
+        return await asyncio.shield(self._asking)
 
     async def repeat(self, request: Request) -> Any:
         """The answer's JSON, after several attempts if need be. Raises StackSpotError."""
-        _check(request)
-        return await persist(self._send, request, self._clock)
+        try:
+            json.dumps(request.body, ensure_ascii=False, allow_nan=False).encode()
+        except (TypeError, ValueError, RecursionError):
+            raise StackSpotError(_UNSENDABLE, code="bad_input", subject=request.subject) from None
+        return await self._persist(self._authorised, request)
 
     async def once(self, request: Request) -> Any:
         """The answer's JSON, for who comes again by themselves. Raises StackSpotError."""
         try:
-            return await self._send(request)
+            return await self._authorised(request)
         except HttpError as error:
             raise worded(error, request) from None
 
-    async def _send(self, request: Request) -> Any:
+    async def close(self) -> None:
+        if self._asking is not None:
+            self._asking.cancel()
+            await asyncio.wait({self._asking})
+
+    async def _persist(self, send: Callable[[Request], Awaitable[Any]], request: Request) -> Any:
+        attempt, waited = 0, 0.0
+        while True:
+            attempt += 1
+            try:
+                return await send(request)
+            except HttpError as error:
+                pause = pause_after(error, attempt, request.repeatable)
+                if pause is None or waited + pause > ALTOGETHER:
+                    raise worded(error, request) from None
+            waited += pause
+            await self._clock.sleep(pause * self._clock.jitter())
+
+    async def _authorised(self, request: Request) -> Any:
         """A refused token is replaced once: it may have been revoked, or its time mistaken."""
-        token = await self.token.get()
+        token = await self.token()
         try:
-            return await self._sent(request, token)
+            return await self._send(request, token)
         except HttpAnswer as error:
             if error.status != 401:
                 raise
-        self.token.drop(token)
-        return await self._sent(request, await self.token.get())
+        if token == self._token:  # else another one was had meanwhile
+            self._token = ""
+        return await self._send(request, await self.token())
 
-    async def _sent(self, request: Request, token: str) -> Any:
+    async def _send(self, request: Request, token: str = "") -> Any:
+        """Once, as it stands, and counted. Raises HttpError, whose text holds no secret of ours."""
+        bearer = {"Authorization": f"Bearer {token}"} if token else {}
+        outcome = "lost"
         try:
-            return await self._wire.send(request, token)
+            answer = await self._http.request_json(
+                request.method,
+                request.url,
+                body=request.body,
+                form=request.form,
+                params=request.params,
+                headers={"Accept": "application/json", **request.headers, **bearer},
+                timeout=request.timeout,
+            )
+            outcome = "answered"
+            return answer
         except HttpAnswer as error:
-            for secret in filter(None, (token, self._secret)):
-                error.text = error.text.replace(secret, _WITHHELD)
+            outcome = str(error.status)
+            for secret in filter(None, (token, self._account.client_secret)):
+                error.text = error.text.replace(secret, "(withheld)")
             raise
+        except HttpError as error:
+            outcome = type(error).__name__
+            raise
+        finally:
+            metrics.stackspot_requests.labels(request.kind, outcome).inc()
+
+    async def _new_token(self) -> str:
+        account = self._account
+        request = Request(
+            "token",
+            "POST",
+            f"{account.auth_url.rstrip('/')}/{quote(account.realm, safe='')}/oidc/oauth/token",
+            subject=repr(account.realm),
+            form={
+                "grant_type": "client_credentials",
+                "client_id": account.client_id,
+                "client_secret": account.client_secret,
+            },
+        )
+        return str(await self._persist(self._sent_for_token, request))
+
+    async def _sent_for_token(self, request: Request) -> str:
+        answer = await self._send(request)
+        token = answer.get("access_token") if isinstance(answer, Mapping) else None
+        fits = isinstance(token, str) and token and token.isascii() and token.isprintable()
+        if not isinstance(answer, Mapping) or not fits:
+            raise HttpUnreadable("no token")
+        try:  # some servers write the number as a text
+            lifetime = float(answer.get("expires_in", LIFETIME))
+        except (TypeError, ValueError, OverflowError):
+            lifetime = LIFETIME
+        lifetime = lifetime if 0 < lifetime < math.inf else LIFETIME
+        self._token = str(token)
+        self._until = self._clock.now() + lifetime - min(MARGIN, lifetime / 2)
+        return self._token
+
+    def _asked(self, task: asyncio.Task[str]) -> None:
+        self._asking = None
+        if not task.cancelled():
+            task.exception()  # every waiter may have gone
 
 
-def _check(request: Request) -> None:
-    """Raises StackSpotError before anything is sent."""
-    try:
-        json.dumps(request.body, ensure_ascii=False, allow_nan=False).encode()
-    except (TypeError, ValueError, RecursionError):
-        raise StackSpotError(_UNSENDABLE, code="bad_input", subject=request.subject) from None
+def ulid_of(*key: str) -> str:
+    """The ULID (https://github.com/ulid/spec) that belongs to `key`, and to no other key.
+
+    StackSpot names its conversations so.
+    """
+    digest = hashlib.sha256("\0".join(key).encode()).digest()[:10]
+    number = _TIME << 80 | int.from_bytes(digest)
+    return "".join(_ALPHABET[number >> 5 * place & 31] for place in reversed(range(26)))

@@ -3,24 +3,54 @@
 async with StackSpot(client_id, client_secret, realm="my-company") as stackspot:
     result = await stackspot.run("explain-code", {"language": "python", "code": source})
     print(result.text)
+
+Agents: https://ai.stackspot.com/docs/agents/agent-api/agents-api
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import quote
 
-from core.http import HttpClient
-from core.proxies import Proxies
-from core.tools.stackspot.account import AGENT_URL, API_URL, AUTH_URL, REALM, Account
-from core.tools.stackspot.agents import AgentAnswer, Agents
-from core.tools.stackspot.api import StackSpotApi
-from core.tools.stackspot.clock import Clock, MachineClock
-from core.tools.stackspot.execution import DEADLINE, Executions, OnProgress
-from core.tools.stackspot.result import Result
-from core.tools.stackspot.status import Status
-from core.tools.stackspot.wire import Wire
+from core.conversation.grammar import SLUG
+from core.http import HttpClient, HttpUnreadable, Proxies
+from core.text import in_whole_characters
+from core.tools.stackspot.api import (
+    AGENT_URL,
+    API_URL,
+    AUTH_URL,
+    REALM,
+    Account,
+    Clock,
+    MachineClock,
+    Request,
+    StackSpotApi,
+    StackSpotError,
+    StillRunning,
+    worded,
+)
+from core.tools.stackspot.execution import AgentAnswer, Result, Status, is_agent_id, read_status
+
+FIRST = 1.0
+"""Seconds before the first look; each next pause is longer by GROWTH, up to LONGEST."""
+GROWTH = 1.5
+LONGEST = 8.0
+MISSES = 10
+"""Looks that may fail in a row, a minute or so, before the waiting is given up."""
+PATIENCE = 30.0
+"""Seconds that one look may take; the last one before the deadline has LEAST."""
+LEAST = 5.0
+DEADLINE = 300.0
+"""Seconds that a run is waited for, where nothing else is set."""
+
+_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
+
+OnProgress = Callable[[Status], Awaitable[None]]
+"""Told of each new state, share or step while a quick command runs."""
 
 
 class StackSpot:
@@ -45,18 +75,18 @@ class StackSpot:
         proxies: Proxies | None = None,
         clock: Clock | None = None,
     ) -> None:
-        account = Account(client_id, client_secret, realm, auth_url, api_url, agent_url)
-        clock = clock or MachineClock()
         self._own_http = http is None
         self._http = http or HttpClient(proxies=proxies)
-        self._api = StackSpotApi(account, Wire(self._http), clock)
-        self._executions = Executions(api_url, self._api, clock, deadline)
-        self._agents = Agents(agent_url, self._api, deadline)
+        self._clock = clock or MachineClock()
+        account = Account(client_id, client_secret, realm, auth_url, api_url, agent_url)
+        self._api = StackSpotApi(account, self._http, self._clock)
+        self._commands = f"{api_url.rstrip('/')}/v1/quick-commands"
+        self._agents = f"{agent_url.rstrip('/')}/v1/agent"
         self.deadline = deadline
 
     async def check(self) -> None:
         """Get a token, or find that the one at hand is still good."""
-        await self._api.token.get()
+        await self._api.token()
 
     async def run(
         self,
@@ -73,24 +103,119 @@ class StackSpot:
     async def create(
         self, slug: str, input: str | Mapping[str, Any] = "", *, conversation_id: str = ""
     ) -> str:
-        """Start a quick command; gives the execution's id. Its loss is the code "unknown"."""
-        return await self._executions.create(slug, input, conversation_id)
+        """Start a quick command; gives the execution's id.
 
-    async def status(self, execution: str) -> Status:
+        It is a spend: where the answer is lost, the error's code is "unknown", and nothing is
+        started a second time.
+        """
+        if not re.fullmatch(SLUG, slug):
+            raise StackSpotError(
+                "{slug} is no name of a quick command: a name has up to 100 lower-case letters, "
+                "digits, - and _, and begins with a letter or digit.",
+                code="bad_slug",
+                slug=repr(slug[:40]),
+            )
+        request = Request(
+            "create",
+            "POST",
+            f"{self._commands}/create-execution/{quote(slug, safe='')}",
+            subject=slug,
+            body={"input_data": input if isinstance(input, str) else dict(input)},
+            params={"conversation_id": conversation_id} if conversation_id else None,
+            repeatable=False,
+        )
+        answer = await self._api.repeat(request)
+        id = answer.get("execution_id") if isinstance(answer, Mapping) else answer
+        if not isinstance(id, str) or not _ID.fullmatch(id):
+            raise worded(HttpUnreadable("no id"), request)
+        return id
+
+    async def status(self, execution: str, *, timeout: float | None = None) -> Status:
         """How it stands now, from one look."""
-        return await self._executions.look(execution)
+        if not _ID.fullmatch(execution):
+            raise StackSpotError("That is no id of a quick command's run.", code="unknown_run")
+        request = Request(
+            "status",
+            "GET",
+            f"{self._commands}/callback/{execution}",
+            subject=execution,
+            # Answers are cached on the way, as public clients found.
+            params={"nocache": secrets.token_hex(8)},
+            headers={"Cache-Control": "no-cache", "Pragma": "no-cache"},
+            timeout=timeout or PATIENCE,
+        )
+        answer = await self._api.once(request)
+        if not isinstance(answer, Mapping):
+            raise worded(HttpUnreadable("no object"), request)
+        return read_status(execution, answer)
 
     async def wait(self, execution: str, *, on_progress: OnProgress | None = None) -> Result:
-        """Wait for what was started; raises StillRunning where it does not come to its end."""
-        status = await self._executions.wait(execution, on_progress)
-        return Result(status.answer, execution, status.conversation)
+        """Look at what was started until it has completed.
+
+        Raises code "failed" when it failed; a StillRunning where the deadline has passed,
+        StackSpot refuses to tell, or is away for too long.
+        """
+        end = self._clock.now() + self.deadline
+        pause, misses = FIRST, 0
+        shown: tuple[str, float | None, str] = ("", None, "")
+        while (left := end - self._clock.now()) > 0:
+            await self._clock.sleep(min(pause * self._clock.jitter(), left))
+            pause = min(pause * GROWTH, LONGEST)
+            patience = min(PATIENCE, max(end - self._clock.now(), LEAST))
+            try:
+                status = await self.status(execution, timeout=patience)
+            except StackSpotError as error:
+                misses += 1
+                if not error.passing or misses > MISSES:
+                    raise StillRunning(error, execution) from None
+                pause = max(pause, error.after)
+                continue
+            misses = 0
+            if status.failed:
+                raise _failed(status)
+            if status.completed:
+                return Result(status.answer, execution, status.conversation)
+            told = (status.state, status.share, status.step)
+            if on_progress is not None and told != shown:
+                await on_progress(status)
+            shown = told
+        late = StackSpotError(
+            "StackSpot did not finish within {seconds} s, so I stopped waiting.",
+            code="deadline",
+            seconds=f"{self.deadline:.0f}",
+        )
+        raise StillRunning(late, execution)
 
     async def ask_agent(self, agent: str, prompt: str, *, conversation_id: str = "") -> AgentAnswer:
-        """One question to an agent, in a conversation that goes on."""
-        return await self._agents.ask(agent, prompt, conversation_id)
+        """One question to an agent, in a conversation that goes on; it is a spend, as `create`."""
+        if not is_agent_id(agent):
+            raise StackSpotError("{agent} is no agent's id.", code="bad_agent", agent=agent[:40])
+        request = Request(
+            "agent",
+            "POST",
+            f"{self._agents}/{quote(agent, safe='')}/chat",
+            subject=agent,
+            body={
+                "user_prompt": prompt,
+                "streaming": False,
+                "use_conversation": True,
+                "stackspot_knowledge": "false",  # a text there, which the other switches are not
+                "return_ks_in_response": False,
+                **({"conversation_id": conversation_id} if conversation_id else {}),
+            },
+            repeatable=False,
+            timeout=self.deadline,
+        )
+        answer = await self._api.repeat(request)
+        message = answer.get("message") if isinstance(answer, Mapping) else None
+        if not isinstance(answer, Mapping) or not isinstance(message, str):
+            raise worded(HttpUnreadable("no message"), request)
+        told = answer.get("conversation_id")
+        conversation = told if isinstance(told, str) and told else conversation_id
+        return AgentAnswer(in_whole_characters(message), conversation)
 
     async def close(self) -> None:
-        await self._api.token.close()
+        await self._api.close()
         if self._own_http:
             await self._http.close()
 
@@ -104,3 +229,19 @@ class StackSpot:
         at: TracebackType | None,
     ) -> None:
         await self.close()
+
+
+def _failed(status: Status) -> StackSpotError:
+    """StackSpot tells no reason; at which step it was helps a little."""
+    if not status.step:
+        return StackSpotError(
+            "StackSpot reports that it failed ({state}), and gives no reason.",
+            code="failed",
+            state=status.state,
+        )
+    return StackSpotError(
+        'StackSpot reports that it failed ({state}) at the step "{step}", and gives no reason.',
+        code="failed",
+        state=status.state,
+        step=status.step,
+    )

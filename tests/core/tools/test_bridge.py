@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
+from core.changes.approval import TableRule, TableRules
 from core.errors import ToolError
 from core.http import HttpClient
 from core.records import Health
-from core.table_rules import TableRule, TableRules
-from core.tools.bridge.catalogue import CATALOGUE
-from core.tools.bridge.source import FRESH, BridgeSource
-from core.tools.outcome import CAP, outcome_of_error
+from core.tools.nocodb.bridge import FRESH, BridgeSource
+from core.tools.nocodb.bridge_api import CATALOGUE
+from core.tools.toolbox import CAP, outcome_of_error
 from tests.core.tools.scene import scene
 from tests.fakes.bridge import FakeBridge
 from tests.fakes.bridge_tables import BASE, CUSTOMERS

@@ -6,15 +6,8 @@ import json
 
 import pytest
 
-from core.http import (
-    HttpAnswer,
-    HttpDown,
-    HttpError,
-    HttpTimeout,
-    HttpTooLarge,
-    HttpUnreadable,
-)
-from core.tools.bridge.error import worded
+from core.http import HttpAnswer, HttpDown, HttpError, HttpTimeout, HttpTooLarge, HttpUnreadable
+from core.tools.nocodb.bridge_api import worded
 
 NOT_FOUND = "404: 404 Client Error: Not Found for url: https://db.example/api/v2/tables/t/records"
 DOWN = "500: HTTPConnectionPool(host='db.example', port=80): Max retries exceeded with url: /x"

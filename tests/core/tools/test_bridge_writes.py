@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
+from core.changes.model import Change, Draft, Proposal, Step
 from core.errors import ToolError
 from core.http import HttpClient
 from core.messages import Address
-from core.proposal import Change, Draft, Proposal, Step
 from core.records import Outcome, Scene
-from core.tools.bridge.source import BridgeSource
+from core.tools.nocodb.bridge import BridgeSource
 from tests.core.tools.scene import ADA, scene
 from tests.fakes.bridge import FakeBridge
 from tests.fakes.bridge_tables import CUSTOMERS, ORDERS

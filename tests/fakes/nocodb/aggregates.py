@@ -14,8 +14,10 @@ from tests.fakes.nocodb.where import parsed
 _FUNCTIONS: dict[str, Callable[[Sequence[Any]], Any]] = {
     "sum": sum,
     "avg": lambda values: sum(values) / len(values) if values else None,
-    "min": lambda values: min(values, default=None),
+    "min": lambda values: min(values, default=0),
     "max": lambda values: max(values, default=None),
+    "earliest_date": lambda values: min(values, default=None),
+    "latest_date": lambda values: max(values, default=None),
     "count_unique": lambda values: len(set(values)),
     "count_filled": len,
 }

@@ -14,11 +14,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FunctionType, ModuleType
 
-from core.tools.code.local.sandbox.bwrap import Bubblewrap
-from core.tools.code.local.sandbox.ground import Ground
-from core.tools.code.local.sandbox.landlock import Landlock
-from core.tools.code.local.sandbox.probe import prove
-from core.tools.code.local.sandbox.sandbox import Sandbox
+from core.tools.code.sandbox.bwrap import Bubblewrap
+from core.tools.code.sandbox.landlock import Landlock
+from core.tools.code.sandbox.probe import prove
+from core.tools.code.sandbox.runtime import RuntimeFolder
+from core.tools.code.sandbox.sandbox import Sandbox
 from tests.real.sandbox.attacks import endings, files, memory, network, processes, secrets, system
 from tests.real.sandbox.ends import end
 from tests.real.sandbox.scenery import Scenery, scenery
@@ -63,7 +63,7 @@ async def batch(
     return results
 
 
-async def every(sandbox: Sandbox, python: Path, ground: Ground) -> dict[str, str]:
+async def every(sandbox: Sandbox, python: Path, runtime: RuntimeFolder) -> dict[str, str]:
     results: dict[str, str] = {}
     turns = asyncio.Semaphore(AT_ONCE)
 
@@ -78,15 +78,15 @@ async def every(sandbox: Sandbox, python: Path, ground: Ground) -> dict[str, str
             for name in endings.ENDS:
                 group.create_task(ended(name, scene))
         results[OUTSIDE] = scene.harm()
-    results[LEFT] = left(ground)
+    results[LEFT] = left(runtime)
     return results
 
 
-def left(ground: Ground) -> str:
+def left(runtime: RuntimeFolder) -> str:
     """Whoever is still in this PID namespace and is neither this process nor its parents."""
     kept = {1, os.getpid(), os.getppid()}
     found = [name for name in os.listdir("/proc") if name.isdigit() and int(name) not in kept]
-    folders = ground.sessions()
+    folders = runtime.sessions()
     return f"{found} {folders}" if found or folders else ""
 
 
@@ -95,16 +95,16 @@ async def main() -> None:
     parser.add_argument("backend", choices=("bubblewrap", "landlock"))
     parser.add_argument("python", type=Path)
     arguments = parser.parse_args()
-    ground = Ground()
+    runtime = RuntimeFolder()
     try:
-        sandbox: Sandbox = (Bubblewrap if arguments.backend == "bubblewrap" else Landlock)(ground)
+        sandbox: Sandbox = (Bubblewrap if arguments.backend == "bubblewrap" else Landlock)(runtime)
         proof = await prove(sandbox, arguments.python)
         if not proof.holds:
             print(json.dumps({"blocked": proof.reason}))
             return
-        print(json.dumps(await every(sandbox, arguments.python, ground)))
+        print(json.dumps(await every(sandbox, arguments.python, runtime)))
     finally:
-        ground.close()
+        runtime.close()
 
 
 if __name__ == "__main__":

@@ -13,9 +13,7 @@ import json
 import os
 from pathlib import Path
 
-from core.tools.code.local.sandbox.choice import choose
-from core.tools.code.local.sandbox.ground import Ground
-from core.tools.code.local.sandbox.inside.filter import (
+from core.tools.code.sandbox.inside.filter import (
     ALLOW,
     AND,
     EQUAL,
@@ -26,8 +24,10 @@ from core.tools.code.local.sandbox.inside.filter import (
     RETURN,
     Step,
 )
-from core.tools.code.local.sandbox.inside.seccomp import load
-from core.tools.code.local.sandbox.inside.syscalls import ARCHITECTURES, CHECKED, REFUSED, numbers
+from core.tools.code.sandbox.inside.seccomp import load
+from core.tools.code.sandbox.inside.syscalls import ARCHITECTURES, CHECKED, REFUSED, numbers
+from core.tools.code.sandbox.probe import choose
+from core.tools.code.sandbox.runtime import RuntimeFolder
 
 CLONE3 = 435
 
@@ -62,11 +62,11 @@ async def main() -> None:
     arguments = parser.parse_args()
     if arguments.kind == "like-docker":
         forbid_namespaces()
-    ground = Ground()
+    runtime = RuntimeFolder()
     try:
-        choice = await choose(arguments.python, ground)
+        choice = await choose(arguments.python, runtime)
     finally:
-        ground.close()
+        runtime.close()
     name = choice.sandbox.name if choice.sandbox else ""
     print(json.dumps({"name": name, "words": choice.words}))
 

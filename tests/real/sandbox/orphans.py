@@ -16,10 +16,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from core.tools.code.local.sandbox.bwrap import Bubblewrap
-from core.tools.code.local.sandbox.ground import PREFIX, Ground
-from core.tools.code.local.sandbox.landlock import Landlock
-from core.tools.code.local.sandbox.sandbox import Sandbox
+from core.tools.code.sandbox.bwrap import Bubblewrap
+from core.tools.code.sandbox.landlock import Landlock
+from core.tools.code.sandbox.runtime import PREFIX, RuntimeFolder
+from core.tools.code.sandbox.sandbox import Sandbox
 from tests.real.sandbox.attacks import endings
 from tests.real.sandbox.session import STUB, Stub
 
@@ -27,8 +27,8 @@ SECONDS = 5.0
 
 
 async def bot(backend: str, python: Path) -> None:
-    ground = Ground()
-    sandbox: Sandbox = (Bubblewrap if backend == "bubblewrap" else Landlock)(ground)
+    runtime = RuntimeFolder()
+    sandbox: Sandbox = (Bubblewrap if backend == "bubblewrap" else Landlock)(runtime)
     stub = await Stub.start(sandbox, python, endings)
     stub.tell({"attack": "loop_deaf_to_signals", "outside": {}})
     print("started", flush=True)
@@ -55,10 +55,10 @@ def kill(backend: str, python: Path) -> dict[str, str]:
         time.sleep(0.01)
     found = {"ran": str(running), "processes": " ".join(_others())}
     before = _folders()
-    ground = Ground()
-    ground.program(STUB)
+    runtime = RuntimeFolder()
+    runtime.program(STUB)
     found["folders"] = " ".join(before & _folders())
-    ground.close()
+    runtime.close()
     return found | {"swept": " ".join(before)}
 
 

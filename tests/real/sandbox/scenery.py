@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from core.tools.code.local.sandbox.sandbox import Limits, MiB
+from core.tools.code.sandbox.sandbox import Limits, MiB
 from tests.real.sandbox.outside import Outside
 
 SECRET = "PONTE_ATTACK_SECRET"

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Self
 
-from core.tools.code.local.sandbox.sandbox import Limits, MiB, Process, Sandbox
+from core.tools.code.sandbox.sandbox import Limits, MiB, Process, Sandbox
 from tests.real.sandbox.outside import Outside
 
 STUB = Path(__file__).parent / "stub.py"

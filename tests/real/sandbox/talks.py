@@ -13,14 +13,14 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from core.tools.code.local import session as sessions
-from core.tools.code.local.sandbox.bwrap import Bubblewrap
-from core.tools.code.local.sandbox.ground import Ground
-from core.tools.code.local.sandbox.landlock import Landlock
-from core.tools.code.local.sandbox.probe import prove
-from core.tools.code.local.sandbox.sandbox import MiB, Sandbox
-from core.tools.code.local.session import Session
+from core.tools.code import session as sessions
 from core.tools.code.port import Ran
+from core.tools.code.sandbox.bwrap import Bubblewrap
+from core.tools.code.sandbox.landlock import Landlock
+from core.tools.code.sandbox.probe import prove
+from core.tools.code.sandbox.runtime import RuntimeFolder
+from core.tools.code.sandbox.sandbox import MiB, Sandbox
+from core.tools.code.session import Session
 from tests.real.sandbox.attacks import talk
 from tests.real.sandbox.driver import OUTSIDE, attacks, left
 from tests.real.sandbox.scenery import Scenery, scenery
@@ -61,7 +61,7 @@ def _wrong(runs: Sequence[Ran], took: float, scene: Scenery, alive: bool) -> str
     return "" if alive is not last.lost else f"alive: {alive}, lost: {last.lost}"
 
 
-async def every(sandbox: Sandbox, python: Path, ground: Ground) -> dict[str, str]:
+async def every(sandbox: Sandbox, python: Path, runtime: RuntimeFolder) -> dict[str, str]:
     results: dict[str, str] = {}
     turns = asyncio.Semaphore(AT_ONCE)
 
@@ -79,7 +79,7 @@ async def every(sandbox: Sandbox, python: Path, ground: Ground) -> dict[str, str
         still = await other.run("open('secret.txt').read() == secret", ())
         await other.kill()
         results["the other conversation"] = "" if still.value == "True" else repr(still)
-        results[OUTSIDE] = scene.harm() or left(ground)
+        results[OUTSIDE] = scene.harm() or left(runtime)
     return results
 
 
@@ -89,14 +89,14 @@ async def main() -> None:
     parser.add_argument("python", type=Path)
     arguments = parser.parse_args()
     sessions.WALL, sessions.GRACE = WALL, GRACE
-    ground = Ground()
+    runtime = RuntimeFolder()
     try:
-        sandbox: Sandbox = (Bubblewrap if arguments.backend == "bubblewrap" else Landlock)(ground)
+        sandbox: Sandbox = (Bubblewrap if arguments.backend == "bubblewrap" else Landlock)(runtime)
         proof = await prove(sandbox, arguments.python)
-        done = await every(sandbox, arguments.python, ground) if proof.holds else {}
+        done = await every(sandbox, arguments.python, runtime) if proof.holds else {}
         print(json.dumps(done or {"blocked": proof.reason}))
     finally:
-        ground.close()
+        runtime.close()
 
 
 if __name__ == "__main__":

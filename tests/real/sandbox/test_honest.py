@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from core.tools.code.local.sandbox.bwrap import Bubblewrap
-from core.tools.code.local.sandbox.ground import Ground
-from core.tools.code.local.sandbox.landlock import Landlock
-from core.tools.code.local.sandbox.probe import prove
-from core.tools.code.local.sandbox.sandbox import Limits, Sandbox
-from core.tools.code.local.session import Session
 from core.tools.code.port import Ran
+from core.tools.code.sandbox.bwrap import Bubblewrap
+from core.tools.code.sandbox.landlock import Landlock
+from core.tools.code.sandbox.probe import prove
+from core.tools.code.sandbox.runtime import RuntimeFolder
+from core.tools.code.sandbox.sandbox import Limits, Sandbox
+from core.tools.code.session import Session
 from tests.code import sandboxed
 from tests.real.sandbox.pythons import sandbox_python
 
@@ -123,13 +123,13 @@ str(pd.Timestamp('2026-07-01', tz='UTC').tz_convert('Europe/Paris'))
 
 @pytest.fixture(params=["bubblewrap", "landlock"])
 async def sandbox(request: pytest.FixtureRequest) -> AsyncIterator[Sandbox]:
-    ground = Ground()
-    sandbox: Sandbox = (Bubblewrap if request.param == "bubblewrap" else Landlock)(ground)
+    runtime = RuntimeFolder()
+    sandbox: Sandbox = (Bubblewrap if request.param == "bubblewrap" else Landlock)(runtime)
     proof = await prove(sandbox, sandbox_python())
     if not proof.holds:
         pytest.skip(f"blocked: {request.param}: {proof.reason}")
     yield sandbox
-    ground.close()
+    runtime.close()
 
 
 async def run(sandbox: Sandbox, python: Path, code: str) -> Ran:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from core.tools.code.local.sandbox.inside import ruleset
+from core.tools.code.sandbox.inside import ruleset
 from tests.real.sandbox.pythons import sandbox_python
 from tests.real.sandbox.runs import drive, results
 

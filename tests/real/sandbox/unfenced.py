@@ -13,9 +13,8 @@ import tempfile
 from pathlib import Path
 from typing import Literal
 
-from core.tools.code.local.sandbox.pipes import Ends
-from core.tools.code.local.sandbox.process import Running, launch
-from core.tools.code.local.sandbox.sandbox import Limits, MiB
+from core.tools.code.sandbox.process import Ends, Running, launch
+from core.tools.code.sandbox.sandbox import Limits, MiB
 from tests.real.sandbox.attacks import files, memory, network, processes, secrets, system
 from tests.real.sandbox.driver import batch
 from tests.real.sandbox.scenery import scenery

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.async_api import Browser, FilePayload, Page, expect
 
-from core.commands import parse
+from core.conversation.grammar import parse
 from core.messages import Answer, Card
 from core.records import QuickCommand
 from tests.fakes.quick_commands import ECHO, SUMMARY

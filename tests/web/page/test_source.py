@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from adapters.web.pages import FOLDER, TYPES
-from adapters.web.wording import SENTENCES, wording
+from adapters.web.conversations import FOLDER, TYPES
+from adapters.web.errors import SENTENCES, wording
 
 
 def test_the_page_weighs_at_most_60_kilobytes() -> None:

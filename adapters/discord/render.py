@@ -1,0 +1,434 @@
+"""An answer as Discord shows it: Markdown without tables, images or mentions, cut into parts that
+fit, and its cards as embeds with buttons."""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import discord
+
+from core.csv_text import csv_bytes, is_number
+from core.i18n import say
+from core.markdown import is_plain, unlinked
+from core.messages import Card, CardAction
+from core.text import Fence, after, spans, split
+
+LIMIT = 2000
+"""Code points in one message: resources/message.mdx#create-message-jsonform-params, and #1315 for
+what a character is."""
+MOST_PARTS = 4
+"""Posts in a row; a longer answer reads better as a file."""
+WHOLE = "answer.md"
+_NOTE_ROOM = 120
+"""Characters that the note on the file may take."""
+
+WIDEST = 38
+"""Characters of a code block's line on a telephone before it wraps."""
+WIDEST_TABLE = 100
+"""Columns: each short row is filled up to them."""
+MOST_COLUMNS, MOST_ROWS = 3, 40
+"""Of a table that stands in a code block."""
+MOST_RECORDS, SHOWN_RECORDS = 12, 3
+"""Rows that stand as records; of a longer table so many, and the whole in a file."""
+
+MOST_CARDS = 5
+"""Cards with buttons under one message: five rows of buttons fit
+(components/reference.mdx#legacy-message-component-behavior)."""
+# resources/message.mdx#embed-object-embed-limits: a title of 256 characters, a description of 4096,
+# 6000 in all embeds, from which the footers take their part; and up to 10 embeds.
+TITLE, DESCRIPTION, IN_ALL, MOST_EMBEDS = 256, 4096, 5500, 10
+MOST_CARD_ROWS = 10
+LONGEST_VALUE = 200
+
+ID = re.compile(r"ponte:(?P<action>approve|deny|undo):(?P<card>[a-z2-7]{6})")
+STOP = re.compile(r"ponte:stop:(?P<asker>\d+)")
+
+LABELS: Mapping[CardAction, str] = {"approve": "Approve", "deny": "Deny", "undo": "Undo"}
+_STYLES = {
+    "approve": discord.ButtonStyle.success,
+    "deny": discord.ButtonStyle.danger,
+    "undo": discord.ButtonStyle.secondary,
+}
+_AMBER, _GREEN, _GREY = 0xE0A030, 0x3BA55D, 0x80848E
+_COLOURS = {"open": _AMBER, "done": _GREEN, "approved": _GREEN}
+
+_LONGEST_MARK = 16
+_TARGET = r"\(<?([^()\s<>]*(?:\([^()\s<>]*\)[^()\s<>]*)*)>?(?:\s+\"[^\"]*\")?\)"
+_CELL_LINK = re.compile(rf"!?\[([^\[\]]*)\]{_TARGET}")
+_IMAGE = re.compile(rf"!\[([^\[\]]*)\]{_TARGET}")
+_LINK = re.compile(rf"(?<!!)\[([^\[\]]+)\]{_TARGET}")
+# A preview would fetch the address, and with it whatever a tool's text put there.
+_BARE_URL = re.compile(r"(?<![<\w])https?://[^\s<>]*[^\s<>.,;:!?'\"()\[\]*_~|]")
+_DELIMITER = re.compile(r"\|?\s*:?-+:?\s*(?:\|\s*:?-+:?\s*)*\|?")
+_BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
+_MARKS = re.compile(r"(\*\*|__|~~)")
+_HEADING = re.compile(r" {0,3}#{4,6}\s+")
+_RULE = re.compile(r" {0,3}([-*_])(\s*\1){2,}\s*")
+_TASK = re.compile(r"^(\s*[-*+] )\[([ xX])\] ")
+# What Discord turns into a mention or a command: reference.mdx#message-formatting.
+_MENTION = re.compile(r"@(?=everyone|here)|(?<=<)(?=@[!&]?\d|#\d|/[^:<>\s][^:<>]{0,100}:\d|id:)")
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+    @property
+    def width(self) -> int:
+        return sum(self.widths) + 2 * (len(self.header) - 1)
+
+    @property
+    def widths(self) -> list[int]:
+        columns = zip(self.header, *self.rows, strict=True)
+        return [max(columns_of(_bare(cell)) for cell in column) for column in columns]
+
+    @property
+    def narrow(self) -> bool:
+        return len(self.header) <= MOST_COLUMNS and self.width <= WIDEST
+
+    def needs_file(self) -> bool:
+        return len(self.rows) > (MOST_ROWS if self.narrow else MOST_RECORDS)
+
+    def code_block(self) -> str:
+        widths = self.widths
+        lines = [_padded(self.header, widths), "  ".join("─" * width for width in widths)]
+        lines += [_padded(row, widths) for row in self.rows]
+        return "\n".join(["```", *lines, "```"])
+
+    def records(self, most: int | None = None) -> str:
+        """A paragraph per row: its first cell in bold, then a line per column."""
+        paragraphs = []
+        for row in self.rows[:most]:
+            lines = [f"**{self.header[0]}: {row[0]}**" if self.header[0] else f"**{row[0]}**"]
+            pairs = zip(self.header[1:], row[1:], strict=True)
+            lines += [f"{name}: {cell}" for name, cell in pairs if cell]
+            paragraphs.append("\n".join(lines))
+        return "\n\n".join(paragraphs)
+
+    def excerpt(self, name: str, locale: str) -> str:
+        note = say(
+            "…{more} more rows in {name}.",
+            locale,
+            more=len(self.rows) - SHOWN_RECORDS,
+            name=f"`{name}`",
+        )
+        return f"{self.records(SHOWN_RECORDS)}\n\n{note}"
+
+    def csv(self) -> bytes:
+        return csv_bytes([tuple(map(_bare, row)) for row in (self.header, *self.rows)])
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """A table that is too long for a chat."""
+
+    name: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    text: str
+    sheets: tuple[Sheet, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Pages:
+    parts: tuple[str, ...]
+    sheets: tuple[Sheet, ...] = ()
+
+
+def render(markdown: str, locale: str = "en") -> Rendered:
+    """`markdown` as Discord shows it; tables that are too long become files. Text that is too
+    long to be read as Markdown stays as it is written."""
+    if is_plain(markdown):
+        return Rendered(_unfurled(markdown))
+    lines = markdown.split("\n")
+    out: list[str] = []
+    sheets: list[Sheet] = []
+    fence: Fence | None = None
+    at = 0
+    while at < len(lines):
+        line = lines[at]
+        opened = after(line, fence, _LONGEST_MARK)
+        if fence is None and opened is None and at + 1 < len(lines):
+            end = _table_end(lines, at)
+            if end:
+                out.append(_table(lines[at:end], sheets, locale))
+                at = end
+                continue
+        out.append(line if fence or opened else _plain_line(line))
+        fence = opened
+        at += 1
+    return Rendered("\n".join(out), tuple(sheets))
+
+
+def inert(text: str) -> str:
+    """Text in which nothing mentions anybody, outside code."""
+    return _MENTION.sub(lambda m: m[0] + "\u200b", text)
+
+
+def pages(markdown: str, locale: str, most: int = MOST_PARTS) -> Pages:
+    """At least one part, empty where there is no text; what does not fit comes as a file."""
+    rendered = render(markdown, locale)
+    parts = split(rendered.text, LIMIT)
+    if len(parts) <= most:
+        return Pages(parts or ("",), rendered.sheets)
+    note = say("*The whole answer is in {name}.*", locale, name=f"`{WHOLE}`")
+    # The last part is cut again, to make room for the note.
+    last = split(parts[most - 1], LIMIT - _NOTE_ROOM)[0]
+    shown = (*parts[: most - 1], f"{last}\n\n{note}")
+    return Pages(shown, (*rendered.sheets, Sheet(WHOLE, markdown.encode())))
+
+
+def read_table(lines: list[str]) -> Table | None:
+    """The pipe table that `lines` are (header, delimiter, rows), or None."""
+    if len(lines) < 2 or "|" not in lines[0] or not _DELIMITER.fullmatch(lines[1].strip()):
+        return None
+    header = _cells(lines[0])
+    if len(_cells(lines[1])) != len(header) or len(header) > WIDEST_TABLE:
+        return None
+    rows = tuple(_fitted(_cells(line), len(header)) for line in lines[2:])
+    return Table(header, rows)
+
+
+def columns_of(text: str) -> int:
+    """How many columns of a monospaced font the text takes: East Asian wide ones count twice."""
+    wide = sum(unicodedata.east_asian_width(char) in "WF" for char in text)
+    marks = sum(unicodedata.combining(char) != 0 for char in text)
+    return len(text) + wide - marks
+
+
+def embeds(cards: Sequence[Card], locale: str) -> list[discord.Embed]:
+    shown = cards[:MOST_CARDS]
+    room = IN_ALL // max(1, len(shown))
+    return [embed(card, locale, room) for card in shown]
+
+
+def embed(card: Card, locale: str, room: int = IN_ALL) -> discord.Embed:
+    """`room`: characters for this card, so that all cards of a message fit into its limit."""
+    lines = [_told(card.text)] if card.text else []
+    lines += [_change(row) for row in card.rows[:MOST_CARD_ROWS]]
+    if len(card.rows) > MOST_CARD_ROWS:
+        lines.append(say("…and {more} more rows.", locale, more=len(card.rows) - MOST_CARD_ROWS))
+    if card.expires_at and card.state == "open":
+        # Discord words the moment in the reader's own language and time zone.
+        when = f"<t:{int(card.expires_at)}:R>"
+        lines.append(say("Expires {when}.", locale, when=when))
+    made = discord.Embed(
+        title=_told(card.title)[:TITLE],
+        description="\n".join(lines)[: min(DESCRIPTION, room - TITLE - 40)],
+        colour=_COLOURS.get(card.state, _GREY),
+    )
+    return made.set_footer(text=f"{card.id} · {say(card.state, locale)}")
+
+
+def in_words(cards: Sequence[Card], locale: str) -> list[str]:
+    """Cards that no more fit under the message are decided by typing."""
+    return [
+        f"{_told(card.title)}: " + ", ".join(f"`{action} {card.id}`" for action in card.actions)
+        for card in cards
+    ]
+
+
+def view(cards: Sequence[Card], locale: str) -> discord.ui.View:
+    """A row of buttons for each card."""
+    rows = enumerate(cards[:MOST_CARDS])
+    return _unkept(button for row, card in rows for button in _buttons(card, locale, row))
+
+
+def stop_view(asker: str, locale: str) -> discord.ui.View:
+    """The button that stops the turn of `asker`'s conversation here."""
+    label = say("Stop", locale)
+    return _unkept([discord.ui.Button(label=label, custom_id=f"ponte:stop:{asker}")])
+
+
+def redrawn(
+    message: discord.Message, card: Card, locale: str
+) -> tuple[list[discord.Embed], discord.ui.View]:
+    """The embeds and buttons of `message` with `card` as it stands now, all others as they were."""
+    mine = [at for at, old in enumerate(message.embeds) if _card_of(old) == card.id]
+    shown = list(message.embeds)
+    fresh = embed(card, locale, IN_ALL // max(1, len(shown)))
+    for at in mine:
+        shown[at] = fresh
+    if not mine:
+        shown.append(fresh)
+    return shown[:MOST_EMBEDS], _view_with(message, card, locale)
+
+
+def without_stop(message: discord.Message) -> discord.ui.View:
+    return _unkept(
+        _copy(button, number)
+        for number, row in enumerate(_button_rows(message))
+        for button in row
+        if button.custom_id and not STOP.fullmatch(button.custom_id)
+    )
+
+
+def _buttons(card: Card, locale: str, row: int) -> list[discord.ui.Button[Any]]:
+    return [
+        discord.ui.Button(
+            style=_STYLES[action],
+            label=say(LABELS[action], locale),
+            custom_id=f"ponte:{action}:{card.id}",
+            row=row,
+        )
+        for action in card.actions
+    ]
+
+
+def _table_end(lines: list[str], start: int) -> int:
+    """The line after the table that begins at `start`; 0 where none does."""
+    line, following = lines[start : start + 2]
+    if "|" not in line or "-" not in following or read_table([line, following]) is None:
+        return 0
+    end = start + 2
+    while end < len(lines) and "|" in lines[end] and lines[end].strip():
+        end += 1
+    return end
+
+
+def _table(lines: list[str], sheets: list[Sheet], locale: str) -> str:
+    table = read_table(lines)
+    if table is None:
+        return "\n".join(_plain_line(line) for line in lines)
+    if table.needs_file():
+        name = f"table-{len(sheets) + 1}.csv"
+        sheets.append(Sheet(name, table.csv()))
+        return _unfurled(table.excerpt(name, locale))
+    return table.code_block() if table.narrow else _unfurled(table.records())
+
+
+def _cells(line: str) -> tuple[str, ...]:
+    line = line.strip().removeprefix("|")
+    if line.endswith("|") and not line.endswith("\\|"):
+        line = line[:-1]
+    cells = re.split(r"(?<!\\)\|", line)
+    return tuple(_cell(cell.replace("\\|", "|").strip()) for cell in cells)
+
+
+def _cell(cell: str) -> str:
+    cell = _CELL_LINK.sub(r"\1 \2", _BREAK.sub(" ", cell))
+    return _MARKS.sub("", cell)
+
+
+def _bare(cell: str) -> str:
+    """Without the marks of code, which stay in prose; one of them could close a block."""
+    return cell.replace("`", "")
+
+
+def _fitted(row: tuple[str, ...], width: int) -> tuple[str, ...]:
+    return (*row, *[""] * (width - len(row)))[:width]
+
+
+def _padded(cells: tuple[str, ...], widths: list[int]) -> str:
+    padded = [
+        " " * (width - columns_of(cell)) + cell
+        if is_number(cell)
+        else cell + " " * (width - columns_of(cell))
+        for cell, width in zip(map(_bare, cells), widths, strict=True)
+    ]
+    return "  ".join(padded).rstrip()
+
+
+def _plain_line(line: str) -> str:
+    """A line outside code blocks; what stands in inline code stays as it is."""
+    if _RULE.fullmatch(line):
+        return ""
+    if heading := _HEADING.match(line):
+        line = f"**{line[heading.end() :].rstrip().rstrip('#').rstrip()}**"
+    pieces: list[str] = []
+    at = 0
+    for start, end in spans(line):
+        pieces += [_prose(line[at:start]), line[start:end]]
+        at = end
+    return "".join([*pieces, _prose(line[at:])])
+
+
+def _prose(text: str) -> str:
+    text = _TASK.sub(lambda m: m[1] + ("☑ " if m[2] in "xX" else "☐ "), text)
+    text = _IMAGE.sub(lambda m: _shown(m[1], m[2]), text)
+    text = _LINK.sub(lambda m: _shown(m[1], m[2]), text)
+    return _unfurled(_BREAK.sub("\n", text))
+
+
+def _shown(label: str, url: str) -> str:
+    """A link says where it leads; in angle brackets Discord fetches no preview of it."""
+    return f"<{url}>" if label in ("", url) else f"{label} (<{url}>)"
+
+
+def _unfurled(text: str) -> str:
+    return inert(_BARE_URL.sub(r"<\g<0>>", text))
+
+
+def _view_with(message: discord.Message, card: Card, locale: str) -> discord.ui.View:
+    """The rows of other cards stay; this card's row holds what may be done with it now."""
+    rows = [row for row in _button_rows(message) if card.id not in {_button_card(b) for b in row}]
+    rows = rows[: MOST_CARDS - 1] if card.actions else rows[:MOST_CARDS]
+    kept = [_copy(button, number) for number, row in enumerate(rows) for button in row]
+    return _unkept([*kept, *_buttons(card, locale, len(rows))])
+
+
+def _unkept(buttons: Iterable[discord.ui.Button[Any]]) -> discord.ui.View:
+    """The SDK must not keep it: clicks are found by their id."""
+    view = discord.ui.View(timeout=None)
+    for button in buttons:
+        view.add_item(button)
+    view.stop()
+    return view
+
+
+def _button_rows(message: discord.Message) -> list[list[discord.Button]]:
+    return [
+        [item for item in row.children if isinstance(item, discord.Button)]
+        for row in message.components
+        if isinstance(row, discord.ActionRow)
+    ]
+
+
+def _copy(button: discord.Button, row: int) -> discord.ui.Button[Any]:
+    return discord.ui.Button(
+        style=button.style, label=button.label, custom_id=button.custom_id, row=row
+    )
+
+
+def _button_card(button: discord.Button) -> str:
+    found = ID.fullmatch(button.custom_id or "")
+    return found["card"] if found else ""
+
+
+def _card_of(embed: discord.Embed) -> str:
+    return (embed.footer.text or "").split(" ")[0]
+
+
+def _change(row: Mapping[str, Any]) -> str:
+    """What changes in one row; values are other people's data, so nothing in them is markup."""
+    before, after = row.get("before"), row.get("after")
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        changed = [key for key in {**before, **after} if before.get(key) != after.get(key)]
+        return "• " + ", ".join(
+            f"{_safe(key)}: ~~{_safe(before.get(key))}~~ → {_safe(after.get(key))}"
+            for key in changed
+        )
+    values, sign = (after, "+") if after is not None else (before, "−")
+    if isinstance(values, Mapping):
+        return f"{sign} " + ", ".join(f"{_safe(k)}: {_safe(v)}" for k, v in values.items())
+    return f"{sign} {_safe(values)}"
+
+
+def _told(words: str) -> str:
+    return inert(unlinked(words))
+
+
+def _safe(value: object) -> str:
+    text = "" if value is None else value if isinstance(value, str) else json.dumps(value)
+    if len(text) > LONGEST_VALUE:
+        text = text[: LONGEST_VALUE - 1] + "…"
+    return inert(discord.utils.escape_markdown(unlinked(text.replace("\n", " ")))) or "∅"

@@ -1,0 +1,428 @@
+"""Slack over Socket Mode, or over signed HTTP behind the web adapter's server, through Bolt.
+
+Imported in a thread, since Bolt takes a third of a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import structlog
+from slack_bolt.adapter.socket_mode.aiohttp import AsyncSocketModeHandler
+from slack_bolt.app.async_app import AsyncApp
+from slack_bolt.authorization import AuthorizeResult
+from slack_bolt.authorization.async_authorize import AsyncAuthorize
+from slack_bolt.context.ack.async_ack import AsyncAck
+from slack_bolt.context.async_context import AsyncBoltContext
+from slack_bolt.middleware.async_middleware import AsyncMiddleware
+from slack_bolt.request.async_request import AsyncBoltRequest
+from slack_bolt.response import BoltResponse
+from slack_sdk.socket_mode.aiohttp import SocketModeClient
+from slack_sdk.socket_mode.request import SocketModeRequest
+from slack_sdk.web.async_client import AsyncWebClient
+
+from adapters.slack import render
+from adapters.slack.client import FAILURES, InDoubt, SlackApi, sdk_log
+from adapters.slack.events import Payload, author_home
+from adapters.slack.files import Downloads
+from adapters.slack.intake import Customs, Intake
+from adapters.slack.interactions import Interactions
+from adapters.slack.participants import Around, Company
+from adapters.slack.render import Links
+from adapters.slack.setup import socket_url
+from adapters.slack.surface import ChatSurface
+from adapters.slack.workspace import Directory, Directs, Workspace
+from core.chat.posting import PostedReply
+from core.errors import NotStored, PlatformBusy, SettingsError
+from core.http import Proxies
+from core.i18n import nearest
+from core.messages import Address, Attachment, File, Message, Person, ReplyTo
+from core.ports import Files, Inbox, Journal, Policy, Posts, StatusBoard, ThreadMap
+from core.records import Health
+
+log = structlog.get_logger("slack")
+
+QUICK_COMMAND = "/quick-command"
+_STAMP, _SEAL = re.compile("[0-9]{1,12}"), re.compile("v0=[0-9a-f]{64}")
+"""A request's time and its signature."""
+PING = 3.0
+"""Seconds between two pings: a connection that died without a word is replaced after some three
+of them (slack_sdk 3.47 waits one interval after a break, four for a silence)."""
+SILENCE = 90.0
+"""Seconds without a frame of any kind after which a connection counts as deaf."""
+PATIENCE = 15.0
+"""Seconds that the start of everything else waits for Slack."""
+
+T = TypeVar("T")
+Take = Callable[[Payload], Awaitable[None]]
+"""Stores an event; raises NotStored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """`app_token` for Socket Mode; without it `signing_secret` for HTTP."""
+
+    bot_token: str = field(repr=False)
+    app_token: str = field(default="", repr=False)
+    signing_secret: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """What the adapter works with. `removed` is told the id of a post that a person deleted."""
+
+    inbox: Inbox
+    journal: Journal
+    threads: ThreadMap
+    files: Files
+    board: StatusBoard
+    policy: Policy
+    removed: Callable[[str], Awaitable[None]]
+
+
+class SlackAdapter:
+    """Slack as a `ChatPlatform`."""
+
+    name = "slack"
+
+    def __init__(
+        self, credentials: Credentials, ports: Ports, *, api_url: str = "https://slack.com/api/",
+        proxies: Proxies | None = None, customs: Customs | None = None, links: Links | None = None,
+        home: Path | None = None,
+    ) -> None:  # fmt: skip
+        """`home`: where people's names are kept over restarts. Raises SettingsError where neither a
+        socket nor HTTP is possible."""
+        if not credentials.app_token and not credentials.signing_secret:
+            raise SettingsError("Slack needs SLACK_APP_TOKEN (Socket Mode) or "
+                                "SLACK_SIGNING_SECRET (HTTP).")  # fmt: skip
+        self._credentials = credentials
+        self._ports = ports
+        self._proxies = proxies or Proxies()
+        api = SlackApi(credentials.bot_token, api_url, self._proxies)
+        directory = Directory(api, home / "slack-people.json" if home else None)
+        workspace = self._workspace = Workspace(api, directory, links or Links())
+        self._downloads = Downloads(workspace, ports.files)
+        directs = Directs(workspace, ports.journal)
+        company = Company(
+            workspace, ports.threads, lambda *said: self._intake.say_that_we_wait(*said)
+        )
+        self._around = Around(workspace, company)
+        self._intake = Intake(
+            workspace, ports.inbox, company, directs, self._downloads, customs or Customs(),
+            ports.removed,
+        )  # fmt: skip
+        workspace.stopped = self._intake.stop
+        self._interactions = Interactions(
+            workspace, directs, ports.inbox, ports.board, ports.policy
+        )
+        self._app: AsyncApp | None = None
+        self._socket: Socket | None = None
+        self._connecting: asyncio.Task[None] | None = None
+        self._open = False
+
+    @property
+    def opened(self) -> bool:
+        """Whether events may come in."""
+        return self._open
+
+    def reply(self, to: ReplyTo, posts: Posts) -> PostedReply:
+        surface = ChatSurface(self._workspace, self._ports.files, to)
+        return PostedReply(surface, posts, to.turn, surface.pause, surface.whole)
+
+    async def start(self) -> None:
+        """Raises SettingsError for a refused token. Where Slack does not answer, the rest of
+        Ponte starts, and this goes on trying."""
+        await asyncio.gather(self._workspace.api.open(), self._workspace.directory.open())
+        connecting = asyncio.create_task(self._connect())
+        await asyncio.wait({connecting}, timeout=PATIENCE)
+        if connecting.done():
+            await connecting
+        else:
+            self._connecting = connecting
+
+    async def http(
+        self, headers: Mapping[str, str], body: bytes
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        """`POST /slack/events`: status, headers and body of the answer to a signed request.
+
+        Without a signing secret there is no such route: 404. Before the start and while the
+        intake is stopped it is 503, and Slack tries again.
+        """
+        if not self._credentials.signing_secret:
+            return 404, {}, b""
+        if self._app is None or not self._open:
+            return 503, {}, b""
+        return await dispatch(self._app, headers, body)
+
+    async def health(self) -> Health:
+        off = self._workspace.latches.words
+        if word := self._workspace.api.refused:
+            return Health("slack", "failing", f"Slack refuses the token ({word}): answers wait")
+        if word := self._workspace.directory.trouble:
+            words = f"users.info: {word}, so that nobody is known to be a member"
+            return Health("slack", "failing", words)
+        if self._socket is None:
+            state: Literal["on", "failing"] = "on" if self._open else "failing"
+            return Health("slack", state, "; ".join(filter(None, ["HTTP, /slack/events", off])))
+        silent = time.time() - self._socket.heard_at
+        if not self._socket.connected:
+            return Health("slack", "failing", "the socket is down; it is being opened again")
+        if silent > SILENCE:
+            return Health("slack", "failing", f"connected, but deaf for {silent:.0f} s")
+        return Health("slack", "on", "; ".join(filter(None, ["Socket Mode", off])))
+
+    async def fetch(self, message: Message, attachment: Attachment) -> File | None:
+        """The `Fetch` port."""
+        return await self._downloads.fetch(message, attachment)
+
+    async def look_up(self, message: Message, pointed: bool) -> tuple[Message, Sequence[str]]:
+        """The `LookUp` port."""
+        return await self._around.look_up(message, pointed)
+
+    async def membership(self, person: Person) -> frozenset[str]:
+        """The `Membership` port: user groups."""
+        return await self._workspace.directory.membership(person)
+
+    async def guest(self, person: Person) -> bool | None:
+        """The `Guests` port."""
+        return await self._workspace.directory.guest(person, self._workspace.team)
+
+    async def stop_intake(self) -> None:
+        self._open = False
+        if self._connecting is not None:
+            self._connecting.cancel()
+            await asyncio.gather(self._connecting, return_exceptions=True)
+        if self._socket is not None:
+            await self._socket.stop()
+
+    async def close(self) -> None:
+        await self._workspace.tasks.close()
+        await self._downloads.close()
+        await self._workspace.directory.close()
+        await self._workspace.api.close()
+
+    async def _connect(self) -> None:
+        told = await _patiently(self._workspace.identify)
+        self._app = build(
+            await self._workspace.api.open(),
+            authorized(told, self._credentials.bot_token),
+            self._credentials.signing_secret, self._take, self._interactions,
+        )  # fmt: skip
+        if token := self._credentials.app_token:
+            app_api = SlackApi(token, self._workspace.api.base_url, self._proxies)
+            try:
+                url = await _patiently(lambda: socket_url(app_api))
+            finally:
+                await app_api.close()
+            self._socket = Socket(self._app, token, self._proxies.for_url(url))
+            await self._socket.open(url)
+        self._open = True
+
+    async def _take(self, body: Payload) -> None:
+        event = body.get("event") or {}
+        if event.get("type") == "app_home_opened":
+            if event.get("tab") == "home":
+                self._workspace.tasks.start(self._show_home(body, event))
+            return
+        await self._intake.take(body)
+
+    async def _show_home(self, body: Payload, event: Payload) -> None:
+        user, team = str(event["user"]), self._workspace.team
+        profile = (await self._workspace.directory.profiles([user]))[user]
+        person = Person("slack", user, author_home(team, body, event), profile.name)
+        where = Address("slack", str(event.get("channel", "")), team)
+        shown = await render.home_view(
+            self._ports.board, self._ports.policy, person, where, nearest(profile.locale)
+        )
+        try:
+            await self._workspace.api.call("views.publish", user_id=user, view=shown)
+        except FAILURES as error:
+            log.warning("home not shown", why=str(error))
+
+
+class Ready(AsyncAuthorize):
+    """The one installation, known since the start: Bolt's own way asks auth.test before acks."""
+
+    def __init__(self, result: AuthorizeResult) -> None:
+        self._result = result
+
+    async def __call__(
+        self, *, context: AsyncBoltContext, enterprise_id: str | None, team_id: str | None,
+        user_id: str | None, **_: Any,
+    ) -> AuthorizeResult:  # fmt: skip
+        return self._result
+
+
+class StoreFirst(AsyncMiddleware):
+    """Every event is stored here; only then does it get its acknowledgement. Bolt acknowledges an
+    event before its listeners run, and none of a type that nobody listens to."""
+
+    def __init__(self, take: Take) -> None:
+        self._take = take
+
+    async def async_process(
+        self, *, req: AsyncBoltRequest, resp: BoltResponse,
+        next: Callable[[], Awaitable[BoltResponse]],
+    ) -> BoltResponse | None:  # fmt: skip
+        if req.body.get("type") != "event_callback":
+            return await next()
+        try:
+            await self._take(req.body)
+        except NotStored:
+            log.error("event not stored")
+            return BoltResponse(status=503, body="")
+        return BoltResponse(status=200, body="")
+
+
+class Listeners:
+    """What people press and type, with their acknowledgements."""
+
+    def __init__(self, interactions: Interactions) -> None:
+        self._interactions = interactions
+
+    def register(self, app: AsyncApp) -> None:
+        app.command(QUICK_COMMAND)(self._command)
+        app.shortcut(render.ASK)(self._shortcut)
+        app.shortcut(render.QUICK)(self._shortcut)
+        app.view(re.compile("^ponte_"))(self._view)
+        app.action(re.compile(f"^(?:{render.ACTION}|{render.STOP}$)"))(self._action)
+        app.action(re.compile(".*"))(self._ignore)
+        app.view_closed(re.compile(".*"))(self._ignore)
+
+    async def _command(self, ack: AsyncAck, command: dict[str, Any]) -> None:
+        await ack(**await self._interactions.command(command))
+
+    async def _shortcut(self, ack: AsyncAck, shortcut: dict[str, Any]) -> None:
+        await self._interactions.shortcut(shortcut)
+        await ack()
+
+    async def _view(self, ack: AsyncAck, body: dict[str, Any]) -> None:
+        await ack(**(await self._interactions.submitted(body) or {}))
+
+    async def _action(self, ack: AsyncAck, body: dict[str, Any], action: dict[str, Any]) -> None:
+        try:
+            await self._interactions.clicked(body, action)
+        except NotStored:
+            log.error("click not stored")
+            return
+        await ack()
+
+    async def _ignore(self, ack: AsyncAck) -> None:
+        await ack()
+
+
+class Socket(AsyncSocketModeHandler):
+    """One Socket Mode connection, which knows what it still has in hand."""
+
+    client: SocketModeClient
+
+    def __init__(self, app: AsyncApp, app_token: str, proxy: str | None) -> None:
+        super().__init__(app, app_token, sdk_log(), ping_interval=PING)
+        self.client.proxy = proxy  # and not what the SDK found in the environment
+        self.client.on_message_listeners.append(self._hear)
+        self._heard_at = time.time()
+        self._in_hand: set[asyncio.Task[Any] | None] = set()
+        self._taking = True
+
+    async def handle(self, client: Any, req: SocketModeRequest) -> None:
+        """What comes after `stop` is left unacknowledged: Slack brings it to the next process."""
+        if not self._taking:
+            return
+        task = asyncio.current_task()
+        self._in_hand.add(task)
+        try:
+            await super().handle(client, req)
+        finally:
+            self._in_hand.discard(task)
+
+    async def open(self, url: str) -> None:
+        self.client.wss_uri = url
+        untyped: Any = self.client
+        await untyped.connect()
+
+    async def stop(self, seconds: float = 2.0) -> None:
+        """Take nothing more; what was taken is stored and acknowledged before the close."""
+        self._taking = False
+        if tasks := {task for task in self._in_hand if task}:
+            await asyncio.wait(tasks, timeout=seconds)
+        untyped: Any = self.client
+        await untyped.close()
+
+    @property
+    def connected(self) -> bool:
+        session = self.client.current_session
+        return session is not None and not session.closed
+
+    @property
+    def heard_at(self) -> float:
+        """When the last frame came (the answer to a ping too), in seconds since the epoch."""
+        return max(self._heard_at, self.client.last_ping_pong_time or 0.0)
+
+    async def _hear(self, frame: object) -> None:
+        self._heard_at = time.time()
+
+
+def build(
+    client: AsyncWebClient, result: AuthorizeResult, signing_secret: str, take: Take,
+    interactions: Interactions,
+) -> AsyncApp:  # fmt: skip
+    """Raises nothing that depends on the environment: SLACK_CLIENT_ID there would switch Bolt to
+    OAuth, were it not for `authorize`. Without a signing secret only a socket may speak to it."""
+    bolt_log = sdk_log()
+    bolt_log.disabled = True  # it warns that the token in the environment is not used
+    app = AsyncApp(
+        logger=bolt_log, client=client, authorize=Ready(result), signing_secret=signing_secret,
+        ssl_check_enabled=False, ignoring_self_events_enabled=False,
+        attaching_function_token_enabled=False,
+        url_verification_enabled=bool(signing_secret),
+        request_verification_enabled=bool(signing_secret),
+        attaching_conversation_kwargs_enabled=False,
+    )  # fmt: skip
+    bolt_log.disabled = False
+    app.use(StoreFirst(take))
+    Listeners(interactions).register(app)
+    return app
+
+
+async def dispatch(
+    app: AsyncApp, headers: Mapping[str, str], body: bytes
+) -> tuple[int, Mapping[str, str], bytes]:
+    """One signed request; Bolt checks signature and age before anything else."""
+    given = {name.lower(): value for name, value in headers.items()}
+    # slack_sdk's verifier takes int() of the one and compares the other as ASCII: both may raise.
+    if not (_STAMP.fullmatch(given.get("x-slack-request-timestamp", ""))
+            and _SEAL.fullmatch(given.get("x-slack-signature", ""))):  # fmt: skip
+        return 401, {"content-type": "text/plain"}, b"not signed"
+    try:
+        request = AsyncBoltRequest(body=body.decode(), headers=dict(headers))
+    except (ValueError, RecursionError):
+        return 400, {"content-type": "text/plain"}, b"not a request of Slack's"
+    answer = await app.async_dispatch(request)
+    told = {name: values[0] for name, values in answer.headers.items() if values}
+    return answer.status, told, str(answer.body or "").encode()
+
+
+def authorized(told: Mapping[str, Any], token: str) -> AuthorizeResult:
+    """auth.test's answer as Bolt's result."""
+    return AuthorizeResult(
+        enterprise_id=told.get("enterprise_id"), team_id=told.get("team_id"),
+        bot_user_id=told.get("user_id"), bot_id=told.get("bot_id"), bot_token=token,
+    )  # fmt: skip
+
+
+async def _patiently(ask: Callable[[], Awaitable[T]]) -> T:
+    """Again until Slack answers; what it refuses comes through."""
+    wait = 1.0
+    while True:
+        try:
+            return await ask()
+        except (InDoubt, PlatformBusy) as error:
+            log.warning("slack does not answer", why=str(error), wait=wait)
+            await asyncio.sleep(wait)
+            wait = min(wait * 2, 30.0)

@@ -1,0 +1,557 @@
+"""Text on its way to Slack and back, and what is built of it: posts, cards, App Home, modals."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from html import unescape
+from typing import Any
+from urllib.parse import urlsplit
+
+from adapters.slack.client import MESSAGE, PART, SECTION, SHORT, TEXT, Json, cut, fit, size, weight
+from core.i18n import say
+from core.markdown import before_open_addresses, broken
+from core.messages import Address, Card, CardAction, Person
+from core.ports import Policy, StatusBoard
+from core.records import Action, Health, QuickCommand
+from core.text import HEAVIEST, SMALLEST, spans, split
+
+PLAIN_LIMIT = 3000
+"""Characters of the plain text that stands beside blocks, for push and screen readers."""
+_SCHEMES = ("http", "https", "mailto")
+"""Of addresses that a link may have."""
+
+_JOINER = "\u2060"  # word joiner: without width, and not breaking; it breaks the control sequence
+_CONTROL = re.compile(r"<(?=!(?:channel|here|everyone|group|subteam|date)|@[A-Z]|#[A-Z])", re.I)
+_AT_ALL = re.compile(r"@(?=(?:channel|here|everyone)\b)", re.I)
+_LINK = re.compile(
+    r"(?P<image>!?)\[(?P<label>[^\[\]\n]*)\]"
+    r"\((?P<url>[^()\s]*(?:\([^()\s]*\)[^()\s]*)*)(?P<title>\s+\"[^\"\n]*\")?\)"
+)
+_BARE = re.compile(r"(?<![(\[<\w`])https?://[^\s<>\])]+")
+_ANGLED = re.compile(r"<(?P<url>(?:https?|ftp|mailto|tel|slack):[^\s<>|]+)(?:\|[^<>\n]*)?>")
+_BLOCK = re.compile(
+    r"^[ \t]*(?P<mark>`{3,}(?!`)|~{3,}(?!~))[^\n]*\n.*?(?:^[ \t]*(?P=mark)[ \t]*$|\Z)", re.S | re.M
+)
+_WORD = re.compile(r"\S+")
+_SPACE, _SET_OFF = re.compile(r"\s*"), re.compile(r"[\s,:]*")
+_ENTITY = re.compile("&(?:amp|lt|gt|quot|#x27);")  # Slack's, and those that we write ourselves
+_FROM_SLACK = re.compile(r"<(?P<kind>[@#!]?)(?P<id>[^<|>\n]+)(?:\|(?P<label>[^<>\n]*))?>")
+_MARKS = re.compile(
+    r"(?<!\w)[*_~]{1,3}(?=\S)|(?<=\S)[*_~]{1,3}(?!\w)"  # emphasis
+    r"|^[ \t]*#{1,6}[ \t]+|^[ \t]*(?:`{3,}|~{3,})[^\n]*\n?|`"  # headings, code
+    r"|^(?=[ \t:|-]*-{3})[ \t:|-]+$\n?",  # rules, the line under a table's head
+    re.M,
+)
+
+ACTION = "ponte_card_"
+"""Prefix of the buttons' action ids; what follows is the card action, the value is the card."""
+STOP = "ponte_stop"
+"""Action id and block id of the stop button."""
+_CARD_BLOCK = "ponte_card:"
+"""Prefix of the block ids of a card."""
+_CARDS, _ROWS, _CELLS = 10, 5, 8
+"""Cards of a message, rows of a card and cells of a row that are shown."""
+_TITLE, _TEXT, _CELL = 300, 1500, 80
+"""Characters of a card that are shown."""
+_ROOM, _LEAST = 2 * SECTION + 800, 850
+"""Bytes of a card that says all it has, and of the shortest that still tells what is asked."""
+_NOTE, _FEW = 200, 60
+"""Bytes of the note under a decided card, and those that its text and rows have in any case."""
+_HIDDEN = "…and {count} more: `changes` lists them."
+_DECISIONS: Mapping[CardAction, str] = {"approve": "Approve", "deny": "Deny", "undo": "Undo"}
+_STYLES: Mapping[CardAction, str] = {"approve": "primary", "deny": "danger"}
+
+_HEADER = 150
+"""Of a header: docs.slack.dev/reference/block-kit/blocks/header-block."""
+_HEALTH_MARKS = {"on": "🟢", "off": "⚪", "failing": "🔴"}
+_MAY: tuple[tuple[Action, str], ...] = (
+    ("chat", "talk with me"),
+    ("read", "read tables"),
+    ("write", "change data, after a person approved it"),
+    ("spend", "run quick commands"),
+    ("code", "run code"),
+    ("admin", "decide as an admin"),
+)
+
+ASK, QUICK, INPUTS = "ponte_ask", "ponte_quick", "ponte_inputs"
+"""Callback ids: of the two message shortcuts too (the first two)."""
+QUESTION, SLUG, INPUT = "question", "slug", "input"
+"""Block ids, which are the names of what was filled in."""
+FIELD = "field:"
+"""Prefix of the block ids of a quick command's own inputs."""
+_ELEMENT = "value"
+_TYPED = _MEMORY = 2900
+"""Of what stands in an input, and of `private_metadata`: 3,000 (docs.slack.dev/reference/
+block-kit/block-elements/plain-text-input-element, reference/views)."""
+_BUTTON = 24
+"""Of a modal's title and buttons (docs.slack.dev/reference/views/modal-views)."""
+_LABEL, _OPTIONS, _OPTION, _VALUE = 2000, 100, 75, 150
+"""Of an input's label, and of a list: options, of one's words, and of its value (docs.slack.dev/
+reference/block-kit/blocks/input-block, block-elements/select-menu-element, composition-objects/
+option-object)."""
+_FIELDS = 40
+"""A view has 100 blocks (docs.slack.dev/reference/views); nobody fills in so many."""
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """Where links in an answer may lead; `hosts` None leaves all, else these and what is under
+    them. A refused link stays readable and cannot be clicked. Images are only ever links."""
+
+    hosts: frozenset[str] | None = None
+
+    def allows(self, url: str) -> bool:
+        try:
+            parts = urlsplit(url)
+            host = (parts.hostname or "").lower()
+        except ValueError:
+            return False
+        if parts.scheme not in _SCHEMES:
+            return False
+        if self.hosts is None:
+            return True
+        return any(host == known or host.endswith("." + known) for known in self.hosts)
+
+
+def markdown(text: str, links: Links) -> str:
+    """The model's Markdown as it may be posted: nobody is notified, no link is hidden.
+
+    Slack renders standard Markdown itself (tables, code, lists, links; docs.slack.dev/reference/
+    block-kit/blocks/markdown-block), so nothing is converted, only taken out what must not work.
+    """
+    return neutral("".join(text[start:end] if code else _prose(text[start:end], links)
+                           for start, end, code in _pieces(text)))  # fmt: skip
+
+
+def neutral(text: str) -> str:
+    """Without the control sequences by which Slack notifies people, groups and channels."""
+    return _AT_ALL.sub("@" + _JOINER, _CONTROL.sub("<" + _JOINER, text))
+
+
+def settled(text: str) -> int:
+    """How much of a growing text reads the same whatever comes next: whole words, whole links."""
+    end = max(text.rfind(" "), text.rfind("\n")) + 1
+    line = text.rfind("\n", 0, end) + 1
+    opened = text.rfind("[", line, end)
+    if opened >= 0 and not _LINK.match(text, opened):
+        after = text.find("](", opened, end)
+        if after >= 0 or text.find("]", opened, end) < 0:
+            end = opened - 1 if opened > line and text[opened - 1] == "!" else opened
+    if _in_fence(text, line):  # before the block ends, nothing says that it is code
+        return before_open_addresses(text[:end])
+    return text.rfind("`", line, end) if text.count("`", line, end) % 2 else end
+
+
+def plain(text: str) -> str:
+    """The words of a Markdown text, without its marks, safe as a message's `text`."""
+    text = without_links_in_code(text)
+    words = _MARKS.sub("", _LINK.sub(lambda found: found["label"] or found["url"], text)).strip()
+    written = set(text.split())  # what only the missing marks made one word is no address
+    words = _WORD.sub(lambda found: found[0] if found[0] in written else broken(found[0]), words)
+    short = words if len(words) <= PLAIN_LIMIT else words[: PLAIN_LIMIT - 1] + "…"
+    return escaped(short) or "…"
+
+
+def without_links_in_code(text: str) -> str:
+    """For where marks of code are taken off, or may be cut: addresses in it are broken."""
+    return "".join(broken(text[start:end]) if code else text[start:end]
+                   for start, end, code in _pieces(text))  # fmt: skip
+
+
+def escaped(text: str) -> str:
+    """Text as it stands literally in mrkdwn and in plain text: `&`, `<`, `>` are Slack's own."""
+    literal = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return _AT_ALL.sub("@" + _JOINER, literal)
+
+
+def mentioned(text: str) -> frozenset[str]:
+    """The ids of the people that a message from Slack mentions."""
+    return frozenset(f["id"] for f in _FROM_SLACK.finditer(text) if f["kind"] == "@")
+
+
+def readable(text: str, names: Mapping[str, str], bot: str) -> str:
+    """A message from Slack as people read it; the bot's own name at its ends is left out."""
+    text = _without_ends(text, re.compile(rf"<@{re.escape(bot)}(?:\|[^<>]*)?>"))
+
+    def said(found: re.Match[str]) -> str:
+        kind, id, label = found["kind"], found["id"], found["label"]
+        if kind == "@":
+            return "@" + (names.get(id) or label or id)
+        if kind == "#":
+            return "#" + (label or id)
+        if kind == "!":
+            return label or "@" + id.split("^")[0]
+        return f"{label} ({id})" if label and label not in id else id.removeprefix("mailto:")
+
+    return _ENTITY.sub(lambda found: unescape(found[0]), _FROM_SLACK.sub(said, text)).strip()
+
+
+def parts(text: str, links: Links, most: int = PART) -> tuple[str, ...]:
+    """`text` in parts that Slack takes as posts of their own, also once they are rendered: what is
+    taken out of Markdown can make it longer."""
+    fitting: list[str] = []
+    for part in split(text, most, size):
+        limit = most
+        pieces: tuple[str, ...] = (part,)
+        while limit > SMALLEST * HEAVIEST and any(
+            size(markdown(piece, links)) > most for piece in pieces
+        ):
+            limit = max(limit // 2, SMALLEST * HEAVIEST)
+            pieces = split(part, limit, size)
+        fitting += pieces
+    return tuple(fitting)
+
+
+def content(part: str, links: Links, shown: Sequence[Card] = (), stop: bool = False,
+            locale: str = "en") -> Json:  # fmt: skip
+    """`text` and `blocks` of a post or an edit."""
+    words = markdown(part, links)
+    blocks: list[Json] = [{"type": "markdown", "text": words}] if words.strip() else []
+    blocks += all_blocks(shown, locale, MESSAGE - weight(blocks)) if shown else []
+    if stop:
+        blocks.append(stop_button(locale))
+    spoken = plain(part) if part.strip() else "\n".join(card_text(card) for card in shown) or "…"
+    return {"text": cut(spoken, TEXT), "blocks": blocks}
+
+
+def shorter(body: Json) -> Json:
+    """The same, with so little beside the blocks that no limit of `text` is meant."""
+    return body | {"text": cut(str(body["text"]), SHORT)}
+
+
+def plainly(part: str) -> Json:
+    """The same for a Slack that refuses the blocks: the Markdown as it is written, in sections."""
+    pieces = split(without_links_in_code(neutral(part)), SECTION, size) or ("…",)
+    return {"text": cut(plain(part), SHORT), "blocks": [_section(escaped(p)) for p in pieces]}
+
+
+def smaller(part: str, most: int) -> Iterator[tuple[int, tuple[str, ...]]]:
+    """A part that Slack finds too long in every dress: in halves, in quarters, and so on, with the
+    bytes that each piece has at most. `most`: what it was last found to take."""
+    limit = min(size(part) // 2, most)
+    while limit >= SMALLEST * HEAVIEST:
+        yield limit, split(without_links_in_code(part), limit, size)
+        limit //= 2
+
+
+def card_blocks(card: Card, locale: str = "en", room: int = _ROOM) -> list[Json]:
+    """At most four blocks in `room` bytes; `block_id`s begin with the card's id, so that they are
+    found again. What does not fit is cut: rows first, down to half of what is there for both."""
+    under: list[Json] = []
+    if note := _note(card, locale):
+        under.append({"type": "context", "block_id": f"{_CARD_BLOCK}{card.id}:note",
+                      "elements": [{"type": "mrkdwn", "text": note}]})  # fmt: skip
+    if card.actions:
+        under.append(_buttons(card, locale))
+    words = _card_words(card, locale)
+    left = room - weight([*under, _card_section(card, "text", ""), _card_section(card, "rows", "")])
+    least = max(_FEW, left // 2, left - len(words.encode()))
+    rows = _rows(card.rows, min(SECTION, least)) if card.rows else ""
+    text = cut(words, max(_FEW, min(SECTION, left - len(rows.encode()))))
+    shown = [_card_section(card, "text", text)]
+    return [*shown, *([_card_section(card, "rows", rows)] if rows else []), *under]
+
+
+def all_blocks(shown: Sequence[Card], locale: str = "en", room: int = MESSAGE) -> list[Json]:
+    """The cards of one message: each has its fair part of `room`. Those that do not fit are
+    counted; the answer's text names those that wait for a person."""
+    most = min(_CARDS, max(1, room // _LEAST))
+    level = _level([weight(card_blocks(card, locale)) for card in shown[:most]], room)
+    told = [block for card in shown[:most] for block in card_blocks(card, locale, level)]
+    if len(shown) > most:
+        hidden = say(_HIDDEN, locale, count=len(shown) - most)
+        told.append({"type": "context", "elements": [{"type": "mrkdwn", "text": hidden}]})
+    return told
+
+
+def replaced(message: Sequence[Json], card: Card, locale: str = "en") -> list[Json] | None:
+    """A message's blocks with the card as it is now; None where it does not stand there."""
+    mine = f"{_CARD_BLOCK}{card.id}:"
+    places = [n for n, block in enumerate(message) if block.get("block_id", "").startswith(mine)]
+    if not places:
+        return None
+    kept = [block for n, block in enumerate(message) if n not in places]
+    room = max(_LEAST, min(_ROOM, MESSAGE - weight(kept)))
+    return [*kept[: places[0]], *card_blocks(card, locale, room), *kept[places[0] :]]
+
+
+def card_text(card: Card) -> str:
+    """The card in words, for push and screen readers."""
+    return plain(broken(f"{card.title}\n{card.text}"))
+
+
+def stop_button(locale: str = "en") -> Json:
+    """Ends the turn whose message it stands under."""
+    return {
+        "type": "actions",
+        "block_id": STOP,
+        "elements": [{"type": "button", "action_id": STOP, "value": "stop",
+                      "text": {"type": "plain_text", "text": say("Stop", locale)}}],
+    }  # fmt: skip
+
+
+async def home_view(
+    board: StatusBoard, policy: Policy, person: Person, where: Address, locale: str
+) -> Json:
+    """The App Home tab, for views.publish: what is connected, what Ponte may do here, what was
+    changed of late. `where` is the person's direct message with us."""
+    blocks = [_header(say("Ponte", locale))]
+    verdict = await policy.may(person, where, "chat")
+    if not verdict.allowed:
+        blocks.append(_paragraph(escaped(say(verdict.reason, locale))))
+        return {"type": "home", "blocks": blocks}
+    hello = "Mention me in a channel, or write to me here. `help` says what else I know."
+    may = [(await policy.may(person, where, action)).allowed for action, _ in _MAY]
+    lines = [
+        f"{'✅' if allowed else '🚫'} {say(words, locale)}"
+        for allowed, (_, words) in zip(may, _MAY, strict=True)
+    ]
+    health, changes = await board.health(), await board.changes(where.conversation)
+    blocks += [
+        _paragraph(say(hello, locale)),
+        _header(say("What is connected", locale)), _paragraph(_health(health)),
+        _header(say("What you may do here", locale)), _paragraph("\n".join(lines)),
+        _header(say("Recent changes", locale)), _paragraph(_changes(changes, locale)),
+    ]  # fmt: skip
+    return {"type": "home", "blocks": blocks}
+
+
+def ask(memory: Json, locale: str) -> Json:
+    """ "Ask Ponte" on a message: `memory` says where and about what."""
+    block = _input(QUESTION, say("What do you want to know about this message?", locale),
+                   multiline=True)  # fmt: skip
+    return _modal(ASK, say("Ask Ponte", locale), say("Ask", locale), [block], memory, locale)
+
+
+def quick(commands: Sequence[QuickCommand], text: str, memory: Json, locale: str) -> Json:
+    """A quick command by name; chosen from a list where the registry knows any."""
+    name = say("Quick command", locale)
+    pairs = [(c.told(locale)[0] or c.slug, c.slug) for c in commands]
+    slug = _select(SLUG, name, pairs) if _choosable(pairs) else _input(SLUG, name)
+    given = _input(INPUT, say("Text for it", locale), multiline=True, optional=True, initial=text)
+    return _modal(QUICK, name, say("Run", locale), [slug, given], memory, locale)
+
+
+def inputs(command: QuickCommand, memory: Json, locale: str, wrong: str = "") -> Json:
+    """The inputs that one quick command takes."""
+    blocks: list[Json] = []
+    title, description = command.told(locale)
+    if description or wrong:
+        blocks.append({"type": "section", "text": _plain(wrong or description, SECTION)})
+    for name, kind in list(command.inputs.items())[:_FIELDS]:
+        optional = not kind.get("required")
+        pairs = [(str(choice), str(choice)) for choice in kind.get("choices") or ()]
+        if _choosable(pairs):
+            blocks.append(_select(FIELD + name, name, pairs, optional))
+        else:
+            blocks.append(_input(FIELD + name, name, multiline=True, optional=optional))
+    kept = memory | {"slug": command.slug}
+    return _modal(INPUTS, title or command.slug, say("Run", locale), blocks, kept, locale)
+
+
+def filled(view: Mapping[str, Any]) -> dict[str, str]:
+    """What was typed or chosen, by block id; what was left empty is not there."""
+    values: dict[str, str] = {}
+    for block, elements in view.get("state", {}).get("values", {}).items():
+        for element in elements.values():
+            chosen = element.get("selected_option") or {}
+            if value := element.get("value") or chosen.get("value"):
+                values[block] = str(value)
+    return values
+
+
+def memory(view: Mapping[str, Any]) -> Json:
+    """What the modal was opened with."""
+    kept: Json = json.loads(view.get("private_metadata") or "{}")
+    return kept
+
+
+def _pieces(text: str) -> Iterator[tuple[int, int, bool]]:
+    """Prose and code in turn: where each begins and ends, and whether it is code."""
+    at = 0
+    for block in [*(found.span() for found in _BLOCK.finditer(text)), (len(text), len(text))]:
+        begun = at
+        for start, end in spans(text[begun : block[0]]):
+            yield at, begun + start, False
+            yield begun + start, (at := begun + end), True
+        yield at, block[0], False
+        yield *block, True
+        at = block[1]
+
+
+def _prose(text: str, links: Links) -> str:
+    def link(found: re.Match[str]) -> str:
+        label, url = found["label"] or found["url"], found["url"]
+        if links.allows(url):
+            return f"[{label}]({url})"
+        return f"{label} (`{url}`)" if url else label
+
+    def angled(found: re.Match[str]) -> str:
+        url = found["url"]
+        return f"<{url}>" if links.allows(url) else f"`{url}`"
+
+    text = _ANGLED.sub(angled, _LINK.sub(link, text))
+    if links.hosts is None:
+        return text
+    return _BARE.sub(lambda f: f.group() if links.allows(f.group()) else f"`{f.group()}`", text)
+
+
+def _in_fence(text: str, line: int) -> bool:
+    return len(re.findall(r"^[ \t]*(?:`{3,}|~{3,})", text[:line] + "\n", re.M)) % 2 == 1
+
+
+def _without_ends(text: str, name: re.Pattern[str]) -> str:
+    """Without the names at its beginning, and what sets them off there, and at its end."""
+    found = [each.span() for each in name.finditer(text)]
+    start, end = 0, len(text)
+    for first, last in found:
+        if (_SET_OFF if start else _SPACE).fullmatch(text, start, first) is None:
+            break
+        start = last
+    for first, last in reversed(found):
+        if first < start or text[last:end].strip():
+            break
+        end = first
+    if start and (marks := _SET_OFF.match(text, start, end)):
+        start = marks.end()
+    return text[start:end]
+
+
+def _level(wanted: Sequence[int], room: int) -> int:
+    """What each may have at most, so that together they have no more than `room`."""
+    for place, want in enumerate(sorted(wanted)):
+        share = room // (len(wanted) - place)
+        if want > share:
+            return share
+        room -= want
+    return max(wanted, default=0)
+
+
+def _card_words(card: Card, locale: str) -> str:
+    title, body = escaped(broken(card.title[:_TITLE])), escaped(broken(card.text[:_TEXT]))
+    return f"*{title.replace('*', '')}*\n{body}".strip() if title else body or "…"
+
+
+def _rows(rows: Sequence[Mapping[str, Any]], limit: int) -> str:
+    """The first rows, as many as fit; the rest is counted."""
+    lines: list[str] = []
+    for row in rows[:_ROWS]:
+        sides = [_cells(row.get("before")), _cells(row.get("after"))]
+        line = cut("• " + " → ".join(side for side in sides if side), limit - _FEW // 2)
+        if lines and sum(len(each.encode()) + 1 for each in [*lines, line]) > limit - _FEW // 2:
+            break
+        lines.append(line)
+    more = [f"… +{len(rows) - len(lines)}"] if len(rows) > len(lines) else []
+    return "\n".join([*lines, *more])
+
+
+def _cells(row: Any) -> str:
+    if not isinstance(row, Mapping):
+        return "" if row is None else _code(row)
+    return ", ".join(
+        f"{escaped(broken(str(name)[:_CELL]))}: {_code(row[name])}" for name in list(row)[:_CELLS]
+    )
+
+
+def _code(value: Any) -> str:
+    words = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return f"`{escaped(words[:_CELL].replace('`', 'ˋ').replace(chr(10), ' ')) or ' '}`"
+
+
+def _note(card: Card, locale: str) -> str:
+    if card.state != "open":
+        return cut(escaped(card.state), _NOTE)
+    if card.expires_at is None:
+        return f"`{card.id}`"
+    # Slack shows the time where the reader is (docs.slack.dev/messaging/formatting-message-text).
+    at = f"<!date^{int(card.expires_at)}^{{date_short_pretty}} {{time}}|…>"
+    return say("{id} · open until {at}", locale, id=f"`{card.id}`", at=at)
+
+
+def _buttons(card: Card, locale: str) -> Json:
+    elements = []
+    for action in card.actions:
+        label = {"type": "plain_text", "text": say(_DECISIONS[action], locale)}
+        button = {"type": "button", "action_id": ACTION + action, "value": card.id, "text": label}
+        if style := _STYLES.get(action):
+            button["style"] = style
+        elements.append(button)
+    return {"type": "actions", "block_id": f"{_CARD_BLOCK}{card.id}:actions", "elements": elements}
+
+
+def _card_section(card: Card, name: str, words: str) -> Json:
+    return _section(words) | {"block_id": f"{_CARD_BLOCK}{card.id}:{name}"}
+
+
+def _health(parts: Sequence[Health]) -> str:
+    return "\n".join(
+        f"{_HEALTH_MARKS[part.state]} *{escaped(part.name)}* {escaped(part.words)}"
+        for part in parts
+    )
+
+
+def _changes(cards: Sequence[Card], locale: str) -> str:
+    if not cards:
+        return say("Nothing was changed here yet.", locale)
+    return "\n".join(f"• `{c.id}` {escaped(c.title)} ({escaped(c.state)})" for c in cards[:10])
+
+
+def _modal(
+    callback: str, title: str, submit: str, blocks: list[Json], kept: Json, locale: str
+) -> Json:
+    return {
+        "type": "modal", "callback_id": callback, "title": _plain(title, _BUTTON),
+        "submit": _plain(submit, _BUTTON), "close": _plain(say("Cancel", locale), _BUTTON),
+        "blocks": blocks, "private_metadata": _fitting(kept),
+    }  # fmt: skip
+
+
+def _fitting(kept: Json) -> str:
+    text = json.dumps(kept)
+    while size(text) > _MEMORY and kept.get("about"):
+        kept = kept | {"about": kept["about"][: len(kept["about"]) // 2]}
+        text = json.dumps(kept)
+    return text
+
+
+def _input(
+    name: str, label: str, multiline: bool = False, optional: bool = False, initial: str = ""
+) -> Json:
+    element: Json = {"type": "plain_text_input", "action_id": _ELEMENT, "multiline": multiline}
+    if initial:
+        element["initial_value"] = fit(initial, _TYPED)
+    return {"type": "input", "block_id": name, "label": _plain(label, _LABEL), "element": element,
+            "optional": optional}  # fmt: skip
+
+
+def _choosable(pairs: Sequence[tuple[str, str]]) -> bool:
+    """Whether a list holds them all, as they are; else what is meant is typed."""
+    return 0 < len(pairs) <= _OPTIONS and all(size(value) <= _VALUE for _, value in pairs)
+
+
+def _select(
+    name: str, label: str, pairs: Sequence[tuple[str, str]], optional: bool = False
+) -> Json:
+    options = [{"text": _plain(shown, _OPTION), "value": value} for shown, value in pairs]
+    element = {"type": "static_select", "action_id": _ELEMENT, "options": options}
+    return {"type": "input", "block_id": name, "label": _plain(label, _LABEL), "element": element,
+            "optional": optional}  # fmt: skip
+
+
+def _header(text: str) -> Json:
+    return {"type": "header", "text": _plain(text, _HEADER)}
+
+
+def _paragraph(text: str) -> Json:
+    return _section(cut(text, SECTION) or "–")
+
+
+def _section(mrkdwn: str) -> Json:
+    return {"type": "section", "text": {"type": "mrkdwn", "text": mrkdwn}}
+
+
+def _plain(text: str, limit: int) -> Json:
+    return {"type": "plain_text", "text": fit(text, limit) or "…"}

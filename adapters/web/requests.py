@@ -1,0 +1,296 @@
+"""Requests and responses of every route: bodies read within their limits and made a Message, errors
+as JSON, event streams; and the guard that asks the door first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import time
+import uuid
+from collections.abc import AsyncIterator, Mapping
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar
+
+import structlog
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.datastructures import MutableHeaders, UploadFile
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, StreamingResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Message as Event
+
+from adapters.web.authentication import WINDOW, Visit
+from adapters.web.errors import BadRequest, TooManyTries, WrongMediaType, body_of, status_of
+from adapters.web.site import Site
+from adapters.web.stream import Manner
+from core.errors import PonteError, TooLarge
+from core.i18n import nearest
+from core.messages import Address, Attachment, Message, ReplyTo, turn_id
+from core.text import clean, file_name
+
+TEXT = 2_000_000
+"""Bytes of one message's text must be fewer."""
+FILE = 20 * 1024 * 1024
+"""Bytes in one uploaded file."""
+FILES = 10
+"""Files with one message."""
+JSON_BODY = 6 * TEXT + 65_536
+"""Bytes: JSON may write one character as six (\\u00e9)."""
+FORM_BODY = 5 * FILE + TEXT
+KNOWN = "known"
+"""In a request's state: whether who asks has shown that they are the owner."""
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+"""Of every response that does not set its own."""
+ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+"""Of a conversation or a file."""
+_TYPE = re.compile(r"[a-z0-9.+-]{1,60}/[a-z0-9.+-]{1,60}")
+_LOCALE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8}){0,3}")
+_log = structlog.get_logger("web")
+M = TypeVar("M", bound=BaseModel)
+Conversation = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+EventKey = Annotated[str, Field(pattern=r"^[!-~]{1,200}$")]
+
+
+class Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class Asked(Body):
+    """What `POST /chat` takes; `time_zone` is an IANA name."""
+
+    message: str = ""
+    conversation: Conversation = "main"
+    event_key: EventKey | None = None
+    time_zone: str = Field("", pattern=r"^[A-Za-z0-9_+/-]{0,64}$")
+
+
+class AskedAsJson(Asked):
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    name: str
+    type: str
+    data: bytes
+
+
+class EventStream(StreamingResponse):
+    """Server-sent events; `held` is closed when the stream ends or the client has gone."""
+
+    def __init__(self, events: AsyncIterator[bytes], held: ExitStack) -> None:
+        # nginx passes events on at once where it sees X-Accel-Buffering: no.
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        super().__init__(events, headers=headers, media_type="text/event-stream")
+        self._held = held
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._held:
+            await super().__call__(scope, receive, send)
+
+
+class Guard:
+    """Stands before every route: asks the door, and puts `HEADERS` on what goes out."""
+
+    def __init__(self, app: ASGIApp, site: Site) -> None:
+        self._app = app
+        self._site = site
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+
+        async def safely(event: Event) -> None:
+            if event["type"] == "http.response.start":
+                headers = MutableHeaders(scope=event)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(event)
+
+        visit = visit_of(scope)
+        try:
+            scope.setdefault("state", {})[KNOWN] = self._site.door.admit(visit)
+        except PonteError as error:
+            locale = nearest(asked_locale(visit.headers) or self._site.locale)
+            await refusal(error, locale)(scope, receive, safely)
+            return
+        try:
+            await self._app(scope, receive, safely)
+        except Exception as error:  # already answered as a 500, or cut off in mid-stream
+            _log.error("request failed", path=scope["path"], why=repr(error), exc_info=error)
+
+
+async def read_json(request: Request, form: type[M], limit: int = JSON_BODY) -> M:
+    """Raises WrongMediaType, TooLarge, BadRequest."""
+    if _media_type(request) != "application/json":
+        raise WrongMediaType
+    body = await _capped(request, limit).body()
+    try:
+        data = json.loads(body)
+    except (ValueError, RecursionError):
+        raise BadRequest(why="it is not JSON") from None
+    return _checked(form, data)
+
+
+@asynccontextmanager
+async def asked(request: Request) -> AsyncIterator[tuple[Asked, list[Upload]]]:
+    """A message as JSON, or with its files as multipart/form-data."""
+    if _media_type(request) != "multipart/form-data":
+        yield await read_json(request, AskedAsJson), []
+        return
+    capped = _capped(request, FORM_BODY)
+    try:
+        form = await capped.form(max_files=FILES, max_fields=8, max_part_size=2 * TEXT)
+    except HTTPException as error:
+        if "exceeded" in error.detail:
+            raise TooLarge(size=_size(2 * TEXT), limit=_size(TEXT)) from None
+        raise BadRequest(why="its form cannot be read") from None
+    try:
+        fields: dict[str, str] = {}
+        uploads: list[Upload] = []
+        for name, value in form.multi_items():
+            if isinstance(value, str):
+                fields[name] = value
+            elif name == "file":
+                uploads.append(await _upload(value))
+            else:
+                raise BadRequest(why=f"a file must be sent as 'file', not {clean(name)[:40]!r}")
+        yield _checked(Asked, fields), uploads
+    finally:
+        await form.close()
+
+
+async def message_text(text: str) -> str:
+    """Cleaned, in a thread where it is long. Raises TooLarge."""
+    size = len(text.encode(errors="replace"))
+    if size >= TEXT:
+        raise TooLarge(size=_size(size), limit=_size(TEXT))
+    return clean(text) if size < 50_000 else await asyncio.to_thread(clean, text)
+
+
+def message(
+    site: Site,
+    text: str,
+    conversation: str,
+    event_key: str | None = None,
+    *,
+    headers: Mapping[str, str] | None = None,
+    time_zone: str = "",
+    clicked: bool = False,
+) -> Message:
+    """From this door's person; `event_key` is the client's own, one is made where there is none."""
+    key = f"{site.door.platform}:{event_key or uuid.uuid4().hex}"
+    address = Address(site.door.platform, conversation)
+    return Message(
+        event_key=key,
+        text=text,
+        author=site.door.person,
+        address=address,
+        reply_to=ReplyTo(address, site.door.person, source=key, turn=turn_id(key)),
+        locale=asked_locale(headers or {}),
+        time_zone=time_zone,
+        sent_at=time.time(),
+        clicked=clicked,
+    )
+
+
+async def keep(site: Site, uploads: list[Upload], said: Message) -> tuple[Attachment, ...]:
+    """Put the bytes where they stay, before the message is accepted. Raises NotStored."""
+    kept = [
+        await site.files.put(
+            said.event_key, one.name, one.type, one.data, said.author, said.address.conversation
+        )
+        for one in uploads
+    ]
+    return tuple(Attachment(file.name, file.type, file.size, file.id) for file in kept)
+
+
+def asked_locale(headers: Mapping[str, str]) -> str:
+    """The first language that a browser asks for, empty where it does not."""
+    first = headers.get("accept-language", "").split(",")[0].split(";")[0].strip()
+    return first if _LOCALE.fullmatch(first) else ""
+
+
+def refusal(error: PonteError, locale: str) -> JSONResponse:
+    status = status_of(error)
+    headers = {"Retry-After": "2"} if status == 503 else {}
+    if isinstance(error, TooManyTries):
+        headers["Retry-After"] = str(round(WINDOW))
+    if status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return JSONResponse(body_of(error, locale), status, headers)
+
+
+def manner_of(request: Request, site: Site) -> Manner:
+    """`?html=1` asks for the rendered text next to the plain one."""
+    return Manner(request.query_params.get("html") == "1", locale_of(request, site))
+
+
+def locale_of(request: Request, site: Site) -> str:
+    return nearest(asked_locale(request.headers) or site.locale)
+
+
+def visit_of(scope: Scope) -> Visit:
+    """Header names in lower case. Two Host or Origin headers are as good as a foreign one."""
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in scope["headers"]:
+        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    client = scope.get("client")
+    return Visit(scope["path"], headers, client[0] if client else "", scope["method"])
+
+
+def _checked(form: type[M], data: Any) -> M:
+    try:
+        return form.model_validate(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"]))[:60]
+        why = f"{clean(where)}: {first['msg']}" if where else first["msg"]
+        raise BadRequest(why=why) from None
+
+
+async def _upload(sent: UploadFile) -> Upload:
+    size = sent.size or 0
+    if size > FILE:
+        raise TooLarge(size=_size(size), limit=_size(FILE))
+    kind = (sent.content_type or "").split(";")[0].strip().lower()
+    kind = kind if _TYPE.fullmatch(kind) else "application/octet-stream"
+    return Upload(file_name(sent.filename or "file"), kind, await sent.read())
+
+
+def _capped(request: Request, limit: int) -> Request:
+    """The same request, which raises TooLarge instead of reading on."""
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared[:18]) > limit:
+        raise TooLarge(size=_size(int(declared[:18])), limit=_size(limit))
+    taken = 0
+
+    async def receive() -> Event:
+        nonlocal taken
+        event = await request.receive()
+        taken += len(event.get("body", b""))
+        if taken > limit:
+            raise TooLarge(size=_size(taken), limit=_size(limit))
+        return event
+
+    return Request(request.scope, receive)
+
+
+def _media_type(request: Request) -> str:
+    return request.headers.get("content-type", "").split(";")[0].strip().lower()
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count} bytes"

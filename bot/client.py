@@ -1,0 +1,204 @@
+"""The process that holds the home, as other commands speak with it: HTTP over its Unix socket."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import uuid
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
+from typing import Any
+from urllib.parse import quote
+
+from adapters.terminal.chat import WAITS, Upload, turn_stream
+from adapters.terminal.screen import HOST, Interrupts, Quit, Screen
+from bot.app import Start
+from core.errors import PonteError
+from core.http import HttpAnswer, HttpClient, HttpDown, HttpError
+from core.i18n import say
+
+Json = Mapping[str, Any]
+_CONVERSATION = "operator"
+_AT_ONCE = 30.0
+"""Seconds for what is answered at once."""
+
+
+class Refused(PonteError):
+    """`words` are those that the turn ended in."""
+
+    sentence = "{words}"
+
+
+class Lost(PonteError):
+    code = "unreachable"
+    sentence = (
+        "Ponte does not answer any more. The quick command is kept, and goes on when Ponte runs "
+        "again: do not start it a second time."
+    )
+
+
+class HolderSilent(PonteError):
+    code = "holder_silent"
+    sentence = (
+        "Ponte (process {pid}) holds {home}, but does not answer on its socket. "
+        "It may be starting or stopping: try again in a moment."
+    )
+
+
+class QuickRun:
+    """How far it is shows on stderr where a person sits there. Ctrl-C stops the run, and what that
+    left comes back as its answer; a second one no longer waits. A restart of the holder is waited
+    out.
+    """
+
+    def __init__(self, http: HttpClient, screen: Screen, locale: str) -> None:
+        self._http = http
+        self._screen = screen
+        self._locale = locale
+        self._headers = {"Accept-Language": locale}
+        self._interrupts = Interrupts()
+        self._turn = ""
+        self._begun = asyncio.Event()
+        """The turn is known."""
+
+    async def answer(self, message: str, files: Sequence[Upload]) -> Json:
+        """What `POST /chat` answers. Raises HttpError, Refused, Lost, KeyboardInterrupt."""
+        key = uuid.uuid4().hex
+        asked = {"message": message, "conversation": f"command-{key[:12]}", "event_key": key}
+        try:
+            with self._interrupts.heard():
+                return await self._interrupts.outlast(self._patient(asked, files), self._stop)
+        except Quit:
+            raise KeyboardInterrupt from None
+        finally:
+            self._screen.progress("")
+
+    async def _patient(self, asked: Mapping[str, str], files: Sequence[Upload]) -> Json:
+        """Asked again with the same key after a lost connection, so that it runs once."""
+        for wait in WAITS:
+            try:
+                return await self._followed(asked, files)
+            except HttpAnswer as error:
+                if error.status != 503:
+                    raise
+            except HttpError:
+                if not self._turn:  # nothing was taken; the caller says why
+                    raise
+            await asyncio.sleep(wait)
+        raise Lost
+
+    async def _followed(self, asked: Mapping[str, str], files: Sequence[Upload]) -> Json:
+        stream = turn_stream(self._http, asked, files, self._headers)
+        async with aclosing(stream):
+            async for name, data in stream:
+                if name == "progress":
+                    self._turn = data["turn"]
+                    self._begun.set()
+                    self._screen.progress(data["text"])
+                elif name == "error":
+                    raise Refused(words=data["message"])
+                elif name == "done":
+                    return data
+        raise HttpError("the stream ended early")
+
+    async def _stop(self) -> None:
+        self._screen.progress(say("Stopping…", self._locale))
+        await self._begun.wait()
+        with suppress(HttpError):
+            await self._http.post_json(f"{HOST}/turns/{self._turn}/stop", {}, headers=self._headers)
+
+
+class Holder:
+    """Its HTTP API. Every call raises PonteError with words for the operator."""
+
+    def __init__(self, http: HttpClient, start: Start) -> None:
+        self._http = http
+        self._start = start
+        self._headers = {"Accept-Language": start.settings.ponte_locale}
+
+    async def say(self, message: str) -> Json:
+        """What a command that acts at once answers: the body of `POST /chat`."""
+        asked = {"message": message, "conversation": _CONVERSATION}
+        return await self._asked("POST", "/chat", body=asked)
+
+    async def run(self, message: str, file: tuple[str, bytes] | None = None) -> Json:
+        """The same, in a conversation of its own, for what may take long; `file`: name, bytes."""
+        locale = self._start.settings.ponte_locale
+        run = QuickRun(self._http, Screen(sys.stderr, locale), locale)
+        with self._worded():
+            return await run.answer(message, [("file", file)] if file else [])
+
+    async def result(self, body: Json) -> str:
+        """What that run gave: its text, or the whole of it where it came as a file of text."""
+        files = [file for file in body.get("files", ()) if _is_text(str(file["type"]))]
+        if len(files) != 1:
+            return str(body.get("response", ""))
+        url = f"{HOST}{files[0]['url']}"
+        try:
+            async with self._http.lines("GET", url, headers=self._headers) as lines:
+                return "\n".join([line async for line in lines])
+        except HttpError as error:
+            raise PonteError(
+                "The result's file cannot be read ({why}).", why=error.reason
+            ) from None
+
+    async def link(self) -> str:
+        """The page's address with its token; "" where it serves no page."""
+        return str((await self._asked("GET", "/operator/link")).get("link", ""))
+
+    async def threads(self) -> list[Json]:
+        body = await self._asked("GET", "/operator/threads")
+        return list(body["threads"])
+
+    async def thread(self, conversation: str) -> Json:
+        path = f"/operator/threads/{quote(conversation, safe=':')}"
+        return await self._asked("GET", path)
+
+    async def forget(self, whom: Mapping[str, str]) -> Json:
+        """`whom` has one of "conversation" and "person"."""
+        return await self._asked("POST", "/operator/forget", body=whom)
+
+    async def _asked(self, method: str, path: str, **sent: Any) -> Json:
+        with self._worded():
+            body = await self._http.request_json(
+                method, HOST + path, headers=self._headers, timeout=_AT_ONCE, **sent
+            )
+        return body if isinstance(body, Mapping) else {}
+
+    @contextmanager
+    def _worded(self) -> Iterator[None]:
+        try:
+            yield
+        except HttpAnswer as error:
+            raise _told(error) from None
+        except HttpDown as error:
+            home = self._start.home
+            raise HolderSilent(pid=home.holder() or "unknown", home=home.path) from error
+        except HttpError as error:
+            raise PonteError(
+                "Ponte did not answer as it should ({why}).", why=error.reason
+            ) from None
+
+
+@asynccontextmanager
+async def holder(start: Start) -> AsyncIterator[Holder]:
+    """Of the home: the process that holds it, or, where none does, this one for the time being."""
+    from bot import app
+
+    async with (
+        app.local(start.settings, start.config, start.home) as socket_path,
+        HttpClient(socket=str(socket_path)) as http,
+    ):
+        yield Holder(http, start)
+
+
+def _is_text(type: str) -> bool:
+    return type.startswith("text/") or type == "application/json"
+
+
+def _told(error: HttpAnswer) -> PonteError:
+    """The words that it answered with: `{"error": {"code", "message"}}`."""
+    body = error.json
+    told = body.get("error") if isinstance(body, dict) else None
+    words = told.get("message") if isinstance(told, dict) else None
+    return PonteError(words or f"Ponte answered with HTTP {error.status}.")

@@ -1,0 +1,30 @@
+"""All that Ponte connects, each by its face. A new one is its package and a line here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from adapters.discord import DISCORD
+from adapters.slack import SLACK
+from adapters.terminal import TERMINAL
+from adapters.web import WEB
+from core.integration import Integration
+from core.models import MODEL
+from core.policy import PlatformRights
+from core.tools.code import CODE
+from core.tools.nocodb import NOCODB
+from core.tools.stackspot import STACKSPOT
+
+Faces = Sequence[Integration[Any]]
+FACES: Faces = (MODEL, WEB, TERMINAL, SLACK, DISCORD, NOCODB, STACKSPOT, CODE)
+
+
+def rights(faces: Faces) -> Mapping[str, PlatformRights]:
+    """Of each that people reach Ponte by."""
+    return {face.name: face.rights for face in faces if face.rights}
+
+
+RIGHTS = rights(FACES)
+ADMINS = frozenset(name for name, own in RIGHTS.items() if own.one_name)
+"""Who approves what needs an admin, where PONTE_ADMINS does not say."""

@@ -1,0 +1,271 @@
+"""Takes a decided change through its batches, so that a crash anywhere leaves it known.
+
+Before a batch is written its rows are read again, and those that have changed are left alone. It
+is journalled as being written, written once, read back, and journalled as it then stands. A batch
+that was being written when a process died, or whose answer was lost, is looked for: what is found
+is done; an update or delete that has not happened is written again, once; a create never is, nor
+is a run begun twice: its end is waited for, by the id that was recorded when it began.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+from weakref import WeakValueDictionary
+
+import structlog
+
+from core.changes.model import PENDING, Change, Seen, Step, StepState, WriteKind
+from core.changes.ports import Applier, Doing, Ledger, Watched
+from core.errors import Draining, ToolError, WriteUnsure
+
+log = structlog.get_logger("changes")
+NEVER_REPEATED: tuple[WriteKind, ...] = ("create", "run")
+
+_GONE = "The system it was for is no longer connected."
+_UNREAD = "They could not be read again, so nothing was written. {why}"
+_UNCHECKED = "It was written, but could not be read back."
+_STILL_THERE = "The system said that it was deleted, but it is still there."
+_BROKE = "The tool broke; this is a fault of mine."
+_STOPPED = "It was stopped before it was begun."
+_LEFT = "I was told to stop, so I no longer wait for it. It was begun, and may still finish."
+
+
+@dataclass(slots=True)
+class _Run:
+    """One change under way: its steps by number, as last recorded."""
+
+    change: Change
+    applier: Applier
+    steps: dict[int, Step]
+    repeated: set[int] = field(default_factory=set)
+    """Steps that were written again after their answer was lost."""
+    doing: Doing | None = None
+    left: asyncio.Event = field(default_factory=asyncio.Event)
+    """A person has stopped the waiting for its end."""
+
+    def next_batch(self) -> list[Step]:
+        """What was being written comes first, and by itself."""
+        writing = [step for step in self.steps.values() if step.state == "writing"]
+        waiting = [step for step in self.steps.values() if step.state == "waiting"]
+        return (writing or waiting)[: self.applier.batch(self.change.draft)]
+
+
+class Applying:
+    """Owns every call that writes: none is cancelled, each comes to its record."""
+
+    def __init__(self, ledger: Ledger, appliers: Mapping[str, Applier]) -> None:
+        self._ledger = ledger
+        self._appliers = appliers
+        self._held = asyncio.Event()
+        self._flights: set[asyncio.Task[None]] = set()
+        self._waiting: dict[int, str] = {}
+        self._tables: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    def hold(self) -> None:
+        """Begin no further batch and wait for no run: the process stops, the next one goes on."""
+        self._held.set()
+
+    async def rest(self) -> None:
+        """Until the calls under way have their record."""
+        if self._flights:
+            await asyncio.wait(self._flights)
+
+    def waiting(self, conversation: str) -> int | None:
+        """The latest event that waits for the end of a run which was proposed there."""
+        here = (seq for seq, where in self._waiting.items() if where == conversation)
+        return max(here, default=None)
+
+    async def run(self, change: Change, doing: Doing | None = None) -> Sequence[Step]:
+        """The steps at their end. Raises Draining and NotStored; then the same event goes on.
+
+        `doing` is told how far a run is. Who cancels the waiting for a run leaves it: it is
+        recorded as not known, and its steps come back. A write goes on to its record.
+        """
+        applier = self._appliers.get(change.draft.applier)
+        if applier is None:
+            return await self._give_up(change)
+        run = _Run(change, applier, {step.number: step for step in change.steps}, doing=doing)
+        if change.draft.kind == "run":
+            self._waiting[change.claim] = change.proposal.address.conversation
+        try:
+            while batch := run.next_batch():
+                if self._held.is_set():
+                    raise Draining
+                await self._to_its_record(self._take(run, batch), run)
+        finally:
+            self._waiting.pop(change.claim, None)
+        return tuple(run.steps.values())
+
+    async def settle(self, change: Change) -> Sequence[Step]:
+        """The steps of one that will not go on; what was being written is looked for."""
+        applier = self._appliers.get(change.draft.applier)
+        if applier is None:
+            return await self._give_up(change)
+        run = _Run(change, applier, {step.number: step for step in change.steps})
+        run.repeated.update(run.steps)
+        if writing := change.having("writing"):
+            await self._to_its_record(self._look(run, writing, sure=False), run)
+        return tuple(run.steps.values())
+
+    async def _to_its_record(self, work: Coroutine[Any, Any, None], run: _Run) -> None:
+        flight = asyncio.create_task(work)
+        self._flights.add(flight)
+        flight.add_done_callback(self._flights.discard)
+        try:
+            await asyncio.shield(flight)
+        except asyncio.CancelledError:
+            leaves = run.change.draft.kind == "run" and not self._held.is_set()
+            run.left.set()
+            self._waiting.pop(run.change.claim, None)
+            await asyncio.wait({flight})
+            if not leaves:
+                raise
+            if task := asyncio.current_task():
+                task.uncancel()
+            await flight
+
+    async def _take(self, run: _Run, batch: list[Step]) -> None:
+        """One batch of a table at a time, so that no other change comes between read and write."""
+        draft = run.change.draft
+        place = draft.view.table_id or dict(draft.target)
+        table = json.dumps([draft.applier, place], sort_keys=True)
+        async with self._tables.setdefault(table, asyncio.Lock()):
+            if self._held.is_set():
+                return
+            if batch[0].state == "writing":
+                await self._look(run, batch, sure=False)
+            elif run.left.is_set():
+                await self._record(run, [replace(s, state="failed", words=_STOPPED) for s in batch])
+            elif ready := await self._ready(run, batch):
+                await self._write(run, ready)
+
+    async def _ready(self, run: _Run, batch: list[Step]) -> list[Step]:
+        """Those that still stand as they were proposed on, journalled as being written."""
+        try:
+            seen = await self._read(run, batch)
+        except ToolError as error:
+            words = str(error) if error.code == "drift" else _UNREAD.format(why=error)
+            await self._record(run, [replace(s, state="failed", words=words) for s in batch])
+            return []
+        steps = [
+            replace(step, write=one.write, state="writing")
+            if one.standing == "before"
+            else replace(step, state="changed", now=one.now)
+            for step, one in zip(batch, seen, strict=True)
+        ]
+        await self._record(run, steps)
+        return [step for step in steps if step.state == "writing"]
+
+    async def _write(self, run: _Run, batch: list[Step]) -> None:
+        try:
+            async with asyncio.timeout(run.applier.patience):
+                writes = await run.applier.apply(run.change.draft, [step.write for step in batch])
+        except (WriteUnsure, TimeoutError) as error:
+            log.warning("answer lost", change=run.change.id, why=str(error))
+            await self._look(run, batch, sure=False)
+        except ToolError as error:
+            await self._record(run, [replace(s, state="failed", words=str(error)) for s in batch])
+        except Exception:
+            log.exception("applier broke", change=run.change.id)
+            await self._look(run, batch, sure=False)
+        else:
+            written = [replace(s, write=w) for s, w in zip(batch, writes, strict=True)]
+            await self._record(run, written)
+            await self._look(run, written, sure=True)
+
+    async def _look(self, run: _Run, batch: Sequence[Step], *, sure: bool) -> None:
+        """Read what was written, or may have been."""
+        try:
+            seen = await self._read(run, batch)
+        except ToolError as error:
+            written = sure and run.change.draft.kind != "run"
+            state: StepState = "done" if written else "unknown"
+            words = _UNCHECKED if written else str(error)
+            await self._record(run, [replace(s, state=state, words=words) for s in batch])
+            return
+        steps = [_judged(s, one, sure) for s, one in zip(batch, seen, strict=True)]
+        if not sure:
+            steps = [self._repeatable(run, step) for step in steps]
+        await self._record(run, steps)
+
+    def _repeatable(self, run: _Run, step: Step) -> Step:
+        """A write that has not happened, as far as one can see, may be made again: once, and not
+        a create or a run, because the first one may yet come late."""
+        kind = run.change.draft.kind
+        again = kind not in NEVER_REPEATED and step.number not in run.repeated
+        if step.state != "writing":
+            return step
+        run.repeated.add(step.number)
+        return replace(step, state="waiting" if again else "unknown")
+
+    async def _read(self, run: _Run, batch: Sequence[Step]) -> Sequence[Seen]:
+        """Raises ToolError, whatever went wrong; Draining rather than wait for the end of a run."""
+        if run.change.draft.kind != "run":
+            return await _verified(run, batch)
+        reading = asyncio.create_task(_verified(run, batch))
+        begun = any(step.write.id for step in batch)
+        ends = [
+            asyncio.create_task(end.wait())
+            for end in ((self._held, run.left) if begun else (self._held,))
+        ]
+        try:
+            await asyncio.wait({reading, *ends}, return_when=asyncio.FIRST_COMPLETED)
+            if reading.done():
+                return reading.result()
+            raise Draining if self._held.is_set() else ToolError(_LEFT)
+        finally:
+            for task in (reading, *ends):
+                task.cancel()
+            await asyncio.gather(reading, *ends, return_exceptions=True)
+
+    async def _record(self, run: _Run, steps: Sequence[Step]) -> None:
+        await self._ledger.record(run.change.id, run.change.claim, steps)
+        run.steps.update({step.number: step for step in steps})
+
+    async def _give_up(self, change: Change) -> Sequence[Step]:
+        steps = [
+            replace(step, state="failed" if step.state == "waiting" else "unknown", words=_GONE)
+            if step.state in PENDING
+            else step
+            for step in change.steps
+        ]
+        await self._ledger.record(change.id, change.claim, steps)
+        return steps
+
+
+async def _verified(run: _Run, batch: Sequence[Step]) -> Sequence[Seen]:
+    """Raises ToolError, whatever went wrong."""
+    draft, applier, rows = run.change.draft, run.applier, [step.write for step in batch]
+    try:
+        async with asyncio.timeout(applier.patience):
+            if run.doing is not None and isinstance(applier, Watched):
+                return await applier.watch(draft, rows, run.doing, run.change.proposal.locale)
+            return await applier.verify(draft, rows)
+    except TimeoutError:
+        raise ToolError("There was no answer in time.") from None
+    except ToolError:
+        raise
+    except Exception:
+        log.exception("applier broke", change=run.change.id)
+        raise ToolError(_BROKE) from None
+
+
+def _judged(step: Step, seen: Seen, sure: bool) -> Step:
+    """`sure`: the system said that it was written."""
+    step = replace(step, write=seen.write, now=seen.now, words=seen.words)
+    if seen.standing == "after":
+        return replace(step, state="done")
+    if seen.standing == "failed":
+        return replace(step, state="failed")
+    made = step.write.before is None  # a row that is there was written, whatever it lacks
+    if (sure or made) and seen.now is not None:
+        if step.write.after is None:
+            return replace(step, state="failed", words=_STILL_THERE)
+        return replace(step, state="differs", words=", ".join(seen.differs))
+    if seen.standing == "before" and not sure:
+        return step
+    return replace(step, state="unknown")

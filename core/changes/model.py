@@ -1,0 +1,233 @@
+"""Writes that wait for a person, and writes that were done: plain frozen data.
+
+A write tool makes a `Draft`. The ledger keeps it as a `Proposal`, a `Change` once somebody has
+decided; both go by one id. Each row of it is a `Step`, journalled before and after it is written.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from core.messages import Address, CardKind, Person
+
+Row = Mapping[str, Any]
+"""A row's values by the names of its fields: plain JSON."""
+
+WriteKind = Literal["create", "update", "delete", "run"]
+"""`run`: a command of another system, its input as the one row. It cannot be taken back."""
+
+ChangeState = Literal[
+    "open", "denied", "expired", "withdrawn",
+    "applying", "done", "partial", "failed", "undone",
+]  # fmt: skip
+"""Until it is decided; then what came of it. `failed`: no row was written. `undone`: taken back."""
+
+StepState = Literal["waiting", "writing", "done", "differs", "changed", "failed", "unknown"]
+"""`differs`: written, but the row now reads otherwise. `changed`: left alone, because the row is
+no longer as it was proposed on. `failed`: refused. `unknown`: it may have been written."""
+
+WRITTEN: tuple[StepState, ...] = ("done", "differs")
+PENDING: tuple[StepState, ...] = ("waiting", "writing")
+LIFETIME = 86_400.0
+"""Seconds until a proposal expires: 24 hours."""
+UNDO_LIFETIME = 7 * 86_400.0
+"""Seconds for which what was done can be taken back; then its row images are erased."""
+MOST_ROWS = 100
+"""Rows in one proposal."""
+POLICY = Person("policy", "", name="policy")
+"""The decider where the operator's written policy decides by itself."""
+_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
+
+
+@dataclass(frozen=True, slots=True)
+class RowWrite:
+    """One row: `before` is what is compared and given back, `after` what is written.
+
+    A create has no `before` and no `id` until it is done, a delete has no `after`. `mark` is the
+    applier's own, so that a created row whose answer was lost can be looked for.
+    """
+
+    id: str = ""
+    before: Row | None = None
+    after: Row | None = None
+    mark: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What Ponte itself reads of a draft's target; an applier puts it there under these names.
+
+    `table_id` is what rules know a table by, beside its title ("" for none). `key` is the field
+    with a row's id. Of `links`, fields that hold links, an update's card shows what comes and
+    goes; `concealed` are fields that nobody here may know of; `anew` fields that the system fills
+    in by itself. `effect` of a run: "spend" changes nothing.
+    """
+
+    table_id: str = ""
+    key: str = "id"
+    links: frozenset[str] = frozenset()
+    concealed: frozenset[str] = frozenset()
+    anew: tuple[str, ...] = ()
+    effect: str = "write"
+
+    @classmethod
+    def of(cls, target: Mapping[str, Any]) -> View:
+        """Of one as it is stored."""
+        return cls(
+            table_id=str(target.get("table_id", "")), key=str(target.get("key", "id")),
+            links=frozenset(target.get("links", ())),
+            concealed=frozenset(target.get("concealed", ())),
+            anew=tuple(map(str, target.get("anew", ()))),
+            effect=str(target.get("effect", "write")),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What a write tool would do: rows of one table, in one way.
+
+    `target` is the applier's own way to find the table, of which others read its `view`; `title`
+    its name for people, `note` the English source of what a person should know before they
+    decide, `by` who asks (set by the ledger's `Change`), for the system's own records.
+    """
+
+    applier: str
+    kind: WriteKind
+    target: Mapping[str, Any]
+    title: str
+    rows: tuple[RowWrite, ...]
+    note: str = ""
+    by: str = ""
+
+    @property
+    def view(self) -> View:
+        return View.of(self.target)
+
+    @property
+    def touched(self) -> int:
+        """Rows of the table that it is about: several writes may be of one row."""
+        return len({row.id or number for number, row in enumerate(self.rows)})
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """How a row stands when it is read: as before the write, as after it, or otherwise.
+
+    `now` is the row as it is, None where there is none; `write` has its id and mark filled in;
+    `differs` names the fields that do not hold what was to be written. `failed`: the system took it
+    and said later that it came to nothing; `words` say why it is that, or why it is not known.
+    """
+
+    standing: Literal["before", "after", "other", "failed"]
+    write: RowWrite
+    now: Row | None = None
+    differs: tuple[str, ...] = ()
+    words: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One row's way through the write; `now` as it was read back, `words` of a fault in English."""
+
+    number: int
+    write: RowWrite
+    state: StepState = "waiting"
+    now: Row | None = None
+    words: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A draft with who asked for it, where and when. `undoes` is the change that it takes back.
+
+    `seq` is the turn that it came up in, (`seq`, `call_id`) is unique: a call that runs again
+    after a crash finds its first proposal.
+    """
+
+    id: str
+    draft: Draft
+    asker: Person
+    address: Address
+    seq: int
+    call_id: str
+    thread: str
+    generation: int
+    locale: str
+    created: float
+    expires: float
+    undoes: str = ""
+    named: bool = False
+    """The operator named who approves it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A proposal and what became of it.
+
+    `claim` is the `seq` of the event that decided: only it may take the write up again.
+    `forgotten`, `lapsed`: its row images are erased, by `forget` or because of its age, so that it
+    can no longer be undone.
+    """
+
+    proposal: Proposal
+    state: ChangeState = "open"
+    steps: tuple[Step, ...] = ()
+    decider: Person | None = None
+    decided: float = 0.0
+    claim: int = 0
+    undone_by: str = ""
+    forgotten: bool = False
+    lapsed: bool = False
+    version: int = 0
+    """Counts what people should see of it; a card is drawn anew when it rises."""
+
+    @property
+    def id(self) -> str:
+        return self.proposal.id
+
+    @property
+    def draft(self) -> Draft:
+        asker = self.proposal.asker
+        return replace(self.proposal.draft, by=f"{asker.platform}:{asker.id}")
+
+    @property
+    def kind(self) -> CardKind:
+        decided = self.state not in ("open", "denied", "expired", "withdrawn")
+        return "change" if decided else "proposal"
+
+    @property
+    def written(self) -> tuple[Step, ...]:
+        return self.having(*WRITTEN)
+
+    def having(self, *states: StepState) -> tuple[Step, ...]:
+        return tuple(step for step in self.steps if step.state in states)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What a person asks for: who, where, and the `seq` of their message or click.
+
+    `doing` shows them how far it is.
+    """
+
+    id: str
+    seq: int
+    person: Person
+    address: Address
+    locale: str
+    clicked: bool = False
+    doing: Callable[[str], Awaitable[None]] | None = None
+
+
+def fresh_id() -> str:
+    """Six characters that a person can type (`[a-z2-7]{6}`); the ledger holds them unique.
+
+    One of them at least is a digit, so that no id is a word (`core.conversation.grammar`).
+    """
+    while True:
+        id = "".join(secrets.choice(_ALPHABET) for _ in range(6))
+        if not id.isalpha():
+            return id

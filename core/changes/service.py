@@ -1,0 +1,287 @@
+"""Proposals, decisions on them, and undo: a person decides, and sees what was done.
+
+A write tool proposes; the turn ends in the card. The click or the words of whoever decides are an
+event of their own: it claims the proposal once, and after a crash goes on where it was.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import structlog
+
+from core import metrics
+from core.changes import cards
+from core.changes.apply import Applying
+from core.changes.approval import Approval
+from core.changes.model import (
+    LIFETIME,
+    MOST_ROWS,
+    POLICY,
+    UNDO_LIFETIME,
+    WRITTEN,
+    Change,
+    ChangeState,
+    Decision,
+    Draft,
+    Proposal,
+    Step,
+    fresh_id,
+)
+from core.changes.ports import Applier, Audit, Doing, Ledger
+from core.errors import AuditRefused, Expired, NotFound, ToolError
+from core.i18n import say
+from core.messages import Answer, Card, CardAction, Person
+from core.records import Outcome, Scene
+
+log = structlog.get_logger("changes")
+SHOWN = 20
+"""Changes that `changes` lists."""
+
+_PROPOSED = (
+    "Proposed as {id}: nothing is changed yet. A person sees it as a card and decides; "
+    "you are told on their next message."
+)
+_NO_ROWS = "There is no row to change."
+_TOO_MANY = "That is {count} rows; at most {most} fit in one proposal."
+_IN_PROGRESS = "`{id}` was decided already, and is being done at this moment."
+_UNDONE = "Taken back, as `{id}`."
+_NOT_UNDONE = "Nothing was taken back: `{id}` is as it was."
+_UNDONE_ALREADY = "`{id}` was taken back already, as `{undo}`."
+_NOTHING_DONE = "There is nothing to take back."
+_NOT_TAKEN_BACK = "What a quick command did cannot be taken back."
+_UNDO_WITH = "`undo {id}` takes it back."
+_UNAUDITED = "The audit log could not be written ({cause}); please tell the operator."
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """The one door to every write. `moved` is told when a card no longer shows how things stand."""
+
+    ledger: Ledger
+    applying: Applying
+    approval: Approval
+    audit: Audit
+    appliers: Mapping[str, Applier]
+    moved: Callable[[], None]
+    clock: Callable[[], float] = time.time
+
+    async def propose(self, scene: Scene, draft: Draft) -> Outcome:
+        """What a write tool's call ends in. Raises ToolError, Superseded, and as `_apply`."""
+        if not 1 <= draft.touched <= MOST_ROWS:
+            sentence = _TOO_MANY if draft.rows else _NO_ROWS
+            raise ToolError(sentence, code="rows", count=draft.touched, most=MOST_ROWS)
+        self.approval.check_draft(draft)
+        proposal = Proposal(
+            id=fresh_id(), draft=draft, asker=scene.asker, address=scene.address, seq=scene.seq,
+            call_id=scene.call_id, thread=scene.thread.id, generation=scene.thread.generation,
+            locale=scene.locale, created=self.clock(), expires=self.clock() + LIFETIME,
+            named=self.approval.names_approvers(draft),
+        )  # fmt: skip
+        change = await self.ledger.propose(proposal)
+        if change.proposal.created == proposal.created:
+            await self._tell("proposed", change)
+        if self.approval.by_policy(draft):
+            return await self._by_policy(change, scene.seq)
+        return Outcome("proposed", _PROPOSED.format(id=change.id), proposal=change.id)
+
+    async def cards(self, ids: Sequence[str], locale: str) -> Sequence[Card]:
+        """As they stand now."""
+        return [self.card(await self.ledger.get(id), locale) for id in ids]
+
+    def card(self, change: Change, locale: str = "") -> Card:
+        """In its asker's language, where no other is given."""
+        needs_admin = self.approval.needs_admin(change)
+        return cards.card_of(change, locale or change.proposal.locale, needs_admin)
+
+    def words(self, shown: Sequence[Card], locale: str) -> str:
+        return cards.answer(shown, locale)
+
+    async def latest(self, conversation: str) -> Sequence[Card]:
+        """The newest first, of one conversation or ("") of all, each in its asker's language."""
+        found = await self.ledger.of_conversation(conversation, SHOWN)
+        return [self.card(change) for change in found]
+
+    async def decide(self, action: CardAction, decision: Decision) -> Answer:
+        """Raises NotFound (also for a card that is not theirs to see), NotAllowed, Expired,
+        AuditRefused, ToolError, Draining, NotStored."""
+        change = await self.ledger.get(decision.id)
+        ours = change.claim == decision.seq  # taken up again: it was theirs to decide
+        if not ours and not await self.approval.may_see(decision, change):
+            raise NotFound(what=f"proposal {decision.id}")  # as the ledger says of none
+        if change.state == "applying" and change.claim != decision.seq:
+            change = await self._settled(change)
+        if change.state == "open" and change.proposal.expires <= self.clock():
+            change = await self._close(change, "expired", None)
+        if change.state == "expired" and action != "undo":
+            raise Expired(id=change.id)
+        match action:
+            case "approve":
+                return await self._approve(change, decision)
+            case "deny":
+                return await self._deny(change, decision)
+            case "undo":
+                return await self._undo(change, decision)
+
+    async def result(self, id: str, seq: int) -> tuple[str, str]:
+        """What a run gave that the event `seq` approved, and the run's title; "" for any other."""
+        change = await self.ledger.get(id)
+        ours = change.draft.kind == "run" and change.claim == seq
+        return (cards.result(change), change.draft.title) if ours else ("", "")
+
+    async def tidy(self) -> None:
+        """End what nobody decided in time, and what was taken up by an event that broke down."""
+        for change in await self.ledger.overdue(self.clock()):
+            await self._close(change, "expired", None)
+        for change in await self.ledger.abandoned():
+            await self._ended(change, await self.applying.settle(change))
+
+    async def _approve(self, change: Change, decision: Decision) -> Answer:
+        if change.state == "open":
+            await self.approval.check(decision.person, decision.address, change)
+            change = await self.ledger.claim(change.id, decision.seq, decision.person, self.clock())
+        unaudited = ""
+        if change.state == "applying" and change.claim == decision.seq:
+            change, unaudited = await self._apply(change, decision.doing)
+        return self._told(change, decision, unaudited)
+
+    async def _deny(self, change: Change, decision: Decision) -> Answer:
+        if change.state == "open":
+            await self.approval.check_denial(decision.person, decision.address, change)
+            change = await self._close(change, "denied", decision.person)
+        return self._told(change, decision)
+
+    async def _undo(self, change: Change, decision: Decision) -> Answer:
+        if change.state == "applying":
+            return self._told(change, decision)
+        undo = await self.ledger.get(change.undone_by) if change.undone_by else None
+        if undo is None and cards.undoable(change):
+            if change.decided + UNDO_LIFETIME <= self.clock():
+                return self._answer([cards.lapsed(decision.locale)], [change], decision)
+            undo = await self._begin_undo(change, decision)
+        if undo is None or undo.claim != decision.seq:
+            return self._not_undone(change, undo, decision)
+        unaudited = ""
+        if undo.state == "applying":
+            undo, unaudited = await self._apply(undo)
+        change = await self.ledger.get(change.id)
+        sentence = _NOT_UNDONE if undo.state == "failed" else _UNDONE
+        id = change.id if undo.state == "failed" else undo.id
+        words = [say(sentence, decision.locale, id=id), cards.outcome(undo, decision.locale)]
+        return self._answer([*words, unaudited], [undo, change], decision)
+
+    async def _begin_undo(self, change: Change, decision: Decision) -> Change:
+        await self.approval.check(decision.person, decision.address, change)
+        applier = self.appliers.get(change.draft.applier)
+        if applier is None:
+            raise ToolError("The system it was done in is no longer connected.")
+        draft = applier.revert(change)
+        await self.audit.write("undo", change)
+        now = self.clock()
+        proposal = replace(
+            change.proposal, id=fresh_id(), draft=draft, asker=decision.person, seq=decision.seq,
+            call_id="undo", locale=decision.locale, created=now, expires=now, undoes=change.id,
+        )  # fmt: skip
+        return await self.ledger.undo(proposal, decision.person, now)
+
+    def _not_undone(self, change: Change, undo: Change | None, decision: Decision) -> Answer:
+        locale = decision.locale
+        if undo is not None:
+            words = [say(_UNDONE_ALREADY, locale, id=change.id, undo=undo.id),
+                     cards.outcome(undo, locale)]  # fmt: skip
+            return self._answer(words, [undo, change], decision)
+        if change.written and change.forgotten:
+            return self._answer([say(cards.ERASED, locale)], [change], decision)
+        if change.written and change.lapsed:
+            return self._answer([cards.lapsed(locale)], [change], decision)
+        ran = change.draft.kind == "run" and bool(change.written)
+        sentence = _NOT_TAKEN_BACK if ran else _NOTHING_DONE
+        words = [say(sentence, locale), cards.outcome(change, locale)]
+        return self._answer(words, [change], decision)
+
+    async def _by_policy(self, change: Change, seq: int) -> Outcome:
+        """The operator's written policy decides: the same ledger, no click."""
+        change = await self.ledger.claim(change.id, seq, POLICY, self.clock())
+        if change.state == "applying" and change.claim == seq:
+            change, _ = await self._apply(change)
+        done = change.state == "done"
+        return Outcome("ok" if done else "error", cards.note(change), proposal=change.id)
+
+    async def _apply(self, change: Change, doing: Doing | None = None) -> tuple[Change, str]:
+        """To its end; and words where that could not be written to the audit log.
+
+        Raises AuditRefused before anything is written, else Draining and NotStored, on which the
+        same event goes on.
+        """
+        fresh = all(step.state == "waiting" for step in change.steps)
+        if fresh and not change.proposal.undoes:
+            try:
+                await self.audit.write("approved", change)
+            except AuditRefused:
+                await self.ledger.release(change.id, change.claim)
+                raise
+        self.moved()
+        return await self._ended(change, await self.applying.run(change, doing))
+
+    async def _ended(self, change: Change, steps: Sequence[Step]) -> tuple[Change, str]:
+        state = _outcome_of(steps)
+        note = cards.note(replace(change, state=state, steps=tuple(steps)))
+        if change.decider == POLICY:
+            note = ""  # the tool's own outcome tells the model
+        ended = await self.ledger.finish(change.id, change.claim, state, note, self.clock())
+        return ended, await self._tell(state, ended)
+
+    async def _settled(self, change: Change) -> Change:
+        """One that another event took up: as it stands, ended where that event broke down."""
+        if any(one.id == change.id for one in await self.ledger.abandoned()):
+            change, _ = await self._ended(change, await self.applying.settle(change))
+        return change
+
+    async def _close(self, change: Change, state: ChangeState, decider: Person | None) -> Change:
+        note = cards.note(replace(change, state=state, decider=decider))
+        closed = await self.ledger.close(change.id, state, decider, note, self.clock())
+        await self._tell(closed.state, closed)
+        return closed
+
+    async def _tell(self, event: str, change: Change) -> str:
+        """Log, count and audit what happened; words where the audit log refused it."""
+        log.info(event, change=change.id, kind=change.draft.kind, rows=change.draft.touched,
+                 written=cards.done(change))  # fmt: skip
+        metrics.changes.labels(event, change.draft.kind).inc()
+        self.moved()
+        try:
+            await self.audit.write(event, change)
+        except AuditRefused as error:
+            log.error("audit log refused", why=str(error))
+            return say(_UNAUDITED, change.proposal.locale, cause=error.values["cause"])
+        return ""
+
+    def _told(self, change: Change, decision: Decision, unaudited: str = "") -> Answer:
+        locale = decision.locale
+        if change.state == "applying":
+            words = [say(_IN_PROGRESS, locale, id=change.id)]
+        else:
+            words = [cards.outcome(change, locale)]
+        if cards.undoable(change):
+            words.append(say(_UNDO_WITH, locale, id=change.id))
+        return self._answer([*words, unaudited], [change], decision)
+
+    def _answer(self, words: Sequence[str], shown: Sequence[Change], decision: Decision) -> Answer:
+        """A click's answer carries the cards; words typed where the card stands need none, and
+        where others read who may not see it, only who decided is told, without its values."""
+        here, places = decision.address, [change.proposal.address for change in shown]
+        text = " ".join(word for word in words if word)
+        if here.shared and any(not here.same_channel(there) for there in places):
+            return Answer(text, private=True)
+        away = any(there.conversation != here.conversation for there in places)
+        drawn = [self.card(change, decision.locale) for change in shown]
+        return Answer(text, cards=tuple(drawn) if decision.clicked or away else ())
+
+
+def _outcome_of(steps: Sequence[Step]) -> ChangeState:
+    if all(step.state == "done" for step in steps):
+        return "done"
+    touched = any(step.state in WRITTEN or step.state in ("unknown", "writing") for step in steps)
+    return "partial" if touched else "failed"

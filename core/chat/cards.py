@@ -1,0 +1,107 @@
+"""Shows cards as they stand now, in the posts where people see them, also after a restart."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import suppress
+
+import structlog
+
+from core.changes.model import Change
+from core.changes.ports import Ledger
+from core.changes.service import Changes
+from core.conversation.context import TurnPosts
+from core.errors import PlatformBusy, PonteError, Undeliverable
+from core.messages import Answer
+from core.ports import Journal, Replies
+from core.records import FINAL_STATES, Turn
+
+log = structlog.get_logger("redraw")
+AGAIN = 20.0
+"""Seconds before a post that could not be edited is tried again."""
+EVERY = 60.0
+"""Seconds between two looks for what has expired."""
+TRIES = 20
+_STANDS = ("done", "stopped", "failed")
+
+
+class Redraw:
+    """`due` is set by whoever moved a change. `replies` are by platform."""
+
+    def __init__(
+        self,
+        due: asyncio.Event,
+        changes: Changes,
+        journal: Journal,
+        replies: Mapping[str, Replies],
+    ) -> None:
+        self._due = due
+        self._changes = changes
+        self._ledger: Ledger = changes.ledger
+        self._journal = journal
+        self._replies = replies
+        self._tries: Counter[str] = Counter()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            self._due.clear()
+            wait = AGAIN
+            try:
+                wait = AGAIN if await self.once() else EVERY
+            except PonteError as error:
+                log.warning("put off", why=str(error))
+            except Exception:
+                log.exception("redraw broke")
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    await self._due.wait()
+
+    async def once(self) -> int:
+        """How many cards could not be drawn now. Raises NotStored."""
+        await self._changes.tidy()
+        left = 0
+        for change in await self._ledger.undrawn():
+            left += not await self._draw(change)
+        return left
+
+    async def _draw(self, change: Change) -> bool:
+        if change.proposal.address.platform not in self._replies:
+            return True  # for a process that can post there
+        card = self._changes.card(change)
+        turn = await self._journal.stands(change.proposal.seq, [card])
+        if turn is not None and turn.state not in FINAL_STATES:
+            return True  # drawn when it ends
+        if turn is None or turn.answer is None or turn.state not in _STANDS:
+            await self._ledger.drawn(change)
+            return True
+        if any(shown.id == change.id for shown in turn.answer.cards):
+            try:
+                await self._refresh(turn, turn.answer)
+            except Exception as error:
+                return await self._failed(change, error)
+        await self._ledger.drawn(change)
+        return True
+
+    async def _refresh(self, turn: Turn, answer: Answer) -> None:
+        build = self._replies.get(turn.message.address.platform)
+        if build is None:
+            return
+        reply = build(turn.message.reply_to, TurnPosts(self._journal, turn))
+        try:
+            await reply.refresh(answer)
+        except PlatformBusy as busy:
+            await asyncio.sleep(busy.seconds)
+            await reply.refresh(answer)
+        except Undeliverable as gone:
+            log.info("nothing to draw on", change=turn.id, why=str(gone))
+
+    async def _failed(self, change: Change, error: Exception) -> bool:
+        self._tries[change.id] += 1
+        log.warning("card not drawn", change=change.id, why=repr(error))
+        if self._tries[change.id] < TRIES:
+            return False
+        await self._ledger.drawn(change)
+        return True

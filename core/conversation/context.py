@@ -1,0 +1,206 @@
+"""What a turn and its tools play in: for whom, where, with which files, posts and limits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from core import text
+from core.changes.ports import Proposals
+from core.i18n import LANGUAGE
+from core.markdown import Trust
+from core.messages import Attachment, File, Message, Post, Progress
+from core.ports import Fetch, Files, Journal, Reply, ThreadMap, Tool
+from core.records import Call, Effect, Remote, Scene, Thread, Turn, Verdict
+from core.tasks import together
+
+Show = Callable[[Progress], Awaitable[None]]
+FETCHING = 10.0
+"""Seconds that a turn waits for one of its files; all are fetched at once."""
+
+
+class TurnPosts:
+    """The `Posts` port: the journal's record of one turn's posts, as its Reply sees it."""
+
+    def __init__(self, journal: Journal, turn: Turn) -> None:
+        self._journal = journal
+        self._turn = turn
+
+    async def known(self) -> Sequence[Post]:
+        return self._turn.posts
+
+    async def posting(self, number: int, key: str) -> None:
+        await self._journal.posting(self._turn, number, key)
+
+    async def posted(self, number: int, post: str) -> None:
+        await self._journal.posted(self._turn, number, post)
+
+    async def removed(self, number: int) -> None:
+        await self._journal.removed(self._turn, number)
+
+
+@dataclass(frozen=True, slots=True)
+class Scenes:
+    """Sets the scene of tools and commands.
+
+    `fetch` is by platform, `zone` the asker's where their platform does not tell it.
+    """
+
+    journal: Journal
+    files: Files
+    threads: ThreadMap
+    fetch: Mapping[str, Fetch]
+    zone: str = "UTC"
+    stopped: Callable[[int], bool] = lambda seq: False
+    """`Inbox.stopped`."""
+
+    def of(
+        self,
+        turn: Turn,
+        thread: Thread,
+        call: Call,
+        locale: str,
+        doing: Callable[[str], Awaitable[None]],
+    ) -> Scene:
+        """The scene of one call; what it tells of itself is journalled."""
+        message = turn.message
+
+        async def known_as(handle: str) -> None:
+            await self.journal.call_known(turn, call.call_id, handle)
+
+        async def kept(remote: Remote) -> None:
+            await self.journal.remote(thread.id, remote)
+
+        return Scene(
+            asker=message.author, address=message.address, turn=turn.id, seq=turn.seq,
+            call_id=call.call_id, thread=thread, locale=locale, doing=doing,
+            zone=zone_of(message, self.zone), said=message.text,
+            files=TurnFiles(turn, thread.id, self),
+            handle=call.handle, known_as=known_as, kept=kept,
+            stopped=lambda: self.stopped(turn.seq),
+        )  # fmt: skip
+
+    async def for_command(self, turn: Turn, call: Call, show: Show) -> Scene:
+        """The scene of what a person typed or clicked, without a model."""
+
+        async def doing(words: str) -> None:
+            await show(Progress(doing=words))
+
+        thread = await self.thread(turn)
+        scene = self.of(turn, thread, call, LANGUAGE.get(), doing)
+
+        async def kept(remote: Remote) -> None:
+            await self.journal.remote(thread.id, remote)
+            if remote.kind == "container":
+                await self.threads.put(replace(thread, container=remote.id))
+
+        return replace(scene, kept=kept)
+
+    async def thread(self, turn: Turn) -> Thread:
+        """The thread map's record; a lost or older one is made anew from the journal."""
+        conversation = turn.message.address.conversation
+        known = await self.threads.get(conversation)
+        if known and (known.id, known.generation) == (turn.thread, turn.generation):
+            return known
+        return await self.journal.thread(conversation)
+
+    async def attached(self, message: Message) -> tuple[Sequence[File], Sequence[str]]:
+        """The message's files, fetched now where that was not done yet; and what is missing."""
+        if not message.attachments:
+            return (), ()
+        kept = {(f.name, f.size): f for f in await self.files.of_event(message.event_key)}
+        had = await together(*(self._attached(message, one, kept) for one in message.attachments))
+        found = [file for file in had if file is not None]
+        pairs = zip(message.attachments, had, strict=True)
+        return found, [text.file_name(one.name) for one, file in pairs if file is None]
+
+    async def _attached(
+        self, message: Message, attachment: Attachment, kept: Mapping[tuple[str, int], File]
+    ) -> File | None:
+        name = text.file_name(attachment.name)
+        if attachment.file:
+            return File(attachment.file, name, attachment.type, attachment.size)
+        known = kept.get((name, attachment.size))
+        fetch = self.fetch.get(message.address.platform)
+        if known is not None or fetch is None:
+            return known
+        try:
+            async with asyncio.timeout(FETCHING):
+                return await fetch(message, attachment)
+        except TimeoutError:
+            return None
+
+
+@dataclass(frozen=True, slots=True)
+class TurnFiles:
+    """The `SceneFiles` of one turn."""
+
+    turn: Turn
+    thread: str
+    scenes: Scenes
+
+    async def given(self) -> Sequence[File]:
+        message, files = self.turn.message, self.scenes.files
+        found: list[File] = []
+        for shown in await self.scenes.journal.shown(message.address.conversation, self.thread):
+            answer, had = shown.answer, shown.message
+            # In shared places a message may have brought the files of others before it.
+            some = bool(had.attachments or had.address.shared or (answer and answer.files))
+            if some and shown.seq < self.turn.seq:
+                found.extend(await files.of_event(shown.message.event_key))
+        attached, _ = await self.scenes.attached(message)
+        found.extend([*await files.of_event(message.event_key), *attached])
+        return tuple({file.id: file for file in found}.values())
+
+    async def read(self, file: File) -> bytes:
+        _, data = await self.scenes.files.get(file.id)
+        return data
+
+    async def keep(self, name: str, type: str, data: bytes) -> File:
+        message = self.turn.message
+        return await self.scenes.files.put(
+            message.event_key, name, type, data, message.author, message.address.conversation
+        )
+
+
+def zone_of(message: Message, zone: str) -> str:
+    """The asker's time zone where it is one, else `zone`, else UTC."""
+    for name in filter(None, (message.time_zone, zone)):
+        try:
+            return ZoneInfo(name).key
+        except (ZoneInfoNotFoundError, ValueError):
+            continue
+    return "UTC"
+
+
+@dataclass(frozen=True, slots=True)
+class CallLimits:
+    """Tool calls of one turn: those that cost (quick commands, agents, code), and all of them."""
+
+    costly: int = 20
+    total: int = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """All that one turn of the model plays on; what it may use was decided before."""
+
+    turn: Turn
+    thread: Thread
+    reply: Reply
+    locale: str
+    instructions: str
+    preface: str
+    scenes: Scenes
+    tools: Mapping[str, Tool] = field(default_factory=dict)
+    may: Callable[[Effect], Awaitable[Verdict]] | None = None
+    proposals: Proposals | None = None
+    keep: Callable[[Thread], Awaitable[None]] | None = None
+    since: int = 0
+    """See `Ask.since`."""
+    trust: Trust = field(default_factory=Trust)
+    """Where links may lead once something from outside is in the thread; `outside`: it is."""
+    outside: bool = False
+    limits: CallLimits = field(default_factory=CallLimits)

@@ -1,0 +1,361 @@
+"""One turn, from the stored message to its last post: who, where, may they, answer, speak."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+
+import structlog
+
+from core import metrics, text
+from core.changes.service import Changes
+from core.conversation import grammar, prompt
+from core.conversation.commands import Commands
+from core.conversation.context import CallLimits, Scenes, Stage, TurnPosts
+from core.conversation.rounds import Rounds
+from core.errors import (
+    Draining,
+    Empty,
+    Interrupted,
+    NotAllowed,
+    NotStored,
+    PersonRefused,
+    PonteError,
+    PostRemoved,
+    Superseded,
+    Undeliverable,
+)
+from core.i18n import LANGUAGE, nearest, say
+from core.markdown import Trust, addresses
+from core.messages import Address, Answer, File, Progress
+from core.ports import (
+    Budget,
+    Files,
+    Inbox,
+    Journal,
+    LookUp,
+    Model,
+    Policy,
+    Replies,
+    Reply,
+    ThreadMap,
+)
+from core.records import Action, State, Thread, Turn
+from core.tasks import together
+from core.tools.toolbox import Toolbox
+from core.unread import unread
+
+log = structlog.get_logger("conversation")
+ATTEMPTS = 3
+"""Crashes that one turn may survive; then it ends in an apology."""
+ALONE = (NotAllowed, PersonRefused)
+"""Errors that the asker alone is to read."""
+_STOPPED_HERE = "_Stopped. What I had begun in another system may still finish there._"
+EFFECTS: tuple[Action, ...] = ("read", "write", "spend", "code")
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What the operator chose for all turns."""
+
+    instructions: str = prompt.INSTRUCTIONS
+    locale: str = "en"
+    zone: str = "UTC"
+    channels: Mapping[str, str] = field(default_factory=dict)
+    """More instructions, by channel: `slack:T1:C1`."""
+    hosts: tuple[str, ...] = ()
+    """Where links may lead in a thread that something from outside is in."""
+    links_code: frozenset[str] = frozenset()
+    """Platforms that make links of addresses within code, too."""
+    limits: CallLimits = field(default_factory=CallLimits)
+
+    def told(self, address: Address) -> str:
+        """The instructions for a place."""
+        key = f"{address.platform}:{address.workspace}:{address.channel}"
+        more = self.channels.get(key, "")
+        return f"{self.instructions}\n\n{more}" if more else self.instructions
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """All that the manager works with, each through its port."""
+
+    inbox: Inbox
+    journal: Journal
+    threads: ThreadMap
+    files: Files
+    model: Model
+    toolbox: Toolbox
+    policy: Policy
+    budget: Budget
+    commands: Commands
+    changes: Changes
+    scenes: Scenes
+
+
+class ConversationManager:
+    """Takes one stored message at a time to its answer. `handle` is the inbox's handler.
+
+    `replies` and `look_up` are by platform."""
+
+    def __init__(
+        self,
+        parts: Parts,
+        replies: Mapping[str, Replies],
+        profile: Profile,
+        look_up: Mapping[str, LookUp] = MappingProxyType({}),
+    ) -> None:
+        self._parts = parts
+        self._inbox = parts.inbox
+        self._journal = parts.journal
+        self._replies = replies
+        self._look_up = look_up
+        self._profile = profile
+
+    async def handle(self, seq: int) -> None:
+        turn = await self._journal.begin(seq)
+        if turn is None:
+            return
+        with structlog.contextvars.bound_contextvars(turn=turn.id):
+            LANGUAGE.set(self._locale(turn))
+            build = self._replies[turn.message.address.platform]
+            reply = build(turn.message.reply_to, TurnPosts(self._journal, turn))
+            try:
+                await reply.show(Progress())
+                try:
+                    answer = turn.answer or await self._answer(turn, reply)
+                except PostRemoved:
+                    await self._journal.ended(turn, "removed")
+                else:
+                    await self._deliver(turn, reply, answer)
+            except Superseded:
+                log.info("superseded")
+                await self._silence(turn, reply)
+            finally:
+                await reply.rest()
+
+    async def removed(self, post: str) -> None:
+        """A person deleted our post: it stays away, and the turn that wrote it stops."""
+        if (seq := await self._journal.seq_of_post(post)) is not None:
+            await self._journal.post_removed(post)
+            await self._inbox.cancel(seq)
+
+    async def _answer(self, turn: Turn, reply: Reply) -> Answer:
+        rounds: list[Rounds] = []
+        turn, answer = await self._worded(turn, reply, rounds)
+        if turn.undelivered:
+            note = Undeliverable(reason=turn.undelivered).words(LANGUAGE.get())
+            answer = replace(answer, text=f"_{note}_\n\n{answer.text}")
+        own = rounds[0].linked if rounds else frozenset()
+        answer = await self._checked(turn, reply, answer, own)
+        await self._journal.answered(turn, answer)
+        log.info("answered", status=answer.status, code=answer.code)
+        return answer
+
+    async def _checked(
+        self, turn: Turn, reply: Reply, answer: Answer, own: frozenset[str]
+    ) -> Answer:
+        """The answer in its parts; its links lead only where they may, once something from outside
+        is in the thread, or where a command brought it. `own` are links of code's making."""
+        cleaned = await text.aside(text.clean, answer.text)
+        outside, trust = await self._trust(turn)
+        trust = replace(trust, written=trust.written | own)
+        if not outside and await text.aside(_is_model_s, turn.message.text):
+            return replace(answer, text=cleaned, parts=await text.aside(reply.split, cleaned))
+        said, parts = await text.aside(lambda said: trust.parts(said, reply.split), cleaned)
+        return replace(answer, text=said, parts=parts)
+
+    async def _trust(self, turn: Turn) -> tuple[bool, Trust]:
+        """Whether something from outside is in the thread, and where links may lead then: to the
+        operator's hosts, and to what the asker wrote in it."""
+        message = turn.message
+        known = await self._journal.provenance(turn.thread, message.author.key)
+        told = "\n".join([*known.written, message.text])
+        written = await text.aside(addresses, told)
+        coded = message.address.platform not in self._profile.links_code
+        return known.outside, Trust(frozenset(self._profile.hosts), written, coded)
+
+    async def _worded(self, turn: Turn, reply: Reply, rounds: list[Rounds]) -> tuple[Turn, Answer]:
+        """The answer, or the words for whatever stands in its way; and the turn, with what its
+        platform knows around the message."""
+        try:
+            if self._inbox.stopped(turn.seq):  # before it could be heard here
+                raise asyncio.CancelledError
+            (turn, missing), verdict = await together(
+                self._known(turn),
+                self._parts.policy.may(turn.message.author, turn.message.address, "chat"),
+            )
+            LANGUAGE.set(self._locale(turn))
+            if not verdict.allowed:
+                raise NotAllowed(verdict.reason)
+            return turn, _noted(await self._think(turn, reply, rounds), missing)
+        except asyncio.CancelledError:
+            await self._put_back_unless_stopped(turn)
+            said = rounds[0].shown if rounds else ""
+            elsewhere = bool(rounds) and rounds[0].goes_on_elsewhere
+            stopped = say(_STOPPED_HERE if elsewhere else "_Stopped._")
+            cards = await rounds[0].cards() if rounds else ()
+            words = f"{said}\n\n{stopped}".strip()
+            return turn, Answer(words, status="stopped", cards=cards)
+        except Draining:
+            await self._journal.put_back(turn)
+            raise asyncio.CancelledError from None
+        except (PostRemoved, Superseded, NotStored):
+            raise
+        except PonteError as error:
+            return turn, self._apology(error, rounds)
+        except Exception:
+            log.exception("turn broke")
+            return turn, self._apology(PonteError(turn=turn.id), rounds)
+
+    async def _known(self, turn: Turn) -> tuple[Turn, Sequence[str]]:
+        """The turn, with what its platform knows around the message, and what it could not tell.
+
+        A command points at nothing, but a quick command, whose input may be what it replies to;
+        what was heard before a crash stands in the transcript.
+        """
+        look_up = self._look_up.get(turn.message.address.platform)
+        if look_up is None:
+            return turn, ()
+        try:
+            command = await text.aside(grammar.parse, turn.message.text)
+            pointed = not turn.items and (command is None or command.name == "quick-command")
+        except PonteError:
+            pointed = False
+        message, missing = await look_up(turn.message, pointed)
+        return replace(turn, message=message), missing
+
+    async def _put_back_unless_stopped(self, turn: Turn) -> None:
+        if not self._inbox.stopped(turn.seq):
+            await self._journal.put_back(turn)
+            raise asyncio.CancelledError
+        if task := asyncio.current_task():
+            task.uncancel()
+
+    def _apology(self, error: PonteError, rounds: list[Rounds]) -> Answer:
+        said = rounds[0].shown if rounds else ""
+        words = f"{said}\n\n{error.words(LANGUAGE.get())}".strip()
+        return Answer(words, status="failed", code=error.code, private=isinstance(error, ALONE))
+
+    async def _think(self, turn: Turn, reply: Reply, rounds: list[Rounds]) -> Answer:
+        if turn.attempt > ATTEMPTS:
+            raise Interrupted(times=ATTEMPTS)
+        message = turn.message
+        if not (message.text.strip() or message.attachments or message.context):
+            raise Empty
+        if command := await text.aside(grammar.parse, message.text):
+            return await self._parts.commands.answer(turn, command, reply.show)
+        await self._parts.budget.reserve(turn)
+        stage, told = await self._stage(turn, reply)
+        rounds.append(Rounds(stage, self._journal, self._parts.model))
+        answer = await rounds[0].answer()
+        await self._remember(stage.thread, rounds[0].thread, message.author.key)
+        if not (answer.text or answer.cards or answer.files):
+            return Answer(say("The model gave an empty answer. Please ask again."))
+        return _noted(answer, told)
+
+    async def _stage(self, turn: Turn, reply: Reply) -> tuple[Stage, Sequence[str]]:
+        """What the turn plays on, and what of its files was not read, in sentences."""
+        message, parts = turn.message, self._parts
+        allowed = [
+            effect
+            for effect in EFFECTS
+            if (await parts.policy.may(message.author, message.address, effect)).allowed
+        ]
+        tools = await parts.toolbox.tools(allowed)
+        told: Sequence[str] = ()
+        if not turn.items:
+            heard = replace(message, text=await text.aside(text.clean, message.text))
+            files, missing = await parts.scenes.attached(message)
+            said = prompt.said(heard, files, missing)
+
+            async def read(file: File) -> bytes:
+                return (await parts.files.get(file.id))[1]
+
+            told = await unread(message, files, missing, read, LANGUAGE.get())
+            turn = replace(turn, items=tuple(await self._journal.heard(turn, said)))
+        thread = await parts.scenes.thread(turn)
+        outside, trust = await self._trust(turn)
+        since = await self._journal.last_said(thread.id, turn.seq) if thread.remote else 0
+        stage = Stage(
+            turn=turn,
+            thread=thread,
+            reply=reply,
+            locale=LANGUAGE.get(),
+            instructions=self._profile.told(message.address),
+            trust=trust,
+            outside=outside,
+            limits=self._profile.limits,
+            preface=prompt.preface(message, time.time(), self._profile.zone, LANGUAGE.get()),
+            tools={tool.spec.name: tool for tool in tools},
+            may=lambda effect: parts.policy.may(message.author, message.address, effect),
+            scenes=parts.scenes,
+            proposals=parts.changes,
+            keep=parts.threads.put,
+            since=since,
+        )
+        return stage, told
+
+    async def _remember(self, before: Thread, after: Thread, person: str) -> None:
+        """Write the record where more than the time of its last use has changed."""
+        participants = tuple(dict.fromkeys((*after.participants, person)))
+        level = self._parts.model.level
+        record = replace(after, participants=participants, level=level, used_at=before.used_at)
+        if record != before:
+            await self._parts.threads.put(replace(record, used_at=time.time()))
+
+    async def _deliver(self, turn: Turn, reply: Reply, answer: Answer) -> None:
+        state: State = answer.status
+        reason = ""
+        try:
+            await self._finish(turn, reply, answer)
+        except PostRemoved:
+            state = "removed"
+        except Undeliverable as error:
+            state, reason = "undeliverable", str(error.values.get("reason", error))
+            log.warning("undeliverable", why=reason)
+        await self._journal.ended(turn, state, reason)
+        platform = turn.message.address.platform
+        metrics.turns.labels(platform, state).inc()
+        metrics.turn_seconds.labels(platform).observe(max(0.0, time.time() - turn.accepted_at))
+        if answer.code:
+            metrics.errors.labels(answer.code).inc()
+        if answer.cards or state == "failed":
+            self._parts.changes.moved()  # what was decided meanwhile can be shown now
+
+    async def _finish(self, turn: Turn, reply: Reply, answer: Answer) -> None:
+        """A stop comes too late for an answer that is being posted; a drain does not."""
+        while True:
+            try:
+                await reply.finish(answer)
+                return
+            except asyncio.CancelledError:
+                await self._put_back_unless_stopped(turn)
+
+    async def _silence(self, turn: Turn, reply: Reply) -> None:
+        """The conversation was forgotten while this ran: what stands there of it goes too."""
+        words = say("_Stopped: this conversation was forgotten._")
+        try:
+            await reply.finish(Answer(words, status="stopped", parts=(words,)))
+        except (PonteError, asyncio.CancelledError):
+            log.info("nothing left to take back")
+
+    def _locale(self, turn: Turn) -> str:
+        return nearest(turn.message.locale) if turn.message.locale else self._profile.locale
+
+
+def _is_model_s(said: str) -> bool:
+    """Whether a message is answered by the model, and not by a command."""
+    try:
+        return grammar.parse(said) is None
+    except PonteError:
+        return False
+
+
+def _noted(answer: Answer, sentences: Sequence[str]) -> Answer:
+    """An answer that says what it was given without."""
+    notes = [f"_{sentence}_" for sentence in sentences]
+    return replace(answer, text="\n\n".join(filter(None, [answer.text, *notes])))

@@ -1,0 +1,409 @@
+"""The rounds between model and tools, until there is an answer.
+
+Everything is journalled before it can matter: a round's items before its tools run, each call
+before and after. A turn that resumes goes on after the last item; what is done is not repeated.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing, suppress
+from dataclasses import replace
+from typing import Literal
+
+import structlog
+
+from core import markdown, metrics, text
+from core.conversation.context import Stage
+from core.errors import (
+    Draining,
+    ModelDown,
+    ModelError,
+    NotStored,
+    PostRemoved,
+    Superseded,
+    ToolError,
+    TooManyRounds,
+)
+from core.i18n import say
+from core.messages import Answer, Card, File, Item, Progress
+from core.ports import Journal, Model, Tool
+from core.records import (
+    Ask,
+    Began,
+    Call,
+    Completed,
+    Delta,
+    Effect,
+    Kept,
+    Outcome,
+    Remote,
+    Scene,
+    Thread,
+)
+from core.tasks import together
+from core.tools.toolbox import capped, outcome_of_error
+
+log = structlog.get_logger("turn")
+ROUNDS = 12
+"""Model calls in one turn, at most."""
+CUT = "The answer ends here because it became too long. Ask me to go on."
+AT_ONCE = 8
+"""Tool calls of one round that run side by side, at most."""
+REPEATABLE: tuple[Effect, ...] = ("read", "write")
+"""Effects whose interrupted call may simply run again: a write only proposes, once for a call.
+So may any other call that only proposes."""
+COSTLY: tuple[Effect, ...] = ("spend", "code")
+LOST = "error: interrupted, it is unknown whether this happened; do not repeat it, tell the person"
+_NO_MORE = (
+    "error: not run. This turn has used up its {count} tool calls{costly}; none of {what} runs "
+    "any more in it. Answer now with what you have, and tell the person what is still to be done"
+)
+USED_UP = "I stopped here after {count} tool calls, which is what one answer may use."
+USED_UP_COSTLY = (
+    "I stopped here after {count} tool calls that cost (quick commands, agents, code), which is "
+    "what one answer may use."
+)
+_OWN_LINK = re.compile(r"\[\w{1,40}\]\((https?://[^\s()<>]{1,500})\)\Z")
+
+
+class ToolCalls:
+    """The tool calls of one turn, each journalled before and after it runs; `outcomes` by call id.
+    `scene_of` sets the scene of a call, `show` tells what it does."""
+
+    def __init__(
+        self,
+        stage: Stage,
+        journal: Journal,
+        scene_of: Callable[[Call], Scene],
+        show: Callable[[str], Awaitable[None]],
+    ) -> None:
+        self._stage = stage
+        self._journal = journal
+        self._scene_of = scene_of
+        self._show = show
+        self._known = {call.call_id: call for call in stage.turn.calls}
+        self._gate = asyncio.Semaphore(AT_ONCE)
+        self._elsewhere: set[str] = set()
+        self._leaving = False
+        self._total: dict[str, int] = {}
+        self._costly: dict[str, int] = {}
+        for item in stage.turn.items:
+            if item.kind == "call":
+                self._count(item)
+        self.outcomes = {c.call_id: c.outcome for c in stage.turn.calls if c.outcome}
+
+    @property
+    def go_on_elsewhere(self) -> bool:
+        """Whether another system may still finish what was called here, though nobody waits."""
+        return any(call not in self.outcomes for call in self._elsewhere)
+
+    @property
+    def used_up(self) -> str:
+        """What the person is told where this turn wanted more calls than it may make; else ""."""
+        limits, locale = self._stage.limits, self._stage.locale
+        if len(self._costly) > limits.costly:
+            return say(USED_UP_COSTLY, locale, count=limits.costly)
+        if len(self._total) > limits.total:
+            return say(USED_UP, locale, count=limits.total)
+        return ""
+
+    async def run(self, calls: Sequence[Item]) -> Sequence[Outcome]:
+        """All calls of one round, side by side; their outcomes in the calls' order."""
+        for item in calls:
+            self._count(item)
+        return await together(*(self._run_one(call) for call in calls))
+
+    async def _run_one(self, item: Item) -> Outcome:
+        """A write or a spend runs to its record, even when the turn is stopped; one that goes on
+        elsewhere has its record as soon as its handle is kept."""
+        tool = self._stage.tools.get(item.name)
+        task = asyncio.create_task(self._recorded(item, tool))
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            self._leaving = True
+            effect = tool.effect_of(item.arguments) if tool else "read"
+            if effect not in ("write", "spend") or item.call_id in self._elsewhere:
+                task.cancel()
+            while not task.done():  # whoever cancels us again waits for it too
+                with suppress(asyncio.CancelledError):
+                    await asyncio.wait({task})
+            raise
+
+    async def _recorded(self, item: Item, tool: Tool | None) -> Outcome:
+        turn, known = self._stage.turn, self._known.get(item.call_id)
+        interrupted = known is not None and known.outcome is None and not known.handle
+        proposes = tool is not None and tool.only_proposes(item.arguments)
+        if interrupted and known and known.effect not in REPEATABLE and not proposes:
+            outcome = Outcome("unknown", LOST)
+        else:
+            effect = tool.effect_of(item.arguments) if tool else "read"
+            handle = known.handle if known else ""
+            call = Call(item.call_id, item.name, item.arguments, effect, handle=handle)
+            async with self._gate:
+                await self._journal.call_started(turn, call)
+                outcome = await self._checked(tool, call)
+        await self._journal.call_ended(turn, item.call_id, outcome)
+        self.outcomes[item.call_id] = outcome
+        name = item.name if tool else "unknown"
+        metrics.tool_calls.labels(name, outcome.status).inc()
+        log.info("tool call", tool=name, status=outcome.status)
+        return outcome
+
+    def _count(self, item: Item) -> None:
+        """In the order of the calls, so that after a crash each is counted as before."""
+        self._total.setdefault(item.call_id, len(self._total) + 1)
+        tool, asked = self._stage.tools.get(item.name), item.arguments
+        if tool and tool.effect_of(asked) in COSTLY and not tool.only_proposes(asked):
+            self._costly.setdefault(item.call_id, len(self._costly) + 1)
+
+    async def _checked(self, tool: Tool | None, call: Call) -> Outcome:
+        limits = self._stage.limits
+        if self._costly.get(call.call_id, 0) > limits.costly:
+            too_many = _NO_MORE.format(count=limits.costly, costly=" that cost", what="those")
+            return Outcome("error", too_many)
+        if self._total.get(call.call_id, 0) > limits.total:
+            return Outcome("error", _NO_MORE.format(count=limits.total, costly="", what="them"))
+        if tool is None:
+            return Outcome("error", f"error: there is no tool {text.clip(call.name, 64)!r} here")
+        if self._stage.may and not (verdict := await self._stage.may(call.effect)).allowed:
+            return Outcome("error", f"error: {say(verdict.reason, 'en')}")
+        return await self._attempt(tool, call)
+
+    async def _attempt(self, tool: Tool, call: Call) -> Outcome:
+        if tool.doing:
+            await self._show(say(tool.doing, self._stage.locale))
+        try:
+            async with asyncio.timeout(tool.patience):
+                return capped(await tool.run(self._scene(call), call.arguments))
+        except TimeoutError:
+            status: Literal["error", "unknown"] = "error" if call.effect == "read" else "unknown"
+            return Outcome(status, f"error: no answer within {tool.patience:.0f} s")
+        except ToolError as error:
+            log.info("tool refused", tool=call.name, code=error.code)
+            return capped(outcome_of_error(error))
+        except (Draining, NotStored, PostRemoved, Superseded):
+            raise
+        except Exception:
+            log.exception("tool broke", tool=call.name)
+            return Outcome("error", "error: the tool broke; this is a fault of mine")
+
+    def _scene(self, call: Call) -> Scene:
+        scene = self._scene_of(call)
+
+        async def known_as(handle: str) -> None:
+            await scene.known_as(handle)
+            self._elsewhere.add(call.call_id)
+            if self._leaving:
+                raise asyncio.CancelledError
+
+        return replace(scene, known_as=known_as)
+
+
+class Rounds:
+    """One turn's rounds. `thread` is the record as the last round left it."""
+
+    def __init__(self, stage: Stage, journal: Journal, model: Model) -> None:
+        self._stage = stage
+        self._journal = journal
+        self._model = model
+        self._items = list(stage.turn.items)
+        self._calls = ToolCalls(stage, journal, self._scene, self._show)
+        self._said = ""
+        self._cut = False
+        self._files: list[File] = []
+        self.thread = stage.thread
+        self._growing = markdown.Growing()
+        self.shown = ""
+
+    async def answer(self) -> Answer:
+        """Raises a ModelError, PostRemoved, Superseded or NotStored."""
+        self._recall()
+        number = 1 + sum(round_.complete for round_ in self._stage.turn.rounds)
+        if number > 1 and not self._open_calls() and self._items[-1].kind != "output":
+            return await self._ended()
+        while True:
+            if calls := self._open_calls():
+                await self._run(calls)
+            if self._waiting():
+                return await self._ended()
+            if number > ROUNDS:
+                raise TooManyRounds(rounds=ROUNDS)
+            await self._ask(number)
+            if not self._open_calls():
+                return await self._ended()
+            number += 1
+
+    @property
+    def goes_on_elsewhere(self) -> bool:
+        """Whether another system may still finish what was called here, though nobody waits."""
+        return self._calls.go_on_elsewhere
+
+    @property
+    def _trust(self) -> markdown.Trust | None:
+        """Where links may lead; None where nothing from outside is in the thread."""
+        outside = self._stage.outside or any(item.kind == "output" for item in self._items)
+        return self._stage.trust if outside else None
+
+    def _waiting(self) -> set[str]:
+        """The proposals of this turn that wait for a person."""
+        return {o.proposal for o in self._calls.outcomes.values() if o.status == "proposed"}
+
+    async def cards(self) -> tuple[Card, ...]:
+        """What this turn proposed, as it stands now, in the order of its calls."""
+        proposals = self._stage.proposals
+        ids = [outcome.proposal for outcome in self._in_order() if outcome.proposal]
+        if not ids or proposals is None:
+            return ()
+        return tuple(await proposals.cards(ids, self._stage.locale))
+
+    async def _ended(self) -> Answer:
+        """Where something waits for a person, its cards are the answer, not the model's words."""
+        proposals, locale = self._stage.proposals, self._stage.locale
+        cards, files = await self.cards(), tuple(self._files)
+        waiting = [card for card in cards if card.id in self._waiting()]
+        used_up = [f"_{self._calls.used_up}_"] if self._calls.used_up else []
+        if waiting and proposals is not None:
+            told = "\n\n".join([proposals.words(waiting, locale), *used_up])
+            return Answer(text=told, cards=cards, files=files)
+        said = self._said
+        cut = [f"_{say(CUT, locale)}_"] if self._cut else []
+        told = "\n\n".join([said, *cut, *used_up, *self._sources()]) if said or used_up else ""
+        return Answer(text=told, cards=cards, files=files)
+
+    def _sources(self) -> list[str]:
+        """Where figures are from, as the tools tell it, in the order of their calls."""
+        return list(dict.fromkeys(line for one in self._in_order() for line in one.sources))
+
+    @property
+    def linked(self) -> frozenset[str]:
+        """Where the lines lead that code wrote under the answer: each ends in its link."""
+        found = (_OWN_LINK.search(line) for line in self._sources())
+        return frozenset(link[1] for link in found if link)
+
+    def _in_order(self) -> list[Outcome]:
+        """What came of this turn's calls, in their order."""
+        called = [
+            self._calls.outcomes.get(item.call_id) for item in self._items if item.kind == "call"
+        ]
+        return [outcome for outcome in called if outcome]
+
+    def _recall(self) -> None:
+        """What a former attempt left: the text already said, the files already made."""
+        for item in self._items:
+            if item.role == "assistant":
+                self._say(item.text)
+            elif item.kind == "output":
+                self._files.extend(item.files)
+        self.shown = self._said
+
+    def _open_calls(self) -> list[Item]:
+        ended = {item.call_id for item in self._items if item.kind == "output"}
+        return [i for i in self._items if i.kind == "call" and i.call_id not in ended]
+
+    async def _ask(self, number: int) -> None:
+        try:
+            completed = await self._stream(number)
+        except ModelError as error:
+            metrics.model_rounds.labels(error.code).inc()
+            raise
+        self.thread = completed.thread or self.thread
+        self._cut = completed.cut
+        turn, items = self._stage.turn, completed.items
+        await self._journal.items(turn, number, items, completed.usage, self._model.name)
+        metrics.count_round(completed.usage)
+        self._items.extend(items)
+        for item in items:
+            if item.role == "assistant":
+                self._say(item.text)
+        self.shown = self._said
+
+    async def _stream(self, number: int) -> Completed:
+        async with aclosing(self._model.ask(self._question(number))) as events:
+            async for event in events:
+                match event:
+                    case Began(response):
+                        self.shown = self._said
+                        await self._journal.round_began(self._stage.turn, number, response)
+                    case Delta(piece):
+                        self.shown += piece
+                        await self._show()
+                    case Kept(remote, thread):
+                        await self._journal.remote(self.thread.id, remote)
+                        await self._keep(thread)
+                    case Completed():
+                        return event
+        raise ModelDown
+
+    async def _keep(self, thread: Thread | None) -> None:
+        """Written at once: a crash must not lose which conversation goes on."""
+        if thread is not None:
+            self.thread = thread
+            if self._stage.keep:
+                await self._stage.keep(thread)
+
+    def _question(self, number: int) -> Ask:
+        stage, heard = self._stage, self._unheard()
+        began = {round_.number: round_.response for round_ in stage.turn.rounds}
+        return Ask(
+            thread=self.thread,
+            turn=stage.turn.id,
+            number=number,
+            input=tuple(self._items[heard:]),
+            history=lambda: self._history(heard),
+            instructions=stage.instructions,
+            preface=stage.preface,
+            asker=stage.turn.message.author,
+            tools=tuple(tool.spec for tool in stage.tools.values()),
+            response=began.get(number, ""),
+            locale=stage.locale,
+            seq=stage.turn.seq,
+            since=stage.since,
+        )
+
+    def _unheard(self) -> int:
+        """Where the items begin that the model has not heard: after the last that it said."""
+        spoken = (n for n, item in enumerate(self._items, 1) if item.kind in ("call", "opaque")
+                  or item.role == "assistant")  # fmt: skip
+        return max(spoken, default=0)
+
+    async def _history(self, heard: int) -> Sequence[Item]:
+        entries = await self._journal.transcript(self.thread.id, before=self._stage.turn.seq)
+        return [entry.item for entry in entries] + self._items[:heard]
+
+    def _say(self, words: str) -> None:
+        self._said = f"{self._said}\n\n{words}" if self._said and words else self._said + words
+
+    async def _show(self, doing: str = "") -> None:
+        trust = self._trust
+
+        def readable(said: str) -> str:
+            cleaned = text.clean(said)
+            return self._growing.shown(cleaned, trust) if trust else cleaned
+
+        shown = await text.aside(readable, self.shown)
+        await self._stage.reply.show(Progress(text=shown, doing=doing, trust=trust))
+
+    async def _run(self, calls: Sequence[Item]) -> None:
+        """The calls of one round; in the transcript their outcomes keep the calls' order."""
+        for call, outcome in zip(calls, await self._calls.run(calls), strict=True):
+            self._items.append(
+                Item(kind="output", call_id=call.call_id, text=outcome.text, files=outcome.files)
+            )
+            self._files.extend(outcome.files)
+
+    def _scene(self, call: Call) -> Scene:
+        stage = self._stage
+        scene = stage.scenes.of(stage.turn, self.thread, call, stage.locale, self._show)
+        scene = replace(scene, kept=self._kept)
+        if (proposals := stage.proposals) is None:
+            return scene
+        return replace(scene, propose=lambda draft: proposals.propose(scene, draft))
+
+    async def _kept(self, remote: Remote) -> None:
+        await self._journal.remote(self.thread.id, remote)
+        if remote.kind == "container":
+            await self._keep(replace(self.thread, container=remote.id))

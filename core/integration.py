@@ -1,0 +1,288 @@
+"""The face of an integration: all that the bot knows of a platform, a tool source, the model.
+
+A package's `__init__` exports one object made of these classes, and `bot.integrations` lists it.
+Importing a face loads no SDK and no more than its settings need: what is heavy is imported where it
+is built or checked.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
+
+from pydantic import SecretStr
+
+from core.changes.approval import TableRules
+from core.changes.ports import Applier
+from core.chat.platform import ChatPlatform, Platform
+from core.http import HttpClient, Proxies
+from core.messages import Address, File
+from core.openai import Client
+from core.policy import DailyTurns, PlatformRights
+from core.ports import (
+    Files,
+    Inbox,
+    Journal,
+    Model,
+    Policy,
+    QuickCommands,
+    StatusBoard,
+    ThreadMap,
+    ToolSource,
+)
+from core.records import Health, Outcome, Remote, Scene
+from core.settings import SettingsPart, Switch
+
+S = TypeVar("S", bound=SettingsPart)
+PATIENCE = 10.0
+"""Seconds that a service may take to answer `ponte doctor`."""
+MEND = "set PONTE_DAILY_TURNS, as in 100/2000 (per person / in all)"
+Handler = Callable[[Mapping[str, str], bytes], Awaitable[tuple[int, Mapping[str, str], bytes]]]
+"""Header names in lower case and the body, to status, headers and body."""
+Read = Callable[[str], Awaitable[tuple[File, bytes]]]
+"""A file that is kept, by its id, and its bytes."""
+Late = Callable[[str, Remote], Awaitable[None]]
+"""A thread's id, and what a server came to hold for it after its turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What is said of safety. `unsafe` is what docs/security.md calls so; a `note` is a choice that
+    an operator should know of."""
+
+    topic: Literal["home", "settings", "token", "page", "rights", "caps"]
+    words: str
+    level: Literal["ok", "note", "unsafe"] = "ok"
+
+
+class Shared(Protocol):
+    """The settings that several integrations read."""
+
+    @property
+    def openai_base_url(self) -> str | None: ...
+    @property
+    def openai_api_key(self) -> SecretStr | None: ...
+    @property
+    def ponte_model(self) -> str: ...
+    @property
+    def ponte_model_effort(self) -> str | None: ...
+    @property
+    def ponte_model_api(self) -> str: ...
+    @property
+    def ponte_allow(self) -> frozenset[str]: ...
+    @property
+    def ponte_daily_turns(self) -> DailyTurns | None: ...
+    @property
+    def ponte_timezone(self) -> str: ...
+    @property
+    def ponte_locale(self) -> str: ...
+    @property
+    def ponte_config(self) -> Path: ...
+    @property
+    def ponte_web(self) -> Switch: ...
+    @property
+    def proxies(self) -> Proxies: ...
+
+
+class OperatorFile(Protocol):
+    """What `ponte.toml` says."""
+
+    @property
+    def table_rules(self) -> TableRules: ...
+    @property
+    def quick_commands(self) -> Mapping[str, Any]: ...
+    @property
+    def known_agents(self) -> Mapping[str, tuple[str, str, str]]:
+        """Id, title and description by name."""
+
+    def strict_mention(self, address: Address) -> bool:
+        """Whether in that channel only mentions are answered."""
+
+    def section(self, name: str) -> Any:
+        """What an integration's `section` was read as."""
+
+
+class HomeFolder(Protocol):
+    """Where all is kept; what makes something is for who has taken it."""
+
+    @property
+    def path(self) -> Path: ...
+    def is_served(self) -> bool: ...
+    def pseudonyms(self) -> bytes: ...
+    def web_token(self) -> str: ...
+    def kept_web_token(self) -> str: ...
+    def listen(self) -> socket.socket: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Given(Generic[S]):
+    """What an integration is built and checked with. `own` are its settings."""
+
+    own: S
+    shared: Shared
+    config: OperatorFile
+    home: HomeFolder
+    http: HttpClient
+    client: Client
+    """The model's server."""
+    pseudonym: Callable[[str], str]
+    """The name under which servers know a person."""
+
+
+class Integration(Generic[S]):
+    """`settings` are its own; `sent_to` the addresses among them that get secrets, with those;
+    `section` is the dataclass of its part of ponte.toml, under its name."""
+
+    name: str
+    settings: type[S]
+    rights: PlatformRights | None = None
+    """Of who comes by it; None where nobody does."""
+    sent_to: ClassVar[Mapping[str, Sequence[str]]] = {}
+    section: type[Any] | None = None
+
+    def summary(self, own: S, shared: Shared) -> Health | None:
+        """On or off, and why, in a line; None for what is always there. Asks no service."""
+        raise NotImplementedError
+
+    async def check(self, given: Given[S]) -> Sequence[Health]:
+        """For `ponte doctor`, where it is on: tried against the live service. Raises PonteError,
+        HttpError, OSError for what is not well."""
+        found = self.summary(given.own, given.shared)
+        return [found] if found else []
+
+    def safety(self, own: S, shared: Shared, home: HomeFolder) -> Iterator[Finding]:
+        """Who can reach what by it, each with its mend. Asks no service, changes nothing."""
+        yield from ()
+
+    def is_used(self, own: S, shared: Shared) -> bool:
+        """Whether it is built."""
+        found = self.summary(own, shared)
+        return found is None or found.state == "on"
+
+
+@dataclass(frozen=True, slots=True)
+class ChatPorts:
+    """What a platform works with. `removed` is told the id of a post that a person deleted."""
+
+    inbox: Inbox
+    journal: Journal
+    threads: ThreadMap
+    files: Files
+    board: StatusBoard
+    policy: Policy
+    removed: Callable[[str], Awaitable[None]]
+
+
+class ChatIntegration(Integration[S]):
+    """A company's platform. `ids` is the form of its ids, as PONTE_ALLOW has them after its name
+    and a colon: a regular expression."""
+
+    ids: str = ""
+
+    async def build(self, given: Given[S], ports: ChatPorts) -> ChatPlatform:
+        """Not started yet."""
+        raise NotImplementedError
+
+
+class Operator(Protocol):
+    """What only the home's Unix socket may ask; all JSON."""
+
+    async def threads(self) -> Sequence[Mapping[str, Any]]: ...
+    async def thread(self, conversation: str) -> Mapping[str, Any]: ...
+    def link(self) -> str: ...
+    async def forget(self, *, conversation: str = "", person: str = "") -> Mapping[str, Any]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class PagePorts:
+    """What an owner's surface shows beside the chat. `routes`: other platforms' own, by path."""
+
+    routes: Mapping[str, Handler]
+    readiness: Callable[[], Awaitable[Sequence[Health]]]
+    metrics: Callable[[], str]
+    operator: Operator
+
+
+class OwnerIntegration(Integration[S]):
+    """A surface of whoever runs Ponte: one person, who may do everything.
+
+    `always`: also where a command holds the home for a moment.
+    """
+
+    always = False
+
+    async def build(self, given: Given[S], ports: ChatPorts, page: PagePorts) -> Platform:
+        """Not started yet."""
+        raise NotImplementedError
+
+    def secrets(self, own: S, home: HomeFolder) -> Mapping[str, str]:
+        """What it makes for itself at its first start, by the setting that it stands for."""
+        return {}
+
+    def link(self, own: S, platform: Platform, home: HomeFolder) -> tuple[str, str]:
+        """Where a person opens it, and the same with what lets them in; "" where nowhere."""
+        return "", ""
+
+
+class QuickRegistry(QuickCommands, Protocol):
+    """The quick commands of ponte.toml, for the integration that runs them."""
+
+    @property
+    def everybodys(self) -> Sequence[Any]: ...
+    def asks_first(self, slug: str) -> bool: ...
+    def connect(
+        self,
+        run: Callable[[Scene, str, str | Mapping[str, Any]], Awaitable[Outcome]] | None,
+        *,
+        any_slug: bool,
+    ) -> None:
+        """They are run so; `any_slug`: also those that ponte.toml does not name."""
+
+
+def nothing() -> None:
+    """Nothing to start."""
+
+
+async def nothing_to_close() -> None:
+    """The source itself closes all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What a system brings. `runner` runs the code blocks that people type."""
+
+    source: ToolSource
+    appliers: Sequence[Applier] = ()
+    runner: Any = None
+    start: Callable[[], None] = nothing
+    """Begin to prove what must be proved before it is offered."""
+    close: Callable[[], Awaitable[None]] = field(default=nothing_to_close)
+
+
+class ToolIntegration(Integration[S]):
+    """A system that brings tools."""
+
+    def build(self, given: Given[S], quick: QuickRegistry) -> Tools | None:
+        """None where it is off. Connects to nothing yet."""
+        raise NotImplementedError
+
+
+class ModelIntegration(Integration[S]):
+    def build(self, given: Given[S], read: Read, late: Late) -> tuple[Model, Callable[[], None]]:
+        """With what begins to look at its server. `read` gets a file's bytes; `late` is told what
+        must one day be erased."""
+        raise NotImplementedError
+
+
+def turns_chosen(shared: Shared) -> bool:
+    """Whether PONTE_DAILY_TURNS caps anything."""
+    chosen = shared.ponte_daily_turns
+    return chosen is not None and bool(chosen.person or chosen.everybody)
+
+
+def named(allow: frozenset[str], platform: str) -> str:
+    """Those of `allow` that are of this platform, in words; "" for nobody."""
+    return ", ".join(sorted(name for name in allow if name.startswith(f"{platform}:")))

@@ -1,0 +1,101 @@
+"""The model: OpenAI's API or another server with it, or the demo that needs none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import ClassVar, Literal
+
+from pydantic import SecretStr
+
+from core.errors import PonteError
+from core.http import HttpAnswer
+from core.integration import PATIENCE, Given, Late, ModelIntegration, Read, Shared, nothing
+from core.ports import Model
+from core.records import Health
+from core.settings import Instructions, SettingsPart, Url, plain, setting
+
+
+class ModelSettings(SettingsPart):
+    openai_api_key: SecretStr | None = setting(
+        None, "the key of the model's server; without it and a base URL: the demo model"
+    )
+    openai_base_url: Url | None = setting(
+        None, "another server with OpenAI's API (Ollama, llama.cpp, vLLM, OpenRouter, …)"
+    )
+    ponte_model: str = setting("gpt-6-luna", "the model's name", "a model's name", min_length=1)
+    ponte_model_effort: str | None = setting(None, "how hard the model thinks: low, medium, high")
+    ponte_model_api: Literal["auto", "conversations", "responses", "chat", "demo"] = setting(
+        "auto", "how to speak with it: auto, conversations, responses, chat, demo"
+    )
+    ponte_instructions: Instructions | None = setting(
+        None, "the assistant's instructions: a text, or @file", "a text, or @ and a file's name"
+    )
+
+    @property
+    def demo(self) -> bool:
+        """Whether the demo answers: it was asked for, or neither a key nor a server is set."""
+        api = self.ponte_model_api
+        unset = not plain(self.openai_api_key) and not self.openai_base_url
+        return api == "demo" or (api == "auto" and unset)
+
+
+class ServedOrDemo(ModelIntegration[ModelSettings]):
+    name = "model"
+    settings = ModelSettings
+    sent_to: ClassVar = {"openai_base_url": ("openai_api_key",)}
+
+    def summary(self, own: ModelSettings, shared: Shared) -> Health:
+        if own.ponte_model_api == "demo":
+            return Health("model", "on", "the demo model, as PONTE_MODEL_API says")
+        if not (own.openai_api_key or own.openai_base_url):
+            return Health("model", "on", "the demo model; set OPENAI_API_KEY for a real one")
+        return Health("model", "on", own.ponte_model)
+
+    def build(
+        self, given: Given[ModelSettings], read: Read, late: Late
+    ) -> tuple[Model, Callable[[], None]]:
+        own = given.own
+        if own.demo:
+            from core.models.demo import DemoModel
+
+            return DemoModel(), nothing
+        from core.models.served import ServedModel
+        from core.models.server import Options
+
+        options = Options(
+            model=own.ponte_model,
+            effort=own.ponte_model_effort or "",
+            secret=given.home.pseudonyms(),
+        )
+        api = own.ponte_model_api
+        level = None if api == "auto" or api == "demo" else api
+        model = ServedModel(given.client, options, level=level, read=read, late=late)
+        return model, model.start
+
+    async def check(self, given: Given[ModelSettings]) -> Sequence[Health]:
+        own, key = given.own, plain(given.own.openai_api_key)
+        if own.ponte_model_api == "demo" or not (key or own.openai_base_url):
+            return [self.summary(own, given.shared)]
+        base = (own.openai_base_url or "https://api.openai.com/v1").rstrip("/")
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        try:
+            listed = await given.http.get_json(f"{base}/models", headers=headers, timeout=PATIENCE)
+        except HttpAnswer as error:
+            if error.status in (401, 403):
+                words = "the server refuses OPENAI_API_KEY (HTTP {s})"
+            else:
+                words = "the server answers with HTTP {s}"
+            raise PonteError(words, s=error.status) from None
+        data = listed.get("data") if isinstance(listed, Mapping) else None
+        models = data if isinstance(data, list) else []
+        names = {str(one.get("id")) for one in models if isinstance(one, Mapping)}
+        if names and not {own.ponte_model, f"{own.ponte_model}:latest"} & names:
+            raise PonteError(
+                "the server does not know PONTE_MODEL={name}; it has {some}",
+                name=own.ponte_model,
+                some=", ".join(sorted(names)[:5]),
+            )
+        return [Health("model", "on", f"{own.ponte_model} is there")]
+
+
+MODEL = ServedOrDemo()

@@ -1,0 +1,184 @@
+"""Level 3: `POST /chat/completions` with our own history, which every server knows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator, Sequence
+
+from core.messages import Item
+from core.models.responses import OwnHistory, company
+from core.models.server import Cut, Said, Server, Weight
+from core.openai import Fault, Json
+from core.records import Ask, Began, Delta, ModelEvent, ToolSpec
+from core.usage import usage_of
+
+CUTS: dict[str, Cut] = {"length": "length", "content_filter": "filter"}
+"""Why an answer ends early, by its `finish_reason`."""
+
+
+class ChatReading:
+    """One stream: pieces of words, and calls in numbered pieces.
+
+    It ends with a `finish_reason`; the tokens may follow in a last chunk.
+    """
+
+    def __init__(self) -> None:
+        self.over = False
+        self.response = ""
+        self._text = ""
+        self._calls: dict[int, Json] = {}
+        self._finish = ""
+        self._usage: Json = {}
+        self._weight = Weight()
+
+    def take(self, chunk: Json) -> Sequence[ModelEvent]:
+        if chunk.get("usage"):
+            self._usage = {"usage": chunk["usage"], "model": chunk.get("model", "")}
+        events: list[ModelEvent] = []
+        if not self.response and chunk.get("id"):
+            self.response = str(chunk["id"])
+            events.append(Began(self.response))
+        if piece := "".join(self._choice(choice) for choice in chunk.get("choices") or ()):
+            self._weight.add(len(piece))
+            self._text += piece
+            events.append(Delta(piece))
+        return events
+
+    def finished(self) -> Said:
+        """What was said. Raises Fault when the stream ended before it was."""
+        if not self._finish:
+            raise Fault("lost")
+        cut = CUTS.get(self._finish, "")
+        items = []
+        if self._text:
+            items.append(Item(kind="message", role="assistant", text=self._text))
+        if not cut:
+            items += [_call_item(call) for _, call in sorted(self._calls.items())]
+        return Said(tuple(items), usage_of(self._usage), cut)
+
+    def _choice(self, choice: Json) -> str:
+        delta = choice.get("delta") or {}
+        for number, piece in enumerate(delta.get("tool_calls") or ()):
+            self._call_piece(piece, number)
+        self._finish = str(choice.get("finish_reason") or self._finish)
+        return str(delta.get("content") or "") + str(delta.get("refusal") or "")
+
+    def _call_piece(self, piece: Json, number: int) -> None:
+        """Some servers leave the index out and send each call whole."""
+        index = int(piece.get("index", number))
+        new = index not in self._calls
+        call = self._calls.setdefault(index, {"id": "", "name": "", "arguments": ""})
+        function = piece.get("function") or {}
+        name, arguments = str(function.get("name") or ""), str(function.get("arguments") or "")
+        self._weight.add(len(name) + len(arguments), int(new))
+        call["id"] = call["id"] or str(piece.get("id") or "")
+        call["name"] += name
+        call["arguments"] += arguments
+
+
+class Chat:
+    level = "chat"
+    path = "/chat/completions"
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._history = OwnHistory(server, self)
+
+    def ask(self, ask: Ask) -> AsyncGenerator[ModelEvent, None]:
+        return self._history.ask(ask)
+
+    async def body(self, ask: Ask, items: Sequence[Item]) -> Json:
+        server, options = self._server, self._server.options
+        input = await server.input.items(items, preface=ask.preface, company=company(ask))
+        body: Json = {
+            "model": options.model,
+            "messages": messages(ask.instructions, input),
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            **server.names(ask),
+        }
+        if ask.tools:
+            body["tools"] = [self._tool(tool) for tool in ask.tools]
+        if effort := self._effort(bool(ask.tools)):
+            body["reasoning_effort"] = effort
+        return body
+
+    def reading(self) -> ChatReading:
+        return ChatReading()
+
+    def _effort(self, tools: bool) -> str:
+        """gpt-6-luna takes function tools over this API only without reasoning (its model page)."""
+        options = self._server.options
+        if tools and options.model.startswith("gpt-6"):
+            return "none"
+        return options.effort or ("low" if self._server.official else "")
+
+    def _tool(self, tool: ToolSpec) -> Json:
+        function: Json = {
+            "name": tool.name,
+            "description": tool.description,
+            "parameters": dict(tool.parameters),
+        }
+        if self._server.strict(tool):
+            function["strict"] = True
+        return {"type": "function", "function": function}
+
+
+def messages(instructions: str, input: Sequence[Json]) -> list[Json]:
+    """Chat messages for Responses input. One system message, first: templates demand that."""
+    told: list[Json] = [{"role": "system", "content": instructions}]
+    for item in input:
+        if item["type"] == "message" and item["role"] == "user":
+            told.append({"role": "user", "content": _content(item["content"])})
+        elif item["type"] == "message":
+            told.append({"role": "assistant", "content": item["content"]})
+        elif item["type"] == "function_call":
+            _calling(told).append(_call(item))
+        elif item["type"] == "function_call_output":
+            output = {"tool_call_id": item["call_id"], "content": item["output"]}
+            told.append({"role": "tool", **output})
+    return told
+
+
+def _call_item(call: Json) -> Item:
+    return Item(
+        kind="call",
+        call_id=call["id"] or f"call_{call['name']}",
+        name=call["name"],
+        arguments=call["arguments"] or "{}",
+    )
+
+
+def _calling(told: list[Json]) -> list[Json]:
+    """The calls of the assistant's last message; made where it has said nothing yet."""
+    if told[-1]["role"] != "assistant":
+        told.append({"role": "assistant", "content": None})
+    calls: list[Json] = told[-1].setdefault("tool_calls", [])
+    return calls
+
+
+def _call(item: Json) -> Json:
+    """Templates read the arguments, so what is no JSON object goes back as an empty one."""
+    arguments = item["arguments"]
+    try:
+        whole = isinstance(json.loads(arguments), dict)
+    except ValueError:
+        whole = False
+    function = {"name": item["name"], "arguments": arguments if whole else "{}"}
+    return {"id": item["call_id"], "type": "function", "function": function}
+
+
+def _content(parts: Sequence[Json]) -> str | list[Json]:
+    """Plain text where there is nothing else, which the smallest servers take too."""
+    if all(part["type"] == "input_text" for part in parts):
+        return "\n\n".join(part["text"] for part in parts)
+    return [_part(part) for part in parts]
+
+
+def _part(part: Json) -> Json:
+    if part["type"] == "input_image":
+        return {"type": "image_url", "image_url": {"url": part["image_url"], "detail": "auto"}}
+    if part["type"] == "input_file":
+        named = {"filename": part["filename"], "file_data": part["file_data"]}
+        return {"type": "file", "file": named}
+    return {"type": "text", "text": part["text"]}

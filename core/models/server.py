@@ -1,0 +1,407 @@
+"""A model's server as we know it: the operator's options, what it takes (learned as we go), what
+its responses say, and what its faults mean: what can be mended, and the words for what cannot.
+
+Codes and texts are OpenAI's; other servers share the HTTP status and word the rest as they like,
+so texts are only looked at for the few things that have no code.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import hashlib
+import hmac
+import math
+import re
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import structlog
+
+from core.errors import (
+    ModelDown,
+    ModelError,
+    ModelRefused,
+    ModelSilent,
+    NoQuota,
+    PersonRefused,
+    RateLimited,
+    TooLong,
+    UnknownModel,
+    WrongKey,
+)
+from core.messages import Item, Usage
+from core.models.input import Input, Read
+from core.openai import PATIENT, Client, Fault, Json, pause
+from core.records import Ask, Completed, Remote, Thread, ToolSpec
+from core.usage import usage_of
+
+log = structlog.get_logger("model")
+Cut = Literal["", "length", "filter"]
+Late = Callable[[str, Remote], Awaitable[None]]
+"""Takes a thread's id and what a server keeps for it, when no turn listens any more."""
+
+DEFAULT_MODEL = "gpt-6-luna"
+TRIES = 3
+"""Times that one round is asked when what stood in the way may pass."""
+BUSY = 20.0
+"""Seconds that a person is told to wait where the server names none."""
+LONGEST_ROUND = 1800.0
+"""Seconds that one round may take, however much is said in it."""
+LONGEST = 1_000_000
+"""Characters of one answer, its tools' arguments too: some eight times what models can say."""
+MOST_CALLS = 256
+"""Calls in one answer."""
+OPTIONAL = (
+    "context_management", "include", "parallel_tool_calls", "prompt_cache_key", "reasoning",
+    "reasoning_effort", "safety_identifier", "store", "stream_options", "truncation",
+)  # fmt: skip
+"""Fields that an answer can do without."""
+LONG = re.compile(
+    r"context.{0,3}(length|window|size)|maximum context|too many tokens|prompt is too long", re.I
+)
+"""How servers say that there is too much to read, where no code does."""
+
+NEAREST = (
+    "The model {model!r} is not known to the server. The operator must set PONTE_MODEL, "
+    "perhaps to {nearest!r}."
+)
+REFUSED = "The model's server refused the request ({reason}). Please tell the operator."
+MOVED = (
+    "The model's server sends us to another address (HTTP {status}), where Ponte does not go by "
+    "itself. The operator must set OPENAI_BASE_URL to the right address."
+)
+EXCESS = (
+    "The model's server sent more than Ponte takes ({limit}), so I stopped it. "
+    "Please ask again, or for less at once."
+)
+PICTURE = "The model could not read the picture that you sent. Please send it as PNG or JPEG."
+NOTHING = "The model gave an empty answer. Please ask again."
+NO_ROOM = "The model used up its room before it came to an answer. Please ask for less at once."
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the operator chose about the model, and our own limits with it.
+
+    `effort` "" is "low" at OpenAI and the server's own default elsewhere.
+
+    `secret` keys the names under which a server knows persons and threads. Seconds: `silence`
+    that a stream may keep, `drain` for a stream that nobody listens to any more, `lock` to wait
+    for a locked conversation. Tokens: `window` of history that is sent, `compact` from which
+    OpenAI compacts by itself. Over 272,000 tokens gpt-6-luna doubles its price, which `window`
+    stays under; servers elsewhere tell when less fits, and then less is sent.
+    """
+
+    model: str = DEFAULT_MODEL
+    effort: str = ""
+    secret: bytes = field(default=b"", repr=False)
+    silence: float = 120.0
+    drain: float = 60.0
+    lock: float = 15.0
+    window: int = 200_000
+    compact: int = 100_000
+
+    def pseudonym(self, name: str) -> str:
+        """A stable name that tells nothing: HMAC-SHA256, 64 characters (OpenAI takes 64 to 128)."""
+        return hmac.new(self.secret, name.encode(), hashlib.sha256).hexdigest()
+
+
+class NoEndpoint(ModelDown):
+    """The server lacks the API of this level; a lower one may do."""
+
+
+@dataclass(slots=True)
+class Weight:
+    """What one answer weighs so far."""
+
+    characters: int = 0
+    calls: int = 0
+
+    def add(self, characters: int, calls: int = 0) -> None:
+        """Raises Fault where it is more than we take."""
+        self.characters += characters
+        self.calls += calls
+        if self.characters > LONGEST:
+            raise Fault("excess", message=f"{LONGEST:,} characters")
+        if self.calls > MOST_CALLS:
+            raise Fault("excess", message=f"{MOST_CALLS} calls")
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a finished response says: items, tokens, and why it ends early where it does.
+
+    `items` may hold opaque ones: a server's encrypted reasoning or compaction, in `raw`.
+    """
+
+    items: tuple[Item, ...]
+    usage: Usage = field(default_factory=Usage)
+    cut: Cut = ""
+
+    @property
+    def calls(self) -> bool:
+        return any(item.kind == "call" for item in self.items)
+
+
+def no_endpoint(fault: Fault) -> bool:
+    """The server does not have this path at all."""
+    return (
+        fault.status in (404, 405, 501)
+        and not fault.no_model
+        and "conversation" not in (fault.param + fault.message).lower()
+    )
+
+
+def too_long(fault: Fault) -> bool:
+    return (
+        fault.status == 413
+        or fault.code in ("context_length_exceeded", "string_above_max_length")
+        or (fault.status in (400, 422, 500) and LONG.search(fault.type + fault.message) is not None)
+    )
+
+
+def locked(fault: Fault) -> bool:
+    """Issue 379 of paulgmiller/careme has the text: another process operates on it."""
+    return fault.code == "conversation_locked"
+
+
+def gone(fault: Fault, conversation: str) -> bool:
+    """The conversation was deleted, or never was: no source tells the text, so any will do."""
+    named = fault.param.startswith("conversation") or conversation in fault.message
+    return fault.status in (400, 404, 410) and named and not locked(fault)
+
+
+def unpaired(fault: Fault) -> bool:
+    """A call without its output, or the other way round (openai-python issue 3561)."""
+    return fault.status == 400 and "function call" in fault.message and "No tool" in fault.message
+
+
+def policy(fault: Fault) -> bool:
+    """What was asked is against the server's usage policies."""
+    return fault.policy and not blocked(fault)
+
+
+def blocked(fault: Fault) -> bool:
+    """The server refuses this person's safety identifier."""
+    words = f"{fault.code} {fault.message}".lower()
+    return fault.status in (400, 403) and "identifier" in words and "block" in words
+
+
+def picture(fault: Fault) -> bool:
+    """It cannot take a picture or a document."""
+    return fault.status in (400, 415, 422, 500) and (
+        re.search(r"input_image|image_url|input_file|image input|multimodal", fault.message)
+        is not None
+    )
+
+
+def bad_picture(fault: Fault) -> bool:
+    """That one file is broken, and not the server blind (ResponseError.code of the package)."""
+    return "image" in fault.code or "file" in fault.code
+
+
+def misfit(fault: Fault, sent: Sequence[str]) -> str:
+    """The optional field that the server does not take, or ""."""
+    if fault.status not in (400, 422):
+        return ""
+    root = re.split(r"[.\[]", fault.param)[0]
+    candidates = [name for name in OPTIONAL if name in sent]
+    if root in candidates:
+        return root
+    named = re.findall(r"\w+", fault.message)
+    return next((name for name in candidates if name in named), "")
+
+
+def worded(fault: Fault, options: Options, models: Sequence[str] = ()) -> ModelError:
+    """The error that a person reads. `models` are those that the server lists."""
+    if fault.kind == "silent":
+        return ModelSilent(seconds=round(options.silence))
+    if fault.kind == "excess":
+        return ModelError(EXCESS, limit=fault.message)
+    if 300 <= fault.status < 400:
+        return ModelError(MOVED, status=fault.status)
+    if fault.quota:
+        return NoQuota()
+    if no_endpoint(fault):
+        return NoEndpoint()
+    if blocked(fault):
+        return PersonRefused()
+    if fault.no_model:
+        return unknown_model(options.model, models)
+    if fault.status in (401, 403):
+        return WrongKey()
+    if fault.status == 429 or fault.code == "rate_limit_exceeded":
+        return RateLimited(seconds=math.ceil(fault.wait or BUSY))
+    if too_long(fault):
+        return TooLong()
+    if policy(fault):
+        return ModelRefused()
+    if picture(fault) or bad_picture(fault):
+        return ModelError(PICTURE)
+    if fault.kind == "refused" and fault.status < 500:
+        return ModelError(REFUSED, reason=fault.code or f"HTTP {fault.status}")
+    return ModelDown()
+
+
+def unknown_model(model: str, models: Sequence[str]) -> UnknownModel:
+    near = difflib.get_close_matches(model, models, n=1, cutoff=0.4)
+    if not near:
+        return UnknownModel(model=model)
+    return UnknownModel(NEAREST, model=model, nearest=near[0])
+
+
+def said(response: Mapping[str, Any]) -> Said:
+    """Raises Fault for a response that failed or was cancelled."""
+    status = response.get("status")
+    if status in ("failed", "cancelled"):
+        raise Fault("broken", body=response.get("error") or {"code": str(status)})
+    reason = (response.get("incomplete_details") or {}).get("reason")
+    cut: Cut = ""
+    if status == "incomplete":
+        cut = "filter" if reason == "content_filter" else "length"
+    items = items_of(response.get("output") or (), whole=not cut)
+    return Said(items, usage_of(response), cut)
+
+
+def items_of(output: Sequence[Json], *, whole: bool = True) -> tuple[Item, ...]:
+    """Our items for a server's; calls of an answer that was cut are not `whole` and left out."""
+    found = (_item(item) for item in output)
+    return tuple(item for item in found if item and (whole or item.kind == "message"))
+
+
+class Server:
+    """What every level shares: the client, the options, and what this server was found to take."""
+
+    def __init__(self, client: Client, options: Options, read: Read | None, late: Late) -> None:
+        self.client = client
+        self.options = options
+        self.late = late
+        self.official = client.place.official
+        self.input = Input(read, client.place.host, self.official)
+        self.window = options.window
+        self._unfit: set[str] = set()
+        self._loose: set[str] = set()
+
+    def fitting(self, body: Json) -> Json:
+        """`body` without the fields that this server refused before."""
+        return {k: v for k, v in body.items() if k not in self._unfit}
+
+    def names(self, ask: Ask) -> Json:
+        """Who asks, as OpenAI may know it: a pseudonym of the person, one of the thread."""
+        if not self.official:
+            return {}
+        pseudonym = self.options.pseudonym
+        return {
+            "safety_identifier": pseudonym(f"person {ask.asker.key}"),
+            "prompt_cache_key": pseudonym(f"thread {ask.thread.id}"),
+        }
+
+    def strict(self, tool: ToolSpec) -> bool:
+        return tool.strict and tool.name not in self._loose
+
+    def learn(self, fault: Fault, body: Json) -> bool:
+        """Whether the same question, asked a little differently now, may be taken."""
+        if blocked(fault) or too_long(fault):
+            return False
+        if name := misfit(fault, list(body)):
+            log.info("field refused by the model's server", field=name)
+            self._unfit.add(name)
+            return True
+        if fault.code == "invalid_encrypted_content" and self.input.opaque:
+            self.input.opaque = False
+            return True
+        if fault.code == "invalid_function_parameters":
+            return self._loosen(fault, body)
+        if not picture(fault) and not bad_picture(fault):
+            return False
+        if self.official or bad_picture(fault):
+            return self.input.refuse(body)
+        return self.input.blind()
+
+    async def rest(self, fault: Fault, tries: Counter[str]) -> bool:
+        """Whether to ask once more, after the pause that the server wants."""
+        tries["passing"] += 1
+        if not fault.passing or tries["passing"] >= TRIES or (fault.wait or 0) > PATIENT:
+            return False
+        await self.client.sleep(pause(tries["passing"], fault))
+        return True
+
+    async def worded(self, fault: Fault) -> ModelError:
+        """The error for a person; for an unknown model with the nearest that there is."""
+        log.warning("model call failed", fault=str(fault), request=fault.request)
+        models: Sequence[str] = ()
+        if fault.no_model:
+            with suppress(Fault):
+                models = await self.models()
+        return worded(fault, self.options, models)
+
+    async def models(self) -> Sequence[str]:
+        """The names that the server lists. Raises Fault."""
+        listed = (await self.client.get("/models")).get("data") or ()
+        return [str(one["id"]) for one in listed if isinstance(one, dict) and "id" in one]
+
+    def completed(self, response: str, said: Said, thread: Thread | None = None) -> Completed:
+        """The end of a round. Raises a ModelError where nothing was said that may be shown."""
+        log.info("model answered", response=response, input=said.usage.input,
+                 output=said.usage.output, calls=said.calls, cut=said.cut)  # fmt: skip
+        if said.cut == "filter":
+            raise ModelRefused
+        if not said.items:
+            raise TooLong(NO_ROOM) if said.cut else ModelError(NOTHING)
+        items = tuple(self.input.own(i) if i.kind == "opaque" else i for i in said.items)
+        # Only OpenAI's own prices are known; the same name may cost anything elsewhere.
+        usage = said.usage if self.official else replace(said.usage, cost=None)
+        return Completed(items, usage, thread, cut=said.cut == "length")
+
+    def _loosen(self, fault: Fault, body: Json) -> bool:
+        """A strict schema was refused: that tool goes out as an ordinary one from now on."""
+        for tool in body.get("tools", ()):
+            function = tool.get("function", tool)
+            if f"'{function['name']}'" in fault.message and function.get("strict"):
+                log.warning("tool schema is not strict", tool=function["name"])
+                self._loose.add(function["name"])
+                return True
+        return False
+
+
+async def listen(source: AsyncIterator[Json], silence: float) -> AsyncGenerator[Json, None]:
+    """The events of `source`; raises Fault when none comes for `silence` seconds, or no end."""
+    until = asyncio.get_running_loop().time() + LONGEST_ROUND
+    while True:
+        left = until - asyncio.get_running_loop().time()
+        try:
+            async with asyncio.timeout(min(silence, left)):
+                event = await anext(source)
+        except TimeoutError:
+            if left <= silence:
+                raise Fault("excess", message=f"{LONGEST_ROUND / 60:.0f} minutes") from None
+            raise Fault("silent") from None
+        except StopAsyncIteration:
+            return
+        yield event
+
+
+def _item(item: Json) -> Item | None:
+    kind = item.get("type")
+    if kind == "message":
+        text = "".join(
+            str(part.get("text") or part.get("refusal") or "")
+            for part in item.get("content") or ()
+            if isinstance(part, dict)
+        )
+        raw = {"phase": item["phase"]} if item.get("phase") else {}
+        return Item(kind="message", role="assistant", text=text, raw=raw) if text else None
+    if kind == "function_call":
+        return Item(
+            kind="call",
+            call_id=str(item.get("call_id") or item.get("id") or ""),
+            name=str(item.get("name", "")),
+            arguments=str(item.get("arguments") or "{}"),
+        )
+    if kind in ("reasoning", "compaction") and item.get("encrypted_content"):
+        return Item(kind="opaque", raw={"item": item})
+    return None

@@ -1,0 +1,346 @@
+"""Quick commands as people give them and get their results: one grammar for every surface.
+
+After the slug stands free text, or `key=value key2="two words"`, or a JSON object. In quotes a
+backslash goes before a quote or a backslash; free text that looks like one of the other two forms
+stands in "double quotes" as a whole. With no text typed, the one attached text file is the input,
+else the message that was replied to. With inputs by name typed, a file is the one required input
+that is still missing.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import math
+import re
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from core import markdown
+from core.errors import BadInput, TooLarge
+from core.i18n import say
+from core.messages import File, Message
+from core.records import QuickCommand
+from core.text import aside, clean, fenced, split
+from core.unread import too_large
+
+LONGEST_FILE = 256_000
+"""Bytes of a file that may be an input. StackSpot's own limit is not documented; this is some
+64,000 tokens of English."""
+_MARKS = {
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+"""How a text file may begin (Unicode 16, section 23.8), and its encoding then."""
+LONGEST_RESULT = 8_000
+"""Characters that are shown as text: one post on Slack, a few on Discord."""
+BEGINNING = 1_500
+"""Characters of a longer one that are shown above its file."""
+_TYPES = {"json": "application/json", "md": "text/markdown"}
+_QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’"}  # phones write the curly ones
+_QUOTED = "|".join(
+    rf"{opening}(?:[^{closing}\\]|\\.)*{closing}" for opening, closing in _QUOTES.items()
+)
+_KEY = re.compile(r"([^\W\d][\w.-]*)=")
+_VALUE = re.compile(rf"(?:{_QUOTED}|(?![\"'“‘])\S*)(?=\s|$)", re.DOTALL)
+_WHOLE = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_SPACE = re.compile(r"\s*")
+_WORD = re.compile(r"\S{1,40}")
+_DEEPEST = 32
+_NUMBER = re.compile(r"[+-]?\d{1,300}(?P<fraction>(\.\d{1,300})?([eE][+-]?\d{1,3})?)")
+_WORDS = {"true": True, "yes": True, "false": False, "no": False}
+
+_NO_OBJECT = (
+    "That begins like a JSON object, but is none (line {line}, column {column}). Mend it, "
+    'write key=value instead, or put plain text as a whole in "double quotes".'
+)
+_UNCLOSED = (
+    "The quote after {key}= is not closed, or something follows it without a space. "
+    "Close it; a quote within needs a backslash before it."
+)
+_STRAY = (
+    "I read key=value here, but {word} is none. Put a value of several words in quotes, "
+    'as in key="two words", or plain text as a whole in "double quotes".'
+)
+_TWICE = "{key} is given twice. Give it once."
+_TAKES = "`{slug}` takes these inputs: {names}. Write them as in {example}."
+_MISSING = "`{slug}` also needs {names}. Write it as in {example}."
+_UNKNOWN = "`{slug}` has no input {name}. It takes these: {names}."
+_WRONG = {
+    "number": "{name} must be a number, as in {name}=12.5.",
+    "boolean": "{name} must be true or false, as in {name}=true.",
+    "choice": "{name} must be one of these: {choices}.",
+    "text": 'Write {name} as a text, as in {name}="some words".',
+}
+_SEVERAL = "A quick command takes one file, and you sent {count}. Send the one that it is for."
+_BINARY = (
+    "`{name}` is not a text file, so it cannot be an input: I take text, CSV, JSON and the like."
+)
+_LARGE = "`{name}` is too large to be an input: it has {size} bytes, and at most {limit} fit."
+_UNFETCHED = "The file `{name}` could not be fetched from the platform. Please send it again."
+_SPARE = (
+    "I do not know what `{name}` is for, because the input was typed as well. "
+    "Leave the text out, or name every input but the one that the file is for."
+)
+_EMPTY = "It came to its end, and gave nothing."
+_LONG = "The result has {count} characters: it is in the file `{name}`, and begins like this."
+
+Inputs = str | dict[str, Any]
+"""Free text, or inputs by name: texts where they were written as key=value, else any JSON."""
+Attached = tuple[Sequence[File], Sequence[str]]
+"""The files of a message, and the names of those that could not be fetched."""
+Read = Callable[[File], Awaitable[bytes]]
+Keep = Callable[[str, str, bytes], Awaitable[File]]
+"""Keeps a file of this name, type and content for the conversation."""
+
+
+def parse_input(text: str) -> Inputs:
+    """Free text as it is, else the inputs by name. Raises BadInput with what to mend."""
+    text = clean(text).strip()
+    if text.startswith("{"):
+        return _parse_object(text)
+    if _WHOLE.fullmatch(text):
+        return _unquote(text)
+    return _parse_pairs(text) if _KEY.match(text) else text
+
+
+def render_input(given: Inputs) -> str:
+    """The text that `parse_input` reads as `given`."""
+    if isinstance(given, str):
+        plain = given == given.strip() and given[:1] not in ("{", '"') and not _KEY.match(given)
+        return given if plain else _quote(given)
+    texts = all(isinstance(value, str) for value in given.values())
+    if given and texts and all(_KEY.fullmatch(f"{key}=") for key in given):
+        return " ".join(f"{key}={_quote(value)}" for key, value in given.items())
+    return json.dumps(given, ensure_ascii=False)
+
+
+def named_once(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Raises BadInput where a name comes twice."""
+    read: dict[str, Any] = {}
+    for name, value in pairs:
+        _add(read, clean(name), value)
+    return read
+
+
+def check_inputs(command: QuickCommand, given: Inputs) -> Inputs:
+    """`given` as `command` takes it: free text under its only name, numbers as numbers.
+
+    The registry's types are text, number, boolean and choice (with `choices`). What came as
+    key=value is text, so "12.5" is a number and "yes" a boolean here. A command without declared
+    inputs takes anything. Raises BadInput with what to mend.
+    """
+    if not command.inputs:
+        return given
+    slug, names, required = command.slug, list(command.inputs), _required(command)
+    known = ", ".join(names)
+    if isinstance(given, str):
+        only = names if len(names) == 1 else required
+        if given.strip() and len(only) != 1:
+            raise BadInput(
+                _TAKES, slug=slug, names=known, example=_example(slug, required or names)
+            )
+        given = {only[0]: given} if given.strip() else {}
+    for name in given:
+        if name not in command.inputs:
+            raise BadInput(_UNKNOWN, slug=slug, name=repr(name[:40]), names=known)
+    if missing := [name for name in required if given.get(name) in (None, "")]:
+        example = _example(slug, missing)
+        raise BadInput(_MISSING, slug=slug, names=", ".join(missing), example=example)
+    return {name: _checked(name, command.inputs[name], value) for name, value in given.items()}
+
+
+async def given(
+    command: QuickCommand, typed: Inputs, message: Message, attached: Attached, read: Read
+) -> Inputs:
+    """The inputs, before they are checked. Raises BadInput, TooLarge, NotFound."""
+    files, missing = attached
+    for large in filter(None, map(too_large, message.attachments)):
+        raise large
+    if missing:
+        raise BadInput(_UNFETCHED, name=missing[0])
+    if len(files) > 1:
+        raise BadInput(_SEVERAL, count=len(files))
+    if not files:
+        replied_to = next((quote.text for quote in message.context if quote.replied), "")
+        return replied_to if typed == "" else typed
+    (file,) = files
+    content = _text_of(file, await read(file) if file.size <= LONGEST_FILE else b"")
+    if typed == "":
+        return _named(command, content)
+    lacking = [name for name in _required(command) if name not in typed]
+    if isinstance(typed, str) or len(lacking) != 1:
+        raise BadInput(_SPARE, name=file.name)
+    return {**typed, lacking[0]: content}
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A result as a person gets it."""
+
+    text: str
+    files: tuple[File, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """`hosts`: where links may lead in text that another system gave."""
+
+    hosts: Collection[str] = ()
+
+    async def shown(self, result: str, name: str, locale: str, keep: Keep | None) -> Shown:
+        """`name` is what the file is called where one is made. Raises what `keep` raises."""
+        readable, kind = await aside(self._readable, result)
+        if not readable:
+            return Shown(say(_EMPTY, locale))
+        if keep is None or len(readable) <= LONGEST_RESULT:
+            return Shown(readable)
+        data = _pretty(result) if kind == "json" else clean(result)
+        file = await keep(f"{name}.{kind}", _TYPES[kind], data.encode())
+        head = say(_LONG, locale, count=f"{len(data):,}", name=file.name)
+        return Shown(f"{head}\n\n{split(readable, BEGINNING)[0]}", (file,))
+
+    def _readable(self, result: str) -> tuple[str, str]:
+        """As Markdown, and what kind of file it would be. A JSON object or list stands as code."""
+        if pretty := _pretty(result):
+            return fenced(pretty, "json"), "json"
+        return markdown.tamed(clean(result), self.hosts).strip(), "md"
+
+
+def _parse_pairs(text: str) -> dict[str, Any]:
+    pairs: dict[str, Any] = {}
+    place = 0
+    while place < len(text):
+        key = _KEY.match(text, place)
+        if key is None:
+            word = _WORD.match(text, place)
+            raise BadInput(_STRAY, word=repr(word[0] if word else ""))
+        value = _VALUE.match(text, key.end())
+        if value is None:
+            raise BadInput(_UNCLOSED, key=key[1][:40])
+        _add(pairs, key[1], _unquote(value[0]) if value[0][:1] in _QUOTES else value[0])
+        space = _SPACE.match(text, value.end())
+        place = space.end() if space else len(text)
+    return pairs
+
+
+def _parse_object(text: str) -> dict[str, Any]:
+    try:
+        read: dict[str, Any] = json.loads(
+            text, object_pairs_hook=named_once, parse_float=_finite, parse_constant=_finite
+        )
+        return {name: _cleaned(value) for name, value in read.items()}
+    except json.JSONDecodeError as error:
+        raise BadInput(_NO_OBJECT, line=error.lineno, column=error.colno) from None
+    except (ValueError, RecursionError):
+        raise BadInput(_NO_OBJECT, line=1, column=1) from None
+
+
+def _add(read: dict[str, Any], name: str, value: Any) -> None:
+    if name in read:
+        raise BadInput(_TWICE, key=name[:40])
+    read[name] = value
+
+
+def _finite(text: str) -> float:
+    """JSON has no infinity and no NaN (RFC 8259, section 6), but Python reads and makes them."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(text)
+    return number
+
+
+def _cleaned(value: Any, depth: int = 1) -> Any:
+    if depth > _DEEPEST:
+        raise ValueError(f"nested deeper than {_DEEPEST}")
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, list):
+        return [_cleaned(each, depth + 1) for each in value]
+    if isinstance(value, dict):
+        return {name: _cleaned(each, depth + 1) for name, each in value.items()}
+    return value
+
+
+def _quote(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def _unquote(text: str) -> str:
+    closing = re.escape(text[-1])
+    return re.sub(rf"\\([\\{closing}])", r"\1", text[1:-1])
+
+
+def _required(command: QuickCommand) -> list[str]:
+    return [name for name, declared in command.inputs.items() if declared.get("required")]
+
+
+def _example(slug: str, names: list[str]) -> str:
+    pairs = " ".join(f'{name}="…"' for name in names)
+    return f"`quick-command {slug} {pairs}`"
+
+
+def _checked(name: str, declared: Mapping[str, Any], value: Any) -> Any:
+    kind = str(declared.get("type", "text"))
+    choices = [str(choice) for choice in declared.get("choices", ())]
+    checked: Any = None
+    if kind == "choice":
+        checked = value if value in choices else None
+    elif kind == "number":
+        checked = _number(value)
+    elif kind == "boolean":
+        checked = value if isinstance(value, bool) else _WORDS.get(str(value).strip().lower())
+    elif isinstance(value, str):
+        checked = value
+    if checked is None:
+        raise BadInput(_WRONG.get(kind, _WRONG["text"]), name=name, choices=", ".join(choices))
+    return checked
+
+
+def _number(value: Any) -> int | float | None:
+    if isinstance(value, str):
+        match = _NUMBER.fullmatch(value.strip())
+        value = (float(value) if match["fraction"] else int(value)) if match else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return value if isinstance(value, int) or math.isfinite(value) else None
+
+
+def _text_of(file: File, data: bytes) -> str:
+    """Raises TooLarge, and BadInput for what is no text."""
+    if max(file.size, len(data)) > LONGEST_FILE:
+        size = f"{max(file.size, len(data)):,}"
+        raise TooLarge(_LARGE, name=file.name, size=size, limit=f"{LONGEST_FILE:,}")
+    encoding = next((name for mark, name in _MARKS.items() if data.startswith(mark)), "utf-8")
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError:
+        raise BadInput(_BINARY, name=file.name) from None
+    if "\0" in text:
+        raise BadInput(_BINARY, name=file.name)
+    return clean(text)
+
+
+def _named(command: QuickCommand, content: str) -> Inputs:
+    """A JSON object with no other names than the command's holds its inputs; all else is text."""
+    if not content.lstrip().startswith("{"):
+        return content
+    try:
+        named = parse_input(content)
+    except BadInput:
+        return content
+    known = isinstance(named, dict) and named.keys() <= command.inputs.keys()
+    return named if known or not command.inputs else content
+
+
+def _pretty(result: str) -> str:
+    """JSON as people write it; "" for what is none, or is a mere word or number."""
+    if not result.lstrip().startswith(("{", "[")):
+        return ""
+    try:
+        return clean(json.dumps(json.loads(result), ensure_ascii=False, indent=2))
+    except (ValueError, RecursionError):
+        return ""

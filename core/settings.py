@@ -1,0 +1,124 @@
+"""The kinds of values that a setting takes: how each is written, read and refused.
+
+A refusal's words complete a line that begins with the setting's name.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import SplitResult, urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+
+TOKEN_LENGTH = 20
+"""Characters that a token which a person sets has at least."""
+
+
+class SettingsPart(BaseModel):
+    """Some of the settings, as their integration declares them; a field is named as its variable,
+    in small letters. All parts together are the bot's settings, which alone reads them."""
+
+    model_config = ConfigDict(
+        frozen=True, hide_input_in_errors=True, validate_default=True, str_strip_whitespace=True
+    )
+
+
+def setting(default: object, meaning: str, write: str = "a text", **limits: Any) -> Any:
+    """A field: its meaning in one line, and what to write there, for the error."""
+    return Field(default, description=meaning, json_schema_extra={"write": write}, **limits)
+
+
+def plain(value: str | SecretStr | None) -> str:
+    """The text of a setting, also of a secret one; "" where it is not set."""
+    return value.get_secret_value() if isinstance(value, SecretStr) else value or ""
+
+
+def cause(error: OSError | UnicodeDecodeError) -> str:
+    """Why a file could not be read, in the system's few words."""
+    return error.reason if isinstance(error, UnicodeDecodeError) else error.strerror or "unreadable"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach what listens on `host`."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def token_fault(token: str) -> str:
+    """What to write instead of this token for the page; "" where it serves."""
+    if re.fullmatch(rf"[!-~]{{{TOKEN_LENGTH},500}}", token):
+        return ""
+    return (
+        f"write at least {TOKEN_LENGTH} random letters and digits, "
+        "as `openssl rand -hex 16` gives them"
+    )
+
+
+def matching(pattern: str, write: str) -> AfterValidator:
+    """Text of this form; else the error says what to `write`."""
+
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise ValueError(f"write {write}")
+        return value
+
+    return AfterValidator(check)
+
+
+def url_parts(text: str, *schemes: str) -> SplitResult:
+    """Raises ValueError for what is no URL of these schemes."""
+    try:
+        parts = urlsplit(text)
+        good = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        good = False
+    if not good:
+        raise ValueError(f"write a URL that begins with {schemes[0]}:// and names a host")
+    return parts
+
+
+def _http(value: str) -> str:
+    url_parts(value, "https", "http")
+    return value
+
+
+def _socket(value: str) -> str:
+    url_parts(value, "wss", "ws")
+    return value
+
+
+def _proxy(value: SecretStr) -> SecretStr:
+    url_parts(plain(value), "http", "https")
+    return value
+
+
+def _origin(value: str) -> str:
+    parts = url_parts(value, "https", "http")
+    if parts.path.strip("/") or parts.query or parts.fragment or parts.username:
+        raise ValueError("write an origin without a path, as in https://ponte.example.com")
+    return value.rstrip("/")
+
+
+def _text_or_file(value: str) -> str:
+    if not value.startswith("@"):
+        return value
+    try:
+        text = Path(value[1:]).expanduser().read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"the file {value[1:]!r} cannot be read ({cause(error)})") from None
+    if not text:
+        raise ValueError(f"the file {value[1:]!r} is empty")
+    return text
+
+
+Switch = Literal["on", "off"]
+Url = Annotated[str, AfterValidator(_http)]
+ProxyUrl = Annotated[SecretStr, AfterValidator(_proxy)]
+SocketUrl = Annotated[str, AfterValidator(_socket)]
+Origin = Annotated[str, AfterValidator(_origin)]
+Instructions = Annotated[str, AfterValidator(_text_or_file)]

@@ -1,0 +1,96 @@
+"""The thread map in `threads.db`, on sqlitedict.
+
+sqlitedict opens SQLite with synchronous=OFF whatever the journal mode (its source, 2.1.0), so FULL
+is set after opening. With autocommit off a refused write kills its thread and the caller waits for
+ever (measured); with autocommit on it raises. Its calls block, so each runs in a thread, with a
+deadline.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import sqlite3
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import Any, TypeVar
+
+from core.errors import NotStored
+from core.messages import decode, encode
+from core.records import Thread
+from core.tasks import Bounded
+
+T = TypeVar("T")
+DEADLINE = 10.0
+"""Seconds; a lock held by another process makes sqlite3 wait 5 s."""
+KEPT = 4096
+"""Records kept in memory: this process is the only one that writes them."""
+
+
+class FileThreadMap:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="thread-map")
+        self._map: Any = None
+        self._recent: Bounded[str, Thread] = Bounded(KEPT)
+
+    @classmethod
+    async def open(cls, path: Path) -> FileThreadMap:
+        """Raises NotStored."""
+        threads = cls(path)
+        await threads._do(threads._open)
+        return threads
+
+    async def get(self, conversation: str) -> Thread | None:
+        if recent := self._recent.get(conversation):
+            return recent
+        thread: Thread | None = await self._do(lambda: self._map.get(conversation))
+        if thread:
+            self._recent[conversation] = thread
+        return thread
+
+    async def put(self, thread: Thread) -> None:
+        key = thread.conversation
+        await self._change(key, lambda: self._map.__setitem__(key, thread))
+        self._recent[key] = thread
+
+    async def delete(self, conversation: str) -> None:
+        await self._change(conversation, lambda: self._map.pop(conversation, None))
+
+    async def items(self) -> Sequence[Thread]:
+        return await self._do(lambda: list(self._map.values()))
+
+    async def close(self) -> None:
+        await self._do(lambda: self._map.close())
+        self._thread.shutdown(wait=False)
+
+    async def _change(self, conversation: str, work: Callable[[], object]) -> None:
+        """Also after a refusal, or past the deadline, what is in the file is read again."""
+        try:
+            await self._do(work)
+        finally:
+            self._recent.pop(conversation, None)
+
+    def _open(self) -> None:
+        # sqlitedict's own thread dies, with a traceback, of a file that it cannot open.
+        with closing(sqlite3.connect(self._path)) as probe:
+            probe.execute("PRAGMA journal_mode=WAL")
+        sqlitedict = importlib.import_module("sqlitedict")
+        self._map = sqlitedict.SqliteDict(
+            str(self._path), tablename="threads", autocommit=True, journal_mode="WAL",
+            encode=encode, decode=lambda text: decode(Thread, text), outer_stack=False,
+        )  # fmt: skip
+        self._map.conn.execute("PRAGMA synchronous=FULL")
+
+    async def _do(self, work: Callable[[], T]) -> T:
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(DEADLINE):
+                result: T = await loop.run_in_executor(self._thread, work)
+                return result
+        except Exception as error:
+            raise NotStored(
+                "{path} cannot be used: {why}.", path=self._path, why=str(error) or "no answer"
+            ) from error

@@ -1,1 +1,0 @@
-"""Python hosted by OpenAI: a container for each conversation."""

@@ -1,0 +1,381 @@
+"""The program in the sandbox: runs Python for one conversation, request by request.
+
+It is started as `core/tools/code/sandbox/sandbox.py` says. Requests come as JSON lines on
+stdin, frames go as JSON lines to the descriptor of the first argument, and what user code prints
+goes to stdout, where a mark after each run says that nothing of that run follows.
+
+    {"file": name, "data": base64}            put a file into the work folder
+    {"run": id, "code": text}                 run it
+    {"interrupt": id}                         raise KeyboardInterrupt in that run
+
+    {"ready": true}                           once, before any request is read
+    {"file": name, "data": base64}            a new or changed file, or a picture
+    {"left": name, "why": word}               one that was not taken: "large", "many", "full";
+                                              or was not put: "unput"
+    {"done": id, "value": text, "error": text}
+
+User code shares this process and can do with it what it likes: it can forge frames and break what
+comes after it. Who reads the frames must trust none of them; what is done here against broken
+builtins only keeps honest mistakes from ending the conversation's state. Nothing but the standard
+library is imported before user code asks for it.
+"""
+
+from __future__ import annotations
+
+import _thread
+import ast
+import base64
+import builtins
+import contextlib
+import importlib
+import io
+import json
+import linecache
+import os
+import queue
+import resource
+import signal
+import stat
+import sys
+import threading
+import traceback
+import types
+from collections.abc import Callable, Iterator
+
+MADE_COUNT, MADE_BYTES, MADE_TOTAL = 20, 8 << 20, 32 << 20
+"""What one run may hand out: files, bytes of one, bytes of all."""
+VALUE_CHARS, ERROR_CHARS = 20_000, 8_000
+CPU_SECONDS = 60
+"""Processor time that one run and what it leaves running may take, over all threads."""
+FILES_SEEN = 10_000
+"""Entries of the work folder that are looked at."""
+FIGURES = "ponte_figures"
+"""`figures.py`, as it is called in the sandbox's environment."""
+
+# User code that changes builtins changes the module's dictionary. Functions look theirs up in the
+# one that their globals name when they are made: this copy.
+globals()["__builtins__"] = dict(vars(builtins))
+_PRISTINE = dict(vars(builtins))
+_execute: Callable[..., None] = _PRISTINE["exec"]
+_evaluate: Callable[..., object] = _PRISTINE["eval"]
+# User code that imports these gets modules of its own, so that it cannot change ours.
+for _name in ("ast", "base64", "json", "queue", "traceback"):
+    for _loaded in [name for name in sys.modules if name.partition(".")[0] == _name]:
+        del sys.modules[_loaded]
+
+Frame = dict[str, object]
+Stamp = tuple[int, int, int]
+
+
+class Frames:
+    """Writes frames, whole, one after another."""
+
+    def __init__(self, pipe: int, output: int) -> None:
+        self._pipe = pipe
+        self._output = output
+        self._write = os.write
+        self._restore = os.dup2
+
+    def send(self, frame: Frame) -> None:
+        plain = {key: _whole(each) for key, each in frame.items()}
+        self._all(self._pipe, json.dumps(plain).encode() + b"\n")
+
+    def mark(self, run: str) -> None:
+        """Say on stdout that nothing of that run follows."""
+        self._all(self._output, f"\0{run}\0".encode())
+
+    def mend(self) -> None:
+        """stdout and stderr, where user code closed them."""
+        for handle in (1, 2):
+            self._restore(self._output, handle)
+
+    def _all(self, pipe: int, data: bytes) -> None:
+        left = memoryview(data)
+        while left:
+            left = left[self._write(pipe, left) :]
+
+
+class WorkFolder:
+    """The folder that user code works in, and what of it was seen before."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._seen: dict[str, Stamp] = {}
+
+    def put(self, name: str, data: bytes) -> bool:
+        """False where it does not fit, or something of the code's own bears its name."""
+        path = os.path.join(self.path, os.path.basename(name))
+        try:
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+        except OSError:
+            return False
+        try:
+            with open(handle, "wb") as out:
+                out.write(data)
+            self._seen[path] = _stamp(os.stat(path))
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.unlink(path)  # half a file is none
+            return False
+        return True
+
+    def changed(self) -> Iterator[tuple[str, str]]:
+        """Name and path of each regular file that is new or other than before."""
+        found = {}
+        for path in self._walk():
+            try:
+                entry = os.lstat(path)
+            except OSError:  # a thread of the person's has just removed it
+                continue
+            if stat.S_ISREG(entry.st_mode):
+                found[path] = _stamp(entry)
+        before, self._seen = self._seen, found
+        for path, stamp in found.items():
+            if before.get(path) != stamp:
+                yield os.path.relpath(path, self.path).replace(os.sep, "_"), path
+
+    def _walk(self) -> Iterator[str]:
+        left = FILES_SEEN
+        for folder, folders, files in os.walk(self.path):
+            folders[:] = sorted(name for name in folders if not name.startswith((".", "__")))
+            for name in sorted(files):
+                if left and not name.startswith("."):
+                    left -= 1
+                    yield os.path.join(folder, name)
+
+
+class Hand:
+    """Hands out what one run made, within the caps."""
+
+    def __init__(self, frames: Frames) -> None:
+        self._frames = frames
+        self._count = 0
+        self._total = 0
+
+    def out(self, name: str, data: bytes) -> None:
+        if not self._refused(name, len(data)):
+            self._count += 1
+            self._total += len(data)
+            self._frames.send({"file": name, "data": base64.b64encode(data).decode()})
+
+    def out_of(self, name: str, path: str) -> None:
+        # Not through a link, and not waiting for whoever opens the other end of a fifo.
+        try:
+            handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except OSError:  # it has just gone, or become a link
+            return
+        with open(handle, "rb") as file:
+            if not self._refused(name, os.fstat(handle).st_size):
+                self.out(name, file.read(MADE_BYTES + 1))
+
+    def _refused(self, name: str, size: int) -> bool:
+        why = "many" if self._count >= MADE_COUNT else ""
+        why = why or ("large" if size > MADE_BYTES else "")
+        why = why or ("full" if self._total + size > MADE_TOTAL else "")
+        if why:
+            self._frames.send({"left": name, "why": why})
+        return bool(why)
+
+
+class Interpreter:
+    """One conversation's Python: its variables, and what each run came to."""
+
+    def __init__(self, frames: Frames, work: WorkFolder) -> None:
+        self._frames = frames
+        self._work = work
+        self._main = types.ModuleType("__main__")
+        self._count = 0
+        self._sources: set[str] = set()
+        self._stream = sys.stdout
+        self._lines = linecache.cache
+        self.running = self.interrupted = ""
+        sys.modules["__main__"] = self._main
+        vars(self._main)["display"] = _display
+
+    def run(self, name: str, code: str) -> None:
+        """Ends with the frame "done", whatever the code does."""
+        _allow_cpu()
+        signal.signal(signal.SIGINT, self._interrupted)
+        value, error = self._caught(name, lambda: self._interpret(code))
+        self._mend()
+        hand = Hand(self._frames)
+        for part in (lambda: self._hand_files(hand), lambda: self._hand_figures(hand)):
+            _, broke = self._caught(name, part)
+            error = error or broke
+        self._mend()
+        self._frames.mark(name)
+        self._frames.send({"done": name, "value": value, "error": error})
+
+    def _caught(self, name: str, part: Callable[[], str]) -> tuple[str, str]:
+        """What it gives, and how it failed: one of the two is empty."""
+        try:
+            self.running = name
+            if self.interrupted == name:  # before it began
+                raise KeyboardInterrupt
+            return part(), ""
+        except SystemExit as leaving:
+            return "", f"SystemExit: {leaving.code}" if leaving.code else ""
+        except BaseException as error:  # an interrupt too: this process goes on
+            return "", self._told(error)
+        finally:
+            self.running = ""
+
+    def _interpret(self, code: str) -> str:
+        self._count += 1
+        source = f"<run {self._count}>"
+        self._sources.add(source)
+        linecache.cache[source] = (len(code), None, code.splitlines(keepends=True), source)
+        tree = ast.parse(code, source)
+        last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
+        scope = vars(self._main)
+        _execute(compile(tree, source, "exec"), scope)
+        if not isinstance(last, ast.Expr):
+            return ""
+        value = _evaluate(compile(ast.Expression(last.value), source, "eval"), scope)
+        return "" if value is None else _clip(repr(value), VALUE_CHARS)
+
+    def _hand_files(self, hand: Hand) -> str:
+        for name, path in self._work.changed():
+            hand.out_of(name, path)
+        return ""
+
+    def _hand_figures(self, hand: Hand) -> str:
+        if "matplotlib.pyplot" in sys.modules:
+            figures = importlib.import_module(FIGURES)
+            for number, picture in enumerate(figures.take(), 1):
+                hand.out(f"figure-{self._count}-{number}.png", picture)
+        return ""
+
+    def _interrupted(self, number: int, frame: object) -> None:
+        if self.running:
+            raise KeyboardInterrupt
+
+    def _mend(self) -> None:
+        """Undo what a run may have done to what all runs stand on."""
+        sys.settrace(None)
+        sys.setprofile(None)
+        vars(builtins).clear()
+        vars(builtins).update(_PRISTINE)
+        linecache.cache = self._lines
+        sys.stdout = sys.stderr = self._stream
+        self._frames.mend()
+        try:
+            self._stream.flush()
+        except (OSError, ValueError):  # closed by user code
+            self._stream = sys.stdout = sys.stderr = _stream(1)
+
+    def _told(self, error: BaseException) -> str:
+        try:
+            told = traceback.TracebackException.from_exception(error)
+            self._trim(told, set())
+            return _clip("".join(told.format()).rstrip(), ERROR_CHARS)
+        except BaseException:  # its own __str__ may raise anything
+            return type(error).__name__
+
+    def _trim(self, told: traceback.TracebackException | None, seen: set[int]) -> None:
+        """Leave the lines that the person's code holds, in what caused it too."""
+        if told is None or id(told) in seen:
+            return
+        seen.add(id(told))
+        told.stack[:] = [line for line in told.stack if line.filename in self._sources]
+        for other in (told.__cause__, told.__context__, *(getattr(told, "exceptions", None) or ())):
+            self._trim(other, seen)
+
+
+def _display(*values: object) -> None:
+    """As notebooks have it; models write it from habit."""
+    for value in values:
+        sys.stdout.write(f"{value if isinstance(value, str) else repr(value)}\n")
+
+
+def _stamp(entry: os.stat_result) -> Stamp:
+    return entry.st_ino, entry.st_size, entry.st_mtime_ns
+
+
+def _whole(value: object) -> object:
+    """A text without halves of surrogate pairs, as the names of files may hold them (PEP 383)."""
+    return value.encode(errors="replace").decode() if isinstance(value, str) else value
+
+
+def _clip(text: str, longest: int) -> str:
+    return text if len(text) <= longest else f"{text[:longest]}… ({len(text):,} characters)"
+
+
+def _stream(handle: int) -> io.TextIOWrapper:
+    return open(handle, "w", encoding="utf-8", errors="backslashreplace", closefd=False)
+
+
+def _allow_cpu() -> None:
+    """Past it the kernel ends the process (setrlimit(2), RLIMIT_CPU)."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    soft = int(used.ru_utime + used.ru_stime) + CPU_SECONDS
+    if hard != resource.RLIM_INFINITY:
+        soft = min(soft, hard)
+    resource.setrlimit(resource.RLIMIT_CPU, (soft, hard))
+
+
+def _listen(pipe: int, requests: queue.SimpleQueue[Frame | None], running: Interpreter) -> None:
+    """In a thread of its own, so that an interrupt is heard while code runs."""
+    main = threading.main_thread().ident or 0
+    with open(pipe, "rb") as lines:
+        for line in lines:
+            request = json.loads(line)
+            if "interrupt" not in request:
+                requests.put(request)
+                continue
+            running.interrupted = str(request["interrupt"])
+            if running.interrupted == running.running:
+                _interrupt(main)
+    requests.put(None)
+
+
+def _interrupt(thread: int) -> None:
+    try:
+        signal.pthread_kill(thread, signal.SIGINT)  # wakes it from time.sleep too
+    except OSError:  # the sandbox refuses signals
+        _thread.interrupt_main()
+
+
+def _prepare_matplotlib() -> None:
+    """Where it keeps its list of fonts: not the work folder, and found there ready made."""
+    folder = os.path.join(os.environ["TMPDIR"], "matplotlib")
+    ready = os.path.join(sys.prefix, "matplotlib")
+    if os.path.isdir(ready):
+        os.mkdir(folder)
+        for name in os.listdir(ready):
+            os.symlink(os.path.join(ready, name), os.path.join(folder, name))
+        os.environ["MPLCONFIGDIR"] = folder
+        os.environ["MPLBACKEND"] = f"module://{FIGURES}"
+
+
+def _own(handle: int) -> int:
+    """Another number for `handle`, which user code finds at its end (0) or does not close (1)."""
+    own = os.dup(handle)
+    if handle == 0:
+        ended, writing = os.pipe()
+        os.close(writing)
+        os.dup2(ended, 0)
+        os.close(ended)
+    return own
+
+
+def main() -> None:
+    """Until the requests' pipe is closed."""
+    _prepare_matplotlib()
+    requests, work = _own(0), WorkFolder(os.getcwd())
+    frames = Frames(int(sys.argv[1]), _own(1))
+    sys.stdout = sys.stderr = _stream(1)
+    interpreter = Interpreter(frames, work)
+    waiting: queue.SimpleQueue[Frame | None] = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(requests, waiting, interpreter), daemon=True).start()
+    frames.send({"ready": True})
+    while (request := waiting.get()) is not None:
+        if "run" in request:
+            interpreter.run(str(request["run"]), str(request["code"]))
+        elif not work.put(name := str(request["file"]), base64.b64decode(str(request["data"]))):
+            frames.send({"left": name, "why": "unput"})
+
+
+if __name__ == "__main__":
+    main()

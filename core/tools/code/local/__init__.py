@@ -1,1 +1,0 @@
-"""Python on this machine: a kernel for each conversation, in a sandbox."""

@@ -1,0 +1,86 @@
+"""Landlock: for machines where nobody may make namespaces. The same program, filter and limits.
+
+The machine's files stay where they are and cannot be opened; the program writes to folders of its
+own on the disk, which are measured ten times a second and removed after it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import mimetypes
+import os
+from pathlib import Path
+from typing import Literal
+
+from core.tools.code.sandbox import runtime as trees
+from core.tools.code.sandbox.inside.enter import Landlocked
+from core.tools.code.sandbox.limits import Disk, running_threads, watch
+from core.tools.code.sandbox.process import Ends, Running, amounts, command, failing, launch
+from core.tools.code.sandbox.runtime import USERS, RuntimeFolder, remove
+from core.tools.code.sandbox.sandbox import ENVIRONMENT, Limits
+
+_DEVICES = ["/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"]
+
+
+class Landlock:
+    """Implements Sandbox."""
+
+    name: Literal["landlock"] = "landlock"
+
+    def __init__(self, runtime: RuntimeFolder) -> None:
+        self._runtime = runtime
+
+    async def start(self, kernel: Path, python: Path, limits: Limits | None = None) -> Running:
+        limits = limits or Limits()
+        with failing():
+            async with contextlib.AsyncExitStack() as tidy:
+                program = await asyncio.to_thread(self._runtime.program, kernel)
+                user = USERS.take()
+                tidy.callback(USERS.give_back, user)
+                session = await asyncio.to_thread(self._runtime.session, user)
+                tidy.push_async_callback(asyncio.to_thread, remove, session)
+                beside = 0 if user is not None else await asyncio.to_thread(running_threads)
+                fence = await asyncio.to_thread(landlocked, program, python, session)
+
+                def of(ends: Ends) -> list[str]:
+                    return command(python, program, ends, amounts(limits, beside), fence)
+
+                running = await launch(
+                    of, environment=_environment(session), folder=session / "work", user=user
+                )
+                running.own(tidy.pop_all().aclose)
+            return await _measured(running, session, limits)
+
+
+async def _measured(running: Running, session: Path, limits: Limits) -> Running:
+    try:
+        process = os.pidfd_open(running.pid)
+    except BaseException:
+        await running.kill()
+        raise
+    running.strike_first(process)
+    disk = Disk(session, running.pid, process, limits)
+    running.watch(asyncio.create_task(watch(running, disk), name="code-disk"))
+    return running
+
+
+def landlocked(program: Path, python: Path, session: Path) -> Landlocked:
+    """Python opens the lists of file types where it sees them, and takes a refusal for an error.
+
+    Blocking.
+    """
+    roots = [*trees.system(), *trees.of(python), program]
+    hidden = trees.hidden(roots)
+    pieces = [piece for root in roots for piece in trees.without(root, hidden)]
+    read = [*(piece for piece, whole in pieces if whole), *trees.LINKS, trees.LOADER]
+    return {
+        "read": [*map(str, read), *_DEVICES, *map(str, mimetypes.knownfiles)],
+        "list": [str(piece) for piece, whole in pieces if not whole],
+        "own": [str(session / "work"), str(session / "tmp")],
+        "write": ["/dev/null"],
+    }
+
+
+def _environment(session: Path) -> dict[str, str]:
+    return {**ENVIRONMENT, "HOME": str(session / "work"), "TMPDIR": str(session / "tmp")}

@@ -1,0 +1,182 @@
+"""Looks ten times a second after the limits that the machine does not keep by itself.
+
+How many files a kernel holds in its memories, and how much of the disk, whatever it does to hide
+it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import stat
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from core.i18n import say
+from core.tools.code.sandbox.process import Running
+from core.tools.code.sandbox.sandbox import Limits, MiB
+
+ENTRIES = "it made more than {count} files"
+_BLOCK = 512  # bytes; https://man7.org/linux/man-pages/man3/stat.3type.html: st_blocks
+BYTES = "it wrote more than {size} MB"
+LOOKS, PAUSE = 20, 0.005
+"""How often it is looked at once it was told to stand still, and the seconds between two looks:
+every thread stops when it next leaves the kernel."""
+WATCH_PAUSE = 0.1
+"""Seconds between two looks: 35 MB at the 350 MB/s of a laptop's disk."""
+
+
+class Meter(Protocol):
+    def too_much(self) -> str:
+        """Which limit is broken, in English, or ""; blocking. Raises OSError after the end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entries:
+    """Files and folders in memories of the process `pid`, which their size does not limit."""
+
+    pid: int
+    folders: Sequence[str]
+    most: int
+
+    def too_much(self) -> str:
+        count = 0
+        for folder in self.folders:
+            about = os.statvfs(f"/proc/{self.pid}/root{folder}")
+            count += about.f_files - about.f_ffree
+        return say(ENTRIES, "en", count=self.most) if count > self.most else ""
+
+
+def running_threads() -> int:
+    """Threads of our user on this machine: RLIMIT_NPROC counts them all. Blocking."""
+    count = 0
+    for process in os.listdir("/proc"):
+        with contextlib.suppress(OSError):
+            if process.isdigit() and os.stat(f"/proc/{process}").st_uid == os.geteuid():
+                count += len(os.listdir(f"/proc/{process}/task"))
+    return count
+
+
+@dataclass(slots=True)
+class _Held:
+    """What one look found; `moved`: something went away before it could be counted."""
+
+    count: int = 0
+    size: int = 0
+    moved: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """What the process `pid` may keep below `folder`. Blocking.
+
+    `process` is a file descriptor of that process, which is stopped for some milliseconds where
+    files move away from under the look: to be renamed in time would be a way not to be counted.
+    """
+
+    folder: Path
+    pid: int
+    process: int
+    limits: Limits
+
+    def too_much(self) -> str:
+        held = self._held()
+        if held.moved and not self._over(held):
+            with self._standing_still():
+                for _ in range(LOOKS):
+                    held = self._held()
+                    if not held.moved:
+                        break
+                    time.sleep(PAUSE)
+        return self._over(held) or self._over(_Held(self.limits.entries + held.moved))
+
+    def _over(self, held: _Held) -> str:
+        most = self.limits.work + self.limits.temporary
+        if held.count > self.limits.entries:
+            return say(ENTRIES, "en", count=self.limits.entries)
+        return say(BYTES, "en", size=most // MiB) if held.size > most else ""
+
+    def _held(self) -> _Held:
+        held = _Held()
+        self._count_named(held)
+        self._count_removed(held)
+        return held
+
+    def _count_named(self, held: _Held) -> None:
+        waiting = [str(self.folder)]
+        while waiting and held.count <= self.limits.entries:
+            try:
+                with os.scandir(waiting.pop()) as entries:
+                    for entry in entries:
+                        self._count_entry(entry, held, waiting)
+            except FileNotFoundError:
+                held.moved = True
+            except OSError:  # a path of more than 4,096 bytes, or folders that we may not enter
+                held.count = self.limits.entries + 1
+
+    def _count_entry(self, entry: os.DirEntry[str], held: _Held, folders: list[str]) -> None:
+        try:
+            about = entry.stat(follow_symlinks=False)
+        except FileNotFoundError:
+            held.moved = True
+            return
+        held.count += 1
+        held.size += about.st_blocks * _BLOCK
+        if stat.S_ISDIR(about.st_mode):
+            folders.append(entry.path)
+
+    def _count_removed(self, held: _Held) -> None:
+        """Files without a name: those that are open, and those that are only mapped.
+
+        How large a mapped one is cannot be asked without rights of root
+        (https://man7.org/linux/man-pages/man5/proc_pid_map_files.5.html), so each counts as the
+        largest that there can be.
+        """
+        opened = set[int]()
+        with contextlib.suppress(OSError):  # it has ended
+            for number in os.listdir(f"/proc/{self.pid}/fd"):
+                try:
+                    about = os.stat(f"/proc/{self.pid}/fd/{number}")
+                except FileNotFoundError:
+                    held.moved = True
+                    continue
+                if stat.S_ISREG(about.st_mode) and not about.st_nlink:
+                    opened.add(about.st_ino)
+                    held.size += about.st_blocks * _BLOCK
+            held.size += len(set(self._mapped()) - opened) * self.limits.file
+
+    def _mapped(self) -> Iterator[int]:
+        """The inodes of removed files that are mapped (proc_pid_maps(5): " (deleted)")."""
+        below = f"{self.folder.resolve()}/"
+        with open(f"/proc/{self.pid}/maps", errors="replace") as maps:
+            for line in maps:
+                fields = line.rstrip("\n").split(maxsplit=5)
+                path = fields[5] if len(fields) > 5 else ""
+                if path.startswith(below) and path.endswith(" (deleted)"):
+                    yield int(fields[4])
+
+    @contextlib.contextmanager
+    def _standing_still(self) -> Iterator[None]:
+        with contextlib.suppress(OSError):  # it has ended
+            signal.pidfd_send_signal(self.process, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                signal.pidfd_send_signal(self.process, signal.SIGCONT)
+
+
+async def watch(running: Running, meter: Meter) -> None:
+    while running.returncode is None:
+        try:
+            if too_much := await asyncio.to_thread(meter.too_much):
+                running.overrun(too_much)
+                return
+        except OSError:  # it has just ended
+            return
+        await asyncio.sleep(WATCH_PAUSE)

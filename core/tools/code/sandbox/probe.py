@@ -1,0 +1,136 @@
+"""Which sandbox this machine gets: bubblewrap, else Landlock, else none; never a weaker one.
+
+Each is proved by starting the real thing and trying what must not work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.i18n import say
+from core.tools.code.sandbox import checks
+from core.tools.code.sandbox.bwrap import Bubblewrap
+from core.tools.code.sandbox.checks import ANSWER, CHECKS, Outside
+from core.tools.code.sandbox.inside import ruleset
+from core.tools.code.sandbox.inside.syscalls import ARCHITECTURES
+from core.tools.code.sandbox.landlock import Landlock
+from core.tools.code.sandbox.runtime import RuntimeFolder
+from core.tools.code.sandbox.sandbox import (
+    DISHONEST,
+    MUTE,
+    NO_LANDLOCK,
+    NO_TABLE,
+    NOT_LINUX,
+    Limits,
+    Process,
+    Sandbox,
+    SandboxFailed,
+    worded,
+)
+
+PROGRAM = Path(checks.__file__)
+PATIENCE = 20.0
+"""Seconds for all checks; they take some 50 ms."""
+
+BUBBLEWRAP = "bubblewrap: every check held"
+LANDLOCK = "Landlock {version}: every check held (no bubblewrap: {reason})"
+NEITHER = "no safe place to run code in. bubblewrap: {bubblewrap}. Landlock: {landlock}"
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """`reason` says why the sandbox must not be used, in English, for the operator."""
+
+    reason: str = ""
+
+    @property
+    def holds(self) -> bool:
+        return not self.reason
+
+
+async def prove(sandbox: Sandbox, python: Path, limits: Limits | None = None) -> Proof:
+    """Never raises for what the machine lacks: the reason tells it."""
+    limits = limits or Limits()
+    outside = await asyncio.to_thread(_prepare, limits)
+    try:
+        process = await sandbox.start(PROGRAM, python, limits)
+    except SandboxFailed as failed:
+        return Proof(worded(failed.cause))
+    else:
+        try:
+            async with asyncio.timeout(PATIENCE):
+                return await _judge(process, outside)
+        except (TimeoutError, ValueError, OSError):
+            return Proof(say(MUTE, "en"))
+        finally:
+            await process.kill()
+    finally:
+        await asyncio.to_thread(shutil.rmtree, outside["folder"], ignore_errors=True)
+
+
+async def _judge(process: Process, outside: Outside) -> Proof:
+    process.stdin.write(json.dumps(outside).encode() + b"\n")
+    printed = await process.output.readline()
+    came = json.loads(await process.frames.readline())
+    if (
+        printed != f"{ANSWER}\n".encode()
+        or not isinstance(came, dict)
+        or came.keys() != CHECKS.keys()
+    ):
+        return Proof(say(MUTE, "en"))
+    broken = [str(what) for what in came.values() if what]
+    return Proof(say(DISHONEST, "en", what=", ".join(broken)) if broken else "")
+
+
+def _prepare(limits: Limits) -> Outside:
+    """A file and a folder that anybody may write to, for a moment, but for the sandbox."""
+    folder = Path(tempfile.mkdtemp(prefix="ponte-probe-"))
+    folder.chmod(0o777)
+    file = folder / "file"
+    file.write_text("outside")
+    file.chmod(0o666)
+    return {
+        "file": str(file),
+        "folder": str(folder),
+        "bot": os.getpid(),
+        "memory": limits.memory,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """`sandbox` is None where none holds; `words` say which and why, for `status` and doctor."""
+
+    sandbox: Sandbox | None
+    words: str
+
+
+async def choose(python: Path, runtime: RuntimeFolder, limits: Limits | None = None) -> Choice:
+    """Prove them in turn, each by starting it. Tens of milliseconds; not remembered."""
+    if reason := _unfit():
+        return Choice(None, reason)
+    bubblewrap = Bubblewrap(runtime)
+    proof = await prove(bubblewrap, python, limits)
+    if proof.holds:
+        return Choice(bubblewrap, say(BUBBLEWRAP, "en"))
+    version = ruleset.version()
+    landlock = Landlock(runtime)
+    reason = (await prove(landlock, python, limits)).reason if version else say(NO_LANDLOCK, "en")
+    if not reason:
+        return Choice(landlock, say(LANDLOCK, "en", version=version, reason=proof.reason))
+    return Choice(None, say(NEITHER, "en", bubblewrap=proof.reason, landlock=reason))
+
+
+def _unfit() -> str:
+    """Why this machine cannot have one at all, or ""."""
+    if sys.platform != "linux":
+        return say(NOT_LINUX, "en", system=sys.platform)
+    machine = os.uname().machine
+    return "" if machine in ARCHITECTURES else say(NO_TABLE, "en", machine=machine)

@@ -1,0 +1,281 @@
+"""A kernel program that runs in a sandbox: its four pipes, its start, and its end for good.
+
+Our ends of the pipes are asyncio streams. Those that `asyncio.create_subprocess_exec` makes would
+have its `wait` wait for whoever reads them (https://github.com/python/cpython/issues/119710).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from core.i18n import say
+from core.tools.code.sandbox.inside import START
+from core.tools.code.sandbox.inside.enter import READY, Configuration, Landlocked
+from core.tools.code.sandbox.inside.limits import Amounts
+from core.tools.code.sandbox.runtime import KERNEL
+from core.tools.code.sandbox.sandbox import FRAME, Limits, SandboxFailed
+
+_SMALL = 64 * 1024
+LAST = 0.05
+"""Seconds for the last words to come out of the pipes; a flood that nobody reads is cut off."""
+PATIENCE = 10.0
+"""Seconds from the start until the program must be held in."""
+FOLLOWS = 1.0
+"""Seconds in which bubblewrap ends after the program in it."""
+SAID = 2000
+"""Bytes that are kept of what a program said that did not start."""
+SILENT = "it ended without a word"
+LATE = "it did not start in {seconds:.0f} s"
+
+
+class Ends(NamedTuple):
+    """File descriptors for the program's side, closed here once it has them."""
+
+    stdin: int
+    output: int
+    frames: int
+    life: int
+
+
+Command = Callable[[Ends], Sequence[str]]
+Tidy = Callable[[], Awaitable[None]]
+
+
+class Pipes:
+    def __init__(self) -> None:
+        self._transports: list[asyncio.BaseTransport] = []
+        self._reading: list[_Reading] = []
+
+    async def open(self) -> Ends:
+        """Make all four; ours are `stdin`, `output`, `frames` and `life` from here on."""
+        self.stdin, stdin = await self._writer()
+        self.output, output = await self._reader(_SMALL)
+        self.frames, frames = await self._reader(FRAME)
+        self.life, life = await self._reader(_SMALL)
+        return Ends(stdin, output, frames, life)
+
+    def close(self) -> None:
+        for each in self._transports:
+            each.close()
+
+    async def end(self) -> None:
+        """Close them after the program's end; what it said last can still be read from ours."""
+        ends = [asyncio.ensure_future(each.ended.wait()) for each in self._reading]
+        _, late = await asyncio.wait(ends, timeout=LAST)
+        for each in late:
+            each.cancel()
+        self.close()
+
+    async def _writer(self) -> tuple[asyncio.StreamWriter, int]:
+        read, write = os.pipe()
+        loop = asyncio.get_running_loop()
+        transport, protocol = await loop.connect_write_pipe(
+            lambda: asyncio.StreamReaderProtocol(asyncio.StreamReader()), os.fdopen(write, "wb", 0)
+        )
+        self._transports.append(transport)
+        return asyncio.StreamWriter(transport, protocol, None, loop), read
+
+    async def _reader(self, limit: int) -> tuple[asyncio.StreamReader, int]:
+        read, write = os.pipe()
+        reader = asyncio.StreamReader(limit)
+        transport, protocol = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: _Reading(reader), os.fdopen(read, "rb", 0)
+        )
+        self._transports.append(transport)
+        self._reading.append(protocol)
+        return reader, write
+
+
+class _Reading(asyncio.StreamReaderProtocol):
+    def __init__(self, reader: asyncio.StreamReader) -> None:
+        super().__init__(reader)
+        self.ended = asyncio.Event()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self.ended.set()
+
+
+def amounts(limits: Limits, beside: int = 0) -> Amounts:
+    """`beside`: the threads that its user runs elsewhere, as the kernel counts them together."""
+    return {
+        "memory": limits.memory,
+        "cpu": limits.cpu,
+        "file": limits.file,
+        "descriptors": limits.descriptors,
+        "threads": limits.threads + beside,
+    }
+
+
+def command(
+    python: Path, program: Path, ends: Ends, imposed: Amounts, landlock: Landlocked | None = None
+) -> list[str]:
+    """Run `program / KERNEL`; `-I` keeps the environment and the folder out of its modules.
+
+    Under Landlock the program watches over its parent, the bot; elsewhere bubblewrap does.
+    """
+    configuration: Configuration = {
+        "kernel": str(program / KERNEL),
+        "frames": ends.frames,
+        "life": ends.life,
+        "parent": os.getpid() if landlock else 0,
+        "limits": imposed,
+        "landlock": landlock,
+    }
+    return [str(python), "-I", "-B", "-u", "-c", START, str(program), json.dumps(configuration)]
+
+
+class Running:
+    """Implements Process.
+
+    Its pipe for life tells two things: one byte says that the program is fenced, its end that no
+    process holds it any more, so that nothing of the program is left.
+    """
+
+    def __init__(self, process: asyncio.subprocess.Process, pipes: Pipes) -> None:
+        self.overran = ""
+        self.stdin = pipes.stdin
+        self.frames = pipes.frames
+        self.output = pipes.output
+        self._process = process
+        self._pipes = pipes
+        self._tidy: Tidy | None = None
+        self._watch: asyncio.Task[None] | None = None
+        self._first: int | None = None
+        self._ending: asyncio.Future[None] | None = None
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        code = self._process.returncode
+        return code if code is None else _told(code)
+
+    async def wait(self) -> int:
+        return _told(await self._process.wait())
+
+    def own(self, tidy: Tidy) -> None:
+        """What is to be done after its end."""
+        self._tidy = tidy
+
+    def watch(self, task: asyncio.Task[None]) -> None:
+        """What ends with it."""
+        self._watch = task
+
+    def strike_first(self, child: int | None) -> None:
+        """A process file descriptor: end this one, and ours follows."""
+        self._first = child
+
+    def overrun(self, why: str) -> None:
+        """End it because it broke a limit that the machine does not keep by itself."""
+        self.overran = why
+        self._strike()
+
+    async def kill(self) -> None:
+        if self._ending is None:
+            self._ending = asyncio.ensure_future(self._end())
+        await asyncio.shield(self._ending)
+
+    async def ready(self) -> None:
+        """Raises SandboxFailed with what the program said instead."""
+        try:
+            async with asyncio.timeout(PATIENCE):
+                if await self._pipes.life.read(len(READY)) == READY:
+                    return
+                words = (await self.output.read(SAID)).decode(errors="replace").strip()
+        except TimeoutError:
+            words = say(LATE, "en", seconds=PATIENCE)
+        raise SandboxFailed(words or say(SILENT, "en"))
+
+    async def _end(self) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.wait([self._watch])
+        self._strike()
+        if self._first is not None:
+            await self._follow()
+            os.close(self._first)
+        await self._process.wait()
+        while await self._pipes.life.read(SAID):
+            pass
+        await self._pipes.end()
+        if self._tidy is not None:
+            await self._tidy()
+
+    async def _follow(self) -> None:
+        try:
+            async with asyncio.timeout(FOLLOWS):
+                await self._process.wait()
+        except TimeoutError:
+            self._process.kill()
+
+    def _strike(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            if self._process.returncode is not None:
+                return
+            if self._first is not None:
+                signal.pidfd_send_signal(self._first, signal.SIGKILL)
+            else:
+                self._process.kill()
+
+
+def _told(code: int) -> int:
+    """As shells do, bubblewrap ends with 128 and the signal's number where one ended its child."""
+    return 128 - code if 128 < code < 128 + signal.NSIG else code
+
+
+@contextlib.contextmanager
+def failing() -> Iterator[None]:
+    """What the machine refuses is why no kernel could be started."""
+    try:
+        yield
+    except OSError as error:
+        raise SandboxFailed(str(error)) from error
+
+
+async def launch(
+    command: Command, *, environment: Mapping[str, str], folder: Path, user: int | None
+) -> Running:
+    """Start it as `user` (None: our own) in `folder`, with nothing of ours but the four pipes.
+
+    Raises SandboxFailed or OSError, with no process left, where it does not come to be held in.
+    """
+    pipes = Pipes()
+    ends = await pipes.open()
+    try:
+        # `user` and `group` are set by the child itself, in C, before it becomes the program.
+        process = await asyncio.create_subprocess_exec(
+            *command(ends),
+            stdin=ends.stdin,
+            stdout=ends.output,
+            stderr=ends.output,
+            pass_fds=(ends.frames, ends.life),
+            env=dict(environment),
+            cwd=folder,
+            start_new_session=True,
+            user=user,
+            group=user,
+            extra_groups=None if user is None else (),
+        )
+    except BaseException:
+        pipes.close()
+        raise
+    finally:
+        for end in ends:
+            os.close(end)
+    running = Running(process, pipes)
+    try:
+        await running.ready()
+    except BaseException:
+        await running.kill()
+        raise
+    return running

@@ -1,0 +1,239 @@
+"""What a kernel gets of this machine: the folders to read, a user of its own, a runtime folder.
+
+The runtime folder is made by a bot's process for its sandboxes, and taken away again. It lies in
+the machine's folder for temporary files, as a root bot's own folders can be closed to the users
+that its kernels run as. It holds a copy of the programs (readable for all) and, under Landlock, a
+folder for each kernel (closed to all others). It is locked as long as the process lives, so that
+the next start can tell what a killed one left behind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import itertools
+import os
+import shutil
+import stat
+import sys
+import sysconfig
+import tempfile
+import threading
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from core.tools.code.sandbox import inside
+from core.tools.code.sandbox.sandbox import SandboxFailed
+
+# Not all of /usr: programs of one's own are often put into /usr/src/app, settings and all.
+SYSTEM = tuple(
+    Path("/usr", each)
+    for each in (
+        *("bin", "lib", "lib32", "lib64", "libx32", "share"),
+        *("local/bin", "local/lib", "local/lib64", "local/share"),
+    )
+)
+LINKS = tuple(Path(each) for each in ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"))
+LOADER = Path("/etc/ld.so.cache")
+"""Where the loader finds libraries outside its standard folders; names of libraries alone."""
+# https://systemd.io/UIDS-GIDS/: 60706 to 61183 are unused by systemd and distributions.
+FIRST, COUNT = 60800, 128
+TAKEN = "128 kernels run already"
+PREFIX = "ponte-code-"
+KERNEL = "kernel.py"
+
+
+def system() -> tuple[Path, ...]:
+    return tuple(each for each in SYSTEM if each.is_dir())
+
+
+def of(python: Path) -> tuple[Path, ...]:
+    """The environment of `python` (`…/bin/python`) and its base, where they lie elsewhere."""
+    environment = python.parent.parent
+    base = python.resolve().parent.parent
+    wanted = dict.fromkeys((environment, environment.resolve(), base))
+    return tuple(each for each in wanted if not each.is_relative_to("/usr"))
+
+
+def hidden(trees: Iterable[Path]) -> tuple[Path, ...]:
+    """Where the bot's own modules lie within `trees`: they are nobody's business inside."""
+    standard = {Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")}
+    ours = {
+        Path(each).resolve()
+        for each in sys.path
+        if os.path.isdir(each or ".") and not _is_standard(Path(each), standard)
+    }
+    inside = (each for each in ours if any(_is_below(each, tree) for tree in trees))
+    return tuple(sorted(inside))
+
+
+def without(tree: Path, hidden: Iterable[Path]) -> Iterator[tuple[Path, bool]]:
+    """`tree` in pieces that hold nothing hidden; True: the piece is whole, False: names alone."""
+    within = [each for each in hidden if _is_below(each, tree)]
+    if not within:
+        yield tree, True
+        return
+    yield tree, False
+    for child in sorted(tree.iterdir()):
+        # What a link leads to is in a tree itself, or is not wanted.
+        if child not in within and not child.is_symlink():
+            yield from without(child, within)
+
+
+def _is_below(path: Path, tree: Path) -> bool:
+    return path != tree and path.is_relative_to(tree)
+
+
+def _is_standard(path: Path, standard: Iterable[Path]) -> bool:
+    packages = {"site-packages", "dist-packages"}
+    return any(path.is_relative_to(each) for each in standard) and not packages & set(path.parts)
+
+
+@dataclass(slots=True)
+class Users:
+    """Numbers that belong to nobody else on this machine; `take` and `give_back` one a kernel.
+
+    Which comes `first` depends on the process, as limits that count by user (RLIMIT_NPROC) should
+    not be shared with the kernels of another Ponte on this machine.
+    """
+
+    first: int = field(default_factory=os.getpid)
+    _taken: set[int] = field(default_factory=set)
+
+    def take(self) -> int | None:
+        """None where the bot is no root: then the kernel is the bot's own user."""
+        if os.geteuid() != 0:
+            return None
+        for turn in range(COUNT):
+            number = FIRST + (self.first + turn) % COUNT
+            if number not in self._taken:
+                self._taken.add(number)
+                return number
+        raise SandboxFailed(TAKEN)
+
+    def give_back(self, number: int | None) -> None:
+        self._taken.discard(number or 0)
+
+
+USERS = Users()
+"""One for the process: two kernels of different sandboxes are different users too."""
+
+
+class RuntimeFolder:
+    """Blocking: its methods belong into a thread, or several."""
+
+    def __init__(self) -> None:
+        self._making = threading.Lock()
+        self._folder: Path | None = None
+        self._programs: dict[Path, Path] = {}
+
+    def program(self, kernel: Path) -> Path:
+        """A folder with the file `kernel.py` and the package `inside`."""
+        with self._making:
+            runtime = self._made()
+            if kernel not in self._programs:
+                self._programs[kernel] = _copied(kernel, runtime)
+            return self._programs[kernel]
+
+    def session(self, owner: int | None) -> Path:
+        """A new folder with `work` and `tmp` in it, for `owner` alone; None: the bot's user."""
+        with self._making:
+            runtime = self._made()
+        folder = Path(tempfile.mkdtemp(prefix="session-", dir=runtime))
+        for each in (folder, folder / "work", folder / "tmp"):
+            each.mkdir(mode=0o700, exist_ok=True)
+            if owner is not None:
+                os.chown(each, owner, owner)
+        return folder
+
+    def sessions(self) -> list[str]:
+        """The names of those folders that are not removed yet."""
+        return (
+            [] if self._folder is None else [each.name for each in self._folder.glob("session-*")]
+        )
+
+    def close(self) -> None:
+        """Take all of it away."""
+        if self._folder is not None:
+            remove(self._folder)
+            os.close(self._lock)
+        self._folder = None
+        self._programs.clear()
+
+    def _made(self) -> Path:
+        if self._folder is None or not self._folder.is_dir():
+            sweep()
+            self._programs.clear()
+            new = Path(tempfile.mkdtemp(prefix=f".{PREFIX}"))
+            new.chmod(0o711)
+            self._lock = _locked(new)
+            # Under its name, where others sweep, only once it is locked.
+            self._folder = new.rename(new.with_name(new.name[1:]))
+        return self._folder
+
+
+def remove(folder: Path) -> None:
+    """All that is in there, however deep: what lies in a folder's folder is first moved up.
+
+    (`shutil.rmtree` ends at 1,000 levels before Python 3.13, and a path at 4,096 bytes.)
+    """
+    moved = itertools.count()
+    with os.scandir(folder) as top:
+        waiting = [_cleared(entry, folder) for entry in top]
+    while waiting:
+        here = waiting.pop()
+        if here is None:
+            continue
+        with os.scandir(here) as entries:
+            waiting += [_cleared(each, folder, f".{next(moved)}.moved") for each in entries]
+        here.rmdir()
+    folder.rmdir()
+
+
+def _cleared(entry: os.DirEntry[str], top: Path, name: str = "") -> Path | None:
+    """None: it was no folder and is gone; else where the folder now is."""
+    if not entry.is_dir(follow_symlinks=False):
+        os.unlink(entry.path)
+        return None
+    return Path(entry.path).rename(top / name) if name else Path(entry.path)
+
+
+def sweep() -> None:
+    """Remove what bots of this user left that were killed."""
+    for folder in Path(tempfile.gettempdir()).glob(PREFIX + "*"):
+        with contextlib.suppress(OSError):
+            about = folder.lstat()
+            if stat.S_ISDIR(about.st_mode) and about.st_uid == os.geteuid():
+                lock = _locked(folder)
+                remove(folder)
+                os.close(lock)
+
+
+def _locked(folder: Path) -> int:
+    """Raises BlockingIOError where a living process holds it.
+
+    systemd-tmpfiles keeps its hands off a folder that is locked like this (tmpfiles.d(5)).
+    """
+    lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(lock)
+        raise
+    return lock
+
+
+def _copied(kernel: Path, runtime: Path) -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="program-", dir=runtime))
+    (folder / "inside").mkdir()
+    shutil.copyfile(kernel, folder / KERNEL)
+    for file in Path(inside.__file__).parent.glob("*.py"):
+        shutil.copyfile(file, folder / "inside" / file.name)
+    _open_to_all(folder)
+    return folder
+
+
+def _open_to_all(folder: Path) -> None:
+    for each in (folder, *folder.rglob("*")):
+        each.chmod(0o755 if each.is_dir() else 0o644)

@@ -1,0 +1,166 @@
+"""What starts a kernel program where it can harm nobody; bubblewrap and Landlock implement it.
+
+The kernel program is one file. It runs as `__main__` with everything about it already fenced:
+namespaces or Landlock, limits and the seccomp filter are in force before its first line, so it
+calls nothing of ours. It finds
+
+- `sys.argv[1]`: the number of the file descriptor that it writes its frames to;
+- file descriptor 0: what `Process.stdin` sends; 1 and 2: one pipe, `Process.output`;
+- the working directory: its work folder, empty, also `$HOME`; `$TMPDIR` another empty one. These
+  two are all that it can write to (and `/dev/shm` under bubblewrap);
+- the environment of `ENVIRONMENT` and nothing else.
+
+What comes out of `frames` and `output` is untrusted: code in there can write to both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal, Protocol
+
+from core.errors import ToolError
+from core.i18n import say
+
+NO_BWRAP = "bubblewrap is not installed: `apt install bubblewrap` (or your system's package)"
+NOT_LINUX = "safe places to run code in need Linux; this is {system}"
+NO_TABLE = "no filter is known for this processor ({machine}): x86_64 and aarch64 have one"
+NO_LANDLOCK = (
+    "this Linux has no Landlock (5.13 or later, with `landlock` in /sys/kernel/security/lsm)"
+)
+DISHONEST = "it did not hold: the probe {what}"
+MUTE = "the probe ended without an answer"
+
+_NAMESPACES = (
+    "this machine lets no ordinary user make namespaces: "
+    "`sysctl -w kernel.unprivileged_userns_clone=1 user.max_user_namespaces=15000`; "
+    "in a container its runtime decides"
+)
+_APPARMOR = (
+    "AppArmor takes namespaces their rights: give /usr/bin/bwrap a profile with `userns`, "
+    "or `sysctl -w kernel.apparmor_restrict_unprivileged_userns=0`"
+)
+_RECOGNISED = (
+    ("No such file or directory: 'bwrap'", NO_BWRAP),
+    ("No permissions to create new namespace", _NAMESPACES),
+    ("Creating new namespace failed", _NAMESPACES),
+    ("setting up uid map", _APPARMOR),
+    ("setgroups", _APPARMOR),
+    ("Failed to make / slave", _APPARMOR),
+    ("loopback: Failed RTM_NEWADDR", _APPARMOR),
+    ("Can't mount proc", "this container hides parts of /proc, so that no new one can be mounted"),
+    ("Unknown option", "bubblewrap is too old: 0.8 or later is needed"),
+    ("Can't find source path", "the sandbox's Python cannot be read by others: {said}"),
+    ("Permission denied: '", "the sandbox's Python cannot be read by others: {said}"),
+    ("ModuleNotFoundError", "the sandbox's Python is broken: {said}"),
+    ("Operation not permitted", "this bot is root and may not become another user: {said}"),
+    ("Invalid argument", "this bot is root and cannot become another user: {said}"),
+)
+
+
+MiB = 1024 * 1024
+
+FRAME = 16 * MiB
+"""Bytes that a line of `Process.frames` can have; `readline` raises ValueError for a longer one."""
+
+NOT_STARTED = (
+    "I could not start a safe place to run code in, so I ran nothing. "
+    "The operator finds the reason in `status`."
+)
+
+ENVIRONMENT: Mapping[str, str] = MappingProxyType(
+    {
+        "PATH": "/usr/bin:/bin",
+        "LANG": "C.UTF-8",
+        "MPLBACKEND": "Agg",
+        "OPENBLAS_NUM_THREADS": "1",
+        "OMP_NUM_THREADS": "1",
+        "MALLOC_ARENA_MAX": "2",
+    }
+)
+"""What the kernel program finds in its environment, beside HOME and TMPDIR."""
+
+
+def worded(cause: str) -> str:
+    """The operator's words for what a program said that did not start.
+
+    bubblewrap's: https://github.com/containers/bubblewrap/blob/main/bubblewrap.c.
+    """
+    said = cause.strip().splitlines()[-1] if cause.strip() else ""
+    for needle, words in _RECOGNISED:
+        if needle in cause:
+            return say(words, "en", said=said)
+    return said
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one kernel may use in its whole life. Sizes in bytes, `cpu` in seconds.
+
+    `memory` is a total, as no second process can be made and no memory be had beside it.
+    """
+
+    memory: int = 1024 * MiB
+    cpu: int = 3600
+    file: int = 64 * MiB
+    descriptors: int = 256
+    threads: int = 128
+    work: int = 128 * MiB
+    temporary: int = 64 * MiB
+    entries: int = 10_000
+    """Files and folders; counted from outside, ten times a second."""
+
+
+class SandboxFailed(ToolError):
+    """No kernel could be started: `cause` says why, for the operator. No code has run."""
+
+    def __init__(self, cause: str) -> None:
+        super().__init__(NOT_STARTED, code="no_safe_sandbox", hint=cause)
+        self.cause = cause
+
+
+class Process(Protocol):
+    """A kernel program that was started. It lives until it ends or is killed."""
+
+    @property
+    def stdin(self) -> asyncio.StreamWriter: ...
+
+    @property
+    def frames(self) -> asyncio.StreamReader:
+        """What the program writes to its own pipe; ends when it has ended."""
+
+    @property
+    def output(self) -> asyncio.StreamReader:
+        """Its stdout and stderr in one. Read it always: a full pipe stops the program."""
+
+    @property
+    def returncode(self) -> int | None:
+        """None while it runs; negative: ended by that signal."""
+
+    @property
+    def overran(self) -> str:
+        """Why the sandbox itself ended it, in English ("it wrote more than 192 MiB"), or ""."""
+
+    async def wait(self) -> int: ...
+
+    async def kill(self) -> None:
+        """End it and all that it made. On return no process of it is left, and no file.
+
+        Also to be called after it ended by itself; any number of times; shielded from cancelling.
+        """
+
+
+class Sandbox(Protocol):
+    @property
+    def name(self) -> Literal["bubblewrap", "landlock"]: ...
+
+    async def start(self, kernel: Path, python: Path, limits: Limits | None = None) -> Process:
+        """Start the file `kernel` with the interpreter of the environment that holds `python`.
+
+        `python` is `…/bin/python` of a virtual environment; its tree and its base interpreter's
+        must be readable for other users of the machine where the bot runs as root (the program
+        never does). Raises SandboxFailed where it cannot be started; never tries with less.
+        """

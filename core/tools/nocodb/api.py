@@ -1,0 +1,670 @@
+"""NocoDB's HTTP: exactly the calls that the tools need, how often and how fast they are asked.
+
+v3 has no list of bases and no aggregates: those are v2. Rows go by id as text.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import json
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+from urllib.parse import quote, urlsplit
+
+from core.errors import WriteUnsure
+from core.http import (
+    HttpAnswer,
+    HttpClient,
+    HttpDown,
+    HttpError,
+    HttpTimeout,
+    HttpTooLarge,
+    retry_after,
+)
+from core.tools.remote import AWAY, PAUSES, RemoteError, Sleep, again, cleaned
+
+CLOUD = 0.25
+"""Seconds between calls. 5 a second are allowed to a user (https://nocodb.com/docs), and calls do
+not arrive at the distances at which they leave. A server of one's own has no limit."""
+
+BUSY = 30.0
+"""Seconds to wait where NocoDB does not say how long (its cloud asks for 30)."""
+
+DRIFT = frozenset({"ERR_FIELD_NOT_FOUND", "ERR_TABLE_NOT_FOUND", "ERR_INVALID_FILTER"})
+"""What NocoDB says where the schema that we know is no longer so."""
+
+_ROLE = re.compile(r"with the roles?: ([\w -]{1,40})")
+_RECORD = re.compile(r"[Rr]ecord '([^']{1,64})' not found")
+
+_REFUSALS: Mapping[str, tuple[str, str, str]] = {
+    "ERR_TABLE_NOT_FOUND": (
+        "unknown_table", "NocoDB has that table no longer.", "look at nocodb_tables again",
+    ),
+    "ERR_BASE_NOT_FOUND": (
+        "wrong_base",
+        "NocoDB has no base with the id that is set. The operator must check NOCODB_BASE_ID.",
+        "tell the person; trying again is of no use",
+    ),
+    "ERR_FIELD_NOT_FOUND": (
+        "unknown_field", "NocoDB has that field no longer.", "look at nocodb_tables again",
+    ),
+    "ERR_INVALID_FILTER": ("bad_filter", "NocoDB does not accept that filter.", ""),
+    "ERR_FILTER_VERIFICATION_FAILED": ("bad_filter", "NocoDB does not accept that filter.", ""),
+    "ERR_INVALID_VALUE_FOR_FIELD": ("bad_value", "NocoDB does not accept a value.", ""),
+    "ERR_INVALID_PK_VALUE": ("not_found", "A row of that table cannot have such an id.", ""),
+    "ERR_INVALID_OFFSET_VALUE": ("bad_page", "There is no such page.", "ask for an earlier page"),
+}  # fmt: skip
+"""NocoDB's code → ours, the sentence, the hint ("": NocoDB's own words)."""
+
+AT_ONCE = 8
+"""Calls under way at the same time."""
+
+_NO_NAME = re.compile(r"[^\w:.@-]", re.ASCII)
+"""What does not stand in the name of who asks."""
+
+BATCH = 10
+"""Rows in one call that writes: v3 refuses more (ERR_MAX_PAYLOAD_LIMIT_EXCEEDED)."""
+LINKS = 100
+"""Links in one call. NocoDB 0.301.3 has no limit there; ours keeps a call short."""
+PAGE = 1000
+"""Rows in one page at most: NocoDB cuts larger ones down to it without a word."""
+
+Json = Mapping[str, Any]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class At:
+    """A table, by the ids of its base and its own."""
+
+    base: str
+    table: str
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A table as the list of them tells it."""
+
+    id: str
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """`foreign` are the ids of its databases that NocoDB did not make."""
+
+    id: str
+    title: str
+    foreign: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A row: `fields` by title. The rows in a link cell are cut at 25: `NocoApi.links` has all."""
+
+    id: str
+    fields: Json
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """`more`: another page follows. How many rows there are in all, `NocoApi.count` tells."""
+
+    records: tuple[Record, ...]
+    more: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Sort:
+    """`field` is an id or a title."""
+
+    field: str
+    direction: Literal["asc", "desc"] = "asc"
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregate:
+    """`field` is an id (a title gives nothing, without a word); `type` as sum, avg, min, max."""
+
+    field: str
+    type: str
+
+
+class Pace:
+    """Calls leave `interval` seconds apart; none waits where that is 0."""
+
+    def __init__(
+        self,
+        interval: float,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Sleep = asyncio.sleep,
+    ) -> None:
+        self._interval = interval
+        self._clock = clock
+        self._sleep = sleep
+        self._due = 0.0
+
+    async def take(self) -> None:
+        """Wait for the next free place."""
+        if not self._interval:
+            return
+        now = self._clock()
+        due = max(now, self._due)
+        self._due = due + self._interval
+        if due > now:
+            await self._sleep(due - now)
+
+
+def interval_of(url: str) -> float:
+    """Seconds between two calls of the server at `url`."""
+    host = urlsplit(url).hostname or ""
+    return CLOUD if host == "nocodb.com" or host.endswith(".nocodb.com") else 0.0
+
+
+class NocoError(RemoteError):
+    """`reason` is NocoDB's own code ("" where it told none).
+
+    NocoDB tells errors as `{"error": CODE, "message": TEXT}`, older parts of it `{"msg": TEXT}`
+    (https://nocodb.com/docs/apis/errors, and as 0.301.3 answers). Most things that are missing are
+    422. Texts are from outside and may hold what stands in cells.
+
+    Codes: nocodb_token, nocodb_forbidden, not_found, unknown_table, unknown_field, renamed,
+    bad_filter, bad_value, bad_page, bad_call, wrong_base, no_base, several_bases, nocodb_missing,
+    nocodb_busy, nocodb_down, nocodb_silent, nocodb_failed, nocodb_unreadable, too_large.
+    """
+
+    reason = ""
+
+    @property
+    def drift(self) -> bool:
+        return self.reason in DRIFT
+
+
+def worded(error: HttpError) -> NocoError:
+    """The error of a call, in words, without addresses and without what was sent."""
+    if isinstance(error, HttpAnswer):
+        reason, text = _told(error)
+        problem = _by_status(error, reason, text)
+        problem.reason = reason
+        return problem
+    if isinstance(error, HttpDown):
+        return _down(unsure=error.sent)
+    if isinstance(error, HttpTimeout):
+        return NocoError(
+            "NocoDB did not answer in time. Please try again in a minute.",
+            code="nocodb_silent", hint="ask for fewer rows or fields", unsure=error.sent,
+        )  # fmt: skip
+    if isinstance(error, HttpTooLarge):
+        return NocoError(
+            "The answer of NocoDB is too large.",
+            code="too_large", hint="ask for fewer rows or fields", unsure=True,
+        )  # fmt: skip
+    return unreadable()
+
+
+def unreadable() -> NocoError:
+    return NocoError(
+        "NocoDB answered something that I cannot read. "
+        "The operator must check that NOCODB_URL is NocoDB's own address.",
+        code="nocodb_unreadable", unsure=True,
+    )  # fmt: skip
+
+
+def wait_of(error: HttpError, pause: float) -> float | None:
+    """Seconds until a read may be asked again: `pause`, or as NocoDB says; None for never."""
+    if isinstance(error, HttpAnswer):
+        if error.status == 429:
+            return busy_wait(error, pause)
+        return pause if error.status >= 500 else None
+    return pause if isinstance(error, HttpDown) else None
+
+
+def busy_wait(error: HttpError, pause: float) -> float | None:
+    """Seconds, where NocoDB has put the call off: nothing was done, a write may be sent again."""
+    if not isinstance(error, HttpAnswer) or error.status != 429:
+        return None
+    seconds = _asked_wait(error)
+    return max(pause, seconds) if seconds <= BUSY else None
+
+
+def json_object(told: object) -> Json:
+    """Raises NocoError where it is none."""
+    if not isinstance(told, Mapping):
+        raise unreadable()
+    return told
+
+
+def named(told: object) -> Sequence[Named]:
+    """{"list": [{"id", "title"}]}."""
+    each = [json_object(one) for one in _list(json_object(told), "list")]
+    return [Named(str(one.get("id") or ""), str(one.get("title") or "")) for one in each]
+
+
+def bases(told: object) -> Sequence[Base]:
+    """{"list": [{"id", "title", "sources": [{"id", "is_meta", "is_local"}]}]}."""
+    each = [json_object(one) for one in _list(json_object(told), "list")]
+    return [
+        Base(str(one.get("id") or ""), str(one.get("title") or ""), _foreign(one.get("sources")))
+        for one in each
+    ]
+
+
+def record(told: object) -> Record:
+    """{"id", "fields"}."""
+    one = json_object(told)
+    fields = one.get("fields")
+    if one.get("id") is None:
+        raise unreadable()
+    return Record(str(one["id"]), fields if isinstance(fields, Mapping) else {})
+
+
+def page_of(told: object) -> Page:
+    """{"records": […], "next": address or null}."""
+    answer = json_object(told)
+    rows = _list(answer, "records")
+    return Page(tuple(record(one) for one in rows), more=bool(answer.get("next")))
+
+
+def linked(told: object) -> Page:
+    """As `page_of`; a link to one row at most has {"record": row or null}."""
+    answer = json_object(told)
+    if "record" in answer:
+        only = answer["record"]
+        return Page((record(only),) if only else ())
+    return page_of(answer)
+
+
+@dataclass(slots=True)
+class Drifts:
+    count: int = 0
+
+
+class Wire:
+    """What reads is asked again where NocoDB is down, busy or failing. What writes is sent once,
+    and again only where NocoDB said that it is too busy, and so did nothing."""
+
+    def __init__(
+        self,
+        url: str,
+        token: str,
+        http: HttpClient,
+        *,
+        pauses: Sequence[float],
+        timeout: float,
+        clock: Callable[[], float],
+        sleep: Sleep,
+    ) -> None:
+        self.url = url.rstrip("/")
+        self.drifts = Drifts()
+        """How often NocoDB said that what we named is not there."""
+        self._token = token
+        self._http = http
+        self._pauses = tuple(pauses)
+        self._timeout = timeout
+        self._sleep = sleep
+        self._pace = Pace(interval_of(url), clock, sleep)
+        self._gate = asyncio.Semaphore(AT_ONCE)
+
+    def patient(self, pauses: Sequence[float]) -> Wire:
+        """The same line, on which these pauses lie between two attempts."""
+        other = copy.copy(self)
+        other._pauses = tuple(pauses)
+        return other
+
+    async def read(self, path: str, asked: Mapping[str, str] | None = None) -> Any:
+        """Raises NocoError."""
+        try:
+            return await again(
+                lambda: self._ask("GET", path, params=asked), wait_of, self._pauses, self._sleep
+            )
+        except HttpError as error:
+            raise self._worded(error) from None
+
+    async def write(self, method: str, path: str, body: Sequence[Json], by: str) -> Any:
+        """Raises NocoError when nothing was written, WriteUnsure when it may have been."""
+        try:
+            return await again(
+                lambda: self._ask(method, path, body=body, by=by),
+                busy_wait, self._pauses, self._sleep,
+            )  # fmt: skip
+        except HttpError as error:
+            raise self._worded(error).of_write() from None
+
+    def _worded(self, error: HttpError) -> NocoError:
+        problem = worded(error)
+        self.drifts.count += problem.drift
+        return problem
+
+    async def _ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        body: Sequence[Json] | None = None,
+        by: str = "",
+    ) -> Any:
+        headers = {"xc-token": self._token}
+        if by:
+            headers["User-Agent"] = f"ponte-bot ({_NO_NAME.sub('', by)[:100]})"
+        async with self._gate:
+            await self._pace.take()
+            return await self._http.request_json(
+                method, f"{self.url}{path}", body=body, params=params or None, headers=headers,
+                timeout=self._timeout,
+            )  # fmt: skip
+
+
+class NocoApi:
+    """`url` is NocoDB's origin, `token` an API token, which acts as its user.
+
+    What reads raises NocoError; what writes too, when nothing was written, and WriteUnsure when
+    it may have been. `Wire` says how often each is asked. `by` names who
+    asked, as "slack:U123": NocoDB keeps it in its own audit of rows.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        token: str,
+        http: HttpClient,
+        *,
+        pauses: Sequence[float] = PAUSES,
+        timeout: float = 30.0,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Sleep = asyncio.sleep,
+    ) -> None:
+        self._wire = Wire(
+            url, token, http, pauses=pauses, timeout=timeout, clock=clock, sleep=sleep
+        )
+
+    @property
+    def url(self) -> str:
+        """NocoDB's origin, without a slash at its end."""
+        return self._wire.url
+
+    @property
+    def drifts(self) -> int:
+        """How often NocoDB said that a table or field that we named is not there."""
+        return self._wire.drifts.count
+
+    def drifted(self) -> None:
+        """It was seen without NocoDB saying so."""
+        self._wire.drifts.count += 1
+
+    def patient(self, pauses: Sequence[float]) -> NocoApi:
+        """The same, which asks again after these seconds where a read fails."""
+        other = copy.copy(self)
+        other._wire = self._wire.patient(pauses)
+        return other
+
+    async def bases(self) -> Sequence[Base]:
+        """Those that the token's user sees."""
+        return bases(await self._wire.read("/api/v2/meta/bases"))
+
+    async def role(self, base: str) -> str:
+        """Of the token's user in that base: owner, creator, editor, commenter, viewer; "" for none.
+
+        v1, because nothing newer tells it.
+        """
+        me = json_object(await self._wire.read("/api/v1/auth/user/me", {"base_id": base}))
+        roles = me.get("base_roles")
+        held = roles if isinstance(roles, Mapping) else {}
+        return next((str(role) for role, has in held.items() if has), "")
+
+    async def tables(self, base: str) -> Sequence[Named]:
+        return named(await self._wire.read(f"/api/v3/meta/bases/{_step(base)}/tables"))
+
+    async def table(self, at: At) -> Json:
+        """Its description as NocoDB tells it; `core.tools.nocodb.schema` reads it."""
+        path = f"/api/v3/meta/bases/{_step(at.base)}/tables/{_step(at.table)}"
+        return json_object(await self._wire.read(path))
+
+    async def records(
+        self,
+        at: At,
+        *,
+        fields: Sequence[str] = (),
+        where: str = "",
+        sort: Sequence[Sort] = (),
+        page: int = 1,
+        size: int = 25,
+    ) -> Page:
+        """Rows of one page (the first is 1); `fields` by id or title, none for all of them.
+
+        Behind the last page raises NocoError `bad_page`.
+        """
+        asked = {"page": str(page), "pageSize": str(min(size, PAGE))}
+        if fields:
+            asked["fields"] = ",".join(fields)
+        if where:
+            asked["where"] = where
+        if sort:
+            order = [{"field": each.field, "direction": each.direction} for each in sort]
+            asked["sort"] = json.dumps(order)
+        return page_of(await self._wire.read(f"{_data(at)}/records", asked))
+
+    async def record(self, at: At, id: str, *, fields: Sequence[str] = ()) -> Record:
+        """Raises NocoError `not_found`."""
+        asked = {"fields": ",".join(fields)} if fields else {}
+        return record(await self._wire.read(f"{_data(at)}/records/{_step(id)}", asked))
+
+    async def count(self, at: At, where: str = "") -> int:
+        """Rows that fit `where`; all of them for ""."""
+        asked = {"where": where} if where else {}
+        answer = json_object(await self._wire.read(f"{_data(at)}/count", asked))
+        count = answer.get("count")
+        if not isinstance(count, int | str) or not str(count).isdecimal():
+            raise unreadable()
+        return int(count)
+
+    async def aggregate(self, at: At, wanted: Sequence[Aggregate], where: str = "") -> Json:
+        """By the field's title; a second one of the same field by "<field id>:1", and so on.
+
+        This is v2, which knows no quotes in `where`: with them NocoDB 0.301.3 gives the wrong
+        figure without a word (of all rows, or 0), so they raise ValueError here. Fields there are
+        ids, values plain: (cxyz,eq,Lead).
+        """
+        if set(where) & {'"', "'"}:
+            raise ValueError("v2 knows no quotes in a filter")
+        asked = {"aggregation": json.dumps([{"field": w.field, "type": w.type} for w in wanted])}
+        if where:
+            asked["where"] = where
+        return json_object(
+            await self._wire.read(f"/api/v2/tables/{_step(at.table)}/aggregate", asked)
+        )
+
+    async def links(self, at: At, field: str, row: str) -> Sequence[Record]:
+        """All rows that a link field (by id) of a row leads to, to the last page.
+
+        Their `fields` hold their display field alone. Raises NocoError `not_found` for the row.
+        """
+        found: list[Record] = []
+        while True:
+            asked = {"page": str(len(found) // PAGE + 1), "pageSize": str(PAGE)}
+            page = linked(await self._wire.read(_links(at, field, row), asked))
+            found.extend(page.records)
+            # Behind the last page is an error, and `next` is told after some last ones too.
+            if not page.more or len(page.records) < PAGE:
+                return found
+
+    async def create(self, at: At, rows: Sequence[Json], *, by: str = "") -> Sequence[Record]:
+        """Make up to 10 rows of values by field; gives them back whole, in their order.
+
+        NocoDB ignores fields that it does not know. A link field takes [{"id": …}].
+        """
+        body = [{"fields": dict(row)} for row in _within(rows, BATCH)]
+        return await self._rows("POST", at, body, by)
+
+    async def update(self, at: At, rows: Sequence[Record], *, by: str = "") -> Sequence[Record]:
+        """Write the `fields` of up to 10 rows; gives them back whole, as they then are.
+
+        One id that is not there refuses all of them. Link fields go by `link` and `unlink`.
+        """
+        body = [{"id": row.id, "fields": dict(row.fields)} for row in _within(rows, BATCH)]
+        return await self._rows("PATCH", at, body, by)
+
+    async def delete(self, at: At, ids: Sequence[str], *, by: str = "") -> None:
+        """Up to 10 rows. One id that is not there refuses all of them.
+
+        On SQLite the next new row may get the id of a deleted last one.
+        """
+        await self._wire.write("DELETE", f"{_data(at)}/records", _ids(ids, BATCH), by)
+
+    async def link(self, at: At, field: str, row: str, ids: Sequence[str], *, by: str = "") -> None:
+        """Let a link field (by id) of a row lead to up to 100 more; does no harm twice."""
+        await self._wire.write("POST", _links(at, field, row), _ids(ids, LINKS), by)
+
+    async def unlink(
+        self, at: At, field: str, row: str, ids: Sequence[str], *, by: str = ""
+    ) -> None:
+        """Up to 100; those that are not linked are passed over."""
+        await self._wire.write("DELETE", _links(at, field, row), _ids(ids, LINKS), by)
+
+    async def attach(self, at: At, row: str, key: str, files: Json, *, by: str = "") -> None:
+        """Let attachment fields of a row hold files that NocoDB has, as they were once read.
+
+        `key` is the title of the field with the id. v2: v3 takes no file that the row does not
+        hold already (NocoDB 0.301.3, ERR_INVALID_VALUE_FOR_FIELD).
+        """
+        body = [{key: row, **files}]
+        await self._wire.write("PATCH", f"/api/v2/tables/{_step(at.table)}/records", body, by)
+
+    async def _rows(self, method: str, at: At, body: Sequence[Json], by: str) -> Sequence[Record]:
+        answer = await self._wire.write(method, f"{_data(at)}/records", body, by)
+        try:
+            rows = page_of(answer).records
+        except NocoError:
+            rows = ()
+        if len(rows) != len(body):
+            raise WriteUnsure("NocoDB did not say which rows it wrote.", code="nocodb_unreadable")
+        return rows
+
+
+def _asked_wait(answer: HttpAnswer) -> float:
+    """Seconds; `BUSY` where NocoDB does not tell."""
+    told = retry_after(answer.headers)
+    return BUSY if told is None else told
+
+
+def _down(*, unsure: bool) -> NocoError:
+    return NocoError(
+        "NocoDB cannot be reached. Please try again in a minute; "
+        "if it goes on, the operator must check NOCODB_URL and that NocoDB runs.",
+        code="nocodb_down", unsure=unsure,
+    )  # fmt: skip
+
+
+def _told(answer: HttpAnswer) -> tuple[str, str]:
+    """NocoDB's code and text."""
+    body = answer.json
+    if not isinstance(body, Mapping):
+        return "", ""
+    reason = body.get("error")
+    texts = (body.get(name) for name in ("message", "msg"))
+    text = next((text for text in texts if isinstance(text, str)), "")
+    return (reason if isinstance(reason, str) else ""), text
+
+
+def _by_status(answer: HttpAnswer, reason: str, text: str) -> NocoError:
+    if answer.status == 401:
+        return NocoError(
+            "NocoDB does not accept the token. The operator must check NOCODB_TOKEN.",
+            code="nocodb_token", hint="tell the person; trying again is of no use",
+        )  # fmt: skip
+    if answer.status == 403:
+        return _forbidden(text)
+    if answer.status == 429:
+        return NocoError(
+            "NocoDB has too much to do. Please try again in {seconds} s.",
+            code="nocodb_busy", seconds=round(_asked_wait(answer)),
+        )  # fmt: skip
+    if answer.status in AWAY:
+        return _down(unsure=True)
+    if answer.status >= 500:
+        return NocoError(
+            "NocoDB failed on its own side (status {status}). Please try again in a minute; "
+            "if it goes on, tell the operator.",
+            code="nocodb_failed", hint=cleaned(text), unsure=True, status=answer.status,
+        )  # fmt: skip
+    if reason == "NOT_FOUND" or not (reason or text):
+        return NocoError(
+            "There is no NocoDB with the API that I speak (v3) at the address that is set. "
+            "The operator must check NOCODB_URL, and that NocoDB is 0.301 or newer.",
+            code="nocodb_missing",
+        )  # fmt: skip
+    return _refused(reason, text)
+
+
+def _forbidden(text: str) -> NocoError:
+    role = _ROLE.search(text)
+    if role is None:
+        return NocoError(
+            "NocoDB's user for me may not see that. "
+            "The operator must invite that user to the base.",
+            code="nocodb_forbidden", hint="tell the person; do not look for another way",
+        )  # fmt: skip
+    return NocoError(
+        "NocoDB's user for me has the role {role}, which may not do that. "
+        "The operator can give it the role Editor in NocoDB.",
+        code="nocodb_forbidden", hint="tell the person; do not look for another way",
+        role=role[1].strip().title(),
+    )  # fmt: skip
+
+
+def _refused(reason: str, text: str) -> NocoError:
+    if reason == "ERR_RECORD_NOT_FOUND":
+        record = _RECORD.search(text)
+        return NocoError(
+            "There is no row {id} in that table.",
+            code="not_found", id=cleaned(record[1]) if record else "of that id",
+        )  # fmt: skip
+    code, sentence, hint = _REFUSALS.get(
+        reason, ("bad_call", "NocoDB does not accept that call.", "")
+    )
+    return NocoError(sentence, code=code, hint=hint or cleaned(text))
+
+
+def _foreign(sources: object) -> frozenset[str]:
+    listed = sources if isinstance(sources, list) else []
+    return frozenset(
+        str(source.get("id"))
+        for source in listed
+        if isinstance(source, Mapping) and not (source.get("is_meta") or source.get("is_local"))
+    )
+
+
+def _list(told: Json, name: str) -> Sequence[object]:
+    rows = told.get(name)
+    if not isinstance(rows, list):
+        raise unreadable()
+    return rows
+
+
+def _data(at: At) -> str:
+    return f"/api/v3/data/{_step(at.base)}/{_step(at.table)}"
+
+
+def _links(at: At, field: str, row: str) -> str:
+    return f"{_data(at)}/links/{_step(field)}/{_step(row)}"
+
+
+def _step(id: str) -> str:
+    """One step of a path, whatever the text is; "." and ".." would be walked by any client."""
+    return quote(id, safe="").replace(".", "%2E") or "%20"
+
+
+def _ids(ids: Sequence[str], most: int) -> Sequence[Json]:
+    return [{"id": id} for id in _within(ids, most)]
+
+
+def _within(rows: Sequence[T], most: int) -> Sequence[T]:
+    """Raises ValueError: whoever calls makes the batches."""
+    if not 0 < len(rows) <= most:
+        raise ValueError(f"{len(rows)} rows in one call, of 1 to {most}")
+    return rows

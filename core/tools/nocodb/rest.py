@@ -1,0 +1,219 @@
+"""The driver for NocoDB itself.
+
+In a relation of one to many (and of one to one) a row has one owner. NocoDB takes it from there
+without a word when it is linked to another row, so owners are looked up first, and told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from core.changes.model import Draft, Row
+from core.tasks import together
+from core.tools.nocodb.api import BATCH, LINKS, At, NocoApi, NocoError, Record, Sort
+from core.tools.nocodb.driver import EXCLUSIVE, LAST, Image, Owned, Shape, TableDriver
+from core.tools.nocodb.fieldtypes import (
+    CUTS,
+    Field,
+    alike,
+    counts_rows,
+    linked_ids,
+    sent,
+    stored,
+    title_of,
+)
+from core.tools.nocodb.filters import clause
+from core.tools.nocodb.schema import table_of
+
+IDS = 50
+"""Rows that are asked for in one call."""
+PATIENT = (0.3, 1.2, 3.0, 6.0, 10.0)
+"""Seconds between tries to read: a change that was begun sees a NocoDB that is restarted through.
+It takes 3 to 7 s to start (0.301.3)."""
+
+
+class RestDriver(TableDriver):
+    name = "nocodb"
+    typed = True
+    recreated = (
+        "When this is undone, the rows come back with new ids, with their links and files; "
+        "NocoDB then fills these in anew: {names}."
+    )
+    refilled = (
+        "NocoDB filled these in anew: {names}. Comments on the old rows and their history "
+        "did not come back."
+    )
+
+    def __init__(self, api: NocoApi) -> None:
+        self._api = api
+
+    def batch(self, draft: Draft) -> int:
+        """Ten, or one where a row takes more than one call, or another one."""
+        if draft.kind == "delete":
+            return BATCH
+        links = set(draft.target.get("links", ()))
+        alone = any(
+            name in links or _holds_files(value)
+            for row in draft.rows
+            for name, value in (row.after or {}).items()
+        )
+        return 1 if alone else BATCH
+
+    async def describe(self, target: Mapping[str, Any]) -> Shape:
+        at = At(str(target["base"]), str(target["table_id"]))
+        return Shape.of(table_of(at.base, await self._api.table(at), {}))
+
+    async def rows(
+        self, shape: Shape, ids: Sequence[str], names: Collection[str] | None = None
+    ) -> Mapping[str, Image]:
+        wanted = [f for title, f in shape.fields.items() if names is None or title in names]
+        asked = [each.id for each in (*wanted, *([shape.key] if shape.key else []))]
+        unique = list(dict.fromkeys(ids))
+        records: list[Record] = []
+        if shape.key is None:
+            found = await together(*(self._record(shape, id, asked) for id in unique))
+            records = [record for record in found if record is not None]
+        else:
+            for start in range(0, len(unique), IDS):
+                part = unique[start : start + IDS]
+                where = clause(shape.key.id, "in", *part).v3
+                page = await self._api.records(shape.at, fields=asked, where=where, size=len(part))
+                records += page.records
+        images = await together(*(self._image(shape, record, wanted) for record in records))
+        return {record.id: image for record, image in zip(records, images, strict=True)}
+
+    def lost(self, shape: Shape, ids: Sequence[str]) -> NocoError:
+        return NocoError(
+            "There is no row {ids} in {table}.",
+            code="not_found", hint="find ids with nocodb_query; propose it without these",
+            ids=", ".join(ids[:10]), table=shape.title,
+        )  # fmt: skip
+
+    async def newest(self, shape: Shape) -> Mapping[str, Image]:
+        sort = [Sort(shape.key.id if shape.key else "CreatedAt", "desc")]
+        asked = [each.id for each in (*shape.own.values(), *([shape.key] if shape.key else []))]
+        page = await self._api.records(shape.at, fields=asked, sort=sort, size=LAST)
+        return {record.id: _values(shape.own.values(), record) for record in page.records}
+
+    async def create(self, shape: Shape, rows: Sequence[Row], by: str) -> Sequence[str]:
+        bodies = [
+            {
+                title: sent(shape.own[title], value)
+                for title, value in row.items()
+                if title in shape.own and not shape.own[title].of.file
+            }
+            for row in rows
+        ]
+        return [one.id for one in await self._api.create(shape.at, bodies, by=by)]
+
+    async def update(self, shape: Shape, rows: Mapping[str, Row], by: str) -> None:
+        records = [
+            Record(id, {n: sent(shape.own[n], v) for n, v in row.items() if n in shape.own})
+            for id, row in rows.items()
+        ]
+        await self._api.update(shape.at, records, by=by)
+
+    async def delete(self, shape: Shape, ids: Sequence[str], by: str) -> None:
+        await self._api.delete(shape.at, ids, by=by)
+
+    def reads(self, wanted: Any, found: Any) -> bool:
+        return alike(wanted, found)
+
+    def stands(self, before: Any, now: Any) -> bool:
+        return alike(before, now)
+
+    def restorable(self, target: Mapping[str, Any], before: Row | None) -> Row:
+        return {
+            name: value for name, value in (before or {}).items() if value not in (None, [], "")
+        }
+
+    async def attach(self, shape: Shape, id: str, files: Row, by: str) -> None:
+        await self._api.attach(shape.at, id, shape.key.title if shape.key else "Id", files, by=by)
+
+    async def link(
+        self,
+        shape: Shape,
+        field: Field,
+        id: str,
+        add: Sequence[str],
+        remove: Sequence[str],
+        by: str,
+    ) -> None:
+        for start in range(0, len(add), LINKS):
+            await self._api.link(shape.at, field.id, id, add[start : start + LINKS], by=by)
+        if remove:
+            await self._api.unlink(shape.at, field.id, id, remove, by=by)
+
+    async def owned(self, shape: Shape, field: Field, ids: Sequence[str]) -> Mapping[str, Owned]:
+        other = await self.describe({"base": shape.at.base, "table_id": field.related})
+        backs = [
+            each
+            for each in other.links.values()
+            if field.relation in EXCLUSIVE and each.related == shape.at.table and each.one
+        ]
+        names = [*([other.name.title] if other.name else []), *(back.title for back in backs)]
+        owned: dict[str, Owned] = {}
+        for id, image in (await self.rows(other, ids, names)).items():
+            title = str(image.get(other.name.title) or id) if other.name else id
+            owner = await self._owner(shape, field, id, backs, image)
+            owned[id] = Owned({"id": id, "title": title}, owner)
+        return owned
+
+    async def _owner(
+        self, shape: Shape, field: Field, id: str, backs: Sequence[Field], image: Image
+    ) -> Image | None:
+        """NocoDB does not tell which link is the other end of which: the row that is found must
+        lead back."""
+        for back in backs:
+            for candidate in image.get(back.title) or ():
+                owner = str(candidate["id"])
+                images = await self.rows(shape, [owner], [field.title])
+                if id in linked_ids(images.get(owner, {}).get(field.title)):
+                    return dict(candidate)
+        return None
+
+    async def _record(self, shape: Shape, id: str, asked: Sequence[str]) -> Record | None:
+        try:
+            return await self._api.record(shape.at, id, fields=asked)
+        except NocoError as error:
+            if error.code == "not_found":
+                return None
+            raise
+
+    async def _image(self, shape: Shape, record: Record, wanted: Sequence[Field]) -> Image:
+        """Of a relation of one to one NocoDB 0.301.3 tells no rows in its list of links, only in
+        the row's cell."""
+        image = _values([each for each in wanted if not each.is_link], record)
+        for field in wanted:
+            if field.is_link:
+                rows = _whole(field, record.fields.get(field.title))
+                if rows is None:
+                    linked = await self._api.links(shape.at, field.id, record.id)
+                    rows = [_told({"id": each.id, "fields": each.fields}) for each in linked]
+                image[field.title] = rows
+        return image
+
+
+def _values(own: Collection[Field], record: Record) -> Image:
+    return {each.title: stored(each, record.fields.get(each.title)) for each in own}
+
+
+def _whole(field: Field, cell: object) -> list[Image] | None:
+    """The rows in a link cell, None where there may be more than it tells."""
+    if field.one and (cell is None or isinstance(cell, Mapping)):
+        return [_told(cell)] if cell else []
+    if counts_rows(field) and cell in (0, "0"):
+        return []
+    if not isinstance(cell, list) or len(cell) >= min(CUTS):
+        return None
+    return [_told(each) for each in cell if isinstance(each, Mapping)]
+
+
+def _told(cell: Mapping[str, Any]) -> Image:
+    return {"id": str(cell.get("id", "")), "title": title_of(cell)}
+
+
+def _holds_files(value: object) -> bool:
+    each = value if isinstance(value, list) else []
+    return any(isinstance(one, dict) and {"path", "url"} & one.keys() for one in each)

@@ -1,1 +1,0 @@
-"""NocoDB over HTTP: its calls, what they give, what goes wrong."""

@@ -1,1 +1,0 @@
-"""The tools that propose, and what does the writes that were approved."""

@@ -1,0 +1,47 @@
+"""Each turn is answered in its asker's language, whatever is said beside it."""
+
+from __future__ import annotations
+
+import gettext
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from core import i18n
+from core.conversation.manager import Profile
+from core.messages import Message
+from tests.dialogues.stage import Theatre
+
+
+class Tagged(gettext.NullTranslations):
+    def __init__(self, locale: str) -> None:
+        super().__init__()
+        self._locale = locale
+
+    def gettext(self, message: str) -> str:
+        return f"[{self._locale}] {message}"
+
+
+@pytest.fixture(autouse=True)
+def _tagged(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(i18n, "_catalogue", Tagged)
+
+
+async def test_commands_errors_and_stops_are_in_the_asker_s_language(theatre: Theatre) -> None:
+    """The platform tells it when the turn starts; where it does not, the operator's setting is."""
+
+    async def look_up(message: Message, pointed: bool) -> tuple[Message, Sequence[str]]:
+        told = "pt_BR" if message.author.id == "ana" else ""
+        return replace(message, locale=told), ()
+
+    async with theatre.open(profile=Profile(locale="fr")) as stage:
+        assert (await stage.said("help")).text.startswith("[fr] Ask me anything")
+        stage.engine.look_up["web"] = look_up
+        for text in ("help", "status", "usage", "new", "stop", "changes", "forget"):
+            said = (await stage.said(text)).text
+            assert said.startswith("[pt-BR] "), text
+            assert "[fr]" not in said
+        assert (await stage.said("quick-command none")).text.startswith("[pt-BR] ")
+        assert (await stage.said("approve abcde2")).text.startswith("[pt-BR] ")
+        assert (await stage.said("```python\n1\n```")).text.startswith("[pt-BR] ")

@@ -1,0 +1,239 @@
+"""Each comparison at its edges: what a cell must hold, and what NocoDB is asked."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any, cast
+
+import pytest
+
+from core.errors import ToolError
+from core.tools.nocodb.api import NocoApi, Record
+from core.tools.nocodb.fieldtypes import Field
+from core.tools.nocodb.filters import Condition, Op, Span, Value, condition
+from core.tools.nocodb.summarize import Fn, average, figure, of_numbers, there, totals
+from tests.nocodb.tables import DEALS, NOW, PARIS, selected
+
+
+def made(field: str, op: Op, value: Value) -> Condition:
+    return condition(DEALS.field(field), op, value, NOW)
+
+
+@pytest.mark.parametrize(
+    ("op", "value", "fits"),
+    [
+        ("eq", 5, "5"), ("neq", 5, "4 6 None"), ("gt", 5, "6"), ("gte", 5, "5 6"),
+        ("lt", 5, "4"), ("lte", 5, "4 5"), ("between", [5, 6], "5 6"), ("between", [4, 5], "4 5"),
+        ("in", [4, 6], "4 6"), ("blank", None, "None"), ("notblank", None, "4 5 6"),
+    ],
+)  # fmt: skip
+def test_numbers(op: Op, value: Value, fits: str) -> None:
+    holds = made("Value", op, value).holds
+    assert " ".join(str(cell) for cell in (4, 5, 6, None) if holds(cell)) == fits
+
+
+@pytest.mark.parametrize(
+    ("op", "value", "fits"),
+    [
+        ("eq", "2026-11", "11-01 11-30"), ("neq", "2026-11", "10-31 12-01 None"),
+        ("gt", "2026-11", "12-01"), ("gte", "2026-11", "11-01 11-30 12-01"),
+        ("lt", "2026-11", "10-31"), ("lte", "2026-11", "10-31 11-01 11-30"),
+        ("between", ["2026-10-31", "2026-11-01"], "10-31 11-01"),
+        ("blank", None, "None"), ("notblank", None, "10-31 11-01 11-30 12-01"),
+    ],
+)  # fmt: skip
+def test_days_and_moments(op: Op, value: Value, fits: str) -> None:
+    days = ("2026-10-31", "2026-11-01", "2026-11-30", "2026-12-01")
+    holds = made("Due", op, value).holds
+    assert " ".join(str(day)[-5:] for day in (*days, None) if holds(day)) == fits
+    holds = made("Seen", op, value).holds  # a minute before midnight in Paris, told in UTC
+    moments = {f"{day} 22:59:00+00:00" if day > "2026-11" else f"{day} 21:59:00+00:00": day
+               for day in days}  # fmt: skip
+    told = [day[-5:] for moment, day in moments.items() if holds(moment)]
+    assert " ".join([*told, *(["None"] if holds(None) else [])]) == fits
+
+
+@pytest.mark.parametrize(
+    ("field", "op", "value", "cell", "fits"),
+    [
+        ("Paid", "eq", True, True, True), ("Paid", "eq", True, None, False),
+        ("Paid", "neq", True, False, True), ("Paid", "neq", "no", True, True),
+        ("Paid", "blank", None, 0, True), ("Paid", "notblank", None, 1, True),
+        ("Paid", "notblank", None, False, False),
+        ("Tags", "contains", "vip", ["vip", "late payer"], True),
+        ("Tags", "contains", "vip", ["late payer"], False),
+        ("Tags", "not_contains", "vip", ["late payer"], True),
+        ("Tags", "neq", "vip", ["vip"], False),
+        ("Stage", "in", ["Lead", "Won"], "Won", True), ("Stage", "in", ["Lead"], "Won", False),
+        ("Owner", "contains", "an", [{"email": "ana@example.com"}], True),
+        ("Owner", "neq", "Bob", [{"display_name": "Ana"}], True),
+        ("Owner", "neq", "Ana", [{"display_name": "Ana"}], False),
+        ("Mates", "blank", None, 0, True), ("Mates", "notblank", None, 0, False),
+        ("Mates", "notblank", None, 2, True), ("Mates", "gte", 2, 2, True),
+        ("Value", "blank", None, 0, False), ("Value", "blank", None, "", True),
+        ("Name", "notblank", None, "", False), ("Name", "blank", None, [], True),
+        ("Result", "gt", "7", "8", True), ("Result", "eq", "007", "7", False),
+        ("Result", "eq", 7, "7.0", True), ("Id", "eq", "7", "7", True),
+        ("Id", "gt", 7, "7", False),
+        ("Seen", "eq", "2026-11", "2026-10-31 23:00:00+00:00", True),
+        ("Seen", "eq", "2026-11", "2026-10-31 22:59:59+00:00", False),
+        ("Seen", "lt", "2026-11", "2026-10-31 23:00:00+00:00", False),
+        ("Seen", "gt", "2026-10", "2026-10-31 23:00:00+00:00", True),
+    ],
+)  # fmt: skip
+def test_a_cell_is_compared_as_its_type_is(
+    field: str, op: Op, value: Value, cell: object, fits: bool
+) -> None:
+    assert made(field, op, value).holds(cell) == fits
+
+
+@pytest.mark.parametrize(
+    ("filters", "text"),
+    [
+        ((("Mates", "notblank", None),), '(cmates,gt,"0")'),
+        ((("Paid", "notblank", None),), "(cpaid,checked)"),
+        ((("Paid", "neq", False),), "(cpaid,checked)"),
+        ((("Tags", "not_contains", "vip"),), '(ctags,nanyof,"vip")'),
+        ((("Due", "lte", "2026-11"),), '(cdue,lt,exactDate,"2026-12-01")'),
+        ((("Value", "eq", 5),), '(cvalue,eq,"5")'),
+    ],
+)
+def test_what_nocodb_is_asked(filters: Any, text: str) -> None:
+    assert selected(*filters).where.v3 == text
+    assert selected(*filters).exact
+
+
+def test_all_and_any() -> None:
+    filters: tuple[tuple[str, Op, Value], ...] = (("Name", "eq", "'\""), ("Value", "gt", 5))
+    rows = [
+        Record("1", {"Name": "'\"", "Value": 6}), Record("2", {"Name": "'\"", "Value": 5}),
+        Record("3", {"Name": "x", "Value": 6}), Record("4", {"Name": "x", "Value": 5}),
+    ]  # fmt: skip
+    every, either = selected(*filters), selected(*filters, match="any")
+    assert [row.id for row in rows if every.holds(row)] == ["1"]
+    assert [row.id for row in rows if either.holds(row)] == ["1", "2", "3"]
+
+
+@pytest.mark.parametrize(
+    ("op", "value"),
+    [("between", [1]), ("between", [1, 2, 3]), ("in", []), ("in", list(range(101))),
+     ("eq", [1, 2]), ("gt", None), ("eq", "x" * 2001)],
+)  # fmt: skip
+def test_too_few_and_too_many_values(op: Op, value: Value) -> None:
+    with pytest.raises(ToolError):
+        made("Value", op, value)
+
+
+def test_as_many_values_as_fit() -> None:
+    assert made("Value", "in", list(range(100))).holds(99)
+    assert made("Name", "eq", "x" * 2000).holds("x" * 2000)
+    assert made("Value", "eq", f"1{'0' * 30}").holds(f"1{'0' * 30}")
+    with pytest.raises(ToolError):
+        made("Value", "eq", f"1{'0' * 31}")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("last_1_days", "2026-11-20"), ("last_7_days", "2026-11-14 – 2026-11-20"),
+        ("next_7_days", "2026-11-20 – 2026-11-26"), ("yesterday", "2026-11-19"),
+        ("last_quarter", "2026-07-01 – 2026-09-30"), ("this_quarter", "2026-10-01 – 2026-12-31"),
+        ("next_year", "2027"), ("last_week", "2026-11-09 – 2026-11-15"),
+        ("next_month", "2026-12"), ("2026-11-20T09:30", "2026-11-20 09:30"),
+    ],
+)  # fmt: skip
+def test_stretches_of_time(text: str, told: str) -> None:
+    assert str(Span.of(text, NOW)) == told
+
+
+@pytest.mark.parametrize("text", ["last_0_days", "last_3661_days", "0001", "9999", "2026-13"])
+def test_stretches_that_are_none(text: str) -> None:
+    with pytest.raises(ToolError):
+        Span.of(text, NOW)
+
+
+def test_longest_stretch() -> None:
+    span = Span.of("last_3660_days", NOW)
+    assert (span.day_after - span.first_day).days == 3660
+
+
+@pytest.mark.parametrize(
+    ("fn", "numbers", "found"),
+    [
+        ("sum", ["1.5", "-2"], "-0.5"), ("sum", [], "0"), ("min", ["2", "-1"], "-1"),
+        ("max", ["2", "-1"], "2"), ("median", ["1", "2", "4", "9"], "3"), ("median", ["5"], "5"),
+        ("avg", ["1", "2"], "1.50"), ("avg", ["1.25", "1"], "1.1250"),
+        ("avg", ["10", "20"], "15.00"),
+        ("avg", ["1E+2", "2E+2"], "150.00"), ("avg", ["-1", "-2"], "-1.50"), ("avg", [], "None"),
+    ],
+)  # fmt: skip
+def test_figures_of_numbers(fn: Fn, numbers: list[str], found: str) -> None:
+    assert str(of_numbers(fn, [Decimal(each) for each in numbers])) == found
+
+
+def test_an_average_has_two_places_more_than_its_numbers() -> None:
+    assert [str(average(Decimal(10), 3, places)) for places in (0, 2)] == ["3.33", "3.3333"]
+
+
+@pytest.mark.parametrize(
+    ("fn", "found"),
+    [("count", 5), ("filled", 3), ("empty", 2), ("unique", 2)],
+)  # fmt: skip
+def test_counts(fn: Fn, found: int) -> None:
+    assert figure(DEALS.field("Name"), fn, ["a", "b", "a", None, ""], PARIS) == found
+
+
+class Telling:
+    """A NocoDB whose aggregates tell this."""
+
+    def __init__(self, told: dict[str, object]) -> None:
+        self.told = told
+
+    async def aggregate(self, *asked: object) -> dict[str, object]:
+        return self.told
+
+
+@pytest.mark.parametrize(
+    ("type", "fn", "told", "found"),
+    [
+        ("Number", "sum", [9007199254740991, 2], "9007199254740991"),
+        ("Number", "avg", [10, 3], "3.33"),
+        ("Number", "sum", [0, 0], "0"),
+        ("Number", "min", [0, 0], "None"),
+        ("Number", "max", [7, 1], "7"),
+        ("Number", "max", ["?", 1], "None"),
+        ("Decimal", "sum", [0.30000000000000004, 2], "0.3"),
+        ("Decimal", "sum", [0, 2], "0"),
+        ("Decimal", "avg", [10.0, 3], "3.3333"),
+        ("Date", "min", ["2026-11-01", 2], "2026-11-01"),
+        ("Date", "max", [None, 0], "None"),
+    ],
+)
+async def test_figures_that_nocodb_tells(type: str, fn: Fn, told: list[object], found: str) -> None:
+    field = Field("cx", "X", type)
+    api = cast(NocoApi, Telling({"X": told[0], "cx:1": told[1]}))
+    figures = await totals(api, selected(), [(field, fn)], PARIS)
+    assert figures is not None
+    assert str(figures[0]) == found
+    assert await totals(cast(NocoApi, Telling({"X": 1})), selected(), [(field, fn)], PARIS) is None
+
+
+@pytest.mark.parametrize(
+    ("type", "exact", "rounded"),
+    [
+        ("Number", "filled sum avg min max", "filled sum avg min max"),
+        ("Currency", "filled min max", "filled sum avg min max"),
+        ("Date", "filled min max", "filled min max"),
+        ("SingleLineText", "", ""),
+        ("Rollup", "", ""),
+    ],
+)
+def test_what_nocodb_can_tell(type: str, exact: str, rounded: str) -> None:
+    fns: tuple[Fn, ...] = ("filled", "sum", "avg", "min", "max", "median", "unique")
+    for told, wanted in ((exact, True), (rounded, False)):
+        field = Field("cx", "X", type)
+        found = [fn for fn in fns if there(selected(), [(field, fn)], exact=wanted)]
+        assert " ".join(found) == told
+    assert not there(selected(), [(Field("X", "X", "Number"), "sum")], exact=False)
+    assert not there(selected(("Name", "eq", "a,b")), [], exact=False), "v2 knows no quotes"
+    assert not there(selected(("Name", "contains", "%")), [], exact=False), "checked here"

@@ -1,0 +1,147 @@
+"""A platform that nobody has: notes pinned to a cork board. All that Ponte needs of it is here."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
+
+from pydantic import ConfigDict, StrictInt
+
+from core.chat.posting import PostedReply
+from core.integration import ChatIntegration, ChatPorts, Given, Shared
+from core.messages import Address, Attachment, File, Message, Person, Quote, ReplyTo, turn_id
+from core.policy import PlatformRights
+from core.ports import Posts, Reply
+from core.records import Health
+from core.settings import SettingsPart, setting
+from tests.fakes.recorder import Recorder, RecordingSurface
+
+BoardFile = tuple[str, str, bytes]
+
+
+@dataclass(frozen=True)
+class Note:
+    id: str
+    author: str
+    text: str
+    files: Sequence[BoardFile] = ()
+    about: str = ""
+
+
+@dataclass
+class CorkBoard:
+    """The service: keeps notes, and tells whoever listens of each new one."""
+
+    notes: dict[str, Note] = field(default_factory=dict)
+    posts: Recorder = field(default_factory=Recorder)
+    listener: Callable[[Note], Coroutine[Any, Any, None]] | None = None
+    numbers: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
+
+    async def pin(
+        self, author: str, text: str, files: Sequence[BoardFile] = (), about: str = ""
+    ) -> Note:
+        note = Note(f"n{next(self.numbers)}", author, text, files, about)
+        self.notes[note.id] = note
+        if self.listener:
+            await self.listener(note)
+        return note
+
+    @property
+    def shown(self) -> list[str]:
+        return [post.text for post in self.posts.posts if post.visible]
+
+
+class CorkSettings(SettingsPart):
+    cork_name: str | None = setting(None, "what Ponte is called on the cork board: with it, on")
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """`limit`: characters of one note."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+    limit: StrictInt = 200
+
+
+class CorkAdapter:
+    name = "cork"
+
+    def __init__(self, board: CorkBoard, called: str, limit: int, ports: ChatPorts) -> None:
+        self._board, self._called, self._limit, self._ports = board, called, limit, ports
+
+    def reply(self, to: ReplyTo, posts: Posts) -> Reply:
+        return PostedReply(RecordingSurface(self._board.posts, to, self._limit), posts, to.turn)
+
+    async def start(self) -> None:
+        self._board.listener = self._hear
+
+    async def health(self) -> Health:
+        return Health("cork", "on" if self._board.listener else "failing", "pinned")
+
+    async def stop_intake(self) -> None:
+        self._board.listener = None
+
+    async def close(self) -> None:
+        self._board.listener = None
+
+    async def _hear(self, note: Note) -> None:
+        mention, _, text = note.text.partition(" ")
+        if mention != f"@{self._called}":
+            return
+        key, author = f"cork:{note.id}", Person("cork", note.author, "W1", note.author.title())
+        address = Address("cork", "hall", "W1", note.author, shared=True)
+        context = (Quote("", "", True, note.about),) if note.about else ()
+        to = ReplyTo(address, author, note.id, turn_id(key))
+        await self._ports.inbox.accept(Message(key, text, author, address, to, context=context))
+
+    async def look_up(self, message: Message, pointed: bool) -> tuple[Message, Sequence[str]]:
+        if not pointed or not message.context:
+            return replace(message, context=()), ()
+        note = self._board.notes[message.context[0].reference]
+        files = [
+            Attachment(name, type, len(data), reference=f"{note.id} {number}")
+            for number, (name, type, data) in enumerate(note.files)
+        ]
+        named = "".join(f" [file: {file.name}]" for file in files)
+        quote = Quote(note.author.title(), note.text + named, True)
+        return replace(message, context=(quote,), attachments=tuple(files)), ()
+
+    async def fetch(self, message: Message, attachment: Attachment) -> File | None:
+        note, number = attachment.reference.split()
+        name, type, data = self._board.notes[note].files[int(number)]
+        return await self._ports.files.put(
+            message.event_key, name, type, data, message.author, message.address.conversation
+        )
+
+    async def membership(self, person: Person) -> frozenset[str]:
+        return frozenset()
+
+    async def guest(self, person: Person) -> bool | None:
+        return False
+
+    async def http(
+        self, headers: Mapping[str, str], body: bytes
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        return 204, {}, b""
+
+
+class Cork(ChatIntegration[CorkSettings]):
+    name = "cork"
+    settings = CorkSettings
+    section = Section
+    ids = "[a-z]+"
+    rights = PlatformRights(frozenset({"chat", "read"}))
+
+    def __init__(self, board: CorkBoard) -> None:
+        self.board = board
+
+    def summary(self, own: CorkSettings, shared: Shared) -> Health:
+        if own.cork_name:
+            return Health("cork", "on", f"as @{own.cork_name}")
+        return Health("cork", "off", "set CORK_NAME")
+
+    async def build(self, given: Given[CorkSettings], ports: ChatPorts) -> CorkAdapter:
+        limit = given.config.section("cork").limit
+        return CorkAdapter(self.board, given.own.cork_name or "", limit, ports)

@@ -1,0 +1,69 @@
+"""A tool source that nobody has: a shelf of things, whose changes people approve."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from core.changes.model import Draft, RowWrite
+from core.errors import ToolError
+from core.integration import Given, QuickRegistry, Shared, ToolIntegration, Tools
+from core.ports import Tool
+from core.records import Health, Outcome, Scene
+from core.settings import SettingsPart, Switch, setting
+from core.tools.tool import FunctionTool
+from tests.fakes.memory_table import MemoryTable
+
+
+class ShelfSource(MemoryTable):
+    name = "shelf"
+
+    async def tools(self) -> Sequence[Tool]:
+        return [
+            FunctionTool.of(self.shelf_find, effect="read", doing="is looking at the shelf…"),
+            FunctionTool.of(
+                self.shelf_add, effect="write", doing="is proposing a change…", strict=False
+            ),
+        ]
+
+    async def shelf_find(self, name: str) -> str:
+        """What of this name lies on the shelf.
+
+        Args:
+            name: the thing's, or a part of it
+        """
+        if not name:
+            raise ToolError("Say what to look for.", code="bad_arguments", hint="name: a text")
+        return json.dumps([row for row in self.rows.values() if name in str(row["Name"])])
+
+    async def shelf_add(self, scene: Scene, things: list[dict[str, Any]]) -> Outcome:
+        """Propose to put things on the shelf.
+
+        Args:
+            things: each with its Name
+        """
+        rows = tuple(RowWrite(after=thing) for thing in things)
+        return await scene.propose(Draft(self.name, "create", {}, "Shelf", rows))
+
+
+class ShelfSettings(SettingsPart):
+    shelf: Switch = setting("off", "the shelf: on, off")
+
+
+class Shelf(ToolIntegration[ShelfSettings]):
+    name = "shelf"
+    settings = ShelfSettings
+
+    def __init__(self, source: ShelfSource) -> None:
+        self.source = source
+
+    def summary(self, own: ShelfSettings, shared: Shared) -> Health:
+        return Health("shelf", "on", "at the wall") if own.shelf == "on" else Health(
+            "shelf", "off", "set SHELF")  # fmt: skip
+
+    def build(self, given: Given[ShelfSettings], quick: QuickRegistry) -> Tools | None:
+        return Tools(self.source, [self.source]) if given.own.shelf == "on" else None
+
+    async def check(self, given: Given[ShelfSettings]) -> Sequence[Health]:
+        return [Health("shelf", "on", f"{len(self.source.rows)} things")]
