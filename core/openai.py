@@ -255,8 +255,8 @@ def _sdk(place: Place) -> openai.AsyncOpenAI:
     proxy = place.proxies.for_url(place.base_url)
     if proxy and "://" not in proxy:
         proxy = f"http://{proxy}"
-    # aiohttp's pool is not walked for every request. Through a proxy the SDK's transport for it signs
-    # in by what aiohttp has deprecated (openai 3.51, _vendor/httpx_aiohttp/_httpx2/transport.py).
+    # aiohttp walks no pool for every request. To a proxy the SDK's transport signs in by what
+    # aiohttp has deprecated (openai 3.51, _vendor/httpx_aiohttp/transport.py).
     web = (module.DefaultAsyncHttpxClient if proxy else module.DefaultAioHttpClient)(
         proxy=proxy,
         trust_env=False,

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import structlog
 
@@ -41,6 +41,7 @@ from core.records import (
     Outcome,
     Remote,
     Scene,
+    Spoken,
     Thread,
 )
 from core.tasks import together
@@ -216,6 +217,9 @@ class Rounds:
         self._cut = False
         self._files: list[File] = []
         self.thread = stage.thread
+        self.last: Spoken | None = None
+        """The round that called no tool: it is kept with the answer."""
+        self._unkept: list[asyncio.Task[None]] = []
         self._growing = markdown.Growing()
         self.shown = ""
 
@@ -312,8 +316,12 @@ class Rounds:
             raise
         self.thread = completed.thread or self.thread
         self._cut = completed.cut
-        turn, items = self._stage.turn, completed.items
-        await self._journal.items(turn, number, items, completed.usage, self._model.name)
+        items = completed.items
+        said = Spoken(number, tuple(items), completed.usage, self._model.name)
+        if any(item.kind == "call" for item in items):
+            await self._journal.items(self._stage.turn, said)
+        else:
+            self.last = said
         metrics.count_round(completed.usage)
         self._items.extend(items)
         for item in items:
@@ -322,21 +330,39 @@ class Rounds:
         self.shown = self._said
 
     async def _stream(self, number: int) -> Completed:
-        async with aclosing(self._model.ask(self._question(number))) as events:
-            async for event in events:
-                match event:
-                    case Began(response):
-                        self.shown = self._said
-                        await self._journal.round_began(self._stage.turn, number, response)
-                    case Delta(piece):
-                        self.shown += piece
-                        await self._show()
-                    case Kept(remote, thread):
-                        await self._journal.remote(self.thread.id, remote)
-                        await self._keep(thread)
-                    case Completed():
-                        return event
-        raise ModelDown
+        """What is told of the server's ids is written beside the stream, and kept before any of its
+        text shows or a tool runs: else `forget` would miss it."""
+        journal, turn = self._journal, self._stage.turn
+        try:
+            async with aclosing(self._model.ask(self._question(number))) as events:
+                async for event in events:
+                    match event:
+                        case Began(response):
+                            self.shown = self._said
+                            self._beside(journal.round_began(turn, number, response))
+                        case Delta(piece):
+                            await self._written()
+                            self.shown += piece
+                            await self._show()
+                        case Kept(remote, thread):
+                            self._beside(journal.remote(self.thread.id, remote))
+                            await self._keep(thread)
+                        case Completed():
+                            await self._written()
+                            return event
+            raise ModelDown
+        finally:
+            await asyncio.gather(*self._unkept, return_exceptions=True)
+            self._unkept.clear()
+
+    def _beside(self, write: Coroutine[Any, Any, None]) -> None:
+        self._unkept.append(asyncio.create_task(write))
+
+    async def _written(self) -> None:
+        """Raises Superseded and NotStored."""
+        while self._unkept:
+            await asyncio.shield(self._unkept[0])
+            self._unkept.pop(0)
 
     async def _keep(self, thread: Thread | None) -> None:
         """Written at once: a crash must not lose which conversation goes on."""

@@ -16,7 +16,7 @@ from core.conversation.rounds import ROUNDS
 from core.errors import ModelDown, ToolError
 from core.messages import Answer, Item, Progress
 from core.ports import Tool
-from core.records import Ask, Call, Completed, Delta, Effect, Health, ModelEvent, Outcome
+from core.records import Ask, Call, Completed, Delta, Effect, Health, ModelEvent, Outcome, Spoken
 from core.tools.tool import FunctionTool
 from tests.fakes.choices import choices, message
 from tests.fakes.models import EchoModel
@@ -59,6 +59,8 @@ class Watched:
 
     def __init__(self) -> None:
         self.shown: list[Progress] = []
+
+    first_key = ""
 
     def split(self, text: str) -> tuple[str, ...]:
         return (text,)
@@ -296,7 +298,7 @@ async def test_an_interrupted_call_is_repeated_only_where_nothing_is_done_twice(
         turn = await engine.journal.begin(receipt.seq)
         assert turn
         await engine.journal.heard(turn, [Item("message", role="user", text="go")])
-        await engine.journal.items(turn, 1, [call], Completed(()).usage, "m")
+        await engine.journal.items(turn, Spoken(1, (call,), Completed(()).usage, "m"))
         await engine.journal.call_started(turn, Call("c0", "act", "{}", effect))
 
     model = Scripted(lambda ask: [_said(ask.input[-1].text)])
