@@ -150,8 +150,7 @@ class ConversationManager:
         if turn.undelivered:
             note = Undeliverable(reason=turn.undelivered).words(LANGUAGE.get())
             answer = replace(answer, text=f"_{note}_\n\n{answer.text}")
-        own = rounds[0].linked if rounds else frozenset()
-        answer = await self._checked(turn, reply, answer, own)
+        answer = await self._checked(turn, reply, answer, rounds[0] if rounds else None)
         key = reply.first_key if answer.parts else ""
         await self._journal.answered(turn, answer, rounds[0].last if rounds else None, key)
         posts.key = key
@@ -159,13 +158,13 @@ class ConversationManager:
         return answer
 
     async def _checked(
-        self, turn: Turn, reply: Reply, answer: Answer, own: frozenset[str]
+        self, turn: Turn, reply: Reply, answer: Answer, rounds: Rounds | None
     ) -> Answer:
         """The answer in its parts; its links lead only where they may, once something from outside
-        is in the thread, or where a command brought it. `own` are links of code's making."""
+        is in the thread, or where a command brought it. Those of code's making stay."""
         cleaned = await text.aside(text.clean, answer.text)
-        outside, trust = await self._trust(turn)
-        trust = replace(trust, written=trust.written | own)
+        outside, trust = rounds.provenance if rounds else await self._trust(turn)
+        trust = replace(trust, written=trust.written | (rounds.linked if rounds else frozenset()))
         if not outside and await text.aside(_is_model_s, turn.message.text):
             return replace(answer, text=cleaned, parts=await text.aside(reply.split, cleaned))
         said, parts = await text.aside(lambda said: trust.parts(said, reply.split), cleaned)

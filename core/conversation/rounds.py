@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 
 import structlog
 
@@ -219,7 +219,6 @@ class Rounds:
         self.thread = stage.thread
         self.last: Spoken | None = None
         """The round that called no tool: it is kept with the answer."""
-        self._unkept: list[asyncio.Task[None]] = []
         self._growing = markdown.Growing()
         self.shown = ""
 
@@ -247,10 +246,15 @@ class Rounds:
         return self._calls.go_on_elsewhere
 
     @property
-    def _trust(self) -> markdown.Trust | None:
-        """Where links may lead; None where nothing from outside is in the thread."""
+    def provenance(self) -> tuple[bool, markdown.Trust]:
+        """Whether something from outside is in the thread by now, and where links may lead then."""
         outside = self._stage.outside or any(item.kind == "output" for item in self._items)
-        return self._stage.trust if outside else None
+        return outside, self._stage.trust
+
+    @property
+    def _trust(self) -> markdown.Trust | None:
+        outside, trust = self.provenance
+        return trust if outside else None
 
     def _waiting(self) -> set[str]:
         """The proposals of this turn that wait for a person."""
@@ -330,39 +334,33 @@ class Rounds:
         self.shown = self._said
 
     async def _stream(self, number: int) -> Completed:
-        """What is told of the server's ids is written beside the stream, and kept before any of its
-        text shows or a tool runs: else `forget` would miss it."""
+        """A conversation's id is kept before anything is said in it, a response's before any of its
+        text shows or a tool runs: else `forget` would miss them."""
         journal, turn = self._journal, self._stage.turn
+        began: asyncio.Task[None] | None = None
         try:
             async with aclosing(self._model.ask(self._question(number))) as events:
                 async for event in events:
                     match event:
                         case Began(response):
                             self.shown = self._said
-                            self._beside(journal.round_began(turn, number, response))
+                            began = asyncio.create_task(journal.round_began(turn, number, response))
                         case Delta(piece):
-                            await self._written()
+                            if began:
+                                await asyncio.shield(began)
                             self.shown += piece
                             await self._show()
                         case Kept(remote, thread):
-                            self._beside(journal.remote(self.thread.id, remote))
+                            await journal.remote(self.thread.id, remote)
                             await self._keep(thread)
                         case Completed():
-                            await self._written()
+                            if began:
+                                await asyncio.shield(began)
                             return event
             raise ModelDown
         finally:
-            await asyncio.gather(*self._unkept, return_exceptions=True)
-            self._unkept.clear()
-
-    def _beside(self, write: Coroutine[Any, Any, None]) -> None:
-        self._unkept.append(asyncio.create_task(write))
-
-    async def _written(self) -> None:
-        """Raises Superseded and NotStored."""
-        while self._unkept:
-            await asyncio.shield(self._unkept[0])
-            self._unkept.pop(0)
+            if began:
+                await asyncio.gather(began, return_exceptions=True)
 
     async def _keep(self, thread: Thread | None) -> None:
         """Written at once: a crash must not lose which conversation goes on."""
