@@ -71,6 +71,7 @@ async def test_a_reply_to_a_forwarded_message_brings_what_was_forwarded(
     told: House, channel: Channel, ana: Somebody, bob: Somebody
 ) -> None:
     said = await bob.say("the bolts are late", files=[PNG])
+    await bob.reads("You said: the bolts are late")  # a turn of its own
     forward = await bob.forward(said, channel)
     await ana.mention("is that so?", channel, reply_to=forward)
     await ana.reads("You said: is that so?", channel)
