@@ -42,8 +42,9 @@ from core.chat.posting import PostedReply
 from core.errors import NotStored, PlatformBusy, SettingsError
 from core.http import Proxies
 from core.i18n import nearest
+from core.integration import ChatPorts
 from core.messages import Address, Attachment, File, Message, Person, ReplyTo
-from core.ports import Files, Inbox, Journal, Policy, Posts, StatusBoard, ThreadMap
+from core.ports import Posts
 from core.records import Health
 
 log = structlog.get_logger("slack")
@@ -73,26 +74,13 @@ class Credentials:
     signing_secret: str = field(default="", repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Ports:
-    """What the adapter works with. `removed` is told the id of a post that a person deleted."""
-
-    inbox: Inbox
-    journal: Journal
-    threads: ThreadMap
-    files: Files
-    board: StatusBoard
-    policy: Policy
-    removed: Callable[[str], Awaitable[None]]
-
-
 class SlackAdapter:
     """Slack as a `ChatPlatform`."""
 
     name = "slack"
 
     def __init__(
-        self, credentials: Credentials, ports: Ports, *, api_url: str = "https://slack.com/api/",
+        self, credentials: Credentials, ports: ChatPorts, *, api_url: str = "https://slack.com/api/",
         proxies: Proxies | None = None, customs: Customs | None = None, links: Links | None = None,
         home: Path | None = None,
     ) -> None:  # fmt: skip
