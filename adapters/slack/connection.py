@@ -28,9 +28,9 @@ from slack_sdk.socket_mode.request import SocketModeRequest
 from slack_sdk.web.async_client import AsyncWebClient
 
 from adapters.slack import render
-from adapters.slack.client import FAILURES, InDoubt, SlackApi, sdk_log
+from adapters.slack.client import FAILURES, InDoubt, SlackApi, SlackRefused, sdk_log
 from adapters.slack.events import Payload, author_home
-from adapters.slack.files import Downloads
+from adapters.slack.files import SlackFiles
 from adapters.slack.intake import Customs, Intake
 from adapters.slack.interactions import Interactions
 from adapters.slack.participants import Around, Company
@@ -38,6 +38,7 @@ from adapters.slack.render import Links
 from adapters.slack.setup import socket_url
 from adapters.slack.surface import ChatSurface
 from adapters.slack.workspace import Directory, Directs, Workspace
+from core.chat.files import Downloads
 from core.chat.posting import PostedReply
 from core.errors import NotStored, PlatformBusy, SettingsError
 from core.http import Proxies
@@ -95,7 +96,9 @@ class SlackAdapter:
         api = SlackApi(credentials.bot_token, api_url, self._proxies)
         directory = Directory(api, home / "slack-people.json" if home else None)
         workspace = self._workspace = Workspace(api, directory, links or Links())
-        self._downloads = Downloads(workspace, ports.files)
+        self._downloads = Downloads(
+            "slack", ports.files, SlackFiles(workspace).read, (InDoubt, SlackRefused)
+        )
         directs = Directs(workspace, ports.journal)
         company = Company(
             workspace, ports.threads, lambda *said: self._intake.say_that_we_wait(*said)
