@@ -32,6 +32,8 @@ CONVERSATIONS = 200
 
 
 class NullReply:
+    first_key = ""
+
     def split(self, text: str) -> tuple[str, ...]:
         return (text,)
 

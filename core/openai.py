@@ -255,7 +255,9 @@ def _sdk(place: Place) -> openai.AsyncOpenAI:
     proxy = place.proxies.for_url(place.base_url)
     if proxy and "://" not in proxy:
         proxy = f"http://{proxy}"
-    web = module.DefaultAsyncHttpxClient(
+    # aiohttp walks no pool for every request. To a proxy the SDK's transport signs in by what
+    # aiohttp has deprecated (openai 3.51, _vendor/httpx_aiohttp/transport.py).
+    web = (module.DefaultAsyncHttpxClient if proxy else module.DefaultAioHttpClient)(
         proxy=proxy,
         trust_env=False,
         follow_redirects=False,
@@ -275,7 +277,11 @@ def _faults() -> Iterator[None]:
         yield
     except importlib.import_module("openai").APIError as error:
         raise _fault(error) from None
-    except (importlib.import_module("httpx2").HTTPError, TimeoutError):
+    except (
+        importlib.import_module("httpx2").HTTPError,
+        importlib.import_module("aiohttp").ClientError,
+        TimeoutError,
+    ):
         raise Fault("lost") from None
     except ValueError:
         raise Fault("broken", message="not JSON") from None
@@ -367,9 +373,17 @@ def _fault(error: openai.APIError) -> Fault:
     if isinstance(error.__cause__, Fault):
         return error.__cause__
     if isinstance(error, module.APIConnectionError):
-        cause = type(error.__cause__).__name__
-        return Fault("unsent" if cause in ("ConnectError", "ConnectTimeout") else "lost")
+        return Fault("unsent" if _is_unsent(error.__cause__) else "lost")
     return Fault("broken", body=body, message=error.message)
+
+
+def _is_unsent(cause: BaseException | None) -> bool:
+    """Whether no connection came about. aiohttp's own error tells it: over aiohttp the SDK calls a
+    connection that broke under a request a ConnectTimeout, too."""
+    root, library = cause.__cause__ if cause else None, importlib.import_module("aiohttp")
+    if isinstance(root, library.ClientError):
+        return isinstance(root, (library.ClientConnectorError, library.ConnectionTimeoutError))
+    return type(cause).__name__ in ("ConnectError", "ConnectTimeout")
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:

@@ -97,9 +97,12 @@ class AllowList:
         known = self.local(person, address, action)
         if known is not None:
             return known
-        member, groups = await together(
-            self._member(person, address, action), self._groups_for(person, action)
-        )
+        if self._groups_matter(person.platform, action):
+            member, groups = await together(
+                self._member(person, address, action), self._groups_of(person)
+            )
+        else:
+            member, groups = await self._member(person, address, action), frozenset[str]()
         if member or groups & self._lists(action):
             return Verdict(True)
         if not self._as_member(person, address, action):
@@ -156,10 +159,6 @@ class AllowList:
         except TimeoutError:
             return None
         return None if guest is None else not guest
-
-    async def _groups_for(self, person: Person, action: Action) -> frozenset[str]:
-        matter = self._groups_matter(person.platform, action)
-        return await self._groups_of(person) if matter else frozenset()
 
     def _named(self, person: Person, address: Address, action: Action) -> bool:
         platform = person.platform

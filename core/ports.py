@@ -31,7 +31,6 @@ from core.messages import (
     Post,
     Progress,
     ReplyTo,
-    Usage,
 )
 from core.records import (
     Action,
@@ -51,6 +50,7 @@ from core.records import (
     Scene,
     Shown,
     Spent,
+    Spoken,
     State,
     Thread,
     ToolSpec,
@@ -116,15 +116,16 @@ class Journal(Protocol):
     async def round_began(self, turn: Turn, number: int, response: str) -> None:
         """The response's id is kept, to be erased, even where this raises Superseded."""
 
-    async def items(
-        self, turn: Turn, number: int, items: Sequence[Item], usage: Usage, model: str
-    ) -> None:
-        """What the model said in that round, complete, before any of its tools runs."""
+    async def items(self, turn: Turn, said: Spoken) -> None:
+        """What the model said in a round, complete, before any of its tools runs."""
 
-    async def heard(self, turn: Turn, items: Sequence[Item]) -> Sequence[Item]:
+    async def heard(
+        self, turn: Turn, items: Sequence[Item], reserve: Work | None = None
+    ) -> Sequence[Item]:
         """Put what the person said into the transcript, once; raises Superseded.
 
         What the thread was not told yet of its changes comes before it; gives back all of it.
+        `reserve` is done first, in the same transaction: what it raises leaves nothing heard.
         """
 
     async def call_started(self, turn: Turn, call: Call) -> None: ...
@@ -134,8 +135,11 @@ class Journal(Protocol):
 
     async def call_ended(self, turn: Turn, call_id: str, outcome: Outcome) -> None: ...
 
-    async def answered(self, turn: Turn, answer: Answer) -> None:
-        """From here on a crash can only repeat the posting. `answer.parts` is final."""
+    async def answered(
+        self, turn: Turn, answer: Answer, last: Spoken | None = None, key: str = ""
+    ) -> None:
+        """From here on a crash can only repeat the posting. `answer.parts` is final. `last` is the
+        round that brought it, `key` the first part's: what `items` and `posting` would keep."""
 
     async def posting(self, turn: Turn, number: int, key: str) -> None: ...
 
@@ -145,8 +149,10 @@ class Journal(Protocol):
     async def removed(self, turn: Turn, number: int) -> None:
         """Allowed to an old generation too."""
 
-    async def ended(self, turn: Turn, state: State, reason: str = "") -> None:
-        """Final. Erases the `reply_to` token."""
+    async def ended(
+        self, turn: Turn, state: State, reason: str = "", posted: Post | None = None
+    ) -> None:
+        """Final. Erases the `reply_to` token; `posted` is kept even where it raises Superseded."""
 
     async def put_back(self, turn: Turn) -> None:
         """Unattempted again, with all that is journalled, for the next process."""
@@ -315,13 +321,19 @@ class Posts(Protocol):
 
     async def posting(self, number: int, key: str) -> None: ...
 
-    async def posted(self, number: int, post: str) -> None: ...
+    async def posted(self, number: int, post: str, last: bool = False) -> None:
+        """`last`: nothing of the answer follows, so that it may be kept with the turn's end."""
 
     async def removed(self, number: int) -> None: ...
 
 
 class Reply(Protocol):
     """Brings one turn's answer to where it was asked."""
+
+    @property
+    def first_key(self) -> str:
+        """The key under which the first part will be journalled; "" where it is already, or where
+        nothing is posted."""
 
     def split(self, text: str) -> tuple[str, ...]:
         """`text` in parts that fit this platform, each a post."""
@@ -342,6 +354,9 @@ class Reply(Protocol):
         Raises Undeliverable, or anything else where it should be tried again later.
         """
 
+
+Work = Callable[[Any], None]
+"""What a store does on its connection, as a part of another one's transaction."""
 
 Replies = Callable[[ReplyTo, Posts], Reply]
 """Builds the Reply of one platform from what was stored, in any process."""
@@ -371,6 +386,9 @@ person. Raises nothing, and is never long: each platform's deadlines stand in it
 class Budget(Protocol):
     async def reserve(self, turn: Turn) -> None:
         """Before anything that costs; once per turn. Raises OverBudget."""
+
+    async def reserving(self, turn: Turn) -> Work:
+        """The same as a step of the transaction in which the journal keeps what was heard."""
 
     async def usage(self, person: str | None = None) -> Spent:
         """Today's, of one person key or of all."""

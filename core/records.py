@@ -44,6 +44,16 @@ class Round:
 
 
 @dataclass(frozen=True, slots=True)
+class Spoken:
+    """What the model said in one round, whole; `model` is its name."""
+
+    number: int
+    items: tuple[Item, ...]
+    usage: Usage
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
     """A tool call of a turn; `outcome` is None while it is not known to have ended.
 

@@ -223,6 +223,8 @@ class WebReply:
         self._conversation = to.address.conversation
         self._turn = to.turn
 
+    first_key = ""
+
     def split(self, text: str) -> tuple[str, ...]:
         return (text,)
 

@@ -53,6 +53,10 @@ class PostedReply:
         self._next = 0.0
         """When the platform takes the next edit, on the monotonic clock."""
 
+    @property
+    def first_key(self) -> str:
+        return "" if self._known and 1 in self._known else self._key(1)
+
     def split(self, text: str) -> tuple[str, ...]:
         return self._surface.split(text)
 
@@ -175,7 +179,9 @@ class PostedReply:
             post = await self._record(post, found) if found else post
         if not post.id:
             metrics.posts.labels("post").inc()
-            await self._record(post, await self._surface.post(number, post.key, part, answer))
+            made = await self._surface.post(number, post.key, part, answer)
+            ends = answer is not None and not answer.files and number >= max(await self._load())
+            await self._record(post, made, ends)
         elif final or self._shown.get(number) != part:
             metrics.posts.labels("edit").inc()
             await self._watched(post, lambda: self._surface.edit(post.id, part, answer))
@@ -200,13 +206,16 @@ class PostedReply:
         (await self._load()).pop(post.number)
 
     async def _intend(self, number: int) -> Post:
-        post = Post(number, f"{self._turn}:{number}")
+        post = Post(number, self._key(number))
         await self._posts.posting(number, post.key)
         (await self._load())[number] = post
         return post
 
-    async def _record(self, post: Post, id: str) -> Post:
-        await self._posts.posted(post.number, id)
+    def _key(self, number: int) -> str:
+        return f"{self._turn}:{number}"
+
+    async def _record(self, post: Post, id: str, last: bool = False) -> Post:
+        await self._posts.posted(post.number, id, last)
         done = Post(post.number, post.key, id, "posted")
         (await self._load())[post.number] = done
         return done

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -22,20 +23,34 @@ FETCHING = 10.0
 
 
 class TurnPosts:
-    """The `Posts` port: the journal's record of one turn's posts, as its Reply sees it."""
+    """The `Posts` port: the journal's record of one turn's posts, as its Reply sees it.
+
+    `key` was kept with the answer, and the post `held` is to be kept with the turn's end."""
 
     def __init__(self, journal: Journal, turn: Turn) -> None:
         self._journal = journal
         self._turn = turn
+        self.key = ""
+        self.held: Post | None = None
 
     async def known(self) -> Sequence[Post]:
         return self._turn.posts
 
     async def posting(self, number: int, key: str) -> None:
-        await self._journal.posting(self._turn, number, key)
+        if key != self.key:
+            await self._journal.posting(self._turn, number, key)
 
-    async def posted(self, number: int, post: str) -> None:
-        await self._journal.posted(self._turn, number, post)
+    async def posted(self, number: int, post: str, last: bool = False) -> None:
+        if last:
+            self.held = Post(number, "", post, "posted")
+        else:
+            await self._journal.posted(self._turn, number, post)
+
+    async def keep(self) -> None:
+        """Keep what is held now: the turn does not end."""
+        if self.held:
+            await self._journal.posted(self._turn, self.held.number, self.held.id)
+            self.held = None
 
     async def removed(self, number: int) -> None:
         await self._journal.removed(self._turn, number)
@@ -99,12 +114,12 @@ class Scenes:
         return replace(scene, kept=kept)
 
     async def thread(self, turn: Turn) -> Thread:
-        """The thread map's record; a lost or older one is made anew from the journal."""
+        """The thread map's record; a lost or older one is made anew."""
         conversation = turn.message.address.conversation
         known = await self.threads.get(conversation)
         if known and (known.id, known.generation) == (turn.thread, turn.generation):
             return known
-        return await self.journal.thread(conversation)
+        return Thread(conversation, turn.thread, turn.generation, used_at=time.time())
 
     async def attached(self, message: Message) -> tuple[Sequence[File], Sequence[str]]:
         """The message's files, fetched now where that was not done yet; and what is missing."""

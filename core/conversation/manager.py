@@ -122,15 +122,16 @@ class ConversationManager:
         with structlog.contextvars.bound_contextvars(turn=turn.id):
             LANGUAGE.set(self._locale(turn))
             build = self._replies[turn.message.address.platform]
-            reply = build(turn.message.reply_to, TurnPosts(self._journal, turn))
+            posts = TurnPosts(self._journal, turn)
+            reply = build(turn.message.reply_to, posts)
             try:
                 await reply.show(Progress())
                 try:
-                    answer = turn.answer or await self._answer(turn, reply)
+                    answer = turn.answer or await self._answer(turn, reply, posts)
                 except PostRemoved:
                     await self._journal.ended(turn, "removed")
                 else:
-                    await self._deliver(turn, reply, answer)
+                    await self._deliver(turn, reply, posts, answer)
             except Superseded:
                 log.info("superseded")
                 await self._silence(turn, reply)
@@ -143,26 +144,27 @@ class ConversationManager:
             await self._journal.post_removed(post)
             await self._inbox.cancel(seq)
 
-    async def _answer(self, turn: Turn, reply: Reply) -> Answer:
+    async def _answer(self, turn: Turn, reply: Reply, posts: TurnPosts) -> Answer:
         rounds: list[Rounds] = []
         turn, answer = await self._worded(turn, reply, rounds)
         if turn.undelivered:
             note = Undeliverable(reason=turn.undelivered).words(LANGUAGE.get())
             answer = replace(answer, text=f"_{note}_\n\n{answer.text}")
-        own = rounds[0].linked if rounds else frozenset()
-        answer = await self._checked(turn, reply, answer, own)
-        await self._journal.answered(turn, answer)
+        answer = await self._checked(turn, reply, answer, rounds[0] if rounds else None)
+        key = reply.first_key if answer.parts else ""
+        await self._journal.answered(turn, answer, rounds[0].last if rounds else None, key)
+        posts.key = key
         log.info("answered", status=answer.status, code=answer.code)
         return answer
 
     async def _checked(
-        self, turn: Turn, reply: Reply, answer: Answer, own: frozenset[str]
+        self, turn: Turn, reply: Reply, answer: Answer, rounds: Rounds | None
     ) -> Answer:
         """The answer in its parts; its links lead only where they may, once something from outside
-        is in the thread, or where a command brought it. `own` are links of code's making."""
+        is in the thread, or where a command brought it. Those of code's making stay."""
         cleaned = await text.aside(text.clean, answer.text)
-        outside, trust = await self._trust(turn)
-        trust = replace(trust, written=trust.written | own)
+        outside, trust = rounds.provenance if rounds else await self._trust(turn)
+        trust = replace(trust, written=trust.written | (rounds.linked if rounds else frozenset()))
         if not outside and await text.aside(_is_model_s, turn.message.text):
             return replace(answer, text=cleaned, parts=await text.aside(reply.split, cleaned))
         said, parts = await text.aside(lambda said: trust.parts(said, reply.split), cleaned)
@@ -248,7 +250,6 @@ class ConversationManager:
             raise Empty
         if command := await text.aside(grammar.parse, message.text):
             return await self._parts.commands.answer(turn, command, reply.show)
-        await self._parts.budget.reserve(turn)
         stage, told = await self._stage(turn, reply)
         rounds.append(Rounds(stage, self._journal, self._parts.model))
         answer = await rounds[0].answer()
@@ -267,6 +268,11 @@ class ConversationManager:
         ]
         tools = await parts.toolbox.tools(allowed)
         told: Sequence[str] = ()
+        reserve = None
+        if turn.items or message.attachments:
+            await parts.budget.reserve(turn)
+        else:
+            reserve = await parts.budget.reserving(turn)
         if not turn.items:
             heard = replace(message, text=await text.aside(text.clean, message.text))
             files, missing = await parts.scenes.attached(message)
@@ -276,7 +282,7 @@ class ConversationManager:
                 return (await parts.files.get(file.id))[1]
 
             told = await unread(message, files, missing, read, LANGUAGE.get())
-            turn = replace(turn, items=tuple(await self._journal.heard(turn, said)))
+            turn = replace(turn, items=tuple(await self._journal.heard(turn, said, reserve)))
         thread = await parts.scenes.thread(turn)
         outside, trust = await self._trust(turn)
         since = await self._journal.last_said(thread.id, turn.seq) if thread.remote else 0
@@ -307,17 +313,17 @@ class ConversationManager:
         if record != before:
             await self._parts.threads.put(replace(record, used_at=time.time()))
 
-    async def _deliver(self, turn: Turn, reply: Reply, answer: Answer) -> None:
+    async def _deliver(self, turn: Turn, reply: Reply, posts: TurnPosts, answer: Answer) -> None:
         state: State = answer.status
         reason = ""
         try:
-            await self._finish(turn, reply, answer)
+            await self._finish(turn, reply, posts, answer)
         except PostRemoved:
             state = "removed"
         except Undeliverable as error:
             state, reason = "undeliverable", str(error.values.get("reason", error))
             log.warning("undeliverable", why=reason)
-        await self._journal.ended(turn, state, reason)
+        await self._journal.ended(turn, state, reason, posts.held)
         platform = turn.message.address.platform
         metrics.turns.labels(platform, state).inc()
         metrics.turn_seconds.labels(platform).observe(max(0.0, time.time() - turn.accepted_at))
@@ -326,13 +332,14 @@ class ConversationManager:
         if answer.cards or state == "failed":
             self._parts.changes.moved()  # what was decided meanwhile can be shown now
 
-    async def _finish(self, turn: Turn, reply: Reply, answer: Answer) -> None:
+    async def _finish(self, turn: Turn, reply: Reply, posts: TurnPosts, answer: Answer) -> None:
         """A stop comes too late for an answer that is being posted; a drain does not."""
         while True:
             try:
                 await reply.finish(answer)
                 return
             except asyncio.CancelledError:
+                await posts.keep()
                 await self._put_back_unless_stopped(turn)
 
     async def _silence(self, turn: Turn, reply: Reply) -> None:

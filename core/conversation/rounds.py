@@ -41,6 +41,7 @@ from core.records import (
     Outcome,
     Remote,
     Scene,
+    Spoken,
     Thread,
 )
 from core.tasks import together
@@ -216,6 +217,8 @@ class Rounds:
         self._cut = False
         self._files: list[File] = []
         self.thread = stage.thread
+        self.last: Spoken | None = None
+        """The round that called no tool: it is kept with the answer."""
         self._growing = markdown.Growing()
         self.shown = ""
 
@@ -243,10 +246,15 @@ class Rounds:
         return self._calls.go_on_elsewhere
 
     @property
-    def _trust(self) -> markdown.Trust | None:
-        """Where links may lead; None where nothing from outside is in the thread."""
+    def provenance(self) -> tuple[bool, markdown.Trust]:
+        """Whether something from outside is in the thread by now, and where links may lead then."""
         outside = self._stage.outside or any(item.kind == "output" for item in self._items)
-        return self._stage.trust if outside else None
+        return outside, self._stage.trust
+
+    @property
+    def _trust(self) -> markdown.Trust | None:
+        outside, trust = self.provenance
+        return trust if outside else None
 
     def _waiting(self) -> set[str]:
         """The proposals of this turn that wait for a person."""
@@ -312,8 +320,12 @@ class Rounds:
             raise
         self.thread = completed.thread or self.thread
         self._cut = completed.cut
-        turn, items = self._stage.turn, completed.items
-        await self._journal.items(turn, number, items, completed.usage, self._model.name)
+        items = completed.items
+        said = Spoken(number, tuple(items), completed.usage, self._model.name)
+        if any(item.kind == "call" for item in items):
+            await self._journal.items(self._stage.turn, said)
+        else:
+            self.last = said
         metrics.count_round(completed.usage)
         self._items.extend(items)
         for item in items:
@@ -322,21 +334,33 @@ class Rounds:
         self.shown = self._said
 
     async def _stream(self, number: int) -> Completed:
-        async with aclosing(self._model.ask(self._question(number))) as events:
-            async for event in events:
-                match event:
-                    case Began(response):
-                        self.shown = self._said
-                        await self._journal.round_began(self._stage.turn, number, response)
-                    case Delta(piece):
-                        self.shown += piece
-                        await self._show()
-                    case Kept(remote, thread):
-                        await self._journal.remote(self.thread.id, remote)
-                        await self._keep(thread)
-                    case Completed():
-                        return event
-        raise ModelDown
+        """A conversation's id is kept before anything is said in it, a response's before any of its
+        text shows or a tool runs: else `forget` would miss them."""
+        journal, turn = self._journal, self._stage.turn
+        began: asyncio.Task[None] | None = None
+        try:
+            async with aclosing(self._model.ask(self._question(number))) as events:
+                async for event in events:
+                    match event:
+                        case Began(response):
+                            self.shown = self._said
+                            began = asyncio.create_task(journal.round_began(turn, number, response))
+                        case Delta(piece):
+                            if began:
+                                await asyncio.shield(began)
+                            self.shown += piece
+                            await self._show()
+                        case Kept(remote, thread):
+                            await journal.remote(self.thread.id, remote)
+                            await self._keep(thread)
+                        case Completed():
+                            if began:
+                                await asyncio.shield(began)
+                            return event
+            raise ModelDown
+        finally:
+            if began:
+                await asyncio.gather(began, return_exceptions=True)
 
     async def _keep(self, thread: Thread | None) -> None:
         """Written at once: a crash must not lose which conversation goes on."""

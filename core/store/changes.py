@@ -13,6 +13,7 @@ from sqlite3 import Row as SqlRow
 from core.changes.model import Change, ChangeState, Draft, Proposal, Row, RowWrite, Step, fresh_id
 from core.errors import NotFound, OverBudget, Superseded
 from core.messages import NOTE, Address, Item, Person, Usage, decode, encode
+from core.ports import Work
 from core.records import Spent, Turn
 from core.store.database import Connection, Database
 
@@ -230,6 +231,9 @@ class CountingBudget:
 
     async def reserve(self, turn: Turn) -> None:
         """Count the turn, once however often it resumes. Raises OverBudget."""
+        await self._database.write(await self.reserving(turn))
+
+    async def reserving(self, turn: Turn) -> Work:
         person, day = turn.message.author, self._today()
         own, all_ = await self._caps(person, turn.message.address)
 
@@ -245,7 +249,7 @@ class CountingBudget:
                 (turn.seq, day, person.key, turn.message.address.conversation),
             )
 
-        await self._database.write(count)
+        return count
 
     async def usage(self, person: str | None = None) -> Spent:
         day = self._today()

@@ -1,9 +1,10 @@
 """The thread map in `threads.db`, on sqlitedict.
 
-sqlitedict opens SQLite with synchronous=OFF whatever the journal mode (its source, 2.1.0), so FULL
-is set after opening. With autocommit off a refused write kills its thread and the caller waits for
-ever (measured); with autocommit on it raises. Its calls block, so each runs in a thread, with a
-deadline.
+sqlitedict opens SQLite with synchronous=OFF whatever the journal mode (its source, 2.1.0). NORMAL
+is set after opening: a power cut may take the last records, which the journal has, but does not
+break the file (sqlite.org/pragma.html#pragma_synchronous). With autocommit off a refused write
+kills its thread and the caller waits for ever (measured); with autocommit on it raises. Its calls
+block, so each runs in a thread, with a deadline.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ class FileThreadMap:
             str(self._path), tablename="threads", autocommit=True, journal_mode="WAL",
             encode=encode, decode=lambda text: decode(Thread, text), outer_stack=False,
         )  # fmt: skip
-        self._map.conn.execute("PRAGMA synchronous=FULL")
+        self._map.conn.execute("PRAGMA synchronous=NORMAL")
 
     async def _do(self, work: Callable[[], T]) -> T:
         loop = asyncio.get_running_loop()

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from core.errors import Superseded
 from core.messages import Answer, Card, Item, Message, Post, Usage, decode, encode
+from core.ports import Work
 from core.records import (
     FINAL_STATES,
     Call,
@@ -20,6 +21,7 @@ from core.records import (
     Remote,
     Round,
     Shown,
+    Spoken,
     State,
     Thread,
     Turn,
@@ -49,8 +51,12 @@ class SqliteJournal:
 
         return await self._database.write(write)
 
-    async def heard(self, turn: Turn, items: Sequence[Item]) -> Sequence[Item]:
+    async def heard(
+        self, turn: Turn, items: Sequence[Item], reserve: Work | None = None
+    ) -> Sequence[Item]:
         def write(connection: Connection) -> Sequence[Item]:
+            if reserve is not None:
+                reserve(connection)
             if not _items_of(connection, turn.seq):
                 notes = changes.take_notes(connection, turn.thread)
                 _add_items(connection, turn, notes, "")
@@ -77,21 +83,8 @@ class SqliteJournal:
         if not await self._database.write(write):
             raise Superseded
 
-    async def items(
-        self, turn: Turn, number: int, items: Sequence[Item], usage: Usage, model: str
-    ) -> None:
-        def write(connection: Connection) -> None:
-            changed = connection.execute(
-                "INSERT INTO rounds (seq, number, complete, model) VALUES (?, ?, 1, ?)"
-                " ON CONFLICT DO UPDATE SET complete = 1, model = excluded.model"
-                " WHERE complete = 0",
-                (turn.seq, number, model),
-            )
-            if changed.rowcount:
-                _add_items(connection, turn, items, "")
-                _add_usage(connection, turn.seq, usage)
-
-        await self._guarded(turn, write)
+    async def items(self, turn: Turn, said: Spoken) -> None:
+        await self._guarded(turn, lambda connection: _add_round(connection, turn, said))
 
     async def call_started(self, turn: Turn, call: Call) -> None:
         def write(connection: Connection) -> None:
@@ -135,7 +128,9 @@ class SqliteJournal:
 
         await self._guarded(turn, write)
 
-    async def answered(self, turn: Turn, answer: Answer) -> None:
+    async def answered(
+        self, turn: Turn, answer: Answer, last: Spoken | None = None, key: str = ""
+    ) -> None:
         """Keep the answer, and end what calls are open; a second answer changes nothing."""
 
         def write(connection: Connection) -> None:
@@ -146,6 +141,8 @@ class SqliteJournal:
             )
             if not changed.rowcount:
                 return
+            if last is not None:
+                _add_round(connection, turn, last)
             items = _items_of(connection, turn.seq)
             open_calls = {i.call_id for i in items if i.kind == "call"} - {
                 i.call_id for i in items if i.kind == "output"
@@ -159,30 +156,16 @@ class SqliteJournal:
                 " WHERE conversation = ? AND state = 'undeliverable' AND told = 0",
                 (turn.message.address.conversation,),
             )
+            if key:
+                _posting(connection, turn, 1, key)
 
         await self._guarded(turn, write)
 
     async def posting(self, turn: Turn, number: int, key: str) -> None:
-        def write(connection: Connection) -> None:
-            connection.execute(
-                "INSERT INTO posts (seq, number, person, key, state, at)"
-                " VALUES (?, ?, ?, ?, 'posting', ?) ON CONFLICT DO UPDATE"
-                " SET key = excluded.key, at = excluded.at WHERE state = 'posting'",
-                (turn.seq, number, turn.message.author.key, key, time.time()),
-            )
-            connection.execute(
-                "UPDATE inbox SET state = 'posting' WHERE seq = ? AND state = 'answered'",
-                (turn.seq,),
-            )
-
-        await self._guarded(turn, write)
+        await self._guarded(turn, lambda connection: _posting(connection, turn, number, key))
 
     async def posted(self, turn: Turn, number: int, post: str) -> None:
-        await self._execute(
-            "UPDATE posts SET post = ?, state = 'posted', at = ?"
-            " WHERE seq = ? AND number = ? AND state != 'removed'",
-            post, time.time(), turn.seq, number,
-        )  # fmt: skip
+        await self._database.write(lambda connection: _posted(connection, turn, number, post))
 
     async def removed(self, turn: Turn, number: int) -> None:
         await self._execute(
@@ -190,8 +173,14 @@ class SqliteJournal:
             time.time(), turn.seq, number,
         )  # fmt: skip
 
-    async def ended(self, turn: Turn, state: State, reason: str = "") -> None:
-        def write(connection: Connection) -> None:
+    async def ended(
+        self, turn: Turn, state: State, reason: str = "", posted: Post | None = None
+    ) -> None:
+        def write(connection: Connection) -> bool:
+            if posted is not None:
+                _posted(connection, turn, posted.number, posted.id)
+            if not _is_current(connection, turn):
+                return False
             stored = connection.execute(
                 "SELECT message FROM inbox WHERE seq = ?", (turn.seq,)
             ).fetchone()
@@ -201,8 +190,10 @@ class SqliteJournal:
                 "UPDATE inbox SET state = ?, reason = ?, message = ?, updated = ? WHERE seq = ?",
                 (state, reason, encode(bare), time.time(), turn.seq),
             )
+            return True
 
-        await self._guarded(turn, write)
+        if not await self._database.write(write):
+            raise Superseded
         self._begun.discard(turn.seq)
 
     async def put_back(self, turn: Turn) -> None:
@@ -354,6 +345,37 @@ def _add_items(connection: Connection, turn: Turn, items: Sequence[Item], person
     connection.executemany(
         "INSERT INTO items (seq, thread, person, item, at) VALUES (?, ?, ?, ?, ?)",
         [(turn.seq, turn.thread, person, encode(item), now) for item in items],
+    )
+
+
+def _add_round(connection: Connection, turn: Turn, said: Spoken) -> None:
+    changed = connection.execute(
+        "INSERT INTO rounds (seq, number, complete, model) VALUES (?, ?, 1, ?)"
+        " ON CONFLICT DO UPDATE SET complete = 1, model = excluded.model WHERE complete = 0",
+        (turn.seq, said.number, said.model),
+    )
+    if changed.rowcount:
+        _add_items(connection, turn, said.items, "")
+        _add_usage(connection, turn.seq, said.usage)
+
+
+def _posting(connection: Connection, turn: Turn, number: int, key: str) -> None:
+    connection.execute(
+        "INSERT INTO posts (seq, number, person, key, state, at)"
+        " VALUES (?, ?, ?, ?, 'posting', ?) ON CONFLICT DO UPDATE"
+        " SET key = excluded.key, at = excluded.at WHERE state = 'posting'",
+        (turn.seq, number, turn.message.author.key, key, time.time()),
+    )
+    connection.execute(
+        "UPDATE inbox SET state = 'posting' WHERE seq = ? AND state = 'answered'", (turn.seq,)
+    )
+
+
+def _posted(connection: Connection, turn: Turn, number: int, post: str) -> None:
+    connection.execute(
+        "UPDATE posts SET post = ?, state = 'posted', at = ?"
+        " WHERE seq = ? AND number = ? AND state != 'removed'",
+        (post, time.time(), turn.seq, number),
     )
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from core.errors import OverBudget
 from core.messages import Item, Person, Usage
-from core.records import Call, Outcome, Spent, Turn
+from core.records import Call, Outcome, Spent, Spoken, Turn
 from core.store import changes
 from core.store.changes import CountingBudget
 from tests.contract.engines import Embedded
@@ -20,7 +20,7 @@ from tests.fakes import choices
 
 ANA, BOB = Person("web", "ana"), Person("web", "bob")
 LISBON = timezone(timedelta(hours=1))
-SAID = [Item("message", role="assistant", text="hi")]
+SAID = (Item("message", role="assistant", text="hi"),)
 
 
 class Clock:
@@ -102,10 +102,10 @@ async def test_what_models_count_is_added_up(embedded: Embedded) -> None:
     for turn in (first, second):
         await counting.reserve(turn)
     assert await counting.usage() == Spent(2, Usage())
-    await journal.items(first, 1, SAID, Usage(100, 50, 10, 5, cost=None), "m")
+    await journal.items(first, Spoken(1, SAID, Usage(100, 50, 10, 5, cost=None), "m"))
     assert (await counting.usage()).usage == Usage(100, 50, 10, 5, cost=None)
-    await journal.items(first, 2, SAID, Usage(100, 50, 10, 5, cost=0.25), "m")
-    await journal.items(second, 1, SAID, Usage(1, 0, 1, 0, cost=0.5), "m")
+    await journal.items(first, Spoken(2, SAID, Usage(100, 50, 10, 5, cost=0.25), "m"))
+    await journal.items(second, Spoken(1, SAID, Usage(1, 0, 1, 0, cost=0.5), "m"))
     assert await counting.usage() == Spent(2, Usage(201, 100, 21, 10, cost=0.75))
     assert await counting.usage(BOB.key) == Spent(1, Usage(1, 0, 1, 0, cost=0.5))
 

@@ -11,7 +11,7 @@ import pytest
 
 from core.errors import NotFound, Superseded
 from core.messages import Answer, Attachment, File, Item, Post, Quote, Usage, encode
-from core.records import Call, Outcome, Provenance, Round, Turn
+from core.records import Call, Outcome, Provenance, Round, Spoken, Turn
 from core.store.database import Connection, Database
 from core.store.schema import MIGRATIONS
 from core.store.turns import SqliteJournal
@@ -138,7 +138,7 @@ async def test_the_next_process_finds_everything(embedded: Embedded) -> None:
     turn, journal = await begun(embedded), embedded.journal
     await journal.heard(turn, [HELLO])
     await journal.round_began(turn, 1, "resp_1")
-    await journal.items(turn, 1, [LOOK], USAGE, "m")
+    await journal.items(turn, Spoken(1, (LOOK,), USAGE, "m"))
     await journal.call_started(turn, CALL)
     await journal.call_ended(turn, "c1", Outcome("ok", "3 rows"))
     await journal.round_began(turn, 2, "resp_2")
@@ -168,7 +168,7 @@ async def test_an_answer_is_final_and_its_posting_follows(embedded: Embedded) ->
 async def test_a_turn_that_answers_leaves_no_call_open(embedded: Embedded) -> None:
     turn = await begun(embedded)
     await embedded.journal.heard(turn, [HELLO])
-    await embedded.journal.items(turn, 1, [LOOK], USAGE, "m")
+    await embedded.journal.items(turn, Spoken(1, (LOOK,), USAGE, "m"))
     await embedded.journal.call_started(turn, CALL)
     await embedded.journal.answered(turn, Answer("_Stopped._", status="stopped"))
     entries = await embedded.journal.transcript(turn.thread)
@@ -188,16 +188,16 @@ async def test_a_round_is_written_once(embedded: Embedded) -> None:
     turn = await begun(embedded)
     await embedded.budget.reserve(turn)
     for _ in range(2):
-        await embedded.journal.items(turn, 1, [SAID], USAGE, "m")
+        await embedded.journal.items(turn, Spoken(1, (SAID,), USAGE, "m"))
     assert (await again(embedded, turn.seq)).items == (SAID,)
     assert (await embedded.budget.usage()).usage == USAGE
-    await embedded.journal.items(turn, 2, [SAID], USAGE, "m")
+    await embedded.journal.items(turn, Spoken(2, (SAID,), USAGE, "m"))
     assert (await embedded.budget.usage()).usage.input == 20
 
 
 async def test_the_first_outcome_of_a_call_stands(embedded: Embedded) -> None:
     turn, journal = await begun(embedded), embedded.journal
-    await journal.items(turn, 1, [LOOK], USAGE, "m")
+    await journal.items(turn, Spoken(1, (LOOK,), USAGE, "m"))
     await journal.call_started(turn, CALL)
     await journal.call_ended(turn, "c1", Outcome("ok", "3 rows"))
     await journal.call_started(turn, CALL)
@@ -264,7 +264,7 @@ Write = Callable[[Embedded, Turn], Awaitable[object]]
 WRITES: dict[str, Write] = {
     "heard": lambda e, t: e.journal.heard(t, [HELLO]),
     "round_began": lambda e, t: e.journal.round_began(t, 1, "resp_1"),
-    "items": lambda e, t: e.journal.items(t, 1, [SAID], USAGE, "m"),
+    "items": lambda e, t: e.journal.items(t, Spoken(1, (SAID,), USAGE, "m")),
     "call_started": lambda e, t: e.journal.call_started(t, CALL),
     "call_ended": lambda e, t: e.journal.call_ended(t, "c1", Outcome("ok", "3 rows")),
     "answered": lambda e, t: e.journal.answered(t, Answer("hi")),

@@ -10,7 +10,7 @@ import pytest
 
 from core.errors import Forgotten, Superseded
 from core.messages import Answer, Attachment, Item, Quote, Usage
-from core.records import Call, Outcome, Remote
+from core.records import Call, Outcome, Remote, Spoken
 from core.store import threads
 from core.store.database import Connection
 from core.store.schema import MIGRATIONS
@@ -39,7 +39,7 @@ async def test_nothing_of_what_was_said_is_left_in_the_file(embedded: Embedded) 
     await journal.heard(turn, [Item("message", role="user", text=TOPIC)])
     call = Call("c1", "look", f'{{"for": "{TOPIC}"}}', "read")
     asked = Item("call", call_id="c1", name="look", arguments=call.arguments)
-    await journal.items(turn, 1, [asked], Usage(), "m")
+    await journal.items(turn, Spoken(1, (asked,), Usage(), "m"))
     await journal.call_started(turn, call)
     await journal.call_ended(turn, "c1", Outcome("ok", f"found {TOPIC}"))
     await journal.answered(turn, Answer(f"about {TOPIC}", parts=(f"about {TOPIC}",)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from core.messages import Answer, Item, Person, Usage
-from core.records import Turn
+from core.records import Spoken, Turn
 from tests.contract.engines import Embedded
 from tests.contract.test_inbox import says
 from tests.contract.test_journal import again, begun
@@ -19,7 +19,7 @@ async def talk(engine: Embedded, text: str, channel: str = "C1", person: Person 
     turn = await again(engine, (await engine.inbox.accept(message)).seq)
     await engine.journal.heard(turn, [Item("message", role="user", text=text)])
     said = Item("message", role="assistant", text=f"re: {text}")
-    await engine.journal.items(turn, 1, [said], Usage(), "m")
+    await engine.journal.items(turn, Spoken(1, (said,), Usage(), "m"))
     await engine.journal.answered(turn, Answer(f"re: {text}"))
     await engine.journal.ended(turn, "done")
     return turn

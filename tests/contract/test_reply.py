@@ -245,7 +245,7 @@ async def test_a_post_whose_record_was_refused_is_found_again(
 ) -> None:
     posted = place.posts.posted
 
-    async def refused(number: int, post: str) -> None:
+    async def refused(number: int, post: str, last: bool = False) -> None:
         monkeypatch.setattr(place.posts, "posted", posted)
         raise NotStored
 

@@ -12,7 +12,7 @@ from hypothesis.stateful import invariant, precondition, rule, run_state_machine
 
 from core.errors import Superseded
 from core.messages import Answer, Item, Post, Usage
-from core.records import FINAL_STATES, Call, Outcome, State, Turn
+from core.records import FINAL_STATES, Call, Outcome, Spoken, State, Turn
 from tests.contract.test_inbox import says
 from tests.core.machine import QUICK, EngineMachine
 
@@ -99,7 +99,7 @@ class JournalMachine(EngineMachine):
     def round(self, pick: int, number: int) -> None:
         turn, row = self.pick(pick)
         call = call_of(number)
-        said = self.engine.journal.items(turn, number, [call], Usage(), "m")
+        said = self.engine.journal.items(turn, Spoken(number, (call,), Usage(), "m"))
         if self.written(turn, said) and call not in row.items:
             row.items.append(call)
 

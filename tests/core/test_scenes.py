@@ -13,7 +13,7 @@ import pytest
 from bot.engine import Engine
 from core.conversation.context import zone_of
 from core.messages import Answer, Attachment, Item, Message
-from core.records import Ask, Call, Completed, ModelEvent, Outcome, Remote, Scene
+from core.records import Ask, Call, Completed, ModelEvent, Outcome, Remote, Scene, Spoken
 from core.tools.tool import FunctionTool
 from tests.core.test_turn import Scripted, _bot, _call, _said, _then
 from tests.fakes.choices import ANA, message
@@ -176,7 +176,9 @@ async def test_a_second_call_keeps_the_first_ones_handle(tmp_path: Path) -> None
         turn = await engine.journal.begin(receipt.seq)
         assert turn
         call = Call("c0", "order", json.dumps({}), "spend")
-        await engine.journal.items(turn, 1, [Item("call", call_id="c0")], Completed(()).usage, "m")
+        await engine.journal.items(
+            turn, Spoken(1, (Item("call", call_id="c0"),), Completed(()).usage, "m")
+        )
         await engine.journal.call_started(turn, call)
         await engine.journal.call_known(turn, "c0", "run-7")
         await engine.journal.call_started(turn, call)

@@ -12,14 +12,17 @@ from typing import Any
 import pytest
 
 from bot.engine import Engine
+from core.chat.posting import PostedReply
 from core.conversation.rounds import ROUNDS
 from core.errors import ModelDown, ToolError
 from core.messages import Answer, Item, Progress
 from core.ports import Tool
-from core.records import Ask, Call, Completed, Delta, Effect, Health, ModelEvent, Outcome
+from core.records import Ask, Call, Completed, Delta, Effect, Health, ModelEvent, Outcome, Spoken
+from core.store.database import Database
 from core.tools.tool import FunctionTool
 from tests.fakes.choices import choices, message
 from tests.fakes.models import EchoModel
+from tests.fakes.recorder import Recorder, RecordingSurface
 
 Script = Callable[[Ask], Sequence[ModelEvent]]
 Fn = Callable[..., Coroutine[Any, Any, Any]]
@@ -59,6 +62,8 @@ class Watched:
 
     def __init__(self) -> None:
         self.shown: list[Progress] = []
+
+    first_key = ""
 
     def split(self, text: str) -> tuple[str, ...]:
         return (text,)
@@ -296,7 +301,7 @@ async def test_an_interrupted_call_is_repeated_only_where_nothing_is_done_twice(
         turn = await engine.journal.begin(receipt.seq)
         assert turn
         await engine.journal.heard(turn, [Item("message", role="user", text="go")])
-        await engine.journal.items(turn, 1, [call], Completed(()).usage, "m")
+        await engine.journal.items(turn, Spoken(1, (call,), Completed(()).usage, "m"))
         await engine.journal.call_started(turn, Call("c0", "act", "{}", effect))
 
     model = Scripted(lambda ask: [_said(ask.input[-1].text)])
@@ -347,3 +352,30 @@ async def test_links_in_text_that_a_tool_brought_cannot_be_clicked(
         _,
     ):
         assert (await _answer(engine)).text == said, "no tool spoke"
+
+
+async def test_a_plain_turn_is_five_commits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Accepted, begun, heard with its place in the budget, answered with its first post's key,
+    ended with that post's id."""
+
+    class Slow(RecordingSurface):
+        interval = 1.0  # so that a quick answer is posted whole
+
+    commits, recorder = 0, Recorder()
+    commit = Database._commit
+
+    def counted(database: Database, batch: list[Any]) -> None:
+        nonlocal commits
+        commits += 1
+        commit(database, batch)
+
+    async with _bot(tmp_path, EchoModel()) as (engine, _):
+        engine.replies["web"] = lambda to, posts: PostedReply(Slow(recorder, to), posts, to.turn)
+        await _answer(engine)  # what is tidied up at the start comes with it
+        monkeypatch.setattr(Database, "_commit", counted)
+        await _answer(engine, "again", "k2")
+        monkeypatch.setattr(Database, "_commit", commit)
+    assert recorder.visible("k2") == ["You said: again"]
+    assert commits == 5

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -165,11 +166,11 @@ async def test_progress_under_way_when_the_store_fails_is_not_posted_twice(
     async with theatre.open() as stage:
         answered, refusals = stage.engine.journal.answered, [NotStored()]
 
-        async def refuse_once(turn: Turn, answer: Answer) -> None:
+        async def refuse_once(turn: Turn, answer: Answer, *more: Any) -> None:
             if refusals:
                 raise refusals.pop()
             again.set()
-            await answered(turn, answer)
+            await answered(turn, answer, *more)
 
         monkeypatch.setattr(stage.engine.journal, "answered", refuse_once)
         one, receipt = await stage.says("\n\n".join("x" * 150 for _ in range(6)))

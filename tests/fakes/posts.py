@@ -23,7 +23,7 @@ class KeptPosts:
         self._refuse()
         self.posts.setdefault(number, Post(number, key))
 
-    async def posted(self, number: int, post: str) -> None:
+    async def posted(self, number: int, post: str, last: bool = False) -> None:
         self._refuse()
         if self.posts[number].state != "removed":
             self.posts[number] = replace(self.posts[number], id=post, state="posted")

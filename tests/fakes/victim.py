@@ -1,7 +1,7 @@
 """A whole bot to be killed: the embedded engine between a recording platform and its tables.
 
 `python -m tests.fakes.victim HOME PLATFORM_URL [--bridge URL | --nocodb URL TOKEN BASE]
-[--model URL] [--die-after-accept N] [--grace S]`
+[--model URL] [--die-after-accept N] [--die-at-commit N:before|inside|after] [--grace S]`
 prints its own URL. The platform sends it messages (`POST /events`): 200 is the acknowledgement.
 `POST /answers` waits for an answer that was asked for before. SIGTERM drains.
 """
@@ -17,11 +17,13 @@ from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import structlog
 from aiohttp import web
 
+from bot import engine as engine_module
 from bot.engine import Engine
 from bot.home import Home
 from core.chat.posting import PostedReply
@@ -33,6 +35,7 @@ from core.models.server import Options
 from core.openai import Client, Place
 from core.ports import Posts, Reply
 from core.records import Ask, Remote
+from core.store.database import Database
 from core.tools.nocodb.bridge import BridgeSource
 from core.tools.nocodb.source import NocoSource
 from tests.fakes.choices import choices
@@ -40,6 +43,26 @@ from tests.fakes.models import EchoModel
 from tests.fakes.recorder import RecordingSurface
 from tests.fakes.recorder_server import RemoteRecorder
 from tests.fakes.stackspot_parts import stackspot_choices
+
+
+class Fragile(Database):
+    """Dies at the commit `number`, counted from the first event on."""
+
+    number, moment, events = 0, "", 0
+    _commits = 0
+
+    def _commit(self, batch: list[Any]) -> None:
+        Fragile._commits += bool(Fragile.events)
+        last = Fragile._commits == Fragile.number > 0
+        if last and self.moment == "inside":
+            self._connection.execute("BEGIN IMMEDIATE")
+            for job in batch:
+                self._attempt(self._connection, job)
+        if not last or self.moment == "after":
+            super()._commit(batch)
+        if last:
+            os.kill(os.getpid(), signal.SIGKILL)
+
 
 Tables = Callable[[HttpClient], Sequence[BridgeSource | NocoSource]]
 
@@ -53,6 +76,7 @@ class Intake:
         self._accepted = 0
 
     async def event(self, request: web.Request) -> web.Response:
+        Fragile.events += 1
         try:
             receipt = await self._engine.inbox.accept(decode(Message, await request.read()))
         except NotStored:
@@ -137,8 +161,12 @@ if __name__ == "__main__":
     parser.add_argument("--stackspot", default="", help="a StackSpot, in the bridge's place")
     parser.add_argument("--model", default="", help="a server with OpenAI's API")
     parser.add_argument("--die-after-accept", type=int, default=0)
+    parser.add_argument("--die-at-commit", default="0:")
     parser.add_argument("--grace", type=float, default=2.0)
     asked = parser.parse_args()
+    number, Fragile.moment = asked.die_at_commit.split(":")
+    Fragile.number = int(number)
+    vars(engine_module)["Database"] = Fragile
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     asyncio.run(
         main(

@@ -84,6 +84,27 @@ async def test_a_refused_connection_was_not_sent(waits: list[float]) -> None:
     await client.close()
 
 
+@pytest.mark.parametrize("reset", [False, True])
+async def test_a_connection_that_breaks_under_a_request_was_sent(reset: bool) -> None:
+    asked = 0
+
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal asked
+        asked += bool(await reader.readuntil(b"\r\n\r\n"))
+        if reset:
+            writer.transport.abort()
+        writer.close()
+
+    async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as server:
+        host, port = server.sockets[0].getsockname()
+        client = Client(Place(KEY, f"http://{host}:{port}/v1"))
+        with pytest.raises(Fault) as caught:
+            await client.post("/conversations", {})
+        await client.close()
+    assert (caught.value.kind, asked) == ("lost", 1)
+    assert not caught.value.passing, "it may have been done, and paid for"
+
+
 async def test_one_import_in_a_thread_for_all(fake: FakeOpenAI) -> None:
     client = Client(Place(KEY, fake.base_url))
     first, second = await asyncio.gather(client.sdk(), client.sdk())

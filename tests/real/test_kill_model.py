@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import sqlite3
 from collections.abc import AsyncIterator
 
 import pytest
@@ -14,6 +16,8 @@ from tests.fakes.openai.items import text_of
 from tests.fakes.openai.script import Disconnect
 from tests.real.conftest import Scene
 
+COMMITS = 7
+"""In the first turn of a thread, its acceptance among them."""
 LONG = "A long answer in many pieces, one after the other."
 READ = json.dumps({"tool": "list_records", "args": {"table_id": CUSTOMERS, "limit": 1}})
 
@@ -117,3 +121,23 @@ async def test_a_drain_in_mid_stream(scene: Scene, fake: FakeOpenAI) -> None:
     await scene.victim.start("--model", fake.base_url)
     assert (await scene.people.answer(one)).text == LONG
     assert asked(fake) == ["message"]
+
+
+@pytest.mark.parametrize("moment", ["before", "inside", "after"])
+async def test_at_each_commit_of_a_plain_turn(scene: Scene, fake: FakeOpenAI, moment: str) -> None:
+    """Accepted, begun, heard, the conversation's id, the response's, answered, ended: each is one
+    commit, and at none of them is anything lost, posted twice or left with the server unlisted."""
+    for number in range(1, COMMITS + 1):
+        one = message(f"hello {number}", f"k{number}", channel=f"C{number}")
+        await scene.victim.start("--model", fake.base_url, "--die-at-commit", f"{number}:{moment}")
+        async with asyncio.TaskGroup() as group:
+            group.create_task(scene.people.say(one))
+            await scene.victim.died()
+            await scene.victim.start("--model", fake.base_url)
+        assert (await scene.people.answer(one)).text == f"You said: hello {number}"
+        assert scene.recorder.visible(f"k{number}") == [f"You said: hello {number}"]
+        await scene.victim.kill()
+    listed = sqlite3.connect(scene.victim.home / "ponte.db").execute("SELECT id FROM remotes")
+    kept = {id for (id,) in listed}
+    assert {id for id, said in fake.conversations.items() if said.items} <= kept
+    assert len(scene.recorder.posts) == COMMITS

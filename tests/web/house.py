@@ -28,7 +28,7 @@ class NoPosts:
     async def posting(self, number: int, key: str) -> None:
         raise AssertionError("the web posts nothing")
 
-    async def posted(self, number: int, post: str) -> None:
+    async def posted(self, number: int, post: str, last: bool = False) -> None:
         raise AssertionError("the web posts nothing")
 
     async def removed(self, number: int) -> None:

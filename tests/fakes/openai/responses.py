@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any
 
 from aiohttp import web
@@ -184,10 +183,7 @@ class Creation:
 
 
 async def create(state: State, request: web.Request, body: Json) -> web.StreamResponse:
-    creation = Creation(state, body)
-    with suppress(Cut):
-        return await creation.run(request)
-    return web.Response()
+    return await Creation(state, body).run(request)
 
 
 def retrieve(state: State, id: str, include: Sequence[str] = ()) -> Json:
