@@ -31,6 +31,7 @@ from core.store.files import FolderFiles
 from core.store.inbox import SqliteInbox
 from core.store.schema import MIGRATIONS
 from core.store.thread_map import FileThreadMap
+from core.store.threads import give_up_spares
 from core.store.turns import SqliteJournal
 from core.tools.code.source import Runner
 from core.tools.toolbox import Toolbox
@@ -111,6 +112,7 @@ class Engine:
             FileThreadMap.open(home / "threads.db"),
             asyncio.to_thread(prepare, Message, Answer, Item, Outcome, Thread),
         )
+        await database.write(give_up_spares)
         return cls(database, threads, home, choices)
 
     def start(self) -> None:

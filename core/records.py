@@ -209,11 +209,15 @@ class Delta:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """The server now keeps something for this thread (`Remote`), to be journalled at once."""
+    """The server now keeps something for this thread (`Remote`), to be journalled at once.
+
+    `thread` is the record as it stands after this, when the remote is its current one; `listed`:
+    the id is known to whoever erases already, as a spare one.
+    """
 
     remote: Remote
     thread: Thread | None = None
-    """The thread record as it stands after this, when the remote is its current one."""
+    listed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,13 +21,14 @@ from discord.http import Route
 from adapters.discord import API_URL, GATEWAY_URL, commands
 from adapters.discord.client import IN_DOUBT, Client, Interaction, Lanes
 from adapters.discord.events import PLATFORM, Places
-from adapters.discord.files import Fetch
+from adapters.discord.files import DiscordFiles
 from adapters.discord.intake import Catchup, Intake
 from adapters.discord.interactions import Acks, Choices, Door, Interactions, Token
 from adapters.discord.participants import Context, Roles, Threads
 from adapters.discord.presence import Hints, Marks, TypingSign
 from adapters.discord.state import Notes
 from adapters.discord.surface import ChannelSurface, ClickSurface, Means, OriginalSurface
+from core.chat.files import Downloads
 from core.chat.platform import Surface
 from core.chat.posting import PostedReply
 from core.errors import SettingsError
@@ -214,7 +215,10 @@ class DiscordAdapter:
             files=files,
         )
         self.roles = Roles(self.connection.client)
-        self._fetch = Fetch(self.connection.client, files)
+        self._fetch = Downloads(
+            "discord", files, DiscordFiles(self.connection.client).read, IN_DOUBT,
+            lambda error: type(error).__name__,
+        )  # fmt: skip
         self._context = Context(self.connection.client, self.notes, message_content, locale)
         self._build(inbox, policy, board, removed, answer_age)
 
@@ -269,7 +273,7 @@ class DiscordAdapter:
         return self.connection.health()
 
     async def fetch(self, message: Message, attachment: Attachment) -> File | None:
-        return await self._fetch(message, attachment)
+        return await self._fetch.fetch(message, attachment)
 
     async def look_up(self, message: Message, pointed: bool) -> tuple[Message, Sequence[str]]:
         return await self._context(message, pointed)

@@ -1,71 +1,28 @@
-"""Files that came with a message, from Discord into `Files`: at once, and again when missing."""
+"""How a file's bytes are got from Discord."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 
 import discord
-import structlog
 
-from adapters.discord.client import IN_DOUBT, attempt
+from adapters.discord.client import attempt
 from adapters.discord.events import files
 from core.errors import PonteError
-from core.messages import Attachment, File, Message
-from core.ports import Files
-from core.unread import LARGEST
+from core.messages import Attachment
 
-log = structlog.get_logger("discord")
 DEADLINE = 120.0
 """Seconds that one file may take."""
 
 
-class Fetch:
-    def __init__(self, client: Callable[[], Awaitable[discord.Client]], files: Files) -> None:
+class DiscordFiles:
+    def __init__(self, client: Callable[[], Awaitable[discord.Client]]) -> None:
         self._client = client
-        self._files = files
-        self._under_way: dict[tuple[str, str], asyncio.Task[File | None]] = {}
 
-    async def __call__(self, message: Message, attachment: Attachment) -> File | None:
-        """The file, kept; None where it is too large, gone, or cannot be had."""
-        key = (message.event_key, attachment.reference)
-        if key not in self._under_way:
-            task = asyncio.create_task(self._kept(message, attachment))
-            self._under_way[key] = task
-            task.add_done_callback(lambda _: self._under_way.pop(key))
-        return await asyncio.shield(self._under_way[key])
+    async def read(self, attachment: Attachment) -> tuple[Attachment, bytes]:
+        return attachment, await self._bytes(attachment)
 
-    async def all_of(self, message: Message) -> None:
-        for attachment in message.attachments:
-            await self(message, attachment)
-
-    async def close(self) -> None:
-        tasks = list(self._under_way.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def _kept(self, message: Message, attachment: Attachment) -> File | None:
-        if attachment.size > LARGEST:
-            log.info("file too large", size=attachment.size)
-            return None
-        try:
-            data = await self._bytes(attachment)
-            if data is None or len(data) > LARGEST:
-                return None
-            return await self._files.put(
-                message.event_key,
-                attachment.name,
-                attachment.type,
-                data,
-                message.author,
-                message.address.conversation,
-            )
-        except (PonteError, *IN_DOUBT) as error:
-            log.warning("file not fetched", why=type(error).__name__)
-            return None
-
-    async def _bytes(self, attachment: Attachment) -> bytes | None:
+    async def _bytes(self, attachment: Attachment) -> bytes:
         client = await self._client()
         where, _, url = attachment.reference.rpartition(" ")
         try:

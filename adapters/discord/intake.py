@@ -18,10 +18,10 @@ import structlog
 from adapters.discord import events
 from adapters.discord.client import IN_DOUBT, Lanes, history, own_id
 from adapters.discord.events import Place, Places
-from adapters.discord.files import Fetch
 from adapters.discord.participants import Roles, Threads
 from adapters.discord.presence import Hints, Marks, TypingSign
 from adapters.discord.state import Company, Notes
+from core.chat.files import Downloads
 from core.errors import NotStored, PlatformBusy, Undeliverable
 from core.messages import turn_id
 from core.ports import Inbox
@@ -44,7 +44,7 @@ class Intake:
         places: Places,
         roles: Roles,
         threads: Threads,
-        fetch: Fetch,
+        fetch: Downloads,
         lanes: Lanes,
         hints: Hints,
         sign: TypingSign,

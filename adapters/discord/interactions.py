@@ -30,9 +30,9 @@ from adapters.discord.client import (
     TokenOver,
 )
 from adapters.discord.events import Places, person
-from adapters.discord.files import Fetch
 from adapters.discord.participants import Roles
 from adapters.discord.state import Notes
+from core.chat.files import Downloads
 from core.conversation import grammar
 from core.conversation.grammar import Command
 from core.errors import NotStored
@@ -184,7 +184,7 @@ class Door:
         places: Places,
         roles: Roles,
         acks: Acks,
-        fetch: Fetch,
+        fetch: Downloads,
         lanes: Lanes,
     ) -> None:
         self._inbox = inbox

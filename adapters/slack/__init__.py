@@ -105,10 +105,7 @@ class Slack(ChatIntegration[SlackSettings]):
                 plain(own.slack_app_token),
                 plain(own.slack_signing_secret),
             ),
-            slack.Ports(
-                inbox=ports.inbox, journal=ports.journal, threads=ports.threads, files=ports.files,
-                board=ports.board, policy=ports.policy, removed=ports.removed,
-            ),
+            ports,
             api_url=own.slack_api_url,
             proxies=given.shared.proxies,
             customs=slack.Customs(

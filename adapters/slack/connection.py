@@ -28,9 +28,9 @@ from slack_sdk.socket_mode.request import SocketModeRequest
 from slack_sdk.web.async_client import AsyncWebClient
 
 from adapters.slack import render
-from adapters.slack.client import FAILURES, InDoubt, SlackApi, sdk_log
+from adapters.slack.client import FAILURES, InDoubt, SlackApi, SlackRefused, sdk_log
 from adapters.slack.events import Payload, author_home
-from adapters.slack.files import Downloads
+from adapters.slack.files import SlackFiles
 from adapters.slack.intake import Customs, Intake
 from adapters.slack.interactions import Interactions
 from adapters.slack.participants import Around, Company
@@ -38,12 +38,14 @@ from adapters.slack.render import Links
 from adapters.slack.setup import socket_url
 from adapters.slack.surface import ChatSurface
 from adapters.slack.workspace import Directory, Directs, Workspace
+from core.chat.files import Downloads
 from core.chat.posting import PostedReply
 from core.errors import NotStored, PlatformBusy, SettingsError
 from core.http import Proxies
 from core.i18n import nearest
+from core.integration import ChatPorts
 from core.messages import Address, Attachment, File, Message, Person, ReplyTo
-from core.ports import Files, Inbox, Journal, Policy, Posts, StatusBoard, ThreadMap
+from core.ports import Posts
 from core.records import Health
 
 log = structlog.get_logger("slack")
@@ -73,26 +75,13 @@ class Credentials:
     signing_secret: str = field(default="", repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Ports:
-    """What the adapter works with. `removed` is told the id of a post that a person deleted."""
-
-    inbox: Inbox
-    journal: Journal
-    threads: ThreadMap
-    files: Files
-    board: StatusBoard
-    policy: Policy
-    removed: Callable[[str], Awaitable[None]]
-
-
 class SlackAdapter:
     """Slack as a `ChatPlatform`."""
 
     name = "slack"
 
     def __init__(
-        self, credentials: Credentials, ports: Ports, *, api_url: str = "https://slack.com/api/",
+        self, credentials: Credentials, ports: ChatPorts, *, api_url: str = "https://slack.com/api/",
         proxies: Proxies | None = None, customs: Customs | None = None, links: Links | None = None,
         home: Path | None = None,
     ) -> None:  # fmt: skip
@@ -107,7 +96,9 @@ class SlackAdapter:
         api = SlackApi(credentials.bot_token, api_url, self._proxies)
         directory = Directory(api, home / "slack-people.json" if home else None)
         workspace = self._workspace = Workspace(api, directory, links or Links())
-        self._downloads = Downloads(workspace, ports.files)
+        self._downloads = Downloads(
+            "slack", ports.files, SlackFiles(workspace).read, (InDoubt, SlackRefused)
+        )
         directs = Directs(workspace, ports.journal)
         company = Company(
             workspace, ports.threads, lambda *said: self._intake.say_that_we_wait(*said)

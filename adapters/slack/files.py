@@ -1,71 +1,32 @@
-"""Files in: fetched beside the turn as soon as a message is stored, or when the turn needs one."""
+"""How a file's bytes are got from Slack."""
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
 from urllib.parse import urlsplit
 
 import structlog
 
-from adapters.slack.client import InDoubt, SlackRefused
 from adapters.slack.events import private_url
 from adapters.slack.workspace import Workspace
-from core.errors import PonteError
-from core.messages import Attachment, File, Message
-from core.ports import Files
+from core.messages import Attachment
+from core.unread import LARGEST
 
 log = structlog.get_logger("slack")
-LIMIT = 20 * 1024 * 1024
-"""Bytes of one file that are taken; Slack itself takes up to 1 GB."""
 _HOSTS = ("slack.com", "slack-edge.com", "slack-files.com")
 
 
-class Downloads:
-    """Each file once: whoever asks while it is under way waits for the same."""
-
-    def __init__(self, workspace: Workspace, files: Files) -> None:
+class SlackFiles:
+    def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
-        self._files = files
-        self._under_way: dict[str, asyncio.Task[File | None]] = {}
 
-    def begin(self, message: Message) -> None:
-        for attachment in message.attachments:
-            self._task(message, attachment)
-
-    async def fetch(self, message: Message, attachment: Attachment) -> File | None:
-        """The `Fetch` port: None where it cannot be had (too large, refused, gone)."""
-        return await asyncio.shield(self._task(message, attachment))
-
-    async def close(self) -> None:
-        for task in list(self._under_way.values()):
-            task.cancel()
-        await asyncio.gather(*self._under_way.values(), return_exceptions=True)
-
-    def _task(self, message: Message, attachment: Attachment) -> asyncio.Task[File | None]:
-        key = f"{message.event_key} {attachment.reference}"
-        task = self._under_way.get(key)
-        if task is None:
-            task = self._under_way[key] = asyncio.create_task(self._get(message, attachment))
-            task.add_done_callback(lambda _: self._under_way.pop(key, None))
-        return task
-
-    async def _get(self, message: Message, attachment: Attachment) -> File | None:
-        try:
-            attachment, url = await self._told(attachment)
-            data = await self._bytes(attachment, url)
-            if data is None:
-                return None
-            return await self._files.put(
-                message.event_key, attachment.name, attachment.type, data, message.author,
-                message.address.conversation,
-            )  # fmt: skip
-        except (InDoubt, SlackRefused, PonteError) as error:
-            log.warning("file not fetched", turn=message.turn, why=repr(error))
-            return None
+    async def read(self, attachment: Attachment) -> tuple[Attachment, bytes] | None:
+        attachment, url = await self._told(attachment)
+        data = await self._bytes(attachment, url)
+        return None if data is None else (attachment, data)
 
     async def _bytes(self, attachment: Attachment, url: str) -> bytes | None:
-        if attachment.size > LIMIT or not self._ours(url):
+        if attachment.size > LARGEST or not self._ours(url):
             return None
         async with self._workspace.api.download(url) as answer:
             page = answer.content_type == "text/html" and attachment.type != "text/html"
@@ -75,7 +36,7 @@ class Downloads:
             data = bytearray()
             async for chunk in answer.content.iter_chunked(65_536):
                 data += chunk
-                if len(data) > LIMIT:
+                if len(data) > LARGEST:
                     return None
         html = attachment.type == "text/html"
         return None if html and len(data) != attachment.size else bytes(data)

@@ -17,12 +17,12 @@ from weakref import WeakValueDictionary
 from adapters.slack import events
 from adapters.slack.client import InDoubt, SlackRefused
 from adapters.slack.events import Payload, Said, Source
-from adapters.slack.files import Downloads
 from adapters.slack.participants import NOTICE, Company
 from adapters.slack.presence import WAITS
 from adapters.slack.render import mentioned, readable
 from adapters.slack.workspace import Directs, Workspace
 from core import text
+from core.chat.files import Downloads
 from core.errors import NotStored, PlatformBusy
 from core.i18n import nearest, say
 from core.messages import Address, Message, Person, Quote, ReplyTo

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import structlog
 
@@ -334,33 +334,42 @@ class Rounds:
         self.shown = self._said
 
     async def _stream(self, number: int) -> Completed:
-        """A conversation's id is kept before anything is said in it, a response's before any of its
-        text shows or a tool runs: else `forget` would miss them."""
+        """A conversation's id is listed before anything is said in it. Whose it is, and a
+        response's id, are written beside the stream, and kept before any of its text shows or a
+        tool runs: else `forget` would miss them."""
         journal, turn = self._journal, self._stage.turn
-        began: asyncio.Task[None] | None = None
+        beside: list[asyncio.Task[None]] = []
+
+        async def written() -> None:
+            while beside:
+                await asyncio.shield(beside[0])
+                beside.pop(0)
+
+        def begin(write: Coroutine[Any, Any, None]) -> None:
+            beside.append(asyncio.create_task(write))
+
         try:
             async with aclosing(self._model.ask(self._question(number))) as events:
                 async for event in events:
                     match event:
                         case Began(response):
                             self.shown = self._said
-                            began = asyncio.create_task(journal.round_began(turn, number, response))
+                            begin(journal.round_began(turn, number, response))
                         case Delta(piece):
-                            if began:
-                                await asyncio.shield(began)
+                            await written()
                             self.shown += piece
                             await self._show()
-                        case Kept(remote, thread):
-                            await journal.remote(self.thread.id, remote)
+                        case Kept(remote, thread, listed):
+                            begin(journal.remote(self.thread.id, remote))
+                            if not listed:
+                                await written()
                             await self._keep(thread)
                         case Completed():
-                            if began:
-                                await asyncio.shield(began)
+                            await written()
                             return event
             raise ModelDown
         finally:
-            if began:
-                await asyncio.gather(began, return_exceptions=True)
+            await asyncio.gather(*beside, return_exceptions=True)
 
     async def _keep(self, thread: Thread | None) -> None:
         """Written at once: a crash must not lose which conversation goes on."""

@@ -14,6 +14,9 @@ from core.ports import Model
 from core.records import Health
 from core.settings import Instructions, SettingsPart, Url, plain, setting
 
+SPARE = 2
+"""Empty conversations that are made ahead at the model's server."""
+
 
 class ModelSettings(SettingsPart):
     openai_api_key: SecretStr | None = setting(
@@ -66,6 +69,7 @@ class ServedOrDemo(ModelIntegration[ModelSettings]):
             model=own.ponte_model,
             effort=own.ponte_model_effort or "",
             secret=given.home.pseudonyms(),
+            spare=SPARE,
         )
         api = own.ponte_model_api
         level = None if api == "auto" or api == "demo" else api

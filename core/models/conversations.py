@@ -8,7 +8,7 @@ have, it is given up and a new one is made.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -16,6 +16,7 @@ from typing import Literal
 
 import structlog
 
+from core.errors import PonteError
 from core.messages import Item
 from core.models.input import answered, cut, lost, paired, size, starts, words
 from core.models.responses import BEGINNINGS, ENDS, PATH, Reading, company, question
@@ -258,6 +259,40 @@ class Streams:
             del self._open[conversation]
 
 
+class Spares:
+    """Empty conversations made ahead, so that a thread's first turn does not wait for one.
+
+    Each is listed without a thread before it is used, to be found and erased after a crash. They
+    are made once one was needed; those that are left when the process ends are erased by the next.
+    """
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._made: deque[str] = deque()
+        self._making: asyncio.Task[None] | None = None
+
+    def take(self) -> str:
+        """One's id; "" where there is none now."""
+        taken = self._made.popleft() if self._made else ""
+        if self._server.options.spare and (self._making is None or self._making.done()):
+            self._making = asyncio.create_task(self._make())
+        return taken
+
+    async def close(self) -> None:
+        if self._making is not None:
+            self._making.cancel()
+            await asyncio.gather(self._making, return_exceptions=True)
+
+    async def _make(self) -> None:
+        try:
+            while len(self._made) < self._server.options.spare:
+                id = str((await self._server.client.post("/conversations", {}))["id"])
+                await self._server.late("", Remote("conversation", id))
+                self._made.append(id)
+        except (Fault, PonteError) as error:  # whoever needs one makes it then
+            log.info("no spare conversation", why=str(error))
+
+
 class Exchange:
     """One round: where to ask, what to send, and what to do when it goes wrong.
 
@@ -265,8 +300,9 @@ class Exchange:
     (nobody knows: read its tail) or `anew` (make one from the transcript); then it is `ready`.
     """
 
-    def __init__(self, server: Server, streams: Streams, ask: Ask) -> None:
+    def __init__(self, server: Server, streams: Streams, spares: Spares, ask: Ask) -> None:
         self._server = server
+        self._spares = spares
         self._streams = streams
         self._ask = ask
         self._thread = ask.thread
@@ -321,10 +357,11 @@ class Exchange:
 
     async def _make(self) -> Kept:
         """A new one, empty, so that an id which gets lost on its way to us holds nothing."""
-        made = str((await self._server.client.post("/conversations", {}))["id"])
-        log.info("conversation made", was=bool(self._thread.remote))
+        spare = self._spares.take()
+        made = spare or str((await self._server.client.post("/conversations", {}))["id"])
+        log.info("conversation made", was=bool(self._thread.remote), ahead=bool(spare))
         self._thread = replace(self._thread, remote=made, remote_upto=UNKNOWN)
-        return Kept(Remote("conversation", made), self._thread)
+        return Kept(Remote("conversation", made), self._thread, listed=bool(spare))
 
     async def _fill(self) -> None:
         """All but the turn at hand goes in beforehand; that turn is what is asked."""
@@ -454,9 +491,10 @@ class Conversations:
     def __init__(self, server: Server) -> None:
         self._server = server
         self._streams = Streams(server.options.silence, server.options.drain)
+        self._spares = Spares(server)
 
     def ask(self, ask: Ask) -> AsyncGenerator[ModelEvent, None]:
-        return Exchange(self._server, self._streams, ask).events()
+        return Exchange(self._server, self._streams, self._spares, ask).events()
 
     async def given_up(self, conversation: str) -> None:
         """It is to be erased: wait until a stream that was left there has ended."""
@@ -464,6 +502,7 @@ class Conversations:
         self._streams.tidied(conversation)
 
     async def close(self) -> None:
+        await self._spares.close()
         await self._streams.close()
 
 

@@ -93,7 +93,8 @@ class Options:
     that a stream may keep, `drain` for a stream that nobody listens to any more, `lock` to wait
     for a locked conversation. Tokens: `window` of history that is sent, `compact` from which
     OpenAI compacts by itself. Over 272,000 tokens gpt-6-luna doubles its price, which `window`
-    stays under; servers elsewhere tell when less fits, and then less is sent.
+    stays under; servers elsewhere tell when less fits, and then less is sent. `spare`: how many
+    empty conversations are made ahead.
     """
 
     model: str = DEFAULT_MODEL
@@ -104,6 +105,7 @@ class Options:
     lock: float = 15.0
     window: int = 200_000
     compact: int = 100_000
+    spare: int = 0
 
     def pseudonym(self, name: str) -> str:
         """A stable name that tells nothing: HMAC-SHA256, 64 characters (OpenAI takes 64 to 128)."""

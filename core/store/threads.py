@@ -58,14 +58,22 @@ def every(connection: Connection) -> Sequence[Thread]:
 
 
 def keep(connection: Connection, thread: str, remote: Remote) -> None:
-    """Remember a server's id; one that comes for a forgotten thread goes onto the erase list."""
+    """Remember a server's id; one that comes for a forgotten thread goes onto the erase list. What
+    is kept for no thread (SPARE) becomes that of the first one that takes it."""
     if not remote.id:
         return
     connection.execute(
-        "INSERT INTO remotes (kind, id, thread, at, erase) VALUES (?, ?, ?, ?,"
-        " NOT EXISTS (SELECT 1 FROM threads WHERE id = ?)) ON CONFLICT DO NOTHING",
-        (remote.kind, remote.id, thread, time.time(), thread),
+        "INSERT INTO remotes (kind, id, thread, at, erase) VALUES (:kind, :id, :thread, :at,"
+        " :thread != '' AND NOT EXISTS (SELECT 1 FROM threads WHERE id = :thread))"
+        " ON CONFLICT DO UPDATE SET thread = excluded.thread, erase = excluded.erase"
+        " WHERE remotes.thread = ''",
+        {"kind": remote.kind, "id": remote.id, "thread": thread, "at": time.time()},
     )
+
+
+def give_up_spares(connection: Connection) -> None:
+    """Those of a former process: nobody knows whether one was about to be used."""
+    connection.execute("UPDATE remotes SET erase = 1 WHERE thread = '' AND erase = 0")
 
 
 def transcript(connection: Connection, thread: str, before: int | None) -> Sequence[Entry]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from bot.engine import Engine
 from core.errors import Forgotten, Superseded
 from core.messages import Answer, Attachment, Item, Quote, Usage
 from core.records import Call, Outcome, Remote, Spoken
@@ -18,6 +20,8 @@ from tests.contract.engines import Embedded
 from tests.contract.test_inbox import says
 from tests.contract.test_journal import again, begun
 from tests.contract.test_journal_threads import ANA, BOB, talk
+from tests.fakes.choices import choices
+from tests.fakes.models import EchoModel
 
 CONTENT = {
     *("inbox", "items", "calls", "posts", "usage", "files"),
@@ -201,3 +205,38 @@ async def test_every_row_of_a_person_can_be_found_by_their_key(embedded: Embedde
     tables = set(re.findall(r"CREATE TABLE (\w+)", " ".join(MIGRATIONS)))
     assert tables - CONTENT == {"conversations", "threads", "remotes", "rounds"}
     assert {table for table in CONTENT if "person" not in indexed[table]} == set()
+
+
+async def test_a_spare_conversation_is_its_first_threads(embedded: Embedded) -> None:
+    """Made for nobody it is not erased while the process runs; taken, it goes with its thread."""
+    journal, spare = embedded.journal, Remote("conversation", "c1")
+    await journal.remote("", spare)
+    assert await journal.to_erase() == []
+    thread = await journal.thread("web:C1")
+    other = await journal.thread("web:C2")
+    await journal.remote(thread.id, spare)
+    await journal.remote(other.id, spare)
+    await journal.forget("web:C2")
+    assert await journal.to_erase() == [], "the first one has it"
+    await journal.forget("web:C1")
+    assert await journal.to_erase() == [spare]
+
+
+async def test_spares_of_a_former_process_are_erased(tmp_path: Path) -> None:
+    left = Remote("conversation", "c1")
+    engine = await Engine.open(tmp_path, choices(EchoModel()))
+    await engine.journal.remote("", left)
+    assert await engine.journal.to_erase() == []
+    await engine.close()
+    heir = await Engine.open(tmp_path, choices(EchoModel()))
+    assert await heir.journal.to_erase() == [left]
+    await heir.close()
+
+
+async def test_a_spare_that_comes_to_a_forgotten_thread_is_erased(embedded: Embedded) -> None:
+    journal, spare = embedded.journal, Remote("conversation", "c1")
+    await journal.remote("", spare)
+    thread = await journal.thread("web:C1")
+    await journal.forget("web:C1")
+    await journal.remote(thread.id, spare)
+    assert await journal.to_erase() == [spare]

@@ -71,6 +71,7 @@ async def test_a_reply_to_a_forwarded_message_brings_what_was_forwarded(
     told: House, channel: Channel, ana: Somebody, bob: Somebody
 ) -> None:
     said = await bob.say("the bolts are late", files=[PNG])
+    await bob.reads("You said: the bolts are late")  # a turn of its own
     forward = await bob.forward(said, channel)
     await ana.mention("is that so?", channel, reply_to=forward)
     await ana.reads("You said: is that so?", channel)
@@ -114,9 +115,11 @@ async def test_what_is_forwarded_in_a_direct_message_is_read_without_a_word_of_i
     house: House, ana: Somebody, bob: Somebody
 ) -> None:
     await house.open()
-    await ana.forward(await bob.say("the bolts are late", files=[PNG]))
+    said = await bob.say("the bolts are late", files=[PNG])
+    await bob.reads("You said: the bolts are late")  # a turn of its own
+    await ana.forward(said)
     await ana.sees(lambda seen: seen)
-    everything = house.model.asks[0].input
+    everything = house.model.asks[-1].input
     assert "the bolts are late" in everything[0].text
     assert names(everything[-1]) == ["plot.png"]
 
@@ -212,7 +215,9 @@ async def test_ask_ponte_about_what_is_forwarded(
 ) -> None:
     await house.open()
     await house.ready()
-    forward = await bob.forward(await bob.say("", files=[PNG]), channel)
+    said = await bob.say("", files=[PNG])
+    await bob.sees(lambda seen: seen)  # a turn of its own
+    forward = await bob.forward(said, channel)
     opened = await (await ana.context_menu("Ask Ponte", forward)).acked()
     sent = await ana.submit(opened, prompt="what is this?")
     await sent.answered()

@@ -61,6 +61,7 @@ async def make(
 
     async def come_late(thread: str, remote: Remote) -> None:
         late.append((thread, remote))
+        await fake.change()
 
     async def make(
         level: Level | None = "conversations",

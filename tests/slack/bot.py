@@ -7,10 +7,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from adapters.slack.connection import Credentials, Ports, SlackAdapter
+from adapters.slack.connection import Credentials, SlackAdapter
 from adapters.slack.intake import Customs
 from adapters.slack.render import Links
 from bot.engine import Choices, Engine
+from core.integration import ChatPorts
 from core.policy import AllowList
 from core.ports import Inbox, Model, StatusBoard
 from tests.fakes.choices import choices
@@ -118,8 +119,8 @@ def credentials(slack: FakeSlack, http: bool = False) -> Credentials:
     return Credentials(slack.bot_token, slack.app_token)
 
 
-def ports(engine: Engine, chosen: Choices, inbox: Callable[[Inbox], Inbox]) -> Ports:
-    return Ports(
+def ports(engine: Engine, chosen: Choices, inbox: Callable[[Inbox], Inbox]) -> ChatPorts:
+    return ChatPorts(
         inbox=inbox(engine.inbox), journal=engine.journal, threads=engine.threads,
         files=engine.files, board=chosen.board, policy=chosen.policy,
         removed=engine.manager.removed,

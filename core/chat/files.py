@@ -1,0 +1,76 @@
+"""Files in: fetched beside the turn as soon as a message is stored, or when the turn needs one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from core.errors import PonteError
+from core.messages import Attachment, File, Message
+from core.ports import Files
+from core.unread import LARGEST
+
+Read = Callable[[Attachment], Awaitable[tuple[Attachment, bytes] | None]]
+"""A platform's way to a file's bytes, with what it then knows of the file; None where refused."""
+
+
+class Downloads:
+    """Each file once: whoever asks while it is under way waits for the same. Of `failures`, what
+    `why` says is logged."""
+
+    def __init__(
+        self, platform: str, files: Files, read: Read, failures: tuple[type[Exception], ...] = (),
+        why: Callable[[Exception], str] = repr,
+    ) -> None:  # fmt: skip
+        self._log = structlog.get_logger(platform)
+        self._files = files
+        self._read = read
+        self._failures: tuple[type[Exception], ...] = (PonteError, *failures)
+        self._why = why
+        self._under_way: dict[tuple[str, str], asyncio.Task[File | None]] = {}
+
+    def begin(self, message: Message) -> None:
+        for attachment in message.attachments:
+            self._task(message, attachment)
+
+    async def fetch(self, message: Message, attachment: Attachment) -> File | None:
+        """The `Fetch` port: None where it cannot be had (too large, refused, gone)."""
+        return await asyncio.shield(self._task(message, attachment))
+
+    async def all_of(self, message: Message) -> None:
+        """One after the other."""
+        for attachment in message.attachments:
+            await self.fetch(message, attachment)
+
+    async def close(self) -> None:
+        tasks = list(self._under_way.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _task(self, message: Message, attachment: Attachment) -> asyncio.Task[File | None]:
+        key = (message.event_key, attachment.reference)
+        task = self._under_way.get(key)
+        if task is None:
+            task = self._under_way[key] = asyncio.create_task(self._get(message, attachment))
+            task.add_done_callback(lambda _: self._under_way.pop(key, None))
+        return task
+
+    async def _get(self, message: Message, attachment: Attachment) -> File | None:
+        if attachment.size > LARGEST:
+            self._log.info("file too large", size=attachment.size)
+            return None
+        try:
+            found = await self._read(attachment)
+            if found is None or len(found[1]) > LARGEST:
+                return None
+            known, data = found
+            return await self._files.put(
+                message.event_key, known.name, known.type, data, message.author,
+                message.address.conversation,
+            )  # fmt: skip
+        except self._failures as error:
+            self._log.warning("file not fetched", turn=message.turn, why=self._why(error))
+            return None
