@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
@@ -146,13 +147,17 @@ class ConversationManager:
 
     async def _answer(self, turn: Turn, reply: Reply, posts: TurnPosts) -> Answer:
         rounds: list[Rounds] = []
-        turn, answer = await self._worded(turn, reply, rounds)
-        if turn.undelivered:
-            note = Undeliverable(reason=turn.undelivered).words(LANGUAGE.get())
-            answer = replace(answer, text=f"_{note}_\n\n{answer.text}")
-        answer = await self._checked(turn, reply, answer, rounds[0] if rounds else None)
-        key = reply.first_key if answer.parts else ""
-        await self._journal.answered(turn, answer, rounds[0].last if rounds else None, key)
+        try:
+            turn, answer = await self._worded(turn, reply, rounds)
+            if turn.undelivered:
+                note = Undeliverable(reason=turn.undelivered).words(LANGUAGE.get())
+                answer = replace(answer, text=f"_{note}_\n\n{answer.text}")
+            answer = await self._checked(turn, reply, answer, rounds[0] if rounds else None)
+            key = reply.first_key if answer.parts else ""
+            await self._journal.answered(turn, answer, rounds[0].last if rounds else None, key)
+        except BaseException:
+            await self._keep_last(turn, rounds)
+            raise
         posts.key = key
         log.info("answered", status=answer.status, code=answer.code)
         return answer
@@ -195,6 +200,7 @@ class ConversationManager:
                 raise NotAllowed(verdict.reason)
             return turn, _noted(await self._think(turn, reply, rounds), missing)
         except asyncio.CancelledError:
+            await self._keep_last(turn, rounds)
             await self._put_back_unless_stopped(turn)
             said = rounds[0].shown if rounds else ""
             elsewhere = bool(rounds) and rounds[0].goes_on_elsewhere
@@ -229,6 +235,12 @@ class ConversationManager:
             pointed = False
         message, missing = await look_up(turn.message, pointed)
         return replace(turn, message=message), missing
+
+    async def _keep_last(self, turn: Turn, rounds: Sequence[Rounds]) -> None:
+        """What the model said last was paid for: the turn is taken up again without asking."""
+        if rounds and (last := rounds[0].last):
+            with suppress(Superseded, NotStored):
+                await self._journal.items(turn, last)
 
     async def _put_back_unless_stopped(self, turn: Turn) -> None:
         if not self._inbox.stopped(turn.seq):
@@ -268,11 +280,8 @@ class ConversationManager:
         ]
         tools = await parts.toolbox.tools(allowed)
         told: Sequence[str] = ()
-        reserve = None
-        if turn.items or message.attachments:
+        if turn.items or message.attachments:  # files are not fetched for nothing
             await parts.budget.reserve(turn)
-        else:
-            reserve = await parts.budget.reserving(turn)
         if not turn.items:
             heard = replace(message, text=await text.aside(text.clean, message.text))
             files, missing = await parts.scenes.attached(message)
@@ -282,6 +291,7 @@ class ConversationManager:
                 return (await parts.files.get(file.id))[1]
 
             told = await unread(message, files, missing, read, LANGUAGE.get())
+            reserve = await parts.budget.reserving(turn)
             turn = replace(turn, items=tuple(await self._journal.heard(turn, said, reserve)))
         thread = await parts.scenes.thread(turn)
         outside, trust = await self._trust(turn)

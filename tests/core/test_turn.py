@@ -14,10 +14,21 @@ import pytest
 from bot.engine import Engine
 from core.chat.posting import PostedReply
 from core.conversation.rounds import ROUNDS
-from core.errors import ModelDown, ToolError
+from core.errors import ModelDown, NotStored, ToolError
 from core.messages import Answer, Item, Progress
 from core.ports import Tool
-from core.records import Ask, Call, Completed, Delta, Effect, Health, ModelEvent, Outcome, Spoken
+from core.records import (
+    Ask,
+    Call,
+    Completed,
+    Delta,
+    Effect,
+    Health,
+    ModelEvent,
+    Outcome,
+    Spoken,
+    Thread,
+)
 from core.store.database import Database
 from core.tools.tool import FunctionTool
 from tests.fakes.choices import choices, message
@@ -379,3 +390,39 @@ async def test_a_plain_turn_is_five_commits(
         monkeypatch.setattr(Database, "_commit", commit)
     assert recorder.visible("k2") == ["You said: again"]
     assert commits == 5
+
+
+async def test_what_was_said_is_not_asked_for_again_where_it_could_not_be_split(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer breaks between the model's last word and its record: that word was paid for."""
+    model, broken = EchoModel(), [RuntimeError("split")]
+    async with _bot(tmp_path, model) as (engine, reply):
+
+        def split(text: str) -> tuple[str, ...]:
+            if broken:
+                raise broken.pop()
+            return (text,)
+
+        monkeypatch.setattr(reply, "split", split)
+        answer = await _answer(engine)
+    assert answer.text == "You said: go"
+    assert len(model.asks) == 1
+
+
+async def test_nor_where_its_thread_could_not_be_remembered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, refused = EchoModel(), [NotStored()]
+    async with _bot(tmp_path, model) as (engine, _):
+        put = engine.threads.put
+
+        async def refuse_once(thread: Thread) -> None:
+            if refused:
+                raise refused.pop()
+            await put(thread)
+
+        monkeypatch.setattr(engine.threads, "put", refuse_once)
+        answer = await _answer(engine)
+    assert answer.text == "You said: go"
+    assert len(model.asks) == 1
