@@ -3,13 +3,9 @@ had its effect."""
 
 from __future__ import annotations
 
-import asyncio
 import re
-from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
 
 from core.errors import ToolError, WriteUnsure
-from core.http import HttpError
 
 PAUSES = (0.3, 1.2)
 """Seconds before the second and the third attempt of a read."""
@@ -20,31 +16,6 @@ AWAY = (502, 503, 504)
 _ADDRESS = re.compile(r"\b\w+://\S+|host='[^']*'|url: \S+")
 # Ids are shorter, and codes are capitals alone. NocoDB's tokens have 40 characters.
 _SECRET = re.compile(r"(?<![\w.~+/=-])(?![A-Z0-9_]+(?![\w.~+/=-]))[\w.~+/=-]{32,}")
-
-T = TypeVar("T")
-Sleep = Callable[[float], Awaitable[None]]
-
-
-async def again(
-    ask: Callable[[], Awaitable[T]],
-    wait: Callable[[HttpError, float], float | None],
-    pauses: Sequence[float] = PAUSES,
-    sleep: Sleep = asyncio.sleep,
-) -> T:
-    """What `ask` gives, at the latest at the attempt after the last of `pauses`. Raises HttpError.
-
-    `wait` says of an error and the pause that is due how many seconds to wait, or None where
-    asking again is of no use.
-    """
-    for pause in pauses:
-        try:
-            return await ask()
-        except HttpError as error:
-            seconds = wait(error, pause)
-            if seconds is None:
-                raise
-        await sleep(seconds)
-    return await ask()
 
 
 class RemoteError(ToolError):
