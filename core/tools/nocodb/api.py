@@ -23,10 +23,17 @@ from core.http import (
     HttpError,
     HttpTimeout,
     HttpTooLarge,
+    RemoteError,
+    cleaned,
     retry_after,
 )
 from core.tasks import Pacer, Sleep, retry, stepped
-from core.tools.remote import AWAY, PAUSES, RemoteError, cleaned
+
+PAUSES = (0.3, 1.2)
+"""Seconds before the second and the third attempt of a read."""
+
+AWAY = (502, 503, 504)
+"""A host's own answer while the server behind it is down or starting."""
 
 CLOUD = 0.25
 """Seconds between calls. 5 a second are allowed to a user (https://nocodb.com/docs), and calls do

@@ -11,9 +11,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from core.http import HttpAnswer, HttpClient, HttpDown, HttpError, HttpTimeout, HttpTooLarge
+from core.http import (
+    HttpAnswer,
+    HttpClient,
+    HttpDown,
+    HttpError,
+    HttpTimeout,
+    HttpTooLarge,
+    RemoteError,
+    cleaned,
+)
 from core.tasks import retry, stepped
-from core.tools.remote import AWAY, PAUSES, RemoteError, cleaned
+from core.tools.nocodb.api import AWAY, PAUSES
 
 _ROWS = 'table_id, limit=25, offset=0, fields=["Field"], where="(Field,op,value)", sort=["-Field"]'
 

@@ -28,12 +28,13 @@ from core.http import (
     HttpTimeout,
     HttpTooLarge,
     HttpUnreadable,
+    RemoteError,
+    cleaned,
     retry_after,
 )
 from core.i18n import say
 from core.tasks import retry
 from core.text import one_line
-from core.tools.remote import RemoteError, cleaned
 
 REALM = "stackspot-freemium"
 """The realm of accounts without a contract; a company's is the slug that its portal shows."""

@@ -24,8 +24,7 @@ from core.text import aside, clip, one_line
 from core.tools.stackspot.api import StackSpotError, StillRunning, ulid_of
 from core.tools.stackspot.client import OnProgress, StackSpot
 from core.tools.stackspot.execution import Agent, Status, document_of, is_agent_id
-from core.tools.tool import FunctionTool
-from core.tools.toolbox import outcome_of_error
+from core.tools.tool import FunctionTool, outcome_of_error
 
 NAME = "stackspot"
 NAMING = 5.0
