@@ -11,29 +11,27 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import os
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks import process
 from benchmarks.model import fake
+from benchmarks.rounds import PONTE, ROUNDS, compared, environment
 from tests.fakes.slack import APP_TOKEN, BOT_TOKEN, FakeSlack, Place, Post
 from tests.fakes.slack.delivery import Delivery
 
 ROOT = Path(__file__).parents[1]
-ROUNDS = 3
 AIMS = {
     "ready_s": 1.3, "idle_mib": 1.3, "ack_p50_ms": 3.0, "ack_p99_ms": 2.0, "cpu_ms": 1.2,
     "serial_p50_ms": 1.5, "serial_p95_ms": 1.6, "burst_s": 1 / 0.8, "hundred_s": 1.1,
 }  # fmt: skip
 """How many times the bare bot's figure ours may be."""
 BARE = "benchmarks.slack_bare"
-PONTE = "bot"
 
 
 @dataclass(frozen=True)
@@ -144,7 +142,10 @@ async def running(module: str, model: str) -> AsyncIterator[tuple[Run, float]]:
             arguments = [slack.base_url, BOT_TOKEN, APP_TOKEN, model]
             bot = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", module, *(["run"] if module == PONTE else arguments),
-                cwd=ROOT, env=environment(home, slack.base_url, model),
+                cwd=ROOT, env=environment(
+                    home, model, SLACK_BOT_TOKEN=BOT_TOKEN, SLACK_APP_TOKEN=APP_TOKEN,
+                    SLACK_API_URL=slack.base_url,
+                ),
                 stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
             )  # fmt: skip
             try:
@@ -153,14 +154,6 @@ async def running(module: str, model: str) -> AsyncIterator[tuple[Run, float]]:
             finally:
                 bot.terminate()
                 await bot.wait()
-
-
-def environment(home: str, slack: str, model: str) -> Mapping[str, str]:
-    return {
-        **os.environ, "PONTE_HOME": home, "PONTE_WEB": "off", "PONTE_CODE": "off",
-        "PONTE_LOG_LEVEL": "warning", "SLACK_BOT_TOKEN": BOT_TOKEN, "SLACK_APP_TOKEN": APP_TOKEN,
-        "SLACK_API_URL": slack, "OPENAI_API_KEY": "key", "OPENAI_BASE_URL": model,
-    }  # fmt: skip
 
 
 async def measured(module: str, quick: bool) -> Figures:
@@ -181,19 +174,11 @@ async def measured(module: str, quick: bool) -> Figures:
 
 async def main(quick: bool, rounds: int = ROUNDS) -> dict[str, float]:
     """Prints a row for each figure; returns the ratios."""
-    bare, ours = [], []
-    for _ in range(rounds):
-        bare.append(asdict(await measured(BARE, quick)))
-        ours.append(asdict(await measured(PONTE, quick)))
-    print(f"{'':14}{'bare Bolt':>12}{'Ponte':>12}{'ratio':>8}{'spread':>14}  aim")
-    found = {}
-    for name, aim in AIMS.items():
-        ratios = sorted(mine[name] / theirs[name] for mine, theirs in zip(ours, bare, strict=True))
-        theirs, mine = (statistics.median(one[name] for one in of) for of in (bare, ours))
-        found[name] = statistics.median(ratios)
-        spread = f"{ratios[0]:.2f} to {ratios[-1]:.2f}"
-        print(f"{name:14}{theirs:12.2f}{mine:12.2f}{found[name]:8.2f}{spread:>14}  ≤ {aim:.2f}")
-    return found
+
+    async def figures(module: str) -> dict[str, float]:
+        return asdict(await measured(module, quick))
+
+    return await compared(BARE, figures, AIMS, rounds)
 
 
 if __name__ == "__main__":
