@@ -21,7 +21,7 @@ from adapters.discord import render as discord
 from adapters.discord import render as discord_pages
 from adapters.slack import client as slack_client
 from adapters.slack import render as slack
-from adapters.terminal.screen import _WORD
+from adapters.terminal.chat import _WORD
 from adapters.web.render import to_html
 from bot.telemetry import Redaction
 from core import markdown, quick_commands, text
@@ -32,7 +32,7 @@ from core.markdown import LONGEST, MOST_BRACKETS, MOST_LINES, is_plain, markless
 from core.text import withheld
 from core.tools.code import hosted
 from core.tools.nocodb.bridge_api import worded
-from core.tools.stackspot.execution import json_of
+from core.tools.stackspot.client import json_of
 
 HALF = 50_000
 SLOW = 0.06
