@@ -23,10 +23,9 @@ import structlog
 
 from benchmarks.engine import engine
 from core.http import HttpClient
-from core.tools.nocodb.schema import Table
+from core.tools.nocodb.schema import Table, outline
 from core.tools.nocodb.source import NocoSource
-from core.tools.nocodb.tables import outline
-from core.tools.toolbox import Toolbox
+from core.tools.tool import Toolbox
 from tests.core.tools.scene import scene
 from tests.fakes.choices import message
 from tests.fakes.models import EchoModel

@@ -15,13 +15,11 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from bot.config import Config
-from bot.config import load as load_config
+from bot.config import Config, read_config
 from bot.engine import Choices, Engine
-from bot.health import Board, lineup
+from bot.health import Board, Threads, lineup
 from bot.home import Home
 from bot.integrations import FACES, Faces, rights
-from bot.operator import Threads
 from bot.quick import Registry
 from bot.safety import findings
 from bot.settings import Settings, load
@@ -51,7 +49,7 @@ from core.policy import AllowList
 from core.ports import Guests, Membership
 from core.records import Health, Remote
 from core.settings import plain
-from core.tools.toolbox import Toolbox
+from core.tools.tool import Toolbox
 
 AT_START = 0.3
 """Seconds that a part may take to tell how it is, when Ponte says that it is ready."""
@@ -74,7 +72,7 @@ def start(*, quiet: bool = False, faces: Faces = FACES) -> Start:
     if settings.env_file.why and quiet:  # `run` says it on its start screen
         sys.stderr.write(f"{settings.env_file.path} is not read: {settings.env_file.why}.\n")
     asked_for = "ponte_config" in settings.model_fields_set
-    config = load_config(settings.ponte_config, required=asked_for, faces=faces)
+    config = read_config(settings.ponte_config, required=asked_for, faces=faces)
     return Start(settings, config, Home(settings.ponte_home))
 
 

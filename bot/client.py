@@ -10,8 +10,7 @@ from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from typing import Any
 from urllib.parse import quote
 
-from adapters.terminal.chat import WAITS, Upload, turn_stream
-from adapters.terminal.screen import HOST, Interrupts, Quit, Screen
+from adapters.terminal.chat import HOST, WAITS, Interrupts, Quit, Screen, Upload, turn_stream
 from bot.app import Start
 from core.errors import PonteError
 from core.http import HttpAnswer, HttpClient, HttpDown, HttpError

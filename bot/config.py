@@ -276,7 +276,7 @@ def in_language(texts: Texts, locale: str) -> str:
     return texts.get(nearest(locale)) or texts.get("en") or next(iter(texts.values()), "")
 
 
-def load(path: Path, *, required: bool = False, faces: Faces = FACES) -> Config:
+def read_config(path: Path, *, required: bool = False, faces: Faces = FACES) -> Config:
     """Read the file; one that is not there is an empty one unless `required`.
 
     Raises SettingsError, one line for each thing that is wrong.

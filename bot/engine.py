@@ -34,7 +34,7 @@ from core.store.thread_map import FileThreadMap
 from core.store.threads import give_up_spares
 from core.store.turns import SqliteJournal
 from core.tools.code.source import Runner
-from core.tools.toolbox import Toolbox
+from core.tools.tool import Toolbox
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,15 +1,20 @@
-"""What the settings turn on, and why the rest is off; and the board: how each part is now."""
+"""What the settings turn on, and why the rest is off; and the board: how each part is now.
+`Threads` is what the operator's commands read and do, served on the home's Unix socket alone.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from bot.settings import Settings
+from core.conversation.commands import Commands
+from core.errors import NotFound
 from core.messages import Address, Card, Person
-from core.ports import QuickCommands
-from core.records import Health, QuickCommand
+from core.ports import Journal, QuickCommands
+from core.records import Health, QuickCommand, Shown
 
 PATIENCE = 5.0
 """Seconds that one part may take to tell how it is."""
@@ -62,3 +67,48 @@ class Board:
             if patience < PATIENCE:
                 return Health(part.name, "on", f"{part.words} (not answered yet)")
             return Health(part.name, "failing", f"no answer within {patience:.0f} s")
+
+
+Json = Mapping[str, Any]
+
+
+class Threads:
+    """`link` gives the page's address with its token."""
+
+    def __init__(self, journal: Journal, commands: Commands, link: Callable[[], str]) -> None:
+        self._journal = journal
+        self._commands = commands
+        self.link = link
+
+    async def threads(self) -> Sequence[Json]:
+        return [
+            {"conversation": one.conversation, "thread": one.id, "used_at": one.used_at,
+             "messages": len(await self._journal.shown(one.conversation))}
+            for one in await self._journal.threads()
+        ]  # fmt: skip
+
+    async def thread(self, conversation: str) -> Json:
+        """Raises NotFound."""
+        if not any(one.conversation == conversation for one in await self._journal.threads()):
+            raise NotFound(what="conversation")
+        exchanges = await self._journal.shown(conversation)
+        return {
+            "conversation": conversation,
+            "messages": [line for one in exchanges for line in _lines(one)],
+        }
+
+    async def forget(self, *, conversation: str = "", person: str = "") -> Json:
+        """Of a person: every conversation in which they said something. Raises NotFound."""
+        found = [conversation] if conversation else await self._journal.of_person(person)
+        if not found or not any(one.conversation in found for one in await self._journal.threads()):
+            raise NotFound(what="person" if person else "conversation")
+        messages = sum([await self._commands.forget(one) for one in found])
+        return {"conversations": len(found), "messages": messages}
+
+
+def _lines(one: Shown) -> Sequence[Json]:
+    said = {"role": "user", "name": one.message.author.name, "text": one.message.text}
+    both = [said | {"state": one.state}]
+    if one.answer:
+        both.append({"role": "assistant", "name": "Ponte", "text": one.answer.text})
+    return [line | {"at": one.at, "turn": one.turn} for line in both]

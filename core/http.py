@@ -8,6 +8,7 @@ HttpError
 └── HttpTooLarge     its body is larger than we take
 
 None of them holds an address, a header that we sent or a body that we sent: they may be secrets.
+`RemoteError` is what a tool makes of one, in words for a person and a model.
 Proxies are handed in, since HTTPS_PROXY and NO_PROXY may stand in `.env`, which no client reads.
 """
 
@@ -27,6 +28,8 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
+
+from core.errors import ToolError, WriteUnsure
 
 LONGEST = 1e9
 """Seconds: a larger number is this one."""
@@ -388,3 +391,34 @@ def _version() -> str:
         return importlib.metadata.version("ponte-bot")
     except importlib.metadata.PackageNotFoundError:
         return "0"
+
+
+_ADDRESS = re.compile(r"\b\w+://\S+|host='[^']*'|url: \S+")
+# Ids are shorter, and codes are capitals alone. NocoDB's tokens have 40 characters.
+_SECRET = re.compile(r"(?<![\w.~+/=-])(?![A-Z0-9_]+(?![\w.~+/=-]))[\w.~+/=-]{32,}")
+
+
+class RemoteError(ToolError):
+    """`unsure`: the call may have had its effect."""
+
+    def __init__(
+        self,
+        sentence: str,
+        /,
+        *,
+        code: str,
+        hint: str = "",
+        unsure: bool = False,
+        **values: object,
+    ) -> None:
+        super().__init__(sentence, code=code, hint=hint, **values)
+        self.unsure = unsure
+
+    def of_write(self) -> ToolError:
+        """What an `Applier` raises for it: WriteUnsure where the write may have happened."""
+        return WriteUnsure(str(self), code=self.code) if self.unsure else self
+
+
+def cleaned(text: str) -> str:
+    """A server's own words as a hint: without addresses and tokens, and not too long."""
+    return _SECRET.sub("(withheld)", _ADDRESS.sub("(address)", text))[:300]

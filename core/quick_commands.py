@@ -177,7 +177,7 @@ async def given(
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class Readable:
     """A result as a person gets it."""
 
     text: str
@@ -190,17 +190,17 @@ class Results:
 
     hosts: Collection[str] = ()
 
-    async def shown(self, result: str, name: str, locale: str, keep: Keep | None) -> Shown:
+    async def shown(self, result: str, name: str, locale: str, keep: Keep | None) -> Readable:
         """`name` is what the file is called where one is made. Raises what `keep` raises."""
         readable, kind = await aside(self._readable, result)
         if not readable:
-            return Shown(say(_EMPTY, locale))
+            return Readable(say(_EMPTY, locale))
         if keep is None or len(readable) <= LONGEST_RESULT:
-            return Shown(readable)
+            return Readable(readable)
         data = _pretty(result) if kind == "json" else clean(result)
         file = await keep(f"{name}.{kind}", _TYPES[kind], data.encode())
         head = say(_LONG, locale, count=f"{len(data):,}", name=file.name)
-        return Shown(f"{head}\n\n{split(readable, BEGINNING)[0]}", (file,))
+        return Readable(f"{head}\n\n{split(readable, BEGINNING)[0]}", (file,))
 
     def _readable(self, result: str) -> tuple[str, str]:
         """As Markdown, and what kind of file it would be. A JSON object or list stands as code."""

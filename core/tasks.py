@@ -1,16 +1,21 @@
-"""What asyncio and the collections lack: questions asked together, a mapping that stays small."""
+"""What asyncio and the collections lack: questions asked together or again, calls that keep their
+distance, a mapping that stays small."""
 
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections import OrderedDict
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar, overload
 
 A = TypeVar("A")
 B = TypeVar("B")
 K = TypeVar("K")
 V = TypeVar("V")
+E = TypeVar("E", bound=Exception)
+Sleep = Callable[[float], Awaitable[None]]
 
 
 @overload
@@ -30,6 +35,64 @@ async def together(*asked: Awaitable[Any]) -> tuple[Any, ...]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def retry(
+    ask: Callable[[], Awaitable[A]],
+    errors: type[E],
+    wait: Callable[[E, int], float | None],
+    *,
+    altogether: float = math.inf,
+    sleep: Sleep = asyncio.sleep,
+) -> A:
+    """What `ask` gives. Raises its last error, where asking again is of no use.
+
+    `wait` says of an error, and of how many attempts failed by then, how many seconds to wait, or
+    None to give up; all waits take `altogether` seconds at most.
+    """
+    failed, waited = 0, 0.0
+    while True:
+        try:
+            return await ask()
+        except errors as error:
+            failed += 1
+            seconds = wait(error, failed)
+            if seconds is None or waited + seconds > altogether:
+                raise
+        waited += seconds
+        await sleep(seconds)
+
+
+def stepped(
+    pauses: Sequence[float], wait: Callable[[E, float], float | None]
+) -> Callable[[E, int], float | None]:
+    """For `retry`: one more attempt after each of `pauses`, of which `wait` makes the seconds."""
+    return lambda error, failed: wait(error, pauses[failed - 1]) if failed <= len(pauses) else None
+
+
+class Pacer:
+    """Calls leave `interval` seconds apart; none waits where that is 0."""
+
+    def __init__(
+        self,
+        interval: float,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Sleep = asyncio.sleep,
+    ) -> None:
+        self._interval = interval
+        self._clock = clock
+        self._sleep = sleep
+        self._due = 0.0
+
+    async def take(self) -> None:
+        """Wait for the next free place."""
+        if not self._interval:
+            return
+        now = self._clock()
+        due = max(now, self._due)
+        self._due = due + self._interval
+        if due > now:
+            await self._sleep(due - now)
 
 
 class Bounded(OrderedDict[K, V]):

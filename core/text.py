@@ -1,16 +1,20 @@
 """Text from outside, made fit to be stored, shown, logged, compared and cut into posts: between
-characters as people see them, and with its code blocks closed and opened again."""
+characters as people see them, and with its code blocks closed and opened again; rows as CSV
+that runs nothing in a spreadsheet; and what no model and no chat may see, withheld."""
 
 from __future__ import annotations
 
 import asyncio
+import csv
+import functools
+import io
 import re
 import unicodedata
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from core.i18n import say
 
@@ -507,3 +511,74 @@ def _skip_blank_lines(text: str, start: int) -> int:
 def _skip_spaces(text: str, start: int) -> int:
     match = _SPACES.match(text, start)
     return match.end() if match else start
+
+
+CSV = "text/csv"
+
+# A cell that begins so is a formula to a spreadsheet
+# (https://owasp.org/www-community/attacks/CSV_Injection); a number may keep its sign.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_NUMBER = re.compile(r"[+-]?\d[\d.,\u00a0\u202f ]*(e[+-]?\d+)?%?", re.IGNORECASE)
+
+
+def csv_bytes(rows: Iterable[Iterable[str]]) -> bytes:
+    """UTF-8 with a byte order mark, without which Excel reads accents as ANSI; RFC 4180 otherwise.
+
+    Each cell is `inert`.
+    """
+    out = io.StringIO()
+    csv.writer(out).writerows([inert(cell) for cell in row] for row in rows)
+    return out.getvalue().encode("utf-8-sig")
+
+
+def inert(cell: str) -> str:
+    """`cell` after an apostrophe, where a spreadsheet would compute it."""
+    starts = cell.lstrip(" \n").startswith(_FORMULA)
+    return f"'{cell}" if starts and not is_number(cell) else cell
+
+
+def is_number(cell: str) -> bool:
+    """Digits with a sign, separators, an exponent or a percent sign, as people write them."""
+    return _NUMBER.fullmatch(cell) is not None
+
+
+_DROPPED = {"signedpath", "signedurl"}
+_SECRET = {
+    *("password", "secret", "token", "authtoken", "accesstoken", "refreshtoken", "apitoken"),
+    *("apikey", "clientsecret", "privatekey", "xctoken", "xcauth", "authorization"),
+    *("passwd", "passphrase", "secretkey", "accesskey"),
+    *("senha", "segredo", "chaveapi", "chavedeapi"),  # Portuguese
+    *("motdepasse", "mdp", "cleapi", "contrasena"),  # French, Spanish
+}
+WITHHELD = "[withheld]"
+
+
+def withheld(value: Any) -> Any:
+    """`value` without signed addresses, and with secrets replaced by a mark, at any depth.
+
+    Names are compared without case, accents, `_`, `-` and blanks. A secret that is empty stays as
+    it is.
+    """
+    if isinstance(value, list):
+        return [withheld(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        name: WITHHELD if each and _plain(name) in _SECRET else withheld(each)
+        for name, each in value.items()
+        if _plain(name) not in _DROPPED
+    }
+
+
+def unsigned(value: Any) -> Any:
+    """`value` without signed addresses, at any depth: they differ each time that a row is read."""
+    if isinstance(value, list):
+        return [unsigned(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    return {name: unsigned(each) for name, each in value.items() if _plain(name) not in _DROPPED}
+
+
+@functools.lru_cache(4096)
+def _plain(name: str) -> str:
+    return plain(name).replace("_", "").replace("-", "").replace(" ", "")

@@ -21,19 +21,18 @@ from adapters.discord import render as discord
 from adapters.discord import render as discord_pages
 from adapters.slack import client as slack_client
 from adapters.slack import render as slack
-from adapters.terminal.screen import _WORD
+from adapters.terminal.chat import _WORD
 from adapters.web.render import to_html
 from bot.telemetry import Redaction
-from core import csv_text, markdown, quick_commands, text
+from core import markdown, quick_commands, text
 from core.conversation import grammar
 from core.errors import PonteError
-from core.http import HttpAnswer
+from core.http import HttpAnswer, cleaned
 from core.markdown import LONGEST, MOST_BRACKETS, MOST_LINES, is_plain, markless
-from core.redaction import withheld
+from core.text import withheld
 from core.tools.code import hosted
 from core.tools.nocodb.bridge_api import worded
-from core.tools.remote import cleaned
-from core.tools.stackspot.execution import json_of
+from core.tools.stackspot.client import json_of
 
 HALF = 50_000
 SLOW = 0.06
@@ -91,7 +90,7 @@ WHOLE: dict[str, Work] = {
     "markless": markless,
     "addresses": markdown.addresses,
     "tamed links": lambda said: TRUST.tamed(said),
-    "csv": lambda said: csv_text.csv_bytes([[said, said]]),
+    "csv": lambda said: text.csv_bytes([[said, said]]),
     "typed command": grammar.parse,
     "typed input": lambda said: quick_commands.parse_input(f"a={said}"),
     "withheld": lambda said: withheld({said: [said]}),

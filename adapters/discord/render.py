@@ -12,11 +12,10 @@ from typing import Any
 
 import discord
 
-from core.csv_text import csv_bytes, is_number
 from core.i18n import say
 from core.markdown import is_plain, unlinked
 from core.messages import Card, CardAction
-from core.text import Fence, after, spans, split
+from core.text import Fence, after, csv_bytes, is_number, spans, split
 
 LIMIT = 2000
 """Code points in one message: resources/message.mdx#create-message-jsonform-params, and #1315 for

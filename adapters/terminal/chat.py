@@ -1,29 +1,324 @@
-"""A person (or a pipe) talks with a running Ponte over its Unix socket."""
+"""A person (or a pipe) talks with a running Ponte over its Unix socket.
+
+A terminal gives lines, Ctrl-C as something to act on, and files both ways: `@sales.csv` in a
+message sends it, what comes back is saved in a folder.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import codecs
+import itertools
 import json
+import os
+import re
+import shutil
+import signal
 import uuid
-from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
-from contextlib import aclosing, suppress
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeVar
 
-from adapters.terminal.screen import (
-    FOLDER,
-    HOST,
-    Downloads,
-    Interrupts,
-    Keyboard,
-    Quit,
-    Screen,
-    attached,
-)
-from core.errors import PonteError
+from core.errors import PonteError, TooLarge
 from core.http import HttpAnswer, HttpClient, HttpError
 from core.i18n import say
-from core.text import after, clean
+from core.markdown import unlinked
+from core.text import after, clean, file_name
+
+MOMENT = 1.0
+"""Seconds that `stop` has to come to its own end."""
+LARGEST = 20 * 1024 * 1024
+"""Bytes of one file; `adapters/web/requests.py` takes no more."""
+FOLDER = Path("ponte-files")
+HOST = "http://localhost"
+"""Of every URL over the home's Unix socket."""
+CODE = "text/x-python"
+"""The type of the code that ran."""
+_READ = 65_536
+_WORD = re.compile(r"(?:^|(?<=\s))@(\"[^\"]+\"|[^\s\"]+)")
+_DIM, _PLAIN, _WIPE = "\x1b[2m", "\x1b[0m", "\r\x1b[K"
+T = TypeVar("T")
+Stop = Callable[[], Coroutine[Any, Any, None] | None]
+"""What the first Ctrl-C does; None where there is nothing to stop."""
+
+
+class Quit(Exception):
+    """Ctrl-C where nothing is left to stop."""
+
+
+class Unreadable(PonteError):
+    code = "unreadable"
+    sentence = "The file {name} cannot be read ({cause}), so I sent nothing."
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A file of an answer: `path` is where it was saved ("" where it could not be), `code` its
+    text where it is the code that ran."""
+
+    name: str
+    size: int
+    path: str = ""
+    code: str = ""
+
+
+class Interrupts:
+    """One for a terminal; Ctrl-C is an event of ours within `heard`."""
+
+    def __init__(self) -> None:
+        self._came = asyncio.Event()
+
+    @contextmanager
+    def heard(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGINT, self._came.set)
+        try:
+            yield
+        finally:
+            loop.remove_signal_handler(signal.SIGINT)
+
+    async def outlast(self, work: Coroutine[Any, Any, T], stop: Stop = lambda: None) -> T:
+        """What `work` gives. The first Ctrl-C calls `stop`, and is waited through; else Quit."""
+        task = asyncio.create_task(work)
+        tasks: list[asyncio.Task[Any]] = [task]
+        try:
+            while not await self._ended(task):
+                stopping = stop() if len(tasks) == 1 else None
+                if stopping is None:
+                    raise Quit
+                tasks.append(asyncio.create_task(stopping))
+            # What `stop` asked is being answered: a Unix socket that is left in the moment in which
+            # it can be read makes asyncio log an error (anyio 4, `UNIXSocketStream.receive`).
+            await asyncio.wait(tasks, timeout=MOMENT)
+            return task.result()
+        finally:
+            for each in tasks:
+                each.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _ended(self, task: asyncio.Task[Any]) -> bool:
+        """False where Ctrl-C came first."""
+        came = asyncio.create_task(self._came.wait())
+        try:
+            await asyncio.wait({task, came}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            came.cancel()
+        self._came.clear()
+        return task.done()
+
+
+class Keyboard:
+    """Lines from a terminal, a pipe or a file, without blocking the event loop.
+
+    A thread in `readline` could not be ended: at Ctrl-C the process would wait for one more line.
+    So a descriptor that can be polled is read when it has something; a file never makes anybody
+    wait.
+    """
+
+    def __init__(self, stdin: TextIO) -> None:
+        self._stdin = stdin
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._text = ""
+        self._ended = False
+
+    async def line(self) -> str | None:
+        """The next line without its end; None when there are no more."""
+        while "\n" not in self._text and not self._ended:
+            data = await self._read()
+            self._ended = not data
+            self._text += self._decoder.decode(data, final=not data)
+        line, newline, self._text = self._text.partition("\n")
+        return line.removesuffix("\r") if line or newline else None
+
+    async def _read(self) -> bytes:
+        try:
+            descriptor = self._stdin.fileno()
+        except (OSError, ValueError):  # in memory
+            return (await asyncio.to_thread(self._stdin.readline)).encode()
+        loop = asyncio.get_running_loop()
+        ready = asyncio.Event()
+        try:
+            loop.add_reader(descriptor, ready.set)
+        except PermissionError:  # epoll(7): a file is always ready and cannot be polled
+            return await asyncio.to_thread(os.read, descriptor, _READ)
+        try:
+            await ready.wait()
+        finally:
+            loop.remove_reader(descriptor)
+        return os.read(descriptor, _READ)
+
+
+class Downloads:
+    """Saves what answers bring into `folder`, made when it is needed; replaces nothing."""
+
+    def __init__(self, http: HttpClient, folder: Path = FOLDER) -> None:
+        self._http = http
+        self._folder = folder
+
+    async def fetch(self, file: Mapping[str, Any], headers: Mapping[str, str]) -> Fetched:
+        name, size = file_name(str(file["name"])), int(file["size"])
+        try:
+            data = await self._http.get_bytes(f"{HOST}{file['url']}", headers=headers)
+        except HttpError:
+            return Fetched(name, size)
+        if file["type"] == CODE:
+            return Fetched(name, size, code=clean(data.decode(errors="replace")).rstrip())
+        try:
+            return Fetched(name, size, str(await asyncio.to_thread(self._save, name, data)))
+        except OSError:
+            return Fetched(name, size)
+
+    def _save(self, name: str, data: bytes) -> Path:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        stem, dot, extension = name.rpartition(".")
+        for number in itertools.count():
+            numbered = f"{stem}-{number}.{extension}" if dot else f"{name}-{number}"
+            path = self._folder / (numbered if number else name)
+            try:
+                with path.open("xb") as out:
+                    out.write(data)
+            except FileExistsError:
+                if path.read_bytes() == data:
+                    return path
+                continue
+            return path
+        raise FileExistsError(name)
+
+
+class Screen:
+    """Answers as they grow, one live line of progress, cards, files.
+
+    Everything that came from outside is cleaned first: escape sequences in it would obey their
+    author. Without a terminal (a pipe) it is plain text, and only what is final.
+    """
+
+    def __init__(self, stdout: TextIO, locale: str) -> None:
+        self.live = stdout.isatty()
+        self._stdout = stdout
+        self._locale = locale
+        self._progress = False
+        self._shown = ""
+
+    def prompt(self) -> None:
+        if self.live:
+            self._write(say("You: ", self._locale))
+
+    def line(self, text: str) -> None:
+        """A line of its own, from us or from outside."""
+        self._wipe()
+        self._write(f"{clean(text)}\n")
+
+    def progress(self, words: str) -> None:
+        """Over the line that was there before, until text comes."""
+        if not self.live or self._shown:
+            return
+        words = clean(words).replace("\n", " ")
+        width = shutil.get_terminal_size().columns - 1
+        self._write(f"{_WIPE}{_DIM}{words[:width]}{_PLAIN}" if words else _WIPE)
+        self._progress = bool(words)
+
+    def grow(self, text: str) -> None:
+        """The answer so far; what was shown of it stays."""
+        text = clean(text)
+        if not self.live or self._shown.startswith(text):
+            return
+        self._wipe()
+        if text.startswith(self._shown):
+            self._write(text[len(self._shown) :])
+        else:
+            self._write(f"\n{text}")
+        self._shown = text
+
+    def answer(self, body: Mapping[str, Any], files: Sequence[Fetched] = ()) -> None:
+        """The whole answer: what `done` says, and its files."""
+        text = clean(str(body["response"]))
+        if self.live:
+            self.grow(text)
+            self._wipe()
+            self._write("\n" if self._shown else "")
+        else:
+            self._write(f"{text}\n")
+        self._shown = ""
+        for card in body["cards"]:
+            self._card(card)
+        for file in files:
+            self._file(file)
+
+    def _file(self, file: Fetched) -> None:
+        """What was saved is told by its path; the code that ran is shown, dim where that works."""
+        if file.code:
+            dim, plain = (_DIM, _PLAIN) if self.live else ("", "")
+            lines = "\n".join(f"  | {line}" for line in file.code.splitlines())
+            self._write(f"{dim}{lines}{plain}\n")
+            return
+        size = max(1, round(file.size / 1000))
+        where = file.path or say("it could not be saved", self._locale)
+        self.line(f"  [{file.name}, {size} kB] {where}")
+
+    def _card(self, card: Mapping[str, Any]) -> None:
+        self.line(unlinked(f"  # {card['title']} ({card['state']})"))
+        if card["text"]:
+            self.line(unlinked(f"    {card['text']}"))
+        for row in card["rows"]:
+            for change in _changes(row.get("before") or {}, row.get("after") or {}):
+                self.line(unlinked(f"    {change}"))
+        if card["state"] == "open" and (expires := card.get("expires_at")):
+            # In the zone of this machine, at which the reader sits.
+            when = f"{datetime.fromtimestamp(expires, UTC).astimezone():%Y-%m-%d %H:%M}"
+            self.line("    " + say("Expires {when}.", self._locale, when=when))
+        if card["actions"]:
+            hints = " · ".join(f"{action} {card['id']}" for action in card["actions"])
+            self.line("    " + say("Type: {hints}", self._locale, hints=hints))
+
+    def _wipe(self) -> None:
+        if self._progress:
+            self._write(_WIPE)
+            self._progress = False
+
+    def _write(self, text: str) -> None:
+        self._stdout.write(text)
+        self._stdout.flush()
+
+
+def attached(text: str) -> list[tuple[str, bytes]]:
+    """Name and bytes of each file that `text` names; `@ana`, which is none, stays a word.
+
+    Raises Unreadable, TooLarge.
+    """
+    found = []
+    for word in _WORD.findall(text):
+        path = Path(word.strip('"')).expanduser()
+        if path.is_file():
+            found.append((path.name, _read(path)))
+    return found
+
+
+def _read(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > LARGEST:
+            raise TooLarge(size=f"{path.stat().st_size / 1e6:.0f} MB", limit="20 MB")
+        return path.read_bytes()
+    except OSError as error:
+        raise Unreadable(name=path.name, cause=error.strerror or "unreadable") from None
+
+
+def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """One line for each field that differs (`Name: old → new`), after two that name the row."""
+    same = [name for name in before if name in after and before[name] == after[name]]
+    lines = [f"{name}: {_words(before[name])}" for name in same[:2]]
+    changed = [name for name in dict.fromkeys([*before, *after]) if name not in same]
+    moved = [f"{name}: {_words(before.get(name))} → {_words(after.get(name))}" for name in changed]
+    return lines + moved
+
+
+def _words(value: object) -> str:
+    if value is None:
+        return "–"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
 
 SILENCE = 60.0
 """Seconds; the stream sends a comment every 15."""
@@ -134,7 +429,7 @@ class Talk:
                 return
             except HttpAnswer as refused:
                 if refused.status != 503 or wait is None:
-                    self._screen.line(_words(refused))
+                    self._screen.line(_error_words(refused))
                     return
             except HttpError:
                 if wait is None:
@@ -185,7 +480,7 @@ async def _message(keyboard: Keyboard) -> str | None:
     return "\n".join(lines)
 
 
-def _words(refused: HttpAnswer) -> str:
+def _error_words(refused: HttpAnswer) -> str:
     """The sentence of an error body, which the server has worded for us."""
     try:
         return str(refused.json["error"]["message"])

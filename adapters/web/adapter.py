@@ -1,5 +1,7 @@
 """The web: a page and an HTTP API on a port, and the same API for the terminal on a Unix socket.
 
+`Site` is what the routes of one door stand on; `Hub` tells every tab of a conversation what happens
+now.
 Other adapters' routes are mounted on the same server, without their knowing a web framework.
 """
 
@@ -8,16 +10,18 @@ from __future__ import annotations
 import asyncio
 import importlib
 import socket
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from adapters.web.authentication import Door
-from adapters.web.site import Hub, Site, Transcripts, WebReply
+from adapters.web.errors import Stopping, TooManyStreams
+from core.errors import PonteError
 from core.integration import Handler, Operator
-from core.messages import ReplyTo
+from core.messages import Answer, Card, Message, Progress, ReplyTo
 from core.ports import Files, Inbox, Posts, Reply, StatusBoard
-from core.records import Health
+from core.records import Health, Shown
 
 Event = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Event]]
@@ -147,3 +151,256 @@ async def _answer(send: Send, status: int, headers: Mapping[str, str], body: byt
     pairs = list(dict(pairs).items())
     await send({"type": "http.response.start", "status": status, "headers": pairs})
     await send({"type": "http.response.body", "body": body})
+
+
+FOLLOWERS = 1000
+"""Open event streams at once."""
+KEPT = 64
+"""Finished turns that wait for a slow follower; behind that, it reads the journal again."""
+Json = dict[str, Any]
+
+
+@dataclass(slots=True)
+class Live:
+    """A turn as it stands: `seq` is 0 while another process alone knows it.
+
+    With `cards` it is the news that cards of an ended turn stand otherwise now, and nothing else.
+    """
+
+    turn: str
+    seq: int = 0
+    message: Message | None = None
+    progress: Progress = field(default_factory=Progress)
+    answer: Answer | None = None
+    error: PonteError | None = None
+    cards: tuple[Card, ...] = ()
+    version: int = 0
+
+    @property
+    def ended(self) -> bool:
+        return self.answer is not None or self.error is not None or bool(self.cards)
+
+
+@dataclass(slots=True)
+class Channel:
+    """One conversation's live turns and followers."""
+
+    lives: dict[str, Live] = field(default_factory=dict)
+    followers: set[Follower] = field(default_factory=set)
+    version: int = 0
+    evicted: int = 0
+
+
+class Follower:
+    """One open stream: `changed` gives the turns that moved since the last call."""
+
+    def __init__(self, channel: Channel) -> None:
+        self.seen = 0
+        self.behind = False
+        self.closed = False
+        self._channel = channel
+        self._moved = asyncio.Event()
+        self._urgent = asyncio.Event()
+        if channel.lives:
+            self._moved.set()
+
+    def wake(self, urgent: bool) -> None:
+        self._moved.set()
+        if urgent:
+            self._urgent.set()
+
+    async def changed(self) -> list[Live]:
+        """Waits for news; none once `closed`. `behind`: some turns have ended unseen."""
+        await self._moved.wait()
+        self._moved.clear()
+        self._urgent.clear()
+        if self.closed:
+            return []
+        news = [live for live in self._channel.lives.values() if live.version > self.seen]
+        self.behind = self.seen < self._channel.evicted
+        self.seen = self._channel.version
+        return news
+
+    async def pause(self, seconds: float) -> None:
+        """Lets news pile up for a moment, unless a turn ends."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._urgent.wait()
+        except TimeoutError:
+            return
+
+
+class Hub:
+    """Nothing is queued: a turn's state stands once, and each follower takes the newest of what it
+    has not seen. So a slow tab holds nobody up and costs no memory; it only skips steps in between.
+
+    `answer_of` is the inbox's: it knows an answer also when no reply of this process spoke.
+    """
+
+    def __init__(self, answer_of: Callable[[int], Awaitable[Answer]]) -> None:
+        self._answer_of = answer_of
+        self._channels: dict[str, Channel] = {}
+        self._watches: dict[int, asyncio.Task[None]] = {}
+        self._streams = 0
+        self._closed = False
+
+    def check_room(self) -> None:
+        """Raises TooManyStreams, and Stopping after `close`."""
+        if self._closed:
+            raise Stopping
+        if self._streams >= FOLLOWERS:
+            raise TooManyStreams
+
+    @contextmanager
+    def follow(self, conversation: str) -> Iterator[Follower]:
+        """Raises TooManyStreams, and Stopping after `close`."""
+        self.check_room()
+        channel = self._channels.setdefault(conversation, Channel())
+        follower = Follower(channel)
+        channel.followers.add(follower)
+        self._streams += 1
+        try:
+            yield follower
+        finally:
+            self._streams -= 1
+            channel.followers.discard(follower)
+            self._tidy(conversation, channel)
+
+    def watch(self, conversation: str, seq: int, message: Message) -> None:
+        """Show this turn to all who follow, until it has an answer."""
+        channel = self._channels.get(conversation)
+        if channel is None or seq in self._watches or self._closed:
+            return
+        live = channel.lives.setdefault(message.turn, Live(message.turn))
+        if not live.seq:
+            live.seq, live.message = seq, message
+            self._moved(channel, live)
+        task = asyncio.create_task(self._await_answer(conversation, live), name=f"watch {seq}")
+        self._watches[seq] = task
+        task.add_done_callback(lambda _: self._watches.pop(seq, None))
+
+    def show(self, conversation: str, turn: str, progress: Progress) -> None:
+        channel = self._channels.setdefault(conversation, Channel())
+        live = channel.lives.setdefault(turn, Live(turn))
+        live.progress = progress
+        self._moved(channel, live)
+
+    def finish(self, conversation: str, turn: str, outcome: Answer | PonteError) -> None:
+        channel = self._channels.get(conversation)
+        if channel is None:
+            return
+        live = channel.lives.setdefault(turn, Live(turn))
+        if not live.ended:
+            if isinstance(outcome, Answer):
+                live.answer = outcome
+            else:
+                live.error = outcome
+            self._moved(channel, live)
+        self._tidy(conversation, channel)
+
+    def redraw(self, conversation: str, turn: str, cards: Sequence[Card]) -> None:
+        """Cards of an ended turn stand otherwise now."""
+        channel = self._channels.get(conversation)
+        if channel is not None and cards:
+            live = channel.lives.setdefault(f"{turn} cards", Live(turn))
+            live.cards = tuple(cards)
+            self._moved(channel, live)
+            self._tidy(conversation, channel)
+
+    async def close(self) -> None:
+        """End every stream and wait for the hub's own tasks."""
+        self._closed = True
+        for channel in self._channels.values():
+            for follower in channel.followers:
+                follower.closed = True
+                follower.wake(urgent=True)
+        watches = list(self._watches.values())
+        for task in watches:
+            task.cancel()
+        await asyncio.gather(*watches, return_exceptions=True)
+
+    async def _await_answer(self, conversation: str, live: Live) -> None:
+        try:
+            outcome: Answer | PonteError = await self._answer_of(live.seq)
+        except PonteError as error:
+            outcome = error
+        self.finish(conversation, live.turn, outcome)
+
+    def _moved(self, channel: Channel, live: Live) -> None:
+        channel.version += 1
+        live.version = channel.version
+        for follower in channel.followers:
+            follower.wake(urgent=live.ended)
+
+    def _tidy(self, conversation: str, channel: Channel) -> None:
+        """Drop ended turns that everybody saw, and the oldest beyond `KEPT`."""
+        seen = min((follower.seen for follower in channel.followers), default=channel.version)
+        ended = [key for key, live in channel.lives.items() if live.ended]
+        surplus = len(ended) - KEPT
+        for number, key in enumerate(ended):
+            live = channel.lives[key]
+            if live.version <= seen:
+                del channel.lives[key]
+            elif number < surplus:
+                channel.evicted = max(channel.evicted, live.version)
+                del channel.lives[key]
+        if not channel.followers and not channel.lives:
+            self._channels.pop(conversation, None)
+
+
+class WebReply:
+    """The stored answer is the message: it tells the hub, and posts nothing. Whoever is not there
+    now reads the journal later, so nothing can be lost.
+    """
+
+    def __init__(self, hub: Hub, to: ReplyTo) -> None:
+        self._hub = hub
+        self._conversation = to.address.conversation
+        self._turn = to.turn
+
+    first_key = ""
+
+    def split(self, text: str) -> tuple[str, ...]:
+        return (text,)
+
+    async def show(self, progress: Progress) -> None:
+        self._hub.show(self._conversation, self._turn, progress)
+
+    async def rest(self) -> None:
+        return None
+
+    async def finish(self, answer: Answer) -> None:
+        self._hub.finish(self._conversation, self._turn, answer)
+
+    async def refresh(self, answer: Answer) -> None:
+        self._hub.redraw(self._conversation, self._turn, answer.cards)
+
+
+class Transcripts(Protocol):
+    """What is read of the journal."""
+
+    async def shown(self, conversation: str, thread: str = "") -> Sequence[Shown]: ...
+
+    async def turn_of(self, turn: str) -> Shown: ...
+
+
+@dataclass(slots=True)
+class Site:
+    """`taking` is False once intake has stopped: what comes in now is refused, not lost."""
+
+    door: Door
+    hub: Hub
+    inbox: Inbox
+    journal: Transcripts
+    files: Files
+    board: StatusBoard
+    readiness: Callable[[], Awaitable[Sequence[Health]]]
+    metrics: Callable[[], str] | None = None
+    operator: Operator | None = None
+    locale: str = "en"
+    time_zone: str = "UTC"
+    taking: bool = True
+
+    def key(self, conversation: str) -> str:
+        """The conversation key of what this door calls `conversation`."""
+        return f"{self.door.platform}:{conversation}"

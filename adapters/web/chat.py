@@ -18,6 +18,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from adapters.web import requests
+from adapters.web.adapter import Json, Site
 from adapters.web.errors import STATUS, Stopping
 from adapters.web.render import render
 from adapters.web.requests import (
@@ -31,7 +32,6 @@ from adapters.web.requests import (
     manner_of,
     read_json,
 )
-from adapters.web.site import Json, Site
 from adapters.web.stream import answer_json, turn_events
 from core.errors import Empty, Forgotten, NotFound
 from core.i18n import say

@@ -18,11 +18,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from adapters.web.adapter import Json, Site
 from adapters.web.authentication import SESSION
 from adapters.web.errors import BadRequest, UnknownPath, wording
 from adapters.web.render import to_html
 from adapters.web.requests import ID, Body, EventStream, locale_of, manner_of, read_json, visit_of
-from adapters.web.site import Json, Site
 from adapters.web.stream import (
     Cursor,
     Following,

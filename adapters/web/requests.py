@@ -23,9 +23,9 @@ from starlette.responses import JSONResponse, StreamingResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.types import Message as Event
 
+from adapters.web.adapter import Site
 from adapters.web.authentication import WINDOW, Visit
 from adapters.web.errors import BadRequest, TooManyTries, WrongMediaType, body_of, status_of
-from adapters.web.site import Site
 from adapters.web.stream import Manner
 from core.errors import PonteError, TooLarge
 from core.i18n import nearest

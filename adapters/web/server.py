@@ -20,11 +20,11 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from adapters.web.adapter import Json, Site
 from adapters.web.chat import Chat
 from adapters.web.conversations import Conversations, OperatorRoutes, Pages
 from adapters.web.errors import BadRequest, Unexpected, UnknownPath, WrongMethod
 from adapters.web.requests import KNOWN, Guard, locale_of, refusal, visit_of
-from adapters.web.site import Json, Site
 from core.errors import NotFound, PonteError, SettingsError
 
 HEAD = 10.0

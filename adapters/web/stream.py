@@ -11,8 +11,8 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
+from adapters.web.adapter import Follower, Json, Live, Site
 from adapters.web.render import GrowingHtml, render
-from adapters.web.site import Follower, Json, Live, Site
 from core.conversation import grammar
 from core.errors import BadInput, NotFound, PonteError
 from core.i18n import say

@@ -9,8 +9,7 @@ from core.changes.model import POLICY, UNDO_LIFETIME, WRITTEN, Change, Row, Step
 from core.i18n import say
 from core.markdown import markless
 from core.messages import Card, CardAction
-from core.redaction import withheld
-from core.text import clean, clip, cut, fenced, one_line
+from core.text import clean, clip, cut, fenced, one_line, withheld
 
 ROWS = 5
 """Rows shown on a card; all of them stand in the ledger."""

@@ -22,7 +22,7 @@ from core.ports import Budget, Files, Inbox, Journal, Policy, QuickCommands, Sta
 from core.quick_commands import Results, check_inputs
 from core.records import Action, Call, Outcome, Scene, Spent, Turn
 from core.tools.code.source import DOING, NAME, Runner, for_person
-from core.tools.toolbox import compact
+from core.tools.tool import compact
 
 HELP = """\
 Ask me anything in your own words. I also know these words, alone in a message:

@@ -46,7 +46,7 @@ from core.ports import (
 )
 from core.records import Action, State, Thread, Turn
 from core.tasks import together
-from core.tools.toolbox import Toolbox
+from core.tools.tool import Toolbox
 from core.unread import unread
 
 log = structlog.get_logger("conversation")

@@ -45,7 +45,7 @@ from core.records import (
     Thread,
 )
 from core.tasks import together
-from core.tools.toolbox import capped, outcome_of_error
+from core.tools.tool import capped, outcome_of_error
 
 log = structlog.get_logger("turn")
 ROUNDS = 12

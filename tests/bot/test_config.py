@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.config import Agent, Channel, Command, Config, Input, in_language, load
+from bot.config import Agent, Channel, Command, Config, Input, in_language, read_config
 from core.changes.approval import TableRule
 from core.errors import SettingsError
 from core.messages import Address
@@ -32,7 +32,7 @@ effect = "write"
 def read(tmp_path: Path, text: str) -> Config:
     path = tmp_path / "ponte.toml"
     path.write_text(text, encoding="utf-8")
-    return load(path)
+    return read_config(path)
 
 
 def refusal(tmp_path: Path, text: str) -> list[str]:
@@ -64,17 +64,17 @@ def test_a_text_is_told_in_the_nearest_language(tmp_path: Path) -> None:
 
 
 def test_no_file_is_an_empty_one_unless_it_was_asked_for(tmp_path: Path) -> None:
-    assert load(tmp_path / "ponte.toml") == Config()
+    assert read_config(tmp_path / "ponte.toml") == Config()
     with pytest.raises(SettingsError, match=r"PONTE_CONFIG: there is no file .*/other\.toml\."):
-        load(tmp_path / "other.toml", required=True)
+        read_config(tmp_path / "other.toml", required=True)
 
 
 def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     (tmp_path / "ponte.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(SettingsError, match="cannot be read"):
-        load(tmp_path / "ponte.toml")
+        read_config(tmp_path / "ponte.toml")
     with pytest.raises(SettingsError, match=r"cannot be read \(Is a directory\)"):
-        load(tmp_path)
+        read_config(tmp_path)
 
 
 WRONG = [
@@ -152,11 +152,11 @@ def test_what_is_written_about_the_platforms(tmp_path: Path) -> None:
         '[links]\nhosts = ["example.com"]\n[slack]\nbots = ["B0123456789"]\n'
         "[discord]\nthreads = false\n"
     )
-    config = load(path)
+    config = read_config(path)
     assert config.links.hosts == ("example.com",)
     assert config.section("slack").bots == ("B0123456789",)
     assert config.section("discord").threads is False
     assert (Config().links.hosts, Config().section("discord").threads) == ((), True)
     path.write_text('[links]\nhosts = ["https://example.com"]\n')
     with pytest.raises(SettingsError, match="a host's name"):
-        load(path)
+        read_config(path)

@@ -11,7 +11,7 @@ from core.messages import Usage
 from core.records import Outcome
 from core.tools.code.port import OutputFile, Ran, bare, block
 from core.tools.code.source import NOTHING, CodeSource
-from core.tools.toolbox import CAP
+from core.tools.tool import CAP
 from tests.code.scenes import set_scene
 from tests.core.tools.strict import breaches
 from tests.fakes.code import FakeBackend

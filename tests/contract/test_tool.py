@@ -21,8 +21,7 @@ from core.tools.code.source import CodeSource
 from core.tools.nocodb.bridge import BridgeSource
 from core.tools.nocodb.source import NocoSource
 from core.tools.stackspot.source import StackSpotSource
-from core.tools.tool import tool
-from core.tools.toolbox import CAP, Toolbox
+from core.tools.tool import CAP, Toolbox, tool
 from tests.core.tools.scene import Seen, scene
 from tests.core.tools.strict import breaches
 from tests.fakes.bridge import FakeBridge

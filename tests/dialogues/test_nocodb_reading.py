@@ -12,7 +12,7 @@ import pytest
 
 from adapters.discord.render import render as on_discord
 from adapters.slack.render import Links, content
-from adapters.terminal.screen import Screen
+from adapters.terminal.chat import Screen
 from adapters.web.render import to_html
 from core.http import HttpClient
 from core.messages import Answer

@@ -12,7 +12,7 @@ from core.errors import ToolError
 from core.messages import Item, Person, decode, encode
 from core.ports import Model, Tool
 from core.records import Ask, Completed, Delta, Thread
-from core.tools.toolbox import outcome_of_error
+from core.tools.tool import outcome_of_error
 from tests.core.tools.scene import scene
 
 ANA = Person("web", "ana", name="Ana")

@@ -15,7 +15,7 @@ from core.policy import AllowList
 from core.ports import Guests, Membership, Model, Policy, ToolSource
 from core.records import Health, QuickCommand
 from core.store.changes import Caps
-from core.tools.toolbox import Toolbox
+from core.tools.tool import Toolbox
 from tests.fakes.models import EchoModel
 
 ANA = Person("web", "ana", name="Ana")

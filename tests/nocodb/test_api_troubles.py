@@ -9,7 +9,8 @@ import pytest
 
 from core.errors import ToolError, WriteUnsure
 from core.http import HttpClient
-from core.tools.nocodb.api import At, NocoApi, NocoError, Pace, Record, interval_of
+from core.tasks import Pacer
+from core.tools.nocodb.api import At, NocoApi, NocoError, Record, interval_of
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
 
@@ -203,6 +204,6 @@ def test_only_nocodbs_own_cloud_is_asked_slowly(url: str, seconds: float) -> Non
 
 
 async def test_calls_leave_at_four_a_second(sleeper: Sleeper) -> None:
-    pace = Pace(0.25, lambda: 100.0, sleeper)
+    pace = Pacer(0.25, lambda: 100.0, sleeper)
     await asyncio.gather(*(pace.take() for _ in range(4)))
     assert sleeper.slept == [0.25, 0.5, 0.75]

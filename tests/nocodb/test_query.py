@@ -15,7 +15,7 @@ from core.errors import ToolError
 from core.http import HttpClient
 from core.tools.nocodb.api import NocoApi
 from core.tools.nocodb.schema import Schemas
-from core.tools.toolbox import CAP
+from core.tools.tool import CAP
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
 from tests.fakes.nocodb.tables import FakeField

@@ -11,9 +11,18 @@ import pytest
 from core.http import HttpClient
 from core.tools.nocodb.api import NocoApi, NocoError
 from core.tools.nocodb.fieldtypes import Field
-from core.tools.nocodb.schema import FRESH, RECENT, Schemas, Table, nearest, resolved
+from core.tools.nocodb.schema import (
+    FRESH,
+    LONG,
+    RECENT,
+    SHORT,
+    Schemas,
+    Table,
+    nearest,
+    outline,
+    resolved,
+)
 from core.tools.nocodb.source import NocoSource
-from core.tools.nocodb.tables import LONG, SHORT, outline
 from tests.fakes.clock import Clock
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB

@@ -11,8 +11,8 @@ from core.changes.approval import TableRule, TableRules
 from core.http import HttpClient
 from core.ports import Tool
 from core.records import Action
+from core.tools.nocodb.schema import FEW
 from core.tools.nocodb.source import GLANCE, NocoSource
-from core.tools.nocodb.tables import FEW
 from tests.core.tools.scene import scene
 from tests.fakes.clock import Clock
 from tests.fakes.nocodb import filled

@@ -10,7 +10,7 @@ from decimal import Decimal
 import pytest
 
 from core.messages import Person
-from core.redaction import withheld
+from core.text import withheld
 from core.tools.nocodb.api import Record
 from core.tools.nocodb.fieldtypes import Field, shown
 from core.tools.nocodb.read import Rows, sheet, sheet_name, source, source_of_row

@@ -9,7 +9,7 @@ import pytest
 from core import metrics
 from core.http import HttpClient
 from core.tools.stackspot import StackSpot
-from core.tools.stackspot.execution import Status
+from core.tools.stackspot.client import Status
 from tests.fakes.stackspot import FakeStackSpot, Look, Run, Trouble
 from tests.fakes.stackspot.clock import SteppedClock
 from tests.fakes.stackspot.state import REALM

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from core.tools.stackspot import StackSpot
 from core.tools.stackspot.api import ulid_of
-from core.tools.stackspot.execution import Status, Step
+from core.tools.stackspot.client import Status, Step
 from core.tools.stackspot.source import StackSpotCommands, conversation_of, progress_of
 from tests.fakes.stackspot import FakeStackSpot, Look, Run, Trouble
 from tests.fakes.stackspot.clock import SteppedClock

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.text import fenced
-from core.tools.stackspot.execution import Result, document_of, json_of
+from core.tools.stackspot.client import Result, document_of, json_of
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),

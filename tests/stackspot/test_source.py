@@ -13,7 +13,7 @@ from core.changes.model import Draft
 from core.errors import ToolError
 from core.records import Health, Outcome, QuickCommand, Scene
 from core.tools.stackspot import StackSpot
-from core.tools.stackspot.execution import Agent
+from core.tools.stackspot.client import Agent
 from core.tools.stackspot.source import LONG, StackSpotCommands, StackSpotSource
 from tests.core.tools.strict import breaches
 from tests.fakes.quick_commands import CLOSE, ECHO, SUMMARY, RegisteredCommands

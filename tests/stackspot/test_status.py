@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.tools.stackspot import StackSpot
-from core.tools.stackspot.execution import Step, read_status
+from core.tools.stackspot.client import Step, read_status
 from tests.fakes.stackspot import FakeStackSpot, Look, Run
 
 JSON = st.recursive(

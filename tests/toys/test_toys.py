@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from bot.app import App, Start
-from bot.config import load as load_config
+from bot.config import read_config
 from bot.doctor import examine
 from bot.home import Home
 from bot.integrations import FACES
@@ -62,7 +62,7 @@ class Hall:
         self._last: Note | None = None
         (folder / "ponte.toml").write_text(FILE)
         settings = load(self.faces)
-        config = load_config(settings.ponte_config, faces=self.faces)
+        config = read_config(settings.ponte_config, faces=self.faces)
         self.begun = Start(settings, config, Home(folder / "home"))
         self.adapter: CorkAdapter
 
@@ -154,7 +154,7 @@ def test_their_settings_are_refused_as_all_are(
     assert "SHELF: write one of 'on' or 'off'." in str(caught.value)
     (tmp_path / "ponte.toml").write_text("[cork]\nlimits = 3\n")
     with pytest.raises(SettingsError, match=r"2: 'limits' is not known here; known are limit\."):
-        load_config(tmp_path / "ponte.toml", faces=hall.faces)
+        read_config(tmp_path / "ponte.toml", faces=hall.faces)
 
 
 def suite(module: ModuleType) -> dict[str, Any]:

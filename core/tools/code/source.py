@@ -17,8 +17,7 @@ from core.ports import Tool
 from core.records import Health, Outcome, Scene
 from core.text import fenced
 from core.tools.code.port import CODE_TYPE, CodeBackend, Fault, Ran, bare, block, code_name, given
-from core.tools.tool import FunctionTool
-from core.tools.toolbox import CAP
+from core.tools.tool import CAP, FunctionTool
 
 NAME = "run_python"
 DOING = "is running Python…"

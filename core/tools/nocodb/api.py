@@ -23,9 +23,17 @@ from core.http import (
     HttpError,
     HttpTimeout,
     HttpTooLarge,
+    RemoteError,
+    cleaned,
     retry_after,
 )
-from core.tools.remote import AWAY, PAUSES, RemoteError, Sleep, again, cleaned
+from core.tasks import Pacer, Sleep, retry, stepped
+
+PAUSES = (0.3, 1.2)
+"""Seconds before the second and the third attempt of a read."""
+
+AWAY = (502, 503, 504)
+"""A host's own answer while the server behind it is down or starting."""
 
 CLOUD = 0.25
 """Seconds between calls. 5 a second are allowed to a user (https://nocodb.com/docs), and calls do
@@ -133,31 +141,6 @@ class Aggregate:
 
     field: str
     type: str
-
-
-class Pace:
-    """Calls leave `interval` seconds apart; none waits where that is 0."""
-
-    def __init__(
-        self,
-        interval: float,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Sleep = asyncio.sleep,
-    ) -> None:
-        self._interval = interval
-        self._clock = clock
-        self._sleep = sleep
-        self._due = 0.0
-
-    async def take(self) -> None:
-        """Wait for the next free place."""
-        if not self._interval:
-            return
-        now = self._clock()
-        due = max(now, self._due)
-        self._due = due + self._interval
-        if due > now:
-            await self._sleep(due - now)
 
 
 def interval_of(url: str) -> float:
@@ -307,7 +290,7 @@ class Wire:
         self._pauses = tuple(pauses)
         self._timeout = timeout
         self._sleep = sleep
-        self._pace = Pace(interval_of(url), clock, sleep)
+        self._pace = Pacer(interval_of(url), clock, sleep)
         self._gate = asyncio.Semaphore(AT_ONCE)
 
     def patient(self, pauses: Sequence[float]) -> Wire:
@@ -319,18 +302,19 @@ class Wire:
     async def read(self, path: str, asked: Mapping[str, str] | None = None) -> Any:
         """Raises NocoError."""
         try:
-            return await again(
-                lambda: self._ask("GET", path, params=asked), wait_of, self._pauses, self._sleep
-            )
+            return await retry(
+                lambda: self._ask("GET", path, params=asked), HttpError,
+                stepped(self._pauses, wait_of), sleep=self._sleep,
+            )  # fmt: skip
         except HttpError as error:
             raise self._worded(error) from None
 
     async def write(self, method: str, path: str, body: Sequence[Json], by: str) -> Any:
         """Raises NocoError when nothing was written, WriteUnsure when it may have been."""
         try:
-            return await again(
-                lambda: self._ask(method, path, body=body, by=by),
-                busy_wait, self._pauses, self._sleep,
+            return await retry(
+                lambda: self._ask(method, path, body=body, by=by), HttpError,
+                stepped(self._pauses, busy_wait), sleep=self._sleep,
             )  # fmt: skip
         except HttpError as error:
             raise self._worded(error).of_write() from None

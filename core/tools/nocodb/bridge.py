@@ -23,9 +23,9 @@ from core.errors import ToolError, WriteUnsure
 from core.http import HttpClient
 from core.ports import Tool
 from core.records import Action, Effect, Health, Scene
-from core.redaction import unsigned, withheld
 from core.tasks import together
-from core.tools.nocodb.api import BATCH, At
+from core.text import unsigned, withheld
+from core.tools.nocodb.api import BATCH, PAUSES, At
 from core.tools.nocodb.bridge_api import (
     CATALOGUE,
     READING,
@@ -39,9 +39,7 @@ from core.tools.nocodb.draft import Cells, Drafts
 from core.tools.nocodb.driver import LAST, Image, Shape, TableDriver
 from core.tools.nocodb.fieldtypes import TYPES, Field, same
 from core.tools.nocodb.write import TableWriter
-from core.tools.remote import PAUSES
-from core.tools.tool import Function, FunctionTool
-from core.tools.toolbox import CAP, compact, fitting
+from core.tools.tool import CAP, Function, FunctionTool, compact, fitting
 
 SAMPLE = 25
 """Rows whose fields tell those of a table that the bridge does not describe."""

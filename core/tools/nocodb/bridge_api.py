@@ -11,8 +11,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from core.http import HttpAnswer, HttpClient, HttpDown, HttpError, HttpTimeout, HttpTooLarge
-from core.tools.remote import AWAY, PAUSES, RemoteError, again, cleaned
+from core.http import (
+    HttpAnswer,
+    HttpClient,
+    HttpDown,
+    HttpError,
+    HttpTimeout,
+    HttpTooLarge,
+    RemoteError,
+    cleaned,
+)
+from core.tasks import retry, stepped
+from core.tools.nocodb.api import AWAY, PAUSES
 
 _ROWS = 'table_id, limit=25, offset=0, fields=["Field"], where="(Field,op,value)", sort=["-Field"]'
 
@@ -162,7 +172,10 @@ class BridgeApi:
         A connection that breaks, or a host that says the bridge is away, is tried twice more.
         """
         try:
-            return await again(lambda: self._execute(tool, args, timeout), _wait_of, self._pauses)
+            return await retry(
+                lambda: self._execute(tool, args, timeout), HttpError,
+                stepped(self._pauses, _wait_of),
+            )  # fmt: skip
         except HttpError as error:
             raise worded(error, tool) from None
 

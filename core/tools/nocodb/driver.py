@@ -6,6 +6,7 @@ A row's image has its values by the titles of their fields, links as [{"id", "ti
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -111,12 +112,13 @@ class Owned:
     owner: Image | None = None
 
 
-class TableDriver:
+class TableDriver(ABC):
     """What reads raises ToolError; what writes too, when nothing was written, and WriteUnsure when
     it may have been. Each write is one call, made once. `by` names who asked, as "slack:U123".
 
     `typed`: fields are described, and images are whole and in the form of `fieldtypes.entered`. A
-    system that is not typed has no links and no files to write: those calls are never made of it.
+    system that is not typed has no links and no files to write: `attach`, `link` and `owned` are
+    never called of it, and it need not have them.
     """
 
     name: str
@@ -127,50 +129,50 @@ class TableDriver:
     refilled: str
     """and of those that were deleted and are."""
 
+    @abstractmethod
     def batch(self, draft: Draft) -> int:
         """Rows that one call writes."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def describe(self, target: Mapping[str, Any]) -> Shape:
         """The table of a draft as it is at this moment, hidden links and all."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def rows(
         self, shape: Shape, ids: Sequence[str], names: Collection[str] | None = None
     ) -> Mapping[str, Image]:
         """By id, those that are there, with at least the fields in `names`; None for all."""
-        raise NotImplementedError
 
+    @abstractmethod
     def lost(self, shape: Shape, ids: Sequence[str]) -> ToolError:
         """What is told where a draft names rows that are not there."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def newest(self, shape: Shape) -> Mapping[str, Image]:
         """Some last rows by id, the newest first; links may lack."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def create(self, shape: Shape, rows: Sequence[Row], by: str) -> Sequence[str]:
         """The ids of the new rows. Links and files come later."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def update(self, shape: Shape, rows: Mapping[str, Row], by: str) -> None:
         """Values by field by id; files can only be removed."""
-        raise NotImplementedError
 
-    async def delete(self, shape: Shape, ids: Sequence[str], by: str) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    async def delete(self, shape: Shape, ids: Sequence[str], by: str) -> None: ...
 
+    @abstractmethod
     def reads(self, wanted: Any, found: Any) -> bool:
         """Whether a cell holds what was to be written."""
-        raise NotImplementedError
 
+    @abstractmethod
     def stands(self, before: Any, now: Any) -> bool:
         """Whether a cell is as it was."""
-        raise NotImplementedError
 
+    @abstractmethod
     def restorable(self, target: Mapping[str, Any], before: Row | None) -> Row | None:
         """What of a deleted row can be written again; None for nothing, so that it is left."""
-        raise NotImplementedError
 
     async def attach(self, shape: Shape, id: str, files: Row, by: str) -> None:
         """Files that the system has."""

@@ -19,8 +19,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, Literal
 
 from core.errors import ToolError
-from core.redaction import withheld
-from core.text import clean, cut, one_line, plain
+from core.text import clean, cut, one_line, plain, withheld
 from core.tools.nocodb.api import Record
 
 CELL = 200

@@ -17,21 +17,18 @@ from zoneinfo import ZoneInfo
 
 import pydantic
 
-from core.csv_text import TYPE, csv_bytes
 from core.errors import ToolError
 from core.i18n import say
 from core.markdown import markless
 from core.messages import File
 from core.records import Outcome, Scene
-from core.redaction import withheld
 from core.tasks import together
-from core.text import file_name
+from core.text import CSV, csv_bytes, file_name, withheld
 from core.tools.nocodb.api import PAGE, NocoApi, NocoError, Page, Record, Sort
 from core.tools.nocodb.fieldtypes import Field, line, shown, written
 from core.tools.nocodb.filters import Filter, Match, Selection, words
-from core.tools.nocodb.schema import Schemas, Table
-from core.tools.nocodb.tables import check_titles
-from core.tools.toolbox import compact, fitting
+from core.tools.nocodb.schema import Schemas, Table, check_titles
+from core.tools.tool import compact, fitting
 
 MOST = 5_000
 """Rows that one call reads."""
@@ -335,7 +332,7 @@ class Query:
             return rows, None
         fields = wish.columns(asked.table)
         data = await asyncio.to_thread(sheet, rows.records, fields, asked.zone)
-        return rows, await scene.files.keep(sheet_name(asked.table), TYPE, data)
+        return rows, await scene.files.keep(sheet_name(asked.table), CSV, data)
 
     async def _with_links(self, table: Table, record: Record) -> Record:
         """A row tells some of the rows that it links to, or only how many they are; a tuple holds

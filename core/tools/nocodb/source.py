@@ -12,14 +12,12 @@ from core.http import HttpClient
 from core.ports import Tool
 from core.records import Health
 from core.tasks import together
-from core.tools.nocodb.api import NocoApi, NocoError
+from core.tools.nocodb.api import PAUSES, NocoApi, NocoError
 from core.tools.nocodb.draft import Writes
 from core.tools.nocodb.rest import PATIENT, RestDriver
-from core.tools.nocodb.schema import Schemas, shown
+from core.tools.nocodb.schema import Schemas, shown, tables_tool
 from core.tools.nocodb.summarize import reading_tools
-from core.tools.nocodb.tables import tables_tool
 from core.tools.nocodb.write import TableWriter
-from core.tools.remote import PAUSES
 
 GLANCE = 30.0
 """Seconds between looks at whether the tables' names are still the same."""

@@ -23,8 +23,7 @@ from core.tools.nocodb.fieldtypes import Field, line, told
 from core.tools.nocodb.filters import GUIDE, Filter, Match, Selection
 from core.tools.nocodb.read import CAP, DATA, MOST, Asked, Asking, Query, Reading, Rows, Wish
 from core.tools.nocodb.schema import Schemas
-from core.tools.tool import Docstring, Function, FunctionTool
-from core.tools.toolbox import compact, fitting
+from core.tools.tool import Docstring, Function, FunctionTool, compact, fitting
 
 EMPTY = "(empty)"
 """The label of rows whose cell is empty."""

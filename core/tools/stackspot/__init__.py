@@ -23,8 +23,7 @@ from core.integration import (
 from core.records import Health
 from core.settings import SettingsPart, Url, plain, setting
 from core.tools.stackspot.api import StackSpotError, StillRunning
-from core.tools.stackspot.client import StackSpot
-from core.tools.stackspot.execution import Agent, Result
+from core.tools.stackspot.client import Agent, Result, StackSpot
 
 if TYPE_CHECKING:
     from core.tools.stackspot.api import Clock

@@ -28,11 +28,13 @@ from core.http import (
     HttpTimeout,
     HttpTooLarge,
     HttpUnreadable,
+    RemoteError,
+    cleaned,
     retry_after,
 )
 from core.i18n import say
+from core.tasks import retry
 from core.text import one_line
-from core.tools.remote import RemoteError, cleaned
 
 REALM = "stackspot-freemium"
 """The realm of accounts without a contract; a company's is the slug that its portal shows."""
@@ -371,17 +373,15 @@ class StackSpotApi:
             await asyncio.wait({self._asking})
 
     async def _persist(self, send: Callable[[Request], Awaitable[Any]], request: Request) -> Any:
-        attempt, waited = 0, 0.0
-        while True:
-            attempt += 1
-            try:
-                return await send(request)
-            except HttpError as error:
-                pause = pause_after(error, attempt, request.repeatable)
-                if pause is None or waited + pause > ALTOGETHER:
-                    raise worded(error, request) from None
-            waited += pause
-            await self._clock.sleep(pause * self._clock.jitter())
+        clock = self._clock
+        try:
+            return await retry(
+                lambda: send(request), HttpError,
+                lambda error, failed: pause_after(error, failed, request.repeatable),
+                altogether=ALTOGETHER, sleep=lambda pause: clock.sleep(pause * clock.jitter()),
+            )  # fmt: skip
+        except HttpError as error:
+            raise worded(error, request) from None
 
     async def _authorised(self, request: Request) -> Any:
         """A refused token is replaced once: it may have been revoked, or its time mistaken."""

@@ -22,10 +22,15 @@ from core.records import Effect, Health, Outcome, QuickCommand, Scene
 from core.tasks import Bounded
 from core.text import aside, clip, one_line
 from core.tools.stackspot.api import StackSpotError, StillRunning, ulid_of
-from core.tools.stackspot.client import OnProgress, StackSpot
-from core.tools.stackspot.execution import Agent, Status, document_of, is_agent_id
-from core.tools.tool import FunctionTool
-from core.tools.toolbox import outcome_of_error
+from core.tools.stackspot.client import (
+    Agent,
+    OnProgress,
+    StackSpot,
+    Status,
+    document_of,
+    is_agent_id,
+)
+from core.tools.tool import FunctionTool, outcome_of_error
 
 NAME = "stackspot"
 NAMING = 5.0

@@ -17,7 +17,7 @@ from core.http import HttpClient
 from core.records import Health
 from core.tools.nocodb.bridge import FRESH, BridgeSource
 from core.tools.nocodb.bridge_api import CATALOGUE
-from core.tools.toolbox import CAP, outcome_of_error
+from core.tools.tool import CAP, outcome_of_error
 from tests.core.tools.scene import scene
 from tests.fakes.bridge import FakeBridge
 from tests.fakes.bridge_tables import BASE, CUSTOMERS

@@ -12,8 +12,7 @@ from pydantic import Field
 
 from core.errors import ToolError
 from core.records import Outcome, Scene
-from core.tools.tool import FunctionTool, tool
-from core.tools.toolbox import CAP, outcome_of_error
+from core.tools.tool import CAP, FunctionTool, outcome_of_error, tool
 from tests.core.tools.scene import Seen, scene
 from tests.core.tools.strict import breaches
 

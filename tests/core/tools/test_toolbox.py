@@ -10,8 +10,7 @@ import pytest
 from core.errors import SettingsError, ToolError
 from core.ports import Tool
 from core.records import Effect, Health
-from core.tools.tool import FunctionTool
-from core.tools.toolbox import Toolbox
+from core.tools.tool import FunctionTool, Toolbox
 
 
 class Shelf:
@@ -86,6 +85,6 @@ async def test_a_broken_source_does_not_hide_the_others_nor_tell_its_address() -
 async def test_a_source_that_hangs_does_not_hold_up_the_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("core.tools.toolbox.PATIENCE", 0.02)
+    monkeypatch.setattr("core.tools.tool.HEALTH_PATIENCE", 0.02)
     box = Toolbox([Shelf("a", hangs=True), Shelf("b")])
     assert [health.state for health in await box.health()] == ["failing", "on"]
