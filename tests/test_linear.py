@@ -19,7 +19,6 @@ import pytest
 from adapters.discord import events as discord_events
 from adapters.discord import render as discord
 from adapters.discord import render as discord_pages
-from adapters.slack import client as slack_client
 from adapters.slack import render as slack
 from adapters.terminal.chat import _WORD
 from adapters.web.render import to_html
@@ -107,7 +106,7 @@ WHOLE: dict[str, Work] = {
     "slack: settled": slack.settled,
     "slack: mentioned": slack.mentioned,
     "slack: readable": lambda said: slack.readable(said, {"U2": "Ana"}, "U1"),
-    "slack: fit": lambda said: slack_client.fit(said, 3000),
+    "slack: fit": lambda said: slack.fit(said, 3000),
     "discord: pages": lambda said: discord_pages.pages(said, "en"),
     "discord: render": discord.render,
     "discord: inert": discord.inert,
@@ -166,7 +165,7 @@ def too_slow(work: Work, unit: str, half: int, rich: float) -> str:
 
 @pytest.mark.parametrize("name", WHOLE)
 def test_cost_grows_with_the_length_alone(name: str) -> None:
-    work, half = WHOLE[name], slack_client.PART // 2 if name in OF_A_PART else HALF
+    work, half = WHOLE[name], slack.PART // 2 if name in OF_A_PART else HALF
     rich = cost(work, of(RICH, 2 * half), 3)
     assert [why for unit in UNITS if (why := too_slow(work, unit, half, rich))] == []
 

@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from html import escape
 from typing import Any, Literal, Self
+from weakref import WeakValueDictionary
 
-from adapters.slack.render import mentioned
+from adapters.slack.client import (
+    FAILURES,
+    WAITS,
+    InDoubt,
+    Profile,
+    SlackRefused,
+    Workspace,
+    history,
+)
+from adapters.slack.render import Json, mentioned, readable
+from core import text
+from core.chat.files import Downloads
+from core.errors import NotFound, NotStored, PlatformBusy, SettingsError
+from core.i18n import nearest, say
 from core.messages import Address, Attachment, Message, Person, Quote, ReplyTo, turn_id
+from core.ports import Inbox, Journal, ThreadMap
+from core.tasks import Bounded, together
 
 NOT_A_FILE = frozenset({"tombstone", "hidden_by_limit"})
 """The `mode` of a file that is gone, or older than a free workspace shows."""
@@ -23,6 +42,41 @@ _ENTITIES = {"channel_id": "channel", "canvas_id": "canvas", "list_id": "list"}
 
 Payload = Mapping[str, Any]
 Kind = Literal["message", "command", "card", "quiet"]
+
+ALONE = "There are several of you here now, so I answer only when I am mentioned."
+OPEN_THERE = "[While writing this to you, the person has open: {what}]"
+_TITLE = 80
+"""Of a session's title: 200 (docs.slack.dev/reference/methods/agents.sessions.setStatus)."""
+
+Removed = Callable[[str], Awaitable[None]]
+"""Called with the id of a post of ours that a person deleted."""
+
+NOTICE = "ponte_notice"
+"""The event type in the metadata of our word that we wait to be mentioned from now on."""
+THREAD_PATIENCE = 1.0
+"""Seconds that an event may wait for what Slack says of its thread, where nothing else tells
+whether it is for us: after a restart, for the first reply in it."""
+POINTED = 10.0
+"""Seconds that a turn waits for what its message points at."""
+QUOTES, QUOTED, ROOT = 30, 500, 4000
+"""Earlier messages of a thread, characters of each, and of the one that is meant."""
+MOST_FILES = 10
+"""Files of earlier messages, the newest ones."""
+
+HISTORY_UNREAD = "[what was said before in this thread could not be read]"
+_UNREAD = "I could not read what was said before in this thread, so I answered without it."
+_LIMITED = (
+    "I could not read what was said before in this thread: Slack lets this app read history only "
+    "once a minute. I answered without it."
+)
+_ONLY_TEXT = (
+    "I could read only the text of that message, neither its files nor what was said before it."
+)
+_MORE_FILES = "I looked only at the newest {count} files of this thread."
+_SOMEBODY = re.compile(r"(?<!\w)@([UW][A-Z0-9]{5,})\b")
+"""A mention whose name was not known when it was stored."""
+_PERSON = re.compile(r"[UW][A-Z0-9]{5,}")
+"""A person's id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +144,10 @@ def words_of(message: Payload) -> str:
     Other apps' messages mostly have an empty or a short `text`; what they say stands in `blocks`
     and `attachments` (openclaw/openclaw issue 97727, NousResearch/hermes-agent issue 33469).
     """
-    return "\n".join(filter(None, [own(message), *unfurled(message)]))[:_LONGEST]
+    return "\n".join(filter(None, [own_words(message), *unfurled(message)]))[:_LONGEST]
 
 
-def own(message: Payload) -> str:
+def own_words(message: Payload) -> str:
     """The same without what hangs on it: what its author wrote."""
     text = str(message.get("text") or "").strip()
     shown = "\n".join(_lines(message.get("blocks"))).strip()
@@ -121,7 +175,7 @@ def is_forwarded(attachment: Payload) -> bool:
     return bool(attachment.get("is_share") or attachment.get("is_msg_unfurl"))
 
 
-def files(message: Payload) -> tuple[Attachment, ...]:
+def files_of(message: Payload) -> tuple[Attachment, ...]:
     """`reference` is the file's id and its private address, which needs our token to be read. Of
     files in channels shared with other companies only the id is told
     (docs.slack.dev/reference/events/message/file_share)."""
@@ -145,7 +199,7 @@ def event_key(team: str, channel: str, ts: str) -> str:
     return f"slack:{team}:{channel}:{ts}"
 
 
-def home(ours: str, of_the_person: Iterable[object], of_the_place: Iterable[object] = ()) -> str:
+def home_of(ours: str, of_the_person: Iterable[object], of_the_place: Iterable[object] = ()) -> str:
     """The workspace that a person writes from: ours only where nothing that is told says another,
     and "" (nobody's) where that contradicts itself. Ids of organisations (E…) say nothing."""
     persons, places = ({str(t) for t in told if str(t or "").startswith("T")}
@@ -164,10 +218,10 @@ def author_home(ours: str, body: Payload, event: Payload) -> str:
     places += [each.get("team_id") for each in body.get("authorizations") or ()]
     if not body.get("is_ext_shared_channel"):
         places.append(body.get("team_id"))
-    return home(ours, (event.get(name) for name in ("user_team", "team", "source_team")), places)
+    return home_of(ours, (event.get(name) for name in ("user_team", "team", "source_team")), places)
 
 
-def said(ours: str, body: Payload, event: Payload, bots: frozenset[str]) -> Said | None:
+def spoken(ours: str, body: Payload, event: Payload, bots: frozenset[str]) -> Said | None:
     """None where nobody spoke: joins, topics, other bots (unless named in `bots`), ourselves."""
     user = str(event.get("user") or "")
     if event.get("subtype", "") not in _SPOKEN or not user or user == SLACKBOT:
@@ -177,12 +231,12 @@ def said(ours: str, body: Payload, event: Payload, bots: frozenset[str]) -> Said
     channel, ts = str(event.get("channel", "")), str(event.get("ts", ""))
     thread = str(event.get("thread_ts") or "")
     shared = forwarded(event)
-    there = [file for _, _, attachment in shared for file in files(attachment)]
+    there = [file for _, _, attachment in shared for file in files_of(attachment)]
     direct = is_direct(channel, event)
     return Said(
-        team=ours, channel=channel, ts=ts, user=user, text=own(event),
+        team=ours, channel=channel, ts=ts, user=user, text=own_words(event),
         thread=thread if thread != ts else "", parent=str(event.get("parent_user_id") or ""),
-        direct=direct, files=(*files(event), *there),
+        direct=direct, files=(*files_of(event), *there),
         edited=float((event.get("edited") or {}).get("ts") or 0.0),
         home=author_home(ours, body, event),
         shared=(*((who, words) for who, words, _ in shared),
@@ -197,7 +251,7 @@ def is_direct(channel: str, event: Payload) -> bool:
     return bool(kind == "im")
 
 
-def address(message: Said, belongs_to_dm: bool) -> Address:
+def address_of(message: Said, belongs_to_dm: bool) -> Address:
     """Where the conversation is: a channel's thread, a direct message's channel, or a thread of
     its own in it (`belongs_to_dm`: it holds our answer to a top-level message)."""
     thread = message.thread if message.direct else message.thread or message.ts
@@ -212,7 +266,7 @@ def reply_to(where: Address, asker: Person, source: str, key: str, token: str = 
     return ReplyTo(where, asker, source, turn_id(key), token, expires)
 
 
-def message(
+def to_message(
     heard: Said, where: Address, author: Person, text: str, context: tuple[Quote, ...] = (),
     locale: str = "", zone: str = "",
 ) -> Message:  # fmt: skip
@@ -224,6 +278,419 @@ def message(
         context=context, locale=locale.replace("_", "-"), time_zone=zone,
         sent_at=heard.edited or float(heard.ts),
     )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Customs:
+    """What the operator chose. `strict_mention`: channels (by `Address`) where only a mention
+    counts; `bots`: ids of other bots (B…) that may talk with us."""
+
+    strict_mention: Callable[[Address], bool] = lambda address: False
+    bots: frozenset[str] = frozenset()
+
+
+class Intake:
+    def __init__(
+        self, workspace: Workspace, inbox: Inbox, company: Company, directs: Directs,
+        downloads: Downloads, customs: Customs, removed: Removed,
+    ) -> None:  # fmt: skip
+        self._workspace = workspace
+        self._inbox = inbox
+        self._downloads = downloads
+        self._customs = customs
+        self._removed = removed
+        self._company = company
+        self._directs = directs
+        self._places: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    async def take(self, body: Payload) -> None:
+        """Raises NotStored: then the event must not be acknowledged, and Slack sends it again."""
+        event = body.get("event") or {}
+        match event.get("type"), event.get("subtype"):
+            case "message", "message_changed":
+                async with self._in_order(event, event.get("message") or {}):
+                    await self._changed(body, event)
+            case "message", "message_deleted":
+                async with self._in_order(event, event.get("previous_message") or {}):
+                    await self._deleted(event, str(event.get("deleted_ts") or ""))
+            case (("message" | "app_mention"), _):
+                if heard := spoken(self._workspace.team, body, event, self._customs.bots):
+                    async with self._in_order(event, event):
+                        await self._heard(heard)
+            case "agent_session_stopped", _:
+                await self._stopped(body, event)
+
+    async def stop(self, to: ReplyTo, stream: str) -> None:
+        """The reader of a stream pressed Slack's own Stop, and Slack told so to the stream."""
+        key = _stop_key(self._workspace.team, to.address.channel, stream or to.turn)
+        thread, now = Source.read(to.source).thread, time.time()
+        with suppress(NotStored):
+            await self._inbox.accept(_stop(key, to.asker, to.address, thread, f"{now:.6f}"))
+
+    def _in_order(self, event: Payload, message: Payload) -> asyncio.Lock:
+        """What is said in one place is stored in the order in which it came, though some of it
+        waits for Slack to tell more; an edit comes after what it edits."""
+        channel = str(event.get("channel", ""))
+        root = str(message.get("thread_ts") or message.get("ts") or "")
+        place = channel if is_direct(channel, event) else f"{channel}:{root}"
+        return self._places.setdefault(place, asyncio.Lock())
+
+    async def _heard(self, said: Said) -> None:
+        if said.user == self._workspace.user:
+            return
+        where = address_of(said, await self._directs.belongs_to_dm(said))
+        if await self._for_us(said, where):
+            await self._accept(said, where)
+
+    async def _for_us(self, said: Said, where: Address) -> bool:
+        """What is not is neither stored nor logged."""
+        if said.direct:
+            return True
+        if said.mentions(self._workspace.user):
+            self._company.mentioned(said, where.conversation)
+            return True
+        if not said.thread or self._customs.strict_mention(where):
+            return False
+        return await self._company.follows(said, where.conversation)
+
+    async def _accept(self, said: Said, where: Address) -> None:
+        message = self._message(said, where)
+        receipt = await self._inbox.accept(message)
+        self._directs.took(said)
+        if not receipt.fresh and (said.files or said.shared):
+            # app_mention may have come first, and it need not tell of files.
+            await self._inbox.amend(message.event_key, message)
+        self._downloads.begin(message)
+        self._workspace.titles[receipt.turn] = text.one_line(message.text, _TITLE)
+        if receipt.fresh and receipt.waiting:
+            self._workspace.tasks.start(self._show_that_it_waits(said))
+
+    def _message(self, said: Said, where: Address) -> Message:
+        """As far as it is known without asking; the rest is looked up when the turn starts."""
+        profile = self._workspace.directory.known(said.user)
+        author = Person("slack", said.user, said.home, profile.name)
+        context = [Quote(who, self._readable(words), replied=True) for who, words in said.shared]
+        if said.open_there:
+            context.append(Quote("Slack", OPEN_THERE.format(what=said.open_there), ours=True))
+        return to_message(said, where, author, self._readable(said.text), tuple(context),
+                              profile.locale, profile.zone)  # fmt: skip
+
+    def _readable(self, words: str) -> str:
+        directory, us = self._workspace.directory, self._workspace.user
+        names = {id: name for id in mentioned(words) if (name := directory.known(id).name)}
+        return readable(words, names | {us: "Ponte"}, us)
+
+    async def _changed(self, body: Payload, event: Payload) -> None:
+        """A person's edit counts until the turn starts; unfurled links are no edits."""
+        now, before = event.get("message") or {}, event.get("previous_message") or {}
+        if now.get("subtype") == "tombstone":  # what is left of a thread's deleted root
+            await self._deleted(event, str(now.get("ts", "")))
+            return
+        if now.get("text") == before.get("text") or not now.get("edited"):
+            return
+        told = {**now, "channel": event.get("channel"), "channel_type": event.get("channel_type")}
+        said = spoken(self._workspace.team, body, told, self._customs.bots)
+        if said is None or said.user == self._workspace.user:
+            return
+        where = address_of(said, await self._directs.belongs_to_dm(said))
+        await self._inbox.amend(said.event_key, self._message(said, where))
+
+    async def _deleted(self, event: Payload, ts: str) -> None:
+        channel = str(event.get("channel", ""))
+        previous = event.get("previous_message") or {}
+        if previous.get("user") == self._workspace.user:
+            await self._removed(f"{channel}:{ts}")
+        elif ts:
+            await self._inbox.amend(event_key(self._workspace.team, channel, ts), None)
+
+    async def _stopped(self, body: Payload, event: Payload) -> None:
+        """Slack's own stop button: the word `stop`, said by who pressed it. The session stays
+        "processing" until we say otherwise (reference/events/agent_session_stopped)."""
+        team, channel = self._workspace.team, str(event.get("channel", ""))
+        thread, user = str(event.get("thread_ts") or ""), str(event.get("user", ""))
+        at = str(event.get("event_ts", ""))
+        stream = next(iter(event.get("streaming_message_ts") or ()), at)
+        pressed = Said(team, channel, at, user, "stop", thread,
+                       direct=is_direct(channel, event))  # fmt: skip
+        where = address_of(pressed, await self._directs.belongs_to_dm(pressed))
+        author = Person("slack", user, author_home(team, body, event))
+        key = _stop_key(team, channel, str(stream))
+        await self._inbox.accept(_stop(key, author, where, thread, at))
+        works = f"{channel}:{thread}" in self._workspace.working  # its turn will say so
+        if not works or not self._inbox.running(where.conversation):
+            self._workspace.tasks.start(self._quietly(
+                "agents.sessions.setStatus", channel_id=channel, thread_ts=thread, status="active"
+            ))  # fmt: skip
+
+    def say_that_we_wait(self, channel: str, thread: str, user: str) -> None:
+        """A second person joined a thread."""
+        self._workspace.tasks.start(self._notice(channel, thread, user))
+
+    async def _notice(self, channel: str, thread: str, user: str) -> None:
+        directory = self._workspace.directory
+        await directory.profiles([user])
+        metadata = {"event_type": NOTICE, "event_payload": {"kind": "company"}}
+        await self._quietly(
+            "chat.postMessage", channel=channel, thread_ts=thread,
+            text=say(ALONE, nearest(directory.locale(user))),
+            metadata=metadata, unfurl_links=False, unfurl_media=False,
+        )  # fmt: skip
+
+    async def _show_that_it_waits(self, said: Said) -> None:
+        if not self._workspace.latches.on("reactions"):
+            return
+        self._workspace.waiting.add(f"{said.channel}:{said.ts}")
+        await self._quietly("reactions.add", channel=said.channel, timestamp=said.ts,
+                            name=WAITS)  # fmt: skip
+
+    async def _quietly(self, method: str, **arguments: Any) -> None:
+        """A courtesy: the answer does not depend on it."""
+        try:
+            await self._workspace.api.call(method, **arguments)
+        except SlackRefused as refused:
+            if method.startswith("reactions."):
+                self._workspace.latches.refused("reactions", refused.error)
+        except (InDoubt, PlatformBusy):
+            return
+
+
+@dataclass(slots=True)
+class Circle:
+    """The people who wrote in one thread, by their ids, and whether they were told."""
+
+    people: set[str] = field(default_factory=set)
+    told: bool = False
+
+    @property
+    def company(self) -> bool:
+        return len(self.people) > 1
+
+
+@dataclass(frozen=True, slots=True)
+class Pointed:
+    """`posts` are the earlier messages, oldest first; `meant` is the time stamp of one of them."""
+
+    posts: Sequence[Json] = ()
+    meant: str = ""
+    failure: str = ""
+    """The English sentence for what could not be read, "" where all could."""
+
+
+class Company:
+    """Who is in a thread: Ponte answers unmentioned only while one person talks with it.
+
+    Kept in memory and read again from Slack: nothing of what others say is stored. `join` is
+    called with (channel, thread, person) when a second person joins.
+    """
+
+    def __init__(
+        self, workspace: Workspace, threads: ThreadMap, join: Callable[[str, str, str], None]
+    ) -> None:
+        self._workspace = workspace
+        self._threads = threads
+        self._join = join
+        self._circles: Bounded[str, Circle] = Bounded()
+
+    async def follows(self, said: Said, conversation: str) -> bool:
+        """Whether an unmentioned reply in a channel's thread is meant for us."""
+        circle = self._circles.get(conversation) or await self._circle(said, conversation)
+        if circle is None:
+            return False
+        self._enter(circle, said.channel, said.thread, said.user)
+        return not circle.company
+
+    def mentioned(self, said: Said, conversation: str) -> None:
+        """Take note of who mentioned us; a thread that is not known is read when the turn starts,
+        and then `learn`ed of."""
+        if said.direct:
+            return
+        if not said.thread and conversation not in self._circles:
+            self._circles[conversation] = Circle()
+        if circle := self._circles.get(conversation):
+            self._enter(circle, said.channel, said.thread or said.ts, said.user)
+
+    def alone(self, conversation: str, user: str) -> bool:
+        """Whether this person is known to be the only one in the thread."""
+        circle = self._circles.get(conversation)
+        return circle is not None and circle.people == {user}
+
+    def learn(self, where: Address, user: str, posts: Sequence[Json]) -> None:
+        """What stands in the thread before a message of `user`."""
+        conversation = where.conversation
+        known = self._circles.get(conversation)
+        circle = known or self._seen(posts)
+        if known is None and any(post.get("user") == self._workspace.user for post in posts):
+            self._enter(circle, where.channel, where.thread, user)
+        circle.people |= self._people(posts) | {user}
+        self._circles[conversation] = circle
+
+    async def _circle(self, said: Said, conversation: str) -> Circle | None:
+        """None for a thread in which nobody talked with us."""
+        record = await self._threads.get(conversation)
+        if record is None:
+            return None
+        try:
+            async with asyncio.timeout(THREAD_PATIENCE):
+                api = self._workspace.api
+                read = history(api, said.channel, said.thread, "0", THREAD_PATIENCE)
+                posts = [post async for post in read]
+            circle = self._seen([post for post in posts if str(post["ts"]) < said.ts])
+        except (*FAILURES, TimeoutError):
+            circle = Circle({key.rpartition(":")[2] for key in record.participants})
+        self._circles[conversation] = circle
+        return circle
+
+    def _enter(self, circle: Circle, channel: str, thread: str, user: str) -> None:
+        """A second person in a thread that one had to themselves: say so, once."""
+        alone = len(circle.people) == 1
+        circle.people.add(user)
+        if alone and circle.company and not circle.told:
+            circle.told = True
+            self._join(channel, thread, user)
+
+    def _seen(self, posts: Sequence[Json]) -> Circle:
+        told = any((p.get("metadata") or {}).get("event_type") == NOTICE for p in posts)
+        return Circle(self._people(posts), told)
+
+    def _people(self, posts: Sequence[Json]) -> set[str]:
+        return {str(p["user"]) for p in posts if p.get("user") and not p.get("bot_id")}
+
+
+class Around:
+    """What is known around a message, looked up when its turn starts, all at once.
+
+    Names, languages and zones are courtesies, hardly waited for. What a person points at (the
+    thread's earlier messages, one that a shortcut was used on, their files) is waited for up to
+    `POINTED`, and what could not be had is told in the answer.
+    """
+
+    def __init__(self, workspace: Workspace, company: Company) -> None:
+        self._workspace = workspace
+        self._company = company
+
+    async def look_up(self, message: Message, pointed: bool) -> tuple[Message, Sequence[str]]:
+        """The `LookUp` port."""
+        with suppress(SettingsError, InDoubt, PlatformBusy):
+            await self._workspace.identify()
+        found, _ = await together(
+            self._pointed_at(message) if pointed else _nothing(),
+            self._workspace.directory.profiles(self._people(message)),
+        )
+        # Who wrote what was read is known only now; who takes part mostly was known before.
+        written = {str(post.get("user") or "") for post in found.posts}
+        texts = [words_of(post) for post in found.posts]
+        ids = self._people(message) | written | {id for text in texts for id in mentioned(text)}
+        people = await self._workspace.directory.profiles(ids - {"", self._workspace.user})
+        return self._told(message, found, people)
+
+    def _people(self, message: Message) -> set[str]:
+        quoted = {quote.name for quote in message.context if _PERSON.fullmatch(quote.name)}
+        return {message.author.id, *_SOMEBODY.findall(message.text), *quoted}
+
+    async def _pointed_at(self, message: Message) -> Pointed:
+        """The thread up to the message, where others may have said something there."""
+        where, source = message.address, Source.read(message.reply_to.source)
+        meant = next((quote.reference for quote in message.context if quote.reference), "")
+        reply = where.shared and source.kind == "message" and where.thread != source.ts
+        if not meant and not reply:
+            return Pointed()
+        if not meant and self._company.alone(where.conversation, message.author.id):
+            return Pointed()
+        channel, thread = where.channel, source.thread or meant
+        try:
+            async with asyncio.timeout(POINTED):
+                api = self._workspace.api
+                posts = [post async for post in history(api, channel, thread, "0", POINTED)]
+        except PlatformBusy:
+            return Pointed(meant=meant, failure=_LIMITED)
+        except (SlackRefused, InDoubt, TimeoutError):
+            return Pointed(meant=meant, failure=_ONLY_TEXT if meant else _UNREAD)
+        before = [post for post in posts if str(post["ts"]) < source.ts or post["ts"] == meant]
+        if reply:
+            self._company.learn(where, message.author.id, before)
+        return Pointed(before, meant)
+
+    def _told(
+        self, message: Message, found: Pointed, people: Mapping[str, Profile]
+    ) -> tuple[Message, Sequence[str]]:
+        author = people.get(message.author.id) or Profile(message.author.id)
+        names = {id: profile.name for id, profile in people.items() if profile.name}
+        names[self._workspace.user] = "Ponte"
+        locale = message.locale or author.locale.replace("_", "-")
+        kept = [replace(quote, name=names.get(quote.name, quote.name)) for quote in message.context]
+        quotes, files = self._quotes(found, names)
+        if found.meant and quotes:  # what was stored of it is told whole now
+            kept = [quote for quote in kept if not quote.reference]
+        missing = [found.failure] if found.failure else []
+        if found.failure and not found.meant:
+            quotes = [Quote("Slack", HISTORY_UNREAD, ours=True)]
+        notes = [say(sentence, nearest(locale)) for sentence in missing]
+        if len(files) > MOST_FILES:
+            notes.append(say(_MORE_FILES, nearest(locale), count=MOST_FILES))
+        told = replace(
+            message,
+            text=_SOMEBODY.sub(lambda f: "@" + names.get(f[1], f[1]), message.text),
+            author=replace(message.author, name=author.name or message.author.name),
+            context=(*quotes, *kept), locale=locale, time_zone=message.time_zone or author.zone,
+            attachments=_joined(message.attachments, files[-MOST_FILES:]),
+        )  # fmt: skip
+        return told, notes
+
+    def _quotes(
+        self, found: Pointed, names: Mapping[str, str]
+    ) -> tuple[list[Quote], list[Attachment]]:
+        """What others said since our last answer and was not said to us, and their files."""
+        posts, bot = found.posts, self._workspace.user
+        ours = [n for n, post in enumerate(posts) if post.get("user") == bot]
+        since = posts[ours[-1] + 1 :] if ours else posts
+        unheard = [p for p in since if f"<@{bot}" not in str(p.get("text", ""))][-QUOTES:]
+        if found.meant:
+            unheard = [post for post in posts if post in unheard or post["ts"] == found.meant]
+        files = [file for post in unheard for file in files_of(post)]
+        for post in unheard:
+            files += [file for _, _, one in forwarded(post) for file in files_of(one)]
+        root = found.meant or str(posts[0]["ts"] if posts else "")
+        return [self._quote(post, names, str(post["ts"]) == root) for post in unheard], files
+
+    def _quote(self, post: Json, names: Mapping[str, str], meant: bool) -> Quote:
+        """`meant`: the thread's root is what a reply in it replies to."""
+        who = str(post.get("user") or "")
+        name = names.get(who) or str(post.get("username") or who or "?")
+        said = [words_of(post)]
+        said += [f"[forwarded from {whose}] {words}" for whose, words, _ in forwarded(post)]
+        said += [f"[file: {file.name}]" for file in files_of(post)]
+        words = readable("\n".join(filter(None, said)), names, self._workspace.user)
+        return Quote(name, words[: ROOT if meant else QUOTED], replied=meant)
+
+
+class Directs:
+    """Threads in direct messages: most hold our answers, some are conversations of their own.
+
+    Our answer to a top-level message stands in a thread under it, and that thread belongs to
+    the direct message's conversation: where the journal knows a turn of the thread's root.
+    """
+
+    def __init__(self, workspace: Workspace, journal: Journal) -> None:
+        self._workspace = workspace
+        self._journal = journal
+        self._known: Bounded[str, bool] = Bounded()
+
+    def took(self, said: Said) -> None:
+        """A top-level message was accepted: its thread will hold our answer."""
+        if said.direct and not said.thread:
+            self._known[said.event_key] = True
+
+    async def belongs_to_dm(self, said: Said) -> bool:
+        if not said.direct or not said.thread or said.parent == self._workspace.user:
+            return not said.thread
+        root = event_key(said.team, said.channel, said.thread)
+        if root not in self._known:
+            try:
+                await self._journal.turn_of(turn_id(root))
+                self._known[root] = True
+            except NotFound:
+                self._known[root] = False
+        return self._known[root]
 
 
 def _is_preview(attachment: Payload) -> bool:
@@ -308,3 +775,26 @@ def _open_there(event: Payload) -> str:
         elif kind in _ENTITIES and _ID.fullmatch(str(value)):
             told.append(f"the {_ENTITIES[kind]} {value}")
     return ", ".join(told)
+
+
+def _stop(key: str, author: Person, where: Address, thread: str, at: str) -> Message:
+    source = str(Source(at, thread, "quiet"))
+    return Message(
+        event_key=key, text="stop", author=author, address=where, sent_at=float(at or 0),
+        reply_to=reply_to(where, author, source, key), clicked=True,
+    )  # fmt: skip
+
+
+def _stop_key(team: str, channel: str, ts: str) -> str:
+    """One press of the button has one key, whether an event tells of it or its stream does."""
+    return f"slack:{team}:{channel}:stopped:{ts}"
+
+
+async def _nothing() -> Pointed:
+    return Pointed()
+
+
+def _joined(own: Sequence[Attachment], others: Sequence[Attachment]) -> tuple[Attachment, ...]:
+    """Each file once, by its id."""
+    had = {attachment.reference.partition(" ")[0] for attachment in own}
+    return (*own, *(one for one in others if one.reference.partition(" ")[0] not in had))

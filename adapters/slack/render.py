@@ -4,19 +4,44 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import unescape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from adapters.slack.client import MESSAGE, PART, SECTION, SHORT, TEXT, Json, cut, fit, size, weight
 from core.i18n import say
 from core.markdown import before_open_addresses, broken
 from core.messages import Address, Card, CardAction, Person
 from core.ports import Policy, StatusBoard
 from core.records import Action, Health, QuickCommand
-from core.text import HEAVIEST, SMALLEST, spans, split
+from core.text import HEAVIEST, SMALLEST, after_all, longest_info, spans, split, whole
+
+if TYPE_CHECKING:
+    pass
+
+
+Json = dict[str, Any]
+
+TEXT = 3_900
+"""Bytes of `text`, once `&`, `<` and `>` are escaped, as of all limits here. Slack's pages speak of
+characters; measured were UTF-8 bytes: 4,000 on an edit, also beside blocks (openclaw/openclaw pull
+115027, pymc-labs/daimon pull 106; of posts seratch/ChatGPT-in-Slack issue 102)."""
+SHORT = 300
+"""Of `text`, where Slack finds even that too long: its blocks say all."""
+PART = 9_000
+"""Of an answer's text in one post: 12,000 in all Markdown of a message
+(docs.slack.dev/reference/block-kit/blocks/markdown-block), 10,000 in a stream."""
+STREAM = 9_900
+"""Of a streamed message, with what is put under it at its end; between 10,600 and 11,300 were
+measured (openclaw/openclaw pull 143882)."""
+MESSAGE = 11_500
+"""Of all blocks of a message: "12,000 text characters with a buffer for block containers"
+(slackapi/bolt-js issues 2509 and 2867)."""
+CONTAINER = 100
+"""What each block counts beside its text. That it counts is known, how much is not."""
+SECTION = 2_900
+"""Of a section's text: 3,000 (docs.slack.dev/reference/block-kit/blocks/section-block)."""
 
 PLAIN_LIMIT = 3000
 """Characters of the plain text that stands beside blocks, for push and screen readers."""
@@ -369,6 +394,87 @@ def memory(view: Mapping[str, Any]) -> Json:
     return kept
 
 
+def size(text: str) -> int:
+    """Of text that is not escaped yet."""
+    marks = 4 * text.count("&") + 3 * (text.count("<") + text.count(">"))
+    return len(text.encode(errors="surrogatepass")) + marks
+
+
+def weight(blocks: Sequence[Mapping[str, Any]]) -> int:
+    """Of a message's blocks."""
+    return CONTAINER * len(blocks) + sum(_texts(blocks))
+
+
+def fit(text: str, limit: int) -> str:
+    """Text that is not escaped, in `limit` bytes at most once it is; "…" where something is
+    missing."""
+    if size(text) <= limit:
+        return text
+    fits, over = 0, min(len(text), limit) + 1
+    while over - fits > 1:
+        middle = (fits + over) // 2
+        if size(text[:middle] + "…") <= limit:
+            fits = middle
+        else:
+            over = middle
+    return text[: whole(text, fits)] + "…"
+
+
+def cut(escaped: str, limit: int) -> str:
+    """Escaped text in `limit` bytes at most, with "…" where something is missing; neither a
+    character nor an entity is torn."""
+    data = escaped.encode()
+    if len(data) <= limit:
+        return escaped
+    kept = data[: limit - len("…".encode())].decode(errors="ignore")
+    kept = escaped[: whole(escaped, len(kept))]
+    entity = kept.rfind("&")
+    if entity >= 0 and ";" not in kept[entity:]:
+        kept = kept[:entity]
+    return kept + "…"
+
+
+_INFO = longest_info(PART, lambda text: size(text))
+"""Characters of a code block's info string that are said again where the block goes on."""
+
+
+class Rotation:
+    """Splits an answer as `split` does, and where `turn` said so, because its stream grew old: a
+    code block that is cut there is closed, and opened again in the next part."""
+
+    def __init__(self, split: Callable[[str], tuple[str, ...]]) -> None:
+        self._split = split
+        self._heads: list[str] = []
+        self._ends: set[str] = set()
+
+    def turn(self, text: str) -> None:
+        """Let the text so far be final; what follows goes into the next part."""
+        done = sum(map(len, self._heads))
+        end = max(text.rfind("\n") + 1, settled(text))
+        if text.startswith("".join(self._heads)) and text[done:end].strip():
+            self._heads.append(text[done:end])
+
+    def split(self, text: str) -> tuple[str, ...]:
+        """A text that changed before a cut loses that cut: what is posted is then edited."""
+        parts: list[str] = []
+        rest, opening = text, ""
+        self._ends.clear()
+        for head in self._heads:
+            if not rest.startswith(head):
+                break
+            fence = after_all(opening + head, None, _INFO)
+            closing = f"\n{fence.closing}" if fence else ""
+            parts += self._split(opening + head.rstrip() + closing)
+            self._ends.update(parts[-1:])
+            rest = rest[len(head) :]
+            opening = f"{fence.continued(_INFO).opening}\n" if fence else ""
+        return (*parts, *self._split(opening + rest)) if rest.strip() else tuple(parts)
+
+    def ends(self, part: str) -> bool:
+        """Whether this part was ended by a turn, so that nothing more is added to it."""
+        return part in self._ends
+
+
 def _pieces(text: str) -> Iterator[tuple[int, int, bool]]:
     """Prose and code in turn: where each begins and ends, and whether it is code."""
     at = 0
@@ -555,3 +661,15 @@ def _section(mrkdwn: str) -> Json:
 
 def _plain(text: str, limit: int) -> Json:
     return {"type": "plain_text", "text": fit(text, limit) or "…"}
+
+
+def _texts(part: Any) -> Iterator[int]:
+    if isinstance(part, Mapping):
+        if isinstance(text := part.get("text"), str):
+            yield len(text.encode()) if part.get("type") == "mrkdwn" else size(text)
+        for name, value in part.items():
+            if name != "text" or not isinstance(value, str):
+                yield from _texts(value)
+    elif isinstance(part, Sequence) and not isinstance(part, str):
+        for each in part:
+            yield from _texts(each)

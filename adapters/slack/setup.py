@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from adapters.slack import render
-from adapters.slack.client import InDoubt, Json, SlackApi, SlackRefused, TokenRefused
+from adapters.slack.client import InDoubt, SlackApi, SlackRefused, TokenRefused, identity
 from core.errors import PlatformBusy, SettingsError
 from core.http import Proxies
 from core.records import Health
@@ -36,11 +36,6 @@ EVENTS = (
     "message.groups", "message.im", "message.mpim",
 )  # fmt: skip
 _DESCRIPTION = "Connects people with their tables, quick commands and a Python sandbox."
-
-REFUSED_BOT = (
-    "SLACK_BOT_TOKEN: Slack refuses it ({error}). Copy the Bot User OAuth Token (xoxb-…) from "
-    "OAuth & Permissions; install the app to the workspace first."
-)
 REFUSED_APP = (
     "SLACK_APP_TOKEN: Slack refuses it ({error}). Under Basic Information, generate an "
     "app-level token (xapp-…) with the scope connections:write."
@@ -103,15 +98,6 @@ def manifest(name: str = "Ponte", request_url: str = "") -> dict[str, Any]:
 def link(made: Mapping[str, Any]) -> str:
     """The address that begins a new app from it (docs.slack.dev/app-manifests)."""
     return f"https://api.slack.com/apps?new_app=1&manifest_json={quote(json.dumps(made))}"
-
-
-async def identity(api: SlackApi) -> tuple[Json, frozenset[str]]:
-    """Who we are, by auth.test, and the token's scopes. Raises SettingsError, or InDoubt where
-    Slack does not answer."""
-    try:
-        return await api.scopes()
-    except (SlackRefused, TokenRefused) as refused:
-        raise SettingsError(REFUSED_BOT, error=refused.error) from None
 
 
 async def socket_url(app_api: SlackApi) -> str:

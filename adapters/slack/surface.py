@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import Any
@@ -10,43 +11,46 @@ import structlog
 
 from adapters.slack import render
 from adapters.slack.client import (
-    CONTAINER,
     GONE,
-    PART,
-    PATIENCE,
     SHAPE_REFUSED,
-    SHORT,
     STOPPED,
-    STREAM,
     STREAM_OVER,
-    TEXT,
     TOO_LONG,
+    WAITS,
+    Feature,
     InDoubt,
-    Json,
     SlackApi,
     SlackRefused,
-    cut,
-    size,
-    weight,
+    Workspace,
+    history,
 )
 from adapters.slack.events import Source
-from adapters.slack.presence import Signs
+from adapters.slack.files import upload
 from adapters.slack.render import (
+    CONTAINER,
+    PART,
+    SHORT,
+    STREAM,
+    TEXT,
+    Json,
+    Rotation,
     all_blocks,
     content,
+    cut,
     markdown,
     parts,
     plainly,
     settled,
     shorter,
+    size,
     smaller,
+    weight,
 )
-from adapters.slack.workspace import Workspace
 from core.chat.posting import FILES
 from core.errors import PlatformBusy, PostRemoved, Undeliverable
+from core.i18n import nearest, say
 from core.messages import Answer, Card, File, ReplyTo
 from core.ports import Files
-from core.text import after_all, longest_info
 
 log = structlog.get_logger("slack")
 
@@ -61,11 +65,21 @@ _NO_PLACE = frozenset({"not_in_channel", "channel_not_found"})
 """The bot is no member there (chat.postMessage)."""
 _LEAVES_CARDS = 2000
 """Bytes of a stream that are left for cards; more of them come by an edit."""
-_INFO = longest_info(PART, size)
-"""Characters of a code block's info string that are said again where the block goes on."""
-_PAGE, _PAGES = 200, 5
-"""Messages asked for at once when a place is read, and how often."""
 _QUIET = {"unfurl_links": False, "unfurl_media": False}
+
+SOON = 0.4
+"""Seconds before a turn shows that it works: a quicker answer needs no sign."""
+AGAIN = 90.0
+"""Seconds after which the status line is said again: Slack shows it for two minutes."""
+UNHEARD = "missing_agent_session_stopped_event_subscription"
+"""A warning of agents.sessions.setStatus: there is no Stop, since nobody would hear it
+(docs.slack.dev/reference/events/agent_session_stopped)."""
+_THINKING = "is thinking…"
+_SESSION = "agents.sessions.setStatus"
+"""What it shows goes on until it is ended, for up to an hour (NousResearch/hermes-agent issue
+90978)."""
+_SIGN_TIMES, _SIGN_PATIENCE, _SIGN_PAUSE = 20, 2.0, 5.0
+"""How often a sign is tried or said again; seconds that one may take, and between two tries."""
 
 
 class StoppedByUser(Exception):
@@ -144,43 +158,6 @@ class Stream:
         except InDoubt:
             return False
         return True
-
-
-class Rotation:
-    """Splits an answer as `split` does, and where `turn` said so, because its stream grew old: a
-    code block that is cut there is closed, and opened again in the next part."""
-
-    def __init__(self, split: Callable[[str], tuple[str, ...]]) -> None:
-        self._split = split
-        self._heads: list[str] = []
-        self._ends: set[str] = set()
-
-    def turn(self, text: str) -> None:
-        """Let the text so far be final; what follows goes into the next part."""
-        done = sum(map(len, self._heads))
-        end = max(text.rfind("\n") + 1, settled(text))
-        if text.startswith("".join(self._heads)) and text[done:end].strip():
-            self._heads.append(text[done:end])
-
-    def split(self, text: str) -> tuple[str, ...]:
-        """A text that changed before a cut loses that cut: what is posted is then edited."""
-        parts: list[str] = []
-        rest, opening = text, ""
-        self._ends.clear()
-        for head in self._heads:
-            if not rest.startswith(head):
-                break
-            fence = after_all(opening + head, None, _INFO)
-            closing = f"\n{fence.closing}" if fence else ""
-            parts += self._split(opening + head.rstrip() + closing)
-            self._ends.update(parts[-1:])
-            rest = rest[len(head) :]
-            opening = f"{fence.continued(_INFO).opening}\n" if fence else ""
-        return (*parts, *self._split(opening + rest)) if rest.strip() else tuple(parts)
-
-    def ends(self, part: str) -> bool:
-        """Whether this part was ended by a turn, so that nothing more is added to it."""
-        return part in self._ends
 
 
 class Lookup:
@@ -457,7 +434,7 @@ class ChatSurface:
 
     async def upload(self, key: str, files: Sequence[File]) -> str:
         try:
-            return self._id(await upload(self._api, self._files, self._lookup, files,
+            return self._id(await upload(self._api, self._files, self._lookup.with_files, files,
                                          self._channel, self._thread))  # fmt: skip
         except SlackRefused as refused:
             raise _undelivered(refused) from refused
@@ -655,26 +632,6 @@ class ChatSurface:
         return f"{self._channel}:{ts}"
 
 
-async def history(
-    api: SlackApi, channel: str, thread: str, since: str, patience: float = PATIENCE
-) -> AsyncIterator[Json]:
-    """The messages of a thread, or of a channel's top level, after `since`, oldest first."""
-    method = "conversations.replies" if thread else "conversations.history"
-    pages: list[Json] = []
-    cursor = None
-    for _ in range(_PAGES):
-        told = await api.call(
-            method, channel=channel, ts=thread or None, oldest=since, limit=_PAGE,
-            include_all_metadata=True, cursor=cursor, patience=patience,
-        )  # fmt: skip
-        pages += told.get("messages", [])
-        cursor = told.get("response_metadata", {}).get("next_cursor") or None
-        if not cursor:
-            break
-    for message in sorted(pages, key=lambda message: str(message["ts"])):
-        yield message
-
-
 async def stop_stream(api: SlackApi, channel: str, ts: str, key: str = "") -> None:
     """Close a stream that another process left open; one that is closed already is fine."""
     try:
@@ -692,33 +649,6 @@ def post_metadata(key: str) -> Json:
 def key_of(post: Json) -> str:
     metadata = post.get("metadata") or {}
     return str(metadata.get("event_payload", {}).get("key", ""))
-
-
-async def upload(
-    api: SlackApi, kept: Files, lookup: Lookup, files: Sequence[File], channel: str, thread: str
-) -> str:
-    """All of an answer's files in one post; its time stamp. Raises as `SlackApi.call`.
-
-    The SDK's files_upload_v2 does it in one call; here each step is told apart, so that an answer
-    lost after the last one is looked for instead of repeated.
-    """
-    names = frozenset(file.name for file in files)
-    entries: list[Json] = []
-    for file in files:
-        _, data = await kept.get(file.id)
-        to = await api.call("files.getUploadURLExternal", filename=file.name, length=len(data))
-        await api.send_file(str(to["upload_url"]), data)
-        entries.append({"id": to["file_id"], "title": file.name})
-    try:
-        await api.call(
-            "files.completeUploadExternal", files=entries, channel_id=channel,
-            thread_ts=thread or None,
-        )  # fmt: skip
-    except InDoubt:
-        if found := await lookup.with_files(names):
-            return found
-        raise
-    return await lookup.with_files(names) or "0"
 
 
 async def card_in_place(
@@ -745,6 +675,177 @@ async def card_in_place(
             if refused.error not in TOO_LONG | SHAPE_REFUSED:
                 raise
     return False  # the outcome is posted beside it
+
+
+class Signs:
+    """Of one turn, in one thread; without a thread there is nowhere to show them.
+
+    A session that is "processing" is shown with Slack's own Stop (docs.slack.dev/ai/
+    agent-sessions). The status line stands for two minutes or until the app posts. Both write one
+    place, and the last one wins (agentconnect-md/agentconnect pull 1483).
+    """
+
+    def __init__(self, workspace: Workspace, to: ReplyTo) -> None:
+        self._workspace = workspace
+        self._to = to
+        self._channel = to.address.channel
+        self._source = Source.read(to.source)
+        self._thread = self._source.thread
+        self._doing = ""
+        self._timer: asyncio.TimerHandle | None = None
+        self._session: asyncio.Task[None] | None = None
+        self._line: asyncio.Task[None] | None = None
+        self._posts = True
+        self._begun = False
+        self._ended = False
+        self._reserved = False
+        self.native_stop = False
+        """Whether Slack shows its own Stop for this turn."""
+
+    def soon(self, posts: bool = True) -> None:
+        """Show them if the turn takes its time. `posts`: its outcome will be a post; that of a
+        click may stand in its card alone."""
+        if self._begun:
+            return
+        self._begun, self._posts = True, posts
+        if self._is_left_over or self._place in self._workspace.waiting:
+            self._workspace.tasks.start(self._waits_no_more())
+        if self._thread and not self._ended:
+            self._timer = asyncio.get_running_loop().call_later(SOON, self._begin)
+
+    async def show(self, doing: str) -> None:
+        """Say what is being done, where there is a line for it; else when there is."""
+        if not doing or doing == self._doing:
+            return
+        self._doing = doing
+        if self._line is not None and not self._line.done():
+            await self._status(doing)
+
+    def streams(self) -> None:
+        """A stream began: it makes the thread's session "processing" by itself."""
+        self._workspace.working[self._where] = self._to.turn
+
+    def hush(self) -> None:
+        """An answer is there: the status line went with it, the session and its Stop stay."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._line is not None:
+            self._line.cancel()
+
+    async def end(self, released: bool = False) -> None:
+        """The turn is over. `released`: its stream ended, and the session with it."""
+        self.hush()
+        self._workspace.pending.end(self._to.turn)
+        if self._ended:
+            return
+        self._ended = True
+        if self._line is not None and not self._posts:  # only a post would take the line away
+            await self._status("")
+        if self._session is not None:
+            await asyncio.wait({self._session}, timeout=_SIGN_PATIENCE)
+        ours = self._workspace.working.get(self._where) == self._to.turn
+        if ours and released:
+            del self._workspace.working[self._where]
+        left_over = ours or (self._begun and self._is_left_over and bool(self._thread))
+        if (
+            left_over
+            and not released
+            and (releasing := self._workspace.tasks.start(self._release()))
+        ):
+            await asyncio.wait({releasing}, timeout=_SIGN_PATIENCE)
+
+    @property
+    def _there(self) -> dict[str, Any]:
+        return {"channel_id": self._channel, "thread_ts": self._thread}
+
+    @property
+    def _where(self) -> str:
+        return f"{self._channel}:{self._thread}"
+
+    @property
+    def _place(self) -> str:
+        return f"{self._channel}:{self._source.ts}"
+
+    @property
+    def _is_left_over(self) -> bool:
+        """A former process took this message, and may have left signs."""
+        return self._source.kind == "message" and float(self._source.ts) < self._workspace.started
+
+    def _begin(self) -> None:
+        if not self._workspace.latches.on("sessions"):
+            self._line = self._workspace.tasks.start(self._keep_line())
+            return
+        self._session = self._workspace.tasks.start(self._stand())
+
+    async def _stand(self) -> None:
+        if not self._workspace.api.pace.reserve(_SESSION, 2):
+            return  # there must be a place left to end it
+        self._reserved = True
+        self._workspace.working[self._where] = self._to.turn
+        title = self._workspace.titles.get(self._to.turn) or None
+        told = await self._try("sessions", _SESSION, status="processing", title=title,
+                               claimed=True, **self._there)  # fmt: skip
+        if told:
+            self.native_stop = told.get("warning") != UNHEARD
+        elif told is None:
+            self._workspace.working.pop(self._where, None)
+            if not self._ended:
+                self._line = self._workspace.tasks.start(self._keep_line())
+
+    async def _release(self) -> None:
+        """Slack itself would show for an hour that work goes on."""
+        latches = self._workspace.latches
+        for _ in range(_SIGN_TIMES):
+            if not latches.on("sessions"):
+                return
+            if self._workspace.working.get(self._where, self._to.turn) != self._to.turn:
+                return  # another turn works in this thread now
+            try:
+                await self._workspace.api.call(
+                    _SESSION, status="active", claimed=self._reserved, **self._there
+                )
+                self._workspace.working.pop(self._where, None)
+                return
+            except SlackRefused as refused:
+                latches.refused("sessions", refused.error)
+                self._workspace.working.pop(self._where, None)
+                return
+            except (InDoubt, PlatformBusy):
+                self._reserved = False
+                await asyncio.sleep(_SIGN_PAUSE)
+
+    async def _keep_line(self) -> None:
+        for _ in range(_SIGN_TIMES):
+            locale = self._workspace.directory.locale(self._to.asker.id)
+            await self._status(self._doing or say(_THINKING, nearest(locale)))
+            await asyncio.sleep(AGAIN)
+
+    async def _status(self, words: str) -> None:
+        method = "assistant.threads.setStatus"
+        await self._try("status", method, status=words[:50], **self._there)
+
+    async def _waits_no_more(self) -> None:
+        self._workspace.waiting.discard(self._place)
+        await self._try("reactions", "reactions.remove", channel=self._channel,
+                        timestamp=self._source.ts, name=WAITS)  # fmt: skip
+
+    async def _try(self, feature: Feature, method: str, **arguments: Any) -> dict[str, Any] | None:
+        """Best effort: an answer never fails for want of a sign. None where it was refused, nothing
+        in it where it may or may not have been done."""
+        latches = self._workspace.latches
+        if not latches.on(feature):
+            return None
+        try:
+            told = await self._workspace.api.call(method, patience=_SIGN_PATIENCE, **arguments)
+        except SlackRefused as refused:
+            # Where a command was typed, the app need not be a member, and is not authorised either.
+            if self._source.kind == "message":
+                latches.refused(feature, refused.error)
+            return None
+        except (InDoubt, PlatformBusy):
+            return {}
+        latches.worked(feature)
+        return told
 
 
 async def _post_at(api: SlackApi, channel: str, ts: str, thread: str) -> Json | None:

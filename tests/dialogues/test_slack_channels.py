@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.slack.intake import ALONE, Customs
+from adapters.slack.events import ALONE, Customs
 from core.i18n import say
 from tests.fakes.models import EchoModel
 from tests.slack.bot import Setting, workplace

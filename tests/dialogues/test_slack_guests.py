@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.slack.workspace import Directory
+from adapters.slack.client import Directory
 from core.messages import Answer, Card
 from core.policy import GUEST, UNKNOWN
 from core.records import QuickCommand

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from adapters.slack.connection import Credentials, SlackAdapter
-from adapters.slack.intake import Customs
+from adapters.slack.events import Customs
 from adapters.slack.render import Links
 from bot.engine import Choices, Engine
 from core.integration import ChatPorts

@@ -8,8 +8,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapters.slack.client import PART
-from adapters.slack.render import Links, all_blocks, card_blocks, content, parts, replaced
+from adapters.slack.render import PART, Links, all_blocks, card_blocks, content, parts, replaced
 from core.messages import Card
 from tests.fakes.slack.blocks import check_message
 

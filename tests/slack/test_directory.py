@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.slack.client import SlackApi
-from adapters.slack.workspace import Directory
+from adapters.slack.client import Directory, SlackApi
 from core.http import Proxies
 from core.messages import Person
 from tests.fakes.slack import TEAM, FakeSlack, Someone

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from adapters.slack.events import author_home, files, forwarded, home, words_of
+from adapters.slack.events import author_home, files_of, forwarded, home_of, words_of
 from tests.fakes.slack import Json
 
 OURS, OTHER, GRID = "T1", "T9", "E5"
@@ -28,7 +28,7 @@ HOMES: list[tuple[list[object], list[object], str]] = [
 def test_ours_is_only_who_is_ours_by_all_that_is_told(
     persons: list[object], places: list[object], expected: str
 ) -> None:
-    assert home(OURS, persons, places) == expected
+    assert home_of(OURS, persons, places) == expected
 
 
 @pytest.mark.parametrize("external", [True, False])
@@ -77,4 +77,4 @@ def test_what_is_forwarded_is_told_apart() -> None:
 def test_files_that_are_gone_are_none() -> None:
     told: Json = {"files": [{"id": "F1", "mode": "tombstone"}, {"id": "F2", "mode": "file_access"},
                             {"name": "no id"}]}  # fmt: skip
-    assert [(file.name, file.reference) for file in files(told)] == [("F2", "F2")]
+    assert [(file.name, file.reference) for file in files_of(told)] == [("F2", "F2")]

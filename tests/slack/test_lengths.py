@@ -7,7 +7,7 @@ import html
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.slack.client import cut, fit, size, weight
+from adapters.slack.render import cut, fit, size, weight
 from tests.fakes.slack import Json, blocks
 
 TEXT = st.text(st.sampled_from("ab <>&;漢é👩\u200d🔧🇧🇷\n"), max_size=300)

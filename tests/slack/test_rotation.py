@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapters.slack.surface import Rotation
+from adapters.slack.render import Rotation
 from core.text import split
 
 
