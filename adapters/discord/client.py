@@ -8,16 +8,23 @@ channels go side by side.
 from __future__ import annotations
 
 import asyncio
+import json
+import os
 import time
-from collections import deque
-from collections.abc import Awaitable, Callable
-from typing import Any, Protocol, TypeVar
+from collections import OrderedDict, deque
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypeVar, cast
 
 import aiohttp
 import discord
 import structlog
+from discord.utils import DEFAULT_FILE_SIZE_LIMIT_BYTES
 
 from core.errors import PlatformBusy, PonteError, PostRemoved, Undeliverable
+from core.messages import Address, Person, ReplyTo
+from core.policy import LONGEST_KEPT
 
 log = structlog.get_logger("discord")
 # Ponte has no voice, and the SDK warns at each start that the libraries for it are missing.
@@ -69,9 +76,52 @@ IN_FRONT = (401, 403, 429)
 """Statuses that come without a code from what stands in front of Discord, and for a token that it
 does not know: 401 and 429 as in #http-http-response-codes, 403 as Cloudflare's."""
 
+PLATFORM = "discord"
+
 T = TypeVar("T")
 Interaction = discord.Interaction[Any]
 Work = Callable[[], Awaitable[object]]
+
+K = TypeVar("K")
+V = TypeVar("V")
+PAUSE = 1.0
+"""Seconds in which changes are gathered before they are written."""
+MOST_NOTES, MOST_FORMS = 2000, 100
+ALIAS_LIFE = 24 * 3600.0
+"""Seconds that a conversation goes on under the thread that could not be made."""
+
+MOST_ACKS = 1000
+"""Turns whose acks are remembered."""
+TOKEN_LIFE = 14.5 * 60
+"""Seconds; Discord takes a token for 15 minutes
+(interactions/receiving-and-responding.mdx#followup-messages)."""
+
+ROLES_DEADLINE = 1.5
+"""Seconds for one server."""
+MOST_SERVERS, MOST_PEOPLE = 10, 10_000
+"""Servers that are asked for a person's roles; people whose roles are kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """`channel` is the parent where `thread` is set; `guild` is 0 in a DM or a group DM."""
+
+    channel: int
+    guild: int = 0
+    thread: int = 0
+    shared: bool = False
+
+    def address(self, person: int | str = "", thread: int = 0) -> Address:
+        """`person` counts in a shared channel without a thread: conversations there are theirs."""
+        thread = self.thread or thread
+        return Address(
+            platform=PLATFORM,
+            channel=str(self.channel),
+            workspace=str(self.guild or ""),
+            thread=str(thread or ""),
+            person="" if thread or not self.shared else str(person),
+            shared=self.shared,
+        )
 
 
 class TokenOver(PonteError):
@@ -281,9 +331,314 @@ class Lanes:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
+@dataclass(slots=True)
+class Seen:
+    """A channel that Ponte was addressed in, and the last message there that it took in."""
+
+    last: int
+    guild: int = 0
+    at: float = 0.0
+
+
+@dataclass(slots=True)
+class Company:
+    """Who has talked in a thread, and whether Ponte has said that it waits to be mentioned.
+
+    `heard` is the last message that the conversation knows the thread up to, `before` the one that
+    it knew it up to then.
+    """
+
+    people: list[str] = field(default_factory=list)
+    told: bool = False
+    heard: int = 0
+    before: int = 0
+
+    def join(self, people: Iterable[str]) -> bool:
+        """Whether one of them is new here."""
+        new = [person for person in dict.fromkeys(people) if person not in self.people]
+        self.people += new
+        return bool(new)
+
+    def hear(self, message: int) -> int:
+        """The message up to which the thread was known; the same again for one that comes twice,
+        since a turn may begin anew."""
+        if message > self.heard:
+            self.before, self.heard = self.heard, message
+        return self.before
+
+
+class Notes:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._dirty = asyncio.Event()
+        self._writing = asyncio.Lock()
+        self._writer: asyncio.Task[None] | None = None
+        self.commands = ""
+        """Hash of the commands that Discord knows of us."""
+        self.seen: dict[int, Seen] = {}
+        self.parents: dict[int, int] = {}
+        """The channel that a thread hangs under."""
+        self.company: dict[int, Company] = {}
+        self.aliases: dict[str, tuple[int, float]] = {}
+        self.hinted: dict[str, float] = {}
+        self.asked: dict[str, list[dict[str, Any]]] = {}
+        """Message → its files, while a form about it is being filled in: the form has no room."""
+        self.waiting: dict[str, str] = {}
+        """Turn → the message that wears an hourglass, as channel:message."""
+
+    async def open(self) -> None:
+        data = await asyncio.to_thread(_read_notes, self._path)
+        self.commands = str(data.get("commands", ""))
+        self.seen = {int(k): Seen(**v) for k, v in data.get("seen", {}).items()}
+        self.parents = {int(k): int(v) for k, v in data.get("parents", {}).items()}
+        self.company = {int(k): Company(**v) for k, v in data.get("company", {}).items()}
+        self.aliases = {k: (int(v[0]), float(v[1])) for k, v in data.get("aliases", {}).items()}
+        self.hinted = {k: float(v) for k, v in data.get("hinted", {}).items()}
+        self.waiting = {k: str(v) for k, v in data.get("waiting", {}).items()}
+        self.asked = {str(k): list(v) for k, v in data.get("asked", {}).items()}
+        self._writer = asyncio.create_task(self._write_on_change())
+
+    async def close(self) -> None:
+        if self._writer is not None:
+            self._writer.cancel()
+            await asyncio.gather(self._writer, return_exceptions=True)
+            await self.flush()
+
+    def took(self, channel: int, message: int, guild: int = 0, *, known_only: bool = False) -> None:
+        """Everything in `channel` up to `message` is taken in."""
+        seen = self.seen.get(channel)
+        if seen is None:
+            if known_only:
+                return
+            seen = self.seen[channel] = Seen(message, guild)
+        if message > seen.last or not seen.at:
+            seen.last, seen.at = max(seen.last, message), time.time()
+            self.changed()
+
+    def alias(self, channel: int, person: str) -> int | None:
+        """The thread id under which (channel, person) goes on where no thread could be made."""
+        thread, at = self.aliases.get(f"{channel}:{person}", (None, 0.0))
+        return thread if time.time() - at < ALIAS_LIFE else None
+
+    def is_alias(self, thread: int) -> bool:
+        return any(known == thread for known, _ in self.aliases.values())
+
+    async def set_alias(self, channel: int, person: str, thread: int) -> None:
+        self.aliases[f"{channel}:{person}"] = (thread, time.time())
+        await self.flush()
+
+    def first_hint(self, key: str, every: float) -> bool:
+        """Whether a hint was not given under `key` for `every` seconds; it counts as given now."""
+        if time.time() - self.hinted.get(key, 0.0) < every:
+            return False
+        self.hinted[key] = time.time()
+        self.changed()
+        return True
+
+    def changed(self) -> None:
+        self._dirty.set()
+
+    async def flush(self) -> None:
+        self._trim()
+        data = {
+            "commands": self.commands,
+            "seen": {str(k): asdict(v) for k, v in self.seen.items()},
+            "parents": {str(k): v for k, v in self.parents.items()},
+            "company": {str(k): asdict(v) for k, v in self.company.items()},
+            "aliases": {k: list(v) for k, v in self.aliases.items()},
+            "hinted": self.hinted,
+            "waiting": self.waiting,
+            "asked": self.asked,
+        }
+        self._dirty.clear()
+        async with self._writing:
+            try:
+                await asyncio.to_thread(_write_notes, self._path, json.dumps(data))
+            except OSError as error:
+                log.warning("notes not written", why=repr(error))
+
+    def _trim(self) -> None:
+        """Keep the newest of each kind."""
+        if len(self.seen) > MOST_NOTES:
+            newest = sorted(self.seen.items(), key=lambda item: item[1].at)[-MOST_NOTES:]
+            self.seen = dict(newest)
+        self.parents = _newest(self.parents)
+        self.company = _newest(self.company)
+        self.aliases = _newest(self.aliases)
+        self.hinted = _newest(self.hinted)
+        self.waiting = _newest(self.waiting)
+        self.asked = _newest(self.asked, MOST_FORMS)
+
+    async def _write_on_change(self) -> None:
+        while True:
+            await self._dirty.wait()
+            await asyncio.sleep(PAUSE)
+            await self.flush()
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """Answers an interaction while it lives. A secret, erased with the turn's end: whoever has it
+    can write in the app's name.
+
+    `kind`: a command's answer is the original response, a click's stands where the card is.
+    `private`: the asker alone sees the original response, which the first ack has fixed.
+    """
+
+    value: str
+    app: int
+    kind: Literal["command", "click"]
+    locale: str = "en"
+    private: bool = False
+    largest: int = DEFAULT_FILE_SIZE_LIMIT_BYTES
+    """Bytes of one file in the answer: the interaction's `attachment_size_limit`."""
+
+    @classmethod
+    def of(
+        cls,
+        interaction: Interaction,
+        kind: Literal["command", "click"],
+        private: bool = False,
+    ) -> Token:
+        locale = str(interaction.locale)
+        app, largest = interaction.application_id, interaction.filesize_limit
+        return cls(interaction.token, app, kind, locale, private, largest)
+
+    @classmethod
+    def read(cls, to: ReplyTo) -> Token | None:
+        return cls(**json.loads(to.token)) if to.token else None
+
+    def text(self) -> str:
+        return json.dumps(asdict(self))
+
+
+class Acks:
+    """Whether each turn's interaction was acked: the answer waits for that, since there is nothing
+    to edit before. None for a turn that this process knows nothing of: a restart came between."""
+
+    def __init__(self) -> None:
+        self._acked: OrderedDict[str, asyncio.Future[bool]] = OrderedDict()
+
+    def expect(self, turn: str) -> None:
+        if turn in self._acked:
+            return
+        self._acked[turn] = asyncio.get_running_loop().create_future()
+        while len(self._acked) > MOST_ACKS:
+            self.settle(next(iter(self._acked)), False)
+            self._acked.popitem(last=False)
+
+    def settle(self, turn: str, acked: bool) -> None:
+        future = self._acked.get(turn)
+        if future is not None and not future.done():
+            future.set_result(acked)
+
+    async def of(self, turn: str) -> bool | None:
+        future = self._acked.get(turn)
+        return None if future is None else await asyncio.shield(future)
+
+
+class Original:
+    """The original response, through its token. Raises TokenOver once that has ended."""
+
+    def __init__(self, client: discord.Client, token: Token, expires: float) -> None:
+        self._expires = expires
+        self._hook = discord.Webhook.partial(token.app, token.value, client=client)
+        # A partial one passes for an incoming webhook, which may not whisper.
+        self._hook.type = discord.WebhookType.application
+
+    async def edit(self, **form: Any) -> discord.WebhookMessage:
+        self._check()
+        return await self._hook.edit_message(_ORIGINAL, **form)
+
+    async def read(self) -> discord.WebhookMessage:
+        self._check()
+        return await self._hook.fetch_message(_ORIGINAL)
+
+    async def whisper(self, text: str) -> None:
+        """A follow-up that the person alone sees. It has no nonce: repeated, it stands twice."""
+        self._check()
+        await self._hook.send(text, ephemeral=True, wait=True)
+
+    def _check(self) -> None:
+        if time.time() > self._expires:
+            raise TokenOver
+
+
+class Roles:
+    """Those of a person on the servers where Ponte is: what PONTE_ALLOW may name."""
+
+    def __init__(self, client: Callable[[], Awaitable[discord.Client]]) -> None:
+        self._client = client
+        self._kept: dict[tuple[int, int], tuple[float, frozenset[str]]] = {}
+
+    def saw(self, user: discord.abc.User) -> None:
+        """An event carries its author's roles, so that nothing needs to be asked."""
+        if isinstance(user, discord.Member) and user.guild:
+            # Every role but the server's own, which everybody has.
+            self._keep(user.guild.id, user.id, (str(r.id) for r in user.roles[1:]))
+
+    async def of(self, person: Person) -> frozenset[str]:
+        """The ids of a person's roles; a server that does not answer in time adds none."""
+        client = await self._client()
+        guilds = sorted(client.guilds, key=lambda guild: guild.id)[:MOST_SERVERS]
+        found = await asyncio.gather(*(self._on(guild, int(person.id)) for guild in guilds))
+        return frozenset[str]().union(*found)
+
+    async def _on(self, guild: discord.Guild, user: int) -> frozenset[str]:
+        at, roles = self._kept.get((guild.id, user), (0.0, frozenset[str]()))
+        if time.monotonic() - at < LONGEST_KEPT and at:
+            return roles
+        try:
+            async with asyncio.timeout(ROLES_DEADLINE):
+                member = await attempt(lambda: guild.fetch_member(user), repeat=False)
+        except (PonteError, *IN_DOUBT):
+            return self._keep(guild.id, user, ())
+        return self._keep(guild.id, user, (str(role.id) for role in member.roles[1:]))
+
+    def _keep(self, guild: int, user: int, roles: Iterable[str]) -> frozenset[str]:
+        if len(self._kept) >= MOST_PEOPLE:
+            self._kept.clear()
+        kept = frozenset(roles)
+        self._kept[guild, user] = (time.monotonic(), kept)
+        return kept
+
+
 async def _quietly(work: Work) -> None:
     """One event that breaks must not take the channel's later ones with it."""
     try:
         await work()
     except Exception:
         log.exception("event not handled")
+
+
+def _newest(kept: dict[K, V], most: int = MOST_NOTES) -> dict[K, V]:
+    """A dictionary's order is the order of first use."""
+    return dict(list(kept.items())[-most:]) if len(kept) > most else kept
+
+
+def _read_notes(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_text())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        log.warning("notes not read; starting without", why=repr(error))
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+def _write_notes(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(text)
+    os.replace(partial, path)
+
+
+class _AtOriginal:
+    """Where an id stands in the path; the SDK would quote the @ of a text there."""
+
+    def __str__(self) -> str:
+        return "@original"
+
+
+_ORIGINAL = cast(int, _AtOriginal())

@@ -6,37 +6,72 @@ One session is held; how it is, and why it ended, is told in words.
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import discord
 import structlog
 import yarl
+from discord import app_commands
 from discord.gateway import DiscordWebSocket
 from discord.http import Route
 
-from adapters.discord import API_URL, GATEWAY_URL, commands
-from adapters.discord.client import IN_DOUBT, Client, Interaction, Lanes
-from adapters.discord.events import PLATFORM, Places
-from adapters.discord.files import DiscordFiles
-from adapters.discord.intake import Catchup, Intake
-from adapters.discord.interactions import Acks, Choices, Door, Interactions, Token
-from adapters.discord.participants import Context, Roles, Threads
-from adapters.discord.presence import Hints, Marks, TypingSign
-from adapters.discord.state import Notes
-from adapters.discord.surface import ChannelSurface, ClickSurface, Means, OriginalSurface
+from adapters.discord import API_URL, GATEWAY_URL, events, render
+from adapters.discord.client import (
+    ALREADY_ACKNOWLEDGED,
+    IN_DOUBT,
+    PLATFORM,
+    TOKEN_LIFE,
+    UNKNOWN_INTERACTION,
+    Acks,
+    Client,
+    Interaction,
+    Lanes,
+    Notes,
+    Roles,
+    Token,
+)
+from adapters.discord.events import Catchup, Context, Hints, Intake, Places, person_of
+from adapters.discord.files import DiscordFiles, files_of, given_file
+from adapters.discord.render import (
+    ABOUT_ID,
+    ASK_ID,
+    INPUT_FIELD,
+    PROMPT_FIELD,
+    QUICK_ID,
+    QUOTE_FIELD,
+    about_form,
+    ask_form,
+    filled_in,
+    quick_form,
+)
+from adapters.discord.surface import (
+    ChannelSurface,
+    ClickSurface,
+    Marks,
+    Means,
+    OriginalSurface,
+    Threads,
+    TypingSign,
+)
 from core.chat.files import Downloads
 from core.chat.platform import Surface
 from core.chat.posting import PostedReply
-from core.errors import SettingsError
+from core.conversation import grammar
+from core.conversation.grammar import Command
+from core.errors import NotStored, SettingsError
 from core.http import Proxies
-from core.i18n import nearest, say
-from core.messages import Attachment, File, Message, Person, ReplyTo
+from core.i18n import LOCALES, nearest, say
+from core.messages import Address, Attachment, File, Message, Person, Quote, ReplyTo
 from core.ports import Files, Inbox, Policy, Posts, Reply, StatusBoard
-from core.records import Health
+from core.records import Action, Health, QuickCommand
 
 log = structlog.get_logger("discord")
 
@@ -63,6 +98,46 @@ CLOSED = "Discord closed the connection for good (code {code}). Check the bot's 
 UNREACHABLE = "Discord cannot be reached ({why}); trying on."
 LOGIN_CODES = frozenset({4004})
 """topics/opcodes-and-status-codes.mdx#gateway-gateway-close-event-codes: authentication failed."""
+
+# interactions/application-commands.mdx: #autocomplete, and of a name or value
+# #application-command-object-application-command-option-choice-structure.
+MOST_CHOICES, LONGEST_NAME = 25, 100
+CHOICES_PATIENCE = 2.0
+"""Seconds for an autocomplete's choices, of the 3 that every interaction has
+(interactions/receiving-and-responding.mdx#responding-to-an-interaction)."""
+
+ASK = "Ask Ponte something"
+ASK_MENU = "Ask Ponte"
+PROMPT = "What do you want to know? Leave it out to write several lines."
+FILE = "A file to go with it"
+QUICK = "Run a quick command"
+SLUG = "Which quick command"
+INPUT = "Its text, or key=value …; leave it out to write several lines"
+UNDO = "Undo a change"
+CHANGE = "Which change"
+WORDS = {
+    "new": "Start a fresh conversation",
+    "status": "What is connected, and how it is",
+    "stop": "Stop what Ponte is doing here",
+    "usage": "What was used today",
+}
+"""Commands of one word, which take nothing."""
+
+Offer = Callable[[Interaction, str], Awaitable[Sequence[tuple[str, str]]]]
+"""(shown, value) for what was typed so far."""
+
+RIGHTS, STORED = 0.5, 1.8
+"""Seconds from an interaction's coming until its rights are known, and until it is stored. Of the 3
+until the ack must be there (receiving-and-responding.mdx#responding-to-an-interaction) more than
+one is left for the way."""
+LOOKUP_PATIENCE = 0.5
+"""Seconds to look a command up before the modal that asks for its inputs."""
+
+RESTARTING = "I am about to restart. Please try again in a minute."
+WHISPERED = frozenset({"new", "status", "stop", "usage"})
+"""Words whose answer is for the asker alone."""
+
+Sent = discord.Attachment | None
 
 
 class Connection:
@@ -316,12 +391,12 @@ class DiscordAdapter:
         )
 
     async def logged_in(self, client: Client) -> None:
-        self._tree = commands.tree(client, self._interactions)
-        await self._tree.set_translator(commands.Words())
+        self._tree = make_tree(client, self._interactions)
+        await self._tree.set_translator(Translations())
         self.connection.adopt(client)
         application = client.application_id or 0
         tree = self._tree
-        self._lanes.aside(lambda: commands.sync(tree, application, self.notes))
+        self._lanes.aside(lambda: register(tree, application, self.notes))
 
     async def connected(self) -> None:
         client = await self.connection.client()
@@ -344,10 +419,473 @@ class DiscordAdapter:
             await self._interactions.take(interaction)
         except Exception as error:
             # Whoever clicked is answered too, so that nobody waits for it.
-            await commands.broke(interaction, error)
+            await broke(interaction, error)
 
 
 def aim(api_url: str, gateway_url: str) -> None:
     """Send the SDK to these bases; it has one of each for the whole process."""
     Route.BASE = api_url.rstrip("/")
     DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(gateway_url)
+
+
+class Taker(Protocol):
+    """What the commands do; it acks each interaction."""
+
+    async def ask(self, interaction: Interaction, prompt: str, file: Any) -> None: ...
+
+    async def ask_about(self, interaction: Interaction, message: discord.Message) -> None: ...
+
+    async def quick(self, interaction: Interaction, slug: str, input: str, file: Any) -> None: ...
+
+    async def word(self, interaction: Interaction, word: str) -> None: ...
+
+    async def undo(self, interaction: Interaction, change: str) -> None: ...
+
+    async def slugs(self, interaction: Interaction, typed: str) -> Sequence[tuple[str, str]]: ...
+
+    async def undoable(self, interaction: Interaction, typed: str) -> Sequence[tuple[str, str]]: ...
+
+
+class Translations(app_commands.Translator):
+    """Descriptions come from the one catalogue; names stay, since people write about them."""
+
+    async def translate(
+        self,
+        string: app_commands.locale_str,
+        locale: discord.Locale,
+        context: app_commands.TranslationContextTypes,
+    ) -> str | None:
+        # Discord knows pt-BR and fr; en is what the commands say themselves.
+        if locale.value not in LOCALES or string.message.islower():
+            return None
+        translated = say(string.message, nearest(locale.value))
+        return translated if translated != string.message else None
+
+
+def make_tree(client: discord.Client, taker: Taker) -> app_commands.CommandTree[Any]:
+    """All commands, for servers and for people who installed the app for themselves."""
+    made: app_commands.CommandTree[Any] = app_commands.CommandTree(
+        client,
+        allowed_contexts=app_commands.AppCommandContext(
+            guild=True, dm_channel=True, private_channel=True
+        ),
+        allowed_installs=app_commands.AppInstallationType(guild=True, user=True),
+    )
+    made.error(broke)
+    words = (_word(taker, word, description) for word, description in WORDS.items())
+    for command in (_ask(taker), _quick(taker), _undo(taker), *words):
+        made.add_command(command)
+    made.add_command(_menu(taker))
+    return made
+
+
+async def broke(interaction: Interaction, error: Exception) -> None:
+    """A command or click that breaks is answered too, so that nobody waits for it."""
+    cause = getattr(error, "original", error)
+    log.error("command broke", why=type(cause).__name__, exc_info=cause)
+    words = say("Something went wrong on my side. Please try again.", str(interaction.locale))
+    if not interaction.response.is_done():
+        with suppress(discord.DiscordException, *IN_DOUBT):
+            await interaction.response.send_message(words, ephemeral=True)
+
+
+async def command_payload(make_tree: app_commands.CommandTree[Any]) -> list[dict[str, Any]]:
+    """What would be sent, translations included; the same at every start."""
+    translator = make_tree.translator
+    if translator is None:
+        return [command.to_dict(make_tree) for command in make_tree.get_commands()]
+    return [
+        await command.get_translated_payload(make_tree, translator)
+        for command in make_tree.get_commands()
+    ]
+
+
+async def register(
+    make_tree: app_commands.CommandTree[Any], application: int, notes: Notes
+) -> bool:
+    """One PUT for all where something changed. A refusal is logged, and tried at the next start:
+    200 new commands a day are allowed (interactions/application-commands.mdx#registering).
+    """
+    body = json.dumps(await command_payload(make_tree), sort_keys=True)
+    digest = hashlib.sha256(f"{application}\n{body}".encode()).hexdigest()
+    if digest == notes.commands:
+        return False
+    try:
+        await make_tree.sync()
+    except (discord.DiscordException, *IN_DOUBT) as error:
+        log.warning("commands not registered", why=str(error)[:300])
+        return False
+    notes.commands = digest
+    await notes.flush()
+    log.info("commands registered", count=len(make_tree.get_commands()))
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a command or click stands for; `action` is the right that it needs at least."""
+
+    text: str
+    action: Action = "chat"
+    private: bool = False
+    context: tuple[Quote, ...] = ()
+    files: tuple[Attachment, ...] = ()
+
+
+class Door:
+    """Discord waits 3 seconds for the ack. So rights are looked up locally, rights and storing have
+    deadlines, and where storing fails the person is told at once that nothing was taken."""
+
+    def __init__(
+        self,
+        inbox: Inbox,
+        policy: Policy,
+        places: Places,
+        roles: Roles,
+        acks: Acks,
+        fetch: Downloads,
+        lanes: Lanes,
+    ) -> None:
+        self._inbox = inbox
+        self._policy = policy
+        self._places = places
+        self._roles = roles
+        self._acks = acks
+        self._fetch = fetch
+        self._lanes = lanes
+        self.open = True
+        """False once intake has stopped."""
+
+    async def command(self, interaction: Interaction, said: Said) -> None:
+        """Its whole answer will stand in the original response."""
+        came = asyncio.get_running_loop().time()
+        if not await self.may(interaction, said.action):
+            return
+        token = Token.of(interaction, "command", said.private)
+        message = self._message(interaction, said, token)
+        if not await self._stored(interaction, message, came):
+            return
+        await self._ack(interaction, message.turn, thinking=True, ephemeral=said.private)
+        if message.attachments:
+            self._lanes.aside(lambda: self._fetch.all_of(message))
+
+    async def click(self, interaction: Interaction, said: Said, asker: int = 0) -> bool:
+        """Whether it was taken and acked. Its outcome will stand where the button is.
+
+        `asker`: whose conversation the click is about, where it is not the clicker's own.
+        """
+        came = asyncio.get_running_loop().time()
+        if interaction.message is None or not await self.may(interaction, said.action):
+            return False
+        token = Token.of(interaction, "click")
+        message = self._message(interaction, said, token, asker)
+        if not await self._stored(interaction, message, came):
+            return False
+        return await self._ack(interaction, message.turn, thinking=False, ephemeral=False)
+
+    async def modal(self, interaction: Interaction, modal: discord.ui.Modal) -> None:
+        """Shown at once: a modal can only be the first answer, and nothing was said yet."""
+        if await self.may(interaction, "chat"):
+            await interaction.response.send_modal(modal)
+
+    async def may(self, interaction: Interaction, action: Action) -> bool:
+        """The first right; the turn checks each again. A refusal is the asker's alone to see."""
+        if not self.open:
+            await self._whisper(interaction, say(RESTARTING, locale(interaction)))
+            return False
+        self._roles.saw(interaction.user)
+        try:
+            async with asyncio.timeout(RIGHTS):
+                who, where = person_of(interaction.user), self.address(interaction)
+                verdict = await self._policy.may(who, where, action)
+        except TimeoutError:
+            return True
+        if not verdict.allowed:
+            await self._whisper(interaction, say(verdict.reason, locale(interaction)))
+        return verdict.allowed
+
+    def address(self, interaction: Interaction) -> Address:
+        place = self._places.of_interaction(interaction)
+        return self._places.aliased(place, interaction.user.id)
+
+    def _message(
+        self, interaction: Interaction, said: Said, token: Token, asker: int = 0
+    ) -> Message:
+        clicked = token.kind == "click" and interaction.message is not None
+        return events.from_interaction(
+            interaction,
+            self._places.of_interaction(interaction),
+            self._places,
+            said.text,
+            token.text(),
+            time.time() + TOKEN_LIFE,
+            source=str(interaction.message.id) if clicked and interaction.message else "",
+            asker=asker,
+            clicked=clicked,
+            context=said.context,
+            files=said.files,
+        )
+
+    async def _stored(self, interaction: Interaction, message: Message, came: float) -> bool:
+        """Durable; False where that failed, and the person was told, or where it is a repeat."""
+        self._acks.expect(message.turn)
+        try:
+            async with asyncio.timeout_at(came + STORED):
+                receipt = await self._inbox.accept(message)
+        except (NotStored, TimeoutError) as error:
+            self._acks.settle(message.turn, False)
+            if isinstance(error, TimeoutError):
+                # It may come to be stored yet, and then it must not be answered.
+                self._lanes.aside(lambda: self._inbox.amend(message.event_key, None))
+            await self._whisper(interaction, NotStored().words(locale(interaction)))
+            return False
+        return receipt.fresh
+
+    async def _ack(
+        self, interaction: Interaction, turn: str, *, thinking: bool, ephemeral: bool
+    ) -> bool:
+        """Whether Discord took the ack in time; a late one's answer goes to the channel."""
+        acked = True
+        try:
+            await interaction.response.defer(thinking=thinking, ephemeral=ephemeral)
+        except discord.HTTPException as refused:
+            acked = refused.code == ALREADY_ACKNOWLEDGED
+            if refused.code != UNKNOWN_INTERACTION:
+                log.warning("not acked", why=f"{refused.status}/{refused.code}")
+        except IN_DOUBT as error:
+            # It may have come through: the first edit will tell.
+            log.info("ack in doubt", why=type(error).__name__)
+        self._acks.settle(turn, acked)
+        return acked
+
+    async def _whisper(self, interaction: Interaction, words: str) -> None:
+        try:
+            await interaction.response.send_message(words, ephemeral=True)
+        except (discord.DiscordException, *IN_DOUBT) as error:
+            log.info("not told", why=type(error).__name__)
+
+
+class Choices:
+    """What autocomplete offers: the registry's quick commands, and changes that can be undone."""
+
+    def __init__(self, board: StatusBoard, door: Door) -> None:
+        self._board = board
+        self._door = door
+
+    async def slugs(self, interaction: Interaction, typed: str) -> Sequence[tuple[str, str]]:
+        """(shown, value) of each that holds what was typed."""
+        typed = typed.lower()
+        known = [
+            (one.slug, one.told(locale(interaction))[0]) for one in await self._known(interaction)
+        ]
+        return [
+            (f"{slug} – {title}" if title else slug, slug)
+            for slug, title in known
+            if typed in slug or typed in title.lower()
+        ]
+
+    async def undoable(self, interaction: Interaction, typed: str) -> Sequence[tuple[str, str]]:
+        typed = typed.lower()
+        conversation = self._door.address(interaction).conversation
+        return [
+            (f"{card.id} – {card.title}", card.id)
+            for card in await self._board.changes(conversation)
+            if "undo" in card.actions and (typed in card.id or typed in card.title.lower())
+        ]
+
+    async def command(self, interaction: Interaction, slug: str) -> QuickCommand | None:
+        """The one of that name; None too where the registry does not answer in time."""
+        try:
+            async with asyncio.timeout(LOOKUP_PATIENCE):
+                known = await self._known(interaction)
+        except TimeoutError:
+            return None
+        return next((command for command in known if command.slug == slug), None)
+
+    async def _known(self, interaction: Interaction) -> Sequence[QuickCommand]:
+        who, where = person_of(interaction.user), self._door.address(interaction)
+        return await self._board.commands(who, where)
+
+
+class Interactions:
+    """What each command, click and filled-in modal stands for."""
+
+    def __init__(self, door: Door, choices: Choices, notes: Notes) -> None:
+        self._door = door
+        self._choices = choices
+        self._notes = notes
+
+    async def take(self, interaction: Interaction) -> None:
+        """Clicks and modals; commands come through the SDK's tree."""
+        data: Mapping[str, Any] = interaction.data or {}
+        id = str(data.get("custom_id", ""))
+        if interaction.type is discord.InteractionType.component:
+            await self._clicked(interaction, id)
+        elif interaction.type is discord.InteractionType.modal_submit:
+            await self._submitted(interaction, id)
+
+    async def ask(self, interaction: Interaction, prompt: str, file: Sent) -> None:
+        if not prompt and file is None:
+            await self._door.modal(interaction, ask_form(locale(interaction)))
+        else:
+            await self._door.command(interaction, Said(prompt, files=_files(file)))
+
+    async def ask_about(self, interaction: Interaction, message: discord.Message) -> None:
+        """This interaction alone tells all of the message, its files too: they are kept until the
+        form comes back, and none of it is said to anybody before."""
+        me = interaction.client.user.id if interaction.client.user else 0
+        files = files_of(message)
+        if files:
+            self._notes.asked[str(message.id)] = [asdict(file) for file in files]
+            await self._notes.flush()
+        text = events.quote_of(message, me).text
+        about = message.id if files else 0
+        names = [file.name for file in files]
+        await self._door.modal(interaction, about_form(text, about, names, locale(interaction)))
+
+    async def quick(self, interaction: Interaction, slug: str, input: str, file: Sent) -> None:
+        if not input and file is None and QUICK_ID.fullmatch(f"ponte:quick:{slug}"):
+            known = await self._choices.command(interaction, slug)
+            if known is None or known.inputs:
+                modal = quick_form(slug, known, locale(interaction))
+                await self._door.modal(interaction, modal)
+                return
+        said = Said(_quick_words(slug, input), "spend", files=_files(file))
+        await self._door.command(interaction, said)
+
+    async def word(self, interaction: Interaction, word: str) -> None:
+        await self._door.command(interaction, Said(word, private=word in WHISPERED))
+
+    async def undo(self, interaction: Interaction, change: str) -> None:
+        await self._door.command(interaction, Said(f"undo {change.lower()}"))
+
+    async def slugs(self, interaction: Interaction, typed: str) -> Sequence[tuple[str, str]]:
+        return await self._choices.slugs(interaction, typed)
+
+    async def undoable(self, interaction: Interaction, typed: str) -> Sequence[tuple[str, str]]:
+        return await self._choices.undoable(interaction, typed)
+
+    async def _submitted(self, interaction: Interaction, id: str) -> None:
+        given = filled_in(interaction)
+        prompt = given.get(PROMPT_FIELD, "")
+        if id == ASK_ID:
+            await self._door.command(interaction, Said(prompt))
+        elif found := ABOUT_ID.fullmatch(id):
+            files, lost = self._asked_about(interaction, found["message"])
+            quoted = given.get(QUOTE_FIELD, "") or ("[no words, but files]" if lost else "")
+            context = (Quote("the message asked about", quoted, reference=lost),) if quoted else ()
+            await self._door.command(interaction, Said(prompt, context=context, files=files))
+        elif found := QUICK_ID.fullmatch(id):
+            said = _quick_words(found["slug"], given.get(INPUT_FIELD, ""))
+            if found["named"]:
+                filled = {name: value for name, value in given.items() if value}
+                said = grammar.typed(Command("quick-command", slug=found["slug"], input=filled))
+            await self._door.command(interaction, Said(said, "spend"))
+
+    def _asked_about(
+        self, interaction: Interaction, message: str | None
+    ) -> tuple[tuple[Attachment, ...], str]:
+        """The files of the message that a form is about, else where they may be found again."""
+        if not message:
+            return (), ""
+        kept = self._notes.asked.get(message)
+        if kept is None:
+            return (), f"{interaction.channel_id}/{message}"
+        return tuple(Attachment(**each) for each in kept), ""
+
+    async def _clicked(self, interaction: Interaction, id: str) -> None:
+        if found := render.ID.fullmatch(id):
+            await self._door.click(interaction, Said(f"{found['action']} {found['card']}"))
+        elif found := render.STOP.fullmatch(id):
+            await self._stop(interaction, int(found["asker"]))
+
+    async def _stop(self, interaction: Interaction, asker: int) -> None:
+        """The button goes with the first click on it: what it stands under may grow no more."""
+        taken = await self._door.click(interaction, Said("stop"), asker)
+        if taken and interaction.message is not None:
+            view = render.without_stop(interaction.message)
+            with suppress(discord.HTTPException, *IN_DOUBT):
+                await interaction.edit_original_response(view=view)
+
+
+def locale(interaction: Interaction) -> str:
+    return nearest(str(interaction.locale))
+
+
+def _ask(taker: Taker) -> app_commands.Command[Any, Any, None]:
+    async def ask(
+        interaction: Interaction, prompt: str = "", file: discord.Attachment | None = None
+    ) -> None:
+        await taker.ask(interaction, prompt, file)
+
+    app_commands.describe(prompt=PROMPT, file=FILE)(ask)
+    return app_commands.Command(name="ask", description=ASK, callback=ask)
+
+
+def _quick(taker: Taker) -> app_commands.Command[Any, Any, None]:
+    async def quick(
+        interaction: Interaction,
+        slug: app_commands.Range[str, 1, 100],
+        input: str = "",
+        file: discord.Attachment | None = None,
+    ) -> None:
+        await taker.quick(interaction, slug, input, file)
+
+    app_commands.describe(slug=SLUG, input=INPUT, file=FILE)(quick)
+    command: app_commands.Command[Any, Any, None]
+    command = app_commands.Command(name="quick-command", description=QUICK, callback=quick)
+    command.autocomplete("slug")(_completion(taker.slugs))
+    return command
+
+
+def _undo(taker: Taker) -> app_commands.Command[Any, Any, None]:
+    async def undo(interaction: Interaction, change: app_commands.Range[str, 6, 6]) -> None:
+        await taker.undo(interaction, change)
+
+    app_commands.describe(change=CHANGE)(undo)
+    command: app_commands.Command[Any, Any, None]
+    command = app_commands.Command(name="undo", description=UNDO, callback=undo)
+    command.autocomplete("change")(_completion(taker.undoable))
+    return command
+
+
+def _word(taker: Taker, word: str, description: str) -> app_commands.Command[Any, Any, None]:
+    async def callback(interaction: Interaction) -> None:
+        await taker.word(interaction, word)
+
+    return app_commands.Command(name=word, description=description, callback=callback)
+
+
+def _menu(taker: Taker) -> app_commands.ContextMenu:
+    async def ask_about(interaction: Interaction, message: discord.Message) -> None:
+        await taker.ask_about(interaction, message)
+
+    return app_commands.ContextMenu(name=ASK_MENU, callback=ask_about)
+
+
+def _completion(
+    choices: Offer,
+) -> Callable[[Interaction, str], Coroutine[Any, Any, list[app_commands.Choice[str]]]]:
+    async def complete(interaction: Interaction, typed: str) -> list[app_commands.Choice[str]]:
+        try:
+            async with asyncio.timeout(CHOICES_PATIENCE):
+                found = await choices(interaction, typed)
+        except Exception as error:
+            # An empty list is an answer; a late or broken one shows as a failure of the app.
+            log.warning("no choices", why=type(error).__name__)
+            return []
+        return [
+            app_commands.Choice(name=name[:LONGEST_NAME] or value, value=value)
+            for name, value in found[:MOST_CHOICES]
+            if value and len(value) <= LONGEST_NAME
+        ]
+
+    return complete
+
+
+def _files(file: Sent) -> tuple[Attachment, ...]:
+    return () if file is None else (given_file(file),)
+
+
+def _quick_words(slug: str, input: str) -> str:
+    return f"quick-command {slug} {input}".strip()

@@ -2,20 +2,42 @@
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+import time
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import discord
+import structlog
 from discord import MessageType
 
-from adapters.discord.client import Interaction, attempt
-from adapters.discord.state import Notes
+from adapters.discord.client import (
+    IN_DOUBT,
+    PLATFORM,
+    Company,
+    Interaction,
+    Lanes,
+    Notes,
+    Place,
+    Roles,
+    attempt,
+    history,
+    own_id,
+)
+from adapters.discord.files import attached, file_name, files_of
+from adapters.discord.surface import Marks, Threads, TypingSign
 from core import text
+from core.chat.files import Downloads
+from core.errors import NotStored, PlatformBusy, PonteError, Undeliverable
+from core.i18n import say
 from core.messages import Address, Attachment, Message, Person, Quote, ReplyTo, turn_id
+from core.ports import Inbox
+from core.unread import LARGEST
 
-PLATFORM = "discord"
 LONGEST_QUOTE = 4000
 SPEECH = (MessageType.default, MessageType.reply)
 SAID = (*SPEECH, MessageType.chat_input_command, MessageType.context_menu_command)
@@ -27,27 +49,56 @@ _ROLE = re.compile(r"<@&(\d+)>")
 _CHANNEL = re.compile(r"<#(\d+)>")
 _EMOJI = re.compile(r"<a?(:\w+:)\d+>")
 
+log = structlog.get_logger("discord")
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """`channel` is the parent where `thread` is set; `guild` is 0 in a DM or a group DM."""
+AT_ONCE = 4
+"""Channels that are read back side by side."""
+MOST_MESSAGES = 2000
+"""Messages read back in one channel."""
+IDLE_FOR = 30 * 24 * 3600.0
+"""Seconds after which a channel that nobody used counts as unknown."""
 
-    channel: int
-    guild: int = 0
-    thread: int = 0
-    shared: bool = False
+CONTEXT_DEADLINE = 10.0
+"""Seconds for the message pointed at, and for the thread."""
+LOOKED_AT, QUOTES, MOST_FILES = 100, 30, 10
+"""Messages of a thread that are looked at (one call gives so many:
+resources/message.mdx#get-channel-messages-query-string-params), that are quoted, and their files
+(as many as a message has)."""
+QUOTED = 500
+"""Characters of each, but of the message that the thread hangs under."""
 
-    def address(self, person: int | str = "", thread: int = 0) -> Address:
-        """`person` counts in a shared channel without a thread: conversations there are theirs."""
-        thread = self.thread or thread
-        return Address(
-            platform=PLATFORM,
-            channel=str(self.channel),
-            workspace=str(self.guild or ""),
-            thread=str(thread or ""),
-            person="" if thread or not self.shared else str(person),
-            shared=self.shared,
-        )
+WITHHELD = (
+    "Discord does not show me what the message says that you replied to. To show me, choose "
+    "*Apps → Ask Ponte* in that message's menu: its text and its files come along."
+)
+FILES_LOST = (
+    "I could not get the files of the message that you asked about. Please choose "
+    "*Apps → Ask Ponte* in its menu again."
+)
+NOT_READ = "I could not read what was said before in this thread, so I answered without it."
+UNTOLD = "[Discord does not show what was said before in this thread. Apps → Ask Ponte shows one.]"
+"""Told to the model, which says so where it matters."""
+
+Found = tuple[Sequence[Quote], Sequence[Attachment], Sequence[str]]
+"""What was read, its files, and sentences about what was not."""
+
+LONGEST_NONCE = 25  # resources/message.mdx#create-message-jsonform-params
+HINT_EVERY = 24 * 3600.0
+"""Seconds until the same hint is given again in a channel."""
+
+MENTION = (
+    "I cannot read a message here that does not mention me. Please mention me in it, "
+    "or reply to me with the mention on."
+)
+BY_ROLE = (
+    "You mentioned my role, and Discord does not show me what such a message says. "
+    "Please pick the bot of that name in the list, not the role."
+)
+SEVERAL = "There are several of you here now, so I wait to be mentioned."
+AWAY = (
+    "I was away, and left {count} older messages here unanswered. "
+    "Please send again what still matters."
+)
 
 
 class Places:
@@ -104,7 +155,7 @@ class Places:
         return self._of_guild_channel(message.channel, guild)
 
 
-def person(user: discord.abc.User) -> Person:
+def person_of(user: discord.abc.User) -> Person:
     """A Discord account belongs to no server, so its key is the same everywhere."""
     return Person(platform=PLATFORM, id=str(user.id), name=user.display_name)
 
@@ -126,10 +177,10 @@ def is_told(message: discord.Message) -> bool:
 
 def is_known(message: discord.Message, me: int) -> bool:
     """Whether the conversation has it already: what we said, and what was said to us."""
-    return message.author.id == me or names(message, me)
+    return message.author.id == me or mentions_us(message, me)
 
 
-def names(message: discord.Message, me: int) -> bool:
+def mentions_us(message: discord.Message, me: int) -> bool:
     """Whether it mentions us, by our id or by the role that is ours alone, or answers us with the
     mention on."""
     return any(user.id == me for user in message.mentions) or bool(own_roles(message, me))
@@ -149,7 +200,7 @@ def is_withheld(message: discord.Message) -> bool:
                 or message.message_snapshots or message.components or message.poll)  # fmt: skip
 
 
-def answers(message: discord.Message, me: int) -> bool:
+def answers_us(message: discord.Message, me: int) -> bool:
     """Whether it is a reply to a message of ours, mention or not."""
     replied = _replied(message)
     return replied is not None and replied.author.id == me
@@ -161,16 +212,16 @@ def to_message(
     """`thread` is the id of a thread that will be made from this message."""
     key = event_key(message.channel.id, message.id)
     address = place.address("", thread) if thread else places.aliased(place, message.author.id)
-    author = person(message.author)
+    author = person_of(message.author)
     at = message.edited_at or message.created_at
     return Message(
         event_key=key,
-        text=said(message, me),
+        text=text_of(message, me),
         author=author,
         address=address,
         reply_to=ReplyTo(address, author, str(message.id), turn_id(key)),
-        attachments=(*files(message), *_pointed(message, me)),
-        context=quotes(message, me),
+        attachments=(*files_of(message), *_pointed(message, me)),
+        context=quotes_of(message, me),
         sent_at=at.timestamp(),
     )
 
@@ -191,7 +242,7 @@ def from_interaction(
 ) -> Message:
     """The command or click as a Message; `asker` owns the conversation that a click is about."""
     key = f"discord:interaction:{interaction.id}"
-    author = person(interaction.user)
+    author = person_of(interaction.user)
     address = places.aliased(place, asker or interaction.user.id)
     return Message(
         event_key=key,
@@ -209,7 +260,7 @@ def from_interaction(
     )
 
 
-def said(message: discord.Message, me: int) -> str:
+def text_of(message: discord.Message, me: int) -> str:
     """The text as a person reads it: without our mention, other mentions as names."""
     people = {user.id: user.display_name for user in message.mentions}
     roles = {role.id: f"@{role.name}" for role in message.role_mentions}
@@ -228,7 +279,7 @@ def said(message: discord.Message, me: int) -> str:
     return text.clean("\n".join([content.strip(), *stickers]).strip())
 
 
-def quotes(message: discord.Message, me: int) -> tuple[Quote, ...]:
+def quotes_of(message: discord.Message, me: int) -> tuple[Quote, ...]:
     """What the message answers or forwards. Our own words the transcript has already, but a quick
     command may be run on them too. A `reference` is where nothing of it is told."""
     found: list[Quote] = []
@@ -240,7 +291,7 @@ def quotes(message: discord.Message, me: int) -> tuple[Quote, ...]:
             where = f"{target.channel_id}/{target.message_id}"
             found.append(Quote("somebody", "", replied=True, reference=where))
     elif replied is not None and (replied.author.id != me or _is_command(message, me)):
-        quoted = replace(quote(replied, me), replied=True)
+        quoted = replace(quote_of(replied, me), replied=True)
         told = quoted.text or not replied.guild or replied.type not in SAID
         if not told and replied.author.id != me:
             quoted = replace(quoted, reference=f"{replied.channel.id}/{replied.id}")
@@ -250,12 +301,12 @@ def quotes(message: discord.Message, me: int) -> tuple[Quote, ...]:
     return tuple(one for one in found if one.text or one.reference)
 
 
-def quote(message: discord.Message, me: int, most: int = LONGEST_QUOTE) -> Quote:
+def quote_of(message: discord.Message, me: int, most: int = LONGEST_QUOTE) -> Quote:
     """What somebody said, forwarded or asked, also in an app's embeds and components."""
-    told = [said(message, me), _forwarded(message), *map(_embedded, message.embeds)]
+    told = [text_of(message, me), _forwarded(message), *map(_embedded, message.embeds)]
     told += [text.clean(words) for words in (*_displayed(message.components), _polled(message))]
     words = "\n".join(filter(None, told))
-    names = ", ".join(file_name(file) for file in _attached(message))
+    names = ", ".join(file_name(file) for file in attached(message))
     files = f"[with the files {names}]" if names and words else ""
     return Quote(
         text.clean(message.author.display_name),
@@ -263,24 +314,387 @@ def quote(message: discord.Message, me: int, most: int = LONGEST_QUOTE) -> Quote
     )
 
 
-def files(message: discord.Message) -> tuple[Attachment, ...]:
-    """By reference to the message, and by an address that ends within a day: a message that is
-    quoted may be read once only."""
-    where = f"{message.channel.id}/{message.id}"
-    return tuple(_file(file, f"{where}/{file.id} {file.url}") for file in _attached(message))
+class Intake:
+    def __init__(
+        self,
+        inbox: Inbox,
+        notes: Notes,
+        places: Places,
+        roles: Roles,
+        threads: Threads,
+        fetch: Downloads,
+        lanes: Lanes,
+        hints: Hints,
+        sign: TypingSign,
+        marks: Marks,
+        removed: Callable[[str], Awaitable[None]],
+    ) -> None:
+        self._inbox = inbox
+        self._notes = notes
+        self._places = places
+        self._roles = roles
+        self._threads = threads
+        self._fetch = fetch
+        self._lanes = lanes
+        self._hints = hints
+        self._sign = sign
+        self._marks = marks
+        self._removed = removed
+        self.open = True
+        """False once intake has stopped; what comes then is read back at the next start."""
+
+    async def message(self, client: discord.Client, message: discord.Message) -> bool:
+        """Take it in, live or read back. Returns whether it is addressed to Ponte."""
+        if not self.open:
+            return False
+        me = own_id(client)
+        place = await self._places.of_message(client, message)
+        guild = place.guild
+        if not is_speech(message) or not await self._addressed(message, place, me):
+            self._notes.took(message.channel.id, message.id, guild, known_only=True)
+            return False
+        self._roles.saw(message.author)
+        await self._store(message, place, me)
+        self._notes.took(message.channel.id, message.id, guild)
+        return True
+
+    async def edited(self, client: discord.Client, message: discord.Message) -> None:
+        """An edit before the answer counts; a preview that Discord adds is no edit."""
+        if not self.open or message.edited_at is None or not is_speech(message):
+            return
+        me = own_id(client)
+        place = await self._places.of_message(client, message)
+        key = event_key(message.channel.id, message.id)
+        if place.guild and is_withheld(message):
+            # Without our mention Discord tells no content: what it says now is not for us.
+            await self._inbox.amend(key, None)
+            return
+        changed = to_message(message, place, self._places, me)
+        await self._inbox.amend(key, changed)
+
+    async def deleted(self, channel: int, messages: set[int]) -> None:
+        """Theirs are withdrawn and blanked; ours stay away, and their turn stops."""
+        for message in messages:
+            key = event_key(channel, message)
+            if await self._inbox.amend(key, None) != "unknown":
+                self._sign.stop(turn_id(key))
+            else:
+                await self._removed(f"{channel}:{message}")
+
+    async def _addressed(self, message: discord.Message, place: Place, me: int) -> bool:
+        if not place.guild:
+            return True
+        told = not is_withheld(message)
+        if mentions_us(message, me):
+            if not told:
+                await self._hints.by_role(message)
+            elif place.thread:
+                self._joined(message, place)
+            return told
+        if answers_us(message, me):
+            if not told:
+                await self._hints.mention_me(message)
+            return told
+        if not place.thread or not self._ours(message, place, me):
+            return False
+        return await self._followed_up(message, place, told)
+
+    async def _followed_up(self, message: discord.Message, place: Place, told: bool) -> bool:
+        """In a thread of ours without a mention: only while one person talks with Ponte."""
+        company = self._joined(message, place)
+        if not told:
+            await self._hints.mention_me(message)
+            return False
+        if len(company.people) > 1:
+            if not company.told:
+                company.told = True
+                self._notes.changed()
+                await self._hints.waits_now(message)
+            return False
+        return True
+
+    def _joined(self, message: discord.Message, place: Place) -> Company:
+        company = self._notes.company.setdefault(place.thread, Company())
+        if company.join([str(message.author.id)]):
+            self._notes.changed()
+        return company
+
+    def _ours(self, message: discord.Message, place: Place, me: int) -> bool:
+        """A thread that we made, or were mentioned in before."""
+        channel = message.channel
+        made = isinstance(channel, discord.Thread) and channel.owner_id == me
+        return made or place.thread in self._notes.company
+
+    async def _store(self, message: discord.Message, place: Place, me: int) -> None:
+        begins = self._threads.wanted(message, place)
+        thread = message.id if begins else 0
+        said = to_message(message, place, self._places, me, thread)
+        try:
+            receipt = await self._inbox.accept(said)
+        except NotStored as error:
+            log.error("not stored", channel=message.channel.id)
+            await self._hints.say(message, error.words(), "not-stored")
+            return
+        if not receipt.fresh:
+            return
+        if receipt.waiting:
+            self._marks.put(receipt.turn, message.channel.id, message.id)
+        if begins:
+            self._notes.company[message.id] = Company([str(message.author.id)], heard=message.id)
+            self._threads.open(message.channel.id, message.id, said.text or said.author.name)
+        if said.attachments:
+            self._lanes.aside(lambda: self._fetch.all_of(said))
+        log.debug("accepted", turn=receipt.turn, after=time.time() - said.sent_at)
 
 
-def given(file: discord.Attachment) -> Attachment:
-    """One that came with an interaction, which Discord tells once."""
-    return _file(file, file.url)
+class Catchup:
+    """Reads back what was said while no session was there to tell it.
+
+    `age`: seconds; older messages are not answered, but told of.
+    """
+
+    def __init__(
+        self,
+        inbox: Inbox,
+        notes: Notes,
+        places: Places,
+        intake: Intake,
+        lanes: Lanes,
+        hints: Hints,
+        age: float,
+    ) -> None:
+        self._inbox = inbox
+        self._notes = notes
+        self._places = places
+        self._intake = intake
+        self._lanes = lanes
+        self._hints = hints
+        self._age = age
+        self._gate = asyncio.Semaphore(AT_ONCE)
+
+    def start(self, client: discord.Client) -> None:
+        """Put each channel's missed messages into its lane, before anything that comes live."""
+        fresh = time.time() - IDLE_FOR
+        known = [(c, seen) for c, seen in self._notes.seen.items() if seen.at > fresh]
+        for channel, seen in sorted(known, key=lambda item: -item[1].last):
+            self._put(client, channel, seen.guild, seen.last)
+
+    def _put(self, client: discord.Client, channel: int, guild: int, last: int) -> None:
+        async def read_back() -> None:
+            if guild:
+                # Names, roles and threads of a server come with it, after the session began.
+                await client.wait_until_ready()
+            async with self._gate:
+                await self._read_back(client, channel, guild, last)
+
+        self._lanes.put(channel, read_back)
+
+    async def _read_back(self, client: discord.Client, channel: int, guild: int, last: int) -> None:
+        try:
+            missed = await self._history(client, channel, guild, last)
+        except Undeliverable as gone:
+            log.info("channel not read back", channel=channel, why=str(gone))
+            self._notes.seen.pop(channel, None)
+            return
+        except (PlatformBusy, *IN_DOUBT) as error:
+            log.warning("channel not read back", channel=channel, why=repr(error))
+            return
+        skipped = await self._take(client, missed)
+        if skipped:
+            await self._hints.away(skipped[-1], len(skipped))
+        if missed:
+            log.info("read back", channel=channel, messages=len(missed), skipped=len(skipped))
+
+    async def _history(
+        self, client: discord.Client, channel: int, guild: int, last: int
+    ) -> list[discord.Message]:
+        found = client.get_channel(channel) if guild else None
+        place = (
+            found
+            if isinstance(found, discord.abc.Messageable)
+            else client.get_partial_messageable(channel, guild_id=guild or None)
+        )
+        after = discord.Object(last)
+        return await history(place, after=after, limit=MOST_MESSAGES, oldest_first=True)
+
+    async def _take(
+        self, client: discord.Client, missed: list[discord.Message]
+    ) -> list[discord.Message]:
+        """Answer the young ones; returns the older ones that nobody will answer."""
+        skipped: list[discord.Message] = []
+        oldest = datetime.now(UTC) - timedelta(seconds=self._age)
+        for message in missed:
+            if message.created_at >= oldest:
+                await self._intake.message(client, message)
+            elif await self._is_unanswered(client, message):
+                skipped.append(message)
+        if skipped:
+            self._notes.took(skipped[-1].channel.id, skipped[-1].id)
+        return skipped
+
+    async def _is_unanswered(self, client: discord.Client, message: discord.Message) -> bool:
+        """Addressed to Ponte, and not known to the inbox (the last second of notes may be lost)."""
+        me = own_id(client)
+        place = await self._places.of_message(client, message)
+        if not is_speech(message) or (place.guild and not mentions_us(message, me)):
+            return False
+        said = to_message(message, place, self._places, me)
+        return await self._inbox.amend(said.event_key, said) == "unknown"
 
 
-def file_name(file: discord.Attachment) -> str:
-    """Discord turns `filename` into ASCII; `title` is what the person called it."""
-    if not file.title:
-        return text.file_name(file.filename)
-    _, dot, extension = file.filename.rpartition(".")
-    return text.file_name(file.title + dot + extension)
+class Context:
+    """The port `LookUp`: reads what a message points at when its turn starts.
+
+    `may_read`: whether the operator asked for the message content intent. Only with it Discord
+    tells the text of others' messages, and the files with it
+    (events/gateway.mdx#message-content-intent); what it withholds is said in the answer.
+    """
+
+    def __init__(
+        self,
+        client: Callable[[], Awaitable[discord.Client]],
+        notes: Notes,
+        may_read: bool,
+        locale: str,
+    ) -> None:
+        self._client = client
+        self._notes = notes
+        self._may_read = may_read
+        self._locale = locale
+
+    async def __call__(self, message: Message, pointed: bool) -> tuple[Message, Sequence[str]]:
+        if not pointed:
+            return message, ()
+        (quotes, files, untold), (before, more, unread) = await asyncio.gather(
+            self._quoted(message), self._before(message)
+        )
+        if any(quote.replied for quote in quotes):
+            before = [replace(quote, replied=False) for quote in before]
+        attached = (*message.attachments, *files)
+        known = {_file_id(file) for file in attached}
+        more = [file for file in more if _file_id(file) not in known]
+        newest = more[-max(0, MOST_FILES - len(attached)) :] if len(attached) < MOST_FILES else ()
+        whole = replace(message, context=(*before, *quotes), attachments=(*attached, *newest))
+        return whole, [say(each, self._locale) for each in (*untold, *unread)]
+
+    async def _quoted(self, message: Message) -> Found:
+        """Each quote with what its event did not tell, where it can be had now."""
+        known = {_file_id(file) for file in message.attachments}
+        quotes: list[Quote] = []
+        files: list[Attachment] = []
+        untold: list[str] = []
+        for quote in message.context:
+            if not quote.reference:
+                quotes.append(quote)
+                continue
+            told, attached = await self._fetched(quote)
+            quotes += [told] if told.text else []
+            files += [file for file in attached if _file_id(file) not in known]
+            if quote.text and not attached:
+                untold.append(FILES_LOST)
+            elif not told.text and not (attached and self._may_read):
+                untold.append(WITHHELD)
+        return quotes, files, untold
+
+    async def _fetched(self, quote: Quote) -> tuple[Quote, Sequence[Attachment]]:
+        client = await self._client()
+        me = own_id(client)
+        channel, id = (int(part) for part in quote.reference.split("/"))
+        place = client.get_partial_messageable(channel)
+        try:
+            async with asyncio.timeout(CONTEXT_DEADLINE):
+                found = await attempt(lambda: place.fetch_message(id))
+        except (PonteError, *IN_DOUBT) as error:
+            log.info("quoted message not read", why=repr(error)[:200])
+            return quote, ()
+        if quote.text:
+            return quote, files_of(found)
+        return replace(quote_of(found, me), replied=quote.replied), files_of(found)
+
+    async def _before(self, message: Message) -> Found:
+        """What others said in its thread, not to us, since the conversation heard of it last."""
+        address = message.address
+        if not address.thread or not address.workspace or message.clicked:
+            return (), (), ()
+        thread, source = int(address.thread), int(message.reply_to.source)
+        company = self._notes.company.get(thread)
+        if company is None or thread == source:
+            return (), (), ()
+        since = company.hear(source)
+        first = not since
+        self._notes.changed()
+        if company.people == [message.author.id] and not first:
+            return (), (), ()
+        if not self._may_read:
+            return ([Quote("Discord", UNTOLD, ours=True)] if first else ()), (), ()
+        try:
+            async with asyncio.timeout(CONTEXT_DEADLINE):
+                return await self._read(int(address.channel), thread, since, source, company)
+        except (PonteError, *IN_DOUBT) as error:
+            log.info("thread not read", why=repr(error)[:200])
+            return (), (), (NOT_READ,)
+
+    async def _read(
+        self, channel: int, thread: int, since: int, source: int, company: Company
+    ) -> Found:
+        client = await self._client()
+        me = own_id(client)
+        place = client.get_partial_messageable(thread)
+        newest = await history(place, before=discord.Object(source), limit=LOOKED_AT)
+        said = [m for m in reversed(newest) if m.id > since]
+        company.join(str(m.author.id) for m in said if is_speech(m))
+        unheard = [m for m in said if is_told(m) and not is_known(m, me)][-QUOTES:]
+        root = None if since else await self._root(client, channel, thread)
+        quotes = [quote_of(m, me, QUOTED) for m in unheard if m.id != thread]
+        kept = [f for m in ([root] if root else []) + unheard for f in files_of(m)]
+        if root is not None and is_told(root):
+            quotes.insert(0, replace(quote_of(root, me), replied=True))
+        return quotes, [file for file in kept if file.size <= LARGEST], ()
+
+    async def _root(
+        self, client: discord.Client, channel: int, thread: int
+    ) -> discord.Message | None:
+        """The message that the thread was made from, in the channel above it, or in itself where
+        it is a post in a forum; both have the thread's id (topics/threads.mdx)."""
+        for place in (channel, thread):
+            where = client.get_partial_messageable(place)
+            try:
+                return await attempt(lambda: where.fetch_message(thread))  # noqa: B023
+            except PonteError:
+                continue
+        return None
+
+
+class Hints:
+    """What Ponte says without having been asked: each once, as a reply."""
+
+    def __init__(self, notes: Notes, locale: str) -> None:
+        self._notes = notes
+        self._locale = locale
+
+    async def mention_me(self, message: discord.Message) -> None:
+        """Once a day in a channel: who wrote meant Ponte, but Discord did not tell what."""
+        if self._notes.first_hint(f"mention:{message.channel.id}", HINT_EVERY):
+            await self.say(message, say(MENTION, self._locale), "mention")
+
+    async def by_role(self, message: discord.Message) -> None:
+        """Who wrote meant us, each time: silence would be no answer."""
+        await self.say(message, say(BY_ROLE, self._locale), "role")
+
+    async def waits_now(self, message: discord.Message) -> None:
+        await self.say(message, say(SEVERAL, self._locale), "waits")
+
+    async def away(self, newest: discord.Message, count: int) -> None:
+        await self.say(newest, say(AWAY, self._locale, count=count), "away")
+
+    async def say(self, message: discord.Message, words: str, about: str) -> None:
+        """As a reply to `message`, so that it is never taken for an answer to another one."""
+        nonce = hashlib.sha256(f"{about}:{message.id}".encode()).hexdigest()[:LONGEST_NONCE]
+        reference = discord.MessageReference.from_message(message, fail_if_not_exists=False)
+        try:
+            await attempt(lambda: message.channel.send(words, nonce=nonce, reference=reference))
+        except (PonteError, *IN_DOUBT) as error:
+            log.info("hint not given", about=about, why=str(error)[:200])
 
 
 def _forwarded(message: discord.Message) -> str:
@@ -319,25 +733,18 @@ def _replied(message: discord.Message) -> discord.Message | None:
 
 
 def _is_command(message: discord.Message, me: int) -> bool:
-    return bool(_COMMAND.match(said(message, me)))
-
-
-def _attached(message: discord.Message) -> list[discord.Attachment]:
-    """Its own files, and those of what it forwards."""
-    forwarded = [file for snapshot in message.message_snapshots for file in snapshot.attachments]
-    return [*message.attachments, *forwarded]
+    return bool(_COMMAND.match(text_of(message, me)))
 
 
 def _pointed(message: discord.Message, me: int) -> tuple[Attachment, ...]:
     """The files of what it replies to: all that others sent; of ours the pictures, since a text
     that we attached is an answer that the transcript has. A quick command takes words first."""
     replied = _replied(message)
-    if replied is None or (_is_command(message, me) and quote(replied, me).text):
+    if replied is None or (_is_command(message, me) and quote_of(replied, me).text):
         return ()
     ours = replied.author.id == me
-    return tuple(f for f in files(replied) if not ours or f.type.startswith("image/"))
+    return tuple(f for f in files_of(replied) if not ours or f.type.startswith("image/"))
 
 
-def _file(file: discord.Attachment, reference: str) -> Attachment:
-    kind = (file.content_type or "application/octet-stream").split(";")[0]
-    return Attachment(file_name(file), kind, file.size, reference=reference)
+def _file_id(attachment: Attachment) -> str:
+    return attachment.reference.split(" ")[0].rpartition("/")[2]

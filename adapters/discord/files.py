@@ -2,17 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import io
+from collections.abc import Awaitable, Callable, Sequence
 
 import discord
 
-from adapters.discord.client import attempt
-from adapters.discord.events import files
-from core.errors import PonteError
-from core.messages import Attachment
+from adapters.discord.client import (
+    FilesTooLarge,
+    attempt,
+)
+from adapters.discord.render import LIMIT, Sheet
+from core import text
+from core.errors import NotFound, PonteError, PostRemoved, Undeliverable
+from core.i18n import say
+from core.messages import (
+    Attachment,
+    File,
+)
+from core.ports import Files
 
 DEADLINE = 120.0
 """Seconds that one file may take."""
+
+FILE_LIMIT = discord.utils.DEFAULT_FILE_SIZE_LIMIT_BYTES
+"""Bytes of one file where nobody boosts or pays: reference.mdx#uploading-files."""
+REQUEST_LIMIT = 24 * 1024 * 1024
+"""Bytes of all files in one message, and so of one. Discord takes 25 MiB for the request with all
+that it carries: resources/message.mdx#create-message-limitations."""
+MOST_FILES = 10  # code 30015 in topics/opcodes-and-status-codes.mdx#json-json-error-codes
+UPLOADS = 3
+"""Tries after which an upload that Discord does not take is given up, in words."""
+
+Call = Callable[[list[discord.File], Sequence[str]], Awaitable[discord.Message]]
+"""Makes or changes a post, with these files and these notes in its text."""
+Put = Callable[[str, list[discord.File]], Awaitable[object]]
+"""Gives a post this text and these files, in place of what it had."""
 
 
 class DiscordFiles:
@@ -41,5 +65,138 @@ class DiscordFiles:
         channel, message, _ = where.split("/")
         place = client.get_partial_messageable(int(channel))
         found = await attempt(lambda: place.fetch_message(int(message)))
-        told = (one.reference for one in files(found))
+        told = (one.reference for one in files_of(found))
         return next((r.split(" ")[1] for r in told if r.startswith(where + " ")), None)
+
+
+async def with_sheets(call: Call, sheets: Sequence[Sheet], locale: str) -> discord.Message:
+    """`call` with an answer's long tables; where Discord refuses them, a line names each."""
+    try:
+        return await attempt(lambda: call(attachments(sheets), ()))
+    except (FilesTooLarge, Undeliverable) as refused:
+        notes = refusals(refused, [sheet.name for sheet in sheets], locale)
+        return await attempt(lambda: call([], notes))
+
+
+async def put_files(
+    put: Put,
+    text: str,
+    sheets: Sequence[Sheet],
+    files: Sequence[File],
+    *,
+    store: Files,
+    largest: int,
+    tries: int,
+    locale: str,
+) -> None:
+    """Under a post that stands; `largest`: bytes of one file that the place takes.
+
+    Whatever does not fit, or failed for the last of `tries`, gets a line of words.
+    """
+    fits: list[Sheet] = []
+    notes: list[str] = []
+    limit = min(largest, REQUEST_LIMIT)
+    room = REQUEST_LIMIT - sum(len(sheet.data) for sheet in sheets)
+    for file in files:
+        if file.size > limit or tries > UPLOADS:
+            notes.append(too_large(file, limit, locale))
+        elif file.size > room or len(fits) + len(sheets) >= MOST_FILES:
+            notes.append(no_room(file, locale))
+        else:
+            try:
+                _, data = await store.get(file.id)
+            except NotFound:
+                notes.append(NotFound(what=f"`{file.name}`").words(locale))
+            else:
+                fits.append(Sheet(file.name, data))
+                room -= file.size
+    attached = (*sheets, *fits)
+    try:
+        await attempt(lambda: put(noted(text, notes), attachments(attached)))
+    except FilesTooLarge:
+        notes = [too_large(file, limit, locale) for file in files]
+        await attempt(lambda: put(noted(text, notes), attachments(sheets)))
+    except Undeliverable as refused:
+        notes = refusals(refused, [sheet.name for sheet in attached], locale)
+        await attempt(lambda: put(noted(text, notes), []))
+
+
+def attachments(sheets: Sequence[Sheet]) -> list[discord.File]:
+    """Fresh each time: the SDK uses a File up."""
+    return [discord.File(io.BytesIO(sheet.data), sheet.name) for sheet in sheets]
+
+
+def noted(text: str, notes: Sequence[str]) -> str:
+    """The text with its notes; where both do not fit, the notes have the last lines."""
+    if not notes:
+        return text
+    tail = "\n\n" + "\n".join(notes)[: LIMIT // 2]
+    return text[: LIMIT - len(tail)] + tail
+
+
+def refusals(error: PonteError, names: Sequence[str], locale: str) -> list[str]:
+    """What stands in place of files that were refused with the request. Raises `error` where it
+    was not for them."""
+    if isinstance(error, PostRemoved) or (isinstance(error, Undeliverable) and not names):
+        raise error
+    if not names:
+        raise Undeliverable(reason=error.code) from error
+    why = error.values.get("reason", error.code)
+    return [say("{name} cannot stand here ({why}).", locale, name=f"`{n}`", why=why) for n in names]
+
+
+def too_large(file: File, limit: int, locale: str) -> str:
+    return say(
+        "{name} ({size}) does not fit here: Discord takes files of up to {limit}.",
+        locale,
+        name=f"`{file.name}`",
+        size=mebibytes(file.size),
+        limit=mebibytes(limit),
+    )
+
+
+def no_room(file: File, locale: str) -> str:
+    return say(
+        "{name} ({size}) does not fit beside the others: a message takes {count} files, and "
+        "{limit} in all. Please ask me for it alone.",
+        locale,
+        name=f"`{file.name}`",
+        size=mebibytes(file.size),
+        count=MOST_FILES,
+        limit=mebibytes(REQUEST_LIMIT),
+    )
+
+
+def mebibytes(size: int) -> str:
+    return f"{size / 1024 / 1024:.1f} MiB"
+
+
+def files_of(message: discord.Message) -> tuple[Attachment, ...]:
+    """By reference to the message, and by an address that ends within a day: a message that is
+    quoted may be read once only."""
+    where = f"{message.channel.id}/{message.id}"
+    return tuple(_file(file, f"{where}/{file.id} {file.url}") for file in attached(message))
+
+
+def given_file(file: discord.Attachment) -> Attachment:
+    """One that came with an interaction, which Discord tells once."""
+    return _file(file, file.url)
+
+
+def file_name(file: discord.Attachment) -> str:
+    """Discord turns `filename` into ASCII; `title` is what the person called it."""
+    if not file.title:
+        return text.file_name(file.filename)
+    _, dot, extension = file.filename.rpartition(".")
+    return text.file_name(file.title + dot + extension)
+
+
+def attached(message: discord.Message) -> list[discord.Attachment]:
+    """Its own files, and those of what it forwards."""
+    forwarded = [file for snapshot in message.message_snapshots for file in snapshot.attachments]
+    return [*message.attachments, *forwarded]
+
+
+def _file(file: discord.Attachment, reference: str) -> Attachment:
+    kind = (file.content_type or "application/octet-stream").split(";")[0]
+    return Attachment(file_name(file), kind, file.size, reference=reference)

@@ -12,9 +12,13 @@ from typing import Any
 
 import discord
 
+from adapters.discord.client import (
+    Interaction,
+)
 from core.i18n import say
 from core.markdown import is_plain, unlinked
 from core.messages import Card, CardAction
+from core.records import QuickCommand
 from core.text import Fence, after, csv_bytes, is_number, spans, split
 
 LIMIT = 2000
@@ -71,6 +75,18 @@ _RULE = re.compile(r" {0,3}([-*_])(\s*\1){2,}\s*")
 _TASK = re.compile(r"^(\s*[-*+] )\[([ xX])\] ")
 # What Discord turns into a mention or a command: reference.mdx#message-formatting.
 _MENTION = re.compile(r"@(?=everyone|here)|(?<=<)(?=@[!&]?\d|#\d|/[^:<>\s][^:<>]{0,100}:\d|id:)")
+
+# components/reference.mdx: #text-input-text-input-structure, #label-label-structure.
+LONGEST_INPUT, LONGEST_LABEL, LONGEST_ABOUT, LONGEST_ID = 4000, 45, 100, 100
+# interactions/receiving-and-responding.mdx#interaction-response-object-modal
+LONGEST_TITLE, MOST_FIELDS = 45, 5
+
+# What a modal is about stands in its id, so that it outlives us.
+ASK_ID = "ponte:ask"
+ABOUT_ID = re.compile(r"ponte:about(?::(?P<message>\d{1,20}))?")
+QUICK_ID = re.compile(r"ponte:quick:(?P<slug>[a-z0-9][a-z0-9_-]{0,79})(?P<named>:named)?")
+"""A longer slug has no room in an id; its command runs without a form."""
+PROMPT_FIELD, QUOTE_FIELD, INPUT_FIELD = "prompt", "quote", "input"
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,6 +287,49 @@ def without_stop(message: discord.Message) -> discord.ui.View:
     )
 
 
+def ask_form(locale: str) -> discord.ui.Modal:
+    modal = _modal(say("Ask Ponte", locale), ASK_ID)
+    modal.add_item(_lines(say("Your message", locale), PROMPT_FIELD))
+    return _stopped(modal)
+
+
+def about_form(text: str, message: int, files: Sequence[str], locale: str) -> discord.ui.Modal:
+    """The message's text goes into the modal: after a restart nobody would know it. `message` is
+    its id where it has files, which are named."""
+    modal = _modal(say("Ask about this message", locale), f"ponte:about:{message or ''}".strip(":"))
+    modal.add_item(_lines(say("What do you want to know?", locale), PROMPT_FIELD))
+    quoted = _lines(say("The message", locale), QUOTE_FIELD, text[:LONGEST_INPUT], required=False)
+    if files:
+        along = say("Its files come along: {names}", locale, names=", ".join(files))
+        quoted.description = along[:LONGEST_ABOUT]
+    modal.add_item(quoted)
+    return _stopped(modal)
+
+
+def quick_form(slug: str, known: QuickCommand | None, locale: str) -> discord.ui.Modal:
+    """A field for each input where the command has a few by name, else one for all."""
+    title = (known.told(locale)[0] if known else "") or slug
+    inputs = dict(known.inputs) if known else {}
+    if not inputs or len(inputs) > MOST_FIELDS:
+        modal = _modal(title, f"ponte:quick:{slug}")
+        modal.add_item(_lines(say("Its text, or key=value …", locale), INPUT_FIELD, required=False))
+        return _stopped(modal)
+    modal = _modal(title, f"ponte:quick:{slug}:named")
+    for name, about in inputs.items():
+        modal.add_item(_lines(name, name, required=bool(about.get("required"))))
+    return _stopped(modal)
+
+
+def filled_in(interaction: Interaction) -> dict[str, str]:
+    """What was filled in, by field."""
+    data: Mapping[str, Any] = interaction.data or {}
+    found: dict[str, str] = {}
+    for item in _items(data.get("components") or []):
+        if "value" in item:
+            found[str(item["custom_id"])] = str(item["value"])
+    return found
+
+
 def _buttons(card: Card, locale: str, row: int) -> list[discord.ui.Button[Any]]:
     return [
         discord.ui.Button(
@@ -431,3 +490,33 @@ def _safe(value: object) -> str:
     if len(text) > LONGEST_VALUE:
         text = text[: LONGEST_VALUE - 1] + "…"
     return inert(discord.utils.escape_markdown(unlinked(text.replace("\n", " ")))) or "∅"
+
+
+def _modal(title: str, id: str) -> discord.ui.Modal:
+    return discord.ui.Modal(title=title[:LONGEST_TITLE], custom_id=id, timeout=None)
+
+
+def _lines(label: str, id: str, default: str = "", required: bool = True) -> discord.ui.Label[Any]:
+    field: discord.ui.TextInput[Any] = discord.ui.TextInput(
+        style=discord.TextStyle.paragraph,
+        custom_id=id[:LONGEST_ID],
+        default=default or None,
+        required=required,
+        max_length=LONGEST_INPUT,
+    )
+    return discord.ui.Label(text=label[:LONGEST_LABEL], component=field)
+
+
+def _stopped(modal: discord.ui.Modal) -> discord.ui.Modal:
+    """The SDK must not keep it: what is sent in is found by its id, also after a restart."""
+    modal.stop()
+    return modal
+
+
+def _items(components: list[Any]) -> list[Mapping[str, Any]]:
+    found: list[Mapping[str, Any]] = []
+    for item in components:
+        found.append(item)
+        inner = item.get("components") or ([item["component"]] if "component" in item else [])
+        found.extend(_items(inner))
+    return found

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import discord
 
 from adapters.discord.client import IN_DOUBT, intents
-from adapters.discord.commands import ASK_MENU
-from adapters.discord.connection import INTENT_REFUSED, LOGIN_REFUSED, aim
+from adapters.discord.connection import ASK_MENU, INTENT_REFUSED, LOGIN_REFUSED, aim
 from core.http import Proxies
 from core.records import Health
 

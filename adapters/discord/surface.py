@@ -4,12 +4,12 @@ click's card is; with its cards, its files and the stop button."""
 from __future__ import annotations
 
 import asyncio
-import io
+import re
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 from weakref import WeakValueDictionary
 
 import discord
@@ -20,7 +20,12 @@ from adapters.discord.client import (
     IN_DOUBT,
     NO_HISTORY,
     NOBODY,
-    FilesTooLarge,
+    THREAD_EXISTS,
+    Acks,
+    Notes,
+    Original,
+    Place,
+    Token,
     TokenOver,
     attempt,
     code_of,
@@ -28,11 +33,9 @@ from adapters.discord.client import (
     message_at,
     own_id,
 )
-from adapters.discord.interactions import Acks, Original, Token
-from adapters.discord.participants import Threads
-from adapters.discord.presence import Marks, TypingSign
+from adapters.discord.files import FILE_LIMIT, Call, noted, put_files, with_sheets
 from adapters.discord.render import LIMIT, MOST_PARTS, Sheet, inert, pages
-from core.errors import NotFound, PlatformBusy, PonteError, PostRemoved, Undeliverable
+from core.errors import PlatformBusy, PonteError, PostRemoved, Undeliverable
 from core.i18n import say
 from core.messages import Answer, Card, File, ReplyTo
 from core.ports import Files
@@ -48,22 +51,26 @@ LOOK_BACK = 200
 ORIGINAL_PARTS = 1
 """A command's answer is one message, the original response."""
 
-FILE_LIMIT = discord.utils.DEFAULT_FILE_SIZE_LIMIT_BYTES
-"""Bytes of one file where nobody boosts or pays: reference.mdx#uploading-files."""
-REQUEST_LIMIT = 24 * 1024 * 1024
-"""Bytes of all files in one message, and so of one. Discord takes 25 MiB for the request with all
-that it carries: resources/message.mdx#create-message-limitations."""
-MOST_FILES = 10  # code 30015 in topics/opcodes-and-status-codes.mdx#json-json-error-codes
-UPLOADS = 3
-"""Tries after which an upload that Discord does not take is given up, in words."""
-
 _redrawing: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
 """One click at a time on each message: its cards are read, changed and written back."""
 
-Call = Callable[[list[discord.File], Sequence[str]], Awaitable[discord.Message]]
-"""Makes or changes a post, with these files and these notes in its text."""
-Put = Callable[[str, list[discord.File]], Awaitable[object]]
-"""Gives a post this text and these files, in place of what it had."""
+HOURGLASS = "⏳"
+PATIENCE = 1.0
+"""Seconds that a message waits without one: most turns end sooner."""
+
+SOON = 0.4
+"""Seconds before a turn shows that it works: a quicker answer needs no sign."""
+AGAIN = 8.0
+"""Seconds; the sign lives for 10 (resources/channel.mdx#trigger-typing-indicator)."""
+STILL = 5.0
+"""Seconds after which text that does not grow is no sign any more."""
+
+# resources/channel.mdx#start-thread-from-message-json-params: up to 100 characters; minutes after
+# which it is archived, of four that there are.
+LONGEST_NAME = 100
+IDLE_MINUTES: Final = 1440
+THREAD_DEADLINE = 8.0
+"""Seconds for the thread to be made; then the channel has the answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -636,103 +643,192 @@ def content(part: str, answer: Answer | None, locale: str) -> str:
     return names or say("(nothing to say)", locale)
 
 
-async def with_sheets(call: Call, sheets: Sequence[Sheet], locale: str) -> discord.Message:
-    """`call` with an answer's long tables; where Discord refuses them, a line names each."""
-    try:
-        return await attempt(lambda: call(attachments(sheets), ()))
-    except (FilesTooLarge, Undeliverable) as refused:
-        notes = refusals(refused, [sheet.name for sheet in sheets], locale)
-        return await attempt(lambda: call([], notes))
+class Marks:
+    """Hourglasses. The notes know what wears one, so that the next process takes it off."""
+
+    def __init__(self, client: Callable[[], Awaitable[discord.Client]], notes: Notes) -> None:
+        self._client = client
+        self._notes = notes
+        self._waiting: dict[str, asyncio.Task[None]] = {}
+        self._leaving: set[asyncio.Task[None]] = set()
+
+    def put(self, turn: str, channel: int, message: int) -> None:
+        """Unless its turn begins soon."""
+        task = asyncio.create_task(self._react(turn, f"{channel}:{message}"))
+        self._waiting[turn] = task
+        task.add_done_callback(lambda _: self._waiting.pop(turn, None))
+
+    def clear(self, turn: str) -> None:
+        """Its turn begins."""
+        waiting = self._waiting.pop(turn, None)
+        if waiting is not None:
+            waiting.cancel()
+        where = self._notes.waiting.pop(turn, None)
+        if where is not None:
+            self._notes.changed()
+            task = asyncio.create_task(self._unreact(where))
+            self._leaving.add(task)
+            task.add_done_callback(self._leaving.discard)
+
+    async def _react(self, turn: str, where: str) -> None:
+        await asyncio.sleep(PATIENCE)
+        self._notes.waiting[turn] = where
+        self._notes.changed()
+        message = message_at(await self._client(), where)
+        try:
+            await attempt(lambda: message.add_reaction(HOURGLASS), repeat=False)
+        except (PonteError, *IN_DOUBT):
+            # Only a sign, and one that a server may forbid.
+            return
+
+    async def _unreact(self, where: str) -> None:
+        client = await self._client()
+        message = message_at(client, where)
+        try:
+            if client.user is not None:
+                me = client.user
+                await attempt(lambda: message.remove_reaction(HOURGLASS, me))
+        except (PonteError, *IN_DOUBT):
+            return
+
+    async def close(self) -> None:
+        for task in self._waiting.values():
+            task.cancel()
+        await asyncio.gather(*self._waiting.values(), *self._leaving, return_exceptions=True)
 
 
-async def put_files(
-    put: Put,
-    text: str,
-    sheets: Sequence[Sheet],
-    files: Sequence[File],
-    *,
-    store: Files,
-    largest: int,
-    tries: int,
-    locale: str,
-) -> None:
-    """Under a post that stands; `largest`: bytes of one file that the place takes.
+class TypingSign:
+    """Typing, by turn, sent again while nothing else shows that the turn lasts. Each sign lasts
+    until `end`, which whoever ends a turn calls."""
 
-    Whatever does not fit, or failed for the last of `tries`, gets a line of words.
-    """
-    fits: list[Sheet] = []
-    notes: list[str] = []
-    limit = min(largest, REQUEST_LIMIT)
-    room = REQUEST_LIMIT - sum(len(sheet.data) for sheet in sheets)
-    for file in files:
-        if file.size > limit or tries > UPLOADS:
-            notes.append(too_large(file, limit, locale))
-        elif file.size > room or len(fits) + len(sheets) >= MOST_FILES:
-            notes.append(no_room(file, locale))
-        else:
-            try:
-                _, data = await store.get(file.id)
-            except NotFound:
-                notes.append(NotFound(what=f"`{file.name}`").words(locale))
-            else:
-                fits.append(Sheet(file.name, data))
-                room -= file.size
-    attached = (*sheets, *fits)
-    try:
-        await attempt(lambda: put(noted(text, notes), attachments(attached)))
-    except FilesTooLarge:
-        notes = [too_large(file, limit, locale) for file in files]
-        await attempt(lambda: put(noted(text, notes), attachments(sheets)))
-    except Undeliverable as refused:
-        notes = refusals(refused, [sheet.name for sheet in attached], locale)
-        await attempt(lambda: put(noted(text, notes), []))
+    def __init__(self) -> None:
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._later: dict[str, asyncio.Task[None]] = {}
+        self._grew: dict[str, float] = {}
 
+    def start(self, turn: str, sign: Callable[[], Awaitable[None]]) -> None:
+        """`sign` from soon on, again and again."""
+        if turn not in self._tasks:
+            self._tasks[turn] = asyncio.create_task(self._keep(turn, sign))
 
-def attachments(sheets: Sequence[Sheet]) -> list[discord.File]:
-    """Fresh each time: the SDK uses a File up."""
-    return [discord.File(io.BytesIO(sheet.data), sheet.name) for sheet in sheets]
+    def grew(self, turn: str) -> None:
+        """Text stands, and grew just now: that is sign enough for a while."""
+        if turn in self._tasks:
+            self._grew[turn] = time.monotonic()
 
+    def later(self, turn: str, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+        """Do `work` then, unless the turn ended before."""
+        if turn not in self._later:
+            task = asyncio.create_task(_after(seconds, work))
+            self._later[turn] = task
+            task.add_done_callback(lambda _: self._later.pop(turn, None))
 
-def noted(text: str, notes: Sequence[str]) -> str:
-    """The text with its notes; where both do not fit, the notes have the last lines."""
-    if not notes:
-        return text
-    tail = "\n\n" + "\n".join(notes)[: LIMIT // 2]
-    return text[: LIMIT - len(tail)] + tail
+    def stop(self, turn: str) -> None:
+        self._grew.pop(turn, None)
+        task = self._tasks.pop(turn, None)
+        if task is not None:
+            task.cancel()
 
+    async def end(self, turn: str) -> None:
+        """Nothing of the turn goes on from here."""
+        self.stop(turn)
+        later = self._later.pop(turn, None)
+        if later is not None:
+            later.cancel()
+            await asyncio.wait({later})
 
-def refusals(error: PonteError, names: Sequence[str], locale: str) -> list[str]:
-    """What stands in place of files that were refused with the request. Raises `error` where it
-    was not for them."""
-    if isinstance(error, PostRemoved) or (isinstance(error, Undeliverable) and not names):
-        raise error
-    if not names:
-        raise Undeliverable(reason=error.code) from error
-    why = error.values.get("reason", error.code)
-    return [say("{name} cannot stand here ({why}).", locale, name=f"`{n}`", why=why) for n in names]
+    async def _keep(self, turn: str, sign: Callable[[], Awaitable[None]]) -> None:
+        await asyncio.sleep(SOON)
+        while True:
+            still = time.monotonic() - self._grew.get(turn, 0.0)
+            if still < STILL:
+                await asyncio.sleep(STILL - still)
+                continue
+            # Only a sign: the answer will meet the same fault, and tell it.
+            with suppress(PonteError, *IN_DOUBT):
+                await attempt(sign, repeat=False, deadline=AGAIN)
+            await asyncio.sleep(AGAIN)
+
+    async def close(self) -> None:
+        tasks = [*self._tasks.values(), *self._later.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def too_large(file: File, limit: int, locale: str) -> str:
-    return say(
-        "{name} ({size}) does not fit here: Discord takes files of up to {limit}.",
-        locale,
-        name=f"`{file.name}`",
-        size=mebibytes(file.size),
-        limit=mebibytes(limit),
-    )
+class Threads:
+    """The thread that a mention in a server's channel gets, where that is permitted."""
+
+    def __init__(
+        self, client: Callable[[], Awaitable[discord.Client]], notes: Notes, enabled: bool
+    ) -> None:
+        self._client = client
+        self._notes = notes
+        self._enabled = enabled
+        self._opening: dict[int, asyncio.Task[bool]] = {}
+
+    def wanted(self, message: discord.Message, place: Place) -> bool:
+        """Whether this message, in a channel, begins a thread."""
+        channel = message.channel
+        if not self._enabled or place.thread or not isinstance(channel, discord.TextChannel):
+            return False
+        if self._notes.alias(place.channel, str(message.author.id)):
+            return False
+        may = channel.permissions_for(channel.guild.me)
+        return may.create_public_threads and may.send_messages_in_threads
+
+    def open(self, channel: int, message: int, name: str) -> asyncio.Task[bool]:
+        """Make the thread, in a task that later callers share."""
+        if message not in self._opening:
+            task = asyncio.create_task(self._make(channel, message, name))
+            self._opening[message] = task
+            task.add_done_callback(lambda _: self._opening.pop(message, None))
+        return self._opening[message]
+
+    def standing(self, to: ReplyTo) -> int:
+        """Where people look now: the thread if there is one already, else the channel."""
+        thread = int(to.address.thread or 0)
+        return thread if thread in self._notes.parents else int(to.address.channel)
+
+    async def where(self, to: ReplyTo) -> int:
+        """The channel to post the answer in: the thread, or its parent where it could not be."""
+        address = to.address
+        if not address.thread:
+            return int(address.channel)
+        thread, channel = int(address.thread), int(address.channel)
+        if self._notes.is_alias(thread):
+            return channel
+        if thread in self._notes.parents:
+            return thread
+        made = await asyncio.shield(self.open(channel, thread, to.asker.name))
+        if not made:
+            await self._notes.set_alias(channel, to.asker.id, thread)
+        return thread if made else channel
+
+    async def _make(self, channel: int, message: int, name: str) -> bool:
+        client = await self._client()
+        title = re.sub(r"\s+", " ", name).strip()[:LONGEST_NAME] or "Ponte"
+        try:
+            # The SDK's own method wants the server in its cache, which fills after a restart.
+            await attempt(
+                lambda: client.http.start_thread_with_message(
+                    channel, message, name=title, auto_archive_duration=IDLE_MINUTES
+                ),
+                deadline=THREAD_DEADLINE,
+            )
+        except (Undeliverable, PlatformBusy, *IN_DOUBT) as error:
+            if code_of(error) != THREAD_EXISTS:
+                log.info("no thread", message=message, why=str(error))
+                return False
+        self._notes.parents[message] = channel
+        self._notes.changed()
+        return True
+
+    async def close(self) -> None:
+        await asyncio.gather(*self._opening.values(), return_exceptions=True)
 
 
-def no_room(file: File, locale: str) -> str:
-    return say(
-        "{name} ({size}) does not fit beside the others: a message takes {count} files, and "
-        "{limit} in all. Please ask me for it alone.",
-        locale,
-        name=f"`{file.name}`",
-        size=mebibytes(file.size),
-        count=MOST_FILES,
-        limit=mebibytes(REQUEST_LIMIT),
-    )
-
-
-def mebibytes(size: int) -> str:
-    return f"{size / 1024 / 1024:.1f} MiB"
+async def _after(seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+    await asyncio.sleep(seconds)
+    with suppress(PonteError, *IN_DOUBT):
+        await work()

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from adapters.discord import presence
+from adapters.discord import surface
 from adapters.discord.surface import INTERVAL
 from core.records import Ask
 from tests.discord.house import House
@@ -45,8 +45,8 @@ async def test_a_model_that_thinks_is_seen_to_before_its_first_word(
 async def test_the_sign_is_renewed_until_the_answer_stands(
     discord: FakeDiscord, house: House, ana: Somebody, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(presence, "SOON", 0.01)
-    monkeypatch.setattr(presence, "AGAIN", 0.05)
+    monkeypatch.setattr(surface, "SOON", 0.01)
+    monkeypatch.setattr(surface, "AGAIN", 0.05)
     gate = Gate(house)
     await house.open()
     await ana.say("hello")
@@ -67,14 +67,14 @@ async def test_the_sign_is_renewed_until_the_answer_stands(
 async def test_text_that_does_not_grow_is_no_sign(
     discord: FakeDiscord, house: House, ana: Somebody, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(presence, "STILL", 0.3)
+    monkeypatch.setattr(surface, "STILL", 0.3)
     house.model.script = {"tell me": ["one", " two"]}
     house.model.pauses = asyncio.Queue()
     await house.open()
     await ana.say("tell me")
     await ana.reads("one")
     typed = len(ana.dm.typing)
-    monkeypatch.setattr(presence, "AGAIN", 0.05)
+    monkeypatch.setattr(surface, "AGAIN", 0.05)
     await discord.until(lambda: len(ana.dm.typing) > typed)
     house.model.go_on()
     await ana.reads("one two")
@@ -83,7 +83,7 @@ async def test_text_that_does_not_grow_is_no_sign(
 async def test_an_answer_that_comes_at_once_needs_no_sign(
     discord: FakeDiscord, house: House, ana: Somebody, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(presence, "SOON", 5.0)
+    monkeypatch.setattr(surface, "SOON", 5.0)
     await house.open()
     await ana.say("hello")
     await ana.reads("You said: hello")
@@ -133,8 +133,8 @@ async def test_what_is_private_shows_no_typing_to_others(
 async def test_a_turn_that_is_put_back_types_no_more(
     discord: FakeDiscord, house: House, ana: Somebody, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(presence, "SOON", 0.01)
-    monkeypatch.setattr(presence, "AGAIN", 0.02)
+    monkeypatch.setattr(surface, "SOON", 0.01)
+    monkeypatch.setattr(surface, "AGAIN", 0.02)
     gate = Gate(house)
     await house.open()
     await ana.say("hello")
