@@ -18,12 +18,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from core import markdown
+from core.chat.files import too_large
 from core.errors import BadInput, TooLarge
 from core.i18n import say
 from core.messages import File, Message
 from core.records import QuickCommand
 from core.text import aside, clean, fenced, split
-from core.unread import too_large
 
 LONGEST_FILE = 256_000
 """Bytes of a file that may be an input. StackSpot's own limit is not documented; this is some

@@ -1,5 +1,5 @@
-"""What asyncio and the collections lack: questions asked together or again, calls that keep their
-distance, a mapping that stays small."""
+"""What asyncio and the collections lack: questions asked together or again, tasks with an owner,
+calls that keep their distance, a mapping that stays small."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import asyncio
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, TypeVar, overload
+
+import structlog
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -68,6 +70,40 @@ def stepped(
 ) -> Callable[[E, int], float | None]:
     """For `retry`: one more attempt after each of `pauses`, of which `wait` makes the seconds."""
     return lambda error, failed: wait(error, pauses[failed - 1]) if failed <= len(pauses) else None
+
+
+class Tasks:
+    """What runs beside all else: every task is held here, and ended here. One that breaks is told
+    to the log of that name."""
+
+    def __init__(self, name: str) -> None:
+        self._log = structlog.get_logger(name)
+        self._running: set[asyncio.Task[object]] = set()
+        self._closed = False
+
+    def start(self, work: Coroutine[Any, Any, object]) -> asyncio.Task[object] | None:
+        """Run it beside all else; after `close` it is not begun."""
+        if self._closed:
+            work.close()
+            return None
+        task = asyncio.create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    async def close(self, patience: float = 0.0) -> None:
+        """What is under way may end within `patience` seconds; the rest is cancelled."""
+        self._closed = True
+        if self._running and patience:
+            await asyncio.wait(self._running, timeout=patience)
+        for task in self._running:
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+
+    def _ended(self, task: asyncio.Task[object]) -> None:
+        self._running.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            self._log.error("task broke", why=repr(error), exc_info=error)
 
 
 class Pacer:

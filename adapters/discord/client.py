@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import time
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar, cast
 
@@ -22,9 +21,12 @@ import discord
 import structlog
 from discord.utils import DEFAULT_FILE_SIZE_LIMIT_BYTES
 
+from core.chat.participants import Participants
 from core.errors import PlatformBusy, PonteError, PostRemoved, Undeliverable
 from core.messages import Address, Person, ReplyTo
 from core.policy import LONGEST_KEPT
+from core.store.files import JsonFile
+from core.tasks import Tasks
 
 log = structlog.get_logger("discord")
 # Ponte has no voice, and the SDK warns at each start that the libraries for it are missing.
@@ -84,8 +86,6 @@ Work = Callable[[], Awaitable[object]]
 
 K = TypeVar("K")
 V = TypeVar("V")
-PAUSE = 1.0
-"""Seconds in which changes are gathered before they are written."""
 MOST_NOTES, MOST_FORMS = 2000, 100
 ALIAS_LIFE = 24 * 3600.0
 """Seconds that a conversation goes on under the thread that could not be made."""
@@ -297,7 +297,7 @@ class Lanes:
 
     def __init__(self) -> None:
         self._waiting: dict[int, deque[Work]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self.tasks = Tasks("discord")
 
     def put(self, channel: int, work: Work) -> None:
         """Do `work` after all that was put into this channel's lane before."""
@@ -306,13 +306,7 @@ class Lanes:
             queue.append(work)
             return
         self._waiting[channel] = deque([work])
-        self.aside(lambda: self._run(channel))
-
-    def aside(self, work: Work) -> None:
-        """Do `work` in a task of its own, which `close` awaits."""
-        task = asyncio.ensure_future(_quietly(work))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self.tasks.start(self._run(channel))
 
     async def _run(self, channel: int) -> None:
         queue = self._waiting[channel]
@@ -321,14 +315,6 @@ class Lanes:
                 await _quietly(queue.popleft())
         finally:
             del self._waiting[channel]
-
-    async def close(self, deadline: float) -> None:
-        """Let what is under way end within `deadline` seconds; cancel the rest."""
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=deadline)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
 @dataclass(slots=True)
@@ -341,23 +327,12 @@ class Seen:
 
 
 @dataclass(slots=True)
-class Company:
-    """Who has talked in a thread, and whether Ponte has said that it waits to be mentioned.
+class Heard(Participants):
+    """`heard` is the last message that the conversation knows the thread up to, `before` the one
+    that it knew it up to then."""
 
-    `heard` is the last message that the conversation knows the thread up to, `before` the one that
-    it knew it up to then.
-    """
-
-    people: list[str] = field(default_factory=list)
-    told: bool = False
     heard: int = 0
     before: int = 0
-
-    def join(self, people: Iterable[str]) -> bool:
-        """Whether one of them is new here."""
-        new = [person for person in dict.fromkeys(people) if person not in self.people]
-        self.people += new
-        return bool(new)
 
     def hear(self, message: int) -> int:
         """The message up to which the thread was known; the same again for one that comes twice,
@@ -369,16 +344,13 @@ class Company:
 
 class Notes:
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._dirty = asyncio.Event()
-        self._writing = asyncio.Lock()
-        self._writer: asyncio.Task[None] | None = None
+        self._file = JsonFile(path, self._data)
         self.commands = ""
         """Hash of the commands that Discord knows of us."""
         self.seen: dict[int, Seen] = {}
         self.parents: dict[int, int] = {}
         """The channel that a thread hangs under."""
-        self.company: dict[int, Company] = {}
+        self.company: dict[int, Heard] = {}
         self.aliases: dict[str, tuple[int, float]] = {}
         self.hinted: dict[str, float] = {}
         self.asked: dict[str, list[dict[str, Any]]] = {}
@@ -387,22 +359,18 @@ class Notes:
         """Turn → the message that wears an hourglass, as channel:message."""
 
     async def open(self) -> None:
-        data = await asyncio.to_thread(_read_notes, self._path)
+        data = await self._file.read()
         self.commands = str(data.get("commands", ""))
         self.seen = {int(k): Seen(**v) for k, v in data.get("seen", {}).items()}
         self.parents = {int(k): int(v) for k, v in data.get("parents", {}).items()}
-        self.company = {int(k): Company(**v) for k, v in data.get("company", {}).items()}
+        self.company = {int(k): Heard(**v) for k, v in data.get("company", {}).items()}
         self.aliases = {k: (int(v[0]), float(v[1])) for k, v in data.get("aliases", {}).items()}
         self.hinted = {k: float(v) for k, v in data.get("hinted", {}).items()}
         self.waiting = {k: str(v) for k, v in data.get("waiting", {}).items()}
         self.asked = {str(k): list(v) for k, v in data.get("asked", {}).items()}
-        self._writer = asyncio.create_task(self._write_on_change())
 
     async def close(self) -> None:
-        if self._writer is not None:
-            self._writer.cancel()
-            await asyncio.gather(self._writer, return_exceptions=True)
-            await self.flush()
+        await self._file.close()
 
     def took(self, channel: int, message: int, guild: int = 0, *, known_only: bool = False) -> None:
         """Everything in `channel` up to `message` is taken in."""
@@ -436,11 +404,14 @@ class Notes:
         return True
 
     def changed(self) -> None:
-        self._dirty.set()
+        self._file.changed()
 
     async def flush(self) -> None:
+        await self._file.flush()
+
+    def _data(self) -> object:
         self._trim()
-        data = {
+        return {
             "commands": self.commands,
             "seen": {str(k): asdict(v) for k, v in self.seen.items()},
             "parents": {str(k): v for k, v in self.parents.items()},
@@ -450,12 +421,6 @@ class Notes:
             "waiting": self.waiting,
             "asked": self.asked,
         }
-        self._dirty.clear()
-        async with self._writing:
-            try:
-                await asyncio.to_thread(_write_notes, self._path, json.dumps(data))
-            except OSError as error:
-                log.warning("notes not written", why=repr(error))
 
     def _trim(self) -> None:
         """Keep the newest of each kind."""
@@ -468,12 +433,6 @@ class Notes:
         self.hinted = _newest(self.hinted)
         self.waiting = _newest(self.waiting)
         self.asked = _newest(self.asked, MOST_FORMS)
-
-    async def _write_on_change(self) -> None:
-        while True:
-            await self._dirty.wait()
-            await asyncio.sleep(PAUSE)
-            await self.flush()
 
 
 @dataclass(frozen=True, slots=True)
@@ -614,24 +573,6 @@ async def _quietly(work: Work) -> None:
 def _newest(kept: dict[K, V], most: int = MOST_NOTES) -> dict[K, V]:
     """A dictionary's order is the order of first use."""
     return dict(list(kept.items())[-most:]) if len(kept) > most else kept
-
-
-def _read_notes(path: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(path.read_text())
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        log.warning("notes not read; starting without", why=repr(error))
-        return {}
-    return data if isinstance(data, dict) else {}
-
-
-def _write_notes(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(text)
-    os.replace(partial, path)
 
 
 class _AtOriginal:

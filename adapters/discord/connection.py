@@ -55,11 +55,11 @@ from adapters.discord.render import (
 from adapters.discord.surface import (
     ChannelSurface,
     ClickSurface,
-    Marks,
     Means,
     OriginalSurface,
     Threads,
     TypingSign,
+    waiting_marks,
 )
 from core.chat.files import Downloads
 from core.chat.platform import Surface
@@ -285,7 +285,7 @@ class DiscordAdapter:
             client=self.connection.client,
             threads=Threads(self.connection.client, self.notes, threads),
             sign=TypingSign(),
-            marks=Marks(self.connection.client, self.notes),
+            marks=waiting_marks(self.connection.client, self.notes, self._lanes.tasks),
             acks=Acks(),
             files=files,
         )
@@ -372,11 +372,11 @@ class DiscordAdapter:
 
     async def close(self) -> None:
         self._intake.open = self._door.open = False
-        await self._lanes.close(DRAIN)
+        self._means.marks.close()
+        await self._lanes.tasks.close(DRAIN)
         await self._fetch.close()
         await self._means.threads.close()
         await self._means.sign.close()
-        await self._means.marks.close()
         await self.connection.close()
         await self.notes.close()
 
@@ -396,7 +396,7 @@ class DiscordAdapter:
         self.connection.adopt(client)
         application = client.application_id or 0
         tree = self._tree
-        self._lanes.aside(lambda: register(tree, application, self.notes))
+        self._lanes.tasks.start(register(tree, application, self.notes))
 
     async def connected(self) -> None:
         client = await self.connection.client()
@@ -567,7 +567,7 @@ class Door:
             return
         await self._ack(interaction, message.turn, thinking=True, ephemeral=said.private)
         if message.attachments:
-            self._lanes.aside(lambda: self._fetch.all_of(message))
+            self._lanes.tasks.start(self._fetch.all_of(message))
 
     async def click(self, interaction: Interaction, said: Said, asker: int = 0) -> bool:
         """Whether it was taken and acked. Its outcome will stand where the button is.
@@ -636,7 +636,7 @@ class Door:
             self._acks.settle(message.turn, False)
             if isinstance(error, TimeoutError):
                 # It may come to be stored yet, and then it must not be answered.
-                self._lanes.aside(lambda: self._inbox.amend(message.event_key, None))
+                self._lanes.tasks.start(self._inbox.amend(message.event_key, None))
             await self._whisper(interaction, NotStored().words(locale(interaction)))
             return False
         return receipt.fresh

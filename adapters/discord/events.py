@@ -18,7 +18,7 @@ from discord import MessageType
 from adapters.discord.client import (
     IN_DOUBT,
     PLATFORM,
-    Company,
+    Heard,
     Interaction,
     Lanes,
     Notes,
@@ -29,14 +29,15 @@ from adapters.discord.client import (
     own_id,
 )
 from adapters.discord.files import attached, file_name, files_of
-from adapters.discord.surface import Marks, Threads, TypingSign
+from adapters.discord.surface import Threads, TypingSign
 from core import text
-from core.chat.files import Downloads
+from core.chat import participants
+from core.chat.files import LARGEST, Downloads
+from core.chat.presence import WaitingMarks
 from core.errors import NotStored, PlatformBusy, PonteError, Undeliverable
 from core.i18n import say
 from core.messages import Address, Attachment, Message, Person, Quote, ReplyTo, turn_id
 from core.ports import Inbox
-from core.unread import LARGEST
 
 LONGEST_QUOTE = 4000
 SPEECH = (MessageType.default, MessageType.reply)
@@ -58,14 +59,9 @@ MOST_MESSAGES = 2000
 IDLE_FOR = 30 * 24 * 3600.0
 """Seconds after which a channel that nobody used counts as unknown."""
 
-CONTEXT_DEADLINE = 10.0
-"""Seconds for the message pointed at, and for the thread."""
-LOOKED_AT, QUOTES, MOST_FILES = 100, 30, 10
-"""Messages of a thread that are looked at (one call gives so many:
-resources/message.mdx#get-channel-messages-query-string-params), that are quoted, and their files
-(as many as a message has)."""
-QUOTED = 500
-"""Characters of each, but of the message that the thread hangs under."""
+LOOKED_AT = 100
+"""Messages of a thread that are looked at: one call gives so many
+(resources/message.mdx#get-channel-messages-query-string-params)."""
 
 WITHHELD = (
     "Discord does not show me what the message says that you replied to. To show me, choose "
@@ -75,7 +71,6 @@ FILES_LOST = (
     "I could not get the files of the message that you asked about. Please choose "
     "*Apps → Ask Ponte* in its menu again."
 )
-NOT_READ = "I could not read what was said before in this thread, so I answered without it."
 UNTOLD = "[Discord does not show what was said before in this thread. Apps → Ask Ponte shows one.]"
 """Told to the model, which says so where it matters."""
 
@@ -326,7 +321,7 @@ class Intake:
         lanes: Lanes,
         hints: Hints,
         sign: TypingSign,
-        marks: Marks,
+        marks: WaitingMarks,
         removed: Callable[[str], Awaitable[None]],
     ) -> None:
         self._inbox = inbox
@@ -405,17 +400,14 @@ class Intake:
         if not told:
             await self._hints.mention_me(message)
             return False
-        if len(company.people) > 1:
-            if not company.told:
-                company.told = True
-                self._notes.changed()
-                await self._hints.waits_now(message)
-            return False
-        return True
+        if company.to_be_told():
+            self._notes.changed()
+            await self._hints.waits_now(message)
+        return not company.several
 
-    def _joined(self, message: discord.Message, place: Place) -> Company:
-        company = self._notes.company.setdefault(place.thread, Company())
-        if company.join([str(message.author.id)]):
+    def _joined(self, message: discord.Message, place: Place) -> Heard:
+        company = self._notes.company.setdefault(place.thread, Heard())
+        if company.join(str(message.author.id)):
             self._notes.changed()
         return company
 
@@ -438,12 +430,12 @@ class Intake:
         if not receipt.fresh:
             return
         if receipt.waiting:
-            self._marks.put(receipt.turn, message.channel.id, message.id)
+            self._marks.put(receipt.turn, f"{message.channel.id}:{message.id}")
         if begins:
-            self._notes.company[message.id] = Company([str(message.author.id)], heard=message.id)
+            self._notes.company[message.id] = Heard([str(message.author.id)], heard=message.id)
             self._threads.open(message.channel.id, message.id, said.text or said.author.name)
         if said.attachments:
-            self._lanes.aside(lambda: self._fetch.all_of(said))
+            self._lanes.tasks.start(self._fetch.all_of(said))
         log.debug("accepted", turn=receipt.turn, after=time.time() - said.sent_at)
 
 
@@ -573,7 +565,11 @@ class Context:
         attached = (*message.attachments, *files)
         known = {_file_id(file) for file in attached}
         more = [file for file in more if _file_id(file) not in known]
-        newest = more[-max(0, MOST_FILES - len(attached)) :] if len(attached) < MOST_FILES else ()
+        newest = (
+            more[-max(0, participants.FILES - len(attached)) :]
+            if len(attached) < participants.FILES
+            else ()
+        )
         whole = replace(message, context=(*before, *quotes), attachments=(*attached, *newest))
         return whole, [say(each, self._locale) for each in (*untold, *unread)]
 
@@ -602,7 +598,7 @@ class Context:
         channel, id = (int(part) for part in quote.reference.split("/"))
         place = client.get_partial_messageable(channel)
         try:
-            async with asyncio.timeout(CONTEXT_DEADLINE):
+            async with asyncio.timeout(participants.PATIENCE):
                 found = await attempt(lambda: place.fetch_message(id))
         except (PonteError, *IN_DOUBT) as error:
             log.info("quoted message not read", why=repr(error)[:200])
@@ -628,24 +624,24 @@ class Context:
         if not self._may_read:
             return ([Quote("Discord", UNTOLD, ours=True)] if first else ()), (), ()
         try:
-            async with asyncio.timeout(CONTEXT_DEADLINE):
+            async with asyncio.timeout(participants.PATIENCE):
                 return await self._read(int(address.channel), thread, since, source, company)
         except (PonteError, *IN_DOUBT) as error:
             log.info("thread not read", why=repr(error)[:200])
-            return (), (), (NOT_READ,)
+            return (), (), (participants.UNREAD,)
 
     async def _read(
-        self, channel: int, thread: int, since: int, source: int, company: Company
+        self, channel: int, thread: int, since: int, source: int, company: Heard
     ) -> Found:
         client = await self._client()
         me = own_id(client)
         place = client.get_partial_messageable(thread)
         newest = await history(place, before=discord.Object(source), limit=LOOKED_AT)
         said = [m for m in reversed(newest) if m.id > since]
-        company.join(str(m.author.id) for m in said if is_speech(m))
-        unheard = [m for m in said if is_told(m) and not is_known(m, me)][-QUOTES:]
+        company.join(*(str(m.author.id) for m in said if is_speech(m)))
+        unheard = [m for m in said if is_told(m) and not is_known(m, me)][-participants.QUOTES :]
         root = None if since else await self._root(client, channel, thread)
-        quotes = [quote_of(m, me, QUOTED) for m in unheard if m.id != thread]
+        quotes = [quote_of(m, me, participants.QUOTED) for m in unheard if m.id != thread]
         kept = [f for m in ([root] if root else []) + unheard for f in files_of(m)]
         if root is not None and is_told(root):
             quotes.insert(0, replace(quote_of(root, me), replied=True))

@@ -15,9 +15,10 @@ import discord
 from adapters.discord.client import (
     Interaction,
 )
+from core.chat.cards import LABELS
 from core.i18n import say
 from core.markdown import is_plain, unlinked
-from core.messages import Card, CardAction
+from core.messages import Card
 from core.records import QuickCommand
 from core.text import Fence, after, csv_bytes, is_number, spans, split
 
@@ -51,7 +52,6 @@ LONGEST_VALUE = 200
 ID = re.compile(r"ponte:(?P<action>approve|deny|undo):(?P<card>[a-z2-7]{6})")
 STOP = re.compile(r"ponte:stop:(?P<asker>\d+)")
 
-LABELS: Mapping[CardAction, str] = {"approve": "Approve", "deny": "Deny", "undo": "Undo"}
 _STYLES = {
     "approve": discord.ButtonStyle.success,
     "deny": discord.ButtonStyle.danger,

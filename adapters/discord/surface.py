@@ -35,10 +35,12 @@ from adapters.discord.client import (
 )
 from adapters.discord.files import FILE_LIMIT, Call, noted, put_files, with_sheets
 from adapters.discord.render import LIMIT, MOST_PARTS, Sheet, inert, pages
+from core.chat.presence import SOON, WaitingMarks
 from core.errors import PlatformBusy, PonteError, PostRemoved, Undeliverable
 from core.i18n import say
 from core.messages import Answer, Card, File, ReplyTo
 from core.ports import Files
+from core.tasks import Tasks
 from core.text import aside
 
 log = structlog.get_logger("discord")
@@ -58,8 +60,6 @@ HOURGLASS = "⏳"
 PATIENCE = 1.0
 """Seconds that a message waits without one: most turns end sooner."""
 
-SOON = 0.4
-"""Seconds before a turn shows that it works: a quicker answer needs no sign."""
 AGAIN = 8.0
 """Seconds; the sign lives for 10 (resources/channel.mdx#trigger-typing-indicator)."""
 STILL = 5.0
@@ -80,7 +80,7 @@ class Means:
     client: Callable[[], Awaitable[discord.Client]]
     threads: Threads
     sign: TypingSign
-    marks: Marks
+    marks: WaitingMarks
     acks: Acks
     files: Files
 
@@ -643,58 +643,24 @@ def content(part: str, answer: Answer | None, locale: str) -> str:
     return names or say("(nothing to say)", locale)
 
 
-class Marks:
-    """Hourglasses. The notes know what wears one, so that the next process takes it off."""
+def waiting_marks(
+    client: Callable[[], Awaitable[discord.Client]], notes: Notes, tasks: Tasks
+) -> WaitingMarks:
+    """Hourglasses; a server may forbid them."""
 
-    def __init__(self, client: Callable[[], Awaitable[discord.Client]], notes: Notes) -> None:
-        self._client = client
-        self._notes = notes
-        self._waiting: dict[str, asyncio.Task[None]] = {}
-        self._leaving: set[asyncio.Task[None]] = set()
-
-    def put(self, turn: str, channel: int, message: int) -> None:
-        """Unless its turn begins soon."""
-        task = asyncio.create_task(self._react(turn, f"{channel}:{message}"))
-        self._waiting[turn] = task
-        task.add_done_callback(lambda _: self._waiting.pop(turn, None))
-
-    def clear(self, turn: str) -> None:
-        """Its turn begins."""
-        waiting = self._waiting.pop(turn, None)
-        if waiting is not None:
-            waiting.cancel()
-        where = self._notes.waiting.pop(turn, None)
-        if where is not None:
-            self._notes.changed()
-            task = asyncio.create_task(self._unreact(where))
-            self._leaving.add(task)
-            task.add_done_callback(self._leaving.discard)
-
-    async def _react(self, turn: str, where: str) -> None:
-        await asyncio.sleep(PATIENCE)
-        self._notes.waiting[turn] = where
-        self._notes.changed()
-        message = message_at(await self._client(), where)
-        try:
+    async def put_on(where: str) -> None:
+        message = message_at(await client(), where)
+        with suppress(PonteError, *IN_DOUBT):
             await attempt(lambda: message.add_reaction(HOURGLASS), repeat=False)
-        except (PonteError, *IN_DOUBT):
-            # Only a sign, and one that a server may forbid.
-            return
 
-    async def _unreact(self, where: str) -> None:
-        client = await self._client()
-        message = message_at(client, where)
-        try:
-            if client.user is not None:
-                me = client.user
+    async def take_off(where: str) -> None:
+        known = await client()
+        message = message_at(known, where)
+        with suppress(PonteError, *IN_DOUBT):
+            if me := known.user:
                 await attempt(lambda: message.remove_reaction(HOURGLASS, me))
-        except (PonteError, *IN_DOUBT):
-            return
 
-    async def close(self) -> None:
-        for task in self._waiting.values():
-            task.cancel()
-        await asyncio.gather(*self._waiting.values(), *self._leaving, return_exceptions=True)
+    return WaitingMarks(tasks, put_on, take_off, notes.waiting, notes.changed, PATIENCE)
 
 
 class TypingSign:

@@ -10,14 +10,12 @@ import asyncio
 import importlib
 import json
 import logging
-import os
 import time
 from collections import Counter, OrderedDict
 from collections.abc import (
     AsyncIterator,
     Awaitable,
     Callable,
-    Coroutine,
     Iterable,
     Mapping,
 )
@@ -29,11 +27,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import structlog
 
 from adapters.slack.render import PART, Json, Links
+from core.chat.presence import WaitingMarks
 from core.errors import PlatformBusy, SettingsError
 from core.http import Proxies
 from core.messages import Person, ReplyTo
 from core.policy import LONGEST_KEPT
-from core.tasks import Bounded
+from core.store.files import JsonFile
+from core.tasks import Bounded, Tasks
 
 if TYPE_CHECKING:
     from aiohttp import ClientResponse, ClientSession
@@ -171,8 +171,8 @@ COURTESY = 0.3
 FRESH, KEPT, UNKNOWN = 3600.0, 30 * 86_400.0, 30.0
 """Seconds that a profile is not asked for again, that it is kept on disk, and that a failed look-up
 is not repeated for a courtesy."""
-_WRITTEN_AFTER, _MOST = 1.0, 5000
-"""Seconds until what changed is written to disk, and people who are remembered."""
+_MOST = 5000
+"""People who are remembered."""
 _NEVER = float("-inf")
 
 REFUSED_BOT = (
@@ -511,35 +511,6 @@ def meaning(method: str, error: str) -> Exception:
     return SlackRefused(method, error)
 
 
-class Tasks:
-    """What runs beside the events: every task is held here, and ended here."""
-
-    def __init__(self) -> None:
-        self._running: set[asyncio.Task[None]] = set()
-        self._closed = False
-
-    def start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
-        """Run it beside all else; after `close` it is not begun."""
-        if self._closed:
-            work.close()
-            return None
-        task = asyncio.create_task(work)
-        self._running.add(task)
-        task.add_done_callback(self._ended)
-        return task
-
-    async def close(self) -> None:
-        self._closed = True
-        for task in self._running:
-            task.cancel()
-        await asyncio.gather(*self._running, return_exceptions=True)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._running.discard(task)
-        if not task.cancelled() and (error := task.exception()):
-            log.warning("slack task failed", why=repr(error))
-
-
 class Pending:
     """Slash commands whose answer takes its time: who typed one is told so, and nobody else.
 
@@ -615,7 +586,7 @@ class Directory:
     ) -> None:
         """`path`: where profiles are kept over restarts."""
         self._api = api
-        self._path = path
+        self._file = JsonFile(path, self._kept) if path else None
         self._clock = clock
         self._profiles: Bounded[str, tuple[float, Profile]] = Bounded(_MOST)
         self._standings: Bounded[str, Standing] = Bounded(_MOST)
@@ -623,25 +594,25 @@ class Directory:
         self._asked: dict[str, asyncio.Task[None]] = {}
         self._groups: tuple[float, dict[str, frozenset[str]]] = (_NEVER, {})
         self._listing: asyncio.Task[None] | None = None
-        self._writer: asyncio.Task[None] | None = None
         self.trouble = ""
         """Slack's word for why it says nothing of anybody; "" while it does."""
 
     async def open(self) -> None:
-        if self._path is None:
-            return
-        kept = await asyncio.to_thread(_read_names, self._path)
-        for id, (at, name, locale, zone) in kept.items():
-            if self._clock() - at < KEPT:
-                self._profiles[id] = (at, Profile(id, name, locale, zone))
+        kept = await self._file.read() if self._file else {}
+        try:
+            for id, (at, name, locale, zone) in kept.items():
+                if self._clock() - at < KEPT:
+                    self._profiles[id] = (at, Profile(id, str(name), str(locale), str(zone)))
+        except (ValueError, TypeError) as error:
+            log.warning("names not read; starting without", why=repr(error))
 
     async def close(self) -> None:
-        tasks = [*self._asked.values(), *filter(None, [self._listing, self._writer])]
+        tasks = [*self._asked.values(), *filter(None, [self._listing])]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        if self._writer is not None:
-            await self._write()
+        if self._file is not None:
+            await self._file.close()
 
     def known(self, user: str) -> Profile:
         """What is known of a person without asking."""
@@ -717,8 +688,8 @@ class Directory:
         profile = _profile(user, user_told)
         changed = self.known(user) != profile
         self._profiles[user] = (now, profile)
-        if changed and self._path is not None and (self._writer is None or self._writer.done()):
-            self._writer = asyncio.create_task(self._write_soon())
+        if changed and self._file is not None:
+            self._file.changed()
 
     async def _list_groups(self) -> None:
         try:
@@ -729,19 +700,9 @@ class Directory:
         groups = {g["id"]: frozenset(g.get("users") or ()) for g in listed.get("usergroups", [])}
         self._groups = (self._clock(), groups)
 
-    async def _write_soon(self) -> None:
-        await asyncio.sleep(_WRITTEN_AFTER)
-        await self._write()
-
-    async def _write(self) -> None:
-        if self._path is None:
-            return
-        kept = {id: (at, p.name, p.locale, p.zone) for id, (at, p) in self._profiles.items()
+    def _kept(self) -> object:
+        return {id: (at, p.name, p.locale, p.zone) for id, (at, p) in self._profiles.items()
                 if self._clock() - at < KEPT}  # fmt: skip
-        try:
-            await asyncio.to_thread(_replace_names, self._path, json.dumps(kept))
-        except OSError as error:
-            log.warning("names not kept", why=repr(error))
 
 
 async def _nobody(to: ReplyTo, ts: str) -> None:
@@ -757,12 +718,10 @@ class Workspace:
     directory: Directory
     links: Links = field(default_factory=Links)
     latches: Latches = field(default_factory=Latches)
-    tasks: Tasks = field(default_factory=Tasks)
+    tasks: Tasks = field(default_factory=lambda: Tasks("slack"))
     team: str = ""
     user: str = ""
     started: float = field(default_factory=time.time)
-    waiting: set[str] = field(default_factory=set)
-    """Source messages that carry our sign that they wait their turn."""
     part: int = PART
     """Bytes of an answer's text in one post; less, once Slack was found to take less."""
     working: Bounded[str, str] = field(default_factory=Bounded)
@@ -772,11 +731,32 @@ class Workspace:
     stopped: Callable[[ReplyTo, str], Awaitable[None]] = _nobody
     """Told of a stream (its time stamp) that its reader stopped, where no event tells of it."""
     pending: Pending = field(init=False)
+    marks: WaitingMarks = field(init=False)
     _told: Json = field(default_factory=dict)
     _asking: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def __post_init__(self) -> None:
         self.pending = Pending(self.api, self.tasks)
+        self.marks = WaitingMarks(self.tasks, self.mark, self.unmark, Bounded())
+
+    async def mark(self, place: str) -> None:
+        """The message at CHANNEL:TS waits its turn."""
+        await self._react("reactions.add", place)
+
+    async def unmark(self, place: str) -> None:
+        await self._react("reactions.remove", place)
+
+    async def _react(self, method: str, place: str) -> None:
+        if not self.latches.on("reactions"):
+            return
+        channel, _, ts = place.rpartition(":")
+        try:
+            await self.api.call(method, channel=channel, timestamp=ts, name=WAITS, patience=2.0)
+            self.latches.worked("reactions")
+        except SlackRefused as refused:
+            self.latches.refused("reactions", refused.error)
+        except (InDoubt, PlatformBusy):
+            return
 
     async def identify(self) -> Json:
         """What auth.test says, asked once: turns that are taken up again may come before the
@@ -859,21 +839,3 @@ def _standing(at: float, user: Json) -> Standing:
     guest = bool(user.get("is_restricted") or user.get("is_ultra_restricted"))
     teams = {str(user.get("team_id", "")), *map(str, others)}
     return Standing(at, guest, frozenset() if user.get("is_stranger") else frozenset(teams))
-
-
-def _read_names(path: Path) -> dict[str, tuple[float, str, str, str]]:
-    try:
-        kept = json.loads(path.read_text())
-        return {str(id): (float(v[0]), str(v[1]), str(v[2]), str(v[3])) for id, v in kept.items()}
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, IndexError, TypeError, AttributeError) as error:
-        log.warning("names not read; starting without", why=repr(error))
-        return {}
-
-
-def _replace_names(path: Path, text: str) -> None:
-    partial = path.with_suffix(".partial")
-    partial.touch(mode=0o600)
-    partial.write_text(text)
-    os.replace(partial, path)

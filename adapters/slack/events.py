@@ -7,14 +7,13 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from html import escape
 from typing import Any, Literal, Self
 from weakref import WeakValueDictionary
 
 from adapters.slack.client import (
     FAILURES,
-    WAITS,
     InDoubt,
     Profile,
     SlackRefused,
@@ -23,7 +22,9 @@ from adapters.slack.client import (
 )
 from adapters.slack.render import Json, mentioned, readable
 from core import text
+from core.chat import participants
 from core.chat.files import Downloads
+from core.chat.participants import Participants
 from core.errors import NotFound, NotStored, PlatformBusy, SettingsError
 from core.i18n import nearest, say
 from core.messages import Address, Attachment, Message, Person, Quote, ReplyTo, turn_id
@@ -56,15 +57,10 @@ NOTICE = "ponte_notice"
 THREAD_PATIENCE = 1.0
 """Seconds that an event may wait for what Slack says of its thread, where nothing else tells
 whether it is for us: after a restart, for the first reply in it."""
-POINTED = 10.0
-"""Seconds that a turn waits for what its message points at."""
-QUOTES, QUOTED, ROOT = 30, 500, 4000
-"""Earlier messages of a thread, characters of each, and of the one that is meant."""
-MOST_FILES = 10
-"""Files of earlier messages, the newest ones."""
+ROOT = 4000
+"""Characters of the message that is meant."""
 
 HISTORY_UNREAD = "[what was said before in this thread could not be read]"
-_UNREAD = "I could not read what was said before in this thread, so I answered without it."
 _LIMITED = (
     "I could not read what was said before in this thread: Slack lets this app read history only "
     "once a minute. I answered without it."
@@ -363,7 +359,7 @@ class Intake:
         self._downloads.begin(message)
         self._workspace.titles[receipt.turn] = text.one_line(message.text, _TITLE)
         if receipt.fresh and receipt.waiting:
-            self._workspace.tasks.start(self._show_that_it_waits(said))
+            self._workspace.marks.put(receipt.turn, f"{said.channel}:{said.ts}")
 
     def _message(self, said: Said, where: Address) -> Message:
         """As far as it is known without asking; the rest is looked up when the turn starts."""
@@ -436,34 +432,12 @@ class Intake:
             metadata=metadata, unfurl_links=False, unfurl_media=False,
         )  # fmt: skip
 
-    async def _show_that_it_waits(self, said: Said) -> None:
-        if not self._workspace.latches.on("reactions"):
-            return
-        self._workspace.waiting.add(f"{said.channel}:{said.ts}")
-        await self._quietly("reactions.add", channel=said.channel, timestamp=said.ts,
-                            name=WAITS)  # fmt: skip
-
     async def _quietly(self, method: str, **arguments: Any) -> None:
         """A courtesy: the answer does not depend on it."""
         try:
             await self._workspace.api.call(method, **arguments)
-        except SlackRefused as refused:
-            if method.startswith("reactions."):
-                self._workspace.latches.refused("reactions", refused.error)
-        except (InDoubt, PlatformBusy):
+        except FAILURES:
             return
-
-
-@dataclass(slots=True)
-class Circle:
-    """The people who wrote in one thread, by their ids, and whether they were told."""
-
-    people: set[str] = field(default_factory=set)
-    told: bool = False
-
-    @property
-    def company(self) -> bool:
-        return len(self.people) > 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -489,42 +463,42 @@ class Company:
         self._workspace = workspace
         self._threads = threads
         self._join = join
-        self._circles: Bounded[str, Circle] = Bounded()
+        self._known: Bounded[str, Participants] = Bounded()
 
     async def follows(self, said: Said, conversation: str) -> bool:
         """Whether an unmentioned reply in a channel's thread is meant for us."""
-        circle = self._circles.get(conversation) or await self._circle(said, conversation)
-        if circle is None:
+        there = self._known.get(conversation) or await self._read(said, conversation)
+        if there is None:
             return False
-        self._enter(circle, said.channel, said.thread, said.user)
-        return not circle.company
+        self._enter(there, said.channel, said.thread, said.user)
+        return not there.several
 
     def mentioned(self, said: Said, conversation: str) -> None:
         """Take note of who mentioned us; a thread that is not known is read when the turn starts,
         and then `learn`ed of."""
         if said.direct:
             return
-        if not said.thread and conversation not in self._circles:
-            self._circles[conversation] = Circle()
-        if circle := self._circles.get(conversation):
-            self._enter(circle, said.channel, said.thread or said.ts, said.user)
+        if not said.thread and conversation not in self._known:
+            self._known[conversation] = Participants()
+        if there := self._known.get(conversation):
+            self._enter(there, said.channel, said.thread or said.ts, said.user)
 
     def alone(self, conversation: str, user: str) -> bool:
         """Whether this person is known to be the only one in the thread."""
-        circle = self._circles.get(conversation)
-        return circle is not None and circle.people == {user}
+        there = self._known.get(conversation)
+        return there is not None and there.people == [user]
 
     def learn(self, where: Address, user: str, posts: Sequence[Json]) -> None:
         """What stands in the thread before a message of `user`."""
         conversation = where.conversation
-        known = self._circles.get(conversation)
-        circle = known or self._seen(posts)
+        known = self._known.get(conversation)
+        there = known or self._seen(posts)
         if known is None and any(post.get("user") == self._workspace.user for post in posts):
-            self._enter(circle, where.channel, where.thread, user)
-        circle.people |= self._people(posts) | {user}
-        self._circles[conversation] = circle
+            self._enter(there, where.channel, where.thread, user)
+        there.join(*self._people(posts), user)
+        self._known[conversation] = there
 
-    async def _circle(self, said: Said, conversation: str) -> Circle | None:
+    async def _read(self, said: Said, conversation: str) -> Participants | None:
         """None for a thread in which nobody talked with us."""
         record = await self._threads.get(conversation)
         if record is None:
@@ -534,26 +508,25 @@ class Company:
                 api = self._workspace.api
                 read = history(api, said.channel, said.thread, "0", THREAD_PATIENCE)
                 posts = [post async for post in read]
-            circle = self._seen([post for post in posts if str(post["ts"]) < said.ts])
+            there = self._seen([post for post in posts if str(post["ts"]) < said.ts])
         except (*FAILURES, TimeoutError):
-            circle = Circle({key.rpartition(":")[2] for key in record.participants})
-        self._circles[conversation] = circle
-        return circle
+            there = Participants([key.rpartition(":")[2] for key in record.participants])
+        self._known[conversation] = there
+        return there
 
-    def _enter(self, circle: Circle, channel: str, thread: str, user: str) -> None:
+    def _enter(self, there: Participants, channel: str, thread: str, user: str) -> None:
         """A second person in a thread that one had to themselves: say so, once."""
-        alone = len(circle.people) == 1
-        circle.people.add(user)
-        if alone and circle.company and not circle.told:
-            circle.told = True
+        alone = len(there.people) == 1
+        there.join(user)
+        if alone and there.to_be_told():
             self._join(channel, thread, user)
 
-    def _seen(self, posts: Sequence[Json]) -> Circle:
+    def _seen(self, posts: Sequence[Json]) -> Participants:
         told = any((p.get("metadata") or {}).get("event_type") == NOTICE for p in posts)
-        return Circle(self._people(posts), told)
+        return Participants(list(dict.fromkeys(self._people(posts))), told)
 
-    def _people(self, posts: Sequence[Json]) -> set[str]:
-        return {str(p["user"]) for p in posts if p.get("user") and not p.get("bot_id")}
+    def _people(self, posts: Sequence[Json]) -> list[str]:
+        return [str(p["user"]) for p in posts if p.get("user") and not p.get("bot_id")]
 
 
 class Around:
@@ -561,7 +534,7 @@ class Around:
 
     Names, languages and zones are courtesies, hardly waited for. What a person points at (the
     thread's earlier messages, one that a shortcut was used on, their files) is waited for up to
-    `POINTED`, and what could not be had is told in the answer.
+    `participants.PATIENCE`, and what could not be had is told in the answer.
     """
 
     def __init__(self, workspace: Workspace, company: Company) -> None:
@@ -598,13 +571,15 @@ class Around:
             return Pointed()
         channel, thread = where.channel, source.thread or meant
         try:
-            async with asyncio.timeout(POINTED):
+            async with asyncio.timeout(participants.PATIENCE):
                 api = self._workspace.api
-                posts = [post async for post in history(api, channel, thread, "0", POINTED)]
+                posts = [
+                    post async for post in history(api, channel, thread, "0", participants.PATIENCE)
+                ]
         except PlatformBusy:
             return Pointed(meant=meant, failure=_LIMITED)
         except (SlackRefused, InDoubt, TimeoutError):
-            return Pointed(meant=meant, failure=_ONLY_TEXT if meant else _UNREAD)
+            return Pointed(meant=meant, failure=_ONLY_TEXT if meant else participants.UNREAD)
         before = [post for post in posts if str(post["ts"]) < source.ts or post["ts"] == meant]
         if reply:
             self._company.learn(where, message.author.id, before)
@@ -625,14 +600,14 @@ class Around:
         if found.failure and not found.meant:
             quotes = [Quote("Slack", HISTORY_UNREAD, ours=True)]
         notes = [say(sentence, nearest(locale)) for sentence in missing]
-        if len(files) > MOST_FILES:
-            notes.append(say(_MORE_FILES, nearest(locale), count=MOST_FILES))
+        if len(files) > participants.FILES:
+            notes.append(say(_MORE_FILES, nearest(locale), count=participants.FILES))
         told = replace(
             message,
             text=_SOMEBODY.sub(lambda f: "@" + names.get(f[1], f[1]), message.text),
             author=replace(message.author, name=author.name or message.author.name),
             context=(*quotes, *kept), locale=locale, time_zone=message.time_zone or author.zone,
-            attachments=_joined(message.attachments, files[-MOST_FILES:]),
+            attachments=_joined(message.attachments, files[-participants.FILES:]),
         )  # fmt: skip
         return told, notes
 
@@ -643,7 +618,9 @@ class Around:
         posts, bot = found.posts, self._workspace.user
         ours = [n for n, post in enumerate(posts) if post.get("user") == bot]
         since = posts[ours[-1] + 1 :] if ours else posts
-        unheard = [p for p in since if f"<@{bot}" not in str(p.get("text", ""))][-QUOTES:]
+        unheard = [p for p in since if f"<@{bot}" not in str(p.get("text", ""))][
+            -participants.QUOTES :
+        ]
         if found.meant:
             unheard = [post for post in posts if post in unheard or post["ts"] == found.meant]
         files = [file for post in unheard for file in files_of(post)]
@@ -660,7 +637,7 @@ class Around:
         said += [f"[forwarded from {whose}] {words}" for whose, words, _ in forwarded(post)]
         said += [f"[file: {file.name}]" for file in files_of(post)]
         words = readable("\n".join(filter(None, said)), names, self._workspace.user)
-        return Quote(name, words[: ROOT if meant else QUOTED], replied=meant)
+        return Quote(name, words[: ROOT if meant else participants.QUOTED], replied=meant)
 
 
 class Directs:

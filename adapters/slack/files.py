@@ -15,9 +15,9 @@ from adapters.slack.client import (
 )
 from adapters.slack.events import private_url
 from adapters.slack.render import Json
+from core.chat.files import LARGEST
 from core.messages import Attachment, File
 from core.ports import Files
-from core.unread import LARGEST
 
 log = structlog.get_logger("slack")
 Find = Callable[[frozenset[str]], Awaitable[str | None]]

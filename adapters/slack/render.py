@@ -10,6 +10,7 @@ from html import unescape
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from core.chat.cards import LABELS
 from core.i18n import say
 from core.markdown import before_open_addresses, broken
 from core.messages import Address, Card, CardAction, Person
@@ -86,7 +87,6 @@ _ROOM, _LEAST = 2 * SECTION + 800, 850
 _NOTE, _FEW = 200, 60
 """Bytes of the note under a decided card, and those that its text and rows have in any case."""
 _HIDDEN = "…and {count} more: `changes` lists them."
-_DECISIONS: Mapping[CardAction, str] = {"approve": "Approve", "deny": "Deny", "undo": "Undo"}
 _STYLES: Mapping[CardAction, str] = {"approve": "primary", "deny": "danger"}
 
 _HEADER = 150
@@ -580,7 +580,7 @@ def _note(card: Card, locale: str) -> str:
 def _buttons(card: Card, locale: str) -> Json:
     elements = []
     for action in card.actions:
-        label = {"type": "plain_text", "text": say(_DECISIONS[action], locale)}
+        label = {"type": "plain_text", "text": say(LABELS[action], locale)}
         button = {"type": "button", "action_id": ACTION + action, "value": card.id, "text": label}
         if style := _STYLES.get(action):
             button["style"] = style

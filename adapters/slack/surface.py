@@ -16,7 +16,6 @@ from adapters.slack.client import (
     STOPPED,
     STREAM_OVER,
     TOO_LONG,
-    WAITS,
     Feature,
     InDoubt,
     SlackApi,
@@ -47,6 +46,7 @@ from adapters.slack.render import (
     weight,
 )
 from core.chat.posting import FILES
+from core.chat.presence import SOON
 from core.errors import PlatformBusy, PostRemoved, Undeliverable
 from core.i18n import nearest, say
 from core.messages import Answer, Card, File, ReplyTo
@@ -67,8 +67,6 @@ _LEAVES_CARDS = 2000
 """Bytes of a stream that are left for cards; more of them come by an edit."""
 _QUIET = {"unfurl_links": False, "unfurl_media": False}
 
-SOON = 0.4
-"""Seconds before a turn shows that it works: a quicker answer needs no sign."""
 AGAIN = 90.0
 """Seconds after which the status line is said again: Slack shows it for two minutes."""
 UNHEARD = "missing_agent_session_stopped_event_subscription"
@@ -693,8 +691,8 @@ class Signs:
         self._thread = self._source.thread
         self._doing = ""
         self._timer: asyncio.TimerHandle | None = None
-        self._session: asyncio.Task[None] | None = None
-        self._line: asyncio.Task[None] | None = None
+        self._session: asyncio.Task[object] | None = None
+        self._line: asyncio.Task[object] | None = None
         self._posts = True
         self._begun = False
         self._ended = False
@@ -708,8 +706,9 @@ class Signs:
         if self._begun:
             return
         self._begun, self._posts = True, posts
-        if self._is_left_over or self._place in self._workspace.waiting:
-            self._workspace.tasks.start(self._waits_no_more())
+        if self._is_left_over:
+            self._workspace.tasks.start(self._workspace.unmark(self._place))
+        self._workspace.marks.clear(self._to.turn)
         if self._thread and not self._ended:
             self._timer = asyncio.get_running_loop().call_later(SOON, self._begin)
 
@@ -823,11 +822,6 @@ class Signs:
     async def _status(self, words: str) -> None:
         method = "assistant.threads.setStatus"
         await self._try("status", method, status=words[:50], **self._there)
-
-    async def _waits_no_more(self) -> None:
-        self._workspace.waiting.discard(self._place)
-        await self._try("reactions", "reactions.remove", channel=self._channel,
-                        timestamp=self._source.ts, name=WAITS)  # fmt: skip
 
     async def _try(self, feature: Feature, method: str, **arguments: Any) -> dict[str, Any] | None:
         """Best effort: an answer never fails for want of a sign. None where it was refused, nothing

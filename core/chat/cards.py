@@ -14,11 +14,13 @@ from core.changes.ports import Ledger
 from core.changes.service import Changes
 from core.conversation.context import TurnPosts
 from core.errors import PlatformBusy, PonteError, Undeliverable
-from core.messages import Answer
+from core.messages import Answer, CardAction
 from core.ports import Journal, Replies
 from core.records import FINAL_STATES, Turn
 
 log = structlog.get_logger("redraw")
+LABELS: Mapping[CardAction, str] = {"approve": "Approve", "deny": "Deny", "undo": "Undo"}
+"""Of the buttons under a card, in English; `say` has the other languages."""
 AGAIN = 20.0
 """Seconds before a post that could not be edited is tried again."""
 EVERY = 60.0

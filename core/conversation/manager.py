@@ -13,6 +13,7 @@ import structlog
 
 from core import metrics, text
 from core.changes.service import Changes
+from core.chat.files import unread
 from core.conversation import grammar, prompt
 from core.conversation.commands import Commands
 from core.conversation.context import CallLimits, Scenes, Stage, TurnPosts
@@ -47,7 +48,6 @@ from core.ports import (
 from core.records import Action, State, Thread, Turn
 from core.tasks import together
 from core.tools.tool import Toolbox
-from core.unread import unread
 
 log = structlog.get_logger("conversation")
 ATTEMPTS = 3

@@ -1,21 +1,28 @@
-"""Files in a folder: the bytes by id, what they are in a row of `ponte.db`."""
+"""Files in a folder: the bytes by id, what they are in a row of `ponte.db`. And a file of JSON."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from sqlite3 import Row
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
+
+import structlog
 
 from core import text
 from core.errors import NotFound, NotStored
 from core.messages import File, Person
 from core.store.database import Connection, Database
+
+log = structlog.get_logger("files")
+PAUSE = 1.0
+"""Seconds in which changes to a `JsonFile` are gathered before they are written."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -109,6 +116,54 @@ class FolderFiles:
         return self._folder / file[:2] / file
 
 
+class JsonFile:
+    """A small file in the home for what may be lost: a second's changes, and all where it broke.
+    `data` gives what it holds."""
+
+    def __init__(self, path: Path, data: Callable[[], object]) -> None:
+        self._path = path
+        self._data = data
+        self._dirty = False
+        self._writing = asyncio.Lock()
+        self._writer: asyncio.Task[None] | None = None
+
+    async def read(self) -> dict[str, Any]:
+        """What it held, in whatever shape; empty where there is none."""
+        try:
+            data = json.loads(await asyncio.to_thread(self._path.read_text))
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as error:
+            log.warning("not read; starting without", file=self._path.name, why=repr(error))
+            return {}
+        return data if isinstance(data, dict) else {}
+
+    def changed(self) -> None:
+        """To be written within the next seconds."""
+        self._dirty = True
+        if self._writer is None or self._writer.done():
+            self._writer = asyncio.create_task(self._write_soon())
+
+    async def flush(self) -> None:
+        self._dirty = False
+        async with self._writing:
+            try:
+                await asyncio.to_thread(_replace, self._path, json.dumps(self._data()))
+            except OSError as error:
+                log.warning("not written", file=self._path.name, why=repr(error))
+
+    async def close(self) -> None:
+        if self._writer is not None:
+            self._writer.cancel()
+            await asyncio.gather(self._writer, return_exceptions=True)
+            await self.flush()
+
+    async def _write_soon(self) -> None:
+        while self._dirty:
+            await asyncio.sleep(PAUSE)
+            await self.flush()
+
+
 def _file(row: Row) -> File:
     return File(row["id"], row["name"], row["type"], row["size"])
 
@@ -138,6 +193,14 @@ def _write(path: Path, data: bytes) -> None:
         partial.unlink(missing_ok=True)
     for folder in (path.parent, path.parent.parent):
         _sync(folder)
+
+
+def _replace(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.touch(mode=0o600)
+    partial.write_text(text)
+    partial.replace(path)
 
 
 def _sync(folder: Path) -> None:

@@ -126,7 +126,7 @@ async def test_all_that_a_turn_asks_for_is_asked_at_once(tmp_path: Path) -> None
 async def test_history_that_does_not_come_is_told_in_the_answer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("adapters.slack.events.POINTED", 0.2)
+    monkeypatch.setattr("core.chat.participants.PATIENCE", 0.2)
     async with workplace(tmp_path) as w:
         root = w.slack.say(w.bob, w.general, "The build is red")
         w.slack.api.slow["conversations.replies"] = 1.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from adapters.discord import events
+from core.chat import participants
 from core.messages import Item
 from tests.discord.house import House
 from tests.fakes.discord import FakeDiscord, Somebody
@@ -323,9 +323,9 @@ async def test_a_long_thread_is_read_as_far_as_quotes_go(
     await ana.mention("well?", place)
     await ana.reads("You said: well?", place)
     around, question = heard(told)
-    assert around.count("'Bob':") == events.QUOTES + 1
+    assert around.count("'Bob':") == participants.QUOTES + 1
     assert "Which bolts do we buy?" in around
-    assert "x" * (events.QUOTED + 1) not in around
+    assert "x" * (participants.QUOTED + 1) not in around
     assert names(question) == [f"f{number}.csv" for number in range(2, 12)]
 
 
@@ -357,7 +357,7 @@ async def test_a_slow_thread_is_waited_for_with_a_sign_and_not_for_ever(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     place, _ = thread
-    monkeypatch.setattr(events, "CONTEXT_DEADLINE", 1.0)
+    monkeypatch.setattr("core.chat.participants.PATIENCE", 1.0)
     held = discord.hold("GET", f"/channels/{place.id}/messages")
     await ana.mention("what do you think?", place)
     await discord.until(lambda: place.typing)

@@ -1,0 +1,39 @@
+"""Who takes part in a platform's thread, and how much of it a turn is told.
+
+While one person talks with Ponte in a thread of theirs, each of their messages there is for it.
+From a second one on only a mention is, and they are told so once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+QUOTES, QUOTED, FILES = 30, 500, 10
+"""Earlier messages of a thread that a turn is told, characters of each, and their newest files."""
+PATIENCE = 10.0
+"""Seconds that a turn waits for what its message points at, and for what was said before it."""
+UNREAD = "I could not read what was said before in this thread, so I answered without it."
+
+
+@dataclass(slots=True)
+class Participants:
+    """`people` by their ids; `told`: that it waits to be mentioned from now on."""
+
+    people: list[str] = field(default_factory=list)
+    told: bool = False
+
+    @property
+    def several(self) -> bool:
+        return len(self.people) > 1
+
+    def join(self, *people: str) -> bool:
+        """Whether one of them is new here."""
+        new = [person for person in dict.fromkeys(people) if person not in self.people]
+        self.people += new
+        return bool(new)
+
+    def to_be_told(self) -> bool:
+        """Once, when there are several."""
+        due = self.several and not self.told
+        self.told = self.told or due
+        return due

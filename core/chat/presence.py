@@ -1,0 +1,57 @@
+"""Signs that Ponte is there, besides what it says."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, MutableMapping
+from typing import Any
+
+from core.tasks import Tasks
+
+SOON = 0.4
+"""Seconds before a turn shows that it works: a quicker answer needs no sign."""
+
+Mark = Callable[[str], Coroutine[Any, Any, None]]
+"""Does something to the message at a place; raises nothing."""
+
+
+class WaitingMarks:
+    """A mark on each message that waits its turn. `worn` knows which message each turn's is, so
+    that another process takes off what this one put on; `changed` is told when it is another."""
+
+    def __init__(
+        self, tasks: Tasks, put_on: Mark, take_off: Mark, worn: MutableMapping[str, str],
+        changed: Callable[[], None] = lambda: None, patience: float = 0.0,
+    ) -> None:  # fmt: skip
+        """`patience`: seconds in which a turn may begin unmarked; most do."""
+        self._tasks = tasks
+        self._put_on = put_on
+        self._take_off = take_off
+        self._worn = worn
+        self._changed = changed
+        self._patience = patience
+        self._due: dict[str, asyncio.Task[object]] = {}
+
+    def put(self, turn: str, place: str) -> None:
+        if task := self._tasks.start(self._mark(turn, place)):
+            self._due[turn] = task
+            task.add_done_callback(lambda _: self._due.pop(turn, None))
+
+    def clear(self, turn: str) -> None:
+        """It begins."""
+        if waiting := self._due.pop(turn, None):
+            waiting.cancel()
+        if place := self._worn.pop(turn, ""):
+            self._changed()
+            self._tasks.start(self._take_off(place))
+
+    def close(self) -> None:
+        """None is put on any more."""
+        for waiting in self._due.values():
+            waiting.cancel()
+
+    async def _mark(self, turn: str, place: str) -> None:
+        await asyncio.sleep(self._patience)
+        self._worn[turn] = place
+        self._changed()
+        await self._put_on(place)
