@@ -58,9 +58,9 @@ class Caller:
 
     async def call(self, thread: str, code: str) -> Outcome:
         (tool,) = await self._source.tools()
-        scene = set_scene(SceneFolder())
-        scene = replace(scene, thread=replace(scene.thread, id=thread))
-        outcome = await tool.run(scene, json.dumps({"code": code}))
+        ctx = set_scene(SceneFolder())
+        ctx = replace(ctx, thread=replace(ctx.thread, id=thread))
+        outcome = await tool.run(ctx, json.dumps({"code": code}))
         assert outcome.status == "ok", outcome.text
         return outcome
 

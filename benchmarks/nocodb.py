@@ -26,7 +26,7 @@ from core.http import HttpClient
 from core.tools.nocodb.schema import Table, outline
 from core.tools.nocodb.source import NocoSource
 from core.tools.tool import Toolbox
-from tests.core.tools.scene import scene
+from tests.core.tools.scene import ctx
 from tests.fakes.choices import message
 from tests.fakes.models import EchoModel
 from tests.fakes.nocodb import filled
@@ -103,7 +103,7 @@ async def times(place: Place, http: HttpClient, source: NocoSource) -> None:
             answer = await opened.inbox.answer_of((await opened.inbox.accept(asked)).seq)
             assert "Source: Orders" in answer.text
 
-        floor, *ours = await medians(by_hand, lambda: tool.run(scene(), QUERY), turn)
+        floor, *ours = await medians(by_hand, lambda: tool.run(ctx(), QUERY), turn)
     sys.stdout.write(f"{'20 rows, over ' + place.kind:44}{floor:8.2f} ms\n")
     for name, took in zip(
         (tool.spec.name, "a whole turn with an instant model"), ours, strict=True

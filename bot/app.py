@@ -17,7 +17,7 @@ from pydantic import SecretStr
 
 from bot.config import Config, read_config
 from bot.engine import Choices, Engine
-from bot.health import Board, Threads, lineup
+from bot.health import Board, Threads, summaries
 from bot.home import Home
 from bot.integrations import FACES, Faces, rights
 from bot.quick import Registry
@@ -34,7 +34,7 @@ from core.http import HttpClient
 from core.integration import (
     ChatIntegration,
     ChatPorts,
-    Given,
+    Dependencies,
     Handler,
     ModelIntegration,
     OwnerIntegration,
@@ -118,15 +118,15 @@ def model_client(settings: Settings) -> Client:
     return Client(Place(key, url, settings.proxies))
 
 
-def given(
+def dependencies(
     settings: Settings, config: Config, home: Home, http: HttpClient, client: Client
-) -> Given[Any]:
+) -> Dependencies[Any]:
     """What every face is built and checked with."""
 
     def pseudonym(name: str) -> str:
         return Options(secret=home.pseudonyms()).pseudonym(name)
 
-    return Given(settings, settings, config, home, http, client, pseudonym)
+    return Dependencies(settings, settings, config, home, http, client, pseudonym)
 
 
 class App:
@@ -137,7 +137,7 @@ class App:
         self._faces = settings.faces
         self._http = HttpClient(proxies=settings.proxies)
         self._client = model_client(settings)
-        self._given = given(settings, config, home, self._http, self._client)
+        self._dependencies = dependencies(settings, config, home, self._http, self._client)
         self._memberships: dict[str, Membership] = {}
         self._guests: dict[str, Guests] = {}
         self._rights = rights(self._faces)
@@ -152,10 +152,10 @@ class App:
         self._tools: list[Tools] = []
         for face in self._faces:
             if isinstance(face, ToolIntegration):
-                tools = face.build(self._given, self._quick)
+                tools = face.build(self._dependencies, self._quick)
                 self._tools += [tools] if tools else []
         self._toolbox = Toolbox([tools.source for tools in self._tools])
-        self._board = Board(lineup(settings), self._quick)
+        self._board = Board(summaries(settings), self._quick)
         self._board.live |= {one.source.name: one.source.health for one in self._tools}
         self._owners: list[tuple[OwnerIntegration[Any], Platform]] = []
         self.chats: list[ChatPlatform] = []
@@ -172,7 +172,7 @@ class App:
     async def start(self, *, surfaces: bool) -> None:
         """`surfaces` False serves the Unix socket alone. Raises what it cannot start for."""
         (model,) = [face for face in self._faces if isinstance(face, ModelIntegration)]
-        self._model, begin = model.build(self._given, self._read, self._late)
+        self._model, begin = model.build(self._dependencies, self._read, self._late)
         self._engine = await Engine.open(self._home.path, self._choices())
         self._board.ledger = self._engine.changes.latest
         await self._build(surfaces)
@@ -205,7 +205,7 @@ class App:
         )  # fmt: skip
         for face in self._faces:
             if isinstance(face, ChatIntegration) and surfaces and face.is_used(settings, settings):
-                chat = await face.build(self._given, ports)
+                chat = await face.build(self._dependencies, ports)
                 engine.fetch[chat.name] = chat.fetch
                 engine.look_up[chat.name] = chat.look_up
                 self._memberships[chat.name] = chat.membership
@@ -224,7 +224,7 @@ class App:
             if not isinstance(face, OwnerIntegration) or not (surfaces or face.always):
                 continue
             if face.is_used(settings, settings):
-                self._owners.append((face, await face.build(self._given, ports, page)))
+                self._owners.append((face, await face.build(self._dependencies, ports, page)))
         if not surfaces:
             served = [face.name for face in self._faces if isinstance(face, ChatIntegration)]
             served += [face.name for face in self._faces if isinstance(face, OwnerIntegration)]

@@ -107,7 +107,7 @@ class QuickRun:
             await self._http.post_json(f"{HOST}/turns/{self._turn}/stop", {}, headers=self._headers)
 
 
-class Holder:
+class LocalClient:
     """Its HTTP API. Every call raises PonteError with words for the operator."""
 
     def __init__(self, http: HttpClient, start: Start) -> None:
@@ -180,7 +180,7 @@ class Holder:
 
 
 @asynccontextmanager
-async def holder(start: Start) -> AsyncIterator[Holder]:
+async def local_client(start: Start) -> AsyncIterator[LocalClient]:
     """Of the home: the process that holds it, or, where none does, this one for the time being."""
     from bot import app
 
@@ -188,7 +188,7 @@ async def holder(start: Start) -> AsyncIterator[Holder]:
         app.local(start.settings, start.config, start.home) as socket_path,
         HttpClient(socket=str(socket_path)) as http,
     ):
-        yield Holder(http, start)
+        yield LocalClient(http, start)
 
 
 def _is_text(type: str) -> bool:

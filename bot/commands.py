@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from adapters.web import with_token
 from bot.app import Start, start
-from bot.client import Holder, Json, holder
+from bot.client import Json, LocalClient, local_client
 from core.conversation.grammar import Command, check_slug, parse, typed
 from core.errors import BadInput, PonteError, SettingsError
 from core.quick_commands import Inputs, named_once, parse_input
@@ -131,7 +131,7 @@ def quick_command(
     typed = _typed(slug, words)
     attached = _attached(file) if file else None
 
-    async def ask(one: Holder) -> tuple[Json, str]:
+    async def ask(one: LocalClient) -> tuple[Json, str]:
         body = await one.run(typed, attached)
         return body, await one.result(body)
 
@@ -165,9 +165,9 @@ def threads_forget(conversation: str, person: str) -> int:
     return 0
 
 
-def _with_holder(work: Callable[[Holder], Awaitable[T]]) -> T:
+def _with_holder(work: Callable[[LocalClient], Awaitable[T]]) -> T:
     async def ask(begun: Start) -> T:
-        async with holder(begun) as one:
+        async with local_client(begun) as one:
             return await work(one)
 
     return asyncio.run(ask(start(quiet=True)))

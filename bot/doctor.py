@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Awaitable, Callable, Sequence
 
-from bot.app import Start, given, model_client
+from bot.app import Start, dependencies, model_client
 from bot.safety import findings
 from bot.telemetry import Redaction
 from core.errors import PonteError
@@ -37,7 +37,7 @@ async def examine(start: Start, write: Callable[[str], None]) -> int:
 
     await tell("home", _home(start))
     async with HttpClient(proxies=settings.proxies) as http:
-        parts = given(settings, start.config, start.home, http, model_client(settings))
+        parts = dependencies(settings, start.config, start.home, http, model_client(settings))
         for face in settings.faces:
             part = face.summary(settings, settings)
             if part is not None:

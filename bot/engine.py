@@ -17,7 +17,7 @@ from core.changes.ports import Applier
 from core.changes.service import Changes
 from core.chat.cards import Redraw
 from core.conversation.commands import CodeCommand, Commands, QuickCommandHandler
-from core.conversation.context import Scenes
+from core.conversation.context import ToolContexts
 from core.conversation.manager import ConversationManager, Parts, Profile
 from core.conversation.upkeep import Upkeep
 from core.messages import Answer, Item, Message, prepare
@@ -82,18 +82,18 @@ class Engine:
         self.changes = self._changes(choices, moved.set)
         self.redraw = Redraw(moved, self.changes, self.journal, self.replies)
         self.results = Results(choices.profile.hosts)
-        self.scenes = Scenes(
+        self.tool_contexts = ToolContexts(
             self.journal, self.files, threads, self.fetch, choices.profile.zone, self.inbox.stopped
         )
         self.commands = Commands(
             inbox=self.inbox, journal=self.journal, threads=threads, files=self.files,
             policy=choices.policy, budget=self.budget, board=choices.board, changes=self.changes,
             quick=QuickCommandHandler(
-                self.journal, choices.policy, self.budget, choices.quick, self.scenes,
+                self.journal, choices.policy, self.budget, choices.quick, self.tool_contexts,
                 self.results,
             ),
             code=CodeCommand(
-                self.journal, choices.policy, self.budget, self.scenes, choices.code
+                self.journal, choices.policy, self.budget, self.tool_contexts, choices.code
             ),
             forgotten=lambda: self.upkeep.soon(),
         )  # fmt: skip
@@ -154,7 +154,7 @@ class Engine:
             inbox=self.inbox, journal=self.journal, threads=self.threads, files=self.files,
             model=choices.model, toolbox=choices.toolbox, policy=choices.policy,
             budget=self.budget, commands=self.commands, changes=self.changes,
-            scenes=self.scenes,
+            tool_contexts=self.tool_contexts,
         )  # fmt: skip
         return ConversationManager(parts, self.replies, choices.profile, self.look_up)
 

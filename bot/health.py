@@ -23,7 +23,7 @@ Changed = Callable[[str], Awaitable[Sequence[Card]]]
 """Gives the cards of a conversation."""
 
 
-def lineup(settings: Settings) -> tuple[Health, ...]:
+def summaries(settings: Settings) -> tuple[Health, ...]:
     """Each integration's line, in their order. No service is asked."""
     found = (face.summary(settings, settings) for face in settings.faces)
     return tuple(part for part in found if part)
@@ -32,8 +32,8 @@ def lineup(settings: Settings) -> tuple[Health, ...]:
 class Board:
     """`lineup` is what the settings turn on; a part that runs tells for itself."""
 
-    def __init__(self, lineup: Sequence[Health], quick: QuickCommands) -> None:
-        self._lineup = tuple(lineup)
+    def __init__(self, summaries: Sequence[Health], quick: QuickCommands) -> None:
+        self._lineup = tuple(summaries)
         self._quick = quick
         self.live: dict[str, Live] = {}
         self.ledger: Changed | None = None

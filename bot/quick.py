@@ -12,11 +12,11 @@ from core.conversation.grammar import check_slug
 from core.errors import NotAllowed, ToolError, UnknownCommand
 from core.i18n import LOCALES
 from core.messages import Address, Person
-from core.records import Outcome, QuickCommand, Scene
+from core.records import Outcome, QuickCommand, ToolContext
 
 Named = Callable[[Person, Address, frozenset[str]], Awaitable[bool]]
 """Whether one of these names is the person's, or of a group or role of theirs."""
-Run = Callable[[Scene, str, str | Mapping[str, Any]], Awaitable[Outcome]]
+Run = Callable[[ToolContext, str, str | Mapping[str, Any]], Awaitable[Outcome]]
 """Runs a quick command where it is known."""
 
 _UNKNOWN = "There is no quick command `{slug}`. Did you mean `{near}`?"
@@ -86,9 +86,9 @@ class Registry:
             raise NotAllowed(_NOT_YOU, slug=slug)
         return _record(slug, command)
 
-    async def run(self, scene: Scene, slug: str, input: str | Mapping[str, Any]) -> Outcome:
+    async def run(self, ctx: ToolContext, slug: str, input: str | Mapping[str, Any]) -> Outcome:
         if self._run is not None:
-            return await self._run(scene, slug, input)
+            return await self._run(ctx, slug, input)
         raise ToolError(
             "Quick commands are not set up: StackSpot is not configured. The operator must set "
             "STACKSPOT_CLIENT_ID and STACKSPOT_CLIENT_SECRET.",

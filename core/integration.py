@@ -33,7 +33,7 @@ from core.ports import (
     ThreadMap,
     ToolSource,
 )
-from core.records import Health, Outcome, Remote, Scene
+from core.records import Health, Outcome, Remote, ToolContext
 from core.settings import SettingsPart, Switch
 
 S = TypeVar("S", bound=SettingsPart)
@@ -118,7 +118,7 @@ class HomeFolder(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Given(Generic[S]):
+class Dependencies(Generic[S]):
     """What an integration is built and checked with. `own` are its settings."""
 
     own: S
@@ -147,10 +147,10 @@ class Integration(Generic[S]):
         """On or off, and why, in a line; None for what is always there. Asks no service."""
         raise NotImplementedError
 
-    async def check(self, given: Given[S]) -> Sequence[Health]:
+    async def check(self, deps: Dependencies[S]) -> Sequence[Health]:
         """For `ponte doctor`, where it is on: tried against the live service. Raises PonteError,
         HttpError, OSError for what is not well."""
-        found = self.summary(given.own, given.shared)
+        found = self.summary(deps.own, deps.shared)
         return [found] if found else []
 
     def safety(self, own: S, shared: Shared, home: HomeFolder) -> Iterator[Finding]:
@@ -182,7 +182,7 @@ class ChatIntegration(Integration[S]):
 
     ids: str = ""
 
-    async def build(self, given: Given[S], ports: ChatPorts) -> ChatPlatform:
+    async def build(self, deps: Dependencies[S], ports: ChatPorts) -> ChatPlatform:
         """Not started yet."""
         raise NotImplementedError
 
@@ -214,7 +214,7 @@ class OwnerIntegration(Integration[S]):
 
     always = False
 
-    async def build(self, given: Given[S], ports: ChatPorts, page: PagePorts) -> Platform:
+    async def build(self, deps: Dependencies[S], ports: ChatPorts, page: PagePorts) -> Platform:
         """Not started yet."""
         raise NotImplementedError
 
@@ -235,7 +235,7 @@ class QuickRegistry(QuickCommands, Protocol):
     def asks_first(self, slug: str) -> bool: ...
     def connect(
         self,
-        run: Callable[[Scene, str, str | Mapping[str, Any]], Awaitable[Outcome]] | None,
+        run: Callable[[ToolContext, str, str | Mapping[str, Any]], Awaitable[Outcome]] | None,
         *,
         any_slug: bool,
     ) -> None:
@@ -265,13 +265,15 @@ class Tools:
 class ToolIntegration(Integration[S]):
     """A system that brings tools."""
 
-    def build(self, given: Given[S], quick: QuickRegistry) -> Tools | None:
+    def build(self, deps: Dependencies[S], quick: QuickRegistry) -> Tools | None:
         """None where it is off. Connects to nothing yet."""
         raise NotImplementedError
 
 
 class ModelIntegration(Integration[S]):
-    def build(self, given: Given[S], read: Read, late: Late) -> tuple[Model, Callable[[], None]]:
+    def build(
+        self, deps: Dependencies[S], read: Read, late: Late
+    ) -> tuple[Model, Callable[[], None]]:
         """With what begins to look at its server. `read` gets a file's bytes; `late` is told what
         must one day be erased."""
         raise NotImplementedError

@@ -83,10 +83,10 @@ def markless(text: str) -> str:
     )
 
 
-def tamed(text: str, hosts: Collection[str], written: Collection[str] = ()) -> str:
+def sanitised(text: str, hosts: Collection[str], written: Collection[str] = ()) -> str:
     """`text` in Markdown whose links lead only to `hosts`, to what is under them, or to one of
     the addresses `written`."""
-    return Trust(frozenset(hosts), frozenset(written)).tamed(text)
+    return Trust(frozenset(hosts), frozenset(written)).sanitised(text)
 
 
 def allowed(url: str, hosts: Collection[str]) -> bool:
@@ -149,7 +149,7 @@ class Trust:
             return False
         return any(host == known or host.endswith(f".{known}") for known in self.hosts)
 
-    def tamed(self, text: str, astray: Astray = 0) -> str:
+    def sanitised(self, text: str, astray: Astray = 0) -> str:
         """Taming twice changes nothing more. `astray`: what `Code` says of the text before it."""
         if not _suspicious(text):
             return text
@@ -171,10 +171,10 @@ class Trust:
         """`text`, tamed, and the parts that `split` makes of it: none of them has a link that the
         whole had not, because a cut went through code or through an address."""
         said, parts = text, tuple[str, ...]()
-        for tame in (self.tamed, self.broken, _NOWHERE.broken):
+        for tame in (self.sanitised, self.broken, _NOWHERE.broken):
             said = tame(text)
             parts = tuple(split(said))
-            if all(not _suspicious(part) or self.tamed(part) == part for part in parts):
+            if all(not _suspicious(part) or self.sanitised(part) == part for part in parts):
                 break
         return said, parts
 
@@ -333,11 +333,11 @@ class Growing:
         self._length = len(text)
         if end := ended(tail):
             block = tail[:end]
-            self._done += trust.tamed(block, self._astray)
+            self._done += trust.sanitised(block, self._astray)
             self._astray = code_of(block, block.split("\n"), self._astray).astray
             self._source += block
             tail = tail[end:]
-        self._shown = self._done + trust.tamed(tail[: settled(tail)], self._astray)
+        self._shown = self._done + trust.sanitised(tail[: settled(tail)], self._astray)
         return self._shown
 
 

@@ -47,12 +47,12 @@ from core.records import (
     QuickCommand,
     Receipt,
     Remote,
-    Scene,
     Shown,
     Spent,
     Spoken,
     State,
     Thread,
+    ToolContext,
     ToolSpec,
     Turn,
     Verdict,
@@ -297,7 +297,7 @@ class Tool(Protocol):
     def patience(self) -> float:
         """Seconds that one call may take."""
 
-    async def run(self, scene: Scene, arguments: str) -> Outcome:
+    async def run(self, ctx: ToolContext, arguments: str) -> Outcome:
         """`arguments` is JSON text as the model wrote it. Raises ToolError."""
 
 
@@ -401,7 +401,7 @@ class QuickCommands(Protocol):
     async def find(self, person: Person, address: Address, slug: str) -> QuickCommand:
         """Raises UnknownCommand with the nearest slug, NotAllowed for who or where it is not."""
 
-    async def run(self, scene: Scene, slug: str, input: str | Mapping[str, Any]) -> Outcome: ...
+    async def run(self, ctx: ToolContext, slug: str, input: str | Mapping[str, Any]) -> Outcome: ...
 
 
 class StatusBoard(Protocol):

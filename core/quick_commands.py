@@ -206,7 +206,7 @@ class Results:
         """As Markdown, and what kind of file it would be. A JSON object or list stands as code."""
         if pretty := _pretty(result):
             return fenced(pretty, "json"), "json"
-        return markdown.tamed(clean(result), self.hosts).strip(), "md"
+        return markdown.sanitised(clean(result), self.hosts).strip(), "md"
 
 
 def _parse_pairs(text: str) -> dict[str, Any]:

@@ -281,7 +281,7 @@ async def _no_proposals(_: Draft) -> Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
+class ToolContext:
     """For whom and where a tool runs. `doing` shows the person a few words of progress.
 
     `zone` is the asker's IANA time zone. `handle` is what `known_as` was told before a crash: the

@@ -282,7 +282,7 @@ def file_name(name: str) -> str:
     return f"{stem.rstrip()}{dot}{extension}" or "file"
 
 
-def folded(text: str) -> str:
+def normalised(text: str) -> str:
     """Equal for texts that differ in case alone; an accent may stand beside its letter or in it."""
     text = without_towers(text)
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
@@ -303,7 +303,7 @@ def without_towers(text: str) -> str:
 
 def plain(text: str) -> str:
     """`folded` on one line, without accents and without what nobody sees."""
-    line = " ".join(folded(clean(text)).split())
+    line = " ".join(normalised(clean(text)).split())
     letters = unicodedata.normalize("NFD", line)
     return "".join(each for each in letters if unicodedata.category(each) != "Mn")
 
@@ -553,18 +553,18 @@ _SECRET = {
 WITHHELD = "[withheld]"
 
 
-def withheld(value: Any) -> Any:
+def redacted(value: Any) -> Any:
     """`value` without signed addresses, and with secrets replaced by a mark, at any depth.
 
     Names are compared without case, accents, `_`, `-` and blanks. A secret that is empty stays as
     it is.
     """
     if isinstance(value, list):
-        return [withheld(each) for each in value]
+        return [redacted(each) for each in value]
     if not isinstance(value, dict):
         return value
     return {
-        name: WITHHELD if each and _plain(name) in _SECRET else withheld(each)
+        name: WITHHELD if each and _plain(name) in _SECRET else redacted(each)
         for name, each in value.items()
         if _plain(name) not in _DROPPED
     }

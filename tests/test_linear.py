@@ -28,7 +28,7 @@ from core.conversation import grammar
 from core.errors import PonteError
 from core.http import HttpAnswer, cleaned
 from core.markdown import LONGEST, MOST_BRACKETS, MOST_LINES, is_plain, markless
-from core.text import withheld
+from core.text import redacted
 from core.tools.code import hosted
 from core.tools.nocodb.bridge_api import worded
 from core.tools.stackspot.client import json_of
@@ -85,14 +85,14 @@ WHOLE: dict[str, Work] = {
     "fenced": text.fenced,
     "fences": lambda said: text.after_all(said, None, 16),
     "spans": lambda said: list(text.spans(said)),
-    "folded": text.folded,
+    "folded": text.normalised,
     "markless": markless,
     "addresses": markdown.addresses,
-    "tamed links": lambda said: TRUST.tamed(said),
+    "tamed links": lambda said: TRUST.sanitised(said),
     "csv": lambda said: text.csv_bytes([[said, said]]),
     "typed command": grammar.parse,
     "typed input": lambda said: quick_commands.parse_input(f"a={said}"),
-    "withheld": lambda said: withheld({said: [said]}),
+    "withheld": lambda said: redacted({said: [said]}),
     "system's error": cleaned,
     "bridge's error": lambda said: worded(
         HttpAnswer(500, {}, json.dumps({"detail": f"500: {said}"}).encode()), "query"

@@ -19,8 +19,8 @@ from core.integration import (
     MEND,
     ChatIntegration,
     ChatPorts,
+    Dependencies,
     Finding,
-    Given,
     HomeFolder,
     Shared,
     named,
@@ -74,33 +74,29 @@ class Discord(ChatIntegration[DiscordSettings]):
             return Health("discord", "on", "connects to the gateway")
         return Health("discord", "off", "set DISCORD_TOKEN")
 
-    async def build(self, given: Given[DiscordSettings], ports: ChatPorts) -> ChatPlatform:
-        own = given.own
+    async def build(self, deps: Dependencies[DiscordSettings], ports: ChatPorts) -> ChatPlatform:
+        own = deps.own
         name = "adapters.discord.connection"
         discord: Any = await asyncio.to_thread(importlib.import_module, name)
         adapter: ChatPlatform = discord.DiscordAdapter(
-            token=plain(own.discord_token),
-            inbox=ports.inbox,
-            files=ports.files,
-            board=ports.board,
-            policy=ports.policy,
-            home=given.home.path,
-            removed=ports.removed,
+            plain(own.discord_token),
+            ports,
+            home=deps.home.path,
             api_url=own.discord_api_url,
             gateway_url=own.discord_gateway_url,
-            proxies=given.shared.proxies,
-            threads=given.config.section("discord").threads,
+            proxies=deps.shared.proxies,
+            threads=deps.config.section("discord").threads,
             message_content=own.discord_message_content == "on",
-            locale=given.shared.ponte_locale,
+            locale=deps.shared.ponte_locale,
         )
         return adapter
 
-    async def check(self, given: Given[DiscordSettings]) -> Sequence[Health]:
-        own = given.own
+    async def check(self, deps: Dependencies[DiscordSettings]) -> Sequence[Health]:
+        own = deps.own
         setup: Any = await asyncio.to_thread(importlib.import_module, "adapters.discord.setup")
         found: Sequence[Health] = await setup.check(
             plain(own.discord_token), own.discord_api_url, own.discord_gateway_url,
-            own.discord_message_content == "on", given.shared.proxies,
+            own.discord_message_content == "on", deps.shared.proxies,
         )  # fmt: skip
         return found
 

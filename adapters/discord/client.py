@@ -103,7 +103,7 @@ MOST_SERVERS, MOST_PEOPLE = 10, 10_000
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Location:
     """`channel` is the parent where `thread` is set; `guild` is 0 in a DM or a group DM."""
 
     channel: int
@@ -190,11 +190,11 @@ def code_of(error: Exception) -> int:
     return cause.code if isinstance(cause, discord.HTTPException) else 0
 
 
-async def history(place: discord.abc.Messageable, **which: Any) -> list[discord.Message]:
+async def history(location: discord.abc.Messageable, **which: Any) -> list[discord.Message]:
     """`place.history(**which)`, as one call. Raises as `attempt` does."""
 
     async def read() -> list[discord.Message]:
-        return [message async for message in place.history(**which)]
+        return [message async for message in location.history(**which)]
 
     return await attempt(read)
 
@@ -292,7 +292,7 @@ class Client(discord.Client):
         await self._events.interaction(interaction)
 
 
-class Lanes:
+class ChannelQueues:
     """Work in order for each channel, channels side by side."""
 
     def __init__(self) -> None:
@@ -342,7 +342,7 @@ class Heard(Participants):
         return self.before
 
 
-class Notes:
+class State:
     def __init__(self, path: Path) -> None:
         self._file = JsonFile(path, self._data)
         self.commands = ""
@@ -350,7 +350,7 @@ class Notes:
         self.seen: dict[int, Seen] = {}
         self.parents: dict[int, int] = {}
         """The channel that a thread hangs under."""
-        self.company: dict[int, Heard] = {}
+        self.threads: dict[int, Heard] = {}
         self.aliases: dict[str, tuple[int, float]] = {}
         self.hinted: dict[str, float] = {}
         self.asked: dict[str, list[dict[str, Any]]] = {}
@@ -363,7 +363,7 @@ class Notes:
         self.commands = str(data.get("commands", ""))
         self.seen = {int(k): Seen(**v) for k, v in data.get("seen", {}).items()}
         self.parents = {int(k): int(v) for k, v in data.get("parents", {}).items()}
-        self.company = {int(k): Heard(**v) for k, v in data.get("company", {}).items()}
+        self.threads = {int(k): Heard(**v) for k, v in data.get("company", {}).items()}
         self.aliases = {k: (int(v[0]), float(v[1])) for k, v in data.get("aliases", {}).items()}
         self.hinted = {k: float(v) for k, v in data.get("hinted", {}).items()}
         self.waiting = {k: str(v) for k, v in data.get("waiting", {}).items()}
@@ -395,7 +395,7 @@ class Notes:
         self.aliases[f"{channel}:{person}"] = (thread, time.time())
         await self.flush()
 
-    def first_hint(self, key: str, every: float) -> bool:
+    def first_notice(self, key: str, every: float) -> bool:
         """Whether a hint was not given under `key` for `every` seconds; it counts as given now."""
         if time.time() - self.hinted.get(key, 0.0) < every:
             return False
@@ -415,7 +415,7 @@ class Notes:
             "commands": self.commands,
             "seen": {str(k): asdict(v) for k, v in self.seen.items()},
             "parents": {str(k): v for k, v in self.parents.items()},
-            "company": {str(k): asdict(v) for k, v in self.company.items()},
+            "company": {str(k): asdict(v) for k, v in self.threads.items()},
             "aliases": {k: list(v) for k, v in self.aliases.items()},
             "hinted": self.hinted,
             "waiting": self.waiting,
@@ -428,7 +428,7 @@ class Notes:
             newest = sorted(self.seen.items(), key=lambda item: item[1].at)[-MOST_NOTES:]
             self.seen = dict(newest)
         self.parents = _newest(self.parents)
-        self.company = _newest(self.company)
+        self.threads = _newest(self.threads)
         self.aliases = _newest(self.aliases)
         self.hinted = _newest(self.hinted)
         self.waiting = _newest(self.waiting)
@@ -496,7 +496,7 @@ class Acks:
         return None if future is None else await asyncio.shield(future)
 
 
-class Original:
+class OriginalResponse:
     """The original response, through its token. Raises TokenOver once that has ended."""
 
     def __init__(self, client: discord.Client, token: Token, expires: float) -> None:

@@ -31,14 +31,14 @@ from adapters.discord.client import (
     TOKEN_LIFE,
     UNKNOWN_INTERACTION,
     Acks,
+    ChannelQueues,
     Client,
     Interaction,
-    Lanes,
-    Notes,
     Roles,
+    State,
     Token,
 )
-from adapters.discord.events import Catchup, Context, Hints, Intake, Places, person_of
+from adapters.discord.events import Catchup, Context, Intake, Locations, Notices, person_of
 from adapters.discord.files import DiscordFiles, files_of, given_file
 from adapters.discord.render import (
     ABOUT_ID,
@@ -55,8 +55,8 @@ from adapters.discord.render import (
 from adapters.discord.surface import (
     ChannelSurface,
     ClickSurface,
-    Means,
-    OriginalSurface,
+    Dependencies,
+    ResponseSurface,
     Threads,
     TypingSign,
     waiting_marks,
@@ -69,8 +69,9 @@ from core.conversation.grammar import Command
 from core.errors import NotStored, SettingsError
 from core.http import Proxies
 from core.i18n import LOCALES, nearest, say
+from core.integration import ChatPorts
 from core.messages import Address, Attachment, File, Message, Person, Quote, ReplyTo
-from core.ports import Files, Inbox, Policy, Posts, Reply, StatusBoard
+from core.ports import Inbox, Policy, Posts, Reply, StatusBoard
 from core.records import Action, Health, QuickCommand
 
 log = structlog.get_logger("discord")
@@ -240,85 +241,56 @@ class Connection:
         log.error("stopped", why=str(error))
 
 
-async def _ignore(post: str) -> None:
-    """Nobody asked to be told of removed posts."""
-
-
 class DiscordAdapter:
-    """`removed` is told the id of a post of ours that a person deleted.
+    """Discord as a `ChatPlatform`.
 
     `answer_age`: seconds; what was missed for longer is told of and not answered. `threads`: make
-    a thread for each mention in a server's channel. `home`: a folder for a small file of notes.
+    a thread for each mention in a server's channel. `home`: the folder of `discord.json`.
     """
 
     name = PLATFORM
 
     def __init__(
-        self,
-        *,
-        token: str,
-        inbox: Inbox,
-        files: Files,
-        board: StatusBoard,
-        policy: Policy,
-        home: Path,
-        removed: Callable[[str], Awaitable[None]] = _ignore,
-        api_url: str = API_URL,
-        gateway_url: str = GATEWAY_URL,
-        proxies: Proxies | None = None,
-        message_content: bool = False,
-        threads: bool = True,
-        locale: str = "en",
-        answer_age: float = ANSWER_AGE,
-        identify_wait: float = 5.0,
-    ) -> None:
+        self, token: str, ports: ChatPorts, *, home: Path, api_url: str = API_URL,
+        gateway_url: str = GATEWAY_URL, proxies: Proxies | None = None,
+        message_content: bool = False, threads: bool = True, locale: str = "en",
+        answer_age: float = ANSWER_AGE, identify_wait: float = 5.0,
+    ) -> None:  # fmt: skip
         self._urls = (api_url, gateway_url)
         self._proxies = proxies or Proxies()
         self._message_content = message_content
         self._identify_wait = identify_wait
         self._locale = locale
         self._tree: discord.app_commands.CommandTree[Any] | None = None
-        self.notes = Notes(home / "discord.json")
         self.connection = Connection(token, self.make_client)
-        self._lanes = Lanes()
-        self._means = Means(
-            client=self.connection.client,
-            threads=Threads(self.connection.client, self.notes, threads),
-            sign=TypingSign(),
-            marks=waiting_marks(self.connection.client, self.notes, self._lanes.tasks),
-            acks=Acks(),
-            files=files,
-        )
-        self.roles = Roles(self.connection.client)
-        self._fetch = Downloads(
-            "discord", files, DiscordFiles(self.connection.client).read, IN_DOUBT,
+        client = self.connection.client
+        state = self.state = State(home / "discord.json")
+        queues = self._queues = ChannelQueues()
+        roles = self.roles = Roles(client)
+        deps = self._deps = Dependencies(
+            client, Threads(client, state, threads), TypingSign(),
+            waiting_marks(client, state, queues.tasks), Acks(), ports.files,
+        )  # fmt: skip
+        fetch = self._fetch = Downloads(
+            "discord", ports.files, DiscordFiles(client).read, IN_DOUBT,
             lambda error: type(error).__name__,
         )  # fmt: skip
-        self._context = Context(self.connection.client, self.notes, message_content, locale)
-        self._build(inbox, policy, board, removed, answer_age)
-
-    def _build(
-        self,
-        inbox: Inbox,
-        policy: Policy,
-        board: StatusBoard,
-        removed: Callable[[str], Awaitable[None]],
-        answer_age: float,
-    ) -> None:
-        places, hints = Places(self.notes), Hints(self.notes, self._locale)
+        self._context = Context(client, state, message_content, locale)
+        locations, notices = Locations(state), Notices(state, locale)
         self._intake = Intake(
-            inbox=inbox, notes=self.notes, places=places, roles=self.roles,
-            threads=self._means.threads, fetch=self._fetch, lanes=self._lanes, hints=hints,
-            sign=self._means.sign, marks=self._means.marks, removed=removed,
+            inbox=ports.inbox, state=state, locations=locations, roles=roles,
+            threads=deps.threads, fetch=fetch, queues=queues, notices=notices,
+            sign=deps.sign, marks=deps.marks, removed=ports.removed,
         )  # fmt: skip
-        self._door = Door(
-            inbox=inbox, policy=policy, places=places, roles=self.roles,
-            acks=self._means.acks, fetch=self._fetch, lanes=self._lanes,
+        self._receiver = Receiver(
+            inbox=ports.inbox, policy=ports.policy, locations=locations, roles=roles,
+            acks=deps.acks, fetch=fetch, queues=queues,
         )  # fmt: skip
-        self._interactions = Interactions(self._door, Choices(board, self._door), self.notes)
+        autocomplete = Autocomplete(ports.board, self._receiver)
+        self._interactions = Interactions(self._receiver, autocomplete, state)
         self._catchup = Catchup(
-            inbox=inbox, notes=self.notes, places=places, intake=self._intake,
-            lanes=self._lanes, hints=hints, age=answer_age,
+            inbox=ports.inbox, state=state, locations=locations, intake=self._intake,
+            queues=queues, notices=notices, age=answer_age,
         )  # fmt: skip
 
     # The port `Platform`.
@@ -331,17 +303,17 @@ class DiscordAdapter:
         token = Token.read(to)
         locale = nearest(token.locale) if token else self._locale
         if token is None:
-            return ChannelSurface(to, self._means, int(to.source), locale)
+            return ChannelSurface(to, self._deps, int(to.source), locale)
         if token.kind == "click":
-            return ClickSurface(to, token, self._means, locale)
-        return OriginalSurface(to, token, self._means, locale)
+            return ClickSurface(to, token, self._deps, locale)
+        return ResponseSurface(to, token, self._deps, locale)
 
     async def start(self) -> None:
         """Raises SettingsError where Discord refuses the token or an intent."""
         # At DEBUG the SDK logs the bodies of messages.
         logging.getLogger("discord").setLevel(logging.INFO)
         aim(*self._urls)
-        await self.notes.open()
+        await self.state.open()
         await self.connection.start()
 
     async def health(self) -> Health:
@@ -368,17 +340,17 @@ class DiscordAdapter:
 
     async def stop_intake(self) -> None:
         """What comes from now on is read back at the next start; commands are told to wait."""
-        self._intake.open = self._door.open = False
+        self._intake.open = self._receiver.open = False
 
     async def close(self) -> None:
-        self._intake.open = self._door.open = False
-        self._means.marks.close()
-        await self._lanes.tasks.close(DRAIN)
+        self._intake.open = self._receiver.open = False
+        self._deps.marks.close()
+        await self._queues.tasks.close(DRAIN)
         await self._fetch.close()
-        await self._means.threads.close()
-        await self._means.sign.close()
+        await self._deps.threads.close()
+        await self._deps.sign.close()
         await self.connection.close()
-        await self.notes.close()
+        await self.state.close()
 
     # What the client tells (`client.Events`).
 
@@ -396,7 +368,7 @@ class DiscordAdapter:
         self.connection.adopt(client)
         application = client.application_id or 0
         tree = self._tree
-        self._lanes.tasks.start(register(tree, application, self.notes))
+        self._queues.tasks.start(register(tree, application, self.state))
 
     async def connected(self) -> None:
         client = await self.connection.client()
@@ -405,14 +377,14 @@ class DiscordAdapter:
 
     async def message(self, message: discord.Message) -> None:
         client = await self.connection.client()
-        self._lanes.put(message.channel.id, lambda: self._intake.message(client, message))
+        self._queues.put(message.channel.id, lambda: self._intake.message(client, message))
 
     async def edited(self, event: discord.RawMessageUpdateEvent) -> None:
         client = await self.connection.client()
-        self._lanes.put(event.channel_id, lambda: self._intake.edited(client, event.message))
+        self._queues.put(event.channel_id, lambda: self._intake.edited(client, event.message))
 
     async def deleted(self, channel: int, messages: set[int]) -> None:
-        self._lanes.put(channel, lambda: self._intake.deleted(channel, messages))
+        self._queues.put(channel, lambda: self._intake.deleted(channel, messages))
 
     async def interaction(self, interaction: Interaction) -> None:
         try:
@@ -428,7 +400,7 @@ def aim(api_url: str, gateway_url: str) -> None:
     DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(gateway_url)
 
 
-class Taker(Protocol):
+class CommandHandlers(Protocol):
     """What the commands do; it acks each interaction."""
 
     async def ask(self, interaction: Interaction, prompt: str, file: Any) -> None: ...
@@ -462,7 +434,7 @@ class Translations(app_commands.Translator):
         return translated if translated != string.message else None
 
 
-def make_tree(client: discord.Client, taker: Taker) -> app_commands.CommandTree[Any]:
+def make_tree(client: discord.Client, handlers: CommandHandlers) -> app_commands.CommandTree[Any]:
     """All commands, for servers and for people who installed the app for themselves."""
     made: app_commands.CommandTree[Any] = app_commands.CommandTree(
         client,
@@ -472,10 +444,10 @@ def make_tree(client: discord.Client, taker: Taker) -> app_commands.CommandTree[
         allowed_installs=app_commands.AppInstallationType(guild=True, user=True),
     )
     made.error(broke)
-    words = (_word(taker, word, description) for word, description in WORDS.items())
-    for command in (_ask(taker), _quick(taker), _undo(taker), *words):
+    words = (_word(handlers, word, description) for word, description in WORDS.items())
+    for command in (_ask(handlers), _quick(handlers), _undo(handlers), *words):
         made.add_command(command)
-    made.add_command(_menu(taker))
+    made.add_command(_menu(handlers))
     return made
 
 
@@ -501,28 +473,28 @@ async def command_payload(make_tree: app_commands.CommandTree[Any]) -> list[dict
 
 
 async def register(
-    make_tree: app_commands.CommandTree[Any], application: int, notes: Notes
+    make_tree: app_commands.CommandTree[Any], application: int, state: State
 ) -> bool:
     """One PUT for all where something changed. A refusal is logged, and tried at the next start:
     200 new commands a day are allowed (interactions/application-commands.mdx#registering).
     """
     body = json.dumps(await command_payload(make_tree), sort_keys=True)
     digest = hashlib.sha256(f"{application}\n{body}".encode()).hexdigest()
-    if digest == notes.commands:
+    if digest == state.commands:
         return False
     try:
         await make_tree.sync()
     except (discord.DiscordException, *IN_DOUBT) as error:
         log.warning("commands not registered", why=str(error)[:300])
         return False
-    notes.commands = digest
-    await notes.flush()
+    state.commands = digest
+    await state.flush()
     log.info("commands registered", count=len(make_tree.get_commands()))
     return True
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class Request:
     """What a command or click stands for; `action` is the right that it needs at least."""
 
     text: str
@@ -532,7 +504,7 @@ class Said:
     files: tuple[Attachment, ...] = ()
 
 
-class Door:
+class Receiver:
     """Discord waits 3 seconds for the ack. So rights are looked up locally, rights and storing have
     deadlines, and where storing fails the person is told at once that nothing was taken."""
 
@@ -540,23 +512,23 @@ class Door:
         self,
         inbox: Inbox,
         policy: Policy,
-        places: Places,
+        locations: Locations,
         roles: Roles,
         acks: Acks,
         fetch: Downloads,
-        lanes: Lanes,
+        queues: ChannelQueues,
     ) -> None:
         self._inbox = inbox
         self._policy = policy
-        self._places = places
+        self._locations = locations
         self._roles = roles
         self._acks = acks
         self._fetch = fetch
-        self._lanes = lanes
+        self._queues = queues
         self.open = True
         """False once intake has stopped."""
 
-    async def command(self, interaction: Interaction, said: Said) -> None:
+    async def command(self, interaction: Interaction, said: Request) -> None:
         """Its whole answer will stand in the original response."""
         came = asyncio.get_running_loop().time()
         if not await self.may(interaction, said.action):
@@ -567,9 +539,9 @@ class Door:
             return
         await self._ack(interaction, message.turn, thinking=True, ephemeral=said.private)
         if message.attachments:
-            self._lanes.tasks.start(self._fetch.all_of(message))
+            self._queues.tasks.start(self._fetch.all_of(message))
 
-    async def click(self, interaction: Interaction, said: Said, asker: int = 0) -> bool:
+    async def click(self, interaction: Interaction, said: Request, asker: int = 0) -> bool:
         """Whether it was taken and acked. Its outcome will stand where the button is.
 
         `asker`: whose conversation the click is about, where it is not the clicker's own.
@@ -605,17 +577,17 @@ class Door:
         return verdict.allowed
 
     def address(self, interaction: Interaction) -> Address:
-        place = self._places.of_interaction(interaction)
-        return self._places.aliased(place, interaction.user.id)
+        location = self._locations.of_interaction(interaction)
+        return self._locations.aliased(location, interaction.user.id)
 
     def _message(
-        self, interaction: Interaction, said: Said, token: Token, asker: int = 0
+        self, interaction: Interaction, said: Request, token: Token, asker: int = 0
     ) -> Message:
         clicked = token.kind == "click" and interaction.message is not None
         return events.from_interaction(
             interaction,
-            self._places.of_interaction(interaction),
-            self._places,
+            self._locations.of_interaction(interaction),
+            self._locations,
             said.text,
             token.text(),
             time.time() + TOKEN_LIFE,
@@ -636,7 +608,7 @@ class Door:
             self._acks.settle(message.turn, False)
             if isinstance(error, TimeoutError):
                 # It may come to be stored yet, and then it must not be answered.
-                self._lanes.tasks.start(self._inbox.amend(message.event_key, None))
+                self._queues.tasks.start(self._inbox.amend(message.event_key, None))
             await self._whisper(interaction, NotStored().words(locale(interaction)))
             return False
         return receipt.fresh
@@ -665,12 +637,12 @@ class Door:
             log.info("not told", why=type(error).__name__)
 
 
-class Choices:
+class Autocomplete:
     """What autocomplete offers: the registry's quick commands, and changes that can be undone."""
 
-    def __init__(self, board: StatusBoard, door: Door) -> None:
+    def __init__(self, board: StatusBoard, receiver: Receiver) -> None:
         self._board = board
-        self._door = door
+        self._receiver = receiver
 
     async def slugs(self, interaction: Interaction, typed: str) -> Sequence[tuple[str, str]]:
         """(shown, value) of each that holds what was typed."""
@@ -686,7 +658,7 @@ class Choices:
 
     async def undoable(self, interaction: Interaction, typed: str) -> Sequence[tuple[str, str]]:
         typed = typed.lower()
-        conversation = self._door.address(interaction).conversation
+        conversation = self._receiver.address(interaction).conversation
         return [
             (f"{card.id} – {card.title}", card.id)
             for card in await self._board.changes(conversation)
@@ -703,17 +675,17 @@ class Choices:
         return next((command for command in known if command.slug == slug), None)
 
     async def _known(self, interaction: Interaction) -> Sequence[QuickCommand]:
-        who, where = person_of(interaction.user), self._door.address(interaction)
+        who, where = person_of(interaction.user), self._receiver.address(interaction)
         return await self._board.commands(who, where)
 
 
 class Interactions:
     """What each command, click and filled-in modal stands for."""
 
-    def __init__(self, door: Door, choices: Choices, notes: Notes) -> None:
-        self._door = door
-        self._choices = choices
-        self._notes = notes
+    def __init__(self, receiver: Receiver, choices: Autocomplete, state: State) -> None:
+        self._receiver = receiver
+        self._autocomplete = choices
+        self._state = state
 
     async def take(self, interaction: Interaction) -> None:
         """Clicks and modals; commands come through the SDK's tree."""
@@ -726,9 +698,9 @@ class Interactions:
 
     async def ask(self, interaction: Interaction, prompt: str, file: Sent) -> None:
         if not prompt and file is None:
-            await self._door.modal(interaction, ask_form(locale(interaction)))
+            await self._receiver.modal(interaction, ask_form(locale(interaction)))
         else:
-            await self._door.command(interaction, Said(prompt, files=_files(file)))
+            await self._receiver.command(interaction, Request(prompt, files=_files(file)))
 
     async def ask_about(self, interaction: Interaction, message: discord.Message) -> None:
         """This interaction alone tells all of the message, its files too: they are kept until the
@@ -736,51 +708,51 @@ class Interactions:
         me = interaction.client.user.id if interaction.client.user else 0
         files = files_of(message)
         if files:
-            self._notes.asked[str(message.id)] = [asdict(file) for file in files]
-            await self._notes.flush()
+            self._state.asked[str(message.id)] = [asdict(file) for file in files]
+            await self._state.flush()
         text = events.quote_of(message, me).text
         about = message.id if files else 0
         names = [file.name for file in files]
-        await self._door.modal(interaction, about_form(text, about, names, locale(interaction)))
+        await self._receiver.modal(interaction, about_form(text, about, names, locale(interaction)))
 
     async def quick(self, interaction: Interaction, slug: str, input: str, file: Sent) -> None:
         if not input and file is None and QUICK_ID.fullmatch(f"ponte:quick:{slug}"):
-            known = await self._choices.command(interaction, slug)
+            known = await self._autocomplete.command(interaction, slug)
             if known is None or known.inputs:
                 modal = quick_form(slug, known, locale(interaction))
-                await self._door.modal(interaction, modal)
+                await self._receiver.modal(interaction, modal)
                 return
-        said = Said(_quick_words(slug, input), "spend", files=_files(file))
-        await self._door.command(interaction, said)
+        said = Request(_quick_words(slug, input), "spend", files=_files(file))
+        await self._receiver.command(interaction, said)
 
     async def word(self, interaction: Interaction, word: str) -> None:
-        await self._door.command(interaction, Said(word, private=word in WHISPERED))
+        await self._receiver.command(interaction, Request(word, private=word in WHISPERED))
 
     async def undo(self, interaction: Interaction, change: str) -> None:
-        await self._door.command(interaction, Said(f"undo {change.lower()}"))
+        await self._receiver.command(interaction, Request(f"undo {change.lower()}"))
 
     async def slugs(self, interaction: Interaction, typed: str) -> Sequence[tuple[str, str]]:
-        return await self._choices.slugs(interaction, typed)
+        return await self._autocomplete.slugs(interaction, typed)
 
     async def undoable(self, interaction: Interaction, typed: str) -> Sequence[tuple[str, str]]:
-        return await self._choices.undoable(interaction, typed)
+        return await self._autocomplete.undoable(interaction, typed)
 
     async def _submitted(self, interaction: Interaction, id: str) -> None:
         given = filled_in(interaction)
         prompt = given.get(PROMPT_FIELD, "")
         if id == ASK_ID:
-            await self._door.command(interaction, Said(prompt))
+            await self._receiver.command(interaction, Request(prompt))
         elif found := ABOUT_ID.fullmatch(id):
             files, lost = self._asked_about(interaction, found["message"])
             quoted = given.get(QUOTE_FIELD, "") or ("[no words, but files]" if lost else "")
             context = (Quote("the message asked about", quoted, reference=lost),) if quoted else ()
-            await self._door.command(interaction, Said(prompt, context=context, files=files))
+            await self._receiver.command(interaction, Request(prompt, context=context, files=files))
         elif found := QUICK_ID.fullmatch(id):
             said = _quick_words(found["slug"], given.get(INPUT_FIELD, ""))
             if found["named"]:
                 filled = {name: value for name, value in given.items() if value}
                 said = grammar.typed(Command("quick-command", slug=found["slug"], input=filled))
-            await self._door.command(interaction, Said(said, "spend"))
+            await self._receiver.command(interaction, Request(said, "spend"))
 
     def _asked_about(
         self, interaction: Interaction, message: str | None
@@ -788,20 +760,20 @@ class Interactions:
         """The files of the message that a form is about, else where they may be found again."""
         if not message:
             return (), ""
-        kept = self._notes.asked.get(message)
+        kept = self._state.asked.get(message)
         if kept is None:
             return (), f"{interaction.channel_id}/{message}"
         return tuple(Attachment(**each) for each in kept), ""
 
     async def _clicked(self, interaction: Interaction, id: str) -> None:
         if found := render.ID.fullmatch(id):
-            await self._door.click(interaction, Said(f"{found['action']} {found['card']}"))
+            await self._receiver.click(interaction, Request(f"{found['action']} {found['card']}"))
         elif found := render.STOP.fullmatch(id):
             await self._stop(interaction, int(found["asker"]))
 
     async def _stop(self, interaction: Interaction, asker: int) -> None:
         """The button goes with the first click on it: what it stands under may grow no more."""
-        taken = await self._door.click(interaction, Said("stop"), asker)
+        taken = await self._receiver.click(interaction, Request("stop"), asker)
         if taken and interaction.message is not None:
             view = render.without_stop(interaction.message)
             with suppress(discord.HTTPException, *IN_DOUBT):
@@ -812,53 +784,55 @@ def locale(interaction: Interaction) -> str:
     return nearest(str(interaction.locale))
 
 
-def _ask(taker: Taker) -> app_commands.Command[Any, Any, None]:
+def _ask(handlers: CommandHandlers) -> app_commands.Command[Any, Any, None]:
     async def ask(
         interaction: Interaction, prompt: str = "", file: discord.Attachment | None = None
     ) -> None:
-        await taker.ask(interaction, prompt, file)
+        await handlers.ask(interaction, prompt, file)
 
     app_commands.describe(prompt=PROMPT, file=FILE)(ask)
     return app_commands.Command(name="ask", description=ASK, callback=ask)
 
 
-def _quick(taker: Taker) -> app_commands.Command[Any, Any, None]:
+def _quick(handlers: CommandHandlers) -> app_commands.Command[Any, Any, None]:
     async def quick(
         interaction: Interaction,
         slug: app_commands.Range[str, 1, 100],
         input: str = "",
         file: discord.Attachment | None = None,
     ) -> None:
-        await taker.quick(interaction, slug, input, file)
+        await handlers.quick(interaction, slug, input, file)
 
     app_commands.describe(slug=SLUG, input=INPUT, file=FILE)(quick)
     command: app_commands.Command[Any, Any, None]
     command = app_commands.Command(name="quick-command", description=QUICK, callback=quick)
-    command.autocomplete("slug")(_completion(taker.slugs))
+    command.autocomplete("slug")(_completion(handlers.slugs))
     return command
 
 
-def _undo(taker: Taker) -> app_commands.Command[Any, Any, None]:
+def _undo(handlers: CommandHandlers) -> app_commands.Command[Any, Any, None]:
     async def undo(interaction: Interaction, change: app_commands.Range[str, 6, 6]) -> None:
-        await taker.undo(interaction, change)
+        await handlers.undo(interaction, change)
 
     app_commands.describe(change=CHANGE)(undo)
     command: app_commands.Command[Any, Any, None]
     command = app_commands.Command(name="undo", description=UNDO, callback=undo)
-    command.autocomplete("change")(_completion(taker.undoable))
+    command.autocomplete("change")(_completion(handlers.undoable))
     return command
 
 
-def _word(taker: Taker, word: str, description: str) -> app_commands.Command[Any, Any, None]:
+def _word(
+    handlers: CommandHandlers, word: str, description: str
+) -> app_commands.Command[Any, Any, None]:
     async def callback(interaction: Interaction) -> None:
-        await taker.word(interaction, word)
+        await handlers.word(interaction, word)
 
     return app_commands.Command(name=word, description=description, callback=callback)
 
 
-def _menu(taker: Taker) -> app_commands.ContextMenu:
+def _menu(handlers: CommandHandlers) -> app_commands.ContextMenu:
     async def ask_about(interaction: Interaction, message: discord.Message) -> None:
-        await taker.ask_about(interaction, message)
+        await handlers.ask_about(interaction, message)
 
     return app_commands.ContextMenu(name=ASK_MENU, callback=ask_about)
 

@@ -18,12 +18,12 @@ from discord import MessageType
 from adapters.discord.client import (
     IN_DOUBT,
     PLATFORM,
+    ChannelQueues,
     Heard,
     Interaction,
-    Lanes,
-    Notes,
-    Place,
+    Location,
     Roles,
+    State,
     attempt,
     history,
     own_id,
@@ -96,57 +96,57 @@ AWAY = (
 )
 
 
-class Places:
+class Locations:
     """Finds a message's or interaction's Place; asks Discord where the cache has no answer."""
 
-    def __init__(self, notes: Notes) -> None:
-        self._notes = notes
+    def __init__(self, state: State) -> None:
+        self._state = state
 
-    async def of_message(self, client: discord.Client, message: discord.Message) -> Place:
+    async def of_message(self, client: discord.Client, message: discord.Message) -> Location:
         channel = message.channel
         guild = message.guild.id if message.guild else getattr(channel, "guild_id", None) or 0
         if not guild:
-            return Place(channel.id)
+            return Location(channel.id)
         if isinstance(channel, discord.PartialMessageable):
             return await self._of_unknown(client, message, guild)
         return self._of_guild_channel(channel, guild)
 
-    def of_interaction(self, interaction: Interaction) -> Place:
+    def of_interaction(self, interaction: Interaction) -> Location:
         channel = interaction.channel
         id = interaction.channel_id or 0
         if interaction.guild_id:
             return self._of_guild_channel(channel, interaction.guild_id, id)
         # Where the app is only installed for its user, a DM may be between two other people.
         alone = bool(interaction.context.dm_channel)
-        return Place(id, shared=not alone and not isinstance(channel, discord.DMChannel))
+        return Location(id, shared=not alone and not isinstance(channel, discord.DMChannel))
 
-    def aliased(self, place: Place, person: int) -> Address:
+    def aliased(self, location: Location, person: int) -> Address:
         """The Address of `person` there, in the thread that could not be made if there is one."""
-        alias = self._notes.alias(place.channel, str(person)) if not place.thread else None
-        return place.address(person, alias or 0)
+        alias = self._state.alias(location.channel, str(person)) if not location.thread else None
+        return location.address(person, alias or 0)
 
-    def _of_guild_channel(self, channel: object, guild: int, id: int = 0) -> Place:
+    def _of_guild_channel(self, channel: object, guild: int, id: int = 0) -> Location:
         if isinstance(channel, discord.Thread):
-            self._notes.parents[channel.id] = channel.parent_id
-            return Place(channel.parent_id, guild, channel.id, shared=True)
+            self._state.parents[channel.id] = channel.parent_id
+            return Location(channel.parent_id, guild, channel.id, shared=True)
         known = getattr(channel, "id", id)
-        parent = self._notes.parents.get(known)
+        parent = self._state.parents.get(known)
         if parent:
-            return Place(parent, guild, known, shared=True)
-        return Place(known, guild, shared=True)
+            return Location(parent, guild, known, shared=True)
+        return Location(known, guild, shared=True)
 
     async def _of_unknown(
         self, client: discord.Client, message: discord.Message, guild: int
-    ) -> Place:
+    ) -> Location:
         """A channel that the cache lacks: a thread that was archived when Ponte started."""
         id = message.channel.id
-        if id not in self._notes.parents:
+        if id not in self._state.parents:
             found = await attempt(lambda: client.fetch_channel(id))
             if isinstance(found, discord.Thread):
-                self._notes.parents[id] = found.parent_id
-                self._notes.changed()
+                self._state.parents[id] = found.parent_id
+                self._state.changed()
             else:
-                self._notes.parents[id] = 0
+                self._state.parents[id] = 0
         return self._of_guild_channel(message.channel, guild)
 
 
@@ -202,11 +202,13 @@ def answers_us(message: discord.Message, me: int) -> bool:
 
 
 def to_message(
-    message: discord.Message, place: Place, places: Places, me: int, thread: int = 0
+    message: discord.Message, location: Location, locations: Locations, me: int, thread: int = 0
 ) -> Message:
     """`thread` is the id of a thread that will be made from this message."""
     key = event_key(message.channel.id, message.id)
-    address = place.address("", thread) if thread else places.aliased(place, message.author.id)
+    address = (
+        location.address("", thread) if thread else locations.aliased(location, message.author.id)
+    )
     author = person_of(message.author)
     at = message.edited_at or message.created_at
     return Message(
@@ -223,8 +225,8 @@ def to_message(
 
 def from_interaction(
     interaction: Interaction,
-    place: Place,
-    places: Places,
+    location: Location,
+    locations: Locations,
     said: str,
     token: str,
     expires: float,
@@ -238,7 +240,7 @@ def from_interaction(
     """The command or click as a Message; `asker` owns the conversation that a click is about."""
     key = f"discord:interaction:{interaction.id}"
     author = person_of(interaction.user)
-    address = places.aliased(place, asker or interaction.user.id)
+    address = locations.aliased(location, asker or interaction.user.id)
     return Message(
         event_key=key,
         text=text.clean(said),
@@ -313,25 +315,25 @@ class Intake:
     def __init__(
         self,
         inbox: Inbox,
-        notes: Notes,
-        places: Places,
+        state: State,
+        locations: Locations,
         roles: Roles,
         threads: Threads,
         fetch: Downloads,
-        lanes: Lanes,
-        hints: Hints,
+        queues: ChannelQueues,
+        notices: Notices,
         sign: TypingSign,
         marks: WaitingMarks,
         removed: Callable[[str], Awaitable[None]],
     ) -> None:
         self._inbox = inbox
-        self._notes = notes
-        self._places = places
+        self._state = state
+        self._locations = locations
         self._roles = roles
         self._threads = threads
         self._fetch = fetch
-        self._lanes = lanes
-        self._hints = hints
+        self._queues = queues
+        self._notices = notices
         self._sign = sign
         self._marks = marks
         self._removed = removed
@@ -343,14 +345,14 @@ class Intake:
         if not self.open:
             return False
         me = own_id(client)
-        place = await self._places.of_message(client, message)
-        guild = place.guild
-        if not is_speech(message) or not await self._addressed(message, place, me):
-            self._notes.took(message.channel.id, message.id, guild, known_only=True)
+        location = await self._locations.of_message(client, message)
+        guild = location.guild
+        if not is_speech(message) or not await self._addressed(message, location, me):
+            self._state.took(message.channel.id, message.id, guild, known_only=True)
             return False
         self._roles.saw(message.author)
-        await self._store(message, place, me)
-        self._notes.took(message.channel.id, message.id, guild)
+        await self._store(message, location, me)
+        self._state.took(message.channel.id, message.id, guild)
         return True
 
     async def edited(self, client: discord.Client, message: discord.Message) -> None:
@@ -358,13 +360,13 @@ class Intake:
         if not self.open or message.edited_at is None or not is_speech(message):
             return
         me = own_id(client)
-        place = await self._places.of_message(client, message)
+        location = await self._locations.of_message(client, message)
         key = event_key(message.channel.id, message.id)
-        if place.guild and is_withheld(message):
+        if location.guild and is_withheld(message):
             # Without our mention Discord tells no content: what it says now is not for us.
             await self._inbox.amend(key, None)
             return
-        changed = to_message(message, place, self._places, me)
+        changed = to_message(message, location, self._locations, me)
         await self._inbox.amend(key, changed)
 
     async def deleted(self, channel: int, messages: set[int]) -> None:
@@ -376,66 +378,66 @@ class Intake:
             else:
                 await self._removed(f"{channel}:{message}")
 
-    async def _addressed(self, message: discord.Message, place: Place, me: int) -> bool:
-        if not place.guild:
+    async def _addressed(self, message: discord.Message, location: Location, me: int) -> bool:
+        if not location.guild:
             return True
         told = not is_withheld(message)
         if mentions_us(message, me):
             if not told:
-                await self._hints.by_role(message)
-            elif place.thread:
-                self._joined(message, place)
+                await self._notices.by_role(message)
+            elif location.thread:
+                self._joined(message, location)
             return told
         if answers_us(message, me):
             if not told:
-                await self._hints.mention_me(message)
+                await self._notices.mention_me(message)
             return told
-        if not place.thread or not self._ours(message, place, me):
+        if not location.thread or not self._ours(message, location, me):
             return False
-        return await self._followed_up(message, place, told)
+        return await self._followed_up(message, location, told)
 
-    async def _followed_up(self, message: discord.Message, place: Place, told: bool) -> bool:
+    async def _followed_up(self, message: discord.Message, location: Location, told: bool) -> bool:
         """In a thread of ours without a mention: only while one person talks with Ponte."""
-        company = self._joined(message, place)
+        there = self._joined(message, location)
         if not told:
-            await self._hints.mention_me(message)
+            await self._notices.mention_me(message)
             return False
-        if company.to_be_told():
-            self._notes.changed()
-            await self._hints.waits_now(message)
-        return not company.several
+        if there.to_be_told():
+            self._state.changed()
+            await self._notices.waits_now(message)
+        return not there.several
 
-    def _joined(self, message: discord.Message, place: Place) -> Heard:
-        company = self._notes.company.setdefault(place.thread, Heard())
-        if company.join(str(message.author.id)):
-            self._notes.changed()
-        return company
+    def _joined(self, message: discord.Message, location: Location) -> Heard:
+        there = self._state.threads.setdefault(location.thread, Heard())
+        if there.join(str(message.author.id)):
+            self._state.changed()
+        return there
 
-    def _ours(self, message: discord.Message, place: Place, me: int) -> bool:
+    def _ours(self, message: discord.Message, location: Location, me: int) -> bool:
         """A thread that we made, or were mentioned in before."""
         channel = message.channel
         made = isinstance(channel, discord.Thread) and channel.owner_id == me
-        return made or place.thread in self._notes.company
+        return made or location.thread in self._state.threads
 
-    async def _store(self, message: discord.Message, place: Place, me: int) -> None:
-        begins = self._threads.wanted(message, place)
+    async def _store(self, message: discord.Message, location: Location, me: int) -> None:
+        begins = self._threads.wanted(message, location)
         thread = message.id if begins else 0
-        said = to_message(message, place, self._places, me, thread)
+        said = to_message(message, location, self._locations, me, thread)
         try:
             receipt = await self._inbox.accept(said)
         except NotStored as error:
             log.error("not stored", channel=message.channel.id)
-            await self._hints.say(message, error.words(), "not-stored")
+            await self._notices.say(message, error.words(), "not-stored")
             return
         if not receipt.fresh:
             return
         if receipt.waiting:
             self._marks.put(receipt.turn, f"{message.channel.id}:{message.id}")
         if begins:
-            self._notes.company[message.id] = Heard([str(message.author.id)], heard=message.id)
+            self._state.threads[message.id] = Heard([str(message.author.id)], heard=message.id)
             self._threads.open(message.channel.id, message.id, said.text or said.author.name)
         if said.attachments:
-            self._lanes.tasks.start(self._fetch.all_of(said))
+            self._queues.tasks.start(self._fetch.all_of(said))
         log.debug("accepted", turn=receipt.turn, after=time.time() - said.sent_at)
 
 
@@ -448,26 +450,26 @@ class Catchup:
     def __init__(
         self,
         inbox: Inbox,
-        notes: Notes,
-        places: Places,
+        state: State,
+        locations: Locations,
         intake: Intake,
-        lanes: Lanes,
-        hints: Hints,
+        queues: ChannelQueues,
+        notices: Notices,
         age: float,
     ) -> None:
         self._inbox = inbox
-        self._notes = notes
-        self._places = places
+        self._state = state
+        self._locations = locations
         self._intake = intake
-        self._lanes = lanes
-        self._hints = hints
+        self._queues = queues
+        self._notices = notices
         self._age = age
         self._gate = asyncio.Semaphore(AT_ONCE)
 
     def start(self, client: discord.Client) -> None:
         """Put each channel's missed messages into its lane, before anything that comes live."""
         fresh = time.time() - IDLE_FOR
-        known = [(c, seen) for c, seen in self._notes.seen.items() if seen.at > fresh]
+        known = [(c, seen) for c, seen in self._state.seen.items() if seen.at > fresh]
         for channel, seen in sorted(known, key=lambda item: -item[1].last):
             self._put(client, channel, seen.guild, seen.last)
 
@@ -479,21 +481,21 @@ class Catchup:
             async with self._gate:
                 await self._read_back(client, channel, guild, last)
 
-        self._lanes.put(channel, read_back)
+        self._queues.put(channel, read_back)
 
     async def _read_back(self, client: discord.Client, channel: int, guild: int, last: int) -> None:
         try:
             missed = await self._history(client, channel, guild, last)
         except Undeliverable as gone:
             log.info("channel not read back", channel=channel, why=str(gone))
-            self._notes.seen.pop(channel, None)
+            self._state.seen.pop(channel, None)
             return
         except (PlatformBusy, *IN_DOUBT) as error:
             log.warning("channel not read back", channel=channel, why=repr(error))
             return
         skipped = await self._take(client, missed)
         if skipped:
-            await self._hints.away(skipped[-1], len(skipped))
+            await self._notices.away(skipped[-1], len(skipped))
         if missed:
             log.info("read back", channel=channel, messages=len(missed), skipped=len(skipped))
 
@@ -501,13 +503,13 @@ class Catchup:
         self, client: discord.Client, channel: int, guild: int, last: int
     ) -> list[discord.Message]:
         found = client.get_channel(channel) if guild else None
-        place = (
+        location = (
             found
             if isinstance(found, discord.abc.Messageable)
             else client.get_partial_messageable(channel, guild_id=guild or None)
         )
         after = discord.Object(last)
-        return await history(place, after=after, limit=MOST_MESSAGES, oldest_first=True)
+        return await history(location, after=after, limit=MOST_MESSAGES, oldest_first=True)
 
     async def _take(
         self, client: discord.Client, missed: list[discord.Message]
@@ -521,16 +523,16 @@ class Catchup:
             elif await self._is_unanswered(client, message):
                 skipped.append(message)
         if skipped:
-            self._notes.took(skipped[-1].channel.id, skipped[-1].id)
+            self._state.took(skipped[-1].channel.id, skipped[-1].id)
         return skipped
 
     async def _is_unanswered(self, client: discord.Client, message: discord.Message) -> bool:
         """Addressed to Ponte, and not known to the inbox (the last second of notes may be lost)."""
         me = own_id(client)
-        place = await self._places.of_message(client, message)
-        if not is_speech(message) or (place.guild and not mentions_us(message, me)):
+        location = await self._locations.of_message(client, message)
+        if not is_speech(message) or (location.guild and not mentions_us(message, me)):
             return False
-        said = to_message(message, place, self._places, me)
+        said = to_message(message, location, self._locations, me)
         return await self._inbox.amend(said.event_key, said) == "unknown"
 
 
@@ -545,12 +547,12 @@ class Context:
     def __init__(
         self,
         client: Callable[[], Awaitable[discord.Client]],
-        notes: Notes,
+        state: State,
         may_read: bool,
         locale: str,
     ) -> None:
         self._client = client
-        self._notes = notes
+        self._state = state
         self._may_read = may_read
         self._locale = locale
 
@@ -596,10 +598,10 @@ class Context:
         client = await self._client()
         me = own_id(client)
         channel, id = (int(part) for part in quote.reference.split("/"))
-        place = client.get_partial_messageable(channel)
+        location = client.get_partial_messageable(channel)
         try:
             async with asyncio.timeout(participants.PATIENCE):
-                found = await attempt(lambda: place.fetch_message(id))
+                found = await attempt(lambda: location.fetch_message(id))
         except (PonteError, *IN_DOUBT) as error:
             log.info("quoted message not read", why=repr(error)[:200])
             return quote, ()
@@ -613,32 +615,32 @@ class Context:
         if not address.thread or not address.workspace or message.clicked:
             return (), (), ()
         thread, source = int(address.thread), int(message.reply_to.source)
-        company = self._notes.company.get(thread)
-        if company is None or thread == source:
+        there = self._state.threads.get(thread)
+        if there is None or thread == source:
             return (), (), ()
-        since = company.hear(source)
+        since = there.hear(source)
         first = not since
-        self._notes.changed()
-        if company.people == [message.author.id] and not first:
+        self._state.changed()
+        if there.people == [message.author.id] and not first:
             return (), (), ()
         if not self._may_read:
             return ([Quote("Discord", UNTOLD, ours=True)] if first else ()), (), ()
         try:
             async with asyncio.timeout(participants.PATIENCE):
-                return await self._read(int(address.channel), thread, since, source, company)
+                return await self._read(int(address.channel), thread, since, source, there)
         except (PonteError, *IN_DOUBT) as error:
             log.info("thread not read", why=repr(error)[:200])
             return (), (), (participants.UNREAD,)
 
     async def _read(
-        self, channel: int, thread: int, since: int, source: int, company: Heard
+        self, channel: int, thread: int, since: int, source: int, there: Heard
     ) -> Found:
         client = await self._client()
         me = own_id(client)
-        place = client.get_partial_messageable(thread)
-        newest = await history(place, before=discord.Object(source), limit=LOOKED_AT)
+        location = client.get_partial_messageable(thread)
+        newest = await history(location, before=discord.Object(source), limit=LOOKED_AT)
         said = [m for m in reversed(newest) if m.id > since]
-        company.join(*(str(m.author.id) for m in said if is_speech(m)))
+        there.join(*(str(m.author.id) for m in said if is_speech(m)))
         unheard = [m for m in said if is_told(m) and not is_known(m, me)][-participants.QUOTES :]
         root = None if since else await self._root(client, channel, thread)
         quotes = [quote_of(m, me, participants.QUOTED) for m in unheard if m.id != thread]
@@ -652,8 +654,8 @@ class Context:
     ) -> discord.Message | None:
         """The message that the thread was made from, in the channel above it, or in itself where
         it is a post in a forum; both have the thread's id (topics/threads.mdx)."""
-        for place in (channel, thread):
-            where = client.get_partial_messageable(place)
+        for location in (channel, thread):
+            where = client.get_partial_messageable(location)
             try:
                 return await attempt(lambda: where.fetch_message(thread))  # noqa: B023
             except PonteError:
@@ -661,16 +663,16 @@ class Context:
         return None
 
 
-class Hints:
+class Notices:
     """What Ponte says without having been asked: each once, as a reply."""
 
-    def __init__(self, notes: Notes, locale: str) -> None:
-        self._notes = notes
+    def __init__(self, state: State, locale: str) -> None:
+        self._state = state
         self._locale = locale
 
     async def mention_me(self, message: discord.Message) -> None:
         """Once a day in a channel: who wrote meant Ponte, but Discord did not tell what."""
-        if self._notes.first_hint(f"mention:{message.channel.id}", HINT_EVERY):
+        if self._state.first_notice(f"mention:{message.channel.id}", HINT_EVERY):
             await self.say(message, say(MENTION, self._locale), "mention")
 
     async def by_role(self, message: discord.Message) -> None:

@@ -22,9 +22,9 @@ from adapters.discord.client import (
     NOBODY,
     THREAD_EXISTS,
     Acks,
-    Notes,
-    Original,
-    Place,
+    Location,
+    OriginalResponse,
+    State,
     Token,
     TokenOver,
     attempt,
@@ -74,7 +74,7 @@ THREAD_DEADLINE = 8.0
 
 
 @dataclass(frozen=True, slots=True)
-class Means:
+class Dependencies:
     """What every surface works with."""
 
     client: Callable[[], Awaitable[discord.Client]]
@@ -86,7 +86,7 @@ class Means:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class Shown:
     """What a post of ours shows, as far as this process knows."""
 
     content: str
@@ -94,7 +94,7 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True)
-class Dress:
+class Rendering:
     """The final form of an answer's last post."""
 
     embeds: list[discord.Embed]
@@ -107,15 +107,15 @@ class Dress:
         return not (self.embeds or self.view or self.sheets)
 
 
-class Wardrobe:
+class Renderer:
     """Dresses the answer that is being brought, once; a long one takes time."""
 
     def __init__(self, locale: str, most: int) -> None:
         self._locale = locale
         self._most = most
-        self._made: tuple[Answer, Dress] | None = None
+        self._made: tuple[Answer, Rendering] | None = None
 
-    async def dress(self, answer: Answer) -> Dress:
+    async def rendering(self, answer: Answer) -> Rendering:
         """`most`, above, is how many parts it was split into at most: what is over is a file."""
         if self._made is None or self._made[0] is not answer:
             self._made = (answer, await self._make(answer))
@@ -125,13 +125,13 @@ class Wardrobe:
         """What a post or an edit says and shows, without its files."""
         form: dict[str, Any] = {"content": content(part, answer, self._locale)}
         if answer is not None:
-            dress = await self.dress(answer)
-            form |= {"embeds": dress.embeds, "view": dress.view}
+            rendering = await self.rendering(answer)
+            form |= {"embeds": rendering.embeds, "view": rendering.view}
         return form
 
-    async def _make(self, answer: Answer) -> Dress:
+    async def _make(self, answer: Answer) -> Rendering:
         made = await aside(lambda text: pages(text, self._locale, self._most), answer.text)
-        return Dress(
+        return Rendering(
             embeds=render.embeds(answer.cards, self._locale),
             view=render.view(answer.cards, self._locale) if answer.cards else None,
             sheets=made.sheets,
@@ -147,15 +147,15 @@ class ChannelSurface:
     limit = LIMIT
     interval = INTERVAL
 
-    def __init__(self, to: ReplyTo, means: Means, source: int | None, locale: str) -> None:
+    def __init__(self, to: ReplyTo, deps: Dependencies, source: int | None, locale: str) -> None:
         self._to = to
-        self._means = means
+        self._deps = deps
         self._source = source
         self._locale = locale
-        self._wardrobe = Wardrobe(locale, MOST_PARTS)
+        self._renderer = Renderer(locale, MOST_PARTS)
         self._parts: tuple[str, ...] = ()
         self._doubted: set[int] = set()
-        self._looks: dict[str, Look] = {}
+        self._shown: dict[str, Shown] = {}
         self._changing = asyncio.Lock()
         self._last: tuple[str, str, Answer] | None = None
         self._uploads = 0
@@ -166,39 +166,39 @@ class ChannelSurface:
         return self._parts
 
     async def busy(self, doing: str) -> None:
-        self._means.marks.clear(self._to.turn)
-        self._means.sign.start(self._to.turn, self.type)
+        self._deps.marks.clear(self._to.turn)
+        self._deps.sign.start(self._to.turn, self.type)
 
     async def type(self) -> None:
         """In the channel while its thread is still being made."""
-        client = await self._means.client()
-        await client.get_partial_messageable(self._means.threads.standing(self._to)).typing()
+        client = await self._deps.client()
+        await client.get_partial_messageable(self._deps.threads.standing(self._to)).typing()
 
     async def rest(self) -> None:
-        await self._means.sign.end(self._to.turn)
+        await self._deps.sign.end(self._to.turn)
 
     async def post(self, number: int, key: str, part: str, answer: Answer | None) -> str:
         if self._refused is not None:
             # Discord punishes who knocks at a closed door again and again.
             raise self._refused
-        self._means.marks.clear(self._to.turn)
+        self._deps.marks.clear(self._to.turn)
         channel = await self._channel()
         if number in self._doubted and (found := await self._by_text(channel, part)):
             await self.edit(found, part, answer)
             return found
         if answer is not None:
             await self.rest()
-        form = await self._wardrobe.form(part, answer)
+        form = await self._renderer.form(part, answer)
         try:
             message = await self._sent(channel, key, form, answer)
         except (PlatformBusy, *IN_DOUBT):
             await self.busy("")
             raise
-        self._means.sign.grew(self._to.turn)
+        self._deps.sign.grew(self._to.turn)
         post = f"{channel.id}:{message.id}"
-        self._looks[post] = Look(form["content"])
+        self._shown[post] = Shown(form["content"])
         if answer is None:
-            self._means.sign.later(self._to.turn, INTERVAL, self._offer_stop)
+            self._deps.sign.later(self._to.turn, INTERVAL, self._offer_stop)
         await self._settled(post, part, answer)
         return post
 
@@ -230,30 +230,30 @@ class ChannelSurface:
         """The stop button stands under the last part while the answer grows."""
         if answer is not None:
             await self.rest()
-        form = await self._wardrobe.form(part, answer)
+        form = await self._renderer.form(part, answer)
         growing = answer is None and bool(self._parts) and part == self._parts[-1]
         async with self._changing:
-            await self._change(post, Look(form["content"], growing), form, answer)
+            await self._change(post, Shown(form["content"], growing), form, answer)
         await self._settled(post, part, answer)
 
     async def _offer_stop(self) -> None:
         """The newest post has grown for a while, and may go on to: it gets the button."""
         async with self._changing:
-            for post, look in list(self._looks.items())[-1:]:
-                if not look.stop:
-                    await self._change(post, Look(look.content, stop=True), {})
+            for post, shown in list(self._shown.items())[-1:]:
+                if not shown.stop:
+                    await self._change(post, Shown(shown.content, stop=True), {})
 
     async def _change(
-        self, post: str, look: Look, form: dict[str, Any], answer: Answer | None = None
+        self, post: str, shown: Shown, form: dict[str, Any], answer: Answer | None = None
     ) -> None:
         """Nothing is sent where the post shows that already: edits are few (see INTERVAL)."""
-        had = self._looks.pop(post, None)
-        plain = answer is None or (await self._wardrobe.dress(answer)).plain
-        if had != look or not plain:
-            message = message_at(await self._means.client(), post)
-            if look.stop and not (had and had.stop):
+        had = self._shown.pop(post, None)
+        plain = answer is None or (await self._renderer.rendering(answer)).plain
+        if had != shown or not plain:
+            message = message_at(await self._deps.client(), post)
+            if shown.stop and not (had and had.stop):
                 form = form | {"view": render.stop_view(self._to.asker.id, self._locale)}
-            elif had and had.stop and not look.stop:
+            elif had and had.stop and not shown.stop:
                 form = {"view": None} | form
 
             async def change(files: list[discord.File], notes: Sequence[str]) -> discord.Message:
@@ -263,12 +263,12 @@ class ChannelSurface:
                 return await message.edit(**form | more, allowed_mentions=NOBODY)
 
             await self._with_sheets(change, answer)
-            self._means.sign.grew(self._to.turn)
-        self._looks[post] = look
+            self._deps.sign.grew(self._to.turn)
+        self._shown[post] = shown
 
     async def delete(self, post: str) -> None:
-        message = message_at(await self._means.client(), post)
-        self._looks.pop(post, None)
+        message = message_at(await self._deps.client(), post)
+        self._shown.pop(post, None)
         await attempt(message.delete)
 
     async def find(self, number: int, key: str) -> str | None:
@@ -286,17 +286,17 @@ class ChannelSurface:
         if self._last is None:
             raise Undeliverable(reason="files before their answer")
         post, part, answer = self._last
-        message = message_at(await self._means.client(), post)
+        message = message_at(await self._deps.client(), post)
         self._uploads += 1
-        dress = await self._wardrobe.dress(answer)
+        rendering = await self._renderer.rendering(answer)
         await put_files(
             lambda text, attached: message.edit(
                 content=text, attachments=attached, allowed_mentions=NOBODY
             ),
             content(part, answer, self._locale),
-            dress.sheets,
+            rendering.sheets,
             files,
-            store=self._means.files,
+            store=self._deps.files,
             largest=await self._largest(),
             tries=self._uploads,
             locale=self._locale,
@@ -305,7 +305,7 @@ class ChannelSurface:
 
     async def _largest(self) -> int:
         """Bytes of one file: by the server's boosts, which the SDK knows once it has the server."""
-        client, id = await self._means.client(), int(self._to.address.workspace or 0)
+        client, id = await self._deps.client(), int(self._to.address.workspace or 0)
         if not id:
             return FILE_LIMIT
         guild = client.get_guild(id)
@@ -316,22 +316,22 @@ class ChannelSurface:
     async def _with_sheets(self, call: Call, answer: Answer | None) -> discord.Message:
         if answer is None:
             return await attempt(lambda: call([], ()))
-        dress = await self._wardrobe.dress(answer)
-        return await with_sheets(call, dress.sheets, self._locale)
+        rendering = await self._renderer.rendering(answer)
+        return await with_sheets(call, rendering.sheets, self._locale)
 
     async def _settled(self, post: str, part: str, answer: Answer | None) -> None:
         """The answer stands: no typing, and no stop button under an earlier part of it."""
         if answer is None:
             return
         self._last = (post, part, answer)
-        for other, look in list(self._looks.items()):
-            if look.stop:
-                await self._change(other, Look(look.content), {})
+        for other, shown in list(self._shown.items()):
+            if shown.stop:
+                await self._change(other, Shown(shown.content), {})
 
     async def _channel(self) -> discord.PartialMessageable:
-        client = await self._means.client()
+        client = await self._deps.client()
         guild = int(self._to.address.workspace or 0) or None
-        where = await self._means.threads.where(self._to)
+        where = await self._deps.threads.where(self._to)
         return client.get_partial_messageable(where, guild_id=guild)
 
     def _answering(self, channel: int) -> dict[str, Any]:
@@ -349,10 +349,10 @@ class ChannelSurface:
 
     async def _own(self, channel: discord.PartialMessageable) -> Sequence[discord.Message]:
         since = self._source or int(self._to.source)
-        return await own_since(await self._means.client(), channel, since)
+        return await own_since(await self._deps.client(), channel, since)
 
 
-class OriginalSurface:
+class ResponseSurface:
     """A command's whole answer in its original response: by edits, the rest as attached files.
 
     Where the token ended before the answer, a post in the channel takes the answer's place.
@@ -361,13 +361,13 @@ class OriginalSurface:
     limit = LIMIT
     interval = INTERVAL
 
-    def __init__(self, to: ReplyTo, token: Token, means: Means, locale: str) -> None:
+    def __init__(self, to: ReplyTo, token: Token, deps: Dependencies, locale: str) -> None:
         self._to = to
         self._token = token
-        self._means = means
+        self._deps = deps
         self._locale = locale
-        self._wardrobe = Wardrobe(locale, ORIGINAL_PARTS)
-        self._channel = ChannelSurface(to, means, None, locale)
+        self._renderer = Renderer(locale, ORIGINAL_PARTS)
+        self._channel = ChannelSurface(to, deps, None, locale)
         self._last: tuple[str, str, Answer] | None = None
         self._uploads = 0
         self._lost = False
@@ -378,7 +378,7 @@ class OriginalSurface:
     async def busy(self, doing: str) -> None:
         """ "thinking…" stands there since the ack, as long as the token lives, and then typing;
         what is being done says more."""
-        self._means.sign.start(self._to.turn, self._type)
+        self._deps.sign.start(self._to.turn, self._type)
         if doing and not await self._over():
             await self._edit(f"*{discord.utils.escape_markdown(inert(doing))}*", None)
 
@@ -423,13 +423,13 @@ class OriginalSurface:
         post, part, answer = self._last
         self._uploads += 1
         original = await self._original()
-        dress = await self._wardrobe.dress(answer)
+        rendering = await self._renderer.rendering(answer)
         await put_files(
             lambda text, attached: original.edit(content=text, attachments=attached),
             content(part, answer, self._locale),
-            dress.sheets,
+            rendering.sheets,
             files,
-            store=self._means.files,
+            store=self._deps.files,
             largest=self._token.largest,
             tries=self._uploads,
             locale=self._locale,
@@ -440,20 +440,20 @@ class OriginalSurface:
         """Whether the token answers no more: its time is over, or it was acked too late."""
         if self._lost or time.time() > self._to.token_expires:
             return True
-        self._lost = await self._means.acks.of(self._to.turn) is False
+        self._lost = await self._deps.acks.of(self._to.turn) is False
         return self._lost
 
-    async def _original(self) -> Original:
-        return Original(await self._means.client(), self._token, self._to.token_expires)
+    async def _original(self) -> OriginalResponse:
+        return OriginalResponse(await self._deps.client(), self._token, self._to.token_expires)
 
     async def _edit(self, part: str, answer: Answer | None) -> str:
         original = await self._original()
-        form = await self._wardrobe.form(part, answer)
+        form = await self._renderer.form(part, answer)
         sheets: tuple[Sheet, ...] = ()
         if answer is None:
             form["view"] = render.stop_view(self._to.asker.id, self._locale)
         else:
-            sheets = (await self._wardrobe.dress(answer)).sheets
+            sheets = (await self._renderer.rendering(answer)).sheets
 
         async def edit(files: list[discord.File], notes: Sequence[str]) -> discord.Message:
             said = form | {"content": noted(form["content"], notes)}
@@ -476,7 +476,7 @@ class OriginalSurface:
 
     async def _standing(self) -> str | None:
         """The original response, as a message of the channel that names its interaction."""
-        client = await self._means.client()
+        client = await self._deps.client()
         where = int(self._to.address.thread or self._to.address.channel)
         channel = client.get_partial_messageable(where)
         after = discord.Object(int(self._to.source))
@@ -500,12 +500,12 @@ class ClickSurface:
     limit = LIMIT
     interval = INTERVAL
 
-    def __init__(self, to: ReplyTo, token: Token, means: Means, locale: str) -> None:
+    def __init__(self, to: ReplyTo, token: Token, deps: Dependencies, locale: str) -> None:
         self._to = to
-        self._means = means
+        self._deps = deps
         self._token = token
         self._locale = locale
-        self._channel = ChannelSurface(to, means, None, locale)
+        self._channel = ChannelSurface(to, deps, None, locale)
         self._aloud = False
 
     def split(self, text: str) -> tuple[str, ...]:
@@ -533,7 +533,7 @@ class ClickSurface:
             return self._card
 
     async def _take(self, part: str, answer: Answer) -> None:
-        await self._means.acks.of(self._to.turn)
+        await self._deps.acks.of(self._to.turn)
         for card in answer.cards:
             await self._redraw(card)
         if part and (answer.private or answer.status == "failed" or not answer.cards):
@@ -580,7 +580,7 @@ class ClickSurface:
         await attempt(lambda: original.edit(embeds=embeds, view=view))
 
     async def _redraw_in_channel(self, card: Card) -> None:
-        client = await self._means.client()
+        client = await self._deps.client()
         channel = client.get_partial_messageable(self._where)
         message = await attempt(lambda: channel.fetch_message(int(self._to.source)))
         embeds, view = render.redrawn(message, card, self._locale)
@@ -593,8 +593,8 @@ class ClickSurface:
         except TokenOver:
             raise Undeliverable(reason="the click's token is over") from None
 
-    async def _original(self) -> Original:
-        return Original(await self._means.client(), self._token, self._to.token_expires)
+    async def _original(self) -> OriginalResponse:
+        return OriginalResponse(await self._deps.client(), self._token, self._to.token_expires)
 
 
 async def own_since(
@@ -644,7 +644,7 @@ def content(part: str, answer: Answer | None, locale: str) -> str:
 
 
 def waiting_marks(
-    client: Callable[[], Awaitable[discord.Client]], notes: Notes, tasks: Tasks
+    client: Callable[[], Awaitable[discord.Client]], state: State, tasks: Tasks
 ) -> WaitingMarks:
     """Hourglasses; a server may forbid them."""
 
@@ -660,7 +660,7 @@ def waiting_marks(
             if me := known.user:
                 await attempt(lambda: message.remove_reaction(HOURGLASS, me))
 
-    return WaitingMarks(tasks, put_on, take_off, notes.waiting, notes.changed, PATIENCE)
+    return WaitingMarks(tasks, put_on, take_off, state.waiting, state.changed, PATIENCE)
 
 
 class TypingSign:
@@ -726,19 +726,19 @@ class Threads:
     """The thread that a mention in a server's channel gets, where that is permitted."""
 
     def __init__(
-        self, client: Callable[[], Awaitable[discord.Client]], notes: Notes, enabled: bool
+        self, client: Callable[[], Awaitable[discord.Client]], state: State, enabled: bool
     ) -> None:
         self._client = client
-        self._notes = notes
+        self._state = state
         self._enabled = enabled
         self._opening: dict[int, asyncio.Task[bool]] = {}
 
-    def wanted(self, message: discord.Message, place: Place) -> bool:
+    def wanted(self, message: discord.Message, place: Location) -> bool:
         """Whether this message, in a channel, begins a thread."""
         channel = message.channel
         if not self._enabled or place.thread or not isinstance(channel, discord.TextChannel):
             return False
-        if self._notes.alias(place.channel, str(message.author.id)):
+        if self._state.alias(place.channel, str(message.author.id)):
             return False
         may = channel.permissions_for(channel.guild.me)
         return may.create_public_threads and may.send_messages_in_threads
@@ -754,7 +754,7 @@ class Threads:
     def standing(self, to: ReplyTo) -> int:
         """Where people look now: the thread if there is one already, else the channel."""
         thread = int(to.address.thread or 0)
-        return thread if thread in self._notes.parents else int(to.address.channel)
+        return thread if thread in self._state.parents else int(to.address.channel)
 
     async def where(self, to: ReplyTo) -> int:
         """The channel to post the answer in: the thread, or its parent where it could not be."""
@@ -762,13 +762,13 @@ class Threads:
         if not address.thread:
             return int(address.channel)
         thread, channel = int(address.thread), int(address.channel)
-        if self._notes.is_alias(thread):
+        if self._state.is_alias(thread):
             return channel
-        if thread in self._notes.parents:
+        if thread in self._state.parents:
             return thread
         made = await asyncio.shield(self.open(channel, thread, to.asker.name))
         if not made:
-            await self._notes.set_alias(channel, to.asker.id, thread)
+            await self._state.set_alias(channel, to.asker.id, thread)
         return thread if made else channel
 
     async def _make(self, channel: int, message: int, name: str) -> bool:
@@ -786,8 +786,8 @@ class Threads:
             if code_of(error) != THREAD_EXISTS:
                 log.info("no thread", message=message, why=str(error))
                 return False
-        self._notes.parents[message] = channel
-        self._notes.changed()
+        self._state.parents[message] = channel
+        self._state.changed()
         return True
 
     async def close(self) -> None:

@@ -15,8 +15,8 @@ from core.integration import (
     MEND,
     ChatIntegration,
     ChatPorts,
+    Dependencies,
     Finding,
-    Given,
     HomeFolder,
     Shared,
     named,
@@ -96,8 +96,8 @@ class Slack(ChatIntegration[SlackSettings]):
         """Also where no event can come in: what was asked before is still answered."""
         return own.slack != "off"
 
-    async def build(self, given: Given[SlackSettings], ports: ChatPorts) -> ChatPlatform:
-        own, config = given.own, given.config
+    async def build(self, deps: Dependencies[SlackSettings], ports: ChatPorts) -> ChatPlatform:
+        own, config = deps.own, deps.config
         slack: Any = await asyncio.to_thread(importlib.import_module, "adapters.slack.connection")
         adapter: ChatPlatform = slack.SlackAdapter(
             slack.Credentials(
@@ -107,20 +107,20 @@ class Slack(ChatIntegration[SlackSettings]):
             ),
             ports,
             api_url=own.slack_api_url,
-            proxies=given.shared.proxies,
-            customs=slack.Customs(
+            proxies=deps.shared.proxies,
+            options=slack.Options(
                 strict_mention=config.strict_mention, bots=frozenset(config.section("slack").bots)
             ),
-            home=given.home.path,
+            home=deps.home.path,
         )  # fmt: skip
         return adapter
 
-    async def check(self, given: Given[SlackSettings]) -> Sequence[Health]:
-        own = given.own
+    async def check(self, deps: Dependencies[SlackSettings]) -> Sequence[Health]:
+        own = deps.own
         setup: Any = await asyncio.to_thread(importlib.import_module, "adapters.slack.setup")
         found: Sequence[Health] = await setup.check(
             plain(own.slack_bot_token), plain(own.slack_app_token),
-            plain(own.slack_signing_secret), own.slack_api_url, given.shared.proxies,
+            plain(own.slack_signing_secret), own.slack_api_url, deps.shared.proxies,
         )  # fmt: skip
         return found
 

@@ -227,7 +227,7 @@ FAILURES = (SlackRefused, InDoubt, PlatformBusy)
 
 
 @dataclass(slots=True)
-class Line:
+class RateLimit:
     """A line of calls: `burst` at once, then one each `interval` seconds (GCRA)."""
 
     interval: float
@@ -250,7 +250,7 @@ class Line:
         return self._due - now <= self.burst * self.interval / 2
 
 
-class Pace:
+class RateLimiter:
     """Calls at the pace that Slack allows, so that none is refused: the lines of one workspace, in
     each of which a call takes the next free place. A burst and a minute's pace together stay
     under the tier."""
@@ -258,9 +258,9 @@ class Pace:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._methods = {
-            method: Line(60 / (most * 2 / 3), most // 3) for method, most in TIERS.items()
+            method: RateLimit(60 / (most * 2 / 3), most // 3) for method, most in TIERS.items()
         }
-        self._channels: OrderedDict[str, Line] = OrderedDict()
+        self._channels: OrderedDict[str, RateLimit] = OrderedDict()
 
     async def turn(self, method: str, channel: str, patience: float, claimed: bool = False) -> None:
         """Wait for a place. Raises PlatformBusy, taking none, when it is further than `patience`
@@ -302,22 +302,22 @@ class Pace:
             line.take(now)
         return True
 
-    def _lines(self, method: str, channel: str) -> list[Line]:
+    def _lines(self, method: str, channel: str) -> list[RateLimit]:
         """The method's line, then the channel's where it counts."""
         lines = [self._methods[method]] if method in self._methods else []
         return [*lines, self._channel(channel)] if channel else lines
 
-    def _channel(self, channel: str) -> Line:
+    def _channel(self, channel: str) -> RateLimit:
         line = self._channels.get(channel)
         if line is None:
-            line = self._channels[channel] = Line(CHANNEL_INTERVAL, CHANNEL_BURST)
+            line = self._channels[channel] = RateLimit(CHANNEL_INTERVAL, CHANNEL_BURST)
             if len(self._channels) > _MOST_CHANNELS:
                 self._channels.popitem(last=False)
         self._channels.move_to_end(channel)
         return line
 
 
-class Latches:
+class FeatureFlags:
     """Features that Slack turned out not to have here: tried, then left alone. Shared by all
     replies of the process."""
 
@@ -363,7 +363,7 @@ class SlackApi:
 
     def __init__(self, token: str, base_url: str, proxies: Proxies) -> None:
         self.base_url = base_url if base_url.endswith("/") else base_url + "/"
-        self.pace = Pace()
+        self.limiter = RateLimiter()
         self.refused = ""
         """Slack's word for why it does not take the token now; "" while it does."""
         self._token = token
@@ -407,12 +407,12 @@ class SlackApi:
         channel = str(arguments.get("channel", ""))
         wait = 0.2
         for left in range(_TRIES, -1, -1):
-            await self.pace.turn(method, channel, patience, claimed)
+            await self.limiter.turn(method, channel, patience, claimed)
             claimed = False
             try:
                 return _said(await self._once(method, arguments))
             except PlatformBusy as busy:
-                self.pace.hold(method, channel, busy.seconds)
+                self.limiter.hold(method, channel, busy.seconds)
                 if busy.seconds > patience or not left:
                     raise
             except NotNow:
@@ -629,7 +629,7 @@ class Directory:
         for user in filter(self._is_stale, wanted):
             if user in self._asked:
                 tasks.append(self._asked[user])
-            elif self._api.pace.claim("users.info"):
+            elif self._api.limiter.claim("users.info"):
                 tasks.append(self._ask(user, claimed=True))
         if tasks:
             await asyncio.wait(tasks, timeout=seconds)
@@ -717,7 +717,7 @@ class Workspace:
     api: SlackApi
     directory: Directory
     links: Links = field(default_factory=Links)
-    latches: Latches = field(default_factory=Latches)
+    flags: FeatureFlags = field(default_factory=FeatureFlags)
     tasks: Tasks = field(default_factory=lambda: Tasks("slack"))
     team: str = ""
     user: str = ""
@@ -747,14 +747,14 @@ class Workspace:
         await self._react("reactions.remove", place)
 
     async def _react(self, method: str, place: str) -> None:
-        if not self.latches.on("reactions"):
+        if not self.flags.on("reactions"):
             return
         channel, _, ts = place.rpartition(":")
         try:
             await self.api.call(method, channel=channel, timestamp=ts, name=WAITS, patience=2.0)
-            self.latches.worked("reactions")
+            self.flags.worked("reactions")
         except SlackRefused as refused:
-            self.latches.refused("reactions", refused.error)
+            self.flags.refused("reactions", refused.error)
         except (InDoubt, PlatformBusy):
             return
 

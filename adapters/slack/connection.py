@@ -38,14 +38,14 @@ from adapters.slack.client import (
     sdk_log,
 )
 from adapters.slack.events import (
-    Around,
-    Company,
-    Customs,
-    Directs,
+    Context,
+    DirectThreads,
     Intake,
+    Options,
+    ParsedMessage,
     Payload,
-    Said,
     Source,
+    ThreadParticipants,
     author_home,
     is_direct,
     reply_to,
@@ -110,7 +110,7 @@ class SlackAdapter:
 
     def __init__(
         self, credentials: Credentials, ports: ChatPorts, *, api_url: str = "https://slack.com/api/",
-        proxies: Proxies | None = None, customs: Customs | None = None, links: Links | None = None,
+        proxies: Proxies | None = None, options: Options | None = None, links: Links | None = None,
         home: Path | None = None,
     ) -> None:  # fmt: skip
         """`home`: where people's names are kept over restarts. Raises SettingsError where neither a
@@ -127,18 +127,18 @@ class SlackAdapter:
         self._downloads = Downloads(
             "slack", ports.files, SlackFiles(workspace).read, (InDoubt, SlackRefused)
         )
-        directs = Directs(workspace, ports.journal)
-        company = Company(
+        direct_threads = DirectThreads(workspace, ports.journal)
+        taking_part = ThreadParticipants(
             workspace, ports.threads, lambda *said: self._intake.say_that_we_wait(*said)
         )
-        self._around = Around(workspace, company)
+        self._context_of = Context(workspace, taking_part)
         self._intake = Intake(
-            workspace, ports.inbox, company, directs, self._downloads, customs or Customs(),
-            ports.removed,
+            workspace, ports.inbox, taking_part, direct_threads, self._downloads,
+            options or Options(), ports.removed,
         )  # fmt: skip
         workspace.stopped = self._intake.stop
         self._interactions = Interactions(
-            workspace, directs, ports.inbox, ports.board, ports.policy
+            workspace, direct_threads, ports.inbox, ports.board, ports.policy
         )
         self._app: AsyncApp | None = None
         self._socket: Socket | None = None
@@ -180,7 +180,7 @@ class SlackAdapter:
         return await dispatch(self._app, headers, body)
 
     async def health(self) -> Health:
-        off = self._workspace.latches.words
+        off = self._workspace.flags.words
         if word := self._workspace.api.refused:
             return Health("slack", "failing", f"Slack refuses the token ({word}): answers wait")
         if word := self._workspace.directory.trouble:
@@ -202,7 +202,7 @@ class SlackAdapter:
 
     async def look_up(self, message: Message, pointed: bool) -> tuple[Message, Sequence[str]]:
         """The `LookUp` port."""
-        return await self._around.look_up(message, pointed)
+        return await self._context_of.look_up(message, pointed)
 
     async def membership(self, person: Person) -> frozenset[str]:
         """The `Membership` port: user groups."""
@@ -436,7 +436,7 @@ def authorized(told: Mapping[str, Any], token: str) -> AuthorizeResult:
 
 
 @dataclass(frozen=True, slots=True)
-class Spot:
+class Location:
     """Where somebody acted: `thread` "" is the top level; `url` is the response_url, if any;
     `home` the workspace that the person writes from, "" where Slack contradicts itself."""
 
@@ -452,11 +452,11 @@ class Interactions:
     an empty one."""
 
     def __init__(
-        self, workspace: Workspace, directs: Directs, inbox: Inbox, board: StatusBoard,
+        self, workspace: Workspace, direct_threads: DirectThreads, inbox: Inbox, board: StatusBoard,
         policy: Policy,
     ) -> None:  # fmt: skip
         self._workspace = workspace
-        self._directs = directs
+        self._direct_threads = direct_threads
         self._inbox = inbox
         self._board = board
         self._policy = policy
@@ -464,25 +464,27 @@ class Interactions:
     async def command(self, payload: Payload) -> Payload:
         """`/quick-command SLUG …`; a modal asks for what is missing."""
         home = events.home_of(self._workspace.team, [payload.get("team_id")])
-        spot = Spot(payload["user_id"], home, payload["channel_id"], "", payload["response_url"])
-        locale = self._locale(spot)
+        location = Location(
+            payload["user_id"], home, payload["channel_id"], "", payload["response_url"]
+        )
+        locale = self._locale(location)
         given = self._readable(payload.get("text", ""))
         wanted = self._read(given)
-        known = {command.slug: command for command in await self._known(spot)}
+        known = {command.slug: command for command in await self._known(location)}
         lacks = wanted and self._missing(known.get(wanted.slug), wanted, locale)
         if lacks or (wanted is None and not given):
-            told = await self._refused(spot)
-            locale = self._locale(spot)
+            told = await self._refused(location)
+            locale = self._locale(location)
             if wanted:
                 lacks = self._missing(known[wanted.slug], wanted, locale)
-                form = render.inputs(known[wanted.slug], _memory(spot), locale, lacks)
+                form = render.inputs(known[wanted.slug], _memory(location), locale, lacks)
             else:
-                form = render.quick(list(known.values()), "", _memory(spot), locale)
+                form = render.quick(list(known.values()), "", _memory(location), locale)
             told = told or await self._opened(payload["trigger_id"], form, locale)
             return {"text": told} if told else {}
-        key = f"slack:{self._workspace.team}:{spot.channel}:command:{payload['trigger_id']}"
+        key = f"slack:{self._workspace.team}:{location.channel}:command:{payload['trigger_id']}"
         try:
-            await self._accept(spot, key, f"quick-command {given}", on_it=given)
+            await self._accept(location, key, f"quick-command {given}", on_it=given)
         except NotStored as error:
             return {"text": error.words(locale)}
         return {}
@@ -491,32 +493,32 @@ class Interactions:
         """A message shortcut: opens its modal."""
         about = payload.get("message") or {}
         thread = str(about.get("thread_ts") or about.get("ts") or payload.get("message_ts", ""))
-        spot = Spot(payload["user"]["id"], self._home(payload), payload["channel"]["id"], thread,
-                    payload.get("response_url", ""))  # fmt: skip
-        if refused := await self._refused(spot):
-            await self._tell(spot, refused)
+        location = Location(payload["user"]["id"], self._home(payload), payload["channel"]["id"],
+                            thread, payload.get("response_url", ""))  # fmt: skip
+        if refused := await self._refused(location):
+            await self._tell(location, refused)
             return
-        locale = self._locale(spot)
+        locale = self._locale(location)
         text = self._readable(events.words_of(about))
-        kept = _memory(spot) | {
+        kept = _memory(location) | {
             "by": str(about.get("user") or about.get("username") or ""), "about": text,
             "ts": str(about.get("ts") or ""), "files": _remembered(events.files_of(about)),
         }  # fmt: skip
         if payload["callback_id"] == render.ASK:
             view = render.ask(kept, locale)
         else:
-            view = render.quick(await self._known(spot), text, kept | {"about": ""}, locale)
+            view = render.quick(await self._known(location), text, kept | {"about": ""}, locale)
         if told := await self._opened(payload["trigger_id"], view, locale):
-            await self._tell(spot, told)
+            await self._tell(location, told)
 
     async def submitted(self, payload: Payload) -> Payload | None:
         """A modal was filled."""
         view, filled = payload["view"], render.filled(payload["view"])
         kept = render.memory(view)
-        spot = Spot(payload["user"]["id"], self._home(payload), kept["channel"], kept["thread"],
-                    kept["url"])  # fmt: skip
-        locale = self._locale(spot)
-        key = f"slack:{self._workspace.team}:{spot.channel}:view:{view['id']}"
+        location = Location(payload["user"]["id"], self._home(payload), kept["channel"],
+                            kept["thread"], kept["url"])  # fmt: skip
+        locale = self._locale(location)
+        key = f"slack:{self._workspace.team}:{location.channel}:view:{view['id']}"
         context: tuple[Quote, ...] = ()
         files: tuple[Attachment, ...] = ()
         if view["callback_id"] == render.ASK:
@@ -527,12 +529,12 @@ class Interactions:
                              reference=str(kept.get("ts", ""))),)  # fmt: skip
             files = _recalled(kept.get("files"))
         else:
-            command, update, block = await self._wanted(spot, view, filled, locale)
+            command, update, block = await self._wanted(location, view, filled, locale)
             if update is not None:
                 return update
             text = typed(command)
         try:
-            await self._accept(spot, key, text, context, files, on_it=text)
+            await self._accept(location, key, text, context, files, on_it=text)
         except NotStored as error:
             return _errors(block, error.words(locale))
         return None
@@ -542,26 +544,27 @@ class Interactions:
         channel, post = payload["channel"]["id"], payload.get("message") or {}
         ts = str(post.get("ts", ""))
         thread = str(post.get("thread_ts") or "")
-        spot = Spot(payload["user"]["id"], self._home(payload), channel, thread,
+        location = Location(payload["user"]["id"], self._home(payload), channel, thread,
                     payload.get("response_url", ""))  # fmt: skip
         team = self._workspace.team
-        key = f"slack:{team}:{channel}:{ts}:{action['action_id']}:{action['action_ts']}:{spot.user}"
+        pressed = f"{action['action_id']}:{action['action_ts']}"
+        key = f"slack:{team}:{channel}:{ts}:{pressed}:{location.user}"
         stop = action["action_id"] == render.STOP
         word = "stop" if stop else action["action_id"].removeprefix(render.ACTION)
         text = word if stop else f"{word} {action.get('value', '')}"
         source = Source(ts, thread, "quiet" if stop else "card")
         try:
-            await self._accept(spot, key, text, source=source)
+            await self._accept(location, key, text, source=source)
         except NotStored as error:
-            await self._tell(spot, error.words(self._locale(spot)))
+            await self._tell(location, error.words(self._locale(location)))
             raise
 
     async def _wanted(
-        self, spot: Spot, view: Payload, filled: Mapping[str, str], locale: str
+        self, location: Location, view: Payload, filled: Mapping[str, str], locale: str
     ) -> tuple[Command, Payload | None, str]:
         """The quick command that a modal stands for; or the modal that asks on; or an error."""
         kept = render.memory(view)
-        known = {command.slug: command for command in await self._known(spot)}
+        known = {command.slug: command for command in await self._known(location)}
         slug = str(kept.get("slug") or filled.get(render.SLUG, "")).strip().lower()
         if view["callback_id"] == render.INPUTS:
             given: Any = {name.removeprefix(render.FIELD): value for name, value in filled.items()}
@@ -598,70 +601,72 @@ class Interactions:
         return ""
 
     async def _accept(
-        self, spot: Spot, key: str, text: str, context: tuple[Quote, ...] = (),
+        self, location: Location, key: str, text: str, context: tuple[Quote, ...] = (),
         files: tuple[Attachment, ...] = (), source: Source | None = None, on_it: str = "",
     ) -> None:  # fmt: skip
         """`on_it`: what the person is told to be under way, where it leaves no other sign."""
-        message = await self._message(spot, key, text, context, files, source)
+        message = await self._message(location, key, text, context, files, source)
         receipt = await self._inbox.accept(message)
-        if receipt.fresh and on_it and not spot.thread:
+        if receipt.fresh and on_it and not location.thread:
             words = say(
-                _ON_IT, self._locale(spot), given=on_it.removeprefix("quick-command ")[:200]
+                _ON_IT, self._locale(location), given=on_it.removeprefix("quick-command ")[:200]
             )
-            self._workspace.pending.begin(receipt.turn, spot.url, words)
+            self._workspace.pending.begin(receipt.turn, location.url, words)
 
     async def _message(
-        self, spot: Spot, key: str, text: str, context: tuple[Quote, ...],
+        self, location: Location, key: str, text: str, context: tuple[Quote, ...],
         files: tuple[Attachment, ...], source: Source | None,
     ) -> Message:  # fmt: skip
         """As far as it is known without asking; the rest is looked up when the turn starts."""
-        profile = self._workspace.directory.known(spot.user)
-        author = Person("slack", spot.user, spot.home, profile.name)
+        profile = self._workspace.directory.known(location.user)
+        author = Person("slack", location.user, location.home, profile.name)
         now = f"{time.time():.6f}"
-        where = await self._address(spot, now)
-        at = source or Source(now, spot.thread, "command")
-        expires = time.time() + HOOK_SECONDS if spot.url else 0.0
+        where = await self._address(location, now)
+        at = source or Source(now, location.thread, "command")
+        expires = time.time() + HOOK_SECONDS if location.url else 0.0
         return Message(
             event_key=key, text=text, author=author, address=where,
-            reply_to=reply_to(where, author, str(at), key, spot.url, expires), context=context,
+            reply_to=reply_to(where, author, str(at), key, location.url, expires), context=context,
             attachments=files, locale=profile.locale.replace("_", "-"), time_zone=profile.zone,
             sent_at=float(now), clicked=True,
         )  # fmt: skip
 
-    async def _address(self, spot: Spot, now: str) -> Address:
+    async def _address(self, location: Location, now: str) -> Address:
         """A thread's conversation; without one, a channel's is the person's own in it."""
-        team, direct = self._workspace.team, is_direct(spot.channel, {})
-        if not spot.thread:
-            person = "" if direct else spot.user
-            return Address("slack", spot.channel, team, person=person, shared=not direct)
-        said = Said(team, spot.channel, now, spot.user, "", spot.thread, direct=direct)
-        return events.address_of(said, await self._directs.belongs_to_dm(said))
+        team, direct = self._workspace.team, is_direct(location.channel, {})
+        if not location.thread:
+            person = "" if direct else location.user
+            return Address("slack", location.channel, team, person=person, shared=not direct)
+        said = ParsedMessage(
+            team, location.channel, now, location.user, "", location.thread, direct=direct
+        )
+        return events.address_of(said, await self._direct_threads.belongs_to_dm(said))
 
-    async def _known(self, spot: Spot) -> list[QuickCommand]:
+    async def _known(self, location: Location) -> list[QuickCommand]:
         """Those that can be chosen; none where that is not known at once."""
         try:
             async with asyncio.timeout(PROMPT):
-                return list(await self._board.commands(*self._who_and_where(spot)))
+                return list(await self._board.commands(*self._who_and_where(location)))
         except TimeoutError:
             return []
 
-    async def _refused(self, spot: Spot) -> str:
+    async def _refused(self, location: Location) -> str:
         """Why this person sees no form; "" where they do. Their language is known then, if it is
         told in time."""
         try:
             async with asyncio.timeout(PROMPT):
                 verdict, _ = await together(
-                    self._policy.may(*self._who_and_where(spot), "chat"),
-                    self._workspace.directory.profiles([spot.user]),
+                    self._policy.may(*self._who_and_where(location), "chat"),
+                    self._workspace.directory.profiles([location.user]),
                 )
         except TimeoutError:
-            return say(_TYPE_IT, self._locale(spot))
-        return "" if verdict.allowed else say(verdict.reason, self._locale(spot))
+            return say(_TYPE_IT, self._locale(location))
+        return "" if verdict.allowed else say(verdict.reason, self._locale(location))
 
-    def _who_and_where(self, spot: Spot) -> tuple[Person, Address]:
-        where = Address("slack", spot.channel, self._workspace.team, spot.thread,
-                        shared=not is_direct(spot.channel, {}))  # fmt: skip
-        return Person("slack", spot.user, spot.home), where
+    def _who_and_where(self, location: Location) -> tuple[Person, Address]:
+        where = Address("slack", location.channel, self._workspace.team, location.thread,
+                        shared=not is_direct(location.channel, {}))  # fmt: skip
+        return Person("slack", location.user, location.home), where
 
     async def _opened(self, trigger: str, view: Payload, locale: str) -> str:
         """A trigger lives for three seconds; where it was too late, what to type."""
@@ -672,12 +677,12 @@ class Interactions:
             return say(_TYPE_IT, locale)
         return ""
 
-    async def _tell(self, spot: Spot, words: str) -> None:
-        if not spot.url:
+    async def _tell(self, location: Location, words: str) -> None:
+        if not location.url:
             return
         body = {"text": words, "response_type": "ephemeral", "replace_original": False}
         try:
-            await self._workspace.api.respond(spot.url, body)
+            await self._workspace.api.respond(location.url, body)
         except InDoubt:
             return
 
@@ -693,8 +698,8 @@ class Interactions:
         names = {id: name for id in mentioned(text) if (name := self._name(id))}
         return readable(text, names, self._workspace.user)
 
-    def _locale(self, spot: Spot) -> str:
-        return nearest(self._workspace.directory.locale(spot.user))
+    def _locale(self, location: Location) -> str:
+        return nearest(self._workspace.directory.locale(location.user))
 
 
 async def _patiently(ask: Callable[[], Awaitable[T]]) -> T:
@@ -709,8 +714,8 @@ async def _patiently(ask: Callable[[], Awaitable[T]]) -> T:
             wait = min(wait * 2, 30.0)
 
 
-def _memory(spot: Spot) -> dict[str, Any]:
-    return {"channel": spot.channel, "thread": spot.thread, "url": spot.url}
+def _memory(location: Location) -> dict[str, Any]:
+    return {"channel": location.channel, "thread": location.thread, "url": location.url}
 
 
 def _remembered(files: tuple[Attachment, ...]) -> list[list[Any]]:

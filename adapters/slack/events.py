@@ -104,7 +104,7 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class ParsedMessage:
     """A message as Slack tells it. `team` is our workspace, `home` the author's ("" where Slack
     contradicts itself); `thread` is its root's time stamp ("" at the top level), `parent` who wrote
     that root; `shared` are messages that it forwards: (who, what)."""
@@ -217,7 +217,7 @@ def author_home(ours: str, body: Payload, event: Payload) -> str:
     return home_of(ours, (event.get(name) for name in ("user_team", "team", "source_team")), places)
 
 
-def spoken(ours: str, body: Payload, event: Payload, bots: frozenset[str]) -> Said | None:
+def spoken(ours: str, body: Payload, event: Payload, bots: frozenset[str]) -> ParsedMessage | None:
     """None where nobody spoke: joins, topics, other bots (unless named in `bots`), ourselves."""
     user = str(event.get("user") or "")
     if event.get("subtype", "") not in _SPOKEN or not user or user == SLACKBOT:
@@ -229,7 +229,7 @@ def spoken(ours: str, body: Payload, event: Payload, bots: frozenset[str]) -> Sa
     shared = forwarded(event)
     there = [file for _, _, attachment in shared for file in files_of(attachment)]
     direct = is_direct(channel, event)
-    return Said(
+    return ParsedMessage(
         team=ours, channel=channel, ts=ts, user=user, text=own_words(event),
         thread=thread if thread != ts else "", parent=str(event.get("parent_user_id") or ""),
         direct=direct, files=(*files_of(event), *there),
@@ -247,7 +247,7 @@ def is_direct(channel: str, event: Payload) -> bool:
     return bool(kind == "im")
 
 
-def address_of(message: Said, belongs_to_dm: bool) -> Address:
+def address_of(message: ParsedMessage, belongs_to_dm: bool) -> Address:
     """Where the conversation is: a channel's thread, a direct message's channel, or a thread of
     its own in it (`belongs_to_dm`: it holds our answer to a top-level message)."""
     thread = message.thread if message.direct else message.thread or message.ts
@@ -263,8 +263,8 @@ def reply_to(where: Address, asker: Person, source: str, key: str, token: str = 
 
 
 def to_message(
-    heard: Said, where: Address, author: Person, text: str, context: tuple[Quote, ...] = (),
-    locale: str = "", zone: str = "",
+    heard: ParsedMessage, where: Address, author: Person, text: str,
+    context: tuple[Quote, ...] = (), locale: str = "", zone: str = "",
 ) -> Message:  # fmt: skip
     """`text` as people read it. A reply in a direct message's thread is answered in that thread."""
     source = Source(heard.ts, where.thread or heard.thread or heard.ts)
@@ -277,7 +277,7 @@ def to_message(
 
 
 @dataclass(frozen=True, slots=True)
-class Customs:
+class Options:
     """What the operator chose. `strict_mention`: channels (by `Address`) where only a mention
     counts; `bots`: ids of other bots (B…) that may talk with us."""
 
@@ -287,16 +287,16 @@ class Customs:
 
 class Intake:
     def __init__(
-        self, workspace: Workspace, inbox: Inbox, company: Company, directs: Directs,
-        downloads: Downloads, customs: Customs, removed: Removed,
+        self, workspace: Workspace, inbox: Inbox, taking_part: ThreadParticipants,
+        direct_threads: DirectThreads, downloads: Downloads, options: Options, removed: Removed,
     ) -> None:  # fmt: skip
         self._workspace = workspace
         self._inbox = inbox
         self._downloads = downloads
-        self._customs = customs
+        self._options = options
         self._removed = removed
-        self._company = company
-        self._directs = directs
+        self._participants = taking_part
+        self._direct_threads = direct_threads
         self._places: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def take(self, body: Payload) -> None:
@@ -310,7 +310,7 @@ class Intake:
                 async with self._in_order(event, event.get("previous_message") or {}):
                     await self._deleted(event, str(event.get("deleted_ts") or ""))
             case (("message" | "app_mention"), _):
-                if heard := spoken(self._workspace.team, body, event, self._customs.bots):
+                if heard := spoken(self._workspace.team, body, event, self._options.bots):
                     async with self._in_order(event, event):
                         await self._heard(heard)
             case "agent_session_stopped", _:
@@ -331,28 +331,28 @@ class Intake:
         place = channel if is_direct(channel, event) else f"{channel}:{root}"
         return self._places.setdefault(place, asyncio.Lock())
 
-    async def _heard(self, said: Said) -> None:
+    async def _heard(self, said: ParsedMessage) -> None:
         if said.user == self._workspace.user:
             return
-        where = address_of(said, await self._directs.belongs_to_dm(said))
+        where = address_of(said, await self._direct_threads.belongs_to_dm(said))
         if await self._for_us(said, where):
             await self._accept(said, where)
 
-    async def _for_us(self, said: Said, where: Address) -> bool:
+    async def _for_us(self, said: ParsedMessage, where: Address) -> bool:
         """What is not is neither stored nor logged."""
         if said.direct:
             return True
         if said.mentions(self._workspace.user):
-            self._company.mentioned(said, where.conversation)
+            self._participants.mentioned(said, where.conversation)
             return True
-        if not said.thread or self._customs.strict_mention(where):
+        if not said.thread or self._options.strict_mention(where):
             return False
-        return await self._company.follows(said, where.conversation)
+        return await self._participants.follows(said, where.conversation)
 
-    async def _accept(self, said: Said, where: Address) -> None:
+    async def _accept(self, said: ParsedMessage, where: Address) -> None:
         message = self._message(said, where)
         receipt = await self._inbox.accept(message)
-        self._directs.took(said)
+        self._direct_threads.took(said)
         if not receipt.fresh and (said.files or said.shared):
             # app_mention may have come first, and it need not tell of files.
             await self._inbox.amend(message.event_key, message)
@@ -361,7 +361,7 @@ class Intake:
         if receipt.fresh and receipt.waiting:
             self._workspace.marks.put(receipt.turn, f"{said.channel}:{said.ts}")
 
-    def _message(self, said: Said, where: Address) -> Message:
+    def _message(self, said: ParsedMessage, where: Address) -> Message:
         """As far as it is known without asking; the rest is looked up when the turn starts."""
         profile = self._workspace.directory.known(said.user)
         author = Person("slack", said.user, said.home, profile.name)
@@ -385,10 +385,10 @@ class Intake:
         if now.get("text") == before.get("text") or not now.get("edited"):
             return
         told = {**now, "channel": event.get("channel"), "channel_type": event.get("channel_type")}
-        said = spoken(self._workspace.team, body, told, self._customs.bots)
+        said = spoken(self._workspace.team, body, told, self._options.bots)
         if said is None or said.user == self._workspace.user:
             return
-        where = address_of(said, await self._directs.belongs_to_dm(said))
+        where = address_of(said, await self._direct_threads.belongs_to_dm(said))
         await self._inbox.amend(said.event_key, self._message(said, where))
 
     async def _deleted(self, event: Payload, ts: str) -> None:
@@ -406,9 +406,9 @@ class Intake:
         thread, user = str(event.get("thread_ts") or ""), str(event.get("user", ""))
         at = str(event.get("event_ts", ""))
         stream = next(iter(event.get("streaming_message_ts") or ()), at)
-        pressed = Said(team, channel, at, user, "stop", thread,
+        pressed = ParsedMessage(team, channel, at, user, "stop", thread,
                        direct=is_direct(channel, event))  # fmt: skip
-        where = address_of(pressed, await self._directs.belongs_to_dm(pressed))
+        where = address_of(pressed, await self._direct_threads.belongs_to_dm(pressed))
         author = Person("slack", user, author_home(team, body, event))
         key = _stop_key(team, channel, str(stream))
         await self._inbox.accept(_stop(key, author, where, thread, at))
@@ -450,7 +450,7 @@ class Pointed:
     """The English sentence for what could not be read, "" where all could."""
 
 
-class Company:
+class ThreadParticipants:
     """Who is in a thread: Ponte answers unmentioned only while one person talks with it.
 
     Kept in memory and read again from Slack: nothing of what others say is stored. `join` is
@@ -465,7 +465,7 @@ class Company:
         self._join = join
         self._known: Bounded[str, Participants] = Bounded()
 
-    async def follows(self, said: Said, conversation: str) -> bool:
+    async def follows(self, said: ParsedMessage, conversation: str) -> bool:
         """Whether an unmentioned reply in a channel's thread is meant for us."""
         there = self._known.get(conversation) or await self._read(said, conversation)
         if there is None:
@@ -473,7 +473,7 @@ class Company:
         self._enter(there, said.channel, said.thread, said.user)
         return not there.several
 
-    def mentioned(self, said: Said, conversation: str) -> None:
+    def mentioned(self, said: ParsedMessage, conversation: str) -> None:
         """Take note of who mentioned us; a thread that is not known is read when the turn starts,
         and then `learn`ed of."""
         if said.direct:
@@ -498,7 +498,7 @@ class Company:
         there.join(*self._people(posts), user)
         self._known[conversation] = there
 
-    async def _read(self, said: Said, conversation: str) -> Participants | None:
+    async def _read(self, said: ParsedMessage, conversation: str) -> Participants | None:
         """None for a thread in which nobody talked with us."""
         record = await self._threads.get(conversation)
         if record is None:
@@ -529,7 +529,7 @@ class Company:
         return [str(p["user"]) for p in posts if p.get("user") and not p.get("bot_id")]
 
 
-class Around:
+class Context:
     """What is known around a message, looked up when its turn starts, all at once.
 
     Names, languages and zones are courtesies, hardly waited for. What a person points at (the
@@ -537,9 +537,9 @@ class Around:
     `participants.PATIENCE`, and what could not be had is told in the answer.
     """
 
-    def __init__(self, workspace: Workspace, company: Company) -> None:
+    def __init__(self, workspace: Workspace, taking_part: ThreadParticipants) -> None:
         self._workspace = workspace
-        self._company = company
+        self._participants = taking_part
 
     async def look_up(self, message: Message, pointed: bool) -> tuple[Message, Sequence[str]]:
         """The `LookUp` port."""
@@ -567,7 +567,7 @@ class Around:
         reply = where.shared and source.kind == "message" and where.thread != source.ts
         if not meant and not reply:
             return Pointed()
-        if not meant and self._company.alone(where.conversation, message.author.id):
+        if not meant and self._participants.alone(where.conversation, message.author.id):
             return Pointed()
         channel, thread = where.channel, source.thread or meant
         try:
@@ -582,7 +582,7 @@ class Around:
             return Pointed(meant=meant, failure=_ONLY_TEXT if meant else participants.UNREAD)
         before = [post for post in posts if str(post["ts"]) < source.ts or post["ts"] == meant]
         if reply:
-            self._company.learn(where, message.author.id, before)
+            self._participants.learn(where, message.author.id, before)
         return Pointed(before, meant)
 
     def _told(
@@ -640,7 +640,7 @@ class Around:
         return Quote(name, words[: ROOT if meant else participants.QUOTED], replied=meant)
 
 
-class Directs:
+class DirectThreads:
     """Threads in direct messages: most hold our answers, some are conversations of their own.
 
     Our answer to a top-level message stands in a thread under it, and that thread belongs to
@@ -652,12 +652,12 @@ class Directs:
         self._journal = journal
         self._known: Bounded[str, bool] = Bounded()
 
-    def took(self, said: Said) -> None:
+    def took(self, said: ParsedMessage) -> None:
         """A top-level message was accepted: its thread will hold our answer."""
         if said.direct and not said.thread:
             self._known[said.event_key] = True
 
-    async def belongs_to_dm(self, said: Said) -> bool:
+    async def belongs_to_dm(self, said: ParsedMessage) -> bool:
         if not said.direct or not said.thread or said.parent == self._workspace.user:
             return not said.thread
         root = event_key(said.team, said.channel, said.thread)

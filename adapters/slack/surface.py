@@ -235,11 +235,11 @@ class Posts:
         message is left until then. Raises as `SlackApi.call`."""
         made: Json = {}
 
-        async def post(dress: Json) -> None:
+        async def post(variant: Json) -> None:
             nonlocal made
-            made = await self._new(key, dress)
+            made = await self._new(key, variant)
 
-        rest = await self._in_some_dress(post, body, part, cards, grows)
+        rest = await self._in_some_variant(post, body, part, cards, grows)
         await self._follow(str(made["ts"]), rest, cards, frozenset())
         return made
 
@@ -247,21 +247,21 @@ class Posts:
         """To one person alone; the time stamp, "" for none. Raises as `SlackApi.call`."""
         shown: list[Json] = []
 
-        async def post(dress: Json) -> None:
+        async def post(variant: Json) -> None:
             told = await self._api.call(
                 "chat.postEphemeral", channel=self._channel, user=user, thread_ts=thread or None,
-                **dress,
+                **variant,
             )  # fmt: skip
             shown.append(told)
 
-        for piece in await self._in_some_dress(post, body, part):
+        for piece in await self._in_some_variant(post, body, part):
             await post(plainly(piece))
         return str(shown[0].get("message_ts", ""))
 
     async def respond(self, url: str, kind: str, body: Json, part: str) -> bool:
         """At a `response_url`; False where it takes none of the dresses."""
-        for dress in _dresses(body, part, ()):
-            if await self._api.respond(url, dress | {"response_type": kind}):
+        for variant in _variants(body, part, ()):
+            if await self._api.respond(url, variant | {"response_type": kind}):
                 return True
         return False
 
@@ -270,19 +270,21 @@ class Posts:
     ) -> None:
         """`grows` as in `make`. Raises as `SlackApi.call`."""
 
-        async def update(dress: Json) -> None:
-            await self._api.call("chat.update", channel=self._channel, ts=ts, **arguments, **dress)
+        async def update(variant: Json) -> None:
+            await self._api.call(
+                "chat.update", channel=self._channel, ts=ts, **arguments, **variant
+            )
             arguments.pop("claimed", None)
 
         try:
-            rest = await self._in_some_dress(update, body, part, cards, grows)
+            rest = await self._in_some_variant(update, body, part, cards, grows)
         except SlackRefused as refused:
             if grows and refused.error in TOO_LONG:
                 return
             raise
         await self._follow(ts, rest, cards, await self._lookup.keys() if rest else frozenset())
 
-    async def _in_some_dress(
+    async def _in_some_variant(
         self, send: Callable[[Json], Awaitable[None]], body: Json, part: str,
         cards: tuple[Card, ...] = (), grows: bool = False,
     ) -> tuple[str, ...]:  # fmt: skip
@@ -290,16 +292,16 @@ class Posts:
         most = self._workspace.part
         attempts: list[tuple[Json, int, tuple[str, ...]]] = []
         if grows or size(part) <= most or not part.strip():
-            attempts = [(dress, most, ()) for dress in _dresses(body, part, cards)]
+            attempts = [(variant, most, ()) for variant in _variants(body, part, cards)]
         if not grows:
             attempts += [(plainly(first), limit, tuple(rest))
                          for limit, (first, *rest) in smaller(part, most)]  # fmt: skip
         refused: SlackRefused | None = None
-        for dress, limit, rest in attempts:
-            if refused and refused.error in SHAPE_REFUSED and dress["blocks"] == body["blocks"]:
+        for variant, limit, rest in attempts:
+            if refused and refused.error in SHAPE_REFUSED and variant["blocks"] == body["blocks"]:
                 continue
             try:
-                await send(dress)
+                await send(variant)
                 self._workspace.part = min(most, limit)
                 return rest
             except SlackRefused as error:
@@ -342,7 +344,7 @@ class ChatSurface:
         self._channel = to.address.channel
         self._source = Source.read(to.source)
         self._thread = self._source.thread
-        self._signs = Signs(workspace, to)
+        self._presence = Presence(workspace, to)
         self._rotation = Rotation(lambda text: parts(text, workspace.links, workspace.part))
         self._lookup = Lookup(workspace, self._channel, self._thread, self._source.ts)
         self._posts = Posts(workspace, self._lookup, self._channel, self._thread, to.turn)
@@ -369,7 +371,7 @@ class ChatSurface:
             return 0.0
         streams = ("chat.startStream", "chat.stopStream")
         for methods in (streams, ("chat.update",)) if self._may_stream() else (("chat.update",),):
-            if self._api.pace.claim(*methods):
+            if self._api.limiter.claim(*methods):
                 self._claims.update(methods)
                 return 0.0
         return CROWDED
@@ -380,14 +382,14 @@ class ChatSurface:
 
     async def busy(self, doing: str) -> None:
         if self._source.kind != "quiet":
-            self._signs.soon(posts=self._source.kind != "card")
-        await self._signs.show(doing)
+            self._presence.soon(posts=self._source.kind != "card")
+        await self._presence.show(doing)
 
     async def rest(self) -> None:
-        await self._signs.end()
+        await self._presence.end()
 
     async def post(self, number: int, key: str, part: str, answer: Answer | None) -> str:
-        self._signs.hush()
+        self._presence.hush()
         await self._close_stream()
         try:
             id = await self._new(number, key, part, answer)
@@ -407,7 +409,7 @@ class ChatSurface:
             if not released:
                 await self._update(post, part, answer)
         except SlackRefused as refused:
-            await self._signs.end()
+            await self._presence.end()
             raise _undelivered(refused) from refused
         await self._after(answer, released)
 
@@ -453,7 +455,7 @@ class ChatSurface:
             # Slack takes a reply to a message that was deleted, and puts it at the top level
             # (slack-go/slack issue 1571): an answer to nothing, for all to see.
             await self.delete(id)
-            await self._signs.end()
+            await self._presence.end()
             raise Undeliverable(reason="thread_not_found")
         self._shown[id] = body["blocks"]
         return id
@@ -464,7 +466,7 @@ class ChatSurface:
 
     def _content(self, part: str, answer: Answer | None, grows: bool) -> Json:
         """`grows`: with a Stop of ours, unless Slack shows its own."""
-        stops = grows and not self._signs.native_stop
+        stops = grows and not self._presence.native_stop
         cards = answer.cards if answer else ()
         return content(part, self._workspace.links, cards, stops, self._locale)
 
@@ -483,10 +485,10 @@ class ChatSurface:
             if refused.error in STOPPED:
                 await self._stop_turn("")
             elif refused.error not in TOO_LONG:
-                self._workspace.latches.refused("streams", refused.error)
+                self._workspace.flags.refused("streams", refused.error)
             return None
-        self._workspace.latches.worked("streams")
-        self._signs.streams()
+        self._workspace.flags.worked("streams")
+        self._presence.streams()
         id = self._id(self._stream.ts)
         self._keyless[id] = key
         return id
@@ -497,7 +499,7 @@ class ChatSurface:
             self._claims.remove("chat.startStream")
             return True
         follows = bool(self._keyless) and self._may_stream()
-        if follows and self._api.pace.claim("chat.startStream", "chat.stopStream"):
+        if follows and self._api.limiter.claim("chat.startStream", "chat.stopStream"):
             self._claims.add("chat.stopStream")
             return True
         return False
@@ -524,7 +526,7 @@ class ChatSurface:
 
     async def _append(self, stream: Stream, part: str) -> bool:
         text = self._rendered(part[: settled(part)])
-        if not self._api.pace.spare("chat.appendStream") or await stream.append(text):
+        if not self._api.limiter.spare("chat.appendStream") or await stream.append(text):
             return True
         self._stream = None
         await self._stop_stream(stream, stream.sent, [], goes_on=True)
@@ -536,7 +538,7 @@ class ChatSurface:
         """`goes_on`: the turn does, in an edit or another message; so does its session."""
         claimed = "chat.stopStream" in self._claims
         self._claims.discard("chat.stopStream")
-        session = "processing" if goes_on and self._signs.native_stop else ""
+        session = "processing" if goes_on and self._presence.native_stop else ""
         return await stream.stop(text, cards, session, claimed)
 
     async def _stop_turn(self, ts: str) -> None:
@@ -550,7 +552,7 @@ class ChatSurface:
         body = self._content(part, answer, grows)
         if self._shown.get(post) == body["blocks"]:
             return
-        if grows and (self._stopped or not self._api.pace.spare("chat.update")):
+        if grows and (self._stopped or not self._api.limiter.spare("chat.update")):
             return
         if post not in self._numbers and self._may_stream():
             await stop_stream(self._api, self._channel, _ts(post))
@@ -591,7 +593,7 @@ class ChatSurface:
         to = self._to
         alive = to.token and time.time() < to.token_expires
         if refused.error not in _NO_PLACE or not alive:
-            await self._signs.end()
+            await self._presence.end()
             raise _undelivered(refused) from refused
         if answer is None:
             raise Undeliverable(reason=refused.error) from refused
@@ -613,7 +615,7 @@ class ChatSurface:
 
     async def _after(self, answer: Answer | None, released: bool = False) -> None:
         if answer is not None:
-            await self._signs.end(released)
+            await self._presence.end(released)
 
     @property
     def _locale(self) -> str:
@@ -621,7 +623,7 @@ class ChatSurface:
 
     def _may_stream(self) -> bool:
         direct = not self._to.address.shared
-        return direct and bool(self._thread) and self._workspace.latches.on("streams")
+        return direct and bool(self._thread) and self._workspace.flags.on("streams")
 
     def _rendered(self, part: str) -> str:
         return markdown(part, self._workspace.links)
@@ -675,7 +677,7 @@ async def card_in_place(
     return False  # the outcome is posted beside it
 
 
-class Signs:
+class Presence:
     """Of one turn, in one thread; without a thread there is nowhere to show them.
 
     A session that is "processing" is shown with Slack's own Stop (docs.slack.dev/ai/
@@ -771,13 +773,13 @@ class Signs:
         return self._source.kind == "message" and float(self._source.ts) < self._workspace.started
 
     def _begin(self) -> None:
-        if not self._workspace.latches.on("sessions"):
+        if not self._workspace.flags.on("sessions"):
             self._line = self._workspace.tasks.start(self._keep_line())
             return
         self._session = self._workspace.tasks.start(self._stand())
 
     async def _stand(self) -> None:
-        if not self._workspace.api.pace.reserve(_SESSION, 2):
+        if not self._workspace.api.limiter.reserve(_SESSION, 2):
             return  # there must be a place left to end it
         self._reserved = True
         self._workspace.working[self._where] = self._to.turn
@@ -793,9 +795,9 @@ class Signs:
 
     async def _release(self) -> None:
         """Slack itself would show for an hour that work goes on."""
-        latches = self._workspace.latches
+        flags = self._workspace.flags
         for _ in range(_SIGN_TIMES):
-            if not latches.on("sessions"):
+            if not flags.on("sessions"):
                 return
             if self._workspace.working.get(self._where, self._to.turn) != self._to.turn:
                 return  # another turn works in this thread now
@@ -806,7 +808,7 @@ class Signs:
                 self._workspace.working.pop(self._where, None)
                 return
             except SlackRefused as refused:
-                latches.refused("sessions", refused.error)
+                flags.refused("sessions", refused.error)
                 self._workspace.working.pop(self._where, None)
                 return
             except (InDoubt, PlatformBusy):
@@ -826,19 +828,19 @@ class Signs:
     async def _try(self, feature: Feature, method: str, **arguments: Any) -> dict[str, Any] | None:
         """Best effort: an answer never fails for want of a sign. None where it was refused, nothing
         in it where it may or may not have been done."""
-        latches = self._workspace.latches
-        if not latches.on(feature):
+        flags = self._workspace.flags
+        if not flags.on(feature):
             return None
         try:
             told = await self._workspace.api.call(method, patience=_SIGN_PATIENCE, **arguments)
         except SlackRefused as refused:
             # Where a command was typed, the app need not be a member, and is not authorised either.
             if self._source.kind == "message":
-                latches.refused(feature, refused.error)
+                flags.refused(feature, refused.error)
             return None
         except (InDoubt, PlatformBusy):
             return {}
-        latches.worked(feature)
+        flags.worked(feature)
         return told
 
 
@@ -854,7 +856,7 @@ def _chunks(text: str) -> list[Json] | None:
     return [{"type": "markdown_text", "text": text}] if text else None
 
 
-def _dresses(body: Json, part: str, cards: tuple[Card, ...]) -> Iterator[Json]:
+def _variants(body: Json, part: str, cards: tuple[Card, ...]) -> Iterator[Json]:
     """The same text in one message; cards are not given up for it."""
     yield body
     yield shorter(body)

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from core.chat.platform import Platform
 from core.integration import (
     ChatPorts,
+    Dependencies,
     Finding,
-    Given,
     HomeFolder,
     OwnerIntegration,
     PagePorts,
@@ -28,16 +28,16 @@ class Terminal(OwnerIntegration[SettingsPart]):
         return None
 
     async def build(
-        self, given: Given[SettingsPart], ports: ChatPorts, page: PagePorts
+        self, deps: Dependencies[SettingsPart], ports: ChatPorts, page: PagePorts
     ) -> Platform:
         from adapters.web.adapter import WebAdapter
-        from adapters.web.authentication import SocketDoor
+        from adapters.web.authentication import SocketAuthentication
 
         return WebAdapter(
-            door=SocketDoor(), listener=given.home.listen(), operator=page.operator,
+            auth=SocketAuthentication(), listener=deps.home.listen(), operator=page.operator,
             inbox=ports.inbox, journal=ports.journal, files=ports.files, board=ports.board,
-            readiness=page.readiness, metrics=page.metrics, locale=given.shared.ponte_locale,
-            time_zone=given.shared.ponte_timezone,
+            readiness=page.readiness, metrics=page.metrics, locale=deps.shared.ponte_locale,
+            time_zone=deps.shared.ponte_timezone,
         )  # fmt: skip
 
     def safety(self, own: SettingsPart, shared: Shared, home: HomeFolder) -> Iterator[Finding]:

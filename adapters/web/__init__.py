@@ -15,8 +15,8 @@ from core.chat.platform import Platform
 from core.errors import PonteError
 from core.integration import (
     ChatPorts,
+    Dependencies,
     Finding,
-    Given,
     HomeFolder,
     OwnerIntegration,
     PagePorts,
@@ -88,19 +88,21 @@ class Web(OwnerIntegration[WebSettings]):
             return Health("web", "off", "PONTE_WEB is off")
         return Health("web", "on", own.page())
 
-    async def build(self, given: Given[WebSettings], ports: ChatPorts, page: PagePorts) -> Platform:
+    async def build(
+        self, deps: Dependencies[WebSettings], ports: ChatPorts, page: PagePorts
+    ) -> Platform:
         from adapters.web.adapter import Mounted, Port, WebAdapter
-        from adapters.web.authentication import WebDoor
+        from adapters.web.authentication import TokenAuthentication
 
-        own = given.own
-        token = plain(own.ponte_web_token) or given.home.web_token()
+        own = deps.own
+        token = plain(own.ponte_web_token) or deps.home.web_token()
         return WebAdapter(
-            door=WebDoor(own.ponte_web_host, token, own.ponte_web_url or ""),
+            auth=TokenAuthentication(own.ponte_web_host, token, own.ponte_web_url or ""),
             listener=Port(own.ponte_web_host, own.ponte_web_port),
             extra={path: Mounted(handler) for path, handler in page.routes.items()},
             inbox=ports.inbox, journal=ports.journal, files=ports.files, board=ports.board,
-            readiness=page.readiness, metrics=page.metrics, locale=given.shared.ponte_locale,
-            time_zone=given.shared.ponte_timezone,
+            readiness=page.readiness, metrics=page.metrics, locale=deps.shared.ponte_locale,
+            time_zone=deps.shared.ponte_timezone,
         )  # fmt: skip
 
     def link(self, own: WebSettings, platform: Any, home: HomeFolder) -> tuple[str, str]:
@@ -111,9 +113,9 @@ class Web(OwnerIntegration[WebSettings]):
         made = own.ponte_web == "on" and own.ponte_web_token is None
         return {"ponte_web_token": home.web_token()} if made else {}
 
-    async def check(self, given: Given[WebSettings]) -> Sequence[Health]:
+    async def check(self, deps: Dependencies[WebSettings]) -> Sequence[Health]:
         """Whether the port is free. Raises OSError for an address that is not this machine's."""
-        own = given.own
+        own = deps.own
         host, port = own.ponte_web_host, own.ponte_web_port
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM
@@ -126,7 +128,7 @@ class Web(OwnerIntegration[WebSettings]):
             except OSError as error:
                 if error.errno != errno.EADDRINUSE:
                     raise
-                if not given.home.is_served():
+                if not deps.home.is_served():
                     raise PonteError(
                         "port {port} is in use by another program; set PONTE_WEB_PORT to another "
                         "one", port=port,

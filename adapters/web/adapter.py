@@ -1,6 +1,6 @@
 """The web: a page and an HTTP API on a port, and the same API for the terminal on a Unix socket.
 
-`Site` is what the routes of one door stand on; `Hub` tells every tab of a conversation what happens
+`Site` is what the routes of one server stand on; `Hub` tells every tab of a conversation what happens
 now.
 Other adapters' routes are mounted on the same server, without their knowing a web framework.
 """
@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from adapters.web.authentication import Door
+from adapters.web.authentication import Authentication
 from adapters.web.errors import Stopping, TooManyStreams
 from core.errors import PonteError
 from core.integration import Handler, Operator
@@ -57,7 +57,7 @@ class Port:
 
 
 class WebAdapter:
-    """One is one door: `WebDoor` with a `Port` is the platform "web", `SocketDoor` with a socket is
+    """One is one server: `TokenAuthentication` with a `Port` is the platform "web", `SocketAuthentication` with a socket is
     the platform "terminal": whoever holds the home binds that socket, for its user alone.
 
     `listener` is a socket that listens already, or where to listen.
@@ -69,7 +69,7 @@ class WebAdapter:
     def __init__(
         self,
         *,
-        door: Door,
+        auth: Authentication,
         listener: Port | socket.socket,
         inbox: Inbox,
         journal: Transcripts,
@@ -88,14 +88,14 @@ class WebAdapter:
         self._server: Any = None
         self._hub = Hub(inbox.answer_of)
         self._site = Site(
-            door=door, hub=self._hub, inbox=inbox, journal=journal, files=files, board=board,
+            auth=auth, hub=self._hub, inbox=inbox, journal=journal, files=files, board=board,
             readiness=readiness or board.health, metrics=metrics, operator=operator,
             locale=locale, time_zone=time_zone,
         )  # fmt: skip
 
     @property
     def name(self) -> str:
-        return self._site.door.platform
+        return self._site.auth.platform
 
     def reply(self, to: ReplyTo, posts: Posts) -> Reply:
         return WebReply(self._hub, to)
@@ -388,7 +388,7 @@ class Transcripts(Protocol):
 class Site:
     """`taking` is False once intake has stopped: what comes in now is refused, not lost."""
 
-    door: Door
+    auth: Authentication
     hub: Hub
     inbox: Inbox
     journal: Transcripts
@@ -402,5 +402,5 @@ class Site:
     taking: bool = True
 
     def key(self, conversation: str) -> str:
-        """The conversation key of what this door calls `conversation`."""
-        return f"{self.door.platform}:{conversation}"
+        """The conversation key of what this server calls `conversation`."""
+        return f"{self.auth.platform}:{conversation}"

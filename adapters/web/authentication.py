@@ -37,7 +37,7 @@ _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+?)\.?(:\d{1,5})?")
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """One request as a door sees it: header names in lower case, `peer` the client's address."""
+    """One request as it came in: header names in lower case, `peer` the client's address."""
 
     path: str
     headers: Mapping[str, str]
@@ -45,7 +45,7 @@ class Visit:
     method: str = "GET"
 
 
-class Door(Protocol):
+class Authentication(Protocol):
     @property
     def platform(self) -> str: ...
 
@@ -139,7 +139,7 @@ class Login:
         return hmac.new(self._key, said.encode(errors="replace"), hashlib.sha256).hexdigest()
 
 
-class SocketDoor:
+class SocketAuthentication:
     """The home's Unix socket: whoever can open it is the operator."""
 
     platform = "terminal"
@@ -156,7 +156,7 @@ class SocketDoor:
         return "", ""
 
 
-class WebDoor:
+class TokenAuthentication:
     """`host` is the listen address, `url` the public origin where a proxy stands in front.
 
     The token is asked for on loopback too: every user of this machine can come from there.

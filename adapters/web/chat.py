@@ -111,9 +111,9 @@ class Chat:
         conversation = request.query_params.get("conversation", "main")
         if not requests.ID.fullmatch(conversation):
             raise NotFound(what="conversation")
-        door = self._site.door
-        address = Address(door.platform, conversation)
-        known = await self._site.board.commands(door.person, address)
+        auth = self._site.auth
+        address = Address(auth.platform, conversation)
+        known = await self._site.board.commands(auth.person, address)
         locale = locale_of(request, self._site)
         return JSONResponse({"commands": [_command_json(command, locale) for command in known]})
 
@@ -121,7 +121,7 @@ class Chat:
         self, request: Request, asked: Asked, uploads: list[Upload]
     ) -> tuple[Receipt, Message]:
         """A repeat gets the first turn and its answer, whatever else it carries."""
-        key = f"{self._site.door.platform}:{asked.event_key}"
+        key = f"{self._site.auth.platform}:{asked.event_key}"
         if asked.event_key and (first := await self._known(key)):
             return Receipt(first.seq, first.turn, fresh=False), first.message
         text = await requests.message_text(asked.message)
@@ -178,9 +178,9 @@ class Chat:
         return await self._site.inbox.answer_of(receipt.seq)
 
     async def _turn(self, turn: str) -> Shown:
-        """Raises NotFound also for a turn of another platform: it is not this door's to stop."""
+        """Raises NotFound also for a turn of another platform: it is not this server's to stop."""
         shown = await self._site.journal.turn_of(turn)
-        if shown.message.address.platform != self._site.door.platform:
+        if shown.message.address.platform != self._site.auth.platform:
             raise NotFound(what="turn")
         if shown.state == "withdrawn":
             raise Forgotten

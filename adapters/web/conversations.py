@@ -163,12 +163,12 @@ class Pages:
     async def login(self, request: Request) -> Response:
         """Raises WrongToken, TooManyTries, TooLarge."""
         entry = await read_json(request, Entry, limit=LOGIN_BODY)
-        cookie, session = self._site.door.enter(entry.token, visit_of(request.scope))
+        cookie, session = self._site.auth.enter(entry.token, visit_of(request.scope))
         response = JSONResponse({"status": "signed in"})
         if session:
             response.set_cookie(
                 cookie, session, max_age=SESSION, httponly=True, samesite="strict",
-                secure=self._site.door.secure,
+                secure=self._site.auth.secure,
             )  # fmt: skip
         return response
 

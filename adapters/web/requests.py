@@ -1,5 +1,5 @@
 """Requests and responses of every route: bodies read within their limits and made a Message, errors
-as JSON, event streams; and the guard that asks the door first.
+as JSON, event streams; and the guard that authenticates first.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class EventStream(StreamingResponse):
 
 
 class Guard:
-    """Stands before every route: asks the door, and puts `HEADERS` on what goes out."""
+    """Stands before every route: authenticates, and puts `HEADERS` on what goes out."""
 
     def __init__(self, app: ASGIApp, site: Site) -> None:
         self._app = app
@@ -120,7 +120,7 @@ class Guard:
 
         visit = visit_of(scope)
         try:
-            scope.setdefault("state", {})[KNOWN] = self._site.door.admit(visit)
+            scope.setdefault("state", {})[KNOWN] = self._site.auth.admit(visit)
         except PonteError as error:
             locale = nearest(asked_locale(visit.headers) or self._site.locale)
             await refusal(error, locale)(scope, receive, safely)
@@ -189,15 +189,15 @@ def message(
     time_zone: str = "",
     clicked: bool = False,
 ) -> Message:
-    """From this door's person; `event_key` is the client's own, one is made where there is none."""
-    key = f"{site.door.platform}:{event_key or uuid.uuid4().hex}"
-    address = Address(site.door.platform, conversation)
+    """From who was authenticated; `event_key` is the client's own, one is made where there is none."""
+    key = f"{site.auth.platform}:{event_key or uuid.uuid4().hex}"
+    address = Address(site.auth.platform, conversation)
     return Message(
         event_key=key,
         text=text,
-        author=site.door.person,
+        author=site.auth.person,
         address=address,
-        reply_to=ReplyTo(address, site.door.person, source=key, turn=turn_id(key)),
+        reply_to=ReplyTo(address, site.auth.person, source=key, turn=turn_id(key)),
         locale=asked_locale(headers or {}),
         time_zone=time_zone,
         sent_at=time.time(),

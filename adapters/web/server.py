@@ -1,4 +1,4 @@
-"""The HTTP server of one door: its connections, its socket, its Starlette application, and the
+"""The HTTP server: its connections, its socket, its Starlette application, and the
 routes for machines that watch us. Importing this takes long: do it in a thread.
 """
 
@@ -260,12 +260,12 @@ class HealthRoutes:
         return JSONResponse({"status": "alive"})
 
     async def ready(self, request: Request) -> Response:
-        """503 while a configured platform or the model fails; why, only to whom the door trusts."""
+        """503 while a configured platform or the model fails; why, only to whom is trusted."""
         parts = await self._site.readiness()
         failing = [part for part in parts if part.state == "failing"]
         ready = self._site.taking and not failing
         body: Json = {"status": "ready" if ready else "not ready"}
-        if self._site.door.trusts(visit_of(request.scope)):
+        if self._site.auth.trusts(visit_of(request.scope)):
             body["reasons"] = [{"name": part.name, "words": part.words} for part in failing]
             if not self._site.taking:
                 body["reasons"].append({"name": "ponte", "words": "stopping"})

@@ -12,7 +12,7 @@ from core.messages import Address, Person
 from core.policy import NO_RIGHTS, PlatformRights
 from core.ports import Policy
 from core.records import Action
-from core.text import folded
+from core.text import normalised
 
 OWN_ROWS = 10
 """Rows up to which the asker approves their own creates and updates."""
@@ -52,8 +52,8 @@ class TableRules:
 
     def of(self, *names: str) -> TableRule:
         """The rule of the table that goes by one of these names."""
-        rules = {folded(name): rule for name, rule in self.tables.items()}
-        found = (rules.get(folded(name)) for name in names)
+        rules = {normalised(name): rule for name, rule in self.tables.items()}
+        found = (rules.get(normalised(name)) for name in names)
         return next((rule for rule in found if rule), _DEFAULT)
 
     def of_draft(self, draft: Draft) -> TableRule:
@@ -70,8 +70,8 @@ class TableRules:
 
     def unknown(self, known: set[str]) -> list[str]:
         """Names in the file that no table goes by: a slip of the pen there hides nothing."""
-        there = {folded(name) for name in known}
-        return [name for name in self.tables if folded(name) not in there]
+        there = {normalised(name) for name in known}
+        return [name for name in self.tables if normalised(name) not in there]
 
 
 async def _nobody(person: Person, address: Address, names: frozenset[str]) -> bool:

@@ -9,7 +9,7 @@ from core.changes.model import POLICY, UNDO_LIFETIME, WRITTEN, Change, Row, Step
 from core.i18n import say
 from core.markdown import markless
 from core.messages import Card, CardAction
-from core.text import clean, clip, cut, fenced, one_line, withheld
+from core.text import clean, clip, cut, fenced, one_line, redacted
 
 ROWS = 5
 """Rows shown on a card; all of them stand in the ledger."""
@@ -209,7 +209,7 @@ def _id(linked: Any) -> str:
 
 def _cells(row: Mapping[str, Any]) -> Cells:
     """A row as a card has room for it: no secrets, empty fields last, long texts clipped."""
-    filled = sorted(withheld(dict(row)).items(), key=lambda item: item[1] in (None, "", []))
+    filled = sorted(redacted(dict(row)).items(), key=lambda item: item[1] in (None, "", []))
     return {plain(name, 80): _cell(value) for name, value in filled[:FIELDS]}
 
 

@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 
 from core.changes.model import Change, ChangeState, Draft, Proposal, RowWrite, Seen, Step
 from core.messages import Card, Person
-from core.records import Outcome, Scene
+from core.records import Outcome, ToolContext
 
 Doing = Callable[[str], Awaitable[None]]
 """Shows a person a few words of progress, in their language."""
@@ -118,7 +118,7 @@ class Audit(Protocol):
 class Proposals(Protocol):
     """What a turn knows of all this."""
 
-    async def propose(self, scene: Scene, draft: Draft) -> Outcome: ...
+    async def propose(self, ctx: ToolContext, draft: Draft) -> Outcome: ...
 
     async def cards(self, ids: Sequence[str], locale: str) -> Sequence[Card]: ...
 

@@ -34,7 +34,7 @@ from core.changes.ports import Applier, Audit, Doing, Ledger
 from core.errors import AuditRefused, Expired, NotFound, ToolError
 from core.i18n import say
 from core.messages import Answer, Card, CardAction, Person
-from core.records import Outcome, Scene
+from core.records import Outcome, ToolContext
 
 log = structlog.get_logger("changes")
 SHOWN = 20
@@ -68,23 +68,23 @@ class Changes:
     moved: Callable[[], None]
     clock: Callable[[], float] = time.time
 
-    async def propose(self, scene: Scene, draft: Draft) -> Outcome:
+    async def propose(self, ctx: ToolContext, draft: Draft) -> Outcome:
         """What a write tool's call ends in. Raises ToolError, Superseded, and as `_apply`."""
         if not 1 <= draft.touched <= MOST_ROWS:
             sentence = _TOO_MANY if draft.rows else _NO_ROWS
             raise ToolError(sentence, code="rows", count=draft.touched, most=MOST_ROWS)
         self.approval.check_draft(draft)
         proposal = Proposal(
-            id=fresh_id(), draft=draft, asker=scene.asker, address=scene.address, seq=scene.seq,
-            call_id=scene.call_id, thread=scene.thread.id, generation=scene.thread.generation,
-            locale=scene.locale, created=self.clock(), expires=self.clock() + LIFETIME,
+            id=fresh_id(), draft=draft, asker=ctx.asker, address=ctx.address, seq=ctx.seq,
+            call_id=ctx.call_id, thread=ctx.thread.id, generation=ctx.thread.generation,
+            locale=ctx.locale, created=self.clock(), expires=self.clock() + LIFETIME,
             named=self.approval.names_approvers(draft),
         )  # fmt: skip
         change = await self.ledger.propose(proposal)
         if change.proposal.created == proposal.created:
             await self._tell("proposed", change)
         if self.approval.by_policy(draft):
-            return await self._by_policy(change, scene.seq)
+            return await self._by_policy(change, ctx.seq)
         return Outcome("proposed", _PROPOSED.format(id=change.id), proposal=change.id)
 
     async def cards(self, ids: Sequence[str], locale: str) -> Sequence[Card]:

@@ -13,14 +13,14 @@ from core import quick_commands, text
 from core.changes.model import Decision
 from core.changes.service import Changes
 from core.conversation import grammar
-from core.conversation.context import Scenes, Show, TurnFiles
+from core.conversation.context import Show, ToolContexts, TurnFiles
 from core.conversation.grammar import Command
 from core.errors import NotAllowed, NotFound, PonteError
 from core.i18n import LANGUAGE, say
 from core.messages import Answer, CardAction, Progress
 from core.ports import Budget, Files, Inbox, Journal, Policy, QuickCommands, StatusBoard, ThreadMap
 from core.quick_commands import Results, check_inputs
-from core.records import Action, Call, Outcome, Scene, Spent, Turn
+from core.records import Action, Call, Outcome, Spent, ToolContext, Turn
 from core.tools.code.source import DOING, NAME, Runner, for_person
 from core.tools.tool import compact
 
@@ -66,7 +66,7 @@ class CodeCommand:
     journal: Journal
     policy: Policy
     budget: Budget
-    scenes: Scenes
+    tool_contexts: ToolContexts
     runner: Runner | None = None
 
     async def run(self, turn: Turn, code: str, show: Show) -> Answer:
@@ -81,11 +81,11 @@ class CodeCommand:
                 raise NotFound(_NO_SANDBOX)
             await self.budget.reserve(turn)
             await self.journal.call_started(turn, call)
-            scene = await self.scenes.for_command(turn, call, show)
-            await scene.doing(say(DOING))
-            run = await self.runner.run(scene, code)
+            ctx = await self.tool_contexts.for_command(turn, call, show)
+            await ctx.doing(say(DOING))
+            run = await self.runner.run(ctx, code)
             told = await text.aside(
-                lambda _: for_person(run.ran, run.files, scene.locale), run.ran.printed
+                lambda _: for_person(run.ran, run.files, ctx.locale), run.ran.printed
             )
             failed = run.ran.error or run.ran.fault
             files = (*run.files, run.code) if run.ran.changed and run.code else run.files
@@ -107,7 +107,7 @@ class QuickCommandHandler:
     policy: Policy
     budget: Budget
     known: QuickCommands
-    scenes: Scenes
+    tool_contexts: ToolContexts
     results: Results = field(default_factory=Results)
 
     async def run(self, turn: Turn, command: Command, show: Show) -> Answer:
@@ -124,23 +124,23 @@ class QuickCommandHandler:
             call = turn.calls[0]
             if not call.handle:
                 return Answer(say(_QUICK_LOST), status="failed", code="unknown")
-        scene = await self.scenes.for_command(turn, call, show)
+        ctx = await self.tool_contexts.for_command(turn, call, show)
         inputs = command.input
-        if not scene.handle and scene.files is not None:  # with a handle, it has begun with its own
-            attached = await self.scenes.attached(message)
-            whole = await quick_commands.given(found, inputs, message, attached, scene.files.read)
+        if not ctx.handle and ctx.files is not None:  # with a handle, it has begun with its own
+            attached = await self.tool_contexts.attached(message)
+            whole = await quick_commands.given(found, inputs, message, attached, ctx.files.read)
             inputs = check_inputs(found, whole)
         await self.budget.reserve(turn)
         await self.journal.call_started(turn, call)
-        await scene.doing(say(_RUNNING))
+        await ctx.doing(say(_RUNNING))
         begun = asyncio.Event()
-        if scene.handle:
+        if ctx.handle:
             begun.set()
         try:
-            outcome = await self.known.run(_noting(scene, begun), found.slug, inputs)
+            outcome = await self.known.run(_noting(ctx, begun), found.slug, inputs)
         except asyncio.CancelledError:
             task = asyncio.current_task()
-            if not scene.stopped() or task is None:
+            if not ctx.stopped() or task is None:
                 raise
             task.uncancel()
             left = _LEFT if begun.is_set() else _PERHAPS
@@ -152,7 +152,7 @@ class QuickCommandHandler:
 
     async def with_result(self, turn: Turn, answer: Answer, result: str, name: str) -> Answer:
         """`answer` and under it what a command gave; a long result is a file called `name`."""
-        keep = TurnFiles(turn, turn.thread, self.scenes).keep
+        keep = TurnFiles(turn, turn.thread, self.tool_contexts).keep
         shown = await self.results.shown(result, name, LANGUAGE.get(), keep)
         text = f"{answer.text}\n\n{shown.text}".strip()
         return replace(answer, text=text, files=(*answer.files, *shown.files))
@@ -289,14 +289,14 @@ class Commands:
             raise NotAllowed("Only the person who asked, or an admin, may do that here.")
 
 
-def _noting(scene: Scene, begun: asyncio.Event) -> Scene:
+def _noting(ctx: ToolContext, begun: asyncio.Event) -> ToolContext:
     """The same scene; `begun` is set once the other system has named the run."""
 
     async def known_as(handle: str) -> None:
-        await scene.known_as(handle)
+        await ctx.known_as(handle)
         begun.set()
 
-    return replace(scene, known_as=known_as)
+    return replace(ctx, known_as=known_as)
 
 
 async def _check_right(policy: Policy, turn: Turn, *actions: Action) -> None:

@@ -14,7 +14,7 @@ from core.i18n import LANGUAGE
 from core.markdown import Trust
 from core.messages import Attachment, File, Message, Post, Progress
 from core.ports import Fetch, Files, Journal, Reply, ThreadMap, Tool
-from core.records import Call, Effect, Remote, Scene, Thread, Turn, Verdict
+from core.records import Call, Effect, Remote, Thread, ToolContext, Turn, Verdict
 from core.tasks import together
 
 Show = Callable[[Progress], Awaitable[None]]
@@ -57,7 +57,7 @@ class TurnPosts:
 
 
 @dataclass(frozen=True, slots=True)
-class Scenes:
+class ToolContexts:
     """Sets the scene of tools and commands.
 
     `fetch` is by platform, `zone` the asker's where their platform does not tell it.
@@ -78,7 +78,7 @@ class Scenes:
         call: Call,
         locale: str,
         doing: Callable[[str], Awaitable[None]],
-    ) -> Scene:
+    ) -> ToolContext:
         """The scene of one call; what it tells of itself is journalled."""
         message = turn.message
 
@@ -88,7 +88,7 @@ class Scenes:
         async def kept(remote: Remote) -> None:
             await self.journal.remote(thread.id, remote)
 
-        return Scene(
+        return ToolContext(
             asker=message.author, address=message.address, turn=turn.id, seq=turn.seq,
             call_id=call.call_id, thread=thread, locale=locale, doing=doing,
             zone=zone_of(message, self.zone), said=message.text,
@@ -97,21 +97,21 @@ class Scenes:
             stopped=lambda: self.stopped(turn.seq),
         )  # fmt: skip
 
-    async def for_command(self, turn: Turn, call: Call, show: Show) -> Scene:
+    async def for_command(self, turn: Turn, call: Call, show: Show) -> ToolContext:
         """The scene of what a person typed or clicked, without a model."""
 
         async def doing(words: str) -> None:
             await show(Progress(doing=words))
 
         thread = await self.thread(turn)
-        scene = self.of(turn, thread, call, LANGUAGE.get(), doing)
+        ctx = self.of(turn, thread, call, LANGUAGE.get(), doing)
 
         async def kept(remote: Remote) -> None:
             await self.journal.remote(thread.id, remote)
             if remote.kind == "container":
                 await self.threads.put(replace(thread, container=remote.id))
 
-        return replace(scene, kept=kept)
+        return replace(ctx, kept=kept)
 
     async def thread(self, turn: Turn) -> Thread:
         """The thread map's record; a lost or older one is made anew."""
@@ -154,28 +154,30 @@ class TurnFiles:
 
     turn: Turn
     thread: str
-    scenes: Scenes
+    tool_contexts: ToolContexts
 
     async def given(self) -> Sequence[File]:
-        message, files = self.turn.message, self.scenes.files
+        message, files = self.turn.message, self.tool_contexts.files
         found: list[File] = []
-        for shown in await self.scenes.journal.shown(message.address.conversation, self.thread):
+        for shown in await self.tool_contexts.journal.shown(
+            message.address.conversation, self.thread
+        ):
             answer, had = shown.answer, shown.message
             # In shared places a message may have brought the files of others before it.
             some = bool(had.attachments or had.address.shared or (answer and answer.files))
             if some and shown.seq < self.turn.seq:
                 found.extend(await files.of_event(shown.message.event_key))
-        attached, _ = await self.scenes.attached(message)
+        attached, _ = await self.tool_contexts.attached(message)
         found.extend([*await files.of_event(message.event_key), *attached])
         return tuple({file.id: file for file in found}.values())
 
     async def read(self, file: File) -> bytes:
-        _, data = await self.scenes.files.get(file.id)
+        _, data = await self.tool_contexts.files.get(file.id)
         return data
 
     async def keep(self, name: str, type: str, data: bytes) -> File:
         message = self.turn.message
-        return await self.scenes.files.put(
+        return await self.tool_contexts.files.put(
             message.event_key, name, type, data, message.author, message.address.conversation
         )
 
@@ -199,7 +201,7 @@ class CallLimits:
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class TurnContext:
     """All that one turn of the model plays on; what it may use was decided before."""
 
     turn: Turn
@@ -208,7 +210,7 @@ class Stage:
     locale: str
     instructions: str
     preface: str
-    scenes: Scenes
+    tool_contexts: ToolContexts
     tools: Mapping[str, Tool] = field(default_factory=dict)
     may: Callable[[Effect], Awaitable[Verdict]] | None = None
     proposals: Proposals | None = None

@@ -16,7 +16,7 @@ from core.changes.service import Changes
 from core.chat.files import unread
 from core.conversation import grammar, prompt
 from core.conversation.commands import Commands
-from core.conversation.context import CallLimits, Scenes, Stage, TurnPosts
+from core.conversation.context import CallLimits, ToolContexts, TurnContext, TurnPosts
 from core.conversation.rounds import Rounds
 from core.errors import (
     Draining,
@@ -94,7 +94,7 @@ class Parts:
     budget: Budget
     commands: Commands
     changes: Changes
-    scenes: Scenes
+    tool_contexts: ToolContexts
 
 
 class ConversationManager:
@@ -262,15 +262,15 @@ class ConversationManager:
             raise Empty
         if command := await text.aside(grammar.parse, message.text):
             return await self._parts.commands.answer(turn, command, reply.show)
-        stage, told = await self._stage(turn, reply)
-        rounds.append(Rounds(stage, self._journal, self._parts.model))
+        context, told = await self._context(turn, reply)
+        rounds.append(Rounds(context, self._journal, self._parts.model))
         answer = await rounds[0].answer()
-        await self._remember(stage.thread, rounds[0].thread, message.author.key)
+        await self._remember(context.thread, rounds[0].thread, message.author.key)
         if not (answer.text or answer.cards or answer.files):
             return Answer(say("The model gave an empty answer. Please ask again."))
         return _noted(answer, told)
 
-    async def _stage(self, turn: Turn, reply: Reply) -> tuple[Stage, Sequence[str]]:
+    async def _context(self, turn: Turn, reply: Reply) -> tuple[TurnContext, Sequence[str]]:
         """What the turn plays on, and what of its files was not read, in sentences."""
         message, parts = turn.message, self._parts
         allowed = [
@@ -284,7 +284,7 @@ class ConversationManager:
             await parts.budget.reserve(turn)
         if not turn.items:
             heard = replace(message, text=await text.aside(text.clean, message.text))
-            files, missing = await parts.scenes.attached(message)
+            files, missing = await parts.tool_contexts.attached(message)
             said = prompt.said(heard, files, missing)
 
             async def read(file: File) -> bytes:
@@ -293,10 +293,10 @@ class ConversationManager:
             told = await unread(message, files, missing, read, LANGUAGE.get())
             reserve = await parts.budget.reserving(turn)
             turn = replace(turn, items=tuple(await self._journal.heard(turn, said, reserve)))
-        thread = await parts.scenes.thread(turn)
+        thread = await parts.tool_contexts.thread(turn)
         outside, trust = await self._trust(turn)
         since = await self._journal.last_said(thread.id, turn.seq) if thread.remote else 0
-        stage = Stage(
+        context = TurnContext(
             turn=turn,
             thread=thread,
             reply=reply,
@@ -308,12 +308,12 @@ class ConversationManager:
             preface=prompt.preface(message, time.time(), self._profile.zone, LANGUAGE.get()),
             tools={tool.spec.name: tool for tool in tools},
             may=lambda effect: parts.policy.may(message.author, message.address, effect),
-            scenes=parts.scenes,
+            tool_contexts=parts.tool_contexts,
             proposals=parts.changes,
             keep=parts.threads.put,
             since=since,
         )
-        return stage, told
+        return context, told
 
     async def _remember(self, before: Thread, after: Thread, person: str) -> None:
         """Write the record where more than the time of its last use has changed."""

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import structlog
 
 from core import markdown, metrics, text
-from core.conversation.context import Stage
+from core.conversation.context import TurnContext
 from core.errors import (
     Draining,
     ModelDown,
@@ -40,9 +40,9 @@ from core.records import (
     Kept,
     Outcome,
     Remote,
-    Scene,
     Spoken,
     Thread,
+    ToolContext,
 )
 from core.tasks import together
 from core.tools.tool import capped, outcome_of_error
@@ -76,25 +76,25 @@ class ToolCalls:
 
     def __init__(
         self,
-        stage: Stage,
+        context: TurnContext,
         journal: Journal,
-        scene_of: Callable[[Call], Scene],
+        scene_of: Callable[[Call], ToolContext],
         show: Callable[[str], Awaitable[None]],
     ) -> None:
-        self._stage = stage
+        self._context = context
         self._journal = journal
         self._scene_of = scene_of
         self._show = show
-        self._known = {call.call_id: call for call in stage.turn.calls}
+        self._known = {call.call_id: call for call in context.turn.calls}
         self._gate = asyncio.Semaphore(AT_ONCE)
         self._elsewhere: set[str] = set()
         self._leaving = False
         self._total: dict[str, int] = {}
         self._costly: dict[str, int] = {}
-        for item in stage.turn.items:
+        for item in context.turn.items:
             if item.kind == "call":
                 self._count(item)
-        self.outcomes = {c.call_id: c.outcome for c in stage.turn.calls if c.outcome}
+        self.outcomes = {c.call_id: c.outcome for c in context.turn.calls if c.outcome}
 
     @property
     def go_on_elsewhere(self) -> bool:
@@ -104,7 +104,7 @@ class ToolCalls:
     @property
     def used_up(self) -> str:
         """What the person is told where this turn wanted more calls than it may make; else ""."""
-        limits, locale = self._stage.limits, self._stage.locale
+        limits, locale = self._context.limits, self._context.locale
         if len(self._costly) > limits.costly:
             return say(USED_UP_COSTLY, locale, count=limits.costly)
         if len(self._total) > limits.total:
@@ -120,7 +120,7 @@ class ToolCalls:
     async def _run_one(self, item: Item) -> Outcome:
         """A write or a spend runs to its record, even when the turn is stopped; one that goes on
         elsewhere has its record as soon as its handle is kept."""
-        tool = self._stage.tools.get(item.name)
+        tool = self._context.tools.get(item.name)
         task = asyncio.create_task(self._recorded(item, tool))
         try:
             return await asyncio.shield(task)
@@ -135,7 +135,7 @@ class ToolCalls:
             raise
 
     async def _recorded(self, item: Item, tool: Tool | None) -> Outcome:
-        turn, known = self._stage.turn, self._known.get(item.call_id)
+        turn, known = self._context.turn, self._known.get(item.call_id)
         interrupted = known is not None and known.outcome is None and not known.handle
         proposes = tool is not None and tool.only_proposes(item.arguments)
         if interrupted and known and known.effect not in REPEATABLE and not proposes:
@@ -157,12 +157,12 @@ class ToolCalls:
     def _count(self, item: Item) -> None:
         """In the order of the calls, so that after a crash each is counted as before."""
         self._total.setdefault(item.call_id, len(self._total) + 1)
-        tool, asked = self._stage.tools.get(item.name), item.arguments
+        tool, asked = self._context.tools.get(item.name), item.arguments
         if tool and tool.effect_of(asked) in COSTLY and not tool.only_proposes(asked):
             self._costly.setdefault(item.call_id, len(self._costly) + 1)
 
     async def _checked(self, tool: Tool | None, call: Call) -> Outcome:
-        limits = self._stage.limits
+        limits = self._context.limits
         if self._costly.get(call.call_id, 0) > limits.costly:
             too_many = _NO_MORE.format(count=limits.costly, costly=" that cost", what="those")
             return Outcome("error", too_many)
@@ -170,16 +170,16 @@ class ToolCalls:
             return Outcome("error", _NO_MORE.format(count=limits.total, costly="", what="them"))
         if tool is None:
             return Outcome("error", f"error: there is no tool {text.clip(call.name, 64)!r} here")
-        if self._stage.may and not (verdict := await self._stage.may(call.effect)).allowed:
+        if self._context.may and not (verdict := await self._context.may(call.effect)).allowed:
             return Outcome("error", f"error: {say(verdict.reason, 'en')}")
         return await self._attempt(tool, call)
 
     async def _attempt(self, tool: Tool, call: Call) -> Outcome:
         if tool.doing:
-            await self._show(say(tool.doing, self._stage.locale))
+            await self._show(say(tool.doing, self._context.locale))
         try:
             async with asyncio.timeout(tool.patience):
-                return capped(await tool.run(self._scene(call), call.arguments))
+                return capped(await tool.run(self._ctx(call), call.arguments))
         except TimeoutError:
             status: Literal["error", "unknown"] = "error" if call.effect == "read" else "unknown"
             return Outcome(status, f"error: no answer within {tool.patience:.0f} s")
@@ -192,31 +192,31 @@ class ToolCalls:
             log.exception("tool broke", tool=call.name)
             return Outcome("error", "error: the tool broke; this is a fault of mine")
 
-    def _scene(self, call: Call) -> Scene:
-        scene = self._scene_of(call)
+    def _ctx(self, call: Call) -> ToolContext:
+        ctx = self._scene_of(call)
 
         async def known_as(handle: str) -> None:
-            await scene.known_as(handle)
+            await ctx.known_as(handle)
             self._elsewhere.add(call.call_id)
             if self._leaving:
                 raise asyncio.CancelledError
 
-        return replace(scene, known_as=known_as)
+        return replace(ctx, known_as=known_as)
 
 
 class Rounds:
     """One turn's rounds. `thread` is the record as the last round left it."""
 
-    def __init__(self, stage: Stage, journal: Journal, model: Model) -> None:
-        self._stage = stage
+    def __init__(self, context: TurnContext, journal: Journal, model: Model) -> None:
+        self._context = context
         self._journal = journal
         self._model = model
-        self._items = list(stage.turn.items)
-        self._calls = ToolCalls(stage, journal, self._scene, self._show)
+        self._items = list(context.turn.items)
+        self._calls = ToolCalls(context, journal, self._ctx, self._show)
         self._said = ""
         self._cut = False
         self._files: list[File] = []
-        self.thread = stage.thread
+        self.thread = context.thread
         self.last: Spoken | None = None
         """The round that called no tool: it is kept with the answer."""
         self._growing = markdown.Growing()
@@ -225,7 +225,7 @@ class Rounds:
     async def answer(self) -> Answer:
         """Raises a ModelError, PostRemoved, Superseded or NotStored."""
         self._recall()
-        number = 1 + sum(round_.complete for round_ in self._stage.turn.rounds)
+        number = 1 + sum(round_.complete for round_ in self._context.turn.rounds)
         if number > 1 and not self._open_calls() and self._items[-1].kind != "output":
             return await self._ended()
         while True:
@@ -248,8 +248,8 @@ class Rounds:
     @property
     def provenance(self) -> tuple[bool, markdown.Trust]:
         """Whether something from outside is in the thread by now, and where links may lead then."""
-        outside = self._stage.outside or any(item.kind == "output" for item in self._items)
-        return outside, self._stage.trust
+        outside = self._context.outside or any(item.kind == "output" for item in self._items)
+        return outside, self._context.trust
 
     @property
     def _trust(self) -> markdown.Trust | None:
@@ -262,15 +262,15 @@ class Rounds:
 
     async def cards(self) -> tuple[Card, ...]:
         """What this turn proposed, as it stands now, in the order of its calls."""
-        proposals = self._stage.proposals
+        proposals = self._context.proposals
         ids = [outcome.proposal for outcome in self._in_order() if outcome.proposal]
         if not ids or proposals is None:
             return ()
-        return tuple(await proposals.cards(ids, self._stage.locale))
+        return tuple(await proposals.cards(ids, self._context.locale))
 
     async def _ended(self) -> Answer:
         """Where something waits for a person, its cards are the answer, not the model's words."""
-        proposals, locale = self._stage.proposals, self._stage.locale
+        proposals, locale = self._context.proposals, self._context.locale
         cards, files = await self.cards(), tuple(self._files)
         waiting = [card for card in cards if card.id in self._waiting()]
         used_up = [f"_{self._calls.used_up}_"] if self._calls.used_up else []
@@ -323,7 +323,7 @@ class Rounds:
         items = completed.items
         said = Spoken(number, tuple(items), completed.usage, self._model.name)
         if any(item.kind == "call" for item in items):
-            await self._journal.items(self._stage.turn, said)
+            await self._journal.items(self._context.turn, said)
         else:
             self.last = said
         metrics.count_round(completed.usage)
@@ -337,7 +337,7 @@ class Rounds:
         """A conversation's id is listed before anything is said in it. Whose it is, and a
         response's id, are written beside the stream, and kept before any of its text shows or a
         tool runs: else `forget` would miss them."""
-        journal, turn = self._journal, self._stage.turn
+        journal, turn = self._journal, self._context.turn
         beside: list[asyncio.Task[None]] = []
 
         async def written() -> None:
@@ -375,26 +375,26 @@ class Rounds:
         """Written at once: a crash must not lose which conversation goes on."""
         if thread is not None:
             self.thread = thread
-            if self._stage.keep:
-                await self._stage.keep(thread)
+            if self._context.keep:
+                await self._context.keep(thread)
 
     def _question(self, number: int) -> Ask:
-        stage, heard = self._stage, self._unheard()
-        began = {round_.number: round_.response for round_ in stage.turn.rounds}
+        context, heard = self._context, self._unheard()
+        began = {round_.number: round_.response for round_ in context.turn.rounds}
         return Ask(
             thread=self.thread,
-            turn=stage.turn.id,
+            turn=context.turn.id,
             number=number,
             input=tuple(self._items[heard:]),
             history=lambda: self._history(heard),
-            instructions=stage.instructions,
-            preface=stage.preface,
-            asker=stage.turn.message.author,
-            tools=tuple(tool.spec for tool in stage.tools.values()),
+            instructions=context.instructions,
+            preface=context.preface,
+            asker=context.turn.message.author,
+            tools=tuple(tool.spec for tool in context.tools.values()),
             response=began.get(number, ""),
-            locale=stage.locale,
-            seq=stage.turn.seq,
-            since=stage.since,
+            locale=context.locale,
+            seq=context.turn.seq,
+            since=context.since,
         )
 
     def _unheard(self) -> int:
@@ -404,7 +404,7 @@ class Rounds:
         return max(spoken, default=0)
 
     async def _history(self, heard: int) -> Sequence[Item]:
-        entries = await self._journal.transcript(self.thread.id, before=self._stage.turn.seq)
+        entries = await self._journal.transcript(self.thread.id, before=self._context.turn.seq)
         return [entry.item for entry in entries] + self._items[:heard]
 
     def _say(self, words: str) -> None:
@@ -418,7 +418,7 @@ class Rounds:
             return self._growing.shown(cleaned, trust) if trust else cleaned
 
         shown = await text.aside(readable, self.shown)
-        await self._stage.reply.show(Progress(text=shown, doing=doing, trust=trust))
+        await self._context.reply.show(Progress(text=shown, doing=doing, trust=trust))
 
     async def _run(self, calls: Sequence[Item]) -> None:
         """The calls of one round; in the transcript their outcomes keep the calls' order."""
@@ -428,13 +428,13 @@ class Rounds:
             )
             self._files.extend(outcome.files)
 
-    def _scene(self, call: Call) -> Scene:
-        stage = self._stage
-        scene = stage.scenes.of(stage.turn, self.thread, call, stage.locale, self._show)
-        scene = replace(scene, kept=self._kept)
-        if (proposals := stage.proposals) is None:
-            return scene
-        return replace(scene, propose=lambda draft: proposals.propose(scene, draft))
+    def _ctx(self, call: Call) -> ToolContext:
+        context = self._context
+        ctx = context.tool_contexts.of(context.turn, self.thread, call, context.locale, self._show)
+        ctx = replace(ctx, kept=self._kept)
+        if (proposals := context.proposals) is None:
+            return ctx
+        return replace(ctx, propose=lambda draft: proposals.propose(ctx, draft))
 
     async def _kept(self, remote: Remote) -> None:
         await self._journal.remote(self.thread.id, remote)

@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from core.errors import PonteError
 from core.http import HttpAnswer
-from core.integration import PATIENCE, Given, Late, ModelIntegration, Read, Shared, nothing
+from core.integration import PATIENCE, Dependencies, Late, ModelIntegration, Read, Shared, nothing
 from core.ports import Model
 from core.records import Health
 from core.settings import Instructions, SettingsPart, Url, plain, setting
@@ -55,9 +55,9 @@ class ServedOrDemo(ModelIntegration[ModelSettings]):
         return Health("model", "on", own.ponte_model)
 
     def build(
-        self, given: Given[ModelSettings], read: Read, late: Late
+        self, deps: Dependencies[ModelSettings], read: Read, late: Late
     ) -> tuple[Model, Callable[[], None]]:
-        own = given.own
+        own = deps.own
         if own.demo:
             from core.models.demo import DemoModel
 
@@ -68,22 +68,22 @@ class ServedOrDemo(ModelIntegration[ModelSettings]):
         options = Options(
             model=own.ponte_model,
             effort=own.ponte_model_effort or "",
-            secret=given.home.pseudonyms(),
+            secret=deps.home.pseudonyms(),
             spare=SPARE,
         )
         api = own.ponte_model_api
         level = None if api == "auto" or api == "demo" else api
-        model = ServedModel(given.client, options, level=level, read=read, late=late)
+        model = ServedModel(deps.client, options, level=level, read=read, late=late)
         return model, model.start
 
-    async def check(self, given: Given[ModelSettings]) -> Sequence[Health]:
-        own, key = given.own, plain(given.own.openai_api_key)
+    async def check(self, deps: Dependencies[ModelSettings]) -> Sequence[Health]:
+        own, key = deps.own, plain(deps.own.openai_api_key)
         if own.ponte_model_api == "demo" or not (key or own.openai_base_url):
-            return [self.summary(own, given.shared)]
+            return [self.summary(own, deps.shared)]
         base = (own.openai_base_url or "https://api.openai.com/v1").rstrip("/")
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         try:
-            listed = await given.http.get_json(f"{base}/models", headers=headers, timeout=PATIENCE)
+            listed = await deps.http.get_json(f"{base}/models", headers=headers, timeout=PATIENCE)
         except HttpAnswer as error:
             if error.status in (401, 403):
                 words = "the server refuses OPENAI_API_KEY (HTTP {s})"

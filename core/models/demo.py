@@ -369,7 +369,7 @@ def rows_or_block(name: str, read: Read, locale: str) -> str:
     return _shown(name, read, locale) if read.rows else block(read.value)
 
 
-class Mind:
+class DemoParser:
     """One decision: what to say, or which tools to call first."""
 
     def __init__(self, ask: Ask, earlier: Sequence[Exchange], now: Exchange) -> None:
@@ -489,7 +489,7 @@ class DemoModel:
 
     async def ask(self, ask: Ask) -> AsyncGenerator[ModelEvent, None]:
         *earlier, now = exchanges([*await ask.history(), *ask.input]) or [Exchange("", "")]
-        decision = Mind(ask, earlier, now).decide()
+        decision = DemoParser(ask, earlier, now).decide()
         if isinstance(decision, list):
             yield Completed(tuple(_calls(ask, decision)))
             return

@@ -22,7 +22,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from core.errors import SettingsError, ToolError
 from core.ports import Tool, ToolSource
-from core.records import Action, Effect, Health, Outcome, Scene, ToolSpec
+from core.records import Action, Effect, Health, Outcome, ToolContext, ToolSpec
 from core.text import in_whole_characters
 
 _ENTRY = re.compile(r"(?P<name>\w+)\s*(?:\([^)]*\))?:\s+(?P<text>\S.*)")
@@ -184,22 +184,22 @@ class Parameters:
     """`scene` names the parameter that takes the Scene; the model never sees that one."""
 
     each: tuple[Parameter, ...]
-    scene: str = ""
+    ctx: str = ""
 
     @classmethod
     def of(cls, function: Function) -> Parameters:
         """Raises TypeError for a parameter without a type, or one that cannot go by name."""
         hints = typing.get_type_hints(function, include_extras=True)
         texts = Docstring.parse(inspect.getdoc(function) or "").arguments
-        scene, each = "", []
+        ctx, each = "", []
         for parameter in inspect.signature(function).parameters.values():
             name = parameter.name
             if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
                 raise TypeError(f"parameter {name!r} cannot be given by name")
             if name not in hints:
                 raise TypeError(f"parameter {name!r} has no type")
-            if hints[name] is Scene:
-                scene = name
+            if hints[name] is ToolContext:
+                ctx = name
                 continue
             optional = parameter.default is not parameter.empty
             default = parameter.default if optional else None
@@ -207,7 +207,7 @@ class Parameters:
             each.append(Parameter(name, adapter, texts.pop(name, ""), optional, default))
         if texts:
             raise TypeError(f"the docstring tells of {sorted(texts)}, which are no parameters")
-        return cls(tuple(each), scene)
+        return cls(tuple(each), ctx)
 
     def schema(self, *, strict: bool) -> Schema:
         """Strict: all are required, optional ones take null. Else optional ones are left out."""
@@ -310,11 +310,11 @@ class FunctionTool:
     def within(self, allowed: Collection[Action]) -> Tool | None:
         return self if self.effect in allowed else None
 
-    async def run(self, scene: Scene, arguments: str) -> Outcome:
+    async def run(self, ctx: ToolContext, arguments: str) -> Outcome:
         """Check the arguments, call the function, cap what it gives. Raises ToolError."""
         values = self._parameters.read(arguments)
-        if self._parameters.scene:
-            values[self._parameters.scene] = scene
+        if self._parameters.ctx:
+            values[self._parameters.ctx] = ctx
         return capped(outcome_of(await self._function(**values)))
 
 

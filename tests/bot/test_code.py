@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.app import given, model_client
+from bot.app import dependencies, model_client
 from bot.config import Config
 from bot.home import Home
 from bot.settings import Settings
@@ -22,7 +22,7 @@ KEY = {"openai_api_key": "sk-test"}
 
 def backend_of(chosen: Settings, home: Path) -> CodeBackend | None:
     client = model_client(chosen)
-    return CODE.backend(given(chosen, Config(), Home(home), HttpClient(), client))
+    return CODE.backend(dependencies(chosen, Config(), Home(home), HttpClient(), client))
 
 
 @pytest.mark.parametrize(

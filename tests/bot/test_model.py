@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bot.app import App, given, model_client
+from bot.app import App, dependencies, model_client
 from bot.config import Config
 from bot.home import Home
 from bot.settings import Settings
@@ -40,7 +40,7 @@ async def test_the_model_is_chosen_by_settings(
 ) -> None:
     chosen = Settings.model_validate(settings)
     async with HttpClient() as http:
-        made = given(chosen, Config(), Home(tmp_path), http, model_client(chosen))
+        made = dependencies(chosen, Config(), Home(tmp_path), http, model_client(chosen))
         model, _ = MODEL.build(made, _read, _late)
     assert model.level == level
     assert isinstance(model, DemoModel) == (level == "demo")

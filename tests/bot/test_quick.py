@@ -11,8 +11,8 @@ from bot.config import Command, Input
 from bot.quick import Registry
 from core.errors import NotAllowed, ToolError, UnknownCommand
 from core.messages import Address, Person
-from core.records import Outcome, QuickCommand, Scene
-from tests.core.tools.scene import scene
+from core.records import Outcome, QuickCommand, ToolContext
+from tests.core.tools.scene import ctx
 from tests.fakes.choices import allow_list
 
 ANA, BOB = Person("slack", "U1", "T1", "Ana"), Person("slack", "U2", "T1", "Bob")
@@ -104,11 +104,11 @@ def test_a_model_knows_of_what_is_everybodys() -> None:
 
 
 async def test_it_is_run_where_it_is_known() -> None:
-    async def run(scene: Scene, slug: str, input: str | Mapping[str, Any]) -> Outcome:
+    async def run(ctx: ToolContext, slug: str, input: str | Mapping[str, Any]) -> Outcome:
         return Outcome("ok", f"{slug}: {input}")
 
     known = Registry(COMMANDS, allow_list().is_named, run)
-    assert await known.run(scene(), "resumo", {"day": "May"}) == Outcome(
+    assert await known.run(ctx(), "resumo", {"day": "May"}) == Outcome(
         "ok", "resumo: {'day': 'May'}"
     )
 
@@ -119,5 +119,5 @@ async def test_without_a_registry_any_slug_may_run_but_nothing_is_there_to_run_i
     assert found == QuickCommand("anything", "anything", effect="spend")
     assert await empty.known(ANA, C1) == []
     with pytest.raises(ToolError, match="StackSpot is not configured") as caught:
-        await empty.run(scene(), "anything", "")
+        await empty.run(ctx(), "anything", "")
     assert caught.value.code == "not_configured"

@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from core.openai import Client, Place
-from core.records import Remote, Scene
+from core.records import Remote, ToolContext
 from core.tools.code.hosted import Choice, HostedBackend
 from core.tools.code.port import InputFile, Ran
-from tests.core.tools.scene import scene
+from tests.core.tools.scene import ctx
 from tests.fakes.openai import FakeOpenAI
 from tests.fakes.openai.types import check, fits
 
@@ -44,8 +44,8 @@ class Bench:
         )
         self._numbers = itertools.count(1)
 
-    def scene(self, thread: str = "t1", *, container: str = "", handle: str = "") -> Scene:
-        bare = scene()
+    def ctx(self, thread: str = "t1", *, container: str = "", handle: str = "") -> ToolContext:
+        bare = ctx()
         return replace(
             bare,
             thread=replace(bare.thread, id=thread, container=container),
@@ -56,7 +56,7 @@ class Bench:
         )
 
     async def run(self, code: str, given: Sequence[InputFile] = (), thread: str = "t1") -> Ran:
-        return await self.backend.run(self.scene(thread), code, given)
+        return await self.backend.run(self.ctx(thread), code, given)
 
     def file(self, name: str, data: bytes, type: str = "") -> InputFile:
         async def read() -> bytes:

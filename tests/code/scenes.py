@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from core.records import Scene
-from tests.core.tools.scene import Seen, scene
+from core.records import ToolContext
+from tests.core.tools.scene import Seen, ctx
 from tests.fakes.scene_folder import SceneFolder
 
 
-def set_scene(folder: SceneFolder, said: str = "", seen: Seen | None = None) -> Scene:
-    return replace(scene(seen), files=folder, said=said)
+def set_scene(folder: SceneFolder, said: str = "", seen: Seen | None = None) -> ToolContext:
+    return replace(ctx(seen), files=folder, said=said)

@@ -132,8 +132,8 @@ async def test_the_next_process_goes_on_with_the_container(make: Make) -> None:
     given = before.file("a.txt", b"abc")
     await before.run("x = 5; open('made.txt', 'w').write('m')", [given])
     after = make()
-    scene = after.scene(container=before.containers[0])
-    ran = await after.backend.run(scene, "x", [given])
+    ctx = after.ctx(container=before.containers[0])
+    ran = await after.backend.run(ctx, "x", [given])
     assert (ran.printed, ran.reset) == ("5\n", False)
     assert ran.made == (), "what an earlier run left is not this one's"
     assert after.containers == []
@@ -145,7 +145,7 @@ async def test_the_next_process_heals_what_expired_meanwhile(make: Make) -> None
     await before.run("x = 5")
     before.fake.later += 21 * 60
     after = make()
-    ran = await after.backend.run(after.scene(container=before.containers[0]), "1", [])
+    ran = await after.backend.run(after.ctx(container=before.containers[0]), "1", [])
     assert (ran.reset, ran.why_reset) == (True, "it was idle for 20 minutes")
 
 
@@ -174,8 +174,8 @@ async def test_a_run_is_taken_up_after_a_crash_and_not_begun_anew(make: Make) ->
         await running
     await before.close()
     after = make()
-    scene = after.scene(container=before.containers[0], handle=before.handles[-1])
-    ran = await after.backend.run(scene, code, [])
+    ctx = after.ctx(container=before.containers[0], handle=before.handles[-1])
+    ran = await after.backend.run(ctx, code, [])
     assert (ran.printed, ran.changed) == ("1\n", "")
     assert [(made.name, made.data) for made in ran.made] == [("n.txt", b"n")]
     assert (await after.run("count")).printed == "1\n"

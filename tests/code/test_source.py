@@ -24,8 +24,8 @@ async def call(
     backend: FakeBackend, code: str | None, folder: SceneFolder | None = None, said: str = ""
 ) -> Outcome:
     (tool,) = await CodeSource(backend).tools()
-    scene = set_scene(folder or SceneFolder(), said)
-    return await tool.run(scene, json.dumps({} if code is None else {"code": code}))
+    ctx = set_scene(folder or SceneFolder(), said)
+    return await tool.run(ctx, json.dumps({} if code is None else {"code": code}))
 
 
 async def test_it_is_strict_and_its_description_can_be_replaced() -> None:

@@ -20,7 +20,7 @@ from core.tools.code.hosted import HostedBackend
 from core.tools.code.local import Kernels, LocalBackend, Marks
 from core.tools.code.port import CodeBackend, InputFile, Ran
 from core.tools.code.sandbox.sandbox import Limits
-from tests.core.tools.scene import scene
+from tests.core.tools.scene import ctx
 from tests.fakes.openai import FakeOpenAI, Script
 from tests.fakes.openai.script import Run
 
@@ -39,7 +39,7 @@ class People:
     backend: CodeBackend
 
     async def run(self, code: str, *given: InputFile, thread: str = "t1") -> Ran:
-        bare = scene()
+        bare = ctx()
         return await self.backend.run(
             replace(bare, thread=replace(bare.thread, id=thread)), code, given
         )

@@ -16,13 +16,13 @@ import pytest
 from core.errors import ToolError
 from core.http import HttpClient
 from core.ports import Tool
-from core.records import Outcome, Scene
+from core.records import Outcome, ToolContext
 from core.tools.code.source import CodeSource
 from core.tools.nocodb.bridge import BridgeSource
 from core.tools.nocodb.source import NocoSource
 from core.tools.stackspot.source import StackSpotSource
 from core.tools.tool import CAP, Toolbox, tool
-from tests.core.tools.scene import Seen, scene
+from tests.core.tools.scene import Seen, ctx
 from tests.core.tools.strict import breaches
 from tests.fakes.bridge import FakeBridge
 from tests.fakes.bridge_tables import CUSTOMERS
@@ -45,14 +45,14 @@ class Case:
 
 
 @tool(effect="read", doing="is repeating…")
-async def echo(scene: Scene, text: str, times: int = 1) -> str:
+async def echo(ctx: ToolContext, text: str, times: int = 1) -> str:
     """Say a text again.
 
     Args:
         text: what to say
         times: how often
     """
-    await scene.doing("is repeating…")
+    await ctx.doing("is repeating…")
     if times < 1:
         raise ToolError("Once is the least.", code="bad_arguments", hint="times >= 1")
     return text * times
@@ -141,20 +141,20 @@ def test_it_tells_the_person_what_it_does(case: Case) -> None:
 
 
 async def test_it_answers_within_the_cap(case: Case) -> None:
-    outcome = await case.tool.run(scene(Seen()), case.good)
+    outcome = await case.tool.run(ctx(Seen()), case.good)
     assert isinstance(outcome, Outcome)
     assert outcome.status == "ok"
     assert 0 < len(outcome.text) <= CAP
 
 
 async def test_it_serves_many_at_once(case: Case) -> None:
-    outcomes = await asyncio.gather(*(case.tool.run(scene(), case.good) for _ in range(20)))
+    outcomes = await asyncio.gather(*(case.tool.run(ctx(), case.good) for _ in range(20)))
     assert len({outcome.text for outcome in outcomes}) == 1
 
 
 async def test_it_refuses_in_words(case: Case) -> None:
     with pytest.raises(ToolError) as caught:
-        await case.tool.run(scene(), case.bad)
+        await case.tool.run(ctx(), case.bad)
     assert caught.value.code != "tool"
     assert str(caught.value).endswith(".")
 
@@ -164,6 +164,6 @@ async def test_it_refuses_in_words(case: Case) -> None:
 )
 async def test_no_arguments_that_a_model_writes_break_it(case: Case, arguments: str) -> None:
     with pytest.raises(ToolError) as caught:
-        await case.tool.run(scene(), arguments)
+        await case.tool.run(ctx(), arguments)
     assert caught.value.code in ("bad_json", "bad_arguments")
     assert caught.value.hint

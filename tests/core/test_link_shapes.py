@@ -95,7 +95,7 @@ def live(text: str) -> list[str]:
             found += [("slack", link) for link in linkers.slack_post(body["text"], body["blocks"])]
     for part in TRUST.parts(text, lambda whole: pages(whole, "en").parts)[1]:
         found += [("discord", link) for link in linkers.discord(part)]
-    plain = Trust(TRUST.hosts, TRUST.written, coded=False).tamed(text)
+    plain = Trust(TRUST.hosts, TRUST.written, coded=False).sanitised(text)
     found += [("terminal", link) for link in linkers.terminal(plain)]
     return [f"{where}: {link}" for where, link in found if not fine(link)]
 
@@ -122,12 +122,12 @@ def test_every_shape_is_alive_where_nothing_checks_it(shape: str) -> None:
 
 @pytest.mark.parametrize("text", FINE)
 def test_what_is_allowed_stays_a_link(text: str) -> None:
-    assert TRUST.tamed(text) == text
+    assert TRUST.sanitised(text) == text
 
 
 @pytest.mark.parametrize("text", CODE)
 def test_code_stays_as_it_is(text: str) -> None:
-    assert TRUST.tamed(text) == text
+    assert TRUST.sanitised(text) == text
 
 
 @pytest.mark.parametrize("shape", [*SHAPES, *CODE])
@@ -183,8 +183,8 @@ def test_no_mixture_comes_to_life(text: str) -> None:
 @settings(deadline=None)
 @given(st.lists(PIECES, max_size=16).map("".join))
 def test_checking_twice_changes_nothing_more(text: str) -> None:
-    said = TRUST.tamed(clean(text))
-    assert TRUST.tamed(said) == said
+    said = TRUST.sanitised(clean(text))
+    assert TRUST.sanitised(said) == said
 
 
 def test_an_address_that_was_written_whole() -> None:
@@ -219,10 +219,10 @@ def test_it_takes_time_in_proportion(mark: str) -> None:
         text = (mark * size)[:size]
         sys.setprofile(counted)
         try:
-            TRUST.tamed(text)
+            TRUST.sanitised(text)
         finally:
             sys.setprofile(None)
         return count
 
-    TRUST.tamed("[a](b.cd)")
+    TRUST.sanitised("[a](b.cd)")
     assert calls(20_000) < 2.6 * calls(10_000) + 2_000

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from core.markdown import allowed, tamed
+from core.markdown import allowed, sanitised
 
 HOSTS = ("example.com",)
 EVIL = "https://evil.test/?q=secret"
@@ -36,7 +36,7 @@ EVIL = "https://evil.test/?q=secret"
     ],
 )
 def test_what_is_shown(said: str, shown: str) -> None:
-    assert tamed(said, HOSTS) == shown
+    assert sanitised(said, HOSTS) == shown
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ PIECES = st.sampled_from(
 @given(st.lists(PIECES, max_size=14).map("".join))
 def test_no_link_leads_elsewhere(text: str) -> None:
     """Whatever Markdown makes of it, with its own idea of what a link is."""
-    html = MarkdownIt("commonmark").render(tamed(text, HOSTS))
+    html = MarkdownIt("commonmark").render(sanitised(text, HOSTS))
     for target in re.findall(r'(?:href|src)="([^"]*)"', html):
         assert allowed(unescape(target), HOSTS) or not target.startswith(("http", "//"))
 
@@ -72,4 +72,4 @@ def test_no_link_leads_elsewhere(text: str) -> None:
 @given(st.text(max_size=200))
 def test_text_without_addresses_stays(text: str) -> None:
     if not any(mark in text for mark in (":", ".", "@", "&", "\\", "](", "。", "．", "｡")):
-        assert tamed(text, HOSTS) == text
+        assert sanitised(text, HOSTS) == text

@@ -13,18 +13,18 @@ import pytest
 from bot.engine import Engine
 from core.conversation.context import zone_of
 from core.messages import Answer, Attachment, Item, Message
-from core.records import Ask, Call, Completed, ModelEvent, Outcome, Remote, Scene, Spoken
+from core.records import Ask, Call, Completed, ModelEvent, Outcome, Remote, Spoken, ToolContext
 from core.tools.tool import FunctionTool
 from tests.core.test_turn import Scripted, _bot, _call, _said, _then
 from tests.fakes.choices import ANA, message
 
-Act = Callable[[Scene], Awaitable[Outcome]]
+Act = Callable[[ToolContext], Awaitable[Outcome]]
 
 
 def _spending(act: Act) -> FunctionTool:
-    async def order(scene: Scene) -> Outcome:
+    async def order(ctx: ToolContext) -> Outcome:
         """Orders."""
-        return await act(scene)
+        return await act(ctx)
 
     return FunctionTool.of(order, effect="spend", doing="", name="order")
 
@@ -53,11 +53,11 @@ async def _with_file(engine: Engine, one: Message, name: str, data: bytes) -> Me
 async def test_a_tool_reads_what_was_attached_and_what_was_made(tmp_path: Path) -> None:
     given: list[list[tuple[str, bytes]]] = []
 
-    async def act(scene: Scene) -> Outcome:
-        assert scene.files
-        files = await scene.files.given()
-        given.append([(file.name, await scene.files.read(file)) for file in files])
-        made = await scene.files.keep(f"made-{len(given)}.txt", "text/plain", b"made")
+    async def act(ctx: ToolContext) -> Outcome:
+        assert ctx.files
+        files = await ctx.files.given()
+        given.append([(file.name, await ctx.files.read(file)) for file in files])
+        made = await ctx.files.keep(f"made-{len(given)}.txt", "text/plain", b"made")
         return Outcome("ok", "done", files=(made,))
 
     async with _bot(tmp_path, _once(), _spending(act)) as (engine, _):
@@ -102,11 +102,11 @@ async def test_an_empty_answer_is_no_answer_because_it_has_a_source(tmp_path: Pa
 async def test_a_run_that_goes_on_elsewhere_is_taken_up_after_a_restart(tmp_path: Path) -> None:
     waiting, handles = asyncio.Event(), list[str]()
 
-    async def act(scene: Scene) -> Outcome:
-        handles.append(scene.handle)
-        if scene.handle:
-            return Outcome("ok", f"{scene.handle} has ended")
-        await scene.known_as("run-7")
+    async def act(ctx: ToolContext) -> Outcome:
+        handles.append(ctx.handle)
+        if ctx.handle:
+            return Outcome("ok", f"{ctx.handle} has ended")
+        await ctx.known_as("run-7")
         waiting.set()
         await asyncio.Event().wait()
         return Outcome("ok", "unreachable")
@@ -124,10 +124,10 @@ async def test_a_run_that_goes_on_elsewhere_is_taken_up_after_a_restart(tmp_path
 async def test_a_stop_comes_through_as_soon_as_the_handle_is_kept(tmp_path: Path) -> None:
     begun, created = asyncio.Event(), asyncio.Event()
 
-    async def act(scene: Scene) -> Outcome:
+    async def act(ctx: ToolContext) -> Outcome:
         begun.set()
         await created.wait()
-        await scene.known_as("run-7")
+        await ctx.known_as("run-7")
         await asyncio.Event().wait()
         return Outcome("ok", "unreachable")
 
@@ -154,9 +154,9 @@ class _Eraser(Scripted):
 async def test_a_container_is_the_threads_and_is_erased_with_it(tmp_path: Path) -> None:
     seen: list[str] = []
 
-    async def act(scene: Scene) -> Outcome:
-        seen.append(scene.thread.container)
-        await scene.kept(Remote("container", "cntr_1"))
+    async def act(ctx: ToolContext) -> Outcome:
+        seen.append(ctx.thread.container)
+        await ctx.kept(Remote("container", "cntr_1"))
         return Outcome("ok", "done")
 
     model = _Eraser()

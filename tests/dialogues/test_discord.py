@@ -14,6 +14,7 @@ import simcord
 
 from adapters.discord.connection import DiscordAdapter
 from core.conversation import grammar
+from core.integration import ChatPorts
 from core.messages import Answer, Card
 from tests.fakes.choices import QuietBoard, allow_list
 from tests.fakes.memory import MemoryFiles, MemoryInbox
@@ -36,16 +37,22 @@ class Stage:
 
     async def client(self, **options: Any) -> discord.Client:
         """A new start of Ponte."""
+        unused: Any = None
         self.adapter = DiscordAdapter(
-            token="simulated",
-            inbox=self.inbox,
-            files=MemoryFiles(),
-            board=QuietBoard(),
-            policy=allow_list(frozenset({"*"})),
+            "simulated",
+            ChatPorts(
+                self.inbox,
+                unused,
+                unused,
+                MemoryFiles(),
+                QuietBoard(),
+                allow_list(frozenset({"*"})),
+                unused,
+            ),
             home=self.home,
             **options,
         )
-        await self.adapter.notes.open()
+        await self.adapter.state.open()
         return self.adapter.make_client()
 
     async def turn(self, seq: int) -> None:

@@ -13,7 +13,7 @@ import pytest
 from core.conversation.manager import Profile
 from core.messages import Attachment, Item, Person, Quote
 from core.ports import Tool
-from core.records import Ask, Completed, Delta, Health, ModelEvent, Outcome, Scene
+from core.records import Ask, Completed, Delta, Health, ModelEvent, Outcome, ToolContext
 from core.tools.tool import FunctionTool
 from tests.dialogues.stage import Stage, Theatre
 from tests.dialogues.whole import whole
@@ -77,7 +77,7 @@ class Source:
     name = "tables"
 
     async def tools(self) -> Sequence[Tool]:
-        async def look(scene: Scene) -> Outcome:
+        async def look(ctx: ToolContext) -> Outcome:
             """Look into a table."""
             return Outcome("ok", "a row")
 

@@ -34,7 +34,7 @@ ALL = list(range(1, 31))
 
 
 @dataclass
-class Scene:
+class ToolContext:
     stage: Stage
     nocodb: FakeNocoDB
     openai: FakeOpenAI
@@ -65,20 +65,20 @@ class Scene:
 
 
 @asynccontextmanager
-async def scene(theatre: Theatre, level: Level) -> AsyncIterator[Scene]:
+async def ctx(theatre: Theatre, level: Level) -> AsyncIterator[ToolContext]:
     async with (
         FakeOpenAI(without=WITHOUT[level]) as openai, FakeNocoDB() as nocodb, HttpClient() as http,
     ):  # fmt: skip
         source = NocoSource(nocodb.origin, filled.EDITOR, http, pauses=())
         async with served(theatre, openai, [source], appliers=[source.rows]) as stage:
-            made = Scene(stage, nocodb, openai)
+            made = ToolContext(stage, nocodb, openai)
             made.customers.update(7, {"Name": ORDER})
             yield made
 
 
 @levels
 async def test_what_a_row_says_changes_nothing(theatre: Theatre, level: Level) -> None:
-    async with scene(theatre, level) as one:
+    async with ctx(theatre, level) as one:
         before = one.rows
         one.obeys(("nocodb_delete", {"table": "Customers", "ids": ALL, "filters": [],
                                      "match": "all"}))  # fmt: skip
@@ -101,7 +101,7 @@ async def test_what_a_row_says_changes_nothing(theatre: Theatre, level: Level) -
 @levels
 async def test_nor_does_it_speak_on_a_card(theatre: Theatre, level: Level) -> None:
     """Its words stand there as a cell's, and nowhere else."""
-    async with scene(theatre, level) as one:
+    async with ctx(theatre, level) as one:
         one.obeys(("nocodb_update", {"table": "Customers",
                                      "changes": [{"id": 7, "fields": {"Value": 0}}]}))  # fmt: skip
         answer = await one.asked()
@@ -128,7 +128,7 @@ async def test_nor_does_it_speak_on_a_card(theatre: Theatre, level: Level) -> No
 async def test_everything_at_once_is_not_even_proposed(
     theatre: Theatre, call: tuple[str, dict[str, Any]]
 ) -> None:
-    async with scene(theatre, "responses") as one:
+    async with ctx(theatre, "responses") as one:
         before = one.rows
         one.obeys(call)
         one.openai.say(Script(text="I could not.", match="error"))

@@ -18,7 +18,7 @@ import pytest
 
 from adapters.terminal.chat import chat
 from adapters.web.adapter import WebAdapter
-from adapters.web.authentication import SocketDoor
+from adapters.web.authentication import SocketAuthentication
 from bot.engine import Engine
 from tests.dialogues.stackspot import asks
 from tests.fakes.stackspot import FakeStackSpot, Look, Run
@@ -169,13 +169,13 @@ async def test_a_chat_runs_one_asks_first_and_goes_on(tmp_path: Path) -> None:
         fake = await stack.enter_async_context(FakeStackSpot())
         chosen = await stack.enter_async_context(stackspot_choices(fake.url))
         engine = await Engine.open(tmp_path, chosen)
-        door = WebAdapter(
-            door=SocketDoor(), listener=unix_socket(tmp_path / "s"), inbox=engine.inbox,
+        auth = WebAdapter(
+            auth=SocketAuthentication(), listener=unix_socket(tmp_path / "s"), inbox=engine.inbox,
             journal=engine.journal, files=engine.files, board=chosen.board,
         )  # fmt: skip
-        engine.replies["terminal"] = door.reply
+        engine.replies["terminal"] = auth.reply
         engine.start()
-        await door.start()
+        await auth.start()
         typed = f"quick-command explain a bridge\n{asks('translate-all', 'it')}\n"
         said = io.StringIO()
         with _pipe(typed) as stdin:
@@ -186,9 +186,9 @@ async def test_a_chat_runs_one_asks_first_and_goes_on(tmp_path: Path) -> None:
         with _pipe(f"approve {card.id}\n") as stdin:
             await chat(tmp_path / "s", "en", stdin, said)
         assert "Done.\n\ntranslate-all: it\n" in said.getvalue()
-        await door.stop_intake()
+        await auth.stop_intake()
         await engine.drain(1)
-        await door.close()
+        await auth.close()
         await engine.close()
 
 

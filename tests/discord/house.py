@@ -9,9 +9,10 @@ from typing import Any
 
 from adapters.discord.connection import DiscordAdapter
 from bot.engine import Choices, Engine
+from core.integration import ChatPorts
 from core.messages import Item
 from core.ports import Inbox, Tool
-from core.records import Ask, Completed, Delta, Health, ModelEvent, Outcome, Scene
+from core.records import Ask, Completed, Delta, Health, ModelEvent, Outcome, ToolContext
 from core.tools.tool import FunctionTool
 from tests.fakes.choices import allow_list, choices
 from tests.fakes.discord import FakeDiscord
@@ -54,11 +55,11 @@ class Drawer:
         self._house, self._name, self._data = house, name, data
 
     async def tools(self) -> Sequence[Tool]:
-        async def draw(scene: Scene) -> Outcome:
+        async def draw(ctx: ToolContext) -> Outcome:
             """Draw a plot."""
             files = self._house.engine.files
             kept = await files.put(
-                scene.turn, self._name, "image/png", self._data, scene.asker, scene.thread.id
+                ctx.turn, self._name, "image/png", self._data, ctx.asker, ctx.thread.id
             )
             return Outcome("ok", "drawn", (kept,))
 
@@ -94,13 +95,17 @@ class House:
         given = self.choices or choices(self.model, policy=self.policy)
         self.engine = await Engine.open(self.home, given)
         self.adapter = DiscordAdapter(
-            token=self.discord.token,
-            inbox=self.inbox(self.engine.inbox),
-            files=self.engine.files,
-            board=given.board,
-            policy=given.policy,
+            self.discord.token,
+            ChatPorts(
+                self.inbox(self.engine.inbox),
+                self.engine.journal,
+                self.engine.threads,
+                self.engine.files,
+                given.board,
+                given.policy,
+                self.engine.manager.removed,
+            ),
             home=self.home,
-            removed=self.engine.manager.removed,
             api_url=self.discord.api_url,
             gateway_url=self.discord.gateway_url,
             **self.options,

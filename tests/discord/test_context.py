@@ -231,7 +231,7 @@ async def test_files_of_a_form_that_nobody_remembers_are_said_to_be_lost(
     await house.ready()
     said = await bob.say("the bolts are late", channel, files=[PNG])
     opened = await (await ana.context_menu("Ask Ponte", said)).acked()
-    house.adapter.notes.asked.clear()
+    house.adapter.state.asked.clear()
     sent = await ana.submit(opened, prompt="why?")
     await sent.until(lambda e: "could not get the files" in e.text)
     assert "the bolts are late" in heard(house)[0]
@@ -255,12 +255,12 @@ async def thread(
 async def test_what_was_said_before_in_the_thread_is_read(
     told: House, thread: tuple[Channel, Payload], ana: Somebody, bob: Somebody
 ) -> None:
-    place, _ = thread
-    await bob.say("M6 or M8?", place)
-    await ana.say("here is what we use", place, files=[PNG])
-    await ana.say("a pin", place, type=6)
-    await ana.mention("what do you think?", place)
-    answer = await ana.reads("You said: what do you think?", place)
+    location, _ = thread
+    await bob.say("M6 or M8?", location)
+    await ana.say("here is what we use", location, files=[PNG])
+    await ana.say("a pin", location, type=6)
+    await ana.mention("what do you think?", location)
+    answer = await ana.reads("You said: what do you think?", location)
     around, question = heard(told)
     asked = ("'Bob': Which bolts do we buy?", "'Bob': M6 or M8?", "'Ana': here is what we use")
     assert [around.index(each) for each in asked] == sorted(around.index(each) for each in asked)
@@ -272,56 +272,56 @@ async def test_what_was_said_before_in_the_thread_is_read(
 async def test_a_file_that_is_replied_to_in_a_thread_comes_once(
     told: House, thread: tuple[Channel, Payload], ana: Somebody, bob: Somebody
 ) -> None:
-    place, _ = thread
-    plot = await bob.say("look", place, files=[PNG])
-    await ana.mention("what is this?", place, reply_to=plot)
-    await ana.reads("You said: what is this?", place)
+    location, _ = thread
+    plot = await bob.say("look", location, files=[PNG])
+    await ana.mention("what is this?", location, reply_to=plot)
+    await ana.reads("You said: what is this?", location)
     assert names(heard(told)[1]) == ["plot.png", "sales.csv"]
 
 
 async def test_only_what_is_new_is_read_again(
     told: House, thread: tuple[Channel, Payload], ana: Somebody, bob: Somebody
 ) -> None:
-    place, _ = thread
-    await bob.say("M6 or M8?", place)
-    await ana.mention("what do you think?", place)
-    await ana.reads("You said: what do you think?", place)
-    await bob.say("I am for M8", place)
-    await ana.mention("and now?", place)
-    await ana.reads("You said: and now?", place)
+    location, _ = thread
+    await bob.say("M6 or M8?", location)
+    await ana.mention("what do you think?", location)
+    await ana.reads("You said: what do you think?", location)
+    await bob.say("I am for M8", location)
+    await ana.mention("and now?", location)
+    await ana.reads("You said: and now?", location)
     around, _ = heard(told)
     assert "I am for M8" in around
     assert "M6 or M8?" not in around
     assert "what do you think?" not in around
     await told.close()
     await told.open()
-    await ana.mention("sure?", place)
-    await ana.reads("You said: sure?", place)
+    await ana.mention("sure?", location)
+    await ana.reads("You said: sure?", location)
     assert "M8" not in heard(told)[0]
 
 
 async def test_where_others_talk_ponte_waits_to_be_mentioned(
     told: House, thread: tuple[Channel, Payload], ana: Somebody, bob: Somebody
 ) -> None:
-    place, _ = thread
-    await bob.say("M6 or M8?", place)
-    await ana.mention("what do you think?", place)
-    await ana.reads("You said: what do you think?", place)
-    await ana.say("thank you", place)
-    await ana.reads("There are several of you", place)
+    location, _ = thread
+    await bob.say("M6 or M8?", location)
+    await ana.mention("what do you think?", location)
+    await ana.reads("You said: what do you think?", location)
+    await ana.say("thank you", location)
+    await ana.reads("There are several of you", location)
     assert len(told.model.asks) == 1
 
 
 async def test_a_long_thread_is_read_as_far_as_quotes_go(
     told: House, thread: tuple[Channel, Payload], bob: Somebody, ana: Somebody
 ) -> None:
-    place, _ = thread
+    location, _ = thread
     for number in range(40):
-        await bob.say(f"number {number} {'x' * 600}", place)
+        await bob.say(f"number {number} {'x' * 600}", location)
     for number in range(12):
-        await bob.say(f"file {number}", place, files=[(f"f{number}.csv", b"%d" % number)])
-    await ana.mention("well?", place)
-    await ana.reads("You said: well?", place)
+        await bob.say(f"file {number}", location, files=[(f"f{number}.csv", b"%d" % number)])
+    await ana.mention("well?", location)
+    await ana.reads("You said: well?", location)
     around, question = heard(told)
     assert around.count("'Bob':") == participants.QUOTES + 1
     assert "Which bolts do we buy?" in around
@@ -332,12 +332,12 @@ async def test_a_long_thread_is_read_as_far_as_quotes_go(
 async def test_without_the_intent_the_model_is_told_that_there_is_more(
     house: House, thread: tuple[Channel, Payload], ana: Somebody, bob: Somebody
 ) -> None:
-    place, _ = thread
+    location, _ = thread
     await house.open()
-    await bob.say("M6 or M8?", place)
+    await bob.say("M6 or M8?", location)
     for question in ("what do you think?", "and now?"):
-        await ana.mention(question, place)
-        await ana.reads(f"You said: {question}", place)
+        await ana.mention(question, location)
+        await ana.reads(f"You said: {question}", location)
     first, second = (ask.input for ask in house.model.asks)
     assert "Discord does not show what was said before" in first[0].text
     assert [item.text for item in second] == ["and now?"]
@@ -346,22 +346,22 @@ async def test_without_the_intent_the_model_is_told_that_there_is_more(
 async def test_a_thread_that_cannot_be_read_is_answered_without_and_that_is_said(
     discord: FakeDiscord, told: House, thread: tuple[Channel, Payload], ana: Somebody
 ) -> None:
-    place, _ = thread
-    discord.refuse("GET", f"/channels/{place.id}/messages", 403, 50001)
-    await ana.mention("what do you think?", place)
-    await ana.reads("could not read what was said before", place)
+    location, _ = thread
+    discord.refuse("GET", f"/channels/{location.id}/messages", 403, 50001)
+    await ana.mention("what do you think?", location)
+    await ana.reads("could not read what was said before", location)
 
 
 async def test_a_slow_thread_is_waited_for_with_a_sign_and_not_for_ever(
     discord: FakeDiscord, told: House, thread: tuple[Channel, Payload], ana: Somebody,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    place, _ = thread
+    location, _ = thread
     monkeypatch.setattr("core.chat.participants.PATIENCE", 1.0)
-    held = discord.hold("GET", f"/channels/{place.id}/messages")
-    await ana.mention("what do you think?", place)
-    await discord.until(lambda: place.typing)
-    await ana.reads("could not read what was said before", place)
+    held = discord.hold("GET", f"/channels/{location.id}/messages")
+    await ana.mention("what do you think?", location)
+    await discord.until(lambda: location.typing)
+    await ana.reads("could not read what was said before", location)
     held.release()
 
 

@@ -115,13 +115,13 @@ async def test_what_the_notes_lost_but_the_inbox_knows_is_not_told_of(
     await house.open(answer_age=3600.0)
     await ana.say("one", ago=3 * HOUR)
     await ana.reads("You said: one")
-    await house.adapter.notes.flush()
-    notes = house.home / "discord.json"
-    before = notes.read_text()
+    await house.adapter.state.flush()
+    state = house.home / "discord.json"
+    before = state.read_text()
     await ana.say("two", ago=2 * HOUR)
     await ana.reads("You said: two")
     await house.close()
-    notes.write_text(before)
+    state.write_text(before)
     discord.gateway.forget()
     await house.open()
     await ana.say("three")

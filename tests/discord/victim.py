@@ -14,6 +14,7 @@ from pathlib import Path
 
 from adapters.discord.connection import DiscordAdapter
 from bot.engine import Engine
+from core.integration import ChatPorts
 from core.messages import Item
 from core.records import Ask, Completed, Delta, ModelEvent
 from tests.fakes.choices import choices
@@ -46,13 +47,17 @@ async def main(home: Path, token: str, api: str, gateway: str, hold: bool, grace
     given = choices(Model(hold))
     engine = await Engine.open(home, given)
     adapter = DiscordAdapter(
-        token=token,
-        inbox=engine.inbox,
-        files=engine.files,
-        board=given.board,
-        policy=given.policy,
+        token,
+        ChatPorts(
+            engine.inbox,
+            engine.journal,
+            engine.threads,
+            engine.files,
+            given.board,
+            given.policy,
+            engine.manager.removed,
+        ),
         home=home,
-        removed=engine.manager.removed,
         api_url=api,
         gateway_url=gateway,
         identify_wait=0.0,

@@ -13,7 +13,7 @@ from core.messages import Item, Person, decode, encode
 from core.ports import Model, Tool
 from core.records import Ask, Completed, Delta, Thread
 from core.tools.tool import outcome_of_error
-from tests.core.tools.scene import scene
+from tests.core.tools.scene import ctx
 
 ANA = Person("web", "ana", name="Ana")
 _ROUNDS = 6
@@ -82,7 +82,7 @@ class Chat:
 
     async def _run(self, call: Item) -> Item:
         try:
-            outcome = await self._tools[call.name].run(scene(), call.arguments)
+            outcome = await self._tools[call.name].run(ctx(), call.arguments)
         except ToolError as error:
             outcome = outcome_of_error(error)
         return Item(kind="output", call_id=call.call_id, text=outcome.text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from core.records import Health, Scene
+from core.records import Health, ToolContext
 from core.tools.code.port import InputFile, Ran
 
 
@@ -32,7 +32,7 @@ class FakeBackend:
     async def offered(self) -> bool:
         return self._offered
 
-    async def run(self, scene: Scene, code: str, given: Sequence[InputFile]) -> Ran:
+    async def run(self, ctx: ToolContext, code: str, given: Sequence[InputFile]) -> Ran:
         self.ran.append(code)
         self.given = {each.name: await each.read() for each in given}
         return self.script(code)

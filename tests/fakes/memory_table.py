@@ -11,7 +11,7 @@ from typing import Any, Literal
 from core.changes.model import Change, Draft, RowWrite, Seen, WriteKind
 from core.errors import ToolError, WriteUnsure
 from core.ports import Tool
-from core.records import Health, Outcome, Scene
+from core.records import Health, Outcome, ToolContext
 from core.tools.tool import FunctionTool
 
 Values = dict[str, Any]
@@ -116,15 +116,15 @@ class MemoryTable:
         """All rows."""
         return json.dumps(self.rows)
 
-    async def table_create(self, scene: Scene, rows: list[Values]) -> Outcome:
+    async def table_create(self, ctx: ToolContext, rows: list[Values]) -> Outcome:
         """Propose new rows.
 
         Args:
             rows: their values
         """
-        return await self._propose(scene, "create", [RowWrite(after=row) for row in rows])
+        return await self._propose(ctx, "create", [RowWrite(after=row) for row in rows])
 
-    async def table_update(self, scene: Scene, rows: dict[str, Values]) -> Outcome:
+    async def table_update(self, ctx: ToolContext, rows: dict[str, Values]) -> Outcome:
         """Propose new values.
 
         Args:
@@ -134,19 +134,19 @@ class MemoryTable:
             RowWrite(id, {name: self.rows[id].get(name) for name in values}, values)
             for id, values in rows.items()
         ]
-        return await self._propose(scene, "update", writes)
+        return await self._propose(ctx, "update", writes)
 
-    async def table_delete(self, scene: Scene, ids: list[str]) -> Outcome:
+    async def table_delete(self, ctx: ToolContext, ids: list[str]) -> Outcome:
         """Propose to delete rows.
 
         Args:
             ids: theirs
         """
         writes = [RowWrite(id, before=dict(self.rows[id])) for id in ids]
-        return await self._propose(scene, "delete", writes)
+        return await self._propose(ctx, "delete", writes)
 
-    async def _propose(self, scene: Scene, kind: WriteKind, rows: list[RowWrite]) -> Outcome:
-        return await scene.propose(Draft(self.name, kind, {}, "People", tuple(rows)))
+    async def _propose(self, ctx: ToolContext, kind: WriteKind, rows: list[RowWrite]) -> Outcome:
+        return await ctx.propose(Draft(self.name, kind, {}, "People", tuple(rows)))
 
     def write(self, kind: WriteKind, row: RowWrite) -> RowWrite:
         if kind == "delete":

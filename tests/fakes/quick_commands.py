@@ -9,7 +9,7 @@ from typing import Any
 
 from core.errors import NotAllowed, UnknownCommand
 from core.messages import Address, Person
-from core.records import Outcome, QuickCommand, Scene
+from core.records import Outcome, QuickCommand, ToolContext
 
 SUMMARY = QuickCommand(
     slug="daily-summary",
@@ -52,7 +52,7 @@ class RegisteredCommands:
             "There is no quick command `{slug}`. Did you mean `{near}`?", slug=slug, near=near[0]
         )
 
-    async def run(self, scene: Scene, slug: str, input: str | Mapping[str, Any]) -> Outcome:
+    async def run(self, ctx: ToolContext, slug: str, input: str | Mapping[str, Any]) -> Outcome:
         self.ran.append((slug, input))
-        await scene.doing("is running the quick command…")
+        await ctx.doing("is running the quick command…")
         return self.outcome or Outcome("ok", f"{slug} ran with {input!r}")

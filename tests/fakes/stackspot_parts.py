@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from bot.app import given, model_client
+from bot.app import dependencies, model_client
 from bot.config import Agent, Command, Config, Input
 from bot.engine import Choices
 from bot.health import Board
@@ -71,7 +71,7 @@ async def stackspot_choices(
     named = allow_list().is_named
     async with HttpClient() as http:
         chosen = settings(url, **more)
-        made = given(chosen, config, Home(chosen.ponte_home), http, model_client(chosen))
+        made = dependencies(chosen, config, Home(chosen.ponte_home), http, model_client(chosen))
         quick = Registry(config.quick_commands, named)
         tools = STACKSPOT.build(made, quick, StillClock())
         assert tools

@@ -13,10 +13,10 @@ from core.changes.model import Change, Draft, Proposal, Row, RowWrite, Seen, Ste
 from core.errors import ToolError
 from core.http import HttpClient
 from core.messages import Address, Person
-from core.records import Outcome, Scene, Thread
+from core.records import Outcome, Thread, ToolContext
 from core.tools.nocodb.api import NocoApi
 from core.tools.nocodb.draft import Reads, Writes, anything_goes
-from core.tools.nocodb.driver import Shape
+from core.tools.nocodb.driver import TableSchema
 from core.tools.nocodb.rest import RestDriver
 from core.tools.nocodb.schema import Schemas
 from core.tools.nocodb.write import TableWriter
@@ -44,10 +44,10 @@ class Desk:
     async def told(self, tool: str, **arguments: Any) -> str:
         """What the model reads of its call."""
         thread = Thread(HERE.conversation, "t1")
-        scene = Scene(
+        ctx = ToolContext(
             ANA, HERE, "turn1", 1, "call1", thread, "en", self._doing, self._propose, zone=ZONE
         )
-        return (await self._tools[tool].run(scene, json.dumps(arguments))).text
+        return (await self._tools[tool].run(ctx, json.dumps(arguments))).text
 
     async def draft(self, tool: str, **arguments: Any) -> Draft:
         await self.told(tool, **arguments)
@@ -87,8 +87,8 @@ class Desk:
 
     async def image(self, table: str, id: str) -> Row | None:
         """A row whole, as it stands."""
-        shape = Shape.of(await self.schemas.table(table))
-        return (await self.rows.driver.rows(shape, [id])).get(id)
+        schema = TableSchema.of(await self.schemas.table(table))
+        return (await self.rows.driver.rows(schema, [id])).get(id)
 
     async def links(self, table: str, id: str, field: str) -> list[str]:
         image = await self.image(table, id)

@@ -9,11 +9,11 @@ from datetime import datetime
 from typing import Any
 
 from core.ports import Tool
-from core.records import Outcome, Scene
+from core.records import Outcome, ToolContext
 from core.tools.nocodb.api import NocoApi
 from core.tools.nocodb.schema import Schemas
 from core.tools.nocodb.summarize import reading_tools
-from tests.core.tools.scene import scene
+from tests.core.tools.scene import ctx
 from tests.fakes.scene_folder import SceneFolder
 from tests.nocodb.tables import NOW
 
@@ -24,16 +24,16 @@ class Reader:
     def __init__(self, api: NocoApi, schemas: Schemas, now: datetime = NOW, most: int = 5_000):
         made = reading_tools(api, schemas, clock=now.timestamp, most=most)
         self._tools: Mapping[str, Tool] = {tool.spec.name: tool for tool in made}
-        self._scene: Scene = replace(scene(), zone=str(now.tzinfo), files=SceneFolder())
+        self._ctx: ToolContext = replace(ctx(), zone=str(now.tzinfo), files=SceneFolder())
         self.last = Outcome("ok", "")
 
     @property
     def files(self) -> dict[str, bytes]:
-        assert isinstance(self._scene.files, SceneFolder)
-        return self._scene.files.made
+        assert isinstance(self._ctx.files, SceneFolder)
+        return self._ctx.files.made
 
     async def call(self, tool: str, **args: object) -> dict[str, Any]:
-        self.last = await self._tools[tool].run(self._scene, json.dumps(args))
+        self.last = await self._tools[tool].run(self._ctx, json.dumps(args))
         told: dict[str, Any] = json.loads(self.last.text)
         return told
 

@@ -13,7 +13,7 @@ from core.ports import Tool
 from core.records import Action
 from core.tools.nocodb.schema import FEW
 from core.tools.nocodb.source import GLANCE, NocoSource
-from tests.core.tools.scene import scene
+from tests.core.tools.scene import ctx
 from tests.fakes.clock import Clock
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
@@ -31,7 +31,7 @@ def names(tools: Collection[Tool], *allowed: Action) -> list[str]:
 
 async def called(source: NocoSource, tool: str, **arguments: object) -> str:
     tools = {each.spec.name: each for each in await source.tools()}
-    return (await tools[tool].run(scene(), json.dumps(arguments))).text
+    return (await tools[tool].run(ctx(), json.dumps(arguments))).text
 
 
 async def test_what_is_offered_follows_from_rights_and_role(place: Place) -> None:

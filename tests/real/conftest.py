@@ -14,7 +14,7 @@ from tests.real.victims import People, Victim
 
 
 @dataclass
-class Scene:
+class ToolContext:
     """The platform and the bridge outlive the bot that stands between them."""
 
     recorder: Recorder
@@ -25,7 +25,7 @@ class Scene:
 
 
 @pytest.fixture
-async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
+async def ctx(tmp_path: Path) -> AsyncIterator[ToolContext]:
     recorder, gates = Recorder(), list[Gate]()
 
     async def gate(turn: str, number: int) -> None:
@@ -39,5 +39,5 @@ async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
         aiohttp.ClientSession(timeout=timeout) as session,
     ):
         victim = Victim(tmp_path / "home", platform, bridge.url)
-        yield Scene(recorder, bridge, victim, People(victim, session), gates)
+        yield ToolContext(recorder, bridge, victim, People(victim, session), gates)
         await victim.kill()

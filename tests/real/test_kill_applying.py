@@ -17,105 +17,105 @@ from core.messages import Answer, Message
 from tests.fakes.bridge import FakeBridge
 from tests.fakes.bridge_tables import CUSTOMERS
 from tests.fakes.choices import message
-from tests.real.conftest import Scene
+from tests.real.conftest import ToolContext
 from tests.real.storm import Storm, ledger
 
 KILLS = int(os.environ.get("PONTE_STORM", "20"))
 
 
-async def proposed(scene: Scene, key: str, tool: str, **args: Any) -> str:
+async def proposed(ctx: ToolContext, key: str, tool: str, **args: Any) -> str:
     """The id of a change that waits for a person."""
     call = json.dumps({"tool": tool, "args": {"table_id": CUSTOMERS, **args}})
     asked = message(f"call nocodb_execute {call}", key)
-    await scene.people.say(asked)
-    answer = await scene.people.answer(asked)
+    await ctx.people.say(asked)
+    answer = await ctx.people.answer(asked)
     assert [card.state for card in answer.cards] == ["open"], answer.text
     return answer.cards[0].id
 
 
-def row(scene: Scene, id: int) -> dict[str, Any] | None:
-    return next((row for row in scene.bridge.api.rows[CUSTOMERS] if row["Id"] == id), None)
+def row(ctx: ToolContext, id: int) -> dict[str, Any] | None:
+    return next((row for row in ctx.bridge.api.rows[CUSTOMERS] if row["Id"] == id), None)
 
 
-async def killed_before_its_record(scene: Scene, id: str, tool: str) -> tuple[Message, Answer]:
+async def killed_before_its_record(ctx: ToolContext, id: str, tool: str) -> tuple[Message, Answer]:
     """The call reaches the bridge, the bot dies, the effect comes, the next bot goes on."""
     approve = message(f"approve {id}", f"approve-{id}")
-    scene.bridge.hang(tool)
-    await scene.people.say(approve)
-    await scene.bridge.reached()
-    await scene.victim.kill()
-    done = len(scene.bridge.calls)
-    scene.bridge.release()
-    await scene.bridge.until(done + 1)
-    await scene.victim.start()
-    return approve, await scene.people.answer(approve)
+    ctx.bridge.hang(tool)
+    await ctx.people.say(approve)
+    await ctx.bridge.reached()
+    await ctx.victim.kill()
+    done = len(ctx.bridge.calls)
+    ctx.bridge.release()
+    await ctx.bridge.until(done + 1)
+    await ctx.victim.start()
+    return approve, await ctx.people.answer(approve)
 
 
 @pytest.mark.parametrize("several", [False, True])
-async def test_a_create_whose_answer_nobody_heard_is_found(scene: Scene, several: bool) -> None:
-    await scene.victim.start()
+async def test_a_create_whose_answer_nobody_heard_is_found(ctx: ToolContext, several: bool) -> None:
+    await ctx.victim.start()
     data = [{"Name": f"New {n}"} for n in range(3)] if several else {"Name": "New 0"}
-    id = await proposed(scene, "k1", "create_record", record_data=data)
-    _, answer = await killed_before_its_record(scene, id, "create_record")
+    id = await proposed(ctx, "k1", "create_record", record_data=data)
+    _, answer = await killed_before_its_record(ctx, id, "create_record")
     assert "Done. New rows: 31" in answer.text
-    names = Counter(row["Name"] for row in scene.bridge.api.rows[CUSTOMERS])
+    names = Counter(row["Name"] for row in ctx.bridge.api.rows[CUSTOMERS])
     assert names["New 0"] == 1
-    assert scene.bridge.done.count("create_record") == 1
+    assert ctx.bridge.done.count("create_record") == 1
 
 
-async def test_a_create_that_did_not_happen_is_not_repeated(scene: Scene) -> None:
+async def test_a_create_that_did_not_happen_is_not_repeated(ctx: ToolContext) -> None:
     """It may yet come: here it does, and there is one row and not two."""
-    await scene.victim.start()
-    id = await proposed(scene, "k1", "create_record", record_data={"Name": "Late"})
+    await ctx.victim.start()
+    id = await proposed(ctx, "k1", "create_record", record_data={"Name": "Late"})
     approve = message(f"approve {id}", "k2")
-    scene.bridge.hang("create_record")
-    await scene.people.say(approve)
-    await scene.bridge.reached()
-    await scene.victim.kill()
-    await scene.victim.start()
-    answer = await scene.people.answer(approve)
+    ctx.bridge.hang("create_record")
+    await ctx.people.say(approve)
+    await ctx.bridge.reached()
+    await ctx.victim.kill()
+    await ctx.victim.start()
+    answer = await ctx.people.answer(approve)
     assert "Not known whether it happened" in answer.text
-    scene.bridge.release()
-    await scene.bridge.until(len(scene.bridge.calls) + 1)
-    assert [row["Name"] for row in scene.bridge.api.rows[CUSTOMERS]].count("Late") == 1
+    ctx.bridge.release()
+    await ctx.bridge.until(len(ctx.bridge.calls) + 1)
+    assert [row["Name"] for row in ctx.bridge.api.rows[CUSTOMERS]].count("Late") == 1
 
 
-async def test_an_update_and_a_delete_go_on(scene: Scene) -> None:
-    await scene.victim.start()
+async def test_an_update_and_a_delete_go_on(ctx: ToolContext) -> None:
+    await ctx.victim.start()
     update = await proposed(
-        scene, "k1", "update_record", record_id=3, record_data={"Status": "Active"}
+        ctx, "k1", "update_record", record_id=3, record_data={"Status": "Active"}
     )
-    _, answer = await killed_before_its_record(scene, update, "update_record")
+    _, answer = await killed_before_its_record(ctx, update, "update_record")
     assert "Done." in answer.text
-    delete = await proposed(scene, "k2", "delete_record", record_id=4)
-    _, answer = await killed_before_its_record(scene, delete, "delete_record")
+    delete = await proposed(ctx, "k2", "delete_record", record_id=4)
+    _, answer = await killed_before_its_record(ctx, delete, "delete_record")
     assert "Done." in answer.text
-    changed = row(scene, 3)
+    changed = row(ctx, 3)
     assert changed
     assert changed["Status"] == "Active"
-    assert row(scene, 4) is None
-    assert [scene.bridge.done.count(t) for t in ("update_record", "delete_record")] == [1, 1]
+    assert row(ctx, 4) is None
+    assert [ctx.bridge.done.count(t) for t in ("update_record", "delete_record")] == [1, 1]
 
 
-async def test_three_kills_in_one_decision_are_told(scene: Scene) -> None:
+async def test_three_kills_in_one_decision_are_told(ctx: ToolContext) -> None:
     """Only crashes count: then it ends, and what is known of each row stands on the card."""
-    await scene.victim.start()
+    await ctx.victim.start()
     rows = [{"id": n, "Status": "Active"} for n in (3, 5, 6)]
-    id = await proposed(scene, "k1", "bulk_update_records", records=rows)
+    id = await proposed(ctx, "k1", "bulk_update_records", records=rows)
     approve = message(f"approve {id}", "k2")
     for _ in range(3):
-        scene.bridge.hang()
-        await scene.people.say(approve)
-        await scene.bridge.reached()
-        await scene.victim.kill()
-        scene.bridge.release()
-        await scene.victim.start()
-    answer = await scene.people.answer(approve)
+        ctx.bridge.hang()
+        await ctx.people.say(approve)
+        await ctx.bridge.reached()
+        await ctx.victim.kill()
+        ctx.bridge.release()
+        await ctx.victim.start()
+    answer = await ctx.people.answer(approve)
     assert answer.status in ("done", "failed")
     again = message(f"approve {id}", "k3")
-    await scene.people.say(again)
-    assert "being done at this moment" not in (await scene.people.answer(again)).text
-    (change,) = await ledger(scene.victim)
+    await ctx.people.say(again)
+    assert "being done at this moment" not in (await ctx.people.answer(again)).text
+    (change,) = await ledger(ctx.victim)
     assert change.state != "applying"
 
 
@@ -154,7 +154,7 @@ class BridgeRows:
         return "nocodb_execute", {"tool": tool, "args": {"table_id": CUSTOMERS, **args}}
 
 
-async def test_storm(scene: Scene) -> None:
-    storm = Storm(BridgeRows(scene.bridge), scene.victim, scene.people, ())
+async def test_storm(ctx: ToolContext) -> None:
+    storm = Storm(BridgeRows(ctx.bridge), ctx.victim, ctx.people, ())
     await storm.blow(KILLS)
     await storm.check()

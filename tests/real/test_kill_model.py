@@ -14,7 +14,7 @@ from tests.fakes.choices import message
 from tests.fakes.openai import FakeOpenAI, Script
 from tests.fakes.openai.items import text_of
 from tests.fakes.openai.script import Disconnect
-from tests.real.conftest import Scene
+from tests.real.conftest import ToolContext
 
 COMMITS = 7
 """In the first turn of a thread, its acceptance among them."""
@@ -35,23 +35,23 @@ def asked(fake: FakeOpenAI) -> list[str]:
     return [items[-1].get("type", "message") for items in told]
 
 
-async def test_in_mid_stream_and_the_server_has_it(scene: Scene, fake: FakeOpenAI) -> None:
+async def test_in_mid_stream_and_the_server_has_it(ctx: ToolContext, fake: FakeOpenAI) -> None:
     """The response is taken from there: one create, one answer, one conversation."""
     fake.say(Script(text=LONG, fail="hang", after=3))
     one = message("Tell me something long.", "k1")
-    await scene.victim.start("--model", fake.base_url)
-    await scene.people.say(one)
+    await ctx.victim.start("--model", fake.base_url)
+    await ctx.people.say(one)
     await fake.failed()
-    await scene.recorder.until(1)
-    await scene.victim.kill()
+    await ctx.recorder.until(1)
+    await ctx.victim.kill()
 
-    await scene.victim.start("--model", fake.base_url)
-    assert (await scene.people.answer(one)).text == LONG
-    assert scene.recorder.visible("k1") == [LONG]
+    await ctx.victim.start("--model", fake.base_url)
+    assert (await ctx.people.answer(one)).text == LONG
+    assert ctx.recorder.visible("k1") == [LONG]
     assert asked(fake) == ["message"]
     thanks = message("thanks", "k2")
-    await scene.people.say(thanks)
-    assert (await scene.people.answer(thanks)).text == "You said: thanks"
+    await ctx.people.say(thanks)
+    assert (await ctx.people.answer(thanks)).text == "You said: thanks"
     (conversation,) = fake.conversations.values()
     assert [text_of(item) for item in conversation.items] == [
         "Tell me something long.", LONG, "thanks", "You said: thanks",
@@ -60,25 +60,25 @@ async def test_in_mid_stream_and_the_server_has_it(scene: Scene, fake: FakeOpenA
 
 @pytest.mark.parametrize("left", ["response", "nothing"])
 async def test_in_mid_stream_and_the_server_has_less(
-    scene: Scene, fake: FakeOpenAI, left: Disconnect
+    ctx: ToolContext, fake: FakeOpenAI, left: Disconnect
 ) -> None:
     """The conversation lacks the turn, or the server lost the answer too."""
     fake.say(Script(text=LONG, fail="hang", after=3, on_disconnect=left), "Again, from the start.")
     one = message("Tell me something long.", "k1")
-    await scene.victim.start("--model", fake.base_url)
-    await scene.people.say(one)
+    await ctx.victim.start("--model", fake.base_url)
+    await ctx.people.say(one)
     await fake.failed()
-    await scene.recorder.until(1)
-    await scene.victim.kill()
+    await ctx.recorder.until(1)
+    await ctx.victim.kill()
     await fake.until(lambda: fake.running == 0)
 
-    await scene.victim.start("--model", fake.base_url)
-    answer = await scene.people.answer(one)
+    await ctx.victim.start("--model", fake.base_url)
+    answer = await ctx.people.answer(one)
     assert answer.text == (LONG if left == "response" else "Again, from the start.")
-    assert scene.recorder.visible("k1") == [answer.text]
+    assert ctx.recorder.visible("k1") == [answer.text]
     thanks = message("thanks", "k2")
-    await scene.people.say(thanks)
-    await scene.people.answer(thanks)
+    await ctx.people.say(thanks)
+    await ctx.people.answer(thanks)
     (conversation,) = fake.conversations.values()
     assert [text_of(item) for item in conversation.items][:3] == [
         "Tell me something long.", answer.text, "thanks",
@@ -86,7 +86,7 @@ async def test_in_mid_stream_and_the_server_has_less(
 
 
 @pytest.mark.parametrize("without", [set(), {"conversations"}, {"conversations", "responses"}])
-async def test_while_a_tool_runs(scene: Scene, fake: FakeOpenAI, without: set[str]) -> None:
+async def test_while_a_tool_runs(ctx: ToolContext, fake: FakeOpenAI, without: set[str]) -> None:
     """The round before is not asked again; the read is, and the model hears its outcome once."""
     fake.without = without
     fake.say(
@@ -94,50 +94,52 @@ async def test_while_a_tool_runs(scene: Scene, fake: FakeOpenAI, without: set[st
         Script(text="It is Ada Almeida.", match="totalRows"),
     )
     one = message("Who is the first customer?", "k1")
-    scene.bridge.hang()
-    await scene.victim.start("--model", fake.base_url)
-    await scene.people.say(one)
-    await scene.bridge.reached()
-    await scene.victim.kill()
-    scene.bridge.release()
+    ctx.bridge.hang()
+    await ctx.victim.start("--model", fake.base_url)
+    await ctx.people.say(one)
+    await ctx.bridge.reached()
+    await ctx.victim.kill()
+    ctx.bridge.release()
 
-    await scene.victim.start("--model", fake.base_url)
-    assert (await scene.people.answer(one)).text == "It is Ada Almeida."
-    assert scene.recorder.visible("k1") == ["It is Ada Almeida."]
+    await ctx.victim.start("--model", fake.base_url)
+    assert (await ctx.people.answer(one)).text == "It is Ada Almeida."
+    assert ctx.recorder.visible("k1") == ["It is Ada Almeida."]
     assert len(asked(fake)) == 2
     assert len(fake.conversations) == (not without)
 
 
-async def test_a_drain_in_mid_stream(scene: Scene, fake: FakeOpenAI) -> None:
+async def test_a_drain_in_mid_stream(ctx: ToolContext, fake: FakeOpenAI) -> None:
     """SIGTERM: the turn is put back with its response's id, and the next start takes it up."""
     fake.say(Script(text=LONG, fail="hang", after=3))
     one = message("Tell me something long.", "k1")
-    await scene.victim.start("--model", fake.base_url, "--grace", "0")
-    await scene.people.say(one)
+    await ctx.victim.start("--model", fake.base_url, "--grace", "0")
+    await ctx.people.say(one)
     await fake.failed()
-    await scene.recorder.until(1)
-    assert await scene.victim.terminate() == 0
+    await ctx.recorder.until(1)
+    assert await ctx.victim.terminate() == 0
 
-    await scene.victim.start("--model", fake.base_url)
-    assert (await scene.people.answer(one)).text == LONG
+    await ctx.victim.start("--model", fake.base_url)
+    assert (await ctx.people.answer(one)).text == LONG
     assert asked(fake) == ["message"]
 
 
 @pytest.mark.parametrize("moment", ["before", "inside", "after"])
-async def test_at_each_commit_of_a_plain_turn(scene: Scene, fake: FakeOpenAI, moment: str) -> None:
+async def test_at_each_commit_of_a_plain_turn(
+    ctx: ToolContext, fake: FakeOpenAI, moment: str
+) -> None:
     """Accepted, begun, heard, the conversation's id, the response's, answered, ended: each is one
     commit, and at none of them is anything lost, posted twice or left with the server unlisted."""
     for number in range(1, COMMITS + 1):
         one = message(f"hello {number}", f"k{number}", channel=f"C{number}")
-        await scene.victim.start("--model", fake.base_url, "--die-at-commit", f"{number}:{moment}")
+        await ctx.victim.start("--model", fake.base_url, "--die-at-commit", f"{number}:{moment}")
         async with asyncio.TaskGroup() as group:
-            group.create_task(scene.people.say(one))
-            await scene.victim.died()
-            await scene.victim.start("--model", fake.base_url)
-        assert (await scene.people.answer(one)).text == f"You said: hello {number}"
-        assert scene.recorder.visible(f"k{number}") == [f"You said: hello {number}"]
-        await scene.victim.kill()
-    listed = sqlite3.connect(scene.victim.home / "ponte.db").execute("SELECT id FROM remotes")
+            group.create_task(ctx.people.say(one))
+            await ctx.victim.died()
+            await ctx.victim.start("--model", fake.base_url)
+        assert (await ctx.people.answer(one)).text == f"You said: hello {number}"
+        assert ctx.recorder.visible(f"k{number}") == [f"You said: hello {number}"]
+        await ctx.victim.kill()
+    listed = sqlite3.connect(ctx.victim.home / "ponte.db").execute("SELECT id FROM remotes")
     kept = {id for (id,) in listed}
     assert {id for id, said in fake.conversations.items() if said.items} <= kept
-    assert len(scene.recorder.posts) == COMMITS
+    assert len(ctx.recorder.posts) == COMMITS

@@ -13,7 +13,7 @@ from collections import defaultdict
 from core.messages import Message
 from tests.fakes.bridge_tables import CUSTOMERS
 from tests.fakes.choices import message
-from tests.real.conftest import Scene
+from tests.real.conftest import ToolContext
 
 KILLS = int(os.environ.get("PONTE_STORM", "6"))
 CONVERSATIONS = 8
@@ -32,27 +32,27 @@ def _messages(wave: int) -> list[Message]:
     ]
 
 
-async def test_storm(scene: Scene) -> None:
+async def test_storm(ctx: ToolContext) -> None:
     dice = random.Random(20261120)
     said: list[Message] = []
-    await scene.victim.start()
+    await ctx.victim.start()
     for wave in range(KILLS):
         messages = _messages(wave)
         said += messages
-        delivering = asyncio.create_task(_deliver(scene, messages))
-        await scene.recorder.until(len(scene.recorder.calls) + dice.randrange(30))
-        await scene.victim.kill()
-        await scene.victim.start()
+        delivering = asyncio.create_task(_deliver(ctx, messages))
+        await ctx.recorder.until(len(ctx.recorder.calls) + dice.randrange(30))
+        await ctx.victim.kill()
+        await ctx.victim.start()
         await delivering
-    answers = await scene.people.answers(said)
+    answers = await ctx.people.answers(said)
 
     posts = defaultdict(list)
-    for post in scene.recorder.posts:
+    for post in ctx.recorder.posts:
         posts[post.channel].append(post.source)
     for one, answer in zip(said, answers, strict=True):
         assert answer.status == "done", answer
-        assert scene.recorder.visible(one.event_key) == list(answer.parts)
-    keys = [(post.source, post.key) for post in scene.recorder.posts]
+        assert ctx.recorder.visible(one.event_key) == list(answer.parts)
+    keys = [(post.source, post.key) for post in ctx.recorder.posts]
     assert len(keys) == len(set(keys)), "nothing was posted twice"
     for channel, sources in posts.items():
         first = list(dict.fromkeys(sources))
@@ -60,7 +60,7 @@ async def test_storm(scene: Scene) -> None:
         assert first == expected, "answers stand in the order of the questions"
 
 
-async def _deliver(scene: Scene, messages: list[Message]) -> None:
+async def _deliver(ctx: ToolContext, messages: list[Message]) -> None:
     """Each conversation's messages in order; redelivered until acknowledged."""
     for one in messages:
-        await scene.people.say(one)
+        await ctx.people.say(one)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from adapters.slack.connection import Credentials, SlackAdapter
-from adapters.slack.events import Customs
+from adapters.slack.events import Options
 from adapters.slack.render import Links
 from bot.engine import Choices, Engine
 from core.integration import ChatPorts
@@ -24,7 +24,7 @@ class Setting:
 
     model: Model | None = None
     http: bool = False
-    customs: Customs | None = None
+    options: Options | None = None
     links: Links | None = None
     chosen: Choices | None = None
     board: StatusBoard | None = None
@@ -87,7 +87,7 @@ async def running(slack: FakeSlack, home: Path, setting: Setting) -> AsyncIterat
     engine = await Engine.open(home, chosen)
     adapter = SlackAdapter(
         credentials(slack, setting.http), ports(engine, chosen, setting.inbox),
-        api_url=slack.base_url, customs=setting.customs, links=setting.links, home=home,
+        api_url=slack.base_url, options=setting.options, links=setting.links, home=home,
     )  # fmt: skip
     joined(engine, chosen, adapter)
     engine.start()

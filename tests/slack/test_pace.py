@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from adapters.slack.client import TIERS, Line, Pace
+from adapters.slack.client import TIERS, RateLimit, RateLimiter
 from core.errors import PlatformBusy
 from tests.fakes.clock import Clock
 
 
-async def passed(pace: Pace, method: str, channel: str, calls: int) -> int:
+async def passed(limiter: RateLimiter, method: str, channel: str, calls: int) -> int:
     """How many calls leave at once."""
     for number in range(calls):
         try:
-            await pace.turn(method, channel, 0.0)
+            await limiter.turn(method, channel, 0.0)
         except PlatformBusy:
             return number
     return calls
@@ -22,57 +22,57 @@ async def passed(pace: Pace, method: str, channel: str, calls: int) -> int:
 @pytest.mark.parametrize("method", TIERS)
 async def test_a_minute_never_holds_more_than_its_tier(method: str) -> None:
     clock = Clock(100.0)
-    pace, calls = Pace(clock), 0
+    limiter, calls = RateLimiter(clock), 0
     for second in range(60):
         clock.now = 100.0 + second
-        calls += await passed(pace, method, f"C{second}", 200)
+        calls += await passed(limiter, method, f"C{second}", 200)
     assert TIERS[method] / 2 < calls <= TIERS[method]
 
 
 async def test_a_channel_takes_a_burst_and_then_one_a_second() -> None:
     clock = Clock(100.0)
-    pace = Pace(clock)
-    assert await passed(pace, "chat.postMessage", "C1", 20) == 5
-    assert await passed(pace, "chat.postMessage", "C2", 20) == 5
+    limiter = RateLimiter(clock)
+    assert await passed(limiter, "chat.postMessage", "C1", 20) == 5
+    assert await passed(limiter, "chat.postMessage", "C2", 20) == 5
     clock.now += 2.2
-    assert await passed(pace, "chat.postMessage", "C1", 20) == 2
+    assert await passed(limiter, "chat.postMessage", "C1", 20) == 2
 
 
 async def test_who_must_wait_too_long_takes_no_place() -> None:
-    pace = Pace(Clock(100.0))
-    await passed(pace, "chat.postMessage", "C1", 5)
+    limiter = RateLimiter(Clock(100.0))
+    await passed(limiter, "chat.postMessage", "C1", 5)
     for _ in range(3):
         with pytest.raises(PlatformBusy) as busy:
-            await pace.turn("chat.postMessage", "C1", 0.5)
+            await limiter.turn("chat.postMessage", "C1", 0.5)
         assert busy.value.seconds == pytest.approx(1.1)
 
 
 async def test_retry_after_holds_the_line() -> None:
     clock = Clock(100.0)
-    pace = Pace(clock)
-    pace.hold("chat.update", "C1", 30)
-    assert await passed(pace, "chat.update", "C2", 1) == 0
-    assert not pace.spare("chat.update")
+    limiter = RateLimiter(clock)
+    limiter.hold("chat.update", "C1", 30)
+    assert await passed(limiter, "chat.update", "C2", 1) == 0
+    assert not limiter.spare("chat.update")
     clock.now += 31
-    assert await passed(pace, "chat.update", "C2", 1) == 1
+    assert await passed(limiter, "chat.update", "C2", 1) == 1
 
 
 def test_a_claimed_place_is_taken_at_once_and_only_where_there_is_one_to_spare() -> None:
-    pace = Pace(Clock(100.0))
-    claimed = sum(pace.claim("chat.update") for _ in range(100))
+    limiter = RateLimiter(Clock(100.0))
+    claimed = sum(limiter.claim("chat.update") for _ in range(100))
     assert 0 < claimed <= TIERS["chat.update"] // 3
-    assert not pace.spare("chat.update")
+    assert not limiter.spare("chat.update")
 
 
 async def test_a_call_with_a_claimed_place_does_not_wait() -> None:
-    pace = Pace(Clock(100.0))
-    pace.claim("chat.update")
-    await passed(pace, "chat.update", "C1", 100)
-    await pace.turn("chat.update", "C1", 0.0, claimed=True)
+    limiter = RateLimiter(Clock(100.0))
+    limiter.claim("chat.update")
+    await passed(limiter, "chat.update", "C1", 100)
+    await limiter.turn("chat.update", "C1", 0.0, claimed=True)
 
 
 def test_half_of_the_burst_is_kept_for_what_must_go_out() -> None:
-    line = Line(1.0, 10)
+    line = RateLimit(1.0, 10)
     for _ in range(4):
         line.take(100.0)
     assert line.spare(100.0)

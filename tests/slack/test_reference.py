@@ -72,7 +72,7 @@ def test_what_a_name_means(error: str, kind: type[Exception]) -> None:
 
 def test_a_feature_that_is_off_for_good_is_tried_once_and_another_after_an_hour() -> None:
     now = [0.0]
-    kept = client.Latches(lambda: now[0])
+    kept = client.FeatureFlags(lambda: now[0])
     assert kept.refused("streams", "unknown_method")
     for _ in range(2):
         assert not kept.refused("sessions", "never_heard_of")

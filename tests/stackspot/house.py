@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from core.http import HttpClient, Proxies
-from core.records import Scene, Thread
+from core.records import Thread, ToolContext
 from core.tools.stackspot import StackSpot, StackSpotError
 from core.tools.stackspot.api import Clock
 from tests.core.tools.scene import Seen
-from tests.core.tools.scene import scene as plain_scene
+from tests.core.tools.scene import ctx as plain_scene
 from tests.fakes.scene_folder import SceneFolder
 from tests.fakes.stackspot.state import CLIENT, REALM, SECRET
 
@@ -49,16 +49,16 @@ class Stage:
     files: SceneFolder = field(default_factory=SceneFolder)
     handles: list[str] = field(default_factory=list)
 
-    def scene(
+    def ctx(
         self,
         handle: str = "",
         thread: str = "t1",
         known_as: Callable[[str], Awaitable[None]] | None = None,
-    ) -> Scene:
-        scene = plain_scene(self.seen)
+    ) -> ToolContext:
+        ctx = plain_scene(self.seen)
         return replace(
-            scene,
-            thread=Thread(scene.address.conversation, thread),
+            ctx,
+            thread=Thread(ctx.address.conversation, thread),
             files=self.files,
             handle=handle,
             known_as=known_as or self._known_as,

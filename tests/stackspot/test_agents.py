@@ -27,7 +27,7 @@ async def test_each_thread_has_its_own_conversation_with_each_agent(
 ) -> None:
     fake.agents.add("02OTHER")
     stage, talks = Stage(), Conversations(stackspot)
-    here, there = stage.scene(thread="here"), stage.scene(thread="there")
+    here, there = stage.ctx(thread="here"), stage.ctx(thread="there")
     assert (await talks.ask(here, AGENT, "a")).startswith("(1)")
     assert (await talks.ask(here, AGENT, "b")).startswith("(2)")
     assert (await talks.ask(there, AGENT, "c")).startswith("(1)")
@@ -40,8 +40,8 @@ async def test_a_server_that_names_conversations_itself_is_followed(
     fake: FakeStackSpot, stackspot: StackSpot
 ) -> None:
     fake.follows = False
-    talks, scene = Conversations(stackspot), Stage().scene()
-    said = [await talks.ask(scene, AGENT, word) for word in "abc"]
+    talks, ctx = Conversations(stackspot), Stage().ctx()
+    said = [await talks.ask(ctx, AGENT, word) for word in "abc"]
     assert [text[:3] for text in said] == ["(1)", "(2)", "(3)"]
 
 

@@ -24,8 +24,8 @@ async def test_it_is_named_before_the_first_look(fake: FakeStackSpot, stackspot:
     async def known_as(handle: str) -> None:
         looks.append((handle, fake.count("status")))
 
-    scene = stage.scene(known_as=known_as)
-    outcome = await StackSpotCommands(stackspot).run(scene, "echo", "a")
+    ctx = stage.ctx(known_as=known_as)
+    outcome = await StackSpotCommands(stackspot).run(ctx, "echo", "a")
     assert (outcome.status, outcome.text) == ("ok", "echo: a")
     assert looks == [(next(iter(fake.executions)), 0)]
 
@@ -35,7 +35,7 @@ async def test_a_run_that_has_a_name_goes_on_and_is_not_begun_again(
 ) -> None:
     fake.held = True
     stage, commands = Stage(), StackSpotCommands(stackspot)
-    running = asyncio.create_task(commands.run(stage.scene(), "echo", "a"))
+    running = asyncio.create_task(commands.run(stage.ctx(), "echo", "a"))
     await fake.seen("status")
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -43,7 +43,7 @@ async def test_a_run_that_has_a_name_goes_on_and_is_not_begun_again(
     fake.held = False
     (handle,) = stage.handles
     async with client(fake.url, clock) as next_process:
-        outcome = await StackSpotCommands(next_process).run(stage.scene(handle), "echo", "a")
+        outcome = await StackSpotCommands(next_process).run(stage.ctx(handle), "echo", "a")
     assert outcome.text == "echo: a"
     assert (fake.created("a"), stage.handles) == (1, [handle])
 
@@ -53,7 +53,7 @@ async def test_a_stop_while_it_begins_waits_until_it_is_named(
 ) -> None:
     fake.fail("create", Trouble("hang", after=True))
     stage = Stage()
-    running = asyncio.create_task(StackSpotCommands(stackspot).run(stage.scene(), "echo", "a"))
+    running = asyncio.create_task(StackSpotCommands(stackspot).run(stage.ctx(), "echo", "a"))
     await fake.seen("create")
     running.cancel()
     fake.release.set()
@@ -69,7 +69,7 @@ async def test_a_stop_does_not_wait_for_ever(
     monkeypatch.setattr("core.tools.stackspot.source.NAMING", 0.01)
     fake.fail("create", Trouble("hang"))
     stage = Stage()
-    running = asyncio.create_task(StackSpotCommands(stackspot).run(stage.scene(), "echo", "a"))
+    running = asyncio.create_task(StackSpotCommands(stackspot).run(stage.ctx(), "echo", "a"))
     await fake.seen("create")
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -84,14 +84,14 @@ async def test_a_name_that_could_not_be_kept_is_an_end(
         raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):
-        await StackSpotCommands(stackspot).run(Stage().scene(known_as=known_as), "echo", "a")
+        await StackSpotCommands(stackspot).run(Stage().ctx(known_as=known_as), "echo", "a")
     assert fake.count("status") == 0
 
 
 async def test_the_person_sees_how_far_it_is(fake: FakeStackSpot, stackspot: StackSpot) -> None:
     stage = Stage()
     fake.go(Run((Look("CREATED"), Look("RUNNING", 0.42, "Summarise"), Look("COMPLETED"))))
-    await StackSpotCommands(stackspot).run(stage.scene(), "echo", "a")
+    await StackSpotCommands(stackspot).run(stage.ctx(), "echo", "a")
     assert stage.seen.texts == [
         "is waiting for StackSpot to begin…",
         "is running the quick command… 42 % · Summarise",
@@ -113,20 +113,20 @@ def test_progress_says_what_is_known(status: Status, words: str) -> None:
 async def test_a_thread_has_one_conversation(fake: FakeStackSpot, stackspot: StackSpot) -> None:
     commands, stage = StackSpotCommands(stackspot), Stage()
     for thread in ("here", "here", "there"):
-        await commands.run(stage.scene(thread=thread), "echo", "a")
+        await commands.run(stage.ctx(thread=thread), "echo", "a")
     first, second, third = (made.conversation for made in fake.executions.values())
-    assert first == second == conversation_of(stage.scene(thread="here"))
+    assert first == second == conversation_of(stage.ctx(thread="here"))
     assert third != first
 
 
 async def test_json_comes_out_of_its_fence_and_nothing_is_told_in_words(
     fake: FakeStackSpot, stackspot: StackSpot
 ) -> None:
-    commands, scene = StackSpotCommands(stackspot), Stage().scene()
+    commands, ctx = StackSpotCommands(stackspot), Stage().ctx()
     fake.go(Run.of("COMPLETED", result='```json\n{"a": 1}\n```'))
     fake.go(Run.of("COMPLETED", result=" \n"))
-    assert (await commands.run(scene, "echo", "a")).text == '{"a": 1}'
-    outcome = await commands.run(scene, "echo", "a")
+    assert (await commands.run(ctx, "echo", "a")).text == '{"a": 1}'
+    outcome = await commands.run(ctx, "echo", "a")
     assert outcome.text == "StackSpot has run `echo` to its end; it gave no result."
 
 
@@ -135,7 +135,7 @@ async def test_a_lost_beginning_is_an_error_that_is_not_sure(
 ) -> None:
     fake.fail("create", Trouble("reset", after=True))
     stage = Stage()
-    error = await refused(StackSpotCommands(stackspot).run(stage.scene(), "echo", "a"))
+    error = await refused(StackSpotCommands(stackspot).run(stage.ctx(), "echo", "a"))
     assert (error.unsure, stage.handles, fake.created("a")) == (True, [], 1)
 
 

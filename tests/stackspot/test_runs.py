@@ -20,11 +20,11 @@ SUMMARY = QuickCommand("summary", "Summary", effect="spend", translations={"fr":
 
 
 def draft(given: str | dict[str, object] = "a bridge") -> Draft:
-    return draft_of(Stage().scene(), SUMMARY, given)
+    return draft_of(Stage().ctx(), SUMMARY, given)
 
 
 async def test_a_draft_names_the_command_in_the_askers_language() -> None:
-    made = draft_of(replace(Stage().scene(), locale="fr"), SUMMARY, {"day": "May"})
+    made = draft_of(replace(Stage().ctx(), locale="fr"), SUMMARY, {"day": "May"})
     assert (made.kind, made.title, made.applier) == ("run", "Résumé", "stackspot")
     assert made.rows[0].after == {"day": "May"}
     assert (made.target["slug"], made.target["effect"]) == ("summary", "spend")
@@ -72,8 +72,8 @@ async def test_whether_it_was_begun(stackspot: StackSpot, fake: FakeStackSpot) -
 
 
 async def test_it_cannot_be_taken_back(stackspot: StackSpot) -> None:
-    scene = Stage().scene()
-    proposal = Proposal("abcde2", draft(), ANA, scene.address, 1, "c1", "t1", 0, "en", 0.0, 1.0)
+    ctx = Stage().ctx()
+    proposal = Proposal("abcde2", draft(), ANA, ctx.address, 1, "c1", "t1", 0, "en", 0.0, 1.0)
     with pytest.raises(ToolError, match="cannot be taken back"):
         StackSpotRuns(stackspot).revert(Change(proposal, "done"))
 

@@ -11,7 +11,7 @@ import pytest
 
 from core.changes.model import Draft
 from core.errors import ToolError
-from core.records import Health, Outcome, QuickCommand, Scene
+from core.records import Health, Outcome, QuickCommand, ToolContext
 from core.tools.stackspot import StackSpot
 from core.tools.stackspot.client import Agent
 from core.tools.stackspot.source import LONG, StackSpotCommands, StackSpotSource
@@ -31,9 +31,9 @@ class Running(RegisteredCommands):
 
     stackspot: StackSpotCommands | None = None
 
-    async def run(self, scene: Scene, slug: str, input: str | Mapping[str, Any]) -> Outcome:
+    async def run(self, ctx: ToolContext, slug: str, input: str | Mapping[str, Any]) -> Outcome:
         assert self.stackspot is not None
-        return await self.stackspot.run(scene, slug, input)
+        return await self.stackspot.run(ctx, slug, input)
 
 
 @dataclass
@@ -54,13 +54,17 @@ def source(stackspot: StackSpot) -> StackSpotSource:
     return StackSpotSource(stackspot, registry, listed=commands, agents=AGENTS)
 
 
-async def call(source: StackSpotSource, scene: Scene, tool: str, **arguments: object) -> Outcome:
+async def call(
+    source: StackSpotSource, ctx: ToolContext, tool: str, **arguments: object
+) -> Outcome:
     tools = {made.spec.name: made for made in await source.tools()}
-    return await tools[tool].run(scene, json.dumps(arguments))
+    return await tools[tool].run(ctx, json.dumps(arguments))
 
 
-async def command(source: StackSpotSource, scene: Scene, slug: str, input: object = "") -> Outcome:
-    return await call(source, scene, "stackspot_quick_command", slug=slug, input=input)
+async def command(
+    source: StackSpotSource, ctx: ToolContext, slug: str, input: object = ""
+) -> Outcome:
+    return await call(source, ctx, "stackspot_quick_command", slug=slug, input=input)
 
 
 async def test_two_tools_are_offered_to_who_may_spend(source: StackSpotSource) -> None:
@@ -101,7 +105,7 @@ async def test_a_command_is_run_with_checked_inputs(
     fake: FakeStackSpot, source: StackSpotSource
 ) -> None:
     stage = Stage()
-    outcome = await command(source, stage.scene(), "daily-summary", "Friday")
+    outcome = await command(source, stage.ctx(), "daily-summary", "Friday")
     assert (outcome.status, outcome.text) == ("ok", 'daily-summary: {"day": "Friday"}')
     assert stage.handles == list(fake.executions)
     assert fake.refused == []
@@ -119,7 +123,7 @@ async def test_what_does_not_fit_is_told_before_anything_is_sent(
     fake: FakeStackSpot, source: StackSpotSource, slug: str, input: object, code: str, words: str
 ) -> None:
     with pytest.raises(ToolError) as caught:
-        await command(source, Stage().scene(), slug, input)
+        await command(source, Stage().ctx(), slug, input)
     assert caught.value.code == code
     assert words in str(caught.value)
     assert fake.requests == []
@@ -128,7 +132,7 @@ async def test_what_does_not_fit_is_told_before_anything_is_sent(
 async def test_one_that_is_not_for_this_place_is_refused(stackspot: StackSpot) -> None:
     registry = RegisteredCommands(elsewhere=frozenset({"echo"}))
     with pytest.raises(ToolError, match="not for this place") as caught:
-        await command(StackSpotSource(stackspot, registry), Stage().scene(), "echo")
+        await command(StackSpotSource(stackspot, registry), Stage().ctx(), "echo")
     assert caught.value.code == "forbidden"
 
 
@@ -137,15 +141,15 @@ async def test_one_that_writes_or_spends_asks_a_person_first(
     fake: FakeStackSpot, source: StackSpotSource, slug: str, effect: str
 ) -> None:
     proposals = Proposals()
-    scene = replace(Stage().scene(), propose=proposals.propose)
-    outcome = await command(source, scene, slug, "now")
+    ctx = replace(Stage().ctx(), propose=proposals.propose)
+    outcome = await command(source, ctx, slug, "now")
     running, _ = await source.tools()
     assert running.effect_of(json.dumps({"slug": slug})) == effect
     assert outcome.status == "proposed"
     assert [draft.target["slug"] for draft in proposals.drafts] == [slug]
     assert fake.requests == []
     with pytest.raises(ToolError, match="Nothing can be proposed here"):
-        await command(source, Stage().scene(), slug, "now")
+        await command(source, Stage().ctx(), slug, "now")
 
 
 @pytest.mark.parametrize(
@@ -160,7 +164,7 @@ async def test_a_run_from_before_a_crash_goes_on(
     fake: FakeStackSpot, stackspot: StackSpot, source: StackSpotSource
 ) -> None:
     handle = await stackspot.create("echo", "a")
-    outcome = await command(source, Stage().scene(handle), "echo", "a")
+    outcome = await command(source, Stage().ctx(handle), "echo", "a")
     assert (outcome.text, fake.created("a")) == ("echo: a", 1)
 
 
@@ -168,11 +172,11 @@ async def test_a_lost_answer_is_not_a_plain_failure(
     fake: FakeStackSpot, source: StackSpotSource
 ) -> None:
     fake.fail("create", Trouble("reset", after=True))
-    outcome = await command(source, Stage().scene(), "echo", "a")
+    outcome = await command(source, Stage().ctx(), "echo", "a")
     assert outcome.status == "unknown"
     assert json.loads(outcome.text)["error"]["code"] == "unknown"
     fake.answer("create", 422, body={"code": "X", "details": "too long"})
-    outcome = await command(source, Stage().scene(), "echo", "b")
+    outcome = await command(source, Stage().ctx(), "echo", "b")
     assert outcome.status == "error"
     assert "too long" in outcome.text
 
@@ -183,7 +187,7 @@ async def test_of_a_long_result_the_person_gets_a_file(
     long = json.dumps([{"row": number} for number in range(LONG)])
     fake.go(Run.of("COMPLETED", result=f"```json\n{long}\n```"))
     stage = Stage()
-    outcome = await command(source, stage.scene(), "echo", "a")
+    outcome = await command(source, stage.ctx(), "echo", "a")
     assert [file.name for file in outcome.files] == ["echo.json"]
     assert json.loads(stage.files.made["echo.json"]) == json.loads(long)
     assert outcome.text.startswith('[The person gets all of it as the file echo.json.]\n[{"row": 0')
@@ -191,9 +195,9 @@ async def test_of_a_long_result_the_person_gets_a_file(
 
 
 async def test_an_agent_is_asked_by_its_name(fake: FakeStackSpot, source: StackSpotSource) -> None:
-    scene = Stage().scene()
+    ctx = Stage().ctx()
     for number in (1, 2):
-        outcome = await call(source, scene, "stackspot_agent", agent="legal", prompt="Hm?")
+        outcome = await call(source, ctx, "stackspot_agent", agent="legal", prompt="Hm?")
         assert outcome.text == f"({number}) You said: Hm?"
     assert fake.refused == []
 
@@ -204,7 +208,7 @@ async def test_an_agent_that_nobody_named_is_not_asked(
 ) -> None:
     source = StackSpotSource(stackspot, Running(), agents=AGENTS, any_agent=any_agent)
     with pytest.raises(ToolError) as caught:
-        await call(source, Stage().scene(), "stackspot_agent", agent=agent, prompt="Hm?")
+        await call(source, Stage().ctx(), "stackspot_agent", agent=agent, prompt="Hm?")
     assert (caught.value.code, caught.value.hint) == (
         "unknown_agent",
         "these may be asked: legal",
@@ -214,7 +218,7 @@ async def test_an_agent_that_nobody_named_is_not_asked(
 
 async def test_any_agent_may_be_asked_where_that_is_set(stackspot: StackSpot) -> None:
     source = StackSpotSource(stackspot, Running(), any_agent=True)
-    outcome = await call(source, Stage().scene(), "stackspot_agent", agent="01AGENT", prompt="Hm?")
+    outcome = await call(source, Stage().ctx(), "stackspot_agent", agent="01AGENT", prompt="Hm?")
     assert outcome.status == "ok"
 
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from pydantic import ConfigDict, StrictInt
 
 from core.chat.posting import PostedReply
-from core.integration import ChatIntegration, ChatPorts, Given, Shared
+from core.integration import ChatIntegration, ChatPorts, Dependencies, Shared
 from core.messages import Address, Attachment, File, Message, Person, Quote, ReplyTo, turn_id
 from core.policy import PlatformRights
 from core.ports import Posts, Reply
@@ -142,6 +142,6 @@ class Cork(ChatIntegration[CorkSettings]):
             return Health("cork", "on", f"as @{own.cork_name}")
         return Health("cork", "off", "set CORK_NAME")
 
-    async def build(self, given: Given[CorkSettings], ports: ChatPorts) -> CorkAdapter:
-        limit = given.config.section("cork").limit
-        return CorkAdapter(self.board, given.own.cork_name or "", limit, ports)
+    async def build(self, deps: Dependencies[CorkSettings], ports: ChatPorts) -> CorkAdapter:
+        limit = deps.config.section("cork").limit
+        return CorkAdapter(self.board, deps.own.cork_name or "", limit, ports)

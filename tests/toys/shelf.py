@@ -8,9 +8,9 @@ from typing import Any
 
 from core.changes.model import Draft, RowWrite
 from core.errors import ToolError
-from core.integration import Given, QuickRegistry, Shared, ToolIntegration, Tools
+from core.integration import Dependencies, QuickRegistry, Shared, ToolIntegration, Tools
 from core.ports import Tool
-from core.records import Health, Outcome, Scene
+from core.records import Health, Outcome, ToolContext
 from core.settings import SettingsPart, Switch, setting
 from core.tools.tool import FunctionTool
 from tests.fakes.memory_table import MemoryTable
@@ -37,14 +37,14 @@ class ShelfSource(MemoryTable):
             raise ToolError("Say what to look for.", code="bad_arguments", hint="name: a text")
         return json.dumps([row for row in self.rows.values() if name in str(row["Name"])])
 
-    async def shelf_add(self, scene: Scene, things: list[dict[str, Any]]) -> Outcome:
+    async def shelf_add(self, ctx: ToolContext, things: list[dict[str, Any]]) -> Outcome:
         """Propose to put things on the shelf.
 
         Args:
             things: each with its Name
         """
         rows = tuple(RowWrite(after=thing) for thing in things)
-        return await scene.propose(Draft(self.name, "create", {}, "Shelf", rows))
+        return await ctx.propose(Draft(self.name, "create", {}, "Shelf", rows))
 
 
 class ShelfSettings(SettingsPart):
@@ -62,8 +62,8 @@ class Shelf(ToolIntegration[ShelfSettings]):
         return Health("shelf", "on", "at the wall") if own.shelf == "on" else Health(
             "shelf", "off", "set SHELF")  # fmt: skip
 
-    def build(self, given: Given[ShelfSettings], quick: QuickRegistry) -> Tools | None:
-        return Tools(self.source, [self.source]) if given.own.shelf == "on" else None
+    def build(self, deps: Dependencies[ShelfSettings], quick: QuickRegistry) -> Tools | None:
+        return Tools(self.source, [self.source]) if deps.own.shelf == "on" else None
 
-    async def check(self, given: Given[ShelfSettings]) -> Sequence[Health]:
+    async def check(self, deps: Dependencies[ShelfSettings]) -> Sequence[Health]:
         return [Health("shelf", "on", f"{len(self.source.rows)} things")]

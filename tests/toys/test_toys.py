@@ -20,7 +20,7 @@ from bot.home import Home
 from bot.integrations import FACES
 from bot.settings import Settings, load
 from core.errors import SettingsError
-from core.integration import Given, Late, ModelIntegration, Read, Shared, nothing
+from core.integration import Dependencies, Late, ModelIntegration, Read, Shared, nothing
 from core.models import ModelSettings
 from core.ports import Model
 from core.records import Health
@@ -47,7 +47,7 @@ class Scripted(ModelIntegration[ModelSettings]):
         return Health("model", "on", "a script")
 
     def build(
-        self, given: Given[ModelSettings], read: Read, late: Late
+        self, deps: Dependencies[ModelSettings], read: Read, late: Late
     ) -> tuple[Model, Callable[[], None]]:
         return self.model, nothing
 

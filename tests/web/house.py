@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 
 from adapters.web.adapter import Asgi, Port, WebAdapter
-from adapters.web.authentication import SocketDoor, WebDoor
+from adapters.web.authentication import SocketAuthentication, TokenAuthentication
 from core.integration import Operator
 from core.messages import Answer, Message, Progress
 from core.ports import Posts, Reply
@@ -81,11 +81,15 @@ class House:
 
     async def open(self) -> None:
         self.inbox = MemoryInbox(self.rows)
-        doors = [(WebDoor(self.host, self.token, self.url), Port("127.0.0.1", self._port))]
+        doors = [
+            (TokenAuthentication(self.host, self.token, self.url), Port("127.0.0.1", self._port))
+        ]
         self.web = self._adapter(*doors[0])
         self.terminal = None
         if self.home is not None:
-            self.terminal = self._adapter(SocketDoor(), unix_socket(self.home / "ponte.sock"))
+            self.terminal = self._adapter(
+                SocketAuthentication(), unix_socket(self.home / "ponte.sock")
+            )
         for adapter in self._adapters:
             await adapter.start()
         self._port = int(self.web.address.rsplit(":", 1)[1])
@@ -132,10 +136,12 @@ class House:
     def _adapters(self) -> list[WebAdapter]:
         return [self.web, self.terminal] if self.terminal else [self.web]
 
-    def _adapter(self, door: WebDoor | SocketDoor, listener: Port | socket.socket) -> WebAdapter:
-        web = isinstance(door, WebDoor)
+    def _adapter(
+        self, auth: TokenAuthentication | SocketAuthentication, listener: Port | socket.socket
+    ) -> WebAdapter:
+        web = isinstance(auth, TokenAuthentication)
         return WebAdapter(
-            door=door, listener=listener, inbox=self.inbox, journal=self.inbox,
+            auth=auth, listener=listener, inbox=self.inbox, journal=self.inbox,
             files=self.files, board=self.board, metrics=lambda: "ponte_up 1\n",
             extra=self.extra if web else None, operator=None if web else self.operator,
         )  # fmt: skip

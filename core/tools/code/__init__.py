@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from core.errors import PonteError
 from core.http import Proxies
-from core.integration import Given, QuickRegistry, Shared, ToolIntegration, Tools
+from core.integration import Dependencies, QuickRegistry, Shared, ToolIntegration, Tools
 from core.records import Health
 from core.settings import Instructions, SettingsPart, setting
 
@@ -55,14 +55,14 @@ class Code(ToolIntegration[CodeSettings]):
             case "local":
                 return Health("code", "on", "Python in a sandbox on this machine")
 
-    def backend(self, given: Given[CodeSettings]) -> CodeBackend | None:
+    def backend(self, deps: Dependencies[CodeSettings]) -> CodeBackend | None:
         """None where it is off. Starts nothing yet."""
-        own, shared = given.own, given.shared
+        own, shared = deps.own, deps.shared
         match self.place(own, shared):
             case "off":
                 return None
             case "local":
-                return self._local(given)
+                return self._local(deps)
             case "hosted":
                 from core.tools.code.hosted import Choice, HostedBackend
 
@@ -73,37 +73,37 @@ class Code(ToolIntegration[CodeSettings]):
                     # nothing.
                     store=shared.ponte_model_api in ("auto", "conversations"),
                 )
-                return HostedBackend(given.client, choice, pseudonym=given.pseudonym)
+                return HostedBackend(deps.client, choice, pseudonym=deps.pseudonym)
 
-    def _local(self, given: Given[CodeSettings], folder: Path | None = None) -> LocalBackend:
+    def _local(self, deps: Dependencies[CodeSettings], folder: Path | None = None) -> LocalBackend:
         """`folder` is the one for environments, where it is not the home's."""
         from core.tools.code.environment import Environment, place
         from core.tools.code.local import Kernels, LocalBackend, Marks, most_kernels
         from core.tools.code.sandbox.sandbox import Limits
 
-        limits, home = Limits(), given.home.path
+        limits, home = Limits(), deps.home.path
         return LocalBackend(
-            Environment(folder or place(home), given.shared.proxies),
+            Environment(folder or place(home), deps.shared.proxies),
             Kernels(Marks(home / "kernels"), limits, most_kernels(limits)),
             limits,
-            wanted=given.own.ponte_code == "local",
+            wanted=deps.own.ponte_code == "local",
         )
 
-    def build(self, given: Given[CodeSettings], quick: QuickRegistry) -> Tools | None:
+    def build(self, deps: Dependencies[CodeSettings], quick: QuickRegistry) -> Tools | None:
         from core.tools.code.source import CodeSource
 
-        backend = self.backend(given)
+        backend = self.backend(deps)
         if backend is None:
             return None
-        source = CodeSource(backend, given.own.ponte_code_description or "")
+        source = CodeSource(backend, deps.own.ponte_code_description or "")
         return Tools(source, runner=source.runner, start=backend.start)
 
-    async def check(self, given: Given[CodeSettings]) -> Sequence[Health]:
+    async def check(self, deps: Dependencies[CodeSettings]) -> Sequence[Health]:
         """The local sandbox is proved as `run` does it; the hosted one is the model's server."""
-        if self.place(given.own, given.shared) != "local":
-            return [self.summary(given.own, given.shared)]
+        if self.place(deps.own, deps.shared) != "local":
+            return [self.summary(deps.own, deps.shared)]
         with tempfile.TemporaryDirectory(prefix="ponte-doctor-") as folder:
-            backend = self._local(given, Path(folder))
+            backend = self._local(deps, Path(folder))
             try:
                 return [await backend.health()]
             finally:

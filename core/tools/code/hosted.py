@@ -33,7 +33,7 @@ from core.errors import NoKey, NoQuota, NotFound, RateLimited, ToolError, WrongK
 from core.i18n import say
 from core.messages import Usage
 from core.openai import Client, Fault, Json
-from core.records import Health, Remote, Scene
+from core.records import Health, Remote, ToolContext
 from core.text import file_name, without_towers
 from core.tools.code.port import (
     MADE_BYTES,
@@ -587,7 +587,7 @@ class CodeInterpreter:
         self,
         code: str,
         given: Sequence[InputFile] = (),
-        scene: Scene | None = None,
+        ctx: ToolContext | None = None,
         person: str = "",
     ) -> Ran:
         """Run `code` as it stands. Raises ToolError, worded.
@@ -597,7 +597,7 @@ class CodeInterpreter:
         without a scene, the container is given up, so that nothing in it goes on. `person` is a
         pseudonym of who asks (`safety_identifier`), "" for none.
         """
-        ran, _ = await self._execute(Prompt.of(code), given, scene, person)
+        ran, _ = await self._execute(Prompt.of(code), given, ctx, person)
         return ran
 
     async def forget(self) -> None:
@@ -620,7 +620,7 @@ class CodeInterpreter:
         self,
         prompt: Prompt,
         given: Sequence[InputFile],
-        scene: Scene | None = None,
+        ctx: ToolContext | None = None,
         person: str = "",
     ) -> tuple[Ran, str]:
         """What came of it, and the model's own words. Raises ToolError."""
@@ -628,15 +628,15 @@ class CodeInterpreter:
             self._forgotten = False
             try:
                 async with asyncio.timeout(self._choice.seconds):
-                    if scene and scene.handle:
-                        return await self._resumed(prompt, scene.handle)
-                    return await self._asked(prompt, given, scene, person)
+                    if ctx and ctx.handle:
+                        return await self._resumed(prompt, ctx.handle)
+                    return await self._asked(prompt, given, ctx, person)
             except TimeoutError:  # nothing of it goes on; what its tokens cost is not known
                 container = self._held
                 self._give_up("")
                 return Ran(fault="timeout", lost=True, usage=self._usage(Usage(), container)), ""
             except asyncio.CancelledError:
-                if scene is None or scene.stopped():
+                if ctx is None or ctx.stopped():
                     self._give_up(STOPPED)
                 else:  # what goes on there is to be looked up before it is used again
                     self._former, self._held = self.container, None
@@ -647,17 +647,17 @@ class CodeInterpreter:
                 raise ToolError(NoKey.sentence, code="no_key") from None
 
     async def _asked(
-        self, prompt: Prompt, given: Sequence[InputFile], scene: Scene | None, person: str
+        self, prompt: Prompt, given: Sequence[InputFile], ctx: ToolContext | None, person: str
     ) -> tuple[Ran, str]:
         async def known(response: str) -> None:
-            if scene and self._choice.store:
-                await scene.kept(Remote("response", response))
-                await scene.known_as(response)
+            if ctx and self._choice.store:
+                await ctx.kept(Remote("response", response))
+                await ctx.known_as(response)
 
         healed = 0
         while True:
             try:
-                container = await self._there(scene)
+                container = await self._there(ctx)
                 gone = await self._containers.put(container, given)
                 response = await asked(self._client, self._body(container, prompt, person), known)
                 break
@@ -703,7 +703,7 @@ class CodeInterpreter:
                  input=ran.usage.input, output=ran.usage.output, cost=ran.usage.cost)  # fmt: skip
         return ran
 
-    async def _there(self, scene: Scene | None) -> Container:
+    async def _there(self, ctx: ToolContext | None) -> Container:
         """The container, a new one where there is none any more. Raises Fault."""
         if self._held is None and self._former:
             self._held = await self._containers.found(self._former)
@@ -713,8 +713,8 @@ class CodeInterpreter:
             self._lose(IDLE)
         if self._held is None:
             made = await self._containers.make()
-            if scene:
-                await scene.kept(Remote("container", made.id))
+            if ctx:
+                await ctx.kept(Remote("container", made.id))
             self._held = made
         return self._held
 
@@ -787,10 +787,10 @@ class HostedBackend:
         """OpenAI needs a key; other servers may do without."""
         return bool(self._client.place.key) or not self._client.place.official
 
-    async def run(self, scene: Scene, code: str, given: Sequence[InputFile]) -> Ran:
+    async def run(self, ctx: ToolContext, code: str, given: Sequence[InputFile]) -> Ran:
         """Raises ToolError where the code could not be run."""
-        person = self._pseudonym(f"person {scene.asker.key}")
-        running = self._of(scene).run(code, given, scene, person)
+        person = self._pseudonym(f"person {ctx.asker.key}")
+        running = self._of(ctx).run(code, given, ctx, person)
         try:
             ran = await measured(self.name, running, self._clock)
         except ToolError as error:
@@ -818,8 +818,8 @@ class HostedBackend:
         """Containers stay: the next process goes on with them."""
         await self._containers.close()
 
-    def _of(self, scene: Scene) -> CodeInterpreter:
-        thread = scene.thread
+    def _of(self, ctx: ToolContext) -> CodeInterpreter:
+        thread = ctx.thread
         known = self._threads.pop(thread.id, None) or CodeInterpreter(
             self._client, self._choice, container=thread.container, containers=self._containers
         )

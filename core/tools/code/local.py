@@ -16,7 +16,7 @@ import structlog
 
 from core.errors import ToolError
 from core.i18n import say
-from core.records import Health, Scene
+from core.records import Health, ToolContext
 from core.tools.code.environment import Environment
 from core.tools.code.port import InputFile, Ran, measured
 from core.tools.code.sandbox.probe import Choice, choose
@@ -242,10 +242,10 @@ class LocalBackend:
                 await self._proved()
         return self._choice is not None and self._choice.sandbox is not None
 
-    async def run(self, scene: Scene, code: str, given: Sequence[InputFile]) -> Ran:
+    async def run(self, ctx: ToolContext, code: str, given: Sequence[InputFile]) -> Ran:
         """Raises SandboxFailed where nothing safe is there to run it in."""
         try:
-            return await measured(self.name, self._run(scene, code, given), self._clock)
+            return await measured(self.name, self._run(ctx, code, given), self._clock)
         except ToolError as error:
             log.warning("code not run", why=error.hint)
             raise
@@ -270,15 +270,15 @@ class LocalBackend:
         await self._environment.close()
         await asyncio.to_thread(self._runtime.close)
 
-    async def _run(self, scene: Scene, code: str, given: Sequence[InputFile]) -> Ran:
+    async def _run(self, ctx: ToolContext, code: str, given: Sequence[InputFile]) -> Ran:
         async def tell(words: str) -> None:
-            await scene.doing(say(words, scene.locale))
+            await ctx.doing(say(words, ctx.locale))
 
         choice = await self._proved()
         if choice.sandbox is None:
             raise SandboxFailed(choice.words)
         python = await self._environment.python(tell)
-        ran = await self._kernels.run(scene.thread.id, choice.sandbox, python.path, code, given)
+        ran = await self._kernels.run(ctx.thread.id, choice.sandbox, python.path, code, given)
         if not python.lacks or "ModuleNotFoundError" not in ran.error:
             return ran
         note = f"the libraries of the sandbox are not there: {python.lacks}"

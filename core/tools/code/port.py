@@ -19,7 +19,7 @@ import structlog
 from core import metrics
 from core.errors import ToolError
 from core.messages import Usage
-from core.records import Health, Scene
+from core.records import Health, ToolContext
 from core.text import Fence, after, file_name
 
 log = structlog.get_logger("code")
@@ -122,7 +122,7 @@ class CodeBackend(Protocol):
         It asks nobody, so it may be called each turn.
         """
 
-    async def run(self, scene: Scene, code: str, given: Sequence[InputFile]) -> Ran:
+    async def run(self, ctx: ToolContext, code: str, given: Sequence[InputFile]) -> Ran:
         """Run `code` for `scene.thread.id` with the files in its work folder.
 
         `scene.doing` takes words for the person while a long preparation lasts. Code that fails
@@ -170,9 +170,9 @@ def type_of(name: str, data: bytes) -> str:
         return "application/octet-stream"
 
 
-async def given(scene: Scene) -> tuple[InputFile, ...]:
+async def given(ctx: ToolContext) -> tuple[InputFile, ...]:
     """Oldest first. Of several with one name the newest has it; `a.csv` before it is `a-1.csv`."""
-    files = scene.files
+    files = ctx.files
     if files is None:
         return ()
     found = [file for file in await files.given() if not _OUR_CODE.fullmatch(file.name)]

@@ -14,7 +14,7 @@ from core.errors import ToolError
 from core.i18n import say
 from core.messages import File
 from core.ports import Tool
-from core.records import Health, Outcome, Scene
+from core.records import Health, Outcome, ToolContext
 from core.text import fenced
 from core.tools.code.port import CODE_TYPE, CodeBackend, Fault, Ran, bare, block, code_name, given
 from core.tools.tool import CAP, FunctionTool
@@ -94,7 +94,7 @@ class Runner:
     def __init__(self, backend: CodeBackend) -> None:
         self.backend = backend
 
-    async def run(self, scene: Scene, code: str, said: str = "") -> Run:
+    async def run(self, ctx: ToolContext, code: str, said: str = "") -> Run:
         """Run `code`; where there is none, the code block that the person `said`.
 
         Raises ToolError, worded; NotStored where what it made cannot be kept.
@@ -103,10 +103,10 @@ class Runner:
         source = source if source.strip() else block(said)
         if not source.strip():
             raise ToolError(NO_CODE, code="bad_arguments", hint="pass the code as `code`")
-        ran = await self.backend.run(scene, source, await given(scene))
-        if scene.files is None:
+        ran = await self.backend.run(ctx, source, await given(ctx))
+        if ctx.files is None:
             return Run(ran, ())
-        keep = scene.files.keep
+        keep = ctx.files.keep
         files = [await keep(made.name, made.type, made.data) for made in ran.made]
         if len(ran.printed) > SHOWN:
             files.append(await keep("output.txt", "text/plain", ran.printed.encode()))
@@ -140,13 +140,13 @@ class CodeSource:
     async def close(self) -> None:
         await self.backend.close()
 
-    async def _run(self, scene: Scene, code: str = "") -> Outcome:
+    async def _run(self, ctx: ToolContext, code: str = "") -> Outcome:
         """Run Python.
 
         Args:
             code: the Python code; null runs the code block in the person's own message
         """
-        run = await self.runner.run(scene, code, scene.said)
+        run = await self.runner.run(ctx, code, ctx.said)
         ran = run.ran
         failed = bool(ran.error or ran.fault)
         files = run.files if run.code is None or failed else (*run.files, run.code)
@@ -155,7 +155,7 @@ class CodeSource:
             "error" if failed else "ok",
             told,
             files=files,
-            sources=notices(ran, scene.locale),
+            sources=notices(ran, ctx.locale),
             usage=ran.usage,
         )
 

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, SecretStr
 
 from core.errors import PonteError
-from core.integration import PATIENCE, Given, QuickRegistry, Shared, ToolIntegration, Tools
+from core.integration import PATIENCE, Dependencies, QuickRegistry, Shared, ToolIntegration, Tools
 from core.records import Health
 from core.settings import SettingsPart, plain, setting, url_parts
 
@@ -50,30 +50,30 @@ class NocoDB(ToolIntegration[NocodbSettings]):
             return Health("nocodb", "off", "NOCODB_TOKEN is missing; set it too")
         return Health("nocodb", "off", "set NOCODB_URL")
 
-    def build(self, given: Given[NocodbSettings], quick: QuickRegistry) -> Tools | None:
+    def build(self, deps: Dependencies[NocodbSettings], quick: QuickRegistry) -> Tools | None:
         from core.tools.nocodb.bridge import BridgeSource
         from core.tools.nocodb.source import NocoSource
 
-        own = given.own
+        own = deps.own
         if own.nocodb == "off":
             return None
         made = NocoSource if own.nocodb == "rest" else BridgeSource
         source = made(
-            plain(own.nocodb_url), plain(own.nocodb_token), given.http,
-            base_id=own.nocodb_base_id or "", rules=given.config.table_rules,
+            plain(own.nocodb_url), plain(own.nocodb_token), deps.http,
+            base_id=own.nocodb_base_id or "", rules=deps.config.table_rules,
         )  # fmt: skip
         return Tools(source, [source.rows])
 
-    async def check(self, given: Given[NocodbSettings]) -> Sequence[Health]:
+    async def check(self, deps: Dependencies[NocodbSettings]) -> Sequence[Health]:
         from core.tools.nocodb.api import NocoApi
         from core.tools.nocodb.bridge_api import BridgeApi
         from core.tools.nocodb.schema import Schemas
         from core.tools.nocodb.source import sight
 
-        own = given.own
+        own = deps.own
         url, token = plain(own.nocodb_url), plain(own.nocodb_token)
         if own.nocodb == "bridge":
-            bridge = BridgeApi(url, token, given.http, pauses=())
+            bridge = BridgeApi(url, token, deps.http, pauses=())
             tools = await bridge.tools(timeout=PATIENCE)
             if tools is None:
                 await bridge.alive(timeout=PATIENCE)
@@ -81,12 +81,12 @@ class NocoDB(ToolIntegration[NocodbSettings]):
             else:
                 words = f"the bridge answers; it has {len(tools)} tools"
             return [Health("nocodb", "on", words)]
-        api = NocoApi(url, token, given.http, pauses=(), timeout=PATIENCE)
-        seen = await sight(api, Schemas(api, own.nocodb_base_id or ""), given.config.table_rules)
+        api = NocoApi(url, token, deps.http, pauses=(), timeout=PATIENCE)
+        seen = await sight(api, Schemas(api, own.nocodb_base_id or ""), deps.config.table_rules)
         if seen.unknown:
             raise PonteError(
                 "{path} has rules for tables that are not there, which protect nothing: {names}",
-                path=given.shared.ponte_config.name, names=", ".join(seen.unknown),
+                path=deps.shared.ponte_config.name, names=", ".join(seen.unknown),
             )  # fmt: skip
         words = f"NocoDB answers; {seen}" + ("; it can change nothing" if seen.only_read else "")
         return [Health("nocodb", "on", words)]

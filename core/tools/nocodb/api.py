@@ -267,7 +267,7 @@ class Drifts:
     count: int = 0
 
 
-class Wire:
+class Transport:
     """What reads is asked again where NocoDB is down, busy or failing. What writes is sent once,
     and again only where NocoDB said that it is too busy, and so did nothing."""
 
@@ -293,7 +293,7 @@ class Wire:
         self._pace = Pacer(interval_of(url), clock, sleep)
         self._gate = asyncio.Semaphore(AT_ONCE)
 
-    def patient(self, pauses: Sequence[float]) -> Wire:
+    def patient(self, pauses: Sequence[float]) -> Transport:
         """The same line, on which these pauses lie between two attempts."""
         other = copy.copy(self)
         other._pauses = tuple(pauses)
@@ -363,51 +363,51 @@ class NocoApi:
         clock: Callable[[], float] = time.monotonic,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
-        self._wire = Wire(
+        self._transport = Transport(
             url, token, http, pauses=pauses, timeout=timeout, clock=clock, sleep=sleep
         )
 
     @property
     def url(self) -> str:
         """NocoDB's origin, without a slash at its end."""
-        return self._wire.url
+        return self._transport.url
 
     @property
     def drifts(self) -> int:
         """How often NocoDB said that a table or field that we named is not there."""
-        return self._wire.drifts.count
+        return self._transport.drifts.count
 
     def drifted(self) -> None:
         """It was seen without NocoDB saying so."""
-        self._wire.drifts.count += 1
+        self._transport.drifts.count += 1
 
     def patient(self, pauses: Sequence[float]) -> NocoApi:
         """The same, which asks again after these seconds where a read fails."""
         other = copy.copy(self)
-        other._wire = self._wire.patient(pauses)
+        other._transport = self._transport.patient(pauses)
         return other
 
     async def bases(self) -> Sequence[Base]:
         """Those that the token's user sees."""
-        return bases(await self._wire.read("/api/v2/meta/bases"))
+        return bases(await self._transport.read("/api/v2/meta/bases"))
 
     async def role(self, base: str) -> str:
         """Of the token's user in that base: owner, creator, editor, commenter, viewer; "" for none.
 
         v1, because nothing newer tells it.
         """
-        me = json_object(await self._wire.read("/api/v1/auth/user/me", {"base_id": base}))
+        me = json_object(await self._transport.read("/api/v1/auth/user/me", {"base_id": base}))
         roles = me.get("base_roles")
         held = roles if isinstance(roles, Mapping) else {}
         return next((str(role) for role, has in held.items() if has), "")
 
     async def tables(self, base: str) -> Sequence[Named]:
-        return named(await self._wire.read(f"/api/v3/meta/bases/{_step(base)}/tables"))
+        return named(await self._transport.read(f"/api/v3/meta/bases/{_step(base)}/tables"))
 
     async def table(self, at: At) -> Json:
         """Its description as NocoDB tells it; `core.tools.nocodb.schema` reads it."""
         path = f"/api/v3/meta/bases/{_step(at.base)}/tables/{_step(at.table)}"
-        return json_object(await self._wire.read(path))
+        return json_object(await self._transport.read(path))
 
     async def records(
         self,
@@ -431,17 +431,17 @@ class NocoApi:
         if sort:
             order = [{"field": each.field, "direction": each.direction} for each in sort]
             asked["sort"] = json.dumps(order)
-        return page_of(await self._wire.read(f"{_data(at)}/records", asked))
+        return page_of(await self._transport.read(f"{_data(at)}/records", asked))
 
     async def record(self, at: At, id: str, *, fields: Sequence[str] = ()) -> Record:
         """Raises NocoError `not_found`."""
         asked = {"fields": ",".join(fields)} if fields else {}
-        return record(await self._wire.read(f"{_data(at)}/records/{_step(id)}", asked))
+        return record(await self._transport.read(f"{_data(at)}/records/{_step(id)}", asked))
 
     async def count(self, at: At, where: str = "") -> int:
         """Rows that fit `where`; all of them for ""."""
         asked = {"where": where} if where else {}
-        answer = json_object(await self._wire.read(f"{_data(at)}/count", asked))
+        answer = json_object(await self._transport.read(f"{_data(at)}/count", asked))
         count = answer.get("count")
         if not isinstance(count, int | str) or not str(count).isdecimal():
             raise unreadable()
@@ -460,7 +460,7 @@ class NocoApi:
         if where:
             asked["where"] = where
         return json_object(
-            await self._wire.read(f"/api/v2/tables/{_step(at.table)}/aggregate", asked)
+            await self._transport.read(f"/api/v2/tables/{_step(at.table)}/aggregate", asked)
         )
 
     async def links(self, at: At, field: str, row: str) -> Sequence[Record]:
@@ -471,7 +471,7 @@ class NocoApi:
         found: list[Record] = []
         while True:
             asked = {"page": str(len(found) // PAGE + 1), "pageSize": str(PAGE)}
-            page = linked(await self._wire.read(_links(at, field, row), asked))
+            page = linked(await self._transport.read(_links(at, field, row), asked))
             found.extend(page.records)
             # Behind the last page is an error, and `next` is told after some last ones too.
             if not page.more or len(page.records) < PAGE:
@@ -498,17 +498,17 @@ class NocoApi:
 
         On SQLite the next new row may get the id of a deleted last one.
         """
-        await self._wire.write("DELETE", f"{_data(at)}/records", _ids(ids, BATCH), by)
+        await self._transport.write("DELETE", f"{_data(at)}/records", _ids(ids, BATCH), by)
 
     async def link(self, at: At, field: str, row: str, ids: Sequence[str], *, by: str = "") -> None:
         """Let a link field (by id) of a row lead to up to 100 more; does no harm twice."""
-        await self._wire.write("POST", _links(at, field, row), _ids(ids, LINKS), by)
+        await self._transport.write("POST", _links(at, field, row), _ids(ids, LINKS), by)
 
     async def unlink(
         self, at: At, field: str, row: str, ids: Sequence[str], *, by: str = ""
     ) -> None:
         """Up to 100; those that are not linked are passed over."""
-        await self._wire.write("DELETE", _links(at, field, row), _ids(ids, LINKS), by)
+        await self._transport.write("DELETE", _links(at, field, row), _ids(ids, LINKS), by)
 
     async def attach(self, at: At, row: str, key: str, files: Json, *, by: str = "") -> None:
         """Let attachment fields of a row hold files that NocoDB has, as they were once read.
@@ -517,10 +517,10 @@ class NocoApi:
         hold already (NocoDB 0.301.3, ERR_INVALID_VALUE_FOR_FIELD).
         """
         body = [{key: row, **files}]
-        await self._wire.write("PATCH", f"/api/v2/tables/{_step(at.table)}/records", body, by)
+        await self._transport.write("PATCH", f"/api/v2/tables/{_step(at.table)}/records", body, by)
 
     async def _rows(self, method: str, at: At, body: Sequence[Json], by: str) -> Sequence[Record]:
-        answer = await self._wire.write(method, f"{_data(at)}/records", body, by)
+        answer = await self._transport.write(method, f"{_data(at)}/records", body, by)
         try:
             rows = page_of(answer).records
         except NocoError:

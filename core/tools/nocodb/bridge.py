@@ -22,9 +22,9 @@ from core.changes.model import MOST_ROWS, Draft, Row, WriteKind
 from core.errors import ToolError, WriteUnsure
 from core.http import HttpClient
 from core.ports import Tool
-from core.records import Action, Effect, Health, Scene
+from core.records import Action, Effect, Health, ToolContext
 from core.tasks import together
-from core.text import unsigned, withheld
+from core.text import redacted, unsigned
 from core.tools.nocodb.api import BATCH, PAUSES, At
 from core.tools.nocodb.bridge_api import (
     CATALOGUE,
@@ -36,7 +36,7 @@ from core.tools.nocodb.bridge_api import (
     Touch,
 )
 from core.tools.nocodb.draft import Cells, Drafts
-from core.tools.nocodb.driver import LAST, Image, Shape, TableDriver
+from core.tools.nocodb.driver import LAST, Snapshot, TableDriver, TableSchema
 from core.tools.nocodb.fieldtypes import TYPES, Field, same
 from core.tools.nocodb.write import TableWriter
 from core.tools.tool import CAP, Function, FunctionTool, compact, fitting
@@ -92,9 +92,11 @@ class BridgeTable:
     computed: frozenset[str] = frozenset()
 
     @property
-    def shape(self) -> Shape:
+    def schema(self) -> TableSchema:
         target = {"table_id": self.id, "key": self.key, "computed": sorted(self.computed)}
-        return Shape(At("", self.id), self.title, key=Field("", self.key, "ID"), target=target)
+        return TableSchema(
+            At("", self.id), self.title, key=Field("", self.key, "ID"), target=target
+        )
 
 
 class BridgeDriver(TableDriver):
@@ -118,10 +120,10 @@ class BridgeDriver(TableDriver):
         bulk = draft.kind == "create" or f"bulk_{draft.kind}_records" in self._offered()
         return BATCH if bulk else 1
 
-    async def describe(self, target: Mapping[str, Any]) -> Shape:
+    async def describe(self, target: Mapping[str, Any]) -> TableSchema:
         """Without asking: many a bridge cannot describe tables."""
         id, key = str(target["table_id"]), str(target.get("key", "Id"))
-        return Shape(At("", id), id, key=Field("", key, "ID"), target=target)
+        return TableSchema(At("", id), id, key=Field("", key, "ID"), target=target)
 
     async def table(self, id: str) -> BridgeTable:
         """As the bridge describes it; else by its rows, and under its id. Raises BridgeError."""
@@ -144,51 +146,51 @@ class BridgeDriver(TableDriver):
         )  # fmt: skip
 
     async def rows(
-        self, shape: Shape, ids: Sequence[str], names: Collection[str] | None = None
-    ) -> Mapping[str, Image]:
+        self, schema: TableSchema, ids: Sequence[str], names: Collection[str] | None = None
+    ) -> Mapping[str, Snapshot]:
         """Whole, without what differs at each reading."""
-        found = await together(*(self._row(shape.at.table, id) for id in ids))
+        found = await together(*(self._row(schema.at.table, id) for id in ids))
         return {id: row for id, row in zip(ids, found, strict=True) if row is not None}
 
-    def lost(self, shape: Shape, ids: Sequence[str]) -> ToolError:
+    def lost(self, schema: TableSchema, ids: Sequence[str]) -> ToolError:
         return ToolError(
             "There is no row {ids} in that table.", code="not_found", ids=", ".join(ids[:5])
         )
 
-    async def newest(self, shape: Shape) -> Mapping[str, Image]:
+    async def newest(self, schema: TableSchema) -> Mapping[str, Snapshot]:
         """The last rows in the table's own order, in which new ones come last."""
-        table = shape.at.table
+        table = schema.at.table
         page = await self._api.read("list_records", {"table_id": table, "limit": 1})
         info = page.get("pageInfo") if isinstance(page, dict) else None
         total = info.get("totalRows") if isinstance(info, dict) else None
         offset = max(0, total - LAST) if isinstance(total, int) else 0
         asked = {"table_id": table, "limit": LAST, "offset": offset}
         rows = _listed(await self._api.read("list_records", asked))
-        return {_id_of(row, shape): row for row in reversed(rows)}
+        return {_id_of(row, schema): row for row in reversed(rows)}
 
-    async def create(self, shape: Shape, rows: Sequence[Row], by: str) -> Sequence[str]:
+    async def create(self, schema: TableSchema, rows: Sequence[Row], by: str) -> Sequence[str]:
         # The public bridge makes several rows of a list here; its bulk path is a 404.
         data: Any = [dict(row) for row in rows] if len(rows) > 1 else dict(rows[0])
-        result = await self._once("create_record", shape, record_data=data)
+        result = await self._once("create_record", schema, record_data=data)
         made = result if isinstance(result, list) else [result]
-        ids = [_id_of(one, shape) for one in made if isinstance(one, dict)]
+        ids = [_id_of(one, schema) for one in made if isinstance(one, dict)]
         if len(ids) != len(rows) or not all(ids):
             raise WriteUnsure("The bridge did not say which rows it made.")
         return ids
 
-    async def update(self, shape: Shape, rows: Mapping[str, Row], by: str) -> None:
+    async def update(self, schema: TableSchema, rows: Mapping[str, Row], by: str) -> None:
         if len(rows) > 1:
-            key = shape.key.title if shape.key else "Id"
+            key = schema.key.title if schema.key else "Id"
             records = [{"id": _native(id), key: _native(id), **row} for id, row in rows.items()]
-            await self._once("bulk_update_records", shape, records=records)
+            await self._once("bulk_update_records", schema, records=records)
         for id, row in rows.items() if len(rows) == 1 else ():
-            await self._once("update_record", shape, record_id=_native(id), record_data=dict(row))
+            await self._once("update_record", schema, record_id=_native(id), record_data=dict(row))
 
-    async def delete(self, shape: Shape, ids: Sequence[str], by: str) -> None:
+    async def delete(self, schema: TableSchema, ids: Sequence[str], by: str) -> None:
         if len(ids) > 1:
-            await self._once("bulk_delete_records", shape, record_ids=[_native(id) for id in ids])
+            await self._once("bulk_delete_records", schema, record_ids=[_native(id) for id in ids])
         else:
-            await self._once("delete_record", shape, record_id=_native(ids[0]))
+            await self._once("delete_record", schema, record_id=_native(ids[0]))
 
     def reads(self, wanted: Any, found: Any) -> bool:
         return same(wanted, found)
@@ -205,7 +207,7 @@ class BridgeDriver(TableDriver):
             if name not in computed and value not in (None, [], "") and not _is_link(value)
         } or None
 
-    async def _row(self, table: str, id: str) -> Image | None:
+    async def _row(self, table: str, id: str) -> Snapshot | None:
         async with self._gate:
             try:
                 row = await self._api.read("get_record", {"table_id": table, "record_id": id})
@@ -215,9 +217,9 @@ class BridgeDriver(TableDriver):
                 raise
         return unsigned(row) if isinstance(row, dict) and row else None
 
-    async def _once(self, tool: str, shape: Shape, **args: Any) -> Any:
+    async def _once(self, tool: str, schema: TableSchema, **args: Any) -> Any:
         try:
-            return await self._api.once(tool, {"table_id": shape.at.table, **args})
+            return await self._api.once(tool, {"table_id": schema.at.table, **args})
         except BridgeError as error:
             raise error.of_write() from None
 
@@ -306,7 +308,7 @@ class BridgeSource:
         return [self._tool] if offered else []
 
     async def nocodb_execute(
-        self, scene: Scene, tool: str, args: Mapping[str, Any] = _NOTHING
+        self, ctx: ToolContext, tool: str, args: Mapping[str, Any] = _NOTHING
     ) -> object:
         """Read tables, and propose changes of rows.
 
@@ -318,7 +320,7 @@ class BridgeSource:
         if known.touch != "write":
             return await self.nocodb_read(tool, args)
         await self._hiding.check(tool, args)
-        return await scene.propose(await self._drafted(known, args))
+        return await ctx.propose(await self._drafted(known, args))
 
     async def _drafted(self, tool: BridgeTool, args: Data) -> Draft:
         """Raises ToolError, BridgeError."""
@@ -328,11 +330,11 @@ class BridgeSource:
         for data in asked.values() if isinstance(asked, dict) else asked:
             _check_fields(table, data)
         if not isinstance(asked, dict):
-            return await self._drafts.create(table.shape, [_cells(row) for row in asked], UTC)
+            return await self._drafts.create(table.schema, [_cells(row) for row in asked], UTC)
         if kind == "delete":
-            return await self._drafts.delete(table.shape, list(asked))
+            return await self._drafts.delete(table.schema, list(asked))
         cells = {id: _cells(row) for id, row in asked.items()}
-        return (await self._drafts.update(table.shape, cells, UTC))[0]
+        return (await self._drafts.update(table.schema, cells, UTC))[0]
 
     async def nocodb_read(self, tool: str, args: Mapping[str, Any] = _NOTHING) -> object:
         """Read tables.
@@ -345,7 +347,7 @@ class BridgeSource:
         checked = self._checked(known, args)
         await self._hiding.check(tool, checked)
         result = self._hiding.shown(tool, await self.api.read(tool, checked))
-        return _paged(withheld(result))
+        return _paged(redacted(result))
 
     async def health(self) -> Health:
         try:
@@ -445,9 +447,9 @@ class ExecuteTool(FunctionTool):
         return self if "write" in allowed else self.reading
 
 
-def _id_of(row: Mapping[str, Any], shape: Shape) -> str:
+def _id_of(row: Mapping[str, Any], schema: TableSchema) -> str:
     """ "" where it cannot be told."""
-    key = shape.key.title if shape.key else "Id"
+    key = schema.key.title if schema.key else "Id"
     return next((str(row[name]) for name in (key, *_KEYS) if row.get(name) is not None), "")
 
 
@@ -455,7 +457,7 @@ def _key(names: Mapping[str, Any] | Sequence[str]) -> str:
     return next((name for name in _KEYS if name in names), next(iter(names), "Id"))
 
 
-def _listed(page: Any) -> Sequence[Image]:
+def _listed(page: Any) -> Sequence[Snapshot]:
     rows = page.get("list") if isinstance(page, dict) else page
     listed = rows if isinstance(rows, list) else []
     return [unsigned(row) for row in listed if isinstance(row, dict)]

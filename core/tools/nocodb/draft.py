@@ -17,9 +17,9 @@ from zoneinfo import ZoneInfo
 from core.changes.model import MOST_ROWS, Draft, Row, RowWrite, WriteKind
 from core.errors import ToolError
 from core.ports import Tool
-from core.records import Outcome, Scene
+from core.records import Outcome, ToolContext
 from core.tools.nocodb.api import NocoApi, NocoError
-from core.tools.nocodb.driver import Image, Owned, Shape, TableDriver
+from core.tools.nocodb.driver import Owned, Snapshot, TableDriver, TableSchema
 from core.tools.nocodb.fieldtypes import Field, entered, here, linked_ids
 from core.tools.nocodb.filters import GUIDE, Filter, Match, Selection
 from core.tools.nocodb.read import Reading, Wish, check_open
@@ -64,100 +64,100 @@ class Drafts:
     def __init__(self, driver: TableDriver) -> None:
         self._driver = driver
 
-    async def create(self, shape: Shape, rows: Sequence[Cells], zone: tzinfo) -> Draft:
+    async def create(self, schema: TableSchema, rows: Sequence[Cells], zone: tzinfo) -> Draft:
         writes: list[RowWrite] = []
         for row in rows:
-            values: Image = {}
+            values: Snapshot = {}
             for field, value in row:
                 if field.is_link:
-                    values[field.title] = await self._entries(shape, field, ids_of(value))
+                    values[field.title] = await self._entries(schema, field, ids_of(value))
                 else:
                     values[field.title] = self._entered(field, value, zone)
             after = _filled(values) if self._driver.typed else values
             if not after:
                 raise _misfit("a new row has no value")
             writes.append(RowWrite(after=after))
-        return self._draft(shape, "create", writes)
+        return self._draft(schema, "create", writes)
 
     async def update(
-        self, shape: Shape, asked: Mapping[str, Cells], zone: tzinfo
+        self, schema: TableSchema, asked: Mapping[str, Cells], zone: tzinfo
     ) -> tuple[Draft, int]:
         """And how many rows are left out, because they hold what is asked for already."""
         titles = {field.title for cells in asked.values() for field, _ in cells}
-        images = await self._existing(shape, list(asked), titles)
+        snapshots = await self._existing(schema, list(asked), titles)
         writes: list[RowWrite] = []
         unchanged = 0
         for id, cells in asked.items():
-            image, of_row = images[id], list[RowWrite]()
+            snapshot, of_row = snapshots[id], list[RowWrite]()
             after = {f.title: self._entered(f, v, zone) for f, v in cells if not f.is_link}
-            after = {n: v for n, v in after.items() if not self._driver.reads(v, image.get(n))}
+            after = {n: v for n, v in after.items() if not self._driver.reads(v, snapshot.get(n))}
             if after:
-                before = {f.title: here(f, image.get(f.title), zone)
+                before = {f.title: here(f, snapshot.get(f.title), zone)
                           for f, _ in cells if f.title in after}  # fmt: skip
-                of_row.append(RowWrite(id, {**shape.named(image), **before}, after))
+                of_row.append(RowWrite(id, {**schema.named(snapshot), **before}, after))
             for field, value in cells:
                 if field.is_link:  # one that is set as a field is set whole
-                    wanted, stand = ids_of(value), linked_ids(image.get(field.title))
+                    wanted, stand = ids_of(value), linked_ids(snapshot.get(field.title))
                     remove = sorted(stand - set(wanted))
-                    of_row += await self._linked(shape, id, field, wanted, remove, image)
+                    of_row += await self._linked(schema, id, field, wanted, remove, snapshot)
             unchanged += not of_row
             writes += of_row
         if not writes:
             raise ToolError("Those rows hold these values already.", code="no_change")
-        return self._draft(shape, "update", writes), unchanged
+        return self._draft(schema, "update", writes), unchanged
 
-    async def delete(self, shape: Shape, ids: Sequence[str]) -> Draft:
-        images = await self._existing(shape, ids, None)
+    async def delete(self, schema: TableSchema, ids: Sequence[str]) -> Draft:
+        snapshots = await self._existing(schema, ids, None)
         keep = _filled if self._driver.typed else dict
-        writes = [RowWrite(id, before=keep(images[id])) for id in ids]
-        return replace(self._draft(shape, "delete", writes), note=self._driver.recreated)
+        writes = [RowWrite(id, before=keep(snapshots[id])) for id in ids]
+        return replace(self._draft(schema, "delete", writes), note=self._driver.recreated)
 
     async def link(
-        self, shape: Shape, id: str, field: Field, add: Sequence[str], remove: Sequence[str]
+        self, schema: TableSchema, id: str, field: Field, add: Sequence[str], remove: Sequence[str]
     ) -> Draft:
-        images = await self._existing(shape, [id], {field.title})
-        writes = await self._linked(shape, id, field, add, remove, images[id])
+        snapshots = await self._existing(schema, [id], {field.title})
+        writes = await self._linked(schema, id, field, add, remove, snapshots[id])
         if not writes:
             raise ToolError("Those links are so already.", code="no_change")
-        return self._draft(shape, "update", writes)
+        return self._draft(schema, "update", writes)
 
-    def _draft(self, shape: Shape, kind: WriteKind, writes: Sequence[RowWrite]) -> Draft:
-        return Draft(self._driver.name, kind, shape.target, shape.title, tuple(writes))
+    def _draft(self, schema: TableSchema, kind: WriteKind, writes: Sequence[RowWrite]) -> Draft:
+        return Draft(self._driver.name, kind, schema.target, schema.title, tuple(writes))
 
     def _entered(self, field: Field, value: object, zone: tzinfo) -> Any:
         return entered(field, value, zone) if self._driver.typed else value
 
     async def _existing(
-        self, shape: Shape, ids: Sequence[str], titles: set[str] | None
-    ) -> Mapping[str, Image]:
+        self, schema: TableSchema, ids: Sequence[str], titles: set[str] | None
+    ) -> Mapping[str, Snapshot]:
         """Their images. Raises ToolError `not_found` where one is not there."""
-        names = None if titles is None else titles | ({shape.name.title} if shape.name else set())
-        found = await self._driver.rows(shape, ids, names)
+        names = None if titles is None else titles | ({schema.name.title} if schema.name else set())
+        found = await self._driver.rows(schema, ids, names)
         if missing := [id for id in ids if id not in found]:
-            raise self._driver.lost(shape, missing)
+            raise self._driver.lost(schema, missing)
         return found
 
     async def _linked(
         self,
-        shape: Shape,
+        schema: TableSchema,
         id: str,
         field: Field,
         add: Sequence[str],
         remove: Sequence[str],
-        image: Image,
+        snapshot: Snapshot,
     ) -> Sequence[RowWrite]:
         """What a link of a row is to lead to more, and what no longer; each write is one call.
 
         Links that stand already, or that are not there, are passed over.
         """
         title = field.title
-        stand: list[Image] = image.get(title) or []
+        stand: list[Snapshot] = snapshot.get(title) or []
         known = linked_ids(stand)
         add = [each for each in add if each not in known]
         removed = [one for one in stand if one["id"] in remove]
-        owned = await self._owned(shape, field, add)
+        owned = await self._owned(schema, field, add)
         added = [owned[each].row for each in add]
-        named = shape.named(image)
+        named = schema.named(snapshot)
         if field.one:  # the new one takes the place of the old
             # NocoDB 0.301.3 takes no row out of a relation of one to one, though it says so.
             _check_free(owned.values(), "only NocoDB itself can take it from there")
@@ -166,34 +166,38 @@ class Drafts:
             if not added and not removed:
                 return []
             return [RowWrite(id, before={**named, title: stand}, after={title: added})]
-        given: dict[str, list[Image]] = {}  # what other rows give up, before it is linked here
+        given: dict[str, list[Snapshot]] = {}  # what other rows give up, before it is linked here
         for one in owned.values():
             if one.owner is not None and one.owner["id"] != id:
                 given.setdefault(str(one.owner["id"]), []).append(one.row)
-        names = [shape.name.title] if shape.name else []
-        images = await self._driver.rows(shape, list(given), names) if given else {}
+        names = [schema.name.title] if schema.name else []
+        snapshots = await self._driver.rows(schema, list(given), names) if given else {}
         moved = [
-            RowWrite(owner, {**shape.named(images.get(owner, {})), title: rows}, {title: []})
+            RowWrite(owner, {**schema.named(snapshots.get(owner, {})), title: rows}, {title: []})
             for owner, rows in given.items()
         ]
-        sides: list[tuple[list[Image], list[Image]]] = [(removed, []), ([], added)]
+        sides: list[tuple[list[Snapshot], list[Snapshot]]] = [(removed, []), ([], added)]
         return moved + [
             RowWrite(id, before={**named, title: old}, after={title: new})
             for old, new in sides
             if old or new
         ]
 
-    async def _entries(self, shape: Shape, field: Field, ids: Sequence[str]) -> list[Image]:
+    async def _entries(
+        self, schema: TableSchema, field: Field, ids: Sequence[str]
+    ) -> list[Snapshot]:
         """The links of a row that is yet to be made; no other row may own what it leads to."""
         if field.one and len(ids) > 1:
             raise _too_many(field)
-        owned = await self._owned(shape, field, ids)
+        owned = await self._owned(schema, field, ids)
         _check_free(owned.values(), "create the row without it, then move it with nocodb_link")
         return [owned[id].row for id in ids]
 
-    async def _owned(self, shape: Shape, field: Field, ids: Sequence[str]) -> Mapping[str, Owned]:
+    async def _owned(
+        self, schema: TableSchema, field: Field, ids: Sequence[str]
+    ) -> Mapping[str, Owned]:
         """Raises NocoError `not_found` where one is not there."""
-        found = await self._driver.owned(shape, field, ids) if ids else {}
+        found = await self._driver.owned(schema, field, ids) if ids else {}
         if missing := [id for id in ids if id not in found]:
             raise NocoError(
                 "There is no row {ids} in {table}.",
@@ -293,7 +297,7 @@ class Writes:
             for function, strict, description in told
         ]
 
-    async def nocodb_create(self, scene: Scene, table: str, rows: Sequence[Values]) -> Outcome:
+    async def nocodb_create(self, ctx: ToolContext, table: str, rows: Sequence[Values]) -> Outcome:
         """Propose new rows.
 
         Args:
@@ -303,11 +307,11 @@ class Writes:
         check_count(len(rows))
         known = await self._table(table, (name for row in rows for name in row))
         new = [cells_of(known, row) for row in rows]
-        return await scene.propose(await self._drafts.create(Shape.of(known), new, _zone(scene)))
+        return await ctx.propose(await self._drafts.create(TableSchema.of(known), new, _zone(ctx)))
 
     async def nocodb_update(
         self,
-        scene: Scene,
+        ctx: ToolContext,
         table: str,
         changes: Sequence[RowChange] = (),
         filters: Sequence[Filter] = (),
@@ -332,14 +336,14 @@ class Writes:
         names = [name for change in changes for name in change.fields]
         known = await self._table(table, [*names, *(set or ()), *(f.field for f in filters)])
         if set:
-            ids = await self._fitting(scene, known, filters, match)
+            ids = await self._fitting(ctx, known, filters, match)
             asked = dict.fromkeys(ids, cells_of(known, set))
         else:
             ids = _once([change.id for change in changes])
             asked = {id: cells_of(known, one.fields) for id, one in zip(ids, changes, strict=True)}
         check_count(len(asked))
-        draft, unchanged = await self._drafts.update(Shape.of(known), asked, _zone(scene))
-        outcome = await scene.propose(draft)
+        draft, unchanged = await self._drafts.update(TableSchema.of(known), asked, _zone(ctx))
+        outcome = await ctx.propose(draft)
         if not unchanged:
             return outcome
         left = f" {unchanged} more rows hold these values already and are left out."
@@ -347,7 +351,7 @@ class Writes:
 
     async def nocodb_delete(
         self,
-        scene: Scene,
+        ctx: ToolContext,
         table: str,
         ids: Sequence[Id] = (),
         filters: Sequence[Filter] = (),
@@ -368,13 +372,13 @@ class Writes:
                 code="bad_arguments",
             )
         known = await self._table(table, [each.field for each in filters])
-        named = _once(ids) if ids else await self._fitting(scene, known, filters, match)
+        named = _once(ids) if ids else await self._fitting(ctx, known, filters, match)
         check_count(len(named))
-        return await scene.propose(await self._drafts.delete(Shape.of(known), named))
+        return await ctx.propose(await self._drafts.delete(TableSchema.of(known), named))
 
     async def nocodb_link(
         self,
-        scene: Scene,
+        ctx: ToolContext,
         table: str,
         id: Id,
         link_field: str,
@@ -401,7 +405,9 @@ class Writes:
         check_count(len(new) + len(gone))
         if both := {*new} & {*gone}:
             raise _misfit(f"row {min(both)} is both in `add` and in `remove`")
-        return await scene.propose(await self._drafts.link(Shape.of(known), row, field, new, gone))
+        return await ctx.propose(
+            await self._drafts.link(TableSchema.of(known), row, field, new, gone)
+        )
 
     async def _table(self, name: str, fields: Iterable[str]) -> Table:
         """Raises where it, or what these fields link to, may only be read, or one is no field."""
@@ -419,12 +425,12 @@ class Writes:
         return known
 
     async def _fitting(
-        self, scene: Scene, table: Table, filters: Sequence[Filter], match: Match
+        self, ctx: ToolContext, table: Table, filters: Sequence[Filter], match: Match
     ) -> list[str]:
         """The ids of the rows that fit now: these are proposed on, whatever comes to fit later."""
         for each in filters:
             check_open(table.field(each.field))
-        now = datetime.fromtimestamp(self._clock(), _zone(scene))
+        now = datetime.fromtimestamp(self._clock(), _zone(ctx))
         selection = Selection.of(table, filters, match, now)
         keys = tuple(each for each in table.fields if each.type == "ID")
         found = await self._reading.every(selection, Wish(keys))
@@ -469,5 +475,5 @@ def _once(ids: Sequence[Id]) -> list[str]:
     return told
 
 
-def _zone(scene: Scene) -> ZoneInfo:
-    return ZoneInfo(scene.zone)
+def _zone(ctx: ToolContext) -> ZoneInfo:
+    return ZoneInfo(ctx.zone)

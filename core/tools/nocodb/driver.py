@@ -17,7 +17,7 @@ from core.tools.nocodb.api import At
 from core.tools.nocodb.fieldtypes import Field
 from core.tools.nocodb.schema import Table
 
-Image = dict[str, Any]
+Snapshot = dict[str, Any]
 LAST = 100
 """The newest rows, among which a created one is looked for."""
 EXCLUSIVE = frozenset({"hm", "om", "oo"})
@@ -27,7 +27,7 @@ UNSEEN = "a link that is not shown here"
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class TableSchema:
     """A table as writes see it. `own` are the fields with values of their own, `links` all links,
     by title; both are empty where the system does not describe them.
 
@@ -44,7 +44,7 @@ class Shape:
     target: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, table: Table) -> Shape:
+    def of(cls, table: Table) -> TableSchema:
         own = {each.title: each for each in table.fields if not each.computed and not each.is_link}
         links = {each.title: each for each in (*table.links, *table.concealed)}
         key = next((each for each in table.fields if each.type == "ID"), None)
@@ -65,12 +65,12 @@ class Shape:
     def fields(self) -> Mapping[str, Field]:
         return {**self.own, **self.links}
 
-    def named(self, image: Image) -> Image:
+    def named(self, snapshot: Snapshot) -> Snapshot:
         """The field that a row is told by: a card shows it, and a row renamed since is another."""
         title = self.name.title if self.name else ""
-        return {title: image[title]} if title in image else {}
+        return {title: snapshot[title]} if title in snapshot else {}
 
-    def without(self, names: Collection[str]) -> Shape:
+    def without(self, names: Collection[str]) -> TableSchema:
         """The same, without these fields."""
         own, links = (
             {title: each for title, each in side.items() if title not in names}
@@ -108,8 +108,8 @@ def _print(field: Field) -> str:
 class Owned:
     """A row at the other end of a link; `owner` is the row that has it, None where none does."""
 
-    row: Image
-    owner: Image | None = None
+    row: Snapshot
+    owner: Snapshot | None = None
 
 
 class TableDriver(ABC):
@@ -134,33 +134,33 @@ class TableDriver(ABC):
         """Rows that one call writes."""
 
     @abstractmethod
-    async def describe(self, target: Mapping[str, Any]) -> Shape:
+    async def describe(self, target: Mapping[str, Any]) -> TableSchema:
         """The table of a draft as it is at this moment, hidden links and all."""
 
     @abstractmethod
     async def rows(
-        self, shape: Shape, ids: Sequence[str], names: Collection[str] | None = None
-    ) -> Mapping[str, Image]:
+        self, schema: TableSchema, ids: Sequence[str], names: Collection[str] | None = None
+    ) -> Mapping[str, Snapshot]:
         """By id, those that are there, with at least the fields in `names`; None for all."""
 
     @abstractmethod
-    def lost(self, shape: Shape, ids: Sequence[str]) -> ToolError:
+    def lost(self, schema: TableSchema, ids: Sequence[str]) -> ToolError:
         """What is told where a draft names rows that are not there."""
 
     @abstractmethod
-    async def newest(self, shape: Shape) -> Mapping[str, Image]:
+    async def newest(self, schema: TableSchema) -> Mapping[str, Snapshot]:
         """Some last rows by id, the newest first; links may lack."""
 
     @abstractmethod
-    async def create(self, shape: Shape, rows: Sequence[Row], by: str) -> Sequence[str]:
+    async def create(self, schema: TableSchema, rows: Sequence[Row], by: str) -> Sequence[str]:
         """The ids of the new rows. Links and files come later."""
 
     @abstractmethod
-    async def update(self, shape: Shape, rows: Mapping[str, Row], by: str) -> None:
+    async def update(self, schema: TableSchema, rows: Mapping[str, Row], by: str) -> None:
         """Values by field by id; files can only be removed."""
 
     @abstractmethod
-    async def delete(self, shape: Shape, ids: Sequence[str], by: str) -> None: ...
+    async def delete(self, schema: TableSchema, ids: Sequence[str], by: str) -> None: ...
 
     @abstractmethod
     def reads(self, wanted: Any, found: Any) -> bool:
@@ -174,13 +174,13 @@ class TableDriver(ABC):
     def restorable(self, target: Mapping[str, Any], before: Row | None) -> Row | None:
         """What of a deleted row can be written again; None for nothing, so that it is left."""
 
-    async def attach(self, shape: Shape, id: str, files: Row, by: str) -> None:
+    async def attach(self, schema: TableSchema, id: str, files: Row, by: str) -> None:
         """Files that the system has."""
         raise NotImplementedError
 
     async def link(
         self,
-        shape: Shape,
+        schema: TableSchema,
         field: Field,
         id: str,
         add: Sequence[str],
@@ -190,6 +190,8 @@ class TableDriver(ABC):
         """Lead to more rows, or no longer to some."""
         raise NotImplementedError
 
-    async def owned(self, shape: Shape, field: Field, ids: Sequence[str]) -> Mapping[str, Owned]:
+    async def owned(
+        self, schema: TableSchema, field: Field, ids: Sequence[str]
+    ) -> Mapping[str, Owned]:
         """The rows of these ids that `field` may lead to, by id; those that are not there lack."""
         raise NotImplementedError

@@ -19,7 +19,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, Literal
 
 from core.errors import ToolError
-from core.text import clean, cut, one_line, plain, withheld
+from core.text import clean, cut, one_line, plain, redacted
 from core.tools.nocodb.api import Record
 
 CELL = 200
@@ -529,7 +529,7 @@ def shown(
     A field that is itself called "id" goes by "id (field)".
     """
     row: dict[str, Any] = {"id": record.id}
-    open_cells = withheld(dict(record.fields))
+    open_cells = redacted(dict(record.fields))
     for field in fields:
         cell = open_cells.get(field.title)
         if field.type != "ID" and not is_blank(field, cell):
@@ -543,7 +543,7 @@ def shown(
 
 def written(record: Record, fields: Sequence[Field], zone: tzinfo | None) -> list[str]:
     """A row for a spreadsheet: whole cells, as text."""
-    open_cells = withheld(dict(record.fields))
+    open_cells = redacted(dict(record.fields))
     return [
         record.id if field.type == "ID" else _text(field, open_cells.get(field.title), zone)
         for field in fields

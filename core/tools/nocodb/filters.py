@@ -19,7 +19,7 @@ import pydantic
 
 from core.errors import ToolError
 from core.i18n import say
-from core.text import folded, one_line, plain
+from core.text import normalised, one_line, plain
 from core.tools.nocodb import fieldtypes
 from core.tools.nocodb.api import Record
 from core.tools.nocodb.fieldtypes import Field
@@ -58,7 +58,7 @@ _BY_WORD: Mapping[str, str] = {
 _BY_OPTION: Mapping[str, str] = {
     "eq": "anyof", "neq": "nanyof", "contains": "anyof", "not_contains": "nanyof", "in": "anyof",
 }  # fmt: skip
-_FORMS = (str.casefold, folded)
+_FORMS = (str.casefold, normalised)
 _UNSAID = re.compile(r"[%_\\\"]")
 """Wildcards of `like`, and what no quotes can hold beside another quote."""
 
@@ -531,7 +531,7 @@ def _word(field: Field, op: Op, value: object) -> str:
     of_options = field.kind == "options" or op in ("eq", "neq", "in")
     if not field.options or not of_options or text in field.options:
         return text
-    for form in (folded, plain):
+    for form in (normalised, plain):
         alike = [each for each in field.options if form(each) == form(text.strip())]
         if alike:
             break

@@ -21,9 +21,9 @@ from core.errors import ToolError
 from core.i18n import say
 from core.markdown import markless
 from core.messages import File
-from core.records import Outcome, Scene
+from core.records import Outcome, ToolContext
 from core.tasks import together
-from core.text import CSV, csv_bytes, file_name, withheld
+from core.text import CSV, csv_bytes, file_name, redacted
 from core.tools.nocodb.api import PAGE, NocoApi, NocoError, Page, Record, Sort
 from core.tools.nocodb.fieldtypes import Field, line, shown, written
 from core.tools.nocodb.filters import Filter, Match, Selection, words
@@ -226,28 +226,28 @@ class Asking:
 
     async def asked(
         self,
-        scene: Scene,
+        ctx: ToolContext,
         table: str,
         filters: Sequence[Filter],
         match: Match,
         names: Iterable[str] = (),
     ) -> Asked:
         """`names` are the other fields that are meant. Raises ToolError, NocoError."""
-        now = self.now(scene)
+        now = self.now(ctx)
         wanted = [*(each.field for each in filters), *names]
         known = await self.schemas.table_with(table, wanted)
         for each in wanted:
             check_open(known.field(each))
         selection = Selection.of(known, filters, match, now)
-        return Asked(selection, now, scene.locale, self.api.url)
+        return Asked(selection, now, ctx.locale, self.api.url)
 
-    def now(self, scene: Scene) -> datetime:
-        return datetime.fromtimestamp(self.clock(), ZoneInfo(scene.zone))
+    def now(self, ctx: ToolContext) -> datetime:
+        return datetime.fromtimestamp(self.clock(), ZoneInfo(ctx.zone))
 
 
 def check_open(field: Field) -> None:
     """What no model may see, it may not find out by filters or groups either. Raises ToolError."""
-    if withheld({field.title: True})[field.title] is not True:
+    if redacted({field.title: True})[field.title] is not True:
         raise ToolError(
             "The field {field} is withheld here.",
             code="withheld", hint="leave it out", field=field.title,
@@ -262,7 +262,7 @@ class Query:
 
     async def nocodb_query(
         self,
-        scene: Scene,
+        ctx: ToolContext,
         table: str,
         filters: Sequence[Filter] = (),
         match: Match = "all",
@@ -285,7 +285,7 @@ class Query:
             export: true sends the person a CSV file of all rows that fit, up to 5,000
         """
         names = [*fields, *(each.field for each in sort)]
-        asked = await self._asking.asked(scene, table, filters, match, names)
+        asked = await self._asking.asked(ctx, table, filters, match, names)
         wish = Wish(
             fields=tuple(asked.field(each) for each in fields),
             sort=tuple(Sort(asked.field(each.field).id, each.direction) for each in sort),
@@ -293,7 +293,7 @@ class Query:
         file: File | None = None
         sent = 0
         if export:
-            rows, file = await self._export(scene, asked, wish)
+            rows, file = await self._export(ctx, asked, wish)
             sent = len(rows.records)
             start = (page - 1) * limit
             rows = replace(rows, records=rows.records[start : start + limit])
@@ -306,33 +306,33 @@ class Query:
         sources = (asked.source(rows, sent or told["returned"]),)
         return Outcome("ok", compact(told), files=(file,) if file else (), sources=sources)
 
-    async def nocodb_get(self, scene: Scene, table: str, id: str | int) -> Outcome:
+    async def nocodb_get(self, ctx: ToolContext, table: str, id: str | int) -> Outcome:
         """One row of a table with all its fields, longer texts and every linked row.
 
         Args:
             table: its name, as nocodb_tables tells it
             id: of the row, as nocodb_query tells it
         """
-        api, now = self._asking.api, self._asking.now(scene)
+        api, now = self._asking.api, self._asking.now(ctx)
         known = await self._asking.schemas.table(table)
         record = await api.record(known.at, str(id), fields=[each.id for each in known.fields])
         check_titles(api, known, known.fields, [record])
         whole = await self._with_links(known, record)
         row = shown(whole, known.fields, now.tzinfo, LONG_CELL)
-        told = {"table": line(known.title), "zone": scene.zone, "note": DATA, "row": row}
-        sources = (source_of_row(api.url, known, record.id, now, scene.locale),)
+        told = {"table": line(known.title), "zone": ctx.zone, "note": DATA, "row": row}
+        sources = (source_of_row(api.url, known, record.id, now, ctx.locale),)
         return Outcome("ok", compact(told), sources=sources)
 
-    async def _export(self, scene: Scene, asked: Asked, wish: Wish) -> tuple[Rows, File | None]:
-        if scene.files is None:
+    async def _export(self, ctx: ToolContext, asked: Asked, wish: Wish) -> tuple[Rows, File | None]:
+        if ctx.files is None:
             raise ToolError("Files cannot be sent here.", code="no_files", hint="leave export out")
-        await scene.doing(say("is reading the rows for a file…", scene.locale))
+        await ctx.doing(say("is reading the rows for a file…", ctx.locale))
         rows = await self._asking.reading.every(asked.selection, wish)
         if not rows.records:
             return rows, None
         fields = wish.columns(asked.table)
         data = await asyncio.to_thread(sheet, rows.records, fields, asked.zone)
-        return rows, await scene.files.keep(sheet_name(asked.table), CSV, data)
+        return rows, await ctx.files.keep(sheet_name(asked.table), CSV, data)
 
     async def _with_links(self, table: Table, record: Record) -> Record:
         """A row tells some of the rows that it links to, or only how many they are; a tuple holds

@@ -12,7 +12,7 @@ from typing import Any
 from core.changes.model import Draft, Row
 from core.tasks import together
 from core.tools.nocodb.api import BATCH, LINKS, At, NocoApi, NocoError, Record, Sort
-from core.tools.nocodb.driver import EXCLUSIVE, LAST, Image, Owned, Shape, TableDriver
+from core.tools.nocodb.driver import EXCLUSIVE, LAST, Owned, Snapshot, TableDriver, TableSchema
 from core.tools.nocodb.fieldtypes import (
     CUTS,
     Field,
@@ -60,62 +60,62 @@ class RestDriver(TableDriver):
         )
         return 1 if alone else BATCH
 
-    async def describe(self, target: Mapping[str, Any]) -> Shape:
+    async def describe(self, target: Mapping[str, Any]) -> TableSchema:
         at = At(str(target["base"]), str(target["table_id"]))
-        return Shape.of(table_of(at.base, await self._api.table(at), {}))
+        return TableSchema.of(table_of(at.base, await self._api.table(at), {}))
 
     async def rows(
-        self, shape: Shape, ids: Sequence[str], names: Collection[str] | None = None
-    ) -> Mapping[str, Image]:
-        wanted = [f for title, f in shape.fields.items() if names is None or title in names]
-        asked = [each.id for each in (*wanted, *([shape.key] if shape.key else []))]
+        self, schema: TableSchema, ids: Sequence[str], names: Collection[str] | None = None
+    ) -> Mapping[str, Snapshot]:
+        wanted = [f for title, f in schema.fields.items() if names is None or title in names]
+        asked = [each.id for each in (*wanted, *([schema.key] if schema.key else []))]
         unique = list(dict.fromkeys(ids))
         records: list[Record] = []
-        if shape.key is None:
-            found = await together(*(self._record(shape, id, asked) for id in unique))
+        if schema.key is None:
+            found = await together(*(self._record(schema, id, asked) for id in unique))
             records = [record for record in found if record is not None]
         else:
             for start in range(0, len(unique), IDS):
                 part = unique[start : start + IDS]
-                where = clause(shape.key.id, "in", *part).v3
-                page = await self._api.records(shape.at, fields=asked, where=where, size=len(part))
+                where = clause(schema.key.id, "in", *part).v3
+                page = await self._api.records(schema.at, fields=asked, where=where, size=len(part))
                 records += page.records
-        images = await together(*(self._image(shape, record, wanted) for record in records))
-        return {record.id: image for record, image in zip(records, images, strict=True)}
+        snapshots = await together(*(self._snapshot(schema, record, wanted) for record in records))
+        return {record.id: snapshot for record, snapshot in zip(records, snapshots, strict=True)}
 
-    def lost(self, shape: Shape, ids: Sequence[str]) -> NocoError:
+    def lost(self, schema: TableSchema, ids: Sequence[str]) -> NocoError:
         return NocoError(
             "There is no row {ids} in {table}.",
             code="not_found", hint="find ids with nocodb_query; propose it without these",
-            ids=", ".join(ids[:10]), table=shape.title,
+            ids=", ".join(ids[:10]), table=schema.title,
         )  # fmt: skip
 
-    async def newest(self, shape: Shape) -> Mapping[str, Image]:
-        sort = [Sort(shape.key.id if shape.key else "CreatedAt", "desc")]
-        asked = [each.id for each in (*shape.own.values(), *([shape.key] if shape.key else []))]
-        page = await self._api.records(shape.at, fields=asked, sort=sort, size=LAST)
-        return {record.id: _values(shape.own.values(), record) for record in page.records}
+    async def newest(self, schema: TableSchema) -> Mapping[str, Snapshot]:
+        sort = [Sort(schema.key.id if schema.key else "CreatedAt", "desc")]
+        asked = [each.id for each in (*schema.own.values(), *([schema.key] if schema.key else []))]
+        page = await self._api.records(schema.at, fields=asked, sort=sort, size=LAST)
+        return {record.id: _values(schema.own.values(), record) for record in page.records}
 
-    async def create(self, shape: Shape, rows: Sequence[Row], by: str) -> Sequence[str]:
+    async def create(self, schema: TableSchema, rows: Sequence[Row], by: str) -> Sequence[str]:
         bodies = [
             {
-                title: sent(shape.own[title], value)
+                title: sent(schema.own[title], value)
                 for title, value in row.items()
-                if title in shape.own and not shape.own[title].of.file
+                if title in schema.own and not schema.own[title].of.file
             }
             for row in rows
         ]
-        return [one.id for one in await self._api.create(shape.at, bodies, by=by)]
+        return [one.id for one in await self._api.create(schema.at, bodies, by=by)]
 
-    async def update(self, shape: Shape, rows: Mapping[str, Row], by: str) -> None:
+    async def update(self, schema: TableSchema, rows: Mapping[str, Row], by: str) -> None:
         records = [
-            Record(id, {n: sent(shape.own[n], v) for n, v in row.items() if n in shape.own})
+            Record(id, {n: sent(schema.own[n], v) for n, v in row.items() if n in schema.own})
             for id, row in rows.items()
         ]
-        await self._api.update(shape.at, records, by=by)
+        await self._api.update(schema.at, records, by=by)
 
-    async def delete(self, shape: Shape, ids: Sequence[str], by: str) -> None:
-        await self._api.delete(shape.at, ids, by=by)
+    async def delete(self, schema: TableSchema, ids: Sequence[str], by: str) -> None:
+        await self._api.delete(schema.at, ids, by=by)
 
     def reads(self, wanted: Any, found: Any) -> bool:
         return alike(wanted, found)
@@ -128,12 +128,14 @@ class RestDriver(TableDriver):
             name: value for name, value in (before or {}).items() if value not in (None, [], "")
         }
 
-    async def attach(self, shape: Shape, id: str, files: Row, by: str) -> None:
-        await self._api.attach(shape.at, id, shape.key.title if shape.key else "Id", files, by=by)
+    async def attach(self, schema: TableSchema, id: str, files: Row, by: str) -> None:
+        await self._api.attach(
+            schema.at, id, schema.key.title if schema.key else "Id", files, by=by
+        )
 
     async def link(
         self,
-        shape: Shape,
+        schema: TableSchema,
         field: Field,
         id: str,
         add: Sequence[str],
@@ -141,65 +143,69 @@ class RestDriver(TableDriver):
         by: str,
     ) -> None:
         for start in range(0, len(add), LINKS):
-            await self._api.link(shape.at, field.id, id, add[start : start + LINKS], by=by)
+            await self._api.link(schema.at, field.id, id, add[start : start + LINKS], by=by)
         if remove:
-            await self._api.unlink(shape.at, field.id, id, remove, by=by)
+            await self._api.unlink(schema.at, field.id, id, remove, by=by)
 
-    async def owned(self, shape: Shape, field: Field, ids: Sequence[str]) -> Mapping[str, Owned]:
-        other = await self.describe({"base": shape.at.base, "table_id": field.related})
+    async def owned(
+        self, schema: TableSchema, field: Field, ids: Sequence[str]
+    ) -> Mapping[str, Owned]:
+        other = await self.describe({"base": schema.at.base, "table_id": field.related})
         backs = [
             each
             for each in other.links.values()
-            if field.relation in EXCLUSIVE and each.related == shape.at.table and each.one
+            if field.relation in EXCLUSIVE and each.related == schema.at.table and each.one
         ]
         names = [*([other.name.title] if other.name else []), *(back.title for back in backs)]
         owned: dict[str, Owned] = {}
-        for id, image in (await self.rows(other, ids, names)).items():
-            title = str(image.get(other.name.title) or id) if other.name else id
-            owner = await self._owner(shape, field, id, backs, image)
+        for id, snapshot in (await self.rows(other, ids, names)).items():
+            title = str(snapshot.get(other.name.title) or id) if other.name else id
+            owner = await self._owner(schema, field, id, backs, snapshot)
             owned[id] = Owned({"id": id, "title": title}, owner)
         return owned
 
     async def _owner(
-        self, shape: Shape, field: Field, id: str, backs: Sequence[Field], image: Image
-    ) -> Image | None:
+        self, schema: TableSchema, field: Field, id: str, backs: Sequence[Field], snapshot: Snapshot
+    ) -> Snapshot | None:
         """NocoDB does not tell which link is the other end of which: the row that is found must
         lead back."""
         for back in backs:
-            for candidate in image.get(back.title) or ():
+            for candidate in snapshot.get(back.title) or ():
                 owner = str(candidate["id"])
-                images = await self.rows(shape, [owner], [field.title])
-                if id in linked_ids(images.get(owner, {}).get(field.title)):
+                snapshots = await self.rows(schema, [owner], [field.title])
+                if id in linked_ids(snapshots.get(owner, {}).get(field.title)):
                     return dict(candidate)
         return None
 
-    async def _record(self, shape: Shape, id: str, asked: Sequence[str]) -> Record | None:
+    async def _record(self, schema: TableSchema, id: str, asked: Sequence[str]) -> Record | None:
         try:
-            return await self._api.record(shape.at, id, fields=asked)
+            return await self._api.record(schema.at, id, fields=asked)
         except NocoError as error:
             if error.code == "not_found":
                 return None
             raise
 
-    async def _image(self, shape: Shape, record: Record, wanted: Sequence[Field]) -> Image:
+    async def _snapshot(
+        self, schema: TableSchema, record: Record, wanted: Sequence[Field]
+    ) -> Snapshot:
         """Of a relation of one to one NocoDB 0.301.3 tells no rows in its list of links, only in
         the row's cell."""
-        image = _values([each for each in wanted if not each.is_link], record)
+        snapshot = _values([each for each in wanted if not each.is_link], record)
         for field in wanted:
             if field.is_link:
                 rows = _whole(field, record.fields.get(field.title))
                 if rows is None:
-                    linked = await self._api.links(shape.at, field.id, record.id)
+                    linked = await self._api.links(schema.at, field.id, record.id)
                     rows = [_told({"id": each.id, "fields": each.fields}) for each in linked]
-                image[field.title] = rows
-        return image
+                snapshot[field.title] = rows
+        return snapshot
 
 
-def _values(own: Collection[Field], record: Record) -> Image:
+def _values(own: Collection[Field], record: Record) -> Snapshot:
     return {each.title: stored(each, record.fields.get(each.title)) for each in own}
 
 
-def _whole(field: Field, cell: object) -> list[Image] | None:
+def _whole(field: Field, cell: object) -> list[Snapshot] | None:
     """The rows in a link cell, None where there may be more than it tells."""
     if field.one and (cell is None or isinstance(cell, Mapping)):
         return [_told(cell)] if cell else []
@@ -210,7 +216,7 @@ def _whole(field: Field, cell: object) -> list[Image] | None:
     return [_told(each) for each in cell if isinstance(each, Mapping)]
 
 
-def _told(cell: Mapping[str, Any]) -> Image:
+def _told(cell: Mapping[str, Any]) -> Snapshot:
     return {"id": str(cell.get("id", "")), "title": title_of(cell)}
 
 

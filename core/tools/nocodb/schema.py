@@ -18,7 +18,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from core.changes.approval import TableRules
 from core.tasks import together
-from core.text import clean, folded, plain, whole
+from core.text import clean, normalised, plain, whole
 from core.tools.nocodb.api import At, Base, Named, NocoApi, NocoError, Record, unreadable
 from core.tools.nocodb.fieldtypes import Field, line
 from core.tools.tool import FunctionTool
@@ -79,7 +79,7 @@ def resolved(name: str, among: Sequence[Titled]) -> Titled | None:
     for each in among:
         if exact in (each.id, each.title):
             return each
-    for form in (folded, plain):
+    for form in (normalised, plain):
         wanted = form(exact)
         alike = [each for each in among if wanted and form(each.title.strip()) == wanted]
         if alike:

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from core.errors import ToolError
 from core.ports import Tool
-from core.records import Outcome, Scene
+from core.records import Outcome, ToolContext
 from core.tools.nocodb import fieldtypes
 from core.tools.nocodb.api import Aggregate, NocoApi, Record
 from core.tools.nocodb.fieldtypes import Field, line, told
@@ -208,7 +208,7 @@ class Summarize:
 
     async def nocodb_summarize(
         self,
-        scene: Scene,
+        ctx: ToolContext,
         table: str,
         filters: Sequence[Filter] = (),
         match: Match = "all",
@@ -230,7 +230,7 @@ class Summarize:
             raise ToolError("At most {most} figures fit in one call.", code="bad_aggregate",
                             most=MOST_FIGURES)  # fmt: skip
         names = [*(each.field for each in aggregates), *([group_by] if group_by else [])]
-        asked = await self._asking.asked(scene, table, filters, match, names)
+        asked = await self._asking.asked(ctx, table, filters, match, names)
         fields = ((asked.field(each.field), each.fn) for each in aggregates)
         wanted = [(field, checked(field, fn)) for field, fn in fields]
         group = asked.field(group_by) if group_by else None

@@ -17,7 +17,7 @@ import structlog
 from core.changes.model import Change, Draft, RowWrite, Seen, Step
 from core.errors import ToolError, WriteUnsure
 from core.tasks import Bounded
-from core.tools.nocodb.driver import EXCLUSIVE, UNSEEN, Image, Shape, TableDriver
+from core.tools.nocodb.driver import EXCLUSIVE, UNSEEN, Snapshot, TableDriver, TableSchema
 from core.tools.nocodb.fieldtypes import Field, alike, linked_ids
 
 APART = "apart"
@@ -33,7 +33,7 @@ class _Batch:
     """A draft's table as it was described when a batch of it was begun."""
 
     draft: Draft
-    shape: Shape
+    schema: TableSchema
     written: bool = False
 
 
@@ -59,31 +59,31 @@ class TableWriter:
         table = str(draft.target["table_id"])
         begun = self._batches.pop(table, None)
         if begun is not None and begun.written and begun.draft is draft:
-            shape = begun.shape
+            schema = begun.schema
         else:
-            shape = await self.driver.describe(draft.target)
-            self._batches[table] = _Batch(draft, shape)
+            schema = await self.driver.describe(draft.target)
+            self._batches[table] = _Batch(draft, schema)
         names = dict.fromkeys(name for row in rows for name in _names(row))
         if not draft.target.get(APART):
-            shape.check(draft.target, names)
+            schema.check(draft.target, names)
         if draft.kind == "create":
             if not all(row.id for row in rows):
-                rows = self._looked_for(await self.driver.newest(shape), rows, shape.links)
-            now = await self.driver.rows(shape, [row.id for row in rows if row.id])
+                rows = self._looked_for(await self.driver.newest(schema), rows, schema.links)
+            now = await self.driver.rows(schema, [row.id for row in rows if row.id])
             unseen = draft.target.get("concealed", ())
             return [
                 self._created(row, now.get(row.id), unseen) if row.id else Seen("before", row)
                 for row in rows
             ]
         wanted = names if draft.kind == "update" else None
-        now = await self.driver.rows(shape, [row.id for row in rows], wanted)
+        now = await self.driver.rows(schema, [row.id for row in rows], wanted)
         if draft.kind == "delete":
             return [self._deleted(row, now.get(row.id)) for row in rows]
-        moved = shape.moved(draft.target, names)
+        moved = schema.moved(draft.target, names)
         return [
             Seen("other", row, now.get(row.id), tuple(moved & set(_names(row))))
             if moved & set(_names(row))
-            else await self._owned(shape, self._updated(shape, row, now.get(row.id)))
+            else await self._owned(schema, self._updated(schema, row, now.get(row.id)))
             for row in rows
         ]
 
@@ -95,7 +95,7 @@ class TableWriter:
             self._batches[table] = begun
         begun.written = True
         try:
-            return await self._write(draft, begun.shape, rows)
+            return await self._write(draft, begun.schema, rows)
         except WriteUnsure:
             raise
         except ToolError:
@@ -103,23 +103,23 @@ class TableWriter:
             raise
 
     async def _write(
-        self, draft: Draft, shape: Shape, rows: Sequence[RowWrite]
+        self, draft: Draft, schema: TableSchema, rows: Sequence[RowWrite]
     ) -> Sequence[RowWrite]:
         match draft.kind:
             case "create":
                 names = {name for row in rows for name in _names(row)}
-                shape = shape.without(shape.moved(draft.target, names))
-                made = await self.driver.create(shape, [row.after or {} for row in rows], draft.by)
+                schema = schema.without(schema.moved(draft.target, names))
+                made = await self.driver.create(schema, [row.after or {} for row in rows], draft.by)
                 rows = [replace(row, id=id) for row, id in zip(rows, made, strict=True)]
                 for row in rows:
                     try:
-                        await self._complete(shape, row, draft.by)
+                        await self._complete(schema, row, draft.by)
                     except ToolError as error:  # the row stands; what it lacks is seen when read
                         log.warning("row not complete", why=str(error))
             case "update":
-                await self._update(shape, rows, draft.by)
+                await self._update(schema, rows, draft.by)
             case "delete":
-                await self.driver.delete(shape, [row.id for row in rows], draft.by)
+                await self.driver.delete(schema, [row.id for row in rows], draft.by)
             case "run":
                 raise ToolError(_OTHERWISE)
         return rows
@@ -153,59 +153,59 @@ class TableWriter:
             case "run":
                 raise ToolError(_OTHERWISE, code="not_undone")
 
-    async def _complete(self, shape: Shape, row: RowWrite, by: str) -> None:
+    async def _complete(self, schema: TableSchema, row: RowWrite, by: str) -> None:
         """Files and links, which come after the row. Links that others own are left out."""
         after = row.after or {}
-        files = {title: value for title, value in after.items() if _is_file(shape, title)}
+        files = {title: value for title, value in after.items() if _is_file(schema, title)}
         if any(files.values()):
-            await self.driver.attach(shape, row.id, files, by)
-        for title, field in shape.links.items():
+            await self.driver.attach(schema, row.id, files, by)
+        for title, field in schema.links.items():
             ids = sorted(linked_ids(after.get(title)))
-            if free := await self._free(shape, field, ids, row.id) if ids else []:
-                await self.driver.link(shape, field, row.id, free, (), by)
+            if free := await self._free(schema, field, ids, row.id) if ids else []:
+                await self.driver.link(schema, field, row.id, free, (), by)
 
-    async def _update(self, shape: Shape, rows: Sequence[RowWrite], by: str) -> None:
+    async def _update(self, schema: TableSchema, rows: Sequence[RowWrite], by: str) -> None:
         """Fields of one row may come in several writes: NocoDB refuses an id that comes twice.
 
         A write of a link either adds or takes away; where a link holds one row, the new one takes
         its place.
         """
-        together: dict[str, Image] = {}
+        together: dict[str, Snapshot] = {}
         for row in rows:
             after = row.after or {}
-            link = next((shape.links[title] for title in after if title in shape.links), None)
+            link = next((schema.links[title] for title in after if title in schema.links), None)
             if link is not None:
                 old, new = (linked_ids((s or {}).get(link.title)) for s in (row.before, row.after))
                 add = sorted(new - old)
                 remove = [] if add else sorted(old - new)
-                await self.driver.link(shape, link, row.id, add, remove, by)
-            elif any(_is_file(shape, title) and value for title, value in after.items()):
-                await self.driver.attach(shape, row.id, after, by)
+                await self.driver.link(schema, link, row.id, add, remove, by)
+            elif any(_is_file(schema, title) and value for title, value in after.items()):
+                await self.driver.attach(schema, row.id, after, by)
             else:
                 together.setdefault(row.id, {}).update(after)
         if together:
-            await self.driver.update(shape, together, by)
+            await self.driver.update(schema, together, by)
 
     async def _free(
-        self, shape: Shape, field: Field, ids: Sequence[str], row: str
+        self, schema: TableSchema, field: Field, ids: Sequence[str], row: str
     ) -> Sequence[str]:
         """Those that are there, and that no other row than `row` owns."""
-        found = await self.driver.owned(shape, field, ids)
+        found = await self.driver.owned(schema, field, ids)
         return [id for id in ids if id in found and (found[id].owner or {"id": row})["id"] == row]
 
-    async def _owned(self, shape: Shape, seen: Seen) -> Seen:
+    async def _owned(self, schema: TableSchema, seen: Seen) -> Seen:
         """A row that has found another owner meanwhile is not taken from it."""
         after, before = seen.write.after or {}, seen.write.before or {}
-        for title in after.keys() & shape.links.keys():
-            field = shape.links[title]
+        for title in after.keys() & schema.links.keys():
+            field = schema.links[title]
             ids = sorted(linked_ids(after[title]) - linked_ids(before.get(title)))
             if seen.standing != "before" or not ids or field.relation not in EXCLUSIVE:
                 continue
-            if len(await self._free(shape, field, ids, seen.write.id)) < len(ids):
+            if len(await self._free(schema, field, ids, seen.write.id)) < len(ids):
                 return replace(seen, standing="other", differs=(title,))
         return seen
 
-    def _updated(self, shape: Shape, write: RowWrite, now: Image | None) -> Seen:
+    def _updated(self, schema: TableSchema, write: RowWrite, now: Snapshot | None) -> Seen:
         """A typed field that reads as it will is no hindrance: the write changes nothing of it.
 
         Of a link to many rows only those count that come or go.
@@ -214,7 +214,7 @@ class TableWriter:
             return Seen("other", write)
         reads, stands = self.driver.reads, self.driver.stands
         before, after = dict(write.before or {}), dict(write.after or {})
-        cells = {name: _touched(write, name, now.get(name), shape) for name in {**before, **after}}
+        cells = {name: _touched(write, name, now.get(name), schema) for name in {**before, **after}}
         missing = tuple(name for name, value in after.items() if not reads(value, cells[name]))
         if not missing:
             return Seen("after", write, now)
@@ -227,7 +227,7 @@ class TableWriter:
         ]
         return Seen("before" if known and not drifted else "other", write, now, missing)
 
-    def _deleted(self, write: RowWrite, now: Image | None) -> Seen:
+    def _deleted(self, write: RowWrite, now: Snapshot | None) -> Seen:
         """What a whole image does not know must be empty: nothing goes that could not come back."""
         if now is None:
             return Seen("after", write)
@@ -243,7 +243,7 @@ class TableWriter:
         differs = tuple(filter(drifted, names))
         return Seen("other" if differs else "before", write, now, differs)
 
-    def _created(self, write: RowWrite, now: Image | None, unseen: Collection[str]) -> Seen:
+    def _created(self, write: RowWrite, now: Snapshot | None, unseen: Collection[str]) -> Seen:
         """Of a row whose id is known; what is missing of its links is named, but of `unseen`."""
         if now is None:
             return Seen("other", write)
@@ -258,7 +258,7 @@ class TableWriter:
         return Seen("other" if missing else "after", write, now, differs)
 
     def _looked_for(
-        self, newest: Mapping[str, Image], rows: Sequence[RowWrite], links: Collection[str]
+        self, newest: Mapping[str, Snapshot], rows: Sequence[RowWrite], links: Collection[str]
     ) -> Sequence[RowWrite]:
         """Each with its id where it was found among the newest; links come after the row.
 
@@ -318,12 +318,12 @@ def _is_link(value: Any) -> bool:
     return any(isinstance(one, dict) and one.keys() == {"id", "title"} for one in each)
 
 
-def _is_file(shape: Shape, title: str) -> bool:
-    return title in shape.own and shape.own[title].of.file
+def _is_file(schema: TableSchema, title: str) -> bool:
+    return title in schema.own and schema.own[title].of.file
 
 
-def _touched(write: RowWrite, name: str, cell: Any, shape: Shape) -> Any:
-    if name not in shape.links or shape.links[name].one:
+def _touched(write: RowWrite, name: str, cell: Any, schema: TableSchema) -> Any:
+    if name not in schema.links or schema.links[name].one:
         return cell
     sides = (write.before or {}).get(name), (write.after or {}).get(name)
     ids = linked_ids(sides[0]) | linked_ids(sides[1])

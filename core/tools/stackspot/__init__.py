@@ -12,8 +12,8 @@ from core.errors import PonteError
 from core.http import HttpClient, Proxies
 from core.integration import (
     PATIENCE,
+    Dependencies,
     Finding,
-    Given,
     HomeFolder,
     QuickRegistry,
     Shared,
@@ -100,25 +100,28 @@ class StackSpotIntegration(ToolIntegration[StackSpotSettings]):
             yield Finding("rights", f"{words}: STACKSPOT_UNKNOWN", "note")
 
     def build(
-        self, given: Given[StackSpotSettings], quick: QuickRegistry, clock: Clock | None = None
+        self,
+        deps: Dependencies[StackSpotSettings],
+        quick: QuickRegistry,
+        clock: Clock | None = None,
     ) -> Tools | None:
         from core.tools.stackspot.source import StackSpotCommands, StackSpotRuns, StackSpotSource
 
-        any_name = given.own.stackspot_unknown == "allow"
-        if not given.own.stackspot:
+        any_name = deps.own.stackspot_unknown == "allow"
+        if not deps.own.stackspot:
             quick.connect(None, any_slug=any_name)
             return None
-        client = given.own.client(given.http, clock)
+        client = deps.own.client(deps.http, clock)
         quick.connect(StackSpotCommands(client).run, any_slug=any_name)
-        agents = {name: Agent(*told) for name, told in given.config.known_agents.items()}
+        agents = {name: Agent(*told) for name, told in deps.config.known_agents.items()}
         source = StackSpotSource(
             client, quick, listed=quick.everybodys, agents=agents, any_agent=any_name,
             asks_first=quick.asks_first,
         )  # fmt: skip
         return Tools(source, [StackSpotRuns(client)], close=client.close)
 
-    async def check(self, given: Given[StackSpotSettings]) -> Sequence[Health]:
-        client, config = given.own.client(given.http), given.config
+    async def check(self, deps: Dependencies[StackSpotSettings]) -> Sequence[Health]:
+        client, config = deps.own.client(deps.http), deps.config
         try:
             async with asyncio.timeout(PATIENCE):
                 await client.check()
@@ -127,7 +130,7 @@ class StackSpotIntegration(ToolIntegration[StackSpotSettings]):
         finally:
             await client.close()
         told = f"quick commands {len(config.quick_commands)}, agents {len(config.known_agents)}"
-        words = f"it gives a token for the realm {given.own.stackspot_realm}; in ponte.toml: {told}"
+        words = f"it gives a token for the realm {deps.own.stackspot_realm}; in ponte.toml: {told}"
         return [Health("stackspot", "on", words)]
 
 

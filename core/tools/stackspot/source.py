@@ -18,7 +18,7 @@ from core.errors import BadInput, Refusal, ToolError
 from core.i18n import say
 from core.ports import QuickCommands, Tool
 from core.quick_commands import Inputs, check_inputs
-from core.records import Effect, Health, Outcome, QuickCommand, Scene
+from core.records import Effect, Health, Outcome, QuickCommand, ToolContext
 from core.tasks import Bounded
 from core.text import aside, clip, one_line
 from core.tools.stackspot.api import StackSpotError, StillRunning, ulid_of
@@ -108,28 +108,28 @@ class StackSpotCommands:
     def __init__(self, stackspot: StackSpot) -> None:
         self._stackspot = stackspot
 
-    async def run(self, scene: Scene, slug: str, input: str | Mapping[str, Any]) -> Outcome:
+    async def run(self, ctx: ToolContext, slug: str, input: str | Mapping[str, Any]) -> Outcome:
         """The result as it is, or its JSON out of a fence. Raises StackSpotError.
 
         The execution's id is journalled before it is waited for. Where the scene already has one,
         nothing is started: the run goes on from there. Who cancels it stops only the waiting.
         """
-        execution = scene.handle or await self._begun(scene, slug, input)
+        execution = ctx.handle or await self._begun(ctx, slug, input)
 
         async def on_progress(status: Status) -> None:
-            await scene.doing(progress_of(status, scene.locale))
+            await ctx.doing(progress_of(status, ctx.locale))
 
         result = await self._stackspot.wait(execution, on_progress=on_progress)
         bare = await aside(lambda _: result.bare, result.text)
-        return Outcome("ok", bare if bare.strip() else say(_NOTHING, scene.locale, slug=slug))
+        return Outcome("ok", bare if bare.strip() else say(_NOTHING, ctx.locale, slug=slug))
 
-    async def _begun(self, scene: Scene, slug: str, input: str | Mapping[str, Any]) -> str:
+    async def _begun(self, ctx: ToolContext, slug: str, input: str | Mapping[str, Any]) -> str:
         """Its execution's id; who cancels it waits a little, so that what was begun is known."""
 
         async def begin() -> str:
-            conversation = conversation_of(scene)
+            conversation = conversation_of(ctx)
             execution = await self._stackspot.create(slug, input, conversation_id=conversation)
-            await scene.known_as(execution)
+            await ctx.known_as(execution)
             return execution
 
         task = asyncio.create_task(begin())
@@ -143,9 +143,9 @@ class StackSpotCommands:
             await asyncio.gather(task, return_exceptions=True)
 
 
-def conversation_of(scene: Scene, agent: str = "") -> str:
+def conversation_of(ctx: ToolContext, agent: str = "") -> str:
     """The ULID of a thread's conversation at StackSpot, with its commands or with one agent."""
-    return ulid_of("stackspot", scene.thread.id, agent)
+    return ulid_of("stackspot", ctx.thread.id, agent)
 
 
 def progress_of(status: Status, locale: str) -> str:
@@ -166,9 +166,9 @@ class Conversations:
         self._stackspot = stackspot
         self._given: Bounded[str, str] = Bounded(1_000)
 
-    async def ask(self, scene: Scene, agent: str, prompt: str) -> str:
+    async def ask(self, ctx: ToolContext, agent: str, prompt: str) -> str:
         """What the agent answers. Raises StackSpotError."""
-        ours = conversation_of(scene, agent)
+        ours = conversation_of(ctx, agent)
         answer = await self._stackspot.ask_agent(
             agent, prompt, conversation_id=self._given.get(ours, ours)
         )
@@ -230,13 +230,13 @@ class StackSpotRuns:
         return Seen("after", row, {"result": clip(result.text, LONGEST)})
 
 
-def draft_of(scene: Scene, command: QuickCommand, given: Inputs) -> Draft:
+def draft_of(ctx: ToolContext, command: QuickCommand, given: Inputs) -> Draft:
     """The proposal to run `command` in the thread's conversation at StackSpot."""
     plain = isinstance(given, str)
     target = {"slug": command.slug, "effect": command.effect, "plain": plain,
-              "conversation": conversation_of(scene), "key": "execution"}  # fmt: skip
+              "conversation": conversation_of(ctx), "key": "execution"}  # fmt: skip
     row: Mapping[str, Any] = {_PLAIN: given} if isinstance(given, str) else given
-    title, _ = command.told(scene.locale)
+    title, _ = command.told(ctx.locale)
     return Draft(NAME, "run", target, title or command.slug, (RowWrite(after=row),), NO_WAY_BACK)
 
 
@@ -301,25 +301,27 @@ class StackSpotSource:
     async def close(self) -> None:
         """Nothing is held open here."""
 
-    async def stackspot_quick_command(self, scene: Scene, slug: str, input: Inputs = "") -> Outcome:
+    async def stackspot_quick_command(
+        self, ctx: ToolContext, slug: str, input: Inputs = ""
+    ) -> Outcome:
         """Run a quick command.
 
         Args:
             slug: the command's name
             input: a text, or an object with its inputs by name
         """
-        if scene.handle:
-            return await self._run(scene, slug, input)
+        if ctx.handle:
+            return await self._run(ctx, slug, input)
         try:
-            found = await self._commands.find(scene.asker, scene.address, slug)
+            found = await self._commands.find(ctx.asker, ctx.address, slug)
             given = check_inputs(found, input)
         except (BadInput, Refusal) as error:
             raise ToolError(error.sentence, code=error.code, hint="", **error.values) from None
         if found.effect == "read":
-            return await self._run(scene, slug, given)
-        return await scene.propose(draft_of(scene, found, given))
+            return await self._run(ctx, slug, given)
+        return await ctx.propose(draft_of(ctx, found, given))
 
-    async def stackspot_agent(self, scene: Scene, agent: str, prompt: str) -> Outcome:
+    async def stackspot_agent(self, ctx: ToolContext, agent: str, prompt: str) -> Outcome:
         """Ask an agent.
 
         Args:
@@ -336,17 +338,17 @@ class StackSpotSource:
             )
         id = known.id if known else agent
         try:
-            said = await self._conversations.ask(scene, id, prompt)
+            said = await self._conversations.ask(ctx, id, prompt)
         except StackSpotError as error:
             return _error_outcome(error)
-        return await _with_file(scene, said, agent)
+        return await _with_file(ctx, said, agent)
 
-    async def _run(self, scene: Scene, slug: str, input: Inputs) -> Outcome:
+    async def _run(self, ctx: ToolContext, slug: str, input: Inputs) -> Outcome:
         try:
-            outcome = await self._commands.run(scene, slug, input)
+            outcome = await self._commands.run(ctx, slug, input)
         except StackSpotError as error:
             return _error_outcome(error)
-        return await _with_file(scene, outcome.text, slug) if outcome.status == "ok" else outcome
+        return await _with_file(ctx, outcome.text, slug) if outcome.status == "ok" else outcome
 
 
 class QuickCommandTool(FunctionTool):
@@ -384,10 +386,10 @@ def _error_outcome(error: StackSpotError) -> Outcome:
     return Outcome("unknown", outcome.text) if error.unsure else outcome
 
 
-async def _with_file(scene: Scene, said: str, stem: str) -> Outcome:
+async def _with_file(ctx: ToolContext, said: str, stem: str) -> Outcome:
     """The text for the model, and of a long one a file for the person."""
-    if len(said) <= LONG or scene.files is None:
+    if len(said) <= LONG or ctx.files is None:
         return Outcome("ok", said)
     document = await aside(lambda text: document_of(text, stem), said)
-    file = await scene.files.keep(document.name, document.type, document.data)
+    file = await ctx.files.keep(document.name, document.type, document.data)
     return Outcome("ok", f"[The person gets all of it as the file {file.name}.]\n{said}", (file,))

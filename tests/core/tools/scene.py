@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from core.messages import Address, Person
-from core.records import Scene, Thread
+from core.records import Thread, ToolContext
 
 ADA = Person("terminal", "ada", name="Ada")
 
@@ -18,7 +18,7 @@ class Seen:
         self.texts.append(text)
 
 
-def scene(seen: Seen | None = None) -> Scene:
+def ctx(seen: Seen | None = None) -> ToolContext:
     address = Address("terminal", "c1")
     thread = Thread(address.conversation, "t1")
-    return Scene(ADA, address, "turn1", 1, "call1", thread, "en", (seen or Seen()).doing)
+    return ToolContext(ADA, address, "turn1", 1, "call1", thread, "en", (seen or Seen()).doing)

@@ -18,7 +18,7 @@ from core.records import Health
 from core.tools.nocodb.bridge import FRESH, BridgeSource
 from core.tools.nocodb.bridge_api import CATALOGUE
 from core.tools.tool import CAP, outcome_of_error
-from tests.core.tools.scene import scene
+from tests.core.tools.scene import ctx
 from tests.fakes.bridge import FakeBridge
 from tests.fakes.bridge_tables import BASE, CUSTOMERS
 from tests.fakes.clock import Clock
@@ -42,7 +42,7 @@ async def asking(
 async def execute(source: BridgeSource, tool: str, **args: Any) -> Any:
     """What the model reads of a call, as JSON."""
     (made,) = await source.tools()
-    outcome = await made.run(scene(), json.dumps({"tool": tool, "args": args}))
+    outcome = await made.run(ctx(), json.dumps({"tool": tool, "args": args}))
     assert outcome.status == "ok"
     return json.loads(outcome.text)
 
@@ -51,7 +51,7 @@ async def refused(source: BridgeSource, tool: str, **args: Any) -> dict[str, str
     """What the model is told of a call that does not work."""
     (made,) = await source.tools()
     with pytest.raises(ToolError) as caught:
-        await made.run(scene(), json.dumps({"tool": tool, "args": args}))
+        await made.run(ctx(), json.dumps({"tool": tool, "args": args}))
     told: dict[str, str] = json.loads(outcome_of_error(caught.value).text)["error"]
     return told
 
@@ -94,8 +94,8 @@ async def test_who_may_only_read_is_offered_no_more() -> None:
         assert "Nothing can be changed here" in reading.spec.description
         call = {"tool": "delete_record", "args": {"table_id": CUSTOMERS, "record_id": 1}}
         with pytest.raises(ToolError, match="does more than may be done here"):
-            await reading.run(scene(), json.dumps(call))
-        assert (await reading.run(scene(), '{"tool": "list_bases"}')).status == "ok"
+            await reading.run(ctx(), json.dumps(call))
+        assert (await reading.run(ctx(), '{"tool": "list_bases"}')).status == "ok"
     assert bridge.done == ["list_bases"]
 
 
@@ -219,7 +219,7 @@ async def test_rows_that_do_not_fit_are_left_out_whole() -> None:
     async with asking(bridge) as source:
         (made,) = await source.tools()
         call = json.dumps({"tool": "list_records", "args": {"table_id": CUSTOMERS, "limit": 30}})
-        outcome = await made.run(scene(), call)
+        outcome = await made.run(ctx(), call)
     page = json.loads(outcome.text)
     assert len(outcome.text) <= CAP
     assert page["cut"] == (

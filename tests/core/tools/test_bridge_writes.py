@@ -14,9 +14,9 @@ from core.changes.model import Change, Draft, Proposal, Step
 from core.errors import ToolError
 from core.http import HttpClient
 from core.messages import Address
-from core.records import Outcome, Scene
+from core.records import Outcome, ToolContext
 from core.tools.nocodb.bridge import BridgeSource
-from tests.core.tools.scene import ADA, scene
+from tests.core.tools.scene import ADA, ctx
 from tests.fakes.bridge import FakeBridge
 from tests.fakes.bridge_tables import CUSTOMERS, ORDERS
 
@@ -34,7 +34,7 @@ class Asking:
     async def __call__(self, tool: str, **args: Any) -> Draft:
         (made,) = await self.source.tools()
         call = {"tool": tool, "args": {"table_id": CUSTOMERS, **args}}
-        outcome = await made.run(self._scene(), json.dumps(call))
+        outcome = await made.run(self._ctx(), json.dumps(call))
         assert outcome.status == "proposed"
         assert not set(self.bridge.done) - {"get_table", "get_record", "list_records"}
         return self.drafts[-1]
@@ -44,12 +44,12 @@ class Asking:
             await self(tool, **args)
         return caught.value
 
-    def _scene(self) -> Scene:
+    def _ctx(self) -> ToolContext:
         async def propose(draft: Draft) -> Outcome:
             self.drafts.append(draft)
             return Outcome("proposed", "waits", proposal="abcde2")
 
-        return replace(scene(), propose=propose)
+        return replace(ctx(), propose=propose)
 
 
 @contextlib.asynccontextmanager
@@ -174,5 +174,5 @@ async def test_where_nothing_can_be_proposed() -> None:
         (made,) = await BridgeSource(bridge.url, "", http).tools()
         call = {"tool": "delete_record", "args": {"table_id": CUSTOMERS, "record_id": 1}}
         with pytest.raises(ToolError) as caught:
-            await made.run(scene(), json.dumps(call))
+            await made.run(ctx(), json.dumps(call))
     assert caught.value.code == "not_offered"

@@ -11,9 +11,9 @@ import pytest
 from pydantic import Field
 
 from core.errors import ToolError
-from core.records import Outcome, Scene
+from core.records import Outcome, ToolContext
 from core.tools.tool import CAP, FunctionTool, outcome_of_error, tool
-from tests.core.tools.scene import Seen, scene
+from tests.core.tools.scene import Seen, ctx
 from tests.core.tools.strict import breaches
 
 
@@ -31,7 +31,7 @@ class Filter:
 
 @tool(effect="read", doing="is looking…")
 async def query(
-    scene: Scene,
+    ctx: ToolContext,
     table: str,
     filters: list[Filter],
     match: Literal["all", "any"] = "all",
@@ -51,7 +51,7 @@ async def query(
     Raises:
         ToolError: never shown to a model
     """
-    await scene.doing(f"is reading {table}…")
+    await ctx.doing(f"is reading {table}…")
     return {"table": table, "limit": limit, "match": match, "filters": filters, "fields": fields}
 
 
@@ -97,7 +97,7 @@ def test_the_checker_itself_sees_breaches() -> None:
 async def test_arguments_come_typed_and_nulls_mean_the_default() -> None:
     seen = Seen()
     outcome = await query.run(
-        scene(seen),
+        ctx(seen),
         '{"table":"Customers","filters":[{"field":"Name","value":null}],'
         '"match":null,"sort":null,"limit":null,"fields":["Name"]}',
     )
@@ -128,7 +128,7 @@ async def test_a_wrong_call_is_told_where_and_never_what(
     arguments: str, code: str, hint: str
 ) -> None:
     with pytest.raises(ToolError) as caught:
-        await query.run(scene(), arguments)
+        await query.run(ctx(), arguments)
     assert caught.value.code == code
     assert hint in caught.value.hint
     told = json.loads(outcome_of_error(caught.value).text)["error"]
@@ -144,7 +144,7 @@ async def test_a_method_keeps_its_object_and_nothing_may_stand_for_no_arguments(
 
     made = FunctionTool.of(Shelf().books, effect="read", doing="…")
     assert made.spec.parameters["properties"] == {}
-    assert (await made.run(scene(), "")).text == "Emma"
+    assert (await made.run(ctx(), "")).text == "Emma"
 
 
 async def test_a_long_outcome_is_cut_and_says_so() -> None:
@@ -153,7 +153,7 @@ async def test_a_long_outcome_is_cut_and_says_so() -> None:
         """Say much."""
         return Outcome("error", "x" * 20_000, proposal="p")
 
-    outcome = await much.run(scene(), "{}")
+    outcome = await much.run(ctx(), "{}")
     assert len(outcome.text) == CAP
     assert outcome.text.endswith(
         "x\n[Cut: this is the beginning, 16,000 of 20,000 characters. Ask for less at a time.]"
@@ -167,7 +167,7 @@ async def test_an_outcome_can_always_be_stored() -> None:
         """Looks."""
         return "half \ud83d of a pair"
 
-    outcome = await look.run(scene(), "{}")
+    outcome = await look.run(ctx(), "{}")
     assert outcome.text.encode() == "half \ufffd of a pair".encode()
 
 
@@ -178,7 +178,7 @@ async def test_what_a_function_raises_is_not_swallowed() -> None:
         raise LookupError
 
     with pytest.raises(LookupError):
-        await broken.run(scene(), "{}")
+        await broken.run(ctx(), "{}")
 
 
 def test_a_function_that_cannot_be_a_tool_is_refused_when_it_is_made() -> None:

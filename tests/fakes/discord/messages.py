@@ -119,13 +119,13 @@ def censored(world: World, message: Payload, granted: bool, *, target: bool = Fa
     direct = world.channels[int(message["channel_id"])].type == DM
     if granted or target or named or direct or message["author"]["id"] == me:
         return seen
-    withheld = {"content": "", "embeds": [], "components": []}
+    redacted = {"content": "", "embeds": [], "components": []}
     if world.withholds_files:
-        withheld["attachments"] = []
+        redacted["attachments"] = []
     snapshots = seen.get("message_snapshots") or ()
     if snapshots:
-        seen["message_snapshots"] = [{"message": {**s["message"], **withheld}} for s in snapshots]
-    return {**seen, **withheld}
+        seen["message_snapshots"] = [{"message": {**s["message"], **redacted}} for s in snapshots]
+    return {**seen, **redacted}
 
 
 def attachments(

@@ -20,7 +20,7 @@ from .records import (
     Someone,
     file_json,
     new_id,
-    withheld,
+    redacted,
 )
 from .workspace import Workspace
 
@@ -107,7 +107,7 @@ class People:
         if post.files:
             shared, origin = place.shared_with_strangers, self.workspace.origin
             event["files"] = [
-                withheld(file) if shared else file_json(file, origin) for file in post.files
+                redacted(file) if shared else file_json(file, origin) for file in post.files
             ]
         if post.thread_ts:
             root = self.workspace.posts[place.id, post.thread_ts]

@@ -12,7 +12,7 @@ from .records import (
     Post,
     Refused,
     file_json,
-    withheld,
+    redacted,
 )
 from .workspace import Workspace
 
@@ -92,7 +92,7 @@ def _page(workspace: Workspace, place: Place, posts: list[Post], args: Json) -> 
         if told.get("files"):
             shared = place.shared_with_strangers
             told["files"] = [
-                withheld(file) if shared else file_json(file, workspace.origin)
+                redacted(file) if shared else file_json(file, workspace.origin)
                 for file in post.files
             ]
         if metadata and post.metadata:

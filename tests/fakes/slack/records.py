@@ -187,7 +187,7 @@ def file_json(file: FileRecord, origin: str = "") -> Json:
     }
 
 
-def withheld(file: FileRecord) -> Json:
+def redacted(file: FileRecord) -> Json:
     """All that is told of a file in a channel shared with another company: files.info has the rest
     (docs.slack.dev/reference/events/message/file_share, "Slack Connect files")."""
     return {"id": file.id, "mode": "file_access", "file_access": "check_file_info", "user": ""}

@@ -46,14 +46,14 @@ def title(module: ModuleType, name: str) -> str:
 
 
 async def batch(
-    sandbox: Sandbox, python: Path, module: ModuleType, names: Sequence[str], scene: Scenery
+    sandbox: Sandbox, python: Path, module: ModuleType, names: Sequence[str], ctx: Scenery
 ) -> dict[str, str]:
     """Some of a module in one kernel; a new one where an attack ended it."""
     results: dict[str, str] = {}
     stub = await Stub.start(sandbox, python, module)
     for name in names:
         try:
-            results[title(module, name)] = await stub.attack(name, scene.what)
+            results[title(module, name)] = await stub.attack(name, ctx.what)
         except (EOFError, TimeoutError, ValueError) as error:
             ended = stub.process.overran
             results[title(module, name)] = "" if ended else f"{MUTE}: {error!r}"
@@ -67,17 +67,17 @@ async def every(sandbox: Sandbox, python: Path, runtime: RuntimeFolder) -> dict[
     results: dict[str, str] = {}
     turns = asyncio.Semaphore(AT_ONCE)
 
-    async def ended(name: str, scene: Scenery) -> None:
+    async def ended(name: str, ctx: Scenery) -> None:
         async with turns:
-            results[title(endings, name)] = await end(sandbox, python, name, scene)
+            results[title(endings, name)] = await end(sandbox, python, name, ctx)
 
-    async with scenery(python, LIMITS) as scene:
+    async with scenery(python, LIMITS) as ctx:
         for module in BATCHES:
-            results |= await batch(sandbox, python, module, attacks(module), scene)
+            results |= await batch(sandbox, python, module, attacks(module), ctx)
         async with asyncio.TaskGroup() as group:
             for name in endings.ENDS:
-                group.create_task(ended(name, scene))
-        results[OUTSIDE] = scene.harm()
+                group.create_task(ended(name, ctx))
+        results[OUTSIDE] = ctx.harm()
     results[LEFT] = left(runtime)
     return results
 

@@ -22,13 +22,13 @@ KILLS = 2.0
 """Seconds that killing may take, with files to remove, on a busy machine."""
 
 
-async def end(sandbox: Sandbox, python: Path, name: str, scene: Scenery) -> str:
+async def end(sandbox: Sandbox, python: Path, name: str, ctx: Scenery) -> str:
     """ "" where it ended as it should, was killed fast, and what should go on went on."""
     limits = dataclasses.replace(LIMITS, cpu=1) if name == "processor_time" else LIMITS
     stub = await Stub.start(sandbox, python, endings, limits)
     try:
         came, patience = "", HANGS if KILLED in ENDS[name] else DIES
-        stub.tell({"attack": name, "outside": scene.what})
+        stub.tell({"attack": name, "outside": ctx.what})
         how = await _how(stub, patience)
         if how == ANSWERED and not stub.process.overran:
             came = await _goes_on(stub, name)

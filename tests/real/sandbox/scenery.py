@@ -86,9 +86,9 @@ async def scenery(python: Path, limits: Limits) -> AsyncIterator[Scenery]:
         ]
         (folder / "socket").chmod(0o777)
         try:
-            scene = Scenery(folder, port, python, limits)
-            scene.visitors = visitors
-            yield scene
+            ctx = Scenery(folder, port, python, limits)
+            ctx.visitors = visitors
+            yield ctx
         finally:
             for server in servers:
                 server.close()

@@ -33,26 +33,26 @@ AT_ONCE = 4
 FILES, BYTES = 20, 32 * MiB
 
 
-async def one(sandbox: Sandbox, python: Path, name: str, scene: Scenery) -> str:
+async def one(sandbox: Sandbox, python: Path, name: str, ctx: Scenery) -> str:
     """What of it did not hold, or ""."""
     session = await Session.start(sandbox, python, LIMITS)
     try:
-        told = {**scene.what, "secret": ""}
+        told = {**ctx.what, "secret": ""}
         source = f"{inspect.getsource(talk)}\n{name}({told!r})"
         began = time.monotonic()
         ran = await session.run(source, ())
         after = None if ran.lost else await session.run("1 + 1", ())
         took = time.monotonic() - began
-        return _wrong([ran, *([after] if after else [])], took, scene, session.alive)
+        return _wrong([ran, *([after] if after else [])], took, ctx, session.alive)
     finally:
         await session.kill()
 
 
-def _wrong(runs: Sequence[Ran], took: float, scene: Scenery, alive: bool) -> str:
+def _wrong(runs: Sequence[Ran], took: float, ctx: Scenery, alive: bool) -> str:
     ran, last = runs[0], runs[-1]
     if took > 2 * SECONDS:
         return f"it took {took:.1f} s"
-    if any(scene.what["secret"] in repr(each) for each in runs):
+    if any(ctx.what["secret"] in repr(each) for each in runs):
         return "it showed the secret"
     if len(ran.made) > FILES or sum(len(made.data) for made in ran.made) > BYTES:
         return f"it made {len(ran.made)} files"
@@ -65,21 +65,21 @@ async def every(sandbox: Sandbox, python: Path, runtime: RuntimeFolder) -> dict[
     results: dict[str, str] = {}
     turns = asyncio.Semaphore(AT_ONCE)
 
-    async def ran(name: str, scene: Scenery) -> None:
+    async def ran(name: str, ctx: Scenery) -> None:
         async with turns:
-            results[name] = await one(sandbox, python, name, scene)
+            results[name] = await one(sandbox, python, name, ctx)
 
-    async with scenery(python, LIMITS) as scene:
+    async with scenery(python, LIMITS) as ctx:
         other = await Session.start(sandbox, python, LIMITS)
-        secret = scene.what["secret"]
+        secret = ctx.what["secret"]
         await other.run(f"secret = 'MARK{secret}'\nopen('secret.txt', 'w').write(secret)", ())
         async with asyncio.TaskGroup() as group:
             for name in attacks(talk):
-                group.create_task(ran(name, scene))
+                group.create_task(ran(name, ctx))
         still = await other.run("open('secret.txt').read() == secret", ())
         await other.kill()
         results["the other conversation"] = "" if still.value == "True" else repr(still)
-        results[OUTSIDE] = scene.harm() or left(runtime)
+        results[OUTSIDE] = ctx.harm() or left(runtime)
     return results
 
 

@@ -77,9 +77,9 @@ async def main() -> None:
     parser.add_argument("python", type=Path)
     python = parser.parse_args().python
     results: dict[str, str] = {}
-    async with scenery(python, LIMITS) as scene:
+    async with scenery(python, LIMITS) as ctx:
         for module, names in HARMLESS.items():
-            results |= await batch(Unfenced(), python, module, names, scene)
+            results |= await batch(Unfenced(), python, module, names, ctx)
     print(json.dumps(results))
 
 

@@ -8,7 +8,15 @@ from pathlib import Path
 import httpx
 import pytest
 
-from adapters.web.authentication import SESSION, TRIES, TRIES_IN_ALL, WINDOW, Login, Visit, WebDoor
+from adapters.web.authentication import (
+    SESSION,
+    TRIES,
+    TRIES_IN_ALL,
+    WINDOW,
+    Login,
+    TokenAuthentication,
+    Visit,
+)
 from adapters.web.errors import ForeignHost, ForeignOrigin, TooManyTries, Unauthorized
 from core.errors import Refusal
 from tests.web.house import TOKEN, House
@@ -50,11 +58,11 @@ async def test_names_of_this_machine_are_ours(client: httpx.AsyncClient, host: s
 
 
 def test_the_listen_host_and_the_public_url_are_ours() -> None:
-    door = WebDoor("192.168.1.5", TOKEN, URL)
+    auth = TokenAuthentication("192.168.1.5", TOKEN, URL)
     for host in ("192.168.1.5:8080", "ponte.example", "Ponte.Example:443"):
-        door.admit(Visit("/", {"host": host}))
+        auth.admit(Visit("/", {"host": host}))
     with pytest.raises(ForeignHost):
-        door.admit(Visit("/", {"host": "192.168.1.6:8080"}))
+        auth.admit(Visit("/", {"host": "192.168.1.6:8080"}))
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
@@ -77,10 +85,10 @@ async def test_our_own_page_may_ask(house: House, client: httpx.AsyncClient) -> 
 
 
 def test_our_page_behind_a_proxy_may_ask() -> None:
-    door = WebDoor("127.0.0.1", TOKEN, URL)
-    door.admit(Visit("/chat", {"host": "127.0.0.1:8080", "origin": URL, **BEARER}))
+    auth = TokenAuthentication("127.0.0.1", TOKEN, URL)
+    auth.admit(Visit("/chat", {"host": "127.0.0.1:8080", "origin": URL, **BEARER}))
     with pytest.raises(ForeignOrigin):
-        door.admit(Visit("/chat", {"host": "ponte.example", "origin": f"{URL}.evil"}))
+        auth.admit(Visit("/chat", {"host": "ponte.example", "origin": f"{URL}.evil"}))
 
 
 async def test_a_picture_in_another_site_is_not_served(client: httpx.AsyncClient) -> None:
@@ -190,42 +198,42 @@ class Guesses:
 
 def test_who_guesses_must_wait() -> None:
     """The right token too, once the guesses are used up: its answer would tell it from others."""
-    door = Guesses()
-    assert [door.offer("guess", "10.0.0.1") for _ in range(TRIES)] == ["WrongToken"] * TRIES
-    assert door.offer(TOKEN, "10.0.0.1") == "TooManyTries"
+    auth = Guesses()
+    assert [auth.offer("guess", "10.0.0.1") for _ in range(TRIES)] == ["WrongToken"] * TRIES
+    assert auth.offer(TOKEN, "10.0.0.1") == "TooManyTries"
     with pytest.raises(TooManyTries):
-        door.login.check(TOKEN, "10.0.0.1")
-    assert door.offer(TOKEN, "10.0.0.2") == "in"
-    door.time = WINDOW + 1
-    assert door.offer(TOKEN, "10.0.0.1") == "in"
+        auth.login.check(TOKEN, "10.0.0.1")
+    assert auth.offer(TOKEN, "10.0.0.2") == "in"
+    auth.time = WINDOW + 1
+    assert auth.offer(TOKEN, "10.0.0.1") == "in"
 
 
 def test_guesses_from_many_addresses_are_counted_together() -> None:
-    door = Guesses()
-    told = [door.offer("guess", f"10.0.{n // 200}.{n % 200}") for n in range(3 * TRIES_IN_ALL)]
+    auth = Guesses()
+    told = [auth.offer("guess", f"10.0.{n // 200}.{n % 200}") for n in range(3 * TRIES_IN_ALL)]
     assert (told.count("WrongToken"), told[-1]) == (TRIES_IN_ALL, "TooManyTries")
-    assert door.offer(TOKEN, "10.9.9.9") == "TooManyTries"
+    assert auth.offer(TOKEN, "10.9.9.9") == "TooManyTries"
 
 
 def test_an_ipv6_network_is_one_guesser() -> None:
-    door = Guesses()
-    told = [door.offer("guess", f"2001:db8:1:2::{n:x}") for n in range(1, 30)]
+    auth = Guesses()
+    told = [auth.offer("guess", f"2001:db8:1:2::{n:x}") for n in range(1, 30)]
     assert told.count("WrongToken") == TRIES
-    assert door.offer("guess", "2001:db8:1:3::1") == "WrongToken"
+    assert auth.offer("guess", "2001:db8:1:3::1") == "WrongToken"
 
 
 def test_the_right_token_costs_nobody_a_guess() -> None:
-    door = Guesses()
-    assert {door.offer(TOKEN, "10.0.0.1") for _ in range(10 * TRIES_IN_ALL)} == {"in"}
+    auth = Guesses()
+    assert {auth.offer(TOKEN, "10.0.0.1") for _ in range(10 * TRIES_IN_ALL)} == {"in"}
 
 
 def test_guesses_never_lock_out_who_is_signed_in() -> None:
-    door = Guesses()
-    kept = {"cookie": f"{door.login.cookie}={door.login.session()}"}
+    auth = Guesses()
+    kept = {"cookie": f"{auth.login.cookie}={auth.login.session()}"}
     for n in range(2 * TRIES_IN_ALL):
-        door.offer("guess", f"10.0.0.{n % 20}")
-    door.login.admit(kept, "10.0.0.1")
-    door.login.admit(kept | {"authorization": "Bearer wrong"}, "10.0.0.1")
+        auth.offer("guess", f"10.0.0.{n % 20}")
+    auth.login.admit(kept, "10.0.0.1")
+    auth.login.admit(kept | {"authorization": "Bearer wrong"}, "10.0.0.1")
 
 
 async def test_two_pontes_of_one_machine_keep_a_session_each(house: House) -> None:
@@ -245,9 +253,9 @@ async def test_two_pontes_of_one_machine_keep_a_session_each(house: House) -> No
 
 
 def test_a_session_ends_by_itself_and_with_a_new_token() -> None:
-    door = Guesses()
-    value = door.login.session()
-    kept = {"cookie": f"{door.login.cookie}={value}"}
+    auth = Guesses()
+    value = auth.login.session()
+    kept = {"cookie": f"{auth.login.cookie}={value}"}
     with pytest.raises(Unauthorized):
         Login("another-token-that-is-long").admit(kept, "")
     longer = f"{int(value.split('-')[0], 16) * 2:x}-{value.partition('-')[2]}"
@@ -261,20 +269,20 @@ def test_a_session_ends_by_itself_and_with_a_new_token() -> None:
         "é-x-y",
     ):
         with pytest.raises(Unauthorized):
-            door.login.admit({"cookie": f"{door.login.cookie}={forged}"}, "")
-    door.time = SESSION + 1
+            auth.login.admit({"cookie": f"{auth.login.cookie}={forged}"}, "")
+    auth.time = SESSION + 1
     with pytest.raises(Unauthorized):
-        door.login.admit(kept, "")
+        auth.login.admit(kept, "")
 
 
 def test_behind_a_proxy_here_its_visitors_are_counted_by_their_own_address() -> None:
-    door = WebDoor("127.0.0.1", TOKEN, URL)
+    auth = TokenAuthentication("127.0.0.1", TOKEN, URL)
 
     def offer(token: str, forwarded: str, peer: str = "127.0.0.1") -> str:
         headers = {"host": "ponte.example", "authorization": f"Bearer {token}",
                    "x-forwarded-for": forwarded}  # fmt: skip
         try:
-            door.admit(Visit("/status", headers, peer))
+            auth.admit(Visit("/status", headers, peer))
         except Refusal as refused:
             return type(refused).__name__
         return "in"
