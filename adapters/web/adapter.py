@@ -1,8 +1,7 @@
 """The web: a page and an HTTP API on a port, and the same API for the terminal on a Unix socket.
 
-`Site` is what the routes of one server stand on; `Hub` tells every tab of a conversation what happens
-now.
-Other adapters' routes are mounted on the same server, without their knowing a web framework.
+`Site` is what the routes of one server stand on; `Hub` tells every tab of a conversation what
+happens now. Other adapters' routes are mounted on the same server, without their knowing a web framework.
 """
 
 from __future__ import annotations
@@ -57,8 +56,9 @@ class Port:
 
 
 class WebAdapter:
-    """One is one server: `TokenAuthentication` with a `Port` is the platform "web", `SocketAuthentication` with a socket is
-    the platform "terminal": whoever holds the home binds that socket, for its user alone.
+    """One is one server: `TokenAuthentication` with a `Port` is the platform "web",
+    `SocketAuthentication` with a socket is the platform "terminal": whoever holds the home binds
+    that socket, for its user alone.
 
     `listener` is a socket that listens already, or where to listen.
 

@@ -189,7 +189,7 @@ def message(
     time_zone: str = "",
     clicked: bool = False,
 ) -> Message:
-    """From who was authenticated; `event_key` is the client's own, one is made where there is none."""
+    """From who was authenticated; `event_key` is the client's own, else one is made."""
     key = f"{site.auth.platform}:{event_key or uuid.uuid4().hex}"
     address = Address(site.auth.platform, conversation)
     return Message(

@@ -38,8 +38,8 @@ async def client(stackspot: FakeStackSpot, tmp_path: Path) -> AsyncIterator[http
 async def served(home: Path, chosen: Choices) -> tuple[Engine, WebAdapter]:
     engine = await Engine.open(home, chosen)
     web = WebAdapter(
-        auth=TokenAuthentication("127.0.0.1", TOKEN), listener=Port("127.0.0.1", 0), inbox=engine.inbox,
-        journal=engine.journal, files=engine.files, board=chosen.board,
+        auth=TokenAuthentication("127.0.0.1", TOKEN), listener=Port("127.0.0.1", 0),
+        inbox=engine.inbox, journal=engine.journal, files=engine.files, board=chosen.board,
     )  # fmt: skip
     engine.replies["web"] = web.reply
     engine.start()
