@@ -1,7 +1,8 @@
 """The web: a page and an HTTP API on a port, and the same API for the terminal on a Unix socket.
 
 `Site` is what the routes of one server stand on; `Hub` tells every tab of a conversation what
-happens now. Other adapters' routes are mounted on the same server, without their knowing a web framework.
+happens now. Other adapters' routes are mounted on the same server, without their knowing a web
+framework.
 """
 
 from __future__ import annotations
