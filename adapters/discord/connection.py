@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import discord
 import structlog
@@ -400,24 +400,6 @@ def aim(api_url: str, gateway_url: str) -> None:
     DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(gateway_url)
 
 
-class CommandHandlers(Protocol):
-    """What the commands do; it acks each interaction."""
-
-    async def ask(self, interaction: Interaction, prompt: str, file: Any) -> None: ...
-
-    async def ask_about(self, interaction: Interaction, message: discord.Message) -> None: ...
-
-    async def quick(self, interaction: Interaction, slug: str, input: str, file: Any) -> None: ...
-
-    async def word(self, interaction: Interaction, word: str) -> None: ...
-
-    async def undo(self, interaction: Interaction, change: str) -> None: ...
-
-    async def slugs(self, interaction: Interaction, typed: str) -> Sequence[tuple[str, str]]: ...
-
-    async def undoable(self, interaction: Interaction, typed: str) -> Sequence[tuple[str, str]]: ...
-
-
 class Translations(app_commands.Translator):
     """Descriptions come from the one catalogue; names stay, since people write about them."""
 
@@ -434,7 +416,7 @@ class Translations(app_commands.Translator):
         return translated if translated != string.message else None
 
 
-def make_tree(client: discord.Client, handlers: CommandHandlers) -> app_commands.CommandTree[Any]:
+def make_tree(client: discord.Client, handlers: Interactions) -> app_commands.CommandTree[Any]:
     """All commands, for servers and for people who installed the app for themselves."""
     made: app_commands.CommandTree[Any] = app_commands.CommandTree(
         client,
@@ -461,35 +443,35 @@ async def broke(interaction: Interaction, error: Exception) -> None:
             await interaction.response.send_message(words, ephemeral=True)
 
 
-async def command_payload(make_tree: app_commands.CommandTree[Any]) -> list[dict[str, Any]]:
+async def command_payload(tree: app_commands.CommandTree[Any]) -> list[dict[str, Any]]:
     """What would be sent, translations included; the same at every start."""
-    translator = make_tree.translator
+    translator = tree.translator
     if translator is None:
-        return [command.to_dict(make_tree) for command in make_tree.get_commands()]
+        return [command.to_dict(tree) for command in tree.get_commands()]
     return [
-        await command.get_translated_payload(make_tree, translator)
-        for command in make_tree.get_commands()
+        await command.get_translated_payload(tree, translator)
+        for command in tree.get_commands()
     ]
 
 
 async def register(
-    make_tree: app_commands.CommandTree[Any], application: int, state: State
+    tree: app_commands.CommandTree[Any], application: int, state: State
 ) -> bool:
     """One PUT for all where something changed. A refusal is logged, and tried at the next start:
     200 new commands a day are allowed (interactions/application-commands.mdx#registering).
     """
-    body = json.dumps(await command_payload(make_tree), sort_keys=True)
+    body = json.dumps(await command_payload(tree), sort_keys=True)
     digest = hashlib.sha256(f"{application}\n{body}".encode()).hexdigest()
     if digest == state.commands:
         return False
     try:
-        await make_tree.sync()
+        await tree.sync()
     except (discord.DiscordException, *IN_DOUBT) as error:
         log.warning("commands not registered", why=str(error)[:300])
         return False
     state.commands = digest
     await state.flush()
-    log.info("commands registered", count=len(make_tree.get_commands()))
+    log.info("commands registered", count=len(tree.get_commands()))
     return True
 
 
@@ -684,7 +666,7 @@ class Interactions:
 
     def __init__(self, receiver: Receiver, choices: Autocomplete, state: State) -> None:
         self._receiver = receiver
-        self._autocomplete = choices
+        self.autocomplete = choices
         self._state = state
 
     async def take(self, interaction: Interaction) -> None:
@@ -717,7 +699,7 @@ class Interactions:
 
     async def quick(self, interaction: Interaction, slug: str, input: str, file: Sent) -> None:
         if not input and file is None and QUICK_ID.fullmatch(f"ponte:quick:{slug}"):
-            known = await self._autocomplete.command(interaction, slug)
+            known = await self.autocomplete.command(interaction, slug)
             if known is None or known.inputs:
                 modal = quick_form(slug, known, locale(interaction))
                 await self._receiver.modal(interaction, modal)
@@ -730,12 +712,6 @@ class Interactions:
 
     async def undo(self, interaction: Interaction, change: str) -> None:
         await self._receiver.command(interaction, Request(f"undo {change.lower()}"))
-
-    async def slugs(self, interaction: Interaction, typed: str) -> Sequence[tuple[str, str]]:
-        return await self._autocomplete.slugs(interaction, typed)
-
-    async def undoable(self, interaction: Interaction, typed: str) -> Sequence[tuple[str, str]]:
-        return await self._autocomplete.undoable(interaction, typed)
 
     async def _submitted(self, interaction: Interaction, id: str) -> None:
         given = filled_in(interaction)
@@ -784,7 +760,7 @@ def locale(interaction: Interaction) -> str:
     return nearest(str(interaction.locale))
 
 
-def _ask(handlers: CommandHandlers) -> app_commands.Command[Any, Any, None]:
+def _ask(handlers: Interactions) -> app_commands.Command[Any, Any, None]:
     async def ask(
         interaction: Interaction, prompt: str = "", file: discord.Attachment | None = None
     ) -> None:
@@ -794,7 +770,7 @@ def _ask(handlers: CommandHandlers) -> app_commands.Command[Any, Any, None]:
     return app_commands.Command(name="ask", description=ASK, callback=ask)
 
 
-def _quick(handlers: CommandHandlers) -> app_commands.Command[Any, Any, None]:
+def _quick(handlers: Interactions) -> app_commands.Command[Any, Any, None]:
     async def quick(
         interaction: Interaction,
         slug: app_commands.Range[str, 1, 100],
@@ -806,23 +782,23 @@ def _quick(handlers: CommandHandlers) -> app_commands.Command[Any, Any, None]:
     app_commands.describe(slug=SLUG, input=INPUT, file=FILE)(quick)
     command: app_commands.Command[Any, Any, None]
     command = app_commands.Command(name="quick-command", description=QUICK, callback=quick)
-    command.autocomplete("slug")(_completion(handlers.slugs))
+    command.autocomplete("slug")(_completion(handlers.autocomplete.slugs))
     return command
 
 
-def _undo(handlers: CommandHandlers) -> app_commands.Command[Any, Any, None]:
+def _undo(handlers: Interactions) -> app_commands.Command[Any, Any, None]:
     async def undo(interaction: Interaction, change: app_commands.Range[str, 6, 6]) -> None:
         await handlers.undo(interaction, change)
 
     app_commands.describe(change=CHANGE)(undo)
     command: app_commands.Command[Any, Any, None]
     command = app_commands.Command(name="undo", description=UNDO, callback=undo)
-    command.autocomplete("change")(_completion(handlers.undoable))
+    command.autocomplete("change")(_completion(handlers.autocomplete.undoable))
     return command
 
 
 def _word(
-    handlers: CommandHandlers, word: str, description: str
+    handlers: Interactions, word: str, description: str
 ) -> app_commands.Command[Any, Any, None]:
     async def callback(interaction: Interaction) -> None:
         await handlers.word(interaction, word)
@@ -830,7 +806,7 @@ def _word(
     return app_commands.Command(name=word, description=description, callback=callback)
 
 
-def _menu(handlers: CommandHandlers) -> app_commands.ContextMenu:
+def _menu(handlers: Interactions) -> app_commands.ContextMenu:
     async def ask_about(interaction: Interaction, message: discord.Message) -> None:
         await handlers.ask_about(interaction, message)
 
