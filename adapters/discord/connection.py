@@ -449,14 +449,11 @@ async def command_payload(tree: app_commands.CommandTree[Any]) -> list[dict[str,
     if translator is None:
         return [command.to_dict(tree) for command in tree.get_commands()]
     return [
-        await command.get_translated_payload(tree, translator)
-        for command in tree.get_commands()
+        await command.get_translated_payload(tree, translator) for command in tree.get_commands()
     ]
 
 
-async def register(
-    tree: app_commands.CommandTree[Any], application: int, state: State
-) -> bool:
+async def register(tree: app_commands.CommandTree[Any], application: int, state: State) -> bool:
     """One PUT for all where something changed. A refusal is logged, and tried at the next start:
     200 new commands a day are allowed (interactions/application-commands.mdx#registering).
     """
