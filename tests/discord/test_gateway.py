@@ -108,6 +108,32 @@ async def test_what_is_too_old_is_told_of_and_not_answered(
     ]
 
 
+async def test_in_a_server_only_mentions_count_as_left_and_are_told_of_once(
+    discord: FakeDiscord, house: House, ana: Somebody
+) -> None:
+    channel = discord.text_channel(discord.guild("Bolts", ana), "general")
+    await house.open(threads=False, answer_age=3600.0)
+    await ana.mention("before", channel, ago=4 * HOUR)
+    await ana.reads("You said: before", channel)
+    await house.close()
+    discord.gateway.forget()
+    await ana.say("among us", channel, ago=3 * HOUR)
+    await ana.mention("old one", channel, ago=2.5 * HOUR)
+    await ana.mention("old two", channel, ago=2 * HOUR)
+    await ana.say("among us again", channel, ago=1.5 * HOUR)
+    for text in ("young", "younger"):
+        await ana.mention(text, channel)
+        await house.open(threads=False, answer_age=3600.0)
+        await ana.reads(f"You said: {text}", channel)
+        seen = await ana.sees(
+            lambda seen: any("older messages" in m["content"] for m in seen), channel
+        )
+        await house.close()
+        discord.gateway.forget()
+    told = [m["content"] for m in seen if "older messages" in m["content"]]
+    assert [words.split(" here")[0] for words in told] == ["I was away, and left 2 older messages"]
+
+
 async def test_what_the_notes_lost_but_the_inbox_knows_is_not_told_of(
     discord: FakeDiscord, house: House, ana: Somebody
 ) -> None:
