@@ -171,10 +171,8 @@ class Journal(Protocol):
     async def transcript(self, thread: str, before: int | None = None) -> Sequence[Entry]:
         """Oldest first; with `before`, only turns whose seq is smaller."""
 
-    async def provenance(self, thread: str, person: str) -> Provenance:
+    async def provenance(self, thread: str, person: str, before: int) -> Provenance:
         """Whose words are in the thread, as far as `person` (by key) is concerned."""
-
-    async def last_said(self, thread: str, before: int) -> int: ...
 
     async def shown(self, conversation: str, thread: str = "") -> Sequence[Shown]:
         """What was said in the current thread (or an older one), oldest first."""

@@ -128,10 +128,12 @@ class Thread:
 @dataclass(frozen=True, slots=True)
 class Provenance:
     """Where the words of a thread are from. `outside`: some are a tool's, a file's, a quote's, or
-    of another person than the one who asks now. `written` is what that one wrote."""
+    of another person than the one who asks now. `written` is what that one wrote. `since` is the
+    last turn before this one with anything in the transcript, 0 where none has."""
 
     outside: bool
     written: tuple[str, ...] = ()
+    since: int = 0
 
 
 @dataclass(frozen=True, slots=True)

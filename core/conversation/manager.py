@@ -45,7 +45,7 @@ from core.ports import (
     Reply,
     ThreadMap,
 )
-from core.records import Action, State, Thread, Turn
+from core.records import Action, State, Turn
 from core.tasks import together
 from core.tools.tool import Toolbox
 
@@ -154,7 +154,10 @@ class ConversationManager:
                 answer = replace(answer, text=f"_{note}_\n\n{answer.text}")
             answer = await self._checked(turn, reply, answer, rounds[0] if rounds else None)
             key = reply.first_key if answer.parts else ""
-            await self._journal.answered(turn, answer, rounds[0].last if rounds else None, key)
+            last = rounds[0].last if rounds else None
+            await together(
+                self._journal.answered(turn, answer, last, key), self._remember(turn, rounds)
+            )
         except BaseException:
             await self._keep_last(turn, rounds)
             raise
@@ -168,22 +171,23 @@ class ConversationManager:
         """The answer in its parts; its links lead only where they may, once something from outside
         is in the thread, or where a command brought it. Those of code's making stay."""
         cleaned = await text.aside(text.clean, answer.text)
-        outside, trust = rounds.provenance if rounds else await self._trust(turn)
+        outside, trust = rounds.provenance if rounds else (await self._trust(turn))[:2]
         trust = replace(trust, written=trust.written | (rounds.linked if rounds else frozenset()))
         if not outside and await text.aside(_is_model_s, turn.message.text):
             return replace(answer, text=cleaned, parts=await text.aside(reply.split, cleaned))
         said, parts = await text.aside(lambda said: trust.parts(said, reply.split), cleaned)
         return replace(answer, text=said, parts=parts)
 
-    async def _trust(self, turn: Turn) -> tuple[bool, Trust]:
-        """Whether something from outside is in the thread, and where links may lead then: to the
-        operator's hosts, and to what the asker wrote in it."""
+    async def _trust(self, turn: Turn) -> tuple[bool, Trust, int]:
+        """Whether something from outside is in the thread; where links may lead then: to the
+        operator's hosts, and to what the asker wrote in it; and the last turn before this one that
+        said something there."""
         message = turn.message
-        known = await self._journal.provenance(turn.thread, message.author.key)
+        known = await self._journal.provenance(turn.thread, message.author.key, turn.seq)
         told = "\n".join([*known.written, message.text])
         written = await text.aside(addresses, told)
         coded = message.address.platform not in self._profile.links_code
-        return known.outside, Trust(frozenset(self._profile.hosts), written, coded)
+        return known.outside, Trust(frozenset(self._profile.hosts), written, coded), known.since
 
     async def _worded(self, turn: Turn, reply: Reply, rounds: list[Rounds]) -> tuple[Turn, Answer]:
         """The answer, or the words for whatever stands in its way; and the turn, with what its
@@ -265,7 +269,6 @@ class ConversationManager:
         context, told = await self._context(turn, reply)
         rounds.append(Rounds(context, self._journal, self._parts.model))
         answer = await rounds[0].answer()
-        await self._remember(context.thread, rounds[0].thread, message.author.key)
         if not (answer.text or answer.cards or answer.files):
             return Answer(say("The model gave an empty answer. Please ask again."))
         return _noted(answer, told)
@@ -294,8 +297,7 @@ class ConversationManager:
             reserve = await parts.budget.reserving(turn)
             turn = replace(turn, items=tuple(await self._journal.heard(turn, said, reserve)))
         thread = await parts.tool_contexts.thread(turn)
-        outside, trust = await self._trust(turn)
-        since = await self._journal.last_said(thread.id, turn.seq) if thread.remote else 0
+        outside, trust, since = await self._trust(turn)
         context = TurnContext(
             turn=turn,
             thread=thread,
@@ -315,13 +317,20 @@ class ConversationManager:
         )
         return context, told
 
-    async def _remember(self, before: Thread, after: Thread, person: str) -> None:
-        """Write the record where more than the time of its last use has changed."""
-        participants = tuple(dict.fromkeys((*after.participants, person)))
+    async def _remember(self, turn: Turn, rounds: list[Rounds]) -> None:
+        """Write the thread's record where more than the time of its last use has changed. It is a
+        cache of the journal, so no answer fails with it."""
+        if not rounds:
+            return
+        before, after = rounds[0].known_thread, rounds[0].thread
+        people = tuple(dict.fromkeys((*after.participants, turn.message.author.key)))
         level = self._parts.model.level
-        record = replace(after, participants=participants, level=level, used_at=before.used_at)
+        record = replace(after, participants=people, level=level, used_at=before.used_at)
         if record != before:
-            await self._parts.threads.put(replace(record, used_at=time.time()))
+            try:
+                await self._parts.threads.put(replace(record, used_at=time.time()))
+            except NotStored as error:
+                log.warning("thread not remembered", why=str(error))
 
     async def _deliver(self, turn: Turn, reply: Reply, posts: TurnPosts, answer: Answer) -> None:
         state: State = answer.status

@@ -41,7 +41,6 @@ from core.records import (
     Outcome,
     Remote,
     Spoken,
-    Thread,
     ToolContext,
 )
 from core.tasks import together
@@ -213,6 +212,8 @@ class Rounds:
         self._model = model
         self._items = list(context.turn.items)
         self._calls = ToolCalls(context, journal, self._ctx, self._show)
+        self.known_thread = context.thread
+        """As it was recorded before this turn."""
         self._said = ""
         self._cut = False
         self._files: list[File] = []
@@ -361,9 +362,10 @@ class Rounds:
                             await self._show()
                         case Kept(remote, thread, listed):
                             begin(journal.remote(self.thread.id, remote))
+                            self.thread = thread or self.thread
                             if not listed:
                                 await written()
-                            await self._keep(thread)
+                            begin(self._keep())
                         case Completed():
                             await written()
                             return event
@@ -371,12 +373,13 @@ class Rounds:
         finally:
             await asyncio.gather(*beside, return_exceptions=True)
 
-    async def _keep(self, thread: Thread | None) -> None:
-        """Written at once: a crash must not lose which conversation goes on."""
-        if thread is not None:
-            self.thread = thread
+    async def _keep(self) -> None:
+        """Which conversation goes on; without the record a crash would only begin another one."""
+        try:
             if self._context.keep:
-                await self._context.keep(thread)
+                await self._context.keep(self.thread)
+        except NotStored as error:
+            log.warning("thread not remembered", why=str(error))
 
     def _question(self, number: int) -> Ask:
         context, heard = self._context, self._unheard()
@@ -404,6 +407,8 @@ class Rounds:
         return max(spoken, default=0)
 
     async def _history(self, heard: int) -> Sequence[Item]:
+        if not self._context.since:
+            return self._items[:heard]
         entries = await self._journal.transcript(self.thread.id, before=self._context.turn.seq)
         return [entry.item for entry in entries] + self._items[:heard]
 
@@ -439,4 +444,5 @@ class Rounds:
     async def _kept(self, remote: Remote) -> None:
         await self._journal.remote(self.thread.id, remote)
         if remote.kind == "container":
-            await self._keep(replace(self.thread, container=remote.id))
+            self.thread = replace(self.thread, container=remote.id)
+            await self._keep()

@@ -33,7 +33,7 @@ from core.models.server import (
     unpaired,
 )
 from core.openai import Fault, Json
-from core.records import Ask, Completed, Kept, ModelEvent, Remote
+from core.records import Ask, Began, Completed, Kept, ModelEvent, Remote
 
 log = structlog.get_logger("model")
 Told = Callable[[str], Awaitable[None]]
@@ -270,13 +270,18 @@ class Spares:
         self._server = server
         self._made: deque[str] = deque()
         self._making: asyncio.Task[None] | None = None
+        self._wanted = False
 
     def take(self) -> str:
         """One's id; "" where there is none now."""
-        taken = self._made.popleft() if self._made else ""
-        if self._server.options.spare and (self._making is None or self._making.done()):
+        self._wanted = bool(self._server.options.spare)
+        return self._made.popleft() if self._made else ""
+
+    def refill(self) -> None:
+        """Beside an answer that has begun, so that no question waits for it."""
+        if self._wanted and (self._making is None or self._making.done()):
+            self._wanted = False
             self._making = asyncio.create_task(self._make())
-        return taken
 
     async def close(self) -> None:
         if self._making is not None:
@@ -390,6 +395,8 @@ class Exchange:
             async for event in stream:
                 for told in reading.take(event):
                     yield told
+                    if isinstance(told, Began):
+                        self._spares.refill()
                 if reading.over:
                     return
         finally:

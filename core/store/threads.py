@@ -84,13 +84,6 @@ def transcript(connection: Connection, thread: str, before: int | None) -> Seque
     return [Entry(row["seq"], decode(Item, row["item"]), row["person"], row["at"]) for row in rows]
 
 
-def last_said(connection: Connection, thread: str, before: int) -> int:
-    row = connection.execute(
-        "SELECT max(seq) AS seq FROM items WHERE thread = ? AND seq < ?", (thread, before)
-    ).fetchone()
-    return int(row["seq"] or 0)
-
-
 def shown(connection: Connection, conversation: str, thread: str) -> Sequence[Shown]:
     """Exchanges of one thread; a message that no turn took up yet belongs to the current one.
 
@@ -122,18 +115,22 @@ def from_outside(connection: Connection, thread: str) -> None:
     connection.execute("UPDATE threads SET outside = 1 WHERE id = ?", (thread,))
 
 
-def provenance(connection: Connection, thread: str, person: str) -> Provenance:
+def provenance(connection: Connection, thread: str, person: str, before: int) -> Provenance:
     row = connection.execute(
         "SELECT outside OR EXISTS (SELECT 1 FROM items WHERE thread = :thread"
-        " AND person NOT IN ('', :person)) AS outside FROM threads WHERE id = :thread",
-        {"thread": thread, "person": person},
+        " AND person NOT IN ('', :person)) AS outside, (SELECT max(seq) FROM items"
+        " WHERE thread = :thread AND seq < :before) AS since FROM threads WHERE id = :thread",
+        {"thread": thread, "person": person, "before": before},
     ).fetchone()
     written = connection.execute(
         "SELECT json_extract(item, '$.text') AS text FROM items WHERE thread = ? AND person = ?"
         " AND coalesce(json_extract(item, '$.name'), '') != ? AND text LIKE '%.%'",
         (thread, person, CONTEXT),
     )
-    return Provenance(row is None or bool(row["outside"]), tuple(one["text"] for one in written))
+    texts = tuple(one["text"] for one in written)
+    if row is None:
+        return Provenance(True, texts)
+    return Provenance(bool(row["outside"]), texts, row["since"] or 0)
 
 
 def author(connection: Connection, seq: int) -> str:

@@ -223,12 +223,8 @@ class SqliteJournal:
     async def transcript(self, thread: str, before: int | None = None) -> Sequence[Entry]:
         return await self._database.read(lambda c: threads.transcript(c, thread, before))
 
-    async def provenance(self, thread: str, person: str) -> Provenance:
-        return await self._database.read(lambda c: threads.provenance(c, thread, person))
-
-    async def last_said(self, thread: str, before: int) -> int:
-        """The seq of the last turn before that one with anything in the transcript, else 0."""
-        return await self._database.read(lambda c: threads.last_said(c, thread, before))
+    async def provenance(self, thread: str, person: str, before: int) -> Provenance:
+        return await self._database.read(lambda c: threads.provenance(c, thread, person, before))
 
     async def shown(self, conversation: str, thread: str = "") -> Sequence[Shown]:
         return await self._database.read(lambda c: threads.shown(c, conversation, thread))

@@ -58,16 +58,16 @@ async def test_a_thread_keeps_that_something_from_outside_is_in_it(embedded: Emb
     turn = await begun(embedded)
     journal, ana = embedded.journal, turn.message.author.key
     await journal.heard(turn, [replace(HELLO, text="see https://mine.test")])
-    assert await journal.provenance(turn.thread, ana) == Provenance(
+    assert await journal.provenance(turn.thread, ana, turn.seq) == Provenance(
         False, ("see https://mine.test",)
     )
-    assert await journal.provenance(turn.thread, "web:somebody") == Provenance(True)
+    assert await journal.provenance(turn.thread, "web:somebody", turn.seq) == Provenance(True)
     await journal.call_started(turn, CALL)
     heir = await embedded.killed()
-    assert (await heir.journal.provenance(turn.thread, ana)).outside
+    assert (await heir.journal.provenance(turn.thread, ana, turn.seq)).outside
     fresh = await heir.journal.new_thread(turn.message.address.conversation)
-    assert await heir.journal.provenance(fresh.id, ana) == Provenance(False)
-    assert (await heir.journal.provenance("gone", ana)).outside
+    assert await heir.journal.provenance(fresh.id, ana, turn.seq) == Provenance(False)
+    assert (await heir.journal.provenance("gone", ana, turn.seq)).outside
 
 
 @pytest.mark.parametrize("files", [False, True])
@@ -78,7 +78,7 @@ async def test_a_file_or_a_quote_is_from_outside(embedded: Embedded, files: bool
     told = replace(turn.message, attachments=brought, context=quoted)
     await embedded.journal.heard(replace(turn, message=told), [HELLO])
     ana = turn.message.author.key
-    assert (await embedded.journal.provenance(turn.thread, ana)).outside
+    assert (await embedded.journal.provenance(turn.thread, ana, turn.seq)).outside
 
 
 async def test_what_was_there_before_a_thread_could_say_so(tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ async def test_what_was_there_before_a_thread_could_say_so(tmp_path: Path) -> No
     await old.close()
     new = await Database.open(tmp_path / "ponte.db", MIGRATIONS)
     journal = SqliteJournal(new)
-    outside = {t for t in spoken if (await journal.provenance(t, "web:ana")).outside}
+    outside = {t for t in spoken if (await journal.provenance(t, "web:ana", 1 << 62)).outside}
     await new.close()
     assert outside == {"tool", "quote", "file"}
 
