@@ -298,6 +298,7 @@ class Intake:
         self._participants = taking_part
         self._direct_threads = direct_threads
         self._places: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._stored: Bounded[str, bool] = Bounded()
 
     async def take(self, body: Payload) -> None:
         """Raises NotStored: then the event must not be acknowledged, and Slack sends it again."""
@@ -350,10 +351,15 @@ class Intake:
         return await self._participants.follows(said, where.conversation)
 
     async def _accept(self, said: ParsedMessage, where: Address) -> None:
+        """Most mentions are told twice, as a message and as a mention: stored once is enough."""
+        more = bool(said.files or said.shared)
+        if said.event_key in self._stored and not more:
+            return
         message = self._message(said, where)
         receipt = await self._inbox.accept(message)
+        self._stored[said.event_key] = True
         self._direct_threads.took(said)
-        if not receipt.fresh and (said.files or said.shared):
+        if not receipt.fresh and more:
             # app_mention may have come first, and it need not tell of files.
             await self._inbox.amend(message.event_key, message)
         self._downloads.begin(message)

@@ -113,10 +113,10 @@ class ToolContexts:
 
         return replace(ctx, kept=kept)
 
-    async def thread(self, turn: Turn) -> Thread:
-        """The thread map's record; a lost or older one is made anew."""
+    async def thread(self, turn: Turn, new: bool = False) -> Thread:
+        """The thread map's record; a lost or older one is made anew. `new`: there is none yet."""
         conversation = turn.message.address.conversation
-        known = await self.threads.get(conversation)
+        known = None if new else await self.threads.get(conversation)
         if known and (known.id, known.generation) == (turn.thread, turn.generation):
             return known
         return Thread(conversation, turn.thread, turn.generation, used_at=time.time())

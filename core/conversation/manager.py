@@ -296,8 +296,8 @@ class ConversationManager:
             told = await unread(message, files, missing, read, LANGUAGE.get())
             reserve = await parts.budget.reserving(turn)
             turn = replace(turn, items=tuple(await self._journal.heard(turn, said, reserve)))
-        thread = await parts.tool_contexts.thread(turn)
         outside, trust, since = await self._trust(turn)
+        thread = await parts.tool_contexts.thread(turn, new=not since and turn.attempt == 1)
         context = TurnContext(
             turn=turn,
             thread=thread,

@@ -36,6 +36,8 @@ from core.openai import Fault, Json
 from core.records import Ask, Began, Completed, Kept, ModelEvent, Remote
 
 log = structlog.get_logger("model")
+LATER = 0.05
+"""Seconds after an answer began until conversations are made ahead: most of its work is done."""
 Told = Callable[[str], Awaitable[None]]
 """Hears a response's id."""
 
@@ -278,7 +280,7 @@ class Spares:
         return self._made.popleft() if self._made else ""
 
     def refill(self) -> None:
-        """Beside an answer that has begun, so that no question waits for it."""
+        """Once an answer has begun, so that no question waits for it."""
         if self._wanted and (self._making is None or self._making.done()):
             self._wanted = False
             self._making = asyncio.create_task(self._make())
@@ -289,6 +291,7 @@ class Spares:
             await asyncio.gather(self._making, return_exceptions=True)
 
     async def _make(self) -> None:
+        await asyncio.sleep(LATER)
         try:
             while len(self._made) < self._server.options.spare:
                 id = str((await self._server.client.post("/conversations", {}))["id"])
