@@ -11,6 +11,7 @@ host, and what it sends is capped, in pieces and in all.
 from __future__ import annotations
 
 import asyncio
+import functools
 import importlib
 import random
 import re
@@ -304,46 +305,61 @@ async def _cap(response: Any) -> None:
     response.stream = _capped(response)
 
 
-def _capped(response: Any) -> Any:
-    """The body as the library's own kind of stream. Raises Fault where more comes than is taken."""
+@functools.cache
+def _body() -> Any:
+    """The library's kind of stream, imported where a first answer comes."""
     library = importlib.import_module("httpx2")
-    inner, failed = response.stream, response.status_code >= 300
-    events = response.headers.get("content-type", "").startswith("text/event-stream")
-    path = response.request.url.path
-    file = path.endswith("/content")  # `download` counts for itself
 
-    class Capped(library.AsyncByteStream):  # type: ignore[misc, name-defined]
-        async def __aiter__(self) -> AsyncIterator[bytes]:
-            total = size = parts = 0
-            end = b""
-            async for chunk in inner:
-                total += len(chunk)
-                if failed and total >= ERROR:
-                    yield chunk[: len(chunk) - (total - ERROR)]
-                    return
-                begun = _begun(end, chunk) if events else -1
-                size, parts = (
-                    (size + len(chunk), parts + _parts(chunk))
-                    if begun < 0
-                    else (len(chunk) - begun, _parts(chunk[begun:]))
-                )
-                end = (end + chunk)[-3:]
-                most = EVENT if events else ANSWER
-                if not file and (size > most or parts > PARTS):
-                    raise Fault("excess", message=f"{most // MiB} MiB in one piece")
-                if events and total > STREAM:
-                    raise Fault("excess", message=f"{STREAM // MiB} MiB in one answer")
-                yield chunk
+    class Body(library.AsyncByteStream):  # type: ignore[misc, name-defined]
+        def __init__(self, inner: Any, capped: Callable[[], AsyncIterator[bytes]]) -> None:
+            self._inner = inner
+            self._capped = capped
+
+        def __aiter__(self) -> AsyncIterator[bytes]:
+            return self._capped()
 
         async def aclose(self) -> None:
-            await inner.aclose()
+            await self._inner.aclose()
 
-    return Capped()
+    return Body
+
+
+def _capped(response: Any) -> Any:
+    """The body, read through its caps. Raises Fault where more comes than is taken."""
+    inner, failed = response.stream, response.status_code >= 300
+    events = response.headers.get("content-type", "").startswith("text/event-stream")
+    file = response.request.url.path.endswith("/content")  # `download` counts for itself
+    most = EVENT if events else ANSWER
+
+    async def capped() -> AsyncIterator[bytes]:
+        total = size = parts = 0
+        end = b""
+        async for chunk in inner:
+            total += len(chunk)
+            if failed and total >= ERROR:
+                yield chunk[: len(chunk) - (total - ERROR)]
+                return
+            begun = _begun(end, chunk) if events else -1
+            size, parts = (
+                (size + len(chunk), parts + _parts(chunk))
+                if begun < 0
+                else (len(chunk) - begun, _parts(chunk[begun:]))
+            )
+            end = (end + chunk)[-3:]
+            if not file and (size > most or parts > PARTS):
+                raise Fault("excess", message=f"{most // MiB} MiB in one piece")
+            if events and total > STREAM:
+                raise Fault("excess", message=f"{STREAM // MiB} MiB in one answer")
+            yield chunk
+
+    return _body()(inner, capped)
 
 
 def _begun(end: bytes, chunk: bytes) -> int:
     """Where in `chunk` the event begins that it leaves open, -1 where no event ended in it. `end`
     are the bytes before."""
+    if chunk.endswith(b"\n\n"):  # as most do
+        return len(chunk)
     ends = [gap.end() - len(end) for gap in _GAP.finditer(end + chunk)]
     return ends[-1] if ends and ends[-1] > 0 else -1
 
