@@ -4,6 +4,7 @@
 # make storm  kill Ponte over and over, for minutes (KILLS=500)
 # make sandbox  what Python in the sandbox needs, ahead of its first use
 # make bench  seconds and megabytes
+# make soak   50,000 turns over 5,000 threads: does anything grow?
 # make lock   pin the dependencies of pyproject.toml anew (needs uv)
 # make clean  remove what these made
 
@@ -20,7 +21,7 @@ done
 NO_PYTHON = Ponte needs Python 3.11 or newer. Install it, or name one: make PYTHON=/path/to/python3
 NO_VENV = This Python cannot make a venv. On Debian: apt-get install python3-venv
 
-.PHONY: run test lint storm sandbox bench lock clean
+.PHONY: run test lint storm sandbox bench soak lock clean
 
 run: .venv/ready
 	@exec $(BIN)/ponte run
@@ -42,6 +43,9 @@ sandbox: .venv/ready
 
 bench: .venv/ready-to-test
 	$(BIN)/python -m benchmarks
+
+soak: .venv/ready-to-test
+	$(BIN)/python -m benchmarks.soak
 
 .venv/made:
 	@$(FIND_PYTHON); \

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from benchmarks import code, discord, engine, model, nocodb, slack, startup
+from benchmarks import code, discord, engine, everything, first_word, model, nocodb, slack, startup
 
 if __name__ == "__main__":
     asyncio.run(engine.main())
@@ -14,3 +14,5 @@ if __name__ == "__main__":
     asyncio.run(nocodb.main())
     asyncio.run(slack.main(quick=False))
     asyncio.run(discord.main(quick=False))
+    asyncio.run(everything.main())
+    asyncio.run(first_word.main())
