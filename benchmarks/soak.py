@@ -77,7 +77,7 @@ async def main(turns: int, threads: int) -> bool:
         for before, after in zip(early, late, strict=True)
     ]
     print("late to early: p50 {:.2f}, CPU {:.2f}, memory {:.3f}".format(*ratios))
-    return max(ratios[:2]) <= TIMES and ratios[2] <= MEMORY
+    return bool(max(ratios[:2]) <= TIMES and ratios[2] <= MEMORY)
 
 
 if __name__ == "__main__":

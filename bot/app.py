@@ -49,6 +49,7 @@ from core.policy import AllowList
 from core.ports import Guests, Membership
 from core.records import Health, Remote
 from core.settings import plain
+from core.tasks import together
 from core.tools.tool import Toolbox
 
 AT_START = 0.3
@@ -181,16 +182,14 @@ class App:
             self._engine.replies[platform.name] = platform.reply
             self._board.live[platform.name] = platform.health
         self._engine.start()
-        begin()
-        for tools in self._tools:
-            tools.start()
         try:
-            for _, owner in self._owners:
-                await owner.start()
-            await asyncio.gather(*(chat.start() for chat in self.chats))
+            await together(*(platform.start() for platform in self._platforms))
         except PonteError:
             await self.stop()
             raise
+        begin()  # its package is large, and nothing hears sooner with it
+        for tools in self._tools:
+            tools.start()
 
     @property
     def _platforms(self) -> Sequence[Platform]:
