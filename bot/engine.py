@@ -10,6 +10,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from bot.integrations import RIGHTS
+from core import commonmark
 from core.changes.apply import Applying
 from core.changes.approval import Approval, NamedApprovers, TableRules
 from core.changes.audit import AuditLog
@@ -107,10 +108,11 @@ class Engine:
     @classmethod
     async def open(cls, home: Path, choices: Choices) -> Engine:
         """Raises NotStored, NewerDatabase. The caller holds the home's lock."""
-        database, threads, _ = await asyncio.gather(
+        database, threads, *_ = await asyncio.gather(
             Database.open(home / "ponte.db", MIGRATIONS),
             FileThreadMap.open(home / "threads.db"),
             asyncio.to_thread(prepare, Message, Answer, Item, Outcome, Thread),
+            asyncio.to_thread(commonmark.parser),
         )
         await database.write(give_up_spares)
         return cls(database, threads, home, choices)

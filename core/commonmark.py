@@ -1,6 +1,6 @@
 """What CommonMark's parser finds in a text, and what of it every platform reads alike.
 
-The library takes a moment to import, so that is done with the first text.
+The library takes a moment to import, so that is done in a thread, by whoever starts (`parser`).
 """
 
 from __future__ import annotations

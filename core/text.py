@@ -5,6 +5,7 @@ that runs nothing in a spreadsheet; and what no model and no chat may see, withh
 from __future__ import annotations
 
 import asyncio
+import codecs
 import csv
 import functools
 import io
@@ -19,6 +20,7 @@ from typing import Any, TypeVar
 from core.i18n import say
 
 T = TypeVar("T")
+_WIDE = codecs.lookup("utf-16-le")  # looked up here: its module is imported with that
 _JOINER = "\u200d"
 _FLAGS = "".join(map(chr, range(0x1F1E6, 0x1F200)))  # regional indicators: two are one flag
 # Nothing that people write is longer; a tower of marks beyond it is cut anyway.
@@ -220,7 +222,7 @@ def in_whole_characters(text: str) -> str:
     hold, becomes U+FFFD."""
     if text.isascii():
         return text
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return _WIDE.decode(_WIDE.encode(text, "surrogatepass")[0], "replace")[0]
 
 
 def clean(text: str) -> str:

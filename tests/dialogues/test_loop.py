@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from asyncio import events
@@ -18,6 +20,7 @@ from tests.dialogues.stage import Theatre
 from tests.fakes.choices import ANA
 from tests.fakes.models import EchoModel
 
+ROOT = Path(__file__).parents[2]
 LONGEST = 0.05
 """Seconds of CPU that one callback may take."""
 
@@ -83,13 +86,43 @@ async def test_sqlite_is_never_called_on_the_loop(
     assert threading.get_ident() not in threads
 
 
+async def watched(home: Path) -> list[str]:
+    """What is imported and which files are opened on the loop while Ponte works."""
+    here, seen = threading.get_ident(), list[str]()
+
+    def watch(event: str, arguments: tuple[Any, ...]) -> None:
+        if event in ("import", "open") and threading.get_ident() == here:
+            seen.append(f"{event} {arguments[0]}")
+
+    async with Theatre(home).open() as stage:
+        sys.addaudithook(watch)
+        for text in ("hello", "word " * 100_000, "help", "status", "new", "usage"):
+            await stage.said(text)
+        file = await stage.engine.files.put("k9", "a.txt", "text/plain", b"x", ANA, "web:C1")
+        await stage.engine.files.get(file.id)
+        await stage.said("forget")
+        return list(seen)
+
+
+def test_nothing_is_imported_and_no_file_opened_on_the_loop(tmp_path: Path) -> None:
+    """In a process of its own, which has imported nothing yet that it did not need."""
+    script = (
+        "import asyncio, pathlib, sys; from tests.dialogues.test_loop import watched;"
+        "print(asyncio.run(watched(pathlib.Path(sys.argv[1]))))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path / "home")],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
 def test_no_wait_can_swallow_a_cancellation() -> None:
     """`asyncio.wait_for` of Python 3.11 loses one that comes as its wait ends (gh-86296), and then
     a task goes on for ever; `asyncio.timeout` does not."""
-    root = Path(__file__).parents[2]
     found = [
-        f"{path.relative_to(root)}:{number}"
-        for path in sorted((root / "core").rglob("*.py"))
+        f"{path.relative_to(ROOT)}:{number}"
+        for path in sorted((ROOT / "core").rglob("*.py"))
         for number, line in enumerate(path.read_text().splitlines(), 1)
         if "asyncio.wait_for(" in line
     ]
