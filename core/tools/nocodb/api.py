@@ -487,9 +487,8 @@ def _asked_wait(answer: HttpAnswer) -> float:
 
 def _refused(answer: HttpAnswer) -> NocoError:
     status, body = answer.status, answer.json if isinstance(answer.json, Mapping) else {}
-    reason = body.get("error") if isinstance(body.get("error"), str) else ""
-    texts = (body.get(name) for name in ("message", "msg"))
-    text = next((text for text in texts if isinstance(text, str)), "")
+    told = {name: text for name, text in body.items() if isinstance(text, str)}
+    reason, text = told.get("error", ""), told.get("message", told.get("msg", ""))
     hint, unsure, values = "", False, dict[str, object](status=status)
     if status == 401:
         code, hint = "nocodb_token", "tell the person; trying again is of no use"

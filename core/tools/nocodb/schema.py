@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import difflib
 import functools
-import hashlib
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,6 +32,8 @@ CUT = "…"
 """Ends a name that is longer."""
 _NAMES = 30
 """Titles in a hint."""
+_TIMES = (("CreatedAt", "CreatedTime"), ("UpdatedAt", "LastModifiedTime"))
+"""Every table that NocoDB made has them, and takes their titles for ids."""
 
 T = TypeVar("T")
 
@@ -84,7 +85,11 @@ def resolved(name: str, among: Sequence[Titled]) -> Titled | None:
         alike = [each for each in among if wanted and form(each.title.strip()) == wanted]
         if alike:
             return alike[0] if len(alike) == 1 else None
-    return _begun(plain(exact), among)
+    begun: list[Titled] = []
+    start = plain(exact).removesuffix(CUT)
+    if start not in ("", plain(exact)):  # it was cut
+        begun = [each for each in among if plain(each.title).startswith(start)]
+    return begun[0] if len(begun) == 1 else None
 
 
 def nearest(name: str, among: Iterable[_Titled]) -> str:
@@ -126,12 +131,6 @@ class Table:
     @property
     def at(self) -> At:
         return At(self.base, self.id)
-
-    @property
-    def hash(self) -> str:
-        """Of all that a draft stands on: changes when a field is added, lost, renamed, retyped."""
-        told = repr((self.id, self.title, self.fields, self.display, self.concealed))
-        return hashlib.sha256(told.encode()).hexdigest()[:16]
 
     @property
     def display_field(self) -> Field | None:
@@ -179,11 +178,14 @@ def table_of(
         for each in fields
         if each.id not in closed and each.via not in closed and not each.of.hidden
     ]
+    if told.get("source_id") not in foreign:
+        titles = {each.title for each in shown}
+        shown += [Field(title, title, type) for title, type in _TIMES if title not in titles]
     return Table(
         id=str(told["id"]),
         title=str(told.get("title") or told["id"]),
         base=base,
-        fields=(*shown, *(() if told.get("source_id") in foreign else _times(shown))),
+        fields=tuple(shown),
         display=str(told.get("display_field_id") or ""),
         concealed=concealed,
     )
@@ -236,7 +238,16 @@ class Schemas:
 
         Raises NocoError `unknown_table`, with the nearest titles as hint.
         """
-        return await self._describe(await self._named(name))
+        found = resolved(name, await self.names())
+        if found is None:
+            self._drop_old(self._names)
+            found = resolved(name, await self.names())
+        if found is None:
+            raise NocoError(
+                "There is no table {name!r} here.",
+                code="unknown_table", hint=nearest(name, await self.names()), name=name[:64],
+            )  # fmt: skip
+        return await self._describe(found)
 
     async def tables(self) -> Sequence[Table]:
         """All that are not hidden, described: one call each where not known yet."""
@@ -268,25 +279,11 @@ class Schemas:
         self._names = Fresh(self._list, self._clock)
         self._tables: dict[str, Fresh[Table]] = {}
 
-    async def _named(self, name: str) -> Named:
-        found = resolved(name, await self.names())
-        if found is None:
-            self._drop_old(self._names)
-            found = resolved(name, await self.names())
-        if found is None:
-            raise NocoError(
-                "There is no table {name!r} here.",
-                code="unknown_table", hint=nearest(name, await self.names()), name=name[:64],
-            )  # fmt: skip
-        return found
-
     async def _describe(self, named: Named) -> Table:
         self._look()
-        kept = self._tables.get(named.id)
-        if kept is None:
-            kept = Fresh(functools.partial(self._ask, named), self._clock)
-            self._tables[named.id] = kept
-        return await kept.value()
+        if named.id not in self._tables:
+            self._tables[named.id] = Fresh(functools.partial(self._ask, named), self._clock)
+        return await self._tables[named.id].value()
 
     async def _find_base(self) -> Base:
         bases = await self._api.bases()
@@ -328,15 +325,6 @@ class Schemas:
             self.drop()
 
 
-def _begun(name: str, among: Sequence[Titled]) -> Titled | None:
-    """The only one whose title begins with a name that was cut."""
-    start = name.removesuffix(CUT)
-    begun = [
-        each for each in among if start not in ("", name) and plain(each.title).startswith(start)
-    ]
-    return begun[0] if len(begun) == 1 else None
-
-
 def _field(told: Mapping[str, Any], seen: Mapping[str, Named]) -> Field:
     given = told.get("options")
     options = given if isinstance(given, Mapping) else {}
@@ -354,13 +342,6 @@ def _field(told: Mapping[str, Any], seen: Mapping[str, Named]) -> Field:
         via=str(options.get("related_field_id") or ""),
         relation=str(options.get("relation_type") or ""),
     )
-
-
-def _times(shown: Sequence[Field]) -> Sequence[Field]:
-    """Every table that NocoDB made has them, and takes their titles for ids."""
-    titles = {each.title for each in shown}
-    times = (("CreatedAt", "CreatedTime"), ("UpdatedAt", "LastModifiedTime"))
-    return [Field(title, title, type) for title, type in times if title not in titles]
 
 
 SHORT = 200
@@ -474,16 +455,10 @@ def _outlined(field: Field, display: str, room: int) -> str:
     name = shown(field.title) + ("*" if field.id == display else "")
     if field.is_link:
         return f"{name}->{shown(field.related_title)}"
-    kind = field.of.word or field.type.lower()
-    return f"{name}:{kind}{_options(field, room)}"
-
-
-def _options(field: Field, room: int) -> str:
-    if not field.options:
-        return ""
+    kind = f"{name}:{field.of.word or field.type.lower()}"
     told = [line(each, LONGEST) for each in field.options]
     for kept in range(len(told), 0, -1):
         text = "|".join(told[:kept]) + ("|…" if kept < len(told) else "")
         if len(text) <= room:
-            return f"({text})"
-    return f"({len(told)} options)"
+            return f"{kind}({text})"
+    return f"{kind}({len(told)} options)" if told else kind
