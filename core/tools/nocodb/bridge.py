@@ -38,7 +38,7 @@ from core.tools.nocodb.bridge_api import (
 )
 from core.tools.nocodb.draft import Cells, Drafts
 from core.tools.nocodb.driver import LAST, Snapshot, TableDriver, TableSchema
-from core.tools.nocodb.fieldtypes import TYPES, Field, same
+from core.tools.nocodb.fieldtypes import TYPES, Field, filled, same
 from core.tools.nocodb.write import TableWriter
 from core.tools.tool import CAP, Function, FunctionTool, compact, fitting
 
@@ -204,8 +204,8 @@ class BridgeDriver(TableDriver):
         computed = target.get("computed", ())
         return {
             name: value
-            for name, value in (before or {}).items()
-            if name not in computed and value not in (None, [], "") and not _is_link(value)
+            for name, value in filled(before or {}).items()
+            if name not in computed and not _is_link(value)
         } or None
 
     async def _row(self, table: str, id: str) -> Snapshot | None:

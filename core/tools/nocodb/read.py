@@ -164,23 +164,6 @@ class Reading:
         return page
 
 
-def source(
-    origin: str, selection: Selection, rows: Rows, shown: int, now: datetime, locale: str
-) -> str:
-    """One line of Markdown: the table, the filter in words, how many rows, when, and a link.
-
-    `shown` is how many the answer stands on, `now` in the zone of who asked.
-    """
-    told = words(selection, locale)
-    what = f"{selection.table.title}, {told}" if told else selection.table.title
-    sentence = _SOURCE if rows.counted else _SOURCE_AT_LEAST
-    said = say(
-        sentence, locale, what=markless(what), shown=f"{shown:,}", total=f"{rows.total:,}",
-        **_when(now),
-    )  # fmt: skip
-    return f"{said} {_link(origin, selection.table)}"
-
-
 def source_of_row(origin: str, table: Table, id: str, now: datetime, locale: str) -> str:
     said = say(_SOURCE_OF_ROW, locale, what=markless(table.title), id=markless(id), **_when(now))
     return f"{said} {_link(origin, table, id)}"
@@ -203,12 +186,18 @@ class Asked:
     def zone(self) -> tzinfo | None:
         return self.now.tzinfo
 
-    def field(self, name: str) -> Field:
-        """Raises NocoError `unknown_field`."""
-        return self.table.field(name)
-
     def source(self, rows: Rows, shown: int) -> str:
-        return source(self.origin, self.selection, rows, shown, self.now, self.locale)
+        """One line of Markdown: the table, the filter in words, how many rows, when, and a link.
+
+        `shown` is how many the answer stands on.
+        """
+        told = words(self.selection, self.locale)
+        what = f"{self.table.title}, {told}" if told else self.table.title
+        said = say(
+            _SOURCE if rows.counted else _SOURCE_AT_LEAST, self.locale, what=markless(what),
+            shown=f"{shown:,}", total=f"{rows.total:,}", **_when(self.now),
+        )  # fmt: skip
+        return f"{said} {_link(self.origin, self.table)}"
 
 
 def check_open(field: Field) -> None:
@@ -276,8 +265,8 @@ class Query:
         names = [*fields, *(each.field for each in sort)]
         asked = await self.asked(ctx, table, filters, match, names)
         wish = Wish(
-            fields=tuple(asked.field(each) for each in fields),
-            sort=tuple(Sort(asked.field(each.field).id, each.direction) for each in sort),
+            fields=tuple(asked.table.field(each) for each in fields),
+            sort=tuple(Sort(asked.table.field(each.field).id, each.direction) for each in sort),
         )
         file: File | None = None
         sent = 0

@@ -37,8 +37,7 @@ _TIMES = (("CreatedAt", "CreatedTime"), ("UpdatedAt", "LastModifiedTime"))
 
 T = TypeVar("T")
 
-Hidden = Callable[[str, str], bool]
-"""Of a table's title and id: whether nobody here may know of it."""
+NO_RULES = TableRules()
 
 
 class Fresh(Generic[T]):
@@ -191,10 +190,6 @@ def table_of(
     )
 
 
-def nothing_hidden(title: str, id: str) -> bool:
-    return False
-
-
 class Schemas:
     """The tables of one base, each described when it is first asked for.
 
@@ -208,12 +203,12 @@ class Schemas:
         api: NocoApi,
         base_id: str = "",
         *,
-        hidden: Hidden = nothing_hidden,
+        rules: TableRules = NO_RULES,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._api = api
         self._base_id = base_id
-        self._hidden = hidden
+        self.rules = rules
         self._clock = clock
         self._drifts = api.drifts
         self.drop()
@@ -226,7 +221,7 @@ class Schemas:
     async def names(self) -> Sequence[Named]:
         """Every table that is not hidden, in NocoDB's order: id and title alone."""
         every = await self.every_name()
-        return tuple(each for each in every if not self._hidden(each.title, each.id))
+        return tuple(each for each in every if not self.rules.hides(each.title, each.id))
 
     async def every_name(self) -> Sequence[Named]:
         """Hidden ones too: what the operator's file is checked against, never told."""
@@ -390,9 +385,8 @@ def outline(table: Table, longest: int = SHORT, *, read_only: bool = False) -> s
 class Tables:
     """The function that becomes the tool."""
 
-    def __init__(self, schemas: Schemas, rules: TableRules) -> None:
+    def __init__(self, schemas: Schemas) -> None:
         self._schemas = schemas
-        self._rules = rules
 
     async def nocodb_tables(self, tables: Sequence[str] = ()) -> str:
         """The tables of the team's NocoDB base.
@@ -412,13 +406,11 @@ class Tables:
         return f"{len(names)} tables; ask for columns with `tables`.\n{listed}"
 
     def _outline(self, table: Table, longest: int = SHORT) -> str:
-        read_only = self._rules.read_only(table.title, table.id)
+        read_only = self._schemas.rules.read_only(table.title, table.id)
         return outline(table, longest, read_only=read_only)
 
 
-def tables_tool(
-    schemas: Schemas, rules: TableRules, base: str, titles: Sequence[str], writing: str
-) -> FunctionTool:
+def tables_tool(schemas: Schemas, base: str, titles: Sequence[str], writing: str) -> FunctionTool:
     """As it tells of those tables; the same for the same words, so that prompts can be cached."""
     named = [shown(title) for title in titles[:FEW]]
     if len(titles) > FEW:
@@ -427,7 +419,7 @@ def tables_tool(
         base=shown(base), tables=", ".join(named) or _UNKNOWN, writing=writing
     )
     return FunctionTool.of(
-        Tables(schemas, rules).nocodb_tables,
+        Tables(schemas).nocodb_tables,
         effect="read", doing="is looking at the tables…", description=description.strip(),
     )  # fmt: skip
 

@@ -234,9 +234,9 @@ class Summarize:
                             most=MOST_FIGURES)  # fmt: skip
         names = [*(each.field for each in aggregates), *([group_by] if group_by else [])]
         asked = await self._query.asked(ctx, table, filters, match, names)
-        figured = ((asked.field(each.field), each.fn) for each in aggregates)
+        figured = ((asked.table.field(each.field), each.fn) for each in aggregates)
         wanted = [(field, checked(field, fn)) for field, fn in figured]
-        group = asked.field(group_by) if group_by else None
+        group = asked.table.field(group_by) if group_by else None
         summary = None if group else await self._by_nocodb(asked, wanted)
         if summary is None:
             fields = [each for each, _ in wanted] + ([group] if group else [])

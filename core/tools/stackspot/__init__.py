@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import SecretStr
 
@@ -22,11 +22,8 @@ from core.integration import (
 )
 from core.records import Health
 from core.settings import SettingsPart, Url, plain, setting
-from core.tools.stackspot.api import StackSpotError, StillRunning
+from core.tools.stackspot.api import Clock, StackSpotError, StillRunning
 from core.tools.stackspot.client import Agent, Result, StackSpot
-
-if TYPE_CHECKING:
-    from core.tools.stackspot.api import Clock
 
 __all__ = ["STACKSPOT", "Proxies", "Result", "StackSpot", "StackSpotError", "StillRunning"]
 

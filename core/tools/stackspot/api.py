@@ -169,8 +169,6 @@ class Account:
     client_secret: str = field(repr=False)
     realm: str = REALM
     auth_url: str = AUTH_URL
-    api_url: str = API_URL
-    agent_url: str = AGENT_URL
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,7 +272,7 @@ def worded(error: HttpError, request: Request) -> StackSpotError:
     if unsure and kind in _LOST:
         sentence, code, passing, after = _LOST[kind], "unknown", False, 0.0
     return StackSpotError(
-        sentence, code=code, unsure=unsure, passing=passing, after=after, **values
+        sentence, code=code, hint="", unsure=unsure, passing=passing, after=after, **values
     )
 
 

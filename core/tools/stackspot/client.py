@@ -276,7 +276,7 @@ class StackSpot:
         self._own_http = http is None
         self._http = http or HttpClient(proxies=proxies)
         self._clock = clock or MachineClock()
-        account = Account(client_id, client_secret, realm, auth_url, api_url, agent_url)
+        account = Account(client_id, client_secret, realm, auth_url)
         self._api = StackSpotApi(account, self._http, self._clock)
         self._commands = f"{api_url.rstrip('/')}/v1/quick-commands"
         self._agents = f"{agent_url.rstrip('/')}/v1/agent"
