@@ -251,26 +251,17 @@ class Writes:
     def tools(self) -> Sequence[Tool]:
         told = (
             (self.nocodb_create, False, f"Propose new rows in a table. {_ENTRIES} {_PROPOSES}"),
-            (
-                self.nocodb_update,
-                False,
-                "Propose new values for rows: either `changes`, each with a row's id and its new "
-                "fields, or `filters` and what to `set` in every row that fits them. "
-                f"null clears a field. {_ENTRIES} {GUIDE} {_PROPOSES}",
-            ),
-            (
-                self.nocodb_delete,
-                True,
-                "Propose to delete rows: by `ids` (for duplicates, look with nocodb_query first "
-                f"and name the rows to go), or by `filters`. {_PROPOSES}",
-            ),
-            (
-                self.nocodb_link,
-                True,
-                "Propose to change what a link field of one row leads to: ids of rows of the other "
-                f"table. {_PROPOSES}",
-            ),
-        )
+            (self.nocodb_update, False,
+             "Propose new values for rows: either `changes`, each with a row's id and its new "
+             "fields, or `filters` and what to `set` in every row that fits them. "
+             f"null clears a field. {_ENTRIES} {GUIDE} {_PROPOSES}"),
+            (self.nocodb_delete, True,
+             "Propose to delete rows: by `ids` (for duplicates, look with nocodb_query first "
+             f"and name the rows to go), or by `filters`. {_PROPOSES}"),
+            (self.nocodb_link, True,
+             "Propose to change what a link field of one row leads to: ids of rows of the other "
+             f"table. {_PROPOSES}"),
+        )  # fmt: skip
         return [
             FunctionTool.of(
                 function, effect="write", doing=_DOING, strict=strict, description=description
@@ -311,9 +302,8 @@ class Writes:
         if bool(changes) == bool(filters or set) or bool(filters) != bool(set):
             raise ToolError(
                 "Rows are named either by `changes`, or by `filters` and `set`; all rows of a "
-                "table are never changed at once.",
-                code="bad_arguments",
-            )
+                "table are never changed at once.", code="bad_arguments",
+            )  # fmt: skip
         names = [name for change in changes for name in change.fields]
         known = await self._table(table, [*names, *(set or ()), *(f.field for f in filters)])
         if set:

@@ -601,10 +601,9 @@ def _in_words(condition: Condition, locale: str) -> str:
         return say(_CHECKED if operands[0] else _NOT_CHECKED, locale, field=field)
     dates = isinstance(operands[0], Span) and condition.op in _DATE_SENTENCES
     sentence = (_DATE_SENTENCES if dates else _SENTENCES)[condition.op]
-    if condition.op == "between":
-        first, last = _operand_in_words(operands[0]), _operand_in_words(operands[1])
-        return say(sentence, locale, field=field, value=first, last=last)
     shown = [_operand_in_words(each) for each in operands[:_VALUES_TOLD]]
+    if condition.op == "between":
+        return say(sentence, locale, field=field, value=shown[0], last=shown[1])
     more = ["…"] if len(operands) > _VALUES_TOLD else []
     return say(sentence, locale, field=field, value=", ".join([*shown, *more]))
 

@@ -382,36 +382,29 @@ def outline(table: Table, longest: int = SHORT, *, read_only: bool = False) -> s
     return f"{head}{len(told)} fields"
 
 
-class Tables:
-    """The function that becomes the tool."""
+def tables_tool(schemas: Schemas, base: str, titles: Sequence[str], writing: str) -> FunctionTool:
+    """As it tells of those tables; the same for the same words, so that prompts can be cached."""
 
-    def __init__(self, schemas: Schemas) -> None:
-        self._schemas = schemas
+    def told(table: Table, longest: int = SHORT) -> str:
+        return outline(table, longest, read_only=schemas.rules.read_only(table.title, table.id))
 
-    async def nocodb_tables(self, tables: Sequence[str] = ()) -> str:
+    async def nocodb_tables(tables: Sequence[str] = ()) -> str:
         """The tables of the team's NocoDB base.
 
         Args:
             tables: names of tables to see all columns of, at most 10; null for all tables in short
         """
         if tables:
-            told = [await self._schemas.table(name) for name in tables[:ASKED]]
-            return "\n".join(self._outline(table, LONG) for table in dict.fromkeys(told))
-        names = await self._schemas.names()
+            asked = [await schemas.table(name) for name in tables[:ASKED]]
+            return "\n".join(told(table, LONG) for table in dict.fromkeys(asked))
+        names = await schemas.names()
         if not names:
             return "There are no tables in this base."
         if len(names) <= FEW:
-            return "\n".join(self._outline(table) for table in await self._schemas.tables())
+            return "\n".join(map(told, await schemas.tables()))
         listed = "\n".join(f"{shown(each.title)} [{each.id}]" for each in names)
         return f"{len(names)} tables; ask for columns with `tables`.\n{listed}"
 
-    def _outline(self, table: Table, longest: int = SHORT) -> str:
-        read_only = self._schemas.rules.read_only(table.title, table.id)
-        return outline(table, longest, read_only=read_only)
-
-
-def tables_tool(schemas: Schemas, base: str, titles: Sequence[str], writing: str) -> FunctionTool:
-    """As it tells of those tables; the same for the same words, so that prompts can be cached."""
     named = [shown(title) for title in titles[:FEW]]
     if len(titles) > FEW:
         named.append(f"and {len(titles) - FEW} more")
@@ -419,7 +412,7 @@ def tables_tool(schemas: Schemas, base: str, titles: Sequence[str], writing: str
         base=shown(base), tables=", ".join(named) or _UNKNOWN, writing=writing
     )
     return FunctionTool.of(
-        Tables(schemas).nocodb_tables,
+        nocodb_tables,
         effect="read", doing="is looking at the tables…", description=description.strip(),
     )  # fmt: skip
 
