@@ -9,16 +9,17 @@ from typing import Any
 
 import pytest
 
+from core.changes.approval import TableRules
 from core.changes.model import Change, Draft, Proposal, Row, RowWrite, Seen, Step
 from core.errors import ToolError
 from core.http import HttpClient
 from core.messages import Address, Person
 from core.records import Outcome, Thread, ToolContext
 from core.tools.nocodb.api import NocoApi
-from core.tools.nocodb.draft import Reads, Writes, anything_goes
+from core.tools.nocodb.draft import Writes
 from core.tools.nocodb.driver import TableSchema
 from core.tools.nocodb.rest import RestDriver
-from core.tools.nocodb.schema import Schemas
+from core.tools.nocodb.schema import NO_RULES, Schemas
 from core.tools.nocodb.write import TableWriter
 
 ANA = Person("slack", "U1", "T1", "Ana")
@@ -30,16 +31,13 @@ class Desk:
     """`url` may be a proxy before the NocoDB that holds `base`."""
 
     def __init__(
-        self, url: str, token: str, base: str, http: HttpClient, read_only: Reads = anything_goes
+        self, url: str, token: str, base: str, http: HttpClient, rules: TableRules = NO_RULES
     ) -> None:
         self.api = NocoApi(url, token, http, pauses=())
-        self.schemas = Schemas(self.api, base)
+        self.schemas = Schemas(self.api, base, rules=rules)
         self.rows = TableWriter(RestDriver(self.api))
         self.drafts: list[Draft] = []
-        self._tools = {
-            tool.spec.name: tool
-            for tool in Writes(self.api, self.schemas, read_only=read_only).tools()
-        }
+        self._tools = {tool.spec.name: tool for tool in Writes(self.api, self.schemas).tools()}
 
     async def told(self, tool: str, **arguments: Any) -> str:
         """What the model reads of its call."""

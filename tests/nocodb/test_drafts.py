@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from core.changes.approval import TableRule, TableRules
 from core.changes.model import Draft
 from core.http import HttpClient
 from tests.fakes.nocodb import filled
@@ -235,7 +236,7 @@ async def test_a_row_to_be_deleted_is_kept_whole(own_desk: Desk) -> None:
 async def test_a_table_that_may_only_be_read(place: Place) -> None:
     desk = Desk(
         place.url, place.token, place.base, place.http,
-        read_only=lambda title, id: title == "Orders",
+        rules=TableRules({"Orders": TableRule("read")}),
     )  # fmt: skip
     refused = await desk.refused("nocodb_delete", table="Orders", ids=[1])
     assert str(refused) == "The table Orders may only be read here. The operator can change that."

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from core.errors import ToolError
-from core.tools.nocodb.fieldtypes import Field, alike, entered, here, linked_ids, sent, stored
+from core.tools.nocodb.fieldtypes import Field, alike, entered, here, linked_ids, stored
 
 ZONE = ZoneInfo("America/Sao_Paulo")
 OPTIONS = ("Lead", "Won", "won")
@@ -133,8 +133,8 @@ def test_the_same_entry(one: Any, other: Any, same: bool) -> None:
 
 
 def test_how_it_is_sent_and_shown() -> None:
-    assert sent(field("User"), ["a@x.org", "b@x.org"]) == "a@x.org,b@x.org"
-    assert sent(field("MultiSelect"), ["Lead"]) == ["Lead"]
+    assert field("User").of.sent(["a@x.org", "b@x.org"]) == "a@x.org,b@x.org"
+    assert field("MultiSelect").of.sent(["Lead"]) == ["Lead"]
     assert here(field("DateTime"), "2026-11-20 14:30:00+00:00", ZONE) == "2026-11-20 11:30:00-03:00"
     assert here(field("DateTime"), None, ZONE) is None
     assert here(field("Date"), "2026-11-20", ZONE) == "2026-11-20"

@@ -13,7 +13,7 @@ from core.messages import Person
 from core.text import redacted
 from core.tools.nocodb.api import Record
 from core.tools.nocodb.fieldtypes import Field, shown
-from core.tools.nocodb.read import Rows, sheet, sheet_name, source, source_of_row
+from core.tools.nocodb.read import Asked, Rows, sheet, sheet_name, source_of_row
 from core.tools.nocodb.schema import Table
 from core.tools.nocodb.summarize import Fn, figure, grouped
 from tests.nocodb.tables import DEALS, NOW, PARIS, selected
@@ -106,10 +106,8 @@ def test_a_file_is_named_after_its_table() -> None:
 
 
 def test_a_source_tells_table_filter_rows_time_and_place() -> None:
-    line = source(
-        "https://noco.example.com", selected(("Stage", "eq", "Lead")),
-        Rows((), 1234), 20, NOW, "en",
-    )  # fmt: skip
+    asked = Asked(selected(("Stage", "eq", "Lead")), NOW, "en", "https://noco.example.com")
+    line = asked.source(Rows((), 1234), 20)
     assert line == (
         'Source: Deals, Stage is "Lead": 20 of 1,234 rows, 2026-11-20 14:05 (Europe/Paris). '
         "[NocoDB](https://noco.example.com/dashboard/#/nc/pcrm/mdeals)"
@@ -118,7 +116,8 @@ def test_a_source_tells_table_filter_rows_time_and_place() -> None:
 
 def test_a_source_cannot_be_forged_from_a_name_or_value() -> None:
     evil = "x](https://evil.example) **bold** <!channel> `code` https://evil.example/?q=1 # h\n- l"
-    line = source("https://n", selected(("Name", "eq", evil)), Rows((), 1), 1, NOW, "en")
+    asked = Asked(selected(("Name", "eq", evil)), NOW, "en", "https://n")
+    line = asked.source(Rows((), 1), 1)
     assert "\n" not in line
     assert "](https://evil" not in line
     assert "\\*\\*bold" in line

@@ -10,6 +10,7 @@ import copy
 import json
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
@@ -163,20 +164,17 @@ class NocoError(RemoteError):
 
     reason = ""
 
-    @property
-    def drift(self) -> bool:
-        return self.reason in DRIFT
-
 
 def worded(error: HttpError) -> NocoError:
     """The error of a call, in words, without addresses and without what was sent."""
-    if isinstance(error, HttpAnswer):
-        reason, text = _told(error)
-        problem = _by_status(error, reason, text)
-        problem.reason = reason
-        return problem
-    if isinstance(error, HttpDown):
-        return _down(unsure=error.sent)
+    if isinstance(error, HttpAnswer) and error.status not in AWAY:
+        return _refused(error)
+    if isinstance(error, HttpAnswer | HttpDown):
+        return NocoError(
+            "NocoDB cannot be reached. Please try again in a minute; "
+            "if it goes on, the operator must check NOCODB_URL and that NocoDB runs.",
+            code="nocodb_down", unsure=error.sent,
+        )  # fmt: skip
     if isinstance(error, HttpTimeout):
         return NocoError(
             "NocoDB did not answer in time. Please try again in a minute.",
@@ -222,21 +220,6 @@ def json_object(told: object) -> Json:
     return told
 
 
-def named(told: object) -> Sequence[Named]:
-    """{"list": [{"id", "title"}]}."""
-    each = [json_object(one) for one in _list(json_object(told), "list")]
-    return [Named(str(one.get("id") or ""), str(one.get("title") or "")) for one in each]
-
-
-def bases(told: object) -> Sequence[Base]:
-    """{"list": [{"id", "title", "sources": [{"id", "is_meta", "is_local"}]}]}."""
-    each = [json_object(one) for one in _list(json_object(told), "list")]
-    return [
-        Base(str(one.get("id") or ""), str(one.get("title") or ""), _foreign(one.get("sources")))
-        for one in each
-    ]
-
-
 def record(told: object) -> Record:
     """{"id", "fields"}."""
     one = json_object(told)
@@ -249,107 +232,16 @@ def record(told: object) -> Record:
 def page_of(told: object) -> Page:
     """{"records": […], "next": address or null}."""
     answer = json_object(told)
-    rows = _list(answer, "records")
-    return Page(tuple(record(one) for one in rows), more=bool(answer.get("next")))
-
-
-def linked(told: object) -> Page:
-    """As `page_of`; a link to one row at most has {"record": row or null}."""
-    answer = json_object(told)
-    if "record" in answer:
-        only = answer["record"]
-        return Page((record(only),) if only else ())
-    return page_of(answer)
-
-
-@dataclass(slots=True)
-class Drifts:
-    count: int = 0
-
-
-class Transport:
-    """What reads is asked again where NocoDB is down, busy or failing. What writes is sent once,
-    and again only where NocoDB said that it is too busy, and so did nothing."""
-
-    def __init__(
-        self,
-        url: str,
-        token: str,
-        http: HttpClient,
-        *,
-        pauses: Sequence[float],
-        timeout: float,
-        clock: Callable[[], float],
-        sleep: Sleep,
-    ) -> None:
-        self.url = url.rstrip("/")
-        self.drifts = Drifts()
-        """How often NocoDB said that what we named is not there."""
-        self._token = token
-        self._http = http
-        self._pauses = tuple(pauses)
-        self._timeout = timeout
-        self._sleep = sleep
-        self._pace = Pacer(interval_of(url), clock, sleep)
-        self._gate = asyncio.Semaphore(AT_ONCE)
-
-    def patient(self, pauses: Sequence[float]) -> Transport:
-        """The same line, on which these pauses lie between two attempts."""
-        other = copy.copy(self)
-        other._pauses = tuple(pauses)
-        return other
-
-    async def read(self, path: str, asked: Mapping[str, str] | None = None) -> Any:
-        """Raises NocoError."""
-        try:
-            return await retry(
-                lambda: self._ask("GET", path, params=asked), HttpError,
-                stepped(self._pauses, wait_of), sleep=self._sleep,
-            )  # fmt: skip
-        except HttpError as error:
-            raise self._worded(error) from None
-
-    async def write(self, method: str, path: str, body: Sequence[Json], by: str) -> Any:
-        """Raises NocoError when nothing was written, WriteUnsure when it may have been."""
-        try:
-            return await retry(
-                lambda: self._ask(method, path, body=body, by=by), HttpError,
-                stepped(self._pauses, busy_wait), sleep=self._sleep,
-            )  # fmt: skip
-        except HttpError as error:
-            raise self._worded(error).of_write() from None
-
-    def _worded(self, error: HttpError) -> NocoError:
-        problem = worded(error)
-        self.drifts.count += problem.drift
-        return problem
-
-    async def _ask(
-        self,
-        method: str,
-        path: str,
-        *,
-        params: Mapping[str, str] | None = None,
-        body: Sequence[Json] | None = None,
-        by: str = "",
-    ) -> Any:
-        headers = {"xc-token": self._token}
-        if by:
-            headers["User-Agent"] = f"ponte-bot ({_NO_NAME.sub('', by)[:100]})"
-        async with self._gate:
-            await self._pace.take()
-            return await self._http.request_json(
-                method, f"{self.url}{path}", body=body, params=params or None, headers=headers,
-                timeout=self._timeout,
-            )  # fmt: skip
+    return Page(tuple(map(record, _list(answer, "records"))), more=bool(answer.get("next")))
 
 
 class NocoApi:
     """`url` is NocoDB's origin, `token` an API token, which acts as its user.
 
     What reads raises NocoError; what writes too, when nothing was written, and WriteUnsure when
-    it may have been. `Wire` says how often each is asked. `by` names who
-    asked, as "slack:U123": NocoDB keeps it in its own audit of rows.
+    it may have been. What reads is asked again where NocoDB is down, busy or failing. What writes
+    is sent once, and again only where NocoDB said that it is too busy, and so did nothing. `by`
+    names who asked, as "slack:U123": NocoDB keeps it in its own audit of rows.
     """
 
     def __init__(
@@ -363,51 +255,65 @@ class NocoApi:
         clock: Callable[[], float] = time.monotonic,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
-        self._transport = Transport(
-            url, token, http, pauses=pauses, timeout=timeout, clock=clock, sleep=sleep
-        )
-
-    @property
-    def url(self) -> str:
+        self.url = url.rstrip("/")
         """NocoDB's origin, without a slash at its end."""
-        return self._transport.url
+        self._token = token
+        self._http = http
+        self._pauses = tuple(pauses)
+        self._timeout = timeout
+        self._sleep = sleep
+        self._pace = Pacer(interval_of(url), clock, sleep)
+        self._gate = asyncio.Semaphore(AT_ONCE)
+        self._drifts: Counter[str] = Counter()
 
     @property
     def drifts(self) -> int:
         """How often NocoDB said that a table or field that we named is not there."""
-        return self._transport.drifts.count
+        return self._drifts.total()
 
-    def drifted(self) -> None:
-        """It was seen without NocoDB saying so."""
-        self._transport.drifts.count += 1
+    def drifted(self, reason: str = "") -> None:
+        """`reason` is NocoDB's code, "" where it was seen without NocoDB saying so."""
+        self._drifts[reason] += 1
 
     def patient(self, pauses: Sequence[float]) -> NocoApi:
-        """The same, which asks again after these seconds where a read fails."""
+        """The same line, which asks again after these seconds where a read fails."""
         other = copy.copy(self)
-        other._transport = self._transport.patient(pauses)
+        other._pauses = tuple(pauses)
         return other
 
     async def bases(self) -> Sequence[Base]:
         """Those that the token's user sees."""
-        return bases(await self._transport.read("/api/v2/meta/bases"))
+        found = []
+        for one in _list(await self._read("/api/v2/meta/bases"), "list"):
+            sources = one.get("sources")
+            foreign = frozenset(
+                str(each.get("id"))
+                for each in (sources if isinstance(sources, list) else [])
+                if isinstance(each, Mapping) and not (each.get("is_meta") or each.get("is_local"))
+            )
+            found.append(Base(str(one.get("id") or ""), str(one.get("title") or ""), foreign))
+        return found
 
     async def role(self, base: str) -> str:
         """Of the token's user in that base: owner, creator, editor, commenter, viewer; "" for none.
 
         v1, because nothing newer tells it.
         """
-        me = json_object(await self._transport.read("/api/v1/auth/user/me", {"base_id": base}))
+        me = await self._read("/api/v1/auth/user/me", {"base_id": base})
         roles = me.get("base_roles")
         held = roles if isinstance(roles, Mapping) else {}
         return next((str(role) for role, has in held.items() if has), "")
 
     async def tables(self, base: str) -> Sequence[Named]:
-        return named(await self._transport.read(f"/api/v3/meta/bases/{_step(base)}/tables"))
+        told = await self._read(f"/api/v3/meta/bases/{_step(base)}/tables")
+        return [
+            Named(str(one.get("id") or ""), str(one.get("title") or ""))
+            for one in _list(told, "list")
+        ]
 
     async def table(self, at: At) -> Json:
         """Its description as NocoDB tells it; `core.tools.nocodb.schema` reads it."""
-        path = f"/api/v3/meta/bases/{_step(at.base)}/tables/{_step(at.table)}"
-        return json_object(await self._transport.read(path))
+        return await self._read(f"/api/v3/meta/bases/{_step(at.base)}/tables/{_step(at.table)}")
 
     async def records(
         self,
@@ -431,18 +337,17 @@ class NocoApi:
         if sort:
             order = [{"field": each.field, "direction": each.direction} for each in sort]
             asked["sort"] = json.dumps(order)
-        return page_of(await self._transport.read(f"{_data(at)}/records", asked))
+        return page_of(await self._read(f"{_data(at)}/records", asked))
 
     async def record(self, at: At, id: str, *, fields: Sequence[str] = ()) -> Record:
         """Raises NocoError `not_found`."""
         asked = {"fields": ",".join(fields)} if fields else {}
-        return record(await self._transport.read(f"{_data(at)}/records/{_step(id)}", asked))
+        return record(await self._read(f"{_data(at)}/records/{_step(id)}", asked))
 
     async def count(self, at: At, where: str = "") -> int:
         """Rows that fit `where`; all of them for ""."""
         asked = {"where": where} if where else {}
-        answer = json_object(await self._transport.read(f"{_data(at)}/count", asked))
-        count = answer.get("count")
+        count = (await self._read(f"{_data(at)}/count", asked)).get("count")
         if not isinstance(count, int | str) or not str(count).isdecimal():
             raise unreadable()
         return int(count)
@@ -459,9 +364,7 @@ class NocoApi:
         asked = {"aggregation": json.dumps([{"field": w.field, "type": w.type} for w in wanted])}
         if where:
             asked["where"] = where
-        return json_object(
-            await self._transport.read(f"/api/v2/tables/{_step(at.table)}/aggregate", asked)
-        )
+        return await self._read(f"/api/v2/tables/{_step(at.table)}/aggregate", asked)
 
     async def links(self, at: At, field: str, row: str) -> Sequence[Record]:
         """All rows that a link field (by id) of a row leads to, to the last page.
@@ -471,7 +374,10 @@ class NocoApi:
         found: list[Record] = []
         while True:
             asked = {"page": str(len(found) // PAGE + 1), "pageSize": str(PAGE)}
-            page = linked(await self._transport.read(_links(at, field, row), asked))
+            answer = await self._read(_links(at, field, row), asked)
+            if "record" in answer:  # a link to one row at most: the row or null
+                return [record(answer["record"])] if answer["record"] else []
+            page = page_of(answer)
             found.extend(page.records)
             # Behind the last page is an error, and `next` is told after some last ones too.
             if not page.more or len(page.records) < PAGE:
@@ -498,17 +404,17 @@ class NocoApi:
 
         On SQLite the next new row may get the id of a deleted last one.
         """
-        await self._transport.write("DELETE", f"{_data(at)}/records", _ids(ids, BATCH), by)
+        await self._write("DELETE", f"{_data(at)}/records", _ids(ids, BATCH), by)
 
     async def link(self, at: At, field: str, row: str, ids: Sequence[str], *, by: str = "") -> None:
         """Let a link field (by id) of a row lead to up to 100 more; does no harm twice."""
-        await self._transport.write("POST", _links(at, field, row), _ids(ids, LINKS), by)
+        await self._write("POST", _links(at, field, row), _ids(ids, LINKS), by)
 
     async def unlink(
         self, at: At, field: str, row: str, ids: Sequence[str], *, by: str = ""
     ) -> None:
         """Up to 100; those that are not linked are passed over."""
-        await self._transport.write("DELETE", _links(at, field, row), _ids(ids, LINKS), by)
+        await self._write("DELETE", _links(at, field, row), _ids(ids, LINKS), by)
 
     async def attach(self, at: At, row: str, key: str, files: Json, *, by: str = "") -> None:
         """Let attachment fields of a row hold files that NocoDB has, as they were once read.
@@ -517,10 +423,10 @@ class NocoApi:
         hold already (NocoDB 0.301.3, ERR_INVALID_VALUE_FOR_FIELD).
         """
         body = [{key: row, **files}]
-        await self._transport.write("PATCH", f"/api/v2/tables/{_step(at.table)}/records", body, by)
+        await self._write("PATCH", f"/api/v2/tables/{_step(at.table)}/records", body, by)
 
     async def _rows(self, method: str, at: At, body: Sequence[Json], by: str) -> Sequence[Record]:
-        answer = await self._transport.write(method, f"{_data(at)}/records", body, by)
+        answer = await self._write(method, f"{_data(at)}/records", body, by)
         try:
             rows = page_of(answer).records
         except NocoError:
@@ -529,6 +435,49 @@ class NocoApi:
             raise WriteUnsure("NocoDB did not say which rows it wrote.", code="nocodb_unreadable")
         return rows
 
+    async def _read(self, path: str, asked: Mapping[str, str] | None = None) -> Json:
+        try:
+            return json_object(await retry(
+                lambda: self._ask("GET", path, params=asked), HttpError,
+                stepped(self._pauses, wait_of), sleep=self._sleep,
+            ))  # fmt: skip
+        except HttpError as error:
+            raise self._worded(error) from None
+
+    async def _write(self, method: str, path: str, body: Sequence[Json], by: str) -> Any:
+        try:
+            return await retry(
+                lambda: self._ask(method, path, body=body, by=by), HttpError,
+                stepped(self._pauses, busy_wait), sleep=self._sleep,
+            )  # fmt: skip
+        except HttpError as error:
+            raise self._worded(error).of_write() from None
+
+    def _worded(self, error: HttpError) -> NocoError:
+        problem = worded(error)
+        if problem.reason in DRIFT:
+            self.drifted(problem.reason)
+        return problem
+
+    async def _ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        body: Sequence[Json] | None = None,
+        by: str = "",
+    ) -> Any:
+        headers = {"xc-token": self._token}
+        if by:
+            headers["User-Agent"] = f"ponte-bot ({_NO_NAME.sub('', by)[:100]})"
+        async with self._gate:
+            await self._pace.take()
+            return await self._http.request_json(
+                method, f"{self.url}{path}", body=body, params=params or None, headers=headers,
+                timeout=self._timeout,
+            )  # fmt: skip
+
 
 def _asked_wait(answer: HttpAnswer) -> float:
     """Seconds; `BUSY` where NocoDB does not tell."""
@@ -536,98 +485,59 @@ def _asked_wait(answer: HttpAnswer) -> float:
     return BUSY if told is None else told
 
 
-def _down(*, unsure: bool) -> NocoError:
-    return NocoError(
-        "NocoDB cannot be reached. Please try again in a minute; "
-        "if it goes on, the operator must check NOCODB_URL and that NocoDB runs.",
-        code="nocodb_down", unsure=unsure,
-    )  # fmt: skip
-
-
-def _told(answer: HttpAnswer) -> tuple[str, str]:
-    """NocoDB's code and text."""
-    body = answer.json
-    if not isinstance(body, Mapping):
-        return "", ""
-    reason = body.get("error")
-    texts = (body.get(name) for name in ("message", "msg"))
-    text = next((text for text in texts if isinstance(text, str)), "")
-    return (reason if isinstance(reason, str) else ""), text
-
-
-def _by_status(answer: HttpAnswer, reason: str, text: str) -> NocoError:
-    if answer.status == 401:
-        return NocoError(
-            "NocoDB does not accept the token. The operator must check NOCODB_TOKEN.",
-            code="nocodb_token", hint="tell the person; trying again is of no use",
-        )  # fmt: skip
-    if answer.status == 403:
-        return _forbidden(text)
-    if answer.status == 429:
-        return NocoError(
-            "NocoDB has too much to do. Please try again in {seconds} s.",
-            code="nocodb_busy", seconds=round(_asked_wait(answer)),
-        )  # fmt: skip
-    if answer.status in AWAY:
-        return _down(unsure=True)
-    if answer.status >= 500:
-        return NocoError(
+def _refused(answer: HttpAnswer) -> NocoError:
+    status, body = answer.status, answer.json if isinstance(answer.json, Mapping) else {}
+    told = {name: text for name, text in body.items() if isinstance(text, str)}
+    reason, text = told.get("error", ""), told.get("message", told.get("msg", ""))
+    hint, unsure, values = "", False, dict[str, object](status=status)
+    if status == 401:
+        code, hint = "nocodb_token", "tell the person; trying again is of no use"
+        sentence = "NocoDB does not accept the token. The operator must check NOCODB_TOKEN."
+    elif status == 403:
+        code, hint = "nocodb_forbidden", "tell the person; do not look for another way"
+        sentence = (
+            "NocoDB's user for me may not see that. The operator must invite that user to the base."
+        )
+        if role := _ROLE.search(text):
+            values["role"] = role[1].strip().title()
+            sentence = (
+                "NocoDB's user for me has the role {role}, which may not do that. "
+                "The operator can give it the role Editor in NocoDB."
+            )
+    elif status == 429:
+        code, values["seconds"] = "nocodb_busy", round(_asked_wait(answer))
+        sentence = "NocoDB has too much to do. Please try again in {seconds} s."
+    elif status >= 500:
+        code, hint, unsure = "nocodb_failed", cleaned(text), True
+        sentence = (
             "NocoDB failed on its own side (status {status}). Please try again in a minute; "
-            "if it goes on, tell the operator.",
-            code="nocodb_failed", hint=cleaned(text), unsure=True, status=answer.status,
-        )  # fmt: skip
-    if reason == "NOT_FOUND" or not (reason or text):
-        return NocoError(
+            "if it goes on, tell the operator."
+        )
+    elif reason == "NOT_FOUND" or not (reason or text):
+        code = "nocodb_missing"
+        sentence = (
             "There is no NocoDB with the API that I speak (v3) at the address that is set. "
-            "The operator must check NOCODB_URL, and that NocoDB is 0.301 or newer.",
-            code="nocodb_missing",
-        )  # fmt: skip
-    return _refused(reason, text)
+            "The operator must check NOCODB_URL, and that NocoDB is 0.301 or newer."
+        )
+    elif reason == "ERR_RECORD_NOT_FOUND":
+        found = _RECORD.search(text)
+        code, values["id"] = "not_found", cleaned(found[1]) if found else "of that id"
+        sentence = "There is no row {id} in that table."
+    else:
+        code, sentence, hint = _REFUSALS.get(
+            reason, ("bad_call", "NocoDB does not accept that call.", "")
+        )
+        hint = hint or cleaned(text)
+    problem = NocoError(sentence, code=code, hint=hint, unsure=unsure, **values)
+    problem.reason = reason
+    return problem
 
 
-def _forbidden(text: str) -> NocoError:
-    role = _ROLE.search(text)
-    if role is None:
-        return NocoError(
-            "NocoDB's user for me may not see that. "
-            "The operator must invite that user to the base.",
-            code="nocodb_forbidden", hint="tell the person; do not look for another way",
-        )  # fmt: skip
-    return NocoError(
-        "NocoDB's user for me has the role {role}, which may not do that. "
-        "The operator can give it the role Editor in NocoDB.",
-        code="nocodb_forbidden", hint="tell the person; do not look for another way",
-        role=role[1].strip().title(),
-    )  # fmt: skip
-
-
-def _refused(reason: str, text: str) -> NocoError:
-    if reason == "ERR_RECORD_NOT_FOUND":
-        record = _RECORD.search(text)
-        return NocoError(
-            "There is no row {id} in that table.",
-            code="not_found", id=cleaned(record[1]) if record else "of that id",
-        )  # fmt: skip
-    code, sentence, hint = _REFUSALS.get(
-        reason, ("bad_call", "NocoDB does not accept that call.", "")
-    )
-    return NocoError(sentence, code=code, hint=hint or cleaned(text))
-
-
-def _foreign(sources: object) -> frozenset[str]:
-    listed = sources if isinstance(sources, list) else []
-    return frozenset(
-        str(source.get("id"))
-        for source in listed
-        if isinstance(source, Mapping) and not (source.get("is_meta") or source.get("is_local"))
-    )
-
-
-def _list(told: Json, name: str) -> Sequence[object]:
+def _list(told: Json, name: str) -> Sequence[Json]:
     rows = told.get(name)
     if not isinstance(rows, list):
         raise unreadable()
-    return rows
+    return [json_object(one) for one in rows]
 
 
 def _data(at: At) -> str:

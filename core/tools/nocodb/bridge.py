@@ -12,6 +12,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC
 from types import MappingProxyType
@@ -37,7 +38,7 @@ from core.tools.nocodb.bridge_api import (
 )
 from core.tools.nocodb.draft import Cells, Drafts
 from core.tools.nocodb.driver import LAST, Snapshot, TableDriver, TableSchema
-from core.tools.nocodb.fieldtypes import TYPES, Field, same
+from core.tools.nocodb.fieldtypes import TYPES, Field, filled, same
 from core.tools.nocodb.write import TableWriter
 from core.tools.tool import CAP, Function, FunctionTool, compact, fitting
 
@@ -58,7 +59,7 @@ RECREATED = (
     "When this is undone the rows come back with new ids, and without their links to other rows."
 )
 _KINDS: tuple[WriteKind, ...] = get_args(WriteKind)
-_MANY = {"create": "records", "update": "records", "delete": "record_ids"}
+_OURS = (*READING, *WRITING)
 
 FRESH = 300.0
 """Seconds that the bridge's list of tools is taken as true; a failed look holds for a tenth."""
@@ -203,8 +204,8 @@ class BridgeDriver(TableDriver):
         computed = target.get("computed", ())
         return {
             name: value
-            for name, value in (before or {}).items()
-            if name not in computed and value not in (None, [], "") and not _is_link(value)
+            for name, value in filled(before or {}).items()
+            if name not in computed and not _is_link(value)
         } or None
 
     async def _row(self, table: str, id: str) -> Snapshot | None:
@@ -242,9 +243,8 @@ class BridgeHiding:
         if tool == "global_search":
             raise ToolError(
                 "Searching all tables at once is off here.",
-                code="not_offered",
-                hint="ask one table at a time with list_records",
-            )
+                code="not_offered", hint="ask one table at a time with list_records",
+            )  # fmt: skip
 
     def shown(self, tool: str, result: Any) -> Any:
         """`result` without hidden tables. Raises ToolError where it is one."""
@@ -299,12 +299,18 @@ class BridgeSource:
 
     async def tools(self) -> Sequence[Tool]:
         """Offered also while the bridge is away: its errors then tell so, in words."""
-        offered = await self._offer()
+        offered = self._offered
+        if self._clock() >= self._until:
+            # Set before the look, so that no other turn waits for it too.
+            self._until = self._clock() + FRESH / 10
+            with suppress(BridgeError):
+                names = await self.api.tools()
+                self._until = self._clock() + FRESH
+                offered = tuple(each for each in _OURS if names is None or each in names)
         if self._tool is None or offered != self._offered:
             self._offered = offered
-            reading = self._made(self.nocodb_read, READING)
-            self._tool = self._made(self.nocodb_execute, (*READING, *WRITING))
-            self._tool.reading = reading
+            self._tool = self._made(self.nocodb_execute, _OURS)
+            self._tool.reading = self._made(self.nocodb_read, READING)
         return [self._tool] if offered else []
 
     async def nocodb_execute(
@@ -320,21 +326,20 @@ class BridgeSource:
         if known.touch != "write":
             return await self.nocodb_read(tool, args)
         await self._hiding.check(tool, args)
-        return await ctx.propose(await self._drafted(known, args))
-
-    async def _drafted(self, tool: BridgeTool, args: Data) -> Draft:
-        """Raises ToolError, BridgeError."""
-        kind = next(each for each in _KINDS if each in tool.name)
-        asked = _asked(tool, kind, args)
+        kind = next(each for each in _KINDS if each in tool)
+        asked = _asked(known, kind, args)
         table = await self._driver.table(str(args["table_id"]))
+        schema = table.schema
         for data in asked.values() if isinstance(asked, dict) else asked:
             _check_fields(table, data)
         if not isinstance(asked, dict):
-            return await self._drafts.create(table.schema, [_cells(row) for row in asked], UTC)
-        if kind == "delete":
-            return await self._drafts.delete(table.schema, list(asked))
-        cells = {id: _cells(row) for id, row in asked.items()}
-        return (await self._drafts.update(table.schema, cells, UTC))[0]
+            draft = await self._drafts.create(schema, [_cells(row) for row in asked], UTC)
+        elif kind == "delete":
+            draft = await self._drafts.delete(schema, list(asked))
+        else:
+            cells = {id: _cells(row) for id, row in asked.items()}
+            draft, _ = await self._drafts.update(schema, cells, UTC)
+        return await ctx.propose(draft)
 
     async def nocodb_read(self, tool: str, args: Mapping[str, Any] = _NOTHING) -> object:
         """Read tables.
@@ -344,10 +349,15 @@ class BridgeSource:
             args: its arguments, as {"table_id": "m…", "limit": 25}
         """
         known = self._permitted(tool, "read")
-        checked = self._checked(known, args)
-        await self._hiding.check(tool, checked)
-        result = self._hiding.shown(tool, await self.api.read(tool, checked))
-        return _paged(redacted(result))
+        if self._base_id and "base_id" in known.names and not args.get("base_id"):
+            args = {**args, "base_id": self._base_id}
+        for name, value in args.items():
+            if name.endswith("_id") and not ID.fullmatch(_text(value)):
+                raise ToolError(
+                    "`{name}` is not an id.", code="bad_arguments", hint=str(known), name=name[:64]
+                )
+        await self._hiding.check(tool, args)
+        return _paged(redacted(self._hiding.shown(tool, await self.api.read(tool, args))))
 
     async def health(self) -> Health:
         try:
@@ -364,50 +374,31 @@ class BridgeSource:
     async def close(self) -> None:
         """Nothing is held open here."""
 
-    async def _offer(self) -> tuple[str, ...]:
-        """The names of the tools that read or write rows and that the bridge says it has."""
-        if self._clock() < self._until:
-            return self._offered
-        # Set before the look, so that no other turn waits for it too.
-        self._until = self._clock() + FRESH / 10
-        try:
-            names = await self.api.tools()
-        except BridgeError:
-            return self._offered
-        self._until = self._clock() + FRESH
-        ours = (*READING, *WRITING)
-        return ours if names is None else tuple(each for each in ours if each in names)
-
     def _made(self, function: Function, names: Sequence[str]) -> ExecuteTool:
         """The tool, as it tells of those of `names` that the bridge has."""
-        base = " (its base_id may be left out)" if self._base_id else ""
         offered = [each for each in self._offered if each in names]
         writing = ", ".join(each for each in offered if each in WRITING)
         description = _DESCRIPTION.format(
             what="Read, and propose changes of," if writing else "Read",
             tools="\n".join(f"- {CATALOGUE[name]}" for name in offered),
-            base=base,
+            base=" (its base_id may be left out)" if self._base_id else "",
             writing=_PROPOSES.format(tools=writing) if writing else _READS_ONLY,
         )
         return ExecuteTool.of(
-            function,
-            name="nocodb_execute",
-            effect="read",
-            doing="is looking at the tables…",
-            strict=False,
-            description=description,
-        )
+            function, name="nocodb_execute", effect="read", doing="is looking at the tables…",
+            strict=False, description=description,
+        )  # fmt: skip
 
     def _permitted(self, tool: str, most: Touch) -> BridgeTool:
         """Only a known name is ever sent: the public code would run any method of its own."""
         known = CATALOGUE.get(tool)
         if known is None:
             near = difflib.get_close_matches(tool, self._offered, 1)
+            hint = f"did you mean {CATALOGUE[near[0]]}?" if near else ", ".join(self._offered)
             raise ToolError(
                 "The bridge has no tool of that name that may be used.",
-                code="unknown_tool",
-                hint=f"did you mean {CATALOGUE[near[0]]}?" if near else ", ".join(self._offered),
-            )
+                code="unknown_tool", hint=hint,
+            )  # fmt: skip
         if known.touch not in ("read", most):
             raise _not_offered(
                 "{tool} does more than may be done here through the bridge.", tool=tool
@@ -415,17 +406,6 @@ class BridgeSource:
         if tool not in self._offered:
             raise _not_offered("This bridge does not offer {tool}.", tool=tool)
         return known
-
-    def _checked(self, known: BridgeTool, args: Mapping[str, Any]) -> Mapping[str, Any]:
-        """`args` with the base filled in. Raises ToolError for an id that is not one."""
-        if self._base_id and "base_id" in known.names and not args.get("base_id"):
-            args = {**args, "base_id": self._base_id}
-        for name, value in args.items():
-            if name.endswith("_id") and not ID.fullmatch(_text(value)):
-                raise ToolError(
-                    "`{name}` is not an id.", code="bad_arguments", hint=str(known), name=name[:64]
-                )
-        return args
 
 
 class ExecuteTool(FunctionTool):
@@ -523,7 +503,10 @@ def _asked(tool: BridgeTool, kind: WriteKind, args: Data) -> dict[str, Data] | l
         _check_count(tool, rows)
         return [_data(tool, row) for row in rows]
     if many:
-        pairs = [_pair(tool, kind, one) for one in _list(tool, args[_MANY[kind]])]
+        listed = args["records" if kind == "update" else "record_ids"]
+        if not isinstance(listed, list):
+            raise _misfit(tool, "several rows are a list")
+        pairs = [_pair(tool, kind, one) for one in listed]
     else:
         data = _data(tool, args["record_data"]) if kind == "update" else {}
         pairs = [(_id(tool, args["record_id"]), data)]
@@ -555,12 +538,6 @@ def _data(tool: BridgeTool, value: Any) -> Data:
     return value
 
 
-def _list(tool: BridgeTool, value: Any) -> Sequence[Any]:
-    if not isinstance(value, list):
-        raise _misfit(tool, "several rows are a list")
-    return value
-
-
 def _check_count(tool: BridgeTool, rows: Sequence[Any]) -> None:
     if not rows:
         raise _misfit(tool, "it names no row")
@@ -573,24 +550,20 @@ def _check_count(tool: BridgeTool, rows: Sequence[Any]) -> None:
 
 def _check_fields(table: BridgeTable, data: Data) -> None:
     """NocoDB ignores an unknown field without a word; names are case-sensitive."""
-    _check_known(table.fields, data)
+    known = table.fields
+    unknown = next((name for name in data if known and name not in known), None)
+    if unknown is not None:
+        near = difflib.get_close_matches(unknown, known, 1) or [
+            name for name in known if name.lower() == unknown.lower()
+        ]
+        hint = f"did you mean {near[0]!r}?" if near else ", ".join(sorted(known)[:30])
+        raise ToolError(
+            "That table has no field {name!r}.", code="unknown_field", hint=hint, name=unknown[:64]
+        )
     if own := sorted(name for name in data if name in table.computed):
         raise ToolError(
             "NocoDB fills these fields itself, or they are links: {names}.",
             code="computed_field", hint="leave them out", names=", ".join(own[:5]),
-        )  # fmt: skip
-
-
-def _check_known(known: frozenset[str], data: Data) -> None:
-    unknown = [name for name in data if known and name not in known]
-    if unknown:
-        near = difflib.get_close_matches(unknown[0], known, 1) or [
-            name for name in known if name.lower() == unknown[0].lower()
-        ]
-        hint = f"did you mean {near[0]!r}?" if near else ", ".join(sorted(known)[:30])
-        raise ToolError(
-            "That table has no field {name!r}.", code="unknown_field", hint=hint,
-            name=unknown[0][:64],
         )  # fmt: skip
 
 

@@ -120,35 +120,26 @@ class BridgeError(RemoteError):
 
 def worded(error: HttpError, tool: str) -> BridgeError:
     """The error of a call of `tool`, in words and without addresses."""
-    if isinstance(error, HttpAnswer):
+    if isinstance(error, HttpAnswer) and error.status not in AWAY:
         return _refused(error, tool)
-    if isinstance(error, HttpDown):
-        return BridgeError(
+    hint, unsure = "", error.sent
+    if isinstance(error, HttpAnswer | HttpDown):
+        code, sentence = "bridge_down", (
             "The NocoDB bridge cannot be reached. Please try again in a minute; "
-            "if it goes on, the operator must check NOCODB_URL and that the bridge runs.",
-            code="bridge_down",
-            unsure=error.sent,
-        )
-    if isinstance(error, HttpTimeout):
-        return BridgeError(
-            "The NocoDB bridge did not answer in time. Please try again in a minute.",
-            code="bridge_silent",
-            hint="ask for fewer rows or fields",
-            unsure=error.sent,
-        )
-    if isinstance(error, HttpTooLarge):
-        return BridgeError(
-            "The answer of the NocoDB bridge is too large.",
-            code="too_large",
-            hint="ask for fewer rows or fields",
-            unsure=True,
-        )
-    return BridgeError(
-        "The NocoDB bridge answered something that I cannot read. "
-        "The operator must check that NOCODB_URL is a bridge's address.",
-        code="bridge_unreadable",
-        unsure=True,
-    )
+            "if it goes on, the operator must check NOCODB_URL and that the bridge runs."
+        )  # fmt: skip
+    elif isinstance(error, HttpTimeout):
+        code, hint = "bridge_silent", "ask for fewer rows or fields"
+        sentence = "The NocoDB bridge did not answer in time. Please try again in a minute."
+    elif isinstance(error, HttpTooLarge):
+        code, hint, unsure = "too_large", "ask for fewer rows or fields", True
+        sentence = "The answer of the NocoDB bridge is too large."
+    else:
+        code, unsure, sentence = "bridge_unreadable", True, (
+            "The NocoDB bridge answered something that I cannot read. "
+            "The operator must check that NOCODB_URL is a bridge's address."
+        )  # fmt: skip
+    return BridgeError(sentence, code=code, hint=hint, unsure=unsure)
 
 
 class BridgeApi:
@@ -215,10 +206,8 @@ class BridgeApi:
         if not isinstance(answer, Mapping) or "result" not in answer:
             raise BridgeError(
                 "The NocoDB bridge answered {tool} without a result.",
-                code="bridge_unreadable",
-                unsure=True,
-                tool=tool,
-            )
+                code="bridge_unreadable", unsure=True, tool=tool,
+            )  # fmt: skip
         return answer["result"]
 
     async def _beside_json(self, path: str, timeout: float) -> Any:
@@ -228,101 +217,69 @@ class BridgeApi:
 
 
 def _refused(answer: HttpAnswer, tool: str) -> BridgeError:
-    if answer.status in (401, 403):
-        return BridgeError(
-            "The NocoDB bridge refuses us (status {status}). The operator must check NOCODB_TOKEN.",
-            code="bridge_refused",
-            status=answer.status,
-        )
-    if answer.status in (301, 302, 307, 308, 404, 405):
-        return BridgeError(
-            "There is no NocoDB bridge at the address that is set. "
-            "The operator must check NOCODB_URL: it ends in /execute.",
-            code="bridge_missing",
-        )
-    if answer.status == 429:
-        return BridgeError(
-            "The NocoDB bridge has too much to do. Please try again in a minute.",
-            code="bridge_busy",
-        )
-    if answer.status in AWAY:
-        return worded(HttpDown("status"), tool)
-    body = answer.json
+    status, body = answer.status, answer.json
     detail = body.get("detail") if isinstance(body, Mapping) else None
-    if answer.status == 422:
-        return _malformed(detail, tool)
-    return _failed(detail if isinstance(detail, str) else "", tool)
-
-
-def _malformed(detail: Any, tool: str) -> BridgeError:
-    """FastAPI's list of {"loc", "msg"}."""
-    told = detail if isinstance(detail, list) else []
-    lines = [f"{each.get('loc')}: {each.get('msg')}" for each in told if isinstance(each, Mapping)]
-    return BridgeError(
-        "The NocoDB bridge found the call of {tool} malformed.",
-        code="malformed",
-        hint=cleaned("; ".join(lines)),
-        tool=tool,
-    )
+    if status == 422:  # FastAPI's list of {"loc", "msg"}
+        listed = detail if isinstance(detail, list) else []
+        told = [each for each in listed if isinstance(each, Mapping)]
+        return BridgeError(
+            "The NocoDB bridge found the call of {tool} malformed.", code="malformed", tool=tool,
+            hint=cleaned("; ".join(f"{each.get('loc')}: {each.get('msg')}" for each in told)),
+        )  # fmt: skip
+    if status in (401, 403):
+        code, sentence = "bridge_refused", (
+            "The NocoDB bridge refuses us (status {status}). The operator must check NOCODB_TOKEN."
+        )  # fmt: skip
+    elif status in (301, 302, 307, 308, 404, 405):
+        code, sentence = "bridge_missing", (
+            "There is no NocoDB bridge at the address that is set. "
+            "The operator must check NOCODB_URL: it ends in /execute."
+        )  # fmt: skip
+    elif status == 429:
+        code = "bridge_busy"
+        sentence = "The NocoDB bridge has too much to do. Please try again in a minute."
+    else:
+        return _failed(detail if isinstance(detail, str) else "", tool)
+    return BridgeError(sentence, code=code, status=status)
 
 
 def _failed(detail: str, tool: str) -> BridgeError:
+    """What NocoDB answered the bridge begins with its status."""
+    found = _STATUS.match(detail)
+    status = int(found["status"]) if found else 0
+    hint, unsure = "", False
     if signature := _SIGNATURE.search(detail):
-        return BridgeError(
-            "The arguments do not fit {tool}.",
-            code="bad_arguments",
-            hint=f"{CATALOGUE.get(tool, tool)}: {cleaned(signature[1])}",
-            tool=tool,
-        )
-    if "Unknown tool" in detail:
-        return BridgeError("This bridge does not know {tool}.", code="unknown_tool", tool=tool)
-    if "Max retries exceeded" in detail or "ConnectionPool" in detail:
-        return BridgeError(
+        code, sentence = "bad_arguments", "The arguments do not fit {tool}."
+        hint = f"{CATALOGUE.get(tool, tool)}: {cleaned(signature[1])}"
+    elif "Unknown tool" in detail:
+        code, sentence = "unknown_tool", "This bridge does not know {tool}."
+    elif "Max retries exceeded" in detail or "ConnectionPool" in detail:
+        code, unsure, sentence = "nocodb_down", True, (
             "The bridge does not reach its NocoDB. Please try again in a minute; "
-            "if it goes on, tell the operator.",
-            code="nocodb_down",
-            unsure=True,
+            "if it goes on, tell the operator."
+        )  # fmt: skip
+    elif status == 404:
+        code = "not_found"
+        sentence = "This bridge cannot do {tool}: its NocoDB answers 404 (not found)."
+        hint = (
+            f"check the ids; if they are right, this copy of the bridge lacks {tool}: "
+            "use another tool, or say that the operator can set NOCODB_URL to NocoDB itself"
         )
-    status = _STATUS.match(detail)
-    return _by_nocodb(int(status["status"]) if status else 0, detail, tool)
-
-
-def _by_nocodb(status: int, detail: str, tool: str) -> BridgeError:
-    """NocoDB answered the bridge with `status`, 0 where the text does not tell."""
-    if status == 404:
-        return BridgeError(
-            "This bridge cannot do {tool}: its NocoDB answers 404 (not found).",
-            code="not_found",
-            hint=f"check the ids; if they are right, this copy of the bridge lacks {tool}: "
-            "use another tool, or say that the operator can set NOCODB_URL to NocoDB itself",
-            tool=tool,
-        )
-    if status in (401, 403):
-        return BridgeError(
+    elif status in (401, 403):
+        code, sentence = "nocodb_refused", (
             "NocoDB does not let the bridge do {tool} (status {status}). "
-            "The operator must check the bridge's own token.",
-            code="nocodb_refused",
-            tool=tool,
-            status=status,
-        )
-    if status in (400, 422):
-        return BridgeError(
-            "NocoDB does not accept the arguments of {tool}.",
-            code="bad_arguments",
-            hint=f"{CATALOGUE.get(tool, tool)}: {cleaned(detail)}",
-            tool=tool,
-        )
-    if status == 429:
-        return BridgeError(
-            "NocoDB has too much to do. Please try again in half a minute.", code="nocodb_busy"
-        )
-    return BridgeError(
-        "The bridge could not do {tool}.",
-        code="bridge_failed",
-        hint=cleaned(detail),
-        unsure=True,
-        tool=tool,
-    )
+            "The operator must check the bridge's own token."
+        )  # fmt: skip
+    elif status in (400, 422):
+        code, sentence = "bad_arguments", "NocoDB does not accept the arguments of {tool}."
+        hint = f"{CATALOGUE.get(tool, tool)}: {cleaned(detail)}"
+    elif status == 429:
+        code = "nocodb_busy"
+        sentence = "NocoDB has too much to do. Please try again in half a minute."
+    else:
+        code, sentence, unsure = "bridge_failed", "The bridge could not do {tool}.", True
+        hint = cleaned(detail)
+    return BridgeError(sentence, code=code, hint=hint, unsure=unsure, tool=tool, status=status)
 
 
 def _wait_of(error: HttpError, pause: float) -> float | None:

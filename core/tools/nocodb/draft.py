@@ -7,20 +7,19 @@ and of links nothing moves that no card shows.
 from __future__ import annotations
 
 import re
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from core.changes.model import MOST_ROWS, Draft, Row, RowWrite, WriteKind
+from core.changes.model import MOST_ROWS, Draft, RowWrite, WriteKind
 from core.errors import ToolError
 from core.ports import Tool
 from core.records import Outcome, ToolContext
 from core.tools.nocodb.api import NocoApi, NocoError
 from core.tools.nocodb.driver import Owned, Snapshot, TableDriver, TableSchema
-from core.tools.nocodb.fieldtypes import Field, entered, here, linked_ids
+from core.tools.nocodb.fieldtypes import Field, entered, filled, here, linked_ids
 from core.tools.nocodb.filters import GUIDE, Filter, Match, Selection
 from core.tools.nocodb.read import Reading, Wish, check_open
 from core.tools.nocodb.rest import RestDriver
@@ -46,8 +45,6 @@ Cells = Sequence[tuple[Field, Any]]
 
 Id = str | int
 Values = Mapping[str, Any]
-Reads = Callable[[str, str], bool]
-"""Of a table's title and id: whether it may only be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +66,18 @@ class Drafts:
         for row in rows:
             values: Snapshot = {}
             for field, value in row:
-                if field.is_link:
-                    values[field.title] = await self._entries(schema, field, ids_of(value))
-                else:
+                if not field.is_link:
                     values[field.title] = self._entered(field, value, zone)
-            after = _filled(values) if self._driver.typed else values
+                    continue
+                ids = ids_of(value)
+                if field.one and len(ids) > 1:
+                    raise _too_many(field)
+                owned = await self._owned(schema, field, ids)
+                # No other row may own what it leads to.
+                hint = "create the row without it, then move it with nocodb_link"
+                _check_free(owned.values(), hint)
+                values[field.title] = [owned[id].row for id in ids]
+            after = filled(values) if self._driver.typed else values
             if not after:
                 raise _misfit("a new row has no value")
             writes.append(RowWrite(after=after))
@@ -108,7 +112,7 @@ class Drafts:
 
     async def delete(self, schema: TableSchema, ids: Sequence[str]) -> Draft:
         snapshots = await self._existing(schema, ids, None)
-        keep = _filled if self._driver.typed else dict
+        keep = filled if self._driver.typed else dict
         writes = [RowWrite(id, before=keep(snapshots[id])) for id in ids]
         return replace(self._draft(schema, "delete", writes), note=self._driver.recreated)
 
@@ -183,16 +187,6 @@ class Drafts:
             if old or new
         ]
 
-    async def _entries(
-        self, schema: TableSchema, field: Field, ids: Sequence[str]
-    ) -> list[Snapshot]:
-        """The links of a row that is yet to be made; no other row may own what it leads to."""
-        if field.one and len(ids) > 1:
-            raise _too_many(field)
-        owned = await self._owned(schema, field, ids)
-        _check_free(owned.values(), "create the row without it, then move it with nocodb_link")
-        return [owned[id].row for id in ids]
-
     async def _owned(
         self, schema: TableSchema, field: Field, ids: Sequence[str]
     ) -> Mapping[str, Owned]:
@@ -246,50 +240,28 @@ def cells_of(table: Table, values: Mapping[str, Any]) -> Cells:
     return fields
 
 
-def anything_goes(title: str, id: str) -> bool:
-    return False
-
-
 class Writes:
-    """`read_only` says of a table that nothing there may be changed."""
+    """The functions that become tools."""
 
-    def __init__(
-        self,
-        api: NocoApi,
-        schemas: Schemas,
-        *,
-        read_only: Reads = anything_goes,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
+    def __init__(self, api: NocoApi, schemas: Schemas) -> None:
         self._schemas = schemas
         self._reading = Reading(api)
         self._drafts = Drafts(RestDriver(api))
-        self._read_only = read_only
-        self._clock = clock
 
     def tools(self) -> Sequence[Tool]:
         told = (
             (self.nocodb_create, False, f"Propose new rows in a table. {_ENTRIES} {_PROPOSES}"),
-            (
-                self.nocodb_update,
-                False,
-                "Propose new values for rows: either `changes`, each with a row's id and its new "
-                "fields, or `filters` and what to `set` in every row that fits them. "
-                f"null clears a field. {_ENTRIES} {GUIDE} {_PROPOSES}",
-            ),
-            (
-                self.nocodb_delete,
-                True,
-                "Propose to delete rows: by `ids` (for duplicates, look with nocodb_query first "
-                f"and name the rows to go), or by `filters`. {_PROPOSES}",
-            ),
-            (
-                self.nocodb_link,
-                True,
-                "Propose to change what a link field of one row leads to: ids of rows of the other "
-                f"table. {_PROPOSES}",
-            ),
-        )
+            (self.nocodb_update, False,
+             "Propose new values for rows: either `changes`, each with a row's id and its new "
+             "fields, or `filters` and what to `set` in every row that fits them. "
+             f"null clears a field. {_ENTRIES} {GUIDE} {_PROPOSES}"),
+            (self.nocodb_delete, True,
+             "Propose to delete rows: by `ids` (for duplicates, look with nocodb_query first "
+             f"and name the rows to go), or by `filters`. {_PROPOSES}"),
+            (self.nocodb_link, True,
+             "Propose to change what a link field of one row leads to: ids of rows of the other "
+             f"table. {_PROPOSES}"),
+        )  # fmt: skip
         return [
             FunctionTool.of(
                 function, effect="write", doing=_DOING, strict=strict, description=description
@@ -330,9 +302,8 @@ class Writes:
         if bool(changes) == bool(filters or set) or bool(filters) != bool(set):
             raise ToolError(
                 "Rows are named either by `changes`, or by `filters` and `set`; all rows of a "
-                "table are never changed at once.",
-                code="bad_arguments",
-            )
+                "table are never changed at once.", code="bad_arguments",
+            )  # fmt: skip
         names = [name for change in changes for name in change.fields]
         known = await self._table(table, [*names, *(set or ()), *(f.field for f in filters)])
         if set:
@@ -416,7 +387,7 @@ class Writes:
         named = [known.field(each) for each in wanted]
         touched = [(known.title, known.id), *((f.related_title, f.related) for f in named)]
         for title, id in touched:
-            if id and self._read_only(title, id):
+            if id and self._schemas.rules.read_only(title, id):
                 raise ToolError(
                     "The table {table} may only be read here. The operator can change that.",
                     code="read_only", hint="tell the person; do not look for another way",
@@ -430,8 +401,7 @@ class Writes:
         """The ids of the rows that fit now: these are proposed on, whatever comes to fit later."""
         for each in filters:
             check_open(table.field(each.field))
-        now = datetime.fromtimestamp(self._clock(), _zone(ctx))
-        selection = Selection.of(table, filters, match, now)
+        selection = Selection.of(table, filters, match, datetime.now(_zone(ctx)))
         keys = tuple(each for each in table.fields if each.type == "ID")
         found = await self._reading.every(selection, Wish(keys))
         if not found.records:
@@ -453,10 +423,6 @@ def _check_free(rows: Iterable[Owned], hint: str) -> None:
 
 def _too_many(field: Field) -> ToolError:
     return ToolError("The link {field} holds one row at most.", code="bad_value", field=field.title)
-
-
-def _filled(values: Mapping[str, Any]) -> Row:
-    return {name: value for name, value in values.items() if value not in (None, [], "")}
 
 
 def _misfit(why: str) -> ToolError:

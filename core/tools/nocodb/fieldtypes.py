@@ -382,11 +382,6 @@ def stored(field: Field, cell: object) -> Any:
     return None if cell in _EMPTY else field.of.stored(cell)
 
 
-def sent(field: Field, value: Any) -> Any:
-    """As NocoDB takes it."""
-    return field.of.sent(value)
-
-
 def here(field: Field, value: Any, zone: tzinfo) -> Any:
     """A moment as it is where somebody reads it; all else as it is."""
     if field.kind == "moment" and isinstance(value, str):
@@ -439,6 +434,11 @@ def _mark(value: Any) -> str:
 
 def _in_utc(moment: datetime) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def filled(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Without what is empty."""
+    return {name: value for name, value in values.items() if value not in _EMPTY}
 
 
 def linked_ids(cell: object) -> frozenset[str]:

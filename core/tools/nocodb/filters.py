@@ -183,10 +183,6 @@ class Span:
         last = (after - _DAY).isoformat()
         return last if after - first == _DAY else f"{first.isoformat()} – {last}"
 
-    def to(self, last: Span) -> Span:
-        """From the beginning of this one to the end of `last`."""
-        return Span(self.start, last.end)
-
     @property
     def first_day(self) -> date:
         return self.start.date()
@@ -257,14 +253,16 @@ class Selection:
     @property
     def checked(self) -> tuple[Field, ...]:
         """The fields that `holds` looks at."""
-        fields = [] if self.exact else [each.field for each in self.conditions]
-        return tuple(dict.fromkeys(fields))
+        return () if self.exact else tuple(dict.fromkeys(each.field for each in self.conditions))
 
     def holds(self, row: Record) -> bool:
         """Of a row that has the fields in `checked`. Raises ToolError where it cannot be said."""
         if self.exact:
             return True
-        checks = (each.holds(_cell(each.field, row)) for each in self.conditions)
+        checks = (  # v3 tells a row's id beside its fields
+            each.holds(row.id if each.field.type == "ID" else row.fields.get(each.field.title))
+            for each in self.conditions
+        )
         return all(checks) if self.match == "all" else any(checks)
 
     @property
@@ -279,7 +277,10 @@ def clause(field: str, op: str, *values: str, word: str = "") -> Where:
     Raises ValueError for a value that is not `sayable`.
     """
     head = [field, op, *([word] if word else [])]
-    bare = f"({','.join([*head, *values])})" if all(map(_is_bare, values)) else None
+    sayable_bare = all(
+        _BARE.fullmatch(value) and value.lower() not in _RESERVED for value in values
+    )
+    bare = f"({','.join([*head, *values])})" if sayable_bare else None
     return Where(f"({','.join([*head, *map(_quoted, values)])})", bare)
 
 
@@ -297,21 +298,9 @@ def either(parts: Sequence[Where]) -> Where:
     return _joined(parts, "~or") if all(part.v3 for part in parts) else Where()
 
 
-def midnight(day: date, zone: tzinfo | None) -> datetime:
-    return datetime(day.year, day.month, day.day, tzinfo=zone)
-
-
-def week_of(day: date) -> date:
-    return day - timedelta(days=day.weekday())
-
-
 def month_of(day: date, later: int = 0) -> date:
     """The first day of its month, or of the one so many months later."""
     return _month(day.year, day.month + later)
-
-
-def quarter_of(day: date, later: int = 0) -> date:
-    return _month(day.year, (day.month - 1) // 3 * 3 + 1 + 3 * later)
 
 
 def year_of(day: date, later: int = 0) -> date:
@@ -319,9 +308,9 @@ def year_of(day: date, later: int = 0) -> date:
 
 
 _BEGINNINGS: dict[str, Callable[[date, int], date]] = {
-    "week": lambda day, later: week_of(day) + timedelta(weeks=later),
+    "week": lambda day, later: day - timedelta(days=day.weekday(), weeks=-later),
     "month": month_of,
-    "quarter": quarter_of,
+    "quarter": lambda day, later: _month(day.year, (day.month - 1) // 3 * 3 + 1 + 3 * later),
     "year": year_of,
 }
 
@@ -333,7 +322,11 @@ def misfit(why: str) -> ToolError:
 def of_dates(field: Field, op: Op, given: Sequence[object], now: datetime) -> Condition:
     """Every date is a stretch of time: `gt` a month is after its end, `eq` is within it."""
     spans = tuple(Span.of(str(each), now) for each in given)
-    start, end = _bounds(field, spans[0].to(spans[-1]))
+    span = Span(spans[0].start, spans[-1].end)
+    if field.kind == "day":  # as NocoDB compares them: plain days, or moments in UTC
+        start, end = span.first_day.isoformat(), span.day_after.isoformat()
+    else:
+        start, end = _utc(span.start), _utc(span.end)
     before, until = (clause(field.id, "lt", at, word="exactDate") for at in (start, end))
     since, after = (clause(field.id, "gte", at, word="exactDate") for at in (start, end))
     inside = every([since, until])
@@ -343,21 +336,15 @@ def of_dates(field: Field, op: Op, given: Sequence[object], now: datetime) -> Co
         "gt": after, "gte": since, "lt": before, "lte": until,
     }  # fmt: skip
 
-    def fits(at: str) -> bool:
-        match op:
-            case "gt":
-                return at >= end
-            case "gte":
-                return at >= start
-            case "lt":
-                return at < start
-            case "lte":
-                return at < end
-        return (start <= at < end) == (op != "neq")
-
     def holds(cell: object) -> bool:
         at = _sortable(field, cell)
-        return op == "neq" if at is None else fits(at)
+        if at is None:
+            return op == "neq"
+        within = start <= at < end
+        return {
+            "eq": within, "between": within, "neq": not within,
+            "gt": at >= end, "gte": at >= start, "lt": at < start, "lte": at < end,
+        }[op]  # fmt: skip
 
     return Condition(field, op, spans, wheres[op], True, holds)
 
@@ -371,7 +358,10 @@ def of_words(field: Field, op: Op, given: Sequence[object]) -> Condition:
         texts = fieldtypes.people_of(cell) if people else fieldtypes.texts_of(cell)
         if fieldtypes.may_lack(field, cell):
             raise misfit(f"rows link to more than I can look through in {field.title}")
-        found = any(_found(text, values, wide) for text in texts)
+        if wide:
+            found = any(form(values[0]) in form(text) for text in texts for form in _FORMS)
+        else:
+            found = any(text in values for text in texts)
         return found == (op not in ("neq", "not_contains"))
 
     where, exact = _words_where(field, op, values, wide)
@@ -430,15 +420,11 @@ def _mark(value: str) -> str:
     return next((mark for mark in _QUOTES if mark not in value and "\\" not in value), "")
 
 
-def _is_bare(value: str) -> bool:
-    """Whether it means itself without quotes."""
-    return bool(_BARE.fullmatch(value)) and value.lower() not in _RESERVED
-
-
 def _span(text: str, now: datetime) -> Span | None:
     today, zone = now.date(), now.tzinfo
     if text in _NEAR:
-        return _days(today + _NEAR[text] * _DAY, today + (_NEAR[text] + 1) * _DAY, zone)
+        day = today + _NEAR[text] * _DAY
+        return _days(day, day + _DAY, zone)
     if found := _NAMED.fullmatch(text):
         shift, begin = _SHIFTS[found[1]], _BEGINNINGS[found[2]]
         return _days(begin(today, shift), begin(today, shift + 1), zone)
@@ -449,26 +435,22 @@ def _span(text: str, now: datetime) -> Span | None:
         if found[1] == "last":
             return _days(today + _DAY - count, today + _DAY, zone)
         return _days(today, today + count, zone)
-    return _written(text, zone)
-
-
-def _written(text: str, zone: tzinfo | None) -> Span | None:
     if found := _DATE.fullmatch(text):
-        year, month, day = (int(part) if part else 0 for part in found.groups())
-        first = date(year, month or 1, day or 1)
-        if day:
-            return _days(first, first + _DAY, zone)
-        return _days(first, month_of(first, 1) if month else year_of(first, 1), zone)
+        year, month, nth = (int(part) if part else 0 for part in found.groups())
+        first = date(year, month or 1, nth or 1)
+        after = first + _DAY if nth else month_of(first, 1) if month else year_of(first, 1)
+        return _days(first, after, zone)
     if found := _MOMENT.fullmatch(text):
         moment = datetime.fromisoformat(text)
         start = moment.astimezone(zone) if moment.tzinfo else moment.replace(tzinfo=zone)
-        step = timedelta(seconds=1) if found[1] else timedelta(minutes=1)
-        return Span(start.replace(microsecond=0), start.replace(microsecond=0) + step)
+        start = start.replace(microsecond=0)
+        return Span(start, start + timedelta(seconds=1 if found[1] else 60))
     return None
 
 
 def _days(first: date, after: date, zone: tzinfo | None) -> Span:
-    return Span(midnight(first, zone), midnight(after, zone))
+    start, end = (datetime.combine(day, time(), zone) for day in (first, after))
+    return Span(start, end)
 
 
 def _month(year: int, month: int) -> date:
@@ -476,15 +458,8 @@ def _month(year: int, month: int) -> date:
     return date(year + (month - 1) // 12, (month - 1) % 12 + 1, 1)
 
 
-def _bounds(field: Field, span: Span) -> tuple[str, str]:
-    """As NocoDB compares them: plain days, or moments in UTC, to the second."""
-    if field.kind == "day":
-        return span.first_day.isoformat(), span.day_after.isoformat()
-    return _utc(span.start), _utc(span.end)
-
-
 def _sortable(field: Field, cell: object) -> str | None:
-    """A cell in the form of `_bounds`, in which texts sort as times do."""
+    """A cell in the form that NocoDB compares, in which texts sort as times do."""
     if field.kind == "day":
         day = fieldtypes.day_of(cell)
         return day.isoformat() if day else None
@@ -494,10 +469,6 @@ def _sortable(field: Field, cell: object) -> str | None:
 
 def _utc(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(" ", "seconds")
-
-
-def _found(text: str, values: Sequence[str], wide: bool) -> bool:
-    return any(form(values[0]) in form(text) for form in _FORMS) if wide else text in values
 
 
 def _words_where(
@@ -589,7 +560,10 @@ def _of_check(field: Field, op: Op, given: Sequence[object]) -> Condition:
 
 
 def _of_number(field: Field, op: Op, given: Sequence[object]) -> Condition:
-    numbers = tuple(_number(field, each) for each in given)
+    found = [fieldtypes.number_of(each) for each in given]
+    numbers = tuple(each for each in found if each is not None and abs(each.adjusted()) <= 30)
+    if len(numbers) < len(given):
+        raise misfit(f"{field.title} holds numbers; write one as 1234.5")
     said = [format(each, "f") for each in numbers]
     if op == "between":
         where = every([clause(field.id, "gte", said[0]), clause(field.id, "lte", said[1])])
@@ -597,33 +571,17 @@ def _of_number(field: Field, op: Op, given: Sequence[object]) -> Condition:
         where = clause(field.id, op, *said)
 
     def holds(cell: object) -> bool:
-        number = fieldtypes.number_of(cell)
-        return op == "neq" if number is None else _compared(op, number, numbers)
+        number, first, last = fieldtypes.number_of(cell), numbers[0], numbers[-1]
+        if number is None:
+            return op == "neq"
+        one = number in numbers
+        return {
+            "eq": one, "in": one, "neq": not one, "between": first <= number <= last,
+            "gt": number > first, "gte": number >= first,
+            "lt": number < first, "lte": number <= first,
+        }[op]  # fmt: skip
 
     return Condition(field, op, numbers, where, True, holds)
-
-
-def _compared(op: Op, number: Decimal, numbers: Sequence[Decimal]) -> bool:
-    first, last = numbers[0], numbers[-1]
-    match op:
-        case "gt":
-            return number > first
-        case "gte":
-            return number >= first
-        case "lt":
-            return number < first
-        case "lte":
-            return number <= first
-        case "between":
-            return first <= number <= last
-    return (number in numbers) == (op != "neq")
-
-
-def _number(field: Field, value: object) -> Decimal:
-    number = fieldtypes.number_of(value)
-    if number is None or abs(number.adjusted()) > 30:
-        raise misfit(f"{field.title} holds numbers; write one as 1234.5")
-    return number
 
 
 def _as_number(field: Field, op: Op, given: Sequence[object]) -> bool:
@@ -635,11 +593,6 @@ def _as_number(field: Field, op: Op, given: Sequence[object]) -> bool:
     return not field.of.figures or op in _ORDER_OPS[2:] or not texts
 
 
-def _cell(field: Field, row: Record) -> object:
-    """v3 tells a row's id beside its fields."""
-    return row.id if field.type == "ID" else row.fields.get(field.title)
-
-
 def _in_words(condition: Condition, locale: str) -> str:
     field, operands = one_line(condition.field.title, LONGEST_TOLD), condition.operands
     if not operands:
@@ -648,10 +601,9 @@ def _in_words(condition: Condition, locale: str) -> str:
         return say(_CHECKED if operands[0] else _NOT_CHECKED, locale, field=field)
     dates = isinstance(operands[0], Span) and condition.op in _DATE_SENTENCES
     sentence = (_DATE_SENTENCES if dates else _SENTENCES)[condition.op]
-    if condition.op == "between":
-        first, last = _operand_in_words(operands[0]), _operand_in_words(operands[1])
-        return say(sentence, locale, field=field, value=first, last=last)
     shown = [_operand_in_words(each) for each in operands[:_VALUES_TOLD]]
+    if condition.op == "between":
+        return say(sentence, locale, field=field, value=shown[0], last=shown[1])
     more = ["…"] if len(operands) > _VALUES_TOLD else []
     return say(sentence, locale, field=field, value=", ".join([*shown, *more]))
 

@@ -152,13 +152,9 @@ class Reading:
         table = selection.table
         try:
             page = await self._api.records(
-                table.at,
-                fields=wish.ids(table, *selection.checked),
-                where=selection.where.v3,
-                sort=wish.order(table),
-                page=number,
-                size=size,
-            )
+                table.at, fields=wish.ids(table, *selection.checked), where=selection.where.v3,
+                sort=wish.order(table), page=number, size=size,
+            )  # fmt: skip
         except NocoError as error:
             if error.code == "bad_page":  # NocoDB's word for a page past the end
                 return Page(())
@@ -166,23 +162,6 @@ class Reading:
         asked = (*wish.columns(table), *selection.checked)
         check_titles(self._api, table, asked, page.records)
         return page
-
-
-def source(
-    origin: str, selection: Selection, rows: Rows, shown: int, now: datetime, locale: str
-) -> str:
-    """One line of Markdown: the table, the filter in words, how many rows, when, and a link.
-
-    `shown` is how many the answer stands on, `now` in the zone of who asked.
-    """
-    told = words(selection, locale)
-    what = f"{selection.table.title}, {told}" if told else selection.table.title
-    sentence = _SOURCE if rows.counted else _SOURCE_AT_LEAST
-    said = say(
-        sentence, locale, what=markless(what), shown=f"{shown:,}", total=f"{rows.total:,}",
-        **_when(now),
-    )  # fmt: skip
-    return f"{said} {_link(origin, selection.table)}"
 
 
 def source_of_row(origin: str, table: Table, id: str, now: datetime, locale: str) -> str:
@@ -207,17 +186,32 @@ class Asked:
     def zone(self) -> tzinfo | None:
         return self.now.tzinfo
 
-    def field(self, name: str) -> Field:
-        """Raises NocoError `unknown_field`."""
-        return self.table.field(name)
-
     def source(self, rows: Rows, shown: int) -> str:
-        return source(self.origin, self.selection, rows, shown, self.now, self.locale)
+        """One line of Markdown: the table, the filter in words, how many rows, when, and a link.
+
+        `shown` is how many the answer stands on.
+        """
+        told = words(self.selection, self.locale)
+        what = f"{self.table.title}, {told}" if told else self.table.title
+        said = say(
+            _SOURCE if rows.counted else _SOURCE_AT_LEAST, self.locale, what=markless(what),
+            shown=f"{shown:,}", total=f"{rows.total:,}", **_when(self.now),
+        )  # fmt: skip
+        return f"{said} {_link(self.origin, self.table)}"
+
+
+def check_open(field: Field) -> None:
+    """What no model may see, it may not find out by filters or groups either. Raises ToolError."""
+    if redacted({field.title: True})[field.title] is not True:
+        raise ToolError(
+            "The field {field} is withheld here.",
+            code="withheld", hint="leave it out", field=field.title,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
-class Asking:
-    """`clock` tells seconds since the epoch."""
+class Query:
+    """The functions that become tools; `clock` tells seconds since the epoch."""
 
     api: NocoApi
     schemas: Schemas
@@ -244,22 +238,6 @@ class Asking:
     def now(self, ctx: ToolContext) -> datetime:
         return datetime.fromtimestamp(self.clock(), ZoneInfo(ctx.zone))
 
-
-def check_open(field: Field) -> None:
-    """What no model may see, it may not find out by filters or groups either. Raises ToolError."""
-    if redacted({field.title: True})[field.title] is not True:
-        raise ToolError(
-            "The field {field} is withheld here.",
-            code="withheld", hint="leave it out", field=field.title,
-        )  # fmt: skip
-
-
-class Query:
-    """The functions that become tools."""
-
-    def __init__(self, asking: Asking) -> None:
-        self._asking = asking
-
     async def nocodb_query(
         self,
         ctx: ToolContext,
@@ -285,10 +263,10 @@ class Query:
             export: true sends the person a CSV file of all rows that fit, up to 5,000
         """
         names = [*fields, *(each.field for each in sort)]
-        asked = await self._asking.asked(ctx, table, filters, match, names)
+        asked = await self.asked(ctx, table, filters, match, names)
         wish = Wish(
-            fields=tuple(asked.field(each) for each in fields),
-            sort=tuple(Sort(asked.field(each.field).id, each.direction) for each in sort),
+            fields=tuple(asked.table.field(each) for each in fields),
+            sort=tuple(Sort(asked.table.field(each.field).id, each.direction) for each in sort),
         )
         file: File | None = None
         sent = 0
@@ -298,8 +276,7 @@ class Query:
             start = (page - 1) * limit
             rows = replace(rows, records=rows.records[start : start + limit])
         else:
-            reading = self._asking.reading
-            rows = await reading.page(asked.selection, wish, number=page, size=limit)
+            rows = await self.reading.page(asked.selection, wish, number=page, size=limit)
         told = _told(asked, rows, wish, page)
         if file:
             told["file"] = f"{file.name} is sent to the person with your answer"
@@ -313,8 +290,8 @@ class Query:
             table: its name, as nocodb_tables tells it
             id: of the row, as nocodb_query tells it
         """
-        api, now = self._asking.api, self._asking.now(ctx)
-        known = await self._asking.schemas.table(table)
+        api, now = self.api, self.now(ctx)
+        known = await self.schemas.table(table)
         record = await api.record(known.at, str(id), fields=[each.id for each in known.fields])
         check_titles(api, known, known.fields, [record])
         whole = await self._with_links(known, record)
@@ -327,7 +304,7 @@ class Query:
         if ctx.files is None:
             raise ToolError("Files cannot be sent here.", code="no_files", hint="leave export out")
         await ctx.doing(say("is reading the rows for a file…", ctx.locale))
-        rows = await self._asking.reading.every(asked.selection, wish)
+        rows = await self.reading.every(asked.selection, wish)
         if not rows.records:
             return rows, None
         fields = wish.columns(asked.table)
@@ -338,7 +315,7 @@ class Query:
         """A row tells some of the rows that it links to, or only how many they are; a tuple holds
         all of them."""
         many = [each for each in table.links if not each.one and record.fields.get(each.title)]
-        links = self._asking.api.links
+        links = self.api.links
         found = await together(*(links(table.at, each.id, record.id) for each in many[:LINKS]))
         cells: dict[str, Any] = {
             field.title: tuple({"id": each.id, "fields": each.fields} for each in linked)

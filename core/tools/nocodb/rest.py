@@ -18,8 +18,8 @@ from core.tools.nocodb.fieldtypes import (
     Field,
     alike,
     counts_rows,
+    filled,
     linked_ids,
-    sent,
     stored,
     title_of,
 )
@@ -99,7 +99,7 @@ class RestDriver(TableDriver):
     async def create(self, schema: TableSchema, rows: Sequence[Row], by: str) -> Sequence[str]:
         bodies = [
             {
-                title: sent(schema.own[title], value)
+                title: schema.own[title].of.sent(value)
                 for title, value in row.items()
                 if title in schema.own and not schema.own[title].of.file
             }
@@ -109,7 +109,7 @@ class RestDriver(TableDriver):
 
     async def update(self, schema: TableSchema, rows: Mapping[str, Row], by: str) -> None:
         records = [
-            Record(id, {n: sent(schema.own[n], v) for n, v in row.items() if n in schema.own})
+            Record(id, {n: schema.own[n].of.sent(v) for n, v in row.items() if n in schema.own})
             for id, row in rows.items()
         ]
         await self._api.update(schema.at, records, by=by)
@@ -124,9 +124,7 @@ class RestDriver(TableDriver):
         return alike(before, now)
 
     def restorable(self, target: Mapping[str, Any], before: Row | None) -> Row:
-        return {
-            name: value for name, value in (before or {}).items() if value not in (None, [], "")
-        }
+        return filled(before or {})
 
     async def attach(self, schema: TableSchema, id: str, files: Row, by: str) -> None:
         await self._api.attach(

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import difflib
 import functools
-import hashlib
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -33,11 +32,12 @@ CUT = "…"
 """Ends a name that is longer."""
 _NAMES = 30
 """Titles in a hint."""
+_TIMES = (("CreatedAt", "CreatedTime"), ("UpdatedAt", "LastModifiedTime"))
+"""Every table that NocoDB made has them, and takes their titles for ids."""
 
 T = TypeVar("T")
 
-Hidden = Callable[[str, str], bool]
-"""Of a table's title and id: whether nobody here may know of it."""
+NO_RULES = TableRules()
 
 
 class Fresh(Generic[T]):
@@ -84,7 +84,11 @@ def resolved(name: str, among: Sequence[Titled]) -> Titled | None:
         alike = [each for each in among if wanted and form(each.title.strip()) == wanted]
         if alike:
             return alike[0] if len(alike) == 1 else None
-    return _begun(plain(exact), among)
+    begun: list[Titled] = []
+    start = plain(exact).removesuffix(CUT)
+    if start not in ("", plain(exact)):  # it was cut
+        begun = [each for each in among if plain(each.title).startswith(start)]
+    return begun[0] if len(begun) == 1 else None
 
 
 def nearest(name: str, among: Iterable[_Titled]) -> str:
@@ -126,12 +130,6 @@ class Table:
     @property
     def at(self) -> At:
         return At(self.base, self.id)
-
-    @property
-    def hash(self) -> str:
-        """Of all that a draft stands on: changes when a field is added, lost, renamed, retyped."""
-        told = repr((self.id, self.title, self.fields, self.display, self.concealed))
-        return hashlib.sha256(told.encode()).hexdigest()[:16]
 
     @property
     def display_field(self) -> Field | None:
@@ -179,18 +177,17 @@ def table_of(
         for each in fields
         if each.id not in closed and each.via not in closed and not each.of.hidden
     ]
+    if told.get("source_id") not in foreign:
+        titles = {each.title for each in shown}
+        shown += [Field(title, title, type) for title, type in _TIMES if title not in titles]
     return Table(
         id=str(told["id"]),
         title=str(told.get("title") or told["id"]),
         base=base,
-        fields=(*shown, *(() if told.get("source_id") in foreign else _times(shown))),
+        fields=tuple(shown),
         display=str(told.get("display_field_id") or ""),
         concealed=concealed,
     )
-
-
-def nothing_hidden(title: str, id: str) -> bool:
-    return False
 
 
 class Schemas:
@@ -206,12 +203,12 @@ class Schemas:
         api: NocoApi,
         base_id: str = "",
         *,
-        hidden: Hidden = nothing_hidden,
+        rules: TableRules = NO_RULES,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._api = api
         self._base_id = base_id
-        self._hidden = hidden
+        self.rules = rules
         self._clock = clock
         self._drifts = api.drifts
         self.drop()
@@ -224,7 +221,7 @@ class Schemas:
     async def names(self) -> Sequence[Named]:
         """Every table that is not hidden, in NocoDB's order: id and title alone."""
         every = await self.every_name()
-        return tuple(each for each in every if not self._hidden(each.title, each.id))
+        return tuple(each for each in every if not self.rules.hides(each.title, each.id))
 
     async def every_name(self) -> Sequence[Named]:
         """Hidden ones too: what the operator's file is checked against, never told."""
@@ -236,7 +233,16 @@ class Schemas:
 
         Raises NocoError `unknown_table`, with the nearest titles as hint.
         """
-        return await self._describe(await self._named(name))
+        found = resolved(name, await self.names())
+        if found is None:
+            self._drop_old(self._names)
+            found = resolved(name, await self.names())
+        if found is None:
+            raise NocoError(
+                "There is no table {name!r} here.",
+                code="unknown_table", hint=nearest(name, await self.names()), name=name[:64],
+            )  # fmt: skip
+        return await self._describe(found)
 
     async def tables(self) -> Sequence[Table]:
         """All that are not hidden, described: one call each where not known yet."""
@@ -268,25 +274,11 @@ class Schemas:
         self._names = Fresh(self._list, self._clock)
         self._tables: dict[str, Fresh[Table]] = {}
 
-    async def _named(self, name: str) -> Named:
-        found = resolved(name, await self.names())
-        if found is None:
-            self._drop_old(self._names)
-            found = resolved(name, await self.names())
-        if found is None:
-            raise NocoError(
-                "There is no table {name!r} here.",
-                code="unknown_table", hint=nearest(name, await self.names()), name=name[:64],
-            )  # fmt: skip
-        return found
-
     async def _describe(self, named: Named) -> Table:
         self._look()
-        kept = self._tables.get(named.id)
-        if kept is None:
-            kept = Fresh(functools.partial(self._ask, named), self._clock)
-            self._tables[named.id] = kept
-        return await kept.value()
+        if named.id not in self._tables:
+            self._tables[named.id] = Fresh(functools.partial(self._ask, named), self._clock)
+        return await self._tables[named.id].value()
 
     async def _find_base(self) -> Base:
         bases = await self._api.bases()
@@ -328,15 +320,6 @@ class Schemas:
             self.drop()
 
 
-def _begun(name: str, among: Sequence[Titled]) -> Titled | None:
-    """The only one whose title begins with a name that was cut."""
-    start = name.removesuffix(CUT)
-    begun = [
-        each for each in among if start not in ("", name) and plain(each.title).startswith(start)
-    ]
-    return begun[0] if len(begun) == 1 else None
-
-
 def _field(told: Mapping[str, Any], seen: Mapping[str, Named]) -> Field:
     given = told.get("options")
     options = given if isinstance(given, Mapping) else {}
@@ -354,13 +337,6 @@ def _field(told: Mapping[str, Any], seen: Mapping[str, Named]) -> Field:
         via=str(options.get("related_field_id") or ""),
         relation=str(options.get("relation_type") or ""),
     )
-
-
-def _times(shown: Sequence[Field]) -> Sequence[Field]:
-    """Every table that NocoDB made has them, and takes their titles for ids."""
-    titles = {each.title for each in shown}
-    times = (("CreatedAt", "CreatedTime"), ("UpdatedAt", "LastModifiedTime"))
-    return [Field(title, title, type) for title, type in times if title not in titles]
 
 
 SHORT = 200
@@ -406,39 +382,29 @@ def outline(table: Table, longest: int = SHORT, *, read_only: bool = False) -> s
     return f"{head}{len(told)} fields"
 
 
-class Tables:
-    """The function that becomes the tool."""
+def tables_tool(schemas: Schemas, base: str, titles: Sequence[str], writing: str) -> FunctionTool:
+    """As it tells of those tables; the same for the same words, so that prompts can be cached."""
 
-    def __init__(self, schemas: Schemas, rules: TableRules) -> None:
-        self._schemas = schemas
-        self._rules = rules
+    def told(table: Table, longest: int = SHORT) -> str:
+        return outline(table, longest, read_only=schemas.rules.read_only(table.title, table.id))
 
-    async def nocodb_tables(self, tables: Sequence[str] = ()) -> str:
+    async def nocodb_tables(tables: Sequence[str] = ()) -> str:
         """The tables of the team's NocoDB base.
 
         Args:
             tables: names of tables to see all columns of, at most 10; null for all tables in short
         """
         if tables:
-            told = [await self._schemas.table(name) for name in tables[:ASKED]]
-            return "\n".join(self._outline(table, LONG) for table in dict.fromkeys(told))
-        names = await self._schemas.names()
+            asked = [await schemas.table(name) for name in tables[:ASKED]]
+            return "\n".join(told(table, LONG) for table in dict.fromkeys(asked))
+        names = await schemas.names()
         if not names:
             return "There are no tables in this base."
         if len(names) <= FEW:
-            return "\n".join(self._outline(table) for table in await self._schemas.tables())
+            return "\n".join(map(told, await schemas.tables()))
         listed = "\n".join(f"{shown(each.title)} [{each.id}]" for each in names)
         return f"{len(names)} tables; ask for columns with `tables`.\n{listed}"
 
-    def _outline(self, table: Table, longest: int = SHORT) -> str:
-        read_only = self._rules.read_only(table.title, table.id)
-        return outline(table, longest, read_only=read_only)
-
-
-def tables_tool(
-    schemas: Schemas, rules: TableRules, base: str, titles: Sequence[str], writing: str
-) -> FunctionTool:
-    """As it tells of those tables; the same for the same words, so that prompts can be cached."""
     named = [shown(title) for title in titles[:FEW]]
     if len(titles) > FEW:
         named.append(f"and {len(titles) - FEW} more")
@@ -446,7 +412,7 @@ def tables_tool(
         base=shown(base), tables=", ".join(named) or _UNKNOWN, writing=writing
     )
     return FunctionTool.of(
-        Tables(schemas, rules).nocodb_tables,
+        nocodb_tables,
         effect="read", doing="is looking at the tables…", description=description.strip(),
     )  # fmt: skip
 
@@ -474,16 +440,10 @@ def _outlined(field: Field, display: str, room: int) -> str:
     name = shown(field.title) + ("*" if field.id == display else "")
     if field.is_link:
         return f"{name}->{shown(field.related_title)}"
-    kind = field.of.word or field.type.lower()
-    return f"{name}:{kind}{_options(field, room)}"
-
-
-def _options(field: Field, room: int) -> str:
-    if not field.options:
-        return ""
+    kind = f"{name}:{field.of.word or field.type.lower()}"
     told = [line(each, LONGEST) for each in field.options]
     for kept in range(len(told), 0, -1):
         text = "|".join(told[:kept]) + ("|…" if kept < len(told) else "")
         if len(text) <= room:
-            return f"({text})"
-    return f"({len(told)} options)"
+            return f"{kind}({text})"
+    return f"{kind}({len(told)} options)" if told else kind

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from core.changes.approval import TableRules
@@ -87,19 +88,27 @@ class NocoSource:
     ) -> None:
         self._rules = rules = rules or TableRules()
         self.api = NocoApi(url, token, http, pauses=pauses)
-        self.schemas = Schemas(self.api, base_id, hidden=rules.hides, clock=clock)
+        self.schemas = Schemas(self.api, base_id, rules=rules, clock=clock)
         self.rows = TableWriter(RestDriver(self.api.patient(PATIENT)))
         """What does the writes that were approved."""
         self._clock = clock
         self._reading = reading_tools(self.api, self.schemas)
-        self._writing = Writes(self.api, self.schemas, read_only=rules.read_only).tools()
+        self._writing = Writes(self.api, self.schemas).tools()
         self._known = Sight()
         self._tables = self._told()
         self._until = 0.0
 
     async def tools(self) -> Sequence[Tool]:
         """Offered also while NocoDB is away: its errors then tell so, in words."""
-        await self._look()
+        if self._clock() >= self._until:
+            # Set before the look, so that no other turn waits for it too.
+            self._until = self._clock() + GLANCE
+            with suppress(NocoError, TimeoutError):
+                async with asyncio.timeout(PATIENCE):
+                    now = await sight(self.api, self.schemas, self._rules)
+                if now != self._known:
+                    self._known = now
+                    self._tables = self._told()
         writing = () if self._known.only_read else self._writing
         return [self._tables, *self._reading, *writing]
 
@@ -115,26 +124,12 @@ class NocoSource:
     async def close(self) -> None:
         """Nothing is held open here."""
 
-    async def _look(self) -> None:
-        if self._clock() < self._until:
-            return
-        # Set before the look, so that no other turn waits for it too.
-        self._until = self._clock() + GLANCE
-        try:
-            async with asyncio.timeout(PATIENCE):
-                now = await sight(self.api, self.schemas, self._rules)
-        except (NocoError, TimeoutError):
-            return
-        if now != self._known:
-            self._known = now
-            self._tables = self._told()
-
     def _told(self) -> Tool:
         known = self._known
         writing = _READS_ONLY.format(role=known.role) if known.only_read else _PROPOSES
         if known.closed and not known.only_read:
             writing += _EXCEPT.format(tables=", ".join(shown(title) for title in known.closed))
-        return tables_tool(self.schemas, self._rules, known.base, known.titles, writing)
+        return tables_tool(self.schemas, known.base, known.titles, writing)
 
 
 async def _role(api: NocoApi, base: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import SecretStr
 
@@ -22,11 +22,8 @@ from core.integration import (
 )
 from core.records import Health
 from core.settings import SettingsPart, Url, plain, setting
-from core.tools.stackspot.api import StackSpotError, StillRunning
+from core.tools.stackspot.api import Clock, StackSpotError, StillRunning
 from core.tools.stackspot.client import Agent, Result, StackSpot
-
-if TYPE_CHECKING:
-    from core.tools.stackspot.api import Clock
 
 __all__ = ["STACKSPOT", "Proxies", "Result", "StackSpot", "StackSpotError", "StillRunning"]
 
@@ -48,12 +45,9 @@ class StackSpotSettings(SettingsPart):
         "https://data-integration-api.stackspot.com", "where StackSpot takes files"
     )
     stackspot_deadline: float = setting(
-        300.0,
-        "seconds that a run at StackSpot is waited for",
-        "seconds, 10 to 3600",
-        ge=10,
-        le=3600,
-    )
+        300.0, "seconds that a run at StackSpot is waited for", "seconds, 10 to 3600",
+        ge=10, le=3600,
+    )  # fmt: skip
     stackspot_unknown: Literal["refuse", "allow"] = setting(
         "refuse", "quick commands and agents that ponte.toml does not name: refuse, allow"
     )
@@ -65,16 +59,11 @@ class StackSpotSettings(SettingsPart):
 
     def client(self, http: HttpClient, clock: Clock | None = None) -> StackSpot:
         return StackSpot(
-            self.stackspot_client_id or "",
-            plain(self.stackspot_client_secret),
-            realm=self.stackspot_realm,
-            auth_url=self.stackspot_auth_url,
-            api_url=self.stackspot_api_url,
-            agent_url=self.stackspot_agent_url,
-            deadline=self.stackspot_deadline,
-            http=http,
-            clock=clock,
-        )
+            self.stackspot_client_id or "", plain(self.stackspot_client_secret),
+            realm=self.stackspot_realm, auth_url=self.stackspot_auth_url,
+            api_url=self.stackspot_api_url, agent_url=self.stackspot_agent_url,
+            deadline=self.stackspot_deadline, http=http, clock=clock,
+        )  # fmt: skip
 
 
 class StackSpotIntegration(ToolIntegration[StackSpotSettings]):

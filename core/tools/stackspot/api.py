@@ -169,8 +169,6 @@ class Account:
     client_secret: str = field(repr=False)
     realm: str = REALM
     auth_url: str = AUTH_URL
-    api_url: str = API_URL
-    agent_url: str = AGENT_URL
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,14 +224,9 @@ class StillRunning(StackSpotError):
     def __init__(self, cause: StackSpotError, execution: str) -> None:
         # What passes says "please try again": here that would run the command once more.
         super().__init__(
-            _AWAY if cause.passing else cause.sentence,
-            code=cause.code,
-            hint=cause.hint,
-            unsure=True,
-            passing=cause.passing,
-            after=cause.after,
-            **cause.values,
-        )
+            _AWAY if cause.passing else cause.sentence, code=cause.code, hint=cause.hint,
+            unsure=True, passing=cause.passing, after=cause.after, **cause.values,
+        )  # fmt: skip
         self.execution = execution
 
     def words(self, locale: str = "en") -> str:
@@ -401,14 +394,10 @@ class StackSpotApi:
         outcome = "lost"
         try:
             answer = await self._http.request_json(
-                request.method,
-                request.url,
-                body=request.body,
-                form=request.form,
-                params=request.params,
+                request.method, request.url, body=request.body, form=request.form,
+                params=request.params, timeout=request.timeout,
                 headers={"Accept": "application/json", **request.headers, **bearer},
-                timeout=request.timeout,
-            )
+            )  # fmt: skip
             outcome = "answered"
             return answer
         except HttpAnswer as error:
@@ -424,17 +413,10 @@ class StackSpotApi:
 
     async def _new_token(self) -> str:
         account = self._account
-        request = Request(
-            "token",
-            "POST",
-            f"{account.auth_url.rstrip('/')}/{quote(account.realm, safe='')}/oidc/oauth/token",
-            subject=repr(account.realm),
-            form={
-                "grant_type": "client_credentials",
-                "client_id": account.client_id,
-                "client_secret": account.client_secret,
-            },
-        )
+        form = {"grant_type": "client_credentials", "client_id": account.client_id,
+                "client_secret": account.client_secret}  # fmt: skip
+        url = f"{account.auth_url.rstrip('/')}/{quote(account.realm, safe='')}/oidc/oauth/token"
+        request = Request("token", "POST", url, subject=repr(account.realm), form=form)
         return str(await self._persist(self._sent_for_token, request))
 
     async def _sent_for_token(self, request: Request) -> str:

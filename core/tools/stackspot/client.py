@@ -276,7 +276,7 @@ class StackSpot:
         self._own_http = http is None
         self._http = http or HttpClient(proxies=proxies)
         self._clock = clock or MachineClock()
-        account = Account(client_id, client_secret, realm, auth_url, api_url, agent_url)
+        account = Account(client_id, client_secret, realm, auth_url)
         self._api = StackSpotApi(account, self._http, self._clock)
         self._commands = f"{api_url.rstrip('/')}/v1/quick-commands"
         self._agents = f"{agent_url.rstrip('/')}/v1/agent"
@@ -310,38 +310,30 @@ class StackSpot:
             raise StackSpotError(
                 "{slug} is no name of a quick command: a name has up to 100 lower-case letters, "
                 "digits, - and _, and begins with a letter or digit.",
-                code="bad_slug",
-                slug=repr(slug[:40]),
-            )
+                code="bad_slug", slug=repr(slug[:40]),
+            )  # fmt: skip
         request = Request(
-            "create",
-            "POST",
-            f"{self._commands}/create-execution/{quote(slug, safe='')}",
-            subject=slug,
-            body={"input_data": input if isinstance(input, str) else dict(input)},
+            "create", "POST", f"{self._commands}/create-execution/{quote(slug, safe='')}",
+            subject=slug, body={"input_data": input if isinstance(input, str) else dict(input)},
             params={"conversation_id": conversation_id} if conversation_id else None,
             repeatable=False,
-        )
+        )  # fmt: skip
         answer = await self._api.repeat(request)
         id = answer.get("execution_id") if isinstance(answer, Mapping) else answer
         if not isinstance(id, str) or not _ID.fullmatch(id):
             raise worded(HttpUnreadable("no id"), request)
         return id
 
-    async def status(self, execution: str, *, timeout: float | None = None) -> Status:
+    async def status(self, execution: str, *, timeout: float = PATIENCE) -> Status:
         """How it stands now, from one look."""
         if not _ID.fullmatch(execution):
             raise StackSpotError("That is no id of a quick command's run.", code="unknown_run")
         request = Request(
-            "status",
-            "GET",
-            f"{self._commands}/callback/{execution}",
-            subject=execution,
+            "status", "GET", f"{self._commands}/callback/{execution}", subject=execution,
             # Answers are cached on the way, as public clients found.
             params={"nocache": secrets.token_hex(8)},
-            headers={"Cache-Control": "no-cache", "Pragma": "no-cache"},
-            timeout=timeout or PATIENCE,
-        )
+            headers={"Cache-Control": "no-cache", "Pragma": "no-cache"}, timeout=timeout,
+        )  # fmt: skip
         answer = await self._api.once(request)
         if not isinstance(answer, Mapping):
             raise worded(HttpUnreadable("no object"), request)
@@ -379,31 +371,26 @@ class StackSpot:
             shown = told
         late = StackSpotError(
             "StackSpot did not finish within {seconds} s, so I stopped waiting.",
-            code="deadline",
-            seconds=f"{self.deadline:.0f}",
-        )
+            code="deadline", seconds=f"{self.deadline:.0f}",
+        )  # fmt: skip
         raise StillRunning(late, execution)
 
     async def ask_agent(self, agent: str, prompt: str, *, conversation_id: str = "") -> AgentAnswer:
         """One question to an agent, in a conversation that goes on; it is a spend, as `create`."""
         if not is_agent_id(agent):
             raise StackSpotError("{agent} is no agent's id.", code="bad_agent", agent=agent[:40])
+        body = {
+            "user_prompt": prompt,
+            "streaming": False,
+            "use_conversation": True,
+            "stackspot_knowledge": "false",  # a text there, which the other switches are not
+            "return_ks_in_response": False,
+            **({"conversation_id": conversation_id} if conversation_id else {}),
+        }
         request = Request(
-            "agent",
-            "POST",
-            f"{self._agents}/{quote(agent, safe='')}/chat",
-            subject=agent,
-            body={
-                "user_prompt": prompt,
-                "streaming": False,
-                "use_conversation": True,
-                "stackspot_knowledge": "false",  # a text there, which the other switches are not
-                "return_ks_in_response": False,
-                **({"conversation_id": conversation_id} if conversation_id else {}),
-            },
-            repeatable=False,
-            timeout=self.deadline,
-        )
+            "agent", "POST", f"{self._agents}/{quote(agent, safe='')}/chat", subject=agent,
+            body=body, repeatable=False, timeout=self.deadline,
+        )  # fmt: skip
         answer = await self._api.repeat(request)
         message = answer.get("message") if isinstance(answer, Mapping) else None
         if not isinstance(answer, Mapping) or not isinstance(message, str):
@@ -431,15 +418,9 @@ class StackSpot:
 
 def _failed(status: Status) -> StackSpotError:
     """StackSpot tells no reason; at which step it was helps a little."""
-    if not status.step:
-        return StackSpotError(
-            "StackSpot reports that it failed ({state}), and gives no reason.",
-            code="failed",
-            state=status.state,
+    sentence = "StackSpot reports that it failed ({state}), and gives no reason."
+    if status.step:
+        sentence = (
+            'StackSpot reports that it failed ({state}) at the step "{step}", and gives no reason.'
         )
-    return StackSpotError(
-        'StackSpot reports that it failed ({state}) at the step "{step}", and gives no reason.',
-        code="failed",
-        state=status.state,
-        step=status.step,
-    )
+    return StackSpotError(sentence, code="failed", state=status.state, step=status.step)

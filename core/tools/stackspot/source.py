@@ -267,24 +267,17 @@ class StackSpotSource:
         self._conversations = Conversations(stackspot)
         patience = stackspot.deadline + _PATIENCE
         running = QuickCommandTool.of(
-            self.stackspot_quick_command,
-            effect="spend",
-            doing="is running the quick command…",
-            strict=False,
-            description=describe_commands(listed),
-            patience=patience,
-        )
+            self.stackspot_quick_command, effect="spend", doing="is running the quick command…",
+            strict=False, description=describe_commands(listed), patience=patience,
+        )  # fmt: skip
         running.listed = {command.slug: command for command in listed}
         running.asks_first = asks_first
         self._tools: list[Tool] = [running]
         if agents or any_agent:
             asking = FunctionTool.of(
-                self.stackspot_agent,
-                effect="spend",
-                doing="is asking the agent…",
-                description=describe_agents(self._agents, any_agent),
-                patience=patience,
-            )
+                self.stackspot_agent, effect="spend", doing="is asking the agent…",
+                description=describe_agents(self._agents, any_agent), patience=patience,
+            )  # fmt: skip
             self._tools.append(asking)
 
     async def tools(self) -> Sequence[Tool]:
@@ -332,10 +325,9 @@ class StackSpotSource:
         if known is None and not (self._any_agent and is_agent_id(agent)):
             raise ToolError(
                 "There is no agent {agent}.",
-                code="unknown_agent",
+                code="unknown_agent", agent=repr(agent[:40]),
                 hint=f"these may be asked: {', '.join(self._agents)}",
-                agent=repr(agent[:40]),
-            )
+            )  # fmt: skip
         id = known.id if known else agent
         try:
             said = await self._conversations.ask(ctx, id, prompt)
