@@ -1,8 +1,10 @@
-"""The SDK's client as this adapter uses it, and each call's outcome in our words.
+"""The SDK's client as this adapter uses it, each call's outcome in our words, and what the adapter
+remembers of channels and people.
 
 Few intents, no pings, every frame counted. The SDK starts a task of its own for each event, so
-order is the adapter's to keep: what happens in one channel is taken in one at a time, in a lane;
-channels go side by side.
+order is the adapter's to keep: what happens in one channel is taken in one at a time, in a queue;
+channels go side by side. The state is a small JSON file in the home: losing its last second costs a
+second reading of some history, never a message or an answer.
 """
 
 from __future__ import annotations

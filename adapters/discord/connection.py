@@ -1,6 +1,8 @@
-"""The Discord adapter, a `Platform`, and its gateway connection.
+"""The Discord adapter, a `ChatPlatform`: its gateway connection, and commands, clicks and modals.
 
-One session is held; how it is, and why it ended, is told in words.
+One session is held; how it is, and why it ended, is told in words. Each interaction goes through
+rights, store and ack, in this order, before any work is done on it; what is stored of one lets any
+process answer it while its token lives. Discord is told of the commands when they have changed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How a file's bytes are got from Discord."""
+"""How a file's bytes are got from Discord, and how files stand under an answer."""
 
 from __future__ import annotations
 

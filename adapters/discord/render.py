@@ -1,5 +1,6 @@
 """An answer as Discord shows it: Markdown without tables, images or mentions, cut into parts that
-fit, and its cards as embeds with buttons."""
+fit, its cards as embeds with buttons, and its forms.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Slack's Web API through slack_sdk: paced, within its lengths, and what its answers mean.
+"""Slack's Web API through slack_sdk (paced, and what its answers mean), and the workspace that the
+token belongs to: its people, and what all replies in it share.
 
 Each name of an error stands with the methods whose page has it (docs.slack.dev/reference/methods/
 METHOD, "every page" for those that all have), or with who published that Slack says it.

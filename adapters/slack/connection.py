@@ -1,4 +1,10 @@
-"""Slack over Socket Mode, or over signed HTTP behind the web adapter's server, through Bolt.
+"""Slack over Socket Mode, or over signed HTTP behind the web adapter's server, through Bolt; and what
+people press and type there.
+
+Commands, shortcuts, modals and clicks become messages, stored before they are answered. Slack sends
+them once, and shows the person an error where no answer comes within three seconds; so what could
+not be stored is told in the answer itself. Nothing is asked of Slack before the store, but for
+opening a form, which is the answer then: it is shown to nobody who may not talk with us.
 
 Imported in a thread, since Bolt takes a third of a second.
 """

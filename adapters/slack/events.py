@@ -1,4 +1,9 @@
-"""Slack's events as what a person said (docs.slack.dev/reference/events/message)."""
+"""Slack's events as what a person said (docs.slack.dev/reference/events/message): whom it is for,
+stored before it is acknowledged, and what stands around it.
+
+Slack is asked for nothing before the store, but where nothing else tells whether an event is for us
+(`ThreadParticipants`). All else is looked up when the turn starts (`Context`).
+"""
 
 from __future__ import annotations
 

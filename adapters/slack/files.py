@@ -1,4 +1,4 @@
-"""How a file's bytes are got from Slack."""
+"""How a file's bytes are got from Slack, and how files go there."""
 
 from __future__ import annotations
 

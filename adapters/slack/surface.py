@@ -1,4 +1,6 @@
-"""What Ponte posts in a conversation: answers as they grow, their cards, and their files."""
+"""What Ponte posts in a conversation: answers as they grow, their cards, their files, and the native
+sign that work goes on.
+"""
 
 from __future__ import annotations
 
