@@ -1,5 +1,5 @@
-"""What people write on Discord as the core's Message, live or read back: what is addressed to Ponte is
-stored, all else neither stored nor logged.
+"""What people write on Discord as the core's Message, live or read back: what is addressed to Ponte
+is stored, all else neither stored nor logged.
 
 A RESUME replays what was missed; a new session (a restart, an invalid one) does not, so known
 channels are read back then. Messages that came twice have one key: the inbox tells them apart. What

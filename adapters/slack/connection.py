@@ -1,5 +1,5 @@
-"""Slack over Socket Mode, or over signed HTTP behind the web adapter's server, through Bolt; and what
-people press and type there.
+"""Slack over Socket Mode, or over signed HTTP behind the web adapter's server, through Bolt; and
+what people press and type there.
 
 Commands, shortcuts, modals and clicks become messages, stored before they are answered. Slack sends
 them once, and shows the person an error where no answer comes within three seconds; so what could

@@ -1,5 +1,5 @@
-"""What Ponte posts in a conversation: answers as they grow, their cards, their files, and the native
-sign that work goes on.
+"""What Ponte posts in a conversation: answers as they grow, their cards, their files, and the
+native sign that work goes on.
 """
 
 from __future__ import annotations
