@@ -1,6 +1,6 @@
 """An answer's posts: in a channel, thread or DM, in a command's original response, or where a
-click's card is; with its cards and the stop button. The signs that Ponte works: typing, an hourglass on a
-message that waits. And the thread that a mention gets.
+click's card is; with its cards and the stop button. The signs that Ponte works: typing, an
+hourglass on a message that waits. And the thread that a mention gets.
 """
 
 from __future__ import annotations

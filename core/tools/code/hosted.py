@@ -592,9 +592,9 @@ class CodeInterpreter:
     ) -> Ran:
         """Run `code` as it stands. Raises ToolError, worded.
 
-        `scene` is told what the server keeps and what it calls the run; with a `handle` it goes on
+        `ctx` is told what the server keeps and what it calls the run; with a `handle` it goes on
         with the run that an earlier process began. Where it is cancelled by a person's stop, or
-        without a scene, the container is given up, so that nothing in it goes on. `person` is a
+        without `ctx`, the container is given up, so that nothing in it goes on. `person` is a
         pseudonym of who asks (`safety_identifier`), "" for none.
         """
         ran, _ = await self._execute(Prompt.of(code), given, ctx, person)
