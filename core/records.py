@@ -257,7 +257,7 @@ class Outcome:
     """What the call itself cost, where another model or a container was paid for."""
 
 
-class SceneFiles(Protocol):
+class ContextFiles(Protocol):
     """The files of a conversation, as its tools may use them."""
 
     async def given(self) -> Sequence[File]:
@@ -303,7 +303,7 @@ class ToolContext:
     zone: str = "UTC"
     said: str = ""
     """The text of the person's message."""
-    files: SceneFiles | None = None
+    files: ContextFiles | None = None
     handle: str = ""
     known_as: Callable[[str], Awaitable[None]] = _unheard
     """Told what another system calls this run, before it is waited for; durable on return."""

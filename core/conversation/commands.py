@@ -290,7 +290,7 @@ class Commands:
 
 
 def _noting(ctx: ToolContext, begun: asyncio.Event) -> ToolContext:
-    """The same scene; `begun` is set once the other system has named the run."""
+    """The same context; `begun` is set once the other system has named the run."""
 
     async def known_as(handle: str) -> None:
         await ctx.known_as(handle)

@@ -58,7 +58,7 @@ class TurnPosts:
 
 @dataclass(frozen=True, slots=True)
 class ToolContexts:
-    """Sets the scene of tools and commands.
+    """Makes the context of tools and commands.
 
     `fetch` is by platform, `zone` the asker's where their platform does not tell it.
     """
@@ -79,7 +79,7 @@ class ToolContexts:
         locale: str,
         doing: Callable[[str], Awaitable[None]],
     ) -> ToolContext:
-        """The scene of one call; what it tells of itself is journalled."""
+        """The context of one call; what it tells of itself is journalled."""
         message = turn.message
 
         async def known_as(handle: str) -> None:
@@ -98,7 +98,7 @@ class ToolContexts:
         )  # fmt: skip
 
     async def for_command(self, turn: Turn, call: Call, show: Show) -> ToolContext:
-        """The scene of what a person typed or clicked, without a model."""
+        """The context of what a person typed or clicked, without a model."""
 
         async def doing(words: str) -> None:
             await show(Progress(doing=words))
@@ -150,7 +150,7 @@ class ToolContexts:
 
 @dataclass(frozen=True, slots=True)
 class TurnFiles:
-    """The `SceneFiles` of one turn."""
+    """The `ContextFiles` of one turn."""
 
     turn: Turn
     thread: str

@@ -71,18 +71,18 @@ _OWN_LINK = re.compile(r"\[\w{1,40}\]\((https?://[^\s()<>]{1,500})\)\Z")
 
 class ToolCalls:
     """The tool calls of one turn, each journalled before and after it runs; `outcomes` by call id.
-    `scene_of` sets the scene of a call, `show` tells what it does."""
+    `context_of` makes the context of a call, `show` tells what it does."""
 
     def __init__(
         self,
         context: TurnContext,
         journal: Journal,
-        scene_of: Callable[[Call], ToolContext],
+        context_of: Callable[[Call], ToolContext],
         show: Callable[[str], Awaitable[None]],
     ) -> None:
         self._context = context
         self._journal = journal
-        self._scene_of = scene_of
+        self._context_of = context_of
         self._show = show
         self._known = {call.call_id: call for call in context.turn.calls}
         self._gate = asyncio.Semaphore(AT_ONCE)
@@ -192,7 +192,7 @@ class ToolCalls:
             return Outcome("error", "error: the tool broke; this is a fault of mine")
 
     def _ctx(self, call: Call) -> ToolContext:
-        ctx = self._scene_of(call)
+        ctx = self._context_of(call)
 
         async def known_as(handle: str) -> None:
             await ctx.known_as(handle)

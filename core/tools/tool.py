@@ -181,7 +181,7 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """`scene` names the parameter that takes the Scene; the model never sees that one."""
+    """`ctx` names the parameter that takes the ToolContext; the model never sees that one."""
 
     each: tuple[Parameter, ...]
     ctx: str = ""
@@ -249,7 +249,7 @@ class FunctionTool:
     """A `core.ports.Tool` around an async function.
 
     Its name is the function's, its description the docstring, its schema the type hints. A
-    parameter of type `Scene` is given by us and never shown to the model.
+    parameter of type `ToolContext` is given by us and never shown to the model.
     """
 
     def __init__(

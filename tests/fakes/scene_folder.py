@@ -1,4 +1,4 @@
-"""The `SceneFiles` of a test: what was attached, and what tools made."""
+"""The `ContextFiles` of a test: what was attached, and what tools made."""
 
 from __future__ import annotations
 

@@ -123,9 +123,9 @@ class CodeBackend(Protocol):
         """
 
     async def run(self, ctx: ToolContext, code: str, given: Sequence[InputFile]) -> Ran:
-        """Run `code` for `scene.thread.id` with the files in its work folder.
+        """Run `code` for `ctx.thread.id` with the files in its work folder.
 
-        `scene.doing` takes words for the person while a long preparation lasts. Code that fails
+        `ctx.doing` takes words for the person while a long preparation lasts. Code that fails
         is a Ran with `error`. Raises ToolError, worded, where the code could not be run at all
         (nothing safe to run it in, server refuses, no output).
         """

@@ -111,7 +111,7 @@ class StackSpotCommands:
     async def run(self, ctx: ToolContext, slug: str, input: str | Mapping[str, Any]) -> Outcome:
         """The result as it is, or its JSON out of a fence. Raises StackSpotError.
 
-        The execution's id is journalled before it is waited for. Where the scene already has one,
+        The execution's id is journalled before it is waited for. Where the context already has one,
         nothing is started: the run goes on from there. Who cancels it stops only the waiting.
         """
         execution = ctx.handle or await self._begun(ctx, slug, input)
