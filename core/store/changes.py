@@ -240,9 +240,9 @@ class CountingBudget:
         def count(connection: Connection) -> None:
             if connection.execute("SELECT 1 FROM usage WHERE seq = ?", (turn.seq,)).fetchone():
                 return
-            if own and _spent(connection, day, person.key).turns >= own:
+            if _count(connection, day, person.key) > own > 0:
                 raise OverBudget(limit=own, whose="for each person")
-            if all_ and _spent(connection, day, None).turns >= all_:
+            if _count(connection, day, "") > all_ > 0:
                 raise OverBudget(limit=all_, whose="for everybody together")
             connection.execute(
                 "INSERT INTO usage (seq, day, person, conversation) VALUES (?, ?, ?, ?)",
@@ -409,6 +409,16 @@ def _claimed(connection: Connection, id: str, seq: int) -> Change:
     if change.state != "applying" or change.claim != seq:
         raise Superseded
     return change
+
+
+def _count(connection: Connection, day: str, person: str) -> int:
+    """One turn more of that person's, or ("") of everybody's; undone where it is refused."""
+    row = connection.execute(
+        "INSERT INTO days (day, person, turns) VALUES (?, ?, 1) ON CONFLICT (day, person)"
+        " DO UPDATE SET turns = days.turns + 1 RETURNING turns",
+        (day, person),
+    ).fetchone()
+    return int(row["turns"])
 
 
 def _spent(connection: Connection, day: str, person: str | None) -> Spent:

@@ -20,6 +20,7 @@ from typing import Any, Generic, TypeVar
 import structlog
 
 from core.errors import NotStored, PonteError
+from core.store.schema import Migration
 
 log = structlog.get_logger("store")
 T = TypeVar("T")
@@ -74,7 +75,7 @@ class _Write(Generic[T]):
 
 
 class Database:
-    def __init__(self, path: Path, migrations: Sequence[str]) -> None:
+    def __init__(self, path: Path, migrations: Sequence[Migration]) -> None:
         self.path = path
         self._migrations = migrations
         self._writes: queue.SimpleQueue[_Write[Any] | None] = queue.SimpleQueue()
@@ -85,7 +86,7 @@ class Database:
         self._thread = threading.Thread(target=self._serve, name="store-write", daemon=True)
 
     @classmethod
-    async def open(cls, path: Path, migrations: Sequence[str]) -> Database:
+    async def open(cls, path: Path, migrations: Sequence[Migration]) -> Database:
         """Open or make it, and bring it to the newest schema. Raises NotStored, NewerDatabase."""
         database = cls(path, migrations)
         await asyncio.to_thread(database._open)
@@ -156,9 +157,10 @@ class Database:
         found = connection.execute("PRAGMA user_version").fetchone()[0]
         if found > len(self._migrations):
             raise NewerDatabase(path=self.path, found=found, known=len(self._migrations))
-        for version, script in enumerate(self._migrations[found:], found + 1):
+        for version, step in enumerate(self._migrations[found:], found + 1):
             connection.executescript(
-                f"BEGIN IMMEDIATE; {script}; PRAGMA user_version={version}; COMMIT;"
+                f"BEGIN IMMEDIATE; {step.script}; {step.moves};"
+                f" PRAGMA user_version={version}; COMMIT;"
             )
 
     def _serve(self) -> None:

@@ -4,6 +4,10 @@ Every row that holds something of a person carries the person's key, indexed. A 
 `generation` is raised by `forget`; writes of an older one are refused.
 """
 
+from __future__ import annotations
+
+from dataclasses import dataclass
+
 FIRST = """
 CREATE TABLE conversations (
     conversation TEXT PRIMARY KEY,
@@ -208,8 +212,8 @@ ALTER TABLE calls ADD COLUMN handle TEXT NOT NULL DEFAULT '';
 ALTER TABLE changes ADD COLUMN named INTEGER NOT NULL DEFAULT 0
 """
 
-FOURTH = """
-ALTER TABLE threads ADD COLUMN outside INTEGER NOT NULL DEFAULT 0;
+FOURTH = "ALTER TABLE threads ADD COLUMN outside INTEGER NOT NULL DEFAULT 0"
+OUTSIDE = """
 UPDATE threads SET outside = 1 WHERE EXISTS (
     SELECT 1 FROM items WHERE items.thread = threads.id AND (
         json_extract(item, '$.kind') = 'output' OR json_extract(item, '$.name') = 'context'
@@ -220,4 +224,37 @@ UPDATE threads SET outside = 1 WHERE EXISTS (
 )
 """
 
-MIGRATIONS: tuple[str, ...] = (FIRST, SECOND, THIRD, FOURTH)
+FIFTH = """
+CREATE TABLE days (
+    day TEXT NOT NULL,
+    person TEXT NOT NULL,
+    turns INTEGER NOT NULL,
+    PRIMARY KEY (day, person)
+) WITHOUT ROWID;
+CREATE INDEX days_person ON days (person);
+INSERT INTO days SELECT day, person, count(*) FROM usage GROUP BY day, person;
+INSERT INTO days SELECT day, '', count(*) FROM usage GROUP BY day;
+
+DROP INDEX items_person;
+CREATE INDEX items_person ON items (person, thread);
+DROP INDEX inbox_untold;
+CREATE INDEX inbox_untold ON inbox (conversation, told, seq)
+    WHERE state = 'undeliverable' AND told = 0
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """`script` for every engine; `moves` what older rows become, where SQLite has some."""
+
+    script: str
+    moves: str = ""
+
+
+MIGRATIONS = (
+    Migration(FIRST),
+    Migration(SECOND),
+    Migration(THIRD),
+    Migration(FOURTH, OUTSIDE),
+    Migration(FIFTH),
+)

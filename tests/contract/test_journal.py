@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from datetime import UTC
 from pathlib import Path
 
 import pytest
@@ -12,11 +13,13 @@ import pytest
 from core.errors import NotFound, Superseded
 from core.messages import Answer, Attachment, File, Item, Post, Quote, Usage, encode
 from core.records import Call, Outcome, Provenance, Round, Spoken, Turn
+from core.store.changes import CountingBudget
 from core.store.database import Connection, Database
 from core.store.schema import MIGRATIONS
 from core.store.turns import SqliteJournal
 from tests.contract.engines import Embedded
 from tests.contract.test_inbox import says
+from tests.fakes import choices
 
 HELLO = Item("message", role="user", text="hello")
 LOOK = Item("call", call_id="c1", name="look", arguments="{}")
@@ -312,3 +315,55 @@ async def test_a_post_of_a_forgotten_turn_is_still_recorded(embedded: Embedded) 
     await journal.removed(turn, 2)
     posts = (await rows(embedded))["posts"]
     assert [(row[1], row[4], row[5]) for row in posts] == [(1, "p1", "posted"), (2, "", "removed")]
+
+
+async def test_a_turn_costs_the_same_however_much_went_before(embedded: Embedded) -> None:
+    """Counted in steps of SQLite's machine, by a person and in a channel that are used a lot."""
+    steps = 0
+
+    def step() -> None:
+        nonlocal steps
+        steps += 1
+
+    def watch(connection: Connection) -> None:
+        connection.set_progress_handler(step, 1)
+
+    for do in (embedded.database.write, embedded.database.read):
+        await do(watch)
+    budget = CountingBudget(embedded.database, choices.capped(5000, 5000), UTC)
+
+    async def whole() -> int:
+        nonlocal steps
+        steps = 0
+        turn = await begun(embedded)
+        journal, ana = embedded.journal, turn.message.author.key
+        await journal.provenance(turn.thread, ana, turn.seq)
+        await journal.heard(turn, [HELLO], await budget.reserving(turn))
+        await journal.answered(turn, Answer("hi"), Spoken(1, (SAID,), USAGE, "m"), "key")
+        await journal.ended(turn, "done", posted=Post(1, "key", "p1", "posted"))
+        return steps
+
+    await whole()
+    first = await whole()
+
+    def much(connection: Connection) -> None:
+        said = ("web:ana", encode(replace(HELLO, text="see example.com")))
+        for number in range(2000):
+            connection.execute(
+                "INSERT INTO items (seq, thread, person, item, at) VALUES (?, ?, ?, ?, 0)",
+                (10_000 + number, f"t{number}", *said),
+            )
+            connection.execute(
+                "INSERT INTO usage (seq, day, person, conversation)"
+                " SELECT ?, day, person, conversation FROM usage LIMIT 1",
+                (10_000 + number,),
+            )
+            connection.execute(
+                "INSERT INTO inbox (event_key, turn, conversation, person, decision, state,"
+                " message, created, updated) SELECT ?, ?, conversation, person, 0, 'done', message,"
+                " 0, 0 FROM inbox LIMIT 1",
+                (f"e{number}", f"t{number}"),
+            )
+
+    await embedded.database.write(much)
+    assert await whole() < 1.2 * first

@@ -24,7 +24,7 @@ from tests.fakes.choices import choices
 from tests.fakes.models import EchoModel
 
 CONTENT = {
-    *("inbox", "items", "calls", "posts", "usage", "files"),
+    *("inbox", "items", "calls", "posts", "usage", "days", "files"),
     *("changes", "steps", "notes"),
 }
 """Tables with something that a person said, did or got."""
@@ -202,7 +202,7 @@ async def test_every_row_of_a_person_can_be_found_by_their_key(embedded: Embedde
         return {table: {column for name, column in pairs if name == table} for table, _ in pairs}
 
     indexed = await embedded.database.read(first_columns)
-    tables = set(re.findall(r"CREATE TABLE (\w+)", " ".join(MIGRATIONS)))
+    tables = set(re.findall(r"CREATE TABLE (\w+)", " ".join(m.script for m in MIGRATIONS)))
     assert tables - CONTENT == {"conversations", "threads", "remotes", "rounds"}
     assert {table for table in CONTENT if "person" not in indexed[table]} == set()
 

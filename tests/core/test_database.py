@@ -15,8 +15,9 @@ import pytest
 
 from core.errors import NotStored
 from core.store.database import Connection, Database, NewerDatabase
+from core.store.schema import Migration
 
-NOTES = "CREATE TABLE notes (text TEXT UNIQUE)"
+NOTES = Migration("CREATE TABLE notes (text TEXT UNIQUE)")
 MEGABYTE = "x" * 1_000_000
 
 
@@ -276,7 +277,7 @@ async def test_a_file_that_is_no_database_is_told(tmp_path: Path) -> None:
 
 async def test_a_newer_schema_is_refused_with_words(tmp_path: Path) -> None:
     path = tmp_path / "ponte.db"
-    await (await Database.open(path, [NOTES, "CREATE TABLE more (x)"])).close()
+    await (await Database.open(path, [NOTES, Migration("CREATE TABLE more (x)")])).close()
     with pytest.raises(NewerDatabase, match=r"newer Ponte \(schema 2, this one knows 1\)"):
         await Database.open(path, [NOTES])
 
@@ -287,10 +288,10 @@ async def test_each_migration_runs_once_and_wholly(tmp_path: Path) -> None:
     await first.write(note("old"))
     await first.close()
     with pytest.raises(NotStored, match="no such table: nowhere"):
-        await Database.open(path, [NOTES, "CREATE TABLE more (x); DROP TABLE nowhere"])
-    second = await Database.open(path, [NOTES, "ALTER TABLE notes ADD COLUMN at REAL"])
+        await Database.open(path, [NOTES, Migration("CREATE TABLE more (x); DROP TABLE nowhere")])
+    second = await Database.open(path, [NOTES, Migration("ALTER TABLE notes ADD COLUMN at REAL")])
     await second.close()
-    third = await Database.open(path, [NOTES, "ALTER TABLE notes ADD COLUMN at REAL"])
+    third = await Database.open(path, [NOTES, Migration("ALTER TABLE notes ADD COLUMN at REAL")])
     assert await notes(third) == ["old"]
     with pytest.raises(NotStored, match="no such table: more"):
         await third.read(lambda c: c.execute("SELECT * FROM more").fetchall())

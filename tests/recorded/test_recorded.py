@@ -20,7 +20,7 @@ from tests.fakes.stackspot import Look, Run
 from tests.recorded.house import NUMBERED, House, Json, house, kept, new_numbers, put, read
 from tests.recorded.record import CHANGES, HANGS, HELD, PNG, TRICKLES, TURNS, states
 
-SCHEMAS = (3,)
+SCHEMAS = (3, 4)
 """Those whose home is recorded; each test runs on each."""
 OPEN = {"new", "running", "answered", "posting"}
 
