@@ -1,16 +1,20 @@
 # make run    make .venv when needed, then start Ponte
 # make test   style, types and all tests
 # make lint   only style and types
-# make storm  kill Ponte over and over, for minutes (KILLS=500)
+# make storm  kill Ponte over and over, for minutes (KILLS=500; ENGINE=postgres: many processes)
 # make sandbox  what Python in the sandbox needs, ahead of its first use
 # make bench  seconds and megabytes
 # make soak   50,000 turns over 5,000 threads: does anything grow?
+# make languages  bring the catalogues of core/locale up to the code, and tell what is missing
 # make lock   pin the dependencies of pyproject.toml anew (needs uv)
 # make clean  remove what these made
 
 SHELL := /bin/sh
 BIN := .venv/bin
 KILLS ?= 500
+ENGINE ?= embedded
+STORM_embedded = tests/real/test_storm.py tests/real/test_kill_applying.py
+STORM_postgres = tests/real/test_machines.py
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 # A name on the PATH may be a shim for a Python that is not there, so each is tried.
@@ -21,9 +25,10 @@ done
 NO_PYTHON = Ponte needs Python 3.11 or newer. Install it, or name one: make PYTHON=/path/to/python3
 NO_VENV = This Python cannot make a venv. On Debian: apt-get install python3-venv
 
-.PHONY: run test lint storm sandbox bench soak lock clean
+.PHONY: run test lint storm sandbox bench soak languages lock clean
 
 run: .venv/ready
+	@echo "In this checkout the command ponte is $(BIN)/ponte, as in: $(BIN)/ponte chat"
 	@exec $(BIN)/ponte run
 
 test: .venv/ready-to-test
@@ -35,8 +40,7 @@ lint: .venv/ready-to-test
 	$(BIN)/mypy
 
 storm: .venv/ready-to-test
-	PONTE_STORM=$(KILLS) $(BIN)/python -m pytest --timeout=0 tests/real/test_storm.py \
-		tests/real/test_kill_applying.py
+	PONTE_STORM=$(KILLS) $(BIN)/python -m pytest --timeout=0 -s $(STORM_$(ENGINE))
 
 sandbox: .venv/ready
 	@$(BIN)/ponte sandbox
@@ -70,10 +74,14 @@ COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-ha
 
 SANDBOX = matplotlib numpy openpyxl pandas pillow
 
+languages: .venv/ready-to-test
+	$(BIN)/python -m tests.languages.sentences
+
 lock:
 	@command -v uv >/dev/null || { echo "make lock needs uv (pipx install uv)" >&2; exit 1; }
 	$(COMPILE) pyproject.toml -o requirements.txt
-	$(COMPILE) pyproject.toml -c requirements.txt --extra dev -o requirements-dev.txt
+	$(COMPILE) pyproject.toml -c requirements.txt --extra postgres -o requirements-postgres.txt
+	$(COMPILE) pyproject.toml -c requirements-postgres.txt --extra dev -o requirements-dev.txt
 	printf '%s\n' $(SANDBOX) | $(COMPILE) - -o core/tools/code/requirements-sandbox.txt
 	echo hatchling | $(COMPILE) - -c requirements-dev.txt -o requirements-build.txt
 

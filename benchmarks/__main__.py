@@ -4,11 +4,23 @@ from __future__ import annotations
 
 import asyncio
 
-from benchmarks import code, discord, engine, everything, first_word, model, nocodb, slack, startup
+from benchmarks import (
+    code,
+    discord,
+    engine,
+    everything,
+    first_word,
+    model,
+    nocodb,
+    rights,
+    slack,
+    startup,
+)
 
 if __name__ == "__main__":
     asyncio.run(engine.main())
     startup.main()
+    asyncio.run(rights.main())
     asyncio.run(model.main())
     asyncio.run(code.main())
     asyncio.run(nocodb.main())

@@ -23,8 +23,9 @@ import structlog
 from benchmarks.process import proportional, resident
 from core.http import Proxies
 from core.records import Outcome
+from core.store.files import KernelMarks
 from core.tools.code.environment import Environment, place
-from core.tools.code.local import Kernels, LocalBackend, Marks
+from core.tools.code.local import Kernels, LocalBackend
 from core.tools.code.sandbox.sandbox import Limits
 from core.tools.code.source import CodeSource
 from tests.code.scenes import set_scene
@@ -144,7 +145,7 @@ async def main() -> None:
         environment = Environment(place(Path.home() / ".cache" / "ponte-ci"), Proxies())
         rows: list[Row] = []
         for measured in (_one_by_one, _side_by_side):
-            kernels = Kernels(Marks(home), limits, 64)
+            kernels = Kernels(KernelMarks(home), limits, 64)
             backend = LocalBackend(environment, kernels, limits)
             health = await backend.health()
             python = await environment.python(_told)

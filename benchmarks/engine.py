@@ -16,12 +16,14 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import structlog
 
 from bot.engine import Engine
-from core.messages import Answer, Message, Progress, encode
+from core.messages import Answer, Message, Post, Progress, encode
 from core.ports import ToolSource
 from core.records import Thread
 from core.store.thread_map import FileThreadMap
@@ -49,13 +51,16 @@ class NullReply:
     async def refresh(self, answer: Answer) -> None:
         return None
 
+    async def set_right(self, answer: Answer, posts: Sequence[Post]) -> None:
+        return None
+
 
 @asynccontextmanager
 async def engine(
-    model: EchoModel | None = None, sources: Sequence[ToolSource] = ()
+    model: EchoModel | None = None, sources: Sequence[ToolSource] = (), **options: Any
 ) -> AsyncIterator[Engine]:
     with tempfile.TemporaryDirectory() as folder:
-        opened = await Engine.open(Path(folder), choices(model, sources))
+        opened = await Engine.open(Path(folder), replace(choices(model, sources), **options))
         opened.replies["web"] = lambda to, posts: NullReply()
         yield opened
         await opened.drain(1)

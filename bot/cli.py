@@ -6,10 +6,11 @@ that `ponte version` and `--help` answer at once; each command imports what it n
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from typer.exceptions import TyperException
@@ -19,17 +20,39 @@ from bot import __version__
 cli = typer.Typer(
     name="ponte",
     help="Ponte: a chat bot that bridges people to a model and the systems that do the work.",
-    add_completion=False,
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
 threads = typer.Typer(help="Conversations that are kept.", no_args_is_help=True)
 changes = typer.Typer(help="What was changed in your systems.", no_args_is_help=True)
+people = typer.Typer(help="Who has a name on the page, beside its owner.", no_args_is_help=True)
+policy = typer.Typer(help="Who may do what, where.", no_args_is_help=True)
 cli.add_typer(threads, name="threads")
 cli.add_typer(changes, name="changes")
+cli.add_typer(people, name="people")
+cli.add_typer(policy, name="policy")
 
+PersonName = Annotated[
+    str, typer.Argument(help="Small letters, digits, dots, hyphens and underscores, up to 32.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@cli.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """What stands before a command."""
 
 
 @cli.command()
@@ -58,20 +81,34 @@ def link() -> int:
 
 @cli.command()
 def serve() -> int:
-    """Only take events in (the distributed engine)."""
-    return _not_built("serve", "run `ponte run`, which does everything in one process")
+    """Only take events in; `ponte work` answers them (DATABASE_URL)."""
+    from bot import commands
+
+    return commands.run(works=False)
 
 
 @cli.command()
 def work() -> int:
-    """Only run turns (the distributed engine)."""
-    return _not_built("work", "run `ponte run`, which does everything in one process")
+    """Only answer what `ponte serve` took in (DATABASE_URL)."""
+    from bot import commands
+
+    return commands.run(takes=False)
 
 
 @cli.command()
 def migrate() -> int:
-    """Bring what this home keeps to Postgres."""
-    return _not_built("migrate", "the home folder goes on working")
+    """Bring what this home keeps to the database of DATABASE_URL."""
+    from bot import commands
+
+    return commands.migrate()
+
+
+@cli.command()
+def status(as_json: AsJson = False) -> int:
+    """How each part of the running Ponte is; exit 1 where one fails."""
+    from bot import commands
+
+    return commands.status(as_json=as_json)
 
 
 @cli.command("slack-manifest")
@@ -98,6 +135,14 @@ def sandbox() -> int:
     from bot import commands
 
     return commands.sandbox()
+
+
+@cli.command()
+def reload() -> int:
+    """Have a running Ponte take ponte.toml as it is now, without dropping an answer."""
+    from bot import commands
+
+    return commands.reload()
 
 
 @cli.command("quick-command")
@@ -143,12 +188,68 @@ def threads_forget(
 ) -> int:
     """Erase one, or all that a person said, everywhere and for good."""
     if bool(conversation) == bool(person):
-        raise typer.BadParameter("Give a conversation, or --person and a person's key.")
+        raise typer.BadParameter(_say("Give a conversation, or --person and a person's key."))
     if not yes:
-        _confirm(f"Erase {conversation or person} for good?")
+        _confirm(_say("Erase {what} for good?", what=conversation or person))
     from bot import commands
 
     return commands.threads_forget(conversation, person)
+
+
+@people.command("add")
+def people_add(name: PersonName, as_json: AsJson = False) -> int:
+    """Let somebody in by the page; prints the address that opens it as them, once."""
+    from bot import commands
+
+    return commands.people_add(name, as_json=as_json)
+
+
+@people.command("list")
+def people_list(as_json: AsJson = False) -> int:
+    """Who there is: since when, when they were last there, their name."""
+    from bot import commands
+
+    return commands.people_list(as_json=as_json)
+
+
+@people.command("renew")
+def people_renew(name: PersonName, as_json: AsJson = False) -> int:
+    """Another address for somebody; the former one and its sessions end at once."""
+    from bot import commands
+
+    return commands.people_renew(name, as_json=as_json)
+
+
+@people.command("remove")
+def people_remove(
+    name: PersonName,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> int:
+    """Let somebody in no more: their sessions end at once, and what runs for them is stopped."""
+    if not yes:
+        _confirm(_say("Let {name} in no more?", name=name))
+    from bot import commands
+
+    return commands.people_remove(name)
+
+
+@policy.command("check")
+def policy_check(
+    person: Annotated[str, typer.Option("--person", help="As in slack:U1, web:ana.")],
+    channel: Annotated[
+        str, typer.Option("--channel", help="As in C2 or slack:T1:C2; left out: a direct message.")
+    ] = "",
+    group: Annotated[
+        list[str] | None,
+        typer.Option("--group", help="A user group or role that they are in, as in slack:S1."),
+    ] = None,
+    guest: Annotated[bool, typer.Option("--guest", help="They are only a guest.")] = False,
+    as_json: AsJson = False,
+) -> int:
+    """What somebody may do somewhere, and which rule says so; no service is asked."""
+    from bot import commands
+
+    return commands.policy_check(person, channel, group or [], guest=guest, as_json=as_json)
 
 
 @changes.command("list")
@@ -168,11 +269,37 @@ def changes_undo(id: Annotated[str, typer.Argument(help="Its id, six characters.
 
 
 @cli.command()
-def usage() -> int:
-    """What was used today."""
+def usage(
+    by: Annotated[
+        str, typer.Option("--by", help="Rows by person, channel, model, tool or day.")
+    ] = "",
+    since: Annotated[
+        str, typer.Option("--since", help="The first day, as in 2026-11-01; else of this month.")
+    ] = "",
+    as_json: AsJson = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+) -> int:
+    """What was used today; with an option, since then, in rows."""
     from bot import commands
 
-    return commands.say("usage")
+    if not (by or since or as_json or as_csv):
+        return commands.say("usage")
+    return commands.usage(by or "person", since, as_json=as_json, as_csv=as_csv)
+
+
+@cli.command()
+def audit(
+    since: Annotated[str, typer.Option(help="From this day or moment on, as in 2026-11-01.")] = "",
+    until: Annotated[str, typer.Option(help="Up to the end of this day, or to a moment.")] = "",
+    person: Annotated[str, typer.Option(help="Of this person alone, as in slack:U1.")] = "",
+    event: Annotated[str, typer.Option(help="Of this kind alone, as in approved.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object a line.")] = False,
+) -> int:
+    """Who did what, by which rule, and who approved it."""
+    from bot import commands
+
+    asked = {"since": since, "until": until, "person": person, "event": event}
+    return commands.audit(asked, as_json=as_json)
 
 
 @cli.command()
@@ -183,16 +310,19 @@ def version() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line; returns its exit code. Errors go to stderr, one line each."""
+    command = typer.main.get_command(cli)
+    if _speaks():
+        _translate(command)
     try:
-        code = cli(args=arguments, prog_name="ponte", standalone_mode=False)
+        code = command.main(args=arguments, prog_name="ponte", standalone_mode=False)
         sys.stdout.flush()  # here, where it can still be told that nobody reads
     except TyperException as error:
         words = error.format_message()
         is_help = words.startswith("Usage:")  # asked for by giving no command at all
-        typer.echo(words if is_help else f"ponte: {words} See `ponte --help`.", err=True)
+        typer.echo(words if is_help else f"ponte: {words} {_say('See `ponte --help`.')}", err=True)
         return 2
     except (KeyboardInterrupt, typer.Abort):
-        typer.echo("Interrupted.", err=True)
+        typer.echo(_say("Interrupted."), err=True)
         return 1
     except BrokenPipeError:
         # Who read our output has gone (`ponte threads list | head`).
@@ -204,15 +334,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code if isinstance(code, int) else 0
 
 
+def _speaks() -> bool:
+    """Whether another language than English is chosen, or set for all programs (POSIX): it holds
+    for what is said from now on."""
+    names = ("PONTE_LOCALE", "LC_ALL", "LC_MESSAGES", "LANG")
+    chosen = next(filter(None, map(os.environ.get, names)), "")
+    if chosen[:2].lower() in ("en", "c", "c.", "po", ""):
+        return False
+    from core.i18n import LANGUAGE, nearest
+
+    LANGUAGE.set(nearest(chosen))
+    return LANGUAGE.get() != "en"
+
+
+def _translate(command: Any) -> None:
+    """What `--help` says of it, and of all under it."""
+    command.help = _say(command.help or "")
+    for parameter in command.params:
+        if help := getattr(parameter, "help", None):
+            parameter.help = _say(help)
+    for under in getattr(command, "commands", {}).values():
+        _translate(under)
+
+
+def _say(sentence: str, **values: object) -> str:
+    from core.i18n import say
+
+    return say(sentence, **values)
+
+
 def _confirm(question: str) -> None:
     if not sys.stdin.isatty():
-        raise typer.BadParameter("Add --yes to do this without being asked.")
+        raise typer.BadParameter(_say("Add --yes to do this without being asked."))
     typer.confirm(question, abort=True)
-
-
-def _not_built(command: str, instead: str) -> int:
-    typer.echo(f"`ponte {command}` is not built yet; {instead}.", err=True)
-    return 1
 
 
 def _hang_up() -> int:

@@ -145,6 +145,10 @@ class LocalClient:
         """The page's address with its token; "" where it serves no page."""
         return str((await self._asked("GET", "/operator/link")).get("link", ""))
 
+    async def status(self) -> list[Json]:
+        """Each part's `name`, `state` (on, off, failing) and `words`."""
+        return list((await self._asked("GET", "/status"))["parts"])
+
     async def threads(self) -> list[Json]:
         body = await self._asked("GET", "/operator/threads")
         return list(body["threads"])
@@ -156,6 +160,10 @@ class LocalClient:
     async def forget(self, whom: Mapping[str, str]) -> Json:
         """`whom` has one of "conversation" and "person"."""
         return await self._asked("POST", "/operator/forget", body=whom)
+
+    async def act(self, name: str, **arguments: Any) -> Json:
+        """Have one of its `Operator.acts` done."""
+        return await self._asked("POST", f"/operator/{name}", body={"arguments": arguments})
 
     async def _asked(self, method: str, path: str, **sent: Any) -> Json:
         with self._worded():

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import csv
 import datetime
 import json
 import re
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
+from zoneinfo import ZoneInfo
 
 from adapters.web import with_token
 from bot.app import Start, start
 from bot.client import Json, LocalClient, local_client
+from core import i18n
 from core.conversation.grammar import Command, check_slug, parse, typed
 from core.errors import BadInput, PonteError, SettingsError
 from core.quick_commands import Inputs, named_once, parse_input
@@ -24,6 +28,8 @@ _BLOCK = re.compile(
     r"(?P<mark>`{3,})[^`\n]*\n(?P<code>(?:(?!\n(?P=mark)).)*)\n(?P=mark)", re.DOTALL
 )
 _PAIR = re.compile(r"([^\W\d][\w.-]*)=(.*)", re.DOTALL)
+USED = ("name", "turns", "calls", "input", "cached", "output", "reasoning", "cost")
+"""The columns of a report of usage."""
 Shown = Mapping[str, Any]
 T = TypeVar("T")
 
@@ -45,12 +51,37 @@ def thread_lines(thread: Shown) -> Iterator[str]:
             yield f"    {line}"
 
 
-def run() -> int:
+def audit_lines(lines: Iterable[Shown], zone: datetime.tzinfo) -> Iterator[str]:
+    """One line each: when in `zone`, what, and all else as `name=value`."""
+    for line in lines:
+        at = datetime.datetime.fromisoformat(str(line.get("at", ""))).astimezone(zone)
+        rest = {name: value for name, value in line.items() if name not in ("at", "event")}
+        told = (f"{name}={one_line(_compact(value))}" for name, value in rest.items())
+        event = one_line(str(line.get("event", "")))
+        yield "  ".join([f"{at:%Y-%m-%d %H:%M:%S}", f"{event:<10}", *told])
+
+
+def people_lines(people: Iterable[Shown]) -> Iterator[str]:
+    """One line each: when they were added, the day that they were last there (UTC), their name."""
+    for one in people:
+        yield f"{_when(one.get('added')):<16}  {one.get('seen') or '-':<10}  {one.get('name', '')}"
+
+
+def run(*, takes: bool = True, works: bool = True) -> int:
     """Raises what it cannot start for: SettingsError, HomeTaken, HomeUnusable."""
     begun = start()
     from bot import app
 
-    return asyncio.run(app.run(begun.settings, begun.config, begun.home))
+    work = app.run(begun.settings, begun.config, begun.home, takes=takes, works=works)
+    return asyncio.run(work)
+
+
+def migrate() -> int:
+    """Raises SettingsError, HomeTaken, NotStored."""
+    begun = start()
+    from bot.migrate import migrate as move
+
+    return asyncio.run(move(begun.settings, begun.home))
 
 
 def chat() -> int:
@@ -117,6 +148,14 @@ def say(message: str) -> int:
     return _print_answer(body, as_json=False)
 
 
+def status(*, as_json: bool = False) -> int:
+    """1 where a part fails, so that a script can ask."""
+    parts = _with_holder(lambda one: one.status())
+    lines = [f"{part['state']:<8} {part['name']:<10} {part['words']}".rstrip() for part in parts]
+    _print_all([json.dumps(parts, ensure_ascii=False)] if as_json else lines)
+    return int(any(part["state"] == "failing" for part in parts))
+
+
 def undo(id: str) -> int:
     """Raises BadInput for what is no id: it would be a message for the model."""
     wanted = parse(f"undo {id}")
@@ -145,6 +184,135 @@ def quick_command(
     return 0 if done else 1
 
 
+def reload() -> int:
+    done = _with_holder(lambda one: one.act("reload"))
+    told = [i18n.say("{file} is taken as it is now.", file=done.get("file", ""))]
+    if later := done.get("later"):
+        names = ", ".join(f"[{name}]" for name in later)
+        told.append(i18n.say("{names} counts from the next start on.", names=names))
+    _print_all(told)
+    return 0
+
+
+def usage(by: str, since: str, *, as_json: bool = False, as_csv: bool = False) -> int:
+    """Raises BadInput for what is no day, or nothing that there are rows by."""
+    told = _with_holder(lambda one: one.act("usage", by=by, since=since))
+    rows: list[Shown] = list(told.get("rows", ()))
+    if as_json:
+        _print_all([json.dumps(told, ensure_ascii=False)])
+    elif as_csv:
+        writer = csv.DictWriter(sys.stdout, USED, extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    else:
+        _print_all(usage_lines(rows))
+    return 0
+
+
+def usage_lines(rows: Sequence[Shown]) -> Iterator[str]:
+    """One line each, under a head: a turn or call count, tokens, US dollars, whose they are."""
+    yield f"{'turns':>8}  {'tokens':>12}  {'US dollars':>12}  "
+    for row in rows:
+        times = row.get("turns") if row.get("turns") is not None else row.get("calls")
+        tokens = int(row.get("input") or 0) + int(row.get("output") or 0)
+        cost = row.get("cost")
+        dollars = "-" if cost is None else f"{cost:.4f}"
+        yield f"{times or 0:>8}  {tokens:>12}  {dollars:>12}  {one_line(str(row.get('name', '')))}"
+
+
+def audit(asked: Mapping[str, str], *, as_json: bool = False) -> int:
+    """Print the lines of the audit log that are `asked` for: from `since` on, up to `until` (of a
+    day, its end), of a `person` and an `event`; "" is any."""
+    begun = start(quiet=True)
+    zone = ZoneInfo(begun.settings.ponte_timezone)
+    since, until = _moment(asked["since"], zone), _moment(asked["until"], zone, end=True)
+    wanted = {**asked, "since": since, "until": until}
+
+    async def read(one: LocalClient) -> None:
+        after, more = "", True
+        while more:
+            page = await one.act("audit", after=after, **wanted)
+            lines = page.get("lines", ())
+            each = (json.dumps(line, ensure_ascii=False) for line in lines)
+            _print_all(each if as_json else audit_lines(lines, zone))
+            after = str(page.get("next", ""))
+            more = bool(after)
+
+    _with_holder(read, begun)
+    return 0
+
+
+def people_add(name: str, *, as_json: bool = False) -> int:
+    return _with_link("people/add", name, as_json=as_json)
+
+
+def people_renew(name: str, *, as_json: bool = False) -> int:
+    return _with_link("people/renew", name, as_json=as_json)
+
+
+def people_list(*, as_json: bool = False) -> int:
+    people = list(_with_holder(lambda one: one.act("people")).get("people", ()))
+    _print_all([json.dumps(people, ensure_ascii=False)] if as_json else people_lines(people))
+    return 0
+
+
+def people_remove(name: str) -> int:
+    person = _with_holder(lambda one: one.act("people/remove", person=name)).get("person", "")
+    words = (
+        "{name} does not come in any more. What they said stays until you type "
+        "`ponte threads forget --person {person}`."
+    )
+    _print_all([i18n.say(words, name=name, person=person)])
+    return 0
+
+
+def _with_link(act: str, name: str, *, as_json: bool) -> int:
+    """What lets them in goes to stdout, once; what is to be known of it to stderr."""
+    settings = start(quiet=True).settings
+    if settings.ponte_web == "off":
+        raise PonteError("There is no page: PONTE_WEB is off. Set it to on.")
+    made = _with_holder(lambda one: one.act(act, person=name))
+    token = str(made.get("token", ""))
+    page = str(made.get("page", "")) or (settings.page() if settings.ponte_web_port else "")
+    link = with_token(page, token) if page else ""
+    told = {"name": name, "token": token, "link": link}
+    _print_all([json.dumps(told) if as_json else link or token])
+    words = [
+        i18n.say(
+            "Pass it on to {name} where nobody else reads along: who has it comes in as them. It "
+            "is shown this once; `ponte people renew {name}` makes another.",
+            name=name,
+        )
+    ]
+    if made.get("conversations"):
+        before = (
+            "What an earlier {name} said here is theirs to read, unless you type "
+            "`ponte threads forget --person web:{name}` first."
+        )
+        words.append(i18n.say(before, name=name))
+    sys.stderr.write("".join(f"{line}\n" for line in words))
+    return 0
+
+
+def policy_check(
+    person: str, channel: str, groups: Sequence[str], *, guest: bool, as_json: bool = False
+) -> int:
+    from bot.rights import check
+
+    begun = start(quiet=True)
+    where, lines = asyncio.run(check(begun, person, channel, groups=groups, guest=guest))
+    if as_json:
+        _print_all([json.dumps([asdict(line) for line in lines], ensure_ascii=False)])
+        return 0
+    place = f"in {where.channel}" if where.channel else "in a direct message"
+    _print_all([f"{person} {place}, by {begun.settings.ponte_config.name}:"])
+    width = max(len(line.right) for line in lines)
+    for line in lines:
+        told = f"{line.right:<{width}}  {'yes' if line.allowed else 'no':<3}  {line.rule}"
+        _print_all([f"{told}  {one_line(line.why, 400)}".rstrip()])
+    return 0
+
+
 def threads_list(*, as_json: bool = False) -> int:
     threads = _with_holder(lambda one: one.threads())
     _print_all([json.dumps(threads, ensure_ascii=False)] if as_json else threads_lines(threads))
@@ -161,16 +329,18 @@ def threads_show(conversation: str, *, as_json: bool = False) -> int:
 def threads_forget(conversation: str, person: str) -> int:
     whom = {"person": person} if person else {"conversation": conversation}
     done = _with_holder(lambda one: one.forget(whom))
-    _print_all([f"Forgotten: {done.get('messages', 0)} messages."])
+    _print_all(
+        [f"Forgotten: {done.get('messages', 0)} messages. {done.get('remains', '')}".strip()]
+    )
     return 0
 
 
-def _with_holder(work: Callable[[LocalClient], Awaitable[T]]) -> T:
+def _with_holder(work: Callable[[LocalClient], Awaitable[T]], begun: Start | None = None) -> T:
     async def ask(begun: Start) -> T:
         async with local_client(begun) as one:
             return await work(one)
 
-    return asyncio.run(ask(start(quiet=True)))
+    return asyncio.run(ask(begun or start(quiet=True)))
 
 
 def _when(at: object) -> str:
@@ -178,6 +348,27 @@ def _when(at: object) -> str:
         return ""
     moment = datetime.datetime.fromtimestamp(at, datetime.UTC)
     return f"{moment:%Y-%m-%d %H:%M}"
+
+
+def _moment(written: str, zone: datetime.tzinfo, *, end: bool = False) -> str:
+    """As the audit log has it, in UTC; of a day its beginning, or its `end`. Raises BadInput."""
+    if not written:
+        return ""
+    try:
+        moment = datetime.datetime.fromisoformat(written)
+        if end and len(written) <= len("2026-11-01"):
+            moment += datetime.timedelta(days=1)
+        known = moment if moment.tzinfo else moment.replace(tzinfo=zone)
+        return known.astimezone(datetime.UTC).isoformat(timespec="milliseconds")
+    except (ValueError, OverflowError):
+        raise BadInput(
+            "{word} is no day. Write it as in 2026-11-01, or as in 2026-11-01T14:30.",
+            word=repr(written[:40]),
+        ) from None
+
+
+def _compact(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _typed(slug: str, words: Sequence[str]) -> str:

@@ -26,62 +26,47 @@ from pydantic_core import ErrorDetails
 from pydantic_core.core_schema import ValidationInfo
 
 from bot.integrations import FACES, Faces
-from core.changes.approval import Access, TableRule, TableRules
+from bot.toml import KeyPath, TomlLines, not_toml
+from core.allowances import Allowance, Of, Per
+from core.changes.approval import (
+    ASKER,
+    REMIND_AFTER,
+    Access,
+    Approvers,
+    TableRule,
+    TableRules,
+)
 from core.changes.model import MOST_ROWS
 from core.conversation.grammar import SLUG
 from core.errors import SettingsError
 from core.i18n import LOCALES, nearest
 from core.integration import ChatIntegration, OwnerIntegration
 from core.messages import Address
+from core.policy import DECIDES, KINDS, MEANT, Rule, RuleBook, is_right, places
 from core.settings import cause, matching
+from core.usage import CONTAINER, NANO, Price, Prices
 
 MOST_CALLS = 1000
 """A turn may be given no more."""
+MOST_DAYS = 36_500
+MOST = 10**9
+"""Of dollars, tokens or turns."""
+NAME = "[a-z][a-z0-9_-]{0,49}"
+"""Of a set of people."""
 _STRICT = ConfigDict(extra="forbid", hide_input_in_errors=True)
 _WORDED = {
     "missing": "is missing",
     "string_type": "must be a text in quotes",
     "bool_type": "must be true or false",
     "int_type": "must be a whole number",
+    "float_type": "must be a number",
+    "finite_number": "must be a number",
     "greater_than_equal": "must not be negative",
     "less_than_equal": "must be at most {le}",
     "tuple_type": 'must be a list, as in ["a", "b"]',
     "dict_type": "must be a table",
     "dataclass_type": "must be a table",
 }
-_AT = re.compile(r"^(.*) \(at line (\d+), column \d+\)$")
-KeyPath = tuple[str, ...]
-
-
-class TomlLines:
-    """The line, from 1, of each table and key of a text that tomllib accepts.
-
-    A statement is the shortest run of lines that tomllib takes by itself, so quoting, several-line
-    strings and arrays need no second parser. All keys of one statement share its first line.
-    """
-
-    def __init__(self, text: str) -> None:
-        self._lines: dict[KeyPath, int] = {}
-        table: KeyPath = ()
-        for number, parsed in _statements(text.splitlines()):
-            if parsed.is_header:
-                table = next(_deepest(parsed.values))
-                self._note(table, number)
-            else:
-                for path in _paths(parsed.values):
-                    self._note(table + path, number)
-
-    def of(self, path: Sequence[object]) -> int:
-        """The line of that key, or of the nearest one around it; 1 for none."""
-        keys = tuple(str(part) for part in path)
-        for length in range(len(keys), 0, -1):
-            if keys[:length] in self._lines:
-                return self._lines[keys[:length]]
-        return 1
-
-    def _note(self, path: KeyPath, number: int) -> None:
-        for length in range(1, len(path) + 1):
-            self._lines.setdefault(path[:length], number)
 
 
 def _per_language(value: object) -> object:
@@ -89,19 +74,13 @@ def _per_language(value: object) -> object:
 
 
 def _faces(info: ValidationInfo) -> tuple[list[str], list[str], list[str]]:
-    """The names of the chat platforms, the forms of their people's keys, the owner's surfaces."""
+    """The names of the chat platforms, the forms of people's keys, the owner's surfaces."""
     faces: Faces = (info.context or {}).get("faces", FACES)
     chats = [face for face in faces if isinstance(face, ChatIntegration)]
-    owners = [face.name for face in faces if isinstance(face, OwnerIntegration)]
-    return [face.name for face in chats], [f"{face.name}:{face.ids}" for face in chats], owners
-
-
-def _channel(value: str, info: ValidationInfo) -> str:
-    chats, _, _ = _faces(info)
-    if not re.fullmatch(rf"({'|'.join(chats)})(:[A-Za-z0-9]+){{2}}", value):
-        others = "".join(f" or {chat}:…" for chat in chats[1:])
-        raise ValueError(f"write {chats[0]}:WORKSPACE:CHANNEL{others}")
-    return value
+    owners = [face for face in faces if isinstance(face, OwnerIntegration)]
+    forms = [f"{face.name}:({face.ids})" for face in chats]
+    forms += [f"{face.name}:({face.ids})" for face in owners]
+    return [face.name for face in chats], forms, [face.name for face in owners]
 
 
 def _place(value: str, info: ValidationInfo) -> str:
@@ -114,15 +93,70 @@ def _place(value: str, info: ValidationInfo) -> str:
 
 def _person(value: str, info: ValidationInfo) -> str:
     chats, forms, owners = _faces(info)
-    if not re.fullmatch("|".join([*owners, *forms]), value):
+    if value not in owners and not re.fullmatch("|".join(forms), value):
         ids = " or ".join(f"{chat}:ID" for chat in chats)
-        raise ValueError(f"write {', '.join(owners)}, {ids} (a person, user group or role)")
+        own = f"{', '.join(owners)}, {owners[0]}:NAME (of `ponte people`)"
+        raise ValueError(f"write {own}, {ids} (a person, user group or role)")
     return value
 
 
-ChannelKey = Annotated[str, AfterValidator(_channel)]
+def _who(value: str, info: ValidationInfo) -> str:
+    chats, _, _ = _faces(info)
+    if value in (*MEANT, *chats) or re.fullmatch(NAME, value):
+        return value
+    try:
+        return _person(value, info)
+    except ValueError:
+        words = ", ".join(MEANT)
+        raise ValueError(f"write {words}, {chats[0]}:ID, or the name of a group") from None
+
+
+def _approver(value: str, info: ValidationInfo) -> str:
+    if value == ASKER or (re.fullmatch(NAME, value) and value not in MEANT):
+        return value
+    try:
+        return _person(value, info)
+    except ValueError as error:
+        raise ValueError(f"{error}, the name of a group, or {ASKER}") from None
+
+
+def _duration(value: object) -> float:
+    """Seconds, of `4h`, `30m` or `0`."""
+    found = re.fullmatch(r"(\d{1,4})([mh])|0", value) if isinstance(value, str) else None
+    if found is None:
+        raise ValueError('write minutes or hours in quotes, as in "30m" or "4h"; "0" is never')
+    return float(found[1] or 0) * {"m": 60, "h": 3600}.get(found[2], 0)
+
+
+def _where(value: str, info: ValidationInfo) -> str:
+    return value if value in ("direct", "shared") else _place(value, info)
+
+
+def _right(value: str) -> str:
+    if not is_right(value):
+        raise ValueError(
+            f"write {', '.join(KINDS[:7])}, one of them for one table as in read:Orders, or "
+            "tool:NAME, command:SLUG, agent:NAME, model:NAME"
+        )
+    return value
+
+
+def _set(value: str, info: ValidationInfo) -> str:
+    chats, _, owners = _faces(info)
+    if value in (*MEANT, ASKER, *chats, *owners) or not re.fullmatch(NAME, value):
+        raise ValueError("write a name of small letters, digits and hyphens that means nothing yet")
+    return value
+
+
 Place = Annotated[str, AfterValidator(_place)]
 PersonKey = Annotated[str, AfterValidator(_person)]
+Approver = Annotated[str, AfterValidator(_approver)]
+Duration = Annotated[float, BeforeValidator(_duration)]
+Approvals = Literal[1, 2]
+Who = Annotated[str, AfterValidator(_who)]
+Where = Annotated[str, AfterValidator(_where)]
+Right = Annotated[str, AfterValidator(_right)]
+SetName = Annotated[str, AfterValidator(_set)]
 Slug = Annotated[
     str,
     matching(
@@ -133,18 +167,52 @@ Slug = Annotated[
 AgentId = Annotated[
     str, matching(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}", "the agent's id, as the portal shows it")
 ]
+PricedName = Annotated[
+    str, matching(rf"\*|{SLUG}|[A-Za-z0-9][A-Za-z0-9_-]{{0,99}}", "a name, or * for all others")
+]
+Dollars = Annotated[float, Field(strict=True, ge=0, le=MOST, allow_inf_nan=False)]
 Host = Annotated[str, matching(r"[a-z0-9-]+(\.[a-z0-9-]+)*", "a host's name in small letters")]
 Language = Annotated[str, matching("|".join(LOCALES), "a language: " + ", ".join(LOCALES))]
 Texts = Annotated[Mapping[Language, str], BeforeValidator(_per_language)]
 
 
 @dataclass(frozen=True, slots=True)
-class Channel:
-    """`strict_mention`: answer only where mentioned. `instructions` add to the assistant's own."""
+class AccessRule:
+    """Whom it means, where, and what they may and may not do there (`core.policy`)."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
-    strict_mention: StrictBool = False
+    who: tuple[Who, ...] = ()
+    where: tuple[Where, ...] = ()
+    allow: tuple[Right, ...] = ()
+    deny: tuple[Right, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """A place's own way. `allow` and `deny`: what can be done there, by whomever. `strict_mention`:
+    answer only where mentioned; `answer_everything`: also where not. `threads` False: answers stand
+    in the channel itself, which is one conversation. What is None is as everywhere. `instructions`
+    add to the assistant's own. `approvers`: who decides there
+    besides admins, instead of whoever asked. `retention_days` 0: as everywhere."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    strict_mention: StrictBool | None = None
     instructions: str = ""
+    answer_everything: StrictBool | None = None
+    threads: StrictBool | None = None
+    model: str = ""
+    effort: Literal["", "low", "medium", "high"] = ""
+    language: Language | None = None
+    allow: tuple[Right, ...] = ()
+    deny: tuple[Right, ...] = ()
+    approvers: tuple[Approver, ...] = ()
+    retention_days: Annotated[StrictInt, Field(ge=0, le=MOST_DAYS)] = 0
+
+    def __post_init__(self) -> None:
+        if self.strict_mention and self.answer_everything:
+            raise ValueError("write strict_mention or answer_everything, not both")
+        if any(right.partition(":")[0] in DECIDES for right in self.allow):
+            raise ValueError("approve and administer are given to people and groups, in [[rules]]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,10 +259,12 @@ class Agent:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """`auto_create_rows`: creates of up to so many rows that need no person's approval."""
+    """`auto_create_rows`: creates of up to so many rows that need no person's approval. Whoever is
+    asked to approve is reminded after `remind_after`, once; "0": not at all."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     auto_create_rows: Annotated[StrictInt, Field(ge=0, le=MOST_ROWS)] = 0
+    remind_after: Duration = REMIND_AFTER
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,12 +273,23 @@ class Table:
 
     `access`: "hidden" (not even read), "read" (never changed), "ask" (a person approves each
     change) or "auto" (as "ask", but one new row at a time needs nobody). `approvers`: who approves
-    besides admins, instead of whoever asked.
+    besides admins, instead of whoever asked: people, groups, "asker". `approvals`: how many
+    different people must.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     access: Access = "ask"
-    approvers: tuple[PersonKey, ...] = ()
+    approvers: tuple[Approver, ...] = ()
+    approvals: Approvals = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A tool, by the name that models call it: who approves what it proposes, as of a table."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    approvers: tuple[Approver, ...] = ()
+    approvals: Approvals = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,11 +304,70 @@ class Links:
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What one turn may use. `costly_calls`: tool calls that cost (quick commands, agents, code);
-    `tool_calls`: all of them."""
+    `tool_calls`: all of them. What one person may send: `messages_per_minute`, and messages whose
+    turn has not begun (`waiting_per_person`); 0 is any number."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     costly_calls: Annotated[StrictInt, Field(ge=0, le=MOST_CALLS)] = 20
     tool_calls: Annotated[StrictInt, Field(ge=0, le=MOST_CALLS)] = 60
+    messages_per_minute: Annotated[StrictInt, Field(ge=0, le=MOST_CALLS)] = 0
+    waiting_per_person: Annotated[StrictInt, Field(ge=0, le=MOST_CALLS)] = 0
+
+
+@dataclass(frozen=True, slots=True)
+class AllowanceRule:
+    """What may be spent, counted for each of `of`, by `who` and `where` (empty: everybody,
+    everywhere), in US dollars, tokens and turns (`core.allowances`)."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    of: Of
+    per: Per = "day"
+    who: tuple[Who, ...] = ()
+    where: tuple[Place, ...] = ()
+    money: Dollars | None = None
+    tokens: Annotated[StrictInt, Field(ge=0, le=MOST)] | None = None
+    turns: Annotated[StrictInt, Field(ge=0, le=MOST)] | None = None
+
+    def __post_init__(self) -> None:
+        if self.money is None and self.tokens is None and self.turns is None:
+            raise ValueError("write money, tokens or turns")
+        if self.of == "together" and not self.who:
+            raise ValueError('write who shares it, or of = "everybody"')
+
+    def allowance(self, told: str) -> Allowance:
+        money = None if self.money is None else round(self.money * NANO)
+        who, where = frozenset(self.who), frozenset(self.where)
+        return Allowance(self.of, self.per, money, self.tokens, self.turns, who, where, told)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPrice:
+    """US dollars for a million tokens; `cached` and `written` cost what `input` does where they
+    are left out."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    input: Dollars
+    output: Dollars
+    cached: Dollars | None = None
+    written: Dollars | None = None
+
+    @property
+    def price(self) -> Price:
+        cached = self.input if self.cached is None else self.cached
+        written = self.input if self.written is None else self.written
+        return Price(self.input, cached, written, self.output)
+
+
+@dataclass(frozen=True, slots=True)
+class PriceTable:
+    """What things cost, before the list that Ponte has: models, a session of a code container, a
+    run of a quick command or an agent (`*`: of any other)."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+    container: Dollars = CONTAINER
+    models: Mapping[str, ModelPrice] = field(default_factory=dict)
+    quick_commands: Mapping[PricedName, Dollars] = field(default_factory=dict)
+    agents: Mapping[PricedName, Dollars] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,25 +377,85 @@ class Config:
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     changes: Changes = field(default_factory=Changes)
     tables: Mapping[str, Table] = field(default_factory=dict)
-    channels: Mapping[ChannelKey, Channel] = field(default_factory=dict)
+    tools: Mapping[str, Tool] = field(default_factory=dict)
+    groups: Mapping[SetName, tuple[PersonKey, ...]] = field(default_factory=dict)
+    rules: tuple[AccessRule, ...] = ()
+    channels: Mapping[Place, Channel] = field(default_factory=dict)
     quick_commands: Mapping[Slug, Command] = field(default_factory=dict)
     agents: Mapping[Slug, Agent] = field(default_factory=dict)
     links: Links = field(default_factory=Links)
     limits: Limits = field(default_factory=Limits)
+    allowances: tuple[AllowanceRule, ...] = ()
+    prices: PriceTable = field(default_factory=PriceTable)
+    name: str = field(default="ponte.toml", init=False, compare=False)
+    lines: Any = field(default_factory=TomlLines, init=False, compare=False)
 
     @property
     def table_rules(self) -> TableRules:
+        tables = {
+            name: TableRule(table.access, frozenset(table.approvers), table.approvals)
+            for name, table in self.tables.items()
+        }
+        tools = {
+            name: Approvers(frozenset(tool.approvers), tool.approvals)
+            for name, tool in self.tools.items()
+        }
+        said = [(r.allow, r.deny) for r in self.rules]
+        said += [(own.allow, own.deny) for own in self.channels.values()]
+        rights = (right for allow, deny in said for right in (*allow, *deny))
+        about = (right.partition(":") for right in rights if "*" not in right)
+        named = {name for kind, _, name in about if name and kind in ("read", "propose", "approve")}
+        changes = self.changes
         return TableRules(
-            {n: TableRule(t.access, frozenset(t.approvers)) for n, t in self.tables.items()}
+            tables, changes.auto_create_rows, sorted(named), tools, changes.remind_after
         )
 
-    def channel(self, address: Address) -> Channel:
-        """What is written about the channel of `address`."""
-        key = f"{address.platform}:{address.workspace}:{address.channel}"
-        return self.channels.get(key, Channel())
+    @property
+    def rule_book(self) -> RuleBook:
+        """For the `Policy`: rules are told by their lines."""
+        return RuleBook(
+            tuple(
+                Rule(self._told("rules", n), frozenset(r.who), frozenset(r.where), r.allow, r.deny)
+                for n, r in enumerate(self.rules)
+            ),
+            {
+                place: Rule(self._told("channels", place), allow=own.allow, deny=own.deny)
+                for place, own in self.channels.items()
+            },
+            {name: frozenset(people) for name, people in self.groups.items()},
+        )
 
-    def strict_mention(self, address: Address) -> bool:
-        return self.channel(address).strict_mention
+    @property
+    def allowed(self) -> tuple[Allowance, ...]:
+        """For the `Budget`: allowances are told by their lines."""
+        return tuple(
+            each.allowance(self._told("allowances", n)) for n, each in enumerate(self.allowances)
+        )
+
+    @property
+    def price_list(self) -> Prices:
+        own = self.prices
+        models = {name: each.price for name, each in own.models.items()}
+        return Prices(models, own.container, own.quick_commands, own.agents)
+
+    def _told(self, *path: object) -> str:
+        return f"{self.name}:{self.lines.of(path)}"
+
+    def channel(self, address: Address) -> Channel:
+        """A place's own way: each key as the narrowest of its channel, workspace and platform
+        writes it."""
+        found = [self.channels[place] for place in places(address) if place in self.channels]
+        own: dict[str, Any] = {}
+        for each in found:
+            own |= {f.name: v for f in fields(each) if (v := getattr(each, f.name)) != f.default}
+            if each.strict_mention or each.answer_everything:  # one of them, the narrower
+                own.pop("answer_everything" if each.strict_mention else "strict_mention", None)
+        return Channel(**own)
+
+    @property
+    def retention(self) -> Mapping[str, int]:
+        """The days of the places that have their own."""
+        return {place: n for place, own in self.channels.items() if (n := own.retention_days)}
 
     def section(self, name: str) -> Any:
         """What an integration's section was read as; its defaults where no file was read."""
@@ -269,6 +469,45 @@ class Config:
             name: (one.id, in_language(one.title, "en"), in_language(one.description, "en"))
             for name, one in self.agents.items()
         }
+
+
+class LiveConfig:
+    """The file as it is now: the `OperatorFile` port. What it gives follows it, or is asked for
+    each time; `section` and `links` are read when Ponte starts."""
+
+    def __init__(self, config: Config) -> None:
+        self.now = config
+        self.table_rules = config.table_rules
+        self.price_list = config.price_list
+
+    def take(self, config: Config) -> None:
+        """Another one counts from here on."""
+        self.now = config
+        rules = config.table_rules
+        self.table_rules.tables = rules.tables
+        self.table_rules.auto_create_rows = rules.auto_create_rows
+        self.price_list.take(config.price_list)
+        self.table_rules.named = rules.named
+        self.table_rules.tools = rules.tools
+        self.table_rules.remind_after = rules.remind_after
+
+    @property
+    def quick_commands(self) -> Mapping[str, Command]:
+        return self.now.quick_commands
+
+    @property
+    def known_agents(self) -> Mapping[str, tuple[str, str, str]]:
+        return self.now.known_agents
+
+    def channel(self, address: Address) -> Channel:
+        return self.now.channel(address)
+
+    @property
+    def channels(self) -> Mapping[str, Channel]:
+        return self.now.channels
+
+    def section(self, name: str) -> Any:
+        return self.now.section(name)
 
 
 def in_language(texts: Texts, locale: str) -> str:
@@ -293,50 +532,53 @@ def read_config(path: Path, *, required: bool = False, faces: Faces = FACES) -> 
         ) from None
     adapter = _composed(faces)
     try:
-        return adapter.validate_python(tomllib.loads(text), context={"faces": faces})
+        config = adapter.validate_python(tomllib.loads(text), context={"faces": faces})
     except tomllib.TOMLDecodeError as error:
-        lines = _syntax(path.name, text, error)
+        raise SettingsError("{lines}", lines=not_toml(path.name, text, error)) from None
     except ValidationError as error:
-        at = TomlLines(text)
-        told = [(at.of(_plain(found["loc"])), _words(found, faces)) for found in error.errors()]
-        lines = "\n".join(f"{path.name}:{line}: {words}." for line, words in sorted(told))
-    raise SettingsError("{lines}", lines=lines)
+        found = [(_path(each["loc"]), _words(each, faces)) for each in error.errors()]
+        raise _wrong(path, TomlLines(text), found) from None
+    lines = TomlLines(text)
+    if found := [*_across(config, faces)]:
+        raise _wrong(path, lines, found)
+    for name, value in (("name", path.name), ("lines", lines)):
+        object.__setattr__(config, name, value)  # it is made, and frozen for who reads it
+    return config
 
 
-class _Statement:
-    def __init__(self, text: str) -> None:
-        self.values = tomllib.loads(text)
-        self.is_header = text.lstrip().startswith("[")
+def _wrong(path: Path, lines: TomlLines, found: Sequence[tuple[KeyPath, str]]) -> SettingsError:
+    told = sorted((lines.of(keys), words) for keys, words in found)
+    all = "\n".join(f"{path.name}:{line}: {words}." for line, words in told)
+    return SettingsError("{lines}", lines=all)
 
 
-def _statements(lines: Sequence[str]) -> Iterator[tuple[int, _Statement]]:
-    start = 0
-    for end in range(1, len(lines) + 1):
-        try:
-            statement = _Statement("\n".join(lines[start:end]))
-        except tomllib.TOMLDecodeError:
-            continue  # a string or array that goes on in the next line
-        if statement.values:
-            yield start + 1, statement
-        start = end
-
-
-def _paths(values: Mapping[str, object]) -> Iterator[KeyPath]:
-    for key, value in values.items():
-        yield (key,)
-        if isinstance(value, dict):
-            for path in _paths(value):
-                yield (key, *path)
-
-
-def _deepest(values: object) -> Iterator[KeyPath]:
-    """The one path of a table's header, as tomllib nests it: [[a.b]] is {"a": {"b": [{}]}}."""
-    if isinstance(values, dict) and values:
-        key, inner = next(iter(values.items()))
-        for path in _deepest(inner):
-            yield (key, *path)
-    else:
-        yield ()
+def _across(config: Config, faces: Faces) -> Iterator[tuple[KeyPath, str]]:
+    """What is wrong between one part of the file and another."""
+    surfaces = {face.name for face in faces}
+    there = ", ".join(config.groups) or "none is"
+    for section in ("tables", "tools", "channels"):
+        for key, own in getattr(config, section).items():
+            for name in own.approvers:
+                if ":" not in name and name not in {ASKER, *surfaces, *config.groups}:
+                    words = f"no group is called {name!r}; in [groups]: {there}"
+                    yield (section, key, "approvers"), f"'approvers': {words}"
+    named = [(("rules", str(n)), rule.who) for n, rule in enumerate(config.rules)]
+    named += [(("allowances", str(n)), each.who) for n, each in enumerate(config.allowances)]
+    for where, who in named:
+        for name in who:
+            if ":" not in name and name not in {*MEANT, *surfaces, *config.groups}:
+                known = ", ".join(config.groups) or "none is"
+                yield (*where, "who"), f"'who': no group is called {name!r}; in [groups]: {known}"
+    for number, rule in enumerate(config.rules):
+        at = ("rules", str(number))
+        if not rule.allow and not rule.deny:
+            yield at, '\'rules\': write allow = ["…"] or deny = ["…"]'
+        decides = [right for right in rule.allow if right.partition(":")[0] in DECIDES]
+        if decides and (not rule.who or not {*MEANT, *surfaces}.isdisjoint(rule.who)):
+            yield (
+                (*at, "allow"),
+                f"'allow': {decides[0]} is given to people and groups alone, so name them in 'who'",
+            )
 
 
 def _composed(faces: Faces) -> TypeAdapter[Config]:
@@ -348,13 +590,6 @@ def _composed(faces: Faces) -> TypeAdapter[Config]:
     ]
     whole = make_dataclass("File", sections, bases=(Config,), frozen=True, slots=True)
     return TypeAdapter(whole)
-
-
-def _syntax(name: str, text: str, error: tomllib.TOMLDecodeError) -> str:
-    found = _AT.match(str(error))
-    line = int(found[2]) if found else max(1, len(text.splitlines()))
-    words = found[1] if found else str(error).removesuffix(" (at end of document)")
-    return f"{name}:{line}: not TOML: {words}."
 
 
 def _words(error: ErrorDetails, faces: Faces) -> str:
@@ -370,16 +605,24 @@ def _words(error: ErrorDetails, faces: Faces) -> str:
     return f"{key!r} {words}"
 
 
+def _path(loc: tuple[int | str, ...]) -> tuple[str, ...]:
+    """The path in the file: pydantic adds "[key]"."""
+    return tuple(str(part) for part in loc if part != "[key]")
+
+
 def _plain(loc: tuple[int | str, ...]) -> tuple[str, ...]:
-    """The path in the file: pydantic adds "[key]" and indexes."""
+    """The same without the indexes of lists."""
     return tuple(part for part in loc if isinstance(part, str) and part != "[key]")
 
 
 def _known(path: tuple[str, ...], faces: Faces) -> list[str]:
     kinds = {0: Config, 2: Command, 4: Input}
     sections: dict[str, type[Any]] = {
-        "channels": Channel, "changes": Changes, "tables": Table, "agents": Agent, "limits": Limits
+        "channels": Channel, "changes": Changes, "tables": Table, "agents": Agent, "limits": Limits,
+        "rules": AccessRule, "tools": Tool, "allowances": AllowanceRule, "prices": PriceTable,
     }  # fmt: skip
     own = {face.name: face.section for face in faces if face.section}
+    if path[:2] == ("prices", "models"):
+        return [f.name for f in fields(ModelPrice)]
     kind = (sections | own).get(path[0] if path else "") or kinds.get(len(path), Config)
-    return [f.name for f in fields(kind)] + ([] if path else [*own])
+    return [f.name for f in fields(kind) if f.init] + ([] if path else [*own])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -10,8 +11,12 @@ from bot.safety import findings
 from bot.telemetry import Redaction
 from core.errors import PonteError
 from core.http import HttpClient, HttpError
+from core.i18n import say, word
 from core.records import Health
+from core.settings import plain
 
+SILENT = "the server does not answer ({why})"
+BROKE = "this look broke ({kind}), which is a fault of Ponte's own"
 _MARKS = {"on": "ok", "off": "off", "failing": "FAIL"}
 _LEVELS = {"ok": "ok", "note": "note", "unsafe": "FAIL"}
 
@@ -26,16 +31,22 @@ async def examine(start: Start, write: Callable[[str], None]) -> int:
         try:
             told = await check
         except PonteError as error:
-            told = [Health(name, "failing", str(error))]
+            told = [Health(name, "failing", error.words())]
         except HttpError as error:
-            told = [Health(name, "failing", f"the server does not answer ({error.reason})")]
+            told = [Health(name, "failing", say(SILENT, why=error.reason))]
         except OSError as error:
             told = [Health(name, "failing", error.strerror or type(error).__name__)]
+        except Exception as error:
+            # Its text may hold an address or a key, so only its kind is told.
+            told = [Health(name, "failing", say(BROKE, kind=type(error).__name__))]
         for health in told:
             failing = failing or health.state == "failing"
-            write(redaction.of(f"{_MARKS[health.state]:<4}  {health.name}: {health.words}"))
+            write(redaction.of(f"{_MARKS[health.state]:<4}  {health.name}: {word(health.words)}"))
 
+    await tell("settings", _settings(start))
     await tell("home", _home(start))
+    if settings.database_url is not None:
+        await tell("database", _database(plain(settings.database_url)))
     async with HttpClient(proxies=settings.proxies) as http:
         parts = dependencies(settings, start.config, start.home, http, model_client(settings))
         for face in settings.faces:
@@ -48,8 +59,33 @@ async def examine(start: Start, write: Callable[[str], None]) -> int:
     return int(failing)
 
 
+async def _settings(start: Start) -> Sequence[Health]:
+    """Which file they are read from: the one that `ponte run` reads here."""
+    file = start.settings.env_file
+    if file.path is None:
+        return [Health("settings", "on", say("the environment; there is no file .env here"))]
+    if file.why:
+        words = say("the environment; {path} is not read: {why}", path=file.path, why=file.why)
+        return [Health("settings", "failing", words)]
+    return [Health("settings", "on", say("the environment and {path}", path=file.path))]
+
+
 async def _as_is(part: Health) -> Sequence[Health]:
     return [part]
+
+
+async def _database(url: str) -> Sequence[Health]:
+    from core.store.jobs import whole
+    from core.store.postgres import check
+
+    version, schema, found = await asyncio.to_thread(check, url, whole)
+    if found is None:
+        words = say("Postgres {version}, empty: the first start sets it up", version=version)
+        return [Health("database", "on", words)]
+    runs = found.words if found.takes or found.works else say("no process is on it now")
+    failing = bool(found.takes and not found.works)
+    words = say("Postgres {version}, schema {schema}", version=version, schema=schema)
+    return [Health("database", "failing" if failing else "on", f"{words}; {runs}")]
 
 
 async def _home(start: Start) -> Sequence[Health]:
@@ -57,4 +93,5 @@ async def _home(start: Start) -> Sequence[Health]:
     nearest = next(each for each in (path, *path.parents) if each.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
         raise PonteError("{path} cannot be written; set PONTE_HOME to another folder", path=path)
-    return [Health("home", "on", f"{path}" if nearest == path else f"{path} (will be made)")]
+    words = str(path) if nearest == path else say("{path} (will be made)", path=path)
+    return [Health("home", "on", words)]

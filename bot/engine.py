@@ -1,4 +1,4 @@
-"""The embedded engine: one process, files in one home. Opens the stores and runs the turns."""
+"""Opens the stores, in one home or in a database that many processes share, and runs the turns."""
 
 from __future__ import annotations
 
@@ -7,35 +7,62 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 from zoneinfo import ZoneInfo
 
 from bot.integrations import RIGHTS
 from core import commonmark
+from core.allowances import Allowed
+from core.audit import AuditLog
 from core.changes.apply import Applying
 from core.changes.approval import Approval, NamedApprovers, TableRules
-from core.changes.audit import AuditLog
 from core.changes.ports import Applier
 from core.changes.service import Changes
 from core.chat.cards import Redraw
+from core.chat.platform import Messenger
+from core.chat.requests import Requests
 from core.conversation.commands import CodeCommand, Commands, QuickCommandHandler
 from core.conversation.context import ToolContexts
 from core.conversation.manager import ConversationManager, Parts, Profile
-from core.conversation.upkeep import Upkeep
-from core.messages import Answer, Item, Message, prepare
-from core.policy import PlatformRights
-from core.ports import Fetch, LookUp, Model, Policy, QuickCommands, Replies, StatusBoard
+from core.conversation.upkeep import Retention, Upkeep
+from core.conversation.why import Why
+from core.integration import Alone, Peers
+from core.messages import Address, Answer, Item, Message, Person, prepare
+from core.policy import PlatformRights, RuleBook
+from core.ports import (
+    Fetch,
+    LookUp,
+    Model,
+    Policy,
+    QuickCommands,
+    Replies,
+    StatusBoard,
+    ThreadMap,
+)
 from core.quick_commands import Results
-from core.records import Outcome, Thread
-from core.store.changes import Caps, CountingBudget, SqliteLedger, uncapped
-from core.store.database import Database
-from core.store.files import FolderFiles
-from core.store.inbox import SqliteInbox
+from core.records import Outcome, Thread, Verdict
+from core.store.audit import FileLines, SqlKeys, TableLines
+from core.store.budget import Caps, CountingBudget, IsMeant, everybody_is, uncapped
+from core.store.changes import SqlLedger
+from core.store.database import Connection, Database, SqliteDatabase
+from core.store.files import Bytes, FolderBytes, PieceBytes, SqlFiles
+from core.store.inbox import Intake, SqlInbox
+from core.store.outbox import SqlOutbox
+from core.store.people import SqlPeople
 from core.store.schema import MIGRATIONS
-from core.store.thread_map import FileThreadMap
+from core.store.thread_map import FileThreadMap, SqlThreadMap
 from core.store.threads import give_up_spares
-from core.store.turns import SqliteJournal
+from core.store.turns import SqlJournal
 from core.tools.code.source import Runner
 from core.tools.tool import Toolbox
+from core.usage import Prices
+
+if TYPE_CHECKING:
+    from core.store.jobs import Jobs
+
+
+def _of_no_place(_: Address) -> frozenset[str]:
+    return frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,81 +75,168 @@ class Choices:
     board: StatusBoard
     quick: QuickCommands
     caps: Caps = uncapped
+    one: Callable[[str], str] = str
+    intake: Intake = field(default_factory=Intake)
+    """What one person may send."""
+    allowed: Allowed = field(default_factory=Allowed)
+    prices: Prices = field(default_factory=Prices)
+    is_meant: IsMeant = everybody_is
+    """See `CountingBudget`."""
     profile: Profile = field(default_factory=Profile)
-    retention_days: int = 0
+    retention: Retention = field(default_factory=Retention)
     code: Runner | None = None
     """What runs the Python that a person types; None: it cannot be run."""
     appliers: Sequence[Applier] = ()
-    auto_create_rows: int = 0
-    """Creates of up to so many rows need no person's click (`ponte.toml`, [changes])."""
     rules: TableRules = field(default_factory=TableRules)
     platforms: Mapping[str, PlatformRights] = field(default_factory=lambda: RIGHTS)
     is_named: NamedApprovers | None = None
     """How the people whom `rules` name are known."""
+    of_place: Callable[[Address], frozenset[str]] = _of_no_place
+    """The approvers of a channel."""
+    book: Callable[[], RuleBook] = RuleBook
+    """The rules of `policy`, and its `admins`: who else may decide."""
+    admins: frozenset[str] = frozenset()
     clock: Callable[[], float] = time.time
     """By which proposals expire."""
 
 
-class Engine:
-    """`replies`, `fetch` and `look_up` are by platform; adapters add theirs before `start`."""
+class KeptThreads(ThreadMap, Protocol):
+    async def close(self) -> None: ...
 
-    def __init__(
-        self, database: Database, threads: FileThreadMap, home: Path, choices: Choices
-    ) -> None:
-        self._database = database
-        self.threads = threads
-        self.inbox = SqliteInbox(database)
-        self.journal = SqliteJournal(database)
-        self.files = FolderFiles(home / "files", database)
-        self.budget = CountingBudget(database, choices.caps, ZoneInfo(choices.profile.zone))
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """Where all is kept. `jobs` run the turns of a database that is shared; None: this process
+    runs them all."""
+
+    database: Database
+    threads: KeptThreads
+    kept: Bytes
+    audit: AuditLog
+    jobs: Jobs | None = None
+
+    @classmethod
+    async def in_home(cls, home: Path) -> Stores:
+        """Raises NotStored, NewerDatabase. The caller holds the home's lock."""
+        database, threads = await asyncio.gather(
+            SqliteDatabase.open(home / "ponte.db", MIGRATIONS),
+            FileThreadMap.open(home / "threads.db"),
+        )
+        await database.write(give_up_spares)
+        lines, keys = FileLines(home / "audit.log"), SqlKeys(database)
+        await lines.renew(keys)
+        return cls(database, threads, FolderBytes(home / "files"), AuditLog(lines, keys))
+
+    @classmethod
+    async def shared(cls, url: str, *, takes: bool = True, works: bool = True) -> Stores:
+        """Raises NotStored, NewerDatabase."""
+        from core.store.jobs import Jobs
+        from core.store.postgres import PostgresDatabase
+
+        database = await PostgresDatabase.open(url, MIGRATIONS)
+        jobs = Jobs(url, database, takes=takes, works=works)
+        await jobs.start()
+        lines, keys = TableLines(database), SqlKeys(database)
+        await lines.renew(keys)
+        threads, audit = SqlThreadMap(database), AuditLog(lines, keys)
+        return cls(database, threads, PieceBytes(database), audit, jobs)
+
+    async def secret(self, name: str, own: bytes) -> bytes:
+        """Of all processes: what the first one brought."""
+
+        def write(connection: Connection) -> bytes:
+            connection.execute(
+                "INSERT INTO secrets (name, value) VALUES (?, ?) ON CONFLICT DO NOTHING",
+                (name, own),
+            )
+            row = connection.execute("SELECT value FROM secrets WHERE name = ?", (name,))
+            return bytes(row.fetchone()["value"])
+
+        return await self.database.write(write)
+
+    async def close(self) -> None:
+        await self.audit.close()
+        await self.threads.close()
+        await self.database.close()
+
+
+class Engine:
+    """`replies`, `fetch`, `look_up` and `messengers` are by platform; adapters add theirs before
+    `start`."""
+
+    def __init__(self, stores: Stores, choices: Choices) -> None:
+        self._stores = stores
+        database, jobs, self.threads = stores.database, stores.jobs, stores.threads
+        self.audit = stores.audit
+        self.peers: Peers = jobs or Alone()
+        self.inbox = SqlInbox(database, jobs, choices.intake)
+        self.journal = (
+            SqlJournal(database, jobs.process, jobs.fresh) if jobs else SqlJournal(database)
+        )
+        self.files = SqlFiles(database, stores.kept)
+        self.people = SqlPeople(database)
+        zone = ZoneInfo(choices.profile.zone)
+        self.budget = CountingBudget(
+            database, choices.caps, zone, choices.one,
+            allowed=choices.allowed, prices=choices.prices, is_meant=choices.is_meant,
+        )  # fmt: skip
         self.replies: dict[str, Replies] = {}
         self.fetch: dict[str, Fetch] = {}
         self.look_up: dict[str, LookUp] = {}
-        self.audit = AuditLog(home / "audit.log")
-        moved = asyncio.Event()
-        self.changes = self._changes(choices, moved.set)
-        self.redraw = Redraw(moved, self.changes, self.journal, self.replies)
-        self.results = Results(choices.profile.hosts)
+        self.outbox = SqlOutbox(database)
+        self._moved = asyncio.Event()
+        self.changes = self._changes(choices, self._moved.set)
+        self.messengers: dict[str, Messenger] = {}
+        requests = Requests(self.outbox, self.changes, self.journal, self.replies, self.messengers)
+        self.redraw = Redraw(self._moved, self.changes, self.journal, self.replies, requests)
+        self.results = Results(lambda: choices.profile.hosts)
         self.tool_contexts = ToolContexts(
-            self.journal, self.files, threads, self.fetch, choices.profile.zone, self.inbox.stopped
-        )
+            self.journal, self.files, self.threads, self.fetch, choices.profile.zone,
+            self.inbox.stopped,
+        )  # fmt: skip
         self.commands = Commands(
-            inbox=self.inbox, journal=self.journal, threads=threads, files=self.files,
+            inbox=self.inbox, journal=self.journal, threads=self.threads, files=self.files,
             policy=choices.policy, budget=self.budget, board=choices.board, changes=self.changes,
             quick=QuickCommandHandler(
                 self.journal, choices.policy, self.budget, choices.quick, self.tool_contexts,
-                self.results,
+                self.audit, self.results,
             ),
             code=CodeCommand(
-                self.journal, choices.policy, self.budget, self.tool_contexts, choices.code
+                self.journal, choices.policy, self.budget, self.tool_contexts, self.audit,
+                choices.code,
             ),
-            forgotten=lambda: self.upkeep.soon(),
+            why=Why(choices.policy, self.changes, choices.toolbox),
+            forgotten=self._forgotten, kept_days=choices.retention.of, remains=database.remains,
         )  # fmt: skip
         self.manager = self._manager(choices)
         self.upkeep = Upkeep(
             self.inbox, self.journal, self.files, choices.model, self.commands.forget,
-            choices.retention_days, self.changes.ledger,
+            choices.retention, self.changes.ledger, database.scrub, self.budget.settle_left,
         )  # fmt: skip
         self._tasks: list[asyncio.Task[None]] = []
 
     @classmethod
-    async def open(cls, home: Path, choices: Choices) -> Engine:
-        """Raises NotStored, NewerDatabase. The caller holds the home's lock."""
-        database, threads, *_ = await asyncio.gather(
-            Database.open(home / "ponte.db", MIGRATIONS),
-            FileThreadMap.open(home / "threads.db"),
+    async def open(cls, home: Path, choices: Choices, stores: Stores | None = None) -> Engine:
+        """Raises NotStored, NewerDatabase. Who gives no `stores` holds the home's lock."""
+        opened, *_ = await asyncio.gather(
+            _given(stores) if stores else Stores.in_home(home),
             asyncio.to_thread(prepare, Message, Answer, Item, Outcome, Thread),
             asyncio.to_thread(commonmark.parser),
         )
-        await database.write(give_up_spares)
-        return cls(database, threads, home, choices)
+        return cls(opened, choices)
 
     def start(self) -> None:
         """Take up what a former process left, and every message from now on."""
+
+        async def moved(_: str) -> None:
+            self._moved.set()
+
+        self.peers.on("moved", moved)
+        self.peers.on("forgotten", self.upkeep.soon)
         self._tasks = [
             asyncio.create_task(self.inbox.run(self.manager.handle, tuple(self.replies))),
-            asyncio.create_task(self.upkeep.run()),
-            asyncio.create_task(self.redraw.run()),
+            asyncio.create_task(self.peers.lead("upkeep", self.upkeep.run)),
+            asyncio.create_task(self.peers.lead("redraw", self.redraw.run)),
         ]
 
     async def drain(self, grace: float) -> None:
@@ -133,22 +247,33 @@ class Engine:
         self.changes.applying.hold()
         await self.inbox.drain(grace)
         await self.changes.applying.rest()
+        await self.manager.beside.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def close(self) -> None:
-        await self.audit.close()
-        await self._database.close()
-        await self.threads.close()
+        await self._stores.close()
+
+    def refused(self, person: Person, address: Address, verdict: Verdict) -> None:
+        self.audit.note("refused", person, address, right=verdict.right, rule=verdict.rule)
+
+    async def _forgotten(self) -> None:
+        await self.upkeep.soon()
+        await self.peers.tell("forgotten", "")
 
     def _changes(self, choices: Choices, moved: Callable[[], None]) -> Changes:
-        ledger = SqliteLedger(self._database)
+        ledger = (
+            SqlLedger(self._stores.database, jobs.process, jobs.fresh)
+            if (jobs := self._stores.jobs)
+            else SqlLedger(self._stores.database)
+        )
         appliers = {applier.name: applier for applier in choices.appliers}
         return Changes(
             ledger=ledger, applying=Applying(ledger, appliers), appliers=appliers,
             approval=_approval(choices),
-            audit=self.audit, moved=moved, clock=choices.clock,
+            audit=self.audit, moved=moved, clock=choices.clock, purse=self.budget,
+            reached=self.outbox.reached,
         )  # fmt: skip
 
     def _manager(self, choices: Choices) -> ConversationManager:
@@ -156,13 +281,18 @@ class Engine:
             inbox=self.inbox, journal=self.journal, threads=self.threads, files=self.files,
             model=choices.model, toolbox=choices.toolbox, policy=choices.policy,
             budget=self.budget, commands=self.commands, changes=self.changes,
-            tool_contexts=self.tool_contexts,
+            tool_contexts=self.tool_contexts, audit=self.audit,
         )  # fmt: skip
         return ConversationManager(parts, self.replies, choices.profile, self.look_up)
 
 
+async def _given(stores: Stores) -> Stores:
+    return stores
+
+
 def _approval(choices: Choices) -> Approval:
     approval = Approval(
-        choices.policy, choices.auto_create_rows, choices.rules, platforms=choices.platforms
-    )
+        choices.policy, choices.rules, platforms=choices.platforms, of_place=choices.of_place,
+        book=choices.book, admins=choices.admins, one=choices.one,
+    )  # fmt: skip
     return replace(approval, is_named=choices.is_named) if choices.is_named else approval

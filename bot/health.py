@@ -10,10 +10,14 @@ from dataclasses import replace
 from typing import Any
 
 from bot.settings import Settings
+from core.audit import OPERATOR, AuditLog
 from core.conversation.commands import Commands
 from core.errors import NotFound
+from core.i18n import say, word
+from core.integration import Act
 from core.messages import Address, Card, Person
-from core.ports import Journal, QuickCommands
+from core.policy import HELD
+from core.ports import Journal, Policy, QuickCommands
 from core.records import Health, QuickCommand, Shown
 
 PATIENCE = 5.0
@@ -26,22 +30,27 @@ Changed = Callable[[str], Awaitable[Sequence[Card]]]
 def summaries(settings: Settings) -> tuple[Health, ...]:
     """Each integration's line, in their order. No service is asked."""
     found = (face.summary(settings, settings) for face in settings.faces)
-    return tuple(part for part in found if part)
+    shared = [Health("database", "on", "Postgres")] if settings.database_url else []
+    return (*shared, *(part for part in found if part))
 
 
 class Board:
     """`lineup` is what the settings turn on; a part that runs tells for itself."""
 
-    def __init__(self, summaries: Sequence[Health], quick: QuickCommands) -> None:
+    def __init__(
+        self, summaries: Sequence[Health], quick: QuickCommands, policy: Policy | None = None
+    ) -> None:
         self._lineup = tuple(summaries)
         self._quick = quick
+        self._policy = policy
         self.live: dict[str, Live] = {}
         self.ledger: Changed | None = None
         """None until the stores are open."""
+        self.titles: Callable[[], Awaitable[Sequence[str]]] | None = None
+        self.demo = False
 
-    def asleep(self, names: Collection[str]) -> None:
+    def asleep(self, names: Collection[str], words: str) -> None:
         """These are set up, but not served by this process."""
-        words = "set up; `ponte run` serves it"
         self._lineup = tuple(
             replace(part, state="off", words=words) if part.state == "on" and part.name in names
             else part for part in self._lineup
@@ -53,32 +62,48 @@ class Board:
     async def commands(self, person: Person, address: Address) -> Sequence[QuickCommand]:
         return await self._quick.known(person, address)
 
+    async def tables(self, person: Person, address: Address) -> Sequence[str]:
+        if self.titles is None:
+            return ()
+        token = HELD.set(await self._policy.rights(person, address) if self._policy else None)
+        try:
+            return await self.titles()
+        finally:
+            HELD.reset(token)
+
     async def changes(self, conversation: str) -> Sequence[Card]:
         return await self.ledger(conversation) if self.ledger else ()
 
     async def _of(self, part: Health, patience: float) -> Health:
         ask = self.live.get(part.name)
         if part.state == "off" or ask is None:
-            return part
+            return replace(part, words=word(part.words))
         try:
             async with asyncio.timeout(patience):
                 return await ask()
         except TimeoutError:
             if patience < PATIENCE:
-                return Health(part.name, "on", f"{part.words} (not answered yet)")
-            return Health(part.name, "failing", f"no answer within {patience:.0f} s")
+                words = say("{words} (not answered yet)", words=word(part.words))
+                return Health(part.name, "on", words)
+            words = say("no answer within {age} s", age=round(patience))
+            return Health(part.name, "failing", words)
 
 
 Json = Mapping[str, Any]
 
 
 class Threads:
-    """`link` gives the page's address with its token."""
+    """`link` gives the page's address with its token; `acts` are what others have done."""
 
-    def __init__(self, journal: Journal, commands: Commands, link: Callable[[], str]) -> None:
+    def __init__(
+        self, journal: Journal, commands: Commands, link: Callable[[], str],
+        acts: Mapping[str, Act], audit: AuditLog,
+    ) -> None:  # fmt: skip
         self._journal = journal
         self._commands = commands
+        self._audit = audit
         self.link = link
+        self.acts = {"audit": self._lines, **acts}
 
     async def threads(self) -> Sequence[Json]:
         return [
@@ -98,12 +123,30 @@ class Threads:
         }
 
     async def forget(self, *, conversation: str = "", person: str = "") -> Json:
-        """Of a person: every conversation in which they said something. Raises NotFound."""
+        """Of a person: every conversation in which they said something, and whose lines theirs are
+        in the audit log. Raises NotFound, AuditRefused before anything is erased."""
         found = [conversation] if conversation else await self._journal.of_person(person)
-        if not found or not any(one.conversation in found for one in await self._journal.threads()):
+        there = any(one.conversation in found for one in await self._journal.threads())
+        if not there and not (person and await self._audit.knows(person)):
             raise NotFound(what="person" if person else "conversation")
+        if person:
+            await self._audit.tell("person-forgotten", OPERATOR, person=person)
+        else:
+            shown = await self._journal.shown(conversation)
+            where = shown[0].message.address if shown else None
+            await self._audit.tell("forgotten", OPERATOR, where)
         messages = sum([await self._commands.forget(one) for one in found])
-        return {"conversations": len(found), "messages": messages}
+        if person:
+            await self._audit.forget(person)
+            await self._commands.forgotten()
+        remains = self._commands.remains
+        return {"conversations": len(found), "messages": messages, "remains": remains}
+
+    async def _lines(self, asked: Json) -> Json:
+        """Some of the audit log, and where more of it begins. Raises BadInput."""
+        wanted = {name: str(asked.get(name, "")) for name in ("since", "until", "person", "event")}
+        lines, after = await self._audit.read(str(asked.get("after", "")), **wanted)
+        return {"lines": lines, "next": after}
 
 
 def _lines(one: Shown) -> Sequence[Json]:

@@ -112,6 +112,17 @@ class Home:
         except OSError as error:
             raise self._unusable(error) from None
 
+    def secrets(self) -> dict[str, bytes]:
+        """What it made for itself, by name: other processes of the same Ponte need the same."""
+        self.pseudonyms()
+        self.web_token()
+        return {name: (self.path / name).read_bytes() for name in (PSEUDONYMS, WEB)}
+
+    def share(self, name: str, value: bytes) -> None:
+        """Have the secret of that name that all processes have. Raises HomeUnusable."""
+        if self._secret(name, value) != value:
+            self._write(name, value)
+
     def _token(self, kept: bytes) -> str:
         token = kept.decode("utf-8", errors="replace").strip()
         if wrong := token_fault(token):
@@ -187,15 +198,21 @@ class Home:
         path = self.path / name
         try:
             if not path.exists():
-                # Whole or not at all, and never open to others.
-                made = self.path / f"{name}.new"
-                made.touch(mode=0o600)
-                made.write_bytes(fresh)
-                made.rename(path)
+                self._write(name, fresh)
             with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
                 if os.fstat(file.fileno()).st_mode & 0o077:
                     os.fchmod(file.fileno(), 0o600)
                 return file.read()
+        except OSError as error:
+            raise self._unusable(error) from None
+
+    def _write(self, name: str, secret: bytes) -> None:
+        """Whole or not at all, and never open to others. Raises HomeUnusable."""
+        made = self.path / f"{name}.new"
+        try:
+            made.touch(mode=0o600)
+            made.write_bytes(secret)
+            made.rename(self.path / name)
         except OSError as error:
             raise self._unusable(error) from None
 

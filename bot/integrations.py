@@ -26,5 +26,15 @@ def rights(faces: Faces) -> Mapping[str, PlatformRights]:
 
 
 RIGHTS = rights(FACES)
+OWNER = "owner"
+"""Who has the page's token or sits at the terminal."""
+
+
+def one_person(key: str) -> str:
+    """Who owns the page also owns the terminal: what they use is counted under one key."""
+    platform, _, name = key.partition(":")
+    return f"{max(ADMINS)}:{OWNER}" if platform in ADMINS and name == OWNER else key
+
+
 ADMINS = frozenset(name for name, own in RIGHTS.items() if own.one_name)
 """Who approves what needs an admin, where PONTE_ADMINS does not say."""

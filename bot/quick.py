@@ -12,7 +12,8 @@ from core.conversation.grammar import check_slug
 from core.errors import NotAllowed, ToolError, UnknownCommand
 from core.i18n import LOCALES
 from core.messages import Address, Person
-from core.records import Outcome, QuickCommand, ToolContext
+from core.ports import Policy
+from core.records import Outcome, QuickCommand, ToolContext, Verdict
 
 Named = Callable[[Person, Address, frozenset[str]], Awaitable[bool]]
 """Whether one of these names is the person's, or of a group or role of theirs."""
@@ -40,38 +41,43 @@ class Registry:
         run: Run | None = None,
         *,
         any_slug: bool = False,
+        policy: Policy | None = None,
     ) -> None:
-        self._commands = commands
+        self.commands = commands
+        """Those of the file; they may be replaced while they are used."""
         self._is_named = is_named
+        self._policy = policy
         self.connect(run, any_slug=any_slug)
 
     def connect(self, run: Run | None, *, any_slug: bool) -> None:
         """They are run so; with `any_slug` also those that ponte.toml does not name."""
         self._run = run
-        self._any_slug = any_slug or not self._commands
+        self._any_slug = any_slug
 
     @property
     def everybodys(self) -> list[QuickCommand]:
         """Those that no place and no person is named for: what a model may know of."""
-        named = self._commands.items()
+        named = self.commands.items()
         return [_record(slug, each) for slug, each in named if not each.where and not each.by]
 
     def asks_first(self, slug: str) -> bool:
         """Whether a model's call of it runs nothing before a person approves it."""
-        command = self._commands.get(slug)
+        command = self.commands.get(slug)
         return command is None or command.effect != "read"
 
     async def known(self, person: Person, address: Address) -> list[QuickCommand]:
         return [
             _record(slug, command)
-            for slug, command in self._commands.items()
+            for slug, command in self.commands.items()
             if _is_here(command, address) and await self._is_theirs(command, person, address)
-        ]
+            and (await self._right(person, address, slug)).allowed
+        ]  # fmt: skip
 
     async def find(self, person: Person, address: Address, slug: str) -> QuickCommand:
         check_slug(slug)  # also one that a model made up, before any card about it
-        command = self._commands.get(slug)
-        if command is None and self._any_slug:
+        command = self.commands.get(slug)
+        if command is None and (self._any_slug or not self.commands):
+            (await self._right(person, address, slug)).check()
             return QuickCommand(slug, slug, effect="spend")
         if command is None:
             slugs = [each.slug for each in await self.known(person, address)]
@@ -81,9 +87,10 @@ class Registry:
                 raise UnknownCommand(_NO_SUCH, slug=slug, known=", ".join(slugs[:10]))
             raise UnknownCommand(_NONE_HERE, slug=slug)
         if not _is_here(command, address):
-            raise NotAllowed(_NOT_HERE, slug=slug)
+            raise NotAllowed(_NOT_HERE, slug=slug, right=f"command:{slug}", rule="where")
         if not await self._is_theirs(command, person, address):
-            raise NotAllowed(_NOT_YOU, slug=slug)
+            raise NotAllowed(_NOT_YOU, slug=slug, right=f"command:{slug}", rule="by")
+        (await self._right(person, address, slug)).check()
         return _record(slug, command)
 
     async def run(self, ctx: ToolContext, slug: str, input: str | Mapping[str, Any]) -> Outcome:
@@ -94,6 +101,11 @@ class Registry:
             "STACKSPOT_CLIENT_ID and STACKSPOT_CLIENT_SECRET.",
             code="not_configured",
         )
+
+    async def _right(self, person: Person, address: Address, slug: str) -> Verdict:
+        if self._policy is None:
+            return Verdict(True)
+        return await self._policy.may(person, address, "command", slug)
 
     async def _is_theirs(self, command: Command, person: Person, address: Address) -> bool:
         return not command.by or await self._is_named(person, address, frozenset(command.by))

@@ -12,10 +12,16 @@ from pathlib import Path
 from bot.config import Config
 from bot.home import PSEUDONYMS, WEB, Home
 from bot.settings import Settings
+from core.i18n import plural, say
 from core.integration import Finding, turns_chosen
 
 _KEYS = (WEB, PSEUDONYMS)
 _TOPICS = ("home", "settings", "token", "page", "rights", "caps")
+
+
+EVERYBODY = "everybody"
+OPEN = frozenset({EVERYBODY, "guests", "outsiders"})
+NO_ADMINS = "admins: nobody, so nobody may approve deletes"
 
 
 def findings(settings: Settings, config: Config, home: Home) -> list[Finding]:
@@ -23,70 +29,102 @@ def findings(settings: Settings, config: Config, home: Home) -> list[Finding]:
     found = [*_home(home), *_files(settings), *_general(settings, config)]
     for face in settings.faces:
         found += face.safety(settings, settings, home)
-    found += _without_approval(config)
+    found += [*_open_rules(config), *_without_approval(config)]
     return sorted(found, key=lambda one: _TOPICS.index(one.topic))
 
 
 def _general(settings: Settings, config: Config) -> Iterator[Finding]:
     admins = ", ".join(sorted(settings.ponte_admins))
-    yield Finding("rights", f"admins: {admins or 'nobody, so nobody may approve deletes'}")
+    who = say("admins: {names}", names=admins) if admins else say(NO_ADMINS)
+    yield Finding("rights", who)
+    if rules := len(config.rule_book.rules) + len(config.rule_book.channels):
+        words = plural(
+            "{count} rule of ponte.toml decides first: `ponte policy check` shows who may what",
+            "{count} rules of ponte.toml decide first: `ponte policy check` shows who may what",
+            rules,
+        )
+        yield Finding("rights", words)
     limits, chosen = config.limits, settings.ponte_daily_turns
-    calls = f"{limits.costly_calls} tool calls that cost and {limits.tool_calls} in all"
-    yield Finding("caps", f"a turn makes at most {calls}")
+    words = "a turn makes at most {costly} tool calls that cost and {total} in all"
+    yield Finding("caps", say(words, costly=limits.costly_calls, total=limits.tool_calls))
+    if any(each.money is not None for each in config.allowances):
+        words = plural("{count} allowance", "{count} allowances", len(config.allowances))
+        yield Finding("caps", words)
+    elif settings.openai_api_key:
+        words = "nothing limits the money that is spent: [[allowances]] in ponte.toml does"
+        yield Finding("caps", say(words), "note")
     if chosen is not None and turns_chosen(settings):
-        each = f"{chosen.person or 'any number'} for each person"
-        yield Finding("caps", f"turns a day: {each}, {chosen.everybody or 'any'} in all")
+        each, all = (cap or say("any number") for cap in (chosen.person, chosen.everybody))
+        words = "turns a day: {each} for each person, {all} in all"
+        yield Finding("caps", say(words, each=each, all=all))
+
+
+def _open_rules(config: Config) -> Iterator[Finding]:
+    """What people may whom the operator does not know one by one."""
+    for rule in config.rule_book.rules:
+        who = sorted(rule.who & OPEN) if rule.who else [EVERYBODY]
+        if who and (rights := [right for right in rule.allow if right != "chat"]):
+            words = "{who} may {rights} ({rule})"
+            told = say(words, who=", ".join(who), rights=", ".join(rights), rule=rule.told)
+            yield Finding("rights", told, "note")
 
 
 def _without_approval(config: Config) -> Iterator[Finding]:
     if rows := config.changes.auto_create_rows:
-        words = f"creates of up to {rows} rows need nobody's approval (auto_create_rows)"
-        yield Finding("rights", words, "note")
+        words = "creates of up to {rows} rows need nobody's approval (auto_create_rows)"
+        yield Finding("rights", say(words, rows=rows), "note")
     open_tables = [name for name, table in config.tables.items() if table.access == "auto"]
     if open_tables:
-        words = f"one new row at a time needs nobody's approval in {', '.join(open_tables)}"
-        yield Finding("rights", words, "note")
+        words = "one new row at a time needs nobody's approval in {tables}"
+        yield Finding("rights", say(words, tables=", ".join(open_tables)), "note")
 
 
 def _home(home: Home) -> Iterator[Finding]:
     try:
         found = home.path.stat()
     except FileNotFoundError:
-        yield Finding("home", f"{home.path} will be made for this user alone")
+        yield Finding("home", say("{path} will be made for this user alone", path=home.path))
         return
     except OSError as error:
-        yield Finding("home", f"{home.path} cannot be looked at ({error.strerror})", "note")
+        words = say("{path} cannot be looked at ({why})", path=home.path, why=error.strerror)
+        yield Finding("home", words, "note")
         return
     if found.st_uid != os.geteuid():
-        words = f"{home.path} belongs to another user (uid {found.st_uid}): run Ponte as that user"
-        yield Finding("home", f"{words}, or set PONTE_HOME to a folder of your own", "unsafe")
+        words = (
+            "{path} belongs to another user (uid {uid}): run Ponte as that user, or set PONTE_HOME "
+            "to a folder of your own"
+        )
+        yield Finding("home", say(words, path=home.path, uid=found.st_uid), "unsafe")
         return
     opened = [home.path] if found.st_mode & 0o077 else []
     opened += [path for name in _KEYS if _mode(path := home.path / name) & 0o077]
     for path in opened:
         mode = "700" if path == home.path else "600"
-        yield Finding("home", f"{path} is open to other users: chmod {mode} {path}", "unsafe")
+        words = say("{path} is open to other users: chmod {mode} {path}", path=path, mode=mode)
+        yield Finding("home", words, "unsafe")
     if not opened:
-        yield Finding("home", f"{home.path} is closed to other users")
+        yield Finding("home", say("{path} is closed to other users", path=home.path))
 
 
 def _files(settings: Settings) -> Iterator[Finding]:
     """What steers Ponte: whoever may write it is the operator."""
     env = settings.env_file
+    for words in settings.notes:
+        yield Finding("settings", words, "note")
     if env.path is not None and env.why:
-        yield Finding("settings", f"{env.path} is not read: {env.why}", "note")
+        words = say("{path} is not read: {why}", path=env.path, why=env.why)
+        yield Finding("settings", words, "note")
     read = [env.path] if env.path is not None and not env.why else []
     for path in (*read, settings.ponte_config):
         mode = _mode(path) if _is_reachable(path) else 0
         if mode & 0o002:
-            yield Finding(
-                "settings", f"{path} can be written by others: chmod o-w {path}", "unsafe"
-            )
-        elif mode & 0o004 and path == env.path and env.secret:
-            words = f"{path} holds secrets and can be read by others: chmod 600 {path}"
+            words = say("{path} can be written by others: chmod o-w {path}", path=path)
             yield Finding("settings", words, "unsafe")
+        elif mode & 0o004 and path == env.path and env.secret:
+            words = "{path} holds secrets and can be read by others: chmod 600 {path}"
+            yield Finding("settings", say(words, path=path), "unsafe")
         elif _mode(path):
-            yield Finding("settings", f"{path} is not open to others")
+            yield Finding("settings", say("{path} is not open to others", path=path))
 
 
 def _mode(path: Path) -> int:

@@ -6,15 +6,18 @@ What is malformed refuses to start with one line for each wrong setting, never s
 
 from __future__ import annotations
 
+import difflib
+import logging
 import os
 import re
 import zoneinfo
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
+from dotenv.parser import parse_stream
 from platformdirs import user_data_path
 from pydantic import (
     AfterValidator,
@@ -35,6 +38,7 @@ from adapters.web import WebSettings
 from bot.integrations import ADMINS, FACES, Faces
 from core.errors import SettingsError
 from core.http import Proxies
+from core.i18n import say
 from core.integration import ChatIntegration, OwnerIntegration
 from core.models import ModelSettings
 from core.policy import EVERYBODY, DailyCaps, DailyTurns
@@ -43,6 +47,8 @@ from core.tools.code import CodeSettings
 from core.tools.nocodb import NocodbSettings
 from core.tools.stackspot import StackSpotSettings
 
+NEAR = 0.75
+"""How like one of ours a name is that is taken for a slip (difflib's ratio)."""
 _TURNS = re.compile(r"\s*([0-9]{1,9})\s*/\s*([0-9]{1,9})\s*")
 _READING = SettingsConfigDict(
     env_file_encoding="utf-8", env_ignore_empty=True, enable_decoding=False, extra="ignore"
@@ -72,8 +78,10 @@ def _full_path(value: Path) -> Path:
         raise ValueError("the home folder that ~ stands for is not known; write it out") from None
 
 
-def _not_built(value: SecretStr) -> SecretStr:
-    raise ValueError("the distributed engine is not built yet; unset it to use PONTE_HOME")
+def _postgres(value: SecretStr) -> SecretStr:
+    if not value.get_secret_value().startswith(("postgresql://", "postgres://")):
+        raise ValueError("write postgresql://user:password@host/database, or leave it out")
+    return value
 
 
 FullPath = Annotated[Path, AfterValidator(_full_path)]
@@ -87,6 +95,10 @@ class EnvFile:
     why: str = ""
     secret: bool = False
     """Whether a secret was read from it."""
+    names: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+    """What stands in it, by name."""
+    unread: tuple[int, ...] = ()
+    """The numbers of lines that cannot be read."""
 
 
 class _Rights(SettingsPart):
@@ -109,7 +121,10 @@ class _Rights(SettingsPart):
         "en", "the language where the platform does not tell: en, pt-BR, fr"
     )
     ponte_retention_days: int = setting(
-        0, "forget threads that are idle for longer; 0 = keep", "a whole number of days", ge=0
+        0,
+        "forget threads that are idle for so many days; 0 = keep (of a place: ponte.toml)",
+        "a whole number of days",
+        ge=0,
     )
 
     https_proxy: ProxyUrl | None = setting(None, "the proxy for https:// addresses")
@@ -118,8 +133,8 @@ class _Rights(SettingsPart):
     ponte_home: FullPath = setting(
         user_data_path("ponte"), "where what Ponte keeps is stored", "a folder's path"
     )
-    database_url: Annotated[SecretStr, AfterValidator(_not_built)] | None = setting(
-        None, "postgresql://…: the distributed engine (not built yet)"
+    database_url: Annotated[SecretStr, AfterValidator(_postgres)] | None = setting(
+        None, "postgresql://…: keep all in Postgres, for any number of processes (docs/scaling.md)"
     )
 
     @field_validator("ponte_allow", "ponte_admins", mode="before")
@@ -129,12 +144,13 @@ class _Rights(SettingsPart):
         if not isinstance(value, str):
             return value
         chats = [face for face in cls.faces if isinstance(face, ChatIntegration)]
-        forms = [f"{face.name}:{face.ids}" for face in chats]
+        owners = [face for face in cls.faces if isinstance(face, OwnerIntegration)]
+        forms = [f"{face.name}:({face.ids})" for face in chats]
+        forms += [f"{face.name}:({face.ids})" for face in owners]
         write = [f"{face.name}:ID" for face in chats]
+        bare = [face.name for face in owners]
         if info.field_name == "ponte_allow":
             bare = [EVERYBODY]
-        else:
-            bare = [face.name for face in cls.faces if isinstance(face, OwnerIntegration)]
         write += bare
         names = [name.strip() for name in value.split(",") if name.strip()]
         for name in names:
@@ -158,6 +174,7 @@ class Settings(
     """All settings, validated. Made by hand it reads nothing of the environment."""
 
     _file: EnvFile = PrivateAttr(EnvFile())
+    _notes: tuple[str, ...] = PrivateAttr(())
 
     ponte_grace: float = setting(
         20.0, "seconds that SIGTERM leaves to running turns", "seconds, 0 or more", ge=0, le=3600
@@ -174,6 +191,11 @@ class Settings(
     def env_file(self) -> EnvFile:
         """Where they were read beside the environment."""
         return self._file
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was not as it should be written, and how it was taken."""
+        return self._notes
 
     @property
     def proxies(self) -> Proxies:
@@ -201,6 +223,7 @@ def composed(faces: Faces) -> type[Settings]:
 
 def load(faces: Faces = FACES) -> Settings:
     """The settings of this process. Raises SettingsError, one line for each wrong one."""
+    logging.getLogger("dotenv").setLevel(logging.ERROR)  # `notes` say what it would
     environment = type("Environment", (composed(faces), BaseSettings), {"model_config": _READING})
     try:
         with _env_file() as (file, opened):
@@ -208,6 +231,7 @@ def load(faces: Faces = FACES) -> Settings:
             settings: Settings = environment(**options)
         filed = (getattr(settings, name) for name in _filed(settings))
         settings._file = replace(file, secret=any(isinstance(one, SecretStr) for one in filed))
+        settings._notes = tuple(_noted(settings))
     except ValidationError as error:
         lines = "\n".join(_line(environment, found) for found in error.errors())
     except (OSError, UnicodeDecodeError) as error:
@@ -234,12 +258,53 @@ def _env_file() -> Iterator[tuple[EnvFile, str | None]]:
     try:
         owner = os.fstat(file).st_uid
         if owner in (0, os.geteuid()):
-            yield EnvFile(path), f"/proc/self/fd/{file}"
+            opened = f"/proc/self/fd/{file}"
+            yield replace(_parsed(opened), path=path), opened
         else:
             why = f"it belongs to another user (uid {owner}); make it yours, or start elsewhere"
             yield EnvFile(path, why), None
     finally:
         os.close(file)
+
+
+def _parsed(opened: str) -> EnvFile:
+    """Raises OSError, UnicodeDecodeError."""
+    names, unread = {}, []
+    with open(opened, encoding="utf-8") as lines:
+        for found in parse_stream(lines):
+            if found.error:
+                text = found.original.string
+                above = text[: len(text) - len(text.lstrip())].count("\n")
+                unread.append(found.original.line + above)
+            elif found.key:
+                names[found.key] = found.value or ""
+    return EnvFile(names=names, unread=tuple(unread))
+
+
+def _noted(settings: Settings) -> Iterator[str]:
+    """Lines that cannot be read; names that are nearly ours; values that were put right."""
+    file = settings.env_file
+    for number in file.unread:
+        words = "line {number} of {path} is not read: write NAME=value"
+        yield say(words, number=number, path=file.path)
+    known = {name.upper() for name in type(settings).model_fields}
+    given = {**file.names, **os.environ}
+    for name in sorted(given.keys() - known):
+        ours = [one for one in known if one.partition("_")[0] == name.upper().partition("_")[0]]
+        likely = difflib.get_close_matches(name.upper(), ours, 1, NEAR)
+        if likely and likely[0] != name.upper():
+            words = "{name} is no setting; {likely} is probably meant"
+            if name in file.names:
+                words = "{name} in {path} is no setting; {likely} is probably meant"
+            yield say(words, name=name, path=file.path, likely=likely[0])
+    raw = {name.lower(): value for name, value in given.items() if value}
+    for name in sorted(settings.model_fields_set & raw.keys()):
+        value, given_ = getattr(settings, name), raw[name].strip()
+        if isinstance(value, str | SecretStr) and given_[:1] != "@" and plain(value) != given_:
+            words = "{name} was put right, and is read as {value}"
+            if isinstance(value, SecretStr):
+                words = "{name} was put right, and is read without what was too much"
+            yield say(words, name=name.upper(), value=value)
 
 
 def _filed(settings: Settings) -> frozenset[str]:

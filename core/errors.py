@@ -25,6 +25,7 @@ PonteError
 ├── SettingsError          a setting is wrong: exit 2
 ├── HomeTaken              another process holds the home: exit 1
 ├── Superseded             an old attempt or generation may write nothing more (never shown)
+│   └── TakenOver          this process stood still for so long that another one has the turn
 └── Draining               this process stops: the turn is put back for the next one (never shown)
 
 An error is raised once, at the depth that understands it. `sentence` is the English source with
@@ -33,7 +34,10 @@ An error is raised once, at the depth that understands it. `sentence` is the Eng
 
 from __future__ import annotations
 
-from core.i18n import say
+from core.i18n import say, word
+
+_WORDED = frozenset({"cause", "what", "why"})
+"""Values that may be words of the catalogue themselves."""
 
 
 class PonteError(Exception):
@@ -48,12 +52,14 @@ class PonteError(Exception):
         self.values = values
         super().__init__(self.sentence)
 
-    def words(self, locale: str = "en") -> str:
-        return say(self.sentence, locale, **self.values)
+    def words(self, locale: str | None = None) -> str:
+        """In `locale`, else in the language of whoever asked."""
+        told = {name: word(str(self.values[name]), locale) for name in _WORDED & self.values.keys()}
+        return say(self.sentence, locale, **{**self.values, **told})
 
     def __str__(self) -> str:
         try:
-            return self.words()
+            return self.words("en")
         except (KeyError, IndexError):
             return self.sentence
 
@@ -68,7 +74,7 @@ class NotAllowed(Refusal):
 
 class OverBudget(Refusal):
     code = "too_many"
-    sentence = "That is all for today: {limit} turns a day are allowed {whose}. Try again tomorrow."
+    sentence = "That is all for today: the cap of turns a day for each person is {limit}. "
 
 
 class Forgotten(Refusal):
@@ -236,9 +242,18 @@ class Superseded(PonteError):
     sentence = "An older attempt tried to write."
 
 
+class TakenOver(Superseded):
+    code = "taken_over"
+    sentence = "Another process has this turn, or may have it."
+
+
 class Draining(PonteError):
     code = "draining"
     sentence = "This process stops; the next one goes on."
+
+
+REFUSALS = frozenset({NotAllowed.code, OverBudget.code, "not_allowed"})
+"""The codes of what a right or an allowance keeps a person from, also where a model reads it."""
 
 
 class AuditRefused(PonteError):

@@ -1,26 +1,84 @@
 """The one catalogue: every sentence that a person can read from Ponte goes through `say`.
 
-The English text is the source and the key. Catalogues are gettext files under `core/locale`;
-a locale without one reads English. Within a turn, and all that it awaits, `LANGUAGE` is that of
-whoever asked; what others read, or is drawn later, names its locale.
+The English text is the source and the key. Catalogues are gettext's `.po` files under
+`core/locale`, read as they are; `make languages` brings them up to the code. Within a turn, and all
+that it awaits, `LANGUAGE` is that of whoever asked; what others read, or is drawn later, names its
+locale.
+Numbers, dates and money are written by Babel, as CLDR says.
 """
 
 from __future__ import annotations
 
 import functools
 import gettext
+import io
+from collections.abc import Mapping
 from contextvars import ContextVar
+from datetime import datetime
 from pathlib import Path
 
 LOCALES = ("en", "pt-BR", "fr")
 LANGUAGE: ContextVar[str] = ContextVar("language", default="en")
+COUNTS = frozenset({"columns", "count", "days", "done", "rounds", "rows", "shown", "total"})
+"""Placeholders whose integers are written with the separators of the language."""
 _FOLDER = Path(__file__).parent / "locale"
 
 
 def say(text: str, locale: str | None = None, /, **values: object) -> str:
     """`text` in `locale` (None: in `LANGUAGE`), with `{name}` replaced by `values["name"]`."""
-    sentence = _catalogue(LANGUAGE.get() if locale is None else locale).gettext(text)
-    return sentence.format(**values) if values else sentence
+    locale = LANGUAGE.get() if locale is None else locale
+    return _filled(catalogue(nearest(locale)).gettext(text), locale, values)
+
+
+def plural(one: str, many: str, count: int, locale: str | None = None, /, **values: object) -> str:
+    """`one` or `many`, as the language counts; `{count}` in it is `count`."""
+    locale = LANGUAGE.get() if locale is None else locale
+    text = catalogue(nearest(locale)).ngettext(one, many, count)
+    return _filled(text, locale, {"count": count, **values})
+
+
+def _filled(text: str, locale: str, values: Mapping[str, object]) -> str:
+    if not values:
+        return text
+    written = {
+        key: number(value, locale) if key in COUNTS and isinstance(value, int) else value
+        for key, value in values.items()
+    }
+    return text.format(**written)
+
+
+def number(value: float, locale: str | None = None) -> str:
+    if isinstance(value, int) and -1000 < value < 1000:
+        return str(value)
+    from babel.numbers import format_decimal
+
+    return format_decimal(value, locale=_cldr(locale))
+
+
+def size(count: int, locale: str | None = None) -> str:
+    """Of a file or a text, as in `20 MiB`; what is small in bytes."""
+    if count < 100_000:
+        return f"{number(count, locale)} B"
+    mebibytes = round(count / 1024 / 1024, 1)
+    return f"{number(int(mebibytes) if mebibytes.is_integer() else mebibytes, locale)} MiB"
+
+
+def money(dollars: float, locale: str | None = None) -> str:
+    """US dollars; what is less than a cent keeps four digits after the comma."""
+    from babel.numbers import format_currency
+
+    digits = "0.0000" if 0 < dollars < 0.1 else "#,##0.00"
+    whole = {"en": f"¤{digits}", "pt_BR": f"¤\u00a0{digits}", "fr": f"{digits}\u00a0¤"}
+    cldr = _cldr(locale)
+    return format_currency(dollars, "USD", whole[cldr], locale=cldr, currency_digits=False)
+
+
+def moment(when: datetime, locale: str | None = None) -> str:
+    """A date and a time of day in the zone that `when` has, as in `Nov 20, 2026, 2:30 PM`."""
+    from babel.dates import format_date, format_time
+
+    cldr = _cldr(locale)
+    return f"{format_date(when, 'medium', cldr)}, {format_time(when, 'short', locale=cldr)}"
 
 
 def nearest(locale: str) -> str:
@@ -29,6 +87,28 @@ def nearest(locale: str) -> str:
     return next((ours for ours in LOCALES if ours.split("-")[0] == language), "en")
 
 
+def _cldr(locale: str | None) -> str:
+    return nearest(LANGUAGE.get() if locale is None else locale).replace("-", "_")
+
+
+def word(text: str, locale: str | None = None) -> str:
+    """`text` in `locale` where it is a sentence of ours, else as it is: what an error quotes."""
+    return _catalogue(nearest(LANGUAGE.get() if locale is None else locale)).gettext(text)
+
+
 @functools.cache
 def _catalogue(locale: str) -> gettext.NullTranslations:
-    return gettext.translation("ponte", _FOLDER, [nearest(locale).replace("-", "_")], fallback=True)
+    """The sentences of one of `LOCALES`."""
+    if locale == "en":
+        return gettext.NullTranslations()
+    from babel.messages import mofile, pofile
+
+    path = _FOLDER / locale.replace("-", "_") / "LC_MESSAGES" / "ponte.po"
+    compiled = io.BytesIO()
+    with path.open("rb") as file:
+        mofile.write_mo(compiled, pofile.read_po(file, locale=locale.replace("-", "_")))
+    compiled.seek(0)
+    return gettext.GNUTranslations(compiled)
+
+
+catalogue = _catalogue

@@ -8,10 +8,10 @@ is built or checked.
 from __future__ import annotations
 
 import socket
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
 from pydantic import SecretStr
 
@@ -19,22 +19,27 @@ from core.changes.approval import TableRules
 from core.changes.ports import Applier
 from core.chat.platform import ChatPlatform, Platform
 from core.http import HttpClient, Proxies
-from core.messages import Address, File
+from core.messages import Address, File, Person, Progress
 from core.openai import Client
-from core.policy import DailyTurns, PlatformRights
+from core.policy import OWNER, DailyTurns, PlatformRights
 from core.ports import (
     Files,
     Inbox,
     Journal,
     Model,
+    People,
     Policy,
     QuickCommands,
     StatusBoard,
     ThreadMap,
     ToolSource,
 )
-from core.records import Health, Outcome, Remote, ToolContext
+from core.records import Health, Outcome, Remote, ToolContext, Verdict
 from core.settings import SettingsPart, Switch
+from core.usage import Prices
+
+if TYPE_CHECKING:
+    from core.store.files import JsonFile
 
 S = TypeVar("S", bound=SettingsPart)
 PATIENCE = 10.0
@@ -98,8 +103,16 @@ class OperatorFile(Protocol):
     def known_agents(self) -> Mapping[str, tuple[str, str, str]]:
         """Id, title and description by name."""
 
-    def strict_mention(self, address: Address) -> bool:
-        """Whether in that channel only mentions are answered."""
+    @property
+    def channels(self) -> Mapping[str, Any]:
+        """The places that have a way of their own, by what the file calls them."""
+
+    @property
+    def price_list(self) -> Prices:
+        """What things cost; it follows the file."""
+
+    def channel(self, address: Address) -> Any:
+        """A place's own way."""
 
     def section(self, name: str) -> Any:
         """What an integration's `section` was read as."""
@@ -130,6 +143,7 @@ class Dependencies(Generic[S]):
     """The model's server."""
     pseudonym: Callable[[str], str]
     """The name under which servers know a person."""
+    peers: Peers = field(default_factory=lambda: Alone())
 
 
 class Integration(Generic[S]):
@@ -163,9 +177,90 @@ class Integration(Generic[S]):
         return found is None or found.state == "on"
 
 
+class KernelPlaces(Protocol):
+    """Which threads have a kernel (the process that runs their Python), or had one, and where.
+
+    What cannot be kept is a loss that is not told: never a reason to run nothing.
+    """
+
+    why: str
+    """Why one is gone of which the asked process knows nothing."""
+
+    async def is_here(self, thread: str) -> bool:
+        """Whether the kernel that this process has is still the thread's own."""
+
+    async def began(self, thread: str) -> bool:
+        """It has a new one, here; whether it ever had one before."""
+
+    async def ended(self, thread: str) -> None: ...
+
+    async def forget(self, thread: str) -> None: ...
+
+
+class Peers(Protocol):
+    """The processes that share what is kept."""
+
+    def file(self, path: Path, data: Callable[[], object]) -> JsonFile:
+        """What a platform's side remembers, under the file's name: who leads it writes it."""
+
+    async def lead(self, role: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Do `work` while no other process does; it is cancelled where another one may."""
+
+    async def tell(self, word: str, id: str) -> None:
+        """Tell the others."""
+
+    def on(self, word: str, heard: Callable[[str], Awaitable[None]]) -> None:
+        """Have `heard` told the id of each such telling."""
+
+    async def show(self, turn: str, progress: Progress) -> None:
+        """Keep how far a turn is, and tell of it as "progress"."""
+
+    async def shown(self, turn: str) -> Progress | None: ...
+
+    def kernels(self, folder: Path) -> KernelPlaces:
+        """`folder` is the one of a process without peers."""
+
+
+class Alone:
+    """Of one process there are no peers."""
+
+    def kernels(self, folder: Path) -> KernelPlaces:
+        from core.store.files import KernelMarks
+
+        return KernelMarks(folder)
+
+    def file(self, path: Path, data: Callable[[], object]) -> JsonFile:
+        from core.store.files import JsonFile
+
+        return JsonFile(path, data)
+
+    async def lead(self, role: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        await work()
+
+    async def tell(self, word: str, id: str) -> None:
+        return None
+
+    def on(self, word: str, heard: Callable[[str], Awaitable[None]]) -> None:
+        return None
+
+    async def show(self, turn: str, progress: Progress) -> None:
+        return None
+
+    async def shown(self, turn: str) -> Progress | None:
+        return None
+
+
+Refused = Callable[[Person, Address, Verdict], None]
+
+
+def _unnoted(person: Person, address: Address, verdict: Verdict) -> None:
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class ChatPorts:
-    """What a platform works with. `removed` is told the id of a post that a person deleted."""
+    """What a platform works with. `removed` is told the id of a post that a person deleted,
+    `refused` whom a right kept from a click or command before that became a message."""
 
     inbox: Inbox
     journal: Journal
@@ -174,6 +269,8 @@ class ChatPorts:
     board: StatusBoard
     policy: Policy
     removed: Callable[[str], Awaitable[None]]
+    peers: Peers = field(default_factory=Alone)
+    refused: Refused = _unnoted
 
 
 class ChatIntegration(Integration[S]):
@@ -187,8 +284,20 @@ class ChatIntegration(Integration[S]):
         raise NotImplementedError
 
 
+Act = Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
+"""What an operator's command has done: JSON in, JSON out. Raises PonteError."""
+
+
+Used = Callable[[str], Awaitable[Sequence[Mapping[str, Any]]]]
+"""What was used by day since that one (ISO), as `Budget.report` has it."""
+
+
 class Operator(Protocol):
     """What only the home's Unix socket may ask; all JSON."""
+
+    @property
+    def acts(self) -> Mapping[str, Act]:
+        """By the path under /operator/."""
 
     async def threads(self) -> Sequence[Mapping[str, Any]]: ...
     async def thread(self, conversation: str) -> Mapping[str, Any]: ...
@@ -198,21 +307,26 @@ class Operator(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PagePorts:
-    """What an owner's surface shows beside the chat. `routes`: other platforms' own, by path."""
+    """What an owner's surface shows beside the chat. `routes`: other platforms' own, by path;
+    `people`: who has a name there."""
 
     routes: Mapping[str, Handler]
     readiness: Callable[[], Awaitable[Sequence[Health]]]
     metrics: Callable[[], str]
     operator: Operator
+    people: People | None = None
+    usage: Used | None = None
 
 
 class OwnerIntegration(Integration[S]):
-    """A surface of whoever runs Ponte: one person, who may do everything.
+    """A surface of whoever runs Ponte: its owner may do everything, others have names there.
 
-    `always`: also where a command holds the home for a moment.
+    `always`: also where a command holds the home for a moment. `ids`: the form of its people's
+    ids, a regular expression.
     """
 
     always = False
+    ids: str = OWNER
 
     async def build(self, deps: Dependencies[S], ports: ChatPorts, page: PagePorts) -> Platform:
         """Not started yet."""
@@ -283,6 +397,15 @@ def turns_chosen(shared: Shared) -> bool:
     """Whether PONTE_DAILY_TURNS caps anything."""
     chosen = shared.ponte_daily_turns
     return chosen is not None and bool(chosen.person or chosen.everybody)
+
+
+def answering_everything(config: OperatorFile, platform: str) -> Sequence[str]:
+    """The platform's places in which every message is for Ponte, as ponte.toml names them."""
+    return [
+        place
+        for place, own in config.channels.items()
+        if own.answer_everything and place.partition(":")[0] == platform
+    ]
 
 
 def named(allow: frozenset[str], platform: str) -> str:

@@ -28,12 +28,14 @@ Status = Literal["done", "stopped", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Who said it. `id` is the platform's own; `key` is unique over all platforms."""
+    """Who said it. `id` is the platform's own; `key` is unique over all platforms. `robot`: another
+    program, which may talk and decides nothing."""
 
     platform: str
     id: str
     workspace: str = ""
     name: str = ""
+    robot: bool = False
 
     @property
     def key(self) -> str:
@@ -45,7 +47,8 @@ class Address:
     """Where it was said. Final before the message is accepted.
 
     `person` is set only where the conversation is (channel, person): a shared Discord channel
-    without a thread. `shared` says that more than one person reads this place.
+    without a thread, or a person's own on the page. `shared` says that more than one person reads
+    this place.
     """
 
     platform: str
@@ -63,9 +66,10 @@ class Address:
 
     def same_channel(self, other: Address) -> bool:
         """Whether the same people read it, whatever the thread."""
-        return (self.platform, self.workspace, self.channel) == (
+        same = (self.platform, self.workspace, self.channel) == (
             other.platform, other.workspace, other.channel
         )  # fmt: skip
+        return same and (self.shared or self.person == other.person)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +137,8 @@ class Message:
     time_zone: str = ""
     sent_at: float = 0.0
     clicked: bool = False
+    replaces: str = ""
+    """The turn that is asked again by this one, in the same words or in others."""
 
     @property
     def turn(self) -> str:
@@ -232,6 +238,8 @@ class Usage:
     output: int = 0
     reasoning: int = 0
     cost: float | None = None
+    written: int = 0
+    """Input tokens that were written to the server's cache."""
 
 
 def turn_id(event_key: str) -> str:

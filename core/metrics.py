@@ -39,8 +39,25 @@ accept_seconds = Histogram(
     buckets=_ACCEPT_SECONDS,
     registry=registry,
 )
-queued = Gauge("ponte_queued_messages", "Messages that are stored and wait", registry=registry)
-running = Gauge("ponte_running_turns", "Turns that run now", registry=registry)
+queued = Gauge(
+    "ponte_queued_messages",
+    "Messages that are stored and wait: in this process, or of all on one Postgres",
+    registry=registry,
+)
+oldest = Gauge(
+    "ponte_queue_age_seconds",
+    "How long the longest waiting message waits, of all processes (Postgres)",
+    registry=registry,
+)
+processes = Gauge(
+    "ponte_processes", "Processes seen lately, by what they do (Postgres)", ["does"],
+    registry=registry,
+)  # fmt: skip
+leads = Gauge(
+    "ponte_leads", "Whether this process has a role that only one has (Postgres)", ["role"],
+    registry=registry,
+)  # fmt: skip
+running = Gauge("ponte_running_turns", "Turns that run in this process now", registry=registry)
 tool_calls = Counter(
     "ponte_tool_calls", "Tool calls that ended", ["tool", "outcome"], registry=registry
 )
@@ -52,6 +69,27 @@ model_tokens = Counter(
     registry=registry,
 )
 model_cost = Counter("ponte_model_cost_dollars", "What they cost, where known", registry=registry)
+spent_tokens = Counter(
+    "ponte_spent_tokens", "Tokens in and out, by model", ["model"], registry=registry
+)
+spent_dollars = Counter(
+    "ponte_spent_dollars", "US dollars, by model, where its price is known", ["model"],
+    registry=registry,
+)  # fmt: skip
+refusals = Counter(
+    "ponte_allowance_refusals",
+    "Turns and calls that no allowance had room for, by whose it is (each person, everybody …)",
+    ["of"],
+    registry=registry,
+)
+nearly_used = Counter(
+    "ponte_allowances_nearly_used", "Allowances of everybody of which 80 % was used",
+    registry=registry,
+)  # fmt: skip
+holds = Gauge(
+    "ponte_holds_open", "Calls of the model that are reserved in this process and not settled",
+    registry=registry,
+)  # fmt: skip
 code_runs = Counter(
     "ponte_code_runs", "Runs of Python that ended", ["backend", "outcome"], registry=registry
 )
@@ -81,9 +119,11 @@ posts = Counter("ponte_posts", "Calls that show an answer", ["kind"], registry=r
 errors = Counter("ponte_errors", "Errors told to people, by code", ["code"], registry=registry)
 
 
-def count_round(usage: Usage) -> None:
-    """A call of the model that was answered."""
+def count_round(usage: Usage, model: str = "") -> None:
+    """A call of the model that was answered; `model` is named by the operator."""
     model_rounds.labels("answered").inc()
+    spent_tokens.labels(model).inc(usage.input + usage.output)
+    spent_dollars.labels(model).inc(usage.cost or 0.0)
     count_usage(usage)
 
 

@@ -1,29 +1,52 @@
-"""Who may do what, where: PONTE_ALLOW and PONTE_ADMINS, in one place.
+"""Who may do what, where: the rules of ponte.toml, then PONTE_ADMINS, PONTE_ALLOW and each
+platform's defaults.
 
-Names have the form `platform:ID`, the ID of a person, a group or role, a channel or a workspace;
-`*` is everybody; a platform that is `one_name` goes by its own. Groups and roles, and who is only a
-guest, are asked of the platform (`Membership`, `Guests`) only when nothing else decides, and kept
-for minutes. What is not known is not allowed.
+Rules are read from the top, and the first that fits who asks, where, and says something about the
+right decides, as in a firewall. Beside them each channel has its own: what holds is the asker's
+right *and* the channel's, also for an admin.
+
+Names have the form `platform:ID`, the ID of a person, a group or role, a channel or a workspace; a
+platform alone is whoever comes by it; `EVERYBODY`, `MEANT` and the sets of ponte.toml name more.
+Groups and roles, and who is only a guest, are asked of the platform (`Membership`, `Guests`) only
+where something depends on it, and kept for minutes. What is not known is not allowed.
 
 A guest is no member: neither a platform's defaults nor the name of a workspace mean them, but their
-own name, that of a group or of the channel, and `*` do.
+own name, that of a group or of the channel, and `everybody` do.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
+from core.i18n import say
 from core.messages import Address, Person
-from core.ports import Guests, Membership
+from core.ports import Guests, Holds, Membership
 from core.records import Action, Verdict
 from core.tasks import together
+from core.text import normalised
 
 EVERYBODY = "*"
-EVERYTHING: frozenset[Action] = frozenset({"chat", "read", "write", "spend", "code"})
-"""What can be done without being an admin."""
+"""Also written `everybody`."""
+OWNER = "owner"
+"""The person who holds a platform that is `one_name`."""
+EVERYTHING: frozenset[Action] = frozenset({"chat", "read", "propose", "spend", "code"})
+"""What can be done without being an admin or an approver."""
+DECIDES = ("approve", "administer")
+"""Rights that only people and groups can be given: no channel, workspace or surface."""
+REFINED = ("tool", "command", "agent", "model")
+"""Rights to one thing by its name, beside the plain one: all are allowed that no rule denies."""
+MEANT = ("everybody", "members", "guests", "outsiders", "admins")
+"""Whom a rule can name beside people, groups and places. `outsiders` belong to another workspace
+than the channel."""
+KINDS = ("chat", "read", "propose", "spend", "code", *DECIDES, *REFINED)
+_SCOPED = ("read", "propose", "approve", *REFINED)
+"""Those that a name may follow, as in `read:Customers`."""
 
 _KEPT = 60.0  # seconds that groups are trusted; an empty answer may mean "unresolved"
 _KEPT_EMPTY = 30.0
@@ -33,19 +56,48 @@ _DEADLINE = 5.0
 _MOST_PEOPLE = 10_000
 
 _ASK = "The operator can allow it by naming you, a group of yours or this channel in PONTE_ALLOW."
-REASONS: Mapping[Action, str] = {
+REASONS: Mapping[str, str] = {
     "chat": "I only answer members of this workspace here. " + _ASK,
     "read": "You may talk with me here, but not read tables. " + _ASK,
-    "write": "You may not change data here. " + _ASK,
+    "propose": "You may not change data here. " + _ASK,
     "spend": "You may talk with me here, but not run quick commands. " + _ASK,
     "code": "You may talk with me here, but not run code. " + _ASK,
-    "admin": "Only an admin of this bot may do that. The operator names admins in PONTE_ADMINS.",
+    "approve": "Only an admin of this bot, or whom the operator named for it, may decide that.",
+    "administer": (
+        "Only an admin of this bot may do that. The operator names admins in PONTE_ADMINS."
+    ),
 }
+"""Why, where no rule of the operator's says anything."""
+_MISSING = (
+    "The right that is missing is `{right}`; the operator gives it in `ponte.toml`. "
+    "`why {right}` tells which rule decided."
+)
+RULED: Mapping[str, str] = {
+    "chat": "The operator's rules do not let me talk with you here. They stand in `ponte.toml`.",
+    "read": "You may not read that here. " + _MISSING,
+    "propose": "You may not change that here. " + _MISSING,
+    "spend": "You may not run quick commands here. " + _MISSING,
+    "code": "You may not run code here. " + _MISSING,
+    "approve": "You may not decide that here. " + _MISSING,
+    "administer": "You may not do that here. " + _MISSING,
+    "tool": "You may not use that tool here. " + _MISSING,
+    "command": "You may not run that quick command here. " + _MISSING,
+    "agent": "You may not ask that agent here. " + _MISSING,
+    "model": "You may not use the model of this place. " + _MISSING,
+}
+"""Why, where a rule of the operator's decides."""
 GUEST = "I answer members here, and you are a guest. " + _ASK
 UNKNOWN = (
     "I could not find out in time whether you are a member here, so I did nothing. "
     "Please try again in a minute; if it goes on, tell the operator."
 )
+ADMINS_RULE, ALLOW_RULE, DEFAULT_RULE = "PONTE_ADMINS", "PONTE_ALLOW", "default"
+_YES: Mapping[str, str] = {
+    ADMINS_RULE: "`{right}`: yes, for who is an admin (PONTE_ADMINS).",
+    ALLOW_RULE: "`{right}`: yes, PONTE_ALLOW names the person, a group of theirs or the place.",
+    DEFAULT_RULE: "`{right}`: yes, that is the default here.",
+}
+_NO = "`{right}`: no. {reason}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +112,10 @@ class DailyTurns:
 class PlatformRights:
     """What a platform's people may do where nobody named them (`default`), and what its names mean.
 
-    `one_name`: whoever is there goes by the platform's name, and decides for all of them.
-    `operator`: they sit at the machine, and see what was changed from everywhere. `own_workspace`:
+    `one_name`: it is its `OWNER`'s, whom its name alone means where people are meant, and who
+    decides on all that they propose there; the channels are of each one's own making, so that no
+    channel's name gives a right. `operator`: its owner sits at the machine, and sees what was
+    changed from everywhere. `own_workspace`:
     the defaults are for people of the place's own workspace. `open_workspace`: people belong to no
     workspace, so its name means who writes there. `unnamed`: the daily cap of each whom
     PONTE_ALLOW does not name. `links_code`: addresses within code become links there, too.
@@ -80,9 +134,83 @@ NO_RIGHTS = PlatformRights()
 """Of a platform that is not known."""
 
 
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """`told` says where it stands. `who` and `where` empty: everybody, everywhere. `allow` and
+    `deny` are rights, as in `read` or `read:Customers`; a `*` in a name stands for any text."""
+
+    told: str
+    who: frozenset[str] = frozenset()
+    where: frozenset[str] = frozenset()
+    allow: tuple[str, ...] = ()
+    deny: tuple[str, ...] = ()
+
+    def says(self, right: str, names: Sequence[str]) -> bool | None:
+        """Whether it gives that right to one of these names (any at all, where there are none);
+        None where it says nothing of it."""
+        if any(_covers(each, right, names, whole=True) for each in self.deny):
+            return False
+        return True if any(_covers(each, right, names) for each in self.allow) else None
+
+    def leaves(self, right: str, names: Sequence[str]) -> bool:
+        """Whether a place with this rule leaves the right to whoever has it."""
+        if self.says(right, names) is not None:
+            return self.says(right, names) is True
+        if right in REFINED:
+            return not any(each.partition(":")[0] == right for each in self.allow)
+        return right in DECIDES or not self.allow
+
+
+@dataclass(frozen=True, slots=True)
+class RuleBook:
+    """What the operator wrote. `groups`: named sets of people; `channels`: the rules of places, by
+    `platform`, `platform:WORKSPACE` or `platform:WORKSPACE:CHANNEL`."""
+
+    rules: tuple[Rule, ...] = ()
+    channels: Mapping[str, Rule] = field(default_factory=dict)
+    groups: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What the platform said of a person; None where it was not asked or does not tell."""
+
+    groups: frozenset[str] | None = None
+    guest: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rights:
+    """What one person may do in one place, as far as is known now: asked without waiting."""
+
+    policy: AccessPolicy
+    person: Person
+    address: Address
+    known: _Known
+
+    def may(self, right: str, *names: str) -> Verdict:
+        """Whether, and which rule says so. `names`: of a table, its title and its id."""
+        return self.policy.decided(self, right, names)
+
+    def depends(self, right: str) -> bool:
+        """Whether it may be one for this thing and another for that."""
+        return self.policy.depends(right)
+
+
+HELD: ContextVar[Holds | None] = ContextVar("held", default=None)
+"""The rights of the turn that runs: which tables there are at all depends on them."""
+
+
+def held(right: str, *names: str) -> bool:
+    """Whether the turn that runs has that right; outside of one whatever is asked for is there."""
+    rights = HELD.get()
+    return rights is None or rights.may(right, *names).allowed
+
+
 @dataclass(slots=True)
-class AllowList:
-    """The `Policy` port over two lists of names. `allow` only adds to a platform's defaults."""
+class AccessPolicy:
+    """The `Policy` port. `book` may be replaced while it is used. `allow` only adds to a platform's
+    defaults."""
 
     platforms: Mapping[str, PlatformRights]
     allow: frozenset[str] = frozenset()
@@ -90,107 +218,240 @@ class AllowList:
     memberships: Mapping[str, Membership] = field(default_factory=dict)
     guests: Mapping[str, Guests] = field(default_factory=dict)
     clock: Callable[[], float] = time.monotonic
-    _groups: dict[str, tuple[float, frozenset[str]]] = field(default_factory=dict, init=False)
+    book: RuleBook = field(default_factory=RuleBook)
+    _groups: dict[str, tuple[float, frozenset[str] | None]] = field(
+        default_factory=dict, init=False
+    )
+    _last: tuple[Rule, ...] = field(default=(), init=False)
 
-    async def may(self, person: Person, address: Address, action: Action) -> Verdict:
-        """Whether, and if not, why not and who can change it."""
-        known = self.local(person, address, action)
-        if known is not None:
-            return known
-        if self._groups_matter(person.platform, action):
-            member, groups = await together(
-                self._member(person, address, action), self._groups_of(person)
-            )
-        else:
-            member, groups = await self._member(person, address, action), frozenset[str]()
-        if member or groups & self._lists(action):
-            return Verdict(True)
-        if not self._as_member(person, address, action):
-            return _verdict(action, False)
-        return Verdict(False, UNKNOWN if member is None else GUEST)
+    def __post_init__(self) -> None:
+        owners = {name for name, own in self.platforms.items() if own.one_name}
+        self.admins = frozenset(f"{n}:{OWNER}" if n in owners else n for n in self.admins if n)
+        everything = tuple(sorted(EVERYTHING))
+        last = [Rule(ADMINS_RULE, frozenset({"admins"}), allow=(*everything, *DECIDES))]
+        if named := self.allow - {""}:
+            last.append(Rule(ALLOW_RULE, named, allow=everything))
+        for platform, own in self.platforms.items():
+            who = frozenset({"members" if own.own_workspace else platform})
+            allow = tuple(sorted(own.default))
+            last.append(Rule(DEFAULT_RULE, who, frozenset({platform}), allow=allow))
+        self._last = tuple(last)
+
+    async def may(self, person: Person, address: Address, right: str, *names: str) -> Verdict:
+        """Whether; and if not, why not and who can change it."""
+        known = self.local(person, address, right, *names)
+        return known or (await self._asked(person, address)).may(right, *names)
+
+    async def rights(self, person: Person, address: Address) -> Rights:
+        """What they may use there. The platform is asked only where something depends on it."""
+        rights = Rights(self, person, address, self._unasked(person))
+        return rights if self._suffices(rights) else await self._asked(person, address)
+
+    def local(self, person: Person, address: Address, right: str, *names: str) -> Verdict | None:
+        """The same without asking the platform; None where only it can tell."""
+        verdict, others = self._decide(
+            Rights(self, person, address, self._unasked(person)), right, names
+        )
+        return verdict if others <= {verdict.allowed} else None
+
+    def decided(self, rights: Rights, right: str, names: Sequence[str]) -> Verdict:
+        """The same with what was asked for; what is still not known is not allowed."""
+        verdict, others = self._decide(rights, right, names)
+        if False in others or (others and not verdict.allowed):
+            return replace(verdict, allowed=False, reason=UNKNOWN)
+        return verdict
+
+    def depends(self, right: str) -> bool:
+        """Whether a rule names things of that right, as in `read:Customers`."""
+        rules = (*self.book.rules, *self.book.channels.values())
+        said = (each for rule in rules for each in (*rule.allow, *rule.deny))
+        return any(each.startswith(f"{right}:") for each in said)
 
     async def is_named(self, person: Person, address: Address, names: frozenset[str]) -> bool:
-        """Whether these names mean them: the person, a group or role of theirs, their surface."""
-        platform = person.platform
-        if names & {platform, f"{platform}:{person.id}"}:
-            return True
-        if platform not in self.memberships or not any(n.startswith(f"{platform}:") for n in names):
-            return False
-        return bool(await self._groups_of(person) & names)
+        """Whether these names mean them: the person, a group, role or set of theirs. No place does,
+        and a platform alone only its owner."""
+        known = self._unasked(person, names)
+        if self._is_one(names, person, address, known, people=True) is None:
+            known = (await self._asked(person, address, names)).known
+        return self._is_one(names, person, address, known, people=True) is True
+
+    async def is_meant(self, person: Person, address: Address, names: frozenset[str]) -> bool:
+        """Whether a limit for these names holds for them there: also where nobody can tell."""
+        rights = await self._asked(person, address, names)
+        return self._is_one(names, person, address, rights.known) is not False
 
     async def names(self, person: Person, address: Address) -> bool:
-        """Whether PONTE_ALLOW or PONTE_ADMINS name them, a group of theirs or this place."""
-        if self._named(person, address, "chat"):
-            return True
-        if not self._groups_matter(person.platform, "chat"):
-            return False
-        return bool(await self._groups_of(person) & self._lists("chat"))
+        """Whether PONTE_ALLOW, PONTE_ADMINS or a rule names them, a group of theirs or this place:
+        they are no strangers."""
+        rights = await self._asked(person, address)
+        ruled = (rule.who for rule in self.book.rules if rule.allow)
+        names = frozenset({"admins"}).union(self.allow, frozenset().union(*ruled) - set(MEANT))
+        return self._is_one(names, person, address, rights.known) is True
 
-    def local(self, person: Person, address: Address, action: Action) -> Verdict | None:
-        """The same without asking the platform; None where only it can tell."""
-        if self._named(person, address, action):
-            return Verdict(True)
-        asks = self._groups_matter(person.platform, action)
-        if self._as_member(person, address, action):
-            return None if person.platform in self.guests else Verdict(True)
-        return None if asks else _verdict(action, False)
-
-    def _as_member(self, person: Person, address: Address, action: Action) -> bool:
-        """Whether a member of that workspace might, by default or because it is named."""
-        if action == "admin":
-            return False
-        home = f"{person.platform}:{person.workspace}"
-        if person.workspace and home in self.allow:
-            return True
-        rights = self.platforms.get(person.platform, NO_RIGHTS)
-        # A channel that workspaces share brings people of other ones.
-        member = bool(person.workspace) and person.workspace == address.workspace
-        return action in rights.default and (member or not rights.own_workspace)
-
-    async def _member(self, person: Person, address: Address, action: Action) -> bool | None:
-        """None where the platform does not tell in time."""
-        if not self._as_member(person, address, action):
-            return False
+    async def is_guest(self, person: Person) -> bool | None:
+        """Whether they are only a guest where they write; None where the platform does not tell."""
         if person.platform not in self.guests:
+            return False
+        return await self._guest_of(person)
+
+    def _decide(
+        self, rights: Rights, right: str, names: Sequence[str]
+    ) -> tuple[Verdict, set[bool]]:
+        """With what rules before it say that may mean that person, or not."""
+        person, address, known = rights.person, rights.address, rights.known
+        asked = f"{right}:{names[0]}" if names else right
+        for rule in self._of_place(address):
+            if not rule.leaves(right, names):
+                return Verdict(False, RULED[right], rule.told, asked), set()
+        others: set[bool] = set()
+        for rule in (*self.book.rules, *self._last):
+            said = rule.says(right, names)
+            if said is None or not _is_there(rule.where, address):
+                continue
+            people = said and right in DECIDES
+            fits = self._is_one(rule.who, person, address, known, people=people)
+            if fits:
+                reason = "" if said else RULED[right]
+                return Verdict(said, reason, rule.told, asked), others
+            if fits is None:
+                others.add(said)
+        if right in REFINED:
+            return Verdict(True, rule=DEFAULT_RULE, right=asked), others
+        guest = known.guest and self._member_might(rights, right, names)
+        return Verdict(False, GUEST if guest else REASONS[right], right=asked), others
+
+    def _member_might(self, rights: Rights, right: str, names: Sequence[str]) -> bool:
+        member = replace(rights, known=replace(rights.known, guest=False))
+        return self.decided(member, right, names).allowed
+
+    def _of_place(self, address: Address) -> Iterator[Rule]:
+        for place in places(address):
+            if rule := self.book.channels.get(place):
+                yield rule
+
+    def _is_one(
+        self,
+        names: frozenset[str],
+        person: Person,
+        address: Address,
+        known: _Known,
+        *,
+        people: bool = False,
+    ) -> bool | None:
+        """Whether one of the names means them; None: that is not known. `people`: names of places
+        and of whole surfaces mean nobody."""
+        if not names:
+            return not people
+        found: bool | None = False
+        for name in names:
+            fits = self._is(name, person, address, known, people)
+            if fits:
+                return True
+            found = None if fits is None else found
+        return found
+
+    def _is(
+        self, name: str, person: Person, address: Address, known: _Known, people: bool
+    ) -> bool | None:
+        platform, _, id = name.partition(":")
+        own = self.platforms.get(person.platform, NO_RIGHTS)
+        if name == "admins":
+            return self._is_one(self.admins, person, address, known, people=True)
+        if (members := self.book.groups.get(name)) is not None:
+            return self._is_one(members, person, address, known, people=people)
+        if name in MEANT or name == EVERYBODY:
+            return not people and self._is_word(name, person, address, known)
+        if platform != person.platform:
+            return False
+        if not id:
+            return person.id == OWNER if people and own.one_name else not people
+        if id == person.id:
             return True
+        if not people:
+            if id == address.channel and not own.one_name:
+                return True
+            if own.open_workspace and id == address.workspace:
+                return True
+            if person.workspace and id == person.workspace:
+                return None if known.guest is None else not known.guest
+        return None if known.groups is None else name in known.groups
+
+    def _is_word(self, name: str, person: Person, address: Address, known: _Known) -> bool | None:
+        own = self.platforms.get(person.platform, NO_RIGHTS)
+        home = not own.own_workspace or (
+            bool(person.workspace) and person.workspace == address.workspace
+        )
+        if name == "outsiders":
+            return not home
+        if name == "guests":
+            return known.guest
+        if name == "members":
+            if not home or (own.open_workspace and not address.workspace):
+                return False
+            return None if known.guest is None else not known.guest
+        return True
+
+    def _suffices(self, rights: Rights) -> bool:
+        """Whether what is known decides on all that a turn uses."""
+        person, address, known = rights.person, rights.address, rights.known
+        if known.groups is not None and known.guest is not None:
+            return True
+        if any(self._is_one(r.who, person, address, known) is None for r in self.book.rules):
+            return False
+        uses = (self._decide(rights, right, ()) for right in EVERYTHING)
+        return all(others <= {verdict.allowed} for verdict, others in uses)
+
+    def _unasked(self, person: Person, names: frozenset[str] = frozenset()) -> _Known:
+        """What is known without asking; `names` are those that it is asked for."""
+        groups: frozenset[str] | None = frozenset()
+        if self._groups_matter(person.platform, names):
+            expires, kept = self._groups.get(person.key, (0.0, None))
+            groups = kept if self.clock() < expires else None
+        return _Known(groups, None if person.platform in self.guests else False)
+
+    async def _asked(
+        self, person: Person, address: Address, names: frozenset[str] = frozenset()
+    ) -> Rights:
+        known = self._unasked(person, names)
+        if known.groups is None or known.guest is None:
+            groups, guest = self._groups_of(person, names), self._guest_of(person)
+            known = _Known(*await together(groups, guest))
+        return Rights(self, person, address, known)
+
+    async def _guest_of(self, person: Person) -> bool | None:
+        if person.platform not in self.guests:
+            return False
         try:
             async with asyncio.timeout(_DEADLINE):
-                guest = await self.guests[person.platform](person)
+                return await self.guests[person.platform](person)
         except TimeoutError:
             return None
-        return None if guest is None else not guest
 
-    def _named(self, person: Person, address: Address, action: Action) -> bool:
-        platform = person.platform
-        if platform in self.admins or f"{platform}:{person.id}" in self.admins:
-            return True
-        if action == "admin":
-            return False
-        # Where a person has a workspace of their own, its name means its members.
-        home = address.workspace if self.platforms.get(platform, NO_RIGHTS).open_workspace else ""
-        names = {f"{platform}:{name}" for name in (person.id, home, address.channel) if name}
-        return EVERYBODY in self.allow or bool(names & self.allow)
-
-    def _lists(self, action: Action) -> frozenset[str]:
-        return self.admins if action == "admin" else self.allow | self.admins
-
-    def _groups_matter(self, platform: str, action: Action) -> bool:
+    def _groups_matter(self, platform: str, names: frozenset[str]) -> bool:
+        """Whether any name that is written may be a group's of that platform."""
         if platform not in self.memberships:
             return False
-        return any(name.startswith(f"{platform}:") for name in self._lists(action))
+        named = [names, self.admins, self.allow, *self.book.groups.values()]
+        named += [rule.who for rule in self.book.rules]
+        return any(name.startswith(f"{platform}:") for names in named for name in names)
 
-    async def _groups_of(self, person: Person) -> frozenset[str]:
+    async def _groups_of(self, person: Person, names: frozenset[str]) -> frozenset[str] | None:
+        """None where the platform does not tell in time."""
+        if not self._groups_matter(person.platform, names):
+            return frozenset()
         now = self.clock()
-        expires, groups = self._groups.get(person.key, (0.0, frozenset[str]()))
+        expires, groups = self._groups.get(person.key, (0.0, None))
         if now < expires:
             return groups
         try:
             async with asyncio.timeout(_DEADLINE):
                 ids = await self.memberships[person.platform](person)
         except TimeoutError:
-            ids = frozenset()
+            ids = None
         prefix = f"{person.platform}:"
-        groups = frozenset(id if id.startswith(prefix) else prefix + id for id in ids)
+        groups = None
+        if ids is not None:
+            groups = frozenset(id if id.startswith(prefix) else prefix + id for id in ids)
         if len(self._groups) >= _MOST_PEOPLE:
             self._groups.clear()
         self._groups[person.key] = (now + (_KEPT if groups else _KEPT_EMPTY), groups)
@@ -203,7 +464,7 @@ class DailyCaps:
 
     chosen: DailyTurns | None = None
 
-    async def of(self, person: Person, address: Address, named: AllowList) -> DailyTurns:
+    async def of(self, person: Person, address: Address, named: AccessPolicy) -> DailyTurns:
         """What `person` may use there: naming one person frees that one alone."""
         if self.chosen is not None:
             return self.chosen
@@ -212,5 +473,51 @@ class DailyCaps:
         return cap if capped else DailyTurns()
 
 
-def _verdict(action: Action, allowed: bool) -> Verdict:
-    return Verdict(allowed, "" if allowed else REASONS[action])
+def explained(verdict: Verdict, locale: str | None = None) -> str:
+    """Which rule decided, for whom it was asked."""
+    if verdict.allowed:
+        words = _YES.get(verdict.rule, "`{right}`: yes, by the rule at `{rule}`.")
+    else:
+        words = "`{right}`: no, by the rule at `{rule}`." if verdict.rule else _NO
+    reason = "" if verdict.allowed else verdict.words(locale)
+    return say(words, locale, right=verdict.right, rule=verdict.rule, reason=reason)
+
+
+def is_right(text: str) -> bool:
+    """Whether a rule may say this: a right, with a name where it can have one or must."""
+    kind, colon, name = text.partition(":")
+    if kind not in KINDS or (colon and not name.strip()):
+        return False
+    return kind in _SCOPED if colon else kind not in REFINED
+
+
+def places(address: Address) -> tuple[str, ...]:
+    """The names of where it is, the widest first. A thread is in its channel."""
+    platform, workspace, channel = address.platform, address.workspace, address.channel
+    home = f"{platform}:{workspace}"
+    return platform, home, f"{home}:{channel}"
+
+
+def _is_there(where: frozenset[str], address: Address) -> bool:
+    if not where:
+        return True
+    kind = "shared" if address.shared else "direct"
+    return kind in where or not where.isdisjoint(places(address))
+
+
+def _covers(pattern: str, right: str, names: Sequence[str], *, whole: bool = False) -> bool:
+    """Whether a rule's `pattern` means that right. Of a right to things that are not named yet it
+    means some, where it is not to be the `whole`."""
+    kind, _, name = pattern.partition(":")
+    if kind != right:
+        return False
+    if not name:
+        return True
+    if not names:
+        return not whole
+    return any(_glob(name).fullmatch(normalised(each)) for each in names)
+
+
+@lru_cache(maxsize=4096)
+def _glob(name: str) -> re.Pattern[str]:
+    return re.compile(".*".join(re.escape(normalised(part)) for part in name.split("*")), re.DOTALL)

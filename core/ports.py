@@ -17,8 +17,11 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from typing import Any, Protocol
+from datetime import tzinfo
+from typing import Any, Literal, Protocol
 
+from core.allowances import Count, Grant, ModelCall
+from core.changes.model import Change
 from core.messages import (
     Address,
     Answer,
@@ -33,14 +36,18 @@ from core.messages import (
     ReplyTo,
 )
 from core.records import (
+    ALL_OVER,
+    Account,
     Action,
     Amended,
+    Area,
     Ask,
     Call,
     Effect,
     Entry,
     Forgot,
     Health,
+    Listed,
     ModelEvent,
     Outcome,
     Provenance,
@@ -57,6 +64,7 @@ from core.records import (
     Turn,
     Verdict,
 )
+from core.usage import Paid
 
 Handler = Callable[[int], Coroutine[Any, Any, None]]
 """Takes a stored message, by its `seq`, to its end. An exception puts it off, never drops it."""
@@ -94,21 +102,29 @@ class Inbox(Protocol):
     def stopped(self, seq: int) -> bool:
         """Whether a person's `cancel` (and not a drain) is why its handler was cancelled."""
 
-    def running(self, conversation: str) -> int | None:
+    def lost(self, seq: int) -> bool:
+        """Whether its handler was cancelled because another process has it."""
+
+    async def running(self, conversation: str) -> int | None:
         """The `seq` of the turn that runs in that conversation now."""
 
     async def drain(self, grace: float) -> None:
         """Start nothing more, let turns finish for `grace` seconds, put the rest back."""
 
-    async def purge(self, before: float) -> int:
-        """Drop finished rows older than `before`; returns how many."""
+    async def purge(self, before: float, area: Area = ALL_OVER) -> int:
+        """Drop finished rows there that are older than `before`; returns how many."""
 
 
 class Journal(Protocol):
     """Each method is one transaction, durable on return.
 
-    A Turn that is not the current (attempt, generation) raises Superseded; a full disk NotStored.
+    A Turn that is not the current (attempt, generation) raises Superseded, or TakenOver where it
+    is another process's; a full disk NotStored.
     """
+
+    def check(self) -> None:
+        """Before a call to the outside that no record stands before. Raises TakenOver where this
+        process stood still, so that another one may have its turns."""
 
     async def begin(self, seq: int) -> Turn | None:
         """Count an attempt and hand out all that is known. None when the row is already final."""
@@ -125,7 +141,7 @@ class Journal(Protocol):
         """Put what the person said into the transcript, once; raises Superseded.
 
         What the thread was not told yet of its changes comes before it; gives back all of it.
-        `reserve` is done first, in the same transaction: what it raises leaves nothing heard.
+        `reserve` is done in the same transaction: what it raises leaves nothing heard.
         """
 
     async def call_started(self, turn: Turn, call: Call) -> None: ...
@@ -177,6 +193,16 @@ class Journal(Protocol):
     async def shown(self, conversation: str, thread: str = "") -> Sequence[Shown]:
         """What was said in the current thread (or an older one), oldest first."""
 
+    async def listed(self, platform: str, person: str = "") -> Sequence[Listed]:
+        """The conversations there in which something is said, the pinned ones and then the last
+        used first: those that are that person's own (`Address.person`), or no one person's."""
+
+    async def found(self, platform: str, words: str, person: str = "") -> Mapping[str, str]:
+        """Conversation there → its newest turn that says these words, in whatever case."""
+
+    async def mark(self, conversation: str, title: str | None, pinned: bool | None) -> None:
+        """Name and pin it in the list; None stays as it was. Raises NotFound."""
+
     async def author(self, seq: int) -> str:
         """The key of the person who asked that turn."""
 
@@ -198,8 +224,8 @@ class Journal(Protocol):
     async def forget(self, conversation: str) -> Forgot:
         """Raise the generation, blank everything, list what servers still hold for `erasing`."""
 
-    async def forgettable(self, idle_since: float) -> Sequence[str]:
-        """Conversations that nobody used since then."""
+    async def forgettable(self, idle_since: float, area: Area = ALL_OVER) -> Sequence[str]:
+        """Conversations there that nobody used since then."""
 
     async def of_person(self, person: str) -> Sequence[str]:
         """The conversations in which a person (by key) said something."""
@@ -315,6 +341,13 @@ class ToolSource(Protocol):
 class Posts(Protocol):
     """The journal's record of one turn's posts, as a Reply sees it."""
 
+    @property
+    def resumed(self) -> bool:
+        """Whether an earlier attempt may have left signs on the platform."""
+
+    def check(self) -> None:
+        """As the journal's: before each call of a platform."""
+
     async def known(self) -> Sequence[Post]: ...
 
     async def posting(self, number: int, key: str) -> None: ...
@@ -352,6 +385,10 @@ class Reply(Protocol):
         Raises Undeliverable, or anything else where it should be tried again later.
         """
 
+    async def set_right(self, answer: Answer, posts: Sequence[Post]) -> None:
+        """Another process brought this answer out, in these posts, while this one stood still:
+        whatever came from here too late is taken away, or as it should be again."""
+
 
 Work = Callable[[Any], None]
 """What a store does on its connection, as a part of another one's transaction."""
@@ -363,12 +400,42 @@ Fetch = Callable[[Message, Attachment], Awaitable[File | None]]
 """Gets an attachment's bytes from its platform into `Files`; None where it cannot."""
 
 
+class Holds(Protocol):
+    """What one person may do in one place, once all that it depends on was asked."""
+
+    def may(self, right: str, *names: str) -> Verdict:
+        """`names`: of the thing that it is about; of a table its title and its id."""
+
+    def depends(self, right: str) -> bool:
+        """Whether it may be given for one thing and not for another."""
+
+
+class People(Protocol):
+    """Who has a name on a surface of the owner's beside them, and may come in as that."""
+
+    async def all(self) -> Sequence[Account]: ...
+
+    async def find(self, person: str) -> Account | None:
+        """By the person's key."""
+
+    async def saw(self, person: str, day: str) -> None:
+        """They were there on that day."""
+
+    def on_change(self, heard: Callable[[], None]) -> None:
+        """Have `heard` called when somebody may no longer come in as before, at any process."""
+
+
 class Policy(Protocol):
-    async def may(self, person: Person, address: Address, action: Action) -> Verdict: ...
+    async def may(self, person: Person, address: Address, right: str, *names: str) -> Verdict: ...
+
+    async def rights(self, person: Person, address: Address) -> Holds: ...
+
+    async def is_guest(self, person: Person) -> bool | None:
+        """Whether they are only a guest where they write; None: their platform does not tell."""
 
 
-Membership = Callable[[Person], Awaitable[frozenset[str]]]
-"""A platform's groups and roles of a person; raises nothing: unresolved is not a member."""
+Membership = Callable[[Person], Awaitable[frozenset[str] | None]]
+"""A platform's groups and roles of a person; raises nothing. None: it does not tell now."""
 
 Guests = Callable[[Person], Awaitable[bool | None]]
 """Whether a person is a guest where they write, by their platform; None: it does not tell. Raises
@@ -381,15 +448,99 @@ thread, quoted ones, their files). What could not be had is told beside it, in s
 person. Raises nothing, and is never long: each platform's deadlines stand in its adapter."""
 
 
+By = Literal["person", "channel", "model", "tool", "day"]
+"""What a report of usage has rows of."""
+
+
+class Reservation(Protocol):
+    """A step of a transaction; `grant` is what it reserved, once that is done."""
+
+    @property
+    def grant(self) -> Grant | None: ...
+    @property
+    def counts(self) -> Sequence[Count]:
+        """Of each allowance with this turn in it; none where it was counted before."""
+
+    def __call__(self, connection: Any, /) -> None: ...
+
+
 class Budget(Protocol):
+    """What is reserved before it is spent. The journal settles it, where it keeps what came."""
+
+    @property
+    def bounds_calls(self) -> bool:
+        """Whether there is any allowance of money or tokens."""
+
     async def reserve(self, turn: Turn) -> None:
         """Before anything that costs; once per turn. Raises OverBudget."""
 
-    async def reserving(self, turn: Turn) -> Work:
-        """The same as a step of the transaction in which the journal keeps what was heard."""
+    async def reserving(self, turn: Turn, call: ModelCall | None = None) -> Reservation:
+        """The same as a step of the transaction in which the journal keeps what was heard, with
+        the first call of the model."""
 
-    async def usage(self, person: str | None = None) -> Spent:
-        """Today's, of one person key or of all."""
+    def model_call(self, number: int, model: str, told: int) -> ModelCall:
+        """That round's, with what the model costs; `told`: see `ModelCall`."""
+
+    async def pay(self, turn: Turn, call: ModelCall) -> Grant | None:
+        """Reserve one more call of the model. None where no allowance bounds it. Raises
+        OverBudget where not even a short answer fits."""
+
+    async def pay_run(self, turn: Turn, call_id: str, paid: Paid) -> None:
+        """Reserve one run of something that has a price, once for each call. Raises OverBudget."""
+
+    async def settle_run(self, seq: int, call_id: str, paid: Paid, begun: bool) -> None:
+        """What a run cost that no call of a model stands for: its price, where it was begun."""
+
+    def price(self, paid: Paid) -> float | None:
+        """US dollars for one run; None where it is not known."""
+
+    async def give_back(self, turn: Turn, part: str) -> None:
+        """What was reserved for something of which surely nothing was done."""
+
+    async def claim_notice(self, count: Count, bit: int) -> bool:
+        """Whether this is to be told now: once for each period, whoever asks."""
+
+    async def usage(self, person: str | None = None, place: str = "") -> Spent:
+        """Today's, of one person key or of all; `place`: there alone."""
+
+    async def standing(self, person: Person, address: Address) -> Sequence[Count]:
+        """What is used or held now of each allowance that applies to them there."""
+
+    async def report(self, by: By, since: str = "", place: str = "") -> Sequence[Mapping[str, Any]]:
+        """Rows of `name`, `turns`, `calls`, tokens and `cost` since that day (ISO; "": today)."""
+
+    @property
+    def zone(self) -> tzinfo:
+        """Where days begin."""
+
+    def zone_of(self, message: Message) -> tzinfo:
+        """The asker's, where their platform tells it."""
+
+    async def settle_left(self) -> int:
+        """End what is held for turns that are over: it counts as its bound. How many."""
+
+
+class Audit(Protocol):
+    """Who did what, by which rule, and who approved it: never a cell's value, never a text."""
+
+    async def write(
+        self, event: str, change: Change, rule: str = "", by: Person | None = None
+    ) -> None:
+        """A line for what happened to a change: `proposed`, `consented` (one of several approvals),
+        `approved`, `done` … `rule` is the one that allowed it, `by` who wants it, where that is
+        neither asker nor decider. Durable on return. Raises AuditRefused."""
+
+    def note(
+        self,
+        event: str,
+        asker: Person,
+        address: Address | None = None,
+        *,
+        person: str = "",
+        **facts: str,
+    ) -> None:
+        """A line for all else: `run`, `refused`, `reload` … It is written beside, after all that
+        was told before it. `person` is the key of whom it is about; `facts` name no people."""
 
 
 class QuickCommands(Protocol):
@@ -408,6 +559,13 @@ class StatusBoard(Protocol):
     async def health(self) -> Sequence[Health]: ...
 
     async def commands(self, person: Person, address: Address) -> Sequence[QuickCommand]: ...
+
+    async def tables(self, person: Person, address: Address) -> Sequence[str]:
+        """The names of the tables that they may read there, as far as they are known."""
+
+    @property
+    def demo(self) -> bool:
+        """Whether the demo model answers, which understands a few forms alone."""
 
     async def changes(self, conversation: str) -> Sequence[Card]:
         """Proposals and changes of a conversation ("" of all), the newest first."""

@@ -20,7 +20,7 @@ from typing import Any
 from core import markdown
 from core.chat.files import too_large
 from core.errors import BadInput, TooLarge
-from core.i18n import say
+from core.i18n import number, say
 from core.messages import File, Message
 from core.records import QuickCommand
 from core.text import aside, clean, fenced, split
@@ -186,9 +186,9 @@ class Readable:
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """`hosts`: where links may lead in text that another system gave."""
+    """`hosts`: where links may lead in text that another system gave, as it is then."""
 
-    hosts: Collection[str] = ()
+    hosts: Callable[[], Collection[str]] = tuple
 
     async def shown(self, result: str, name: str, locale: str, keep: Keep | None) -> Readable:
         """`name` is what the file is called where one is made. Raises what `keep` raises."""
@@ -199,14 +199,14 @@ class Results:
             return Readable(readable)
         data = _pretty(result) if kind == "json" else clean(result)
         file = await keep(f"{name}.{kind}", _TYPES[kind], data.encode())
-        head = say(_LONG, locale, count=f"{len(data):,}", name=file.name)
+        head = say(_LONG, locale, count=len(data), name=file.name)
         return Readable(f"{head}\n\n{split(readable, BEGINNING)[0]}", (file,))
 
     def _readable(self, result: str) -> tuple[str, str]:
         """As Markdown, and what kind of file it would be. A JSON object or list stands as code."""
         if pretty := _pretty(result):
             return fenced(pretty, "json"), "json"
-        return markdown.sanitised(clean(result), self.hosts).strip(), "md"
+        return markdown.sanitised(clean(result), self.hosts()).strip(), "md"
 
 
 def _parse_pairs(text: str) -> dict[str, Any]:
@@ -312,8 +312,8 @@ def _number(value: Any) -> int | float | None:
 def _text_of(file: File, data: bytes) -> str:
     """Raises TooLarge, and BadInput for what is no text."""
     if max(file.size, len(data)) > LONGEST_FILE:
-        size = f"{max(file.size, len(data)):,}"
-        raise TooLarge(_LARGE, name=file.name, size=size, limit=f"{LONGEST_FILE:,}")
+        size = number(max(file.size, len(data)))
+        raise TooLarge(_LARGE, name=file.name, size=size, limit=number(LONGEST_FILE))
     encoding = next((name for mark, name in _MARKS.items() if data.startswith(mark)), "utf-8")
     try:
         text = data.decode(encoding)

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from core.changes.model import Draft
-from core.errors import ToolError
+from core.errors import NotAllowed, ToolError
+from core.i18n import say
 from core.messages import Address, Answer, File, Item, Message, Person, Post, Usage
 
 FINAL_STATES = ("done", "stopped", "failed", "undeliverable", "removed", "withdrawn")
@@ -87,6 +88,9 @@ class Turn:
     posts: tuple[Post, ...] = ()
     answer: Answer | None = None
     accepted_at: float = 0.0
+    refused: str = ""
+    """Why it is not taken up ("fast", "waiting"), and the `limit` that says so."""
+    limit: int = 0
     undelivered: str = ""
     """Why an earlier answer there could not be posted, until an answer has told it."""
 
@@ -145,6 +149,29 @@ class Remote:
 
 
 @dataclass(frozen=True, slots=True)
+class Account:
+    """Who comes in by a token of their own: `person` by key, `token` its SHA-256 in hexadecimal,
+    `added` in seconds since the epoch, `seen` the last day that they came (UTC; "" for never)."""
+
+    person: str
+    token: str
+    added: float
+    seen: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A conversation in its people's list. `first` is what began its current thread; `title` what
+    a person named it, "" for none; `used_at` in seconds since the epoch."""
+
+    conversation: str
+    first: Message
+    title: str = ""
+    pinned: bool = False
+    used_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Forgot:
     """What `forget` did. `running` are the turns that must be cancelled now."""
 
@@ -166,6 +193,17 @@ class ToolSpec:
     strict: bool = True
 
 
+class Paying(Protocol):
+    """What is reserved for the requests of a round before each of them is sent."""
+
+    async def __call__(self, tokens: int) -> int | None:
+        """Awaited right before a request that costs; `tokens` is what it has at most. Gives the
+        tokens that the answer may have, None for any number. Raises OverBudget."""
+
+    def refused(self) -> None:
+        """The server did nothing of the last one: what was reserved is for the next."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ask:
     """One round's question. `input` is what the thread has not heard yet.
@@ -175,6 +213,8 @@ class Ask:
     `preface` belongs to the turn's input (date, zone, name, language), never to the cached prefix.
     `seq` is the turn's; `since` that of the last turn before it with anything in the transcript:
     a remote conversation whose `remote_upto` is smaller lacks something, or holds too much.
+    `model` and `effort` are those of its place; "" for the operator's own. `paying` None: nothing
+    bounds what it may cost.
     """
 
     thread: Thread
@@ -190,6 +230,9 @@ class Ask:
     locale: str = "en"
     seq: int = 0
     since: int = 0
+    model: str = ""
+    effort: str = ""
+    paying: Paying | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,7 +297,9 @@ class Outcome:
     proposal: str = ""
     sources: tuple[str, ...] = ()
     usage: Usage = field(default_factory=Usage)
-    """What the call itself cost, where another model or a container was paid for."""
+    """What the call itself cost, where another model, a container or a run was paid for."""
+    paid: str = ""
+    """What was paid for, as reports name it; "" for the tool."""
 
 
 class ContextFiles(Protocol):
@@ -309,19 +354,41 @@ class ToolContext:
     """Told what another system calls this run, before it is waited for; durable on return."""
     kept: Callable[[Remote], Awaitable[None]] = _unheard
     """Told what a server now keeps for the thread, to be erased with it."""
+    again: bool = False
+    """Whether the person asks what they asked before."""
     stopped: Callable[[], bool] = lambda: False
     """Whether a person's stop, and not the end of this process, is why the run is cancelled."""
+    tool: str = ""
+    """Its name, as the model calls it."""
 
 
-Action = Literal["chat", "read", "write", "spend", "code", "admin"]
+Action = Literal["chat", "read", "propose", "spend", "code", "approve", "administer"]
+"""What a person may do, as ponte.toml calls it."""
+
+NEEDS: Mapping[Effect, Action] = {
+    "read": "read", "write": "propose", "spend": "spend", "code": "code"
+}  # fmt: skip
+"""The right that a call with this effect needs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`reason` is the English source of the refusal's words."""
+    """`reason` is the English source of the refusal's words, in which `{right}` stands for the
+    right that was asked for; `rule` says which rule decided, "" where none did."""
 
     allowed: bool
     reason: str = ""
+    rule: str = ""
+    right: str = ""
+
+    def words(self, locale: str | None = None) -> str:
+        """What the person reads."""
+        return say(self.reason, locale, right=self.right)
+
+    def check(self) -> None:
+        """Raises NotAllowed."""
+        if not self.allowed:
+            raise NotAllowed(self.reason, right=self.right, rule=self.rule)
 
 
 @dataclass(frozen=True, slots=True)
@@ -372,3 +439,15 @@ class Shown:
     message: Message
     answer: Answer | None = None
     at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Area:
+    """The conversations of a place (`platform`, `platform:WORKSPACE:CHANNEL`; "": all), threads and
+    all, without those of the places `but` within it."""
+
+    place: str = ""
+    but: tuple[str, ...] = ()
+
+
+ALL_OVER = Area()

@@ -11,10 +11,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 TOKEN_LENGTH = 20
 """Characters that a token which a person sets has at least."""
+
+
+_UNSEEN = " \t\r\n\N{NO-BREAK SPACE}\N{ZERO WIDTH SPACE}\N{ZERO WIDTH NO-BREAK SPACE}"
+_QUOTES = (("“", "”"), ("„", "“"), ("„", "”"), ("‘", "’"), ("«", "»"), ('"', '"'), ("'", "'"))
+_BARE_LOOPBACK = re.compile(r"(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?(/.*)?")
+"""An address on this machine whose http:// was left out."""
 
 
 class SettingsPart(BaseModel):
@@ -24,6 +30,21 @@ class SettingsPart(BaseModel):
     model_config = ConfigDict(
         frozen=True, hide_input_in_errors=True, validate_default=True, str_strip_whitespace=True
     )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _as_typed(cls, value: object) -> object:
+        return as_typed(value) if isinstance(value, str) else value
+
+
+def as_typed(value: str) -> str:
+    """Without what a word processor or a browser put around it: typographic quotes, spaces that
+    nobody sees."""
+    value = value.strip(_UNSEEN)
+    for opening, closing in _QUOTES:
+        if len(value) > 1 and value.startswith(opening) and value.endswith(closing):
+            return value[1:-1].strip(_UNSEEN)
+    return value
 
 
 def setting(default: object, meaning: str, write: str = "a text", **limits: Any) -> Any:
@@ -82,9 +103,24 @@ def url_parts(text: str, *schemes: str) -> SplitResult:
     return parts
 
 
+def with_scheme(value: str) -> str:
+    """On this machine only http:// can have been meant. Raises ValueError with both elsewhere."""
+    if _BARE_LOOPBACK.fullmatch(value):
+        return f"http://{value}"
+    if "://" not in value and re.fullmatch(r"[\w.-]+\.[a-z]{2,}(:\d+)?(/.*)?", value):
+        raise ValueError(f"write https://{value}, or http:// where it has no certificate")
+    return value
+
+
 def _http(value: str) -> str:
+    value = with_scheme(value)
     url_parts(value, "https", "http")
     return value
+
+
+def _v1(value: str) -> str:
+    """Servers with OpenAI's API have it under /v1 where their address names no path."""
+    return f"{value.rstrip('/')}/v1" if not urlsplit(value).path.strip("/") else value
 
 
 def _socket(value: str) -> str:
@@ -118,6 +154,7 @@ def _text_or_file(value: str) -> str:
 
 Switch = Literal["on", "off"]
 Url = Annotated[str, AfterValidator(_http)]
+BaseUrl = Annotated[str, AfterValidator(_http), AfterValidator(_v1)]
 ProxyUrl = Annotated[SecretStr, AfterValidator(_proxy)]
 SocketUrl = Annotated[str, AfterValidator(_socket)]
 Origin = Annotated[str, AfterValidator(_origin)]

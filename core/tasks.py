@@ -7,7 +7,7 @@ import asyncio
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from typing import Any, TypeVar, overload
 
 import structlog
@@ -72,6 +72,20 @@ def stepped(
     return lambda error, failed: wait(error, pauses[failed - 1]) if failed <= len(pauses) else None
 
 
+LOST = 3.0
+"""Seconds after which a task that goes on is cancelled once more."""
+
+
+async def cancelled(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Cancel them until they have ended: before Python 3.12 `asyncio.wait_for`, which drivers stand
+    on, loses a cancellation that comes in the same moment as its result (python/cpython#86296)."""
+    left = {task for task in tasks if not task.done()}
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=LOST)
+
+
 class Tasks:
     """What runs beside all else: every task is held here, and ended here. One that breaks is told
     to the log of that name."""
@@ -96,9 +110,7 @@ class Tasks:
         self._closed = True
         if self._running and patience:
             await asyncio.wait(self._running, timeout=patience)
-        for task in self._running:
-            task.cancel()
-        await asyncio.gather(*self._running, return_exceptions=True)
+        await cancelled(self._running)
 
     def _ended(self, task: asyncio.Task[object]) -> None:
         self._running.discard(task)

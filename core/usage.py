@@ -6,10 +6,11 @@ date stands here so that an operator can tell how old a number is.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 from core.messages import Usage
 
@@ -21,6 +22,13 @@ Eligible ones are billed by the minute from five minutes on, so this is the most
 """
 CONTAINER_SESSION = 1200.0
 """Seconds that this price is for."""
+NANO = 10**9
+"""Money is counted in billionths of a dollar, so that sums are exact."""
+WINDOWS = {"gpt-6-luna": 922_000}
+"""Input tokens that a model takes at most, by its page on `CHECKED`."""
+PICTURE_MOST = 50_000
+"""Tokens that a picture counts at most: gpt-4o-mini's 2,833 and 5,667 for each of 8 tiles (guide
+"Images and vision"); newer models count a tenth of it."""
 LONG = 272_000
 """Input tokens over which a whole request is priced as long (model pages of gpt-5.6 and gpt-6)."""
 
@@ -36,6 +44,21 @@ class Price:
     output: float
     long_input: float = 1.0
     long_output: float = 1.0
+
+    def most(self, input: int, output: int) -> int:
+        """Billionths of a dollar that so many tokens cost at most, whatever the cache does."""
+        heard = input * max(self.input, self.cached, self.written) * self._longer(input)[0]
+        said = output * self.output * self._longer(input)[1]
+        return math.ceil(round((heard + said) * NANO / 1_000_000, 6))
+
+    def output_for(self, money: int, input: int) -> int:
+        """Output tokens that `money` (billionths of a dollar) surely pays for after that input."""
+        each = self.output * self._longer(input)[1] * NANO / 1_000_000
+        left = money - self.most(input, 0) - 1
+        return 10**9 if each <= 0 else max(0, math.floor(left / each))
+
+    def _longer(self, input: int) -> tuple[float, float]:
+        return (self.long_input, self.long_output) if input > LONG else (1.0, 1.0)
 
 
 def _new(input: float, output: float) -> Price:
@@ -69,45 +92,97 @@ PRICES = {
 }
 
 
-def price_of(model: str) -> Price | None:
-    """By name, also with the date of a snapshot (`gpt-6-luna-2026-09-22`). None: unknown."""
-    return PRICES.get(re.sub(r"-\d{4}-\d{2}-\d{2}$", "", model))
+Run = Literal["container", "quick_commands", "agents"]
+"""What costs by the run and not by tokens, as ponte.toml calls it."""
+ANY = "*"
 
 
-def cost(model: str, *, input: int, cached: int, written: int, output: int) -> float | None:
-    """US dollars for one call; `cached` and `written` are parts of `input`. None: unknown."""
-    price = price_of(model)
-    if price is None:
+@dataclass(frozen=True, slots=True)
+class Paid:
+    """One run of something that has a price: of a quick command or an agent, by its name; with a
+    model's tokens beside it, at most, where it asks one."""
+
+    kind: Run
+    name: str = ""
+    model: str = ""
+    input: int = 0
+    output: int = 0
+
+    @property
+    def told(self) -> str:
+        """As reports name it."""
+        kind = {"quick_commands": "quick-command", "agents": "agent"}.get(self.kind, self.kind)
+        return f"{kind} {self.name}".strip()
+
+
+@dataclass(slots=True)
+class Prices:
+    """What things cost in US dollars; it may be changed at any time.
+
+    `models` are the operator's own, by name, and hold on any server; `PRICES` hold where the
+    server is OpenAI's (`official`). `commands` and `agents` have a price a run by name, `ANY` for
+    all others.
+    """
+
+    models: Mapping[str, Price] = field(default_factory=dict)
+    container: float = CONTAINER
+    commands: Mapping[str, float] = field(default_factory=dict)
+    agents: Mapping[str, float] = field(default_factory=dict)
+    official: bool = True
+
+    def take(self, other: Prices) -> None:
+        """The operator's prices are these from here on."""
+        self.models, self.container = other.models, other.container
+        self.commands, self.agents = other.commands, other.agents
+
+    def of(self, model: str) -> Price | None:
+        """By name, also with the date of a snapshot (`gpt-6-luna-2026-09-22`). None: unknown."""
+        for name in (model, re.sub(r"-\d{4}-\d{2}-\d{2}$", "", model)):
+            if price := self.models.get(name) or (PRICES.get(name) if self.official else None):
+                return price
         return None
-    long = input > LONG
-    plain = max(0, input - cached - written)
-    heard = plain * price.input + cached * price.cached + written * price.written
-    heard *= price.long_input if long else 1.0
-    said = output * price.output * (price.long_output if long else 1.0)
-    return (heard + said) / 1_000_000
+
+    def cost(self, model: str, usage: Usage) -> float | None:
+        """US dollars for one call. None: unknown."""
+        price = self.of(model)
+        if price is None:
+            return None
+        long = usage.input > LONG
+        plain = max(0, usage.input - usage.cached - usage.written)
+        heard = plain * price.input + usage.cached * price.cached + usage.written * price.written
+        heard *= price.long_input if long else 1.0
+        said = usage.output * price.output * (price.long_output if long else 1.0)
+        return (heard + said) / 1_000_000
+
+    def run(self, paid: Paid) -> float | None:
+        """US dollars for one run. None: unknown."""
+        if paid.kind == "container":
+            return self.container
+        listed = self.commands if paid.kind == "quick_commands" else self.agents
+        return listed.get(paid.name, listed.get(ANY))
 
 
-def usage_of(response: Mapping[str, Any]) -> Usage:
+LISTED = Prices()
+"""By OpenAI's own list alone."""
+
+
+def window_of(model: str) -> int | None:
+    """Input tokens that it takes at most. None: not known."""
+    return WINDOWS.get(re.sub(r"-\d{4}-\d{2}-\d{2}$", "", model))
+
+
+def usage_of(response: Mapping[str, Any], prices: Prices = LISTED) -> Usage:
     """Tokens as the server counted them; both dialects' names are understood."""
     usage = response.get("usage")
     if not usage:
         return Usage()
     heard = usage.get("input_tokens_details") or usage.get("prompt_tokens_details") or {}
     spoken = usage.get("output_tokens_details") or usage.get("completion_tokens_details") or {}
-    input = int(usage.get("input_tokens") or usage.get("prompt_tokens") or 0)
-    output = int(usage.get("output_tokens") or usage.get("completion_tokens") or 0)
-    cached = int(heard.get("cached_tokens") or 0)
-    written = int(heard.get("cache_write_tokens") or 0)
-    return Usage(
-        input=input,
-        cached=cached,
-        output=output,
+    counted = Usage(
+        input=int(usage.get("input_tokens") or usage.get("prompt_tokens") or 0),
+        cached=int(heard.get("cached_tokens") or 0),
+        output=int(usage.get("output_tokens") or usage.get("completion_tokens") or 0),
         reasoning=int(spoken.get("reasoning_tokens") or 0),
-        cost=cost(
-            str(response.get("model", "")),
-            input=input,
-            cached=cached,
-            written=written,
-            output=output,
-        ),
+        written=int(heard.get("cache_write_tokens") or 0),
     )
+    return replace(counted, cost=prices.cost(str(response.get("model", "")), counted))

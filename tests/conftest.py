@@ -7,10 +7,18 @@ from collections.abc import Generator, Iterator
 
 import pytest
 
+from core.i18n import LANGUAGE
+from tests.languages import strict
+from tests.real import postgres
 from tests.real.nocodb import server
 from tests.real.nocodb.seed import Seeded, seeded
 
 CI = os.environ.get("CI") == "true"
+strict.install()
+
+
+def pytest_runtest_setup() -> None:
+    LANGUAGE.set("en")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -18,6 +26,10 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
     report = yield
     if not hasattr(report, "wasxfail"):
         fail_if_skipped(report)
+    if strict.unknown and report.outcome == "passed":
+        report.outcome = "failed"
+        report.longrepr = f"said, and in no catalogue: {sorted(strict.unknown)}"
+        strict.unknown.clear()
     return report
 
 
@@ -45,3 +57,12 @@ def real_nocodb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seeded]:
     folder = tmp_path_factory.mktemp("nocodb")
     with server.nocodb(folder) as url:
         yield seeded(url, folder)
+
+
+@pytest.fixture(scope="session")
+def real_postgres() -> Iterator[postgres.Postgres]:
+    """One for all tests: each makes a database of its own in it."""
+    if why := postgres.missing():
+        pytest.skip(why)
+    with postgres.postgres(postgres.SPEED) as running:
+        yield running

@@ -19,6 +19,9 @@ PLACES = {
     "httpx": "core/http.py",
     "openai": "core/openai.py",
     "sqlitedict": "core/store/thread_map.py",
+    "psycopg": "core/store/",
+    "psycopg_pool": "core/store/postgres.py",
+    "procrastinate": "core/store/",
     "prometheus_client": "core/metrics.py",
     "slack_bolt": "adapters/slack/",
     "slack_sdk": "adapters/slack/",
@@ -29,7 +32,8 @@ PLACES = {
     "pydantic_settings": "bot/settings.py",
     "platformdirs": "bot/settings.py",
 }
-HEAVY = ("openai", "slack_bolt", "slack_sdk", "discord", "starlette", "uvicorn", "httpx", "aiohttp")
+HEAVY = ("openai", "slack_bolt", "slack_sdk", "discord", "starlette", "uvicorn", "httpx", "aiohttp",
+         "psycopg", "procrastinate")  # fmt: skip
 
 
 @functools.cache
@@ -124,7 +128,8 @@ def test_only_the_settings_read_the_environment() -> None:
         or (isinstance(node, ast.Attribute | ast.Name) and _name(node) in ("getenv", "getenvb"))
         or (isinstance(node, ast.ImportFrom) and node.module == "os" and "env" in ast.unparse(node))
     ]
-    assert set(reading) <= {"bot/settings.py"}
+    # `ponte --help` speaks the reader's language, before there are settings.
+    assert set(reading) <= {"bot/settings.py", "bot/cli.py"}
 
 
 def _name(node: ast.Attribute | ast.Name) -> str:

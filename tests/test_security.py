@@ -18,12 +18,15 @@ from tests.fakes.choices import allow_list
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "docs" / "security.md").read_text("utf-8")
-COLUMNS: tuple[Action, ...] = ("chat", "read", "code", "spend", "write")
+COLUMNS: tuple[Action, ...] = ("chat", "read", "code", "spend", "propose")
 NOBODY: frozenset[str] = frozenset()
 NAMED = frozenset({"slack:U1", "discord:42"})
 
 PEOPLE = {
     "web: the owner": (Person("web", "owner"), Address("web", "c"), NOBODY),
+    "web: whom `ponte people` let in": (
+        Person("web", "ana"), Address("web", "c", person="ana"), NOBODY,
+    ),
     "terminal: the owner": (Person("terminal", "owner"), Address("terminal", "c"), NOBODY),
     "Slack: a member": (Person("slack", "U1", "T1"), Address("slack", "C1", "T1"), NOBODY),
     "Slack: a guest, or of another organisation": (

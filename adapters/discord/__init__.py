@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 from pydantic import ConfigDict, SecretStr, StrictBool
 
 from core.chat.platform import ChatPlatform
+from core.i18n import say
 from core.integration import (
     MEND,
     ChatIntegration,
@@ -23,6 +24,7 @@ from core.integration import (
     Finding,
     HomeFolder,
     Shared,
+    answering_everything,
     named,
     turns_chosen,
 )
@@ -51,7 +53,8 @@ class DiscordSettings(SettingsPart):
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """`threads`: make one of each mention in a server's channel, where that is permitted."""
+    """`threads`: make one of each mention in a server's channel, where that is permitted and the
+    channel's own way says nothing else."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
     threads: StrictBool = True
@@ -88,6 +91,8 @@ class Discord(ChatIntegration[DiscordSettings]):
             threads=deps.config.section("discord").threads,
             message_content=own.discord_message_content == "on",
             locale=deps.shared.ponte_locale,
+            ways=deps.config.channel,
+            everything=lambda: answering_everything(deps.config, "discord"),
         )
         return adapter
 
@@ -97,6 +102,7 @@ class Discord(ChatIntegration[DiscordSettings]):
         found: Sequence[Health] = await setup.check(
             plain(own.discord_token), own.discord_api_url, own.discord_gateway_url,
             own.discord_message_content == "on", deps.shared.proxies,
+            answering_everything(deps.config, "discord"),
         )  # fmt: skip
         return found
 
@@ -104,23 +110,32 @@ class Discord(ChatIntegration[DiscordSettings]):
         if not own.discord_token:
             return
         if EVERYBODY in shared.ponte_allow:
-            words = "discord: everybody, strangers too, may do everything: name servers or roles"
-            yield Finding("rights", f"{words} instead of * in PONTE_ALLOW", "note")
+            words = (
+                "discord: everybody, strangers too, may do everything: name servers or roles "
+                "instead of * in PONTE_ALLOW"
+            )
+            yield Finding("rights", say(words), "note")
         else:
             people = named(shared.ponte_allow, "discord")
-            more = f"; everything: {people}" if people else ""
-            yield Finding("rights", f"discord: everybody may chat{more}")
+            words = "discord: everybody may chat"
+            if people:
+                words = "discord: everybody may chat; everything: {people}"
+            yield Finding("rights", say(words, people=people))
         if turns_chosen(shared):
             return
         if shared.ponte_daily_turns is not None:
             words = "on Discord strangers have no cap on turns a day"
-            yield Finding("caps", f"{words}; {MEND}", "unsafe")
+            yield Finding("caps", f"{say(words)}; {say(MEND)}", "unsafe")
         elif EVERYBODY in shared.ponte_allow:
-            words = "PONTE_ALLOW names everybody (*), so strangers on Discord have no cap on turns"
-            yield Finding("caps", f"{words} a day; {MEND}", "unsafe")
+            words = (
+                "PONTE_ALLOW names everybody (*), so strangers on Discord have no cap on turns a "
+                "day"
+            )
+            yield Finding("caps", f"{say(words)}; {say(MEND)}", "unsafe")
         else:
             most = f"{STRANGERS.person}/{STRANGERS.everybody}"
-            yield Finding("caps", f"on Discord whoever is not named has {most} turns a day")
+            words = "on Discord whoever is not named has {most} turns a day"
+            yield Finding("caps", say(words, most=most))
 
 
 DISCORD = Discord()

@@ -10,10 +10,11 @@ second reading of some history, never a message or an answer.
 from __future__ import annotations
 
 import asyncio
+import datetime
 import json
 import time
 from collections import OrderedDict, deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar, cast
@@ -25,9 +26,9 @@ from discord.utils import DEFAULT_FILE_SIZE_LIMIT_BYTES
 
 from core.chat.participants import Participants
 from core.errors import PlatformBusy, PonteError, PostRemoved, Undeliverable
+from core.integration import Alone, Peers
 from core.messages import Address, Person, ReplyTo
 from core.policy import LONGEST_KEPT
-from core.store.files import JsonFile
 from core.tasks import Tasks
 
 log = structlog.get_logger("discord")
@@ -57,6 +58,8 @@ UNKNOWN_MESSAGE, UNKNOWN_INTERACTION, UNKNOWN_WEBHOOK = 10008, 10062, 10015
 INVALID_WEBHOOK_TOKEN, ALREADY_ACKNOWLEDGED = 50027, 40060
 NO_HISTORY, THREAD_EXISTS = 160002, 160004
 """A reply needs Read Message History; a message has one thread at most."""
+NOBODY_THERE = (10007, 10013)
+"""Unknown member, unknown user: they have no roles there."""
 OVER = (UNKNOWN_INTERACTION, UNKNOWN_WEBHOOK, INVALID_WEBHOOK_TOKEN)
 TOO_LARGE = (40005, 50045)
 """The request, or a file in it, exceeds a limit."""
@@ -98,6 +101,7 @@ TOKEN_LIFE = 14.5 * 60
 """Seconds; Discord takes a token for 15 minutes
 (interactions/receiving-and-responding.mdx#followup-messages)."""
 
+EARLIER = datetime.timedelta(minutes=5)
 ROLES_DEADLINE = 1.5
 """Seconds for one server."""
 MOST_SERVERS, MOST_PEOPLE = 10, 10_000
@@ -199,6 +203,12 @@ async def history(location: discord.abc.Messageable, **which: Any) -> list[disco
         return [message async for message in location.history(**which)]
 
     return await attempt(read)
+
+
+def snowflake() -> int:
+    """Smaller than any id that Discord gives from this moment on, if our clock is not that far
+    ahead of its own."""
+    return discord.utils.time_snowflake(discord.utils.utcnow() - EARLIER)
 
 
 def own_id(client: discord.Client) -> int:
@@ -344,9 +354,20 @@ class Heard(Participants):
         return self.before
 
 
+SOON = 0.2
+"""Seconds in which what is added for the leading process is gathered."""
+
+
 class State:
-    def __init__(self, path: Path) -> None:
-        self._file = JsonFile(path, self._data)
+    """Where several processes share it, the one that `leads` Discord reads what the others add."""
+
+    def __init__(self, path: Path, peers: Peers | None = None) -> None:
+        self._peers = peers or Alone()
+        self._file = self._peers.file(path, self._data)
+        self._name = path.name
+        self.leads = isinstance(self._peers, Alone)
+        self._telling: asyncio.Task[None] | None = None
+        self._peers.on("remembered", self._added)
         self.commands = ""
         """Hash of the commands that Discord knows of us."""
         self.seen: dict[int, Seen] = {}
@@ -359,6 +380,8 @@ class State:
         """Message → its files, while a form about it is being filled in: the form has no room."""
         self.waiting: dict[str, str] = {}
         """Turn → the message that wears an hourglass, as channel:message."""
+        self.languages: dict[str, str] = {}
+        """Person → their language, which interactions alone tell."""
 
     async def open(self) -> None:
         data = await self._file.read()
@@ -370,9 +393,20 @@ class State:
         self.hinted = {k: float(v) for k, v in data.get("hinted", {}).items()}
         self.waiting = {k: str(v) for k, v in data.get("waiting", {}).items()}
         self.asked = {str(k): list(v) for k, v in data.get("asked", {}).items()}
+        self.languages = {str(k): str(v) for k, v in data.get("languages", {}).items()}
+
+    async def lead(self) -> None:
+        await self.flush()
+        await self.open()
+        self.leads = True
 
     async def close(self) -> None:
         await self._file.close()
+
+    async def _added(self, name: str) -> None:
+        if self.leads and name == self._name:
+            await self._file.flush()
+            await self.open()
 
     def took(self, channel: int, message: int, guild: int = 0, *, known_only: bool = False) -> None:
         """Everything in `channel` up to `message` is taken in."""
@@ -385,6 +419,13 @@ class State:
             seen.last, seen.at = max(seen.last, message), time.time()
             self.changed()
 
+    async def meets(self, channel: int, message: int, guild: int) -> None:
+        """Before the first message of a channel is stored the channel is known for good: a bot
+        cannot list its direct messages, and none of them could be read back."""
+        if channel not in self.seen:
+            self.took(channel, message - 1, guild)
+            await self.flush()
+
     def alias(self, channel: int, person: str) -> int | None:
         """The thread id under which (channel, person) goes on where no thread could be made."""
         thread, at = self.aliases.get(f"{channel}:{person}", (None, 0.0))
@@ -392,6 +433,18 @@ class State:
 
     def is_alias(self, thread: int) -> bool:
         return any(known == thread for known, _ in self.aliases.values())
+
+    def speaks(self, person: int, language: str) -> None:
+        if self.languages.get(str(person)) != language:
+            self.languages[str(person)] = language
+            self.changed()
+
+    def language(self, person: str, guild: discord.Guild | None, otherwise: str) -> str:
+        """Their own, else that of a community server, which alone chooses one."""
+        if known := self.languages.get(person):
+            return known
+        chosen = guild is not None and "COMMUNITY" in guild.features
+        return str(guild.preferred_locale) if guild and chosen else otherwise
 
     async def set_alias(self, channel: int, person: str, thread: int) -> None:
         self.aliases[f"{channel}:{person}"] = (thread, time.time())
@@ -407,9 +460,17 @@ class State:
 
     def changed(self) -> None:
         self._file.changed()
+        if not self.leads and (self._telling is None or self._telling.done()):
+            self._telling = asyncio.create_task(self._tell())
 
     async def flush(self) -> None:
         await self._file.flush()
+        if not self.leads:
+            await self._peers.tell("remembered", self._name)
+
+    async def _tell(self) -> None:
+        await asyncio.sleep(SOON)
+        await self.flush()
 
     def _data(self) -> object:
         self._trim()
@@ -422,6 +483,7 @@ class State:
             "hinted": self.hinted,
             "waiting": self.waiting,
             "asked": self.asked,
+            "languages": self.languages,
         }
 
     def _trim(self) -> None:
@@ -435,6 +497,7 @@ class State:
         self.hinted = _newest(self.hinted)
         self.waiting = _newest(self.waiting)
         self.asked = _newest(self.asked, MOST_FORMS)
+        self.languages = _newest(self.languages)
 
 
 @dataclass(frozen=True, slots=True)
@@ -525,12 +588,46 @@ class OriginalResponse:
             raise TokenOver
 
 
+async def people(client: discord.Client, names: Collection[str]) -> Sequence[Person]:
+    """Who is named by id. Who has a role is not told without a privileged intent (resources/
+    guild.mdx#list-guild-members), so a role names nobody here. Raises PlatformBusy."""
+    found = []
+    for id in sorted({name.removeprefix(f"{PLATFORM}:") for name in names}):
+        if not id.isdecimal() or any(guild.get_role(int(id)) for guild in client.guilds):
+            continue
+        try:
+            user = await attempt(lambda id=int(id): client.fetch_user(id))  # type: ignore[misc]
+        except Undeliverable as nobody:
+            log.info("an approver is not known", user=id, why=str(nobody))
+            continue
+        except IN_DOUBT as doubt:
+            raise Later(type(doubt).__name__) from doubt
+        if not user.bot:
+            found.append(Person(PLATFORM, id, name=user.display_name))
+    return found
+
+
+async def reads_along(client: discord.Client, person: Person, address: Address) -> bool:
+    """Whether a member sees the server's channel; False where that is not told."""
+    guild = client.get_guild(int(address.workspace or 0))
+    channel = guild.get_channel(int(address.channel)) if guild else None
+    if guild is None or channel is None:
+        return False
+    try:
+        member = await attempt(lambda: guild.fetch_member(int(person.id)))
+    except (PonteError, *IN_DOUBT) as error:
+        log.info("who reads along is not told", why=type(error).__name__)
+        return False
+    return channel.permissions_for(member).view_channel
+
+
 class Roles:
     """Those of a person on the servers where Ponte is: what PONTE_ALLOW may name."""
 
     def __init__(self, client: Callable[[], Awaitable[discord.Client]]) -> None:
         self._client = client
         self._kept: dict[tuple[int, int], tuple[float, frozenset[str]]] = {}
+        self._asked: tuple[float, Sequence[int]] = (0.0, ())
 
     def saw(self, user: discord.abc.User) -> None:
         """An event carries its author's roles, so that nothing needs to be asked."""
@@ -538,23 +635,38 @@ class Roles:
             # Every role but the server's own, which everybody has.
             self._keep(user.guild.id, user.id, (str(r.id) for r in user.roles[1:]))
 
-    async def of(self, person: Person) -> frozenset[str]:
-        """The ids of a person's roles; a server that does not answer in time adds none."""
+    async def of(self, person: Person) -> frozenset[str] | None:
+        """The ids of a person's roles; None where a server does not answer in time."""
         client = await self._client()
-        guilds = sorted(client.guilds, key=lambda guild: guild.id)[:MOST_SERVERS]
-        found = await asyncio.gather(*(self._on(guild, int(person.id)) for guild in guilds))
-        return frozenset[str]().union(*found)
+        try:
+            guilds = await self._guilds(client)
+        except (PonteError, *IN_DOUBT):
+            return None
+        found = await asyncio.gather(*(self._on(client, id, int(person.id)) for id in guilds))
+        known = [roles for roles in found if roles is not None]
+        return frozenset[str]().union(*known) if len(known) == len(found) else None
 
-    async def _on(self, guild: discord.Guild, user: int) -> frozenset[str]:
-        at, roles = self._kept.get((guild.id, user), (0.0, frozenset[str]()))
+    async def _guilds(self, client: discord.Client) -> Sequence[int]:
+        """The servers, as the session tells them; where it is another process's, or has just begun,
+        Discord is asked (resources/user.mdx#get-current-user-guilds)."""
+        if client.is_ready():
+            return sorted(guild.id for guild in client.guilds)[:MOST_SERVERS]
+        if time.monotonic() - self._asked[0] > LONGEST_KEPT or not self._asked[0]:
+            async with asyncio.timeout(ROLES_DEADLINE):
+                told = await attempt(lambda: client.http.get_guilds(200), repeat=False)
+            self._asked = time.monotonic(), sorted(int(guild["id"]) for guild in told)
+        return self._asked[1][:MOST_SERVERS]
+
+    async def _on(self, client: discord.Client, guild: int, user: int) -> frozenset[str] | None:
+        at, roles = self._kept.get((guild, user), (0.0, frozenset[str]()))
         if time.monotonic() - at < LONGEST_KEPT and at:
             return roles
         try:
             async with asyncio.timeout(ROLES_DEADLINE):
-                member = await attempt(lambda: guild.fetch_member(user), repeat=False)
-        except (PonteError, *IN_DOUBT):
-            return self._keep(guild.id, user, ())
-        return self._keep(guild.id, user, (str(role.id) for role in member.roles[1:]))
+                member = await attempt(lambda: client.http.get_member(guild, user), repeat=False)
+        except (PonteError, *IN_DOUBT) as error:
+            return self._keep(guild, user, ()) if code_of(error) in NOBODY_THERE else None
+        return self._keep(guild, user, map(str, member["roles"]))
 
     def _keep(self, guild: int, user: int, roles: Iterable[str]) -> frozenset[str]:
         if len(self._kept) >= MOST_PEOPLE:

@@ -12,9 +12,9 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,10 @@ from adapters.discord.client import (
     Roles,
     State,
     Token,
+    attempt,
+    people,
+    reads_along,
+    snowflake,
 )
 from adapters.discord.events import Catchup, Context, Intake, Locations, Notices, person_of
 from adapters.discord.files import DiscordFiles, files_of, given_file
@@ -64,6 +68,7 @@ from adapters.discord.surface import (
     waiting_marks,
 )
 from core.chat.files import Downloads
+from core.chat.participants import Ways, as_everywhere
 from core.chat.platform import Surface
 from core.chat.posting import PostedReply
 from core.conversation import grammar
@@ -71,7 +76,7 @@ from core.conversation.grammar import Command
 from core.errors import NotStored, SettingsError
 from core.http import Proxies
 from core.i18n import LOCALES, nearest, say
-from core.integration import ChatPorts
+from core.integration import Alone, ChatPorts, Refused
 from core.messages import Address, Attachment, File, Message, Person, Quote, ReplyTo
 from core.ports import Inbox, Policy, Posts, Reply, StatusBoard
 from core.records import Action, Health, QuickCommand
@@ -97,6 +102,7 @@ INTENT_REFUSED = (
     "Discord refuses the message content intent. Switch it on in the Developer Portal (Bot, "
     "Privileged Gateway Intents), or set DISCORD_MESSAGE_CONTENT=off."
 )
+DEAF = "answer_everything: only mentions are heard, since DISCORD_MESSAGE_CONTENT is off"
 CLOSED = "Discord closed the connection for good (code {code}). Check the bot's settings there."
 UNREACHABLE = "Discord cannot be reached ({why}); trying on."
 LOGIN_CODES = frozenset({4004})
@@ -141,25 +147,29 @@ WHISPERED = frozenset({"new", "status", "stop", "usage"})
 """Words whose answer is for the asker alone."""
 
 Sent = discord.Attachment | None
+SINCE = "since:"
+"""Begins the source of what answers no message: the moment since when it can have been posted."""
 
 
 class Connection:
-    """One process at a time may hold the gateway: the engine's lock stands around `start`."""
+    """One process at a time may hold the gateway; the others are logged in, and post."""
 
     def __init__(self, token: str, make: Callable[[], Client]) -> None:
         self._token = token
         self._make = make
+        self._listens = True
         self._client: asyncio.Future[Client] = asyncio.get_running_loop().create_future()
         self._connected = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._failed: SettingsError | None = None
         self._trouble = ""
 
-    async def start(self) -> None:
+    async def start(self, *, listens: bool = True) -> None:
         """Returns when events may come in, or when Discord does not answer for long.
 
         Raises SettingsError for what only the operator can mend.
         """
+        self._listens = listens
         self._task = asyncio.create_task(self._run())
         waiting = asyncio.create_task(self._connected.wait())
         await asyncio.wait(
@@ -168,6 +178,25 @@ class Connection:
         waiting.cancel()
         if self._failed is not None:
             raise self._failed
+
+    async def hold(self) -> None:
+        """The gateway is this process's until it is cancelled, or closed."""
+        await self._restart(listens=True)
+        try:
+            await self.ended()
+        finally:
+            await self._restart(listens=False)
+
+    async def _restart(self, *, listens: bool) -> None:
+        self._client = asyncio.get_running_loop().create_future()  # who posts waits for the new one
+        self._connected.clear()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        try:
+            await self.start(listens=listens)
+        except SettingsError as error:
+            self._fail(error)
 
     async def client(self) -> Client:
         """The client, once it is logged in: REST works then, whether events come or not."""
@@ -185,18 +214,20 @@ class Connection:
 
     def health(self) -> Health:
         if self._failed is not None:
-            return Health("discord", "failing", str(self._failed))
+            return Health("discord", "failing", self._failed.words())
         client = self._client.result() if self._client.done() else None
         if client is None or not self._connected.is_set():
-            return Health("discord", "failing", self._trouble or say("not connected yet", "en"))
+            return Health("discord", "failing", self._trouble or say("not connected yet"))
         if client.is_closed():
-            return Health("discord", "failing", say("the connection is closed", "en"))
+            return Health("discord", "failing", say("the connection is closed"))
+        if not self._listens:
+            return Health("discord", "on", say("posts; another process holds the gateway"))
         silent = time.monotonic() - client.last_frame
         if silent > SILENCE:
-            words = say("connected, but no frame came for {seconds} s", "en", seconds=int(silent))
+            words = say("connected, but no frame came for {seconds} s", seconds=int(silent))
             return Health("discord", "failing", words)
         name = client.user.name if client.user else "?"
-        return Health("discord", "on", say("connected as {name}", "en", name=name))
+        return Health("discord", "on", say("connected as {name}", name=name))
 
     async def ended(self) -> None:
         """Until it is closed, or Discord has refused it for good."""
@@ -217,8 +248,12 @@ class Connection:
         while True:
             client = self._make()
             try:
-                await client.start(self._token)
-                return
+                if self._listens:
+                    await client.start(self._token)
+                    return
+                await client.login(self._token)
+                self.connected()
+                await asyncio.get_running_loop().create_future()
             except discord.LoginFailure:
                 self._fail(SettingsError(LOGIN_REFUSED))
             except discord.PrivilegedIntentsRequired:
@@ -247,7 +282,9 @@ class DiscordAdapter:
     """Discord as a `ChatPlatform`.
 
     `answer_age`: seconds; what was missed for longer is told of and not answered. `threads`: make
-    a thread for each mention in a server's channel. `home`: the folder of `discord.json`.
+    a thread for each mention in a server's channel, where that has no way of its own (`ways`).
+    `everything`: the places in which all is for us, as ponte.toml names them. `home`: the folder of
+    `discord.json`.
     """
 
     name = PLATFORM
@@ -256,29 +293,34 @@ class DiscordAdapter:
         self, token: str, ports: ChatPorts, *, home: Path, api_url: str = API_URL,
         gateway_url: str = GATEWAY_URL, proxies: Proxies | None = None,
         message_content: bool = False, threads: bool = True, locale: str = "en",
-        answer_age: float = ANSWER_AGE, identify_wait: float = 5.0,
+        answer_age: float = ANSWER_AGE, identify_wait: float = 5.0, ways: Ways = as_everywhere,
+        everything: Callable[[], Sequence[str]] = tuple,
     ) -> None:  # fmt: skip
         self._urls = (api_url, gateway_url)
         self._proxies = proxies or Proxies()
         self._message_content = message_content
         self._identify_wait = identify_wait
         self._locale = locale
+        self._everything = everything
         self._tree: discord.app_commands.CommandTree[Any] | None = None
+        self._leading: asyncio.Task[None] | None = None
         self.connection = Connection(token, self.make_client)
         client = self.connection.client
-        state = self.state = State(home / "discord.json")
+        self._peers = ports.peers
+        state = self.state = State(home / "discord.json", ports.peers)
         queues = self._queues = ChannelQueues()
         roles = self.roles = Roles(client)
         deps = self._deps = Dependencies(
-            client, Threads(client, state, threads), TypingSign(),
+            client, Threads(client, state, threads, ways), TypingSign(),
             waiting_marks(client, state, queues.tasks), Acks(), ports.files,
         )  # fmt: skip
         fetch = self._fetch = Downloads(
             "discord", ports.files, DiscordFiles(client).read, IN_DOUBT,
             lambda error: type(error).__name__,
         )  # fmt: skip
-        self._context = Context(client, state, message_content, locale)
-        locations, notices = Locations(state), Notices(state, locale)
+        self._context = Context(client, state, message_content)
+        locations = Locations(state, locale, ways)
+        notices = Notices(state, locations)
         self._intake = Intake(
             inbox=ports.inbox, state=state, locations=locations, roles=roles,
             threads=deps.threads, fetch=fetch, queues=queues, notices=notices,
@@ -286,7 +328,7 @@ class DiscordAdapter:
         )  # fmt: skip
         self._receiver = Receiver(
             inbox=ports.inbox, policy=ports.policy, locations=locations, roles=roles,
-            acks=deps.acks, fetch=fetch, queues=queues,
+            acks=deps.acks, fetch=fetch, queues=queues, refused=ports.refused,
         )  # fmt: skip
         autocomplete = Autocomplete(ports.board, self._receiver)
         self._interactions = Interactions(self._receiver, autocomplete, state)
@@ -303,23 +345,35 @@ class DiscordAdapter:
     def surface(self, to: ReplyTo) -> Surface:
         """Built from what was stored alone, in any process."""
         token = Token.read(to)
-        locale = nearest(token.locale) if token else self._locale
+        known = self.state.language(to.asker.id, None, self._locale)
+        locale = nearest(token.locale if token else known)
+        if token is None and to.source.startswith(SINCE):
+            since = to.source.removeprefix(SINCE)
+            return ChannelSurface(replace(to, source=since), self._deps, None, locale)
         if token is None:
             return ChannelSurface(to, self._deps, int(to.source), locale)
         if token.kind == "click":
             return ClickSurface(to, token, self._deps, locale)
         return ResponseSurface(to, token, self._deps, locale)
 
-    async def start(self) -> None:
+    async def start(self, *, listens: bool = True) -> None:
         """Raises SettingsError where Discord refuses the token or an intent."""
         # At DEBUG the SDK logs the bodies of messages.
         logging.getLogger("discord").setLevel(logging.INFO)
         aim(*self._urls)
         await self.state.open()
-        await self.connection.start()
+        if isinstance(self._peers, Alone):
+            await self.connection.start(listens=listens)
+            return
+        await self.connection.start(listens=False)
+        if listens:
+            self._leading = asyncio.create_task(self._peers.lead("discord", self._lead))
 
     async def health(self) -> Health:
-        return self.connection.health()
+        health = self.connection.health()
+        if health.state != "on" or self._message_content or not self._everything():
+            return health
+        return replace(health, words=f"{health.words}; {say(DEAF)}")
 
     async def fetch(self, message: Message, attachment: Attachment) -> File | None:
         return await self._fetch.fetch(message, attachment)
@@ -327,7 +381,7 @@ class DiscordAdapter:
     async def look_up(self, message: Message, pointed: bool) -> tuple[Message, Sequence[str]]:
         return await self._context(message, pointed)
 
-    async def membership(self, person: Person) -> frozenset[str]:
+    async def membership(self, person: Person) -> frozenset[str] | None:
         return await self.roles.of(person)
 
     async def guest(self, person: Person) -> bool | None:
@@ -340,12 +394,41 @@ class DiscordAdapter:
         """Discord speaks through its gateway alone."""
         return 404, {}, b""
 
+    # The port `Messenger`.
+
+    async def members(self, names: Collection[str]) -> Sequence[Person]:
+        return await people(await self.connection.client(), names)
+
+    async def reads(self, person: Person, address: Address) -> bool:
+        return await reads_along(await self.connection.client(), person, address)
+
+    async def title(self, address: Address) -> str:
+        client = await self.connection.client()
+        guild = client.get_guild(int(address.workspace or 0))
+        channel = guild.get_channel(int(address.channel)) if guild else None
+        return f"#{channel.name} ({guild.name})" if guild and channel else ""
+
+    async def direct(self, person: Person) -> tuple[ReplyTo, str]:
+        client = await self.connection.client()
+        opened = await attempt(lambda: client.create_dm(discord.Object(int(person.id))))
+        await self.state.meets(opened.id, snowflake(), 0)
+        where = Address(PLATFORM, str(opened.id))
+        to = ReplyTo(where, person, f"{SINCE}{snowflake()}", "")
+        return to, self.state.language(person.id, None, "")
+
+    def after(self, to: ReplyTo, post: str = "") -> ReplyTo:
+        source = post.rpartition(":")[2] or f"{SINCE}{snowflake()}"
+        return replace(to, source=source, token="", token_expires=0.0)
+
     async def stop_intake(self) -> None:
         """What comes from now on is read back at the next start; commands are told to wait."""
         self._intake.open = self._receiver.open = False
 
     async def close(self) -> None:
         self._intake.open = self._receiver.open = False
+        if self._leading is not None:
+            self._leading.cancel()
+            await asyncio.gather(self._leading, return_exceptions=True)
         self._deps.marks.close()
         await self._queues.tasks.close(DRAIN)
         await self._fetch.close()
@@ -353,6 +436,14 @@ class DiscordAdapter:
         await self._deps.sign.close()
         await self.connection.close()
         await self.state.close()
+
+    async def _lead(self) -> None:
+        """The gateway is ours: from where another process left off."""
+        await self.state.lead()
+        try:
+            await self.connection.hold()
+        finally:
+            self.state.leads = False
 
     # What the client tells (`client.Events`).
 
@@ -498,9 +589,11 @@ class Receiver:
         acks: Acks,
         fetch: Downloads,
         queues: ChannelQueues,
+        refused: Refused,
     ) -> None:
         self._inbox = inbox
         self._policy = policy
+        self._refused = refused
         self._locations = locations
         self._roles = roles
         self._acks = acks
@@ -554,7 +647,8 @@ class Receiver:
         except TimeoutError:
             return True
         if not verdict.allowed:
-            await self._whisper(interaction, say(verdict.reason, locale(interaction)))
+            self._refused(who, where, verdict)
+            await self._whisper(interaction, verdict.words(locale(interaction)))
         return verdict.allowed
 
     def address(self, interaction: Interaction) -> Address:

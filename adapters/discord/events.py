@@ -39,9 +39,10 @@ from adapters.discord.surface import Threads, TypingSign
 from core import text
 from core.chat import participants
 from core.chat.files import LARGEST, Downloads
+from core.chat.participants import Way, Ways, as_everywhere
 from core.chat.presence import WaitingMarks
 from core.errors import NotStored, PlatformBusy, PonteError, Undeliverable
-from core.i18n import say
+from core.i18n import plural, say
 from core.messages import Address, Attachment, Message, Person, Quote, ReplyTo, turn_id
 from core.ports import Inbox
 
@@ -97,16 +98,28 @@ BY_ROLE = (
 )
 SEVERAL = "There are several of you here now, so I wait to be mentioned."
 AWAY = (
+    "I was away, and left {count} older message here unanswered. "
+    "Please send again what still matters.",
     "I was away, and left {count} older messages here unanswered. "
-    "Please send again what still matters."
+    "Please send again what still matters.",
 )
 
 
 class Locations:
     """Finds a message's or interaction's Place; asks Discord where the cache has no answer."""
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, locale: str = "en", ways: Ways = as_everywhere) -> None:
         self._state = state
+        self._locale = locale
+        self._ways = ways
+
+    def language(self, message: discord.Message) -> str:
+        return self._state.language(str(message.author.id), message.guild, self._locale)
+
+    def heard(self, interaction: Interaction) -> str:
+        """The language of who used it, also for what they write later."""
+        self._state.speaks(interaction.user.id, str(interaction.locale))
+        return str(interaction.locale)
 
     async def of_message(self, client: discord.Client, message: discord.Message) -> Location:
         channel = message.channel
@@ -126,8 +139,15 @@ class Locations:
         alone = bool(interaction.context.dm_channel)
         return Location(id, shared=not alone and not isinstance(channel, discord.DMChannel))
 
+    def way(self, location: Location) -> Way:
+        """Of the channel; a thread has its channel's."""
+        return self._ways(location.address())
+
     def aliased(self, location: Location, person: int) -> Address:
-        """The Address of `person` there, in the thread that could not be made if there is one."""
+        """The Address of `person` there, in the thread that could not be made if there is one.
+        Where a channel is to have no threads, it is everybody's."""
+        if location.guild and not location.thread and self.way(location).threads is False:
+            return location.address()
         alias = self._state.alias(location.channel, str(person)) if not location.thread else None
         return location.address(person, alias or 0)
 
@@ -187,6 +207,21 @@ def mentions_us(message: discord.Message, me: int) -> bool:
     return any(user.id == me for user in message.mentions) or bool(own_roles(message, me))
 
 
+def names_others(message: discord.Message, me: int) -> bool:
+    """Whether it names people or roles, or answers a person with the mention on. An answer to an
+    app's message, which is a mention too, need not be meant for that app."""
+    written = {int(id) for id in _USER.findall(message.content)} - {me}
+    people = any(user.id != me and not user.bot for user in message.mentions)
+    return bool(written or people or {r.id for r in message.role_mentions} - own_roles(message, me))
+
+
+def is_ours(message: discord.Message, me: int, way: Way) -> bool:
+    """Whether it is for us whoever takes part there."""
+    return mentions_us(message, me) or (
+        bool(way.answer_everything) and not names_others(message, me)
+    )
+
+
 def own_roles(message: discord.Message, me: int) -> set[int]:
     """The mention picker offers a bot's managed role beside the bot, under the same name
     (topics/permissions.mdx#role-object-role-tags-structure)."""
@@ -225,6 +260,7 @@ def to_message(
         reply_to=ReplyTo(address, author, str(message.id), turn_id(key)),
         attachments=(*files_of(message), *_pointed(message, me)),
         context=quotes_of(message, me),
+        locale=locations.language(message),
         sent_at=at.timestamp(),
     )
 
@@ -257,7 +293,7 @@ def from_interaction(
         ),
         attachments=files,
         context=context,
-        locale=str(interaction.locale),
+        locale=locations.heard(interaction),
         sent_at=interaction.created_at.timestamp(),
         clicked=clicked,
     )
@@ -357,6 +393,7 @@ class Intake:
             self._state.took(message.channel.id, message.id, guild, known_only=True)
             return False
         self._roles.saw(message.author)
+        await self._state.meets(message.channel.id, message.id, guild)
         await self._store(message, location, me)
         self._state.took(message.channel.id, message.id, guild)
         return True
@@ -387,13 +424,17 @@ class Intake:
     async def _addressed(self, message: discord.Message, location: Location, me: int) -> bool:
         if not location.guild:
             return True
-        told = not is_withheld(message)
-        if mentions_us(message, me):
-            if not told:
-                await self._notices.by_role(message)
-            elif location.thread:
+        told, way = not is_withheld(message), self._locations.way(location)
+        if is_ours(message, me, way):
+            if told and location.thread:
                 self._joined(message, location)
+            elif not told and mentions_us(message, me):
+                await self._notices.by_role(message)
+            elif not told:
+                await self._notices.mention_me(message)
             return told
+        if way.answer_everything or way.strict_mention:
+            return False
         if answers_us(message, me):
             if not told:
                 await self._notices.mention_me(message)
@@ -536,7 +577,8 @@ class Catchup:
         """Addressed to Ponte, and not known to the inbox (the last second of notes may be lost)."""
         me = own_id(client)
         location = await self._locations.of_message(client, message)
-        if not is_speech(message) or (location.guild and not mentions_us(message, me)):
+        ours = not location.guild or is_ours(message, me, self._locations.way(location))
+        if not is_speech(message) or not ours:
             return False
         said = to_message(message, location, self._locations, me)
         return await self._inbox.amend(said.event_key, said) == "unknown"
@@ -555,12 +597,10 @@ class Context:
         client: Callable[[], Awaitable[discord.Client]],
         state: State,
         may_read: bool,
-        locale: str,
     ) -> None:
         self._client = client
         self._state = state
         self._may_read = may_read
-        self._locale = locale
 
     async def __call__(self, message: Message, pointed: bool) -> tuple[Message, Sequence[str]]:
         if not pointed:
@@ -579,7 +619,7 @@ class Context:
             else ()
         )
         whole = replace(message, context=(*before, *quotes), attachments=(*attached, *newest))
-        return whole, [say(each, self._locale) for each in (*untold, *unread)]
+        return whole, [say(each, message.locale) for each in (*untold, *unread)]
 
     async def _quoted(self, message: Message) -> Found:
         """Each quote with what its event did not tell, where it can be had now."""
@@ -672,24 +712,24 @@ class Context:
 class Notices:
     """What Ponte says without having been asked: each once, as a reply."""
 
-    def __init__(self, state: State, locale: str) -> None:
+    def __init__(self, state: State, locations: Locations) -> None:
         self._state = state
-        self._locale = locale
+        self._language = locations.language
 
     async def mention_me(self, message: discord.Message) -> None:
         """Once a day in a channel: who wrote meant Ponte, but Discord did not tell what."""
         if self._state.first_notice(f"mention:{message.channel.id}", HINT_EVERY):
-            await self.say(message, say(MENTION, self._locale), "mention")
+            await self.say(message, say(MENTION, self._language(message)), "mention")
 
     async def by_role(self, message: discord.Message) -> None:
         """Who wrote meant us, each time: silence would be no answer."""
-        await self.say(message, say(BY_ROLE, self._locale), "role")
+        await self.say(message, say(BY_ROLE, self._language(message)), "role")
 
     async def waits_now(self, message: discord.Message) -> None:
-        await self.say(message, say(SEVERAL, self._locale), "waits")
+        await self.say(message, say(SEVERAL, self._language(message)), "waits")
 
     async def away(self, newest: discord.Message, count: int) -> None:
-        await self.say(newest, say(AWAY, self._locale, count=count), "away")
+        await self.say(newest, plural(*AWAY, count, self._language(newest)), "away")
 
     async def say(self, message: discord.Message, words: str, about: str) -> None:
         """As a reply to `message`, so that it is never taken for an answer to another one."""

@@ -15,6 +15,7 @@ from adapters.discord.render import LIMIT, Sheet
 from core import text
 from core.errors import NotFound, PonteError, PostRemoved, Undeliverable
 from core.i18n import say
+from core.i18n import size as size_of
 from core.messages import (
     Attachment,
     File,
@@ -150,8 +151,8 @@ def too_large(file: File, limit: int, locale: str) -> str:
         "{name} ({size}) does not fit here: Discord takes files of up to {limit}.",
         locale,
         name=f"`{file.name}`",
-        size=mebibytes(file.size),
-        limit=mebibytes(limit),
+        size=size_of(file.size),
+        limit=size_of(limit),
     )
 
 
@@ -161,14 +162,10 @@ def no_room(file: File, locale: str) -> str:
         "{limit} in all. Please ask me for it alone.",
         locale,
         name=f"`{file.name}`",
-        size=mebibytes(file.size),
+        size=size_of(file.size),
         count=MOST_FILES,
-        limit=mebibytes(REQUEST_LIMIT),
+        limit=size_of(REQUEST_LIMIT),
     )
-
-
-def mebibytes(size: int) -> str:
-    return f"{size / 1024 / 1024:.1f} MiB"
 
 
 def files_of(message: discord.Message) -> tuple[Attachment, ...]:

@@ -17,7 +17,7 @@ from adapters.discord.client import (
     Interaction,
 )
 from core.chat.cards import LABELS
-from core.i18n import say
+from core.i18n import plural, say
 from core.markdown import is_plain, unlinked
 from core.messages import Card
 from core.records import QuickCommand
@@ -128,12 +128,10 @@ class Table:
         return "\n\n".join(paragraphs)
 
     def excerpt(self, name: str, locale: str) -> str:
-        note = say(
-            "…{more} more rows in {name}.",
-            locale,
-            more=len(self.rows) - SHOWN_RECORDS,
-            name=f"`{name}`",
-        )
+        note = plural(
+            "…{count} more row in {name}.", "…{count} more rows in {name}.",
+            len(self.rows) - SHOWN_RECORDS, locale, name=f"`{name}`",
+        )  # fmt: skip
         return f"{self.records(SHOWN_RECORDS)}\n\n{note}"
 
     def csv(self) -> bytes:
@@ -232,7 +230,8 @@ def embed(card: Card, locale: str, room: int = IN_ALL) -> discord.Embed:
     lines = [_told(card.text)] if card.text else []
     lines += [_change(row) for row in card.rows[:MOST_CARD_ROWS]]
     if len(card.rows) > MOST_CARD_ROWS:
-        lines.append(say("…and {more} more rows.", locale, more=len(card.rows) - MOST_CARD_ROWS))
+        more = len(card.rows) - MOST_CARD_ROWS
+        lines.append(plural("…and {count} more row.", "…and {count} more rows.", more, locale))
     if card.expires_at and card.state == "open":
         # Discord words the moment in the reader's own language and time zone.
         when = f"<t:{int(card.expires_at)}:R>"

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import discord
 
 from adapters.discord.client import IN_DOUBT, intents
-from adapters.discord.connection import ASK_MENU, INTENT_REFUSED, LOGIN_REFUSED, aim
+from adapters.discord.connection import ASK_MENU, DEAF, INTENT_REFUSED, LOGIN_REFUSED, aim
 from core.http import Proxies
+from core.i18n import say
 from core.records import Health
 
 PERMISSIONS = discord.Permissions(
@@ -28,36 +29,44 @@ UNREGISTERED = "none yet: the first `ponte run` registers them"
 
 
 async def check(
-    token: str, api_url: str, gateway_url: str, message_content: bool, proxies: Proxies
-) -> Sequence[Health]:
-    """Each setting against the live service, over REST alone: no gateway session is begun."""
+    token: str, api_url: str, gateway_url: str, message_content: bool, proxies: Proxies,
+    everything: Sequence[str] = (),
+) -> Sequence[Health]:  # fmt: skip
+    """Each setting against the live service, over REST alone: no gateway session is begun.
+    `everything`: the places in which all that people say is for Ponte."""
     aim(api_url, gateway_url)
     client = discord.Client(intents=intents(message_content), proxy=proxies.for_url(api_url))
     try:
         async with client:
             await client.login(token)
-            return await _examined(client, message_content)
+            found = await _examined(client, message_content)
+            if everything and message_content:
+                words = say("answer_everything in {places}", places=", ".join(everything))
+                found.append(Health("discord channels", "on", words))
+            elif everything:
+                found.append(Health("discord channels", "failing", say(DEAF)))
+            return found
     except discord.LoginFailure:
-        return [Health("discord token", "failing", LOGIN_REFUSED)]
+        return [Health("discord token", "failing", say(LOGIN_REFUSED))]
     except (discord.HTTPException, *IN_DOUBT) as error:
-        words = NO_ANSWER.format(url=api_url, error=type(error).__name__)
+        words = say(NO_ANSWER, url=api_url, error=type(error).__name__)
         return [Health("discord", "failing", words)]
 
 
-async def _examined(client: discord.Client, message_content: bool) -> Sequence[Health]:
+async def _examined(client: discord.Client, message_content: bool) -> list[Health]:
     application = await client.application_info()
     name = client.user.name if client.user else "?"
     found = [Health("discord token", "on", f"{name} ({application.id})")]
     if message_content:
         flags = application.flags
         granted = flags.gateway_message_content or flags.gateway_message_content_limited
-        words = "message content is granted" if granted else INTENT_REFUSED
+        words = say("message content is granted" if granted else INTENT_REFUSED)
         found.append(Health("discord intents", "on" if granted else "failing", words))
     else:
-        found.append(Health("discord intents", "on", "none that is privileged"))
+        found.append(Health("discord intents", "on", say("none that is privileged")))
     registered = await client.http.get_global_commands(application.id)
     names = sorted(command["name"] for command in registered)
-    told = ", ".join(names) if ASK_MENU in names else UNREGISTERED
+    told = ", ".join(names) if ASK_MENU in names else say(UNREGISTERED)
     found.append(Health("discord commands", "on", told))
     found.append(Health("discord invite", "on", invite_url(application.id)))
     return found

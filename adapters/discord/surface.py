@@ -37,6 +37,7 @@ from adapters.discord.client import (
 )
 from adapters.discord.files import FILE_LIMIT, Call, noted, put_files, with_sheets
 from adapters.discord.render import LIMIT, MOST_PARTS, Sheet, inert, pages
+from core.chat.participants import Ways, as_everywhere
 from core.chat.presence import SOON, WaitingMarks
 from core.errors import PlatformBusy, PonteError, PostRemoved, Undeliverable
 from core.i18n import say
@@ -728,17 +729,24 @@ class Threads:
     """The thread that a mention in a server's channel gets, where that is permitted."""
 
     def __init__(
-        self, client: Callable[[], Awaitable[discord.Client]], state: State, enabled: bool
+        self,
+        client: Callable[[], Awaitable[discord.Client]],
+        state: State,
+        enabled: bool,
+        ways: Ways = as_everywhere,
     ) -> None:
+        """`enabled`: where a channel has no way of its own."""
         self._client = client
         self._state = state
         self._enabled = enabled
+        self._ways = ways
         self._opening: dict[int, asyncio.Task[bool]] = {}
 
     def wanted(self, message: discord.Message, place: Location) -> bool:
         """Whether this message, in a channel, begins a thread."""
-        channel = message.channel
-        if not self._enabled or place.thread or not isinstance(channel, discord.TextChannel):
+        channel, own = message.channel, self._ways(place.address()).threads
+        enabled = self._enabled if own is None else own
+        if not enabled or place.thread or not isinstance(channel, discord.TextChannel):
             return False
         if self._state.alias(place.channel, str(message.author.id)):
             return False

@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import AfterValidator, ConfigDict, SecretStr
 
 from core.chat.platform import ChatPlatform
+from core.i18n import say
 from core.integration import (
     MEND,
     ChatIntegration,
@@ -19,6 +20,7 @@ from core.integration import (
     Finding,
     HomeFolder,
     Shared,
+    answering_everything,
     named,
     turns_chosen,
 )
@@ -72,6 +74,26 @@ class Section:
     bots: tuple[BotId, ...] = ()
 
 
+RIGHTS = {
+    "everybody": (
+        "slack: members may chat, read tables, run code and quick commands; change data too, "
+        "because PONTE_ALLOW names everybody (*)",
+        "slack: guests and people of other organisations may do everything, because of * in "
+        "PONTE_ALLOW: name people or groups",
+    ),
+    "named": (
+        "slack: members may chat, read tables, run code and quick commands; change data too: "
+        "{people}",
+        "slack: of guests and people of other organisations, only who is named so: {people}",
+    ),
+    "nobody": (
+        "slack: members may chat, read tables, run code and quick commands; nobody may change data",
+        "slack: guests and people of other organisations may not chat",
+    ),
+}
+"""By whom PONTE_ALLOW names: what members may do, and visitors."""
+
+
 class Slack(ChatIntegration[SlackSettings]):
     name = "slack"
     settings = SlackSettings
@@ -109,7 +131,9 @@ class Slack(ChatIntegration[SlackSettings]):
             api_url=own.slack_api_url,
             proxies=deps.shared.proxies,
             options=slack.Options(
-                strict_mention=config.strict_mention, bots=frozenset(config.section("slack").bots)
+                way=config.channel,
+                bots=frozenset(config.section("slack").bots),
+                everything=lambda: answering_everything(config, "slack"),
             ),
             home=deps.home.path,
         )  # fmt: skip
@@ -121,6 +145,7 @@ class Slack(ChatIntegration[SlackSettings]):
         found: Sequence[Health] = await setup.check(
             plain(own.slack_bot_token), plain(own.slack_app_token),
             plain(own.slack_signing_secret), own.slack_api_url, deps.shared.proxies,
+            answering_everything(deps.config, "slack"),
         )  # fmt: skip
         return found
 
@@ -128,26 +153,17 @@ class Slack(ChatIntegration[SlackSettings]):
         secret = plain(own.slack_signing_secret)
         if own.slack == "http" and len(secret) < TOKEN_LENGTH:
             words = "SLACK_SIGNING_SECRET is shorter than Slack's are (32 characters): copy it anew"
-            yield Finding("token", words, "unsafe")
+            yield Finding("token", say(words), "unsafe")
         if own.slack == "off":
             return
-        members = "slack: members may chat, read tables, run code and quick commands"
-        visitors = "guests and people of other organisations"
         people = named(shared.ponte_allow, "slack")
-        if EVERYBODY in shared.ponte_allow:
-            more = "; change data too, because PONTE_ALLOW names everybody (*)"
-            words = f"slack: {visitors} may do everything, because of * in PONTE_ALLOW"
-            outside = Finding("rights", f"{words}: name people or groups", "note")
-        elif people:
-            more = f"; change data too: {people}"
-            outside = Finding("rights", f"slack: of {visitors}, only who is named so: {people}")
-        else:
-            more = "; nobody may change data"
-            outside = Finding("rights", f"slack: {visitors} may not chat")
-        yield Finding("rights", members + more)
-        yield outside
+        everybody = EVERYBODY in shared.ponte_allow
+        members, visitors = RIGHTS["everybody" if everybody else "named" if people else "nobody"]
+        yield Finding("rights", say(members, people=people))
+        yield Finding("rights", say(visitors, people=people), "note" if everybody else "ok")
         if not turns_chosen(shared):
-            yield Finding("caps", f"Slack's members have no cap on turns a day; {MEND}", "note")
+            words = "Slack's members have no cap on turns a day"
+            yield Finding("caps", f"{say(words)}; {say(MEND)}", "note")
 
 
 SLACK = Slack()

@@ -19,6 +19,7 @@ from collections.abc import (
     Callable,
     Iterable,
     Mapping,
+    Sequence,
 )
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -132,6 +133,7 @@ TIERS: dict[str, int] = {
     "chat.appendStream": 100, "chat.postEphemeral": 100, "users.info": 100,
     "views.publish": 100, "views.open": 100, "files.info": 100,
     "files.getUploadURLExternal": 100, "files.completeUploadExternal": 100,
+    "conversations.open": 50, "conversations.info": 50, "conversations.members": 100,
 }  # fmt: skip
 """Tiers 2, 3 and 4, in calls a minute and workspace; which one a method has stands on its own page
 (docs.slack.dev/apis/web-api/rate-limits). The limits of chat.postMessage, auth.test and
@@ -157,6 +159,7 @@ _UNREPEATABLE = frozenset({
 _FORMS = frozenset({
     "auth.test", "users.info", "usergroups.list", "conversations.replies", "conversations.history",
     "files.info", "files.getUploadURLExternal", "reactions.add", "reactions.remove",
+    "conversations.info", "conversations.members",
 })  # fmt: skip
 """They take no JSON bodies (docs.slack.dev/apis/web-api, "POST bodies")."""
 
@@ -181,6 +184,8 @@ REFUSED_BOT = (
     "OAuth & Permissions; install the app to the workspace first."
 )
 
+HISTORY = ("channels:history", "groups:history")
+"""The scopes by which it is told what does not mention it, in public and in private channels."""
 _PAGE, _PAGES = 200, 5
 """Messages asked for at once when a place is read, and how often."""
 
@@ -572,6 +577,7 @@ class Standing:
     at: float
     guest: bool
     teams: frozenset[str]
+    robot: bool = False
 
 
 class Directory:
@@ -592,6 +598,8 @@ class Directory:
         self._profiles: Bounded[str, tuple[float, Profile]] = Bounded(_MOST)
         self._standings: Bounded[str, Standing] = Bounded(_MOST)
         self._failed: Bounded[str, float] = Bounded(_MOST)
+        self._nobody: Bounded[str, bool] = Bounded(_MOST)
+        """Ids that Slack knows nobody by."""
         self._asked: dict[str, asyncio.Task[None]] = {}
         self._groups: tuple[float, dict[str, frozenset[str]]] = (_NEVER, {})
         self._listing: asyncio.Task[None] | None = None
@@ -648,16 +656,38 @@ class Directory:
             return None
         return standing.guest or (person.workspace == ours and ours not in standing.teams)
 
-    async def membership(self, person: Person) -> frozenset[str]:
-        """The user groups of a person (scope usergroups:read); empty where it cannot be told."""
+    async def membership(self, person: Person) -> frozenset[str] | None:
+        """The user groups of a person (scope usergroups:read); None where Slack does not tell."""
         if self._clock() - self._groups[0] > LONGEST_KEPT:
             self._listing = self._listing or asyncio.create_task(self._list_groups())
             await asyncio.wait({self._listing})
             self._listing = None
         at, groups = self._groups
         if self._clock() - at > LONGEST_KEPT:
-            return frozenset()
+            return None
         return frozenset(f"slack:{id}" for id, users in groups.items() if person.id in users)
+
+    async def people(self, names: Iterable[str], ours: str) -> Sequence[Person]:
+        """Who is named, and who is in a user group; each as a member of `ours`, without bots.
+        Raises PlatformBusy where Slack does not tell who they are."""
+        ids = {name.removeprefix("slack:") for name in names if name.startswith("slack:")}
+        if groups := {id for id in ids if id.startswith("S")}:
+            await self.membership(Person("slack", ""))
+            at, known = self._groups
+            if self._clock() - at > LONGEST_KEPT:
+                raise PlatformBusy(UNKNOWN)
+            ids = ids - groups | frozenset().union(*(known.get(id, ()) for id in groups))
+        users = sorted(id for id in ids if id[:1] in ("U", "W"))
+        if users:
+            await asyncio.wait([self._ask(user) for user in users])
+        found = []
+        for user in users:
+            standing = self._standings.get(user)
+            if standing is None and user not in self._nobody:
+                raise PlatformBusy(UNKNOWN)
+            if standing is not None and not standing.robot:
+                found.append(Person("slack", user, ours, self.known(user).name))
+        return found
 
     def _is_stale(self, user: str) -> bool:
         at, _ = self._profiles.get(user, (_NEVER, Profile(user)))
@@ -678,7 +708,9 @@ class Directory:
             )
         except FAILURES as failure:
             self._failed[user] = self._clock()
-            if isinstance(failure, SlackRefused) and failure.error != "user_not_found":
+            if isinstance(failure, SlackRefused) and failure.error == "user_not_found":
+                self._nobody[user] = True
+            elif isinstance(failure, SlackRefused):
                 if failure.error != self.trouble:
                     log.warning("users.info refused", why=failure.error)
                 self.trouble = failure.error
@@ -722,6 +754,8 @@ class Workspace:
     tasks: Tasks = field(default_factory=lambda: Tasks("slack"))
     team: str = ""
     user: str = ""
+    scopes: frozenset[str] = frozenset()
+    """What the token may do, as far as Slack tells; empty where it does not."""
     started: float = field(default_factory=time.time)
     part: int = PART
     """Bytes of an answer's text in one post; less, once Slack was found to take less."""
@@ -742,17 +776,19 @@ class Workspace:
 
     async def mark(self, place: str) -> None:
         """The message at CHANNEL:TS waits its turn."""
-        await self._react("reactions.add", place)
+        await self._react("reactions.add", place, 2.0)
 
     async def unmark(self, place: str) -> None:
-        await self._react("reactions.remove", place)
+        await self._react("reactions.remove", place, PATIENCE)
 
-    async def _react(self, method: str, place: str) -> None:
+    async def _react(self, method: str, place: str, patience: float) -> None:
         if not self.flags.on("reactions"):
             return
         channel, _, ts = place.rpartition(":")
         try:
-            await self.api.call(method, channel=channel, timestamp=ts, name=WAITS, patience=2.0)
+            await self.api.call(
+                method, channel=channel, timestamp=ts, name=WAITS, patience=patience
+            )
             self.flags.worked("reactions")
         except SlackRefused as refused:
             self.flags.refused("reactions", refused.error)
@@ -764,7 +800,7 @@ class Workspace:
         adapter's start. Raises as `setup.identity`."""
         async with self._asking:
             if not self.user:
-                self._told, _ = await identity(self.api)
+                self._told, self.scopes = await identity(self.api)
                 self.team, self.user = self._told["team_id"], self._told["user_id"]
         return self._told
 
@@ -839,4 +875,5 @@ def _standing(at: float, user: Json) -> Standing:
     others = (user.get("enterprise_user") or {}).get("teams") or ()
     guest = bool(user.get("is_restricted") or user.get("is_ultra_restricted"))
     teams = {str(user.get("team_id", "")), *map(str, others)}
-    return Standing(at, guest, frozenset() if user.get("is_stranger") else frozenset(teams))
+    teams = set() if user.get("is_stranger") else teams
+    return Standing(at, guest, frozenset(teams), bool(user.get("is_bot") or user.get("deleted")))

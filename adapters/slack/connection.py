@@ -14,8 +14,8 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -36,6 +36,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 from adapters.slack import events, render
 from adapters.slack.client import (
     FAILURES,
+    HISTORY,
     Directory,
     InDoubt,
     SlackApi,
@@ -58,15 +59,15 @@ from adapters.slack.events import (
 )
 from adapters.slack.files import SlackFiles
 from adapters.slack.render import Links, mentioned, readable
-from adapters.slack.setup import socket_url
-from adapters.slack.surface import ChatSurface
+from adapters.slack.setup import ONLY_MENTIONS, socket_url
+from adapters.slack.surface import ChatSurface, channel_name, direct_channel, is_member
 from core.chat.files import Downloads
 from core.chat.posting import PostedReply
 from core.conversation.grammar import Command, parse, typed
 from core.errors import BadInput, NotStored, PlatformBusy, SettingsError, UnknownCommand
 from core.http import Proxies
 from core.i18n import nearest, say
-from core.integration import ChatPorts
+from core.integration import ChatPorts, Refused
 from core.messages import Address, Attachment, File, Message, Person, Quote, ReplyTo
 from core.ports import Inbox, Policy, Posts, StatusBoard
 from core.quick_commands import check_inputs
@@ -96,6 +97,8 @@ HOOK_SECONDS = 1700.0
 PROMPT = 1.0
 """Seconds that a form waits for who may see it and for what can be chosen in it: its trigger lives
 for three (docs.slack.dev/interactivity, "trigger_id")."""
+_EARLIER = 300.0
+"""Seconds that our clock may be ahead of Slack's."""
 _TYPE_IT = "Write `/quick-command SLUG` and its text or key=value."
 _ON_IT = "I am on it: `/quick-command {given}`"
 
@@ -137,14 +140,21 @@ class SlackAdapter:
         taking_part = ThreadParticipants(
             workspace, ports.threads, lambda *said: self._intake.say_that_we_wait(*said)
         )
-        self._context_of = Context(workspace, taking_part)
+        options = self._options = options or Options()
+        self._context_of = Context(workspace, taking_part, ports.journal, options)
         self._intake = Intake(
-            workspace, ports.inbox, taking_part, direct_threads, self._downloads,
-            options or Options(), ports.removed,
+            workspace, ports.inbox, taking_part, direct_threads, self._downloads, options,
+            ports.removed,
         )  # fmt: skip
         workspace.stopped = self._intake.stop
         self._interactions = Interactions(
-            workspace, direct_threads, ports.inbox, ports.board, ports.policy
+            workspace,
+            direct_threads,
+            ports.inbox,
+            ports.board,
+            ports.policy,
+            options,
+            ports.refused,
         )
         self._app: AsyncApp | None = None
         self._socket: Socket | None = None
@@ -157,12 +167,13 @@ class SlackAdapter:
         return self._open
 
     def reply(self, to: ReplyTo, posts: Posts) -> PostedReply:
-        surface = ChatSurface(self._workspace, self._ports.files, to)
+        surface = ChatSurface(self._workspace, self._ports.files, to, posts.resumed)
         return PostedReply(surface, posts, to.turn, surface.pause, surface.whole)
 
-    async def start(self) -> None:
+    async def start(self, *, listens: bool = True) -> None:
         """Raises SettingsError for a refused token. Where Slack does not answer, the rest of
         Ponte starts, and this goes on trying."""
+        self._listens = listens
         await asyncio.gather(self._workspace.api.open(), self._workspace.directory.open())
         connecting = asyncio.create_task(self._connect())
         await asyncio.wait({connecting}, timeout=PATIENCE)
@@ -186,21 +197,40 @@ class SlackAdapter:
         return await dispatch(self._app, headers, body)
 
     async def health(self) -> Health:
-        off = self._workspace.flags.words
+        off = "; ".join(filter(None, [self._deaf, self._workspace.flags.words]))
         if word := self._workspace.api.refused:
-            return Health("slack", "failing", f"Slack refuses the token ({word}): answers wait")
-        if word := self._workspace.directory.trouble:
-            words = f"users.info: {word}, so that nobody is known to be a member"
+            words = say("Slack refuses the token ({error}): answers wait", error=word)
             return Health("slack", "failing", words)
+        if word := self._workspace.directory.trouble:
+            words = say("users.info: {error}, so that nobody is known to be a member", error=word)
+            return Health("slack", "failing", words)
+        if not self._listens:
+            words = say("posts; other processes take in")
+            return Health("slack", "on", "; ".join(filter(None, [words, off])))
+        if self._socket is None and self._credentials.app_token:
+            return Health("slack", "failing", say("Socket Mode, which is being opened"))
         if self._socket is None:
             state: Literal["on", "failing"] = "on" if self._open else "failing"
             return Health("slack", state, "; ".join(filter(None, ["HTTP, /slack/events", off])))
         silent = time.time() - self._socket.heard_at
         if not self._socket.connected:
-            return Health("slack", "failing", "the socket is down; it is being opened again")
+            return Health(
+                "slack",
+                "failing",
+                say("Socket Mode, whose socket is down; it is being opened again"),
+            )
         if silent > SILENCE:
-            return Health("slack", "failing", f"connected, but deaf for {silent:.0f} s")
+            words = say("connected, but no frame came for {seconds} s", seconds=round(silent))
+            return Health("slack", "failing", words)
         return Health("slack", "on", "; ".join(filter(None, ["Socket Mode", off])))
+
+    @property
+    def _deaf(self) -> str:
+        """Why it hears mentions alone where everything is for it; "" where it hears all."""
+        missing = [scope for scope in HISTORY if scope not in self._workspace.scopes]
+        if not missing or not self._workspace.scopes or not self._options.everything():
+            return ""
+        return say(ONLY_MENTIONS, scopes=", ".join(missing))
 
     async def fetch(self, message: Message, attachment: Attachment) -> File | None:
         """The `Fetch` port."""
@@ -210,13 +240,45 @@ class SlackAdapter:
         """The `LookUp` port."""
         return await self._context_of.look_up(message, pointed)
 
-    async def membership(self, person: Person) -> frozenset[str]:
+    async def membership(self, person: Person) -> frozenset[str] | None:
         """The `Membership` port: user groups."""
         return await self._workspace.directory.membership(person)
 
     async def guest(self, person: Person) -> bool | None:
         """The `Guests` port."""
         return await self._workspace.directory.guest(person, self._workspace.team)
+
+    # The port `Messenger`.
+
+    async def members(self, names: Collection[str]) -> Sequence[Person]:
+        await self._workspace.identify()
+        return await self._workspace.directory.people(names, self._workspace.team)
+
+    async def reads(self, person: Person, address: Address) -> bool:
+        """A direct message is read by whoever writes there."""
+        if not address.shared:
+            return False
+        return await is_member(self._workspace.api, address.channel, person.id)
+
+    async def title(self, address: Address) -> str:
+        return await channel_name(self._workspace.api, address.channel) if address.shared else ""
+
+    async def direct(self, person: Person) -> tuple[ReplyTo, str]:
+        await self._workspace.identify()
+        channel = await direct_channel(self._workspace.api, person.id)
+        where = Address("slack", channel, self._workspace.team)
+        source = Source(f"{time.time() - _EARLIER:.6f}", "", "command")
+        locale = self._workspace.directory.known(person.id).locale
+        return ReplyTo(where, person, str(source), ""), locale
+
+    def after(self, to: ReplyTo, post: str = "") -> ReplyTo:
+        source = Source.read(to.source)
+        if post:
+            ts = post.rpartition(":")[2]
+            source = Source(ts, ts)
+        elif source.kind in ("card", "quiet"):
+            source = Source(source.ts, source.thread, "command")
+        return replace(to, source=str(source), token="", token_expires=0.0)
 
     async def stop_intake(self) -> None:
         self._open = False
@@ -234,6 +296,8 @@ class SlackAdapter:
 
     async def _connect(self) -> None:
         told = await _patiently(self._workspace.identify)
+        if not self._listens:
+            return
         self._app = build(
             await self._workspace.api.open(),
             authorized(told, self._credentials.bot_token),
@@ -459,13 +523,15 @@ class Interactions:
 
     def __init__(
         self, workspace: Workspace, direct_threads: DirectThreads, inbox: Inbox, board: StatusBoard,
-        policy: Policy,
+        policy: Policy, options: Options, note_refused: Refused,
     ) -> None:  # fmt: skip
+        self._note_refused = note_refused
         self._workspace = workspace
         self._direct_threads = direct_threads
         self._inbox = inbox
         self._board = board
         self._policy = policy
+        self._options = options
 
     async def command(self, payload: Payload) -> Payload:
         """`/quick-command SLUG …`; a modal asks for what is missing."""
@@ -498,7 +564,9 @@ class Interactions:
     async def shortcut(self, payload: Payload) -> None:
         """A message shortcut: opens its modal."""
         about = payload.get("message") or {}
-        thread = str(about.get("thread_ts") or about.get("ts") or payload.get("message_ts", ""))
+        thread = str(about.get("thread_ts") or "")
+        if not self._is_whole(payload["channel"]["id"]):
+            thread = thread or str(about.get("ts") or payload.get("message_ts", ""))
         location = Location(payload["user"]["id"], self._home(payload), payload["channel"]["id"],
                             thread, payload.get("response_url", ""))  # fmt: skip
         if refused := await self._refused(location):
@@ -637,11 +705,15 @@ class Interactions:
             sent_at=float(now), clicked=True,
         )  # fmt: skip
 
+    def _is_whole(self, channel: str) -> bool:
+        return self._options.is_whole(self._workspace.team, channel)
+
     async def _address(self, location: Location, now: str) -> Address:
-        """A thread's conversation; without one, a channel's is the person's own in it."""
+        """A thread's conversation; without one, a channel's is the person's own in it, where not
+        the whole channel is one."""
         team, direct = self._workspace.team, is_direct(location.channel, {})
         if not location.thread:
-            person = "" if direct else location.user
+            person = "" if direct or self._is_whole(location.channel) else location.user
             return Address("slack", location.channel, team, person=person, shared=not direct)
         said = ParsedMessage(
             team, location.channel, now, location.user, "", location.thread, direct=direct
@@ -659,15 +731,19 @@ class Interactions:
     async def _refused(self, location: Location) -> str:
         """Why this person sees no form; "" where they do. Their language is known then, if it is
         told in time."""
+        who, where = self._who_and_where(location)
         try:
             async with asyncio.timeout(PROMPT):
                 verdict, _ = await together(
-                    self._policy.may(*self._who_and_where(location), "chat"),
+                    self._policy.may(who, where, "chat"),
                     self._workspace.directory.profiles([location.user]),
                 )
         except TimeoutError:
             return say(_TYPE_IT, self._locale(location))
-        return "" if verdict.allowed else say(verdict.reason, self._locale(location))
+        if verdict.allowed:
+            return ""
+        self._note_refused(who, where, verdict)
+        return verdict.words(self._locale(location))
 
     def _who_and_where(self, location: Location) -> tuple[Person, Address]:
         where = Address("slack", location.channel, self._workspace.team, location.thread,
@@ -715,7 +791,8 @@ async def _patiently(ask: Callable[[], Awaitable[T]]) -> T:
         try:
             return await ask()
         except (InDoubt, PlatformBusy) as error:
-            log.warning("slack does not answer", why=str(error), wait=wait)
+            tell = log.warning if wait == 1.0 else log.debug  # once: `status` says it from then on
+            tell("slack does not answer", why=str(error), wait=wait)
             await asyncio.sleep(wait)
             wait = min(wait * 2, 30.0)
 

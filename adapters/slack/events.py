@@ -29,7 +29,7 @@ from adapters.slack.render import Json, mentioned, readable
 from core import text
 from core.chat import participants
 from core.chat.files import Downloads
-from core.chat.participants import Participants
+from core.chat.participants import Participants, Ways, as_everywhere
 from core.errors import NotFound, NotStored, PlatformBusy, SettingsError
 from core.i18n import nearest, say
 from core.messages import Address, Attachment, Message, Person, Quote, ReplyTo, turn_id
@@ -78,6 +78,8 @@ _SOMEBODY = re.compile(r"(?<!\w)@([UW][A-Z0-9]{5,})\b")
 """A mention whose name was not known when it was stored."""
 _PERSON = re.compile(r"[UW][A-Z0-9]{5,}")
 """A person's id."""
+_GROUP = "<!subteam^"
+"""Begins a mention of a user group."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,8 @@ class Source:
     `message`: one that a person wrote. `command`: a slash command, which leaves no message;
     `ts` is then only a time. `card`: a click on a card in our post `ts`. `quiet`: a click or a
     native stop, whose outcome is for that person alone. `thread` is the root that the answer
-    stands under ("" at the top level). Written as `TS`, `THREAD/TS`, or `KIND:THREAD/TS`.
+    stands under ("" at the top level). Written as `TS`, `THREAD/TS`, or `KIND:THREAD/TS`; a message
+    that is answered at the top level as `/TS`.
     """
 
     ts: str
@@ -97,15 +100,17 @@ class Source:
     def __str__(self) -> str:
         kind = "" if self.kind == "message" else f"{self.kind}:"
         thread = f"{self.thread}/" if self.thread and self.thread != self.ts else ""
+        if self.kind == "message" and not self.thread:
+            thread = "/"
         return f"{kind}{thread}{self.ts}"
 
     @classmethod
     def read(cls, text: str) -> Self:
         kind, _, place = text.rpartition(":")
-        thread, _, ts = place.rpartition("/")
+        thread, slash, ts = place.rpartition("/")
         known: dict[str, Kind] = {"command": "command", "card": "card", "quiet": "quiet"}
         kind_ = known.get(kind, "message")
-        return cls(ts, thread or (ts if kind_ == "message" else ""), kind_)
+        return cls(ts, thread or (ts if kind_ == "message" and not slash else ""), kind_)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +131,8 @@ class ParsedMessage:
     edited: float = 0.0
     home: str = ""
     shared: tuple[tuple[str, str], ...] = ()
+    robot: bool = False
+    """Another bot's, which may talk with us."""
     open_there: str = ""
     """What its author has open beside a direct message."""
 
@@ -136,6 +143,11 @@ class ParsedMessage:
 
     def mentions(self, bot: str) -> bool:
         return bot in mentioned(self.text)
+
+    @property
+    def names_somebody(self) -> bool:
+        """Whether it mentions a person or a user group."""
+        return bool(mentioned(self.text)) or _GROUP in self.text
 
 
 def words_of(message: Payload) -> str:
@@ -239,7 +251,7 @@ def spoken(ours: str, body: Payload, event: Payload, bots: frozenset[str]) -> Pa
         thread=thread if thread != ts else "", parent=str(event.get("parent_user_id") or ""),
         direct=direct, files=(*files_of(event), *there),
         edited=float((event.get("edited") or {}).get("ts") or 0.0),
-        home=author_home(ours, body, event),
+        home=author_home(ours, body, event), robot=bool(event.get("bot_id")),
         shared=(*((who, words) for who, words, _ in shared),
                 *(("Slack", words) for words in unfurled(event) if words)),
         open_there=_open_there(event) if direct else "",
@@ -252,10 +264,11 @@ def is_direct(channel: str, event: Payload) -> bool:
     return bool(kind == "im")
 
 
-def address_of(message: ParsedMessage, belongs_to_dm: bool) -> Address:
+def address_of(message: ParsedMessage, belongs_to_dm: bool, whole: bool = False) -> Address:
     """Where the conversation is: a channel's thread, a direct message's channel, or a thread of
-    its own in it (`belongs_to_dm`: it holds our answer to a top-level message)."""
-    thread = message.thread if message.direct else message.thread or message.ts
+    its own in it (`belongs_to_dm`: it holds our answer to a top-level message). `whole`: the top
+    level of a channel is one conversation."""
+    thread = message.thread if message.direct or whole else message.thread or message.ts
     return Address(
         platform="slack", workspace=message.team, channel=message.channel,
         thread="" if message.direct and belongs_to_dm else thread, shared=not message.direct,
@@ -272,7 +285,8 @@ def to_message(
     context: tuple[Quote, ...] = (), locale: str = "", zone: str = "",
 ) -> Message:  # fmt: skip
     """`text` as people read it. A reply in a direct message's thread is answered in that thread."""
-    source = Source(heard.ts, where.thread or heard.thread or heard.ts)
+    root = "" if where.shared else heard.ts
+    source = Source(heard.ts, where.thread or heard.thread or root)
     return Message(
         event_key=heard.event_key, text=text, author=author, address=where,
         reply_to=reply_to(where, author, str(source), heard.event_key), attachments=heard.files,
@@ -283,11 +297,17 @@ def to_message(
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the operator chose. `strict_mention`: channels (by `Address`) where only a mention
-    counts; `bots`: ids of other bots (B…) that may talk with us."""
+    """What the operator chose. `way`: how a channel has it; `bots`: ids of other bots (B…) that may
+    talk with us; `everything`: the places in which all is for us, as ponte.toml names them."""
 
-    strict_mention: Callable[[Address], bool] = lambda address: False
+    way: Ways = as_everywhere
     bots: frozenset[str] = frozenset()
+    everything: Callable[[], Sequence[str]] = tuple
+
+    def is_whole(self, team: str, channel: str) -> bool:
+        """Whether the channel's top level is one conversation."""
+        where = Address("slack", channel, team, shared=True)
+        return not is_direct(channel, {}) and self.way(where).threads is False
 
 
 class Intake:
@@ -334,24 +354,32 @@ class Intake:
         waits for Slack to tell more; an edit comes after what it edits."""
         channel = str(event.get("channel", ""))
         root = str(message.get("thread_ts") or message.get("ts") or "")
-        place = channel if is_direct(channel, event) else f"{channel}:{root}"
+        whole = is_direct(channel, event) or self._options.is_whole(self._workspace.team, channel)
+        place = channel if whole else f"{channel}:{root}"
         return self._places.setdefault(place, asyncio.Lock())
 
     async def _heard(self, said: ParsedMessage) -> None:
         if said.user == self._workspace.user:
             return
-        where = address_of(said, await self._direct_threads.belongs_to_dm(said))
+        where = await self._where(said)
         if await self._for_us(said, where):
             await self._accept(said, where)
+
+    async def _where(self, said: ParsedMessage) -> Address:
+        whole = self._options.is_whole(said.team, said.channel)
+        return address_of(said, await self._direct_threads.belongs_to_dm(said), whole)
 
     async def _for_us(self, said: ParsedMessage, where: Address) -> bool:
         """What is not is neither stored nor logged."""
         if said.direct:
             return True
-        if said.mentions(self._workspace.user):
-            self._participants.mentioned(said, where.conversation)
+        way, mentions = self._options.way(where), said.mentions(self._workspace.user)
+        if way.answer_everything:
+            return await self._participants.is_ours(said, where, mentions)
+        if mentions:
+            self._participants.mentioned(said, where)
             return True
-        if not said.thread or self._options.strict_mention(where):
+        if not said.thread or way.strict_mention:
             return False
         return await self._participants.follows(said, where.conversation)
 
@@ -375,7 +403,7 @@ class Intake:
     def _message(self, said: ParsedMessage, where: Address) -> Message:
         """As far as it is known without asking; the rest is looked up when the turn starts."""
         profile = self._workspace.directory.known(said.user)
-        author = Person("slack", said.user, said.home, profile.name)
+        author = Person("slack", said.user, said.home, profile.name, said.robot)
         context = [Quote(who, self._readable(words), replied=True) for who, words in said.shared]
         if said.open_there:
             context.append(Quote("Slack", OPEN_THERE.format(what=said.open_there), ours=True))
@@ -399,8 +427,7 @@ class Intake:
         said = spoken(self._workspace.team, body, told, self._options.bots)
         if said is None or said.user == self._workspace.user:
             return
-        where = address_of(said, await self._direct_threads.belongs_to_dm(said))
-        await self._inbox.amend(said.event_key, self._message(said, where))
+        await self._inbox.amend(said.event_key, self._message(said, await self._where(said)))
 
     async def _deleted(self, event: Payload, ts: str) -> None:
         channel = str(event.get("channel", ""))
@@ -419,12 +446,12 @@ class Intake:
         stream = next(iter(event.get("streaming_message_ts") or ()), at)
         pressed = ParsedMessage(team, channel, at, user, "stop", thread,
                        direct=is_direct(channel, event))  # fmt: skip
-        where = address_of(pressed, await self._direct_threads.belongs_to_dm(pressed))
+        where = await self._where(pressed)
         author = Person("slack", user, author_home(team, body, event))
         key = _stop_key(team, channel, str(stream))
         await self._inbox.accept(_stop(key, author, where, thread, at))
         works = f"{channel}:{thread}" in self._workspace.working  # its turn will say so
-        if not works or not self._inbox.running(where.conversation):
+        if not works or not await self._inbox.running(where.conversation):
             self._workspace.tasks.start(self._quietly(
                 "agents.sessions.setStatus", channel_id=channel, thread_ts=thread, status="active"
             ))  # fmt: skip
@@ -453,10 +480,12 @@ class Intake:
 
 @dataclass(frozen=True, slots=True)
 class Pointed:
-    """`posts` are the earlier messages, oldest first; `meant` is the time stamp of one of them."""
+    """`posts` are the earlier messages, oldest first; `meant` is the time stamp of one of them,
+    `heard` are those that the conversation has already."""
 
     posts: Sequence[Json] = ()
     meant: str = ""
+    heard: frozenset[str] = frozenset()
     failure: str = ""
     """The English sentence for what could not be read, "" where all could."""
 
@@ -475,6 +504,50 @@ class ThreadParticipants:
         self._threads = threads
         self._join = join
         self._known: Bounded[str, Participants] = Bounded()
+        self._others: Bounded[str, bool] = Bounded()
+        """Threads that nobody talked with us in: whether they began with a word to others."""
+
+    async def is_ours(self, said: ParsedMessage, where: Address, mentions: bool) -> bool:
+        """Whether a message is for us where all is that is not said to others; also what is said in
+        a thread is to them that began so, until somebody mentions us there. Nobody is told that we
+        wait: we do not."""
+        conversation = where.conversation
+        ours = mentions or not said.names_somebody
+        if not where.thread:
+            return ours
+        if not said.thread:
+            self._others[conversation] = not ours
+            if ours and conversation not in self._known:  # it may be told twice
+                self._known[conversation] = Participants([said.user])
+            return ours
+        if mentions:
+            self._others[conversation] = False
+        if ours and not mentions and await self._to_others(said, conversation):
+            return False
+        if not ours:
+            self._known.pop(conversation, None)  # the next turn there reads what was said
+        elif there := self._known.get(conversation):
+            there.join(said.user)
+        return ours
+
+    async def _to_others(self, said: ParsedMessage, conversation: str) -> bool:
+        """By the thread's first message, where Slack tells it in time."""
+        if conversation in self._known or await self._threads.get(conversation) is not None:
+            return False
+        if conversation not in self._others:
+            try:
+                async with asyncio.timeout(THREAD_PATIENCE):
+                    told = await self._workspace.api.call(
+                        "conversations.replies", channel=said.channel, ts=said.thread, limit=1,
+                        patience=THREAD_PATIENCE,
+                    )  # fmt: skip
+            except (*FAILURES, TimeoutError):
+                return False
+            root: Json = next(iter(told.get("messages", [])), {})
+            names = mentioned(str(root.get("text", "")))
+            others = bool(names) and self._workspace.user not in names
+            self._others[conversation] = others and not root.get("bot_id")
+        return self._others[conversation]
 
     async def follows(self, said: ParsedMessage, conversation: str) -> bool:
         """Whether an unmentioned reply in a channel's thread is meant for us."""
@@ -484,10 +557,11 @@ class ThreadParticipants:
         self._enter(there, said.channel, said.thread, said.user)
         return not there.several
 
-    def mentioned(self, said: ParsedMessage, conversation: str) -> None:
+    def mentioned(self, said: ParsedMessage, where: Address) -> None:
         """Take note of who mentioned us; a thread that is not known is read when the turn starts,
         and then `learn`ed of."""
-        if said.direct:
+        conversation = where.conversation
+        if not where.thread:
             return
         if not said.thread and conversation not in self._known:
             self._known[conversation] = Participants()
@@ -499,12 +573,13 @@ class ThreadParticipants:
         there = self._known.get(conversation)
         return there is not None and there.people == [user]
 
-    def learn(self, where: Address, user: str, posts: Sequence[Json]) -> None:
-        """What stands in the thread before a message of `user`."""
+    def learn(self, where: Address, user: str, posts: Sequence[Json], quiet: bool) -> None:
+        """What stands in the thread before a message of `user`. `quiet`: nobody is told of it."""
         conversation = where.conversation
         known = self._known.get(conversation)
         there = known or self._seen(posts)
-        if known is None and any(post.get("user") == self._workspace.user for post in posts):
+        takes_part = any(post.get("user") == self._workspace.user for post in posts)
+        if known is None and takes_part and not quiet:
             self._enter(there, where.channel, where.thread, user)
         there.join(*self._people(posts), user)
         self._known[conversation] = there
@@ -548,9 +623,17 @@ class Context:
     `participants.PATIENCE`, and what could not be had is told in the answer.
     """
 
-    def __init__(self, workspace: Workspace, taking_part: ThreadParticipants) -> None:
+    def __init__(
+        self,
+        workspace: Workspace,
+        taking_part: ThreadParticipants,
+        journal: Journal,
+        options: Options,
+    ) -> None:
         self._workspace = workspace
         self._participants = taking_part
+        self._journal = journal
+        self._options = options
 
     async def look_up(self, message: Message, pointed: bool) -> tuple[Message, Sequence[str]]:
         """The `LookUp` port."""
@@ -575,7 +658,8 @@ class Context:
         """The thread up to the message, where others may have said something there."""
         where, source = message.address, Source.read(message.reply_to.source)
         meant = next((quote.reference for quote in message.context if quote.reference), "")
-        reply = where.shared and source.kind == "message" and where.thread != source.ts
+        said = where.shared and source.kind == "message"
+        reply = said and source.thread not in ("", source.ts)
         if not meant and not reply:
             return Pointed()
         if not meant and self._participants.alone(where.conversation, message.author.id):
@@ -592,9 +676,29 @@ class Context:
         except (SlackRefused, InDoubt, TimeoutError):
             return Pointed(meant=meant, failure=_ONLY_TEXT if meant else participants.UNREAD)
         before = [post for post in posts if str(post["ts"]) < source.ts or post["ts"] == meant]
-        if reply:
-            self._participants.learn(where, message.author.id, before)
-        return Pointed(before, meant)
+        if not reply:
+            return Pointed(before, meant)
+        everything = bool(self._options.way(where).answer_everything)
+        self._participants.learn(where, message.author.id, before, everything)
+        heard = await self._heard(where, before) if everything else frozenset[str]()
+        return Pointed(before, meant, heard)
+
+    async def _heard(self, where: Address, posts: Sequence[Json]) -> frozenset[str]:
+        """Of what was said since our last word: what was said to us, though it does not say so."""
+        heard: set[str] = set()
+        for post in self._since(posts, where.shared):
+            with suppress(NotFound):
+                key = event_key(where.workspace, where.channel, str(post["ts"]))
+                await self._journal.turn_of(turn_id(key))
+                heard.add(str(post["ts"]))
+        return frozenset(heard)
+
+    def _since(self, posts: Sequence[Json], shared: bool) -> Sequence[Json]:
+        """What stands after our last word. A post of ours that a channel's thread hangs under was
+        said in another conversation."""
+        bot = self._workspace.user
+        ours = [n for n, post in enumerate(posts) if post.get("user") == bot and (n or not shared)]
+        return posts[ours[-1] + 1 :] if ours else posts
 
     def _told(
         self, message: Message, found: Pointed, people: Mapping[str, Profile]
@@ -604,7 +708,7 @@ class Context:
         names[self._workspace.user] = "Ponte"
         locale = message.locale or author.locale.replace("_", "-")
         kept = [replace(quote, name=names.get(quote.name, quote.name)) for quote in message.context]
-        quotes, files = self._quotes(found, names)
+        quotes, files = self._quotes(found, names, message.address.shared)
         if found.meant and quotes:  # what was stored of it is told whole now
             kept = [quote for quote in kept if not quote.reference]
         missing = [found.failure] if found.failure else []
@@ -623,15 +727,15 @@ class Context:
         return told, notes
 
     def _quotes(
-        self, found: Pointed, names: Mapping[str, str]
+        self, found: Pointed, names: Mapping[str, str], shared: bool
     ) -> tuple[list[Quote], list[Attachment]]:
         """What others said since our last answer and was not said to us, and their files."""
         posts, bot = found.posts, self._workspace.user
-        ours = [n for n, post in enumerate(posts) if post.get("user") == bot]
-        since = posts[ours[-1] + 1 :] if ours else posts
-        unheard = [p for p in since if f"<@{bot}" not in str(p.get("text", ""))][
-            -participants.QUOTES :
-        ]
+        unheard = [
+            post
+            for post in self._since(posts, shared)
+            if f"<@{bot}" not in str(post.get("text", "")) and post["ts"] not in found.heard
+        ][-participants.QUOTES :]
         if found.meant:
             unheard = [post for post in posts if post in unheard or post["ts"] == found.meant]
         files = [file for post in unheard for file in files_of(post)]

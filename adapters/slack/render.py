@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from core.chat.cards import LABELS
-from core.i18n import say
+from core.i18n import LANGUAGE, nearest, say
 from core.markdown import before_open_addresses, broken
 from core.messages import Address, Card, CardAction, Person
 from core.ports import Policy, StatusBoard
@@ -95,10 +95,10 @@ _HEALTH_MARKS = {"on": "🟢", "off": "⚪", "failing": "🔴"}
 _MAY: tuple[tuple[Action, str], ...] = (
     ("chat", "talk with me"),
     ("read", "read tables"),
-    ("write", "change data, after a person approved it"),
+    ("propose", "change data, after a person approved it"),
     ("spend", "run quick commands"),
     ("code", "run code"),
-    ("admin", "decide as an admin"),
+    ("administer", "decide as an admin"),
 )
 
 ASK, QUICK, INPUTS = "ponte_ask", "ponte_quick", "ponte_inputs"
@@ -323,10 +323,11 @@ async def home_view(
 ) -> Json:
     """The App Home tab, for views.publish: what is connected, what Ponte may do here, what was
     changed of late. `where` is the person's direct message with us."""
-    blocks = [_header(say("Ponte", locale))]
+    LANGUAGE.set(nearest(locale))
+    blocks = [_header("Ponte")]
     verdict = await policy.may(person, where, "chat")
     if not verdict.allowed:
-        blocks.append(_paragraph(escaped(say(verdict.reason, locale))))
+        blocks.append(_paragraph(escaped(verdict.words(locale))))
         return {"type": "home", "blocks": blocks}
     hello = "Mention me in a channel, or write to me here. `help` says what else I know."
     may = [(await policy.may(person, where, action)).allowed for action, _ in _MAY]
@@ -602,7 +603,7 @@ def _health(parts: Sequence[Health]) -> str:
 def _changes(cards: Sequence[Card], locale: str) -> str:
     if not cards:
         return say("Nothing was changed here yet.", locale)
-    return "\n".join(f"• `{c.id}` {escaped(c.title)} ({escaped(c.state)})" for c in cards[:10])
+    return "\n".join(f"• `{c.id}` {escaped(c.title)} ({say(c.state, locale)})" for c in cards[:10])
 
 
 def _modal(

@@ -8,21 +8,32 @@ from typing import Any
 from urllib.parse import quote
 
 from adapters.slack import render
-from adapters.slack.client import InDoubt, SlackApi, SlackRefused, TokenRefused, identity
+from adapters.slack.client import (
+    HISTORY,
+    InDoubt,
+    SlackApi,
+    SlackRefused,
+    TokenRefused,
+    identity,
+)
 from core.errors import PlatformBusy, SettingsError
 from core.http import Proxies
+from core.i18n import say
 from core.records import Health
 
 SCOPES: Mapping[str, str] = {
     "app_mentions:read": "hear when it is mentioned",
     "assistant:write": "show that it works, and Slack's stop button",
     "channels:history": "follow a thread in public channels that it is in",
+    "channels:read": "know who reads along in public channels, and their names",
     "chat:write": "answer",
     "commands": "/quick-command and the message shortcuts",
     "files:read": "read files that people give it",
     "files:write": "give files back",
     "groups:history": "follow a thread in private channels that it is in",
+    "groups:read": "know who reads along in private channels, and their names",
     "im:history": "hear direct messages",
+    "im:write": "bring approvers what waits for them, by direct message",
     "mpim:history": "follow a thread in group direct messages that it is in",
     "reactions:write": "mark a message that waits its turn",
     "usergroups:read": "allow user groups in PONTE_ALLOW",
@@ -49,6 +60,11 @@ MISSING = (
     "missing: {scope} ({what}). Add it under OAuth & Permissions and install the app again, "
     "or paste the manifest of `ponte slack-manifest`."
 )
+ONLY_MENTIONS = "answer_everything: only mentions are heard, since {scopes} is missing"
+EVERYTHING = (
+    "answer_everything in {places}: for public channels the app needs the event message.channels, "
+    "for private ones message.groups"
+)
 _SOCKET_OFF = frozenset({"not_allowed_token_type", "forbidden_team"})
 """What says that the app has no Socket Mode (docs.slack.dev/reference/methods/
 apps.connections.open)."""
@@ -61,7 +77,7 @@ def manifest(name: str = "Ponte", request_url: str = "") -> dict[str, Any]:
     request = {"request_url": request_url} if request_url else {}
     return {
         "_metadata": {"major_version": 2, "minor_version": 1},
-        "display_information": {"name": name, "description": _DESCRIPTION},
+        "display_information": {"name": name, "description": say(_DESCRIPTION)},
         "features": {
             "app_home": {
                 "home_tab_enabled": True,
@@ -69,19 +85,21 @@ def manifest(name: str = "Ponte", request_url: str = "") -> dict[str, Any]:
                 "messages_tab_read_only_enabled": False,
             },
             "bot_user": {"display_name": name, "always_online": True},
-            "agent_view": {"agent_description": _DESCRIPTION},
+            "agent_view": {"agent_description": say(_DESCRIPTION)},
             "slash_commands": [
                 {
                     "command": "/quick-command",
-                    "description": "Run a quick command",
-                    "usage_hint": "SLUG [text | key=value …]",
+                    "description": say("Run a quick command"),
+                    "usage_hint": say("SLUG [text | key=value …]"),
                     "should_escape": True,
                     **at,
                 }
             ],
             "shortcuts": [
-                _shortcut("Ask Ponte", render.ASK, "Ask about this message"),
-                _shortcut("Quick command", render.QUICK, "Run a quick command on this message"),
+                _shortcut(say("Ask Ponte"), render.ASK, say("Ask about this message")),
+                _shortcut(
+                    say("Quick command"), render.QUICK, say("Run a quick command on this message")
+                ),
             ],
         },
         "oauth_config": {"scopes": {"bot": list(SCOPES)}},
@@ -110,25 +128,29 @@ async def socket_url(app_api: SlackApi) -> str:
 
 
 async def check(
-    bot_token: str, app_token: str, signing_secret: str, base_url: str, proxies: Proxies
-) -> Sequence[Health]:
-    """Each setting against the live service, for the operator."""
+    bot_token: str, app_token: str, signing_secret: str, base_url: str, proxies: Proxies,
+    everything: Sequence[str] = (),
+) -> Sequence[Health]:  # fmt: skip
+    """Each setting against the live service, for the operator. `everything`: the places in which
+    all that people say is for Ponte."""
     found: list[Health] = []
     api, app_api = SlackApi(bot_token, base_url, proxies), SlackApi(app_token, base_url, proxies)
     try:
-        found += await _bot(api)
+        found += await _bot(api, everything)
         if app_token:
             await socket_url(app_api)
-            found.append(Health("slack socket", "on", f"Socket Mode, scope {SOCKET_SCOPE}"))
+            found.append(
+                Health("slack socket", "on", say("Socket Mode, scope {scope}", scope=SOCKET_SCOPE))
+            )
         elif signing_secret:
-            found.append(Health("slack http", "on", "requests are verified at /slack/events"))
+            found.append(Health("slack http", "on", say("requests are verified at /slack/events")))
         else:
-            found.append(Health("slack socket", "failing", "set SLACK_APP_TOKEN (Socket Mode) "
-                                "or SLACK_SIGNING_SECRET (HTTP)"))  # fmt: skip
+            words = say("set SLACK_APP_TOKEN (Socket Mode) or SLACK_SIGNING_SECRET (HTTP)")
+            found.append(Health("slack socket", "failing", words))
     except SettingsError as error:
         found.append(Health("slack", "failing", error.words()))
     except (InDoubt, PlatformBusy) as error:
-        words = NO_ANSWER.format(url=base_url, error=error)
+        words = say(NO_ANSWER, url=base_url, error=error)
         found.append(Health("slack", "failing", words))
     finally:
         await api.close()
@@ -140,12 +162,19 @@ def _shortcut(name: str, callback: str, description: str) -> dict[str, str]:
     return {"name": name, "type": "message", "callback_id": callback, "description": description}
 
 
-async def _bot(api: SlackApi) -> Sequence[Health]:
+async def _bot(api: SlackApi, everything: Sequence[str]) -> Sequence[Health]:
     told, scopes = await identity(api)
     name = f"{told.get('user')} in {told.get('team')} ({told.get('team_id')})"
     missing = [
-        Health("slack scope", "failing", MISSING.format(scope=scope, what=what))
+        Health("slack scope", "failing", say(MISSING, scope=scope, what=say(what)))
         for scope, what in SCOPES.items()
         if scope not in scopes
     ]
+    deaf = [scope for scope in HISTORY if scope not in scopes]
+    if everything and deaf:
+        words = say(ONLY_MENTIONS, scopes=", ".join(deaf))
+        missing.append(Health("slack channels", "failing", words))
+    elif everything:
+        words = say(EVERYTHING, places=", ".join(everything))
+        missing.append(Health("slack channels", "on", words))
     return [Health("slack token", "on", name), *missing]

@@ -13,6 +13,7 @@ import structlog
 
 from adapters.slack import render
 from adapters.slack.client import (
+    FAILURES,
     GONE,
     SHAPE_REFUSED,
     STOPPED,
@@ -65,6 +66,8 @@ PRIVATE = "private:"
 """Begins the id of what was shown to one person alone: it cannot be edited or found again."""
 _NO_PLACE = frozenset({"not_in_channel", "channel_not_found"})
 """The bot is no member there (chat.postMessage)."""
+_PAGE, _PAGES = 1000, 10
+"""Members of a channel that are asked for at once, and how often."""
 _LEAVES_CARDS = 2000
 """Bytes of a stream that are left for cards; more of them come by an edit."""
 _QUIET = {"unfurl_links": False, "unfurl_media": False}
@@ -164,11 +167,14 @@ class Lookup:
     """Our own posts in one place since a source message: by their key, else as the one that must be
     it."""
 
-    def __init__(self, workspace: Workspace, channel: str, thread: str, since: str) -> None:
+    def __init__(
+        self, workspace: Workspace, channel: str, thread: str, since: str, turn: str
+    ) -> None:
         self._workspace = workspace
         self._channel = channel
         self._thread = thread
         self._since = since
+        self._turn = turn
 
     async def keyed(self, key: str) -> str | None:
         """The time stamp of the post with that key."""
@@ -192,12 +198,18 @@ class Lookup:
         return None
 
     async def with_files(self, names: frozenset[str] = frozenset()) -> str | None:
-        """The post that holds files of ours (all of `names`, where they are given)."""
+        """The post that holds files of the turn (all of `names`, where they are given). It has no
+        key: the one before it says whose it is, in a place where one turn follows another."""
+        whose, found, answered = "", None, False
         async for post in self._ours():
+            whose = key_of(post).partition(":")[0] or whose
+            answered = answered or whose == self._turn
             held = {file.get("name") for file in post.get("files", [])}
-            if held and names <= held:
-                return str(post["ts"])
-        return None
+            if held and names <= held and whose == (self._turn if answered else ""):
+                found = str(post["ts"])
+                if answered:
+                    return found
+        return None if answered else found
 
     async def _ours(self) -> AsyncIterator[Json]:
         """Oldest first; nothing where the place does not let us read."""
@@ -338,7 +350,9 @@ class ChatSurface:
     limit = PART
     interval = 1.0
 
-    def __init__(self, workspace: Workspace, files: Files, to: ReplyTo) -> None:
+    def __init__(
+        self, workspace: Workspace, files: Files, to: ReplyTo, resumed: bool = False
+    ) -> None:
         self._workspace = workspace
         self._api = workspace.api
         self._files = files
@@ -346,9 +360,9 @@ class ChatSurface:
         self._channel = to.address.channel
         self._source = Source.read(to.source)
         self._thread = self._source.thread
-        self._presence = Presence(workspace, to)
+        self._presence = Presence(workspace, to, resumed)
         self._rotation = Rotation(lambda text: parts(text, workspace.links, workspace.part))
-        self._lookup = Lookup(workspace, self._channel, self._thread, self._source.ts)
+        self._lookup = Lookup(workspace, self._channel, self._thread, self._source.ts, to.turn)
         self._posts = Posts(workspace, self._lookup, self._channel, self._thread, to.turn)
         self._stream: Stream | None = None
         self._stopped = False
@@ -389,6 +403,7 @@ class ChatSurface:
 
     async def rest(self) -> None:
         await self._presence.end()
+        await self._presence.tidy()
 
     async def post(self, number: int, key: str, part: str, answer: Answer | None) -> str:
         self._presence.hush()
@@ -679,17 +694,58 @@ async def card_in_place(
     return False  # the outcome is posted beside it
 
 
+async def direct_channel(api: SlackApi, user: str) -> str:
+    """The direct message with a person, opened where there is none. Raises Undeliverable for who
+    cannot be written to, else as `SlackApi.call`."""
+    try:
+        opened = await api.call("conversations.open", users=user)
+    except SlackRefused as refused:
+        raise Undeliverable(reason=refused.error) from refused
+    return str((opened.get("channel") or {}).get("id", ""))
+
+
+async def is_member(api: SlackApi, channel: str, user: str) -> bool:
+    """False where that is not told, or not within so many pages."""
+    cursor = None
+    try:
+        for _ in range(_PAGES):
+            told = await api.call(
+                "conversations.members", channel=channel, limit=_PAGE, cursor=cursor, patience=5.0
+            )
+            if user in told.get("members", []):
+                return True
+            cursor = told.get("response_metadata", {}).get("next_cursor") or None
+            if not cursor:
+                break
+    except FAILURES as failure:
+        log.info("who reads along is not told", why=str(failure))
+    return False
+
+
+async def channel_name(api: SlackApi, channel: str) -> str:
+    """With its mark, as in `#general`; "" where that is not told."""
+    try:
+        told = await api.call("conversations.info", channel=channel, patience=5.0)
+    except FAILURES as failure:
+        log.info("a channel's name is not told", why=str(failure))
+        return ""
+    name = str((told.get("channel") or {}).get("name") or "")
+    return f"#{name}" if name else ""
+
+
 class Presence:
-    """Of one turn, in one thread; without a thread there is nowhere to show them.
+    """Of one turn, in one thread; without a thread Slack has no place for them, and the message
+    that is answered wears a mark.
 
     A session that is "processing" is shown with Slack's own Stop (docs.slack.dev/ai/
     agent-sessions). The status line stands for two minutes or until the app posts. Both write one
     place, and the last one wins (agentconnect-md/agentconnect pull 1483).
     """
 
-    def __init__(self, workspace: Workspace, to: ReplyTo) -> None:
+    def __init__(self, workspace: Workspace, to: ReplyTo, resumed: bool = False) -> None:
         self._workspace = workspace
         self._to = to
+        self._resumed = resumed
         self._channel = to.address.channel
         self._source = Source.read(to.source)
         self._thread = self._source.thread
@@ -700,6 +756,7 @@ class Presence:
         self._posts = True
         self._begun = False
         self._ended = False
+        self._released = False
         self._reserved = False
         self.native_stop = False
         """Whether Slack shows its own Stop for this turn."""
@@ -713,7 +770,7 @@ class Presence:
         if self._is_left_over:
             self._workspace.tasks.start(self._workspace.unmark(self._place))
         self._workspace.marks.clear(self._to.turn)
-        if self._thread and not self._ended:
+        if self._shows and not self._ended:
             self._timer = asyncio.get_running_loop().call_later(SOON, self._begin)
 
     async def show(self, doing: str) -> None:
@@ -734,6 +791,7 @@ class Presence:
             self._timer.cancel()
         if self._line is not None:
             self._line.cancel()
+        self._workspace.marks.clear(self._to.turn)
 
     async def end(self, released: bool = False) -> None:
         """The turn is over. `released`: its stream ended, and the session with it."""
@@ -746,16 +804,22 @@ class Presence:
             await self._status("")
         if self._session is not None:
             await asyncio.wait({self._session}, timeout=_SIGN_PATIENCE)
-        ours = self._workspace.working.get(self._where) == self._to.turn
-        if ours and released:
+        self._released = self._workspace.working.get(self._where) == self._to.turn
+        if self._released and released:
             del self._workspace.working[self._where]
-        left_over = ours or (self._begun and self._is_left_over and bool(self._thread))
-        if (
-            left_over
-            and not released
-            and (releasing := self._workspace.tasks.start(self._release()))
-        ):
-            await asyncio.wait({releasing}, timeout=_SIGN_PATIENCE)
+        elif self._released:
+            await self._let_go()
+
+    async def tidy(self) -> None:
+        """Take away what a former process left; this one may have shown nothing, where the answer
+        was there already."""
+        if not self._is_left_over or self._released:
+            return
+        self._released = True
+        if not self._begun:
+            self._workspace.tasks.start(self._workspace.unmark(self._place))
+        if self._thread:
+            await self._let_go()
 
     @property
     def _there(self) -> dict[str, Any]:
@@ -770,11 +834,20 @@ class Presence:
         return f"{self._channel}:{self._source.ts}"
 
     @property
+    def _shows(self) -> bool:
+        return bool(self._thread) or self._source.kind == "message"
+
+    @property
     def _is_left_over(self) -> bool:
-        """A former process took this message, and may have left signs."""
-        return self._source.kind == "message" and float(self._source.ts) < self._workspace.started
+        """A former process took this message, or another one had it, and may have left signs."""
+        early = self._resumed or float(self._source.ts) < self._workspace.started
+        return self._source.kind == "message" and early
 
     def _begin(self) -> None:
+        if not self._thread:
+            if self._workspace.api.limiter.spare("reactions.remove"):  # it must come off again
+                self._workspace.marks.put(self._to.turn, self._place)
+            return
         if not self._workspace.flags.on("sessions"):
             self._line = self._workspace.tasks.start(self._keep_line())
             return
@@ -794,6 +867,10 @@ class Presence:
             self._workspace.working.pop(self._where, None)
             if not self._ended:
                 self._line = self._workspace.tasks.start(self._keep_line())
+
+    async def _let_go(self) -> None:
+        if releasing := self._workspace.tasks.start(self._release()):
+            await asyncio.wait({releasing}, timeout=_SIGN_PATIENCE)
 
     async def _release(self) -> None:
         """Slack itself would show for an hour that work goes on."""

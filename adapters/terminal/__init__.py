@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from core.chat.platform import Platform
+from core.i18n import say
 from core.integration import (
     ChatPorts,
     Dependencies,
@@ -37,12 +38,12 @@ class Terminal(OwnerIntegration[SettingsPart]):
             auth=SocketAuthentication(), listener=deps.home.listen(), operator=page.operator,
             inbox=ports.inbox, journal=ports.journal, files=ports.files, board=ports.board,
             readiness=page.readiness, metrics=page.metrics, locale=deps.shared.ponte_locale,
-            time_zone=deps.shared.ponte_timezone,
+            time_zone=deps.shared.ponte_timezone, peers=ports.peers,
         )  # fmt: skip
 
     def safety(self, own: SettingsPart, shared: Shared, home: HomeFolder) -> Iterator[Finding]:
         words = "terminal: who can open the home's socket may do everything, as its owner"
-        yield Finding("rights", words)
+        yield Finding("rights", say(words))
 
 
 TERMINAL = Terminal()

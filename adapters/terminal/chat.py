@@ -8,24 +8,28 @@ from __future__ import annotations
 
 import asyncio
 import codecs
+import io
 import itertools
 import json
 import os
 import re
 import shutil
 import signal
+import sys
 import uuid
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping, Sequence
-from contextlib import aclosing, contextmanager, suppress
+from contextlib import aclosing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TextIO, TypeVar
+from typing import Any, Protocol, TextIO, TypeVar
+
+from rich.cells import cell_len
 
 from core.errors import PonteError, TooLarge
 from core.http import HttpAnswer, HttpClient, HttpError
-from core.i18n import say
-from core.markdown import unlinked
+from core.i18n import moment, say, size
+from core.markdown import ended, is_plain, unlinked
 from core.text import after, clean, file_name
 
 MOMENT = 1.0
@@ -38,6 +42,13 @@ HOST = "http://localhost"
 CODE = "text/x-python"
 """The type of the code that ran."""
 _READ = 65_536
+_SUFFIX = re.compile(
+    r"\.(csv|docx?|gif|html?|jpe?g|json|md|pdf|png|pptx?|py|tsv|txt|xlsx?|xml|zip)$", re.IGNORECASE
+)
+_DEEP = re.compile(r"^(?:[ \t]*(?:>|[-*+]|\d{1,9}[.)])){10}", re.MULTILINE)
+"""Markdown is read 20 levels deep, and what is in deeper ones is left out (markdown-it)."""
+WIDEST = 100
+"""Columns of drawn Markdown."""
 _WORD = re.compile(r"(?:^|(?<=\s))@(\"[^\"]+\"|[^\s\"]+)")
 _DIM, _PLAIN, _WIPE = "\x1b[2m", "\x1b[0m", "\r\x1b[K"
 T = TypeVar("T")
@@ -111,12 +122,14 @@ class Interrupts:
 
 
 class Keyboard:
-    """Lines from a terminal, a pipe or a file, without blocking the event loop.
+    """Lines from a pipe or a file, without blocking the event loop.
 
     A thread in `readline` could not be ended: at Ctrl-C the process would wait for one more line.
     So a descriptor that can be polled is read when it has something; a file never makes anybody
     wait.
     """
+
+    prompts = False
 
     def __init__(self, stdin: TextIO) -> None:
         self._stdin = stdin
@@ -149,6 +162,14 @@ class Keyboard:
         finally:
             loop.remove_reader(descriptor)
         return os.read(descriptor, _READ)
+
+
+class Lines(Protocol):
+    """Where messages come from; `prompts` where it asks for them itself."""
+
+    prompts: bool
+
+    async def line(self) -> str | None: ...
 
 
 class Downloads:
@@ -201,6 +222,8 @@ class Screen:
         self._locale = locale
         self._progress = False
         self._shown = ""
+        """The answer so far, of which `_rendered` characters stand there as they stay."""
+        self._rendered = 0
 
     def prompt(self) -> None:
         if self.live:
@@ -221,16 +244,47 @@ class Screen:
         self._progress = bool(words)
 
     def grow(self, text: str) -> None:
-        """The answer so far; what was shown of it stays."""
+        """The answer so far: each block of its Markdown is drawn when it has ended, and what comes
+        after the last one stands as it is written."""
         text = clean(text)
         if not self.live or self._shown.startswith(text):
             return
         self._wipe()
-        if text.startswith(self._shown):
-            self._write(text[len(self._shown) :])
-        else:
-            self._write(f"\n{text}")
+        if not text.startswith(self._shown[: self._rendered]):
+            self._write("\n")
+            self._shown, self._rendered = "", 0
+        if end := ended(text[self._rendered :]):
+            self._settle(text[: self._rendered + end])
+        tail, stands = text[self._rendered :], self._shown[self._rendered :]
+        if not tail.startswith(stands):
+            self._take_back(stands)
+            stands = ""
+        self._write(tail[len(stands) :])
         self._shown = text
+
+    def _settle(self, text: str, last: bool = False) -> None:
+        """Draw what is not drawn yet of `text`, which will not change any more."""
+        raw, stands = text[self._rendered :], self._shown[self._rendered :]
+        wanted = drawn_markdown(raw) + ("\n" if last else "\n\n")
+        if wanted.startswith(stands):
+            self._write(wanted[len(stands) :])
+        elif self._take_back(stands):
+            self._write(wanted)
+        elif stands.startswith(raw):  # too long to be drawn anew: it stays as it is written
+            self._rendered = len(text)
+            return
+        else:
+            self._write(raw[len(stands) :])
+        self._shown, self._rendered = text, len(text)
+
+    def _take_back(self, stands: str) -> bool:
+        """Wipe the last lines; False where they are more than the screen shows."""
+        columns, height = shutil.get_terminal_size()
+        rows = sum(max(1, -(-cell_len(line) // columns)) for line in stands.split("\n"))
+        if rows >= height:
+            return False
+        self._write(f"\r\x1b[{rows - 1}A\x1b[J" if rows > 1 else _WIPE)
+        return True
 
     def answer(self, body: Mapping[str, Any], files: Sequence[Fetched] = ()) -> None:
         """The whole answer: what `done` says, and its files."""
@@ -238,10 +292,11 @@ class Screen:
         if self.live:
             self.grow(text)
             self._wipe()
-            self._write("\n" if self._shown else "")
+            if self._shown[self._rendered :].strip():
+                self._settle(self._shown, last=True)
         else:
             self._write(f"{text}\n")
-        self._shown = ""
+        self._shown, self._rendered = "", 0
         for card in body["cards"]:
             self._card(card)
         for file in files:
@@ -259,7 +314,7 @@ class Screen:
         self.line(f"  [{file.name}, {size} kB] {where}")
 
     def _card(self, card: Mapping[str, Any]) -> None:
-        self.line(unlinked(f"  # {card['title']} ({card['state']})"))
+        self.line(unlinked(f"  # {card['title']} ({say(card['state'], self._locale)})"))
         if card["text"]:
             self.line(unlinked(f"    {card['text']}"))
         for row in card["rows"]:
@@ -267,7 +322,7 @@ class Screen:
                 self.line(unlinked(f"    {change}"))
         if card["state"] == "open" and (expires := card.get("expires_at")):
             # In the zone of this machine, at which the reader sits.
-            when = f"{datetime.fromtimestamp(expires, UTC).astimezone():%Y-%m-%d %H:%M}"
+            when = moment(datetime.fromtimestamp(expires, UTC).astimezone(), self._locale)
             self.line("    " + say("Expires {when}.", self._locale, when=when))
         if card["actions"]:
             hints = " · ".join(f"{action} {card['id']}" for action in card["actions"])
@@ -283,23 +338,40 @@ class Screen:
         self._stdout.flush()
 
 
-def attached(text: str) -> list[tuple[str, bytes]]:
-    """Name and bytes of each file that `text` names; `@ana`, which is none, stays a word.
+def drawn_markdown(text: str) -> str:
+    """As a terminal shows it: bold, lists, tables, code; an address stands in full."""
+    if is_plain(text) or _DEEP.search(text):
+        return text.strip("\n")
+    from rich.console import Console
+    from rich.markdown import Markdown
+
+    out = io.StringIO()
+    width = min(shutil.get_terminal_size().columns, WIDEST)
+    console = Console(file=out, force_terminal=True, color_system="standard", width=width)
+    console.print(Markdown(text, hyperlinks=False))
+    return "\n".join(line.rstrip() for line in out.getvalue().split("\n")).strip("\n")
+
+
+def attached(text: str) -> tuple[list[tuple[str, bytes]], list[str]]:
+    """Name and bytes of each file that `text` names, and the names that look like files and are
+    none; `@ana` stays a word.
 
     Raises Unreadable, TooLarge.
     """
-    found = []
+    found, missing = [], []
     for word in _WORD.findall(text):
         path = Path(word.strip('"')).expanduser()
         if path.is_file():
             found.append((path.name, _read(path)))
-    return found
+        elif "/" in word or _SUFFIX.search(word):
+            missing.append(word.strip('"'))
+    return found, missing
 
 
 def _read(path: Path) -> bytes:
     try:
         if path.stat().st_size > LARGEST:
-            raise TooLarge(size=f"{path.stat().st_size / 1e6:.0f} MB", limit="20 MB")
+            raise TooLarge(size=size(path.stat().st_size), limit=size(LARGEST))
         return path.read_bytes()
     except OSError as error:
         raise Unreadable(name=path.name, cause=error.strerror or "unreadable") from None
@@ -324,7 +396,11 @@ SILENCE = 60.0
 """Seconds; the stream sends a comment every 15."""
 WAITS = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0)
 """Seconds before each new try to reach Ponte: a restart takes less than their sum."""
-QUIT = frozenset({"sair", "exit", "quit"})
+QUIT = frozenset({"sair", "exit", "quit", "quitter", ":q"})
+"""Also after a slash."""
+NO_FILE = "There is no file {name} here; your words go without it."
+SLOW = 5
+"""Seconds of work from which on it is said for how long."""
 Upload = tuple[str, tuple[str, bytes]]
 """The form's field, then the file's name and bytes."""
 
@@ -373,7 +449,7 @@ async def chat(
         talk = Talk(http, screen, locale, Downloads(http, folder))
         try:
             with talk.interrupts.heard():
-                await talk.until_end(Keyboard(stdin))
+                await talk.until_end(await talk.lines(stdin))
         except Quit:
             screen.line("")
         except PonteError as error:
@@ -391,38 +467,77 @@ class Talk:
         self._headers = {"Accept-Language": locale}
         self.interrupts = Interrupts()
         self._turn = ""
+        self._doing = ""
 
-    async def until_end(self, keyboard: Keyboard) -> None:
+    async def lines(self, stdin: TextIO) -> Lines:
+        """A terminal's have editing, history and completion."""
+        if not (self._screen.live and stdin.isatty()):
+            return Keyboard(stdin)
+        from adapters.terminal.prompt import Prompt
+
+        return Prompt(self._locale, await self._said(), await self._slugs())
+
+    async def _said(self) -> list[str]:
+        """What was asked here before, oldest first: it goes with `forget`."""
+        with suppress(HttpError):
+            read = await self._http.get_json(f"{HOST}/conversations/main", headers=self._headers)
+            return [one["text"] for one in read["messages"] if one["role"] == "user"]
+        return []
+
+    async def _slugs(self) -> list[str]:
+        with suppress(HttpError):
+            read = await self._http.get_json(f"{HOST}/quick-commands", headers=self._headers)
+            return [one["slug"] for one in read["commands"]]
+        return []
+
+    async def until_end(self, keyboard: Lines) -> None:
         """Raises Quit, Unreachable."""
         if self._screen.live:
             self._screen.line(say("Ctrl-C stops an answer; exit or Ctrl-D ends.", self._locale))
         while True:
-            self._screen.prompt()
+            if not keyboard.prompts:
+                self._screen.prompt()
             line = await self.interrupts.outlast(_message(keyboard))
             text = clean(line or "").strip()
-            if line is None or text.lower() in QUIT:
+            if line is None or text.lower().removeprefix("/") in QUIT:
                 if line is None and self._screen.live:
                     self._screen.line("")
                 return
             if text:
-                await self.say(text)
+                with unechoed() if keyboard.prompts else nullcontext():
+                    await self.say(text)
 
     async def say(self, text: str) -> None:
         """One message and its answer. Ctrl-C stops the turn; a second one raises Quit."""
+        self._doing = say("is thinking…", self._locale)
+        counting = asyncio.create_task(self._count())
         try:
             await self.interrupts.outlast(self._ask(text, uuid.uuid4().hex), self._stopping)
         finally:
             self._turn = ""
+            counting.cancel()
+
+    async def _count(self) -> None:
+        for seconds in itertools.count(1):
+            await asyncio.sleep(1)
+            if seconds >= SLOW:
+                self._screen.progress(f"{seconds} s · {self._doing}")
+
+    def _progress(self, words: str) -> None:
+        self._doing = words
+        self._screen.progress(words)
 
     async def _ask(self, text: str, key: str) -> None:
         """Asked again with the same key after a lost connection, so it is one turn."""
         try:
-            files = await asyncio.to_thread(attached, text)
+            files, missing = await asyncio.to_thread(attached, text)
         except PonteError as error:
             self._screen.line(error.words(self._locale))
             return
+        for name in missing:
+            self._screen.line(say(NO_FILE, self._locale, name=name))
         body = {"message": text, "conversation": "main", "event_key": key}
-        self._screen.progress(say("is thinking…", self._locale))
+        self._progress(say("is thinking…", self._locale))
         for wait in (*WAITS, None):
             try:
                 await self._follow(body, [("file", file) for file in files])
@@ -434,7 +549,7 @@ class Talk:
             except HttpError:
                 if wait is None:
                     raise Unreachable from None
-            self._screen.progress(say("Connection lost; trying again…", self._locale))
+            self._progress(say("Connection lost; trying again…", self._locale))
             await asyncio.sleep(wait)
 
     async def _follow(self, body: Mapping[str, str], files: Sequence[Upload]) -> None:
@@ -446,7 +561,7 @@ class Talk:
                 match name:
                     case "progress":
                         self._turn = data["turn"]
-                        self._screen.progress(data["text"] or thinking)
+                        self._progress(data["text"] or thinking)
                     case "delta":
                         text = data["text"] if data.get("reset") else text + data["text"]
                         self._screen.grow(text)
@@ -463,17 +578,35 @@ class Talk:
         return self._stop(self._turn) if self._turn else None
 
     async def _stop(self, turn: str) -> None:
-        self._screen.progress(say("Stopping…", self._locale))
+        self._progress(say("Stopping…", self._locale))
         with suppress(HttpError):
             await self._http.post_json(f"{HOST}/turns/{turn}/stop", {}, headers=self._headers)
 
 
-async def _message(keyboard: Keyboard) -> str | None:
+@contextmanager
+def unechoed() -> Iterator[None]:
+    """What is typed while an answer is written is shown with the next prompt, not within it."""
+    import termios
+
+    descriptor = sys.stdin.fileno()
+    before = termios.tcgetattr(descriptor)
+    quiet = [*before]
+    quiet[3] &= ~termios.ECHO
+    termios.tcsetattr(descriptor, termios.TCSANOW, quiet)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(descriptor, termios.TCSANOW, before)
+
+
+async def _message(keyboard: Lines) -> str | None:
     """A line; or all the lines of a code block, where one begins."""
-    line = await keyboard.line()
-    if line is None or not line.lstrip().startswith(("```", "~~~")):
-        return line
-    lines, fence = [line], after(line, None, len(line))
+    text = await keyboard.line()
+    if text is None or not text.lstrip().startswith(("```", "~~~")):
+        return text
+    lines, fence = text.split("\n"), None
+    for line in lines:
+        fence = after(line, fence, len(line))
     while fence is not None and (more := await keyboard.line()) is not None:
         lines.append(more)
         fence = after(more, fence, len(more))

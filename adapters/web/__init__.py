@@ -13,6 +13,7 @@ from pydantic_core.core_schema import ValidationInfo
 
 from core.chat.platform import Platform
 from core.errors import PonteError
+from core.i18n import say
 from core.integration import (
     ChatPorts,
     Dependencies,
@@ -79,6 +80,7 @@ def with_token(page: str, token: str) -> str:
 class Web(OwnerIntegration[WebSettings]):
     name = "web"
     settings = WebSettings
+    ids = "[a-z0-9][a-z0-9._-]{0,31}"
     # The token stands behind the # of the page's link.
     sent_to: ClassVar = {"ponte_web_url": ("ponte_web_token",)}
     rights = PlatformRights(EVERYTHING, one_name=True)
@@ -97,12 +99,16 @@ class Web(OwnerIntegration[WebSettings]):
         own = deps.own
         token = plain(own.ponte_web_token) or deps.home.web_token()
         return WebAdapter(
-            auth=TokenAuthentication(own.ponte_web_host, token, own.ponte_web_url or ""),
+            auth=TokenAuthentication(
+                own.ponte_web_host, token, own.ponte_web_url or "", page.people
+            ),
             listener=Port(own.ponte_web_host, own.ponte_web_port),
             extra={path: Mounted(handler) for path, handler in page.routes.items()},
             inbox=ports.inbox, journal=ports.journal, files=ports.files, board=ports.board,
             readiness=page.readiness, metrics=page.metrics, locale=deps.shared.ponte_locale,
-            time_zone=deps.shared.ponte_timezone,
+            time_zone=deps.shared.ponte_timezone, peers=ports.peers, policy=ports.policy,
+            people=page.people,
+            usage=page.usage,
         )  # fmt: skip
 
     def link(self, own: WebSettings, platform: Any, home: HomeFolder) -> tuple[str, str]:
@@ -120,7 +126,7 @@ class Web(OwnerIntegration[WebSettings]):
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM
         )[0]
-        words = f"{own.page()} is free to listen on"
+        words = say("{address} is free to listen on", address=own.page())
         with socket.socket(family, kind, protocol) as trial:
             trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -133,7 +139,7 @@ class Web(OwnerIntegration[WebSettings]):
                         "port {port} is in use by another program; set PONTE_WEB_PORT to another "
                         "one", port=port,
                     ) from None  # fmt: skip
-                words = f"{own.page()} is in use, by the Ponte that runs"
+                words = say("{address} is in use, by the Ponte that runs", address=own.page())
         return [Health("web", "on", words)]
 
     def safety(self, own: WebSettings, shared: Shared, home: HomeFolder) -> Iterator[Finding]:
@@ -141,41 +147,49 @@ class Web(OwnerIntegration[WebSettings]):
             return
         yield self._token(own, home)
         yield self._reach(own)
-        yield Finding("rights", "web: who has the token may do everything, as its owner")
+        words = (
+            "web: who has the page's token may do everything, as its owner; whom "
+            "`ponte people add` lets in, all but decide for others"
+        )
+        yield Finding("rights", say(words))
 
     def _token(self, own: WebSettings, home: HomeFolder) -> Finding:
         """By it others are let in."""
         try:
             token = plain(own.ponte_web_token) or home.kept_web_token()
         except PonteError as error:
-            return Finding("token", str(error), "unsafe")
+            return Finding("token", error.words(), "unsafe")
         if not token:
-            return Finding("token", "the page's token is made when Ponte first starts")
+            return Finding("token", say("the page's token is made when Ponte first starts"))
         if len(set(token)) < _DIFFERENT:
             words = "the page's token repeats itself: write a random one (openssl rand -hex 16)"
-            return Finding("token", words, "unsafe")
-        return Finding("token", f"the page's token has {len(token)} characters")
+            return Finding("token", say(words), "unsafe")
+        return Finding("token", say("the page's token has {count} characters", count=len(token)))
 
     def _reach(self, own: WebSettings) -> Finding:
         public = urlsplit(own.ponte_web_url or "")
         here = is_loopback(own.ponte_web_host)
         known = not public.hostname or is_loopback(public.hostname)
         if public.scheme == "https":
-            words = f"the page is reached over TLS, as {own.ponte_web_url}"
+            words = "the page is reached over TLS, as {url}"
             if not here:
-                words += f"; let nobody but the proxy reach port {own.ponte_web_port}"
-            return Finding("page", words)
+                words = (
+                    "the page is reached over TLS, as {url}; let nobody but the proxy reach port "
+                    "{port}"
+                )
+            return Finding("page", say(words, url=own.ponte_web_url, port=own.ponte_web_port))
         if here and known:
             words = "the page listens on this machine alone, and asks for its token"
-            return Finding("page", words)
-        what = "PONTE_WEB_URL is not https" if here else (
-            f"PONTE_WEB_HOST={own.ponte_web_host} listens beyond this machine")  # fmt: skip
-        return Finding(
-            "page",
-            f"{what}, so the token and all that is said can be read on the way: put a proxy with "
-            "TLS in front and set PONTE_WEB_URL=https://…, or listen on 127.0.0.1",
-            "unsafe",
+            return Finding("page", say(words))
+        what = say("PONTE_WEB_URL is not https")
+        if not here:
+            words = "PONTE_WEB_HOST={host} listens beyond this machine"
+            what = say(words, host=own.ponte_web_host)
+        words = (
+            "{what}, so the token and all that is said can be read on the way: put a proxy with "
+            "TLS in front and set PONTE_WEB_URL=https://…, or listen on 127.0.0.1"
         )
+        return Finding("page", say(words, what=what), "unsafe")
 
 
 WEB = Web()

@@ -10,18 +10,20 @@ from __future__ import annotations
 import asyncio
 import importlib
 import socket
+import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from adapters.web.authentication import Authentication
+from adapters.web.authentication import Authentication, Visitor
 from adapters.web.errors import Stopping, TooManyStreams
 from core.errors import PonteError
-from core.integration import Handler, Operator
-from core.messages import Answer, Card, Message, Progress, ReplyTo
-from core.ports import Files, Inbox, Posts, Reply, StatusBoard
-from core.records import Health, Shown
+from core.integration import Alone, Handler, Operator, Peers, Used
+from core.messages import Address, Answer, Card, Message, Person, Post, Progress, ReplyTo
+from core.policy import OWNER
+from core.ports import Files, Inbox, People, Policy, Posts, Reply, StatusBoard
+from core.records import Action, Health, Listed, Shown
 
 Event = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Event]]
@@ -64,7 +66,8 @@ class WebAdapter:
     `listener` is a socket that listens already, or where to listen.
 
     `readiness` is what `/readyz` looks at (the board's health where it is not given); `extra` are
-    other adapters' ASGI applications by path, which check their callers themselves.
+    other adapters' ASGI applications by path, which check their callers themselves; `people` tell
+    when somebody may come in no more.
     """
 
     def __init__(
@@ -78,20 +81,26 @@ class WebAdapter:
         board: StatusBoard,
         readiness: Callable[[], Awaitable[Sequence[Health]]] | None = None,
         metrics: Callable[[], str] | None = None,
+        usage: Used | None = None,
         operator: Operator | None = None,
         extra: Mapping[str, Asgi] | None = None,
         locale: str = "en",
         time_zone: str = "UTC",
+        peers: Peers | None = None,
+        policy: Policy | None = None,
+        people: People | None = None,
     ) -> None:
         self.address = ""
         self._listener = listener
         self._extra = extra or {}
         self._server: Any = None
-        self._hub = Hub(inbox.answer_of)
+        self._hub = Hub(inbox.answer_of, peers or Alone(), journal, auth.still)
+        if people is not None:
+            people.on_change(self._hub.look)
         self._site = Site(
             auth=auth, hub=self._hub, inbox=inbox, journal=journal, files=files, board=board,
             readiness=readiness or board.health, metrics=metrics, operator=operator,
-            locale=locale, time_zone=time_zone,
+            locale=locale, time_zone=time_zone, policy=policy, usage=usage,
         )  # fmt: skip
 
     @property
@@ -154,8 +163,13 @@ async def _answer(send: Send, status: int, headers: Mapping[str, str], body: byt
     await send({"type": "http.response.body", "body": body})
 
 
+SPREAD = 0.25
+"""Seconds between two tellings of a turn's progress to other processes."""
+HOUR = 3600.0
 FOLLOWERS = 1000
 """Open event streams at once."""
+LOOK = 5.0
+"""Seconds after which it is looked again who may still follow: what tells of it may be lost."""
 KEPT = 64
 """Finished turns that wait for a slow follower; behind that, it reads the journal again."""
 Json = dict[str, Any]
@@ -193,9 +207,10 @@ class Channel:
 
 
 class Follower:
-    """One open stream: `changed` gives the turns that moved since the last call."""
+    """One open stream, of `visitor`: `changed` gives the turns that moved since the last call."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel, visitor: Visitor | None = None) -> None:
+        self.visitor = visitor
         self.seen = 0
         self.behind = False
         self.closed = False
@@ -209,6 +224,10 @@ class Follower:
         self._moved.set()
         if urgent:
             self._urgent.set()
+
+    def end(self) -> None:
+        self.closed = True
+        self.wake(urgent=True)
 
     async def changed(self) -> list[Live]:
         """Waits for news; none once `closed`. `behind`: some turns have ended unseen."""
@@ -235,11 +254,30 @@ class Hub:
     """Nothing is queued: a turn's state stands once, and each follower takes the newest of what it
     has not seen. So a slow tab holds nobody up and costs no memory; it only skips steps in between.
 
-    `answer_of` is the inbox's: it knows an answer also when no reply of this process spoke.
+    `answer_of` is the inbox's: it knows an answer also when no reply of this process spoke. Its
+    `peers` tell how far a turn is that one of them runs, and what was asked at another of them.
+    `still` says whether a visitor may come in now.
     """
 
-    def __init__(self, answer_of: Callable[[int], Awaitable[Answer]]) -> None:
+    def __init__(
+        self,
+        answer_of: Callable[[int], Awaitable[Answer]],
+        peers: Peers | None = None,
+        journal: Transcripts | None = None,
+        still: Callable[[Visitor], Awaitable[bool]] | None = None,
+    ) -> None:
         self._answer_of = answer_of
+        self._still = still
+        self._due = asyncio.Event()
+        self._looking: asyncio.Task[None] | None = None
+        self._peers = peers or Alone()
+        self._journal = journal
+        self._alone = isinstance(self._peers, Alone)
+        self._told: dict[str, float] = {}
+        for word, heard in (
+            ("progress", self._progressed), ("asked", self._asked), ("cards", self._redrawn),
+        ):  # fmt: skip
+            self._peers.on(word, heard)
         self._channels: dict[str, Channel] = {}
         self._watches: dict[int, asyncio.Task[None]] = {}
         self._streams = 0
@@ -253,12 +291,16 @@ class Hub:
             raise TooManyStreams
 
     @contextmanager
-    def follow(self, conversation: str) -> Iterator[Follower]:
-        """Raises TooManyStreams, and Stopping after `close`."""
+    def follow(self, conversation: str, visitor: Visitor | None = None) -> Iterator[Follower]:
+        """Until the visitor may come in no more. Raises TooManyStreams, Stopping after `close`."""
         self.check_room()
         channel = self._channels.setdefault(conversation, Channel())
-        follower = Follower(channel)
+        follower = Follower(channel, visitor)
         channel.followers.add(follower)
+        if visitor and visitor.token:
+            self.look()  # they were let in before this stream was known
+            if self._looking is None or self._looking.done():
+                self._looking = asyncio.create_task(self._look(), name="who may follow")
         self._streams += 1
         try:
             yield follower
@@ -266,6 +308,29 @@ class Hub:
             self._streams -= 1
             channel.followers.discard(follower)
             self._tidy(conversation, channel)
+
+    def look(self) -> None:
+        """Somebody may not be let in as before."""
+        self._due.set()
+
+    async def _look(self) -> None:
+        """Ends the streams of who may not come in any more, while there are any that might."""
+        while followers := [one for one in self._followers if one.visitor and one.visitor.token]:
+            self._due.clear()
+            for visitor in {one.visitor for one in followers if one.visitor}:
+                with suppress(PonteError):
+                    if self._still is None or await self._still(visitor):
+                        continue
+                    for one in self._followers:
+                        if one.visitor == visitor:
+                            one.end()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK):
+                    await self._due.wait()
+
+    @property
+    def _followers(self) -> list[Follower]:
+        return [one for channel in self._channels.values() for one in channel.followers]
 
     def watch(self, conversation: str, seq: int, message: Message) -> None:
         """Show this turn to all who follow, until it has an answer."""
@@ -285,6 +350,39 @@ class Hub:
         live = channel.lives.setdefault(turn, Live(turn))
         live.progress = progress
         self._moved(channel, live)
+
+    async def tell(self, word: str, turn: str) -> None:
+        with suppress(PonteError):
+            await self._peers.tell(word, turn)
+
+    async def spread(self, turn: str, progress: Progress) -> None:
+        """Show it to those who follow at another process, now and then."""
+        now = time.monotonic()
+        if not self._alone and now - self._told.get(turn, 0.0) >= SPREAD:
+            self._told = {k: at for k, at in self._told.items() if now - at < HOUR} | {turn: now}
+            with suppress(PonteError):
+                await self._peers.show(turn, progress)
+
+    async def _progressed(self, turn: str) -> None:
+        for conversation, channel in list(self._channels.items()):
+            if channel.followers and turn in channel.lives and turn not in self._told:
+                progress = await self._peers.shown(turn)
+                if progress and turn in channel.lives and not channel.lives[turn].ended:
+                    self.show(conversation, turn, progress)
+
+    async def _asked(self, turn: str) -> None:
+        if self._streams and (found := await self._found(turn)):
+            self.watch(found.message.address.conversation, found.seq, found.message)
+
+    async def _redrawn(self, turn: str) -> None:
+        if self._streams and (found := await self._found(turn)) and found.answer:
+            self.redraw(found.message.address.conversation, turn, found.answer.cards)
+
+    async def _found(self, turn: str) -> Shown | None:
+        try:
+            return await self._journal.turn_of(turn) if self._journal else None
+        except PonteError:
+            return None
 
     def finish(self, conversation: str, turn: str, outcome: Answer | PonteError) -> None:
         channel = self._channels.get(conversation)
@@ -311,11 +409,9 @@ class Hub:
     async def close(self) -> None:
         """End every stream and wait for the hub's own tasks."""
         self._closed = True
-        for channel in self._channels.values():
-            for follower in channel.followers:
-                follower.closed = True
-                follower.wake(urgent=True)
-        watches = list(self._watches.values())
+        for follower in self._followers:
+            follower.end()
+        watches = [*self._watches.values(), *([self._looking] if self._looking else [])]
         for task in watches:
             task.cancel()
         await asyncio.gather(*watches, return_exceptions=True)
@@ -366,6 +462,7 @@ class WebReply:
 
     async def show(self, progress: Progress) -> None:
         self._hub.show(self._conversation, self._turn, progress)
+        await self._hub.spread(self._turn, progress)
 
     async def rest(self) -> None:
         return None
@@ -375,6 +472,10 @@ class WebReply:
 
     async def refresh(self, answer: Answer) -> None:
         self._hub.redraw(self._conversation, self._turn, answer.cards)
+        await self._hub.tell("cards", self._turn)
+
+    async def set_right(self, answer: Answer, posts: Sequence[Post]) -> None:
+        self._hub.finish(self._conversation, self._turn, answer)
 
 
 class Transcripts(Protocol):
@@ -383,6 +484,12 @@ class Transcripts(Protocol):
     async def shown(self, conversation: str, thread: str = "") -> Sequence[Shown]: ...
 
     async def turn_of(self, turn: str) -> Shown: ...
+
+    async def listed(self, platform: str, person: str = "") -> Sequence[Listed]: ...
+
+    async def found(self, platform: str, words: str, person: str = "") -> Mapping[str, str]: ...
+
+    async def mark(self, conversation: str, title: str | None, pinned: bool | None) -> None: ...
 
 
 @dataclass(slots=True)
@@ -401,7 +508,35 @@ class Site:
     locale: str = "en"
     time_zone: str = "UTC"
     taking: bool = True
+    policy: Policy | None = None
+    """Without one, whoever is let in may do everything."""
+    usage: Used | None = None
 
-    def key(self, conversation: str) -> str:
-        """The conversation key of what this server calls `conversation`."""
-        return f"{self.auth.platform}:{conversation}"
+    async def may(self, person: Person, action: Action) -> bool:
+        """Whether they may do that here."""
+        if self.policy is None:
+            return True
+        return (await self.policy.may(person, self.place(person, "main"), action)).allowed
+
+    async def check_operates(self, person: Person) -> None:
+        """That they are the owner or an admin. Raises NotAllowed."""
+        if self.policy is not None and person.id != OWNER:
+            address = self.place(person, "main")
+            (await self.policy.may(person, address, "administer")).check()
+
+    def place(self, person: Person, conversation: str) -> Address:
+        """Where a person is in what they call `conversation`: everybody has their own."""
+        return Address(self.auth.platform, conversation, person=self.own(person))
+
+    def own(self, person: Person) -> str:
+        """What `Address.person` is in their conversations: "" for the owner of the surface."""
+        return "" if person.id == OWNER else person.id
+
+    def key(self, person: Person, conversation: str) -> str:
+        """The conversation key of what that person calls `conversation`."""
+        return self.place(person, conversation).conversation
+
+    def owns(self, person: Person, conversation: str) -> bool:
+        """Whether a conversation of that key is theirs."""
+        place, _, own = conversation.partition(":@")
+        return place.startswith(f"{self.auth.platform}:") and own == self.own(person)

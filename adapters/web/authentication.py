@@ -1,4 +1,5 @@
-"""Who may come in: our own page and scripts with the token, or anyone on our Unix socket.
+"""Who may come in, and as whom: our own page and scripts with the owner's token or with that of
+somebody who has a name here, or anyone on our Unix socket.
 
 A page of another site can make a browser send requests to 127.0.0.1, also under a name of its own
 that it lets point there (DNS rebinding): the Host must be one of ours, and an Origin our own.
@@ -13,15 +14,21 @@ import re
 import secrets
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from http.cookies import CookieError, SimpleCookie
 from typing import Protocol
 from urllib.parse import urlsplit
 
 from adapters.web.errors import ForeignHost, ForeignOrigin, TooManyTries, Unauthorized, WrongToken
-from core.errors import Refusal
+from core.errors import NotStored, Refusal
 from core.messages import Person
+from core.policy import OWNER
+from core.ports import People
+from core.records import Account
+from core.store.people import hashed
 
 SESSION = 30 * 86_400
 """Seconds that a session lasts."""
@@ -29,7 +36,7 @@ TRIES, TRIES_IN_ALL = 10, 100
 """Wrong tokens in `WINDOW` seconds: of one address, and of all together."""
 WINDOW = 60.0
 HEALTH = frozenset({"/healthz", "/readyz"})
-OPEN = frozenset({"/", "/login"})
+OPEN = frozenset({"/", "/login", "/logout"})
 """Paths without the token, as all under `ASSETS`; for `HEALTH` the Host is not looked at either."""
 ASSETS = "/page/"
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+?)\.?(:\d{1,5})?")
@@ -45,42 +52,58 @@ class Visit:
     method: str = "GET"
 
 
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """Who asks, as they have shown; `token` is the hash of what let them in, "" for an owner."""
+
+    person: Person
+    token: str = ""
+
+
 class Authentication(Protocol):
     @property
     def platform(self) -> str: ...
-
-    @property
-    def person(self) -> Person: ...
 
     @property
     def secure(self) -> bool:
         """Whether cookies are for https alone."""
         ...
 
-    def admit(self, visit: Visit) -> bool:
-        """Whether they have shown that they are the owner; False where nobody needs to.
+    @property
+    def cookie(self) -> str:
+        """The name of a session's cookie; "" where there are none."""
+        ...
 
-        Raises the Refusal that the visitor reads.
+    async def admit(self, visit: Visit) -> Visitor | None:
+        """Who that is; None where nobody needs to show it.
+
+        Raises the Refusal that the visitor reads, NotStored where it cannot be known.
         """
         ...
 
-    def trusts(self, visit: Visit) -> bool:
-        """Whether this visitor may read what is wrong with us."""
+    async def known(self, visit: Visit) -> Visitor | None:
+        """Who that is, on a path where nobody needs to show it; None for a stranger."""
         ...
 
-    def enter(self, token: str, visit: Visit) -> tuple[str, str]:
-        """The cookie, name and value, of who offers this token.
+    async def still(self, visitor: Visitor) -> bool:
+        """Whether what let them in would do so now. Raises NotStored."""
+        ...
 
-        Raises WrongToken, TooManyTries.
+    async def enter(self, token: str, visit: Visit) -> str:
+        """The value of the cookie of who offers this token.
+
+        Raises WrongToken, TooManyTries, NotStored.
         """
         ...
 
 
 class Login:
-    """The page's token: offered once as JSON and then kept as a session, or as a bearer.
+    """The tokens of the page's owner and of its people: offered once as JSON and then kept as a
+    session, or as a bearer.
 
-    Tokens are compared in constant time, and each is counted before it is compared, so that no
-    answer tells a guesser more than the count allows. Whoever has a session is never counted.
+    Tokens are compared in constant time, all of them, and each offer is counted before, so that no
+    answer tells a guesser more than the count allows. Whoever has a session is never counted. A
+    session is sealed with a key that is made of the token: it ends with it.
     """
 
     def __init__(
@@ -88,110 +111,177 @@ class Login:
         token: str,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
+        people: People | None = None,
+        platform: str = "web",
     ) -> None:
         if not token:
             raise ValueError("the page needs a token")
         self._token = token.encode()
         self._key = hmac.digest(self._token, b"ponte session", "sha256")
         # Browsers keep cookies by host and not by port: two Pontes of one machine need two names.
-        self.cookie = f"ponte-{self._seal('')[:8]}"
+        self.cookie = f"ponte-{_seal(self._key, '')[:8]}"
         self._clock = clock
         self._now = now
+        self._people = people
+        self._owner = Visitor(Person(platform, OWNER))
         self._tries: deque[tuple[float, str]] = deque()
 
-    def admit(self, headers: Mapping[str, str], address: str) -> None:
-        """Raises Unauthorized, WrongToken, and TooManyTries where there were too many guesses."""
-        if self._has_session(headers):
-            return
+    async def admit(self, headers: Mapping[str, str], address: str) -> Visitor:
+        """Raises Unauthorized, WrongToken, TooManyTries where there were too many guesses, and
+        NotStored."""
+        if visitor := await self._of_session(headers):
+            return visitor
         scheme, _, offered = headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer":
             raise Unauthorized
-        self.check(offered.strip(), address)
+        return await self.check(offered.strip(), address)
 
-    def check(self, offered: str, address: str) -> None:
-        """Raises WrongToken, and TooManyTries before the token is even looked at."""
-        tries, now, source = self._tries, self._clock(), _source(address)
+    async def check(self, offered: str, address: str) -> Visitor:
+        """Whose token that is. Raises WrongToken, TooManyTries before it is even looked at, and
+        NotStored where it is not the owner's and the others' cannot be read."""
+        source, unread = _source(address), None
+        self._check_tries(source)
+        accounts: Sequence[Account] = ()
+        try:
+            accounts = await self._people.all() if self._people else ()
+        except NotStored as error:  # its owner still comes in, to see what is wrong
+            unread = error
+        # Nothing waits from here on: who asks much at once with the right token is no guesser.
+        self._check_tries(source)
+        self._tries.append((self._clock(), source))
+        found = self._owner if hmac.compare_digest(_bytes(offered), self._token) else None
+        digest = hashed(offered)
+        for account in accounts:
+            if hmac.compare_digest(digest, account.token):
+                found = self._visitor(account)
+        if found is None:
+            raise unread or WrongToken()
+        self._tries.pop()
+        await self._saw(found, accounts)
+        return found
+
+    async def still(self, visitor: Visitor) -> bool:
+        account = await self._account(visitor.person.id) if visitor.token else None
+        return visitor == self._owner or bool(account and account.token == visitor.token)
+
+    def session(self, visitor: Visitor | None = None) -> str:
+        """What a browser keeps: it ends by itself, and with a new token."""
+        said = f"{int(self._now()) + SESSION:x}-{secrets.token_hex(8)}"
+        if visitor and visitor != self._owner:
+            said = f"{said}-{visitor.person.id}"
+        return f"{said}-{_seal(self._key_of(visitor or self._owner), said)}"
+
+    async def _of_session(self, headers: Mapping[str, str]) -> Visitor | None:
+        try:
+            kept = SimpleCookie(headers.get("cookie", "")).get(self.cookie)
+        except CookieError:
+            return None
+        said, _, seal = (kept.value if kept else "").rpartition("-")
+        if not said:
+            return None
+        visitor, accounts = self._owner, list[Account]()
+        if name := said.split("-", 2)[2:]:
+            account = await self._account(name[0])
+            if account is None:
+                return None
+            visitor, accounts = self._visitor(account), [account]
+        if not hmac.compare_digest(_bytes(seal), _bytes(_seal(self._key_of(visitor), said))):
+            return None
+        if int(said.partition("-")[0], 16) <= self._now():
+            return None
+        await self._saw(visitor, accounts)
+        return visitor
+
+    async def _account(self, name: str) -> Account | None:
+        if self._people is None:
+            return None
+        return await self._people.find(Person(self._owner.person.platform, name).key)
+
+    def _visitor(self, account: Account) -> Visitor:
+        platform, _, name = account.person.partition(":")
+        return Visitor(Person(platform, name, name=name), account.token)
+
+    def _key_of(self, visitor: Visitor) -> bytes:
+        """Who reads the hashes alone cannot make sessions: the owner's token is in it, too."""
+        if not visitor.token:
+            return self._key
+        return hmac.digest(self._key, visitor.token.encode(), "sha256")
+
+    async def _saw(self, visitor: Visitor, accounts: Sequence[Account]) -> None:
+        """Kept once a day."""
+        today = f"{datetime.fromtimestamp(self._now(), UTC):%Y-%m-%d}"
+        for account in accounts:
+            if account.person == visitor.person.key and account.seen < today and self._people:
+                with suppress(NotStored):
+                    await self._people.saw(account.person, today)
+
+    def _check_tries(self, source: str) -> None:
+        """Raises TooManyTries."""
+        tries, now = self._tries, self._clock()
         while tries and tries[0][0] <= now - WINDOW:
             tries.popleft()
         if len(tries) >= TRIES_IN_ALL or sum(one == source for _, one in tries) >= TRIES:
             raise TooManyTries
-        tries.append((now, source))
-        if not hmac.compare_digest(offered.encode(errors="replace"), self._token):
-            raise WrongToken
-        tries.pop()
-
-    def session(self) -> str:
-        """What a browser keeps: it ends by itself, and with a new token."""
-        said = f"{int(self._now()) + SESSION:x}-{secrets.token_hex(8)}"
-        return f"{said}-{self._seal(said)}"
-
-    def _has_session(self, headers: Mapping[str, str]) -> bool:
-        try:
-            kept = SimpleCookie(headers.get("cookie", "")).get(self.cookie)
-        except CookieError:
-            return False
-        said, _, seal = (kept.value if kept else "").rpartition("-")
-        if not hmac.compare_digest(seal.encode(errors="replace"), self._seal(said).encode()):
-            return False
-        return int(said.partition("-")[0], 16) > self._now()
-
-    def _seal(self, said: str) -> str:
-        return hmac.new(self._key, said.encode(errors="replace"), hashlib.sha256).hexdigest()
 
 
 class SocketAuthentication:
     """The home's Unix socket: whoever can open it is the operator."""
 
     platform = "terminal"
-    person = Person("terminal", "owner")
     secure = False
+    cookie = ""
+    _visitor = Visitor(Person("terminal", OWNER))
 
-    def admit(self, visit: Visit) -> bool:
+    async def admit(self, visit: Visit) -> Visitor:
+        return self._visitor
+
+    async def known(self, visit: Visit) -> Visitor:
+        return self._visitor
+
+    async def still(self, visitor: Visitor) -> bool:
         return True
 
-    def trusts(self, visit: Visit) -> bool:
-        return True
-
-    def enter(self, token: str, visit: Visit) -> tuple[str, str]:
-        return "", ""
+    async def enter(self, token: str, visit: Visit) -> str:
+        return ""
 
 
 class TokenAuthentication:
-    """`host` is the listen address, `url` the public origin where a proxy stands in front.
+    """`host` is the listen address, `url` the public origin where a proxy stands in front; `token`
+    its owner's, `people` who else may come in.
 
     The token is asked for on loopback too: every user of this machine can come from there.
     """
 
     platform = "web"
-    person = Person("web", "owner")
 
-    def __init__(self, host: str, token: str, url: str = "") -> None:
+    def __init__(self, host: str, token: str, url: str = "", people: People | None = None) -> None:
         public = urlsplit(url)
-        self._login = Login(token)
+        self._login = Login(token, people=people, platform=self.platform)
+        self.cookie = self._login.cookie
         self.secure = public.scheme == "https"
         self._hosts = {host.lower(), (public.hostname or "").lower()} - {""}
         self._origin = f"{public.scheme}://{public.netloc}".lower() if public.netloc else ""
 
-    def admit(self, visit: Visit) -> bool:
+    async def admit(self, visit: Visit) -> Visitor | None:
         if visit.path in HEALTH:
-            return False
+            return None
         self._own_host(visit)
         self._own_origin(visit)
         if visit.path in OPEN or visit.path.startswith(ASSETS):
-            return False
-        self._login.admit(visit.headers, self._address(visit))
-        return True
+            return None
+        return await self._login.admit(visit.headers, self._address(visit))
 
-    def trusts(self, visit: Visit) -> bool:
+    async def known(self, visit: Visit) -> Visitor | None:
         try:
-            self._login.admit(visit.headers, self._address(visit))
-        except Refusal:
-            return False
-        return True
+            return await self._login.admit(visit.headers, self._address(visit))
+        except (Refusal, NotStored):
+            return None
 
-    def enter(self, token: str, visit: Visit) -> tuple[str, str]:
-        self._login.check(token, self._address(visit))
-        return self._login.cookie, self._login.session()
+    async def still(self, visitor: Visitor) -> bool:
+        return await self._login.still(visitor)
+
+    async def enter(self, token: str, visit: Visit) -> str:
+        return self._login.session(await self._login.check(token, self._address(visit)))
 
     def _address(self, visit: Visit) -> str:
         """Whose guesses these are: a proxy on this machine writes last for whom it asks."""
@@ -214,6 +304,14 @@ class TokenAuthentication:
         walks_in = visit.headers.get("sec-fetch-mode", "") == "navigate" and visit.method == "GET"
         if foreign and not walks_in:  # a form of theirs navigates too, with a POST
             raise ForeignOrigin(origin=origin[:100] or "?")
+
+
+def _seal(key: bytes, said: str) -> str:
+    return hmac.new(key, _bytes(said), hashlib.sha256).hexdigest()
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode(errors="replace")
 
 
 def is_loopback(host: str) -> bool:

@@ -19,7 +19,7 @@ from starlette.routing import Route
 
 from adapters.web import requests
 from adapters.web.adapter import Json, Site
-from adapters.web.errors import STATUS, Stopping
+from adapters.web.errors import STATUS, BadRequest, Stopping
 from adapters.web.render import render
 from adapters.web.requests import (
     Asked,
@@ -31,11 +31,12 @@ from adapters.web.requests import (
     locale_of,
     manner_of,
     read_json,
+    visitor_of,
 )
 from adapters.web.stream import answer_json, turn_events
 from core.errors import Empty, Forgotten, NotFound
 from core.i18n import say
-from core.messages import Address, Answer, Message, turn_id
+from core.messages import Answer, Attachment, Message, turn_id
 from core.records import FINAL_STATES, QuickCommand, Receipt, Shown
 
 REFUSED = ("forbidden", "too_many", "forgotten")
@@ -94,7 +95,7 @@ class Chat:
 
     async def stop(self, request: Request) -> Response:
         """A turn that has ended stays as it is; one that waits is withdrawn."""
-        shown = await self._turn(str(request.path_params["turn"]))
+        shown = await self._turn(request)
         body: Json = {"turn": shown.turn, "status": shown.state, "text": ""}
         if shown.state in FINAL_STATES:
             return JSONResponse(body)
@@ -111,9 +112,8 @@ class Chat:
         conversation = request.query_params.get("conversation", "main")
         if not requests.ID.fullmatch(conversation):
             raise NotFound(what="conversation")
-        auth = self._site.auth
-        address = Address(auth.platform, conversation)
-        known = await self._site.board.commands(auth.person, address)
+        person = visitor_of(request).person
+        known = await self._site.board.commands(person, self._site.place(person, conversation))
         locale = locale_of(request, self._site)
         return JSONResponse({"commands": [_command_json(command, locale) for command in known]})
 
@@ -121,21 +121,37 @@ class Chat:
         self, request: Request, asked: Asked, uploads: list[Upload]
     ) -> tuple[Receipt, Message]:
         """A repeat gets the first turn and its answer, whatever else it carries."""
-        key = f"{self._site.auth.platform}:{asked.event_key}"
+        key = requests.event_key_of(visitor_of(request).person, asked.event_key or "")
         if asked.event_key and (first := await self._known(key)):
             return Receipt(first.seq, first.turn, fresh=False), first.message
         text = await requests.message_text(asked.message)
-        if not text.strip() and not uploads:
-            raise Empty
         said = requests.message(
-            self._site, text, asked.conversation, asked.event_key,
-            headers=request.headers, time_zone=asked.time_zone,
+            self._site, request, text, asked.conversation, asked.event_key,
+            time_zone=asked.time_zone, replaces=asked.replaces,
         )  # fmt: skip
+        if asked.replaces:
+            said = replace(said, attachments=await self._again(said))
+        if not text.strip() and not uploads and not said.attachments:
+            raise Empty
         if uploads:
-            said = replace(said, attachments=await requests.keep(self._site, uploads, said))
+            kept = await requests.keep(self._site, uploads, said)
+            said = replace(said, attachments=(*said.attachments, *kept))
         receipt = await self._accept(said)
         first = None if receipt.fresh else await self._known(said.event_key)
         return receipt, first.message if first else said
+
+    async def _again(self, said: Message) -> tuple[Attachment, ...]:
+        """The files of what is asked again. Raises NotFound, and BadRequest for what is not the
+        last that was asked, or not answered yet."""
+        shown = await self._site.journal.shown(said.address.conversation)
+        if not any(one.turn == said.replaces for one in shown):
+            raise NotFound(what="turn")
+        last = shown[-1]
+        if last.turn != said.replaces:
+            raise BadRequest(why="only the last message can be asked again")
+        if last.state not in FINAL_STATES:
+            raise BadRequest(why="it is not answered yet")
+        return last.message.attachments
 
     async def _known(self, event_key: str) -> Shown | None:
         try:
@@ -149,12 +165,13 @@ class Chat:
             raise Stopping
         receipt = await self._site.inbox.accept(said)
         self._site.hub.watch(said.address.conversation, receipt.seq, said)
+        await self._site.hub.tell("asked", said.turn)
         return receipt
 
     def _stream(self, request: Request, receipt: Receipt, said: Message) -> Response:
         key, hub = said.address.conversation, self._site.hub
         with ExitStack() as stack:
-            follower = stack.enter_context(hub.follow(key))
+            follower = stack.enter_context(hub.follow(key, visitor_of(request)))
             hub.watch(key, receipt.seq, said)
             manner = manner_of(request, self._site)
             events = turn_events(self._site, follower, receipt, said.address.channel, manner)
@@ -171,16 +188,15 @@ class Chat:
     async def _say(
         self, request: Request, words: str, conversation: str, event_key: str | None = None
     ) -> Answer:
-        said = requests.message(
-            self._site, words, conversation, event_key, headers=request.headers, clicked=True
-        )
+        said = requests.message(self._site, request, words, conversation, event_key, clicked=True)
         receipt = await self._accept(said)
         return await self._site.inbox.answer_of(receipt.seq)
 
-    async def _turn(self, turn: str) -> Shown:
-        """Raises NotFound also for a turn of another platform: it is not this server's to stop."""
-        shown = await self._site.journal.turn_of(turn)
-        if shown.message.address.platform != self._site.auth.platform:
+    async def _turn(self, request: Request) -> Shown:
+        """Raises NotFound also for a turn of another person or platform."""
+        shown = await self._site.journal.turn_of(str(request.path_params["turn"]))
+        conversation = shown.message.address.conversation
+        if not self._site.owns(visitor_of(request).person, conversation):
             raise NotFound(what="turn")
         if shown.state == "withdrawn":
             raise Forgotten

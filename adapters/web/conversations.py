@@ -9,8 +9,10 @@ import hashlib
 import re
 from collections.abc import Sequence
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from pydantic import Field
@@ -22,7 +24,17 @@ from adapters.web.adapter import Json, Site
 from adapters.web.authentication import SESSION
 from adapters.web.errors import BadRequest, UnknownPath, wording
 from adapters.web.render import to_html
-from adapters.web.requests import ID, Body, EventStream, locale_of, manner_of, read_json, visit_of
+from adapters.web.requests import (
+    ID,
+    Body,
+    EventStream,
+    locale_of,
+    manner_of,
+    message,
+    read_json,
+    visit_of,
+    visitor_of,
+)
 from adapters.web.stream import (
     Cursor,
     Following,
@@ -32,12 +44,14 @@ from adapters.web.stream import (
     message_json,
     with_cards,
 )
+from core.conversation.grammar import TRANSLATED
 from core.errors import NotFound
-from core.i18n import LOCALES
+from core.i18n import LOCALES, moment, say
 from core.integration import Operator
-from core.messages import Answer, File
-from core.records import Shown
-from core.text import file_name
+from core.messages import Address, Answer, File, Message, Person
+from core.policy import OWNER
+from core.records import Listed, Shown
+from core.text import clean, cut, file_name, one_line
 
 SHOWN = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 """Types that hold pictures alone; SVG and HTML can hold scripts, so they are downloads."""
@@ -58,6 +72,25 @@ LOGIN_BODY = 4096
 """Bytes: whoever sends them is not known yet."""
 
 
+LONGEST_TITLE = 60
+LONGEST_SEARCH = 200
+NEWEST = "Show me the newest rows of {table}."
+TABLES = 12
+"""Names of tables, and of quick commands, that the welcome tells."""
+_MARKUP = re.compile(
+    r"^[ \t]*(?:```|~~~)[^\n]*|^[ \t]*(?:\#{1,6}|>|[-*+])[ \t]+"
+    r"|!?\[(?P<label>[^\[\]\n]*)\]\([^()\n]*\)|(?<!\w)[*_~`]+(?=\S)|(?<=\S)[*_~`]+(?!\w)",
+    re.MULTILINE,
+)
+
+
+class Marks(Body):
+    """What `PATCH` changes; a title of "" is the first message's again."""
+
+    title: str | None = Field(None, max_length=1000)
+    pinned: bool | None = None
+
+
 class Entry(Body):
     token: str = Field(max_length=1000)
 
@@ -69,6 +102,10 @@ class Forgetting(Body):
     person: str = ""
 
 
+class Asking(Body):
+    arguments: dict[str, Any] = Field(default_factory=dict)
+
+
 class Conversations:
     def __init__(self, site: Site) -> None:
         self._site = site
@@ -76,15 +113,64 @@ class Conversations:
     @property
     def routes(self) -> list[Route]:
         return [
+            Route("/conversations", self.listed, methods=["GET"]),
             Route("/conversations/{id}", self.show, methods=["GET"]),
+            Route("/conversations/{id}", self.mark, methods=["PATCH"]),
+            Route("/conversations/{id}", self.forget, methods=["DELETE"]),
+            Route("/conversations/{id}/export", self.export, methods=["GET"]),
             Route("/conversations/{id}/events", self.events, methods=["GET"]),
             Route("/files/{id}", self.file, methods=["GET"]),
         ]
 
+    async def listed(self, request: Request) -> Response:
+        """Those in which something is said, the pinned ones and then the last used first;
+        `?search=` leaves those that say these words, each with the newest `turn` that does."""
+        platform, journal = self._site.auth.platform, self._site.journal
+        own = self._site.own(visitor_of(request).person)
+        words = clean(request.query_params.get("search", "")).strip()[:LONGEST_SEARCH]
+        hits = await journal.found(platform, words, own) if words else {}
+        all = await journal.listed(platform, own)
+        return JSONResponse(
+            {
+                "conversations": [
+                    _listed_json(one, hits.get(one.conversation, ""))
+                    for one in all
+                    if not words or one.conversation in hits
+                ]
+            }
+        )
+
+    async def mark(self, request: Request) -> Response:
+        """Name or pin it."""
+        marks = await read_json(request, Marks)
+        title = None if marks.title is None else one_line(marks.title, LONGEST_TITLE)
+        key = self._address(request).conversation
+        await self._site.journal.mark(key, title, marks.pinned)
+        return JSONResponse({"status": "marked"})
+
+    async def forget(self, request: Request) -> Response:
+        """Erase it: the word `forget`, said for the person, so that it is stored first."""
+        address = self._address(request)
+        if not await self._site.journal.shown(address.conversation):
+            raise NotFound(what="conversation")
+        answer = await self._forget(request, address.channel)
+        return JSONResponse({"status": "forgotten", "text": answer.text})
+
+    async def export(self, request: Request) -> Response:
+        """All of it as a Markdown file."""
+        shown = await self._site.journal.shown(self._address(request).conversation)
+        if not shown:
+            raise NotFound(what="conversation")
+        title = titled(shown[0].message)
+        locale = locale_of(request, self._site)
+        text = "\n".join([f"# {title}", *(_exported(one, locale) for one in shown)])
+        headers = _download_headers(file_name(f"{title}.md"), "text/markdown")
+        return Response(f"{text}\n".encode(errors="replace"), headers=headers)
+
     async def show(self, request: Request) -> Response:
         """Messages and cards so far, oldest first; `cursor` is where `events` goes on from."""
-        conversation = _conversation(request)
-        key = self._site.key(conversation)
+        address = self._address(request)
+        key = address.conversation
         shown = await self._site.journal.shown(key)
         changed = {card.id: card for card in await self._site.board.changes(key)}
         html = manner_of(request, self._site).html
@@ -99,7 +185,7 @@ class Conversations:
         cards |= {id: card_json(card) for id, card in changed.items()}
         return JSONResponse(
             {
-                "conversation": conversation,
+                "conversation": address.channel,
                 "messages": messages,
                 "cards": list(cards.values()),
                 "cursor": str(cursor_of(shown)),
@@ -108,19 +194,20 @@ class Conversations:
 
     async def events(self, request: Request) -> Response:
         """From `Last-Event-ID`, or from `?after=` where a browser cannot send that header."""
-        conversation = _conversation(request)
+        address = self._address(request)
         if request.method == "HEAD":
             return Response(media_type="text/event-stream")
         last = request.headers.get("last-event-id", "") or request.query_params.get("after", "")
         manner = manner_of(request, self._site)
-        following = Following(self._site, conversation, Cursor.read(last), manner)
+        following = Following(self._site, address, Cursor.read(last), manner)
         with ExitStack() as stack:
-            follower = stack.enter_context(self._site.hub.follow(self._site.key(conversation)))
+            follow = self._site.hub.follow(address.conversation, visitor_of(request))
+            follower = stack.enter_context(follow)
             return EventStream(following.events(follower), stack.pop_all())
 
     async def file(self, request: Request) -> Response:
         id = str(request.path_params["id"])
-        if not ID.fullmatch(id) or not await self._ours(id):
+        if not ID.fullmatch(id) or not await self._theirs(request, id):
             raise NotFound(what="file")
         tag = f'"{id}"'
         headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
@@ -129,10 +216,23 @@ class Conversations:
         file, data = await self._site.files.get(id)
         return Response(data, headers=headers | _file_headers(file))
 
-    async def _ours(self, id: str) -> bool:
+    async def _forget(self, request: Request, conversation: str) -> Answer:
+        said = message(self._site, request, "forget yes", conversation, clicked=True)
+        receipt = await self._site.inbox.accept(said)
+        self._site.hub.watch(said.address.conversation, receipt.seq, said)
+        return await self._site.inbox.answer_of(receipt.seq)
+
+    async def _theirs(self, request: Request, id: str) -> bool:
         """What came over Slack or Discord is for the people who are there."""
         conversation = await self._site.files.conversation_of(id)
-        return conversation.startswith(self._site.key(""))
+        return self._site.owns(visitor_of(request).person, conversation)
+
+    def _address(self, request: Request) -> Address:
+        """Where the conversation of the path is: of whoever asks. Raises NotFound."""
+        id = str(request.path_params["id"])
+        if not ID.fullmatch(id):
+            raise NotFound(what="conversation")
+        return self._site.place(visitor_of(request).person, id)
 
 
 class Pages:
@@ -144,8 +244,11 @@ class Pages:
         return [
             Route("/", self.page, methods=["GET"]),
             Route("/page/words.json", self.words, methods=["GET"]),
+            Route("/welcome", self.welcome, methods=["GET"]),
             Route("/page/{name}", self.asset, methods=["GET"]),
             Route("/login", self.login, methods=["POST"]),
+            Route("/logout", self.logout, methods=["POST"]),
+            Route("/me", self.me, methods=["GET"]),
         ]
 
     async def page(self, request: Request) -> Response:
@@ -160,15 +263,66 @@ class Pages:
         locale = asked if asked in LOCALES else locale_of(request, self._site)
         return JSONResponse({"locale": locale, "words": wording(locale)})
 
+    async def welcome(self, request: Request) -> Response:
+        """What can be asked here, in the reader's words; how the parts are is the operator's."""
+        locale = locale_of(request, self._site)
+        person = visitor_of(request).person
+        here = self._site.place(person, "main")
+        may_read = await self._site.may(person, "read")
+        tables = await self._site.board.tables(person, here) if may_read else ()
+        commands = await self._site.board.commands(person, here)
+        operates = await self._site.may(person, "administer")
+        parts = await self._site.board.health() if operates else ()
+        return JSONResponse(
+            {
+                "tries": await self._tries(person, tables, locale),
+                "tables": list(tables[:TABLES]),
+                "commands": [one.told(locale)[0] or one.slug for one in commands[:TABLES]],
+                "parts": [{"name": p.name, "state": p.state, "words": p.words} for p in parts],
+                "demo": self._site.board.demo and operates,
+            }
+        )
+
+    async def _tries(self, person: Person, tables: Sequence[str], locale: str) -> list[str]:
+        """Three things that will work."""
+        board, code = self._site.board, await self._site.may(person, "code")
+        runs = code and any(p.name == "code" and p.state == "on" for p in await board.health())
+        if board.demo:
+            tries = [f"show {tables[0]}", "list tables"] if tables else []
+            tries += ["run python print(2**100)"] if runs else []
+        else:
+            tries = [say(NEWEST, locale, table=one_line(name, 60)) for name in tables[:1]]
+            tries += [say("Draw y = sin(x) with Python.", locale)] if runs else []
+        own = {english: name for name, english in TRANSLATED.get(locale, {}).items()}
+        commands = [own.get(name, name) for name in ("help", "status")]
+        return [*tries, say("What can you do?", locale), *commands][:3]
+
     async def login(self, request: Request) -> Response:
         """Raises WrongToken, TooManyTries, TooLarge."""
         entry = await read_json(request, Entry, limit=LOGIN_BODY)
-        cookie, session = self._site.auth.enter(entry.token, visit_of(request.scope))
-        response = JSONResponse({"status": "signed in"})
-        if session:
+        session = await self._site.auth.enter(entry.token, visit_of(request.scope))
+        return self._with_session(JSONResponse({"status": "signed in"}), session, SESSION)
+
+    async def logout(self, request: Request) -> Response:
+        """Have the browser forget its session."""
+        return self._with_session(JSONResponse({"status": "signed out"}), "", 0)
+
+    async def me(self, request: Request) -> Response:
+        """Who asks: `person` is their key, as ponte.toml and `ponte usage` have it. Who `operates`
+        sees how things are, and what all have used."""
+        person = visitor_of(request).person
+        owner = person.id == OWNER
+        operates = owner or await self._site.may(person, "administer")
+        return JSONResponse(
+            {"person": person.key, "name": person.id, "owner": owner, "operates": operates}
+        )
+
+    def _with_session(self, response: Response, session: str, age: int) -> Response:
+        auth = self._site.auth
+        if auth.cookie:
             response.set_cookie(
-                cookie, session, max_age=SESSION, httponly=True, samesite="strict",
-                secure=self._site.auth.secure,
+                auth.cookie, session, max_age=age, httponly=True, samesite="strict",
+                secure=auth.secure,
             )  # fmt: skip
         return response
 
@@ -204,6 +358,7 @@ class OperatorRoutes:
             Route("/operator/threads", self.threads, methods=["GET"]),
             Route("/operator/threads/{conversation:path}", self.thread, methods=["GET"]),
             Route("/operator/forget", self.forget, methods=["POST"]),
+            Route("/operator/{act:path}", self.act, methods=["POST"]),
         ]
 
     async def link(self, request: Request) -> Response:
@@ -222,6 +377,57 @@ class OperatorRoutes:
         done = await self._operator.forget(conversation=asked.conversation, person=asked.person)
         return JSONResponse(dict(done))
 
+    async def act(self, request: Request) -> Response:
+        act = self._operator.acts.get(request.path_params["act"])
+        if act is None:
+            raise UnknownPath
+        return JSONResponse(dict(await act((await read_json(request, Asking)).arguments)))
+
+
+def titled(first: Message) -> str:
+    """Its first words without their markup, whole; the name of its file where it has none."""
+    head = first.text[: 4 * LONGEST_TITLE]
+    plain = one_line(_MARKUP.sub(lambda found: found["label"] or "", head))
+    if not plain and first.attachments:
+        plain = one_line(first.attachments[0].name)
+    if len(plain) <= LONGEST_TITLE:
+        return plain
+    kept, space, _ = plain[:LONGEST_TITLE].rpartition(" ")
+    return f"{kept}…" if space else cut(plain, LONGEST_TITLE)
+
+
+def _listed_json(one: Listed, hit: str) -> Json:
+    body: Json = {
+        "id": one.first.address.channel,
+        "title": one.title or titled(one.first),
+        "pinned": one.pinned,
+        "at": one.used_at,
+    }
+    return body | {"turn": hit} if hit else body
+
+
+def _exported(one: Shown, locale: str) -> str:
+    """One exchange in Markdown: who, when (UTC), what, and the names of files."""
+    at = moment(datetime.fromtimestamp(one.at, UTC), locale)
+    said = [f"## {one.message.author.name or say('You', locale)} · {at} UTC", one.message.text]
+    said += [f"- {attached.name}" for attached in one.message.attachments]
+    if one.answer is not None:
+        said += ["## Ponte", one.answer.text]
+        said += [
+            f"- {card.id}: {card.title} ({say(card.state, locale)})" for card in one.answer.cards
+        ]
+        said += [f"- {file.name}" for file in one.answer.files]
+    return "\n\n".join(["", *filter(None, said)])
+
+
+def _download_headers(name: str, type: str) -> dict[str, str]:
+    plain = re.sub(r'[^ -~]|["\\]', "_", name)
+    return {
+        "Content-Type": f"{type}; charset=utf-8",
+        "Content-Disposition": f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name)}",
+        "Cache-Control": "no-store",
+    }
+
 
 def _file_headers(file: File) -> dict[str, str]:
     picture = file.type in SHOWN
@@ -233,13 +439,6 @@ def _file_headers(file: File) -> dict[str, str]:
         "Content-Disposition": f"{how}; filename=\"{plain}\"; filename*=UTF-8''{quote(name)}",
         "Content-Security-Policy": "sandbox; default-src 'none'; frame-ancestors 'none'",
     }
-
-
-def _conversation(request: Request) -> str:
-    id = str(request.path_params["id"])
-    if not ID.fullmatch(id):
-        raise NotFound(what="conversation")
-    return id
 
 
 def _rendered(shown: Sequence[Shown]) -> dict[str, str]:

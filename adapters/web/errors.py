@@ -27,9 +27,28 @@ SENTENCES = {
     "menu": "Show conversations",
     "new": "New conversation",
     "untitled": "Nothing said yet",
-    "search": "Search in this conversation",
+    "search": "Search in all conversations",
+    "more": "More for {name}",
+    "name": "Name",
+    "rename": "Rename",
+    "pin": "Pin",
+    "unpin": "Unpin",
+    "export": "Export as Markdown",
+    "delete": "Delete",
+    "close": "Close",
+    "edit": "Edit",
+    "editing": "This takes the place of your last message.",
+    "ask_again": "Ask again",
+    "write": "Write a message",
+    "shortcuts": "Shortcuts",
+    "key_help": "show this",
+    "key_search": "search",
+    "key_new": "new conversation",
+    "key_write": "write a message",
+    "key_edit": "change your last message, from an empty box",
+    "key_escape": "close, or give a change up",
     "search_hint": "Search",
-    "found": "{count} found",
+    "found": "Found here: {count}",
     "forget": "Forget this conversation",
     "forget_ask": "Forget this conversation?",
     "forget_why": "What was said is erased here and on the model's server. "
@@ -67,6 +86,9 @@ SENTENCES = {
     "offline": "Connection lost. Reconnecting…",
     "copy": "Copy",
     "copied": "Copied",
+    "copy_answer": "Copy answer",
+    "copy_table": "Copy table",
+    "copy_csv": "Copy as CSV",
     "table": "Table",
     "code": "Code",
     "ran": "The code that ran",
@@ -90,13 +112,19 @@ SENTENCES = {
     "state_partial": "partly done",
     "state_withdrawn": "withdrawn",
     "sign_in": "Sign in",
-    "sign_in_why": "Type ponte link on the machine where I run, and open the address that it "
-    "prints. Or write the token here.",
+    "sign_in_why": "Open the address that you were given, or write its token here. The owner finds "
+    "theirs with ponte link, on the machine where I run.",
+    "sign_out": "Sign out",
+    "used": "Usage",
+    "signed_in": "Signed in as {name}",
+    "owner": "owner",
     "token": "Token",
     "welcome": "Hello, I am Ponte.",
     "welcome_why": "Ask me anything in your own words: I bridge you to a model and to the "
     "systems that do the work.",
     "connected": "What is connected",
+    "tables": "Tables that you can ask about:",
+    "commands": "Quick commands, by the button / beside the message box:",
     "on": "on",
     "off": "off",
     "failing": "failing",
@@ -116,7 +144,7 @@ class Unauthorized(Refusal):
 
 
 class WrongToken(Unauthorized):
-    sentence = "That is not the token of this Ponte."
+    sentence = "That is no token of this Ponte."
 
 
 class ForeignHost(Refusal):

@@ -89,6 +89,10 @@ def to_html(text: str) -> str:
     )
 
 
+LONG = 36
+"""Characters of a table's cell that is read in several lines; shorter ones stay whole."""
+
+
 @functools.cache
 def _markdown() -> MarkdownIt:
     markdown = MarkdownIt("commonmark", {"html": False, "breaks": True})
@@ -119,7 +123,7 @@ def _attribute(tag: str, name: str, value: str) -> str | None:
         case "div", "class":
             return value if value == "table" else None
         case (("td" | "th"), "class"):
-            return value if value in {"left", "center", "right"} else None
+            return value if {*value.split()} <= {"left", "center", "right", "long"} else None
     return value
 
 
@@ -159,7 +163,9 @@ def _cell_open(
 ) -> str:
     """A class, where the renderer writes a style: our content security policy allows none."""
     align = str(tokens[at].attrGet("style") or "").removeprefix("text-align:")
-    return f'<{tokens[at].tag} class="{align}">' if align else f"<{tokens[at].tag}>"
+    long = "long" if len(tokens[at + 1].content) > LONG else ""
+    classes = " ".join(filter(None, (align, long)))
+    return f'<{tokens[at].tag} class="{classes}">' if classes else f"<{tokens[at].tag}>"
 
 
 def _heading_open(

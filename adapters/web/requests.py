@@ -24,12 +24,21 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.types import Message as Event
 
 from adapters.web.adapter import Site
-from adapters.web.authentication import WINDOW, Visit
-from adapters.web.errors import BadRequest, TooManyTries, WrongMediaType, body_of, status_of
+from adapters.web.authentication import WINDOW, Visit, Visitor
+from adapters.web.errors import (
+    BadRequest,
+    TooManyTries,
+    Unauthorized,
+    WrongMediaType,
+    body_of,
+    status_of,
+)
 from adapters.web.stream import Manner
 from core.errors import PonteError, TooLarge
-from core.i18n import nearest
-from core.messages import Address, Attachment, Message, ReplyTo, turn_id
+from core.i18n import LANGUAGE, nearest
+from core.i18n import size as size_of
+from core.messages import Attachment, Message, Person, ReplyTo, turn_id
+from core.policy import OWNER
 from core.text import clean, file_name
 
 TEXT = 2_000_000
@@ -42,7 +51,7 @@ JSON_BODY = 6 * TEXT + 65_536
 """Bytes: JSON may write one character as six (\\u00e9)."""
 FORM_BODY = 5 * FILE + TEXT
 KNOWN = "known"
-"""In a request's state: whether who asks has shown that they are the owner."""
+"""In a request's state: who asks (`Visitor`), where they have shown it; else None."""
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -73,6 +82,8 @@ class Asked(Body):
     conversation: Conversation = "main"
     event_key: EventKey | None = None
     time_zone: str = Field("", pattern=r"^[A-Za-z0-9_+/-]{0,64}$")
+    replaces: str = Field("", pattern=r"^[a-z2-7]{0,32}$")
+    """The turn that is asked again: the last one of its conversation."""
 
 
 class AskedAsJson(Asked):
@@ -101,7 +112,8 @@ class EventStream(StreamingResponse):
 
 
 class Guard:
-    """Stands before every route: authenticates, and puts `HEADERS` on what goes out."""
+    """Stands before every route: authenticates, knows the reader's language, and puts `HEADERS` on
+    what goes out."""
 
     def __init__(self, app: ASGIApp, site: Site) -> None:
         self._app = app
@@ -119,16 +131,24 @@ class Guard:
             await send(event)
 
         visit = visit_of(scope)
+        LANGUAGE.set(nearest(asked_locale(visit.headers) or self._site.locale))
         try:
-            scope.setdefault("state", {})[KNOWN] = self._site.auth.admit(visit)
+            scope.setdefault("state", {})[KNOWN] = await self._site.auth.admit(visit)
         except PonteError as error:
-            locale = nearest(asked_locale(visit.headers) or self._site.locale)
-            await refusal(error, locale)(scope, receive, safely)
+            await refusal(error, LANGUAGE.get())(scope, receive, safely)
             return
         try:
             await self._app(scope, receive, safely)
         except Exception as error:  # already answered as a 500, or cut off in mid-stream
             _log.error("request failed", path=scope["path"], why=repr(error), exc_info=error)
+
+
+def visitor_of(request: Request) -> Visitor:
+    """Who asks, on every path that is not `OPEN` to strangers."""
+    visitor = request.scope["state"][KNOWN]
+    if not isinstance(visitor, Visitor):
+        raise Unauthorized
+    return visitor
 
 
 async def read_json(request: Request, form: type[M], limit: int = JSON_BODY) -> M:
@@ -154,7 +174,7 @@ async def asked(request: Request) -> AsyncIterator[tuple[Asked, list[Upload]]]:
         form = await capped.form(max_files=FILES, max_fields=8, max_part_size=2 * TEXT)
     except HTTPException as error:
         if "exceeded" in error.detail:
-            raise TooLarge(size=_size(2 * TEXT), limit=_size(TEXT)) from None
+            raise TooLarge(size=size_of(2 * TEXT), limit=size_of(TEXT)) from None
         raise BadRequest(why="its form cannot be read") from None
     try:
         fields: dict[str, str] = {}
@@ -175,33 +195,43 @@ async def message_text(text: str) -> str:
     """Cleaned, in a thread where it is long. Raises TooLarge."""
     size = len(text.encode(errors="replace"))
     if size >= TEXT:
-        raise TooLarge(size=_size(size), limit=_size(TEXT))
+        raise TooLarge(size=size_of(size), limit=size_of(TEXT))
     return clean(text) if size < 50_000 else await asyncio.to_thread(clean, text)
+
+
+def event_key_of(person: Person, key: str) -> str:
+    """The event's key in the inbox: a client's own `key` is one for each person. An owner's may
+    hold any sign but a space, so what stands before the others' begins otherwise than theirs."""
+    name = "" if person.id == OWNER else f"@{person.id}"
+    return f"{person.platform}{name}:{key}"
 
 
 def message(
     site: Site,
+    request: Request,
     text: str,
     conversation: str,
     event_key: str | None = None,
     *,
-    headers: Mapping[str, str] | None = None,
     time_zone: str = "",
     clicked: bool = False,
+    replaces: str = "",
 ) -> Message:
     """From who was authenticated; `event_key` is the client's own, else one is made."""
-    key = f"{site.auth.platform}:{event_key or uuid.uuid4().hex}"
-    address = Address(site.auth.platform, conversation)
+    person = visitor_of(request).person
+    key = event_key_of(person, event_key or uuid.uuid4().hex)
+    address = site.place(person, conversation)
     return Message(
         event_key=key,
         text=text,
-        author=site.auth.person,
+        author=person,
         address=address,
-        reply_to=ReplyTo(address, site.auth.person, source=key, turn=turn_id(key)),
-        locale=asked_locale(headers or {}),
+        reply_to=ReplyTo(address, person, source=key, turn=turn_id(key)),
+        locale=asked_locale(request.headers) or site.locale,
         time_zone=time_zone,
         sent_at=time.time(),
         clicked=clicked,
+        replaces=replaces,
     )
 
 
@@ -264,7 +294,7 @@ def _checked(form: type[M], data: Any) -> M:
 async def _upload(sent: UploadFile) -> Upload:
     size = sent.size or 0
     if size > FILE:
-        raise TooLarge(size=_size(size), limit=_size(FILE))
+        raise TooLarge(size=size_of(size), limit=size_of(FILE))
     kind = (sent.content_type or "").split(";")[0].strip().lower()
     kind = kind if _TYPE.fullmatch(kind) else "application/octet-stream"
     return Upload(file_name(sent.filename or "file"), kind, await sent.read())
@@ -274,7 +304,7 @@ def _capped(request: Request, limit: int) -> Request:
     """The same request, which raises TooLarge instead of reading on."""
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared[:18]) > limit:
-        raise TooLarge(size=_size(int(declared[:18])), limit=_size(limit))
+        raise TooLarge(size=size_of(int(declared[:18])), limit=size_of(limit))
     taken = 0
 
     async def receive() -> Event:
@@ -282,7 +312,7 @@ def _capped(request: Request, limit: int) -> Request:
         event = await request.receive()
         taken += len(event.get("body", b""))
         if taken > limit:
-            raise TooLarge(size=_size(taken), limit=_size(limit))
+            raise TooLarge(size=size_of(taken), limit=size_of(limit))
         return event
 
     return Request(request.scope, receive)
@@ -290,7 +320,3 @@ def _capped(request: Request, limit: int) -> Request:
 
 def _media_type(request: Request) -> str:
     return request.headers.get("content-type", "").split(";")[0].strip().lower()
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count} bytes"

@@ -24,8 +24,9 @@ from adapters.web.adapter import Json, Site
 from adapters.web.chat import Chat
 from adapters.web.conversations import Conversations, OperatorRoutes, Pages
 from adapters.web.errors import BadRequest, Unexpected, UnknownPath, WrongMethod
-from adapters.web.requests import KNOWN, Guard, locale_of, refusal, visit_of
-from core.errors import NotFound, PonteError, SettingsError
+from adapters.web.requests import KNOWN, Guard, locale_of, refusal, visit_of, visitor_of
+from adapters.web.usage import UsageRoutes
+from core.errors import NotFound, PonteError, Refusal, SettingsError
 
 HEAD = 10.0
 """Seconds for the head of a request: from the connection, or from its first byte."""
@@ -260,12 +261,12 @@ class HealthRoutes:
         return JSONResponse({"status": "alive"})
 
     async def ready(self, request: Request) -> Response:
-        """503 while a configured platform or the model fails; why, only to whom is trusted."""
+        """503 while a configured platform or the model fails; why, only to owner and admins."""
         parts = await self._site.readiness()
         failing = [part for part in parts if part.state == "failing"]
         ready = self._site.taking and not failing
         body: Json = {"status": "ready" if ready else "not ready"}
-        if self._site.auth.trusts(visit_of(request.scope)):
+        if await self._operates(request):
             body["reasons"] = [{"name": part.name, "words": part.words} for part in failing]
             if not self._site.taking:
                 body["reasons"].append({"name": "ponte", "words": "stopping"})
@@ -274,15 +275,27 @@ class HealthRoutes:
     async def metrics(self, request: Request) -> Response:
         if self._site.metrics is None:
             raise NotFound(what="metrics")
+        await self._site.check_operates(visitor_of(request).person)
         return PlainTextResponse(
             self._site.metrics(), media_type="text/plain; version=0.0.4; charset=utf-8"
         )
 
     async def status(self, request: Request) -> Response:
+        await self._site.check_operates(visitor_of(request).person)
         parts = await self._site.board.health()
         return JSONResponse(
             {"parts": [{"name": p.name, "state": p.state, "words": p.words} for p in parts]}
         )
+
+    async def _operates(self, request: Request) -> bool:
+        visitor = await self._site.auth.known(visit_of(request.scope))
+        if visitor is None:
+            return False
+        try:
+            await self._site.check_operates(visitor.person)
+        except Refusal:
+            return False
+        return True
 
 
 def application(site: Site, extra: Mapping[str, ASGIApp] | None = None) -> ASGIApp:
@@ -290,7 +303,7 @@ def application(site: Site, extra: Mapping[str, ASGIApp] | None = None) -> ASGIA
 
     Those check by themselves who calls (a signature), so they stand before the guard.
     """
-    groups = (Pages(site), HealthRoutes(site), Chat(site), Conversations(site))
+    groups = (Pages(site), HealthRoutes(site), UsageRoutes(site), Chat(site), Conversations(site))
     routes: list[BaseRoute] = [route for group in groups for route in group.routes]
     if site.operator is not None:
         routes += OperatorRoutes(site.operator).routes

@@ -16,7 +16,7 @@ from adapters.web.render import GrowingHtml, render
 from core.conversation import grammar
 from core.errors import BadInput, NotFound, PonteError
 from core.i18n import say
-from core.messages import Answer, Attachment, Card, File, Message
+from core.messages import Address, Answer, Attachment, Card, File, Message
 from core.records import FINAL_STATES, Receipt, Shown
 
 BEAT = 15.0
@@ -133,10 +133,10 @@ class Telling:
 class Following:
     """One tab's stream of a conversation: what it missed since its cursor, then what comes."""
 
-    def __init__(self, site: Site, conversation: str, cursor: Cursor | None, manner: Manner):
+    def __init__(self, site: Site, address: Address, cursor: Cursor | None, manner: Manner):
         self._site = site
-        self._conversation = conversation
-        self._key = site.key(conversation)
+        self._conversation = address.channel
+        self._key = address.conversation
         self._fresh = cursor is None
         self._cursor = cursor or Cursor()
         self._manner = manner
@@ -201,7 +201,7 @@ class Following:
             self._cursor.end(live.seq)
             async for piece in telling.end(outcome, str(self._cursor)):
                 yield piece
-            if resets(live.message.text):
+            if resets(live.message):
                 yield frame("reset", {"conversation": self._conversation})
             return
         async for piece in telling.growth(live):
@@ -260,13 +260,13 @@ def cursor_of(shown: Sequence[Shown]) -> Cursor:
     return cursor
 
 
-def resets(text: str) -> bool:
+def resets(message: Message) -> bool:
     """Whether that message, once done, leaves another transcript than before."""
     try:
-        command = grammar.parse(text)
+        command = grammar.parse(message.text, message.locale)
     except BadInput:
         return False
-    return command is not None and command.name in RESETTING
+    return bool(message.replaces) or (command is not None and command.name in RESETTING)
 
 
 def frame(event: str, data: Json, id: str = "") -> bytes:
@@ -323,6 +323,7 @@ def message_json(message: Message, seq: int, at: float, state: str = "new") -> J
         "text": message.text,
         "files": [attachment_json(one) for one in message.attachments],
         "clicked": message.clicked,
+        "replaces": message.replaces,
         "at": at,
         "state": state,
     }

@@ -62,7 +62,6 @@ class Applying:
         self._appliers = appliers
         self._held = asyncio.Event()
         self._flights: set[asyncio.Task[None]] = set()
-        self._waiting: dict[int, str] = {}
         self._tables: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     def hold(self) -> None:
@@ -74,11 +73,6 @@ class Applying:
         if self._flights:
             await asyncio.wait(self._flights)
 
-    def waiting(self, conversation: str) -> int | None:
-        """The latest event that waits for the end of a run which was proposed there."""
-        here = (seq for seq, where in self._waiting.items() if where == conversation)
-        return max(here, default=None)
-
     async def run(self, change: Change, doing: Doing | None = None) -> Sequence[Step]:
         """The steps at their end. Raises Draining and NotStored; then the same event goes on.
 
@@ -89,15 +83,10 @@ class Applying:
         if applier is None:
             return await self._give_up(change)
         run = _Run(change, applier, {step.number: step for step in change.steps}, doing=doing)
-        if change.draft.kind == "run":
-            self._waiting[change.claim] = change.proposal.address.conversation
-        try:
-            while batch := run.next_batch():
-                if self._held.is_set():
-                    raise Draining
-                await self._to_its_record(self._take(run, batch), run)
-        finally:
-            self._waiting.pop(change.claim, None)
+        while batch := run.next_batch():
+            if self._held.is_set():
+                raise Draining
+            await self._to_its_record(self._take(run, batch), run)
         return tuple(run.steps.values())
 
     async def settle(self, change: Change) -> Sequence[Step]:
@@ -120,7 +109,6 @@ class Applying:
         except asyncio.CancelledError:
             leaves = run.change.draft.kind == "run" and not self._held.is_set()
             run.left.set()
-            self._waiting.pop(run.change.claim, None)
             await asyncio.wait({flight})
             if not leaves:
                 raise

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from core.changes.model import Change, Decision, Draft
-from core.errors import NotAllowed, ToolError
+from core.changes.model import Change, Decision, Draft, Proposal
+from core.errors import NotAllowed, PlatformBusy, ToolError
 from core.messages import Address, Person
-from core.policy import NO_RIGHTS, PlatformRights
+from core.policy import (
+    HELD,
+    NO_RIGHTS,
+    OWNER,
+    UNKNOWN,
+    PlatformRights,
+    RuleBook,
+    held,
+    places,
+)  # fmt: skip
 from core.ports import Policy
-from core.records import Action
 from core.text import normalised
 
 OWN_ROWS = 10
@@ -21,8 +29,12 @@ _ELSEWHERE = "{id} was proposed somewhere else. Decide on it there, or ask an ad
 _ADMIN_ROWS = "{id} changes more than {rows} rows, so only an admin of this bot may approve it."
 _ADMIN_DELETE = "{id} deletes rows, so only an admin of this bot may approve it."
 _NOT_YOURS = "{id} is somebody else's. They may approve it themselves, or an admin of this bot may."
-_NOT_NAMED = (
-    "{id} is for the people whom the operator named for this table, or for an admin of this bot."
+_NOT_NAMED = "{id} is for the people whom the operator named for it, or for an admin of this bot."
+_TWO_OTHERS = "{id} needs the approval of {count} people, and whoever asked is none of them."
+_GUESTS = "Guests do not decide on changes: {id} is for members."
+_BOTS = "Only people decide on changes: {id} is not for a bot to decide."
+_NOT_ANY_MORE = (
+    "{id} cannot be done any more: who asked for it may not do that there now (`{right}`)."
 )
 _READ_ONLY = "The operator's file says that this table is not changed through me."
 
@@ -30,25 +42,52 @@ Access = Literal["hidden", "read", "ask", "auto"]
 """`hidden`: not even read. `read`: never changed. `ask`: a person approves each change. `auto`: as
 `ask`, but one new row at a time needs nobody."""
 NamedApprovers = Callable[[Person, Address, frozenset[str]], Awaitable[bool]]
-"""Whether one of these names is the person's, or of a group or role of theirs."""
+"""Whether one of these names is the person's, or of a group, role or set of theirs."""
+_SOON = 20.0
+ASKER = "asker"
+"""Among approvers: whoever asked for it."""
+REMIND_AFTER = 4 * 3600.0
+"""Seconds that a proposal waits before its approvers are reminded of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Approvers:
+    """`names` are those of people, groups and sets, and `ASKER`; where there are any, they and
+    admins decide. `count`: so many different people must approve."""
+
+    names: frozenset[str] = frozenset()
+    count: int = 1
+
+
+ANYBODY = Approvers()
+"""Nobody is named."""
 
 
 @dataclass(frozen=True, slots=True)
 class TableRule:
-    """`approvers` are names as in PONTE_ALLOW; where there are any, they and admins decide."""
+    """`approvers` and `approvals` as in `Approvers`."""
 
     access: Access = "ask"
     approvers: frozenset[str] = frozenset()
+    approvals: int = 1
 
 
 _DEFAULT = TableRule()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class TableRules:
-    """Rules by a table's id or title, in whatever case that is written."""
+    """Rules by a table's id or title, in whatever case that is written; they may be replaced while
+    they are used. `auto_create_rows`: creates of up to so many rows need nobody's approval. `named`
+    are tables that a right elsewhere in the file is about. `tools`: who decides on what a tool
+    proposes, by the name that models call it by. Approvers are reminded after `remind_after`
+    seconds; 0: never."""
 
     tables: Mapping[str, TableRule] = field(default_factory=dict)
+    auto_create_rows: int = 0
+    named: Collection[str] = ()
+    tools: Mapping[str, Approvers] = field(default_factory=dict)
+    remind_after: float = REMIND_AFTER
 
     def of(self, *names: str) -> TableRule:
         """The rule of the table that goes by one of these names."""
@@ -68,44 +107,139 @@ class TableRules:
         """What is hidden is not to be changed either."""
         return self.of(*names).access in ("hidden", "read")
 
+    def sees(self, *names: str) -> bool:
+        """Whether the turn that runs may know of that table."""
+        return not self.hides(*names) and held("read", *names)
+
+    def closed(self, *names: str) -> bool:
+        """Whether the turn that runs may read it at most, though it may change others."""
+        return self.read_only(*names) or (held("propose") and not held("propose", *names))
+
+    @property
+    def hides_some(self) -> bool:
+        """Whether there may be tables that the turn that runs must not know of."""
+        rights = HELD.get()
+        hidden = any(rule.access == "hidden" for rule in self.tables.values())
+        return hidden or (rights is not None and rights.depends("read"))
+
     def unknown(self, known: set[str]) -> list[str]:
         """Names in the file that no table goes by: a slip of the pen there hides nothing."""
         there = {normalised(name) for name in known}
-        return [name for name in self.tables if normalised(name) not in there]
+        every = dict.fromkeys((*self.tables, *self.named))
+        return [name for name in every if normalised(name) not in there]
 
 
 async def _nobody(person: Person, address: Address, names: frozenset[str]) -> bool:
     return False
 
 
+def _of_no_place(address: Address) -> frozenset[str]:
+    return frozenset()
+
+
 @dataclass(frozen=True, slots=True)
 class Approval:
-    """`auto_create_rows`: creates of up to so many rows that the operator allows without asking."""
+    """`of_place`: the approvers that the operator named for a channel. `book` and `admins`: who may
+    decide for others besides. `one`: a person's key → the key that all of theirs count under, so
+    that nobody is two people."""
 
     policy: Policy
-    auto_create_rows: int = 0
     rules: TableRules = field(default_factory=TableRules)
     is_named: NamedApprovers = _nobody
     platforms: Mapping[str, PlatformRights] = field(default_factory=dict)
+    of_place: Callable[[Address], frozenset[str]] = _of_no_place
+    book: Callable[[], RuleBook] = RuleBook
+    admins: frozenset[str] = frozenset()
+    one: Callable[[str], str] = str
 
-    def sees_all(self, address: Address) -> bool:
-        """Whether whoever writes there may see what was changed from anywhere."""
-        return self.platforms.get(address.platform, NO_RIGHTS).operator
+    def sees_all(self, person: Person) -> bool:
+        """Whether they may see what was changed from anywhere."""
+        operator = self.platforms.get(person.platform, NO_RIGHTS).operator
+        return operator and self._is_owner(person)
 
-    def check_draft(self, draft: Draft) -> None:
-        """That anybody could approve it. Raises ToolError."""
+    async def check_draft(self, person: Person, address: Address, draft: Draft) -> None:
+        """That they may propose it there, and anybody could approve it. Raises ToolError."""
+        hint = "tell the person; do not look for another way"
         if not self._changeable(draft):
-            hint = "tell the person; do not look for another way"
             raise ToolError(_READ_ONLY, code="read_only", hint=hint)
+        for needed in proposing(draft):
+            verdict = await self.policy.may(person, address, *needed)
+            if not verdict.allowed:
+                raise ToolError(
+                    verdict.reason, code="not_allowed", hint=hint, right=verdict.right,
+                    rule=verdict.rule,
+                )  # fmt: skip
 
-    def names_approvers(self, draft: Draft) -> bool:
-        """Whether the operator named who approves it."""
-        return bool(self.rules.of_draft(draft).approvers)
+    async def rule_of_draft(self, person: Person, address: Address, draft: Draft) -> str:
+        """Which rule lets them propose it there."""
+        return (await self.policy.may(person, address, *proposing(draft)[0])).rule
 
-    async def may_see(self, decision: Decision, change: Change) -> bool:
-        """Whether its card is for them: it stands in their conversation, they asked for it, or
-        they are an admin or one of those whom the operator named for its table. To everybody else
-        it is unknown; its id is no secret."""
+    async def rule_of(self, person: Person, address: Address, change: Change) -> str:
+        """Which rule lets them decide on it."""
+        for needed in ("administer",), approving(change.draft):
+            if (verdict := await self.policy.may(person, address, *needed)).allowed:
+                return verdict.rule
+        if named := self._named_at(change.proposal):
+            return named
+        return await self.rule_of_draft(person, address, change.draft)
+
+    def rule_of_policy(self, draft: Draft) -> str:
+        """Which rule decides it without a person."""
+        if self.rules.of_draft(draft).access == "auto":
+            return f"tables.{draft.title}.access"
+        return "changes.auto_create_rows"
+
+    def approvers(self, proposal: Proposal) -> Approvers:
+        """Whom the operator named for it: for its table, else for the tool that brought it, else
+        for the channel that it was asked in."""
+        table = self.rules.of_draft(proposal.draft)
+        tool = self.rules.tools.get(proposal.tool, ANYBODY)
+        names = table.approvers or tool.names or self.of_place(proposal.address)
+        return Approvers(names, max(table.approvals, tool.count))
+
+    def _named_at(self, proposal: Proposal) -> str:
+        """Where the file names who approves it."""
+        if self.rules.of_draft(proposal.draft).approvers:
+            return f"tables.{proposal.draft.title}.approvers"
+        if self.rules.tools.get(proposal.tool, ANYBODY).names:
+            return f"tools.{proposal.tool}.approvers"
+        return "channels.approvers" if self.of_place(proposal.address) else ""
+
+    def names_approvers(self, proposal: Proposal) -> bool:
+        """Whether somebody else than whoever asked was named."""
+        return bool(self.approvers(proposal).names - {ASKER})
+
+    def to_be_asked(self, change: Change) -> frozenset[str]:
+        """The names of people and groups who are asked to decide on it, where who asked cannot do
+        so alone: those whom the operator named, else the admins."""
+        proposal, book = change.proposal, self.book()
+        names = self.approvers(proposal).names - {ASKER}
+        right, *things = approving(change.draft)
+        for rule in book.rules:
+            if rule.where and rule.where.isdisjoint(places(proposal.address)):
+                continue
+            names |= rule.who if rule.says(right, things) else frozenset()
+        if not names and (self.needs_admin(change) or self.approvers(proposal).count > 1):
+            names = frozenset({"admins"})
+        found: frozenset[str] = frozenset()
+        for name in names:
+            found |= self.admins if name == "admins" else book.groups.get(name, frozenset({name}))
+        return frozenset(name for name in found if ":" in name)
+
+    async def may_be_asked(self, person: Person, change: Change) -> bool:
+        """Of those whom `to_be_asked` names: no guest, and no rule keeps them from it. Raises
+        PlatformBusy where that is not known now."""
+        guest = await self.policy.is_guest(person)
+        address = change.proposal.address
+        verdict = await self.policy.may(person, address, *approving(change.draft))
+        if guest is None or verdict.reason == UNKNOWN:
+            raise PlatformBusy(_SOON)
+        return not guest and not person.robot and (verdict.allowed or not verdict.rule)
+
+    async def may_see(self, decision: Decision, change: Change, reached: bool = False) -> bool:
+        """Whether its card is for them: it stands in their conversation (`reached`: in a direct
+        message with them), they asked for it, or they are an admin or one of those whom the
+        operator named for it. To everybody else it is unknown; its id is no secret."""
         person, address = decision.person, decision.address
         there = change.proposal.address
         if address.conversation == there.conversation or person.key == change.proposal.asker.key:
@@ -114,68 +248,119 @@ class Approval:
         # in that channel; its platform vouches for the place.
         if decision.clicked and address.same_channel(there) and address.thread == there.thread:
             return True
-        if (await self.policy.may(person, address, "admin")).allowed:
+        if reached or (await self.policy.may(person, address, "administer")).allowed:
             return True
-        approvers = self.rules.of_draft(change.draft).approvers
-        return bool(approvers) and await self.is_named(person, address, approvers)
+        if (await self.policy.may(person, address, *approving(change.draft))).allowed:
+            return True
+        return await self._is_named(person, address, change)
 
-    async def check(self, person: Person, address: Address, change: Change) -> None:
-        """That they may approve it, or take it back. Raises NotAllowed."""
+    async def check(
+        self, person: Person, address: Address, change: Change, reached: bool = False
+    ) -> None:
+        """That they may approve it, or take it back, and that who asked still may ask for it.
+        `reached`: its card was brought to them. Raises NotAllowed."""
         if not self._changeable(change.draft):
             raise NotAllowed(_READ_ONLY)
-        await self._check_person(person, address, change)
+        await self._check_person(person, address, change, reached)
+        asked = change.proposal
+        for needed in proposing(change.draft):
+            if not (await self.policy.may(asked.asker, asked.address, *needed)).allowed:
+                raise NotAllowed(_NOT_ANY_MORE, id=change.id, right=":".join(needed[:2]))
 
-    async def _check_person(self, person: Person, address: Address, change: Change) -> None:
-        if (await self.policy.may(person, address, "admin")).allowed:
+    async def _check_person(
+        self, person: Person, address: Address, change: Change, reached: bool
+    ) -> None:
+        await self._check_member(person, change)
+        named = self.approvers(change.proposal)
+        is_named = await self._is_named(person, address, change)
+        if named.count > 1 and self._asked(person, change) and not is_named:
+            raise NotAllowed(_TWO_OTHERS, id=change.id, count=named.count)
+        if (await self.policy.may(person, address, "administer")).allowed:
             return
-        if not _same_place(address, change):
+        if not reached and not _same_place(address, change):
             raise NotAllowed(_ELSEWHERE, id=change.id)
-        if approvers := self.rules.of_draft(change.draft).approvers:
-            if not await self.is_named(person, address, approvers):
+        # Who was brought the card decides as where it was asked.
+        there = change.proposal.address
+        here = there if reached and there.platform == person.platform else address
+        verdict = await self.policy.may(person, here, *approving(change.draft))
+        if verdict.allowed:
+            return
+        if verdict.rule:  # the operator's, which also keeps them from their own
+            verdict.check()
+        if named.names or named.count > 1:
+            if not is_named:
                 raise NotAllowed(_NOT_NAMED, id=change.id)
             return
-        verdict = await self.policy.may(person, address, right(change.draft))
-        if not verdict.allowed:
-            raise NotAllowed(verdict.reason)
-        if self._one_name(address):
-            return
+        for needed in proposing(change.draft):
+            (await self.policy.may(person, address, *needed)).check()
         if person.key != change.proposal.asker.key:
             raise NotAllowed(_NOT_YOURS, id=change.id)
         if self.needs_admin(change):
             many = _ADMIN_DELETE if change.draft.kind == "delete" else _ADMIN_ROWS
             raise NotAllowed(many, id=change.id, rows=OWN_ROWS)
 
-    async def check_denial(self, person: Person, address: Address, change: Change) -> None:
+    async def _check_member(self, person: Person, change: Change) -> None:
+        if person.robot:
+            raise NotAllowed(_BOTS, id=change.id)
+        guest = await self.policy.is_guest(person)
+        if guest is not False:
+            raise NotAllowed(UNKNOWN if guest is None else _GUESTS, id=change.id)
+
+    async def _is_named(self, person: Person, address: Address, change: Change) -> bool:
+        names = self.approvers(change.proposal).names
+        if ASKER in names and self._asked(person, change):
+            return True
+        return bool(names - {ASKER}) and await self.is_named(person, address, names - {ASKER})
+
+    def _asked(self, person: Person, change: Change) -> bool:
+        return self.one(person.key) == self.one(change.proposal.asker.key)
+
+    async def check_denial(
+        self, person: Person, address: Address, change: Change, reached: bool = False
+    ) -> None:
         """Who asked may always think better of it. Raises NotAllowed."""
         if person.key != change.proposal.asker.key or not _same_place(address, change):
-            await self._check_person(person, address, change)
+            await self._check_person(person, address, change, reached)
 
-    def by_policy(self, draft: Draft) -> bool:
+    def by_policy(self, proposal: Proposal) -> bool:
         """Whether the operator's written policy decides this by itself."""
+        draft = proposal.draft
         if draft.kind != "create":
             return False
-        rule = self.rules.of_draft(draft)
-        # Whoever named approvers for a table did not mean the file's rule for all tables.
-        general = 0 if rule.approvers else self.auto_create_rows
+        rule, named = self.rules.of_draft(draft), self.approvers(proposal)
+        # Whoever named approvers for it did not mean the file's rule for all tables.
+        general = 0 if named != ANYBODY else self.rules.auto_create_rows
         return len(draft.rows) <= max(general, 1 if rule.access == "auto" else 0)
 
     def needs_admin(self, change: Change) -> bool:
         """Whether the asker cannot approve it themselves."""
-        if change.proposal.named or self._one_name(change.proposal.address):
+        if self.approvers(change.proposal).names or self._is_owner(change.proposal.asker):
             return False
         return change.draft.kind == "delete" or change.draft.touched > OWN_ROWS
 
-    def _one_name(self, address: Address) -> bool:
-        return self.platforms.get(address.platform, NO_RIGHTS).one_name
+    def _is_owner(self, person: Person) -> bool:
+        held = self.platforms.get(person.platform, NO_RIGHTS).one_name
+        return held and person.id == OWNER
 
     def _changeable(self, draft: Draft) -> bool:
         return self.rules.of_draft(draft).access in ("ask", "auto")
 
 
-def right(draft: Draft) -> Action:
-    """What who decides must be allowed to do: a run that changes nothing only spends."""
-    spends = draft.kind == "run" and draft.view.effect == "spend"
-    return "spend" if spends else "write"
+def proposing(draft: Draft) -> Sequence[tuple[str, ...]]:
+    """What who asks for it must be allowed to do: a run that changes nothing only spends."""
+    if draft.kind != "run":
+        return [("propose", *_names(draft))]
+    spends = draft.view.effect == "spend"
+    return [("spend",) if spends else ("propose",), ("command", draft.view.slug)]
+
+
+def approving(draft: Draft) -> tuple[str, ...]:
+    """The right to decide on it for others."""
+    return ("approve",) if draft.kind == "run" else ("approve", *_names(draft))
+
+
+def _names(draft: Draft) -> tuple[str, ...]:
+    return tuple(filter(None, (draft.title, draft.view.table_id)))
 
 
 def _same_place(address: Address, change: Change) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from core.changes.model import POLICY, UNDO_LIFETIME, WRITTEN, Change, Row, Step, View, WriteKind
-from core.i18n import say
+from core.i18n import plural, say
 from core.markdown import markless
 from core.messages import Card, CardAction
 from core.text import clean, clip, cut, fenced, one_line, redacted
@@ -86,13 +86,13 @@ def result(change: Change) -> str:
     return told if isinstance(told, str) else ""
 
 
-def card_of(change: Change, locale: str, needs_admin: bool = False) -> Card:
-    """`needs_admin`: who asked cannot approve it themselves."""
+def card_of(change: Change, locale: str, needs_admin: bool = False, count: int = 1) -> Card:
+    """`needs_admin`: who asked cannot approve it themselves. `count`: how many must approve it."""
     return Card(
         id=change.id,
         kind=change.kind,
         title=title(change, locale),
-        text=" ".join(_sentences(change, locale, needs_admin)),
+        text=" ".join(_sentences(change, locale, needs_admin, count)),
         rows=() if change.forgotten or change.lapsed else _shown(change),
         actions=_actions(change),
         state=change.state,
@@ -108,8 +108,10 @@ def title(change: Change, locale: str) -> str:
     return say(_UNDO, locale, id=undoes, what=what) if undoes else what
 
 
-def outcome(change: Change, locale: str) -> str:
-    """What was decided and done, in sentences."""
+def outcome(change: Change, locale: str, count: int = 1) -> str:
+    """What was decided and done, in sentences. `count`: how many must approve it."""
+    if change.state == "open" and change.consents:
+        return _approvals(change, locale, count)
     return " ".join(_outcome(change, locale))
 
 
@@ -134,6 +136,14 @@ def note(change: Change) -> str:
     lines = [f"Proposal {change.id} ({what}): {outcome(change, 'en')}"]
     lines += [f"Row ids: {ids}."] if ids else []
     return f"[A note from Ponte itself, not from a person. {' '.join(lines)}]"
+
+
+def left(seconds: float, locale: str | None = None) -> str:
+    """Until it expires, in words, as in `5 hours`."""
+    minutes = max(1, round(seconds / 60))
+    if minutes < 90:
+        return plural("{count} minute", "{count} minutes", minutes, locale)
+    return plural("{count} hour", "{count} hours", round(minutes / 60), locale)
 
 
 def lapsed(locale: str) -> str:
@@ -237,7 +247,7 @@ def _run_note(change: Change, told: str) -> str:
     return f"{said}\n{_RESULT}\n{fenced(clip(clean(given), NOTED))}" if given else said
 
 
-def _sentences(change: Change, locale: str, needs_admin: bool) -> list[str]:
+def _sentences(change: Change, locale: str, needs_admin: bool, needed: int) -> list[str]:
     if change.state != "open":
         return _outcome(change, locale)
     asker = change.proposal.asker
@@ -248,10 +258,27 @@ def _sentences(change: Change, locale: str, needs_admin: bool) -> list[str]:
         said.append(say("The first {count} are shown.", locale, count=ROWS))
     said += _note(change, locale)
     if change.proposal.named:
-        said.append(say("Somebody whom the operator named for this table must approve it.", locale))
+        said.append(say("Somebody whom the operator named for it must approve it.", locale))
     elif needs_admin:
         said.append(say("An admin of this bot must approve it.", locale))
+    if change.consents:
+        said.append(_approvals(change, locale, needed))
+    elif needed > 1:
+        said.append(say("{count} different people must approve it.", locale, count=needed))
     return said
+
+
+def _approvals(change: Change, locale: str, needed: int) -> str:
+    given = {"done": len(change.consents), "total": max(needed, len(change.consents))}
+    return say("{done} of {total}: approved by {name}.", locale, name=_approvers(change), **given)
+
+
+def _approvers(change: Change) -> str:
+    """Whoever approved it, the last one last."""
+    given = [consent.person for consent in change.consents]
+    if change.decider and change.decider.key not in [person.key for person in given]:
+        given.append(change.decider)
+    return ", ".join(plain(person.name or person.id) for person in given) or "?"
 
 
 def _outcome(change: Change, locale: str) -> list[str]:
@@ -262,6 +289,7 @@ def _outcome(change: Change, locale: str) -> list[str]:
     if change.kind == "proposal":
         return [say(_CLOSED[change.state], locale, **values)]
     who = _UNDO_BY if change.proposal.undoes else _APPROVED
+    values["name"] = _approvers(change)
     said = [say(_ALLOWED if change.decider == POLICY else who, locale, **values)]
     if change.draft.kind == "run":
         return [*said, _run_outcome(change, locale)]
@@ -301,7 +329,9 @@ def _faults(change: Change, locale: str) -> list[str]:
         if state == "done":
             steps = [step for step in steps if step.words]
         if steps:
-            rows = _ids(steps) or say("{count} of the new rows", locale, count=len(steps))
+            rows = _ids(steps) or plural(
+                "{count} of the new rows", "{count} of the new rows", len(steps), locale
+            )
             words = next((step.words for step in steps if step.words), "")
             said.append(say(sentence, locale, rows=rows, words=plain(words, 300)).strip())
     return said

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from core.messages import Address, CardKind, Person
+from core.messages import Address, CardKind, Person, ReplyTo
 
 Row = Mapping[str, Any]
 """A row's values by the names of its fields: plain JSON."""
@@ -37,9 +37,14 @@ UNDO_LIFETIME = 7 * 86_400.0
 """Seconds for which what was done can be taken back; then its row images are erased."""
 MOST_ROWS = 100
 """Rows in one proposal."""
+PONTE = Person("ponte", "", name="Ponte")
+"""The decider where who asked is gone."""
 POLICY = Person("policy", "", name="policy")
 """The decider where the operator's written policy decides by itself."""
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
+
+
+NO_PROPOSAL = "There is no proposal {id} here."
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +68,7 @@ class View:
     `table_id` is what rules know a table by, beside its title ("" for none). `key` is the field
     with a row's id. Of `links`, fields that hold links, an update's card shows what comes and
     goes; `concealed` are fields that nobody here may know of; `anew` fields that the system fills
-    in by itself. `effect` of a run: "spend" changes nothing.
+    in by itself. `effect` of a run: "spend" changes nothing; `slug` is what runs.
     """
 
     table_id: str = ""
@@ -72,6 +77,7 @@ class View:
     concealed: frozenset[str] = frozenset()
     anew: tuple[str, ...] = ()
     effect: str = "write"
+    slug: str = ""
 
     @classmethod
     def of(cls, target: Mapping[str, Any]) -> View:
@@ -81,7 +87,7 @@ class View:
             links=frozenset(target.get("links", ())),
             concealed=frozenset(target.get("concealed", ())),
             anew=tuple(map(str, target.get("anew", ()))),
-            effect=str(target.get("effect", "write")),
+            effect=str(target.get("effect", "write")), slug=str(target.get("slug", "")),
         )  # fmt: skip
 
 
@@ -161,6 +167,19 @@ class Proposal:
     undoes: str = ""
     named: bool = False
     """The operator named who approves it."""
+    tool: str = ""
+    """What brought it, as models call it."""
+    silent: bool = False
+    """Nobody is asked to decide on it: the operator's policy does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Consent:
+    """That `person` approved it, where they said so; more than one may be needed."""
+
+    person: Person
+    address: Address
+    at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +202,8 @@ class Change:
     lapsed: bool = False
     version: int = 0
     """Counts what people should see of it; a card is drawn anew when it rises."""
+    consents: tuple[Consent, ...] = ()
+    """Where several must approve it: of those who did, the first first."""
 
     @property
     def id(self) -> str:
@@ -204,6 +225,36 @@ class Change:
 
     def having(self, *states: StepState) -> tuple[Step, ...]:
         return tuple(step for step in self.steps if step.state in states)
+
+
+Stage = Literal["asked", "reminded", "expired"]
+"""What people are told of a proposal unasked, in this order."""
+OutgoingKind = Literal["copy", "reminder", "expired"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """One post that nobody asked for: a proposal's card in a direct message with one of its
+    approvers (`copy`), a `reminder`, or that it has `expired`. There is one for each change, kind
+    and person.
+
+    `to`: where it is posted; None until that is known. `text` stands above the card. `drawn`: the
+    version of the change that a copy shows.
+    """
+
+    change: str
+    kind: OutgoingKind
+    person: Person
+    to: ReplyTo | None = None
+    locale: str = ""
+    text: str = ""
+    post: str = ""
+    state: Literal["new", "posting", "posted", "removed", "refused"] = "new"
+    drawn: int = 0
+
+    @property
+    def name(self) -> tuple[str, OutgoingKind, str]:
+        return self.change, self.kind, self.person.key
 
 
 @dataclass(frozen=True, slots=True)

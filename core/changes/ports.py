@@ -5,9 +5,20 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol, runtime_checkable
 
-from core.changes.model import Change, ChangeState, Draft, Proposal, RowWrite, Seen, Step
+from core.changes.model import (
+    Change,
+    ChangeState,
+    Consent,
+    Draft,
+    Outgoing,
+    Proposal,
+    RowWrite,
+    Seen,
+    Stage,
+    Step,
+)
 from core.messages import Card, Person
-from core.records import Outcome, ToolContext
+from core.records import ALL_OVER, Area, Outcome, ToolContext
 
 Doing = Callable[[str], Awaitable[None]]
 """Shows a person a few words of progress, in their language."""
@@ -71,6 +82,12 @@ class Ledger(Protocol):
     async def claim(self, id: str, seq: int, decider: Person, now: float) -> Change:
         """Take an open proposal up to apply it. Who comes second gets it as it stands."""
 
+    async def consent(self, id: str, consent: Consent) -> Change:
+        """That this person approves an open one, once; any other stays as it stands."""
+
+    async def waiting_for_people(self) -> Sequence[Change]:
+        """The open ones, oldest first."""
+
     async def close(
         self, id: str, state: ChangeState, decider: Person | None, note: str, now: float
     ) -> Change:
@@ -83,10 +100,14 @@ class Ledger(Protocol):
         """Begin to take back `proposal.undoes`; where that was begun before, gives that one."""
 
     async def record(self, id: str, seq: int, steps: Sequence[Step]) -> None:
-        """These steps as they stand. Raises Superseded for an event without the claim."""
+        """These steps as they stand. Raises Superseded for an event without the claim, TakenOver
+        where another process has that event."""
 
     async def finish(self, id: str, seq: int, state: ChangeState, note: str, now: float) -> Change:
         """It has come to its end; `note` waits for the model's next turn in its thread."""
+
+    async def waiting(self, conversation: str) -> Sequence[int]:
+        """The events that wait for the end of a run which was proposed there, the latest first."""
 
     async def of_conversation(self, conversation: str, limit: int) -> Sequence[Change]:
         """The newest first; of all conversations for ""."""
@@ -106,13 +127,34 @@ class Ledger(Protocol):
     async def lapse(self, before: float) -> int:
         """Erase the row images of what ended before; returns of how many."""
 
-    async def purge(self, before: float) -> int:
-        """Drop what was closed before; returns how many."""
+    async def purge(self, before: float, area: Area = ALL_OVER) -> int:
+        """Drop what was closed there before; returns how many."""
 
 
-class Audit(Protocol):
-    async def write(self, event: str, change: Change) -> None:
-        """A line for what happened: `proposed`, `approved`, `done` … Raises AuditRefused."""
+class Outbox(Protocol):
+    """What is said of proposals unasked, each once. Each method is one transaction."""
+
+    async def untold(self, stage: Stage, created_before: float) -> Sequence[str]:
+        """The ids of those whose next stage this is, and that were made before, oldest first: open
+        ones, or those that have expired."""
+
+    async def tell(self, change: str, stage: Stage, outgoing: Sequence[Outgoing]) -> None:
+        """They are to be told so, by these; once for each stage."""
+
+    async def unposted(self) -> Sequence[Outgoing]:
+        """Those that are not posted yet, oldest first."""
+
+    async def copies(self, change: str) -> Sequence[Outgoing]:
+        """The copies of its card that stand."""
+
+    async def reached(self, change: str, person: str) -> bool:
+        """Whether its card was brought to whoever has this key, as far as is known."""
+
+    async def outdated(self) -> Sequence[Outgoing]:
+        """The copies that do not show their change as it stands."""
+
+    async def put(self, outgoing: Outgoing) -> None:
+        """It is so now."""
 
 
 class Proposals(Protocol):

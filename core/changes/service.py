@@ -7,8 +7,10 @@ event of their own: it claims the proposal once, and after a crash goes on where
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import structlog
 
@@ -19,22 +21,27 @@ from core.changes.approval import Approval
 from core.changes.model import (
     LIFETIME,
     MOST_ROWS,
+    NO_PROPOSAL,
     POLICY,
+    PONTE,
     UNDO_LIFETIME,
     WRITTEN,
     Change,
     ChangeState,
+    Consent,
     Decision,
     Draft,
     Proposal,
     Step,
     fresh_id,
 )
-from core.changes.ports import Applier, Audit, Doing, Ledger
-from core.errors import AuditRefused, Expired, NotFound, ToolError
+from core.changes.ports import Applier, Doing, Ledger
+from core.errors import AuditRefused, Expired, NotAllowed, NotFound, ToolError
 from core.i18n import say
-from core.messages import Answer, Card, CardAction, Person
+from core.messages import Address, Answer, Card, CardAction, Person
+from core.ports import Audit
 from core.records import Outcome, ToolContext
+from core.usage import Paid
 
 log = structlog.get_logger("changes")
 SHOWN = 20
@@ -43,6 +50,10 @@ SHOWN = 20
 _PROPOSED = (
     "Proposed as {id}: nothing is changed yet. A person sees it as a card and decides; "
     "you are told on their next message."
+)
+_DONE_BEFORE = (
+    "This very change was done already, as {id}, when it was asked before: nothing new is "
+    "proposed. Tell the person so; only they can say that it is wanted twice."
 )
 _NO_ROWS = "There is no row to change."
 _TOO_MANY = "That is {count} rows; at most {most} fit in one proposal."
@@ -53,7 +64,25 @@ _UNDONE_ALREADY = "`{id}` was taken back already, as `{undo}`."
 _NOTHING_DONE = "There is nothing to take back."
 _NOT_TAKEN_BACK = "What a quick command did cannot be taken back."
 _UNDO_WITH = "`undo {id}` takes it back."
+_ONE_MORE = "That counts once for each person; somebody else must approve it, too."
+_UNCOUNTED = (
+    "Not all of these count now: each must be of another person, who may approve it at this moment."
+)
 _UNAUDITED = "The audit log could not be written ({cause}); please tell the operator."
+
+
+async def _not_reached(change: str, person: str) -> bool:
+    return False
+
+
+class Purse(Protocol):
+    """See `core.store.budget`."""
+
+    async def pay_approved(
+        self, person: Person, address: Address, seq: int, call_id: str, paid: Paid
+    ) -> None: ...
+
+    async def settle_run(self, seq: int, call_id: str, paid: Paid, begun: bool) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,25 +96,48 @@ class Changes:
     appliers: Mapping[str, Applier]
     moved: Callable[[], None]
     clock: Callable[[], float] = time.time
+    reached: Callable[[str, str], Awaitable[bool]] = _not_reached
+    """Whether that change's card stands in a direct message with whoever has that key."""
+    purse: Purse | None = None
+    """What pays for runs that were approved; None: they cost nothing."""
 
     async def propose(self, ctx: ToolContext, draft: Draft) -> Outcome:
         """What a write tool's call ends in. Raises ToolError, Superseded, and as `_apply`."""
         if not 1 <= draft.touched <= MOST_ROWS:
             sentence = _TOO_MANY if draft.rows else _NO_ROWS
             raise ToolError(sentence, code="rows", count=draft.touched, most=MOST_ROWS)
-        self.approval.check_draft(draft)
+        await self.approval.check_draft(ctx.asker, ctx.address, draft)
+        if ctx.again and (done := await self._done(ctx, draft)):
+            return Outcome("ok", _DONE_BEFORE.format(id=done.id))
         proposal = Proposal(
             id=fresh_id(), draft=draft, asker=ctx.asker, address=ctx.address, seq=ctx.seq,
             call_id=ctx.call_id, thread=ctx.thread.id, generation=ctx.thread.generation,
             locale=ctx.locale, created=self.clock(), expires=self.clock() + LIFETIME,
-            named=self.approval.names_approvers(draft),
+            tool=ctx.tool,
         )  # fmt: skip
+        by_policy = self.approval.by_policy(proposal)
+        named = self.approval.names_approvers(proposal)
+        proposal = replace(proposal, named=named, silent=by_policy)
         change = await self.ledger.propose(proposal)
         if change.proposal.created == proposal.created:
-            await self._tell("proposed", change)
-        if self.approval.by_policy(draft):
+            rule = await self.approval.rule_of_draft(ctx.asker, ctx.address, draft)
+            await self._tell("proposed", change, rule)
+        if by_policy:
             return await self._by_policy(change, ctx.seq)
         return Outcome("proposed", _PROPOSED.format(id=change.id), proposal=change.id)
+
+    async def _done(self, ctx: ToolContext, draft: Draft) -> Change | None:
+        """The change of this thread that did the very same."""
+        found = await self.ledger.of_conversation(ctx.address.conversation, SHOWN)
+        return next(
+            (
+                change for change in found
+                if change.proposal.thread == ctx.thread.id and change.kind == "change"
+                and change.state != "undone" and change.written
+                and _wish(change.draft) == _wish(draft)
+            ),
+            None,
+        )  # fmt: skip
 
     async def cards(self, ids: Sequence[str], locale: str) -> Sequence[Card]:
         """As they stand now."""
@@ -94,7 +146,8 @@ class Changes:
     def card(self, change: Change, locale: str = "") -> Card:
         """In its asker's language, where no other is given."""
         needs_admin = self.approval.needs_admin(change)
-        return cards.card_of(change, locale or change.proposal.locale, needs_admin)
+        count = self.approval.approvers(change.proposal).count
+        return cards.card_of(change, locale or change.proposal.locale, needs_admin, count)
 
     def words(self, shown: Sequence[Card], locale: str) -> str:
         return cards.answer(shown, locale)
@@ -104,26 +157,44 @@ class Changes:
         found = await self.ledger.of_conversation(conversation, SHOWN)
         return [self.card(change) for change in found]
 
+    async def waiting_for(self, person: Person, address: Address) -> Sequence[Change]:
+        """What they may approve at this moment, and have not yet; the oldest first."""
+        found = []
+        for change in await self.ledger.waiting_for_people():
+            given = {consent.person.key for consent in change.consents}
+            if change.proposal.expires <= self.clock() or person.key in given:
+                continue
+            reached = await self.reached(change.id, person.key)
+            with suppress(NotAllowed):
+                await self.approval.check(person, address, change, reached)
+                found.append(change)
+        return found
+
     async def decide(self, action: CardAction, decision: Decision) -> Answer:
         """Raises NotFound (also for a card that is not theirs to see), NotAllowed, Expired,
         AuditRefused, ToolError, Draining, NotStored."""
         change = await self.ledger.get(decision.id)
         ours = change.claim == decision.seq  # taken up again: it was theirs to decide
-        if not ours and not await self.approval.may_see(decision, change):
-            raise NotFound(what=f"proposal {decision.id}")  # as the ledger says of none
+        reached = await self.reached(change.id, decision.person.key)
+        if not ours and not await self.approval.may_see(decision, change, reached):
+            raise NotFound(NO_PROPOSAL, id=decision.id)  # as the ledger says of none
         if change.state == "applying" and change.claim != decision.seq:
             change = await self._settled(change)
         if change.state == "open" and change.proposal.expires <= self.clock():
             change = await self._close(change, "expired", None)
         if change.state == "expired" and action != "undo":
             raise Expired(id=change.id)
-        match action:
-            case "approve":
-                return await self._approve(change, decision)
-            case "deny":
-                return await self._deny(change, decision)
-            case "undo":
-                return await self._undo(change, decision)
+        try:
+            match action:
+                case "approve":
+                    return await self._approve(change, decision, reached)
+                case "deny":
+                    return await self._deny(change, decision, reached)
+                case "undo":
+                    return await self._undo(change, decision, reached)
+        except NotAllowed as error:
+            error.values.setdefault("right", "approve")
+            raise
 
     async def result(self, id: str, seq: int) -> tuple[str, str]:
         """What a run gave that the event `seq` approved, and the run's title; "" for any other."""
@@ -138,47 +209,94 @@ class Changes:
         for change in await self.ledger.abandoned():
             await self._ended(change, await self.applying.settle(change))
 
-    async def _approve(self, change: Change, decision: Decision) -> Answer:
+    async def _approve(self, change: Change, decision: Decision, reached: bool) -> Answer:
         if change.state == "open":
-            await self.approval.check(decision.person, decision.address, change)
+            await self.approval.check(decision.person, decision.address, change, reached)
+            count = self.approval.approvers(change.proposal).count
+            if count > 1:
+                known = [consent.person.key for consent in change.consents]
+                change, counted = await self._consented(change, decision)
+                if change.state == "open" and counted < count:
+                    words = _ONE_MORE if decision.person.key in known else ""
+                    words = words if counted == len(change.consents) else _UNCOUNTED
+                    return self._told(change, decision, say(words) if words else "")
+        if change.state == "open":
+            await self._pay(change, decision.seq)
             change = await self.ledger.claim(change.id, decision.seq, decision.person, self.clock())
+            if change.claim != decision.seq:  # somebody was quicker
+                await self._settle(change, decision.seq)
         unaudited = ""
         if change.state == "applying" and change.claim == decision.seq:
-            change, unaudited = await self._apply(change, decision.doing)
+            rule = await self.approval.rule_of(decision.person, decision.address, change)
+            change, unaudited = await self._apply(change, rule, decision.doing)
+            await self._settle(change, decision.seq)
         return self._told(change, decision, unaudited)
 
-    async def _deny(self, change: Change, decision: Decision) -> Answer:
+    async def _consented(self, change: Change, decision: Decision) -> tuple[Change, int]:
+        """With their approval; and those of how many people count, who may approve it still.
+        Raises AuditRefused, and then nothing was approved."""
+        consent = Consent(decision.person, decision.address, self.clock())
+        if decision.person.key not in [one.person.key for one in change.consents]:
+            with_theirs = replace(change, decider=decision.person, claim=decision.seq)
+            rule = await self.approval.rule_of(decision.person, decision.address, change)
+            await self.audit.write("consented", with_theirs, rule)
+        change = await self.ledger.consent(change.id, consent)
+        self.moved()
+        counted = {self.approval.one(decision.person.key)}
+        for given in change.consents:
+            reached = await self.reached(change.id, given.person.key)
+            with suppress(NotAllowed):
+                await self.approval.check(given.person, given.address, change, reached)
+                counted.add(self.approval.one(given.person.key))
+        return change, len(counted)
+
+    async def _pay(self, change: Change, seq: int) -> None:
+        """Who asked for a run pays for it, before it is begun. Raises OverBudget."""
+        if self.purse and change.draft.kind == "run":
+            proposal = change.proposal
+            await self.purse.pay_approved(
+                proposal.asker, proposal.address, seq, change.id, _paid(change)
+            )
+
+    async def _settle(self, change: Change, seq: int) -> None:
+        if self.purse and change.draft.kind == "run":
+            begun = change.claim == seq and any(step.write.id for step in change.steps)
+            await self.purse.settle_run(seq, change.id, _paid(change), begun)
+
+    async def _deny(self, change: Change, decision: Decision, reached: bool) -> Answer:
         if change.state == "open":
-            await self.approval.check_denial(decision.person, decision.address, change)
-            change = await self._close(change, "denied", decision.person)
+            await self.approval.check_denial(decision.person, decision.address, change, reached)
+            rule = await self.approval.rule_of(decision.person, decision.address, change)
+            change = await self._close(change, "denied", decision.person, rule)
         return self._told(change, decision)
 
-    async def _undo(self, change: Change, decision: Decision) -> Answer:
+    async def _undo(self, change: Change, decision: Decision, reached: bool) -> Answer:
         if change.state == "applying":
             return self._told(change, decision)
         undo = await self.ledger.get(change.undone_by) if change.undone_by else None
         if undo is None and cards.undoable(change):
             if change.decided + UNDO_LIFETIME <= self.clock():
                 return self._answer([cards.lapsed(decision.locale)], [change], decision)
-            undo = await self._begin_undo(change, decision)
+            undo = await self._begin_undo(change, decision, reached)
         if undo is None or undo.claim != decision.seq:
             return self._not_undone(change, undo, decision)
         unaudited = ""
         if undo.state == "applying":
-            undo, unaudited = await self._apply(undo)
+            undo, unaudited = await self._apply(undo, "")
         change = await self.ledger.get(change.id)
         sentence = _NOT_UNDONE if undo.state == "failed" else _UNDONE
         id = change.id if undo.state == "failed" else undo.id
         words = [say(sentence, decision.locale, id=id), cards.outcome(undo, decision.locale)]
         return self._answer([*words, unaudited], [undo, change], decision)
 
-    async def _begin_undo(self, change: Change, decision: Decision) -> Change:
-        await self.approval.check(decision.person, decision.address, change)
+    async def _begin_undo(self, change: Change, decision: Decision, reached: bool) -> Change:
+        await self.approval.check(decision.person, decision.address, change, reached)
         applier = self.appliers.get(change.draft.applier)
         if applier is None:
             raise ToolError("The system it was done in is no longer connected.")
         draft = applier.revert(change)
-        await self.audit.write("undo", change)
+        rule = await self.approval.rule_of(decision.person, decision.address, change)
+        await self.audit.write("undo", change, rule, decision.person)
         now = self.clock()
         proposal = replace(
             change.proposal, id=fresh_id(), draft=draft, asker=decision.person, seq=decision.seq,
@@ -205,11 +323,14 @@ class Changes:
         """The operator's written policy decides: the same ledger, no click."""
         change = await self.ledger.claim(change.id, seq, POLICY, self.clock())
         if change.state == "applying" and change.claim == seq:
-            change, _ = await self._apply(change)
+            rule = self.approval.rule_of_policy(change.draft)
+            change, _ = await self._apply(change, rule)
         done = change.state == "done"
         return Outcome("ok" if done else "error", cards.note(change), proposal=change.id)
 
-    async def _apply(self, change: Change, doing: Doing | None = None) -> tuple[Change, str]:
+    async def _apply(
+        self, change: Change, rule: str, doing: Doing | None = None
+    ) -> tuple[Change, str]:
         """To its end; and words where that could not be written to the audit log.
 
         Raises AuditRefused before anything is written, else Draining and NotStored, on which the
@@ -218,7 +339,7 @@ class Changes:
         fresh = all(step.state == "waiting" for step in change.steps)
         if fresh and not change.proposal.undoes:
             try:
-                await self.audit.write("approved", change)
+                await self.audit.write("approved", change, rule)
             except AuditRefused:
                 await self.ledger.release(change.id, change.claim)
                 raise
@@ -239,20 +360,28 @@ class Changes:
             change, _ = await self._ended(change, await self.applying.settle(change))
         return change
 
-    async def _close(self, change: Change, state: ChangeState, decider: Person | None) -> Change:
+    async def leave(self, person: str) -> None:
+        """Who goes by that key comes no more: what they proposed waits for nobody."""
+        for change in await self.ledger.waiting_for_people():
+            if change.proposal.asker.key == person:
+                await self._close(change, "denied", PONTE)
+
+    async def _close(
+        self, change: Change, state: ChangeState, decider: Person | None, rule: str = ""
+    ) -> Change:
         note = cards.note(replace(change, state=state, decider=decider))
         closed = await self.ledger.close(change.id, state, decider, note, self.clock())
-        await self._tell(closed.state, closed)
+        await self._tell(closed.state, closed, rule)
         return closed
 
-    async def _tell(self, event: str, change: Change) -> str:
+    async def _tell(self, event: str, change: Change, rule: str = "") -> str:
         """Log, count and audit what happened; words where the audit log refused it."""
         log.info(event, change=change.id, kind=change.draft.kind, rows=change.draft.touched,
                  written=cards.done(change))  # fmt: skip
         metrics.changes.labels(event, change.draft.kind).inc()
         self.moved()
         try:
-            await self.audit.write(event, change)
+            await self.audit.write(event, change, rule)
         except AuditRefused as error:
             log.error("audit log refused", why=str(error))
             return say(_UNAUDITED, change.proposal.locale, cause=error.values["cause"])
@@ -263,7 +392,8 @@ class Changes:
         if change.state == "applying":
             words = [say(_IN_PROGRESS, locale, id=change.id)]
         else:
-            words = [cards.outcome(change, locale)]
+            count = self.approval.approvers(change.proposal).count
+            words = [cards.outcome(change, locale, count)]
         if cards.undoable(change):
             words.append(say(_UNDO_WITH, locale, id=change.id))
         return self._answer([*words, unaudited], [change], decision)
@@ -280,8 +410,19 @@ class Changes:
         return Answer(text, cards=tuple(drawn) if decision.clicked or away else ())
 
 
+def _paid(change: Change) -> Paid:
+    return Paid("quick_commands", change.draft.view.slug)
+
+
 def _outcome_of(steps: Sequence[Step]) -> ChangeState:
     if all(step.state == "done" for step in steps):
         return "done"
     touched = any(step.state in WRITTEN or step.state in ("unknown", "writing") for step in steps)
     return "partial" if touched else "failed"
+
+
+def _wish(draft: Draft) -> object:
+    """What it would do, without how things stood before."""
+    made = draft.kind == "create"
+    rows = [("" if made else row.id, row.after) for row in draft.rows]
+    return draft.applier, draft.kind, draft.title, rows

@@ -12,6 +12,7 @@ import structlog
 from core.changes.model import Change
 from core.changes.ports import Ledger
 from core.changes.service import Changes
+from core.chat.requests import Requests
 from core.conversation.context import TurnPosts
 from core.errors import PlatformBusy, PonteError, Undeliverable
 from core.messages import Answer, CardAction
@@ -19,6 +20,9 @@ from core.ports import Journal, Replies
 from core.records import FINAL_STATES, Turn
 
 log = structlog.get_logger("redraw")
+STATES = ("open", "approved", "applying", "done", "partial", "failed", "denied", "expired",
+          "withdrawn", "undone")  # fmt: skip
+"""What is said of a card; a post, too, is done or failed."""
 LABELS: Mapping[CardAction, str] = {"approve": "Approve", "deny": "Deny", "undo": "Undo"}
 """Of the buttons under a card, in English; `say` has the other languages."""
 AGAIN = 20.0
@@ -30,7 +34,8 @@ _STANDS = ("done", "stopped", "failed")
 
 
 class Redraw:
-    """`due` is set by whoever moved a change. `replies` are by platform."""
+    """`due` is set by whoever moved a change. `replies` are by platform. `requests` say what is
+    to be said besides."""
 
     def __init__(
         self,
@@ -38,12 +43,14 @@ class Redraw:
         changes: Changes,
         journal: Journal,
         replies: Mapping[str, Replies],
+        requests: Requests | None = None,
     ) -> None:
         self._due = due
         self._changes = changes
         self._ledger: Ledger = changes.ledger
         self._journal = journal
         self._replies = replies
+        self._requests = requests
         self._tries: Counter[str] = Counter()
 
     async def run(self) -> None:
@@ -67,7 +74,7 @@ class Redraw:
         left = 0
         for change in await self._ledger.undrawn():
             left += not await self._draw(change)
-        return left
+        return left + (await self._requests.once() if self._requests else 0)
 
     async def _draw(self, change: Change) -> bool:
         if change.proposal.address.platform not in self._replies:

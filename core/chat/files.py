@@ -11,6 +11,7 @@ import structlog
 from core import text
 from core.errors import PonteError, TooLarge
 from core.i18n import say
+from core.i18n import size as size_of
 from core.messages import Attachment, File, Message
 from core.models.input import CHARACTERS, is_cut
 from core.ports import Files
@@ -90,7 +91,7 @@ def too_large(attachment: Attachment) -> TooLarge | None:
     if attachment.size <= LARGEST or attachment.file:
         return None
     name = text.file_name(attachment.name)
-    return TooLarge(TOO_LARGE, name=name, size=_mib(attachment.size), limit=_mib(LARGEST))
+    return TooLarge(TOO_LARGE, name=name, size=size_of(attachment.size), limit=size_of(LARGEST))
 
 
 async def unread(
@@ -108,8 +109,4 @@ async def unread(
     if left:
         told.append(say(MISSING, locale, names=", ".join(f"`{name}`" for name in left)))
     cut = [file.name for file in files if await is_cut(file, read)]
-    return told + [say(CUT, locale, name=name, count=f"{CHARACTERS:,}") for name in cut]
-
-
-def _mib(size: int) -> str:
-    return f"{size / 1024 / 1024:.1f} MiB"
+    return told + [say(CUT, locale, name=name, count=CHARACTERS) for name in cut]

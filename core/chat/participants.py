@@ -1,18 +1,54 @@
 """Who takes part in a platform's thread, and how much of it a turn is told.
 
 While one person talks with Ponte in a thread of theirs, each of their messages there is for it.
-From a second one on only a mention is, and they are told so once.
+From a second one on only a mention is, and they are told so once. A channel may have it otherwise.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Protocol
+
+from core.messages import Address
 
 QUOTES, QUOTED, FILES = 30, 500, 10
 """Earlier messages of a thread that a turn is told, characters of each, and their newest files."""
 PATIENCE = 10.0
 """Seconds that a turn waits for what its message points at, and for what was said before it."""
 UNREAD = "I could not read what was said before in this thread, so I answered without it."
+
+
+class Way(Protocol):
+    """How a channel has it; None is as everywhere."""
+
+    @property
+    def strict_mention(self) -> bool | None:
+        """Only what mentions Ponte is for it."""
+
+    @property
+    def answer_everything(self) -> bool | None:
+        """All that people say is for it, but what names others and not Ponte."""
+
+    @property
+    def threads(self) -> bool | None:
+        """Whether a message gets a thread. False: answers stand in the channel itself, which is one
+        conversation; what is said in a thread all the same is answered there, as another one."""
+
+
+@dataclass(frozen=True, slots=True)
+class OwnWay:
+    strict_mention: bool | None = None
+    answer_everything: bool | None = None
+    threads: bool | None = None
+
+
+Ways = Callable[[Address], Way]
+"""By where something is said; asked each time, since the operator may change it."""
+
+
+def as_everywhere(address: Address) -> Way:
+    return OwnWay()
 
 
 @dataclass(slots=True)

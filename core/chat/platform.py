@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
-from core.messages import Answer, Attachment, File, Message, Person, ReplyTo
+from core.messages import Address, Answer, Attachment, File, Message, Person, ReplyTo
 from core.ports import Posts, Reply
 from core.records import Health
 
@@ -28,8 +28,35 @@ class Platform(Protocol):
     async def close(self) -> None: ...
 
 
-class ChatPlatform(Platform, Protocol):
+class Messenger(Protocol):
+    """A platform that can write to people who did not ask just now. What is posted goes through
+    its `Reply`, so that it is looked up where it is not known whether it was made."""
+
+    async def members(self, names: Collection[str]) -> Sequence[Person]:
+        """The people of these names (`platform:ID`): who is named, and who is in a group, as far
+        as the platform tells. None of them is a program. Raises PlatformBusy where it cannot be
+        told now."""
+
+    async def reads(self, person: Person, address: Address) -> bool:
+        """Whether they read along there; False where that is not told."""
+
+    async def title(self, address: Address) -> str:
+        """A shared place as people know it, in their words; "" where that is not told."""
+
+    async def direct(self, person: Person) -> tuple[ReplyTo, str]:
+        """Where something is posted into a direct message with them, and their locale ("" where
+        that is not known). Raises Undeliverable, PlatformBusy, and others where in doubt."""
+
+    def after(self, to: ReplyTo, post: str = "") -> ReplyTo:
+        """Where something is posted that answers nothing: where `to` is answered, or under `post`
+        there, which is ours."""
+
+
+class ChatPlatform(Platform, Messenger, Protocol):
     """One of a company's: its files come as references, and it knows groups of people."""
+
+    async def start(self, *, listens: bool = True) -> None:
+        """As a Platform; where it does not listen, it can post and ask, and no event comes in."""
 
     async def fetch(self, message: Message, attachment: Attachment) -> File | None:
         """The `Fetch` of this platform."""
@@ -37,7 +64,7 @@ class ChatPlatform(Platform, Protocol):
     async def look_up(self, message: Message, pointed: bool) -> tuple[Message, Sequence[str]]:
         """The `LookUp` of this platform."""
 
-    async def membership(self, person: Person) -> frozenset[str]:
+    async def membership(self, person: Person) -> frozenset[str] | None:
         """The `Membership` of this platform."""
 
     async def guest(self, person: Person) -> bool | None:

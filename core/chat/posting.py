@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import suppress
+from typing import Any
 
 import structlog
 
@@ -26,6 +27,8 @@ FILES = 0
 FIRST_WAIT, LONGEST_WAIT = 0.5, 60.0
 PATIENCE = 3600.0
 """Seconds after which an answer that cannot be posted is left, and told with the next message."""
+UNDER_WAY = 60.0
+"""Seconds that a post may take which nobody waits for any more, before it is given up."""
 PROMPT = 0.5
 """Seconds within which an answer is posted whole: growing would only cost an edit."""
 
@@ -45,6 +48,10 @@ class PostedReply:
         self._whole = whole
         self._known: dict[int, Post] | None = None
         self._shown: dict[int, str] = {}
+        self._made: dict[int, str] = {}
+        """Posts that were made here, whether or not their record came about."""
+        self._making: dict[int, asyncio.Task[str]] = {}
+        """Posts under way; who asked for one may have been cancelled meanwhile."""
         self._latest: Progress | None = None
         self._worker: asyncio.Task[None] | None = None
         self._gone: PostRemoved | None = None
@@ -106,6 +113,22 @@ class PostedReply:
             post, lambda: self._surface.edit(post.id, part, answer), gone_is_fine=True
         )
 
+    async def set_right(self, answer: Answer, posts: Sequence[Post]) -> None:
+        if self._making:
+            await asyncio.wait(self._making.values(), timeout=UNDER_WAY)
+        known = {post.number: post.id for post in posts}
+        for number, made in self._made.items():
+            if known.get(number) != made:
+                log.warning("late post taken away", turn=self._turn, number=number)
+                metrics.posts.labels("taken away").inc()
+                with suppress(PostRemoved):
+                    await self._surface.delete(made)
+        last = len(answer.parts)
+        for number, part in enumerate(answer.parts, 1):
+            if number in self._shown and (id := known.get(number)):
+                with suppress(PostRemoved):
+                    await self._surface.edit(id, part, answer if number == last else None)
+
     async def rest(self) -> None:
         await self._show_no_more()
         await self._surface.rest()
@@ -133,6 +156,7 @@ class PostedReply:
 
     async def _show(self, progress: Progress) -> None:
         if not progress.text:
+            self._posts.check()
             await self._surface.busy(progress.doing)
             return
         trust = progress.trust
@@ -175,17 +199,18 @@ class PostedReply:
         if post is None:
             post = await self._intend(number)
         elif not post.id:
-            found = await self._surface.find(number, post.key)
+            found = await self._made_here(number) or await self._surface.find(number, post.key)
             post = await self._record(post, found) if found else post
+        self._posts.check()
+        known, self._shown[number] = self._shown.get(number), part
         if not post.id:
             metrics.posts.labels("post").inc()
-            made = await self._surface.post(number, post.key, part, answer)
+            made = await self._make(number, self._surface.post(number, post.key, part, answer))
             ends = answer is not None and not answer.files and number >= max(await self._load())
             await self._record(post, made, ends)
-        elif final or self._shown.get(number) != part:
+        elif final or known != part:
             metrics.posts.labels("edit").inc()
             await self._watched(post, lambda: self._surface.edit(post.id, part, answer))
-        self._shown[number] = part
 
     async def _upload(self, answer: Answer) -> None:
         post = (await self._load()).get(FILES)
@@ -193,10 +218,29 @@ class PostedReply:
             post = await self._intend(FILES)
         elif post.id or post.state == "removed":
             return
-        elif found := await self._surface.find(FILES, post.key):
+        elif found := await self._made_here(FILES) or await self._surface.find(FILES, post.key):
             await self._record(post, found)
             return
-        await self._record(post, await self._surface.upload(post.key, answer.files))
+        self._posts.check()
+        made = await self._make(FILES, self._surface.upload(post.key, answer.files))
+        await self._record(post, made)
+
+    async def _make(self, number: int, call: Coroutine[Any, Any, str]) -> str:
+        """Its id, which stands in `_made` also where the wait for it is cancelled."""
+        task = self._making[number] = asyncio.create_task(call)
+
+        def made(task: asyncio.Task[str]) -> None:
+            del self._making[number]
+            if not task.cancelled() and not task.exception():
+                self._made[number] = task.result()
+
+        task.add_done_callback(made)
+        return await asyncio.shield(task)
+
+    async def _made_here(self, number: int) -> str:
+        if under_way := self._making.get(number):
+            await asyncio.wait({under_way})
+        return self._made.get(number, "")
 
     async def _drop(self, post: Post) -> None:
         id = post.id or await self._surface.find(post.number, post.key)
@@ -224,6 +268,7 @@ class PostedReply:
         self, post: Post, call: Callable[[], Awaitable[None]], gone_is_fine: bool = False
     ) -> None:
         """Run a call on a post of ours; that a person removed it is recorded."""
+        self._posts.check()
         try:
             await call()
         except PostRemoved:

@@ -6,24 +6,43 @@ Commands never reach the model: each checks the rights, and before it costs anyt
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TypeVar
 
 from core import quick_commands, text
+from core.allowances import standing
+from core.changes import cards
 from core.changes.model import Decision
-from core.changes.service import Changes
+from core.changes.service import SHOWN, Changes
 from core.conversation import grammar
 from core.conversation.context import Show, ToolContexts, TurnFiles
 from core.conversation.grammar import Command
+from core.conversation.why import Why
 from core.errors import NotAllowed, NotFound, PonteError
-from core.i18n import LANGUAGE, say
-from core.messages import Answer, CardAction, Progress
-from core.ports import Budget, Files, Inbox, Journal, Policy, QuickCommands, StatusBoard, ThreadMap
+from core.i18n import LANGUAGE, money, plural, say
+from core.markdown import markless
+from core.messages import Address, Answer, CardAction, Progress, Usage
+from core.policy import places
+from core.ports import (
+    Audit,
+    Budget,
+    Files,
+    Inbox,
+    Journal,
+    Policy,
+    QuickCommands,
+    StatusBoard,
+    ThreadMap,
+)
 from core.quick_commands import Results, check_inputs
 from core.records import Action, Call, Outcome, Spent, ToolContext, Turn
-from core.tools.code.source import DOING, NAME, Runner, for_person
+from core.tools.code.source import DOING, NAME, Run, Runner, for_person
 from core.tools.tool import compact
+from core.usage import Paid
 
+T = TypeVar("T")
 HELP = """\
 Ask me anything in your own words. I also know these words, alone in a message:
 - `help`: this; `status`: what is connected; `usage`: what was used today
@@ -31,7 +50,9 @@ Ask me anything in your own words. I also know these words, alone in a message:
 - `forget`: erase this conversation everywhere (in shared places: `forget yes`)
 - `stop`: stop what I am doing
 - `changes`: what was changed; `approve ID`, `deny ID`, `undo ID`: decide on it
-- `quick-command SLUG …`: run a quick command"""
+- `approvals`: what waits for you to decide on it
+- `quick-command SLUG …`: run a quick command
+- `why ID`: which rule decides on a change; it takes the name of a tool or a right, too"""
 STATES = {"on": "on", "off": "off", "failing": "FAILING"}
 _ACTIONS: dict[str, CardAction] = {"approve": "approve", "deny": "deny", "undo": "undo"}
 _RESULT_THERE = "Its result is for the conversation that it was proposed in: ask for it there."
@@ -42,6 +63,10 @@ _NO_SANDBOX = (
 _CODE_LOST = (
     "I was interrupted while this ran, so it is not known what it did. It is not run again by "
     "itself; send it once more if it is needed."
+)
+_NO_PRICE = (
+    "No price of the model is known, so its money is not counted; the operator can write it into "
+    "ponte.toml, under prices."
 )
 _RUNNING = "is running the quick command…"
 _QUICK_LOST = (
@@ -67,23 +92,28 @@ class CodeCommand:
     policy: Policy
     budget: Budget
     tool_contexts: ToolContexts
+    audit: Audit
     runner: Runner | None = None
 
     async def run(self, turn: Turn, code: str, show: Show) -> Answer:
         """Raises NotAllowed, NotFound, OverBudget, ToolError."""
-        await _check_right(self.policy, turn, "code")
+        rule = await _check_right(self.policy, turn, "code")
         call = turn.calls[0] if turn.calls else Call(NAME, NAME, compact({"code": code}), "code")
         outcome = call.outcome
         if outcome is None:
             if turn.calls and not call.handle:
+                _note_run(self.audit, turn, NAME, rule, "unknown")
                 return Answer(say(_CODE_LOST), status="failed", code="unknown")
             if self.runner is None or not await self.runner.backend.offered():
                 raise NotFound(_NO_SANDBOX)
             await self.budget.reserve(turn)
             await self.journal.call_started(turn, call)
+            if costs := getattr(self.runner.backend, "costs", None):
+                await self.budget.pay_run(turn, call.call_id, costs(call.arguments))
             ctx = await self.tool_contexts.for_command(turn, call, show)
             await ctx.doing(say(DOING))
-            run = await self.runner.run(ctx, code)
+            note = partial(_note_run, self.audit, turn, NAME, rule)
+            run = await _noted(note, self.runner.run(ctx, code), _how)
             told = await text.aside(
                 lambda _: for_person(run.ran, run.files, ctx.locale), run.ran.printed
             )
@@ -108,6 +138,7 @@ class QuickCommandHandler:
     budget: Budget
     known: QuickCommands
     tool_contexts: ToolContexts
+    audit: Audit
     results: Results = field(default_factory=Results)
 
     async def run(self, turn: Turn, command: Command, show: Show) -> Answer:
@@ -117,12 +148,14 @@ class QuickCommandHandler:
         """
         message = turn.message
         found = await self.known.find(message.author, message.address, command.slug)
-        needed: tuple[Action, ...] = ("spend", "write") if found.effect == "write" else ("spend",)
-        await _check_right(self.policy, turn, *needed)
+        needed: tuple[Action, ...] = ("spend", "propose") if found.effect == "write" else ("spend",)
+        rule = await _check_right(self.policy, turn, *needed)
+        note = partial(_note_run, self.audit, turn, f"command:{found.slug}", rule)
         call = Call("quick-command", found.slug, grammar.typed(command), "spend")
         if turn.calls:
             call = turn.calls[0]
             if not call.handle:
+                note("unknown")
                 return Answer(say(_QUICK_LOST), status="failed", code="unknown")
         ctx = await self.tool_contexts.for_command(turn, call, show)
         inputs = command.input
@@ -132,12 +165,15 @@ class QuickCommandHandler:
             inputs = check_inputs(found, whole)
         await self.budget.reserve(turn)
         await self.journal.call_started(turn, call)
+        paid = Paid("quick_commands", found.slug)
+        await self.budget.pay_run(turn, call.call_id, paid)
         await ctx.doing(say(_RUNNING))
         begun = asyncio.Event()
         if ctx.handle:
             begun.set()
         try:
-            outcome = await self.known.run(_noting(ctx, begun), found.slug, inputs)
+            run = self.known.run(_noting(ctx, begun), found.slug, inputs)
+            outcome = await _noted(note, run, lambda outcome: outcome.status)
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if not ctx.stopped() or task is None:
@@ -145,6 +181,11 @@ class QuickCommandHandler:
             task.uncancel()
             left = _LEFT if begun.is_set() else _PERHAPS
             return Answer(say(left, slug=found.slug), status="stopped")
+        except PonteError:
+            if not begun.is_set():
+                await self.budget.settle_run(turn.seq, call.call_id, paid, begun=False)
+            raise
+        await self.budget.settle_run(turn.seq, call.call_id, paid, begun=True)
         if outcome.status != "ok":
             raise QuickCommandFailed(slug=found.slug, words=outcome.text)
         answer = Answer("", files=outcome.files)
@@ -156,6 +197,10 @@ class QuickCommandHandler:
         shown = await self.results.shown(result, name, LANGUAGE.get(), keep)
         text = f"{answer.text}\n\n{shown.text}".strip()
         return replace(answer, text=text, files=(*answer.files, *shown.files))
+
+
+async def _nobody_else() -> None:
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,8 +215,13 @@ class Commands:
     changes: Changes
     quick: QuickCommandHandler
     code: CodeCommand
-    forgotten: Callable[[], None] = lambda: None
+    why: Why
+    forgotten: Callable[[], Awaitable[None]] = _nobody_else
     """Called after each `forget`: what servers hold can be erased now."""
+    kept_days: Callable[[Address], int] = lambda address: 0
+    """After how many days without use a place's conversations are forgotten; 0 is never."""
+    remains: str = ""
+    """Where what was forgotten may still stand, in words."""
 
     async def answer(self, turn: Turn, command: Command, show: Show) -> Answer:
         """Raises what the manager words: NotAllowed, NotFound, BadInput and so on."""
@@ -185,9 +235,15 @@ class Commands:
             case "help":
                 return Answer(say(HELP))
             case "status":
-                return Answer(await self._status())
+                return Answer(await self._status(turn))
+            case "usage" if command.slug:
+                return Answer(await self._usage_of_channel(turn), private=True)
             case "usage":
                 return Answer(await self._usage(turn))
+            case "approvals":
+                return await self._approvals(turn)
+            case "why":
+                return Answer(await self.why.answer(turn, command.id), private=True)
             case "new":
                 return Answer(await self._new(turn))
             case "forget":
@@ -197,22 +253,51 @@ class Commands:
             case _:
                 return Answer(await self._changes(turn))
 
-    async def _status(self) -> str:
+    async def _status(self, turn: Turn) -> str:
         lines = [
             f"- **{health.name}**: {say(STATES[health.state])}"
             + (f" – {health.words}" if health.words else "")
             for health in await self.board.health()
         ]
+        if days := self.kept_days(turn.message.address):
+            kept = plural(
+                "What nobody here uses for {count} day is forgotten.",
+                "What nobody here uses for {count} days is forgotten.",
+                days,
+            )
+            lines += ["", kept]
         return "\n".join([say("What is connected:"), *lines])
 
     async def _usage(self, turn: Turn) -> str:
-        own = await self.budget.usage(turn.message.author.key)
-        everybody = await self.budget.usage()
-        lines = [
-            say("Used today:"),
-            "- " + say("you: {what}", what=_spent(own)),
-            "- " + say("everybody: {what}", what=_spent(everybody)),
+        """Their own, and what is left of each allowance that applies; all of it for an admin."""
+        message, budget = turn.message, self.budget
+        own = await budget.usage(message.author.key)
+        lines = [say("Used today:"), "- " + say("you: {what}", what=_spent(own))]
+        all_ = own
+        if (await self.policy.may(message.author, message.address, "administer")).allowed:
+            all_ = await budget.usage()
+            lines.append("- " + say("everybody: {what}", what=_spent(all_)))
+        zone = budget.zone_of(message)
+        left = [
+            "- " + standing(count, unit, zone, budget.zone)
+            for count in await budget.standing(message.author, message.address)
+            for unit, _ in count.scope.allowance.limits()
         ]
+        lines += ["", say("What is left:"), *left] if left else []
+        if all_.usage.cost is None and all_.usage.input:
+            lines += ["", say(_NO_PRICE)]
+        return "\n".join(lines)
+
+    async def _usage_of_channel(self, turn: Turn) -> str:
+        """Today's there, by person; for admins."""
+        await _check_right(self.policy, turn, "administer")
+        place = places(turn.message.address)[-1]
+        spent = await self.budget.usage(place=place)
+        lines = [say("Used today in this channel: {what}", what=_spent(spent))]
+        for row in await self.budget.report("person", place=place):
+            tokens = Usage(row["input"], output=row["output"], cost=row["cost"])
+            what = _spent(Spent(row["turns"], tokens))
+            lines.append(f"- `{row['name']}`: {what}")
         return "\n".join(lines)
 
     async def _new(self, turn: Turn) -> str:
@@ -229,7 +314,15 @@ class Commands:
                 "This erases the conversation for everyone here. If you mean it: `forget yes`."
             )
         forgot = await self.forget(conversation)
-        return say("Forgotten: {count} messages of this conversation.", count=forgot)
+        self.changes.audit.note("forgotten", turn.message.author, turn.message.address)
+        told = [
+            plural(
+                "Forgotten: {count} message of this conversation.",
+                "Forgotten: {count} messages of this conversation.",
+                forgot,
+            )
+        ]
+        return " ".join([*told, *([say(self.remains)] if self.remains else [])])
 
     async def forget(self, conversation: str) -> int:
         """Erase a conversation; returns how many messages it had."""
@@ -241,12 +334,15 @@ class Commands:
         for thread in forgot.threads:
             await self.code.forget(thread)
         await self.threads.delete(conversation)
-        self.forgotten()
+        await self.forgotten()
         return forgot.messages
 
     async def _stop(self, turn: Turn) -> str:
         conversation = turn.message.address.conversation
-        seq = self.inbox.running(conversation) or self.changes.applying.waiting(conversation)
+        seq = await self.inbox.running(conversation)
+        if seq is None:
+            waiting = await self.changes.ledger.waiting(conversation)
+            seq = next((each for each in waiting if not self.inbox.stopped(each)), None)
         if seq is None:
             return say("Nothing is running here.")
         await self._check_owner(turn, await self.journal.author(seq))
@@ -254,12 +350,36 @@ class Commands:
         return say("Stopped.")
 
     async def _changes(self, turn: Turn) -> str:
-        address = turn.message.address
-        where = "" if self.changes.approval.sees_all(address) else address.conversation
+        message = turn.message
+        all = self.changes.approval.sees_all(message.author)
+        where = "" if all else message.address.conversation
         cards = await self.changes.latest(where)
         if not cards:
             return say("Nothing was changed here yet.")
-        return "\n".join(f"- `{card.id}` {card.title} ({card.state})" for card in cards)
+        return "\n".join(f"- `{card.id}` {card.title} ({say(card.state)})" for card in cards)
+
+    async def _approvals(self, turn: Turn) -> Answer:
+        """Where others read along, only what was asked there is told; the rest is counted."""
+        person, here = turn.message.author, turn.message.address
+        found = await self.changes.waiting_for(person, here)
+        told = [one for one in found if not here.shared or one.proposal.address.same_channel(here)]
+        lines = [
+            say(
+                "`{id}` {title}: asked for by {name}, expires in {left}.",
+                id=change.id, title=markless(cards.title(change, LANGUAGE.get())),
+                name=markless(cards.plain(change.proposal.asker.name or "?")),
+                left=cards.left(change.proposal.expires - self.changes.clock()),
+            )
+            for change in told[:SHOWN]
+        ]  # fmt: skip
+        said = "\n".join(f"- {line}" for line in lines)
+        if more := len(found) - len(lines):
+            said += "\n" + plural(
+                "{count} more waits for you: ask me in a direct message.",
+                "{count} more wait for you: ask me in a direct message.",
+                more,
+            )
+        return Answer(said.strip() or say("Nothing waits for you."), private=here.shared)
 
     async def _decide(self, turn: Turn, command: Command, show: Show) -> Answer:
         async def doing(words: str) -> None:
@@ -285,8 +405,10 @@ class Commands:
         message = turn.message
         if not message.address.shared or owner in ("", message.author.key):
             return
-        if not (await self.policy.may(message.author, message.address, "admin")).allowed:
-            raise NotAllowed("Only the person who asked, or an admin, may do that here.")
+        if not (await self.policy.may(message.author, message.address, "administer")).allowed:
+            raise NotAllowed(
+                "Only the person who asked, or an admin, may do that here.", right="administer"
+            )
 
 
 def _noting(ctx: ToolContext, begun: asyncio.Event) -> ToolContext:
@@ -299,19 +421,38 @@ def _noting(ctx: ToolContext, begun: asyncio.Event) -> ToolContext:
     return replace(ctx, known_as=known_as)
 
 
-async def _check_right(policy: Policy, turn: Turn, *actions: Action) -> None:
-    """That who asked may do all of these there. Raises NotAllowed."""
-    for action in actions:
-        verdict = await policy.may(turn.message.author, turn.message.address, action)
-        if not verdict.allowed:
-            raise NotAllowed(verdict.reason)
+async def _check_right(policy: Policy, turn: Turn, *actions: Action) -> str:
+    """That who asked may do all of these there, and which rule allows the first of them. Raises
+    NotAllowed."""
+    message = turn.message
+    verdicts = [await policy.may(message.author, message.address, action) for action in actions]
+    for verdict in verdicts:
+        verdict.check()
+    return verdicts[0].rule
+
+
+def _note_run(audit: Audit, turn: Turn, name: str, rule: str, outcome: str) -> None:
+    message = turn.message
+    audit.note("run", message.author, message.address, tool=name, rule=rule, outcome=outcome)
+
+
+async def _noted(note: Callable[[str], None], run: Awaitable[T], how: Callable[[T], str]) -> T:
+    """What the run gives; `note` is told how it ended."""
+    try:
+        ended = await run
+    except BaseException as error:
+        note("error" if isinstance(error, PonteError) else "interrupted")
+        raise
+    note(how(ended))
+    return ended
+
+
+def _how(run: Run) -> str:
+    return "error" if run.ran.error or run.ran.fault else "ok"
 
 
 def _spent(spent: Spent) -> str:
-    words = say(
-        "{turns} turns, {tokens} tokens",
-        turns=spent.turns,
-        tokens=spent.usage.input + spent.usage.output,
-    )
+    words = [plural("{count} turn", "{count} turns", spent.turns)]
+    words.append(plural("{count} token", "{count} tokens", spent.usage.input + spent.usage.output))
     cost = spent.usage.cost
-    return words if cost is None else f"{words}, ${cost:.4f}"
+    return ", ".join(words if cost is None else [*words, money(cost)])

@@ -9,12 +9,14 @@ from dataclasses import dataclass, field, replace
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from core import text
+from core.allowances import Count
 from core.changes.ports import Proposals
+from core.conversation.paying import Paying
 from core.i18n import LANGUAGE
 from core.markdown import Trust
 from core.messages import Attachment, File, Message, Post, Progress
-from core.ports import Fetch, Files, Journal, Reply, ThreadMap, Tool
-from core.records import Call, Effect, Remote, Thread, ToolContext, Turn, Verdict
+from core.ports import Audit, Budget, Fetch, Files, Journal, Reply, ThreadMap, Tool
+from core.records import Call, Remote, Thread, ToolContext, Turn, Verdict
 from core.tasks import together
 
 Show = Callable[[Progress], Awaitable[None]]
@@ -32,6 +34,13 @@ class TurnPosts:
         self._turn = turn
         self.key = ""
         self.held: Post | None = None
+
+    @property
+    def resumed(self) -> bool:
+        return self._turn.attempt > 1
+
+    def check(self) -> None:
+        self._journal.check()
 
     async def known(self) -> Sequence[Post]:
         return self._turn.posts
@@ -90,10 +99,10 @@ class ToolContexts:
 
         return ToolContext(
             asker=message.author, address=message.address, turn=turn.id, seq=turn.seq,
-            call_id=call.call_id, thread=thread, locale=locale, doing=doing,
+            call_id=call.call_id, thread=thread, locale=locale, doing=doing, tool=call.name,
             zone=zone_of(message, self.zone), said=message.text,
             files=TurnFiles(turn, thread.id, self),
-            handle=call.handle, known_as=known_as, kept=kept,
+            handle=call.handle, known_as=known_as, kept=kept, again=bool(message.replaces),
             stopped=lambda: self.stopped(turn.seq),
         )  # fmt: skip
 
@@ -211,13 +220,23 @@ class TurnContext:
     instructions: str
     preface: str
     tool_contexts: ToolContexts
+    audit: Audit
     tools: Mapping[str, Tool] = field(default_factory=dict)
-    may: Callable[[Effect], Awaitable[Verdict]] | None = None
+    may: Callable[..., Awaitable[Verdict]] | None = None
+    """`Policy.may` of the asker there."""
     proposals: Proposals | None = None
     keep: Callable[[Thread], Awaitable[None]] | None = None
     since: int = 0
     """See `Ask.since`."""
+    model: str = ""
+    effort: str = ""
+    """See `Ask`."""
     trust: Trust = field(default_factory=Trust)
     """Where links may lead once something from outside is in the thread; `outside`: it is."""
     outside: bool = False
+    budget: Budget | None = None
+    paying: Paying | None = None
+    """None: no allowance bounds what it may cost."""
+    counts: Sequence[Count] = ()
+    """Of each allowance, with this turn in it."""
     limits: CallLimits = field(default_factory=CallLimits)

@@ -2,32 +2,64 @@
 
 One parser and one set of errors, on every platform. A message is a command when its first word,
 bare or after `/` or `!`, is one of the names and the rest fits that command; "stop doing that" and
-"help me with X" are for the model.
+"help me with X" are for the model. The English names hold for everybody; who has another language
+may write those of `TRANSLATED`, too, with or without their accents.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from core.errors import BadInput, UnknownCommand
+from core.i18n import LANGUAGE, nearest
+from core.policy import KINDS
 from core.quick_commands import Inputs, parse_input, render_input
 from core.text import after, clean, fenced
 
 DECISIONS = frozenset(
-    {"stop", "approve", "deny", "undo", "forget", "help", "status", "usage", "changes"}
+    {"stop", "approve", "deny", "undo", "forget", "help", "status", "usage", "changes", "why"}
+    | {"approvals"}
 )
 """They act as soon as they are stored; everything else keeps its place in the queue."""
 
 NAMES = DECISIONS | {"new", "quick-command"}
 
+TRANSLATED: Mapping[str, Mapping[str, str]] = {
+    "pt-BR": {
+        "ajuda": "help", "estado": "status", "uso": "usage",
+        "uso do canal": "usage channel", "nova conversa": "new",
+        "esquecer sim": "forget yes", "parar": "stop", "alteracoes": "changes",
+        "aprovar": "approve", "recusar": "deny", "desfazer": "undo", "aprovacoes": "approvals",
+        "porque": "why", "comando-rapido": "quick-command",
+    },
+    "fr": {
+        "aide": "help", "etat": "status", "utilisation": "usage",
+        "utilisation du canal": "usage channel", "nouvelle conversation": "new",
+        "oublier oui": "forget yes", "arreter": "stop", "modifications": "changes",
+        "approuver": "approve", "refuser": "deny", "annuler": "undo", "approbations": "approvals",
+        "pourquoi": "why", "commande-rapide": "quick-command",
+    },
+}  # fmt: skip
+"""In small letters without accents. What wipes or begins anew takes two words: one alone may be
+a question."""
+
 RUN_PYTHON = "run-python"
 """The name of a message that is only one ```python block."""
 
+CHANNEL = "channel"
+"""What `usage` can be asked for."""
 _WITH_ID = frozenset({"approve", "deny", "undo"})
 _HEAD = re.compile(r"[/!]?([a-z]+(?:-command)?)(?=\s|$)", re.IGNORECASE)
+_WORD = re.compile(r"\S+")
 _ID = re.compile(r"(?=[a-z]*[2-7])[a-z2-7]{6}")
 """Every id holds a digit, so that "approve please" stays a sentence."""
+_WHY = re.compile(
+    rf"{_ID.pattern}|[a-z]+(_[a-z]+)+|{'|'.join(KINDS[:7])}|({'|'.join(KINDS)}):\S.*", re.DOTALL
+)
+"""What "why" is asked of; all else is a question for the model."""
 SLUG = r"[a-z0-9][a-z0-9_-]{0,99}"
 """What a quick command can be named."""
 _LONGEST_DECISION = 64
@@ -41,7 +73,8 @@ _WRONG_SLUG = (
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What was typed: `id` for approve, deny and undo; `slug` and `input` for quick-command.
+    """What was typed: `id` for approve, deny, undo and why; `slug` and `input` for quick-command;
+    `slug` for usage.
 
     `confirmed` is `forget yes`; `code` is the Python of a message that is only a code block.
     """
@@ -54,14 +87,16 @@ class Command:
     code: str = ""
 
 
-def parse(text: str) -> Command | None:
-    """The command, or None when the message is for the model.
+def parse(text: str, locale: str | None = None) -> Command | None:
+    """The command, or None when the message is for the model. `locale`: in whose language, None for
+    that of whoever asked.
 
     Raises UnknownCommand (a slug that is none) or BadInput (inputs that cannot be read).
     """
     text = text.strip()
     if text.startswith(("```", "~~~")):
         return _code_block(clean(text))
+    text = _in_english(text, locale)
     head = _HEAD.match(clean(text[:_LONGEST_DECISION]))
     name = head[1].lower() if head else ""
     if name not in NAMES:
@@ -70,13 +105,13 @@ def parse(text: str) -> Command | None:
     return _quick_command(rest) if name == "quick-command" else _plain(name, rest)
 
 
-def is_decision(text: str) -> bool:
+def is_decision(text: str, locale: str) -> bool:
     """Whether this must act at once, ahead of what waits in its conversation."""
     text = text.strip()
     if len(text) > _LONGEST_DECISION:
         return False
     try:
-        command = parse(text)
+        command = parse(text, locale)
     except BadInput:
         return False
     return command is not None and command.name in DECISIONS
@@ -97,12 +132,36 @@ def typed(command: Command) -> str:
     return " ".join(word for word in words if word)
 
 
+def _in_english(text: str, locale: str | None) -> str:
+    """`text` with a translated name in English, where it begins with one."""
+    names = TRANSLATED.get(nearest(LANGUAGE.get() if locale is None else locale))
+    if names is None:
+        return text
+    start = clean(text[:_LONGEST_DECISION]).strip()
+    whole = " ".join(_folded(start).split())
+    if len(text) <= _LONGEST_DECISION and whole in names:
+        return names[whole]
+    head = _WORD.match(start)
+    name = names.get(_folded(head[0])) if head else None
+    return name + clean(text).strip()[len(head[0]) :] if head and name else text
+
+
+def _folded(text: str) -> str:
+    """In small letters, without accents."""
+    apart = unicodedata.normalize("NFD", text.casefold().lstrip("/!"))
+    return "".join(letter for letter in apart if not unicodedata.combining(letter))
+
+
 def _plain(name: str, rest: str) -> Command | None:
     if name in _WITH_ID:
         word = rest.lower()
         return Command(name, id=word) if _ID.fullmatch(word) else None
+    if name == "why":
+        return Command(name, id=rest) if _WHY.fullmatch(rest) else None
     if name == "forget" and rest.lower() == "yes":
         return Command(name, confirmed=True)
+    if name == "usage" and rest.lower() == CHANNEL:
+        return Command(name, slug=CHANNEL)
     return None if rest else Command(name)
 
 

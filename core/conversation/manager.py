@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
+from typing import Protocol
 
 import structlog
 
 from core import metrics, text
+from core.allowances import TOLD, TOLD_ADMIN, Count, Grant, OverAllowance, nearly
 from core.changes.service import Changes
 from core.chat.files import unread
 from core.conversation import grammar, prompt
 from core.conversation.commands import Commands
 from core.conversation.context import CallLimits, ToolContexts, TurnContext, TurnPosts
+from core.conversation.paying import Paying, most, nears
 from core.conversation.rounds import Rounds
 from core.errors import (
     Draining,
@@ -24,16 +27,20 @@ from core.errors import (
     Interrupted,
     NotAllowed,
     NotStored,
+    OverBudget,
     PersonRefused,
     PonteError,
     PostRemoved,
     Superseded,
+    TakenOver,
     Undeliverable,
 )
 from core.i18n import LANGUAGE, nearest, say
 from core.markdown import Trust, addresses
 from core.messages import Address, Answer, File, Progress
+from core.policy import HELD
 from core.ports import (
+    Audit,
     Budget,
     Files,
     Inbox,
@@ -45,38 +52,77 @@ from core.ports import (
     Reply,
     ThreadMap,
 )
-from core.records import Action, State, Turn
-from core.tasks import together
+from core.records import FINAL_STATES, State, Turn
+from core.tasks import Tasks, together
 from core.tools.tool import Toolbox
 
 log = structlog.get_logger("conversation")
 ATTEMPTS = 3
 """Crashes that one turn may survive; then it ends in an apology."""
+AGAIN = 1.0
+"""Seconds between two looks whether another process has answered."""
 ALONE = (NotAllowed, PersonRefused)
 """Errors that the asker alone is to read."""
 _STOPPED_HERE = "_Stopped. What I had begun in another system may still finish there._"
-EFFECTS: tuple[Action, ...] = ("read", "write", "spend", "code")
+
+
+class TooFast(OverBudget):
+    sentence = (
+        "You may write {limit} messages a minute, and this was one more: I did not take it up. "
+        "Please send it again in a minute. The operator can raise it (ponte.toml, limits)."
+    )
+
+
+class TooManyWaiting(OverBudget):
+    sentence = (
+        "{limit} messages of yours wait for their answers already, so I did not take this one up. "
+        "Please send it again when some are answered, or write `stop`. The operator can raise it "
+        "(ponte.toml, limits)."
+    )
+
+
+TOO_MANY: Mapping[str, type[OverBudget]] = {"fast": TooFast, "waiting": TooManyWaiting}
+"""Why a message was not taken up (`core.store.inbox`)."""
+
+
+class Way(Protocol):
+    """A place's own way; "" and None: as everywhere."""
+
+    @property
+    def instructions(self) -> str: ...
+    @property
+    def model(self) -> str: ...
+    @property
+    def effort(self) -> str: ...
+    @property
+    def language(self) -> str | None: ...
 
 
 @dataclass(frozen=True, slots=True)
+class OwnWay:
+    instructions: str = ""
+    model: str = ""
+    effort: str = ""
+    language: str | None = None
+
+
+@dataclass(slots=True)
 class Profile:
-    """What the operator chose for all turns."""
+    """What the operator chose for all turns, and of places; it may be replaced at any time."""
 
     instructions: str = prompt.INSTRUCTIONS
     locale: str = "en"
     zone: str = "UTC"
-    channels: Mapping[str, str] = field(default_factory=dict)
-    """More instructions, by channel: `slack:T1:C1`."""
+    way: Callable[[Address], Way] = lambda address: OwnWay()
     hosts: tuple[str, ...] = ()
     """Where links may lead in a thread that something from outside is in."""
     links_code: frozenset[str] = frozenset()
     """Platforms that make links of addresses within code, too."""
     limits: CallLimits = field(default_factory=CallLimits)
 
-    def told(self, address: Address) -> str:
+    def told(self, way: Way) -> str:
         """The instructions for a place."""
-        key = f"{address.platform}:{address.workspace}:{address.channel}"
-        more = self.channels.get(key, "")
+        more = way.instructions
         return f"{self.instructions}\n\n{more}" if more else self.instructions
 
 
@@ -95,6 +141,7 @@ class Parts:
     commands: Commands
     changes: Changes
     tool_contexts: ToolContexts
+    audit: Audit
 
 
 class ConversationManager:
@@ -115,6 +162,7 @@ class ConversationManager:
         self._replies = replies
         self._look_up = look_up
         self._profile = profile
+        self.beside = Tasks("conversation")
 
     async def handle(self, seq: int) -> None:
         turn = await self._journal.begin(seq)
@@ -133,6 +181,13 @@ class ConversationManager:
                     await self._journal.ended(turn, "removed")
                 else:
                     await self._deliver(turn, reply, posts, answer)
+            except TakenOver:
+                log.info("taken over")
+                self.beside.start(self._give_way(turn, reply))
+            except asyncio.CancelledError:
+                if self._inbox.lost(seq):
+                    self.beside.start(self._give_way(turn, reply))
+                raise
             except Superseded:
                 log.info("superseded")
                 await self._silence(turn, reply)
@@ -195,13 +250,15 @@ class ConversationManager:
         try:
             if self._inbox.stopped(turn.seq):  # before it could be heard here
                 raise asyncio.CancelledError
-            (turn, missing), verdict = await together(
+            (turn, missing), rights = await together(
                 self._known(turn),
-                self._parts.policy.may(turn.message.author, turn.message.address, "chat"),
+                self._parts.policy.rights(turn.message.author, turn.message.address),
             )
             LANGUAGE.set(self._locale(turn))
-            if not verdict.allowed:
-                raise NotAllowed(verdict.reason)
+            HELD.set(rights)
+            if turn.refused:
+                raise TOO_MANY[turn.refused](limit=turn.limit)
+            rights.may("chat").check()
             return turn, _noted(await self._think(turn, reply, rounds), missing)
         except asyncio.CancelledError:
             await self._keep_last(turn, rounds)
@@ -218,10 +275,19 @@ class ConversationManager:
         except (PostRemoved, Superseded, NotStored):
             raise
         except PonteError as error:
+            self._refused(turn, error)
             return turn, self._apology(error, rounds)
         except Exception:
             log.exception("turn broke")
             return turn, self._apology(PonteError(turn=turn.id), rounds)
+
+    def _refused(self, turn: Turn, error: PonteError) -> None:
+        """What a right or an allowance kept somebody from is audited."""
+        if isinstance(error, (NotAllowed, OverBudget)):
+            facts = {name: str(error.values.get(name, "")) for name in ("right", "rule", "id")}
+            facts["right"] = facts["right"] or error.code
+            message = turn.message
+            self._parts.audit.note("refused", message.author, message.address, **facts)
 
     async def _known(self, turn: Turn) -> tuple[Turn, Sequence[str]]:
         """The turn, with what its platform knows around the message, and what it could not tell.
@@ -254,6 +320,9 @@ class ConversationManager:
             task.uncancel()
 
     def _apology(self, error: PonteError, rounds: list[Rounds]) -> Answer:
+        if isinstance(error, OverBudget):
+            of = error.allowance.of if isinstance(error, OverAllowance) else "person"
+            metrics.refusals.labels(of).inc()
         said = rounds[0].shown if rounds else ""
         words = f"{said}\n\n{error.words(LANGUAGE.get())}".strip()
         return Answer(words, status="failed", code=error.code, private=isinstance(error, ALONE))
@@ -271,17 +340,46 @@ class ConversationManager:
         answer = await rounds[0].answer()
         if not (answer.text or answer.cards or answer.files):
             return Answer(say("The model gave an empty answer. Please ask again."))
-        return _noted(answer, told)
+        return _noted(answer, [*told, *await self._notices(context)])
+
+    async def _notices(self, context: TurnContext) -> Sequence[str]:
+        """What is nearly used up, each told once: to whoever's turn it is, and what all share to
+        the first admin."""
+        counts = {count.scope.key: count for count in context.counts}
+        counts |= {c.scope.key: c for c in context.paying.counts()} if context.paying else {}
+        budget, message = self._parts.budget, context.turn.message
+        zone, told = budget.zone_of(message), list[str]()
+        for count, unit in nears(counts.values()):
+            everybody = count.scope.allowance.of == "everybody"
+            if not count.told & TOLD and await budget.claim_notice(count, TOLD):
+                if everybody:
+                    log.warning("allowance nearly used", allowance=count.scope.allowance.told)
+                    metrics.nearly_used.inc()
+                else:
+                    told.append(nearly(count, unit, zone, budget.zone))
+            if not everybody or count.told & TOLD_ADMIN:
+                continue
+            rights = HELD.get()
+            is_admin = rights is not None and rights.may("administer").allowed
+            if is_admin and await budget.claim_notice(count, TOLD_ADMIN):
+                told.append(nearly(count, unit, zone, budget.zone))
+        return told
 
     async def _context(self, turn: Turn, reply: Reply) -> tuple[TurnContext, Sequence[str]]:
         """What the turn plays on, and what of its files was not read, in sentences."""
         message, parts = turn.message, self._parts
-        allowed = [
-            effect
-            for effect in EFFECTS
-            if (await parts.policy.may(message.author, message.address, effect)).allowed
-        ]
-        tools = await parts.toolbox.tools(allowed)
+        rights, way = HELD.get(), self._profile.way(message.address)
+        tools = await parts.toolbox.tools(rights) if rights else ()
+        model = way.model or parts.model.name
+        if rights and model:
+            rights.may("model", model).check()
+        preface = prompt.preface(message, time.time(), self._profile.zone, LANGUAGE.get())
+        instructions = self._profile.told(way)
+        # The demo costs nothing.
+        pays = parts.budget.bounds_calls and parts.model.level != "demo"
+        heard_most = most(instructions, preface, tools) if pays else 0
+        first: Grant | None = None
+        counts: Sequence[Count] = ()
         told: Sequence[str] = ()
         if turn.items or message.attachments:  # files are not fetched for nothing
             await parts.budget.reserve(turn)
@@ -294,26 +392,38 @@ class ConversationManager:
                 return (await parts.files.get(file.id))[1]
 
             told = await unread(message, files, missing, read, LANGUAGE.get())
-            reserve = await parts.budget.reserving(turn)
+            call = parts.budget.model_call(1, model, heard_most) if pays else None
+            reserve = await parts.budget.reserving(turn, call)
             turn = replace(turn, items=tuple(await self._journal.heard(turn, said, reserve)))
+            first, counts = reserve.grant, reserve.counts
         outside, trust, since = await self._trust(turn)
-        thread = await parts.tool_contexts.thread(turn, new=not since and turn.attempt == 1)
+        # What is asked again is taken out of the model's side by making that anew.
+        anew = not since or bool(message.replaces)
+        thread = await parts.tool_contexts.thread(turn, new=anew and turn.attempt == 1)
         context = TurnContext(
             turn=turn,
             thread=thread,
             reply=reply,
             locale=LANGUAGE.get(),
-            instructions=self._profile.told(message.address),
+            instructions=instructions,
+            model=way.model,
+            effort=way.effort,
             trust=trust,
             outside=outside,
             limits=self._profile.limits,
-            preface=prompt.preface(message, time.time(), self._profile.zone, LANGUAGE.get()),
+            preface=preface,
             tools={tool.spec.name: tool for tool in tools},
-            may=lambda effect: parts.policy.may(message.author, message.address, effect),
+            may=lambda right, *names: parts.policy.may(
+                message.author, message.address, right, *names
+            ),
             tool_contexts=parts.tool_contexts,
+            audit=parts.audit,
             proposals=parts.changes,
             keep=parts.threads.put,
             since=since,
+            budget=parts.budget,
+            counts=counts,
+            paying=Paying(parts.budget, turn, model, heard_most, first) if pays else None,
         )
         return context, told
 
@@ -356,10 +466,23 @@ class ConversationManager:
         while True:
             try:
                 await reply.finish(answer)
+                await reply.rest()  # its signs go while another would still take the turn up
                 return
             except asyncio.CancelledError:
                 await posts.keep()
                 await self._put_back_unless_stopped(turn)
+
+    async def _give_way(self, turn: Turn, reply: Reply) -> None:
+        """Another process answers: when it has, what came too late from here is set right."""
+        await reply.rest()
+        while True:
+            with suppress(NotStored):
+                stands = await self._journal.stands(turn.seq)
+                if stands is None or stands.state in FINAL_STATES:
+                    break
+            await asyncio.sleep(AGAIN)
+        answer = stands.answer if stands and stands.answer else Answer("")
+        await reply.set_right(answer, stands.posts if stands else ())
 
     async def _silence(self, turn: Turn, reply: Reply) -> None:
         """The conversation was forgotten while this ran: what stands there of it goes too."""
@@ -370,7 +493,9 @@ class ConversationManager:
             log.info("nothing left to take back")
 
     def _locale(self, turn: Turn) -> str:
-        return nearest(turn.message.locale) if turn.message.locale else self._profile.locale
+        if turn.message.locale:
+            return nearest(turn.message.locale)
+        return self._profile.way(turn.message.address).language or self._profile.locale
 
 
 def _is_model_s(said: str) -> bool:

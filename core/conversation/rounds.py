@@ -18,10 +18,12 @@ import structlog
 from core import markdown, metrics, text
 from core.conversation.context import TurnContext
 from core.errors import (
+    REFUSALS,
     Draining,
     ModelDown,
     ModelError,
     NotStored,
+    OverBudget,
     PostRemoved,
     Superseded,
     ToolError,
@@ -31,6 +33,7 @@ from core.i18n import say
 from core.messages import Answer, Card, File, Item, Progress
 from core.ports import Journal, Model, Tool
 from core.records import (
+    NEEDS,
     Ask,
     Began,
     Call,
@@ -44,12 +47,16 @@ from core.records import (
     ToolContext,
 )
 from core.tasks import together
-from core.tools.tool import capped, outcome_of_error
+from core.tools.tool import capped, outcome_of_error, paid_for
+from core.usage import Paid
 
 log = structlog.get_logger("turn")
 ROUNDS = 12
 """Model calls in one turn, at most."""
 CUT = "The answer ends here because it became too long. Ask me to go on."
+CUT_SHORT = "The answer ends here because no more of the allowance is left."
+ENDED_SHORT = "I stopped here. {why}"
+_NOT_PAID = "error: not run. {why} Answer now with what you have, and tell the person"
 AT_ONCE = 8
 """Tool calls of one round that run side by side, at most."""
 REPEATABLE: tuple[Effect, ...] = ("read", "write")
@@ -139,6 +146,8 @@ class ToolCalls:
         proposes = tool is not None and tool.only_proposes(item.arguments)
         if interrupted and known and known.effect not in REPEATABLE and not proposes:
             outcome = Outcome("unknown", LOST)
+            if tool:
+                self._note("run", tool=item.name, outcome=outcome.status)
         else:
             effect = tool.effect_of(item.arguments) if tool else "read"
             handle = known.handle if known else ""
@@ -169,9 +178,49 @@ class ToolCalls:
             return Outcome("error", _NO_MORE.format(count=limits.total, costly="", what="them"))
         if tool is None:
             return Outcome("error", f"error: there is no tool {text.clip(call.name, 64)!r} here")
-        if self._context.may and not (verdict := await self._context.may(call.effect)).allowed:
-            return Outcome("error", f"error: {say(verdict.reason, 'en')}")
-        return await self._attempt(tool, call)
+        rule = ""
+        for asked in (NEEDS[call.effect],), ("tool", call.name):
+            if self._context.may is None:
+                break
+            verdict = await self._context.may(*asked)
+            if not verdict.allowed:
+                self._note("refused", right=verdict.right, rule=verdict.rule)
+                return Outcome("error", f"error: {verdict.words('en')}")
+            rule = rule or verdict.rule
+        if call.effect not in COSTLY:
+            return await self._attempt(tool, call)
+        paid = paid_for(tool, call.arguments)
+        if paid and (refusal := await self._pay(call, paid)):
+            return refusal
+        ended = "interrupted"
+        try:
+            outcome = await self._attempt(tool, call)
+            ended = outcome.status
+            return self._priced(call, outcome, paid) if paid else outcome
+        finally:
+            if ended != "proposed":
+                self._note("run", tool=call.name, outcome=ended, rule=rule)
+
+    async def _pay(self, call: Call, paid: Paid) -> Outcome | None:
+        """What has a price by the run is reserved before it is begun, as everything is; how the
+        model reads that it does not fit."""
+        if self._context.budget is None:
+            return None
+        try:
+            await self._context.budget.pay_run(self._context.turn, call.call_id, paid)
+        except OverBudget as error:
+            metrics.refusals.labels("tool").inc()
+            self._note("refused", right=error.code, tool=call.name)
+            return Outcome("error", _NOT_PAID.format(why=error.words("en")))
+        return None
+
+    def _priced(self, call: Call, outcome: Outcome, paid: Paid) -> Outcome:
+        """With its price, where it was begun; a container's run counts for itself."""
+        budget = self._context.budget
+        begun = outcome.status != "error" or call.handle or call.call_id in self._elsewhere
+        if budget and begun and paid.kind != "container":
+            outcome = replace(outcome, usage=replace(outcome.usage, cost=budget.price(paid)))
+        return replace(outcome, paid=paid.told)
 
     async def _attempt(self, tool: Tool, call: Call) -> Outcome:
         if tool.doing:
@@ -184,12 +233,19 @@ class ToolCalls:
             return Outcome(status, f"error: no answer within {tool.patience:.0f} s")
         except ToolError as error:
             log.info("tool refused", tool=call.name, code=error.code)
+            if error.code in REFUSALS:
+                right, rule = (str(error.values.get(name, "")) for name in ("right", "rule"))
+                self._note("refused", right=right or error.code, rule=rule)
             return capped(outcome_of_error(error))
         except (Draining, NotStored, PostRemoved, Superseded):
             raise
         except Exception:
             log.exception("tool broke", tool=call.name)
             return Outcome("error", "error: the tool broke; this is a fault of mine")
+
+    def _note(self, event: str, **facts: str) -> None:
+        message = self._context.turn.message
+        self._context.audit.note(event, message.author, message.address, **facts)
 
     def _ctx(self, call: Call) -> ToolContext:
         ctx = self._context_of(call)
@@ -216,6 +272,8 @@ class Rounds:
         """As it was recorded before this turn."""
         self._said = ""
         self._cut = False
+        self._over: OverBudget | None = None
+        """Why it ended before its end, where no more of an allowance was left."""
         self._files: list[File] = []
         self.thread = context.thread
         self.last: Spoken | None = None
@@ -224,7 +282,14 @@ class Rounds:
         self.shown = ""
 
     async def answer(self) -> Answer:
-        """Raises a ModelError, PostRemoved, Superseded or NotStored."""
+        """Raises a ModelError, OverBudget, PostRemoved, Superseded or NotStored."""
+        try:
+            return await self._answer()
+        finally:
+            if self._context.paying:
+                self._context.paying.rest()
+
+    async def _answer(self) -> Answer:
         self._recall()
         number = 1 + sum(round_.complete for round_ in self._context.turn.rounds)
         if number > 1 and not self._open_calls() and self._items[-1].kind != "output":
@@ -236,7 +301,14 @@ class Rounds:
                 return await self._ended()
             if number > ROUNDS:
                 raise TooManyRounds(rounds=ROUNDS)
-            await self._ask(number)
+            self._journal.check()
+            try:
+                await self._ask(number)
+            except OverBudget as error:
+                if not self._said:
+                    raise
+                self._over = error
+                return await self._ended()
             if not self._open_calls():
                 return await self._ended()
             number += 1
@@ -279,7 +351,11 @@ class Rounds:
             told = "\n\n".join([proposals.words(waiting, locale), *used_up])
             return Answer(text=told, cards=cards, files=files)
         said = self._said
-        cut = [f"_{say(CUT, locale)}_"] if self._cut else []
+        paying = self._context.paying
+        short = CUT_SHORT if paying and paying.lowered else CUT
+        cut = [f"_{say(short, locale)}_"] if self._cut else []
+        if self._over is not None:
+            cut = [f"_{say(ENDED_SHORT, locale, why=self._over.words(locale))}_"]
         told = "\n\n".join([said, *cut, *used_up, *self._sources()]) if said or used_up else ""
         return Answer(text=told, cards=cards, files=files)
 
@@ -314,27 +390,35 @@ class Rounds:
         return [i for i in self._items if i.kind == "call" and i.call_id not in ended]
 
     async def _ask(self, number: int) -> None:
+        paying, question = self._context.paying, self._question(number)
+        if paying:
+            await paying.begin(number, asked=bool(question.response))
         try:
-            completed = await self._stream(number)
+            completed = await self._stream(number, question)
         except ModelError as error:
             metrics.model_rounds.labels(error.code).inc()
+            if paying:
+                await paying.give_back()
             raise
+        if paying:
+            paying.answered(completed.usage)
         self.thread = completed.thread or self.thread
         self._cut = completed.cut
         items = completed.items
-        said = Spoken(number, tuple(items), completed.usage, self._model.name)
+        name = self._context.model or self._model.name
+        said = Spoken(number, tuple(items), completed.usage, name)
         if any(item.kind == "call" for item in items):
             await self._journal.items(self._context.turn, said)
         else:
             self.last = said
-        metrics.count_round(completed.usage)
+        metrics.count_round(completed.usage, name)
         self._items.extend(items)
         for item in items:
             if item.role == "assistant":
                 self._say(item.text)
         self.shown = self._said
 
-    async def _stream(self, number: int) -> Completed:
+    async def _stream(self, number: int, question: Ask) -> Completed:
         """A conversation's id is listed before anything is said in it. Whose it is, and a
         response's id, are written beside the stream, and kept before any of its text shows or a
         tool runs: else `forget` would miss them."""
@@ -350,7 +434,7 @@ class Rounds:
             beside.append(asyncio.create_task(write))
 
         try:
-            async with aclosing(self._model.ask(self._question(number))) as events:
+            async with aclosing(self._model.ask(question)) as events:
                 async for event in events:
                     match event:
                         case Began(response):
@@ -398,6 +482,9 @@ class Rounds:
             locale=context.locale,
             seq=context.turn.seq,
             since=context.since,
+            model=context.model,
+            effort=context.effort,
+            paying=context.paying,
         )
 
     def _unheard(self) -> int:

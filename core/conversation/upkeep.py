@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 
 import structlog
 
 from core.changes.model import UNDO_LIFETIME
 from core.changes.ports import Ledger
 from core.errors import PonteError
+from core.messages import Address
+from core.policy import places
 from core.ports import Files, Inbox, Journal, Model
+from core.records import Area
 
 log = structlog.get_logger("upkeep")
 EVERY = 3600.0
@@ -22,8 +26,31 @@ ORPHAN_AGE = 3600.0
 DAY = 86_400.0
 
 
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """Days after which what nobody used is forgotten; 0 is never. `places`: of those that have
+    their own, by `platform`, `platform:WORKSPACE` or `platform:WORKSPACE:CHANNEL`; the narrowest
+    holds. It is asked each time."""
+
+    everywhere: int = 0
+    places: Callable[[], Mapping[str, int]] = dict
+
+    def of(self, address: Address) -> int:
+        own = self.places()
+        return next((own[p] for p in reversed(places(address)) if p in own), self.everywhere)
+
+    def areas(self) -> Iterator[tuple[Area, int]]:
+        """What is forgotten after so many days."""
+        own = self.places()
+        for place, days in {"": self.everywhere, **own}.items():
+            if days:
+                wide = place and f"{place}:"
+                inner = (each for each in own if each != place and f"{each}:".startswith(wide))
+                yield Area(place, tuple(inner)), days
+
+
 class Upkeep:
-    """`forget` erases one conversation; `retention_days` of 0 keeps all."""
+    """`forget` erases one conversation."""
 
     def __init__(
         self,
@@ -32,50 +59,65 @@ class Upkeep:
         files: Files,
         model: Model,
         forget: Callable[[str], Awaitable[int]],
-        retention_days: int,
+        retention: Retention,
         ledger: Ledger | None = None,
+        scrub: Callable[[], Awaitable[None]] | None = None,
+        settle: Callable[[], Awaitable[int]] | None = None,
     ) -> None:
+        """`scrub` has what was deleted leave the store for good; `settle` ends what is reserved
+        for turns that are over."""
         self._inbox = inbox
         self._journal = journal
         self._files = files
         self._model = model
         self._forget = forget
-        self._retention = retention_days * DAY
+        self._retention = retention
         self._ledger = ledger
+        self._scrub = scrub
+        self._settle_left = settle
         self._due = asyncio.Event()
 
-    def soon(self) -> None:
+    async def soon(self, _: str = "") -> None:
         """Ask for a round now: something was forgotten."""
         self._due.set()
 
     async def run(self) -> None:
         """Until cancelled."""
         while True:
+            forgotten = self._due.is_set()
             self._due.clear()
             await self.once()
+            if forgotten and self._scrub:
+                await self._tried(self._scrub)
             with suppress(TimeoutError):
                 async with asyncio.timeout(EVERY):
                     await self._due.wait()
 
     async def once(self) -> None:
         """Each duty, whatever becomes of the others; what fails is tried again next time."""
-        for duty in (self._forget_idle, self._lapse, self._sweep, self._erase):
-            try:
-                await duty()
-            except PonteError as error:
-                log.warning("upkeep put off", why=str(error))
-            except Exception:
-                log.exception("upkeep broke")
+        for duty in (self._settle, self._forget_idle, self._lapse, self._sweep, self._erase):
+            await self._tried(duty)
+
+    async def _tried(self, duty: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await duty()
+        except PonteError as error:
+            log.warning("upkeep put off", why=str(error))
+        except Exception:
+            log.exception("upkeep broke")
 
     async def _forget_idle(self) -> None:
-        if not self._retention:
-            return
-        since = time.time() - self._retention
-        for conversation in await self._journal.forgettable(since):
-            log.info("forgotten, idle for long", messages=await self._forget(conversation))
-        await self._inbox.purge(since)
-        if self._ledger:
-            await self._ledger.purge(since)
+        for area, days in self._retention.areas():
+            since = time.time() - days * DAY
+            for conversation in await self._journal.forgettable(since, area):
+                log.info("forgotten, idle for long", messages=await self._forget(conversation))
+            await self._inbox.purge(since, area)
+            if self._ledger:
+                await self._ledger.purge(since, area)
+
+    async def _settle(self) -> None:
+        if self._settle_left and (settled := await self._settle_left()):
+            log.info("reservations settled by their bounds", count=settled)
 
     async def _lapse(self) -> None:
         """What can no longer be undone needs no images of rows."""

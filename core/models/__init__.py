@@ -9,20 +9,30 @@ from pydantic import SecretStr
 
 from core.errors import PonteError
 from core.http import HttpAnswer
+from core.i18n import say
 from core.integration import PATIENCE, Dependencies, Late, ModelIntegration, Read, Shared, nothing
 from core.ports import Model
 from core.records import Health
-from core.settings import Instructions, SettingsPart, Url, plain, setting
+from core.settings import BaseUrl, Instructions, SettingsPart, plain, setting
 
 SPARE = 2
 """Empty conversations that are made ahead at the model's server."""
+
+
+REFUSED = "the server refuses OPENAI_API_KEY (HTTP {s})"
+NOWHERE = (
+    "the server answers, but has no OpenAI API there (HTTP {s}): check OPENAI_BASE_URL, which "
+    "ends in /v1 as a rule"
+)
+ANSWERED = {401: REFUSED, 403: REFUSED, 404: NOWHERE, 405: NOWHERE}
+ILL = "the server answers with HTTP {s}"
 
 
 class ModelSettings(SettingsPart):
     openai_api_key: SecretStr | None = setting(
         None, "the key of the model's server; without it and a base URL: the demo model"
     )
-    openai_base_url: Url | None = setting(
+    openai_base_url: BaseUrl | None = setting(
         None, "another server with OpenAI's API (Ollama, llama.cpp, vLLM, OpenRouter, …)"
     )
     ponte_model: str = setting("gpt-6-luna", "the model's name", "a model's name", min_length=1)
@@ -70,6 +80,7 @@ class ServedOrDemo(ModelIntegration[ModelSettings]):
             effort=own.ponte_model_effort or "",
             secret=deps.home.pseudonyms(),
             spare=SPARE,
+            prices=deps.config.price_list,
         )
         api = own.ponte_model_api
         level = None if api == "auto" or api == "demo" else api
@@ -85,11 +96,7 @@ class ServedOrDemo(ModelIntegration[ModelSettings]):
         try:
             listed = await deps.http.get_json(f"{base}/models", headers=headers, timeout=PATIENCE)
         except HttpAnswer as error:
-            if error.status in (401, 403):
-                words = "the server refuses OPENAI_API_KEY (HTTP {s})"
-            else:
-                words = "the server answers with HTTP {s}"
-            raise PonteError(words, s=error.status) from None
+            raise PonteError(ANSWERED.get(error.status, ILL), s=error.status) from None
         data = listed.get("data") if isinstance(listed, Mapping) else None
         models = data if isinstance(data, list) else []
         names = {str(one.get("id")) for one in models if isinstance(one, Mapping)}
@@ -99,7 +106,7 @@ class ServedOrDemo(ModelIntegration[ModelSettings]):
                 name=own.ponte_model,
                 some=", ".join(sorted(names)[:5]),
             )
-        return [Health("model", "on", f"{own.ponte_model} is there")]
+        return [Health("model", "on", say("{model} is there", model=own.ponte_model))]
 
 
 MODEL = ServedOrDemo()

@@ -54,7 +54,8 @@ class ChatReading:
             items.append(Item(kind="message", role="assistant", text=self._text))
         if not cut:
             items += [_call_item(call) for _, call in sorted(self._calls.items())]
-        return Said(tuple(items), usage_of(self._usage), cut)
+        model = str(self._usage.get("model", ""))
+        return Said(tuple(items), usage_of(self._usage), cut, model)
 
     def _choice(self, choice: Json) -> str:
         delta = choice.get("delta") or {}
@@ -82,16 +83,19 @@ class Chat:
 
     def __init__(self, server: Server) -> None:
         self._server = server
+        # `max_tokens` is deprecated at OpenAI, and not known to its reasoning models (types of the
+        # openai package); others know nothing else.
+        self.most = "max_completion_tokens" if server.official else "max_tokens"
         self._history = OwnHistory(server, self)
 
     def ask(self, ask: Ask) -> AsyncGenerator[ModelEvent, None]:
         return self._history.ask(ask)
 
     async def body(self, ask: Ask, items: Sequence[Item]) -> Json:
-        server, options = self._server, self._server.options
+        server, model = self._server, ask.model or self._server.options.model
         input = await server.input.items(items, preface=ask.preface, company=company(ask))
         body: Json = {
-            "model": options.model,
+            "model": model,
             "messages": messages(ask.instructions, input),
             "stream": True,
             "stream_options": {"include_usage": True},
@@ -99,19 +103,18 @@ class Chat:
         }
         if ask.tools:
             body["tools"] = [self._tool(tool) for tool in ask.tools]
-        if effort := self._effort(bool(ask.tools)):
+        if effort := self._effort(ask, model):
             body["reasoning_effort"] = effort
         return body
 
     def reading(self) -> ChatReading:
         return ChatReading()
 
-    def _effort(self, tools: bool) -> str:
+    def _effort(self, ask: Ask, model: str) -> str:
         """gpt-6-luna takes function tools over this API only without reasoning (its model page)."""
-        options = self._server.options
-        if tools and options.model.startswith("gpt-6"):
+        if ask.tools and model.startswith("gpt-6"):
             return "none"
-        return options.effort or ("low" if self._server.official else "")
+        return ask.effort or self._server.options.effort or ("low" if self._server.official else "")
 
     def _tool(self, tool: ToolSpec) -> Json:
         function: Json = {

@@ -18,8 +18,8 @@ import structlog
 
 from core.errors import PonteError
 from core.messages import Item
-from core.models.input import answered, cut, lost, paired, size, starts, words
-from core.models.responses import BEGINNINGS, ENDS, PATH, Reading, company, question
+from core.models.input import answered, cut, lost, paired, size, starts, weight, words
+from core.models.responses import BEGINNINGS, ENDS, MOST, PATH, Reading, company, question
 from core.models.server import (
     Said,
     Server,
@@ -30,6 +30,7 @@ from core.models.server import (
     policy,
     said,
     too_long,
+    undone,
     unpaired,
 )
 from core.openai import Fault, Json
@@ -332,6 +333,7 @@ class Exchange:
 
     async def events(self) -> AsyncGenerator[ModelEvent, None]:
         """Raises a ModelError."""
+        paying = self._ask.paying
         if self._ask.response:
             await self._find(self._ask.response, self._server.options.drain)
         while self._found is None:
@@ -345,11 +347,15 @@ class Exchange:
                     await self._fill()
                 if self._found is None:
                     body = await self._body()
+                    if paying and (most := await paying(weight(body))) is not None:
+                        body[MOST] = most
                     async with aclosing(self._stream(body, reading)) as events:
                         async for event in events:
                             yield event
                     self._found, self._response = reading.finished(), reading.response
             except Fault as fault:
+                if paying and body and undone(fault):
+                    paying.refused()
                 await self._mend(fault, body, reading)
         yield self._completed(self._found)
 

@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from core.i18n import say
+from core.i18n import plural, say
 from core.messages import CONTEXT, NOTE, Item
 from core.records import Ask, Completed, Delta, Health, ModelEvent, Remote
 from core.text import clean, clip, fenced, one_line
@@ -90,12 +90,15 @@ _NO_FILTER = (
     "`Notes is empty`, several of them with `and`."
 )
 _NO_FILTERS_HERE = "I can filter only where NocoDB is connected directly, not through the bridge."
-_SHOWN = "**{name}**: {shown} of {total} rows."
-_SHOWN_SOME = "**{name}**: the first {shown} rows."
+_SHOWN = ("**{name}**: {shown} of {count} row.", "**{name}**: {shown} of {count} rows.")
+_SHOWN_SOME = ("**{name}**: the first row.", "**{name}**: the first {count} rows.")
 _MORE_COLUMNS = "It has more columns than the {columns} here."
-_ROWS_WERE = "{name}: {total} rows, when I looked."
-_ROWS_SEEN = "{name}: at least {total} rows, when I looked."
-_TABLES_WERE = "{total} tables, when I looked."
+_ROWS_WERE = ("{name}: {count} row, when I looked.", "{name}: {count} rows, when I looked.")
+_ROWS_SEEN = (
+    "{name}: at least {count} row, when I looked.",
+    "{name}: at least {count} rows, when I looked.",
+)
+_TABLES_WERE = ("{count} table, when I looked.", "{count} tables, when I looked.")
 
 _WHO = (
     "I am Ponte's demo model: a small parser, without a key and without a network. "
@@ -355,10 +358,11 @@ def counted(exchange: Exchange, locale: str) -> str:
             seen, total = len(used.read.rows), used.read.total
             if total is None and seen == 0:
                 continue
-            sentence = _ROWS_SEEN if total is None else _ROWS_WERE
-            return say(sentence, locale, name=inline(name), total=seen if total is None else total)
+            if total is None:
+                return plural(*_ROWS_SEEN, seen, locale, name=inline(name))
+            return plural(*_ROWS_WERE, total, locale, name=inline(name))
         if used.tool in (TABLES, f"{BRIDGE}:list_tables"):
-            return say(_TABLES_WERE, locale, total=_how_many_tables(exchange))
+            return plural(*_TABLES_WERE, _how_many_tables(exchange), locale)
     return ""
 
 
@@ -499,7 +503,7 @@ class DemoModel:
         yield Completed((Item(kind="message", role="assistant", text=decision),))
 
     async def health(self) -> Health:
-        return Health("model", "on", "the demo model; OPENAI_API_KEY in .env adds a real one")
+        return Health("model", "on", say("the demo model; OPENAI_API_KEY in .env adds a real one"))
 
     async def erase(self, remote: Remote) -> bool:
         """Nothing of ours is kept anywhere; what another model left is not ours to erase."""
@@ -645,9 +649,9 @@ def _shown(name: str, read: Read, locale: str) -> str:
         return say(_NO_ROWS, locale, name=title) if total in (None, 0) else block(read.value)
     shown = min(len(rows), ROWS)
     if total is None:
-        head = say(_SHOWN_SOME, locale, name=title, shown=shown)
+        head = plural(*_SHOWN_SOME, shown, locale, name=title)
     else:
-        head = say(_SHOWN, locale, name=title, shown=shown, total=total)
+        head = plural(*_SHOWN, total, locale, name=title, shown=shown)
     if len({key for row in rows for key in row} - {"fields"}) > COLUMNS:
         head += " " + say(_MORE_COLUMNS, locale, columns=COLUMNS)
     return f"{head}\n\n{table(rows)}"

@@ -13,9 +13,11 @@ import itertools
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 
+from core.allowances import DOCUMENT_MOST
 from core.errors import NotFound
 from core.messages import CONTEXT, NOTE, File, Item
 from core.openai import Json
+from core.usage import PICTURE_MOST
 
 CHARACTERS = 100_000
 """Characters of one file that a model is given."""
@@ -249,6 +251,20 @@ class Input:
         if kind in PICTURES:
             return self.pictures
         return self.documents if kind == DOCUMENT else is_text(kind, name)
+
+
+def weight(body: object) -> int:
+    """Tokens that a request has at most: one for each byte of its text, and a picture or document
+    as the dearest of its kind."""
+    if isinstance(body, dict):
+        return sum(len(str(key)) + 8 + weight(value) for key, value in body.items())
+    if isinstance(body, list):
+        return sum(1 + weight(value) for value in body)
+    if not isinstance(body, str):
+        return 8
+    if body.startswith("data:"):
+        return DOCUMENT_MOST if body.startswith(f"data:{DOCUMENT}") else PICTURE_MOST
+    return len(body.encode(errors="replace"))
 
 
 def words(item: Item, company: bool) -> str:

@@ -13,12 +13,13 @@ from contextlib import aclosing
 from typing import Any, Protocol
 
 from core.messages import Item
-from core.models.input import answered, cut, paired, size, starts
-from core.models.server import Said, Server, Weight, listen, policy, said, too_long
+from core.models.input import answered, cut, paired, size, starts, weight
+from core.models.server import Said, Server, Weight, listen, policy, said, too_long, undone
 from core.openai import Fault, Json
 from core.records import Ask, Began, Delta, ModelEvent
 
 PATH = "/responses"
+MOST = "max_output_tokens"
 BEGINNINGS = ("response.created", "response.queued", "response.in_progress")
 ENDS = ("response.completed", "response.incomplete", "response.failed", "response.cancelled")
 WORDS = ("response.output_text.delta", "response.refusal.delta")
@@ -39,6 +40,10 @@ class Dialect(Protocol):
     """One API: where it is, how a question is put, how its answer is read."""
 
     path: str
+
+    @property
+    def most(self) -> str:
+        """The field that says how many tokens an answer may have."""
 
     async def body(self, ask: Ask, items: Sequence[Item]) -> Json: ...
 
@@ -116,6 +121,8 @@ class OwnHistory:
         while True:
             items = cut(transcript, limit)
             body = server.fitting(await self._dialect.body(ask, items))
+            if ask.paying and (most := await ask.paying(weight(body))) is not None:
+                body[self._dialect.most] = most
             reading = self._dialect.reading()
             try:
                 async with aclosing(self._events(body, reading)) as events:
@@ -124,6 +131,8 @@ class OwnHistory:
                 said = reading.finished()
                 break
             except Fault as fault:
+                if ask.paying and undone(fault):
+                    ask.paying.refused()
                 if too_long(fault) and len(starts(items)) > 1:
                     limit = min(limit, size(items)) // 2
                 elif policy(fault) and len(answered(transcript)) < len(transcript):
@@ -157,6 +166,7 @@ class Responses:
 
     level = "responses"
     path = PATH
+    most = MOST
 
     def __init__(self, server: Server) -> None:
         self._server = server
@@ -190,7 +200,7 @@ def question(server: Server, ask: Ask, input: Sequence[Json]) -> Json:
     """
     options = server.options
     body: Json = {
-        "model": options.model,
+        "model": ask.model or options.model,
         "instructions": ask.instructions,
         "input": list(input),
         "stream": True,
@@ -207,7 +217,7 @@ def question(server: Server, ask: Ask, input: Sequence[Json]) -> Json:
             }
             for tool in ask.tools
         ]
-    if effort := options.effort or ("low" if server.official else ""):
+    if effort := ask.effort or options.effort or ("low" if server.official else ""):
         body["reasoning"] = {"effort": effort}
     if server.official:
         body["truncation"] = "auto"

@@ -148,8 +148,8 @@ class ServedModel:
             return Health("model", "failing", self._trouble.words())
         about = {"model": self.name, "host": self._client.place.host}
         if self._level is None:
-            return Health("model", "failing", say(PROBING, "en", **about))
-        return Health("model", "on", say(WORDS[self._level], "en", **about))
+            return Health("model", "failing", say(PROBING, **about))
+        return Health("model", "on", say(WORDS[self._level], **about))
 
     async def erase(self, remote: Remote) -> bool:
         if remote.kind == "conversation":

@@ -37,7 +37,7 @@ from core.messages import Item, Usage
 from core.models.input import Input, Read
 from core.openai import PATIENT, Client, Fault, Json, pause
 from core.records import Ask, Completed, Remote, Thread, ToolSpec
-from core.usage import usage_of
+from core.usage import Prices, usage_of
 
 log = structlog.get_logger("model")
 Cut = Literal["", "length", "filter"]
@@ -106,6 +106,7 @@ class Options:
     window: int = 200_000
     compact: int = 100_000
     spare: int = 0
+    prices: Prices = field(default_factory=Prices)
 
     def pseudonym(self, name: str) -> str:
         """A stable name that tells nothing: HMAC-SHA256, 64 characters (OpenAI takes 64 to 128)."""
@@ -114,6 +115,11 @@ class Options:
 
 class NoEndpoint(ModelDown):
     """The server lacks the API of this level; a lower one may do."""
+
+    sentence = (
+        "The model's server answers, but has no OpenAI API at the address that is set. "
+        "The operator must check OPENAI_BASE_URL: it ends in /v1 as a rule."
+    )
 
 
 @dataclass(slots=True)
@@ -143,6 +149,7 @@ class Said:
     items: tuple[Item, ...]
     usage: Usage = field(default_factory=Usage)
     cut: Cut = ""
+    model: str = ""
 
     @property
     def calls(self) -> bool:
@@ -156,6 +163,11 @@ def no_endpoint(fault: Fault) -> bool:
         and not fault.no_model
         and "conversation" not in (fault.param + fault.message).lower()
     )
+
+
+def undone(fault: Fault) -> bool:
+    """The server did nothing of it, and so it costs nothing."""
+    return fault.kind == "unsent" or (fault.kind == "refused" and fault.status < 500)
 
 
 def too_long(fault: Fault) -> bool:
@@ -266,7 +278,7 @@ def said(response: Mapping[str, Any]) -> Said:
     if status == "incomplete":
         cut = "filter" if reason == "content_filter" else "length"
     items = items_of(response.get("output") or (), whole=not cut)
-    return Said(items, usage_of(response), cut)
+    return Said(items, usage_of(response), cut, str(response.get("model") or ""))
 
 
 def items_of(output: Sequence[Json], *, whole: bool = True) -> tuple[Item, ...]:
@@ -355,9 +367,14 @@ class Server:
         if not said.items:
             raise TooLong(NO_ROOM) if said.cut else ModelError(NOTHING)
         items = tuple(self.input.own(i) if i.kind == "opaque" else i for i in said.items)
-        # Only OpenAI's own prices are known; the same name may cost anything elsewhere.
-        usage = said.usage if self.official else replace(said.usage, cost=None)
+        usage = replace(said.usage, cost=self._prices.cost(said.model, said.usage))
         return Completed(items, usage, thread, cut=said.cut == "length")
+
+    @property
+    def _prices(self) -> Prices:
+        """Only OpenAI's own prices are known; the same name may cost anything elsewhere."""
+        prices = self.options.prices
+        return prices if self.official else Prices(prices.models, official=False)
 
     def _loosen(self, fault: Fault, body: Json) -> bool:
         """A strict schema was refused: that tool goes out as an ordinary one from now on."""

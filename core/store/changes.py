@@ -1,28 +1,36 @@
-"""What is counted in `ponte.db`: changes, a row each with a step for each row that they write, and
-the turns of a day. One transaction a method."""
+"""Proposals and changes in `ponte.db`: a row each, with a step for each row that they write. One
+transaction a method."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from datetime import datetime, tzinfo
-from sqlite3 import Row as SqlRow
 
-from core.changes.model import Change, ChangeState, Draft, Proposal, Row, RowWrite, Step, fresh_id
-from core.errors import NotFound, OverBudget, Superseded
-from core.messages import NOTE, Address, Item, Person, Usage, decode, encode
-from core.ports import Work
-from core.records import Spent, Turn
-from core.store.database import Connection, Database
+from core.changes.model import (
+    NO_PROPOSAL,
+    Change,
+    ChangeState,
+    Consent,
+    Draft,
+    Proposal,
+    Row,
+    RowWrite,
+    Step,
+    fresh_id,
+)
+from core.errors import NotFound, Superseded, TakenOver
+from core.messages import NOTE, Address, Item, Person, decode, encode
+from core.records import ALL_OVER, Area
+from core.store import outbox
+from core.store.database import Connection, Database, lock, within
+from core.store.database import Row as SqlRow
 
 _FORGOTTEN, _LAPSED = 1, 2
 """Why the column `forgotten` says that the rows are erased: by a person, by age."""
 _UNCHANGED = {"claim": None, "decider": None, "decided_by": None, "decided": None,
               "ended": None, "undone_by": None}  # fmt: skip
-Caps = Callable[[Person, Address], Awaitable[tuple[int, int]]]
-"""Turns a day for a person there: their own, and everybody's together; 0 is no cap."""
 
 
 def take_notes(connection: Connection, thread: str) -> Sequence[Item]:
@@ -43,6 +51,7 @@ def forget(connection: Connection, conversation: str) -> None:
     for row in rows:
         if row["state"] == "open":
             _move(connection, row["id"], "withdrawn", ended=time.time())
+        outbox.forget(connection, row["id"])
         connection.execute("UPDATE changes SET forgotten = ? WHERE id = ?", (_FORGOTTEN, row["id"]))
         if row["state"] != "applying":
             _blank(connection, row["id"])
@@ -52,14 +61,42 @@ def forget(connection: Connection, conversation: str) -> None:
     )
 
 
-class SqliteLedger:
+def stays(connection: Connection, seq: int) -> bool:
+    """Whether the turn has something that cannot be taken back by asking again: a decision, or a
+    call that cost."""
+    return bool(
+        connection.execute(
+            "SELECT 1 FROM changes WHERE seq = :seq AND state NOT IN ('open', 'expired',"
+            " 'withdrawn') UNION ALL SELECT 1 FROM calls WHERE seq = :seq"
+            " AND effect IN ('spend', 'code') LIMIT 1",
+            {"seq": seq},
+        ).fetchone()
+    )
+
+
+def withdraw(connection: Connection, seq: int) -> None:
+    """What that turn proposed, and nobody has decided."""
+    rows = connection.execute(
+        "SELECT id FROM changes WHERE seq = ? AND state = 'open'", (seq,)
+    ).fetchall()
+    for row in rows:
+        _move(connection, row["id"], "withdrawn", ended=time.time())
+
+
+class SqlLedger:
     """The `Ledger` port."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(
+        self, database: Database, owner: str = "", fresh: Callable[[], bool] = lambda: True
+    ) -> None:
+        """As the journal's, where other processes write in it too."""
         self._database = database
+        self._owner = owner
+        self._fresh = fresh
 
     async def propose(self, proposal: Proposal) -> Change:
         def write(connection: Connection) -> Change:
+            lock(connection, proposal.address.conversation)
             known = connection.execute(
                 "SELECT * FROM changes WHERE seq = ? AND call_id = ?",
                 (proposal.seq, proposal.call_id),
@@ -81,7 +118,7 @@ class SqliteLedger:
 
     async def claim(self, id: str, seq: int, decider: Person, now: float) -> Change:
         def write(connection: Connection) -> Change:
-            change = _get(connection, id)
+            change = _locked(connection, id)
             if change.state == "open" and change.proposal.expires <= now:
                 _move(connection, id, "expired", ended=now)
             elif change.state == "open":
@@ -90,11 +127,34 @@ class SqliteLedger:
 
         return await self._database.write(write)
 
+    async def consent(self, id: str, consent: Consent) -> Change:
+        def write(connection: Connection) -> Change:
+            change = _locked(connection, id)
+            keys = [given.person.key for given in change.consents]
+            late = change.proposal.expires <= consent.at
+            if change.state == "open" and not late and consent.person.key not in keys:
+                connection.execute(
+                    "INSERT INTO consents (change, person, approver, address, at)"
+                    " VALUES (?, ?, ?, ?, ?)",
+                    (id, consent.person.key, encode(consent.person), encode(consent.address),
+                     consent.at),
+                )  # fmt: skip
+                _move(connection, id, "open")
+            return _get(connection, id)
+
+        return await self._database.write(write)
+
+    async def waiting_for_people(self) -> Sequence[Change]:
+        return await self._select(
+            "SELECT * FROM changes WHERE state IN ('open', 'applying') AND state = 'open'"
+            " ORDER BY created"
+        )
+
     async def close(
         self, id: str, state: ChangeState, decider: Person | None, note: str, now: float
     ) -> Change:
         def write(connection: Connection) -> Change:
-            change = _get(connection, id)
+            change = _locked(connection, id)
             if change.state == "open":
                 by = _decision(decider, now) if decider else {}
                 _move(connection, id, state, ended=now, **by)
@@ -105,14 +165,14 @@ class SqliteLedger:
 
     async def release(self, id: str, seq: int) -> None:
         def write(connection: Connection) -> None:
-            _claimed(connection, id, seq)
+            self._claimed(connection, id, seq)
             _move(connection, id, "open", claim=0, **_decision(None, 0.0))
 
         await self._database.write(write)
 
     async def undo(self, proposal: Proposal, decider: Person, now: float) -> Change:
         def write(connection: Connection) -> Change:
-            original = _get(connection, proposal.undoes)
+            original = _locked(connection, proposal.undoes)
             if original.undone_by:
                 return _get(connection, original.undone_by)
             begun = _insert(
@@ -126,14 +186,17 @@ class SqliteLedger:
 
     async def record(self, id: str, seq: int, steps: Sequence[Step]) -> None:
         def write(connection: Connection) -> None:
-            _put_steps(connection, _claimed(connection, id, seq), steps)
+            _put_steps(connection, self._claimed(connection, id, seq), steps)
 
         await self._database.write(write)
+        if not self._fresh():  # what was about to be written is another one's by now
+            raise TakenOver
 
     async def finish(self, id: str, seq: int, state: ChangeState, note: str, now: float) -> Change:
         def write(connection: Connection) -> Change:
-            change = _get(connection, id)
+            change = _locked(connection, id)
             if change.state == "applying" and change.claim == seq:
+                self._claimed(connection, id, seq)
                 _move(connection, id, state, ended=now)
                 _add_note(connection, change, note)
                 if change.proposal.undoes:
@@ -149,22 +212,50 @@ class SqliteLedger:
 
         return await self._database.write(write)
 
+    def _claimed(self, connection: Connection, id: str, seq: int) -> Change:
+        """Raises Superseded where another event has it, or none; TakenOver where another process
+        has that event."""
+        change = _locked(connection, id)
+        if change.state != "applying" or change.claim != seq:
+            raise Superseded
+        elsewhere = connection.execute(
+            "SELECT 1 FROM inbox WHERE seq = ? AND owner NOT IN ('', ?)"
+            " AND state IN ('new', 'running', 'answered', 'posting')",
+            (seq, self._owner),
+        ).fetchone()
+        if self._owner and elsewhere:
+            raise TakenOver
+        return change
+
+    async def waiting(self, conversation: str) -> Sequence[int]:
+        def read(connection: Connection) -> Sequence[int]:
+            rows = connection.execute(
+                "SELECT claim FROM changes WHERE conversation = ? AND kind = 'run'"
+                " AND state IN ('open', 'applying') AND state = 'applying' AND claim IN (SELECT seq"
+                " FROM inbox WHERE state IN ('new', 'running', 'answered', 'posting'))"
+                " ORDER BY claim DESC",
+                (conversation,),
+            )
+            return [row["claim"] for row in rows]
+
+        return await self._database.read(read)
+
     async def of_conversation(self, conversation: str, limit: int) -> Sequence[Change]:
         return await self._select(
             "SELECT * FROM changes WHERE :conversation = '' OR conversation = :conversation"
-            " ORDER BY created DESC, rowid DESC LIMIT :limit",
+            " ORDER BY created DESC, seq DESC, call_id DESC LIMIT :limit",
             conversation=conversation, limit=limit,
         )  # fmt: skip
 
     async def undrawn(self) -> Sequence[Change]:
-        return await self._select(
-            "SELECT * FROM changes WHERE drawn < version ORDER BY created, rowid"
-        )
+        found = await self._select("SELECT * FROM changes WHERE drawn < version")
+        return sorted(found, key=lambda change: change.proposal.created)
 
     async def drawn(self, change: Change) -> None:
         await self._database.write(
             lambda c: c.execute(
-                "UPDATE changes SET drawn = max(drawn, ?) WHERE id = ?", (change.version, change.id)
+                "UPDATE changes SET drawn = ? WHERE id = ? AND drawn < ?",
+                (change.version, change.id, change.version),
             ).close()
         )
 
@@ -175,8 +266,9 @@ class SqliteLedger:
 
     async def abandoned(self) -> Sequence[Change]:
         return await self._select(
-            "SELECT * FROM changes WHERE state = 'applying' AND claim NOT IN (SELECT seq FROM"
-            " inbox WHERE state IN ('new', 'running', 'answered', 'posting'))"
+            "SELECT * FROM changes WHERE state IN ('open', 'applying') AND state = 'applying' AND"
+            " claim NOT IN (SELECT seq FROM inbox"
+            " WHERE state IN ('new', 'running', 'answered', 'posting'))"
         )
 
     async def lapse(self, before: float) -> int:
@@ -184,9 +276,9 @@ class SqliteLedger:
 
         def write(connection: Connection) -> int:
             ids = connection.execute(
-                "UPDATE changes SET forgotten = ?, version = version + (undone_by = '' AND state IN"
-                " ('done', 'partial')) WHERE ended > 0 AND ended < ? AND forgotten = 0"
-                " RETURNING id",
+                "UPDATE changes SET forgotten = ?, version = version + CASE WHEN undone_by = ''"
+                " AND state IN ('done', 'partial') THEN 1 ELSE 0 END"
+                " WHERE ended > 0 AND ended < ? AND forgotten = 0 RETURNING id",
                 (_LAPSED, before),
             ).fetchall()
             for row in ids:
@@ -195,16 +287,22 @@ class SqliteLedger:
 
         return await self._database.write(write)
 
-    async def purge(self, before: float) -> int:
+    async def purge(self, before: float, area: Area = ALL_OVER) -> int:
+        there, values = within(area)
+        old = f"ended > 0 AND ended < ? AND {there}"
+
         def write(connection: Connection) -> int:
             connection.execute(
-                "DELETE FROM steps WHERE change IN"
-                " (SELECT id FROM changes WHERE ended > 0 AND ended < ?)",
-                (before,),
+                f"DELETE FROM steps WHERE change IN (SELECT id FROM changes WHERE {old})",  # noqa: S608
+                (before, *values),
             )
-            gone = connection.execute(
-                "DELETE FROM changes WHERE ended > 0 AND ended < ?", (before,)
-            )
+            for table in ("consents", "outbox"):
+                connection.execute(
+                    f"DELETE FROM {table} WHERE change IN"  # noqa: S608
+                    f" (SELECT id FROM changes WHERE {old})",
+                    (before, *values),
+                )
+            gone = connection.execute(f"DELETE FROM changes WHERE {old}", (before, *values))  # noqa: S608
             return gone.rowcount
 
         return await self._database.write(write)
@@ -217,53 +315,19 @@ class SqliteLedger:
         return await self._database.read(read)
 
 
-async def uncapped(person: Person, address: Address) -> tuple[int, int]:
-    return 0, 0
-
-
-class CountingBudget:
-    """The `Budget` port: a row a turn; one over the day's cap is refused before it costs."""
-
-    def __init__(self, database: Database, caps: Caps, zone: tzinfo) -> None:
-        self._database = database
-        self._caps = caps
-        self._zone = zone
-
-    async def reserve(self, turn: Turn) -> None:
-        """Count the turn, once however often it resumes. Raises OverBudget."""
-        await self._database.write(await self.reserving(turn))
-
-    async def reserving(self, turn: Turn) -> Work:
-        person, day = turn.message.author, self._today()
-        own, all_ = await self._caps(person, turn.message.address)
-
-        def count(connection: Connection) -> None:
-            if connection.execute("SELECT 1 FROM usage WHERE seq = ?", (turn.seq,)).fetchone():
-                return
-            if _count(connection, day, person.key) > own > 0:
-                raise OverBudget(limit=own, whose="for each person")
-            if _count(connection, day, "") > all_ > 0:
-                raise OverBudget(limit=all_, whose="for everybody together")
-            connection.execute(
-                "INSERT INTO usage (seq, day, person, conversation) VALUES (?, ?, ?, ?)",
-                (turn.seq, day, person.key, turn.message.address.conversation),
-            )
-
-        return count
-
-    async def usage(self, person: str | None = None) -> Spent:
-        day = self._today()
-        return await self._database.read(lambda c: _spent(c, day, person))
-
-    def _today(self) -> str:
-        return datetime.fromtimestamp(time.time(), self._zone).date().isoformat()
-
-
 def _get(connection: Connection, id: str) -> Change:
     row = connection.execute("SELECT * FROM changes WHERE id = ?", (id,)).fetchone()
     if row is None:
-        raise NotFound(what=f"proposal {id}")
+        raise NotFound(NO_PROPOSAL, id=id)
     return _change(connection, row)
+
+
+def _locked(connection: Connection, id: str) -> Change:
+    """The change, of which nobody else changes anything until this transaction ends."""
+    change = _get(connection, id)
+    if lock(connection, change.proposal.address.conversation):
+        change = _get(connection, id)
+    return change
 
 
 def _insert(connection: Connection, change: Change) -> Change:
@@ -274,10 +338,10 @@ def _insert(connection: Connection, change: Change) -> Change:
     connection.execute(
         "INSERT INTO changes (id, seq, call_id, person, asker, conversation, address, thread,"
         " generation, locale, applier, kind, target, title, note, undoes, state, created, expires,"
-        " claim, decider, decided_by, decided, named) VALUES (:id, :seq, :call_id, :person, :asker,"
-        " :conversation, :address, :thread, :generation, :locale, :applier, :kind, :target, :title,"
-        " :note, :undoes, :state, :created, :expires, :claim, :decider, :decided_by, :decided,"
-        " :named)",
+        " claim, decider, decided_by, decided, named, tool, told) VALUES (:id, :seq, :call_id,"
+        " :person, :asker, :conversation, :address, :thread, :generation, :locale, :applier,"
+        " :kind, :target, :title, :note, :undoes, :state, :created, :expires, :claim, :decider,"
+        " :decided_by, :decided, :named, :tool, :told)",
         {
             "id": proposal.id, "seq": proposal.seq, "call_id": proposal.call_id,
             "person": proposal.asker.key, "asker": encode(proposal.asker),
@@ -287,6 +351,7 @@ def _insert(connection: Connection, change: Change) -> Change:
             "target": json.dumps(dict(draft.target)), "title": draft.title, "note": draft.note,
             "undoes": proposal.undoes, "state": change.state, "created": proposal.created,
             "expires": proposal.expires, "claim": change.claim, "named": proposal.named,
+            "tool": proposal.tool, "told": "never" if proposal.silent else "",
             **_decision(change.decider, change.decided),
         },
     )  # fmt: skip
@@ -298,7 +363,7 @@ def _put_steps(connection: Connection, change: Change, steps: Iterable[Step]) ->
     now = time.time()
     connection.executemany(
         "INSERT INTO steps (change, number, person, row, before, after, mark, state, now, words,"
-        " at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+        " at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (change, number) DO UPDATE SET"
         " row = excluded.row, mark = excluded.mark, state = excluded.state, now = excluded.now,"
         " words = excluded.words, at = excluded.at",
         [
@@ -343,6 +408,11 @@ def _blank(connection: Connection, id: str) -> None:
         "UPDATE changes SET asker = ?, decided_by = ? WHERE id = ?",
         (_nameless(row["asker"]), _nameless(row["decided_by"]), id),
     )
+    for given in connection.execute("SELECT * FROM consents WHERE change = ?", (id,)).fetchall():
+        connection.execute(
+            "UPDATE consents SET approver = ? WHERE change = ? AND person = ?",
+            (_nameless(given["approver"]), id, given["person"]),
+        )
 
 
 def _decision(decider: Person | None, at: float) -> dict[str, str | int | float]:
@@ -380,14 +450,21 @@ def _change(connection: Connection, row: SqlRow) -> Change:
         address=decode(Address, row["address"]), seq=row["seq"], call_id=row["call_id"],
         thread=row["thread"], generation=row["generation"], locale=row["locale"],
         created=row["created"], expires=row["expires"], undoes=row["undoes"],
-        named=bool(row["named"]),
+        named=bool(row["named"]), tool=row["tool"], silent=row["told"] == "never",
     )  # fmt: skip
+    given = connection.execute(
+        "SELECT * FROM consents WHERE change = ? ORDER BY at, person", (row["id"],)
+    )
+    consents = tuple(
+        Consent(decode(Person, one["approver"]), decode(Address, one["address"]), one["at"])
+        for one in given
+    )
     return Change(
         proposal=proposal, state=row["state"], steps=steps,
         decider=decode(Person, row["decided_by"]) if row["decided_by"] else None,
         decided=row["decided"], claim=row["claim"], undone_by=row["undone_by"],
         forgotten=row["forgotten"] == _FORGOTTEN, lapsed=row["forgotten"] == _LAPSED,
-        version=row["version"],
+        version=row["version"], consents=consents,
     )  # fmt: skip
 
 
@@ -401,31 +478,3 @@ def _row(text: str | None) -> Row | None:
 
 def _nameless(person: str) -> str:
     return encode(replace(decode(Person, person), name="")) if person else ""
-
-
-def _claimed(connection: Connection, id: str, seq: int) -> Change:
-    """Raises Superseded where another event has it, or none."""
-    change = _get(connection, id)
-    if change.state != "applying" or change.claim != seq:
-        raise Superseded
-    return change
-
-
-def _count(connection: Connection, day: str, person: str) -> int:
-    """One turn more of that person's, or ("") of everybody's; undone where it is refused."""
-    row = connection.execute(
-        "INSERT INTO days (day, person, turns) VALUES (?, ?, 1) ON CONFLICT (day, person)"
-        " DO UPDATE SET turns = days.turns + 1 RETURNING turns",
-        (day, person),
-    ).fetchone()
-    return int(row["turns"])
-
-
-def _spent(connection: Connection, day: str, person: str | None) -> Spent:
-    row = connection.execute(
-        "SELECT count(*), sum(input), sum(cached), sum(output), sum(reasoning), sum(cost)"
-        " FROM usage WHERE day = :day AND (:person IS NULL OR person = :person)",
-        {"day": day, "person": person},
-    ).fetchone()
-    turns, input_, cached, output, reasoning, cost = row
-    return Spent(turns, Usage(input_ or 0, cached or 0, output or 0, reasoning or 0, cost))

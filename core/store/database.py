@@ -1,7 +1,8 @@
-"""One SQLite file: a single writer thread that commits in groups, and a reader thread beside it.
+"""What the stores need of a database, and SQLite for it: one file, a single writer thread that
+commits in groups, and a reader thread beside it.
 
 Nothing here runs on the event loop. A write is durable (WAL, synchronous=FULL) when its await
-returns; writes that wait together share one commit.
+returns; writes that wait together share one commit. `core/store/postgres.py` is the other one.
 """
 
 from __future__ import annotations
@@ -10,21 +11,23 @@ import asyncio
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import structlog
 
 from core.errors import NotStored, PonteError
+from core.records import Area
 from core.store.schema import Migration
 
 log = structlog.get_logger("store")
 T = TypeVar("T")
-Connection = sqlite3.Connection
+Row = Mapping[str, Any]
+"""By the names of its columns. (`sqlite3.Row` has no base class, so a type checker is told.)"""
 GROUP = 256
 """Writes in one commit, at most."""
 BUSY_MS = 5000
@@ -43,12 +46,78 @@ OWN_FAULTS = frozenset(
 others are the disk's, the file's or the machine's, and none of a group can count on its commit."""
 
 
+def within(area: Area) -> tuple[str, Sequence[str | int]]:
+    """That `conversation` is in there, as a condition and its values: its key begins with the
+    names of where it is (`Address.conversation`)."""
+    one = "substr(conversation || ':', 1, ?) = ?"
+    clauses = [one for _ in filter(None, [area.place])] + [f"NOT {one}" for _ in area.but]
+    places = [f"{place}:" for place in filter(None, (area.place, *area.but))]
+    return " AND ".join(clauses) or "1 = 1", [v for p in places for v in (len(p), p)]
+
+
 class NewerDatabase(PonteError):
     code = "newer_database"
     sentence = (
         "{path} was written by a newer Ponte (schema {found}, this one knows {known}). "
         "Install that version again, or set PONTE_HOME to another folder."
     )
+
+
+class Cursor(Protocol):
+    @property
+    def rowcount(self) -> int: ...
+    def fetchone(self) -> Any: ...
+    def fetchall(self) -> list[Any]: ...
+    def __iter__(self) -> Iterator[Any]: ...
+    def close(self) -> None: ...
+
+
+class Connection(Protocol):
+    """What a transaction is written with: SQL that every engine understands, `?` and `:name` for
+    values; rows are read by the names of their columns."""
+
+    def execute(self, sql: str, parameters: Any = ..., /) -> Cursor: ...
+    def executemany(self, sql: str, parameters: Iterable[Any], /) -> object: ...
+
+
+class Database(Protocol):
+    """Transactions, each a function of the connection alone: it may be run again from its start,
+    so it touches nothing of the process."""
+
+    async def write(
+        self, work: Callable[[Connection], T], then: Callable[[T], None] | None = None
+    ) -> T:
+        """Run `work` in a transaction off the event loop; durable on return.
+
+        `then` runs on the event loop, even if the caller was cancelled meanwhile. Raises NotStored
+        when it cannot be kept or the database is closed, and whatever `work` raises.
+        """
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """Run `work`; it sees every write that was awaited before, and one state of all.
+
+        Raises NotStored when nothing can be read, and whatever `work` raises.
+        """
+
+    @property
+    def remains(self) -> str:
+        """Where what was deleted may still stand, for who had it deleted; "" for nowhere."""
+
+    async def scrub(self) -> None:
+        """What was deleted leaves the tables, as far as the engine can. Raises NotStored."""
+
+    async def close(self) -> None:
+        """Let what waits be committed; nothing more is taken."""
+
+
+def lock(connection: Connection, conversation: str) -> bool:
+    """Nobody else changes that conversation until this transaction ends.
+
+    Whether others write at all beside it: then what was read before is to be read again. (SQLite
+    has one writer; there this costs a call.)
+    """
+    row = connection.execute("SELECT ponte_lock(?) AS taken", (conversation,)).fetchone()
+    return bool(row["taken"])
 
 
 @dataclass
@@ -74,34 +143,34 @@ class _Write(Generic[T]):
             self.future.set_exception(self.error)
 
 
-class Database:
+class SqliteDatabase:
     def __init__(self, path: Path, migrations: Sequence[Migration]) -> None:
         self.path = path
         self._migrations = migrations
         self._writes: queue.SimpleQueue[_Write[Any] | None] = queue.SimpleQueue()
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="store-read")
-        self._read_connection: Connection | None = None
+        self._read_connection: sqlite3.Connection | None = None
         self._closed = False
         self._loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._serve, name="store-write", daemon=True)
 
     @classmethod
-    async def open(cls, path: Path, migrations: Sequence[Migration]) -> Database:
+    async def open(cls, path: Path, migrations: Sequence[Migration]) -> SqliteDatabase:
         """Open or make it, and bring it to the newest schema. Raises NotStored, NewerDatabase."""
         database = cls(path, migrations)
         await asyncio.to_thread(database._open)
         database._thread.start()
         return database
 
+    remains = ""
+
+    async def scrub(self) -> None:
+        """`secure_delete` has overwritten it."""
+
     async def write(
         self, work: Callable[[Connection], T], then: Callable[[T], None] | None = None
     ) -> T:
-        """Run `work` in a transaction on the writer thread; durable on return.
-
-        `then` runs on the event loop, in commit order, even if the caller was cancelled
-        meanwhile. Raises NotStored when the disk refuses or the database is closed, and whatever
-        `work` raises.
-        """
+        """On the writer thread; `then` comes in the order of commits."""
         if self._closed:
             raise NotStored
         future: asyncio.Future[T] = self._loop.create_future()
@@ -109,17 +178,13 @@ class Database:
         return await future
 
     async def read(self, work: Callable[[Connection], T]) -> T:
-        """Run `work` on the reader thread; it sees every write that was awaited before.
-
-        Raises NotStored when the file cannot be read or is closed, and whatever `work` raises.
-        """
+        """On the reader thread."""
         if self._closed:
             raise NotStored
         result: T = await self._loop.run_in_executor(self._reader, self._read, work)
         return result
 
     async def close(self) -> None:
-        """Let what waits be committed; nothing more is taken."""
         if self._closed:
             return
         self._closed = True
@@ -128,9 +193,10 @@ class Database:
         await self._loop.run_in_executor(self._reader, self._close_reader)
         self._reader.shutdown()
 
-    def _connect(self) -> Connection:
+    def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
         connection.row_factory = sqlite3.Row
+        connection.create_function("ponte_lock", 1, lambda _: 0)
         connection.execute(f"PRAGMA busy_timeout={BUSY_MS}")
         return connection
 
@@ -148,7 +214,7 @@ class Database:
     def _unusable(self, error: sqlite3.Error) -> NotStored:
         return NotStored("{path} cannot be used: {why}.", path=self.path, why=error)
 
-    def _prepare(self, connection: Connection) -> None:
+    def _prepare(self, connection: sqlite3.Connection) -> None:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA foreign_keys=ON")
@@ -198,7 +264,7 @@ class Database:
             for job in batch:
                 job.error = job.error or NotStored()
 
-    def _attempt(self, connection: Connection, job: _Write[Any]) -> None:
+    def _attempt(self, connection: sqlite3.Connection, job: _Write[Any]) -> None:
         connection.execute("SAVEPOINT job")
         try:
             job.result.append(job.work(connection))

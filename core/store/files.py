@@ -1,4 +1,4 @@
-"""Files in a folder: the bytes by id, what they are in a row of `ponte.db`. And a file of JSON."""
+"""Files: what they are in a row each, their bytes in a folder or in rows. And a file of JSON."""
 
 from __future__ import annotations
 
@@ -7,20 +7,21 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from sqlite3 import Row
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 import structlog
 
 from core import text
 from core.errors import NotFound, NotStored
 from core.messages import File, Person
-from core.store.database import Connection, Database
+from core.store.database import Connection, Database, Row, lock
 
 log = structlog.get_logger("files")
+PIECE = 1 << 20
+"""Bytes of a file in one row."""
 PAUSE = 1.0
 """Seconds in which changes to a `JsonFile` are gathered before they are written."""
 
@@ -28,19 +29,34 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class FolderFiles:
-    """The `Files` port."""
+class Bytes(Protocol):
+    """Where the bytes of files are kept, by the files' ids."""
 
-    def __init__(self, folder: Path, database: Database) -> None:
-        self._folder = folder
+    async def put(self, file: str, data: bytes) -> None:
+        """Whole or not at all; what is there already counts as new. Raises NotStored."""
+
+    async def get(self, file: str) -> bytes:
+        """Raises NotFound."""
+
+    async def discard(self, file: str) -> None: ...
+
+    async def sweep(self, before: float, known: Callable[[], Awaitable[set[str]]]) -> int:
+        """Remove what is older than `before` and not of a known file; returns how many."""
+
+
+class SqlFiles:
+    """The `Files` port: what they are in a row each, the bytes beside them."""
+
+    def __init__(self, database: Database, kept: Bytes) -> None:
         self._database = database
+        self._bytes = kept
 
     async def put(
         self, event_key: str, name: str, type: str, data: bytes, owner: Person, conversation: str
     ) -> File:
         digest = hashlib.sha256(data).hexdigest()
         file = hashlib.sha256(f"{event_key}\n{digest}".encode()).hexdigest()[:32]
-        await _on_disk(_write, self._path(file), data)
+        await self._bytes.put(file, data)
 
         def insert(connection: Connection) -> File:
             connection.execute(
@@ -55,11 +71,7 @@ class FolderFiles:
 
     async def get(self, file: str) -> tuple[File, bytes]:
         row = await self._row(file)
-        try:
-            data = await asyncio.to_thread(self._path(file).read_bytes)
-        except OSError as error:
-            raise NotFound(what="file") from error
-        return _file(row), data
+        return _file(row), await self._bytes.get(file)
 
     async def conversation_of(self, file: str) -> str:
         return str((await self._row(file))["conversation"])
@@ -78,7 +90,7 @@ class FolderFiles:
 
     async def discard(self, file: str) -> None:
         """Remove the bytes alone, where the row is gone already."""
-        await _on_disk(self._path(file).unlink, missing_ok=True)
+        await self._bytes.discard(file)
 
     async def sweep(self, before: float) -> int:
         """Rows whose event was never accepted, and bytes without a row."""
@@ -93,10 +105,12 @@ class FolderFiles:
         gone = [row["id"] for row in await self._database.write(orphans)]
         for file in gone:
             await self.discard(file)
-        known = await self._database.read(
+        return len(gone) + await self._bytes.sweep(before, self._known)
+
+    async def _known(self) -> set[str]:
+        return await self._database.read(
             lambda c: {row["id"] for row in c.execute("SELECT id FROM files")}
         )
-        return len(gone) + await _on_disk(_sweep, self._folder, before, known)
 
     async def _row(self, file: str) -> Row:
         def select(connection: Connection) -> Row | None:
@@ -110,10 +124,173 @@ class FolderFiles:
             raise NotFound(what="file")
         return row
 
+
+class FolderBytes:
+    """The port `Bytes` in a folder of this machine."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    async def put(self, file: str, data: bytes) -> None:
+        await _on_disk(_write, self._path(file), data)
+
+    async def get(self, file: str) -> bytes:
+        try:
+            return await asyncio.to_thread(self._path(file).read_bytes)
+        except OSError as error:
+            raise NotFound(what="file") from error
+
+    async def discard(self, file: str) -> None:
+        await _on_disk(self._path(file).unlink, missing_ok=True)
+
+    async def sweep(self, before: float, known: Callable[[], Awaitable[set[str]]]) -> int:
+        return await _on_disk(_sweep, self._folder, before, await known())
+
     def _path(self, file: str) -> Path:
         if not file.isalnum():
             raise NotFound(what="file")
         return self._folder / file[:2] / file
+
+
+class PieceBytes:
+    """The port `Bytes` in rows of a database that many processes share."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def put(self, file: str, data: bytes) -> None:
+        def write(connection: Connection) -> None:
+            connection.execute("DELETE FROM pieces WHERE file = ?", (file,))
+            connection.executemany(
+                "INSERT INTO pieces (file, number, at, data) VALUES (?, ?, ?, ?)"
+                " ON CONFLICT DO NOTHING",
+                [
+                    (file, number, time.time(), data[begin : begin + PIECE])
+                    for number, begin in enumerate(range(0, max(1, len(data)), PIECE))
+                ],
+            )
+
+        await self._database.write(write)
+
+    async def get(self, file: str) -> bytes:
+        def read(connection: Connection) -> list[bytes]:
+            rows = connection.execute(
+                "SELECT data FROM pieces WHERE file = ? ORDER BY number", (file,)
+            )
+            return [bytes(row["data"]) for row in rows]
+
+        if not (pieces := await self._database.read(read)):
+            raise NotFound(what="file")
+        return b"".join(pieces)
+
+    async def discard(self, file: str) -> None:
+        if not file.isalnum():
+            raise NotFound(what="file")
+        await self._database.write(
+            lambda c: c.execute("DELETE FROM pieces WHERE file = ?", (file,)).close()
+        )
+
+    async def sweep(self, before: float, known: Callable[[], Awaitable[set[str]]]) -> int:
+        def write(connection: Connection) -> int:
+            rows = connection.execute(
+                "DELETE FROM pieces WHERE at < ? AND NOT EXISTS"
+                " (SELECT 1 FROM files WHERE files.id = pieces.file) RETURNING file",
+                (before,),
+            )
+            return len({row["file"] for row in rows})
+
+        return await self._database.write(write)
+
+
+class KernelMarks:
+    """Which threads ever had a kernel, so that its loss can be told after a restart too: an empty
+    file for each, by a hash of its id."""
+
+    why = "I was started anew"
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    async def is_here(self, thread: str) -> bool:
+        return True
+
+    async def began(self, thread: str) -> bool:
+        return await asyncio.to_thread(self._put, thread)
+
+    async def ended(self, thread: str) -> None:
+        return None
+
+    async def forget(self, thread: str) -> None:
+        with suppress(OSError):
+            await asyncio.to_thread(self._path(thread).unlink, missing_ok=True)
+
+    def _put(self, thread: str) -> bool:
+        """True where it was there already."""
+        path = self._path(thread)
+        with suppress(OSError):
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if path.exists():
+                return True
+            path.touch(mode=0o600)
+        return False
+
+    def _path(self, thread: str) -> Path:
+        return self._folder / hashlib.sha256(thread.encode()).hexdigest()[:32]
+
+
+class KernelRows:
+    """The same in a table that many processes share: whose kernel a thread has now."""
+
+    why = "its former process is gone"
+
+    def __init__(
+        self, database: Database, process: str, tell: Callable[[str, str], Awaitable[None]]
+    ) -> None:
+        """`tell` tells all processes, "kernel" and the thread, to end the one that they have."""
+        self._database = database
+        self._process = process
+        self._tell = tell
+
+    async def is_here(self, thread: str) -> bool:
+        def read(connection: Connection) -> bool:
+            row = connection.execute(
+                "SELECT process FROM kernels WHERE thread = ?", (thread,)
+            ).fetchone()
+            return row is not None and row["process"] == self._process
+
+        try:
+            return await self._database.read(read)
+        except NotStored:
+            return True
+
+    async def began(self, thread: str) -> bool:
+        def write(connection: Connection) -> bool:
+            had = connection.execute("SELECT 1 FROM kernels WHERE thread = ?", (thread,)).fetchone()
+            connection.execute(
+                "INSERT INTO kernels (thread, process) VALUES (?, ?)"
+                " ON CONFLICT (thread) DO UPDATE SET process = excluded.process",
+                (thread, self._process),
+            )
+            return had is not None
+
+        with suppress(NotStored):
+            return await self._database.write(write)
+        return False
+
+    async def ended(self, thread: str) -> None:
+        await self._write(
+            "UPDATE kernels SET process = '' WHERE thread = ? AND process = ?",
+            (thread, self._process),
+        )
+
+    async def forget(self, thread: str) -> None:
+        await self._write("DELETE FROM kernels WHERE thread = ?", (thread,))
+        with suppress(NotStored):
+            await self._tell("kernel", thread)
+
+    async def _write(self, statement: str, values: Sequence[str]) -> None:
+        with suppress(NotStored):
+            await self._database.write(lambda c: c.execute(statement, values).close())
 
 
 class JsonFile:
@@ -130,10 +307,8 @@ class JsonFile:
     async def read(self) -> dict[str, Any]:
         """What it held, in whatever shape; empty where there is none."""
         try:
-            data = json.loads(await asyncio.to_thread(self._path.read_text))
-        except FileNotFoundError:
-            return {}
-        except (OSError, ValueError) as error:
+            data = json.loads(await self._load() or "{}")
+        except (OSError, ValueError, NotStored) as error:
             log.warning("not read; starting without", file=self._path.name, why=repr(error))
             return {}
         return data if isinstance(data, dict) else {}
@@ -148,8 +323,8 @@ class JsonFile:
         self._dirty = False
         async with self._writing:
             try:
-                await asyncio.to_thread(_replace, self._path, json.dumps(self._data()))
-            except OSError as error:
+                await self._save(json.dumps(self._data()))
+            except (OSError, NotStored) as error:
                 log.warning("not written", file=self._path.name, why=repr(error))
 
     async def close(self) -> None:
@@ -162,6 +337,61 @@ class JsonFile:
         while self._dirty:
             await asyncio.sleep(PAUSE)
             await self.flush()
+
+    async def _load(self) -> str:
+        try:
+            return await asyncio.to_thread(self._path.read_text)
+        except FileNotFoundError:
+            return ""
+
+    async def _save(self, text: str) -> None:
+        await asyncio.to_thread(_replace, self._path, text)
+
+
+class JsonRow(JsonFile):
+    """The same in a row that several processes write: each what it changed itself, entry by entry
+    of each mapping."""
+
+    def __init__(self, database: Database, path: Path, data: Callable[[], object]) -> None:
+        super().__init__(path, data)
+        self._database = database
+        self._known: dict[str, Any] = {}
+        """As it was read or written here last."""
+
+    async def _load(self) -> str:
+        stored = await self._database.read(self._stored)
+        self._known = json.loads(stored or "{}")
+        return stored
+
+    async def _save(self, text: str) -> None:
+        ours, known = json.loads(text), self._known
+
+        def write(connection: Connection) -> None:
+            lock(connection, self._path.name)
+            whole = json.loads(self._stored(connection) or "{}")
+            for name, value in ours.items():
+                if isinstance(value, dict):
+                    before = known.get(name, {})
+                    there = whole.setdefault(name, {})
+                    there.update({k: v for k, v in value.items() if before.get(k) != v})
+                    for gone in before.keys() - value.keys():
+                        there.pop(gone, None)
+                elif value != known.get(name):
+                    whole[name] = value
+            connection.execute(
+                "INSERT INTO remembered (name, data) VALUES (?, ?)"
+                " ON CONFLICT (name) DO UPDATE SET data = excluded.data",
+                (self._path.name, json.dumps(whole)),
+            )
+
+        await self._database.write(write)
+        self._known = ours
+
+    def _stored(self, connection: Connection) -> str:
+        row = connection.execute(
+            "SELECT data FROM remembered WHERE name = ?", (self._path.name,)
+        ).fetchone()
+        return str(row["data"]) if row else ""
 
 
 def _file(row: Row) -> File:

@@ -225,6 +225,9 @@ UPDATE threads SET outside = 1 WHERE EXISTS (
 """
 
 FIFTH = """
+ALTER TABLE inbox ADD COLUMN owner TEXT NOT NULL DEFAULT '';
+ALTER TABLE remotes ADD COLUMN owner TEXT NOT NULL DEFAULT '';
+
 CREATE TABLE days (
     day TEXT NOT NULL,
     person TEXT NOT NULL,
@@ -242,13 +245,203 @@ CREATE INDEX inbox_untold ON inbox (conversation, told, seq)
     WHERE state = 'undeliverable' AND told = 0
 """
 
+SIXTH = """
+ALTER TABLE inbox ADD COLUMN replaced TEXT NOT NULL DEFAULT '';
+ALTER TABLE items ADD COLUMN replaced INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE conversations ADD COLUMN title TEXT NOT NULL DEFAULT '';
+ALTER TABLE conversations ADD COLUMN pinned INTEGER NOT NULL DEFAULT 0
+"""
+"""`replaced`: by which turn; its items are told no model any more."""
+
+SEVENTH = """
+ALTER TABLE changes ADD COLUMN tool TEXT NOT NULL DEFAULT '';
+ALTER TABLE changes ADD COLUMN told TEXT NOT NULL DEFAULT '';
+UPDATE changes SET told = 'never';
+CREATE INDEX changes_untold ON changes (id)
+    WHERE state = 'expired' AND told <> 'expired' AND told <> 'never';
+
+CREATE TABLE consents (
+    change TEXT NOT NULL,
+    person TEXT NOT NULL,
+    approver TEXT NOT NULL,
+    address TEXT NOT NULL,
+    at REAL NOT NULL,
+    PRIMARY KEY (change, person)
+) WITHOUT ROWID;
+CREATE INDEX consents_person ON consents (person);
+
+CREATE TABLE outbox (
+    change TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    person TEXT NOT NULL,
+    recipient TEXT NOT NULL,
+    reply_to TEXT NOT NULL DEFAULT '',
+    locale TEXT NOT NULL DEFAULT '',
+    text TEXT NOT NULL DEFAULT '',
+    post TEXT NOT NULL DEFAULT '',
+    state TEXT NOT NULL,
+    drawn INTEGER NOT NULL DEFAULT 0,
+    at REAL NOT NULL,
+    PRIMARY KEY (change, kind, person)
+) WITHOUT ROWID;
+CREATE INDEX outbox_open ON outbox (change) WHERE state IN ('new', 'posting');
+CREATE INDEX outbox_person ON outbox (person);
+
+CREATE TABLE audit_keys (
+    pseudonym TEXT PRIMARY KEY,
+    person TEXT NOT NULL
+);
+CREATE INDEX audit_keys_person ON audit_keys (person);
+CREATE TABLE people (
+    person TEXT PRIMARY KEY,
+    token TEXT NOT NULL,
+    added REAL NOT NULL,
+    seen TEXT NOT NULL DEFAULT ''
+);
+
+ALTER TABLE usage ADD COLUMN place TEXT NOT NULL DEFAULT '';
+ALTER TABLE usage ADD COLUMN counted INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE inbox ADD COLUMN refused TEXT NOT NULL DEFAULT '';
+CREATE INDEX inbox_waiting ON inbox (person) WHERE decision = 0 AND state = 'new';
+
+CREATE TABLE spendings (
+    seq INTEGER NOT NULL,
+    part TEXT NOT NULL,
+    person TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    name TEXT NOT NULL,
+    input INTEGER NOT NULL DEFAULT 0,
+    cached INTEGER NOT NULL DEFAULT 0,
+    output INTEGER NOT NULL DEFAULT 0,
+    reasoning INTEGER NOT NULL DEFAULT 0,
+    cost REAL,
+    lost INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (seq, part)
+) WITHOUT ROWID;
+CREATE INDEX spendings_person ON spendings (person);
+
+CREATE TABLE counters (
+    scope TEXT NOT NULL,
+    period TEXT NOT NULL,
+    person TEXT NOT NULL,
+    turns INTEGER NOT NULL DEFAULT 0,
+    tokens INTEGER NOT NULL DEFAULT 0,
+    money INTEGER NOT NULL DEFAULT 0,
+    told INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (scope, period)
+) WITHOUT ROWID;
+CREATE INDEX counters_person ON counters (person);
+
+CREATE TABLE holds (
+    seq INTEGER NOT NULL,
+    part TEXT NOT NULL,
+    person TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    name TEXT NOT NULL,
+    scopes TEXT NOT NULL,
+    tokens INTEGER NOT NULL,
+    money INTEGER NOT NULL,
+    at REAL NOT NULL,
+    PRIMARY KEY (seq, part)
+) WITHOUT ROWID;
+CREATE INDEX holds_person ON holds (person)
+"""
+"""`told`: what people were told of a change unasked: 'asked', 'reminded', 'expired', in this order;
+'never': of this one nothing, as of those that were there before. `outbox`: what is
+said to people unasked; `state` is new, posting, posted, removed or refused. `people`: `token` is
+the SHA-256 of theirs, `seen` the last day that they came (UTC). `spendings`: one for each call that
+cost; `lost`: its bound, since nobody knows what it was. `counters`: what of an allowance is used or
+held; `holds`: what is reserved for a call under way. Tokens, and billionths of a dollar."""
+
+ASKED = """
+CREATE TRIGGER changes_asked AFTER INSERT ON changes FOR EACH ROW
+    WHEN (NEW.state = 'open' AND NEW.told = '')
+    EXECUTE FUNCTION ponte_moved()
+"""
+
+SHARED = """
+CREATE TABLE thread_map (
+    conversation TEXT PRIMARY KEY,
+    record TEXT NOT NULL
+);
+CREATE TABLE pieces (
+    file TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    at REAL NOT NULL,
+    data BLOB NOT NULL,
+    PRIMARY KEY (file, number)
+);
+CREATE TABLE processes (
+    id TEXT PRIMARY KEY,
+    name TEXT NOT NULL,
+    takes INTEGER NOT NULL,
+    works INTEGER NOT NULL,
+    started REAL NOT NULL,
+    seen REAL NOT NULL
+);
+CREATE TABLE leases (
+    role TEXT PRIMARY KEY,
+    process TEXT NOT NULL,
+    until REAL NOT NULL
+);
+CREATE TABLE kernels (
+    thread TEXT PRIMARY KEY,
+    process TEXT NOT NULL
+);
+CREATE TABLE secrets (
+    name TEXT PRIMARY KEY,
+    value BLOB NOT NULL
+);
+CREATE TABLE remembered (
+    name TEXT PRIMARY KEY,
+    data TEXT NOT NULL
+);
+CREATE TABLE audit (
+    id INTEGER PRIMARY KEY,
+    line TEXT NOT NULL
+);
+CREATE UNLOGGED TABLE progress (
+    turn TEXT PRIMARY KEY,
+    progress TEXT NOT NULL,
+    at REAL NOT NULL
+);
+ALTER TABLE inbox ADD COLUMN job INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE inbox ADD COLUMN stop INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX inbox_owner ON inbox (owner) WHERE stop = 1;
+
+CREATE FUNCTION ponte_ended() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_notify('ponte', 'ended ' || NEW.seq);
+    RETURN NULL;
+END $$;
+CREATE TRIGGER inbox_ended AFTER UPDATE OF state ON inbox FOR EACH ROW
+    WHEN (NEW.state IS DISTINCT FROM OLD.state
+          AND NEW.state NOT IN ('new', 'running', 'answered', 'posting'))
+    EXECUTE FUNCTION ponte_ended();
+
+CREATE FUNCTION ponte_moved() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_notify('ponte', 'moved ' || NEW.id);
+    RETURN NULL;
+END $$;
+CREATE TRIGGER changes_moved AFTER INSERT OR UPDATE OF version ON changes FOR EACH ROW
+    WHEN (NEW.version > NEW.drawn) EXECUTE FUNCTION ponte_moved()
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Migration:
-    """`script` for every engine; `moves` what older rows become, where SQLite has some."""
+    """`script` for every engine; `moves` what older rows become, where SQLite has some; `shared`
+    what only a database of many processes has.
+
+    `oldest` is the oldest schema whose code may still run beside it, where several processes do:
+    a step expands, and what nobody uses any more goes a version later.
+    """
 
     script: str
     moves: str = ""
+    shared: str = ""
+    oldest: int = 0
 
 
 MIGRATIONS = (
@@ -256,5 +449,7 @@ MIGRATIONS = (
     Migration(SECOND),
     Migration(THIRD),
     Migration(FOURTH, OUTSIDE),
-    Migration(FIFTH),
+    Migration(FIFTH, shared=SHARED),
+    Migration(SIXTH),
+    Migration(SEVENTH, shared=ASKED),
 )

@@ -1,4 +1,4 @@
-"""The thread map in `threads.db`, on sqlitedict.
+"""The thread map in `threads.db`, on sqlitedict; and in a table, where many processes share one.
 
 sqlitedict opens SQLite with synchronous=OFF whatever the journal mode (its source, 2.1.0). NORMAL
 is set after opening: a power cut may take the last records, which the journal has, but does not
@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 from core.errors import NotStored
 from core.messages import decode, encode
 from core.records import Thread
+from core.store.database import Connection, Database
 from core.tasks import Bounded
 
 T = TypeVar("T")
@@ -28,6 +29,44 @@ DEADLINE = 10.0
 """Seconds; a lock held by another process makes sqlite3 wait 5 s."""
 KEPT = 4096
 """Records kept in memory: this process is the only one that writes them."""
+
+
+class SqlThreadMap:
+    """The `ThreadMap` port in a shared database; nothing is kept in memory."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def get(self, conversation: str) -> Thread | None:
+        def read(connection: Connection) -> Thread | None:
+            row = connection.execute(
+                "SELECT record FROM thread_map WHERE conversation = ?", (conversation,)
+            ).fetchone()
+            return decode(Thread, row["record"]) if row else None
+
+        return await self._database.read(read)
+
+    async def put(self, thread: Thread) -> None:
+        await self._execute(
+            "INSERT INTO thread_map (conversation, record) VALUES (?, ?)"
+            " ON CONFLICT (conversation) DO UPDATE SET record = excluded.record",
+            thread.conversation, encode(thread),
+        )  # fmt: skip
+
+    async def delete(self, conversation: str) -> None:
+        await self._execute("DELETE FROM thread_map WHERE conversation = ?", conversation)
+
+    async def items(self) -> Sequence[Thread]:
+        return await self._database.read(
+            lambda c: [decode(Thread, row["record"]) for row in
+                       c.execute("SELECT record FROM thread_map ORDER BY conversation")]
+        )  # fmt: skip
+
+    async def close(self) -> None:
+        """The database is its owner's."""
+
+    async def _execute(self, statement: str, *values: str) -> None:
+        await self._database.write(lambda c: c.execute(statement, values).close())
 
 
 class FileThreadMap:

@@ -7,22 +7,33 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from sqlite3 import Row
 
 from core.errors import NotFound
 from core.messages import CONTEXT, Answer, Item, Message, decode, encode
-from core.records import Entry, Forgot, Provenance, Remote, Shown, Thread
+from core.records import ALL_OVER, Area, Entry, Forgot, Listed, Provenance, Remote, Shown, Thread
 from core.store import changes
-from core.store.database import Connection
+from core.store.database import Connection, Row, lock, within
+from core.text import normalised
 
+LISTED = 500
+"""Conversations in a list."""
+_HOLDS = (
+    "(EXISTS (SELECT 1 FROM inbox WHERE inbox.conversation = c.conversation"
+    " AND state != 'withdrawn') OR EXISTS (SELECT 1 FROM threads JOIN items"
+    " ON items.thread = threads.id WHERE threads.conversation = c.conversation))"
+)
+"""Of a conversation `c`: something is in it."""
+SEARCHED = 20_000
+"""Messages that a search looks into, the newest."""
 MAX_TRIES = 20
 """Tries to erase one thing on a server before it is listed as not erasable."""
 
 
 def current(connection: Connection, conversation: str) -> Thread:
     """The conversation's thread, made if there is none; counts as a use of it."""
+    lock(connection, conversation)
     row = connection.execute(
         "UPDATE conversations SET used_at = ? WHERE conversation = ?"
         " RETURNING thread, generation, used_at",
@@ -38,8 +49,8 @@ def fresh(connection: Connection, conversation: str) -> Thread:
     now, thread = time.time(), secrets.token_hex(8)
     row = connection.execute(
         "INSERT INTO conversations (conversation, thread, used_at) VALUES (?, ?, ?)"
-        " ON CONFLICT DO UPDATE SET thread = excluded.thread, used_at = excluded.used_at"
-        " RETURNING generation",
+        " ON CONFLICT (conversation) DO UPDATE SET thread = excluded.thread,"
+        " used_at = excluded.used_at RETURNING generation",
         (conversation, thread, now),
     ).fetchone()
     connection.execute(
@@ -50,24 +61,28 @@ def fresh(connection: Connection, conversation: str) -> Thread:
 
 
 def every(connection: Connection) -> Sequence[Thread]:
-    rows = connection.execute("SELECT * FROM conversations ORDER BY used_at DESC")
+    """Without those of which all was forgotten."""
+    rows = connection.execute(
+        f"SELECT * FROM conversations AS c WHERE {_HOLDS} ORDER BY used_at DESC"  # noqa: S608
+    )
     return [
         Thread(row["conversation"], row["thread"], row["generation"], used_at=row["used_at"])
         for row in rows
     ]
 
 
-def keep(connection: Connection, thread: str, remote: Remote) -> None:
+def keep(connection: Connection, thread: str, remote: Remote, owner: str = "") -> None:
     """Remember a server's id; one that comes for a forgotten thread goes onto the erase list. What
-    is kept for no thread (SPARE) becomes that of the first one that takes it."""
+    is kept for no thread (SPARE), by `owner`, becomes that of the first one that takes it."""
     if not remote.id:
         return
     connection.execute(
-        "INSERT INTO remotes (kind, id, thread, at, erase) VALUES (:kind, :id, :thread, :at,"
-        " :thread != '' AND NOT EXISTS (SELECT 1 FROM threads WHERE id = :thread))"
-        " ON CONFLICT DO UPDATE SET thread = excluded.thread, erase = excluded.erase"
-        " WHERE remotes.thread = ''",
-        {"kind": remote.kind, "id": remote.id, "thread": thread, "at": time.time()},
+        "INSERT INTO remotes (kind, id, thread, at, owner, erase)"
+        " VALUES (:kind, :id, :thread, :at, :owner,"
+        " CASE WHEN :thread != '' AND NOT EXISTS (SELECT 1 FROM threads WHERE id = :thread)"
+        " THEN 1 ELSE 0 END) ON CONFLICT (kind, id) DO UPDATE SET thread = excluded.thread,"
+        " erase = excluded.erase WHERE remotes.thread = ''",
+        {"kind": remote.kind, "id": remote.id, "thread": thread, "at": time.time(), "owner": owner},
     )
 
 
@@ -78,7 +93,8 @@ def give_up_spares(connection: Connection) -> None:
 
 def transcript(connection: Connection, thread: str, before: int | None) -> Sequence[Entry]:
     rows = connection.execute(
-        "SELECT seq, item, person, at FROM items WHERE thread = ? AND seq < ? ORDER BY id",
+        "SELECT seq, item, person, at FROM items WHERE thread = ? AND seq < ? AND replaced = 0"
+        " ORDER BY id",
         (thread, before if before is not None else 1 << 62),
     )
     return [Entry(row["seq"], decode(Item, row["item"]), row["person"], row["at"]) for row in rows]
@@ -95,12 +111,69 @@ def shown(connection: Connection, conversation: str, thread: str) -> Sequence[Sh
     current = row["thread"] if row else ""
     rows = connection.execute(
         "SELECT * FROM inbox WHERE conversation = :conversation"
-        " AND (NOT decision OR iif(json_valid(answer), json_extract(answer, '$.aloud'), 0))"
-        " AND state != 'withdrawn' AND coalesce(nullif(thread, ''), :current) IS :thread"
-        " ORDER BY seq",
+        " AND (decision = 0 OR answer IS NOT NULL)"
+        " AND state != 'withdrawn' AND replaced = ''"
+        " AND coalesce(nullif(thread, ''), :current) = :thread ORDER BY seq",
         {"conversation": conversation, "current": current, "thread": thread or current},
     )
-    return [_shown(row) for row in rows]
+    told = ((row["decision"], _shown(row)) for row in rows)
+    return [said for decision, said in told if not decision or (said.answer and said.answer.aloud)]
+
+
+def listed(connection: Connection, platform: str, person: str = "") -> Sequence[Listed]:
+    theirs, values = _theirs("c.conversation", platform, person)
+    rows = connection.execute(
+        "SELECT c.conversation, c.title, c.pinned, c.used_at, first.message FROM conversations c"  # noqa: S608
+        " JOIN inbox first ON first.seq = (SELECT min(seq) FROM inbox"
+        "  WHERE inbox.conversation = c.conversation AND decision = 0 AND state != 'withdrawn'"
+        "  AND replaced = '' AND coalesce(nullif(inbox.thread, ''), c.thread) = c.thread)"
+        f" WHERE {theirs} ORDER BY c.pinned DESC, c.used_at DESC LIMIT ?",
+        (*values, LISTED),
+    )
+    return [
+        Listed(row["conversation"], decode(Message, row["message"]), row["title"],
+               bool(row["pinned"]), row["used_at"])
+        for row in rows
+    ]  # fmt: skip
+
+
+def found(connection: Connection, platform: str, words: str, person: str = "") -> Mapping[str, str]:
+    theirs, values = _theirs("conversation", platform, person)
+    rows = connection.execute(
+        f"SELECT conversation, turn, message, answer FROM inbox WHERE {theirs}"  # noqa: S608
+        " AND decision = 0 AND state != 'withdrawn' AND replaced = '' ORDER BY seq DESC LIMIT ?",
+        (*values, SEARCHED),
+    )
+    wanted, hits = normalised(words), dict[str, str]()
+    for row in rows:
+        if row["conversation"] in hits:
+            continue
+        said = decode(Message, row["message"]).text
+        told = decode(Answer, row["answer"]).text if row["answer"] else ""
+        if wanted in normalised(f"{said}\n{told}"):
+            hits[row["conversation"]] = row["turn"]
+    return hits
+
+
+def mark(connection: Connection, conversation: str, title: str | None, pinned: bool | None) -> None:
+    changed = connection.execute(
+        "UPDATE conversations SET title = coalesce(?, title), pinned = coalesce(?, pinned)"
+        " WHERE conversation = ?",
+        (title, None if pinned is None else int(pinned), conversation),
+    )
+    if not changed.rowcount:
+        raise NotFound(what="conversation")
+
+
+def _theirs(key: str, platform: str, person: str) -> tuple[str, tuple[object, ...]]:
+    """What is to be so of a conversation's `key`, and its values: it is of that platform, and
+    `person`'s own, or ("") no one person's."""
+    begins, values = f"substr({key}, 1, ?) = ?", (len(platform) + 1, f"{platform}:")
+    if not person:
+        return f"{begins} AND {key} NOT LIKE '%:@%'", values
+    own = f":@{person}"
+    ends = f"substr({key}, length({key}) - ? + 1) = ?"
+    return f"{begins} AND {ends}", (*values, len(own), own)
 
 
 def shown_turn(connection: Connection, turn: str) -> Shown:
@@ -117,17 +190,19 @@ def from_outside(connection: Connection, thread: str) -> None:
 
 def provenance(connection: Connection, thread: str, person: str, before: int) -> Provenance:
     row = connection.execute(
-        "SELECT outside OR EXISTS (SELECT 1 FROM items WHERE thread = :thread"
+        "SELECT outside = 1 OR EXISTS (SELECT 1 FROM items WHERE thread = :thread"
         " AND person NOT IN ('', :person)) AS outside, (SELECT max(seq) FROM items"
-        " WHERE thread = :thread AND seq < :before) AS since FROM threads WHERE id = :thread",
+        " WHERE thread = :thread AND seq < :before AND replaced = 0) AS since"
+        " FROM threads WHERE id = :thread",
         {"thread": thread, "person": person, "before": before},
     ).fetchone()
     written = connection.execute(
-        "SELECT json_extract(item, '$.text') AS text FROM items WHERE thread = ? AND person = ?"
-        " AND coalesce(json_extract(item, '$.name'), '') != ? AND text LIKE '%.%'",
-        (thread, person, CONTEXT),
+        "SELECT item FROM items WHERE thread = ? AND person = ? AND replaced = 0"
+        " AND item LIKE '%.%'",
+        (thread, person),
     )
-    texts = tuple(one["text"] for one in written)
+    items = (decode(Item, one["item"]) for one in written)
+    texts = tuple(item.text for item in items if item.name != CONTEXT)
     if row is None:
         return Provenance(True, texts)
     return Provenance(bool(row["outside"]), texts, row["since"] or 0)
@@ -150,9 +225,10 @@ def owner(connection: Connection, conversation: str) -> str:
 
 def forget(connection: Connection, conversation: str) -> Forgot:
     """Raise the generation (older turns can commit nothing more) and blank every body."""
+    lock(connection, conversation)
     rows = connection.execute(
         "SELECT seq, state, message FROM inbox WHERE conversation = ?"
-        " AND (NOT decision OR state NOT IN ('new', 'running', 'answered', 'posting'))",
+        " AND (decision = 0 OR state NOT IN ('new', 'running', 'answered', 'posting'))",
         (conversation,),
     ).fetchall()
     for row in rows:
@@ -171,23 +247,21 @@ def forget(connection: Connection, conversation: str) -> Forgot:
     ).fetchall()
     return Forgot(
         generation=generation,
-        messages=len(rows),
+        messages=sum(row["state"] != "withdrawn" for row in rows),
         running=tuple(r["seq"] for r in rows if r["state"] in ("running", "answered", "posting")),
         files=tuple(row["id"] for row in files),
         threads=tuple(row["id"] for row in threads),
     )
 
 
-def idle(connection: Connection, since: float) -> Sequence[str]:
+def idle(connection: Connection, since: float, area: Area = ALL_OVER) -> Sequence[str]:
     """Not used since then, with something to forget and nothing that waits for an answer."""
+    there, values = within(area)
     rows = connection.execute(
-        "SELECT conversation FROM conversations AS c WHERE used_at < ? AND NOT EXISTS ("
+        "SELECT conversation FROM conversations AS c WHERE used_at < ? AND NOT EXISTS ("  # noqa: S608
         " SELECT 1 FROM inbox WHERE inbox.conversation = c.conversation"
-        " AND state IN ('new', 'running', 'answered', 'posting')"
-        ") AND (EXISTS (SELECT 1 FROM inbox WHERE inbox.conversation = c.conversation"
-        " AND state != 'withdrawn') OR EXISTS (SELECT 1 FROM threads JOIN items"
-        " ON items.thread = threads.id WHERE threads.conversation = c.conversation))",
-        (since,),
+        f" AND state IN ('new', 'running', 'answered', 'posting')) AND {_HOLDS} AND {there}",
+        (since, *values),
     )
     return [row["conversation"] for row in rows]
 
@@ -255,9 +329,9 @@ def _raise_generation(connection: Connection, conversation: str) -> int:
         connection.execute("UPDATE remotes SET erase = 1 WHERE thread = ?", (row["id"],))
     connection.execute("DELETE FROM threads WHERE conversation = ?", (conversation,))
     row = connection.execute(
-        "UPDATE conversations SET generation = generation + 1, thread = hex(randomblob(8)),"
-        " used_at = ? WHERE conversation = ? RETURNING generation, thread",
-        (time.time(), conversation),
+        "UPDATE conversations SET generation = generation + 1, thread = ?, used_at = ?,"
+        " title = '', pinned = 0 WHERE conversation = ? RETURNING generation, thread",
+        (secrets.token_hex(8), time.time(), conversation),
     ).fetchone()
     if row is None:
         return 0

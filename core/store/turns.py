@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from sqlite3 import Row as SqlRow
 from typing import TypeVar
 
-from core.errors import Superseded
-from core.messages import Answer, Card, Item, Message, Post, Usage, decode, encode
+from core.errors import Superseded, TakenOver
+from core.messages import Answer, Card, Item, Message, Post, decode, encode
 from core.ports import Work
 from core.records import (
+    ALL_OVER,
     FINAL_STATES,
+    Area,
     Call,
     Entry,
     Forgot,
+    Listed,
     Outcome,
     Provenance,
     Remote,
@@ -26,37 +29,39 @@ from core.records import (
     Thread,
     Turn,
 )
-from core.store import changes, threads
-from core.store.database import Connection, Database
+from core.store import budget, changes, threads
+from core.store.database import Connection, Database, lock
+from core.store.database import Row as SqlRow
+from core.store.inbox import locked
 
 T = TypeVar("T")
 LOST_CALL = "error: interrupted, result unknown"
 """What the model reads for a call whose turn ended before it did."""
 
 
-class SqliteJournal:
+class SqlJournal:
     """The `Journal` port."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(
+        self, database: Database, owner: str = "", fresh: Callable[[], bool] = lambda: True
+    ) -> None:
+        """`owner` is this process; `fresh` whether it can still be taken for alive by others."""
         self._database = database
-        self._begun: set[int] = set()
-        """Turns that this process took up: only a crash makes a second attempt."""
+        self._fresh = fresh
+        self._owner = owner or secrets.token_hex(8)
+        """This process: only another one's turn is begun a second time."""
+
+    def check(self) -> None:
+        if not self._fresh():
+            raise TakenOver
 
     async def begin(self, seq: int) -> Turn | None:
-        def write(connection: Connection) -> Turn | None:
-            turn = _begin(connection, seq, again=seq in self._begun)
-            if turn is not None:
-                self._begun.add(seq)
-            return turn
-
-        return await self._database.write(write)
+        return await self._database.write(lambda c: _begin(c, seq, self._owner))
 
     async def heard(
         self, turn: Turn, items: Sequence[Item], reserve: Work | None = None
     ) -> Sequence[Item]:
         def write(connection: Connection) -> Sequence[Item]:
-            if reserve is not None:
-                reserve(connection)
             if not _items_of(connection, turn.seq):
                 notes = changes.take_notes(connection, turn.thread)
                 _add_items(connection, turn, notes, "")
@@ -64,6 +69,8 @@ class SqliteJournal:
                 quoted = any(not quote.ours for quote in turn.message.context)
                 if turn.message.attachments or quoted:
                     threads.from_outside(connection, turn.thread)
+            if reserve is not None:
+                reserve(connection)
             return _items_of(connection, turn.seq)
 
         return await self._guarded(turn, write)
@@ -75,7 +82,7 @@ class SqliteJournal:
                 return False  # its id is kept all the same
             connection.execute(
                 "INSERT INTO rounds (seq, number, response) VALUES (?, ?, ?)"
-                " ON CONFLICT DO UPDATE SET response = excluded.response",
+                " ON CONFLICT (seq, number) DO UPDATE SET response = excluded.response",
                 (turn.seq, number, response),
             )
             return True
@@ -90,7 +97,8 @@ class SqliteJournal:
         def write(connection: Connection) -> None:
             connection.execute(
                 "INSERT INTO calls (seq, call_id, person, name, arguments, effect, started) VALUES"
-                " (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET started = excluded.started",
+                " (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (seq, call_id) DO UPDATE"
+                " SET started = excluded.started",
                 (turn.seq, call.call_id, turn.message.author.key, call.name, call.arguments,
                  call.effect, time.time()),
             )  # fmt: skip
@@ -113,12 +121,13 @@ class SqliteJournal:
         def write(connection: Connection) -> None:
             changed = connection.execute(
                 "UPDATE calls SET outcome = ?, ended = ?"
-                " WHERE seq = ? AND call_id = ? AND outcome IS NULL",
+                " WHERE seq = ? AND call_id = ? AND outcome IS NULL RETURNING name",
                 (encode(outcome), time.time(), turn.seq, call_id),
-            )
-            if not changed.rowcount:
+            ).fetchone()
+            if changed is None:
                 return
-            _add_usage(connection, turn.seq, outcome.usage)
+            name = outcome.paid or changed["name"]
+            budget.settle_call(connection, turn.seq, call_id, name, outcome.usage)
             said = _items_of(connection, turn.seq)  # of a command that was typed there is no call
             if any(item.kind == "call" and item.call_id == call_id for item in said):
                 output = Item(
@@ -143,6 +152,7 @@ class SqliteJournal:
                 return
             if last is not None:
                 _add_round(connection, turn, last)
+            budget.close(connection, turn.seq)
             items = _items_of(connection, turn.seq)
             open_calls = {i.call_id for i in items if i.kind == "call"} - {
                 i.call_id for i in items if i.kind == "output"
@@ -165,7 +175,11 @@ class SqliteJournal:
         await self._guarded(turn, lambda connection: _posting(connection, turn, number, key))
 
     async def posted(self, turn: Turn, number: int, post: str) -> None:
-        await self._database.write(lambda connection: _posted(connection, turn, number, post))
+        def write(connection: Connection) -> None:
+            _check_attempt(connection, turn)
+            _posted(connection, turn, number, post)
+
+        await self._database.write(write)
 
     async def removed(self, turn: Turn, number: int) -> None:
         await self._execute(
@@ -177,6 +191,7 @@ class SqliteJournal:
         self, turn: Turn, state: State, reason: str = "", posted: Post | None = None
     ) -> None:
         def write(connection: Connection) -> bool:
+            _check_attempt(connection, turn)
             if posted is not None:
                 _posted(connection, turn, posted.number, posted.id)
             if not _is_current(connection, turn):
@@ -194,21 +209,19 @@ class SqliteJournal:
 
         if not await self._database.write(write):
             raise Superseded
-        self._begun.discard(turn.seq)
 
     async def put_back(self, turn: Turn) -> None:
         def write(connection: Connection) -> None:
             connection.execute(
-                "UPDATE inbox SET attempt = attempt - 1,"
+                "UPDATE inbox SET attempt = attempt - 1, owner = '',"
                 " state = CASE state WHEN 'running' THEN 'new' ELSE state END WHERE seq = ?",
                 (turn.seq,),
             )
 
         await self._guarded(turn, write)
-        self._begun.discard(turn.seq)
 
     async def remote(self, thread: str, remote: Remote) -> None:
-        await self._database.write(lambda c: threads.keep(c, thread, remote))
+        await self._database.write(lambda c: threads.keep(c, thread, remote, self._owner))
 
     async def thread(self, conversation: str) -> Thread:
         return await self._database.write(lambda c: threads.current(c, conversation))
@@ -229,16 +242,23 @@ class SqliteJournal:
     async def shown(self, conversation: str, thread: str = "") -> Sequence[Shown]:
         return await self._database.read(lambda c: threads.shown(c, conversation, thread))
 
+    async def listed(self, platform: str, person: str = "") -> Sequence[Listed]:
+        return await self._database.read(lambda c: threads.listed(c, platform, person))
+
+    async def found(self, platform: str, words: str, person: str = "") -> Mapping[str, str]:
+        return await self._database.read(lambda c: threads.found(c, platform, words, person))
+
+    async def mark(self, conversation: str, title: str | None, pinned: bool | None) -> None:
+        await self._database.write(lambda c: threads.mark(c, conversation, title, pinned))
+
     async def turn_of(self, turn: str) -> Shown:
         """Raises NotFound."""
         return await self._database.read(lambda c: threads.shown_turn(c, turn))
 
     async def stands(self, seq: int, cards: Sequence[Card] = ()) -> Turn | None:
         def write(connection: Connection) -> Turn | None:
-            row = connection.execute(
-                "SELECT * FROM inbox WHERE seq = ? AND state != 'withdrawn'", (seq,)
-            ).fetchone()
-            if row is None:
+            row = locked(connection, seq)
+            if row is None or row["state"] == "withdrawn":
                 return None
             turn = _turn(connection, row)
             if turn.answer is None or not cards:
@@ -274,9 +294,9 @@ class SqliteJournal:
     async def forget(self, conversation: str) -> Forgot:
         return await self._database.write(lambda c: threads.forget(c, conversation))
 
-    async def forgettable(self, idle_since: float) -> Sequence[str]:
-        """Conversations that nobody used since then."""
-        return await self._database.read(lambda c: threads.idle(c, idle_since))
+    async def forgettable(self, idle_since: float, area: Area = ALL_OVER) -> Sequence[str]:
+        """Conversations there that nobody used since then."""
+        return await self._database.read(lambda c: threads.idle(c, idle_since, area))
 
     async def of_person(self, person: str) -> Sequence[str]:
         """The conversations in which a person (by key) said something."""
@@ -300,14 +320,17 @@ class SqliteJournal:
                 raise Superseded
             return work(connection)
 
-        return await self._database.write(checked)
+        result = await self._database.write(checked)
+        self.check()
+        return result
 
 
-def _begin(connection: Connection, seq: int, again: bool) -> Turn | None:
-    """Count an attempt (unless `again` in one process) and read the turn as it stands."""
-    row = connection.execute("SELECT * FROM inbox WHERE seq = ?", (seq,)).fetchone()
+def _begin(connection: Connection, seq: int, owner: str) -> Turn | None:
+    """Count an attempt (unless `owner` has it already) and read the turn as it stands."""
+    row = locked(connection, seq)
     if row is None or row["state"] in FINAL_STATES:
         return None
+    again = row["owner"] == owner
     thread = threads.current(connection, row["conversation"])
     attempt = max(1, row["attempt"] + (0 if again else 1))
     state: State = "running" if row["state"] == "new" else row["state"]
@@ -315,21 +338,50 @@ def _begin(connection: Connection, seq: int, again: bool) -> Turn | None:
     generation = thread.generation if first or not row["thread"] else row["generation"]
     own_thread = row["thread"] or thread.id
     connection.execute(
-        "UPDATE inbox SET state = ?, attempt = ?, generation = ?, thread = ?, updated = ?"
-        " WHERE seq = ?",
-        (state, attempt, generation, own_thread, time.time(), seq),
+        "UPDATE inbox SET state = ?, attempt = ?, generation = ?, thread = ?, owner = ?,"
+        " updated = ? WHERE seq = ?",
+        (state, attempt, generation, own_thread, owner, time.time(), seq),
     )
     turn = _turn(connection, row)
+    if turn.message.replaces:
+        _replace(connection, turn)
     return replace(turn, attempt=attempt, generation=generation, thread=own_thread, state=state)
 
 
+def _replace(connection: Connection, turn: Turn) -> None:
+    """What this turn asks again is left out from here on, and what it proposed is withdrawn. Where
+    somebody decided on that, or it was paid for, both stay."""
+    message = turn.message
+    old = connection.execute(
+        "SELECT seq FROM inbox WHERE turn = ? AND conversation = ? AND person = ? AND seq < ?"
+        " AND replaced = '' AND state NOT IN ('new', 'running', 'answered', 'posting')",
+        (message.replaces, message.address.conversation, message.author.key, turn.seq),
+    ).fetchone()
+    if old is None or changes.stays(connection, old["seq"]):
+        return
+    changes.withdraw(connection, old["seq"])
+    connection.execute("UPDATE inbox SET replaced = ? WHERE seq = ?", (turn.id, old["seq"]))
+    connection.execute("UPDATE items SET replaced = 1 WHERE seq = ?", (old["seq"],))
+
+
+def _check_attempt(connection: Connection, turn: Turn) -> None:
+    """Raises TakenOver where another process began a later one."""
+    row = connection.execute("SELECT attempt FROM inbox WHERE seq = ?", (turn.seq,)).fetchone()
+    if row is not None and row["attempt"] > turn.attempt:
+        raise TakenOver
+
+
 def _is_current(connection: Connection, turn: Turn) -> bool:
-    """Whether this is the current attempt of the current generation of an unfinished turn."""
+    """Whether this is the current attempt of the current generation of an unfinished turn, which
+    then stays so until the transaction ends. Raises TakenOver."""
+    lock(connection, turn.message.address.conversation)
     row = connection.execute(
         "SELECT inbox.attempt, inbox.state, inbox.decision, conversations.generation FROM inbox"
         " JOIN conversations USING (conversation) WHERE seq = ?",
         (turn.seq,),
     ).fetchone()
+    if row is not None and row["attempt"] > turn.attempt:
+        raise TakenOver
     if row is None or row["state"] in FINAL_STATES or row["attempt"] != turn.attempt:
         return False
     # A decision may be the one that raised the generation.
@@ -347,19 +399,20 @@ def _add_items(connection: Connection, turn: Turn, items: Sequence[Item], person
 def _add_round(connection: Connection, turn: Turn, said: Spoken) -> None:
     changed = connection.execute(
         "INSERT INTO rounds (seq, number, complete, model) VALUES (?, ?, 1, ?)"
-        " ON CONFLICT DO UPDATE SET complete = 1, model = excluded.model WHERE complete = 0",
+        " ON CONFLICT (seq, number) DO UPDATE SET complete = 1, model = excluded.model"
+        " WHERE rounds.complete = 0",
         (turn.seq, said.number, said.model),
     )
     if changed.rowcount:
         _add_items(connection, turn, said.items, "")
-        _add_usage(connection, turn.seq, said.usage)
+        budget.settle_round(connection, turn.seq, said.number, said.usage, said.model)
 
 
 def _posting(connection: Connection, turn: Turn, number: int, key: str) -> None:
     connection.execute(
         "INSERT INTO posts (seq, number, person, key, state, at)"
-        " VALUES (?, ?, ?, ?, 'posting', ?) ON CONFLICT DO UPDATE"
-        " SET key = excluded.key, at = excluded.at WHERE state = 'posting'",
+        " VALUES (?, ?, ?, ?, 'posting', ?) ON CONFLICT (seq, number) DO UPDATE"
+        " SET key = excluded.key, at = excluded.at WHERE posts.state = 'posting'",
         (turn.seq, number, turn.message.author.key, key, time.time()),
     )
     connection.execute(
@@ -372,15 +425,6 @@ def _posted(connection: Connection, turn: Turn, number: int, post: str) -> None:
         "UPDATE posts SET post = ?, state = 'posted', at = ?"
         " WHERE seq = ? AND number = ? AND state != 'removed'",
         (post, time.time(), turn.seq, number),
-    )
-
-
-def _add_usage(connection: Connection, seq: int, usage: Usage) -> None:
-    connection.execute(
-        "UPDATE usage SET input = input + ?, cached = cached + ?, output = output + ?,"
-        " reasoning = reasoning + ?, cost = CASE WHEN ? IS NULL THEN cost"
-        " ELSE coalesce(cost, 0) + ? END WHERE seq = ?",
-        (usage.input, usage.cached, usage.output, usage.reasoning, usage.cost, usage.cost, seq),
     )
 
 
@@ -416,5 +460,6 @@ def _turn(connection: Connection, row: SqlRow) -> Turn:
         ),
         posts=tuple(Post(p["number"], p["key"], p["post"], p["state"]) for p in posts),
         answer=decode(Answer, row["answer"]) if row["answer"] else None,
+        refused=row["refused"].partition(":")[0], limit=int(row["refused"].partition(":")[2] or 0),
         accepted_at=row["created"], undelivered=str(untold["reason"]) if untold else "",
     )  # fmt: skip

@@ -21,9 +21,11 @@ import pydantic_core
 from pydantic import TypeAdapter, ValidationError
 
 from core.errors import SettingsError, ToolError
-from core.ports import Tool, ToolSource
-from core.records import Action, Effect, Health, Outcome, ToolContext, ToolSpec
+from core.i18n import say
+from core.ports import Holds, Tool, ToolSource
+from core.records import NEEDS, Action, Effect, Health, Outcome, ToolContext, ToolSpec
 from core.text import in_whole_characters
+from core.usage import Paid
 
 _ENTRY = re.compile(r"(?P<name>\w+)\s*(?:\([^)]*\))?:\s+(?P<text>\S.*)")
 _HEADING = re.compile(r"(?:Args|Arguments|Returns|Raises|Yields|Note|Example|Examples):\s*$")
@@ -265,6 +267,8 @@ class FunctionTool:
         self.effect = effect
         self.doing = doing
         self.patience = patience
+        self.costs: Callable[[str], Paid | None] | None = None
+        """What a call with these arguments pays for by the run; None: nothing ever."""
         self._function = function
         self._parameters = parameters
 
@@ -308,7 +312,7 @@ class FunctionTool:
         return self.effect_of(arguments) == "write"
 
     def within(self, allowed: Collection[Action]) -> Tool | None:
-        return self if self.effect in allowed else None
+        return self if NEEDS[self.effect] in allowed else None
 
     async def run(self, ctx: ToolContext, arguments: str) -> Outcome:
         """Check the arguments, call the function, cap what it gives. Raises ToolError."""
@@ -316,6 +320,12 @@ class FunctionTool:
         if self._parameters.ctx:
             values[self._parameters.ctx] = ctx
         return capped(outcome_of(await self._function(**values)))
+
+
+def paid_for(tool: Tool | None, arguments: str) -> Paid | None:
+    """What this call pays for by the run, None where nothing."""
+    costs: Callable[[str], Paid | None] | None = getattr(tool, "costs", None)
+    return costs(arguments) if costs else None
 
 
 def tool(*, effect: Effect, doing: str, strict: bool = True) -> Callable[[Function], FunctionTool]:
@@ -438,12 +448,15 @@ class Toolbox:
     def __init__(self, sources: Sequence[ToolSource] = ()) -> None:
         self._sources = tuple(sources)
 
-    async def tools(self, allowed: Collection[Action]) -> Sequence[Tool]:
-        """Those that may be used with the `allowed` actions, as they then are, ordered by source.
+    async def tools(self, rights: Holds) -> Sequence[Tool]:
+        """Those that may be used with these rights, as they then are, ordered by source.
 
         Raises SettingsError where two sources bring one name.
         """
-        offered = (tool.within(allowed) for tool in (await self._all()).values())
+        every = await self._all()
+        allowed = {action for action in NEEDS.values() if rights.may(action).allowed}
+        named = (tool for name, tool in every.items() if rights.may("tool", name).allowed)
+        offered = (tool.within(allowed) for tool in named)
         return [tool for tool in offered if tool is not None]
 
     async def find(self, name: str) -> Tool:
@@ -479,7 +492,8 @@ async def _health(source: ToolSource) -> Health:
         async with asyncio.timeout(HEALTH_PATIENCE):
             return await source.health()
     except TimeoutError:
-        return Health(source.name, "failing", f"no answer within {HEALTH_PATIENCE:.0f} s")
+        words = say("no answer within {age} s", age=round(HEALTH_PATIENCE))
+        return Health(source.name, "failing", words)
     except Exception as error:
         # Its text may hold an address or a key, so only its kind is told.
         return Health(source.name, "failing", type(error).__name__)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import sys
@@ -71,6 +72,7 @@ def ponte(
 
 @pytest.fixture
 def fake_holder(monkeypatch: pytest.MonkeyPatch) -> FakeHolder:
+    importlib.import_module("bot.commands")  # which takes from the real one what it needs
     fake = FakeHolder()
     monkeypatch.setitem(sys.modules, "bot.app", fake.as_app())
     monkeypatch.setattr("bot.app", fake.as_app(), raising=False)

@@ -36,7 +36,7 @@ async def test_a_part_that_hangs_is_failing_and_at_start_only_not_answered_yet()
 
 async def test_what_this_process_does_not_serve_is_told_so() -> None:
     board = Board(LINEUP, RegisteredCommands())
-    board.asleep(("web", "slack"))
+    board.asleep(("web", "slack"), "set up; `ponte run` serves it")
     told = {part.name: (part.state, part.words) for part in await board.health()}
     assert told["web"] == ("off", "set up; `ponte run` serves it")
     assert told["slack"] == ("off", "set")

@@ -28,6 +28,36 @@ def test_version_is_the_projects(ponte: Shell) -> None:
     assert f'\nversion = "{__version__}"\n' in (ROOT / "pyproject.toml").read_text()
 
 
+def test_version_is_an_option_too(ponte: Shell) -> None:
+    assert ponte("--version").out == f"{__version__}\n"
+    assert ponte.code == 0
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"), [("ponte th", ["threads"]), ("ponte threads f", ["forget"])]
+)
+def test_a_shell_completes_it(tmp_path: Path, typed: str, offered: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "from bot.cli import main; main()"],
+        env=os.environ
+        | {"PYTHONPATH": str(ROOT), "_PONTE_COMPLETE": "complete_bash", "COMP_WORDS": typed,
+           "COMP_CWORD": str(len(typed.split()) - 1)},
+        cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.stdout.split() == offered
+
+
+@pytest.mark.parametrize(("state", "code"), [("on", 0), ("off", 0), ("failing", 1)])
+def test_status_is_one_line_a_part(
+    ponte: Shell, fake_holder: FakeHolder, state: str, code: int
+) -> None:
+    parts = [{"name": "slack", "state": state, "words": "Socket Mode"}]
+    fake_holder.answers["GET /status"] = (200, {"parts": parts})
+    assert ponte("status").out == f"{state:<8} slack      Socket Mode\n", ponte.err
+    assert ponte.code == code
+    assert json.loads(ponte("status", "--json").out) == parts
+
+
 def test_the_module_is_the_command(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "bot", "version"],
@@ -60,11 +90,10 @@ def test_wrong_usage_is_2(ponte: Shell, words: list[str], told: str) -> None:
 
 
 @pytest.mark.parametrize("command", ["serve", "work", "migrate"])
-def test_what_is_not_built_says_so(ponte: Shell, command: str) -> None:
+def test_what_needs_a_database_says_so(ponte: Shell, command: str) -> None:
     ponte(command)
-    assert (ponte.code, ponte.out) == (1, "")
-    assert ponte.err.startswith(f"`ponte {command}` is not built yet; ")
-    assert ponte.err.count("\n") == 1
+    assert (ponte.code, ponte.out) == (2, "")
+    assert "DATABASE_URL" in ponte.err
 
 
 @pytest.mark.parametrize("command", ["run", "chat", "doctor", "usage"])

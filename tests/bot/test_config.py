@@ -6,10 +6,22 @@ from pathlib import Path
 
 import pytest
 
-from bot.config import Agent, Channel, Command, Config, Input, in_language, read_config
-from core.changes.approval import TableRule
+from bot.config import (
+    Agent,
+    Channel,
+    Command,
+    Config,
+    Input,
+    LiveConfig,
+    in_language,
+    read_config,
+)
+from core.allowances import Allowance
+from core.changes.approval import Approvers, TableRule
 from core.errors import SettingsError
 from core.messages import Address
+from core.policy import Rule
+from core.usage import NANO, Paid, Price
 
 GOOD = """
 [channels."slack:T1:C1"]
@@ -80,8 +92,8 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
 WRONG = [
     (
         'colour = "red"',
-        "1: 'colour' is not known here; known are changes, tables, channels, quick_commands, "
-        "agents, links, limits, slack, discord.",
+        "1: 'colour' is not known here; known are changes, tables, tools, groups, rules, channels, "
+        "quick_commands, agents, links, limits, allowances, prices, slack, discord.",
     ),
     ("channels = 3", "1: 'channels' must be a table."),
     ("[[channels]]", "1: 'channels' must be a table."),
@@ -89,10 +101,13 @@ WRONG = [
     ('[channels."slack:T1:C1"]\nstrict_mention = "yes"', "2: 'strict_mention' must be true or"),
     ('[channels."slack:T1:C1"]\nstrict_mention = 1', "2: 'strict_mention' must be true or"),
     ('[channels."slack:T1:C1"]\ninstructions = 1', "2: 'instructions' must be a text in quotes"),
-    ("[channels.general]", "1: 'general': write slack:WORKSPACE:CHANNEL"),
+    ("[channels.general]", "1: 'general': write web, terminal, slack:WORKSPACE or "),
     ('[tables.Orders]\naccess = "closed"', "2: 'access' must be one of 'hidden', 'read', 'ask' or"),
-    ("[tables.Orders]\nrows = 1", "2: 'rows' is not known here; known are access, approvers."),
-    ('[tables.Orders]\napprovers = ["Ana"]', "2: 'approvers': write web, terminal, slack:ID"),
+    (
+        "[tables.Orders]\nrows = 1",
+        "2: 'rows' is not known here; known are access, approvers, approvals.",
+    ),
+    ('[tables.Orders]\napprovers = ["Ana"]', "2: 'approvers': write web, terminal, web:NAME"),
     ('channels."slack:T1:C1" = 1', "1: 'slack:T1:C1' must be a table."),
     ('[quick_commands."a b"]\ntitle = "x"', "1: 'a b': write a slug of up to 100"),
     ('[quick_commands.a]\ntitle = { de = "x" }', "2: 'de': write a language: en, pt-BR, fr."),
@@ -107,10 +122,45 @@ WRONG = [
         '[quick_commands.a]\ntitle = "x"\ninputs.x.type = "choice"',
         "3: 'x': write choices = [\"…\"] with type",
     ),
-    ("[limits]\ncalls = 1", "2: 'calls' is not known here; known are costly_calls, tool_calls."),
+    ("[limits]\ncalls = 1", "2: 'calls' is not known here; known are costly_calls, tool_calls, "),
     ("[limits]\ntool_calls = 1001", "2: 'tool_calls' must be at most 1000."),
     ("[limits]\ncostly_calls = -1", "2: 'costly_calls' must not be negative."),
     ("[changes]\nauto_create_rows = 101", "2: 'auto_create_rows' must be at most 100."),
+    ("[groups]\nweb = []", "2: 'web': write a name of small letters"),
+    ('[groups]\nfinance = ["Ana"]', "2: 'finance': write web, terminal, web:NAME"),
+    ('[[rules]]\nallow = ["read"]\n[[rules]]\n\nwho = ["Ana"]\n', "5: 'who': write everybody, "),
+    ('[[rules]]\nwho = ["sales"]\ndeny = ["read"]', "2: 'who': no group is called 'sales'; in [gr"),
+    ('[[rules]]\nwhere = ["here"]\ndeny = ["read"]', "2: 'where': write web, terminal, slack:WO"),
+    ('[[rules]]\nallow = ["reed"]', "2: 'allow': write chat, read, propose, spend, code, approve"),
+    ('[[rules]]\nallow = ["tool"]', "2: 'allow': write chat"),
+    ('[[rules]]\nallow = ["chat:x"]', "2: 'allow': write chat"),
+    ('[[rules]]\nwho = ["members"]', "1: 'rules': write allow = "),
+    ('[[rules]]\nallow = ["approve:Orders"]', "2: 'allow': approve:Orders is given to people and"),
+    (
+        '[[rules]]\nwho = ["slack"]\nallow = ["administer"]',
+        "3: 'allow': administer is given to people and groups alone",
+    ),
+    ('[channels.slack]\nallow = ["approve"]', "1: 'slack': approve and administer are given to"),
+    (
+        '[channels."slack:T1:C1"]\nstrict_mention = true\nanswer_everything = true',
+        "1: 'slack:T1:C1': write strict_mention or answer_everything, not both.",
+    ),
+    ('[[allowances]]\nof = "each"\nturns = 1', "2: 'of' must be one of 'each person', 'each ch"),
+    ('[[allowances]]\nof = "everybody"', "1: 'allowances': write money, tokens or turns"),
+    ('[[allowances]]\nof = "together"\nturns = 1', "1: 'allowances': write who shares it"),
+    ('[[allowances]]\nof = "everybody"\nmoney = -1', "3: 'money' must not be negative."),
+    ('[[allowances]]\nof = "everybody"\nmoney = inf', "3: 'money' must be a number."),
+    ('[[allowances]]\nof = "everybody"\nmoney = "5"', "3: 'money' must be a number."),
+    ('[[allowances]]\nof = "everybody"\ntokens = 1.5', "3: 'tokens' must be a whole number."),
+    ('[[allowances]]\nof = "everybody"\nper = "week"', "3: 'per' must be one of 'day' or 'month'"),
+    (
+        '[[allowances]]\nof = "everybody"\nturns = 1\n[[allowances]]\nof = "each person"\n'
+        'turns = 1\nwho = ["sales"]',
+        "7: 'who': no group is called 'sales'; in [groups]: none is",
+    ),
+    ("[prices.models.m]\ninput = 1", "1: 'output' is missing."),
+    ("[prices.models.m]\nin = 1\ninput = 1\noutput = 1", "2: 'in' is not known here; known are i"),
+    ("[prices]\ncode = 1", "2: 'code' is not known here; known are container, models, quick_com"),
     ("a = 1\na = 2", "2: not TOML: Cannot overwrite a value."),
     ("a = 1\n\nb = [1,\n", "3: not TOML: "),
 ]
@@ -134,6 +184,40 @@ def test_what_is_written_about_tables(tmp_path: Path) -> None:
     assert rules.of("m1", "Orders") == TableRule("ask", frozenset({"slack:S1"}))
     assert rules.of("m2", "Customers") == TableRule()
     assert rules.unknown({"m1", "Orders"}) == ["Salaries"]
+
+
+def test_what_is_written_about_approvers(tmp_path: Path) -> None:
+    written = (
+        '[groups]\nfinance = ["slack:S1"]\n[changes]\nremind_after = "30m"\n'
+        '[tables.m1]\napprovers = ["asker", "finance"]\napprovals = 2\n'
+        '[tools.stackspot_quick_command]\napprovers = ["slack:U1"]\n'
+        '[channels."slack:T1:C1"]\napprovers = ["finance"]\n'
+    )
+    config = read(tmp_path, written)
+    rules = config.table_rules
+    assert rules.of("m1") == TableRule("ask", frozenset({"asker", "finance"}), 2)
+    assert rules.tools == {"stackspot_quick_command": Approvers(frozenset({"slack:U1"}))}
+    assert (rules.remind_after, Config().table_rules.remind_after) == (1800.0, 4 * 3600.0)
+    assert read(tmp_path, '[changes]\nremind_after = "0"').table_rules.remind_after == 0
+    live = LiveConfig(Config())
+    live.take(config)
+    assert (live.table_rules.tools, live.table_rules.remind_after) == (rules.tools, 1800.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[tables.m1]\napprovals = 3", "2: 'approvals' must be one of 1 or 2"),
+        ('[tables.m1]\napprovers = ["clerks"]', "2: 'approvers': no group is called 'clerks'"),
+        ('[tools.x]\napprovers = ["members"]', "2: 'approvers': write web"),
+        ('[groups]\nasker = ["slack:U1"]', "2: 'asker': write a name of small letters"),
+        ("[changes]\nremind_after = 4", "2: 'remind_after': write minutes or hours"),
+        ("[tools.x]\naccess = 1", "2: 'access' is not known here; known are approvers, approvals"),
+    ],
+)
+def test_what_is_wrong_with_approvers(tmp_path: Path, text: str, words: str) -> None:
+    (line,) = refusal(tmp_path, text)
+    assert line.startswith(f"ponte.toml:{words}")
 
 
 def test_agents_have_names_here_and_ids_there(tmp_path: Path) -> None:
@@ -160,3 +244,126 @@ def test_what_is_written_about_the_platforms(tmp_path: Path) -> None:
     path.write_text('[links]\nhosts = ["https://example.com"]\n')
     with pytest.raises(SettingsError, match="a host's name"):
         read_config(path)
+
+
+RULES = """
+[groups]
+finance = ["slack:S1", "discord:42", "web:ana"]
+
+[[rules]]
+who = ["finance"]
+allow = ["read:Orders", "approve:Orders"]
+
+[[rules]]
+who = ["everybody"]
+where = ["shared"]
+deny = [
+  "read:Orders",
+]
+
+[channels.slack]
+language = "fr"
+instructions = "Be brief."
+strict_mention = true
+
+[channels."slack:T1:C1"]
+deny = ["code"]
+answer_everything = true
+"""
+
+
+def test_rules_are_told_by_their_lines(tmp_path: Path) -> None:
+    book = read(tmp_path, RULES).rule_book
+    assert book.groups == {"finance": frozenset({"slack:S1", "discord:42", "web:ana"})}
+    assert book.rules == (
+        Rule("ponte.toml:5", frozenset({"finance"}), allow=("read:Orders", "approve:Orders")),
+        Rule(
+            "ponte.toml:9", frozenset({"everybody"}), frozenset({"shared"}), deny=("read:Orders",)
+        ),
+    )
+    assert book.channels["slack:T1:C1"] == Rule("ponte.toml:21", deny=("code",))
+
+
+def test_a_channel_has_the_narrowest_that_is_written_of_it(tmp_path: Path) -> None:
+    config = read(tmp_path, RULES)
+    elsewhere = config.channel(Address("slack", "C2", "T1", thread="9"))
+    assert (elsewhere.language, elsewhere.strict_mention) == ("fr", True)
+    there = config.channel(Address("slack", "C1", "T1"))
+    assert (there.instructions, there.answer_everything, there.strict_mention) == (
+        "Be brief.", True, None,
+    )  # fmt: skip
+
+
+WAYS = """
+[channels.slack]
+threads = false
+answer_everything = true
+retention_days = 30
+
+[channels."slack:T1"]
+answer_everything = false
+
+[channels."slack:T1:C1"]
+strict_mention = true
+threads = true
+
+[channels."slack:T2:C2"]
+strict_mention = true
+"""
+
+
+def test_a_narrower_place_takes_back_what_a_wider_one_says(tmp_path: Path) -> None:
+    config = read(tmp_path, WAYS)
+
+    def way(channel: str, workspace: str) -> tuple[object, ...]:
+        own = config.channel(Address("slack", channel, workspace, shared=True))
+        return own.strict_mention, own.answer_everything, own.threads, own.retention_days
+
+    assert way("C9", "T9") == (None, True, False, 30)
+    assert way("C9", "T1") == (None, False, False, 30)
+    assert way("C1", "T1") == (True, None, True, 30)
+    assert way("C2", "T2") == (True, None, False, 30)
+
+
+def test_what_may_be_spent_and_what_it_costs(tmp_path: Path) -> None:
+    text = """
+    groups.finance = ["slack:S1"]
+    [[allowances]]
+    of = "each person"
+    money = 0.5
+    [[allowances]]
+    of = "together"
+    who = ["finance", "guests", "slack:U1"]
+    where = ["slack:T1"]
+    per = "month"
+    tokens = 200_000
+    turns = 50
+    [prices]
+    container = 0.04
+    [prices.models."my-model"]
+    input = 0.10
+    output = 1
+    [prices.quick_commands]
+    "*" = 0.02
+    fix-java = 0.10
+    """
+    config = read(tmp_path, text)
+    who, where = frozenset({"finance", "guests", "slack:U1"}), frozenset({"slack:T1"})
+    assert config.allowed == (
+        Allowance("each person", money=NANO // 2, told="ponte.toml:3"),
+        Allowance("together", "month", None, 200_000, 50, who, where, "ponte.toml:6"),
+    )
+    prices = config.price_list
+    assert prices.of("my-model") == Price(0.1, 0.1, 0.1, 1.0)
+    assert prices.of("gpt-6-luna") is not None
+    paid = (Paid("container"), Paid("quick_commands", "fix-java"), Paid("quick_commands", "x"),
+            Paid("agents", "x"))  # fmt: skip
+    assert [prices.run(each) for each in paid] == [0.04, 0.10, 0.02, None]
+
+
+def test_prices_follow_the_file_for_whoever_holds_them(tmp_path: Path) -> None:
+    live = LiveConfig(read(tmp_path, "[prices]\ncontainer = 1"))
+    held = live.price_list
+    held.official = False
+    live.take(read(tmp_path, "[prices]\ncontainer = 2"))
+    assert (held.container, held.official) == (2, False)

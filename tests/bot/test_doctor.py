@@ -16,6 +16,7 @@ from bot.config import Config, Table
 from bot.doctor import examine
 from bot.home import Home
 from bot.settings import Settings
+from core.models import MODEL
 from tests.bot.conftest import Shell
 from tests.code import sandboxed
 from tests.fakes.bridge import FakeBridge
@@ -102,6 +103,9 @@ async def test_a_model_that_would_not_answer_is_told(
 
 async def test_a_server_that_is_ill_is_told(tmp_path: Path, server: ModelServer) -> None:
     given = {"openai_base_url": server.url, "openai_api_key": "sk-right"}
+    server.status = 404
+    told = (await doctor(tmp_path, **given)).parts["model"]
+    assert "has no OpenAI API there (HTTP 404): check OPENAI_BASE_URL" in told
     server.status = 503
     assert (await doctor(tmp_path, **given)).parts["model"].endswith("answers with HTTP 503")
     server.status, server.listed = 200, ["not", "a", "list of models"]
@@ -111,7 +115,7 @@ async def test_a_server_that_is_ill_is_told(tmp_path: Path, server: ModelServer)
 async def test_the_bridge_is_asked_and_its_url_is_not_shown(tmp_path: Path) -> None:
     async with FakeBridge() as bridge:
         told = await doctor(tmp_path, nocodb_url=bridge.url)
-        assert told.parts["nocodb"].startswith("ok    nocodb: the bridge answers; it has ")
+        assert told.parts["nocodb"].startswith("ok    nocodb: the bridge answers; tools: ")
         bridge_url = bridge.url
     told = await doctor(tmp_path, nocodb_url=bridge_url)
     assert told.code == 1
@@ -223,3 +227,27 @@ async def test_the_sandbox_is_proved(tmp_path: Path) -> None:
         told = await doctor(tmp_path)
     assert told.parts["code"].startswith("ok    code: local: ")
     assert "every check held" in told.parts["code"]
+
+
+def test_the_file_of_settings_is_named(ponte: Shell) -> None:
+    ponte("doctor")
+    assert "ok    settings: the environment; there is no file .env here\n" in ponte.out
+    (Path.cwd() / ".env").write_text("PONTE_WEB=off\n")
+    (Path.cwd() / ".env").chmod(0o600)
+    ponte("doctor")
+    assert f"ok    settings: the environment and {Path.cwd() / '.env'}\n" in ponte.out
+    assert "off   web: PONTE_WEB is off\n" in ponte.out
+
+
+async def test_a_look_that_breaks_is_a_line_like_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: object) -> None:
+        raise RuntimeError("with a secret in it")
+
+    monkeypatch.setattr(type(MODEL), "check", broken)
+    told = await doctor(tmp_path, openai_api_key="sk-right")
+    assert (told.code, told.parts["model"]) == (
+        1, "FAIL  model: this look broke (RuntimeError), which is a fault of Ponte's own",
+    )  # fmt: skip
+    assert "nocodb" in told.parts

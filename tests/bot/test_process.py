@@ -151,7 +151,7 @@ def test_a_log_never_holds_the_token(machine: Machine) -> None:
         finally:
             process.kill()
     assert token not in "".join([*said, out, err])
-    assert "`ponte link` prints the page's address with its token\n" in said
+    assert "`ponte link` prints the page's address with its token.\n" in said
     assert said[-1].split()[-1].startswith("http://127.0.0.1:")
 
 
@@ -191,9 +191,50 @@ def test_a_command_prints_its_result_or_one_line_and_logs_only_where_that_is_wan
     assert (code, out, err.count("\n")) == (1, "", 1), err
     assert err.startswith("Quick commands are not set up")
     code, out, err = machine.ponte("threads", "list")
-    assert (code, out.count("\n"), err) == (0, 2, "")
+    assert (code, out.count("\n"), err) == (0, 2, ""), out
     code, out, err = machine.ponte("doctor")
     assert (code, "FAIL  model" in out, err) == (1, True, "")
     (tmp_path / ".env").write_text(f"{dead}PONTE_LOG_LEVEL=info\n")
     code, out, err = machine.ponte("usage")
     assert (code, "info" in err) == (0, True)
+
+
+def test_the_operators_file_is_taken_over_without_a_restart(tmp_path: Path) -> None:
+    machine, file = Machine(tmp_path, tmp_path / "home"), tmp_path / "ponte.toml"
+    with machine.start("run") as process:
+        try:
+            assert process.stdout is not None
+            said = iter(process.stdout.readline, "")
+            assert any(line.startswith("Ponte is ready") for line in said)
+            file.write_text('[[rules]]\nwho = ["terminal"]\ndeny = ["chat"]\n')
+            assert machine.ponte("reload") == (0, "ponte.toml is taken as it is now.\n", "")
+            code, _, err = machine.ponte("usage")
+            assert (code, "The operator's rules do not let me talk" in err) == (1, True)
+            file.write_text('[[rules]]\nwho = ["terminal"]\ndeny = ["chatter"]\n')
+            code, out, err = machine.ponte("reload")
+            assert (code, out) == (2, "")
+            assert err.startswith("ponte.toml:3: 'deny': write chat, read, ")
+            assert process.stderr is not None
+            logged = iter(process.stderr.readline, "")
+            process.send_signal(signal.SIGHUP)
+            assert any("config refused" in line for line in logged), "those of before stand"
+            file.write_text("")
+            process.send_signal(signal.SIGHUP)
+            assert any("config reloaded" in line for line in logged)
+            assert machine.ponte("usage")[0] == 0
+            file.write_text(
+                '[[allowances]]\nof = "everybody"\nturns = 7\n[discord]\nthreads = false\n'
+            )
+            taken = "ponte.toml is taken as it is now.\n[discord] counts from the next start on.\n"
+            assert machine.ponte("reload") == (0, taken, "")
+            _, out, _ = machine.ponte("usage")
+            assert "- the allowance of everybody together, 7 turns a day: 7 turns left" in out
+            code, out, err = machine.ponte("usage", "--by", "person", "--csv")
+            assert (code, out) == (
+                0, "name,turns,calls,input,cached,output,reasoning,cost\n"
+            ), err  # fmt: skip
+            code, out, err = machine.ponte("usage", "--by", "week")
+            assert (code, out) == (1, "")
+            assert err.startswith("There are no rows by week; there are by person, channel, ")
+        finally:
+            process.kill()

@@ -91,7 +91,7 @@ def test_what_lies_in_a_closed_folder_is_not_reached(ponte: Shell, tmp_path: Pat
     (tmp_path / ".env").write_text("OPENAI_API_KEY=sk-1\n")
     (tmp_path / ".env").chmod(0o644)
     tmp_path.chmod(0o700)
-    assert all(one.level == "ok" for one in findings(load(), Config(), Home(ponte.home)))
+    assert all(one.level != "unsafe" for one in findings(load(), Config(), Home(ponte.home)))
 
 
 def test_a_file_of_tables_and_channels_that_others_can_write(
@@ -170,7 +170,11 @@ def test_what_happens_without_a_person_is_told(tmp_path: Path) -> None:
     [
         (SLACK, "note", "Slack's members have no cap on turns a day; set PONTE_DAILY_TURNS"),
         (SLACK | {"ponte_daily_turns": "0/0"}, "note", "Slack's members have no cap"),
-        (SLACK | {"ponte_daily_turns": "5/0"}, "ok", "turns a day: 5 for each person, any in all"),
+        (
+            SLACK | {"ponte_daily_turns": "5/0"},
+            "ok",
+            "turns a day: 5 for each person, any number in all",
+        ),
         (DISCORD, "ok", "on Discord whoever is not named has 50/1000 turns a day"),
         (DISCORD | {"ponte_allow": "discord:1"}, "ok", "whoever is not named has 50/1000"),
         (DISCORD | {"ponte_allow": "*"}, "unsafe", "strangers on Discord have no cap"),

@@ -13,6 +13,7 @@ from bot.integrations import FACES
 from bot.settings import EnvFile, Settings, load
 from core.errors import SettingsError
 from core.policy import DailyTurns
+from core.settings import plain
 
 
 @pytest.fixture(autouse=True)
@@ -27,6 +28,77 @@ def refusal() -> str:
     with pytest.raises(SettingsError) as caught:
         load()
     return str(caught.value)
+
+
+PUT_RIGHT = [
+    ("OPENAI_BASE_URL", "localhost:11434", "http://localhost:11434/v1"),
+    ("OPENAI_BASE_URL", "https://models.example.com/", "https://models.example.com/v1"),
+    ("OPENAI_BASE_URL", "127.0.0.1:8000/api/v1", "http://127.0.0.1:8000/api/v1"),
+    ("PONTE_MODEL", "“gpt-6-luna”", "gpt-6-luna"),
+    ("PONTE_MODEL", "\N{NO-BREAK SPACE}«gpt-6-luna»\N{ZERO WIDTH SPACE}", "gpt-6-luna"),
+]
+
+
+@pytest.mark.parametrize(("name", "typed", "meant"), PUT_RIGHT)
+@pytest.mark.parametrize("where", ["environment", "file"])
+def test_what_can_mean_one_thing_only_is_put_right_and_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, where: str, name: str, typed: str, meant: str
+) -> None:
+    if where == "environment":
+        monkeypatch.setenv(name, typed)
+    else:
+        (tmp_path / ".env").write_text(f"{name}={typed}\n", encoding="utf-8")
+    settings = load()
+    assert getattr(settings, name.lower()) == meant
+    assert settings.notes == (f"{name} was put right, and is read as {meant}",)
+
+
+@pytest.mark.parametrize(
+    "typed",
+    ["https://nocodb.example.com/dashboard/#/nc/p1/m2", "https://nocodb.example.com/#/w1/base",
+     "https://nocodb.example.com/dashboard", "”https://nocodb.example.com”"],
+)  # fmt: skip
+def test_nocodbs_address_may_be_copied_from_the_browser(
+    monkeypatch: pytest.MonkeyPatch, typed: str
+) -> None:
+    monkeypatch.setenv("NOCODB_URL", typed.replace("”", "“", 1) if typed[0] == "”" else typed)
+    settings = load()
+    assert plain(settings.nocodb_url) == "https://nocodb.example.com"
+    (told,) = settings.notes
+    assert told == "NOCODB_URL was put right, and is read without what was too much"
+
+
+def test_a_key_in_quotes_is_the_key_and_no_note_shows_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "“sk-hunter2”")
+    settings = load()
+    assert plain(settings.openai_api_key) == "sk-hunter2"
+    assert settings.notes
+    assert "hunter2" not in str(settings.notes)
+
+
+@pytest.mark.parametrize(
+    ("slip", "likely"),
+    [("PONTE_MODLE", "PONTE_MODEL"), ("DISCORD_BOT_TOKEN", "DISCORD_TOKEN"),
+     ("OPENAI_KEY", "OPENAI_API_KEY"), ("SLACK_BOTTOKEN", "SLACK_BOT_TOKEN"),
+     ("NOCODB_API_TOKEN", "NOCODB_TOKEN")],
+)  # fmt: skip
+def test_a_name_that_is_nearly_ours_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, slip: str, likely: str
+) -> None:
+    monkeypatch.setenv(slip, "hunter2")
+    assert load().notes == (f"{slip} is no setting; {likely} is probably meant",)
+    monkeypatch.delenv(slip)
+    path = tmp_path / ".env"
+    path.write_text(f"{slip}=hunter2\nPOSTGRES_PASSWORD=x\nOPENAI_ORG_ID=o\nPATH_X=1\n")
+    assert load().notes == (f"{slip} in {path} is no setting; {likely} is probably meant",)
+
+
+def test_a_line_that_cannot_be_read_is_told_with_its_number(tmp_path: Path) -> None:
+    path = tmp_path / ".env"
+    path.write_text("# mine\nPONTE_MODEL=m\n\n= nothing\nexport PONTE_LOCALE=fr\n")
+    settings = load()
+    assert (settings.ponte_model, settings.ponte_locale) == ("m", "fr")
+    assert settings.notes == (f"line 4 of {path} is not read: write NAME=value",)
 
 
 def test_nothing_set_is_a_demo_on_loopback(tmp_path: Path) -> None:
@@ -64,15 +136,17 @@ WRONG = [
     ("PONTE_GRACE", "nan", "write seconds, 0 or more"),
     ("PONTE_INSTRUCTIONS", "@nowhere.md", "the file 'nowhere.md' cannot be read (No such file"),
     ("PONTE_ALLOW", "slack:U1,bob", "'bob' names nobody; write slack:ID, discord:ID or *"),
+    ("PONTE_ADMINS", "web:Ana", "'web:Ana' names nobody; write slack:ID"),
+    ("PONTE_ADMINS", "terminal:ana", "'terminal:ana' names nobody; write slack:ID"),
     ("PONTE_ADMINS", "*", "'*' names nobody; write slack:ID, discord:ID, web or terminal"),
     ("PONTE_CODE", "yes", "write one of 'auto', 'hosted', 'local' or 'off'"),
-    ("NOCODB_URL", "https://h/dashboard", "write an origin (https://host), or a bridge's URL"),
-    ("OPENAI_BASE_URL", "localhost:11434", "write a URL that begins with https://"),
+    ("NOCODB_URL", "https://h/tables", "write an origin (https://host), or a bridge's URL"),
+    ("OPENAI_BASE_URL", "models.example.com/v1", "write https://models.example.com/v1, or http://"),
     ("DISCORD_GATEWAY_URL", "https://h", "write a URL that begins with wss://"),
     ("HTTPS_PROXY", "proxy:3128", "write a URL that begins with http://"),
     ("SLACK_BOT_TOKEN", "xapp-1-A", "that is an app token"),
     ("SLACK_APP_TOKEN", "xoxb-1", "that is a bot token"),
-    ("DATABASE_URL", "postgresql://u:hunter2@h/d", "the distributed engine is not built yet"),
+    ("DATABASE_URL", "mysql://u:hunter2@h/d", "write postgresql://user:password@host/database"),
     ("PONTE_LOG", "xml", "write one of 'text' or 'json'"),
 ]
 
@@ -155,11 +229,11 @@ def test_instructions_come_from_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path
 
 def test_names_and_caps_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PONTE_ALLOW", "slack:U1, discord:42 ,")
-    monkeypatch.setenv("PONTE_ADMINS", "slack:U9")
+    monkeypatch.setenv("PONTE_ADMINS", "slack:U9,web:ana.b")
     monkeypatch.setenv("PONTE_DAILY_TURNS", "5 / 60")
     settings = load()
     assert settings.ponte_allow == {"slack:U1", "discord:42"}
-    assert settings.ponte_admins == {"slack:U9"}
+    assert settings.ponte_admins == {"slack:U9", "web:ana.b"}
     assert settings.ponte_daily_turns == DailyTurns(5, 60)
 
 

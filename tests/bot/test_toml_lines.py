@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bot.config import TomlLines
+from bot.toml import TomlLines
 
 TEXT = '''\
 top = 1
@@ -44,7 +44,9 @@ id = 2
         (["a", "b.c", "list", 1, "z"], 8),
         (["a", "b.c", "inner", "deep", "key"], 12),
         (["a", "b.c", "p", "q"], 13),
-        (["rows", "id"], 16),
+        (["rows", 0, "id"], 16),
+        (["rows", 1, "id"], 18),
+        (["rows", 1], 17),
         (["nowhere"], 1),
     ],
 )

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from core.http import Proxies
+from core.store.files import KernelMarks
 from core.tools.code.environment import Environment, place
-from core.tools.code.local import Kernels, LocalBackend, Marks
+from core.tools.code.local import Kernels, LocalBackend
 from core.tools.code.sandbox.bwrap import Bubblewrap
 from core.tools.code.sandbox.landlock import Landlock
 from core.tools.code.sandbox.probe import choose, prove
@@ -75,7 +76,7 @@ async def local(home: Path, most: int = 4) -> AsyncIterator[LocalBackend]:
     """A backend whose probe has held; each one is another process of Ponte on the same home."""
     await python()
     limits = Limits()
-    kernels = Kernels(Marks(home / "kernels"), limits, most)
+    kernels = Kernels(KernelMarks(home / "kernels"), limits, most)
     backend = LocalBackend(Environment(place(CACHE), Proxies()), kernels, limits, wanted=True)
     try:
         health = await backend.health()

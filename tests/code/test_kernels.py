@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from core.tools.code.local import CROWDED, IDLE, RESTARTED, WAS_IDLE, Kernels, Marks, most_kernels
+from core.store.files import KernelMarks
+from core.tools.code.local import CROWDED, IDLE, WAS_IDLE, Kernels, most_kernels
 from core.tools.code.port import Ran
 from core.tools.code.sandbox.sandbox import Limits, MiB, Sandbox
 from core.tools.code.session import Session
@@ -32,7 +33,7 @@ class Bench:
         self.clock = Clock()
         self.home = home
         self._sandbox, self._python = sandbox, python
-        self.kernels = Kernels(Marks(home / "kernels"), Limits(), most, self.clock)
+        self.kernels = Kernels(KernelMarks(home / "kernels"), Limits(), most, self.clock)
 
     async def run(self, thread: str, code: str) -> Ran:
         self.clock.now += 1
@@ -107,7 +108,7 @@ async def test_a_restart_of_ponte_is_told_too(bench: Bench) -> None:
     await bench.run("a", "x = 1")
     await bench.kernels.close()
     again = bench.restart()
-    assert (await again.run("a", "1")).why_reset == RESTARTED
+    assert (await again.run("a", "1")).why_reset == KernelMarks.why
     assert not (await again.run("new", "1")).reset
     await again.kernels.close()
 

@@ -12,9 +12,10 @@ from typing import Literal
 import pytest
 
 from core.http import Proxies
+from core.store.files import KernelMarks
 from core.tools.code import environment
 from core.tools.code.environment import Environment
-from core.tools.code.local import Kernels, LocalBackend, Marks
+from core.tools.code.local import Kernels, LocalBackend
 from core.tools.code.sandbox import probe
 from core.tools.code.sandbox.inside import ruleset
 from core.tools.code.sandbox.probe import Proof, choose
@@ -58,7 +59,7 @@ async def test_a_root_that_cannot_become_another_user_reads_that(
         raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), path)
 
     monkeypatch.setattr(environment, "_asked", asked)
-    kernels = Kernels(Marks(tmp_path), Limits(), 1)
+    kernels = Kernels(KernelMarks(tmp_path), Limits(), 1)
     backend = LocalBackend(Environment(tmp_path, Proxies()), kernels, Limits())
     assert not await backend.offered()
     health = await backend.health()

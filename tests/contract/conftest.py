@@ -5,21 +5,47 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.engines import Embedded, Engine, InMemory
+from core.store import jobs
+from tests.contract.engines import Embedded, Engine, InMemory, Shared
+from tests.real.postgres import Postgres
 
 
 @pytest.fixture
-async def embedded(tmp_path: Path) -> AsyncIterator[Embedded]:
+async def sqlite(tmp_path: Path) -> AsyncIterator[Embedded]:
     engine = await Embedded.open(tmp_path)
     yield engine
     await engine.close()
 
 
-@pytest.fixture(params=["embedded", "in memory"])
-async def engine(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Engine]:
+@pytest.fixture
+async def on_postgres(
+    real_postgres: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Shared]:
+    """Its processes are taken for dead after half a second."""
+    for name, seconds in {"POLL": 0.02, "BEAT": 0.1, "LEASE": 0.5, "RECHECK": 0.1}.items():
+        monkeypatch.setattr(jobs, name, seconds)
+    engine = await Shared.on(real_postgres.url(real_postgres.database()), tmp_path)
+    yield engine
+    await engine.close()
+
+
+@pytest.fixture(params=["sqlite", "on_postgres"], ids=["sqlite", "postgres"])
+def embedded(request: pytest.FixtureRequest) -> Embedded:
+    """The stores over both databases."""
+    engine: Embedded = request.getfixturevalue(request.param)
+    return engine
+
+
+@pytest.fixture(params=["sqlite", "on_postgres", "memory"], ids=["sqlite", "postgres", "memory"])
+def engine(request: pytest.FixtureRequest) -> Engine:
     """Every engine passes the same suite; a new one is added here."""
-    embedded = request.param == "embedded"
-    engine: Engine = await Embedded.open(tmp_path) if embedded else InMemory({})
+    engine: Engine = request.getfixturevalue(request.param)
+    return engine
+
+
+@pytest.fixture
+async def memory() -> AsyncIterator[Engine]:
+    engine = InMemory({})
     yield engine
     await engine.close()
 

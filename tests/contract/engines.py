@@ -11,11 +11,14 @@ from typing import Protocol
 from core.messages import Answer, Message
 from core.ports import Inbox
 from core.records import State
-from core.store.changes import CountingBudget, uncapped
-from core.store.database import Database
-from core.store.inbox import SqliteInbox
+from core.store.budget import CountingBudget, uncapped
+from core.store.database import Connection, Database, SqliteDatabase
+from core.store.files import Bytes, FolderBytes, PieceBytes
+from core.store.inbox import SqlInbox
+from core.store.jobs import Jobs
+from core.store.postgres import PostgresDatabase
 from core.store.schema import MIGRATIONS
-from core.store.turns import SqliteJournal
+from core.store.turns import SqlJournal
 from tests.fakes.memory import MemoryInbox, Row
 
 
@@ -47,15 +50,26 @@ class Embedded:
     def __init__(self, home: Path, database: Database) -> None:
         self.home = home
         self.database = database
-        self.inbox = SqliteInbox(database)
-        self.journal = SqliteJournal(database)
+        self.inbox = SqlInbox(database)
+        self.journal = SqlJournal(database)
         self.budget = CountingBudget(database, uncapped, UTC)
         self.runs: list[asyncio.Task[None]] = []
         self._others: list[Embedded] = []
 
     @classmethod
     async def open(cls, home: Path) -> Embedded:
-        return cls(home, await Database.open(home / "ponte.db", MIGRATIONS))
+        return cls(home, await SqliteDatabase.open(home / "ponte.db", MIGRATIONS))
+
+    async def _other(self) -> Embedded:
+        return await Embedded.open(self.home)
+
+    def bytes(self) -> Bytes:
+        return FolderBytes(self.home / "files")
+
+    async def holds(self, text: str) -> bool:
+        """Whether that stands anywhere in what is kept; it is closed then."""
+        await self.close()
+        return any(text.encode() in path.read_bytes() for path in self.home.glob("ponte.db*"))
 
     async def begin(self, seq: int) -> Message | None:
         turn = await self.journal.begin(seq)
@@ -67,7 +81,7 @@ class Embedded:
             await self.journal.ended(turn, state)
 
     async def beside(self) -> Embedded:
-        other = await Embedded.open(self.home)
+        other = await self._other()
         self._others.append(other)
         return other
 
@@ -80,6 +94,62 @@ class Embedded:
         await self.database.close()
         for other in self._others:
             await other.close()
+
+
+class Shared(Embedded):
+    """A database of a real Postgres."""
+
+    def __init__(self, home: Path, database: PostgresDatabase, jobs: Jobs, url: str) -> None:
+        super().__init__(home, database)
+        self.url = url
+        self.jobs = jobs
+        self.inbox = SqlInbox(database, jobs)
+        self.journal = SqlJournal(database, jobs.process)
+
+    @classmethod
+    async def on(cls, url: str, home: Path, *, works: bool = True) -> Shared:
+        database = await PostgresDatabase.open(url, MIGRATIONS)
+        jobs = Jobs(url, database, works=works)
+        await jobs.start()
+        return cls(home, database, jobs, url)
+
+    async def killed(self) -> Shared:
+        """Nothing is put back, no job is ended, nothing beats any more."""
+        heir = await Shared.on(self.url, self.home)
+        self._others.append(heir)
+        await self.database.close()
+        jobs = self.jobs
+        jobs._draining.set()  # nothing is begun anew
+        await jobs._beside.close()
+        await jobs._app.close_async()
+        left = jobs._handlers() | set(jobs._workers)
+        for task in left:
+            task.cancel()
+        await asyncio.wait(left, timeout=1) if left else None
+        return heir
+
+    async def close(self) -> None:
+        await self.jobs.drain(0)
+        await super().close()
+
+    def bytes(self) -> Bytes:
+        return PieceBytes(self.database)
+
+    async def holds(self, text: str) -> bool:
+        def look(connection: Connection) -> bool:
+            tables = connection.execute(
+                "SELECT relname FROM pg_class JOIN pg_namespace AS s ON s.oid = relnamespace"
+                " WHERE nspname = 'ponte' AND relkind = 'r'"
+            ).fetchall()
+            return any(
+                text in str(list(connection.execute(f"SELECT * FROM {table['relname']}")))
+                for table in tables
+            )
+
+        return await self.database.read(look)
+
+    async def _other(self) -> Shared:
+        return await Shared.on(self.url, self.home)
 
 
 class InMemory:
@@ -127,8 +197,9 @@ class Worker:
         """What it works at."""
         return set(self.began) - set(self.ended) - set(self.cut)
 
-    def start(self) -> Worker:
-        self.engine.runs.append(asyncio.create_task(self.engine.inbox.run(self.handle)))
+    def start(self, *platforms: str) -> Worker:
+        run = self.engine.inbox.run(self.handle, platforms)
+        self.engine.runs.append(asyncio.create_task(run))
         return self
 
     async def handle(self, seq: int) -> None:

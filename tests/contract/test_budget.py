@@ -8,11 +8,12 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
+from bot.integrations import one_person
 from core.errors import OverBudget
 from core.messages import Item, Person, Usage
 from core.records import Call, Outcome, Spent, Spoken, Turn
-from core.store import changes
-from core.store.changes import CountingBudget
+from core.store import budget
+from core.store.budget import CountingBudget
 from tests.contract.engines import Embedded
 from tests.contract.test_inbox import says
 from tests.contract.test_journal import again
@@ -34,7 +35,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(changes, "time", clock)
+    monkeypatch.setattr(budget, "time", clock)
     return clock
 
 
@@ -60,7 +61,7 @@ async def test_a_person_who_used_up_theirs_is_refused_alone(embedded: Embedded) 
     counting = capped(embedded, own=2)
     for _ in range(2):
         await counting.reserve(await asked(embedded))
-    with pytest.raises(OverBudget, match="2 turns a day are allowed for each person"):
+    with pytest.raises(OverBudget, match="the cap of turns a day for each person is 2"):
         await counting.reserve(await asked(embedded))
     await counting.reserve(await asked(embedded, BOB))
     assert (await counting.usage(ANA.key)).turns == 2
@@ -126,3 +127,15 @@ async def test_what_was_used_is_still_counted_after_forgetting(embedded: Embedde
     await embedded.journal.forget("web:ana")
     with pytest.raises(OverBudget):
         await counting.reserve(await asked(embedded))
+
+
+async def test_who_comes_by_two_ways_is_counted_once(embedded: Embedded) -> None:
+    page, terminal = Person("web", "owner"), Person("terminal", "owner")
+    counting = CountingBudget(embedded.database, choices.capped(2, 0), LISBON, one_person)
+    for person in (page, terminal):
+        await counting.reserve(await asked(embedded, person))
+    with pytest.raises(OverBudget):
+        await counting.reserve(await asked(embedded, page))
+    assert (await counting.usage(page.key)).turns == 2
+    assert (await counting.usage(terminal.key)).turns == 2
+    assert (await counting.usage("slack:owner")).turns == 0

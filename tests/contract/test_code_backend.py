@@ -15,9 +15,10 @@ import pytest
 
 from core.http import Proxies
 from core.openai import Client, Place
+from core.store.files import KernelMarks
 from core.tools.code.environment import Environment, Python, Tell
 from core.tools.code.hosted import HostedBackend
-from core.tools.code.local import Kernels, LocalBackend, Marks
+from core.tools.code.local import Kernels, LocalBackend
 from core.tools.code.port import CodeBackend, InputFile, Ran
 from core.tools.code.sandbox.sandbox import Limits
 from tests.core.tools.scene import ctx
@@ -62,7 +63,7 @@ async def local() -> AsyncIterator[LocalBackend]:
     with tempfile.TemporaryDirectory() as name:
         os.chmod(name, 0o755)
         limits = Limits()
-        kernels = Kernels(Marks(Path(name) / "marks"), limits, 4)
+        kernels = Kernels(KernelMarks(Path(name) / "marks"), limits, 4)
         environment = Bare(Path(name) / "python", Proxies())
         backend = LocalBackend(environment, kernels, limits)
         try:

@@ -6,15 +6,15 @@ import asyncio
 import errno
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from core.errors import NotFound, NotStored
 from core.messages import File, Person
-from core.store.files import FolderFiles
-from tests.contract.engines import Embedded
+from core.store.files import PIECE, SqlFiles
+from tests.contract.engines import Embedded, Shared
 from tests.contract.test_inbox import says
 
 ANA = Person("web", "ana")
@@ -32,14 +32,20 @@ class Drawer:
         return self.engine.home / "files"
 
     @property
-    def files(self) -> FolderFiles:
-        return FolderFiles(self.folder, self.engine.database)
+    def files(self) -> SqlFiles:
+        return SqlFiles(self.engine.database, self.engine.bytes())
 
     async def put(self, data: bytes = PLOT, event: str = "e1", name: str = "plot.png") -> File:
         return await self.files.put(event, name, "image/png", data, ANA, "web:C1")
 
-    def on_disk(self) -> list[bytes]:
-        return [path.read_bytes() for path in self.folder.rglob("*") if path.is_file()]
+    async def kept(self) -> list[bytes]:
+        """The bytes of every file, whether its row is there or not."""
+        if not isinstance(self.engine, Shared):
+            return [path.read_bytes() for path in self.folder.rglob("*") if path.is_file()]
+        ids = await self.engine.database.read(
+            lambda c: [row["file"] for row in c.execute("SELECT DISTINCT file FROM pieces")]
+        )
+        return [await self.engine.bytes().get(id) for id in ids]
 
     def one(self) -> Path:
         (path,) = (path for path in self.folder.rglob("*") if path.is_file())
@@ -49,6 +55,11 @@ class Drawer:
 @pytest.fixture
 def drawer(embedded: Embedded) -> Drawer:
     return Drawer(embedded)
+
+
+@pytest.fixture
+def folder(sqlite: Embedded) -> Drawer:
+    return Drawer(sqlite)
 
 
 async def test_a_file_comes_back_as_it_was(drawer: Drawer) -> None:
@@ -69,7 +80,7 @@ async def test_the_same_bytes_of_one_event_are_one_file(drawer: Drawer) -> None:
     files = await asyncio.gather(*(drawer.put() for _ in range(20)))
     files.append(await drawer.put(name="another name.png"))
     assert set(files) == {files[0]}
-    assert drawer.on_disk() == [PLOT]
+    assert await drawer.kept() == [PLOT]
     assert await drawer.files.of_event("e1") == [files[0]]
     other_event = await drawer.put(event="e2")
     other_bytes = await drawer.put(b"other")
@@ -80,7 +91,7 @@ async def test_a_deleted_file_is_gone(drawer: Drawer) -> None:
     file = await drawer.put()
     await drawer.files.delete(file.id)
     await drawer.files.delete(file.id)
-    assert drawer.on_disk() == []
+    assert await drawer.kept() == []
     for look in (drawer.files.get, drawer.files.conversation_of):
         with pytest.raises(NotFound, match="There is no file here"):
             await look(file.id)
@@ -95,14 +106,14 @@ async def test_forgetting_hands_over_what_must_go(drawer: Drawer) -> None:
     with pytest.raises(NotFound):
         await drawer.files.get(file.id)
     await drawer.files.discard(file.id)
-    assert drawer.on_disk() == []
+    assert await drawer.kept() == []
 
 
-async def test_bytes_that_are_missing_are_not_found(drawer: Drawer) -> None:
-    file = await drawer.put()
-    drawer.one().unlink()
+async def test_bytes_that_are_missing_are_not_found(folder: Drawer) -> None:
+    file = await folder.put()
+    folder.one().unlink()
     with pytest.raises(NotFound):
-        await drawer.files.get(file.id)
+        await folder.files.get(file.id)
 
 
 @pytest.mark.parametrize(
@@ -115,24 +126,24 @@ async def test_bytes_that_are_missing_are_not_found(drawer: Drawer) -> None:
         ("gnp.\u202egpj.exe", "gnp.gpj.exe"),
     ],
 )
-async def test_a_hostile_name_leads_nowhere(drawer: Drawer, name: str, kept: str) -> None:
-    file = await drawer.put(name=name)
+async def test_a_hostile_name_leads_nowhere(folder: Drawer, name: str, kept: str) -> None:
+    file = await folder.put(name=name)
     assert file.name == kept
-    assert drawer.one().parent.parent == drawer.folder
-    assert drawer.one().name == file.id
+    assert folder.one().parent.parent == folder.folder
+    assert folder.one().name == file.id
 
 
 @pytest.mark.parametrize("id", ["../ponte.db", "..", "/etc/passwd", "", "ab/../../ponte.db", "%"])
-async def test_a_hostile_id_leads_nowhere(drawer: Drawer, id: str) -> None:
+async def test_a_hostile_id_leads_nowhere(folder: Drawer, id: str) -> None:
     with pytest.raises(NotFound):
-        await drawer.files.get(id)
+        await folder.files.get(id)
     with pytest.raises(NotFound):
-        await drawer.files.discard(id)
-    assert (drawer.engine.home / "ponte.db").exists()
+        await folder.files.discard(id)
+    assert (folder.engine.home / "ponte.db").exists()
 
 
 async def test_a_full_disk_refuses_and_leaves_nothing(
-    drawer: Drawer, monkeypatch: pytest.MonkeyPatch
+    folder: Drawer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(file: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -140,28 +151,28 @@ async def test_a_full_disk_refuses_and_leaves_nothing(
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
         with pytest.raises(NotStored, match="did not take it"):
-            await drawer.put()
-    assert drawer.on_disk() == []
-    assert await drawer.files.of_event("e1") == []
-    assert await drawer.files.get((await drawer.put()).id)
+            await folder.put()
+    assert await folder.kept() == []
+    assert await folder.files.of_event("e1") == []
+    assert await folder.files.get((await folder.put()).id)
 
 
-async def test_a_row_that_is_refused_leaves_bytes_to_the_sweep(drawer: Drawer) -> None:
-    await drawer.engine.database.close()
+async def test_a_row_that_is_refused_leaves_bytes_to_the_sweep(folder: Drawer) -> None:
+    await folder.engine.database.close()
     with pytest.raises(NotStored):
-        await drawer.put()
-    assert drawer.on_disk() == [PLOT]
-    heir = Drawer(await drawer.engine.beside())
+        await folder.put()
+    assert await folder.kept() == [PLOT]
+    heir = Drawer(await folder.engine.beside())
     assert await heir.files.sweep(time.time() + 60) == 1
-    assert drawer.on_disk() == []
+    assert await folder.kept() == []
 
 
-async def test_a_folder_that_refuses_is_worded(drawer: Drawer) -> None:
-    file = await drawer.put()
-    drawer.one().unlink()
-    (drawer.folder / file.id[:2] / file.id).mkdir()
+async def test_a_folder_that_refuses_is_worded(folder: Drawer) -> None:
+    file = await folder.put()
+    folder.one().unlink()
+    (folder.folder / file.id[:2] / file.id).mkdir()
     with pytest.raises(NotStored):
-        await drawer.files.discard(file.id)
+        await folder.files.discard(file.id)
 
 
 async def test_a_sweep_takes_what_was_never_accepted(drawer: Drawer) -> None:
@@ -171,27 +182,49 @@ async def test_a_sweep_takes_what_was_never_accepted(drawer: Drawer) -> None:
     await drawer.put(b"orphan", event="never accepted")
     assert await drawer.files.sweep(time.time() - 3600) == 0
     assert await drawer.files.sweep(time.time() + 3600) == 1
-    assert drawer.on_disk() == [PLOT]
+    assert await drawer.kept() == [PLOT]
     assert await drawer.files.get(kept.id) == (kept, PLOT)
 
 
-async def test_a_sweep_takes_bytes_without_a_row(drawer: Drawer) -> None:
-    await drawer.put()
-    await drawer.engine.database.write(lambda c: c.execute("DELETE FROM files").close())
-    drawer.one().with_suffix(".4711.1").write_bytes(b"half")
-    assert await drawer.files.sweep(time.time() - 3600) == 0
-    assert await drawer.files.sweep(time.time() + 3600) == 2
-    assert drawer.on_disk() == []
+async def test_a_sweep_takes_bytes_without_a_row(folder: Drawer) -> None:
+    await folder.put()
+    await folder.engine.database.write(lambda c: c.execute("DELETE FROM files").close())
+    folder.one().with_suffix(".4711.1").write_bytes(b"half")
+    assert await folder.files.sweep(time.time() - 3600) == 0
+    assert await folder.files.sweep(time.time() + 3600) == 2
+    assert await folder.kept() == []
 
 
-async def test_bytes_from_before_a_crash_are_taken_up_and_not_swept(drawer: Drawer) -> None:
-    await drawer.put()
-    await drawer.engine.database.write(lambda c: c.execute("DELETE FROM files").close())
-    os.utime(drawer.one(), (1, 1))
-    await drawer.put()
-    assert drawer.one().stat().st_mtime > time.time() - 60
+async def test_bytes_from_before_a_crash_are_taken_up_and_not_swept(folder: Drawer) -> None:
+    await folder.put()
+    await folder.engine.database.write(lambda c: c.execute("DELETE FROM files").close())
+    os.utime(folder.one(), (1, 1))
+    await folder.put()
+    assert folder.one().stat().st_mtime > time.time() - 60
 
 
 async def test_there_may_be_no_folder_yet(drawer: Drawer) -> None:
     assert await drawer.files.sweep(time.time()) == 0
     await drawer.files.discard("abcdef")
+
+
+async def test_a_large_file_comes_back_whole(drawer: Drawer) -> None:
+    large = bytes(range(256)) * (3 * PIECE // 256) + b"the end"
+    for data in (large, b""):
+        file = await drawer.put(data, event=f"e{len(data)}")
+        assert (await drawer.files.get(file.id))[1] == data
+
+
+async def test_bytes_without_a_row_are_swept(drawer: Drawer) -> None:
+    await drawer.put()
+    await drawer.engine.database.write(lambda c: c.execute("DELETE FROM files").close())
+    assert await drawer.files.sweep(time.time() - 3600) == 0
+    await drawer.put()
+    await drawer.put(b"another", event="e2")
+    await drawer.engine.database.write(
+        lambda c: c.execute("DELETE FROM files WHERE event_key = 'e2'").close()
+    )
+    assert await drawer.files.sweep(time.time() - 3600) == 0
+    await drawer.engine.inbox.accept(replace(says("look"), event_key="e1"))
+    assert await drawer.files.sweep(time.time() + 3600) == 1
+    assert await drawer.kept() == [PLOT]

@@ -11,6 +11,7 @@ import pytest
 
 from core.errors import Forgotten
 from core.messages import Address, Message, turn_id
+from core.records import Area
 from tests.contract.engines import Embedded, Engine, Worker
 from tests.fakes.choices import message
 
@@ -99,11 +100,11 @@ async def test_one_conversation_goes_one_at_a_time(engine: Engine) -> None:
     for number, receipt in enumerate(receipts):
         await worker.until_begun(number + 1)
         assert worker.now == {receipt.seq}
-        assert engine.inbox.running(conversation) == receipt.seq
+        assert await engine.inbox.running(conversation) == receipt.seq
         worker.let_go(receipt.seq)
         await worker.until_ended(number + 1)
     await engine.inbox.drain(1)
-    assert engine.inbox.running(conversation) is None
+    assert await engine.inbox.running(conversation) is None
 
 
 async def test_a_person_is_told_how_many_wait_before_them(engine: Engine) -> None:
@@ -131,13 +132,13 @@ async def test_a_decision_does_not_wait_for_a_busy_conversation(engine: Engine) 
     await worker.until(lambda: worker.now == {first.seq})
     stop = await engine.inbox.accept(says("stop"))
     await worker.until(lambda: worker.now == {first.seq, stop.seq})
-    assert engine.inbox.running(Address("web", "C1").conversation) == first.seq
+    assert await engine.inbox.running(Address("web", "C1").conversation) == first.seq
 
 
-async def test_at_start_decisions_come_first(embedded: Embedded) -> None:
+async def test_at_start_decisions_come_first(sqlite: Embedded) -> None:
     for text in ("hello", "stop", "hello again", "help"):
-        await embedded.inbox.accept(says(text, text))
-    worker = Worker(await embedded.killed()).start()
+        await sqlite.inbox.accept(says(text, text))
+    worker = Worker(await sqlite.killed()).start()
     await worker.until_ended(4)
     assert worker.said[:2] == ["stop", "help"]
 
@@ -215,6 +216,8 @@ async def test_finished_rows_are_purged_and_no_others(engine: Engine) -> None:
     await engine.inbox.accept(says("waits"))
     await worker.until(lambda: busy in worker.now)
     assert await engine.inbox.purge(time.time() - 60) == 0
+    for elsewhere in (Area("web:C2"), Area("", ("web:C1",)), Area("slack")):
+        assert await engine.inbox.purge(time.time() + 60, elsewhere) == 0
     assert await engine.inbox.purge(time.time() + 60) == 1
     with pytest.raises(Forgotten):
         await engine.inbox.answer_of(done)

@@ -114,7 +114,7 @@ async def test_a_stop_reaches_what_is_put_off(
     await worker.until_begun(1)
     for _ in range(5):
         await asyncio.sleep(0)
-    assert embedded.inbox.running(CONVERSATION) == seq
+    assert await embedded.inbox.running(CONVERSATION) == seq
     assert await embedded.inbox.cancel(seq)
     assert (await embedded.inbox.answer_of(seq)).text == "stopped"
 

@@ -7,16 +7,17 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from core.errors import NotFound, Superseded
 from core.messages import Answer, Attachment, File, Item, Post, Quote, Usage, encode
 from core.records import Call, Outcome, Provenance, Round, Spoken, Turn
-from core.store.changes import CountingBudget
-from core.store.database import Connection, Database
+from core.store.budget import CountingBudget
+from core.store.database import Connection, SqliteDatabase
 from core.store.schema import MIGRATIONS
-from core.store.turns import SqliteJournal
+from core.store.turns import SqlJournal
 from tests.contract.engines import Embedded
 from tests.contract.test_inbox import says
 from tests.fakes import choices
@@ -39,11 +40,11 @@ async def again(engine: Embedded, seq: int) -> Turn:
     return turn
 
 
-async def rows(engine: Embedded) -> dict[str, list[tuple[object, ...]]]:
+async def rows(engine: Embedded) -> dict[str, list[dict[str, object]]]:
     """All that is journalled, table by table."""
     tables = ("inbox", "items", "rounds", "calls", "posts", "usage")
     return await engine.database.read(
-        lambda c: {t: [tuple(row) for row in c.execute(f"SELECT * FROM {t}")] for t in tables}
+        lambda c: {t: [dict(row) for row in c.execute(f"SELECT * FROM {t}")] for t in tables}
     )
 
 
@@ -86,7 +87,7 @@ async def test_a_file_or_a_quote_is_from_outside(embedded: Embedded, files: bool
 
 async def test_what_was_there_before_a_thread_could_say_so(tmp_path: Path) -> None:
     """The threads of an older `ponte.db`."""
-    old = await Database.open(tmp_path / "ponte.db", MIGRATIONS[:3])
+    old = await SqliteDatabase.open(tmp_path / "ponte.db", MIGRATIONS[:3])
     spoken = {
         "quiet": HELLO, "tool": Item("output", call_id="c1", text="a row"),
         "quote": replace(HELLO, name="context"),
@@ -103,8 +104,8 @@ async def test_what_was_there_before_a_thread_could_say_so(tmp_path: Path) -> No
 
     await old.write(write)
     await old.close()
-    new = await Database.open(tmp_path / "ponte.db", MIGRATIONS)
-    journal = SqliteJournal(new)
+    new = await SqliteDatabase.open(tmp_path / "ponte.db", MIGRATIONS)
+    journal = SqlJournal(new)
     outside = {t for t in spoken if (await journal.provenance(t, "web:ana", 1 << 62)).outside}
     await new.close()
     assert outside == {"tool", "quote", "file"}
@@ -238,9 +239,7 @@ async def test_an_end_erases_the_token_and_keeps_a_late_edit(embedded: Embedded)
     await embedded.journal.ended(turn, "done")
     shown = await embedded.journal.turn_of(turn.id)
     assert (shown.state, shown.message.text, shown.message.reply_to.token) == ("done", "hello", "")
-    path = embedded.home / "ponte.db"
-    await embedded.close()
-    assert b"secret" not in path.read_bytes()
+    assert not await embedded.holds("secret")
 
 
 async def test_what_could_not_be_posted_is_told_once(embedded: Embedded) -> None:
@@ -314,10 +313,13 @@ async def test_a_post_of_a_forgotten_turn_is_still_recorded(embedded: Embedded) 
     await journal.posted(turn, 1, "p1")
     await journal.removed(turn, 2)
     posts = (await rows(embedded))["posts"]
-    assert [(row[1], row[4], row[5]) for row in posts] == [(1, "p1", "posted"), (2, "", "removed")]
+    assert [(row["number"], row["post"], row["state"]) for row in posts] == [
+        (1, "p1", "posted"),
+        (2, "", "removed"),
+    ]
 
 
-async def test_a_turn_costs_the_same_however_much_went_before(embedded: Embedded) -> None:
+async def test_a_turn_costs_the_same_however_much_went_before(sqlite: Embedded) -> None:
     """Counted in steps of SQLite's machine, by a person and in a channel that are used a lot."""
     steps = 0
 
@@ -325,18 +327,18 @@ async def test_a_turn_costs_the_same_however_much_went_before(embedded: Embedded
         nonlocal steps
         steps += 1
 
-    def watch(connection: Connection) -> None:
+    def watch(connection: Any) -> None:
         connection.set_progress_handler(step, 1)
 
-    for do in (embedded.database.write, embedded.database.read):
+    for do in (sqlite.database.write, sqlite.database.read):
         await do(watch)
-    budget = CountingBudget(embedded.database, choices.capped(5000, 5000), UTC)
+    budget = CountingBudget(sqlite.database, choices.capped(5000, 5000), UTC)
 
     async def whole() -> int:
         nonlocal steps
         steps = 0
-        turn = await begun(embedded)
-        journal, ana = embedded.journal, turn.message.author.key
+        turn = await begun(sqlite)
+        journal, ana = sqlite.journal, turn.message.author.key
         await journal.provenance(turn.thread, ana, turn.seq)
         await journal.heard(turn, [HELLO], await budget.reserving(turn))
         await journal.answered(turn, Answer("hi"), Spoken(1, (SAID,), USAGE, "m"), "key")
@@ -365,5 +367,5 @@ async def test_a_turn_costs_the_same_however_much_went_before(embedded: Embedded
                 (f"e{number}", f"t{number}"),
             )
 
-    await embedded.database.write(much)
+    await sqlite.database.write(much)
     assert await whole() < 1.2 * first

@@ -12,7 +12,7 @@ import pytest
 from bot.engine import Engine
 from core.errors import Forgotten, Superseded
 from core.messages import Answer, Attachment, Item, Quote, Usage
-from core.records import Call, Outcome, Remote, Spoken
+from core.records import Area, Call, Outcome, Remote, Spoken
 from core.store import threads
 from core.store.database import Connection
 from core.store.schema import MIGRATIONS
@@ -25,13 +25,14 @@ from tests.fakes.models import EchoModel
 
 CONTENT = {
     *("inbox", "items", "calls", "posts", "usage", "days", "files"),
-    *("changes", "steps", "notes"),
+    *("changes", "steps", "notes", "people", "consents", "outbox", "audit_keys"),
+    *("spendings", "counters", "holds"),
 }
 """Tables with something that a person said, did or got."""
 TOPIC = "my operation next week"
 
 
-async def test_nothing_of_what_was_said_is_left_in_the_file(embedded: Embedded) -> None:
+async def test_nothing_of_what_was_said_is_left(embedded: Embedded) -> None:
     full = replace(
         says(TOPIC),
         attachments=(Attachment(f"{TOPIC}.pdf", "application/pdf", 9),),
@@ -50,9 +51,7 @@ async def test_nothing_of_what_was_said_is_left_in_the_file(embedded: Embedded) 
     await journal.ended(turn, "undeliverable", TOPIC)
     await embedded.inbox.accept(says(f"and {TOPIC}?"))
     assert (await journal.forget("web:C1")).messages == 2
-    await embedded.close()
-    for path in embedded.home.iterdir():
-        assert TOPIC.encode() not in path.read_bytes()
+    assert not await embedded.holds(TOPIC)
 
 
 async def test_a_new_generation_begins(embedded: Embedded) -> None:
@@ -112,8 +111,7 @@ async def test_older_threads_go_too_also_where_their_rows_were_purged(embedded: 
     assert len(await embedded.journal.transcript(old.thread)) == 2
     await embedded.journal.forget("web:C1")
     assert await embedded.journal.transcript(old.thread) == []
-    await embedded.close()
-    assert TOPIC.encode() not in (embedded.home / "ponte.db").read_bytes()
+    assert not await embedded.holds(TOPIC)
 
 
 async def test_what_servers_keep_is_listed_for_erasing(embedded: Embedded) -> None:
@@ -175,6 +173,17 @@ async def test_idle_conversations_are_found(embedded: Embedded) -> None:
     await talk(embedded, "hello", "C4")
     assert await journal.forgettable(begin) == ["web:C1"]
     assert await journal.forgettable(begin - 60) == []
+    await talk(embedded, "hello", "C11")
+    late = time.time() + 60
+
+    async def old(place: str, *but: str) -> set[str]:
+        return set(await journal.forgettable(late, Area(place, but)))
+
+    assert await old("web") == {"web:C1", "web:C4", "web:C11"}
+    assert await old("web", "web:C1") == {"web:C4", "web:C11"}
+    assert await old("", "web:C1", "web:C4") == {"web:C11"}
+    assert await old("web:C1") == {"web:C1"}
+    assert await old("we") == await old("web", "web") == set()
     await embedded.inbox.purge(begin)
     assert await journal.forgettable(begin) == ["web:C1"]
 
@@ -192,7 +201,7 @@ async def test_a_person_is_found_wherever_they_spoke(embedded: Embedded) -> None
     assert await embedded.journal.of_person("web:nobody") == []
 
 
-async def test_every_row_of_a_person_can_be_found_by_their_key(embedded: Embedded) -> None:
+async def test_every_row_of_a_person_can_be_found_by_their_key(sqlite: Embedded) -> None:
     def first_columns(connection: Connection) -> dict[str, set[str]]:
         """Of each table's indexes."""
         pairs = connection.execute(
@@ -201,7 +210,7 @@ async def test_every_row_of_a_person_can_be_found_by_their_key(embedded: Embedde
         ).fetchall()
         return {table: {column for name, column in pairs if name == table} for table, _ in pairs}
 
-    indexed = await embedded.database.read(first_columns)
+    indexed = await sqlite.database.read(first_columns)
     tables = set(re.findall(r"CREATE TABLE (\w+)", " ".join(m.script for m in MIGRATIONS)))
     assert tables - CONTENT == {"conversations", "threads", "remotes", "rounds"}
     assert {table for table in CONTENT if "person" not in indexed[table]} == set()

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
+from core.errors import NotFound
 from core.messages import Answer, Item, Person, Usage
-from core.records import Spoken, Turn
+from core.records import Call, Outcome, Spoken, Turn
 from tests.contract.engines import Embedded
 from tests.contract.test_inbox import says
 from tests.contract.test_journal import again, begun
@@ -104,3 +107,82 @@ async def test_threads_are_listed_by_their_last_use(embedded: Embedded) -> None:
         await talk(embedded, "hello", channel)
     threads = await embedded.journal.threads()
     assert [thread.conversation for thread in threads] == ["web:C1", "web:C3", "web:C2"]
+
+
+async def test_a_list_has_what_is_said_in_and_the_pinned_first(embedded: Embedded) -> None:
+    journal = embedded.journal
+    assert await journal.listed("web") == []
+    for channel in ("C1", "C2", "C3"):
+        await talk(embedded, f"hello {channel}", channel)
+    await talk(embedded, "more", "C1")
+    await journal.thread("web:empty")
+    await journal.mark("web:C2", None, True)
+    await journal.mark("web:C3", "My name", None)
+    listed = await journal.listed("web")
+    assert [(one.conversation, one.first.text, one.title, one.pinned) for one in listed] == [
+        ("web:C2", "hello C2", "", True), ("web:C1", "hello C1", "", False),
+        ("web:C3", "hello C3", "My name", False),
+    ]  # fmt: skip
+    assert await journal.listed("slack") == []
+    await journal.forget("web:C3")
+    assert "web:C3" not in [one.conversation for one in await journal.threads()]
+    await journal.new_thread("web:C1")
+    assert [one.conversation for one in await journal.listed("web")] == ["web:C2"]
+    await talk(embedded, "anew", "C3")
+    assert (await journal.listed("web"))[1].title == "", "its name was forgotten, too"
+    with pytest.raises(NotFound):
+        await journal.mark("web:nowhere", "x", None)
+
+
+async def test_words_are_found_in_what_both_said(embedded: Embedded) -> None:
+    journal = embedded.journal
+    first = await talk(embedded, "Où est São Paulo?", "C1")
+    await talk(embedded, "hello", "C2")
+    assert await journal.found("web", "SÃO paulo") == {"web:C1": first.id}
+    assert set(await journal.found("web", "re:")) == {"web:C1", "web:C2"}
+    assert await journal.found("web", "absent") == {}
+    assert await journal.found("terminal", "hello") == {}
+    await journal.forget("web:C1")
+    assert await journal.found("web", "paulo") == {}
+
+
+async def asked_again(engine: Embedded, old: Turn, text: str, person: Person = ANA) -> Turn:
+    message = replace(says(text), author=person, replaces=old.id)
+    return await again(engine, (await engine.inbox.accept(message)).seq)
+
+
+async def test_what_is_asked_again_is_left_out_from_then_on(embedded: Embedded) -> None:
+    journal = embedded.journal
+    kept, old = await talk(embedded, "one"), await talk(embedded, "tow")
+    new = await asked_again(embedded, old, "two")
+    assert [one.turn for one in await journal.shown("web:C1")] == [kept.id, new.id]
+    entries = await journal.transcript(new.thread)
+    assert [entry.item.text for entry in entries] == ["one", "re: one"]
+    known = await journal.provenance(new.thread, ANA.key, new.seq)
+    assert known.since == kept.seq
+    heir = await embedded.killed()
+    resumed = await again(heir, new.seq)
+    assert resumed.attempt == 2
+    assert [one.turn for one in await heir.journal.shown("web:C1")] == [kept.id, new.id]
+
+
+async def test_nobody_replaces_what_is_not_theirs_or_not_there(embedded: Embedded) -> None:
+    journal = embedded.journal
+    old = await talk(embedded, "one")
+    await asked_again(embedded, old, "mine", BOB)
+    elsewhere = replace(says("other", "C2"), author=ANA, replaces=old.id)
+    await again(embedded, (await embedded.inbox.accept(elsewhere)).seq)
+    assert (await journal.shown("web:C1"))[0].turn == old.id
+
+
+async def test_what_was_paid_for_stays_beside_the_new_turn(embedded: Embedded) -> None:
+    journal = embedded.journal
+    old = await begun(embedded, "run it")
+    old = replace(old, message=replace(old.message))
+    await journal.heard(old, [Item("message", role="user", text="run it")])
+    await journal.call_started(old, Call("c1", "quick", "{}", "spend"))
+    await journal.call_ended(old, "c1", Outcome("ok", "done"))
+    await journal.answered(old, Answer("done"))
+    await journal.ended(old, "done")
+    new = await asked_again(embedded, old, "run it", old.message.author)
+    assert [one.turn for one in await journal.shown("web:C1")] == [old.id, new.id]

@@ -7,11 +7,22 @@ from dataclasses import replace
 
 import pytest
 
-from core.changes.model import Change, ChangeState, Draft, Proposal, RowWrite, fresh_id
-from core.changes.ports import Ledger
+from core.changes.model import (
+    Change,
+    ChangeState,
+    Consent,
+    Draft,
+    Outgoing,
+    Proposal,
+    RowWrite,
+    fresh_id,
+)
+from core.changes.ports import Ledger, Outbox
 from core.errors import NotFound, Superseded
-from core.messages import Address, Person
-from core.store.changes import SqliteLedger
+from core.messages import Address, Person, ReplyTo
+from core.records import Area
+from core.store.changes import SqlLedger
+from core.store.outbox import SqlOutbox
 from tests.contract.engines import Embedded
 from tests.contract.test_inbox import says
 from tests.contract.test_journal_threads import talk
@@ -24,7 +35,12 @@ ROWS = (RowWrite(after={"Name": "Ada"}), RowWrite("7", {"Name": "B"}, {"Name": "
 @pytest.fixture
 async def ledger(embedded: Embedded) -> Ledger:
     """Every ledger passes the same suite; a new one is added here."""
-    return SqliteLedger(embedded.database)
+    return SqlLedger(embedded.database)
+
+
+@pytest.fixture
+async def outbox(embedded: Embedded) -> Outbox:
+    return SqlOutbox(embedded.database)
 
 
 def draft(*rows: RowWrite) -> Draft:
@@ -70,8 +86,9 @@ async def test_one_event_claims_it(ledger: Ledger) -> None:
     claims = await asyncio.gather(
         *(ledger.claim(id, seq, person, 150.0) for seq, person in ((8, ANA), (9, BOB)))
     )
-    assert {claim.claim for claim in claims} == {8}
-    assert all((c.state, c.decider, c.decided) == ("applying", ANA, 150.0) for c in claims)
+    (winner,) = {(claim.claim, claim.decider) for claim in claims}
+    assert winner in ((8, ANA), (9, BOB))
+    assert all((c.state, c.decided) == ("applying", 150.0) for c in claims)
     assert (await ledger.close(id, "denied", BOB, "", 151.0)).state == "applying"
 
 
@@ -228,7 +245,109 @@ async def test_what_is_old_goes(ledger: Ledger) -> None:
     kept = (await open_(ledger)).id
     gone = (await done(ledger, "c2")).id
     assert await ledger.purge(160.0) == 0
+    assert await ledger.purge(161.0, Area("", ("web",))) == 0
     assert await ledger.purge(161.0) == 1
     assert [c.id for c in await ledger.of_conversation("", 9)] == [kept]
     with pytest.raises(NotFound):
         await ledger.get(gone)
+
+
+async def test_each_person_approves_once(ledger: Ledger) -> None:
+    id = (await open_(ledger)).id
+    cleo = Person("web", "cleo", name="Cleo")
+    await ledger.consent(id, Consent(ANA, HERE, 150.0))
+    both = await asyncio.gather(
+        *(ledger.consent(id, Consent(who, HERE, 151.0)) for who in (BOB, ANA, BOB))
+    )
+    assert [one.person for one in both[-1].consents] == [ANA, BOB]
+    assert (await ledger.get(id)).consents[0] == Consent(ANA, HERE, 150.0)
+    assert [change.id for change in await ledger.waiting_for_people()] == [id]
+    assert await ledger.undrawn() == [await ledger.get(id)], "people see each of them"
+    late = await ledger.consent(id, Consent(cleo, HERE, 200.0))
+    assert len(late.consents) == 2, "it has expired by then"
+    claimed = await ledger.claim(id, 8, BOB, 152.0)
+    assert (claimed.state, len(claimed.consents)) == ("applying", 2)
+    assert len((await ledger.consent(id, Consent(cleo, HERE, 153.0))).consents) == 2
+    assert await ledger.waiting_for_people() == []
+
+
+async def test_approvals_are_forgotten_and_go_with_their_change(
+    ledger: Ledger, embedded: Embedded
+) -> None:
+    change = await open_(ledger)
+    await ledger.consent(change.id, Consent(BOB, HERE, 150.0))
+    await embedded.journal.forget("web:C1")
+    (consent,) = (await ledger.get(change.id)).consents
+    assert (consent.person.key, consent.person.name) == (BOB.key, "")
+    await ledger.purge(9e12)
+    with pytest.raises(NotFound):
+        await ledger.get(change.id)
+    rows = await embedded.database.read(
+        lambda c: c.execute("SELECT count(*) AS n FROM consents").fetchone()
+    )
+    assert rows["n"] == 0
+
+
+def copy(change: Change, person: Person = BOB) -> Outgoing:
+    return Outgoing(change.id, "copy", person)
+
+
+async def test_each_stage_is_told_once_and_in_order(ledger: Ledger, outbox: Outbox) -> None:
+    change = await open_(ledger)
+    silent = await ledger.propose(replace(proposal("s"), silent=True))
+    assert (silent.proposal.silent, change.proposal.silent) == (True, False)
+    assert await outbox.untold("asked", 101.0) == [change.id]
+    assert await outbox.untold("reminded", 101.0) == [], "nobody was asked yet"
+    await outbox.tell(change.id, "asked", [copy(change)])
+    await outbox.tell(change.id, "asked", [copy(change, ANA)])
+    assert [one.person for one in await outbox.unposted()] == [BOB]
+    assert await outbox.untold("asked", 101.0) == []
+    assert await outbox.untold("reminded", 100.0) == [], "it is younger"
+    assert await outbox.untold("reminded", 101.0) == [change.id]
+    assert await outbox.untold("expired", 101.0) == []
+    for one in (change, silent):
+        await ledger.close(one.id, "expired", None, "", 210.0)
+    assert await outbox.untold("reminded", 101.0) == []
+    assert await outbox.untold("expired", 9e9) == [change.id]
+    await outbox.tell(change.id, "expired", [])
+    assert await outbox.untold("expired", 9e9) == []
+
+
+async def test_a_copy_is_known_where_it_stands(ledger: Ledger, outbox: Outbox) -> None:
+    change = await open_(ledger)
+    await outbox.tell(change.id, "asked", [copy(change)])
+    (one,) = await outbox.unposted()
+    assert (one, await outbox.reached(change.id, BOB.key)) == (copy(change), False)
+    to = ReplyTo(Address("web", "D1"), BOB, "m1", "t9")
+    begun = replace(one, to=to, locale="fr", text="Bonjour", state="posting")
+    await outbox.put(begun)
+    assert await outbox.unposted() == [begun]
+    posted = replace(begun, state="posted", post="D1:7")
+    await outbox.put(posted)
+    assert (await outbox.unposted(), await outbox.copies(change.id)) == ([], [posted])
+    assert await outbox.reached(change.id, BOB.key)
+    assert not await outbox.reached(change.id, ANA.key)
+    assert await outbox.outdated() == []
+    denied = await ledger.close(change.id, "denied", ANA, "", 150.0)
+    assert await outbox.outdated() == [posted]
+    await outbox.put(replace(posted, drawn=denied.version))
+    assert await outbox.outdated() == []
+
+
+async def test_what_is_forgotten_keeps_no_words(
+    ledger: Ledger, outbox: Outbox, embedded: Embedded
+) -> None:
+    change = await open_(ledger)
+    await outbox.tell(change.id, "asked", [copy(change), copy(change, ANA)])
+    one = replace(copy(change), text="Ana asks", state="posted", post="D1:7")
+    await outbox.put(one)
+    await embedded.journal.forget("web:C1")
+    assert await outbox.unposted() == [], "what was not begun is not posted"
+    (left,) = await outbox.outdated()
+    assert (left.text, left.person.name, left.post) == ("", "", "D1:7")
+    await outbox.put(one)
+    assert [each.text for each in await outbox.copies(change.id)] == [""]
+    await ledger.purge(9e12)
+    assert await outbox.copies(change.id) == []
+    await outbox.put(one)
+    assert await outbox.copies(change.id) == [], "there is nothing that it is about"

@@ -302,26 +302,26 @@ async def test_progress_that_comes_after_the_answer_is_dropped(place: Place) -> 
     assert place.visible == ["hi"]
 
 
-async def test_another_process_brings_out_the_rest(embedded: Embedded) -> None:
+async def test_another_process_brings_out_the_rest(sqlite: Embedded) -> None:
     """Of three parts the first is posted, the second's answer was lost, the third is missing."""
     asked = replace(says("hello"), author=Person("web", "ana"))
-    turn = await again(embedded, (await embedded.inbox.accept(asked)).seq)
-    await embedded.journal.answered(turn, answer("one", "two", "three"))
-    recorder, posts = Recorder(), TurnPosts(embedded.journal, turn)
+    turn = await again(sqlite, (await sqlite.inbox.accept(asked)).seq)
+    await sqlite.journal.answered(turn, answer("one", "two", "three"))
+    recorder, posts = Recorder(), TurnPosts(sqlite.journal, turn)
     surface = RecordingSurface(recorder, turn.message.reply_to)
     for number, part in enumerate(("one", "two"), 1):
         await posts.posting(number, f"{turn.id}:{number}")
         await surface.post(number, f"{turn.id}:{number}", part, None)
     await posts.posted(1, "p1")
-    await embedded.close()
+    await sqlite.close()
     async with serve(recorder) as url:
         child = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "tests.fakes.poster", embedded.home, url, str(turn.seq)
+            sys.executable, "-m", "tests.fakes.poster", sqlite.home, url, str(turn.seq)
         )
         assert await child.wait() == 0
     assert recorder.visible(turn.message.reply_to.source) == ["one", "two", "three"]
     assert recorder.calls.count("post") == 3
-    heir = await embedded.beside()
+    heir = await sqlite.beside()
     assert (await heir.journal.turn_of(turn.id)).state == "done"
 
 

@@ -17,8 +17,8 @@ from core.errors import NotStored
 from core.ports import ThreadMap
 from core.records import Remote, Thread
 from core.store import thread_map
-from core.store.thread_map import FileThreadMap
-from tests.contract.engines import Embedded
+from core.store.thread_map import FileThreadMap, SqlThreadMap
+from tests.contract.engines import Embedded, Shared
 from tests.contract.test_journal_threads import talk
 
 FULL = Thread(
@@ -60,20 +60,30 @@ class Lock:
         self._connection.close()
 
 
-async def test_a_record_comes_back_as_it_was(threads: ThreadMap) -> None:
-    assert await threads.get(FULL.conversation) is None
-    await threads.put(FULL)
-    assert await threads.get(FULL.conversation) == FULL
+@pytest.fixture(params=["file", "table"])
+def kept(request: pytest.FixtureRequest) -> ThreadMap:
+    """Every thread map passes the same suite; a new one is added here."""
+    if request.param == "file":
+        threads: ThreadMap = request.getfixturevalue("threads")
+        return threads
+    engine: Shared = request.getfixturevalue("on_postgres")
+    return SqlThreadMap(engine.database)
+
+
+async def test_a_record_comes_back_as_it_was(kept: ThreadMap) -> None:
+    assert await kept.get(FULL.conversation) is None
+    await kept.put(FULL)
+    assert await kept.get(FULL.conversation) == FULL
     newer = Thread(FULL.conversation, "t2")
-    await threads.put(newer)
-    assert await threads.get(FULL.conversation) == newer
-    await threads.put(FULL)
-    await threads.put(Thread("web:C1", "t3"))
-    assert sorted(thread.id for thread in await threads.items()) == ["t1", "t3"]
-    await threads.delete(FULL.conversation)
-    await threads.delete("web:nowhere")
-    assert await threads.get(FULL.conversation) is None
-    assert [thread.id for thread in await threads.items()] == ["t3"]
+    await kept.put(newer)
+    assert await kept.get(FULL.conversation) == newer
+    await kept.put(FULL)
+    await kept.put(Thread("web:C1", "t3"))
+    assert sorted(thread.id for thread in await kept.items()) == ["t1", "t3"]
+    await kept.delete(FULL.conversation)
+    await kept.delete("web:nowhere")
+    assert await kept.get(FULL.conversation) is None
+    assert [thread.id for thread in await kept.items()] == ["t3"]
 
 
 async def test_a_record_outlives_the_process(tmp_path: Path) -> None:

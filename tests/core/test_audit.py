@@ -1,38 +1,60 @@
-"""An auditor reads who asked, who decided and what was done; nothing out of the rows."""
+"""An auditor reads who asked, who decided and what was done; nothing out of the rows, and nobody's
+name."""
 
 from __future__ import annotations
 
 import json
 import resource
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
-from core.changes.audit import AuditLog
+from core.audit import OPERATOR, AuditLog, place
 from core.changes.model import POLICY, Change, Draft, Proposal, RowWrite, Step
 from core.errors import AuditRefused
 from core.messages import Address, Person
+from core.store import audit
+from core.store.audit import FileLines, SqlKeys
+from core.store.database import SqliteDatabase
+from core.store.schema import MIGRATIONS
 
 ANA = Person("slack", "U1", "T1", "Ana\nforged line")
+BIA = Person("slack", "U2", "T1", "Bia")
+HERE = Address("slack", "C1", "T1", shared=True)
 ROW = RowWrite("7", {"Name": "secret before"}, {"Name": "secret after"})
-DRAFT = Draft("memory", "update", {"table_id": "m1"}, "People", (ROW,))
-PROPOSAL = Proposal(
-    "abcde2", DRAFT, ANA, Address("slack", "C1", "T1"), 3, "c1", "t1", 0, "en", 0.0, 1.0
-)
+TARGET = {"table_id": "m1", "fields": {"Name": "secret field"}, "links": ["Boss"]}
+DRAFT = Draft("memory", "update", TARGET, "People", (ROW,))
+PROPOSAL = Proposal("abcde2", DRAFT, ANA, HERE, 3, "c1", "t1", 0, "en", 0.0, 1.0)
 DONE = Change(PROPOSAL, "done", (Step(1, ROW, "done"),), POLICY, claim=3)
 
 
+class Clock:
+    """A minute later each time."""
+
+    def __init__(self) -> None:
+        self.at = datetime(2026, 11, 20, 8, 29, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        self.at += timedelta(minutes=1)
+        return self.at
+
+
 @pytest.fixture
-async def log(tmp_path: Path) -> AsyncIterator[AuditLog]:
-    made = AuditLog(
-        tmp_path / "audit.log",
-        largest=1000,
-        kept=2,
-        now=lambda: datetime(2026, 11, 20, 8, 30, tzinfo=UTC),
-    )
+async def database(tmp_path: Path) -> AsyncIterator[SqliteDatabase]:
+    made = await SqliteDatabase.open(tmp_path / "ponte.db", MIGRATIONS)
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+async def log(database: SqliteDatabase, tmp_path: Path) -> AsyncIterator[AuditLog]:
+    files = FileLines(tmp_path / "audit.log", largest=1000, kept=2)
+    made = AuditLog(files, SqlKeys(database), Clock())
     yield made
     await made.close()
 
@@ -41,16 +63,105 @@ def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-async def test_a_line_for_each(log: AuditLog, tmp_path: Path) -> None:
-    await log.write("done", DONE)
+async def test_a_line_for_each(log: AuditLog, database: SqliteDatabase, tmp_path: Path) -> None:
+    await log.write("done", DONE, "ponte.toml:3")
     (line,) = lines(tmp_path / "audit.log")
+    ana = line["asker"]
     assert line == {
         "at": "2026-11-20T08:30:00.000+00:00", "event": "done", "id": "abcde2", "state": "done",
-        "asker": "slack:T1:U1", "decider": "policy", "conversation": "slack:T1:C1",
-        "turn_seq": 3, "decision_seq": 3, "system": "memory", "kind": "update",
-        "target": {"table_id": "m1"}, "rows": 1, "written": ["7"],
+        "asker": ana, "decider": "policy", "rule": "ponte.toml:3", "place": "slack:T1:C1",
+        "system": "memory", "kind": "update", "table": "m1", "rows": 1, "written": ["7"],
     }  # fmt: skip
+    assert ana.startswith("p-")
+    assert len(ana) == 18
     assert (tmp_path / "audit.log").stat().st_mode & 0o777 == 0o600
+    await log.write("approved", replace(DONE, decider=BIA))
+    later = lines(tmp_path / "audit.log")[1]
+    assert later["asker"] == ana, "of one person always the same"
+    assert later["decider"] not in (ana, BIA.key)
+
+
+async def test_a_key_that_people_made_up_is_a_cell_s_value(log: AuditLog, tmp_path: Path) -> None:
+    ids = ("12", "ana@example.com", "01KAJ7Q9ZV0N3X5B8C2D4E6F7G", "Ana")
+    steps = tuple(Step(n, RowWrite(id), "done") for n, id in enumerate(ids, 1))
+    await log.write("done", replace(DONE, steps=steps))
+    (line,) = lines(tmp_path / "audit.log")
+    assert line["written"] == ["12", "-", "01KAJ7Q9ZV0N3X5B8C2D4E6F7G", "-"]
+
+
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [
+        (Address("slack", "C1", "T1", "171.2", shared=True), "slack:T1:C1:171.2"),
+        (Address("slack", "D9U1", "T1", "171.2"), "slack:T1:direct"),
+        (Address("discord", "C1", "G1", person="U1", shared=True), "discord:G1:C1"),
+        (Address("web", "abc", person="ana"), "web:direct"),
+    ],
+)
+def test_a_place_tells_of_no_person(address: Address, told: str) -> None:
+    assert place(address) == told
+
+
+async def test_what_is_noted_stands_in_the_order_it_came_in(log: AuditLog, tmp_path: Path) -> None:
+    log.note("refused", ANA, HERE, right="spend", rule="")
+    log.note("run", BIA, HERE, tool="t" * 300, outcome="ok")
+    await log.write("done", DONE)
+    log.note("reload", OPERATOR)
+    await log.close()
+    told = lines(tmp_path / "audit.log")
+    assert [line["event"] for line in told] == ["refused", "run", "done", "reload"]
+    assert sorted(line["at"] for line in told) == [line["at"] for line in told]
+    assert told[1]["tool"] == "t" * 200
+    assert told[3] == {"at": told[3]["at"], "event": "reload", "asker": "operator"}
+
+
+async def test_who_is_forgotten_is_named_no_more(
+    log: AuditLog, database: SqliteDatabase, tmp_path: Path
+) -> None:
+    await log.write("done", replace(DONE, decider=BIA))
+    log.note("refused", ANA, HERE, right="spend")
+    assert [line["asker"] for line in (await log.read())[0]] == [ANA.key, ANA.key]
+    await log.tell("person-forgotten", OPERATOR, person=ANA.key)
+    assert await log.knows(ANA.key)
+    await log.forget(ANA.key)
+    assert not await log.knows(ANA.key)
+    pseudonym = lines(tmp_path / "audit.log")[0]["asker"]
+    told, _ = await log.read()
+    assert [line["event"] for line in told] == ["done", "refused", "person-forgotten"]
+    assert [told[0]["asker"], told[1]["asker"], told[2]["person"]] == [pseudonym] * 3
+    assert told[0]["decider"] == BIA.key
+    assert (await log.read(person=ANA.key))[0] == []
+    assert len((await log.read(person=pseudonym))[0]) == 3
+    await database.close()
+    kept = (tmp_path / "ponte.db").read_bytes() + (tmp_path / "audit.log").read_bytes()
+    assert (BIA.key.encode() in kept, ANA.key.encode() in kept) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        ({}, ["one", "two", "three", "four"]),
+        ({"since": "2026-11-20T08:31:00.000+00:00"}, ["two", "three", "four"]),
+        ({"until": "2026-11-20T08:32:00.000+00:00"}, ["one", "two"]),
+        ({"person": "slack:T1:U2"}, ["two", "three"]),
+        ({"person": "slack:U2"}, ["two", "three"]),
+        ({"person": "slack:T2:U2"}, []),
+        ({"person": "operator"}, ["four"]),
+        ({"event": "two"}, ["two"]),
+        ({"event": "two", "person": "slack:U1"}, ["two"]),
+        ({"event": 'one", "asker'}, []),
+        ({"person": "slack:U1", "since": "2026-11-20T08:32"}, ["three"]),
+    ],
+)
+async def test_what_is_asked_for_is_found(
+    log: AuditLog, wanted: dict[str, str], found: list[str]
+) -> None:
+    await log.write("one", DONE)
+    await log.write("two", replace(DONE, decider=BIA))
+    await log.write("three", DONE, by=BIA)
+    log.note("four", OPERATOR, file="ponte.toml")
+    told, after = await log.read(**wanted)
+    assert ([line["event"] for line in told], after) == (found, "")
 
 
 async def test_it_is_appended_to_and_rotated_by_its_size(log: AuditLog, tmp_path: Path) -> None:
@@ -63,10 +174,41 @@ async def test_it_is_appended_to_and_rotated_by_its_size(log: AuditLog, tmp_path
     assert events == [f"event {n}" for n in range(12 - len(events), 12)]
 
 
+async def test_it_is_read_in_pages_while_it_rotates(
+    log: AuditLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit, "GIVEN", 2)
+    (tmp_path / "audit.log.bak").write_text("no file of ours")
+    for number in range(6):
+        await log.write(f"event {number}", DONE)
+    found, after = await log.read()
+    for number in range(6, 9):
+        await log.write(f"event {number}", DONE)
+    first = found[0]["event"]
+    while after:
+        more, after = await log.read(after)
+        found = [*found, *more]
+    events = [line["event"] for line in found]
+    assert events == [f"event {n}" for n in range(int(first[-1]), 9)]
+
+
+async def test_a_torn_line_is_left_out(log: AuditLog, tmp_path: Path) -> None:
+    await log.write("one", DONE)
+    with (tmp_path / "audit.log").open("a") as file:
+        file.write('{"at": "2026-11-20T08:30:00.000+00:00", "event": "on')
+    assert [line["event"] for line in (await log.read())[0]] == ["one"]
+
+
 async def test_a_refused_write_is_worded(log: AuditLog, tmp_path: Path) -> None:
     (tmp_path / "audit.log").mkdir()
     with pytest.raises(AuditRefused, match="Is a directory"):
         await log.write("done", DONE)
+    with pytest.raises(AuditRefused, match="Is a directory"):
+        await log.tell("person-forgotten", OPERATOR, person=ANA.key)
+    with capture_logs() as logs:
+        log.note("run", ANA, HERE, tool="t")
+        await log.close()
+    assert [(one["event"], one["event_lost"]) for one in logs] == [("audit log refused", "run")]
 
 
 async def test_a_full_disk_leaves_no_torn_line(log: AuditLog, tmp_path: Path) -> None:

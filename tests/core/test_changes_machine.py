@@ -22,8 +22,8 @@ from core.changes.approval import Approval
 from core.changes.model import Change, Decision, Draft, Proposal, RowWrite, Step, fresh_id
 from core.changes.service import Changes
 from core.errors import ToolError, WriteUnsure
-from core.messages import Address, CardAction
-from core.store.changes import SqliteLedger
+from core.messages import Address, CardAction, Person
+from core.store.changes import SqlLedger
 from tests.contract.engines import Embedded
 from tests.fakes.choices import ANA, allow_list, message
 from tests.fakes.memory_table import MemoryTable
@@ -92,7 +92,12 @@ class Table(MemoryTable):
 
 
 class NoAudit:
-    async def write(self, event: str, change: Change) -> None:
+    async def write(
+        self, event: str, change: Change, rule: str = "", by: Person | None = None
+    ) -> None:
+        return None
+
+    def note(self, event: str, asker: Person, address: Address | None = None, **_: str) -> None:
         return None
 
 
@@ -106,7 +111,7 @@ class Machine(RuleBasedStateMachine):
         self.keys = (f"k{n}" for n in itertools.count())
         self.states: dict[str, str] = {}
         self.engine = self.run(Embedded.open(Path(self.folder.name)))
-        self.ledger = SqliteLedger(self.engine.database)
+        self.ledger = SqlLedger(self.engine.database)
         self.start()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:

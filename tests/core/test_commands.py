@@ -108,7 +108,7 @@ def test_a_command(text: str, command: Command) -> None:
 )
 def test_a_message_for_the_model(text: str) -> None:
     assert parse(text) is None
-    assert not is_decision(text)
+    assert not is_decision(text, "en")
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_a_message_for_the_model(text: str) -> None:
     ],
 )
 def test_decisions_never_wait(text: str, at_once: bool) -> None:
-    assert is_decision(text) is at_once
+    assert is_decision(text, "en") is at_once
 
 
 @pytest.mark.parametrize(
@@ -169,5 +169,5 @@ def test_any_text_is_read_or_told(head: str, rest: str) -> None:
 
 
 def test_two_megabytes_are_no_decision() -> None:
-    assert not is_decision("stop " * 400_000)
+    assert not is_decision("stop " * 400_000, "en")
     assert parse("stop " * 400_000) is None

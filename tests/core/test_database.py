@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from core.errors import NotStored
-from core.store.database import Connection, Database, NewerDatabase
+from core.store.database import Connection, NewerDatabase, SqliteDatabase
 from core.store.schema import Migration
 
 NOTES = Migration("CREATE TABLE notes (text TEXT UNIQUE)")
@@ -22,8 +22,8 @@ MEGABYTE = "x" * 1_000_000
 
 
 @pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    database = await Database.open(tmp_path / "ponte.db", [NOTES])
+async def database(tmp_path: Path) -> AsyncIterator[SqliteDatabase]:
+    database = await SqliteDatabase.open(tmp_path / "ponte.db", [NOTES])
     yield database
     await database.close()
 
@@ -57,7 +57,7 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, str]]:
 class Held:
     """Keeps the writer busy, so that what is written meanwhile becomes one group."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: SqliteDatabase) -> None:
         self._busy, self._go = threading.Event(), threading.Event()
         self._task = asyncio.create_task(database.write(self._wait))
 
@@ -66,7 +66,7 @@ class Held:
         self._go.wait()
 
     @classmethod
-    async def writer(cls, database: Database) -> Held:
+    async def writer(cls, database: SqliteDatabase) -> Held:
         held = cls(database)
         await asyncio.to_thread(held._busy.wait)
         return held
@@ -85,11 +85,11 @@ def note(text: str) -> Any:
     return work
 
 
-async def notes(database: Database) -> list[str]:
+async def notes(database: SqliteDatabase) -> list[str]:
     return await database.read(lambda c: [r["text"] for r in c.execute("SELECT text FROM notes")])
 
 
-async def together(database: Database, *works: Any) -> list[Any]:
+async def together(database: SqliteDatabase, *works: Any) -> list[Any]:
     """Write all in one group; the results or errors, in order."""
     held = await Held.writer(database)
     tasks = [asyncio.create_task(database.write(work)) for work in works]
@@ -98,7 +98,7 @@ async def together(database: Database, *works: Any) -> list[Any]:
 
 
 async def test_many_writes_share_a_commit(ran: list[tuple[int, str]], tmp_path: Path) -> None:
-    database = await Database.open(tmp_path / "ponte.db", [NOTES])
+    database = await SqliteDatabase.open(tmp_path / "ponte.db", [NOTES])
     await together(database, *(note(f"n{n}") for n in range(200)))
     await database.close()
     assert sum(sql == "COMMIT" for _, sql in ran) == 2
@@ -107,7 +107,7 @@ async def test_many_writes_share_a_commit(ran: list[tuple[int, str]], tmp_path: 
 async def test_nothing_of_sqlite_runs_on_the_event_loop(
     ran: list[tuple[int, str]], tmp_path: Path
 ) -> None:
-    database = await Database.open(tmp_path / "ponte.db", [NOTES])
+    database = await SqliteDatabase.open(tmp_path / "ponte.db", [NOTES])
     await database.write(note("one"))
     assert await notes(database) == ["one"]
     await database.close()
@@ -115,7 +115,7 @@ async def test_nothing_of_sqlite_runs_on_the_event_loop(
     assert threading.get_ident() not in {thread for thread, _ in ran}
 
 
-async def test_the_writer_waits_for_the_disk_and_keeps_a_log(database: Database) -> None:
+async def test_the_writer_waits_for_the_disk_and_keeps_a_log(database: SqliteDatabase) -> None:
     def pragmas(connection: Connection) -> list[object]:
         names = ("journal_mode", "synchronous", "foreign_keys", "secure_delete")
         return [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in names]
@@ -123,14 +123,14 @@ async def test_the_writer_waits_for_the_disk_and_keeps_a_log(database: Database)
     assert await database.write(pragmas) == ["wal", 2, 1, 1]
 
 
-async def test_a_write_is_in_the_file_when_it_returns(database: Database) -> None:
+async def test_a_write_is_in_the_file_when_it_returns(database: SqliteDatabase) -> None:
     await database.write(note("kept"))
     other = sqlite3.connect(database.path)
     assert other.execute("SELECT text FROM notes").fetchall() == [("kept",)]
     other.close()
 
 
-async def test_a_write_that_raises_does_not_hurt_its_neighbours(database: Database) -> None:
+async def test_a_write_that_raises_does_not_hurt_its_neighbours(database: SqliteDatabase) -> None:
     def half(connection: Connection) -> None:
         connection.execute("INSERT INTO notes VALUES ('half')")
         raise ValueError("no")
@@ -150,7 +150,7 @@ async def test_a_write_that_raises_does_not_hurt_its_neighbours(database: Databa
     assert await notes(database) == ["a", "b", "c", "d"]
 
 
-async def test_what_follows_a_write_runs_though_its_caller_left(database: Database) -> None:
+async def test_what_follows_a_write_runs_though_its_caller_left(database: SqliteDatabase) -> None:
     followed = asyncio.Event()
     held = await Held.writer(database)
     caller = asyncio.create_task(database.write(note("left"), then=lambda _: followed.set()))
@@ -162,14 +162,14 @@ async def test_what_follows_a_write_runs_though_its_caller_left(database: Databa
     assert await notes(database) == ["left"]
 
 
-async def test_what_follows_writes_comes_in_their_order(database: Database) -> None:
+async def test_what_follows_writes_comes_in_their_order(database: SqliteDatabase) -> None:
     order: list[str] = []
     texts = [f"n{n}" for n in range(50)]
     await asyncio.gather(*(database.write(note(text), then=order.append) for text in texts))
     assert order == texts
 
 
-async def test_a_fault_in_what_follows_reaches_its_caller_alone(database: Database) -> None:
+async def test_a_fault_in_what_follows_reaches_its_caller_alone(database: SqliteDatabase) -> None:
     def broken(_: object) -> None:
         raise ValueError("then")
 
@@ -182,7 +182,7 @@ async def test_a_fault_in_what_follows_reaches_its_caller_alone(database: Databa
     assert await second == "b"
 
 
-async def test_a_full_disk_refuses_the_group_and_later_takes_it(database: Database) -> None:
+async def test_a_full_disk_refuses_the_group_and_later_takes_it(database: SqliteDatabase) -> None:
     followed: list[object] = []
 
     def pages(number: int) -> Any:
@@ -212,7 +212,7 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 async def test_a_disk_that_is_really_full(tiny_disk: Path) -> None:
-    database = await Database.open(tiny_disk / "ponte.db", [NOTES])
+    database = await SqliteDatabase.open(tiny_disk / "ponte.db", [NOTES])
     ballast = tiny_disk / "ballast"
     ballast.write_bytes(bytes(250_000))
     await database.write(note("before"))
@@ -230,7 +230,7 @@ async def test_a_file_held_by_another_process(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("core.store.database.BUSY_MS", 20)
-    database = await Database.open(tmp_path / "ponte.db", [NOTES])
+    database = await SqliteDatabase.open(tmp_path / "ponte.db", [NOTES])
     other = sqlite3.connect(database.path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(NotStored):
@@ -242,7 +242,7 @@ async def test_a_file_held_by_another_process(
     await database.close()
 
 
-async def test_a_read_that_fails_is_worded(database: Database) -> None:
+async def test_a_read_that_fails_is_worded(database: SqliteDatabase) -> None:
     with pytest.raises(NotStored, match=r"ponte.db cannot be used: no such table: nowhere"):
         await database.read(lambda c: c.execute("SELECT * FROM nowhere").fetchall())
     with pytest.raises(NotStored, match="readonly"):
@@ -264,34 +264,40 @@ def closed_folder() -> Iterator[Path]:
 
 async def test_a_folder_that_cannot_be_written_is_told(closed_folder: Path) -> None:
     with pytest.raises(NotStored, match=rf"{closed_folder}/ponte.db cannot be used: unable to"):
-        await Database.open(closed_folder / "ponte.db", [NOTES])
+        await SqliteDatabase.open(closed_folder / "ponte.db", [NOTES])
 
 
 async def test_a_file_that_is_no_database_is_told(tmp_path: Path) -> None:
     path = tmp_path / "ponte.db"
     path.write_text("my diary " * 1000)
     with pytest.raises(NotStored, match="not a database"):
-        await Database.open(path, [NOTES])
+        await SqliteDatabase.open(path, [NOTES])
     assert path.read_text().startswith("my diary")
 
 
 async def test_a_newer_schema_is_refused_with_words(tmp_path: Path) -> None:
     path = tmp_path / "ponte.db"
-    await (await Database.open(path, [NOTES, Migration("CREATE TABLE more (x)")])).close()
+    await (await SqliteDatabase.open(path, [NOTES, Migration("CREATE TABLE more (x)")])).close()
     with pytest.raises(NewerDatabase, match=r"newer Ponte \(schema 2, this one knows 1\)"):
-        await Database.open(path, [NOTES])
+        await SqliteDatabase.open(path, [NOTES])
 
 
 async def test_each_migration_runs_once_and_wholly(tmp_path: Path) -> None:
     path = tmp_path / "ponte.db"
-    first = await Database.open(path, [NOTES])
+    first = await SqliteDatabase.open(path, [NOTES])
     await first.write(note("old"))
     await first.close()
     with pytest.raises(NotStored, match="no such table: nowhere"):
-        await Database.open(path, [NOTES, Migration("CREATE TABLE more (x); DROP TABLE nowhere")])
-    second = await Database.open(path, [NOTES, Migration("ALTER TABLE notes ADD COLUMN at REAL")])
+        await SqliteDatabase.open(
+            path, [NOTES, Migration("CREATE TABLE more (x); DROP TABLE nowhere")]
+        )
+    second = await SqliteDatabase.open(
+        path, [NOTES, Migration("ALTER TABLE notes ADD COLUMN at REAL")]
+    )
     await second.close()
-    third = await Database.open(path, [NOTES, Migration("ALTER TABLE notes ADD COLUMN at REAL")])
+    third = await SqliteDatabase.open(
+        path, [NOTES, Migration("ALTER TABLE notes ADD COLUMN at REAL")]
+    )
     assert await notes(third) == ["old"]
     with pytest.raises(NotStored, match="no such table: more"):
         await third.read(lambda c: c.execute("SELECT * FROM more").fetchall())
@@ -299,7 +305,7 @@ async def test_each_migration_runs_once_and_wholly(tmp_path: Path) -> None:
 
 
 async def test_closing_commits_what_waits_and_takes_nothing_more(tmp_path: Path) -> None:
-    database = await Database.open(tmp_path / "ponte.db", [NOTES])
+    database = await SqliteDatabase.open(tmp_path / "ponte.db", [NOTES])
     held = await Held.writer(database)
     waiting = asyncio.create_task(database.write(note("waiting")))
     await asyncio.sleep(0)

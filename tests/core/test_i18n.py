@@ -25,7 +25,7 @@ class Tagged(gettext.NullTranslations):
 
 @pytest.fixture(autouse=True)
 def _tagged(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(i18n, "_catalogue", Tagged)
+    monkeypatch.setattr(i18n, "catalogue", Tagged)
 
 
 async def test_a_turn_s_language_is_its_own_and_goes_with_what_it_awaits() -> None:
@@ -46,4 +46,4 @@ async def test_a_turn_s_language_is_its_own_and_goes_with_what_it_awaits() -> No
 async def test_a_named_locale_comes_first() -> None:
     LANGUAGE.set("fr")
     assert say("Done.", "en") == "en: Done."
-    assert say("Done.", "") == "none: Done.", "a platform that does not tell is no turn"
+    assert say("Done.", "") == "en: Done.", "a platform that does not tell is no turn"

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule, run_state_machine_as_test
 
-from core.errors import Superseded
+from core.errors import Superseded, TakenOver
 from core.messages import Answer, Item, Post, Usage
 from core.records import FINAL_STATES, Call, Outcome, Spoken, State, Turn
 from tests.contract.test_inbox import says
@@ -142,8 +142,12 @@ class JournalMachine(EngineMachine):
     @some_began
     @rule(pick=picks, number=numbers)
     def posted(self, pick: int, number: int) -> None:
-        """Whoever made the post: its id is kept."""
+        """Its id is kept, also where the turn is over; but not of an older attempt."""
         turn, row = self.pick(pick)
+        if turn.attempt < row.attempt:
+            with pytest.raises(TakenOver):
+                self.run(self.engine.journal.posted(turn, number, "late"))
+            return
         self.run(self.engine.journal.posted(turn, number, f"p{number}"))
         if number in row.posts:
             row.posts[number] = Post(number, f"k{number}", f"p{number}", "posted")

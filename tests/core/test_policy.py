@@ -8,18 +8,19 @@ from typing import get_args
 import pytest
 
 from core.messages import Address, Person
-from core.policy import GUEST, LONGEST_KEPT, REASONS, UNKNOWN, AllowList, DailyCaps, DailyTurns
+from core.policy import GUEST, LONGEST_KEPT, REASONS, UNKNOWN, AccessPolicy, DailyCaps, DailyTurns
 from core.records import Action
 from tests.fakes.choices import allow_list
 
 ALL: frozenset[Action] = frozenset(get_args(Action))
-USE = ALL - {"admin"}
+USE = ALL - {"administer", "approve"}
 
 ANA = Person("slack", "U1", "T1", "Ana")
 STRANGER = Person("slack", "U7", "T9", "Somebody over Slack Connect")
 BIA = Person("discord", "42", "", "Bia")
-WEB = Person("web", "page")
-TERMINAL = Person("terminal", "me")
+WEB = Person("web", "owner")
+VISITOR = Person("web", "ana")
+TERMINAL = Person("terminal", "owner")
 CHANNEL = Address("slack", "C1", "T1", thread="1.2", shared=True)
 SERVER = Address("discord", "500", "600", shared=True)
 DIRECT = Address("discord", "77")
@@ -29,7 +30,7 @@ SHELL = Address("terminal", "c")
 MEMBER = frozenset({"chat", "read", "code", "spend"})
 
 
-async def allowed(policy: AllowList, person: Person, address: Address) -> frozenset[Action]:
+async def allowed(policy: AccessPolicy, person: Person, address: Address) -> frozenset[Action]:
     return frozenset([a for a in ALL if (await policy.may(person, address, a)).allowed])
 
 
@@ -42,6 +43,8 @@ TABLE = [
     (WEB, PAGE, "", "web,terminal", ALL),
     (TERMINAL, SHELL, "", "web,terminal", ALL),
     (WEB, PAGE, "", "slack:U1", USE),
+    (VISITOR, PAGE, "", "web,terminal", USE),
+    (VISITOR, PAGE, "", "web:ana", ALL),
     # PONTE_ALLOW names a person, a channel, a workspace, a server, everybody
     (ANA, CHANNEL, "slack:U1", "", USE),
     (ANA, CHANNEL, "slack:U2", "", MEMBER),
@@ -108,13 +111,13 @@ async def test_groups_are_asked_once_in_minutes() -> None:
     policy = allow_list(
         frozenset({"slack:S5"}), frozenset(), {"slack": directory}, clock=lambda: now[0]
     )
-    assert (await policy.may(ANA, CHANNEL, "write")).allowed
+    assert (await policy.may(ANA, CHANNEL, "propose")).allowed
     directory.groups = frozenset()
     now[0] = 300 - LONGEST_KEPT - 1
-    assert (await policy.may(ANA, CHANNEL, "write")).allowed
+    assert (await policy.may(ANA, CHANNEL, "propose")).allowed
     assert directory.asked == 1
     now[0] += 2
-    assert not (await policy.may(ANA, CHANNEL, "write")).allowed
+    assert not (await policy.may(ANA, CHANNEL, "propose")).allowed
     assert directory.asked == 2
 
 
@@ -124,10 +127,10 @@ async def test_an_empty_answer_is_asked_again_sooner() -> None:
     policy = allow_list(
         frozenset({"slack:S5"}), frozenset(), {"slack": directory}, clock=lambda: now[0]
     )
-    assert not (await policy.may(ANA, CHANNEL, "write")).allowed
+    assert not (await policy.may(ANA, CHANNEL, "propose")).allowed
     directory.groups = frozenset({"S5"})
     now[0] = 31
-    assert (await policy.may(ANA, CHANNEL, "write")).allowed
+    assert (await policy.may(ANA, CHANNEL, "propose")).allowed
 
 
 async def test_groups_are_not_asked_where_they_cannot_matter() -> None:
@@ -135,11 +138,11 @@ async def test_groups_are_not_asked_where_they_cannot_matter() -> None:
     policy = allow_list(
         frozenset({"slack:U1", "discord:1"}), frozenset(), {"slack": directory, "web": directory}
     )
-    assert (await policy.may(ANA, CHANNEL, "write")).allowed
-    assert not (await policy.may(ANA, CHANNEL, "admin")).allowed
-    assert (await policy.may(WEB, PAGE, "write")).allowed
+    assert (await policy.may(ANA, CHANNEL, "propose")).allowed
+    assert not (await policy.may(ANA, CHANNEL, "administer")).allowed
+    assert (await policy.may(WEB, PAGE, "propose")).allowed
     assert directory.asked == 0
-    assert policy.local(Person("slack", "U2", "T1"), CHANNEL, "write") is None
+    assert policy.local(Person("slack", "U2", "T1"), CHANNEL, "propose") is None
     assert policy.local(Person("slack", "U2", "T1"), CHANNEL, "chat") is not None
 
 
@@ -151,7 +154,7 @@ async def test_who_cannot_be_resolved_is_no_member(monkeypatch: pytest.MonkeyPat
         return frozenset({"S5"})
 
     policy = allow_list(frozenset({"slack:S5"}), frozenset(), {"slack": silent})
-    assert not (await policy.may(ANA, CHANNEL, "write")).allowed
+    assert not (await policy.may(ANA, CHANNEL, "propose")).allowed
 
 
 async def test_a_refusal_says_why_and_who_can_change_it() -> None:

@@ -70,7 +70,7 @@ def test_a_clipped_text_says_what_was_cut() -> None:
     clipped = clip("x" * 5000, 100)
     assert len(clipped) <= 100
     shown = len(clipped.split("\n")[0])
-    assert clipped.endswith(f"[Cut here: {shown} of 5000 characters are shown.]")
+    assert clipped.endswith(f"[Cut here: {shown} of 5,000 characters are shown.]")
     assert clip("short", 100) == "short"
 
 

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bot.engine import Engine
+from core.allowances import Allowance, Allowed
 from core.chat.posting import PostedReply
 from core.conversation.rounds import ROUNDS
 from core.errors import ModelDown, NotStored, ToolError
-from core.messages import Answer, Item, Progress
+from core.messages import Answer, Item, Post, Progress
 from core.ports import Tool
 from core.records import (
     Ask,
@@ -29,7 +32,7 @@ from core.records import (
     Spoken,
     Thread,
 )
-from core.store.database import Database
+from core.store.database import SqliteDatabase
 from core.tools.tool import FunctionTool
 from tests.fakes.choices import choices, message
 from tests.fakes.models import EchoModel
@@ -91,6 +94,9 @@ class Watched:
     async def refresh(self, answer: Answer) -> None:
         return None
 
+    async def set_right(self, answer: Answer, posts: Sequence[Post]) -> None:
+        return None
+
 
 def _tool(fn: Fn, effect: Effect = "read", name: str = "") -> Tool:
     return FunctionTool.of(fn, effect=effect, doing="is looking…", name=name or fn.__name__)
@@ -108,9 +114,19 @@ def _then(*rounds: Sequence[ModelEvent]) -> Script:
     return lambda ask: rounds[ask.number - 1]
 
 
+ALLOWANCES = (
+    Allowance("each person", tokens=10**9),
+    Allowance("each channel", "month", tokens=10**9),
+    Allowance("everybody", "month", tokens=10**9),
+)
+
+
 @asynccontextmanager
-async def _bot(home: Path, model: EchoModel, *tools: Tool) -> AsyncIterator[tuple[Engine, Watched]]:
-    engine, reply = await Engine.open(home, choices(model, [Tools(*tools)])), Watched()
+async def _bot(
+    home: Path, model: EchoModel, *tools: Tool, allowed: Allowed | None = None
+) -> AsyncIterator[tuple[Engine, Watched]]:
+    chosen = replace(choices(model, [Tools(*tools)]), allowed=allowed or Allowed())
+    engine, reply = await Engine.open(home, chosen), Watched()
     engine.replies["web"] = lambda to, posts: reply
     engine.start()
     yield engine, reply
@@ -365,8 +381,9 @@ async def test_links_in_text_that_a_tool_brought_cannot_be_clicked(
         assert (await _answer(engine)).text == said, "no tool spoke"
 
 
+@pytest.mark.parametrize("allowed", [(), ALLOWANCES], ids=["unbounded", "bounded"])
 async def test_a_plain_turn_is_five_commits(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, allowed: tuple[Allowance, ...]
 ) -> None:
     """Accepted, begun, heard with its place in the budget, answered with its first post's key,
     ended with that post's id."""
@@ -375,21 +392,24 @@ async def test_a_plain_turn_is_five_commits(
         interval = 1.0  # so that a quick answer is posted whole
 
     commits, recorder = 0, Recorder()
-    commit = Database._commit
+    commit = SqliteDatabase._commit
 
-    def counted(database: Database, batch: list[Any]) -> None:
+    def counted(database: SqliteDatabase, batch: list[Any]) -> None:
         nonlocal commits
         commits += 1
         commit(database, batch)
 
-    async with _bot(tmp_path, EchoModel()) as (engine, _):
+    async with _bot(tmp_path, EchoModel(), allowed=Allowed(allowed)) as (engine, _):
         engine.replies["web"] = lambda to, posts: PostedReply(Slow(recorder, to), posts, to.turn)
         await _answer(engine)  # what is tidied up at the start comes with it
-        monkeypatch.setattr(Database, "_commit", counted)
+        monkeypatch.setattr(SqliteDatabase, "_commit", counted)
         await _answer(engine, "again", "k2")
-        monkeypatch.setattr(Database, "_commit", commit)
+        monkeypatch.setattr(SqliteDatabase, "_commit", commit)
     assert recorder.visible("k2") == ["You said: again"]
     assert commits == 5
+    with closing(sqlite3.connect(tmp_path / "ponte.db")) as database:
+        kept = database.execute("SELECT * FROM counters WHERE scope NOT LIKE 'cap%'")
+        assert len(kept.fetchall()) == len(allowed)
 
 
 async def test_what_was_said_is_not_asked_for_again_where_it_could_not_be_split(

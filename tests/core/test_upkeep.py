@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from core.changes.model import UNDO_LIFETIME
-from core.conversation.upkeep import DAY, Upkeep
+from core.conversation.upkeep import DAY, Retention, Upkeep
 from core.errors import ModelDown, NotStored
 from core.records import Remote
-from core.store.changes import SqliteLedger
-from core.store.files import FolderFiles
+from core.store.changes import SqlLedger
+from core.store.files import FolderBytes, SqlFiles
 from tests.contract.engines import Embedded
 from tests.contract.test_inbox import says
 from tests.contract.test_journal_threads import ANA, talk
@@ -60,14 +60,20 @@ class House:
     forgets: bool = True
 
     @property
-    def files(self) -> FolderFiles:
-        return FolderFiles(self.engine.home / "files", self.engine.database)
+    def files(self) -> SqlFiles:
+        return SqlFiles(self.engine.database, FolderBytes(self.engine.home / "files"))
 
     def upkeep(self, days: int = 0) -> Upkeep:
         engine = self.engine
-        ledger = SqliteLedger(engine.database)
+        ledger = SqlLedger(engine.database)
         return Upkeep(
-            engine.inbox, engine.journal, self.files, self.model, self.forget, days, ledger
+            engine.inbox,
+            engine.journal,
+            self.files,
+            self.model,
+            self.forget,
+            Retention(days),
+            ledger,
         )
 
     async def forget(self, conversation: str) -> int:
@@ -104,7 +110,7 @@ async def test_what_nobody_used_for_long_is_forgotten(house: House) -> None:
 
 
 async def test_what_was_changed_can_be_undone_for_seven_days(house: House) -> None:
-    ledger = SqliteLedger(house.engine.database)
+    ledger = SqlLedger(house.engine.database)
     change = await done(ledger)
     house.clock.now = 160.0 + UNDO_LIFETIME
     await house.upkeep().once()
@@ -156,7 +162,7 @@ async def test_what_is_forgotten_now_is_erased_now(house: House) -> None:
     turn = await talk(house.engine, "secret")
     await house.engine.journal.remote(turn.thread, Remote("conversation", "conv_1"))
     await house.engine.journal.forget("web:C1")
-    keeper.soon()
+    await keeper.soon()
     await house.model.tried.wait()
     running.cancel()
     await asyncio.wait({running})
@@ -171,7 +177,7 @@ async def test_what_is_asked_for_during_a_round_is_done_after_it(
     async def once() -> None:
         rounds[0] += 1
         if rounds[0] < 3:
-            keeper.soon()
+            await keeper.soon()
         else:
             third.set()
 

@@ -10,11 +10,29 @@ from tests.fakes.discord import FakeDiscord
 from tests.fakes.discord.addresses import sdk_addresses
 from tests.fakes.openai import FakeOpenAI
 from tests.fakes.stackspot import FakeStackSpot
+from tests.real.postgres import Postgres
+
+ON_POSTGRES = (
+    "test_changes", "test_changes_restart", "test_rights_restart", "test_stackspot_approved",
+    "test_stop", "test_talk", "test_upkeep",
+)  # fmt: skip
+"""Where the store, or who runs a turn, could make a difference."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    name = metafunc.module.__name__.rpartition(".")[2]
+    given = [mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")]
+    if "theatre" in metafunc.fixturenames and "theatre" not in given:
+        places = ["home", "postgres"] if name in ON_POSTGRES else ["home"]
+        metafunc.parametrize("theatre", places, indirect=True)
 
 
 @pytest.fixture
-def theatre(tmp_path: Path) -> Theatre:
-    return Theatre(tmp_path / "home")
+def theatre(request: pytest.FixtureRequest, tmp_path: Path) -> Theatre:
+    if request.param == "home":
+        return Theatre(tmp_path / "home")
+    server: Postgres = request.getfixturevalue("real_postgres")
+    return Theatre(tmp_path / "home", server.url(server.database()))
 
 
 @pytest.fixture

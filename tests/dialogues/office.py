@@ -58,6 +58,7 @@ class Office:
         home = Home(self.home)
         with home.take():
             app = App(given, config or Config(), home)
+            await app.open()
             await app.start(surfaces=True)
             try:
                 yield app

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
+from core.allowances import Allowance
 from core.changes.ports import Applier
 from core.messages import File
 from core.models.served import Level, ServedModel
@@ -12,6 +13,7 @@ from core.models.server import Options
 from core.openai import Client, Place
 from core.ports import ToolSource
 from core.records import Remote
+from core.usage import Prices
 from tests.dialogues.stage import Stage, Theatre
 from tests.fakes.openai import FakeOpenAI
 
@@ -33,6 +35,9 @@ async def served(
     key: str = "sk-test",
     silence: float = 5.0,
     appliers: Sequence[Applier] = (),
+    allowed: Sequence[Allowance] = (),
+    prices: Prices | None = None,
+    level: Level | None = None,
 ) -> AsyncIterator[Stage]:
     """Wired as the composition root does it: the stores come to be after the model."""
     stages: list[Stage] = []
@@ -46,13 +51,17 @@ async def served(
     async def no_pause(_: float) -> None:
         return None
 
+    priced = prices or Prices()
     made = ServedModel(
         Client(Place(key, fake.base_url), sleep=no_pause),
-        Options(model=model, secret=b"a secret of the tests", silence=silence),
+        Options(model=model, secret=b"a secret of the tests", silence=silence, prices=priced),
+        level=level,
         read=read,
         late=late,
     )
-    async with theatre.open(made, sources, appliers=appliers) as stage:
+    async with theatre.open(
+        made, sources, appliers=appliers, allowed=allowed, prices=priced
+    ) as stage:
         stages.append(stage)
         try:
             yield stage

@@ -9,16 +9,20 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from bot.engine import Choices, Engine
+from bot.engine import Choices, Engine, Stores
+from bot.integrations import one_person
+from core.allowances import Allowance, Allowed
 from core.changes.approval import TableRules
 from core.changes.ports import Applier
 from core.chat.posting import PostedReply
 from core.conversation.manager import Profile
 from core.messages import Answer, Message, Person, turn_id
-from core.policy import AllowList
+from core.policy import AccessPolicy
 from core.ports import Model, Policy, QuickCommands, ToolSource
 from core.records import Receipt
-from core.store.changes import Caps, uncapped
+from core.store.budget import Caps, uncapped
+from core.store.inbox import Intake
+from core.usage import Prices
 from tests.fakes.choices import ANA, choices, message
 from tests.fakes.clock import Clock
 from tests.fakes.recorder import Recorder, RecordingSurface
@@ -62,11 +66,21 @@ class Stage:
 class Theatre:
     """Opens a bot on one home as often as asked: a restart in between."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, database: str = "") -> None:
+        """`database` is a Postgres' URL, in the place of the home's own."""
         self.home = home
+        self.database = database
         self.recorder = Recorder(limit=4000)
         self.clock = Clock(time.time())
         self._numbers = itertools.count(1)
+        self._works = True
+
+    def taking(self) -> Theatre:
+        """Another process of the same, which takes events in and runs no turns."""
+        other = Theatre(self.home.with_name("server"), self.database)
+        other.recorder, other.clock, other._numbers = self.recorder, self.clock, self._numbers
+        other._works = False
+        return other
 
     @asynccontextmanager
     async def open(
@@ -78,15 +92,22 @@ class Theatre:
         profile: Profile | None = None,
         quick: QuickCommands | None = None,
         appliers: Sequence[Applier] = (),
-        auto_create_rows: int = 0,
         rules: TableRules | None = None,
+        allowed: Sequence[Allowance] = (),
+        prices: Prices | None = None,
+        intake: Intake | None = None,
     ) -> AsyncIterator[Stage]:
         made = choices(model, sources, policy, appliers)
         made = replace(
             made, caps=caps, profile=profile or made.profile, quick=quick or made.quick,
-            auto_create_rows=auto_create_rows, rules=rules or made.rules,
-            is_named=made.policy.is_named if isinstance(made.policy, AllowList) else None,
+            rules=rules or made.rules,
+            one=one_person, intake=intake or made.intake, allowed=Allowed(tuple(allowed)),
+            prices=prices or made.prices,
         )  # fmt: skip
+        if isinstance(known := made.policy, AccessPolicy):
+            made = replace(
+                made, is_named=known.is_named, book=lambda: known.book, admins=known.admins
+            )
         async with self.play(made) as stage:
             yield stage
 
@@ -94,8 +115,11 @@ class Theatre:
     async def play(self, made: Choices) -> AsyncIterator[Stage]:
         """The same, with all that the engine is given."""
         self.home.mkdir(exist_ok=True)
-        engine = await Engine.open(self.home, replace(made, clock=self.clock))
-        for platform in ("web", "slack"):
+        stores = None
+        if self.database:
+            stores = await Stores.shared(self.database, works=self._works)
+        engine = await Engine.open(self.home, replace(made, clock=self.clock), stores)
+        for platform in ("web", "slack", "discord", "terminal"):
             engine.replies[platform] = lambda to, posts: PostedReply(
                 RecordingSurface(self.recorder, to, self.recorder.limit), posts, to.turn
             )

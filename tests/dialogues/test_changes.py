@@ -6,6 +6,9 @@ import asyncio
 import json
 from collections.abc import Sequence
 
+import pytest
+
+from core.changes.approval import TableRules
 from core.changes.model import LIFETIME
 from core.ports import Tool
 from core.records import Health
@@ -170,7 +173,7 @@ async def test_also_that_it_was_denied(theatre: Theatre) -> None:
 async def test_a_small_create_that_policy_allows(theatre: Theatre) -> None:
     """[changes] auto_create_rows = 1: the same ledger, the decider is the policy."""
     table = MemoryTable()
-    async with bot(theatre, table, auto_create_rows=1) as stage:
+    async with bot(theatre, table, rules=TableRules(auto_create_rows=1)) as stage:
         answer = await stage.said('call table_create {"rows": [{"Name": "Ada"}]}')
         assert table.rows == {"1": {"Name": "Ada"}}
         assert "Allowed by the operator's policy. Done." in answer.text, "the model goes on"
@@ -182,6 +185,7 @@ async def test_a_small_create_that_policy_allows(theatre: Theatre) -> None:
         assert table.rows == {}
 
 
+@pytest.mark.parametrize("theatre", ["home"], indirect=True)
 async def test_what_the_audit_log_keeps_of_it(theatre: Theatre) -> None:
     async with bot(theatre, MemoryTable()) as stage:
         card = await proposed(stage, "table_create", rows=[ADA])
@@ -196,8 +200,13 @@ async def test_what_the_audit_log_keeps_of_it(theatre: Theatre) -> None:
     ]
     assert told[2]["written"] == ["1"]
     assert told[4]["undoes"] == card.id
-    assert {line["asker"] for line in told} == {"web:ana"}
-    assert "Ada" not in (theatre.home / "audit.log").read_text()
+    assert len({line["asker"] for line in told}) == 1
+    assert told[1]["decider"] == told[3]["by"] == told[0]["asker"]
+    assert [line.get("rule", "") for line in told] == [
+        "PONTE_ADMINS", "PONTE_ADMINS", "", "PONTE_ADMINS", "", "PONTE_ADMINS", "PONTE_ADMINS",
+    ]  # fmt: skip
+    kept = (theatre.home / "audit.log").read_text()
+    assert ("Ada" in kept, "web:owner" in kept) == (False, False)
 
 
 async def test_a_stopped_turn_shows_what_it_had_proposed(theatre: Theatre) -> None:

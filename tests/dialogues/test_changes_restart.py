@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
+import pytest
+
 from core.messages import turn_id
 from core.records import Ask
 from tests.dialogues.decisions import ADA, bot, proposed
@@ -80,6 +82,7 @@ async def test_sigterm_ends_the_call_under_way_and_begins_no_other(theatre: Thea
     assert [row["Name"] for row in table.rows.values()] == ["one", "two", "three"]
 
 
+@pytest.mark.parametrize("theatre", ["home"], indirect=True)
 async def test_what_was_decided_comes_before_any_turn(theatre: Theatre) -> None:
     table = MemoryTable(batch=1)
     table.gate = asyncio.Event()
@@ -111,6 +114,7 @@ async def test_what_was_decided_comes_before_any_turn(theatre: Theatre) -> None:
     assert rows_when_asked == [3]
 
 
+@pytest.mark.parametrize("theatre", ["home"], indirect=True)
 async def test_a_decision_whose_event_broke_down_is_told_as_partly_done(theatre: Theatre) -> None:
     table = MemoryTable(batch=1)
     async with bot(theatre, table) as stage:

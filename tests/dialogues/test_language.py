@@ -22,17 +22,20 @@ class Tagged(gettext.NullTranslations):
     def gettext(self, message: str) -> str:
         return f"[{self._locale}] {message}"
 
+    def ngettext(self, one: str, many: str, n: int) -> str:
+        return self.gettext(one if n == 1 else many)
+
 
 @pytest.fixture(autouse=True)
 def _tagged(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(i18n, "_catalogue", Tagged)
+    monkeypatch.setattr(i18n, "catalogue", Tagged)
 
 
 async def test_commands_errors_and_stops_are_in_the_asker_s_language(theatre: Theatre) -> None:
     """The platform tells it when the turn starts; where it does not, the operator's setting is."""
 
     async def look_up(message: Message, pointed: bool) -> tuple[Message, Sequence[str]]:
-        told = "pt_BR" if message.author.id == "ana" else ""
+        told = "pt_BR" if message.author.id == "owner" else ""
         return replace(message, locale=told), ()
 
     async with theatre.open(profile=Profile(locale="fr")) as stage:

@@ -196,8 +196,8 @@ async def test_a_terminal_knows_no_code(theatre: Theatre, tmp_path: Path) -> Non
     one = message("go", "t1")
     address = replace(one.address, platform="terminal")
     at_terminal = replace(
-        one, address=address, reply_to=replace(one.reply_to, address=address),
-        context=(Quote("Bo", "look"),),
+        one, author=Person("terminal", "owner"), address=address,
+        reply_to=replace(one.reply_to, address=address), context=(Quote("Bo", "look"),),
     )  # fmt: skip
     async with theatre.open(Author(), profile=HOSTS) as stage:
         stage.engine.replies["terminal"] = stage.engine.replies["web"]

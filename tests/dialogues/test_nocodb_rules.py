@@ -10,7 +10,7 @@ from dataclasses import replace
 from core.changes.approval import Access, TableRule, TableRules
 from core.http import HttpClient
 from core.messages import Answer
-from core.policy import AllowList
+from core.policy import AccessPolicy
 from core.tools.nocodb.source import NocoSource
 from tests.dialogues.decisions import MEMBER, OTHER, RIGHTS, on_slack
 from tests.dialogues.stage import Stage, Theatre
@@ -38,7 +38,7 @@ class Team:
 
 @asynccontextmanager
 async def team(
-    theatre: Theatre, table: str, access: Access, *approvers: str, policy: AllowList = RIGHTS
+    theatre: Theatre, table: str, access: Access, *approvers: str, policy: AccessPolicy = RIGHTS
 ) -> AsyncIterator[Team]:
     rules = TableRules({table: TableRule(access, frozenset(approvers))})
     async with FakeNocoDB() as nocodb, HttpClient() as http:
@@ -88,7 +88,7 @@ async def test_the_people_named_for_a_table_approve_by_its_id_too(theatre: Theat
         row = {"Name": "Ada", "Status": "Lead"}
         asked = await crm.mia_calls("k1", "create", table="Customers", rows=[row])
         (card,) = asked.cards
-        assert card.text.endswith("the operator named for this table must approve it.")
+        assert card.text.endswith("the operator named for it must approve it.")
         refused = await crm.stage.asks(on_slack(f"approve {card.id}", "k2", MEMBER, clicked=True))
         assert (refused.private, refused.code) == (True, "forbidden")
         done = await crm.stage.asks(on_slack(f"approve {card.id}", "k3", OTHER))

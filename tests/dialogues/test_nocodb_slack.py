@@ -29,7 +29,7 @@ from tests.dialogues.office import (
 from tests.fakes.slack import FakeSlack, Place, Post, Someone
 
 SOURCE = re.compile(
-    r"\n\nSource: (.+): ([\d,]+) of ([\d,]+) rows, [\d-]{10} [\d:]{5} \((.+)\)\. "
+    r"\n\nSource: (.+): ([\d,]+) of ([\d,]+) rows?, [\d-]{10} [\d:]{5} \((.+)\)\. "
     r"\[NocoDB\]\(http://127\.0\.0\.1:\d+/dashboard/#/nc/pcrmfake/m\w+\)$"
 )
 

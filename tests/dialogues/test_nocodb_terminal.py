@@ -58,7 +58,7 @@ async def test_questions_are_answered_with_where_the_figures_come_from(tmp_path:
         shown = await here.types(LEADS, SALES)
         assert shown.startswith(LEADS_FOUND)
         filtered = f'Customers, Status is "Lead" and Lead since is within {this_month()}'
-        assert f"\n\nSource: {filtered}: 1 of 1 rows, " in shown
+        assert f"\n\nSource: {filtered}: 1 of 1 row, " in shown
         assert "(America/Sao_Paulo)" in shown, "as PONTE_TIMEZONE says"
         assert f"\n{SALES_FOUND}\n\nSource: Customers: 30 of 30 rows, " in shown
 

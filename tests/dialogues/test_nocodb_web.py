@@ -75,7 +75,7 @@ async def test_questions_are_answered_with_where_the_figures_come_from(tmp_path:
         html = (await here.asks(LEADS))["html"]
         assert "Customer 03</td>" in html
         filtered = f'Status is "Lead" and Lead since is within {this_month()}'
-        assert f">Source: Customers, {filtered}: 1 of 1 rows, " in html
+        assert f">Source: Customers, {filtered}: 1 of 1 row, " in html
         assert "(America/Sao_Paulo)." in html
         assert "/dashboard/#/nc/pcrmfake/m" in html
         assert (await here.asks(SALES))["response"].startswith(f"{SALES_FOUND}\n\nSource: ")

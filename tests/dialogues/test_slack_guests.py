@@ -90,6 +90,9 @@ async def test_a_guests_clicks_and_forms_and_commands_do_nothing(tmp_path: Path)
         assert {told.shown for told in w.slack.private(w.general.id)} == {GUEST}
         assert w.slack.workspace.views == []
         assert len(w.slack.workspace.by_bot(w.general.id)) == 2
+        refused, _ = await w.bot.engine.audit.read(event="refused")
+        assert [line["right"] for line in refused] == ["chat"] * 4
+        assert {line["asker"].rpartition(":")[2] for line in refused} == {eve.id}
         w.slack.opens_home(eve)
         await w.slack.until(lambda: w.slack.workspace.homes)
         shown = str(w.slack.workspace.homes[eve.id])
@@ -197,7 +200,7 @@ async def test_a_form_that_contradicts_itself_is_an_outsiders(tmp_path: Path, cl
         await sent.acked.wait()
         await w.slack.until(lambda: w.slack.private(w.general.id))
         (told,) = w.slack.private(w.general.id)
-        assert (told.seen_by, "members of this workspace" in told.shown) == (w.bob.id, True)
+        assert (told.seen_by, "membros deste workspace" in told.shown) == (w.bob.id, True)
         assert w.slack.workspace.by_bot(w.general.id) == []
 
 
@@ -206,4 +209,4 @@ async def test_a_command_from_another_workspace_is_an_outsiders(tmp_path: Path) 
         typed = w.slack.command(w.bob, w.general, "/quick-command", "joke", {"team_id": OTHER})
         await typed.acked.wait()
         await w.slack.until(lambda: w.slack.private(w.general.id))
-        assert "members of this workspace" in w.slack.private(w.general.id)[0].shown
+        assert "membros deste workspace" in w.slack.private(w.general.id)[0].shown

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from core.messages import Answer, Progress
 from tests.fakes.models import EchoModel
 from tests.fakes.slack import BOT_USER
 from tests.slack.bot import Setting, workplace
-from tests.slack.doubles import Speaker
+from tests.slack.doubles import NoPosts, Speaker, WatchedInbox
 
 WORDS = ("The bridge ", "was built ", "in 1894, ", "stone by stone.\n")
 WHOLE = "".join(WORDS).strip()
@@ -166,6 +167,24 @@ async def test_a_stop_where_nothing_runs_ends_the_session(tmp_path: Path) -> Non
         w.slack.workspace.show_session(w.general.id, said.ts, "processing")  # left by a crash
         w.slack.stop(w.alice, w.general, said.ts)
         await w.slack.until(lambda: w.slack.workspace.sessions[w.general.id, said.ts] == "active")
+
+
+async def test_signs_of_an_attempt_that_died_with_its_answer_go(tmp_path: Path) -> None:
+    """The next attempt finds the answer, and has no time to show that it works."""
+    inbox = WatchedInbox()
+    async with workplace(tmp_path, Setting(inbox=inbox.over)) as w:
+        said = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
+        await w.slack.answer(said)
+        w.slack.workspace.show_session(w.general.id, said.ts, "processing")
+        said.reactions.add("hourglass_flowing_sand")
+        posts = NoPosts()
+        posts.resumed = True
+        reply = w.bot.slack.reply(inbox.messages[0].reply_to, posts)
+        await reply.show(Progress())
+        await reply.finish(Answer("Hello.", parts=("Hello.",)))
+        await reply.rest()
+        assert w.slack.workspace.sessions[w.general.id, said.ts] == "active"
+        await w.slack.until(lambda: not said.reactions)
 
 
 async def test_only_who_asked_may_stop_and_others_are_told_alone(tmp_path: Path) -> None:

@@ -91,7 +91,7 @@ async def test_no_more_files_than_ten_and_none_too_large(
         answer = await w.slack.answer(said)
         assert files(model.asks[0]) == [f"{n}.txt" for n in range(2, 11)]
         assert "only at the newest 10 files" in answer.shown
-        assert "`11.txt` (0.0 MiB) is more than I take" in answer.shown
+        assert "`11.txt` (200 B) is more than I take" in answer.shown
 
 
 async def test_a_forwarded_message_is_read_with_its_files(tmp_path: Path) -> None:

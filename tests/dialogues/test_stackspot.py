@@ -8,7 +8,9 @@ from dataclasses import replace
 import pytest
 
 from bot.config import Config
+from core.allowances import Allowance, Allowed
 from core.messages import Answer, Attachment, Message, Quote
+from core.usage import NANO, Prices
 from tests.dialogues.decisions import BOSS, MEMBER, RIGHTS, STRANGER, on_slack
 from tests.dialogues.stackspot import Bot, asks
 from tests.dialogues.stage import Stage, Theatre
@@ -260,3 +262,35 @@ async def test_what_a_command_does_that_says_nothing_of_it(bot: Bot) -> None:
         assert len(bot.stackspot.executions) == 1
         (card,) = (await stage.said(asks("translate-all", "two"))).cards
         assert (card.state, len(bot.stackspot.executions)) == ("open", 1)
+
+
+async def test_a_run_is_paid_for_before_it_is_begun(bot: Bot) -> None:
+    """Typed, called by the model, and approved: the third does not fit any more, and is said so
+    to whoever approves it; the proposal stays open."""
+    allowed = Allowed((Allowance("each person", money=NANO // 2, told="ponte.toml:3"),))
+    prices = Prices(commands={"*": 0.2})
+    model = EchoModel()
+    async with bot.open(model, allowed=allowed, prices=prices) as stage:
+        budget = stage.engine.budget
+        await stage.said("quick-command explain x")
+        assert (await budget.usage()).usage.cost == pytest.approx(0.2)
+        said, receipt = await stage.says(asks("translate-all", "two"), "C2")
+        (card,) = (await stage.answered(receipt)).cards
+        approved = await stage.clicks(f"approve {card.id}", said)
+        assert "translate-all: two" in approved.text
+        assert (await budget.usage()).usage.cost == pytest.approx(0.4)
+        assert (await budget.usage()).turns == 2, "to approve is no turn"
+        said, receipt = await stage.says(asks("translate-all", "three"), "C3")
+        (card,) = (await stage.answered(receipt)).cards
+        refused = await stage.clicks(f"approve {card.id}", said)
+        assert refused.code == "too_many"
+        assert "Your allowance is $0.50 a day; what is left of it, $0.10, is not" in refused.text
+        (last, *_) = await stage.engine.changes.latest("web:C3")
+        assert last.state == "open"
+        told = await stage.said(asks("explain", "four"))
+        assert told.text.startswith("You said: error: not run. Your allowance is $0.50 a day; ")
+        rows = await budget.report("tool")
+    assert {row["name"]: row["calls"] for row in rows} == {
+        "quick-command explain": 1, "quick-command translate-all": 1,
+    }  # fmt: skip
+    assert bot.stackspot.count("create") == 2

@@ -49,7 +49,7 @@ def in_the_thread(text: str, key: str, person: Person) -> Message:
 async def waits(stage: Stage, seq: int) -> None:
     where = message("", "").address.conversation
     for _ in itertools.count():
-        if stage.engine.changes.applying.waiting(where) == seq:
+        if seq in await stage.engine.changes.ledger.waiting(where):
             return
         await asyncio.sleep(0)
 

@@ -59,9 +59,10 @@ async def test_a_table_that_was_closed_meanwhile_stays_as_it_is(theatre: Theatre
 async def test_a_named_group_approves_instead_of_who_asked(theatre: Theatre) -> None:
     table = MemoryTable({"1": dict(ADA)})
     named = rules("ask", "slack:S1")
-    async with bot(theatre, table, policy=RIGHTS, rules=named, auto_create_rows=5) as stage:
+    named.auto_create_rows = 5
+    async with bot(theatre, table, policy=RIGHTS, rules=named) as stage:
         card = await proposed_on_slack(stage, "k1", "table_delete", ids=["1"])
-        assert card.text.endswith("the operator named for this table must approve it.")
+        assert card.text.endswith("the operator named for it must approve it.")
         for person in (MEMBER, OTHER):
             beside = on_slack(f"approve {card.id}", f"k-{person.id}", person, thread="tU1")
             refused = await stage.asks(beside)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
 
-from core.conversation.upkeep import DAY, Upkeep
+from core.conversation.upkeep import DAY, Retention, Upkeep
 from core.errors import ModelDown, NotFound
+from core.messages import Address
 from core.records import Remote
 from tests.dialogues.stage import Stage, Theatre
-from tests.fakes.choices import ANA
+from tests.fakes.choices import ANA, choices
 from tests.fakes.models import EchoModel
 
 
@@ -34,15 +36,19 @@ class Erasing(EchoModel):
         return True
 
 
-def _upkeep(stage: Stage, model: EchoModel, days: int) -> Upkeep:
+def _upkeep(stage: Stage, model: EchoModel, days: int, **places: int) -> Upkeep:
     engine = stage.engine
-    return Upkeep(engine.inbox, engine.journal, engine.files, model, engine.commands.forget, days)
+    kept = Retention(days, lambda: {name.replace("_", ":"): n for name, n in places.items()})
+    return Upkeep(
+        engine.inbox, engine.journal, engine.files, model, engine.commands.forget, kept,
+        engine.changes.ledger,
+    )  # fmt: skip
 
 
 async def _grow_old(stage: Stage, channel: str, days: float) -> None:
     """As if nobody had written there for so long."""
     then = time.time() - days * DAY
-    await stage.engine._database.write(
+    await stage.engine._stores.database.write(
         lambda c: c.execute(
             "UPDATE conversations SET used_at = ? WHERE conversation = ?", (then, f"web:{channel}")
         ).close()
@@ -61,6 +67,36 @@ async def test_idle_conversations_are_forgotten_and_others_kept(theatre: Theatre
         await _upkeep(stage, model, days=30).once()
         assert not await stage.engine.journal.shown("web:C1")
         assert await stage.engine.journal.shown("web:C2")
+
+
+async def test_a_place_has_its_own_days(theatre: Theatre) -> None:
+    """The narrowest that is written; longer than elsewhere, too."""
+    model = EchoModel()
+
+    async def left(stage: Stage) -> set[str]:
+        journal = stage.engine.journal
+        return {c for c in ("C1", "C1:t1", "C2", "C10") if await journal.shown(f"web:{c}")}
+
+    async with theatre.open(model) as stage:
+        for channel in ("C1", "C1:t1", "C2", "C10"):
+            await stage.said("old", channel=channel)
+            await _grow_old(stage, channel, days=10)
+        await _upkeep(stage, model, 0, web_C1=11, web=0).once()
+        assert await left(stage) == {"C1", "C1:t1", "C2", "C10"}
+        await _upkeep(stage, model, 0, web_C1=9).once()
+        assert await left(stage) == {"C2", "C10"}, "C10 is no thread of C1"
+        await _upkeep(stage, model, 1, web_C2=11, web=9).once()
+        assert await left(stage) == {"C2"}
+        kept = Retention(30, lambda: {"web": 20, "web:W:C2": 5})
+        places = [Address("web", "C2", "W", thread="t"), Address("web", "C3", "W")]
+        assert [kept.of(where) for where in [*places, Address("terminal", "t")]] == [5, 20, 30]
+
+
+async def test_status_says_after_how_many_days(theatre: Theatre) -> None:
+    kept = Retention(30, lambda: {"web": 1})
+    async with theatre.play(replace(choices(), retention=kept)) as stage:
+        told = await stage.said("status")
+        assert "What nobody here uses for 1 day is forgotten." in told.text
 
 
 async def test_what_a_server_holds_is_erased_until_it_is_gone(theatre: Theatre) -> None:

@@ -10,9 +10,18 @@ from typing import Any
 from adapters.discord.connection import DiscordAdapter
 from bot.engine import Choices, Engine
 from core.integration import ChatPorts
-from core.messages import Item
+from core.messages import Item, Message
 from core.ports import Inbox, Tool
-from core.records import Ask, Completed, Delta, Health, ModelEvent, Outcome, ToolContext
+from core.records import (
+    Ask,
+    Completed,
+    Delta,
+    Health,
+    ModelEvent,
+    Outcome,
+    Receipt,
+    ToolContext,
+)
 from core.tools.tool import FunctionTool
 from tests.fakes.choices import allow_list, choices
 from tests.fakes.discord import FakeDiscord
@@ -83,6 +92,8 @@ class House:
         """What stands between the adapter and the engine's inbox."""
         self.choices: Choices | None = None
         self.options: dict[str, Any] = {"identify_wait": 0.0}
+        self.taken: list[str] = []
+        """What was said and is stored."""
 
     def give(self, name: str, data: bytes, allow: str = "*") -> None:
         """A tool that makes this file, for those whom `allow` names."""
@@ -94,6 +105,15 @@ class House:
         self.options |= options
         given = self.choices or choices(self.model, policy=self.policy)
         self.engine = await Engine.open(self.home, given)
+        accept = self.engine.inbox.accept
+
+        async def accepted(message: Message) -> Receipt:
+            receipt = await accept(message)
+            self.taken.append(message.text)
+            await self.discord.world.notify()
+            return receipt
+
+        self.engine.inbox.accept = accepted  # type: ignore[method-assign]
         self.adapter = DiscordAdapter(
             self.discord.token,
             ChatPorts(
@@ -104,6 +124,7 @@ class House:
                 given.board,
                 given.policy,
                 self.engine.manager.removed,
+                refused=self.engine.refused,
             ),
             home=self.home,
             api_url=self.discord.api_url,
@@ -114,6 +135,7 @@ class House:
         self.engine.replies["discord"] = self.adapter.reply
         self.engine.look_up["discord"] = self.adapter.look_up
         self.engine.fetch["discord"] = self.adapter.fetch
+        self.engine.messengers["discord"] = self.adapter
         self.engine.start()
         self.is_open = True
         await self.adapter.start()
@@ -127,6 +149,10 @@ class House:
         await self.engine.drain(grace)
         await self.adapter.close()
         await self.engine.close()
+
+    async def stored(self, text: str) -> None:
+        """Until a message with this text is in the inbox."""
+        await self.discord.until(lambda: text in self.taken)
 
     async def ready(self) -> None:
         """Until the commands are registered."""

@@ -373,8 +373,8 @@ async def test_a_file_that_is_too_large_is_refused_in_words_that_name_the_limit(
 ) -> None:
     await house.open()
     await ana.say("look", files=[("film.mp4", b"x" * (21 * 1024 * 1024)), CSV])
-    answer = await ana.reads("`film.mp4` (21.0 MiB) is more than I take")
-    assert "files of up to 20.0 MiB" in answer["content"]
+    answer = await ana.reads("`film.mp4` (21 MiB) is more than I take")
+    assert "files of up to 20 MiB" in answer["content"]
     assert names(heard(house)[1]) == ["sales.csv"]
     await ana.say("quick-command sum-up", files=[("film.mp4", b"x" * (21 * 1024 * 1024))])
     await ana.sees(lambda seen: len(seen) == 2)

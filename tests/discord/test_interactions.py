@@ -85,6 +85,9 @@ async def test_a_stranger_is_refused_in_words_and_alone(house: House, ana: Someb
     await exchange.answered()
     assert (exchange.kind, exchange.ephemeral) == (SAID, True)
     assert "not run quick commands" in exchange.text
+    ((line,), _) = await house.engine.audit.read()
+    assert (line["event"], line["right"]) == ("refused", "spend")
+    assert line["asker"] == f"discord:{ana.id}"
 
 
 async def test_what_cannot_be_stored_is_said_at_once(
@@ -106,7 +109,7 @@ async def test_what_is_stored_after_the_person_was_told_that_it_is_not_is_not_an
     open_house: House, ana: Somebody
 ) -> None:
     full = threading.Event()
-    disk = asyncio.create_task(open_house.engine._database.write(lambda _: full.wait()))
+    disk = asyncio.create_task(open_house.engine._stores.database.write(lambda _: full.wait()))
     exchange = await ana.slash("ask", prompt="hello")
     await exchange.answered()
     assert "could not store" in exchange.text
@@ -124,7 +127,7 @@ async def test_a_file_may_be_as_large_as_the_interaction_says(
     await house.open()
     await house.ready()
     small = await ana.slash("ask", prompt="call draw {}")
-    await small.until(lambda e: "up to 10.0 MiB" in e.text)
+    await small.until(lambda e: "up to 10 MiB" in e.text)
     discord.interactions.largest = 20 * 1024 * 1024
     large = await ana.slash("ask", prompt="call draw {}")
     await large.until(lambda e: e.original and e.original["attachments"])
@@ -285,7 +288,7 @@ async def test_a_replayed_interaction_is_taken_once(
 ) -> None:
     exchange = await ana.slash("ask", prompt="hello")
     await exchange.answered()
-    session = discord.gateway.session
+    session = discord.gateway.sessions[-1]
     assert session is not None
     event = next(text for _, text in session.sent if '"INTERACTION_CREATE"' in text)
     assert session.socket is not None

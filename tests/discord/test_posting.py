@@ -85,7 +85,7 @@ async def test_a_file_that_is_too_large_does_not_take_the_text_with_it(
     house.give("plot.png", b"p" * 12 * 1024 * 1024)
     await house.open()
     await ana.say("call draw {}")
-    answer = await ana.reads("`plot.png` (12.0 MiB) does not fit here")
+    answer = await ana.reads("`plot.png` (12 MiB) does not fit here")
     assert answer["content"].startswith("You said: ")
     assert not answer["attachments"]
     assert len(said(discord)) == 1
@@ -102,7 +102,7 @@ async def test_a_boosted_server_takes_larger_files_as_far_as_a_request_goes(
     if fits:
         await ana.sees(lambda seen: seen and seen[0]["attachments"], channel)
     else:
-        answer = await ana.reads("Discord takes files of up to 24.0 MiB", channel)
+        answer = await ana.reads("Discord takes files of up to 24 MiB", channel)
         assert not answer["attachments"]
 
 

@@ -36,11 +36,15 @@ async def test_ponte_run_with_discord_on(tmp_path: Path) -> None:
         settings = dict([(await fake.readline()).decode().strip().split("=", 1) for _ in range(3)])
         control = settings["DISCORD_API_URL"].replace("/api/v10", "/control")
         settings |= {"PONTE_HOME": str(tmp_path), "PONTE_WEB": "off", "PONTE_MODEL_API": "demo"}
+        file = tmp_path / "ponte.toml"
+        file.write_text("[channels.discord]\nanswer_everything = true\n")
+        settings["PONTE_CONFIG"] = str(file)
         async with running("bot", "run", **settings) as bot:
             told = b""
             while b"Ponte is ready" not in told:
                 assert not bot.at_eof(), told.decode()
                 told += await bot.readline()
+            assert b"only mentions are heard, since DISCORD_MESSAGE_CONTENT is off" in told
             assert b"voice" not in told, "its libraries are nothing that Ponte misses"
             await session.post(f"{control}/dm", json={"person": "Ana", "text": "help"})
             asked = {"person": "Ana", "until": "quick-command"}

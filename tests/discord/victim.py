@@ -1,7 +1,8 @@
 """Ponte with the Discord adapter in a process of its own, to be killed.
 
-`python -m tests.discord.victim HOME TOKEN API GATEWAY [--hold] [--grace S]` prints `ready` when
-events may come in. With `--hold` the model says "begun" and then nothing more. SIGTERM drains.
+`python -m tests.discord.victim HOME TOKEN API GATEWAY [--hold] [--grace S] [--flat]` prints `ready`
+when events may come in. With `--hold` the model says "begun" and then nothing more; with `--flat`
+everything is answered, and channels have no threads. SIGTERM drains.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from adapters.discord.connection import DiscordAdapter
 from bot.engine import Engine
+from core.chat.participants import OwnWay
 from core.integration import ChatPorts
 from core.messages import Item
 from core.records import Ask, Completed, Delta, ModelEvent
@@ -41,7 +43,10 @@ class Model(EchoModel):
         yield Completed((Item(kind="message", role="assistant", text=LONG),))
 
 
-async def main(home: Path, token: str, api: str, gateway: str, hold: bool, grace: float) -> None:
+async def main(
+    home: Path, token: str, api: str, gateway: str, hold: bool, grace: float, flat: bool
+) -> None:
+    own = OwnWay(answer_everything=True, threads=False) if flat else OwnWay()
     done = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, done.set)
     given = choices(Model(hold))
@@ -61,6 +66,8 @@ async def main(home: Path, token: str, api: str, gateway: str, hold: bool, grace
         api_url=api,
         gateway_url=gateway,
         identify_wait=0.0,
+        message_content=flat,
+        ways=lambda address: own,
     )
     engine.replies["discord"] = adapter.reply
     engine.look_up["discord"] = adapter.look_up
@@ -82,5 +89,6 @@ if __name__ == "__main__":
     parser.add_argument("api")
     parser.add_argument("gateway")
     parser.add_argument("--hold", action="store_true")
+    parser.add_argument("--flat", action="store_true")
     parser.add_argument("--grace", type=float, default=5.0)
     asyncio.run(main(**vars(parser.parse_args())))

@@ -11,17 +11,22 @@ from bot.integrations import ADMINS, RIGHTS
 from bot.quick import Registry
 from core.changes.ports import Applier
 from core.messages import Address, Card, Message, Person, ReplyTo, turn_id
-from core.policy import AllowList
+from core.policy import AccessPolicy
 from core.ports import Guests, Membership, Model, Policy, ToolSource
 from core.records import Health, QuickCommand
-from core.store.changes import Caps
+from core.store.budget import Caps
 from core.tools.tool import Toolbox
 from tests.fakes.models import EchoModel
 
-ANA = Person("web", "ana", name="Ana")
+ANA = Person("web", "owner", name="Ana")
 
 
 class QuietBoard:
+    demo = False
+
+    async def tables(self, person: Person, address: Address) -> Sequence[str]:
+        return ()
+
     async def health(self) -> Sequence[Health]:
         return [Health("model", "on", "echo"), Health("nocodb", "off", "set NOCODB_URL")]
 
@@ -38,9 +43,9 @@ def allow_list(
     memberships: Mapping[str, Membership] = MappingProxyType({}),
     guests: Mapping[str, Guests] = MappingProxyType({}),
     clock: Callable[[], float] = time.monotonic,
-) -> AllowList:
+) -> AccessPolicy:
     """Over the rights of our platforms."""
-    return AllowList(RIGHTS, allow, admins, memberships, guests, clock)
+    return AccessPolicy(RIGHTS, allow, admins, memberships, guests, clock)
 
 
 def choices(

@@ -29,7 +29,7 @@ class FakeHolder:
         vars(module).update(local=self.local, run=self.run)
         return module
 
-    async def run(self, settings: Settings, config: Config, home: Home) -> int:
+    async def run(self, settings: Settings, config: Config, home: Home, **_: bool) -> int:
         with home.take():
             self.asked.append(("run", settings.ponte_model))
         return 0

@@ -1,4 +1,4 @@
-"""The ports Inbox, Files and StatusBoard in memory, for tests of what stands on them.
+"""The ports Inbox, Files, People and StatusBoard in memory, for tests of what stands on them.
 
 `MemoryInbox.rows` survives a "restart": hand it to the next inbox. `refusing` is the full disk.
 """
@@ -8,14 +8,27 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from core.conversation import grammar
 from core.errors import Forgotten, NotFound, NotStored
 from core.messages import Address, Answer, Card, File, Message, Person
 from core.ports import Handler
-from core.records import FINAL_STATES, Amended, Health, QuickCommand, Receipt, Shown, State
+from core.records import (
+    ALL_OVER,
+    FINAL_STATES,
+    Account,
+    Amended,
+    Area,
+    Health,
+    Listed,
+    QuickCommand,
+    Receipt,
+    Shown,
+    State,
+)
+from core.store.people import hashed, new_token
 
 
 @dataclass(slots=True)
@@ -28,7 +41,7 @@ class Row:
 
     @property
     def decision(self) -> bool:
-        return grammar.is_decision(self.message.text)
+        return grammar.is_decision(self.message.text, self.message.locale)
 
     @property
     def shown(self) -> Shown:
@@ -40,6 +53,7 @@ class MemoryInbox:
 
     def __init__(self, rows: dict[int, Row] | None = None) -> None:
         self.rows = {} if rows is None else rows
+        self.marks: dict[str, tuple[str, bool]] = {}
         self.refusing = False
         self._handler: Handler | None = None
         self._platforms: Collection[str] = ()
@@ -105,7 +119,13 @@ class MemoryInbox:
     def stopped(self, seq: int) -> bool:
         return seq in self._stopped
 
-    def running(self, conversation: str) -> int | None:
+    def lost(self, seq: int) -> bool:
+        return False
+
+    async def running(self, conversation: str) -> int | None:
+        return self._running(conversation)
+
+    def _running(self, conversation: str) -> int | None:
         turns = (seq for seq in self._current if not self.rows[seq].decision)
         return next((seq for seq in turns if self._of(seq) == conversation), None)
 
@@ -118,15 +138,55 @@ class MemoryInbox:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def purge(self, before: float) -> int:
-        old = [s for s, r in self.rows.items() if r.at < before and r.state in FINAL_STATES]
+    async def purge(self, before: float, area: Area = ALL_OVER) -> int:
+        def there(row: Row) -> bool:
+            key = f"{row.message.address.conversation}:"
+            inside = key.startswith(area.place and f"{area.place}:")
+            return inside and not any(key.startswith(f"{place}:") for place in area.but)
+
+        old = [
+            s
+            for s, r in self.rows.items()
+            if r.at < before and r.state in FINAL_STATES and there(r)
+        ]
         for seq in old:
             del self.rows[seq]
         return len(old)
 
     async def shown(self, conversation: str, thread: str = "") -> Sequence[Shown]:
         rows = [r for r in self.rows.values() if r.message.address.conversation == conversation]
-        return [row.shown for row in rows if row.state != "withdrawn" and not row.decision]
+        replaced = {row.message.replaces for row in rows if row.state != "new"}
+        return [
+            row.shown for row in rows
+            if row.state != "withdrawn" and not row.decision and row.message.turn not in replaced
+        ]  # fmt: skip
+
+    async def listed(self, platform: str, person: str = "") -> Sequence[Listed]:
+        found: dict[str, Listed] = {}
+        for row in self.rows.values():
+            key, address = row.message.address.conversation, row.message.address
+            theirs = (address.platform, address.person) == (platform, person)
+            if not theirs or not (said := await self.shown(key)):
+                continue
+            title, pinned = self.marks.get(key, ("", False))
+            found[key] = Listed(key, said[0].message, title, pinned, row.at)
+        return sorted(found.values(), key=lambda one: (not one.pinned, -one.used_at))
+
+    async def found(self, platform: str, words: str, person: str = "") -> Mapping[str, str]:
+        return {
+            one.conversation: said.turn
+            for one in await self.listed(platform, person)
+            for said in await self.shown(one.conversation)
+            if words.casefold() in f"{said.message.text}\n{said.answer}".casefold()
+        }
+
+    async def mark(self, conversation: str, title: str | None, pinned: bool | None) -> None:
+        if not await self.shown(conversation):
+            raise NotFound(what="conversation")
+        old = self.marks.get(conversation, ("", False))
+        self.marks[conversation] = (
+            old[0] if title is None else title, old[1] if pinned is None else pinned
+        )  # fmt: skip
 
     async def turn_of(self, turn: str) -> Shown:
         for row in self.rows.values():
@@ -152,7 +212,7 @@ class MemoryInbox:
             foreign = self._platforms and row.message.address.platform not in self._platforms
             if foreign or row.state in FINAL_STATES or row.seq in self._current:
                 continue
-            if row.decision or self.running(row.message.address.conversation) is None:
+            if row.decision or self._running(row.message.address.conversation) is None:
                 row.state = "running"
                 task = asyncio.create_task(self._take(self._handler, row.seq))
                 self._current[row.seq] = task
@@ -221,6 +281,51 @@ class MemoryFiles:
             raise NotFound(what="file") from None
 
 
+class MemoryPeople:
+    """The port `People`. `quiet`: a change is told to nobody; `away`: the database is."""
+
+    def __init__(self) -> None:
+        self.accounts: dict[str, Account] = {}
+        self.quiet = self.away = False
+        self.read = 0
+        self._heard: list[Callable[[], None]] = []
+
+    def add(self, name: str) -> str:
+        """Also anew; gives their token."""
+        token = new_token()
+        self.accounts[f"web:{name}"] = Account(f"web:{name}", hashed(token), time.time())
+        self._tell()
+        return token
+
+    def remove(self, name: str) -> None:
+        del self.accounts[f"web:{name}"]
+        self._tell()
+
+    async def all(self) -> Sequence[Account]:
+        self._look()
+        return list(self.accounts.values())
+
+    async def find(self, person: str) -> Account | None:
+        self._look()
+        return self.accounts.get(person)
+
+    async def saw(self, person: str, day: str) -> None:
+        self._look()
+        self.accounts[person] = replace(self.accounts[person], seen=day)
+
+    def on_change(self, heard: Callable[[], None]) -> None:
+        self._heard.append(heard)
+
+    def _look(self) -> None:
+        self.read += 1
+        if self.away:
+            raise NotStored
+
+    def _tell(self) -> None:
+        for heard in () if self.quiet else self._heard:
+            heard()
+
+
 class MemoryBoard:
     """`parts`, `known` and `cards` (by conversation key) are what a test puts there."""
 
@@ -228,6 +333,11 @@ class MemoryBoard:
         self.parts: list[Health] = []
         self.known: list[QuickCommand] = []
         self.cards: dict[str, list[Card]] = {}
+        self.titles: list[str] = []
+        self.demo = True
+
+    async def tables(self, person: Person, address: Address) -> Sequence[str]:
+        return self.titles
 
     async def health(self) -> Sequence[Health]:
         return self.parts

@@ -13,16 +13,16 @@ import aiohttp
 
 from core.chat.posting import PostedReply
 from core.conversation.context import TurnPosts
-from core.store.database import Database
+from core.store.database import SqliteDatabase
 from core.store.schema import MIGRATIONS
-from core.store.turns import SqliteJournal
+from core.store.turns import SqlJournal
 from tests.fakes.recorder import RecordingSurface
 from tests.fakes.recorder_server import RemoteRecorder
 
 
 async def main(home: Path, url: str, seq: int) -> None:
-    database = await Database.open(home / "ponte.db", MIGRATIONS)
-    journal = SqliteJournal(database)
+    database = await SqliteDatabase.open(home / "ponte.db", MIGRATIONS)
+    journal = SqlJournal(database)
     turn = await journal.begin(seq)
     if turn is None or turn.answer is None:
         raise SystemExit(f"turn {seq} has no answer to bring out")

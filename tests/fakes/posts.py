@@ -12,9 +12,14 @@ from core.messages import Post
 class KeptPosts:
     """`refusing`: how many of the next records the disk refuses."""
 
+    resumed = False
+
     def __init__(self) -> None:
         self.posts: dict[int, Post] = {}
         self.refusing = 0
+
+    def check(self) -> None:
+        return None
 
     async def known(self) -> Sequence[Post]:
         return list(self.posts.values())

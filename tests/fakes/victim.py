@@ -15,6 +15,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from aiohttp import web
 from bot import engine as engine_module
 from bot.engine import Engine
 from bot.home import Home
+from core.allowances import Allowance, Allowed
 from core.chat.posting import PostedReply
 from core.errors import NotStored
 from core.http import HttpClient
@@ -35,17 +37,22 @@ from core.models.server import Options
 from core.openai import Client, Place
 from core.ports import Posts, Reply
 from core.records import Ask, Remote
-from core.store.database import Database
+from core.store.database import SqliteDatabase
 from core.tools.nocodb.bridge import BridgeSource
 from core.tools.nocodb.source import NocoSource
+from core.usage import Price, Prices
 from tests.fakes.choices import choices
 from tests.fakes.models import EchoModel
 from tests.fakes.recorder import RecordingSurface
 from tests.fakes.recorder_server import RemoteRecorder
 from tests.fakes.stackspot_parts import stackspot_choices
 
+ALLOWED = Allowed((Allowance("everybody", "month", money=10**15, tokens=10**9),))
+PRICES = Prices({"gpt-6-luna": Price(1.0, 0.1, 1.25, 4.0)}, official=False)
+"""So that the books are kept."""
 
-class Fragile(Database):
+
+class Fragile(SqliteDatabase):
     """Dies at the commit `number`, counted from the first event on."""
 
     number, moment, events = 0, "", 0
@@ -134,6 +141,7 @@ async def main(
             made = choices(model, sources, None, appliers)
             if stackspot:
                 made = await stack.enter_async_context(stackspot_choices(stackspot, model=model))
+            made = replace(made, allowed=ALLOWED, prices=PRICES)
             engine = await Engine.open(home, made)
             engine.replies["web"] = reply
             intake = Intake(engine, die_after)
@@ -166,7 +174,7 @@ if __name__ == "__main__":
     asked = parser.parse_args()
     number, Fragile.moment = asked.die_at_commit.split(":")
     Fragile.number = int(number)
-    vars(engine_module)["Database"] = Fragile
+    vars(engine_module)["SqliteDatabase"] = Fragile
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     asyncio.run(
         main(

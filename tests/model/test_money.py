@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from core.messages import Item
+from core.messages import Item, Usage
 from core.models.input import cut, size, starts
 from core.models.served import Level
-from core.usage import cost
+from core.usage import NANO, PRICES, Price, Prices
 from tests.fakes.openai import FakeOpenAI, Script
 from tests.model.conftest import Make
 from tests.model.talk import Talk
@@ -35,17 +37,41 @@ async def test_elsewhere_the_price_is_not_known(make: Make, fake: FakeOpenAI) ->
 
 
 def test_prices() -> None:
-    one = {"cached": 0, "written": 0}
-    million = 1_000_000
-    assert cost("gpt-6-luna", input=100_000, output=0, **one) == pytest.approx(0.01)
-    assert cost("gpt-6-luna-2026-09-22", input=0, output=million, **one) == pytest.approx(0.5)
-    assert cost("my-own-model", input=1, output=1, **one) is None
-    assert cost("gpt-6-luna", input=1000, cached=0, written=1000, output=0) == pytest.approx(
-        1000 * 0.125 / 1e6
-    )
-    long = cost("gpt-6-luna", input=300_000, output=1000, **one)
+    cost, million = Prices().cost, 1_000_000
+    assert cost("gpt-6-luna", Usage(100_000)) == pytest.approx(0.01)
+    assert cost("gpt-6-luna-2026-09-22", Usage(output=million)) == pytest.approx(0.5)
+    assert cost("my-own-model", Usage(1, output=1)) is None
+    assert cost("gpt-6-luna", Usage(1000, written=1000)) == pytest.approx(1000 * 0.125 / 1e6)
+    long = cost("gpt-6-luna", Usage(300_000, output=1000))
     assert long == pytest.approx((300_000 * 0.10 * 2 + 1000 * 0.50 * 1.5) / 1e6)
-    assert cost("gpt-4.1-mini", input=million, cached=million, written=0, output=0) == 0.1
+    assert cost("gpt-4.1-mini", Usage(million, cached=million)) == 0.1
+
+
+def test_the_operators_prices_hold_before_the_list_and_on_any_server() -> None:
+    own = Price(1.0, 0.5, 1.25, 2.0)
+    prices = Prices({"my-model": own, "gpt-6-luna": own}, official=False)
+    assert prices.cost("my-model", Usage(1000, output=1000)) == pytest.approx(0.003)
+    assert prices.cost("gpt-6-luna-2026-09-22", Usage(1000)) == pytest.approx(0.001)
+    assert prices.of("gpt-6-sol") is None
+    assert Prices({"gpt-6-luna": own}).of("gpt-6-sol") is not None
+
+
+@given(
+    model=st.sampled_from(sorted(PRICES)),
+    input=st.integers(0, 900_000),
+    output=st.integers(0, 100_000),
+    share=st.floats(0, 1),
+)
+def test_a_bound_is_never_less_than_what_it_bounds(
+    model: str, input: int, output: int, share: float
+) -> None:
+    cached, price = int(input * share), PRICES[model]
+    usage = Usage(input, cached, output, written=(input - cached) // 2)
+    cost = Prices().cost(model, usage)
+    assert cost is not None
+    assert round(cost * NANO) <= price.most(input, output)
+    left = price.most(input, output)
+    assert price.most(input, min(price.output_for(left, input), output)) <= left
 
 
 def user(text: str, name: str = "") -> Item:

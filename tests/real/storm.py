@@ -11,8 +11,8 @@ from typing import Any, Protocol
 
 from core.changes.model import Change
 from core.messages import Message
-from core.store.changes import SqliteLedger
-from core.store.database import Database
+from core.store.changes import SqlLedger
+from core.store.database import SqliteDatabase
 from core.store.schema import MIGRATIONS
 from tests.fakes.choices import message
 from tests.real.victims import People, Victim
@@ -139,8 +139,8 @@ class Storm:
 async def ledger(victim: Victim) -> Sequence[Change]:
     """What the bot's own database says, the newest first; the bot is dead then."""
     await victim.kill()
-    database = await Database.open(victim.home / "ponte.db", MIGRATIONS)
+    database = await SqliteDatabase.open(victim.home / "ponte.db", MIGRATIONS)
     try:
-        return await SqliteLedger(database).of_conversation("", 1000)
+        return await SqlLedger(database).of_conversation("", 1000)
     finally:
         await database.close()

@@ -20,7 +20,7 @@ from tests.fakes.choices import message
 from tests.real.conftest import ToolContext
 from tests.real.storm import Storm, ledger
 
-KILLS = int(os.environ.get("PONTE_STORM", "20"))
+KILLS = int(os.environ.get("PONTE_STORM", "10"))
 
 
 async def proposed(ctx: ToolContext, key: str, tool: str, **args: Any) -> str:

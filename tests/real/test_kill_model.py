@@ -14,6 +14,7 @@ from tests.fakes.choices import message
 from tests.fakes.openai import FakeOpenAI, Script
 from tests.fakes.openai.items import text_of
 from tests.fakes.openai.script import Disconnect
+from tests.real.books import unbalanced
 from tests.real.conftest import ToolContext
 
 COMMITS = 7
@@ -139,7 +140,9 @@ async def test_at_each_commit_of_a_plain_turn(
         assert (await ctx.people.answer(one)).text == f"You said: hello {number}"
         assert ctx.recorder.visible(f"k{number}") == [f"You said: hello {number}"]
         await ctx.victim.kill()
-    listed = sqlite3.connect(ctx.victim.home / "ponte.db").execute("SELECT id FROM remotes")
-    kept = {id for (id,) in listed}
+    database = sqlite3.connect(ctx.victim.home / "ponte.db")
+    kept = {id for (id,) in database.execute("SELECT id FROM remotes")}
     assert {id for id, said in fake.conversations.items() if said.items} <= kept
     assert len(ctx.recorder.posts) == COMMITS
+    assert unbalanced(lambda sql: database.execute(sql).fetchall()) == []
+    assert len(database.execute("SELECT * FROM usage").fetchall()) == COMMITS

@@ -22,7 +22,7 @@ from tests.real.nocodb.seed import Base, Seeded, base_with_rows, call
 from tests.real.storm import Storm, ledger
 from tests.real.victims import People, Victim
 
-KILLS = int(os.environ.get("PONTE_STORM", "20"))
+KILLS = int(os.environ.get("PONTE_STORM", "10"))
 
 
 class NocoTable:

@@ -106,7 +106,7 @@ async def test_57_rows_go_in_batches_and_come_back(crm: Team) -> None:
     assert "The first 5 are shown." in card.text
     assert "Done." in await crm.approves(card)
     assert crm.batches == [10, 10, 10, 10, 10, 7]
-    assert {call.agent for call in crm.proxy.written} == {"ponte-bot (web:ana)"}
+    assert {call.agent for call in crm.proxy.written} == {"ponte-bot (web:owner)"}
     after = crm.rows("Orders")
     assert sum(row["Title"] == "paid, \"x\" 'y'" for row in after.values()) == 57
     assert after["58"] == before["58"]

@@ -18,8 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psycopg
 from pydantic import SecretStr
 
+from bot.home import Home
+from bot.migrate import migrate
+from bot.settings import Settings
 from tests.dialogues.office import Office, office
 from tests.fakes.discord import FakeDiscord, Somebody
 from tests.fakes.discord.addresses import sdk_addresses
@@ -60,6 +64,20 @@ class House:
     discord: FakeDiscord
     stackspot: FakeStackSpot
     page: httpx.AsyncClient
+    database: str = ""
+    """The Postgres that the home is brought to before it is opened; "" leaves it where it is."""
+
+    def rows(self, statement: str) -> list[tuple[Any, ...]]:
+        """Of what is kept now."""
+        if self.database:
+            with psycopg.connect(self.database, options="-c search_path=ponte") as shared:
+                return shared.execute(statement.encode()).fetchall()
+        with closing(sqlite3.connect(self.team.home / "ponte.db")) as connection:
+            return list(connection.execute(statement))
+
+    def states(self, table: str) -> set[str]:
+        """Those that rows of that table are in."""
+        return {state for (state,) in self.rows(f"SELECT DISTINCT state FROM {table}")}
 
     def person(self, name: str) -> Someone:
         return next(p for p in self.slack.workspace.people.values() if p.name == name)
@@ -108,6 +126,13 @@ class House:
             "ponte_code": "hosted", "ponte_web_token": SecretStr(TOKEN),
             "ponte_allow": frozenset(mine), "ponte_admins": frozenset(admins),
         }  # fmt: skip
+        if self.database:
+            settings["database_url"] = SecretStr(self.database)
+            moved = Settings(ponte_home=self.team.home, **settings)
+            for _ in range(2):  # safe to repeat
+                assert await migrate(moved, Home(self.team.home)) == 0
+            waiting = "state IN ('new', 'running', 'answered', 'posting')"
+            assert not self.rows(f"SELECT seq FROM inbox WHERE job = 0 AND {waiting}")
         async with self.team.open(CONFIG, **settings) as app:
             await self.slack.deliveries.connected()
             await self.discord.until(

@@ -6,29 +6,33 @@ import json
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import time_machine
 
+from core.store.schema import MIGRATIONS
 from tests.fakes.discord.interactions import Exchange
 from tests.fakes.discord.world import Payload
 from tests.fakes.openai import Script
 from tests.fakes.slack import Post
 from tests.fakes.stackspot import Look, Run
+from tests.real.postgres import Postgres
 from tests.recorded.house import NUMBERED, House, Json, house, kept, new_numbers, put, read
 from tests.recorded.record import CHANGES, HANGS, HELD, PNG, TRICKLES, TURNS, states
 
-SCHEMAS = (3, 4)
+SCHEMAS = (3, 4, 5, 6)
 """Those whose home is recorded; each test runs on each."""
 OPEN = {"new", "running", "answered", "posting"}
 
 
+@dataclass
 class Found(House):
     """The house with its record, and what stands in it under the names of the recorder."""
 
-    record: Json
+    record: Json = field(default_factory=dict)
 
     def post(self, name: str) -> Post:
         channel, ts = self.record["names"][f"slack {name}"]
@@ -51,9 +55,28 @@ class Found(House):
         return self.team.rows("Orders")[order]["Amount"]
 
 
-@pytest.fixture(scope="module", params=SCHEMAS)
-def record(request: pytest.FixtureRequest) -> Json:
-    return read(request.param)
+Place = tuple[int, str]
+PLACES = [*((schema, "home") for schema in SCHEMAS), (SCHEMAS[-1], "postgres")]
+"""The newest is brought to Postgres, too, and goes on there."""
+
+
+@pytest.fixture(scope="module", params=PLACES, ids=lambda place: f"{place[0]}-{place[1]}")
+def place(request: pytest.FixtureRequest) -> Place:
+    found: Place = request.param
+    return found
+
+
+@pytest.fixture(scope="module")
+def record(place: Place) -> Json:
+    return read(place[0])
+
+
+@pytest.fixture
+def database(request: pytest.FixtureRequest, place: Place) -> str:
+    if place[1] == "home":
+        return ""
+    server: Postgres = request.getfixturevalue("real_postgres")
+    return server.url(server.database())
 
 
 @pytest.fixture(autouse=True)
@@ -67,10 +90,12 @@ def then(record: Json) -> Iterator[None]:
 
 
 @asynccontextmanager
-async def found(record: Json, home: Path, *scripts: Script) -> AsyncIterator[Found]:
+async def found(
+    record: Json, home: Path, *scripts: Script, database: str = ""
+) -> AsyncIterator[Found]:
     """Opened again; two wrote meanwhile. `scripts` are what the model does now."""
     async with house(home) as made:
-        here = Found(made.team, made.slack, made.discord, made.stackspot, made.page)
+        here = Found(made.team, made.slack, made.discord, made.stackspot, made.page, database)
         here.record = record
         put(record, here)
         here.team.openai.say(*scripts)
@@ -84,16 +109,16 @@ async def found(record: Json, home: Path, *scripts: Script) -> AsyncIterator[Fou
 
 
 @pytest.fixture
-async def here(record: Json, then: None, tmp_path: Path) -> AsyncIterator[Found]:
-    async with found(record, tmp_path / "home") as here:
+async def here(record: Json, then: None, tmp_path: Path, database: str) -> AsyncIterator[Found]:
+    async with found(record, tmp_path / "home", database=database) as here:
         yield here
 
 
 async def test_every_turn_ends_and_none_is_told_twice(here: Found) -> None:
-    home, slack, discord = here.team.home, here.slack, here.discord
+    slack, discord = here.slack, here.discord
     before = {seq for seq, _ in _turns(here)}
-    assert states(home, "inbox") >= {"done", "stopped", "failed", "undeliverable", "removed"}
-    await slack.until(lambda: not OPEN & states(home, "inbox"), 30)
+    assert here.states("inbox") >= {"done", "stopped", "failed", "undeliverable", "removed"}
+    await slack.until(lambda: not OPEN & here.states("inbox"), 30)
     after = dict(_turns(here))
     assert before <= after.keys()
     hanging = here.post("hanging")
@@ -195,10 +220,10 @@ async def test_the_forms_on_discord(here: Found) -> None:
     assert "The build is red" in here.team.heard()
 
 
-async def test_the_stop_buttons(record: Json, tmp_path: Path) -> None:
+async def test_the_stop_buttons(record: Json, tmp_path: Path, database: str) -> None:
     words = Script("More words.\n\n" * 30, fail="hang", after=30, match=TRICKLES, times=0)
     thinks = Script("never", fail="hang", match=HANGS, times=0)
-    async with found(record, tmp_path / "home", words, thinks) as here:
+    async with found(record, tmp_path / "home", words, thinks, database=database) as here:
         await here.slack.until(lambda: f"{TRICKLES}, Bea" in here.team.heard())
         growing = here.message("streaming")
         await (await here.somebody("Bea").click(growing, "Stop")).acked()
@@ -240,10 +265,9 @@ async def test_the_page_by_the_cookie_that_a_browser_kept(here: Found) -> None:
     assert [plot.data for plot in plots] == [PNG]
 
 
-async def test_each_schema_from_here_on_has_its_record(here: Found) -> None:
+def test_each_schema_from_here_on_has_its_record() -> None:
     """Who adds a migration records the home of the version before it, by that version."""
-    with closing(sqlite3.connect(here.team.home / "ponte.db")) as connection:
-        (newest,) = connection.execute("PRAGMA user_version").fetchone()
+    newest = len(MIGRATIONS)
     wanted = range(SCHEMAS[0], max(newest, SCHEMAS[0] + 1))
     assert [schema for schema in wanted if not kept(schema).exists()] == []
     assert list(SCHEMAS) == sorted(
@@ -259,8 +283,7 @@ def test_the_record_has_every_state(record: Json, tmp_path: Path) -> None:
 
 
 def _turns(here: House) -> list[tuple[int, str]]:
-    with closing(sqlite3.connect(here.team.home / "ponte.db")) as connection:
-        return list(connection.execute("SELECT seq, state FROM inbox"))
+    return here.rows("SELECT seq, state FROM inbox")
 
 
 def _shown(here: House) -> list[Post]:

@@ -12,7 +12,7 @@ from adapters.slack.events import Options
 from adapters.slack.render import Links
 from bot.engine import Choices, Engine
 from core.integration import ChatPorts
-from core.policy import AllowList
+from core.policy import AccessPolicy
 from core.ports import Inbox, Model, StatusBoard
 from tests.fakes.choices import choices
 from tests.fakes.slack import FakeSlack, Json, Place, Someone
@@ -108,7 +108,8 @@ def joined(engine: Engine, chosen: Choices, adapter: SlackAdapter) -> None:
     engine.replies["slack"] = adapter.reply
     engine.fetch["slack"] = adapter.fetch
     engine.look_up["slack"] = adapter.look_up
-    if isinstance(chosen.policy, AllowList):
+    engine.messengers["slack"] = adapter
+    if isinstance(chosen.policy, AccessPolicy):
         chosen.policy.guests = {"slack": adapter.guest}
         chosen.policy.memberships = {"slack": adapter.membership}
 
@@ -123,5 +124,5 @@ def ports(engine: Engine, chosen: Choices, inbox: Callable[[Inbox], Inbox]) -> C
     return ChatPorts(
         inbox=inbox(engine.inbox), journal=engine.journal, threads=engine.threads,
         files=engine.files, board=chosen.board, policy=chosen.policy,
-        removed=engine.manager.removed,
+        removed=engine.manager.removed, refused=engine.refused,
     )  # fmt: skip

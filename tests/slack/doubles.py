@@ -104,6 +104,10 @@ class Board(QuietBoard):
 class NoPosts:
     """A journal for a reply that a test makes by hand: it remembers nothing."""
 
+    resumed = False
+
+    def check(self) -> None: ...
+
     async def known(self) -> Sequence[Post]:
         return ()
 

@@ -23,13 +23,14 @@ class Victim:
     def __init__(self, home: Path, slack: FakeSlack) -> None:
         self._home = home
         self._slack = slack
+        self.more: tuple[str, ...] = ()
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self, *, ready: bool = True) -> None:
         """`ready` False: it may die before it says so."""
         self._process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "tests.slack.victim", str(self._home), self._slack.base_url,
-            cwd=ROOT, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
+            *self.more, cwd=ROOT, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
         )  # fmt: skip
         if self._process.stdout is not None:
             said = await self._process.stdout.readline()
@@ -114,6 +115,36 @@ async def test_after_the_effect_and_before_its_record(
         await victim.died()
         await victim.start()
     await told(slack, said, question)
+
+
+async def test_where_a_channel_has_no_threads(slack: FakeSlack, victim: Victim) -> None:
+    """Its own posts are looked for in the channel, among what others say; it dies again as it does
+    that."""
+    kill = iter([victim.kill])
+    alice, bob = slack.person("Alice"), slack.person("Bob")
+    general = slack.channel("general", alice, bob)
+    victim.more = ("flat",)
+    await victim.start()
+    slack.after["conversations.history"] = lambda: next(kill, lambda: None)()
+    slack.after["chat.postMessage"] = victim.kill
+    slack.say(alice, general, "tell 40")
+    await victim.died()
+    del slack.after["chat.postMessage"]
+    slack.say(bob, general, f"{alice.mention} is it still there?")
+    await victim.start(ready=False)
+    await victim.died()
+    await victim.start()
+    slack.say(bob, general, "hello")
+    whole = "".join([*story("tell 40"), *story("hello")]).split()
+
+    def words() -> list[str]:
+        posts = [post for post in slack.workspace.by_bot(general.id) if not post.thread_ts]
+        return " ".join(post.shown for post in posts).split()
+
+    await slack.until(lambda: words() == whole, 60)
+    await slack.until(
+        lambda: not any(post.reactions for post in slack.workspace.in_channel(general.id))
+    )
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,9 @@ FOLDER = Path(client.__file__).parent
 NEEDS = {
     "chat.": "chat:write", "agents.sessions.": "chat:write", "assistant.": "assistant:write",
     "users.": "users:read", "usergroups.": "usergroups:read", "reactions.": "reactions:write",
-    "conversations.": "im:history", "files.get": "files:write", "files.complete": "files:write",
+    "conversations.open": "im:write", "conversations.info": "channels:read",
+    "conversations.members": "groups:read", "conversations.": "im:history",
+    "files.get": "files:write", "files.complete": "files:write",
     "files.info": "files:read",
 }  # fmt: skip
 EVENT_SCOPES = {

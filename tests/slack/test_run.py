@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from adapters.slack.setup import SCOPES
-from tests.fakes.slack import FakeSlack
+from tests.fakes.slack import TEAM, FakeSlack
 
 ROOT = Path(__file__).parents[2]
 
@@ -68,6 +68,30 @@ async def test_over_a_socket(tmp_path: Path) -> None:
             process.terminate()
             assert await process.wait() == 0
         assert all(delivery.attempts == 1 for delivery in slack.deliveries.all)
+
+
+async def test_a_channels_own_way_is_the_files_also_after_a_reload(tmp_path: Path) -> None:
+    file = tmp_path / "ponte.toml"
+    async with FakeSlack() as slack:
+        alice = slack.person("Alice")
+        general = slack.channel("general", alice)
+        where = f'[channels."slack:{TEAM}:{general.id}"]\n'
+        file.write_text(f"{where}answer_everything = true\n")
+        slack.api.scopes = ["chat:write"]
+        env = environment(slack, tmp_path, SLACK_APP_TOKEN=slack.app_token, PONTE_CONFIG=str(file))
+        async with ponte("run", env=env) as process:
+            assert "channels:history, groups:history is missing" in await until_ready(process)
+            said = slack.say(alice, general, "help")
+            assert "quick-command" in (await slack.answer(said)).shown
+            file.write_text(f"{where}threads = false\nretention_days = 7\n")
+            async with ponte("reload", env=env) as reload:
+                assert await reload.wait() == 0
+            slack.say(alice, general, "help")
+            slack.say(alice, general, f"{slack.bot} status")
+            await slack.until(lambda: len(slack.workspace.by_bot(general.id)) == 2)
+            status = slack.workspace.by_bot(general.id)[-1]
+            assert not status.thread_ts
+            assert "What nobody here uses for 7 days is forgotten." in status.shown
 
 
 async def test_over_http_where_the_page_listens(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from adapters.slack import connection
 from adapters.slack.connection import Credentials, SlackAdapter
+from adapters.slack.events import Options
 from adapters.slack.setup import SCOPES, check
 from bot.engine import Engine
 from core.errors import SettingsError
@@ -73,7 +74,7 @@ async def test_it_knows_connected_but_deaf(tmp_path: Path, monkeypatch: pytest.M
         now = time.time()
         monkeypatch.setattr("adapters.slack.connection.time.time", lambda: now + 100)
         health = await w.bot.slack.health()
-        assert (health.state, "deaf" in health.words) == ("failing", True)
+        assert (health.state, "no frame came" in health.words) == ("failing", True)
 
 
 async def test_what_comes_while_it_stops_is_left_for_the_next(tmp_path: Path) -> None:
@@ -131,3 +132,22 @@ async def test_a_proxy_in_the_environment_is_not_used(
     async with workplace(tmp_path) as w:
         said = w.slack.say(w.alice, w.dm, "hello")
         assert (await w.slack.answer(said)).shown == "You said: hello"
+
+
+async def test_where_it_cannot_hear_everything_doctor_and_status_say_so(tmp_path: Path) -> None:
+    everything = ["slack:T1:C1"]
+    async with FakeSlack() as slack:
+        for scopes, state, words in (
+            (SCOPES, "on", "answer_everything in slack:T1:C1: for public channels"),
+            ([s for s in SCOPES if s != "groups:history"], "failing", "groups:history is missing"),
+        ):
+            slack.api.scopes = list(scopes)
+            found = await check(BOT_TOKEN, APP_TOKEN, "", slack.base_url, Proxies(), everything)
+            (told,) = [h for h in found if h.name == "slack channels"]
+            assert (told.state, words in told.words) == (state, True)
+    async with workplace(tmp_path) as w:
+        for scopes, heard in ((SCOPES, True), (["chat:write"], False)):
+            w.slack.api.scopes = list(scopes)
+            await w.restart(Setting(options=Options(everything=lambda: everything)))
+            told = await w.bot.slack.health()
+            assert (told.state, "only mentions are heard" in told.words) == ("on", not heard)

@@ -1,7 +1,8 @@
-"""A whole Slack bot to be killed: `python -m tests.slack.victim HOME API_URL`.
+"""A whole Slack bot to be killed: `python -m tests.slack.victim HOME API_URL [flat]`.
 
 It prints a line when it is connected. Its model tells a story, piece by piece: what it is asked
-for as `tell N` has N numbered lines, all else is said back at once.
+for as `tell N` has N numbered lines, all else is said back at once. `flat`: everything is answered,
+and channels have no threads.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ from pathlib import Path
 import structlog
 
 from adapters.slack.connection import Credentials, SlackAdapter
+from adapters.slack.events import Options
 from adapters.slack.surface import ChatSurface
 from bot.engine import Engine
 from bot.home import Home
-from core.messages import Item
+from core.chat.participants import OwnWay
+from core.messages import Address, Item
 from core.records import Ask, Completed, Delta, Health, ModelEvent, Remote
 from tests.fakes.choices import choices
 from tests.fakes.slack import APP_TOKEN, BOT_TOKEN
@@ -59,7 +62,11 @@ class Storyteller:
         return None
 
 
-async def main(home: Path, api_url: str) -> None:
+def flat(address: Address) -> OwnWay:
+    return OwnWay(answer_everything=True, threads=False)
+
+
+async def main(home: Path, api_url: str, *more: str) -> None:
     done = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, done.set)
     ChatSurface.interval = 0.2
@@ -68,7 +75,7 @@ async def main(home: Path, api_url: str) -> None:
         engine = await Engine.open(home, chosen)
         slack = SlackAdapter(
             Credentials(BOT_TOKEN, APP_TOKEN), ports(engine, chosen, lambda inbox: inbox),
-            api_url=api_url, home=home,
+            api_url=api_url, home=home, options=Options(flat) if "flat" in more else None,
         )  # fmt: skip
         joined(engine, chosen, slack)
         engine.start()
@@ -83,4 +90,4 @@ async def main(home: Path, api_url: str) -> None:
 
 if __name__ == "__main__":
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
-    asyncio.run(main(Path(sys.argv[1]), sys.argv[2]))
+    asyncio.run(main(Path(sys.argv[1]), *sys.argv[2:]))

@@ -51,7 +51,7 @@ class Proposals:
 def source(stackspot: StackSpot) -> StackSpotSource:
     commands = (SUMMARY, CLOSE, ECHO, LEDGER)
     registry = Running(commands, stackspot=StackSpotCommands(stackspot))
-    return StackSpotSource(stackspot, registry, listed=commands, agents=AGENTS)
+    return StackSpotSource(stackspot, registry, listed=lambda: commands, agents=lambda: AGENTS)
 
 
 async def call(
@@ -74,7 +74,7 @@ async def test_two_tools_are_offered_to_who_may_spend(source: StackSpotSource) -
     assert not breaches(asking.spec)
     assert (running.spec.strict, asking.spec.strict) == (False, True)
     assert running.spec.parameters["required"] == ["slug"]
-    assert running.within({"read", "write"}) is None
+    assert running.within({"read", "propose"}) is None
     assert running.within({"spend"}) is running
     assert running.patience > 300
 
@@ -95,7 +95,7 @@ async def test_without_a_registry_only_a_named_command_is_run(stackspot: StackSp
     (alone,) = await StackSpotSource(stackspot, RegisteredCommands()).tools()
     assert "only where the person names it" in alone.spec.description
     crowded, _ = await StackSpotSource(
-        stackspot, RegisteredCommands(), listed=many, any_agent=True
+        stackspot, RegisteredCommands(), listed=lambda: many, any_agent=True
     ).tools()
     assert "and 40 more" in crowded.spec.description
     assert len(crowded.spec.description) < 12_000
@@ -206,7 +206,7 @@ async def test_an_agent_is_asked_by_its_name(fake: FakeStackSpot, source: StackS
 async def test_an_agent_that_nobody_named_is_not_asked(
     fake: FakeStackSpot, stackspot: StackSpot, any_agent: bool, agent: str
 ) -> None:
-    source = StackSpotSource(stackspot, Running(), agents=AGENTS, any_agent=any_agent)
+    source = StackSpotSource(stackspot, Running(), agents=lambda: AGENTS, any_agent=any_agent)
     with pytest.raises(ToolError) as caught:
         await call(source, Stage().ctx(), "stackspot_agent", agent=agent, prompt="Hm?")
     assert (caught.value.code, caught.value.hint) == (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import os
+import re
 import signal
 from collections.abc import AsyncIterator
 from datetime import datetime
@@ -79,7 +80,7 @@ async def test_a_pipe_asks_line_by_line(house: House) -> None:
     assert [row.message.author.key for row in house.rows.values()] == ["terminal:owner"] * 3
 
 
-@pytest.mark.parametrize("word", ["sair", "exit", "quit", "EXIT"])
+@pytest.mark.parametrize("word", ["sair", "exit", "quit", "EXIT", "/exit", "/quit", "quitter"])
 async def test_words_that_end_it(house: House, word: str) -> None:
     code, out = await piped(house, f"one\n{word}\nnever asked\n")
     assert (code, out) == (0, "You said: one\n")
@@ -137,7 +138,7 @@ async def test_cards_say_what_to_type(house: House) -> None:
         "    In Customers",
         "    Age: 3",
         "    Name: Ann → Bob",
-        "    Expires 2026-11-21 14:05.",
+        "    Expires Nov 21, 2026, 2:05\u202fPM.",
         "    Type: approve abc234 · deny abc234",
         "  [plot.png, 5 kB] it could not be saved",
     ]
@@ -224,7 +225,7 @@ async def test_what_is_refused_is_told_and_the_talk_goes_on(house: House) -> Non
     code, out = await piped(house, f"{'x' * 2_000_000}\nnext\n")
     assert code == 0
     assert out.splitlines() == [
-        "That is too large: 2.0 MB, and at most 2.0 MB fit. Send a smaller one, or a file.",
+        "That is too large: 1.9 MiB, and at most 1.9 MiB fit. Send a smaller one, or a file.",
         "You said: next",
     ]
 
@@ -234,3 +235,48 @@ async def test_without_a_ponte_it_says_so(tmp_path: Path, monkeypatch: pytest.Mo
     out = io.StringIO()
     code = await chat.chat(tmp_path / "no.sock", "en", io.StringIO("hello\n"), out)
     assert (code, out.getvalue()) == (1, f"{chat.Unreachable.sentence}\n")
+
+
+@pytest.mark.parametrize("step", [1, 3, 7, 1000])
+def test_however_it_grows_it_stands_there_once(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a screen of 80 columns shows in the end, whatever the pieces were."""
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("LINES", "24")
+    text = "Some **bold** words.\n\nSecond, plain.\n\n- one\n- two\n\n```\ncode\n```\n\nThe end."
+    tty = Tty()
+    screen = chat.Screen(tty, "en")
+    for end in range(step, len(text), step):
+        screen.grow(text[:end])
+    screen.answer({"response": text, "cards": [], "files": []})
+    lines = shown(tty.getvalue())
+    assert lines[:4] == ["Some bold words.", "", "Second, plain.", ""]
+    assert [line for line in lines[4:] if line] == [" • one", " • two", " code", "The end."]
+
+
+@pytest.mark.parametrize("text", ["> " * 4000, "- " * 4000 + "x", "[" * 9000, "x" * 40_000])
+def test_what_is_too_much_for_markdown_stands_as_it_is_written(text: str) -> None:
+    assert chat.drawn_markdown(text) == text
+
+
+def shown(written: str) -> list[str]:
+    """A screen that knows what `Screen` writes: lines, colours, going up, wiping."""
+    rows, row, column = [""], 0, 0
+    for piece in re.findall(r"\x1b\[[0-9;]*[A-Za-z]|[\r\n]|[^\x1b\r\n]+", written):
+        if piece == "\n":
+            row, column = row + 1, 0
+            rows += [""] * (row + 1 - len(rows))
+        elif piece == "\r":
+            column = 0
+        elif piece.endswith("A"):
+            row -= int(piece[2:-1])
+        elif piece.endswith("K"):
+            rows[row] = rows[row][:column]
+        elif piece.endswith("J"):
+            rows[row:] = [rows[row][:column]]
+        elif not piece.startswith("\x1b"):
+            rows[row] = rows[row][:column] + piece
+            column += len(piece)
+    lines = [line.rstrip() for line in rows]
+    while lines and not lines[-1]:
+        lines.pop()
+    return lines

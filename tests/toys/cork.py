@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 from pydantic import ConfigDict, StrictInt
 
 from core.chat.posting import PostedReply
+from core.errors import Undeliverable
 from core.integration import ChatIntegration, ChatPorts, Dependencies, Shared
 from core.messages import Address, Attachment, File, Message, Person, Quote, ReplyTo, turn_id
 from core.policy import PlatformRights
@@ -74,7 +75,7 @@ class CorkAdapter:
     def reply(self, to: ReplyTo, posts: Posts) -> Reply:
         return PostedReply(RecordingSurface(self._board.posts, to, self._limit), posts, to.turn)
 
-    async def start(self) -> None:
+    async def start(self, *, listens: bool = True) -> None:
         self._board.listener = self._hear
 
     async def health(self) -> Health:
@@ -120,6 +121,21 @@ class CorkAdapter:
 
     async def guest(self, person: Person) -> bool | None:
         return False
+
+    async def members(self, names: Collection[str]) -> Sequence[Person]:
+        return [Person("cork", name.partition(":")[2], "W1") for name in names]
+
+    async def reads(self, person: Person, address: Address) -> bool:
+        return True
+
+    async def title(self, address: Address) -> str:
+        return "the hall"
+
+    async def direct(self, person: Person) -> tuple[ReplyTo, str]:
+        raise Undeliverable(reason="a board has no letters")
+
+    def after(self, to: ReplyTo, post: str = "") -> ReplyTo:
+        return to
 
     async def http(
         self, headers: Mapping[str, str], body: bytes

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +17,15 @@ from adapters.web.adapter import Asgi, Port, WebAdapter
 from adapters.web.authentication import SocketAuthentication, TokenAuthentication
 from core.integration import Operator
 from core.messages import Answer, Message, Progress
-from core.ports import Posts, Reply
-from tests.fakes.memory import MemoryBoard, MemoryFiles, MemoryInbox, Row
+from core.ports import Policy, Posts, Reply
+from tests.fakes.memory import MemoryBoard, MemoryFiles, MemoryInbox, MemoryPeople, Row
 
 
 class NoPosts:
+    resumed = False
+
+    def check(self) -> None: ...
+
     async def known(self) -> Sequence[Any]:
         return []
 
@@ -72,19 +76,20 @@ class House:
         self.script = script
         self.files = MemoryFiles()
         self.board = MemoryBoard()
+        self.people = MemoryPeople()
+        self.policy: Policy | None = None
         self.rows: dict[int, Row] = {}
         self.home = home
         self.extra: dict[str, Asgi] = {}
         self.operator: Operator | None = None
+        self.usage: Sequence[Mapping[str, Any]] = ()
         self.host, self.url, self.token = "127.0.0.1", "", token
         self._port = 0
 
     async def open(self) -> None:
         self.inbox = MemoryInbox(self.rows)
-        doors = [
-            (TokenAuthentication(self.host, self.token, self.url), Port("127.0.0.1", self._port))
-        ]
-        self.web = self._adapter(*doors[0])
+        auth = TokenAuthentication(self.host, self.token, self.url, self.people)
+        self.web = self._adapter(auth, Port("127.0.0.1", self._port))
         self.terminal = None
         if self.home is not None:
             self.terminal = self._adapter(
@@ -123,6 +128,10 @@ class House:
         """A script's, with the token as its bearer."""
         return self.stranger(**{"Authorization": f"Bearer {self.token}", **headers})
 
+    def person(self, token: str, **headers: str) -> httpx.AsyncClient:
+        """Somebody's who has a name here."""
+        return self.stranger(**{"Authorization": f"Bearer {token}", **headers})
+
     def stranger(self, **headers: str) -> httpx.AsyncClient:
         """Somebody's who does not know the token."""
         return httpx.AsyncClient(base_url=self.web.address, headers=headers, timeout=20)
@@ -143,8 +152,13 @@ class House:
         return WebAdapter(
             auth=auth, listener=listener, inbox=self.inbox, journal=self.inbox,
             files=self.files, board=self.board, metrics=lambda: "ponte_up 1\n",
+            usage=self.used,
             extra=self.extra if web else None, operator=None if web else self.operator,
+            people=self.people if web else None, policy=self.policy,
         )  # fmt: skip
+
+    async def used(self, since: str) -> Sequence[Mapping[str, Any]]:
+        return [row for row in self.usage if row["name"] >= since]
 
     async def _handle(self, seq: int) -> None:
         message = self.rows[seq].message

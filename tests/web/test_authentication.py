@@ -57,12 +57,12 @@ async def test_names_of_this_machine_are_ours(client: httpx.AsyncClient, host: s
     assert (await client.get("/", headers={"Host": host})).status_code == 200
 
 
-def test_the_listen_host_and_the_public_url_are_ours() -> None:
+async def test_the_listen_host_and_the_public_url_are_ours() -> None:
     auth = TokenAuthentication("192.168.1.5", TOKEN, URL)
     for host in ("192.168.1.5:8080", "ponte.example", "Ponte.Example:443"):
-        auth.admit(Visit("/", {"host": host}))
+        await auth.admit(Visit("/", {"host": host}))
     with pytest.raises(ForeignHost):
-        auth.admit(Visit("/", {"host": "192.168.1.6:8080"}))
+        await auth.admit(Visit("/", {"host": "192.168.1.6:8080"}))
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz"])
@@ -84,11 +84,11 @@ async def test_our_own_page_may_ask(house: House, client: httpx.AsyncClient) -> 
     assert said.status_code == 200
 
 
-def test_our_page_behind_a_proxy_may_ask() -> None:
+async def test_our_page_behind_a_proxy_may_ask() -> None:
     auth = TokenAuthentication("127.0.0.1", TOKEN, URL)
-    auth.admit(Visit("/chat", {"host": "127.0.0.1:8080", "origin": URL, **BEARER}))
+    await auth.admit(Visit("/chat", {"host": "127.0.0.1:8080", "origin": URL, **BEARER}))
     with pytest.raises(ForeignOrigin):
-        auth.admit(Visit("/chat", {"host": "ponte.example", "origin": f"{URL}.evil"}))
+        await auth.admit(Visit("/chat", {"host": "ponte.example", "origin": f"{URL}.evil"}))
 
 
 async def test_a_picture_in_another_site_is_not_served(client: httpx.AsyncClient) -> None:
@@ -188,52 +188,54 @@ class Guesses:
         self.time = 0.0
         self.login = Login(TOKEN, clock=lambda: self.time, now=lambda: self.time)
 
-    def offer(self, token: str, address: str) -> str:
+    async def offer(self, token: str, address: str) -> str:
         try:
-            self.login.admit({"authorization": f"Bearer {token}"}, address)
+            await self.login.admit({"authorization": f"Bearer {token}"}, address)
         except Refusal as refused:
             return type(refused).__name__
         return "in"
 
 
-def test_who_guesses_must_wait() -> None:
+async def test_who_guesses_must_wait() -> None:
     """The right token too, once the guesses are used up: its answer would tell it from others."""
     auth = Guesses()
-    assert [auth.offer("guess", "10.0.0.1") for _ in range(TRIES)] == ["WrongToken"] * TRIES
-    assert auth.offer(TOKEN, "10.0.0.1") == "TooManyTries"
+    assert [await auth.offer("guess", "10.0.0.1") for _ in range(TRIES)] == ["WrongToken"] * TRIES
+    assert await auth.offer(TOKEN, "10.0.0.1") == "TooManyTries"
     with pytest.raises(TooManyTries):
-        auth.login.check(TOKEN, "10.0.0.1")
-    assert auth.offer(TOKEN, "10.0.0.2") == "in"
+        await auth.login.check(TOKEN, "10.0.0.1")
+    assert await auth.offer(TOKEN, "10.0.0.2") == "in"
     auth.time = WINDOW + 1
-    assert auth.offer(TOKEN, "10.0.0.1") == "in"
+    assert await auth.offer(TOKEN, "10.0.0.1") == "in"
 
 
-def test_guesses_from_many_addresses_are_counted_together() -> None:
+async def test_guesses_from_many_addresses_are_counted_together() -> None:
     auth = Guesses()
-    told = [auth.offer("guess", f"10.0.{n // 200}.{n % 200}") for n in range(3 * TRIES_IN_ALL)]
+    told = [
+        await auth.offer("guess", f"10.0.{n // 200}.{n % 200}") for n in range(3 * TRIES_IN_ALL)
+    ]
     assert (told.count("WrongToken"), told[-1]) == (TRIES_IN_ALL, "TooManyTries")
-    assert auth.offer(TOKEN, "10.9.9.9") == "TooManyTries"
+    assert await auth.offer(TOKEN, "10.9.9.9") == "TooManyTries"
 
 
-def test_an_ipv6_network_is_one_guesser() -> None:
+async def test_an_ipv6_network_is_one_guesser() -> None:
     auth = Guesses()
-    told = [auth.offer("guess", f"2001:db8:1:2::{n:x}") for n in range(1, 30)]
+    told = [await auth.offer("guess", f"2001:db8:1:2::{n:x}") for n in range(1, 30)]
     assert told.count("WrongToken") == TRIES
-    assert auth.offer("guess", "2001:db8:1:3::1") == "WrongToken"
+    assert await auth.offer("guess", "2001:db8:1:3::1") == "WrongToken"
 
 
-def test_the_right_token_costs_nobody_a_guess() -> None:
+async def test_the_right_token_costs_nobody_a_guess() -> None:
     auth = Guesses()
-    assert {auth.offer(TOKEN, "10.0.0.1") for _ in range(10 * TRIES_IN_ALL)} == {"in"}
+    assert {await auth.offer(TOKEN, "10.0.0.1") for _ in range(10 * TRIES_IN_ALL)} == {"in"}
 
 
-def test_guesses_never_lock_out_who_is_signed_in() -> None:
+async def test_guesses_never_lock_out_who_is_signed_in() -> None:
     auth = Guesses()
     kept = {"cookie": f"{auth.login.cookie}={auth.login.session()}"}
     for n in range(2 * TRIES_IN_ALL):
-        auth.offer("guess", f"10.0.0.{n % 20}")
-    auth.login.admit(kept, "10.0.0.1")
-    auth.login.admit(kept | {"authorization": "Bearer wrong"}, "10.0.0.1")
+        await auth.offer("guess", f"10.0.0.{n % 20}")
+    await auth.login.admit(kept, "10.0.0.1")
+    await auth.login.admit(kept | {"authorization": "Bearer wrong"}, "10.0.0.1")
 
 
 async def test_two_pontes_of_one_machine_keep_a_session_each(house: House) -> None:
@@ -252,12 +254,12 @@ async def test_two_pontes_of_one_machine_keep_a_session_each(house: House) -> No
         await other.close()
 
 
-def test_a_session_ends_by_itself_and_with_a_new_token() -> None:
+async def test_a_session_ends_by_itself_and_with_a_new_token() -> None:
     auth = Guesses()
     value = auth.login.session()
     kept = {"cookie": f"{auth.login.cookie}={value}"}
     with pytest.raises(Unauthorized):
-        Login("another-token-that-is-long").admit(kept, "")
+        await Login("another-token-that-is-long").admit(kept, "")
     longer = f"{int(value.split('-')[0], 16) * 2:x}-{value.partition('-')[2]}"
     for forged in (
         longer,
@@ -269,31 +271,31 @@ def test_a_session_ends_by_itself_and_with_a_new_token() -> None:
         "é-x-y",
     ):
         with pytest.raises(Unauthorized):
-            auth.login.admit({"cookie": f"{auth.login.cookie}={forged}"}, "")
+            await auth.login.admit({"cookie": f"{auth.login.cookie}={forged}"}, "")
     auth.time = SESSION + 1
     with pytest.raises(Unauthorized):
-        auth.login.admit(kept, "")
+        await auth.login.admit(kept, "")
 
 
-def test_behind_a_proxy_here_its_visitors_are_counted_by_their_own_address() -> None:
+async def test_behind_a_proxy_here_its_visitors_are_counted_by_their_own_address() -> None:
     auth = TokenAuthentication("127.0.0.1", TOKEN, URL)
 
-    def offer(token: str, forwarded: str, peer: str = "127.0.0.1") -> str:
+    async def offer(token: str, forwarded: str, peer: str = "127.0.0.1") -> str:
         headers = {"host": "ponte.example", "authorization": f"Bearer {token}",
                    "x-forwarded-for": forwarded}  # fmt: skip
         try:
-            auth.admit(Visit("/status", headers, peer))
+            await auth.admit(Visit("/status", headers, peer))
         except Refusal as refused:
             return type(refused).__name__
         return "in"
 
     for n in range(TRIES):
-        assert offer("guess", f"1.1.1.{n}, 9.9.9.9") == "WrongToken"
-    assert offer(TOKEN, "9.9.9.9") == "TooManyTries"
-    assert offer(TOKEN, "9.9.9.9, 8.8.8.8") == "in"
+        assert await offer("guess", f"1.1.1.{n}, 9.9.9.9") == "WrongToken"
+    assert await offer(TOKEN, "9.9.9.9") == "TooManyTries"
+    assert await offer(TOKEN, "9.9.9.9, 8.8.8.8") == "in"
     for n in range(TRIES):
-        assert offer("guess", f"7.7.7.{n}", peer="6.6.6.6") == "WrongToken"
-    assert offer(TOKEN, "8.8.8.8", peer="6.6.6.6") == "TooManyTries", "nobody writes for it"
+        assert await offer("guess", f"7.7.7.{n}", peer="6.6.6.6") == "WrongToken"
+    assert await offer(TOKEN, "8.8.8.8", peer="6.6.6.6") == "TooManyTries", "nobody writes for it"
 
 
 async def test_the_socket_asks_for_nothing(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 
 from core.errors import NotFound
+from core.integration import Act
 from core.records import Health
 from tests.web.house import House
 
@@ -50,6 +51,10 @@ async def test_the_page_reads_what_is_connected(house: House, client: httpx.Asyn
 class Threads:
     def __init__(self) -> None:
         self.forgotten: list[tuple[str, str]] = []
+        self.acts: Mapping[str, Act] = {"echo": self._echo}
+
+    async def _echo(self, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {"said": arguments["word"]}
 
     async def threads(self) -> Sequence[Mapping[str, Any]]:
         return [{"conversation": "slack:T1:C1:1.2"}]
@@ -85,6 +90,10 @@ async def test_the_operator_s_routes_are_on_the_socket_alone(tmp_path: Path) -> 
             assert (await socket.post("/operator/forget", json=both)).status_code == 400
             done = await socket.post("/operator/forget", json={"person": "slack:T1:U1"})
             assert done.json() == {"messages": 1}
+            word = {"arguments": {"word": "so"}}
+            assert (await web.post("/operator/echo", json=word)).status_code == 404
+            assert (await socket.post("/operator/echo", json=word)).json() == {"said": "so"}
+            assert (await socket.post("/operator/other", json=word)).status_code == 404
     finally:
         await house.close()
     assert threads.forgotten == [("", "slack:T1:U1")]

@@ -5,6 +5,7 @@ import { make } from "./element.js";
 import { post } from "./server.js";
 import { locale, say } from "./words.js";
 
+const LONG = 36; // characters of a cell that is read in several lines
 const WIDE = 6; // columns of a table with several rows
 const shown = new Map(); // id → {card, drawn}, wherever it stands
 
@@ -96,7 +97,7 @@ function lines(all, names) {
 }
 
 function table(head, body) {
-  return make("div", { class: "table", tabindex: "0", role: "region", "aria-label": say("table") },
+  return make("div", { class: "table", tabindex: "0", role: "group", "aria-label": say("table") },
     make("table", {}, make("thead", {}, make("tr", {}, ...head.map((name) => heading(name, "col")))),
       make("tbody", {}, ...body.map((cells) => make("tr", {}, ...cells)))));
 }
@@ -106,7 +107,9 @@ function heading(text, scope) {
 }
 
 function cell(...content) {
-  return make("td", { dir: "auto" }, ...content);
+  const made = make("td", { dir: "auto" }, ...content);
+  if (made.textContent.length > LONG) made.classList.add("long");
+  return made;
 }
 
 function isEmpty(value) {

@@ -8,17 +8,46 @@ import { say } from "./words.js";
 const AGAIN = [500, 1000, 2000, 4000, 8000]; // milliseconds before a message is sent once more
 let conversation = "";
 let files = [];
+let replaces = ""; // the turn that what is written is to stand for
+let early = false; // sent before it was known where to
 
+const touched = matchMedia("(pointer: coarse)"); // a keyboard on glass: Enter is a new line there
+
+/** What was typed before the first conversation was known stays, too. */
 export function turnTo(id) {
+  const typed = conversation ? "" : $("text").value;
+  if (id !== conversation) replacing("");
   conversation = id;
+  $("text").value = typed || (localStorage.getItem(draft()) ?? "");
+  keepDraft();
+  fit();
+  if (early) submit($("text").value);
+  early = false;
+}
+
+/** What is written and not sent yet outlives the page, for each conversation. */
+function draft() {
+  return `draft ${conversation}`;
+}
+
+function keepDraft() {
+  if ($("text").value.trim()) localStorage.setItem(draft(), $("text").value);
+  else localStorage.removeItem(draft());
 }
 
 export function submit(text) {
-  const said = { text: text.trim(), files, conversation, key: randomKey() };
+  if (!conversation) {
+    early = true;
+    return;
+  }
+  const said = { text: text.trim(), files, conversation, key: randomKey(), replaces };
   if (!said.text && files.length === 0) return;
+  if (replaces) log.withdraw(replaces);
+  replacing("");
   files = [];
   showFiles();
   $("text").value = "";
+  keepDraft();
   fit();
   const shown = log.place(said.key);
   const named = said.files.map((file) => ({ name: file.name, type: file.type }));
@@ -39,8 +68,38 @@ async function send(said, shown, tries = 0) {
   }
 }
 
-function body({ text, files: sent, conversation: where, key }) {
-  const fields = { message: text, conversation: where, event_key: key,
+/** Say what is written in place of that turn; "" is none. */
+function replacing(turn) {
+  replaces = turn;
+  $("editing").hidden = !turn;
+}
+
+/** Ask the last question again, or put it into the box to be changed. */
+function ask({ how, turn, text }) {
+  if (how === "again") {
+    const kept = $("text").value;
+    replacing(turn);
+    submit(text || " ");
+    $("text").value = kept;
+  } else {
+    replacing(turn);
+    $("text").value = text;
+    $("text").focus();
+  }
+  keepDraft();
+  fit();
+}
+
+function giveUp() {
+  replacing("");
+  $("text").value = "";
+  keepDraft();
+  fit();
+  $("text").focus();
+}
+
+function body({ text, files: sent, conversation: where, key, replaces: old }) {
+  const fields = { message: text, conversation: where, event_key: key, replaces: old,
     time_zone: Intl.DateTimeFormat().resolvedOptions().timeZone ?? "" };
   const headers = { Prefer: "respond-async" };
   if (sent.length === 0) {
@@ -54,6 +113,13 @@ function body({ text, files: sent, conversation: where, key }) {
 }
 
 function unsent(said, shown, error) {
+  if (said.replaces) {
+    $("text").value = said.text;
+    dispatchEvent(new Event("reread")); // what it was to stand for is there still
+    fit();
+    notice(say("not_sent", { why: error.message }));
+    return;
+  }
   log.showTrouble({ turn: shown.turn, message: say("not_sent", { why: error.message }) });
   const again = make("button", { type: "button", class: "unsent", text: say("again"),
     on: { click: () => { again.remove(); send(said, shown); } } });
@@ -87,9 +153,15 @@ function fit() {
 export function start() {
   const text = $("text");
   $("ask").addEventListener("submit", (event) => { event.preventDefault(); submit(text.value); });
-  text.addEventListener("input", fit);
+  text.addEventListener("input", () => { fit(); keepDraft(); });
   text.addEventListener("keydown", (event) => {
-    if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+    if (event.key === "Escape" && replaces) giveUp();
+    if (event.key === "ArrowUp" && !text.value && log.lastAsked()) {
+      event.preventDefault();
+      const { turn, text: said } = log.lastAsked();
+      ask({ how: "edit", turn, text: said });
+    }
+    if (event.key !== "Enter" || event.shiftKey || event.isComposing || touched.matches) return;
     event.preventDefault();
     submit(text.value);
   });
@@ -101,6 +173,8 @@ export function start() {
   $("attach").addEventListener("click", () => $("files").click());
   $("files").addEventListener("change", () => { attach($("files").files); $("files").value = ""; });
   $("stop").addEventListener("click", stop);
+  $("unedit").addEventListener("click", giveUp);
+  addEventListener("asking", (event) => ask(event.detail));
   const dragging = (on) => (event) => {
     if (!event.dataTransfer.types.includes("Files")) return;
     event.preventDefault();

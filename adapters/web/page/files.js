@@ -24,7 +24,7 @@ function shown(file) {
 /** The code is fetched when it is first unfolded. */
 function unfolding(file, link) {
   const code = make("code");
-  const pre = make("pre", { tabindex: "0", dir: "ltr", role: "region", "aria-label": say("code") }, code);
+  const pre = make("pre", { tabindex: "0", dir: "ltr", role: "group", "aria-label": say("code") }, code);
   const fold = make("details", {}, make("summary", { text: say("ran") }), pre, link);
   fold.addEventListener("toggle", async () => {
     if (!fold.open || code.textContent) return;
@@ -33,4 +33,26 @@ function unfolding(file, link) {
     stick(() => { code.textContent = text; });
   });
   return fold;
+}
+
+export async function copied(text) {
+  if (navigator.clipboard) return navigator.clipboard.writeText(text);
+  const area = make("textarea", { class: "unseen", text }); // plain http beyond this machine
+  document.body.append(area);
+  area.select();
+  document.execCommand("copy");
+  area.remove();
+}
+
+const FORMULA = /^[ \n]*[=+\-@\t\r]/;
+const NUMBER = /^[+-]?\d[\d.,\u00a0\u202f ]*(e[+-]?\d+)?%?$/i;
+
+/** A spreadsheet runs what begins as a formula: an apostrophe before it, as in exports. */
+export function csv(table, between) {
+  const quoted = (text) => {
+    const safe = FORMULA.test(text) && !NUMBER.test(text) ? `'${text}` : text;
+    return /["\n\r,\t]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
+  };
+  return [...table.querySelectorAll("tr")]
+    .map((row) => [...row.cells].map((cell) => quoted(cell.textContent)).join(between)).join("\r\n");
 }

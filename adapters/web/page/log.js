@@ -2,10 +2,13 @@
 
 import * as card from "./card.js";
 import { $, make, stick } from "./element.js";
-import { filesOf } from "./files.js";
-import { keep } from "./shelf.js";
+import { colour } from "./code.js";
+import { changed } from "./conversations.js";
+import { copied, csv, filesOf } from "./files.js";
+import { grow } from "./growing.js";
 import { locale, say } from "./words.js";
 
+let counting = 0;
 const turns = new Map(); // turn → its parts; before the server named it, its event key → the same
 let conversation = "";
 
@@ -29,14 +32,14 @@ export function place(turn, at = Date.now() / 1000) {
     make("time", { datetime: time.toISOString(), text: short }));
   const shown = {
     turn, running: false, clicked: false, text: "", doing: "",
-    item: make("li", { id: `turn-${turn}` }),
+    item: make("li", { id: `turn-${turn}` }), replaces: "",
     said: make("div", { class: "said", role: "group", "aria-label": say("you"), hidden: true }),
     answer: make("div", { class: "answer", role: "group", "aria-label": "Ponte", hidden: true }),
     body: make("div", { class: "body" }), extra: make("div", { class: "extra" }),
-    progress: make("p", { class: "progress" }),
+    progress: make("p", { class: "progress" }), tools: make("p", { class: "tools" }),
   };
-  shown.said.append(link);
-  shown.answer.append(shown.body, shown.progress, shown.extra);
+  shown.said.append(make("h2", { class: "unseen", text: say("you") }), link);
+  shown.answer.append(make("h2", { class: "unseen", text: "Ponte" }), shown.body, shown.progress, shown.extra, shown.tools);
   shown.item.append(shown.said, shown.answer);
   stick(() => $("log").append(shown.item));
   turns.set(turn, shown);
@@ -48,11 +51,46 @@ export function showMessage(message) {
   name(message.event_key, message.turn);
   const shown = place(message.turn, message.at);
   Object.assign(shown, { text: message.text, clicked: message.clicked });
-  for (const old of shown.said.querySelectorAll(".words, .files, .unsent")) old.remove();
-  shown.said.append(make("p", { class: "words", dir: "auto", text: message.text }), filesOf(message.files));
+  for (const old of shown.said.querySelectorAll(".words, .files, .unsent, .tools")) old.remove();
+  const edit = make("p", { class: "tools last" }, acting("edit", () => asking(shown, "edit")));
+  shown.said.append(words(message.text), filesOf(message.files), ...(message.text ? [edit] : []));
   shown.said.hidden = message.clicked;
   if (message.state === "new" || message.state === "running") run(shown, true);
-  if (!message.clicked) keep(conversation, message.text.trim().slice(0, 60) || message.files[0]?.name);
+  if (!message.clicked) changed();
+}
+
+const FENCED = /^(`{3,}|~{3,})[ \t]*([\w+#.-]*)[^\n]*\n([^]*?)^\1[ \t]*$/gm;
+
+/** What a person wrote, as they wrote it; what they fenced is shown as code. */
+function words(text) {
+  const pieces = [];
+  let at = 0;
+  for (const found of text.matchAll(FENCED)) {
+    const code = make("code", { class: `language-${found[2]}`, text: found[3].replace(/\n$/, "") });
+    colour(code);
+    pieces.push(text.slice(at, found.index).replace(/\n$/, ""), framed(code));
+    at = found.index + found[0].length + 1;
+  }
+  return make("div", { class: "words", dir: "auto" }, ...[...pieces, text.slice(at)].filter(Boolean));
+}
+
+function framed(code) {
+  return make("pre", { tabindex: "0", dir: "ltr", role: "group", "aria-label": say("code") }, code);
+}
+
+/** The person's last words once more, as they are or to be changed first. */
+function asking(shown, how) {
+  dispatchEvent(new CustomEvent("asking", { detail: { how, turn: shown.turn, text: shown.text } }));
+}
+
+export function lastAsked() {
+  return [...turns.values()].filter((one) => !one.clicked && !one.running).at(-1);
+}
+
+/** Another turn is asked in its place. */
+export function withdraw(turn) {
+  turns.get(turn)?.item.remove();
+  turns.delete(turn);
 }
 
 /** The server's name for what was shown under its event key. */
@@ -76,7 +114,20 @@ function run(shown, going) {
   const first = running();
   shown.progress.textContent = going ? say(first === shown ? "thinking" : "waiting") : "";
   $("stop").hidden = !first;
+  shown.began = going ? shown.began || Date.now() : 0;
+  count();
   if (!going && first && !first.body.hasChildNodes()) first.progress.textContent = say("thinking");
+}
+
+/** For how long it works, from the fifth second on. */
+function count() {
+  clearTimeout(counting);
+  for (const { began, progress } of turns.values()) {
+    const seconds = began ? Math.floor((Date.now() - began) / 1000) : 0;
+    if (seconds >= 5) progress.dataset.seconds = seconds;
+    else delete progress.dataset.seconds;
+  }
+  if (running()) counting = setTimeout(count, 1000);
 }
 
 export function showProgress({ turn, text }) {
@@ -89,7 +140,7 @@ export function showText({ turn, html }) {
   const shown = place(turn);
   stick(() => {
     shown.answer.hidden = false;
-    shown.body.innerHTML = html; // cleaned by the server; this page's policy runs no script in it
+    grow(shown.body, html);
     shown.progress.textContent = shown.doing || say("writing");
   });
 }
@@ -102,9 +153,15 @@ export function showAnswer(answer) {
   const shown = place(answer.turn, answer.at);
   run(shown, false);
   stick(() => {
-    shown.body.innerHTML = answer.html;
+    for (const one of shown.body.querySelectorAll(".tools, .copy")) one.remove();
+    grow(shown.body, answer.html);
     if (answer.response !== undefined) $("spoken").textContent = shown.body.textContent;
     decorate(shown.body);
+    const again = acting(answer.status === "failed" ? "again" : "ask_again", () => asking(shown, "again"));
+    again.classList.add("last");
+    const copy = copying("copy_answer", () => answer.text ?? answer.response);
+    shown.tools.replaceChildren(...(answer.html ? [copy] : []), ...(shown.clicked ? [] : [again]));
+    if (answer.response !== undefined) changed();
     shown.progress.textContent = answer.html || answer.status === "done" ? "" : say(answer.status);
     shown.answer.dataset.status = answer.status;
     shown.extra.querySelector(":scope > .files")?.remove();
@@ -131,27 +188,32 @@ export function showTrouble({ turn, message }) {
 
 function decorate(body) {
   for (const table of body.querySelectorAll("div.table")) {
-    table.setAttribute("role", "region");
+    table.setAttribute("role", "group");
     table.setAttribute("aria-label", say("table"));
+    table.after(tools([["copy_table", () => csv(table, "\t")], ["copy_csv", () => csv(table, ",")]]));
   }
   for (const pre of body.querySelectorAll("pre")) {
-    pre.setAttribute("role", "region");
+    pre.setAttribute("role", "group");
     pre.setAttribute("aria-label", say("code"));
-    const button = make("button", { type: "button", class: "copy", text: say("copy"),
-      on: { click: () => copy(button, pre) } });
-    const frame = make("div", { class: "code" });
-    pre.replaceWith(frame);
-    frame.append(button, pre);
+    const code = pre.querySelector("code");
+    if (code) colour(code);
+    pre.before(copying("copy", () => pre.textContent));
   }
 }
 
-async function copy(button, pre) {
-  if (navigator.clipboard) {
-    await navigator.clipboard.writeText(pre.textContent);
-  } else { // plain http beyond this machine has no clipboard object
-    getSelection().selectAllChildren(pre);
-    document.execCommand("copy");
-  }
-  button.textContent = say("copied");
-  setTimeout(() => { button.textContent = say("copy"); }, 2000);
+function acting(word, work) {
+  return make("button", { type: "button", text: say(word), on: { click: work } });
+}
+
+function tools(all) {
+  return make("p", { class: "tools" }, ...all.map(([word, text]) => copying(word, text)));
+}
+
+function copying(word, text) {
+  const button = make("button", { type: "button", class: "copy", text: say(word), on: { click: async () => {
+    await copied(text());
+    button.textContent = say("copied");
+    setTimeout(() => { button.textContent = say(word); }, 2000);
+  } } });
+  return button;
 }

@@ -1,20 +1,21 @@
 // The page of Ponte: opens conversations, and everything around what was said.
 
 import * as composer from "./composer.js";
+import * as conversations from "./conversations.js";
 import { $, make, notice, randomKey } from "./element.js";
 import * as log from "./log.js";
 import * as quick from "./quick.js";
 import { post, request } from "./server.js";
-import * as shelf from "./shelf.js";
 import * as stream from "./stream.js";
 import { say, translate } from "./words.js";
 
 const AGAIN = 1500; // milliseconds before a conversation that could not be read is read again
 let current = "";
 
-function linked() {
+async function linked() {
   const [id, turn] = location.hash.slice(1).split("/");
-  return [/^[A-Za-z0-9_-]{1,64}$/.test(id) ? id : shelf.kept()[0]?.id ?? "main", turn];
+  if (/^[A-Za-z0-9_-]{1,64}$/.test(id)) return [id, turn];
+  return [await conversations.newest().catch(() => undefined) ?? "main", turn];
 }
 
 /** The address that opens Ponte carries its token behind the #: taken once, and not kept there. */
@@ -23,6 +24,29 @@ async function admitted() {
   const token = new URLSearchParams(location.hash.slice(1)).get("token");
   history.replaceState(null, "", location.pathname);
   return signedIn(token);
+}
+
+/** Who that is, and what they had typed and not sent: nobody else is to find it. */
+async function introduce() {
+  const { person, name, owner, operates } = await request("/me");
+  if ((localStorage.getItem("person") ?? "web:owner") !== person) localStorage.clear();
+  localStorage.setItem("person", person);
+  $("who").textContent = say("signed_in", { name: owner ? say("owner") : name });
+  $("used").hidden = !operates;
+  $("me").hidden = false;
+}
+
+/** Nothing of theirs stays on the screen or in the browser. */
+async function leave() {
+  stream.leave();
+  try {
+    await post("/logout", {});
+  } catch (error) {
+    notice(error.message);
+    return;
+  }
+  localStorage.clear();
+  location.replace("/");
 }
 
 /** Whether this token opened a session; if not, the dialog says why once it is needed. */
@@ -44,7 +68,8 @@ function go(id) {
 
 async function open() {
   const entered = await admitted();
-  const [id, turn] = linked();
+  if (entered || !current) await introduce().catch(() => {});
+  const [id, turn] = await linked();
   if (entered || id !== current) await read(id);
   const shown = turn && document.getElementById(`turn-${turn}`);
   if (shown) {
@@ -59,7 +84,8 @@ async function read(id) {
   stream.leave();
   log.clear(id);
   composer.turnTo(id);
-  shelf.show(id);
+  conversations.show(id);
+  conversations.changed();
   $("search").value = "";
   menu(false);
   try {
@@ -80,13 +106,15 @@ async function read(id) {
 async function welcome(empty) {
   $("welcome").hidden = !empty;
   if (!empty) return;
-  const { parts } = await request("/status");
+  const { tries, tables, commands, parts, demo } = await request("/welcome");
+  $("connected").hidden = parts.length === 0;
+  for (const [id, names] of Object.entries({ tables, commands })) {
+    $(id).hidden = names.length === 0;
+    $(id).replaceChildren(say(id), " ", make("bdi", { text: names.join(", ") }));
+  }
   $("parts").replaceChildren(...parts.map(({ name, state, words }) => make("li", { "data-state": state },
     make("strong", { text: name }), ` · ${say(state)}`, words && " · ", make("bdi", { text: words }))));
-  const on = (name) => parts.some((part) => part.name === name && part.state === "on");
-  $("model").hidden = !parts.some((part) => part.name === "model" && part.words.includes("OPENAI_API_KEY"));
-  const tries = [on("nocodb") && "list tables", on("code") && "run python print(2**100)",
-    "what can you do?", "help", "status"].filter(Boolean).slice(0, 3);
+  $("model").hidden = !demo;
   $("tries").replaceChildren(...tries.map((text) => make("li", {},
     make("button", { type: "button", text, on: { click: () => composer.submit(text) } }))));
 }
@@ -105,26 +133,55 @@ function search() {
     count += found;
   }
   notice(wanted && say("found", { count }));
+  conversations.search(wanted);
+}
+
+let forgetting = "";
+
+function sure(id) {
+  forgetting = id;
+  $("sure").showModal();
 }
 
 async function forget() {
-  const forgotten = current;
-  stream.leave();
+  if (forgetting === current) stream.leave();
   try {
-    await post("/chat", { message: "forget", conversation: forgotten });
-    shelf.drop(forgotten);
-    go(randomKey());
+    await conversations.forget(forgetting);
+    if (forgetting === current) go(randomKey());
     $("spoken").textContent = say("forgotten");
   } catch (error) {
-    await read(forgotten);
+    if (forgetting === current) await read(current);
     notice(error.message);
   }
+}
+
+/** Pictures open large, over the page. */
+function enlarge(event) {
+  const picture = event.target.closest(".files img, .body img");
+  if (!picture || event.ctrlKey || event.metaKey) return;
+  event.preventDefault();
+  $("large").src = picture.src;
+  $("large").alt = picture.alt;
+  $("picture").showModal();
+}
+
+/** Keys that act where nothing is being written. */
+function pressed(event) {
+  if (event.key === "Escape") menu(false);
+  const writing = event.target.closest?.("input, textarea, select, dialog");
+  if (writing || event.ctrlKey || event.metaKey || event.altKey) return;
+  const act = { "?": () => $("keys-list").showModal(), "/": () => $("search").focus(), n: () => go(randomKey()),
+    w: () => $("text").focus() }[event.key];
+  if (!act) return;
+  event.preventDefault();
+  act();
 }
 
 async function enter(event) {
   event.preventDefault();
   if (!await signedIn($("token").value.trim())) return;
   $("token").value = "";
+  await introduce().catch(() => {});
   await read(current);
 }
 
@@ -134,16 +191,19 @@ function start() {
   quick.start();
   stream.start(() => read(current));
   addEventListener("hashchange", open);
+  addEventListener("reread", () => read(current));
   $("new").addEventListener("click", () => go(randomKey()));
+  $("leave").addEventListener("click", leave);
   $("menu").addEventListener("click", () => menu(!document.body.classList.contains("menu")));
   $("search").addEventListener("input", search);
-  $("forget").addEventListener("click", () => $("sure").showModal());
+  $("forget").addEventListener("click", () => sure(current));
+  addEventListener("forgetting", (event) => sure(event.detail));
+  addEventListener("click", enlarge);
+  $("shortcuts").addEventListener("click", () => $("keys-list").showModal());
   $("sure").addEventListener("close", () => $("sure").returnValue === "forget" && forget());
   $("signin").addEventListener("cancel", (event) => event.preventDefault());
   $("signin").querySelector("form").addEventListener("submit", enter);
-  addEventListener("keydown", (event) => {
-    if (event.key === "Escape") menu(false);
-  });
+  addEventListener("keydown", pressed);
   open();
 }
 

@@ -3,7 +3,11 @@
 import { $ } from "./element.js";
 import { say } from "./words.js";
 
+let admissions = 0;
+
+/** Asks who is there where the server does not know; not for what was sent before they signed in. */
 export async function request(path, options = {}) {
+  const before = admissions;
   let answer;
   try {
     answer = await fetch(path, options);
@@ -11,8 +15,12 @@ export async function request(path, options = {}) {
     throw Object.assign(new Error(say("no_connection")), { status: 0 });
   }
   const body = await answer.json().catch(() => ({}));
-  if (answer.ok) return body;
-  if (answer.status === 401 && path !== "/login" && !$("signin").open) $("signin").showModal();
+  if (answer.ok) {
+    if (path === "/login") admissions += 1;
+    return body;
+  }
+  const stranger = answer.status === 401 && path !== "/login" && before === admissions;
+  if (stranger && !$("signin").open) $("signin").showModal();
   const sentence = body.error?.message ?? `HTTP ${answer.status}`;
   throw Object.assign(new Error(sentence), { status: answer.status });
 }

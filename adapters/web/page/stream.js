@@ -51,7 +51,7 @@ function lost(mine, reset) {
   if (mine.readyState !== EventSource.CLOSED) return;
   waiting = setTimeout(async () => {
     try {
-      await request("/status");
+      await request("/me");
       if (mine === source) connect(reset);
     } catch (error) {
       if (error.status !== 401 && mine === source) lost(mine, reset);

@@ -72,19 +72,22 @@ class Code(ToolIntegration[CodeSettings]):
                     # Nothing is stored by who chose a level at which the model's server stores
                     # nothing.
                     store=shared.ponte_model_api in ("auto", "conversations"),
+                    prices=deps.config.price_list,
                 )
                 return HostedBackend(deps.client, choice, pseudonym=deps.pseudonym)
 
     def _local(self, deps: Dependencies[CodeSettings], folder: Path | None = None) -> LocalBackend:
         """`folder` is the one for environments, where it is not the home's."""
         from core.tools.code.environment import Environment, place
-        from core.tools.code.local import Kernels, LocalBackend, Marks, most_kernels
+        from core.tools.code.local import Kernels, LocalBackend, most_kernels
         from core.tools.code.sandbox.sandbox import Limits
 
         limits, home = Limits(), deps.home.path
+        kernels = Kernels(deps.peers.kernels(home / "kernels"), limits, most_kernels(limits))
+        deps.peers.on("kernel", kernels.drop)
         return LocalBackend(
             Environment(folder or place(home), deps.shared.proxies),
-            Kernels(Marks(home / "kernels"), limits, most_kernels(limits)),
+            kernels,
             limits,
             wanted=deps.own.ponte_code == "local",
         )

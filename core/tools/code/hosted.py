@@ -28,7 +28,7 @@ from typing import Literal
 
 import structlog
 
-from core import metrics
+from core import i18n, metrics
 from core.errors import NoKey, NoQuota, NotFound, RateLimited, ToolError, WrongKey
 from core.i18n import say
 from core.messages import Usage
@@ -45,7 +45,7 @@ from core.tools.code.port import (
     measured,
     type_of,
 )
-from core.usage import CONTAINER, CONTAINER_SESSION, usage_of
+from core.usage import CONTAINER, CONTAINER_SESSION, Paid, Prices, usage_of
 
 log = structlog.get_logger("code")
 
@@ -56,6 +56,9 @@ PAUSES = (1.0, 2.0, 4.0, 5.0)
 """Seconds between looks at a response that is not finished; the last one goes on."""
 LONGEST = 60_000
 """Characters of code: the model must write each of them again."""
+READ_MOST, SAID_MOST = 50_000, 16_000
+"""Tokens that are reserved beside the code: what the model reads of the run and says of it. Neither
+is bounded by OpenAI, so this is the one bound that a run may exceed."""
 BUSY = 20.0
 """Seconds that a person is told to wait where the server names none."""
 IDLE_MINUTES = 20
@@ -189,7 +192,7 @@ class Prompt:
         if not text.strip():
             raise ToolError(NO_CODE, code="no_code")
         if len(text) > LONGEST:
-            size, limit = f"{len(text):,}", f"{LONGEST:,}"
+            size, limit = i18n.number(len(text)), i18n.number(LONGEST)
             raise ToolError(TOO_LONG, code="too_long", size=size, limit=limit)
         if not words or found:
             return cls(text)
@@ -387,12 +390,12 @@ class Container:
     made: set[tuple[str, bytes]] = field(default_factory=set)
     seen: set[str] = field(default_factory=set)
 
-    def charged(self, now: float) -> float:
+    def charged(self, now: float, price: float = CONTAINER) -> float:
         """US dollars that using it now adds: a session, when the last one is over."""
         if now < self.paid:
             return 0.0
         self.paid = now + CONTAINER_SESSION
-        return CONTAINER
+        return price
 
 
 class Containers:
@@ -529,6 +532,7 @@ class Choice:
     effort: str = ""
     store: bool = True
     seconds: float = 240.0
+    prices: Prices = field(default_factory=Prices)
 
 
 @dataclass(frozen=True, slots=True)
@@ -733,10 +737,12 @@ class CodeInterpreter:
 
     def _usage(self, usage: Usage, container: Container | None) -> Usage:
         """Only OpenAI's own prices are known; the same name may cost anything elsewhere."""
+        prices, model = self._choice.prices, self._choice.model
         if not self._client.place.official:
-            return replace(usage, cost=None)
-        rent = container.charged(self._containers.now()) if container else 0.0
-        return replace(usage, cost=(usage.cost or 0.0) + rent)
+            return replace(usage, cost=Prices(prices.models, official=False).cost(model, usage))
+        now = self._containers.now()
+        rent = container.charged(now, prices.container) if container else 0.0
+        return replace(usage, cost=(prices.cost(model, usage) or 0.0) + rent)
 
     def _body(self, container: Container, prompt: Prompt, person: str) -> Json:
         choice, official = self._choice, self._client.place.official
@@ -783,6 +789,12 @@ class HostedBackend:
     def start(self) -> None:
         """There is nothing to prepare."""
 
+    def costs(self, arguments: str) -> Paid:
+        """A session of a container, and the model that passes the code on and reads what came."""
+        code = len(arguments.encode())
+        model = self._choice.model
+        return Paid("container", "", model, READ_MOST + 2 * code, SAID_MOST + code)
+
     async def offered(self) -> bool:
         """OpenAI needs a key; other servers may do without."""
         return bool(self._client.place.key) or not self._client.place.official
@@ -809,10 +821,10 @@ class HostedBackend:
     async def health(self) -> Health:
         about = {"model": self._choice.model, "host": self._client.place.host}
         if not await self.offered():
-            return Health("code", "off", say("hosted: OPENAI_API_KEY is not set", "en"))
+            return Health("code", "off", say("hosted: OPENAI_API_KEY is not set"))
         if self._trouble:
             return Health("code", "failing", self._trouble.words())
-        return Health("code", "on", say("hosted: {model} at {host}", "en", **about))
+        return Health("code", "on", say("hosted: {model} at {host}", **about))
 
     async def close(self) -> None:
         """Containers stay: the next process goes on with them."""

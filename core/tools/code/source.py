@@ -130,6 +130,7 @@ class CodeSource:
             doing=DOING,
             description=description or backend.description,
         )
+        self._tool.costs = getattr(backend, "costs", None)
 
     async def tools(self) -> Sequence[Tool]:
         return (self._tool,) if await self.backend.offered() else ()

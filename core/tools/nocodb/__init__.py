@@ -9,13 +9,19 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, SecretStr
 
 from core.errors import PonteError
+from core.i18n import say
 from core.integration import PATIENCE, Dependencies, QuickRegistry, Shared, ToolIntegration, Tools
 from core.records import Health
-from core.settings import SettingsPart, plain, setting, url_parts
+from core.settings import SettingsPart, plain, setting, url_parts, with_scheme
 
 
 def _origin_or_bridge(value: SecretStr) -> SecretStr:
-    path = url_parts(plain(value), "https", "http").path.rstrip("/")
+    """What stands in a browser's address bar is NocoDB's own: `/dashboard/#/nc/…`, `/#/…`."""
+    value = SecretStr(with_scheme(plain(value)))
+    parts = url_parts(plain(value), "https", "http")
+    path = parts.path.rstrip("/")
+    if parts.fragment.startswith("/") or path == "/dashboard":
+        return SecretStr(f"{parts.scheme}://{parts.netloc}")
     if path and not path.endswith("/execute"):
         raise ValueError("write an origin (https://host), or a bridge's URL ending in /execute")
     return value
@@ -68,7 +74,7 @@ class NocoDB(ToolIntegration[NocodbSettings]):
         from core.tools.nocodb.api import NocoApi
         from core.tools.nocodb.bridge_api import BridgeApi
         from core.tools.nocodb.schema import Schemas
-        from core.tools.nocodb.source import sight
+        from core.tools.nocodb.source import look
 
         own = deps.own
         url, token = plain(own.nocodb_url), plain(own.nocodb_token)
@@ -77,18 +83,21 @@ class NocoDB(ToolIntegration[NocodbSettings]):
             tools = await bridge.tools(timeout=PATIENCE)
             if tools is None:
                 await bridge.alive(timeout=PATIENCE)
-                words = "the bridge answers; it does not say which tools it has"
+                words = say("the bridge answers; it does not say which tools it has")
             else:
-                words = f"the bridge answers; it has {len(tools)} tools"
+                words = say("the bridge answers; tools: {count}", count=len(tools))
             return [Health("nocodb", "on", words)]
         api = NocoApi(url, token, deps.http, pauses=(), timeout=PATIENCE)
-        seen = await sight(api, Schemas(api, own.nocodb_base_id or ""), deps.config.table_rules)
+        known = await look(api, Schemas(api, own.nocodb_base_id or ""))
+        seen = known.sight(deps.config.table_rules)
         if seen.unknown:
             raise PonteError(
                 "{path} has rules for tables that are not there, which protect nothing: {names}",
                 path=deps.shared.ponte_config.name, names=", ".join(seen.unknown),
             )  # fmt: skip
-        words = f"NocoDB answers; {seen}" + ("; it can change nothing" if seen.only_read else "")
+        words = say("NocoDB answers; {sight}", sight=seen.words())
+        if seen.only_read:
+            words += "; " + say("it can change nothing")
         return [Health("nocodb", "on", words)]
 
 

@@ -22,6 +22,7 @@ from core.changes.approval import TableRules
 from core.changes.model import MOST_ROWS, Draft, Row, WriteKind
 from core.errors import ToolError, WriteUnsure
 from core.http import HttpClient
+from core.i18n import say
 from core.ports import Tool
 from core.records import Action, Effect, Health, ToolContext
 from core.tasks import together
@@ -233,12 +234,12 @@ class BridgeHiding:
 
     async def check(self, tool: str, args: Mapping[str, Any]) -> None:
         """Raises ToolError, which does not tell whether there is such a table, and BridgeError."""
-        if not any(rule.access == "hidden" for rule in self.rules.tables.values()):
+        if not self.rules.hides_some:
             return
         if table := str(args.get("table_id", "")):
             if table not in self._titles:
                 self._titles[table] = (await self.tables.table(table)).title
-            if self.rules.hides(table, self._titles[table]):
+            if not self.rules.sees(self._titles[table], table):
                 raise _hidden()
         if tool == "global_search":
             raise ToolError(
@@ -263,7 +264,7 @@ class BridgeHiding:
             return False
         id, title = str(table.get("id", "")), str(table.get("title", ""))
         self._titles[id] = title
-        return self.rules.hides(id, title)
+        return not self.rules.sees(title, id)
 
 
 class BridgeSource:
@@ -365,11 +366,12 @@ class BridgeSource:
             if names is None:
                 await self.api.alive()
         except BridgeError as error:
-            return Health(self.name, "failing", str(error))
+            return Health(self.name, "failing", error.words())
         if names is None:
-            return Health(self.name, "on", "bridge; it does not tell its tools")
+            return Health(self.name, "on", say("bridge; it does not tell its tools"))
         readable = len(names.intersection(READING))
-        return Health(self.name, "on", f"bridge; {readable} of its {len(names)} tools read")
+        words = say("bridge; of its {total} tools {shown} read", total=len(names), shown=readable)
+        return Health(self.name, "on", words)
 
     async def close(self) -> None:
         """Nothing is held open here."""
@@ -424,7 +426,7 @@ class ExecuteTool(FunctionTool):
     def within(self, allowed: Collection[Action]) -> Tool | None:
         if "read" not in allowed:
             return None
-        return self if "write" in allowed else self.reading
+        return self if "propose" in allowed else self.reading
 
 
 def _id_of(row: Mapping[str, Any], schema: TableSchema) -> str:

@@ -12,7 +12,7 @@ import difflib
 import functools
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
 from core.changes.approval import TableRules
@@ -26,6 +26,8 @@ FRESH = 300.0
 """Seconds that a description is taken as true."""
 RECENT = 5.0
 """Seconds within which an unknown name is no reason to ask anew."""
+VIEWS = 16
+"""Sets of tables that people may see, for each of which a description is kept."""
 LONGEST = 60
 """Characters of a name that a model is shown."""
 CUT = "…"
@@ -190,6 +192,24 @@ def table_of(
     )
 
 
+@dataclass(slots=True)
+class _Described:
+    """A table as NocoDB describes it."""
+
+    base: Base
+    told: Mapping[str, Any]
+    _seen: dict[Sequence[Named], Table] = field(default_factory=dict)
+
+    def seen(self, names: Sequence[Named]) -> Table:
+        """Among the tables of these names."""
+        if names not in self._seen:
+            if len(self._seen) >= VIEWS:
+                self._seen.clear()
+            by_id = {each.id: each for each in names}
+            self._seen[names] = table_of(self.base.id, self.told, by_id, self.base.foreign)
+        return self._seen[names]
+
+
 class Schemas:
     """The tables of one base, each described when it is first asked for.
 
@@ -219,9 +239,9 @@ class Schemas:
         return await self._base.value()
 
     async def names(self) -> Sequence[Named]:
-        """Every table that is not hidden, in NocoDB's order: id and title alone."""
+        """Every table that the turn may know of, in NocoDB's order: id and title alone."""
         every = await self.every_name()
-        return tuple(each for each in every if not self.rules.hides(each.title, each.id))
+        return tuple(each for each in every if self.rules.sees(each.title, each.id))
 
     async def every_name(self) -> Sequence[Named]:
         """Hidden ones too: what the operator's file is checked against, never told."""
@@ -272,13 +292,15 @@ class Schemas:
         """Ask anew from here on."""
         self._base = Fresh(self._find_base, self._clock)
         self._names = Fresh(self._list, self._clock)
-        self._tables: dict[str, Fresh[Table]] = {}
+        self._tables: dict[str, Fresh[_Described]] = {}
 
     async def _describe(self, named: Named) -> Table:
+        """As the turn may see it: what is kept is the same for all."""
         self._look()
         if named.id not in self._tables:
             self._tables[named.id] = Fresh(functools.partial(self._ask, named), self._clock)
-        return await self._tables[named.id].value()
+        described = await self._tables[named.id].value()
+        return described.seen(await self.names())
 
     async def _find_base(self) -> Base:
         bases = await self._api.bases()
@@ -303,11 +325,9 @@ class Schemas:
     async def _list(self) -> Sequence[Named]:
         return await self._api.tables((await self.base()).id)
 
-    async def _ask(self, named: Named) -> Table:
+    async def _ask(self, named: Named) -> _Described:
         base = await self.base()
-        seen = {each.id: each for each in await self.names()}
-        told = await self._api.table(At(base.id, named.id))
-        return table_of(base.id, told, seen, base.foreign)
+        return _Described(base, await self._api.table(At(base.id, named.id)))
 
     def _look(self) -> None:
         """Whether NocoDB has told since that we were wrong."""
@@ -386,7 +406,7 @@ def tables_tool(schemas: Schemas, base: str, titles: Sequence[str], writing: str
     """As it tells of those tables; the same for the same words, so that prompts can be cached."""
 
     def told(table: Table, longest: int = SHORT) -> str:
-        return outline(table, longest, read_only=schemas.rules.read_only(table.title, table.id))
+        return outline(table, longest, read_only=schemas.rules.closed(table.title, table.id))
 
     async def nocodb_tables(tables: Sequence[str] = ()) -> str:
         """The tables of the team's NocoDB base.

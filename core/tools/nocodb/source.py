@@ -10,13 +10,15 @@ from dataclasses import dataclass
 
 from core.changes.approval import TableRules
 from core.http import HttpClient
+from core.i18n import plural, say
+from core.policy import held
 from core.ports import Tool
 from core.records import Health
 from core.tasks import together
-from core.tools.nocodb.api import PAUSES, NocoApi, NocoError
+from core.tools.nocodb.api import PAUSES, Named, NocoApi, NocoError
 from core.tools.nocodb.draft import Writes
 from core.tools.nocodb.rest import PATIENT, RestDriver
-from core.tools.nocodb.schema import Schemas, shown, tables_tool
+from core.tools.nocodb.schema import VIEWS, Schemas, shown, tables_tool
 from core.tools.nocodb.summarize import reading_tools
 from core.tools.nocodb.write import TableWriter
 
@@ -28,6 +30,7 @@ PATIENCE = 3.0
 _ONLY_READ = ("viewer", "commenter")
 _READS_ONLY = "Nothing can be changed here: NocoDB's user for this bot may only read (role {role})."
 _PROPOSES = "Changes are proposed with nocodb_create, nocodb_update, nocodb_delete, nocodb_link."
+_MAY_NOT = "Who asks here may change nothing."
 _EXCEPT = " These tables can only be read: {tables}."
 _UNKNOWN = "{sight}; rules for tables in the operator's file protect nothing: `ponte doctor`"
 
@@ -37,7 +40,7 @@ class Sight:
     """The base, its tables as they may be seen, and the role of the token's user there.
 
     `closed`: those that the operator's file keeps from being changed. `unknown`: names in that
-    file that no table goes by.
+    file that no table goes by. `proposes`: whether who asks may propose any change.
     """
 
     base: str = ""
@@ -45,29 +48,46 @@ class Sight:
     role: str = ""
     closed: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
+    proposes: bool = True
 
     @property
     def only_read(self) -> bool:
         return self.role in _ONLY_READ
 
-    def __str__(self) -> str:
+    def words(self) -> str:
         """For the operator."""
-        role = f"; role {self.role}" if self.role else ""
-        return f"base {self.base}: {len(self.titles)} tables{role}"
+        tables = plural("base {base}: {count} table", "base {base}: {count} tables",
+                        len(self.titles), base=self.base)  # fmt: skip
+        return f"{tables}; {say('role {role}', role=self.role)}" if self.role else tables
 
 
-async def sight(api: NocoApi, schemas: Schemas, rules: TableRules) -> Sight:
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The base, all of its tables, and the role of the token's user ("": it is not told)."""
+
+    title: str = ""
+    every: tuple[Named, ...] = ()
+    role: str = ""
+
+    def sight(self, rules: TableRules) -> Sight:
+        """What the turn that runs may see of it."""
+        seen = [each for each in self.every if rules.sees(each.title, each.id)]
+        names = {name for each in self.every for name in (each.id, each.title)}
+        return Sight(
+            base=self.title,
+            titles=tuple(each.title for each in seen),
+            role=self.role,
+            closed=tuple(each.title for each in seen if rules.closed(each.title, each.id)),
+            unknown=tuple(rules.unknown(names)),
+            proposes=held("propose"),
+        )
+
+
+async def look(api: NocoApi, schemas: Schemas) -> Known:
     """Raises NocoError."""
-    base = await schemas.base()
-    every, role = await together(schemas.every_name(), _role(api, base.id))
-    names = await schemas.names()
-    return Sight(
-        base=base.title,
-        titles=tuple(each.title for each in names),
-        role=role,
-        closed=tuple(each.title for each in names if rules.read_only(each.title, each.id)),
-        unknown=tuple(rules.unknown({name for each in every for name in (each.id, each.title)})),
-    )
+    own = await schemas.base()
+    every, role = await together(schemas.every_name(), _role(api, own.id))
+    return Known(own.title, tuple(every), role)
 
 
 class NocoSource:
@@ -94,8 +114,8 @@ class NocoSource:
         self._clock = clock
         self._reading = reading_tools(self.api, self.schemas)
         self._writing = Writes(self.api, self.schemas).tools()
-        self._known = Sight()
-        self._tables = self._told()
+        self._known = Known()
+        self._told: dict[Sight, Tool] = {}
         self._until = 0.0
 
     async def tools(self) -> Sequence[Tool]:
@@ -105,31 +125,40 @@ class NocoSource:
             self._until = self._clock() + GLANCE
             with suppress(NocoError, TimeoutError):
                 async with asyncio.timeout(PATIENCE):
-                    now = await sight(self.api, self.schemas, self._rules)
-                if now != self._known:
-                    self._known = now
-                    self._tables = self._told()
-        writing = () if self._known.only_read else self._writing
-        return [self._tables, *self._reading, *writing]
+                    self._known = await look(self.api, self.schemas)
+        sight = self._known.sight(self._rules)
+        writing = () if sight.only_read else self._writing
+        return [self._tables(sight), *self._reading, *writing]
+
+    async def titles(self) -> Sequence[str]:
+        """The names of the tables, as they were last seen."""
+        await self.tools()
+        return self._known.sight(self._rules).titles
 
     async def health(self) -> Health:
         try:
-            now = await sight(self.api, self.schemas, self._rules)
+            now = (await look(self.api, self.schemas)).sight(self._rules)
         except NocoError as error:
-            return Health(self.name, "failing", str(error))
+            return Health(self.name, "failing", error.words())
         if now.unknown:
-            return Health(self.name, "failing", _UNKNOWN.format(sight=now))
-        return Health(self.name, "on", str(now))
+            return Health(self.name, "failing", say(_UNKNOWN, sight=now.words()))
+        return Health(self.name, "on", now.words())
 
     async def close(self) -> None:
         """Nothing is held open here."""
 
-    def _told(self) -> Tool:
-        known = self._known
-        writing = _READS_ONLY.format(role=known.role) if known.only_read else _PROPOSES
-        if known.closed and not known.only_read:
-            writing += _EXCEPT.format(tables=", ".join(shown(title) for title in known.closed))
-        return tables_tool(self.schemas, known.base, known.titles, writing)
+    def _tables(self, sight: Sight) -> Tool:
+        """The tool that tells of them; the same one for the same sight."""
+        if sight not in self._told:
+            if len(self._told) >= VIEWS:
+                self._told.clear()
+            writing = _PROPOSES if sight.proposes else _MAY_NOT
+            if sight.only_read:
+                writing = _READS_ONLY.format(role=sight.role)
+            elif sight.closed and sight.proposes:
+                writing += _EXCEPT.format(tables=", ".join(shown(title) for title in sight.closed))
+            self._told[sight] = tables_tool(self.schemas, sight.base, sight.titles, writing)
+        return self._told[sight]
 
 
 async def _role(api: NocoApi, base: str) -> str:

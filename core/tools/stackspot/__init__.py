@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar, Literal
 
 from pydantic import SecretStr
 
 from core.errors import PonteError
 from core.http import HttpClient, Proxies
+from core.i18n import say
 from core.integration import (
     PATIENCE,
     Dependencies,
@@ -77,16 +78,16 @@ class StackSpotIntegration(ToolIntegration[StackSpotSettings]):
     def summary(self, own: StackSpotSettings, shared: Shared) -> Health:
         pair = (own.stackspot_client_id, own.stackspot_client_secret)
         if all(pair):
-            return Health("stackspot", "on", f"realm {own.stackspot_realm}")
+            return Health("stackspot", "on", say("realm {realm}", realm=own.stackspot_realm))
         missing = "STACKSPOT_CLIENT_SECRET" if pair[0] else "STACKSPOT_CLIENT_ID"
         if any(pair):
-            return Health("stackspot", "off", f"half set; {missing} is missing")
+            return Health("stackspot", "off", say("half set; {name} is missing", name=missing))
         return Health("stackspot", "off", "set STACKSPOT_CLIENT_ID and STACKSPOT_CLIENT_SECRET")
 
     def safety(self, own: StackSpotSettings, shared: Shared, home: HomeFolder) -> Iterator[Finding]:
         if own.stackspot and own.stackspot_unknown == "allow":
-            words = "quick commands and agents that ponte.toml does not name may run"
-            yield Finding("rights", f"{words}: STACKSPOT_UNKNOWN", "note")
+            words = "quick commands and agents that ponte.toml does not name may run: {name}"
+            yield Finding("rights", say(words, name="STACKSPOT_UNKNOWN"), "note")
 
     def build(
         self,
@@ -102,9 +103,12 @@ class StackSpotIntegration(ToolIntegration[StackSpotSettings]):
             return None
         client = deps.own.client(deps.http, clock)
         quick.connect(StackSpotCommands(client).run, any_slug=any_name)
-        agents = {name: Agent(*told) for name, told in deps.config.known_agents.items()}
+
+        def agents() -> Mapping[str, Agent]:
+            return {name: Agent(*told) for name, told in deps.config.known_agents.items()}
+
         source = StackSpotSource(
-            client, quick, listed=quick.everybodys, agents=agents, any_agent=any_name,
+            client, quick, listed=lambda: quick.everybodys, agents=agents, any_agent=any_name,
             asks_first=quick.asks_first,
         )  # fmt: skip
         return Tools(source, [StackSpotRuns(client)], close=client.close)
@@ -118,8 +122,11 @@ class StackSpotIntegration(ToolIntegration[StackSpotSettings]):
             raise PonteError("StackSpot gives no token within {s:.0f} s", s=PATIENCE) from None
         finally:
             await client.close()
-        told = f"quick commands {len(config.quick_commands)}, agents {len(config.known_agents)}"
-        words = f"it gives a token for the realm {deps.own.stackspot_realm}; in ponte.toml: {told}"
+        words = say(
+            "it gives a token for the realm {realm}; in ponte.toml: quick commands {count}, "
+            "agents {total}", realm=deps.own.stackspot_realm, count=len(config.quick_commands),
+            total=len(config.known_agents),
+        )  # fmt: skip
         return [Health("stackspot", "on", words)]
 
 

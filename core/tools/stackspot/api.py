@@ -229,7 +229,7 @@ class StillRunning(StackSpotError):
         )  # fmt: skip
         self.execution = execution
 
-    def words(self, locale: str = "en") -> str:
+    def words(self, locale: str | None = None) -> str:
         return f"{super().words(locale)} {say(_STILL, locale)}"
 
 

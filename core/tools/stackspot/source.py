@@ -16,6 +16,7 @@ from core.changes.model import Change, Draft, RowWrite, Seen
 from core.changes.ports import Doing
 from core.errors import BadInput, Refusal, ToolError
 from core.i18n import say
+from core.policy import held
 from core.ports import QuickCommands, Tool
 from core.quick_commands import Inputs, check_inputs
 from core.records import Effect, Health, Outcome, QuickCommand, ToolContext
@@ -31,6 +32,7 @@ from core.tools.stackspot.client import (
     is_agent_id,
 )
 from core.tools.tool import FunctionTool, outcome_of_error
+from core.usage import Paid
 
 NAME = "stackspot"
 NAMING = 5.0
@@ -50,6 +52,7 @@ _NOTHING = "StackSpot has run `{slug}` to its end; it gave no result."
 _PLAIN = "input"
 """What free text is called on a card."""
 
+_VIEWS = 16  # sets of commands and agents that people may use
 _MOST = 60
 """Quick commands that the model is told of."""
 _LONGEST = 160
@@ -241,7 +244,8 @@ def draft_of(ctx: ToolContext, command: QuickCommand, given: Inputs) -> Draft:
 
 
 class StackSpotSource:
-    """`commands` decides what may run and runs it; `listed` is what the model is told of.
+    """`commands` decides what may run and runs it; `listed` is what models are told of, as far as
+    the turn may run it.
 
     `agents` are those of the operator, by name; with `any_agent` any well-formed id is one too.
     `asks_first` says of a slug whether nothing of it runs before a person approves it.
@@ -255,40 +259,58 @@ class StackSpotSource:
         stackspot: StackSpot,
         commands: QuickCommands,
         *,
-        listed: Sequence[QuickCommand] = (),
-        agents: Mapping[str, Agent] | None = None,
+        listed: Callable[[], Sequence[QuickCommand]] = tuple,
+        agents: Callable[[], Mapping[str, Agent]] = dict,
         any_agent: bool = False,
         asks_first: Callable[[str], bool] = lambda slug: False,
     ) -> None:
         self._stackspot = stackspot
         self._commands = commands
-        self._agents = agents or {}
+        self._listed = listed
+        self._agents = agents
         self._any_agent = any_agent
+        self._asks_first = asks_first
         self._conversations = Conversations(stackspot)
-        patience = stackspot.deadline + _PATIENCE
-        running = QuickCommandTool.of(
-            self.stackspot_quick_command, effect="spend", doing="is running the quick command…",
-            strict=False, description=describe_commands(listed), patience=patience,
-        )  # fmt: skip
-        running.listed = {command.slug: command for command in listed}
-        running.asks_first = asks_first
-        self._tools: list[Tool] = [running]
-        if agents or any_agent:
-            asking = FunctionTool.of(
-                self.stackspot_agent, effect="spend", doing="is asking the agent…",
-                description=describe_agents(self._agents, any_agent), patience=patience,
-            )  # fmt: skip
-            self._tools.append(asking)
+        self._patience = stackspot.deadline + _PATIENCE
+        self._made: dict[tuple[str, str], tuple[QuickCommandTool, FunctionTool]] = {}
 
     async def tools(self) -> Sequence[Tool]:
         """Offered also while StackSpot is away: its errors then tell so, in words."""
-        return self._tools
+        listed = tuple(each for each in self._listed() if held("command", each.slug))
+        agents = self._known_agents()
+        told = (describe_commands(listed), describe_agents(agents, self._any_agent))
+        if told not in self._made:
+            if len(self._made) >= _VIEWS:
+                self._made.clear()
+            self._made[told] = self._tools(listed, told)
+        running, asking = self._made[told]
+        return [running, asking] if agents or self._any_agent else [running]
+
+    def _known_agents(self) -> Mapping[str, Agent]:
+        return {name: each for name, each in self._agents().items() if held("agent", name)}
+
+    def _tools(
+        self, listed: Sequence[QuickCommand], told: tuple[str, str]
+    ) -> tuple[QuickCommandTool, FunctionTool]:
+        running = QuickCommandTool.of(
+            self.stackspot_quick_command, effect="spend", doing="is running the quick command…",
+            strict=False, description=told[0], patience=self._patience,
+        )  # fmt: skip
+        running.listed = {command.slug: command for command in listed}
+        running.asks_first = self._asks_first
+        running.costs = running.paid
+        asking = FunctionTool.of(
+            self.stackspot_agent, effect="spend", doing="is asking the agent…",
+            description=told[1], patience=self._patience,
+        )  # fmt: skip
+        asking.costs = lambda arguments: Paid("agents", _named(arguments, "agent"))
+        return running, asking
 
     async def health(self) -> Health:
         try:
             await self._stackspot.check()
         except StackSpotError as error:
-            return Health(self.name, "failing", str(error))
+            return Health(self.name, "failing", error.words())
         return Health(self.name, "on")
 
     async def close(self) -> None:
@@ -321,12 +343,12 @@ class StackSpotSource:
             agent: the agent's name
             prompt: the question, with all that it needs to know
         """
-        known = self._agents.get(agent)
-        if known is None and not (self._any_agent and is_agent_id(agent)):
+        known = self._known_agents().get(agent)
+        if known is None and not (self._any_agent and is_agent_id(agent) and held("agent", agent)):
             raise ToolError(
                 "There is no agent {agent}.",
                 code="unknown_agent", agent=repr(agent[:40]),
-                hint=f"these may be asked: {', '.join(self._agents)}",
+                hint=f"these may be asked: {', '.join(self._known_agents())}",
             )  # fmt: skip
         id = known.id if known else agent
         try:
@@ -357,6 +379,11 @@ class QuickCommandTool(FunctionTool):
     def only_proposes(self, arguments: str) -> bool:
         return self.asks_first(_slug(arguments))
 
+    def paid(self, arguments: str) -> Paid | None:
+        """What is only proposed is paid for where it is approved."""
+        slug = _slug(arguments)
+        return None if self.asks_first(slug) else Paid("quick_commands", slug)
+
 
 def _about(title: str, description: str) -> str:
     words = ". ".join(each.strip().rstrip(".") for each in (title, description) if each.strip())
@@ -365,11 +392,15 @@ def _about(title: str, description: str) -> str:
 
 def _slug(arguments: str) -> str:
     """The slug that a call names; "" for none."""
+    return _named(arguments, "slug")
+
+
+def _named(arguments: str, name: str) -> str:
     try:
-        slug = json.loads(arguments).get("slug")
+        value = json.loads(arguments).get(name)
     except (ValueError, AttributeError, RecursionError):
         return ""
-    return slug if isinstance(slug, str) else ""
+    return value if isinstance(value, str) else ""
 
 
 def _error_outcome(error: StackSpotError) -> Outcome:

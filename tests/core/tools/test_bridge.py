@@ -86,8 +86,8 @@ async def test_who_may_only_read_is_offered_no_more() -> None:
     bridge = FakeBridge()
     async with asking(bridge) as source:
         (made,) = await source.tools()
-        assert made.within({"chat", "write"}) is None
-        assert made.within({"read", "write"}) is made
+        assert made.within({"chat", "propose"}) is None
+        assert made.within({"read", "propose"}) is made
         reading = made.within({"read"})
         assert reading
         assert "create_record" not in reading.spec.description
@@ -313,7 +313,7 @@ async def test_the_list_of_tools_is_kept_for_a_while_and_may_be_missing() -> Non
         clock.now += FRESH
         assert await source.tools() == first
         assert bridge.listed == 2
-        assert await source.health() == Health("nocodb", "on", "bridge; 8 of its 14 tools read")
+        assert await source.health() == Health("nocodb", "on", "bridge; of its 14 tools 8 read")
     async with asking(FakeBridge(lists_tools=False)) as source:
         (made,) = await source.tools()
         assert "- list_views(table_id)" in made.spec.description

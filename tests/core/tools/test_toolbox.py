@@ -9,8 +9,23 @@ import pytest
 
 from core.errors import SettingsError, ToolError
 from core.ports import Tool
-from core.records import Effect, Health
+from core.records import Effect, Health, Verdict
 from core.tools.tool import FunctionTool, Toolbox
+
+
+class Held:
+    """The rights to do these things, with whatever tool `but` does not name."""
+
+    def __init__(self, *rights: str, but: str = "") -> None:
+        self._rights = rights
+        self._but = but
+
+    def may(self, right: str, *names: str) -> Verdict:
+        there = right in ("tool", *self._rights)
+        return Verdict(there and f"{right}:{''.join(names)}" != self._but)
+
+    def depends(self, right: str) -> bool:
+        return bool(self._but)
 
 
 class Shelf:
@@ -48,15 +63,16 @@ async def test_a_turn_is_offered_what_its_asker_may_use() -> None:
     box = Toolbox(
         [Shelf("a", a_tool("look"), a_tool("change", "write")), Shelf("b", a_tool("see"))]
     )
-    assert [tool.spec.name for tool in await box.tools({"chat", "read"})] == ["look", "see"]
-    assert [tool.spec.name for tool in await box.tools({"write"})] == ["change"]
-    assert await box.tools({"chat"}) == []
+    assert [tool.spec.name for tool in await box.tools(Held("chat", "read"))] == ["look", "see"]
+    assert [tool.spec.name for tool in await box.tools(Held("propose"))] == ["change"]
+    assert await box.tools(Held("chat")) == []
+    assert [tool.spec.name for tool in await box.tools(Held("read", but="tool:look"))] == ["see"]
 
 
 async def test_a_source_may_change_what_it_offers() -> None:
     shelf = Shelf("a")
     box = Toolbox([shelf])
-    assert await box.tools({"read"}) == []
+    assert await box.tools(Held("read")) == []
     shelf.offered = (a_tool("look"),)
     assert (await box.find("look")).spec.name == "look"
 
@@ -71,7 +87,7 @@ async def test_an_unknown_name_is_told_the_nearest_one() -> None:
 async def test_one_name_twice_is_a_mistake() -> None:
     box = Toolbox([Shelf("a", a_tool("look")), Shelf("b", a_tool("look"))])
     with pytest.raises(SettingsError, match="'look'"):
-        await box.tools({"read"})
+        await box.tools(Held("read"))
 
 
 async def test_a_broken_source_does_not_hide_the_others_nor_tell_its_address() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import fnmatch
 from dataclasses import dataclass, field
 from typing import Literal
@@ -10,26 +9,9 @@ from typing import Literal
 from aiohttp import web
 
 from tests.fakes.discord.limits import REQUEST
+from tests.fakes.gate import Gate
 
 Kind = Literal["refuse", "lose", "break", "hold"]
-
-
-class Gate:
-    """Holds an answer back: `reached` once the effect is there, until `release`."""
-
-    def __init__(self) -> None:
-        self._reached = asyncio.Event()
-        self._released = asyncio.Event()
-
-    async def reached(self) -> None:
-        await self._reached.wait()
-
-    def release(self) -> None:
-        self._released.set()
-
-    async def wait(self) -> None:
-        self._reached.set()
-        await self._released.wait()
 
 
 @dataclass

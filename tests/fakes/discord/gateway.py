@@ -38,7 +38,8 @@ class Gateway:
         self.granted = 0
         self.heartbeat = 41_250
         self.muted = False
-        self.session: Session | None = None
+        self.sessions: list[Session] = []
+        """The newest last; each is told everything, so two bots at once would answer twice."""
         self.identified = 0
         self.resumed = 0
         self.beats = 0
@@ -54,8 +55,9 @@ class Gateway:
             frame = json.loads(message.data)
             if not await self._take(socket, request, frame):
                 break
-        if self.session is not None and self.session.socket is socket:
-            self.session.socket = None
+        for session in self.sessions:
+            if session.socket is socket:
+                session.socket = None
         await self.world.notify()
         return socket
 
@@ -82,30 +84,31 @@ class Gateway:
             await socket.close(code=4014, message=b"Disallowed intent(s)")
             return False
         self.identified += 1
-        self.session = Session(secrets.token_hex(16), data["intents"], socket=socket)
-        self.session.transport = request.transport
+        session = Session(secrets.token_hex(16), data["intents"], socket=socket)
+        session.transport = request.transport
+        self.sessions.append(session)
         guilds = [g for g in self.world.guilds.values() if g.with_bot]
         ready = {
             "v": 10,
             "user": self.world.me.payload,
             "guilds": [{"id": str(guild.id), "unavailable": True} for guild in guilds],
-            "session_id": self.session.id,
+            "session_id": session.id,
             "resume_gateway_url": self.url,
             "application": {"id": str(self.world.me.id), "flags": 0},
             "private_channels": [],
             "user_settings": {},
         }
-        await self.send("READY", lambda _: ready)
+        await self._tell(session, "READY", ready)
         for guild in guilds:
-            await self.joined(guild)
+            await self._tell(session, "GUILD_CREATE", self.guild(guild))
         await self.world.notify()
         return True
 
     async def _resume(
         self, socket: web.WebSocketResponse, request: web.Request, data: Payload
     ) -> None:
-        session = self.session
-        if session is None or session.id != data["session_id"]:
+        session = next((one for one in self.sessions if one.id == data["session_id"]), None)
+        if session is None:
             await self._frame(socket, INVALID, False)
             return
         session.socket, session.transport = socket, request.transport
@@ -113,7 +116,7 @@ class Gateway:
         for seq, text in list(session.sent):
             if seq > (data["seq"] or 0):
                 await socket.send_str(text)
-        await self.send("RESUMED", lambda _: {})
+        await self._tell(session, "RESUMED", {})
         await self.world.notify()
 
     async def _frame(self, socket: web.WebSocketResponse, op: int, data: Any) -> None:
@@ -121,11 +124,13 @@ class Gateway:
 
     async def send(self, name: str, body: Body, intent: int = 0) -> None:
         """An event to whoever is connected; kept for a resume, lost where there is no session."""
-        session = self.session
-        if session is None or (intent and not session.intents & intent):
-            return
+        for session in list(self.sessions):
+            if not intent or session.intents & intent:
+                await self._tell(session, name, body(session.intents))
+
+    async def _tell(self, session: Session, name: str, body: Any) -> None:
         session.seq += 1
-        frame = {"op": DISPATCH, "t": name, "s": session.seq, "d": body(session.intents)}
+        frame = {"op": DISPATCH, "t": name, "s": session.seq, "d": body}
         text = json.dumps(frame)
         session.sent.append((session.seq, text))
         if session.socket is not None and not session.socket.closed and not self.muted:
@@ -136,27 +141,35 @@ class Gateway:
 
     @property
     def connected(self) -> bool:
-        return self.session is not None and self.session.socket is not None
+        return self.open > 0
+
+    @property
+    def open(self) -> int:
+        """Sessions with a connection."""
+        return sum(session.socket is not None for session in self.sessions)
 
     def abort(self) -> None:
-        """The network goes away under the socket."""
-        if self.session and isinstance(self.session.transport, asyncio.Transport):
-            self.session.transport.abort()
-            self.session.socket = None
+        """The network goes away under the sockets."""
+        for session in self.sessions:
+            if isinstance(session.transport, asyncio.Transport):
+                session.transport.abort()
+                session.socket = None
 
     async def close(self, code: int) -> None:
-        if self.session and self.session.socket:
-            socket, self.session.socket = self.session.socket, None
-            await socket.close(code=code)
+        for session in self.sessions:
+            if session.socket:
+                socket, session.socket = session.socket, None
+                await socket.close(code=code)
 
     async def reconnect(self) -> None:
-        if self.session and self.session.socket:
-            await self._frame(self.session.socket, RECONNECT, None)
+        for session in self.sessions:
+            if session.socket:
+                await self._frame(session.socket, RECONNECT, None)
 
     def forget(self) -> None:
-        """The session is gone: what happens until the next identify is never told."""
+        """No session is left: what happens until the next identify is never told."""
         self.abort()
-        self.session = None
+        self.sessions.clear()
 
     async def joined(self, guild: Guild) -> None:
         await self.send("GUILD_CREATE", lambda _: self.guild(guild), GUILDS)

@@ -55,6 +55,7 @@ CODES: Mapping[int, tuple[int, str]] = {
     10004: (404, "Unknown Guild"),
     10007: (404, "Unknown Member"),
     10008: (404, "Unknown Message"),
+    10013: (404, "Unknown User"),
     10015: (404, "Unknown Webhook"),
     10062: (404, "Unknown interaction"),
     20016: (429, "This action cannot be performed due to slowmode rate limit"),

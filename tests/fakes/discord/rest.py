@@ -73,7 +73,9 @@ class Rest:
             ("GET", "/users/@me", self.me),
             ("GET", "/oauth2/applications/@me", self.application),
             ("GET", "/applications/@me", self.application),
+            ("GET", "/users/@me/guilds", self.guilds),
             ("POST", "/users/@me/channels", self.open_dm),
+            ("GET", "/users/{user}", self.user),
             ("GET", "/channels/{channel}", self.channel),
             ("GET", "/channels/{channel}/messages", self.history),
             ("POST", "/channels/{channel}/messages", self.post),
@@ -113,9 +115,19 @@ class Rest:
 
     async def open_dm(self, request: web.Request) -> web.Response:
         payload, _ = await body(request)
-        user = self.world.users[int(payload["recipient_id"])]
+        user = self.world.users.get(int(payload["recipient_id"]))
+        if user is None:
+            raise Refused(10013)
+        if user.bot:
+            raise Refused(50007)
         channel = self.world.dm(user)
         return answer({**channel.payload, "recipients": [user.payload]})
+
+    async def user(self, request: web.Request) -> web.Response:
+        user = self.world.users.get(int(request.match_info["user"]))
+        if user is None:
+            raise Refused(10013)
+        return answer(user.payload)
 
     def _channel(self, request: web.Request) -> Channel:
         channel = self.world.channels.get(int(request.match_info["channel"]))
@@ -173,6 +185,8 @@ class Rest:
         channel = self._channel(request)
         if channel.type == DM and self.world.users[channel.recipients[0]].refuses_dms:
             raise Refused(50007)
+        if channel.type == DM and self.world.users[channel.recipients[0]].elsewhere:
+            raise Refused(50278)
         if channel.locked:
             raise Refused(160005)
         self._need(channel, SEND_IN_THREADS if channel.type == THREAD else SEND)
@@ -319,6 +333,14 @@ class Rest:
         channel.typing.append(self.world.clock.now())
         await self.world.notify()
         return answer()
+
+    async def guilds(self, request: web.Request) -> web.Response:
+        """resources/user.mdx#get-current-user-guilds: those that it is a member of, by id."""
+        most = int(request.query.get("limit", 200))
+        if not 1 <= most <= 200:
+            raise Refused(50035)
+        known = sorted(g.id for g in self.world.guilds.values() if g.with_bot)
+        return answer([{"id": str(id), "name": self.world.guilds[id].name} for id in known[:most]])
 
     async def guild(self, request: web.Request) -> web.Response:
         guild = self.world.guilds.get(int(request.match_info["guild"]))

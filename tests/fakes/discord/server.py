@@ -8,7 +8,7 @@ from typing import Any
 from aiohttp import web
 
 from tests.fakes.discord.clock import Clock
-from tests.fakes.discord.faults import Fault, Faults, Gate
+from tests.fakes.discord.faults import Fault, Faults
 from tests.fakes.discord.gateway import Gateway
 from tests.fakes.discord.interactions import Interactions
 from tests.fakes.discord.limits import CODES, Refused
@@ -16,6 +16,7 @@ from tests.fakes.discord.messages import MESSAGE_CONTENT
 from tests.fakes.discord.people import Somebody
 from tests.fakes.discord.rest import Rest, answer
 from tests.fakes.discord.world import GROUP, PATIENCE, TEXT, Channel, Guild, Payload, World
+from tests.fakes.gate import Gate
 
 Handler = Any  # aiohttp's own name for it is private
 

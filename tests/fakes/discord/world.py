@@ -30,6 +30,8 @@ class User:
     name: str
     bot: bool = False
     refuses_dms: bool = False
+    elsewhere: bool = False
+    """They share no server with the bot, and never wrote to it."""
     roles: set[int] = field(default_factory=set)
 
     @property

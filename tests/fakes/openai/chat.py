@@ -28,12 +28,17 @@ FIELDS = {
 async def create(state: State, request: web.Request, body: Json) -> web.StreamResponse:
     _check(state, body)
     messages = body["messages"]
-    script = state.scripts.choose(_heard(messages))
+    if "max_tokens" in body and "max_completion_tokens" in body:
+        raise Refused(400, "Setting both is not supported.", code="invalid_parameter_combination")
+    most = body.get("max_completion_tokens", body.get("max_tokens"))
+    script = state.scripts.choose(_heard(messages)).within(most)
     if script.status:
         message = script.message or "The server had an error."
         raise Refused(
             script.status, message, code=script.code, param=script.param, headers=script.headers
         )
+    usage = _usage(body, script)
+    state.used.append((usage["prompt_tokens"], usage["completion_tokens"]))
     async with state.working():
         if body.get("stream"):
             return await _stream(state, request, body, script)

@@ -44,7 +44,8 @@ class Creation:
         if not state.check_size(self._context, body.get("truncation") == "auto"):
             raise too_long()
         self._container = code.container_of(state, body)
-        self.script = self._chosen(heard(self._context))
+        chosen = self._chosen(heard(self._context))
+        self.script = chosen.within(body.get("max_output_tokens"))
         self._response: Json = {}
         self._ended = False
 
@@ -91,6 +92,8 @@ class Creation:
             )
         seen = tokens(self._context)
         self._response = response_of(self._body, script, self._context, seen // 2, self._output())
+        usage = self._response["usage"]
+        self._state.used.append((usage["input_tokens"], usage["output_tokens"]))
         self._response["created_at"] = int(self._state.now())
         self._state.busy.add(self._conversation)
         try:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from tests.fakes.openai.errors import Refused
+from tests.fakes.openai.items import tokens
+
+LEAST_OUTPUT = 16
+"""Below it OpenAI answers 400 (docstring of the openai package's Responses)."""
 Failure = Literal[
     "", "drop", "lost", "hang", "error_event", "raised_error", "no_terminal", "failed", "garbage"
 ]
@@ -60,6 +65,22 @@ class Script:
     message: str = ""
     headers: dict[str, str] = field(default_factory=dict)
     usage: dict[str, int] = field(default_factory=dict)
+
+    def within(self, most: object) -> Script:
+        """Cut where it would say more tokens than the request allows."""
+        if most is None:
+            return self
+        if not isinstance(most, int) or isinstance(most, bool) or most < LEAST_OUTPUT:
+            raise Refused(
+                400, "Invalid 'max_output_tokens': integer below minimum value.",
+                code="integer_below_min_value", param="max_output_tokens",
+            )  # fmt: skip
+        said = self.usage.get("output", tokens([self.text, self.refusal, self.calls]))
+        if said <= most:
+            return replace(self, usage={"output": said, **self.usage})
+        usage = {**self.usage, "output": most}
+        cut = self.text[: most * 4]
+        return replace(self, text=cut, incomplete="max_output_tokens", usage=usage)
 
 
 class Scripts:

@@ -81,6 +81,8 @@ class State:
     later: float = 0.0
     requests: list[Request] = field(default_factory=list)
     emitted: list[tuple[str, Json]] = field(default_factory=list)
+    used: list[tuple[int, int]] = field(default_factory=list)
+    """Tokens in and out of each answer that was begun, whoever came to hear it."""
     keep: bool = True
     busy: set[str] = field(default_factory=set)
     running: int = 0

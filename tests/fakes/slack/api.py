@@ -9,6 +9,8 @@ from collections.abc import Callable
 
 from aiohttp import web
 
+from tests.fakes.gate import Gate
+
 from . import chat, files, reads, reference, streams, views
 from .faults import Fault, Faults
 from .limits import Limits
@@ -26,6 +28,7 @@ WRITES: dict[str, tuple[Method, tuple[str, ...]]] = {
     "chat.stopStream": (streams.stop_stream, ("channel", "ts")),
     "assistant.threads.setStatus": (streams.set_status, ("channel_id", "thread_ts", "status")),
     "agents.sessions.setStatus": (streams.set_session_status, ("channel_id", "status")),
+    "conversations.open": (reads.open_direct, ()),
     "views.open": (views.views_open, ("trigger_id", "view")),
     "views.update": (views.views_update, ("view",)),
     "views.publish": (views.views_publish, ("user_id", "view")),
@@ -41,6 +44,8 @@ READS: dict[str, tuple[Method, tuple[str, ...]]] = {
     "usergroups.list": (reads.usergroups_list, ()),
     "conversations.replies": (reads.replies, ("channel", "ts")),
     "conversations.history": (reads.history, ("channel",)),
+    "conversations.info": (reads.channel_info, ("channel",)),
+    "conversations.members": (reads.members, ("channel",)),
     "files.info": (reads.files_info, ("file",)),
     "files.getUploadURLExternal": (files.get_upload_url, ("filename", "length")),
 }
@@ -59,15 +64,26 @@ class WebApi:
         self.refusals: Counter[str] = Counter()
         self.log: list[tuple[str, Json]] = []
         self.scopes: list[str] = []
+        self.without: set[str] = set()
+        """Scopes that the app was not given."""
         self.token = BOT_TOKEN
         self.revoked = False
         self.slow: dict[str, float] = {}
+        self._held: dict[str, Gate] = {}
         self.connect: Callable[[], str] = lambda: ""
+
+    def hold(self, method: str) -> Gate:
+        """The next call of it has no effect before it is released."""
+        self._held[method] = Gate()
+        return self._held[method]
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         method = request.match_info["method"]
         self.calls[method] += 1
         await asyncio.sleep(self.slow.get(method, 0.0))
+        if hold := self._held.pop(method, None):
+            await request.read()  # all of it has come, whatever becomes of who sent it
+            await hold.wait()
         fault = self.faults.take(method)
         if fault and fault.how == "cut":
             return _cut(request)
@@ -101,6 +117,8 @@ class WebApi:
             raise Refused("unknown_method")
         if args.pop("_json", False) and method in READS:
             raise Refused("invalid_arguments")
+        if needed(method, str(args.get("channel", ""))) in self.without:
+            raise Refused("missing_scope")
         if any(args.get(name) in (None, "") for name in required if name != "status"):
             raise Refused("invalid_arguments")
         self.limits.check(method, str(args.get("channel", "")))
@@ -110,6 +128,15 @@ class WebApi:
         """A refusal that no page and nobody knows is a fault of the double, or meant as that."""
         if not reference.stands(method, error) and not (fault and fault.unheard_of):
             self.workspace.complaints.append(f"{method} never says {error}")
+
+
+def needed(method: str, channel: str) -> str:
+    """The scope of a method that not every app has (each method's page)."""
+    if method == "conversations.open":
+        return "im:write"
+    if method in ("conversations.info", "conversations.members"):
+        return "groups:read" if channel.startswith("G") else "channels:read"
+    return ""
 
 
 def _token(request: web.Request) -> str:

@@ -12,6 +12,7 @@ from .records import (
     Post,
     Refused,
     file_json,
+    new_id,
     redacted,
 )
 from .workspace import Workspace
@@ -29,7 +30,8 @@ def users_info(workspace: Workspace, args: Json) -> Json:
         raise Refused("user_not_found")
     user: Json = {
         "id": someone.id, "team_id": someone.team, "name": someone.name.lower(),
-        "is_bot": someone.is_bot, "is_stranger": someone.team != TEAM, "tz": someone.tz,
+        "is_bot": someone.is_bot, "deleted": someone.deactivated,
+        "is_stranger": someone.team != TEAM, "tz": someone.tz,
         "is_restricted": bool(someone.guest), "is_ultra_restricted": someone.guest == "single",
         "real_name": someone.name, "profile": {"display_name": someone.name,
                                                "real_name": someone.name},
@@ -64,6 +66,42 @@ def history(workspace: Workspace, args: Json) -> Json:
     posts = [p for p in workspace.in_channel(args["channel"]) if p.thread_ts in ("", p.ts)]
     chosen = sorted(_window(posts, args), key=lambda post: post.ts, reverse=True)
     return _page(workspace, place, chosen, args)
+
+
+def open_direct(workspace: Workspace, args: Json) -> Json:
+    """The same one each time; with one person here."""
+    users = str(args.get("users") or "").split(",")
+    if users == [""]:
+        raise Refused("users_list_not_supplied")
+    if len(users) > 1:
+        raise Refused("too_many_users")
+    someone = workspace.people.get(users[0])
+    if someone is None:
+        raise Refused("user_not_found")
+    if someone.deactivated:
+        raise Refused("user_disabled")
+    for place in workspace.places.values():
+        if place.kind == "im" and someone.id in place.members:
+            return {"no_op": True, "already_open": True, "channel": {"id": place.id}}
+    place = Place(new_id("D"), someone.name, "im", {someone.id, BOT_USER})
+    workspace.places[place.id] = place
+    return {"channel": {"id": place.id}}
+
+
+def channel_info(workspace: Workspace, args: Json) -> Json:
+    place = workspace.place(args["channel"])
+    told: Json = {"id": place.id, "is_im": place.kind == "im"}
+    return {"channel": told if place.kind == "im" else told | {"name": place.name}}
+
+
+def members(workspace: Workspace, args: Json) -> Json:
+    place = workspace.place(args["channel"])
+    limit, start = int(args.get("limit", 100)), int(args.get("cursor") or 0)
+    if not 1 <= limit <= 1000:
+        raise Refused("invalid_limit")
+    page = sorted(place.members)[start : start + limit]
+    more = str(start + limit) if start + limit < len(place.members) else ""
+    return {"members": page, "response_metadata": {"next_cursor": more}}
 
 
 def files_info(workspace: Workspace, args: Json) -> Json:

@@ -39,6 +39,7 @@ class Someone:
     team: str = TEAM
     is_bot: bool = False
     guest: Literal["", "multi", "single"] = ""
+    deactivated: bool = False
 
     @property
     def mention(self) -> str:

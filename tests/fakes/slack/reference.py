@@ -158,6 +158,18 @@ METHODS: dict[str, frozenset[str]] = {
             channel_is_limited_access channel_not_found invalid_cursor
             invalid_metadata_filter_keys invalid_ts_latest invalid_ts_oldest not_in_channel
             """,
+        "conversations.open": """
+            channel_not_found internal_error invalid_user_combination
+            method_not_supported_for_channel_type not_enough_users too_many_users user_disabled
+            user_not_found user_not_visible users_list_not_supplied
+            """,
+        "conversations.info": """
+            channel_not_found
+            """,
+        "conversations.members": """
+            channel_not_found fetch_members_failed internal_error invalid_cursor invalid_limit
+            method_not_supported_for_channel_type team_access_not_granted
+            """,
         "apps.connections.open": """
             forbidden_team insecure_request internal_error invalid_auth missing_args
             """,
@@ -187,6 +199,7 @@ METHOD_TIERS = {
     "files.completeUploadExternal": 4, "files.getUploadURLExternal": 4, "files.info": 4,
     "reactions.add": 3, "reactions.remove": 2, "users.info": 4, "usergroups.list": 2,
     "conversations.replies": 3, "conversations.history": 3, "apps.connections.open": 3,
+    "conversations.open": 3, "conversations.info": 3, "conversations.members": 4,
 }  # fmt: skip
 
 

@@ -57,15 +57,21 @@ def _fetch(folder: Path) -> None:
 
 
 async def findings(page: Page, source: str) -> list[str]:
-    """What axe-core finds on the page as it stands, serious and critical alone."""
+    """What axe-core finds on the page as it stands, but for what it calls minor."""
     await page.evaluate(source)
     found: dict[str, Any] = await page.evaluate("axe.run()")
     return [
         f"{one['id']}: {node['html']}"
         for one in found["violations"]
-        if one["impact"] in {"serious", "critical"}
+        if one["impact"] != "minor"
         for node in one["nodes"]
     ]
+
+
+async def visit(page: Page, address: str) -> None:
+    """Open it, and wait until its script listens, which is after the browser's `load`."""
+    await page.goto(address)
+    await page.wait_for_selector("#list li", state="attached")
 
 
 async def say(page: Page, text: str) -> None:

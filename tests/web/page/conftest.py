@@ -8,7 +8,7 @@ import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
 from tests.web.house import House
-from tests.web.page.browser import chromium
+from tests.web.page.browser import chromium, visit
 
 PATIENCE = 20_000
 """Milliseconds that a busy machine may take to show something."""
@@ -38,7 +38,7 @@ async def page(house: House, browser: Browser) -> AsyncIterator[Page]:
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("console", lambda line: errors.append(line.text) if "Policy" in line.text else None)
-    await page.goto(house.link)
+    await visit(page, house.link)
     yield page
     await context.close()
     assert errors == []

@@ -1,13 +1,13 @@
-"""Conversations of this browser: side list, deep links, search, forget."""
+"""Conversations: the list that every browser has, deep links, search, forget."""
 
 from __future__ import annotations
 
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import Browser, Page, expect
 
 from core.messages import Answer
 from tests.web.house import House, Turn
-from tests.web.page.browser import say
+from tests.web.page.browser import say, visit
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -18,7 +18,7 @@ async def test_the_side_list_deep_links_and_new(house: House, page: Page) -> Non
     await page.get_by_role("button", name="New conversation").click()
     await expect(page.locator("#welcome")).to_be_visible()
     await say(page, "second talk")
-    await expect(page.locator("nav li")).to_have_text(["second talk", "first talk"])
+    await expect(page.locator("nav li a")).to_have_text(["second talk", "first talk"])
     assert await page.title() == "second talk – Ponte"
     await page.get_by_role("link", name="first talk").click()
     await expect(page.locator(".body")).to_have_text(["You said: first talk"])
@@ -30,8 +30,8 @@ async def test_the_side_list_deep_links_and_new(house: House, page: Page) -> Non
 
 async def test_forget_asks_first_and_then_is_gone(house: House, page: Page) -> None:
     async def script(turn: Turn) -> Answer:
-        if turn.message.text == "forget":
-            await house.inbox.forget("web:nothing")
+        if turn.message.text == "forget yes":
+            house.rows.pop(1)
             return Answer("Forgotten.")
         return Answer("noted")
 
@@ -45,7 +45,7 @@ async def test_forget_asks_first_and_then_is_gone(house: House, page: Page) -> N
     await page.get_by_role("dialog").get_by_role("button", name="Forget").click()
     await expect(page.locator("#welcome")).to_be_visible()
     await expect(page.locator("nav")).not_to_contain_text("my secret")
-    assert house.rows[2].message.text == "forget"
+    assert house.rows[2].message.text == "forget yes"
 
 
 async def test_search(house: House, page: Page) -> None:
@@ -54,6 +54,49 @@ async def test_search(house: House, page: Page) -> None:
     await expect(page.locator(".body")).to_have_count(2)
     await page.get_by_role("searchbox").fill("PEAR")
     await expect(page.locator("#log > li:visible")).to_have_count(1)
-    await expect(page.locator("#notice")).to_have_text("1 found")
+    await expect(page.locator("#notice")).to_have_text("Found here: 1")
     await page.get_by_role("searchbox").fill("")
     await expect(page.locator("#log > li:visible")).to_have_count(2)
+
+
+async def test_the_list_is_the_same_in_another_browser(
+    house: House, page: Page, browser: Browser
+) -> None:
+    await say(page, "**apples** and `pears` of [ours](https://example.com)")
+    await expect(page.locator(".body")).to_have_count(1)
+    await page.get_by_role("button", name="New conversation").click()
+    await say(page, "plums")
+    await expect(page.locator(".body")).to_have_text("You said: plums")
+    context = await browser.new_context()
+    other = await context.new_page()
+    await visit(other, house.link)
+    links = other.locator("nav li a")
+    await expect(links).to_have_text(["plums", "apples and pears of ours"])
+    await other.get_by_role("button", name="More for apples").click()
+    await other.get_by_label("Name").fill("Fruit")
+    await other.get_by_role("button", name="Rename").click()
+    await expect(links).to_have_text(["plums", "Fruit"])
+    await other.get_by_role("button", name="More for Fruit").click()
+    await other.get_by_role("button", name="Pin").click()
+    await expect(links).to_have_text(["Fruit", "plums"])
+    await page.reload()
+    await expect(page.locator("nav li a")).to_have_text(["Fruit", "plums"])
+    await other.get_by_role("button", name="More for Fruit").click()
+    async with other.expect_download() as download:
+        await other.get_by_role("link", name="Export").click()
+    path = await (await download.value).path()
+    assert "You said: **apples**" in path.read_text("utf-8")
+    await context.close()
+
+
+async def test_one_search_looks_into_all_of_them(house: House, page: Page) -> None:
+    await say(page, "about apples")
+    await expect(page.locator(".body")).to_have_count(1)
+    await page.get_by_role("button", name="New conversation").click()
+    await say(page, "about pears")
+    await expect(page.locator(".body")).to_have_text("You said: about pears")
+    await page.get_by_role("searchbox").fill("APPLE")
+    await expect(page.locator("nav li a")).to_have_text(["about apples"])
+    await page.locator("nav li a").click()
+    await expect(page.locator(".at")).to_be_focused()
+    await expect(page.locator(".body")).to_have_text("You said: about apples")

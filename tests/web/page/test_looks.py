@@ -11,7 +11,7 @@ from playwright.async_api import Browser, expect
 from core.messages import Answer, Card
 from core.records import Health
 from tests.web.house import House, Turn
-from tests.web.page.browser import axe_source, findings
+from tests.web.page.browser import axe_source, findings, visit
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -60,7 +60,7 @@ async def test_axe_finds_nothing_serious_and_nothing_overflows(
         bypass_csp=True,  # axe runs as a script of the test
     )
     page = await context.new_page()
-    await page.goto(house.link)
+    await visit(page, house.link)
     await expect(page.locator("#tries button")).to_have_count(3)
     assert await findings(page, source) == []
     for text in ("show", "fail"):
@@ -71,12 +71,22 @@ async def test_axe_finds_nothing_serious_and_nothing_overflows(
     assert await page.evaluate("document.documentElement.scrollWidth") <= width
     await page.get_by_role("button", name="Forget").click()
     assert await findings(page, source) == []
+    for dialog in ("conversation", "keys-list", "picture"):
+        await page.evaluate(
+            """id => {
+                for (const one of document.querySelectorAll("dialog[open]")) one.close();
+                document.getElementById(id).showModal();
+            }""",
+            dialog,
+        )
+        found = await findings(page, source)
+        assert [one for one in found if not one.startswith("empty-heading")] == [], dialog
     await context.close()
 
 
 async def test_the_side_list_on_a_phone(house: House, browser: Browser) -> None:
     page = await browser.new_page(viewport={"width": 390, "height": 800})
-    await page.goto(house.link)
+    await visit(page, house.link)
     await expect(page.locator("nav")).to_be_hidden()
     await page.get_by_role("button", name="Show conversations").click()
     await expect(page.get_by_role("button", name="New conversation")).to_be_visible()

@@ -113,3 +113,19 @@ async def test_hostile_markdown_and_file_names_do_nothing(house: House, page: Pa
     assert await page.locator("main button.approve, main script, main style, main svg").count() == 0
     assert await page.locator("main img").count() == 0
     assert all(url.startswith(house.web.address) for url in asked)
+
+
+async def test_a_picture_opens_large_over_the_page(house: House, page: Page) -> None:
+    async def script(turn: Turn) -> Answer:
+        where, owner = turn.message.address.conversation, turn.message.author
+        return Answer("There.", files=(
+            await house.files.put("e", "plot.png", "image/png", PNG, owner, where),
+        ))  # fmt: skip
+
+    house.script = script
+    await say(page, "plot")
+    await page.get_by_role("img", name="plot.png").click()
+    await expect(page.locator("#picture")).to_be_visible()
+    assert await page.locator("#large").evaluate("one => one.complete && one.naturalWidth") == 1
+    await page.keyboard.press("Escape")
+    await expect(page.locator("#picture")).to_be_hidden()

@@ -10,7 +10,7 @@ from core.messages import Answer, Card
 from core.records import QuickCommand
 from tests.fakes.quick_commands import ECHO, SUMMARY
 from tests.web.house import House, Turn
-from tests.web.page.browser import axe_source, findings, say
+from tests.web.page.browser import axe_source, findings, say, visit
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -92,7 +92,7 @@ async def test_in_the_readers_language(house: House, browser: Browser) -> None:
     house.board.known = [SUMMARY]
     context = await browser.new_context(locale="pt-BR")
     page = await context.new_page()
-    await page.goto(house.link)
+    await visit(page, house.link)
     await page.locator("#quick").click()
     await expect(page.locator("#quick-slug")).to_have_text("Resumo diário")
     await expect(page.locator("#quick-about")).to_have_text("O que aconteceu hoje")
@@ -111,7 +111,7 @@ async def test_the_result_of_one_that_was_approved_is_a_message(house: House, pa
     await say(page, "echo")
     await page.get_by_role("button", name="Approve").click()
     await expect(page.locator(".answer:visible")).to_have_count(2)
-    await expect(page.locator(".answer:visible .code")).to_contain_text("[1]")
+    await expect(page.locator(".answer:visible pre")).to_contain_text("[1]")
     await expect(page.locator(".card .note")).to_have_text("")
 
 
@@ -124,7 +124,7 @@ async def test_on_a_phone_and_for_axe(house: House, browser: Browser, scheme: st
         color_scheme="dark" if scheme == "dark" else "light", bypass_csp=True,
     )  # fmt: skip
     page = await context.new_page()
-    await page.goto(house.link)
+    await visit(page, house.link)
     await page.get_by_role("button", name="Quick commands").click()
     await expect(page.get_by_label("pages")).to_be_visible()
     assert await findings(page, source) == []

@@ -8,10 +8,10 @@ from adapters.web.conversations import FOLDER, TYPES
 from adapters.web.errors import SENTENCES, wording
 
 
-def test_the_page_weighs_at_most_60_kilobytes() -> None:
+def test_the_page_weighs_at_most_100_kilobytes() -> None:
     files = [path for path in FOLDER.iterdir() if path.suffix in TYPES]
     words = sum(len(key) + len(text) + 8 for key, text in wording("en").items())
-    assert sum(path.stat().st_size for path in files) + words <= 60_000
+    assert sum(path.stat().st_size for path in files) + words <= 100_000
 
 
 def test_the_page_has_no_inline_script_or_style() -> None:
@@ -19,7 +19,7 @@ def test_the_page_has_no_inline_script_or_style() -> None:
     assert not re.search(r"<script(?![^>]*\bsrc=)|<style|\son\w+=|\sstyle=|https?://", html)
     scripts = "".join(path.read_text("utf-8") for path in FOLDER.glob("*.js"))
     assert "eval(" not in scripts
-    assert scripts.count("innerHTML") == 2
+    assert scripts.count("innerHTML") == 1
 
 
 def test_every_word_of_the_page_is_in_the_catalogue() -> None:

@@ -6,12 +6,12 @@ import asyncio
 import re
 
 import pytest
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Browser, Page, Route, expect
 
 from core.messages import Answer, Card
-from core.records import Health
+from core.records import Health, QuickCommand
 from tests.web.house import House, Turn
-from tests.web.page.browser import say
+from tests.web.page.browser import say, visit
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -22,7 +22,7 @@ async def test_the_first_visit(house: House, browser: Browser) -> None:
         Health("nocodb", "failing", "it does not answer"),
     ]
     page = await browser.new_page()
-    await page.goto(house.link)
+    await visit(page, house.link)
     await expect(page.locator("#parts li")).to_have_text(
         [re.compile("^model · on · the demo model"), "nocodb · failing · it does not answer"]
     )
@@ -30,6 +30,26 @@ async def test_the_first_visit(house: House, browser: Browser) -> None:
     await expect(page.locator("#model code")).to_have_text("OPENAI_API_KEY=sk-…")
     await page.locator("#tries button").first.click()
     await expect(page.locator(".body")).to_have_text(re.compile("^You said: "))
+    await page.close()
+
+
+async def test_the_welcome_names_the_tables_and_what_will_work(
+    house: House, browser: Browser
+) -> None:
+    house.board.parts = [Health("code", "on"), Health("nocodb", "on")]
+    house.board.titles = ["Customers", "Orders"]
+    house.board.known = [QuickCommand("explain", "Explain code")]
+    page = await browser.new_page()
+    await visit(page, house.link)
+    await expect(page.locator("#tables")).to_have_text(
+        "Tables that you can ask about: Customers, Orders"
+    )
+    await expect(page.locator("#commands")).to_contain_text("Explain code")
+    tries = page.locator("#tries button")
+    await expect(tries).to_have_text(["show Customers", "list tables", "run python print(2**100)"])
+    house.board.demo = False
+    await page.reload()
+    await expect(tries.first).to_have_text("Show me the newest rows of Customers.")
     await page.close()
 
 
@@ -49,7 +69,7 @@ async def test_everything_can_be_reached_by_keyboard(house: House, page: Page) -
     assert await page.input_value("#text") == "two lines\n"
     await page.evaluate("document.activeElement.blur()")
     reached = set()
-    for _ in range(20):
+    for _ in range(40):
         await page.keyboard.press("Tab")
         reached.add(
             await page.evaluate("document.activeElement.id || document.activeElement.className")
@@ -63,7 +83,7 @@ async def test_one_click_opens_it_and_the_token_stays_nowhere(
     page = await browser.new_page()
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
-    await page.goto(house.link)
+    await visit(page, house.link)
     await say(page, "in")
     await expect(page.locator(".body")).to_have_text("You said: in")
     await expect(page.get_by_role("dialog")).to_be_hidden()
@@ -84,7 +104,7 @@ async def test_a_link_pasted_into_an_open_page_signs_in(house: House, browser: B
     page = await browser.new_page()
     await page.goto(f"{house.web.address}/#token=an-older-token-of-this-ponte")
     await expect(page.get_by_role("dialog")).to_be_visible()
-    await expect(page.get_by_role("alert")).to_have_text("That is not the token of this Ponte.")
+    await expect(page.get_by_role("alert")).to_have_text("That is no token of this Ponte.")
     assert "token" not in page.url
     await page.evaluate(f"location.href = {house.link!r}")
     await expect(page.get_by_role("dialog")).to_be_hidden()
@@ -101,13 +121,42 @@ async def test_without_the_link_a_person_signs_in(browser: Browser) -> None:
         await page.goto(house.web.address)
         await page.get_by_label("Token").fill("wrong")
         await page.get_by_role("dialog").get_by_role("button", name="Sign in").click()
-        await expect(page.get_by_role("alert")).to_have_text("That is not the token of this Ponte.")
+        await expect(page.get_by_role("alert")).to_have_text("That is no token of this Ponte.")
         await page.get_by_label("Token").fill("s3cret-and-long-enough")
         await page.keyboard.press("Enter")
         await expect(page.get_by_role("dialog")).to_be_hidden()
         await say(page, "in")
         await expect(page.locator(".body")).to_have_text("You said: in")
         assert house.token not in str(await page.context.cookies())
+    finally:
+        await page.close()
+        await house.close()
+
+
+async def test_a_refusal_from_before_signing_in_comes_too_late(browser: Browser) -> None:
+    house, page = House(token="s3cret-and-long-enough"), await browser.new_page()
+    await house.open()
+    came, go_on = asyncio.Event(), asyncio.Event()
+
+    async def late(route: Route) -> None:
+        answer = await route.fetch()
+        came.set()
+        await go_on.wait()
+        await route.fulfill(response=answer)
+
+    try:
+        await page.goto(house.web.address)
+        await expect(page.get_by_role("dialog")).to_be_visible()
+        await page.route("**/quick-commands", late, times=1)
+        asked = "import('/page/server.js').then(server => server.request('/quick-commands'))"
+        await page.evaluate(f"window.refused = {asked}.catch(() => true), null")
+        await came.wait()
+        await page.get_by_label("Token").fill("s3cret-and-long-enough")
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_role("dialog")).to_be_hidden()
+        go_on.set()
+        assert await page.evaluate("window.refused") is True
+        await expect(page.get_by_role("dialog")).to_be_hidden()
     finally:
         await page.close()
         await house.close()

@@ -225,7 +225,9 @@ class Running:
             if self._first is not None:
                 signal.pidfd_send_signal(self._first, signal.SIGKILL)
             else:
-                self._process.kill()
+                # With whatever it has begun: bubblewrap's child does not end with it yet in its
+                # first moment, and would hold the pipe for life for ever.
+                os.killpg(self._process.pid, signal.SIGKILL)
 
 
 def _told(code: int) -> int:

@@ -1,0 +1,90 @@
+"""One decision under twenty rules, beside one look into a dict; and a turn whose money is reserved
+and settled, beside one that nothing bounds. `python -m benchmarks.rights`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import statistics
+import time
+import timeit
+
+import structlog
+
+from benchmarks.engine import engine
+from bot.integrations import RIGHTS
+from core.allowances import Allowance, Allowed
+from core.messages import Address, Person
+from core.policy import AccessPolicy, Rule, RuleBook
+from core.usage import NANO, Price, Prices
+from tests.fakes.choices import message
+
+TIMES = 20_000
+RULES = 20
+TURNS, ROUNDS = 400, 5
+BOUND = Allowed(
+    (
+        Allowance("each person", tokens=10**9),
+        Allowance("each channel", "month", money=10**6 * NANO),
+        Allowance("everybody", "month", money=10**6 * NANO),
+    )
+)
+PRICES = Prices({"echo": Price(1.0, 0.1, 1.25, 4.0)}, official=False)
+
+
+async def _groups(person: Person) -> frozenset[str]:
+    return frozenset({f"S{RULES - 1}"})
+
+
+async def _guest(person: Person) -> bool:
+    return False
+
+
+async def decisions() -> None:
+    rules = [
+        Rule(f"ponte.toml:{n}", frozenset({f"slack:S{n}"}), allow=(f"read:Table {n}", f"tool:t{n}"))
+        for n in range(RULES)
+    ]
+    channels = {"slack:T1:C1": Rule("ponte.toml:99", deny=("read:Salaries",))}
+    policy = AccessPolicy(
+        RIGHTS, frozenset({"slack:U5"}), frozenset({"slack:U9"}), {"slack": _groups},
+        {"slack": _guest}, book=RuleBook(tuple(rules), channels),
+    )  # fmt: skip
+    address = Address("slack", "C1", "T1", thread="1.2", shared=True)
+    rights = await policy.rights(Person("slack", "U1", "T1"), address)
+    known = {("chat", ""): True}
+    floor = timeit.timeit(lambda: known[("chat", "")], number=TIMES) / TIMES
+    print(f"{'a look into a dict':<34}{floor * 1e6:8.2f} µs")
+    for asked in (("chat",), ("read", "Orders", "m1"), ("read", "Table 19", "m19"), ("tool", "x")):
+        each = timeit.timeit(lambda a=asked: rights.may(*a), number=TIMES) / TIMES  # type: ignore[misc]
+        print(f"{':'.join(asked[:2]):<34}{each * 1e6:8.2f} µs{each / floor:8.0f}")
+
+
+async def turns(allowed: Allowed) -> tuple[float, float]:
+    """Seconds of one turn after the other, and of processor time, with an instant model."""
+    async with engine(allowed=allowed, prices=PRICES) as opened:
+        opened.start()
+        cpu, begun = time.process_time(), time.perf_counter()
+        for number in range(TURNS):
+            receipt = await opened.inbox.accept(message("hello", f"k{number}", f"C{number % 50}"))
+            await opened.inbox.answer_of(receipt.seq)
+        return (time.perf_counter() - begun) / TURNS, (time.process_time() - cpu) / TURNS
+
+
+async def allowances() -> None:
+    """In rounds that follow each other, and of these the median."""
+    rounds = [(*await turns(Allowed()), *await turns(BOUND)) for _ in range(ROUNDS)]
+    free, cpu, bound, more = (statistics.median(each) for each in zip(*rounds, strict=True))
+    print(f"{'a turn that nothing bounds':<34}{free * 1e3:8.2f} ms, CPU {cpu * 1e3:.2f} ms")
+    print(f"{'under three allowances':<34}{bound * 1e3:8.2f} ms, CPU {more * 1e3:.2f} ms"
+          f"{bound / free:8.2f}{more / cpu:6.2f}")  # fmt: skip
+
+
+async def main() -> None:
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    await decisions()
+    await allowances()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

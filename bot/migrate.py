@@ -1,0 +1,202 @@
+"""`ponte migrate`: what a home keeps, brought to the database of DATABASE_URL.
+
+Table by table and in pieces, each row once however often it is begun again; the home is only read.
+At the end both sides are counted, and nothing is said to be done that is not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import json
+import sqlite3
+import sys
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, closing
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from bot.engine import Stores
+from bot.home import Home
+from bot.settings import Settings
+from core.audit import OPERATOR, renamed
+from core.errors import NotFound, PonteError, SettingsError
+from core.settings import plain
+from core.store.audit import SqlKeys, files
+from core.store.database import Connection, Database, Row
+from core.store.files import FolderBytes
+
+TABLES = {
+    "conversations": "conversation", "threads": "id", "remotes": "kind, id", "inbox": "seq",
+    "items": "id", "rounds": "seq, number", "calls": "seq, call_id", "posts": "seq, number",
+    "usage": "seq", "days": "day, person", "files": "id", "changes": "id",
+    "steps": "change, number", "notes": "id", "consents": "change, person",
+    "outbox": "change, kind, person", "audit_keys": "pseudonym", "people": "person",
+    "spendings": "seq, part", "counters": "scope, period", "holds": "seq, part",
+}  # fmt: skip
+"""What is copied, with each table's key."""
+NUMBERED = {"inbox": "seq", "items": "id", "notes": "id"}
+"""Tables whose keys the database gives out: it goes on above what was brought."""
+PIECE = 500
+"""Rows in one transaction."""
+REMEMBERED = "discord.json"
+
+
+class NotTheSame(PonteError):
+    code = "not_the_same"
+    sentence = (
+        "After copying, {table} has {there} rows where the home has {here}. Was something else "
+        "writing? Stop every Ponte, and run `ponte migrate` again."
+    )
+
+
+async def migrate(settings: Settings, home: Home) -> int:
+    """Raises SettingsError, HomeTaken (stop Ponte first), NotStored, NotTheSame."""
+    if settings.database_url is None:
+        raise SettingsError("Set DATABASE_URL to the database that this home is brought to.")
+    with home.take():
+        if not (home.path / "ponte.db").exists():
+            raise SettingsError("{path} keeps nothing to bring.", path=home.path)
+        async with _both(home.path, plain(settings.database_url)) as (ours, theirs):
+            for name, own in home.secrets().items():
+                kept = await theirs.secret(name, own)
+                if kept != own:
+                    sys.stdout.write(f"  {name}: the database has its own already, which stays\n")
+            for table, key in TABLES.items():
+                await _copy(ours.database, theirs.database, table, key)
+            await _queue(theirs)
+            for thread in await ours.threads.items():
+                if await theirs.threads.get(thread.conversation) is None:
+                    await theirs.threads.put(thread)
+            await _bring_bytes(ours, theirs)
+            await _bring_lines(home.path, theirs.database)
+            for table in TABLES:
+                await _compare(ours.database, theirs.database, table)
+            await theirs.audit.tell("migrated", OPERATOR)
+    sys.stdout.write(f"Done. {home.path} stays as it was; start with DATABASE_URL set.\n")
+    return 0
+
+
+@asynccontextmanager
+async def _both(home: Path, url: str) -> AsyncIterator[tuple[Stores, Stores]]:
+    """A copy of what the home keeps, brought to the newest schema, and where it goes."""
+    with TemporaryDirectory() as copies:
+        await asyncio.to_thread(_copies, home, Path(copies))
+        ours = replace(await Stores.in_home(Path(copies)), kept=FolderBytes(home / "files"))
+        async with _opened(ours, url) as both:
+            yield both
+
+
+def _copies(home: Path, folder: Path) -> None:
+    for name in ("ponte.db", "threads.db"):
+        if (home / name).exists():
+            source, copy = sqlite3.connect(home / name), sqlite3.connect(folder / name)
+            with closing(source), closing(copy):
+                source.backup(copy)
+
+
+@asynccontextmanager
+async def _opened(ours: Stores, url: str) -> AsyncIterator[tuple[Stores, Stores]]:
+    try:
+        theirs = await Stores.shared(url, takes=False, works=False)
+        try:
+            yield ours, theirs
+        finally:
+            if theirs.jobs:
+                await theirs.jobs.drain(0)
+            await theirs.close()
+    finally:
+        await ours.close()
+
+
+async def _copy(ours: Database, theirs: Database, table: str, key: str) -> None:
+    rows = await ours.read(
+        lambda c: [dict(row) for row in c.execute(f"SELECT * FROM {table} ORDER BY {key}")]  # noqa: S608
+    )
+    for piece in _pieces(rows):
+        await theirs.write(functools.partial(_insert, table, piece))
+    if column := NUMBERED.get(table):
+        await theirs.write(
+            lambda c: c.execute(
+                f"SELECT setval(pg_get_serial_sequence('{table}', '{column}'),"  # noqa: S608
+                f" (SELECT coalesce(max({column}), 0) + 1 FROM {table}), false)"
+            ).close()
+        )
+    sys.stdout.write(f"  {table}: {len(rows)}\n")
+
+
+def _insert(table: str, rows: Sequence[Row], connection: Connection) -> None:
+    names = list(rows[0])
+    values = ", ".join(f":{name}" for name in names)
+    connection.executemany(
+        f"INSERT INTO {table} ({', '.join(names)}) VALUES ({values}) ON CONFLICT DO NOTHING",  # noqa: S608
+        rows,
+    )
+
+
+def _pieces(rows: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    for begin in range(0, len(rows), PIECE):
+        yield rows[begin : begin + PIECE]
+
+
+async def _queue(theirs: Stores) -> None:
+    """What waited for an answer has its job before anything else is said there."""
+    await theirs.database.write(
+        lambda c: c.execute(
+            "UPDATE inbox SET owner = '' WHERE job = 0"
+            " AND state IN ('new', 'running', 'answered', 'posting')"
+        ).close()
+    )
+    if theirs.jobs:
+        await theirs.jobs.sweep()
+
+
+async def _bring_bytes(ours: Stores, theirs: Stores) -> None:
+    ids = await ours.database.read(
+        lambda c: [row["id"] for row in c.execute("SELECT id FROM files")]
+    )
+    lost = 0
+    for id in ids:
+        try:
+            await theirs.kept.put(id, await ours.kept.get(id))
+        except NotFound:
+            lost += 1
+    words = f", {lost} of which the home has no bytes any more" if lost else ""
+    sys.stdout.write(f"  bytes of files: {len(ids)}{words}\n")
+
+
+async def _bring_lines(home: Path, theirs: Database) -> None:
+    """The audit log, oldest first, and what Discord's side remembers; once."""
+    found, kept = await asyncio.to_thread(_lines, home)
+    lines = await renamed(found, SqlKeys(theirs))
+
+    def write(connection: Connection) -> None:
+        if not connection.execute("SELECT 1 FROM audit LIMIT 1").fetchone():
+            connection.executemany("INSERT INTO audit (line) VALUES (?)", [(one,) for one in lines])
+        if kept:
+            json.loads(kept)
+            connection.execute(
+                "INSERT INTO remembered (name, data) VALUES (?, ?) ON CONFLICT DO NOTHING",
+                (REMEMBERED, kept),
+            )
+
+    await theirs.write(write)
+    sys.stdout.write(f"  lines of the audit log: {len(lines)}\n")
+
+
+def _lines(home: Path) -> tuple[list[str], str]:
+    remembered = home / REMEMBERED
+    texts = (path.read_text(errors="replace") for path in files(home / "audit.log"))
+    lines = [line for text in texts for line in text.split("\n") if line]
+    return lines, remembered.read_text() if remembered.exists() else ""
+
+
+async def _compare(ours: Database, theirs: Database, table: str) -> None:
+    def count(connection: Connection) -> int:
+        return int(connection.execute(f"SELECT count(*) AS n FROM {table}").fetchone()["n"])  # noqa: S608
+
+    here, there = await ours.read(count), await theirs.read(count)
+    if there < here:
+        raise NotTheSame(table=table, here=here, there=there)

@@ -1,0 +1,124 @@
+"""The people who have a name on the page: who may come in, and what `ponte people` does."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+import structlog
+
+from adapters.web import WEB
+from core.audit import OPERATOR, AuditLog
+from core.errors import BadInput, PonteError
+from core.integration import Act, Peers
+from core.messages import Person
+from core.policy import OWNER
+from core.ports import Inbox, Journal
+from core.records import Account
+from core.store.people import SqlPeople, hashed, new_token
+
+log = structlog.get_logger("people")
+CHANGED = "people"
+"""The word by which processes tell each other that somebody may not come in as before."""
+Json = Mapping[str, Any]
+
+
+class WrongName(BadInput):
+    sentence = (
+        "{name} cannot be a name on the page: write up to 32 small letters, digits, dots, hyphens "
+        "and underscores, a letter or digit first."
+    )
+
+
+class OwnersName(BadInput):
+    sentence = "`owner` is whoever has the page's own token, which `ponte link` shows."
+
+
+class PagePeople:
+    """The `People` port, and its changes: each is told to every process. `left` is called with the
+    key of who was removed."""
+
+    def __init__(
+        self, store: SqlPeople, journal: Journal, inbox: Inbox, peers: Peers, audit: AuditLog,
+        left: Callable[[str], Awaitable[None]],
+    ) -> None:  # fmt: skip
+        self._store = store
+        self._left = left
+        self._audit = audit
+        self._journal = journal
+        self._inbox = inbox
+        self._peers = peers
+        self._heard: list[Callable[[], None]] = []
+        peers.on(CHANGED, self._told)
+
+    async def all(self) -> Sequence[Account]:
+        return await self._store.all()
+
+    async def find(self, person: str) -> Account | None:
+        return await self._store.find(person)
+
+    async def saw(self, person: str, day: str) -> None:
+        await self._store.saw(person, day)
+
+    def on_change(self, heard: Callable[[], None]) -> None:
+        self._heard.append(heard)
+
+    def acts(self, page: Callable[[], str]) -> Mapping[str, Act]:
+        """What the operator has done; `page` gives the page's address, "" where none is served."""
+
+        async def listed(arguments: Json) -> Json:
+            return {"people": [_json(account) for account in await self.all()]}
+
+        async def add(arguments: Json) -> Json:
+            person, token = _key(arguments), new_token()
+            await self._store.add(person.key, hashed(token))
+            await self._audit.tell("person-added", OPERATOR, person=person.key)
+            kept = len(await self._journal.of_person(person.key))
+            return {"token": token, "page": page(), "conversations": kept}
+
+        async def renew(arguments: Json) -> Json:
+            person, token = _key(arguments), new_token()
+            await self._store.renew(person.key, hashed(token))
+            await self._changed()
+            await self._audit.tell("person-renewed", OPERATOR, person=person.key)
+            return {"token": token, "page": page()}
+
+        async def remove(arguments: Json) -> Json:
+            person = _key(arguments)
+            left = await self._store.remove(person.key)
+            await self._changed()
+            for seq in left:
+                await self._inbox.cancel(seq)
+            await self._left(person.key)
+            await self._audit.tell("person-removed", OPERATOR, person=person.key)
+            return {"person": person.key}
+
+        return {
+            "people": listed, "people/add": add, "people/renew": renew, "people/remove": remove,
+        }  # fmt: skip
+
+    async def _changed(self) -> None:
+        await self._told()
+        with suppress(PonteError):  # the others look by themselves, a little later
+            await self._peers.tell(CHANGED, "")
+
+    async def _told(self, _: str = "") -> None:
+        for heard in self._heard:
+            heard()
+
+
+def _key(arguments: Json) -> Person:
+    """Raises WrongName, OwnersName."""
+    name = str(arguments.get("person", ""))
+    if name == OWNER:
+        raise OwnersName
+    if not re.fullmatch(WEB.ids, name):
+        raise WrongName(name=repr(name[:40]))
+    return Person(WEB.name, name)
+
+
+def _json(account: Account) -> Json:
+    name = account.person.partition(":")[2]
+    return {"name": name, "added": account.added, "seen": account.seen}

@@ -1,0 +1,117 @@
+"""`ponte policy check`: what somebody may do somewhere, and which rule says so.
+
+No service is asked: who is in which group, and whether somebody is a guest, is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from bot.app import Start
+from bot.config import Config
+from bot.integrations import rights as platform_rights
+from core.errors import BadInput
+from core.messages import Address, Person
+from core.policy import KINDS, REFINED, AccessPolicy, Rule
+from core.records import Verdict
+
+SOME = "?"
+"""A workspace that was not named: the same for both."""
+PLAIN = tuple(kind for kind in KINDS if kind not in REFINED)
+_FORM = (
+    "Write --person as platform:ID, as in slack:U1 or slack:T1:U1, and --channel as its ID or as "
+    "slack:T1:C1."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One right, whether it is there, which rule says so, and how that rule reads."""
+
+    right: str
+    allowed: bool
+    rule: str
+    why: str
+
+
+async def check(
+    begun: Start, person: str, channel: str = "", *,
+    groups: Sequence[str] = (), guest: bool = False, also: Sequence[str] = (),
+) -> tuple[Address, Sequence[Line]]:  # fmt: skip
+    """`also` are rights beside those that the file names. Raises BadInput."""
+    who, where = _read(person, channel, begun)
+
+    async def membership(_: Person) -> frozenset[str]:
+        return frozenset(groups)
+
+    async def is_guest(_: Person) -> bool:
+        return guest
+
+    settings, config = begun.settings, begun.config
+    platforms = platform_rights(settings.faces)
+    policy = AccessPolicy(
+        platforms, settings.ponte_allow, settings.ponte_admins,
+        dict.fromkeys(platforms, membership),
+        {name: is_guest for name, own in platforms.items() if own.own_workspace},
+        book=config.rule_book,
+    )  # fmt: skip
+    lines = []
+    for asked in dict.fromkeys((*PLAIN, *_refined(config, policy), *also)):
+        right, _, name = asked.partition(":")
+        verdict = await policy.may(who, where, right, *([name] if name else []))
+        lines.append(_line(verdict, policy, config, asked))
+    return where, lines
+
+
+def _line(verdict: Verdict, policy: AccessPolicy, config: Config, asked: str) -> Line:
+    right, _, name = asked.partition(":")
+    access = config.table_rules.of(name).access if right in ("read", "propose", "approve") else ""
+    closed = access == "hidden" or (access == "read" and right != "read")
+    if name and closed:
+        return Line(asked, False, f"[tables] {name}", f"access = {access}")
+    return Line(asked, verdict.allowed, verdict.rule or "none", _why(verdict, policy))
+
+
+def _why(verdict: Verdict, policy: AccessPolicy) -> str:
+    book = policy.book
+    for place, rule in book.channels.items():
+        if rule.told == verdict.rule:
+            return f"[channels] {place}: {_reads(rule)}"
+    found = next((rule for rule in book.rules if rule.told == verdict.rule), None)
+    return _reads(found) if found else verdict.words("en") if not verdict.allowed else ""
+
+
+def _reads(rule: Rule) -> str:
+    parts = {
+        "who": sorted(rule.who), "where": sorted(rule.where),
+        "allow": rule.allow, "deny": rule.deny,
+    }  # fmt: skip
+    return "; ".join(f"{key} {', '.join(each)}" for key, each in parts.items() if each)
+
+
+def _refined(config: Config, policy: AccessPolicy) -> Iterator[str]:
+    """Rights to single things: those that the file knows or a rule names."""
+    known: dict[str, None] = {}
+    for name in config.tables:
+        known |= dict.fromkeys(f"{kind}:{name}" for kind in ("read", "propose", "approve"))
+    known |= dict.fromkeys(f"command:{slug}" for slug in config.quick_commands)
+    known |= dict.fromkeys(f"agent:{name}" for name in config.agents)
+    for rule in (*policy.book.rules, *policy.book.channels.values()):
+        known |= dict.fromkeys(each for each in (*rule.allow, *rule.deny) if ":" in each)
+    return (each for each in known if "*" not in each)
+
+
+def _read(person: str, channel: str, begun: Start) -> tuple[Person, Address]:
+    platforms = platform_rights(begun.settings.faces)
+    platform, *ids = person.split(":")
+    if platform not in platforms or not 1 <= len(ids) <= 2 or not all(ids):
+        raise BadInput(_FORM)
+    place = channel.split(":") if channel else []
+    if len(place) not in (0, 1, 3) or not all(place) or (place[1:] and place[0] != platform):
+        raise BadInput(_FORM)
+    has_home = platforms[platform].own_workspace
+    named = ids[0] if len(ids) == 2 else ""
+    workspace = place[1] if len(place) == 3 else named or (SOME if has_home else "")
+    where = Address(platform, place[-1] if place else "", workspace, shared=bool(place))
+    return Person(platform, ids[-1], (named or workspace) if has_home else ""), where

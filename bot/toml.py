@@ -1,0 +1,92 @@
+"""Where things stand in a file of TOML, for who says what is wrong in it."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+
+_AT = re.compile(r"^(.*) \(at line (\d+), column \d+\)$")
+KeyPath = tuple[str, ...]
+
+
+class TomlLines:
+    """The line, from 1, of each table and key of a text that tomllib accepts.
+
+    A statement is the shortest run of lines that tomllib takes by itself, so quoting, several-line
+    strings and arrays need no second parser. All keys of one statement share its first line. The
+    tables of an array are counted from 0, as in `rules`, `0`, `who`.
+    """
+
+    def __init__(self, text: str = "") -> None:
+        self._lines: dict[KeyPath, int] = {}
+        table: KeyPath = ()
+        counted: Counter[KeyPath] = Counter()
+        for number, parsed in _statements(text.splitlines()):
+            if parsed.is_header:
+                table = next(_deepest(parsed.values))
+                if parsed.is_array:
+                    counted[table] += 1
+                    table = (*table, str(counted[table] - 1))
+                self._note(table, number)
+            else:
+                for path in _paths(parsed.values):
+                    self._note(table + path, number)
+
+    def of(self, path: Sequence[object]) -> int:
+        """The line of that key, or of the nearest one around it; 1 for none."""
+        keys = tuple(str(part) for part in path)
+        for length in range(len(keys), 0, -1):
+            if keys[:length] in self._lines:
+                return self._lines[keys[:length]]
+        return 1
+
+    def _note(self, path: KeyPath, number: int) -> None:
+        for length in range(1, len(path) + 1):
+            self._lines.setdefault(path[:length], number)
+
+
+def not_toml(name: str, text: str, error: tomllib.TOMLDecodeError) -> str:
+    """What tomllib says, with its line."""
+    found = _AT.match(str(error))
+    line = int(found[2]) if found else max(1, len(text.splitlines()))
+    words = found[1] if found else str(error).removesuffix(" (at end of document)")
+    return f"{name}:{line}: not TOML: {words}."
+
+
+class _Statement:
+    def __init__(self, text: str) -> None:
+        self.values = tomllib.loads(text)
+        self.is_header = text.lstrip().startswith("[")
+        self.is_array = text.lstrip().startswith("[[")
+
+
+def _statements(lines: Sequence[str]) -> Iterator[tuple[int, _Statement]]:
+    start = 0
+    for end in range(1, len(lines) + 1):
+        try:
+            statement = _Statement("\n".join(lines[start:end]))
+        except tomllib.TOMLDecodeError:
+            continue  # a string or array that goes on in the next line
+        if statement.values:
+            yield start + 1, statement
+        start = end
+
+
+def _paths(values: Mapping[str, object]) -> Iterator[KeyPath]:
+    for key, value in values.items():
+        yield (key,)
+        if isinstance(value, dict):
+            for path in _paths(value):
+                yield (key, *path)
+
+
+def _deepest(values: object) -> Iterator[KeyPath]:
+    """The one path of a table's header, as tomllib nests it: [[a.b]] is {"a": {"b": [{}]}}."""
+    if isinstance(values, dict) and values:
+        key, inner = next(iter(values.items()))
+        for path in _deepest(inner):
+            yield (key, *path)
+    else:
+        yield ()

@@ -1,0 +1,296 @@
+"""What is said of proposals unasked: their cards in direct messages with those who decide on them
+and do not read along where it was asked, a reminder, and that one has expired.
+
+Whom it is for is kept before anything is posted, and each post before and after it is made, as an
+answer's is. A copy shows its change as it stands; whoever decides first closes it everywhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import structlog
+
+from core.changes import cards
+from core.changes.model import Change, Outgoing
+from core.changes.ports import Outbox
+from core.changes.service import Changes
+from core.chat.platform import Messenger
+from core.errors import NotFound, PlatformBusy, PostRemoved, TakenOver, Undeliverable
+from core.i18n import nearest, say
+from core.markdown import markless
+from core.messages import Answer, Person, Post, ReplyTo, turn_id
+from core.ports import Journal, Replies, Reply
+
+log = structlog.get_logger("requests")
+MOST_PEOPLE = 20
+"""Copies of one card."""
+PATIENCE = 30.0
+"""Seconds that one post may take before the others go on; it is tried again."""
+TRIES = 20
+"""How often a copy is drawn that cannot be."""
+_FOREVER = float("inf")
+_COPY = (
+    "{name} asked for this in {place}, and you are one of those who decide on it "
+    "(`approve {id}` or `deny {id}`)."
+)
+_DIRECT, _ELSEWHERE = "a direct message with me", "another place"
+_REMINDER = (
+    "`{id}` still waits for somebody to decide on it: {title}. It expires in {left} "
+    "(`approve {id}` or `deny {id}`)."
+)
+_EXPIRED = (
+    "`{id}` has expired, since nobody approved it within 24 hours: {title}. "
+    "Nothing was changed; ask again if it is still wanted."
+)
+
+
+class OutgoingPosts:
+    """The `Posts` port: the outbox's record of one post."""
+
+    resumed = False
+
+    def __init__(self, outbox: Outbox, outgoing: Outgoing, check: Callable[[], None]) -> None:
+        self.outgoing = outgoing
+        self.version = 0
+        """Of the change, as it is about to be shown."""
+        self._outbox = outbox
+        self._check = check
+
+    def check(self) -> None:
+        self._check()
+
+    async def known(self) -> Sequence[Post]:
+        one, key = self.outgoing, f"{self.outgoing.to.turn if self.outgoing.to else ''}:1"
+        match one.state:
+            case "posting":
+                return [Post(1, key)]
+            case "posted":
+                return [Post(1, key, one.post, "posted")]
+            case "removed":
+                return [Post(1, key, one.post, "removed")]
+            case _:
+                return []
+
+    async def posting(self, number: int, key: str) -> None:
+        await self.put(state="posting")
+
+    async def posted(self, number: int, post: str, last: bool = False) -> None:
+        text = self.outgoing.text if self.outgoing.kind == "copy" else ""
+        await self.put(state="posted", post=post, text=text, drawn=self.version)
+
+    async def removed(self, number: int) -> None:
+        await self.put(state="removed", text="")
+
+    async def put(self, **values: Any) -> None:
+        self.outgoing = replace(self.outgoing, **values)
+        await self._outbox.put(self.outgoing)
+
+
+class Requests:
+    """`replies` and `messengers` are by platform."""
+
+    def __init__(
+        self,
+        outbox: Outbox,
+        changes: Changes,
+        journal: Journal,
+        replies: Mapping[str, Replies],
+        messengers: Mapping[str, Messenger],
+    ) -> None:
+        self._outbox = outbox
+        self._changes = changes
+        self._journal = journal
+        self._replies = replies
+        self._messengers = messengers
+        self._begun: dict[object, tuple[OutgoingPosts, Reply]] = {}
+        """Posts that may be under way, although nobody waits for them any more."""
+        self._tries: Counter[object] = Counter()
+
+    async def once(self) -> int:
+        """Say all that is due; how much of it could not be said now. Raises NotStored."""
+        left = await self._each(self._ask, await self._outbox.untold("asked", _FOREVER))
+        if after := self._changes.approval.rules.remind_after:
+            before = self._changes.clock() - after
+            left += await self._each(self._remind, await self._outbox.untold("reminded", before))
+        left += await self._each(self._expired, await self._outbox.untold("expired", _FOREVER))
+        left += await self._each(self._post, await self._outbox.unposted())
+        left += await self._each(self._redraw, await self._outbox.outdated())
+        return left
+
+    async def _each(
+        self, act: Callable[[Any], Coroutine[Any, Any, None]], things: Collection[Any]
+    ) -> int:
+        """Side by side; how many of them came to nothing."""
+        results = await asyncio.gather(*(act(one) for one in things), return_exceptions=True)
+        failed = [one for one in results if isinstance(one, BaseException)]
+        for error in failed:
+            if isinstance(error, TakenOver):
+                raise error
+            if not isinstance(error, NotFound):  # purged meanwhile
+                tell = log.info if isinstance(error, PlatformBusy) else log.warning
+                tell("not said yet", what=act.__name__.strip("_"), why=repr(error))
+        return len([one for one in failed if not isinstance(one, NotFound)])
+
+    async def _ask(self, id: str) -> None:
+        change = await self._changes.ledger.get(id)
+        if self._messengers and change.proposal.address.platform in self._replies:
+            people = await self._people(change)
+            copies = [Outgoing(id, "copy", person) for person in people]
+            await self._outbox.tell(id, "asked", copies)
+
+    async def _people(self, change: Change) -> Sequence[Person]:
+        """Who may decide on it and does not see it where it was asked."""
+        approval, proposal = self._changes.approval, change.proposal
+        names, found = approval.to_be_asked(change), dict[str, Person]()
+        for platform, messenger in self._messengers.items():
+            own = [name for name in names if name.startswith(f"{platform}:")]
+            for person in await messenger.members(own) if own else ():
+                if approval.one(person.key) == approval.one(proposal.asker.key):
+                    continue
+                if not await approval.may_be_asked(person, change):
+                    continue
+                here = platform == proposal.address.platform
+                if not here or not await messenger.reads(person, proposal.address):
+                    found[person.key] = person
+        if len(found) > MOST_PEOPLE:
+            log.warning("not all approvers are asked", change=change.id, people=len(found))
+        return list(found.values())[:MOST_PEOPLE]
+
+    async def _remind(self, id: str) -> None:
+        change = await self._changes.ledger.get(id)
+        given = [consent.person.key for consent in change.consents]
+        copies = [copy for copy in await self._outbox.copies(id) if copy.person.key not in given]
+        if not copies and change.proposal.address.platform not in self._messengers:
+            return
+        people = [copy.person for copy in copies] or [change.proposal.asker]
+        await self._outbox.tell(
+            id, "reminded", [Outgoing(id, "reminder", person) for person in people]
+        )
+
+    async def _expired(self, id: str) -> None:
+        """A surface that is no messenger shows it on the card alone."""
+        change = await self._changes.ledger.get(id)
+        platform = change.proposal.address.platform
+        if platform in self._messengers:
+            line = Outgoing(id, "expired", change.proposal.asker)
+            await self._outbox.tell(id, "expired", [line])
+        elif platform in self._replies:
+            await self._outbox.tell(id, "expired", [])
+
+    async def _post(self, one: Outgoing) -> None:
+        change = await self._changes.ledger.get(one.change)
+        copy = one.kind == "copy"
+        platform = one.person.platform if copy else change.proposal.address.platform
+        if platform not in self._messengers:
+            return  # for a process that can post there
+        posts, reply = self._begun.pop(one.name, (None, None))
+        if posts is None or reply is None:
+            posts = OutgoingPosts(self._outbox, one, self._journal.check)
+            if one.state == "new" and one.kind != "expired" and change.state != "open":
+                await posts.removed(1)
+                return
+            try:
+                if not await self._aimed(posts, change):
+                    return
+            except Undeliverable as refused:
+                await self._refused(posts, refused)
+                return
+            to = posts.outgoing.to
+            if to is None:
+                return
+            reply = self._replies[platform](to, posts)
+        posts.version = change.version
+        told = posts.outgoing
+        shown = (self._changes.card(change, told.locale),) if copy else ()
+        self._begun[one.name] = posts, reply
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await reply.finish(Answer(told.text, parts=(told.text,), cards=shown))
+        except Undeliverable as refused:
+            await self._refused(posts, refused)
+        except PostRemoved:
+            log.info("removed by its reader", change=one.change, kind=one.kind)
+        del self._begun[one.name]
+
+    async def _refused(self, posts: OutgoingPosts, refused: Undeliverable) -> None:
+        one = posts.outgoing
+        log.warning("not delivered", change=one.change, kind=one.kind, why=str(refused))
+        await posts.put(state="refused", text="")
+
+    async def _aimed(self, posts: OutgoingPosts, change: Change) -> bool:
+        """Whether it is known where it is posted, and in which words; kept before it is."""
+        one = posts.outgoing
+        if one.to is not None:
+            return True
+        found = await self._where(one, change)
+        if found is None:
+            await posts.removed(1)
+            return False
+        to, locale = found
+        locale = nearest(locale) if locale else change.proposal.locale
+        text = await self._text(one, change, locale)
+        to = replace(to, turn=turn_id(":".join(one.name)))
+        await posts.put(to=to, locale=locale, text=text)
+        return True
+
+    async def _where(self, one: Outgoing, change: Change) -> tuple[ReplyTo, str] | None:
+        """With the locale of who reads it there; None where it was asked is forgotten."""
+        if one.kind == "copy":
+            return await self._messengers[one.person.platform].direct(one.person)
+        asked = change.proposal
+        if one.kind == "reminder":
+            copies = await self._outbox.copies(one.change)
+            copy = next((each for each in copies if each.person.key == one.person.key), None)
+            if copy is not None and copy.to is not None:
+                messenger = self._messengers[one.person.platform]
+                return messenger.after(copy.to, copy.post), copy.locale
+            if one.person.key != asked.asker.key:
+                return None  # the copy was removed meanwhile
+        turn = await self._journal.stands(asked.seq)
+        if turn is None:
+            return None
+        return self._messengers[asked.address.platform].after(turn.message.reply_to), asked.locale
+
+    async def _text(self, one: Outgoing, change: Change, locale: str) -> str:
+        title = markless(cards.title(change, locale))
+        if one.kind == "expired":
+            return say(_EXPIRED, locale, id=change.id, title=title)
+        if one.kind == "reminder":
+            left = cards.left(change.proposal.expires - self._changes.clock(), locale)
+            return say(_REMINDER, locale, id=change.id, title=title, left=left)
+        asked = change.proposal
+        messenger = self._messengers.get(asked.address.platform)
+        place = await messenger.title(asked.address) if messenger else ""
+        where = say(_ELSEWHERE if asked.address.shared else _DIRECT, locale)
+        return say(
+            _COPY, locale, id=change.id, name=markless(cards.plain(asked.asker.name or "?")),
+            place=markless(cards.plain(place)) or where,
+        )  # fmt: skip
+
+    async def _redraw(self, one: Outgoing) -> None:
+        """A copy, as its change stands now."""
+        if one.person.platform not in self._messengers or one.to is None:
+            return
+        change = await self._changes.ledger.get(one.change)
+        posts = OutgoingPosts(self._outbox, one, self._journal.check)
+        card = self._changes.card(change, one.locale)
+        reply = self._replies[one.person.platform](one.to, posts)
+        name = (one.name, change.version)
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await reply.refresh(Answer(one.text, parts=(one.text,), cards=(card,)))
+        except Undeliverable as refused:
+            log.info("nothing to draw on", change=one.change, why=str(refused))
+        except Exception as error:
+            self._tries[name] += 1
+            if self._tries[name] < TRIES:
+                raise
+            log.warning("copy not drawn", change=one.change, why=repr(error))
+        self._tries.pop(name, None)
+        if posts.outgoing.state == "posted":
+            await posts.put(drawn=change.version)

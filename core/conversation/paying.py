@@ -1,0 +1,121 @@
+"""What one turn reserves for its calls of the model, each before it is sent."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from core import metrics
+from core.allowances import Allowance, Count, Grant, Spend, Unit
+from core.messages import Usage
+from core.ports import Budget, Tool
+from core.records import Turn
+from core.usage import NANO
+
+_AROUND = 100  # what stands around each in a request
+
+
+class Paying:
+    """The `Paying` of `core.records`, for all rounds of a turn. `told`: tokens that the model is
+    told beside the thread, at most. `first`: what was reserved when the person was heard; None
+    where the turn is taken up again, or nothing bounds it."""
+
+    def __init__(
+        self, budget: Budget, turn: Turn, model: str, told: int, first: Grant | None
+    ) -> None:
+        self._budget = budget
+        self._turn = turn
+        self._model = model
+        self._told = told
+        self._number = 0
+        self._grant = first
+        self._unused = first is not None
+        self._later = False
+        self._counts: dict[str, Count] = {}
+        self._open = 0
+        self._opened(int(self._unused))
+
+    @property
+    def lowered(self) -> bool:
+        """Whether the last answer had to be shorter, for want of what was left."""
+        return self._grant is not None and self._grant.lowered
+
+    async def begin(self, number: int, asked: bool = False) -> None:
+        """Before the first request of a round; one that was `asked` before a crash may have its
+        answer, and costs anew only where it is sent again. Raises OverBudget."""
+        self._number, self._later = number, asked
+        if asked:
+            self._grant, self._unused = None, False
+        elif not (self._unused and self._grant and self._grant.part.startswith(f"r{number}.")):
+            self._grant = None
+            await self._reserve(0)
+
+    async def __call__(self, tokens: int) -> int | None:
+        """One that was lost keeps what was reserved for it, and the next has its own."""
+        if self._grant is None and not self._later:
+            return None
+        if self._unused and self._grant and tokens > self._grant.input:
+            await self.give_back()
+        if not self._unused:
+            await self._reserve(tokens)
+        self._unused = self._later = False
+        return self._grant.output if self._grant else None
+
+    def refused(self) -> None:
+        self._unused = self._grant is not None
+
+    async def give_back(self) -> None:
+        """What no request came to use."""
+        if self._grant and self._unused:
+            self._unused = False
+            await self._budget.give_back(self._turn, self._grant.part)
+            self._opened(-1)
+
+    def answered(self, usage: Usage) -> None:
+        """What a round really used; its reasoning goes into the next one."""
+        self._told += usage.reasoning
+        if self._grant is None:
+            return
+        real = Spend(0, usage.input + usage.output, round((usage.cost or 0.0) * NANO))
+        for count in self._grant.counts:
+            spent = count.spent - self._grant.bound + real
+            self._counts[count.scope.key] = replace(count, spent=spent)
+        self._unused = False
+        self.rest()
+
+    def rest(self) -> None:
+        """Nothing more is asked for now."""
+        self._opened(-self._open)
+
+    def counts(self) -> tuple[Count, ...]:
+        """Of each allowance as far as this turn knows."""
+        return tuple(self._counts.values())
+
+    async def _reserve(self, body: int) -> None:
+        call = self._budget.model_call(self._number, self._model, self._told)
+        self._grant = await self._budget.pay(self._turn, replace(call, body=body))
+        self._unused = self._grant is not None
+        self._opened(int(self._unused))
+
+    def _opened(self, more: int) -> None:
+        self._open += more
+        metrics.holds.inc(more)
+
+
+def most(instructions: str, preface: str, tools: Sequence[Tool]) -> int:
+    """Tokens that the model is told beside the thread: one for each byte."""
+    told = [instructions, preface]
+    for tool in tools:
+        told += [tool.spec.name, tool.spec.description, json.dumps(dict(tool.spec.parameters))]
+    return sum(len(each.encode()) + _AROUND for each in told)
+
+
+def nears(counts: Iterable[Count]) -> list[tuple[Count, Unit]]:
+    """Those of which most is used, each with the limit that says so."""
+    found: list[tuple[Count, Unit]] = []
+    for count in counts:
+        allowance: Allowance = count.scope.allowance
+        if unit := allowance.near(count.spent):
+            found.append((count, unit))
+    return found

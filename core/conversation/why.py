@@ -1,0 +1,82 @@
+"""`why`: which rule lets somebody do something here, or keeps them from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from core.changes.approval import Approval, approving, proposing
+from core.changes.model import Change, Decision
+from core.changes.service import Changes
+from core.errors import NotFound, ToolError
+from core.i18n import LANGUAGE, say
+from core.policy import explained, is_right
+from core.ports import Policy
+from core.records import NEEDS, Turn
+from core.tools.tool import Toolbox
+
+_NOTHING = (
+    "Nothing goes by that name: give the id of a change, the name of a tool, or a right such as "
+    "`read`, `propose:TABLE`, `command:SLUG`."
+)
+_ASKED = "Who asked for it:"
+_DECIDED = "Who decided on it:"
+_BY_POLICY = "The operator's policy decided on it: nobody had to."
+_APPROVES_NAMED = "Whom the operator named for it decides, or an admin."
+_APPROVES_ADMIN = "An admin decides on it, since it deletes rows or changes many."
+_DIFFERENT = "{count} different people must approve it."
+_APPROVES_ASKER = "Who asked for it decides, or an admin."
+
+
+@dataclass(frozen=True, slots=True)
+class Why:
+    policy: Policy
+    changes: Changes
+    toolbox: Toolbox
+
+    async def answer(self, turn: Turn, asked: str) -> str:
+        """`asked`: the id of a change, a tool's name or a right. Raises NotFound."""
+        person, address = turn.message.author, turn.message.address
+        if is_right(asked):
+            right, _, name = asked.partition(":")
+            names = (name,) if name else ()
+            return explained(await self.policy.may(person, address, right, *names))
+        try:
+            tool = await self.toolbox.find(asked)
+        except ToolError:
+            return await self._of_change(turn, asked)
+        verdicts = [
+            await self.policy.may(person, address, NEEDS[tool.effect]),
+            await self.policy.may(person, address, "tool", asked),
+        ]
+        return "\n".join(f"- {explained(verdict)}" for verdict in verdicts)
+
+    async def _of_change(self, turn: Turn, id: str) -> str:
+        message = turn.message
+        try:
+            change = await self.changes.ledger.get(id)
+        except NotFound:
+            raise NotFound(_NOTHING) from None
+        decision = Decision(id, turn.seq, message.author, message.address, LANGUAGE.get())
+        reached = await self.changes.reached(change.id, message.author.key)
+        if not await self.changes.approval.may_see(decision, change, reached):
+            raise NotFound(_NOTHING)
+        asked = change.proposal
+        lines = [say(_ASKED)]
+        for needed in proposing(change.draft):
+            verdict = await self.policy.may(asked.asker, asked.address, *needed)
+            lines.append(f"- {explained(verdict)}")
+        lines.append(say(_who_decides(self.changes.approval, change)))
+        if (count := self.changes.approval.approvers(asked).count) > 1:
+            lines.append(say(_DIFFERENT, count=count))
+        if change.decider and change.decider.platform == "policy":
+            lines.append(say(_BY_POLICY))
+        elif change.decider:
+            verdict = await self.policy.may(change.decider, asked.address, *approving(change.draft))
+            lines += [say(_DECIDED), f"- {explained(verdict)}"]
+        return "\n".join(lines)
+
+
+def _who_decides(approval: Approval, change: Change) -> str:
+    if approval.names_approvers(change.proposal):
+        return _APPROVES_NAMED
+    return _APPROVES_ADMIN if approval.needs_admin(change) else _APPROVES_ASKER

@@ -1,0 +1,570 @@
+"""What is spent, in `ponte.db`: turns, the calls that cost, and what of each allowance is left.
+
+Nothing that costs is begun before its upper bound is in the counters of every allowance that
+applies (`holds`); what it really was takes the bound's place once it is known (`spendings`). A
+counter is the sum of its spendings and its holds. Counters are changed in the order of their keys,
+and looked at after that, in the same transaction: whoever comes second sees what the first took.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, tzinfo
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from core.allowances import (
+    CAP,
+    LEAST_OUTPUT,
+    MOST_OUTPUT,
+    Allowance,
+    Allowed,
+    Count,
+    Grant,
+    ModelCall,
+    OverAllowance,
+    Scope,
+    Spend,
+    Unit,
+    weight,
+)
+from core.messages import Address, Message, Person, Usage
+from core.policy import places
+from core.ports import By
+from core.records import Spent, Turn
+from core.store.database import Connection, Database
+from core.store.database import Row as SqlRow
+from core.usage import NANO, Paid, Prices, window_of
+
+Caps = Callable[[Person, Address], Awaitable[tuple[int, int]]]
+"""Turns a day for a person there: their own, and everybody's together; 0 is no cap."""
+IsMeant = Callable[[Person, Address, frozenset[str]], Awaitable[bool]]
+"""Whether these names of ponte.toml mean who writes there."""
+
+
+async def uncapped(person: Person, address: Address) -> tuple[int, int]:
+    return 0, 0
+
+
+async def everybody_is(person: Person, address: Address, names: frozenset[str]) -> bool:
+    return True
+
+
+class Reserving:
+    """A step of the transaction in which what was said is kept; `grant` is what the last run of it
+    reserved for the first call of the model, None where nothing bounds it."""
+
+    def __init__(
+        self, work: Callable[[Connection], tuple[tuple[Count, ...], Grant | None]]
+    ) -> None:
+        self._work = work
+        self.grant: Grant | None = None
+        self.counts: tuple[Count, ...] = ()
+        """Of each allowance with this turn in it; none where it was counted before."""
+
+    def __call__(self, connection: Connection) -> None:
+        self.counts, self.grant = self._work(connection)
+
+
+class CountingBudget:
+    """The `Budget` port. `allowed` and `prices` may be changed at any time."""
+
+    def __init__(
+        self,
+        database: Database,
+        caps: Caps,
+        zone: tzinfo,
+        one: Callable[[str], str] = str,
+        *,
+        allowed: Allowed | None = None,
+        prices: Prices | None = None,
+        is_meant: IsMeant = everybody_is,
+    ) -> None:
+        """`one`: a person's key → the key that all of theirs are counted under. Periods begin at
+        midnight in `zone`."""
+        self._database = database
+        self._caps = caps
+        self._one = one
+        self._is_meant = is_meant
+        self._zone = zone
+        self.allowed = allowed or Allowed()
+        self.prices = prices or Prices()
+
+    @property
+    def zone(self) -> tzinfo:
+        return self._zone
+
+    @property
+    def bounds_calls(self) -> bool:
+        return any(rule.bounds_calls for rule in self.allowed.rules)
+
+    def price(self, paid: Paid) -> float | None:
+        return self.prices.run(paid)
+
+    async def reserve(self, turn: Turn) -> None:
+        """Count the turn, once however often it resumes. Raises OverBudget."""
+        await self._database.write(await self.reserving(turn))
+
+    async def reserving(self, turn: Turn, call: ModelCall | None = None) -> Reserving:
+        """The same as a part of another transaction, with the turn's first call of the model."""
+        scopes = await self.scopes(turn.message.author, turn.message.address)
+        zone, person, day = self.zone_of(turn.message), self._person(turn), self._today()
+
+        def work(connection: Connection) -> tuple[tuple[Count, ...], Grant | None]:
+            counts = self._count_turn(connection, turn, person, day, scopes, zone)
+            held = self._hold(connection, turn, person, scopes, call, zone) if call else None
+            return tuple(counts), held
+
+        return Reserving(work)
+
+    async def pay(self, turn: Turn, call: ModelCall) -> Grant | None:
+        """Reserve one more call of the model. None where no allowance bounds it. Raises
+        OverBudget where not even a short answer fits."""
+        scopes = _bounding(await self.scopes(turn.message.author, turn.message.address))
+        if not scopes:
+            return None
+        zone, person = self.zone_of(turn.message), self._person(turn)
+        return await self._database.write(lambda c: self._hold(c, turn, person, scopes, call, zone))
+
+    async def pay_run(self, turn: Turn, call_id: str, paid: Paid) -> None:
+        """Reserve one run of something that has a price, once for each call. Raises OverBudget."""
+        message = turn.message
+        zone = self.zone_of(message)
+        await self._pay_run(message.author, message.address, turn.seq, call_id, paid, zone)
+
+    async def pay_approved(
+        self, person: Person, address: Address, seq: int, call_id: str, paid: Paid
+    ) -> None:
+        """The same for what somebody approved, in the event `seq`: it is `person` who asked for it
+        and pays."""
+        one, day, place = self._one(person.key), self._today(), places(address)[-1]
+
+        def begin(connection: Connection) -> None:
+            connection.execute(
+                "INSERT INTO usage (seq, day, person, conversation, place, counted)"
+                " VALUES (?, ?, ?, ?, ?, 0) ON CONFLICT (seq) DO NOTHING",
+                (seq, day, one, address.conversation, place),
+            )
+
+        await self._database.write(begin)
+        await self._pay_run(person, address, seq, call_id, paid, self._zone)
+
+    async def settle_run(self, seq: int, call_id: str, paid: Paid, begun: bool) -> None:
+        """What a run cost that no call of a model stands for: its price, where it was begun."""
+        price = self.prices.run(paid) if begun else None
+
+        def settle(connection: Connection) -> None:
+            if not begun:
+                for hold in _holds(connection, seq):
+                    if hold["part"] == f"call:{call_id}":
+                        _drop(connection, hold, Spend())
+            elif price is not None:
+                settle_call(connection, seq, call_id, paid.told, Usage(cost=price))
+
+        if price is not None or not begun:
+            await self._database.write(settle)
+
+    async def _pay_run(
+        self, asker: Person, address: Address, seq: int, call_id: str, paid: Paid, zone: tzinfo
+    ) -> None:
+        scopes = _bounding(await self.scopes(asker, address))
+        if not scopes:
+            return
+        person = self._one(asker.key)
+        price, tokens = self.prices.of(paid.model), paid.input + paid.output
+        money = price.most(paid.input, paid.output) if price and tokens else 0
+        bound = Spend(0, tokens, money + round((self.prices.run(paid) or 0.0) * NANO))
+
+        def hold(connection: Connection) -> None:
+            part = f"call:{call_id}"
+            if _known(connection, seq, part):
+                return
+            counts = _charge(connection, scopes, _day(connection, seq), bound)
+            self._check(counts, bound, zone)
+            _keep(connection, seq, part, person, "tool", paid.told, counts, bound)
+
+        await self._database.write(hold)
+
+    async def give_back(self, turn: Turn, part: str) -> None:
+        """What was reserved for a call that the server refused before it did anything."""
+
+        def release(connection: Connection) -> None:
+            for hold in _holds(connection, turn.seq):
+                if hold["part"] == part:
+                    _drop(connection, hold, Spend())
+
+        await self._database.write(release)
+
+    async def settle_left(self) -> int:
+        """What is held for turns that are over, or gone: nobody knows any more what it was, so it
+        counts as its bound. How many there were."""
+
+        def settle(connection: Connection) -> int:
+            left = connection.execute(
+                "SELECT DISTINCT seq FROM holds WHERE NOT EXISTS (SELECT 1 FROM inbox"
+                " WHERE inbox.seq = holds.seq AND state IN ('new', 'running')) ORDER BY seq"
+            ).fetchall()
+            return sum(close(connection, row["seq"]) for row in left)
+
+        return await self._database.write(settle)
+
+    async def claim_notice(self, count: Count, bit: int) -> bool:
+        """Whether this is to be told now: once for each period, whoever asks."""
+
+        def claim(connection: Connection) -> bool:
+            return bool(
+                connection.execute(
+                    "UPDATE counters SET told = told + ? WHERE scope = ? AND period = ?"
+                    " AND (told & ?) = 0",
+                    (bit, count.scope.key, count.period, bit),
+                ).rowcount
+            )
+
+        return await self._database.write(claim)
+
+    async def usage(self, person: str | None = None, place: str = "") -> Spent:
+        """Today's, of one person key or of all; `place`: there alone."""
+        day, one = self._today(), None if person is None else self._one(person)
+        return await self._database.read(lambda c: _spent(c, day, one, place))
+
+    async def standing(self, person: Person, address: Address) -> Sequence[Count]:
+        """What is used or held now of each allowance that applies to them there."""
+        scopes, day = await self.scopes(person, address), self._today()
+
+        def read(connection: Connection) -> list[Count]:
+            return [_standing(connection, scope, scope.period(day)) for scope in scopes]
+
+        return await self._database.read(read)
+
+    async def report(self, by: By, since: str = "", place: str = "") -> Sequence[Mapping[str, Any]]:
+        """Rows of `name`, `turns` (None by model and tool), `calls`, `input`, `cached`, `output`,
+        `reasoning`, `cost` in US dollars (None: no price is known) since that day (ISO; ""
+        for today), the dearest first, or by day. `place`: there alone."""
+        first = since or self._today()
+        return await self._database.read(lambda c: _report(c, by, first, place))
+
+    async def scopes(self, person: Person, address: Address) -> tuple[Scope, ...]:
+        """What counts for them there, ordered by key."""
+        one, place = self._one(person.key), places(address)
+        own, all_ = await self._caps(person, address)
+        capped = Allowance("each person", turns=own or None, told=CAP, name="cap")
+        together = Allowance("everybody", turns=all_ or None, told=CAP, name="cap")
+        found = {s.key: s for s in (Scope(f"cap:{one}", capped, one), Scope("cap", together))}
+        for rule in self.allowed.rules:
+            if rule.where and rule.where.isdisjoint(place):
+                continue
+            if rule.who and not await self._is_meant(person, address, rule.who):
+                continue
+            match rule.of:
+                case "each person":
+                    scope = Scope(f"{rule.key}:{one}", rule, one)
+                case "each channel":
+                    scope = Scope(f"{rule.key}:{place[-1]}", rule, place=place[-1])
+                case "each workspace":
+                    scope = Scope(f"{rule.key}:{place[1]}", rule, place=place[1])
+                case _:
+                    scope = Scope(rule.key, rule)
+            if rule.who and rule.of != "each person":
+                scope = replace(scope, past=False)
+            if same := found.get(scope.key):
+                scope = replace(scope, allowance=rule.stricter(same.allowance))
+            found[scope.key] = scope
+        return tuple(found[key] for key in sorted(found))
+
+    def zone_of(self, message: Message) -> tzinfo:
+        """The asker's, where their platform tells it."""
+        try:
+            return ZoneInfo(message.time_zone) if message.time_zone else self._zone
+        except (ZoneInfoNotFoundError, ValueError):
+            return self._zone
+
+    def model_call(self, number: int, model: str, told: int) -> ModelCall:
+        return ModelCall(number, model, told, price=self.prices.of(model), window=window_of(model))
+
+    def _person(self, turn: Turn) -> str:
+        return self._one(turn.message.author.key)
+
+    def _today(self) -> str:
+        return datetime.fromtimestamp(time.time(), self._zone).date().isoformat()
+
+    def _count_turn(
+        self, connection: Connection, turn: Turn, person: str, day: str,
+        scopes: Sequence[Scope], zone: tzinfo,
+    ) -> Sequence[Count]:  # fmt: skip
+        if connection.execute("SELECT 1 FROM usage WHERE seq = ?", (turn.seq,)).fetchone():
+            return ()
+        counts = _charge(connection, scopes, day, Spend(1))
+        self._check(counts, Spend(1), zone)
+        address = turn.message.address
+        connection.execute(
+            "INSERT INTO usage (seq, day, person, conversation, place) VALUES (?, ?, ?, ?, ?)",
+            (turn.seq, day, person, address.conversation, places(address)[-1]),
+        )
+        return counts
+
+    def _hold(
+        self, connection: Connection, turn: Turn, person: str, scopes: Sequence[Scope],
+        call: ModelCall, zone: tzinfo,
+    ) -> Grant | None:  # fmt: skip
+        scopes = _bounding(scopes)
+        if not scopes:
+            return None
+        input, output = call.input(_heard(connection, turn.thread)), MOST_OUTPUT
+        bound, day = call.bound(input, output), _day(connection, turn.seq)
+        counts = _charge(connection, scopes, day, bound)
+        if any(count.scope.allowance.over(count.spent) for count in counts):
+            before = [(count, count.spent - bound) for count in counts]
+            output = min(call.fitting(c.scope.allowance, spent, input) for c, spent in before)
+            lower = call.bound(input, max(output, LEAST_OUTPUT))
+            counts = _charge(connection, scopes, day, lower - bound)
+            bound = lower
+            self._check(counts, bound, zone)
+        part = f"r{call.number}.{_tries(connection, turn.seq, call.number) + 1}"
+        _keep(connection, turn.seq, part, person, "model", call.model, counts, bound)
+        return Grant(part, input, output, bound, output < MOST_OUTPUT, tuple(counts))
+
+    def _check(self, counts: Iterable[Count], bound: Spend, zone: tzinfo) -> None:
+        """Raises OverAllowance where one is over now that `bound` is in it."""
+        for count in counts:
+            allowance = count.scope.allowance
+            unit: Unit | None = allowance.over(count.spent)
+            if unit is not None:
+                before: int = getattr(count.spent, unit) - getattr(bound, unit)
+                left = getattr(allowance, unit) - before
+                raise OverAllowance(count, unit, left, zone, self._zone)
+
+
+def settle_round(connection: Connection, seq: int, number: int, usage: Usage, model: str) -> None:
+    """What a round really used takes the place of what was held for its last call; calls of it
+    that were lost before count as their bounds."""
+    held = [hold for hold in _holds(connection, seq) if hold["part"].startswith(f"r{number}.")]
+    held.sort(key=lambda hold: int(hold["part"].partition(".")[2]))
+    for lost in held[:-1]:
+        _lose(connection, lost)
+    part = held[-1]["part"] if held else f"r{number}.0"
+    _settle(connection, seq, part, held[-1] if held else None, "model", model, usage)
+
+
+def settle_call(connection: Connection, seq: int, call_id: str, name: str, usage: Usage) -> None:
+    """What a tool call really cost."""
+    part = f"call:{call_id}"
+    hold = next((hold for hold in _holds(connection, seq) if hold["part"] == part), None)
+    if hold is not None or usage != Usage():
+        _settle(connection, seq, part, hold, "tool", name, usage)
+
+
+def close(connection: Connection, seq: int) -> int:
+    """The turn is over: what is still held counts as its bound. How many there were."""
+    held = _holds(connection, seq)
+    for hold in held:
+        _lose(connection, hold)
+    return len(held)
+
+
+def _bounding(scopes: Sequence[Scope]) -> list[Scope]:
+    return [scope for scope in scopes if scope.allowance.bounds_calls]
+
+
+def _day(connection: Connection, seq: int) -> str:
+    """On which the turn is counted, and all that it uses."""
+    row = connection.execute("SELECT day FROM usage WHERE seq = ?", (seq,)).fetchone()
+    return str(row["day"])
+
+
+def _heard(connection: Connection, thread: str) -> int:
+    """Tokens of what stands in the thread, at most."""
+    rows = connection.execute("SELECT item FROM items WHERE thread = ? AND replaced = 0", (thread,))
+    return sum(weight(row["item"]) for row in rows)
+
+
+def _known(connection: Connection, seq: int, part: str) -> bool:
+    found = connection.execute(
+        "SELECT 1 FROM holds WHERE seq = :seq AND part = :part UNION ALL"
+        " SELECT 1 FROM spendings WHERE seq = :seq AND part = :part LIMIT 1",
+        {"seq": seq, "part": part},
+    )
+    return found.fetchone() is not None
+
+
+def _tries(connection: Connection, seq: int, number: int) -> int:
+    """How often that round was paid for before, in this process or another one."""
+    rows = connection.execute(
+        "SELECT part FROM holds WHERE seq = :seq UNION ALL"
+        " SELECT part FROM spendings WHERE seq = :seq",
+        {"seq": seq},
+    )
+    parts = [str(row["part"]).partition(".") for row in rows]
+    return max((int(tried) for name, _, tried in parts if name == f"r{number}"), default=0)
+
+
+def _charge(connection: Connection, scopes: Sequence[Scope], day: str, spend: Spend) -> list[Count]:
+    """All of these with so much more; ordered by key, as `scopes` gives them."""
+    counts = []
+    for scope in scopes:
+        period = scope.period(day)
+        row = _add(connection, scope.key, period, spend)
+        if row is None:
+            past = _past(connection, scope, period)
+            connection.execute(
+                "INSERT INTO counters (scope, period, person, turns, tokens, money)"
+                " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (scope, period) DO NOTHING",
+                (scope.key, period, scope.person, past.turns, past.tokens, past.money),
+            )
+            row = _add(connection, scope.key, period, spend)
+        if row is not None:
+            counts.append(_count(scope, period, row))
+    return counts
+
+
+def _add(connection: Connection, scope: str, period: str, spend: Spend) -> SqlRow | None:
+    row: SqlRow | None = connection.execute(
+        "UPDATE counters SET turns = turns + ?, tokens = tokens + ?, money = money + ?"
+        " WHERE scope = ? AND period = ? RETURNING turns, tokens, money, told",
+        (spend.turns, spend.tokens, spend.money, scope, period),
+    ).fetchone()
+    return row
+
+
+def _count(scope: Scope, period: str, row: SqlRow) -> Count:
+    spent = Spend(int(row["turns"]), int(row["tokens"]), int(row["money"]))
+    return Count(scope, period, spent, int(row["told"]))
+
+
+def _standing(connection: Connection, scope: Scope, period: str) -> Count:
+    row = connection.execute(
+        "SELECT turns, tokens, money, told FROM counters WHERE scope = ? AND period = ?",
+        (scope.key, period),
+    ).fetchone()
+    if row is not None:
+        return _count(scope, period, row)
+    return Count(scope, period, _past(connection, scope, period))
+
+
+def _past(connection: Connection, scope: Scope, period: str) -> Spend:
+    """What was spent in that period before it was counted: of an allowance that is new."""
+    if not scope.past:
+        return Spend()
+    month = len(period) == len("2026-11")
+    rows = connection.execute(
+        "SELECT place, sum(counted) AS turns, sum(input + output) AS tokens, sum(cost) AS cost"
+        " FROM usage WHERE day >= :first AND day <= :last AND (:person = '' OR person = :person)"
+        " GROUP BY place",
+        {"first": f"{period}-01" if month else period, "last": f"{period}-31" if month else period,
+         "person": scope.person},
+    )  # fmt: skip
+    past = Spend()
+    for row in rows:
+        parts = str(row["place"]).split(":", 2)
+        names = {":".join(parts[:length]) for length in (1, 2, 3)}
+        where = scope.allowance.where
+        if (where and where.isdisjoint(names)) or (scope.place and scope.place not in names):
+            continue
+        money = round(float(row["cost"] or 0) * NANO)
+        past += Spend(int(row["turns"]), int(row["tokens"]), money)
+    return past
+
+
+def _keep(
+    connection: Connection, seq: int, part: str, person: str, kind: str, name: str,
+    counts: Iterable[Count], bound: Spend,
+) -> None:  # fmt: skip
+    scopes = json.dumps([[count.scope.key, count.period] for count in counts])
+    connection.execute(
+        "INSERT INTO holds (seq, part, person, kind, name, scopes, tokens, money, at)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (seq, part, person, kind, name, scopes, bound.tokens, bound.money, time.time()),
+    )
+
+
+def _holds(connection: Connection, seq: int) -> list[SqlRow]:
+    return connection.execute("SELECT * FROM holds WHERE seq = ? ORDER BY part", (seq,)).fetchall()
+
+
+def _drop(connection: Connection, hold: SqlRow, real: Spend) -> None:
+    """What was really spent takes the hold's place."""
+    connection.execute("DELETE FROM holds WHERE seq = ? AND part = ?", (hold["seq"], hold["part"]))
+    more = real - Spend(0, int(hold["tokens"]), int(hold["money"]))
+    if more != Spend():
+        for scope, period in json.loads(hold["scopes"]):
+            _add(connection, scope, period, more)
+
+
+def _lose(connection: Connection, hold: SqlRow) -> None:
+    """It may have been done, and nobody knows what it was."""
+    cost = hold["money"] / NANO if hold["money"] else None
+    usage = Usage(input=int(hold["tokens"]), cost=cost)
+    kind, name = hold["kind"], hold["name"]
+    _settle(connection, hold["seq"], hold["part"], hold, kind, name, usage, lost=True)
+
+
+def _settle(
+    connection: Connection, seq: int, part: str, hold: SqlRow | None, kind: str, name: str,
+    usage: Usage, *, lost: bool = False,
+) -> None:  # fmt: skip
+    real = Spend(0, usage.input + usage.output, round((usage.cost or 0.0) * NANO))
+    if hold is not None:
+        _drop(connection, hold, real)
+    recorded = connection.execute(
+        "INSERT INTO spendings (seq, part, person, kind, name, input, cached, output, reasoning,"
+        " cost, lost) SELECT seq, ?, person, ?, ?, ?, ?, ?, ?, ?, ? FROM usage WHERE seq = ?"
+        " ON CONFLICT (seq, part) DO NOTHING",
+        (part, kind, name, usage.input, usage.cached, usage.output, usage.reasoning, usage.cost,
+         int(lost), seq),
+    )  # fmt: skip
+    if recorded.rowcount:
+        connection.execute(
+            "UPDATE usage SET input = input + ?, cached = cached + ?, output = output + ?,"
+            " reasoning = reasoning + ?, cost = coalesce(cost + ?, cost, ?) WHERE seq = ?",
+            (usage.input, usage.cached, usage.output, usage.reasoning, usage.cost, usage.cost,
+             seq),
+        )  # fmt: skip
+
+
+def _spent(connection: Connection, day: str, person: str | None, place: str = "") -> Spent:
+    row = connection.execute(
+        "SELECT sum(counted) AS turns, sum(input) AS input, sum(cached) AS cached, sum(output) AS"
+        " output, sum(reasoning) AS reasoning, sum(cost) AS cost FROM usage WHERE day = :day"
+        " AND (:person = '' OR person = :person) AND (:place = '' OR place = :place)",
+        {"day": day, "person": person or "", "place": place},
+    ).fetchone()
+    tokens = {kind: int(row[kind] or 0) for kind in ("input", "cached", "output", "reasoning")}
+    return Spent(int(row["turns"] or 0), Usage(**tokens, cost=row["cost"]))
+
+
+_SUMS = (
+    "sum({t}.input) AS input, sum({t}.cached) AS cached, sum({t}.output) AS output,"
+    " sum({t}.reasoning) AS reasoning, sum({t}.cost) AS cost"
+)
+
+
+def _report(connection: Connection, by: By, since: str, place: str) -> list[Mapping[str, Any]]:
+    if by in ("model", "tool"):
+        sql = (
+            f"SELECT spendings.name AS name, NULL AS turns, count(*) AS calls, "  # noqa: S608
+            f"{_SUMS.format(t='spendings')} FROM spendings JOIN usage ON usage.seq = spendings.seq"
+            " WHERE usage.day >= :since AND spendings.kind = :kind"
+            " AND (:place = '' OR usage.place = :place) GROUP BY spendings.name"
+        )
+    else:
+        column = {"person": "person", "channel": "place", "day": "day"}[by]
+        sql = (
+            f"SELECT {column} AS name, sum(counted) AS turns, NULL AS calls, "  # noqa: S608
+            f"{_SUMS.format(t='usage')} FROM usage WHERE day >= :since"
+            f" AND (:place = '' OR place = :place) GROUP BY {column}"
+        )
+    rows = connection.execute(sql, {"since": since, "kind": by, "place": place}).fetchall()
+    found = [
+        {
+            "name": str(row["name"]),
+            **{k: None if row[k] is None else int(row[k]) for k in ("turns", "calls", "input",
+               "cached", "output", "reasoning")},
+            "cost": None if row["cost"] is None else float(row["cost"]),
+        }
+        for row in rows
+    ]  # fmt: skip
+    if by == "day":
+        return sorted(found, key=lambda row: str(row["name"]))
+    return sorted(found, key=lambda row: (-(row["cost"] or 0.0), -(row["input"] or 0), row["name"]))

@@ -1,0 +1,633 @@
+"""Turns of a database that many processes share: Procrastinate runs them, wherever one works.
+
+A message is one job, deferred in the transaction that stores it, under the lock of its
+conversation; a decision's has none, and workers of its own. A job carries the message's `seq`, a
+notice between processes a word and an id, never text.
+
+What Procrastinate leaves to us: a job whose process died keeps its lock until somebody notices, and
+a job is finished by its id alone, so that a process which was frozen would finish the one that
+stands in for it. Each process beats, and all look for rows whose job's process beats no more: that
+job is cancelled and another one put before all that wait, so that the late end of the first one
+finds nothing. What the frozen process still writes is refused by the attempt's number.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import logging
+import os
+import secrets
+import socket
+import time
+from collections.abc import (
+    AsyncGenerator,
+    Awaitable,
+    Callable,
+    Collection,
+    Coroutine,
+    Mapping,
+    Sequence,
+)
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from core import metrics
+from core.errors import NotStored
+from core.i18n import plural, say
+from core.messages import Message, Progress, decode, encode
+from core.ports import Handler
+from core.records import FINAL_STATES, Health
+from core.store.database import Connection, Row, lock
+from core.store.files import JsonFile, JsonRow, KernelRows
+from core.store.inbox import Handling, locked
+from core.store.postgres import OPTIONS, PostgresDatabase, statements
+from core.tasks import LOST, Tasks, cancelled
+
+if TYPE_CHECKING:
+    import procrastinate
+
+log = structlog.get_logger("jobs")
+POLL = 0.2
+"""Seconds between two looks for a turn whose conversation has become free: nothing tells of that
+(github.com/procrastinate-org/procrastinate/issues/213)."""
+BEAT = 3.0
+"""Seconds between two signs of life of a process."""
+LEASE = 15.0
+"""Seconds without one, after which its turns are another one's."""
+CONNECTIONS = 9
+"""Of a process to the queue, at most: two workers listen on one each, the rest is shared."""
+TURNS, DECISIONS = 100, 20
+"""At once in a process."""
+LEAD = 10.0
+"""Seconds that a role is one process's after it asked for it."""
+HOUR = 3600.0
+RECHECK = 5.0
+"""Seconds after which what a lost notice would have told is looked up."""
+AGAIN = 1.0
+"""Seconds before a connection or a worker that broke is made anew."""
+CHANNEL = "ponte"
+OPEN = "('new', 'running', 'answered', 'posting')"
+DEAD = (
+    "(jobs.worker_id IS NULL OR NOT EXISTS (SELECT 1 FROM procrastinate_workers AS w"
+    " WHERE w.id = jobs.worker_id AND w.last_heartbeat > now() - make_interval(secs => ?)))"
+)
+ABANDONED = (
+    "SELECT inbox.seq FROM inbox"  # noqa: S608 (constants of ours)
+    " LEFT JOIN procrastinate_jobs AS jobs ON jobs.id = inbox.job"
+    f" WHERE inbox.state IN {OPEN} AND (jobs.id IS NULL OR jobs.status NOT IN ('todo', 'doing')"
+    f" OR (jobs.status = 'doing' AND {DEAD})) ORDER BY inbox.seq"
+)  # fmt: skip
+TO_STOP = f"SELECT seq FROM inbox WHERE owner = ? AND stop = 1 AND state IN {OPEN}"  # noqa: S608
+TAKEN = f"SELECT 1 FROM inbox WHERE seq = ? AND NOT (owner IN ('', ?) AND state IN {OPEN})"  # noqa: S608
+"""Whether somebody else has it, or has ended it."""
+LEFT_OVER = (
+    "DELETE FROM procrastinate_jobs AS jobs WHERE (jobs.status = 'doing' AND"  # noqa: S608
+    f" {DEAD} OR jobs.status NOT IN ('todo', 'doing')) AND NOT EXISTS"
+    f" (SELECT 1 FROM inbox WHERE inbox.job = jobs.id AND inbox.state IN {OPEN})"
+)
+"""Jobs of turns that are over: what a process left that died between the turn's end and the job's,
+and what was cancelled."""
+DOING = (
+    "SELECT id, (args ->> 'seq')::bigint AS seq FROM procrastinate_jobs"
+    " WHERE status = 'doing' AND worker_id = ANY(?)"
+)
+SPARES = (
+    "UPDATE remotes SET erase = 1 WHERE thread = '' AND erase = 0"
+    " AND owner NOT IN (SELECT id FROM processes)"
+)
+"""Conversations made ahead by a process that is gone."""
+KERNEL = (
+    "SELECT kernels.process FROM inbox JOIN threads ON threads.conversation = inbox.conversation"
+    " JOIN kernels ON kernels.thread = threads.id JOIN processes ON processes.id = kernels.process"
+    " WHERE inbox.seq = ? AND inbox.decision = 0 AND processes.id != ?"
+    " AND processes.seen > extract(epoch FROM now()) - ?"
+)
+"""The living process that has the conversation's kernel, where that is another one."""
+STRANDED = (
+    "UPDATE procrastinate_jobs SET queue_name = split_part(lock, ':', 1) WHERE status = 'todo'"
+    " AND left(queue_name, 1) = '@' AND substr(queue_name, 2) NOT IN (SELECT id FROM processes"
+    " WHERE seen > extract(epoch FROM now()) - ?)"
+)
+"""What was handed to a process that is gone."""
+Heard = Callable[[str], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """All processes of the last LEASE seconds, and what waits for them.
+
+    `oldest` is the age of the longest waiting turn, in seconds; `leaders` the name of who has each
+    role.
+    """
+
+    takes: int
+    works: int
+    waiting: int
+    oldest: float
+    leaders: Mapping[str, str]
+
+    @property
+    def words(self) -> str:
+        told = [
+            say(
+                "processes that take events in: {takes}, that run turns: {works}",
+                takes=self.takes, works=self.works,
+            )
+        ]  # fmt: skip
+        if self.takes and not self.works:
+            told.append(say("so nothing is answered until `ponte work` runs somewhere"))
+        if self.waiting:
+            told.append(
+                plural(
+                    "{count} message waits, the longest for {age} s",
+                    "{count} messages wait, the longest for {age} s",
+                    self.waiting,
+                    age=round(self.oldest),
+                )
+            )
+        if self.leaders:
+            roles = ", ".join(f"{role}: {name}" for role, name in sorted(self.leaders.items()))
+            told.append(say("done by one alone ({roles})", roles=roles))
+        return "; ".join(told)
+
+
+def whole(connection: Connection) -> Whole:
+    """As it stands now."""
+    seen = connection.execute(
+        "SELECT coalesce(sum(takes), 0) AS takes, coalesce(sum(works), 0) AS works FROM processes"
+        " WHERE seen > extract(epoch FROM now()) - ?",
+        (LEASE,),
+    ).fetchone()
+    waits = connection.execute(
+        "SELECT count(*) AS waiting, coalesce(extract(epoch FROM now()) - min(created), 0)"
+        " AS oldest FROM inbox WHERE state = 'new'"
+    ).fetchone()
+    leaders = connection.execute(
+        "SELECT role, name FROM leases JOIN processes ON processes.id = leases.process"
+        " WHERE until > extract(epoch FROM now())"
+    )
+    return Whole(
+        takes=int(seen["takes"]), works=int(seen["works"]), waiting=waits["waiting"],
+        oldest=float(waits["oldest"]), leaders={row["role"]: row["name"] for row in leaders},
+    )  # fmt: skip
+
+
+class PutBack(Exception):
+    """A drain came before the turn's end: another process takes it up."""
+
+
+class Jobs(Handling):
+    """The `Dispatch` of one process among many; `process` is its own id.
+
+    `takes`: events come in here; `works`: turns run here.
+    """
+
+    recheck = RECHECK
+
+    def __init__(
+        self,
+        url: str,
+        database: PostgresDatabase,
+        *,
+        takes: bool = True,
+        works: bool = True,
+        process: str = "",
+    ) -> None:
+        super().__init__()
+        self.process = process or secrets.token_hex(8)
+        self.name = f"{socket.gethostname()} {os.getpid()}"
+        self._url = url
+        self._database = database
+        self._takes = takes
+        self._works = works
+        self._own: list[int] = []
+        """Our workers' ids."""
+        self._idle: set[int] = set()
+        """Jobs that our workers have, and nobody here is at: as the last sweep saw it."""
+        self._app, self._deferring = _apps(url, self._work, self._own)
+        self._has_kernels = False
+        self._beside = Tasks("jobs")
+        self._workers: list[asyncio.Task[None]] = []
+        self._beaten = time.monotonic()
+        self._listens = asyncio.Event()
+        self._hears: dict[str, list[Heard]] = {"ended": [self._ended_there], "stop": [self._stop]}
+
+    def fresh(self) -> bool:
+        """Whether nobody can have taken this process for dead: its signs of life came through."""
+        return time.monotonic() - self._beaten < LEASE - BEAT
+
+    def on(self, word: str, heard: Heard) -> None:
+        """Have `heard` told the rest of every notice that begins with `word`."""
+        self._hears.setdefault(word, []).append(heard)
+
+    async def tell(self, word: str, id: str) -> None:
+        """Tell every process, this one too. What must not be missed also stands in a table."""
+        statement = "SELECT pg_notify(?, ?)"
+        await self._database.write(
+            lambda c: c.execute(statement, (CHANNEL, f"{word} {id}")).close()
+        )
+
+    async def health(self) -> Health:
+        """Of the database and of all processes on it."""
+        silent = time.monotonic() - self._beaten
+        if silent > LEASE:
+            words = say("Postgres has not answered for {age} s", age=round(silent))
+            return Health("database", "failing", words)
+        try:
+            found = await self._database.read(whole)
+            return Health("database", "on", f"Postgres; {found.words}")
+        except NotStored as error:
+            return Health("database", "failing", error.words())
+
+    def file(self, path: Path, data: Callable[[], object]) -> JsonFile:
+        return JsonRow(self._database, path, data)
+
+    def kernels(self, folder: Path) -> KernelRows:
+        """From now on a turn runs where its conversation's kernel is."""
+        self._has_kernels = True
+        return KernelRows(self._database, self.process, self.tell)
+
+    async def show(self, turn: str, progress: Progress) -> None:
+        def write(connection: Connection) -> None:
+            connection.execute(
+                "INSERT INTO progress (turn, progress, at)"
+                " VALUES (?, ?, extract(epoch FROM now())) ON CONFLICT (turn)"
+                " DO UPDATE SET progress = excluded.progress, at = excluded.at",
+                (turn, encode(progress)),
+            )
+            connection.execute("SELECT pg_notify(?, ?)", (CHANNEL, f"progress {turn}"))
+
+        await self._database.write(write)
+
+    async def shown(self, turn: str) -> Progress | None:
+        def read(connection: Connection) -> Progress | None:
+            row = connection.execute(
+                "SELECT progress FROM progress WHERE turn = ?", (turn,)
+            ).fetchone()
+            return decode(Progress, row["progress"]) if row else None
+
+        return await self._database.read(read)
+
+    async def lead(self, role: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Another one takes over LEASE seconds after the last sign of life, at the latest."""
+        leading: asyncio.Task[None] | None = None
+        until = 0.0
+        try:
+            while True:
+                began = time.monotonic()
+                with suppress(NotStored, TimeoutError):
+                    async with asyncio.timeout(BEAT):  # who cannot renew it, must end in time
+                        renewed = await self._database.write(functools.partial(self._renew, role))
+                    until = began + LEAD if renewed else 0.0
+                if leading and (leading.done() or time.monotonic() > until):
+                    log.info("leads no more", role=role)
+                    await _end(leading)
+                    leading = None
+                if not leading and time.monotonic() < until:
+                    log.info("leads", role=role)
+                    leading = asyncio.create_task(work())
+                await asyncio.wait({leading} if leading else {_never()}, timeout=BEAT)
+        finally:
+            if leading:
+                await _end(leading)
+
+    def _renew(self, role: str, connection: Connection) -> bool:
+        row = connection.execute(
+            "INSERT INTO leases (role, process, until)"
+            " VALUES (:role, :process, extract(epoch FROM clock_timestamp()) + :seconds)"
+            " ON CONFLICT (role) DO UPDATE SET process = excluded.process, until = excluded.until"
+            " WHERE leases.process = excluded.process"
+            " OR leases.until < extract(epoch FROM clock_timestamp()) RETURNING role",
+            {"role": role, "process": self.process, "seconds": LEAD},
+        ).fetchone()
+        return row is not None
+
+    async def start(self) -> None:
+        """Begin to beat and to listen. Raises NotStored."""
+        await self._beat()
+        self._beside.start(self._beating())
+        self._beside.start(self._listening())
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LEASE):  # who is ready hears what is told
+                await self._listens.wait()
+
+    def stored(self, connection: Connection, seq: int, message: Message, decision: bool) -> int:
+        conversation = message.address.conversation
+        self._defer(connection, seq, conversation, decision)
+        if decision:
+            return 0
+        row = connection.execute(
+            "SELECT count(*) AS before FROM inbox WHERE conversation = ? AND decision = 0"
+            " AND state IN ('new', 'running', 'answered', 'posting') AND seq < ?",
+            (conversation, seq),
+        ).fetchone()
+        return int(row["before"])
+
+    def enqueue(self, seq: int, conversation: str, decision: bool) -> int:
+        return 0
+
+    def stop(self, connection: Connection, row: Row) -> bool:
+        connection.execute("UPDATE inbox SET stop = 1 WHERE seq = ?", (row["seq"],))
+        connection.execute("SELECT pg_notify(?, ?)", (CHANNEL, f"stop {row['seq']}"))
+        return True
+
+    async def running(self, conversation: str) -> int | None:
+        def read(connection: Connection) -> int | None:
+            row = connection.execute(
+                "SELECT seq FROM inbox WHERE conversation = ? AND decision = 0"
+                " AND state IN ('running', 'answered', 'posting') ORDER BY seq LIMIT 1",
+                (conversation,),
+            ).fetchone()
+            return row["seq"] if row else None
+
+        return await self._database.read(read)
+
+    async def run(self, handler: Handler, platforms: Collection[str]) -> None:
+        self._handler = handler
+        await self._app.open_async()
+        self._beside.start(self._sweeping())
+        if self._works:
+            for suffix, at_once in (("", TURNS), ("!", DECISIONS)):
+                queues = [f"{platform}{suffix}" for platform in platforms] or None
+                if queues and not suffix:
+                    queues.append(f"@{self.process}")
+                self._workers.append(asyncio.create_task(self._working(queues, at_once)))
+        await self._draining.wait()
+
+    async def drain(self, grace: float) -> None:
+        """Fetch nothing more; what does not end within `grace` seconds is put back."""
+        self._draining.set()
+        for worker in self._workers:
+            worker.cancel()
+        await super().drain(grace)
+        if self._workers:
+            await asyncio.wait(self._workers, timeout=LOST)
+        await cancelled(self._workers)
+        await self._beside.close()
+        with suppress(Exception):
+            await self._app.close_async()
+
+        def leave(connection: Connection) -> None:
+            connection.execute("DELETE FROM processes WHERE id = ?", (self.process,))
+            connection.execute("DELETE FROM leases WHERE process = ?", (self.process,))
+            connection.execute(STRANDED, (LEASE,))
+
+        with suppress(NotStored):
+            await self._database.write(leave)
+
+    def _waiting_tasks(self) -> set[asyncio.Task[None]]:
+        return set(self._workers)
+
+    async def _work(self, seq: int) -> None:
+        """A job. Raises PutBack."""
+        if seq in self._current:
+            return  # it was taken for dead here, and is not
+        if self._has_kernels and await self._handed_over(seq):
+            return
+        if not await self.take(seq):
+            raise PutBack
+
+    async def _handed_over(self, seq: int) -> bool:
+        """To the process that has the conversation's kernel; nothing was attempted here. Its new
+        job stands before all that wait, and begins when this one has ended."""
+
+        def write(connection: Connection) -> str:
+            row = connection.execute(KERNEL, (seq, self.process, LEASE)).fetchone()
+            if row is None:
+                return ""
+            found = locked(connection, seq)
+            if found is None or found["state"] in FINAL_STATES:
+                return ""
+            self._defer(connection, seq, found["conversation"], False, first=row["process"])
+            return str(row["process"])
+
+        try:
+            holder = await self._database.write(write)
+        except NotStored:
+            return False
+        if holder:
+            log.info("handed over", seq=seq, process=holder)
+        return bool(holder)
+
+    async def _working(self, queues: Sequence[str] | None, at_once: int) -> None:
+        while not self._draining.is_set():
+            try:
+                await self._app.run_worker_async(
+                    queues=queues,  # type: ignore[arg-type]
+                    concurrency=at_once, fetch_job_polling_interval=POLL,
+                    delete_jobs="successful", install_signal_handlers=False,
+                    update_heartbeat_interval=BEAT, stalled_worker_timeout=4 * LEASE,
+                )  # fmt: skip
+            except Exception as error:
+                log.warning("worker made anew", why=repr(error))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(AGAIN):
+                    await self._draining.wait()
+
+    async def _beating(self) -> None:
+        while True:
+            await asyncio.sleep(BEAT)
+            try:
+                await self._beat()
+            except NotStored as error:
+                log.warning("no sign of life", why=str(error))
+
+    async def _beat(self) -> None:
+        began = time.monotonic()
+        doubtful = [] if self.fresh() else list(self._current)
+
+        def write(connection: Connection) -> tuple[list[int], list[int]]:
+            connection.execute(
+                "INSERT INTO processes (id, name, takes, works, started, seen)"
+                " VALUES (?, ?, ?, ?, extract(epoch FROM now()), extract(epoch FROM now()))"
+                " ON CONFLICT (id) DO UPDATE SET seen = excluded.seen",
+                (self.process, self.name, self._takes, self._works),
+            )
+            rows = connection.execute(TO_STOP, (self.process,))
+            taken = [connection.execute(TAKEN, (seq, self.process)).fetchone() for seq in doubtful]
+            lost = [seq for seq, other in zip(doubtful, taken, strict=True) if other]
+            return [row["seq"] for row in rows], lost
+
+        stopped, lost = await self._database.write(write)
+        for seq in lost:
+            log.warning("lost to another process", seq=seq)
+            self.lose(seq)
+        for seq in stopped:
+            self.cancel(seq)
+        self._beaten = began
+        self._count(await self._database.read(whole))
+
+    def _count(self, all: Whole) -> None:
+        metrics.queued.set(all.waiting)
+        metrics.oldest.set(all.oldest)
+        metrics.processes.labels("takes").set(all.takes)
+        metrics.processes.labels("works").set(all.works)
+        for role, name in all.leaders.items():
+            metrics.leads.labels(role).set(name == self.name)
+
+    async def _sweeping(self) -> None:
+        while True:
+            try:
+                await self.sweep()
+            except NotStored as error:
+                log.warning("sweep put off", why=str(error))
+            await asyncio.sleep(RECHECK)
+
+    async def sweep(self) -> None:
+        """Turns whose process died are others' from now on. Raises NotStored."""
+        found = await self._database.read(
+            lambda c: [row["seq"] for row in c.execute(ABANDONED, (LEASE,))]
+        )
+        for seq in found:
+            if await self._database.write(functools.partial(self._take_over, seq)):
+                log.info("taken over", seq=seq)
+
+        def tidy(connection: Connection) -> None:
+            connection.execute(LEFT_OVER, (LEASE,))
+            connection.execute(
+                "DELETE FROM processes WHERE seen < extract(epoch FROM now()) - ?", (4 * LEASE,)
+            )
+            connection.execute(STRANDED, (LEASE,))
+            connection.execute(SPARES)
+            connection.execute(
+                "DELETE FROM progress WHERE at < extract(epoch FROM now()) - ?", (HOUR,)
+            )
+
+        await self._database.write(tidy)
+        self._idle = await self._database.write(self._drop_idle)
+
+    def _drop_idle(self, connection: Connection) -> set[int]:
+        """Jobs of which we were not told that we have them, or whose end was not heard: the
+        connection broke then, and their conversations would wait for ever."""
+        rows = connection.execute(DOING, (self._own,)).fetchall()
+        idle = {row["id"]: row["seq"] for row in rows if row["seq"] not in self._current}
+        for job in self._idle & idle.keys():
+            log.info("job dropped that nobody is at", seq=idle[job])
+            connection.execute("DELETE FROM procrastinate_jobs WHERE id = ?", (job,))
+        return set(idle)
+
+    def _take_over(self, seq: int, connection: Connection) -> bool:
+        row = connection.execute(
+            "SELECT conversation, decision, job FROM inbox WHERE seq = ?", (seq,)
+        ).fetchone()
+        lock(connection, row["conversation"])
+        still = connection.execute(
+            ABANDONED.replace("WHERE", "WHERE inbox.seq = ? AND", 1), (seq, LEASE)
+        ).fetchone()
+        if still is None:
+            return False
+        connection.execute(
+            "UPDATE procrastinate_jobs SET status = 'cancelled', abort_requested = false"
+            " WHERE id = (SELECT job FROM inbox WHERE seq = ?)",
+            (seq,),
+        )
+        self._defer(connection, seq, row["conversation"], bool(row["decision"]), first="*")
+        return True
+
+    def _defer(
+        self,
+        connection: Connection,
+        seq: int,
+        conversation: str,
+        decision: bool,
+        *,
+        first: str = "",
+    ) -> None:
+        """`first`: before all that wait, and for whom ("*" is anybody)."""
+        platform = conversation.partition(":")[0]
+        queue = f"{platform}!" if decision else platform
+        job = self._deferring.configure_task(
+            name="turn",
+            queue=f"@{first}" if first not in ("", "*") else queue,
+            lock=None if decision else conversation,
+            priority=int(bool(first)),
+            connection=statements(connection).raw,
+        ).defer(seq=seq)
+        connection.execute("UPDATE inbox SET job = ? WHERE seq = ?", (job, seq))
+
+    async def _listening(self) -> None:
+        import psycopg
+
+        while True:
+            try:
+                async with await psycopg.AsyncConnection.connect(
+                    self._url, autocommit=True, **OPTIONS
+                ) as connection:
+                    await connection.execute(f"LISTEN {CHANNEL}")
+                    self._listens.set()
+                    for seq in list(self._ended):
+                        self.wake(seq)
+                    async with contextlib.aclosing(_notices(connection)) as notices:
+                        async for word, id in notices:
+                            for heard in self._hears.get(word, ()):
+                                await heard(id)
+            except (psycopg.Error, OSError) as error:
+                log.warning("no notices", why=repr(error))
+            await asyncio.sleep(AGAIN)
+
+    async def _ended_there(self, id: str) -> None:
+        self.wake(int(id))
+
+    async def _stop(self, id: str) -> None:
+        self.cancel(int(id))
+
+
+def _never() -> asyncio.Future[None]:
+    return asyncio.get_running_loop().create_future()
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    (outcome,) = await asyncio.gather(task, return_exceptions=True)
+    if isinstance(outcome, Exception):
+        log.error("what was led broke", why=repr(outcome), exc_info=outcome)
+
+
+async def _notices(connection: Any) -> AsyncGenerator[tuple[str, str], None]:
+    async with contextlib.aclosing(connection.notifies()) as notices:
+        async for notice in notices:
+            word, _, id = notice.payload.partition(" ")
+            yield word, id
+
+
+def _apps(
+    url: str, work: Callable[[int], Awaitable[None]], own: list[int]
+) -> tuple[procrastinate.App, procrastinate.App]:
+    """The one that works, and puts its workers' ids into `own`; and the one that defers in
+    transactions of ours."""
+    import procrastinate
+    from procrastinate.exceptions import ConnectorException
+    from procrastinate.jobs import Job, Status
+    from procrastinate.manager import JobManager
+    from procrastinate.retry import BaseRetryStrategy, RetryDecision
+
+    class AtOnce(BaseRetryStrategy):
+        def get_retry_decision(self, **_: Any) -> RetryDecision:
+            return RetryDecision(retry_in={"seconds": 0})
+
+    class Manager(JobManager):
+        async def register_worker(self) -> int:
+            id = await super().register_worker()
+            own.append(id)
+            return id
+
+        async def finish_job(self, job: Job, status: Status, delete_job: bool) -> None:
+            try:
+                await super().finish_job(job, status, delete_job)
+            except ConnectorException as error:
+                log.info("a job's end was not recorded; a sweep does", why=repr(error.__cause__))
+
+    logging.getLogger("procrastinate").setLevel(logging.CRITICAL)  # it tells each job, twice
+    connector = procrastinate.PsycopgConnector(
+        conninfo=url, min_size=1, max_size=CONNECTIONS, kwargs=OPTIONS
+    )
+    app = procrastinate.App(connector=connector)
+    app.job_manager = Manager(connector)
+    app.task(name="turn", retry=AtOnce())(work)
+    return app, procrastinate.App(connector=procrastinate.SyncPsycopgConnector())

@@ -1,0 +1,108 @@
+"""Who has a name on the page, each with a token of their own.
+
+Of a token its SHA-256 is kept. That suffices for 256 random bits: a slow hash, as passwords need,
+makes guessing what people think up dear, and these cannot be guessed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import time
+from collections.abc import Sequence
+
+from core.errors import BadInput, NotFound
+from core.records import FINAL_STATES, Account
+from core.store.database import Connection, Database
+
+_TOKEN_BYTES = 32
+_FINAL = ", ".join(f"'{state}'" for state in FINAL_STATES)
+
+
+class NameTaken(BadInput):
+    sentence = "{name} is there already; `ponte people renew {name}` makes a new token."
+
+
+def new_token() -> str:
+    """43 characters that fit into an address."""
+    return secrets.token_urlsafe(_TOKEN_BYTES)
+
+
+def hashed(token: str) -> str:
+    """As it is kept, in hexadecimal."""
+    return hashlib.sha256(token.encode(errors="replace")).hexdigest()
+
+
+class SqlPeople:
+    """By keys of persons; each method is one transaction."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def add(self, person: str, token: str) -> None:
+        """`token` as it is kept. Raises NameTaken."""
+        values = (person, token, time.time())
+
+        def write(connection: Connection) -> int:
+            return connection.execute(
+                "INSERT INTO people (person, token, added) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+                values,
+            ).rowcount
+
+        if not await self._database.write(write):
+            raise NameTaken(name=_name(person))
+
+    async def renew(self, person: str, token: str) -> None:
+        """The former one opens nothing any more. Raises NotFound."""
+
+        def write(connection: Connection) -> int:
+            return connection.execute(
+                "UPDATE people SET token = ? WHERE person = ?", (token, person)
+            ).rowcount
+
+        if not await self._database.write(write):
+            raise NotFound(what=_name(person))
+
+    async def remove(self, person: str) -> Sequence[int]:
+        """The turns of theirs that have not ended, by `seq`. Raises NotFound."""
+
+        def write(connection: Connection) -> Sequence[int] | None:
+            gone = connection.execute("DELETE FROM people WHERE person = ?", (person,)).rowcount
+            left = connection.execute(
+                "SELECT seq FROM inbox WHERE person = ? AND decision = 0"  # noqa: S608
+                f" AND state NOT IN ({_FINAL}) ORDER BY seq DESC",
+                (person,),
+            )
+            return [row["seq"] for row in left] if gone else None
+
+        left = await self._database.write(write)
+        if left is None:
+            raise NotFound(what=_name(person))
+        return left
+
+    async def all(self) -> Sequence[Account]:
+        """By name."""
+
+        def read(connection: Connection) -> Sequence[Account]:
+            rows = connection.execute("SELECT person, token, added, seen FROM people")
+            return [Account(**dict(row)) for row in rows]
+
+        return sorted(await self._database.read(read), key=lambda one: one.person)
+
+    async def find(self, person: str) -> Account | None:
+        def read(connection: Connection) -> Account | None:
+            row = connection.execute(
+                "SELECT person, token, added, seen FROM people WHERE person = ?", (person,)
+            ).fetchone()
+            return Account(**dict(row)) if row else None
+
+        return await self._database.read(read)
+
+    async def saw(self, person: str, day: str) -> None:
+        """They were there on that day, in UTC, as in 2026-11-21."""
+        statement = "UPDATE people SET seen = ? WHERE person = ? AND seen < ?"
+        await self._database.write(lambda c: c.execute(statement, (day, person, day)).close())
+
+
+def _name(person: str) -> str:
+    return person.rpartition(":")[2]

@@ -1,0 +1,115 @@
+"""An operator reads `ponte audit`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+
+from bot.engine import Stores
+from core.messages import Address, Person
+from tests.bot.conftest import Shell
+from tests.fakes.holder import FakeHolder
+
+ANA = Person("slack", "U1", "T1", "Ana")
+PAGE = {
+    "lines": [
+        {"at": "2026-11-20T23:30:00.000+00:00", "event": "done", "id": "abcde2",
+         "asker": "slack:T1:U1", "decider": "p-abc", "rule": "ponte.toml:3", "rows": 2,
+         "written": ["1", "-"]},
+        {"at": "2026-11-20T23:31:00.000+00:00", "event": "refused", "asker": "slack:T1:U1",
+         "right": "read:Pay\nroll"},
+    ],
+    "next": "",
+}  # fmt: skip
+
+
+def test_a_line_is_when_what_and_by_whom(
+    ponte: Shell, fake_holder: FakeHolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_holder.answers["POST /operator/audit"] = (200, PAGE)
+    monkeypatch.setenv("PONTE_TIMEZONE", "Europe/Paris")
+    assert ponte("audit").out.splitlines() == [
+        "2026-11-21 00:30:00  done        id=abcde2  asker=slack:T1:U1  decider=p-abc"
+        '  rule=ponte.toml:3  rows=2  written=["1", "-"]',
+        "2026-11-21 00:31:00  refused     asker=slack:T1:U1  right=read:Pay roll",
+    ]
+    said = ponte("audit", "--json").out.splitlines()
+    assert [json.loads(line) for line in said] == PAGE["lines"]
+
+
+@pytest.mark.parametrize(
+    ("words", "since", "until"),
+    [
+        ([], "", ""),
+        (["--since", "2026-11-01"], "2026-11-01T03:00:00.000+00:00", ""),
+        (["--until", "2026-11-01"], "", "2026-11-02T03:00:00.000+00:00"),
+        (["--until", "2026-11-01T14:30"], "", "2026-11-01T17:30:00.000+00:00"),
+        (["--since", "2026-11-01T14:30+00:00"], "2026-11-01T14:30:00.000+00:00", ""),
+    ],
+)
+def test_days_are_those_of_the_operator(
+    ponte: Shell, fake_holder: FakeHolder, monkeypatch: pytest.MonkeyPatch,
+    words: list[str], since: str, until: str,
+) -> None:  # fmt: skip
+    fake_holder.answers["POST /operator/audit"] = (200, {"lines": [], "next": ""})
+    monkeypatch.setenv("PONTE_TIMEZONE", "America/Sao_Paulo")
+    ponte("audit", *words, "--person", "slack:U1", "--event", "done")
+    assert (ponte.code, ponte.out, ponte.err) == (0, "", "")
+    assert json.loads(fake_holder.asked[0][1])["arguments"] == {
+        "after": "", "since": since, "until": until, "person": "slack:U1", "event": "done"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("written", ["yesterday", "2026-13-01", "0001-01-01T00:00+14:00"])
+def test_what_is_no_day_is_told(ponte: Shell, fake_holder: FakeHolder, written: str) -> None:
+    ponte("audit", "--since", written)
+    assert (ponte.code, ponte.out, fake_holder.asked) == (1, "", [])
+    assert ponte.err.startswith(f"{written!r} is no day. Write it as in 2026-11-01")
+
+
+@pytest.fixture
+def alone(ponte: Shell, monkeypatch: pytest.MonkeyPatch) -> Shell:
+    """Without a sandbox, which would be made for it."""
+    monkeypatch.setenv("PONTE_CODE", "off")
+    return ponte
+
+
+def test_what_was_done_at_the_machine_is_in_it(alone: Shell) -> None:
+    ponte = alone
+
+    async def before() -> None:
+        ponte.home.mkdir(mode=0o700)
+        stores = await Stores.in_home(ponte.home)
+        for number in range(520):
+            stores.audit.note("run", ANA, Address("slack", "D1", "T1"), tool=f"t{number}")
+        await stores.audit._written()
+        await stores.close()
+
+    asyncio.run(before())
+    assert ponte("reload").code == 0
+    ponte("audit", "--json")
+    found = [json.loads(line) for line in ponte.out.splitlines()]
+    assert [line["event"] for line in found] == ["run"] * 520 + ["reload"], "of all pages"
+    assert found[519]["asker"] == "slack:T1:U1"
+    assert (found[-1]["asker"], found[-1]["file"]) == ("operator", "ponte.toml")
+    assert ponte("threads", "forget", "--person", "slack:T1:U1", "--yes").code == 0
+    ponte("audit", "--json", "--person", "slack:U1")
+    assert (ponte.code, ponte.out) == (0, "")
+    last = ponte("audit", "--event", "person-forgotten", "--json").out
+    assert (
+        json.loads(last)["person"]
+        == json.loads(ponte("audit", "--json").out.split("\n")[0])["asker"]
+    )
+    assert ponte("threads", "forget", "--person", "slack:T1:U1", "--yes").code == 1
+
+
+def test_a_reload_that_changes_nothing_is_no_act(alone: Shell) -> None:
+    ponte = alone
+    (ponte.home.parent / "ponte.toml").write_text("")
+    assert ponte("usage").code == 0
+    (ponte.home.parent / "ponte.toml").write_text("what = 1")
+    assert ponte("reload").code != 0
+    (ponte.home.parent / "ponte.toml").unlink()
+    assert ponte("audit").out == ""

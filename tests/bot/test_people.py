@@ -1,0 +1,133 @@
+"""`ponte people …`, by the process that holds the home and by the command itself."""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import httpx
+import pytest
+
+from core.store.people import hashed
+from tests.bot.conftest import Shell
+from tests.bot.test_process import Machine
+from tests.fakes.holder import FakeHolder
+
+LINK = re.compile(r"(http://127\.0\.0\.1:\d+)/#token=([A-Za-z0-9_-]{43})\n")
+
+
+@pytest.fixture(autouse=True)
+def without_a_sandbox(nothing_set: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its proof would run, and be broken off, with each command that takes the home."""
+    monkeypatch.setenv("PONTE_CODE", "off")
+
+
+def token_of(link: str) -> str:
+    found = LINK.fullmatch(link)
+    assert found, link
+    return found[2]
+
+
+def kept(home: Path) -> dict[str, str]:
+    with closing(sqlite3.connect(home / "ponte.db")) as connection:
+        return dict(connection.execute("SELECT person, token FROM people"))
+
+
+def test_people_come_and_go(ponte: Shell) -> None:
+    """Nobody serves the home: the command takes it for a moment."""
+    assert (ponte("people", "list").code, ponte.out) == (0, "")
+    first = token_of(ponte("people", "add", "ana").out)
+    assert "Pass it on to ana where nobody else reads along" in ponte.err
+    assert first not in ponte.err
+    assert kept(ponte.home) == {"web:ana": hashed(first)}
+    assert first.encode() not in b"".join(
+        path.read_bytes() for path in ponte.home.rglob("*") if path.is_file()
+    )
+    assert (ponte("people", "add", "ana").code, ponte.out) == (1, "")
+    assert ponte.err == "ana is there already; `ponte people renew ana` makes a new token.\n"
+    told = json.loads(ponte("people", "renew", "ana", "--json").out)
+    assert (told["name"], token_of(told["link"] + "\n")) == ("ana", told["token"])
+    assert kept(ponte.home) == {"web:ana": hashed(told["token"])}
+    line = r"\d{4}-\d\d-\d\d \d\d:\d\d  -           ana\n"
+    assert re.fullmatch(line, ponte("people", "list").out)
+    (listed,) = json.loads(ponte("people", "list", "--json").out)
+    assert (listed["name"], listed["seen"], listed.keys()) == (
+        "ana", "", {"name", "seen", "added"},
+    )  # fmt: skip
+    ponte("audit", "--person", "web:ana", "--json")
+    events = [json.loads(line)["event"] for line in ponte.out.splitlines()]
+    assert events == ["person-added", "person-renewed"]
+    assert ponte("people", "remove", "ana").code == 2
+    assert kept(ponte.home) != {}
+    assert "Add --yes" in ponte.err
+    assert ponte("people", "remove", "ana", "--yes").out == (
+        "ana does not come in any more. What they said stays until you type "
+        "`ponte threads forget --person web:ana`.\n"
+    )
+    assert kept(ponte.home) == {}
+    for act in (["renew"], ["remove", "--yes"]):
+        assert ponte("people", act[0], "ana", *act[1:]).code == 1
+        assert ponte.err == "There is no ana here.\n"
+
+
+@pytest.mark.parametrize(("name", "why"), [("Ana", "cannot be a name"), ("owner", "`ponte link`")])
+def test_what_nobody_can_be_called(ponte: Shell, name: str, why: str) -> None:
+    assert (ponte("people", "add", name).code, ponte.out) == (1, "")
+    assert why in ponte.err
+
+
+def test_without_a_page_nobody_is_let_in(ponte: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PONTE_WEB", "off")
+    assert ponte("people", "add", "ana").code == 1
+    assert ponte.err.startswith("There is no page")
+    assert ponte("people", "list").code == 0
+
+
+def test_the_address_is_the_one_that_others_use(
+    ponte: Shell, fake_holder: FakeHolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = {"token": "t" * 43, "page": "", "conversations": 2}
+    fake_holder.answers["POST /operator/people/add"] = (200, answer)
+    monkeypatch.setenv("PONTE_WEB_URL", "https://ponte.example")
+    monkeypatch.setenv("PONTE_WEB_TOKEN", "a-long-random-text-2")
+    assert ponte("people", "add", "ana").out == f"https://ponte.example/#token={'t' * 43}\n"
+    assert json.loads(fake_holder.asked[-1][1]) == {"arguments": {"person": "ana"}}
+    assert "`ponte threads forget --person web:ana` first" in ponte.err, "somebody was Ana before"
+    monkeypatch.delenv("PONTE_WEB_URL")
+    monkeypatch.setenv("PONTE_WEB_PORT", "0")
+    assert ponte("people", "add", "ana").out == f"{'t' * 43}\n", "where it will be is not known"
+
+
+def test_a_running_ponte_lets_them_in_and_out(tmp_path: Path) -> None:
+    machine = Machine(tmp_path, tmp_path / "home")
+    with machine.start("run") as running:
+        assert running.stdout is not None
+        for line in running.stdout:
+            if line.startswith("Ponte is ready"):
+                break
+        code, link, _ = machine.ponte("people", "add", "ana")
+        token = token_of(link)
+        page = LINK.fullmatch(link)
+        assert (code, bool(page)) == (0, True)
+        with httpx.Client(
+            base_url=page[1] if page else "", headers={"Authorization": f"Bearer {token}"},
+            timeout=20,
+        ) as ana:  # fmt: skip
+            said = ana.post("/chat", json={"message": "remember the apples"})
+            assert said.status_code == 200
+            assert ana.get("/status").status_code == 403
+            with ana.stream("GET", "/conversations/main/events") as stream:
+                lines = stream.iter_lines()
+                assert any(line == "event: ready" for line in lines)
+                assert machine.ponte("people", "remove", "ana", "--yes")[0] == 0
+                assert "event: done" not in list(lines), "and it ends"
+            assert ana.get("/me").status_code == 401
+        assert "web:main:@ana" in machine.ponte("threads", "list")[1]
+        told = machine.ponte("threads", "forget", "--person", "web:ana", "--yes")
+        assert told[:2] == (0, "Forgotten: 1 messages.\n")
+        running.terminate()
+        out, err = running.communicate(timeout=30)
+        assert token not in out + err

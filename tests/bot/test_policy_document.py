@@ -1,0 +1,58 @@
+"""The examples of docs/policy.md are files that are taken, and mean what stands under them."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from bot.app import Start
+from bot.config import read_config
+from bot.home import Home
+from bot.rights import check
+from bot.settings import Settings
+
+TEXT = (Path(__file__).parents[2] / "docs" / "policy.md").read_text(encoding="utf-8")
+BLOCK = re.compile(r"```toml\n(.*?)```", re.DOTALL)
+ROW = re.compile(r"^\| `([\w:]+)`(?: \((guest|`[\w:]+`)\))? \| (?:`([\w:]+)`)? ?\| `([\w:]+)` \| (yes|no) \|$")  # fmt: skip  # noqa: E501
+HEADS = [*re.finditer(r"^### (.*)$", TEXT, re.MULTILINE)]
+EXAMPLES = {
+    one[1]: TEXT[one.end() : two.start() if two else len(TEXT)].partition("\n## ")[0]
+    for one, two in pairwise([*HEADS, None])
+    if one
+}
+
+
+def begun(text: str, folder: Path) -> Start:
+    path = folder / "ponte.toml"
+    path.write_text(text, encoding="utf-8")
+    settings = Settings.model_validate({"ponte_home": folder / "home"})
+    return Start(settings, read_config(path), Home(folder / "home"))
+
+
+def test_there_are_three() -> None:
+    assert list(EXAMPLES) == [
+        "A small team", "A company with guests", "A public Discord server",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+async def test_an_example_means_what_stands_under_it(name: str, tmp_path: Path) -> None:
+    (text,) = BLOCK.findall(EXAMPLES[name])
+    start = begun(text, tmp_path)
+    rows = [found.groups() for line in EXAMPLES[name].splitlines() if (found := ROW.match(line))]
+    assert len(rows) == EXAMPLES[name].count("| yes |") + EXAMPLES[name].count("| no |") >= 8
+    for who, known, where, right, may in rows:
+        groups = [known.strip("`")] if known and known != "guest" else []
+        _, lines = await check(
+            start, who, where or "", groups=groups, guest=known == "guest", also=[right]
+        )
+        (allowed,) = {line.allowed for line in lines if line.right == right}
+        assert allowed == (may == "yes"), (who, where, right)
+
+
+@pytest.mark.parametrize("text", BLOCK.findall(TEXT))
+def test_every_piece_of_a_file_is_taken(text: str, tmp_path: Path) -> None:
+    begun(text, tmp_path)

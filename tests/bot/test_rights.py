@@ -1,0 +1,123 @@
+"""`ponte policy check`: an operator asks who may do what, where, and why."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bot.config import read_config
+from bot.home import Home
+from bot.safety import findings
+from bot.settings import Settings
+from core.changes.approval import TableRules
+from tests.bot.conftest import Shell
+
+FILE = """
+[groups]
+finance = ["slack:S1"]
+
+[[rules]]
+who = ["finance"]
+allow = ["read:Orders", "approve:Orders"]
+
+[[rules]]
+who = ["everybody"]
+where = ["shared"]
+deny = ["read:Orders"]
+
+[channels."slack:T1:C9"]
+deny = ["code"]
+
+[tables.Salaries]
+access = "hidden"
+
+[quick_commands.resumo]
+title = "Summary"
+"""
+
+
+ANAS = """
+[groups]
+finance = ["web:ana"]
+
+[[rules]]
+who = ["finance"]
+allow = ["read:Orders"]
+"""
+
+
+def rights(ponte: Shell, *words: str) -> dict[str, tuple[bool, str]]:
+    """Each right: whether, and by which rule."""
+    Path("ponte.toml").write_text(FILE)
+    told = ponte("policy", "check", *words, "--json")
+    assert told.code == 0, told.err
+    return {line["right"]: (line["allowed"], line["rule"]) for line in json.loads(told.out)}
+
+
+def test_what_somebody_may_do_and_which_rule_says_so(ponte: Shell) -> None:
+    there = rights(ponte, "--person", "slack:U1", "--channel", "C2")
+    assert there["chat"] == (True, "default")
+    assert there["propose"] == (False, "none")
+    assert there["read:Orders"] == (False, "ponte.toml:9")
+    assert there["read:Salaries"] == (False, "[tables] Salaries")
+    assert there["command:resumo"] == (True, "default")
+    group = ("--group", "slack:S1")
+    of_finance = rights(ponte, "--person", "slack:U1", "--channel", "C2", *group)
+    assert of_finance["read:Orders"] == of_finance["approve:Orders"] == (True, "ponte.toml:5")
+    closed = rights(ponte, "--person", "slack:T1:U1", "--channel", "slack:T1:C9", *group)
+    assert (closed["code"], closed["read"][0]) == ((False, "ponte.toml:14"), True)
+    assert rights(ponte, "--person", "slack:U1", "--channel", "C2", "--guest")["chat"][0] is False
+    assert rights(ponte, "--person", "slack:U1")["read:Orders"] == (True, "default")
+    assert rights(ponte, "--person", "terminal:owner")["administer"] == (True, "PONTE_ADMINS")
+    outsider = rights(ponte, "--person", "slack:T2:U1", "--channel", "slack:T1:C2")
+    assert outsider["chat"] == (False, "none")
+
+
+def test_each_line_explains_itself(ponte: Shell) -> None:
+    Path("ponte.toml").write_text(FILE)
+    told = ponte("policy", "check", "--person", "slack:U1", "--channel", "C2").out
+    lines = [line.split(maxsplit=3) for line in told.splitlines()]
+    assert " ".join(lines[0]) == "slack:U1 in C2, by ponte.toml:"
+    why = {line[0]: line[3] for line in lines[1:] if len(line) == 4}
+    assert why["read:Orders"] == "who everybody; where shared; deny read:Orders"
+    assert why["propose"].startswith("You may not change data here. The operator can allow it")
+
+
+def test_what_decides_alone_needs_is_asked_for_too(ponte: Shell) -> None:
+    """A rule that means her settles all that a turn uses, and who her groups are is not asked."""
+    Path("ponte.toml").write_text(ANAS)
+    told = ponte("policy", "check", "--person", "web:ana").out
+    assert "approve no none Only an admin of this bot" in " ".join(told.split())
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("--person", "Ana"), ("--person", "slak:U1"), ("--person", "slack:T1:U1:x"),
+     ("--person", "slack:U1", "--channel", "discord:1:2"),
+     ("--person", "slack:U1", "--channel", "slack:C1")],
+)  # fmt: skip
+def test_what_is_not_understood_is_told_with_its_form(ponte: Shell, words: list[str]) -> None:
+    told = ponte("policy", "check", *words)
+    assert (told.code, told.out) == (1, "")
+    assert "Write --person as platform:ID, as in slack:U1 or slack:T1:U1" in told.err
+
+
+def test_what_rules_leave_open_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "ponte.toml"
+    path.write_text(
+        '[[rules]]\nwho = ["guests"]\nallow = ["chat", "read:Menu"]\n'
+        '[[rules]]\nallow = ["code"]\n[[rules]]\nwho=["slack:U1"]\nallow=["code"]\n'
+    )
+    settings = Settings.model_validate({"ponte_home": tmp_path / "home"})
+    found = findings(settings, read_config(path), Home(tmp_path / "home"))
+    notes = [one.words for one in found if one.topic == "rights" and one.level == "note"]
+    assert notes == ["guests may read:Menu (ponte.toml:1)", "everybody may code (ponte.toml:4)"]
+
+
+def test_a_right_to_a_table_that_is_not_there_protects_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "ponte.toml"
+    path.write_text('[[rules]]\nallow = ["read:Orders", "propose:Salries", "read:x*"]\n')
+    rules: TableRules = read_config(path).table_rules
+    assert rules.unknown({"Orders", "Salaries"}) == ["Salries"]

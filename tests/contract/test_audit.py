@@ -1,0 +1,139 @@
+"""The audit log over both engines: lines in files or in a table, pseudonyms in the database."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from core.audit import OPERATOR, AuditLog, Lines
+from core.errors import AuditRefused
+from core.messages import Address, Person
+from core.store import audit
+from core.store.audit import FileLines, SqlKeys, TableLines, files
+from tests.contract.engines import Embedded, Shared
+
+ANA, BIA = Person("slack", "U1", "T1", "Ana"), Person("slack", "U2", "T1", "Bia")
+HERE = Address("slack", "C1", "T1", shared=True)
+
+
+def log_of(engine: Embedded) -> AuditLog:
+    shared = isinstance(engine, Shared)
+    lines: Lines = TableLines(engine.database) if shared else FileLines(engine.home / "audit.log")
+    return AuditLog(lines, SqlKeys(engine.database))
+
+
+async def every(log: AuditLog, **wanted: str) -> list[tuple[str, str]]:
+    """Each line's event and asker, however many pages they come in."""
+    found, after, more = list[tuple[str, str]](), "", True
+    while more:
+        lines, after = await log.read(after, **wanted)
+        found += [(line["event"], line["asker"]) for line in lines]
+        more = bool(after)
+    return found
+
+
+async def test_what_is_written_is_read_page_by_page(
+    embedded: Embedded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = log_of(embedded)
+    for number in range(7):
+        log.note(f"event {number}", ANA if number % 3 else BIA, HERE)
+    await log.tell("last", OPERATOR)
+    everything = await every(log)
+    assert [event for event, _ in everything] == [*(f"event {n}" for n in range(7)), "last"]
+    for given, looked_at in ((2, 100), (100, 3), (3, 4), (8, 8)):
+        monkeypatch.setattr(audit, "GIVEN", given)
+        monkeypatch.setattr(audit, "LOOKED_AT", looked_at)
+        assert await every(log) == everything
+        assert await every(log, person="slack:U2") == [
+            (f"event {n}", BIA.key) for n in (0, 3, 6)
+        ]  # fmt: skip
+    await log.close()
+
+
+async def test_two_at_once_make_one_pseudonym(embedded: Embedded) -> None:
+    keys = SqlKeys((await embedded.beside()).database)
+    both = (SqlKeys(embedded.database), keys)
+    found = await asyncio.gather(*(both[n % 2].of([ANA.key, BIA.key]) for n in range(8)))
+    assert all(one == found[0] for one in found)
+    assert len(set(found[0].values())) == 2
+    assert {key: name for name, key in (await keys.people()).items()} == found[0]
+
+
+async def test_who_is_forgotten_stands_nowhere(embedded: Embedded) -> None:
+    log = log_of(embedded)
+    await log.tell("one", ANA, HERE)
+    await log.tell("two", BIA, HERE)
+    assert (await log.knows(ANA.key), await log.knows("slack:T1:U3")) == (True, False)
+    await log.forget(ANA.key)
+    assert not await log.knows(ANA.key)
+    (_, first), second = await every(log)
+    assert (first.startswith("p-"), second) == (True, ("two", BIA.key))
+    await log.tell("three", ANA, HERE)
+    assert (await every(log, person=ANA.key)) == [("three", ANA.key)], "another pseudonym"
+    await log.forget(ANA.key)
+    await embedded.database.scrub()
+    await log.close()
+    assert not await embedded.holds(ANA.key)
+
+
+def old(number: int) -> str:
+    """As Ponte wrote it until people had keys of their own in the log."""
+    line = {
+        "at": f"2026-11-20T08:{number:02}:00.000+00:00", "event": "done", "id": f"abcde{number}",
+        "state": "done", "asker": ANA.key, "decider": BIA.key if number % 2 else "policy",
+        "conversation": f"discord:D9{ANA.id}", "turn_seq": 3, "decision_seq": 4,
+        "system": "nocodb", "kind": "update",
+        "target": {"table_id": "m1", "fields": {"Pay": "x"}}, "rows": 2,
+        "written": ["1", "ana@example.com"],
+    }  # fmt: skip
+    return json.dumps(line, ensure_ascii=False)
+
+
+@pytest.mark.parametrize("number", [1, 4, 9])
+async def test_old_lines_name_people_no_longer(
+    embedded: Embedded, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    monkeypatch.setattr(audit, "LOOKED_AT", 4)
+    home, keys = embedded.home, SqlKeys(embedded.database)
+    lines: FileLines | TableLines = FileLines(home / "audit.log")
+    if isinstance(embedded, Shared):
+        lines = TableLines(embedded.database)
+        for n in range(number):
+            await lines.append(old(n))
+    else:
+        (home / "audit.log.1").write_text(f"{old(0)}\n")
+        (home / "audit.log").write_text("".join(f"{old(n)}\n" for n in range(1, number)))
+    for _ in range(2):
+        await lines.renew(keys)
+    log = AuditLog(lines, keys)
+    await log.tell("reload", OPERATOR)
+    found = (await log.read())[0] if number == 1 else []
+    if found:
+        assert found[0] == {
+            "at": "2026-11-20T08:00:00.000+00:00", "event": "done", "id": "abcde0",
+            "state": "done", "asker": ANA.key, "decider": "policy", "place": "discord",
+            "system": "nocodb", "kind": "update", "table": "m1", "rows": 2, "written": ["1", "-"],
+        }  # fmt: skip
+    assert await every(log) == [("done", ANA.key)] * number + [("reload", "operator")]
+    assert len(await every(log, person=BIA.key)) == number // 2
+    if isinstance(lines, TableLines):  # an older process beside this one goes on
+        await lines.append(old(9))
+        await lines.renew(keys)
+        assert len(await every(log, person=ANA.key)) == number + 1
+    await log.forget(ANA.key)
+    await log.close()
+    kept = [path.read_text() for path in files(home / "audit.log")]
+    assert ANA.id not in "".join(kept)
+    assert not await embedded.holds(ANA.key)
+
+
+async def test_what_cannot_be_kept_is_refused(embedded: Embedded, tmp_path: Path) -> None:
+    log = log_of(embedded)
+    await embedded.database.close()
+    with pytest.raises(AuditRefused):
+        await log.tell("one", ANA, HERE)
+    await log.close()

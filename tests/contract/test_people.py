@@ -1,0 +1,155 @@
+"""Who has a name on the page, over both databases; and that every process hears of it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from bot.people import PagePeople, WrongName
+from core.audit import AuditLog
+from core.errors import BadInput, NotFound
+from core.integration import Alone
+from core.messages import Address, Answer, Message, Person
+from core.store.audit import FileLines, SqlKeys
+from core.store.people import NameTaken, SqlPeople, hashed, new_token
+from tests.contract.engines import Embedded, Shared, Worker
+from tests.contract.test_inbox import says
+
+ANA = Person("web", "ana", name="ana")
+
+
+@pytest.fixture
+def people(embedded: Embedded) -> SqlPeople:
+    return SqlPeople(embedded.database)
+
+
+async def test_people_are_added_once_and_found(people: SqlPeople) -> None:
+    assert await people.all() == []
+    assert await people.find("web:ana") is None
+    for name in ("bia", "ana"):
+        await people.add(f"web:{name}", hashed(name))
+    with pytest.raises(NameTaken, match="ponte people renew ana"):
+        await people.add("web:ana", hashed("other"))
+    found = await people.find("web:ana")
+    assert found is not None
+    assert (found.token, found.seen, found.added > 1e9) == (hashed("ana"), "", True)
+    assert [one.person for one in await people.all()] == ["web:ana", "web:bia"]
+
+
+async def test_a_new_token_takes_the_place_of_the_old(people: SqlPeople) -> None:
+    await people.add("web:ana", hashed("old"))
+    await people.renew("web:ana", hashed("new"))
+    assert [one.token for one in await people.all()] == [hashed("new")]
+    await people.remove("web:ana")
+    assert await people.all() == []
+    with pytest.raises(NotFound, match="ana"):
+        await people.renew("web:ana", hashed("new"))
+    with pytest.raises(NotFound, match="ana"):
+        await people.remove("web:ana")
+
+
+async def test_the_last_day_is_kept(people: SqlPeople) -> None:
+    await people.add("web:ana", hashed("a"))
+    for day in ("2026-11-20", "2026-11-21", "2026-11-19"):
+        await people.saw("web:ana", day)
+    assert [one.seen for one in await people.all()] == ["2026-11-21"]
+    await people.saw("web:nobody", "2026-11-21")
+
+
+async def test_a_token_stands_nowhere(embedded: Embedded, people: SqlPeople) -> None:
+    token = new_token()
+    await people.add("web:ana", hashed(token))
+    assert len(token) >= 43
+    assert not await embedded.holds(token)
+
+
+async def test_a_list_has_one_s_own(embedded: Embedded) -> None:
+    """Also where a name ends as another does, or has signs that SQL takes for others."""
+    places = {name: Address("web", "main", person=name) for name in ("", "ana", "diana", "a_a")}
+    for name, place in places.items():
+        await _talk(embedded, f"of {name or 'owner'}", place)
+    for name, place in places.items():
+        (listed,) = await embedded.journal.listed("web", name)
+        assert listed.conversation == place.conversation
+        found = await embedded.journal.found("web", "of", name)
+        assert found.keys() == {place.conversation}
+    assert await embedded.journal.listed("web", "iana") == []
+    assert await embedded.journal.listed("slack", "ana") == []
+
+
+async def _talk(embedded: Embedded, text: str, place: Address) -> None:
+    receipt = await embedded.inbox.accept(_message(text, place))
+    turn = await embedded.journal.begin(receipt.seq)
+    assert turn is not None
+    await embedded.journal.answered(turn, Answer("so"))
+    await embedded.journal.ended(turn, "done")
+
+
+def _message(text: str, place: Address) -> Message:
+    said = says(text)
+    key = f"{said.event_key} {place.person}"
+    to = replace(said.reply_to, address=place, turn=f"turn{place.person or 'owner'}")
+    return replace(said, event_key=key, address=place, author=ANA, reply_to=to)
+
+
+async def _left(person: str) -> None:
+    return None
+
+
+def served(engine: Embedded) -> PagePeople:
+    peers = engine.jobs if isinstance(engine, Shared) else Alone()
+    audit = AuditLog(FileLines(engine.home / "audit.log"), SqlKeys(engine.database))
+    return PagePeople(SqlPeople(engine.database), engine.journal, engine.inbox, peers, audit, _left)
+
+
+async def test_what_still_runs_for_who_is_removed_is_stopped(embedded: Embedded) -> None:
+    worker = Worker(embedded, held=True).start()
+    acts = served(embedded).acts(lambda: "")
+    await acts["people/add"]({"person": "ana"})
+    place = Address("web", "main", person="ana")
+    running = await embedded.inbox.accept(_message("think", place))
+    await worker.until_begun(1)
+    waiting = await embedded.inbox.accept(
+        replace(says("and then"), author=ANA, address=place, event_key="web@ana:2")
+    )
+    other = await embedded.inbox.accept(says("another's", "C9"))
+    await worker.until_begun(2)
+    assert await acts["people/remove"]({"person": "ana"}) == {"person": "web:ana"}
+    assert (await embedded.inbox.answer_of(running.seq)).text == "stopped"
+    worker.let_go()
+    assert (await embedded.inbox.answer_of(other.seq)).text == "re: another's"
+    assert waiting.seq not in worker.began
+
+
+async def test_every_process_hears_of_it(on_postgres: Shared) -> None:
+    other = await on_postgres.beside()
+    ours, theirs = served(on_postgres), served(other)
+    heard = [asyncio.Event(), asyncio.Event()]
+    ours.on_change(heard[0].set)
+    theirs.on_change(heard[1].set)
+    acts = ours.acts(lambda: "")
+    await acts["people/add"]({"person": "ana"})
+    for act in ("people/renew", "people/remove"):
+        for event in heard:
+            event.clear()
+        await acts[act]({"person": "ana"})
+        async with asyncio.timeout(20):
+            await heard[0].wait()
+            await heard[1].wait()
+    assert await theirs.find("web:ana") is None
+
+
+@pytest.mark.parametrize(
+    "name", ["", "Ana", "-ana", ".a", "a b", "a:b", "a@b", "é", "a" * 33, "ana\n", None, ["ana"]]
+)
+async def test_what_is_no_name(sqlite: Embedded, name: object) -> None:
+    for act in ("people/add", "people/renew", "people/remove"):
+        with pytest.raises(WrongName):
+            await served(sqlite).acts(lambda: "")[act]({"person": name})
+
+
+async def test_the_owner_s_name_is_theirs(sqlite: Embedded) -> None:
+    with pytest.raises(BadInput, match="ponte link"):
+        await served(sqlite).acts(lambda: "")["people/add"]({"person": "owner"})

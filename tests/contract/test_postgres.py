@@ -1,0 +1,202 @@
+"""What Postgres alone has: a schema among versions, transactions begun again, refusals."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from dataclasses import replace
+
+import psycopg
+import pytest
+
+from core.errors import NotStored
+from core.store.database import Connection, NewerDatabase
+from core.store.jobs import whole
+from core.store.postgres import IDLE, OPTIONS, PostgresDatabase, check
+from core.store.schema import MIGRATIONS, Migration
+from tests.real.postgres import Postgres
+
+NEXT = Migration("CREATE TABLE later (id INTEGER PRIMARY KEY, word TEXT NOT NULL)")
+
+
+@pytest.fixture
+def url(real_postgres: Postgres) -> str:
+    return real_postgres.url(real_postgres.database())
+
+
+async def opened(url: str, *more: Migration) -> PostgresDatabase:
+    return await PostgresDatabase.open(url, (*MIGRATIONS, *more))
+
+
+def version(url: str) -> tuple[int, int]:
+    with psycopg.connect(url) as connection:
+        row = connection.execute("SELECT version, oldest FROM ponte.schema_version").fetchone()
+    assert row
+    return row[0], row[1]
+
+
+async def test_processes_that_start_together_make_one_schema(url: str) -> None:
+    made = await asyncio.gather(*(opened(url) for _ in range(4)))
+    assert version(url) == (len(MIGRATIONS), 0)
+    for database in made:
+        await database.close()
+
+
+async def test_an_older_version_goes_on_beside_a_newer_one(url: str) -> None:
+    older, newer = await opened(url), await opened(url, NEXT)
+    insert = "INSERT INTO later (word) VALUES ('new') RETURNING id"
+    assert (await newer.write(lambda c: c.execute(insert).fetchone()))["id"] == 1
+    await older.close()
+    again = await opened(url)
+    assert version(url) == (len(MIGRATIONS) + 1, 0)
+    for database in (newer, again):
+        await database.close()
+
+
+async def test_one_that_is_too_old_for_the_schema_refuses(url: str) -> None:
+    known = len(MIGRATIONS)
+    await (await opened(url, replace(NEXT, oldest=known + 1))).close()
+    words = rf"The database was written by a newer Ponte \(schema {known + 1}, this one knows"
+    with pytest.raises(NewerDatabase, match=words):
+        await opened(url)
+
+
+async def test_a_migration_that_fails_leaves_nothing_behind(url: str) -> None:
+    await (await opened(url)).close()
+    with pytest.raises(NotStored, match="syntax error"):
+        await opened(url, NEXT, Migration("CREATE NONSENSE"))
+    assert version(url)[0] == len(MIGRATIONS)
+    await (await opened(url, NEXT)).close()
+
+
+async def test_a_transaction_whose_connection_is_cut_is_begun_again(url: str) -> None:
+    database = await opened(url)
+    tries = 0
+
+    def write(connection: Connection) -> int:
+        nonlocal tries
+        tries += 1
+        connection.execute("INSERT INTO audit (line) VALUES (?)", (f"try {tries}",))
+        if tries < 3:
+            connection.execute("SELECT pg_terminate_backend(pg_backend_pid())").fetchone()
+        return tries
+
+    assert await database.write(write) == 3
+    lines = await database.read(lambda c: c.execute("SELECT line FROM audit").fetchall())
+    assert [line["line"] for line in lines] == ["try 3"]
+    await database.close()
+
+
+@pytest.mark.parametrize("goes_on", [True, False], ids=["statement", "commit"])
+async def test_a_transaction_that_falls_silent_lets_others_go_on(
+    url: str, monkeypatch: pytest.MonkeyPatch, goes_on: bool
+) -> None:
+    """What a frozen process leaves: its locks are gone while it says nothing, and its transaction
+    is begun again when it wakes."""
+    assert f"idle_in_transaction_session_timeout={IDLE}" in OPTIONS["options"]
+    soon = OPTIONS["options"].replace(f"timeout={IDLE}", "timeout=100ms")
+    monkeypatch.setitem(OPTIONS, "options", soon)
+    database = await opened(url)
+    holds, others = threading.Event(), threading.Event()
+    begun = 0
+
+    def frozen(connection: Connection) -> None:
+        nonlocal begun
+        begun += 1
+        connection.execute("SELECT ponte_lock(?)", ("here",))
+        holds.set()
+        assert others.wait(10)
+        if goes_on:
+            connection.execute("SELECT ponte_lock(?)", ("there",))
+
+    silent = asyncio.ensure_future(database.write(frozen))
+    await asyncio.to_thread(holds.wait)
+    await database.write(lambda c: c.execute("SELECT ponte_lock(?)", ("here",)).fetchone())
+    others.set()
+    await silent
+    assert begun == 2
+    await database.close()
+
+
+async def test_two_that_wait_for_each_other_both_come_through(url: str) -> None:
+    """A deadlock: Postgres gives one up, and that one is begun again."""
+    database = await opened(url)
+    both = asyncio.Barrier(2)
+    loop = asyncio.get_running_loop()
+
+    def write(first: str, second: str, connection: Connection) -> None:
+        for name in (first, second):
+            connection.execute(
+                "INSERT INTO remembered (name, data) VALUES (?, '') ON CONFLICT (name)"
+                " DO UPDATE SET data = remembered.data || 'x'",
+                (name,),
+            )
+            if name == first and not both.broken and both.n_waiting < 2:
+                wait = asyncio.run_coroutine_threadsafe(_met(both), loop)
+                wait.result()
+
+    await asyncio.gather(
+        database.write(lambda c: write("a", "b", c)), database.write(lambda c: write("b", "a", c))
+    )
+    rows = await database.read(lambda c: c.execute("SELECT data FROM remembered").fetchall())
+    assert [row["data"] for row in rows] == ["x", "x"]
+    await database.close()
+
+
+async def _met(both: asyncio.Barrier) -> None:
+    """The first time; who is begun again finds it broken."""
+    try:
+        async with asyncio.timeout(2):
+            await both.wait()
+    except (TimeoutError, asyncio.BrokenBarrierError):
+        pass
+    await both.abort()
+
+
+async def test_what_one_statement_cannot_have_is_no_reason_to_try_again(url: str) -> None:
+    database = await opened(url)
+    began = time.monotonic()
+    with pytest.raises(psycopg.errors.UndefinedTable):
+        await database.write(lambda c: c.execute("SELECT * FROM nowhere").close())
+    assert time.monotonic() - began < 1
+    await database.close()
+
+
+async def test_text_is_kept_as_it_came_but_for_what_postgres_has_no_room_for(url: str) -> None:
+    database = await opened(url)
+    words = "%s ? :name \\ ' é 🌉 \0 \u2028"
+    insert = "INSERT INTO audit (line) VALUES (?) RETURNING line"
+    kept = await database.write(lambda c: c.execute(insert, (words,)).fetchone())
+    assert kept["line"] == words.replace("\0", "\N{REPLACEMENT CHARACTER}")
+    await database.close()
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda url: url.replace("@/t", "@/nowhere"), "does not exist"),
+        (lambda url: "postgresql://ana:secret-word@127.0.0.1:1/ponte", "refused"),
+    ],
+)
+async def test_a_database_that_cannot_be_used_is_told_in_words(
+    url: str, change: object, told: str
+) -> None:
+    assert callable(change)
+    with pytest.raises(NotStored, match=told) as refused:
+        await opened(change(url))
+    assert str(refused.value).startswith("The database of DATABASE_URL cannot be used: ")
+    assert "secret-word" not in str(refused.value)
+
+
+async def test_doctor_looks_and_changes_nothing(url: str) -> None:
+    told, schema, found = await asyncio.to_thread(check, url, whole)
+    assert (schema, found) == (0, None)
+    with psycopg.connect(url) as connection:
+        row = connection.execute("SELECT to_regnamespace('ponte')").fetchone()
+    assert row == (None,)
+    await (await opened(url)).close()
+    told, schema, found = await asyncio.to_thread(check, url, whole)
+    assert (int(told.split(".")[0]) >= 14, schema) == (True, len(MIGRATIONS))
+    assert found
+    assert "run turns: 0" in found.words

@@ -1,0 +1,346 @@
+"""An inbox that many processes share: whoever is asked, whoever dies."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from core.errors import Superseded
+from core.messages import Answer
+from core.store import jobs
+from core.store.database import Row
+from tests.contract.engines import Shared, Worker
+from tests.contract.test_inbox import says
+from tests.contract.test_journal import again
+
+
+@pytest.fixture
+async def two(on_postgres: Shared) -> tuple[Shared, Shared]:
+    other = await on_postgres.beside()
+    assert isinstance(other, Shared)
+    return on_postgres, other
+
+
+Two = tuple[Shared, Shared]
+
+
+async def test_turns_of_one_conversation_run_one_at_a_time_whoever_works(two: Two) -> None:
+    workers = [Worker(engine).start() for engine in two]
+    receipts = [await two[n % 2].inbox.accept(says(f"{n}")) for n in range(12)]
+    answers = [await two[1].inbox.answer_of(receipt.seq) for receipt in receipts]
+    assert [answer.text for answer in answers] == [f"re: {n}" for n in range(12)]
+    began = sorted(seq for worker in workers for seq in worker.began)
+    assert began == [receipt.seq for receipt in receipts], "each once"
+
+
+async def test_a_process_that_takes_in_runs_nothing(on_postgres: Shared) -> None:
+    taking = await Shared.on(on_postgres.url, on_postgres.home, works=False)
+    idle = Worker(taking).start()
+    receipt = await taking.inbox.accept(says("hello"))
+    worker = Worker(on_postgres).start()
+    assert (await taking.inbox.answer_of(receipt.seq)).text == "re: hello"
+    assert (idle.began, worker.began) == ([], [receipt.seq])
+    await taking.close()
+
+
+async def test_a_stop_reaches_the_process_that_runs_it(two: Two) -> None:
+    ours, theirs = two
+    worker = Worker(theirs, held=True).start()
+    receipt = await ours.inbox.accept(says("think"))
+    await worker.until_begun(1)
+    conversation = says("").address.conversation
+    assert await ours.inbox.running(conversation) == receipt.seq
+    assert await ours.inbox.cancel(receipt.seq)
+    assert (await ours.inbox.answer_of(receipt.seq)).text == "stopped"
+    assert worker.cut == [receipt.seq]
+    assert await ours.inbox.running(conversation) is None
+    assert not await ours.inbox.cancel(receipt.seq)
+
+
+async def test_a_stop_whose_notice_was_lost_is_found_with_the_next_beat(
+    two: Two, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, theirs = two
+    worker = Worker(theirs, held=True).start()
+    receipt = await ours.inbox.accept(says("think"))
+    await worker.until_begun(1)
+    theirs.jobs._hears.clear()
+    assert await ours.inbox.cancel(receipt.seq)
+    assert (await ours.inbox.answer_of(receipt.seq)).text == "stopped"
+
+
+async def test_a_waiting_message_is_withdrawn_by_whoever_is_asked(two: Two) -> None:
+    ours, theirs = two
+    worker = Worker(theirs, held=True).start()
+    await ours.inbox.accept(says("think"))
+    waiting = await ours.inbox.accept(says("and this"))
+    await worker.until_begun(1)
+    assert await ours.inbox.cancel(waiting.seq)
+    worker.let_go()
+    last = await ours.inbox.accept(says("last"))
+    await worker.until(lambda: last.seq in worker.began)
+    worker.let_go()
+    await worker.until_ended(2)
+    assert worker.said == ["think", "last"]
+
+
+async def test_the_next_one_starts_soon_after(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A free lock tells nobody: all look for one, as often as POLL says."""
+    worker = Worker(two[0]).start()
+    began = time.monotonic()
+    for number in range(10):
+        last = await two[1].inbox.accept(says(f"{number}"))
+    await two[1].inbox.answer_of(last.seq)
+    await worker.until_ended(10)
+    assert time.monotonic() - began < 5, "not Procrastinate's own five seconds each"
+
+
+async def test_what_a_dead_process_held_is_taken_over_in_order(two: Two) -> None:
+    ours, theirs = two
+    doomed = Worker(ours, held=True).start()
+    receipts = [await theirs.inbox.accept(says(f"{n}")) for n in range(3)]
+    await doomed.until_begun(1)
+    heir = await ours.killed()
+    worker = Worker(theirs).start()
+    answers = [await heir.inbox.answer_of(receipt.seq) for receipt in receipts]
+    assert [answer.text for answer in answers] == ["re: 0", "re: 1", "re: 2"]
+    assert worker.said == ["0", "1", "2"]
+    turn = await theirs.journal.turn_of(receipts[0].turn)
+    assert turn.state == "done"
+
+
+async def test_a_decision_of_a_dead_process_is_taken_over_too(two: Two) -> None:
+    ours, theirs = two
+    doomed = Worker(ours, held=True).start()
+    receipt = await theirs.inbox.accept(says("help"))
+    await doomed.until_begun(1)
+    heir = await ours.killed()
+    Worker(theirs).start()
+    assert (await heir.inbox.answer_of(receipt.seq)).text == "re: help"
+
+
+async def test_a_job_that_outlived_its_turn_gives_its_conversation_free(two: Two) -> None:
+    """A process died between the turn's end and the job's."""
+    ours, theirs = two
+    doomed = Worker(ours, held=True).start()
+    receipt = await theirs.inbox.accept(says("one"))
+    await doomed.until_begun(1)
+    await ours.end(receipt.seq, "one")
+    heir = await ours.killed()
+    Worker(theirs).start()
+    second = await heir.inbox.accept(says("two"))
+    assert (await heir.inbox.answer_of(second.seq)).text == "re: two"
+
+
+async def test_who_was_frozen_writes_nothing_and_ends_nothing(two: Two) -> None:
+    """Its signs of life stop, another takes over; then it wakes and goes on with its work."""
+    ours, theirs = two
+    frozen = Worker(ours, held=True).start()
+    first = await ours.inbox.accept(says("one"))
+    await frozen.until_begun(1)
+    turn = await again(ours, first.seq)
+    assert ours.jobs.fresh()
+    await _freeze(ours)
+    doing = Worker(theirs, held=True).start()
+    await doing.until_begun(1)
+    taken = await again(theirs, first.seq)
+    assert (turn.attempt, taken.attempt) == (1, 2)
+    assert not ours.jobs.fresh()
+    with pytest.raises(Superseded):
+        await ours.journal.answered(turn, Answer("of the frozen one"))
+    second = await theirs.inbox.accept(says("two"))
+    frozen.let_go()  # its job ends here, while the one that stands in for it still runs
+    await frozen.until_ended(1)
+    other = await theirs.inbox.accept(says("other", channel="C9"))
+    await doing.until_begun(2)
+    assert doing.began == [first.seq, other.seq], "the conversation is not free for the second"
+    doing.let_go()
+    await doing.until_begun(3)
+    doing.let_go()
+    assert (await theirs.inbox.answer_of(second.seq)).text == "re: two"
+
+
+async def _freeze(engine: Shared) -> None:
+    """No sign of life comes any more, neither ours nor Procrastinate's."""
+    await engine.jobs._beside.close()
+    await engine.database.write(
+        lambda c: c.execute(
+            "UPDATE procrastinate_workers SET last_heartbeat = now() - interval '1 hour'"
+        ).close()
+    )
+    engine.jobs._beaten -= 60
+    for worker in engine.jobs._workers:
+        worker.add_done_callback(lambda _: None)
+
+
+async def test_what_is_put_back_at_a_drain_is_the_next_ones(two: Two) -> None:
+    ours, theirs = two
+    leaving = Worker(ours, held=True).start()
+    receipt = await ours.inbox.accept(says("hello"))
+    await leaving.until_begun(1)
+    await ours.jobs.drain(0)
+    staying = Worker(theirs).start()
+    assert (await theirs.inbox.answer_of(receipt.seq)).text == "re: hello"
+    assert staying.began == [receipt.seq]
+
+
+async def _row(engine: Shared, seq: int) -> Row:
+    return await engine.database.read(
+        lambda c: c.execute("SELECT * FROM inbox WHERE seq = ?", (seq,)).fetchone()
+    )
+
+
+async def _with_kernel(engine: Shared, worker: Worker) -> str:
+    """A turn ran there, and left its conversation's kernel there; the thread."""
+    receipt = await engine.inbox.accept(says("x = 1"))
+    await worker.until_ended(1)
+    thread = str((await _row(engine, receipt.seq))["thread"])
+    assert not await engine.jobs.kernels(engine.home).began(thread)
+    return thread
+
+
+def _named(engine: Shared) -> Worker:
+    """One that also takes what is handed to it by name."""
+    engine.jobs.kernels(engine.home)
+    return Worker(engine).start("web")
+
+
+async def test_a_turn_runs_where_its_conversations_kernel_is(two: Two) -> None:
+    ours, theirs = two
+    here = _named(ours)
+    thread = await _with_kernel(ours, here)
+    there = _named(theirs)
+    for number in range(9):
+        last = await theirs.inbox.accept(says(f"{number}"))
+    await ours.inbox.answer_of(last.seq)
+    assert (here.said, there.said) == (["x = 1", *map(str, range(9))], [])
+    assert (await _row(ours, last.seq))["attempt"] == 1, "handing over is no attempt"
+    await ours.jobs.kernels(ours.home).ended(thread)
+
+
+async def test_what_was_handed_to_a_dead_process_is_taken_up_by_another(two: Two) -> None:
+    ours, theirs = two
+    thread = await _with_kernel(ours, _named(ours))
+    busy = Worker(ours, held=True)
+    ours.jobs._handler = busy.handle
+    await ours.inbox.accept(says("think"))
+    await busy.until_begun(1)
+    there = _named(theirs)
+    waits = await theirs.inbox.accept(says("next"))
+    heir = await ours.killed()
+    assert (await heir.inbox.answer_of(waits.seq)).text == "re: next"
+    assert there.said == ["think", "next"]
+    places = theirs.jobs.kernels(theirs.home)
+    assert not await places.is_here(thread)
+    assert await places.began(thread), "so that its loss is told"
+    assert await places.is_here(thread)
+
+
+async def test_forgetting_ends_a_kernel_wherever_it_is(two: Two) -> None:
+    ours, theirs = two
+    thread = await _with_kernel(ours, _named(ours))
+    dropped = asyncio.Queue[str]()
+    ours.jobs.on("kernel", dropped.put)
+    await theirs.jobs.kernels(theirs.home).forget(thread)
+    async with asyncio.timeout(5):
+        assert await dropped.get() == thread
+    assert not await ours.jobs.kernels(ours.home).is_here(thread)
+
+
+async def test_nothing_of_a_finished_turn_is_left_at_the_engine(two: Two) -> None:
+    ours, _ = two
+    Worker(ours).start()
+    receipt = await ours.inbox.accept(says("hello"))
+    await ours.inbox.answer_of(receipt.seq)
+
+    async def left() -> int:
+        return await ours.database.read(
+            lambda c: int(c.execute("SELECT count(*) AS n FROM procrastinate_jobs").fetchone()["n"])
+        )
+
+    async with asyncio.timeout(5):
+        while await left():
+            await ours.jobs.sweep()
+
+
+async def test_connections_that_are_cut_are_made_anew(two: Two) -> None:
+    ours, theirs = two
+    Worker(ours).start()
+    first = await theirs.inbox.accept(says("one"))
+    await theirs.inbox.answer_of(first.seq)
+    await theirs.database.read(
+        lambda c: c.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid != pg_backend_pid()"
+        ).fetchall()
+    )
+    second = await theirs.inbox.accept(says("two"))
+    async with asyncio.timeout(20):
+        assert (await theirs.inbox.answer_of(second.seq)).text == "re: two"
+
+
+async def test_what_was_forgotten_leaves_the_tables(two: Two) -> None:
+    """Also the dead rows; what may hold it still is said."""
+    ours, _ = two
+    Worker(ours).start()
+    receipt = await ours.inbox.accept(says("a secret of mine"))
+    await ours.inbox.answer_of(receipt.seq)
+    await ours.journal.forget(says("").address.conversation)
+    await ours.database.scrub()
+
+    left = await ours.database.read(
+        lambda c: c.execute(
+            "SELECT coalesce(sum(n_dead_tup), 0) AS n FROM pg_stat_user_tables"
+            " WHERE relname IN ('items', 'posts')"
+        ).fetchone()
+    )
+    assert int(left["n"]) == 0
+    assert "write-ahead log and its backups" in ours.database.remains
+
+
+async def test_what_has_no_job_gets_one_before_anything_new(on_postgres: Shared) -> None:
+    """As a migrated home has it."""
+    old = await on_postgres.inbox.accept(says("old"))
+    await on_postgres.database.write(lambda c: c.execute("DELETE FROM procrastinate_jobs").close())
+    await on_postgres.jobs.sweep()
+    new = await on_postgres.inbox.accept(says("new"))
+    worker = Worker(on_postgres).start()
+    await on_postgres.inbox.answer_of(new.seq)
+    assert worker.began == [old.seq, new.seq]
+
+
+async def test_who_cannot_reach_the_database_leads_no_more(
+    two: Two, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own connection hangs, and another one takes over: never both."""
+    monkeypatch.setattr(jobs, "LEAD", 0.6)
+    leading, most = list[int](), 0
+    began = {1: asyncio.Event(), 2: asyncio.Event()}
+
+    async def work(number: int) -> None:
+        nonlocal most
+        leading.append(number)
+        most = max(most, len(leading))
+        began[number].set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            leading.remove(number)
+
+    async def hangs(*_: object) -> None:
+        await asyncio.Event().wait()
+
+    ours, theirs = two
+    first = asyncio.create_task(ours.jobs.lead("gate", lambda: work(1)))
+    await began[1].wait()
+    second = asyncio.create_task(theirs.jobs.lead("gate", lambda: work(2)))
+    with monkeypatch.context() as patch:
+        patch.setattr(ours.database, "write", hangs)
+        async with asyncio.timeout(10):
+            await began[2].wait()
+    assert (leading, most) == ([2], 1)
+    for task in (first, second):
+        task.cancel()
+    await asyncio.gather(first, second, return_exceptions=True)

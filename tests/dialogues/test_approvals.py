@@ -1,0 +1,252 @@
+"""Several people approve: who counts, who does not, and that nobody counts twice."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from core.changes.approval import Approvers, TableRule, TableRules
+from core.changes.model import LIFETIME
+from core.messages import Address, Answer, Person
+from core.policy import AccessPolicy
+from tests.dialogues.decisions import ADA, BOSS, MEMBER, OTHER, bot, on_slack, proposed_on_slack
+from tests.dialogues.stage import Stage, Theatre
+from tests.fakes.choices import allow_list, choices
+from tests.fakes.memory_table import MemoryTable
+
+CLERK = Person("slack", "U5", "T1", "Cleo")
+CHIEF = Person("slack", "U6", "T1", "Carl *C*")
+GUEST = Person("slack", "U7", "T1", "Gus")
+FINANCE = frozenset({"slack:S1"})
+
+
+async def _groups(person: Person) -> frozenset[str]:
+    return frozenset({"S1"} if person in (CLERK, CHIEF, GUEST) else ())
+
+
+async def _guests(person: Person) -> bool | None:
+    return person == GUEST
+
+
+def rights() -> AccessPolicy:
+    return allow_list(
+        frozenset({"slack:U1", "slack:U2", "slack:U7"}), frozenset({"slack:U9"}),
+        {"slack": _groups}, {"slack": _guests},
+    )  # fmt: skip
+
+
+def two(*approvers: str) -> TableRules:
+    return TableRules({"people": TableRule("ask", frozenset(approvers), approvals=2)})
+
+
+async def says(stage: Stage, text: str, key: str, person: Person) -> Answer:
+    return await stage.asks(on_slack(text, key, person))
+
+
+async def test_two_different_people_approve(theatre: Theatre) -> None:
+    table = MemoryTable({"1": dict(ADA)})
+    async with bot(theatre, table, policy=rights(), rules=two("slack:S1")) as stage:
+        card = await proposed_on_slack(stage, "k1", "table_update", rows={"1": {"Name": "A"}})
+        assert "2 different people must approve it." in card.text
+        for number in (2, 3):
+            first = await says(stage, f"approve {card.id}", f"k{number}", CLERK)
+            assert first.text.startswith("1 of 2: approved by Cleo.")
+        assert "somebody else must approve it" in first.text
+        assert table.applied == []
+    async with bot(theatre, table, policy=rights(), rules=two("slack:S1")) as stage:
+        click = on_slack(f"approve {card.id}", "k4", CLERK, clicked=True, thread="tU1")
+        (shown,) = (await stage.asks(click)).cards
+        assert "1 of 2: approved by Cleo." in shown.text, "a restart forgets none"
+        done = await says(stage, f"approve {card.id}", "k5", CHIEF)
+        assert done.text.startswith("Approved by Cleo, Carl *C*. Done.")
+        assert table.rows["1"]["Name"] == "A"
+        assert "Taken back" in (await says(stage, f"undo {card.id}", "k6", CLERK)).text
+
+
+async def test_each_approval_stands_in_the_audit_log(theatre: Theatre) -> None:
+    table = MemoryTable({"1": dict(ADA)})
+    async with bot(theatre, table, policy=rights(), rules=two("slack:S1")) as stage:
+        card = await proposed_on_slack(stage, "k1", "table_delete", ids=["1"])
+        for number, who in enumerate((CLERK, CLERK, CHIEF), 2):
+            await says(stage, f"approve {card.id}", f"k{number}", who)
+    told = [json.loads(line) for line in (theatre.home / "audit.log").read_text().splitlines()]
+    events = ["proposed", "consented", "consented", "approved", "done"]
+    assert [one["event"] for one in told] == events
+    cleo, carl, *rest = (one["decider"] for one in told[1:])
+    assert cleo != carl
+    assert rest == [carl, carl], "by keys of their own"
+
+
+async def test_two_at_once_apply_it_once(theatre: Theatre) -> None:
+    table = MemoryTable({"1": dict(ADA)})
+    async with bot(theatre, table, policy=rights(), rules=two("slack:S1")) as stage:
+        card = await proposed_on_slack(stage, "k1", "table_update", rows={"1": {"Name": "A"}})
+        await asyncio.gather(
+            *(says(stage, f"approve {card.id}", f"k-{who.id}", who) for who in (CLERK, CHIEF))
+        )
+        assert table.rows["1"]["Name"] == "A"
+        assert len(table.applied) == 1
+
+
+@pytest.mark.parametrize("word", ["approve", "undo"])
+async def test_who_asked_is_neither_of_them(theatre: Theatre, word: str) -> None:
+    """Nor as an admin: that is what two people are for."""
+    table = MemoryTable({"1": dict(ADA)})
+    async with bot(theatre, table, policy=rights(), rules=two("slack:S1")) as stage:
+        call = {"rows": {"1": {"Name": "A"}}}
+        card = await proposed_on_slack(stage, "k1", "table_update", BOSS, **call)
+        if word == "undo":
+            for who in (CLERK, CHIEF):
+                await says(stage, f"approve {card.id}", f"k-{who.id}", who)
+        refused = await says(stage, f"{word} {card.id}", "k2", BOSS)
+        assert (refused.code, "whoever asked is none of them" in refused.text) == (
+            "forbidden", True,
+        )  # fmt: skip
+
+
+async def test_who_asked_is_one_where_the_file_says_so(theatre: Theatre) -> None:
+    table = MemoryTable({"1": dict(ADA)})
+    async with bot(theatre, table, policy=rights(), rules=two("asker", "slack:S1")) as stage:
+        card = await proposed_on_slack(stage, "k1", "table_delete", ids=["1"])
+        told = await says(stage, f"approve {card.id}", "k2", MEMBER)
+        assert told.text.startswith("1 of 2: approved by Mia.")
+        beside = on_slack(f"approve {card.id}", "k3", OTHER, thread="tU1")
+        assert (await stage.asks(beside)).code == "forbidden"
+        assert (
+            "Approved by Mia, Cleo" in (await says(stage, f"approve {card.id}", "k4", CLERK)).text
+        )
+    assert table.rows == {}
+
+
+async def test_a_denial_by_one_closes_it(theatre: Theatre) -> None:
+    table = MemoryTable({"1": dict(ADA)})
+    async with bot(theatre, table, policy=rights(), rules=two("slack:S1")) as stage:
+        card = await proposed_on_slack(stage, "k1", "table_delete", ids=["1"])
+        await says(stage, f"approve {card.id}", "k2", CLERK)
+        assert (await says(stage, f"deny {card.id}", "k3", CHIEF)).text == "Denied by Carl *C*."
+        assert "Denied by" in (await says(stage, f"approve {card.id}", "k4", CHIEF)).text
+    assert table.applied == []
+
+
+async def test_a_right_that_was_taken_away_meanwhile_does_not_count(theatre: Theatre) -> None:
+    table = MemoryTable({"1": dict(ADA)})
+    async with bot(theatre, table, policy=rights(), rules=two("slack:S1")) as stage:
+        card = await proposed_on_slack(stage, "k1", "table_delete", ids=["1"])
+        await says(stage, f"approve {card.id}", "k2", CLERK)
+    only = two("slack:U6", "slack:U2")
+    async with bot(theatre, table, policy=rights(), rules=only) as stage:
+        told = await says(stage, f"approve {card.id}", "k3", CHIEF)
+        assert "Not all of these count now" in told.text
+        assert table.applied == []
+        await says(stage, f"approve {card.id}", "k4", OTHER)
+    assert table.rows == {}
+
+
+async def test_nobody_is_two_people(theatre: Theatre) -> None:
+    """Who owns the page owns the terminal as well."""
+    table = MemoryTable({"1": dict(ADA)})
+    rules = two("web:owner", "terminal:owner")
+    admins = frozenset({"web", "terminal"})
+    async with bot(theatre, table, policy=allow_list(admins=admins), rules=rules) as stage:
+        asked = await stage.said('call table_delete {"ids": ["1"]}')
+        (card,) = asked.cards
+        owner, same = Person("web", "owner"), Person("terminal", "owner")
+        for person in (owner, same):
+            address = Address(person.platform, f"C-{person.platform}")
+            told = await stage.said(f"approve {card.id}", person=person, channel=address.channel)
+            assert told.status == "done"
+    assert table.applied == []
+
+
+@pytest.mark.parametrize("approvals", [1, 2])
+async def test_a_guest_never_approves(theatre: Theatre, approvals: int) -> None:
+    table = MemoryTable({"1": dict(ADA)})
+    rules = TableRules({"people": TableRule("ask", FINANCE, approvals)})
+    async with bot(theatre, table, policy=rights(), rules=rules) as stage:
+        card = await proposed_on_slack(stage, "k1", "table_delete", ids=["1"])
+        for word in ("approve", "deny"):
+            refused = await stage.asks(on_slack(f"{word} {card.id}", word, GUEST, thread="tU1"))
+            assert (refused.code, "Guests do not decide" in refused.text) == ("forbidden", True)
+    assert table.applied == []
+
+
+async def test_a_bot_never_approves(theatre: Theatre) -> None:
+    robot = Person("slack", "U9", "T1", "Robo", robot=True)
+    table = MemoryTable({"1": dict(ADA)})
+    async with bot(theatre, table, policy=rights()) as stage:
+        card = await proposed_on_slack(stage, "k1", "table_delete", ids=["1"])
+        refused = await says(stage, f"approve {card.id}", "k2", robot)
+        assert (refused.code, "Only people decide" in refused.text) == ("forbidden", True)
+    assert table.applied == []
+
+
+async def test_approvers_of_a_tool(theatre: Theatre) -> None:
+    table = MemoryTable({"1": dict(ADA)})
+    rules = TableRules(tools={"table_delete": Approvers(FINANCE, 1)})
+    async with bot(theatre, table, policy=rights(), rules=rules) as stage:
+        card = await proposed_on_slack(stage, "k1", "table_delete", ids=["1"])
+        assert card.text.endswith("the operator named for it must approve it.")
+        assert (await says(stage, f"approve {card.id}", "k2", MEMBER)).code == "forbidden"
+        card = await proposed_on_slack(stage, "k3", "table_update", rows={"1": {"Name": "A"}})
+        assert (await says(stage, f"approve {card.id}", "k4", MEMBER)).status == "done"
+
+
+async def test_approvals_lists_what_waits_for_me(theatre: Theatre) -> None:
+    table = MemoryTable({"1": dict(ADA)})
+    async with bot(theatre, table, policy=rights(), rules=two("slack:S1")) as stage:
+        first = await proposed_on_slack(stage, "k1", "table_delete", ids=["1"])
+        theatre.clock.now += 3600
+        second = await proposed_on_slack(stage, "k2", "table_update", rows={"1": {"Name": "A"}})
+
+        async def waits(key: str, person: Person, **more: Any) -> Answer:
+            return await stage.asks(on_slack("approvals", key, person, **more))
+
+        told = await waits("a1", CLERK)
+        assert told.private, "others read along"
+        assert told.text.splitlines() == [
+            f"- `{first.id}` Delete a row in People: asked for by Mia, expires in 23 hours.",
+            f"- `{second.id}` Change a row in People: asked for by Mia, expires in 24 hours.",
+        ]
+        for person in (MEMBER, GUEST, OTHER):
+            assert (await waits(f"a-{person.id}", person)).text == "Nothing waits for you."
+        elsewhere = await waits("a2", CLERK, channel="C9")
+        assert elsewhere.text == "2 more wait for you: ask me in a direct message."
+        await says(stage, f"approve {first.id}", "k3", CLERK)
+        direct = await waits("a3", CLERK, channel="D1", shared=False)
+        assert (direct.private, first.id in direct.text, second.id in direct.text) == (
+            False, False, True,
+        )  # fmt: skip
+        assert first.id in (await waits("a4", CHIEF)).text
+        theatre.clock.now += LIFETIME
+        assert (await waits("a5", CHIEF)).text == "Nothing waits for you."
+
+
+async def test_approvers_of_a_channel(theatre: Theatre) -> None:
+    """A table's own stand before them."""
+    table, policy = MemoryTable({"1": dict(ADA)}), rights()
+
+    def of_place(address: Address) -> frozenset[str]:
+        return FINANCE if address.channel == "C1" else frozenset()
+
+    made = replace(
+        choices(None, [table], policy, [table]), is_named=policy.is_named, of_place=of_place
+    )
+    async with theatre.play(made) as stage:
+        card = await proposed_on_slack(stage, "k1", "table_update", rows={"1": {"Name": "A"}})
+        assert card.text.endswith("the operator named for it must approve it.")
+        assert (await says(stage, f"approve {card.id}", "k2", MEMBER)).code == "forbidden"
+        assert (await says(stage, f"approve {card.id}", "k3", CLERK)).status == "done"
+        asked = on_slack('call table_create {"rows": [{"Name": "B"}]}', "k4", channel="C2")
+        (card,) = (await stage.asks(asked)).cards
+        told = await stage.asks(on_slack(f"approve {card.id}", "k5", channel="C2"))
+        assert "Approved by Mia" in told.text
+    named = TableRules({"people": TableRule("ask", frozenset({"slack:U2"}))})
+    async with theatre.play(replace(made, rules=named)) as stage:
+        card = await proposed_on_slack(stage, "k6", "table_update", rows={"1": {"Name": "C"}})
+        refused = await says(stage, f"approve {card.id}", "k7", CLERK)
+        assert refused.code == "not_found", "no card of theirs any more"
+        assert (await says(stage, f"approve {card.id}", "k8", OTHER)).status == "done"

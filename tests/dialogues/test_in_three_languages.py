@@ -1,0 +1,61 @@
+"""A whole talk in each language: the commands, a card, a decision, and what goes wrong."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from core.messages import Answer
+from tests.dialogues.decisions import bot
+from tests.dialogues.stage import Stage, Theatre
+from tests.fakes.choices import message
+from tests.fakes.memory_table import MemoryTable
+
+EXPECTED = {
+    "en": (
+        "Ask me anything", "What is connected:", "Create a row in People", "Asked by Ana.",
+        "Approved by Ana. Done. New rows: 1.", "Used today:\n- you: 1 turn, ",
+        "There is no proposal zzzzz2 here.", "Forgotten: 6 messages of this conversation.",
+    ),
+    "pt-BR": (
+        "Pergunte o que quiser", "O que está conectado:", "Criar uma linha em People",
+        "Pedido de Ana.", "Aprovada por Ana. Feito. Linhas novas: 1.",
+        "Usado hoje:\n- você: 1 pedido, ", "Não há proposta zzzzz2 aqui.",
+        "Esquecidas: 6 mensagens desta conversa.",
+    ),
+    "fr": (
+        "Demandez ce que vous voulez", "Ce qui est connecté\u00a0:", "Créer une ligne dans People",
+        "À la demande de Ana.", "Approuvée par Ana. Fait. Nouvelles lignes\u00a0: 1.",
+        "Utilisé aujourd'hui\u00a0:\n- vous\u00a0: 1 demande, ",
+        "Il n'y a pas de proposition zzzzz2 ici.",
+        "Oubliés\u00a0: 6 messages de cette conversation.",
+    ),
+}  # fmt: skip
+COMMANDS = {
+    "en": ("help", "status", "usage", "approve", "forget yes"),
+    "pt-BR": ("ajuda", "estado", "uso", "aprovar", "esquecer sim"),
+    "fr": ("aide", "état", "utilisation", "approuver", "oublier oui"),
+}
+
+
+@pytest.mark.parametrize("locale", EXPECTED)
+async def test_a_talk(theatre: Theatre, locale: str) -> None:
+    help, status, usage, approve, forget = COMMANDS[locale]
+    hello, connected, title, asked, done, used, missing, forgotten = EXPECTED[locale]
+
+    async def said(stage: Stage, text: str) -> Answer:
+        return await stage.asks(replace(message(text, f"k-{text[:40]}"), locale=locale))
+
+    async with bot(theatre, MemoryTable()) as stage:
+        assert (await said(stage, help)).text.startswith(hello)
+        assert (await said(stage, status)).text.startswith(connected)
+        proposed = await said(stage, 'call table_create {"rows": [{"Name": "Ada"}]}')
+        card = proposed.cards[0]
+        assert (card.title, card.text.startswith(asked)) == (title, True)
+        assert (await said(stage, f"{approve} {card.id}")).text.startswith(done)
+        assert (await said(stage, usage)).text.startswith(used)
+        assert (await said(stage, f"{approve} zzzzz2")).text == missing
+        assert (await said(stage, forget)).text.startswith(forgotten)
+        again = await stage.asks(replace(message("forget yes", "k-again"), locale="en"))
+        assert again.text.startswith("Forgotten: 1 message of"), "what was not forgotten before"

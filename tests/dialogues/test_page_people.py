@@ -1,0 +1,96 @@
+"""Several people on the page, each in a conversation that all of them call `main`."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from core.messages import Address, Answer, Message, Person, ReplyTo, turn_id
+from core.policy import Rule, RuleBook
+from tests.dialogues.decisions import ADA, bot
+from tests.dialogues.decisions import _call as call
+from tests.dialogues.stage import Stage, Theatre
+from tests.fakes.choices import allow_list
+from tests.fakes.memory_table import MemoryTable
+
+OWNER = Person("web", "owner")
+ANA, BIA = Person("web", "ana", name="ana"), Person("web", "bia", name="bia")
+UPDATE = call("table_update", {"rows": {"1": {"Name": "A"}}})
+DELETE = call("table_delete", {"ids": ["1"]})
+_numbers = itertools.count()
+
+
+def on_page(text: str, person: Person, clicked: bool = False) -> Message:
+    """As the page makes it."""
+    address = Address("web", "main", person="" if person == OWNER else person.id)
+    key = f"{person.key} {next(_numbers)}"
+    return Message(
+        key, text, person, address, ReplyTo(address, person, key, turn_id(key)), clicked=clicked
+    )
+
+
+async def says(stage: Stage, text: str, person: Person, clicked: bool = False) -> Answer:
+    return await stage.asks(on_page(text, person, clicked))
+
+
+async def proposed(stage: Stage, text: str, person: Person) -> str:
+    (card,) = (await says(stage, text, person)).cards
+    return card.id
+
+
+@pytest.mark.parametrize("clicked", [False, True], ids=["typed", "clicked"])
+async def test_a_card_of_one_is_unknown_to_another(theatre: Theatre, clicked: bool) -> None:
+    """Also by a click from the conversation that goes by the same name."""
+    table = MemoryTable({"1": dict(ADA)})
+    async with bot(theatre, table) as stage:
+        id = await proposed(stage, UPDATE, ANA)
+        unknown = (await says(stage, "approve zzz222", BIA, clicked)).text
+        for word in ("approve", "deny", "undo"):
+            told = await says(stage, f"{word} {id}", BIA, clicked)
+            assert (told.status, told.text) == ("failed", unknown.replace("zzz222", id))
+        assert table.applied == []
+        assert (await says(stage, "changes", BIA)).text == "Nothing was changed here yet."
+        assert id in (await says(stage, "changes", ANA)).text
+        assert (await says(stage, f"approve {id}", ANA, clicked)).status == "done"
+        assert table.rows["1"]["Name"] == "A"
+        assert (await says(stage, f"undo {id}", BIA, clicked)).text == unknown.replace("zzz222", id)
+        assert (await says(stage, f"undo {id}", ANA, clicked)).status == "done"
+
+
+async def test_what_needs_an_admin_is_the_owner_s_to_decide(theatre: Theatre) -> None:
+    table = MemoryTable({"1": dict(ADA)})
+    async with bot(theatre, table) as stage:
+        id = await proposed(stage, DELETE, ANA)
+        refused = await says(stage, f"approve {id}", ANA)
+        assert (refused.code, "only an admin" in refused.text) == ("forbidden", True)
+        assert "approved" in (await says(stage, f"approve {id}", OWNER)).text.casefold()
+        assert table.rows == {}
+
+
+async def test_an_owner_who_is_no_admin_decides_on_their_own_alone(theatre: Theatre) -> None:
+    table = MemoryTable({"1": dict(ADA), "2": dict(ADA)})
+    async with bot(theatre, table, policy=allow_list(admins=frozenset({"slack:U9"}))) as stage:
+        id = await proposed(stage, DELETE, ANA)
+        assert "no proposal" in (await says(stage, f"approve {id}", OWNER)).text.casefold()
+        own = await proposed(stage, call("table_delete", {"ids": ["2"]}), OWNER)
+        assert (await says(stage, f"approve {own}", OWNER)).status == "done"
+        assert table.rows.keys() == {"1"}
+
+
+async def test_who_is_named_an_admin_decides_for_others(theatre: Theatre) -> None:
+    table = MemoryTable({"1": dict(ADA)})
+    async with bot(theatre, table, policy=allow_list(admins=frozenset({"web:bia"}))) as stage:
+        id = await proposed(stage, DELETE, ANA)
+        assert (await says(stage, f"approve {id}", BIA)).status == "done"
+        assert table.rows == {}
+
+
+async def test_a_conversation_s_name_gives_no_right() -> None:
+    """Whoever writes on the page chooses it."""
+    policy = allow_list(allow=frozenset({"web:bia"}))
+    everybody = Rule("1", frozenset({"web"}), deny=("read",))
+    policy.book = RuleBook((Rule("0", frozenset({"web:bia"}), allow=("read",)), everybody))
+    for person, may in ((ANA, False), (BIA, True)):
+        for place in (Address("web", "bia", person=person.id), Address("web", "bia")):
+            assert (await policy.may(person, place, "read")).allowed is may

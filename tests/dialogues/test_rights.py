@@ -1,0 +1,264 @@
+"""What `ponte.toml` says of people and places, in what they ask and are answered."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from bot.config import read_config
+from core.http import HttpClient
+from core.messages import Answer, Person
+from core.policy import AccessPolicy, RuleBook
+from core.records import ToolSpec
+from core.tools.nocodb.bridge import BridgeSource
+from core.tools.nocodb.source import NocoSource
+from tests.dialogues.decisions import ADA, BOSS, MEMBER, OTHER, bot, on_slack, proposed_on_slack
+from tests.dialogues.stage import Stage, Theatre
+from tests.fakes.bridge import FakeBridge
+from tests.fakes.bridge_tables import BASE, CUSTOMERS, ORDERS
+from tests.fakes.choices import allow_list
+from tests.fakes.memory_table import MemoryTable
+from tests.fakes.models import EchoModel
+from tests.fakes.nocodb import filled
+from tests.fakes.nocodb.server import FakeNocoDB
+
+CLERK = Person("slack", "U5", "T1", "Cleo")
+
+
+async def _groups(person: Person) -> frozenset[str]:
+    return frozenset({"S1"} if person == CLERK else ())
+
+
+def policy() -> AccessPolicy:
+    """Mia and Otto may write, Bea is an admin; Cleo is in a user group."""
+    return allow_list(
+        frozenset({"slack:U1", "slack:U2"}), frozenset({"slack:U9"}), {"slack": _groups}
+    )
+
+
+def book(text: str, folder: Path) -> RuleBook:
+    path = folder / "ponte.toml"
+    path.write_text(text, encoding="utf-8")
+    return read_config(path).rule_book
+
+
+@asynccontextmanager
+async def office(
+    theatre: Theatre, folder: Path, text: str
+) -> AsyncIterator[tuple[Stage, AccessPolicy, EchoModel]]:
+    """A bot over the fake NocoDB."""
+    chosen, model = policy(), EchoModel()
+    chosen.book = book(text, folder)
+    async with FakeNocoDB() as nocodb, HttpClient() as http:
+        source = NocoSource(nocodb.origin, filled.EDITOR, http, pauses=())
+        opened = theatre.open(model, sources=[source], appliers=[source.rows], policy=chosen)
+        async with opened as stage:
+            yield stage, chosen, model
+
+
+async def calls(
+    stage: Stage, key: str, tool: str, person: Person = BOSS, channel: str = "C1", **asked: object
+) -> Answer:
+    text = f"call {tool} {json.dumps(asked)}"
+    return await stage.asks(on_slack(text, key, person, channel=channel))
+
+
+def told(tools: tuple[ToolSpec, ...]) -> str:
+    return "\n".join(tool.description for tool in tools)
+
+
+CLOSED = """
+[channels."slack:T1:C1"]
+deny = ["read:Orders"]
+"""
+
+
+async def test_a_table_is_not_read_into_a_channel_because_an_admin_asks(
+    theatre: Theatre, tmp_path: Path
+) -> None:
+    async with office(theatre, tmp_path, CLOSED) as (stage, _, model):
+        refused = await calls(stage, "k1", "nocodb_get", table="Orders", id="12")
+        assert "There is no table 'Orders' here." in refused.text
+        linked = await calls(stage, "k2", "nocodb_get", table="Customers", id="1")
+        assert "Customer 01" in linked.text
+        assert "Order" not in linked.text
+        assert "Tables: Customers, Readings." in told(model.asks[-1].tools)
+        elsewhere = await calls(stage, "k3", "nocodb_get", channel="C2", table="Orders", id="12")
+        assert "Order 12" in elsewhere.text
+        assert "Tables: Customers, Orders, Readings." in told(model.asks[-1].tools)
+
+
+async def test_the_bridge_hides_it_too(theatre: Theatre, tmp_path: Path) -> None:
+    chosen = policy()
+    async with FakeBridge() as bridge, HttpClient() as http:
+        source = BridgeSource(bridge.url, "", http, pauses=())
+        async with theatre.open(EchoModel(), sources=[source], policy=chosen) as stage:
+
+            async def executes(key: str, tool: str, **args: object) -> str:
+                asked = f"call nocodb_execute {json.dumps({'tool': tool, 'args': args})}"
+                return (await stage.asks(on_slack(asked, key, BOSS))).text
+
+            assert "Orders" in await executes("k1", "list_tables", base_id=BASE)
+            assert "pageInfo" in await executes("k2", "list_records", table_id=ORDERS)
+            chosen.book = book('[channels.slack]\ndeny = ["read:Orders"]\n', tmp_path)
+            assert "Orders" not in await executes("k3", "list_tables", base_id=BASE)
+            assert "pageInfo" not in await executes("k4", "list_records", table_id=ORDERS)
+            assert "pageInfo" in await executes("k5", "list_records", table_id=CUSTOMERS)
+            assert "is off here" in await executes("k6", "global_search", query="x")
+
+
+ONE_TABLE = """
+[[rules]]
+who = ["slack:U1"]
+allow = ["read:Customers", "propose:Customers"]
+
+[[rules]]
+who = ["slack:U1"]
+deny = ["read", "propose"]
+"""
+
+
+async def test_who_may_see_one_table_sees_no_other(theatre: Theatre, tmp_path: Path) -> None:
+    async with office(theatre, tmp_path, ONE_TABLE) as (stage, _, model):
+        seen = await calls(stage, "k1", "nocodb_tables", MEMBER)
+        assert "Customers" in seen.text
+        assert "Orders" not in seen.text
+        row = {"Name": "Ada", "Status": "Lead"}
+        made = await calls(stage, "k2", "nocodb_create", MEMBER, table="Customers", rows=[row])
+        assert [card.state for card in made.cards] == ["open"]
+        no = await calls(stage, "k3", "nocodb_create", MEMBER, table="Orders", rows=[row])
+        assert "There is no table 'Orders' here." in no.text
+        assert "Tables: Customers." in told(model.asks[-1].tools)
+
+
+TOOLS = """
+[[rules]]
+who = ["members"]
+where = ["shared"]
+deny = ["tool:table_d*"]
+"""
+
+
+async def test_the_model_is_offered_only_the_tools_that_the_asker_may_use(
+    theatre: Theatre, tmp_path: Path
+) -> None:
+    chosen, model = policy(), EchoModel()
+    table = MemoryTable({"1": dict(ADA)})
+    async with bot(theatre, table, model=model, policy=chosen) as stage:
+        chosen.book = book(TOOLS, tmp_path)
+        await stage.asks(on_slack("hello", "k1"))
+        assert "table_delete" not in {tool.name for tool in model.asks[-1].tools}
+        assert "table_update" in {tool.name for tool in model.asks[-1].tools}
+        refused = await calls(stage, "k2", "table_delete", MEMBER, ids=["1"])
+        assert "there is no tool 'table_delete' here" in refused.text
+
+
+PROPOSES = """
+[[rules]]
+who = ["slack:U1"]
+deny = ["propose:people"]
+"""
+
+
+async def test_rights_that_were_taken_away_meanwhile_count(
+    theatre: Theatre, tmp_path: Path
+) -> None:
+    chosen = policy()
+    table = MemoryTable({"1": dict(ADA)})
+    async with bot(theatre, table, policy=chosen) as stage:
+        card = await proposed_on_slack(stage, "k1", "table_update", rows={"1": {"Name": "A"}})
+        chosen.book = book(PROPOSES, tmp_path)
+        refused = await stage.asks(on_slack(f"approve {card.id}", "k2", BOSS))
+        assert refused.code == "forbidden"
+        assert "who asked for it may not do that there now (`propose:People`)" in refused.text
+        again = await calls(stage, "k3", "table_update", MEMBER, rows={"1": {"Name": "B"}})
+        assert again.cards == ()
+        assert "The right that is missing is `propose:People`" in again.text
+        assert table.applied == []
+
+
+APPROVES = """
+[groups]
+clerks = ["slack:S1"]
+
+[[rules]]
+who = ["clerks"]
+allow = ["approve:people", "chat"]
+
+[[rules]]
+who = ["slack:U1"]
+deny = ["approve"]
+"""
+
+
+async def test_a_group_decides_for_others_and_one_not_even_their_own(
+    theatre: Theatre, tmp_path: Path
+) -> None:
+    chosen = policy()
+    table = MemoryTable({"1": dict(ADA)})
+    async with bot(theatre, table, policy=chosen) as stage:
+        chosen.book = book(APPROVES, tmp_path)
+        card = await proposed_on_slack(stage, "k1", "table_update", rows={"1": {"Name": "A"}})
+        own = await stage.asks(on_slack(f"approve {card.id}", "k2", MEMBER))
+        assert (own.code, own.private) == ("forbidden", True)
+        assert "The right that is missing is `approve:People`" in own.text
+        other = await stage.asks(on_slack(f"approve {card.id}", "k3", OTHER, thread="tU1"))
+        assert other.code == "forbidden"
+        done = await stage.asks(on_slack(f"approve {card.id}", "k4", CLERK))
+        assert "Approved by Cleo" in done.text
+        why = await stage.asks(on_slack(f"why {card.id}", "k5", MEMBER))
+        assert why.private
+        assert "`propose:People`: yes, PONTE_ALLOW names" in why.text
+        assert "`approve:People`: yes, by the rule at `ponte.toml:5`." in why.text
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ("approve", "`approve`: no, by the rule at `ponte.toml:9`."),
+        ("read", "`read`: yes, PONTE_ALLOW names"),
+        ("administer", "`administer`: no. Only an admin"),
+        ("tool:table_find", "`tool:table_find`: yes, that is the default here."),
+        ("table_update", "- `propose`: yes, PONTE_ALLOW names"),
+        ("nothing_such", "Nothing goes by that name"),
+        ("abcde2", "Nothing goes by that name"),
+    ],
+)
+async def test_why(theatre: Theatre, tmp_path: Path, asked: str, words: str) -> None:
+    chosen = policy()
+    async with bot(theatre, MemoryTable({"1": dict(ADA)}), policy=chosen) as stage:
+        chosen.book = book(APPROVES, tmp_path)
+        assert words in (await stage.asks(on_slack(f"why {asked}", "k1"))).text
+
+
+async def test_a_question_that_begins_with_why_is_for_the_model(theatre: Theatre) -> None:
+    async with theatre.open() as stage:
+        for text in ("why is that so", "why me", "why?"):
+            assert (await stage.said(text)).text == f"You said: {text}"
+
+
+async def test_the_model_of_a_place_may_be_denied(theatre: Theatre, tmp_path: Path) -> None:
+    chosen, model = policy(), EchoModel()
+    chosen.book = book('[channels.slack]\ndeny = ["model:*"]\n', tmp_path)
+    async with theatre.open(model, policy=chosen) as stage:
+        refused = await stage.asks(on_slack("hello", "k1"))
+        assert (refused.private, model.asks) == (True, [])
+        assert "`model:" in refused.text
+
+
+async def test_what_somebody_proposed_who_is_gone_waits_for_nobody(theatre: Theatre) -> None:
+    table = MemoryTable({"1": dict(ADA)})
+    async with bot(theatre, table, policy=policy()) as stage:
+        card = await proposed_on_slack(stage, "k1", "table_update", rows={"1": {"Name": "A"}})
+        other = await proposed_on_slack(
+            stage, "k2", "table_update", OTHER, rows={"1": {"Name": "B"}}
+        )
+        await stage.engine.changes.leave(MEMBER.key)
+        told = await stage.asks(on_slack(f"approve {card.id}", "k3", BOSS))
+        assert "Denied by Ponte." in told.text
+        assert "Done." in (await stage.asks(on_slack(f"approve {other.id}", "k4", BOSS))).text
+    assert table.rows["1"]["Name"] == "B"

@@ -1,0 +1,98 @@
+"""Each right, of people of every surface, when tools are offered and when one is called; see
+`test_rights_restart` for the other moments."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from core.messages import Address, Message, Person, ReplyTo, turn_id
+from core.policy import AccessPolicy, Rule, RuleBook
+from core.records import Ask
+from tests.dialogues.decisions import ADA, MEMBER, on_slack
+from tests.dialogues.stage import Stage, Theatre
+from tests.fakes.choices import allow_list
+from tests.fakes.memory_table import MemoryTable
+from tests.fakes.models import EchoModel
+
+PEOPLE = {
+    "slack": MEMBER, "discord": Person("discord", "42", name="Dora"),
+    "web": Person("web", "ana", name="Ana"), "terminal": Person("terminal", "owner"),
+}  # fmt: skip
+FIND = "call table_read {}"
+UPDATE = f"call table_update {json.dumps({'rows': {'1': {'Name': 'A'}}})}"
+READING = ("read", "tool:table_read")
+WRITING = ("propose", "propose:People", "tool:table_update")
+
+
+@pytest.fixture(params=PEOPLE)
+def person(request: pytest.FixtureRequest) -> Person:
+    return PEOPLE[request.param]
+
+
+def open_to_all() -> AccessPolicy:
+    return allow_list(
+        frozenset({"slack", "discord:42", "web", "terminal"}), frozenset({"slack:U9"})
+    )
+
+
+def without(person: Person, right: str) -> RuleBook:
+    """The rules of an operator who took it from that person."""
+    return RuleBook((Rule("ponte.toml:1", frozenset({f"{person.platform}:{person.id}"}),
+                          deny=(right,)),))  # fmt: skip
+
+
+def said(person: Person, text: str, key: str) -> Message:
+    if person.platform == "slack":
+        return on_slack(text, key, person)
+    address = Address(person.platform, "C1")
+    key = f"{person.platform}:{key}"
+    return Message(key, text, person, address, ReplyTo(address, person, key, turn_id(key)))
+
+
+@asynccontextmanager
+async def bot(
+    theatre: Theatre, table: MemoryTable, policy: AccessPolicy, model: EchoModel | None = None
+) -> AsyncIterator[Stage]:
+    opened = theatre.open(model or EchoModel(), sources=[table], appliers=[table], policy=policy)
+    async with opened as stage:
+        yield stage
+
+
+async def test_what_is_offered(theatre: Theatre, person: Person) -> None:
+    policy, model = open_to_all(), EchoModel()
+    async with bot(theatre, MemoryTable({"1": dict(ADA)}), policy, model) as stage:
+
+        async def offered(key: str) -> set[str]:
+            await stage.asks(said(person, "hello", key))
+            return {tool.name for tool in model.asks[-1].tools}
+
+        everything = await offered("k0")
+        assert {"table_read", "table_update", "table_delete"} <= everything
+        for number, right in enumerate((*READING, *WRITING), 1):
+            policy.book = without(person, right)
+            there = await offered(f"k{number}")
+            gone = "table_read" if right in READING else "table_update"
+            # Of a table alone the tool is still there for others.
+            assert (gone in there) == (right == "propose:People"), right
+            policy.book = RuleBook()
+            assert await offered(f"r{number}") == everything, "after the next reload"
+
+
+@pytest.mark.parametrize("right", [*READING, *WRITING])
+async def test_what_is_called(theatre: Theatre, person: Person, right: str) -> None:
+    """It is taken away between the offer and the call."""
+    policy = open_to_all()
+
+    async def taken_away(ask: Ask) -> None:
+        policy.book = without(person, right)
+
+    table = MemoryTable({"1": dict(ADA)})
+    async with bot(theatre, table, policy, EchoModel(gate=taken_away)) as stage:
+        answer = await stage.asks(said(person, FIND if right in READING else UPDATE, "k1"))
+        assert answer.cards == ()
+        assert "The right that is missing is" in answer.text
+        assert "Ada" not in answer.text

@@ -1,0 +1,246 @@
+"""Who approves and does not read along is asked in a direct message: once, and closed with all."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from core.changes.approval import TableRule, TableRules
+from core.changes.model import LIFETIME
+from tests.fakes.choices import allow_list, choices
+from tests.fakes.clock import Clock
+from tests.fakes.memory_table import MemoryTable
+from tests.fakes.models import EchoModel
+from tests.fakes.slack import Place, Post, Someone
+from tests.slack.bot import Setting, Workplace, workplace
+
+DELETE = f"call table_delete {json.dumps({'ids': ['1']})}"
+
+
+@dataclass
+class Team:
+    """Alice asks in #general, where Bob reads along; Carol and Dora are in the group that approves
+    with him, and not in that channel. Gus is a guest in that group, and Robo another app."""
+
+    w: Workplace
+    table: MemoryTable
+    clock: Clock
+    people: dict[str, Someone]
+
+    def dm(self, name: str) -> Place | None:
+        places = self.w.slack.workspace.places.values()
+        id = self.people[name].id
+        return next((p for p in places if p.kind == "im" and id in p.members), None)
+
+    def direct(self, name: str) -> Place:
+        place = self.dm(name)
+        assert place is not None
+        return place
+
+    def told(self, name: str) -> list[Post]:
+        place = self.dm(name)
+        return self.w.slack.workspace.by_bot(place.id) if place else []
+
+    async def asks(self, text: str = DELETE, place: Place | None = None) -> Post:
+        """The post with the card."""
+        bot = "" if place else f"{self.w.slack.bot} "
+        said = self.w.slack.say(self.w.alice, place or self.w.general, f"{bot}{text}")
+        return await self.w.slack.answer(said)
+
+    async def copies(self, *names: str) -> list[Post]:
+        await self.w.slack.until(lambda: all(self.told(name) for name in names))
+        return [self.told(name)[0] for name in names]
+
+    async def passes(self, seconds: float) -> None:
+        self.clock.now += seconds
+        self.w.bot.engine.changes.moved()
+
+    async def until(self, true: Any) -> None:
+        await self.w.slack.until(true)
+
+
+def decided(*posts: Post) -> bool:
+    """Nobody can decide there any more, and what became of it stands there."""
+    return all(list(post.buttons) in ([], ["Undo"]) and "being done" not in post.shown
+               for post in posts)  # fmt: skip
+
+
+@asynccontextmanager
+async def team(home: Path, approvals: int = 1, **options: Any) -> AsyncIterator[Team]:
+    table, clock = MemoryTable({"1": {"Name": "Ada"}}), Clock(time.time())
+    rules = TableRules({"people": TableRule("ask", frozenset({"slack:S1"}), approvals)})
+    chosen = replace(
+        choices(EchoModel(), [table], allow_list(frozenset({"*"}), frozenset()), [table]),
+        rules=rules, clock=clock, **options,
+    )  # fmt: skip
+    policy = chosen.policy
+    chosen = replace(chosen, is_named=policy.is_named)  # type: ignore[attr-defined]
+    async with workplace(home, Setting(chosen=chosen)) as w:
+        slack = w.slack
+        people = {name: slack.person(name) for name in ("Carol", "Dora")}
+        people |= {"Alice": w.alice, "Bob": w.bob}
+        people["Gus"] = slack.person("Gus", guest="multi")
+        people["Robo"] = slack.person("Robo", is_bot=True)
+        slack.workspace.groups["S1"] = {
+            people[name].id for name in ("Bob", "Carol", "Dora", "Gus", "Robo")
+        }
+        yield Team(w, table, clock, people)
+
+
+async def test_who_does_not_read_along_is_asked_in_a_direct_message(tmp_path: Path) -> None:
+    async with team(tmp_path) as t:
+        card = await t.asks()
+        carol, dora = await t.copies("Carol", "Dora")
+        assert "Alice asked for this in \\#general" in carol.shown
+        assert list(carol.buttons) == list(card.buttons) == ["Approve", "Deny"]
+        await t.w.slack.click(t.people["Carol"], carol, "Approve").acked.wait()
+        await t.until(lambda: decided(card, carol, dora))
+        assert t.table.rows == {}
+        for post in (card, carol, dora):
+            assert "Approved by Carol" in post.shown
+        for name in ("Bob", "Gus", "Robo"):
+            assert t.told(name) == [], name
+        assert len(t.told("Carol")) == len(t.told("Dora")) == 1
+
+
+async def test_a_denial_closes_every_copy(tmp_path: Path) -> None:
+    async with team(tmp_path) as t:
+        card = await t.asks()
+        carol, dora = await t.copies("Carol", "Dora")
+        await t.w.slack.click(t.people["Bob"], card, "Deny").acked.wait()
+        await t.until(lambda: decided(card, carol, dora))
+        assert all(" Bob." in post.shown for post in (card, carol, dora))
+    assert t.table.applied == []
+
+
+async def test_two_approve_from_their_direct_messages(tmp_path: Path) -> None:
+    async with team(tmp_path, approvals=2) as t:
+        card = await t.asks()
+        carol, dora = await t.copies("Carol", "Dora")
+        await t.w.slack.click(t.people["Carol"], carol, "Approve").acked.wait()
+        await t.until(lambda: all("1 of 2: approved by Carol" in p.shown for p in (card, dora)))
+        assert t.table.applied == []
+        await t.w.restart()
+        typed = t.w.slack.say(t.people["Dora"], t.direct("Dora"), dora_says(dora))
+        await t.until(lambda: decided(card, carol, dora))
+        assert "Approved by Carol, Dora" in (await t.w.slack.answer(typed)).shown
+        assert "Approved by Carol, Dora" in carol.shown
+    assert t.table.rows == {}
+
+
+def dora_says(copy: Post) -> str:
+    return f"approve {copy.buttons['Approve']['value']}"
+
+
+async def test_a_copy_whose_answer_was_lost_is_not_made_twice(tmp_path: Path) -> None:
+    async with team(tmp_path) as t:
+        t.w.slack.workspace.groups["S1"] = {t.people["Carol"].id}
+        gate = t.w.slack.api.hold("conversations.open")
+        card = await t.asks()
+        t.w.slack.api.faults.add("chat.postMessage", "lost", 1)
+        gate.release()
+        (carol,) = await t.copies("Carol")
+        await t.w.slack.click(t.people["Carol"], carol, "Deny").acked.wait()
+        await t.until(lambda: decided(card, carol))
+        assert len(t.told("Carol")) == 1
+
+
+async def test_a_crash_before_the_record_does_not_post_twice(tmp_path: Path) -> None:
+    async with team(tmp_path) as t:
+        await t.asks()
+        await t.copies("Carol", "Dora")
+        outbox = t.w.bot.engine.outbox
+        id = t.told("Carol")[0].buttons["Approve"]["value"]
+        while len(posted := await outbox.copies(id)) < 2:
+            await t.until(lambda: True)
+        for one in posted:
+            await outbox.put(replace(one, state="posting", post="", drawn=0))
+        assert await outbox.copies(id) == []
+        await t.w.restart()
+        again = t.w.bot.engine.outbox
+        while [each.post for each in await again.copies(id)] != [each.post for each in posted]:
+            await t.until(lambda: True)
+        assert len(t.told("Carol")) == len(t.told("Dora")) == 1
+
+
+async def test_who_cannot_be_written_to_keeps_nobody_waiting(tmp_path: Path) -> None:
+    async with team(tmp_path) as t:
+        t.w.slack.api.faults.add("conversations.open", "user_not_visible", 1)
+        card = await t.asks()
+        await t.until(lambda: t.told("Carol") or t.told("Dora"))
+        (copy,) = [*t.told("Carol"), *t.told("Dora")]
+        who = t.people["Carol" if t.told("Carol") else "Dora"]
+        await t.w.slack.click(who, copy, "Approve").acked.wait()
+        await t.until(lambda: decided(card, copy))
+
+
+async def test_without_the_scopes_everybody_is_asked_who_may_be(tmp_path: Path) -> None:
+    async with team(tmp_path) as t:
+        t.w.slack.api.without = {"channels:read"}
+        await t.asks()
+        (bob,) = await t.copies("Bob")
+        assert "Alice pediu isto em outro lugar" in bob.shown, "in his language"
+
+
+async def test_what_was_asked_directly_says_no_more(tmp_path: Path) -> None:
+    async with team(tmp_path) as t:
+        await t.asks(place=t.w.dm)
+        bob, carol = await t.copies("Bob", "Carol")
+        assert "Alice asked for this in a direct message with me" in carol.shown
+        assert "Ada" in bob.shown, "the card is the same"
+
+
+async def test_they_are_reminded_once_under_their_copy(tmp_path: Path) -> None:
+    async with team(tmp_path) as t:
+        card = await t.asks()
+        carol, dora = await t.copies("Carol", "Dora")
+        await t.passes(4 * 3600 + 1)
+        await t.until(lambda: len(t.told("Carol")) == len(t.told("Dora")) == 2)
+        for name, copy in (("Carol", carol), ("Dora", dora)):
+            reminder = t.told(name)[1]
+            assert reminder.thread_ts == copy.ts
+            assert "still waits for somebody to decide on it" in reminder.shown
+            assert "It expires in 20 hours" in reminder.shown
+        await t.w.restart()
+        await t.passes(3600)
+        await t.w.slack.click(t.people["Bob"], card, "Deny").acked.wait()
+        await t.until(lambda: decided(carol, dora))
+        assert len(t.told("Carol")) == len(t.told("Dora")) == 2
+
+
+async def test_where_nobody_is_written_to_the_reminder_stands_where_it_was_asked(
+    tmp_path: Path,
+) -> None:
+    async with team(tmp_path) as t:
+        t.w.slack.workspace.groups["S1"] = {t.people["Bob"].id}
+        card = await t.asks()
+        await t.passes(4 * 3600 + 1)
+        there = t.w.slack.workspace
+        await t.until(lambda: len(there.by_bot(card.channel)) == 2)
+        reminder = there.by_bot(card.channel)[1]
+        assert reminder.thread_ts == card.thread_ts
+        assert "still waits" in reminder.shown
+
+
+async def test_that_it_expired_is_said_where_it_was_asked(tmp_path: Path) -> None:
+    async with team(tmp_path) as t:
+        t.w.bot.engine.changes.approval.rules.remind_after = 0
+        card = await t.asks()
+        carol, dora = await t.copies("Carol", "Dora")
+        await t.passes(LIFETIME + 1)
+        there = t.w.slack.workspace
+        await t.until(lambda: len(there.by_bot(card.channel)) == 2)
+        line = there.by_bot(card.channel)[1]
+        assert (line.thread_ts, "has expired" in line.shown) == (card.thread_ts, True)
+        await t.until(lambda: decided(card, carol, dora))
+        await t.w.restart()
+        await t.passes(60)
+        said = t.w.slack.say(t.w.alice, t.w.general, f"{t.w.slack.bot} hello")
+        await t.w.slack.answer(said)
+        assert [p.shown.count("has expired") for p in there.by_bot(card.channel)].count(1) == 1
+        assert len(t.told("Carol")) == 1

@@ -1,0 +1,325 @@
+"""A channel's own way on Slack: everything answered there, answers without threads."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+
+from adapters.slack.events import Options
+from core.chat.participants import OwnWay
+from core.chat.posting import FILES
+from core.messages import Address, Answer, Person, Post
+from core.records import Ask
+from tests.dialogues.test_slack_cards import ASKED, CARD
+from tests.fakes.models import EchoModel
+from tests.fakes.posts import KeptPosts
+from tests.slack.bot import Setting, Workplace, workplace
+from tests.slack.doubles import NoPosts, WatchedInbox
+
+EVERYTHING = OwnWay(answer_everything=True)
+FLAT = OwnWay(threads=False)
+BOTH = OwnWay(answer_everything=True, threads=False)
+
+
+@dataclass
+class Ways:
+    """Those of #general, which a test may change while the bot runs, and of nowhere else."""
+
+    now: OwnWay
+    places: set[str] = field(default_factory=set)
+
+    def __call__(self, address: Address) -> OwnWay:
+        return self.now if address.channel in self.places else OwnWay()
+
+    def of(self, w: Workplace) -> None:
+        self.places.add(w.general.id)
+
+    @property
+    def options(self) -> Options:
+        return Options(self, everything=lambda: sorted(self.places))
+
+
+def top(w: Workplace) -> list[str]:
+    """The bot's finished posts at the channel's top level."""
+    posts = w.slack.workspace.by_bot(w.general.id)
+    return [p.shown for p in posts if not p.thread_ts and "Stop" not in p.buttons]
+
+
+async def reads(w: Workplace, *texts: str) -> None:
+    await w.slack.until(lambda: top(w) == list(texts))
+
+
+async def test_everything_that_people_say_is_answered_in_its_thread(tmp_path: Path) -> None:
+    ways = Ways(EVERYTHING)
+    async with workplace(tmp_path, Setting(options=ways.options)) as w:
+        ways.of(w)
+        one = w.slack.say(w.alice, w.general, "how many bolts?")
+        await w.slack.reads(one, "You said: how many bolts?")
+        w.slack.say(w.bob, w.general, "and nuts?", thread=one)
+        await w.slack.reads(one, "You said: how many bolts?", "You said: and nuts?")
+        w.slack.say(w.alice, w.general, f"{w.slack.bot} washers?", thread=one)
+        w.slack.say(w.bob, w.general, "thank you", thread=one)
+        told = ["how many bolts?", "and nuts?", "washers?", "thank you"]
+        await w.slack.reads(one, *(f"You said: {words}" for words in told))
+        await w.slack.deliveries.settled()
+        assert len(w.slack.workspace.by_bot(w.general.id)) == 4, "nobody is told that it waits"
+        other = w.slack.channel("other", w.alice)
+        w.slack.say(w.alice, other, "just among us")
+        await w.slack.deliveries.settled()
+        assert w.slack.workspace.by_bot(other.id) == []
+
+
+async def test_what_is_said_to_others_is_not_for_it_and_is_kept_nowhere(tmp_path: Path) -> None:
+    ways, model = Ways(EVERYTHING), EchoModel()
+    async with workplace(tmp_path, Setting(model, options=ways.options)) as w:
+        ways.of(w)
+        told = w.slack.say(w.alice, w.general, f"{w.bob.mention} the swordfish is ready")
+        w.slack.say(w.alice, w.general, "<!subteam^S1> have a look at the swordfish")
+        w.slack.say(w.bob, w.general, "swordfish? I see", thread=told)
+        await w.slack.deliveries.settled()
+        assert w.slack.workspace.by_bot(w.general.id) == []
+        assert b"swordfish" not in await asyncio.to_thread(everything_in, tmp_path)
+        both = w.slack.say(w.alice, w.general, f"{w.bob.mention} {w.slack.bot} who is first?")
+        assert "who is first?" in (await w.slack.answer(both)).shown
+        asked = w.slack.say(w.bob, w.general, f"{w.slack.bot} what is it?", thread=told)
+        await w.slack.answer(asked)
+        assert "swordfish is ready" in model.asks[-1].input[0].text
+        more = w.slack.say(w.alice, w.general, "and where?", thread=told)
+        assert (await w.slack.answer(more)).shown == "You said: and where?"
+
+
+async def test_after_a_restart_a_thread_among_others_is_still_theirs(tmp_path: Path) -> None:
+    ways = Ways(EVERYTHING)
+    async with workplace(tmp_path, Setting(options=ways.options)) as w:
+        ways.of(w)
+        theirs = w.slack.say(w.alice, w.general, f"{w.bob.mention} can you?")
+        ours = w.slack.say(w.alice, w.general, "can you?")
+        await w.slack.answer(ours)
+        await w.restart()
+        w.slack.say(w.bob, w.general, "I can", thread=theirs)
+        w.slack.say(w.bob, w.general, "can I?", thread=ours)
+        await w.slack.reads(ours, "You said: can you?", "You said: can I?")
+        assert w.slack.answers(theirs) == []
+
+
+async def test_what_it_heard_already_is_not_told_to_the_model_again(tmp_path: Path) -> None:
+    ways, model = Ways(EVERYTHING), EchoModel()
+    async with workplace(tmp_path, Setting(model, options=ways.options)) as w:
+        ways.of(w)
+        alert = w.slack.alert(w.general, attachments=[{"title": "Disk is full"}])
+        first = w.slack.say(w.alice, w.general, "what is this?", thread=alert)
+        await w.slack.answer(first)
+        assert "Disk is full" in model.asks[0].input[0].text
+        model.delay = 0.05
+        w.slack.say(w.alice, w.general, "since when?", thread=alert)
+        last = w.slack.say(w.bob, w.general, "who knows?", thread=alert)
+        w.slack.alert(w.general, attachments=[{"title": "Disk is fuller"}], thread=alert)
+        await w.slack.answer(last, 2)
+        assert "since when?" not in "".join(i.text for i in model.asks[2].input[:-1])
+
+
+async def test_bots_joins_and_its_own_posts_are_never_for_it(tmp_path: Path) -> None:
+    ways = Ways(BOTH)
+    async with workplace(tmp_path, Setting(options=ways.options)) as w:
+        ways.of(w)
+        robot = w.slack.person("Robot", is_bot=True)
+        w.slack.say(robot, w.general, "beep")
+        w.slack.alert(w.general, text="the disk is full")
+        w.slack.say(w.alice, w.general, "Alice has joined", subtype="channel_join")
+        w.slack.say(w.alice, w.general, "is it?")
+        await reads(w, "You said: is it?")
+        await w.slack.deliveries.settled()
+        assert top(w) == ["You said: is it?"], "what it says itself is told it, too"
+
+
+async def test_a_bot_that_is_named_is_answered(tmp_path: Path) -> None:
+    ways = Ways(BOTH)
+    async with workplace(tmp_path) as w:
+        ways.of(w)
+        robot = w.slack.person("Robot", is_bot=True)
+        options = Options(ways, bots=frozenset({"B" + robot.id[1:]}))
+        await w.restart(Setting(options=options))
+        w.slack.say(robot, w.general, "beep")
+        await reads(w, "You said: beep")
+
+
+async def test_the_way_can_change_at_any_time(tmp_path: Path) -> None:
+    ways = Ways(OwnWay())
+    async with workplace(tmp_path, Setting(options=ways.options)) as w:
+        ways.of(w)
+        w.slack.say(w.alice, w.general, "nobody?")
+        await w.slack.deliveries.settled()
+        ways.now = EVERYTHING
+        said = w.slack.say(w.alice, w.general, "somebody?")
+        await w.slack.answer(said)
+        w.slack.say(w.bob, w.general, "indeed", thread=said)
+        await w.slack.answer(said, 2)
+        ways.now = OwnWay()
+        w.slack.say(w.alice, w.general, "just to Bob", thread=said)
+        w.slack.say(w.alice, w.general, "and to all")
+        await w.slack.deliveries.settled()
+        assert len(w.slack.workspace.by_bot(w.general.id)) == 2
+        ways.now = BOTH
+        w.slack.say(w.alice, w.general, "here?")
+        await reads(w, "You said: here?")
+
+
+async def test_without_threads_the_channel_is_one_conversation(tmp_path: Path) -> None:
+    ways, model = Ways(FLAT), EchoModel()
+    async with workplace(tmp_path, Setting(model, options=ways.options)) as w:
+        ways.of(w)
+        one = w.slack.say(w.alice, w.general, f"{w.slack.bot} one")
+        await reads(w, "You said: one")
+        w.slack.say(w.bob, w.general, f"{w.slack.bot} two")
+        await reads(w, "You said: one", "You said: two")
+        w.slack.say(w.alice, w.general, "not for it")
+        w.slack.say(w.alice, w.general, f"{w.slack.bot} three", thread=one)
+        assert (await w.slack.answer(one)).shown == "You said: three"
+        again = w.slack.say(w.alice, w.general, "four", thread=one)
+        await w.slack.answer(again)
+        await w.slack.deliveries.settled()
+        assert len(top(w)) == 2
+        whole = f"slack:T0PONTE:{w.general.id}"
+        keys = [ask.thread.conversation for ask in model.asks]
+        assert keys == [whole, whole, f"{whole}:{one.ts}", f"{whole}:{one.ts}"]
+        assert w.slack.workspace.sessions == {}, "where there is no thread, there is no session"
+
+
+async def test_a_reply_under_its_answer_brings_that_along(tmp_path: Path) -> None:
+    """The answer was said in the channel's conversation, which the thread's does not know."""
+    ways, model = Ways(FLAT), EchoModel()
+    async with workplace(tmp_path, Setting(model, options=ways.options)) as w:
+        ways.of(w)
+        w.slack.say(w.alice, w.general, f"{w.slack.bot} 42 bolts")
+        await reads(w, "You said: 42 bolts")
+        (answer,) = w.slack.workspace.by_bot(w.general.id)
+        asked = w.slack.say(w.bob, w.general, f"{w.slack.bot} why so many?", thread=answer)
+        await w.slack.answer(asked)
+        assert "'Ponte': You said: 42 bolts" in model.asks[1].input[0].text
+
+
+async def test_messages_of_the_channel_are_answered_in_order(tmp_path: Path) -> None:
+    ways = Ways(BOTH)
+    async with workplace(tmp_path, Setting(EchoModel(delay=0.02), options=ways.options)) as w:
+        ways.of(w)
+        for number in range(5):
+            w.slack.say((w.alice, w.bob)[number % 2], w.general, str(number))
+        await reads(w, *(f"You said: {number}" for number in range(5)))
+        assert not any(p.reactions for p in w.slack.workspace.in_channel(w.general.id))
+
+
+async def test_an_edit_before_its_turn_counts_and_a_deleted_message_has_none(
+    tmp_path: Path,
+) -> None:
+    ways, model = Ways(BOTH), EchoModel(delay=0.3)
+    async with workplace(tmp_path, Setting(model, options=ways.options)) as w:
+        ways.of(w)
+        w.slack.say(w.alice, w.general, "first")
+        edited = w.slack.say(w.alice, w.general, "secnd")
+        gone = w.slack.say(w.alice, w.general, "third")
+        w.slack.edit(edited, "second")
+        w.slack.remove(gone)
+        await reads(w, "You said: first", "You said: second")
+        await w.slack.deliveries.settled()
+        assert [ask.input[-1].text for ask in model.asks] == ["first", "second"]
+
+
+async def test_while_it_works_the_message_wears_a_mark(tmp_path: Path) -> None:
+    """Slack's signs need a thread."""
+    ways, (model, go_on) = Ways(FLAT), waiting()
+    async with workplace(tmp_path, Setting(model, options=ways.options)) as w:
+        ways.of(w)
+        said = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
+        await w.slack.until(lambda: said.reactions)
+        go_on.set()
+        await reads(w, "You said: hello")
+        await w.slack.until(lambda: not said.reactions)
+
+
+def waiting() -> tuple[EchoModel, asyncio.Event]:
+    """A model that answers when the event comes."""
+    go_on = asyncio.Event()
+
+    async def gate(ask: Ask) -> None:
+        await go_on.wait()
+
+    return EchoModel(gate=gate), go_on
+
+
+async def test_a_person_stops_it_with_a_word(tmp_path: Path) -> None:
+    ways, (model, _) = Ways(FLAT), waiting()
+    async with workplace(tmp_path, Setting(model, options=ways.options)) as w:
+        ways.of(w)
+        said = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
+        await w.slack.until(lambda: said.reactions)
+        w.slack.say(w.alice, w.general, f"{w.slack.bot} stop")
+        await w.slack.until(lambda: any("topped" in words for words in top(w)))
+        await w.slack.until(lambda: not said.reactions)
+
+
+async def test_a_command_belongs_to_the_channels_conversation(tmp_path: Path) -> None:
+    ways, model = Ways(FLAT), EchoModel()
+    async with workplace(tmp_path, Setting(model, options=ways.options)) as w:
+        ways.of(w)
+        w.slack.command(w.alice, w.general, "/quick-command", "sum-up these words")
+        await w.slack.until(lambda: top(w) or w.slack.private(w.general.id))
+        shown = await w.bot.engine.journal.shown(f"slack:T0PONTE:{w.general.id}")
+        assert [each.message.text for each in shown] == ["quick-command sum-up these words"]
+
+
+async def test_a_card_in_the_channel_is_decided_where_it_stands(tmp_path: Path) -> None:
+    ways, inbox = Ways(FLAT), WatchedInbox()
+    async with workplace(tmp_path, Setting(options=ways.options, inbox=inbox.over)) as w:
+        ways.of(w)
+        w.slack.say(w.alice, w.general, f"{w.slack.bot} pay order 1")
+        await reads(w, "You said: pay order 1")
+        await w.bot.slack.reply(inbox.messages[0].reply_to, NoPosts()).finish(ASKED)
+        post = w.slack.workspace.by_bot(w.general.id)[-1]
+        await w.restart()
+        await w.slack.click(w.bob, post, "Approve").acked.wait()
+        click = inbox.messages[-1]
+        assert click.address.conversation == f"slack:T0PONTE:{w.general.id}"
+        done = replace(CARD, state="Approved by Bob", actions=())
+        reply = w.bot.slack.reply(click.reply_to, NoPosts())
+        await reply.finish(Answer("Done.", parts=("Done.",), cards=(done,)))
+        assert "Approved by Bob" in post.shown
+        assert not post.thread_ts
+        assert not post.buttons
+
+
+@pytest.mark.parametrize("came", [False, True])
+async def test_the_files_of_another_turn_are_not_taken_for_its_own(
+    tmp_path: Path, came: bool
+) -> None:
+    """Both stand in the channel. The second was asked before the first one's came, and it is not
+    known whether its own did."""
+    ways, inbox = Ways(FLAT), WatchedInbox()
+    async with workplace(tmp_path, Setting(options=ways.options, inbox=inbox.over)) as w:
+        ways.of(w)
+        for words in ("one", "two"):
+            w.slack.say(w.alice, w.general, f"{w.slack.bot} {words}")
+        await reads(w, "You said: one", "You said: two")
+        answers = [await answered(w, words) for words in ("one", "two")]
+        first, second = (message.reply_to for message in inbox.messages)
+        await w.bot.slack.reply(first, KeptPosts()).finish(answers[0])
+        kept = KeptPosts()
+        text = replace(answers[1], files=())
+        await w.bot.slack.reply(second, kept).finish(answers[1] if came else text)
+        kept.posts[FILES] = Post(FILES, f"{second.turn}:0")
+        await w.bot.slack.reply(second, kept).finish(answers[1])
+        held = [[f.name for f in p.files] for p in w.slack.workspace.by_bot(w.general.id)]
+        assert [names for names in held if names] == [["one.csv"], ["two.csv"]]
+
+
+async def answered(w: Workplace, words: str) -> Answer:
+    files = w.bot.engine.files
+    name, who = f"{words}.csv", Person("slack", w.alice.id, "T0PONTE")
+    file = await files.put(words, name, "text/csv", words.encode(), who, "slack:C1")
+    return Answer(words, parts=(words,), files=(file,))
+
+
+def everything_in(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())

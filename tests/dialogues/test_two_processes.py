@@ -1,0 +1,106 @@
+"""A server that takes events in and a worker that runs them: each thing works from either."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from core.errors import Forgotten
+from core.messages import Answer
+from tests.dialogues.decisions import ADA, proposed
+from tests.dialogues.stackspot import Bot, asks
+from tests.dialogues.stage import Stage, Theatre
+from tests.dialogues.test_stop import Gate
+from tests.fakes.memory_table import MemoryTable
+from tests.fakes.models import EchoModel
+from tests.fakes.stackspot import FakeStackSpot, Look, Run
+from tests.real.postgres import Postgres
+
+FORGOTTEN = "_Stopped: this conversation was forgotten._"
+
+
+@pytest.fixture
+def worker(real_postgres: Postgres, tmp_path: Path) -> Theatre:
+    return Theatre(tmp_path / "worker", real_postgres.url(real_postgres.database()))
+
+
+@asynccontextmanager
+async def pair(worker: Theatre, gate: Gate) -> AsyncIterator[Stage]:
+    """The server; the worker's model is held by `gate`."""
+    async with worker.open(EchoModel(gate=gate)), worker.taking().open() as server:
+        yield server
+
+
+async def test_a_stop(worker: Theatre) -> None:
+    gate = Gate()
+    async with pair(worker, gate) as server:
+        _, receipt = await server.says("long work")
+        await gate.reached.wait()
+        assert (await server.said("stop")).text == "Stopped."
+        assert (await server.answered(receipt)).text == "_Stopped._"
+        assert (await server.said("stop")).text == "Nothing is running here."
+
+
+async def test_what_is_forgotten_while_it_runs(worker: Theatre) -> None:
+    gate = Gate()
+    async with pair(worker, gate) as server:
+        said, receipt = await server.says("a secret")
+        await gate.reached.wait()
+        told = await server.said("forget")
+        assert told.text.startswith("Forgotten: 1 message of this conversation. The database's")
+        with pytest.raises(Forgotten):
+            await server.answered(receipt)
+        gate.open.set()
+        assert (await server.said("hello")).text == "You said: hello"
+    assert not any("secret" in text for post in worker.recorder.posts for text in post.texts)
+    assert worker.recorder.visible(said.event_key) in ([], [FORGOTTEN])
+
+
+async def test_what_is_amended_while_it_waits(worker: Theatre) -> None:
+    gate = Gate()
+    async with pair(worker, gate) as server:
+        await server.says("long work")
+        await gate.reached.wait()
+        said, receipt = await server.says("wrong")
+        gone, withdrawn = await server.says("never mind")
+        amend = server.engine.inbox.amend
+        assert await amend(said.event_key, replace(said, text="right")) == "unstarted"
+        await amend(gone.event_key, None)
+        gate.open.set()
+        assert (await server.answered(receipt)).text == "You said: right"
+        with pytest.raises(Forgotten):
+            await server.answered(withdrawn)
+
+
+async def test_a_card_is_drawn_anew_whoever_decides(worker: Theatre) -> None:
+    table = MemoryTable()
+    other = worker.taking()
+    async with (
+        worker.open(sources=[table], appliers=[table]),
+        other.open(sources=[table], appliers=[table]) as server,
+    ):
+        card = await proposed(server, "table_create", rows=[ADA])
+        assert "Done." in (await server.said(f"approve {card.id}")).text
+        async with asyncio.timeout(10):
+            while not any(f"{card.id} done" in post.text for post in worker.recorder.posts):
+                await worker.recorder.until(len(worker.recorder.calls) + 1)
+    assert [row["Name"] for row in table.rows.values()] == ["Ada"]
+
+
+async def test_a_run_that_was_approved_is_left_by_a_stop(worker: Theatre) -> None:
+    async with FakeStackSpot() as stackspot:
+        stackspot.go(*[Run((Look("RUNNING"),) * 10_000)] * 2)
+        there, here = Bot(worker, stackspot), Bot(worker.taking(), stackspot)
+        async with there.open(), here.open() as server:
+            (card,) = (await server.said(asks("translate-all", "it"))).cards
+            _, receipt = await server.says(f"approve {card.id}")
+            await stackspot.seen("status", 2)
+            assert (await server.said("stop")).text == "Stopped."
+            told: Answer = await server.answered(receipt)
+        assert "I no longer wait for it" in told.text
+        assert stackspot.count("create") == 1

@@ -1,0 +1,271 @@
+"""A channel's own way on Discord: everything answered there, threads or none, strict mentions."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from discord import Client, Intents
+
+from adapters.discord import events
+from adapters.discord.client import Roles
+from adapters.discord.setup import check
+from core.chat.participants import OwnWay
+from core.http import Proxies
+from core.messages import Address, Person
+from tests.discord.house import House
+from tests.discord.process import Process
+from tests.discord.test_company import count, thread_of
+from tests.fakes.discord import FakeDiscord, Somebody
+from tests.fakes.discord.world import Channel, Guild
+
+EVERYTHING = OwnWay(answer_everything=True)
+FLAT = OwnWay(threads=False)
+BOTH = OwnWay(answer_everything=True, threads=False)
+
+
+@dataclass
+class Ways:
+    """By channel; a test may change them while the bot runs."""
+
+    of: dict[int, OwnWay] = field(default_factory=dict)
+
+    def __call__(self, address: Address) -> OwnWay:
+        return self.of.get(int(address.channel), OwnWay())
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        return {"ways": self, "everything": lambda: [f"discord:1:{id}" for id in self.of]}
+
+
+@dataclass
+class Scene:
+    """Ana and Bob in #general of a server, with Ponte."""
+
+    discord: FakeDiscord
+    house: House
+    ana: Somebody
+    bob: Somebody
+    guild: Guild
+    general: Channel
+    ways: Ways
+
+    async def open(self, way: OwnWay, **options: Any) -> None:
+        self.ways.of[self.general.id] = way
+        await self.house.open(**self.ways.options, **{"message_content": True, **options})
+
+    @property
+    def heard(self) -> list[str]:
+        return [ask.input[-1].text for ask in self.house.model.asks]
+
+    @property
+    def conversations(self) -> list[str]:
+        return [ask.thread.conversation for ask in self.house.model.asks]
+
+
+@pytest.fixture
+def scene(discord: FakeDiscord, house: House, ana: Somebody) -> Scene:
+    bob = discord.user("Bob")
+    discord.grant_message_content()
+    guild = discord.guild("Bolts", ana, bob, roles={77: "buyers"})
+    return Scene(discord, house, ana, bob, guild, discord.text_channel(guild, "general"), Ways())
+
+
+async def test_everything_that_people_say_is_answered_and_nobody_is_told_to_mention(
+    scene: Scene,
+) -> None:
+    await scene.open(EVERYTHING)
+    other = scene.discord.text_channel(scene.guild, "other")
+    await scene.ana.say("just among us", other)
+    thread = await thread_of(scene.discord, await scene.ana.say("how many bolts?", scene.general))
+    await scene.ana.reads("You said: how many bolts?", thread)
+    await scene.bob.say("and nuts?", thread)
+    await scene.bob.reads("You said: and nuts?", thread)
+    await scene.ana.say("and washers?", thread)
+    await scene.ana.reads("You said: and washers?", thread)
+    assert scene.heard == ["how many bolts?", "and nuts?", "and washers?"]
+    assert count(scene.discord, events.SEVERAL) == 0
+
+
+async def test_what_is_said_to_others_and_what_apps_say_is_not_for_it(scene: Scene) -> None:
+    robot = scene.discord.user("Robot")
+    robot.user.bot = True
+    await scene.open(BOTH)
+    told = await scene.bob.say("the bolts are late", scene.general)
+    await scene.ana.reads("You said: the bolts are late", scene.general)
+    await scene.ana.say("are they?", scene.general, reply_to=told)
+    await scene.ana.say(f"<@{scene.bob.id}> are they?", scene.general)
+    await scene.ana.say("<@&77> are they?", scene.general)
+    await scene.ana.say(f"<@{robot.id}> are they?", scene.general)
+    await scene.ana.say("", scene.general, type=7)  # joined
+    alert = await robot.say("stock is low", scene.general)
+    await scene.ana.say("why is it?", scene.general, reply_to=alert)
+    await scene.ana.reads("You said: why is it?", scene.general)
+    await scene.ana.mention(f"<@{scene.bob.id}> and you?", scene.general)
+    await scene.discord.until(lambda: len(scene.heard) == 3)
+    assert scene.heard == ["the bolts are late", "why is it?", "@Bob and you?"]
+    kept = await asyncio.to_thread(everything_in, scene.house.home)
+    assert b"are they?" not in kept
+
+
+async def test_without_the_intent_it_hears_mentions_alone_and_says_so(scene: Scene) -> None:
+    await scene.open(EVERYTHING, message_content=False)
+    assert "DISCORD_MESSAGE_CONTENT is off" in (await scene.house.adapter.health()).words
+    for _ in range(2):
+        await scene.ana.say("how many bolts?", scene.general)
+    await scene.ana.reads(events.MENTION, scene.general)
+    thread = await thread_of(scene.discord, await scene.ana.mention("bolts?", scene.general))
+    await scene.ana.reads("You said: bolts?", thread)
+    assert count(scene.discord, events.MENTION) == 1
+    discord = scene.discord
+    for content, state in ((False, "failing"), (True, "on")):
+        found = await check(
+            discord.token, discord.api_url, discord.gateway_url, content, Proxies(), ["discord:1:2"]
+        )
+        (told,) = [health for health in found if health.name == "discord channels"]
+        assert told.state == state
+
+
+async def test_what_came_while_it_was_away_is_answered_too(scene: Scene) -> None:
+    await scene.open(BOTH)
+    await scene.ana.say("one", scene.general, ago=9000.0)
+    await scene.ana.reads("You said: one", scene.general)
+    await scene.house.close()
+    scene.discord.gateway.forget()
+    await scene.bob.say("much too old", scene.general, ago=7200.0)
+    await scene.bob.say("two", scene.general)
+    await scene.house.open()
+    await scene.bob.reads("You said: two", scene.general)
+    await scene.bob.reads("I was away, and left 1 older message here unanswered.", scene.general)
+
+
+async def test_a_channel_without_threads_is_one_conversation(scene: Scene) -> None:
+    await scene.open(FLAT)
+    await scene.ana.mention("one", scene.general)
+    await scene.ana.reads("You said: one", scene.general)
+    await scene.bob.mention("two", scene.general)
+    answer = await scene.bob.reads("You said: two", scene.general)
+    assert answer["message_reference"]["message_id"]
+    await scene.bob.say("not for it", scene.general)
+    thread = scene.discord.world.channel(
+        type=11, name="lunch", guild=scene.guild, parent=scene.general.id, owner=scene.ana.id
+    )
+    await scene.ana.mention("three", thread)
+    await scene.ana.reads("You said: three", thread)
+    whole = f"discord:{scene.guild.id}:{scene.general.id}"
+    assert scene.conversations == [whole, whole, f"{whole}:{thread.id}"]
+
+
+async def test_a_command_and_the_stop_button_belong_to_the_channels_conversation(
+    scene: Scene,
+) -> None:
+    scene.house.model.pauses = asyncio.Queue()
+    scene.house.model.script["tell me"] = ["Once ", "upon ", "a time"]
+    await scene.open(FLAT)
+    await scene.house.ready()
+    await scene.ana.slash("ask", scene.general, prompt="hello")
+    await scene.ana.reads("You said: hello", scene.general)
+    await scene.ana.mention("tell me", scene.general)
+    scene.house.model.go_on()
+    seen = await scene.ana.sees(lambda seen: seen and seen[-1]["components"], scene.general)
+    await scene.ana.click(seen[-1], "Stop")
+    await scene.ana.reads("Stopped", scene.general)
+    assert set(scene.conversations) == {f"discord:{scene.guild.id}:{scene.general.id}"}
+
+
+async def test_the_channels_word_on_threads_is_narrower_than_the_sections(scene: Scene) -> None:
+    plain = scene.discord.text_channel(scene.guild, "plain")
+    await scene.open(OwnWay(threads=True), threads=False)
+    thread = await thread_of(scene.discord, await scene.ana.mention("one", scene.general))
+    await scene.ana.reads("You said: one", thread)
+    await scene.ana.mention("two", plain)
+    await scene.ana.reads("You said: two", plain)
+    own = f"discord:{scene.guild.id}:{plain.id}:@{scene.ana.id}"
+    assert scene.conversations[-1] == own, "as it was before channels had a way"
+    scene.ways.of[plain.id] = FLAT
+    await scene.ana.mention("three", plain)
+    await scene.ana.reads("You said: three", plain)
+    assert scene.conversations[-1] == f"discord:{scene.guild.id}:{plain.id}"
+
+
+async def test_strict_mention_wants_one_each_time(scene: Scene) -> None:
+    await scene.open(OwnWay(strict_mention=True))
+    thread = await thread_of(scene.discord, await scene.ana.mention("one", scene.general))
+    answer = await scene.ana.reads("You said: one", thread)
+    await scene.ana.say("two", thread)
+    await scene.ana.say("three", thread, reply_to=answer, ping=False)
+    await scene.ana.mention("four", thread)
+    await scene.ana.reads("You said: four", thread)
+    assert scene.heard == ["one", "four"]
+
+
+async def test_a_thread_has_its_channels_address_also_in_commands(scene: Scene) -> None:
+    await scene.open(OwnWay())
+    await scene.house.ready()
+    old = scene.discord.world.channel(
+        type=11, name="old", guild=scene.guild, parent=scene.general.id, owner=scene.ana.id
+    )  # archived when the session began
+    await scene.ana.slash("ask", old, prompt="hello")
+    await scene.ana.reads("You said: hello", old)
+    where = f"discord:{scene.guild.id}:{scene.general.id}:{old.id}"
+    assert scene.conversations == [where]
+
+
+async def test_roles_that_discord_does_not_tell_are_not_the_same_as_none(scene: Scene) -> None:
+    scene.ana.user.roles.add(77)
+    await scene.open(OwnWay())
+    ana, eve = (Person("discord", str(id)) for id in (scene.ana.id, 4711))
+    assert await scene.house.adapter.membership(eve) == frozenset()
+    scene.discord.refuse("GET", "/guilds/*/members/*", 403, 40333)
+    assert await scene.house.adapter.membership(ana) is None
+    assert await scene.house.adapter.membership(ana) == frozenset({"77"}), "asked again"
+
+
+async def test_a_process_without_the_gateway_knows_roles_too(scene: Scene) -> None:
+    scene.ana.user.roles.add(77)
+    await scene.open(OwnWay())  # which also says where Discord is
+    ana = Person("discord", str(scene.ana.id))
+    async with Client(intents=Intents.none()) as client:
+        await client.login(scene.discord.token)
+
+        async def posting() -> Client:
+            return client
+
+        roles = Roles(posting)
+        scene.discord.refuse("GET", "/users/@me/guilds", 403, 40333)
+        assert await roles.of(ana) is None
+        assert await roles.of(ana) == frozenset({"77"})
+
+
+async def test_killed_in_mid_answer_where_a_channel_has_no_threads(
+    scene: Scene, tmp_path: Path
+) -> None:
+    home = tmp_path / "victims"
+    home.mkdir()
+    bot = Process(scene.discord, home)
+    await bot.start("--flat", "--hold")
+    await scene.ana.say("hello", scene.general)
+    await scene.ana.reads("begun", scene.general)
+    await bot.kill()
+    await scene.bob.say(f"<@{scene.ana.id}> is it still there?", scene.general)
+    await bot.start("--flat")
+    await scene.ana.reads("You said: hello", scene.general)
+    gate = scene.discord.hold("POST", "/channels/*/messages")
+    await scene.bob.say("next", scene.general)
+    await gate.reached()
+    await bot.kill()
+    gate.release()
+    await bot.start("--flat")
+    await scene.bob.say("last", scene.general)
+    await scene.bob.reads("You said: last", scene.general)
+    await bot.kill()
+    said = [m["content"] for m in scene.discord.world.said_by(scene.discord.world.me.id)]
+    assert said == [f"You said: {words}" for words in ("hello", "next", "last")]
+
+
+def everything_in(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())

@@ -1,0 +1,164 @@
+"""The catalogues have every sentence of the code, and each translation says the same thing."""
+
+from __future__ import annotations
+
+import re
+import string
+
+import pytest
+from babel.messages.catalog import Catalog, Message
+
+from adapters.discord import connection
+from adapters.slack.setup import manifest
+from core.conversation.grammar import TRANSLATED, parse
+from core.i18n import LANGUAGE, LOCALES, catalogue, say
+from tests.languages.sentences import LANGUAGES, Key, read, sentences
+
+TERMS = {
+    "pt_BR": {
+        "proposal": "proposta", "operator": "operador", "quick command": "comando",
+        "table": "tabela", "row": "linha", "file": "arquivo", "conversation": "conversa",
+        "undo": "desfa|desfe",
+    },
+    "fr": {
+        "proposal": "proposition", "operator": "opérateur", "quick command": "commande",
+        "table": "table", "row": "ligne", "file": "fichier", "conversation": "conversation",
+        "undo": "annul",
+    },
+}  # fmt: skip
+"""One word for one thing: where the English says it, the translation has the term's stem."""
+ENGLISH = re.compile(r"\b(the|this|that|cannot|your|please|was|were|with|not|is)\b", re.IGNORECASE)
+
+
+@pytest.fixture(scope="module", params=LANGUAGES)
+def language(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def kept(language: str) -> Catalog:
+    return read(language)
+
+
+def ids(catalog: Catalog) -> dict[Key, Message]:
+    return {
+        message.id if isinstance(message.id, str) else (message.id[0], message.id[1]): message
+        for message in catalog
+        if message.id
+    }
+
+
+def pairs(catalog: Catalog) -> list[tuple[str, str]]:
+    """(English, translation), each of a plural's forms by itself."""
+    return [
+        pair
+        for id, message in ids(catalog).items()
+        for pair in (
+            zip(id, message.string or (), strict=True)
+            if isinstance(id, tuple)
+            else [(id, str(message.string))]
+        )
+    ]
+
+
+def test_every_sentence_stands_in_it_and_no_other(kept: Catalog) -> None:
+    """`make languages` adds and drops what is told here."""
+    there, said = set(ids(kept)), set(sentences())
+    assert said - there == set()
+    assert there - said == set()
+
+
+def test_every_sentence_is_translated(kept: Catalog) -> None:
+    assert [id for id, one in ids(kept).items() if not one.string or not all(one.string)] == []
+    assert not any(message.fuzzy for message in kept if message.id)
+
+
+def test_the_same_values_are_filled_in(kept: Catalog) -> None:
+    def fields(text: str) -> set[tuple[str, str, str]]:
+        return {
+            (name, form or "", conversion or "")
+            for _, name, form, conversion in string.Formatter().parse(text)
+            if name is not None
+        }
+
+    loose = {"count"}  # a plural may say "one" without it
+    assert [
+        (english, told)
+        for english, told in pairs(kept)
+        if "{" in english
+        and {f for f in fields(english) if f[0] not in loose}
+        != {f for f in fields(told) if f[0] not in loose}
+        and "{json}" not in english
+    ] == []
+
+
+def test_names_of_settings_and_code_stay(kept: Catalog) -> None:
+    def names(text: str) -> set[str]:
+        return set(re.findall(r"\b[A-Z][A-Z0-9]*_[A-Z_0-9]+\b|/slack/events|`ponte [a-z]+", text))
+
+    assert [pair for pair in pairs(kept) if names(pair[0]) != names(pair[1])] == []
+
+
+def test_one_term_for_one_thing(kept: Catalog, language: str) -> None:
+    wrong = [
+        (term, english, told)
+        for english, told in pairs(kept)
+        for term, stem in TERMS[language].items()
+        if re.search(rf"\b{term}s?\b(?![-_`/.])", re.sub(r"\{[^}]*\}", "", english), re.IGNORECASE)
+        and not re.search(stem, told, re.IGNORECASE)
+        and "`" not in english
+    ]
+    assert wrong == []
+
+
+def test_nothing_is_left_in_english(kept: Catalog) -> None:
+    def plain(text: str) -> str:
+        return re.sub(r"`[^`]*`|\{[^}]*\}|\*[^*]*→[^*]*\*", "", text)
+
+    assert [
+        pair
+        for pair in pairs(kept)
+        if len(set(map(str.lower, ENGLISH.findall(plain(pair[1]))))) > 1
+    ] == []
+
+
+def test_french_spaces_stand_before_its_high_marks() -> None:
+    """No line may begin with them: a space that does not break, the narrow one but for a colon."""
+    plain = [re.sub(r"`[^`]*`|https?://\S+", "", told) for _, told in pairs(read("fr"))]
+    assert [one for one in plain if re.search(r"[^\u202f(][;?!](\s|$)| [:;?!»]|« ", one)] == []
+
+
+@pytest.mark.parametrize("locale", LOCALES)
+def test_plurals_follow_the_language(locale: str) -> None:
+    told = [catalogue(locale).ngettext("{count} turn", "{count} turns", n) for n in (0, 1, 2)]
+    assert told[1] != told[2]
+    assert (told[0] == told[1]) is (locale != "en"), "0 is plural in English alone"
+
+
+@pytest.mark.parametrize("locale", TRANSLATED)
+def test_its_commands_stand_in_help_and_mean_something(locale: str) -> None:
+    english = next(id for id in ids(read("fr")) if "I also know these words" in str(id))
+    told = catalogue(locale).gettext(str(english))
+    for word in re.findall(r"`([^`]+)`", told):
+        typed = word.replace("ID", "abc234").replace("SLUG …", "explain")
+        assert parse(typed, locale) is not None, word
+
+
+@pytest.mark.parametrize("locale", LOCALES)
+def test_what_platforms_cap_fits_in_each_language(locale: str) -> None:
+    """Discord: a command's description has 100 characters, a form's title 45 (docs: application
+    commands, modals); Slack: a modal's title, its buttons and a shortcut's name 24, an app's
+    description 140 (docs.slack.dev: views, manifests)."""
+    descriptions = [connection.ASK, connection.PROMPT, connection.FILE, connection.QUICK,
+                    connection.SLUG, connection.INPUT, connection.UNDO, connection.CHANGE,
+                    *connection.WORDS.values()]  # fmt: skip
+    assert [text for text in descriptions if len(say(text, locale)) > 100] == []
+    short = ("Ask Ponte", "Ask", "Quick command", "Run", "Cancel")
+    assert [text for text in short if len(say(text, locale)) > 24] == []
+    assert len(say("Ask about this message", locale)) <= 45
+    LANGUAGE.set(locale)
+    made = manifest()
+    assert len(made["display_information"]["description"]) <= 140
+    assert [
+        len(one["name"]) for one in made["features"]["shortcuts"] if len(one["name"]) > 24
+    ] == []

@@ -1,0 +1,27 @@
+"""The books of what is spent, read beside the processes that keep them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from core.usage import NANO
+
+SUM = "SELECT coalesce(sum(input + output), 0), sum(cost) FROM"
+Query = Callable[[str], list[tuple[Any, ...]]]
+
+
+def unbalanced(query: Query) -> list[str]:
+    """What is not as it must be when nothing is under way, where one allowance is for everybody:
+    its counter is the sum of what was spent, which is what is reported, and nothing is held."""
+    ((tokens, money),) = query(
+        "SELECT coalesce(sum(tokens), 0), coalesce(sum(money), 0) FROM counters"
+        " WHERE scope NOT LIKE 'cap%'"
+    )
+    ((held,),) = query("SELECT count(*) FROM holds")
+    found = [f"{held} are held still"] if held else []
+    for table in ("spendings", "usage"):
+        ((spent, dollars),) = query(f"{SUM} {table}")
+        if int(spent) != int(tokens) or abs((dollars or 0) * NANO - int(money)) > 100:
+            found.append(f"counted {tokens} and {money / NANO} USD; {table} {spent}, {dollars}")
+    return found

@@ -1,0 +1,74 @@
+"""`ponte serve`, `work` or `run` to be killed: `python -m tests.real.machine ROLE`.
+
+A process counts as dead after LEASE seconds and not after fifteen. `PONTE_DIES=N:before` (or
+`inside`, `after`) kills it at the N-th transaction that a turn writes.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from adapters.discord.connection import DiscordAdapter
+from adapters.slack.surface import ChatSurface
+from bot import cli
+from core.store import jobs
+from core.store.database import Connection
+from core.store.postgres import PostgresDatabase
+
+LEASE = 3.0
+OF_TURNS = ("inbox", "turns", "changes", "threads", "thread_map", "files")
+
+
+def hurry() -> None:
+    """All that waits for seconds waits for less."""
+    seconds = {"BEAT": 0.5, "LEASE": LEASE, "LEAD": 2.0, "RECHECK": 0.5, "AGAIN": 0.2}
+    for name, value in seconds.items():
+        setattr(jobs, name, value)
+    jobs.Jobs.recheck = seconds["RECHECK"]
+    ChatSurface.interval = 0.2
+    (DiscordAdapter.__init__.__kwdefaults__ or {})["identify_wait"] = 0.0
+
+
+def mortal(number: int, moment: str) -> None:
+    """Die at that transaction."""
+    transact, count = PostgresDatabase._transact, 0
+
+    def counted(self: Any, work: Callable[[Connection], Any], *, reads: bool = False) -> Any:
+        nonlocal count
+        where = getattr(getattr(work, "func", work), "__module__", "").rpartition(".")[2]
+        if reads or where not in OF_TURNS:
+            return transact(self, work, reads=reads)
+        count += 1
+        if count != number:
+            return transact(self, work)
+
+        def dying(connection: Connection) -> Any:
+            work(connection)
+            _die()
+
+        if moment == "before":
+            _die()
+        elif moment == "inside":
+            transact(self, dying)
+        else:
+            transact(self, work)
+            _die()
+        raise AssertionError
+
+    PostgresDatabase._transact = counted  # type: ignore[method-assign]
+
+
+def _die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    hurry()
+    if dies := os.environ.get("PONTE_DIES"):
+        number, _, moment = dies.partition(":")
+        mortal(int(number), moment)
+    sys.exit(cli.main(sys.argv[1:]))

@@ -1,0 +1,439 @@
+"""Several processes of Ponte on one Postgres, the companies' doubles around them, and people."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import re
+import signal
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from tests.fakes.bridge import FakeBridge
+from tests.fakes.bridge_tables import CUSTOMERS
+from tests.fakes.discord.people import Somebody
+from tests.fakes.discord.server import FakeDiscord
+from tests.fakes.openai import FakeOpenAI, Script
+from tests.fakes.slack import FakeSlack, Post
+from tests.real.books import unbalanced
+from tests.real.postgres import Postgres
+from tests.real.test_whole import ROOT, clean_environment
+
+APOLOGY = "I was interrupted"
+PATIENCE = 8.0
+"""Seconds after which somebody clicks again."""
+
+
+def answered(question: str, answer: str) -> bool:
+    """A card shows the beginning of a long word."""
+    return question in answer or f"{question[:5]}…" in answer or f"{question[:4]}…" in answer
+
+
+BOOKS = """
+[[allowances]]
+of = "everybody"
+per = "month"
+tokens = 1_000_000_000
+money = 10_000
+
+[prices.models.gpt-6-luna]
+input = 1.0
+output = 4.0
+"""
+"""An allowance that lets everything through, so that the books are kept."""
+
+
+class Machine:
+    """One process with a home of its own; `kill` is a real SIGKILL."""
+
+    def __init__(self, name: str, role: str, folder: Path, settings: dict[str, str]) -> None:
+        self.name = name
+        self.role = role
+        self.settings = settings
+        self.home = folder / name
+        self._process: asyncio.subprocess.Process | None = None
+        self._reading: asyncio.Task[None] | None = None
+        self.lines: list[str] = []
+        """What it said, of all its lives."""
+
+    @property
+    def pid(self) -> int:
+        assert self._process
+        return self._process.pid
+
+    @property
+    def page(self) -> str:
+        """Where its page is, in its present life."""
+        return next(line.split()[-1] for line in reversed(self.lines) if "Ponte is ready" in line)
+
+    @property
+    def alive(self) -> bool:
+        return self._process is not None and self._process.returncode is None
+
+    async def start(self, **more: str) -> None:
+        """Raises AssertionError where it does not come to be ready."""
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "tests.real.machine", self.role, cwd=ROOT,
+            env={**clean_environment(), **self.settings, "PONTE_HOME": str(self.home), **more},
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+        )  # fmt: skip
+        assert self._process.stdout
+        ready = asyncio.Event()
+        self._reading = asyncio.create_task(self._read(self._process.stdout, ready))
+        done = asyncio.create_task(ready.wait())
+        await asyncio.wait({done, self._reading}, return_when=asyncio.FIRST_COMPLETED)
+        done.cancel()
+        assert ready.is_set() or "PONTE_DIES" in more, "\n".join(self.lines[-30:])
+
+    async def _read(self, out: asyncio.StreamReader, ready: asyncio.Event) -> None:
+        async for line in out:
+            self.lines.append(line.decode(errors="replace").rstrip())
+            if "Ponte is ready" in self.lines[-1]:
+                ready.set()
+
+    async def kill(self) -> None:
+        await self._end(signal.SIGKILL)
+
+    async def terminate(self) -> int:
+        return await self._end(signal.SIGTERM)
+
+    async def died(self) -> None:
+        assert self._process
+        await self._process.wait()
+
+    def freeze(self) -> None:
+        self._send(signal.SIGSTOP)
+
+    def wake(self) -> None:
+        self._send(signal.SIGCONT)
+
+    def _send(self, number: signal.Signals) -> None:
+        assert self._process
+        if self.alive:
+            self._process.send_signal(number)
+
+    async def _end(self, by: signal.Signals) -> int:
+        assert self._process
+        assert self._reading
+        self._send(by)
+        code = await self._process.wait()
+        await self._reading
+        return code
+
+    def said(self, words: str) -> int:
+        return sum(words in line for line in self.lines)
+
+
+class Talk:
+    """One conversation, and what was asked in it, in order."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.asked: list[str] = []
+
+    async def say(self, text: str) -> None:
+        raise NotImplementedError
+
+    def answers(self) -> Sequence[str]:
+        """What stands there of the bot now."""
+        raise NotImplementedError
+
+    @property
+    def whole(self) -> bool:
+        return len(self.answers()) >= len(self.asked)
+
+    def wrong(self, accepted: Sequence[str]) -> list[str]:
+        """What is not as it must be: one answer or one apology each, in the order in which they
+        were accepted (a platform delivers again what a dying process did not acknowledge)."""
+        answers = list(self.answers())
+        if lost := [asked for asked in self.asked if asked not in accepted]:
+            return [f"{self.name}: never stored: {lost}"]
+        if len(answers) != len(self.asked):
+            without = [q for q in self.asked if not any(answered(q, a) for a in answers)]
+            twice = [q for q in self.asked if sum(answered(q, a) for a in answers) > 1]
+            return [f"{self.name}: {len(self.asked)} questions, {len(answers)} answers; "
+                    f"without one: {without}, with two: {twice}"]  # fmt: skip
+        pairs = zip(sorted(self.asked, key=accepted.index), answers, strict=True)
+        return [f"{q!r}: {a!r}" for q, a in pairs if not answered(q, a) and APOLOGY not in a]
+
+
+class SlackTalk(Talk):
+    """A thread."""
+
+    def __init__(self, slack: FakeSlack, name: str) -> None:
+        super().__init__(f"Slack {name}")
+        self.slack = slack
+        self.person = slack.person(f"P{name}")
+        self.place = slack.channel(f"c{name}", self.person)
+        self.root: Post | None = None
+
+    async def say(self, text: str) -> None:
+        self.asked.append(text)
+        said = self.slack.say(self.person, self.place, f"{self.slack.bot} {text}", thread=self.root)
+        self.root = self.root or said
+
+    def posts(self) -> Sequence[Post]:
+        return self.slack.answers(self.root) if self.root else []
+
+    def answers(self) -> Sequence[str]:
+        return [post.shown for post in self.posts()]
+
+
+class DiscordTalk(Talk):
+    """Direct messages."""
+
+    def __init__(self, person: Somebody, name: str) -> None:
+        super().__init__(f"Discord {name}")
+        self.person = person
+
+    async def say(self, text: str) -> None:
+        self.asked.append(text)
+        await self.person.say(text)
+
+    def answers(self) -> Sequence[str]:
+        world = self.person.discord.world
+        return [one["content"] for one in world.said_by(world.me.id, self.person.dm.id)]
+
+
+@dataclass
+class Cluster:
+    postgres: Postgres
+    database: str
+    slack: FakeSlack
+    discord: FakeDiscord
+    model: FakeOpenAI
+    bridge: FakeBridge
+    machines: list[Machine]
+    talks: list[Talk] = field(default_factory=list)
+    rows: list[str] = field(default_factory=list)
+    """The names of those that somebody was asked to approve."""
+    _clicked: dict[str, float] = field(default_factory=dict)
+
+    def of(self, role: str) -> list[Machine]:
+        return [machine for machine in self.machines if machine.role == role]
+
+    def slack_talk(self, name: str) -> SlackTalk:
+        talk = SlackTalk(self.slack, name)
+        self.talks.append(talk)
+        return talk
+
+    def discord_talk(self, name: str) -> DiscordTalk:
+        talk = DiscordTalk(self.discord.user(f"P{name}"), name)
+        self.talks.append(talk)
+        return talk
+
+    async def propose(self, talk: SlackTalk, name: str) -> None:
+        """Somebody has a row added, and approves it."""
+        arguments = {"table_id": CUSTOMERS, "record_data": {"Name": name}}
+        call = json.dumps({"tool": "create_record", "args": arguments})
+        self.model.say(Script(match=f"add {name}.", calls=(("nocodb_execute", call),), times=0))
+        self.rows.append(name)
+        await talk.say(f"add {name}.")
+        talk.asked[-1] = name
+
+    async def approve(self) -> int:
+        """Click on all that waits, and how many that are; a click that went to a dying process is
+        clicked again."""
+        now, waiting = time.monotonic(), 0
+        for talk in [talk for talk in self.talks if isinstance(talk, SlackTalk)]:
+            for post in talk.posts():
+                if "Approve" in post.buttons:
+                    waiting += 1
+                    if self._clicked.get(post.ts, 0.0) < now - PATIENCE:
+                        self._clicked[post.ts] = now
+                        self.slack.click(talk.person, post, "Approve")
+        return waiting
+
+    def written(self) -> Counter[str]:
+        """By name, the rows that were ever made."""
+        made = [
+            call.args for call in self.bridge.calls if call.done and call.tool == "create_record"
+        ]
+        return Counter(str(args["record_data"]["Name"]) for args in made)
+
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        url = self.postgres.url(self.database)
+        with psycopg.connect(url, options="-c search_path=ponte") as connection:
+            return connection.execute(sql.encode()).fetchall()
+
+    def refused(self) -> int:
+        """Times that a process was told that nothing could be stored."""
+        return sum(machine.said("transaction refused") for machine in self.machines)
+
+    def holder(self) -> Machine | None:
+        """Whoever holds Discord's gateway."""
+        sql = "SELECT name FROM leases JOIN processes ON process = id WHERE role = 'discord'"
+        try:
+            names = [str(name) for (name,) in self.query(sql)]
+        except psycopg.Error:
+            return None
+        held = [m for m in self.machines if m.alive and any(n.endswith(f" {m.pid}") for n in names)]
+        return held[0] if held else None
+
+    def open(self) -> int:
+        """Messages that are not at their end."""
+        sql = "SELECT count(*) FROM inbox WHERE state IN ('new', 'running', 'answered', 'posting')"
+        try:
+            return int(str(self.query(sql)[0][0]))
+        except psycopg.Error:
+            return -1
+
+    async def settle(self, seconds: float = 60.0) -> None:
+        """Until all has its answer and nothing is under way any more."""
+        try:
+            async with asyncio.timeout(seconds):
+                while await self.approve() or self.open() or not all(t.whole for t in self.talks):
+                    with suppress(TimeoutError):
+                        await self.slack.until(lambda: False, 0.25)
+        except TimeoutError:
+            pass  # `wrong` says what is missing
+
+    def wrong(self) -> list[str]:
+        stored = " ".join(str(m) for (m,) in self.query("SELECT message FROM inbox ORDER BY seq"))
+        accepted = re.findall(r"\bword\d+x\b", stored)
+        found = [words for talk in self.talks for words in talk.wrong(accepted)]
+        written = self.written()
+        found += [f"{name} was written {n} times" for name, n in written.items() if n > 1]
+        told = "\n".join(answer for talk in self.talks for answer in talk.answers())
+        unknown = told.count("Not known whether it happened")
+        lacking = [name for name in self.rows if not written[name]]
+        if len(lacking) > unknown:
+            found.append(f"approved and not written: {lacking}, of which {unknown} are told")
+        return found + unbalanced(self.query)
+
+    def told(self) -> str:
+        """The last that each machine said, for who looks why a test failed."""
+        return "\n".join(f"{m.name}: {line}" for m in self.machines for line in m.lines[-15:])
+
+
+@asynccontextmanager
+async def cluster(
+    postgres: Postgres,
+    folder: Path,
+    *roles: str,
+    platforms: Sequence[str] = ("slack", "discord"),
+    config: str = BOOKS,
+) -> AsyncIterator[Cluster]:
+    """Not started yet. `config`: their ponte.toml."""
+    async with AsyncExitStack() as stack:
+        slack, discord = FakeSlack(), FakeDiscord()
+        for fake in (slack, discord):
+            await stack.enter_async_context(fake)
+        model = await stack.enter_async_context(FakeOpenAI())
+        bridge = await stack.enter_async_context(FakeBridge())
+        slack.api.limits.on = False
+        slack.deliveries.ack_limit = 1.0
+        slack.deliveries.retry_delays = (0.1, *(0.5,) * 400)
+        database = postgres.database()
+        settings = {
+            "DATABASE_URL": postgres.url(database), "PONTE_WEB_PORT": "0",
+            "OPENAI_API_KEY": "sk-test", "OPENAI_BASE_URL": model.base_url,
+            "NOCODB_URL": bridge.url, "PONTE_CODE": "off", "PONTE_DAILY_TURNS": "0/0",
+            "PONTE_ALLOW": "*", "PONTE_CONFIG": str(folder / "ponte.toml"),
+        }  # fmt: skip
+        (folder / "ponte.toml").write_text(config)
+        if "slack" in platforms:
+            settings |= {"SLACK_API_URL": slack.base_url, "SLACK_BOT_TOKEN": slack.bot_token,
+                         "SLACK_APP_TOKEN": slack.app_token}  # fmt: skip
+        if "discord" in platforms:
+            settings |= {"DISCORD_TOKEN": discord.token, "DISCORD_API_URL": discord.api_url,
+                         "DISCORD_GATEWAY_URL": discord.gateway_url}  # fmt: skip
+        names = Counter[str]()
+        machines = []
+        for role in roles:
+            names[role] += 1
+            machines.append(Machine(f"{role}{names[role]}", role, folder, settings))
+        made = Cluster(postgres, database, slack, discord, model, bridge, machines)
+        try:
+            yield made
+        finally:
+            for machine in machines:
+                if machine.alive:
+                    machine.wake()
+                    await machine.kill()
+
+
+class Storm:
+    """People talk at their pace while processes die, stand still, and lose their database."""
+
+    def __init__(self, cluster: Cluster, lease: float, seed: int = 20261121) -> None:
+        self.cluster = cluster
+        self.dice = random.Random(seed)
+        self.happened = Counter[str]()
+        self._lease = lease
+        self._numbers = iter(range(1, 1_000_000))
+        self._over = asyncio.Event()
+
+    async def blow(self, kills: int, talks: int = 3) -> None:
+        """Until so many were killed."""
+        for machine in self.cluster.machines:
+            await machine.start()
+        for number in range(talks):
+            self.cluster.slack_talk(f"s{number}")
+            self.cluster.discord_talk(f"d{number}")
+        for talk in self.cluster.talks:  # of a new direct message nobody could be told
+            await talk.say(f"word{next(self._numbers)}x")
+        await self.cluster.settle()
+        people = [asyncio.create_task(self._talk(talk)) for talk in self.cluster.talks]
+        clicks = asyncio.create_task(self._click())
+        while self.happened["killed"] < kills:
+            await asyncio.sleep(self.dice.uniform(0.2, 1.2))
+            await self._harm()
+        self._over.set()
+        await asyncio.gather(*people)
+        await clicks
+        await self.cluster.settle()
+
+    async def _harm(self) -> None:
+        cluster, dice = self.cluster, self.dice
+        what = dice.choices(
+            ("server", "worker", "holder", "freeze", "cut", "restart"), (25, 35, 15, 10, 10, 5)
+        )[0]
+        match what:
+            case "cut":
+                cluster.postgres.cut(cluster.database)
+            case "restart":
+                cluster.postgres.stop()
+                await asyncio.sleep(dice.uniform(0, 0.5))
+                await asyncio.to_thread(cluster.postgres.start)
+            case "freeze":
+                frozen = dice.choice(cluster.machines)
+                frozen.freeze()
+                await asyncio.sleep(self._lease * 1.7)
+                frozen.wake()
+            case _:
+                role = {"server": "serve", "worker": "work"}.get(what)
+                victim = dice.choice(cluster.of(role)) if role else cluster.holder()
+                if victim is None:
+                    return
+                await victim.kill()
+                await asyncio.sleep(dice.choice((0.0, 0.0, self._lease * 1.3)))
+                await victim.start()
+                self.happened["killed"] += 1
+        self.happened[what] += 1
+
+    async def _talk(self, talk: Talk) -> None:
+        """A message now and then; two that wait at most, so that crashes are not all one's own."""
+        while not self._over.is_set():
+            await asyncio.sleep(self.dice.uniform(0.5, 3.0))
+            if len(talk.asked) - len(talk.answers()) >= 2:
+                continue
+            word = f"word{next(self._numbers)}x"
+            if isinstance(talk, SlackTalk) and self.dice.random() < 0.15:
+                await self.cluster.propose(talk, word)
+            else:
+                await talk.say(word)
+
+    async def _click(self) -> None:
+        while not self._over.is_set():
+            await asyncio.sleep(0.5)
+            await self.cluster.approve()

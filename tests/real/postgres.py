@@ -1,0 +1,122 @@
+"""A real Postgres in a folder of its own, on a Unix socket alone; the tests start and end it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+
+SPEED = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
+"""Where no power is cut."""
+
+
+def programs() -> Path | None:
+    """The folder of the newest server that this machine has."""
+    found = [path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/postgres")]
+    if found:
+        return max(found, key=lambda path: int(path.parent.name))
+    known = shutil.which("postgres")
+    return Path(known).parent if known else None
+
+
+def missing() -> str:
+    """Why there is none; "" where there is one."""
+    return "" if programs() else "no Postgres server is installed (apt install postgresql)"
+
+
+class Postgres:
+    """One server; `url` of each of its databases."""
+
+    def __init__(self, folder: Path, settings: dict[str, str]) -> None:
+        self.folder = folder
+        self._settings = settings
+        self._process: subprocess.Popen[bytes] | None = None
+        self._count = 0
+
+    def start(self) -> None:
+        options = {"listen_addresses": "", "unix_socket_directories": str(self.folder),
+                   "max_connections": "200", **self._settings}  # fmt: skip
+        flags = [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
+        with (self.folder / "log").open("ab") as log:
+            command = [str(_bin() / "postgres"), "-D", str(self.folder / "data"), *flags]
+            self._process = subprocess.Popen(_unprivileged(command), stdout=log, stderr=log)
+        subprocess.run([str(_bin() / "pg_isready"), "-q", "-h", str(self.folder), "-t", "30"],
+                       check=False)  # fmt: skip
+        while True:
+            try:
+                psycopg.connect(self.url("postgres")).close()
+                return
+            except psycopg.OperationalError:
+                assert self._process.poll() is None, (self.folder / "log").read_text()
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def stop(self) -> None:
+        """At once: connections are cut, and what was committed is kept."""
+        assert self._process
+        self._process.send_signal(signal.SIGINT)
+        self._process.wait()
+
+    def url(self, database: str) -> str:
+        return f"postgresql://postgres@/{database}?host={self.folder}"
+
+    def execute(self, *statements: str, database: str = "postgres") -> None:
+        with psycopg.connect(self.url(database), autocommit=True) as connection:
+            for statement in statements:
+                connection.execute(statement.encode())
+
+    def database(self, template: str = "template1") -> str:
+        """A new one's name."""
+        self._count += 1
+        name = f"t{self._count}"
+        self.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        return name
+
+    def cut(self, database: str) -> None:
+        """Every connection to it."""
+        self.execute(
+            f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{database}'"
+        )
+
+
+@contextmanager
+def postgres(settings: Mapping[str, str], within: Path | None = None) -> Iterator[Postgres]:
+    """In a new folder, which goes with it; `within` is where that lies."""
+    folder = Path(tempfile.mkdtemp(prefix="ponte-postgres-", dir=within))
+    try:
+        if os.geteuid() == 0:
+            shutil.chown(folder, "postgres", "postgres")
+        init = [str(_bin() / "initdb"), "-D", str(folder / "data"), "-U", "postgres", "-A", "trust",
+                "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"]  # fmt: skip
+        subprocess.run(_unprivileged(init), check=True, capture_output=True)
+        server = Postgres(folder, dict(settings))
+        server.start()
+        try:
+            yield server
+        finally:
+            if server.running:
+                server.stop()
+    finally:
+        shutil.rmtree(folder)
+
+
+def _bin() -> Path:
+    found = programs()
+    assert found
+    return found
+
+
+def _unprivileged(command: Sequence[str]) -> list[str]:
+    """Postgres refuses to run as root."""
+    if os.geteuid():
+        return list(command)
+    return ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups", *command]

@@ -1,0 +1,301 @@
+"""Several processes on one Postgres: killed, frozen, cut off, with a full disk; one answer each.
+
+`PONTE_STORM` (kills, default 5) makes the storm a long one: `make storm ENGINE=postgres`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from tests.fakes.slack import Post
+from tests.real.machine import LEASE
+from tests.real.machines import BOOKS, PATIENCE, Cluster, Machine, Storm, cluster
+from tests.real.postgres import SPEED, Postgres, missing, postgres
+from tests.real.test_whole import bearer_of
+
+KILLS = int(os.environ.get("PONTE_STORM", "5"))
+FEW = (2, 5)
+"""Borders of a turn that are killed in every run; `PONTE_STORM` has them all."""
+MOMENTS = ("before", "inside", "after")
+
+
+@pytest.fixture(scope="module")
+def own_postgres() -> Iterator[Postgres]:
+    """One that may be stopped and started again."""
+    if why := missing():
+        pytest.skip(why)
+    with postgres(SPEED) as running:
+        yield running
+
+
+@pytest.mark.timeout(0 if "PONTE_STORM" in os.environ else 240)
+async def test_a_storm(own_postgres: Postgres, tmp_path: Path) -> None:
+    async with cluster(own_postgres, tmp_path, "serve", "serve", "work", "work") as made:
+        storm = Storm(made, LEASE)
+        await storm.blow(KILLS)
+        late = sum(machine.said("late post taken away") for machine in made.machines)
+        over = sum(machine.said('"taken over"') for machine in made.machines)
+        asked = sum(len(talk.asked) for talk in made.talks)
+        print(f"\n{asked} messages, {len(made.rows)} writes; {dict(storm.happened)}; "
+              f"{over} turns taken over, {late} late posts taken away")  # fmt: skip
+        assert made.wrong() == [], made.told()
+        assert made.open() == 0
+        for machine in made.machines:
+            assert await machine.terminate() == 0
+
+
+@pytest.fixture
+async def pair(own_postgres: Postgres, tmp_path: Path) -> AsyncIterator[Cluster]:
+    """A server and a worker, not started yet."""
+    async with cluster(own_postgres, tmp_path, "serve", "work", platforms=["slack"]) as made:
+        yield made
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+async def test_a_worker_dies_at_a_border_of_a_turn(pair: Cluster, moment: str) -> None:
+    server, worker = pair.machines
+    await server.start()
+    talk = pair.slack_talk("border")
+    for border in range(1, 7) if "PONTE_STORM" in os.environ else FEW:
+        await worker.start(PONTE_DIES=f"{border}:{moment}")
+        await talk.say(f"word{border}x")
+        async with asyncio.timeout(30):
+            await worker.died()
+        await worker.start()
+        await pair.settle()
+        assert pair.wrong() == [], pair.told()
+        await worker.kill()
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+async def test_a_server_dies_while_it_stores(pair: Cluster, moment: str) -> None:
+    """What was not acknowledged is delivered again, and stored once."""
+    server, worker = pair.machines
+    await worker.start()
+    await server.start(PONTE_DIES=f"1:{moment}")
+    await pair.slack_talk("border").say("word1x")
+    await server.died()
+    await server.start()
+    await pair.settle()
+    assert pair.wrong() == [], pair.told()
+
+
+async def test_who_is_frozen_in_a_post_takes_it_back(pair: Cluster) -> None:
+    """Slack takes its post (an answer's first words, or all of it) when another has answered."""
+    server, frozen = pair.machines
+    other = Machine("other", "work", Path(frozen.home).parent, frozen.settings)
+    pair.machines.append(other)
+    await server.start()
+    await frozen.start()
+    talk = pair.slack_talk("frozen")
+    held = pair.slack.api.hold("chat.postMessage")
+    await talk.say("word1x")
+    await held.reached()
+    frozen.freeze()
+    await other.start()
+    await pair.settle()
+    assert list(talk.answers()) == ["You said: word1x"]
+    held.release()
+    posts = partial(pair.slack.workspace.by_bot, talk.place.id)
+    await pair.slack.until(lambda: len(posts()) == 2)
+    frozen.wake()
+    await pair.slack.until(lambda: len(posts()) == 1, 20)
+    assert pair.wrong() == []
+    assert frozen.said("late post taken away") == 1
+    await talk.say("word2x")
+    await pair.settle()
+    assert pair.wrong() == [], pair.told()
+
+
+async def test_an_allowance_holds_over_workers_that_die(
+    own_postgres: Postgres, tmp_path: Path
+) -> None:
+    """Twelve ask at once where six may; a worker dies at what it reserves, another in the midst."""
+    config = '[[allowances]]\nof = "everybody"\nturns = 6\n'
+    async with cluster(
+        own_postgres, tmp_path, "serve", "work", "work", platforms=["slack"], config=config
+    ) as made:
+        _, one, two = made.machines
+        for machine in made.machines[:2]:
+            await machine.start()
+        await two.start(PONTE_DIES="3:after")
+        talks = [made.slack_talk(f"a{number}") for number in range(12)]
+        for number, talk in enumerate(talks):
+            await talk.say(f"word{number}x")
+        await two.died()
+        await one.kill()
+        await one.start()
+        await two.start()
+        await made.slack.until(lambda: not made.open(), 60)
+        answers = [answer for talk in talks for answer in talk.answers()]
+        refused = [answer for answer in answers if "allowance" in answer]
+        assert len(answers) == 12, made.told()
+        assert len(refused) == 6, answers
+        assert made.query("SELECT turns FROM counters WHERE scope NOT LIKE 'cap%'") == [(6,)]
+
+
+async def test_a_request_to_an_approver_outlives_who_sends_it(
+    own_postgres: Postgres, tmp_path: Path
+) -> None:
+    """Each dies as soon as her copy stands, and again as soon as she has clicked."""
+    config = f'{BOOKS}\n[tables.Customers]\napprovers = ["slack:S1"]\n'
+    async with cluster(
+        own_postgres, tmp_path, "serve", "work", platforms=["slack"], config=config
+    ) as made:
+        carol = made.slack.person("Carol")
+        made.slack.workspace.groups["S1"] = {carol.id}
+        direct = made.slack.dm(carol)
+
+        def copies() -> list[Post]:
+            return made.slack.workspace.by_bot(direct.id)
+
+        async def all_die() -> None:
+            for machine in made.machines:
+                await machine.kill()
+            for machine in made.machines:
+                await machine.start()
+
+        for machine in made.machines:
+            await machine.start()
+        talk = made.slack_talk("asks")
+        await made.propose(talk, "word1x")
+        await made.slack.until(copies, 30)
+        await all_die()
+        await made.slack.until(lambda: talk.whole and not made.open(), 30)
+        (copy,) = copies()
+        made.slack.click(carol, copy, "Approve")
+        await made.slack.until(lambda: made.written()["word1x"], 30)
+        await all_die()
+        closed = "Approved by Carol"
+        await made.slack.until(lambda: closed in copy.shown and closed in talk.answers()[0], 60)
+        assert (len(copies()), made.written()["word1x"]) == (1, 1)
+        await made.slack.until(lambda: not made.open(), 30)
+        assert made.wrong() == [], made.told()
+
+
+async def test_discords_gateway_is_held_by_one_and_taken_over(
+    own_postgres: Postgres, tmp_path: Path
+) -> None:
+    async with cluster(
+        own_postgres, tmp_path, "serve", "serve", "work", platforms=["discord"]
+    ) as made:
+        for machine in made.machines:
+            await machine.start()
+        talk = made.discord_talk("ana")
+        await talk.say("word1x")
+        await made.settle()
+        holder = made.holder()
+        assert holder
+        assert made.discord.gateway.open == 1
+        await holder.kill()
+        await talk.say("word2x")  # nobody hears it; the next one reads it back
+        await made.settle()
+        assert made.wrong() == [], made.told()
+        heir = made.holder()
+        assert heir
+        assert heir is not holder
+        await holder.start()
+        await talk.say("word3x")
+        await made.settle()
+        assert made.wrong() == [], made.told()
+        assert made.discord.gateway.open == 1
+        assert await heir.terminate() == 0
+        await talk.say("word4x")
+        await made.settle()
+        assert made.wrong() == [], made.told()
+
+
+async def test_a_page_is_followed_on_another_server_than_runs_the_turn(
+    own_postgres: Postgres, tmp_path: Path
+) -> None:
+    """Asked at one, told of by the other, answered by a worker; both know the same token."""
+    async with cluster(own_postgres, tmp_path, "serve", "serve", "work", platforms=[]) as made:
+        for machine in made.machines:
+            await machine.start()
+        one, two, _ = made.machines
+        assert bearer_of(one.home) == bearer_of(two.home)
+        async with aiohttp.ClientSession(headers=bearer_of(one.home)) as session:
+            said = {"message": "word1x", "conversation": "c1"}
+            async with session.post(f"{one.page}/chat", json=said) as answer:
+                assert (await answer.json())["response"] == "You said: word1x"
+            async with session.get(f"{two.page}/conversations/c1") as there:
+                texts = [line["text"] for line in (await there.json())["messages"]]
+                assert texts == ["word1x", "You said: word1x"]
+            async with session.get(f"{two.page}/status") as status:
+                (database, *_) = (await status.json())["parts"]
+            assert database["words"].startswith("Postgres; processes that take events in: 2,")
+
+
+@pytest.fixture
+def small_disk() -> Iterator[Path]:
+    """Where Postgres' own user may go, too."""
+    folder = Path(tempfile.mkdtemp(prefix="ponte-disk-"))
+    mount = ["mount", "-t", "tmpfs", "-o", "size=96m,mode=755", "tmpfs", str(folder)]
+    if os.geteuid() or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("blocked: only root may mount a small disk here")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+    folder.rmdir()
+
+
+@pytest.fixture
+def small_postgres(small_disk: Path) -> Iterator[Postgres]:
+    if why := missing():
+        pytest.skip(why)
+    with postgres({**SPEED, "max_wal_size": "32MB", "min_wal_size": "32MB"}, small_disk) as running:
+        yield running
+
+
+async def test_a_disk_that_is_full(
+    small_postgres: Postgres, small_disk: Path, tmp_path: Path
+) -> None:
+    """Postgres takes nothing, so nothing is acknowledged; with room again all is answered."""
+    async with cluster(small_postgres, tmp_path, "serve", "work", platforms=["slack"]) as made:
+        await _through_a_full_disk(made, small_disk)
+
+
+async def _through_a_full_disk(made: Cluster, disk: Path) -> None:
+    for machine in made.machines:
+        await machine.start()
+    talks = [made.slack_talk(f"t{number}") for number in range(4)]
+    for number, talk in enumerate(talks):
+        await talk.say(f"word{number}x")
+    await made.settle()
+    filler = disk / "filler"
+    with filler.open("wb") as out:
+        out.write(b"\0" * max(0, shutil.disk_usage(disk).free - (64 << 10)))
+    for round_ in range(1, 40):
+        if made.refused():
+            break
+        for number, talk in enumerate(talks):
+            await talk.say(f"word{round_ * 10 + number}x")
+        with suppress(TimeoutError):
+            await made.slack.until(made.refused, 1)
+    assert made.refused()
+    filler.unlink()
+    if not made.postgres.running:  # it gives up where its log cannot be written
+        made.postgres.start()
+    await made.settle(90)
+    assert made.wrong() == [], made.told()
+
+
+def test_the_seconds_of_a_takeover() -> None:
+    """As in production: the gateway within 15 s, a turn soon after its process is silent."""
+    from core.store import jobs
+
+    assert jobs.LEAD + jobs.BEAT <= 15
+    assert jobs.LEASE >= 3 * jobs.BEAT
+    assert PATIENCE > LEASE
+    assert signal.SIGSTOP

@@ -1,0 +1,187 @@
+"""A person at a real terminal: lines are edited, remembered and completed; answers are drawn."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import pty
+import re
+import struct
+import sys
+import termios
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from core.messages import Answer
+from tests.web.house import House, Turn
+
+ROOT = Path(__file__).parents[2]
+TALK = """
+import asyncio, sys
+from pathlib import Path
+from adapters.terminal.chat import chat
+sys.exit(asyncio.run(chat(Path(sys.argv[1]), "en", sys.stdin, sys.stdout)))
+"""
+UP, LEFT = "\x1b[A", "\x1b[D"
+
+
+class Terminal:
+    """`written`: all that came to it; `plain` without escape sequences."""
+
+    def __init__(self, ours: int) -> None:
+        self._ours = ours
+        self._came = asyncio.Event()
+        self.written = ""
+        asyncio.get_running_loop().add_reader(ours, self._read)
+
+    @property
+    def plain(self) -> str:
+        return re.sub(r"\x1b(\[[0-?]*[ -/]*[@-~]|[=>78])", "", self.written).replace("\r", "")
+
+    def type(self, text: str) -> None:
+        os.write(self._ours, text.encode())
+
+    async def until(self, text: str, times: int = 1) -> None:
+        async with asyncio.timeout(20):
+            while self.plain.count(text) < times:
+                self._came.clear()
+                await self._came.wait()
+
+    def _read(self) -> None:
+        try:
+            data = os.read(self._ours, 65_536)
+        except OSError:
+            data = b""
+        if not data:
+            asyncio.get_running_loop().remove_reader(self._ours)
+        self.written += data.decode(errors="replace")
+        if "\x1b[6n" in data.decode(errors="replace"):  # where is the cursor?
+            os.write(self._ours, b"\x1b[24;1R")
+        self._came.set()
+
+
+@asynccontextmanager
+async def at_a_terminal(house: House, folder: Path) -> AsyncIterator[Terminal]:
+    assert house.home is not None
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", TALK, str(house.home / "ponte.sock"), stdin=theirs, stdout=theirs,
+        stderr=theirs, cwd=folder, start_new_session=True,
+        env={**os.environ, "TERM": "xterm", "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    os.close(theirs)
+    terminal = Terminal(ours)
+    try:
+        await terminal.until("You:")
+        yield terminal
+        terminal.type("/exit\r")
+        async with asyncio.timeout(20):
+            assert await process.wait() == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+        asyncio.get_running_loop().remove_reader(ours)
+        os.close(ours)
+
+
+@pytest.fixture
+async def house(tmp_path: Path) -> AsyncIterator[House]:
+    house = House(home=tmp_path)
+    await house.open()
+    yield house
+    await house.close()
+
+
+async def test_a_line_can_be_edited_and_brought_back(house: House, tmp_path: Path) -> None:
+    async with at_a_terminal(house, tmp_path) as terminal:
+        terminal.type(f"helo{LEFT}l\r")
+        await terminal.until("You said: hello")
+        terminal.type(f"{UP} again\r")
+        await terminal.until("You said: hello again")
+    async with at_a_terminal(house, tmp_path) as terminal:
+        terminal.type(f"{UP}{UP}\r")
+        await terminal.until("You said: hello\n")
+    assert [row.message.text for row in house.rows.values()] == ["hello", "hello again", "hello"]
+
+
+async def test_commands_and_files_are_completed(house: House, tmp_path: Path) -> None:
+    (tmp_path / "sales-of-may.csv").write_text("a,b\n1,2\n")
+    async with at_a_terminal(house, tmp_path) as terminal:
+        terminal.type("usa\t\r")
+        await terminal.until("You said: usage")
+        terminal.type("look at @sal\t\r")
+        await terminal.until("You said: look at @sales-of-may.csv")
+        terminal.type("and @nothing-here.csv\r")
+        await terminal.until("There is no file nothing-here.csv here; your words go without it.")
+        await terminal.until("You said: and")
+    files = [one.message.attachments for one in house.rows.values()]
+    assert [len(one) for one in files] == [0, 1, 0]
+
+
+async def test_markdown_is_drawn_when_its_block_has_ended(house: House, tmp_path: Path) -> None:
+    half = asyncio.Event()
+
+    async def script(turn: Turn) -> Answer:
+        whole = "Some **bold** words.\n\n- one\n- two\n\n| A | B |\n| --- | --: |\n| x | 1 |\n"
+        await turn.show(whole[:10])
+        await half.wait()
+        return Answer(whole)
+
+    house.script = script
+    async with at_a_terminal(house, tmp_path) as terminal:
+        terminal.type("tell me\r")
+        await terminal.until("Some **bo")
+        half.set()
+        await terminal.until("────")
+        assert "• two" in terminal.plain
+        assert "\x1b[1mbold\x1b[0m" in terminal.written
+        assert re.search(r"A\s+B", terminal.plain)
+
+
+async def test_what_is_typed_meanwhile_comes_with_the_next_prompt(
+    house: House, tmp_path: Path
+) -> None:
+    asked, go_on = asyncio.Event(), asyncio.Event()
+
+    async def script(turn: Turn) -> Answer:
+        if turn.message.text == "first":
+            await turn.show("I am")
+            asked.set()
+            await go_on.wait()
+            return Answer("I am done.")
+        return Answer(f"You said: {turn.message.text}")
+
+    house.script = script
+    async with at_a_terminal(house, tmp_path) as terminal:
+        terminal.type("first\r")
+        await asked.wait()
+        await terminal.until("I am")
+        terminal.type("second")
+        go_on.set()
+        await terminal.until("I am done.")
+        await terminal.until("second")
+        assert "I amsecond" not in terminal.plain
+        terminal.type("\r")
+        await terminal.until("You said: second")
+
+
+async def test_it_says_for_how_long_it_works(house: House, tmp_path: Path) -> None:
+    seen = asyncio.Event()
+
+    async def script(turn: Turn) -> Answer:
+        await turn.show(doing="is looking at the tables…")
+        await seen.wait()
+        return Answer("There.")
+
+    house.script = script
+    async with at_a_terminal(house, tmp_path) as terminal:
+        terminal.type("tables?\r")
+        await terminal.until("5 s · is looking at the tables…")
+        seen.set()
+        await terminal.until("There.")

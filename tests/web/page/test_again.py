@@ -1,0 +1,103 @@
+"""Asking again, changing one's last message, and code, pictures and shortcuts."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from playwright.async_api import Page, expect
+
+from core.messages import Answer
+from tests.web.house import House, Turn
+from tests.web.page.browser import say
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+async def test_what_failed_is_tried_again_in_its_place(house: House, page: Page) -> None:
+    async def script(turn: Turn) -> Answer:
+        if turn.message.replaces:
+            return Answer("Now it works.")
+        return Answer("The model is away.", "failed", code="model_down")
+
+    house.script = script
+    await say(page, "hello")
+    await page.get_by_role("button", name="Try again").click()
+    await expect(page.locator(".body")).to_have_text(["Now it works."])
+    await expect(page.locator(".said .words")).to_have_text(["hello"])
+    assert [row.message.replaces for row in house.rows.values()] == ["", house.rows[1].message.turn]
+
+
+async def test_the_last_answer_alone_can_be_asked_again(house: House, page: Page) -> None:
+    for text in ("one", "two"):
+        await say(page, text)
+        await expect(page.locator(".body").last).to_have_text(f"You said: {text}")
+    await expect(page.get_by_role("button", name="Ask again")).to_have_count(1)
+    await page.get_by_role("button", name="Ask again").click()
+    await expect(page.locator(".said .words")).to_have_text(["one", "two"])
+    await expect(page.locator(".body")).to_have_text(["You said: one", "You said: two"])
+    assert len(house.rows) == 3
+
+
+async def test_ones_last_message_is_changed(house: House, page: Page) -> None:
+    await say(page, "helo")
+    await expect(page.locator(".body")).to_have_text(["You said: helo"])
+    await page.press("#text", "ArrowUp")
+    await expect(page.locator("#text")).to_have_value("helo")
+    await expect(page.locator("#editing")).to_be_visible()
+    await page.press("#text", "Escape")
+    await expect(page.locator("#editing")).to_be_hidden()
+    await page.get_by_role("button", name="Edit").click()
+    await say(page, "hello")
+    await expect(page.locator(".said .words")).to_have_text(["hello"])
+    await expect(page.locator(".body")).to_have_text(["You said: hello"])
+    await expect(page.locator("#editing")).to_be_hidden()
+
+
+async def test_code_is_coloured_and_ones_own_is_shown_as_code(house: House, page: Page) -> None:
+    code = '```python\nfor n in range(3):  # all\n    print("n", n)\n```'
+    house.script = lambda turn: asyncio.sleep(0, Answer(code))
+    await say(page, f"what is this?\n{code}\nthanks")
+    for place in (".body", ".said .words"):
+        await expect(page.locator(f"{place} pre .keyword")).to_have_text(["for", "in"])
+        await expect(page.locator(f"{place} pre .comment")).to_have_text("# all")
+        await expect(page.locator(f"{place} pre .string")).to_have_text('"n"')
+    await expect(page.locator(".said .words")).to_contain_text("thanks")
+
+
+async def test_a_selection_outlives_what_is_said_after_it(house: House, page: Page) -> None:
+    go_on = asyncio.Event()
+
+    async def script(turn: Turn) -> Answer:
+        await turn.show("First **words** of")
+        await go_on.wait()
+        await turn.show("First **words** of an answer.\n\nAnd more.")
+        return Answer("First **words** of an answer.\n\nAnd more.")
+
+    house.script = script
+    await say(page, "tell me")
+    await expect(page.locator(".body strong")).to_have_text("words")
+    await page.evaluate("getSelection().selectAllChildren(document.querySelector('.body strong'))")
+    go_on.set()
+    await expect(page.locator(".body")).to_contain_text("And more.")
+    await expect(page.get_by_role("button", name="Copy answer")).to_be_visible()
+    assert await page.evaluate("getSelection().toString()") == "words"
+
+
+async def test_shortcuts_are_listed_and_do_what_they_say(page: Page) -> None:
+    await expect(page.locator("#text")).to_be_focused()  # as the last of what opens the page
+    await page.evaluate("document.activeElement.blur()")
+    await page.keyboard.press("?")
+    await expect(page.locator("#keys-list")).to_be_visible()
+    await page.keyboard.press("Escape")
+    await expect(page.locator("#keys-list")).to_be_hidden()
+    await page.evaluate("document.activeElement.blur()")
+    await page.keyboard.press("/")
+    await expect(page.get_by_role("searchbox")).to_be_focused()
+    await page.evaluate("document.activeElement.blur()")
+    await page.keyboard.press("w")
+    await expect(page.locator("#text")).to_be_focused()
+    before = page.url
+    await page.evaluate("document.activeElement.blur()")
+    await page.keyboard.press("n")
+    await page.wait_for_url(lambda url: url != before)

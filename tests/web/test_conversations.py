@@ -1,0 +1,122 @@
+"""The list of conversations over HTTP: names, pins, search, export, and what is not there."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import httpx
+import pytest
+
+from adapters.web.conversations import titled
+from core.messages import Answer, Attachment
+from tests.fakes.choices import message
+from tests.web.house import House
+
+
+async def said(client: httpx.AsyncClient, text: str, conversation: str = "main") -> None:
+    answer = await client.post("/chat", json={"message": text, "conversation": conversation})
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("text", "title"),
+    [
+        ("hello", "hello"),
+        ("# A *heading*\n\nand `more`", "A heading and more"),
+        ("see [our page](https://example.com) on my_table and 2*3*4",
+         "see our page on my_table and 2*3*4"),
+        ("```python\nprint(1)\n```", "print(1)"),
+        ("- one\n- two", "one two"),
+        ("word " * 30, "word word word word word word word word word word word word…"),
+        ("x" * 90, "x" * 59 + "…"),
+        ("  ", "plan.pdf"),
+    ],
+)  # fmt: skip
+def test_a_title_is_the_first_words_without_their_marks(text: str, title: str) -> None:
+    first = message(text, "k1")
+    file = Attachment("plan.pdf", "application/pdf", 1)
+    assert titled(replace(first, attachments=(file,))) == title
+
+
+async def test_the_list(house: House, client: httpx.AsyncClient) -> None:
+    assert (await client.get("/conversations")).json() == {"conversations": []}
+    await said(client, "about apples", "a")
+    await said(client, "about pears", "b")
+    body = (await client.get("/conversations")).json()["conversations"]
+    assert [(one["id"], one["title"], one["pinned"]) for one in body] == [
+        ("b", "about pears", False), ("a", "about apples", False),
+    ]  # fmt: skip
+    marked = await client.patch("/conversations/a", json={"title": "  Fruit\n", "pinned": True})
+    assert marked.status_code == 200
+    body = (await client.get("/conversations")).json()["conversations"]
+    assert [(one["id"], one["title"]) for one in body] == [("a", "Fruit"), ("b", "about pears")]
+    await client.patch("/conversations/a", json={"title": ""})
+    body = (await client.get("/conversations", params={"search": "APPLES"})).json()
+    assert [(one["title"], one["turn"]) for one in body["conversations"]] == [
+        ("about apples", house.rows[1].message.turn)
+    ]
+
+
+async def test_what_is_not_there_or_not_understood(client: httpx.AsyncClient) -> None:
+    for method, path in (
+        ("PATCH", "/conversations/none"), ("DELETE", "/conversations/none"),
+        ("GET", "/conversations/none/export"),
+    ):  # fmt: skip
+        body = {"pinned": True} if method == "PATCH" else None
+        assert (await client.request(method, path, json=body)).status_code == 404
+    await said(client, "hello")
+    for wrong in ({"title": 5}, {"colour": "red"}, {"pinned": "perhaps"}):
+        assert (await client.patch("/conversations/main", json=wrong)).status_code == 400
+
+
+async def test_an_export_is_a_file(client: httpx.AsyncClient) -> None:
+    await said(client, "Où est *São Paulo*?")
+    exported = await client.get("/conversations/main/export")
+    assert exported.headers["content-type"] == "text/markdown; charset=utf-8"
+    assert exported.headers["content-disposition"].startswith("attachment; filename=")
+    assert exported.text.startswith("# Où est São Paulo?\n")
+    assert "You said: Où est *São Paulo*?" in exported.text
+
+
+async def test_strangers_read_no_list(house: House) -> None:
+    async with house.stranger() as stranger:
+        for path in ("/conversations", "/conversations/main/export", "/welcome"):
+            assert (await stranger.get(path)).status_code == 401
+        for method in ("PATCH", "DELETE"):
+            assert (await stranger.request(method, "/conversations/main")).status_code == 401
+
+
+async def test_only_the_last_answered_message_is_asked_again(
+    house: House, client: httpx.AsyncClient
+) -> None:
+    await said(client, "one")
+    await said(client, "two")
+    first, last = (house.rows[seq].message.turn for seq in (1, 2))
+
+    async def again(turn: str) -> httpx.Response:
+        return await client.post("/chat", json={"message": "three", "replaces": turn})
+
+    refused = await again(first)
+    assert (refused.status_code, refused.json()["error"]["message"]) == (
+        400, "I do not understand that request: only the last message can be asked again.",
+    )  # fmt: skip
+    assert (await again("aaaaaaaaaaaaaaaa")).status_code == 404
+    assert (await again(last)).json()["response"] == "You said: three"
+    told = (await client.get("/conversations/main")).json()["messages"]
+    assert [one["text"] for one in told if one["role"] == "user"] == ["one", "three"]
+
+
+async def test_words_are_in_the_language_that_is_asked_for(house: House) -> None:
+    house.script = lambda turn: _answer(turn.message.locale)
+    for language, words in (
+        ("pt-BR", "Não há conversa aqui"),
+        ("fr", "Il n'y a pas de conversation"),
+    ):
+        async with house.client(**{"Accept-Language": language}) as client:
+            refused = await client.get("/conversations/none/export")
+            assert refused.json()["error"]["message"].startswith(words)
+            assert (await client.get("/page/words.json")).json()["locale"] == language
+
+
+async def _answer(text: str) -> Answer:
+    return Answer(text)

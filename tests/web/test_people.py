@@ -1,0 +1,491 @@
+"""Several people on one page: who comes in as whom, and that nobody finds what is another's."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+
+from adapters.web import adapter
+from adapters.web.authentication import SESSION, TRIES, Login
+from adapters.web.errors import TooManyTries, Unauthorized, WrongToken
+from adapters.web.server import application
+from bot.integrations import ADMINS
+from core.errors import NotStored
+from core.messages import Answer, Card
+from core.records import Health
+from tests.fakes.choices import allow_list
+from tests.fakes.memory import MemoryPeople
+from tests.web.house import TOKEN, House, Turn, events, following, until
+
+CARD = Card("abc234", "proposal", "Create 1 row", "In Customers.", (), ("approve", "deny"))
+ABSENT = {"conversation": "nowhere", "turn": "a" * 16, "file": "f" * 32}
+
+
+@dataclass(frozen=True)
+class Inhabited:
+    """A house where each of `clients` has said something in a conversation called `work`, with a
+    file. `theirs`: the ids of what is Ana's."""
+
+    house: House
+    clients: Mapping[str, httpx.AsyncClient]
+    theirs: Mapping[str, str]
+
+
+@pytest.fixture
+async def inhabited() -> AsyncIterator[Inhabited]:
+    house = House()
+    house.policy = allow_list()
+    await house.open()
+    house.board.parts = [Health("model", "failing", "no answer")]
+    tokens = {name: house.people.add(name) for name in ("ana", "bia", "gone")}
+    async with AsyncExitStack() as stack:
+        clients = {name: house.person(token) for name, token in tokens.items()}
+        clients |= {"owner": house.client(), "stranger": house.stranger()}
+        for client in clients.values():
+            await stack.enter_async_context(client)
+        for name in ("owner", "ana", "bia", "gone"):
+            said = await clients[name].post(
+                "/chat", data={"message": f"of {name}", "conversation": "work"},
+                files={"file": ("note.txt", name.encode())},
+            )  # fmt: skip
+            assert said.json()["response"] == f"You said: of {name}"
+        house.people.remove("gone")
+        (anas,) = [row.message for row in house.rows.values() if row.message.author.id == "ana"]
+        theirs = {"conversation": "work", "turn": anas.turn, "file": anas.attachments[0].file}
+        yield Inhabited(house, clients, theirs)
+    await house.close()
+
+
+Ask = Callable[[httpx.AsyncClient, Mapping[str, str]], Any]
+
+
+def get(path: str) -> Ask:
+    return lambda client, ids: client.get(path.format_map(ids))
+
+
+def post(path: str, **body: Any) -> Ask:
+    return lambda client, ids: client.post(path.format_map(ids), json=body)
+
+
+async def head_of_stream(client: httpx.AsyncClient, ids: Mapping[str, str]) -> httpx.Response:
+    path = "/conversations/{conversation}/events?after=0".format_map(ids)
+    async with client.stream("GET", path) as response:
+        if response.status_code != 200:
+            await response.aread()
+            return response
+        told = await until(events(response), "ready")
+        return httpx.Response(200, json=[event.data for event in told])
+
+
+ROUTES: dict[tuple[str, str], Ask] = {
+    ("GET", "/"): get("/"),
+    ("GET", "/healthz"): get("/healthz"),
+    ("GET", "/readyz"): get("/readyz"),
+    ("GET", "/metrics"): get("/metrics"),
+    ("GET", "/status"): get("/status"),
+    ("GET", "/usage"): get("/usage"),
+    ("GET", "/me"): get("/me"),
+    ("GET", "/welcome"): get("/welcome"),
+    ("GET", "/page/words.json"): get("/page/words.json"),
+    ("GET", "/page/{name}"): get("/page/ponte.js"),
+    ("POST", "/login"): post("/login", token="wrong"),
+    ("POST", "/logout"): post("/logout"),
+    ("POST", "/chat"): post("/chat", message="hi", conversation="other"),
+    ("POST", "/cards/{id}"): post("/cards/abc234", action="approve", conversation="work"),
+    ("POST", "/turns/{turn}/stop"): post("/turns/{turn}/stop"),
+    ("GET", "/quick-commands"): get("/quick-commands?conversation=work"),
+    ("GET", "/conversations"): get("/conversations?search=of"),
+    ("GET", "/conversations/{id}"): get("/conversations/{conversation}"),
+    ("PATCH", "/conversations/{id}"): lambda client, ids: client.patch(
+        f"/conversations/{ids['conversation']}", json={"pinned": True}
+    ),
+    ("DELETE", "/conversations/{id}"): lambda client, ids: client.delete(
+        f"/conversations/{ids['conversation']}"
+    ),
+    ("GET", "/conversations/{id}/export"): get("/conversations/{conversation}/export"),
+    ("GET", "/conversations/{id}/events"): head_of_stream,
+    ("GET", "/files/{id}"): get("/files/{file}"),
+}
+"""How each route is asked. A new route has its line here, and its row in `ANSWERS`."""
+NEEDS_NOBODY = {
+    ("GET", "/"), ("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/page/words.json"),
+    ("GET", "/page/{name}"), ("POST", "/login"), ("POST", "/logout"),
+}  # fmt: skip
+OPERATORS = {("GET", "/metrics"), ("GET", "/status"), ("GET", "/usage")}
+OF_SOMEBODY = {
+    ("POST", "/turns/{turn}/stop"): "turn",
+    ("GET", "/files/{id}"): "file",
+}
+"""What is asked for by an id that no two things have: which of Ana's that is."""
+
+
+def test_every_route_of_the_page_is_looked_at() -> None:
+    guarded: Any = application(bare_site())
+    known = {
+        (method, route.path) for route in guarded._app.routes for method in route.methods - {"HEAD"}
+    }
+    assert known == ROUTES.keys()
+
+
+def bare_site() -> Any:
+    house = House()
+
+    class Nothing:
+        platform, cookie, secure = "web", "", False
+
+    return adapter.Site(
+        auth=Nothing(), hub=None, inbox=None, journal=None, files=house.files,  # type: ignore[arg-type]
+        board=house.board, readiness=house.board.health,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("who", ["stranger", "gone"])
+async def test_strangers_and_who_was_removed_get_nothing(inhabited: Inhabited, who: str) -> None:
+    rows = len(inhabited.house.rows)
+    for route, ask in ROUTES.items():
+        said = await ask(inhabited.clients[who], inhabited.theirs)
+        if route == ("GET", "/readyz"):
+            assert (said.status_code, said.json()) == (503, {"status": "not ready"})
+        elif route in NEEDS_NOBODY - {("POST", "/login")}:
+            assert said.status_code == 200, route
+        else:
+            assert (said.status_code, said.json()["error"]["code"]) == (401, "unauthorized"), route
+        inhabited.house.web._site.auth._login._tries.clear()  # type: ignore[attr-defined]
+    assert len(inhabited.house.rows) == rows
+
+
+async def test_people_have_what_is_theirs(inhabited: Inhabited) -> None:
+    for route, ask in ROUTES.items():
+        said = await ask(inhabited.clients["ana"], inhabited.theirs)
+        if route == ("GET", "/readyz"):
+            assert (said.status_code, said.json()) == (503, {"status": "not ready"})
+        elif route in OPERATORS:
+            assert (said.status_code, said.json()["error"]["code"]) == (403, "forbidden"), route
+        elif route != ("POST", "/login"):
+            assert said.status_code == 200, route
+        assert not any(f"of {other}" in said.text for other in ("bia", "owner", "gone")), route
+
+
+@pytest.mark.parametrize("admins", [ADMINS, frozenset({"slack:U1"})], ids=["admin", "not admin"])
+async def test_the_owner_has_the_rest(inhabited: Inhabited, admins: frozenset[str]) -> None:
+    inhabited.house.web._site.policy = allow_list(admins=admins)
+    for route, ask in ROUTES.items():
+        said = await ask(inhabited.clients["owner"], inhabited.theirs)
+        if route == ("GET", "/readyz"):
+            assert said.json()["reasons"] == [{"name": "model", "words": "no answer"}]
+        elif route in OPERATORS:
+            assert said.status_code == 200, route
+        assert not any(f"of {other}" in said.text for other in ("ana", "bia", "gone")), route
+
+
+async def test_an_admin_reads_what_is_wrong(inhabited: Inhabited) -> None:
+    inhabited.house.web._site.policy = allow_list(admins=frozenset({"web:bia"}))
+    bia = inhabited.clients["bia"]
+    for path in ("/metrics", "/status"):
+        assert (await bia.get(path)).status_code == 200
+    assert (await bia.get("/readyz")).json()["reasons"]
+
+
+@pytest.mark.parametrize("who", ["bia", "owner"])
+async def test_what_is_another_s_is_as_if_it_were_not(inhabited: Inhabited, who: str) -> None:
+    for route, kind in OF_SOMEBODY.items():
+        client, ask = inhabited.clients[who], ROUTES[route]
+        theirs = await ask(client, inhabited.theirs)
+        absent = await ask(client, {**inhabited.theirs, kind: ABSENT[kind]})
+        assert (theirs.status_code, theirs.json()) == (404, absent.json()), route
+        assert absent.status_code == 404
+
+
+async def test_a_conversation_of_that_name_is_each_one_s_own(inhabited: Inhabited) -> None:
+    """Bia asks for one that Ana has and she has not: as for one that nobody has."""
+    ana, bia = inhabited.clients["ana"], inhabited.clients["bia"]
+    await ana.post("/chat", json={"message": "a secret", "conversation": "private"})
+    for route, ask in ROUTES.items():
+        if not route[1].startswith("/conversations/{id}"):
+            continue
+        theirs = await ask(bia, {"conversation": "private"})
+        absent = await ask(bia, {"conversation": "nowhere"})
+        assert theirs.status_code == absent.status_code, route
+        assert json.loads(theirs.text.replace("private", "nowhere")) == absent.json(), route
+    kept = (await ana.get("/conversations/private")).json()["messages"]
+    assert [one["text"] for one in kept] == ["a secret", "You said: a secret"]
+
+
+async def test_lists_searches_names_and_forgetting_are_one_s_own(inhabited: Inhabited) -> None:
+    ana, bia = inhabited.clients["ana"], inhabited.clients["bia"]
+    await ana.patch("/conversations/work", json={"title": "Ana's", "pinned": True})
+    for name, title in (("ana", "Ana's"), ("bia", "of bia"), ("owner", "of owner")):
+        client = inhabited.clients[name]
+        (one,) = (await client.get("/conversations")).json()["conversations"]
+        assert (one["id"], one["title"]) == ("work", title)
+        (hit,) = (await client.get("/conversations?search=of")).json()["conversations"]
+        assert hit["id"] == "work"
+    assert "of ana" in (await ana.get("/conversations/work/export")).text
+
+    async def forgets(turn: Turn) -> Answer:
+        await inhabited.house.inbox.forget(turn.message.address.conversation)
+        return Answer("Forgotten.")
+
+    inhabited.house.script = forgets
+    erased = asyncio.create_task(bia.delete("/conversations/work"))
+    await erased
+    assert (await bia.get("/conversations")).json() == {"conversations": []}
+    assert len((await ana.get("/conversations")).json()["conversations"]) == 1
+
+
+async def test_each_one_s_words_are_theirs(inhabited: Inhabited) -> None:
+    told = {
+        row.message.author.id: (row.message.author.key, row.message.address.conversation)
+        for row in inhabited.house.rows.values()
+    }
+    assert told == {
+        "owner": ("web:owner", "web:work"),
+        "ana": ("web:ana", "web:work:@ana"),
+        "bia": ("web:bia", "web:work:@bia"),
+        "gone": ("web:gone", "web:work:@gone"),
+    }
+    assert (await inhabited.clients["ana"].get("/me")).json() == {
+        "person": "web:ana", "name": "ana", "owner": False, "operates": False,
+    }  # fmt: skip
+    own = (await inhabited.clients["owner"].get("/me")).json()
+    assert (own["owner"], own["operates"]) == (True, True)
+
+
+async def test_one_key_is_one_turn_for_each_person(inhabited: Inhabited) -> None:
+    """Also where the owner's key looks like somebody's."""
+    asked = [("ana", "k"), ("bia", "k"), ("owner", "k"), ("owner", "ana:k"), ("owner", "@ana:k")]
+    for name, key in asked:
+        said = await inhabited.clients[name].post(
+            "/chat", json={"message": f"{name} {key}", "event_key": key}
+        )
+        assert said.json()["response"] == f"You said: {name} {key}"
+    for name, key in asked:
+        again = await inhabited.clients[name].post("/chat", json={"message": "?", "event_key": key})
+        assert again.json()["response"] == f"You said: {name} {key}"
+    shown = (await inhabited.clients["ana"].get("/conversations/main")).json()["messages"]
+    assert [one["event_key"] for one in shown if one["role"] == "user"] == ["k"], "as Ana named it"
+
+
+async def test_a_stream_tells_of_one_s_own_alone(inhabited: Inhabited) -> None:
+    ana, bia = inhabited.clients["ana"], inhabited.clients["bia"]
+    async with following(ana, "work") as stream:
+        await until(stream, "ready")
+        await bia.post("/chat", json={"message": "bia's", "conversation": "work"})
+        await ana.post("/chat", json={"message": "ana's", "conversation": "work"})
+        seen = await until(stream, "done")
+    assert "bia's" not in str(seen)
+    assert seen[-1].data["response"] == "You said: ana's"
+
+
+async def test_a_card_is_decided_as_oneself_in_one_s_own_place(inhabited: Inhabited) -> None:
+    async def script(turn: Turn) -> Answer:
+        return Answer(f"{turn.message.author.key} at {turn.message.address.conversation}")
+
+    inhabited.house.script = script
+    for name, place in (("bia", "web:work:@bia"), ("owner", "web:work")):
+        body = {"action": "approve", "conversation": "work", "event_key": "k"}
+        said = await inhabited.clients[name].post(f"/cards/{CARD.id}", json=body)
+        assert said.json()["text"] == f"web:{name} at {place}"
+
+
+@asynccontextmanager
+async def signed_in(house: House, token: str) -> AsyncIterator[httpx.AsyncClient]:
+    async with house.stranger() as browser:
+        assert (await browser.post("/login", json={"token": token})).status_code == 200
+        yield browser
+
+
+async def test_a_person_signs_in_and_out(house: House) -> None:
+    token = house.people.add("ana")
+    async with signed_in(house, token) as ana:
+        assert (await ana.get("/me")).json()["name"] == "ana"
+        (cookie,) = ana.cookies.jar
+        assert token not in str(cookie)
+        out = await ana.post("/logout")
+        assert (out.status_code, "Max-Age=0" in out.headers["set-cookie"]) == (200, True)
+        assert (await ana.get("/me")).status_code == 401
+    async with signed_in(house, house.token) as owner:
+        assert (await owner.get("/me")).json()["person"] == "web:owner"
+
+
+@pytest.mark.parametrize("how", ["renewed", "removed"])
+async def test_sessions_end_with_the_token(house: House, how: str) -> None:
+    old, other = house.people.add("ana"), house.people.add("bia")
+    async with (
+        signed_in(house, old) as ana,
+        signed_in(house, other) as bia,
+        house.client() as owner,
+    ):
+        if how == "renewed":
+            new = house.people.add("ana")
+            async with signed_in(house, new) as again:
+                assert (await again.get("/me")).json()["name"] == "ana"
+        else:
+            house.people.remove("ana")
+        assert (await ana.get("/me")).status_code == 401
+        assert (await ana.post("/login", json={"token": old})).status_code == 401
+        assert (await bia.get("/me")).status_code == 200
+        assert (await owner.get("/me")).status_code == 200
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["told", "not told"])
+@pytest.mark.parametrize("how", ["renewed", "removed"])
+async def test_streams_end_with_the_token(
+    house: House, monkeypatch: pytest.MonkeyPatch, told: bool, how: str
+) -> None:
+    """Where no notice comes, it is found out."""
+    monkeypatch.setattr(adapter, "LOOK", 60.0 if told else 0.05)
+    house.people.quiet = not told
+    tokens = {name: house.people.add(name) for name in ("ana", "bia")}
+    running = asyncio.Event()
+
+    async def never(turn: Turn) -> Answer:
+        running.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    house.script = never
+    async with (
+        house.person(tokens["ana"]) as ana, house.person(tokens["bia"]) as bia,
+        house.client() as owner,
+        following(ana) as hers, following(bia) as others, following(owner) as ours,
+    ):  # fmt: skip
+        for stream in (hers, others, ours):
+            await until(stream, "ready")
+        asked = ana.stream(
+            "POST", "/chat", json={"message": "think"}, headers={"Accept": "text/event-stream"}
+        )
+        async with asked as answering:
+            await running.wait()
+            if how == "renewed":
+                house.people.add("ana")
+            else:
+                house.people.remove("ana")
+            assert "done" not in [event.name async for event in hers]
+            assert "done" not in [event.name async for event in events(answering)]
+        house.script = said_so
+        for client, stream in ((bia, others), (owner, ours)):
+            await client.post("/chat", json={"message": "hello"})
+            assert (await until(stream, "done"))[-1].data["response"] == "So."
+
+
+async def said_so(turn: Turn) -> Answer:
+    return Answer("So.")
+
+
+async def test_who_is_let_in_while_they_are_removed_follows_nothing(house: House) -> None:
+    """The stream begins between the two."""
+    token = house.people.add("ana")
+    find = house.people.find
+
+    async def removed_meanwhile(person: str) -> Any:
+        return None
+
+    house.people.find = removed_meanwhile  # type: ignore[method-assign]
+    async with house.person(token) as ana, following(ana) as stream:
+        seen = [event.name async for event in stream]
+    house.people.find = find  # type: ignore[method-assign]
+    assert set(seen) <= {"ready"}
+
+
+class Doors:
+    """A login whose clock stands still until a test moves it."""
+
+    def __init__(self) -> None:
+        self.time = 0.0
+        self.people = MemoryPeople()
+        self.login = Login(TOKEN, lambda: self.time, lambda: self.time, self.people)
+
+    async def offer(self, token: str, address: str = "10.0.0.1") -> str:
+        visitor = await self.login.admit({"authorization": f"Bearer {token}"}, address)
+        return visitor.person.key
+
+    def session(self, value: str) -> dict[str, str]:
+        return {"cookie": f"{self.login.cookie}={value}"}
+
+
+async def test_a_session_is_its_person_s_alone() -> None:
+    doors = Doors()
+    ana = await doors.login.check(doors.people.add("ana"), "")
+    bia = await doors.login.check(doors.people.add("bia"), "")
+    kept = doors.login.session(ana)
+    assert (await doors.login.admit(doors.session(kept), "")) == ana
+    theirs, owners = doors.login.session(bia), doors.login.session()
+    head, _, seal = kept.rpartition("-")
+    forged = [
+        kept.replace("-ana-", "-bia-"), kept.replace("-ana-", "-owner-"),
+        kept.replace("-ana-", "-"), kept.replace("-ana-", "--"), kept.replace("-ana-", "-nobody-"),
+        f"{head}-{theirs.rpartition('-')[2]}", f"{head}-{owners.rpartition('-')[2]}",
+        f"{owners.rpartition('-')[0]}-{seal}", f"f{kept}",
+    ]  # fmt: skip
+    for value in forged:
+        with pytest.raises(Unauthorized):
+            await doors.login.admit(doors.session(value), "")
+    other = Login("another-token-that-is-long", people=doors.people)
+    with pytest.raises(Unauthorized):
+        await other.admit({"cookie": f"{other.cookie}={kept}"}, "")
+    doors.time = SESSION + 1
+    with pytest.raises(Unauthorized):
+        await doors.login.admit(doors.session(kept), "")
+
+
+async def test_guesses_are_counted_for_all_tokens_together() -> None:
+    doors = Doors()
+    token = doors.people.add("ana")
+    for _ in range(TRIES):
+        with pytest.raises(WrongToken):
+            await doors.offer("guess")
+    read = doors.people.read
+    for right in (token, TOKEN):
+        with pytest.raises(TooManyTries):
+            await doors.offer(right)
+    assert doors.people.read == read, "nothing is read for who guesses"
+    assert await doors.offer(token, "10.0.0.2") == "web:ana"
+
+
+async def test_much_at_once_with_the_right_token_is_no_guessing() -> None:
+    doors = Doors()
+    token = doors.people.add("ana")
+    offers = [doors.offer(each) for each in [token, TOKEN] * (2 * TRIES)]
+    assert set(await asyncio.gather(*offers)) == {"web:ana", "web:owner"}
+
+
+async def test_many_guesses_at_once_are_counted_too() -> None:
+    doors = Doors()
+    doors.people.add("ana")
+    told = await asyncio.gather(
+        *(doors.offer(f"guess {n}") for n in range(5 * TRIES)), return_exceptions=True
+    )
+    assert [type(one) for one in told].count(WrongToken) == TRIES
+
+
+async def test_without_the_database_the_owner_comes_in() -> None:
+    doors = Doors()
+    token = doors.people.add("ana")
+    kept = doors.login.session(await doors.login.check(token, ""))
+    doors.people.away = True
+    assert await doors.offer(TOKEN) == "web:owner"
+    await doors.login.admit(doors.session(doors.login.session()), "")
+    for headers in ({"authorization": f"Bearer {token}"}, doors.session(kept)):
+        with pytest.raises(NotStored):
+            await doors.login.admit(headers, "")
+
+
+async def test_the_day_that_they_came_is_kept_once() -> None:
+    doors = Doors()
+    token = doors.people.add("ana")
+    kept = doors.session(doors.login.session(await doors.login.check(token, "")))
+    assert doors.people.accounts["web:ana"].seen == "1970-01-01"
+    read = doors.people.read
+    await doors.login.admit(kept, "")
+    assert doors.people.read == read + 1, "who it is, and no more"
+    doors.time = 86_400
+    await doors.login.admit(kept, "")
+    assert doors.people.accounts["web:ana"].seen == "1970-01-02"

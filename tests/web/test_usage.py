@@ -1,0 +1,50 @@
+"""The page of what was spent, which admins alone see."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import httpx
+
+from adapters.web.usage import DAYS, page
+from tests.web.house import House
+
+
+async def test_a_bar_for_each_day_and_the_numbers_beside_it(
+    house: House, client: httpx.AsyncClient
+) -> None:
+    today = datetime.now(UTC).date()
+    days = [today - timedelta(days=back) for back in (0, 1, DAYS + 5)]
+    house.usage = [
+        {"name": day.isoformat(), "turns": 3, "input": 1500, "output": 20, "cost": 0.25}
+        for day in days
+    ]
+    said = await client.get("/usage")
+    assert said.status_code == 200
+    assert said.headers["content-type"] == "text/html; charset=utf-8"
+    policy = said.headers["content-security-policy"]
+    assert policy.startswith("default-src 'none'; style-src 'self';"), "no script at all"
+    assert said.text.count("<rect ") == DAYS
+    assert said.text.count("<td>1,520</td><td>$0.25</td>") == 2, "what is older is left out"
+    assert "<script" not in said.text
+    assert "style=" not in said.text, "the policy takes none"
+
+
+async def test_a_stranger_sees_nothing(house: House) -> None:
+    async with house.stranger() as somebody:
+        assert (await somebody.get("/usage")).status_code == 401
+
+
+def test_without_prices_the_bars_are_tokens() -> None:
+    today = datetime.now(UTC).date()
+    drawn = page([(today, {"turns": 1, "input": 5, "output": 5, "cost": None})])
+    assert "<td>10</td><td>–</td>" in drawn
+    assert 'height="142.0"' in drawn
+    assert "<figcaption>tokens (≤ 10)</figcaption>" in drawn
+
+
+def test_without_tokens_the_bars_are_turns() -> None:
+    today = datetime.now(UTC).date()
+    drawn = page([(today, {"turns": 4, "input": 0, "output": 0, "cost": None})])
+    assert 'height="142.0"' in drawn
+    assert "<figcaption>turns (≤ 4)</figcaption>" in drawn
