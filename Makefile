@@ -6,6 +6,8 @@
 # make bench  seconds and megabytes
 # make soak   50,000 turns over 5,000 threads: does anything grow?
 # make languages  bring the catalogues of core/locale up to the code, and tell what is missing
+# make reference  write docs/reference.md anew from the code
+# make site   the documents as a site of static pages, in dist/site
 # make lock   pin the dependencies of pyproject.toml anew (needs uv)
 # make clean  remove what these made
 
@@ -25,7 +27,7 @@ done
 NO_PYTHON = Ponte needs Python 3.11 or newer. Install it, or name one: make PYTHON=/path/to/python3
 NO_VENV = This Python cannot make a venv. On Debian: apt-get install python3-venv
 
-.PHONY: run test lint storm sandbox bench soak languages lock clean
+.PHONY: run test lint storm sandbox bench soak languages reference site lock clean
 
 run: .venv/ready
 	@echo "In this checkout the command ponte is $(BIN)/ponte, as in: $(BIN)/ponte chat"
@@ -76,6 +78,12 @@ SANDBOX = matplotlib numpy openpyxl pandas pillow
 
 languages: .venv/ready-to-test
 	$(BIN)/python -m tests.languages.sentences
+
+reference: .venv/ready-to-test
+	$(BIN)/python -m tests.docs.reference
+
+site: .venv/ready-to-test
+	$(BIN)/python -m tests.docs.site
 
 lock:
 	@command -v uv >/dev/null || { echo "make lock needs uv (pipx install uv)" >&2; exit 1; }

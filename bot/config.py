@@ -149,14 +149,27 @@ def _set(value: str, info: ValidationInfo) -> str:
 
 
 Place = Annotated[str, AfterValidator(_place)]
+"""`web`, `terminal`, a platform (`slack`), its workspace or server (`slack:T1`) or a channel of it
+(`slack:T1:C1`)."""
 PersonKey = Annotated[str, AfterValidator(_person)]
+"""A person, user group or role, as in `slack:U1`, `discord:42`, `web:ana`; `web`, `terminal`: the
+owner."""
 Approver = Annotated[str, AfterValidator(_approver)]
+"""A person, the name of a group, or `asker`."""
 Duration = Annotated[float, BeforeValidator(_duration)]
+"""Minutes or hours, as in `"30m"` or `"4h"`; `"0"` is never."""
 Approvals = Literal[1, 2]
 Who = Annotated[str, AfterValidator(_who)]
+"""A person, the name of a group, a platform, or one of `everybody`, `members`, `guests`,
+`outsiders`, `admins`."""
 Where = Annotated[str, AfterValidator(_where)]
+"""A place, `direct` or `shared`."""
 Right = Annotated[str, AfterValidator(_right)]
+"""`chat`, `read`, `propose`, `approve`, `spend`, `code`, `administer`, one of them for one table
+(`read:Orders`), or `tool:NAME`, `command:SLUG`, `agent:NAME`, `model:NAME`; `*` in a name is any
+text."""
 SetName = Annotated[str, AfterValidator(_set)]
+"""Small letters, digits, hyphens and underscores: a name that means nothing yet."""
 Slug = Annotated[
     str,
     matching(
@@ -164,49 +177,77 @@ Slug = Annotated[
         "a slug of up to 100 lower-case letters, digits, hyphens, underscores",
     ),
 ]
+"""Up to 100 lower-case letters, digits, hyphens and underscores."""
 AgentId = Annotated[
     str, matching(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}", "the agent's id, as the portal shows it")
 ]
+"""As StackSpot's portal shows it."""
 PricedName = Annotated[
     str, matching(rf"\*|{SLUG}|[A-Za-z0-9][A-Za-z0-9_-]{{0,99}}", "a name, or * for all others")
 ]
+"""A slug or an agent's name; `*` is any other."""
 Dollars = Annotated[float, Field(strict=True, ge=0, le=MOST, allow_inf_nan=False)]
+"""US dollars, a number that is not negative."""
 Host = Annotated[str, matching(r"[a-z0-9-]+(\.[a-z0-9-]+)*", "a host's name in small letters")]
+"""A host's name in small letters."""
 Language = Annotated[str, matching("|".join(LOCALES), "a language: " + ", ".join(LOCALES))]
+"""`en`, `pt-BR` or `fr`."""
 Texts = Annotated[Mapping[Language, str], BeforeValidator(_per_language)]
+"""A text, or a table of texts by language, as in `{ en = "…", fr = "…" }`."""
+Count = Annotated[StrictInt, Field(ge=0, le=MOST_CALLS)]
+"""A whole number, 0 to 1,000."""
+Many = Annotated[StrictInt, Field(ge=0, le=MOST)]
+"""A whole number that is not negative."""
+Days = Annotated[StrictInt, Field(ge=0, le=MOST_DAYS)]
+"""A whole number of days."""
+Rows = Annotated[StrictInt, Field(ge=0, le=MOST_ROWS)]
+"""A whole number, 0 to 100."""
 
 
 @dataclass(frozen=True, slots=True)
 class AccessRule:
-    """Whom it means, where, and what they may and may not do there (`core.policy`)."""
+    """Whom it means, where, and what they may and may not do there (`core.policy`). The first rule
+    that means who asks, and where, and says something about the right decides."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     who: tuple[Who, ...] = ()
+    """whom it means; left out: everybody"""
     where: tuple[Where, ...] = ()
+    """where it holds; left out: everywhere"""
     allow: tuple[Right, ...] = ()
+    """what they may; `approve` and `administer` only for people and groups"""
     deny: tuple[Right, ...] = ()
+    """what they may not"""
 
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """A place's own way. `allow` and `deny`: what can be done there, by whomever. `strict_mention`:
-    answer only where mentioned; `answer_everything`: also where not. `threads` False: answers stand
-    in the channel itself, which is one conversation. What is None is as everywhere. `instructions`
-    add to the assistant's own. `approvers`: who decides there
-    besides admins, instead of whoever asked. `retention_days` 0: as everywhere."""
+    """A place's own way: a channel, a workspace or server, or a platform. Each key holds as the
+    narrowest of them writes it."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     strict_mention: StrictBool | None = None
+    """answer only where mentioned, also in threads"""
     instructions: str = ""
+    """added to the assistant's own"""
     answer_everything: StrictBool | None = None
+    """answer also where not mentioned; not beside `strict_mention`"""
     threads: StrictBool | None = None
+    """false: answers stand in the channel itself, which is one conversation"""
     model: str = ""
+    """the model's name there; left out: PONTE_MODEL"""
     effort: Literal["", "low", "medium", "high"] = ""
+    """how hard the model thinks there; left out: PONTE_MODEL_EFFORT"""
     language: Language | None = None
+    """the language of what Ponte says there; left out: each reader's own"""
     allow: tuple[Right, ...] = ()
+    """all that can be done there, by whomever; left out: everything"""
     deny: tuple[Right, ...] = ()
+    """what cannot be done there, by whomever"""
     approvers: tuple[Approver, ...] = ()
-    retention_days: Annotated[StrictInt, Field(ge=0, le=MOST_DAYS)] = 0
+    """who decides there besides admins, instead of whoever asked"""
+    retention_days: Days = 0
+    """forget what nobody used there for so long; 0: as everywhere"""
 
     def __post_init__(self) -> None:
         if self.strict_mention and self.answer_everything:
@@ -221,8 +262,11 @@ class Input:
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     type: Literal["text", "number", "boolean", "choice"] = "text"
+    """what is asked for"""
     required: StrictBool = False
+    """whether the command is refused without it"""
     choices: tuple[str, ...] = ()
+    """what can be chosen, with `type = "choice"` alone"""
 
     def __post_init__(self) -> None:
         if bool(self.choices) != (self.type == "choice"):
@@ -231,56 +275,59 @@ class Input:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A quick command of the registry: `where` and `by` empty mean everywhere and everybody; one
-    without a title is called by its slug.
-
-    `effect`: the model runs one that is said to read; for one that spends (the default) or writes
-    it asks a person first.
-    """
+    """A quick command of the registry."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     title: Texts = field(default_factory=dict)
+    """what people read; left out: the slug"""
     description: Texts = field(default_factory=dict)
+    """what it does, for people and for the model"""
     inputs: Mapping[str, Input] = field(default_factory=dict)
+    """what it asks for, by name; left out: a text, or any inputs"""
     where: tuple[Place, ...] = ()
+    """where it may be run; left out: everywhere"""
     by: tuple[PersonKey, ...] = ()
+    """who may run it; left out: everybody who may spend"""
     effect: Literal["read", "spend", "write"] = "spend"
+    """what it does: the model runs `read` by itself, for the others it asks a person first"""
 
 
 @dataclass(frozen=True, slots=True)
 class Agent:
-    """An agent at StackSpot, under the name that models call it; `id` is the portal's."""
+    """An agent at StackSpot, under the name that models call it."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     id: AgentId
+    """the agent's id in the portal"""
     title: Texts = field(default_factory=dict)
+    """what people read; left out: its name"""
     description: Texts = field(default_factory=dict)
+    """what it is for, for the model"""
 
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """`auto_create_rows`: creates of up to so many rows that need no person's approval. Whoever is
-    asked to approve is reminded after `remind_after`, once; "0": not at all."""
+    """What holds for all proposals."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
-    auto_create_rows: Annotated[StrictInt, Field(ge=0, le=MOST_ROWS)] = 0
+    auto_create_rows: Rows = 0
+    """creates of up to so many rows need no person's approval"""
     remind_after: Duration = REMIND_AFTER
+    """whoever is asked to approve is reminded after this, once"""
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A team's table, by its title or id.
-
-    `access`: "hidden" (not even read), "read" (never changed), "ask" (a person approves each
-    change) or "auto" (as "ask", but one new row at a time needs nobody). `approvers`: who approves
-    besides admins, instead of whoever asked: people, groups, "asker". `approvals`: how many
-    different people must.
-    """
+    """A team's table, by its title or id."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     access: Access = "ask"
+    """`hidden`: not even read; `read`: never changed; `ask`: a person approves each change; `auto`:
+    as `ask`, but one new row at a time needs nobody"""
     approvers: tuple[Approver, ...] = ()
+    """who approves besides admins, instead of whoever asked"""
     approvals: Approvals = 1
+    """how many different people must"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,44 +336,55 @@ class Tool:
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     approvers: tuple[Approver, ...] = ()
+    """who approves besides admins, instead of whoever asked"""
     approvals: Approvals = 1
+    """how many different people must"""
 
 
 @dataclass(frozen=True, slots=True)
 class Links:
-    """`hosts`: where links may lead, with what is under them, once something from outside is in a
-    thread; other addresses can be read and not clicked there."""
+    """Where links may lead once something from outside is in a thread."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     hosts: tuple[Host, ...] = ()
+    """hosts, with what is under them; other addresses can be read and not clicked there"""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one turn may use. `costly_calls`: tool calls that cost (quick commands, agents, code);
-    `tool_calls`: all of them. What one person may send: `messages_per_minute`, and messages whose
-    turn has not begun (`waiting_per_person`); 0 is any number."""
+    """What one turn may use, and what one person may send."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
-    costly_calls: Annotated[StrictInt, Field(ge=0, le=MOST_CALLS)] = 20
-    tool_calls: Annotated[StrictInt, Field(ge=0, le=MOST_CALLS)] = 60
-    messages_per_minute: Annotated[StrictInt, Field(ge=0, le=MOST_CALLS)] = 0
-    waiting_per_person: Annotated[StrictInt, Field(ge=0, le=MOST_CALLS)] = 0
+    costly_calls: Count = 20
+    """tool calls of a turn that cost: quick commands, agents, code"""
+    tool_calls: Count = 60
+    """all tool calls of a turn"""
+    messages_per_minute: Count = 0
+    """messages of one person; 0 is any number"""
+    waiting_per_person: Count = 0
+    """messages of one person whose turn has not begun; 0 is any number"""
 
 
 @dataclass(frozen=True, slots=True)
 class AllowanceRule:
-    """What may be spent, counted for each of `of`, by `who` and `where` (empty: everybody,
-    everywhere), in US dollars, tokens and turns (`core.allowances`)."""
+    """What may be spent, counted for each of `of`, by `who` and `where` (`core.allowances`). At
+    least one of `money`, `tokens`, `turns` is written."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     of: Of
+    """whose it is: counted apart for each of them, or once for all"""
     per: Per = "day"
+    """when it begins anew, in PONTE_TIMEZONE"""
     who: tuple[Who, ...] = ()
+    """for whom; left out: everybody"""
     where: tuple[Place, ...] = ()
+    """where; left out: everywhere"""
     money: Dollars | None = None
-    tokens: Annotated[StrictInt, Field(ge=0, le=MOST)] | None = None
-    turns: Annotated[StrictInt, Field(ge=0, le=MOST)] | None = None
+    """US dollars"""
+    tokens: Many | None = None
+    """tokens in and out"""
+    turns: Many | None = None
+    """turns"""
 
     def __post_init__(self) -> None:
         if self.money is None and self.tokens is None and self.turns is None:
@@ -342,14 +400,17 @@ class AllowanceRule:
 
 @dataclass(frozen=True, slots=True)
 class ModelPrice:
-    """US dollars for a million tokens; `cached` and `written` cost what `input` does where they
-    are left out."""
+    """US dollars for a million tokens."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     input: Dollars
+    """tokens that are read"""
     output: Dollars
+    """tokens that are written"""
     cached: Dollars | None = None
+    """tokens read from the server's cache; left out: as `input`"""
     written: Dollars | None = None
+    """tokens written to the server's cache; left out: as `input`"""
 
     @property
     def price(self) -> Price:
@@ -360,14 +421,17 @@ class ModelPrice:
 
 @dataclass(frozen=True, slots=True)
 class PriceTable:
-    """What things cost, before the list that Ponte has: models, a session of a code container, a
-    run of a quick command or an agent (`*`: of any other)."""
+    """What things cost, before the list that Ponte has."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     container: Dollars = CONTAINER
+    """a session of hosted Python"""
     models: Mapping[str, ModelPrice] = field(default_factory=dict)
+    """by the model's name"""
     quick_commands: Mapping[PricedName, Dollars] = field(default_factory=dict)
+    """a run, by slug; `*`: any other"""
     agents: Mapping[PricedName, Dollars] = field(default_factory=dict)
+    """a run, by name; `*`: any other"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -376,17 +440,29 @@ class Config:
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
     changes: Changes = field(default_factory=Changes)
+    """what holds for all proposals"""
     tables: Mapping[str, Table] = field(default_factory=dict)
+    """a team's table, by its title or id"""
     tools: Mapping[str, Tool] = field(default_factory=dict)
+    """who approves what a tool proposes, by the name that models call it"""
     groups: Mapping[SetName, tuple[PersonKey, ...]] = field(default_factory=dict)
+    """sets of people, by a name for rules and approvers"""
     rules: tuple[AccessRule, ...] = ()
+    """who may do what, where; read from the top"""
     channels: Mapping[Place, Channel] = field(default_factory=dict)
+    """a place's own way, by channel, workspace or platform"""
     quick_commands: Mapping[Slug, Command] = field(default_factory=dict)
+    """the registry of quick commands, by slug"""
     agents: Mapping[Slug, Agent] = field(default_factory=dict)
+    """StackSpot's agents, by the name that models call them"""
     links: Links = field(default_factory=Links)
+    """where links may lead"""
     limits: Limits = field(default_factory=Limits)
+    """what a turn may use, what a person may send"""
     allowances: tuple[AllowanceRule, ...] = ()
+    """what may be spent"""
     prices: PriceTable = field(default_factory=PriceTable)
+    """what things cost"""
     name: str = field(default="ponte.toml", init=False, compare=False)
     lines: Any = field(default_factory=TomlLines, init=False, compare=False)
 

@@ -53,11 +53,12 @@ class DiscordSettings(SettingsPart):
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """`threads`: make one of each mention in a server's channel, where that is permitted and the
-    channel's own way says nothing else."""
+    """Of Discord alone."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
     threads: StrictBool = True
+    """make a thread of each mention in a server's channel, where that is permitted and the
+    channel's own way says nothing else"""
 
 
 class Discord(ChatIntegration[DiscordSettings]):

@@ -64,14 +64,16 @@ class SlackSettings(SettingsPart):
 
 
 BotId = Annotated[str, matching(r"B[A-Z0-9]+", "a bot's id, as in B0123456789")]
+"""As in `B0123456789`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """`bots`: ids of other bots that may talk with Ponte."""
+    """Of Slack alone."""
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
     bots: tuple[BotId, ...] = ()
+    """ids of other bots that may talk with Ponte"""
 
 
 RIGHTS = {

@@ -66,6 +66,7 @@ class Chat:
         ]
 
     async def chat(self, request: Request) -> Response:
+        """Say something. The answer comes whole, as an event stream, or as its turn's id."""
         streams = "text/event-stream" in request.headers.get("accept", "")
         if streams:
             self._site.hub.check_room()
@@ -81,6 +82,7 @@ class Chat:
         return await self._answered(request, answer, said)
 
     async def decide(self, request: Request) -> Response:
+        """Approve, deny or undo."""
         id = str(request.path_params["id"])
         decision = await read_json(request, Decision)
         if not _CARD.fullmatch(id):
@@ -94,7 +96,7 @@ class Chat:
         return JSONResponse(body)
 
     async def stop(self, request: Request) -> Response:
-        """A turn that has ended stays as it is; one that waits is withdrawn."""
+        """Stop it. A turn that has ended stays as it is; one that waits is withdrawn."""
         shown = await self._turn(request)
         body: Json = {"turn": shown.turn, "status": shown.state, "text": ""}
         if shown.state in FINAL_STATES:
@@ -108,7 +110,8 @@ class Chat:
         return JSONResponse(body | {"status": "stopped", "text": answer.text})
 
     async def commands(self, request: Request) -> Response:
-        """Titles and descriptions in the reader's language; `?conversation=` says where."""
+        """The quick commands that may be run, with their inputs, in the reader's language;
+        `?conversation=` says where."""
         conversation = request.query_params.get("conversation", "main")
         if not requests.ID.fullmatch(conversation):
             raise NotFound(what="conversation")

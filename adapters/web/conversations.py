@@ -123,7 +123,7 @@ class Conversations:
         ]
 
     async def listed(self, request: Request) -> Response:
-        """Those in which something is said, the pinned ones and then the last used first;
+        """Conversations in which something is said, the pinned ones and then the last used first;
         `?search=` leaves those that say these words, each with the newest `turn` that does."""
         platform, journal = self._site.auth.platform, self._site.journal
         own = self._site.own(visitor_of(request).person)
@@ -193,7 +193,8 @@ class Conversations:
         )
 
     async def events(self, request: Request) -> Response:
-        """From `Last-Event-ID`, or from `?after=` where a browser cannot send that header."""
+        """What happens there, as an event stream: from `Last-Event-ID`, or from `?after=` where a
+        browser cannot send that header."""
         address = self._address(request)
         if request.method == "HEAD":
             return Response(media_type="text/event-stream")
@@ -206,6 +207,7 @@ class Conversations:
             return EventStream(following.events(follower), stack.pop_all())
 
     async def file(self, request: Request) -> Response:
+        """A file's bytes."""
         id = str(request.path_params["id"])
         if not ID.fullmatch(id) or not await self._theirs(request, id):
             raise NotFound(what="file")
@@ -252,9 +254,11 @@ class Pages:
         ]
 
     async def page(self, request: Request) -> Response:
+        """The page."""
         return self._file(request, "index.html")
 
     async def asset(self, request: Request) -> Response:
+        """A script, style or picture of the page."""
         return self._file(request, str(request.path_params["name"]))
 
     async def words(self, request: Request) -> Response:
@@ -298,7 +302,8 @@ class Pages:
         return [*tries, say("What can you do?", locale), *commands][:3]
 
     async def login(self, request: Request) -> Response:
-        """Raises WrongToken, TooManyTries, TooLarge."""
+        """Sign in with a token: sets the session's cookie. Raises WrongToken, TooManyTries,
+        TooLarge."""
         entry = await read_json(request, Entry, limit=LOGIN_BODY)
         session = await self._site.auth.enter(entry.token, visit_of(request.scope))
         return self._with_session(JSONResponse({"status": "signed in"}), session, SESSION)
@@ -362,15 +367,19 @@ class OperatorRoutes:
         ]
 
     async def link(self, request: Request) -> Response:
+        """The page's address with its token."""
         return JSONResponse({"link": self._operator.link()})
 
     async def threads(self, request: Request) -> Response:
+        """Every conversation that is kept."""
         return JSONResponse({"threads": [dict(one) for one in await self._operator.threads()]})
 
     async def thread(self, request: Request) -> Response:
+        """What was said in one."""
         return JSONResponse(dict(await self._operator.thread(request.path_params["conversation"])))
 
     async def forget(self, request: Request) -> Response:
+        """Erase a conversation, or all of one person's."""
         asked = await read_json(request, Forgetting)
         if bool(asked.conversation) == bool(asked.person):
             raise BadRequest(why="give a conversation or a person")
@@ -378,6 +387,7 @@ class OperatorRoutes:
         return JSONResponse(dict(done))
 
     async def act(self, request: Request) -> Response:
+        """What a command of `ponte` has done: `reload`, `usage`, `audit`, `people` and the like."""
         act = self._operator.acts.get(request.path_params["act"])
         if act is None:
             raise UnknownPath

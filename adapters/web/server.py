@@ -258,10 +258,12 @@ class HealthRoutes:
         ]
 
     async def alive(self, request: Request) -> Response:
+        """200 while the process lives."""
         return JSONResponse({"status": "alive"})
 
     async def ready(self, request: Request) -> Response:
-        """503 while a configured platform or the model fails; why, only to owner and admins."""
+        """Whether it can answer: 503 while a configured platform or the model fails; why, only to
+        owner and admins."""
         parts = await self._site.readiness()
         failing = [part for part in parts if part.state == "failing"]
         ready = self._site.taking and not failing
@@ -273,6 +275,7 @@ class HealthRoutes:
         return JSONResponse(body, 200 if ready else 503)
 
     async def metrics(self, request: Request) -> Response:
+        """What is counted, in Prometheus' text format; for the owner and admins."""
         if self._site.metrics is None:
             raise NotFound(what="metrics")
         await self._site.check_operates(visitor_of(request).person)
@@ -281,6 +284,7 @@ class HealthRoutes:
         )
 
     async def status(self, request: Request) -> Response:
+        """How each part is; for the owner and admins."""
         await self._site.check_operates(visitor_of(request).person)
         parts = await self._site.board.health()
         return JSONResponse(

@@ -33,7 +33,7 @@ class UsageRoutes:
         return [Route("/usage", self.chart, methods=["GET"])]
 
     async def chart(self, request: Request) -> Response:
-        """Raises NotAllowed, NotFound."""
+        """What was used in each of the last 30 days, as HTML. Raises NotAllowed, NotFound."""
         await self._site.check_operates(visitor_of(request).person)
         if self._site.usage is None:
             raise NotFound(what="metrics")

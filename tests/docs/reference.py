@@ -1,0 +1,345 @@
+"""`make reference`: docs/reference.md, made from the code that it tells of.
+
+Settings come from their fields, `ponte.toml` from the classes that read it, `ponte` from its
+command line, chat commands from their grammar, routes from the application, metrics from the
+registry.
+What a thing means stands where it is defined; what has no words there stops the making of it.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import MISSING, fields, is_dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, cast, get_args, get_type_hints
+
+import typer
+from prometheus_client.metrics import MetricWrapperBase
+from pydantic import SecretStr
+from starlette.routing import Route
+
+from adapters.web.adapter import Site
+from adapters.web.authentication import ASSETS, HEALTH, OPEN
+from adapters.web.server import application
+from bot import config
+from bot.cli import cli
+from bot.integrations import FACES
+from bot.settings import Settings
+from core import metrics
+from core.conversation.grammar import NAMES, TRANSLATED
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "reference.md"
+GROUP = re.compile(r"^# --- (.*)$|^#([A-Z_]+)=(.*)$", re.MULTILINE)
+TYPED: Mapping[str, tuple[str, str]] = {
+    "help": ("what can be typed", "everybody"),
+    "status": ("what is connected, and how it is", "everybody"),
+    "usage": ("what you used today and what is left; `usage channel`: each person of it",
+              "everybody; all of it, and `usage channel`: admins"),
+    "new": ("a fresh conversation; the old one stays readable",
+            "everybody; in shared places who began it, and admins"),
+    "forget": ("erase this conversation everywhere; in shared places `forget yes`",
+               "everybody; in shared places who began it, and admins"),
+    "stop": ("stop what is being done here",
+             "everybody; in shared places who asked for it, and admins"),
+    "changes": ("what was changed here", "everybody; at the terminal those of everywhere"),
+    "approvals": ("what waits for you", "everybody"),
+    "approve": ("`approve ID`: have a proposal done", "who may approve it"),
+    "deny": ("`deny ID`: close a proposal", "who may approve it"),
+    "undo": ("`undo ID`: take a change back, for 7 days", "who may approve it"),
+    "why": ("`why ID`, `why TOOL`, `why RIGHT`: which rule decides", "everybody, of themselves"),
+    "quick-command": ("`quick-command SLUG …`: run a quick command",
+                      "who has `spend`; one with `effect = \"write\"`: `propose` too"),
+}  # fmt: skip
+"""What is typed in a chat → what it does, and who may."""
+Row = Sequence[str]
+
+
+def whole() -> str:
+    """The page's Markdown."""
+    made = "This page is made from the code by `make reference`, and a test compares the two."
+    parts: list[str] = ["# Reference", "", made]
+    for title, lines in (
+        ("Settings", _settings()),
+        ("ponte.toml", _file()),
+        ("Commands of the shell", _shell()),
+        ("Commands in a chat", _chat()),
+        ("HTTP", _http()),
+        ("Metrics", _metrics()),
+    ):
+        parts += ["", f"## {title}", "", *lines]
+    return "\n".join(parts) + "\n"
+
+
+def _table(head: Row, rows: Iterator[Row] | Sequence[Row]) -> list[str]:
+    lines = [head, ["---"] * len(head), *rows]
+    return [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in lines]
+
+
+def _settings() -> Iterator[str]:
+    yield (
+        "From the environment or the file `.env` of the folder that Ponte is started in; the "
+        "environment wins. [.env.example](../.env.example) is that file to copy, in this order."
+    )
+    rows: list[Row] = []
+    known = dict(Settings.model_fields)
+    for group, name, shown in GROUP.findall((ROOT / ".env.example").read_text("utf-8")):
+        if group:
+            yield from (["", *_table(("setting", "default", "meaning"), rows)] if rows else [])
+            rows = []
+            yield from ("", f"### {group.rstrip('.')}")
+            continue
+        field = known.pop(name.lower())
+        secret = " (secret)" if SecretStr in _inside(field.annotation) else ""
+        rows.append((f"`{name}`", f"`{shown}`" if shown else "–", f"{field.description}{secret}"))
+    yield from ["", *_table(("setting", "default", "meaning"), rows)]
+    if known:
+        raise LookupError(f"not in .env.example: {sorted(known)}")
+
+
+def _inside(annotation: object) -> Iterator[object]:
+    yield annotation
+    for each in get_args(annotation):
+        yield from _inside(each)
+
+
+def _file() -> Iterator[str]:
+    yield (
+        "Every key may be left out but those without a default. Unknown keys and wrong values are "
+        "refused, with the line. `ponte reload` and SIGHUP take it over without dropping an "
+        "answer; what belongs to an integration (`[slack]`, `[discord]`) and `[links]` counts from "
+        "the next start. A file with all of it: [ponte.toml.example](../ponte.toml.example)."
+    )
+    for path, kind in sections():
+        yield from ("", f"### `{path}`", "", _first(kind.__doc__ or ""), "")
+        yield from _table(("key", "type", "default", "meaning"), list(_keys(kind)))
+    yield from ("", "### `[groups]`", "", "Sets of people, for rules and approvers.", "")
+    yield from _table(("key", "type"), [("a set name", "list of person key")])
+    yield from ("", "### Forms", "", "What the types above mean.", "")
+    forms = {name.lower(): words for name, words in _attributes(inspect.getsource(config)).items()}
+    used = [_split(name) for name in sorted(_FORMS)]
+    yield from _table(
+        ("type", "is written"), [(name, forms[name.replace(" ", "")]) for name in used]
+    )
+
+
+_FORMS = {
+    "AgentId", "Approver", "Count", "Days", "Dollars", "Duration", "Host", "Language", "Many",
+    "PersonKey", "Place", "PricedName", "Right", "Rows", "SetName", "Slug", "Texts", "Where", "Who",
+}  # fmt: skip
+
+
+_NAMED = {"Place": '"PLACE"', "Slug": "SLUG"}
+"""How the names under a table are written in a heading."""
+
+
+def _split(name: str) -> str:
+    return re.sub(r"(?<=[a-z])([A-Z])", r" \1", name).lower()
+
+
+def sections() -> Iterator[tuple[str, type[Any]]]:
+    """Each table of ponte.toml as it is written, with the class that reads it."""
+    own = get_type_hints(config.Config)
+    for field in fields(config.Config):
+        if field.init:
+            name = _NAMED.get(str(field.type).partition(",")[0].partition("[")[2], "NAME")
+            yield from _under(field.name, own[field.name], name)
+    for face in FACES:
+        if face.section:
+            yield f"[{face.name}]", face.section
+
+
+def _under(path: str, annotation: object, name: str = "NAME") -> Iterator[tuple[str, type[Any]]]:
+    if is_dataclass(annotation) and isinstance(annotation, type):
+        yield f"[{path}]", annotation
+        hints = get_type_hints(annotation)
+        for field in fields(annotation):
+            yield from _under(f"{path}.{field.name}", hints[field.name])
+        return
+    inner = get_args(annotation)
+    if getattr(annotation, "__origin__", None) is tuple:
+        yield from ((f"[{each}]", kind) for each, kind in _under(path, inner[0]))
+    elif inner and is_dataclass(inner[-1]):
+        yield from _under(f"{path}.{name}", inner[-1])
+
+
+def _keys(kind: type[Any]) -> Iterator[Row]:
+    words = _attributes(inspect.getsource(kind))
+    for field in fields(kind):
+        if not field.init:
+            continue
+        default = "needed"
+        if field.default is not MISSING:
+            default = _toml(field.default)
+        elif field.default_factory is not MISSING:
+            default = "–"
+        if str(field.type) == "Duration":
+            default = '`"4h"`'
+        yield f"`{field.name}`", _type(str(field.type)), default, words[field.name]
+
+
+def _toml(value: object) -> str:
+    match value:
+        case None | () | "":
+            return "–"
+        case bool():
+            return f"`{str(value).lower()}`"
+        case str():
+            return f'`"{value}"`'
+    return f"`{value}`"
+
+
+def _type(source: str) -> str:
+    """An annotation in words: `tuple[Who, ...]` is a list of who."""
+    source = source.removesuffix(" | None")
+    if found := re.fullmatch(r"tuple\[(.*), \.\.\.\]", source):
+        return f"list of {_type(found[1])}"
+    if found := re.fullmatch(r"Mapping\[(\w+), (.*)\]", source):
+        inner = found[2]
+        return f"table: {_type(inner)} by name" if _is_plain(inner) else "tables by name"
+    if found := re.fullmatch(r"Literal\[(.*)\]", source):
+        options = ast.literal_eval(f"[{found[1]}]")
+        return " or ".join(_toml(each) for each in options if each != "")
+    literal = {"Access", "Of", "Per", "Approvals"}
+    if source in literal:
+        return " or ".join(_toml(each) for each in get_args(getattr(config, source)))
+    plain = {"str": "text", "StrictBool": "true or false", "BotId": "id of a bot"}
+    return plain.get(source) or _split(source)
+
+
+def _is_plain(source: str) -> bool:
+    return not is_dataclass(getattr(config, source, None))
+
+
+def _attributes(source: str) -> dict[str, str]:
+    """Name → the words under its definition, for what stands in a module or in its first class."""
+    tree = ast.parse(inspect.cleandoc(source) if source[:1].isspace() else source)
+    body = tree.body[0].body if isinstance(tree.body[0], ast.ClassDef) else tree.body
+    found = {}
+    for one, two in pairwise(body):
+        target = one.targets[0] if isinstance(one, ast.Assign) else getattr(one, "target", None)
+        if isinstance(target, ast.Name) and isinstance(two, ast.Expr):
+            found[target.id] = " ".join(str(ast.literal_eval(two.value)).split())
+    return found
+
+
+def _first(docstring: str) -> str:
+    """Without what it raises, and the names of our modules, in one line."""
+    words = " ".join(docstring.split()).partition(" Raises ")[0]
+    return re.sub(r" \(`core\.\w+`\)", "", words)
+
+
+def _shell() -> Iterator[str]:
+    yield (
+        "Exit codes: 0 done, 1 a worded failure, 2 wrong usage or settings. `--help` after each "
+        "says the same in the language of `PONTE_LOCALE`."
+    )
+    yield ""
+    yield from _table(("command", "what it does"), list(_commands(typer.main.get_command(cli))))
+
+
+def _commands(command: Any, path: str = "ponte") -> Iterator[Row]:
+    under = getattr(command, "commands", {})
+    options = [_option(each) for each in command.params if path != "ponte"]
+    if not under:
+        told = [f"`{usage}` {help}".strip() for usage, help in options if help]
+        call = " ".join([path, *(usage for usage, _ in options)])
+        yield f"`{call}`", "<br>".join([_first(command.help or ""), *told])
+    for name, each in under.items():
+        yield from _commands(each, f"{path} {name}")
+
+
+def _option(parameter: Any) -> tuple[str, str]:
+    """How it is written, and its help."""
+    if parameter.param_type_name == "argument":
+        metavar = parameter.metavar or parameter.name.upper()
+        usage = metavar if parameter.required or metavar[:1] == "[" else f"[{metavar}]"
+    else:
+        name = parameter.opts[-1]
+        usage = f"[{name}]" if parameter.is_flag else f"[{name} {parameter.name.upper()}]"
+        usage = usage[1:-1] if parameter.required else usage
+    return usage, getattr(parameter, "help", None) or ""
+
+
+def _chat() -> Iterator[str]:
+    yield (
+        "Alone in a message, bare or after `/` or `!`. The English word holds for everybody; the "
+        "others for who has that language, with or without their accents."
+    )
+    yield ""
+    rows: list[Row] = []
+    for name in sorted(NAMES):
+        what, who = TYPED[name]
+        words = [_in_language(name, locale) for locale in TRANSLATED]
+        rows.append((f"`{name}`", *words, what, who))
+    yield from _table(("English", *TRANSLATED, "what it does", "who may"), rows)
+    yield ""
+    yield "A message that is one fenced Python block alone runs it: who has the right `code`."
+
+
+def _in_language(name: str, locale: str) -> str:
+    return ", ".join(
+        f"`{word}`" for word, english in TRANSLATED[locale].items()
+        if english == name or english.startswith(f"{name} ")
+    ) or "–"  # fmt: skip
+
+
+def routes() -> list[Route]:
+    """Of the page's server and of the home's socket."""
+    nobody = cast(Any, object())
+    site = Site(nobody, nobody, nobody, nobody, nobody, nobody, nobody, operator=nobody)
+    guarded: Any = application(site)
+    return [one for one in guarded._app.routes if isinstance(one, Route)]
+
+
+def _http() -> Iterator[str]:
+    yield (
+        "Who asks shows a token, but where it says so; bodies and errors stand in "
+        "[http-api.md](http-api.md)."
+    )
+    yield ""
+    rows: list[Row] = []
+    for route in routes():
+        for method in sorted((route.methods or set()) - {"HEAD"}):
+            who = "token"
+            if route.path in OPEN | HEALTH or route.path.startswith(ASSETS):
+                who = "anybody"
+            elif route.path.startswith("/operator/"):
+                who = "the home's socket"
+            words = _first(route.endpoint.__doc__ or "")
+            if not words:
+                raise LookupError(f"{method} {route.path} has no docstring")
+            rows.append((f"`{method} {re.sub(r':path', '', route.path)}`", who, words))
+    rows.append(("`POST /slack/events`", "Slack's signature", "Slack over HTTP, where it is on."))
+    yield from _table(("request", "who", "answer"), rows)
+
+
+def _metrics() -> Iterator[str]:
+    yield "At `/metrics`, each process's own unless it says otherwise; beside them those of the"
+    yield "process itself (`process_…`, `python_info`)."
+    yield ""
+    rows = [
+        (
+            f"`{one._name}{'_total' if one._type == 'counter' else ''}`",
+            one._type,
+            ", ".join(f"`{name}`" for name in one._labelnames) or "–",
+            one._documentation,
+        )
+        for one in vars(metrics).values()
+        if isinstance(one, MetricWrapperBase)
+    ]
+    yield from _table(("metric", "kind", "labels", "what it counts"), rows)
+
+
+def main() -> int:
+    PAGE.write_text(whole(), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,65 @@
+"""docs/reference.md is what the code says now; ponte.toml.example has all of ponte.toml."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from bot.config import Config, read_config
+from tests.docs import reference
+
+EXAMPLE = reference.ROOT / "ponte.toml.example"
+
+
+def test_it_is_made_of_the_code_as_it_is() -> None:
+    """`make reference` writes it anew."""
+    assert reference.PAGE.read_text("utf-8").splitlines() == reference.whole().splitlines()
+
+
+def test_the_page_tells_of_each_kind() -> None:
+    made = reference.whole()
+    for known in (
+        "| `PONTE_GRACE` | `20` |", '### `[channels."PLACE"]`', "| `remind_after` | duration |",
+        "`ponte people renew NAME [--json]`", "| `approve` | `aprovar` | `approuver` |",
+        "| `POST /turns/{turn}/stop` | token |", "| `ponte_turns_total` | counter |",
+    ):  # fmt: skip
+        assert known in made
+
+
+def test_the_example_of_the_file_is_taken_as_it_stands(tmp_path: Path) -> None:
+    text = EXAMPLE.read_text("utf-8")
+    uncommented = re.sub(r"^#(?=\S)", "", text, flags=re.MULTILINE)
+    assert uncommented != text
+    path = tmp_path / "ponte.toml"
+    path.write_text(text, encoding="utf-8")
+    defaults = Config()
+    taken = read_config(path)
+    assert {f.name: getattr(taken, f.name) for f in fields(Config) if f.compare} == {
+        f.name: getattr(defaults, f.name) for f in fields(Config) if f.compare
+    }, "every line of it is a comment"
+    path.write_text(uncommented, encoding="utf-8")
+    assert read_config(path).rules
+
+
+def test_the_example_has_every_key() -> None:
+    text = re.sub(r"^#(?=\S)", "", EXAMPLE.read_text("utf-8"), flags=re.MULTILINE)
+    written = tomllib.loads(text)
+    assert "groups" in written
+    for path, kind in reference.sections():
+        names = [part.strip('[]"') for part in path.split(".")]
+        there = _all(written, names)
+        assert {f.name for f in fields(kind) if f.init} <= there, path
+
+
+def _all(table: Any, path: list[str]) -> set[str]:
+    """The keys of all tables at `path`, where NAME, SLUG and PLACE are any name."""
+    if isinstance(table, list):
+        return {key for each in table for key in _all(each, path)}
+    if not path:
+        return set(table)
+    head, *rest = path
+    under = table.values() if head in ("NAME", "SLUG", "PLACE") else [table.get(head, {})]
+    return {key for each in under for key in _all(each, rest)}
