@@ -1,0 +1,121 @@
+"""Every sentence of the code that tells of a failure: what docs/troubleshooting.md has to explain.
+
+These are: what errors say, what `ponte doctor` and the board call failing, what doctor notes or
+calls unsafe; and of `TOLD`, modules whose errors are worded by tables and constants, whatever
+stands in the catalogue and looks like one.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+
+from tests.languages import sentences as catalogue
+from tests.languages.sentences import ROOT, Sources, parsed
+
+TOLD = frozenset(
+    {
+        "adapters/discord/connection.py", "adapters/slack/connection.py", "adapters/slack/setup.py",
+        "bot/client.py", "core/allowances.py", "core/changes/approval.py", "core/chat/files.py",
+        "core/conversation/paying.py", "core/http.py", "core/policy.py", "core/tools/code/local.py",
+        "core/tools/code/environment.py", "core/tools/code/sandbox/sandbox.py",
+        "core/tools/nocodb/api.py", "core/tools/nocodb/bridge.py",
+        "core/tools/nocodb/bridge_api.py", "core/tools/stackspot/api.py",
+        "core/tools/stackspot/client.py", "core/tools/stackspot/source.py",
+    }
+)  # fmt: skip
+TABLES = {"core/changes/cards.py": {"_FAULTS"}}
+"""Of other modules only these constants."""
+_WORDED = re.compile(r"[^{].*[^{}](\.|\)|: .+)", re.DOTALL)
+_NEVER = {"PlatformBusy", "PostRemoved", "Superseded", "TakenOver", "Draining", "Later"}
+"""Errors that nobody is shown (core/errors.py)."""
+_FAILING = ("failing", "unsafe", "note")
+_NAMES = {"Health": 2, "Finding": 1}
+"""How many arguments stand before the words."""
+NO_FAILURES = (
+    "Connects people with", "What do you want to know?", "When this is undone", "note", "off",
+    "failing", "discord: everybody may chat", "message content is granted",
+    "the page listens on this machine", "no answer",
+    "posts; other processes",
+)  # fmt: skip
+"""How sentences begin that are found beside the others."""
+
+
+def failures() -> dict[str, set[str]]:
+    """English sentence with its `{placeholders}` → the files that say it."""
+    sources, found = parsed(), dict[str, set[str]]()
+    for path, tree in sources.trees.items():
+        sources.file, name = path, str(path.relative_to(ROOT))
+        for node in ast.walk(tree):
+            for sentence in [*_of(node, sources), *_of_tables(node, name, sources)]:
+                found.setdefault(sentence, set()).add(name)
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                for sentence in _of_locals(node, sources):
+                    found.setdefault(sentence, set()).add(name)
+    for key, files in catalogue.sentences().items():
+        sentence = key if isinstance(key, str) else key[1]
+        if files & TOLD and sentence[:1].isupper() and _WORDED.fullmatch(sentence):
+            found.setdefault(sentence, set()).update(files & TOLD)
+    return {
+        one: files for one, files in found.items()
+        if re.search(r"[a-z]{3}", plain(one)) and not one.startswith(NO_FAILURES)
+    }  # fmt: skip
+
+
+def plain(sentence: str) -> str:
+    """With `…` where values stand, in one line."""
+    return " ".join(re.sub(r"\{[^}]*\}", "…", sentence).split())
+
+
+def _of(node: ast.AST, sources: Sources) -> Iterator[str]:
+    match node:
+        case ast.Call() if _is_error(node, sources):
+            for each in (*node.args, *(k.value for k in node.keywords if k.arg == "why")):
+                yield from _texts(each, sources)
+        case ast.Call() if _fails(node):
+            for each in node.args[_NAMES[catalogue._last(node.func)] :]:
+                yield from _texts(each, sources)
+        case ast.ClassDef() if node.name in sources.errors - _NEVER:
+            for statement in node.body:
+                match statement:
+                    case ast.Assign(targets=[ast.Name(id="sentence")], value=value):
+                        yield from catalogue._texts(value, sources)
+
+
+def _is_error(node: ast.Call, sources: Sources) -> bool:
+    return catalogue._last(node.func) in sources.errors - _NEVER
+
+
+def _fails(node: ast.Call) -> bool:
+    words = ast.unparse(node)
+    named = catalogue._last(node.func) in _NAMES
+    return named and any(f"'{each}'" in words for each in _FAILING)
+
+
+def _texts(node: ast.expr, sources: Sources) -> Iterator[str]:
+    """Also of what `say` is given there."""
+    if isinstance(node, ast.Call) and catalogue._last(node.func) == "say":
+        yield from catalogue._texts(node.args[0], sources)
+    elif isinstance(node, ast.Constant):
+        yield from (str(node.value) for _ in [0] if " " in str(node.value))
+    else:
+        yield from catalogue._texts(node, sources)
+
+
+def _of_tables(node: ast.AST, file: str, sources: Sources) -> Iterator[str]:
+    for name, value in catalogue._assigned(node):
+        if name in TABLES.get(file, ()):
+            yield from catalogue._texts(value, sources)
+
+
+def _of_locals(function: ast.FunctionDef | ast.AsyncFunctionDef, sources: Sources) -> Iterator[str]:
+    """What a variable of the function held that an error or a failing part was given."""
+    given: set[str] = set()
+    for node in ast.walk(function):
+        if isinstance(node, ast.Call) and (_is_error(node, sources) or _fails(node)):
+            given |= {one.id for one in ast.walk(node) if isinstance(one, ast.Name)}
+    for node in ast.walk(function):
+        for name, value in catalogue._assigned(node):
+            if name in given - {"hint"}:
+                yield from (one for one in _texts(value, sources) if " " in one)

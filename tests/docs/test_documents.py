@@ -1,0 +1,251 @@
+"""What README and docs/ show is so: each block is run, loaded or parsed, and each command, setting,
+target and file that they name is there. A document that is added is tested without a word here.
+
+A line of a shell that cannot run in a test stands in `ELSEWHERE` with the reason; a document whose
+commands have a test of their own stands in `OWN`.
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+import json
+import os
+import re
+import shlex
+import subprocess
+import textwrap
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from dotenv.parser import parse_stream
+
+from bot.cli import cli
+from bot.config import read_config
+from bot.settings import Settings, load
+from tests.docs.conftest import ROOT, Machine
+from tests.docs.site import parser
+
+DOCUMENTS = ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
+HISTORY = {"docs/decisions.md"}
+"""Names what was there on its day."""
+OWN = {
+    "docs/install.md": "tests/docs/test_install_document.py",
+    "docs/operations.md": "tests/bot/test_backup.py",
+    "docs/privacy.md": "tests/bot/test_persons.py",
+    "docs/watching.md": "tests/watching/test_tables.py",
+}
+"""Document → the test that runs its commands; here they are only looked at."""
+ELSEWHERE = {
+    r"make (run|test|bench|storm|soak|sandbox|lint)\b.*": "takes minutes, or until it is stopped",
+    r"\.ci/run": "is what runs this",
+    r"\.venv/bin/python -m pytest .*": "a test in a test",
+    r"(sudo |\w+=\S+ )*(apt-get|apt|systemctl|docker|sysctl|useradd|install|nginx|caddy)\b.*":
+        "changes the machine",
+    r"(pip|pipx|uv|npm|git|python3? -m venv)\b.*": "needs the network",
+    r"ponte (run|serve|work|chat|sandbox)\b.*": "goes on until it is stopped",
+    r"ponte migrate\b.*": "needs a Postgres: tests/contract/test_postgres.py",
+}  # fmt: skip
+"""A statement of a shell → why it is not run here."""
+REPLACED = {"/var/lib/node_exporter/": "$HOME/"}
+"""Folders that only root can write."""
+SHOWN = {
+    "text": "", "caddy": "no Caddy is here", "nginx": "no nginx is here",
+    "ini": "systemd's: tests/test_units.py", "dockerfile": "tests/test_deploy.py",
+    "promql": "tests/watching", "http": "", "diff": "",
+}  # fmt: skip
+"""Languages of blocks that are neither run nor read, and why."""
+READ = {"sh", "bash", "env", "toml", "json", "python", "yaml"}
+NO_SETTINGS = {"PONTE_STORM"}
+"""Names that look like settings, and are read by tests alone."""
+_SETTING = re.compile(r"(?:PONTE|OPENAI|SLACK|DISCORD|NOCODB|STACKSPOT)_[A-Z_]*[A-Z]")
+_PATH = re.compile(r"(?:adapters|benchmarks|bot|core|deploy|docs|tests)/[\w./-]+(?:::\w+)?")
+_TARGET = re.compile(r"^([a-z-]+):", re.MULTILINE)
+_YAML = re.compile(r"(?: {2})*(?:- )*(?:[\w./${}\"'-]+:(?: .+)?|[^:#]+|#.*)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    document: str
+    line: int
+    language: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.document}:{self.line}"
+
+
+@cache
+def blocks() -> tuple[Block, ...]:
+    return tuple(
+        Block(name, (token.map or [0])[0] + 1, token.info.strip(), token.content)
+        for name in DOCUMENTS
+        for token in parser().parse((ROOT / name).read_text("utf-8"))
+        if token.type in ("fence", "code_block")
+    )
+
+
+@cache
+def spans(document: str) -> tuple[str, ...]:
+    """What stands between backticks in its text."""
+    tokens = parser().parse((ROOT / document).read_text("utf-8"))
+    inner = [one for token in tokens for one in token.children or ()]
+    return tuple(one.content for one in inner if one.type == "code_inline")
+
+
+def of(*languages: str) -> Any:
+    return pytest.mark.parametrize(
+        "block", [one for one in blocks() if one.language in languages], ids=str
+    )
+
+
+def test_every_block_says_what_it_is() -> None:
+    unknown = [
+        f"{one}: {one.language!r}" for one in blocks() if one.language not in READ | {*SHOWN}
+    ]
+    assert unknown == []
+
+
+def test_documents_with_a_test_of_their_own_have_it() -> None:
+    assert [two for one, two in OWN.items() if one in DOCUMENTS and not (ROOT / two).exists()] == []
+
+
+@of("toml")
+def test_a_file_is_taken(block: Block, tmp_path: Path) -> None:
+    """ponte.toml, unless its first line is a comment that names another file."""
+    first = block.text.splitlines()[0]
+    tomllib.loads(block.text)
+    if not re.match(r"# (?!ponte)[\w.-]+\.toml|# \.", first):
+        path = tmp_path / "ponte.toml"
+        path.write_text(block.text, encoding="utf-8")
+        read_config(path)
+
+
+@of("env")
+def test_settings_are_taken(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [one for one in os.environ if one.lower() in Settings.model_fields]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    text = textwrap.dedent(block.text)
+    (tmp_path / ".env").write_text(text, encoding="utf-8")
+    taken = load()
+    named = {one.key.lower() for one in parse_stream(io.StringIO(text)) if one.key}
+    assert named <= taken.model_fields_set
+    assert taken.notes == ()
+
+
+@of("json")
+def test_json_can_be_read(block: Block) -> None:
+    json.loads(block.text)
+
+
+@of("yaml")
+def test_yaml_looks_like_it(block: Block) -> None:
+    """No parser of YAML is among our packages: keys, lists, even indentation, closed brackets."""
+    assert [line for line in block.text.splitlines() if not _YAML.fullmatch(line)] == []
+    assert all(block.text.count(one) == block.text.count(two) for one, two in ("[]", "{}"))
+
+
+@of("python")
+def test_python_compiles_and_its_imports_are_there(block: Block) -> None:
+    """What it calls needs a service; that its names are ours is shown by importing them."""
+    tree = compile(
+        block.text, str(block), "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+    )
+    assert isinstance(tree, ast.Module)
+    imports = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    exec(compile(ast.Module(imports, []), str(block), "exec"), {})
+
+
+@of("sh", "bash")
+def test_a_shell_s_lines_run(block: Block, machine: Machine) -> None:
+    run = []
+    for statement in statements(block.text):
+        check(statement)
+        if not any(re.fullmatch(one, statement, re.DOTALL) for one in ELSEWHERE):
+            run.append(statement)
+    if block.document in OWN or not run:
+        return
+    script = "\n".join(run)
+    for folder, instead in REPLACED.items():
+        script = script.replace(folder, instead)
+    done = machine.run(script)
+    assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}"
+
+
+def statements(text: str) -> Iterator[str]:
+    """Each command with the lines that belong to it, without comments."""
+    waiting = ""
+    for line in text.splitlines():
+        waiting = f"{waiting}\n{line}" if waiting else line
+        found = subprocess.run(["bash", "-n"], input=waiting, capture_output=True, text=True)
+        if found.returncode == 0 and "here-document" not in found.stderr and line[-1:] != "\\":
+            words = re.sub(r"(^|\s)#\s.*$", "", waiting) if "\n" not in waiting else waiting
+            if words.strip():
+                yield words.strip()
+            waiting = ""
+    assert not waiting, f"not a shell's: {waiting}"
+
+
+def check(statement: str) -> None:
+    """That the commands of ours in it are there."""
+    lexer = shlex.shlex(statement, posix=True, punctuation_chars=True)
+    lexer.whitespace_split = True
+    try:
+        words = list(lexer)
+    except ValueError:  # a text within, which bash alone reads
+        words = statement.split()
+    for index, word in enumerate(words):
+        if word == "ponte":
+            check_ponte(words[index + 1 :])
+        elif word == "make" and words[index - 1 : index] in ([], ["&&"], [";"]) and words[1:]:
+            assert words[index + 1] in targets(), statement
+        elif _PATH.fullmatch(word):
+            assert is_there(word), statement
+
+
+def check_ponte(words: list[str]) -> None:
+    command: Any = typer.main.get_command(cli)
+    while words and words[0] in getattr(command, "commands", {}):
+        command = command.commands[words.pop(0)]
+    placed = [word for word in words if word[:1] not in ("-", "…", "<", ">", "|", ";", "&")]
+    if hasattr(command, "commands"):
+        assert not placed, f"no command of ponte: {placed[0]}"
+    known = {option for each in command.params for option in getattr(each, "opts", ())}
+    for word in words:
+        if word in ("|", ">", ";", "&&", "||"):
+            break
+        if word.startswith("--") and word != "--":
+            name = word.partition("=")[0]
+            assert name in known | {"--help", "--install-completion", "--version"}, name
+
+
+@cache
+def targets() -> frozenset[str]:
+    return frozenset(_TARGET.findall((ROOT / "Makefile").read_text("utf-8")))
+
+
+def is_there(path: str) -> bool:
+    name, _, test = path.partition("::")
+    file = ROOT / name.rstrip("/.")
+    return file.exists() and (not test or f"def {test}(" in file.read_text("utf-8"))
+
+
+@pytest.mark.parametrize("document", sorted({*DOCUMENTS} - HISTORY))
+def test_what_a_document_names_is_there(document: str) -> None:
+    known = {name.upper() for name in Settings.model_fields} | NO_SETTINGS
+    for span in spans(document):
+        if span.startswith("ponte "):
+            check_ponte(re.sub(r"[\[\]]|\\?\|\S*", " ", span.partition(" ")[2]).split())
+        elif found := re.fullmatch(r"make ([a-z-]+)", span):
+            assert found[1] in targets(), span
+        elif _PATH.fullmatch(span) and "." in span:
+            assert is_there(span), span
+        for name in _SETTING.findall(span):
+            assert name in known or any(one.startswith(f"{name}_") for one in known), span

@@ -1,0 +1,53 @@
+"""docs/troubleshooting.md explains every failure that the code can tell, and no other."""
+
+from __future__ import annotations
+
+import functools
+import re
+
+import pytest
+
+from tests.docs.failures import failures, plain
+from tests.languages.sentences import ROOT, sentences
+
+TEXT = (ROOT / "docs" / "troubleshooting.md").read_text("utf-8")
+QUOTED = [" ".join(one.split()) for one in re.findall(r"“([^”]+)”", TEXT)]
+GENERAL = {
+    "NAME: write …", "ponte.toml:12: …", "The file .env cannot be read (…)",
+    "Ponte answered with HTTP …",
+    "… stands in …/.env, but … is set in the environment",
+    "Your request did not come in time.", "operation_timeout", "This interaction failed",
+    "The application did not respond",
+}  # fmt: skip
+"""Words that are made without a catalogue, or are a platform's own."""
+
+
+@functools.cache
+def pattern(quoted: str) -> re.Pattern[str]:
+    """What begins so: `…` stands for what differs, also for some words of a sentence."""
+    parts = (re.escape(part) for part in quoted.split("…"))
+    return re.compile(".+?".join(parts), re.DOTALL)
+
+
+def explained(sentence: str) -> bool:
+    told = plain(sentence)
+    return any(told == one or (enough(one) and pattern(one).match(told)) for one in QUOTED)
+
+
+def enough(quoted: str) -> bool:
+    """Whether it has so many letters that it means one sentence and not many."""
+    return len(re.sub(r"[\W\d]", "", quoted)) >= 7
+
+
+def test_every_failure_is_explained() -> None:
+    """A new one needs a row with its beginning in “ ”, in the part where it is seen."""
+    assert sorted(plain(one) for one in failures() if not explained(one)) == []
+
+
+@pytest.mark.parametrize("quoted", sorted(set(QUOTED) - GENERAL))
+def test_what_is_quoted_can_be_said(quoted: str) -> None:
+    known = [
+        *failures(),
+        *(one for key in sentences() for one in ((key,) if isinstance(key, str) else key)),
+    ]
+    assert any(pattern(quoted).match(plain(one)) for one in known)
