@@ -230,7 +230,8 @@ def _attributes(source: str) -> dict[str, str]:
 
 def _first(docstring: str) -> str:
     """Without what it raises, and the names of our modules, in one line."""
-    words = " ".join(docstring.split()).partition(" Raises ")[0]
+    words = " ".join(docstring.split())
+    words = re.split(r"(?:^| )Raises ", words)[0]
     return re.sub(r" \(`core\.\w+`\)", "", words)
 
 
@@ -323,10 +324,10 @@ def _metrics() -> Iterator[str]:
     yield "At `/metrics`, each process's own unless it says otherwise; beside them those of the"
     yield "process itself (`process_…`, `python_info`)."
     yield ""
-    rows = [
+    rows: list[Row] = [
         (
             f"`{one._name}{'_total' if one._type == 'counter' else ''}`",
-            one._type,
+            one._type or "",
             ", ".join(f"`{name}`" for name in one._labelnames) or "–",
             one._documentation,
         )

@@ -37,33 +37,35 @@ HISTORY = {"docs/decisions.md"}
 """Names what was there on its day."""
 OWN = {
     "docs/install.md": "tests/docs/test_install_document.py",
-    "docs/operations.md": "tests/bot/test_backup.py",
-    "docs/privacy.md": "tests/bot/test_persons.py",
+    "docs/operations.md": "tests/test_operations.py",
+    "docs/privacy.md": "tests/bot/test_privacy_document.py",
     "docs/watching.md": "tests/watching/test_tables.py",
 }
 """Document → the test that runs its commands; here they are only looked at."""
 ELSEWHERE = {
-    r"make (run|test|bench|storm|soak|sandbox|lint)\b.*": "takes minutes, or until it is stopped",
+    r"make [a-z-]+\b.*": "writes into the checkout, takes minutes, or until it is stopped",
     r"\.ci/run": "is what runs this",
     r"\.venv/bin/python -m pytest .*": "a test in a test",
     r"(sudo |\w+=\S+ )*(apt-get|apt|systemctl|docker|sysctl|useradd|install|nginx|caddy)\b.*":
         "changes the machine",
     r"(pip|pipx|uv|npm|git|python3? -m venv)\b.*": "needs the network",
-    r"ponte (run|serve|work|chat|sandbox)\b.*": "goes on until it is stopped",
+    r"(\.venv/bin/)?ponte (run|serve|work|chat|sandbox)\b.*": "goes on until it is stopped",
     r"ponte migrate\b.*": "needs a Postgres: tests/contract/test_postgres.py",
 }  # fmt: skip
 """A statement of a shell → why it is not run here."""
 REPLACED = {"/var/lib/node_exporter/": "$HOME/"}
 """Folders that only root can write."""
 SHOWN = {
-    "text": "", "caddy": "no Caddy is here", "nginx": "no nginx is here",
-    "ini": "systemd's: tests/test_units.py", "dockerfile": "tests/test_deploy.py",
-    "promql": "tests/watching", "http": "", "diff": "",
+    "text": "is no code", "js": "others' pages", "caddy": "no Caddy is here",
+    "nginx": "no nginx is here", "ini": "systemd's: tests/test_units.py",
+    "dockerfile": "tests/test_deploy.py", "promql": "tests/watching", "http": "is no code",
 }  # fmt: skip
 """Languages of blocks that are neither run nor read, and why."""
 READ = {"sh", "bash", "env", "toml", "json", "python", "yaml"}
-NO_SETTINGS = {"PONTE_STORM"}
-"""Names that look like settings, and are read by tests alone."""
+NO_SETTINGS = {"PONTE_STORM", "PONTE_TOKEN", "PONTE_URL"}
+"""Names that look like settings, and are those of tests and of others' programs."""
+BEFORE = {";", "|", "&&", "||", "sudo"}
+"""After these a command begins."""
 _SETTING = re.compile(r"(?:PONTE|OPENAI|SLACK|DISCORD|NOCODB|STACKSPOT)_[A-Z_]*[A-Z]")
 _PATH = re.compile(r"(?:adapters|benchmarks|bot|core|deploy|docs|tests)/[\w./-]+(?:::\w+)?")
 _TARGET = re.compile(r"^([a-z-]+):", re.MULTILINE)
@@ -99,7 +101,7 @@ def spans(document: str) -> tuple[str, ...]:
     return tuple(one.content for one in inner if one.type == "code_inline")
 
 
-def of(*languages: str) -> Any:
+def of(*languages: str) -> pytest.MarkDecorator:
     return pytest.mark.parametrize(
         "block", [one for one in blocks() if one.language in languages], ids=str
     )
@@ -118,10 +120,9 @@ def test_documents_with_a_test_of_their_own_have_it() -> None:
 
 @of("toml")
 def test_a_file_is_taken(block: Block, tmp_path: Path) -> None:
-    """ponte.toml, unless its first line is a comment that names another file."""
-    first = block.text.splitlines()[0]
+    """Where a document has a test of its own, it may be another program's."""
     tomllib.loads(block.text)
-    if not re.match(r"# (?!ponte)[\w.-]+\.toml|# \.", first):
+    if block.document not in OWN:
         path = tmp_path / "ponte.toml"
         path.write_text(block.text, encoding="utf-8")
         read_config(path)
@@ -159,12 +160,15 @@ def test_python_compiles_and_its_imports_are_there(block: Block) -> None:
         block.text, str(block), "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
     )
     assert isinstance(tree, ast.Module)
-    imports = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    imports: list[ast.stmt] = [
+        node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)
+    ]
     exec(compile(ast.Module(imports, []), str(block), "exec"), {})
 
 
 @of("sh", "bash")
 def test_a_shell_s_lines_run(block: Block, machine: Machine) -> None:
+    """What earlier blocks of the document set is set."""
     run = []
     for statement in statements(block.text):
         check(statement)
@@ -172,7 +176,12 @@ def test_a_shell_s_lines_run(block: Block, machine: Machine) -> None:
             run.append(statement)
     if block.document in OWN or not run:
         return
-    script = "\n".join(run)
+    before = [one for one in blocks() if one.document == block.document and one.line < block.line]
+    given = [
+        one for earlier in before if earlier.language in ("sh", "bash")
+        for one in statements(earlier.text) if re.match(r"(export )?\w+=\S+( \w+=\S+)*$", one)
+    ]  # fmt: skip
+    script = "\n".join([*given, *run])
     for folder, instead in REPLACED.items():
         script = script.replace(folder, instead)
     done = machine.run(script)
@@ -202,9 +211,10 @@ def check(statement: str) -> None:
     except ValueError:  # a text within, which bash alone reads
         words = statement.split()
     for index, word in enumerate(words):
-        if word == "ponte":
+        before = words[index - 1] if index else ";"
+        if word.rpartition("/")[2] == "ponte" and (before in BEFORE or re.match(r"\w+=", before)):
             check_ponte(words[index + 1 :])
-        elif word == "make" and words[index - 1 : index] in ([], ["&&"], [";"]) and words[1:]:
+        elif word == "make" and before in BEFORE and words[index + 1 :]:
             assert words[index + 1] in targets(), statement
         elif _PATH.fullmatch(word):
             assert is_there(word), statement
