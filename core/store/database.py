@@ -22,6 +22,7 @@ import structlog
 
 from core.errors import NotStored, PonteError
 from core.records import Area
+from core.store import snapshot
 from core.store.schema import Migration
 
 log = structlog.get_logger("store")
@@ -106,6 +107,9 @@ class Database(Protocol):
     async def scrub(self) -> None:
         """What was deleted leaves the tables, as far as the engine can. Raises NotStored."""
 
+    async def tidy(self) -> None:
+        """Copies that have been kept for long enough go; asked now and then."""
+
     async def close(self) -> None:
         """Let what waits be committed; nothing more is taken."""
 
@@ -162,10 +166,15 @@ class SqliteDatabase:
         database._thread.start()
         return database
 
-    remains = ""
+    @property
+    def remains(self) -> str:
+        return snapshot.REMAINS if snapshot.snapshots(self.path.parent) else ""
 
     async def scrub(self) -> None:
         """`secure_delete` has overwritten it."""
+
+    async def tidy(self) -> None:
+        await asyncio.to_thread(snapshot.sweep, self.path.parent)
 
     async def write(
         self, work: Callable[[Connection], T], then: Callable[[T], None] | None = None
