@@ -124,7 +124,10 @@ class Home:
         new = sorted(entry.name for entry in staged.iterdir())
         plan = {"from": staged.name, "aside": aside, "old": self.entries(), "new": new}
         self._write(SWAP, json.dumps(plan).encode())
-        self._follow()
+        try:
+            self._follow()
+        except OSError as error:
+            raise self._unusable(error) from None
 
     def is_served(self) -> bool:
         """Whether a process answers at the socket now."""

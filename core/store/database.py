@@ -23,7 +23,7 @@ import structlog
 from core.errors import NotStored, PonteError
 from core.records import Area
 from core.store import snapshot
-from core.store.schema import Migration
+from core.store.schema import AMENDED, Migration
 
 log = structlog.get_logger("store")
 T = TypeVar("T")
@@ -232,6 +232,8 @@ class SqliteDatabase:
         found = connection.execute("PRAGMA user_version").fetchone()[0]
         if found > len(self._migrations):
             raise NewerDatabase(path=self.path, found=found, known=len(self._migrations))
+        if found:
+            _amend(connection, found)
         for version, step in enumerate(self._migrations[found:], found + 1):
             connection.executescript(
                 f"BEGIN IMMEDIATE; {step.script}; {step.moves};"
@@ -298,6 +300,21 @@ class SqliteDatabase:
     def _close_reader(self) -> None:
         if self._read_connection is not None:
             self._read_connection.close()
+
+
+def _amend(connection: sqlite3.Connection, found: int) -> None:
+    """A file of schema `found` gets what it lacks of `AMENDED`."""
+    has = {
+        name
+        for (name,) in connection.execute(
+            "SELECT name FROM sqlite_master WHERE type = 'index' UNION"
+            " SELECT tables.name || '.' || columns.name FROM sqlite_master AS tables"
+            " JOIN pragma_table_info(tables.name) AS columns WHERE tables.type = 'table'"
+        )
+    }
+    for since, name, script in AMENDED:
+        if found >= since and name not in has:
+            connection.executescript(f"BEGIN IMMEDIATE; {script}; COMMIT;")
 
 
 def _settle(batch: list[_Write[Any]]) -> None:
