@@ -306,21 +306,11 @@ def _collected_in(folder: Path) -> list[Path]:
 
 def _tell(manifest: Manifest, file: str) -> None:
     """On stderr, since the backup itself may go to stdout."""
-    told = [
-        say(
-            "{file}: {count} messages and {total} files of {at}, {size} before they were packed, "
-            "schema {schema}; read back and checked.",
-            file=file, count=manifest.rows.get("inbox", 0), total=manifest.rows.get("files", 0),
-            at=manifest.at, size=size(manifest.size), schema=manifest.schema,
-        )
-        if file != STREAM
-        else say(
-            "{count} messages and {total} files of {at}, schema {schema}. See that it came whole "
-            "with `ponte restore` into an empty home.",
-            count=manifest.rows.get("inbox", 0), total=manifest.rows.get("files", 0),
-            at=manifest.at, schema=manifest.schema,
-        )
-    ]  # fmt: skip
+    told = [_what(manifest)]
+    if file == STREAM:
+        told.append(say("See that it came whole: `ponte restore` it into an empty home."))
+    else:
+        told.append(say("It was read back and checked, and is {file}.", file=file))
     if manifest.lost:
         count = len(manifest.lost)
         told.append(
@@ -336,19 +326,21 @@ def _tell(manifest: Manifest, file: str) -> None:
     sys.stderr.write("".join(f"{line}\n" for line in told))
 
 
+def _what(manifest: Manifest) -> str:
+    return say(
+        "The home as of {at}: schema {schema}, messages: {count}, files: {total}, in all {size}.",
+        at=manifest.at, schema=manifest.schema, size=size(manifest.size),
+        count=manifest.rows.get("inbox", 0), total=manifest.rows.get("files", 0),
+    )  # fmt: skip
+
+
 def _tell_restored(manifest: Manifest, closed: Closed, aside: Path | None) -> None:
-    told = [
-        say(
-            "Restored, opened and checked: {count} messages and {total} files of {at}.",
-            count=manifest.rows.get("inbox", 0), total=manifest.rows.get("files", 0),
-            at=manifest.at,
-        )
-    ]  # fmt: skip
+    told = [_what(manifest), say("It was checked, opened, and is in its place.")]
     if closed.turns or closed.proposals:
         told.append(
             say(
-                "What was under way then was closed, as it may have been done since: {turns} "
-                "messages without an answer, {proposals} proposals that nobody had decided on.",
+                "What was under way then was closed, as it may have been done since. Messages "
+                "without an answer: {turns}. Proposals that nobody had decided on: {proposals}.",
                 turns=closed.turns, proposals=closed.proposals,
             )
         )  # fmt: skip

@@ -76,7 +76,7 @@ def test_a_home_comes_back_as_it_was(kept: Shell, tmp_path: Path) -> None:
     unknown = [name for name in before if not KEPT.fullmatch(name) and not LEFT_OUT.fullmatch(name)]
     assert unknown == [], "a new file of the home is in the backup, or is said not to be"
     assert kept("backup", str(path)).code == 0
-    assert "read back and checked" in kept.err
+    assert f"It was read back and checked, and is {path}." in kept.err
     assert path.stat().st_mode & 0o777 == 0o600
     assert names(kept.home) - {"ponte.lock"} == {*before}, "nothing is left in the home"
     manifest, held = opened(path)
@@ -112,7 +112,8 @@ def test_what_was_under_way_is_closed_and_told_with_the_next_message(
     assert len(proposed) > 5
     kept("backup", path)
     assert kept("restore", "--replace", path).code == 0, kept.err
-    assert f"{len(under_way)} messages without an answer, {len(proposed)} proposals" in kept.out
+    assert f"without an answer: {len(under_way)}. Proposals that" in kept.out
+    assert f"decided on: {len(proposed)}." in kept.out
     home = kept.home
     assert rows(home, f"SELECT seq FROM inbox WHERE state IN {OPEN}") == []
     closed = rows(home, f"SELECT seq FROM inbox WHERE reason = '{RESTORED}' ORDER BY seq")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import glob
 import os
 import secrets
 import sqlite3
@@ -48,7 +49,7 @@ async def ponte(home: Path, *words: str, stdin: bytes = b"") -> bytes:
 async def until(home: Path, pattern: str) -> None:
     """Something of that name is there."""
     async for _ in turns_of_the_loop():
-        if list(home.glob(pattern)):
+        if next(iter(glob.glob(pattern, root_dir=home)), ""):
             return
 
 
