@@ -104,6 +104,35 @@ def migrate() -> int:
 
 
 @cli.command()
+def backup(
+    file: Annotated[str, typer.Argument(help="Where it goes: a file, a folder, or - for stdout.")],
+    keep: Annotated[
+        int, typer.Option("--keep", min=1, help="Of those in that folder, keep the newest.")
+    ] = 0,
+) -> int:
+    """Keep this home as it is now in one file, also while Ponte runs."""
+    from bot import commands
+
+    return commands.backup(file, keep)
+
+
+@cli.command()
+def restore(
+    file: Annotated[str, typer.Argument(help="What `ponte backup` wrote; - for stdin.")],
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Lay aside what the home keeps.")
+    ] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Have what was under way go on: nothing ran since.")
+    ] = False,
+) -> int:
+    """Put a backup into this home; Ponte must not run on it."""
+    from bot import commands
+
+    return commands.restore(file, replace=replace, resume=resume)
+
+
+@cli.command()
 def status(as_json: AsJson = False) -> int:
     """How each part of the running Ponte is; exit 1 where one fails."""
     from bot import commands

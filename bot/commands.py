@@ -84,6 +84,18 @@ def migrate() -> int:
     return asyncio.run(move(begun.settings, begun.home))
 
 
+def backup(file: str, keep: int) -> int:
+    from bot.backup import backup as keep_home
+
+    return keep_home(start(quiet=True), file, keep)
+
+
+def restore(file: str, *, replace: bool, resume: bool) -> int:
+    from bot.backup import restore as put_back
+
+    return put_back(start(quiet=True), file, replace=replace, resume=resume)
+
+
 def chat() -> int:
     begun = start(quiet=True)
     from adapters.terminal.chat import chat as converse

@@ -41,6 +41,7 @@ from core.ports import (
 )
 from core.quick_commands import Results
 from core.records import Outcome, Thread, Verdict
+from core.store import snapshot
 from core.store.audit import FileLines, SqlKeys, TableLines
 from core.store.budget import Caps, CountingBudget, IsMeant, everybody_is, uncapped
 from core.store.changes import SqlLedger
@@ -116,8 +117,12 @@ class Stores:
     jobs: Jobs | None = None
 
     @classmethod
-    async def in_home(cls, home: Path) -> Stores:
-        """Raises NotStored, NewerDatabase. The caller holds the home's lock."""
+    async def in_home(cls, home: Path, *, keeps: bool = True) -> Stores:
+        """`keeps`: a snapshot of what an older Ponte left, before it is changed.
+
+        Raises NotStored, NewerDatabase, NoRoom. The caller holds the home's lock."""
+        if keeps:
+            await asyncio.to_thread(snapshot.before_migration, home / "ponte.db", len(MIGRATIONS))
         database, threads = await asyncio.gather(
             SqliteDatabase.open(home / "ponte.db", MIGRATIONS),
             FileThreadMap.open(home / "threads.db"),
@@ -212,6 +217,8 @@ class Engine:
         self.upkeep = Upkeep(
             self.inbox, self.journal, self.files, choices.model, self.commands.forget,
             choices.retention, self.changes.ledger, database.scrub, self.budget.settle_left,
+            database.tidy,
+            database.tidy,
         )  # fmt: skip
         self._tasks: list[asyncio.Task[None]] = []
 

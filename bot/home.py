@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
+import re
 import secrets
+import shutil
 import socket
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import structlog
+
 from core.errors import HomeTaken, PonteError, SettingsError
 from core.settings import token_fault
 
+log = structlog.get_logger("home")
 LOCK = "ponte.lock"
 SOCKET = "ponte.sock"
 PSEUDONYMS = "pseudonyms.key"
 WEB = "web-token"
+SWAP = "restoring"
+"""The plan of a `replace` that has begun; it is followed to its end, whoever does it."""
+STAYS = frozenset({LOCK, SOCKET, SWAP, "python", "snapshots"})
+"""What `replace` leaves: what belongs to the folder and not to what is kept in it."""
+ASIDE = "replaced-"
+_STAGING = re.compile(r"(backup|restore)-[a-z0-9_]{8}")
 _KEY_BYTES = 32
 _SYSTEM = frozenset(
     f"/{name}" for name in (
@@ -67,12 +80,54 @@ class Home:
             raise self._unusable(error) from None
         try:
             self._lock(lock)
+            self._recover()
             try:
                 yield
             finally:
                 (self.path / SOCKET).unlink(missing_ok=True)
         finally:
             os.close(lock)
+
+    @contextmanager
+    def staging(self, kind: str) -> Iterator[Path]:
+        """A folder (0700) in it for the work of one `backup` or `restore`, gone at the end; what a
+        killed one left goes with the next. Raises HomeUnusable."""
+        try:
+            self._sweep()
+            folder = Path(tempfile.mkdtemp(prefix=f"{kind}-", dir=self.path))
+            held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError as error:
+            raise self._unusable(error) from None
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            yield folder
+        finally:
+            os.close(held)
+            if not (self.path / SWAP).exists():  # else it is what the home is to become
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def entries(self) -> list[str]:
+        """What is kept in it, whoever put it there: the names at its top."""
+        names = (entry.name for entry in self.path.iterdir())
+        return sorted(
+            name
+            for name in names
+            if name not in STAYS
+            and not name.startswith(ASIDE)
+            and not name.endswith(".new")
+            and not _STAGING.fullmatch(name)
+        )
+
+    def replace(self, staged: Path, aside: str) -> None:
+        """Have what lies in `staged` in the place of all `entries`, which come to lie in the folder
+        `aside`. Only for who has taken it. Killed in between, the next who takes it goes on."""
+        new = sorted(entry.name for entry in staged.iterdir())
+        plan = {"from": staged.name, "aside": aside, "old": self.entries(), "new": new}
+        self._write(SWAP, json.dumps(plan).encode())
+        try:
+            self._follow()
+        except OSError as error:
+            raise self._unusable(error) from None
 
     def is_served(self) -> bool:
         """Whether a process answers at the socket now."""
@@ -164,6 +219,50 @@ class Home:
         finally:
             os.close(folder)
 
+    def _recover(self) -> None:
+        try:
+            if (self.path / SWAP).exists():
+                self._follow()
+                log.warning("restore finished that was cut off")
+            self._sweep()
+        except OSError as error:
+            raise self._unusable(error) from None
+
+    def _follow(self) -> None:
+        """Each step may have been done before: what is new is in its place once it is not in the
+        staging folder any more."""
+        plan = json.loads((self.path / SWAP).read_text())
+        staged, aside = self.path / plan["from"], self.path / plan["aside"]
+        if plan["old"]:
+            aside.mkdir(mode=0o700, exist_ok=True)
+        for name in plan["old"]:
+            is_new = name in plan["new"] and not (staged / name).exists()
+            if not is_new and (self.path / name).exists():
+                (self.path / name).rename(aside / name)
+        for name in plan["new"]:
+            if (staged / name).exists():
+                (staged / name).rename(self.path / name)
+        for folder in (self.path, aside):
+            if folder.exists():
+                sync(folder)
+        (self.path / SWAP).unlink()
+        sync(self.path)
+
+    def _sweep(self) -> None:
+        """Staging folders that nobody works in any more."""
+        if (self.path / SWAP).exists():
+            return
+        for folder in self.path.iterdir():
+            if _STAGING.fullmatch(folder.name) and folder.is_dir() and not folder.is_symlink():
+                held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+                try:
+                    fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(folder, ignore_errors=True)
+                except BlockingIOError:
+                    continue
+                finally:
+                    os.close(held)
+
     def _make(self) -> None:
         """It is there, ours and closed to others. Raises HomeUnusable."""
         try:
@@ -211,8 +310,12 @@ class Home:
         made = self.path / f"{name}.new"
         try:
             made.touch(mode=0o600)
-            made.write_bytes(secret)
+            with made.open("wb") as file:
+                file.write(secret)
+                file.flush()
+                os.fsync(file.fileno())
             made.rename(self.path / name)
+            sync(self.path)
         except OSError as error:
             raise self._unusable(error) from None
 
@@ -231,3 +334,12 @@ class Home:
 
     def _unusable(self, error: OSError) -> HomeUnusable:
         return HomeUnusable(home=self.path, cause=error.strerror or type(error).__name__)
+
+
+def sync(folder: Path) -> None:
+    """A new name in a folder is durable only when the folder is (fsync(2))."""
+    entry = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(entry)
+    finally:
+        os.close(entry)

@@ -84,7 +84,9 @@ async def _both(home: Path, url: str) -> AsyncIterator[tuple[Stores, Stores]]:
     """A copy of what the home keeps, brought to the newest schema, and where it goes."""
     with TemporaryDirectory() as copies:
         await asyncio.to_thread(_copies, home, Path(copies))
-        ours = replace(await Stores.in_home(Path(copies)), kept=FolderBytes(home / "files"))
+        ours = replace(
+            await Stores.in_home(Path(copies), keeps=False), kept=FolderBytes(home / "files")
+        )
         async with _opened(ours, url) as both:
             yield both
 

@@ -20,7 +20,8 @@ PonteError
 ├── ToolError              a tool could not do it; the model is told too
 │   └── WriteUnsure        a write whose answer was lost: it may have happened
 ├── Undeliverable          the platform refuses the post for good
-│   └── PostRemoved        a person deleted our post: never post it again
+│   ├── PostRemoved        a person deleted our post: never post it again
+│   └── Restored           what became of it since the backup is not known
 ├── PlatformBusy           the platform asks us to wait (never shown)
 ├── SettingsError          a setting is wrong: exit 2
 ├── HomeTaken              another process holds the home: exit 1
@@ -36,6 +37,8 @@ from __future__ import annotations
 
 from core.i18n import say, word
 
+RESTORED = "restored"
+"""Why a turn that was under way in a backup ended without being posted."""
 _WORDED = frozenset({"cause", "what", "why"})
 """Values that may be words of the catalogue themselves."""
 
@@ -215,6 +218,16 @@ class Undeliverable(PonteError):
 class PostRemoved(Undeliverable):
     code = "removed"
     sentence = "The answer was removed by a person."
+
+
+class Restored(Undeliverable):
+    """Said with the next message: unasked it might come beside an answer that was given."""
+
+    code = RESTORED
+    sentence = (
+        "I was set back to a backup in which your last message here had no answer yet. If you "
+        "find none above, please ask again."
+    )
 
 
 class PlatformBusy(PonteError):

@@ -283,6 +283,10 @@ class ChatIntegration(Integration[S]):
         """Not started yet."""
         raise NotImplementedError
 
+    def restored(self, home: Path) -> None:
+        """A backup was put into that home: what was said since then, and while nobody listened, is
+        not to be answered as if it were new."""
+
 
 Act = Callable[[Mapping[str, Any]], Awaitable[Mapping[str, Any]]]
 """What an operator's command has done: JSON in, JSON out. Raises PonteError."""

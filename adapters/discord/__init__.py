@@ -10,6 +10,7 @@ import asyncio
 import importlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic import ConfigDict, SecretStr, StrictBool
@@ -34,6 +35,8 @@ from core.settings import SettingsPart, SocketUrl, Switch, Url, plain, setting
 
 API_URL = "https://discord.com/api/v10"
 GATEWAY_URL = "wss://gateway.discord.gg/"
+REMEMBERED = "discord.json"
+"""In the home: what the adapter remembers."""
 STRANGERS = DailyTurns(50, 1000)
 """Turns a day of whoever is not named: of each, and of all together."""
 
@@ -77,6 +80,11 @@ class Discord(ChatIntegration[DiscordSettings]):
         if own.discord_token:
             return Health("discord", "on", "connects to the gateway")
         return Health("discord", "off", "set DISCORD_TOKEN")
+
+    def restored(self, home: Path) -> None:
+        if (home / REMEMBERED).exists():
+            client: Any = importlib.import_module("adapters.discord.client")
+            client.caught_up(home / REMEMBERED)
 
     async def build(self, deps: Dependencies[DiscordSettings], ports: ChatPorts) -> ChatPlatform:
         own = deps.own

@@ -500,6 +500,17 @@ class State:
         self.languages = _newest(self.languages)
 
 
+def caught_up(path: Path) -> None:
+    """Have the `State` in that file take everything that was said until now for taken in."""
+    try:
+        data = json.loads(path.read_text())
+    except ValueError:
+        return
+    for seen in data.get("seen", {}).values():
+        seen["last"] = max(seen["last"], discord.utils.time_snowflake(discord.utils.utcnow()))
+    path.write_text(json.dumps(data))
+
+
 @dataclass(frozen=True, slots=True)
 class Token:
     """Answers an interaction while it lives. A secret, erased with the turn's end: whoever has it

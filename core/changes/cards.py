@@ -52,6 +52,7 @@ _CLOSED = {
     "expired": "Expired: nobody approved it within 24 hours.",
     "withdrawn": "Withdrawn: its conversation was forgotten.",
 }
+_WITHDRAWN = "Withdrawn: it does not count any more. Ask for it again where it is still wanted."
 _APPROVED = "Approved by {name}."
 _ALLOWED = "Allowed by the operator's policy."
 _UNDO_BY = "Asked for by {name}."
@@ -287,6 +288,8 @@ def _outcome(change: Change, locale: str) -> list[str]:
         "undo": change.undone_by,
     }  # fmt: skip
     if change.kind == "proposal":
+        if change.state == "withdrawn" and not change.forgotten:
+            return [say(_WITHDRAWN, locale)]
         return [say(_CLOSED[change.state], locale, **values)]
     who = _UNDO_BY if change.proposal.undoes else _APPROVED
     values["name"] = _approvers(change)

@@ -22,6 +22,7 @@ from core.conversation.context import CallLimits, ToolContexts, TurnContext, Tur
 from core.conversation.paying import Paying, most, nears
 from core.conversation.rounds import Rounds
 from core.errors import (
+    RESTORED,
     Draining,
     Empty,
     Interrupted,
@@ -31,6 +32,7 @@ from core.errors import (
     PersonRefused,
     PonteError,
     PostRemoved,
+    Restored,
     Superseded,
     TakenOver,
     Undeliverable,
@@ -205,7 +207,9 @@ class ConversationManager:
         try:
             turn, answer = await self._worded(turn, reply, rounds)
             if turn.undelivered:
-                note = Undeliverable(reason=turn.undelivered).words(LANGUAGE.get())
+                is_back = turn.undelivered == RESTORED
+                error = Restored() if is_back else Undeliverable(reason=turn.undelivered)
+                note = error.words(LANGUAGE.get())
                 answer = replace(answer, text=f"_{note}_\n\n{answer.text}")
             answer = await self._checked(turn, reply, answer, rounds[0] if rounds else None)
             key = reply.first_key if answer.parts else ""

@@ -63,9 +63,10 @@ class Upkeep:
         ledger: Ledger | None = None,
         scrub: Callable[[], Awaitable[None]] | None = None,
         settle: Callable[[], Awaitable[int]] | None = None,
+        tidy: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         """`scrub` has what was deleted leave the store for good; `settle` ends what is reserved
-        for turns that are over."""
+        for turns that are over; `tidy` removes what the store kept for a while."""
         self._inbox = inbox
         self._journal = journal
         self._files = files
@@ -75,6 +76,7 @@ class Upkeep:
         self._ledger = ledger
         self._scrub = scrub
         self._settle_left = settle
+        self._tidy = tidy
         self._due = asyncio.Event()
 
     async def soon(self, _: str = "") -> None:
@@ -126,6 +128,8 @@ class Upkeep:
 
     async def _sweep(self) -> None:
         await self._files.sweep(time.time() - ORPHAN_AGE)
+        if self._tidy:
+            await self._tidy()
 
     async def _erase(self) -> None:
         for remote in await self._journal.to_erase():

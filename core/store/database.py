@@ -22,7 +22,8 @@ import structlog
 
 from core.errors import NotStored, PonteError
 from core.records import Area
-from core.store.schema import Migration
+from core.store import snapshot
+from core.store.schema import AMENDED, Migration
 
 log = structlog.get_logger("store")
 T = TypeVar("T")
@@ -106,6 +107,9 @@ class Database(Protocol):
     async def scrub(self) -> None:
         """What was deleted leaves the tables, as far as the engine can. Raises NotStored."""
 
+    async def tidy(self) -> None:
+        """Copies that have been kept for long enough go; asked now and then."""
+
     async def close(self) -> None:
         """Let what waits be committed; nothing more is taken."""
 
@@ -162,10 +166,15 @@ class SqliteDatabase:
         database._thread.start()
         return database
 
-    remains = ""
+    @property
+    def remains(self) -> str:
+        return snapshot.REMAINS if snapshot.snapshots(self.path.parent) else ""
 
     async def scrub(self) -> None:
         """`secure_delete` has overwritten it."""
+
+    async def tidy(self) -> None:
+        await asyncio.to_thread(snapshot.sweep, self.path.parent)
 
     async def write(
         self, work: Callable[[Connection], T], then: Callable[[T], None] | None = None
@@ -223,6 +232,8 @@ class SqliteDatabase:
         found = connection.execute("PRAGMA user_version").fetchone()[0]
         if found > len(self._migrations):
             raise NewerDatabase(path=self.path, found=found, known=len(self._migrations))
+        if found:
+            _amend(connection, found)
         for version, step in enumerate(self._migrations[found:], found + 1):
             connection.executescript(
                 f"BEGIN IMMEDIATE; {step.script}; {step.moves};"
@@ -289,6 +300,21 @@ class SqliteDatabase:
     def _close_reader(self) -> None:
         if self._read_connection is not None:
             self._read_connection.close()
+
+
+def _amend(connection: sqlite3.Connection, found: int) -> None:
+    """A file of schema `found` gets what it lacks of `AMENDED`."""
+    has = {
+        name
+        for (name,) in connection.execute(
+            "SELECT name FROM sqlite_master WHERE type = 'index' UNION"
+            " SELECT tables.name || '.' || columns.name FROM sqlite_master AS tables"
+            " JOIN pragma_table_info(tables.name) AS columns WHERE tables.type = 'table'"
+        )
+    }
+    for since, name, script in AMENDED:
+        if found >= since and name not in has:
+            connection.executescript(f"BEGIN IMMEDIATE; {script}; COMMIT;")
 
 
 def _settle(batch: list[_Write[Any]]) -> None:

@@ -165,6 +165,9 @@ class PostgresDatabase:
         if not self._closed:
             await self._in_thread(self._vacuum)
 
+    async def tidy(self) -> None:
+        """It keeps no copies of its own."""
+
     async def close(self) -> None:
         if self._closed:
             return

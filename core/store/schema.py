@@ -453,3 +453,14 @@ MIGRATIONS = (
     Migration(SIXTH),
     Migration(SEVENTH, shared=ASKED),
 )
+
+AMENDED = (
+    (1, "inbox_untold", "CREATE INDEX inbox_untold ON inbox (conversation, seq)"),
+    (2, "notes_person", "ALTER TABLE notes ADD COLUMN person TEXT NOT NULL DEFAULT '';"
+                        "CREATE INDEX notes_person ON notes (person)"),
+    (3, "changes.named", "ALTER TABLE changes ADD COLUMN named INTEGER NOT NULL DEFAULT 0"),
+    (5, "inbox.owner", "ALTER TABLE inbox ADD COLUMN owner TEXT NOT NULL DEFAULT ''"),
+    (5, "remotes.owner", "ALTER TABLE remotes ADD COLUMN owner TEXT NOT NULL DEFAULT ''"),
+)  # fmt: skip
+"""What was added to a migration while it was a day old: from which schema on, the index or the
+`table.column`, and how a home of the first hours gets it. Since then none was edited."""

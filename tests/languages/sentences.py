@@ -32,6 +32,7 @@ LAZY = {
     "core/changes/cards.py": {"_FAULTS"},
     "core/chat/cards.py": {"STATES"},
     "core/store/files.py": {"why"},
+    "core/store/snapshot.py": {"REMAINS"},
     "core/text.py": {"CUT_HERE"},
     "core/tools/code/environment.py": {"_CAUSES", "_LACKS", "SETTING_UP"},
     "core/tools/code/sandbox/sandbox.py": {"_RECOGNISED"},
@@ -51,7 +52,7 @@ MODEL = frozenset(
     {
         "DATA", "DESCRIPTION", "INSTRUCTIONS", "PROPOSED", "QUOTED", "REQUEST", "VERBATIM",
         "_ANY_AGENT", "_ASKS_FIRST", "_DONE_BEFORE", "_ENTRIES", "_MAY_NOT", "_PROPOSED",
-        "_PROPOSES", "_READS_ONLY", "_RESULT", "_RUN_NOTE", "_UNLISTED",
+        "_PROPOSES", "_READS_ONLY", "_RESTORED", "_RESULT", "_RUN_NOTE", "_UNLISTED",
     }
 )  # fmt: skip
 """Constants that a model is told, and no person."""

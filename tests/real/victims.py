@@ -74,7 +74,7 @@ class People:
 
     async def say(self, message: Message) -> None:
         """Deliver until acknowledged."""
-        async for _ in _turns_of_the_loop():
+        async for _ in turns_of_the_loop():
             if await self.deliver(message):
                 return
 
@@ -98,7 +98,7 @@ class People:
         return await asyncio.gather(*(self.answer(message) for message in messages))
 
 
-async def _turns_of_the_loop() -> AsyncIterator[None]:
+async def turns_of_the_loop() -> AsyncIterator[None]:
     while True:
         yield
         await asyncio.sleep(0)

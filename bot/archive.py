@@ -1,0 +1,205 @@
+"""The file that `ponte backup` writes: a tar, gzipped, whose first member says what the others are.
+
+`tar tzf FILE` lists it. Nothing in one is trusted: a member is taken only under a name that a home
+keeps something under, as a plain file, with the size and the SHA-256 that the first one tells.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import os
+import re
+import tarfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from core.errors import PonteError
+from core.i18n import say
+from core.messages import decode, encode
+from core.store.schema import MIGRATIONS
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+KEPT = re.compile(
+    r"ponte\.db|audit\.log(\.[0-9]{1,3})?|discord\.json|slack-people\.json|pseudonyms\.key"
+    r"|web-token|kernels/[0-9a-f]{32}|files/[0-9A-Za-z]{1,2}/[0-9A-Za-z]{1,64}"
+)
+"""What of a home is in a backup."""
+LEFT_OUT = re.compile(r"ponte\.(lock|sock|db-(wal|shm))|threads\.db.*|(python|snapshots)/.*")
+"""What is not: the process' own, what is in the copy already, the thread map, which is made anew
+from the journal (the model's servers have gone on since, and it would take their side for ours),
+and what has its own way to come about."""
+_LONGEST = 64 << 20
+"""Bytes of a manifest."""
+_PIECE = 1 << 20
+_SAYS_NOTHING = "it does not say what it holds"
+_LEVEL = 3
+"""zlib's: a tenth larger than its best, and several times as fast."""
+
+
+class Damaged(PonteError):
+    code = "damaged"
+    sentence = (
+        "{file} is damaged, or no backup of Ponte's: {why}. Nothing was changed. Take another one."
+    )
+
+
+class NewerBackup(PonteError):
+    code = "newer_backup"
+    sentence = (
+        "{file} was made by a newer Ponte ({version}, schema {found}; this one knows schema "
+        "{known}). Install that version or a later one, then restore."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """`at` is the moment of the backup (ISO 8601, UTC); `stopped` whether no Ponte ran then;
+    `rows` how many each table of `ponte.db` has; `lost` files of which the home had no bytes."""
+
+    format: int
+    version: str
+    schema: int
+    at: str
+    stopped: bool
+    rows: Mapping[str, int]
+    members: Mapping[str, Member]
+    lost: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Bytes of all that it holds."""
+        return sum(member.size for member in self.members.values())
+
+
+Write = Callable[[bytes], object]
+
+
+def members(folder: Path) -> Mapping[str, Member]:
+    """All files under it, by their names there."""
+    found = {}
+    for path in sorted(one for one in folder.rglob("*") if one.is_file()):
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        found[str(path.relative_to(folder))] = Member(path.stat().st_size, digest)
+    return found
+
+
+def pack(folder: Path, manifest: Manifest, out: BinaryIO) -> None:
+    """Raises OSError."""
+    told = encode(manifest).encode()
+    with (
+        gzip.GzipFile("", "wb", _LEVEL, out, mtime=0) as zipped,
+        tarfile.open(fileobj=zipped, mode="w|", format=tarfile.PAX_FORMAT) as tar,
+    ):
+        tar.addfile(_entry(MANIFEST, len(told)), io.BytesIO(told))
+        for name, member in manifest.members.items():
+            with (folder / name).open("rb") as file:
+                tar.addfile(_entry(name, member.size), file)
+
+
+def check(source: BinaryIO, name: str) -> Manifest:
+    """Read it to its end, as `unpack` does, and keep nothing. Raises Damaged, NewerBackup."""
+    return _read(source, name, lambda manifest: None, lambda member: nullcontext(len))
+
+
+def unpack(
+    source: BinaryIO, name: str, folder: Path, begin: Callable[[Manifest], None]
+) -> Manifest:
+    """Put its members under `folder`, which is empty, for this user alone. `name` is what to call
+    it; `begin` may refuse what it says of itself.
+
+    Raises Damaged, OSError where it cannot be written, and whatever `begin` raises.
+    """
+
+    @contextmanager
+    def put(member: str) -> Iterator[Write]:
+        path = folder / member
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        made = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(made, "wb") as file:
+            yield file.write
+            file.flush()
+            os.fsync(file.fileno())
+
+    return _read(source, name, begin, put)
+
+
+def _read(
+    source: BinaryIO,
+    name: str,
+    begin: Callable[[Manifest], None],
+    put: Callable[[str], AbstractContextManager[Write]],
+) -> Manifest:
+    try:
+        with (
+            gzip.GzipFile(fileobj=source, mode="rb") as zipped,
+            tarfile.open(fileobj=zipped, mode="r|") as tar,
+        ):
+            manifest = _manifest(tar, name)
+            begin(manifest)
+            missing = dict(manifest.members)
+            for entry in tar:
+                wanted, shown = missing.pop(entry.name, None), repr(entry.name[:80])
+                if wanted is None or not KEPT.fullmatch(entry.name):
+                    raise Damaged(
+                        file=name, why=say("it holds {what}, which no backup does", what=shown)
+                    )
+                is_same = entry.isreg() and not entry.issparse() and entry.size == wanted.size
+                if is_same:
+                    with put(entry.name) as write:
+                        is_same = _copied(tar, entry, write) == wanted.sha256
+                if not is_same:
+                    why = say("{what} in it is not what was kept", what=shown)
+                    raise Damaged(file=name, why=why)
+            if missing:
+                raise Damaged(file=name, why=say("{what} is missing in it", what=min(missing)))
+            while zipped.read(_PIECE):  # to its checksum
+                pass
+    except (gzip.BadGzipFile, EOFError, zlib.error, tarfile.TarError) as error:
+        raise Damaged(file=name, why=say("it cannot be read to its end")) from error
+    return manifest
+
+
+def _manifest(tar: tarfile.TarFile, name: str) -> Manifest:
+    entry = tar.next()
+    if entry is None or entry.name != MANIFEST or not entry.isreg() or entry.size > _LONGEST:
+        raise Damaged(file=name, why=say(_SAYS_NOTHING))
+    told = tar.extractfile(entry)
+    try:
+        read = json.loads(told.read() if told else b"")
+        if read["format"] != FORMAT:
+            raise NewerBackup(
+                file=name, version=str(read["version"])[:40], found=read["schema"],
+                known=len(MIGRATIONS),
+            )  # fmt: skip
+        return decode(Manifest, json.dumps(read))
+    except (KeyError, TypeError, ValueError) as error:
+        raise Damaged(file=name, why=say(_SAYS_NOTHING)) from error
+
+
+def _copied(tar: tarfile.TarFile, entry: tarfile.TarInfo, write: Write) -> str:
+    digest, file = hashlib.sha256(), tar.extractfile(entry)
+    while file and (piece := file.read(_PIECE)):
+        digest.update(piece)
+        write(piece)
+    return digest.hexdigest()
+
+
+def _entry(name: str, size: int) -> tarfile.TarInfo:
+    entry = tarfile.TarInfo(name)
+    entry.size, entry.mode = size, 0o600
+    return entry

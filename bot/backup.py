@@ -1,0 +1,356 @@
+"""`ponte backup` and `ponte restore`: a home as it was at one moment, in one file.
+
+The moment is that of one read transaction on `ponte.db`. Its files are written before their rows
+and removed after them, so they are linked right after it; where one has gone meanwhile, its
+conversation was forgotten, and the moment is taken anew. The audit log is copied last: a line
+stands in it before what it tells of is done. `threads.db` is left out (`bot/archive.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import re
+import shutil
+import sqlite3
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import BinaryIO
+
+from bot import __version__
+from bot.app import Start
+from bot.archive import FORMAT, Damaged, Manifest, NewerBackup, check, members, pack
+from bot.archive import unpack as unpacked
+from bot.engine import Stores
+from bot.home import ASIDE, Home, sync
+from bot.integrations import FACES
+from core.audit import OPERATOR
+from core.errors import BadInput, HomeTaken, PonteError
+from core.i18n import plural, say, size
+from core.integration import ChatIntegration
+from core.settings import cause
+from core.store import audit, snapshot
+from core.store.restored import Closed, close_open
+from core.store.schema import MIGRATIONS
+
+STREAM = "-"
+"""As a file's name: stdout or stdin."""
+TRIES = 5
+"""Moments that are tried, where files go while they are linked."""
+_DATED = re.compile(r"ponte-\d{8}T\d{6}Z\.tar\.gz")
+"""What a backup into a folder is called."""
+_SMALL = ("discord.json", "slack-people.json", "pseudonyms.key", "web-token")
+
+
+class InDatabase(PonteError):
+    sentence = (
+        "DATABASE_URL is set, so all is kept in Postgres, which has its own: "
+        '`pg_dump --format=custom --file=ponte.dump "$DATABASE_URL"`, and to restore into an empty '
+        'database `pg_restore --exit-on-error --dbname="$DATABASE_URL" ponte.dump` '
+        "(docs/operations.md)."
+    )
+
+
+class NotOurs(PonteError):
+    sentence = "The folder {home} belongs to another user. Type this as that user."
+
+
+class NothingKept(PonteError):
+    sentence = "{home} keeps nothing yet."
+
+
+class NotWritten(PonteError):
+    sentence = "{file} cannot be written ({cause}). There is no backup of that name."
+
+
+class NotEmpty(PonteError):
+    code = "not_empty"
+    sentence = (
+        "{home} keeps something already. To put the backup in its place, add --replace: what is "
+        "there is laid aside, and not deleted."
+    )
+
+
+class NotStopped(PonteError):
+    code = "not_stopped"
+    sentence = (
+        "{file} was made while Ponte ran, which may have answered since: what was under way in it "
+        "cannot be taken up without doing things twice. Restore it without --resume."
+    )
+
+
+def backup(begun: Start, file: str, keep: int = 0) -> int:
+    """Into `file`, "-" for stdout, or a folder, where it gets a name by its moment and all but
+    the newest `keep` of that form go (0: none go). Raises PonteError."""
+    home = begun.home
+    if begun.settings.database_url is not None:
+        raise InDatabase
+    if not (home.path / "ponte.db").exists():
+        raise NothingKept(home=home.path)
+    if home.path.stat().st_uid != os.geteuid():
+        raise NotOurs(home=home.path)
+    folder = Path(file) if file != STREAM and Path(file).is_dir() else None
+    if keep and folder is None:
+        raise BadInput("--keep is for a folder that backups are collected in.")
+    now = datetime.now(UTC)
+    path = folder / f"ponte-{now:%Y%m%dT%H%M%SZ}.tar.gz" if folder else Path(file)
+    if file != STREAM and path.resolve().is_relative_to(home.path.resolve()):
+        raise BadInput("{file} would lie in the home itself. Choose a place outside.", file=path)
+    with _whether_stopped(home) as stopped, home.staging("backup") as staged:
+        manifest = _collected(home.path, staged, now, stopped=stopped)
+        if file == STREAM:
+            pack(staged, manifest, sys.stdout.buffer)
+            sys.stdout.buffer.flush()
+        else:
+            _write(path, staged, manifest)
+    if folder:
+        for old in sorted(_collected_in(folder), reverse=True)[keep or None :]:
+            old.unlink(missing_ok=True)
+    _tell(manifest, STREAM if file == STREAM else str(path))
+    return 0
+
+
+def restore(begun: Start, file: str, *, replace: bool, resume: bool) -> int:
+    """Put the backup in `file` ("-" for stdin) into the home. `replace` lays aside what is there;
+    `resume` has what was under way go on. Raises PonteError; then the home is as it was."""
+    home = begun.home
+    if begun.settings.database_url is not None:
+        raise InDatabase
+    name = say("what comes on stdin") if file == STREAM else file
+    with ExitStack() as stack:
+        source = _opened(stack, file)
+        stack.enter_context(home.take())
+        former = home.entries()
+        if former and not replace:
+            raise NotEmpty(home=home.path)
+        staged = stack.enter_context(home.staging("restore"))
+
+        def begin(manifest: Manifest) -> None:
+            _acceptable(manifest, name, resume=resume)
+            snapshot.check_room(home.path, 2 * manifest.size, say("a restored home"))
+
+        try:
+            manifest = unpacked(source, name, staged, begin)
+            _check(staged, manifest, name)
+        except OSError as error:
+            raise NotWritten(file=home.path, cause=cause(error)) from None
+        closed = asyncio.run(_settled(staged, manifest, resume=resume))
+        for each in [staged, *(one for one in staged.rglob("*") if one.is_dir())]:
+            sync(each)
+        aside = f"{ASIDE}{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+        home.replace(staged, aside)
+    _tell_restored(manifest, closed, home.path / aside if former else None)
+    return 0
+
+
+@contextmanager
+def _whether_stopped(home: Home) -> Iterator[bool]:
+    """No Ponte begins on it meanwhile, where none runs."""
+    with ExitStack() as stack:
+        stopped = True
+        try:
+            stack.enter_context(home.take())
+        except HomeTaken:
+            stopped = False
+        yield stopped
+
+
+def _collected(home: Path, staged: Path, now: datetime, *, stopped: bool) -> Manifest:
+    """All that is backed up, of one moment, in `staged`."""
+    database = home / "ponte.db"
+    for tries in range(1, TRIES + 1):
+        snapshot.check_room(home, snapshot.weight(database), say("a backup"))
+        copy = staged / database.name
+        copy.unlink(missing_ok=True)
+        snapshot.copy(database, copy)
+        ids = _files(copy)
+        gone = _linked(home / "files", staged / "files", ids)
+        known = set(_files(database)) if gone else set()
+        if not gone or known.issuperset(gone) or tries == TRIES:
+            break
+    try:
+        _copy_small(home, staged)
+    except OSError as error:
+        raise NotWritten(file=staged, cause=cause(error)) from None
+    return Manifest(
+        FORMAT, __version__, snapshot.schema(copy), now.isoformat(timespec="seconds"), stopped,
+        snapshot.counts(copy), members(staged), tuple(sorted(gone)),
+    )  # fmt: skip
+
+
+def _files(database: Path) -> Sequence[str]:
+    with closing(sqlite3.connect(database)) as connection:
+        return [id for (id,) in connection.execute("SELECT id FROM files")]
+
+
+def _linked(home: Path, staged: Path, ids: Sequence[str]) -> set[str]:
+    """Have each file's bytes in `staged`, too; returns the ids of those that are not there. They
+    are written once and never changed, so that a second name for the same bytes is a copy."""
+    shutil.rmtree(staged, ignore_errors=True)
+    gone = set()
+    for id in ids:
+        place = Path(id[:2]) / id
+        (staged / place).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            os.link(home / place, staged / place)
+        except FileNotFoundError:
+            gone.add(id)
+        except OSError:  # a file system without links
+            shutil.copyfile(home / place, staged / place)
+    return gone
+
+
+def _copy_small(home: Path, staged: Path) -> None:
+    """The newest of the audit log first: where it is rotated meanwhile, the same file comes again
+    under its next name, and is left out."""
+    seen = set()
+    for path in reversed(audit.files(home / "audit.log")):
+        with path.open("rb") as file:
+            if (inode := os.fstat(file.fileno()).st_ino) not in seen:
+                seen.add(inode)
+                whole = file.read()
+                (staged / path.name).write_bytes(whole[: whole.rfind(b"\n") + 1])
+    for name in _SMALL:
+        with suppress(FileNotFoundError):
+            shutil.copyfile(home / name, staged / name)
+    for mark in (home / "kernels").glob("*"):
+        (staged / "kernels").mkdir(mode=0o700, exist_ok=True)
+        (staged / "kernels" / mark.name).touch()
+
+
+def _write(path: Path, staged: Path, manifest: Manifest) -> None:
+    """Under its name once it is whole, on the disk, and was read back."""
+    part = path.with_name(f"{path.name}.part")
+    try:
+        snapshot.check_room(path.parent, manifest.size, say("a backup"))
+        made = os.open(part, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(made, "r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.fchmod(file.fileno(), 0o600)
+            file.truncate()
+            try:
+                pack(staged, manifest, file)
+                file.flush()
+                os.fsync(file.fileno())
+                file.seek(0)
+                if check(file, str(path)) != manifest:
+                    raise Damaged(file=path, why=say("it does not say what it holds"))
+                part.replace(path)
+                sync(path.parent)
+            except BaseException:
+                part.unlink(missing_ok=True)
+                raise
+    except OSError as error:
+        raise NotWritten(file=path, cause=cause(error)) from None
+
+
+def _opened(stack: ExitStack, file: str) -> BinaryIO:
+    if file == STREAM:
+        return sys.stdin.buffer
+    try:
+        return stack.enter_context(open(file, "rb"))
+    except OSError as error:
+        raise BadInput(
+            "The file {file} cannot be read ({cause}).", file=file, cause=cause(error)
+        ) from None
+
+
+def _acceptable(manifest: Manifest, name: str, *, resume: bool) -> None:
+    if manifest.schema > len(MIGRATIONS):
+        raise NewerBackup(
+            file=name, version=manifest.version, found=manifest.schema, known=len(MIGRATIONS)
+        )
+    if resume and not manifest.stopped:
+        raise NotStopped(file=name)
+
+
+def _check(staged: Path, manifest: Manifest, name: str) -> None:
+    """That the database in it is whole, and is the one that was kept, with its files."""
+    database = staged / "ponte.db"
+    try:
+        snapshot.check(database)
+        same = (snapshot.schema(database), snapshot.counts(database)) == (
+            manifest.schema, manifest.rows,
+        )  # fmt: skip
+        missing = {
+            id for id in _files(database) if not (staged / "files" / id[:2] / id).exists()
+        } - set(manifest.lost)
+    except sqlite3.Error as error:
+        raise Damaged(file=name, why=str(error)) from None
+    if not same or missing:
+        raise Damaged(file=name, why=say("its parts do not belong together"))
+
+
+async def _settled(staged: Path, manifest: Manifest, *, resume: bool) -> Closed:
+    """Opened as `ponte run` does, which brings it to the newest schema."""
+    stores = await Stores.in_home(staged, keeps=False)
+    try:
+        closed = Closed(0, 0) if resume else await close_open(stores.database)
+        await stores.audit.tell("restored", OPERATOR, of=manifest.at)
+    finally:
+        await stores.close()
+    if not resume:
+        for face in FACES:
+            if isinstance(face, ChatIntegration):
+                face.restored(staged)
+    return closed
+
+
+def _collected_in(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if _DATED.fullmatch(path.name)]
+
+
+def _tell(manifest: Manifest, file: str) -> None:
+    """On stderr, since the backup itself may go to stdout."""
+    told = [_what(manifest)]
+    if file == STREAM:
+        told.append(say("See that it came whole: `ponte restore` it into an empty home."))
+    else:
+        told.append(say("It was read back and checked, and is {file}.", file=file))
+    if manifest.lost:
+        count = len(manifest.lost)
+        told.append(
+            plural(
+                "Of {count} file the home had no bytes any more.",
+                "Of {count} files the home had no bytes any more.",
+                count,
+            )
+        )
+    told.append(
+        say("It is as secret as the home. Not in it: .env, ponte.toml, and the sandbox's Python.")
+    )
+    sys.stderr.write("".join(f"{line}\n" for line in told))
+
+
+def _what(manifest: Manifest) -> str:
+    return say(
+        "The home as of {at}: schema {schema}, messages: {count}, files: {total}, in all {size}.",
+        at=manifest.at, schema=manifest.schema, size=size(manifest.size),
+        count=manifest.rows.get("inbox", 0), total=manifest.rows.get("files", 0),
+    )  # fmt: skip
+
+
+def _tell_restored(manifest: Manifest, closed: Closed, aside: Path | None) -> None:
+    told = [_what(manifest), say("It was checked, opened, and is in its place.")]
+    if closed.turns or closed.proposals:
+        told.append(
+            say(
+                "What was under way then was closed, as it may have been done since. Messages "
+                "without an answer: {turns}. Proposals that nobody had decided on: {proposals}.",
+                turns=closed.turns, proposals=closed.proposals,
+            )
+        )  # fmt: skip
+    told.append(
+        say(
+            "What was forgotten after {at} is there again, and who was removed after it comes in "
+            "again: do both once more.",
+            at=manifest.at,
+        )
+    )
+    if aside:
+        told.append(say("The former home lies in {path}, until you delete it.", path=aside))
+    sys.stdout.write("".join(f"{line}\n" for line in told))

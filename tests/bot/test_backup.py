@@ -1,0 +1,499 @@
+"""`ponte backup` and `ponte restore`, on a home that holds turns and changes in every state."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import os
+import re
+import shutil
+import sqlite3
+import tarfile
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bot import backup as work
+from bot.archive import FORMAT, KEPT, LEFT_OUT, MANIFEST, Manifest, Member, pack
+from bot.home import Home
+from core.errors import RESTORED
+from core.messages import decode, encode
+from core.store import snapshot
+from core.store.schema import MIGRATIONS
+from tests.bot.conftest import Shell
+from tests.recorded.house import put_home, read
+
+OPEN = "('new', 'running', 'answered', 'posting')"
+
+
+@pytest.fixture(scope="module")
+def recorded() -> dict[str, Any]:
+    found: dict[str, Any] = read(6)["home"]
+    return found
+
+
+@pytest.fixture
+def kept(ponte: Shell, recorded: dict[str, Any]) -> Shell:
+    """A home that keeps something."""
+    put_home(recorded, ponte.home)
+    return ponte
+
+
+@pytest.fixture
+def archive(kept: Shell, tmp_path: Path) -> Path:
+    """A backup of it, and the home gone."""
+    path = tmp_path / "kept.tar.gz"
+    assert kept("backup", str(path)).code == 0, kept.err
+    shutil.rmtree(kept.home)
+    return path
+
+
+def rows(home: Path, statement: str) -> list[Any]:
+    with closing(sqlite3.connect(home / "ponte.db")) as connection:
+        return [row[0] for row in connection.execute(statement)]
+
+
+def names(home: Path) -> set[str]:
+    return {str(path.relative_to(home)) for path in home.rglob("*") if path.is_file()}
+
+
+def opened(path: Path) -> tuple[Manifest, dict[str, bytes]]:
+    with tarfile.open(path) as tar:
+        held = {
+            entry.name: file.read() for entry in tar if (file := tar.extractfile(entry)) is not None
+        }
+    return decode(Manifest, held.pop(MANIFEST)), held
+
+
+def test_a_home_comes_back_as_it_was(kept: Shell, tmp_path: Path) -> None:
+    path, other = tmp_path / "kept.tar.gz", tmp_path / "other"
+    before = {name: (kept.home / name).read_bytes() for name in names(kept.home)}
+    unknown = [name for name in before if not KEPT.fullmatch(name) and not LEFT_OUT.fullmatch(name)]
+    assert unknown == [], "a new file of the home is in the backup, or is said not to be"
+    assert kept("backup", str(path)).code == 0
+    assert f"It was read back and checked, and is {path}." in kept.err
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert names(kept.home) - {"ponte.lock"} == {*before}, "nothing is left in the home"
+    manifest, held = opened(path)
+    assert (manifest.schema, manifest.stopped, manifest.lost) == (6, True, ())
+    assert {*held} == {name for name in before if KEPT.fullmatch(name)}
+
+    shutil.move(kept.home, other)
+    assert kept("restore", str(path)).code == 0, kept.err
+    for name, data in before.items():
+        if KEPT.fullmatch(name) and name not in ("ponte.db", "discord.json", "audit.log"):
+            assert (kept.home / name).read_bytes() == data, name
+    assert (kept.home / "audit.log").read_bytes().startswith(before["audit.log"])
+    assert '"event": "restored"' in (kept.home / "audit.log").read_text()
+    modes = {path.stat().st_mode & 0o777 for path in kept.home.rglob("*") if path.is_file()}
+    assert modes == {0o600}
+    assert {path.stat().st_mode & 0o777 for path in kept.home.rglob("*") if path.is_dir()} == {
+        0o700
+    }
+    for table in ("items", "files", "usage", "conversations", "posts"):
+        count = f"SELECT count(*) FROM {table}"
+        assert rows(kept.home, count) == rows(other, count), table
+    assert rows(kept.home, "PRAGMA user_version") == [len(MIGRATIONS)]
+
+
+def test_what_was_under_way_is_closed_and_told_with_the_next_message(
+    kept: Shell, tmp_path: Path
+) -> None:
+    path = str(tmp_path / "kept.tar.gz")
+    under_way = rows(kept.home, f"SELECT seq FROM inbox WHERE state IN {OPEN}")
+    proposed = rows(kept.home, "SELECT id FROM changes WHERE state = 'open'")
+    posts = rows(kept.home, "SELECT count(*) FROM posts")
+    assert len(under_way) > 5
+    assert len(proposed) > 5
+    kept("backup", path)
+    assert kept("restore", "--replace", path).code == 0, kept.err
+    assert f"without an answer: {len(under_way)}. Proposals that" in kept.out
+    assert f"decided on: {len(proposed)}." in kept.out
+    home = kept.home
+    assert rows(home, f"SELECT seq FROM inbox WHERE state IN {OPEN}") == []
+    closed = rows(home, f"SELECT seq FROM inbox WHERE reason = '{RESTORED}' ORDER BY seq")
+    assert closed == under_way
+    told = f"SELECT count(*) FROM inbox WHERE reason = '{RESTORED}' AND told = 0"
+    assert rows(home, told) == rows(
+        home, f"SELECT count(DISTINCT conversation) FROM inbox WHERE reason = '{RESTORED}'"
+    )
+    assert rows(home, "SELECT DISTINCT state FROM changes WHERE id IN"
+                      f" ({', '.join(map(repr, proposed))})") == ["withdrawn"]  # fmt: skip
+    assert rows(home, "SELECT id FROM changes WHERE state = 'withdrawn' AND drawn < version") == []
+    applying = "SELECT DISTINCT steps.state FROM steps JOIN changes ON change = id"
+    assert set(rows(home, f"{applying} WHERE changes.state = 'applying'")) <= {"done", "unknown"}
+    assert rows(home, "SELECT count(*) FROM outbox WHERE state IN ('new', 'posting')") == [0]
+    assert rows(home, "SELECT count(*) FROM posts") == posts, "none is made"
+    assert not any('"token": "' in message for message in rows(home, "SELECT message FROM inbox"))
+
+
+def test_what_was_under_way_goes_on_where_nothing_ran_since(kept: Shell, tmp_path: Path) -> None:
+    path = str(tmp_path / "kept.tar.gz")
+    states = "SELECT state FROM inbox ORDER BY seq"
+    before = rows(kept.home, states)
+    kept("backup", path)
+    assert kept("restore", "--replace", "--resume", path).code == 0, kept.err
+    assert "closed" not in kept.out
+    assert rows(kept.home, states) == before
+    with Home(kept.home).take():
+        assert kept("backup", path).code == 0, "also while it runs"
+    assert kept("restore", "--replace", "--resume", path).code == 1
+    assert "was made while Ponte ran" in kept.err
+
+
+def test_discord_is_not_asked_for_what_was_said_meanwhile(kept: Shell, tmp_path: Path) -> None:
+    file, path = kept.home / "discord.json", str(tmp_path / "kept.tar.gz")
+    before = json.loads(file.read_text())
+    assert before["seen"]
+    kept("backup", path)
+    kept("restore", "--replace", path)
+    after = json.loads(file.read_text())
+    assert all(one["last"] > before["seen"][id]["last"] for id, one in after["seen"].items())
+    assert {**after, "seen": 0} == {**before, "seen": 0}
+
+
+def test_a_home_that_keeps_something_is_laid_aside_and_not_lost(
+    kept: Shell, tmp_path: Path
+) -> None:
+    path = str(tmp_path / "kept.tar.gz")
+    kept("backup", path)
+    (kept.home / "web-token").write_text("another one than that of the backup\n")
+    before = {name: (kept.home / name).read_bytes() for name in names(kept.home)}
+    assert kept("restore", path).code == 1
+    assert kept.err.endswith("add --replace: what is there is laid aside, and not deleted.\n")
+    assert {name: (kept.home / name).read_bytes() for name in names(kept.home)} == before
+    assert kept("restore", "--replace", path).code == 0
+    (aside,) = kept.home.glob("replaced-*")
+    assert f"The former home lies in {aside}" in kept.out
+    assert aside.stat().st_mode & 0o777 == 0o700
+    del before["ponte.lock"]
+    assert {name: (aside / name).read_bytes() for name in names(aside)} == before
+    assert kept("backup", path).code == 0, "and is in no backup"
+    assert not any(name.startswith("replaced") for name in opened(Path(path))[1])
+
+
+def test_never_while_ponte_runs_on_it(kept: Shell, tmp_path: Path) -> None:
+    path = str(tmp_path / "kept.tar.gz")
+    kept("backup", path)
+    with Home(kept.home).take():
+        assert kept("restore", "--replace", path).code == 1
+    assert kept.err.startswith(f"Another Ponte (process {os.getpid()}) already uses {kept.home}.")
+
+
+def rewritten(path: Path, change: Callable[[Manifest, list[tuple[Any, bytes]]], Manifest]) -> None:
+    """The same archive, after `change` of what it tells and of its members."""
+    manifest, held = opened(path)
+    entries = []
+    for name, data in held.items():
+        entry = tarfile.TarInfo(name)
+        entry.size = len(data)
+        entries.append((entry, data))
+    told = encode(change(manifest, entries)).encode()
+    first = tarfile.TarInfo(MANIFEST)
+    first.size = len(told)
+    with tarfile.open(path, "w:gz") as tar:
+        for entry, data in [(first, told), *entries]:
+            tar.addfile(entry, io.BytesIO(data))
+
+
+def _named(name: str) -> Callable[[Manifest, list[tuple[Any, bytes]]], Manifest]:
+    """With one more member, of which the manifest knows."""
+
+    def change(manifest: Manifest, entries: list[tuple[Any, bytes]]) -> Manifest:
+        more = tarfile.TarInfo(name)
+        more.size = 4
+        entries.append((more, b"evil"))
+        digest = "0b7c52d8ea1eaa8dd9d4f9b04d60d4a1d51cf2a29b9b6f6ee1d1cf6a7c8f1a2b"
+        return replace(manifest, members={**manifest.members, name: Member(4, digest)})
+
+    return change
+
+
+def _kind(type: bytes) -> Callable[[Manifest, list[tuple[Any, bytes]]], Manifest]:
+    """The page's token is no plain file."""
+
+    def change(manifest: Manifest, entries: list[tuple[Any, bytes]]) -> Manifest:
+        for number, (entry, _) in enumerate(entries):
+            if entry.name == "pseudonyms.key":
+                entry.type, entry.linkname, entry.size = type, "/etc/passwd", 0
+                entries[number] = (entry, b"")
+        return manifest
+
+    return change
+
+
+def _other(manifest: Manifest, entries: list[tuple[Any, bytes]]) -> Manifest:
+    for number, (entry, data) in enumerate(entries):
+        if entry.name == "pseudonyms.key":
+            entries[number] = (entry, b"x" * len(data))
+    return manifest
+
+
+def _without(manifest: Manifest, entries: list[tuple[Any, bytes]]) -> Manifest:
+    entries[:] = [one for one in entries if one[0].name != "ponte.db"]
+    return manifest
+
+
+def _twice(manifest: Manifest, entries: list[tuple[Any, bytes]]) -> Manifest:
+    entries.append(entries[0])
+    return manifest
+
+
+def _empty_database(manifest: Manifest, entries: list[tuple[Any, bytes]]) -> Manifest:
+    rest = {name: one for name, one in manifest.rows.items() if name != "inbox"}
+    return replace(manifest, rows={**rest, "inbox": 0})
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        *((_named(name), "which no backup does") for name in (
+            "../evil", "/tmp/evil", "files/../../evil", "ponte.lock", "ponte.sock", "threads.db",
+            "python/bin/python", "files/aa/../../ponte.lock", "audit.log/x", "evil",
+        )),
+        *((_kind(kind), "is not what was kept") for kind in (
+            tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE, tarfile.DIRTYPE,
+        )),
+        (_other, "is not what was kept"),
+        (_without, "ponte.db is missing in it"),
+        (_twice, "which no backup does"),
+        (_empty_database, "its parts do not belong together"),
+    ],
+)  # fmt: skip
+def test_a_hostile_or_damaged_archive_changes_nothing(
+    ponte: Shell, archive: Path, change: Any, why: str
+) -> None:
+    rewritten(archive, change)
+    outside = {path for path in archive.parent.rglob("*") if ponte.home not in path.parents}
+    assert ponte("restore", str(archive)).code == 1
+    assert ponte.err.startswith(f"{archive} is damaged, or no backup of Ponte's: ")
+    assert why in ponte.err
+    assert names(ponte.home) == {"ponte.lock"}
+    assert {p for p in archive.parent.rglob("*") if ponte.home not in p.parents} <= {
+        *outside, ponte.home
+    }  # fmt: skip
+
+
+def test_a_truncated_archive_changes_nothing(ponte: Shell, archive: Path) -> None:
+    whole = archive.read_bytes()
+    for length in (0, 1, 20, 500, len(whole) // 2, len(whole) - 9, len(whole) - 1):
+        archive.write_bytes(whole[:length])
+        assert ponte("restore", str(archive)).code == 1, length
+        assert "is damaged, or no backup of Ponte's" in ponte.err
+        assert names(ponte.home) == {"ponte.lock"}
+    flipped = bytearray(whole)
+    flipped[-5] ^= 1
+    archive.write_bytes(flipped)
+    assert ponte("restore", str(archive)).code == 1, "its checksum"
+    archive.write_bytes(b"no archive at all" * 100)
+    assert ponte("restore", str(archive)).code == 1
+    assert ponte("restore", str(archive.with_name("none"))).code == 1
+    assert "cannot be read" in ponte.err
+
+
+@pytest.mark.parametrize("what", ["schema", "format"])
+def test_a_newer_one_is_refused(ponte: Shell, archive: Path, what: str) -> None:
+    newer = {"schema": 99, "version": "9.1.0"} if what == "schema" else {"format": FORMAT + 1}
+
+    def change(manifest: Manifest, entries: list[tuple[Any, bytes]]) -> Manifest:
+        return replace(manifest, **newer)
+
+    rewritten(archive, change)
+    assert ponte("restore", str(archive)).code == 1
+    assert "was made by a newer Ponte" in ponte.err
+    assert "Install that version or a later one" in ponte.err
+    assert names(ponte.home) == {"ponte.lock"}
+
+
+class Killed(BaseException):
+    """As SIGKILL: nothing that catches errors catches it."""
+
+
+def dying_at(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """At the `number`-th file that is moved from here on."""
+    rename, count = Path.rename, iter(range(1, 1000))
+
+    def dies(self: Path, target: Path) -> Path:
+        if next(count) == number:
+            raise Killed
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", dies)
+
+
+def test_killed_while_it_moves_the_next_one_finishes(
+    kept: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "kept.tar.gz"
+    kept("backup", str(path))
+    (kept.home / "web-token").write_text("another one than that of the backup\n")
+    former, moves = tmp_path / "former", 0
+    shutil.copytree(kept.home, former)
+    while True:
+        shutil.rmtree(kept.home)
+        shutil.copytree(former, kept.home)
+        moves += 1
+        with monkeypatch.context() as patch:
+            dying_at(patch, moves)
+            try:
+                kept("restore", "--replace", str(path))
+                break
+            except Killed:
+                pass
+        with Home(kept.home).take():
+            token = (kept.home / "web-token").read_text()
+        if token.startswith("another"):
+            assert names(kept.home) == names(former), "nothing had begun"
+        else:
+            (aside,) = kept.home.glob("replaced-*")
+            assert names(aside) == names(former) - {"ponte.lock"}
+            assert rows(kept.home, f"SELECT count(*) FROM inbox WHERE state IN {OPEN}") == [0]
+        assert not list(kept.home.glob("restore-*"))
+        assert not (kept.home / "restoring").exists()
+    assert moves > 10
+
+
+def test_killed_while_it_is_written_there_is_no_backup_of_that_name(
+    kept: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "kept.tar.gz"
+    before = names(kept.home)
+    staged = kept.home / "backup-abcdefgh"
+    staged.mkdir()
+    (staged / "ponte.db").write_text("of one that was killed")
+
+    def fails(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(work, "pack", fails)
+        assert kept("backup", str(path)).code == 1
+    assert kept.err == (
+        f"{path} cannot be written (No space left on device). There is no backup of that name.\n"
+    )
+    assert list(tmp_path.glob("kept*")) == []
+    assert names(kept.home) - {"ponte.lock"} == before
+    assert kept("backup", str(path)).code == 0
+    earlier = path.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(work, "pack", fails)
+        assert kept("backup", str(path)).code == 1
+    assert path.read_bytes() == earlier, "the one of before stands"
+
+
+def test_what_is_forgotten_while_it_is_made_is_not_in_it(
+    kept: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "kept.tar.gz"
+    id, *others = rows(kept.home, "SELECT id FROM files")
+    copy, copies = snapshot.copy, []
+
+    def forgets(source: Path, target: Path) -> None:
+        copy(source, target)
+        copies.append(source)
+        if len(copies) == 1:
+            with closing(sqlite3.connect(source)) as connection, connection:
+                connection.execute("DELETE FROM files WHERE id = ?", (id,))
+            (kept.home / "files" / id[:2] / id).unlink()
+
+    monkeypatch.setattr(snapshot, "copy", forgets)
+    assert kept("backup", str(path)).code == 0
+    manifest, held = opened(path)
+    assert len(copies) == 2, "the moment was taken anew"
+    assert manifest.lost == ()
+    assert manifest.rows["files"] == len(others)
+    assert not any(name.endswith(id) for name in held)
+
+
+def test_bytes_that_are_lost_are_told_and_stop_nothing(kept: Shell, tmp_path: Path) -> None:
+    path = tmp_path / "kept.tar.gz"
+    id = rows(kept.home, "SELECT id FROM files")[0]
+    (kept.home / "files" / id[:2] / id).unlink()
+    assert kept("backup", str(path)).code == 0
+    assert "Of 1 file the home had no bytes any more." in kept.err
+    assert opened(path)[0].lost == (id,)
+    assert kept("restore", "--replace", str(path)).code == 0, kept.err
+
+
+def test_without_room_nothing_is_begun(
+    kept: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, before = tmp_path / "kept.tar.gz", names(kept.home)
+    kept("backup", str(path))
+    whole = path.read_bytes()
+    usage = type(shutil.disk_usage(tmp_path))(1 << 30, 1 << 30, 1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    assert kept("backup", str(path)).code == 1
+    assert kept.err.startswith(f"There is no room for a backup in {kept.home}: it takes ")
+    assert kept("restore", "--replace", str(path)).code == 1
+    assert kept.err.startswith(f"There is no room for a restored home in {kept.home}: it takes ")
+    assert path.read_bytes() == whole
+    assert names(kept.home) - {"ponte.lock"} == before
+
+
+def test_a_folder_keeps_the_newest(kept: Shell, tmp_path: Path) -> None:
+    folder = tmp_path / "backups"
+    folder.mkdir()
+    for day in range(1, 5):
+        (folder / f"ponte-2026010{day}T031700Z.tar.gz").touch()
+    (folder / "moving.tar.gz").touch()
+    assert kept("backup", str(folder)).code == 0
+    assert len(list(folder.iterdir())) == 6
+    (newest,) = [path for path in folder.iterdir() if path.stat().st_size]
+    assert re.fullmatch(r"ponte-\d{8}T\d{6}Z\.tar\.gz", newest.name)
+    assert kept("backup", "--keep", "2", str(folder)).code == 0
+    left = sorted(path.name for path in folder.iterdir())
+    assert left[0] == "moving.tar.gz", "what is called otherwise is left alone"
+    assert len(left) == 3
+    assert all(path.stat().st_size for path in folder.glob("ponte-*"))
+    assert kept("backup", "--keep", "2", str(tmp_path / "one.tar.gz")).code == 1
+
+
+def test_what_cannot_be_backed_up_is_told(
+    kept: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert kept("backup", str(kept.home / "in-itself.tar.gz")).code == 1
+    assert "would lie in the home itself" in kept.err
+    assert kept("backup", str(tmp_path / "none" / "x.tar.gz")).code == 1
+    assert "cannot be written (No such file or directory)" in kept.err
+    monkeypatch.setenv("PONTE_HOME", str(tmp_path / "nothing"))
+    assert kept("backup", str(tmp_path / "x.tar.gz")).code == 1
+    assert kept.err == f"{tmp_path / 'nothing'} keeps nothing yet.\n"
+    assert not (tmp_path / "nothing").exists()
+
+
+@pytest.mark.parametrize("words", [("backup",), ("restore",)])
+def test_of_postgres_its_own_command_is_told_without_the_password(
+    ponte: Shell, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://ponte:hunter22@db.example.com/ponte")
+    assert ponte(*words, "x.tar.gz").code == 1
+    assert 'pg_dump --format=custom --file=ponte.dump "$DATABASE_URL"' in ponte.err
+    assert "hunter22" not in ponte.out + ponte.err
+
+
+def test_the_archive_is_listed_by_any_tar(archive: Path) -> None:
+    with gzip.open(archive) as zipped, tarfile.open(fileobj=zipped) as tar:
+        entries = tar.getmembers()
+    assert entries[0].name == MANIFEST
+    assert {entry.mode for entry in entries} == {0o600}
+    assert {entry.uid for entry in entries} == {0}
+
+
+@pytest.fixture(autouse=True)
+def quiet_umask() -> Iterator[None]:
+    mask = os.umask(0o022)
+    yield
+    os.umask(mask)
+
+
+def test_a_pack_is_what_it_tells(tmp_path: Path) -> None:
+    (tmp_path / "web-token").write_text("x")
+    wrong = Manifest(FORMAT, "0", 1, "", True, {}, {"web-token": Member(5, "")})
+    with pytest.raises(OSError, match="unexpected end of data"):
+        pack(tmp_path, wrong, io.BytesIO())

@@ -1,0 +1,150 @@
+"""`ponte backup` beside a real process that is talked to, and kill -9 in the middle of things."""
+
+from __future__ import annotations
+
+import asyncio
+import glob
+import os
+import secrets
+import sqlite3
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+
+from bot.settings import Settings
+from core.errors import RESTORED, Restored
+from tests.fakes.choices import message
+from tests.real.conftest import ToolContext
+from tests.real.victims import ROOT, Victim, turns_of_the_loop
+
+LANES = 4
+PIPE_HOLDS = 1 << 16
+"""Bytes that a pipe takes before its writer waits (pipe(7))."""
+
+
+@asynccontextmanager
+async def begun(home: Path, *words: str) -> AsyncIterator[Process]:
+    ours = {k: v for k, v in os.environ.items() if k.lower() not in Settings.model_fields}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "bot", *words, cwd=home.parent, stdin=PIPE, stdout=PIPE, stderr=PIPE,
+        env=ours | {"PYTHONPATH": str(ROOT), "PONTE_HOME": str(home)},
+    )  # fmt: skip
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def ponte(home: Path, *words: str, stdin: bytes = b"") -> bytes:
+    async with begun(home, *words) as process:
+        out, err = await process.communicate(stdin)
+    assert process.returncode == 0, err
+    return out
+
+
+async def until(home: Path, pattern: str) -> None:
+    """Something of that name is there."""
+    async for _ in turns_of_the_loop():
+        if next(iter(glob.glob(pattern, root_dir=home)), ""):
+            return
+
+
+def column(home: Path, statement: str) -> list[str]:
+    with closing(sqlite3.connect(home / "ponte.db")) as connection:
+        return [row[0] for row in connection.execute(statement)]
+
+
+async def test_of_a_home_that_is_talked_to(ctx: ToolContext, tmp_path: Path) -> None:
+    acked: list[list[str]] = [[] for _ in range(LANES)]
+    over = asyncio.Event()
+
+    async def talk(lane: int) -> None:
+        while not over.is_set():
+            one = message("x" * 2_000, f"{lane}-{len(acked[lane])}", f"C{lane}")
+            await ctx.people.say(one)
+            acked[lane].append(one.event_key)
+
+    await ctx.victim.start()
+    talking = [asyncio.create_task(talk(lane)) for lane in range(LANES)]
+    taken = []
+    for number in range(2):
+        before = [list(lane) for lane in acked]
+        path = tmp_path / f"{number}.tar.gz"
+        await ponte(ctx.victim.home, "backup", str(path))
+        taken.append((path, before, [len(lane) for lane in acked]))
+    over.set()
+    await asyncio.gather(*talking)
+    last = [message("x" * 2_000, lane[-1], f"C{n}") for n, lane in enumerate(acked)]
+    await ctx.people.answers(last)  # and with them all before
+
+    for path, before, after in taken:
+        home = path.with_suffix(".home")
+        await ponte(home, "restore", str(path))
+        kept = column(home, "SELECT event_key FROM inbox ORDER BY seq")
+        for lane in range(LANES):
+            of_lane = [key for key in kept if key.startswith(f"{lane}-")]
+            assert of_lane[: len(before[lane])] == before[lane], "acknowledged, so it is kept"
+            assert of_lane == [f"{lane}-{n}" for n in range(len(of_lane))], "one moment"
+            assert len(of_lane) <= after[lane] + 1
+        states = set(column(home, "SELECT DISTINCT state FROM inbox"))
+        assert states <= {"done", "undeliverable"}
+    await ctx.victim.kill()
+
+    open_then = set(column(home, f"SELECT conversation FROM inbox WHERE reason = '{RESTORED}'"))
+    ctx.victim.home, posts = home, len(ctx.recorder.posts)
+    again = Victim(home, *ctx.victim._arguments[1:2])
+    ctx.people._victim = again
+    try:
+        await again.start()
+        for lane in range(LANES):
+            asked = message("hello again", f"again-{lane}", f"C{lane}")
+            await ctx.people.say(asked)
+            answer = await ctx.people.answer(asked)
+            told = str(Restored()) in answer.text
+            assert told is (asked.address.conversation in open_then), answer.text
+            assert answer.text.endswith("You said: hello again")
+    finally:
+        await again.kill()
+    new = ctx.recorder.posts[posts:]
+    assert {post.source for post in new} == {f"again-{lane}" for lane in range(LANES)}
+
+
+async def test_killed_in_the_middle_nothing_half_is_left(ctx: ToolContext, tmp_path: Path) -> None:
+    home, path = ctx.victim.home, tmp_path / "kept.tar.gz"
+    await ctx.victim.start()
+    said = [message(secrets.token_hex(10_000), f"k{n}", f"C{n}") for n in range(30)]
+    for one in said:
+        await ctx.people.say(one)
+    await ctx.people.answers(said)
+    async with begun(home, "backup", "-") as process:  # it waits, as nobody reads on
+        assert process.stdout
+        half = await process.stdout.readexactly(PIPE_HOLDS)
+        process.kill()
+    assert len(list(home.glob("backup-*"))) == 1
+    whole = await ponte(home, "backup", "-")
+    assert list(home.glob("backup-*")) == []
+    async with begun(home, "backup", str(path)) as process:
+        await until(home, "backup-*")
+        process.kill()
+    assert not path.exists()
+    await ponte(home, "backup", str(path))
+    assert path.stat().st_size > len(half)
+
+    other = tmp_path / "other"
+    async with begun(other, "restore", "-") as process:
+        assert process.stdin
+        process.stdin.write(whole[: len(whole) // 2])
+        await process.stdin.drain()
+        await until(other, "restore-*/ponte.db")
+        process.kill()
+    assert not (other / "ponte.db").exists()
+    await ponte(other, "restore", "-", stdin=whole)
+    assert {entry.name for entry in other.iterdir()} >= {"ponte.db", "audit.log"}
+    assert list(other.glob("restore-*")) == []
+    assert sorted(column(other, "SELECT event_key FROM inbox")) == sorted(
+        one.event_key for one in said
+    )

@@ -1,0 +1,71 @@
+"""What `ponte backup` tells of Postgres does what it says: `pg_dump`, then `pg_restore`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from bot.backup import InDatabase
+from bot.engine import Stores
+from core.messages import Person
+from core.store.files import SqlFiles
+from core.store.inbox import SqlInbox
+from tests.fakes.choices import message
+from tests.real.postgres import Postgres, programs
+
+ANA = Person("slack:T1:ana", "Ana")
+
+
+async def test_the_commands_that_are_told(real_postgres: Postgres, tmp_path: Path) -> None:
+    bin = programs()
+    if not (bin and (bin / "pg_dump").exists()):
+        pytest.skip("blocked: no pg_dump here")
+    dump, restore = re.findall(r"`(pg_[^`]+)`", str(InDatabase()))
+    old, new = (real_postgres.url(real_postgres.database()) for _ in range(2))
+    stores = await Stores.shared(old, takes=False, works=False)
+    inbox = SqlInbox(stores.database, stores.jobs)
+    for number in range(3):
+        await inbox.accept(message(f"hello {number}", f"k{number}"))
+    kept = await SqlFiles(stores.database, stores.kept).put(
+        "k1", "a.bin", "application/octet-stream", b"bytes" * 9, ANA, "web:C1"
+    )
+    secret = await stores.secret("web-token", b"of the page")
+    await stores.audit.tell("reload", ANA)
+    before = await _counts(stores)
+    await _close(stores)
+    for command, url in ((dump, old), (restore, new)):
+        await asyncio.to_thread(
+            subprocess.run, ["sh", "-ec", command], cwd=tmp_path, check=True,
+            env={"PATH": f"{bin}:{os.environ['PATH']}", "DATABASE_URL": url},
+        )  # fmt: skip
+    stores = await Stores.shared(new, takes=False, works=False)
+    try:
+        assert await _counts(stores) == before
+        assert await stores.secret("web-token", b"another") == secret
+        files = SqlFiles(stores.database, stores.kept)
+        assert (await files.get(kept.id))[1] == b"bytes" * 9
+        fresh = await SqlInbox(stores.database, stores.jobs).accept(message("hello 1", "k1"))
+        assert not fresh.fresh, "a second delivery is known"
+    finally:
+        await _close(stores)
+
+
+async def _counts(stores: Stores) -> dict[str, int]:
+    tables = ("inbox", "files", "pieces", "audit", "secrets", "procrastinate_jobs")
+
+    def read(connection: object) -> dict[str, int]:
+        execute = connection.execute  # type: ignore[attr-defined]
+        return {t: execute(f"SELECT count(*) AS n FROM {t}").fetchone()["n"] for t in tables}
+
+    return await stores.database.read(read)
+
+
+async def _close(stores: Stores) -> None:
+    if stores.jobs:
+        await stores.jobs.drain(0)
+    await stores.close()

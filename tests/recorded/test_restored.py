@@ -1,0 +1,90 @@
+"""A recorded home, backed up and put back: nothing that stands in the channels comes again."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import time_machine
+
+from bot.app import Start
+from bot.backup import backup, restore
+from bot.config import Config
+from bot.home import Home
+from bot.settings import Settings
+from core.errors import RESTORED, Restored
+from core.store.schema import MIGRATIONS
+from tests.recorded.house import NUMBERED, House, Json, house, new_numbers, put, read
+from tests.recorded.record import HANGS
+
+SCHEMAS = (3, 6)
+
+
+@pytest.fixture(params=SCHEMAS)
+def record(request: pytest.FixtureRequest) -> Iterator[Json]:
+    """An hour after the power cut."""
+    found = read(request.param)
+    with (
+        time_machine.travel(datetime.fromtimestamp(found["at"] + 3600, UTC)),
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        for name in NUMBERED:
+            patch.setattr(name, new_numbers())
+        yield found
+
+
+@pytest.fixture
+async def here(record: Json, tmp_path: Path) -> AsyncIterator[House]:
+    async with house(tmp_path / "home") as made:
+        put(record, made)
+        home = Home(made.team.home)
+        begun = Start(Settings(ponte_home=home.path), Config(), home)
+        file = str(tmp_path / "kept.tar.gz")
+        await asyncio.to_thread(backup, begun, file)
+        await asyncio.to_thread(restore, begun, file, replace=True, resume=False)
+        yield made
+
+
+def _stands(here: House) -> list[str]:
+    """All that the bot has said anywhere."""
+    world, me = here.discord.world, here.discord.world.me.id
+    slack = here.slack.workspace.posts.values()
+    return sorted(
+        [f"{p.channel} {p.ts} {p.text}" for p in slack if p.user == here.slack.bot_user]
+        + [
+            json.dumps([m["id"], m["content"]])
+            for c in world.channels
+            for m in world.said_by(me, c)
+        ]
+    )
+
+
+async def test_it_goes_on_and_says_nothing_twice(here: House, record: Json) -> None:
+    before = _stands(here)
+    writes = len(here.team.writes())
+    assert here.rows("PRAGMA user_version") == [(len(MIGRATIONS),)]
+    slack, alice = here.slack, here.person("Alice")
+    async with here.open():
+        assert not {"new", "running", "answered", "posting"} & here.states("inbox")
+        told = slack.say(alice, here.direct, "Anybody there?")
+        await slack.until(lambda: any("Anybody there?" in p.shown for p in slack.answers(told)))
+        (answer,) = slack.answers(told)
+        assert str(Restored()) in answer.shown, "what streamed there is told of, once"
+        again = slack.say(alice, here.direct, "And now?")
+        await slack.until(lambda: any("And now?" in p.shown for p in slack.answers(again)))
+        assert str(Restored()) not in slack.answers(again)[0].shown
+        channel, ts = record["names"]["slack approve"]
+        card = slack.workspace.posts[channel, ts]
+        slack.click(alice, card, "Approve")
+        await slack.until(lambda: "Withdrawn" in card.shown)
+        other = (await here.page.get("/conversations/other")).json()["messages"]
+        assert [one["text"] for one in other] == [f"{HANGS}, page", str(Restored())]
+    assert len(here.team.writes()) == writes, "nothing was written by what was approved then"
+    new = set(_stands(here)) - set(before)
+    assert len([one for one in new if "Anybody" in one or "And now" in one]) == 2
+    assert here.rows(f"SELECT count(*) FROM inbox WHERE reason = '{RESTORED}'") > [(5,)]
+    assert here.slack.workspace.pings == []

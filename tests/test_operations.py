@@ -1,0 +1,110 @@
+"""Every command of docs/operations.md, typed in its order on a machine of our own.
+
+Its folders lie under one of the test's; `systemctl` starts and stops the real `ponte run`; the
+program that `pip` installs is the one of this checkout. What installs users, and what leaves the
+machine, only takes note (`pg_dump` is run for real in `tests/real/test_pg_dump.py`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bot.backup import InDatabase
+from bot.settings import Settings
+
+ROOT = Path(__file__).parents[1]
+TEXT = (ROOT / "docs" / "operations.md").read_text()
+BLOCKS = re.findall(r"^```sh\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+PLACES = ("/opt/ponte", "/etc/ponte", "/etc/s", "/var/lib/ponte", "/tmp/")
+
+STUBS = {
+    "sudo": 'shift 2; exec "$@"',
+    "scp": 'cp "$1" "$MACHINE/tmp/"',
+    "journalctl": 'cat "$MACHINE/log"',
+    "systemd-sysusers": 'grep -q "^u ponte " "$MACHINE/etc/sysusers.d/ponte.conf"',
+    "pg_dump": "exit 0",
+    "pg_restore": "exit 0",
+    "python3": 'mkdir -p "$3/bin"; ln -s "$MACHINE/bin/pip" "$3/bin/pip"',
+    "pip": 'cp "$MACHINE/bin/the-program" "$MACHINE/opt/ponte/bin/ponte"',
+    "the-program": (
+        f'cd "$MACHINE"; unset DATABASE_URL; PYTHONPATH={ROOT} exec {sys.executable} -m bot "$@"'
+    ),
+    "systemctl": r"""
+start() {
+    grep -q '^ExecStart=/opt/ponte/bin/ponte run$' "$MACHINE/etc/systemd/system/ponte.service"
+    cat "$MACHINE/log" >>"$MACHINE/logs"; : >"$MACHINE/log"
+    PONTE_HOME="$MACHINE/var/lib/ponte" "$MACHINE/opt/ponte/bin/ponte" run >>"$MACHINE/log" 2>&1 &
+    echo $! >"$MACHINE/pid"
+    grep -q -m1 '^Ponte is ready' < <(tail -f -n +1 --pid=$! "$MACHINE/log")
+}
+stop() { kill "$(cat "$MACHINE/pid")"; tail --pid="$(cat "$MACHINE/pid")" -f /dev/null; }
+case "$1 $2" in
+    "daemon-reload ") ;;
+    "list-timers ponte-backup.timer") ;;
+    "enable --now") mkdir -p "$MACHINE/var/lib/ponte-backups"; start ;;
+    "disable --now") stop ;;
+    "start ponte") start ;;
+    "stop ponte") stop ;;
+    "restart ponte") stop; start ;;
+    "reload ponte") PONTE_HOME="$MACHINE/var/lib/ponte" "$MACHINE/opt/ponte/bin/ponte" reload ;;
+    *) exit 64 ;;
+esac""",
+}
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Path]:
+    for name in ("bin", "tmp", "etc/systemd/system", "var/lib"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "log").touch()
+    for name, text in STUBS.items():
+        stub = tmp_path / "bin" / name
+        stub.write_text(f"#!/bin/bash\nset -e\n{text}\n")
+        stub.chmod(0o755)
+    yield tmp_path
+    if (pid := tmp_path / "pid").exists():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(pid.read_text()), 9)
+
+
+@pytest.mark.timeout(180)
+def test_each_command_does_what_is_said(machine: Path) -> None:
+    assert len(BLOCKS) >= 10
+    script = "\n".join(BLOCKS)
+    script = re.sub(rf"(?<![\w.])({'|'.join(PLACES)})", rf"{machine}\1", script)
+    ours = {k: v for k, v in os.environ.items() if k.lower() not in Settings.model_fields}
+    done = subprocess.run(
+        ["sh", "-eux", "-c", script], cwd=ROOT, capture_output=True, text=True, check=False,
+        env=ours | {
+            "MACHINE": str(machine), "PATH": f"{machine}/bin:{ours['PATH']}", "PONTE_CODE": "off",
+            "PONTE_WEB_PORT": "0", "DATABASE_URL": "x", "RESTORED_URL": "x", "LC_ALL": "C",
+        },
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    home = machine / "var/lib/ponte"
+    assert len(list((machine / "var/lib/ponte-backups").glob("*.tar.gz"))) >= 3
+    assert list(home.glob("replaced-*")) == [], "what is said to be deleted is"
+    assert "It was checked, opened, and is in its place." in done.stdout
+    assert (home / "ponte.sock").exists(), "it runs in the end"
+    assert "error" not in (machine / "logs").read_text() + (machine / "log").read_text()
+
+
+def test_what_is_said_of_postgres_is_what_ponte_says() -> None:
+    dump, restore = re.findall(r"`(pg_[^`]+)`", str(InDatabase()))
+    assert dump in TEXT
+    assert restore.replace("DATABASE_URL", "RESTORED_URL") in TEXT
+
+
+def test_the_lines_that_it_quotes_are_ours() -> None:
+    code = "".join(p.read_text() for top in ("bot", "core") for p in (ROOT / top).rglob("*.py"))
+    for quoted in ("snapshot kept", "commit refused", "was written by a newer Ponte"):
+        assert quoted in code
+        assert quoted in TEXT

@@ -1,0 +1,142 @@
+"""The units of systemd under `deploy/`: known to systemd, and true of the program that they run."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from configparser import RawConfigParser
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from bot.cli import cli
+from bot.settings import Settings
+from core.store.inbox import LAST_WORDS
+
+DEPLOY = Path(__file__).parents[1] / "deploy"
+UNITS = sorted(path.name for path in DEPLOY.iterdir() if path.suffix in (".service", ".timer"))
+COMMANDS = typer.main.get_group(cli).commands  # type: ignore[attr-defined]
+NEEDED = {
+    "mount", "umount2", "pivot_root", "unshare", "clone", "clone3", "setns", "sethostname",
+    "seccomp", "prctl", "pidfd_open", "landlock_create_ruleset", "landlock_add_rule",
+    "landlock_restrict_self",
+}  # fmt: skip
+"""System calls of bubblewrap and of our own sandbox."""
+
+
+class _Many(dict[str, str]):
+    """A key may stand several times; its values add up."""
+
+    def __setitem__(self, key: str, value: object) -> None:
+        if isinstance(value, list) and key in self and isinstance(self[key], list):
+            self[key].extend(value)  # type: ignore[attr-defined]
+        else:
+            super().__setitem__(key, value)  # type: ignore[assignment]
+
+
+def unit(name: str) -> dict[str, dict[str, str]]:
+    parser = RawConfigParser(dict_type=_Many, strict=False)
+    parser.optionxform = str  # type: ignore[assignment,method-assign]
+    parser.read(DEPLOY / name)
+    return {section: dict(parser.items(section)) for section in parser.sections()}
+
+
+SERVICE, BACKUP = unit("ponte.service")["Service"], unit("ponte-backup.service")["Service"]
+
+
+def systemd_analyze(*words: str, folder: Path) -> str:
+    if not shutil.which("systemd-analyze"):
+        pytest.skip("blocked: no systemd-analyze here (apt install systemd)")
+    done = subprocess.run(
+        ["systemd-analyze", *words], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> Path:
+    """The units, for a program that is there."""
+    program = tmp_path / "ponte"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    for name in UNITS:
+        text = (DEPLOY / name).read_text().replace("/opt/ponte/bin/ponte", str(program))
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+def test_systemd_knows_every_line(installed: Path) -> None:
+    words = [f"./{name}" for name in UNITS]
+    told = systemd_analyze("verify", "--recursive-errors=one", *words, folder=installed)
+    assert "ponte" not in told, told
+
+
+@pytest.mark.parametrize(("name", "most"), [("ponte.service", 35), ("ponte-backup.service", 10)])
+def test_how_far_they_are_closed(installed: Path, name: str, most: int) -> None:
+    """In tenths of systemd's measure of exposure, of which ten is no wall at all."""
+    security = ("security", "--offline=yes", f"--threshold={most}")
+    assert "Overall exposure level" in systemd_analyze(*security, f"./{name}", folder=installed)
+
+
+def test_what_they_run_is_there() -> None:
+    for line in (SERVICE["ExecStart"], SERVICE["ExecReload"], BACKUP["ExecStart"]):
+        program, command, *words = line.split()
+        assert program == "/opt/ponte/bin/ponte"
+        options = {one for p in COMMANDS[command].params for one in p.opts}
+        assert {word for word in words if word.startswith("--")} <= options
+    for service in (SERVICE, BACKUP):
+        given = dict(pair.split("=") for pair in service["Environment"].split())
+        assert {*given} <= {name.upper() for name in Settings.model_fields}
+        assert given["PONTE_HOME"] == "/var/lib/ponte"
+        assert "ponte" in service["StateDirectory"].split()
+
+
+def test_a_stop_has_the_time_that_ponte_takes() -> None:
+    grace = Settings.model_fields["ponte_grace"].default
+    assert int(SERVICE["TimeoutStopSec"]) >= grace + LAST_WORDS + 10
+    assert SERVICE["KillMode"] == "mixed", "what Ponte started it ends itself"
+    assert SERVICE["RestartPreventExitStatus"] == "2", "wrong settings stay wrong"
+
+
+def test_the_sandbox_finds_what_it_needs() -> None:
+    allowed = SERVICE["SystemCallFilter"].split()
+    told = systemd_analyze("--no-pager", "syscall-filter", folder=DEPLOY)
+    groups = {
+        block.split("\n")[0]: re.findall(r"^    ([@\w]+)$", block, re.MULTILINE)
+        for block in re.split(r"\n(?=@)", told)
+    }
+
+    def calls(names: list[str]) -> set[str]:
+        return {
+            call
+            for name in names
+            for call in (calls(groups.get(name, [])) if name.startswith("@") else [name])
+        }
+
+    assert calls(allowed) >= NEEDED
+    closed = {"RestrictNamespaces", "ProtectHostname", "ProtectKernelTunables", "ProtectProc"}
+    assert not closed & SERVICE.keys()
+    assert "AF_NETLINK" in SERVICE["RestrictAddressFamilies"]
+
+
+@pytest.mark.skipif(not shutil.which("bwrap"), reason="blocked: no bubblewrap here")
+@pytest.mark.skipif(os.geteuid() != 0, reason="blocked: only root can build these walls")
+@pytest.mark.parametrize(("wall", "holds"), [("true", True), ("/proc/sys", False)])
+def test_which_walls_bubblewrap_stands_behind(wall: str, holds: bool) -> None:
+    """Those of the unit, by hand: no capabilities, nothing to gain, all read only. A wall before a
+    part of /proc, as ProtectKernelTunables builds it, is the one that it cannot stand behind."""
+    hidden = "true" if holds else f"mount --bind {wall} {wall} && mount -o remount,ro,bind {wall}"
+    inner = "bwrap --unshare-all --unshare-user --disable-userns --hostname sandbox --ro-bind / / "
+    script = (
+        "mount -o remount,ro,bind / 2>/dev/null; "
+        f"{hidden} && exec setpriv --reuid nobody --clear-groups --bounding-set=-all"
+        f" --inh-caps=-all --no-new-privs {inner} --proc /proc --dev /dev /bin/true"
+    )
+    done = subprocess.run(["unshare", "-m", "sh", "-c", script], capture_output=True, text=True)
+    if holds and done.returncode:
+        pytest.skip(f"blocked: this machine lets nobody make namespaces ({done.stderr.strip()})")
+    assert (done.returncode == 0) is holds, done.stderr
