@@ -1,9 +1,13 @@
-# Ponte and what it needs, for nobody but Ponte's own user; see docs/scaling.md and compose.yaml.
+# Ponte and what it needs, for nobody but Ponte's own user: docs/install.md, compose.yaml,
+# compose.embedded.yaml. More optional parts: --build-arg REQUIREMENTS="requirements-….txt …".
 FROM python:3.13-slim AS build
+ARG REQUIREMENTS=requirements-postgres.txt
 WORKDIR /src
-COPY requirements-postgres.txt requirements-build.txt pyproject.toml README.md LICENSE ./
+COPY requirements*.txt pyproject.toml README.md LICENSE ./
 RUN python -m venv /opt/ponte \
-    && /opt/ponte/bin/pip install --no-cache-dir --require-hashes -r requirements-postgres.txt -r requirements-build.txt
+    && for pins in requirements-build.txt $REQUIREMENTS; do \
+        /opt/ponte/bin/pip install --no-cache-dir --require-hashes -r "$pins" || exit 1; \
+    done
 COPY bot bot
 COPY adapters adapters
 COPY core core
@@ -20,8 +24,8 @@ COPY --from=build /opt/ponte /opt/ponte
 USER ponte
 WORKDIR /home/ponte
 ENV PATH=/opt/ponte/bin:$PATH PONTE_HOME=/home/ponte/home PONTE_WEB_HOST=0.0.0.0
-VOLUME /home/ponte/home
 EXPOSE 8080
-HEALTHCHECK --start-period=20s CMD ["python", "-c", "import socket; s = socket.socket(socket.AF_UNIX); s.connect('/home/ponte/home/ponte.sock')"]
+# Over the home's socket, which a worker has too: whether the process still answers.
+HEALTHCHECK --start-period=20s --timeout=5s CMD ["python", "-c", "import socket; s = socket.socket(socket.AF_UNIX); s.settimeout(4); s.connect('/home/ponte/home/ponte.sock'); s.sendall(b'GET /healthz HTTP/1.1\\r\\nHost: localhost\\r\\nConnection: close\\r\\n\\r\\n'); raise SystemExit(b' 200 ' not in s.recv(64))"]
 ENTRYPOINT ["ponte"]
 CMD ["run"]

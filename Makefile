@@ -3,6 +3,7 @@
 # make lint   only style and types
 # make storm  kill Ponte over and over, for minutes (KILLS=500; ENGINE=postgres: many processes)
 # make sandbox  what Python in the sandbox needs, ahead of its first use
+# make wheel  build dist/ponte_bot-….whl, for any machine with Python 3.11 or newer
 # make bench  seconds and megabytes
 # make soak   50,000 turns over 5,000 threads: does anything grow?
 # make languages  bring the catalogues of core/locale up to the code, and tell what is missing
@@ -27,7 +28,7 @@ done
 NO_PYTHON = Ponte needs Python 3.11 or newer. Install it, or name one: make PYTHON=/path/to/python3
 NO_VENV = This Python cannot make a venv. On Debian: apt-get install python3-venv
 
-.PHONY: run test lint storm sandbox bench soak languages reference site lock clean
+.PHONY: run test lint storm sandbox wheel bench soak languages reference site lock clean
 
 run: .venv/ready
 	@echo "In this checkout the command ponte is $(BIN)/ponte, as in: $(BIN)/ponte chat"
@@ -46,6 +47,10 @@ storm: .venv/ready-to-test
 
 sandbox: .venv/ready
 	@$(BIN)/ponte sandbox
+
+wheel: .venv/ready
+	@rm -rf dist/ponte_bot-*.whl
+	@$(BIN)/hatchling build --target wheel --directory dist
 
 bench: .venv/ready-to-test
 	$(BIN)/python -m benchmarks

@@ -340,9 +340,9 @@ def version() -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line; returns its exit code. Errors go to stderr, one line each."""
     command = typer.main.get_command(cli)
-    if _speaks():
-        _translate(command)
     try:
+        if _speaks():
+            _translate(command)
         code = command.main(args=arguments, prog_name="ponte", standalone_mode=False)
         sys.stdout.flush()  # here, where it can still be told that nobody reads
     except TyperException as error:
@@ -356,6 +356,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         # Who read our output has gone (`ponte threads list | head`).
         return _hang_up()
+    except ImportError as error:
+        return _unimportable(error)
     except Exception as error:
         from bot.telemetry import tell
 
@@ -386,9 +388,21 @@ def _translate(command: Any) -> None:
         _translate(under)
 
 
-def _say(sentence: str, **values: object) -> str:
-    from core.i18n import say
+def _unimportable(error: ImportError) -> int:
+    """A package is missing, too old or somebody else's: what is wrong with all of them."""
+    from bot import installation
 
+    found = installation.look()
+    words = str(error) if found.whole else installation.words(found, _say)
+    typer.echo(f"ponte: {words}", err=True)
+    return 1
+
+
+def _say(sentence: str, **values: object) -> str:
+    try:
+        from core.i18n import say
+    except ImportError:  # `core` is somebody else's
+        return sentence.format(**values)
     return say(sentence, **values)
 
 

@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable, Sequence
 
+from bot import installation
 from bot.app import Start, dependencies, model_client
 from bot.safety import findings
 from bot.telemetry import Redaction
@@ -43,6 +44,7 @@ async def examine(start: Start, write: Callable[[str], None]) -> int:
             failing = failing or health.state == "failing"
             write(redaction.of(f"{_MARKS[health.state]:<4}  {health.name}: {word(health.words)}"))
 
+    await tell("packages", _packages(start))
     await tell("settings", _settings(start))
     await tell("home", _home(start))
     if settings.database_url is not None:
@@ -57,6 +59,14 @@ async def examine(start: Start, write: Callable[[str], None]) -> int:
         failing = failing or found.level == "unsafe"
         write(redaction.of(f"{_LEVELS[found.level]:<4}  safety {found.topic}: {found.words}"))
     return int(failing)
+
+
+async def _packages(start: Start) -> Sequence[Health]:
+    """Where Ponte is installed, and what of its packages is missing, too old or somebody else's."""
+    extras = {"postgres"} if start.settings.database_url else set[str]()
+    found = await asyncio.to_thread(installation.look, extras)
+    words = installation.words(found, say)
+    return [Health("packages", "on" if found.whole else "failing", words)]
 
 
 async def _settings(start: Start) -> Sequence[Health]:

@@ -1,21 +1,36 @@
-"""What stands around the code says what the code says: `Dockerfile`, `compose.yaml`, scaling."""
+"""What stands around the code says what the code says: the image, the compose files, examples for
+proxies, scaling."""
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import subprocess
+from fnmatch import fnmatch
 from pathlib import Path
 
+import pytest
 import typer.main
+import uvicorn
 
+from adapters.web.adapter import CAP
+from adapters.web.requests import FORM_BODY
+from adapters.web.stream import BEAT
 from bot.cli import cli
 from bot.settings import Settings
 from core.metrics import exposition
 from core.store import jobs, postgres
 
 ROOT = Path(__file__).parents[1]
-COMPOSE, DOCKERFILE, SCALING = (
-    (ROOT / name).read_text() for name in ("compose.yaml", "Dockerfile", "docs/scaling.md")
+NAMES = (
+    "compose.yaml", "compose.embedded.yaml", "Dockerfile", ".dockerignore", "docs/scaling.md",
+    "deploy/nginx.conf", "deploy/Caddyfile",
+)  # fmt: skip
+COMPOSE, EMBEDDED, DOCKERFILE, IGNORED, SCALING, NGINX, CADDY = (
+    (ROOT / name).read_text() for name in NAMES
 )
+LAST_STAGE = DOCKERFILE.rpartition("\nFROM ")[2]
 COMMANDS = set(typer.main.get_group(cli).list_commands(None))  # type: ignore[arg-type]
 SETTINGS = {name.upper() for name in Settings.model_fields}
 BEATS = 1
@@ -26,6 +41,7 @@ def test_their_commands_are_ours() -> None:
     commands = re.findall(r"^\s+command: (\w+)$", COMPOSE, re.MULTILINE)
     commands += re.findall(r'^CMD \["(\w+)"\]$', DOCKERFILE, re.MULTILINE)
     assert sorted(commands) == ["run", "serve", "work"]
+    assert "command:" not in EMBEDDED
     named = {words.split()[0] for words in re.findall(r"`ponte ([^`]+)`", SCALING)}
     assert named
     assert {*commands, *named} <= COMMANDS
@@ -33,19 +49,100 @@ def test_their_commands_are_ours() -> None:
 
 def test_their_settings_are_ours() -> None:
     ours = {"POSTGRES_USER", "POSTGRES_DB", "POSTGRES_PASSWORD"}
-    of_compose = set(re.findall(r"^      ([A-Z_]+):", COMPOSE, re.MULTILINE))
+    of_compose = set(re.findall(r"^      ([A-Z_]+):", COMPOSE + EMBEDDED, re.MULTILINE))
     of_image = set(re.findall(r"\b(PONTE_[A-Z_]+)=", DOCKERFILE))
     told = set(re.findall(r"`(PONTE_[A-Z_]+|DATABASE_URL)`", SCALING))
     assert of_compose - ours <= SETTINGS
-    assert (of_image | told) <= SETTINGS
+    of_proxies = set(re.findall(r"#   ([A-Z_]+)=", NGINX + CADDY))
+    assert of_proxies == {"PONTE_WEB_URL", "PONTE_WEB_TOKEN"}
+    assert (of_image | told | of_proxies) <= SETTINGS
+
+
+def copied() -> list[str]:
+    lines = re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE, re.MULTILINE)
+    return [name for line in lines for name in line.split()]
+
+
+def reaches_the_engine(name: str) -> bool:
+    """As .dockerignore says: the last line that fits decides."""
+    kept = True
+    for line in filter(None, (line.partition("#")[0].strip() for line in IGNORED.splitlines())):
+        if fnmatch(name, line.removeprefix("!")):
+            kept = line.startswith("!")
+    return kept
 
 
 def test_what_the_image_is_made_of_is_there() -> None:
-    copied = re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE, re.MULTILINE)
-    names = [name for words in copied for name in words.split()]
-    assert {"bot", "adapters", "core", "requirements-postgres.txt"} <= set(names)
-    assert [name for name in names if not (ROOT / name).exists()] == []
-    assert "USER ponte" in DOCKERFILE
+    assert {"bot", "adapters", "core", "requirements*.txt"} <= set(copied())
+    for pattern in copied():
+        found = [path.name for path in ROOT.glob(pattern)]
+        assert found, pattern
+        assert [name for name in found if not reaches_the_engine(name)] == []
+    (default,) = re.findall(r"^ARG REQUIREMENTS=(\S+)$", DOCKERFILE, re.MULTILINE)
+    for pins in (default, "requirements-build.txt"):
+        assert reaches_the_engine(pins)
+        assert (ROOT / pins).exists()
+
+
+def test_nothing_else_reaches_the_engine() -> None:
+    private = [".env", ".git", ".venv", "ponte.toml", "tests", "docs", "dist", "deploy", "home"]
+    assert [name for name in private if reaches_the_engine(name)] == []
+
+
+def test_the_image_runs_as_nobody_else() -> None:
+    assert re.search(r"useradd .*--uid 10001 ponte", LAST_STAGE)
+    before, user, after = LAST_STAGE.partition("\nUSER ponte\n")
+    assert user
+    assert "RUN" not in after
+    assert "HEALTHCHECK" in after
+    assert "VOLUME" not in DOCKERFILE  # Railway refuses images with one
+    assert "--require-hashes" in DOCKERFILE
+    assert "/home/ponte/home" in before
+
+
+def test_the_small_compose_file_keeps_the_home() -> None:
+    (where,) = re.findall(r"PONTE_HOME=(\S+)", DOCKERFILE)
+    assert f"- home:{where}\n" in EMBEDDED
+    assert "\nvolumes:\n  home:\n" in EMBEDDED
+    assert "PONTE_WEB_TOKEN: ${PONTE_WEB_TOKEN:?" in EMBEDDED  # it listens on 0.0.0.0
+    (port,) = re.findall(r"^EXPOSE (\d+)$", DOCKERFILE, re.MULTILINE)
+    for file in (COMPOSE, EMBEDDED):
+        assert f'"127.0.0.1:8080:{port}"' in file
+        (grace,) = re.findall(r"stop_grace_period: (\d+)s", file)
+        assert int(grace) > Settings().ponte_grace
+
+
+def in_bytes(size: str) -> int:
+    """nginx's `m` is a MiB."""
+    return int(size.removesuffix("m").removesuffix("MiB")) * 1024 * 1024
+
+
+def in_seconds(time: str) -> int:
+    return int(time[:-1]) * {"s": 1, "h": 3600}[time[-1]]
+
+
+def test_the_proxies_take_what_ponte_takes_and_wait_as_long() -> None:
+    most, of_slack = re.findall(r"client_max_body_size (\S+);", NGINX)
+    (of_caddy,) = re.findall(r"max_size (\S+)", CADDY)
+    for size in (most, of_caddy):
+        assert FORM_BODY < in_bytes(size) < FORM_BODY + 1024 * 1024
+    assert CAP < in_bytes(of_slack) < 2 * CAP
+    told = {file.partition("larger than the ")[2].split(" that")[0] for file in (NGINX, CADDY)}
+    assert told == {f"{in_bytes(most) // 1024 // 1024} MiB"}
+    silences = re.findall(r"proxy_read_timeout (\S+);", NGINX)
+    assert in_seconds(silences[0]) > 10 * BEAT
+    kept = re.findall(r"keepalive(?:_timeout)? (\d+s)", NGINX + CADDY)
+    assert len(kept) == 2
+    assert max(map(in_seconds, kept)) < uvicorn.Config("app").timeout_keep_alive
+
+
+def test_caddy_takes_its_example(tmp_path: Path) -> None:
+    if shutil.which("caddy") is None:
+        pytest.skip("blocked: there is no Caddy here, and none is installed for this alone")
+    words = ["caddy", "validate", "--adapter", "caddyfile", "--config", "deploy/Caddyfile"]
+    alone = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}
+    done = subprocess.run(words, cwd=ROOT, env=alone, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_what_is_to_be_watched_is_told() -> None:

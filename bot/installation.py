@@ -1,0 +1,152 @@
+"""Where Ponte is installed, and whether what it stands on is there: the line `packages` of doctor.
+
+Its three top-level packages have plain names, so it wants an environment of its own: beside another
+distribution with one of them, either overwrites the other. Only the standard library is imported
+here, since this also tells why nothing else can be.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import tomllib
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from importlib.machinery import PathFinder
+from pathlib import Path
+
+from bot import __version__
+
+DISTRIBUTION = "ponte-bot"
+NAMES = ("adapters", "bot", "core")
+FOLDER = Path(__file__).resolve().parents[1]
+"""Holds the three packages."""
+_REQUIREMENT = re.compile(
+    r"(?P<name>[A-Za-z0-9._-]+)(?:\[[^]]*\])?\s*\(?(?P<bounds>[^;()]*)\)?\s*(?:;\s*(?P<when>.*))?"
+)
+"""PEP 508, as far as `pyproject.toml` and what hatchling makes of it go."""
+_EXTRA = re.compile(r"""extra\s*==\s*["']([a-z-]+)["']""")
+_BOUND = re.compile(r"(>=|<=|==|<|>)\s*(\d+(?:\.\d+)*)")
+Say = Callable[..., str]
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """`missing` and `wrong` by package: what is wanted; what is there, and what is wanted.
+    `foreign` by top-level name: the folder or the distribution that has it, too."""
+
+    count: int
+    missing: Mapping[str, str]
+    wrong: Mapping[str, tuple[str, str]]
+    foreign: Mapping[str, str]
+
+    @property
+    def whole(self) -> bool:
+        return not (self.missing or self.wrong or self.foreign)
+
+
+def look(extras: Collection[str] = ()) -> Installation:
+    """Some 0.1 s. Of the optional dependencies those of `extras` are looked for."""
+    wanted = dict(_wanted(_requirements(), extras))
+    missing, wrong = {}, {}
+    for name, bounds in wanted.items():
+        try:
+            found = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            missing[name] = bounds
+            continue
+        if not fits(found, bounds):
+            wrong[name] = found, bounds
+    return Installation(len(wanted), missing, wrong, dict(_foreign()))
+
+
+def words(found: Installation, say: Say) -> str:
+    """One line of what was found, and what to do where something is wrong."""
+    if found.whole:
+        whole = "Ponte {version} in {folder}, with all {count} packages that it needs"
+        return say(whole, version=__version__, folder=FOLDER, count=found.count)
+    faults = [
+        say("{name} also belongs to {other}", name=name, other=other)
+        for name, other in found.foreign.items()
+    ]
+    faults += [
+        say("{name} is missing", name=f"{name}{bounds}") for name, bounds in found.missing.items()
+    ]
+    faults += [
+        say("{name} {version} is not {bounds}", name=name, version=version, bounds=bounds)
+        for name, (version, bounds) in found.wrong.items()
+    ]
+    told = "{faults}: install Ponte anew, in an environment of its own (docs/install.md)"
+    return say(told, faults=", ".join(faults))
+
+
+def fits(version: str, bounds: str) -> bool:
+    """Whether a version keeps to bounds such as `>=2.7.1,<3`; numbers alone are compared."""
+    has = _numbers(version)
+    for sign, bound in _BOUND.findall(bounds):
+        than = _numbers(bound)
+        kept = {
+            ">=": has >= than, "<=": has <= than, "==": has == than, "<": has < than,
+            ">": has > than,
+        }  # fmt: skip
+        if not kept[sign]:
+            return False
+    return True
+
+
+def _requirements() -> list[str]:
+    """Of the checkout that this stands in, or of what was installed. Extras as in metadata."""
+    file = FOLDER / "pyproject.toml"
+    if file.is_file():
+        project = tomllib.loads(file.read_text("utf-8")).get("project", {})
+        if project.get("name") == DISTRIBUTION:
+            optional = project.get("optional-dependencies", {})
+            more = (
+                f"{one}; extra == '{extra}'" for extra, each in optional.items() for one in each
+            )
+            return [*project["dependencies"], *more]
+    try:
+        return metadata.requires(DISTRIBUTION) or []
+    except metadata.PackageNotFoundError:  # the folder alone, on the path
+        return []
+
+
+def _wanted(requirements: Iterable[str], extras: Collection[str]) -> Iterator[tuple[str, str]]:
+    for requirement in requirements:
+        found = _REQUIREMENT.fullmatch(requirement.strip())
+        if found is None:
+            continue
+        extra = _EXTRA.search(found["when"] or "")
+        if extra is None or extra[1] in extras:
+            yield found["name"], found["bounds"].strip()
+
+
+def _foreign() -> Iterator[tuple[str, str]]:
+    """The names that somebody else has in this environment, or before us on the path."""
+    owners = metadata.packages_distributions()
+    for name in NAMES:
+        if (folder := _folder(name)) and folder != FOLDER / name:
+            yield name, str(folder)
+        elif others := sorted({*owners.get(name, ())} - {DISTRIBUTION}):
+            yield name, ", ".join(others)
+
+
+def _folder(name: str) -> Path | None:
+    """Whence that package was imported, or would be."""
+    module = sys.modules.get(name)
+    if module is not None:
+        paths = list(module.__path__)
+    else:
+        spec = PathFinder.find_spec(name)
+        paths = list(spec.submodule_search_locations or ()) if spec else []
+    return Path(paths[0]).resolve() if paths else None
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """`1.30` and `1.30.0` are the same."""
+    found = re.match(r"\d+(?:\.\d+)*", version)
+    numbers = [int(one) for one in found[0].split(".")] if found else []
+    while numbers and not numbers[-1]:
+        numbers.pop()
+    return tuple(numbers)

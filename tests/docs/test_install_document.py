@@ -1,0 +1,265 @@
+"""docs/install.md, followed: each command is run as it stands, or stands in `ELSEWHERE` with the
+reason why it is not run here; each block of another language is run or read by who takes it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from bot.app import Start
+from bot.cli import cli
+from bot.config import read_config
+from bot.home import Home
+from bot.rights import check
+from bot.settings import Settings
+from tests.installed import ROOT, Installed, build, see_packages
+
+TEXT = (ROOT / "docs" / "install.md").read_text("utf-8")
+_FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+ELSEWHERE = {
+    "apt-get install": "changes this machine; packages are looked at by name",
+    "make wheel": "installs in .venv; what it does is what `build` does",
+    "pipx install": "fetches some 40 packages",
+    "uv tool install": "fetches some 40 packages",
+    "python3 -m venv /opt/ponte": "changes this machine; as `Installed.of` does",
+    "/opt/ponte/bin/pip install": "fetches some 40 packages; as `Installed.of` does",
+    "ln -sf": "changes this machine",
+    "certbot": "asks an authority for a certificate",
+    "nginx -t": "is run on the same file by tests/real/nginx.py",
+    "caddy validate": "is run on the same file by tests/test_deploy.py, where there is a Caddy",
+    "systemctl": "no systemd runs here",
+    "docker": "no engine runs here; its words are looked at",
+}
+"""What a line begins with → why it is not run."""
+SETTINGS = {name.upper() for name in Settings.model_fields}
+
+
+@dataclass(frozen=True)
+class Block:
+    section: str
+    language: str
+    text: str
+
+    @property
+    def lines(self) -> list[str]:
+        return [line for line in self.text.splitlines() if line]
+
+
+def blocks() -> Iterator[Block]:
+    for found in _FENCE.finditer(TEXT):
+        sections = re.findall(r"^##+ (.*)$", TEXT[: found.start()], re.MULTILINE)
+        yield Block(sections[-1], found[1], found[2])
+
+
+BLOCKS = list(blocks())
+
+
+def only(section: str, language: str) -> list[Block]:
+    return [one for one in BLOCKS if (one.section, one.language) == (section, language)]
+
+
+@dataclass
+class Reader:
+    """Who follows the document: each section in a folder of its own, with what is built in it."""
+
+    ponte: Installed
+    wheel: Path
+
+    def folder(self, section: str) -> Path:
+        folder = self.ponte.folder / section.replace(" ", "-").lower()
+        if not folder.exists():
+            (folder / "dist").mkdir(parents=True)
+            shutil.copy(self.wheel, folder / "dist")
+            shutil.copytree(ROOT / "deploy", folder / "deploy")
+            for name in ("nginx/conf.d", "caddy"):
+                (folder / "etc" / name).mkdir(parents=True)
+        return folder
+
+    def types(self, section: str, line: str) -> str:
+        folder = self.folder(section)
+        line = line.replace(" /etc/", f" {folder}/etc/")
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", line], cwd=folder, env=self.ponte.environment,
+            capture_output=True, text=True, check=False, timeout=60,
+        )  # fmt: skip
+        assert (done.returncode, done.stderr) == (0, ""), line
+        return done.stdout
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
+    """After `ponte run`, which goes on."""
+    folder = tmp_path_factory.mktemp("reader")
+    wheel = build(folder / "built")
+    ponte = Installed.of(wheel, folder, {"PONTE_CODE": "off", "HOME": str(folder)})
+    assert "ponte run" in only("A command for yourself", "sh")[2].lines
+    with ponte.running():
+        yield Reader(ponte, wheel)
+
+
+def reason(line: str) -> str:
+    return next((why for words, why in ELSEWHERE.items() if line.startswith(words)), "")
+
+
+SAID = {
+    "ls dist": r"ponte_bot-[\d.]+-py3-none-any\.whl\n",
+    "ponte --version": r"[\d.]+\n",
+    "ponte doctor": r"ok    packages: Ponte .* in .*\n(.*\n)*",
+    "ponte link": r"http://127\.0\.0\.1:\d+/#token=\S{43}\n",
+    "echo help | ponte chat": r"(.*\n)*.*demo model(.*\n)*",
+    "ponte status": r"on       model +.*\n(.*\n)*",
+    "ponte people add site": r"(.*\n)*.*#token=\S{43}\n",
+}
+TYPED = [(one.section, line) for one in BLOCKS if one.language == "sh" for line in one.lines]
+
+
+@pytest.mark.parametrize(
+    ("section", "line"), [each for each in TYPED if not reason(each[1]) and each[1] != "ponte run"]
+)
+def test_what_is_typed_does_what_it_says(reader: Reader, section: str, line: str) -> None:
+    assert re.fullmatch(SAID.get(line, ""), reader.types(section, line)), line
+
+
+def test_every_reason_is_needed() -> None:
+    lines = [line for _, line in TYPED]
+    assert [words for words in ELSEWHERE if not any(one.startswith(words) for one in lines)] == []
+    assert set(SAID) <= set(lines)
+
+
+def test_the_wheel_has_the_name_that_is_told(reader: Reader) -> None:
+    told = set(re.findall(r"ponte_bot-[\w.]+?\.whl", TEXT))
+    assert told == {reader.wheel.name}
+    dry = ["make", "--dry-run", "wheel"]
+    shown = subprocess.run(dry, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert "hatchling build --target wheel --directory dist" in shown
+
+
+def test_what_is_written_into_env_is_taken(reader: Reader) -> None:
+    """Both sections write it; without the token Ponte would not open its page to others."""
+    for section in ("Behind nginx", "Docker"):
+        for line in only(section, "sh")[0].lines:
+            if not reason(line):
+                reader.types(section, line)
+        env = reader.folder(section) / ".env"
+        assert env.stat().st_mode & 0o777 == 0o600
+        written = dict(line.split("=", 1) for line in env.read_text().splitlines())
+        ours = {name.lower(): one for name, one in written.items() if name != "POSTGRES_PASSWORD"}
+        settings = Settings.model_validate({**ours, "ponte_web_host": "0.0.0.0"})
+        assert settings.ponte_web_token is not None
+
+
+def test_the_named_host_is_the_only_thing_to_change(reader: Reader) -> None:
+    for section, made in (
+        ("Behind nginx", "etc/nginx/conf.d/ponte.conf"), ("Behind Caddy", "etc/caddy/Caddyfile"),
+    ):  # fmt: skip
+        (line,) = (one for one in only(section, "sh")[-1].lines if one.startswith("sed "))
+        reader.types(section, line.replace("/ponte.example.com/", "/bot.example.net/"))
+        text = (reader.folder(section) / made).read_text()
+        assert "ponte.example.com" not in text
+        assert "bot.example.net" in text
+
+
+def test_docker_is_told_what_there_is() -> None:
+    said = "\n".join(line for _, line in TYPED if line.startswith("docker"))
+    commands = set(typer.main.get_group(cli).list_commands(None))  # type: ignore[arg-type]
+    assert set(re.findall(r"docker exec ponte ponte (\S+)", said)) == {"link", "doctor"} <= commands
+    assert [name for name in re.findall(r"--file (\S+)", said) if not (ROOT / name).exists()] == []
+    image = (ROOT / "Dockerfile").read_text()
+    (volume,) = re.findall(r"--volume ponte:(\S+)", said)
+    assert f"PONTE_HOME={volume} " in image
+    (published,) = re.findall(r"--publish 127\.0\.0\.1:8080:(\d+)", said)
+    assert f"EXPOSE {published}\n" in image
+    (seconds,) = re.findall(r"docker stop --time (\d+)", said)
+    assert int(seconds) > Settings().ponte_grace
+
+
+def test_the_cells_of_a_notebook(reader: Reader) -> None:
+    """pip is kept from the network, so what Ponte needs is lent to the environment that it made."""
+    make, ask = only("A notebook cell", "python")
+    folder = reader.folder("A notebook cell")
+    shutil.copy(reader.wheel, folder)
+    environment = reader.ponte.environment
+    offline = {"PIP_NO_INDEX": "1", "PIP_NO_DEPS": "1"}
+    home = {"PONTE_HOME": str(folder / "home"), "PONTE_WEB": "off"}
+
+    def cell(text: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-c", text], cwd=folder, env=environment | offline | home,
+            capture_output=True, text=True, check=False, timeout=120,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    cell(make.text)
+    (site,) = (folder / "ponte" / "lib").glob("python3*/site-packages")
+    see_packages(site)
+    assert "demo model" in cell(ask.text)
+
+
+def test_replit_and_railway_are_given_settings_of_ours() -> None:
+    (replit,) = only("Replit", "toml")
+    told = tomllib.loads(replit.text)
+    assert set(told["env"]) <= SETTINGS
+    assert told["ports"] == [{"localPort": Settings().ponte_web_port, "externalPort": 80}]
+    checked = subprocess.run(["bash", "-n", "-c", told["run"]], capture_output=True, check=False)
+    assert (checked.returncode, checked.stderr) == (0, b"")
+    assert told["run"].endswith("exec env/bin/ponte run")
+    (railway,) = only("Railway", "json")
+    assert json.loads(railway.text)["deploy"]["healthcheckPath"] == "/healthz"
+    (variables,) = only("Railway", "ini")
+    given = dict(line.split("=", 1) for line in variables.lines)
+    assert int(given.pop("PORT")) == Settings().ponte_web_port
+    assert set(given) <= SETTINGS
+
+
+CALL = """
+import page from "./page.mjs";
+const env = { PONTE_URL: process.argv[2], PONTE_TOKEN: process.argv[3] };
+const shown = await page.fetch(new Request("https://site.example/"), env);
+const body = JSON.stringify({ message: "help", conversation: crypto.randomUUID() });
+const request = new Request("https://site.example/chat", { method: "POST", body });
+const answer = await page.fetch(request, env);
+const wrong = await page.fetch(
+  new Request("https://site.example/chat", { method: "POST", body: "{}" }), env);
+console.log(JSON.stringify([await shown.text(), await answer.json(), await wrong.json()]));
+"""
+
+
+def test_the_serverless_page_asks_and_answers(reader: Reader) -> None:
+    if shutil.which("node") is None:
+        pytest.skip("no Node.js is installed (apt install nodejs)")
+    folder = reader.folder("A serverless page")
+    (page,) = only("A serverless page", "js")
+    (folder / "page.mjs").write_text(page.text)
+    (folder / "call.mjs").write_text(CALL)
+    url, _, token = reader.types("x", "ponte people add visitor").split()[-1].partition("/#token=")
+    done = subprocess.run(
+        ["node", "call.mjs", url, token], cwd=folder, env=os.environ | {"NO_PROXY": "*"},
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    shown, answer, wrong = json.loads(done.stdout)
+    assert shown.startswith("<!doctype html>")
+    assert (answer["status"], "demo model" in answer["response"]) == ("done", True)
+    assert wrong["error"]["code"] == "bad_request"
+
+
+async def test_strangers_on_that_page_talk_and_no_more(tmp_path: Path) -> None:
+    (told,) = only("A serverless page", "toml")
+    (tmp_path / "ponte.toml").write_text(told.text)
+    settings = Settings.model_validate({"ponte_home": tmp_path / "home"})
+    start = Start(settings, read_config(tmp_path / "ponte.toml"), Home(tmp_path / "home"))
+    _, lines = await check(start, "web:site", "")
+    assert {line.right for line in lines if line.allowed} == {"chat"}
