@@ -393,20 +393,21 @@ def _who(connection: Connection, key: str, one: str) -> Who:
 
 
 def _places(connection: Connection, who: Who) -> Places:
+    platform = who.key.partition(":")[0]
     rows = connection.execute(
         "SELECT conversation FROM inbox WHERE person = :person"
         " UNION SELECT threads.conversation FROM items JOIN threads ON threads.id = items.thread"
         " WHERE items.person = :person"
         " UNION SELECT conversation FROM files WHERE person = :person"
         " UNION SELECT conversation FROM changes WHERE person = :person"
-        " UNION SELECT conversation FROM conversations WHERE"
-        " substr(conversation, length(conversation) - length(:own) + 1) = :own"
-        " ORDER BY conversation",
-        {"person": who.key, "own": f":@{who.key}"},
-    ).fetchall()
-    alone, shared = [], []
-    for row in rows:
-        conversation = str(row["conversation"])
+        " UNION SELECT conversation FROM conversations"
+        " WHERE substr(conversation, length(conversation) - :long + 1) = :own"
+        " AND substr(conversation, 1, :wide) = :platform ORDER BY conversation",
+        {"person": who.key, "own": f":@{who.id}", "long": len(who.id) + 2,
+         "platform": f"{platform}:", "wide": len(platform) + 1},
+    ).fetchall()  # fmt: skip
+    alone, shared = list[str](), list[str]()
+    for conversation in (str(row["conversation"]) for row in rows):
         (alone if _is_alone(connection, conversation, who) else shared).append(conversation)
     threads = connection.execute(
         "SELECT DISTINCT items.thread, threads.conversation FROM items"
@@ -426,14 +427,15 @@ def _places(connection: Connection, who: Who) -> Places:
     )  # fmt: skip
 
 
+def _is_own(conversation: str, who: Who) -> bool:
+    """Whether its key says that it is theirs (`Address.conversation`)."""
+    platform = who.key.partition(":")[0]
+    return conversation.startswith(f"{platform}:") and conversation.endswith(f":@{who.id}")
+
+
 def _is_alone(connection: Connection, conversation: str, who: Who) -> bool:
     """Whether it is theirs by its key, or nobody else ever spoke there."""
-    platform = who.key.partition(":")[0]
-    if conversation.endswith(f":@{who.key}"):
-        return True
-    if conversation.startswith(f"{platform}:") and conversation.endswith(f":@{who.id}"):
-        return True
-    return (
+    return _is_own(conversation, who) or (
         connection.execute(
             "SELECT 1 FROM inbox WHERE conversation = :conversation AND person <> :person"
             " UNION ALL SELECT 1 FROM items JOIN threads ON threads.id = items.thread"

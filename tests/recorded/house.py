@@ -181,7 +181,7 @@ def put(record: Json, house: House) -> None:
         was = record["origins"][name]
         text = text.replace(was.partition("//")[2], origin.partition("//")[2])
     record = json.loads(text)
-    _put_home(record["home"], house.team.home)
+    put_home(record["home"], house.team.home)
     _put_slack(record["slack"], house.slack)
     _put_discord(record["discord"], house.discord)
     _put_nocodb(record["nocodb"], house.team)
@@ -211,7 +211,8 @@ def _dumped(path: Path) -> Json:
         return {"version": version, "sql": list(connection.iterdump())}
 
 
-def _put_home(record: Json, home: Path) -> None:
+def put_home(record: Json, home: Path) -> None:
+    """A recorded home folder alone."""
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     for name, data in record["files"].items():
         path = home / name
