@@ -63,7 +63,7 @@ def person_export(key: str, folder: Path | None) -> int:
     """JSON to stdout; with a `folder`, `person.json` there and their files beside it."""
 
     async def ask(one: LocalClient) -> None:
-        known = await one.act("person/counts", person=key)
+        known = await one.act("person/counts", person=key, patience=PATIENCE)
         if folder is None:
             async for piece in _document(one, known):
                 sys.stdout.write(piece)

@@ -78,13 +78,13 @@ class Privacy:
 
     async def _rows(self, arguments: Json) -> Json:
         """Rows of a section from `begin` on; an empty list where it ends."""
-        who, section = await self._who(arguments), str(arguments.get("section", ""))
+        who, section = self._bare(arguments), str(arguments.get("section", ""))
         begin = int(arguments.get("begin", 0))
         return {"rows": await self._persons.rows(who, section, begin)}
 
     async def _piece(self, arguments: Json) -> Json:
         """A piece of one of their files in base64, "" where it ends. Raises NotFound."""
-        who, file = await self._who(arguments), str(arguments.get("file", ""))
+        who, file = self._bare(arguments), str(arguments.get("file", ""))
         if not await self._persons.file(who, file):
             raise NotFound(what="file")
         begin = int(arguments.get("begin", 0))
@@ -197,6 +197,9 @@ class Privacy:
                 await work()
         except (TimeoutError, PonteError) as error:
             log.info("put off", why=repr(error))
+
+    def _bare(self, arguments: Json) -> Who:
+        return self._persons.bare(str(arguments.get("person", "")))
 
     async def _who(self, arguments: Json) -> Who:
         return await self._persons.find(str(arguments.get("person", "")))

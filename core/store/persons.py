@@ -230,6 +230,10 @@ class SqlPersons:
 
         return await self._database.read(read)
 
+    def bare(self, key: str) -> Who:
+        """Whoever has that key, which suffices to read their rows."""
+        return Who(key, self._one(key))
+
     async def places(self, who: Who) -> Places:
         return await self._database.read(lambda c: _places(c, who))
 
