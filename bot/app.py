@@ -23,6 +23,7 @@ from bot.health import Board, Threads, summaries
 from bot.home import Home
 from bot.integrations import FACES, Faces, one_person, rights
 from bot.people import PagePeople
+from bot.privacy import Privacy
 from bot.quick import Registry
 from bot.safety import findings
 from bot.settings import Settings, load
@@ -322,7 +323,11 @@ class App:
             engine.people, engine.journal, engine.inbox, engine.peers, engine.audit,
             engine.changes.leave,
         )  # fmt: skip
-        acts = {"reload": self._asked_anew, "usage": self._report, **people.acts(self.page)}
+        privacy = Privacy(engine, people, self.chats, self._home.path)
+        acts = {
+            "reload": self._asked_anew, "usage": self._report, **people.acts(self.page),
+            **privacy.acts(),
+        }  # fmt: skip
         threads = Threads(engine.journal, engine.commands, self.link, acts, engine.audit)
         page = PagePorts(routes, readiness, metrics.exposition, threads, people, self._used)
         for face in self._faces:
@@ -494,7 +499,11 @@ class App:
             is_meant=self._policy.is_meant,
             one=one_person,
             profile=self._profile,
-            retention=Retention(settings.ponte_retention_days, lambda: self._live.now.retention),
+            retention=Retention(
+                settings.ponte_retention_days,
+                lambda: self._live.now.retention,
+                settings.ponte_audit_days,
+            ),
         )
 
     async def _caps(self, person: Person, address: Address) -> tuple[int, int]:

@@ -27,14 +27,19 @@ cli = typer.Typer(
 threads = typer.Typer(help="Conversations that are kept.", no_args_is_help=True)
 changes = typer.Typer(help="What was changed in your systems.", no_args_is_help=True)
 people = typer.Typer(help="Who has a name on the page, beside its owner.", no_args_is_help=True)
+person = typer.Typer(help="What is kept of one person.", no_args_is_help=True)
 policy = typer.Typer(help="Who may do what, where.", no_args_is_help=True)
 cli.add_typer(threads, name="threads")
 cli.add_typer(changes, name="changes")
 cli.add_typer(people, name="people")
+cli.add_typer(person, name="person")
 cli.add_typer(policy, name="policy")
 
 PersonName = Annotated[
     str, typer.Argument(help="Small letters, digits, dots, hyphens and underscores, up to 32.")
+]
+PersonKey = Annotated[
+    str, typer.Argument(metavar="KEY", help="As in slack:T1/U1, web:ana; `person list` shows it.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -260,6 +265,40 @@ def people_remove(
     from bot import commands
 
     return commands.people_remove(name)
+
+
+@person.command("list")
+def person_list(as_json: AsJson = False) -> int:
+    """Everybody of whom something is kept: first and last seen, how much, key and name."""
+    from bot import persons
+
+    return persons.person_list(as_json=as_json)
+
+
+@person.command("export")
+def person_export(
+    key: PersonKey,
+    files: Annotated[
+        Path | None, typer.Option("--files", metavar="FOLDER", help="Write it there, files too.")
+    ] = None,
+) -> int:
+    """All that is kept of one person, as JSON."""
+    from bot import persons
+
+    return persons.person_export(key, files)
+
+
+@person.command("forget")
+def person_forget(
+    key: PersonKey,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> int:
+    """Erase one person here and on the model's server, for good; says what stays elsewhere."""
+    if not (yes or sys.stdin.isatty()):
+        raise typer.BadParameter(_say("Add --yes to do this without being asked."))
+    from bot import persons
+
+    return persons.person_forget(key, None if yes else _confirm)
 
 
 @policy.command("check")

@@ -161,14 +161,17 @@ class LocalClient:
         """`whom` has one of "conversation" and "person"."""
         return await self._asked("POST", "/operator/forget", body=whom)
 
-    async def act(self, name: str, **arguments: Any) -> Json:
-        """Have one of its `Operator.acts` done."""
-        return await self._asked("POST", f"/operator/{name}", body={"arguments": arguments})
+    async def act(self, name: str, *, patience: float = _AT_ONCE, **arguments: Any) -> Json:
+        """Have one of its `Operator.acts` done, within so many seconds."""
+        body = {"arguments": arguments}
+        return await self._asked("POST", f"/operator/{name}", patience=patience, body=body)
 
-    async def _asked(self, method: str, path: str, **sent: Any) -> Json:
+    async def _asked(
+        self, method: str, path: str, *, patience: float = _AT_ONCE, **sent: Any
+    ) -> Json:
         with self._worded():
             body = await self._http.request_json(
-                method, HOST + path, headers=self._headers, timeout=_AT_ONCE, **sent
+                method, HOST + path, headers=self._headers, timeout=patience, **sent
             )
         return body if isinstance(body, Mapping) else {}
 

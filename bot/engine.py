@@ -50,6 +50,7 @@ from core.store.files import Bytes, FolderBytes, PieceBytes, SqlFiles
 from core.store.inbox import Intake, SqlInbox
 from core.store.outbox import SqlOutbox
 from core.store.people import SqlPeople
+from core.store.persons import SqlPersons
 from core.store.schema import MIGRATIONS
 from core.store.thread_map import FileThreadMap, SqlThreadMap
 from core.store.threads import give_up_spares
@@ -102,6 +103,7 @@ class Choices:
 
 
 class KeptThreads(ThreadMap, Protocol):
+    async def scrub(self) -> None: ...
     async def close(self) -> None: ...
 
 
@@ -180,6 +182,7 @@ class Engine:
         )
         self.files = SqlFiles(database, stores.kept)
         self.people = SqlPeople(database)
+        self.persons = SqlPersons(database, choices.one, shared=jobs is not None)
         zone = ZoneInfo(choices.profile.zone)
         self.budget = CountingBudget(
             database, choices.caps, zone, choices.one,
@@ -217,8 +220,7 @@ class Engine:
         self.upkeep = Upkeep(
             self.inbox, self.journal, self.files, choices.model, self.commands.forget,
             choices.retention, self.changes.ledger, database.scrub, self.budget.settle_left,
-            database.tidy,
-            database.tidy,
+            database.tidy, self.audit,
         )  # fmt: skip
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -245,6 +247,12 @@ class Engine:
             asyncio.create_task(self.peers.lead("upkeep", self.upkeep.run)),
             asyncio.create_task(self.peers.lead("redraw", self.redraw.run)),
         ]
+
+    async def scrub(self, *, whole: bool = False) -> None:
+        """What was erased leaves the files for good. Raises NotStored."""
+        if whole:
+            await self.threads.scrub()
+        await self._stores.database.scrub(whole=whole)
 
     async def drain(self, grace: float) -> None:
         """Let turns finish for `grace` seconds and put the rest back, unattempted.

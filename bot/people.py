@@ -62,6 +62,14 @@ class PagePeople:
     async def saw(self, person: str, day: str) -> None:
         await self._store.saw(person, day)
 
+    async def remove(self, person: str) -> None:
+        """They come in no more, and what they asked for waits for nobody. Raises NotFound."""
+        left = await self._store.remove(person)
+        await self._changed()
+        for seq in left:
+            await self._inbox.cancel(seq)
+        await self._left(person)
+
     def on_change(self, heard: Callable[[], None]) -> None:
         self._heard.append(heard)
 
@@ -87,11 +95,7 @@ class PagePeople:
 
         async def remove(arguments: Json) -> Json:
             person = _key(arguments)
-            left = await self._store.remove(person.key)
-            await self._changed()
-            for seq in left:
-                await self._inbox.cancel(seq)
-            await self._left(person.key)
+            await self.remove(person.key)
             await self._audit.tell("person-removed", OPERATOR, person=person.key)
             return {"person": person.key}
 

@@ -126,6 +126,12 @@ class _Rights(SettingsPart):
         "a whole number of days",
         ge=0,
     )
+    ponte_audit_days: int = setting(
+        0,
+        "drop lines of the audit log after so many days; 0 = keep (in a home: the newest 100 MB)",
+        "a whole number of days",
+        ge=0,
+    )
 
     https_proxy: ProxyUrl | None = setting(None, "the proxy for https:// addresses")
     http_proxy: ProxyUrl | None = setting(None, "the proxy for http:// addresses")

@@ -60,6 +60,9 @@ class Lines(Protocol):
     async def page(self, after: str, wanted: Callable[[str], bool]) -> Page:
         """Some of the lines after that place ("" is the beginning)."""
 
+    async def purge(self, is_old: Callable[[str], bool]) -> int:
+        """Drop those at the beginning that are old; how many. Raises OSError, NotStored."""
+
     async def close(self) -> None: ...
 
 
@@ -154,6 +157,19 @@ class AuditLog:
         page = await self._lines.page(after, wanted)
         read = (_shown(_parsed(line), known) for line in page.lines)
         return [line for line in read if line], page.next
+
+    async def purge(self, before: datetime) -> int:
+        """Drop what was written before that moment; how many lines. Raises NotStored."""
+        first = before.astimezone(UTC).isoformat(timespec="milliseconds")
+
+        def is_old(line: str) -> bool:
+            return str(_parsed(line).get("at", "")) < first  # one that is torn, too
+
+        async with self._one_by_one:
+            try:
+                return await self._lines.purge(is_old)
+            except OSError as error:
+                raise NotStored from error
 
     async def close(self) -> None:
         """What was noted is written first."""

@@ -14,7 +14,7 @@ import datetime
 import json
 import time
 from collections import OrderedDict, deque
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar, cast
@@ -29,6 +29,7 @@ from core.errors import PlatformBusy, PonteError, PostRemoved, Undeliverable
 from core.integration import Alone, Peers
 from core.messages import Address, Person, ReplyTo
 from core.policy import LONGEST_KEPT
+from core.store.files import without
 from core.tasks import Tasks
 
 log = structlog.get_logger("discord")
@@ -384,7 +385,14 @@ class State:
         """Person → their language, which interactions alone tell."""
 
     async def open(self) -> None:
-        data = await self._file.read()
+        self._take(await self._file.read())
+
+    async def forget(self, ids: frozenset[str]) -> None:
+        """Of a thread stays how many people there are."""
+        self._take(without(json.loads(json.dumps(self._data())), ids))
+        await self.flush()
+
+    def _take(self, data: Mapping[str, Any]) -> None:
         self.commands = str(data.get("commands", ""))
         self.seen = {int(k): Seen(**v) for k, v in data.get("seen", {}).items()}
         self.parents = {int(k): int(v) for k, v in data.get("parents", {}).items()}

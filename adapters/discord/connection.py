@@ -384,6 +384,9 @@ class DiscordAdapter:
     async def membership(self, person: Person) -> frozenset[str] | None:
         return await self.roles.of(person)
 
+    async def forget(self, ids: frozenset[str]) -> None:
+        await self.state.forget(ids)
+
     async def guest(self, person: Person) -> bool | None:
         """Discord has no guests: who may do what is told by roles."""
         return False

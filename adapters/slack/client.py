@@ -623,6 +623,15 @@ class Directory:
         if self._file is not None:
             await self._file.close()
 
+    async def forget(self, ids: frozenset[str]) -> None:
+        """Who comes again is asked about again."""
+        for id in ids:
+            self._profiles.pop(id, None)
+            self._standings.pop(id, None)
+            self._failed.pop(id, None)
+        if self._file is not None:
+            await self._file.flush()
+
     def known(self, user: str) -> Profile:
         """What is known of a person without asking."""
         return self._profiles.get(user, (_NEVER, Profile(user)))[1]

@@ -244,6 +244,9 @@ class SlackAdapter:
         """The `Membership` port: user groups."""
         return await self._workspace.directory.membership(person)
 
+    async def forget(self, ids: frozenset[str]) -> None:
+        await self._workspace.directory.forget(ids)
+
     async def guest(self, person: Person) -> bool | None:
         """The `Guests` port."""
         return await self._workspace.directory.guest(person, self._workspace.team)

@@ -70,6 +70,9 @@ class ChatPlatform(Platform, Messenger, Protocol):
     async def guest(self, person: Person) -> bool | None:
         """The `Guests` of this platform."""
 
+    async def forget(self, ids: frozenset[str]) -> None:
+        """Remember nothing more of who goes by these ids, or of these places."""
+
     async def http(
         self, headers: Mapping[str, str], body: bytes
     ) -> tuple[int, Mapping[str, str], bytes]:

@@ -7,9 +7,11 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 
 import structlog
 
+from core.audit import AuditLog
 from core.changes.model import UNDO_LIFETIME
 from core.changes.ports import Ledger
 from core.errors import PonteError
@@ -30,10 +32,11 @@ DAY = 86_400.0
 class Retention:
     """Days after which what nobody used is forgotten; 0 is never. `places`: of those that have
     their own, by `platform`, `platform:WORKSPACE` or `platform:WORKSPACE:CHANNEL`; the narrowest
-    holds. It is asked each time."""
+    holds. It is asked each time. `audit`: days after which lines of the audit log go."""
 
     everywhere: int = 0
     places: Callable[[], Mapping[str, int]] = dict
+    audit: int = 0
 
     def of(self, address: Address) -> int:
         own = self.places()
@@ -64,9 +67,12 @@ class Upkeep:
         scrub: Callable[[], Awaitable[None]] | None = None,
         settle: Callable[[], Awaitable[int]] | None = None,
         tidy: Callable[[], Awaitable[None]] | None = None,
+        audit: AuditLog | None = None,
     ) -> None:
         """`scrub` has what was deleted leave the store for good; `settle` ends what is reserved
-        for turns that are over; `tidy` removes what the store kept for a while."""
+        for turns that are over; `tidy` removes what the store kept for a while; `audit` is the
+        log whose old lines go."""
+        self._audit = audit
         self._inbox = inbox
         self._journal = journal
         self._files = files
@@ -97,7 +103,9 @@ class Upkeep:
 
     async def once(self) -> None:
         """Each duty, whatever becomes of the others; what fails is tried again next time."""
-        for duty in (self._settle, self._forget_idle, self._lapse, self._sweep, self._erase):
+        for duty in (
+            self._settle, self._forget_idle, self._lapse, self._sweep, self._purge, self.erase,
+        ):  # fmt: skip
             await self._tried(duty)
 
     async def _tried(self, duty: Callable[[], Awaitable[None]]) -> None:
@@ -131,7 +139,16 @@ class Upkeep:
         if self._tidy:
             await self._tidy()
 
-    async def _erase(self) -> None:
+    async def _purge(self) -> None:
+        """By whole days (UTC), so that a file is written anew once a day."""
+        if self._audit and self._retention.audit:
+            today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+            gone = await self._audit.purge(today - timedelta(days=self._retention.audit))
+            if gone:
+                log.info("audit lines dropped", count=gone)
+
+    async def erase(self) -> None:
+        """What servers still hold of what was forgotten."""
         for remote in await self._journal.to_erase():
             try:
                 done = await self._model.erase(remote)

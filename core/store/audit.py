@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import errno
+import itertools
 import os
 import secrets
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -47,6 +48,11 @@ class FileLines:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._owner, self._page, after, wanted)
 
+    async def purge(self, is_old: Callable[[str], bool]) -> int:
+        """A file that has old lines is written anew, whole or not at all."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._owner, self._purge, is_old)
+
     async def renew(self, keys: Keys) -> None:
         """Bring old lines up to date, before any is appended. Raises NotStored."""
         for path in await asyncio.to_thread(files, self._path):
@@ -73,6 +79,21 @@ class FileLines:
         for older, newer in zip(reversed(names[1:]), reversed(names[:-1]), strict=True):
             if newer.exists():
                 newer.replace(older)
+
+    def _purge(self, is_old: Callable[[str], bool]) -> int:
+        gone = 0
+        for path in files(self._path):
+            with path.open(encoding="utf-8", errors="replace") as file:
+                lines = [line.rstrip("\n") for line in file]
+            kept = list(itertools.dropwhile(is_old, lines))
+            gone += len(lines) - len(kept)
+            if not kept:
+                path.unlink()
+                continue
+            if len(kept) < len(lines):
+                _replace(path, kept)
+            break  # later ones are newer
+        return gone
 
     def _page(self, after: str, wanted: Callable[[str], bool]) -> Page:
         found = list[str]()
@@ -109,6 +130,21 @@ class TableLines:
             return Page(lines, str(last["id"]) if more and last else "")
 
         return await self._database.read(read)
+
+    async def purge(self, is_old: Callable[[str], bool]) -> int:
+        def write(connection: Connection) -> int:
+            rows = connection.execute(
+                "SELECT id, line FROM audit ORDER BY id LIMIT ?", (LOOKED_AT,)
+            ).fetchall()
+            old = [row["id"] for row in itertools.takewhile(lambda r: is_old(r["line"]), rows)]
+            if old:
+                connection.execute("DELETE FROM audit WHERE id <= ?", (old[-1],)).close()
+            return len(old)
+
+        gone = 0
+        while some := await self._database.write(write):
+            gone += some
+        return gone
 
     async def renew(self, keys: Keys) -> None:
         """Bring old lines up to date, the newest first: where the oldest is new, all are but what

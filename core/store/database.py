@@ -104,8 +104,10 @@ class Database(Protocol):
     def remains(self) -> str:
         """Where what was deleted may still stand, for who had it deleted; "" for nowhere."""
 
-    async def scrub(self) -> None:
-        """What was deleted leaves the tables, as far as the engine can. Raises NotStored."""
+    async def scrub(self, *, whole: bool = False) -> None:
+        """What was deleted leaves the tables and the log of writes, as far as the engine can.
+        `whole`: also what a page still holds that was moved within it, which takes as long as
+        writing all anew. Raises NotStored."""
 
     async def tidy(self) -> None:
         """Copies that have been kept for long enough go; asked now and then."""
@@ -129,6 +131,8 @@ class _Write(Generic[T]):
     work: Callable[[Connection], T]
     future: asyncio.Future[T]
     then: Callable[[T], None] | None
+    alone: bool = False
+    """In no transaction."""
     result: list[T] = field(default_factory=list)
     error: BaseException | None = None
 
@@ -170,8 +174,17 @@ class SqliteDatabase:
     def remains(self) -> str:
         return snapshot.REMAINS if snapshot.snapshots(self.path.parent) else ""
 
-    async def scrub(self) -> None:
-        """`secure_delete` has overwritten it."""
+    async def scrub(self, *, whole: bool = False) -> None:
+        """`secure_delete` has overwritten it; older pages stand in the write-ahead log until that
+        is cut off, and cells that a page gave to its neighbour in the gap that they left."""
+
+        def work(connection: Connection) -> None:
+            if whole:
+                connection.execute("VACUUM").close()
+            if connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+                raise sqlite3.OperationalError("another process reads it")
+
+        await self._put(_Write(work, self._loop.create_future(), None, alone=True))
 
     async def tidy(self) -> None:
         await asyncio.to_thread(snapshot.sweep, self.path.parent)
@@ -180,11 +193,7 @@ class SqliteDatabase:
         self, work: Callable[[Connection], T], then: Callable[[T], None] | None = None
     ) -> T:
         """On the writer thread; `then` comes in the order of commits."""
-        if self._closed:
-            raise NotStored
-        future: asyncio.Future[T] = self._loop.create_future()
-        self._writes.put(_Write(work, future, then))
-        return await future
+        return await self._put(_Write(work, self._loop.create_future(), then))
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """On the reader thread."""
@@ -201,6 +210,12 @@ class SqliteDatabase:
         await asyncio.to_thread(self._thread.join)
         await self._loop.run_in_executor(self._reader, self._close_reader)
         self._reader.shutdown()
+
+    async def _put(self, job: _Write[T]) -> T:
+        if self._closed:
+            raise NotStored
+        self._writes.put(job)
+        return await job.future
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
@@ -239,10 +254,16 @@ class SqliteDatabase:
                 f"BEGIN IMMEDIATE; {step.script}; {step.moves};"
                 f" PRAGMA user_version={version}; COMMIT;"
             )
+        # What a killed process erased stands in its log until then.
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
 
     def _serve(self) -> None:
         while (batch := self._next()) is not None:
-            self._commit(batch)
+            if together := [job for job in batch if not job.alone]:
+                self._commit(together)
+            for job in batch:
+                if job.alone:
+                    self._maintain(job)
             self._loop.call_soon_threadsafe(_settle, batch)
         self._connection.close()
 
@@ -274,6 +295,12 @@ class SqliteDatabase:
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             for job in batch:
                 job.error = job.error or NotStored()
+
+    def _maintain(self, job: _Write[Any]) -> None:
+        try:
+            job.result.append(job.work(self._connection))
+        except sqlite3.Error as error:
+            job.error = self._unusable(error)
 
     def _attempt(self, connection: sqlite3.Connection, job: _Write[Any]) -> None:
         connection.execute("SAVEPOINT job")

@@ -24,6 +24,8 @@ PIECE = 1 << 20
 """Bytes of a file in one row."""
 PAUSE = 1.0
 """Seconds in which changes to a `JsonFile` are gathered before they are written."""
+FORGOTTEN = "forgotten"
+"""Stands where a person stood who was forgotten, and only how many there were matters."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -392,6 +394,51 @@ class JsonRow(JsonFile):
             "SELECT data FROM remembered WHERE name = ?", (self._path.name,)
         ).fetchone()
         return str(row["data"]) if row else ""
+
+
+def without(data: Any, ids: frozenset[str]) -> Any:
+    """JSON that a `JsonFile` holds, without those of these ids: entries under a key with one of
+    them (parts are set apart by colons) go, and in lists FORGOTTEN stands for it."""
+    if isinstance(data, dict):
+        return {k: without(v, ids) for k, v in data.items() if ids.isdisjoint(k.split(":"))}
+    if isinstance(data, list):
+        return [FORGOTTEN if one in ids else without(one, ids) for one in data]
+    return data
+
+
+def of_ids(data: Any, ids: frozenset[str]) -> Any:
+    """The entries of such JSON that are of these ids, None where there are none."""
+    if isinstance(data, dict):
+        found = {
+            k: v if not ids.isdisjoint(k.split(":")) else of_ids(v, ids) for k, v in data.items()
+        }
+        return {k: v for k, v in found.items() if v is not None} or None
+    if isinstance(data, list):
+        return [one for one in data if one in ids] or None
+    return None
+
+
+async def without_in(path: Path, ids: frozenset[str]) -> None:
+    """The same in a file that nobody has open. Raises NotStored."""
+
+    def write() -> None:
+        known = _json(path)
+        left = without(known, ids)
+        if left != known:
+            _replace(path, json.dumps(left))
+
+    await _on_disk(write)
+
+
+async def of_ids_in(path: Path, ids: frozenset[str]) -> Any:
+    return of_ids(await asyncio.to_thread(_json, path), ids)
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
 
 
 def _file(row: Row) -> File:

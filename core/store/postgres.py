@@ -65,7 +65,8 @@ OPTIONS: dict[str, Any] = {
 SCRUBBED = (
     "inbox", "items", "rounds", "calls", "posts", "changes", "steps", "notes", "files", "pieces",
     "remotes", "threads", "conversations", "thread_map", "progress", "audit", "consents", "outbox",
-    "audit_keys",
+    "audit_keys", "people", "usage", "days", "spendings", "counters", "holds", "kernels",
+    "remembered",
 )  # fmt: skip
 """Tables whose dead rows held something of somebody."""
 _VALUE = re.compile(r"(?<!:):(\w+)")
@@ -161,7 +162,7 @@ class PostgresDatabase:
             raise NotStored
         return await self._in_thread(functools.partial(self._transact, work, reads=True))
 
-    async def scrub(self) -> None:
+    async def scrub(self, *, whole: bool = False) -> None:
         if not self._closed:
             await self._in_thread(self._vacuum)
 

@@ -62,6 +62,9 @@ class SqlThreadMap:
                        c.execute("SELECT record FROM thread_map ORDER BY conversation")]
         )  # fmt: skip
 
+    async def scrub(self) -> None:
+        """The database is its owner's."""
+
     async def close(self) -> None:
         """The database is its owner's."""
 
@@ -102,6 +105,10 @@ class FileThreadMap:
     async def items(self) -> Sequence[Thread]:
         return await self._do(lambda: list(self._map.values()))
 
+    async def scrub(self) -> None:
+        """What was deleted or written over leaves the file. Raises NotStored."""
+        await self._do(self._compact)
+
     async def close(self) -> None:
         await self._do(lambda: self._map.close())
         self._thread.shutdown(wait=False)
@@ -123,6 +130,12 @@ class FileThreadMap:
             encode=encode, decode=lambda text: decode(Thread, text), outer_stack=False,
         )  # fmt: skip
         self._map.conn.execute("PRAGMA synchronous=NORMAL")
+        self._map.conn.execute("PRAGMA secure_delete=ON")
+
+    def _compact(self) -> None:
+        with closing(sqlite3.connect(self._path, isolation_level=None)) as beside:
+            beside.execute("VACUUM")
+            beside.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     async def _do(self, work: Callable[[], T]) -> T:
         loop = asyncio.get_running_loop()

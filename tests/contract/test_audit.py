@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -129,6 +130,30 @@ async def test_old_lines_name_people_no_longer(
     kept = [path.read_text() for path in files(home / "audit.log")]
     assert ANA.id not in "".join(kept)
     assert not await embedded.holds(ANA.key)
+
+
+async def test_old_lines_go(embedded: Embedded, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of which all is old goes whole; of the others the beginning."""
+    monkeypatch.setattr(audit, "LOOKED_AT", 3)
+    moment = datetime(2026, 11, 1, tzinfo=UTC)
+    log = log_of(embedded)
+    log._now = lambda: moment
+    if isinstance(log._lines, FileLines):
+        log._lines._largest = 450  # some four lines
+    for day in range(10):
+        moment = datetime(2026, 11, 1 + day, 12, tzinfo=UTC)
+        await log.tell(f"day {day + 1}", BIA, HERE)
+    assert await log.purge(datetime(2026, 11, 1, tzinfo=UTC)) == 0
+    assert await log.purge(datetime(2026, 11, 8, tzinfo=UTC)) == 7
+    assert [event for event, _ in await every(log)] == ["day 8", "day 9", "day 10"]
+    assert len(files(embedded.home / "audit.log")) <= 1
+    assert await log.purge(datetime(2026, 11, 8, tzinfo=UTC)) == 0
+    await log.tell("day 11", BIA, HERE)
+    assert await log.purge(datetime(2026, 12, 1, tzinfo=UTC)) == 4
+    assert await every(log) == []
+    await log.tell("later", OPERATOR)
+    assert await every(log) == [("later", "operator")]
+    await log.close()
 
 
 async def test_what_cannot_be_kept_is_refused(embedded: Embedded, tmp_path: Path) -> None:

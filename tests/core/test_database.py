@@ -8,6 +8,7 @@ import sqlite3
 import tempfile
 import threading
 from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -317,4 +318,65 @@ async def test_closing_commits_what_waits_and_takes_nothing_more(tmp_path: Path)
         await database.write(note("late"))
     with pytest.raises(NotStored):
         await notes(database)
+    await database.close()
+
+
+def bytes_of(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in folder.iterdir())
+
+
+async def test_what_was_deleted_leaves_the_log_of_writes(tmp_path: Path) -> None:
+    database = await SqliteDatabase.open(tmp_path / "ponte.db", [NOTES])
+    await database.write(lambda c: c.execute("INSERT INTO notes VALUES ('a secret')").close())
+    await database.write(lambda c: c.execute("DELETE FROM notes").close())
+    assert b"a secret" in bytes_of(tmp_path)
+    await asyncio.gather(
+        database.scrub(),
+        database.write(lambda c: c.execute("INSERT INTO notes VALUES ('new')").close()),
+    )
+    assert b"a secret" not in bytes_of(tmp_path)
+    await database.close()
+
+
+async def test_nothing_stays_in_a_gap_of_a_page(tmp_path: Path) -> None:
+    """Cells that were moved to a neighbour and deleted there."""
+    database = await SqliteDatabase.open(tmp_path / "ponte.db", [NOTES])
+
+    def fill(connection: Connection) -> None:
+        for n in range(3000):
+            text = f"{'secret' if n % 3 else 'public'} {n * 7919 % 3001:05} {'x' * (n % 90)}"
+            connection.execute("INSERT INTO notes VALUES (?)", (text,)).close()
+            if n % 11 == 0:
+                connection.execute("DELETE FROM notes WHERE text = ?", (text,)).close()
+
+    await database.write(fill)
+    await database.write(lambda c: c.execute("DELETE FROM notes WHERE text LIKE 'secret%'").close())
+    await database.scrub(whole=True)
+    left = bytes_of(tmp_path)
+    assert (b"secret" in left, b"public" in left) == (False, True)
+    await database.close()
+
+
+async def test_what_a_killed_process_deleted_goes_with_the_next_start(tmp_path: Path) -> None:
+    first = await SqliteDatabase.open(tmp_path / "ponte.db", [NOTES])
+    await first.write(lambda c: c.execute("INSERT INTO notes VALUES ('a secret')").close())
+    await first.write(lambda c: c.execute("DELETE FROM notes").close())
+    assert b"a secret" in bytes_of(tmp_path)
+    heir = await SqliteDatabase.open(tmp_path / "ponte.db", [NOTES])
+    assert b"a secret" not in bytes_of(tmp_path)
+    await heir.close()
+    await first.close()
+
+
+async def test_what_another_process_reads_cannot_be_cut_off(tmp_path: Path) -> None:
+    database = await SqliteDatabase.open(tmp_path / "ponte.db", [NOTES])
+    await database.write(lambda c: c.execute("INSERT INTO notes VALUES ('one')").close())
+    with closing(sqlite3.connect(tmp_path / "ponte.db")) as other:
+        other.execute("BEGIN")
+        other.execute("SELECT * FROM notes").fetchall()
+        await database.write(lambda c: c.execute("DELETE FROM notes").close())
+        database._connection.execute("PRAGMA busy_timeout=10")
+        with pytest.raises(NotStored, match="another process reads it"):
+            await database.scrub()
+    await database.scrub()
     await database.close()

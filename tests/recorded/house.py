@@ -212,6 +212,7 @@ def _dumped(path: Path) -> Json:
 
 
 def put_home(record: Json, home: Path) -> None:
+    """A recorded home folder alone."""
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     for name, data in record["files"].items():
         path = home / name

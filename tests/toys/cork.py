@@ -122,6 +122,9 @@ class CorkAdapter:
     async def guest(self, person: Person) -> bool | None:
         return False
 
+    async def forget(self, ids: frozenset[str]) -> None:
+        return None
+
     async def members(self, names: Collection[str]) -> Sequence[Person]:
         return [Person("cork", name.partition(":")[2], "W1") for name in names]
 

@@ -1,0 +1,235 @@
+"""What `ponte person …` asks of whoever holds the home, and prints. Each returns its exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import datetime
+import json
+import os
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from bot import __version__
+from bot.app import start
+from bot.client import LocalClient, local_client
+from core.errors import PonteError
+from core.i18n import plural, say
+from core.settings import cause
+from core.text import file_name, one_line
+
+Json = Mapping[str, Any]
+PATIENCE = 900.0
+"""Seconds that forgetting may take: the database is written anew."""
+
+
+class NoFolder(PonteError):
+    sentence = "The folder {folder} cannot be written ({cause})."
+
+
+def person_list(*, as_json: bool = False) -> int:
+    async def ask(one: LocalClient) -> Sequence[Json]:
+        people: Sequence[Json] = (await one.act("person", patience=PATIENCE))["people"]
+        return people
+
+    people = _asked(ask)
+    if as_json:
+        _print(json.dumps(people, ensure_ascii=False))
+    else:
+        for line in person_lines(people):
+            _print(line)
+    return 0
+
+
+def person_lines(people: Sequence[Json]) -> Iterator[str]:
+    """One line each: first and last seen (days, UTC), messages, files, changes asked for and
+    decided, key and name; under a head."""
+    yield (
+        f"{'first':<10}  {'last':<10}  {'messages':>8}  {'files':>5}  {'changes':>7}"
+        f"  {'decided':>7}  person"
+    )
+    for one in people:
+        yield (
+            f"{_day(one['first']):<10}  {_day(one['last']):<10}  {one['messages']:>8}"
+            f"  {one['files']:>5}  {one['changes']:>7}  {one['decisions']:>7}"
+            f"  {one_line(str(one['person']))}  {one_line(str(one['name']))}".rstrip()
+        )
+
+
+def person_export(key: str, folder: Path | None) -> int:
+    """JSON to stdout; with a `folder`, `person.json` there and their files beside it."""
+
+    async def ask(one: LocalClient) -> None:
+        known = await one.act("person/counts", person=key, patience=PATIENCE)
+        if folder is None:
+            async for piece in _document(one, known):
+                sys.stdout.write(piece)
+            return
+        with _worded(folder):
+            (folder / "files").mkdir(mode=0o700, parents=True, exist_ok=True)
+            with _for_us(folder / "person.json") as out:
+                async for piece in _document(one, known):
+                    out.write(piece.encode())
+            count = await _bring_files(one, str(known["person"]), folder / "files")
+        _print(
+            plural(
+                "{folder}/person.json is written, and {count} file beside it.",
+                "{folder}/person.json is written, and {count} files beside it.",
+                count, folder=folder,
+            )
+        )  # fmt: skip
+
+    _asked(ask)
+    return 0
+
+
+def person_forget(key: str, confirm: Callable[[str], None] | None) -> int:
+    """`confirm` asks a person, and raises where they do not want it; None: nobody is asked."""
+    known = _asked(lambda one: one.act("person/counts", person=key, patience=PATIENCE))
+    person, names = str(known["person"]), ", ".join(map(str, known["names"]))
+    if confirm is not None:
+        _print(one_line(f"{person} {names}".strip()))
+        for line in counted(known["counts"]):
+            _print(line)
+        confirm(say("Erase all of this for good?"))
+    done = _asked(lambda one: one.act("person/forget", person=person, patience=PATIENCE))
+    if left := done["left"]:
+        names = ", ".join(f"{section} {count}" for section, count in left.items())
+        raise PonteError(
+            "Something of {person} came while it was erased, and is left: {names}. Forget them "
+            "again.",
+            person=person, names=names,
+        )  # fmt: skip
+    _print(say("Forgotten: {person}.", person=person))
+    for line in (*counted(done["counts"]), *remains(done)):
+        _print(line)
+    return 0
+
+
+def counted(counts: Mapping[str, int]) -> Iterator[str]:
+    """A line for each section of an export, by its name there."""
+    for section, count in counts.items():
+        yield f"{count:>8}  {section}"
+
+
+def remains(done: Json) -> Iterator[str]:
+    """What is not gone, or not in Ponte's hands."""
+    if waiting := int(done["waiting"]):
+        yield plural(
+            "The model's server still holds {count} thing of what was forgotten; Ponte asks it "
+            "each hour to erase it.",
+            "The model's server still holds {count} things of what was forgotten; Ponte asks it "
+            "each hour to erase them.",
+            waiting,
+        )
+    if shared := done["shared"]:
+        yield say(
+            "Others spoke in these conversations, too. What they said and were answered stays, and "
+            "may name them; `ponte threads forget` erases a whole one:"
+        )
+        yield from (f"    {one_line(str(conversation))}" for conversation in shared)
+    yield say(
+        "Posts stay on the platforms, rows in your tables, and all of it in backups made before."
+    )
+    if done["remains"]:
+        yield str(done["remains"])
+
+
+async def _document(one: LocalClient, known: Json) -> AsyncIterator[str]:
+    """The export as JSON, in pieces: it may be larger than memory."""
+    person = str(known["person"])
+    head = {
+        "person": person,
+        "names": known["names"],
+        "exported": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "version": __version__,
+        "conversations_with_others": known["shared"],
+        "remembered": known["remembered"],
+    }
+    yield json.dumps(head, ensure_ascii=False, indent=1)[:-2]
+    for section in known["sections"]:
+        yield f",\n {json.dumps(section)}: "
+        async for piece in _list(_rows(one, person, str(section))):
+            yield piece
+    yield ',\n "audit": '
+    async for piece in _list(_lines(one, person)):
+        yield piece
+    yield "\n}\n"
+
+
+async def _list(rows: AsyncIterator[Json]) -> AsyncIterator[str]:
+    before = "["
+    async for row in rows:
+        yield f"{before}\n  {json.dumps(row, ensure_ascii=False)}"
+        before = ","
+    yield "[]" if before == "[" else "\n ]"
+
+
+async def _rows(one: LocalClient, person: str, section: str) -> AsyncIterator[Json]:
+    begin = 0
+    while rows := (await one.act("person/rows", person=person, section=section, begin=begin))[
+        "rows"
+    ]:
+        for row in rows:
+            yield row
+        begin += len(rows)
+
+
+async def _lines(one: LocalClient, person: str) -> AsyncIterator[Json]:
+    after, more = "", True
+    while more:
+        page = await one.act("audit", after=after, person=person)
+        for line in page["lines"]:
+            yield line
+        after = str(page.get("next", ""))
+        more = bool(after)
+
+
+async def _bring_files(one: LocalClient, person: str, folder: Path) -> int:
+    """How many there are."""
+    count = 0
+    async for row in _rows(one, person, "files"):
+        with _for_us(folder / f"{row['id'][:8]}-{file_name(str(row['name']))}") as out:
+            begin = 0
+            while piece := await _piece(one, person, str(row["id"]), begin):
+                out.write(piece)
+                begin += len(piece)
+        count += 1
+    return count
+
+
+async def _piece(one: LocalClient, person: str, file: str, begin: int) -> bytes:
+    answer = await one.act("person/file", person=person, file=file, begin=begin)
+    return base64.b64decode(str(answer["data"]))
+
+
+def _for_us(path: Path) -> Any:
+    """A new file that nobody else can read."""
+    return open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
+
+
+@contextmanager
+def _worded(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise NoFolder(folder=folder, cause=cause(error)) from None
+
+
+def _asked(work: Callable[[LocalClient], Any]) -> Any:
+    async def ask() -> Any:
+        async with local_client(start(quiet=True)) as one:
+            return await work(one)
+
+    return asyncio.run(ask())
+
+
+def _day(at: float) -> str:
+    return f"{datetime.datetime.fromtimestamp(at, datetime.UTC):%Y-%m-%d}" if at else "-"
+
+
+def _print(line: str) -> None:
+    sys.stdout.write(line + "\n")

@@ -1,0 +1,248 @@
+"""An operator types `ponte person …`: on homes that older Pontes left, at rest and running."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.bot.conftest import Shell
+from tests.bot.test_process import ROOT, Machine
+from tests.recorded.house import put_home, read
+
+SCHEMA = 6
+
+
+@pytest.fixture(autouse=True)
+def without_a_sandbox(nothing_set: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PONTE_CODE", "off")
+
+
+@pytest.fixture
+def recorded(ponte: Shell) -> Shell:
+    """A home with people of Slack, Discord and the page: turns and changes in every state."""
+    put_home(read(SCHEMA)["home"], ponte.home)
+    return ponte
+
+
+def holding(home: Path, word: str) -> list[str]:
+    """The files of the home with that in their bytes or their name."""
+    found = [path for path in home.rglob("*") if path.is_file()]
+    return [p.name for p in found if word.encode() in p.read_bytes() or word in p.name]
+
+
+def known(ponte: Shell) -> dict[str, Mapping[str, Any]]:
+    assert ponte("person", "list", "--json").code == 0, ponte.err
+    return {one["person"]: one for one in json.loads(ponte.out)}
+
+
+def said_by(home: Path) -> dict[str, set[str]]:
+    """By person, the words of theirs that nobody else said."""
+    with closing(sqlite3.connect(home / "ponte.db")) as connection:
+        rows = connection.execute("SELECT person, message FROM inbox").fetchall()
+    texts: dict[str, set[str]] = {}
+    for person, message in rows:
+        text = json.loads(message)["text"]
+        texts.setdefault(text, set()).add(person)
+    found: dict[str, set[str]] = {}
+    for text, people in texts.items():
+        if len(people) == 1 and len(text) > 12:
+            found.setdefault(*people, set()).add(text)
+    return found
+
+
+def sums(home: Path) -> list[tuple[Any, ...]]:
+    with closing(sqlite3.connect(home / "ponte.db")) as connection:
+        return [
+            *connection.execute(
+                "SELECT day, sum(counted), sum(input), sum(output), round(sum(cost), 9)"
+                " FROM usage GROUP BY day"
+            ),
+            *connection.execute("SELECT sum(turns) FROM days WHERE person <> ''"),
+            *connection.execute("SELECT count(*), round(sum(cost), 9) FROM spendings"),
+        ]
+
+
+def test_everybody_of_a_recorded_home_can_be_forgotten(recorded: Shell) -> None:
+    ponte = recorded
+    people = known(ponte)
+    platforms = {one["platform"] for one in people.values()}
+    assert platforms >= {"slack", "discord", "web"}
+    words, before = said_by(ponte.home), sums(ponte.home)
+    for person in sorted(people):
+        id = person.rpartition(":")[2]
+        assert ponte("person", "forget", person, "--yes").code == 0, ponte.err
+        assert ponte.out.startswith(f"Forgotten: {person}.")
+        if person not in ("web:owner", "terminal:owner"):
+            assert holding(ponte.home, id) == []
+            assert holding(ponte.home, person) == []
+        for text in words.get(person, ()):
+            assert holding(ponte.home, text) == [], text
+        assert sums(ponte.home) == before
+    assert set(known(ponte)) <= {"terminal:owner", "web:owner"}, "who typed all of this"
+
+
+def test_of_a_recorded_home_all_of_one_person_is_exported(recorded: Shell, tmp_path: Path) -> None:
+    ponte = recorded
+    people = known(ponte)
+    person = max(people, key=lambda key: people[key]["files"])
+    assert ponte("person", "export", person).code == 0, ponte.err
+    told = json.loads(ponte.out)
+    assert (told["person"], told["names"]) == (person, [people[person]["name"]])
+    assert len(told["messages"]) == people[person]["messages"]
+    with closing(sqlite3.connect(ponte.home / "ponte.db")) as connection:
+        seqs = {seq for (seq,) in connection.execute(
+            "SELECT seq FROM inbox WHERE person = ?", (person,))}  # fmt: skip
+    for section in ("messages", "transcript", "tool_calls", "posts", "model_calls"):
+        assert {row["seq"] for row in told[section]} <= seqs, section
+    assert len(told["files"]) == people[person]["files"] > 0
+    folder = tmp_path / "out" / "ana"
+    assert ponte("person", "export", person, "--files", str(folder)).code == 0, ponte.err
+    assert str(folder) in ponte.out
+    written = json.loads((folder / "person.json").read_text())
+    assert written | {"exported": ""} == told | {"exported": ""}
+    sizes = {row["id"][:8]: row["size"] for row in told["files"]}
+    files = list((folder / "files").iterdir())
+    assert {path.name[:8]: path.stat().st_size for path in files} == sizes
+    assert {path.stat().st_mode & 0o777 for path in files} == {0o600}
+    readonly = tmp_path / "file"
+    readonly.write_text("")
+    assert ponte("person", "export", person, "--files", str(readonly / "in")).code == 1
+    assert ponte.err.startswith(f"The folder {readonly}/in cannot be written")
+
+
+def test_a_wrong_key_is_told(ponte: Shell) -> None:
+    for words in (["export"], ["forget", "--yes"]):
+        assert ponte("person", words[0], "slack:T1/UNOBODY", *words[1:]).code == 1
+        assert (ponte.out, ponte.err) == (
+            "",
+            "Nobody is known here as 'slack:T1/UNOBODY'. `ponte person list` shows who is.\n",
+        )
+    assert ponte("person", "forget", "slack:T1/UNOBODY").code == 2
+    assert "Add --yes" in ponte.err
+
+
+def test_before_it_forgets_it_shows_what_goes_and_asks(
+    ponte: Shell, fake_holder: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = {"person": "slack:T1:U1", "names": ["Ana"], "counts": {"messages": 12, "files": 1}}
+    done = {**counts, "shared": ["slack:T1:C1:1.1"], "left": {}, "waiting": 2, "remains": ""}
+    fake_holder.answers["POST /operator/person/counts"] = (200, counts)
+    fake_holder.answers["POST /operator/person/forget"] = (200, done)
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    asked = list[str]()
+
+    def answers(question: str, abort: bool) -> None:
+        asked.append(question)
+        if len(asked) == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("bot.cli.typer.confirm", answers)
+    assert ponte("person", "forget", "slack:T1/U1").code == 1
+    assert ponte.out.splitlines() == ["slack:T1:U1 Ana", "      12  messages", "       1  files"]
+    assert [route for route, _ in fake_holder.asked] == ["POST /operator/person/counts"]
+    assert ponte("person", "forget", "slack:T1/U1").code == 0
+    assert asked == ["Erase all of this for good?"] * 2
+    assert ponte.out.splitlines()[3:] == [
+        "Forgotten: slack:T1:U1.", "      12  messages", "       1  files",
+        "The model's server still holds 2 things of what was forgotten; Ponte asks it each hour to "
+        "erase them.",
+        "Others spoke in these conversations, too. What they said and were answered stays, and may "
+        "name them; `ponte threads forget` erases a whole one:",
+        "    slack:T1:C1:1.1",
+        "Posts stay on the platforms, rows in your tables, and all of it in backups made before.",
+    ]  # fmt: skip
+    fake_holder.answers["POST /operator/person/forget"] = (200, done | {"left": {"messages": 1}})
+    assert ponte("person", "forget", "slack:T1/U1", "--yes").code == 1
+    assert "is left: messages 1. Forget them again." in ponte.err
+
+
+KILLED = """
+import asyncio, os, signal, sys
+from core.store.database import SqliteDatabase
+left = int(sys.argv.pop(1))
+first = SqliteDatabase._commit
+def dies(self, batch):
+    global left
+    left -= 1
+    first(self, batch)
+    if not left:
+        os.kill(os.getpid(), signal.SIGKILL)
+SqliteDatabase._commit = dies
+from bot.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_killed_in_the_middle_it_is_ended_by_doing_it_again(recorded: Shell) -> None:
+    """With SIGKILL, after some commit of the process that does it."""
+    ponte = recorded
+    people = known(ponte)
+    person = max(people, key=lambda k: people[k]["messages"] if k.startswith("slack") else 0)
+    words, before = said_by(ponte.home)[person], sums(ponte.home)
+    for commits in (6, 9, 12):
+        made = subprocess.run(
+            [sys.executable, "-c", KILLED, str(commits), "person", "forget", person, "--yes"],
+            env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, timeout=60,
+            check=False,
+        )  # fmt: skip
+        if made.returncode == 0:
+            break
+        assert made.returncode == -signal.SIGKILL, made.stderr
+    ponte("person", "forget", person, "--yes")
+    assert ponte.code == 0 or "Nobody is known" in ponte.err
+    for word in (*words, person, person.rpartition(":")[2]):
+        assert holding(ponte.home, word) == [], word
+    assert sums(ponte.home) == before
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[tuple[Machine, str]]:
+    """A running Ponte with a page, and its address with Ana's token."""
+    machine = Machine(tmp_path, tmp_path / "home")
+    with machine.start("run") as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("Ponte is ready"):
+                break
+        yield machine, machine.ponte("people", "add", "ana")[1].strip()
+        process.terminate()
+        process.communicate(timeout=30)
+
+
+def test_a_running_ponte_forgets_and_goes_on(running: tuple[Machine, str]) -> None:
+    machine, link = running
+    page, _, token = link.partition("/#token=")
+    headers = {"Authorization": f"Bearer {token}"}
+    with httpx.Client(base_url=page, headers=headers, timeout=20) as ana:
+        for text in ("aubergines for all", "and more of them"):
+            assert ana.post("/chat", json={"message": text}).json()["status"] == "done"
+        sent = ana.post(
+            "/chat", data={"message": "mine"}, files={"file": ("a.txt", b"aubergine bytes")}
+        )
+        assert sent.status_code == 200
+        code, out, _ = machine.ponte("person", "list")
+        assert (code, out.splitlines()[1].split()[2:]) == (
+            0,
+            ["3", "1", "0", "0", "web:ana", "ana"],
+        )
+        assert "aubergines for all" in machine.ponte("person", "export", "web:ana")[1]
+        code, out, err = machine.ponte("person", "forget", "web:ana", "--yes")
+        assert (code, out.splitlines()[0], err) == (0, "Forgotten: web:ana.", "")
+        assert ana.get("/me").status_code == 401, "she does not come in any more"
+    for word in ("aubergine", "web:ana", "@ana"):
+        assert holding(machine.home, word) == []
+    code, out, _ = machine.ponte("usage", "--by", "person", "--json")
+    assert [row["name"] for row in json.loads(out)["rows"] if row["turns"] == 3] == ["forgotten"]
+    audit = machine.ponte("audit", "--event", "person-forgotten", "--json")[1]
+    assert json.loads(audit)["person"].startswith("p-")

@@ -1,0 +1,448 @@
+"""People as the tables know them, over both databases: found, exported, and forgotten whole."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+
+from core.changes.model import Change, Consent, Draft, Outgoing, Proposal, RowWrite, Step, fresh_id
+from core.conversation.prompt import said
+from core.errors import Superseded
+from core.messages import (
+    Address,
+    Answer,
+    Card,
+    Item,
+    Message,
+    Person,
+    Quote,
+    Usage,
+)
+from core.records import Call, Outcome, Remote, Spoken, Turn
+from core.store.audit import SqlKeys
+from core.store.changes import SqlLedger
+from core.store.database import Connection
+from core.store.files import FORGOTTEN, SqlFiles, of_ids, without
+from core.store.outbox import SqlOutbox
+from core.store.people import SqlPeople, hashed
+from core.store.persons import (
+    EXPORTED,
+    NOBODY,
+    TABLES,
+    Ambiguous,
+    SqlPersons,
+    StillApplying,
+    UnknownPerson,
+    Who,
+)
+from tests.contract.engines import Embedded, Shared
+from tests.contract.test_journal import again
+from tests.fakes.choices import message
+
+ANA = Person("slack", "UANA77", "T1", "Ana Lima")
+BEA = Person("slack", "UBEA88", "T1", "Bea Reis")
+SECRET = "xoxe-a-token-that-opens-a-door"
+DIRECT, CHANNEL, BEAS = "DANA77", "C1", "DBEA88"
+ANAS_WORDS = ("aubergine", "UANA77", "Ana Lima", DIRECT)
+"""What she said has the first in it, and what was read, drafted, made and answered for her."""
+
+
+def persons_of(engine: Embedded) -> SqlPersons:
+    return SqlPersons(engine.database, shared=isinstance(engine, Shared))
+
+
+def address_of(channel: str) -> Address:
+    direct = channel.startswith("D")
+    return Address("slack", channel, "T1", thread="" if direct else "1.1", shared=not direct)
+
+
+def says(text: str, author: Person, channel: str, context: Sequence[Quote] = ()) -> Message:
+    first = message(text, f"slack:T1:{channel[:1]}:{time.monotonic_ns()}", channel)
+    address = address_of(channel)
+    to = replace(first.reply_to, address=address, asker=author, token=SECRET, token_expires=9e9)
+    return replace(first, author=author, address=address, reply_to=to, context=tuple(context))
+
+
+async def talk(
+    engine: Embedded, text: str, author: Person, channel: str, *, context: Sequence[Quote] = (),
+    answer: Answer | None = None,
+) -> Turn:  # fmt: skip
+    """A whole turn, paid for: asked with a tool, answered, posted."""
+    heard = says(text, author, channel, context)
+    turn = await again(engine, (await engine.inbox.accept(heard)).seq)
+    journal = engine.journal
+    await journal.heard(turn, said(heard, ()), await engine.budget.reserving(turn))
+    call = Call(f"c{turn.seq}", "look", json.dumps({"for": text}), "read")
+    asked = Item("call", call_id=call.call_id, name="look", arguments=call.arguments)
+    await journal.round_began(turn, 1, f"resp_{turn.seq}")
+    spent = Usage(input=100, output=10, cost=0.25)
+    await journal.items(turn, Spoken(1, (asked,), spent, "m"))
+    await journal.call_started(turn, call)
+    await journal.call_ended(turn, call.call_id, Outcome("ok", f"found {text}"))
+    await journal.remote(turn.thread, Remote("conversation", f"conv_{channel[:2]}"))
+    told = Item("message", role="assistant", text=f"re: {text}")
+    await journal.items(turn, Spoken(2, (told,), spent, "m"))
+    await journal.answered(turn, answer or Answer(f"re: {text}", parts=(f"re: {text}",)), "k1")
+    await journal.posted(turn, 1, f"{turn.seq}.9")
+    await journal.ended(turn, "done")
+    return turn
+
+
+async def change_of(
+    ledger: SqlLedger, turn: Turn, decider: Person | None, value: str, *consents: Person
+) -> Change:
+    """Asked for in that turn, and done where somebody decided."""
+    author = turn.message.author
+    rows = (RowWrite("7", {"Name": f"old {value}"}, {"Name": value}),)
+    drafted = Draft("memory", "update", {"table": "t1"}, f"People, {value}", rows)
+    change = await ledger.propose(
+        Proposal(
+            fresh_id(), drafted, author, turn.message.address, turn.seq, f"w{value}", turn.thread,
+            0, "en", time.time(), time.time() + 1e6,
+        )
+    )  # fmt: skip
+    for person in consents:
+        await ledger.consent(change.id, Consent(person, turn.message.address, time.time()))
+    if decider is None:
+        return await ledger.get(change.id)
+    await ledger.claim(change.id, 10_000 + turn.seq, decider, time.time())
+    steps = [Step(1, rows[0], "done")]
+    await ledger.record(change.id, 10_000 + turn.seq, steps)
+    note = f"[A note: {change.id} ({value}) was approved by {decider.name}.]"
+    return await ledger.finish(change.id, 10_000 + turn.seq, "done", note, time.time())
+
+
+@dataclass
+class Team:
+    """Ana and Bea, each alone with the bot and both in a channel; each decided for the other."""
+
+    engine: Embedded
+    hers: Change
+    beas: Change
+    open: Change
+    """Bea's, which Ana has approved as the first of two."""
+    files: SqlFiles
+    sums: Mapping[str, Any]
+    others: list[Any]
+    """What is kept of Bea alone."""
+
+
+@pytest.fixture
+async def team(embedded: Embedded) -> Team:
+    engine, ledger = embedded, SqlLedger(embedded.database)
+    await talk(engine, "aubergine one", ANA, DIRECT)
+    first = await talk(engine, "aubergine two", ANA, CHANNEL)
+    hers = await change_of(ledger, first, BEA, "aubergine row")
+    card = Card(hers.id, "change", "People, aubergine row", "Approved by Bea Reis.")
+    await talk(engine, "approve it", BEA, CHANNEL, answer=Answer("aubergine done", cards=(card,)))
+    second = await talk(
+        engine, "what did she mean?", BEA, CHANNEL,
+        context=(Quote("Ana Lima", "the aubergine\nof mine"), Quote("Cy", "I wonder, too")),
+    )  # fmt: skip
+    beas = await change_of(ledger, second, ANA, "Bea's row")
+    shown = Card(beas.id, "change", "People, Bea's row", "Approved by Ana Lima.")
+    await talk(engine, "changes", BEA, CHANNEL,
+               answer=Answer("1. Bea's row, approved by Ana Lima.", cards=(shown,)))  # fmt: skip
+    own = await talk(engine, "my own affairs", BEA, BEAS)
+    waiting = await change_of(ledger, own, None, "another row", ANA)
+    await SqlOutbox(engine.database).tell(
+        waiting.id, "asked", [Outgoing(waiting.id, "copy", ANA, "en", "Please approve this")]
+    )
+    files = SqlFiles(engine.database, engine.bytes())
+    event = first.message.event_key
+    await files.put(event, "aubergine.txt", "text/plain", b"aubergine bytes", ANA,
+                    first.message.address.conversation)  # fmt: skip
+    await files.put(own.message.event_key, "b.txt", "text/plain", b"beas", BEA, "slack:T1:DBEA88")
+    await SqlKeys(engine.database).of([ANA.key, BEA.key])
+    return Team(engine, hers, beas, waiting, files, await sums(engine), await others(engine))
+
+
+async def sums(engine: Embedded) -> Mapping[str, Any]:
+    """Money and tokens by everything but the person, and each day's turns."""
+
+    def read(connection: Connection) -> Any:
+        days = connection.execute(
+            "SELECT day, sum(turns) AS n FROM days WHERE person <> '' GROUP BY day"
+        )
+        paid = connection.execute("SELECT sum(cost) AS c, count(*) AS n FROM spendings")
+        return [dict(row) for row in (*days, *paid)]
+
+    return {
+        **{by: await engine.budget.report(by) for by in ("day", "model", "tool")},
+        "all": await engine.database.read(read),
+        "bea": [r for r in await engine.budget.report("person") if r["name"] == BEA.key],
+    }
+
+
+async def others(engine: Embedded) -> list[Any]:
+    """Rows of Bea's that say nothing of Ana."""
+
+    def read(connection: Connection) -> list[Any]:
+        found = []
+        for sql in (
+            "SELECT * FROM inbox WHERE person = :bea AND conversation = 'slack:T1:DBEA88'",
+            "SELECT item FROM items WHERE person = :bea AND item NOT LIKE '%context%' ORDER BY id",
+            "SELECT * FROM items WHERE person = '' AND seq IN"
+            " (SELECT seq FROM inbox WHERE person = :bea) ORDER BY id",
+            "SELECT * FROM calls WHERE person = :bea ORDER BY seq",
+            "SELECT * FROM posts WHERE person = :bea ORDER BY seq",
+            "SELECT * FROM files WHERE person = :bea", "SELECT * FROM steps WHERE person = :bea",
+            "SELECT * FROM usage WHERE person = :bea ORDER BY seq",
+            "SELECT * FROM counters WHERE person = :bea ORDER BY scope",
+            "SELECT * FROM audit_keys WHERE person = :bea",
+        ):  # fmt: skip
+            rows = [dict(row) for row in connection.execute(sql, {"bea": BEA.key})]
+            assert rows, sql
+            found.append(rows)
+        return found
+
+    return await engine.database.read(read)
+
+
+async def everything(engine: Embedded) -> str:
+    """What stands in any table, as text."""
+    shared = isinstance(engine, Shared)
+
+    def read(connection: Connection) -> str:
+        names = [table.name for table in TABLES if shared or not table.shared]
+        names += ["procrastinate_jobs", "procrastinate_events"] if shared else []
+        return "\n".join(
+            f"{name} {dict(row)}"
+            for name in names
+            for row in connection.execute(f"SELECT * FROM {name}").fetchall()
+        )
+
+    return await engine.database.read(read)
+
+
+async def test_every_table_and_column_is_declared(embedded: Embedded) -> None:
+    shared = isinstance(embedded, Shared)
+
+    def read(connection: Connection) -> dict[str, set[str]]:
+        if shared:
+            rows = connection.execute(
+                "SELECT c.table_name AS t, c.column_name AS c FROM information_schema.columns AS c"
+                " JOIN information_schema.tables AS t USING (table_schema, table_name)"
+                " WHERE table_schema = 'ponte' AND table_type = 'BASE TABLE'"
+                " AND left(table_name, 13) <> 'procrastinate'"
+            ).fetchall()
+        else:
+            rows = connection.execute(
+                "SELECT t.name AS t, c.name AS c FROM sqlite_schema AS t,"
+                " pragma_table_info(t.name) AS c WHERE t.type = 'table'"
+                " AND substr(t.name, 1, 7) <> 'sqlite_'"
+            ).fetchall()
+        found: dict[str, set[str]] = {}
+        for row in rows:
+            found.setdefault(row["t"], set()).add(row["c"])
+        return found
+
+    declared = {
+        table.name: set(table.columns.split()) - (set() if shared else {"job", "stop"})
+        for table in TABLES
+        if shared or not table.shared
+    }
+    assert await embedded.database.read(read) == declared
+
+
+def test_each_table_is_exported_or_says_why_not() -> None:
+    for table in TABLES:
+        assert bool(table.section) != bool(table.why), table.name
+        columns = table.columns.split()
+        assert {*table.json.split(), *table.hidden.split()} <= {*columns}, table.name
+    assert len({table.section for table in EXPORTED}) == len(EXPORTED)
+
+
+async def test_who_is_known_and_since_when(team: Team) -> None:
+    bea, ana = await persons_of(team.engine).all()
+    assert (bea["person"], bea["name"], bea["platform"]) == (BEA.key, "Bea Reis", "slack")
+    assert (ana["person"], ana["name"]) == (ANA.key, "Ana Lima")
+    assert [ana[n] for n in ("messages", "files", "changes", "decisions")] == [2, 1, 1, 1]
+    assert 0 < ana["first"] < ana["last"] <= time.time()
+
+
+async def test_a_key_may_be_written_in_three_ways(team: Team) -> None:
+    persons = persons_of(team.engine)
+    for written in (ANA.key, "slack:T1/UANA77", "slack:UANA77", " slack:T1:UANA77 "):
+        assert (await persons.find(written)).key == ANA.key
+    for nobody in ("slack:T1:UNOBODY", "UANA77", "", "slack:T2:UANA77"):
+        with pytest.raises(UnknownPerson, match="ponte person list"):
+            await persons.find(nobody)
+    await talk(team.engine, "me too", replace(ANA, workspace="T2"), "C7")
+    with pytest.raises(Ambiguous, match="slack:T1:UANA77, slack:T2:UANA77"):
+        await persons.find("slack:UANA77")
+
+
+async def test_an_export_has_all_of_theirs_and_no_secret(team: Team) -> None:
+    persons = persons_of(team.engine)
+    who = await persons.find(ANA.key)
+    assert (who.names, who.ids) == ({"Ana Lima"}, {"UANA77", DIRECT})
+    counts = await persons.counts(who)
+    found = {section: await persons.rows(who, section) for section in counts}
+    assert {section: len(rows) for section, rows in found.items()} == counts
+    assert {"messages", "transcript", "model_calls", "tool_calls", "posts", "files", "changes",
+            "changed_rows", "approvals", "cards_sent", "usage", "days", "spendings", "allowances",
+            "decisions"} <= found.keys()  # fmt: skip
+    assert [row["message"]["text"] for row in found["messages"]] == [
+        "aubergine one", "aubergine two",
+    ]  # fmt: skip
+    assert found["tool_calls"][0]["outcome"]["text"] == "found aubergine one"
+    assert [row["after"] for row in found["changed_rows"]] == [{"Name": "aubergine row"}]
+    assert [row["id"] for row in found["decisions"]] == [team.beas.id]
+    text = json.dumps(found)
+    assert SECRET not in text
+    assert "my own affairs" not in text
+    assert found["messages"][0]["message"]["reply_to"].get("token", False) is False
+
+
+async def test_a_waiting_message_shows_no_token(embedded: Embedded) -> None:
+    await embedded.inbox.accept(says("hello", ANA, DIRECT))
+    persons = persons_of(embedded)
+    (row,) = await persons.rows(await persons.find(ANA.key), "messages")
+    assert row["message"]["reply_to"]["token"] is True
+
+
+async def test_of_a_page_account_only_that_it_exists(embedded: Embedded) -> None:
+    people, persons = SqlPeople(embedded.database), persons_of(embedded)
+    await people.add("web:ana", hashed("her token"))
+    (row,) = await persons.rows(await persons.find("web:ana"), "page_account")
+    assert (row["person"], row["token"]) == ("web:ana", True)
+
+
+async def test_a_long_export_comes_in_pages(
+    embedded: Embedded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.store.persons.PAGE", 2)
+    for number in range(5):
+        await embedded.inbox.accept(says(f"number {number}", ANA, DIRECT))
+    persons = persons_of(embedded)
+    who = await persons.find(ANA.key)
+    pages = [await persons.rows(who, "messages", begin) for begin in (0, 2, 4, 6)]
+    assert [[row["message"]["text"] for row in page] for page in pages] == [
+        ["number 0", "number 1"], ["number 2", "number 3"], ["number 4"], [],
+    ]  # fmt: skip
+
+
+async def forget(engine: Embedded, key: str) -> Who:
+    """As `bot.privacy` does it, as far as the database goes."""
+    persons = persons_of(engine)
+    who = await persons.find(key)
+    for conversation in (await persons.places(who)).alone:
+        await engine.journal.forget(conversation)
+    await persons.erase(who)
+    await engine.database.scrub(whole=True)
+    await SqlKeys(engine.database).destroy(who.key)
+    await engine.database.scrub()
+    return who
+
+
+async def test_nothing_of_hers_stays_and_all_of_others_does(team: Team) -> None:
+    engine, persons = team.engine, persons_of(team.engine)
+    before = await everything(engine)
+    assert all(word in before for word in ANAS_WORDS)
+    who = await forget(engine, ANA.key)
+    assert await persons.counts(who) == {}
+    with pytest.raises(UnknownPerson):
+        await persons.find(ANA.key)
+    assert [one["person"] for one in await persons.all()] == [BEA.key]
+    left = await everything(engine)
+    assert [word for word in ANAS_WORDS if word in left] == []
+    assert "I wonder, too" in left, "what others said around a message stays"
+    now = await others(engine)
+    assert now == team.others
+    spent = await sums(engine)
+    assert spent == team.sums
+    (nobodys,) = [r for r in await engine.budget.report("person") if r["name"] == NOBODY.key]
+    assert (nobodys["turns"], nobodys["cost"]) == (2, 1.0)
+    for word in ANAS_WORDS:
+        assert not await engine.holds(word), word
+
+
+async def test_what_others_decided_on_goes_and_what_she_decided_names_nobody(team: Team) -> None:
+    engine, ledger = team.engine, SqlLedger(team.engine.database)
+    await forget(engine, ANA.key)
+    ids = [change.id for change in await ledger.of_conversation("", 10)]
+    assert team.hers.id not in ids
+    beas = await ledger.get(team.beas.id)
+    assert (beas.state, beas.decider) == ("done", NOBODY)
+    assert beas.version == team.beas.version + 1, "its card is drawn anew"
+    assert (await ledger.get(team.open.id)).consents == ()
+    shown = await engine.journal.shown("slack:T1:C1:1.1")
+    told = {one.message.text: one.answer for one in shown}
+    approved, listed = told["approve it"], told["changes"]
+    assert approved is not None
+    assert listed is not None
+    assert (approved.text, approved.code) == ("", "forgotten")
+    assert listed.text == "1. Bea's row, approved by –."
+    assert listed.cards[0].text == "Approved by –."
+
+
+async def test_a_thread_with_others_goes_on_without_her(team: Team) -> None:
+    engine = team.engine
+    thread = await engine.journal.thread("slack:T1:C1:1.1")
+    assert await engine.journal.to_erase() == []
+    await forget(engine, ANA.key)
+    assert (await engine.journal.thread("slack:T1:C1:1.1")).id == thread.id
+    texts = [entry.item.text for entry in await engine.journal.transcript(thread.id)]
+    assert "what did she mean?" in texts
+    assert "re: what did she mean?" in texts
+    erasing = {remote.id for remote in await engine.journal.to_erase()}
+    assert erasing >= {"conv_C1", "conv_DA", "conv_DB"}, "all that held or told of her"
+    turn = await talk(engine, "and now?", BEA, CHANNEL)
+    assert turn.thread == thread.id
+
+
+async def test_a_turn_under_way_can_write_nothing_any_more(embedded: Embedded) -> None:
+    turn = await again(embedded, (await embedded.inbox.accept(says("aub", ANA, CHANNEL))).seq)
+    await talk(embedded, "hello", BEA, CHANNEL)
+    await forget(embedded, ANA.key)
+    with pytest.raises(Superseded):
+        await embedded.journal.heard(turn, said(turn.message, ()))
+    assert not [each for each in (await everything(embedded)).split() if "UANA77" in each]
+
+
+async def test_nothing_is_erased_while_a_change_of_theirs_is_applied(team: Team) -> None:
+    ledger = SqlLedger(team.engine.database)
+    await ledger.claim(team.open.id, 77, ANA, time.time())
+    before = await everything(team.engine)
+    persons = persons_of(team.engine)
+    with pytest.raises(StillApplying, match="in a moment"):
+        await persons.erase(await persons.find(ANA.key))
+    assert await everything(team.engine) == before
+
+
+async def test_again_after_a_crash_ends_it(team: Team) -> None:
+    """Killed after any of the steps: she is still found, and the next time ends it."""
+    engine, persons = team.engine, persons_of(team.engine)
+    who = await persons.find(ANA.key)
+    await engine.journal.forget(f"slack:T1:{DIRECT}")
+    heir = await engine.killed()
+    assert (await persons_of(heir).find(ANA.key)).key == who.key
+    await persons_of(heir).erase(who)
+    last = await heir.killed()
+    assert (await persons_of(last).find(ANA.key)).key == who.key, "by her lines of the audit log"
+    await forget(last, ANA.key)
+    left = await everything(last)
+    assert [word for word in ANAS_WORDS if word in left] == []
+    await last.close()
+
+
+def test_what_platforms_remember() -> None:
+    known = {
+        "languages": {"7": "fr", "8": "en"}, "aliases": {"55:7": [1, 2.0], "55:8": [3, 4.0]},
+        "company": {"99": {"people": ["7", "8"], "told": True}}, "commands": "abc",
+    }  # fmt: skip
+    ids = frozenset({"7"})
+    assert without(known, ids) == {
+        "languages": {"8": "en"}, "aliases": {"55:8": [3, 4.0]},
+        "company": {"99": {"people": [FORGOTTEN, "8"], "told": True}}, "commands": "abc",
+    }  # fmt: skip
+    assert of_ids(known, ids) == {
+        "languages": {"7": "fr"}, "aliases": {"55:7": [1, 2.0]},
+        "company": {"99": {"people": ["7"]}},
+    }  # fmt: skip
