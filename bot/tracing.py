@@ -39,7 +39,7 @@ class Traces:
         from opentelemetry import trace
         from opentelemetry.context import Context
 
-        self._provider = provider
+        self.provider = provider
         self._exporter = exporter
         self._tracer = provider.get_tracer("ponte", __version__)
         self._api = trace
@@ -76,7 +76,7 @@ class Traces:
         return cls(provider, exporter)
 
     def root(self, turn: str, name: str, began: float) -> Recording:
-        ids: Any = self._provider.id_generator
+        ids: Any = self.provider.id_generator
         ids.turn = turn  # read before anything else can run
         span = self._tracer.start_span(name, self._nowhere, start_time=_nanoseconds(began))
         ids.turn = ""
@@ -98,7 +98,7 @@ class Traces:
         loop, gone = asyncio.get_running_loop(), asyncio.Event()
 
         def shut() -> None:
-            self._provider.shutdown()
+            self.provider.shutdown()
             loop.call_soon_threadsafe(gone.set)
 
         # Not in the loop's own threads: their end is waited for when the process ends.
@@ -144,7 +144,7 @@ def _ids() -> Any:
             return trace_of(self.turn)
 
         def generate_span_id(self) -> int:
-            return root_of(self.turn) if self.turn else random.getrandbits(64) or 1  # noqa: S311
+            return root_of(self.turn) if self.turn else random.getrandbits(64) or 1
 
         def is_trace_id_random(self) -> bool:
             return True  # a digest is, as far as samplers need it

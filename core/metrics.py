@@ -1,6 +1,7 @@
 """What Ponte counts, for Prometheus. Labels hold names of ours only, never a person's text.
 
 A tool's name in a label is one that we offer: what else a model calls is counted as "unknown".
+A row of each stands in docs/watching.md (`python -m tests.watching.tables`).
 """
 
 from __future__ import annotations
@@ -90,7 +91,10 @@ leads = Gauge(
 )  # fmt: skip
 running = Gauge("ponte_running_turns", "Turns that run in this process now", registry=registry)
 tool_calls = Counter(
-    "ponte_tool_calls", "Tool calls that ended", ["tool", "outcome"], registry=registry
+    "ponte_tool_calls",
+    "Tool calls that ended, by a model or a person",
+    ["tool", "outcome"],
+    registry=registry,
 )
 tool_seconds = Histogram(
     "ponte_tool_seconds",

@@ -200,9 +200,7 @@ class Runner(Handling):
         )
         for row in unfinished:
             if not platforms or row["conversation"].split(":")[0] in platforms:
-                self.enqueue(
-                    row["seq"], row["conversation"], bool(row["decision"]), row["created"]
-                )
+                self.enqueue(row["seq"], row["conversation"], bool(row["decision"]), row["created"])
         self._handler = handler
         metrics.show_queue(self._age)
         self._start_decisions()

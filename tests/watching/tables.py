@@ -151,12 +151,10 @@ def known_events(page: str) -> Mapping[str, str]:
 
 
 def alert_words() -> str:
-    parts = []
-    for alert in alerts():
-        parts.append(
-            f"### {alert.name}\n\n*{alert.severity}* · `{alert.expression}`\n\n{alert.description}"
-        )
-    return "\n\n".join(parts)
+    return "\n\n".join(
+        f"### {alert.name}\n\n*{alert.severity}* · `{alert.expression}`\n\n{alert.description}"
+        for alert in alerts()
+    )
 
 
 def renewed(page: str) -> str:
