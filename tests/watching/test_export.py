@@ -8,18 +8,21 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-import structlog
+from structlog.testing import capture_logs
 
 from bot.settings import Settings, load
+from bot.tracing import Traces
 from core import metrics, tracing
 from core.errors import SettingsError
 
+if TYPE_CHECKING:
+    from tests.watching.collector import Collector
+
 ROOT = Path(__file__).parents[2]
 pytest.importorskip("opentelemetry.sdk", reason="the extra otel is not installed")
-from bot.tracing import Traces
-from tests.watching.collector import Collector
 
 
 @pytest.fixture(autouse=True)
@@ -85,7 +88,7 @@ async def test_a_collector_that_refuses_is_told_once(collector: Collector) -> No
     collector.status = 400
     lost = metrics.spans.labels("lost")._value
     before = lost.get()
-    with structlog.testing.capture_logs() as logs:
+    with capture_logs() as logs:
         traces = Traces.opened(settings(collector.url))
         assert traces
         for number in range(3):
@@ -108,7 +111,7 @@ async def test_one_that_says_nothing_holds_the_end_up_for_the_given_time_alone()
             recorded(traces, f"turn{number}")
         assert time.perf_counter() - began < 1.0
         began = time.perf_counter()
-        with structlog.testing.capture_logs() as logs:
+        with capture_logs() as logs:
             await traces.close(0.0)
         assert time.perf_counter() - began < 2.0
     assert [line["event"] for line in logs] == ["last traces not exported"]

@@ -10,15 +10,15 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import httpx
-import pytest
 
 from bot.settings import Settings
 from core import tracing
 
-pytest.importorskip("opentelemetry.sdk", reason="the extra otel is not installed")
-from tests.watching.collector import Collector
+if TYPE_CHECKING:
+    from tests.watching.collector import Collector
 
 ROOT = Path(__file__).parents[2]
 
