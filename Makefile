@@ -94,6 +94,7 @@ lock:
 	@command -v uv >/dev/null || { echo "make lock needs uv (pipx install uv)" >&2; exit 1; }
 	$(COMPILE) pyproject.toml -o requirements.txt
 	$(COMPILE) pyproject.toml -c requirements.txt --extra postgres -o requirements-postgres.txt
+	$(COMPILE) pyproject.toml -c requirements.txt --extra otel -o requirements-otel.txt
 	$(COMPILE) pyproject.toml -c requirements-postgres.txt --extra dev -o requirements-dev.txt
 	printf '%s\n' $(SANDBOX) | $(COMPILE) - -o core/tools/code/requirements-sandbox.txt
 	echo hatchling | $(COMPILE) - -c requirements-dev.txt -o requirements-build.txt

@@ -7,6 +7,7 @@ import gc
 import os
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ from typing import Any, cast, get_args
 import structlog
 from pydantic import SecretStr
 
+from bot import __version__
 from bot.config import Config, LiveConfig, read_config
 from bot.engine import Choices, Engine, Stores
 from bot.health import Board, Threads, summaries
@@ -28,7 +30,8 @@ from bot.quick import Registry
 from bot.safety import findings
 from bot.settings import Settings, load
 from bot.telemetry import set_up
-from core import metrics
+from bot.tracing import Traces
+from core import metrics, tracing
 from core.allowances import Allowed
 from core.audit import OPERATOR, AuditLog
 from core.chat.platform import ChatPlatform, Platform
@@ -36,7 +39,7 @@ from core.conversation import prompt
 from core.conversation.context import CallLimits
 from core.conversation.manager import Profile
 from core.conversation.upkeep import Retention
-from core.errors import BadInput, HomeTaken, PonteError, SettingsError
+from core.errors import BadInput, HomeTaken, NotStored, PonteError, SettingsError
 from core.http import HttpClient
 from core.i18n import LANGUAGE, say
 from core.integration import (
@@ -180,6 +183,7 @@ class App:
         self._takes = takes
         self._works = works
         self._stores: Stores | None = None
+        self._traces: Traces | None = None
         self._audit: AuditLog | None = None
         """None until the stores are open."""
         self._settings = settings
@@ -217,8 +221,13 @@ class App:
         self.chats: list[ChatPlatform] = []
 
     async def open(self) -> None:
-        """The database that is shared, where one is, and the secrets that go with it: before
-        anything is built. Raises NotStored, NewerDatabase, SettingsError."""
+        """Traces, where they are asked for; the database that is shared, where one is, and the
+        secrets that go with it: before anything is built. Raises NotStored, NewerDatabase,
+        SettingsError."""
+        self._traces = await asyncio.to_thread(Traces.opened, self._settings)
+        tracing.record_with(self._traces)
+        store = "sqlite" if self._settings.database_url is None else "postgres"
+        metrics.describe(__version__, store)
         if self._settings.database_url is None:
             return
         url = plain(self._settings.database_url)
@@ -329,7 +338,7 @@ class App:
             **privacy.acts(),
         }  # fmt: skip
         threads = Threads(engine.journal, engine.commands, self.link, acts, engine.audit)
-        page = PagePorts(routes, readiness, metrics.exposition, threads, people, self._used)
+        page = PagePorts(routes, readiness, self._measured, threads, people, self._used)
         for face in self._faces:
             if not isinstance(face, OwnerIntegration) or not (surfaces or face.always):
                 continue
@@ -343,8 +352,17 @@ class App:
             owners = [face.name for face, _ in self._owners if not face.always]
             self._board.asleep(owners, "`ponte serve` serves it")
 
+    async def _measured(self) -> str:
+        """What `/metrics` says. What cannot be asked for now is told as it was."""
+        known = await self._board.health()
+        metrics.show_parts({p.name: p.state == "on" for p in known if p.state != "off"})
+        with suppress(NotStored):
+            metrics.show_proposals(await self._engine.changes.ledger.unfinished())
+        return metrics.exposition()
+
     async def stop(self, hurry: asyncio.Event | None = None) -> None:
         """No more intake; turns finish within the grace, the rest is put back; all is closed."""
+        began = time.monotonic()
         for platform in self._platforms:
             await platform.stop_intake()
         draining = asyncio.create_task(self._engine.drain(self._settings.ponte_grace))
@@ -363,6 +381,11 @@ class App:
         await self._client.close()
         await self._http.close()
         await self._engine.close()
+        if self._traces:
+            tracing.record_with(None)
+            hurried = hurry is not None and hurry.is_set()
+            left = 0.0 if hurried else self._settings.ponte_grace - time.monotonic() + began
+            await self._traces.close(left)
 
     async def announce(self) -> None:
         """What is on, what is off and why, and the URL: on stdout, for who started it."""

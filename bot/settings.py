@@ -42,7 +42,7 @@ from core.i18n import say
 from core.integration import ChatIntegration, OwnerIntegration
 from core.models import ModelSettings
 from core.policy import EVERYBODY, DailyCaps, DailyTurns
-from core.settings import ProxyUrl, SettingsPart, cause, plain, setting
+from core.settings import ProxyUrl, SettingsPart, Url, cause, plain, setting
 from core.tools.code import CodeSettings
 from core.tools.nocodb import NocodbSettings
 from core.tools.stackspot import StackSpotSettings
@@ -192,6 +192,12 @@ class Settings(
     ponte_log_level: Literal["debug", "info", "warning", "error"] = setting(
         "info", "what is logged: debug, info, warning, error"
     )
+    otel_exporter_otlp_endpoint: Url | None = setting(
+        None, "where traces go by OTLP over HTTP, as in http://localhost:4318 (docs/watching.md)"
+    )
+    otel_exporter_otlp_headers: SecretStr | None = setting(
+        None, "headers that are sent with them, as in key=value,key=value"
+    )
 
     @property
     def env_file(self) -> EnvFile:
@@ -207,6 +213,15 @@ class Settings(
     def proxies(self) -> Proxies:
         """What every client is given; none of them reads the environment by itself."""
         return Proxies(plain(self.https_proxy), plain(self.http_proxy), self.no_proxy)
+
+    @property
+    def traces_url(self) -> str | None:
+        """Where traces go; None: OpenTelemetry's SDK reads it of the environment by itself, where
+        more exact variables may stand, too. (`.env` it does not read.)"""
+        base = self.otel_exporter_otlp_endpoint
+        if base is None or os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"):
+            return None
+        return f"{base.rstrip('/')}/v1/traces"
 
     @property
     def daily_caps(self) -> DailyCaps:
@@ -324,6 +339,7 @@ def _led_astray(settings: Settings) -> Iterator[str]:
     that came with somebody's folder must not lead it anywhere."""
     filed = _filed(settings)
     sent_to = {k: v for face in settings.faces for k, v in face.sent_to.items()}
+    sent_to["otel_exporter_otlp_endpoint"] = ("otel_exporter_otlp_headers",)
     for address, secrets in sent_to.items():
         url = plain(getattr(settings, address))
         leads = [address] if address in filed else []

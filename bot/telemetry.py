@@ -38,6 +38,8 @@ _TOKENS = re.compile(
     """,
     re.VERBOSE | re.IGNORECASE,
 )
+_NOTHING = logging.CRITICAL + 10
+"""A level above all that is written."""
 _CAPPED = {
     "discord": logging.INFO,
     "discord.http": logging.INFO,
@@ -53,10 +55,10 @@ _CAPPED = {
     "asyncio": logging.INFO,
     "markdown_it": logging.INFO,
     "sqlitedict": logging.WARNING,
+    "opentelemetry": _NOTHING,
 }
-"""What these say below the given level holds message texts, tokens or whole addresses."""
-_NOTHING = logging.CRITICAL + 10
-"""A level above all that is written."""
+"""What these say below the given level holds message texts, tokens or whole addresses; what
+OpenTelemetry says of each batch that it cannot export, `bot.tracing` says once."""
 
 
 class Redaction:

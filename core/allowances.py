@@ -237,6 +237,7 @@ class OverAllowance(OverBudget):
         super().__init__(limit=getattr(allowance, unit))
         self.allowance = allowance
         self.unit = unit
+        self.limit = "daily_turns" if allowance.told == CAP else f"allowance_{unit}"
         self.left = left
         self.resets = ends(count.period, operators).astimezone(zone)
 

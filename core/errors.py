@@ -76,7 +76,10 @@ class NotAllowed(Refusal):
 
 
 class OverBudget(Refusal):
+    """`limit`: which one, as metrics name it."""
+
     code = "too_many"
+    limit = "daily_turns"
     sentence = "That is all for today: the cap of turns a day for each person is {limit}. "
 
 

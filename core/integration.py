@@ -316,7 +316,7 @@ class PagePorts:
 
     routes: Mapping[str, Handler]
     readiness: Callable[[], Awaitable[Sequence[Health]]]
-    metrics: Callable[[], str]
+    metrics: Callable[[], Awaitable[str]]
     operator: Operator
     people: People | None = None
     usage: Used | None = None

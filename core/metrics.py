@@ -1,22 +1,29 @@
 """What Ponte counts, for Prometheus. Labels hold names of ours only, never a person's text.
 
 A tool's name in a label is one that we offer: what else a model calls is counted as "unknown".
+A row of each stands in docs/watching.md (`python -m tests.watching.tables`).
 """
 
 from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
 
 from prometheus_client import (
     CollectorRegistry,
     Counter,
     Gauge,
     Histogram,
+    Info,
     PlatformCollector,
     ProcessCollector,
+    disable_created_metrics,
     generate_latest,
 )
 
 from core.messages import Usage
 
+disable_created_metrics()  # a second series beside each, which nothing reads
 _TURN_SECONDS = (0.1, 0.25, 0.5, 1, 2, 5, 10, 20, 40, 80, 160, 320)
 _ACCEPT_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5)
 
@@ -24,10 +31,31 @@ registry = CollectorRegistry()
 ProcessCollector(registry=registry)
 PlatformCollector(registry=registry)
 
+build = Info("ponte_build", "What runs: version, Python, where it keeps things", registry=registry)
+parts = Gauge(
+    "ponte_part_up",
+    "Whether a part that is set up works: platforms, model, tools, database (1, else 0)",
+    ["part"],
+    registry=registry,
+)
 turns = Counter("ponte_turns", "Turns that ended", ["platform", "status"], registry=registry)
 turn_seconds = Histogram(
     "ponte_turn_seconds",
     "From a message's acceptance to its answer's last post",
+    ["platform"],
+    buckets=_TURN_SECONDS,
+    registry=registry,
+)
+queue_seconds = Histogram(
+    "ponte_queue_seconds",
+    "From a message's acceptance until its turn is first taken up",
+    ["platform"],
+    buckets=_TURN_SECONDS,
+    registry=registry,
+)
+posting_seconds = Histogram(
+    "ponte_posting_seconds",
+    "From the whole answer until it stands where it was asked for",
     ["platform"],
     buckets=_TURN_SECONDS,
     registry=registry,
@@ -39,6 +67,10 @@ accept_seconds = Histogram(
     buckets=_ACCEPT_SECONDS,
     registry=registry,
 )
+not_stored = Counter(
+    "ponte_messages_not_stored", "Messages that could not be stored, and were not taken",
+    registry=registry,
+)  # fmt: skip
 queued = Gauge(
     "ponte_queued_messages",
     "Messages that are stored and wait: in this process, or of all on one Postgres",
@@ -46,7 +78,7 @@ queued = Gauge(
 )
 oldest = Gauge(
     "ponte_queue_age_seconds",
-    "How long the longest waiting message waits, of all processes (Postgres)",
+    "How long the longest waiting message waits: in this process, or of all on one Postgres",
     registry=registry,
 )
 processes = Gauge(
@@ -59,7 +91,31 @@ leads = Gauge(
 )  # fmt: skip
 running = Gauge("ponte_running_turns", "Turns that run in this process now", registry=registry)
 tool_calls = Counter(
-    "ponte_tool_calls", "Tool calls that ended", ["tool", "outcome"], registry=registry
+    "ponte_tool_calls",
+    "Tool calls that ended, by a model or a person",
+    ["tool", "outcome"],
+    registry=registry,
+)
+tool_seconds = Histogram(
+    "ponte_tool_seconds",
+    "A tool call, from its start to its outcome",
+    ["tool"],
+    buckets=_TURN_SECONDS,
+    registry=registry,
+)
+first_token_seconds = Histogram(
+    "ponte_model_first_token_seconds",
+    "From a call of the model to the first text of its answer",
+    ["model"],
+    buckets=_TURN_SECONDS,
+    registry=registry,
+)
+model_seconds = Histogram(
+    "ponte_model_seconds",
+    "From a call of the model to its end, or its failure",
+    ["model"],
+    buckets=_TURN_SECONDS,
+    registry=registry,
 )
 model_rounds = Counter("ponte_model_rounds", "Calls of the model", ["outcome"], registry=registry)
 model_tokens = Counter(
@@ -80,6 +136,12 @@ refusals = Counter(
     "ponte_allowance_refusals",
     "Turns and calls that no allowance had room for, by whose it is (each person, everybody …)",
     ["of"],
+    registry=registry,
+)
+limits = Counter(
+    "ponte_limits_met",
+    "Messages, turns and calls that a limit stopped, by the limit (docs/watching.md lists them)",
+    ["limit"],
     registry=registry,
 )
 nearly_used = Counter(
@@ -109,6 +171,12 @@ changes = Counter(
     ["event", "kind"],
     registry=registry,
 )
+proposals = Gauge(
+    "ponte_proposals",
+    "Proposals that wait for a person (open) or are being written (applying), of all processes",
+    ["state"],
+    registry=registry,
+)
 stackspot_requests = Counter(
     "ponte_stackspot_requests",
     "Requests to StackSpot, by kind (token, create, status, agent) and what came of them",
@@ -116,7 +184,46 @@ stackspot_requests = Counter(
     registry=registry,
 )
 posts = Counter("ponte_posts", "Calls that show an answer", ["kind"], registry=registry)
+posts.labels("taken away")  # what alerts count from is there before it first happens
 errors = Counter("ponte_errors", "Errors told to people, by code", ["code"], registry=registry)
+spans = Counter(
+    "ponte_spans", "Spans of traces, by what became of them (exported, lost)", ["outcome"],
+    registry=registry,
+)  # fmt: skip
+spans.labels("lost")
+OF_ALL = ("ponte_processes", "ponte_proposals", "ponte_queue_age_seconds", "ponte_queued_messages")
+"""Of these, every process on one Postgres tells the same: what stands in the database."""
+
+
+def count_turn(platform: str, status: str, seconds: float) -> None:
+    """A turn that ended; from its message's acceptance it took `seconds`."""
+    turns.labels(platform, "undeliverable")
+    turns.labels(platform, status).inc()
+    turn_seconds.labels(platform).observe(max(0.0, seconds))
+
+
+def describe(version: str, store: str) -> None:
+    """What this process is; `store`: "sqlite" or "postgres"."""
+    python = ".".join(map(str, sys.version_info[:3]))
+    build.info({"version": version, "python": python, "store": store})
+
+
+def show_parts(working: Mapping[str, bool]) -> None:
+    """How each part that is set up is now; another is not shown."""
+    parts.clear()
+    for name, works in working.items():
+        parts.labels(name).set(works)
+
+
+def show_proposals(counts: Mapping[str, int]) -> None:
+    """How many there are in each state that is not final."""
+    for state, count in counts.items():
+        proposals.labels(state).set(count)
+
+
+def show_queue(age: Callable[[], float]) -> None:
+    """`age` is asked whenever somebody reads: seconds that the longest waiting message waits."""
+    oldest.set_function(age)
 
 
 def count_round(usage: Usage, model: str = "") -> None:

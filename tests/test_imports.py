@@ -23,17 +23,19 @@ PLACES = {
     "psycopg_pool": "core/store/postgres.py",
     "procrastinate": "core/store/",
     "prometheus_client": "core/metrics.py",
+    "requests": "bot/tracing.py",
     "slack_bolt": "adapters/slack/",
     "slack_sdk": "adapters/slack/",
     "discord": "adapters/discord/",
     "starlette": "adapters/web/",
     "uvicorn": "adapters/web/",
+    "opentelemetry": "bot/tracing.py",
     "typer": "bot/cli.py",
     "pydantic_settings": "bot/settings.py",
     "platformdirs": "bot/settings.py",
 }
 HEAVY = ("openai", "slack_bolt", "slack_sdk", "discord", "starlette", "uvicorn", "httpx", "aiohttp",
-         "psycopg", "procrastinate")  # fmt: skip
+         "psycopg", "procrastinate", "opentelemetry", "requests")  # fmt: skip
 
 
 @functools.cache

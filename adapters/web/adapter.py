@@ -80,7 +80,7 @@ class WebAdapter:
         files: Files,
         board: StatusBoard,
         readiness: Callable[[], Awaitable[Sequence[Health]]] | None = None,
-        metrics: Callable[[], str] | None = None,
+        metrics: Callable[[], Awaitable[str]] | None = None,
         usage: Used | None = None,
         operator: Operator | None = None,
         extra: Mapping[str, Asgi] | None = None,
@@ -503,7 +503,7 @@ class Site:
     files: Files
     board: StatusBoard
     readiness: Callable[[], Awaitable[Sequence[Health]]]
-    metrics: Callable[[], str] | None = None
+    metrics: Callable[[], Awaitable[str]] | None = None
     operator: Operator | None = None
     locale: str = "en"
     time_zone: str = "UTC"

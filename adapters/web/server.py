@@ -280,7 +280,7 @@ class HealthRoutes:
             raise NotFound(what="metrics")
         await self._site.check_operates(visitor_of(request).person)
         return PlainTextResponse(
-            self._site.metrics(), media_type="text/plain; version=0.0.4; charset=utf-8"
+            await self._site.metrics(), media_type="text/plain; version=0.0.4; charset=utf-8"
         )
 
     async def status(self, request: Request) -> Response:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 from core.changes.model import (
@@ -87,6 +87,9 @@ class Ledger(Protocol):
 
     async def waiting_for_people(self) -> Sequence[Change]:
         """The open ones, oldest first."""
+
+    async def unfinished(self) -> Mapping[str, int]:
+        """How many are open, and how many are being applied."""
 
     async def close(
         self, id: str, state: ChangeState, decider: Person | None, note: str, now: float

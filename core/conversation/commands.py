@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeVar
 
-from core import quick_commands, text
+from core import metrics, quick_commands, text, tracing
 from core.allowances import standing
 from core.changes import cards
 from core.changes.model import Decision
@@ -54,6 +54,8 @@ Ask me anything in your own words. I also know these words, alone in a message:
 - `quick-command SLUG …`: run a quick command
 - `why ID`: which rule decides on a change; it takes the name of a tool or a right, too"""
 STATES = {"on": "on", "off": "off", "failing": "FAILING"}
+QUICK = "quick-command"
+"""One that a person typed, among the tools that are called."""
 _ACTIONS: dict[str, CardAction] = {"approve": "approve", "deny": "deny", "undo": "undo"}
 _RESULT_THERE = "Its result is for the conversation that it was proposed in: ask for it there."
 _NO_SANDBOX = (
@@ -113,7 +115,7 @@ class CodeCommand:
             ctx = await self.tool_contexts.for_command(turn, call, show)
             await ctx.doing(say(DOING))
             note = partial(_note_run, self.audit, turn, NAME, rule)
-            run = await _noted(note, self.runner.run(ctx, code), _how)
+            run = await _noted(NAME, note, self.runner.run(ctx, code), _how)
             told = await text.aside(
                 lambda _: for_person(run.ran, run.files, ctx.locale), run.ran.printed
             )
@@ -151,7 +153,7 @@ class QuickCommandHandler:
         needed: tuple[Action, ...] = ("spend", "propose") if found.effect == "write" else ("spend",)
         rule = await _check_right(self.policy, turn, *needed)
         note = partial(_note_run, self.audit, turn, f"command:{found.slug}", rule)
-        call = Call("quick-command", found.slug, grammar.typed(command), "spend")
+        call = Call(QUICK, found.slug, grammar.typed(command), "spend")
         if turn.calls:
             call = turn.calls[0]
             if not call.handle:
@@ -173,7 +175,7 @@ class QuickCommandHandler:
             begun.set()
         try:
             run = self.known.run(_noting(ctx, begun), found.slug, inputs)
-            outcome = await _noted(note, run, lambda outcome: outcome.status)
+            outcome = await _noted(QUICK, note, run, lambda outcome: outcome.status)
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if not ctx.stopped() or task is None:
@@ -436,15 +438,25 @@ def _note_run(audit: Audit, turn: Turn, name: str, rule: str, outcome: str) -> N
     audit.note("run", message.author, message.address, tool=name, rule=rule, outcome=outcome)
 
 
-async def _noted(note: Callable[[str], None], run: Awaitable[T], how: Callable[[T], str]) -> T:
-    """What the run gives; `note` is told how it ended."""
-    try:
-        ended = await run
-    except BaseException as error:
-        note("error" if isinstance(error, PonteError) else "interrupted")
-        raise
-    note(how(ended))
-    return ended
+async def _noted(
+    name: str, note: Callable[[str], None], run: Awaitable[T], how: Callable[[T], str]
+) -> T:
+    """What the run gives; `note` is told how it ended. It is counted as a call of that tool."""
+    outcome = "interrupted"
+    with tracing.tool_call(name) as span, metrics.tool_seconds.labels(name).time():
+        try:
+            ended = await run
+            outcome = how(ended)
+            return ended
+        except PonteError:
+            outcome = "error"
+            raise
+        finally:
+            note(outcome)
+            metrics.tool_calls.labels(name, outcome).inc()
+            span.note("ponte.tool.outcome", outcome)
+            if outcome == "error":
+                span.fail(outcome)
 
 
 def _how(run: Run) -> str:

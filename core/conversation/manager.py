@@ -12,7 +12,7 @@ from typing import Protocol
 
 import structlog
 
-from core import metrics, text
+from core import metrics, text, tracing
 from core.allowances import TOLD, TOLD_ADMIN, Count, Grant, OverAllowance, nearly
 from core.changes.service import Changes
 from core.chat.files import unread
@@ -35,6 +35,7 @@ from core.errors import (
     Restored,
     Superseded,
     TakenOver,
+    TooManyRounds,
     Undeliverable,
 )
 from core.i18n import LANGUAGE, nearest, say
@@ -69,6 +70,7 @@ _STOPPED_HERE = "_Stopped. What I had begun in another system may still finish t
 
 
 class TooFast(OverBudget):
+    limit = "messages_per_minute"
     sentence = (
         "You may write {limit} messages a minute, and this was one more: I did not take it up. "
         "Please send it again in a minute. The operator can raise it (ponte.toml, limits)."
@@ -76,6 +78,7 @@ class TooFast(OverBudget):
 
 
 class TooManyWaiting(OverBudget):
+    limit = "waiting_per_person"
     sentence = (
         "{limit} messages of yours wait for their answers already, so I did not take this one up. "
         "Please send it again when some are answered, or write `stop`. The operator can raise it "
@@ -170,7 +173,10 @@ class ConversationManager:
         turn = await self._journal.begin(seq)
         if turn is None:
             return
-        with structlog.contextvars.bound_contextvars(turn=turn.id):
+        if turn.attempt == 1:
+            waited = time.time() - turn.accepted_at
+            metrics.queue_seconds.labels(turn.message.address.platform).observe(max(0.0, waited))
+        with structlog.contextvars.bound_contextvars(turn=turn.id), tracing.TurnTrace(turn):
             LANGUAGE.set(self._locale(turn))
             build = self._replies[turn.message.address.platform]
             posts = TurnPosts(self._journal, turn)
@@ -181,6 +187,7 @@ class ConversationManager:
                     answer = turn.answer or await self._answer(turn, reply, posts)
                 except PostRemoved:
                     await self._journal.ended(turn, "removed")
+                    self._count_end(turn, "removed")
                 else:
                     await self._deliver(turn, reply, posts, answer)
             except TakenOver:
@@ -193,6 +200,7 @@ class ConversationManager:
             except Superseded:
                 log.info("superseded")
                 await self._silence(turn, reply)
+                tracing.ended("forgotten")
             finally:
                 await reply.rest()
 
@@ -327,6 +335,9 @@ class ConversationManager:
         if isinstance(error, OverBudget):
             of = error.allowance.of if isinstance(error, OverAllowance) else "person"
             metrics.refusals.labels(of).inc()
+            metrics.limits.labels(error.limit).inc()
+        elif isinstance(error, TooManyRounds):
+            metrics.limits.labels("rounds").inc()
         said = rounds[0].shown if rounds else ""
         words = f"{said}\n\n{error.words(LANGUAGE.get())}".strip()
         return Answer(words, status="failed", code=error.code, private=isinstance(error, ALONE))
@@ -449,21 +460,27 @@ class ConversationManager:
     async def _deliver(self, turn: Turn, reply: Reply, posts: TurnPosts, answer: Answer) -> None:
         state: State = answer.status
         reason = ""
-        try:
-            await self._finish(turn, reply, posts, answer)
-        except PostRemoved:
-            state = "removed"
-        except Undeliverable as error:
-            state, reason = "undeliverable", str(error.values.get("reason", error))
-            log.warning("undeliverable", why=reason)
-        await self._journal.ended(turn, state, reason, posts.held)
         platform = turn.message.address.platform
-        metrics.turns.labels(platform, state).inc()
-        metrics.turn_seconds.labels(platform).observe(max(0.0, time.time() - turn.accepted_at))
+        with tracing.Span("post") as span, metrics.posting_seconds.labels(platform).time():
+            try:
+                await self._finish(turn, reply, posts, answer)
+            except PostRemoved:
+                state = "removed"
+            except Undeliverable as error:
+                state, reason = "undeliverable", str(error.values.get("reason", error))
+                log.warning("undeliverable", why=reason)
+                span.fail(error.code)
+        await self._journal.ended(turn, state, reason, posts.held)
+        self._count_end(turn, state, answer.code or ("undeliverable" if reason else ""))
         if answer.code:
             metrics.errors.labels(answer.code).inc()
         if answer.cards or state == "failed":
             self._parts.changes.moved()  # what was decided meanwhile can be shown now
+
+    def _count_end(self, turn: Turn, state: State, code: str = "") -> None:
+        seconds = time.time() - turn.accepted_at
+        metrics.count_turn(turn.message.address.platform, state, seconds)
+        tracing.ended(state, code)
 
     async def _finish(self, turn: Turn, reply: Reply, posts: TurnPosts, answer: Answer) -> None:
         """A stop comes too late for an answer that is being posted; a drain does not."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import replace
@@ -15,7 +16,7 @@ from typing import Any, Literal
 
 import structlog
 
-from core import markdown, metrics, text
+from core import markdown, metrics, text, tracing
 from core.conversation.context import TurnContext
 from core.errors import (
     REFUSALS,
@@ -94,6 +95,8 @@ class ToolCalls:
         self._known = {call.call_id: call for call in context.turn.calls}
         self._gate = asyncio.Semaphore(AT_ONCE)
         self._elsewhere: set[str] = set()
+        self._codes: dict[str, str] = {}
+        """Why a call failed, in one word, by its id."""
         self._leaving = False
         self._total: dict[str, int] = {}
         self._costly: dict[str, int] = {}
@@ -154,13 +157,22 @@ class ToolCalls:
             call = Call(item.call_id, item.name, item.arguments, effect, handle=handle)
             async with self._gate:
                 await self._journal.call_started(turn, call)
-                outcome = await self._checked(tool, call)
+                outcome = await self._timed(tool, call)
         await self._journal.call_ended(turn, item.call_id, outcome)
         self.outcomes[item.call_id] = outcome
         name = item.name if tool else "unknown"
         metrics.tool_calls.labels(name, outcome.status).inc()
         log.info("tool call", tool=name, status=outcome.status)
         return outcome
+
+    async def _timed(self, tool: Tool | None, call: Call) -> Outcome:
+        name = call.name if tool else "unknown"
+        with tracing.tool_call(name) as span, metrics.tool_seconds.labels(name).time():
+            outcome = await self._checked(tool, call)
+            span.note("ponte.tool.outcome", outcome.status)
+            if outcome.status in ("error", "unknown"):
+                span.fail(self._codes.pop(call.call_id, outcome.status))
+            return outcome
 
     def _count(self, item: Item) -> None:
         """In the order of the calls, so that after a crash each is counted as before."""
@@ -172,9 +184,11 @@ class ToolCalls:
     async def _checked(self, tool: Tool | None, call: Call) -> Outcome:
         limits = self._context.limits
         if self._costly.get(call.call_id, 0) > limits.costly:
+            metrics.limits.labels("costly_calls").inc()
             too_many = _NO_MORE.format(count=limits.costly, costly=" that cost", what="those")
             return Outcome("error", too_many)
         if self._total.get(call.call_id, 0) > limits.total:
+            metrics.limits.labels("tool_calls").inc()
             return Outcome("error", _NO_MORE.format(count=limits.total, costly="", what="them"))
         if tool is None:
             return Outcome("error", f"error: there is no tool {text.clip(call.name, 64)!r} here")
@@ -210,6 +224,7 @@ class ToolCalls:
             await self._context.budget.pay_run(self._context.turn, call.call_id, paid)
         except OverBudget as error:
             metrics.refusals.labels("tool").inc()
+            metrics.limits.labels(error.limit).inc()
             self._note("refused", right=error.code, tool=call.name)
             return Outcome("error", _NOT_PAID.format(why=error.words("en")))
         return None
@@ -230,9 +245,11 @@ class ToolCalls:
                 return capped(await tool.run(self._ctx(call), call.arguments))
         except TimeoutError:
             status: Literal["error", "unknown"] = "error" if call.effect == "read" else "unknown"
+            self._codes[call.call_id] = "timeout"
             return Outcome(status, f"error: no answer within {tool.patience:.0f} s")
         except ToolError as error:
             log.info("tool refused", tool=call.name, code=error.code)
+            self._codes[call.call_id] = error.code
             if error.code in REFUSALS:
                 right, rule = (str(error.values.get(name, "")) for name in ("right", "rule"))
                 self._note("refused", right=right or error.code, rule=rule)
@@ -241,6 +258,7 @@ class ToolCalls:
             raise
         except Exception:
             log.exception("tool broke", tool=call.name)
+            self._codes[call.call_id] = "internal"
             return Outcome("error", "error: the tool broke; this is a fault of mine")
 
     def _note(self, event: str, **facts: str) -> None:
@@ -307,6 +325,7 @@ class Rounds:
             except OverBudget as error:
                 if not self._said:
                     raise
+                metrics.limits.labels(error.limit).inc()
                 self._over = error
                 return await self._ended()
             if not self._open_calls():
@@ -328,6 +347,10 @@ class Rounds:
     def _trust(self) -> markdown.Trust | None:
         outside, trust = self.provenance
         return trust if outside else None
+
+    @property
+    def _model_name(self) -> str:
+        return self._context.model or self._model.name
 
     def _waiting(self) -> set[str]:
         """The proposals of this turn that wait for a person."""
@@ -391,10 +414,17 @@ class Rounds:
 
     async def _ask(self, number: int) -> None:
         paying, question = self._context.paying, self._question(number)
+        name = self._model_name
+        provider = "ponte" if self._model.level == "demo" else "openai"
         if paying:
             await paying.begin(number, asked=bool(question.response))
         try:
-            completed = await self._stream(number, question)
+            with (
+                tracing.model_call(name, provider, number) as span,
+                metrics.model_seconds.labels(name).time(),
+            ):
+                completed = await self._stream(number, question, span)
+                span.used(completed.usage)
         except ModelError as error:
             metrics.model_rounds.labels(error.code).inc()
             if paying:
@@ -405,7 +435,6 @@ class Rounds:
         self.thread = completed.thread or self.thread
         self._cut = completed.cut
         items = completed.items
-        name = self._context.model or self._model.name
         said = Spoken(number, tuple(items), completed.usage, name)
         if any(item.kind == "call" for item in items):
             await self._journal.items(self._context.turn, said)
@@ -418,11 +447,12 @@ class Rounds:
                 self._say(item.text)
         self.shown = self._said
 
-    async def _stream(self, number: int, question: Ask) -> Completed:
+    async def _stream(self, number: int, question: Ask, span: tracing.Span) -> Completed:
         """A conversation's id is listed before anything is said in it. Whose it is, and a
         response's id, are written beside the stream, and kept before any of its text shows or a
         tool runs: else `forget` would miss them."""
         journal, turn = self._journal, self._context.turn
+        asked_at, spoke = time.perf_counter(), False
         beside: list[asyncio.Task[None]] = []
 
         async def written() -> None:
@@ -441,6 +471,10 @@ class Rounds:
                             self.shown = self._said
                             begin(journal.round_began(turn, number, response))
                         case Delta(piece):
+                            if not spoke:
+                                spoke, waited = True, time.perf_counter() - asked_at
+                                metrics.first_token_seconds.labels(self._model_name).observe(waited)
+                                span.note("gen_ai.response.time_to_first_chunk", waited)
                             await written()
                             self.shown += piece
                             await self._show()

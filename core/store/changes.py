@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from core.changes.model import (
@@ -149,6 +149,15 @@ class SqlLedger:
             "SELECT * FROM changes WHERE state IN ('open', 'applying') AND state = 'open'"
             " ORDER BY created"
         )
+
+    async def unfinished(self) -> Mapping[str, int]:
+        rows = await self._database.read(
+            lambda c: c.execute(
+                "SELECT state, count(*) AS n FROM changes WHERE state IN ('open', 'applying')"
+                " GROUP BY state"
+            ).fetchall()
+        )
+        return {"open": 0, "applying": 0} | {row["state"]: int(row["n"]) for row in rows}
 
     async def close(
         self, id: str, state: ChangeState, decider: Person | None, note: str, now: float

@@ -17,7 +17,7 @@ import structlog
 
 from core import metrics
 from core.conversation import grammar
-from core.errors import Forgotten
+from core.errors import Forgotten, NotStored
 from core.messages import Answer, Item, Message, decode, encode
 from core.ports import Handler
 from core.records import ALL_OVER, FINAL_STATES, Amended, Area, Receipt
@@ -159,6 +159,8 @@ class Runner(Handling):
         self._known: set[int] = set()
         """Taken in and not at their end yet; `run` finds in the file what `accept` gave already."""
         self._turns: dict[str, int] = {}
+        self._since: dict[int, float] = {}
+        """When each that waits was stored, in seconds since 1970."""
 
     def stored(self, connection: Connection, seq: int, message: Message, decision: bool) -> int:
         """In the transaction that stores it; how many turns stand before it, where it is known."""
@@ -168,8 +170,11 @@ class Runner(Handling):
         """In a transaction: have the process stop it that runs it; False where that is this one."""
         return False
 
-    def enqueue(self, seq: int, conversation: str, decision: bool) -> int:
-        """Take a stored message in, once; returns how many turns stand before it."""
+    def enqueue(
+        self, seq: int, conversation: str, decision: bool, since: float | None = None
+    ) -> int:
+        """Take a stored message in, once; returns how many turns stand before it. `since`: when
+        it was stored, where that was not now."""
         if seq in self._known:
             return 0
         self._known.add(seq)
@@ -180,6 +185,7 @@ class Runner(Handling):
         queue = self._waiting.setdefault(conversation, [])
         before = len(queue) + (conversation in self._turns)
         heapq.heappush(queue, seq)
+        self._since[seq] = time.time() if since is None else since
         metrics.queued.inc()
         self._start_lane(conversation)
         return before
@@ -188,14 +194,15 @@ class Runner(Handling):
         """Decisions that a former process left come before any turn."""
         unfinished = await self._database.read(
             lambda c: c.execute(
-                "SELECT seq, conversation, decision FROM inbox WHERE state IN"
+                "SELECT seq, conversation, decision, created FROM inbox WHERE state IN"
                 " ('new', 'running', 'answered', 'posting') ORDER BY decision DESC, seq"
             ).fetchall()
         )
         for row in unfinished:
             if not platforms or row["conversation"].split(":")[0] in platforms:
-                self.enqueue(row["seq"], row["conversation"], bool(row["decision"]))
+                self.enqueue(row["seq"], row["conversation"], bool(row["decision"]), row["created"])
         self._handler = handler
+        metrics.show_queue(self._age)
         self._start_decisions()
         if self._tasks:
             await asyncio.wait(set(self._tasks), timeout=HEAD_START)
@@ -206,6 +213,9 @@ class Runner(Handling):
 
     async def running(self, conversation: str) -> int | None:
         return self._turns.get(conversation)
+
+    def _age(self) -> float:
+        return max(0.0, time.time() - min(self._since.values())) if self._since else 0.0
 
     def _waiting_tasks(self) -> set[asyncio.Task[None]]:
         return {*self._lanes.values(), *self._tasks}
@@ -225,6 +235,7 @@ class Runner(Handling):
         try:
             while queue and not self._draining.is_set():
                 seq = heapq.heappop(queue)
+                del self._since[seq]
                 metrics.queued.dec()
                 self._turns[conversation] = seq
                 try:
@@ -327,7 +338,11 @@ class SqlInbox:
                 waiting += self._runner.enqueue(seq, message.address.conversation, decision)
 
         with metrics.accept_seconds.labels(message.address.platform).time():
-            seq, fresh, *_ = await self._database.write(store, then=take)
+            try:
+                seq, fresh, *_ = await self._database.write(store, then=take)
+            except NotStored:
+                metrics.not_stored.inc()
+                raise
         return Receipt(seq=seq, turn=message.turn, fresh=fresh, waiting=waiting)
 
     async def amend(self, event_key: str, message: Message | None) -> Amended:

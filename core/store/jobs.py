@@ -465,7 +465,8 @@ class Jobs(Handling):
 
     def _count(self, all: Whole) -> None:
         metrics.queued.set(all.waiting)
-        metrics.oldest.set(all.oldest)
+        at = time.monotonic()
+        metrics.show_queue(lambda: all.oldest + time.monotonic() - at if all.waiting else 0.0)
         metrics.processes.labels("takes").set(all.takes)
         metrics.processes.labels("works").set(all.works)
         for role, name in all.leaders.items():

@@ -54,6 +54,10 @@ class Turn:
 Script = Callable[[Turn], Awaitable[Answer]]
 
 
+async def _exposition() -> str:
+    return "ponte_up 1\n"
+
+
 async def echo(turn: Turn) -> Answer:
     return Answer(f"You said: {turn.message.text}")
 
@@ -151,7 +155,7 @@ class House:
         web = isinstance(auth, TokenAuthentication)
         return WebAdapter(
             auth=auth, listener=listener, inbox=self.inbox, journal=self.inbox,
-            files=self.files, board=self.board, metrics=lambda: "ponte_up 1\n",
+            files=self.files, board=self.board, metrics=_exposition,
             usage=self.used,
             extra=self.extra if web else None, operator=None if web else self.operator,
             people=self.people if web else None, policy=self.policy,

@@ -1,0 +1,112 @@
+"""What watching costs a turn: counting alone, spans that nobody wants, spans that are exported.
+
+`python -m benchmarks.watching`. Each figure is CPU for a turn (instant model, null reply), beside
+the turn's own in the same run; the last one wants the extra `otel`, and is left out without.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import logging
+import statistics
+import sys
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import structlog
+
+from benchmarks.engine import engine
+from core import metrics, tracing
+from core.messages import Usage
+from tests.fakes.choices import message
+
+if TYPE_CHECKING:
+    from bot.tracing import Traces
+
+TURNS, ROUNDS, CALLS = 1000, 5, 20_000
+
+
+async def _turns() -> float:
+    """Seconds of CPU for each of them."""
+    async with engine() as opened:
+        opened.start()
+        messages = [message("hello", f"k{n}", f"C{n % 200}") for n in range(TURNS)]
+        began = time.process_time()
+        receipts = await asyncio.gather(*(opened.inbox.accept(one) for one in messages))
+        await asyncio.gather(*(opened.inbox.answer_of(one.seq) for one in receipts))
+        return (time.process_time() - began) / TURNS
+
+
+def _counted() -> None:
+    """All that a turn with one call of the model counts."""
+    with metrics.accept_seconds.labels("web").time():
+        metrics.queued.inc()
+    metrics.queued.dec()
+    metrics.running.inc()
+    metrics.queue_seconds.labels("web").observe(0.1)
+    with metrics.model_seconds.labels("echo").time():
+        metrics.first_token_seconds.labels("echo").observe(0.1)
+    metrics.count_round(Usage(), "echo")
+    with metrics.posting_seconds.labels("web").time():
+        metrics.posts.labels("post").inc()
+    metrics.count_turn("web", "done", 0.1)
+    metrics.running.dec()
+
+
+def _unwanted() -> None:
+    """The spans of such a turn, without a recorder."""
+    for name in ("queue", "post"):
+        with tracing.Span(name):
+            pass
+    with tracing.model_call("echo", "ponte", 1) as span:
+        span.used(Usage())
+    tracing.ended("done")
+
+
+def _alone(calls: object) -> float:
+    assert callable(calls)
+    began = time.process_time()
+    for _ in range(CALLS):
+        calls()
+    return (time.process_time() - began) / CALLS
+
+
+def _traces() -> Traces:
+    """To an exporter that takes all and does nothing, behind the queue of the real one."""
+    from opentelemetry.sdk.trace import ReadableSpan
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+
+    from bot.tracing import Traces
+
+    class Nowhere(SpanExporter):
+        def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+            return SpanExportResult.SUCCESS
+
+    exporter = Nowhere()
+    return Traces.over(exporter, BatchSpanProcessor(exporter))
+
+
+async def main() -> None:
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
+    traces = _traces() if importlib.util.find_spec("opentelemetry") else None
+    plain, traced = [], []
+    for _ in range(ROUNDS):
+        plain.append(await _turns())
+        if traces:
+            tracing.record_with(traces)
+            traced.append(await _turns())
+            tracing.record_with(None)
+    turn = statistics.median(plain)
+    figures = {"counting": _alone(_counted), "spans that nobody wants": _alone(_unwanted)}
+    if traces:
+        figures["spans that are exported"] = statistics.median(traced) - turn
+        await traces.close(1.0)
+    sys.stdout.write(f"a turn's CPU {turn * 1e6:.0f} µs\n")
+    for what, cost in figures.items():
+        sys.stdout.write(f"{what:<28} {cost * 1e6:>7.1f} µs  ratio {cost / turn:>7.4f}\n")
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,193 @@
+"""Spans of turns to an OTLP collector, by OpenTelemetry's SDK: the only file that knows it.
+
+On where OTEL_EXPORTER_OTLP_ENDPOINT is set; then the package's extra `otel` must be there. All its
+other variables (OTEL_SERVICE_NAME, OTEL_TRACES_SAMPLER, OTEL_BSP_…) are the SDK's own, which reads
+them of the environment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from bot import __version__
+from bot.settings import Settings
+from core import metrics
+from core.errors import SettingsError
+from core.settings import plain
+from core.tracing import Fact, Recording, root_of, trace_of
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+    from opentelemetry.sdk.trace.export import SpanExporter
+    from opentelemetry.trace import Span
+
+log = structlog.get_logger("traces")
+AT_LEAST, AT_MOST = 0.5, 5.0
+"""Seconds that the last spans have to leave, whatever is left of the grace."""
+
+
+class Traces:
+    """The `Recorder` of one process, over a provider of spans and the exporter behind it."""
+
+    def __init__(self, provider: TracerProvider, exporter: SpanExporter) -> None:
+        from opentelemetry import trace
+        from opentelemetry.context import Context
+
+        self.provider = provider
+        self._exporter = exporter
+        self._tracer = provider.get_tracer("ponte", __version__)
+        self._api = trace
+        self._nowhere = Context()
+        self._kinds = (trace.SpanKind.INTERNAL, trace.SpanKind.CLIENT)
+
+    @classmethod
+    def opened(cls, settings: Settings) -> Traces | None:
+        """None where nobody wants any. Raises SettingsError where the packages are missing."""
+        if settings.otel_exporter_otlp_endpoint is None:
+            return None
+        try:
+            return cls.over(exporter := _exporter(settings), _batched(exporter))
+        except ModuleNotFoundError as missing:
+            raise SettingsError(
+                "OTEL_EXPORTER_OTLP_ENDPOINT needs the package {name}: install ponte-bot[otel].",
+                name=missing.name or "opentelemetry",
+            ) from None
+
+    @classmethod
+    def over(cls, exporter: SpanExporter, processor: SpanProcessor) -> Traces:
+        """`processor` hands ended spans to `exporter`."""
+        from opentelemetry.sdk.resources import Resource
+        from opentelemetry.sdk.trace import TracerProvider
+
+        resource = Resource.create()
+        if str(resource.attributes.get("service.name", "")).startswith("unknown_service"):
+            resource = resource.merge(Resource({"service.name": "ponte"}))
+        resource = Resource({"service.version": __version__}).merge(resource)
+        provider = TracerProvider(
+            resource=resource, id_generator=_ids(), shutdown_on_exit=False
+        )  # fmt: skip
+        provider.add_span_processor(processor)
+        return cls(provider, exporter)
+
+    def root(self, turn: str, name: str, began: float) -> Recording:
+        ids: Any = self.provider.id_generator
+        ids.turn = turn  # read before anything else can run
+        span = self._tracer.start_span(name, self._nowhere, start_time=_nanoseconds(began))
+        ids.turn = ""
+        return _Recording(span, self._api)
+
+    def child(
+        self, parent: Recording, name: str, began: float, *, leaves: bool = False
+    ) -> Recording:
+        if not isinstance(parent, _Recording):
+            raise TypeError("a span's parent is one of the same recorder")
+        context = self._api.set_span_in_context(parent.span, self._nowhere)
+        span = self._tracer.start_span(
+            name, context, kind=self._kinds[leaves], start_time=_nanoseconds(began)
+        )
+        return _Recording(span, self._api)
+
+    async def close(self, patience: float) -> None:
+        """What ended leaves within `patience` seconds, or is lost."""
+        loop, gone = asyncio.get_running_loop(), asyncio.Event()
+
+        def shut() -> None:
+            self.provider.shutdown()
+            loop.call_soon_threadsafe(gone.set)
+
+        # Not in the loop's own threads: their end is waited for when the process ends.
+        thread = threading.Thread(target=shut, name="traces", daemon=True)
+        thread.start()
+        try:
+            async with asyncio.timeout(min(AT_MOST, max(AT_LEAST, patience))):
+                await gone.wait()
+        except TimeoutError:
+            log.warning("last traces not exported")
+            self._exporter.shutdown()
+
+
+class _Recording:
+    def __init__(self, span: Span, api: Any) -> None:
+        self.span = span
+        self._api = api
+
+    def note(self, name: str, value: Fact) -> None:
+        self.span.set_attribute(name, value)
+
+    def fail(self, code: str) -> None:
+        self.span.set_attribute("error.type", code)
+        self.span.set_status(self._api.Status(self._api.StatusCode.ERROR, code))
+
+    def end(self) -> None:
+        self.span.end()
+
+
+def _nanoseconds(moment: float) -> int:
+    return int(moment * 1e9)
+
+
+def _ids() -> Any:
+    from opentelemetry.sdk.trace.id_generator import IdGenerator
+
+    class TurnIds(IdGenerator):
+        """Of a turn's root those that any process gives it; else random."""
+
+        turn = ""
+
+        def generate_trace_id(self) -> int:
+            return trace_of(self.turn)
+
+        def generate_span_id(self) -> int:
+            return root_of(self.turn) if self.turn else random.getrandbits(64) or 1
+
+        def is_trace_id_random(self) -> bool:
+            return True  # a digest is, as far as samplers need it
+
+    return TurnIds()
+
+
+def _batched(exporter: SpanExporter) -> SpanProcessor:
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    return BatchSpanProcessor(exporter)
+
+
+def _exporter(settings: Settings) -> SpanExporter:
+    """One that tells once when it fails, and once when it works again."""
+    import requests
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.trace import ReadableSpan
+    from opentelemetry.sdk.trace.export import SpanExportResult
+    from opentelemetry.util.re import parse_env_headers
+
+    class Told(OTLPSpanExporter):
+        failing = False
+
+        def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+            result = super().export(spans)
+            failed = result is not SpanExportResult.SUCCESS
+            metrics.spans.labels("lost" if failed else "exported").inc(len(spans))
+            if failed and not self.failing:
+                log.warning("traces not exported", spans=len(spans))
+            elif self.failing and not failed:
+                log.info("traces exported again")
+            self.failing = failed
+            return result
+
+    headers = plain(settings.otel_exporter_otlp_headers)
+    session = requests.Session()
+    session.trust_env = False
+    session.max_redirects = 0  # it would be sent on with its headers
+    if proxy := settings.proxies.for_url(str(settings.otel_exporter_otlp_endpoint)):
+        session.proxies = {"http": proxy, "https": proxy}
+    return Told(
+        endpoint=settings.traces_url,
+        headers=parse_env_headers(headers, liberal=True) if headers else None,
+        session=session,
+    )

@@ -1,0 +1,29 @@
+"""Prometheus' own checker: on the PATH, or where `.ci/run` put it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ponte-ci"
+
+
+def missing() -> str:
+    """Why it cannot be asked here, or ""."""
+    return "" if _program() else "promtool is not here: it is in Debian's package prometheus"
+
+
+def ask(*words: str, given: str = "") -> str:
+    """What it says; raises AssertionError where it objects."""
+    done = subprocess.run(
+        [str(_program()), *words], input=given, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def _program() -> str | None:
+    kept = CACHE / "promtool"
+    return str(kept) if kept.exists() else shutil.which("promtool")

@@ -1,0 +1,176 @@
+"""`python -m tests.watching.tables` brings the tables of docs/watching.md up to the code: metrics
+with their labels, alerts with their remedies, and a row for each warning and error that the code
+logs. What the rows of events say is written by hand, and stays; a new one is left empty, which a
+test does not take.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from core import metrics
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "watching.md"
+RULES = ROOT / "deploy" / "prometheus" / "alerts.yml"
+LEVELS = {"warning": "warning", "error": "error", "exception": "error", "critical": "error"}
+BY_PLATFORM = "*"
+"""The log of whichever platform it is."""
+_ROW = re.compile(r"^\| `(.+?)` \| (\w+) \| (.*) \|$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A line of the log as it reads: who writes it, and its first words."""
+
+    logger: str
+    words: str
+    level: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.logger}: {self.words}"
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    name: str
+    expression: str
+    severity: str
+    summary: str
+    description: str
+    link: str
+
+
+def events() -> Sequence[Event]:
+    """Every warning and error of ours, by log and words."""
+    found: set[Event] = set()
+    for package in ("bot", "adapters", "core"):
+        for path in sorted((ROOT / package).rglob("*.py")):
+            found |= set(_events(ast.parse(path.read_bytes()), str(path.relative_to(ROOT))))
+    found |= {Event(log, "task broke", "error") for log in _owners()}
+    return sorted(found, key=lambda event: (event.logger, event.words))
+
+
+def _events(tree: ast.Module, path: str) -> Iterator[Event]:
+    logs = dict(_logs(tree))
+    for node in ast.walk(tree):
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+            continue
+        owner, level = node.func.value, LEVELS.get(node.func.attr, "")
+        made = isinstance(owner, ast.Call) and ast.unparse(owner.func).endswith("get_logger")
+        logger = _constant(owner.args[0]) if made else logs.get(ast.unparse(owner))  # type: ignore[attr-defined]
+        if not level or logger is None:
+            continue
+        words = _constant(node.args[0])
+        assert words, f"{path}:{node.lineno}: the words of a log's line are one constant"
+        if path != "core/tasks.py":  # its owners' names are told by `_owners`
+            yield Event(logger, words, level)
+
+
+def _logs(tree: ast.Module) -> Iterator[tuple[str, str]]:
+    """Names of loggers in a file, as they are written there, and of the logs."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):
+            called = node.value
+            if ast.unparse(called.func) == "structlog.get_logger":
+                yield ast.unparse(node.targets[0]), _constant(called.args[0]) or BY_PLATFORM
+
+
+def _owners() -> set[str]:
+    """The logs of `core.tasks.Tasks`."""
+    owners = set()
+    for package in ("bot", "adapters", "core"):
+        for path in (ROOT / package).rglob("*.py"):
+            owners |= set(re.findall(r'\bTasks\("(\w+)"\)', path.read_text()))
+    return owners
+
+
+def _constant(node: ast.expr) -> str:
+    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
+
+
+def alerts() -> Sequence[Alert]:
+    """Of the rules file, whose lines are written in one way."""
+    blocks = RULES.read_text().split("      - alert: ")[1:]
+    return [
+        Alert(
+            name=block.splitlines()[0],
+            expression=_field(block, "expr"),
+            severity=_field(block, r"labels: \{severity")[:-1],
+            summary=_field(block, "summary").strip("'"),
+            description=_field(block, "description").strip("'"),
+            link=_field(block, "runbook_url"),
+        )
+        for block in blocks
+    ]
+
+
+def _field(block: str, name: str) -> str:
+    found = re.search(rf"^ +{name}: (.+)$", block, re.MULTILINE)
+    assert found, f"no {name} in\n{block}"
+    return found[1]
+
+
+def metric_rows() -> str:
+    """Of all that is ours; what a Prometheus client tells of its process is told in words."""
+    lines = ["| metric | kind | labels | what it tells |", "| --- | --- | --- | --- |"]
+    for one in sorted(metrics.registry.collect(), key=lambda one: one.name):
+        if not one.name.startswith("ponte_"):
+            continue
+        name = {"counter": f"{one.name}_total", "info": f"{one.name}_info"}.get(one.type, one.name)
+        labels = ", ".join(f"`{label}`" for label in _labels(one.name))
+        told = one.documentation + (" ⁂" if one.name in metrics.OF_ALL else "")
+        lines.append(f"| `{name}` | {one.type} | {labels} | {told} |")
+    return "\n".join(lines)
+
+
+def _labels(name: str) -> Sequence[str]:
+    for known in vars(metrics).values():
+        if getattr(known, "_name", "") == name:
+            labels: Sequence[str] = known._labelnames
+            return labels
+    raise AssertionError(f"{name} is not one of core.metrics")
+
+
+def event_rows(known: Mapping[str, str]) -> str:
+    lines = ["| line | level | what it means, and what to do |", "| --- | --- | --- |"]
+    told = {event.name: event for event in events()}
+    for name, event in told.items():
+        lines.append(f"| `{name}` | {event.level} | {known.get(name, '')} |")
+    return "\n".join(lines)
+
+
+def known_events(page: str) -> Mapping[str, str]:
+    """What the page says of each now."""
+    return {name: words for name, _, words in _ROW.findall(page) if ": " in name}
+
+
+def alert_words() -> str:
+    return "\n\n".join(
+        f"### {alert.name}\n\n*{alert.severity}* · `{alert.expression}`\n\n{alert.description}"
+        for alert in alerts()
+    )
+
+
+def renewed(page: str) -> str:
+    """The page with its tables as the code has them now."""
+    made = {
+        "metrics": metric_rows(), "alerts": alert_words(), "events": event_rows(known_events(page)),
+    }  # fmt: skip
+    for name, table in made.items():
+        begin, end = f"<!-- {name} -->\n", f"\n<!-- end of {name} -->"
+        before, _, rest = page.partition(begin)
+        _, _, after = rest.partition(end)
+        assert rest, f"docs/watching.md has no {begin}"
+        assert after, f"docs/watching.md has no {end}"
+        page = f"{before}{begin}\n{table}\n{end}{after}"
+    return page
+
+
+if __name__ == "__main__":
+    PAGE.write_text(renewed(PAGE.read_text()))

@@ -1,0 +1,159 @@
+"""Where spans go: to a collector over HTTP; and what happens while there is none."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from structlog.testing import capture_logs
+
+from bot.settings import Settings, load
+from bot.tracing import Traces
+from core import metrics, tracing
+from core.errors import SettingsError
+
+if TYPE_CHECKING:
+    from tests.watching.collector import Collector
+
+ROOT = Path(__file__).parents[2]
+pytest.importorskip("opentelemetry.sdk", reason="the extra otel is not installed")
+
+
+@pytest.fixture(autouse=True)
+def no_variables_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ENDPOINT", "HEADERS", "TRACES_ENDPOINT"):
+        monkeypatch.delenv(f"OTEL_EXPORTER_OTLP_{name}", raising=False)
+
+
+def settings(url: str, **more: str) -> Settings:
+    return Settings.model_validate({"otel_exporter_otlp_endpoint": url, **more})
+
+
+def recorded(traces: Traces, turn: str) -> None:
+    traces.root(turn, "invoke_agent Ponte", time.time()).end()
+
+
+async def test_spans_arrive_when_the_process_ends(collector: Collector) -> None:
+    headers = "authorization=Bearer%20abc,x-team=ponte"
+    traces = Traces.opened(settings(collector.url, otel_exporter_otlp_headers=headers))
+    assert traces
+    recorded(traces, "turn1")
+    await traces.close(5.0)
+    ((path, sent, request),) = collector.asked
+    assert path == "/v1/traces"
+    assert (sent["authorization"], sent["x-team"]) == ("Bearer abc", "ponte")
+    (span,) = collector.spans()
+    assert int.from_bytes(span.trace_id, "big") == tracing.trace_of("turn1")
+    assert int.from_bytes(span.span_id, "big") == tracing.root_of("turn1")
+    about = {a.key: a.value.string_value for a in request.resource_spans[0].resource.attributes}
+    assert about["service.name"] == "ponte"
+    assert about["service.version"]
+
+
+async def test_the_sdk_s_own_variables_count(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", f"{collector.url}/own/path")
+    monkeypatch.setenv("OTEL_SERVICE_NAME", "ours")
+    monkeypatch.chdir(tmp_path)
+    traces = Traces.opened(load())
+    assert traces
+    recorded(traces, "turn1")
+    await traces.close(5.0)
+    ((path, _, request),) = collector.asked
+    assert path == "/own/path"
+    about = {a.key: a.value.string_value for a in request.resource_spans[0].resource.attributes}
+    assert about["service.name"] == "ours"
+
+
+async def test_what_is_sampled_out_is_not_sent(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_TRACES_SAMPLER", "always_off")
+    traces = Traces.opened(settings(collector.url))
+    assert traces
+    recorded(traces, "turn1")
+    await traces.close(5.0)
+    assert collector.asked == []
+
+
+async def test_a_collector_that_refuses_is_told_once(collector: Collector) -> None:
+    collector.status = 400
+    lost = metrics.spans.labels("lost")._value
+    before = lost.get()
+    with capture_logs() as logs:
+        traces = Traces.opened(settings(collector.url))
+        assert traces
+        for number in range(3):
+            recorded(traces, f"turn{number}")
+            await asyncio.to_thread(traces.provider.force_flush)
+        collector.status = 200
+        recorded(traces, "turn3")
+        await traces.close(5.0)
+    told = [(line["log_level"], line["event"]) for line in logs]
+    assert told == [("warning", "traces not exported"), ("info", "traces exported again")]
+    assert lost.get() == before + 3
+
+
+async def test_one_that_says_nothing_holds_the_end_up_for_the_given_time_alone() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        traces = Traces.opened(settings(f"http://127.0.0.1:{silent.getsockname()[1]}"))
+        assert traces
+        began = time.perf_counter()
+        for number in range(1000):
+            recorded(traces, f"turn{number}")
+        assert time.perf_counter() - began < 1.0
+        began = time.perf_counter()
+        with capture_logs() as logs:
+            await traces.close(0.0)
+        assert time.perf_counter() - began < 2.0
+    assert [line["event"] for line in logs] == ["last traces not exported"]
+
+
+async def test_a_redirect_is_not_followed(collector: Collector) -> None:
+    """It would take the headers, which are secrets, wherever it leads."""
+    collector.status = 302
+    traces = Traces.opened(settings(collector.url, otel_exporter_otlp_headers="x-key=secret"))
+    assert traces
+    recorded(traces, "turn1")
+    await traces.close(1.0)
+    assert {path for path, *_ in collector.asked} == {"/v1/traces"}
+
+
+def test_none_where_none_are_asked_for_and_its_secret_is_one() -> None:
+    assert Traces.opened(Settings()) is None
+    given = settings("https://traces.example", otel_exporter_otlp_headers="x-key=hunter2")
+    assert "x-key=hunter2" in given.secrets
+    assert "hunter2" not in repr(given)
+
+
+def test_a_secret_of_the_environment_goes_to_no_address_of_a_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / ".env").write_text("OTEL_EXPORTER_OTLP_ENDPOINT=https://traces.example\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "x-key=secret")
+    with pytest.raises(SettingsError, match="OTEL_EXPORTER_OTLP_HEADERS"):
+        load()
+
+
+def test_without_the_packages_the_setting_says_what_is_missing() -> None:
+    script = (
+        "import sys; sys.modules['opentelemetry'] = None\n"
+        "from bot.settings import Settings\nfrom bot.tracing import Traces\n"
+        "assert Traces.opened(Settings()) is None\n"
+        "try: Traces.opened(Settings(otel_exporter_otlp_endpoint='http://localhost:4318'))\n"
+        "except Exception as error: print(type(error).__name__, error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("SettingsError OTEL_EXPORTER_OTLP_ENDPOINT needs the package")
+    assert "ponte-bot[otel]" in done.stdout

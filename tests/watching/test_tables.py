@@ -1,0 +1,56 @@
+"""docs/watching.md says what the code does: its metrics, alerts, spans and lines of log."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.watching import tables
+
+PAGE = tables.PAGE.read_text()
+
+
+def test_the_page_is_as_the_code_makes_it() -> None:
+    assert tables.renewed(PAGE) == PAGE, "run `python -m tests.watching.tables`"
+
+
+def test_every_warning_and_error_has_its_meaning() -> None:
+    known = tables.known_events(PAGE)
+    assert len(known) > 60
+    assert [name for name, words in known.items() if len(words) < 20] == []
+
+
+def test_a_new_line_of_log_is_found_and_what_is_said_of_the_others_stays() -> None:
+    made = tables.event_rows({"inbox: put off": "kept"})
+    assert "| `inbox: put off` | error | kept |" in made
+    assert "| `audit: task broke` | error |  |" in made
+    for other in ("`thread: a thread ended in a fault`", "`*: file not fetched`", "`web: request"):
+        assert other in made
+
+
+@pytest.mark.parametrize("name", ["core/tracing.py", "core/conversation/rounds.py"])
+def test_what_spans_hold_is_told(name: str) -> None:
+    code = (tables.ROOT / name).read_text()
+    held = re.findall(r'"((?:gen_ai|ponte)\.[a-z_.]+)"', code)
+    assert held
+    assert [each for each in held if f"`{each}`" not in PAGE] == []
+
+
+def test_spans_that_are_told_are_made() -> None:
+    code = "".join(
+        (tables.ROOT / "core" / each).read_text()
+        for each in ("tracing.py", "conversation/rounds.py", "conversation/manager.py")
+    )
+    told = set(re.findall(r"`((?:gen_ai|ponte)\.[a-z_.]+)`", PAGE))
+    assert len(told) > 15
+    assert [each for each in told if f'"{each}"' not in code] == []
+
+
+def test_its_links_lead_somewhere() -> None:
+    anchors = {re.sub(r"[^\w -]", "", head).lower().replace(" ", "-")
+               for head in re.findall(r"^#+ (.+)$", PAGE, re.MULTILINE)}  # fmt: skip
+    assert set(re.findall(r"\]\(#([\w-]+)\)", PAGE)) <= anchors
+    for alert in tables.alerts():
+        assert alert.link == f"docs/watching.md#{alert.name.lower()}"
+        assert alert.name.lower() in anchors

@@ -1,0 +1,198 @@
+"""A turn as a trace: what stands in it, what never does, and that it is one whoever goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core import tracing
+from core.errors import ModelDown
+from core.messages import Usage
+from core.records import Ask, Completed, Delta, ModelEvent
+from tests.dialogues.stage import Theatre
+from tests.fakes.models import EchoModel
+
+trace = pytest.importorskip("opentelemetry.trace", reason="the extra otel is not installed")
+from opentelemetry.sdk.trace import ReadableSpan  # noqa: E402
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor  # noqa: E402
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import (  # noqa: E402
+    InMemorySpanExporter,
+)
+
+from bot.tracing import Traces  # noqa: E402
+
+SECRET = "the margin of Aldeia is 41 percent"
+
+
+@pytest.fixture
+def exported() -> Iterator[InMemorySpanExporter]:
+    exporter = InMemorySpanExporter()
+    tracing.record_with(Traces.over(exporter, SimpleSpanProcessor(exporter)))
+    yield exporter
+    tracing.record_with(None)
+
+
+@pytest.fixture
+def theatre(tmp_path: Path) -> Theatre:
+    return Theatre(tmp_path / "home")
+
+
+class PricedModel(EchoModel):
+    level = "responses"
+
+    async def ask(self, ask: Ask) -> AsyncGenerator[ModelEvent, None]:
+        async for event in super().ask(ask):
+            if isinstance(event, Completed):
+                usage = Usage(input=100, cached=40, output=7, reasoning=2, cost=0.25)
+                event = Completed(event.items, usage)
+            yield event
+
+
+class BrokenModel(EchoModel):
+    async def ask(self, ask: Ask) -> AsyncGenerator[ModelEvent, None]:
+        raise ModelDown
+        yield Delta("")
+
+
+def by_name(exporter: InMemorySpanExporter) -> dict[str, ReadableSpan]:
+    spans = exporter.get_finished_spans()
+    return {span.name: span for span in spans}
+
+
+def trace_of(span: ReadableSpan) -> int:
+    assert span.context
+    return span.context.trace_id
+
+
+def parent_of(span: ReadableSpan) -> int:
+    return span.parent.span_id if span.parent else 0
+
+
+def lasts(span: ReadableSpan) -> tuple[int, int]:
+    assert span.start_time
+    assert span.end_time
+    return span.start_time, span.end_time
+
+
+def facts(span: ReadableSpan) -> dict[str, Any]:
+    return dict(span.attributes or {})
+
+
+async def test_queue_model_tool_and_posting_are_told_apart(
+    theatre: Theatre, exported: InMemorySpanExporter
+) -> None:
+    async with theatre.open(PricedModel()) as stage:
+        one, receipt = await stage.says(f'call nope {{"what": "{SECRET}"}}')
+        await stage.answered(receipt)
+    spans = exported.get_finished_spans()
+    names = [span.name for span in spans]
+    asked = [span for span in spans if span.name == "chat echo"]
+    assert sorted(names) == [
+        "chat echo", "chat echo", "execute_tool unknown", "invoke_agent Ponte", "post", "queue",
+    ]  # fmt: skip
+    root = by_name(exported)["invoke_agent Ponte"]
+    assert root.parent is None
+    assert {trace_of(span) for span in spans} == {tracing.trace_of(one.turn)}
+    began, over = lasts(root)
+    for span in spans:
+        if span is not root:
+            assert parent_of(span) == tracing.root_of(one.turn)
+        assert began <= lasts(span)[0] <= lasts(span)[1] <= over
+    assert facts(root)["ponte.turn.id"] == one.turn
+    assert facts(root)["ponte.turn.status"] == "done"
+    assert facts(root)["gen_ai.operation.name"] == "invoke_agent"
+    called = facts(asked[0])
+    assert called["gen_ai.operation.name"] == "chat"
+    assert called["gen_ai.provider.name"] == "openai"
+    assert called["gen_ai.request.model"] == "echo"
+    assert called["gen_ai.usage.input_tokens"] == 100
+    assert called["gen_ai.usage.cache_read.input_tokens"] == 40
+    assert called["ponte.cost.dollars"] == 0.25
+    assert asked[0].kind is trace.SpanKind.CLIENT
+    assert "gen_ai.response.time_to_first_chunk" not in called  # it called a tool without a word
+    assert facts(asked[1])["gen_ai.response.time_to_first_chunk"] >= 0
+    tool = by_name(exported)["execute_tool unknown"]
+    assert facts(tool)["ponte.tool.outcome"] == "error"
+    assert tool.status.status_code is trace.StatusCode.ERROR
+    assert called["gen_ai.conversation.id"] == facts(root)["gen_ai.conversation.id"]
+
+
+async def test_nobody_s_words_or_names_stand_in_it(
+    theatre: Theatre, exported: InMemorySpanExporter
+) -> None:
+    async with theatre.open(EchoModel()) as stage:
+        await stage.said(SECRET)
+        await stage.said(f'call {SECRET.replace(" ", "_")} {{"what": "{SECRET}"}}')
+    told = json.dumps([json.loads(span.to_json()) for span in exported.get_finished_spans()])
+    assert told.count("invoke_agent Ponte") == 2
+    for word in ("Aldeia", "margin", "Ana", "owner", "C1", "k1"):
+        assert word not in told, word
+
+
+async def test_a_failure_is_its_code(theatre: Theatre, exported: InMemorySpanExporter) -> None:
+    async with theatre.open(BrokenModel()) as stage:
+        await stage.said("hello")
+    for name in ("chat echo", "invoke_agent Ponte"):
+        span = by_name(exported)[name]
+        assert facts(span)["error.type"] == "model_down"
+        assert span.status.status_code is trace.StatusCode.ERROR
+        assert span.status.description == "model_down"
+        assert not span.events  # an exception's words would stand there
+    assert facts(by_name(exported)["invoke_agent Ponte"])["ponte.turn.status"] == "failed"
+    assert by_name(exported)["post"].status.status_code is trace.StatusCode.UNSET
+
+
+async def test_what_goes_on_in_another_process_is_the_same_trace(
+    theatre: Theatre, exported: InMemorySpanExporter
+) -> None:
+    """The first process is asked to end while the model thinks; the next one answers."""
+
+    async def never(ask: Ask) -> None:
+        await asyncio.Event().wait()
+
+    slow = EchoModel(gate=never)
+    async with theatre.open(slow) as stage:
+        one, receipt = await stage.says("hello")
+        await slow.until(1)
+    first = [span.name for span in exported.get_finished_spans()]
+    assert sorted(first) == ["chat echo", "queue"]  # its root is for whoever ends it
+    async with theatre.open(EchoModel()) as stage:
+        assert (await stage.answered(receipt)).status == "done"
+    spans = exported.get_finished_spans()
+    assert [span.name for span in spans].count("invoke_agent Ponte") == 1
+    assert [span.name for span in spans].count("queue") == 1
+    assert {span.context.trace_id for span in spans if span.context} == {tracing.trace_of(one.turn)}
+    parents = {span.parent.span_id for span in spans if span.parent}
+    assert parents == {tracing.root_of(one.turn)}
+    stopped = next(span for span in spans if span.name == "chat echo")
+    assert facts(stopped)["error.type"] == "cancelled"
+
+
+async def test_turns_beside_each_other_do_not_mix(
+    theatre: Theatre, exported: InMemorySpanExporter
+) -> None:
+    async with theatre.open(EchoModel(delay=0.01)) as stage:
+        said = [await stage.says("hello", channel=f"C{n}") for n in range(5)]
+        for _, receipt in said:
+            await stage.answered(receipt)
+    for one, _ in said:
+        all = exported.get_finished_spans()
+        own = [span for span in all if trace_of(span) == tracing.trace_of(one.turn)]
+        assert sorted(span.name for span in own) == [
+            "chat echo", "invoke_agent Ponte", "post", "queue",
+        ]  # fmt: skip
+
+
+async def test_without_a_recorder_there_is_nothing(theatre: Theatre) -> None:
+    async with theatre.open(EchoModel()) as stage:
+        assert (await stage.said("hello")).status == "done"
+    with tracing.Span("queue") as span:
+        span.note("a", 1)
+        span.fail("b")
+        span.used(Usage())
+    tracing.ended("done")

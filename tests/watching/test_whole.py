@@ -1,0 +1,73 @@
+"""The real `ponte run`, watched: a turn's trace leaves before the process ends, and `/metrics`
+tells its parts."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+
+from bot.settings import Settings
+from core import tracing
+
+if TYPE_CHECKING:
+    from tests.watching.collector import Collector
+
+ROOT = Path(__file__).parents[2]
+
+
+@contextmanager
+def ponte(home: Path, url: str) -> Iterator[tuple[subprocess.Popen[str], httpx.Client]]:
+    """One that is ready, and a client at its home's socket."""
+    ours = {k: v for k, v in os.environ.items() if k.lower() not in Settings.model_fields}
+    given = {"PYTHONPATH": str(ROOT), "PONTE_HOME": str(home), "PONTE_WEB_PORT": "0",
+             "OTEL_EXPORTER_OTLP_ENDPOINT": url}  # fmt: skip
+    with subprocess.Popen(
+        [sys.executable, "-m", "bot", "run"], cwd=home.parent, env=ours | given,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        assert process.stdout
+        try:
+            assert any("ready" in line for line in iter(process.stdout.readline, ""))
+            transport = httpx.HTTPTransport(uds=str(home / "ponte.sock"))
+            with httpx.Client(transport=transport, base_url="http://localhost") as client:
+                yield process, client
+        finally:
+            process.kill()
+
+
+def test_a_turn_s_trace_leaves_before_the_end_and_metrics_tell_the_parts(
+    tmp_path: Path, collector: Collector
+) -> None:
+    with ponte(tmp_path / "home", collector.url) as (process, client):
+        said = client.post("/chat", json={"message": "hello"}).json()
+        assert said["status"] == "done"
+        shown = client.get("/metrics").text
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+        assert process.stderr
+        assert "trace" not in process.stderr.read()
+    lines = shown.splitlines()
+    for line in (
+        'ponte_part_up{part="web"} 1.0', 'ponte_part_up{part="model"} 1.0',
+        'ponte_proposals{state="open"} 0.0', "ponte_queue_age_seconds 0.0",
+        'ponte_turns_total{platform="terminal",status="done"} 1.0',
+        'ponte_queue_seconds_count{platform="terminal"} 1.0',
+        'ponte_posting_seconds_count{platform="terminal"} 1.0',
+    ):  # fmt: skip
+        assert line in lines
+    assert any(line.startswith("ponte_model_first_token_seconds_count{model=") for line in lines)
+    assert any(line.startswith("ponte_build_info{") for line in lines)
+    assert 'part="slack"' not in shown  # it is not set up
+    spans = collector.spans()
+    assert {"invoke_agent Ponte", "queue", "post"} <= {span.name for span in spans}
+    assert {int.from_bytes(span.trace_id, "big") for span in spans} == {
+        tracing.trace_of(said["turn"])
+    }
