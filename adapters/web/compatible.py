@@ -408,7 +408,6 @@ class Compatible:
             told = asyncio.Event()
             events = self._events(first, growing, taken, dialect, told)
             return TurnStream(events, stack.pop_all(), told, taken.left)
-        raise AssertionError("unreachable")
 
     async def _growing(
         self, follower: Follower, receipt: Receipt
@@ -509,7 +508,7 @@ def carded(card: Card, page: str, locale: str) -> str:
     body = unlinked("\n".join(filter(None, [head, card.text and f"\n{card.text}", "", *rows])))
     if not (card.actions and page):
         return body.rstrip()
-    return f"{body.rstrip()}\n\n" + say("Decide on it there: {url}", locale, url=page)
+    return f"{body.rstrip()}\n\n" + say("Decide on it on the page: {url}", locale, url=page)
 
 
 def _heard(line: Line | InputItem, where: str) -> Heard:

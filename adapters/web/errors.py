@@ -210,7 +210,7 @@ class OtherConversation(BadRequest):
 
 class DecidedElsewhere(BadRequest):
     code = "decided_elsewhere"
-    sentence = "Nothing is decided in words here. Open the card and decide on it there: {url}"
+    sentence = "Nothing is decided in words here. Open the page and decide on the card there: {url}"
 
 
 class NoSuchModel(BadInput):

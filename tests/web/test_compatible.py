@@ -469,7 +469,7 @@ async def test_cards_and_files_come_as_text_with_their_address(
     assert got.output_text == (
         "One change waits.\n\n**Change a row in Leads** (open)\n\nIn Leads.\n"
         "- Name: Ada\n- Status: Lead → Won\n\n"
-        f"Decide on it there: {page}\n\nreport.csv: {house.web.address}/files/f1"
+        f"Decide on it on the page: {page}\n\nreport.csv: {house.web.address}/files/f1"
     )
 
 
