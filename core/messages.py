@@ -19,6 +19,8 @@ T = TypeVar("T")
 CONTEXT, NOTE = "context", "note"
 """Under these names a transcript holds what its asker did not say: others' words around a message,
 and what Ponte tells of changes."""
+ONCE = "once--"
+"""A channel whose name begins so is one request's: in no list, and forgotten after a day."""
 _ADAPTERS: dict[object, TypeAdapter[Any]] = {}
 
 CardKind = Literal["proposal", "change"]
@@ -139,6 +141,11 @@ class Message:
     clicked: bool = False
     replaces: str = ""
     """The turn that is asked again by this one, in the same words or in others."""
+    brought: tuple[Quote, ...] = ()
+    """What the asker's own program sends along, by role: earlier messages as it keeps them, and
+    its wishes. It has the asker's authority, and nobody vouches for it."""
+    model: str = ""
+    """Which model they ask for, where a rule lets them choose; "" for the place's."""
 
     @property
     def turn(self) -> str:

@@ -267,6 +267,12 @@ class AccessPolicy:
         said = (each for rule in rules for each in (*rule.allow, *rule.deny))
         return any(each.startswith(f"{right}:") for each in said)
 
+    def named(self, right: str) -> Sequence[str]:
+        """What rules give by its name of that right, as in `model:NAME`; no pattern."""
+        given = (each.partition(":") for rule in self.book.rules for each in rule.allow)
+        names = (name for kind, _, name in given if kind == right and name and "*" not in name)
+        return sorted(set(names))
+
     async def is_named(self, person: Person, address: Address, names: frozenset[str]) -> bool:
         """Whether these names mean them: the person, a group, role or set of theirs. No place does,
         and a platform alone only its owner."""

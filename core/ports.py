@@ -34,6 +34,7 @@ from core.messages import (
     Post,
     Progress,
     ReplyTo,
+    Usage,
 )
 from core.records import (
     ALL_OVER,
@@ -217,6 +218,9 @@ class Journal(Protocol):
 
     async def turn_of(self, turn: str) -> Shown:
         """One exchange by its turn id. Raises NotFound."""
+
+    async def used(self, seq: int) -> Usage:
+        """What that turn's calls took, as it was counted so far; nothing where none was made."""
 
     async def stands(self, seq: int, cards: Sequence[Card] = ()) -> Turn | None:
         """The turn, with `cards` for those of the same ids in its answer; None when it is gone."""
@@ -429,6 +433,9 @@ class Policy(Protocol):
     async def may(self, person: Person, address: Address, right: str, *names: str) -> Verdict: ...
 
     async def rights(self, person: Person, address: Address) -> Holds: ...
+
+    def named(self, right: str) -> Sequence[str]:
+        """What rules give by its name of that right, as in `model:NAME`; no pattern."""
 
     async def is_guest(self, person: Person) -> bool | None:
         """Whether they are only a guest where they write; None: their platform does not tell."""

@@ -444,10 +444,11 @@ class Shown:
 @dataclass(frozen=True, slots=True)
 class Area:
     """The conversations of a place (`platform`, `platform:WORKSPACE:CHANNEL`; "": all), threads and
-    all, without those of the places `but` within it."""
+    all, without those of the places `but` within it; `once`: those of one request alone."""
 
     place: str = ""
     but: tuple[str, ...] = ()
+    once: bool = False
 
 
 ALL_OVER = Area()

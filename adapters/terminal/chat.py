@@ -26,6 +26,7 @@ from typing import Any, Protocol, TextIO, TypeVar
 
 from rich.cells import cell_len
 
+from core.changes.cards import differences
 from core.errors import PonteError, TooLarge
 from core.http import HttpAnswer, HttpClient, HttpError
 from core.i18n import moment, say, size
@@ -318,7 +319,7 @@ class Screen:
         if card["text"]:
             self.line(unlinked(f"    {card['text']}"))
         for row in card["rows"]:
-            for change in _changes(row.get("before") or {}, row.get("after") or {}):
+            for change in differences(row):
                 self.line(unlinked(f"    {change}"))
         if card["state"] == "open" and (expires := card.get("expires_at")):
             # In the zone of this machine, at which the reader sits.
@@ -375,21 +376,6 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise Unreadable(name=path.name, cause=error.strerror or "unreadable") from None
-
-
-def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """One line for each field that differs (`Name: old → new`), after two that name the row."""
-    same = [name for name in before if name in after and before[name] == after[name]]
-    lines = [f"{name}: {_words(before[name])}" for name in same[:2]]
-    changed = [name for name in dict.fromkeys([*before, *after]) if name not in same]
-    moved = [f"{name}: {_words(before.get(name))} → {_words(after.get(name))}" for name in changed]
-    return lines + moved
-
-
-def _words(value: object) -> str:
-    if value is None:
-        return "–"
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 SILENCE = 60.0

@@ -20,7 +20,17 @@ from adapters.web.authentication import Authentication, Visitor
 from adapters.web.errors import Stopping, TooManyStreams
 from core.errors import PonteError
 from core.integration import Alone, Handler, Operator, Peers, Used
-from core.messages import Address, Answer, Card, Message, Person, Post, Progress, ReplyTo
+from core.messages import (
+    Address,
+    Answer,
+    Card,
+    Message,
+    Person,
+    Post,
+    Progress,
+    ReplyTo,
+    Usage,
+)
 from core.policy import OWNER
 from core.ports import Files, Inbox, People, Policy, Posts, Reply, StatusBoard
 from core.records import Action, Health, Listed, Shown
@@ -484,6 +494,8 @@ class Transcripts(Protocol):
     async def shown(self, conversation: str, thread: str = "") -> Sequence[Shown]: ...
 
     async def turn_of(self, turn: str) -> Shown: ...
+
+    async def used(self, seq: int) -> Usage: ...
 
     async def listed(self, platform: str, person: str = "") -> Sequence[Listed]: ...
 

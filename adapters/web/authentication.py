@@ -70,6 +70,11 @@ class Authentication(Protocol):
         ...
 
     @property
+    def origin(self) -> str:
+        """Where the page is for others, without a path; "" where it is only where it is asked."""
+        ...
+
+    @property
     def cookie(self) -> str:
         """The name of a session's cookie; "" where there are none."""
         ...
@@ -229,6 +234,7 @@ class SocketAuthentication:
 
     platform = "terminal"
     secure = False
+    origin = ""
     cookie = ""
     _visitor = Visitor(Person("terminal", OWNER))
 
@@ -260,7 +266,7 @@ class TokenAuthentication:
         self.cookie = self._login.cookie
         self.secure = public.scheme == "https"
         self._hosts = {host.lower(), (public.hostname or "").lower()} - {""}
-        self._origin = f"{public.scheme}://{public.netloc}".lower() if public.netloc else ""
+        self.origin = f"{public.scheme}://{public.netloc}".lower() if public.netloc else ""
 
     async def admit(self, visit: Visit) -> Visitor | None:
         if visit.path in HEALTH:
@@ -286,7 +292,7 @@ class TokenAuthentication:
     def _address(self, visit: Visit) -> str:
         """Whose guesses these are: a proxy on this machine writes last for whom it asks."""
         forwarded = visit.headers.get("x-forwarded-for", "").rpartition(",")[2].strip()
-        return forwarded if self._origin and forwarded and is_loopback(visit.peer) else visit.peer
+        return forwarded if self.origin and forwarded and is_loopback(visit.peer) else visit.peer
 
     def _own_host(self, visit: Visit) -> None:
         host = visit.headers.get("host", "")
@@ -298,7 +304,7 @@ class TokenAuthentication:
         """`Sec-Fetch-Site` tells of cross-site requests that carry no Origin (fetch metadata)."""
         origin = visit.headers.get("origin", "").lower()
         host = visit.headers.get("host", "").lower()
-        if origin and origin not in {f"http://{host}", f"https://{host}", self._origin}:
+        if origin and origin not in {f"http://{host}", f"https://{host}", self.origin}:
             raise ForeignOrigin(origin=origin[:100])
         foreign = visit.headers.get("sec-fetch-site", "") in {"cross-site", "same-site"}
         walks_in = visit.headers.get("sec-fetch-mode", "") == "navigate" and visit.method == "GET"

@@ -19,7 +19,7 @@ from starlette.routing import Route
 
 from adapters.web import requests
 from adapters.web.adapter import Json, Site
-from adapters.web.errors import STATUS, BadRequest, Stopping
+from adapters.web.errors import STATUS, BadRequest
 from adapters.web.render import render
 from adapters.web.requests import (
     Asked,
@@ -36,7 +36,7 @@ from adapters.web.requests import (
 from adapters.web.stream import answer_json, turn_events
 from core.errors import Empty, Forgotten, NotFound
 from core.i18n import say
-from core.messages import Answer, Attachment, Message, turn_id
+from core.messages import Answer, Attachment, Message
 from core.records import FINAL_STATES, QuickCommand, Receipt, Shown
 
 REFUSED = ("forbidden", "too_many", "forgotten")
@@ -125,7 +125,7 @@ class Chat:
     ) -> tuple[Receipt, Message]:
         """A repeat gets the first turn and its answer, whatever else it carries."""
         key = requests.event_key_of(visitor_of(request).person, asked.event_key or "")
-        if asked.event_key and (first := await self._known(key)):
+        if asked.event_key and (first := await requests.known(self._site, key)):
             return Receipt(first.seq, first.turn, fresh=False), first.message
         text = await requests.message_text(asked.message)
         said = requests.message(
@@ -139,9 +139,7 @@ class Chat:
         if uploads:
             kept = await requests.keep(self._site, uploads, said)
             said = replace(said, attachments=(*said.attachments, *kept))
-        receipt = await self._accept(said)
-        first = None if receipt.fresh else await self._known(said.event_key)
-        return receipt, first.message if first else said
+        return await requests.accept(self._site, said)
 
     async def _again(self, said: Message) -> tuple[Attachment, ...]:
         """The files of what is asked again. Raises NotFound, and BadRequest for what is not the
@@ -155,21 +153,6 @@ class Chat:
         if last.state not in FINAL_STATES:
             raise BadRequest(why="it is not answered yet")
         return last.message.attachments
-
-    async def _known(self, event_key: str) -> Shown | None:
-        try:
-            return await self._site.journal.turn_of(turn_id(event_key))
-        except NotFound:
-            return None
-
-    async def _accept(self, said: Message) -> Receipt:
-        """Stored, and shown to every tab of its conversation. Raises NotStored."""
-        if not self._site.taking:
-            raise Stopping
-        receipt = await self._site.inbox.accept(said)
-        self._site.hub.watch(said.address.conversation, receipt.seq, said)
-        await self._site.hub.tell("asked", said.turn)
-        return receipt
 
     def _stream(self, request: Request, receipt: Receipt, said: Message) -> Response:
         key, hub = said.address.conversation, self._site.hub
@@ -192,7 +175,7 @@ class Chat:
         self, request: Request, words: str, conversation: str, event_key: str | None = None
     ) -> Answer:
         said = requests.message(self._site, request, words, conversation, event_key, clicked=True)
-        receipt = await self._accept(said)
+        receipt, _ = await requests.accept(self._site, said)
         return await self._site.inbox.answer_of(receipt.seq)
 
     async def _turn(self, request: Request) -> Shown:

@@ -7,10 +7,13 @@ from core.i18n import say
 
 STATUS = {
     "bad_request": 400,
+    "unsupported_parameter": 400,
+    "decided_elsewhere": 400,
     "unauthorized": 401,
     "foreign_origin": 403,
     "forbidden": 403,
     "not_found": 404,
+    "model_not_found": 404,
     "method_not_allowed": 405,
     "forgotten": 410,
     "expired": 410,
@@ -174,6 +177,47 @@ class BadRequest(BadInput):
     sentence = "I do not understand that request: {why}."
 
 
+class NotTaken(BadRequest):
+    code = "unsupported_parameter"
+    sentence = (
+        "I do not take `{param}`: I answer once, in text, with tools of my own. Leave it out."
+    )
+
+
+class FromElsewhere(BadRequest):
+    sentence = "I fetch nothing from the web. Send the file itself, as a data: URL in base64."
+
+
+class NoFile(BadRequest):
+    sentence = "`{param}` is no data: URL in base64."
+
+
+class TooManyFiles(BadRequest):
+    sentence = "At most {limit} files fit into one request."
+
+
+class NotTheirTurn(BadRequest):
+    sentence = "The last message must be the user's."
+
+
+class NotTheLast(BadRequest):
+    sentence = "Only the last answer of a conversation can be gone on from."
+
+
+class OtherConversation(BadRequest):
+    sentence = "`previous_response_id` and `X-Ponte-Conversation` name two conversations."
+
+
+class DecidedElsewhere(BadRequest):
+    code = "decided_elsewhere"
+    sentence = "Nothing is decided in words here. Open the page and decide on the card there: {url}"
+
+
+class NoSuchModel(BadInput):
+    code = "model_not_found"
+    sentence = "There is no model {model!r} for you here. `GET /v1/models` lists those that are."
+
+
 class UnknownPath(BadInput):
     code = "not_found"
     sentence = "There is nothing at this address."
@@ -206,6 +250,18 @@ def status_of(error: PonteError) -> int:
 
 def body_of(error: PonteError, locale: str = "en") -> dict[str, dict[str, str]]:
     return {"error": {"code": error.code, "message": error.words(locale)}}
+
+
+KINDS = {
+    401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"
+}  # fmt: skip
+"""The `type` of an error as OpenAI's API has it, by status; else whose fault it is."""
+
+
+def openai_error(code: str, words: str, status: int, param: str | None = None) -> dict[str, object]:
+    """As the clients of OpenAI's API read it."""
+    kind = KINDS.get(status, "invalid_request_error" if status < 500 else "server_error")
+    return {"message": words, "type": kind, "param": param, "code": code}
 
 
 def wording(locale: str) -> dict[str, str]:

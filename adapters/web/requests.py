@@ -27,18 +27,21 @@ from adapters.web.adapter import Site
 from adapters.web.authentication import WINDOW, Visit, Visitor
 from adapters.web.errors import (
     BadRequest,
+    Stopping,
     TooManyTries,
     Unauthorized,
     WrongMediaType,
     body_of,
+    openai_error,
     status_of,
 )
 from adapters.web.stream import Manner
-from core.errors import PonteError, TooLarge
+from core.errors import NotFound, PonteError, TooLarge
 from core.i18n import LANGUAGE, nearest
 from core.i18n import size as size_of
 from core.messages import Attachment, Message, Person, ReplyTo, turn_id
 from core.policy import OWNER
+from core.records import Receipt, Shown
 from core.text import clean, file_name
 
 TEXT = 2_000_000
@@ -49,7 +52,11 @@ FILES = 10
 """Files with one message."""
 JSON_BODY = 6 * TEXT + 65_536
 """Bytes: JSON may write one character as six (\\u00e9)."""
+LONG = 1_000_000
+"""Bytes of JSON that are read in a thread."""
 FORM_BODY = 5 * FILE + TEXT
+COMPATIBLE = "/v1/"
+"""What is asked as OpenAI's API is begins so."""
 KNOWN = "known"
 """In a request's state: who asks (`Visitor`), where they have shown it; else None."""
 HEADERS = {
@@ -135,7 +142,7 @@ class Guard:
         try:
             scope.setdefault("state", {})[KNOWN] = await self._site.auth.admit(visit)
         except PonteError as error:
-            await refusal(error, LANGUAGE.get())(scope, receive, safely)
+            await refusal(error, LANGUAGE.get(), visit.path)(scope, receive, safely)
             return
         try:
             await self._app(scope, receive, safely)
@@ -157,7 +164,7 @@ async def read_json(request: Request, form: type[M], limit: int = JSON_BODY) -> 
         raise WrongMediaType
     body = await _capped(request, limit).body()
     try:
-        data = json.loads(body)
+        data = json.loads(body) if len(body) < LONG else await asyncio.to_thread(json.loads, body)
     except (ValueError, RecursionError):
         raise BadRequest(why="it is not JSON") from None
     return _checked(form, data)
@@ -235,6 +242,26 @@ def message(
     )
 
 
+async def known(site: Site, event_key: str) -> Shown | None:
+    """The turn of an event that was accepted before."""
+    try:
+        return await site.journal.turn_of(turn_id(event_key))
+    except NotFound:
+        return None
+
+
+async def accept(site: Site, said: Message) -> tuple[Receipt, Message]:
+    """Stored, and shown to every tab of its conversation; with the first message of that event,
+    where it was accepted before. Raises NotStored."""
+    if not site.taking:
+        raise Stopping
+    receipt = await site.inbox.accept(said)
+    site.hub.watch(said.address.conversation, receipt.seq, said)
+    await site.hub.tell("asked", said.turn)
+    first = None if receipt.fresh else await known(site, said.event_key)
+    return receipt, first.message if first else said
+
+
 async def keep(site: Site, uploads: list[Upload], said: Message) -> tuple[Attachment, ...]:
     """Put the bytes where they stay, before the message is accepted. Raises NotStored."""
     kept = [
@@ -252,14 +279,20 @@ def asked_locale(headers: Mapping[str, str]) -> str:
     return first if _LOCALE.fullmatch(first) else ""
 
 
-def refusal(error: PonteError, locale: str) -> JSONResponse:
+def refusal(error: PonteError, locale: str, path: str = "") -> JSONResponse:
+    """`path` is what was asked: under `COMPATIBLE` an error has OpenAI's form."""
     status = status_of(error)
     headers = {"Retry-After": "2"} if status == 503 else {}
     if isinstance(error, TooManyTries):
         headers["Retry-After"] = str(round(WINDOW))
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    return JSONResponse(body_of(error, locale), status, headers)
+    body: Mapping[str, Any] = body_of(error, locale)
+    if path.startswith(COMPATIBLE):
+        param = error.values.get("param")
+        words = error.words(locale)
+        body = {"error": openai_error(error.code, words, status, str(param) if param else None)}
+    return JSONResponse(body, status, headers)
 
 
 def manner_of(request: Request, site: Site) -> Manner:

@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
+import json
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any, Literal
 
 import h11
@@ -22,6 +24,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from adapters.web.adapter import Json, Site
 from adapters.web.chat import Chat
+from adapters.web.compatible import Compatible
 from adapters.web.conversations import Conversations, OperatorRoutes, Pages
 from adapters.web.errors import BadRequest, Unexpected, UnknownPath, WrongMethod
 from adapters.web.requests import KNOWN, Guard, locale_of, refusal, visit_of, visitor_of
@@ -307,10 +310,14 @@ def application(site: Site, extra: Mapping[str, ASGIApp] | None = None) -> ASGIA
 
     Those check by themselves who calls (a signature), so they stand before the guard.
     """
-    groups = (Pages(site), HealthRoutes(site), UsageRoutes(site), Chat(site), Conversations(site))
+    groups = (
+        Pages(site), HealthRoutes(site), UsageRoutes(site), Chat(site), Conversations(site),
+        Compatible(site),
+    )  # fmt: skip
     routes: list[BaseRoute] = [route for group in groups for route in group.routes]
     if site.operator is not None:
         routes += OperatorRoutes(site.operator).routes
+    routes.append(Route("/openapi.json", _describing(routes, extra or {}), methods=["GET"]))
     refuse = _refusing(site)
     app = Starlette(
         routes=routes,
@@ -326,6 +333,22 @@ def application(site: Site, extra: Mapping[str, ASGIApp] | None = None) -> ASGIA
     return Forked(extra, guarded) if extra else guarded
 
 
+def _describing(
+    routes: list[BaseRoute], extra: Mapping[str, ASGIApp]
+) -> Callable[[Request], Awaitable[Response]]:
+    @functools.cache
+    def described() -> bytes:
+        """Made when it is first asked for: its forms take as long to build as all else here."""
+        from adapters.web.openapi import document
+
+        return json.dumps(document(routes, extra)).encode()
+
+    async def describe(request: Request) -> Response:
+        return Response(await asyncio.to_thread(described), media_type="application/json")
+
+    return describe
+
+
 class Forked:
     """Other adapters' paths to them, all else to our own routes."""
 
@@ -339,7 +362,7 @@ class Forked:
 
 def _refusing(site: Site) -> Callable[[Request, Exception], Response]:
     def refuse(request: Request, error: Exception) -> Response:
-        response = refusal(_worded(error), locale_of(request, site))
+        response = refusal(_worded(error), locale_of(request, site), request.url.path)
         if response.status_code == 413 and not _soon_over(request):
             response.headers["Connection"] = "close"
         if isinstance(error, HTTPException) and error.headers:

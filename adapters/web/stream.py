@@ -147,7 +147,7 @@ class Following:
         async for piece in self._catch_up():
             yield piece
         yield frame("ready", {"conversation": self._conversation}, str(self._cursor))
-        async for news in _news(follower):
+        async for news in news_of(follower):
             if news is None:
                 yield b": still here\n\n"
             if follower.behind:
@@ -228,7 +228,7 @@ async def turn_events(
     waiting = say("Before this: {count}.", manner.locale, count=receipt.waiting)
     text = waiting if receipt.waiting else ""
     yield frame("progress", {"turn": receipt.turn, "text": text})
-    async for news in _news(follower):
+    async for news in news_of(follower):
         if news is None:
             yield b": still here\n\n"
         mine = (one for one in news or () if one.turn == receipt.turn and not one.cards)
@@ -338,7 +338,7 @@ def with_cards(answer: Answer, changed: Mapping[str, Card]) -> Answer:
     return replace(answer, cards=tuple(changed.get(card.id, card) for card in answer.cards))
 
 
-async def _news(follower: Follower) -> AsyncIterator[list[Live] | None]:
+async def news_of(follower: Follower) -> AsyncIterator[list[Live] | None]:
     """Batches of turns that moved; None where nothing did for `BEAT` seconds."""
     while True:
         try:

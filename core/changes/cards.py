@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -73,6 +74,23 @@ _FAULTS = {
 }
 
 Cells = dict[str, Any]
+
+
+def differences(row: Mapping[str, Any]) -> list[str]:
+    """Of a card's row, a line for each field that differs (`Name: old → new`), after two that tell
+    which row it is."""
+    before, after = row.get("before") or {}, row.get("after") or {}
+    same = [name for name in before if name in after and before[name] == after[name]]
+    lines = [f"{name}: {_worded(before[name])}" for name in same[:2]]
+    changed = [name for name in dict.fromkeys([*before, *after]) if name not in same]
+    told = ((name, _worded(before.get(name)), _worded(after.get(name))) for name in changed)
+    return lines + [f"{name}: {old} → {new}" for name, old, new in told]
+
+
+def _worded(value: object) -> str:
+    if value is None:
+        return "–"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def plain(words: str, longest: int = 120) -> str:

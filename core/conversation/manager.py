@@ -385,7 +385,8 @@ class ConversationManager:
         message, parts = turn.message, self._parts
         rights, way = HELD.get(), self._profile.way(message.address)
         tools = await parts.toolbox.tools(rights) if rights else ()
-        model = way.model or parts.model.name
+        chosen = message.model or way.model
+        model = chosen or parts.model.name
         if rights and model:
             rights.may("model", model).check()
         preface = prompt.preface(message, time.time(), self._profile.zone, LANGUAGE.get())
@@ -421,7 +422,7 @@ class ConversationManager:
             reply=reply,
             locale=LANGUAGE.get(),
             instructions=instructions,
-            model=way.model,
+            model=chosen,
             effort=way.effort,
             trust=trust,
             outside=outside,

@@ -15,7 +15,7 @@ from core.audit import AuditLog
 from core.changes.model import UNDO_LIFETIME
 from core.changes.ports import Ledger
 from core.errors import PonteError
-from core.messages import Address
+from core.messages import ONCE, Address
 from core.policy import places
 from core.ports import Files, Inbox, Journal, Model
 from core.records import Area
@@ -26,6 +26,8 @@ EVERY = 3600.0
 ORPHAN_AGE = 3600.0
 """Seconds after which a file whose event was never accepted is removed."""
 DAY = 86_400.0
+ONCE_DAYS = 1
+"""What a request of its own was about is kept for so long after its last use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +41,14 @@ class Retention:
     audit: int = 0
 
     def of(self, address: Address) -> int:
+        if address.channel.startswith(ONCE):
+            return ONCE_DAYS
         own = self.places()
         return next((own[p] for p in reversed(places(address)) if p in own), self.everywhere)
 
     def areas(self) -> Iterator[tuple[Area, int]]:
         """What is forgotten after so many days."""
+        yield Area(once=True), ONCE_DAYS
         own = self.places()
         for place, days in {"": self.everywhere, **own}.items():
             if days:

@@ -21,6 +21,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import structlog
 
 from core.errors import NotStored, PonteError
+from core.messages import ONCE
 from core.records import Area
 from core.store import snapshot
 from core.store.schema import AMENDED, Migration
@@ -53,7 +54,11 @@ def within(area: Area) -> tuple[str, Sequence[str | int]]:
     one = "substr(conversation || ':', 1, ?) = ?"
     clauses = [one for _ in filter(None, [area.place])] + [f"NOT {one}" for _ in area.but]
     places = [f"{place}:" for place in filter(None, (area.place, *area.but))]
-    return " AND ".join(clauses) or "1 = 1", [v for p in places for v in (len(p), p)]
+    values: list[str | int] = [v for p in places for v in (len(p), p)]
+    if area.once:
+        clauses.append("replace(conversation, ?, '') <> conversation")
+        values.append(f":{ONCE}")
+    return " AND ".join(clauses) or "1 = 1", values
 
 
 class NewerDatabase(PonteError):

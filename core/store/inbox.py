@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
@@ -408,9 +408,29 @@ class SqlInbox:
                 connection.execute(f"DELETE FROM {table} WHERE seq IN ({old})", (before, *values))  # noqa: S608
                 for table in PURGED
             ]
+            if area.once:
+                _drop_conversations(connection, before, there, values)
             return gone.rowcount
 
         return await self._database.write(delete)
+
+
+def _drop_conversations(
+    connection: Connection, before: float, there: str, values: Sequence[str | int]
+) -> None:
+    """Those there of which nothing is left: each request has one, and nobody comes back to it."""
+    left = (
+        f"SELECT conversation FROM conversations WHERE used_at < ? AND {there}"  # noqa: S608
+        " AND NOT EXISTS (SELECT 1 FROM inbox"
+        "  WHERE inbox.conversation = conversations.conversation)"
+        " AND NOT EXISTS (SELECT 1 FROM items JOIN threads ON threads.id = items.thread"
+        "  WHERE threads.conversation = conversations.conversation)"
+    )
+    for table in ("threads", "conversations"):
+        connection.execute(
+            f"DELETE FROM {table} WHERE conversation IN ({left})",  # noqa: S608
+            (before, *values),
+        )
 
 
 def _this_minute(connection: Connection, person: str, now: float) -> int:
@@ -457,7 +477,8 @@ def _amend(connection: Connection, event_key: str, message: Message | None) -> t
 
 def _withdraw(connection: Connection, seq: int, message: Message, state: str) -> None:
     to = message.reply_to if state != "new" else replace(message.reply_to, token="")
-    _rewrite(connection, seq, replace(message, text="", attachments=(), context=(), reply_to=to))
+    blank = replace(message, text="", attachments=(), context=(), brought=(), reply_to=to)
+    _rewrite(connection, seq, blank)
     connection.execute("UPDATE inbox SET state = 'withdrawn' WHERE seq = ? AND state = 'new'",
                        (seq,))  # fmt: skip
     if state != "new":

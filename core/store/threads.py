@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from core.errors import NotFound
-from core.messages import CONTEXT, Answer, Item, Message, decode, encode
+from core.messages import CONTEXT, ONCE, Answer, Item, Message, decode, encode
 from core.records import ALL_OVER, Area, Entry, Forgot, Listed, Provenance, Remote, Shown, Thread
 from core.store import changes
 from core.store.database import Connection, Row, lock, within
@@ -127,8 +127,9 @@ def listed(connection: Connection, platform: str, person: str = "") -> Sequence[
         " JOIN inbox first ON first.seq = (SELECT min(seq) FROM inbox"
         "  WHERE inbox.conversation = c.conversation AND decision = 0 AND state != 'withdrawn'"
         "  AND replaced = '' AND coalesce(nullif(inbox.thread, ''), c.thread) = c.thread)"
-        f" WHERE {theirs} ORDER BY c.pinned DESC, c.used_at DESC LIMIT ?",
-        (*values, LISTED),
+        f" WHERE {theirs} AND replace(c.conversation, ?, '') = c.conversation"
+        " ORDER BY c.pinned DESC, c.used_at DESC LIMIT ?",
+        (*values, f":{ONCE}", LISTED),
     )
     return [
         Listed(row["conversation"], decode(Message, row["message"]), row["title"],
@@ -308,7 +309,7 @@ def _shown(row: Row) -> Shown:
 
 def _blank(connection: Connection, seq: int, message: Message) -> None:
     """The row stays, so that its event is still known; nothing that was said does."""
-    bare = replace(message, text="", attachments=(), context=(),
+    bare = replace(message, text="", attachments=(), context=(), brought=(),
                    author=replace(message.author, name=""),
                    reply_to=replace(message.reply_to, token=""))  # fmt: skip
     answer = encode(Answer(text="", code="forgotten"))

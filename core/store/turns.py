@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from core.errors import Superseded, TakenOver
-from core.messages import Answer, Card, Item, Message, Post, decode, encode
+from core.messages import Answer, Card, Item, Message, Post, Usage, decode, encode
 from core.ports import Work
 from core.records import (
     ALL_OVER,
@@ -66,8 +66,10 @@ class SqlJournal:
                 notes = changes.take_notes(connection, turn.thread)
                 _add_items(connection, turn, notes, "")
                 _add_items(connection, turn, items, turn.message.author.key)
-                quoted = any(not quote.ours for quote in turn.message.context)
-                if turn.message.attachments or quoted:
+                message = turn.message
+                quoted = any(not quote.ours for quote in message.context)
+                quoted = quoted or any(one.name == "assistant" for one in message.brought)
+                if message.attachments or quoted:
                     threads.from_outside(connection, turn.thread)
             if reserve is not None:
                 reserve(connection)
@@ -254,6 +256,15 @@ class SqlJournal:
     async def turn_of(self, turn: str) -> Shown:
         """Raises NotFound."""
         return await self._database.read(lambda c: threads.shown_turn(c, turn))
+
+    async def used(self, seq: int) -> Usage:
+        def read(connection: Connection) -> Usage:
+            row = connection.execute(
+                "SELECT input, cached, output, reasoning, cost FROM usage WHERE seq = ?", (seq,)
+            ).fetchone()
+            return Usage(**dict(row)) if row else Usage()
+
+        return await self._database.read(read)
 
     async def stands(self, seq: int, cards: Sequence[Card] = ()) -> Turn | None:
         def write(connection: Connection) -> Turn | None:

@@ -11,7 +11,7 @@ import pytest
 
 from bot.engine import Engine
 from core.errors import Forgotten, Superseded
-from core.messages import Answer, Attachment, Item, Quote, Usage
+from core.messages import ONCE, Answer, Attachment, Item, Quote, Usage
 from core.records import Area, Call, Outcome, Remote, Spoken
 from core.store import threads
 from core.store.database import Connection
@@ -184,6 +184,9 @@ async def test_idle_conversations_are_found(embedded: Embedded) -> None:
     assert await old("", "web:C1", "web:C4") == {"web:C11"}
     assert await old("web:C1") == {"web:C1"}
     assert await old("we") == await old("web", "web") == set()
+    await talk(embedded, "hello", f"{ONCE}a")
+    assert await journal.forgettable(time.time() + 60, Area(once=True)) == [f"web:{ONCE}a"]
+    await embedded.inbox.purge(time.time() + 60, Area(once=True))
     await embedded.inbox.purge(begin)
     assert await journal.forgettable(begin) == ["web:C1"]
 

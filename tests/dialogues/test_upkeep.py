@@ -12,8 +12,9 @@ from structlog.testing import capture_logs
 
 from core.conversation.upkeep import DAY, Retention, Upkeep
 from core.errors import ModelDown, NotFound
-from core.messages import Address
+from core.messages import ONCE, Address
 from core.records import Remote
+from core.store.database import Connection
 from tests.dialogues.stage import Stage, Theatre
 from tests.fakes.choices import ANA, choices
 from tests.fakes.models import EchoModel
@@ -90,6 +91,45 @@ async def test_a_place_has_its_own_days(theatre: Theatre) -> None:
         kept = Retention(30, lambda: {"web": 20, "web:W:C2": 5})
         places = [Address("web", "C2", "W", thread="t"), Address("web", "C3", "W")]
         assert [kept.of(where) for where in [*places, Address("terminal", "t")]] == [5, 20, 30]
+
+
+async def test_what_was_one_request_s_is_gone_after_a_day(theatre: Theatre) -> None:
+    """Whatever else is kept, also by a process that was not there; and a day later its row, too."""
+    model, once = EchoModel(), f"{ONCE}a"
+    async with theatre.open(model) as stage:
+        for channel in (once, f"{ONCE}b", "C1"):
+            await stage.said("old", channel=channel)
+        listed = [one.conversation for one in await stage.engine.journal.listed("web")]
+        assert listed == ["web:C1"]
+        for channel in (once, "C1"):
+            await _grow_old(stage, channel, days=1.1)
+    async with theatre.open(model) as stage:
+        journal = stage.engine.journal
+        await _upkeep(stage, model, days=0).once()
+        assert await journal.shown(f"web:{ONCE}b")
+        assert await journal.shown("web:C1")
+        assert not await journal.shown(f"web:{once}")
+        await _grow_old(stage, once, days=1.1)
+        rows = await stage.engine._stores.database.write(_gone_by)
+        assert rows == 1
+        await _upkeep(stage, model, days=0).once()
+        kept = await stage.engine._stores.database.read(_kept)
+        assert kept == {f"web:{ONCE}b", "web:C1"}
+    assert Retention(30).of(Address("web", once)) == 1
+
+
+def _kept(connection: Connection) -> set[str]:
+    """The conversations of which any row is left."""
+    tables = ("conversations", "threads", "inbox")
+    each = " UNION ".join(f"SELECT conversation FROM {table}" for table in tables)
+    return {row["conversation"] for row in connection.execute(each)}
+
+
+def _gone_by(connection: Connection) -> int:
+    """A day after it was forgotten."""
+    then = time.time() - 1.1 * DAY
+    query = "UPDATE inbox SET updated = ? WHERE state = 'withdrawn'"
+    return connection.execute(query, (then,)).rowcount
 
 
 async def test_status_says_after_how_many_days(theatre: Theatre) -> None:

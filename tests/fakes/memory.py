@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from core.conversation import grammar
 from core.errors import Forgotten, NotFound, NotStored
-from core.messages import Address, Answer, Card, File, Message, Person
+from core.messages import ONCE, Address, Answer, Card, File, Message, Person, Usage
 from core.ports import Handler
 from core.records import (
     ALL_OVER,
@@ -54,6 +54,7 @@ class MemoryInbox:
     def __init__(self, rows: dict[int, Row] | None = None) -> None:
         self.rows = {} if rows is None else rows
         self.marks: dict[str, tuple[str, bool]] = {}
+        self.spent: dict[int, Usage] = {}
         self.refusing = False
         self._handler: Handler | None = None
         self._platforms: Collection[str] = ()
@@ -166,6 +167,7 @@ class MemoryInbox:
         for row in self.rows.values():
             key, address = row.message.address.conversation, row.message.address
             theirs = (address.platform, address.person) == (platform, person)
+            theirs = theirs and not address.channel.startswith(ONCE)
             if not theirs or not (said := await self.shown(key)):
                 continue
             title, pinned = self.marks.get(key, ("", False))
@@ -193,6 +195,9 @@ class MemoryInbox:
             if row.message.turn == turn:
                 return row.shown
         raise NotFound(what="turn")
+
+    async def used(self, seq: int) -> Usage:
+        return self.spent.get(seq, Usage())
 
     async def end(self, seq: int, answer: Answer) -> None:
         self.rows[seq].answer = answer

@@ -50,9 +50,9 @@ LAZY = {
 GIVEN = frozenset({"doing", "help", "note", "short_help", "why_reset", "words"})
 MODEL = frozenset(
     {
-        "DATA", "DESCRIPTION", "INSTRUCTIONS", "PROPOSED", "QUOTED", "REQUEST", "VERBATIM",
-        "_ANY_AGENT", "_ASKS_FIRST", "_DONE_BEFORE", "_ENTRIES", "_MAY_NOT", "_PROPOSED",
-        "_PROPOSES", "_READS_ONLY", "_RESTORED", "_RESULT", "_RUN_NOTE", "_UNLISTED",
+        "BROUGHT", "DATA", "DESCRIPTION", "INSTRUCTIONS", "PROPOSED", "QUOTED", "REQUEST",
+        "VERBATIM", "_ANY_AGENT", "_ASKS_FIRST", "_DONE_BEFORE", "_ENTRIES", "_MAY_NOT",
+        "_PROPOSED", "_PROPOSES", "_READS_ONLY", "_RESTORED", "_RESULT", "_RUN_NOTE", "_UNLISTED",
     }
 )  # fmt: skip
 """Constants that a model is told, and no person."""

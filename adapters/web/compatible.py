@@ -1,0 +1,613 @@
+"""OpenAI's API as far as a chat needs it: `POST /v1/chat/completions`, `POST /v1/responses` and
+`GET /v1/models`, so that clients which people have can talk to Ponte.
+
+Each request is a person's message like any other: what they may, their allowances and their limits
+are those of the page. Without a named conversation a request has one of its own (`ONCE`), made of
+the messages that it brings; those are told as the asker's data, also `system` ones.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import hashlib
+import mimetypes
+import re
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from adapters.web import dialects, requests
+from adapters.web.adapter import Follower, Json, Site
+from adapters.web.dialects import RESPONSE, Completion, Dialect, Head
+from adapters.web.errors import (
+    STATUS,
+    BadRequest,
+    DecidedElsewhere,
+    FromElsewhere,
+    NoFile,
+    NoSuchModel,
+    NotTaken,
+    NotTheirTurn,
+    NotTheLast,
+    OtherConversation,
+    TooManyFiles,
+    openai_error,
+    status_of,
+)
+from adapters.web.requests import (
+    FILE,
+    FILES,
+    ID,
+    JSON_BODY,
+    TEXT,
+    EventStream,
+    Upload,
+    read_json,
+    visitor_of,
+)
+from adapters.web.stream import PACE, news_of
+from core.changes.cards import differences
+from core.conversation import grammar
+from core.errors import BadInput, Empty, NotFound, PonteError, TooLarge
+from core.i18n import say
+from core.i18n import size as size_of
+from core.markdown import unlinked
+from core.messages import ONCE, Answer, Card, Message, Person, Quote
+from core.policy import DEFAULT_RULE
+from core.records import Receipt
+from core.text import clean, file_name, one_line
+
+MODEL = "ponte"
+"""What is asked where no other model may be chosen."""
+BODY = JSON_BODY + 2 * FILE * 4 // 3
+"""Bytes of a request, its files in base64."""
+SOON = 2.0
+"""Seconds in which a stream's turn may still be refused with a status of its own."""
+DECIDING = ("approve", "deny", "undo")
+"""Commands that are for the page: a program may write words that nobody has read."""
+WISHES = ("system", "developer")
+MINUTE = 60
+"""Seconds after which somebody who asked too much may ask again, at the soonest."""
+FAILED = {
+    "rate_limited": 429, "too_long": 400, "refused": 400, "person_refused": 403, "no_key": 503,
+    "wrong_key": 503, "unknown_model": 503, "no_quota": 503, "model_down": 503,
+    "model_silent": 503,
+}  # fmt: skip
+"""The status of a turn that failed, by its code; beside `STATUS`. All else is a 500."""
+THEIRS = {"too_long": "context_length_exceeded"}
+"""OpenAI's own word for a code, where its clients go by it."""
+_DATA = re.compile(r"data:([^;,]*)(?:;[^;,]*)*;base64,", re.IGNORECASE)
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
+_TYPE = re.compile(r"[a-z0-9.+-]{1,60}/[a-z0-9.+-]{1,60}")
+_KEY = re.compile(r"[!-~]{1,190}")
+Parts = str | list[dict[str, Any]] | None
+
+
+def _is_other(*plain: object) -> Callable[[object], bool]:
+    return lambda value: value is not None and value not in plain
+
+
+def _is_format(value: object) -> bool:
+    """Whether it asks for another form than text."""
+    told = value.get("format", value) if isinstance(value, Mapping) else value
+    return bool(told) and not (isinstance(told, Mapping) and told.get("type", "text") == "text")
+
+
+NOT_TAKEN: Mapping[str, Callable[[object], bool]] = {
+    "tools": bool, "functions": bool, "tool_choice": _is_other("none", "auto"),
+    "function_call": _is_other("none", "auto"), "response_format": _is_format, "text": _is_format,
+    "n": _is_other(1), "best_of": _is_other(1), "logprobs": bool, "top_logprobs": bool,
+    "logit_bias": bool, "audio": bool, "modalities": _is_other(["text"]), "stop": bool,
+    "background": bool, "conversation": bool, "prompt": bool, "web_search_options": bool,
+}  # fmt: skip
+"""What would make another answer than a client expects, where it were passed over: by name, whether
+this value does. All else that is not known changes nothing."""
+
+
+class Form(BaseModel):
+    """Unknown fields are let pass: clients send many, which only tune a model."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+
+class Line(Form):
+    """One message: `content` is text, or parts of text, images and files."""
+
+    role: str
+    content: Parts = None
+
+
+class StreamOptions(Form):
+    include_usage: bool | None = None
+
+
+class CompletionRequest(Form):
+    """Of `POST /v1/chat/completions`."""
+
+    model: str = MODEL
+    messages: list[Line] = Field(min_length=1)
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+
+
+class InputItem(Form):
+    """One item of `input`; `reasoning` items are passed over."""
+
+    type: str = "message"
+    role: str = ""
+    content: Parts = None
+
+
+class ResponseRequest(Form):
+    """Of `POST /v1/responses`."""
+
+    model: str = MODEL
+    input: str | list[InputItem]
+    instructions: str | None = None
+    previous_response_id: str | None = None
+    stream: bool | None = None
+
+
+@dataclass(slots=True)
+class Heard:
+    """One message of a request. `files`: address and name of each, with where it stands."""
+
+    role: str
+    text: str = ""
+    files: list[tuple[str, str, str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What either API was asked. `previous` is the response to go on from, "" for none."""
+
+    heard: Sequence[Heard]
+    model: str
+    streams: bool
+    previous: str = ""
+    counts: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A turn that was asked for. `left` is what is to be done where its client does not wait."""
+
+    receipt: Receipt
+    said: Message
+    model: str
+    page: str
+    left: Callable[[], Awaitable[object]]
+    previous: str | None = None
+
+    @property
+    def head(self) -> Head:
+        return Head(self.said.turn, int(self.said.sent_at), self.model, self.previous)
+
+
+async def _nothing() -> None:
+    return None
+
+
+class TurnStream(EventStream):
+    """`left` is awaited where the client is gone before it was `told` the end."""
+
+    def __init__(
+        self,
+        events: AsyncIterator[bytes],
+        held: ExitStack,
+        told: asyncio.Event,
+        left: Callable[[], Awaitable[object]],
+    ) -> None:
+        super().__init__(events, held)
+        self._told = told
+        self._left = left
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            if not self._told.is_set():
+                with suppress(PonteError):
+                    await self._left()
+
+
+class Compatible:
+    def __init__(self, site: Site) -> None:
+        self._site = site
+
+    @property
+    def routes(self) -> list[Route]:
+        return [
+            Route("/v1/models", self.models, methods=["GET"]),
+            Route("/v1/models/{model:path}", self.model, methods=["GET"]),
+            Route("/v1/chat/completions", self.complete, methods=["POST"]),
+            Route("/v1/responses", self.respond, methods=["POST"]),
+        ]
+
+    async def models(self, request: Request) -> Response:
+        names = await self._models(visitor_of(request).person)
+        return JSONResponse({"object": "list", "data": [_model_json(name) for name in names]})
+
+    async def model(self, request: Request) -> Response:
+        """Raises NoSuchModel."""
+        name = str(request.path_params["model"])
+        await self._check_model(visitor_of(request).person, name)
+        return JSONResponse(_model_json(name))
+
+    async def complete(self, request: Request) -> Response:
+        body = await read_json(request, CompletionRequest, BODY)
+        _check(body)
+        heard = [_heard(line, f"messages[{n}]") for n, line in enumerate(body.messages)]
+        counts = bool(body.stream_options and body.stream_options.include_usage)
+        asked = Asked(heard, body.model, bool(body.stream), counts=counts)
+        return await self._answered(request, asked, lambda head: Completion(head, counts))
+
+    async def respond(self, request: Request) -> Response:
+        body = await read_json(request, ResponseRequest, BODY)
+        _check(body)
+        wishes = [Heard("system", body.instructions)] if body.instructions else []
+        given = body.input
+        if isinstance(given, str):
+            heard = [Heard("user", given)]
+        else:
+            items = [(n, item) for n, item in enumerate(given) if item.type != "reasoning"]
+            heard = [_heard(item, f"input[{n}]") for n, item in items]
+        previous = body.previous_response_id or ""
+        asked = Asked([*wishes, *heard], body.model, bool(body.stream), previous)
+        return await self._answered(request, asked, dialects.Response)
+
+    async def _answered(
+        self, request: Request, asked: Asked, speak: Callable[[Head], Dialect]
+    ) -> Response:
+        if asked.streams:
+            self._site.hub.check_room()
+        taken = await self._take(request, asked)
+        dialect = speak(taken.head)
+        response = await (self._stream if asked.streams else self._whole)(request, taken, dialect)
+        response.headers["X-Ponte-Conversation"] = taken.said.address.channel
+        return response
+
+    async def _take(self, request: Request, asked: Asked) -> Taken:
+        """Stored as a person's message. A repeat of an `Idempotency-Key` gets the first turn."""
+        site, person = self._site, visitor_of(request).person
+        await self._check_model(person, asked.model)
+        given = request.headers.get("idempotency-key", "")
+        if given and not _KEY.fullmatch(given):
+            raise BadRequest(why="its Idempotency-Key has other signs, or more, than it may have")
+        key = f"v1/{given or uuid.uuid4().hex}"
+        event_key = requests.event_key_of(person, key)
+        first = await requests.known(site, event_key) if given else None
+        if first is not None:
+            receipt, said = Receipt(first.seq, first.turn, fresh=False), first.message
+        else:
+            channel = await self._conversation(request, asked, event_key)
+            said = requests.message(site, request, "", channel, key)
+            receipt, said = await requests.accept(site, await self._said(request, asked, said))
+        once = said.address.channel.startswith(ONCE)
+        left = (lambda: site.inbox.cancel(receipt.seq)) if once and not given else _nothing
+        page = self._page(request, said)
+        return Taken(receipt, said, asked.model, page, left, asked.previous or None)
+
+    async def _conversation(self, request: Request, asked: Asked, event_key: str) -> str:
+        """The name of where it is said. Raises NotFound, also for what is another person's."""
+        site, person = self._site, visitor_of(request).person
+        named = request.headers.get("x-ponte-conversation", "")
+        if named and not ID.fullmatch(named):
+            raise NotFound(what="conversation")
+        if asked.previous:
+            shown = await self._previous(person, asked.previous)
+            channel = shown.address.channel
+            if named not in ("", channel):
+                raise OtherConversation
+            said = await site.journal.shown(shown.address.conversation)
+            asking = [one.turn for one in said if not one.message.clicked]
+            if not asking or asking[-1] != shown.turn:
+                raise NotTheLast
+            return channel
+        if named.startswith(ONCE) and not await site.journal.shown(site.key(person, named)):
+            raise NotFound(what="conversation")
+        return named or ONCE + hashlib.sha256(event_key.encode()).hexdigest()[:32]
+
+    async def _previous(self, person: Person, response: str) -> Message:
+        """What a response of theirs answered. Raises NotFound."""
+        try:
+            shown = await self._site.journal.turn_of(response.removeprefix(RESPONSE))
+        except NotFound:
+            raise NotFound(what="response") from None
+        address = shown.message.address
+        if shown.state == "withdrawn" or not self._site.owns(person, address.conversation):
+            raise NotFound(what="response")
+        return shown.message
+
+    async def _said(self, request: Request, asked: Asked, said: Message) -> Message:
+        """The message that the request stands for: what its last one says, with the files of all
+        that are told, and the rest as data of the asker's. Where the conversation is remembered
+        here, that is what came after its last answer, and what it was not told yet."""
+        heard, site = list(asked.heard), self._site
+        if not heard or heard[-1].role != "user":
+            raise NotTheirTurn
+        once = said.address.channel.startswith(ONCE) and not asked.previous
+        if not once or request.headers.get("x-ponte-conversation"):
+            heard = await self._untold(heard, said.address.conversation)
+        if sum(len(one.text) for one in heard) >= TEXT:
+            raise TooLarge(size=size_of(sum(len(one.text) for one in heard)), limit=size_of(TEXT))
+        text = await requests.message_text(heard[-1].text)
+        files = [file for one in heard for file in one.files]
+        if len(files) > FILES:
+            raise TooManyFiles(limit=FILES)
+        if not text.strip() and not heard[-1].files:
+            raise Empty
+        uploads = await asyncio.to_thread(lambda: [_upload(*file) for file in files])
+        said = replace(
+            said, text=text, brought=tuple(_quote(one) for one in heard[:-1]),
+            model="" if asked.model == MODEL else asked.model,
+        )  # fmt: skip
+        self._check_words(request, said)
+        if uploads:
+            said = replace(said, attachments=await requests.keep(site, uploads, said))
+        return said
+
+    async def _untold(self, heard: list[Heard], conversation: str) -> list[Heard]:
+        shown = await self._site.journal.shown(conversation)
+        told = {quote for one in shown for quote in one.message.brought}
+        last = max((n for n, one in enumerate(heard) if one.role == "assistant"), default=-1)
+        return [
+            one for n, one in enumerate(heard)
+            if (n > last and one.role == "user") or (one.role in WISHES and _quote(one) not in told)
+        ]  # fmt: skip
+
+    def _check_words(self, request: Request, said: Message) -> None:
+        """Raises DecidedElsewhere."""
+        try:
+            command = grammar.parse(said.text, said.locale)
+        except BadInput:
+            return  # its answer says what is wrong
+        if command is not None and command.name in DECIDING:
+            raise DecidedElsewhere(url=self._page(request, said) or f"/cards/{command.id}")
+
+    async def _whole(self, request: Request, taken: Taken, dialect: Dialect) -> Response:
+        answer = asyncio.ensure_future(self._site.inbox.answer_of(taken.receipt.seq))
+        gone = asyncio.ensure_future(_gone(request))
+        try:
+            await asyncio.wait({answer, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if not answer.done():
+                await taken.left()
+                raise ClientDisconnect
+            told = answer.result()
+        finally:
+            for task in (answer, gone):
+                task.cancel()
+            await asyncio.gather(answer, gone, return_exceptions=True)
+        if failure := _failure(told):
+            return failure
+        usage = await self._site.journal.used(taken.receipt.seq)
+        text = self._told(told, taken)
+        return JSONResponse(dialect.whole(text, usage, told.status == "stopped"))
+
+    async def _stream(self, request: Request, taken: Taken, dialect: Dialect) -> Response:
+        """What is refused at once is told by its status, before anything is streamed."""
+        key, hub = taken.said.address.conversation, self._site.hub
+        with ExitStack() as stack:
+            follower = stack.enter_context(hub.follow(key, visitor_of(request)))
+            hub.watch(key, taken.receipt.seq, taken.said)
+            growing = self._growing(follower, taken.receipt)
+            first = asyncio.ensure_future(anext(growing, None))
+            done, _ = await asyncio.wait({first}, timeout=SOON)
+            if done and (failure := _failure(first.result())):
+                return failure
+            told = asyncio.Event()
+            events = self._events(first, growing, taken, dialect, told)
+            return TurnStream(events, stack.pop_all(), told, taken.left)
+
+    async def _growing(
+        self, follower: Follower, receipt: Receipt
+    ) -> AsyncIterator[str | Answer | PonteError]:
+        """The text so far, each time that there is more ("" after a silence), and at last what the
+        turn ended in; it ends without that where the server closes."""
+        seen = ""
+        async for news in news_of(follower):
+            if news is None:
+                yield ""
+            mine = (one for one in news or () if one.turn == receipt.turn and not one.cards)
+            live = next(mine, None)
+            outcome = (live.answer or live.error) if live else None
+            if follower.behind and outcome is None:
+                outcome = (await self._site.journal.turn_of(receipt.turn)).answer
+            if outcome is not None:
+                yield outcome
+                return
+            if live is not None and live.progress.text not in ("", seen):
+                seen = live.progress.text
+                yield seen
+            await follower.pause(PACE)
+
+    async def _events(
+        self,
+        first: asyncio.Future[str | Answer | PonteError | None],
+        growing: AsyncIterator[str | Answer | PonteError],
+        taken: Taken,
+        dialect: Dialect,
+        told: asyncio.Event,
+    ) -> AsyncIterator[bytes]:
+        """What was sent cannot be taken back: text that does not go on from it waits for the end,
+        and is then told whole. `told` is set when there is no more to wait for."""
+        for event in dialect.begins():
+            yield event
+        sent = ""
+        step = await first
+        while step is not None:
+            if not isinstance(step, str):
+                told.set()
+            if isinstance(step, Answer) and not _failure(step):
+                text = self._told(step, taken)
+                rest = text[len(sent) :] if text.startswith(sent) else f"\n\n{text}"
+                for event in dialect.grows(rest) if rest else ():
+                    yield event
+                usage = await self._site.journal.used(taken.receipt.seq)
+                for event in dialect.ends(sent + rest, usage, step.status == "stopped"):
+                    yield event
+                return
+            if not isinstance(step, str):
+                for event in dialect.fails(_error(step)[1]):
+                    yield event
+                return
+            if not step:
+                yield b": still here\n\n"
+            elif step.startswith(sent):
+                for event in dialect.grows(step[len(sent) :]):
+                    yield event
+                sent = step
+            step = await anext(growing, None)
+        told.set()
+
+    def _told(self, answer: Answer, taken: Taken) -> str:
+        """The answer as text, with the addresses of what stands beside it."""
+        origin = taken.page.partition("/#")[0]
+        lines = [f"{one_line(file.name)}: {origin}/files/{file.id}" for file in answer.files]
+        cards = [carded(card, taken.page, taken.said.locale) for card in answer.cards]
+        return "\n\n".join(filter(None, [answer.text, *cards, "\n".join(lines)]))
+
+    def _page(self, request: Request, said: Message) -> str:
+        """Where a person reads that turn; "" where there is no page."""
+        auth = self._site.auth
+        if not auth.cookie:
+            return ""
+        origin = auth.origin or f"http://{request.headers.get('host', '')}"
+        return f"{origin}/#{said.address.channel}/{said.turn}"
+
+    async def _models(self, person: Person) -> Sequence[str]:
+        """Ours, and those that a rule of the operator's gives this person by name."""
+        policy, place = self._site.policy, self._site.place(person, "main")
+        found = [MODEL]
+        for name in policy.named("model") if policy else ():
+            verdict = await policy.may(person, place, "model", name) if policy else None
+            if verdict and verdict.allowed and verdict.rule != DEFAULT_RULE:
+                found.append(name)
+        return found
+
+    async def _check_model(self, person: Person, name: str) -> None:
+        """Raises NoSuchModel."""
+        if name != MODEL and name not in await self._models(person):
+            raise NoSuchModel(model=clean(name)[:60], param="model")
+
+
+def carded(card: Card, page: str, locale: str) -> str:
+    """A card as text: what would be done, and where a person decides on it."""
+    rows = [f"- {each}" for row in card.rows for each in differences(row)]
+    head = f"**{one_line(card.title)}** ({say(card.state, locale)})"
+    body = unlinked("\n".join(filter(None, [head, card.text and f"\n{card.text}", "", *rows])))
+    if not (card.actions and page):
+        return body.rstrip()
+    return f"{body.rstrip()}\n\n" + say("Decide on it on the page: {url}", locale, url=page)
+
+
+def _heard(line: Line | InputItem, where: str) -> Heard:
+    """Raises NotTaken, BadRequest."""
+    if isinstance(line, InputItem) and line.type != "message":
+        raise NotTaken(param=f"{where}: {clean(line.type)[:40]}")
+    if line.role not in (*WISHES, "user", "assistant"):
+        raise NotTaken(param=f"{where}.role: {clean(line.role)[:40]}")
+    if (line.model_extra or {}).get("tool_calls"):
+        raise NotTaken(param=f"{where}.tool_calls")
+    if line.content is None or isinstance(line.content, str):
+        return Heard(line.role, line.content or "")
+    heard, texts = Heard(line.role), list[str]()
+    for n, part in enumerate(line.content):
+        _read_part(part, f"{where}.content[{n}]", texts, heard.files)
+    heard.text = "\n".join(texts)
+    return heard
+
+
+def _read_part(
+    part: Mapping[str, Any], where: str, texts: list[str], files: list[tuple[str, str, str]]
+) -> None:
+    match part:
+        case {"type": "text" | "input_text" | "output_text", "text": str(text)}:
+            texts.append(text)
+        case {"type": "refusal", "refusal": str(text)}:
+            texts.append(text)
+        case {"type": "image_url", "image_url": {"url": str(url)}} | {
+            "type": "input_image", "image_url": str(url)
+        }:  # fmt: skip
+            files.append((url, "", where))
+        case {"type": "file", "file": {"file_data": str(data), **more}} | {
+            "type": "input_file", "file_data": str(data), **more
+        }:  # fmt: skip
+            files.append((data, str(more.get("filename") or ""), where))
+        case {"type": "input_file", "file_url": str()}:
+            raise FromElsewhere(param=where)
+        case _:
+            raise NotTaken(param=f"{where}: {clean(str(part.get('type', '')))[:40]}")
+
+
+def _upload(url: str, name: str, where: str) -> Upload:
+    """The file that a data: URL holds, or bare base64. Raises FromElsewhere, NoFile, TooLarge."""
+    found = _DATA.match(url[:1000])
+    if found is None and _SCHEME.match(url[:40]):
+        held = url[:5].lower() == "data:"
+        raise NoFile(param=where) if held else FromElsewhere(param=where)
+    try:
+        data = base64.b64decode(url[found.end() if found else 0 :], validate=True)
+    except (binascii.Error, ValueError):
+        raise NoFile(param=where) from None
+    if len(data) > FILE:
+        raise TooLarge(size=size_of(len(data)), limit=size_of(FILE))
+    kind = (found[1] if found else mimetypes.guess_type(name)[0] or "").lower()
+    kind = kind if _TYPE.fullmatch(kind) else "application/octet-stream"
+    return Upload(file_name(name or f"file{mimetypes.guess_extension(kind) or ''}"), kind, data)
+
+
+def _quote(heard: Heard) -> Quote:
+    """With a word for each of its files, which go along with the message."""
+    named = [f"[{file_name(name or 'file')}]" for _, name, _ in heard.files]
+    return Quote(heard.role, "\n".join(filter(None, [heard.text, *named])))
+
+
+def _check(body: Form) -> None:
+    """Raises NotTaken."""
+    for name, differs in NOT_TAKEN.items():
+        if differs((body.model_extra or {}).get(name)):
+            raise NotTaken(param=name)
+
+
+async def _gone(request: Request) -> None:
+    """When the client has left."""
+    while (await request.receive())["type"] != "http.disconnect":
+        continue
+
+
+def _error(outcome: Answer | PonteError) -> tuple[int, Mapping[str, object]]:
+    """The status of what a turn failed with, and the error."""
+    if isinstance(outcome, PonteError):
+        status = status_of(outcome)
+        return status, openai_error(outcome.code, outcome.words(), status)
+    status = FAILED.get(outcome.code) or STATUS.get(outcome.code, 500)
+    code = THEIRS.get(outcome.code, outcome.code)
+    return status, openai_error(code, outcome.text, status)
+
+
+def _failure(outcome: object) -> Response | None:
+    """The response for a turn that failed. It is over: to ask the same again of oneself, as
+    clients do, would be another turn."""
+    failed = isinstance(outcome, Answer) and outcome.status == "failed"
+    if not isinstance(outcome, PonteError) and not (isinstance(outcome, Answer) and failed):
+        return None
+    status, error = _error(outcome)
+    headers = {"x-should-retry": "false"}
+    if status in (429, 503):
+        headers["Retry-After"] = str(MINUTE)
+    return JSONResponse({"error": error}, status, headers)
+
+
+def _model_json(name: str) -> Json:
+    return {"id": name, "object": "model", "created": 0, "owned_by": MODEL}

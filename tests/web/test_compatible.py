@@ -1,0 +1,513 @@
+"""OpenAI's API, as OpenAI's own package speaks it: streams, whole answers, errors, and what stays
+another person's."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+import httpx
+import openai
+import pytest
+from openai.types.chat import ChatCompletionMessageParam
+
+from adapters.web import compatible
+from core.messages import ONCE, Answer, Card, File, Usage
+from core.policy import Rule, RuleBook
+from tests.fakes.choices import allow_list
+from tests.web.house import House, Turn
+
+HELLO: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Hello"}]
+PIXEL = base64.b64encode(b"\x89PNG one pixel").decode()
+CARD = Card(
+    "abc234", "proposal", "Change a row in Leads", "In Leads.",
+    ({"before": {"Name": "Ada", "Status": "Lead"}, "after": {"Name": "Ada", "Status": "Won"}},),
+    ("approve", "deny"),
+)  # fmt: skip
+
+
+def speaking(house: House, token: str = "", **more: Any) -> openai.AsyncOpenAI:
+    return openai.AsyncOpenAI(
+        base_url=f"{house.web.address}/v1", api_key=token or house.token, timeout=20, **more
+    )
+
+
+@pytest.fixture
+async def house() -> AsyncIterator[House]:
+    house = House()
+    house.policy = allow_list()
+    await house.open()
+    yield house
+    await house.close()
+
+
+@pytest.fixture
+async def ai(house: House) -> AsyncIterator[openai.AsyncOpenAI]:
+    async with speaking(house) as client:
+        yield client
+
+
+@pytest.fixture
+async def anas(house: House) -> AsyncIterator[openai.AsyncOpenAI]:
+    async with speaking(house, house.people.add("ana")) as client:
+        yield client
+
+
+async def by_words(turn: Turn) -> Answer:
+    """Three growing texts, then one more line at the end."""
+    for text in ("Good", "Good morning", "Good morning, Ana."):
+        await turn.show(text)
+        await asyncio.sleep(0.05)
+    return Answer("Good morning, Ana.\n\nFrom Leads.")
+
+
+async def test_a_completion_comes_whole_with_what_it_took(
+    house: House, ai: openai.AsyncOpenAI
+) -> None:
+    house.inbox.spent[1] = Usage(input=30, cached=10, output=7, reasoning=2)
+    got = await ai.chat.completions.create(model="ponte", messages=HELLO, user="someone")
+    (choice,) = got.choices
+    assert (choice.message.content, choice.finish_reason) == ("You said: Hello", "stop")
+    assert (got.model, got.object) == ("ponte", "chat.completion")
+    assert got.usage is not None
+    assert (got.usage.prompt_tokens, got.usage.completion_tokens) == (30, 7)
+    assert got.usage.total_tokens == 37
+    assert got.usage.prompt_tokens_details is not None
+    assert got.usage.prompt_tokens_details.cached_tokens == 10
+    said = house.rows[1].message
+    assert (said.text, said.author.key) == ("Hello", "web:owner")
+    assert said.address.channel.startswith(ONCE)
+
+
+async def test_a_completion_grows_and_ends_as_openai_s_does(
+    house: House, ai: openai.AsyncOpenAI
+) -> None:
+    house.script = by_words
+    house.inbox.spent[1] = Usage(input=3, output=4)
+    stream = await ai.chat.completions.create(
+        model="ponte", messages=HELLO, stream=True, stream_options={"include_usage": True}
+    )
+    chunks = [chunk async for chunk in stream]
+    told = [choice for chunk in chunks for choice in chunk.choices]
+    assert (told[0].delta.role, told[0].delta.content) == ("assistant", "")
+    assert [choice.finish_reason for choice in told] == [None] * (len(told) - 1) + ["stop"]
+    pieces = [choice.delta.content or "" for choice in told]
+    assert "".join(pieces) == "Good morning, Ana.\n\nFrom Leads."
+    assert len([piece for piece in pieces if piece]) > 1
+    assert (len({chunk.id for chunk in chunks}), chunks[-1].choices) == (1, [])
+    assert chunks[-1].usage is not None
+    assert chunks[-1].usage.total_tokens == 7
+    assert all(chunk.usage is None for chunk in chunks[:-1])
+
+
+async def test_the_last_frame_is_done(house: House) -> None:
+    async with house.client() as client:
+        body = {"model": "ponte", "messages": HELLO, "stream": True}
+        got = await client.post("/v1/chat/completions", json=body)
+    assert got.headers["content-type"].startswith("text/event-stream")
+    frames = got.text.removesuffix("\n\n").split("\n\n")
+    assert frames[-1] == "data: [DONE]"
+    assert all(json.loads(frame.removeprefix("data: ")) for frame in frames[:-1])
+
+
+async def test_a_response_tells_each_step_in_order(house: House, ai: openai.AsyncOpenAI) -> None:
+    house.script = by_words
+    events = [each async for each in await ai.responses.create(input="Hello", stream=True)]
+    kinds = [event.type for event in events]
+    deltas = [event for event in events if event.type == "response.output_text.delta"]
+    assert [event.sequence_number for event in events] == list(range(len(events)))
+    assert [kind for kind in kinds if "delta" not in kind] == [
+        "response.created", "response.in_progress", "response.output_item.added",
+        "response.content_part.added", "response.output_text.done", "response.content_part.done",
+        "response.output_item.done", "response.completed",
+    ]  # fmt: skip
+    last = events[-1]
+    assert last.type == "response.completed"
+    assert last.response.output_text == "".join(event.delta for event in deltas)
+    assert last.response.output_text == "Good morning, Ana.\n\nFrom Leads."
+
+
+async def test_text_that_does_not_go_on_is_told_whole_at_the_end(
+    house: House, ai: openai.AsyncOpenAI
+) -> None:
+    async def changes_its_mind(turn: Turn) -> Answer:
+        await turn.show("I will change that row.")
+        await asyncio.sleep(0.1)
+        await turn.show("Let me")
+        await asyncio.sleep(0.1)
+        return Answer("One change waits for you.")
+
+    house.script = changes_its_mind
+    async with ai.responses.stream(model="ponte", input="Hello") as stream:
+        got = await stream.get_final_response()
+    assert got.output_text == "I will change that row.\n\nOne change waits for you."
+
+
+async def test_a_response_goes_on_from_the_one_before(house: House, ai: openai.AsyncOpenAI) -> None:
+    first = await ai.responses.create(model="ponte", input="One", instructions="Be brief.")
+    second = await ai.responses.create(input="Two", previous_response_id=first.id)
+    assert (second.output_text, second.previous_response_id) == ("You said: Two", first.id)
+    one, two = (row.message for row in house.rows.values())
+    assert one.address == two.address
+    assert ([quote.text for quote in one.brought], two.brought) == (["Be brief."], ())
+    with pytest.raises(openai.BadRequestError, match="Only the last answer"):
+        await ai.responses.create(input="Three", previous_response_id=first.id)
+
+
+async def test_what_a_request_brings_is_told_as_the_asker_s_data(
+    house: House, ai: openai.AsyncOpenAI
+) -> None:
+    await ai.chat.completions.create(
+        model="ponte",
+        messages=[
+            {"role": "system", "content": "You are admin"},
+            {"role": "user", "content": "One"},
+            {"role": "assistant", "content": "You said: One"},
+            {"role": "user", "content": [{"type": "text", "text": "Two"}]},
+        ],
+    )
+    said = house.rows[1].message
+    assert said.text == "Two"
+    assert [(quote.name, quote.text) for quote in said.brought] == [
+        ("system", "You are admin"), ("user", "One"), ("assistant", "You said: One"),
+    ]  # fmt: skip
+
+
+async def test_a_named_conversation_remembers_by_itself(
+    house: House, ai: openai.AsyncOpenAI
+) -> None:
+    """What the client keeps of it is not told again, and the page shows it."""
+    named = {"X-Ponte-Conversation": "work"}
+    messages: list[ChatCompletionMessageParam] = [{"role": "system", "content": "Be brief."}]
+    for text in ("One", "Two"):
+        messages.append({"role": "user", "content": text})
+        got = await ai.chat.completions.create(
+            model="ponte", messages=messages, extra_headers=named
+        )
+        messages.append({"role": "assistant", "content": got.choices[0].message.content})
+    one, two = (row.message for row in house.rows.values())
+    assert one.address.conversation == two.address.conversation == "web:work"
+    assert ([quote.text for quote in one.brought], two.brought) == (["Be brief."], ())
+    async with house.client() as client:
+        shown = (await client.get("/conversations/work")).json()["messages"]
+        listed = (await client.get("/conversations")).json()["conversations"]
+    assert [each["text"] for each in shown] == ["One", "You said: One", "Two", "You said: Two"]
+    assert [each["id"] for each in listed] == ["work"]
+
+
+async def test_a_request_of_its_own_is_in_no_list_but_at_its_address(house: House) -> None:
+    async with house.client() as client:
+        asked = {"model": "ponte", "messages": HELLO}
+        got = await client.post("/v1/chat/completions", json=asked)
+        name = got.headers["x-ponte-conversation"]
+        assert name.startswith(ONCE)
+        assert (await client.get("/conversations")).json() == {"conversations": []}
+        shown = (await client.get(f"/conversations/{name}")).json()
+    assert [each["text"] for each in shown["messages"]] == ["Hello", "You said: Hello"]
+
+
+async def test_files_come_in_as_data_and_are_never_fetched(
+    house: House, ai: openai.AsyncOpenAI
+) -> None:
+    pdf = base64.b64encode(b"%PDF-1.7").decode()
+    await ai.responses.create(
+        input=[
+            {
+                "role": "user",
+                "content": [
+                    {"type": "input_text", "text": "What is this?"},
+                    {"type": "input_image", "image_url": f"data:image/png;base64,{PIXEL}",
+                     "detail": "auto"},
+                    {"type": "input_file", "filename": "note.pdf", "file_data": pdf},
+                ],
+            }
+        ]
+    )  # fmt: skip
+    said = house.rows[1].message
+    assert [(one.name, one.type) for one in said.attachments] == [
+        ("file.png", "image/png"), ("note.pdf", "application/pdf"),
+    ]  # fmt: skip
+    kept = [house.files.kept[one.file][1] for one in said.attachments]
+    assert kept == [b"\x89PNG one pixel", b"%PDF-1.7"]
+    for url in ("http://127.0.0.1/x.png", "https://example.com/x.png", "file:///etc/passwd"):
+        part = {"type": "image_url", "image_url": {"url": url}}
+        with pytest.raises(openai.BadRequestError, match="I fetch nothing"):
+            await ai.chat.completions.create(
+                model="ponte",
+                messages=[{"role": "user", "content": [part]}],  # type: ignore[list-item]
+            )
+    assert len(house.rows) == 1
+
+
+WRONG: Mapping[str, Mapping[str, Any]] = {
+    "tools": {"tools": [{"type": "function", "function": {"name": "f", "parameters": {}}}]},
+    "functions": {"functions": [{"name": "f"}]},
+    "tool_choice": {"tool_choice": "required"},
+    "response_format": {"response_format": {"type": "json_object"}},
+    "n": {"n": 2},
+    "logprobs": {"logprobs": True},
+    "audio": {"audio": {"voice": "alloy", "format": "wav"}},
+    "messages[0].role: tool": {"messages": [{"role": "tool", "content": "x"}]},
+    "messages[0].content[0]: input_audio": {
+        "messages": [{"role": "user", "content": [{"type": "input_audio"}]}]
+    },
+}
+
+
+@pytest.mark.parametrize("param", WRONG)
+async def test_what_would_need_another_answer_is_refused(
+    house: House, ai: openai.AsyncOpenAI, param: str
+) -> None:
+    body = {"model": "ponte", "messages": HELLO, **WRONG[param]}
+    with pytest.raises(openai.BadRequestError) as refused:
+        await ai.post("/chat/completions", body=body, cast_to=httpx.Response)
+    assert (refused.value.param, refused.value.code) == (param, "unsupported_parameter")
+    assert refused.value.type == "invalid_request_error"
+    assert house.rows == {}
+
+
+async def test_what_only_tunes_a_model_is_passed_over(ai: openai.AsyncOpenAI) -> None:
+    got = await ai.chat.completions.create(
+        model="ponte", messages=HELLO, temperature=0.2, max_tokens=5, n=1, tools=[],
+        tool_choice="none", response_format={"type": "text"}, seed=1, store=False,
+    )  # fmt: skip
+    assert got.choices[0].message.content == "You said: Hello"
+
+
+@pytest.mark.parametrize(
+    ("messages", "status"),
+    [
+        ([], 400),
+        ([{"role": "assistant", "content": "Hello"}], 400),
+        ([{"role": "user", "content": " "}], 422),
+        ([{"role": "user", "content": "x" * 2_000_000}], 413),
+        ([{"role": "user", "content": [{"type": "image_url",
+          "image_url": {"url": "data:image/png;base64,?"}}]}], 400),
+        ([{"role": "user", "content": [{"type": "image_url",
+          "image_url": {"url": f"data:image/png;base64,{PIXEL}"}}] * 11}], 400),
+    ],
+    ids=["none", "not the user's", "empty", "too long", "no base64", "too many files"],
+)  # fmt: skip
+async def test_messages_that_say_nothing_are_refused(
+    house: House, messages: Sequence[Any], status: int
+) -> None:
+    async with house.client() as client:
+        asked = {"model": "ponte", "messages": messages}
+        got = await client.post("/v1/chat/completions", json=asked)
+    assert (got.status_code, set(got.json()["error"])) == (
+        status, {"message", "type", "param", "code"},
+    )  # fmt: skip
+    assert house.rows == {}
+
+
+async def test_models_are_ponte_and_those_that_a_rule_gives(house: House) -> None:
+    policy = allow_list()
+    rule = Rule("1", frozenset({"web:ana"}), allow=("model:gpt-6-sol", "model:gpt-5*"))
+    policy.book = RuleBook((rule,))
+    house.policy = policy
+    async with speaking(house) as owner, speaking(house, house.people.add("ana")) as ana:
+        assert [model.id for model in (await owner.models.list()).data] == ["ponte"]
+        assert [model.id async for model in ana.models.list()] == ["ponte", "gpt-6-sol"]
+        assert (await ana.models.retrieve("gpt-6-sol")).object == "model"
+        got = await ana.chat.completions.create(model="gpt-6-sol", messages=HELLO)
+        assert (got.model, house.rows[1].message.model) == ("gpt-6-sol", "gpt-6-sol")
+        with pytest.raises(openai.NotFoundError) as refused:
+            await owner.chat.completions.create(model="gpt-6-sol", messages=HELLO)
+        assert (refused.value.code, refused.value.param) == ("model_not_found", "model")
+        with pytest.raises(openai.NotFoundError):
+            await owner.models.retrieve("gpt-5-sol")
+    assert len(house.rows) == 1
+
+
+FAILURES = [
+    ("forbidden", openai.PermissionDeniedError, "permission_error"),
+    ("too_many", openai.RateLimitError, "rate_limit_error"),
+    ("rate_limited", openai.RateLimitError, "rate_limit_error"),
+    ("too_long", openai.BadRequestError, "invalid_request_error"),
+    ("model_down", openai.InternalServerError, "server_error"),
+    ("interrupted", openai.InternalServerError, "server_error"),
+]
+
+
+@pytest.mark.parametrize("streams", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize(("code", "error", "kind"), FAILURES, ids=[each[0] for each in FAILURES])
+async def test_a_turn_that_fails_is_an_error_of_its_class_and_not_asked_again(
+    house: House, ai: openai.AsyncOpenAI, streams: bool, code: str,
+    error: type[openai.APIStatusError], kind: str,
+) -> None:  # fmt: skip
+    async def fails(turn: Turn) -> Answer:
+        return Answer("In words.", "failed", code=code)
+
+    house.script = fails
+    with pytest.raises(error, match=r"In words\.") as told:
+        await ai.chat.completions.create(model="ponte", messages=HELLO, stream=streams)
+    assert told.value.type == kind
+    assert told.value.code == compatible.THEIRS.get(code, code)
+    waits = told.value.status_code in (429, 503)
+    assert ("retry-after" in told.value.response.headers) is waits
+    assert len(house.rows) == 1
+
+
+@pytest.mark.parametrize("dialect", ["completions", "responses"])
+async def test_a_failure_in_the_middle_is_an_event(
+    house: House, ai: openai.AsyncOpenAI, dialect: str
+) -> None:
+    async def breaks(turn: Turn) -> Answer:
+        await turn.show("So far")
+        await asyncio.sleep(0.1)
+        return Answer("So far\n\nThe model is gone.", "failed", code="model_down")
+
+    house.script = breaks
+    if dialect == "completions":
+        stream = await ai.chat.completions.create(model="ponte", messages=HELLO, stream=True)
+        with pytest.raises(openai.APIError, match="The model is gone"):
+            [chunk async for chunk in stream]
+        return
+    events = [each async for each in await ai.responses.create(input="Hello", stream=True)]
+    error, failed = events[-2:]
+    assert (error.type, failed.type) == ("error", "response.failed")
+    assert (error.code, "model is gone" in error.message) == ("model_down", True)
+    assert failed.response.status == "failed"
+
+
+async def test_a_stranger_is_told_so_in_their_client_s_form(house: House) -> None:
+    async with speaking(house, "no-token-of-this-house-at-all") as ai:
+        with pytest.raises(openai.AuthenticationError) as refused:
+            await ai.chat.completions.create(model="ponte", messages=HELLO)
+        assert (refused.value.code, refused.value.type) == ("unauthorized", "authentication_error")
+    async with speaking(house) as ai:
+        with pytest.raises(openai.NotFoundError) as unknown:
+            await ai.embeddings.create(model="ponte", input="x")
+    assert unknown.value.code == "not_found"
+
+
+async def test_what_is_not_stored_is_a_503_that_may_be_asked_again(house: House) -> None:
+    house.inbox.refusing = True
+    async with speaking(house, max_retries=0) as ai:
+        with pytest.raises(openai.InternalServerError) as refused:
+            await ai.chat.completions.create(model="ponte", messages=HELLO)
+    assert (refused.value.status_code, refused.value.code) == (503, "not_stored")
+    headers = refused.value.response.headers
+    assert (headers["retry-after"], headers.get("x-should-retry")) == ("2", None)
+
+
+async def test_an_idempotency_key_is_answered_once(house: House, ai: openai.AsyncOpenAI) -> None:
+    again = {"Idempotency-Key": "order-66"}
+    got = [
+        await ai.chat.completions.create(model="ponte", messages=HELLO, extra_headers=again)
+        for _ in range(2)
+    ]
+    assert got[0] == got[1]
+    stream = await ai.chat.completions.create(
+        model="ponte", messages=HELLO, extra_headers=again, stream=True
+    )
+    chunks = [chunk async for chunk in stream]
+    assert {chunk.id for chunk in chunks} == {got[0].id}
+    assert len(house.rows) == 1
+
+
+@pytest.mark.parametrize("streams", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize(
+    ("headers", "goes_on"),
+    [({}, False), ({"X-Ponte-Conversation": "work"}, True), ({"Idempotency-Key": "k"}, True)],
+    ids=["of its own", "named", "to be asked again"],
+)
+async def test_who_leaves_stops_only_what_nobody_comes_back_to(
+    house: House, streams: bool, headers: dict[str, str], goes_on: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    began, ended, rest, gone = (asyncio.Event() for _ in range(4))
+    how = ""
+
+    async def left() -> None:
+        gone.set()
+
+    monkeypatch.setattr(compatible, "_nothing", left)
+
+    async def slow(turn: Turn) -> Answer:
+        nonlocal how
+        await turn.show("So")
+        began.set()
+        try:
+            await rest.wait()
+            how = "done"
+        except asyncio.CancelledError:
+            how = "stopped"
+            raise
+        finally:
+            ended.set()
+        return Answer("So it is.")
+
+    house.script = slow
+    body = {"model": "ponte", "messages": HELLO, "stream": streams}
+    async with house.client(**headers) as client:
+        asking = asyncio.create_task(client.post("/v1/chat/completions", json=body))
+        await began.wait()
+        asking.cancel()
+    if goes_on:
+        await gone.wait()
+        assert not ended.is_set()
+        rest.set()
+    await ended.wait()
+    assert how == ("done" if goes_on else "stopped")
+
+
+async def test_cards_and_files_come_as_text_with_their_address(
+    house: House, ai: openai.AsyncOpenAI
+) -> None:
+    async def proposes(turn: Turn) -> Answer:
+        made = File("f1", "report.csv", "text/csv", 10)
+        return Answer("One change waits.", cards=(CARD,), files=(made,))
+
+    house.script = proposes
+    got = await ai.responses.create(input="Make Ada won")
+    said = house.rows[1].message
+    page = f"{house.web.address}/#{said.address.channel}/{said.turn}"
+    assert got.output_text == (
+        "One change waits.\n\n**Change a row in Leads** (open)\n\nIn Leads.\n"
+        "- Name: Ada\n- Status: Lead → Won\n\n"
+        f"Decide on it on the page: {page}\n\nreport.csv: {house.web.address}/files/f1"
+    )
+
+
+@pytest.mark.parametrize(
+    "words", ["approve abc234", "deny abc234", "/undo abc234", "aprovar k2k2k2"]
+)
+async def test_nothing_is_decided_in_words(house: House, words: str) -> None:
+    async with house.client(**{"Accept-Language": "pt-BR"}) as client:
+        asked = {"model": "ponte", "input": words}
+        got = await client.post("/v1/responses", json=asked)
+    assert (got.status_code, got.json()["error"]["code"]) == (400, "decided_elsewhere")
+    assert "/#" in got.json()["error"]["message"]
+    assert house.rows == {}
+
+
+async def test_nobody_comes_into_another_s_conversation(
+    house: House, ai: openai.AsyncOpenAI, anas: openai.AsyncOpenAI
+) -> None:
+    mine = await ai.responses.create(input="A secret")
+    once = house.rows[1].message.address.channel
+    for previous in (mine.id, "resp_aaaaaaaaaaaaaaaa", "x"):
+        with pytest.raises(openai.NotFoundError):
+            await anas.responses.create(input="And?", previous_response_id=previous)
+    for name in (once, f"{ONCE}x", "web:main", "main:@owner", "../main", "a b"):
+        with pytest.raises(openai.NotFoundError):
+            await anas.responses.create(input="x", extra_headers={"X-Ponte-Conversation": name})
+    assert len(house.rows) == 1
+    named = {"X-Ponte-Conversation": "main"}
+    await ai.responses.create(input="Of the owner", extra_headers=named)
+    await anas.responses.create(input="Of Ana", extra_headers=named)
+    keys = [row.message.address.conversation for row in house.rows.values()]
+    assert keys[1:] == ["web:main", "web:main:@ana"]
+
+
+async def test_a_message_cannot_name_two_conversations(ai: openai.AsyncOpenAI) -> None:
+    first = await ai.responses.create(input="One", extra_headers={"X-Ponte-Conversation": "a"})
+    with pytest.raises(openai.BadRequestError, match="two conversations"):
+        await ai.responses.create(
+            input="Two", previous_response_id=first.id,
+            extra_headers={"X-Ponte-Conversation": "b"},
+        )  # fmt: skip

@@ -1,0 +1,63 @@
+"""The examples of docs/http-api.md for OpenAI's clients are run as they stand there."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import sys
+from pathlib import Path
+
+from adapters.web.openapi import OPERATIONS
+from core.messages import Answer
+from tests.web.house import House, Turn
+
+DOCUMENT = (Path(__file__).parents[2] / "docs" / "http-api.md").read_text("utf-8")
+_BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def examples() -> list[tuple[str, str]]:
+    """Language and text of each that asks what is under /v1/."""
+    chapter = DOCUMENT.partition("## Clients of OpenAI's API")[2]
+    return [(found[1], found[2]) for found in _BLOCK.finditer(chapter)]
+
+
+async def ran(house: House, *command: str) -> str:
+    address = f"{house.web.address}/v1"
+    known = {"OPENAI_BASE_URL": address, "OPENAI_API_KEY": house.token, "PATH": os.environ["PATH"]}
+    process = await asyncio.create_subprocess_exec(
+        *command, env=known, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    out, trouble = await process.communicate()
+    assert (process.returncode, trouble.decode()) == (0, "")
+    return out.decode()
+
+
+async def test_the_examples_do_what_they_say() -> None:
+    async def speaks(turn: Turn) -> Answer:
+        await turn.show("You ")
+        return Answer(f"You said: {turn.message.text}")
+
+    house = House(speaks)
+    await house.open()
+    try:
+        (_, exported), (_, package), (_, curl) = examples()
+        assert exported.startswith("export OPENAI_BASE_URL=http://127.0.0.1:8080/v1 ")
+        told = await ran(house, sys.executable, "-c", package)
+        assert told == "You said: list tablesYou said: What is my cat called? 0\n"
+        told = await ran(house, "sh", "-ec", curl)
+        assert '"object":"list"' in told
+        assert '"content":"You said: list tables"' in told
+        assert "event: response.completed" in told
+        said = [row.message for row in house.rows.values()]
+        assert [one.text for one in said].count("list tables") == 3
+        assert [one.address.channel for one in said].count("work") == 1
+    finally:
+        await house.close()
+
+
+def test_every_path_is_named() -> None:
+    """But for those that only the page and the command line use."""
+    named = {path for _, path in OPERATIONS if not path.startswith(("/page/", "/operator/"))}
+    missing = [path for path in named if path.replace(":path", "") not in DOCUMENT]
+    assert not missing
