@@ -218,7 +218,6 @@ class Engine:
             self.inbox, self.journal, self.files, choices.model, self.commands.forget,
             choices.retention, self.changes.ledger, database.scrub, self.budget.settle_left,
             database.tidy,
-            database.tidy,
         )  # fmt: skip
         self._tasks: list[asyncio.Task[None]] = []
 
