@@ -152,7 +152,7 @@ def _read(
             manifest = _manifest(tar, name)
             begin(manifest)
             missing = dict(manifest.members)
-            for entry in tar:
+            while entry := tar.next():
                 wanted, shown = missing.pop(entry.name, None), repr(entry.name[:80])
                 if wanted is None or not KEPT.fullmatch(entry.name):
                     raise Damaged(

@@ -107,8 +107,8 @@ def backup(begun: Start, file: str, keep: int = 0) -> int:
             sys.stdout.buffer.flush()
         else:
             _write(path, staged, manifest)
-    if folder:
-        for old in sorted(_collected_in(folder), reverse=True)[keep or None :]:
+    if folder and keep:
+        for old in sorted(_collected_in(folder), reverse=True)[keep:]:
             old.unlink(missing_ok=True)
     _tell(manifest, STREAM if file == STREAM else str(path))
     return 0

@@ -112,7 +112,7 @@ def migrate() -> int:
 def backup(
     file: Annotated[str, typer.Argument(help="Where it goes: a file, a folder, or - for stdout.")],
     keep: Annotated[
-        int, typer.Option("--keep", min=1, help="Of those in that folder, keep the newest.")
+        int, typer.Option("--keep", min=0, help="Of those in that folder, keep the newest.")
     ] = 0,
 ) -> int:
     """Keep this home as it is now in one file, also while Ponte runs."""

@@ -221,6 +221,7 @@ class Home:
 
     def _recover(self) -> None:
         try:
+            (self.path / f"{SWAP}.new").unlink(missing_ok=True)
             if (self.path / SWAP).exists():
                 self._follow()
                 log.warning("restore finished that was cut off")

@@ -18,7 +18,7 @@ from core.store.inbox import LAST_WORDS
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
 UNITS = sorted(path.name for path in DEPLOY.iterdir() if path.suffix in (".service", ".timer"))
-COMMANDS = typer.main.get_group(cli).commands  # type: ignore[attr-defined]
+COMMANDS = typer.main.get_group(cli).commands
 NEEDED = {
     "mount", "umount2", "pivot_root", "unshare", "clone", "clone3", "setns", "sethostname",
     "seccomp", "prctl", "pidfd_open", "landlock_create_ruleset", "landlock_add_rule",

@@ -164,7 +164,7 @@ async def house(home: Path) -> AsyncIterator[House]:
 def taken(house: House, at: float) -> Json:
     """All of it but the model's side, at this moment; nothing moves meanwhile."""
     found: Json = {
-        "at": at, "home": _home(house.team.home), "origins": house.origins,
+        "at": at, "home": home_of(house.team.home), "origins": house.origins,
         "slack": _slack(house.slack), "discord": _discord(house.discord),
         "nocodb": _nocodb(house.team),
         "stackspot": [asdict(each) for each in house.stackspot.executions.values()],
@@ -194,7 +194,7 @@ def put(record: Json, house: House) -> None:
     house.page.cookies.update(record["cookies"])
 
 
-def _home(home: Path) -> Json:
+def home_of(home: Path) -> Json:
     files, databases = {}, {}
     for path in sorted(p for p in home.rglob("*") if p.is_file() and p.name not in UNSEEN):
         name = str(path.relative_to(home))

@@ -18,6 +18,7 @@ from bot.home import Home
 from bot.settings import Settings
 from core.errors import RESTORED, Restored
 from core.store.schema import MIGRATIONS
+from tests.fakes.slack.records import BOT_USER
 from tests.recorded.house import NUMBERED, House, Json, house, new_numbers, put, read
 from tests.recorded.record import HANGS
 
@@ -54,7 +55,7 @@ def _stands(here: House) -> list[str]:
     world, me = here.discord.world, here.discord.world.me.id
     slack = here.slack.workspace.posts.values()
     return sorted(
-        [f"{p.channel} {p.ts} {p.text}" for p in slack if p.user == here.slack.bot_user]
+        [f"{p.channel} {p.ts} {p.text}" for p in slack if p.user == BOT_USER]
         + [
             json.dumps([m["id"], m["content"]])
             for c in world.channels
