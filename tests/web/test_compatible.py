@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import openai
 import pytest
-from openai.types.chat import ChatCompletionMessageParam
+from openai.types.chat import ChatCompletionContentPartImageParam, ChatCompletionMessageParam
 
 from adapters.web import compatible
 from core.messages import ONCE, Answer, Card, File, Usage
@@ -235,11 +235,11 @@ async def test_files_come_in_as_data_and_are_never_fetched(
     kept = [house.files.kept[one.file][1] for one in said.attachments]
     assert kept == [b"\x89PNG one pixel", b"%PDF-1.7"]
     for url in ("http://127.0.0.1/x.png", "https://example.com/x.png", "file:///etc/passwd"):
-        part = {"type": "image_url", "image_url": {"url": url}}
+        part: ChatCompletionContentPartImageParam = {"type": "image_url", "image_url": {"url": url}}
         with pytest.raises(openai.BadRequestError, match="I fetch nothing"):
             await ai.chat.completions.create(
                 model="ponte",
-                messages=[{"role": "user", "content": [part]}],  # type: ignore[list-item]
+                messages=[{"role": "user", "content": [part]}],
             )
     assert len(house.rows) == 1
 
@@ -369,8 +369,9 @@ async def test_a_failure_in_the_middle_is_an_event(
         return
     events = [each async for each in await ai.responses.create(input="Hello", stream=True)]
     error, failed = events[-2:]
-    assert (error.type, failed.type) == ("error", "response.failed")
+    assert error.type == "error"
     assert (error.code, "model is gone" in error.message) == ("model_down", True)
+    assert failed.type == "response.failed"
     assert failed.response.status == "failed"
 
 
