@@ -65,7 +65,9 @@ class Completion:
         yield DONE
 
     def whole(self, text: str, usage: Usage, stopped: bool) -> Json:
-        message = {"role": "assistant", "content": text, "refusal": None, "annotations": []}
+        message: Json = {
+            "role": "assistant", "content": text, "refusal": None, "annotations": []
+        }  # fmt: skip
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
         return self._body("chat.completion", [choice], usage=_counted(usage))
 

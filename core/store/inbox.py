@@ -477,8 +477,8 @@ def _amend(connection: Connection, event_key: str, message: Message | None) -> t
 
 def _withdraw(connection: Connection, seq: int, message: Message, state: str) -> None:
     to = message.reply_to if state != "new" else replace(message.reply_to, token="")
-    blank = replace(message, text="", attachments=(), context=(), brought=(), reply_to=to)
-    _rewrite(connection, seq, blank)
+    bare = replace(message, text="", attachments=(), context=(), brought=(), reply_to=to)
+    _rewrite(connection, seq, bare)
     connection.execute("UPDATE inbox SET state = 'withdrawn' WHERE seq = ? AND state = 'new'",
                        (seq,))  # fmt: skip
     if state != "new":

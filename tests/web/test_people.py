@@ -112,6 +112,13 @@ ROUTES: dict[tuple[str, str], Ask] = {
     ("GET", "/conversations/{id}/export"): get("/conversations/{conversation}/export"),
     ("GET", "/conversations/{id}/events"): head_of_stream,
     ("GET", "/files/{id}"): get("/files/{file}"),
+    ("GET", "/openapi.json"): get("/openapi.json"),
+    ("GET", "/v1/models"): get("/v1/models"),
+    ("GET", "/v1/models/{model:path}"): get("/v1/models/ponte"),
+    ("POST", "/v1/chat/completions"): post(
+        "/v1/chat/completions", model="ponte", messages=[{"role": "user", "content": "hi"}]
+    ),
+    ("POST", "/v1/responses"): post("/v1/responses", model="ponte", input="hi"),
 }
 """How each route is asked. A new route has its line here, and its row in `ANSWERS`."""
 NEEDS_NOBODY = {
