@@ -15,12 +15,14 @@ from benchmarks import (
     rights,
     slack,
     startup,
+    watching,
 )
 
 if __name__ == "__main__":
     asyncio.run(engine.main())
     startup.main()
     asyncio.run(rights.main())
+    asyncio.run(watching.main())
     asyncio.run(model.main())
     asyncio.run(code.main())
     asyncio.run(nocodb.main())

@@ -11,6 +11,7 @@ import asyncio
 import random
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -99,7 +100,8 @@ class Traces:
 
         def shut() -> None:
             self.provider.shutdown()
-            loop.call_soon_threadsafe(gone.set)
+            with suppress(RuntimeError):  # nobody waited so long
+                loop.call_soon_threadsafe(gone.set)
 
         # Not in the loop's own threads: their end is waited for when the process ends.
         thread = threading.Thread(target=shut, name="traces", daemon=True)

@@ -23,7 +23,7 @@ from prometheus_client import (
 
 from core.messages import Usage
 
-disable_created_metrics()  # a second series beside each, which nothing reads
+disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series, which nothing reads
 _TURN_SECONDS = (0.1, 0.25, 0.5, 1, 2, 5, 10, 20, 40, 80, 160, 320)
 _ACCEPT_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5)
 
@@ -124,6 +124,7 @@ model_tokens = Counter(
     ["kind"],
     registry=registry,
 )
+_BY_KIND = {kind: model_tokens.labels(kind) for kind in ("input", "cached", "output", "reasoning")}
 model_cost = Counter("ponte_model_cost_dollars", "What they cost, where known", registry=registry)
 spent_tokens = Counter(
     "ponte_spent_tokens", "Tokens in and out, by model", ["model"], registry=registry
@@ -236,8 +237,9 @@ def count_round(usage: Usage, model: str = "") -> None:
 
 def count_usage(usage: Usage) -> None:
     """Tokens and money, whoever used them: a round, or a tool."""
-    for kind in ("input", "cached", "output", "reasoning"):
-        model_tokens.labels(kind).inc(getattr(usage, kind))
+    for kind, counter in _BY_KIND.items():
+        if count := getattr(usage, kind):
+            counter.inc(count)
     model_cost.inc(usage.cost or 0.0)
 
 

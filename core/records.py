@@ -98,6 +98,11 @@ class Turn:
     def id(self) -> str:
         return self.message.turn
 
+    @property
+    def fresh(self) -> bool:
+        """Whether nothing of it was done yet, by any process."""
+        return self.attempt == 1 and not (self.items or self.calls or self.answer)
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:

@@ -184,7 +184,7 @@ class TurnTrace:
         ):  # fmt: skip
             root.note(name, value)
         _TRACE.set(_Trace(_recorder, root, turn.thread))
-        if turn.attempt == 1:  # how long a later attempt waited, its gap in the trace tells
+        if turn.fresh:  # how long it lay after a crash, the gap in its trace tells
             with Span("queue", began=turn.accepted_at):
                 pass
 

@@ -173,7 +173,7 @@ class ConversationManager:
         turn = await self._journal.begin(seq)
         if turn is None:
             return
-        if turn.attempt == 1:
+        if turn.fresh:
             waited = time.time() - turn.accepted_at
             metrics.queue_seconds.labels(turn.message.address.platform).observe(max(0.0, waited))
         with structlog.contextvars.bound_contextvars(turn=turn.id), tracing.TurnTrace(turn):

@@ -7,6 +7,7 @@ test does not take.
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -46,6 +47,7 @@ class Alert:
     link: str
 
 
+@functools.cache
 def events() -> Sequence[Event]:
     """Every warning and error of ours, by log and words."""
     found: set[Event] = set()
