@@ -246,3 +246,10 @@ def test_a_running_ponte_forgets_and_goes_on(running: tuple[Machine, str]) -> No
     assert [row["name"] for row in json.loads(out)["rows"] if row["turns"] == 3] == ["forgotten"]
     audit = machine.ponte("audit", "--event", "person-forgotten", "--json")[1]
     assert json.loads(audit)["person"].startswith("p-")
+
+
+def test_a_list_for_people(recorded: Shell) -> None:
+    head, *lines = recorded("person", "list").out.splitlines()
+    assert head.split() == ["first", "last", "messages", "files", "changes", "decided", "person"]
+    found = known(recorded)
+    assert {line.split()[6] for line in lines} == found.keys()
