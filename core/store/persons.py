@@ -557,10 +557,10 @@ def _theirs(work: _Erasing) -> None:
             work.each(f"DELETE FROM {table} WHERE change = ?", [change])  # noqa: S608 - ours
     for table in ("rounds", "items", "calls", "posts"):
         work.each(f"DELETE FROM {table} WHERE seq = ?", work.seqs)  # noqa: S608 - ours
-    for table in TABLES:
+    for each in TABLES:
         # Of the audit log's keys theirs is destroyed last: until then they can be found again.
-        if table.has_person and table.whose == "person" and table.name != "audit_keys":
-            work.all(f"DELETE FROM {table.name} WHERE person = :person")  # noqa: S608 - ours
+        if each.has_person and each.whose == "person" and each.name != "audit_keys":
+            work.all(f"DELETE FROM {each.name} WHERE person = :person")  # noqa: S608 - ours
     alone = work.places.alone
     for conversation in alone:
         threads = [
@@ -631,13 +631,13 @@ def _in_notes(work: _Erasing) -> None:
     for id in ids:
         row = work.connection.execute("SELECT thread FROM changes WHERE id = ?", (id,)).fetchone()
         threads.add(row["thread"] if row else "")
-    for id, item in _items(work, threads, NOTE):
+    for number, item in _items(work, threads, NOTE):
         named = {each for each in ids if each in item.text}
         if named & work.gone:
-            work.each("DELETE FROM items WHERE id = ?", [id])
+            work.each("DELETE FROM items WHERE id = ?", [number])
         elif named:
             bare = replace(item, text=_nameless(item.text, work.who))
-            _put(work, "UPDATE items SET item = ? WHERE id = ?", encode(bare), id)
+            _put(work, "UPDATE items SET item = ? WHERE id = ?", encode(bare), number)
 
 
 def _in_quotes(work: _Erasing) -> None:
@@ -716,7 +716,7 @@ def _money(work: _Erasing) -> None:
         ).close()  # fmt: skip
         if len(parts) > 2:
             end = f":{place}"
-            connection.execute(
+            work.connection.execute(
                 "DELETE FROM counters WHERE substr(scope, length(scope) - ? + 1) = ?",
                 (len(end), end),
             ).close()

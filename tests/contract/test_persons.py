@@ -151,7 +151,9 @@ async def team(embedded: Embedded) -> Team:
     own = await talk(engine, "my own affairs", BEA, BEAS)
     waiting = await change_of(ledger, own, None, "another row", ANA)
     await SqlOutbox(engine.database).tell(
-        waiting.id, "asked", [Outgoing(waiting.id, "copy", ANA, "en", "Please approve this")]
+        waiting.id,
+        "asked",
+        [Outgoing(waiting.id, "copy", ANA, locale="en", text="Please approve this")],
     )
     files = SqlFiles(engine.database, engine.bytes())
     event = first.message.event_key
@@ -281,7 +283,7 @@ async def test_who_is_known_and_a_key_may_be_written_in_three_ways(team: Team) -
 async def test_an_export_has_all_of_theirs_and_no_secret(team: Team) -> None:
     persons = persons_of(team.engine)
     who = await persons.find(ANA.key)
-    assert (who.names, who.ids) == ({"Ana Lima"}, {"UANA77", DIRECT})
+    assert (set(who.names), set(who.ids)) == ({"Ana Lima"}, {"UANA77", DIRECT})
     counts = await persons.counts(who)
     found = {section: await persons.rows(who, section) for section in counts}
     assert {section: len(rows) for section, rows in found.items()} == counts
