@@ -409,13 +409,17 @@ async def test_a_turn_under_way_can_write_nothing_any_more(embedded: Embedded) -
 
 
 async def test_nothing_is_erased_while_a_change_of_theirs_is_applied(team: Team) -> None:
-    ledger = SqlLedger(team.engine.database)
+    """Elsewhere than where turns run nobody is at it."""
+    ledger, persons = SqlLedger(team.engine.database), persons_of(team.engine)
     await ledger.claim(team.open.id, 77, ANA, time.time())
-    before = await everything(team.engine)
-    persons = persons_of(team.engine)
-    with pytest.raises(StillApplying, match="in a moment"):
-        await persons.erase(await persons.find(ANA.key))
-    assert await everything(team.engine) == before
+    who = await persons.find(ANA.key)
+    before = await persons.counts(who)
+    for at_work in (None, {"slack", "web"}):
+        with pytest.raises(StillApplying, match="in a moment"):
+            await persons.erase(who, at_work)
+    assert await persons.counts(who) == before
+    await persons.erase(who, {"discord"})
+    assert await persons.counts(who) == {}
 
 
 async def test_again_after_a_crash_ends_it(team: Team) -> None:
