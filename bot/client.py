@@ -161,8 +161,12 @@ class LocalClient:
         """`whom` has one of "conversation" and "person"."""
         return await self._asked("POST", "/operator/forget", body=whom)
 
-    async def act(self, name: str, *, patience: float = _AT_ONCE, **arguments: Any) -> Json:
-        """Have one of its `Operator.acts` done, within so many seconds."""
+    async def act(self, name: str, **arguments: Any) -> Json:
+        """Have one of its `Operator.acts` done."""
+        return await self.act_within(_AT_ONCE, name, **arguments)
+
+    async def act_within(self, patience: float, name: str, /, **arguments: Any) -> Json:
+        """The same, where it may take so many seconds."""
         body = {"arguments": arguments}
         return await self._asked("POST", f"/operator/{name}", patience=patience, body=body)
 

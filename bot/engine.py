@@ -248,6 +248,11 @@ class Engine:
             asyncio.create_task(self.peers.lead("redraw", self.redraw.run)),
         ]
 
+    @property
+    def at_work(self) -> frozenset[str] | None:
+        """The platforms whose turns may be under way; None: another process may be at any."""
+        return None if self._stores.jobs else frozenset(self.replies)
+
     async def scrub(self, *, whole: bool = False) -> None:
         """What was erased leaves the files for good. Raises NotStored."""
         if whole:

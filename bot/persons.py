@@ -32,7 +32,7 @@ class NoFolder(PonteError):
 
 def person_list(*, as_json: bool = False) -> int:
     async def ask(one: LocalClient) -> Sequence[Json]:
-        people: Sequence[Json] = (await one.act("person", patience=PATIENCE))["people"]
+        people: Sequence[Json] = (await one.act_within(PATIENCE, "person"))["people"]
         return people
 
     people = _asked(ask)
@@ -63,7 +63,7 @@ def person_export(key: str, folder: Path | None) -> int:
     """JSON to stdout; with a `folder`, `person.json` there and their files beside it."""
 
     async def ask(one: LocalClient) -> None:
-        known = await one.act("person/counts", person=key, patience=PATIENCE)
+        known = await one.act_within(PATIENCE, "person/counts", person=key)
         if folder is None:
             async for piece in _document(one, known):
                 sys.stdout.write(piece)
@@ -88,14 +88,14 @@ def person_export(key: str, folder: Path | None) -> int:
 
 def person_forget(key: str, confirm: Callable[[str], None] | None) -> int:
     """`confirm` asks a person, and raises where they do not want it; None: nobody is asked."""
-    known = _asked(lambda one: one.act("person/counts", person=key, patience=PATIENCE))
+    known = _asked(lambda one: one.act_within(PATIENCE, "person/counts", person=key))
     person, names = str(known["person"]), ", ".join(map(str, known["names"]))
     if confirm is not None:
         _print(one_line(f"{person} {names}".strip()))
         for line in counted(known["counts"]):
             _print(line)
         confirm(say("Erase all of this for good?"))
-    done = _asked(lambda one: one.act("person/forget", person=person, patience=PATIENCE))
+    done = _asked(lambda one: one.act_within(PATIENCE, "person/forget", person=person))
     if left := done["left"]:
         names = ", ".join(f"{section} {count}" for section, count in left.items())
         raise PonteError(

@@ -122,7 +122,7 @@ class Privacy:
         left: Json = {}
         for _ in range(TIMES):
             await self._clear(who)
-            erased = await self._persons.erase(who)
+            erased = await self._persons.erase(who, self._engine.at_work)
             await self._show_nameless(erased)
             if not (left := await self._persons.counts(who)):
                 break

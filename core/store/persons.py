@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -299,10 +299,12 @@ class SqlPersons:
             lambda c: [row["seq"] for row in c.execute(sql, (who.key,))]
         )
 
-    async def erase(self, who: Who) -> Erased:
+    async def erase(self, who: Who, at_work: Collection[str] | None = None) -> Erased:
         """In one transaction. What stands beside the tables, files and records of threads, goes
-        before: it is found by these rows. Raises StillApplying."""
-        return await self._database.write(lambda c: _erase(c, who, shared=self._shared))
+        before: it is found by these rows. A change of theirs that is being applied keeps it from
+        being done, on these platforms (None: on any); elsewhere nobody is at it. Raises
+        StillApplying."""
+        return await self._database.write(lambda c: _erase(c, who, at_work, shared=self._shared))
 
 
 _DECIDED = "FROM changes WHERE decider = :person AND person <> :person"
@@ -513,7 +515,9 @@ class _Erasing:
         self.rows += max(0, self.connection.execute(sql, self.who.values).rowcount)
 
 
-def _erase(connection: Connection, who: Who, *, shared: bool) -> Erased:
+def _erase(
+    connection: Connection, who: Who, at_work: Collection[str] | None, *, shared: bool
+) -> Erased:
     places = _places(connection, who)
     for conversation in sorted((*places.alone, *places.shared)):
         lock(connection, conversation)
@@ -523,7 +527,10 @@ def _erase(connection: Connection, who: Who, *, shared: bool) -> Erased:
     work.decided = work.ids(f"SELECT id {_DECIDED}") | (
         work.ids("SELECT change FROM consents WHERE person = :person") - work.gone
     )
-    if work.ids("SELECT id FROM changes WHERE state = 'applying' AND :person IN (person, decider)"):
+    applying = work.ids(
+        "SELECT conversation FROM changes WHERE state = 'applying' AND :person IN (person, decider)"
+    )
+    if any(at_work is None or str(one).partition(":")[0] in at_work for one in applying):
         raise StillApplying
     for seq in sorted(work.ids("SELECT seq FROM holds WHERE person = :one")):
         budget.close(connection, seq)
@@ -550,10 +557,10 @@ def _theirs(work: _Erasing) -> None:
             work.each(f"DELETE FROM {table} WHERE change = ?", [change])  # noqa: S608 - ours
     for table in ("rounds", "items", "calls", "posts"):
         work.each(f"DELETE FROM {table} WHERE seq = ?", work.seqs)  # noqa: S608 - ours
-    for table in TABLES:
+    for each in TABLES:
         # Of the audit log's keys theirs is destroyed last: until then they can be found again.
-        if table.has_person and table.whose == "person" and table.name != "audit_keys":
-            work.all(f"DELETE FROM {table.name} WHERE person = :person")  # noqa: S608 - ours
+        if each.has_person and each.whose == "person" and each.name != "audit_keys":
+            work.all(f"DELETE FROM {each.name} WHERE person = :person")  # noqa: S608 - ours
     alone = work.places.alone
     for conversation in alone:
         threads = [
@@ -624,13 +631,13 @@ def _in_notes(work: _Erasing) -> None:
     for id in ids:
         row = work.connection.execute("SELECT thread FROM changes WHERE id = ?", (id,)).fetchone()
         threads.add(row["thread"] if row else "")
-    for id, item in _items(work, threads, NOTE):
+    for number, item in _items(work, threads, NOTE):
         named = {each for each in ids if each in item.text}
         if named & work.gone:
-            work.each("DELETE FROM items WHERE id = ?", [id])
+            work.each("DELETE FROM items WHERE id = ?", [number])
         elif named:
             bare = replace(item, text=_nameless(item.text, work.who))
-            _put(work, "UPDATE items SET item = ? WHERE id = ?", encode(bare), id)
+            _put(work, "UPDATE items SET item = ? WHERE id = ?", encode(bare), number)
 
 
 def _in_quotes(work: _Erasing) -> None:
@@ -709,7 +716,7 @@ def _money(work: _Erasing) -> None:
         ).close()  # fmt: skip
         if len(parts) > 2:
             end = f":{place}"
-            connection.execute(
+            work.connection.execute(
                 "DELETE FROM counters WHERE substr(scope, length(scope) - ? + 1) = ?",
                 (len(end), end),
             ).close()

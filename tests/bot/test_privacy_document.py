@@ -68,7 +68,10 @@ def test_each_command_in_it_runs(ponte: Shell, monkeypatch: pytest.MonkeyPatch) 
     words = WORDS | {"KEY": key, "CONVERSATION": conversation, "ID": change}
     found = commands()
     assert len(found) > 12
-    for command in sorted(found, key=lambda c: ("forget" in c or "remove" in c, "person" in c)):
+    for command in sorted(
+        found,
+        key=lambda c: ("forget" in c or "remove" in c, c.startswith("person"), "--person" in c),
+    ):
         given = [words.get(word, word) for word in shlex.split(command)]
         asks = {"forget", "remove"} & set(given[:2])
         if given[:2] in (["person", "export"], ["person", "forget"]):
