@@ -8,7 +8,7 @@ import sys
 import sysconfig
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from bot.settings import Settings
@@ -41,12 +41,12 @@ class Installed:
     """`folder/env` has the wheel; `settings` are set for each command."""
 
     folder: Path
-    settings: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, str]
 
     @classmethod
-    def of(cls, wheel: Path, folder: Path) -> Installed:
+    def of(cls, wheel: Path, folder: Path, settings: Mapping[str, str]) -> Installed:
         run(sys.executable, "-m", "venv", "--without-pip", folder / "env")
-        made = cls(folder)
+        made = cls(folder, settings)
         see_packages(made.site)
         run(sys.executable, "-m", "pip", "--python", made.python, "install", "--quiet",
             "--no-index", "--no-deps", "--no-compile", "--ignore-installed", wheel)  # fmt: skip
