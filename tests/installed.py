@@ -30,15 +30,11 @@ def build(folder: Path) -> Path:
     return wheel
 
 
-def see_packages(site: Path) -> None:
-    """Let an environment see the packages of this test run, but not its checkout: a line of a .pth
-    file puts a folder on the path without reading the .pth files in it."""
-    (site / "of_the_tests.pth").write_text(sysconfig.get_path("purelib") + "\n")
-
-
 @dataclass
 class Installed:
-    """`folder/env` has the wheel; `settings` are set for each command."""
+    """`folder/env` has the wheel and sees the packages of this test run, but not its checkout: a
+    line of a .pth file puts a folder on the path without reading the .pth files in it. `settings`
+    are set for each command."""
 
     folder: Path
     settings: Mapping[str, str]
@@ -47,7 +43,7 @@ class Installed:
     def of(cls, wheel: Path, folder: Path, settings: Mapping[str, str]) -> Installed:
         run(sys.executable, "-m", "venv", "--without-pip", folder / "env")
         made = cls(folder, settings)
-        see_packages(made.site)
+        (made.site / "of_the_tests.pth").write_text(sysconfig.get_path("purelib") + "\n")
         run(sys.executable, "-m", "pip", "--python", made.python, "install", "--quiet",
             "--no-index", "--no-deps", "--no-compile", "--ignore-installed", wheel)  # fmt: skip
         return made

@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -190,11 +191,11 @@ def test_the_cells_of_a_notebook(reader: Reader) -> None:
     make, ask = only("A notebook cell", "python")
     folder = reader.folder("A notebook cell")
     shutil.copy(reader.wheel, folder)
-    lend = "import pathlib, sys; sys.path.append(ROOT); from tests.installed import see_packages; "
-    lend += "see_packages(*pathlib.Path('ponte/lib').glob('python3*/site-packages'))\n"
+    lend = "import pathlib\nfor site in pathlib.Path('ponte/lib').glob('python3*/site-packages'):\n"
+    lend += f"    (site / 'lent.pth').write_text({sysconfig.get_path('purelib')!r})\n"
     kept = {"PIP_NO_INDEX": "1", "PIP_NO_DEPS": "1", "PONTE_HOME": "home", "PONTE_WEB": "off"}
     done = subprocess.run(
-        [sys.executable, "-c", f"ROOT = {str(ROOT)!r}\n{make.text}{lend}{ask.text}"],
+        [sys.executable, "-c", f"{make.text}{lend}{ask.text}"],
         cwd=folder, env=reader.ponte.environment | kept, capture_output=True, text=True,
         check=False, timeout=120,
     )  # fmt: skip
