@@ -8,7 +8,7 @@ import sys
 import sysconfig
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from bot.settings import Settings
@@ -30,24 +30,20 @@ def build(folder: Path) -> Path:
     return wheel
 
 
-def see_packages(site: Path) -> None:
-    """Let an environment see the packages of this test run, but not its checkout: a line of a .pth
-    file puts a folder on the path without reading the .pth files in it."""
-    (site / "of_the_tests.pth").write_text(sysconfig.get_path("purelib") + "\n")
-
-
 @dataclass
 class Installed:
-    """`folder/env` has the wheel; `settings` are set for each command."""
+    """`folder/env` has the wheel and sees the packages of this test run, but not its checkout: a
+    line of a .pth file puts a folder on the path without reading the .pth files in it. `settings`
+    are set for each command."""
 
     folder: Path
-    settings: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, str]
 
     @classmethod
-    def of(cls, wheel: Path, folder: Path) -> Installed:
+    def of(cls, wheel: Path, folder: Path, settings: Mapping[str, str]) -> Installed:
         run(sys.executable, "-m", "venv", "--without-pip", folder / "env")
-        made = cls(folder)
-        see_packages(made.site)
+        made = cls(folder, settings)
+        (made.site / "of_the_tests.pth").write_text(sysconfig.get_path("purelib") + "\n")
         run(sys.executable, "-m", "pip", "--python", made.python, "install", "--quiet",
             "--no-index", "--no-deps", "--no-compile", "--ignore-installed", wheel)  # fmt: skip
         return made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 import tomllib
 from pathlib import Path
@@ -18,7 +19,7 @@ ANEW = ": install Ponte anew, in an environment of its own (docs/install.md)"
 
 
 class Environment:
-    """A folder of distributions, first on the path; each is its metadata alone."""
+    """A folder of distributions, first on the path; each is its metadata and empty files."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -28,6 +29,10 @@ class Environment:
         info.mkdir()
         (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
         (info / "RECORD").write_text("".join(f"{file},,\n" for file in files))
+        for file in files:  # from Python 3.12 on one that is not there does not count
+            (self.folder / file).parent.mkdir(exist_ok=True)
+            (self.folder / file).touch()
+        importlib.invalidate_caches()
 
 
 @pytest.fixture
