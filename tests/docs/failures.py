@@ -8,6 +8,7 @@ stands in the catalogue and looks like one.
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from collections.abc import Iterator
 
@@ -42,6 +43,7 @@ NO_FAILURES = (
 """How sentences begin that are found beside the others."""
 
 
+@functools.cache
 def failures() -> dict[str, set[str]]:
     """English sentence with its `{placeholders}` → the files that say it."""
     sources, found = parsed(), dict[str, set[str]]()

@@ -118,14 +118,43 @@ def test_documents_with_a_test_of_their_own_have_it() -> None:
     assert [two for one, two in OWN.items() if one in DOCUMENTS and not (ROOT / two).exists()] == []
 
 
-@of("toml")
-def test_a_file_is_taken(block: Block, tmp_path: Path) -> None:
-    """Where a document has a test of its own, it may be another program's."""
+@of("toml", "json", "yaml", "python")
+def test_a_block_can_be_read(block: Block, tmp_path: Path) -> None:
+    match block.language:
+        case "toml":
+            read_toml(block, tmp_path)
+        case "json":
+            json.loads(block.text)
+        case "yaml":
+            read_yaml(block)
+        case "python":
+            read_python(block)
+
+
+def read_toml(block: Block, folder: Path) -> None:
+    """As ponte.toml; where a document has a test of its own, it may be another program's."""
     tomllib.loads(block.text)
     if block.document not in OWN:
-        path = tmp_path / "ponte.toml"
+        path = folder / "ponte.toml"
         path.write_text(block.text, encoding="utf-8")
         read_config(path)
+
+
+def read_yaml(block: Block) -> None:
+    """No parser of YAML is among our packages: keys, lists, even indentation, closed brackets."""
+    assert [line for line in block.text.splitlines() if not _YAML.fullmatch(line)] == []
+    assert all(block.text.count(one) == block.text.count(two) for one, two in ("[]", "{}"))
+
+
+def read_python(block: Block) -> None:
+    """It compiles, and what it imports is there; what it calls needs a service."""
+    flags = ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+    tree = compile(block.text, str(block), "exec", flags)
+    assert isinstance(tree, ast.Module)
+    imports: list[ast.stmt] = [
+        node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)
+    ]
+    exec(compile(ast.Module(imports, []), str(block), "exec"), {})
 
 
 @of("env")
@@ -139,31 +168,6 @@ def test_settings_are_taken(block: Block, tmp_path: Path, monkeypatch: pytest.Mo
     named = {one.key.lower() for one in parse_stream(io.StringIO(text)) if one.key}
     assert named <= taken.model_fields_set
     assert taken.notes == ()
-
-
-@of("json")
-def test_json_can_be_read(block: Block) -> None:
-    json.loads(block.text)
-
-
-@of("yaml")
-def test_yaml_looks_like_it(block: Block) -> None:
-    """No parser of YAML is among our packages: keys, lists, even indentation, closed brackets."""
-    assert [line for line in block.text.splitlines() if not _YAML.fullmatch(line)] == []
-    assert all(block.text.count(one) == block.text.count(two) for one, two in ("[]", "{}"))
-
-
-@of("python")
-def test_python_compiles_and_its_imports_are_there(block: Block) -> None:
-    """What it calls needs a service; that its names are ours is shown by importing them."""
-    tree = compile(
-        block.text, str(block), "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
-    )
-    assert isinstance(tree, ast.Module)
-    imports: list[ast.stmt] = [
-        node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)
-    ]
-    exec(compile(ast.Module(imports, []), str(block), "exec"), {})
 
 
 @of("sh", "bash")

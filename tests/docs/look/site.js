@@ -5,6 +5,7 @@ const [search, found, nav, menu, theme] = ["search", "found", "nav", "menu", "th
 const article = document.querySelector("article");
 const root = document.documentElement;
 const MOST = 30;
+const PHRASE = 20; // what the words weigh where they stand side by side
 
 for (const table of article.querySelectorAll("table")) {
   const box = document.createElement("div");
@@ -24,9 +25,9 @@ function weight([, title, heading, text], asked) {
     const there = words(heading).includes(word) ? 10 : words(title).includes(word) ? 4 : 0;
     const times = words(text).split(word).length - 1;
     if (!there && !times) return 0;
-    sum += there + Math.min(times, 5);
+    sum += there + Math.min(times, 5) / (1 + text.length / 3000);
   }
-  return sum;
+  return sum + (words(text).includes(asked.join(" ")) ? PHRASE : 0);
 }
 
 function excerpt(text, asked) {
@@ -39,6 +40,7 @@ function show() {
   found.hidden = !asked.length;
   article.hidden = !!asked.length;
   if (!asked.length) return found.replaceChildren();
+  scrollTo(0, 0);
   const rows = INDEX.map((row) => [weight(row, asked), row]).filter(([sum]) => sum);
   rows.sort((a, b) => b[0] - a[0]);
   found.replaceChildren(...rows.slice(0, MOST).map(([, [address, title, heading, text]]) => {
