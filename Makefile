@@ -6,6 +6,7 @@
 # make wheel  build dist/ponte_bot-….whl, for any machine with Python 3.11 or newer
 # make bench  seconds and megabytes
 # make soak   50,000 turns over 5,000 threads: does anything grow?
+# make pictures  take the pictures of the documents anew (Chromium, and fonts of Debian's)
 # make languages  bring the catalogues of core/locale up to the code, and tell what is missing
 # make reference  write docs/reference.md anew from the code
 # make site   the documents as a site of static pages, in dist/site
@@ -28,7 +29,7 @@ done
 NO_PYTHON = Ponte needs Python 3.11 or newer. Install it, or name one: make PYTHON=/path/to/python3
 NO_VENV = This Python cannot make a venv. On Debian: apt-get install python3-venv
 
-.PHONY: run test lint storm sandbox wheel bench soak languages reference site lock clean
+.PHONY: run test lint storm sandbox wheel bench soak pictures languages reference site lock clean
 
 run: .venv/ready
 	@echo "In this checkout the command ponte is $(BIN)/ponte, as in: $(BIN)/ponte chat"
@@ -80,6 +81,9 @@ COMPILE = uv pip compile --quiet --universal --python-version 3.11 --generate-ha
 	--no-emit-index-url --custom-compile-command "make lock"
 
 SANDBOX = matplotlib numpy openpyxl pandas pillow
+
+pictures: .venv/ready-to-test sandbox
+	$(BIN)/python -m tests.pictures
 
 languages: .venv/ready-to-test
 	$(BIN)/python -m tests.languages.sentences

@@ -551,7 +551,7 @@ class Interactions:
             told = await self._refused(location)
             locale = self._locale(location)
             if wanted:
-                lacks = self._missing(known[wanted.slug], wanted, locale)
+                lacks = self._missing(known[wanted.slug], wanted, locale) if wanted.input else ""
                 form = render.inputs(known[wanted.slug], _memory(location), locale, lacks)
             else:
                 form = render.quick(list(known.values()), "", _memory(location), locale)

@@ -544,15 +544,25 @@ def _card_words(card: Card, locale: str) -> str:
 
 def _rows(rows: Sequence[Mapping[str, Any]], limit: int) -> str:
     """The first rows, as many as fit; the rest is counted."""
-    lines: list[str] = []
-    for row in rows[:_ROWS]:
-        sides = [_cells(row.get("before")), _cells(row.get("after"))]
-        line = cut("• " + " → ".join(side for side in sides if side), limit - _FEW // 2)
-        if lines and sum(len(each.encode()) + 1 for each in [*lines, line]) > limit - _FEW // 2:
-            break
-        lines.append(line)
-    more = [f"… +{len(rows) - len(lines)}"] if len(rows) > len(lines) else []
-    return "\n".join([*lines, *more])
+    told = ["• " + _change(row.get("before"), row.get("after")) for row in rows[:_ROWS]]
+    for shown in range(len(told), 0, -1):
+        text = "\n".join([*told[:shown], *_more(len(rows) - shown)])
+        if len(text.encode()) <= limit:
+            return text
+    return "\n".join([cut(told[0], limit - _FEW // 2), *_more(len(rows) - 1)])
+
+
+def _more(count: int) -> list[str]:
+    return [f"… +{count}"] if count else []
+
+
+def _change(before: Any, after: Any) -> str:
+    """A row as it is, and what of it would be otherwise."""
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        other = {name: after[name] for name in after if name not in before
+                 or before[name] != after[name]}  # fmt: skip
+        after = other or after
+    return " → ".join(side for side in (_cells(before), _cells(after)) if side)
 
 
 def _cells(row: Any) -> str:
@@ -564,6 +574,7 @@ def _cells(row: Any) -> str:
 
 
 def _code(value: Any) -> str:
+    value = "–" if value is None else value
     words = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
     return f"`{escaped(words[:_CELL].replace('`', 'ˋ').replace(chr(10), ' ')) or ' '}`"
 

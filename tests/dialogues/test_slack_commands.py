@@ -34,6 +34,7 @@ async def test_missing_inputs_are_asked_in_a_modal(tmp_path: Path) -> None:
         await typed.acked.wait()
         (modal,) = w.slack.workspace.views
         assert [b["block_id"] for b in modal["blocks"] if b["type"] == "input"] == ["field:month"]
+        assert modal["blocks"][0]["text"]["text"] == "Writes a report."
         sent = w.slack.submit(w.alice, modal, {"field:month": "May 2026"})
         await sent.acked.wait()
         assert sent.response == {}

@@ -47,6 +47,22 @@ def test_the_longest_answer_with_cards_fits_one_post() -> None:
     assert all(f"abc23{n}" in str(body["blocks"]) for n in range(2, 4))
 
 
+def test_an_approver_sees_every_row_that_would_change_and_what_in_it() -> None:
+    before = {"Id": 1, "Status": "Overdue", "Paid on": None}
+    row = {"before": before, "after": before | {"Status": "Paid", "Paid on": "2026-11-18"}}
+    for count in (1, 2, 5):
+        shown = all_blocks([replace(CARD, rows=(row,) * count)])
+        lines = str(shown[1]["text"]["text"]).split("\n")
+        assert (
+            lines
+            == [
+                "• Id: `1`, Status: `Overdue`, Paid on: `–` → Status: `Paid`, Paid on: `2026-11-18`"
+            ]
+            * count
+        )
+    assert "… +1" in str(all_blocks([replace(CARD, rows=(row,) * 6)]))
+
+
 def test_a_decided_card_takes_the_place_of_the_open_one() -> None:
     others = card_blocks(replace(CARD, id="zzz222"))
     message = [{"type": "markdown", "text": "Shall I?"}, *card_blocks(CARD), *others]

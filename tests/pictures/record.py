@@ -1,0 +1,34 @@
+"""What is kept of a picture: the picture, and beside it what is to be read there and its digest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+Json = dict[str, Any]
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "docs" / "screenshots"
+RECORDS = Path(__file__).parent / "taken"
+
+
+def keep(name: str, drawing: Json, data: bytes) -> None:
+    (FOLDER / f"{name}.webp").write_bytes(data)
+    told = {"sha256": hashlib.sha256(data).hexdigest(), "drawing": drawing}
+    text = json.dumps(told, ensure_ascii=False, indent=1)
+    (RECORDS / f"{name}.json").write_text(text + "\n", "utf-8")
+
+
+def record(name: str) -> Json:
+    told: Json = json.loads((RECORDS / f"{name}.json").read_text("utf-8"))
+    return told
+
+
+def names() -> list[str]:
+    return sorted(path.stem for path in RECORDS.glob("*.json"))
+
+
+def digest(name: str) -> str:
+    return hashlib.sha256((FOLDER / f"{name}.webp").read_bytes()).hexdigest()

@@ -1,0 +1,345 @@
+"""The scenes: what people say and press in the studio, and when a picture is taken of it."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import pty
+import struct
+import sys
+import termios
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from playwright.async_api import FilePayload, Page, expect
+
+from tests.fakes.discord.people import fields
+from tests.fakes.discord.world import Payload
+from tests.fakes.slack import Post
+from tests.fakes.stackspot import Look, Run
+from tests.pictures import discord, slack
+from tests.pictures.camera import Camera
+from tests.pictures.studio import (
+    BY_STATUS,
+    HELLO,
+    LATE,
+    LEADS,
+    MOMENT,
+    NOTES,
+    OVERDUE,
+    PAID,
+    PLOTTED,
+    SALES,
+    TO_ACTIVE,
+    ZONE,
+    Studio,
+)
+from tests.pictures.terminal import Screen
+from tests.terminal.test_at_a_terminal import ROOT, TALK, Terminal
+from tests.web.page.browser import say, visit
+
+Json = dict[str, Any]
+Theme = Literal["light", "dark"]
+
+DESK, TALL, PHONE = (1180, 800), (1180, 1140), (390, 844)
+COLUMNS = 88
+TYPED = "quick-command release-notes version=4.2 readers=customers"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """`drawing` says all that is to be read in it, and for what is drawn here all that there is but
+    the `files`, by name. `taken` is the picture, where it is one of the real page."""
+
+    name: str
+    drawing: Json
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    taken: bytes | None = None
+
+
+Scene = Callable[[Studio, Camera], AsyncIterator[Picture]]
+
+
+async def invoices_on_slack(studio: Studio, _: Camera) -> AsyncIterator[Picture]:
+    asked = mentions(studio, studio.ana, OVERDUE)
+    await studio.slack.answer(asked)
+    studio.clock.shift(125)
+    card = await studio.slack.answer(studio.slack.say(studio.ana, studio.channel, PAID, asked))
+    yield on_slack(studio, "slack-thread", asked, "light")
+    studio.slack.click(studio.ana, card, "Approve")
+    await studio.slack.until(lambda: "Undo" in card.buttons)
+    yield on_slack(studio, "slack-done", asked, "dark", last=2)
+    studio.slack.click(studio.ana, card, "Undo")
+    await studio.slack.until(lambda: not card.buttons)
+
+
+async def hello_on_slack(studio: Studio, _: Camera) -> AsyncIterator[Picture]:
+    asked = mentions(studio, studio.ana, HELLO)
+    await studio.slack.answer(asked)
+    yield on_slack(studio, "slack-hello", asked, "light")
+
+
+async def french_on_slack(studio: Studio, _: Camera) -> AsyncIterator[Picture]:
+    asked = mentions(studio, studio.lea, LEADS)
+    await studio.slack.answer(asked)
+    studio.clock.shift(65)
+    await studio.slack.answer(studio.slack.say(studio.lea, studio.channel, TO_ACTIVE, asked))
+    yield on_slack(studio, "slack-francais", asked, "dark")
+
+
+async def plot_on_slack(studio: Studio, _: Camera) -> AsyncIterator[Picture]:
+    files = [("sales.csv", "text/csv", SALES)]
+    asked = mentions(studio, studio.ana, PLOTTED, files=files)
+    await studio.slack.answer(asked)
+
+    def sent() -> list[Post]:
+        posts = studio.slack.workspace.by_bot(asked.channel, asked.ts)
+        return [post for post in posts if post.files]
+
+    await studio.slack.until(lambda: sum(len(post.files) for post in sent()) == 2)
+    images = {file.name: file.data for post in sent() for file in post.files
+              if file.mimetype == "image/png"}  # fmt: skip
+    yield on_slack(studio, "slack-plot", asked, "light", images)
+
+
+async def form_on_slack(studio: Studio, _: Camera) -> AsyncIterator[Picture]:
+    command = "/quick-command"
+    await studio.slack.command(studio.ana, studio.channel, command, "release-notes").acked.wait()
+    view = studio.slack.workspace.views[-1]
+    shown = {name: view[name] for name in ("title", "submit", "close", "blocks")}
+    drawing = {
+        "kind": "slack form", "theme": "light", "width": 520, "view": shown,
+        "filled": {"field:version": "4.2", "field:readers": "customers"},
+    }  # fmt: skip
+    yield Picture("slack-form", drawing)
+
+
+async def progress_on_slack(studio: Studio, _: Camera) -> AsyncIterator[Picture]:
+    """Where the app is no agent: a session of Slack's shows no words."""
+    workspace = studio.slack.workspace
+    workspace.agent, studio.stackspot.held = False, True
+    looks = Look("RUNNING", 0.42, "Summarise"), Look("COMPLETED", 1.0)
+    studio.stackspot.go(Run(looks, NOTES))
+    asked = mentions(studio, studio.rui, TYPED)
+    await studio.slack.until(lambda: any("%" in told["status"] for told in workspace.statuses))
+    status = next(told["status"] for told in workspace.statuses if "%" in told["status"])
+    yield on_slack(studio, "slack-progress", asked, "dark", status=status)
+    studio.stackspot.held = False
+    await studio.slack.answer(asked)
+    yield on_slack(studio, "slack-notes", asked, "dark")
+    workspace.agent = True
+
+
+async def home_on_slack(studio: Studio, _: Camera) -> AsyncIterator[Picture]:
+    studio.slack.dm(studio.ana)
+    studio.slack.opens_home(studio.ana)
+    await studio.slack.until(lambda: studio.ana.id in studio.slack.workspace.homes)
+    view = studio.slack.workspace.homes[studio.ana.id]
+    drawing = {"kind": "slack home", "theme": "light", "width": 620, "view": view}
+    yield Picture("slack-home", drawing)
+
+
+async def discord_talk(studio: Studio, _: Camera) -> AsyncIterator[Picture]:
+    asked = await studio.maya.slash("ask", studio.server, prompt=LATE)
+    await asked.until(lambda exchange: "Source" in exchange.text)
+    assert asked.original
+    drawing = {
+        "kind": "discord talk", "theme": "dark", "width": 620, "place": "sales", "command": "ask",
+        "messages": discord.messages(studio.discord, [asked.original]),
+    }  # fmt: skip
+    yield Picture("discord-ask", drawing)
+    said = await studio.maya.mention(PAID, studio.server)
+    threads = studio.discord.world.channels
+    await studio.discord.until(lambda: int(said["id"]) in threads)
+    thread = threads[int(said["id"])]
+    shown = await studio.maya.sees(lambda seen: any(one["embeds"] for one in seen), thread)
+    yield Picture("discord-card", _in_thread(studio, said, shown, thread.name, "dark"))
+
+
+async def discord_form(studio: Studio, _: Camera) -> AsyncIterator[Picture]:
+    asked = await studio.maya.slash("quick-command", studio.server, slug="release-notes")
+    await asked.acked()
+    values = {"version": "4.2", "readers": "customers"}
+    named = dict(fields(asked.data["components"]))
+    shown = [
+        {"label": component.get("label") or component["component"]["label"],
+         "required": component.get("component", component).get("required", True),
+         "about": component.get("description") or "",
+         "value": values.get(id, default)}
+        for component, (id, default) in zip(asked.data["components"], named.items(), strict=True)
+    ]  # fmt: skip
+    drawing = {"kind": "discord form", "theme": "dark", "width": 460,
+               "modal": {"title": asked.data["title"], "fields": shown}}  # fmt: skip
+    yield Picture("discord-form", drawing)
+
+
+def _in_thread(
+    studio: Studio, said: Payload, shown: list[Payload], name: str, theme: Theme
+) -> Json:
+    return {
+        "kind": "discord talk", "theme": theme, "width": 620, "place": name, "command": "",
+        "messages": discord.messages(studio.discord, [said, *shown]),
+    }  # fmt: skip
+
+
+async def page_on_a_desk(studio: Studio, camera: Camera) -> AsyncIterator[Picture]:
+    async with page_of(studio, camera, "main", DESK, "light") as page:
+        yield await looked("page-welcome", page, camera)
+    async with page_of(studio, camera, "main", TALL, "light") as page:
+        await asks(page, OVERDUE, "Source:")
+        await say(page, PAID)
+        await expect(page.locator(".card .approve")).to_be_visible()
+        yield await looked("page-talk", page, camera)
+    async with page_of(studio, camera, "notes", DESK, "light") as page:
+        await page.locator("#quick").click()
+        await page.get_by_label("version (required)").fill("4.2")
+        await page.get_by_label("readers (required)").select_option("customers")
+        yield await looked("page-form", page, camera)
+    async with page_of(studio, camera, "plot", TALL, "dark") as page:
+        csv = FilePayload(name="sales.csv", mimeType="text/csv", buffer=SALES)
+        await page.set_input_files("#files", csv)
+        await asks(page, PLOTTED, "Sales grew")
+        await expect(page.locator(".answer .files img")).to_be_visible()
+        await page.get_by_text("The code that ran").click()
+        await expect(page.locator(".ran pre")).to_contain_text("read_csv")
+        yield await looked("page-code", page, camera)
+
+
+async def page_on_a_phone(studio: Studio, camera: Camera) -> AsyncIterator[Picture]:
+    async with page_of(studio, camera, "fatura", PHONE, "dark", "pt-BR") as page:
+        await asks(page, BY_STATUS, "Fonte:")
+        yield await looked("page-phone", page, camera)
+    async with page_of(studio, camera, "pago", PHONE, "light") as page:
+        await say(page, PAID)
+        approve = page.locator(".card .approve")
+        await approve.click()
+        await expect(page.locator(".card .undo")).to_be_visible()
+        yield await looked("page-phone-done", page, camera)
+        await page.locator(".card .undo").click()
+        await expect(page.locator(".card .undo")).to_be_hidden()
+
+
+async def at_a_terminal(studio: Studio, _: Camera) -> AsyncIterator[Picture]:
+    async with terminal(studio) as written:
+        await written.says(OVERDUE, "Source:")
+        await written.says(PAID, "Type:")
+        yield Picture("terminal-chat", written.drawing("ponte chat"))
+
+
+SCENES: tuple[Scene, ...] = (
+    invoices_on_slack, hello_on_slack, french_on_slack, plot_on_slack, form_on_slack, home_on_slack,
+    discord_talk, discord_form, page_on_a_desk, page_on_a_phone, at_a_terminal, progress_on_slack,
+)  # fmt: skip
+
+
+async def played(studio: Studio, camera: Camera, *names: str) -> AsyncIterator[Picture]:
+    """All pictures, each as soon as it is there, settled; `names`: of these scenes alone."""
+    for scene in SCENES:
+        if names and scene.__name__ not in names:
+            continue
+        studio.clock.move_to(MOMENT)
+        async for picture in scene(studio, camera):
+            drawing = studio.settled(picture.drawing)
+            yield Picture(picture.name, drawing, picture.files, picture.taken)
+
+
+def mentions(studio: Studio, someone: Any, text: str, **more: Any) -> Post:
+    said: Post = studio.slack.say(someone, studio.channel, f"{studio.slack.bot} {text}", **more)
+    return said
+
+
+def on_slack(
+    studio: Studio, name: str, asked: Post, theme: Theme, files: Mapping[str, bytes] | None = None,
+    last: int = 0, status: str = "",
+) -> Picture:  # fmt: skip
+    """The thread as it stands; its `last` posts, where not all."""
+    posts = studio.slack.workspace.thread(asked.channel, asked.ts)
+    drawing = {
+        "kind": "slack thread", "theme": theme, "width": 750, "place": studio.channel.name,
+        "status": status, "earlier": len(posts) - last if last else 0,
+        "posts": slack.posts(studio.slack, posts[-last:]),
+    }  # fmt: skip
+    return Picture(name, drawing, files or {})
+
+
+@asynccontextmanager
+async def page_of(
+    studio: Studio, camera: Camera, conversation: str, size: tuple[int, int], theme: Theme,
+    locale: str = "en-GB",
+) -> AsyncIterator[Page]:  # fmt: skip
+    width, height = size
+    context = await camera.browser.new_context(
+        viewport={"width": width, "height": height}, color_scheme=theme, locale=locale,
+        timezone_id=ZONE.key,
+    )  # fmt: skip
+    await context.clock.install(time=MOMENT)
+    page = await context.new_page()
+    page.set_default_timeout(20_000)
+    await visit(page, studio.app.link())
+    base = studio.app.link().partition("#")[0]
+    await page.goto(f"{base}#{conversation}")
+    await expect(page.locator("#tries button")).not_to_have_count(0)
+    yield page
+    await context.close()
+
+
+async def asks(page: Page, text: str, shown: str) -> None:
+    await say(page, text)
+    await expect(page.locator(".body").last).to_contain_text(shown, timeout=20_000)
+    await expect(page.locator("#stop")).to_be_hidden()
+
+
+async def looked(name: str, page: Page, camera: Camera) -> Picture:
+    """The real page, and what is to be read on it."""
+    await page.evaluate("document.activeElement.blur()")
+    await page.evaluate("document.fonts.ready")
+    text = await page.inner_text("body")
+    lines = [line for line in map(str.strip, text.split("\n")) if line]
+    return Picture(name, {"kind": "page", "text": lines}, taken=await camera.look(page))
+
+
+class Sitting:
+    """A person at a terminal before `ponte chat`."""
+
+    def __init__(self, terminal: Terminal) -> None:
+        self.terminal = terminal
+
+    async def says(self, text: str, shown: str) -> None:
+        before, prompts = (self.terminal.plain.count(each) for each in (shown, "You:"))
+        self.terminal.type(f"{text}\r")
+        await self.terminal.until(shown, before + 1)
+        await self.terminal.until("You:", prompts + 1)
+
+    def drawing(self, title: str) -> Json:
+        screen = Screen(COLUMNS)
+        screen.write(self.terminal.written)
+        return {"kind": "terminal", "theme": "dark", "width": 780, "title": title,
+                "lines": screen.shown()}  # fmt: skip
+
+
+@asynccontextmanager
+async def terminal(studio: Studio) -> AsyncIterator[Sitting]:
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, COLUMNS, 0, 0))
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", TALK, str(studio.home / "ponte.sock"), stdin=theirs, stdout=theirs,
+        stderr=theirs, cwd=studio.home.parent, start_new_session=True,
+        env={**os.environ, "TERM": "xterm", "PYTHONPATH": str(ROOT), "TZ": ZONE.key},
+    )  # fmt: skip
+    os.close(theirs)
+    seen = Terminal(ours)
+    try:
+        await seen.until("You:")
+        yield Sitting(seen)
+        seen.type("/exit\r")
+        async with asyncio.timeout(20):
+            await process.wait()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+        asyncio.get_running_loop().remove_reader(ours)
+        os.close(ours)

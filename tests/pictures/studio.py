@@ -1,0 +1,291 @@
+"""Where the pictures are taken: one bot on every surface, before a company's tables.
+
+All is real but what stands at the ends of the wires: Slack, Discord, NocoDB and StackSpot are the
+tests' doubles, and the model says what its script says. The clock shows the same moment each time.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import time_machine
+
+from bot.app import App
+from bot.config import Command, Config, Input
+from bot.home import Home
+from bot.settings import Settings
+from tests.code import sandboxed
+from tests.fakes.discord import FakeDiscord, Somebody
+from tests.fakes.discord.addresses import sdk_addresses
+from tests.fakes.discord.world import Channel
+from tests.fakes.nocodb.call import FakeUser, World
+from tests.fakes.nocodb.server import FakeNocoDB
+from tests.fakes.nocodb.tables import FakeBase, FakeField, FakeTable
+from tests.fakes.openai import FakeOpenAI, Script
+from tests.fakes.slack import FakeSlack, Place, Someone
+from tests.fakes.stackspot import FakeStackSpot
+from tests.fakes.stackspot.state import CLIENT, REALM, SECRET
+
+Json = dict[str, Any]
+
+ZONE = ZoneInfo("Europe/Lisbon")
+MOMENT = datetime(2026, 11, 19, 10, 42, 5, tzinfo=ZONE)
+"""A Thursday; each scene has the rest of a minute before another one is shown."""
+TOKEN = "the-token-of-nocodb"
+COMMANDS = {
+    "release-notes": Command(
+        title={"en": "Release notes", "pt-BR": "Notas da versão", "fr": "Notes de version"},
+        description={
+            "en": "Reads the merged changes of a version and writes what is new in it",
+            "pt-BR": "Lê as mudanças de uma versão e escreve o que há de novo nela",
+            "fr": "Lit les changements d'une version et écrit ce qu'elle apporte",
+        },
+        inputs={
+            "version": Input(required=True),
+            "readers": Input("choice", choices=("customers", "engineers"), required=True),
+            "remarks": Input(),
+        },
+        effect="read",
+    ),
+    "translate-contract": Command(title={"en": "Translate a contract"}),
+}
+NOTES = """\
+**Version 4.2**, for customers
+
+- Invoices can be sent in Portuguese and in French.
+- The search finds customers by their city.
+- Reports of more than 1,000 rows open twice as fast."""
+
+SALES = b"month,total\nJun,18400\nJul,21900\nAug,17250\nSep,24600\nOct,26100\n"
+PLOT = """\
+import pandas as pd
+import matplotlib.pyplot as plt
+
+sales = pd.read_csv("sales.csv")
+figure, axes = plt.subplots(figsize=(6.4, 3.1))
+axes.bar(sales["month"], sales["total"] / 1000, color="#2f6f73")
+axes.set_title("Sales by month, in thousands of euros")
+for side in ("top", "right"):
+    axes.spines[side].set_visible(False)
+plt.tight_layout()
+"""
+
+INVOICES = (
+    ("2026-0412", "Casa Verde", "2026-10-05", 2480.00, "Overdue"),
+    ("2026-0419", "Horta do Mar", "2026-10-12", 640.50, "Overdue"),
+    ("2026-0423", "Padaria Lua", "2026-10-19", 1120.00, "Overdue"),
+    ("2026-0431", "Casa Verde", "2026-10-30", 3960.00, "Overdue"),
+    ("2026-0437", "Atelier Nord", "2026-11-06", 1850.75, "Overdue"),
+    ("2026-0440", "Horta do Mar", "2026-11-27", 2210.00, "Open"),
+    ("2026-0442", "Studio Brisa", "2026-12-01", 980.00, "Open"),
+    ("2026-0401", "Padaria Lua", "2026-09-21", 1430.00, "Paid"),
+    ("2026-0405", "Atelier Nord", "2026-09-28", 760.25, "Paid"),
+    ("2026-0409", "Studio Brisa", "2026-10-02", 1990.00, "Paid"),
+)
+CUSTOMERS = (
+    ("Atelier Nord", "Lyon", "Active"),
+    ("Casa Verde", "Porto", "Active"),
+    ("Horta do Mar", "Faro", "Active"),
+    ("Padaria Lua", "Lisbon", "Active"),
+    ("Studio Brisa", "Recife", "Lead"),
+    ("Café Miragem", "Recife", "Lead"),
+)
+
+OVERDUE = "Which invoices over 1,000 are overdue?"
+OVERDUE_FOUND = """\
+Four invoices over 1,000 are overdue, **€9,410.75** in all. The oldest is of 5 October.
+
+| Invoice | Customer | Due | Amount |
+| --- | --- | --- | ---: |
+| 2026-0412 | Casa Verde | 5 Oct | 2,480.00 |
+| 2026-0423 | Padaria Lua | 19 Oct | 1,120.00 |
+| 2026-0431 | Casa Verde | 30 Oct | 3,960.00 |
+| 2026-0437 | Atelier Nord | 6 Nov | 1,850.75 |"""
+PAID = "Casa Verde paid both yesterday. Please mark them."
+BY_STATUS = "Quanto temos em aberto, por status?"
+BY_STATUS_FOUND = """\
+Há **13.241,25 €** por receber:
+
+| Status | Faturas | Total |
+| --- | ---: | ---: |
+| Vencidas | 5 | 10.051,25 |
+| Em aberto | 2 | 3.190,00 |"""
+LEADS = "Quels clients sont encore des prospects ?"
+LEADS_FOUND = """\
+Deux clients sont encore des prospects :
+
+| Client | Ville |
+| --- | --- |
+| Studio Brisa | Recife |
+| Café Miragem | Recife |"""
+TO_ACTIVE = "Studio Brisa a signé. Passe-le en actif."
+LATE = "What is overdue, and more than 1,000?"
+NARROW_FOUND = """\
+Four invoices over 1,000 are overdue:
+
+| Customer | Due | Amount |
+| --- | --- | ---: |
+| Casa Verde | 5 Oct | 2,480.00 |
+| Padaria Lua | 19 Oct | 1,120.00 |
+| Casa Verde | 30 Oct | 3,960.00 |
+| Atelier Nord | 6 Nov | 1,850.75 |"""
+PLOTTED = "Plot sales by month from this file"
+PLOT_FOUND = "Sales grew by 42 % from June to October; only August fell back."
+HELLO = "hello, what can you do?"
+HELLO_FOUND = """\
+Hello Ana! Here in #invoices I can
+
+- look things up in **Invoices** and **Customers**, and say where each figure comes from
+- propose changes to them; nothing is written before one of you approves it
+- read files that you attach, compute and plot with Python
+- run the quick commands **Release notes** and **Translate a contract**"""
+
+
+@dataclass
+class Studio:
+    """`clock` is set before each scene, which begins with a conversation of its own."""
+
+    app: App
+    clock: time_machine.Traveller
+    slack: FakeSlack
+    discord: FakeDiscord
+    stackspot: FakeStackSpot
+    nocodb: FakeNocoDB
+    home: Path
+    ana: Someone
+    rui: Someone
+    lea: Someone
+    channel: Place
+    maya: Somebody
+    server: Channel
+
+    def settled(self, drawing: Any) -> Any:
+        """Without what differs from one run to the next: ids that are drawn by lot, ports."""
+        text = json.dumps(drawing, ensure_ascii=False)
+        text = text.replace(self.nocodb.origin, "https://nocodb.example.com")
+        text = re.sub(r"http://127\.0\.0\.1:\d+", "http://127.0.0.1:8080", text)
+        cards = (next(filter(None, found)) for found in CARD.findall(text))
+        for id, called in zip(dict.fromkeys(cards), CALLED, strict=False):
+            text = re.sub(rf"\b{id}\b", called, text)
+        return json.loads(text)
+
+
+CARD = re.compile(r"ponte_card:([a-z2-7]{6}):|ponte:(?:approve|deny|undo):([a-z2-7]{6})|"
+                  r"\b(?:approve|undo|deny) ([a-z2-7]{6})\b|\b([a-z2-7]{6}) ·")  # fmt: skip
+CALLED = ("k3r7wd", "p5m2xa", "t6h4qe", "b2n7vy", "w4c3jz")
+
+
+def tables() -> World:
+    status = {"choices": [{"title": name} for name in ("Open", "Overdue", "Paid")]}
+    stage = {"choices": [{"title": name} for name in ("Lead", "Active", "Lost")]}
+    invoices = _table("m4t1q8invoices", "Invoices", [
+        ("Number", "SingleLineText", None), ("Customer", "SingleLineText", None),
+        ("Due", "Date", None), ("Amount", "Decimal", None), ("Status", "SingleSelect", status),
+        ("Paid on", "Date", None),
+    ])  # fmt: skip
+    customers = _table("m4t1q8customer", "Customers", [
+        ("Name", "SingleLineText", None), ("City", "SingleLineText", None),
+        ("Status", "SingleSelect", stage),
+    ])  # fmt: skip
+    for number, customer, due, amount, state in INVOICES:
+        invoices.create({"Number": number, "Customer": customer, "Due": due, "Amount": amount,
+                         "Status": state})  # fmt: skip
+    for name, city, state in CUSTOMERS:
+        customers.create({"Name": name, "City": city, "Status": state})
+    base = FakeBase("psales", "Sales", {table.id: table for table in (customers, invoices)})
+    return World({base.id: base}, {TOKEN: FakeUser({base.id: "editor"})})
+
+
+def _table(id: str, title: str, fields: list[tuple[str, str, Json | None]]) -> FakeTable:
+    columns = [FakeField(f"c{id[1:]}id", "Id", "ID")]
+    columns += [
+        FakeField(f"c{id[1:]}{number}", name, kind, options)
+        for number, (name, kind, options) in enumerate(fields)
+    ]
+    return FakeTable(id, title, columns)
+
+
+def script() -> tuple[Script, ...]:
+    """What the model says."""
+    overdue = [{"field": "Status", "op": "eq", "value": "Overdue"},
+               {"field": "Amount", "op": "gt", "value": 1000}]  # fmt: skip
+    unpaid = [{"field": "Status", "op": "in", "value": ["Open", "Overdue"]}]
+    leads = [{"field": "Status", "op": "eq", "value": "Lead"}]
+    paid = {"Status": "Paid", "Paid on": "2026-11-18"}
+    return (
+        _calls(OVERDUE, "nocodb_query", table="Invoices", filters=overdue),
+        _calls(PAID, "nocodb_update", table="Invoices",
+               changes=[{"id": 1, "fields": paid}, {"id": 4, "fields": paid}]),
+        _calls(BY_STATUS, "nocodb_summarize", table="Invoices", group_by="Status", filters=unpaid,
+               aggregates=[{"field": "Amount", "fn": "sum"}]),
+        _calls(LEADS, "nocodb_query", table="Customers", filters=leads, fields=["Name", "City"]),
+        _calls(TO_ACTIVE, "nocodb_update", table="Customers",
+               changes=[{"id": 5, "fields": {"Status": "Active"}}]),
+        _calls(PLOTTED, "run_python", code=PLOT),
+        _calls(LATE, "nocodb_query", table="Invoices", filters=overdue,
+               fields=["Customer", "Due", "Amount"]),
+        Script(OVERDUE_FOUND, match="2026-0412", times=0),
+        Script(NARROW_FOUND, match="Atelier Nord", times=0),
+        Script(BY_STATUS_FOUND, match="sum of Amount", times=0),
+        Script(LEADS_FOUND, match="Miragem", times=0),
+        Script(PLOT_FOUND, match="The person has:", times=0),
+        Script(HELLO_FOUND, match=HELLO, times=0),
+    )  # fmt: skip
+
+
+def _calls(match: str, tool: str, **arguments: Any) -> Script:
+    return Script(calls=((tool, json.dumps(arguments)),), match=match, times=0)
+
+
+@asynccontextmanager
+async def studio(folder: Path) -> AsyncIterator[Studio]:
+    """`folder` is empty: the bot's home comes to be there."""
+    home = await sandboxed.home(folder / "home")
+    with time_machine.travel(MOMENT, tick=True) as clock, sdk_addresses():
+        async with (
+            FakeOpenAI() as openai, FakeNocoDB(tables()) as nocodb, FakeStackSpot() as stackspot,
+            FakeSlack() as slack, FakeDiscord() as discord,
+        ):  # fmt: skip
+            openai.say(*script())
+            ana = slack.person("Ana Sousa", tz=ZONE.key, locale="en-GB")
+            rui = slack.person("Rui Prado", tz=ZONE.key, locale="pt-BR")
+            lea = slack.person("Léa Martin", tz=ZONE.key, locale="fr-FR")
+            channel = slack.channel("invoices", ana, rui, lea)
+            maya = discord.user("Maya")
+            guild = discord.guild("Horta", maya)
+            server = discord.text_channel(guild, "sales")
+            settings = Settings.model_validate({
+                "openai_api_key": "sk-test", "openai_base_url": openai.base_url,
+                "nocodb_url": nocodb.origin, "nocodb_token": TOKEN,
+                "stackspot_client_id": CLIENT, "stackspot_client_secret": SECRET,
+                "stackspot_realm": REALM, "stackspot_auth_url": stackspot.url,
+                "stackspot_api_url": stackspot.url, "stackspot_agent_url": stackspot.url,
+                "slack_bot_token": slack.bot_token, "slack_app_token": slack.app_token,
+                "slack_api_url": slack.base_url, "discord_token": discord.token,
+                "discord_api_url": discord.api_url, "discord_gateway_url": discord.gateway_url,
+                "ponte_home": home, "ponte_web_port": 0, "ponte_timezone": ZONE.key,
+                "ponte_grace": 1, "ponte_code": "local",
+                "ponte_allow": [f"slack:{one.id}" for one in (ana, rui, lea)]
+                + [f"discord:{maya.id}"],
+                "ponte_admins": [f"slack:{rui.id}"],
+            })  # fmt: skip
+            owner = Home(home)
+            with owner.take():
+                app = App(settings, Config(quick_commands=COMMANDS), owner)
+                await app.open()
+                await app.start(surfaces=True)
+                try:
+                    await slack.deliveries.connected()
+                    await discord.until(lambda: discord.rest.commands)
+                    yield Studio(app, clock, slack, discord, stackspot, nocodb, home,
+                                 ana, rui, lea, channel, maya, server)  # fmt: skip
+                finally:
+                    await app.stop()

@@ -1,0 +1,82 @@
+"""The pictures of the documents: each is there, is shown, and still says what Ponte says."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from tests.pictures import camera
+from tests.pictures.record import FOLDER, ROOT, Json, digest, names, record
+from tests.pictures.scenes import played
+from tests.pictures.studio import studio
+
+DOCUMENTS = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+SHOWN = re.compile(r"!\[(?P<told>[^\]]*)\]\((?P<path>[^)\s]+)\)")
+MOST = 2_500_000
+"""Bytes of all of them: who clones the repository gets them too."""
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def drawings(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Mapping[str, Json]]:
+    """All scenes, played anew; nothing is photographed."""
+    folder: Path = tmp_path_factory.mktemp("studio")
+    async with studio(folder) as made, camera.camera(develops=False) as looking:
+        yield {picture.name: picture.drawing async for picture in played(made, looking)}
+
+
+def shown() -> list[tuple[Path, str, Path]]:
+    """(document, what is told of the picture, its path) of each."""
+    return [
+        (document, found["told"], (document.parent / found["path"]).resolve())
+        for document in DOCUMENTS
+        for found in SHOWN.finditer(document.read_text("utf-8"))
+        if "://" not in found["path"]
+    ]
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize("name", names())
+async def test_it_still_says_what_the_code_makes(drawings: Mapping[str, Json], name: str) -> None:
+    """Else: look whether that is meant, and `make pictures`."""
+    assert drawings[name] == record(name)["drawing"]
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_each_scene_is_recorded(drawings: Mapping[str, Json]) -> None:
+    assert sorted(drawings) == names()
+
+
+def test_each_picture_is_the_one_that_was_taken_with_its_record() -> None:
+    assert {name: digest(name) for name in names()} == {
+        name: record(name)["sha256"] for name in names()
+    }
+
+
+def test_documents_show_pictures_that_are_there_and_say_what_is_in_them() -> None:
+    for document, told, path in shown():
+        assert path.parent == FOLDER, f"{document.name}: {path}"
+        assert path.stem in names(), f"{document.name}: {path.name} is taken by no scene"
+        assert len(told.split()) >= 4, f"{document.name}: {path.name}: say what is in it"
+
+
+def test_each_picture_is_shown_somewhere_and_no_other_lies_there() -> None:
+    assert {path.stem for _, _, path in shown()} == set(names())
+    assert {path.name for path in FOLDER.iterdir()} == {f"{name}.webp" for name in names()}
+
+
+def test_all_of_them_are_small() -> None:
+    assert sum(path.stat().st_size for path in FOLDER.iterdir()) < MOST
+
+
+@pytest.mark.parametrize("name", names())
+def test_what_is_drawn_is_drawn_from_the_record_alone(name: str) -> None:
+    """No block, embed or control sequence is left out in silence: the drawing refuses those."""
+    drawing = record(name)["drawing"]
+    if drawing["kind"] == "page":
+        return
+    drawn = re.sub(r"<style>.*</style>|<[^>]+>", " ", camera.document(drawing, {}), flags=re.S)
+    assert len(drawn.split()) > 10
