@@ -25,6 +25,7 @@ from starlette.routing import Route
 
 from adapters.web.adapter import Site
 from adapters.web.authentication import ASSETS, HEALTH, OPEN
+from adapters.web.openapi import OPERATIONS
 from adapters.web.server import application
 from bot import config
 from bot.cli import cli
@@ -312,10 +313,12 @@ def _http() -> Iterator[str]:
                 who = "anybody"
             elif route.path.startswith("/operator/"):
                 who = "the home's socket"
-            words = _first(route.endpoint.__doc__ or "")
+            path = route.path.replace(":path", "")
+            told = OPERATIONS.get((method, path))
+            words = f"{told.summary}." if told else _first(route.endpoint.__doc__ or "")
             if not words:
-                raise LookupError(f"{method} {route.path} has no docstring")
-            rows.append((f"`{method} {re.sub(r':path', '', route.path)}`", who, words))
+                raise LookupError(f"{method} {path} is told nowhere")
+            rows.append((f"`{method} {path}`", who, words))
     rows.append(("`POST /slack/events`", "Slack's signature", "Slack over HTTP, where it is on."))
     yield from _table(("request", "who", "answer"), rows)
 
