@@ -92,7 +92,8 @@ class Privacy:
         return {"data": base64.b64encode(data[begin : begin + PIECE]).decode()}
 
     async def _forget(self, arguments: Json) -> Json:
-        """Raises UnknownPerson, Ambiguous, StillApplying, AuditRefused before anything is gone."""
+        """Raises UnknownPerson, Ambiguous, AuditRefused before anything is gone, and StillApplying
+        before rows are."""
         who = await self._who(arguments)
         counts = await self._persons.counts(who)
         shared = (await self._persons.places(who)).shared
@@ -110,11 +111,11 @@ class Privacy:
         if not left:
             await self._engine.audit.forget(who.key)
             await self._engine.scrub()
-        journal = self._engine.journal
+        journal, remains = self._engine.journal, self._engine.commands.remains
         waiting = [*await journal.to_erase(), *await journal.unerasable()]
         return {
             "person": who.key, "counts": counts, "shared": shared, "left": left,
-            "waiting": len(waiting), "remains": say(self._engine.commands.remains or ""),
+            "waiting": len(waiting), "remains": say(remains) if remains else "",
         }  # fmt: skip
 
     async def _erase_all(self, who: Who) -> Json:

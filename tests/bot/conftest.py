@@ -72,7 +72,8 @@ def ponte(
 
 @pytest.fixture
 def fake_holder(monkeypatch: pytest.MonkeyPatch) -> FakeHolder:
-    importlib.import_module("bot.commands")  # which takes from the real one what it needs
+    for name in ("bot.commands", "bot.persons"):  # which take from the real one what they need
+        importlib.import_module(name)
     fake = FakeHolder()
     monkeypatch.setitem(sys.modules, "bot.app", fake.as_app())
     monkeypatch.setattr("bot.app", fake.as_app(), raising=False)

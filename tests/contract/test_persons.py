@@ -6,10 +6,12 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from adapters.discord.client import Heard, State
 from core.changes.model import Change, Consent, Draft, Outgoing, Proposal, RowWrite, Step, fresh_id
 from core.conversation.prompt import said
 from core.errors import Superseded
@@ -452,3 +454,20 @@ def test_what_platforms_remember() -> None:
         "languages": {"7": "fr"}, "aliases": {"55:7": [1, 2.0]},
         "company": {"99": {"people": ["7"]}},
     }  # fmt: skip
+
+
+async def test_what_discords_side_remembers_is_forgotten_in_memory_too(tmp_path: Path) -> None:
+    state = State(tmp_path / "discord.json")
+    await state.open()
+    for person, thread in ((7, 99), (8, 98)):
+        state.speaks(person, "fr")
+        await state.set_alias(55, str(person), thread)
+    state.threads[99] = Heard(["7", "8"], heard=3)
+    await state.meets(500, 10, 0)
+    await state.forget(frozenset({"7", "500"}))
+    for one in (state, State(tmp_path / "discord.json")):
+        await one.open()
+        assert (one.languages, one.alias(55, "7"), one.alias(55, "8")) == ({"8": "fr"}, None, 98)
+        assert (one.threads[99].people, one.threads[99].heard) == ([FORGOTTEN, "8"], 3)
+        assert one.seen == {}
+        await one.close()
