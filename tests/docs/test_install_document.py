@@ -29,7 +29,7 @@ from tests.installed import ROOT, Installed, build
 TEXT = (ROOT / "docs" / "install.md").read_text("utf-8")
 _FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 ELSEWHERE = {
-    "apt-get install": "changes this machine; packages are looked at by name",
+    "apt-get": "changes this machine",
     "make wheel": "installs in .venv; what it does is what `build` does",
     "pipx install": "fetches some 40 packages",
     "uv tool install": "fetches some 40 packages",
