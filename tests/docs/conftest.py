@@ -54,10 +54,10 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
         "HOME": str(folder), "PATH": f"{programs}:{os.environ['PATH']}", "LANG": "C.UTF-8",
         "PONTE_WEB_PORT": str(port), "PONTE_CODE": "off",
     }  # fmt: skip
-    process = subprocess.Popen(
-        [programs / "ponte", "run"], cwd=folder, env=environment,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(
+            [programs / "ponte", "run"], cwd=folder, env=environment, stdout=log, stderr=log
+        )
     try:
         asyncio.run(_ready(folder / ".local/share/ponte/ponte.sock", process))
         yield Machine(folder, port, environment)
@@ -75,4 +75,4 @@ async def _ready(path: Path, process: subprocess.Popen[bytes]) -> None:
                     return
             except httpx.TransportError:
                 await asyncio.sleep(0.05)  # another process: nothing here can be awaited
-    raise RuntimeError(f"ponte run ended with {process.returncode}")
+    raise RuntimeError(f"ponte run ended: {(path.parents[3] / 'log').read_text()[-2000:]}")

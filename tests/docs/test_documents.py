@@ -171,7 +171,7 @@ def test_settings_are_taken(block: Block, tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @of("sh", "bash")
-def test_a_shell_s_lines_run(block: Block, machine: Machine) -> None:
+def test_a_shell_s_lines_run(block: Block, request: pytest.FixtureRequest) -> None:
     """What earlier blocks of the document set is set."""
     run = []
     for statement in statements(block.text):
@@ -183,11 +183,12 @@ def test_a_shell_s_lines_run(block: Block, machine: Machine) -> None:
     before = [one for one in blocks() if one.document == block.document and one.line < block.line]
     given = [
         one for earlier in before if earlier.language in ("sh", "bash")
-        for one in statements(earlier.text) if re.match(r"(export )?\w+=\S+( \w+=\S+)*$", one)
+        for one in statements(earlier.text) if re.fullmatch(r"export .*|\w+=\S+", one)
     ]  # fmt: skip
     script = "\n".join([*given, *run])
     for folder, instead in REPLACED.items():
         script = script.replace(folder, instead)
+    machine: Machine = request.getfixturevalue("machine")
     done = machine.run(script)
     assert done.returncode == 0, f"{script}\n{done.stdout}\n{done.stderr}"
 
