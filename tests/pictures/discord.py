@@ -63,7 +63,7 @@ def _worded(text: str) -> str:
 
     def told(found: re.Match[str]) -> str:
         hours = round((int(found[1]) - MOMENT.timestamp()) / 3600)
-        return "in a day" if hours == 24 else f"in {hours} hours"
+        return "in a day" if 22 <= hours <= 26 else f"in {hours} hours"
 
     return _MOMENT.sub(told, text)
 

@@ -12,6 +12,7 @@ import termios
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from playwright.async_api import FilePayload, Page, expect
@@ -44,8 +45,10 @@ from tests.web.page.browser import say, visit
 Json = dict[str, Any]
 Theme = Literal["light", "dark"]
 
-DESK, TALL, PHONE = (1180, 800), (1180, 1140), (390, 844)
+DESK, TALL, PHONE = (1180, 800), (1180, 1190), (390, 844)
 COLUMNS = 88
+APART = timedelta(minutes=4)
+"""One scene after the other: time stamps of Slack never go back."""
 TYPED = "quick-command release-notes version=4.2 readers=customers"
 
 
@@ -237,10 +240,10 @@ SCENES: tuple[Scene, ...] = (
 
 async def played(studio: Studio, camera: Camera, *names: str) -> AsyncIterator[Picture]:
     """All pictures, each as soon as it is there, settled; `names`: of these scenes alone."""
-    for scene in SCENES:
+    for number, scene in enumerate(SCENES):
         if names and scene.__name__ not in names:
             continue
-        studio.clock.move_to(MOMENT)
+        studio.clock.move_to(MOMENT + number * APART)
         async for picture in scene(studio, camera):
             drawing = studio.settled(picture.drawing)
             yield Picture(picture.name, drawing, picture.files, picture.taken)
@@ -275,7 +278,7 @@ async def page_of(
         viewport={"width": width, "height": height}, color_scheme=theme, locale=locale,
         timezone_id=ZONE.key,
     )  # fmt: skip
-    await context.clock.install(time=MOMENT)
+    await context.clock.install(time=datetime.now(ZONE))
     page = await context.new_page()
     page.set_default_timeout(20_000)
     await visit(page, studio.app.link())
@@ -289,11 +292,14 @@ async def page_of(
 async def asks(page: Page, text: str, shown: str) -> None:
     await say(page, text)
     await expect(page.locator(".body").last).to_contain_text(shown, timeout=20_000)
-    await expect(page.locator("#stop")).to_be_hidden()
 
 
 async def looked(name: str, page: Page, camera: Camera) -> Picture:
-    """The real page, and what is to be read on it."""
+    """The real page, and what is to be read on it, once it has all that there is to be."""
+    await expect(page.locator("#stop")).to_be_hidden()
+    if await page.locator(".said").count():
+        await expect(page.locator("#title")).not_to_have_text("Ponte")
+        await expect(page.locator("#list")).not_to_contain_text("Nothing said yet")
     await page.evaluate("document.activeElement.blur()")
     await page.evaluate("document.fonts.ready")
     text = await page.inner_text("body")

@@ -38,7 +38,7 @@ Json = dict[str, Any]
 
 ZONE = ZoneInfo("Europe/Lisbon")
 MOMENT = datetime(2026, 11, 19, 10, 42, 5, tzinfo=ZONE)
-"""A Thursday; each scene has the rest of a minute before another one is shown."""
+"""A Thursday; what is said at :05 has most of a minute before another one is shown."""
 TOKEN = "the-token-of-nocodb"
 COMMANDS = {
     "release-notes": Command(

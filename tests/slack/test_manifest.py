@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -75,3 +76,13 @@ def test_commands_and_shortcuts_are_those_that_are_listened_to() -> None:
 def test_the_link_begins_a_new_app_with_it() -> None:
     query = parse_qs(urlsplit(link(manifest())).query)
     assert json.loads(query["manifest_json"][0]) == manifest()
+
+
+def test_the_document_tells_an_admin_what_the_manifest_asks_for() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "slack.md").read_text("utf-8")
+    table = text.partition("## What each scope is for")[2].partition("\n## ")[0]
+    named = set(re.findall(r"`([a-z_]+:[a-z]+)`", table.partition("\n\nWithout")[0]))
+    assert "`commands`" in table
+    assert named | {"commands"} == {*SCOPES, "connections:write"}
+    summary = f"({len(SCOPES)} bot scopes, {len(EVENTS)} events, one slash command, two shortcuts)"
+    assert summary in text
