@@ -15,8 +15,10 @@ import sys
 
 def serve(path: str) -> None:
     """Until it is killed."""
+    from bot.app import start
     from bot.cli import main
 
+    start(quiet=True)  # what it builds for settings and ponte.toml stays built
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(path)

@@ -73,7 +73,7 @@ def machine(tmp_path: Path) -> Iterator[Path]:
         stub.chmod(0o755)
     with subprocess.Popen(
         [sys.executable, "-m", "tests.commands", str(tmp_path / "commands")],
-        cwd=ROOT, stdout=subprocess.PIPE, text=True,
+        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True,
     ) as commands:  # fmt: skip
         assert commands.stdout
         assert commands.stdout.readline() == "ready\n"
