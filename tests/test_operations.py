@@ -35,7 +35,9 @@ STUBS = {
     "python3": 'mkdir -p "$3/bin"; ln -s "$MACHINE/bin/pip" "$3/bin/pip"',
     "pip": 'cp "$MACHINE/bin/the-program" "$MACHINE/opt/ponte/bin/ponte"',
     "the-program": (
-        f'cd "$MACHINE"; unset DATABASE_URL; PYTHONPATH={ROOT} exec {sys.executable} -m bot "$@"'
+        'cd "$MACHINE"; unset DATABASE_URL; export PYTHONPATH="$CHECKOUT"; '
+        'if [ "$1" = run ]; then exec "$PYTHON" -m bot run; fi; '
+        'exec "$PYTHON" -I -S "$CHECKOUT/tests/commands.py" "$MACHINE/commands" "$@"'
     ),
     "systemctl": r"""
 start() {
@@ -69,7 +71,14 @@ def machine(tmp_path: Path) -> Iterator[Path]:
         stub = tmp_path / "bin" / name
         stub.write_text(f"#!/bin/bash\nset -e\n{text}\n")
         stub.chmod(0o755)
-    yield tmp_path
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.commands", str(tmp_path / "commands")],
+        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True,
+    ) as commands:  # fmt: skip
+        assert commands.stdout
+        assert commands.stdout.readline() == "ready\n"
+        yield tmp_path
+        commands.kill()
     if (pid := tmp_path / "pid").exists():
         with contextlib.suppress(ProcessLookupError):
             os.kill(int(pid.read_text()), 9)
@@ -84,7 +93,9 @@ def test_each_command_does_what_is_said(machine: Path) -> None:
     done = subprocess.run(
         ["sh", "-eux", "-c", script], cwd=ROOT, capture_output=True, text=True, check=False,
         env=ours | {
-            "MACHINE": str(machine), "PATH": f"{machine}/bin:{ours['PATH']}", "PONTE_CODE": "off",
+            "MACHINE": str(machine),
+            "CHECKOUT": str(ROOT),
+            "PYTHON": sys.executable, "PATH": f"{machine}/bin:{ours['PATH']}", "PONTE_CODE": "off",
             "PONTE_WEB_PORT": "0", "DATABASE_URL": "x", "RESTORED_URL": "x", "LC_ALL": "C",
         },
     )  # fmt: skip
