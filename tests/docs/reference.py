@@ -313,12 +313,10 @@ def _http() -> Iterator[str]:
                 who = "anybody"
             elif route.path.startswith("/operator/"):
                 who = "the home's socket"
-            path = route.path.replace(":path", "")
-            told = OPERATIONS.get((method, path))
-            words = f"{told.summary}." if told else _first(route.endpoint.__doc__ or "")
+            words = _first(route.endpoint.__doc__ or "")
             if not words:
-                raise LookupError(f"{method} {path} is told nowhere")
-            rows.append((f"`{method} {path}`", who, words))
+                words = f"{OPERATIONS[method, route.path].summary}."
+            rows.append((f"`{method} {route.path.replace(':path', '')}`", who, words))
     rows.append(("`POST /slack/events`", "Slack's signature", "Slack over HTTP, where it is on."))
     yield from _table(("request", "who", "answer"), rows)
 
