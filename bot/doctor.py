@@ -63,7 +63,9 @@ async def examine(start: Start, write: Callable[[str], None]) -> int:
 
 async def _packages(start: Start) -> Sequence[Health]:
     """Where Ponte is installed, and what of its packages is missing, too old or somebody else's."""
-    extras = {"postgres"} if start.settings.database_url else set[str]()
+    settings = start.settings
+    asked = {"postgres": settings.database_url, "otel": settings.otel_exporter_otlp_endpoint}
+    extras = {extra for extra, value in asked.items() if value}
     found = await asyncio.to_thread(installation.look, extras)
     words = installation.words(found, say)
     return [Health("packages", "on" if found.whole else "failing", words)]
