@@ -214,7 +214,8 @@ class Engine:
                 choices.code,
             ),
             why=Why(choices.policy, self.changes, choices.toolbox),
-            forgotten=self._forgotten, kept_days=choices.retention.of, remains=database.remains,
+            forgotten=self._forgotten, kept_days=choices.retention.of,
+            remains=lambda: database.remains,
         )  # fmt: skip
         self.manager = self._manager(choices)
         self.upkeep = Upkeep(

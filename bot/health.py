@@ -139,7 +139,7 @@ class Threads:
         if person:
             await self._audit.forget(person)
             await self._commands.forgotten()
-        remains = self._commands.remains
+        remains = self._commands.remains()
         return {"conversations": len(found), "messages": messages, "remains": remains}
 
     async def _lines(self, asked: Json) -> Json:

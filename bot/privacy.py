@@ -111,7 +111,7 @@ class Privacy:
         if not left:
             await self._engine.audit.forget(who.key)
             await self._engine.scrub()
-        journal, remains = self._engine.journal, self._engine.commands.remains
+        journal, remains = self._engine.journal, self._engine.commands.remains()
         waiting = [*await journal.to_erase(), *await journal.unerasable()]
         return {
             "person": who.key, "counts": counts, "shared": shared, "left": left,

@@ -48,6 +48,8 @@ MOST_CARDS = 5
 # 6000 in all embeds, from which the footers take their part; and up to 10 embeds.
 TITLE, DESCRIPTION, IN_ALL, MOST_EMBEDS = 256, 4096, 5500, 10
 MOST_CARD_ROWS = 10
+NAMED_BY = 2
+"""Cells that stay as they are and tell which row a changed one is: its id, its name."""
 LONGEST_VALUE = 200
 
 ID = re.compile(r"ponte:(?P<action>approve|deny|undo):(?P<card>[a-z2-7]{6})")
@@ -471,9 +473,13 @@ def _change(row: Mapping[str, Any]) -> str:
     before, after = row.get("before"), row.get("after")
     if isinstance(before, Mapping) and isinstance(after, Mapping):
         changed = [key for key in {**before, **after} if before.get(key) != after.get(key)]
+        same = [key for key in before if key in after and key not in changed][:NAMED_BY]
         return "• " + ", ".join(
-            f"{_safe(key)}: ~~{_safe(before.get(key))}~~ → {_safe(after.get(key))}"
-            for key in changed
+            [f"{_safe(key)}: {_safe(before[key])}" for key in same]
+            + [
+                f"{_safe(key)}: ~~{_safe(before.get(key))}~~ → {_safe(after.get(key))}"
+                for key in changed
+            ]
         )
     values, sign = (after, "+") if after is not None else (before, "−")
     if isinstance(values, Mapping):

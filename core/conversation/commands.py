@@ -222,7 +222,7 @@ class Commands:
     """Called after each `forget`: what servers hold can be erased now."""
     kept_days: Callable[[Address], int] = lambda address: 0
     """After how many days without use a place's conversations are forgotten; 0 is never."""
-    remains: str = ""
+    remains: Callable[[], str] = str
     """Where what was forgotten may still stand, in words."""
 
     async def answer(self, turn: Turn, command: Command, show: Show) -> Answer:
@@ -324,7 +324,8 @@ class Commands:
                 forgot,
             )
         ]
-        return " ".join([*told, *([say(self.remains)] if self.remains else [])])
+        remains = self.remains()
+        return " ".join([*told, *([say(remains)] if remains else [])])
 
     async def forget(self, conversation: str) -> int:
         """Erase a conversation; returns how many messages it had."""

@@ -24,7 +24,7 @@ from core.errors import NotStored, PonteError
 from core.messages import ONCE
 from core.records import Area
 from core.store import snapshot
-from core.store.schema import AMENDED, Migration
+from core.store.schema import Migration
 
 log = structlog.get_logger("store")
 T = TypeVar("T")
@@ -112,7 +112,7 @@ class Database(Protocol):
     async def scrub(self, *, whole: bool = False) -> None:
         """What was deleted leaves the tables and the log of writes, as far as the engine can.
         `whole`: also what a page still holds that was moved within it, which takes as long as
-        writing all anew. Raises NotStored."""
+        writing all anew, and the copies from before an upgrade. Raises NotStored."""
 
     async def tidy(self) -> None:
         """Copies that have been kept for long enough go; asked now and then."""
@@ -190,6 +190,8 @@ class SqliteDatabase:
                 raise sqlite3.OperationalError("another process reads it")
 
         await self._put(_Write(work, self._loop.create_future(), None, alone=True))
+        if whole:
+            await asyncio.to_thread(snapshot.clear, self.path.parent)
 
     async def tidy(self) -> None:
         await asyncio.to_thread(snapshot.sweep, self.path.parent)
@@ -252,8 +254,7 @@ class SqliteDatabase:
         found = connection.execute("PRAGMA user_version").fetchone()[0]
         if found > len(self._migrations):
             raise NewerDatabase(path=self.path, found=found, known=len(self._migrations))
-        if found:
-            _amend(connection, found)
+        _amend(connection, self._migrations[:found])
         for version, step in enumerate(self._migrations[found:], found + 1):
             connection.executescript(
                 f"BEGIN IMMEDIATE; {step.script}; {step.moves};"
@@ -334,8 +335,8 @@ class SqliteDatabase:
             self._read_connection.close()
 
 
-def _amend(connection: sqlite3.Connection, found: int) -> None:
-    """A file of schema `found` gets what it lacks of `AMENDED`."""
+def _amend(connection: sqlite3.Connection, done: Sequence[Migration]) -> None:
+    """A file that has these migrations gets what came late to them."""
     has = {
         name
         for (name,) in connection.execute(
@@ -344,9 +345,10 @@ def _amend(connection: sqlite3.Connection, found: int) -> None:
             " JOIN pragma_table_info(tables.name) AS columns WHERE tables.type = 'table'"
         )
     }
-    for since, name, script in AMENDED:
-        if found >= since and name not in has:
-            connection.executescript(f"BEGIN IMMEDIATE; {script}; COMMIT;")
+    for step in done:
+        for name, script in step.late.items():
+            if name not in has:
+                connection.executescript(f"BEGIN IMMEDIATE; {script}; COMMIT;")
 
 
 def _settle(batch: list[_Write[Any]]) -> None:

@@ -6,7 +6,8 @@ Every row that holds something of a person carries the person's key, indexed. A 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 FIRST = """
 CREATE TABLE conversations (
@@ -436,31 +437,34 @@ class Migration:
 
     `oldest` is the oldest schema whose code may still run beside it, where several processes do:
     a step expands, and what nobody uses any more goes a version later.
+
+    `late`: what was added to `script` while it was a day old, as the index or the `table.column`,
+    and how a home of the first hours gets it. Since then none was edited.
     """
 
     script: str
     moves: str = ""
     shared: str = ""
     oldest: int = 0
+    late: Mapping[str, str] = field(default_factory=dict)
 
 
 MIGRATIONS = (
-    Migration(FIRST),
-    Migration(SECOND),
-    Migration(THIRD),
+    Migration(FIRST, late={
+        "inbox_untold": "CREATE INDEX inbox_untold ON inbox (conversation, seq)",
+    }),
+    Migration(SECOND, late={
+        "notes_person": "ALTER TABLE notes ADD COLUMN person TEXT NOT NULL DEFAULT '';"
+                        "CREATE INDEX notes_person ON notes (person)",
+    }),
+    Migration(THIRD, late={
+        "changes.named": "ALTER TABLE changes ADD COLUMN named INTEGER NOT NULL DEFAULT 0",
+    }),
     Migration(FOURTH, OUTSIDE),
-    Migration(FIFTH, shared=SHARED),
+    Migration(FIFTH, shared=SHARED, late={
+        "inbox.owner": "ALTER TABLE inbox ADD COLUMN owner TEXT NOT NULL DEFAULT ''",
+        "remotes.owner": "ALTER TABLE remotes ADD COLUMN owner TEXT NOT NULL DEFAULT ''",
+    }),
     Migration(SIXTH),
     Migration(SEVENTH, shared=ASKED),
-)
-
-AMENDED = (
-    (1, "inbox_untold", "CREATE INDEX inbox_untold ON inbox (conversation, seq)"),
-    (2, "notes_person", "ALTER TABLE notes ADD COLUMN person TEXT NOT NULL DEFAULT '';"
-                        "CREATE INDEX notes_person ON notes (person)"),
-    (3, "changes.named", "ALTER TABLE changes ADD COLUMN named INTEGER NOT NULL DEFAULT 0"),
-    (5, "inbox.owner", "ALTER TABLE inbox ADD COLUMN owner TEXT NOT NULL DEFAULT ''"),
-    (5, "remotes.owner", "ALTER TABLE remotes ADD COLUMN owner TEXT NOT NULL DEFAULT ''"),
 )  # fmt: skip
-"""What was added to a migration while it was a day old: from which schema on, the index or the
-`table.column`, and how a home of the first hours gets it. Since then none was edited."""

@@ -130,5 +130,11 @@ def sweep(home: Path) -> None:
             log.info("snapshot removed", file=f"{FOLDER}/{one.name}")
 
 
+def clear(home: Path) -> None:
+    """All of them go, as somebody is erased who may stand in them."""
+    for one in snapshots(home):
+        one.unlink(missing_ok=True)
+
+
 def snapshots(home: Path) -> list[Path]:
     return list((home / FOLDER).glob("*.db"))
