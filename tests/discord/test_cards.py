@@ -17,7 +17,7 @@ from tests.fakes.discord.world import Payload
 from tests.fakes.posts import KeptPosts
 
 ROWS = (
-    {"before": {"city": "Porto"}, "after": {"city": "Lisboa"}},
+    {"before": {"Id": 4, "city": "Porto"}, "after": {"Id": 4, "city": "Lisboa"}},
     {"before": None, "after": {"name": "*@everyone*"}},
 )
 OPEN = Card(
@@ -97,7 +97,7 @@ async def test_a_card_shows_what_would_change(house: House, ana: Somebody) -> No
     message = await shown(house, ana, OPEN)
     (embed,) = message["embeds"]
     assert embed["title"] == "Change 2 customers"
-    assert "city: ~~Porto~~ → Lisboa" in embed["description"]
+    assert "• Id: 4, city: ~~Porto~~ → Lisboa" in embed["description"]
     assert "@everyone" not in embed["description"]
     assert "\\*" in embed["description"], "a value is no markup"
     assert embed["footer"]["text"] == "abcde2 · open"
