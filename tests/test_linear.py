@@ -158,7 +158,7 @@ def too_slow(work: Work, unit: str, half: int, rich: float) -> str:
     for _ in range(10):  # the machine may have had other things to do
         whole = min(whole, cost(work, f"{of(unit, 2 * half)}x"))
         before = min(before, cost(work, f"{of(unit, half)}x", 2))
-        if whole <= max(3.2 * before, SLOW) and whole <= 3 * max(rich, SLOW):
+        if whole <= max(3.2 * before, SLOW) and whole <= 5 * max(rich, SLOW):
             return ""
     return f"{unit!r}: {before:.3f} s → {whole:.3f} s, rich Markdown {rich:.3f} s"
 
