@@ -155,10 +155,10 @@ def too_slow(work: Work, unit: str, half: int, rich: float) -> str:
     if cost(work, f"{of(unit, half // 2)}x") < SLOW / 8:
         return ""  # if it were quadratic, all of it would still take no more than two of these
     whole, before = float("inf"), float("inf")
-    for _ in range(10):  # the machine may have had other things to do
+    for _ in range(10):  # the machine may have had other things to do; four times is quadratic
         whole = min(whole, cost(work, f"{of(unit, 2 * half)}x"))
         before = min(before, cost(work, f"{of(unit, half)}x", 2))
-        if whole <= max(3.2 * before, SLOW) and whole <= 5 * max(rich, SLOW):
+        if whole <= max(3.6 * before, SLOW) and whole <= 5 * max(rich, SLOW):
             return ""
     return f"{unit!r}: {before:.3f} s → {whole:.3f} s, rich Markdown {rich:.3f} s"
 
