@@ -1,6 +1,8 @@
 # Ponte and what it needs, for nobody but Ponte's own user: docs/install.md, compose.yaml,
 # compose.embedded.yaml. More optional parts: --build-arg REQUIREMENTS="requirements-….txt …".
-FROM python:3.13-slim AS build
+# Pinned by the digest of its index of all architectures (Python 3.13.16 of 2026-10-09). To take a
+# newer one: docker buildx imagetools inspect python:3.13-slim, and write its digest twice.
+FROM python:3.13-slim@sha256:70729b46c69b4f1e97c4822c1af3df53a1476cf5ddc6c087c0c10bc3a5678c2f AS build
 ARG REQUIREMENTS=requirements-postgres.txt
 WORKDIR /src
 COPY requirements*.txt pyproject.toml README.md LICENSE ./
@@ -13,7 +15,7 @@ COPY adapters adapters
 COPY core core
 RUN /opt/ponte/bin/pip install --no-cache-dir --no-deps --no-build-isolation .
 
-FROM python:3.13-slim
+FROM python:3.13-slim@sha256:70729b46c69b4f1e97c4822c1af3df53a1476cf5ddc6c087c0c10bc3a5678c2f
 # bubblewrap is the stronger sandbox for Python; where the engine forbids it, Landlock is used.
 RUN apt-get update -qq \
     && apt-get install -y -qq --no-install-recommends bubblewrap \

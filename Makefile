@@ -1,5 +1,7 @@
 # make run    make .venv when needed, then start Ponte
-# make test   style, types and all tests
+# make test   style, types and all tests that this machine has the programs for
+# make test-quick  tests of most of Ponte that start no process, server or browser (tests/quick.py)
+# make faults  change single lines of the product and tell which changes the tests find (FAULTS=60)
 # make lint   only style and types
 # make storm  kill Ponte over and over, for minutes (KILLS=500; ENGINE=postgres: many processes)
 # make sandbox  what Python in the sandbox needs, ahead of its first use
@@ -16,10 +18,15 @@
 SHELL := /bin/sh
 BIN := .venv/bin
 KILLS ?= 500
+WORKERS ?= auto
+FAULTS ?= 60
+SEED ?= 1
 ENGINE ?= embedded
 STORM_embedded = tests/real/test_storm.py tests/real/test_kill_applying.py
 STORM_postgres = tests/real/test_machines.py
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Each test process compiles 800 files again where an environment turns __pycache__ off.
+unexport PYTHONDONTWRITEBYTECODE
 
 # A name on the PATH may be a shim for a Python that is not there, so each is tried.
 FIND_PYTHON = for python in $(PYTHON) python3 python3.11 python3.12 python3.13 python3.14; do \
@@ -29,14 +36,21 @@ done
 NO_PYTHON = Ponte needs Python 3.11 or newer. Install it, or name one: make PYTHON=/path/to/python3
 NO_VENV = This Python cannot make a venv. On Debian: apt-get install python3-venv
 
-.PHONY: run test lint storm sandbox wheel bench soak pictures languages reference site lock clean
+.PHONY: run test test-quick faults lint storm sandbox wheel bench soak pictures languages reference site lock clean
 
 run: .venv/ready
 	@echo "In this checkout the command ponte is $(BIN)/ponte, as in: $(BIN)/ponte chat"
 	@exec $(BIN)/ponte run
 
 test: .venv/ready-to-test
-	@if [ "$(CI)" = true ]; then .ci/test; else $(BIN)/python -m pytest; fi
+	@if [ "$(CI)" = true ]; then .ci/test; else $(BIN)/python -m pytest -o timeout_method=thread -n $(WORKERS) --dist worksteal; fi
+
+test-quick: .venv/ready-to-test
+	@$(BIN)/python -m pytest -q -o timeout_method=thread -n $(WORKERS) -m quick
+
+# Everything happens in a checkout of its own, which stays for a look at what was not found.
+faults: .venv/ready-to-test
+	@tests/faults.sh $(FAULTS) $(SEED)
 
 lint: .venv/ready-to-test
 	$(BIN)/ruff check

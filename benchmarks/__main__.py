@@ -9,6 +9,7 @@ from benchmarks import (
     discord,
     engine,
     everything,
+    fairness,
     first_word,
     model,
     nocodb,
@@ -28,5 +29,6 @@ if __name__ == "__main__":
     asyncio.run(nocodb.main())
     asyncio.run(slack.main(quick=False))
     asyncio.run(discord.main(quick=False))
+    asyncio.run(fairness.main())
     asyncio.run(everything.main())
     asyncio.run(first_word.main())

@@ -32,11 +32,11 @@ BOUND = Allowed(
 PRICES = Prices({"echo": Price(1.0, 0.1, 1.25, 4.0)}, official=False)
 
 
-async def _groups(person: Person) -> frozenset[str]:
+async def _groups(person: Person, max_age: float) -> frozenset[str]:
     return frozenset({f"S{RULES - 1}"})
 
 
-async def _guest(person: Person) -> bool:
+async def _guest(person: Person, max_age: float) -> bool:
     return False
 
 

@@ -22,13 +22,14 @@ from pathlib import Path
 from benchmarks import process
 from benchmarks.model import fake
 from benchmarks.rounds import PONTE, ROUNDS, compared, environment
-from tests.fakes.slack import APP_TOKEN, BOT_TOKEN, FakeSlack, Place, Post
+from tests.fakes.slack import APP_TOKEN, BOT_TOKEN, FakeSlack, Place, Post, Someone
 from tests.fakes.slack.delivery import Delivery
 
 ROOT = Path(__file__).parents[1]
 AIMS = {
     "ready_s": 1.3, "idle_mib": 1.3, "ack_p50_ms": 3.0, "ack_p99_ms": 2.0, "cpu_ms": 1.2,
     "serial_p50_ms": 1.5, "serial_p95_ms": 1.6, "burst_s": 1 / 0.8, "hundred_s": 1.1,
+    "new_s": 2.0, "back_s": 2.0, "new_direct_s": 2.0, "crowd_s": 2.0,
 }  # fmt: skip
 """How many times the bare bot's figure ours may be."""
 BARE = "benchmarks.slack_bare"
@@ -38,7 +39,12 @@ BARE = "benchmarks.slack_bare"
 class Figures:
     """`ack` at 100 mentions a second, each by a new person; `cpu_ms` for a message at the same rate
     by one who is known; `serial` one turn after the other, each in another channel; `burst_s` 300
-    messages over 60 channels; `hundred_s` 100 at once, with a model that takes a second."""
+    messages over 60 channels; `hundred_s` 100 at once, with a model that takes a second.
+
+    `new_s` until 100 people are answered who never wrote before, each in a channel of theirs, and
+    `back_s` until the same people are answered again; `new_direct_s` for 100 others in direct
+    messages; `crowd_s` for 300 others in 300 channels. Slack knew all of them before the bot
+    started; whoever gets no answer, or a refusal, ends the benchmark."""
 
     ready_s: float
     idle_mib: float
@@ -49,6 +55,13 @@ class Figures:
     serial_p95_ms: float
     burst_s: float
     hundred_s: float
+    new_s: float
+    back_s: float
+    new_direct_s: float
+    crowd_s: float
+
+
+CROWD, DIRECT, MANY = 100, 100, 300
 
 
 class Run:
@@ -84,6 +97,30 @@ class Run:
 
         await self.slack.until(done, 120)
 
+    async def crowd(self, where: Sequence[tuple[Someone, Place]]) -> float:
+        """Seconds until everybody is answered who writes at once, each where they are alone."""
+        began = time.monotonic()
+        said = [
+            self.slack.say(who, place, "hello" if place.kind == "im" else f"{self.slack.bot} hello")
+            for who, place in where
+        ]
+        asked = {post.channel: post.ts for post in said}
+
+        def done() -> bool:
+            """In one look at all posts, since looking must not hold up the double."""
+            return asked.keys() <= {
+                post.channel
+                for post in self.slack.workspace.posts.values()
+                if post.bot_id and post.ts > asked.get(post.channel, "9")
+                and not self.slack.grows(post)
+            }  # fmt: skip
+
+        await self.slack.until(done, 180)
+        took = time.monotonic() - began
+        if any(self.slack.private(place.id) for _, place in where):
+            raise RuntimeError("somebody was refused")
+        return took
+
     async def paced(
         self, per_second: int, seconds: float, ask: Callable[[int], Post]
     ) -> list[Post]:
@@ -104,8 +141,8 @@ class Run:
         return (process.cpu(self.pid) - before) * 1000 / len(said)
 
     async def newcomers(self, per_second: int, seconds: float) -> tuple[float, float]:
-        """Milliseconds to the acknowledgement, p50 and p99. Their answers are not waited for: Slack
-        tells of a few people a second only."""
+        """Milliseconds to the acknowledgement, p50 and p99. Their answers are not waited for:
+        `crowd` measures these."""
         sent = len(self.slack.deliveries.all)
         await self.paced(per_second, seconds, lambda n: self.ask_anew(f"new {n}"))
 
@@ -136,24 +173,32 @@ class Run:
 @contextlib.asynccontextmanager
 async def running(module: str, model: str) -> AsyncIterator[tuple[Run, float]]:
     """The bot, connected, and how many seconds that took."""
-    async with FakeSlack() as slack:
-        with tempfile.TemporaryDirectory() as home:
-            began = time.monotonic()
-            arguments = [slack.base_url, BOT_TOKEN, APP_TOKEN, model]
-            bot = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", module, *(["run"] if module == PONTE else arguments),
-                cwd=ROOT, env=environment(
-                    home, model, SLACK_BOT_TOKEN=BOT_TOKEN, SLACK_APP_TOKEN=APP_TOKEN,
-                    SLACK_API_URL=slack.base_url,
-                ),
-                stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
-            )  # fmt: skip
-            try:
-                await asyncio.wait_for(slack.deliveries.connected(), 30)
-                yield Run(slack, bot.pid), time.monotonic() - began
-            finally:
-                bot.terminate()
-                await bot.wait()
+    async with FakeSlack() as slack, running_on(slack, module, model) as ran:
+        yield ran
+
+
+@contextlib.asynccontextmanager
+async def running_on(
+    slack: FakeSlack, module: str, model: str, **more: str
+) -> AsyncIterator[tuple[Run, float]]:
+    """`more`: further settings."""
+    with tempfile.TemporaryDirectory() as home:
+        began = time.monotonic()
+        arguments = [slack.base_url, BOT_TOKEN, APP_TOKEN, model]
+        bot = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", module, *(["run"] if module == PONTE else arguments),
+            cwd=ROOT, env=environment(
+                home, model, SLACK_BOT_TOKEN=BOT_TOKEN, SLACK_APP_TOKEN=APP_TOKEN,
+                SLACK_API_URL=slack.base_url, **more,
+            ),
+            stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
+        )  # fmt: skip
+        try:
+            await asyncio.wait_for(slack.deliveries.connected(), 30)
+            yield Run(slack, bot.pid), time.monotonic() - began
+        finally:
+            bot.terminate()
+            await bot.wait()
 
 
 async def measured(module: str, quick: bool) -> Figures:
@@ -169,7 +214,25 @@ async def measured(module: str, quick: bool) -> Figures:
         async with running(module, slowly) as (run, _):
             await run.answered([run.ask(run.place(), "warm up") for _ in range(5)])
             hundred = await run.at_once(100, 100)
-        return Figures(ready, idle, p50, p99, cpu, serial, slowest, burst, hundred)
+        crowds = await crowded(module, quickly)
+        return Figures(ready, idle, p50, p99, cpu, serial, slowest, burst, hundred, *crowds)
+
+
+async def crowded(module: str, model: str) -> tuple[float, float, float, float]:
+    """`new_s`, `back_s`, `new_direct_s`, `crowd_s`."""
+    async with FakeSlack() as slack:
+        people = [slack.person(f"Member {n}") for n in range(CROWD + DIRECT + MANY)]
+        new, direct, many = people[:CROWD], people[CROWD:-MANY], people[-MANY:]
+        async with running_on(slack, module, model) as (run, _):
+            await run.answered([run.ask(run.place(), "warm up") for _ in range(5)])
+            if module == PONTE:
+                await slack.until(lambda: slack.api.calls["users.list"], 30)
+            places = [(who, slack.channel(f"of {who.id}", who)) for who in new]
+            first = await run.crowd(places)
+            again = await run.crowd(places)
+            direct_s = await run.crowd([(who, slack.dm(who)) for who in direct])
+            many_s = await run.crowd([(who, slack.channel(who.id, who)) for who in many])
+            return first, again, direct_s, many_s
 
 
 async def main(quick: bool, rounds: int = ROUNDS) -> dict[str, float]:

@@ -18,12 +18,14 @@ from typing import Any, cast, get_args
 import structlog
 from pydantic import SecretStr
 
+from adapters.web import WEB
 from bot import __version__
 from bot.config import Config, LiveConfig, read_config
 from bot.engine import Choices, Engine, Stores
 from bot.health import Board, Threads, summaries
 from bot.home import Home
 from bot.integrations import FACES, Faces, one_person, rights
+from bot.names import misspelt_names
 from bot.people import PagePeople
 from bot.privacy import Privacy
 from bot.quick import Registry
@@ -58,7 +60,7 @@ from core.messages import Address, File, Person
 from core.models.server import Options
 from core.openai import OPENAI, Client, Place
 from core.policy import AccessPolicy
-from core.ports import By, Guests, Membership
+from core.ports import By, Guests, HasLeft, Membership
 from core.records import Health, Remote
 from core.settings import plain
 from core.store.inbox import Intake
@@ -195,6 +197,7 @@ class App:
         self._dependencies = dependencies(settings, self._live, home, self._http, self._client)
         self._memberships: dict[str, Membership] = {}
         self._guests: dict[str, Guests] = {}
+        self._departures: dict[str, HasLeft] = {}
         self._rights = rights(self._faces)
         self._policy = AccessPolicy(
             self._rights,
@@ -203,6 +206,7 @@ class App:
             self._memberships,
             self._guests,
             book=config.rule_book,
+            departures=self._departures,
         )
         self._quick = Registry(config.quick_commands, self._policy.is_named, policy=self._policy)
         self._profile = Profile(
@@ -211,6 +215,9 @@ class App:
             zone=settings.ponte_timezone,
             way=self._live.channel,
             links_code=frozenset(name for name, own in self._rights.items() if own.links_code),
+            links_schemes=frozenset(
+                name for name, own in self._rights.items() if not own.links_names
+            ),
         )
         self._allowed, self._intake = Allowed(), Intake()
         self._live.price_list.official = self._client.place.official
@@ -274,6 +281,7 @@ class App:
         except PonteError:
             await self.stop()
             raise
+        self._profile.own_addresses = self._own_addresses()
         begin()  # its package is large, and nothing hears sooner with it
         for tools in self._tools:
             tools.start()
@@ -310,7 +318,7 @@ class App:
         ports = ChatPorts(
             inbox=engine.inbox, journal=engine.journal, threads=engine.threads, files=engine.files,
             board=self._board, policy=self._policy, removed=engine.manager.removed,
-            peers=engine.peers, refused=engine.refused,
+            peers=engine.peers, refused=engine.refused, directory=engine.directory,
         )  # fmt: skip
         for face in self._faces:
             if isinstance(face, ChatIntegration) and surfaces and face.is_used(settings, settings):
@@ -319,6 +327,7 @@ class App:
                 engine.look_up[chat.name] = chat.look_up
                 self._memberships[chat.name] = chat.membership
                 self._guests[chat.name] = chat.guest
+                self._departures[chat.name] = chat.has_left
                 engine.messengers[chat.name] = chat
                 self.chats.append(chat)
 
@@ -332,7 +341,13 @@ class App:
             engine.people, engine.journal, engine.inbox, engine.peers, engine.audit,
             engine.changes.leave,
         )  # fmt: skip
-        privacy = Privacy(engine, people, self.chats, self._home.path)
+        self._departures[WEB.name] = people.has_left
+        listing = [
+            face.name
+            for face in self._faces
+            if isinstance(face, ChatIntegration) and face.lists_people
+        ]
+        privacy = Privacy(engine, people, self.chats, self._home.path, listing)
         acts = {
             "reload": self._asked_anew, "usage": self._report, **people.acts(self.page),
             **privacy.acts(),
@@ -422,6 +437,14 @@ class App:
         """The same without the token."""
         return self._opened()[0]
 
+    def _own_addresses(self) -> frozenset[str]:
+        """What Ponte itself tells people: where its page and the services are, and the file of its
+        rules."""
+        settings = self._settings
+        urls = [value for _, value in settings if isinstance(value, str) and "://" in value]
+        pages = [page for page in (settings.page(), self.page()) if page]
+        return frozenset([settings.ponte_config.name, *urls, *pages])
+
     def _opened(self) -> tuple[str, str]:
         served = [each for each in self._owners if self._takes or each[0].always]
         links = (face.link(self._settings, own, self._home) for face, own in served)
@@ -443,6 +466,8 @@ class App:
         names = [face.name for face in self._faces if face.section]
         later = [name for name in names if before.section(name) != now.section(name)]
         log.info("config reloaded", file=path.name)
+        if misspelt := misspelt_names(now, self._settings):
+            log.warning("names that do not exist", lines=misspelt)
         if later:
             log.warning("changed for the next start", sections=later)
         return later
@@ -478,7 +503,8 @@ class App:
         later = self.reload()
         self._engine.audit.note("reload", OPERATOR, file=self._settings.ponte_config.name)
         await self._engine.peers.tell("reload", "")
-        return {"file": self._settings.ponte_config.name, "later": later}
+        misspelt = misspelt_names(self._live.now, self._settings)
+        return {"file": self._settings.ponte_config.name, "later": later, "misspelt": misspelt}
 
     async def _report(self, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         """`ponte usage`: rows by `by`, since that day. Raises BadInput."""
@@ -521,6 +547,7 @@ class App:
             prices=self._live.price_list,
             is_meant=self._policy.is_meant,
             one=one_person,
+            pseudonym=self._dependencies.pseudonym,
             profile=self._profile,
             retention=Retention(
                 settings.ponte_retention_days,

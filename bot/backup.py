@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 import sqlite3
+import stat
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
@@ -23,7 +24,7 @@ from typing import BinaryIO
 
 from bot import __version__
 from bot.app import Start
-from bot.archive import FORMAT, Damaged, Manifest, NewerBackup, check, members, pack
+from bot.archive import FORMAT, KEPT, Damaged, Manifest, NewerBackup, check, members, pack
 from bot.archive import unpack as unpacked
 from bot.engine import Stores
 from bot.home import ASIDE, Home, sync
@@ -32,10 +33,12 @@ from core.audit import OPERATOR
 from core.errors import BadInput, HomeTaken, PonteError
 from core.i18n import plural, say, size
 from core.integration import ChatIntegration
+from core.private_files import create_file
 from core.settings import cause
 from core.store import audit, snapshot
 from core.store.restored import Closed, close_open
 from core.store.schema import MIGRATIONS
+from core.store.schema_check import find_foreign_entry
 
 STREAM = "-"
 """As a file's name: stdout or stdin."""
@@ -48,10 +51,17 @@ _SMALL = ("discord.json", "slack-people.json", "pseudonyms.key", "web-token")
 
 class InDatabase(PonteError):
     sentence = (
-        "DATABASE_URL is set, so all is kept in Postgres, which has its own: "
-        '`pg_dump --format=custom --file=ponte.dump "$DATABASE_URL"`, and to restore into an empty '
-        'database `pg_restore --exit-on-error --dbname="$DATABASE_URL" ponte.dump` '
-        "(docs/operations.md)."
+        "DATABASE_URL is set, so all is kept in Postgres. Back it up with "
+        '`pg_dump --format=custom --file=ponte.dump "$DATABASE_URL"`, after `umask 077`, so that '
+        "nobody else can read the file. To restore into an empty database: "
+        '`pg_restore --exit-on-error --dbname="$DATABASE_URL" ponte.dump` (docs/operations.md).'
+    )
+
+
+class OpenToOthers(PonteError):
+    sentence = (
+        "Other users can read the file that standard output goes to, and a backup holds the page's "
+        "token. Give the file's name instead, as in `ponte backup ponte.tar.gz`."
     )
 
 
@@ -65,6 +75,14 @@ class NothingKept(PonteError):
 
 class NotWritten(PonteError):
     sentence = "{file} cannot be written ({cause}). There is no backup of that name."
+
+
+class ForeignSchema(PonteError):
+    code = "foreign_schema"
+    sentence = (
+        "The schema of {path} differs from what Ponte made: {name}. A backup of it could not be "
+        "restored, so none was written. Undo that change in the database, then try again."
+    )
 
 
 class NotEmpty(PonteError):
@@ -93,6 +111,8 @@ def backup(begun: Start, file: str, keep: int = 0) -> int:
         raise NothingKept(home=home.path)
     if home.path.stat().st_uid != os.geteuid():
         raise NotOurs(home=home.path)
+    if file == STREAM:
+        _check_output(sys.stdout.fileno())
     folder = Path(file) if file != STREAM and Path(file).is_dir() else None
     if keep and folder is None:
         raise BadInput("--keep is for a folder that backups are collected in.")
@@ -176,8 +196,11 @@ def _collected(home: Path, staged: Path, now: datetime, *, stopped: bool) -> Man
         _copy_small(home, staged)
     except OSError as error:
         raise NotWritten(file=staged, cause=cause(error)) from None
+    schema = snapshot.schema(copy)
+    if schema <= len(MIGRATIONS) and (name := find_foreign_entry(copy, MIGRATIONS[:schema])):
+        raise ForeignSchema(path=database, name=name)
     return Manifest(
-        FORMAT, __version__, snapshot.schema(copy), now.isoformat(timespec="seconds"), stopped,
+        FORMAT, __version__, schema, now.isoformat(timespec="seconds"), stopped,
         snapshot.counts(copy), members(staged), tuple(sorted(gone)),
     )  # fmt: skip
 
@@ -222,16 +245,24 @@ def _copy_small(home: Path, staged: Path) -> None:
         (staged / "kernels" / mark.name).touch()
 
 
+def _check_output(output: int) -> None:
+    """Raise OpenToOthers for a regular file that another user can read, or has made.
+
+    The shell made it, by its umask, and somebody may have opened it since: closing it now is late.
+    """
+    found = os.fstat(output)
+    if stat.S_ISREG(found.st_mode) and (found.st_mode & 0o077 or found.st_uid != os.geteuid()):
+        raise OpenToOthers
+
+
 def _write(path: Path, staged: Path, manifest: Manifest) -> None:
     """Under its name once it is whole, on the disk, and was read back."""
     part = path.with_name(f"{path.name}.part")
     try:
         snapshot.check_room(path.parent, manifest.size, say("a backup"))
-        made = os.open(part, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(made, "r+b") as file:
+        _remove_leftover(part)
+        with create_file(part) as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.fchmod(file.fileno(), 0o600)
-            file.truncate()
             try:
                 pack(staged, manifest, file)
                 file.flush()
@@ -246,6 +277,27 @@ def _write(path: Path, staged: Path, manifest: Manifest) -> None:
                 raise
     except OSError as error:
         raise NotWritten(file=path, cause=cause(error)) from None
+
+
+def _remove_leftover(part: Path) -> None:
+    """Remove what a killed backup left: a file of this user's that no living process has locked.
+
+    Raises BlockingIOError where one has; other OSErrors.
+    """
+    try:
+        left = os.open(part, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        found = os.fstat(left)
+        is_plain = stat.S_ISREG(found.st_mode) and found.st_nlink == 1
+        fcntl.flock(left, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Another backup may have removed that file and begun its own before we had the lock.
+        is_same = os.path.samestat(found, part.lstat())
+        if is_plain and is_same and found.st_uid == os.geteuid():
+            part.unlink()
+    finally:
+        os.close(left)
 
 
 def _opened(stack: ExitStack, file: str) -> BinaryIO:
@@ -269,19 +321,28 @@ def _acceptable(manifest: Manifest, name: str, *, resume: bool) -> None:
 
 
 def _check(staged: Path, manifest: Manifest, name: str) -> None:
-    """That the database in it is whole, and is the one that was kept, with its files."""
+    """Check that the database is whole, is the one that was kept, and has its files.
+
+    The schema comes first: reading a table could otherwise run a view or a virtual table that
+    somebody put there. Raises Damaged.
+    """
     database = staged / "ponte.db"
     try:
+        if foreign := find_foreign_entry(database, MIGRATIONS[: max(manifest.schema, 0)]):
+            why = say("its database has another schema ({name})", name=repr(foreign[:80]))
+            raise Damaged(file=name, why=why)
         snapshot.check(database)
         same = (snapshot.schema(database), snapshot.counts(database)) == (
             manifest.schema, manifest.rows,
         )  # fmt: skip
-        missing = {
-            id for id in _files(database) if not (staged / "files" / id[:2] / id).exists()
-        } - set(manifest.lost)
+        ids = _files(database)
+        missing = {id for id in ids if not (staged / "files" / id[:2] / id).exists()} - set(
+            manifest.lost
+        )
     except sqlite3.Error as error:
         raise Damaged(file=name, why=str(error)) from None
-    if not same or missing:
+    strange = any(not KEPT.fullmatch(f"files/{id[:2]}/{id}") for id in ids)
+    if not same or missing or strange:
         raise Damaged(file=name, why=say("its parts do not belong together"))
 
 

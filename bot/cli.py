@@ -70,7 +70,7 @@ def run() -> int:
 
 @cli.command()
 def chat() -> int:
-    """Talk here in the terminal; sair, exit, quit or Ctrl-D end it. Also reads a pipe."""
+    """Talk in this terminal (exit or Ctrl-D ends), or through a pipe: exit 1 if a message fails."""
     from bot import commands
 
     return commands.chat()
@@ -312,12 +312,18 @@ def policy_check(
         typer.Option("--group", help="A user group or role that they are in, as in slack:S1."),
     ] = None,
     guest: Annotated[bool, typer.Option("--guest", help="They are only a guest.")] = False,
+    right: Annotated[
+        list[str] | None,
+        typer.Option("--right", help="This right alone, as in read:Orders; may be repeated."),
+    ] = None,
     as_json: AsJson = False,
 ) -> int:
     """What somebody may do somewhere, and which rule says so; no service is asked."""
     from bot import commands
 
-    return commands.policy_check(person, channel, group or [], guest=guest, as_json=as_json)
+    return commands.policy_check(
+        person, channel, group or [], right or [], guest=guest, as_json=as_json
+    )
 
 
 @changes.command("list")

@@ -10,7 +10,16 @@ from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from typing import Any
 from urllib.parse import quote
 
-from adapters.terminal.chat import HOST, WAITS, Interrupts, Quit, Screen, Upload, turn_stream
+from adapters.terminal.chat import (
+    HOST,
+    WAITS,
+    Interrupts,
+    Quit,
+    Screen,
+    Upload,
+    headers_for,
+    turn_stream,
+)
 from bot.app import Start
 from core.errors import PonteError
 from core.http import HttpAnswer, HttpClient, HttpDown, HttpError
@@ -54,7 +63,7 @@ class QuickRun:
         self._http = http
         self._screen = screen
         self._locale = locale
-        self._headers = {"Accept-Language": locale}
+        self._headers = headers_for(locale, is_terminal=sys.stdout.isatty())
         self._interrupts = Interrupts()
         self._turn = ""
         self._begun = asyncio.Event()
@@ -113,7 +122,8 @@ class LocalClient:
     def __init__(self, http: HttpClient, start: Start) -> None:
         self._http = http
         self._start = start
-        self._headers = {"Accept-Language": start.settings.ponte_locale}
+        locale = start.settings.ponte_locale
+        self._headers = headers_for(locale, is_terminal=sys.stdout.isatty())
 
     async def say(self, message: str) -> Json:
         """What a command that acts at once answers: the body of `POST /chat`."""

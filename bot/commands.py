@@ -18,6 +18,7 @@ from adapters.web import with_token
 from bot.app import Start, start
 from bot.client import Json, LocalClient, local_client
 from core import i18n
+from core.allowances import tell_estimates
 from core.conversation.grammar import Command, check_slug, parse, typed
 from core.errors import BadInput, PonteError, SettingsError
 from core.quick_commands import Inputs, named_once, parse_input
@@ -28,7 +29,7 @@ _BLOCK = re.compile(
     r"(?P<mark>`{3,})[^`\n]*\n(?P<code>(?:(?!\n(?P=mark)).)*)\n(?P=mark)", re.DOTALL
 )
 _PAIR = re.compile(r"([^\W\d][\w.-]*)=(.*)", re.DOTALL)
-USED = ("name", "turns", "calls", "input", "cached", "output", "reasoning", "cost")
+USED = ("name", "turns", "calls", "input", "cached", "output", "reasoning", "cost", "estimated")
 """The columns of a report of usage."""
 Shown = Mapping[str, Any]
 T = TypeVar("T")
@@ -202,7 +203,7 @@ def reload() -> int:
     if later := done.get("later"):
         names = ", ".join(f"[{name}]" for name in later)
         told.append(i18n.say("{names} counts from the next start on.", names=names))
-    _print_all(told)
+    _print_all([*told, *map(str, done.get("misspelt", ()))])
     return 0
 
 
@@ -230,6 +231,8 @@ def usage_lines(rows: Sequence[Shown]) -> Iterator[str]:
         cost = row.get("cost")
         dollars = "-" if cost is None else f"{cost:.4f}"
         yield f"{times or 0:>8}  {tokens:>12}  {dollars:>12}  {one_line(str(row.get('name', '')))}"
+    if estimated := sum(int(row.get("estimated") or 0) for row in rows):
+        yield tell_estimates(estimated)
 
 
 def audit(asked: Mapping[str, str], *, as_json: bool = False) -> int:
@@ -307,12 +310,16 @@ def _with_link(act: str, name: str, *, as_json: bool) -> int:
 
 
 def policy_check(
-    person: str, channel: str, groups: Sequence[str], *, guest: bool, as_json: bool = False
-) -> int:
+    person: str, channel: str, groups: Sequence[str], rights: Sequence[str], *,
+    guest: bool, as_json: bool = False,
+) -> int:  # fmt: skip
+    from bot.names import misspelt_names
     from bot.rights import check
 
     begun = start(quiet=True)
-    where, lines = asyncio.run(check(begun, person, channel, groups=groups, guest=guest))
+    sys.stderr.writelines(f"{line}\n" for line in misspelt_names(begun.config, begun.settings))
+    checking = check(begun, person, channel, groups=groups, guest=guest, asked=rights)
+    where, lines = asyncio.run(checking)
     if as_json:
         _print_all([json.dumps([asdict(line) for line in lines], ensure_ascii=False)])
         return 0

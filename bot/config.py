@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, make_dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -25,7 +25,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 from pydantic_core.core_schema import ValidationInfo
 
-from bot.integrations import FACES, Faces
+from bot.integrations import FACES, Faces, is_place
 from bot.toml import KeyPath, TomlLines, not_toml
 from core.allowances import Allowance, Of, Per
 from core.changes.approval import (
@@ -44,7 +44,7 @@ from core.integration import ChatIntegration, OwnerIntegration
 from core.messages import Address
 from core.policy import DECIDES, KINDS, MEANT, Rule, RuleBook, is_right, places
 from core.settings import cause, matching
-from core.usage import CONTAINER, NANO, Price, Prices
+from core.usage import NANO, Price, Prices
 
 MOST_CALLS = 1000
 """A turn may be given no more."""
@@ -53,6 +53,7 @@ MOST = 10**9
 """Of dollars, tokens or turns."""
 NAME = "[a-z][a-z0-9_-]{0,49}"
 """Of a set of people."""
+_A_PLACE = "a workspace, server or channel"
 _STRICT = ConfigDict(extra="forbid", hide_input_in_errors=True)
 _WORDED = {
     "missing": "is missing",
@@ -241,7 +242,7 @@ class Channel:
     language: Language | None = None
     """the language of what Ponte says there; left out: each reader's own"""
     allow: tuple[Right, ...] = ()
-    """all that can be done there, by whomever; left out: everything"""
+    """all that can be done there, by anyone who may; left out: everything"""
     deny: tuple[Right, ...] = ()
     """what cannot be done there, by whomever"""
     approvers: tuple[Approver, ...] = ()
@@ -252,8 +253,6 @@ class Channel:
     def __post_init__(self) -> None:
         if self.strict_mention and self.answer_everything:
             raise ValueError("write strict_mention or answer_everything, not both")
-        if any(right.partition(":")[0] in DECIDES for right in self.allow):
-            raise ValueError("approve and administer are given to people and groups, in [[rules]]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -424,8 +423,8 @@ class PriceTable:
     """What things cost, before the list that Ponte has."""
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
-    container: Dollars = CONTAINER
-    """a session of hosted Python"""
+    container: Dollars | None = None
+    """a session of hosted Python; left out: OpenAI's price, where the server is OpenAI's"""
     models: Mapping[str, ModelPrice] = field(default_factory=dict)
     """by the model's name"""
     quick_commands: Mapping[PricedName, Dollars] = field(default_factory=dict)
@@ -489,13 +488,16 @@ class Config:
     @property
     def rule_book(self) -> RuleBook:
         """For the `Policy`: rules are told by their lines."""
+        at = self.location
         return RuleBook(
             tuple(
-                Rule(self._told("rules", n), frozenset(r.who), frozenset(r.where), r.allow, r.deny)
+                Rule(
+                    self.location("rules", n), frozenset(r.who), frozenset(r.where), r.allow, r.deny
+                )
                 for n, r in enumerate(self.rules)
             ),
             {
-                place: Rule(self._told("channels", place), allow=own.allow, deny=own.deny)
+                place: Rule(at("channels", place), allow=own.allow, deny=own.deny)
                 for place, own in self.channels.items()
             },
             {name: frozenset(people) for name, people in self.groups.items()},
@@ -505,7 +507,7 @@ class Config:
     def allowed(self) -> tuple[Allowance, ...]:
         """For the `Budget`: allowances are told by their lines."""
         return tuple(
-            each.allowance(self._told("allowances", n)) for n, each in enumerate(self.allowances)
+            each.allowance(self.location("allowances", n)) for n, each in enumerate(self.allowances)
         )
 
     @property
@@ -514,7 +516,8 @@ class Config:
         models = {name: each.price for name, each in own.models.items()}
         return Prices(models, own.container, own.quick_commands, own.agents)
 
-    def _told(self, *path: object) -> str:
+    def location(self, *path: object) -> str:
+        """Return where that key is, as in `ponte.toml:12`."""
         return f"{self.name}:{self.lines.of(path)}"
 
     def channel(self, address: Address) -> Channel:
@@ -631,6 +634,7 @@ def _wrong(path: Path, lines: TomlLines, found: Sequence[tuple[KeyPath, str]]) -
 def _across(config: Config, faces: Faces) -> Iterator[tuple[KeyPath, str]]:
     """What is wrong between one part of the file and another."""
     surfaces = {face.name for face in faces}
+    chats = {face.name for face in faces if isinstance(face, ChatIntegration)}
     there = ", ".join(config.groups) or "none is"
     for section in ("tables", "tools", "channels"):
         for key, own in getattr(config, section).items():
@@ -645,6 +649,21 @@ def _across(config: Config, faces: Faces) -> Iterator[tuple[KeyPath, str]]:
             if ":" not in name and name not in {*MEANT, *surfaces, *config.groups}:
                 known = ", ".join(config.groups) or "none is"
                 yield (*where, "who"), f"'who': no group is called {name!r}; in [groups]: {known}"
+    known_places = _places_of(config)
+
+    def first_place(names: Iterable[str]) -> str:
+        """The first of these names, and of those in the groups among them, that is a place's."""
+        every = (one for name in names for one in config.groups.get(name, (name,)))
+        return next((name for name in every if name in known_places or is_place(name, faces)), "")
+
+    for section in ("tables", "tools", "channels"):
+        for key, own in getattr(config, section).items():
+            if place := first_place(own.approvers):
+                words = f"only people and groups approve, and {place} is {_A_PLACE}"
+                yield (section, key, "approvers"), f"'approvers': {words}"
+            for name in sorted(chats.intersection(own.approvers)):
+                words = f"only people and groups approve, and {name} is all of its people"
+                yield (section, key, "approvers"), f"'approvers': {words}"
     for number, rule in enumerate(config.rules):
         at = ("rules", str(number))
         if not rule.allow and not rule.deny:
@@ -655,6 +674,19 @@ def _across(config: Config, faces: Faces) -> Iterator[tuple[KeyPath, str]]:
                 (*at, "allow"),
                 f"'allow': {decides[0]} is given to people and groups alone, so name them in 'who'",
             )
+        elif decides and (place := first_place(rule.who)):
+            words = f"{decides[0]} is given to people and groups alone, and {place} is {_A_PLACE}"
+            yield (*at, "allow"), f"'allow': {words}"
+
+
+def _places_of(config: Config) -> frozenset[str]:
+    """The names of the workspaces, servers and channels that the file uses as places: on Discord an
+    id alone does not tell what it is of."""
+    used = [*config.channels, *(place for rule in config.rules for place in rule.where)]
+    used += [place for each in config.allowances for place in each.where]
+    used += [place for command in config.quick_commands.values() for place in command.where]
+    parts = (place.split(":") for place in used)
+    return frozenset(f"{platform}:{id}" for platform, *ids in parts for id in ids)
 
 
 def _composed(faces: Faces) -> TypeAdapter[Config]:

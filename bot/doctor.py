@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from bot import installation
 from bot.app import Start, dependencies, model_client
@@ -15,9 +17,16 @@ from core.http import HttpClient, HttpError
 from core.i18n import say, word
 from core.records import Health
 from core.settings import plain
+from core.store.budget import count_estimates
+from core.store.database import look_into
 
 SILENT = "the server does not answer ({why})"
 BROKE = "this look broke ({kind}), which is a fault of Ponte's own"
+USAGE_DAYS = 30
+ESTIMATED = (
+    "of {calls} paid calls in the last {days} days, {estimates} were not counted by their server; "
+    "their amounts are estimates, the most that they can have cost"
+)
 _MARKS = {"on": "ok", "off": "off", "failing": "FAIL"}
 _LEVELS = {"ok": "ok", "note": "note", "unsafe": "FAIL"}
 
@@ -55,6 +64,7 @@ async def examine(start: Start, write: Callable[[str], None]) -> int:
             part = face.summary(settings, settings)
             if part is not None:
                 await tell(part.name, face.check(parts) if part.state == "on" else _as_is(part))
+    await tell("usage", _usage(start))
     for found in findings(settings, start.config, start.home):
         failing = failing or found.level == "unsafe"
         write(redaction.of(f"{_LEVELS[found.level]:<4}  safety {found.topic}: {found.words}"))
@@ -98,6 +108,23 @@ async def _database(url: str) -> Sequence[Health]:
     failing = bool(found.takes and not found.works)
     words = say("Postgres {version}, schema {schema}", version=version, schema=schema)
     return [Health("database", "failing" if failing else "on", f"{words}; {runs}")]
+
+
+async def _usage(start: Start) -> Sequence[Health]:
+    """How much of what was spent lately is an estimate; nothing where all was counted."""
+    since = (datetime.now(UTC) - timedelta(days=USAGE_DAYS)).date().isoformat()
+    look = partial(count_estimates, since=since)
+    if start.settings.database_url is not None:
+        from core.store.postgres import check
+
+        *_, found = await asyncio.to_thread(check, plain(start.settings.database_url), look)
+    else:
+        found = await asyncio.to_thread(look_into, start.home.path / "ponte.db", look)
+    calls, estimates = found or (0, 0)
+    if not estimates:
+        return []
+    words = say(ESTIMATED, days=USAGE_DAYS, calls=calls, estimates=estimates)
+    return [Health("usage", "on", words)]
 
 
 async def _home(start: Start) -> Sequence[Health]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -21,11 +23,13 @@ from core.changes.service import Changes
 from core.chat.cards import Redraw
 from core.chat.platform import Messenger
 from core.chat.requests import Requests
+from core.conversation.admission import Admission
 from core.conversation.commands import CodeCommand, Commands, QuickCommandHandler
 from core.conversation.context import ToolContexts
 from core.conversation.manager import ConversationManager, Parts, Profile
 from core.conversation.upkeep import Retention, Upkeep
 from core.conversation.why import Why
+from core.errors import PonteError
 from core.integration import Alone, Peers
 from core.messages import Address, Answer, Item, Message, Person, prepare
 from core.policy import PlatformRights, RuleBook
@@ -46,6 +50,7 @@ from core.store.audit import FileLines, SqlKeys, TableLines
 from core.store.budget import Caps, CountingBudget, IsMeant, everybody_is, uncapped
 from core.store.changes import SqlLedger
 from core.store.database import Connection, Database, SqliteDatabase
+from core.store.directory import SqlDirectory
 from core.store.files import Bytes, FolderBytes, PieceBytes, SqlFiles
 from core.store.inbox import Intake, SqlInbox
 from core.store.outbox import SqlOutbox
@@ -63,6 +68,13 @@ if TYPE_CHECKING:
     from core.store.jobs import Jobs
 
 
+_LABELS_TIMEOUT_SECONDS = 2.0
+
+
+def _unkeyed(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()
+
+
 def _of_no_place(_: Address) -> frozenset[str]:
     return frozenset()
 
@@ -78,6 +90,8 @@ class Choices:
     quick: QuickCommands
     caps: Caps = uncapped
     one: Callable[[str], str] = str
+    pseudonym: Callable[[str], str] = _unkeyed
+    """Makes the keyed hash of a name."""
     intake: Intake = field(default_factory=Intake)
     """What one person may send."""
     allowed: Allowed = field(default_factory=Allowed)
@@ -182,6 +196,7 @@ class Engine:
         )
         self.files = SqlFiles(database, stores.kept)
         self.people = SqlPeople(database)
+        self.directory = SqlDirectory(database, choices.pseudonym)
         self.persons = SqlPersons(database, choices.one, shared=jobs is not None)
         zone = ZoneInfo(choices.profile.zone)
         self.budget = CountingBudget(
@@ -197,7 +212,7 @@ class Engine:
         self.messengers: dict[str, Messenger] = {}
         requests = Requests(self.outbox, self.changes, self.journal, self.replies, self.messengers)
         self.redraw = Redraw(self._moved, self.changes, self.journal, self.replies, requests)
-        self.results = Results(lambda: choices.profile.hosts)
+        self.results = Results()
         self.tool_contexts = ToolContexts(
             self.journal, self.files, self.threads, self.fetch, choices.profile.zone,
             self.inbox.stopped,
@@ -221,8 +236,9 @@ class Engine:
         self.upkeep = Upkeep(
             self.inbox, self.journal, self.files, choices.model, self.commands.forget,
             choices.retention, self.changes.ledger, database.scrub, self.budget.settle_left,
-            database.tidy, self.audit,
+            database.tidy, self.audit, self.directory,
         )  # fmt: skip
+        self.inbox.admit_by(Admission(self.inbox.unstarted, choices.policy).admit)
         self._tasks: list[asyncio.Task[None]] = []
 
     @classmethod
@@ -246,7 +262,7 @@ class Engine:
         self._tasks = [
             asyncio.create_task(self.inbox.run(self.manager.handle, tuple(self.replies))),
             asyncio.create_task(self.peers.lead("upkeep", self.upkeep.run)),
-            asyncio.create_task(self.peers.lead("redraw", self.redraw.run)),
+            asyncio.create_task(self.peers.lead("redraw", self.redraw.run), name="redraw"),
         ]
 
     @property
@@ -294,8 +310,18 @@ class Engine:
             ledger=ledger, applying=Applying(ledger, appliers), appliers=appliers,
             approval=_approval(choices),
             audit=self.audit, moved=moved, clock=choices.clock, purse=self.budget,
-            reached=self.outbox.reached,
+            reached=self.outbox.reached, labels=self._labels,
         )  # fmt: skip
+
+    async def _labels(self, names: Collection[str]) -> Mapping[str, str]:
+        """A card is not held up by a platform that does not tell."""
+        found: dict[str, str] = {}
+        for platform, messenger in self.messengers.items():
+            if own := [name for name in names if name.startswith(f"{platform}:")]:
+                with suppress(TimeoutError, PonteError):
+                    async with asyncio.timeout(_LABELS_TIMEOUT_SECONDS):
+                        found |= await messenger.labels(own)
+        return found
 
     def _manager(self, choices: Choices) -> ConversationManager:
         parts = Parts(

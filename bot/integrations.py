@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ from adapters.discord import DISCORD
 from adapters.slack import SLACK
 from adapters.terminal import TERMINAL
 from adapters.web import WEB
-from core.integration import Integration
+from core.integration import ChatIntegration, Integration
 from core.models import MODEL
 from core.policy import PlatformRights
 from core.tools.code import CODE
@@ -23,6 +24,17 @@ FACES: Faces = (MODEL, WEB, TERMINAL, SLACK, DISCORD, NOCODB, STACKSPOT, CODE)
 def rights(faces: Faces) -> Mapping[str, PlatformRights]:
     """Of each that people reach Ponte by."""
     return {face.name: face.rights for face in faces if face.rights}
+
+
+def is_place(name: str, faces: Faces) -> bool:
+    """Whether `platform:ID` is the name of a workspace or a channel, as far as its form tells."""
+    platform, _, id = name.partition(":")
+    forms = [
+        face.place_ids
+        for face in faces
+        if isinstance(face, ChatIntegration) and face.name == platform
+    ]
+    return any(form and re.fullmatch(form, id) for form in forms)
 
 
 RIGHTS = rights(FACES)

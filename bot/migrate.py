@@ -35,6 +35,7 @@ TABLES = {
     "steps": "change, number", "notes": "id", "consents": "change, person",
     "outbox": "change, kind, person", "audit_keys": "pseudonym", "people": "person",
     "spendings": "seq, part", "counters": "scope, period", "holds": "seq, part",
+    "ended_sessions": "session",
 }  # fmt: skip
 """What is copied, with each table's key."""
 NUMBERED = {"inbox": "seq", "items": "id", "notes": "id"}

@@ -13,7 +13,7 @@ from adapters.web import WEB
 from core.audit import OPERATOR, AuditLog
 from core.errors import BadInput, PonteError
 from core.integration import Act, Peers
-from core.messages import Person
+from core.messages import Address, Person
 from core.policy import OWNER
 from core.ports import Inbox, Journal
 from core.records import Account
@@ -59,8 +59,22 @@ class PagePeople:
     async def find(self, person: str) -> Account | None:
         return await self._store.find(person)
 
+    async def has_left(self, person: Person, address: Address, since: float) -> bool | None:
+        """The `HasLeft` port. Whoever was given the name later is somebody else."""
+        if person.id == OWNER:
+            return False
+        account = await self._store.find(person.key)
+        return account is None or account.added > since
+
     async def saw(self, person: str, day: str) -> None:
         await self._store.saw(person, day)
+
+    async def end_session(self, session: str, until: float) -> None:
+        await self._store.end_session(session, until)
+        await self._changed()
+
+    async def is_session_ended(self, session: str) -> bool:
+        return await self._store.is_session_ended(session)
 
     async def remove(self, person: str) -> None:
         """They come in no more, and what they asked for waits for nobody. Raises NotFound."""

@@ -6,18 +6,18 @@ import asyncio
 import base64
 import datetime
 import json
-import os
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from bot import __version__
 from bot.app import start
 from bot.client import LocalClient, local_client
 from core.errors import PonteError
 from core.i18n import plural, say
+from core.private_files import create_file, make_folder, open_folder
 from core.settings import cause
 from core.text import file_name, one_line
 
@@ -28,6 +28,10 @@ PATIENCE = 900.0
 
 class NoFolder(PonteError):
     sentence = "The folder {folder} cannot be written ({cause})."
+
+
+class AlreadyThere(PonteError):
+    sentence = "{path} is there already, and an export replaces nothing. Choose another folder."
 
 
 def person_list(*, as_json: bool = False) -> int:
@@ -68,12 +72,11 @@ def person_export(key: str, folder: Path | None) -> int:
             async for piece in _document(one, known):
                 sys.stdout.write(piece)
             return
-        with _worded(folder):
-            (folder / "files").mkdir(mode=0o700, parents=True, exist_ok=True)
-            with _for_us(folder / "person.json") as out:
+        with _worded(folder), open_folder(folder) as top:
+            with _new_file("person.json", top, folder) as out:
                 async for piece in _document(one, known):
                     out.write(piece.encode())
-            count = await _bring_files(one, str(known["person"]), folder / "files")
+            count = await _bring_files(one, str(known["person"]), folder, top)
         _print(
             plural(
                 "{folder}/person.json is written, and {count} file beside it.",
@@ -188,16 +191,22 @@ async def _lines(one: LocalClient, person: str) -> AsyncIterator[Json]:
         more = bool(after)
 
 
-async def _bring_files(one: LocalClient, person: str, folder: Path) -> int:
-    """How many there are."""
+async def _bring_files(one: LocalClient, person: str, folder: Path, top: int) -> int:
+    """Write the person's files into a new folder `files`; returns how many there are."""
     count = 0
-    async for row in _rows(one, person, "files"):
-        with _for_us(folder / f"{row['id'][:8]}-{file_name(str(row['name']))}") as out:
-            begin = 0
-            while piece := await _piece(one, person, str(row["id"]), begin):
-                out.write(piece)
-                begin += len(piece)
-        count += 1
+    with _worded_if_taken(folder / "files"), make_folder("files", top) as inner:
+        async for row in _rows(one, person, "files"):
+            id, name = str(row["id"]), file_name(str(row["name"]))
+            try:
+                out = create_file(f"{id[:8]}-{name}", inner)
+            except FileExistsError:  # another one begins with the same eight digits
+                out = create_file(f"{id}-{name}", inner)
+            with out:
+                begin = 0
+                while piece := await _piece(one, person, id, begin):
+                    out.write(piece)
+                    begin += len(piece)
+            count += 1
     return count
 
 
@@ -206,9 +215,17 @@ async def _piece(one: LocalClient, person: str, file: str, begin: int) -> bytes:
     return base64.b64decode(str(answer["data"]))
 
 
-def _for_us(path: Path) -> Any:
-    """A new file that nobody else can read."""
-    return open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
+def _new_file(name: str, top: int, folder: Path) -> BinaryIO:
+    with _worded_if_taken(folder / name):
+        return create_file(name, top)
+
+
+@contextmanager
+def _worded_if_taken(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except FileExistsError:
+        raise AlreadyThere(path=path) from None
 
 
 @contextmanager

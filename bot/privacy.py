@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -45,11 +45,14 @@ TIMES = 3
 
 
 class Privacy:
-    """`chats` are the platforms that this process serves; `home` is its folder."""
+    """`chats` are the platforms that this process serves; `home` is its folder. `listing` are the
+    names of platforms that list people who never wrote to us."""
 
     def __init__(
-        self, engine: Engine, people: PagePeople, chats: Sequence[ChatPlatform], home: Path
-    ) -> None:
+        self, engine: Engine, people: PagePeople, chats: Sequence[ChatPlatform], home: Path,
+        listing: Collection[str] = (),
+    ) -> None:  # fmt: skip
+        self._listing = listing
         self._engine = engine
         self._persons = engine.persons
         self._people = people
@@ -103,6 +106,9 @@ class Privacy:
         else:
             await self._engine.changes.leave(who.key)
         await self._tried(self._engine.redraw.once)
+        platform = who.key.partition(":")[0]
+        if platform in self._listing:  # before the rows go, so that no list brings them back
+            await self._engine.directory.forget(platform, [who.id])
         left = await self._erase_all(who)
         await self._forget_at_platforms(who)
         await self._engine.commands.forgotten()
@@ -165,7 +171,7 @@ class Privacy:
         for id in erased.decided:
             with suppress(NotFound):
                 change = await changes.ledger.get(id)
-                card = changes.card(change)
+                card = await changes.card(change)
                 await self._engine.journal.stands(change.proposal.seq, [card])
         changes.moved()
 

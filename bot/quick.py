@@ -9,14 +9,15 @@ from typing import Any
 
 from bot.config import Command, in_language
 from core.conversation.grammar import check_slug
-from core.errors import NotAllowed, ToolError, UnknownCommand
+from core.errors import NotAllowed, StatusUnknown, ToolError, UnknownCommand
 from core.i18n import LOCALES
 from core.messages import Address, Person
 from core.ports import Policy
 from core.records import Outcome, QuickCommand, ToolContext, Verdict
 
 Named = Callable[[Person, Address, frozenset[str]], Awaitable[bool]]
-"""Whether one of these names is the person's, or of a group or role of theirs."""
+"""Whether one of these names is the person's, or of a group or role of theirs. Raises
+StatusUnknown."""
 Run = Callable[[ToolContext, str, str | Mapping[str, Any]], Awaitable[Outcome]]
 """Runs a quick command where it is known."""
 
@@ -69,7 +70,8 @@ class Registry:
         return [
             _record(slug, command)
             for slug, command in self.commands.items()
-            if _is_here(command, address) and await self._is_theirs(command, person, address)
+            if _is_here(command, address)
+            and await self._is_known_as_theirs(command, person, address)
             and (await self._right(person, address, slug)).allowed
         ]  # fmt: skip
 
@@ -106,6 +108,12 @@ class Registry:
         if self._policy is None:
             return Verdict(True)
         return await self._policy.may(person, address, "command", slug)
+
+    async def _is_known_as_theirs(self, command: Command, person: Person, address: Address) -> bool:
+        try:
+            return await self._is_theirs(command, person, address)
+        except StatusUnknown:
+            return False
 
     async def _is_theirs(self, command: Command, person: Person, address: Address) -> bool:
         return not command.by or await self._is_named(person, address, frozenset(command.by))

@@ -11,14 +11,19 @@ from dataclasses import dataclass
 from bot.app import Start
 from bot.config import Config
 from bot.integrations import rights as platform_rights
+from core.changes.approval import ASKER, TableRule
 from core.errors import BadInput
 from core.messages import Address, Person
-from core.policy import KINDS, REFINED, AccessPolicy, Rule
+from core.policy import KINDS, REFINED, AccessPolicy, Rule, is_right
 from core.records import Verdict
 
 SOME = "?"
 """A workspace that was not named: the same for both."""
 PLAIN = tuple(kind for kind in KINDS if kind not in REFINED)
+_NO_RIGHT = (
+    "{right} is not a right. Write {known}, one of them for one table as in read:TABLE, or "
+    "tool:NAME, command:SLUG, agent:NAME, model:NAME."
+)
 _FORM = (
     "Write --person as platform:ID, as in slack:U1 or slack:T1:U1, and --channel as its ID or as "
     "slack:T1:C1."
@@ -37,15 +42,19 @@ class Line:
 
 async def check(
     begun: Start, person: str, channel: str = "", *,
-    groups: Sequence[str] = (), guest: bool = False, also: Sequence[str] = (),
+    groups: Sequence[str] = (), guest: bool = False, asked: Sequence[str] = (),
 ) -> tuple[Address, Sequence[Line]]:  # fmt: skip
-    """`also` are rights beside those that the file names. Raises BadInput."""
+    """`asked` are the rights that are looked at; none: all plain ones, and those to single things
+    that the file names. Raises BadInput."""
     who, where = _read(person, channel, begun)
+    for right in asked:
+        if not is_right(right):
+            raise BadInput(_NO_RIGHT, right=repr(right[:80]), known=", ".join(PLAIN))
 
-    async def membership(_: Person) -> frozenset[str]:
+    async def membership(_: Person, max_age: float) -> frozenset[str]:
         return frozenset(groups)
 
-    async def is_guest(_: Person) -> bool:
+    async def is_guest(_: Person, max_age: float) -> bool:
         return guest
 
     settings, config = begun.settings, begun.config
@@ -56,20 +65,25 @@ async def check(
         {name: is_guest for name, own in platforms.items() if own.own_workspace},
         book=config.rule_book,
     )  # fmt: skip
-    lines = []
-    for asked in dict.fromkeys((*PLAIN, *_refined(config, policy), *also)):
-        right, _, name = asked.partition(":")
-        verdict = await policy.may(who, where, right, *([name] if name else []))
-        lines.append(_line(verdict, policy, config, asked))
-    return where, lines
+    rights = dict.fromkeys(asked or (*PLAIN, *_refined(config, policy)))
+    return where, [await _line(policy, config, who, where, right) for right in rights]
 
 
-def _line(verdict: Verdict, policy: AccessPolicy, config: Config, asked: str) -> Line:
+async def _line(
+    policy: AccessPolicy, config: Config, who: Person, where: Address, asked: str
+) -> Line:
     right, _, name = asked.partition(":")
-    access = config.table_rules.of(name).access if right in ("read", "propose", "approve") else ""
-    closed = access == "hidden" or (access == "read" and right != "read")
-    if name and closed:
-        return Line(asked, False, f"[tables] {name}", f"access = {access}")
+    of_table = bool(name) and right in ("read", "propose", "approve")
+    table = config.table_rules.of(name) if of_table else TableRule()
+    if table.access == "hidden" or (table.access == "read" and right != "read"):
+        return Line(asked, False, f"[tables] {name}", f"access = {table.access}")
+    verdict = await policy.may(who, where, right, *([name] if name else []))
+    approvers = table.approvers - {ASKER}
+    if right == "approve" and approvers and not verdict.allowed and not verdict.rule:
+        is_approver = await policy.is_named(who, where, approvers)
+        if is_approver and await policy.is_guest(who) is False:
+            why = f"approvers {', '.join(sorted(approvers))}"
+            return Line(asked, True, f"[tables] {name}", why)
     return Line(asked, verdict.allowed, verdict.rule or "none", _why(verdict, policy))
 
 

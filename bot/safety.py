@@ -11,6 +11,8 @@ from pathlib import Path
 
 from bot.config import Config
 from bot.home import PSEUDONYMS, WEB, Home
+from bot.integrations import is_place
+from bot.names import misspelt_names
 from bot.settings import Settings
 from core.i18n import plural, say
 from core.integration import Finding, turns_chosen
@@ -29,7 +31,8 @@ def findings(settings: Settings, config: Config, home: Home) -> list[Finding]:
     found = [*_home(home), *_files(settings), *_general(settings, config)]
     for face in settings.faces:
         found += face.safety(settings, settings, home)
-    found += [*_open_rules(config), *_without_approval(config)]
+    found += [*_misspelt_names(settings, config)]
+    found += [*_open_rules(config), *_undecided_places(config), *_without_approval(config)]
     return sorted(found, key=lambda one: _TOPICS.index(one.topic))
 
 
@@ -37,6 +40,9 @@ def _general(settings: Settings, config: Config) -> Iterator[Finding]:
     admins = ", ".join(sorted(settings.ponte_admins))
     who = say("admins: {names}", names=admins) if admins else say(NO_ADMINS)
     yield Finding("rights", who)
+    if places := sorted(n for n in settings.ponte_admins if is_place(n, settings.faces)):
+        words = "PONTE_ADMINS: {names} are workspaces or channels, which makes nobody an admin"
+        yield Finding("rights", say(words, names=", ".join(places)), "note")
     if rules := len(config.rule_book.rules) + len(config.rule_book.channels):
         words = plural(
             "{count} rule of ponte.toml decides first: `ponte policy check` shows who may what",
@@ -67,6 +73,23 @@ def _open_rules(config: Config) -> Iterator[Finding]:
             words = "{who} may {rights} ({rule})"
             told = say(words, who=", ".join(who), rights=", ".join(rights), rule=rule.told)
             yield Finding("rights", told, "note")
+
+
+def _misspelt_names(settings: Settings, config: Config) -> Iterator[Finding]:
+    for words in misspelt_names(config, settings):
+        yield Finding("rights", words, "unsafe")
+
+
+def _undecided_places(config: Config) -> Iterator[Finding]:
+    """Where changes can be proposed and nobody can decide on them."""
+    for place, rule in config.rule_book.channels.items():
+        allowed = {right.partition(":")[0] for right in rule.allow}
+        if "propose" in allowed and "approve" not in allowed:
+            words = (
+                "{place}: changes can be proposed there, but not decided on: `allow` has no "
+                "approve ({rule})"
+            )
+            yield Finding("rights", say(words, place=place, rule=rule.told), "note")
 
 
 def _without_approval(config: Config) -> Iterator[Finding]:

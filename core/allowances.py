@@ -296,6 +296,17 @@ def weight(item: str) -> int:
     return most
 
 
+def tell_estimates(count: int) -> str:
+    """Say that the amounts of so many calls are estimates."""
+    return plural(
+        "The amounts of {count} call are an estimate, the most that it can have cost: the model's "
+        "server did not report what it used, or the call was interrupted.",
+        "The amounts of {count} calls are an estimate, the most that they can have cost: the "
+        "model's server did not report what they used, or they were interrupted.",
+        count,
+    )
+
+
 def ends(period: str, zone: tzinfo) -> datetime:
     """When a day (`2026-11-21`) or a month (`2026-11`) is over there."""
     if len(period) == len("2026-11"):

@@ -26,6 +26,7 @@ _LAYERS = 8
 _UNSURE = re.compile(r"\\`|``|<[A-Za-z/!?][^<>\s`]{0,2000}`")
 _INFO = re.compile(r"[\w+.#-]{0,40}")
 _CLOSING = re.compile(r"[\s>]*```\s*")
+_FLAT_BRACKETS = re.compile(r"[^\[\]]*(?:\[[^\[\]]*\][^\[\]]*)*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +113,16 @@ def _calm(line: str) -> bool:
     return (
         line.count("`") % 2 == 0
         and not _UNSURE.search(line)
-        and not any("](" in span or "|" in span or not span.strip() for span in spans)
+        and not any("|" in span or not span.strip() or _leaves_code(span) for span in spans)
     )
+
+
+def _leaves_code(span: str) -> bool:
+    """Whether a link on Discord could begin before a code span and end within it: from a bracket
+    that it closes and did not open, also as Discord reads nested brackets and backslashes."""
+    if "](" not in span:
+        return False
+    return "\\" in span or not _FLAT_BRACKETS.fullmatch(span)
 
 
 def _links(tokens: Sequence[Token]) -> Iterator[str]:

@@ -5,6 +5,7 @@ PonteError
 │   ├── NotAllowed
 │   ├── OverBudget
 │   └── Forgotten          the conversation was erased
+├── StatusUnknown          the platform has not told who the person is: they try again
 ├── BadInput               the person can mend it
 │   ├── Empty
 │   ├── TooLarge
@@ -12,6 +13,7 @@ PonteError
 │   ├── NotFound
 │   └── Expired            a proposal that nobody decided in time
 ├── NotStored              the disk or database refused: nothing was accepted
+├── Unstorable             the database does not take these values: asking it again cannot help
 ├── AuditRefused           the audit log cannot be written: nothing was changed
 ├── ModelError             the model cannot answer this
 │   ├── NoKey · WrongKey · UnknownModel · NoQuota · RateLimited · ModelDown
@@ -34,6 +36,8 @@ An error is raised once, at the depth that understands it. `sentence` is the Eng
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 from core.i18n import say, word
 
@@ -88,6 +92,14 @@ class Forgotten(Refusal):
     sentence = "That conversation was forgotten; what it said is gone."
 
 
+class StatusUnknown(PonteError):
+    code = "status_unknown"
+    sentence = (
+        "I could not find out in time whether you are a member here, so I did nothing. "
+        "Please try again in a minute; if it goes on, tell the operator."
+    )
+
+
 class BadInput(PonteError):
     code = "bad_request"
 
@@ -121,6 +133,16 @@ class NotStored(PonteError):
     sentence = (
         "I could not store your message, so I did not take it. "
         "Please send it again in a moment; if it goes on, tell the operator."
+    )
+
+
+class Unstorable(PonteError):
+    """The database works, and does not take these values: their encoding, range or size."""
+
+    code = "unstorable"
+    sentence = (
+        "I could not save this: it holds something that my database does not take. I will not try "
+        "again by myself. Please ask in another way, or tell the operator."
     )
 
 
@@ -195,7 +217,8 @@ class TooManyRounds(ModelError):
 
 
 class ToolError(PonteError):
-    """`hint` tells the model what to try instead; `code` is one word for it and for logs."""
+    """`hint` tells the model what to try instead; `code` is one word for it and for logs; `usage`
+    (a `core.messages.Usage`) what the failed call cost all the same."""
 
     code = "tool"
 
@@ -205,6 +228,7 @@ class ToolError(PonteError):
         super().__init__(sentence, **values)
         self.code = code
         self.hint = hint
+        self.usage: Any = None
 
 
 class WriteUnsure(ToolError):
@@ -270,6 +294,11 @@ class Draining(PonteError):
 
 REFUSALS = frozenset({NotAllowed.code, OverBudget.code, "not_allowed"})
 """The codes of what a right or an allowance keeps a person from, also where a model reads it."""
+
+
+def is_refusal(code: str) -> bool:
+    """Return whether this code's answer tells a person that they get none."""
+    return code in REFUSALS or code == StatusUnknown.code
 
 
 class AuditRefused(PonteError):

@@ -19,7 +19,6 @@ import contextlib
 import email.utils
 import importlib
 import importlib.metadata
-import json
 import logging
 import re
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -30,6 +29,7 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from core.errors import ToolError, WriteUnsure
+from core.text import make_storable, parse_json
 
 LONGEST = 1e9
 """Seconds: a larger number is this one."""
@@ -139,8 +139,8 @@ class HttpAnswer(HttpError):
     def json(self) -> Any:
         """The body read as JSON, None where it is none."""
         try:
-            return json.loads(self.text)
-        except (ValueError, RecursionError):
+            return parse_json(self.text)
+        except ValueError:
             return None
 
 
@@ -231,8 +231,8 @@ class HttpClient:
         except TimeoutError:
             raise HttpTimeout("deadline") from None
         try:
-            return json.loads(text) if text else None
-        except (ValueError, RecursionError):
+            return parse_json(text) if text else None
+        except ValueError:
             raise HttpUnreadable("not JSON") from None
 
     async def get_bytes(
@@ -275,7 +275,8 @@ class HttpClient:
         self, method: str, url: str, sent: Mapping[str, Any], timeout: float
     ) -> AsyncIterator[Any]:
         await self.open()
-        filled = {name: value for name, value in sent.items() if value is not None}
+        # A model's arguments or a command line may hold half of a surrogate pair.
+        filled = {name: make_storable(value) for name, value in sent.items() if value is not None}
         limits = self._library.Timeout(timeout, connect=CONNECT)
         with self._translated():
             async with self._client.stream(method, url, timeout=limits, **filled) as answer:

@@ -8,7 +8,15 @@ is built or checked.
 from __future__ import annotations
 
 import socket
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import (
+    Awaitable,
+    Callable,
+    Collection,
+    Coroutine,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypeVar
@@ -23,6 +31,7 @@ from core.messages import Address, File, Person, Progress
 from core.openai import Client
 from core.policy import OWNER, DailyTurns, PlatformRights
 from core.ports import (
+    Directory,
     Files,
     Inbox,
     Journal,
@@ -42,6 +51,7 @@ if TYPE_CHECKING:
     from core.store.files import JsonFile
 
 S = TypeVar("S", bound=SettingsPart)
+T = TypeVar("T")
 PATIENCE = 10.0
 """Seconds that a service may take to answer `ponte doctor`."""
 MEND = "set PONTE_DAILY_TURNS, as in 100/2000 (per person / in all)"
@@ -197,8 +207,25 @@ class KernelPlaces(Protocol):
     async def forget(self, thread: str) -> None: ...
 
 
+class Pace(Protocol):
+    """When calls of each kind are due, of all processes together."""
+
+    async def run(
+        self,
+        names: Sequence[str],
+        work: Callable[[Sequence[float], float], tuple[Sequence[float], T]],
+    ) -> T:
+        """Give `work` when these kinds are due and the present time, in seconds by one clock for
+        all; keep the due times that it returns, and return its result. No other process does so
+        meanwhile; `work` may be run again. Raises NotStored."""
+
+
 class Peers(Protocol):
     """The processes that share what is kept."""
+
+    @property
+    def pace(self) -> Pace | None:
+        """None: a process alone keeps its own pace."""
 
     def file(self, path: Path, data: Callable[[], object]) -> JsonFile:
         """What a platform's side remembers, under the file's name: who leads it writes it."""
@@ -223,6 +250,8 @@ class Peers(Protocol):
 
 class Alone:
     """Of one process there are no peers."""
+
+    pace: Pace | None = None
 
     def kernels(self, folder: Path) -> KernelPlaces:
         from core.store.files import KernelMarks
@@ -271,13 +300,19 @@ class ChatPorts:
     removed: Callable[[str], Awaitable[None]]
     peers: Peers = field(default_factory=Alone)
     refused: Refused = _unnoted
+    directory: Directory | None = None
+    """Where people are kept over restarts."""
 
 
 class ChatIntegration(Integration[S]):
     """A company's platform. `ids` is the form of its ids, as PONTE_ALLOW has them after its name
-    and a colon: a regular expression."""
+    and a colon, `place_ids` that of the ids of workspaces and channels, where they can be told from
+    those of people and groups: regular expressions. `lists_people`: also those who never wrote to
+    us."""
 
     ids: str = ""
+    place_ids: str = ""
+    lists_people: ClassVar[bool] = False
 
     async def build(self, deps: Dependencies[S], ports: ChatPorts) -> ChatPlatform:
         """Not started yet."""
@@ -380,12 +415,20 @@ class Tools:
     close: Callable[[], Awaitable[None]] = field(default=nothing_to_close)
 
 
+RuleNames = Mapping[str, Collection[str] | None]
+"""Names by their kind (`tool`, `command`, `agent`). None: any name may be one of that kind."""
+
+
 class ToolIntegration(Integration[S]):
     """A system that brings tools."""
 
     def build(self, deps: Dependencies[S], quick: QuickRegistry) -> Tools | None:
         """None where it is off. Connects to nothing yet."""
         raise NotImplementedError
+
+    def rule_names(self, own: S, config: OperatorFile) -> RuleNames:
+        """What rules of ponte.toml can name of it. Asks no service."""
+        return {}
 
 
 class ModelIntegration(Integration[S]):

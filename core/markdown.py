@@ -30,6 +30,8 @@ _ADDRESS = re.compile(
 _MARKUP = re.compile(r"([\\`*_\[\]<>|~#])")
 MARKS = 4
 """Marks at the end of an allowed address; more could tell something to whom it leads to."""
+_MAX_PASSES = 4
+"""What the first pass puts into code or breaks can, beside odd brackets, ask for a second one."""
 _FILE = re.compile(r"/files/[A-Za-z0-9_-]{1,64}|#[\w-]{0,64}")
 _HOST = re.compile(r"[a-z0-9.-]{1,253}")
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
@@ -41,7 +43,20 @@ _HOT = re.compile(
     r"|\d\.\d{1,3}(?::\d|/)",
     re.IGNORECASE,
 )
-_SCHEMED = re.compile(r":[/\\]{2}|\bwww\.|\bdiscord|\w:\S{0,100}@|\]\(", re.IGNORECASE)
+_TELLS_MORE = r"(?:callto|mailto|news|sip|sms|tel|xmpp):(?=[^\s:])"
+"""Schemes without slashes that begin an address of some kind."""
+# What Discord links by itself: an address with a scheme, and invites.
+_HOT_ON_DISCORD = re.compile(
+    rf":[/\\]{{2}}|\b(?:{_TELLS_MORE})"
+    r"|\b(?:javascript|data|vbscript|file|slack|discord|steam):(?=[^\s:])"
+    r"|discord(?:app)?[.\u3002\uff0e\uff61](?:gg|com)",
+    re.IGNORECASE,
+)
+# What terminals link: an address with a scheme, and names of hosts that begin with `www`.
+_HOT_IN_TERMINAL = re.compile(rf"://|\b(?:{_TELLS_MORE})|\bwww\.", re.IGNORECASE)
+_TERMINAL_CHUNK = re.compile(r"[^\s<>|]+")
+_NOT_IN_ADDRESS = re.compile(r"[\"'{}()\[\]^`,;\\]")
+_SCHEMED = re.compile(r":[/\\]{2}|\bwww\.|\bdiscord|\w:\S{0,100}@|\]\(|<[a-z]\w*:", re.IGNORECASE)
 _NEVER = re.compile(r"[\\`\[\]<>{}|^\"]")  # RFC 3986 has no place for them
 _UNUSUAL = re.compile(r"[^\w%/.?=&#+:-]")
 _SIMPLE = re.compile(r"[A-Za-z0-9._~:/?#@!$&*+,;=%()-]+")
@@ -60,6 +75,7 @@ _FENCE = re.compile(r"^(?:[ \t>]|[-*+] |\d{1,9}[.)] ){0,99}```", re.MULTILINE)
 _GLUED = re.compile(r"[\[<]|[\]>](?![.,:;!?)]{0,3}(?:\s|$))")
 _TARGET = re.compile(r"[ \t]{0,9}(\S{1,2000})")
 _EMPHASIS = str.maketrans("", "", "*_~")
+_MARKS = str.maketrans("", "", "*_~`")
 _TAME = str.maketrans("`<>", "'‹›")
 _SUSPICIOUS = (".", ":", "@", "](", "&", "\\", "\u3002", "\uff0e", "\uff61")
 
@@ -110,20 +126,30 @@ def broken(text: str) -> str:
 
 
 def unlinked(text: str) -> str:
-    """The same for surfaces that link nothing without a scheme: e-mail addresses and names of
-    hosts stay as they are, where no more is said."""
-    return broken(text) if _SCHEMED.search(text) else text
+    """`text` with what Discord would link broken: e-mail addresses and names of hosts stay."""
+    return Trust(bare=False).broken(text) if _SCHEMED.search(text) else text
+
+
+def unclickable(text: str) -> str:
+    """`text` with what a terminal would link broken, and nothing else changed."""
+    return Trust(coded=False).broken(text)
 
 
 @dataclass(frozen=True, slots=True)
 class Trust:
     """Where links may lead: `hosts` and what is under them, and the addresses that the asker has
-    `written` whole in this thread. `coded`: others stand as code where that is sure to be code;
-    a surface that links within code has them broken."""
+    `written` whole in this thread, or that are Ponte's own.
+
+    The rest says what the surface links. `bare`: also names of hosts and e-mail addresses without
+    a scheme. `coded`: nothing within code; False is a terminal, which knows no Markdown and links
+    whatever has a scheme. `linked`: anything at all; False is a pipe or a file.
+    """
 
     hosts: frozenset[str] = frozenset()
     written: frozenset[str] = frozenset()
     coded: bool = True
+    bare: bool = True
+    linked: bool = True
 
     def allows(self, url: str) -> bool:
         """Strict about what readers of addresses take in different ways: no user, no backslash,
@@ -151,18 +177,28 @@ class Trust:
 
     def sanitised(self, text: str, astray: Astray = 0) -> str:
         """Taming twice changes nothing more. `astray`: what `Code` says of the text before it."""
-        if not _suspicious(text):
+        if not self.linked or not _suspicious(text):
             return text
+        if not self.coded:
+            return self._in_terminal(text, astray)
         if is_plain(text):
             return self.broken(text)
-        lines = text.replace("\r\n", "\n").replace("\r", "\n")
-        said = "\n".join(self._lines(lines, astray))
-        if not self._harmless(said):
+        lines = before = text.replace("\r\n", "\n").replace("\r", "\n")
+        for _ in range(_MAX_PASSES):
+            said = "\n".join(self._lines(before, astray))
+            if said == before:
+                break
+            before = said
+        if not self._harmless(before):
             return self.broken(lines)
-        return text if said == lines else said
+        return text if before == lines else before
 
     def broken(self, text: str) -> str:
         """The same without trust in code, and without any link of Markdown's making."""
+        if not self.linked:
+            return text
+        if not self.coded:
+            return "\n".join(map(self._terminal_line, text.split("\n")))
         return "\n".join(self._pieces(line, sure=False, whole=False) for line in text.split("\n"))
 
     def parts(
@@ -190,14 +226,52 @@ class Trust:
                 yield self._line(line)
 
     def _line(self, line: str) -> str:
-        """A line in which every code span is one everywhere, but for a terminal."""
+        """A line in which every code span is one everywhere."""
         pieces = line.split("`")
-        for at, piece in enumerate(pieces):
-            if at % 2 == 0:
-                pieces[at] = self._pieces(piece, before=at > 0, after=at + 1 < len(pieces))
-            elif not self.coded:
-                pieces[at] = self._pieces(piece, sure=False)
+        for at in range(0, len(pieces), 2):
+            pieces[at] = self._pieces(pieces[at], before=at > 0, after=at + 1 < len(pieces))
         return "`".join(pieces)
+
+    def _in_terminal(self, text: str, astray: Astray) -> str:
+        """Blocks of code stay whole: they are there to be copied."""
+        if is_plain(text):
+            return self.broken(text)
+        lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+        code = code_of("\n".join(lines), lines, astray).lines
+        said = [line if at in code else self._terminal_line(line) for at, line in enumerate(lines)]
+        return text if said == lines else "\n".join(said)
+
+    def _terminal_line(self, line: str) -> str:
+        return _TERMINAL_CHUNK.sub(lambda found: self._terminal_chunk(found[0]), line)
+
+    def _terminal_chunk(self, chunk: str) -> str:
+        """What stands between spaces, as it is written and as it is once its Markdown is drawn."""
+        if ":" not in chunk and "&" not in chunk and "www." not in chunk.lower():
+            return chunk
+        out, at = list[str](), 0
+        while found := _HOT_IN_TERMINAL.search(chunk, at):
+            start = _beginning(chunk, found.start(), at)
+            end = _end(chunk, start)
+            if self.allows(chunk[start:end]) and len(chunk) - end <= MARKS:
+                return "".join([*out, chunk[at:]])
+            if "&" in chunk[start:] or "\\" in chunk[start:]:
+                chunk = chunk[:start] + unescaped(chunk[start:])
+            other = _NOT_IN_ADDRESS.search(chunk, max(found.end(), start + 1))
+            end = min(end, other.start()) if other else _end(chunk, start)
+            out += [chunk[at:start], _cut_up(chunk[start:end])]
+            at = end
+        said = "".join([*out, chunk[at:]])
+        drawn = unescaped(said).translate(_MARKS)
+        return said if drawn == said or self._is_dead(drawn) else _cut_up(drawn)
+
+    def _is_dead(self, chunk: str) -> bool:
+        """Whether a terminal would link nothing of it but what is allowed."""
+        found = _HOT_IN_TERMINAL.search(chunk)
+        if found is None:
+            return True
+        start = _beginning(chunk, found.start())
+        end = _end(chunk, start)
+        return self.allows(chunk[start:end]) and len(chunk) - end <= MARKS
 
     def _pieces(
         self, text: str, sure: bool = True, before: bool = False, after: bool = False,
@@ -224,7 +298,7 @@ class Trust:
                     at = end or at
                 case "definition":
                     target = _TARGET.match(text, at)
-                    fine = whole and target and self._leads(target[1].strip("<>"))
+                    fine = whole and target and self._leads(_without_angles(target[1]))
                     out.append("]:" if fine else "] :")
                 case "angled":
                     glued = bool(_GLUED.match(behind, at - 1))
@@ -264,14 +338,17 @@ class Trust:
             return self._shown(inner, code) if _first(inner) is not None else f"< {inner}>"
         return f"<{self._chunk(inner, False, glued)}>"
 
+    def _first(self, chunk: str) -> int | None:
+        return _first(chunk, _HOT if self.bare else _HOT_ON_DISCORD)
+
     def _chunk(self, chunk: str, code: bool, glued: bool) -> str:
         """What stands between spaces. `glued`: code or a bracket follows it at once, and on Discord
         an address goes on into that."""
         plain = unescaped(chunk)
-        start = _first(chunk)
+        start = self._first(chunk)
         if start is None or plain != chunk:
-            hidden = _first(plain)
-            if hidden is None and _first(plain.translate(_EMPHASIS)) is None:
+            hidden = self._first(plain)
+            if hidden is None and self._first(plain.translate(_EMPHASIS)) is None:
                 return chunk
             fine = hidden is not None and self.allows(plain[hidden : _end(plain, hidden)])
             if start is None or not fine:
@@ -305,7 +382,11 @@ class Trust:
         return all(self._leads(where) or where in written for where in targets(text))
 
 
-_NOWHERE = Trust(coded=False)
+_NOWHERE = Trust()
+
+
+def _without_angles(target: str) -> str:
+    return target[1:-1] if target.startswith("<") and target.endswith(">") else target
 
 
 class Growing:
@@ -324,14 +405,16 @@ class Growing:
     def shown(self, text: str, trust: Trust) -> str:
         """`text` is the whole so far; where it does not go on from what was told, it begins
         anew."""
+        if not trust.linked:
+            return text
         if trust != self._trust or not text.startswith(self._source):
             self._trust, self._source, self._done, self._astray = trust, "", "", 0
             self._shown, self._length = "", 0
         tail = text[len(self._source) :]
-        if self._shown and abs(len(text) - self._length) < len(tail) // 20:
+        if self._length and abs(len(text) - self._length) < len(tail) // 20:
             return self._shown
         self._length = len(text)
-        if end := ended(tail):
+        if end := ended(tail) or self._line_end(tail):
             block = tail[:end]
             self._done += trust.sanitised(block, self._astray)
             self._astray = code_of(block, block.split("\n"), self._astray).astray
@@ -339,6 +422,18 @@ class Growing:
             tail = tail[end:]
         self._shown = self._done + trust.sanitised(tail[: settled(tail)], self._astray)
         return self._shown
+
+    def _line_end(self, text: str) -> int:
+        """Where the last line begins that stands for itself within a block, such as an item or a
+        row; 0 where what is before it may still belong together with what follows."""
+        end = text.rfind("\n", 0, max(0, len(text) - 1)) + 1
+        while end and text[end : end + 1].isspace():
+            end = text.rfind("\n", 0, end - 1) + 1
+        before = text[:end]
+        if not before or is_plain(before) or settled(before) < end:
+            return 0
+        code = code_of(before, before.split("\n"), self._astray)
+        return 0 if code.astray or code.unsure else end
 
 
 def settled(text: str) -> int:
@@ -382,13 +477,15 @@ def _suspicious(text: str) -> bool:
     return any(mark in text for mark in _SUSPICIOUS)
 
 
-def _first(chunk: str) -> int | None:
+def _first(chunk: str, hot: re.Pattern[str] = _HOT) -> int | None:
     """Where the first address in it begins."""
-    found = _HOT.search(chunk)
-    if found is None:
-        return None
-    start = found.start()
-    while start and (chunk[start - 1].isalnum() or chunk[start - 1] in _LEFT):
+    found = hot.search(chunk)
+    return None if found is None else _beginning(chunk, found.start())
+
+
+def _beginning(chunk: str, start: int, least: int = 0) -> int:
+    """Where the address begins that was recognised at `start`."""
+    while start > least and (chunk[start - 1].isalnum() or chunk[start - 1] in _LEFT):
         start -= 1
     return start
 

@@ -12,8 +12,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 from pydantic import TypeAdapter
+from pydantic_core import PydanticSerializationError
 
+from core.errors import Unstorable
 from core.markdown import Trust
+from core.text import is_deeper, make_storable
 
 T = TypeVar("T")
 CONTEXT, NOTE = "context", "note"
@@ -21,6 +24,8 @@ CONTEXT, NOTE = "context", "note"
 and what Ponte tells of changes."""
 ONCE = "once--"
 """A channel whose name begins so is one request's: in no list, and forgotten after a day."""
+DEPTH = 100
+"""How deep stored JSON is nested, at most: pydantic reads 200 levels, and would write some more."""
 _ADAPTERS: dict[object, TypeAdapter[Any]] = {}
 
 CardKind = Literal["proposal", "change"]
@@ -65,6 +70,11 @@ class Address:
         """The key that turns are ordered by and that memory belongs to."""
         person = f"@{self.person}" if self.person else ""
         return _join(self.platform, self.workspace, self.channel, self.thread, person)
+
+    @property
+    def channel_key(self) -> str:
+        """The key of the channel, whatever the thread or person."""
+        return _join(self.platform, self.workspace, self.channel)
 
     def same_channel(self, other: Address) -> bool:
         """Whether the same people read it, whatever the thread."""
@@ -146,6 +156,8 @@ class Message:
     its wishes. It has the asker's authority, and nobody vouches for it."""
     model: str = ""
     """Which model they ask for, where a rule lets them choose; "" for the place's."""
+    linked: bool = True
+    """Whether what shows the answer makes links of addresses; a pipe and a file do not."""
 
     @property
     def turn(self) -> str:
@@ -247,6 +259,9 @@ class Usage:
     cost: float | None = None
     written: int = 0
     """Input tokens that were written to the server's cache."""
+    estimated: bool = False
+    """The server did not count, or counted what cannot be: these are the most that it can have
+    been, and what was reserved is charged."""
 
 
 def turn_id(event_key: str) -> str:
@@ -256,8 +271,19 @@ def turn_id(event_key: str) -> str:
 
 
 def encode(value: object) -> str:
-    """JSON text of one of this module's values."""
-    return _adapter(type(value)).dump_json(value, exclude_defaults=True).decode()
+    """Return the JSON text of a dataclass, always one that UTF-8 can hold and `decode` can read.
+    Raises Unstorable for what is no JSON, or nested too deeply."""
+    adapter = _adapter(type(value))
+    try:
+        encoded = adapter.dump_json(value, exclude_defaults=True)
+    except PydanticSerializationError:  # half of a surrogate pair: rare, and costs a copy
+        try:
+            encoded = adapter.dump_json(make_storable(value), exclude_defaults=True)
+        except (PydanticSerializationError, RecursionError):
+            raise Unstorable from None
+    if encoded.count(b"[") + encoded.count(b"{") > DEPTH and is_deeper(encoded, DEPTH):
+        raise Unstorable
+    return encoded.decode()
 
 
 def decode(kind: type[T], text: str | bytes) -> T:

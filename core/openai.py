@@ -25,7 +25,8 @@ import structlog
 
 from core import http
 from core.errors import NoKey
-from core.http import Proxies, retry_after
+from core.http import LONGEST, Proxies, retry_after
+from core.text import in_whole_characters, make_storable
 
 if TYPE_CHECKING:
     import openai
@@ -46,6 +47,8 @@ EVENT, STREAM, ANSWER, ERROR = 4 * MiB, 64 * MiB, 16 * MiB, 64 * 1024
 answer at once (a conversation's tail may hold pictures), and the body of an error, cut there."""
 PARTS = 100_000
 """Commas and brackets in one event or answer: each may become an object in memory."""
+LONGEST_ID = 512
+"""Characters of an id; OpenAI's have 64 at most."""
 _GAP = re.compile(rb"\r?\n\r?\n|\r\r")
 _UNKNOWN = re.compile(r"not (be )?found|not exist|no such|unknown|not supported")
 _GONE = re.compile(r"container.*(expired|not found|not exist|deleted|no longer)", re.I | re.S)
@@ -127,6 +130,11 @@ class Fault(Exception):
     def policy(self) -> bool:
         """What was asked is against the server's usage policies, or this person is refused."""
         return _POLICY.search(self.code) is not None
+
+    @property
+    def undone(self) -> bool:
+        """The server did nothing of it, and so it costs nothing."""
+        return self.kind == "unsent" or (self.kind == "refused" and self.status < 500)
 
     @property
     def passing(self) -> bool:
@@ -238,7 +246,16 @@ class Client:
         with _faults():
             async with asyncio.timeout(DEADLINE):
                 answer = await getattr(sdk, method)(path, cast_to=object, options=options, **sent)
-        return answer if isinstance(answer, dict) else {}
+            return make_storable(answer) if isinstance(answer, dict) else {}
+
+
+def id_of(held: Json, field: str = "id") -> str:
+    """Return the id that an object of the server's has; "" for none. Raises Fault where it is too
+    long to be kept: ids stand in indexes."""
+    id = in_whole_characters(str(held.get(field) or ""))
+    if len(id) > LONGEST_ID:
+        raise Fault("excess", message=f"{LONGEST_ID} characters in an id")
+    return id
 
 
 def pause(tried: int, fault: Fault) -> float:
@@ -284,6 +301,8 @@ def _faults() -> Iterator[None]:
         TimeoutError,
     ):
         raise Fault("lost") from None
+    except RecursionError:
+        raise Fault("excess", message="an answer that is not nested so deeply") from None
     except ValueError:
         raise Fault("broken", message="not JSON") from None
 
@@ -405,6 +424,6 @@ def _is_unsent(cause: BaseException | None) -> bool:
 def _retry_after(headers: Mapping[str, str]) -> float | None:
     """OpenAI tells it in milliseconds too, in a header of its own."""
     try:
-        return max(0.0, float(headers["retry-after-ms"]) / 1000)
+        return min(max(0.0, float(headers["retry-after-ms"]) / 1000), LONGEST)
     except (KeyError, ValueError):
         return retry_after(headers)

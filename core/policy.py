@@ -6,27 +6,32 @@ right decides, as in a firewall. Beside them each channel has its own: what hold
 right *and* the channel's, also for an admin.
 
 Names have the form `platform:ID`, the ID of a person, a group or role, a channel or a workspace; a
-platform alone is whoever comes by it; `EVERYBODY`, `MEANT` and the sets of ponte.toml name more.
+platform alone is all its people; `EVERYBODY`, `MEANT` and the sets of ponte.toml name more.
 Groups and roles, and who is only a guest, are asked of the platform (`Membership`, `Guests`) only
-where something depends on it, and kept for minutes. What is not known is not allowed.
+where something depends on it. To chat and to read, what the platform said within a day is enough;
+all other rights need what it confirmed within five minutes. What is not known is not allowed, and
+that is no refusal: the verdict says so (`Verdict.unknown`), and the person is asked to try again.
 
-A guest is no member: neither a platform's defaults nor the name of a workspace mean them, but their
-own name, that of a group or of the channel, and `everybody` do.
+A guest is no member: a platform's defaults are not for them, nor what the name of a platform or a
+workspace gives; what their own name, that of a group or of the channel, or `everybody` gives is.
+What the name of a platform or workspace denies or limits holds for its guests, too (`Reading`).
+Guests have none of `DECIDES`, whatever a rule says.
 """
 
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from typing import Literal
 
+from core.errors import StatusUnknown
 from core.i18n import say
 from core.messages import Address, Person
-from core.ports import Guests, Holds, Membership
+from core.ports import Guests, HasLeft, Holds, Membership
 from core.records import Action, Verdict
 from core.tasks import together
 from core.text import normalised
@@ -45,6 +50,9 @@ MEANT = ("everybody", "members", "guests", "outsiders", "admins")
 """Whom a rule can name beside people, groups and places. `outsiders` belong to another workspace
 than the channel."""
 KINDS = ("chat", "read", "propose", "spend", "code", *DECIDES, *REFINED)
+Reading = Literal["people", "members", "all"]
+"""How the name of a place is read: it means nobody where a right is for people and groups alone,
+its members where something is given, all its people where something is denied or limited."""
 _SCOPED = ("read", "propose", "approve", *REFINED)
 """Those that a name may follow, as in `read:Customers`."""
 
@@ -52,8 +60,19 @@ _KEPT = 60.0  # seconds that groups are trusted; an empty answer may mean "unres
 _KEPT_EMPTY = 30.0
 LONGEST_KEPT = 240.0
 """Seconds that a platform may itself keep who is in a group, or a guest: with ours five minutes."""
+MAX_STALE_SECONDS = 86_340.0
+"""How old what a platform said may be for `STALE_IS_ENOUGH`: with our own minute a day."""
+STALE_IS_ENOUGH = frozenset({"chat", "read", "model", "tool"})
+"""Rights that go on while the platform does not answer. A named tool's effect is a right beside it.
+The model's own cost is no spending in this sense."""
 _DEADLINE = 5.0
+_CONFIRM_SECONDS = 0.3
+"""How long a turn's start waits for a platform to confirm what it said before; `prepare` waits
+longer, before the turn."""
 _MOST_PEOPLE = 10_000
+MAX_NAME_CHARACTERS = 1_000
+"""Of a table, tool, command, agent or model that a right is asked for. NocoDB's titles have at most
+255; people and models can ask for any text."""
 
 _ASK = "The operator can allow it by naming you, a group of yours or this channel in PONTE_ALLOW."
 REASONS: Mapping[str, str] = {
@@ -87,10 +106,9 @@ RULED: Mapping[str, str] = {
 }
 """Why, where a rule of the operator's decides."""
 GUEST = "I answer members here, and you are a guest. " + _ASK
-UNKNOWN = (
-    "I could not find out in time whether you are a member here, so I did nothing. "
-    "Please try again in a minute; if it goes on, tell the operator."
-)
+GUEST_DECIDES = "Guests do not decide on changes, and are no admins: that is for members."
+UNKNOWN = StatusUnknown.sentence
+NAME_TOO_LONG = "That name is too long: a name has at most 1,000 characters."
 ADMINS_RULE, ALLOW_RULE, DEFAULT_RULE = "PONTE_ADMINS", "PONTE_ALLOW", "default"
 _YES: Mapping[str, str] = {
     ADMINS_RULE: "`{right}`: yes, for who is an admin (PONTE_ADMINS).",
@@ -119,6 +137,7 @@ class PlatformRights:
     the defaults are for people of the place's own workspace. `open_workspace`: people belong to no
     workspace, so its name means who writes there. `unnamed`: the daily cap of each whom
     PONTE_ALLOW does not name. `links_code`: addresses within code become links there, too.
+    `links_names`: names of hosts and e-mail addresses without a scheme do.
     """
 
     default: frozenset[Action] = frozenset()
@@ -128,6 +147,7 @@ class PlatformRights:
     open_workspace: bool = False
     unnamed: DailyTurns = DailyTurns()
     links_code: bool = False
+    links_names: bool = True
 
 
 NO_RIGHTS = PlatformRights()
@@ -153,12 +173,14 @@ class Rule:
         return True if any(_covers(each, right, names) for each in self.allow) else None
 
     def leaves(self, right: str, names: Sequence[str]) -> bool:
-        """Whether a place with this rule leaves the right to whoever has it."""
+        """Whether a place with this rule leaves the right to whoever has it. With `allow` it leaves
+        only that; rights to one thing by its name are also left where none of their kind is in it.
+        """
         if self.says(right, names) is not None:
             return self.says(right, names) is True
         if right in REFINED:
             return not any(each.partition(":")[0] == right for each in self.allow)
-        return right in DECIDES or not self.allow
+        return not self.allow
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +200,14 @@ class _Known:
     groups: frozenset[str] | None = None
     guest: bool | None = None
 
+    @property
+    def is_member(self) -> bool | None:
+        return None if self.guest is None else not self.guest
+
+    @property
+    def is_whole(self) -> bool:
+        return self.groups is not None and self.guest is not None
+
 
 @dataclass(frozen=True, slots=True)
 class Rights:
@@ -187,6 +217,8 @@ class Rights:
     person: Person
     address: Address
     known: _Known
+    confirmed: _Known | None = None
+    """What the platform confirmed within minutes, where that is less than what is `known`."""
 
     def may(self, right: str, *names: str) -> Verdict:
         """Whether, and which rule says so. `names`: of a table, its title and its id."""
@@ -219,6 +251,8 @@ class AccessPolicy:
     guests: Mapping[str, Guests] = field(default_factory=dict)
     clock: Callable[[], float] = time.monotonic
     book: RuleBook = field(default_factory=RuleBook)
+    departures: Mapping[str, HasLeft] = field(default_factory=dict)
+    """By platform; a platform that is not there removes nobody."""
     _groups: dict[str, tuple[float, frozenset[str] | None]] = field(
         default_factory=dict, init=False
     )
@@ -240,12 +274,33 @@ class AccessPolicy:
     async def may(self, person: Person, address: Address, right: str, *names: str) -> Verdict:
         """Whether; and if not, why not and who can change it."""
         known = self.local(person, address, right, *names)
-        return known or (await self._asked(person, address)).may(right, *names)
+        if known:
+            return known
+        max_age = MAX_STALE_SECONDS if right in STALE_IS_ENOUGH else LONGEST_KEPT
+        return (await self._asked(person, address, max_age=max_age)).may(right, *names)
 
     async def rights(self, person: Person, address: Address) -> Rights:
         """What they may use there. The platform is asked only where something depends on it."""
         rights = Rights(self, person, address, self._unasked(person))
-        return rights if self._suffices(rights) else await self._asked(person, address)
+        if self._suffices(rights):
+            return rights
+        confirmed, _ = await self._ask(person, LONGEST_KEPT, _CONFIRM_SECONDS)
+        if confirmed.is_whole:
+            return Rights(self, person, address, confirmed)
+        known, _ = await self._ask(person, MAX_STALE_SECONDS, _DEADLINE)
+        return Rights(self, person, address, known, confirmed)
+
+    async def prepare(
+        self, person: Person, address: Address, *, confirmed: bool, seconds: float
+    ) -> bool:
+        """Wait up to `seconds` until the platform has told what their rights there depend on, or
+        refuses to tell. Return False where it has done neither yet. `confirmed`: what it said
+        before is not enough, but for a few minutes."""
+        if self._suffices(Rights(self, person, address, self._unasked(person))):
+            return True
+        max_age = LONGEST_KEPT if confirmed else MAX_STALE_SECONDS
+        _, answered = await self._ask(person, max_age, seconds)
+        return answered
 
     def local(self, person: Person, address: Address, right: str, *names: str) -> Verdict | None:
         """The same without asking the platform; None where only it can tell."""
@@ -256,9 +311,12 @@ class AccessPolicy:
 
     def decided(self, rights: Rights, right: str, names: Sequence[str]) -> Verdict:
         """The same with what was asked for; what is still not known is not allowed."""
+        if rights.confirmed is not None:
+            known = rights.known if right in STALE_IS_ENOUGH else rights.confirmed
+            rights = replace(rights, known=known, confirmed=None)
         verdict, others = self._decide(rights, right, names)
         if False in others or (others and not verdict.allowed):
-            return replace(verdict, allowed=False, reason=UNKNOWN)
+            return replace(verdict, allowed=False, reason=UNKNOWN, unknown=True)
         return verdict
 
     def depends(self, right: str) -> bool:
@@ -275,16 +333,19 @@ class AccessPolicy:
 
     async def is_named(self, person: Person, address: Address, names: frozenset[str]) -> bool:
         """Whether these names mean them: the person, a group, role or set of theirs. No place does,
-        and a platform alone only its owner."""
+        and a platform alone only its owner. Raises StatusUnknown."""
         known = self._unasked(person, names)
-        if self._is_one(names, person, address, known, people=True) is None:
-            known = (await self._asked(person, address, names)).known
-        return self._is_one(names, person, address, known, people=True) is True
+        if self._is_one(names, person, address, known, "people") is None:
+            known = (await self._asked(person, address, names, max_age=LONGEST_KEPT)).known
+        is_one = self._is_one(names, person, address, known, "people")
+        if is_one is None:
+            raise StatusUnknown
+        return is_one
 
     async def is_meant(self, person: Person, address: Address, names: frozenset[str]) -> bool:
         """Whether a limit for these names holds for them there: also where nobody can tell."""
         rights = await self._asked(person, address, names)
-        return self._is_one(names, person, address, rights.known) is not False
+        return self._is_one(names, person, address, rights.known, "all") is not False
 
     async def names(self, person: Person, address: Address) -> bool:
         """Whether PONTE_ALLOW, PONTE_ADMINS or a rule names them, a group of theirs or this place:
@@ -298,13 +359,37 @@ class AccessPolicy:
         """Whether they are only a guest where they write; None where the platform does not tell."""
         if person.platform not in self.guests:
             return False
-        return await self._guest_of(person)
+        return (await self._guest_of(person, LONGEST_KEPT, _DEADLINE))[0]
+
+    async def has_left(self, person: Person, address: Address, since: float) -> bool | None:
+        """Whether a person who did something there `since` then has been removed; None where the
+        platform does not tell."""
+        ask = self.departures.get(person.platform)
+        if ask is None:
+            return False
+        try:
+            async with asyncio.timeout(_DEADLINE):
+                return await ask(person, address, since)
+        except TimeoutError:
+            return None
 
     def _decide(
         self, rights: Rights, right: str, names: Sequence[str]
     ) -> tuple[Verdict, set[bool]]:
         """With what rules before it say that may mean that person, or not."""
+        verdict, others = self._decide_by_rules(rights, right, names)
+        if right in DECIDES and verdict.allowed and rights.known.guest is not False:
+            if rights.known.guest:
+                return Verdict(False, GUEST_DECIDES, right=verdict.right), set()
+            others = others | {False}
+        return verdict, others
+
+    def _decide_by_rules(
+        self, rights: Rights, right: str, names: Sequence[str]
+    ) -> tuple[Verdict, set[bool]]:
         person, address, known = rights.person, rights.address, rights.known
+        if any(len(name) > MAX_NAME_CHARACTERS for name in names):
+            return Verdict(False, NAME_TOO_LONG, right=right), set()
         asked = f"{right}:{names[0]}" if names else right
         for rule in self._of_place(address):
             if not rule.leaves(right, names):
@@ -314,8 +399,8 @@ class AccessPolicy:
             said = rule.says(right, names)
             if said is None or not _is_there(rule.where, address):
                 continue
-            people = said and right in DECIDES
-            fits = self._is_one(rule.who, person, address, known, people=people)
+            reading: Reading = "all" if not said else "people" if right in DECIDES else "members"
+            fits = self._is_one(rule.who, person, address, known, reading)
             if fits:
                 reason = "" if said else RULED[right]
                 return Verdict(said, reason, rule.told, asked), others
@@ -341,70 +426,76 @@ class AccessPolicy:
         person: Person,
         address: Address,
         known: _Known,
-        *,
-        people: bool = False,
+        reading: Reading = "members",
     ) -> bool | None:
-        """Whether one of the names means them; None: that is not known. `people`: names of places
-        and of whole surfaces mean nobody."""
+        """Whether one of the names means them; None: that is not known."""
         if not names:
-            return not people
+            return reading != "people"
         found: bool | None = False
         for name in names:
-            fits = self._is(name, person, address, known, people)
+            fits = self._is(name, person, address, known, reading)
             if fits:
                 return True
             found = None if fits is None else found
         return found
 
     def _is(
-        self, name: str, person: Person, address: Address, known: _Known, people: bool
+        self, name: str, person: Person, address: Address, known: _Known, reading: Reading
     ) -> bool | None:
         platform, _, id = name.partition(":")
         own = self.platforms.get(person.platform, NO_RIGHTS)
         if name == "admins":
-            return self._is_one(self.admins, person, address, known, people=True)
+            return self._is_one(self.admins, person, address, known, "people")
         if (members := self.book.groups.get(name)) is not None:
-            return self._is_one(members, person, address, known, people=people)
+            return self._is_one(members, person, address, known, reading)
         if name in MEANT or name == EVERYBODY:
-            return not people and self._is_word(name, person, address, known)
+            return reading != "people" and self._is_word(name, person, address, known)
         if platform != person.platform:
             return False
         if not id:
-            return person.id == OWNER if people and own.one_name else not people
+            if reading == "people":
+                return own.one_name and person.id == OWNER
+            return reading == "all" or self._is_home_member(person, address, known)
         if id == person.id:
             return True
-        if not people:
+        if reading != "people":
             if id == address.channel and not own.one_name:
                 return True
             if own.open_workspace and id == address.workspace:
                 return True
             if person.workspace and id == person.workspace:
-                return None if known.guest is None else not known.guest
+                return reading == "all" or known.is_member
         return None if known.groups is None else name in known.groups
 
     def _is_word(self, name: str, person: Person, address: Address, known: _Known) -> bool | None:
         own = self.platforms.get(person.platform, NO_RIGHTS)
-        home = not own.own_workspace or (
-            bool(person.workspace) and person.workspace == address.workspace
-        )
         if name == "outsiders":
-            return not home
+            return not self._is_home(person, address)
         if name == "guests":
             return known.guest
         if name == "members":
-            if not home or (own.open_workspace and not address.workspace):
+            if own.open_workspace and not address.workspace:
                 return False
-            return None if known.guest is None else not known.guest
+            return self._is_home_member(person, address, known)
         return True
+
+    def _is_home(self, person: Person, address: Address) -> bool:
+        """Whether they are of the place's own workspace, where the platform has workspaces."""
+        if not self.platforms.get(person.platform, NO_RIGHTS).own_workspace:
+            return True
+        return bool(person.workspace) and person.workspace == address.workspace
+
+    def _is_home_member(self, person: Person, address: Address, known: _Known) -> bool | None:
+        return known.is_member if self._is_home(person, address) else False
 
     def _suffices(self, rights: Rights) -> bool:
         """Whether what is known decides on all that a turn uses."""
         person, address, known = rights.person, rights.address, rights.known
-        if known.groups is not None and known.guest is not None:
+        if known.is_whole:
             return True
         if any(self._is_one(r.who, person, address, known) is None for r in self.book.rules):
             return False
-        uses = (self._decide(rights, right, ()) for right in EVERYTHING)
+        uses = (self._decide(rights, right, ()) for right in (*EVERYTHING, "administer"))
         return all(others <= {verdict.allowed} for verdict, others in uses)
 
     def _unasked(self, person: Person, names: frozenset[str] = frozenset()) -> _Known:
@@ -416,22 +507,39 @@ class AccessPolicy:
         return _Known(groups, None if person.platform in self.guests else False)
 
     async def _asked(
-        self, person: Person, address: Address, names: frozenset[str] = frozenset()
-    ) -> Rights:
+        self, person: Person, address: Address, names: frozenset[str] = frozenset(), *,
+        max_age: float = MAX_STALE_SECONDS,
+    ) -> Rights:  # fmt: skip
         known = self._unasked(person, names)
-        if known.groups is None or known.guest is None:
-            groups, guest = self._groups_of(person, names), self._guest_of(person)
-            known = _Known(*await together(groups, guest))
+        if not known.is_whole:
+            known, _ = await self._ask(person, max_age, _DEADLINE, names)
         return Rights(self, person, address, known)
 
-    async def _guest_of(self, person: Person) -> bool | None:
+    async def _ask(
+        self, person: Person, max_age: float, seconds: float,
+        names: frozenset[str] = frozenset(),
+    ) -> tuple[_Known, bool]:  # fmt: skip
+        """What the platform said within `max_age` seconds, waited for so long; and whether it
+        answered, be it that it does not tell."""
+        if not self._groups_matter(person.platform, names):
+            guest, told = await self._guest_of(person, max_age, seconds)
+            return _Known(frozenset(), guest), told
+        (groups, told), (guest, told_too) = await together(
+            self._groups_of(person, names, max_age, seconds),
+            self._guest_of(person, max_age, seconds),
+        )
+        return _Known(groups, guest), told and told_too
+
+    async def _guest_of(
+        self, person: Person, max_age: float, seconds: float
+    ) -> tuple[bool | None, bool]:
         if person.platform not in self.guests:
-            return False
+            return False, True
         try:
-            async with asyncio.timeout(_DEADLINE):
-                return await self.guests[person.platform](person)
+            async with asyncio.timeout(seconds):
+                return await self.guests[person.platform](person, max_age), True
         except TimeoutError:
-            return None
+            return None, False
 
     def _groups_matter(self, platform: str, names: frozenset[str]) -> bool:
         """Whether any name that is written may be a group's of that platform."""
@@ -441,27 +549,29 @@ class AccessPolicy:
         named += [rule.who for rule in self.book.rules]
         return any(name.startswith(f"{platform}:") for names in named for name in names)
 
-    async def _groups_of(self, person: Person, names: frozenset[str]) -> frozenset[str] | None:
-        """None where the platform does not tell in time."""
+    async def _groups_of(
+        self, person: Person, names: frozenset[str], max_age: float, seconds: float
+    ) -> tuple[frozenset[str] | None, bool]:
         if not self._groups_matter(person.platform, names):
-            return frozenset()
+            return frozenset(), True
         now = self.clock()
         expires, groups = self._groups.get(person.key, (0.0, None))
         if now < expires:
-            return groups
+            return groups, True
         try:
-            async with asyncio.timeout(_DEADLINE):
-                ids = await self.memberships[person.platform](person)
+            async with asyncio.timeout(seconds):
+                ids = await self.memberships[person.platform](person, max_age)
         except TimeoutError:
-            ids = None
+            return None, False
+        if ids is None:
+            return None, True
         prefix = f"{person.platform}:"
-        groups = None
-        if ids is not None:
-            groups = frozenset(id if id.startswith(prefix) else prefix + id for id in ids)
-        if len(self._groups) >= _MOST_PEOPLE:
-            self._groups.clear()
-        self._groups[person.key] = (now + (_KEPT if groups else _KEPT_EMPTY), groups)
-        return groups
+        groups = frozenset(id if id.startswith(prefix) else prefix + id for id in ids)
+        if max_age <= LONGEST_KEPT:
+            if len(self._groups) >= _MOST_PEOPLE:
+                self._groups.clear()
+            self._groups[person.key] = (now + (_KEPT if groups else _KEPT_EMPTY), groups)
+        return groups, True
 
 
 @dataclass(frozen=True, slots=True)
@@ -521,9 +631,29 @@ def _covers(pattern: str, right: str, names: Sequence[str], *, whole: bool = Fal
         return True
     if not names:
         return not whole
-    return any(_glob(name).fullmatch(normalised(each)) for each in names)
+    wanted = _normalised_pattern(name)
+    return any(matches_pattern(wanted, normalised(each)) for each in names)
 
 
-@lru_cache(maxsize=4096)
-def _glob(name: str) -> re.Pattern[str]:
-    return re.compile(".*".join(re.escape(normalised(part)) for part in name.split("*")), re.DOTALL)
+def matches_pattern(pattern: str, name: str) -> bool:
+    """Whether `name` is as in `pattern`, where each `*` stands for any text.
+
+    The shortest text for each `*` is enough, so `name` is read once and never from the start again.
+    """
+    first, *others = pattern.split("*")
+    if not others:
+        return name == first
+    *middle, last = others
+    at, end = len(first), len(name) - len(last)
+    if at > end or not name.startswith(first) or not name.endswith(last):
+        return False
+    for part in middle:
+        found = name.find(part, at, end)
+        if found < 0:
+            return False
+        at = found + len(part)
+    return True
+
+
+_normalised_pattern = lru_cache(maxsize=4096)(normalised)
+"""Patterns are the operator's, and few; names are not kept."""

@@ -49,6 +49,8 @@ from core.records import (
     Forgot,
     Health,
     Listed,
+    Member,
+    MemberPlace,
     ModelEvent,
     Outcome,
     Provenance,
@@ -105,6 +107,12 @@ class Inbox(Protocol):
 
     def lost(self, seq: int) -> bool:
         """Whether its handler was cancelled because another process has it."""
+
+    def leave_place(self, seq: int) -> None:
+        """Let another turn work in the place of this one, which only waits or posts from now on."""
+
+    async def take_place(self, seq: int) -> None:
+        """Wait until that turn may work again, after `leave_place`."""
 
     async def running(self, conversation: str) -> int | None:
         """The `seq` of the turn that runs in that conversation now."""
@@ -425,8 +433,37 @@ class People(Protocol):
     async def saw(self, person: str, day: str) -> None:
         """They were there on that day."""
 
+    async def end_session(self, session: str, until: float) -> None:
+        """Have a session end that would last `until` then, at every process. Raises NotStored."""
+
+    async def is_session_ended(self, session: str) -> bool:
+        """Whether it was ended. Raises NotStored."""
+
     def on_change(self, heard: Callable[[], None]) -> None:
-        """Have `heard` called when somebody may no longer come in as before, at any process."""
+        """Have `heard` called when somebody may no longer come in as before, at any process: their
+        token was changed, or a session was ended."""
+
+
+class Directory(Protocol):
+    """What platforms say of their people, over restarts: a row for each person and scope."""
+
+    async def newest(self, platform: str, scope: str, most: int) -> Sequence[Member]:
+        """Return the members that were confirmed last, the oldest of them first."""
+
+    async def find(self, platform: str, places: Collection[MemberPlace]) -> Sequence[Member]:
+        """Return the members at these places, without those of whom there is no row."""
+
+    async def put(self, platform: str, members: Sequence[Member]) -> frozenset[str]:
+        """Keep them, but for people who were forgotten. Return the ids of those people."""
+
+    async def remove(self, platform: str, ids: Collection[str]) -> None:
+        """Delete the rows of these people, who left the platform."""
+
+    async def forget(self, platform: str, ids: Collection[str]) -> None:
+        """Delete the rows of these people, and let no later `put` bring them back."""
+
+    async def purge(self, before: float) -> int:
+        """Delete the rows that no platform confirmed since then. Return how many there were."""
 
 
 class Policy(Protocol):
@@ -434,19 +471,35 @@ class Policy(Protocol):
 
     async def rights(self, person: Person, address: Address) -> Holds: ...
 
+    async def prepare(
+        self, person: Person, address: Address, *, confirmed: bool, seconds: float
+    ) -> bool:
+        """Wait up to `seconds` until the platform has told what their rights there depend on, or
+        refuses to tell. Return False where it has done neither yet. `confirmed`: what it said
+        before is not enough, but for a few minutes."""
+
     def named(self, right: str) -> Sequence[str]:
         """What rules give by its name of that right, as in `model:NAME`; no pattern."""
 
     async def is_guest(self, person: Person) -> bool | None:
         """Whether they are only a guest where they write; None: their platform does not tell."""
 
+    async def has_left(self, person: Person, address: Address, since: float) -> bool | None:
+        """Whether a person who did something there `since` then has been removed; None: their
+        platform does not tell."""
 
-Membership = Callable[[Person], Awaitable[frozenset[str] | None]]
-"""A platform's groups and roles of a person; raises nothing. None: it does not tell now."""
 
-Guests = Callable[[Person], Awaitable[bool | None]]
-"""Whether a person is a guest where they write, by their platform; None: it does not tell. Raises
-nothing."""
+Membership = Callable[[Person, float], Awaitable[frozenset[str] | None]]
+"""A platform's groups and roles of a person, as it told them within so many seconds; None: it
+refuses to tell. Waits for the platform, however long that takes; raises nothing."""
+
+Guests = Callable[[Person, float], Awaitable[bool | None]]
+"""Whether a person is a guest where they write, as their platform told within so many seconds;
+None: it refuses to tell. Waits for the platform, however long that takes; raises nothing."""
+
+HasLeft = Callable[[Person, Address, float], Awaitable[bool | None]]
+"""Whether a person who did something there at that time (Unix seconds) has been removed since: from
+the workspace, the server or the page. None: their platform does not tell. Raises nothing."""
 
 LookUp = Callable[[Message, bool], Awaitable[tuple[Message, Sequence[str]]]]
 """What a platform knows around a stored message, asked when its turn starts: its author's name,

@@ -13,11 +13,10 @@ import codecs
 import json
 import math
 import re
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from core import markdown
 from core.chat.files import too_large
 from core.errors import BadInput, TooLarge
 from core.i18n import number, say
@@ -184,11 +183,9 @@ class Readable:
     files: tuple[File, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
 class Results:
-    """`hosts`: where links may lead in text that another system gave, as it is then."""
-
-    hosts: Callable[[], Collection[str]] = tuple
+    """Makes results readable. Where their links may lead is checked with the answer, which knows
+    its surface."""
 
     async def shown(self, result: str, name: str, locale: str, keep: Keep | None) -> Readable:
         """`name` is what the file is called where one is made. Raises what `keep` raises."""
@@ -206,7 +203,7 @@ class Results:
         """As Markdown, and what kind of file it would be. A JSON object or list stands as code."""
         if pretty := _pretty(result):
             return fenced(pretty, "json"), "json"
-        return markdown.sanitised(clean(result), self.hosts()).strip(), "md"
+        return clean(result).strip(), "md"
 
 
 def _parse_pairs(text: str) -> dict[str, Any]:

@@ -5,16 +5,19 @@ Times are seconds since the epoch, sizes bytes, unless a name says otherwise.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from core.changes.model import Draft
-from core.errors import NotAllowed, ToolError
+from core.errors import NotAllowed, StatusUnknown, ToolError
 from core.i18n import say
 from core.messages import Address, Answer, File, Item, Message, Person, Post, Usage
 
 FINAL_STATES = ("done", "stopped", "failed", "undeliverable", "removed", "withdrawn")
+CRASHED = "crashed"
+"""Why a turn is given up: its process died again and again while it ran alone."""
 
 State = Literal[
     "new", "running", "answered", "posting",
@@ -33,6 +36,8 @@ class Receipt:
     fresh: bool
     waiting: int = 0
     """Turns of the same conversation that stand before this one."""
+    refused: str = ""
+    """Why it was one too many for its sender, as in `fast:20`: it is answered with that at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +94,8 @@ class Turn:
     answer: Answer | None = None
     accepted_at: float = 0.0
     refused: str = ""
-    """Why it is not taken up ("fast", "waiting"), and the `limit` that says so."""
+    """Why it is not taken up: "fast" or "waiting", and the `limit` that says so; or CRASHED, and in
+    `limit` how often."""
     limit: int = 0
     undelivered: str = ""
     """Why an earlier answer there could not be posted, until an answer has told it."""
@@ -367,6 +373,25 @@ class ToolContext:
     """Its name, as the model calls it."""
 
 
+INTERRUPTED = "interrupted, it is unknown whether this happened"
+"""How the outcome of a call begins whose end nobody knows."""
+_TO_MODEL = re.compile(r"\s*\(to you: [^()]*\)\Z")
+FROM_PONTE = "[A note from Ponte itself, not from a person. {words}]"
+"""What a model is told of changes. A change that a rule allowed ends its call in such a note."""
+_FROM_PONTE = re.compile(r"\[A note from Ponte itself, not from a person\. (.*)\]\Z", re.DOTALL)
+
+
+def tell_model(words: str, order: str) -> str:
+    """The text of an outcome with what the model is to do about it; no person reads the second."""
+    return f"{words} (to you: {order})"
+
+
+def tell_person(text: str) -> str:
+    """Return the text of an outcome without what only a model is to read."""
+    note = _FROM_PONTE.match(text)
+    return _TO_MODEL.sub("", note[1] if note else text)
+
+
 Action = Literal["chat", "read", "propose", "spend", "code", "approve", "administer"]
 """What a person may do, as ponte.toml calls it."""
 
@@ -377,31 +402,67 @@ NEEDS: Mapping[Effect, Action] = {
 
 
 @dataclass(frozen=True, slots=True)
+class Member:
+    """What a platform says of one of its people.
+
+    `scope` is "" for the person as such, else where it holds (a server, the platform's groups).
+    `belongs_to`: ids of the workspaces, groups or roles that are theirs in that scope.
+    `confirmed_at`: when the platform said so, in seconds since 1970.
+    """
+
+    id: str
+    scope: str = ""
+    person: str = ""
+    """The person's key (`core.messages.Person.key`)."""
+    name: str = ""
+    locale: str = ""
+    zone: str = ""
+    is_guest: bool = False
+    is_robot: bool = False
+    belongs_to: frozenset[str] = frozenset()
+    confirmed_at: float = 0.0
+
+    @property
+    def place(self) -> MemberPlace:
+        return self.scope, self.id
+
+
+MemberPlace = tuple[str, str]
+"""A member's scope and id, by which a platform's members are told apart."""
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
     """`reason` is the English source of the refusal's words, in which `{right}` stands for the
-    right that was asked for; `rule` says which rule decided, "" where none did."""
+    right that was asked for; `rule` says which rule decided, "" where none did. `unknown`: it is no
+    refusal, since the platform has not told who the person is."""
 
     allowed: bool
     reason: str = ""
     rule: str = ""
     right: str = ""
+    unknown: bool = False
 
     def words(self, locale: str | None = None) -> str:
         """What the person reads."""
         return say(self.reason, locale, right=self.right)
 
     def check(self) -> None:
-        """Raises NotAllowed."""
+        """Raises NotAllowed, StatusUnknown."""
+        if self.unknown:
+            raise StatusUnknown
         if not self.allowed:
             raise NotAllowed(self.reason, right=self.right, rule=self.rule)
 
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """What was used in a day: turns and money."""
+    """What was used in a day: turns and money. `estimates`: calls whose amounts are the most that
+    they can have been, because nobody counted them."""
 
     turns: int = 0
     usage: Usage = field(default_factory=Usage)
+    estimates: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -444,6 +505,8 @@ class Shown:
     message: Message
     answer: Answer | None = None
     at: float = 0.0
+    refused: str = ""
+    """As in `Receipt`."""
 
 
 @dataclass(frozen=True, slots=True)

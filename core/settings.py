@@ -80,6 +80,19 @@ def token_fault(token: str) -> str:
     )
 
 
+def has_generated_form(token: str) -> bool:
+    """Whether a token has the form in which Ponte generates them: 256 bits in base64url.
+
+    One of three billion generated tokens lacks a small or a capital letter.
+    """
+    return (
+        bool(re.fullmatch(r"[A-Za-z0-9_-]{43}", token))
+        and not token.islower()
+        and not token.isupper()
+        and any(map(str.isalpha, token))
+    )
+
+
 def matching(pattern: str, write: str) -> AfterValidator:
     """Text of this form; else the error says what to `write`."""
 

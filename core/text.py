@@ -9,13 +9,14 @@ import codecs
 import csv
 import functools
 import io
+import json
 import re
 import unicodedata
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from core.i18n import say
 
@@ -27,6 +28,8 @@ _FLAGS = "".join(map(chr, range(0x1F1E6, 0x1F200)))  # regional indicators: two 
 _LONGEST_CHARACTER = 64
 LONG = 20_000
 """Characters from which work on a text leaves the event loop: 2 MB take up to a second."""
+_HELD = 1_000
+"""Characters of a growing text that may be cleaned again with each piece."""
 LONGEST_NAME = 100
 _NAME_BYTES = 200  # a file system takes 255 bytes (NAME_MAX); the rest is for what we put before
 SMALLEST = 32
@@ -39,6 +42,11 @@ _OPENING = re.compile(
     r"(?P<mark>`{3,}|~{3,})"
     r"(?P<info>[^\n]*)"
 )
+_HALF = re.compile("[\ud800-\udfff]")
+_ESCAPED_HALF = re.compile(r"\\u[dD][89a-fA-F]")
+# A text is one piece, also one that never ends: two texts without a comma between are no JSON.
+_STRUCTURE = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[\[\]{},]', re.DOTALL)
+_OPENING_BRACKETS, _CLOSING_BRACKETS, _BEFORE_VALUES = b"[{", b"]}", b"[{,"
 _TICKS = re.compile("`+")
 _CLOSING = re.compile(r"[ \t]*(?P<mark>`{3,}|~{3,})[ \t]*")
 _SENTENCE = re.compile(r"[.!?…][\"'”’»)\]*_]*(?=[ \t])|[。！？]")
@@ -55,6 +63,7 @@ _ESCAPE = re.compile(
     r"|(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f])[^\x07\x1b\x9c\n]*(?:\x07|\x1b\\|\x9c|(?=\n)|$)"
     r"|\x1b[ -/]*[0-~]"
 )
+_INTRODUCER = re.compile(r"[\x1b\x90\x98\x9b\x9d-\x9f]")
 # C0 and C1 controls but tab and newline; bidi embeddings, overrides and isolates; soft hyphen,
 # zero-width space, word joiner, invisible operators, byte order mark, annotation marks, fillers
 # that look like nothing, noncharacters.
@@ -218,11 +227,71 @@ async def aside(work: Callable[[str], T], text: str) -> T:
 
 
 def in_whole_characters(text: str) -> str:
-    """Half of a surrogate pair, which JSON can escape (RFC 8259, section 8.2) and UTF-8 cannot
-    hold, becomes U+FFFD."""
-    if text.isascii():
+    """Join the two halves of a surrogate pair, and replace a half that stands alone by U+FFFD.
+
+    JSON can escape such halves (RFC 8259, section 8.2); UTF-8 cannot encode them."""
+    if text.isascii() or not _HALF.search(text):
         return text
     return _WIDE.decode(_WIDE.encode(text, "surrogatepass")[0], "replace")[0]
+
+
+def make_storable(value: T) -> T:
+    """Return a copy of `value` in which every text can be stored (`in_whole_characters`).
+
+    Goes through dicts, lists, tuples and dataclasses, at any depth. Raises RecursionError for what
+    is nested deeper than Python's stack."""
+    return cast(T, _storable(value))
+
+
+def check_json(raw: bytes | bytearray, values: int, depth: int) -> str:
+    """Return "many" for JSON of more than so many values, "deep" for one that is nested deeper,
+    else "". Makes nothing of brackets, commas and texts but a count, and stops at the limit."""
+    found = open_brackets = 0
+    for number, each in enumerate(_STRUCTURE.finditer(raw)):
+        sign = raw[each.start()]
+        if sign in _OPENING_BRACKETS:
+            open_brackets += 1
+        elif sign in _CLOSING_BRACKETS:
+            open_brackets -= 1
+        found += sign in _BEFORE_VALUES
+        if open_brackets > depth:
+            return "deep"
+        # Beside its comma or bracket a value has a name, a text and an end: more is no JSON.
+        if found > values or number > 4 * values + 2:
+            return "many"
+    return ""
+
+
+def is_deeper(raw: bytes, depth: int) -> bool:
+    """Whether JSON is nested deeper than so many levels."""
+    return check_json(raw, len(raw), depth) == "deep"
+
+
+def parse_json(raw: str | bytes | bytearray) -> Any:
+    """Parse JSON from outside into values that can be stored. Raises ValueError, also where it is
+    nested deeper than Python's stack, and for bytes in another encoding than UTF-8: `json.loads`
+    would guess it, and `check_json` counts bytes."""
+    text = raw if isinstance(raw, str) else raw.decode("utf-8-sig", "surrogatepass")
+    halves = _ESCAPED_HALF.search(text) or (not text.isascii() and _HALF.search(text))
+    try:
+        parsed = json.loads(text)
+        return make_storable(parsed) if halves else parsed
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+class PieceJoiner:
+    """Joins a character that was split over two pieces of a stream: half of a surrogate pair at a
+    piece's end waits for the next piece."""
+
+    def __init__(self) -> None:
+        self._half = ""
+
+    def add(self, piece: str) -> str:
+        """Return what can be shown now, in whole characters."""
+        piece = self._half + piece
+        self._half = piece[-1:] if "\ud800" <= piece[-1:] <= "\udbff" else ""
+        return in_whole_characters(piece[: len(piece) - len(self._half)])
 
 
 def clean(text: str) -> str:
@@ -240,6 +309,43 @@ def clean(text: str) -> str:
     text = _ESCAPE.sub("", _NEWLINE.sub("\n", in_whole_characters(text)))
     text = _TAGS.sub(r"\1", _HIDDEN.sub("", text))
     return _JOINERS.sub(r"\1", _SELECTORS.sub(r"\1", text))
+
+
+class GrowingText:
+    """Cleans a text that grows. What is clean already is not read again."""
+
+    def __init__(self) -> None:
+        self._source = ""
+        """The part that is sure to stay as it was cleaned, and how it was:"""
+        self._done = ""
+        self._shown = ""
+        self._length = 0
+
+    def cleaned(self, text: str) -> str:
+        """Return `text`, the whole so far, as `clean` does. Where it does not go on from what was
+        given before, it begins anew."""
+        if not text.startswith(self._source):
+            self._source = self._done = self._shown = ""
+            self._length = 0
+        tail = text[len(self._source) :]
+        if cut := _sure_to_stay(tail):
+            self._done += clean(tail[:cut])
+            self._source, tail = text[: len(self._source) + cut], tail[cut:]
+        elif 0 < len(text) - self._length < len(tail) // 20 and len(tail) > _HELD:
+            return self._shown  # nothing ends in it: it is read anew when it has grown by a part
+        self._shown, self._length = self._done + clean(tail), len(text)
+        return self._shown
+
+
+def _sure_to_stay(text: str) -> int:
+    """How much of a text is cleaned alike whatever follows: up to the last character that does
+    not depend on the one before it, or to the line in which an escape sequence begins."""
+    if _INTRODUCER.search(text):
+        return text.rfind("\n") + 1
+    for place in range(len(text) - 1, max(0, len(text) - _LONGEST_CHARACTER), -1):
+        if unicodedata.category(text[place])[0] in "LNPSZ" and not _HIDDEN.match(text[place]):
+            return place
+    return 0
 
 
 def clip(text: str, limit: int, note: str = CUT_HERE, locale: str = "en") -> str:
@@ -452,6 +558,21 @@ class _Part:
     def _closing(self, fence: Fence | None) -> str:
         ours = self.held if fence is self.fence else fence
         return f"\n{ours.closing}" if ours else ""
+
+
+def _storable(value: Any) -> Any:
+    if isinstance(value, str):
+        return in_whole_characters(value)
+    if isinstance(value, dict):
+        return {_storable(name): _storable(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_storable(each) for each in value]
+    if isinstance(value, tuple):
+        return tuple(_storable(each) for each in value)
+    if is_dataclass(value) and not isinstance(value, type):
+        changed = {each.name: _storable(getattr(value, each.name)) for each in fields(value)}
+        return replace(value, **changed)
+    return value
 
 
 def _joined(text: str, place: int, start: int) -> bool:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from core.messages import Usage
@@ -29,6 +29,9 @@ WINDOWS = {"gpt-6-luna": 922_000}
 PICTURE_MOST = 50_000
 """Tokens that a picture counts at most: gpt-4o-mini's 2,833 and 5,667 for each of 8 tiles (guide
 "Images and vision"); newer models count a tenth of it."""
+MOST_TOKENS = 10**7
+"""Tokens of a request or an answer: a server that counts more is wrong. The largest windows of
+models take a million, one takes ten (Llama 4 Scout, its model card)."""
 LONG = 272_000
 """Input tokens over which a whole request is priced as long (model pages of gpt-5.6 and gpt-6)."""
 
@@ -125,7 +128,8 @@ class Prices:
     """
 
     models: Mapping[str, Price] = field(default_factory=dict)
-    container: float = CONTAINER
+    container: float | None = None
+    """The operator's own; None: OpenAI's where the server is OpenAI's, else unknown."""
     commands: Mapping[str, float] = field(default_factory=dict)
     agents: Mapping[str, float] = field(default_factory=dict)
     official: bool = True
@@ -135,12 +139,24 @@ class Prices:
         self.models, self.container = other.models, other.container
         self.commands, self.agents = other.commands, other.agents
 
+    @property
+    def container_session(self) -> float | None:
+        """US dollars of one session of a code container. None: unknown."""
+        own = self.container
+        return own if own is not None else CONTAINER if self.official else None
+
     def of(self, model: str) -> Price | None:
         """By name, also with the date of a snapshot (`gpt-6-luna-2026-09-22`). None: unknown."""
         for name in (model, re.sub(r"-\d{4}-\d{2}-\d{2}$", "", model)):
             if price := self.models.get(name) or (PRICES.get(name) if self.official else None):
                 return price
         return None
+
+    def highest_cost(self, models: Iterable[str], usage: Usage) -> float | None:
+        """US dollars for one call at the dearest of these models: the one that was asked for, and
+        the one under whose name the server answers. None where no price is known."""
+        costs = (self.cost(model, usage) for model in models)
+        return max((cost for cost in costs if cost is not None), default=None)
 
     def cost(self, model: str, usage: Usage) -> float | None:
         """US dollars for one call. None: unknown."""
@@ -157,13 +173,9 @@ class Prices:
     def run(self, paid: Paid) -> float | None:
         """US dollars for one run. None: unknown."""
         if paid.kind == "container":
-            return self.container
+            return self.container_session
         listed = self.commands if paid.kind == "quick_commands" else self.agents
         return listed.get(paid.name, listed.get(ANY))
-
-
-LISTED = Prices()
-"""By OpenAI's own list alone."""
 
 
 def window_of(model: str) -> int | None:
@@ -171,18 +183,33 @@ def window_of(model: str) -> int | None:
     return WINDOWS.get(re.sub(r"-\d{4}-\d{2}-\d{2}$", "", model))
 
 
-def usage_of(response: Mapping[str, Any], prices: Prices = LISTED) -> Usage:
-    """Tokens as the server counted them; both dialects' names are understood."""
+def usage_of(response: Mapping[str, Any]) -> Usage:
+    """Read the tokens of a response as the server counted them, in the names of either API.
+
+    `estimated` and without counts where there are none, or such as cannot be."""
     usage = response.get("usage")
-    if not usage:
-        return Usage()
-    heard = usage.get("input_tokens_details") or usage.get("prompt_tokens_details") or {}
-    spoken = usage.get("output_tokens_details") or usage.get("completion_tokens_details") or {}
-    counted = Usage(
-        input=int(usage.get("input_tokens") or usage.get("prompt_tokens") or 0),
-        cached=int(heard.get("cached_tokens") or 0),
-        output=int(usage.get("output_tokens") or usage.get("completion_tokens") or 0),
-        reasoning=int(spoken.get("reasoning_tokens") or 0),
-        written=int(heard.get("cache_write_tokens") or 0),
-    )
-    return replace(counted, cost=prices.cost(str(response.get("model", "")), counted))
+    if not isinstance(usage, Mapping):
+        return Usage(estimated=True)
+    heard = _details(usage, "input_tokens_details", "prompt_tokens_details")
+    spoken = _details(usage, "output_tokens_details", "completion_tokens_details")
+    counted = {
+        "input": _first(usage, "input_tokens", "prompt_tokens"),
+        "output": _first(usage, "output_tokens", "completion_tokens"),
+        "cached": heard.get("cached_tokens") or 0,
+        "written": heard.get("cache_write_tokens") or 0,
+        "reasoning": spoken.get("reasoning_tokens") or 0,
+    }
+    if not all(type(count) is int and 0 <= count <= MOST_TOKENS for count in counted.values()):
+        return Usage(estimated=True)
+    read = Usage(**counted)
+    possible = read.input > 0 and max(read.cached, read.written) <= read.input
+    return read if possible else Usage(estimated=True)
+
+
+def _first(usage: Mapping[str, Any], *names: str) -> Any:
+    return next((usage[name] for name in names if usage.get(name) is not None), None)
+
+
+def _details(usage: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
+    found = _first(usage, *names)
+    return found if isinstance(found, Mapping) else {}

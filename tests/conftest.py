@@ -1,35 +1,88 @@
-"""Rules for every test. With CI=true a skipped test fails, unless its reason begins "blocked: "."""
+"""Rules for every test.
+
+- A test skips where a program is missing, with the reason `needs PROGRAM (how to install it)`, or
+  where the kernel lacks something, with `blocked: reason`. With CI=true only the latter may skip.
+- After the run, one line for each missing program says how many tests it would have run.
+- `make test-quick` runs the tests that `tests/quick.py` lists. One that starts a process fails.
+"""
 
 from __future__ import annotations
 
+import functools
+import gc
 import os
+import re
+import ssl
+import sys
+from collections import Counter
 from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+import structlog
 
 from core.i18n import LANGUAGE
+from tests import bytecode, databases, quick
 from tests.languages import strict
-from tests.real import postgres
-from tests.real.nocodb import server
-from tests.real.nocodb.seed import Seeded, seeded
+
+if TYPE_CHECKING:
+    from tests.real.nocodb.seed import Seeded
+    from tests.real.postgres import Postgres
 
 CI = os.environ.get("CI") == "true"
+for name in ("COLUMNS", "LINES"):  # a shell's, or readline's in pytest-xdist's first process
+    os.environ.pop(name, None)
+NEEDS = re.compile(r"needs (.+?) \((.+)\)$")
 strict.install()
+quick.watch_processes()
+# Rich draws every local variable of a traceback, which takes minutes where one is deeply nested.
+structlog.get_config()["processors"][-1].exception_formatter = structlog.dev.plain_traceback
+
+
+LOOKS_FOR_PROGRAMS = ("code", "pictures", "real/sandbox", "bot/test_doctor.py")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """`-m quick` does not import the files that it takes nothing from."""
+    is_test = collection_path.name.startswith("test_") and collection_path.suffix == ".py"
+    if config.getoption("markexpr") == "quick" and is_test:
+        return not quick.is_listed(collection_path) or None
+    return None
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(config: pytest.Config) -> None:
+    if not sys.dont_write_bytecode:
+        bytecode.compile_all(config)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        place = item.path.relative_to(quick.TESTS).as_posix()
+        if quick.is_quick(item):
+            item.add_marker("quick")
+        if place.startswith(LOOKS_FOR_PROGRAMS):
+            item.add_marker("looks_for_programs")
 
 
 def pytest_runtest_setup() -> None:
     LANGUAGE.set("en")
+    quick.take_started()
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     if not hasattr(report, "wasxfail"):
         fail_if_skipped(report)
-    if strict.unknown and report.outcome == "passed":
+    if report.when == "teardown" and (unknown := strict.take_unknown()):
         report.outcome = "failed"
-        report.longrepr = f"said, and in no catalogue: {sorted(strict.unknown)}"
-        strict.unknown.clear()
+        report.longrepr = f"These sentences are in no catalogue: {unknown}"
+    if report.when == "teardown" and item.get_closest_marker("quick"):
+        fail_if_started(report, quick.take_started())
     return report
 
 
@@ -49,20 +102,99 @@ def fail_if_skipped(report: pytest.TestReport | pytest.CollectReport) -> None:
         report.longrepr = f"{path}:{line}: a skipped test fails in CI. {words}"
 
 
+def fail_if_started(report: pytest.TestReport, started: list[str]) -> None:
+    if started:
+        report.outcome = "failed"
+        report.longrepr = (
+            f"This test is marked quick and started a process: {', '.join(started)}. "
+            "Take it out of QUICK in tests/quick.py, or test it without a process."
+        )
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print one line for each reason to skip, with the number of tests."""
+    skipped = Counter(
+        str(report.longrepr[2]).removeprefix("Skipped: ")
+        for report in terminalreporter.stats.get("skipped", [])
+        if isinstance(report.longrepr, tuple)
+    )
+    if not skipped:
+        return
+    terminalreporter.section("skipped")
+    for reason, count in skipped.most_common():
+        tests = f"{count} test{'s' * (count > 1)}"
+        needs = NEEDS.match(reason)
+        terminalreporter.line(
+            f"{needs[1]} is missing: {tests} did not run. Install it: {needs[2]}"
+            if needs
+            else f"{tests}: {reason}"
+        )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_sqlite() -> Iterator[None]:
+    with databases.quick_sqlite():
+        yield
+
+
+@pytest.fixture
+def durable_sqlite(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite waits for the disk, as it does for users."""
+    monkeypatch.setattr("core.store.database.SYNCHRONOUS", "FULL")
+
+
 @pytest.fixture(scope="session")
-def real_nocodb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seeded]:
+def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The socket of a server that starts `ponte …` quickly (`tests.commands`)."""
+    from bot.settings import Settings
+    from tests.commands import command_server
+
+    ours = {k: v for k, v in os.environ.items() if k.lower() not in Settings.model_fields}
+    folder = tmp_path_factory.mktemp("commands")
+    # The home's default place depends on HOME, and is found out once: not the developer's own.
+    with command_server(folder, ours | {"HOME": str(folder)}) as path:
+        yield path
+
+
+def pytest_collection_finish() -> None:
+    """Keep what collecting made out of every later garbage collection."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _certificates() -> Iterator[None]:
+    """Read the certificates once: every HTTP client takes 25 ms of CPU for them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ssl, "create_default_context", functools.cache(ssl.create_default_context))
+        yield
+
+
+@pytest.fixture(scope="session")
+def real_nocodb() -> Iterator[Seeded]:
     """One for all tests: who writes does so in a base of its own (`seed.base_with_rows`)."""
+    from tests.real.nocodb import server
+    from tests.real.nocodb.seed import seeded
+
     if why := server.missing():
         pytest.skip(why)
-    folder = tmp_path_factory.mktemp("nocodb")
-    with server.nocodb(folder) as url:
+    with server.folder_in_memory() as folder, server.nocodb(folder) as url:
         yield seeded(url, folder)
 
 
 @pytest.fixture(scope="session")
-def real_postgres() -> Iterator[postgres.Postgres]:
-    """One for all tests: each makes a database of its own in it."""
+def real_postgres() -> Iterator[Postgres]:
+    """One server for all tests of a process. Each test makes a database of its own in it."""
+    from tests.real import postgres
+
     if why := postgres.missing():
         pytest.skip(why)
-    with postgres.postgres(postgres.SPEED) as running:
+    with postgres.postgres(postgres.SPEED, postgres.memory_folder()) as running:
         yield running
+
+
+@pytest.fixture
+def migrated_postgres(real_postgres: Postgres) -> Iterator[str]:
+    """The URL of a database that has Ponte's newest schema and no rows."""
+    with real_postgres.migrated_database() as url:
+        yield url

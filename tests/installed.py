@@ -77,7 +77,7 @@ class Installed:
 
     def ponte(self, *words: str) -> tuple[int, str, str]:
         with self.start(*words) as process:
-            out, err = process.communicate(timeout=60)
+            out, err = process.communicate()
         return process.returncode, out, err
 
     @contextmanager
@@ -89,7 +89,7 @@ class Installed:
                 lines = iter(process.stdout.readline, "")
                 yield next(line for line in lines if line.startswith(READY)).split()[-1]
                 process.terminate()
-                process.communicate(timeout=30)
+                process.communicate()
                 assert process.returncode == 0
             finally:
                 process.kill()

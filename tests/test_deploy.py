@@ -112,6 +112,19 @@ def test_the_small_compose_file_keeps_the_home() -> None:
         assert int(grace) > Settings().ponte_grace
 
 
+def test_base_images_are_pinned_by_digest() -> None:
+    """One digest for one name: the image is built with the Python that it runs with."""
+    stages = re.findall(r"^FROM \S+ AS (\S+)$", DOCKERFILE, re.MULTILINE)
+    bases = re.findall(r"^FROM (?:--\S+ )*(\S+)", DOCKERFILE, re.MULTILINE)
+    bases += re.findall(r"^COPY --from=(\S+)", DOCKERFILE, re.MULTILINE)
+    bases += re.findall(r"^\s+image: (\S+)", COMPOSE + EMBEDDED, re.MULTILINE)
+    outside = [base for base in bases if base not in stages]
+    assert len(outside) >= 3
+    pinned = [re.fullmatch(r"([\w./-]+:[\w.-]+)@sha256:[0-9a-f]{64}", base) for base in outside]
+    assert [base for base, pin in zip(outside, pinned, strict=True) if pin is None] == []
+    assert len(set(outside)) == len({pin[1] for pin in pinned if pin})
+
+
 def in_bytes(size: str) -> int:
     """nginx's `m` is a MiB."""
     return int(size.removesuffix("m").removesuffix("MiB")) * 1024 * 1024

@@ -19,6 +19,7 @@ import pytest
 
 from bot.backup import InDatabase
 from bot.settings import Settings
+from tests.commands import command_server
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "docs" / "operations.md").read_text()
@@ -36,7 +37,6 @@ STUBS = {
     "pip": 'cp "$MACHINE/bin/the-program" "$MACHINE/opt/ponte/bin/ponte"',
     "the-program": (
         'cd "$MACHINE"; unset DATABASE_URL; export PYTHONPATH="$CHECKOUT"; '
-        'if [ "$1" = run ]; then exec "$PYTHON" -m bot run; fi; '
         'exec "$PYTHON" -I -S "$CHECKOUT/tests/commands.py" "$MACHINE/commands" "$@"'
     ),
     "systemctl": r"""
@@ -71,14 +71,8 @@ def machine(tmp_path: Path) -> Iterator[Path]:
         stub = tmp_path / "bin" / name
         stub.write_text(f"#!/bin/bash\nset -e\n{text}\n")
         stub.chmod(0o755)
-    with subprocess.Popen(
-        [sys.executable, "-m", "tests.commands", str(tmp_path / "commands")],
-        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True,
-    ) as commands:  # fmt: skip
-        assert commands.stdout
-        assert commands.stdout.readline() == "ready\n"
+    with command_server(tmp_path, os.environ):
         yield tmp_path
-        commands.kill()
     if (pid := tmp_path / "pid").exists():
         with contextlib.suppress(ProcessLookupError):
             os.kill(int(pid.read_text()), 9)

@@ -74,7 +74,9 @@ class Discord(ChatIntegration[DiscordSettings]):
     section = Section
     ids = "[0-9]+"
     # An account belongs to no server, and servers are open to strangers.
-    rights = PlatformRights(frozenset({"chat"}), open_workspace=True, unnamed=STRANGERS)
+    rights = PlatformRights(
+        frozenset({"chat"}), open_workspace=True, unnamed=STRANGERS, links_names=False
+    )
 
     def summary(self, own: DiscordSettings, shared: Shared) -> Health:
         if own.discord_token:

@@ -24,13 +24,16 @@ import discord
 import structlog
 from discord.utils import DEFAULT_FILE_SIZE_LIMIT_BYTES
 
+from core.chat.directory import ASK_AGAIN_SECONDS, MemberDirectory, NoMember, NoRows
 from core.chat.participants import Participants
 from core.errors import PlatformBusy, PonteError, PostRemoved, Undeliverable
 from core.integration import Alone, Peers
 from core.messages import Address, Person, ReplyTo
 from core.policy import LONGEST_KEPT
+from core.ports import Directory
+from core.records import Member, MemberPlace
 from core.store.files import without
-from core.tasks import Tasks
+from core.tasks import Tasks, retry
 
 log = structlog.get_logger("discord")
 # Ponte has no voice, and the SDK warns at each start that the libraries for it are missing.
@@ -103,10 +106,12 @@ TOKEN_LIFE = 14.5 * 60
 (interactions/receiving-and-responding.mdx#followup-messages)."""
 
 EARLIER = datetime.timedelta(minutes=5)
-ROLES_DEADLINE = 1.5
-"""Seconds for one server."""
-MOST_SERVERS, MOST_PEOPLE = 10, 10_000
-"""Servers that are asked for a person's roles; people whose roles are kept."""
+MOST_SERVERS = 10
+"""Servers that are asked for a person's roles."""
+MOST_LOOKUPS = 10
+"""Members who are asked for at once."""
+EVENT_WRITE_SECONDS = 3600.0
+"""Roles that an event carries and that did not change are written again after so long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -626,6 +631,22 @@ async def people(client: discord.Client, names: Collection[str]) -> Sequence[Per
     return found
 
 
+async def labels_of(client: discord.Client, names: Collection[str]) -> Mapping[str, str]:
+    """What people and roles (`discord:ID`) are called, as far as Discord tells soon."""
+    found: dict[str, str] = {}
+    for name in names:
+        id = name.removeprefix(f"{PLATFORM}:")
+        roles = (guild.get_role(int(id)) for guild in client.guilds) if id.isdecimal() else ()
+        if role := next(filter(None, roles), None):
+            found[name] = role.name
+    try:
+        unknown = [name for name in names if name not in found]
+        found |= {one.key: one.name for one in await people(client, unknown)}
+    except (PonteError, *IN_DOUBT) as error:
+        log.info("what somebody is called is not told", why=type(error).__name__)
+    return found
+
+
 async def reads_along(client: discord.Client, person: Person, address: Address) -> bool:
     """Whether a member sees the server's channel; False where that is not told."""
     guild = client.get_guild(int(address.workspace or 0))
@@ -640,59 +661,107 @@ async def reads_along(client: discord.Client, person: Person, address: Address) 
     return channel.permissions_for(member).view_channel
 
 
-class Roles:
-    """Those of a person on the servers where Ponte is: what PONTE_ALLOW may name."""
+class ServersNotTold(Exception):
+    """Discord does not answer at present."""
 
-    def __init__(self, client: Callable[[], Awaitable[discord.Client]]) -> None:
+
+class Roles:
+    """Those of a person on the servers where Ponte is: what PONTE_ALLOW may name.
+
+    A message or command from a server carries its author's roles there; where it does not (in a
+    direct message), and of other servers, Discord is asked. What it told is kept over restarts.
+    """
+
+    def __init__(
+        self, client: Callable[[], Awaitable[discord.Client]], rows: Directory | None = None, *,
+        shared: bool = False, clock: Callable[[], float] = time.time,
+    ) -> None:  # fmt: skip
         self._client = client
-        self._kept: dict[tuple[int, int], tuple[float, frozenset[str]]] = {}
+        self._members = MemberDirectory(
+            PLATFORM, rows or NoRows(), self, shared=shared, clock=clock
+        )
+        self._places = asyncio.Semaphore(MOST_LOOKUPS)
         self._asked: tuple[float, Sequence[int]] = (0.0, ())
 
-    def saw(self, user: discord.abc.User) -> None:
-        """An event carries its author's roles, so that nothing needs to be asked."""
+    async def close(self) -> None:
+        await self._members.close()
+
+    def forget(self, ids: Collection[str]) -> None:
+        self._members.forget(ids)
+
+    async def saw(self, user: discord.abc.User) -> None:
+        """Take the roles that an event carries of its author, so that nothing needs to be asked."""
         if isinstance(user, discord.Member) and user.guild:
             # Every role but the server's own, which everybody has.
-            self._keep(user.guild.id, user.id, (str(r.id) for r in user.roles[1:]))
+            roles = (str(role.id) for role in user.roles[1:])
+            member = _member(str(user.guild.id), str(user.id), roles)
+            await self._members.take([member], write_again=EVENT_WRITE_SECONDS)
 
-    async def of(self, person: Person) -> frozenset[str] | None:
-        """The ids of a person's roles; None where a server does not answer in time."""
+    async def of(self, person: Person, max_age: float) -> frozenset[str] | None:
+        """Return the ids of a person's roles, as Discord told them within `max_age` seconds; None
+        where a server refuses to tell. Waits as long as Discord takes."""
         client = await self._client()
-        try:
-            guilds = await self._guilds(client)
-        except (PonteError, *IN_DOUBT):
-            return None
-        found = await asyncio.gather(*(self._on(client, id, int(person.id)) for id in guilds))
-        known = [roles for roles in found if roles is not None]
+        guilds = await retry(
+            lambda: self._guilds(client, max_age), ServersNotTold, lambda *_: ASK_AGAIN_SECONDS
+        )
+        found = await asyncio.gather(
+            *(self._members.resolve(person.id, max_age, str(guild)) for guild in guilds)
+        )
+        known = [member.belongs_to for member in found if member is not None]
         return frozenset[str]().union(*known) if len(known) == len(found) else None
 
-    async def _guilds(self, client: discord.Client) -> Sequence[int]:
+    async def has_left(self, person: Person, address: Address) -> bool | None:
+        """Return whether they are no member of that server any more, where Ponte is a member
+        itself; None where Discord does not tell."""
+        if not address.workspace:
+            return False
+        guild, user = int(address.workspace), int(person.id)
+        client = await self._client()
+        try:
+            if guild not in await self._guilds(client, LONGEST_KEPT):
+                return False
+            await attempt(lambda: client.http.get_member(guild, user), repeat=False)
+        except (ServersNotTold, PonteError, *IN_DOUBT) as error:
+            return True if code_of(error) in NOBODY_THERE else None
+        return False
+
+    # The port `core.chat.directory.Lookup`.
+
+    async def wait_for_place(self) -> None:
+        """The SDK keeps Discord's pace."""
+
+    async def ask(self, place: MemberPlace) -> Member:
+        guild, user = place
+        async with self._places:
+            client = await self._client()
+            try:
+                told = await attempt(
+                    lambda: client.http.get_member(int(guild), int(user)), repeat=False
+                )
+            except Undeliverable as refused:
+                if code_of(refused) in NOBODY_THERE:
+                    return _member(guild, user, ())
+                log.warning("a member is not told of", guild=guild, why=str(refused))
+                raise NoMember from None
+        return _member(guild, user, map(str, told["roles"]))
+
+    async def _guilds(self, client: discord.Client, max_age: float) -> Sequence[int]:
         """The servers, as the session tells them; where it is another process's, or has just begun,
-        Discord is asked (resources/user.mdx#get-current-user-guilds)."""
+        Discord is asked (resources/user.mdx#get-current-user-guilds). Raises ServersNotTold."""
         if client.is_ready():
             return sorted(guild.id for guild in client.guilds)[:MOST_SERVERS]
-        if time.monotonic() - self._asked[0] > LONGEST_KEPT or not self._asked[0]:
-            async with asyncio.timeout(ROLES_DEADLINE):
+        if not self._asked[0] or time.monotonic() - self._asked[0] > max_age:
+            try:
                 told = await attempt(lambda: client.http.get_guilds(200), repeat=False)
+            except (PonteError, *IN_DOUBT) as error:
+                log.info("servers are not told", why=type(error).__name__)
+                raise ServersNotTold from error
             self._asked = time.monotonic(), sorted(int(guild["id"]) for guild in told)
         return self._asked[1][:MOST_SERVERS]
 
-    async def _on(self, client: discord.Client, guild: int, user: int) -> frozenset[str] | None:
-        at, roles = self._kept.get((guild, user), (0.0, frozenset[str]()))
-        if time.monotonic() - at < LONGEST_KEPT and at:
-            return roles
-        try:
-            async with asyncio.timeout(ROLES_DEADLINE):
-                member = await attempt(lambda: client.http.get_member(guild, user), repeat=False)
-        except (PonteError, *IN_DOUBT) as error:
-            return self._keep(guild, user, ()) if code_of(error) in NOBODY_THERE else None
-        return self._keep(guild, user, map(str, member["roles"]))
 
-    def _keep(self, guild: int, user: int, roles: Iterable[str]) -> frozenset[str]:
-        if len(self._kept) >= MOST_PEOPLE:
-            self._kept.clear()
-        kept = frozenset(roles)
-        self._kept[guild, user] = (time.monotonic(), kept)
-        return kept
+def _member(guild: str, user: str, roles: Iterable[str]) -> Member:
+    return Member(user, guild, Person(PLATFORM, user).key, belongs_to=frozenset(roles))
 
 
 async def _quietly(work: Work) -> None:

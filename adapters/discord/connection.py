@@ -40,6 +40,7 @@ from adapters.discord.client import (
     State,
     Token,
     attempt,
+    labels_of,
     people,
     reads_along,
     snowflake,
@@ -309,7 +310,8 @@ class DiscordAdapter:
         self._peers = ports.peers
         state = self.state = State(home / "discord.json", ports.peers)
         queues = self._queues = ChannelQueues()
-        roles = self.roles = Roles(client)
+        shared = not isinstance(ports.peers, Alone)
+        roles = self.roles = Roles(client, ports.directory, shared=shared)
         deps = self._deps = Dependencies(
             client, Threads(client, state, threads, ways), TypingSign(),
             waiting_marks(client, state, queues.tasks), Acks(), ports.files,
@@ -324,7 +326,7 @@ class DiscordAdapter:
         self._intake = Intake(
             inbox=ports.inbox, state=state, locations=locations, roles=roles,
             threads=deps.threads, fetch=fetch, queues=queues, notices=notices,
-            sign=deps.sign, marks=deps.marks, removed=ports.removed,
+            sign=deps.sign, marks=deps.marks, removed=ports.removed, policy=ports.policy,
         )  # fmt: skip
         self._receiver = Receiver(
             inbox=ports.inbox, policy=ports.policy, locations=locations, roles=roles,
@@ -381,15 +383,20 @@ class DiscordAdapter:
     async def look_up(self, message: Message, pointed: bool) -> tuple[Message, Sequence[str]]:
         return await self._context(message, pointed)
 
-    async def membership(self, person: Person) -> frozenset[str] | None:
-        return await self.roles.of(person)
+    async def membership(self, person: Person, max_age: float) -> frozenset[str] | None:
+        return await self.roles.of(person, max_age)
 
     async def forget(self, ids: frozenset[str]) -> None:
+        self.roles.forget(ids)
         await self.state.forget(ids)
 
-    async def guest(self, person: Person) -> bool | None:
+    async def guest(self, person: Person, max_age: float) -> bool | None:
         """Discord has no guests: who may do what is told by roles."""
         return False
+
+    async def has_left(self, person: Person, address: Address, since: float) -> bool | None:
+        """The `HasLeft` port: whether they are no member of the server in which they did it."""
+        return await self.roles.has_left(person, address)
 
     async def http(
         self, headers: Mapping[str, str], body: bytes
@@ -401,6 +408,9 @@ class DiscordAdapter:
 
     async def members(self, names: Collection[str]) -> Sequence[Person]:
         return await people(await self.connection.client(), names)
+
+    async def labels(self, names: Collection[str]) -> Mapping[str, str]:
+        return await labels_of(await self.connection.client(), names)
 
     async def reads(self, person: Person, address: Address) -> bool:
         return await reads_along(await self.connection.client(), person, address)
@@ -437,6 +447,7 @@ class DiscordAdapter:
         await self._fetch.close()
         await self._deps.threads.close()
         await self._deps.sign.close()
+        await self.roles.close()
         await self.connection.close()
         await self.state.close()
 
@@ -642,13 +653,15 @@ class Receiver:
         if not self.open:
             await self._whisper(interaction, say(RESTARTING, locale(interaction)))
             return False
-        self._roles.saw(interaction.user)
+        await self._roles.saw(interaction.user)
         try:
             async with asyncio.timeout(RIGHTS):
                 who, where = person_of(interaction.user), self.address(interaction)
                 verdict = await self._policy.may(who, where, action)
         except TimeoutError:
             return True
+        if verdict.unknown:
+            return True  # it waits with its message
         if not verdict.allowed:
             self._refused(who, where, verdict)
             await self._whisper(interaction, verdict.words(locale(interaction)))

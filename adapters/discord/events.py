@@ -40,11 +40,11 @@ from core import text
 from core.chat import participants
 from core.chat.files import LARGEST, Downloads
 from core.chat.participants import Way, Ways, as_everywhere
-from core.chat.presence import WaitingMarks
+from core.chat.presence import WaitingMarks, mark_while_unknown
 from core.errors import NotStored, PlatformBusy, PonteError, Undeliverable
 from core.i18n import plural, say
 from core.messages import Address, Attachment, Message, Person, Quote, ReplyTo, turn_id
-from core.ports import Inbox
+from core.ports import Inbox, Policy
 
 LONGEST_QUOTE = 4000
 SPEECH = (MessageType.default, MessageType.reply)
@@ -367,8 +367,10 @@ class Intake:
         sign: TypingSign,
         marks: WaitingMarks,
         removed: Callable[[str], Awaitable[None]],
+        policy: Policy,
     ) -> None:
         self._inbox = inbox
+        self._policy = policy
         self._state = state
         self._locations = locations
         self._roles = roles
@@ -392,7 +394,7 @@ class Intake:
         if not is_speech(message) or not await self._addressed(message, location, me):
             self._state.took(message.channel.id, message.id, guild, known_only=True)
             return False
-        self._roles.saw(message.author)
+        await self._roles.saw(message.author)
         await self._state.meets(message.channel.id, message.id, guild)
         await self._store(message, location, me)
         self._state.took(message.channel.id, message.id, guild)
@@ -478,8 +480,13 @@ class Intake:
             return
         if not receipt.fresh:
             return
+        place = f"{message.channel.id}:{message.id}"
         if receipt.waiting:
-            self._marks.put(receipt.turn, f"{message.channel.id}:{message.id}")
+            self._marks.put(receipt.turn, place)
+        else:
+            self._queues.tasks.start(
+                mark_while_unknown(self._marks, self._policy, self._inbox, said, receipt, place)
+            )
         if begins:
             self._state.threads[message.id] = Heard([str(message.author.id)], heard=message.id)
             self._threads.open(message.channel.id, message.id, said.text or said.author.name)

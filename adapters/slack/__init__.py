@@ -102,6 +102,10 @@ class Slack(ChatIntegration[SlackSettings]):
     sent_to: ClassVar = {"slack_api_url": ("slack_bot_token", "slack_app_token")}
     section = Section
     ids = "[A-Za-z0-9]+"
+    # Workspaces, organisations, channels, private channels, direct messages: people begin with U or
+    # W, user groups with S.
+    place_ids = "[TECGD][A-Z0-9]*"
+    lists_people = True
     # Slack Connect brings people of other workspaces into a shared channel.
     rights = PlatformRights(frozenset({"chat", "read", "code", "spend"}), own_workspace=True)
 
@@ -147,7 +151,7 @@ class Slack(ChatIntegration[SlackSettings]):
         found: Sequence[Health] = await setup.check(
             plain(own.slack_bot_token), plain(own.slack_app_token),
             plain(own.slack_signing_secret), own.slack_api_url, deps.shared.proxies,
-            answering_everything(deps.config, "slack"),
+            answering_everything(deps.config, "slack"), deps.home.path,
         )  # fmt: skip
         return found
 

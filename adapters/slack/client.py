@@ -1,5 +1,4 @@
-"""Slack's Web API through slack_sdk (paced, and what its answers mean), and the workspace that the
-token belongs to: its people, and what all replies in it share.
+"""Slack's Web API through slack_sdk: paced, and what its answers mean.
 
 Each name of an error stands with the methods whose page has it (docs.slack.dev/reference/methods/
 METHOD, "every page" for those that all have), or with who published that Slack says it.
@@ -11,30 +10,20 @@ import asyncio
 import importlib
 import json
 import logging
+import math
 import time
-from collections import Counter, OrderedDict
-from collections.abc import (
-    AsyncIterator,
-    Awaitable,
-    Callable,
-    Iterable,
-    Mapping,
-    Sequence,
-)
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import structlog
 
-from adapters.slack.render import PART, Json, Links
-from core.chat.presence import WaitingMarks
-from core.errors import PlatformBusy, SettingsError
+from adapters.slack.render import Json
+from core.errors import NotStored, PlatformBusy, SettingsError
 from core.http import Proxies
-from core.messages import Person, ReplyTo
-from core.policy import LONGEST_KEPT
-from core.store.files import JsonFile
+from core.integration import Pace
 from core.tasks import Bounded, Tasks
 
 if TYPE_CHECKING:
@@ -44,6 +33,7 @@ if TYPE_CHECKING:
 
 
 log = structlog.get_logger("slack")
+T = TypeVar("T")
 
 GONE = frozenset({"message_not_found"})
 """Somebody deleted the post (chat.update, chat.delete, chat.appendStream, chat.stopStream)."""
@@ -121,13 +111,22 @@ RATE_LIMITED = frozenset({
     "rate_limited",  # chat.postMessage, chat.startStream, .appendStream, .stopStream
 })  # fmt: skip
 
-POSTS = frozenset({"chat.postMessage", "chat.startStream", "chat.postEphemeral"})
-"""The methods that count against a channel's pace too."""
+POSTS = frozenset({"chat.postMessage", "chat.startStream"})
+"""The methods that count against a channel's pace too. `chat.postEphemeral` has a tier of its own
+instead (its page), so that a refusal takes no place of an answer's."""
+REFUSAL_LINE, REFUSALS_A_MINUTE = "refusals", 50
+"""The line of what is said to people who are refused: half the tier of `chat.postEphemeral`, which
+other answers to one person alone need too."""
 CHANNEL_BURST, CHANNEL_INTERVAL = 5, 1.1
 """One post a second in each channel, with short bursts (docs.slack.dev/apis/web-api/rate-limits).
 Calls do not arrive at the distances at which they leave: a tenth of a second for that."""
+SHARED_CHANNEL_BURST = 3
+"""The burst of a channel where several processes post. Each may add one post to a quiet channel."""
+QUIET_SECONDS = 10.0
+"""A process that has not posted in a channel for so long posts without asking the database."""
 TIERS: dict[str, int] = {
     "chat.startStream": 20, "chat.stopStream": 20, "usergroups.list": 20, "reactions.remove": 20,
+    "users.list": 20,
     "chat.update": 50, "chat.delete": 50, "conversations.replies": 50,
     "conversations.history": 50, "agents.sessions.setStatus": 50, "reactions.add": 50,
     "chat.appendStream": 100, "chat.postEphemeral": 100, "users.info": 100,
@@ -157,7 +156,8 @@ _UNREPEATABLE = frozenset({
 })  # fmt: skip
 """Done twice, they would show twice."""
 _FORMS = frozenset({
-    "auth.test", "users.info", "usergroups.list", "conversations.replies", "conversations.history",
+    "auth.test", "users.info", "users.list", "usergroups.list", "conversations.replies",
+    "conversations.history",
     "files.info", "files.getUploadURLExternal", "reactions.add", "reactions.remove",
     "conversations.info", "conversations.members",
 })  # fmt: skip
@@ -170,14 +170,6 @@ WAITS = "hourglass_flowing_sand"
 ON_IT_AFTER = 1.0
 """Seconds after which a command's asker is told that it is under way; a quicker answer comes
 alone."""
-COURTESY = 0.3
-"""Seconds that a turn waits for names, languages and zones."""
-FRESH, KEPT, UNKNOWN = 3600.0, 30 * 86_400.0, 30.0
-"""Seconds that a profile is not asked for again, that it is kept on disk, and that a failed look-up
-is not repeated for a courtesy."""
-_MOST = 5000
-"""People who are remembered."""
-_NEVER = float("-inf")
 
 REFUSED_BOT = (
     "SLACK_BOT_TOKEN: Slack refuses it ({error}). Copy the Bot User OAuth Token (xoxb-…) from "
@@ -238,89 +230,171 @@ class RateLimit:
 
     interval: float
     burst: int
-    _due: float = 0.0
+    due: float = 0.0
 
     def delay(self, now: float) -> float:
         """Seconds until the next call may leave."""
-        return max(0.0, self._due - (self.burst - 1) * self.interval - now)
+        return max(0.0, self.due - (self.burst - 1) * self.interval - now)
 
     def take(self, now: float) -> None:
-        self._due = max(self._due, now) + self.interval
+        self.due = max(self.due, now) + self.interval
 
     def hold(self, until: float) -> None:
         """Slack said when to come back: nothing leaves before."""
-        self._due = max(self._due, until + (self.burst - 1) * self.interval)
+        self.due = max(self.due, until + (self.burst - 1) * self.interval)
 
     def spare(self, now: float) -> bool:
         """Whether half of the burst is still there: enough for what may as well be left out."""
-        return self._due - now <= self.burst * self.interval / 2
+        return self.due - now <= self.burst * self.interval / 2
 
 
 class RateLimiter:
     """Calls at the pace that Slack allows, so that none is refused: the lines of one workspace, in
     each of which a call takes the next free place. A burst and a minute's pace together stay
-    under the tier."""
+    under the tier.
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    `pace`: the lines are those of all processes. A post in a channel where this process has not
+    posted for QUIET_SECONDS takes no place in the shared line, which saves a transaction for most
+    answers.
+    """
+
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, pace: Pace | None = None
+    ) -> None:
         self._clock = clock
+        self._pace = pace
         self._methods = {
-            method: RateLimit(60 / (most * 2 / 3), most // 3) for method, most in TIERS.items()
+            method: RateLimit(60 / (most * 2 / 3), most // 3)
+            for method, most in {**TIERS, REFUSAL_LINE: REFUSALS_A_MINUTE}.items()
         }
-        self._channels: OrderedDict[str, RateLimit] = OrderedDict()
+        self._channels: Bounded[str, RateLimit] = Bounded(_MOST_CHANNELS)
+        self._posted_at: Bounded[str, float] = Bounded(_MOST_CHANNELS)
+        """When this process posted last in each channel, or may post again after Slack refused."""
 
     async def turn(self, method: str, channel: str, patience: float, claimed: bool = False) -> None:
         """Wait for a place. Raises PlatformBusy, taking none, when it is further than `patience`
         seconds away. `claimed`: the method's place was taken before, by `claim`."""
-        lines = self._lines("" if claimed else method, channel if method in POSTS else "")
-        now = self._clock()
-        delay = max((line.delay(now) for line in lines), default=0.0)
-        if delay > patience:
-            raise PlatformBusy(delay)
-        for line in lines:
-            line.take(now)
-        if delay > 0:
-            await asyncio.sleep(delay)
+        lines = [method] if method in self._methods and not claimed else []
+        if channel and method in POSTS and not self._is_quiet(channel):
+            lines.append(_line_of(channel))
+        if not lines:
+            return
 
-    def hold(self, method: str, channel: str, seconds: float) -> None:
-        lines = self._lines(method, channel if method in POSTS else "")
-        for line in lines[-1:]:
-            line.hold(self._clock() + seconds)
+        def take(lines: Sequence[RateLimit], now: float) -> float:
+            wait = max(line.delay(now) for line in lines)
+            if wait <= patience:
+                for line in lines:
+                    line.take(now)
+            return wait
 
-    def spare(self, method: str) -> bool:
-        """Whether a call may be made that may as well be left out."""
-        line = self._methods.get(method)
-        return line is None or line.spare(self._clock())
+        wait = await self._on_lines(lines, take, lambda wait: wait > patience)
+        if wait > patience:
+            raise PlatformBusy(wait)
+        if wait > 0:
+            await asyncio.sleep(wait)
 
-    def claim(self, *methods: str) -> bool:
+    async def hold(self, method: str, channel: str, seconds: float) -> None:
+        """Slack said when to come back."""
+        if channel and method in POSTS:
+            self._posted_at[channel] = self._clock() + seconds
+            line = _line_of(channel)
+        elif method in self._methods:
+            line = method
+        else:
+            return
+        await self._on_lines(
+            [line], lambda lines, now: lines[0].hold(now + seconds), lambda _: False
+        )
+
+    async def spare(self, method: str) -> bool:
+        """Return whether a call may be made that may as well be left out."""
+        if method not in self._methods:
+            return True
+        return await self._on_lines([method], lambda lines, now: lines[0].spare(now), _is_refused)
+
+    async def claim(self, *methods: str) -> bool:
         """Take a place now for calls that will be made later, if each has one to spare."""
-        if not all(map(self.spare, methods)):
-            return False
-        for method in methods:
-            self._methods[method].take(self._clock())
-        return True
 
-    def reserve(self, method: str, places: int) -> bool:
+        def take(lines: Sequence[RateLimit], now: float) -> bool:
+            if not all(line.spare(now) for line in lines):
+                return False
+            for line in lines:
+                line.take(now)
+            return True
+
+        return await self._on_lines(methods, take, _is_refused)
+
+    async def reserve(self, method: str, places: int) -> bool:
         """Take so many places now for calls that belong together, if they are free."""
-        line, now = self._methods[method], self._clock()
-        if line.delay(now + (1 - places) * line.interval) > 0:
+
+        def take(lines: Sequence[RateLimit], now: float) -> bool:
+            (line,) = lines
+            if line.delay(now + (1 - places) * line.interval) > 0:
+                return False
+            for _ in range(places):
+                line.take(now)
+            return True
+
+        return await self._on_lines([method], take, _is_refused)
+
+    async def _on_lines(
+        self,
+        methods: Sequence[str],
+        work: Callable[[Sequence[RateLimit], float], T],
+        is_refused: Callable[[T], bool],
+    ) -> T:
+        """Run `work` on these lines, while no other process does.
+
+        A line that this process saw full stays full, whatever the others do, so `work` is tried on
+        what was seen last; where `is_refused` says so of its result, the database is not asked.
+        """
+        own = [self._methods.get(method) or self._channel(method) for method in methods]
+        pace = self._pace
+        if pace is None:
+            return work(own, self._clock())
+        if is_refused(result := work([replace(line) for line in own], self._clock())):
+            return result
+
+        def on_dues(
+            dues: Sequence[float], now: float
+        ) -> tuple[Sequence[float], tuple[T, Sequence[float]]]:
+            lines = [replace(line, due=due) for line, due in zip(own, dues, strict=True)]
+            result = work(lines, now)
+            kept = [line.due for line in lines]
+            return kept, (result, [due - now for due in kept])
+
+        began = self._clock()
+        try:
+            result, ahead = await pace.run([f"slack:{method}" for method in methods], on_dues)
+        except NotStored:  # the database is away: this process keeps to its own pace
+            return work(own, self._clock())
+        for line, seconds in zip(own, ahead, strict=True):
+            line.due = max(line.due, began + seconds)
+        return result
+
+    def _is_quiet(self, channel: str) -> bool:
+        """Note a post; return whether it may leave without a place in the line of all processes."""
+        if self._pace is None:
             return False
-        for _ in range(places):
-            line.take(now)
-        return True
+        now = self._clock()
+        quiet = now - self._posted_at.get(channel, -math.inf) > QUIET_SECONDS
+        self._posted_at[channel] = max(now, self._posted_at.get(channel, now))
+        return quiet
 
-    def _lines(self, method: str, channel: str) -> list[RateLimit]:
-        """The method's line, then the channel's where it counts."""
-        lines = [self._methods[method]] if method in self._methods else []
-        return [*lines, self._channel(channel)] if channel else lines
+    def _channel(self, line: str) -> RateLimit:
+        if line not in self._channels:
+            burst = CHANNEL_BURST if self._pace is None else SHARED_CHANNEL_BURST
+            self._channels[line] = RateLimit(CHANNEL_INTERVAL, burst)
+        self._channels[line] = self._channels[line]  # the one that was used last goes last
+        return self._channels[line]
 
-    def _channel(self, channel: str) -> RateLimit:
-        line = self._channels.get(channel)
-        if line is None:
-            line = self._channels[channel] = RateLimit(CHANNEL_INTERVAL, CHANNEL_BURST)
-            if len(self._channels) > _MOST_CHANNELS:
-                self._channels.popitem(last=False)
-        self._channels.move_to_end(channel)
-        return line
+
+def _line_of(channel: str) -> str:
+    return f"channel:{channel}"
+
+
+def _is_refused(allowed: bool) -> bool:
+    return not allowed
 
 
 class FeatureFlags:
@@ -367,9 +441,12 @@ class SlackApi:
     rate limit handler reads only the first digit of Retry-After (slack_sdk 3.47).
     """
 
-    def __init__(self, token: str, base_url: str, proxies: Proxies) -> None:
+    def __init__(
+        self, token: str, base_url: str, proxies: Proxies, pace: Pace | None = None
+    ) -> None:
+        """`pace`: that of all processes that use this token."""
         self.base_url = base_url if base_url.endswith("/") else base_url + "/"
-        self.limiter = RateLimiter()
+        self.limiter = RateLimiter(pace=pace)
         self.refused = ""
         """Slack's word for why it does not take the token now; "" while it does."""
         self._token = token
@@ -418,7 +495,7 @@ class SlackApi:
             try:
                 return _said(await self._once(method, arguments))
             except PlatformBusy as busy:
-                self.limiter.hold(method, channel, busy.seconds)
+                await self.limiter.hold(method, channel, busy.seconds)
                 if busy.seconds > patience or not left:
                     raise
             except NotNow:
@@ -559,261 +636,6 @@ class Pending:
             self._waiting.pop(turn, None)
 
 
-@dataclass(frozen=True, slots=True)
-class Profile:
-    """Empty fields where Slack did not tell."""
-
-    id: str
-    name: str = ""
-    locale: str = ""
-    zone: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """What users.info says of a person's place in the workspace, and when: `teams` are those that
-    they are a member of; guests are marked (is_restricted, is_ultra_restricted)."""
-
-    at: float
-    guest: bool
-    teams: frozenset[str]
-    robot: bool = False
-
-
-class Directory:
-    """Who people are: names, languages and zones, whether they are guests, and their groups.
-
-    A name is a courtesy, waited for no longer than a blink and kept over restarts. Who is a guest,
-    and in which groups, is a right: kept for minutes, and not known means not allowed
-    (`core.policy`). Asks for each person once at a time, and raises nothing that Slack does.
-    """
-
-    def __init__(
-        self, api: SlackApi, path: Path | None = None, clock: Callable[[], float] = time.time
-    ) -> None:
-        """`path`: where profiles are kept over restarts."""
-        self._api = api
-        self._file = JsonFile(path, self._kept) if path else None
-        self._clock = clock
-        self._profiles: Bounded[str, tuple[float, Profile]] = Bounded(_MOST)
-        self._standings: Bounded[str, Standing] = Bounded(_MOST)
-        self._failed: Bounded[str, float] = Bounded(_MOST)
-        self._nobody: Bounded[str, bool] = Bounded(_MOST)
-        """Ids that Slack knows nobody by."""
-        self._asked: dict[str, asyncio.Task[None]] = {}
-        self._groups: tuple[float, dict[str, frozenset[str]]] = (_NEVER, {})
-        self._listing: asyncio.Task[None] | None = None
-        self.trouble = ""
-        """Slack's word for why it says nothing of anybody; "" while it does."""
-
-    async def open(self) -> None:
-        kept = await self._file.read() if self._file else {}
-        try:
-            for id, (at, name, locale, zone) in kept.items():
-                if self._clock() - at < KEPT:
-                    self._profiles[id] = (at, Profile(id, str(name), str(locale), str(zone)))
-        except (ValueError, TypeError) as error:
-            log.warning("names not read; starting without", why=repr(error))
-
-    async def close(self) -> None:
-        tasks = [*self._asked.values(), *filter(None, [self._listing])]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        if self._file is not None:
-            await self._file.close()
-
-    async def forget(self, ids: frozenset[str]) -> None:
-        """Who comes again is asked about again."""
-        for id in ids:
-            self._profiles.pop(id, None)
-            self._standings.pop(id, None)
-            self._failed.pop(id, None)
-        if self._file is not None:
-            await self._file.flush()
-
-    def known(self, user: str) -> Profile:
-        """What is known of a person without asking."""
-        return self._profiles.get(user, (_NEVER, Profile(user)))[1]
-
-    def locale(self, user: str) -> str:
-        """As far as it is known already; English otherwise."""
-        return self.known(user).locale or "en"
-
-    async def profiles(self, users: Iterable[str], seconds: float = COURTESY) -> dict[str, Profile]:
-        """What Slack says of people, within `seconds`; else what is known. Names leave half of the
-        burst of users.info to rights."""
-        wanted, tasks = set(users), []
-        for user in filter(self._is_stale, wanted):
-            if user in self._asked:
-                tasks.append(self._asked[user])
-            elif self._api.limiter.claim("users.info"):
-                tasks.append(self._ask(user, claimed=True))
-        if tasks:
-            await asyncio.wait(tasks, timeout=seconds)
-        return {user: self.known(user) for user in wanted}
-
-    async def guest(self, person: Person, ours: str) -> bool | None:
-        """Whether somebody is less than a member of the workspace that they write as one of: a
-        guest, or of another one although they write as one of `ours`. None where Slack does not
-        tell. Waits as long as Slack takes."""
-        standing = self._standings.get(person.id)
-        if standing is None or self._clock() - standing.at > LONGEST_KEPT:
-            await asyncio.wait({self._ask(person.id)})
-            standing = self._standings.get(person.id)
-        if standing is None or self._clock() - standing.at > LONGEST_KEPT:
-            return None
-        return standing.guest or (person.workspace == ours and ours not in standing.teams)
-
-    async def membership(self, person: Person) -> frozenset[str] | None:
-        """The user groups of a person (scope usergroups:read); None where Slack does not tell."""
-        if self._clock() - self._groups[0] > LONGEST_KEPT:
-            self._listing = self._listing or asyncio.create_task(self._list_groups())
-            await asyncio.wait({self._listing})
-            self._listing = None
-        at, groups = self._groups
-        if self._clock() - at > LONGEST_KEPT:
-            return None
-        return frozenset(f"slack:{id}" for id, users in groups.items() if person.id in users)
-
-    async def people(self, names: Iterable[str], ours: str) -> Sequence[Person]:
-        """Who is named, and who is in a user group; each as a member of `ours`, without bots.
-        Raises PlatformBusy where Slack does not tell who they are."""
-        ids = {name.removeprefix("slack:") for name in names if name.startswith("slack:")}
-        if groups := {id for id in ids if id.startswith("S")}:
-            await self.membership(Person("slack", ""))
-            at, known = self._groups
-            if self._clock() - at > LONGEST_KEPT:
-                raise PlatformBusy(UNKNOWN)
-            ids = ids - groups | frozenset().union(*(known.get(id, ()) for id in groups))
-        users = sorted(id for id in ids if id[:1] in ("U", "W"))
-        if users:
-            await asyncio.wait([self._ask(user) for user in users])
-        found = []
-        for user in users:
-            standing = self._standings.get(user)
-            if standing is None and user not in self._nobody:
-                raise PlatformBusy(UNKNOWN)
-            if standing is not None and not standing.robot:
-                found.append(Person("slack", user, ours, self.known(user).name))
-        return found
-
-    def _is_stale(self, user: str) -> bool:
-        at, _ = self._profiles.get(user, (_NEVER, Profile(user)))
-        now = self._clock()
-        return now - at > FRESH and now - self._failed.get(user, _NEVER) > UNKNOWN
-
-    def _ask(self, user: str, claimed: bool = False) -> asyncio.Task[None]:
-        """One question at a time for each person, which outlives who waits for it."""
-        if user not in self._asked:
-            self._asked[user] = task = asyncio.create_task(self._look_up(user, claimed))
-            task.add_done_callback(lambda _: self._asked.pop(user, None))
-        return self._asked[user]
-
-    async def _look_up(self, user: str, claimed: bool) -> None:
-        try:
-            told = await self._api.call(
-                "users.info", user=user, include_locale=True, patience=5.0, claimed=claimed
-            )
-        except FAILURES as failure:
-            self._failed[user] = self._clock()
-            if isinstance(failure, SlackRefused) and failure.error == "user_not_found":
-                self._nobody[user] = True
-            elif isinstance(failure, SlackRefused):
-                if failure.error != self.trouble:
-                    log.warning("users.info refused", why=failure.error)
-                self.trouble = failure.error
-            return
-        self.trouble = ""
-        user_told, now = told.get("user", {}), self._clock()
-        self._standings[user] = _standing(now, user_told)
-        profile = _profile(user, user_told)
-        changed = self.known(user) != profile
-        self._profiles[user] = (now, profile)
-        if changed and self._file is not None:
-            self._file.changed()
-
-    async def _list_groups(self) -> None:
-        try:
-            listed = await self._api.call("usergroups.list", include_users=True, patience=5.0)
-        except FAILURES as failure:
-            log.info("usergroups.list failed", why=str(failure))
-            return
-        groups = {g["id"]: frozenset(g.get("users") or ()) for g in listed.get("usergroups", [])}
-        self._groups = (self._clock(), groups)
-
-    def _kept(self) -> object:
-        return {id: (at, p.name, p.locale, p.zone) for id, (at, p) in self._profiles.items()
-                if self._clock() - at < KEPT}  # fmt: skip
-
-
-async def _nobody(to: ReplyTo, ts: str) -> None:
-    return None
-
-
-@dataclass(slots=True)
-class Workspace:
-    """The workspace that the token belongs to, and what all replies in it share. `team` and `user`
-    are our own ids, "" until `identify` has asked for them."""
-
-    api: SlackApi
-    directory: Directory
-    links: Links = field(default_factory=Links)
-    flags: FeatureFlags = field(default_factory=FeatureFlags)
-    tasks: Tasks = field(default_factory=lambda: Tasks("slack"))
-    team: str = ""
-    user: str = ""
-    scopes: frozenset[str] = frozenset()
-    """What the token may do, as far as Slack tells; empty where it does not."""
-    started: float = field(default_factory=time.time)
-    part: int = PART
-    """Bytes of an answer's text in one post; less, once Slack was found to take less."""
-    working: Bounded[str, str] = field(default_factory=Bounded)
-    """The turn that a thread's session was last set to "processing" for."""
-    titles: Bounded[str, str] = field(default_factory=Bounded)
-    """What a session is called that a turn begins: the first words of its message."""
-    stopped: Callable[[ReplyTo, str], Awaitable[None]] = _nobody
-    """Told of a stream (its time stamp) that its reader stopped, where no event tells of it."""
-    pending: Pending = field(init=False)
-    marks: WaitingMarks = field(init=False)
-    _told: Json = field(default_factory=dict)
-    _asking: asyncio.Lock = field(default_factory=asyncio.Lock)
-
-    def __post_init__(self) -> None:
-        self.pending = Pending(self.api, self.tasks)
-        self.marks = WaitingMarks(self.tasks, self.mark, self.unmark, Bounded())
-
-    async def mark(self, place: str) -> None:
-        """The message at CHANNEL:TS waits its turn."""
-        await self._react("reactions.add", place, 2.0)
-
-    async def unmark(self, place: str) -> None:
-        await self._react("reactions.remove", place, PATIENCE)
-
-    async def _react(self, method: str, place: str, patience: float) -> None:
-        if not self.flags.on("reactions"):
-            return
-        channel, _, ts = place.rpartition(":")
-        try:
-            await self.api.call(
-                method, channel=channel, timestamp=ts, name=WAITS, patience=patience
-            )
-            self.flags.worked("reactions")
-        except SlackRefused as refused:
-            self.flags.refused("reactions", refused.error)
-        except (InDoubt, PlatformBusy):
-            return
-
-    async def identify(self) -> Json:
-        """What auth.test says, asked once: turns that are taken up again may come before the
-        adapter's start. Raises as `setup.identity`."""
-        async with self._asking:
-            if not self.user:
-                self._told, self.scopes = await identity(self.api)
-                self.team, self.user = self._told["team_id"], self._told["user_id"]
-        return self._told
-
-
 async def identity(api: SlackApi) -> tuple[Json, frozenset[str]]:
     """Who we are, by auth.test, and the token's scopes. Raises SettingsError, or InDoubt where
     Slack does not answer."""
@@ -871,18 +693,3 @@ def _failure(method: str, response: Any) -> Exception:
     if status >= 500 or not error:
         return InDoubt(f"{method}: {status} {error}".strip())
     return meaning(method, error)
-
-
-def _profile(id: str, user: Json) -> Profile:
-    told = user.get("profile", {})
-    name = told.get("display_name") or told.get("real_name") or user.get("real_name") or ""
-    return Profile(id, str(name)[:100], user.get("locale") or "", user.get("tz") or "")
-
-
-def _standing(at: float, user: Json) -> Standing:
-    """In a Grid organisation a person may be of several workspaces (`enterprise_user.teams`)."""
-    others = (user.get("enterprise_user") or {}).get("teams") or ()
-    guest = bool(user.get("is_restricted") or user.get("is_ultra_restricted"))
-    teams = {str(user.get("team_id", "")), *map(str, others)}
-    teams = set() if user.get("is_stranger") else teams
-    return Standing(at, guest, frozenset(teams), bool(user.get("is_bot") or user.get("deleted")))

@@ -15,6 +15,7 @@ import asyncio
 import re
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -29,6 +30,7 @@ from slack_bolt.context.async_context import AsyncBoltContext
 from slack_bolt.middleware.async_middleware import AsyncMiddleware
 from slack_bolt.request.async_request import AsyncBoltRequest
 from slack_bolt.response import BoltResponse
+from slack_sdk.signature import SignatureVerifier
 from slack_sdk.socket_mode.aiohttp import SocketModeClient
 from slack_sdk.socket_mode.request import SocketModeRequest
 from slack_sdk.web.async_client import AsyncWebClient
@@ -37,11 +39,10 @@ from adapters.slack import events, render
 from adapters.slack.client import (
     FAILURES,
     HISTORY,
-    Directory,
     InDoubt,
+    RateLimiter,
     SlackApi,
     SlackRefused,
-    Workspace,
     sdk_log,
 )
 from adapters.slack.events import (
@@ -59,8 +60,9 @@ from adapters.slack.events import (
 )
 from adapters.slack.files import SlackFiles
 from adapters.slack.render import Links, mentioned, readable
-from adapters.slack.setup import ONLY_MENTIONS, socket_url
+from adapters.slack.setup import EVENTS_MARK, MEMBER_EVENTS, ONLY_MENTIONS, socket_url
 from adapters.slack.surface import ChatSurface, channel_name, direct_channel, is_member
+from adapters.slack.workspace import Directory, Workspace
 from core.chat.files import Downloads
 from core.chat.posting import PostedReply
 from core.conversation.grammar import Command, parse, typed
@@ -122,16 +124,19 @@ class SlackAdapter:
         proxies: Proxies | None = None, options: Options | None = None, links: Links | None = None,
         home: Path | None = None,
     ) -> None:  # fmt: skip
-        """`home`: where people's names are kept over restarts. Raises SettingsError where neither a
-        socket nor HTTP is possible."""
+        """Raises SettingsError where neither a socket nor HTTP is possible."""
         if not credentials.app_token and not credentials.signing_secret:
             raise SettingsError("Slack needs SLACK_APP_TOKEN (Socket Mode) or "
                                 "SLACK_SIGNING_SECRET (HTTP).")  # fmt: skip
         self._credentials = credentials
         self._ports = ports
         self._proxies = proxies or Proxies()
-        api = SlackApi(credentials.bot_token, api_url, self._proxies)
-        directory = Directory(api, home / "slack-people.json" if home else None)
+        self._home = home
+        api = SlackApi(credentials.bot_token, api_url, self._proxies, ports.peers.pace)
+        directory = Directory(
+            api, ports.directory, peers=ports.peers,
+            old_file=home / "slack-people.json" if home else None,
+        )  # fmt: skip
         workspace = self._workspace = Workspace(api, directory, links or Links())
         self._downloads = Downloads(
             "slack", ports.files, SlackFiles(workspace).read, (InDoubt, SlackRefused)
@@ -144,7 +149,7 @@ class SlackAdapter:
         self._context_of = Context(workspace, taking_part, ports.journal, options)
         self._intake = Intake(
             workspace, ports.inbox, taking_part, direct_threads, self._downloads, options,
-            ports.removed,
+            ports.removed, ports.policy,
         )  # fmt: skip
         workspace.stopped = self._intake.stop
         self._interactions = Interactions(
@@ -160,6 +165,14 @@ class SlackAdapter:
         self._socket: Socket | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._open = False
+
+    @property
+    def directory(self) -> Directory:
+        return self._workspace.directory
+
+    @property
+    def limiter(self) -> RateLimiter:
+        return self._workspace.api.limiter
 
     @property
     def opened(self) -> bool:
@@ -194,7 +207,7 @@ class SlackAdapter:
             return 404, {}, b""
         if self._app is None or not self._open:
             return 503, {}, b""
-        return await dispatch(self._app, headers, body)
+        return await dispatch(self._app, self._credentials.signing_secret, headers, body)
 
     async def health(self) -> Health:
         off = "; ".join(filter(None, [self._deaf, self._workspace.flags.words]))
@@ -240,22 +253,29 @@ class SlackAdapter:
         """The `LookUp` port."""
         return await self._context_of.look_up(message, pointed)
 
-    async def membership(self, person: Person) -> frozenset[str] | None:
+    async def membership(self, person: Person, max_age: float) -> frozenset[str] | None:
         """The `Membership` port: user groups."""
-        return await self._workspace.directory.membership(person)
+        return await self._workspace.directory.membership(person, max_age)
 
     async def forget(self, ids: frozenset[str]) -> None:
-        await self._workspace.directory.forget(ids)
+        self._workspace.directory.forget(ids)
 
-    async def guest(self, person: Person) -> bool | None:
+    async def guest(self, person: Person, max_age: float) -> bool | None:
         """The `Guests` port."""
-        return await self._workspace.directory.guest(person, self._workspace.team)
+        return await self._workspace.directory.guest(person, max_age)
+
+    async def has_left(self, person: Person, address: Address, since: float) -> bool | None:
+        """The `HasLeft` port."""
+        return await self._workspace.directory.has_left(person)
 
     # The port `Messenger`.
 
     async def members(self, names: Collection[str]) -> Sequence[Person]:
         await self._workspace.identify()
-        return await self._workspace.directory.people(names, self._workspace.team)
+        return await self._workspace.directory.people(names)
+
+    async def labels(self, names: Collection[str]) -> Mapping[str, str]:
+        return await self._workspace.directory.labels(names)
 
     async def reads(self, person: Person, address: Address) -> bool:
         """A direct message is read by whoever writes there."""
@@ -299,6 +319,7 @@ class SlackAdapter:
 
     async def _connect(self) -> None:
         told = await _patiently(self._workspace.identify)
+        self._workspace.directory.start()
         if not self._listens:
             return
         self._app = build(
@@ -322,7 +343,18 @@ class SlackAdapter:
             if event.get("tab") == "home":
                 self._workspace.tasks.start(self._show_home(body, event))
             return
+        if event.get("type") in MEMBER_EVENTS:
+            await self._note_events()
+            await self._workspace.directory.hear(event.get("user"))
+            return
         await self._intake.take(body)
+
+    async def _note_events(self) -> None:
+        """For `ponte doctor`."""
+        if self._home is not None:
+            mark, self._home = self._home / EVENTS_MARK, None
+            with suppress(OSError):
+                await asyncio.to_thread(mark.touch, mode=0o600)
 
     async def _show_home(self, body: Payload, event: Payload) -> None:
         user, team = str(event["user"]), self._workspace.team
@@ -469,6 +501,8 @@ def build(
     bolt_log = sdk_log()
     bolt_log.disabled = True  # it warns that the token in the environment is not used
     app = AsyncApp(
+        # Without a name, Bolt walks the whole stack for one and reads the source of each frame.
+        name="ponte",
         logger=bolt_log, client=client, authorize=Ready(result), signing_secret=signing_secret,
         ssl_check_enabled=False, ignoring_self_events_enabled=False,
         attaching_function_token_enabled=False,
@@ -483,15 +517,18 @@ def build(
 
 
 async def dispatch(
-    app: AsyncApp, headers: Mapping[str, str], body: bytes
+    app: AsyncApp, secret: str, headers: Mapping[str, str], body: bytes
 ) -> tuple[int, Mapping[str, str], bytes]:
-    """One signed request; Bolt checks signature and age before anything else."""
+    """Answer one signed request. Its signature and age are checked before anything is made of its
+    body: Bolt reads the body first."""
     given = {name.lower(): value for name, value in headers.items()}
     # slack_sdk's verifier takes int() of the one and compares the other as ASCII: both may raise.
     if not (_STAMP.fullmatch(given.get("x-slack-request-timestamp", ""))
             and _SEAL.fullmatch(given.get("x-slack-signature", ""))):  # fmt: skip
         return 401, {"content-type": "text/plain"}, b"not signed"
     try:
+        if not SignatureVerifier(secret).is_valid_request(body, given):
+            return 401, {"content-type": "text/plain"}, b"not signed"
         request = AsyncBoltRequest(body=body.decode(), headers=dict(headers))
     except (ValueError, RecursionError):
         return 400, {"content-type": "text/plain"}, b"not a request of Slack's"
@@ -742,6 +779,8 @@ class Interactions:
                     self._workspace.directory.profiles([location.user]),
                 )
         except TimeoutError:
+            return say(_TYPE_IT, self._locale(location))
+        if verdict.unknown:
             return say(_TYPE_IT, self._locale(location))
         if verdict.allowed:
             return ""

@@ -20,20 +20,21 @@ from weakref import WeakValueDictionary
 from adapters.slack.client import (
     FAILURES,
     InDoubt,
-    Profile,
     SlackRefused,
-    Workspace,
     history,
 )
 from adapters.slack.render import Json, mentioned, readable
+from adapters.slack.workspace import Workspace
 from core import text
 from core.chat import participants
 from core.chat.files import Downloads
 from core.chat.participants import Participants, Ways, as_everywhere
+from core.chat.presence import mark_while_unknown
 from core.errors import NotFound, NotStored, PlatformBusy, SettingsError
 from core.i18n import nearest, say
 from core.messages import Address, Attachment, Message, Person, Quote, ReplyTo, turn_id
-from core.ports import Inbox, Journal, ThreadMap
+from core.ports import Inbox, Journal, Policy, ThreadMap
+from core.records import Member
 from core.tasks import Bounded, together
 
 NOT_A_FILE = frozenset({"tombstone", "hidden_by_limit"})
@@ -314,9 +315,11 @@ class Intake:
     def __init__(
         self, workspace: Workspace, inbox: Inbox, taking_part: ThreadParticipants,
         direct_threads: DirectThreads, downloads: Downloads, options: Options, removed: Removed,
+        policy: Policy,
     ) -> None:  # fmt: skip
         self._workspace = workspace
         self._inbox = inbox
+        self._policy = policy
         self._downloads = downloads
         self._options = options
         self._removed = removed
@@ -397,8 +400,15 @@ class Intake:
             await self._inbox.amend(message.event_key, message)
         self._downloads.begin(message)
         self._workspace.titles[receipt.turn] = text.one_line(message.text, _TITLE)
-        if receipt.fresh and receipt.waiting:
-            self._workspace.marks.put(receipt.turn, f"{said.channel}:{said.ts}")
+        if not receipt.fresh:
+            return
+        marks, place = self._workspace.marks, f"{said.channel}:{said.ts}"
+        if receipt.waiting:
+            marks.put(receipt.turn, place)
+        elif not self._workspace.directory.is_known(said.user):
+            self._workspace.tasks.start(
+                mark_while_unknown(marks, self._policy, self._inbox, message, receipt, place)
+            )
 
     def _message(self, said: ParsedMessage, where: Address) -> Message:
         """As far as it is known without asking; the rest is looked up when the turn starts."""
@@ -701,9 +711,9 @@ class Context:
         return posts[ours[-1] + 1 :] if ours else posts
 
     def _told(
-        self, message: Message, found: Pointed, people: Mapping[str, Profile]
+        self, message: Message, found: Pointed, people: Mapping[str, Member]
     ) -> tuple[Message, Sequence[str]]:
-        author = people.get(message.author.id) or Profile(message.author.id)
+        author = people.get(message.author.id) or Member(message.author.id)
         names = {id: profile.name for id, profile in people.items() if profile.name}
         names[self._workspace.user] = "Ponte"
         locale = message.locale or author.locale.replace("_", "-")

@@ -11,10 +11,10 @@ import structlog
 from adapters.slack.client import (
     InDoubt,
     SlackApi,
-    Workspace,
 )
 from adapters.slack.events import private_url
 from adapters.slack.render import Json
+from adapters.slack.workspace import Workspace
 from core.chat.files import LARGEST
 from core.messages import Attachment, File
 from core.ports import Files

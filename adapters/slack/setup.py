@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -42,9 +44,19 @@ SCOPES: Mapping[str, str] = {
 """Bot scopes, and what each is for."""
 SOCKET_SCOPE = "connections:write"
 """The scope of the app-level token for Socket Mode."""
+MEMBER_EVENTS = ("team_join", "user_change")
+"""They tell who people are. Without them it is known from users.list, up to an hour later."""
+EVENTS_MARK = "slack-events"
+"""An empty file of the home, made when one of these events came first. With its bot token an app
+cannot ask which events it is subscribed to (apps.manifest.export takes another token)."""
+NO_EVENTS_YET = (
+    "No team_join or user_change event has arrived yet. If you created this app before December "
+    "2026, paste the manifest of `ponte slack-manifest` into App Manifest and install the app "
+    "again. Without these events Ponte learns of new members and guests up to an hour later."
+)
 EVENTS = (
     "agent_session_stopped", "app_home_opened", "app_mention", "message.channels",
-    "message.groups", "message.im", "message.mpim",
+    "message.groups", "message.im", "message.mpim", *MEMBER_EVENTS,
 )  # fmt: skip
 _DESCRIPTION = "Connects people with their tables, quick commands and a Python sandbox."
 REFUSED_APP = (
@@ -129,14 +141,18 @@ async def socket_url(app_api: SlackApi) -> str:
 
 async def check(
     bot_token: str, app_token: str, signing_secret: str, base_url: str, proxies: Proxies,
-    everything: Sequence[str] = (),
+    everything: Sequence[str] = (), home: Path | None = None,
 ) -> Sequence[Health]:  # fmt: skip
     """Each setting against the live service, for the operator. `everything`: the places in which
-    all that people say is for Ponte."""
+    all that people say is for Ponte. `home`: its folder."""
     found: list[Health] = []
     api, app_api = SlackApi(bot_token, base_url, proxies), SlackApi(app_token, base_url, proxies)
     try:
         found += await _bot(api, everything)
+        if home is not None:
+            heard = await asyncio.to_thread((home / EVENTS_MARK).exists)
+            words = say("team_join and user_change arrive") if heard else say(NO_EVENTS_YET)
+            found.append(Health("slack events", "on", words))
         if app_token:
             await socket_url(app_api)
             found.append(

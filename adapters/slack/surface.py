@@ -15,6 +15,8 @@ from adapters.slack import render
 from adapters.slack.client import (
     FAILURES,
     GONE,
+    PATIENCE,
+    REFUSAL_LINE,
     SHAPE_REFUSED,
     STOPPED,
     STREAM_OVER,
@@ -23,7 +25,6 @@ from adapters.slack.client import (
     InDoubt,
     SlackApi,
     SlackRefused,
-    Workspace,
     history,
 )
 from adapters.slack.events import Source
@@ -48,6 +49,8 @@ from adapters.slack.render import (
     smaller,
     weight,
 )
+from adapters.slack.workspace import Workspace
+from core import errors
 from core.chat.posting import FILES
 from core.chat.presence import SOON
 from core.errors import PlatformBusy, PostRemoved, Undeliverable
@@ -257,9 +260,14 @@ class Posts:
         await self._follow(str(made["ts"]), rest, cards, frozenset())
         return made
 
-    async def whisper(self, user: str, thread: str, body: Json, part: str) -> str:
-        """To one person alone; the time stamp, "" for none. Raises as `SlackApi.call`."""
+    async def whisper(
+        self, user: str, thread: str, body: Json, part: str, *, refusal: bool = False
+    ) -> str:
+        """To one person alone; the time stamp, "" for none. `refusal`: at the pace of refusals, so
+        that no answer waits for one. Raises as `SlackApi.call`."""
         shown: list[Json] = []
+        if refusal:
+            await self._api.limiter.turn(REFUSAL_LINE, "", PATIENCE)
 
         async def post(variant: Json) -> None:
             told = await self._api.call(
@@ -380,14 +388,14 @@ class ChatSurface:
         self._many = len(parts)
         return parts
 
-    def pause(self) -> float:
+    async def pause(self) -> float:
         """Before an answer grows, its last call takes a place in Slack's limits; without one it
         is posted whole, when it is there."""
         if self._numbers or self._claims:
             return 0.0
         streams = ("chat.startStream", "chat.stopStream")
         for methods in (streams, ("chat.update",)) if self._may_stream() else (("chat.update",),):
-            if self._api.limiter.claim(*methods):
+            if await self._api.limiter.claim(*methods):
                 self._claims.update(methods)
                 return 0.0
         return CROWDED
@@ -490,7 +498,7 @@ class ChatSurface:
     async def _start(self, key: str, part: str) -> str | None:
         """Begin a stream; None where this must be an ordinary post."""
         text = self._rendered(part[: settled(part)])
-        if not text.strip() or not self._claimed_stream():
+        if not text.strip() or not await self._claimed_stream():
             return None
         try:
             self._stream = await Stream.start(
@@ -510,13 +518,13 @@ class ChatSurface:
         self._keyless[id] = key
         return id
 
-    def _claimed_stream(self) -> bool:
+    async def _claimed_stream(self) -> bool:
         """The first stream's places were taken by `pause`; one that follows it needs its own."""
         if "chat.startStream" in self._claims:
             self._claims.remove("chat.startStream")
             return True
         follows = bool(self._keyless) and self._may_stream()
-        if follows and self._api.limiter.claim("chat.startStream", "chat.stopStream"):
+        if follows and await self._api.limiter.claim("chat.startStream", "chat.stopStream"):
             self._claims.add("chat.stopStream")
             return True
         return False
@@ -543,7 +551,8 @@ class ChatSurface:
 
     async def _append(self, stream: Stream, part: str) -> bool:
         text = self._rendered(part[: settled(part)])
-        if not self._api.limiter.spare("chat.appendStream") or await stream.append(text):
+        spare = await self._api.limiter.spare("chat.appendStream")
+        if not spare or await stream.append(text):
             return True
         self._stream = None
         await self._stop_stream(stream, stream.sent, [], goes_on=True)
@@ -569,7 +578,7 @@ class ChatSurface:
         body = self._content(part, answer, grows)
         if self._shown.get(post) == body["blocks"]:
             return
-        if grows and (self._stopped or not self._api.limiter.spare("chat.update")):
+        if grows and (self._stopped or not await self._api.limiter.spare("chat.update")):
             return
         if post not in self._numbers and self._may_stream():
             await stop_stream(self._api, self._channel, _ts(post))
@@ -597,7 +606,10 @@ class ChatSurface:
     async def _whisper(self, part: str, answer: Answer) -> str:
         thread = self._thread if self._thread != self._source.ts else ""
         body = self._content(part, answer, False)
-        return PRIVATE + await self._posts.whisper(self._to.asker.id, thread, body, part)
+        shown = await self._posts.whisper(
+            self._to.asker.id, thread, body, part, refusal=errors.is_refusal(answer.code)
+        )
+        return PRIVATE + shown
 
     async def _in_place(self, answer: Answer) -> bool:
         """Render a decided card anew where it stands; False where none stands there."""
@@ -845,16 +857,20 @@ class Presence:
 
     def _begin(self) -> None:
         if not self._thread:
-            if self._workspace.api.limiter.spare("reactions.remove"):  # it must come off again
-                self._workspace.marks.put(self._to.turn, self._place)
+            self._workspace.tasks.start(self._mark())
             return
         if not self._workspace.flags.on("sessions"):
             self._line = self._workspace.tasks.start(self._keep_line())
             return
         self._session = self._workspace.tasks.start(self._stand())
 
+    async def _mark(self) -> None:
+        spare = await self._workspace.api.limiter.spare("reactions.remove")
+        if spare and not self._ended:  # it must come off again
+            self._workspace.marks.put(self._to.turn, self._place)
+
     async def _stand(self) -> None:
-        if not self._workspace.api.limiter.reserve(_SESSION, 2):
+        if not await self._workspace.api.limiter.reserve(_SESSION, 2):
             return  # there must be a place left to end it
         self._reserved = True
         self._workspace.working[self._where] = self._to.turn

@@ -27,10 +27,12 @@ from typing import Any, Protocol, TextIO, TypeVar
 from rich.cells import cell_len
 
 from core.changes.cards import differences
+from core.commonmark import parser
 from core.errors import PonteError, TooLarge
 from core.http import HttpAnswer, HttpClient, HttpError
 from core.i18n import moment, say, size
-from core.markdown import ended, is_plain, unlinked
+from core.markdown import ended, is_plain, unclickable
+from core.private_files import create_file, has_content, open_folder
 from core.text import after, clean, file_name
 
 MOMENT = 1.0
@@ -194,19 +196,18 @@ class Downloads:
             return Fetched(name, size)
 
     def _save(self, name: str, data: bytes) -> Path:
-        self._folder.mkdir(parents=True, exist_ok=True)
         stem, dot, extension = name.rpartition(".")
-        for number in itertools.count():
-            numbered = f"{stem}-{number}.{extension}" if dot else f"{name}-{number}"
-            path = self._folder / (numbered if number else name)
-            try:
-                with path.open("xb") as out:
-                    out.write(data)
-            except FileExistsError:
-                if path.read_bytes() == data:
-                    return path
-                continue
-            return path
+        with open_folder(self._folder) as folder:
+            for number in itertools.count():
+                numbered = f"{stem}-{number}.{extension}" if dot else f"{name}-{number}"
+                each = numbered if number else name
+                try:
+                    with create_file(each, folder) as out:
+                        out.write(data)
+                except FileExistsError:
+                    if not has_content(each, folder, data):
+                        continue
+                return self._folder / each
         raise FileExistsError(name)
 
 
@@ -315,12 +316,12 @@ class Screen:
         self.line(f"  [{file.name}, {size} kB] {where}")
 
     def _card(self, card: Mapping[str, Any]) -> None:
-        self.line(unlinked(f"  # {card['title']} ({say(card['state'], self._locale)})"))
+        self.line(self._readable(f"  # {card['title']} ({say(card['state'], self._locale)})"))
         if card["text"]:
-            self.line(unlinked(f"    {card['text']}"))
+            self.line(self._readable(f"    {card['text']}"))
         for row in card["rows"]:
             for change in differences(row):
-                self.line(unlinked(f"    {change}"))
+                self.line(self._readable(f"    {change}"))
         if card["state"] == "open" and (expires := card.get("expires_at")):
             # In the zone of this machine, at which the reader sits.
             when = moment(datetime.fromtimestamp(expires, UTC).astimezone(), self._locale)
@@ -328,6 +329,10 @@ class Screen:
         if card["actions"]:
             hints = " · ".join(f"{action} {card['id']}" for action in card["actions"])
             self.line("    " + say("Type: {hints}", self._locale, hints=hints))
+
+    def _readable(self, text: str) -> str:
+        """Somebody's words on a card; a pipe links nothing, and nothing is changed there."""
+        return unclickable(text) if self.live else text
 
     def _wipe(self) -> None:
         if self._progress:
@@ -349,7 +354,9 @@ def drawn_markdown(text: str) -> str:
     out = io.StringIO()
     width = min(shutil.get_terminal_size().columns, WIDEST)
     console = Console(file=out, force_terminal=True, color_system="standard", width=width)
-    console.print(Markdown(text, hyperlinks=False))
+    drawn = Markdown(text, hyperlinks=False)
+    drawn.parsed = parser().parse(text)  # its own parser takes HTML for such, and leaves it out
+    console.print(drawn)
     return "\n".join(line.rstrip() for line in out.getvalue().split("\n")).strip("\n")
 
 
@@ -396,6 +403,11 @@ class Unreachable(PonteError):
     sentence = "Ponte does not answer. Your last message may be kept; start `ponte chat` again."
 
 
+def headers_for(locale: str, *, is_terminal: bool) -> dict[str, str]:
+    """Those of each request; `is_terminal`: answers are shown where addresses become links."""
+    return {"Accept-Language": locale} | ({} if is_terminal else {"Prefer": "links=none"})
+
+
 async def turn_stream(
     http: HttpClient,
     asked: Mapping[str, str],
@@ -426,7 +438,8 @@ async def turn_stream(
 async def chat(
     socket_path: Path, locale: str, stdin: TextIO, stdout: TextIO, folder: Path = FOLDER
 ) -> int:
-    """Talk until `sair`, `exit`, `quit`, Ctrl-D or the end of a pipe; the exit code.
+    """Talk until `sair`, `exit`, `quit`, Ctrl-D or the end of a pipe, and return the exit code: 1
+    where Ponte could not be reached, and for a pipe where any of its messages failed.
 
     The files of answers are saved in `folder`.
     """
@@ -436,6 +449,8 @@ async def chat(
         try:
             with talk.interrupts.heard():
                 await talk.until_end(await talk.lines(stdin))
+                if talk.has_failed and not (screen.live and stdin.isatty()):
+                    return 1
         except Quit:
             screen.line("")
         except PonteError as error:
@@ -450,8 +465,10 @@ class Talk:
         self._downloads = downloads
         self._screen = screen
         self._locale = locale
-        self._headers = {"Accept-Language": locale}
+        self._headers = headers_for(locale, is_terminal=screen.live)
         self.interrupts = Interrupts()
+        self.has_failed = False
+        """Whether any message so far was not answered: a script asks for the exit code."""
         self._turn = ""
         self._doing = ""
 
@@ -518,7 +535,7 @@ class Talk:
         try:
             files, missing = await asyncio.to_thread(attached, text)
         except PonteError as error:
-            self._screen.line(error.words(self._locale))
+            self._fail(error.words(self._locale))
             return
         for name in missing:
             self._screen.line(say(NO_FILE, self._locale, name=name))
@@ -530,7 +547,7 @@ class Talk:
                 return
             except HttpAnswer as refused:
                 if refused.status != 503 or wait is None:
-                    self._screen.line(_error_words(refused))
+                    self._fail(_error_words(refused))
                     return
             except HttpError:
                 if wait is None:
@@ -554,9 +571,14 @@ class Talk:
                     case "done":
                         await self._show(data)
                     case "error":
-                        self._screen.line(data["message"])
+                        self._fail(data["message"])
+
+    def _fail(self, words: str) -> None:
+        self.has_failed = True
+        self._screen.line(words)
 
     async def _show(self, body: Mapping[str, Any]) -> None:
+        self.has_failed = self.has_failed or body["status"] == "failed"
         files = [await self._downloads.fetch(file, self._headers) for file in body["files"]]
         self._screen.answer(body, files)
 

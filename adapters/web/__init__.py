@@ -25,7 +25,16 @@ from core.integration import (
 )
 from core.policy import EVERYTHING, PlatformRights
 from core.records import Health
-from core.settings import Origin, SettingsPart, Switch, is_loopback, plain, setting, token_fault
+from core.settings import (
+    Origin,
+    SettingsPart,
+    Switch,
+    has_generated_form,
+    is_loopback,
+    plain,
+    setting,
+    token_fault,
+)
 
 _DIFFERENT = 8
 """Characters of a token that differ at least; `openssl rand -hex 16` has fewer once in millions."""
@@ -97,10 +106,12 @@ class Web(OwnerIntegration[WebSettings]):
         from adapters.web.authentication import TokenAuthentication
 
         own = deps.own
-        token = plain(own.ponte_web_token) or deps.home.web_token()
+        chosen = plain(own.ponte_web_token)
+        token = chosen or deps.home.web_token()
         return WebAdapter(
             auth=TokenAuthentication(
-                own.ponte_web_host, token, own.ponte_web_url or "", page.people
+                own.ponte_web_host, token, own.ponte_web_url or "", page.people,
+                is_generated=not chosen and has_generated_form(token),
             ),
             listener=Port(own.ponte_web_host, own.ponte_web_port),
             extra={path: Mounted(handler) for path, handler in page.routes.items()},

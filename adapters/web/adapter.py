@@ -307,7 +307,7 @@ class Hub:
         channel = self._channels.setdefault(conversation, Channel())
         follower = Follower(channel, visitor)
         channel.followers.add(follower)
-        if visitor and visitor.token:
+        if visitor and visitor.can_end:
             self.look()  # they were let in before this stream was known
             if self._looking is None or self._looking.done():
                 self._looking = asyncio.create_task(self._look(), name="who may follow")
@@ -325,7 +325,7 @@ class Hub:
 
     async def _look(self) -> None:
         """Ends the streams of who may not come in any more, while there are any that might."""
-        while followers := [one for one in self._followers if one.visitor and one.visitor.token]:
+        while followers := [one for one in self._followers if one.visitor and one.visitor.can_end]:
             self._due.clear()
             for visitor in {one.visitor for one in followers if one.visitor}:
                 with suppress(PonteError):

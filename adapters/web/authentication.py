@@ -16,7 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from http.cookies import CookieError, SimpleCookie
 from typing import Protocol
@@ -28,6 +28,7 @@ from core.messages import Person
 from core.policy import OWNER
 from core.ports import People
 from core.records import Account
+from core.settings import has_generated_form
 from core.store.people import hashed
 
 SESSION = 30 * 86_400
@@ -54,10 +55,30 @@ class Visit:
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """Who asks, as they have shown; `token` is the hash of what let them in, "" for an owner."""
+    """Who asks, as they have shown; `token` is the hash of what let them in, "" for an owner;
+    `session` that of their session, "" for a bearer."""
 
     person: Person
     token: str = ""
+    session: str = ""
+
+    @property
+    def can_end(self) -> bool:
+        """Whether they may be let in no more while this process runs."""
+        return bool(self.token or self.session)
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What a browser's cookie says; `until` is a time in seconds of the epoch."""
+
+    visitor: Visitor
+    until: float
+    accounts: Sequence[Account]
+
+    @property
+    def id(self) -> str:
+        return self.visitor.session
 
 
 class Authentication(Protocol):
@@ -101,14 +122,21 @@ class Authentication(Protocol):
         """
         ...
 
+    async def leave(self, visit: Visit) -> None:
+        """End the session that this request comes with, if any, everywhere. Raises NotStored."""
+        ...
+
 
 class Login:
     """The tokens of the page's owner and of its people: offered once as JSON and then kept as a
     session, or as a bearer.
 
-    Tokens are compared in constant time, all of them, and each offer is counted before, so that no
-    answer tells a guesser more than the count allows. Whoever has a session is never counted. A
-    session is sealed with a key that is made of the token: it ends with it.
+    Tokens are compared in constant time, all of them. Wrong ones are counted, and no more than the
+    count allows are answered. A right token that Ponte generated is let in even then, since no
+    number of guesses finds it; those of people always are generated. A token that a person chose is
+    counted before it is compared, so that no answer tells a guesser more. Whoever has a session is
+    never counted. A session is sealed with a key that is made of the token: it ends with it, and
+    when its person signs out.
     """
 
     def __init__(
@@ -118,10 +146,14 @@ class Login:
         now: Callable[[], float] = time.time,
         people: People | None = None,
         platform: str = "web",
+        *,
+        is_generated: bool = False,
     ) -> None:
+        """`is_generated`: Ponte made the owner's token."""
         if not token:
             raise ValueError("the page needs a token")
         self._token = token.encode()
+        self._is_generated = is_generated
         self._key = hmac.digest(self._token, b"ponte session", "sha256")
         # Browsers keep cookies by host and not by port: two Pontes of one machine need two names.
         self.cookie = f"ponte-{_seal(self._key, '')[:8]}"
@@ -142,41 +174,69 @@ class Login:
         return await self.check(offered.strip(), address)
 
     async def check(self, offered: str, address: str) -> Visitor:
-        """Whose token that is. Raises WrongToken, TooManyTries before it is even looked at, and
-        NotStored where it is not the owner's and the others' cannot be read."""
+        """Return whose token that is.
+
+        Raises WrongToken; TooManyTries where too many wrong ones came; NotStored where the token is
+        not the owner's and the others' cannot be read.
+        """
         source, unread = _source(address), None
-        self._check_tries(source)
         accounts: Sequence[Account] = ()
-        try:
-            accounts = await self._people.all() if self._people else ()
-        except NotStored as error:  # its owner still comes in, to see what is wrong
-            unread = error
-        # Nothing waits from here on: who asks much at once with the right token is no guesser.
+        if has_generated_form(offered):
+            try:
+                accounts = await self._people.all() if self._people else ()
+            except NotStored as error:  # its owner still comes in, to see what is wrong
+                unread = error
+            if found := self._find_generated(offered, accounts):
+                await self._saw(found, accounts)
+                return found
+        # Nothing waits from here on: many guesses at once are each counted before the next.
         self._check_tries(source)
-        self._tries.append((self._clock(), source))
-        found = self._owner if hmac.compare_digest(_bytes(offered), self._token) else None
+        if not hmac.compare_digest(_bytes(offered), self._token):
+            self._tries.append((self._clock(), source))
+            raise unread or WrongToken()
+        return self._owner
+
+    def _find_generated(self, offered: str, accounts: Sequence[Account]) -> Visitor | None:
+        found = None
+        if hmac.compare_digest(_bytes(offered), self._token) and self._is_generated:
+            found = self._owner
         digest = hashed(offered)
         for account in accounts:
             if hmac.compare_digest(digest, account.token):
                 found = self._visitor(account)
-        if found is None:
-            raise unread or WrongToken()
-        self._tries.pop()
-        await self._saw(found, accounts)
         return found
 
     async def still(self, visitor: Visitor) -> bool:
+        if await self._is_ended(visitor):
+            return False
         account = await self._account(visitor.person.id) if visitor.token else None
-        return visitor == self._owner or bool(account and account.token == visitor.token)
+        return not visitor.token or bool(account and account.token == visitor.token)
 
     def session(self, visitor: Visitor | None = None) -> str:
         """What a browser keeps: it ends by itself, and with a new token."""
         said = f"{int(self._now()) + SESSION:x}-{secrets.token_hex(8)}"
-        if visitor and visitor != self._owner:
+        if visitor and visitor.token:
             said = f"{said}-{visitor.person.id}"
         return f"{said}-{_seal(self._key_of(visitor or self._owner), said)}"
 
+    async def leave(self, headers: Mapping[str, str]) -> None:
+        """End the session that these headers bring. Raises NotStored."""
+        session = await self._read_session(headers)
+        if session and self._people and not await self._people.is_session_ended(session.id):
+            await self._people.end_session(session.id, session.until)
+
     async def _of_session(self, headers: Mapping[str, str]) -> Visitor | None:
+        session = await self._read_session(headers)
+        if session is None or await self._is_ended(session.visitor):
+            return None
+        await self._saw(session.visitor, session.accounts)
+        return session.visitor
+
+    async def _read_session(self, headers: Mapping[str, str]) -> Session | None:
+        """Return the session of the cookie where its seal is ours and its time is not over.
+
+        Raises NotStored.
+        """
         try:
             kept = SimpleCookie(headers.get("cookie", "")).get(self.cookie)
         except CookieError:
@@ -192,10 +252,22 @@ class Login:
             visitor, accounts = self._visitor(account), [account]
         if not hmac.compare_digest(_bytes(seal), _bytes(_seal(self._key_of(visitor), said))):
             return None
-        if int(said.partition("-")[0], 16) <= self._now():
+        until = int(said.partition("-")[0], 16)
+        if until <= self._now():
             return None
-        await self._saw(visitor, accounts)
-        return visitor
+        return Session(replace(visitor, session=hashed(said)), until, accounts)
+
+    async def _is_ended(self, visitor: Visitor) -> bool:
+        """Whether they signed out. An owner comes in while that cannot be read, to see what is
+        wrong: nothing else is to be had then. Raises NotStored."""
+        if not visitor.session or self._people is None:
+            return False
+        try:
+            return await self._people.is_session_ended(visitor.session)
+        except NotStored:
+            if visitor.token:
+                raise
+            return False
 
     async def _account(self, name: str) -> Account | None:
         if self._people is None:
@@ -250,6 +322,9 @@ class SocketAuthentication:
     async def enter(self, token: str, visit: Visit) -> str:
         return ""
 
+    async def leave(self, visit: Visit) -> None:
+        return None
+
 
 class TokenAuthentication:
     """`host` is the listen address, `url` the public origin where a proxy stands in front; `token`
@@ -260,9 +335,18 @@ class TokenAuthentication:
 
     platform = "web"
 
-    def __init__(self, host: str, token: str, url: str = "", people: People | None = None) -> None:
+    def __init__(
+        self,
+        host: str,
+        token: str,
+        url: str = "",
+        people: People | None = None,
+        *,
+        is_generated: bool = False,
+    ) -> None:
+        """`is_generated`: Ponte made the owner's token."""
         public = urlsplit(url)
-        self._login = Login(token, people=people, platform=self.platform)
+        self._login = Login(token, people=people, platform=self.platform, is_generated=is_generated)
         self.cookie = self._login.cookie
         self.secure = public.scheme == "https"
         self._hosts = {host.lower(), (public.hostname or "").lower()} - {""}
@@ -288,6 +372,9 @@ class TokenAuthentication:
 
     async def enter(self, token: str, visit: Visit) -> str:
         return self._login.session(await self._login.check(token, self._address(visit)))
+
+    async def leave(self, visit: Visit) -> None:
+        await self._login.leave(visit.headers)
 
     def _address(self, visit: Visit) -> str:
         """Whose guesses these are: a proxy on this machine writes last for whom it asks."""

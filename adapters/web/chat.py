@@ -75,7 +75,8 @@ class Chat:
         conversation = said.address.channel
         if streams:
             return self._stream(request, receipt, said)
-        if "respond-async" in request.headers.get("prefer", ""):
+        # What was one too many is in no list of the conversation: only this answer can say so.
+        if "respond-async" in request.headers.get("prefer", "") and not receipt.refused:
             accepted = {"conversation": conversation, "turn": receipt.turn, "status": "accepted"}
             return JSONResponse(accepted, 202, {"Preference-Applied": "respond-async"})
         answer = await self._site.inbox.answer_of(receipt.seq)
@@ -126,7 +127,7 @@ class Chat:
         """A repeat gets the first turn and its answer, whatever else it carries."""
         key = requests.event_key_of(visitor_of(request).person, asked.event_key or "")
         if asked.event_key and (first := await requests.known(self._site, key)):
-            return Receipt(first.seq, first.turn, fresh=False), first.message
+            return Receipt(first.seq, first.turn, False, refused=first.refused), first.message
         text = await requests.message_text(asked.message)
         said = requests.message(
             self._site, request, text, asked.conversation, asked.event_key,

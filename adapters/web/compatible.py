@@ -15,12 +15,13 @@ import hashlib
 import mimetypes
 import re
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -41,6 +42,7 @@ from adapters.web.errors import (
     NotTheLast,
     OtherConversation,
     TooManyFiles,
+    TooManyRequests,
     openai_error,
     status_of,
 )
@@ -76,6 +78,14 @@ SOON = 2.0
 DECIDING = ("approve", "deny", "undo")
 """Commands that are for the page: a program may write words that nobody has read."""
 WISHES = ("system", "developer")
+FIELDS, MESSAGES = 100, 10_000
+"""Fields of one object of a request, and its messages. OpenAI's own requests know some forty."""
+IN_FLIGHT, OF_ONE = 500, 50
+"""Requests that are under way at once, and of one person."""
+SMALL = 1_000_000
+READING, READING_OF_ONE = 2 * BODY, BODY
+"""Bytes of bodies larger than `SMALL` that are read at once, and of one person's: until its text
+and files are stored, each takes some three times its size in memory."""
 MINUTE = 60
 """Seconds after which somebody who asked too much may ask again, at the soonest."""
 FAILED = {
@@ -118,6 +128,17 @@ class Form(BaseModel):
     """Unknown fields are let pass: clients send many, which only tune a model."""
 
     model_config = ConfigDict(extra="allow", strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_size(cls, data: object) -> object:
+        """Before anything is made of what it holds."""
+        if isinstance(data, dict):
+            if len(data) > FIELDS:
+                raise ValueError(f"more than {FIELDS} fields")
+            if any(isinstance(each, list) and len(each) > MESSAGES for each in data.values()):
+                raise ValueError(f"a list of more than {MESSAGES} entries")
+        return data
 
 
 class Line(Form):
@@ -188,6 +209,8 @@ class Taken:
     page: str
     left: Callable[[], Awaitable[object]]
     previous: str | None = None
+    streams: bool = False
+    counts: bool = False
 
     @property
     def head(self) -> Head:
@@ -221,9 +244,35 @@ class TurnStream(EventStream):
                     await self._left()
 
 
+class InFlight:
+    """Counts something of all people and of each, and refuses what would be more than `most` or
+    `of_one`."""
+
+    def __init__(self, most: int, of_one: int) -> None:
+        self._most = most
+        self._of_one = of_one
+        self._count: Counter[str] = Counter()
+
+    @contextmanager
+    def hold(self, person: str, count: int = 1) -> Iterator[None]:
+        """Raises TooManyRequests."""
+        too_many = self._count.total() + count > self._most
+        if too_many or self._count[person] + count > self._of_one:
+            raise TooManyRequests
+        self._count[person] += count
+        try:
+            yield
+        finally:
+            self._count[person] -= count
+            if not self._count[person]:
+                del self._count[person]
+
+
 class Compatible:
     def __init__(self, site: Site) -> None:
         self._site = site
+        self._requests = InFlight(IN_FLIGHT, OF_ONE)
+        self._bytes = InFlight(READING, READING_OF_ONE)
 
     @property
     def routes(self) -> list[Route]:
@@ -245,14 +294,19 @@ class Compatible:
         return JSONResponse(_model_json(name))
 
     async def complete(self, request: Request) -> Response:
+        return await self._answered(request, self._read_completion, _completion)
+
+    async def respond(self, request: Request) -> Response:
+        return await self._answered(request, self._read_response, _response)
+
+    async def _read_completion(self, request: Request) -> Asked:
         body = await read_json(request, CompletionRequest, BODY)
         _check(body)
         heard = [_heard(line, f"messages[{n}]") for n, line in enumerate(body.messages)]
         counts = bool(body.stream_options and body.stream_options.include_usage)
-        asked = Asked(heard, body.model, bool(body.stream), counts=counts)
-        return await self._answered(request, asked, lambda head: Completion(head, counts))
+        return Asked(heard, body.model, bool(body.stream), counts=counts)
 
-    async def respond(self, request: Request) -> Response:
+    async def _read_response(self, request: Request) -> Asked:
         body = await read_json(request, ResponseRequest, BODY)
         _check(body)
         wishes = [Heard("system", body.instructions)] if body.instructions else []
@@ -263,19 +317,31 @@ class Compatible:
             items = [(n, item) for n, item in enumerate(given) if item.type != "reasoning"]
             heard = [_heard(item, f"input[{n}]") for n, item in items]
         previous = body.previous_response_id or ""
-        asked = Asked([*wishes, *heard], body.model, bool(body.stream), previous)
-        return await self._answered(request, asked, dialects.Response)
+        return Asked([*wishes, *heard], body.model, bool(body.stream), previous)
 
     async def _answered(
-        self, request: Request, asked: Asked, speak: Callable[[Head], Dialect]
+        self,
+        request: Request,
+        read: Callable[[Request], Awaitable[Asked]],
+        speak: Callable[[Taken], Dialect],
     ) -> Response:
-        if asked.streams:
-            self._site.hub.check_room()
-        taken = await self._take(request, asked)
-        dialect = speak(taken.head)
-        response = await (self._stream if asked.streams else self._whole)(request, taken, dialect)
-        response.headers["X-Ponte-Conversation"] = taken.said.address.channel
-        return response
+        """Raises TooManyRequests."""
+        with ExitStack() as held:
+            held.enter_context(self._requests.hold(visitor_of(request).person.key))
+            taken = await self._taken(request, read)
+            answer = self._stream if taken.streams else self._whole
+            response = await answer(request, taken, speak(taken), held)
+            response.headers["X-Ponte-Conversation"] = taken.said.address.channel
+            return response
+
+    async def _taken(self, request: Request, read: Callable[[Request], Awaitable[Asked]]) -> Taken:
+        """Read the request and store its message; nothing else of it stays in memory."""
+        size = _size_of(request)
+        with self._bytes.hold(visitor_of(request).person.key, size if size > SMALL else 0):
+            asked = await read(request)
+            if asked.streams:
+                self._site.hub.check_room()
+            return await self._take(request, asked)
 
     async def _take(self, request: Request, asked: Asked) -> Taken:
         """Stored as a person's message. A repeat of an `Idempotency-Key` gets the first turn."""
@@ -296,7 +362,10 @@ class Compatible:
         once = said.address.channel.startswith(ONCE)
         left = (lambda: site.inbox.cancel(receipt.seq)) if once and not given else _nothing
         page = self._page(request, said)
-        return Taken(receipt, said, asked.model, page, left, asked.previous or None)
+        return Taken(
+            receipt, said, asked.model, page, left, asked.previous or None, asked.streams,
+            asked.counts,
+        )  # fmt: skip
 
     async def _conversation(self, request: Request, asked: Asked, event_key: str) -> str:
         """The name of where it is said. Raises NotFound, also for what is another person's."""
@@ -375,7 +444,9 @@ class Compatible:
         if command is not None and command.name in DECIDING:
             raise DecidedElsewhere(url=self._page(request, said) or f"/cards/{command.id}")
 
-    async def _whole(self, request: Request, taken: Taken, dialect: Dialect) -> Response:
+    async def _whole(
+        self, request: Request, taken: Taken, dialect: Dialect, held: ExitStack
+    ) -> Response:
         answer = asyncio.ensure_future(self._site.inbox.answer_of(taken.receipt.seq))
         gone = asyncio.ensure_future(_gone(request))
         try:
@@ -394,8 +465,11 @@ class Compatible:
         text = self._told(told, taken)
         return JSONResponse(dialect.whole(text, usage, told.status == "stopped"))
 
-    async def _stream(self, request: Request, taken: Taken, dialect: Dialect) -> Response:
-        """What is refused at once is told by its status, before anything is streamed."""
+    async def _stream(
+        self, request: Request, taken: Taken, dialect: Dialect, held: ExitStack
+    ) -> Response:
+        """What is refused at once is told by its status, before anything is streamed. What is
+        `held` for the request goes over to the stream."""
         key, hub = taken.said.address.conversation, self._site.hub
         with ExitStack() as stack:
             follower = stack.enter_context(hub.follow(key, visitor_of(request)))
@@ -407,6 +481,7 @@ class Compatible:
                 return failure
             told = asyncio.Event()
             events = self._events(first, growing, taken, dialect, told)
+            stack.push(held.pop_all())
             return TurnStream(events, stack.pop_all(), told, taken.left)
 
     async def _growing(
@@ -571,6 +646,20 @@ def _quote(heard: Heard) -> Quote:
     """With a word for each of its files, which go along with the message."""
     named = [f"[{file_name(name or 'file')}]" for _, name, _ in heard.files]
     return Quote(heard.role, "\n".join(filter(None, [heard.text, *named])))
+
+
+def _completion(taken: Taken) -> Dialect:
+    return Completion(taken.head, taken.counts)
+
+
+def _response(taken: Taken) -> Dialect:
+    return dialects.Response(taken.head)
+
+
+def _size_of(request: Request) -> int:
+    """Bytes of the body as the client declares it; where it does not, as many as it may have."""
+    declared = request.headers.get("content-length", "")
+    return min(int(declared[:18]), BODY) if declared.isdecimal() else BODY
 
 
 def _check(body: Form) -> None:

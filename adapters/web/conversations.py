@@ -309,7 +309,8 @@ class Pages:
         return self._with_session(JSONResponse({"status": "signed in"}), session, SESSION)
 
     async def logout(self, request: Request) -> Response:
-        """Have the browser forget its session."""
+        """End the session, and have the browser forget it. Raises NotStored."""
+        await self._site.auth.leave(visit_of(request.scope))
         return self._with_session(JSONResponse({"status": "signed out"}), "", 0)
 
     async def me(self, request: Request) -> Response:

@@ -105,6 +105,7 @@ SENTENCES = {
     "deciding": "One moment…",
     "expires": "Expires {when}",
     "state_open": "waits for you",
+    "state_open_for_others": "waits for somebody else",
     "state_approved": "approved",
     "state_done": "done",
     "state_denied": "denied",
@@ -166,6 +167,11 @@ class ForeignOrigin(Refusal):
 class TooManyTries(Refusal):
     code = "too_many"
     sentence = "Too many wrong tokens. Please wait a minute and try again."
+
+
+class TooManyRequests(Refusal):
+    code = "too_many"
+    sentence = "Too many requests are under way. Please try again in a moment."
 
 
 class TooManyStreams(Refusal):

@@ -252,7 +252,9 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("GET", "/openapi.json"): Operation("This description"),
     ("POST", "/chat"): Operation(
         "Say something, and read the answer", ChatAnswer, AskedAsJson, files=True, also=(STREAM,),
-        query=_HTML, headers={"Prefer": "respond-async: 202 with the turn's id at once"},
+        query=_HTML, headers={
+            "Prefer": "respond-async: 202 with the turn's id at once, 429 for one message too many"
+        },
         refuses=(404, 410, 413, 415, 422, 429, 503),
     ),
     ("POST", "/cards/{id}"): Operation("Decide on a card, or undo a change", Decided, Decision,

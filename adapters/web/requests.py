@@ -5,7 +5,6 @@ as JSON, event streams; and the guard that authenticates first.
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 import time
 import uuid
@@ -28,6 +27,7 @@ from adapters.web.authentication import WINDOW, Visit, Visitor
 from adapters.web.errors import (
     BadRequest,
     Stopping,
+    TooManyRequests,
     TooManyTries,
     Unauthorized,
     WrongMediaType,
@@ -42,7 +42,7 @@ from core.i18n import size as size_of
 from core.messages import Attachment, Message, Person, ReplyTo, turn_id
 from core.policy import OWNER
 from core.records import Receipt, Shown
-from core.text import clean, file_name
+from core.text import check_json, clean, file_name, parse_json
 
 TEXT = 2_000_000
 """Bytes of one message's text must be fewer."""
@@ -52,12 +52,17 @@ FILES = 10
 """Files with one message."""
 JSON_BODY = 6 * TEXT + 65_536
 """Bytes: JSON may write one character as six (\\u00e9)."""
-LONG = 1_000_000
+LONG = 100_000
 """Bytes of JSON that are read in a thread."""
+VALUES, DEPTH = 100_000, 32
+"""Values in one body, and how deep they are nested; each becomes an object in memory. Of a model's
+answers as many are taken (`core.openai.PARTS`)."""
 FORM_BODY = 5 * FILE + TEXT
 COMPATIBLE = "/v1/"
 """What is asked as OpenAI's API is begins so."""
 KNOWN = "known"
+UNLINKED = "links=none"
+"""What a client on the home's socket prefers that shows answers where nothing becomes a link."""
 """In a request's state: who asks (`Visitor`), where they have shown it; else None."""
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
@@ -72,6 +77,8 @@ ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 """Of a conversation or a file."""
 _TYPE = re.compile(r"[a-z0-9.+-]{1,60}/[a-z0-9.+-]{1,60}")
 _LOCALE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8}){0,3}")
+UNLINKED = "links=none"
+"""What a client on the home's socket prefers that shows answers where nothing becomes a link."""
 _log = structlog.get_logger("web")
 M = TypeVar("M", bound=BaseModel)
 Conversation = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
@@ -162,12 +169,12 @@ async def read_json(request: Request, form: type[M], limit: int = JSON_BODY) -> 
     """Raises WrongMediaType, TooLarge, BadRequest."""
     if _media_type(request) != "application/json":
         raise WrongMediaType
-    body = await _capped(request, limit).body()
-    try:
-        data = json.loads(body) if len(body) < LONG else await asyncio.to_thread(json.loads, body)
-    except (ValueError, RecursionError):
-        raise BadRequest(why="it is not JSON") from None
-    return _checked(form, data)
+    body = bytearray()
+    async for piece in _capped(request, limit).stream():
+        body += piece
+    if len(body) < LONG:
+        return _parsed(form, body)
+    return await asyncio.to_thread(_parsed, form, body)
 
 
 @asynccontextmanager
@@ -239,7 +246,14 @@ def message(
         sent_at=time.time(),
         clicked=clicked,
         replaces=replaces,
+        linked=not (person.platform == "terminal" and prefers(request, UNLINKED)),
     )
+
+
+def prefers(request: Request, preference: str) -> bool:
+    """Whether the client asks for that (RFC 7240)."""
+    asked = request.headers.get("prefer", "").split(",")
+    return preference in [each.partition(";")[0].strip().lower() for each in asked]
 
 
 async def known(site: Site, event_key: str) -> Shown | None:
@@ -285,6 +299,8 @@ def refusal(error: PonteError, locale: str, path: str = "") -> JSONResponse:
     headers = {"Retry-After": "2"} if status == 503 else {}
     if isinstance(error, TooManyTries):
         headers["Retry-After"] = str(round(WINDOW))
+    if isinstance(error, TooManyRequests):
+        headers["Retry-After"] = "1"
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     body: Mapping[str, Any] = body_of(error, locale)
@@ -312,6 +328,20 @@ def visit_of(scope: Scope) -> Visit:
         headers[name] = f"{headers[name]}, {value}" if name in headers else value
     client = scope.get("client")
     return Visit(scope["path"], headers, client[0] if client else "", scope["method"])
+
+
+def _parsed(form: type[M], body: bytearray) -> M:
+    """Raises BadRequest, for too many values and for deep nesting before anything is made of it."""
+    match check_json(body, VALUES, DEPTH):
+        case "many":
+            raise BadRequest(why="it holds too many values")
+        case "deep":
+            raise BadRequest(why="it is nested too deeply")
+    try:
+        data = parse_json(body)
+    except ValueError:
+        raise BadRequest(why="it is not JSON") from None
+    return _checked(form, data)
 
 
 def _checked(form: type[M], data: Any) -> M:

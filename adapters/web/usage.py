@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from adapters.web.adapter import Site
 from adapters.web.requests import visitor_of
+from core.allowances import tell_estimates
 from core.errors import NotFound
 from core.i18n import LANGUAGE, money, number, say
 
@@ -59,6 +60,8 @@ def page(days: Sequence[tuple[date, Row]]) -> str:
     )
     body = "".join(_line(day, row) for day, row in reversed(days) if row)
     most = number(round(max(values), 2))
+    estimated = sum(int(row.get("estimated") or 0) for _, row in days)
+    note = f"<p>{escape(tell_estimates(estimated))}</p>" if estimated else ""
     return (
         f'<!doctype html><html lang="{LANGUAGE.get()}"><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -68,7 +71,7 @@ def page(days: Sequence[tuple[date, Row]]) -> str:
         f"<figcaption>{escape(of)} (≤ {most})</figcaption>"
         f"{drawing([day for day, _ in days], values, title)}</figure>"
         f'<div class="table"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
-        "</div></main></body></html>"
+        f"</div>{note}</main></body></html>"
     )
 
 

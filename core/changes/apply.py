@@ -19,7 +19,7 @@ from weakref import WeakValueDictionary
 import structlog
 
 from core.changes.model import PENDING, Change, Seen, Step, StepState, WriteKind
-from core.changes.ports import Applier, Doing, Ledger, Watched
+from core.changes.ports import Applier, Batch, Doing, Ledger, WatchedBatch
 from core.errors import Draining, ToolError, WriteUnsure
 
 log = structlog.get_logger("changes")
@@ -83,10 +83,10 @@ class Applying:
         if applier is None:
             return await self._give_up(change)
         run = _Run(change, applier, {step.number: step for step in change.steps}, doing=doing)
-        while batch := run.next_batch():
+        while steps := run.next_batch():
             if self._held.is_set():
                 raise Draining
-            await self._to_its_record(self._take(run, batch), run)
+            await self._to_its_record(self._take(run, steps), run)
         return tuple(run.steps.values())
 
     async def settle(self, change: Change) -> Sequence[Step]:
@@ -97,7 +97,8 @@ class Applying:
         run = _Run(change, applier, {step.number: step for step in change.steps})
         run.repeated.update(run.steps)
         if writing := change.having("writing"):
-            await self._to_its_record(self._look(run, writing, sure=False), run)
+            batch = applier.open(change.draft)
+            await self._to_its_record(self._look(run, batch, writing, sure=False), run)
         return tuple(run.steps.values())
 
     async def _to_its_record(self, work: Coroutine[Any, Any, None], run: _Run) -> None:
@@ -116,7 +117,7 @@ class Applying:
                 task.uncancel()
             await flight
 
-    async def _take(self, run: _Run, batch: list[Step]) -> None:
+    async def _take(self, run: _Run, steps: list[Step]) -> None:
         """One batch of a table at a time, so that no other change comes between read and write."""
         draft = run.change.draft
         place = draft.view.table_id or dict(draft.target)
@@ -124,61 +125,62 @@ class Applying:
         async with self._tables.setdefault(table, asyncio.Lock()):
             if self._held.is_set():
                 return
-            if batch[0].state == "writing":
-                await self._look(run, batch, sure=False)
+            batch = run.applier.open(draft)
+            if steps[0].state == "writing":
+                await self._look(run, batch, steps, sure=False)
             elif run.left.is_set():
-                await self._record(run, [replace(s, state="failed", words=_STOPPED) for s in batch])
-            elif ready := await self._ready(run, batch):
-                await self._write(run, ready)
+                await self._record(run, [replace(s, state="failed", words=_STOPPED) for s in steps])
+            elif ready := await self._ready(run, batch, steps):
+                await self._write(run, batch, ready)
 
-    async def _ready(self, run: _Run, batch: list[Step]) -> list[Step]:
+    async def _ready(self, run: _Run, batch: Batch, steps: list[Step]) -> list[Step]:
         """Those that still stand as they were proposed on, journalled as being written."""
         try:
-            seen = await self._read(run, batch)
+            seen = await self._read(run, batch, steps)
         except ToolError as error:
             words = str(error) if error.code == "drift" else _UNREAD.format(why=error)
-            await self._record(run, [replace(s, state="failed", words=words) for s in batch])
+            await self._record(run, [replace(s, state="failed", words=words) for s in steps])
             return []
         steps = [
             replace(step, write=one.write, state="writing")
             if one.standing == "before"
             else replace(step, state="changed", now=one.now)
-            for step, one in zip(batch, seen, strict=True)
+            for step, one in zip(steps, seen, strict=True)
         ]
         await self._record(run, steps)
         return [step for step in steps if step.state == "writing"]
 
-    async def _write(self, run: _Run, batch: list[Step]) -> None:
+    async def _write(self, run: _Run, batch: Batch, steps: list[Step]) -> None:
         try:
             async with asyncio.timeout(run.applier.patience):
-                writes = await run.applier.apply(run.change.draft, [step.write for step in batch])
+                writes = await batch.write([step.write for step in steps])
         except (WriteUnsure, TimeoutError) as error:
             log.warning("answer lost", change=run.change.id, why=str(error))
-            await self._look(run, batch, sure=False)
+            await self._look(run, batch, steps, sure=False)
         except ToolError as error:
-            await self._record(run, [replace(s, state="failed", words=str(error)) for s in batch])
+            await self._record(run, [replace(s, state="failed", words=str(error)) for s in steps])
         except Exception:
             log.exception("applier broke", change=run.change.id)
-            await self._look(run, batch, sure=False)
+            await self._look(run, batch, steps, sure=False)
         else:
-            written = [replace(s, write=w) for s, w in zip(batch, writes, strict=True)]
+            written = [replace(s, write=w) for s, w in zip(steps, writes, strict=True)]
             await self._record(run, written)
-            await self._look(run, written, sure=True)
+            await self._look(run, batch, written, sure=True)
 
-    async def _look(self, run: _Run, batch: Sequence[Step], *, sure: bool) -> None:
+    async def _look(self, run: _Run, batch: Batch, steps: Sequence[Step], *, sure: bool) -> None:
         """Read what was written, or may have been."""
         try:
-            seen = await self._read(run, batch)
+            seen = await self._read(run, batch, steps)
         except ToolError as error:
             written = sure and run.change.draft.kind != "run"
             state: StepState = "done" if written else "unknown"
             words = _UNCHECKED if written else str(error)
-            await self._record(run, [replace(s, state=state, words=words) for s in batch])
+            await self._record(run, [replace(s, state=state, words=words) for s in steps])
             return
-        steps = [_judged(s, one, sure) for s, one in zip(batch, seen, strict=True)]
+        judged = [_judged(s, one, sure) for s, one in zip(steps, seen, strict=True)]
         if not sure:
-            steps = [self._repeatable(run, step) for step in steps]
-        await self._record(run, steps)
+            judged = [self._repeatable(run, step) for step in judged]
+        await self._record(run, judged)
 
     def _repeatable(self, run: _Run, step: Step) -> Step:
         """A write that has not happened, as far as one can see, may be made again: once, and not
@@ -190,12 +192,12 @@ class Applying:
         run.repeated.add(step.number)
         return replace(step, state="waiting" if again else "unknown")
 
-    async def _read(self, run: _Run, batch: Sequence[Step]) -> Sequence[Seen]:
+    async def _read(self, run: _Run, batch: Batch, steps: Sequence[Step]) -> Sequence[Seen]:
         """Raises ToolError, whatever went wrong; Draining rather than wait for the end of a run."""
         if run.change.draft.kind != "run":
-            return await _verified(run, batch)
-        reading = asyncio.create_task(_verified(run, batch))
-        begun = any(step.write.id for step in batch)
+            return await _checked(run, batch, steps)
+        reading = asyncio.create_task(_checked(run, batch, steps))
+        begun = any(step.write.id for step in steps)
         ends = [
             asyncio.create_task(end.wait())
             for end in ((self._held, run.left) if begun else (self._held,))
@@ -225,14 +227,14 @@ class Applying:
         return steps
 
 
-async def _verified(run: _Run, batch: Sequence[Step]) -> Sequence[Seen]:
+async def _checked(run: _Run, batch: Batch, steps: Sequence[Step]) -> Sequence[Seen]:
     """Raises ToolError, whatever went wrong."""
-    draft, applier, rows = run.change.draft, run.applier, [step.write for step in batch]
+    rows = [step.write for step in steps]
     try:
-        async with asyncio.timeout(applier.patience):
-            if run.doing is not None and isinstance(applier, Watched):
-                return await applier.watch(draft, rows, run.doing, run.change.proposal.locale)
-            return await applier.verify(draft, rows)
+        async with asyncio.timeout(run.applier.patience):
+            if run.doing is not None and isinstance(batch, WatchedBatch):
+                return await batch.watch(rows, run.doing, run.change.proposal.locale)
+            return await batch.check(rows)
     except TimeoutError:
         raise ToolError("There was no answer in time.") from None
     except ToolError:

@@ -6,14 +6,13 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from core.changes.model import Change, Decision, Draft, Proposal
-from core.errors import NotAllowed, PlatformBusy, ToolError
+from core.changes.model import Change, Consent, Decision, Draft, Proposal
+from core.errors import NotAllowed, PlatformBusy, StatusUnknown, ToolError
 from core.messages import Address, Person
 from core.policy import (
     HELD,
     NO_RIGHTS,
     OWNER,
-    UNKNOWN,
     PlatformRights,
     RuleBook,
     held,
@@ -36,13 +35,19 @@ _BOTS = "Only people decide on changes: {id} is not for a bot to decide."
 _NOT_ANY_MORE = (
     "{id} cannot be done any more: who asked for it may not do that there now (`{right}`)."
 )
+_ASKER_LEFT = "{id} cannot be done any more: whoever asked for it is no longer here."
+ASKER_UNKNOWN = (
+    "I could not find out in time whether the person who asked for {id} is still here, so I did "
+    "nothing. Please try again in a minute."
+)
 _READ_ONLY = "The operator's file says that this table is not changed through me."
 
 Access = Literal["hidden", "read", "ask", "auto"]
 """`hidden`: not even read. `read`: never changed. `ask`: a person approves each change. `auto`: as
 `ask`, but one new row at a time needs nobody."""
 NamedApprovers = Callable[[Person, Address, frozenset[str]], Awaitable[bool]]
-"""Whether one of these names is the person's, or of a group, role or set of theirs."""
+"""Whether one of these names is the person's, or of a group, role or set of theirs. Raises
+StatusUnknown."""
 _SOON = 20.0
 ASKER = "asker"
 """Among approvers: whoever asked for it."""
@@ -121,6 +126,11 @@ class TableRules:
         rights = HELD.get()
         hidden = any(rule.access == "hidden" for rule in self.tables.values())
         return hidden or (rights is not None and rights.depends("read"))
+
+    @property
+    def names_tables(self) -> bool:
+        """Whether the file names any table."""
+        return bool(self.tables or self.named)
 
     def unknown(self, known: set[str]) -> list[str]:
         """Names in the file that no table goes by: a slip of the pen there hides nothing."""
@@ -209,16 +219,23 @@ class Approval:
         """Whether somebody else than whoever asked was named."""
         return bool(self.approvers(proposal).names - {ASKER})
 
+    def named_deciders(self, change: Change) -> frozenset[str]:
+        """The names of people, groups and sets whom the operator named to decide on it: as its
+        approvers, or in a rule that gives them `approve`."""
+        proposal = change.proposal
+        names = self.approvers(proposal).names - {ASKER}
+        right, *things = approving(change.draft)
+        for rule in self.book().rules:
+            if rule.where and rule.where.isdisjoint(places(proposal.address)):
+                continue
+            names |= rule.who if rule.says(right, things) else frozenset()
+        return names
+
     def to_be_asked(self, change: Change) -> frozenset[str]:
         """The names of people and groups who are asked to decide on it, where who asked cannot do
         so alone: those whom the operator named, else the admins."""
         proposal, book = change.proposal, self.book()
-        names = self.approvers(proposal).names - {ASKER}
-        right, *things = approving(change.draft)
-        for rule in book.rules:
-            if rule.where and rule.where.isdisjoint(places(proposal.address)):
-                continue
-            names |= rule.who if rule.says(right, things) else frozenset()
+        names = self.named_deciders(change)
         if not names and (self.needs_admin(change) or self.approvers(proposal).count > 1):
             names = frozenset({"admins"})
         found: frozenset[str] = frozenset()
@@ -232,14 +249,15 @@ class Approval:
         guest = await self.policy.is_guest(person)
         address = change.proposal.address
         verdict = await self.policy.may(person, address, *approving(change.draft))
-        if guest is None or verdict.reason == UNKNOWN:
+        if guest is None or verdict.unknown:
             raise PlatformBusy(_SOON)
         return not guest and not person.robot and (verdict.allowed or not verdict.rule)
 
     async def may_see(self, decision: Decision, change: Change, reached: bool = False) -> bool:
         """Whether its card is for them: it stands in their conversation (`reached`: in a direct
         message with them), they asked for it, or they are an admin or one of those whom the
-        operator named for it. To everybody else it is unknown; its id is no secret."""
+        operator named for it. To everybody else it is unknown; its id is no secret. Raises
+        StatusUnknown where it depends on what their platform does not tell now."""
         person, address = decision.person, decision.address
         there = change.proposal.address
         if address.conversation == there.conversation or person.key == change.proposal.asker.key:
@@ -248,23 +266,60 @@ class Approval:
         # in that channel; its platform vouches for the place.
         if decision.clicked and address.same_channel(there) and address.thread == there.thread:
             return True
-        if reached or (await self.policy.may(person, address, "administer")).allowed:
+        if reached:
             return True
-        if (await self.policy.may(person, address, *approving(change.draft))).allowed:
+        verdicts = [
+            await self.policy.may(person, address, "administer"),
+            await self.policy.may(person, address, *approving(change.draft)),
+        ]
+        if any(verdict.allowed for verdict in verdicts):
             return True
-        return await self._is_named(person, address, change)
+        if await self._is_named(person, address, change):
+            return True
+        if any(verdict.unknown for verdict in verdicts):
+            raise StatusUnknown
+        return False
+
+    async def check_approval(
+        self, person: Person, address: Address, change: Change, reached: bool = False
+    ) -> None:
+        """Check that they may approve it, and that whoever asked for it is still here and still may
+        ask for it. `reached`: its card was brought to them. Raises NotAllowed."""
+        await self.check(person, address, change, reached)
+        asked = change.proposal
+        left = await self.policy.has_left(asked.asker, asked.address, asked.created)
+        if left is not False:
+            raise NotAllowed(ASKER_UNKNOWN if left is None else _ASKER_LEFT, id=change.id)
+
+    async def counts(self, consent: Consent, change: Change, reached: bool) -> bool | None:
+        """Whether that approval still counts: whoever gave it is still here, and may approve it at
+        this moment. None where their platform does not tell now."""
+        person, address = consent.person, consent.address
+        left = await self.policy.has_left(person, address, consent.at)
+        if left is not False:
+            return None if left is None else False
+        try:
+            await self.check(person, address, change, reached)
+        except StatusUnknown:
+            return None
+        except NotAllowed:
+            return False
+        return True
 
     async def check(
         self, person: Person, address: Address, change: Change, reached: bool = False
     ) -> None:
         """That they may approve it, or take it back, and that who asked still may ask for it.
-        `reached`: its card was brought to them. Raises NotAllowed."""
+        `reached`: its card was brought to them. Raises NotAllowed, StatusUnknown."""
         if not self._changeable(change.draft):
             raise NotAllowed(_READ_ONLY)
         await self._check_person(person, address, change, reached)
         asked = change.proposal
         for needed in proposing(change.draft):
-            if not (await self.policy.may(asked.asker, asked.address, *needed)).allowed:
+            verdict = await self.policy.may(asked.asker, asked.address, *needed)
+            if verdict.unknown:
+                raise StatusUnknown
+            if not verdict.allowed:
                 raise NotAllowed(_NOT_ANY_MORE, id=change.id, right=":".join(needed[:2]))
 
     async def _check_person(
@@ -275,8 +330,11 @@ class Approval:
         is_named = await self._is_named(person, address, change)
         if named.count > 1 and self._asked(person, change) and not is_named:
             raise NotAllowed(_TWO_OTHERS, id=change.id, count=named.count)
-        if (await self.policy.may(person, address, "administer")).allowed:
+        admin = await self.policy.may(person, address, "administer")
+        if admin.allowed:
             return
+        if admin.unknown:
+            raise StatusUnknown
         if not reached and not _same_place(address, change):
             raise NotAllowed(_ELSEWHERE, id=change.id)
         # Who was brought the card decides as where it was asked.
@@ -303,8 +361,10 @@ class Approval:
         if person.robot:
             raise NotAllowed(_BOTS, id=change.id)
         guest = await self.policy.is_guest(person)
-        if guest is not False:
-            raise NotAllowed(UNKNOWN if guest is None else _GUESTS, id=change.id)
+        if guest is None:
+            raise StatusUnknown
+        if guest:
+            raise NotAllowed(_GUESTS, id=change.id)
 
     async def _is_named(self, person: Person, address: Address, change: Change) -> bool:
         names = self.approvers(change.proposal).names

@@ -10,6 +10,7 @@ from core.changes.model import POLICY, UNDO_LIFETIME, WRITTEN, Change, Row, Step
 from core.i18n import plural, say
 from core.markdown import markless
 from core.messages import Card, CardAction
+from core.records import FROM_PONTE
 from core.text import clean, clip, cut, fenced, one_line, redacted
 
 ROWS = 5
@@ -105,15 +106,24 @@ def result(change: Change) -> str:
     return told if isinstance(told, str) else ""
 
 
-def card_of(change: Change, locale: str, needs_admin: bool = False, count: int = 1) -> Card:
-    """`needs_admin`: who asked cannot approve it themselves. `count`: how many must approve it."""
+def card_of(
+    change: Change,
+    locale: str,
+    shown: tuple[CardAction, ...] | None = None,
+    deciders: str = "",
+    needs_admin: bool = False,
+    count: int = 1,
+) -> Card:
+    """`shown` are its buttons, None for all; `deciders` names those who can decide on it, "" for
+    nobody by name; `needs_admin`: who asked cannot approve it themselves; `count` people must
+    approve it."""
     return Card(
         id=change.id,
         kind=change.kind,
         title=title(change, locale),
-        text=" ".join(_sentences(change, locale, needs_admin, count)),
+        text=" ".join(_sentences(change, locale, deciders, needs_admin, count)),
         rows=() if change.forgotten or change.lapsed else _shown(change),
-        actions=_actions(change),
+        actions=actions(change) if shown is None else shown,
         state=change.state,
         expires_at=change.proposal.expires if change.state == "open" else None,
     )
@@ -154,7 +164,7 @@ def note(change: Change) -> str:
     ids = _ids(change.written) if change.draft.kind == "create" else ""
     lines = [f"Proposal {change.id} ({what}): {outcome(change, 'en')}"]
     lines += [f"Row ids: {ids}."] if ids else []
-    return f"[A note from Ponte itself, not from a person. {' '.join(lines)}]"
+    return FROM_PONTE.format(words=" ".join(lines))
 
 
 def left(seconds: float, locale: str | None = None) -> str:
@@ -266,7 +276,9 @@ def _run_note(change: Change, told: str) -> str:
     return f"{said}\n{_RESULT}\n{fenced(clip(clean(given), NOTED))}" if given else said
 
 
-def _sentences(change: Change, locale: str, needs_admin: bool, needed: int) -> list[str]:
+def _sentences(
+    change: Change, locale: str, deciders: str, needs_admin: bool, needed: int
+) -> list[str]:
     if change.state != "open":
         return _outcome(change, locale)
     asker = change.proposal.asker
@@ -276,7 +288,9 @@ def _sentences(change: Change, locale: str, needs_admin: bool, needed: int) -> l
     if len(_rows_of(change)) > ROWS:
         said.append(say("The first {count} are shown.", locale, count=ROWS))
     said += _note(change, locale)
-    if change.proposal.named:
+    if deciders:
+        said.append(say("Who can decide: {names}.", locale, names=deciders))
+    elif change.proposal.named:
         said.append(say("Somebody whom the operator named for it must approve it.", locale))
     elif needs_admin:
         said.append(say("An admin of this bot must approve it.", locale))
@@ -358,7 +372,8 @@ def _faults(change: Change, locale: str) -> list[str]:
     return said
 
 
-def _actions(change: Change) -> tuple[CardAction, ...]:
+def actions(change: Change) -> tuple[CardAction, ...]:
+    """All that can be done with it, by whoever may."""
     if change.state == "open":
         return ("approve", "deny")
     return ("undo",) if undoable(change) else ()

@@ -24,6 +24,24 @@ Doing = Callable[[str], Awaitable[None]]
 """Shows a person a few words of progress, in their language."""
 
 
+class Batch(Protocol):
+    """Some rows of a change, from before their write until they are read back: what it needs to
+    know of its system beside the rows, it asks once."""
+
+    async def check(self, rows: Sequence[RowWrite]) -> Sequence[Seen]:
+        """How each row stands now, in their order; also looks for a created row without an id.
+
+        Of a `run` it waits for the end, and may be cancelled; with an id it goes on where it was.
+        Raises ToolError where it cannot be read.
+        """
+
+    async def write(self, rows: Sequence[RowWrite]) -> Sequence[RowWrite]:
+        """Write them, once, in one call; gives them back with the ids of what was made.
+
+        Raises ToolError when none was written, WriteUnsure when any may have been.
+        """
+
+
 class Applier(Protocol):
     """Does the writes of one system, and nothing else does. It decides nothing."""
 
@@ -33,36 +51,24 @@ class Applier(Protocol):
 
     @property
     def patience(self) -> float:
-        """Seconds that one call of it may take; its own deadlines are shorter."""
+        """Seconds that a check or a write may take; its own deadlines are shorter."""
 
     def batch(self, draft: Draft) -> int:
-        """Rows that one call of it writes."""
+        """Rows of one batch."""
 
-    async def verify(self, draft: Draft, rows: Sequence[RowWrite]) -> Sequence[Seen]:
-        """How each row stands now, in their order; also looks for a created row without an id.
-
-        Of a `run` it waits for the end, and may be cancelled; with an id it goes on where it was.
-        Raises ToolError where it cannot be read.
-        """
-
-    async def apply(self, draft: Draft, rows: Sequence[RowWrite]) -> Sequence[RowWrite]:
-        """Write them, once, in one call; gives them back with the ids of what was made.
-
-        Raises ToolError when none was written, WriteUnsure when any may have been.
-        """
+    def open(self, draft: Draft) -> Batch:
+        """Begin a batch of these writes; nothing is asked of the system yet."""
 
     def revert(self, change: Change) -> Draft:
         """The draft that takes the written rows back. Raises ToolError where nothing can be."""
 
 
 @runtime_checkable
-class Watched(Protocol):
-    """An `Applier` whose runs tell how far they are."""
+class WatchedBatch(Batch, Protocol):
+    """One whose runs tell how far they are."""
 
-    async def watch(
-        self, draft: Draft, rows: Sequence[RowWrite], doing: Doing, locale: str
-    ) -> Sequence[Seen]:
-        """`verify` of a run; `doing` is told each new state of it."""
+    async def watch(self, rows: Sequence[RowWrite], doing: Doing, locale: str) -> Sequence[Seen]:
+        """`check` of a run; `doing` is told each new state of it."""
 
 
 class Ledger(Protocol):
@@ -83,7 +89,11 @@ class Ledger(Protocol):
         """Take an open proposal up to apply it. Who comes second gets it as it stands."""
 
     async def consent(self, id: str, consent: Consent) -> Change:
-        """That this person approves an open one, once; any other stays as it stands."""
+        """Keep that this person approves an open one; their earlier approval is replaced. Any other
+        change stays as it stands."""
+
+    async def withdraw_consents(self, id: str, people: Sequence[str]) -> None:
+        """Remove the approvals of people by their keys: they do not count any more."""
 
     async def waiting_for_people(self) -> Sequence[Change]:
         """The open ones, oldest first."""

@@ -7,7 +7,7 @@ event of their own: it claims the proposal once, and after a crash goes on where
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -17,7 +17,7 @@ import structlog
 from core import metrics
 from core.changes import cards
 from core.changes.apply import Applying
-from core.changes.approval import Approval
+from core.changes.approval import ASKER_UNKNOWN, Approval
 from core.changes.model import (
     LIFETIME,
     MOST_ROWS,
@@ -36,11 +36,19 @@ from core.changes.model import (
     fresh_id,
 )
 from core.changes.ports import Applier, Doing, Ledger
-from core.errors import AuditRefused, Expired, NotAllowed, NotFound, ToolError
+from core.errors import (
+    AuditRefused,
+    Expired,
+    NotAllowed,
+    NotFound,
+    StatusUnknown,
+    ToolError,
+)
 from core.i18n import say
 from core.messages import Address, Answer, Card, CardAction, Person
+from core.policy import NO_RIGHTS, OWNER
 from core.ports import Audit
-from core.records import Outcome, ToolContext
+from core.records import Outcome, ToolContext, tell_model
 from core.usage import Paid
 
 log = structlog.get_logger("changes")
@@ -51,9 +59,10 @@ _PROPOSED = (
     "Proposed as {id}: nothing is changed yet. A person sees it as a card and decides; "
     "you are told on their next message."
 )
-_DONE_BEFORE = (
+_DONE_BEFORE = tell_model(
     "This very change was done already, as {id}, when it was asked before: nothing new is "
-    "proposed. Tell the person so; only they can say that it is wanted twice."
+    "proposed.",
+    "tell the person so; only they can say that it is wanted twice",
 )
 _NO_ROWS = "There is no row to change."
 _TOO_MANY = "That is {count} rows; at most {most} fit in one proposal."
@@ -66,13 +75,20 @@ _NOT_TAKEN_BACK = "What a quick command did cannot be taken back."
 _UNDO_WITH = "`undo {id}` takes it back."
 _ONE_MORE = "That counts once for each person; somebody else must approve it, too."
 _UNCOUNTED = (
-    "Not all of these count now: each must be of another person, who may approve it at this moment."
+    "Not all approvals count now: each must be of another person, who may approve it at this "
+    "moment."
 )
+_OTHERS, _AN_ADMIN = "others whom the operator named", "an admin of this bot"
+_THE_OWNER = "the owner of the page"
 _UNAUDITED = "The audit log could not be written ({cause}); please tell the operator."
 
 
 async def _not_reached(change: str, person: str) -> bool:
     return False
+
+
+async def _no_labels(names: Collection[str]) -> Mapping[str, str]:
+    return {}
 
 
 class Purse(Protocol):
@@ -98,6 +114,8 @@ class Changes:
     clock: Callable[[], float] = time.time
     reached: Callable[[str, str], Awaitable[bool]] = _not_reached
     """Whether that change's card stands in a direct message with whoever has that key."""
+    labels: Callable[[Collection[str]], Awaitable[Mapping[str, str]]] = _no_labels
+    """What platforms call people and groups, by `platform:ID`, without those that none knows."""
     purse: Purse | None = None
     """What pays for runs that were approved; None: they cost nothing."""
 
@@ -141,13 +159,92 @@ class Changes:
 
     async def cards(self, ids: Sequence[str], locale: str) -> Sequence[Card]:
         """As they stand now."""
-        return [self.card(await self.ledger.get(id), locale) for id in ids]
+        return [await self.card(await self.ledger.get(id), locale) for id in ids]
 
-    def card(self, change: Change, locale: str = "") -> Card:
-        """In its asker's language, where no other is given."""
+    async def card(
+        self,
+        change: Change,
+        locale: str = "",
+        viewer: Person | None = None,
+        address: Address | None = None,
+        reached: bool = False,
+    ) -> Card:
+        """Draw it for whoever sees it at `address`; where these are not given, for whoever asked
+        for it, where and in the language in which they did.
+
+        A shared post has all buttons, and its text names who can decide. A private view has the
+        buttons that its viewer may use. `reached`: this is the copy that is brought to the viewer.
+        """
+        change = await self._without_void(change)
+        locale = locale or change.proposal.locale
+        viewer, address = viewer or change.proposal.asker, address or change.proposal.address
+        shown = cards.actions(change)
+        if not address.shared:
+            shown = tuple([
+                action
+                for action in shown
+                if await self._may_use(action, change, viewer, address, reached)
+            ])  # fmt: skip
+        is_named = bool(self.approval.named_deciders(change))
+        deciders = ""
+        if change.state == "open" and (address.shared or is_named or "approve" not in shown):
+            deciders = await self._deciders(change, locale)
         needs_admin = self.approval.needs_admin(change)
         count = self.approval.approvers(change.proposal).count
-        return cards.card_of(change, locale or change.proposal.locale, needs_admin, count)
+        return cards.card_of(change, locale, shown, deciders, needs_admin, count)
+
+    async def _may_use(
+        self,
+        action: CardAction,
+        change: Change,
+        viewer: Person,
+        address: Address,
+        reached: bool = False,
+    ) -> bool:
+        """Also where that cannot be found out now: a click is checked again."""
+        if action == "approve" and viewer.key in [one.person.key for one in change.consents]:
+            return False
+        reached = reached or await self.reached(change.id, viewer.key)
+        checks = {
+            "approve": self.approval.check_approval,
+            "deny": self.approval.check_denial,
+            "undo": self.approval.check,
+        }
+        try:
+            await checks[action](viewer, address, change, reached)
+        except StatusUnknown:
+            return True
+        except NotAllowed as error:
+            return error.sentence == ASKER_UNKNOWN
+        return True
+
+    async def _deciders(self, change: Change, locale: str) -> str:
+        """Names of those who can decide on it, in words; "" where no name is known."""
+        proposal = change.proposal
+        named = sorted(self.approval.named_deciders(change))
+        labels = await self.labels([name for name in named if ":" in name])
+        known = [self._label(name, labels, locale) for name in named]
+        words = [cards.plain(label) for label in known if label]
+        if named and not words:
+            return ""
+        if not self.approval.needs_admin(change):
+            asker = proposal.asker
+            if await self._may_use(
+                "approve", replace(change, consents=()), asker, proposal.address
+            ):
+                words.append(cards.plain(asker.name or asker.id))
+        elif not named:
+            return ""
+        if None in known:
+            words.append(say(_OTHERS, locale))
+        return ", ".join(dict.fromkeys([*words, say(_AN_ADMIN, locale)]))
+
+    def _label(self, name: str, labels: Mapping[str, str], locale: str) -> str | None:
+        """What people call that person, group or set; None where nobody says."""
+        platform, _, id = name.partition(":")
+        if not self.approval.platforms.get(platform, NO_RIGHTS).one_name:
+            return labels.get(name) if id else name
+        return say(_THE_OWNER, locale) if id in ("", OWNER) else id
 
     def words(self, shown: Sequence[Card], locale: str) -> str:
         return cards.answer(shown, locale)
@@ -155,18 +252,19 @@ class Changes:
     async def latest(self, conversation: str) -> Sequence[Card]:
         """The newest first, of one conversation or ("") of all, each in its asker's language."""
         found = await self.ledger.of_conversation(conversation, SHOWN)
-        return [self.card(change) for change in found]
+        return [await self.card(change) for change in found]
 
     async def waiting_for(self, person: Person, address: Address) -> Sequence[Change]:
         """What they may approve at this moment, and have not yet; the oldest first."""
         found = []
-        for change in await self.ledger.waiting_for_people():
+        for waiting in await self.ledger.waiting_for_people():
+            change = await self._without_void(waiting)
             given = {consent.person.key for consent in change.consents}
             if change.proposal.expires <= self.clock() or person.key in given:
                 continue
             reached = await self.reached(change.id, person.key)
-            with suppress(NotAllowed):
-                await self.approval.check(person, address, change, reached)
+            with suppress(NotAllowed, StatusUnknown):
+                await self.approval.check_approval(person, address, change, reached)
                 found.append(change)
         return found
 
@@ -210,16 +308,22 @@ class Changes:
             await self._ended(change, await self.applying.settle(change))
 
     async def _approve(self, change: Change, decision: Decision, reached: bool) -> Answer:
+        if _is_untouched(change, decision.seq):
+            await self._check_again(change, decision, reached)
         if change.state == "open":
-            await self.approval.check(decision.person, decision.address, change, reached)
+            await self.approval.check_approval(decision.person, decision.address, change, reached)
             count = self.approval.approvers(change.proposal).count
-            if count > 1:
-                known = [consent.person.key for consent in change.consents]
-                change, counted = await self._consented(change, decision)
-                if change.state == "open" and counted < count:
+            if count > 1 or change.consents:
+                before = await self._without_void(change)
+                change = await self._consent(change, decision)
+                counted = await self._counted(change, decision)
+                if change.state == "open" and len(counted) < count:
+                    known = [consent.person.key for consent in before.consents]
                     words = _ONE_MORE if decision.person.key in known else ""
-                    words = words if counted == len(change.consents) else _UNCOUNTED
-                    return self._told(change, decision, say(words) if words else "")
+                    words = words if len(counted) == len(change.consents) else _UNCOUNTED
+                    return await self._told(change, decision, say(words) if words else "")
+                if change.state == "open":
+                    await self._withdraw_others(change, counted)
         if change.state == "open":
             await self._pay(change, decision.seq)
             change = await self.ledger.claim(change.id, decision.seq, decision.person, self.clock())
@@ -230,11 +334,10 @@ class Changes:
             rule = await self.approval.rule_of(decision.person, decision.address, change)
             change, unaudited = await self._apply(change, rule, decision.doing)
             await self._settle(change, decision.seq)
-        return self._told(change, decision, unaudited)
+        return await self._told(change, decision, unaudited)
 
-    async def _consented(self, change: Change, decision: Decision) -> tuple[Change, int]:
-        """With their approval; and those of how many people count, who may approve it still.
-        Raises AuditRefused, and then nothing was approved."""
+    async def _consent(self, change: Change, decision: Decision) -> Change:
+        """Keep their approval. Raises AuditRefused, and then nothing was approved."""
         consent = Consent(decision.person, decision.address, self.clock())
         if decision.person.key not in [one.person.key for one in change.consents]:
             with_theirs = replace(change, decider=decision.person, claim=decision.seq)
@@ -242,13 +345,61 @@ class Changes:
             await self.audit.write("consented", with_theirs, rule)
         change = await self.ledger.consent(change.id, consent)
         self.moved()
-        counted = {self.approval.one(decision.person.key)}
+        return change
+
+    async def _counted(self, change: Change, decision: Decision) -> Sequence[Consent]:
+        """The approvals that count at this moment, one for each person, with that of whoever
+        decides now."""
+        own = self.approval.one(decision.person.key)
+        counted = {}
         for given in change.consents:
-            reached = await self.reached(change.id, given.person.key)
-            with suppress(NotAllowed):
-                await self.approval.check(given.person, given.address, change, reached)
-                counted.add(self.approval.one(given.person.key))
-        return change, len(counted)
+            key = self.approval.one(given.person.key)
+            if key not in counted and (
+                given.person.key == decision.person.key
+                or (key != own and await self._counts(given, change))
+            ):
+                counted[key] = given
+        return list(counted.values())
+
+    async def _counts(self, given: Consent, change: Change) -> bool | None:
+        reached = await self.reached(change.id, given.person.key)
+        return await self.approval.counts(given, change, reached)
+
+    async def _without_void(self, change: Change) -> Change:
+        """The change as people see it: while it is open, only approvals that still count are
+        listed, one for each person. One that cannot be checked now stays."""
+        if change.state != "open" or not change.consents:
+            return change
+        listed = {}
+        for given in change.consents:
+            key = self.approval.one(given.person.key)
+            if key not in listed and await self._counts(given, change) is not False:
+                listed[key] = given
+        return replace(change, consents=tuple(listed.values()))
+
+    async def _withdraw_others(self, change: Change, counted: Sequence[Consent]) -> None:
+        """It is applied by these approvals: the card names nobody else."""
+        keys = [given.person.key for given in counted]
+        others = [one.person.key for one in change.consents if one.person.key not in keys]
+        if others:
+            await self.ledger.withdraw_consents(change.id, others)
+
+    async def _check_again(self, change: Change, decision: Decision, reached: bool) -> None:
+        """The process died after it was approved and before anything was written: rights may have
+        changed since. Raises NotAllowed or StatusUnknown, and then the change is open again."""
+        try:
+            await self.approval.check_approval(decision.person, decision.address, change, reached)
+            needed = self.approval.approvers(change.proposal).count
+            if needed > 1:
+                counted = await self._counted(change, decision)
+                if len(counted) < needed:
+                    raise NotAllowed(_UNCOUNTED)
+                await self._withdraw_others(change, counted)
+        except (NotAllowed, StatusUnknown):
+            await self.ledger.release(change.id, change.claim)
+            await self._settle(await self.ledger.get(change.id), decision.seq)
+            self.moved()
+            raise
 
     async def _pay(self, change: Change, seq: int) -> None:
         """Who asked for a run pays for it, before it is begun. Raises OverBudget."""
@@ -268,18 +419,18 @@ class Changes:
             await self.approval.check_denial(decision.person, decision.address, change, reached)
             rule = await self.approval.rule_of(decision.person, decision.address, change)
             change = await self._close(change, "denied", decision.person, rule)
-        return self._told(change, decision)
+        return await self._told(change, decision)
 
     async def _undo(self, change: Change, decision: Decision, reached: bool) -> Answer:
         if change.state == "applying":
-            return self._told(change, decision)
+            return await self._told(change, decision)
         undo = await self.ledger.get(change.undone_by) if change.undone_by else None
         if undo is None and cards.undoable(change):
             if change.decided + UNDO_LIFETIME <= self.clock():
-                return self._answer([cards.lapsed(decision.locale)], [change], decision)
+                return await self._answer([cards.lapsed(decision.locale)], [change], decision)
             undo = await self._begin_undo(change, decision, reached)
         if undo is None or undo.claim != decision.seq:
-            return self._not_undone(change, undo, decision)
+            return await self._not_undone(change, undo, decision)
         unaudited = ""
         if undo.state == "applying":
             undo, unaudited = await self._apply(undo, "")
@@ -287,7 +438,7 @@ class Changes:
         sentence = _NOT_UNDONE if undo.state == "failed" else _UNDONE
         id = change.id if undo.state == "failed" else undo.id
         words = [say(sentence, decision.locale, id=id), cards.outcome(undo, decision.locale)]
-        return self._answer([*words, unaudited], [undo, change], decision)
+        return await self._answer([*words, unaudited], [undo, change], decision)
 
     async def _begin_undo(self, change: Change, decision: Decision, reached: bool) -> Change:
         await self.approval.check(decision.person, decision.address, change, reached)
@@ -304,20 +455,20 @@ class Changes:
         )  # fmt: skip
         return await self.ledger.undo(proposal, decision.person, now)
 
-    def _not_undone(self, change: Change, undo: Change | None, decision: Decision) -> Answer:
+    async def _not_undone(self, change: Change, undo: Change | None, decision: Decision) -> Answer:
         locale = decision.locale
         if undo is not None:
             words = [say(_UNDONE_ALREADY, locale, id=change.id, undo=undo.id),
                      cards.outcome(undo, locale)]  # fmt: skip
-            return self._answer(words, [undo, change], decision)
+            return await self._answer(words, [undo, change], decision)
         if change.written and change.forgotten:
-            return self._answer([say(cards.ERASED, locale)], [change], decision)
+            return await self._answer([say(cards.ERASED, locale)], [change], decision)
         if change.written and change.lapsed:
-            return self._answer([cards.lapsed(locale)], [change], decision)
+            return await self._answer([cards.lapsed(locale)], [change], decision)
         ran = change.draft.kind == "run" and bool(change.written)
         sentence = _NOT_TAKEN_BACK if ran else _NOTHING_DONE
         words = [say(sentence, locale), cards.outcome(change, locale)]
-        return self._answer(words, [change], decision)
+        return await self._answer(words, [change], decision)
 
     async def _by_policy(self, change: Change, seq: int) -> Outcome:
         """The operator's written policy decides: the same ledger, no click."""
@@ -336,8 +487,7 @@ class Changes:
         Raises AuditRefused before anything is written, else Draining and NotStored, on which the
         same event goes on.
         """
-        fresh = all(step.state == "waiting" for step in change.steps)
-        if fresh and not change.proposal.undoes:
+        if _is_untouched(change, change.claim) and not change.proposal.undoes:
             try:
                 await self.audit.write("approved", change, rule)
             except AuditRefused:
@@ -387,18 +537,20 @@ class Changes:
             return say(_UNAUDITED, change.proposal.locale, cause=error.values["cause"])
         return ""
 
-    def _told(self, change: Change, decision: Decision, unaudited: str = "") -> Answer:
+    async def _told(self, change: Change, decision: Decision, unaudited: str = "") -> Answer:
         locale = decision.locale
         if change.state == "applying":
             words = [say(_IN_PROGRESS, locale, id=change.id)]
         else:
             count = self.approval.approvers(change.proposal).count
-            words = [cards.outcome(change, locale, count)]
+            words = [cards.outcome(await self._without_void(change), locale, count)]
         if cards.undoable(change):
             words.append(say(_UNDO_WITH, locale, id=change.id))
-        return self._answer([*words, unaudited], [change], decision)
+        return await self._answer([*words, unaudited], [change], decision)
 
-    def _answer(self, words: Sequence[str], shown: Sequence[Change], decision: Decision) -> Answer:
+    async def _answer(
+        self, words: Sequence[str], shown: Sequence[Change], decision: Decision
+    ) -> Answer:
         """A click's answer carries the cards; words typed where the card stands need none, and
         where others read who may not see it, only who decided is told, without its values."""
         here, places = decision.address, [change.proposal.address for change in shown]
@@ -406,8 +558,16 @@ class Changes:
         if here.shared and any(not here.same_channel(there) for there in places):
             return Answer(text, private=True)
         away = any(there.conversation != here.conversation for there in places)
-        drawn = [self.card(change, decision.locale) for change in shown]
+        drawn = [
+            await self.card(change, decision.locale, decision.person, here) for change in shown
+        ]
         return Answer(text, cards=tuple(drawn) if decision.clicked or away else ())
+
+
+def _is_untouched(change: Change, seq: int) -> bool:
+    """Whether that event has claimed it, and nothing of it was begun."""
+    waits = all(step.state == "waiting" for step in change.steps)
+    return change.state == "applying" and change.claim == seq and waits
 
 
 def _paid(change: Change) -> Paid:

@@ -79,7 +79,7 @@ class Redraw:
     async def _draw(self, change: Change) -> bool:
         if change.proposal.address.platform not in self._replies:
             return True  # for a process that can post there
-        card = self._changes.card(change)
+        card = await self._changes.card(change)
         turn = await self._journal.stands(change.proposal.seq, [card])
         if turn is not None and turn.state not in FINAL_STATES:
             return True  # drawn when it ends

@@ -40,6 +40,10 @@ class Messenger(Protocol):
     async def reads(self, person: Person, address: Address) -> bool:
         """Whether they read along there; False where that is not told."""
 
+    async def labels(self, names: Collection[str]) -> Mapping[str, str]:
+        """What people call these people, groups and roles (`platform:ID`); those that are not known
+        soon are left out. Raises nothing."""
+
     async def title(self, address: Address) -> str:
         """A shared place as people know it, in their words; "" where that is not told."""
 
@@ -64,11 +68,14 @@ class ChatPlatform(Platform, Messenger, Protocol):
     async def look_up(self, message: Message, pointed: bool) -> tuple[Message, Sequence[str]]:
         """The `LookUp` of this platform."""
 
-    async def membership(self, person: Person) -> frozenset[str] | None:
+    async def membership(self, person: Person, max_age: float) -> frozenset[str] | None:
         """The `Membership` of this platform."""
 
-    async def guest(self, person: Person) -> bool | None:
+    async def guest(self, person: Person, max_age: float) -> bool | None:
         """The `Guests` of this platform."""
+
+    async def has_left(self, person: Person, address: Address, since: float) -> bool | None:
+        """The `HasLeft` of this platform."""
 
     async def forget(self, ids: frozenset[str]) -> None:
         """Remember nothing more of who goes by these ids, or of these places."""

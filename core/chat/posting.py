@@ -33,12 +33,17 @@ PROMPT = 0.5
 """Seconds within which an answer is posted whole: growing would only cost an edit."""
 
 
+async def _no_pause() -> float:
+    return 0.0
+
+
 class PostedReply:
     """`pause` is asked before growing text is shown: seconds to leave it out for, where too many
     answers grow at once for the platform's limits. `whole` is told when nothing grows any more."""
 
     def __init__(
-        self, surface: Surface, posts: Posts, turn: str, pause: Callable[[], float] = float,
+        self, surface: Surface, posts: Posts, turn: str,
+        pause: Callable[[], Awaitable[float]] = _no_pause,
         whole: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
         self._surface = surface
@@ -166,7 +171,7 @@ class PostedReply:
             return trust.parts(said, whole)[1] if trust else whole(said)
 
         seconds = self._whole_until - time.monotonic()
-        if seconds > 0 or (seconds := self._pause()) > 0:
+        if seconds > 0 or (seconds := await self._pause()) > 0:
             raise PlatformBusy(seconds)
         for number, part in enumerate(await text.aside(split, progress.text), 1):
             await self._put(number, part, None)

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, MutableMapping
+from contextlib import suppress
 from typing import Any
 
+from core.errors import Forgotten, NotStored
+from core.messages import Message
+from core.ports import Inbox, Policy
+from core.records import Receipt
 from core.tasks import Tasks
 
+UNKNOWN_MARK_SECONDS = 1.0
+"""How long the author of a message may be unknown before it is marked as waiting."""
 SOON = 0.4
 """Seconds before a turn shows that it works: a quicker answer needs no sign."""
 
@@ -55,3 +62,18 @@ class WaitingMarks:
         self._worn[turn] = place
         self._changed()
         await self._put_on(place)
+
+
+async def mark_while_unknown(
+    marks: WaitingMarks, policy: Policy, inbox: Inbox, message: Message, receipt: Receipt,
+    place: str,
+) -> None:  # fmt: skip
+    """Mark a message that waits until the platform has told who wrote it, until it is answered."""
+    known = await policy.prepare(
+        message.author, message.address, confirmed=False, seconds=UNKNOWN_MARK_SECONDS
+    )
+    if not known:
+        marks.put(receipt.turn, place)
+        with suppress(Forgotten, NotStored):
+            await inbox.answer_of(receipt.seq)
+        marks.clear(receipt.turn)

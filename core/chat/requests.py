@@ -23,7 +23,7 @@ from core.chat.platform import Messenger
 from core.errors import NotFound, PlatformBusy, PostRemoved, TakenOver, Undeliverable
 from core.i18n import nearest, say
 from core.markdown import markless
-from core.messages import Answer, Person, Post, ReplyTo, turn_id
+from core.messages import Answer, Card, Person, Post, ReplyTo, turn_id
 from core.ports import Journal, Replies, Reply
 
 log = structlog.get_logger("requests")
@@ -206,7 +206,11 @@ class Requests:
             reply = self._replies[platform](to, posts)
         posts.version = change.version
         told = posts.outgoing
-        shown = (self._changes.card(change, told.locale),) if copy else ()
+        shown: tuple[Card, ...] = ()
+        if copy and told.to is not None:
+            address = told.to.address
+            card = await self._changes.card(change, told.locale, told.person, address, True)
+            shown = (card,)
         self._begun[one.name] = posts, reply
         try:
             async with asyncio.timeout(PATIENCE):
@@ -278,7 +282,7 @@ class Requests:
             return
         change = await self._changes.ledger.get(one.change)
         posts = OutgoingPosts(self._outbox, one, self._journal.check)
-        card = self._changes.card(change, one.locale)
+        card = await self._changes.card(change, one.locale, one.person, one.to.address, True)
         reply = self._replies[one.person.platform](one.to, posts)
         name = (one.name, change.version)
         try:

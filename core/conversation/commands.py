@@ -12,7 +12,7 @@ from functools import partial
 from typing import TypeVar
 
 from core import metrics, quick_commands, text, tracing
-from core.allowances import standing
+from core.allowances import standing, tell_estimates
 from core.changes import cards
 from core.changes.model import Decision
 from core.changes.service import SHOWN, Changes
@@ -288,6 +288,8 @@ class Commands:
         lines += ["", say("What is left:"), *left] if left else []
         if all_.usage.cost is None and all_.usage.input:
             lines += ["", say(_NO_PRICE)]
+        if all_.estimates:
+            lines += ["", tell_estimates(all_.estimates)]
         return "\n".join(lines)
 
     async def _usage_of_channel(self, turn: Turn) -> str:
@@ -300,6 +302,8 @@ class Commands:
             tokens = Usage(row["input"], output=row["output"], cost=row["cost"])
             what = _spent(Spent(row["turns"], tokens))
             lines.append(f"- `{row['name']}`: {what}")
+        if spent.estimates:
+            lines += ["", tell_estimates(spent.estimates)]
         return "\n".join(lines)
 
     async def _new(self, turn: Turn) -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 import structlog
 
@@ -21,6 +21,7 @@ from core.conversation.commands import Commands
 from core.conversation.context import CallLimits, ToolContexts, TurnContext, TurnPosts
 from core.conversation.paying import Paying, most, nears
 from core.conversation.rounds import Rounds
+from core.conversation.storing import until_stored
 from core.errors import (
     RESTORED,
     Draining,
@@ -33,10 +34,12 @@ from core.errors import (
     PonteError,
     PostRemoved,
     Restored,
+    StatusUnknown,
     Superseded,
     TakenOver,
     TooManyRounds,
     Undeliverable,
+    Unstorable,
 )
 from core.i18n import LANGUAGE, nearest, say
 from core.markdown import Trust, addresses
@@ -55,16 +58,20 @@ from core.ports import (
     Reply,
     ThreadMap,
 )
-from core.records import FINAL_STATES, State, Turn
-from core.tasks import Tasks, together
+from core.records import CRASHED, FINAL_STATES, Spoken, State, Turn
+from core.tasks import Bounded, Tasks, together
+from core.text import make_storable
 from core.tools.tool import Toolbox
 
 log = structlog.get_logger("conversation")
+T = TypeVar("T")
 ATTEMPTS = 3
 """Crashes that one turn may survive; then it ends in an apology."""
 AGAIN = 1.0
 """Seconds between two looks whether another process has answered."""
-ALONE = (NotAllowed, PersonRefused)
+PLATFORM_SECONDS = 0.5
+"""Seconds that a platform takes to answer where its rate limits do not delay the question."""
+ALONE = (NotAllowed, PersonRefused, StatusUnknown)
 """Errors that the asker alone is to read."""
 _STOPPED_HERE = "_Stopped. What I had begun in another system may still finish there._"
 
@@ -123,6 +130,10 @@ class Profile:
     """Where links may lead in a thread that something from outside is in."""
     links_code: frozenset[str] = frozenset()
     """Platforms that make links of addresses within code, too."""
+    links_schemes: frozenset[str] = frozenset()
+    """Platforms that make links only of addresses with a scheme."""
+    own_addresses: frozenset[str] = frozenset()
+    """Those that Ponte itself tells, such as its page's: they stay as they are."""
     limits: CallLimits = field(default_factory=CallLimits)
 
     def told(self, way: Way) -> str:
@@ -168,6 +179,8 @@ class ConversationManager:
         self._look_up = look_up
         self._profile = profile
         self.beside = Tasks("conversation")
+        self._failures: Bounded[int, int] = Bounded(1000)
+        """How often the answer of a turn could not be prepared, by the turn's `seq`."""
 
     async def handle(self, seq: int) -> None:
         turn = await self._journal.begin(seq)
@@ -185,11 +198,16 @@ class ConversationManager:
                 await reply.show(Progress())
                 try:
                     answer = turn.answer or await self._answer(turn, reply, posts)
+                    self._inbox.leave_place(seq)
                 except PostRemoved:
                     await self._journal.ended(turn, "removed")
                     self._count_end(turn, "removed")
                 else:
                     await self._deliver(turn, reply, posts, answer)
+            except Unstorable:  # not even an apology: it is over, so that nothing is paid twice
+                log.exception("turn given up")
+                await self._journal.ended(turn, "failed", Unstorable.code)
+                self._count_end(turn, "failed", Unstorable.code)
             except TakenOver:
                 log.info("taken over")
                 self.beside.start(self._give_way(turn, reply))
@@ -219,11 +237,11 @@ class ConversationManager:
                 error = Restored() if is_back else Undeliverable(reason=turn.undelivered)
                 note = error.words(LANGUAGE.get())
                 answer = replace(answer, text=f"_{note}_\n\n{answer.text}")
-            answer = await self._checked(turn, reply, answer, rounds[0] if rounds else None)
+            answer = await self._prepare_answer(turn, reply, answer, rounds[0] if rounds else None)
             key = reply.first_key if answer.parts else ""
             last = rounds[0].last if rounds else None
-            await together(
-                self._journal.answered(turn, answer, last, key), self._remember(turn, rounds)
+            answer, _ = await together(
+                self._store_answer(turn, answer, last, key), self._remember(turn, rounds)
             )
         except BaseException:
             await self._keep_last(turn, rounds)
@@ -231,6 +249,40 @@ class ConversationManager:
         posts.key = key
         log.info("answered", status=answer.status, code=answer.code)
         return answer
+
+    async def _store_answer(
+        self, turn: Turn, answer: Answer, last: Spoken | None, key: str
+    ) -> Answer:
+        """Record the answer, and return it. An apology takes the place of what the database does
+        not take; what the model's last words cost is recorded all the same."""
+        try:
+            await until_stored(lambda: self._journal.answered(turn, answer, last, key))
+        except Exception as error:
+            if isinstance(error, PonteError) and not isinstance(error, Unstorable):
+                raise
+            log.exception("answer not stored")
+            apology = _plain_apology(Unstorable())
+            cost = replace(last, items=()) if last else None
+            await until_stored(lambda: self._journal.answered(turn, apology, cost, key))
+            return apology
+        return answer
+
+    async def _prepare_answer(
+        self, turn: Turn, reply: Reply, answer: Answer, rounds: Rounds | None
+    ) -> Answer:
+        """Return the answer as it is posted, or an apology where this fails again and again."""
+        try:
+            prepared = await self._checked(turn, reply, answer, rounds)
+        except PonteError:
+            raise
+        except Exception:
+            failed = self._failures[turn.seq] = self._failures.get(turn.seq, 0) + 1
+            if failed < ATTEMPTS:
+                raise
+            log.exception("answer not prepared", attempts=failed)
+            prepared = _plain_apology(PonteError(turn=turn.id))
+        self._failures.pop(turn.seq, None)
+        return prepared
 
     async def _checked(
         self, turn: Turn, reply: Reply, answer: Answer, rounds: Rounds | None
@@ -249,12 +301,18 @@ class ConversationManager:
         """Whether something from outside is in the thread; where links may lead then: to the
         operator's hosts, and to what the asker wrote in it; and the last turn before this one that
         said something there."""
-        message = turn.message
+        message, profile = turn.message, self._profile
         known = await self._journal.provenance(turn.thread, message.author.key, turn.seq)
         told = "\n".join([*known.written, message.text])
-        written = await text.aside(addresses, told)
-        coded = message.address.platform not in self._profile.links_code
-        return known.outside, Trust(frozenset(self._profile.hosts), written, coded), known.since
+        written = await text.aside(addresses, told) | profile.own_addresses
+        platform = message.address.platform
+        trust = Trust(
+            frozenset(profile.hosts), written,
+            coded=platform not in profile.links_code,
+            bare=platform not in profile.links_schemes,
+            linked=message.linked,
+        )  # fmt: skip
+        return known.outside, trust, known.since
 
     async def _worded(self, turn: Turn, reply: Reply, rounds: list[Rounds]) -> tuple[Turn, Answer]:
         """The answer, or the words for whatever stands in its way; and the turn, with what its
@@ -262,12 +320,17 @@ class ConversationManager:
         try:
             if self._inbox.stopped(turn.seq):  # before it could be heard here
                 raise asyncio.CancelledError
-            (turn, missing), rights = await together(
-                self._known(turn),
-                self._parts.policy.rights(turn.message.author, turn.message.address),
+            (turn, missing), rights = await self._without_place(
+                turn.seq,
+                together(
+                    self._known(turn),
+                    self._parts.policy.rights(turn.message.author, turn.message.address),
+                ),
             )
             LANGUAGE.set(self._locale(turn))
             HELD.set(rights)
+            if turn.refused == CRASHED:
+                raise Interrupted(times=turn.limit)
             if turn.refused:
                 raise TOO_MANY[turn.refused](limit=turn.limit)
             rights.may("chat").check()
@@ -293,6 +356,19 @@ class ConversationManager:
             log.exception("turn broke")
             return turn, self._apology(PonteError(turn=turn.id), rounds)
 
+    async def _without_place(self, seq: int, asked: Coroutine[Any, Any, T]) -> T:
+        """Await what the platform says. Where it lets us wait, another turn works meanwhile."""
+        asking = asyncio.create_task(asked)
+        try:
+            if not (await asyncio.wait({asking}, timeout=PLATFORM_SECONDS))[0]:
+                self._inbox.leave_place(seq)
+                await asyncio.wait({asking})
+                await self._inbox.take_place(seq)
+            return await asking
+        finally:
+            asking.cancel()
+            await asyncio.wait({asking})
+
     def _refused(self, turn: Turn, error: PonteError) -> None:
         """What a right or an allowance kept somebody from is audited."""
         if isinstance(error, (NotAllowed, OverBudget)):
@@ -316,12 +392,14 @@ class ConversationManager:
         except PonteError:
             pointed = False
         message, missing = await look_up(turn.message, pointed)
+        if message is not turn.message:
+            message = make_storable(message)
         return replace(turn, message=message), missing
 
     async def _keep_last(self, turn: Turn, rounds: Sequence[Rounds]) -> None:
         """What the model said last was paid for: the turn is taken up again without asking."""
         if rounds and (last := rounds[0].last):
-            with suppress(Superseded, NotStored):
+            with suppress(Superseded, NotStored, Unstorable):
                 await self._journal.items(turn, last)
 
     async def _put_back_unless_stopped(self, turn: Turn) -> None:
@@ -343,8 +421,6 @@ class ConversationManager:
         return Answer(words, status="failed", code=error.code, private=isinstance(error, ALONE))
 
     async def _think(self, turn: Turn, reply: Reply, rounds: list[Rounds]) -> Answer:
-        if turn.attempt > ATTEMPTS:
-            raise Interrupted(times=ATTEMPTS)
         message = turn.message
         if not (message.text.strip() or message.attachments or message.context):
             raise Empty
@@ -518,6 +594,12 @@ class ConversationManager:
         if turn.message.locale:
             return nearest(turn.message.locale)
         return self._profile.way(turn.message.address).language or self._profile.locale
+
+
+def _plain_apology(error: PonteError) -> Answer:
+    """An answer of one post, made of nothing but a sentence of the catalogue."""
+    words = error.words(LANGUAGE.get())
+    return Answer(words, status="failed", code=error.code, parts=(words,))
 
 
 def _is_model_s(said: str) -> bool:

@@ -78,6 +78,8 @@ class Paying:
         if self._grant is None:
             return
         real = Spend(0, usage.input + usage.output, round((usage.cost or 0.0) * NANO))
+        if usage.estimated:
+            real = replace(self._grant.bound, money=max(self._grant.bound.money, real.money))
         for count in self._grant.counts:
             spent = count.spent - self._grant.bound + real
             self._counts[count.scope.key] = replace(count, spent=spent)

@@ -12,12 +12,14 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal
 
 import structlog
 
 from core import markdown, metrics, text, tracing
 from core.conversation.context import TurnContext
+from core.conversation.storing import until_stored
 from core.errors import (
     REFUSALS,
     Draining,
@@ -29,11 +31,13 @@ from core.errors import (
     Superseded,
     ToolError,
     TooManyRounds,
+    Unstorable,
 )
 from core.i18n import say
 from core.messages import Answer, Card, File, Item, Progress
 from core.ports import Journal, Model, Tool
 from core.records import (
+    INTERRUPTED,
     NEEDS,
     Ask,
     Began,
@@ -46,6 +50,7 @@ from core.records import (
     Remote,
     Spoken,
     ToolContext,
+    tell_model,
 )
 from core.tasks import together
 from core.tools.tool import capped, outcome_of_error, paid_for
@@ -57,17 +62,24 @@ ROUNDS = 12
 CUT = "The answer ends here because it became too long. Ask me to go on."
 CUT_SHORT = "The answer ends here because no more of the allowance is left."
 ENDED_SHORT = "I stopped here. {why}"
-_NOT_PAID = "error: not run. {why} Answer now with what you have, and tell the person"
+_NOT_PAID = tell_model(
+    "error: not run. {why}", "answer now with what you have, and tell the person"
+)
 AT_ONCE = 8
 """Tool calls of one round that run side by side, at most."""
 REPEATABLE: tuple[Effect, ...] = ("read", "write")
 """Effects whose interrupted call may simply run again: a write only proposes, once for a call.
 So may any other call that only proposes."""
 COSTLY: tuple[Effect, ...] = ("spend", "code")
-LOST = "error: interrupted, it is unknown whether this happened; do not repeat it, tell the person"
-_NO_MORE = (
+LOST = tell_model(f"error: {INTERRUPTED}", "do not repeat it, tell the person")
+_UNSTORED = tell_model(
+    "error: this ran, but its result could not be stored and is lost",
+    "do not repeat it, tell the person",
+)
+_NO_MORE = tell_model(
     "error: not run. This turn has used up its {count} tool calls{costly}; none of {what} runs "
-    "any more in it. Answer now with what you have, and tell the person what is still to be done"
+    "any more in it.",
+    "answer now with what you have, and tell the person what is still to be done",
 )
 USED_UP = "I stopped here after {count} tool calls, which is what one answer may use."
 USED_UP_COSTLY = (
@@ -158,7 +170,12 @@ class ToolCalls:
             async with self._gate:
                 await self._journal.call_started(turn, call)
                 outcome = await self._timed(tool, call)
-        await self._journal.call_ended(turn, item.call_id, outcome)
+        try:
+            await until_stored(lambda: self._journal.call_ended(turn, item.call_id, outcome))
+        except Unstorable:
+            log.exception("outcome not stored", tool=item.name)
+            outcome = Outcome("unknown", _UNSTORED, usage=outcome.usage, paid=outcome.paid)
+            await until_stored(lambda: self._journal.call_ended(turn, item.call_id, outcome))
         self.outcomes[item.call_id] = outcome
         name = item.name if tool else "unknown"
         metrics.tool_calls.labels(name, outcome.status).inc()
@@ -197,6 +214,8 @@ class ToolCalls:
             if self._context.may is None:
                 break
             verdict = await self._context.may(*asked)
+            if verdict.unknown:
+                return Outcome("error", f"error: {verdict.words('en')}")
             if not verdict.allowed:
                 self._note("refused", right=verdict.right, rule=verdict.rule)
                 return Outcome("error", f"error: {verdict.words('en')}")
@@ -230,8 +249,11 @@ class ToolCalls:
         return None
 
     def _priced(self, call: Call, outcome: Outcome, paid: Paid) -> Outcome:
-        """With its price, where it was begun; a container's run counts for itself."""
+        """With its price, where it was begun. A container's run says what it cost, unless it came
+        to no end."""
         budget = self._context.budget
+        if paid.kind == "container" and self._codes.get(call.call_id) in ("timeout", "internal"):
+            outcome = replace(outcome, usage=replace(outcome.usage, estimated=True))
         begun = outcome.status != "error" or call.handle or call.call_id in self._elsewhere
         if budget and begun and paid.kind != "container":
             outcome = replace(outcome, usage=replace(outcome.usage, cost=budget.price(paid)))
@@ -296,7 +318,7 @@ class Rounds:
         self.thread = context.thread
         self.last: Spoken | None = None
         """The round that called no tool: it is kept with the answer."""
-        self._growing = markdown.Growing()
+        self._growing, self._cleaning = markdown.Growing(), text.GrowingText()
         self.shown = ""
 
     async def answer(self) -> Answer:
@@ -437,7 +459,11 @@ class Rounds:
         items = completed.items
         said = Spoken(number, tuple(items), completed.usage, name)
         if any(item.kind == "call" for item in items):
-            await self._journal.items(self._context.turn, said)
+            try:
+                await until_stored(lambda: self._journal.items(self._context.turn, said))
+            except Unstorable:
+                self.last = replace(said, items=())  # it was paid for all the same
+                raise
         else:
             self.last = said
         metrics.count_round(completed.usage, name)
@@ -460,6 +486,9 @@ class Rounds:
                 await asyncio.shield(beside[0])
                 beside.pop(0)
 
+        async def began(response: str) -> None:
+            await journal.round_began(turn, number, response)
+
         def begin(write: Coroutine[Any, Any, None]) -> None:
             beside.append(asyncio.create_task(write))
 
@@ -469,7 +498,7 @@ class Rounds:
                     match event:
                         case Began(response):
                             self.shown = self._said
-                            begin(journal.round_began(turn, number, response))
+                            begin(until_stored(partial(began, response)))
                         case Delta(piece):
                             if not spoke:
                                 spoke, waited = True, time.perf_counter() - asked_at
@@ -540,7 +569,7 @@ class Rounds:
         trust = self._trust
 
         def readable(said: str) -> str:
-            cleaned = text.clean(said)
+            cleaned = self._cleaning.cleaned(said)
             return self._growing.shown(cleaned, trust) if trust else cleaned
 
         shown = await text.aside(readable, self.shown)

@@ -17,7 +17,7 @@ from core.changes.ports import Ledger
 from core.errors import PonteError
 from core.messages import ONCE, Address
 from core.policy import places
-from core.ports import Files, Inbox, Journal, Model
+from core.ports import Directory, Files, Inbox, Journal, Model
 from core.records import Area
 
 log = structlog.get_logger("upkeep")
@@ -26,6 +26,8 @@ EVERY = 3600.0
 ORPHAN_AGE = 3600.0
 """Seconds after which a file whose event was never accepted is removed."""
 DAY = 86_400.0
+DIRECTORY_DAYS = 30
+"""What a platform said of a person and has not confirmed for so long is deleted."""
 ONCE_DAYS = 1
 """What a request of its own was about is kept for so long after its last use."""
 
@@ -73,11 +75,13 @@ class Upkeep:
         settle: Callable[[], Awaitable[int]] | None = None,
         tidy: Callable[[], Awaitable[None]] | None = None,
         audit: AuditLog | None = None,
+        directory: Directory | None = None,
     ) -> None:
         """`scrub` has what was deleted leave the store for good; `settle` ends what is reserved
         for turns that are over; `tidy` removes what the store kept for a while; `audit` is the
-        log whose old lines go."""
+        log whose old lines go; `directory` has the people whom platforms no longer confirm."""
         self._audit = audit
+        self._directory = directory
         self._inbox = inbox
         self._journal = journal
         self._files = files
@@ -145,7 +149,9 @@ class Upkeep:
             await self._tidy()
 
     async def _purge(self) -> None:
-        """By whole days (UTC), so that a file is written anew once a day."""
+        """The audit log by whole days (UTC), so that a file is written anew once a day."""
+        if self._directory:
+            await self._directory.purge(time.time() - DIRECTORY_DAYS * DAY)
         if self._audit and self._retention.audit:
             today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
             gone = await self._audit.purge(today - timedelta(days=self._retention.audit))

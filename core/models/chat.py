@@ -8,8 +8,9 @@ from collections.abc import AsyncGenerator, Sequence
 from core.messages import Item
 from core.models.responses import OwnHistory, company
 from core.models.server import Cut, Said, Server, Weight
-from core.openai import Fault, Json
+from core.openai import Fault, Json, id_of
 from core.records import Ask, Began, Delta, ModelEvent, ToolSpec
+from core.text import PieceJoiner
 from core.usage import usage_of
 
 CUTS: dict[str, Cut] = {"length": "length", "content_filter": "filter"}
@@ -28,20 +29,24 @@ class ChatReading:
         self._text = ""
         self._calls: dict[int, Json] = {}
         self._finish = ""
-        self._usage: Json = {}
+        self._usage: object = None
+        self._model = ""
         self._weight = Weight()
+        self._pieces = PieceJoiner()
 
     def take(self, chunk: Json) -> Sequence[ModelEvent]:
+        self._model = str(chunk.get("model") or self._model)
         if chunk.get("usage"):
-            self._usage = {"usage": chunk["usage"], "model": chunk.get("model", "")}
+            self._usage = chunk["usage"]
         events: list[ModelEvent] = []
         if not self.response and chunk.get("id"):
-            self.response = str(chunk["id"])
+            self.response = id_of(chunk)
             events.append(Began(self.response))
         if piece := "".join(self._choice(choice) for choice in chunk.get("choices") or ()):
             self._weight.add(len(piece))
             self._text += piece
-            events.append(Delta(piece))
+            if shown := self._pieces.add(piece):
+                events.append(Delta(shown))
         return events
 
     def finished(self) -> Said:
@@ -54,8 +59,7 @@ class ChatReading:
             items.append(Item(kind="message", role="assistant", text=self._text))
         if not cut:
             items += [_call_item(call) for _, call in sorted(self._calls.items())]
-        model = str(self._usage.get("model", ""))
-        return Said(tuple(items), usage_of(self._usage), cut, model)
+        return Said(tuple(items), usage_of({"usage": self._usage}), cut, self._model)
 
     def _choice(self, choice: Json) -> str:
         delta = choice.get("delta") or {}
@@ -65,8 +69,8 @@ class ChatReading:
         return str(delta.get("content") or "") + str(delta.get("refusal") or "")
 
     def _call_piece(self, piece: Json, number: int) -> None:
-        """Some servers leave the index out and send each call whole."""
-        index = int(piece.get("index", number))
+        """Some servers leave the index out, or send null, and send each call whole."""
+        index = number if piece.get("index") is None else int(piece["index"])
         new = index not in self._calls
         call = self._calls.setdefault(index, {"id": "", "name": "", "arguments": ""})
         function = piece.get("function") or {}
@@ -146,7 +150,7 @@ def messages(instructions: str, input: Sequence[Json]) -> list[Json]:
 def _call_item(call: Json) -> Item:
     return Item(
         kind="call",
-        call_id=call["id"] or f"call_{call['name']}",
+        call_id=id_of(call) or f"call_{call['name']}",
         name=call["name"],
         arguments=call["arguments"] or "{}",
     )

@@ -30,7 +30,6 @@ from core.models.server import (
     policy,
     said,
     too_long,
-    undone,
     unpaired,
 )
 from core.openai import Fault, Json
@@ -334,10 +333,11 @@ class Exchange:
     async def events(self) -> AsyncGenerator[ModelEvent, None]:
         """Raises a ModelError."""
         paying = self._ask.paying
+        body: Json = {}
         if self._ask.response:
             await self._find(self._ask.response, self._server.options.drain)
         while self._found is None:
-            body: Json = {}
+            body = {}
             reading = Reading()
             try:
                 if self._next == "looking":
@@ -354,10 +354,10 @@ class Exchange:
                             yield event
                     self._found, self._response = reading.finished(), reading.response
             except Fault as fault:
-                if paying and body and undone(fault):
+                if paying and body and fault.undone:
                     paying.refused()
                 await self._mend(fault, body, reading)
-        yield self._completed(self._found)
+        yield self._completed(self._found, body)
 
     async def _look(self) -> None:
         """Set the conversation's tail beside the transcript; see `reconcile`."""
@@ -488,7 +488,7 @@ class Exchange:
         else:
             await self._server.client.sleep(wait)
 
-    def _completed(self, found: Said) -> Completed:
+    def _completed(self, found: Said, body: Json) -> Completed:
         upto = self._ask.since if found.calls else self._ask.seq
         if self._clean and not found.cut:
             self._streams.tidied(self._thread.remote)
@@ -496,7 +496,8 @@ class Exchange:
             upto = UNKNOWN
         plain = tuple(item for item in found.items if item.kind != "opaque")
         thread = replace(self._thread, remote_upto=upto)
-        return self._server.completed(self._response, replace(found, items=plain), thread)
+        found = replace(found, items=plain)
+        return self._server.completed(self._ask, body, self._response, found, thread)
 
 
 class Conversations:

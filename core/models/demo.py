@@ -15,7 +15,16 @@ from typing import Any, Literal
 
 from core.i18n import plural, say
 from core.messages import CONTEXT, NOTE, Item
-from core.records import Ask, Completed, Delta, Health, ModelEvent, Remote
+from core.records import (
+    INTERRUPTED,
+    Ask,
+    Completed,
+    Delta,
+    Health,
+    ModelEvent,
+    Remote,
+    tell_person,
+)
 from core.text import clean, clip, fenced, one_line
 
 Filter = Mapping[str, str | None]
@@ -78,6 +87,10 @@ _NO_TABLES = (
     "`NOCODB_TOKEN` where it asks for one), or you may not read them."
 )
 _FAILED = "That did not work: {problem}"
+_INTERRUPTED = (
+    "I was interrupted while this ran, so it is not known what it did. It is not run again by "
+    "itself; send it once more if it is needed."
+)
 _LISTED = "Tables that I can see: {count}"
 _IN_BASE = "I could not look into the base {base}: {problem}"
 _NO_BASE = "NocoDB shows me no base. The operator must check what its token may see."
@@ -366,10 +379,17 @@ def counted(exchange: Exchange, locale: str) -> str:
     return ""
 
 
+def failure(read: Read, locale: str) -> str:
+    """What went wrong, for a person."""
+    if read.error.startswith(INTERRUPTED):
+        return say(_INTERRUPTED, locale)
+    return say(_FAILED, locale, problem=inline(read.error, 500))
+
+
 def rows_or_block(name: str, read: Read, locale: str) -> str:
     """An outcome for a person: rows as a table, all else as a code block."""
     if read.error:
-        return say(_FAILED, locale, problem=inline(read.error, 500))
+        return failure(read, locale)
     return _shown(name, read, locale) if read.rows else block(read.value)
 
 
@@ -562,8 +582,10 @@ def _used(call: Item, output: str) -> Used:
 def _read(output: str) -> Read:
     """The bridge wraps what it has in {"result": …}, or {"detail": text} when it failed."""
     if output.startswith("error:"):
-        return Read(error=output.removeprefix("error:").strip())
+        return Read(error=tell_person(output).removeprefix("error:").strip())
     value = _json(output)
+    if value == output:
+        return Read(tell_person(output))
     if isinstance(value, dict):
         if value and set(value) <= _PROBLEM:  # a row may have such a column, but not alone
             problem = value.get("error", value.get("detail"))
@@ -609,7 +631,7 @@ def _search(exchange: Exchange, locale: str) -> _Found | Decision:
         return [_bridge("list_bases")]
     read = asked[-1].read
     if read.error:
-        return say(_FAILED, locale, problem=inline(read.error, 500))
+        return failure(read, locale)
     bases = {_id(row): _table_title(row) for row in read.rows if _id(row)}
     if not bases:
         return say(_NO_BASE, locale)
@@ -643,7 +665,7 @@ def _found(looked: Mapping[str, Read], bases: int, locale: str) -> _Found:
 
 def _shown(name: str, read: Read, locale: str) -> str:
     if read.error:
-        return say(_FAILED, locale, problem=inline(read.error, 500))
+        return failure(read, locale)
     rows, total, title = read.rows, read.total, inline(name)
     if not rows:
         return say(_NO_ROWS, locale, name=title) if total in (None, 0) else block(read.value)

@@ -14,9 +14,10 @@ from typing import Any, Protocol
 
 from core.messages import Item
 from core.models.input import answered, cut, paired, size, starts, weight
-from core.models.server import Said, Server, Weight, listen, policy, said, too_long, undone
-from core.openai import Fault, Json
+from core.models.server import Said, Server, Weight, listen, policy, said, too_long
+from core.openai import Fault, Json, id_of
 from core.records import Ask, Began, Delta, ModelEvent
+from core.text import PieceJoiner
 
 PATH = "/responses"
 MOST = "max_output_tokens"
@@ -63,6 +64,7 @@ class Reading:
         self._items: list[Json] = []
         self._final: Json | None = None
         self._words, self._whole = Weight(), Weight()
+        self._pieces = PieceJoiner()
 
     def take(self, event: Json) -> Sequence[ModelEvent]:
         """What a listener gets to know of this event. Raises Fault for an error event."""
@@ -71,7 +73,7 @@ class Reading:
             self._spoken = True
             words = str(event.get("delta", ""))
             self._words.add(len(words))
-            return (Delta(words),)
+            return self._grow(words)
         if kind in BEGINNINGS:
             return self._begin(event.get("response"))
         if kind in ENDS:
@@ -98,12 +100,16 @@ class Reading:
     def _begin(self, response: Any) -> Sequence[ModelEvent]:
         if self.response or not isinstance(response, dict) or not response.get("id"):
             return ()
-        self.response = str(response["id"])
+        self.response = id_of(response)
         return (Began(self.response),)
 
     def _paragraph(self, item: Json) -> Sequence[ModelEvent]:
         """A second message of one response begins a paragraph."""
-        return (Delta("\n\n"),) if item.get("type") == "message" and self._spoken else ()
+        return self._grow("\n\n") if item.get("type") == "message" and self._spoken else ()
+
+    def _grow(self, words: str) -> Sequence[ModelEvent]:
+        shown = self._pieces.add(words)
+        return (Delta(shown),) if shown else ()
 
 
 class OwnHistory:
@@ -131,7 +137,7 @@ class OwnHistory:
                 said = reading.finished()
                 break
             except Fault as fault:
-                if ask.paying and undone(fault):
+                if ask.paying and fault.undone:
                     ask.paying.refused()
                 if too_long(fault) and len(starts(items)) > 1:
                     limit = min(limit, size(items)) // 2
@@ -141,7 +147,7 @@ class OwnHistory:
                     await self._mend(fault, body, tries)
         if limit < server.window and not server.official:
             server.window = limit
-        yield server.completed(reading.response, said)
+        yield server.completed(ask, body, reading.response, said)
 
     async def _events(self, body: Json, reading: Stream) -> AsyncGenerator[ModelEvent, None]:
         client, silence = self._server.client, self._server.options.silence

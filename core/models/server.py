@@ -34,9 +34,10 @@ from core.errors import (
     WrongKey,
 )
 from core.messages import Item, Usage
-from core.models.input import Input, Read
-from core.openai import PATIENT, Client, Fault, Json, pause
+from core.models.input import Input, Read, weight
+from core.openai import PATIENT, Client, Fault, Json, id_of, pause
 from core.records import Ask, Completed, Remote, Thread, ToolSpec
+from core.text import make_storable
 from core.usage import Prices, usage_of
 
 log = structlog.get_logger("model")
@@ -163,11 +164,6 @@ def no_endpoint(fault: Fault) -> bool:
         and not fault.no_model
         and "conversation" not in (fault.param + fault.message).lower()
     )
-
-
-def undone(fault: Fault) -> bool:
-    """The server did nothing of it, and so it costs nothing."""
-    return fault.kind == "unsent" or (fault.kind == "refused" and fault.status < 500)
 
 
 def too_long(fault: Fault) -> bool:
@@ -358,8 +354,11 @@ class Server:
         listed = (await self.client.get("/models")).get("data") or ()
         return [str(one["id"]) for one in listed if isinstance(one, dict) and "id" in one]
 
-    def completed(self, response: str, said: Said, thread: Thread | None = None) -> Completed:
-        """The end of a round. Raises a ModelError where nothing was said that may be shown."""
+    def completed(
+        self, ask: Ask, body: Json, response: str, said: Said, thread: Thread | None = None
+    ) -> Completed:
+        """The end of a round that was asked for with `body`. Raises a ModelError where nothing was
+        said that may be shown."""
         log.info("model answered", response=response, input=said.usage.input,
                  output=said.usage.output, calls=said.calls, cut=said.cut)  # fmt: skip
         if said.cut == "filter":
@@ -367,7 +366,14 @@ class Server:
         if not said.items:
             raise TooLong(NO_ROOM) if said.cut else ModelError(NOTHING)
         items = tuple(self.input.own(i) if i.kind == "opaque" else i for i in said.items)
-        usage = replace(said.usage, cost=self._prices.cost(said.model, said.usage))
+        items = make_storable(items)
+        usage = said.usage
+        if usage.estimated:
+            log.warning("tokens not counted", host=self.client.place.host)
+            spoken = sum(len(f"{i.text}{i.name}{i.arguments}".encode()) for i in items)
+            usage = replace(usage, input=weight(body), output=spoken)
+        models = (ask.model or self.options.model, said.model)
+        usage = replace(usage, cost=self._prices.highest_cost(models, usage))
         return Completed(items, usage, thread, cut=said.cut == "length")
 
     @property
@@ -417,7 +423,7 @@ def _item(item: Json) -> Item | None:
     if kind == "function_call":
         return Item(
             kind="call",
-            call_id=str(item.get("call_id") or item.get("id") or ""),
+            call_id=id_of(item, "call_id") or id_of(item),
             name=str(item.get("name", "")),
             arguments=str(item.get("arguments") or "{}"),
         )

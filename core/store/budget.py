@@ -241,8 +241,9 @@ class CountingBudget:
 
     async def report(self, by: By, since: str = "", place: str = "") -> Sequence[Mapping[str, Any]]:
         """Rows of `name`, `turns` (None by model and tool), `calls`, `input`, `cached`, `output`,
-        `reasoning`, `cost` in US dollars (None: no price is known) since that day (ISO; ""
-        for today), the dearest first, or by day. `place`: there alone."""
+        `reasoning`, `cost` in US dollars (None: no price is known), `estimated` (calls whose
+        amounts are estimates) since that day (ISO; "" for today), the dearest first, or by day.
+        `place`: there alone."""
         first = since or self._today()
         return await self._database.read(lambda c: _report(c, by, first, place))
 
@@ -354,6 +355,17 @@ def settle_call(connection: Connection, seq: int, call_id: str, name: str, usage
     hold = next((hold for hold in _holds(connection, seq) if hold["part"] == part), None)
     if hold is not None or usage != Usage():
         _settle(connection, seq, part, hold, "tool", name, usage)
+
+
+def count_estimates(connection: Connection, since: str) -> tuple[int, int]:
+    """Return how many calls were paid for since that day (ISO), and of how many the amounts are
+    estimates."""
+    row = connection.execute(
+        "SELECT count(*) AS calls, sum(lost) AS estimates FROM usage"
+        " JOIN spendings ON spendings.seq = usage.seq WHERE usage.day >= ?",
+        (since,),
+    ).fetchone()
+    return int(row["calls"]), int(row["estimates"] or 0)
 
 
 def close(connection: Connection, seq: int) -> int:
@@ -494,16 +506,19 @@ def _drop(connection: Connection, hold: SqlRow, real: Spend) -> None:
 
 def _lose(connection: Connection, hold: SqlRow) -> None:
     """It may have been done, and nobody knows what it was."""
-    cost = hold["money"] / NANO if hold["money"] else None
-    usage = Usage(input=int(hold["tokens"]), cost=cost)
-    kind, name = hold["kind"], hold["name"]
-    _settle(connection, hold["seq"], hold["part"], hold, kind, name, usage, lost=True)
+    kind, name, unknown = hold["kind"], hold["name"], Usage(estimated=True)
+    _settle(connection, hold["seq"], hold["part"], hold, kind, name, unknown)
 
 
 def _settle(
     connection: Connection, seq: int, part: str, hold: SqlRow | None, kind: str, name: str,
-    usage: Usage, *, lost: bool = False,
+    usage: Usage,
 ) -> None:  # fmt: skip
+    """Record what a call used in the place of its reservation, and the reservation itself where
+    the amounts are an estimate."""
+    if hold is not None and usage.estimated:
+        cost = max(hold["money"] / NANO, usage.cost or 0.0)
+        usage = Usage(input=int(hold["tokens"]), cost=cost or None, estimated=True)
     real = Spend(0, usage.input + usage.output, round((usage.cost or 0.0) * NANO))
     if hold is not None:
         _drop(connection, hold, real)
@@ -512,7 +527,7 @@ def _settle(
         " cost, lost) SELECT seq, ?, person, ?, ?, ?, ?, ?, ?, ?, ? FROM usage WHERE seq = ?"
         " ON CONFLICT (seq, part) DO NOTHING",
         (part, kind, name, usage.input, usage.cached, usage.output, usage.reasoning, usage.cost,
-         int(lost), seq),
+         int(usage.estimated), seq),
     )  # fmt: skip
     if recorded.rowcount:
         connection.execute(
@@ -524,14 +539,25 @@ def _settle(
 
 
 def _spent(connection: Connection, day: str, person: str | None, place: str = "") -> Spent:
+    there = (
+        "day = :day AND (:person = '' OR usage.person = :person)"
+        " AND (:place = '' OR place = :place)"
+    )
+    values = {"day": day, "person": person or "", "place": place}
     row = connection.execute(
-        "SELECT sum(counted) AS turns, sum(input) AS input, sum(cached) AS cached, sum(output) AS"
-        " output, sum(reasoning) AS reasoning, sum(cost) AS cost FROM usage WHERE day = :day"
-        " AND (:person = '' OR person = :person) AND (:place = '' OR place = :place)",
-        {"day": day, "person": person or "", "place": place},
+        f"SELECT sum(counted) AS turns, {_SUMS.format(t='usage')} FROM usage WHERE {there}",  # noqa: S608
+        values,
     ).fetchone()
-    tokens = {kind: int(row[kind] or 0) for kind in ("input", "cached", "output", "reasoning")}
-    return Spent(int(row["turns"] or 0), Usage(**tokens, cost=row["cost"]))
+    lost = connection.execute(
+        "SELECT count(*) AS n FROM usage JOIN spendings ON spendings.seq = usage.seq"  # noqa: S608
+        f" WHERE lost = 1 AND {there}",
+        values,
+    ).fetchone()
+    usage = Usage(
+        input=int(row["input"] or 0), cached=int(row["cached"] or 0),
+        output=int(row["output"] or 0), reasoning=int(row["reasoning"] or 0), cost=row["cost"],
+    )  # fmt: skip
+    return Spent(int(row["turns"] or 0), usage, int(lost["n"]))
 
 
 _SUMS = (
@@ -543,16 +569,18 @@ _SUMS = (
 def _report(connection: Connection, by: By, since: str, place: str) -> list[Mapping[str, Any]]:
     if by in ("model", "tool"):
         sql = (
-            f"SELECT spendings.name AS name, NULL AS turns, count(*) AS calls, "  # noqa: S608
-            f"{_SUMS.format(t='spendings')} FROM spendings JOIN usage ON usage.seq = spendings.seq"
+            "SELECT spendings.name AS name, NULL AS turns, count(*) AS calls,"  # noqa: S608
+            f" sum(lost) AS estimated, {_SUMS.format(t='spendings')} FROM spendings"
+            " JOIN usage ON usage.seq = spendings.seq"
             " WHERE usage.day >= :since AND spendings.kind = :kind"
             " AND (:place = '' OR usage.place = :place) GROUP BY spendings.name"
         )
     else:
         column = {"person": "person", "channel": "place", "day": "day"}[by]
         sql = (
-            f"SELECT {column} AS name, sum(counted) AS turns, NULL AS calls, "  # noqa: S608
-            f"{_SUMS.format(t='usage')} FROM usage WHERE day >= :since"
+            f"SELECT {column} AS name, sum(counted) AS turns, NULL AS calls,"  # noqa: S608
+            " sum((SELECT sum(lost) FROM spendings WHERE spendings.seq = usage.seq)) AS estimated,"
+            f" {_SUMS.format(t='usage')} FROM usage WHERE day >= :since"
             f" AND (:place = '' OR place = :place) GROUP BY {column}"
         )
     rows = connection.execute(sql, {"since": since, "kind": by, "place": place}).fetchall()
@@ -562,6 +590,7 @@ def _report(connection: Connection, by: By, since: str, place: str) -> list[Mapp
             **{k: None if row[k] is None else int(row[k]) for k in ("turns", "calls", "input",
                "cached", "output", "reasoning")},
             "cost": None if row["cost"] is None else float(row["cost"]),
+            "estimated": int(row["estimated"] or 0),
         }
         for row in rows
     ]  # fmt: skip

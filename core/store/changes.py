@@ -130,12 +130,12 @@ class SqlLedger:
     async def consent(self, id: str, consent: Consent) -> Change:
         def write(connection: Connection) -> Change:
             change = _locked(connection, id)
-            keys = [given.person.key for given in change.consents]
             late = change.proposal.expires <= consent.at
-            if change.state == "open" and not late and consent.person.key not in keys:
+            if change.state == "open" and not late:
                 connection.execute(
                     "INSERT INTO consents (change, person, approver, address, at)"
-                    " VALUES (?, ?, ?, ?, ?)",
+                    " VALUES (?, ?, ?, ?, ?) ON CONFLICT (change, person) DO UPDATE SET"
+                    " approver = excluded.approver, address = excluded.address, at = excluded.at",
                     (id, consent.person.key, encode(consent.person), encode(consent.address),
                      consent.at),
                 )  # fmt: skip
@@ -143,6 +143,16 @@ class SqlLedger:
             return _get(connection, id)
 
         return await self._database.write(write)
+
+    async def withdraw_consents(self, id: str, people: Sequence[str]) -> None:
+        def write(connection: Connection) -> None:
+            _locked(connection, id)
+            for person in people:
+                connection.execute(
+                    "DELETE FROM consents WHERE change = ? AND person = ?", (id, person)
+                )
+
+        await self._database.write(write)
 
     async def waiting_for_people(self) -> Sequence[Change]:
         return await self._select(

@@ -13,18 +13,19 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 import structlog
 
-from core.errors import NotStored, PonteError
+from core.errors import NotStored, PonteError, Unstorable
 from core.messages import ONCE
 from core.records import Area
 from core.store import snapshot
 from core.store.schema import Migration
+from core.text import make_storable
 
 log = structlog.get_logger("store")
 T = TypeVar("T")
@@ -32,6 +33,9 @@ Row = Mapping[str, Any]
 """By the names of its columns. (`sqlite3.Row` has no base class, so a type checker is told.)"""
 GROUP = 256
 """Writes in one commit, at most."""
+SYNCHRONOUS = "FULL"
+"""SQLite's setting for when it waits for the disk (sqlite.org/pragma.html#pragma_synchronous).
+FULL: a commit survives a power cut. Only the tests, which survive none, set another one."""
 BUSY_MS = 5000
 """Milliseconds to wait while another process, a backup, say, holds the file."""
 OWN_FAULTS = frozenset(
@@ -96,7 +100,8 @@ class Database(Protocol):
         """Run `work` in a transaction off the event loop; durable on return.
 
         `then` runs on the event loop, even if the caller was cancelled meanwhile. Raises NotStored
-        when it cannot be kept or the database is closed, and whatever `work` raises.
+        when it cannot be kept or the database is closed, Unstorable when the database does not
+        take the values, and whatever `work` raises.
         """
 
     async def read(self, work: Callable[[Connection], T]) -> T:
@@ -129,6 +134,23 @@ def lock(connection: Connection, conversation: str) -> bool:
     """
     row = connection.execute("SELECT ponte_lock(?) AS taken", (conversation,)).fetchone()
     return bool(row["taken"])
+
+
+class SqliteStatements:
+    """The stores' `Connection` over SQLite's: texts become storable here, if they are not yet."""
+
+    def __init__(self, raw: sqlite3.Connection) -> None:
+        self.raw = raw
+
+    def execute(self, sql: str, parameters: Any = (), /) -> sqlite3.Cursor:
+        try:
+            return self.raw.execute(sql, parameters)
+        except UnicodeEncodeError:  # raised before the statement ran
+            return self.raw.execute(sql, make_storable(parameters))
+
+    def executemany(self, sql: str, parameters: Iterable[Any], /) -> None:
+        for each in parameters:  # one after the other, so that none runs twice
+            self.execute(sql, each).close()
 
 
 @dataclass
@@ -247,7 +269,7 @@ class SqliteDatabase:
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute(f"PRAGMA synchronous={SYNCHRONOUS}")
         connection.execute("PRAGMA foreign_keys=ON")
         # What is erased is overwritten; only some builds of SQLite do so by themselves.
         connection.execute("PRAGMA secure_delete=ON")
@@ -304,20 +326,21 @@ class SqliteDatabase:
 
     def _maintain(self, job: _Write[Any]) -> None:
         try:
-            job.result.append(job.work(self._connection))
+            job.result.append(job.work(SqliteStatements(self._connection)))
         except sqlite3.Error as error:
             job.error = self._unusable(error)
 
     def _attempt(self, connection: sqlite3.Connection, job: _Write[Any]) -> None:
         connection.execute("SAVEPOINT job")
         try:
-            job.result.append(job.work(connection))
+            job.result.append(job.work(SqliteStatements(connection)))
         except BaseException as error:  # goes to whoever awaits the job
             if isinstance(error, sqlite3.Error) and not _own_fault(error):
                 raise  # the disk's: the whole group fails
             connection.execute("ROLLBACK TO job")
             connection.execute("RELEASE job")
-            job.error = error
+            job.error = Unstorable() if _is_unstorable(error) else error
+            job.error.__cause__ = error if job.error is not error else None
         else:
             connection.execute("RELEASE job")
 
@@ -326,13 +349,28 @@ class SqliteDatabase:
             if self._read_connection is None:
                 self._read_connection = self._connect()
                 self._read_connection.execute("PRAGMA query_only=ON")
-            return work(self._read_connection)
+            return work(SqliteStatements(self._read_connection))
+        except OverflowError as error:
+            raise Unstorable from error
         except sqlite3.Error as error:
             raise self._unusable(error) from error
 
     def _close_reader(self) -> None:
         if self._read_connection is not None:
             self._read_connection.close()
+
+
+def look_into(path: Path, look: Callable[[Connection], T]) -> T | None:
+    """Return what `look` finds in a database that another process may have open; nothing is made or
+    changed. None where there is no such file. Blocking. Raises NotStored."""
+    if not path.exists():
+        return None
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as raw:
+            raw.row_factory = sqlite3.Row
+            return look(SqliteStatements(raw))
+    except sqlite3.Error as error:
+        raise NotStored("{path} cannot be used: {why}.", path=path, why=error) from error
 
 
 def _amend(connection: sqlite3.Connection, done: Sequence[Migration]) -> None:
@@ -357,6 +395,17 @@ def _settle(batch: list[_Write[Any]]) -> None:
 
 
 def _own_fault(error: sqlite3.Error) -> bool:
-    """Whether the statement is to blame; the module's own errors carry no code."""
-    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
-    return code & 0xFF in OWN_FAULTS
+    """Whether the statement is to blame."""
+    return _code(error) in OWN_FAULTS
+
+
+def _is_unstorable(error: BaseException) -> bool:
+    """Whether the values of a statement are to blame: a number beyond 64 bits, a text too long."""
+    if isinstance(error, sqlite3.Error):
+        return _code(error) in (sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_MISMATCH)
+    return isinstance(error, OverflowError)
+
+
+def _code(error: sqlite3.Error) -> int:
+    """The primary result code; the module's own errors carry none."""
+    return int(getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)) & 0xFF

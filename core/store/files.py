@@ -303,6 +303,8 @@ class JsonFile:
         self._path = path
         self._data = data
         self._dirty = False
+        self._flushes = self._flushed = 0
+        """How many calls of `flush` began, and how many of them a write has covered."""
         self._writing = asyncio.Lock()
         self._writer: asyncio.Task[None] | None = None
 
@@ -322,12 +324,20 @@ class JsonFile:
             self._writer = asyncio.create_task(self._write_soon())
 
     async def flush(self) -> None:
+        """Write what changed before this call. Calls that wait for a write share the next one."""
         self._dirty = False
+        self._flushes += 1
+        own = self._flushes
         async with self._writing:
+            if own <= self._flushed:
+                return
+            covered = self._flushes
             try:
                 await self._save(json.dumps(self._data()))
             except (OSError, NotStored) as error:
                 log.warning("not written", file=self._path.name, why=repr(error))
+            else:
+                self._flushed = covered
 
     async def close(self) -> None:
         if self._writer is not None:

@@ -5,12 +5,12 @@ decisions at once; `Runner` runs them all in this process.
 from __future__ import annotations
 
 import asyncio
-import heapq
+import math
 import time
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
 import structlog
@@ -20,19 +20,37 @@ from core.conversation import grammar
 from core.errors import Forgotten, NotStored
 from core.messages import Answer, Item, Message, decode, encode
 from core.ports import Handler
-from core.records import ALL_OVER, FINAL_STATES, Amended, Area, Receipt
+from core.records import ALL_OVER, CRASHED, FINAL_STATES, Amended, Area, Receipt
 from core.store.database import Connection, Database, Row, lock, within
+from core.store.places import Line, Places, Sender
 
 log = structlog.get_logger("inbox")
 T = TypeVar("T")
+TURNS = 300
+"""Turns that work at once in a process that runs all of them; the others wait."""
 FIRST_WAIT, LONGEST_WAIT = 0.2, 30.0
 """Seconds before a turn that could not even be recorded is taken up again."""
+KEEP_PLACE_SECONDS = 0.05
+"""How long a turn whose author is not known yet keeps its place. The look-up of somebody who is
+known takes a few milliseconds."""
 HEAD_START = 30.0
 """Seconds that decisions which were left undone have before turns begin beside them."""
 LAST_WORDS = 5.0
 """Seconds that a cancelled turn has to record where it stands."""
+CRASHES = 2
+"""Deaths of its process after which a turn runs alone."""
+DEATHS_ALONE = 2
+"""Deaths while it ran alone after which a turn is given up."""
+MOST_DEATHS_ALONE = 5
+"""The same where other turns died alone too: then it may be somebody outside who ends the process,
+such as an operator or the kernel when memory runs out."""
+ALONE_SECONDS = 60.0
+"""How long the others wait for a turn that runs alone, and how long it waits for those under way.
+After that they run side by side, and the turn is not blamed."""
 DELETED = "[deleted by its author]"
 """What the model reads where a message was."""
+Admit = Callable[[int, float], Awaitable[bool]]
+"""Waits so many seconds until a turn may begin, and returns whether it may."""
 PURGED = ("posts", "rounds", "calls", "inbox")
 
 
@@ -42,14 +60,31 @@ class Handling:
     recheck: float | None = None
     """Seconds after which who waits for an end looks at the row again; None: each is told here."""
 
-    def __init__(self) -> None:
+    def __init__(self, database: Database, turns: int) -> None:
+        """`turns` may work at once."""
+        self._database = database
+        self.places = Places(turns)
+        self._one_alone = asyncio.Lock()
+        self.admit: Admit | None = None
+        """Asked before each turn; None: every turn may begin at once."""
         self._handler: Handler | None = None
+        self._admitting: dict[int, asyncio.Task[Any]] = {}
+        """Taken up, and not admitted yet, or not alone yet: they hold nothing that another turn
+        needs."""
         self._current: dict[int, asyncio.Task[None] | None] = {}
         """Taken up, with the handler that is at it; None between two tries."""
         self._stopped: set[int] = set()
         self._lost: set[int] = set()
         self._ended: WeakValueDictionary[int, asyncio.Event] = WeakValueDictionary()
         self._draining = asyncio.Event()
+
+    def leave_place(self, seq: int) -> None:
+        """The turn only waits, or posts, from now on: another one may work."""
+        self.places.leave(seq)
+
+    async def take_place(self, seq: int) -> None:
+        """Wait for a place again."""
+        await self.places.come_back(seq)
 
     def cancel(self, seq: int) -> bool:
         """Cancel its handler, once, if it is taken up here now.
@@ -61,16 +96,18 @@ class Handling:
             return False
         if seq not in self._stopped:
             self._stopped.add(seq)
-            if task := self._current[seq]:
-                task.cancel()
+            self._cancel(seq)
         return True
 
     def lose(self, seq: int) -> None:
         """Another process has it: its handler ends, and is not begun again here."""
         if seq in self._current:
             self._lost.add(seq)
-            if task := self._current[seq]:
-                task.cancel()
+            self._cancel(seq)
+
+    def _cancel(self, seq: int) -> None:
+        if task := self._current[seq] or self._admitting.get(seq):
+            task.cancel()
 
     def lost(self, seq: int) -> bool:
         return seq in self._lost
@@ -96,6 +133,8 @@ class Handling:
 
     async def drain(self, grace: float) -> None:
         self._draining.set()
+        for waiting in self._admitting.values():
+            waiting.cancel()
         if running := self._handlers():
             await asyncio.wait(running, timeout=grace)
         for task in self._handlers():
@@ -113,6 +152,7 @@ class Handling:
     async def take(self, seq: int) -> bool:
         """Handle it until it is at its end; False when a drain came first."""
         self._current[seq], wait, handled = None, FIRST_WAIT, False
+        await self._until_admitted(seq)
         while not (self._draining.is_set() or seq in self._lost):
             if handled := await self._handled(seq):
                 break
@@ -126,6 +166,65 @@ class Handling:
         self._lost.discard(seq)
         self.wake(seq)
         return handled
+
+    async def take_alone(self, seq: int) -> bool:
+        """Like `take`, for a turn that was under way at CRASHES deaths of its process: no other
+        turn runs beside it, within ALONE_SECONDS. So it is known which turn ends the process."""
+        self._current.setdefault(seq, None)
+        async with self._one_alone:
+            self.places.shut()
+            try:
+                is_alone = await self._until_quiet(seq) and await self._note(begin_alone, seq)
+                log.info("runs alone" if is_alone else "does not run alone", seq=seq)
+                self.places.begin(seq)
+                work = asyncio.ensure_future(self.take(seq))
+                await asyncio.wait({work}, timeout=ALONE_SECONDS)
+                if is_alone:
+                    await self._note(end_alone, seq)
+            finally:
+                self.places.open()
+            self.leave_place(seq)
+        return await work
+
+    async def _until_quiet(self, seq: int) -> bool:
+        """Wait until no turn is under way, and return whether that came in time. A stop and a drain
+        end the wait too."""
+        task = self._admitting[seq] = asyncio.ensure_future(self.places.until_quiet())
+        if self._draining.is_set() or seq in self._stopped:
+            task.cancel()
+        try:
+            await asyncio.wait({task}, timeout=ALONE_SECONDS)
+        finally:
+            del self._admitting[seq]
+            task.cancel()
+        return task.done() and not task.cancelled()
+
+    async def _note(self, write: Callable[[Connection, int], None], seq: int) -> bool:
+        """Record it; a database that is away costs no turn its answer."""
+        try:
+            await self._database.write(lambda connection: write(connection, seq))
+        except NotStored:
+            return False
+        return True
+
+    async def _until_admitted(self, seq: int) -> None:
+        """Wait until the turn may begin, without a place once that takes longer than a moment. A
+        stop, a drain and a loss end the wait too."""
+        if self.admit is None or self._draining.is_set():
+            return
+        task = self._admitting[seq] = asyncio.ensure_future(self.admit(seq, math.inf))
+        try:
+            await asyncio.wait({task}, timeout=KEEP_PLACE_SECONDS)
+            if not task.done():
+                self.leave_place(seq)
+                await asyncio.wait({task})
+                if not self._draining.is_set():
+                    await self.take_place(seq)
+        finally:
+            del self._admitting[seq]
+            task.cancel()
+        if not task.cancelled() and (error := task.exception()):
+            log.error("not waited for", seq=seq, why=repr(error))
 
     async def _handled(self, seq: int) -> bool:
         if self._handler is None:
@@ -148,19 +247,23 @@ class Handling:
 class Runner(Handling):
     """All turns of a database that is this process' alone."""
 
-    def __init__(self, database: Database) -> None:
-        super().__init__()
-        self._database = database
+    def __init__(self, database: Database, turns: int = TURNS) -> None:
+        super().__init__(database, turns)
         self._open = False
-        self._waiting: dict[str, list[int]] = {}
+        self._first: set[int] = set()
+        """Decisions that a former process left, at work: turns begin after them. One that only
+        waits, for its author to be known or for its platform, is none of them any more."""
+        self._first_are_done = asyncio.Event()
+        self._line = Line()
         self._decisions: list[int] = []
-        self._lanes: dict[str, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._suspects: set[int] = set()
+        """Those that were under way at CRASHES deaths of a process."""
         self._known: set[int] = set()
         """Taken in and not at their end yet; `run` finds in the file what `accept` gave already."""
         self._turns: dict[str, int] = {}
-        self._since: dict[int, float] = {}
-        """When each that waits was stored, in seconds since 1970."""
+        self._since: dict[int, tuple[float, Sender]] = {}
+        """When each that waits was stored, in seconds since 1970, and where it waits."""
 
     def stored(self, connection: Connection, seq: int, message: Message, decision: bool) -> int:
         """In the transaction that stores it; how many turns stand before it, where it is known."""
@@ -170,9 +273,7 @@ class Runner(Handling):
         """In a transaction: have the process stop it that runs it; False where that is this one."""
         return False
 
-    def enqueue(
-        self, seq: int, conversation: str, decision: bool, since: float | None = None
-    ) -> int:
+    def enqueue(self, seq: int, sender: Sender, decision: bool, since: float | None = None) -> int:
         """Take a stored message in, once; returns how many turns stand before it. `since`: when
         it was stored, where that was not now."""
         if seq in self._known:
@@ -182,81 +283,122 @@ class Runner(Handling):
             self._decisions.append(seq)
             self._start_decisions()
             return 0
-        queue = self._waiting.setdefault(conversation, [])
-        before = len(queue) + (conversation in self._turns)
-        heapq.heappush(queue, seq)
-        self._since[seq] = time.time() if since is None else since
+        before = self._line.add(seq, sender)
+        self._since[seq] = (time.time() if since is None else since, sender)
         metrics.queued.inc()
-        self._start_lane(conversation)
+        self._start_turns()
         return before
 
     async def run(self, handler: Handler, platforms: Collection[str]) -> None:
-        """Decisions that a former process left come before any turn."""
+        """Decisions that a former process left come before any turn, and turns that ended the
+        process while they ran alone come after those that did not."""
         unfinished = await self._database.read(
             lambda c: c.execute(
-                "SELECT seq, conversation, decision, created FROM inbox WHERE state IN"
-                " ('new', 'running', 'answered', 'posting') ORDER BY decision DESC, seq"
+                "SELECT seq, conversation, channel, person, decision, created, attempt,"
+                " max(alone) OVER (PARTITION BY conversation) AS alone FROM inbox"
+                " WHERE state IN ('new', 'running', 'answered', 'posting')"
+                " ORDER BY decision DESC, alone, seq"
             ).fetchall()
         )
+        self._suspects = {row["seq"] for row in unfinished if row["attempt"] >= CRASHES}
+        early = self._leave_line()  # what was accepted by now comes after what is older
         for row in unfinished:
             if not platforms or row["conversation"].split(":")[0] in platforms:
-                self.enqueue(row["seq"], row["conversation"], bool(row["decision"]), row["created"])
+                sender = Sender(row["conversation"], row["channel"], row["person"])
+                self.enqueue(row["seq"], sender, bool(row["decision"]), row["created"])
+        for seq, (since, sender) in sorted(early.items()):
+            self.enqueue(seq, sender, False, since)
         self._handler = handler
         metrics.show_queue(self._age)
+        self._first = set(self._decisions)
         self._start_decisions()
-        if self._tasks:
-            await asyncio.wait(set(self._tasks), timeout=HEAD_START)
+        if self._first:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(HEAD_START):
+                    await self._first_are_done.wait()
         self._open = True
-        for conversation in list(self._waiting):
-            self._start_lane(conversation)
+        self._start_turns()
         await self._draining.wait()
+
+    def _leave_line(self) -> dict[int, tuple[float, Sender]]:
+        """Take all turns that wait out of the line, before any has begun, and return them."""
+        left, self._since, self._line = self._since, {}, Line()
+        self._known -= left.keys()
+        metrics.queued.dec(len(left))
+        return left
 
     async def running(self, conversation: str) -> int | None:
         return self._turns.get(conversation)
 
     def _age(self) -> float:
-        return max(0.0, time.time() - min(self._since.values())) if self._since else 0.0
+        if not self._since:
+            return 0.0
+        return max(0.0, time.time() - min(at for at, _ in self._since.values()))
 
     def _waiting_tasks(self) -> set[asyncio.Task[None]]:
-        return {*self._lanes.values(), *self._tasks}
+        return set(self._tasks)
 
     def _start_decisions(self) -> None:
         while self._handler and self._decisions and not self._draining.is_set():
-            task = asyncio.create_task(self._take(self._decisions.pop(0)))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._start(self._take_decision(self._decisions.pop(0)))
 
-    def _start_lane(self, conversation: str) -> None:
-        if self._open and conversation not in self._lanes and not self._draining.is_set():
-            self._lanes[conversation] = asyncio.create_task(self._lane(conversation))
-
-    async def _lane(self, conversation: str) -> None:
-        queue = self._waiting[conversation]
-        try:
-            while queue and not self._draining.is_set():
-                seq = heapq.heappop(queue)
-                del self._since[seq]
-                metrics.queued.dec()
-                self._turns[conversation] = seq
-                try:
-                    await self._take(seq)
-                finally:
-                    del self._turns[conversation]
-        finally:
-            del self._lanes[conversation]
-            if not queue:
-                self._waiting.pop(conversation, None)
-
-    async def _take(self, seq: int) -> None:
-        await self.take(seq)
+    async def _take_decision(self, seq: int) -> None:
+        await self._take(seq)
         self._known.discard(seq)
+        self._end_first(seq)
+
+    def _end_first(self, seq: int) -> None:
+        self._first.discard(seq)
+        if not self._first:
+            self._first_are_done.set()
+
+    async def _take(self, seq: int) -> bool:
+        return await (self.take_alone(seq) if seq in self._suspects else self.take(seq))
+
+    def _start_turns(self) -> None:
+        """Give each free place to the turn that is next."""
+        while self._open and not self._draining.is_set() and self.places.is_free:
+            if (seq := self._line.next()) is None:
+                return
+            _, sender = self._since.pop(seq)
+            metrics.queued.dec()
+            if seq in self._suspects:
+                self.places.shut()
+            else:
+                self.places.begin(seq)
+            self._turns[sender.conversation] = seq
+            self._start(self._take_turn(seq, sender.conversation))
+
+    async def _take_turn(self, seq: int, conversation: str) -> None:
+        try:
+            await self._take(seq)
+        finally:
+            del self._turns[conversation]
+            self.places.end(seq)
+            self._known.discard(seq)
+            self._line.end(seq)
+        self._start_turns()
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def leave_place(self, seq: int) -> None:
+        super().leave_place(seq)
+        self._end_first(seq)
+        self._start_turns()
 
 
 class Dispatch(Protocol):
     """What an inbox needs of whoever runs its turns."""
 
+    admit: Admit | None
+
     def stored(self, connection: Connection, seq: int, message: Message, decision: bool) -> int: ...
-    def enqueue(self, seq: int, conversation: str, decision: bool) -> int: ...
+    def enqueue(self, seq: int, sender: Sender, decision: bool) -> int: ...
+    def leave_place(self, seq: int) -> None: ...
+    async def take_place(self, seq: int) -> None: ...
     def stop(self, connection: Connection, row: Row) -> bool: ...
     def cancel(self, seq: int) -> bool: ...
     def stopped(self, seq: int) -> bool: ...
@@ -306,17 +448,18 @@ class SqlInbox:
         """Store it; durable on return. Raises NotStored, and then nothing was taken."""
         decides = grammar.is_decision(message.text, message.locale)
         waiting = 0
+        address = message.address
+        sender = Sender(address.conversation, address.channel_key, message.author.key)
 
-        def store(connection: Connection) -> tuple[int, bool, int, bool]:
-            now, decision = time.time(), decides
-            lock(connection, message.address.conversation)
+        def store(connection: Connection) -> tuple[Receipt, bool]:
+            now, decision, why = time.time(), decides, ""
+            lock(connection, sender.conversation)
             row = connection.execute(
-                "INSERT INTO inbox (event_key, turn, conversation, person, decision, message,"
-                " created, updated) VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
-                " RETURNING seq",
-                (message.event_key, message.turn, message.address.conversation,
-                 message.author.key, decision, encode(message), now, now),
-            ).fetchone()  # fmt: skip
+                "INSERT INTO inbox (event_key, turn, conversation, channel, person, decision,"
+                " message, created, updated) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+                " ON CONFLICT DO NOTHING RETURNING seq",
+                (message.event_key, message.turn, *sender, decision, encode(message), now, now),
+            ).fetchone()
             if row is not None:
                 if not decision and (why := self._intake.over(connection, message.author.key, now)):
                     decision = True
@@ -325,25 +468,26 @@ class SqlInbox:
                         (why, row["seq"]),
                     )
                 before = self._runner.stored(connection, row["seq"], message, decision)
-                return row["seq"], True, before, decision
+                return Receipt(row["seq"], message.turn, True, before, why), decision
             row = connection.execute(
-                "SELECT seq FROM inbox WHERE event_key = ?", (message.event_key,)
+                "SELECT seq, refused FROM inbox WHERE event_key = ?", (message.event_key,)
             ).fetchone()
-            return row["seq"], False, 0, decision
+            receipt = Receipt(row["seq"], message.turn, fresh=False, refused=row["refused"])
+            return receipt, decision
 
-        def take(stored: tuple[int, bool, int, bool]) -> None:
+        def take(stored: tuple[Receipt, bool]) -> None:
             nonlocal waiting
-            seq, fresh, waiting, decision = stored
-            if fresh:
-                waiting += self._runner.enqueue(seq, message.address.conversation, decision)
+            receipt, decision = stored
+            if receipt.fresh:
+                waiting = self._runner.enqueue(receipt.seq, sender, decision)
 
         with metrics.accept_seconds.labels(message.address.platform).time():
             try:
-                seq, fresh, *_ = await self._database.write(store, then=take)
+                receipt, _ = await self._database.write(store, then=take)
             except NotStored:
                 metrics.not_stored.inc()
                 raise
-        return Receipt(seq=seq, turn=message.turn, fresh=fresh, waiting=waiting)
+        return replace(receipt, waiting=receipt.waiting + waiting)
 
     async def amend(self, event_key: str, message: Message | None) -> Amended:
         def wake(amended: tuple[int, Amended]) -> None:
@@ -390,6 +534,27 @@ class SqlInbox:
 
     def lost(self, seq: int) -> bool:
         return self._runner.lost(seq)
+
+    def admit_by(self, admit: Admit) -> None:
+        """From now on ask `admit` before each turn."""
+        self._runner.admit = admit
+
+    async def unstarted(self, seq: int) -> tuple[Message, float] | None:
+        """Return a message whose turn has not begun yet, and when it was stored."""
+
+        def read(connection: Connection) -> tuple[Message, float] | None:
+            row = _row(connection, seq)
+            if row is None or row["state"] not in ("new", "running"):
+                return None
+            return decode(Message, row["message"]), row["created"]
+
+        return await self._database.read(read)
+
+    def leave_place(self, seq: int) -> None:
+        self._runner.leave_place(seq)
+
+    async def take_place(self, seq: int) -> None:
+        await self._runner.take_place(seq)
 
     async def running(self, conversation: str) -> int | None:
         return await self._runner.running(conversation)
@@ -497,3 +662,37 @@ def _rewrite(connection: Connection, seq: int, message: Message) -> None:
         " decision = CASE state WHEN 'new' THEN ? ELSE decision END WHERE seq = ?",
         (encode(message), time.time(), grammar.is_decision(message.text, message.locale), seq),
     )
+
+
+def begin_alone(connection: Connection, seq: int) -> None:
+    """Record that the turn runs alone from now on, or that it is given up. A turn that is given up
+    gets an apology. Where even that ends the process, or an answer is stored already, it is over,
+    and the person is told in the next turn."""
+    row = locked(connection, seq)
+    if row is None or row["state"] in FINAL_STATES:
+        return
+    is_given_up = row["refused"].startswith(CRASHED)
+    deaths = row["alone"]
+    others = connection.execute(
+        "SELECT 1 FROM inbox WHERE alone > 0 AND seq <> ? AND updated >= ? LIMIT 1",
+        (seq, row["created"]),
+    ).fetchone()
+    if deaths < (MOST_DEATHS_ALONE if others else DEATHS_ALONE):
+        connection.execute("UPDATE inbox SET alone = alone + 1 WHERE seq = ?", (seq,))
+    elif row["state"] in ("answered", "posting") or (
+        is_given_up and deaths >= MOST_DEATHS_ALONE + DEATHS_ALONE
+    ):
+        connection.execute(
+            "UPDATE inbox SET state = 'undeliverable', reason = ?, updated = ? WHERE seq = ?",
+            (CRASHED, time.time(), seq),
+        )
+    else:
+        connection.execute(
+            "UPDATE inbox SET alone = ?, refused = ? WHERE seq = ?",
+            (max(deaths, MOST_DEATHS_ALONE) + 1, f"{CRASHED}:{row['attempt']}", seq),
+        )
+
+
+def end_alone(connection: Connection, seq: int) -> None:
+    """Record that the process did not die while the turn ran alone."""
+    connection.execute("UPDATE inbox SET alone = alone - 1 WHERE seq = ? AND alone > 0", (seq,))

@@ -1,8 +1,9 @@
 """Turns of a database that many processes share: Procrastinate runs them, wherever one works.
 
-A message is one job, deferred in the transaction that stores it, under the lock of its
-conversation; a decision's has none, and workers of its own. A job carries the message's `seq`, a
-notice between processes a word and an id, never text.
+A message is one job, under the lock of its conversation; a decision's has none, and workers of its
+own. A message that may begin gets its job in the transaction that stores it, any other one when a
+turn before it ends (core/store/schema.py). A job carries the message's `seq`, a notice between
+processes a word and an id, never text.
 
 What Procrastinate leaves to us: a job whose process died keeps its lock until somebody notices, and
 a job is finished by its id alone, so that a process which was frozen would finish the one that
@@ -22,11 +23,11 @@ import secrets
 import socket
 import time
 from collections.abc import (
-    AsyncGenerator,
     Awaitable,
     Callable,
     Collection,
     Coroutine,
+    Iterable,
     Mapping,
     Sequence,
 )
@@ -45,12 +46,16 @@ from core.ports import Handler
 from core.records import FINAL_STATES, Health
 from core.store.database import Connection, Row, lock
 from core.store.files import JsonFile, JsonRow, KernelRows
-from core.store.inbox import Handling, locked
-from core.store.postgres import OPTIONS, PostgresDatabase, statements
-from core.tasks import LOST, Tasks, cancelled
+from core.store.inbox import CRASHES, Handling, locked
+from core.store.pace import SharedPace
+from core.store.places import Places, Sender
+from core.store.postgres import OPTIONS, PostgresDatabase
+from core.tasks import LOST, Tasks, cancelled, retry
 
 if TYPE_CHECKING:
     import procrastinate
+    import psycopg
+    from procrastinate import JobContext
 
 log = structlog.get_logger("jobs")
 POLL = 0.2
@@ -63,15 +68,35 @@ LEASE = 15.0
 CONNECTIONS = 9
 """Of a process to the queue, at most: two workers listen on one each, the rest is shared."""
 TURNS, DECISIONS = 100, 20
-"""At once in a process."""
-LEAD = 10.0
+"""Places in a process."""
+UNDER_WAY = 1000
+"""Jobs of either kind that a process may have fetched, with those that wait for their platform and
+hold no place."""
+ALONE, FIRST, REFUSED = 2, 1, -1
+"""Priorities of a job: of a turn that runs alone, of another one that is handed on, and of the
+answer to a message over the limits. Other decisions have 0, and a turn has its position in the
+line, negative."""
+LEAD = 12.0
 """Seconds that a role is one process's after it asked for it."""
+LEAD_MARGIN_SECONDS = 3.0
+"""How long before its lease can be taken a process stops the work of a role that it cannot renew.
+It is also the time that this work has to end: the Discord gateway closes a connection."""
 HOUR = 3600.0
+ADMIT_SECONDS = 0.3
+"""How long a worker's place is held for somebody whom the platform has yet to tell of."""
+FIRST_POSTPONED_SECONDS, LONGEST_POSTPONED_SECONDS = 0.5, 5.0
+"""When a turn that gave its place back is looked at again: after half its age."""
 RECHECK = 5.0
 """Seconds after which what a lost notice would have told is looked up."""
 AGAIN = 1.0
 """Seconds before a connection or a worker that broke is made anew."""
+LONGEST_PAUSE = 30.0
+"""Seconds between two attempts to connect the listener, at most."""
+HANDLER_SECONDS = 10.0
+"""Seconds that one handler of a notification may take before the next notification is read."""
 CHANNEL = "ponte"
+DECISION = "!"
+"""Ends the name of a queue of decisions."""
 OPEN = "('new', 'running', 'answered', 'posting')"
 DEAD = (
     "(jobs.worker_id IS NULL OR NOT EXISTS (SELECT 1 FROM procrastinate_workers AS w"
@@ -80,9 +105,14 @@ DEAD = (
 ABANDONED = (
     "SELECT inbox.seq FROM inbox"  # noqa: S608 (constants of ours)
     " LEFT JOIN procrastinate_jobs AS jobs ON jobs.id = inbox.job"
-    f" WHERE inbox.state IN {OPEN} AND (jobs.id IS NULL OR jobs.status NOT IN ('todo', 'doing')"
-    f" OR (jobs.status = 'doing' AND {DEAD})) ORDER BY inbox.seq"
+    f" WHERE inbox.state IN {OPEN} AND (inbox.state <> 'new' OR inbox.job <> 0)"
+    " AND (jobs.id IS NULL OR jobs.status NOT IN ('todo', 'doing')"
+    f" OR (jobs.status = 'doing' AND {DEAD})) ORDER BY inbox.alone, inbox.seq"
 )  # fmt: skip
+"""Turns whose job is gone or whose process died; one that waits without a job is none of them."""
+WITHOUT_JOB = (
+    "SELECT DISTINCT channel || ' ' || person AS flow FROM inbox WHERE state = 'new' AND job = 0"
+)
 TO_STOP = f"SELECT seq FROM inbox WHERE owner = ? AND stop = 1 AND state IN {OPEN}"  # noqa: S608
 TAKEN = f"SELECT 1 FROM inbox WHERE seq = ? AND NOT (owner IN ('', ?) AND state IN {OPEN})"  # noqa: S608
 """Whether somebody else has it, or has ended it."""
@@ -115,6 +145,10 @@ STRANDED = (
     " WHERE seen > extract(epoch FROM now()) - ?)"
 )
 """What was handed to a process that is gone."""
+FETCH = (
+    "SELECT id, status, task_name, priority, lock, queueing_lock, args, scheduled_at, queue_name,"
+    " attempts, worker_id FROM ponte_fetch_job(%(queues)s::varchar[], %(worker_id)s)"
+)
 Heard = Callable[[str], Awaitable[None]]
 
 
@@ -199,23 +233,26 @@ class Jobs(Handling):
         works: bool = True,
         process: str = "",
     ) -> None:
-        super().__init__()
+        super().__init__(database, TURNS)
+        self._decision_places = Places(DECISIONS)
         self.process = process or secrets.token_hex(8)
+        self.pace = SharedPace(database)
         self.name = f"{socket.gethostname()} {os.getpid()}"
         self._url = url
-        self._database = database
         self._takes = takes
         self._works = works
         self._own: list[int] = []
         """Our workers' ids."""
         self._idle: set[int] = set()
         """Jobs that our workers have, and nobody here is at: as the last sweep saw it."""
-        self._app, self._deferring = _apps(url, self._work, self._own)
+        self._app = _app(url, self._work, self._until_room, self._own)
         self._has_kernels = False
         self._beside = Tasks("jobs")
         self._workers: list[asyncio.Task[None]] = []
         self._beaten = time.monotonic()
         self._listens = asyncio.Event()
+        self._deaf_since = time.monotonic()
+        """When the listener lost its connection, while `_listens` is not set."""
         self._hears: dict[str, list[Heard]] = {"ended": [self._ended_there], "stop": [self._stop]}
 
     def fresh(self) -> bool:
@@ -223,7 +260,11 @@ class Jobs(Handling):
         return time.monotonic() - self._beaten < LEASE - BEAT
 
     def on(self, word: str, heard: Heard) -> None:
-        """Have `heard` told the rest of every notice that begins with `word`."""
+        """Call `heard` with the rest of every notification that begins with `word`.
+
+        A notification is a hint: whoever may connect to the database can send one. `heard` acts on
+        what it reads in a row, never on the notification alone.
+        """
         self._hears.setdefault(word, []).append(heard)
 
     async def tell(self, word: str, id: str) -> None:
@@ -241,9 +282,17 @@ class Jobs(Handling):
             return Health("database", "failing", words)
         try:
             found = await self._database.read(whole)
-            return Health("database", "on", f"Postgres; {found.words}")
         except NotStored as error:
             return Health("database", "failing", error.words())
+        deaf = 0.0 if self._listens.is_set() else time.monotonic() - self._deaf_since
+        if deaf > BEAT:
+            words = say(
+                "this process has received no notifications for {age} s, so stops and progress "
+                "are late; its log says why, and it keeps trying to reconnect",
+                age=round(deaf),
+            )
+            return Health("database", "failing", f"Postgres; {words}; {found.words}")
+        return Health("database", "on", f"Postgres; {found.words}")
 
     def file(self, path: Path, data: Callable[[], object]) -> JsonFile:
         return JsonRow(self._database, path, data)
@@ -275,27 +324,49 @@ class Jobs(Handling):
         return await self._database.read(read)
 
     async def lead(self, role: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Another one takes over LEASE seconds after the last sign of life, at the latest."""
+        """Do `work` while this process has the role's lease.
+
+        By this process's own clock the work ends LEAD_MARGIN_SECONDS before another process can
+        take the lease, also while the database does not answer. The lease is given up only after
+        the work has ended.
+        """
+        loop = asyncio.get_running_loop()
         leading: asyncio.Task[None] | None = None
-        until = 0.0
+        stop_at = 0.0
         try:
             while True:
-                began = time.monotonic()
+                began = loop.time()
                 with suppress(NotStored, TimeoutError):
-                    async with asyncio.timeout(BEAT):  # who cannot renew it, must end in time
+                    async with asyncio.timeout(_lead_pause(leading, stop_at)):
                         renewed = await self._database.write(functools.partial(self._renew, role))
-                    until = began + LEAD if renewed else 0.0
-                if leading and (leading.done() or time.monotonic() > until):
+                    # The lease runs from the moment at which Postgres took the request, which is
+                    # later than `began`.
+                    stop_at = began + LEAD - LEAD_MARGIN_SECONDS if renewed else 0.0
+                if leading and (leading.done() or loop.time() >= stop_at):
                     log.info("leads no more", role=role)
                     await _end(leading)
                     leading = None
-                if not leading and time.monotonic() < until:
+                if not leading and loop.time() < stop_at:
                     log.info("leads", role=role)
                     leading = asyncio.create_task(work())
-                await asyncio.wait({leading} if leading else {_never()}, timeout=BEAT)
+                pause = _lead_pause(leading, stop_at)
+                await asyncio.wait({leading} if leading else {_never()}, timeout=pause)
         finally:
             if leading:
                 await _end(leading)
+                await self._give_up(role)
+
+    async def _give_up(self, role: str) -> None:
+        """Let another process take the role at once."""
+
+        def write(connection: Connection) -> None:
+            connection.execute(
+                "DELETE FROM leases WHERE role = ? AND process = ?", (role, self.process)
+            ).close()
+
+        with suppress(NotStored, TimeoutError):
+            async with asyncio.timeout(BEAT):
+                await self._database.write(write)
 
     def _renew(self, role: str, connection: Connection) -> bool:
         row = connection.execute(
@@ -318,19 +389,26 @@ class Jobs(Handling):
                 await self._listens.wait()
 
     def stored(self, connection: Connection, seq: int, message: Message, decision: bool) -> int:
-        conversation = message.address.conversation
-        self._defer(connection, seq, conversation, decision)
         if decision:
+            refused = "CASE refused WHEN '' THEN 0 ELSE ? END"
+            connection.execute(
+                f"SELECT ponte_defer(seq, NULL, {refused}) FROM inbox WHERE seq = ?",  # noqa: S608
+                (REFUSED, seq),
+            ).close()
             return 0
-        row = connection.execute(
-            "SELECT count(*) AS before FROM inbox WHERE conversation = ? AND decision = 0"
-            " AND state IN ('new', 'running', 'answered', 'posting') AND seq < ?",
-            (conversation, seq),
-        ).fetchone()
+        row = connection.execute("SELECT ponte_line_up(?) AS before", (seq,)).fetchone()
         return int(row["before"])
 
-    def enqueue(self, seq: int, conversation: str, decision: bool) -> int:
+    def enqueue(self, seq: int, sender: Sender, decision: bool) -> int:
         return 0
+
+    def leave_place(self, seq: int) -> None:
+        super().leave_place(seq)
+        self._decision_places.leave(seq)
+
+    async def take_place(self, seq: int) -> None:
+        await super().take_place(seq)
+        await self._decision_places.come_back(seq)
 
     def stop(self, connection: Connection, row: Row) -> bool:
         connection.execute("UPDATE inbox SET stop = 1 WHERE seq = ?", (row["seq"],))
@@ -353,11 +431,11 @@ class Jobs(Handling):
         await self._app.open_async()
         self._beside.start(self._sweeping())
         if self._works:
-            for suffix, at_once in (("", TURNS), ("!", DECISIONS)):
+            for suffix in ("", DECISION):
                 queues = [f"{platform}{suffix}" for platform in platforms] or None
                 if queues and not suffix:
                     queues.append(f"@{self.process}")
-                self._workers.append(asyncio.create_task(self._working(queues, at_once)))
+                self._workers.append(asyncio.create_task(self._working(queues)))
         await self._draining.wait()
 
     async def drain(self, grace: float) -> None:
@@ -375,7 +453,6 @@ class Jobs(Handling):
 
         def leave(connection: Connection) -> None:
             connection.execute("DELETE FROM processes WHERE id = ?", (self.process,))
-            connection.execute("DELETE FROM leases WHERE process = ?", (self.process,))
             connection.execute(STRANDED, (LEASE,))
 
         with suppress(NotStored):
@@ -384,16 +461,68 @@ class Jobs(Handling):
     def _waiting_tasks(self) -> set[asyncio.Task[None]]:
         return set(self._workers)
 
-    async def _work(self, seq: int) -> None:
+    async def _work(self, context: JobContext, seq: int) -> None:
         """A job. Raises PutBack."""
         if seq in self._current:
             return  # it was taken for dead here, and is not
-        if self._has_kernels and await self._handed_over(seq):
-            return
-        if not await self.take(seq):
-            raise PutBack
+        places, priority = self._places_of(context.job.queue), context.job.priority
+        if priority != ALONE:
+            places.begin(seq)
+        try:
+            if self._has_kernels and await self._handed_over(seq, priority):
+                return
+            if not await self._is_admitted(seq, priority):
+                return
+            if not await (self.take_alone(seq) if priority == ALONE else self.take(seq)):
+                raise PutBack
+        finally:
+            places.end(seq)
 
-    async def _handed_over(self, seq: int) -> bool:
+    def _places_of(self, queue: str) -> Places:
+        return self._decision_places if queue.endswith(DECISION) else self.places
+
+    async def _until_room(self, queues: Iterable[str] | None) -> bool:
+        """Wait until a job of these queues may begin here; False when a drain came first."""
+        places = self._places_of(next(iter(queues), "") if queues else "")
+        if not places.is_free:
+            waits = [asyncio.ensure_future(places.until_free()),
+                     asyncio.ensure_future(self._draining.wait())]  # fmt: skip
+            try:
+                await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                await cancelled(waits)
+        return not self._draining.is_set()
+
+    async def _until_admitted(self, seq: int) -> None:
+        """It was admitted before it was taken up."""
+
+    async def _is_admitted(self, seq: int, priority: int) -> bool:
+        """Whether the turn may begin now. One that may not gives its place back: a new job stands
+        before all that wait in its conversation, and is due in a while."""
+        if self.admit is None:
+            return True
+        try:
+            if await self.admit(seq, ADMIT_SECONDS):
+                return True
+            return not await self._database.write(functools.partial(self._postpone, seq, priority))
+        except NotStored:
+            return True
+
+    def _postpone(self, seq: int, priority: int, connection: Connection) -> bool:
+        found = locked(connection, seq)
+        if found is None or found["state"] in FINAL_STATES:
+            return False
+        age = max(0.0, time.time() - found["created"])
+        wait = min(max(FIRST_POSTPONED_SECONDS, age / 2), LONGEST_POSTPONED_SECONDS)
+        _defer(connection, seq, max(FIRST, priority))
+        connection.execute(
+            "UPDATE procrastinate_jobs SET scheduled_at = now() + make_interval(secs => ?)"
+            " WHERE id = (SELECT job FROM inbox WHERE seq = ?)",
+            (wait, seq),
+        )
+        return True
+
+    async def _handed_over(self, seq: int, priority: int) -> bool:
         """To the process that has the conversation's kernel; nothing was attempted here. Its new
         job stands before all that wait, and begins when this one has ended."""
 
@@ -404,7 +533,7 @@ class Jobs(Handling):
             found = locked(connection, seq)
             if found is None or found["state"] in FINAL_STATES:
                 return ""
-            self._defer(connection, seq, found["conversation"], False, first=row["process"])
+            _defer(connection, seq, max(FIRST, priority), f"@{row['process']}")
             return str(row["process"])
 
         try:
@@ -415,12 +544,12 @@ class Jobs(Handling):
             log.info("handed over", seq=seq, process=holder)
         return bool(holder)
 
-    async def _working(self, queues: Sequence[str] | None, at_once: int) -> None:
+    async def _working(self, queues: Sequence[str] | None) -> None:
         while not self._draining.is_set():
             try:
                 await self._app.run_worker_async(
                     queues=queues,  # type: ignore[arg-type]
-                    concurrency=at_once, fetch_job_polling_interval=POLL,
+                    concurrency=UNDER_WAY, fetch_job_polling_interval=POLL,
                     delete_jobs="successful", install_signal_handlers=False,
                     update_heartbeat_interval=BEAT, stalled_worker_timeout=4 * LEASE,
                 )  # fmt: skip
@@ -496,8 +625,15 @@ class Jobs(Handling):
             )
             connection.execute(STRANDED, (LEASE,))
             connection.execute(SPARES)
+            for row in connection.execute(WITHOUT_JOB).fetchall():
+                ready = "SELECT ponte_ready(?) AS found"
+                while connection.execute(ready, (row["flow"],)).fetchone()["found"]:
+                    pass
             connection.execute(
                 "DELETE FROM progress WHERE at < extract(epoch FROM now()) - ?", (HOUR,)
+            )
+            connection.execute(
+                "DELETE FROM paces WHERE due < extract(epoch FROM now()) - ?", (HOUR,)
             )
 
         await self._database.write(tidy)
@@ -515,7 +651,7 @@ class Jobs(Handling):
 
     def _take_over(self, seq: int, connection: Connection) -> bool:
         row = connection.execute(
-            "SELECT conversation, decision, job FROM inbox WHERE seq = ?", (seq,)
+            "SELECT conversation, attempt FROM inbox WHERE seq = ?", (seq,)
         ).fetchone()
         lock(connection, row["conversation"])
         still = connection.execute(
@@ -528,59 +664,85 @@ class Jobs(Handling):
             " WHERE id = (SELECT job FROM inbox WHERE seq = ?)",
             (seq,),
         )
-        self._defer(connection, seq, row["conversation"], bool(row["decision"]), first="*")
+        _defer(connection, seq, ALONE if row["attempt"] >= CRASHES else FIRST)
         return True
 
-    def _defer(
-        self,
-        connection: Connection,
-        seq: int,
-        conversation: str,
-        decision: bool,
-        *,
-        first: str = "",
-    ) -> None:
-        """`first`: before all that wait, and for whom ("*" is anybody)."""
-        platform = conversation.partition(":")[0]
-        queue = f"{platform}!" if decision else platform
-        job = self._deferring.configure_task(
-            name="turn",
-            queue=f"@{first}" if first not in ("", "*") else queue,
-            lock=None if decision else conversation,
-            priority=int(bool(first)),
-            connection=statements(connection).raw,
-        ).defer(seq=seq)
-        connection.execute("UPDATE inbox SET job = ? WHERE seq = ?", (job, seq))
-
     async def _listening(self) -> None:
+        """Receive notifications for as long as this process runs, over one connection at a time."""
+        while True:
+            connection = await retry(self._open_listener, Exception, _reconnect_pause)
+            self._listens.set()
+            try:
+                for seq in list(self._ended):  # nobody told this process what ended meanwhile
+                    self.wake(seq)
+                await self._receive(connection)
+            except Exception as error:
+                log.warning("no notices", why=repr(error))
+            finally:
+                self._listens.clear()
+                self._deaf_since = time.monotonic()
+                await connection.close()
+            await asyncio.sleep(AGAIN)
+
+    async def _open_listener(self) -> psycopg.AsyncConnection[Any]:
         import psycopg
 
-        while True:
-            try:
-                async with await psycopg.AsyncConnection.connect(
-                    self._url, autocommit=True, **OPTIONS
-                ) as connection:
-                    await connection.execute(f"LISTEN {CHANNEL}")
-                    self._listens.set()
-                    for seq in list(self._ended):
-                        self.wake(seq)
-                    async with contextlib.aclosing(_notices(connection)) as notices:
-                        async for word, id in notices:
-                            for heard in self._hears.get(word, ()):
-                                await heard(id)
-            except (psycopg.Error, OSError) as error:
-                log.warning("no notices", why=repr(error))
-            await asyncio.sleep(AGAIN)
+        connection = await psycopg.AsyncConnection.connect(self._url, autocommit=True, **OPTIONS)
+        try:
+            await connection.execute(f"LISTEN {CHANNEL}")
+        except BaseException:
+            await connection.close()
+            raise
+        return connection
+
+    async def _receive(self, connection: psycopg.AsyncConnection[Any]) -> None:
+        """Pass each notification on, until the connection breaks."""
+        async with contextlib.aclosing(connection.notifies()) as notices:
+            async for notice in notices:
+                word, _, id = notice.payload.partition(" ")
+                for heard in self._hears.get(word, ()):
+                    await self._pass_on(heard, word, id)
+
+    async def _pass_on(self, heard: Heard, word: str, id: str) -> None:
+        """Call one handler. Its failure is its own: the rows that it reads are read again later.
+
+        It runs in a task of its own, so that a cancellation inside it does not end the listener.
+        """
+        task = asyncio.ensure_future(heard(id))
+        try:
+            await asyncio.wait({task}, timeout=HANDLER_SECONDS)
+        finally:
+            if not task.done():
+                await cancelled([task])
+        if task.cancelled() or task.exception():
+            why = "cancelled" if task.cancelled() else repr(task.exception())
+            log.warning("notice not handled", word=word[:20], why=why)
 
     async def _ended_there(self, id: str) -> None:
         self.wake(int(id))
 
     async def _stop(self, id: str) -> None:
-        self.cancel(int(id))
+        """Stop the turn if its row says so."""
+        asked = await self._database.read(
+            lambda c: c.execute(f"{TO_STOP} AND seq = ?", (self.process, int(id))).fetchone()
+        )
+        if asked:
+            self.cancel(int(id))
+
+
+def _defer(connection: Connection, seq: int, priority: int, queue: str | None = None) -> None:
+    """Give a turn a new job; `queue` is its platform's where it is None."""
+    connection.execute("SELECT ponte_defer(?, ?, ?)", (seq, queue, priority)).close()
 
 
 def _never() -> asyncio.Future[None]:
     return asyncio.get_running_loop().create_future()
+
+
+def _lead_pause(leading: asyncio.Task[None] | None, stop_at: float) -> float:
+    """Return how long the next step of `Jobs.lead` may take: not past the end of the work."""
+    left = stop_at - asyncio.get_running_loop().time()
+    return min(BEAT, max(0.0, left)) if leading else BEAT
 
 
 async def _end(task: asyncio.Task[None]) -> None:
@@ -590,22 +752,23 @@ async def _end(task: asyncio.Task[None]) -> None:
         log.error("what was led broke", why=repr(outcome), exc_info=outcome)
 
 
-async def _notices(connection: Any) -> AsyncGenerator[tuple[str, str], None]:
-    async with contextlib.aclosing(connection.notifies()) as notices:
-        async for notice in notices:
-            word, _, id = notice.payload.partition(" ")
-            yield word, id
+def _reconnect_pause(error: Exception, failed: int) -> float:
+    """Seconds before the next attempt; they double, and there is no last one."""
+    log.warning("no notices", why=repr(error), attempts=failed)
+    return min(AGAIN * 2.0 ** min(failed - 1, 10), LONGEST_PAUSE)
 
 
-def _apps(
-    url: str, work: Callable[[int], Awaitable[None]], own: list[int]
-) -> tuple[procrastinate.App, procrastinate.App]:
-    """The one that works, and puts its workers' ids into `own`; and the one that defers in
-    transactions of ours."""
+def _app(
+    url: str,
+    work: Callable[[JobContext, int], Awaitable[None]],
+    until_room: Callable[[Iterable[str] | None], Awaitable[bool]],
+    own: list[int],
+) -> procrastinate.App:
+    """It puts its workers' ids into `own`, and fetches a job after `until_room` of its queues."""
     import procrastinate
     from procrastinate.exceptions import ConnectorException
     from procrastinate.jobs import Job, Status
-    from procrastinate.manager import JobManager
+    from procrastinate.manager import JobManager, get_channel_for_queues
     from procrastinate.retry import BaseRetryStrategy, RetryDecision
 
     class AtOnce(BaseRetryStrategy):
@@ -617,6 +780,30 @@ def _apps(
             id = await super().register_worker()
             own.append(id)
             return id
+
+        async def fetch_job(self, queues: Iterable[str] | None, worker_id: int) -> Job | None:
+            """Fetch through `ponte_fetch_job`, which keeps the plan fast while the table has no
+            statistics (core/store/schema.py)."""
+            if not await until_room(queues):
+                return None
+            row = await self.connector.execute_query_one_async(
+                query=FETCH, queues=queues, worker_id=worker_id
+            )
+            return None if row["id"] is None else Job.from_row(row)
+
+        async def listen_for_jobs(
+            self, *, on_notification: Any, queues: Iterable[str] | None = None
+        ) -> None:
+            """Look for a job at every notification, whatever it says.
+
+            Procrastinate's own listener parses the payload: a malformed one ends its worker, and
+            one that anybody sends can abort a job.
+            """
+
+            async def look(channel: str, payload: str) -> None:
+                await on_notification(channel=channel, notification={"type": "job_inserted"})
+
+            await self.connector.listen_notify(look, get_channel_for_queues(queues))
 
         async def finish_job(self, job: Job, status: Status, delete_job: bool) -> None:
             try:
@@ -630,5 +817,5 @@ def _apps(
     )
     app = procrastinate.App(connector=connector)
     app.job_manager = Manager(connector)
-    app.task(name="turn", retry=AtOnce())(work)
-    return app, procrastinate.App(connector=procrastinate.SyncPsycopgConnector())
+    app.task(name="turn", retry=AtOnce(), pass_context=True)(work)
+    return app

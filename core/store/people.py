@@ -1,4 +1,4 @@
-"""Who has a name on the page, each with a token of their own.
+"""Who has a name on the page, each with a token of their own; and sessions that were signed out of.
 
 Of a token its SHA-256 is kept. That suffices for 256 random bits: a slow hash, as passwords need,
 makes guessing what people think up dear, and these cannot be guessed.
@@ -102,6 +102,28 @@ class SqlPeople:
         """They were there on that day, in UTC, as in 2026-11-21."""
         statement = "UPDATE people SET seen = ? WHERE person = ? AND seen < ?"
         await self._database.write(lambda c: c.execute(statement, (day, person, day)).close())
+
+    async def end_session(self, session: str, until: float) -> None:
+        """Keep that this session of the page has ended; `until`: when it would have anyway.
+
+        Raises NotStored.
+        """
+
+        def write(connection: Connection) -> None:
+            connection.execute("DELETE FROM ended_sessions WHERE until < ?", (time.time(),)).close()
+            connection.execute(
+                "INSERT INTO ended_sessions (session, until) VALUES (?, ?) ON CONFLICT DO NOTHING",
+                (session, until),
+            ).close()
+
+        await self._database.write(write)
+
+    async def is_session_ended(self, session: str) -> bool:
+        """Whether somebody signed out of that session. Raises NotStored."""
+        statement = "SELECT 1 FROM ended_sessions WHERE session = ?"
+        return await self._database.read(
+            lambda c: c.execute(statement, (session,)).fetchone() is not None
+        )
 
 
 def _name(person: str) -> str:

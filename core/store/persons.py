@@ -78,7 +78,8 @@ class Table:
 TABLES = (
     Table("inbox", "person",
           "seq event_key turn conversation person decision state attempt generation thread message"
-          " answer reason told created updated owner replaced refused job stop",
+          " answer reason told created updated owner replaced refused channel alone"
+          " job stop position",
           "messages", json="message answer"),
     Table("items", "turn", "id seq thread person item at replaced", "transcript", json="item",
           where=f"seq IN ({_TURNS})"),
@@ -103,6 +104,11 @@ TABLES = (
           "change kind person recipient reply_to locale text post state drawn at",
           "cards_sent", json="recipient reply_to"),
     Table("people", "person", "person token added seen", "page_account", hidden="token"),
+    Table("directory", "person",
+          "platform scope id person name locale zone guest robot belongs_to confirmed_at",
+          "platform_profile"),
+    Table("erased_people", "nobody", "pseudonym",
+          why="keyed hashes of people who were forgotten, which name nobody"),
     Table("usage", "money",
           "seq day person conversation input cached output reasoning cost settled place counted",
           "usage"),
@@ -132,9 +138,12 @@ TABLES = (
           why="the bytes of the files: `--files`"),
     Table("remembered", "person", "name data", shared=True, why="the section `remembered` has it"),
     Table("audit", "person", "id line", shared=True, why="the section `audit` has the lines"),
+    Table("ended_sessions", "nobody", "session until",
+          why="hashes of sessions that were signed out of, which lead to nobody"),
     Table("processes", "nobody", "id name takes works started seen", shared=True,
           why="which processes there are"),
     Table("leases", "nobody", "role process until", shared=True, why="who leads a role"),
+    Table("paces", "nobody", "name due", shared=True, why="when calls of a kind are due"),
     Table("secrets", "nobody", "name value", shared=True, why="keys of the Ponte itself"),
     Table("schema_version", "nobody", "version oldest", shared=True, why="the schema's number"),
 )  # fmt: skip
@@ -208,8 +217,9 @@ class SqlPersons:
         self._shared = shared
 
     async def all(self) -> Sequence[Mapping[str, Any]]:
-        """Who is known, the latest first: `person`, `platform`, `name`, `first` and `last` (seconds
-        since the epoch, 0 where nothing tells), and how many there are of each kind."""
+        """Return who did something here, the latest first: `person`, `platform`, `name`, `first`
+        and `last` (seconds since 1970, 0 where nothing tells), and how many there are of each kind.
+        People whom a platform merely lists are not among them; `find` finds them."""
         return await self._database.read(_everybody)
 
     async def find(self, written: str) -> Who:
@@ -349,15 +359,15 @@ def _everybody(connection: Connection) -> Sequence[Mapping[str, Any]]:
         " FROM changes WHERE decider <> '' AND decider <> person GROUP BY decider"
     ).fetchall():
         seen(row)["decisions"] = row["n"]
-    for key in _keys(connection):
+    for key in _keys(connection, but=("directory",)):
         one(key)
     people = [each for key, each in found.items() if _is_person(key)]
     return sorted(people, key=lambda each: (-each["last"], each["person"]))
 
 
-def _keys(connection: Connection) -> set[str]:
-    """Of everybody of whom something is kept."""
-    tables = [table.name for table in TABLES if table.has_person]
+def _keys(connection: Connection, but: Collection[str] = ()) -> set[str]:
+    """Of everybody of whom something is kept, leaving out these tables."""
+    tables = [table.name for table in TABLES if table.has_person and table.name not in but]
     selects = [f"SELECT person FROM {name}" for name in tables]  # noqa: S608 - ours
     rows = connection.execute(" UNION ".join([*selects, "SELECT decider AS person FROM changes"]))
     return {str(row["person"]) for row in rows if _is_person(str(row["person"]))}
@@ -386,6 +396,8 @@ def _who(connection: Connection, key: str, one: str) -> Who:
         for person, text in ((row["person"], row["asker"]), (row["decider"], row["decided_by"])):
             if person == key and text:
                 names.add(decode(Person, text).name)
+    for row in connection.execute("SELECT name FROM directory WHERE person = ?", (key,)):
+        names.add(row["name"])
     who = Who(key, one, frozenset(filter(None, names)))
     platform, own = key.partition(":")[0], {who.id}
     for conversation in _places(connection, who).alone:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from core.store.places import OVERTAKEN, PERSON_TURNS, ROUND
+
 FIRST = """
 CREATE TABLE conversations (
     conversation TEXT PRIMARY KEY,
@@ -354,6 +356,48 @@ the SHA-256 of theirs, `seen` the last day that they came (UTC). `spendings`: on
 cost; `lost`: its bound, since nobody knows what it was. `counters`: what of an allowance is used or
 held; `holds`: what is reserved for a call under way. Tokens, and billionths of a dollar."""
 
+ENDED_SESSIONS = """
+CREATE TABLE ended_sessions (
+    session TEXT PRIMARY KEY,
+    until REAL NOT NULL
+)
+"""
+"""Sessions of the page that somebody signed out of: the SHA-256 of what the cookie says, and when
+it would have ended by itself."""
+
+DIRECTORY = """
+CREATE TABLE directory (
+    platform TEXT NOT NULL,
+    scope TEXT NOT NULL,
+    id TEXT NOT NULL,
+    person TEXT NOT NULL,
+    name TEXT NOT NULL,
+    locale TEXT NOT NULL,
+    zone TEXT NOT NULL,
+    guest INTEGER NOT NULL,
+    robot INTEGER NOT NULL,
+    belongs_to TEXT NOT NULL,
+    confirmed_at REAL NOT NULL,
+    PRIMARY KEY (platform, scope, id)
+) WITHOUT ROWID;
+CREATE INDEX directory_id ON directory (platform, id);
+CREATE INDEX directory_person ON directory (person);
+CREATE INDEX directory_confirmed ON directory (confirmed_at);
+CREATE TABLE erased_people (
+    pseudonym TEXT PRIMARY KEY
+)
+"""
+"""`directory`: what a platform says of a person (`core.records.Member`). `erased_people`: the
+keyed hashes of people who were forgotten, so that no list of a platform's brings them back."""
+
+PACES = """
+CREATE UNLOGGED TABLE paces (
+    name TEXT PRIMARY KEY,
+    due REAL NOT NULL
+)
+"""
+"""When the next call of each kind is due, by the database's clock."""
+
 ASKED = """
 CREATE TRIGGER changes_asked AFTER INSERT ON changes FOR EACH ROW
     WHEN (NEW.state = 'open' AND NEW.told = '')
@@ -429,6 +473,153 @@ CREATE TRIGGER changes_moved AFTER INSERT OR UPDATE OF version ON changes FOR EA
     WHEN (NEW.version > NEW.drawn) EXECUTE FUNCTION ponte_moved()
 """
 
+CHANNEL = """
+ALTER TABLE inbox ADD COLUMN channel TEXT NOT NULL DEFAULT '';
+ALTER TABLE inbox ADD COLUMN alone INTEGER NOT NULL DEFAULT 0
+"""
+"""`alone`: how often the process died while the turn ran alone in it, and one more while it does so
+now."""
+
+_BY_INDEX = """SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
+    SET enable_hashjoin = off SET enable_mergejoin = off SET enable_material = off SET jit = off"""
+"""Only nested loops over indexes are left. The tables of the queue are usually empty, so Postgres
+has no statistics of them when a crowd comes: it planned each fetch over all waiting jobs (4 s with
+10,000 of them)."""
+_OPEN = "decision = 0 AND state IN ('new', 'running', 'answered', 'posting')"
+_FLOW = "(channel || ' ' || person)"
+
+QUEUE = f"""
+CREATE INDEX ponte_jobs_lock ON procrastinate_jobs (lock) WHERE status IN ('todo', 'doing');
+CREATE FUNCTION ponte_fetch_job(queues varchar[], worker bigint) RETURNS procrastinate_jobs
+    LANGUAGE sql {_BY_INDEX}
+    AS 'SELECT * FROM procrastinate_fetch_job_v2($1, $2)';
+
+ALTER TABLE inbox ADD COLUMN position INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX inbox_flow ON inbox ({_FLOW}, position) WHERE {_OPEN};
+CREATE INDEX inbox_conversation_position ON inbox (conversation, position, seq) WHERE {_OPEN};
+CREATE INDEX inbox_person_position ON inbox (person, position) WHERE {_OPEN};
+CREATE INDEX inbox_channel_position ON inbox (channel, position) WHERE {_OPEN};
+CREATE INDEX inbox_begun_position ON inbox (position)
+    WHERE decision = 0 AND state IN ('running', 'answered', 'posting');
+CREATE INDEX inbox_ready ON inbox (job) WHERE decision = 0 AND state = 'new' AND job > 0;
+CREATE INDEX inbox_without_job ON inbox ({_FLOW}, position) WHERE state = 'new' AND job = 0;
+
+CREATE FUNCTION ponte_defer(of_seq bigint, of_queue text, of_priority bigint) RETURNS void
+    LANGUAGE plpgsql AS $$
+DECLARE
+    made bigint;
+BEGIN
+    INSERT INTO procrastinate_jobs (queue_name, task_name, priority, lock, args)
+        SELECT coalesce(of_queue, split_part(conversation, ':', 1)
+                        || CASE decision WHEN 0 THEN '' ELSE '!' END),
+            'turn', of_priority, CASE decision WHEN 0 THEN conversation END,
+            jsonb_build_object('seq', seq)
+        FROM inbox WHERE seq = of_seq
+        RETURNING id INTO made;
+    UPDATE inbox SET job = made WHERE seq = of_seq;
+END $$;
+
+CREATE FUNCTION ponte_has_room(of_flow text) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN (SELECT count(*) < {PERSON_TURNS} FROM (
+        SELECT 1 FROM inbox WHERE {_FLOW} = of_flow AND {_OPEN} AND job > 0
+            ORDER BY position LIMIT {PERSON_TURNS}) AS active);
+END $$;
+
+CREATE FUNCTION ponte_line_up(of_seq bigint) RETURNS bigint LANGUAGE plpgsql {_BY_INDEX} AS $$
+DECLARE
+    one inbox%ROWTYPE;
+    number bigint;
+    chosen bigint;
+    before_it bigint;
+    last_before bigint;
+BEGIN
+    SELECT * INTO one FROM inbox WHERE seq = of_seq;
+    number := greatest(0,
+        (SELECT position FROM inbox
+            WHERE decision = 0 AND state IN ('running', 'answered', 'posting')
+            ORDER BY position DESC LIMIT 1) / {ROUND},
+        (SELECT CASE WHEN of_seq - oldest.seq > {OVERTAKEN} THEN oldest.position / {ROUND} END
+            FROM (SELECT seq, position FROM inbox WHERE decision = 0 AND state = 'new'
+                  AND job > 0 ORDER BY job LIMIT 1) AS oldest),
+        (SELECT position FROM inbox
+            WHERE {_FLOW} = one.channel || ' ' || one.person AND {_OPEN} AND seq <> of_seq
+            ORDER BY position DESC LIMIT 1) / {ROUND} + 1);
+    chosen := least(number * {ROUND} + {ROUND} - 1, greatest(
+        number * {ROUND},
+        (SELECT position FROM inbox WHERE person = one.person AND {_OPEN} AND seq <> of_seq
+            AND position < number * {ROUND} + {ROUND} ORDER BY position DESC LIMIT 1) + 1,
+        (SELECT position FROM inbox WHERE channel = one.channel AND {_OPEN} AND seq <> of_seq
+            AND position < number * {ROUND} + {ROUND} ORDER BY position DESC LIMIT 1) + 1));
+    SELECT count(*), max(position) INTO before_it, last_before FROM (
+        SELECT position FROM inbox WHERE conversation = one.conversation AND {_OPEN}
+            AND seq < of_seq ORDER BY position, seq) AS earlier;
+    chosen := greatest(chosen, last_before);
+    UPDATE inbox SET position = chosen WHERE seq = of_seq;
+    IF before_it = 0 AND ponte_has_room(one.channel || ' ' || one.person) THEN
+        PERFORM ponte_defer(of_seq, NULL, -chosen);
+    END IF;
+    RETURN before_it;
+END $$;
+
+CREATE FUNCTION ponte_ready(of_flow text) RETURNS boolean LANGUAGE plpgsql {_BY_INDEX} AS $$
+DECLARE
+    found_seq bigint;
+    found_position bigint;
+BEGIN
+    IF NOT ponte_has_room(of_flow) THEN
+        RETURN false;
+    END IF;
+    SELECT seq, position INTO found_seq, found_position FROM inbox AS one
+        WHERE {_FLOW} = of_flow AND state = 'new' AND job = 0
+            AND (decision = 1 OR seq = (
+                SELECT seq FROM inbox WHERE conversation = one.conversation AND {_OPEN}
+                    ORDER BY position, seq LIMIT 1))
+        ORDER BY position LIMIT 1 FOR UPDATE SKIP LOCKED;
+    IF found_seq IS NOT NULL THEN
+        PERFORM ponte_defer(found_seq, NULL, -found_position);
+    END IF;
+    RETURN found_seq IS NOT NULL;
+END $$;
+
+CREATE FUNCTION ponte_next(of_conversation text, of_flow text) RETURNS void
+    LANGUAGE plpgsql {_BY_INDEX} AS $$
+DECLARE
+    one inbox%ROWTYPE;
+    its_flow text;
+BEGIN
+    SELECT * INTO one FROM inbox WHERE conversation = of_conversation AND {_OPEN}
+        ORDER BY position, seq LIMIT 1;
+    its_flow := one.channel || ' ' || one.person;
+    IF one.job = 0 AND ponte_has_room(its_flow) THEN
+        PERFORM ponte_defer(one.seq, NULL, -one.position);
+        IF its_flow = of_flow THEN
+            RETURN;
+        END IF;
+    END IF;
+    PERFORM ponte_ready(of_flow);
+END $$;
+
+CREATE OR REPLACE FUNCTION ponte_ended() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_notify('ponte', 'ended ' || NEW.seq);
+    IF NEW.decision = 0 THEN
+        PERFORM ponte_next(NEW.conversation, NEW.channel || ' ' || NEW.person);
+    END IF;
+    RETURN NULL;
+END $$
+"""  # noqa: S608 (constants of ours)
+"""The queue of a shared database. Only a turn that may begin has a job: the first one that is open
+in its conversation, while its person has fewer than PERSON_TURNS in its channel. `position` says in
+which order they get one of a worker's places (core/store/places.py), as the job's priority.
+
+`ponte_line_up` is for a message that was just stored, and returns how many are before it in its
+conversation. `ponte_next` is for a turn that just ended, and `ponte_ready` for what two
+transactions at the same time left out. For each lookup one index alone has the order that it asks
+for, so that neither statistics nor the size of the table decide on the plan. `ponte_fetch_job`
+calls Procrastinate's own function: an upgrade of Procrastinate may define that anew, and settings
+that stood on it would be lost."""
+
 
 @dataclass(frozen=True, slots=True)
 class Migration:
@@ -467,4 +658,5 @@ MIGRATIONS = (
     }),
     Migration(SIXTH),
     Migration(SEVENTH, shared=ASKED),
+    Migration(f"{ENDED_SESSIONS};{CHANNEL};{DIRECTORY}", shared=f"{QUEUE};{PACES}"),
 )  # fmt: skip

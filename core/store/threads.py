@@ -304,7 +304,9 @@ def erased(connection: Connection, remote: Remote, done: bool) -> None:
 def _shown(row: Row) -> Shown:
     answer = decode(Answer, row["answer"]) if row["answer"] else None
     message = decode(Message, row["message"])
-    return Shown(row["seq"], row["turn"], row["state"], message, answer, row["created"])
+    return Shown(
+        row["seq"], row["turn"], row["state"], message, answer, row["created"], row["refused"]
+    )
 
 
 def _blank(connection: Connection, seq: int, message: Message) -> None:

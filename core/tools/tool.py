@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import difflib
+import functools
 import inspect
 import itertools
 import re
@@ -22,9 +23,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from core.errors import SettingsError, ToolError
 from core.i18n import say
+from core.messages import Usage
 from core.ports import Holds, Tool, ToolSource
 from core.records import NEEDS, Action, Effect, Health, Outcome, ToolContext, ToolSpec
-from core.text import in_whole_characters
+from core.text import in_whole_characters, make_storable
 from core.usage import Paid
 
 _ENTRY = re.compile(r"(?P<name>\w+)\s*(?:\([^)]*\))?:\s+(?P<text>\S.*)")
@@ -161,6 +163,26 @@ class _Closing:
         return {"additionalProperties": True}
 
 
+def _find_adapter(hint: Any) -> TypeAdapter[Any]:
+    """Return the adapter of a type hint. Most hints occur often, and each takes a millisecond."""
+    try:
+        # `Literal["a", "b"]` equals `Literal["b", "a"]`, but a model reads the values in order.
+        return _make_adapter(hint, repr(hint))
+    except TypeError:  # the hint cannot be hashed, or is none
+        return TypeAdapter(hint)
+
+
+@functools.lru_cache(maxsize=512)
+def _make_adapter(hint: Any, words: str) -> TypeAdapter[Any]:
+    return TypeAdapter(hint)
+
+
+@functools.lru_cache(maxsize=512)
+def _json_schema(adapter: TypeAdapter[Any]) -> Schema:
+    """Return pydantic's schema, which nobody changes."""
+    return adapter.json_schema()
+
+
 @dataclass(frozen=True, slots=True)
 class Parameter:
     """One argument. A model may leave an optional one out or give null: then `default` holds."""
@@ -173,7 +195,7 @@ class Parameter:
 
     def schema(self, *, strict: bool) -> Schema:
         try:
-            schema = closed(self.adapter.json_schema(), strict=strict)
+            schema = closed(_json_schema(self.adapter), strict=strict)
         except UnfitSchema as error:
             raise UnfitSchema(f"parameter {self.name!r}: {error}") from None
         if self.description:
@@ -205,7 +227,7 @@ class Parameters:
                 continue
             optional = parameter.default is not parameter.empty
             default = parameter.default if optional else None
-            adapter: TypeAdapter[Any] = TypeAdapter(hints[name])
+            adapter = _find_adapter(hints[name])
             each.append(Parameter(name, adapter, texts.pop(name, ""), optional, default))
         if texts:
             raise TypeError(f"the docstring tells of {sorted(texts)}, which are no parameters")
@@ -412,7 +434,8 @@ def outcome_of(value: object) -> Outcome:
 def outcome_of_error(error: ToolError) -> Outcome:
     """The one line that the model is told when a tool could not do it."""
     told = {"code": error.code, "message": str(error), "hint": error.hint}
-    return Outcome("error", compact({"error": {key: text for key, text in told.items() if text}}))
+    words = compact({"error": {key: text for key, text in told.items() if text}})
+    return Outcome("error", words, usage=error.usage or Usage())
 
 
 def capped(outcome: Outcome, cap: int = CAP) -> Outcome:
@@ -439,7 +462,10 @@ def fitting(rows: list[Any], cap: int) -> list[Any]:
 
 def compact(value: object) -> str:
     """JSON without blanks; takes whatever pydantic knows (dates, dataclasses, models)."""
-    return pydantic_core.to_json(value, inf_nan_mode="null").decode()
+    try:
+        return pydantic_core.to_json(value, inf_nan_mode="null").decode()
+    except pydantic_core.PydanticSerializationError:  # half of a surrogate pair
+        return pydantic_core.to_json(make_storable(value), inf_nan_mode="null").decode()
 
 
 class Toolbox:

@@ -397,4 +397,4 @@ def serving(home: Path, answer: Any) -> Iterator[list[str]]:
         thread = threading.Thread(target=serve, args=[listening])
         thread.start()
         yield asked
-        thread.join(timeout=20)
+        thread.join()

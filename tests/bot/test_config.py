@@ -140,7 +140,48 @@ WRONG = [
         '[[rules]]\nwho = ["slack"]\nallow = ["administer"]',
         "3: 'allow': administer is given to people and groups alone",
     ),
-    ('[channels.slack]\nallow = ["approve"]', "1: 'slack': approve and administer are given to"),
+    (
+        '[[rules]]\nwho = ["slack:T1"]\nallow = ["approve"]',
+        "3: 'allow': approve is given to people and groups alone, and slack:T1 is a workspace, ",
+    ),
+    (
+        '[[rules]]\nwho = ["slack:U1", "slack:C1"]\nallow = ["chat", "administer"]',
+        "3: 'allow': administer is given to people and groups alone, and slack:C1 is a",
+    ),
+    (
+        '[groups]\nshop = ["slack:C1"]\n[[rules]]\nwho = ["shop"]\nallow = ["approve:Orders"]',
+        "5: 'allow': approve:Orders is given to people and groups alone, and slack:C1 is",
+    ),
+    (
+        '[[rules]]\nwho = ["discord:900"]\nallow = ["approve"]\n'
+        '[[rules]]\nwhere = ["discord:900:11"]\ndeny = ["code"]',
+        "3: 'allow': approve is given to people and groups alone, and discord:900 is a workspace, ",
+    ),
+    (
+        '[[rules]]\nwho = ["discord:11"]\nallow = ["approve"]\n'
+        '[channels."discord:900:11"]\ndeny = ["code"]',
+        "3: 'allow': approve is given to people and groups alone, and discord:11 is a workspace, ",
+    ),
+    (
+        '[tables.Orders]\napprovers = ["slack:G1"]',
+        "2: 'approvers': only people and groups approve, and slack:G1 is a workspace, ",
+    ),
+    (
+        '[groups]\nshop = ["slack:D1"]\n[tools.nocodb_update]\napprovers = ["shop"]',
+        "4: 'approvers': only people and groups approve, and slack:D1 is a workspace, ",
+    ),
+    (
+        '[channels.slack]\napprovers = ["slack:E1"]',
+        "2: 'approvers': only people and groups approve, and slack:E1 is a workspace, ",
+    ),
+    (
+        '[tables.Orders]\napprovers = ["asker", "slack"]',
+        "2: 'approvers': only people and groups approve, and slack is all of its people",
+    ),
+    (
+        '[tools.nocodb_update]\napprovers = ["discord"]',
+        "2: 'approvers': only people and groups approve, and discord is all of its people",
+    ),
     (
         '[channels."slack:T1:C1"]\nstrict_mention = true\nanswer_everything = true',
         "1: 'slack:T1:C1': write strict_mention or answer_everything, not both.",
@@ -367,3 +408,18 @@ def test_prices_follow_the_file_for_whoever_holds_them(tmp_path: Path) -> None:
     held.official = False
     live.take(read(tmp_path, "[prices]\ncontainer = 2"))
     assert (held.container, held.official) == (2, False)
+
+
+def test_a_place_may_allow_to_decide_there(tmp_path: Path) -> None:
+    """It gives the right to nobody: it leaves it to those who have it."""
+    text = '[channels."slack:T1:C1"]\nallow = ["chat", "approve:Orders", "administer"]'
+    allow = read(tmp_path, text).channel(Address("slack", "C1", "T1")).allow
+    assert allow == ("chat", "approve:Orders", "administer")
+
+
+def test_places_may_be_named_where_nobody_decides(tmp_path: Path) -> None:
+    text = (
+        '[groups]\nshop = ["slack:C1", "slack:T1"]\n[[rules]]\nwho = ["shop", "slack:T1"]\n'
+        'allow = ["read"]\ndeny = ["approve"]'
+    )
+    assert read(tmp_path, text).rule_book.rules[0].allow == ("read",)

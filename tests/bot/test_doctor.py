@@ -16,10 +16,14 @@ from bot.config import Config, Table
 from bot.doctor import examine
 from bot.home import Home
 from bot.settings import Settings
+from core.messages import Usage
 from core.models import MODEL
 from tests.bot.conftest import Shell
 from tests.code import sandboxed
+from tests.contract.engines import Embedded
+from tests.contract.test_allowances import answered, asked, budget_of, heard
 from tests.fakes.bridge import FakeBridge
+from tests.fakes.bridge_tables import BASE, ORDERS
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
 
@@ -31,8 +35,10 @@ class Told:
 
 
 async def doctor(home: Path, config: Config | None = None, /, **given: object) -> Told:
+    """Examine a Ponte of which only `given` is on. (To prove a sandbox takes half a second.)"""
     lines: list[str] = []
-    settings = Settings.model_validate({"ponte_web": "off", "ponte_home": home, **given})
+    off = {"ponte_web": "off", "ponte_code": "off"}
+    settings = Settings.model_validate({**off, "ponte_home": home, **given})
     code = await examine(Start(settings, config or Config(), Home(home)), lines.append)
     return Told(code, {line[6:].split(":")[0]: line for line in lines})
 
@@ -162,6 +168,42 @@ async def test_a_rule_for_a_table_that_is_not_there_is_told(tmp_path: Path) -> N
     assert told.parts["nocodb"].endswith("which protect nothing: Salaries")
 
 
+async def test_a_misspelt_table_is_told_with_the_nearest(tmp_path: Path) -> None:
+    async with FakeNocoDB() as nocodb:
+        config = Config(tables={"Custmers": Table("hidden"), "Salaries": Table("hidden")})
+        told = await doctor(tmp_path, config, nocodb_url=nocodb.origin, nocodb_token=filled.VIEWER)
+    assert told.parts["nocodb"].endswith(
+        "which protect nothing: Custmers (did you mean Customers?), Salaries"
+    )
+
+
+@pytest.mark.parametrize("base", ["", BASE])
+async def test_over_a_bridge_a_misspelt_table_is_told_too(tmp_path: Path, base: str) -> None:
+    async with FakeBridge() as bridge:
+        given = {"nocodb_url": bridge.url, "nocodb_base_id": base or None}
+        config = Config(tables={"Custmers": Table("hidden"), ORDERS: Table("read")})
+        told = await doctor(tmp_path, config, **given)
+        assert told.code == 1
+        assert told.parts["nocodb"].endswith(
+            "which protect nothing: Custmers (did you mean Customers?)"
+        )
+        told = await doctor(tmp_path, Config(tables={"customers": Table("hidden")}), **given)
+        assert (told.code, told.parts["nocodb"][:4]) == (0, "ok  ")
+
+
+async def test_a_bridge_that_does_not_list_its_tables_says_so(tmp_path: Path) -> None:
+    async with FakeBridge(patched=False) as bridge:
+        config = Config(tables={"Custmers": Table("hidden")})
+        told = await doctor(tmp_path, config, nocodb_url=bridge.url)
+        assert (told.code, told.parts["nocodb"][:4]) == (0, "ok  ")
+        assert told.parts["nocodb"].endswith(
+            "it does not list its tables, so the names of tables in ponte.toml are not checked: "
+            "a misspelt one protects nothing"
+        )
+        told = await doctor(tmp_path, Config(), nocodb_url=bridge.url)
+        assert "not checked" not in told.parts["nocodb"]
+
+
 async def test_the_page_needs_its_port(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -224,7 +266,7 @@ async def test_a_machine_without_a_sandbox_fails_only_who_asked_for_one(
 
 async def test_the_sandbox_is_proved(tmp_path: Path) -> None:
     async with sandboxed.local(tmp_path):
-        told = await doctor(tmp_path)
+        told = await doctor(tmp_path, ponte_code="auto")
     assert told.parts["code"].startswith("ok    code: local: ")
     assert "every check held" in told.parts["code"]
 
@@ -251,3 +293,23 @@ async def test_a_look_that_breaks_is_a_line_like_others(
         1, "FAIL  model: this look broke (RuntimeError), which is a fault of Ponte's own",
     )  # fmt: skip
     assert "nocodb" in told.parts
+
+
+async def test_amounts_that_are_estimates_are_told(tmp_path: Path) -> None:
+    """Also while another process has the database open; without one nothing is made."""
+    assert "usage" not in (await doctor(tmp_path / "none")).parts
+    assert not (tmp_path / "none").exists()
+    engine = await Embedded.open(tmp_path)
+    budget = budget_of(engine)
+    for number, counted in enumerate((True, False, False)):
+        turn = await asked(engine, channel=f"C{number}")
+        await heard(engine, budget, turn)
+        assert "usage" not in (await doctor(tmp_path)).parts or number == 2
+        await answered(engine, turn, Usage(100, 0, 10, estimated=not counted))
+    told = await doctor(tmp_path)
+    assert told.parts["usage"] == (
+        "ok    usage: of 3 paid calls in the last 30 days, 2 were not counted by their server; "
+        "their amounts are estimates, the most that they can have cost"
+    )
+    assert told.code == 0
+    await engine.close()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import json
 import os
 import signal
@@ -184,7 +186,7 @@ def test_killed_in_the_middle_it_is_ended_by_doing_it_again(recorded: Shell) -> 
     words, before = said_by(ponte.home)[person], sums(ponte.home)
     killed = subprocess.run(
         [sys.executable, "-c", KILLED, "person", "forget", person, "--yes"],
-        env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, timeout=60, check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, check=False,
     )  # fmt: skip
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert ponte("person", "forget", person, "--yes").code == 0, ponte.err
@@ -194,9 +196,9 @@ def test_killed_in_the_middle_it_is_ended_by_doing_it_again(recorded: Shell) -> 
 
 
 @pytest.fixture
-def running(tmp_path: Path) -> Iterator[tuple[Machine, str]]:
+def running(tmp_path: Path, commands: str) -> Iterator[tuple[Machine, str]]:
     """A running Ponte with a page, and its address with Ana's token."""
-    machine = Machine(tmp_path, tmp_path / "home")
+    machine = Machine(tmp_path, tmp_path / "home", commands)
     with machine.start("run") as process:
         assert process.stdout is not None
         for line in process.stdout:
@@ -204,14 +206,14 @@ def running(tmp_path: Path) -> Iterator[tuple[Machine, str]]:
                 break
         yield machine, machine.ponte("people", "add", "ana")[1].strip()
         process.terminate()
-        process.communicate(timeout=30)
+        process.communicate()
 
 
 def test_a_running_ponte_forgets_and_goes_on(running: tuple[Machine, str]) -> None:
     machine, link = running
     page, _, token = link.partition("/#token=")
     headers = {"Authorization": f"Bearer {token}"}
-    with httpx.Client(base_url=page, headers=headers, timeout=20) as ana:
+    with httpx.Client(base_url=page, headers=headers, timeout=None) as ana:
         for text in ("aubergines for all", "and more of them"):
             assert ana.post("/chat", json={"message": text}).json()["status"] == "done"
         sent = ana.post(
@@ -234,3 +236,23 @@ def test_a_list_for_people(recorded: Shell) -> None:
     assert head.split() == ["first", "last", "messages", "files", "changes", "decided", "person"]
     found = known(recorded)
     assert {line.split()[6] for line in lines} == found.keys()
+
+
+def test_who_is_forgotten_leaves_the_directory_and_does_not_come_back(recorded: Shell) -> None:
+    """Also somebody who never wrote; a keyed hash of their id is all that is left."""
+    ponte = recorded
+    assert ponte("person", "list").code == 0
+    row = "INSERT INTO directory VALUES ('slack', '', ?, ?, ?, '', '', 0, 0, 'T1', 1e12)"
+    with closing(sqlite3.connect(ponte.home / "ponte.db")) as connection:
+        connection.execute(row, ("UZOE99", "slack:T1:UZOE99", "Zoe Dias"))
+        connection.commit()
+    assert ponte("person", "export", "slack:T1/UZOE99").code == 0, ponte.err
+    assert json.loads(ponte.out)["platform_profile"][0]["name"] == "Zoe Dias"
+    assert ponte("person", "forget", "slack:T1/UZOE99", "--yes").code == 0, ponte.err
+    for word in ("UZOE99", "Zoe Dias"):
+        assert holding(ponte.home, word) == [], word
+    with closing(sqlite3.connect(ponte.home / "ponte.db")) as connection:
+        ((kept,),) = connection.execute("SELECT pseudonym FROM erased_people").fetchall()
+    key = (ponte.home / "pseudonyms.key").read_bytes()
+    name = b"directory:slack:UZOE99"
+    assert kept == hmac.new(key, name, hashlib.sha256).hexdigest()

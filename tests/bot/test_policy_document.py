@@ -47,7 +47,7 @@ async def test_an_example_means_what_stands_under_it(name: str, tmp_path: Path) 
     for who, known, where, right, may in rows:
         groups = [known.strip("`")] if known and known != "guest" else []
         _, lines = await check(
-            start, who, where or "", groups=groups, guest=known == "guest", also=[right]
+            start, who, where or "", groups=groups, guest=known == "guest", asked=[right]
         )
         (allowed,) = {line.allowed for line in lines if line.right == right}
         assert allowed == (may == "yes"), (who, where, right)

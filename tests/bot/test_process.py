@@ -18,34 +18,48 @@ import httpx
 import pytest
 
 from bot.settings import Settings
+from tests.commands import Command
 
 ROOT = Path(__file__).parents[2]
+OWN_PYTHON = "own-python"
+"""The name of a home whose commands are started as users start them."""
+TOO_LONG_NAME = "a-long-name-" * 12
+"""A home whose path is too long for a Unix socket."""
+Process = subprocess.Popen[str] | Command
 
 
 @dataclass
 class Machine:
-    """A computer with one home; `ponte(…)` types a command there and returns when it ended."""
+    """A computer with one home. `ponte(…)` runs a command there and returns when it has ended.
+
+    `commands` is the socket of `tests.commands`. "" starts a Python for each command, which also
+    proves its sandbox.
+    """
 
     folder: Path
     home: Path
+    commands: str
 
-    def start(self, *words: str, stdout: int = subprocess.PIPE) -> subprocess.Popen[str]:
+    def start(self, *words: str, stdout: int | None = None) -> Process:
         ours = {k: v for k, v in os.environ.items() if k.lower() not in Settings.model_fields}
         given = {"PYTHONPATH": str(ROOT), "PONTE_HOME": str(self.home), "PONTE_WEB_PORT": "0"}
+        if self.commands:
+            given["PONTE_CODE"] = "off"
+            return Command(self.commands, words, ours | given, self.folder, stdout)
         return subprocess.Popen(
             [sys.executable, "-m", "bot", *words],
             cwd=self.folder,
             env=ours | given,
             stdin=subprocess.PIPE,
-            stdout=stdout,
+            stdout=subprocess.PIPE if stdout is None else stdout,
             stderr=subprocess.PIPE,
             text=True,
         )
 
     def ponte(self, *words: str, typed: str = "") -> tuple[int, str, str]:
         with self.start(*words) as process:
-            out, err = process.communicate(typed, timeout=60)
-        return process.returncode, out, err
+            out, err = process.communicate(typed)
+            return process.wait(), out, err
 
     @contextmanager
     def at_a_terminal(self) -> Iterator[Iterator[str]]:
@@ -56,19 +70,20 @@ class Machine:
             try:
                 yield iter(screen.readline, "")
                 process.send_signal(signal.SIGTERM)
-                assert process.wait(timeout=30) == 0
+                assert process.wait() == 0
             finally:
                 process.kill()
 
 
-@pytest.fixture(params=["home", "a-long-name-" * 12])
+@pytest.fixture(params=["home", TOO_LONG_NAME])
 def machine(tmp_path: Path, request: pytest.FixtureRequest) -> Machine:
-    """The second home's path is too long for a Unix socket."""
-    return Machine(tmp_path, tmp_path / str(request.param))
+    name = str(request.param)
+    commands = "" if name == OWN_PYTHON else request.getfixturevalue("commands")
+    return Machine(tmp_path, tmp_path / name, commands)
 
 
 @pytest.fixture
-def running(machine: Machine) -> Iterator[subprocess.Popen[str]]:
+def running(machine: Machine) -> Iterator[Process]:
     with machine.start("run") as process:
         assert process.stdout is not None
         said = iter(process.stdout.readline, "")
@@ -77,9 +92,8 @@ def running(machine: Machine) -> Iterator[subprocess.Popen[str]]:
         process.kill()
 
 
-def test_it_runs_answers_commands_and_drains(
-    machine: Machine, running: subprocess.Popen[str]
-) -> None:
+@pytest.mark.parametrize("machine", [OWN_PYTHON, TOO_LONG_NAME], indirect=True)
+def test_it_runs_answers_commands_and_drains(machine: Machine, running: Process) -> None:
     code, out, err = machine.ponte("usage")
     assert (code, out.splitlines()[0], err) == (0, "Used today:", "")
     code, _, err = machine.ponte("run")
@@ -89,15 +103,13 @@ def test_it_runs_answers_commands_and_drains(
         "Stop it, or set PONTE_HOME.\n",
     )
     running.send_signal(signal.SIGTERM)
-    _, err = running.communicate(timeout=30)
+    _, err = running.communicate()
     assert running.returncode == 0
     assert "Traceback" not in err
     assert not (machine.home / "ponte.sock").exists()
 
 
-def test_commands_after_a_kill_find_what_was_kept(
-    machine: Machine, running: subprocess.Popen[str]
-) -> None:
+def test_commands_after_a_kill_find_what_was_kept(machine: Machine, running: Process) -> None:
     assert machine.ponte("usage")[0] == 0
     before = json.loads(machine.ponte("threads", "list", "--json")[1])
     running.kill()
@@ -112,7 +124,7 @@ def test_commands_after_a_kill_find_what_was_kept(
 
 
 def test_a_pipe_talks_in_the_terminal_with_who_runs_or_alone(
-    machine: Machine, running: subprocess.Popen[str]
+    machine: Machine, running: Process
 ) -> None:
     for _ in range(2):
         code, out, err = machine.ponte("chat", typed="hello\nsair\nnever said\n")
@@ -122,8 +134,10 @@ def test_a_pipe_talks_in_the_terminal_with_who_runs_or_alone(
         running.wait()
 
 
-def test_the_address_with_its_token_is_for_who_reads_a_terminal(tmp_path: Path) -> None:
-    machine = Machine(tmp_path, tmp_path / "home")
+def test_the_address_with_its_token_is_for_who_reads_a_terminal(
+    tmp_path: Path, commands: str
+) -> None:
+    machine = Machine(tmp_path, tmp_path / "home", commands)
     with machine.at_a_terminal() as lines:
         shown = next(line.split()[-1] for line in lines if line.startswith("Ponte is ready"))
         token = (machine.home / "web-token").read_text().strip()
@@ -147,7 +161,7 @@ def test_a_log_never_holds_the_token(machine: Machine) -> None:
                     break
             token = (machine.home / "web-token").read_text().strip()
             process.send_signal(signal.SIGTERM)
-            out, err = process.communicate(timeout=30)
+            out, err = process.communicate()
         finally:
             process.kill()
     assert token not in "".join([*said, out, err])
@@ -155,8 +169,10 @@ def test_a_log_never_holds_the_token(machine: Machine) -> None:
     assert said[-1].split()[-1].startswith("http://127.0.0.1:")
 
 
-def test_the_start_screen_names_the_file_that_settings_are_read_from(tmp_path: Path) -> None:
-    machine = Machine(tmp_path, tmp_path / "home")
+def test_the_start_screen_names_the_file_that_settings_are_read_from(
+    tmp_path: Path, commands: str
+) -> None:
+    machine = Machine(tmp_path, tmp_path / "home", commands)
     (tmp_path / ".env").write_text("PONTE_MODEL_API=demo\n")
     with machine.at_a_terminal() as lines:
         first = next(line for line in lines if line.startswith("Settings: "))
@@ -165,8 +181,10 @@ def test_the_start_screen_names_the_file_that_settings_are_read_from(tmp_path: P
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="blocked: only root can give a file away")
-def test_another_users_settings_are_not_read_by_the_real_process(tmp_path: Path) -> None:
-    machine = Machine(tmp_path, tmp_path / "home")
+def test_another_users_settings_are_not_read_by_the_real_process(
+    tmp_path: Path, commands: str
+) -> None:
+    machine = Machine(tmp_path, tmp_path / "home", commands)
     env = tmp_path / ".env"
     env.write_text("PONTE_MODEL_API=demo\nPONTE_WEB=off\n")
     os.chown(env, 12_345, -1)
@@ -180,27 +198,45 @@ def test_another_users_settings_are_not_read_by_the_real_process(tmp_path: Path)
 
 
 def test_a_command_prints_its_result_or_one_line_and_logs_only_where_that_is_wanted(
-    tmp_path: Path,
+    tmp_path: Path, commands: str
 ) -> None:
-    machine = Machine(tmp_path, tmp_path / "home")
-    dead = "OPENAI_API_KEY=sk-none\nOPENAI_BASE_URL=http://127.0.0.1:9/v1\nPONTE_CODE=off\n"
-    (tmp_path / ".env").write_text(dead)
-    code, out, err = machine.ponte("usage")
+    """Each waits some seconds for a model's server that is not there, so they run together."""
+    dead = "OPENAI_API_KEY=sk-none\nOPENAI_BASE_URL=http://127.0.0.1:9/v1\n"
+    silent, logging = dead, f"{dead}PONTE_LOG_LEVEL=info\n"
+
+    def start(env: str, *words: str, home: str = "") -> Process:
+        machine = Machine(tmp_path / words[0] / home, tmp_path / words[0] / home, commands)
+        machine.home.mkdir(parents=True)
+        (machine.folder / ".env").write_text(env)
+        return machine.start(*words)
+
+    started = [
+        start(silent, "usage"), start(silent, "quick-command", "sum-up", "two words"),
+        start(silent, "doctor"), start(logging, "usage", home="logging"),
+    ]  # fmt: skip
+    ended = []
+    for process in started:
+        with process:
+            out, err = process.communicate()
+        ended.append((process.returncode, out, err))
+    usage, quick, doctor, logged = ended
+    code, out, err = usage
     assert (code, out.startswith("Used today:"), err) == (0, True, "")
-    code, out, err = machine.ponte("quick-command", "sum-up", "two words")
+    code, out, err = quick
     assert (code, out, err.count("\n")) == (1, "", 1), err
     assert err.startswith("Quick commands are not set up")
-    code, out, err = machine.ponte("threads", "list")
-    assert (code, out.count("\n"), err) == (0, 2, ""), out
-    code, out, err = machine.ponte("doctor")
+    code, out, err = doctor
     assert (code, "FAIL  model" in out, err) == (1, True, "")
-    (tmp_path / ".env").write_text(f"{dead}PONTE_LOG_LEVEL=info\n")
-    code, out, err = machine.ponte("usage")
+    code, out, err = logged
     assert (code, "info" in err) == (0, True)
+    machine = Machine(tmp_path, tmp_path / "quick-command", commands)
+    code, out, err = machine.ponte("threads", "list")
+    assert (code, out.count("\n"), err) == (0, 1, ""), out
 
 
-def test_the_operators_file_is_taken_over_without_a_restart(tmp_path: Path) -> None:
-    machine, file = Machine(tmp_path, tmp_path / "home"), tmp_path / "ponte.toml"
+def test_the_operators_file_is_taken_over_without_a_restart(tmp_path: Path, commands: str) -> None:
+    machine = Machine(tmp_path, tmp_path / "home", commands)
+    file = tmp_path / "ponte.toml"
     with machine.start("run") as process:
         try:
             assert process.stdout is not None
@@ -231,7 +267,7 @@ def test_the_operators_file_is_taken_over_without_a_restart(tmp_path: Path) -> N
             assert "- the allowance of everybody together, 7 turns a day: 7 turns left" in out
             code, out, err = machine.ponte("usage", "--by", "person", "--csv")
             assert (code, out) == (
-                0, "name,turns,calls,input,cached,output,reasoning,cost\n"
+                0, "name,turns,calls,input,cached,output,reasoning,cost,estimated\n"
             ), err  # fmt: skip
             code, out, err = machine.ponte("usage", "--by", "week")
             assert (code, out) == (1, "")

@@ -29,7 +29,7 @@ COMMANDS = {
 }
 
 
-async def groups(person: Person) -> frozenset[str]:
+async def groups(person: Person, max_age: float) -> frozenset[str]:
     return frozenset({"SGROUP"}) if person.id == "U9" else frozenset()
 
 

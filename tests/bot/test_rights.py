@@ -92,6 +92,74 @@ def test_what_decides_alone_needs_is_asked_for_too(ponte: Shell) -> None:
     assert "approve no none Only an admin of this bot" in " ".join(told.split())
 
 
+def test_a_right_can_be_asked_for_that_no_rule_names(ponte: Shell) -> None:
+    words = ("--person", "slack:U1", "--channel", "C2", "--right", "read:Customers",
+             "--right", "propose:Customers", "--right", "code")  # fmt: skip
+    there = rights(ponte, *words)
+    assert there == {
+        "read:Customers": (True, "default"), "propose:Customers": (False, "none"),
+        "code": (True, "default"),
+    }  # fmt: skip
+    assert rights(ponte, *words[:4], "--right", "read:Salaries") == {
+        "read:Salaries": (False, "[tables] Salaries")
+    }
+    told = ponte("policy", "check", *words[:4], "--right", "reed:Customers")
+    assert (told.code, told.out) == (1, "")
+    assert "reed:Customers" in told.err
+    assert "read:TABLE" in told.err
+
+
+GUESTS = """
+[[rules]]
+who = ["slack:U1"]
+allow = ["chat", "read", "approve", "administer"]
+
+[tables.Orders]
+approvers = ["slack:U1"]
+"""
+
+
+def test_what_is_told_of_a_guest_is_what_a_click_of_theirs_does(ponte: Shell) -> None:
+    Path("ponte.toml").write_text(GUESTS)
+    asked = ("--person", "slack:U1", "--right", "approve", "--right", "approve:Orders",
+             "--right", "administer", "--right", "read:Orders")  # fmt: skip
+
+    def told(*more: str) -> dict[str, bool]:
+        lines = json.loads(ponte("policy", "check", *asked, "--json", *more).out)
+        return {line["right"]: line["allowed"] for line in lines}
+
+    assert set(told().values()) == {True}
+    assert told("--guest") == {
+        "approve": False, "approve:Orders": False, "administer": False, "read:Orders": True,
+    }  # fmt: skip
+
+
+APPROVERS = """
+[groups]
+finance = ["slack:S1"]
+
+[tables.Orders]
+approvers = ["finance", "slack:U7"]
+
+[[rules]]
+who = ["slack:U7"]
+deny = ["approve:Orders"]
+"""
+
+
+def test_whoever_a_table_names_may_approve_there(ponte: Shell) -> None:
+    def told(person: str, *more: str) -> tuple[bool, str]:
+        Path("ponte.toml").write_text(APPROVERS)
+        asked = ("--person", person, "--right", "approve:Orders", "--json", *more)
+        (line,) = json.loads(ponte("policy", "check", *asked).out)
+        return line["allowed"], line["rule"]
+
+    assert told("slack:U1") == (False, "none")
+    assert told("slack:U1", "--group", "slack:S1") == (True, "[tables] Orders")
+    assert told("slack:U1", "--group", "slack:S1", "--guest") == (False, "none")
+    assert told("slack:U7") == (False, "ponte.toml:8"), "a rule keeps them from it"
+
+
 @pytest.mark.parametrize(
     "words",
     [("--person", "Ana"), ("--person", "slak:U1"), ("--person", "slack:T1:U1:x"),

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bot.config import Changes, Config, Table
+from bot.config import Changes, Config, Table, read_config
 from bot.home import Home
 from bot.safety import findings
 from bot.settings import Settings, load
@@ -28,6 +28,33 @@ def found(home: Path, config: Config | None = None, /, **given: Any) -> list[Fin
 def told(level: str, home: Path, config: Config | None = None, /, **given: Any) -> str:
     """The words of one level, a line each."""
     return "\n".join(one.words for one in found(home, config, **given) if one.level == level)
+
+
+def test_a_place_is_no_admin(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    assert told("note", home, ponte_admins="slack:U1,slack:T1,slack:C1") == (
+        "PONTE_ADMINS: slack:C1, slack:T1 are workspaces or channels, which makes nobody an admin"
+    )
+    assert told("note", home, ponte_admins="slack:U1,slack:S1,web") == ""
+
+
+@pytest.mark.parametrize(
+    ("allow", "words"),
+    [
+        ('["chat", "read"]', ""),
+        ('["chat", "propose:Orders"]', "slack:T1:C1: changes can be proposed there, but not decided"
+         " on: `allow` has no approve"),
+        ('["chat", "propose", "approve"]', ""),
+        ('["chat", "propose", "approve:Orders"]', ""),
+    ],
+)  # fmt: skip
+def test_where_changes_are_proposed_and_nobody_may_decide(
+    tmp_path: Path, allow: str, words: str
+) -> None:
+    path = tmp_path / "ponte.toml"
+    path.write_text(f'[channels."slack:T1:C1"]\nallow = {allow}\n')
+    notes = told("note", tmp_path / "home", read_config(path))
+    assert notes == (f"{words} (ponte.toml:1)" if words else "")
 
 
 def test_a_fresh_home_passes(tmp_path: Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import os
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,7 +18,7 @@ from core.tools.code.environment import Environment, place
 from core.tools.code.local import Kernels, LocalBackend
 from core.tools.code.sandbox.bwrap import Bubblewrap
 from core.tools.code.sandbox.landlock import Landlock
-from core.tools.code.sandbox.probe import choose, prove
+from core.tools.code.sandbox.probe import prove
 from core.tools.code.sandbox.runtime import RuntimeFolder
 from core.tools.code.sandbox.sandbox import Limits, Sandbox
 from core.tools.code.session import Run, Session
@@ -25,25 +27,40 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pont
 """Where `.ci/run` has made the environment."""
 
 
+BUBBLEWRAP = shutil.which("bwrap")
+NEEDS_BUBBLEWRAP = "needs bubblewrap (apt install bubblewrap)"
+NEEDS_PYTHON = f"needs the sandbox's Python (PONTE_HOME={CACHE} make sandbox)"
+_RUNTIME = RuntimeFolder()
+_REASONS: dict[str, str] = {}
+"""Why a sandbox does not hold, by its name: each is proved once for all tests of this process."""
+atexit.register(_RUNTIME.close)
+
+
+def require(kind: str) -> None:
+    """Skip the test where the sandbox's program is missing."""
+    if kind == "bubblewrap" and not BUBBLEWRAP:
+        pytest.skip(NEEDS_BUBBLEWRAP)
+
+
 async def python() -> Path:
     """The environment with libraries; skips where nobody has made it."""
     found = await Environment(place(CACHE), Proxies()).bare()
     if found.path.parent.parent.name.endswith("-bare"):
-        pytest.skip(f"the sandbox's Python is not made: PONTE_HOME={CACHE} make sandbox")
+        pytest.skip(NEEDS_PYTHON)
     return found.path
 
 
 @asynccontextmanager
 async def sandbox() -> AsyncIterator[Sandbox]:
     """The one that this machine gets; skips where it gets none."""
-    runtime = RuntimeFolder()
-    try:
-        choice = await choose(await python(), runtime)
-        if choice.sandbox is None:
-            pytest.skip(f"blocked: {choice.words}")
-        yield choice.sandbox
-    finally:
-        runtime.close()
+    both: tuple[Sandbox, ...] = (Bubblewrap(_RUNTIME), Landlock(_RUNTIME))
+    reasons = [await _prove_once(each) for each in both]
+    for each, reason in zip(both, reasons, strict=True):
+        if not reason:
+            yield each
+            return
+    require("bubblewrap")
+    pytest.skip(f"blocked: {'; '.join(reasons)}")
 
 
 @asynccontextmanager
@@ -60,15 +77,24 @@ async def session(kind: str = "") -> AsyncIterator[Session]:
 @asynccontextmanager
 async def one_of(kind: str) -> AsyncIterator[Sandbox]:
     """That very one; skips where it does not hold here."""
-    runtime = RuntimeFolder()
-    held: Sandbox = Bubblewrap(runtime) if kind == "bubblewrap" else Landlock(runtime)
-    try:
-        proof = await prove(held, await python())
-        if not proof.holds:
-            pytest.skip(f"blocked: {proof.reason}")
-        yield held
-    finally:
-        runtime.close()
+    require(kind)
+    held: Sandbox = Bubblewrap(_RUNTIME) if kind == "bubblewrap" else Landlock(_RUNTIME)
+    if reason := await _prove_once(held):
+        pytest.skip(f"blocked: {reason}")
+    yield held
+
+
+async def _prove_once(sandbox: Sandbox) -> str:
+    if sandbox.name not in _REASONS:
+        _REASONS[sandbox.name] = (await prove(sandbox, await python())).reason
+    return _REASONS[sandbox.name]
+
+
+def skip_seconds(seconds: float) -> None:
+    """Let so many seconds pass at once for every timer of this test's event loop."""
+    loop = asyncio.get_running_loop()
+    now = loop.time
+    loop.time = lambda: now() + seconds  # type: ignore[method-assign]
 
 
 @asynccontextmanager

@@ -97,7 +97,7 @@ async def test_a_slow_installation_is_not_waited_for_for_ever(
     python, lacks = await shop.python()
     assert (is_whole(python), lacks) == (False, STILL)
     shop.gate.set()
-    monkeypatch.setattr("core.tools.code.environment.PATIENCE", 10)
+    monkeypatch.setattr("core.tools.code.environment.PATIENCE", 600)
     python, lacks = await shop.python()
     assert (is_whole(python), lacks, shop.asked) == (True, "", 1)
 

@@ -9,6 +9,7 @@ import pytest
 from core.records import Remote
 from tests.code.conftest import Make
 from tests.code.hosted import Bench
+from tests.fakes.loop_clock import LoopClock
 from tests.fakes.openai import Script
 from tests.fakes.openai.script import Run
 
@@ -118,9 +119,12 @@ async def test_a_stop_ends_what_runs_and_the_next_run_says_so(bench: Bench) -> N
 
 
 async def test_a_run_that_takes_too_long_is_ended(make: Make) -> None:
-    bench = make(seconds=0.2)
+    bench = make(seconds=60.0)
     bench.fake.runs(Script(runs=(Run(),), fail="hang"))
-    ran = await bench.run("1")
+    running = asyncio.create_task(bench.run("1"))
+    await bench.fake.failed()
+    LoopClock().skip(60.0)
+    ran = await running
     assert (ran.fault, ran.lost) == ("timeout", True)
     await bench.backend.close()
     assert bench.fake.containers.all == {}

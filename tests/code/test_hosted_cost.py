@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from core import metrics
 from core.errors import ToolError
 from tests.code.conftest import Make
+from tests.fakes.loop_clock import LoopClock
 from tests.fakes.openai import Script
 from tests.fakes.openai.script import Run
 
@@ -39,9 +42,12 @@ async def test_each_twenty_minutes_of_its_life_are_paid(make: Make) -> None:
 
 
 async def test_a_run_without_an_end_pays_its_container(make: Make) -> None:
-    bench = make(official=True, seconds=0.2)
+    bench = make(official=True, seconds=60.0)
     bench.fake.runs(Script(runs=(Run(logs=""),), fail="hang"))
-    assert (await bench.run("1")).usage.cost == pytest.approx(0.03)
+    running = asyncio.create_task(bench.run("1"))
+    await bench.fake.failed()
+    LoopClock().skip(60.0)
+    assert (await running).usage.cost == pytest.approx(0.03)
 
 
 async def test_elsewhere_the_price_is_not_known(make: Make) -> None:

@@ -28,6 +28,16 @@ while True:
 """Does not listen to an interrupt."""
 
 
+class GoneElsewhere(KernelMarks):
+    """Another process forgot the thread."""
+
+    def __init__(self) -> None:
+        super().__init__(Path("/nonexistent"))
+
+    async def is_here(self, thread: str) -> bool:
+        return False
+
+
 class Bench:
     def __init__(self, home: Path, sandbox: Sandbox, python: Path, most: int = 2) -> None:
         self.clock = Clock()
@@ -50,6 +60,16 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
         yield bench
         await bench.kernels.close()
         assert sandboxed.kernels() == set()
+
+
+async def test_a_notification_alone_ends_no_kernel(bench: Bench) -> None:
+    """Anybody who may connect to the shared database can send one; the row says what is so."""
+    await bench.run("a", "x = 1")
+    await bench.kernels.drop_forgotten("a")
+    assert (await bench.run("a", "x")).value == "1"
+    bench.kernels._places = GoneElsewhere()
+    await bench.kernels.drop_forgotten("a")
+    assert bench.kernels.running == 0
 
 
 async def test_threads_have_variables_and_files_of_their_own(bench: Bench) -> None:
@@ -121,13 +141,14 @@ async def test_forgetting_leaves_nothing(bench: Bench) -> None:
     assert (ran.value, ran.reset) == ("[]", False)
 
 
-async def test_forgetting_ends_what_runs(bench: Bench) -> None:
+async def test_forgetting_ends_what_runs(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     await bench.run("a", "1")
-    running = asyncio.create_task(bench.run("a", "import time; time.sleep(60)"))
-    await asyncio.sleep(0)
+    began = sandboxed.output(monkeypatch)
+    code = "import time; print('on', flush=True); time.sleep(600)"
+    running = asyncio.create_task(bench.run("a", code))
+    await began.wait()
     await bench.kernels.forget("a")
-    async with asyncio.timeout(5):
-        assert (await running).lost
+    assert (await running).lost
 
 
 async def test_forgetting_while_one_starts_leaves_none(

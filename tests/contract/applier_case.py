@@ -62,11 +62,11 @@ class Case:
         return self.draft("create", [RowWrite(after=row) for row in rows])
 
     async def standing(self, draft: Draft, rows: Sequence[RowWrite] = ()) -> list[str]:
-        return [one.standing for one in await self.applier.verify(draft, rows or draft.rows)]
+        return [one.standing for one in await self.applier.open(draft).check(rows or draft.rows)]
 
     async def ready(self, draft: Draft) -> Sequence[RowWrite]:
         """The rows as they are journalled before they are written."""
-        seen = await self.applier.verify(draft, draft.rows)
+        seen = await self.applier.open(draft).check(draft.rows)
         assert [one.standing for one in seen] == ["before"] * len(seen)
         return [one.write for one in seen]
 
@@ -76,8 +76,8 @@ class Case:
         rows = await self.ready(draft)
         size = self.applier.batch(draft)
         for start in range(0, len(rows), size):
-            writes += await self.applier.apply(draft, rows[start : start + size])
-        seen = await self.applier.verify(draft, writes)
+            writes += await self.applier.open(draft).write(rows[start : start + size])
+        seen = await self.applier.open(draft).check(writes)
         assert [one.standing for one in seen] == ["after"] * len(seen)
         steps = tuple(
             Step(number, one.write, "done", one.now) for number, one in enumerate(seen, 1)

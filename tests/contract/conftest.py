@@ -7,7 +7,6 @@ import pytest
 
 from core.store import jobs
 from tests.contract.engines import Embedded, Engine, InMemory, Shared
-from tests.real.postgres import Postgres
 
 
 @pytest.fixture
@@ -19,12 +18,13 @@ async def sqlite(tmp_path: Path) -> AsyncIterator[Embedded]:
 
 @pytest.fixture
 async def on_postgres(
-    real_postgres: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    migrated_postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Shared]:
-    """Its processes are taken for dead after half a second."""
-    for name, seconds in {"POLL": 0.02, "BEAT": 0.1, "LEASE": 0.5, "RECHECK": 0.1}.items():
+    """All that it looks for now and then, it looks for often. A process counts as dead only when a
+    test ages its signs of life (`Shared.age_signs_of_life`): a busy machine kills nobody."""
+    for name, seconds in {"POLL": 0.02, "BEAT": 0.1, "LEASE": 600.0, "RECHECK": 0.1}.items():
         monkeypatch.setattr(jobs, name, seconds)
-    engine = await Shared.on(real_postgres.url(real_postgres.database()), tmp_path)
+    engine = await Shared.on(migrated_postgres, tmp_path)
     yield engine
     await engine.close()
 

@@ -125,8 +125,23 @@ class Shared(Embedded):
         left = jobs._handlers() | set(jobs._workers)
         for task in left:
             task.cancel()
-        await asyncio.wait(left, timeout=1) if left else None
+        await asyncio.wait(left) if left else None
+        await heir.age_signs_of_life(self.jobs)
         return heir
+
+    async def age_signs_of_life(self, jobs: Jobs) -> None:
+        """Make the last sign of life of that process older than any lease."""
+
+        def write(connection: Connection) -> None:
+            connection.execute(
+                "UPDATE procrastinate_workers SET last_heartbeat = now() - interval '1 hour'"
+                " WHERE id = ANY(?)", (jobs._own,),
+            ).close()  # fmt: skip
+            connection.execute(
+                "UPDATE processes SET seen = seen - 3600 WHERE id = ?", (jobs.process,)
+            ).close()
+
+        await self.database.write(write)
 
     async def close(self) -> None:
         await self.jobs.drain(0)

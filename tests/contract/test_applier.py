@@ -82,7 +82,7 @@ async def test_what_was_created_is_taken_back_where_it_is_unchanged(case: Case) 
     draft = case.applier.revert(change)
     case.change("4", {"Name": "somebody's own"})
     assert await case.standing(draft) == ["before", "other"]
-    await case.applier.apply(draft, draft.rows[:1])
+    await case.applier.open(draft).write(draft.rows[:1])
     assert sorted(case.rows()) == ["1", "2", "4"]
 
 
@@ -106,7 +106,7 @@ async def test_a_refusal_is_no_doubt(case: Case) -> None:
         rows = (await case.ready(draft))[: case.applier.batch(draft)]
         case.refuse()
         with pytest.raises(ToolError) as caught:
-            await case.applier.apply(draft, rows)
+            await case.applier.open(draft).write(rows)
         assert not isinstance(caught.value, WriteUnsure)
         assert await case.standing(draft) == ["before"] * len(draft.rows)
 
@@ -122,7 +122,7 @@ async def test_an_answer_that_was_lost(case: Case, when: str, standing: str) -> 
         rows = (await case.ready(draft))[: case.applier.batch(draft)]
         case.lose(when)
         with pytest.raises(WriteUnsure):
-            await case.applier.apply(draft, rows)
+            await case.applier.open(draft).write(rows)
         assert await case.standing(draft, rows) == [standing] * len(rows)
 
 
@@ -131,19 +131,19 @@ async def test_a_created_row_is_found_among_its_likes(case: Case) -> None:
     rows = await case.ready(draft)
     case.lose("after")
     with pytest.raises(WriteUnsure):
-        await case.applier.apply(draft, rows)
-    seen = await case.applier.verify(draft, rows)
+        await case.applier.open(draft).write(rows)
+    seen = await case.applier.open(draft).check(rows)
     assert {one.write.id for one in seen} == {"3", "4"}
 
 
 async def test_a_field_that_is_ignored_without_a_word(case: Case) -> None:
     draft = case.create({"Name": "C", "Colour": "red"})
-    rows = await case.applier.apply(draft, await case.ready(draft))
-    (seen,) = await case.applier.verify(draft, rows)
+    rows = await case.applier.open(draft).write(await case.ready(draft))
+    (seen,) = await case.applier.open(draft).check(rows)
     assert (seen.standing, seen.differs) == ("other", ("Colour",))
     assert seen.now
     draft = case.update(Name="X")
     one = replace(draft.rows[0], after={"Name": "X", "Colour": "red"})
-    (written,) = await case.applier.apply(draft, [one])
-    (seen,) = await case.applier.verify(draft, [written])
+    (written,) = await case.applier.open(draft).write([one])
+    (seen,) = await case.applier.open(draft).check([written])
     assert (seen.standing, seen.differs) == ("other", ("Colour",))

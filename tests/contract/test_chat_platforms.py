@@ -12,7 +12,7 @@ import pytest
 
 from adapters.discord.connection import DiscordAdapter
 from adapters.slack.connection import SlackAdapter
-from core.messages import Person
+from core.messages import Address, Person
 from core.records import Ask
 from tests.discord.house import House, Speaker
 from tests.fakes.choices import message
@@ -172,7 +172,22 @@ async def test_a_command_points_at_nothing(room: Room) -> None:
 
 async def test_nobody_is_a_guest_of_whom_the_platform_does_not_say_so(room: Room) -> None:
     nobody = Person(room.adapter.name, "123456", "T0PONTE")
-    assert await room.adapter.guest(nobody) in (None, False)
+    assert await room.adapter.guest(nobody, 240.0) in (None, False)
+
+
+async def test_who_is_not_known_has_no_name(room: Room) -> None:
+    """A card then says that the operator named them."""
+    unknown = f"{room.adapter.name}:123456"
+    assert (await room.adapter.labels([unknown])).get(unknown) in (None, "123456")
+
+
+async def test_nobody_has_left_of_whom_the_platform_does_not_say_so(room: Room) -> None:
+    await room.ana_asks("hello")
+    await room.reads(letters_of("You said: hello"))
+    (ask,) = room.model.asks
+    ana = Person(room.adapter.name, ask.asker.id, ask.asker.workspace)
+    direct = Address(room.adapter.name, "77", ask.asker.workspace)
+    assert await room.adapter.has_left(ana, direct, 0.0) is False
 
 
 @pytest.mark.parametrize(

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from core.errors import Forgotten
 from core.messages import Address, Message, turn_id
 from core.records import Area
+from core.store.database import Connection
 from tests.contract.engines import Embedded, Engine, Worker
 from tests.fakes.choices import message
 
@@ -107,7 +110,10 @@ async def test_one_conversation_goes_one_at_a_time(engine: Engine) -> None:
     assert await engine.inbox.running(conversation) is None
 
 
-async def test_a_person_is_told_how_many_wait_before_them(engine: Engine) -> None:
+async def test_a_person_is_told_how_many_wait_before_them(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.store.inbox.HEAD_START", 0.0)  # of decisions found at the start
     worker = Worker(engine, held=True).start()
     assert [(await engine.inbox.accept(says("hello"))).waiting for _ in range(3)] == [0, 1, 2]
     assert (await engine.inbox.accept(says("hello", "C2"))).waiting == 0
@@ -224,3 +230,24 @@ async def test_finished_rows_are_purged_and_no_others(engine: Engine) -> None:
     assert (await engine.inbox.accept(hello)).fresh
     worker.let_go()
     await worker.until_ended(2)
+
+
+async def test_what_comes_while_a_process_begins_waits_behind_what_is_older(
+    sqlite: Embedded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is stored after the process has read what a former one left."""
+    for text in ("first", "second"):
+        await sqlite.inbox.accept(says(text))
+    engine = await sqlite.beside()
+    read = engine.database.read
+
+    async def read_late(work: Callable[[Connection], Any]) -> Any:
+        found = await read(work)
+        monkeypatch.undo()
+        await engine.inbox.accept(says("third"))
+        return found
+
+    monkeypatch.setattr(engine.database, "read", read_late)
+    worker = Worker(engine).start()
+    await worker.until_ended(3)
+    assert worker.said == ["first", "second", "third"]

@@ -328,7 +328,7 @@ async def test_a_turn_costs_the_same_however_much_went_before(sqlite: Embedded) 
         steps += 1
 
     def watch(connection: Any) -> None:
-        connection.set_progress_handler(step, 1)
+        connection.raw.set_progress_handler(step, 1)
 
     for do in (sqlite.database.write, sqlite.database.read):
         await do(watch)

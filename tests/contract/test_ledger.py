@@ -260,7 +260,7 @@ async def test_each_person_approves_once(ledger: Ledger) -> None:
         *(ledger.consent(id, Consent(who, HERE, 151.0)) for who in (BOB, ANA, BOB))
     )
     assert [one.person for one in both[-1].consents] == [ANA, BOB]
-    assert (await ledger.get(id)).consents[0] == Consent(ANA, HERE, 150.0)
+    assert (await ledger.get(id)).consents[0] == Consent(ANA, HERE, 151.0), "the newest counts"
     assert [change.id for change in await ledger.waiting_for_people()] == [id]
     assert await ledger.undrawn() == [await ledger.get(id)], "people see each of them"
     late = await ledger.consent(id, Consent(cleo, HERE, 200.0))
@@ -269,6 +269,16 @@ async def test_each_person_approves_once(ledger: Ledger) -> None:
     assert (claimed.state, len(claimed.consents)) == ("applying", 2)
     assert len((await ledger.consent(id, Consent(cleo, HERE, 153.0))).consents) == 2
     assert await ledger.waiting_for_people() == []
+
+
+async def test_approvals_that_do_not_count_are_withdrawn(ledger: Ledger) -> None:
+    id, other = (await open_(ledger)).id, (await open_(ledger, "c2")).id
+    for change in (id, other):
+        for person in (ANA, BOB):
+            await ledger.consent(change, Consent(person, HERE, 150.0))
+    await ledger.withdraw_consents(id, [ANA.key])
+    assert [one.person for one in (await ledger.get(id)).consents] == [BOB]
+    assert [one.person for one in (await ledger.get(other)).consents] == [ANA, BOB]
 
 
 async def test_approvals_are_forgotten_and_go_with_their_change(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from core.models.demo import DemoModel
 from core.models.served import Level, ServedModel
@@ -60,15 +60,28 @@ async def served(kind: str, base_url: str) -> AsyncIterator[Model]:
         await model.close()
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def aimock_url(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
+    if why := missing():
+        pytest.skip(why)
+    async with aimock(FIXTURES, tmp_path_factory.mktemp("aimock")) as url:
+        yield url
+
+
 @pytest.fixture(params=KINDS)
-async def model(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Model]:
+def kind_and_url(request: pytest.FixtureRequest) -> tuple[str, str]:
+    """`url` is "" for the kinds that need no server of others."""
     kind = str(request.param)
+    return kind, request.getfixturevalue("aimock_url") if kind.startswith("aimock") else ""
+
+
+@pytest.fixture
+async def model(kind_and_url: tuple[str, str]) -> AsyncIterator[Model]:
+    kind, url = kind_and_url
     if kind == "demo":
         yield DemoModel()
     elif kind.startswith("aimock"):
-        if why := missing():
-            pytest.skip(why)
-        async with aimock(FIXTURES, tmp_path) as url, served(kind[7:], url) as model:
+        async with served(kind[7:], url) as model:
             yield model
     else:
         async with FakeOpenAI() as fake, served(kind, fake.base_url) as model:

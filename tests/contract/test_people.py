@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import replace
 
 import pytest
@@ -63,6 +64,24 @@ async def test_a_token_stands_nowhere(embedded: Embedded, people: SqlPeople) -> 
     await people.add("web:ana", hashed(token))
     assert len(token) >= 43
     assert not await embedded.holds(token)
+
+
+async def test_an_ended_session_stays_ended(people: SqlPeople) -> None:
+    assert not await people.is_session_ended("one")
+    for _ in range(2):
+        await people.end_session("one", time.time() + 60)
+    assert await people.is_session_ended("one")
+    assert not await people.is_session_ended("two")
+
+
+async def test_an_ended_session_is_dropped_when_it_would_have_ended(embedded: Embedded) -> None:
+    people = SqlPeople(embedded.database)
+    await people.end_session("old", time.time() - 1)
+    await people.end_session("new", time.time() + 60)
+    rows = await embedded.database.read(
+        lambda c: [row["session"] for row in c.execute("SELECT session FROM ended_sessions")]
+    )
+    assert rows == ["new"]
 
 
 async def test_a_list_has_one_s_own(embedded: Embedded) -> None:
@@ -135,10 +154,20 @@ async def test_every_process_hears_of_it(on_postgres: Shared) -> None:
         for event in heard:
             event.clear()
         await acts[act]({"person": "ana"})
-        async with asyncio.timeout(20):
-            await heard[0].wait()
-            await heard[1].wait()
+        await heard[0].wait()
+        await heard[1].wait()
     assert await theirs.find("web:ana") is None
+
+
+async def test_every_process_hears_of_an_ended_session(on_postgres: Shared) -> None:
+    other = await on_postgres.beside()
+    ours, theirs = served(on_postgres), served(other)
+    heard = asyncio.Event()
+    theirs.on_change(heard.set)
+    await ours.end_session("one", time.time() + 60)
+    async with asyncio.timeout(20):
+        await heard.wait()
+    assert await theirs.is_session_ended("one")
 
 
 @pytest.mark.parametrize(

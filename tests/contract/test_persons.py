@@ -25,10 +25,11 @@ from core.messages import (
     Quote,
     Usage,
 )
-from core.records import Call, Outcome, Remote, Spoken, Turn
+from core.records import Call, Member, Outcome, Remote, Spoken, Turn
 from core.store.audit import SqlKeys
 from core.store.changes import SqlLedger
 from core.store.database import Connection
+from core.store.directory import SqlDirectory
 from core.store.files import FORGOTTEN, SqlFiles, of_ids, without
 from core.store.outbox import SqlOutbox
 from core.store.people import SqlPeople, hashed
@@ -48,6 +49,8 @@ from tests.fakes.choices import message
 
 ANA = Person("slack", "UANA77", "T1", "Ana Lima")
 BEA = Person("slack", "UBEA88", "T1", "Bea Reis")
+ZOE = Person("slack", "UZOE99", "T1", "Zoe Dias")
+"""Whom Slack lists, and who never wrote."""
 SECRET = "xoxe-a-token-that-opens-a-door"
 DIRECT, CHANNEL, BEAS = "DANA77", "C1", "DBEA88"
 ANAS_WORDS = ("aubergine", "UANA77", "Ana Lima", DIRECT)
@@ -163,6 +166,10 @@ async def team(embedded: Embedded) -> Team:
                     first.message.address.conversation)  # fmt: skip
     await files.put(own.message.event_key, "b.txt", "text/plain", b"beas", BEA, "slack:T1:DBEA88")
     await SqlKeys(engine.database).of([ANA.key, BEA.key])
+    people = [
+        Member(p.id, scope, p.key, p.name) for p in (ANA, BEA, ZOE) for scope in ("", "groups")
+    ]
+    await SqlDirectory(engine.database, str).put("slack", people)
     return Team(engine, hers, beas, waiting, files, await sums(engine), await others(engine))
 
 
@@ -202,6 +209,7 @@ async def others(engine: Embedded) -> list[Any]:
             "SELECT * FROM usage WHERE person = :bea ORDER BY seq",
             "SELECT * FROM counters WHERE person = :bea ORDER BY scope",
             "SELECT * FROM audit_keys WHERE person = :bea",
+            "SELECT * FROM directory WHERE person = :bea ORDER BY scope",
         ):  # fmt: skip
             rows = [dict(row) for row in connection.execute(sql, values)]
             assert rows, sql
@@ -250,7 +258,7 @@ async def test_every_table_and_column_is_declared(embedded: Embedded) -> None:
         return found
 
     declared = {
-        table.name: set(table.columns.split()) - (set() if shared else {"job", "stop"})
+        table.name: set(table.columns.split()) - (set() if shared else {"job", "stop", "position"})
         for table in TABLES
         if shared or not table.shared
     }
@@ -291,7 +299,7 @@ async def test_an_export_has_all_of_theirs_and_no_secret(team: Team) -> None:
     assert {section: len(rows) for section, rows in found.items()} == counts
     assert {"messages", "transcript", "model_calls", "tool_calls", "posts", "files", "changes",
             "changed_rows", "approvals", "cards_sent", "usage", "spendings", "allowances",
-            "decisions"} <= found.keys()  # fmt: skip
+            "decisions", "platform_profile"} <= found.keys()  # fmt: skip
     assert [row["message"]["text"] for row in found["messages"]] == [
         "aubergine one", "aubergine two",
     ]  # fmt: skip
@@ -302,6 +310,21 @@ async def test_an_export_has_all_of_theirs_and_no_secret(team: Team) -> None:
     assert SECRET not in text
     assert "my own affairs" not in text
     assert found["messages"][0]["message"]["reply_to"].get("token", False) is False
+
+
+async def test_who_was_only_listed_is_found_exported_and_erased_and_not_among_the_known(
+    team: Team,
+) -> None:
+    persons = persons_of(team.engine)
+    assert ZOE.key not in [one["person"] for one in await persons.all()]
+    who = await persons.find("slack:UZOE99")
+    assert (who.key, set(who.names)) == (ZOE.key, {"Zoe Dias"})
+    assert await persons.counts(who) == {"platform_profile": 2}
+    row, _ = await persons.rows(who, "platform_profile")
+    assert (row["name"], row["guest"], row["scope"]) == ("Zoe Dias", 0, "")
+    await persons.erase(who)
+    with pytest.raises(UnknownPerson):
+        await persons.find(ZOE.key)
 
 
 async def test_a_waiting_message_shows_no_token(embedded: Embedded) -> None:

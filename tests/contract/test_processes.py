@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import time
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from core.errors import Superseded
 from core.messages import Answer
 from core.store import jobs
-from core.store.database import Row
+from core.store.database import Connection, Row
 from tests.contract.engines import Shared, Worker
 from tests.contract.test_inbox import says
 from tests.contract.test_journal import again
+from tests.fakes.clock import Clock
 
 
 @pytest.fixture
@@ -87,14 +89,21 @@ async def test_a_waiting_message_is_withdrawn_by_whoever_is_asked(two: Two) -> N
 
 
 async def test_the_next_one_starts_soon_after(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A free lock tells nobody: all look for one, as often as POLL says."""
+    """A free lock tells nobody: both workers look as often as POLL says, and not each 5 seconds."""
+    app, intervals = two[0].jobs._app, list[float]()
+    run_worker = app.run_worker_async
+
+    async def note_interval(**options: Any) -> None:
+        intervals.append(options["fetch_job_polling_interval"])
+        await run_worker(**options)
+
+    monkeypatch.setattr(app, "run_worker_async", note_interval)
     worker = Worker(two[0]).start()
-    began = time.monotonic()
     for number in range(10):
         last = await two[1].inbox.accept(says(f"{number}"))
     await two[1].inbox.answer_of(last.seq)
     await worker.until_ended(10)
-    assert time.monotonic() - began < 5, "not Procrastinate's own five seconds each"
+    assert intervals == [jobs.POLL] * 2
 
 
 async def test_what_a_dead_process_held_is_taken_over_in_order(two: Two) -> None:
@@ -163,16 +172,16 @@ async def test_who_was_frozen_writes_nothing_and_ends_nothing(two: Two) -> None:
 
 
 async def _freeze(engine: Shared) -> None:
-    """No sign of life comes any more, neither ours nor Procrastinate's."""
+    """No sign of life comes any more, neither ours nor Procrastinate's, and no job is fetched."""
+
+    async def say_nothing(worker_id: int) -> None: ...
+
+    engine.jobs.places.shut()
+
     await engine.jobs._beside.close()
-    await engine.database.write(
-        lambda c: c.execute(
-            "UPDATE procrastinate_workers SET last_heartbeat = now() - interval '1 hour'"
-        ).close()
-    )
-    engine.jobs._beaten -= 60
-    for worker in engine.jobs._workers:
-        worker.add_done_callback(lambda _: None)
+    engine.jobs._app.job_manager.update_heartbeat = say_nothing  # type: ignore[method-assign]
+    await engine.age_signs_of_life(engine.jobs)
+    engine.jobs._beaten -= 3600
 
 
 async def test_what_is_put_back_at_a_drain_is_the_next_ones(two: Two) -> None:
@@ -244,8 +253,7 @@ async def test_forgetting_ends_a_kernel_wherever_it_is(two: Two) -> None:
     dropped = asyncio.Queue[str]()
     ours.jobs.on("kernel", dropped.put)
     await theirs.jobs.kernels(theirs.home).forget(thread)
-    async with asyncio.timeout(5):
-        assert await dropped.get() == thread
+    assert await dropped.get() == thread
     assert not await ours.jobs.kernels(ours.home).is_here(thread)
 
 
@@ -260,9 +268,8 @@ async def test_nothing_of_a_finished_turn_is_left_at_the_engine(two: Two) -> Non
             lambda c: int(c.execute("SELECT count(*) AS n FROM procrastinate_jobs").fetchone()["n"])
         )
 
-    async with asyncio.timeout(5):
-        while await left():
-            await ours.jobs.sweep()
+    while await left():
+        await ours.jobs.sweep()
 
 
 async def test_connections_that_are_cut_are_made_anew(two: Two) -> None:
@@ -277,8 +284,7 @@ async def test_connections_that_are_cut_are_made_anew(two: Two) -> None:
         ).fetchall()
     )
     second = await theirs.inbox.accept(says("two"))
-    async with asyncio.timeout(20):
-        assert (await theirs.inbox.answer_of(second.seq)).text == "re: two"
+    assert (await theirs.inbox.answer_of(second.seq)).text == "re: two"
 
 
 async def test_what_was_forgotten_leaves_the_tables(two: Two) -> None:
@@ -311,11 +317,103 @@ async def test_what_has_no_job_gets_one_before_anything_new(on_postgres: Shared)
     assert worker.began == [old.seq, new.seq]
 
 
+class LeaseRow:
+    """A database with one row of `leases`, by the test's clock. From `away_at` on it does not
+    answer; each renewal before takes `seconds`."""
+
+    def __init__(self, clock: Clock, seconds: float, away_at: float) -> None:
+        self.clock = clock
+        self.until = 0.0
+        self._seconds = seconds
+        self._away_at = away_at
+
+    async def write(self, work: Callable[[Connection], Any]) -> bool:
+        if self.clock() >= self._away_at:
+            await asyncio.Event().wait()
+        if self._seconds:
+            await asyncio.sleep(self._seconds)
+        self.until = self.clock() + jobs.LEAD
+        return True
+
+
+@pytest.mark.parametrize("away_at", [0.1, 2.9, 3.1, 7.0, 29.9])
+@pytest.mark.parametrize("seconds", [0.0, 1.0, 2.5])
+async def test_a_leader_stops_its_work_before_its_lease_can_be_taken(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, away_at: float
+) -> None:
+    """The database goes away at any moment of a renewal. The clock is the test's own."""
+    clock = Clock(0.0)
+    monkeypatch.setattr(asyncio.get_running_loop(), "time", clock)
+    row = LeaseRow(clock, seconds, away_at)
+    process = jobs.Jobs("postgresql://", row)  # type: ignore[arg-type]
+    left: list[float] = []
+
+    async def work() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            left.append(row.until - clock())
+
+    leads = asyncio.create_task(process.lead("gate", work))
+    while not left and clock() < away_at + 2 * jobs.LEAD:
+        for _ in range(10):  # what is due now happens
+            await asyncio.sleep(0)
+        clock.now += 0.1
+    leads.cancel()
+    await asyncio.wait({leads})
+    assert left[0] > jobs.LEAD_MARGIN_SECONDS - 0.2, "another process could lead already"
+    assert left[0] < 2 * jobs.LEAD_MARGIN_SECONDS, "it still leads through a short outage"
+
+
+async def test_a_role_is_given_up_after_its_work_has_ended(two: Two) -> None:
+    """A drain of the process does not let another one lead beside it."""
+    ours, theirs = two
+    order: list[str] = []
+    began = {1: asyncio.Event(), 2: asyncio.Event()}
+    ending, may_end = asyncio.Event(), asyncio.Event()
+
+    async def work(number: int) -> None:
+        order.append(f"{number} begins")
+        began[number].set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ending.set()
+            await may_end.wait()
+            order.append(f"{number} ends")
+
+    first = asyncio.create_task(ours.jobs.lead("gate", lambda: work(1)))
+    await began[1].wait()
+    second = asyncio.create_task(theirs.jobs.lead("gate", lambda: work(2)))
+    try:
+        await ours.jobs.drain(0)
+        assert await _leader(theirs) == ours.jobs.process
+        first.cancel()
+        await ending.wait()
+        assert await _leader(theirs) == ours.jobs.process
+        may_end.set()
+        await began[2].wait()
+        assert order == ["1 begins", "1 ends", "2 begins"]
+    finally:
+        may_end.set()
+        for task in (first, second):
+            task.cancel()
+        await asyncio.gather(first, second, return_exceptions=True)
+
+
+async def _leader(engine: Shared) -> str:
+    row = await engine.database.read(
+        lambda c: c.execute("SELECT process FROM leases WHERE role = 'gate'").fetchone()
+    )
+    return str(row["process"]) if row else ""
+
+
 async def test_who_cannot_reach_the_database_leads_no_more(
     two: Two, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its own connection hangs, and another one takes over: never both."""
     monkeypatch.setattr(jobs, "LEAD", 0.6)
+    monkeypatch.setattr(jobs, "LEAD_MARGIN_SECONDS", 0.1)
     leading, most = list[int](), 0
     began = {1: asyncio.Event(), 2: asyncio.Event()}
 
@@ -338,8 +436,7 @@ async def test_who_cannot_reach_the_database_leads_no_more(
     second = asyncio.create_task(theirs.jobs.lead("gate", lambda: work(2)))
     with monkeypatch.context() as patch:
         patch.setattr(ours.database, "write", hangs)
-        async with asyncio.timeout(10):
-            await began[2].wait()
+        await began[2].wait()
     assert (leading, most) == ([2], 1)
     for task in (first, second):
         task.cancel()

@@ -60,7 +60,7 @@ class Lock:
         self._connection.close()
 
 
-@pytest.fixture(params=["file", "table"])
+@pytest.fixture(params=["file", "table"], ids=["file", "postgres"])
 def kept(request: pytest.FixtureRequest) -> ThreadMap:
     """Every thread map passes the same suite; a new one is added here."""
     if request.param == "file":

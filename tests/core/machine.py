@@ -31,7 +31,7 @@ class EngineMachine(RuleBasedStateMachine):
         self._first = self.engine = self.run(Embedded.open(Path(self._folder.name)))
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        return self._loop.run(asyncio.wait_for(work, 10))
+        return self._loop.run(work)
 
     def kill(self) -> None:
         """The process dies; the next one opens the same folder."""

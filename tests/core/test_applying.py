@@ -16,7 +16,8 @@ ANA = Person("slack", "U1", "T1", "Ana")
 
 
 class OneRow:
-    """An `Applier` on a table of one row; between its reading and its writing others may come."""
+    """An `Applier` and its batches on a table of one row; others may come between its reading and
+    its writing."""
 
     name = "one"
     patience = 5.0
@@ -27,7 +28,10 @@ class OneRow:
     def batch(self, draft: Draft) -> int:
         return 10
 
-    async def verify(self, draft: Draft, rows: Sequence[RowWrite]) -> Sequence[Seen]:
+    def open(self, draft: Draft) -> OneRow:
+        return self
+
+    async def check(self, rows: Sequence[RowWrite]) -> Sequence[Seen]:
         now = {"Name": self.value}
         await asyncio.sleep(0)
         standing = {str(row.after): "after" for row in rows} | {
@@ -35,7 +39,7 @@ class OneRow:
         }
         return [Seen(cast(Any, standing.get(str(now), "other")), row, now) for row in rows]
 
-    async def apply(self, draft: Draft, rows: Sequence[RowWrite]) -> Sequence[RowWrite]:
+    async def write(self, rows: Sequence[RowWrite]) -> Sequence[RowWrite]:
         await asyncio.sleep(0)
         self.value = (rows[0].after or {})["Name"]
         return rows

@@ -151,3 +151,11 @@ def test_a_row_is_done_when_all_of_it_is() -> None:
     rows = [RowWrite(id, {"Name": "A"}, {"Name": "B"}) for id in ("1", "1", "2")]
     one = ended(change("update", *rows), "done", "changed", "done")
     assert "Partly done: 1 of 2 rows." in cards.card_of(one, "en").text
+
+
+def test_only_writes_that_have_ended_can_be_undone() -> None:
+    written = ended(change("update", *UPDATE), "done", "done", "writing")
+    assert cards.card_of(written, "en").actions == ("undo",)
+    assert cards.card_of(replace(written, state="applying"), "en").actions == ()
+    run = ended(change("run", UPDATE[0]), "done")
+    assert cards.card_of(replace(run, state="done"), "en").actions == ()

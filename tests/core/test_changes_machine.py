@@ -203,14 +203,15 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def the_ledger_says_what_the_table_holds(self) -> None:
-        wrote = self.table.wrote
         assert self.table.trampled == []
-        for change in self.run(self.ledger.of_conversation("", 1000)):
+        known = self.run(self.ledger.of_conversation("", 1000))
+        for change in known:
             assert change.state != "applying", "an answered decision has come to its end"
             for step in change.steps:
-                self.check(change, step, wrote)
+                self.check(change, step, known)
 
-    def check(self, change: Change, step: Step, wrote: list[str]) -> None:
+    def check(self, change: Change, step: Step, known: Sequence[Change]) -> None:
+        wrote = self.table.wrote
         word = str((step.write.after or {}).get("Name", ""))
         if change.proposal.undoes or not word:
             if step.state == "done" and change.draft.kind == "delete":
@@ -221,14 +222,15 @@ class Machine(RuleBasedStateMachine):
         elif step.state != "unknown":
             assert word not in wrote, f"{step.state}, but it was written"
         if change.draft.kind == "create":
-            assert wrote.count(word) <= 1 + self.came_back(word), "a create is never repeated"
+            again = count_restored(known, word)
+            assert wrote.count(word) <= 1 + again, "a create is never repeated"
 
-    def came_back(self, word: str) -> int:
-        """How often an undo wrote it again."""
-        known = self.run(self.ledger.of_conversation("", 1000))
-        undos = [change for change in known if change.proposal.undoes]
-        steps = [step for undo in undos for step in undo.steps]
-        return sum((step.write.after or {}).get("Name") == word for step in steps)
+
+def count_restored(known: Sequence[Change], word: str) -> int:
+    """Return how often an undo wrote that word again."""
+    undos = [change for change in known if change.proposal.undoes]
+    steps = [step for undo in undos for step in undo.steps]
+    return sum((step.write.after or {}).get("Name") == word for step in steps)
 
 
 Machine.TestCase.settings = settings(

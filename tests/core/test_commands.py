@@ -168,6 +168,11 @@ def test_any_text_is_read_or_told(head: str, rest: str) -> None:
         assert command is None or parse(typed(command)) == command
 
 
+def test_a_decision_has_at_most_64_characters() -> None:
+    assert is_decision(f"{'approve':58}abc234", "en")
+    assert not is_decision(f"{'approve':59}abc234", "en")
+
+
 def test_two_megabytes_are_no_decision() -> None:
     assert not is_decision("stop " * 400_000, "en")
     assert parse("stop " * 400_000) is None

@@ -23,7 +23,7 @@ MEGABYTE = "x" * 1_000_000
 
 
 @pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[SqliteDatabase]:
+async def database(tmp_path: Path, durable_sqlite: None) -> AsyncIterator[SqliteDatabase]:
     database = await SqliteDatabase.open(tmp_path / "ponte.db", [NOTES])
     yield database
     await database.close()
@@ -212,6 +212,7 @@ def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     os.system(f"umount '{disk}'")
 
 
+@pytest.mark.starts_process
 async def test_a_disk_that_is_really_full(tiny_disk: Path) -> None:
     database = await SqliteDatabase.open(tiny_disk / "ponte.db", [NOTES])
     ballast = tiny_disk / "ballast"

@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 
+from core.changes.service import _DONE_BEFORE
+from core.conversation.rounds import _NO_MORE, _NOT_PAID, _UNSTORED, LOST
 from core.errors import ToolError
 from core.http import HttpClient
 from core.messages import Item, Person
 from core.models.demo import DemoModel
 from core.ports import Model, Tool
-from core.records import Remote
+from core.records import FROM_PONTE, Remote
 from core.tools.nocodb.bridge import BridgeSource
 from core.tools.nocodb.source import NocoSource
 from core.tools.tool import FunctionTool
@@ -274,3 +276,36 @@ async def test_it_keeps_nothing_anywhere() -> None:
     assert (model.level, (await model.health()).state) == ("demo", "on")
     assert not await model.erase(Remote("conversation", "conv_1"))
     await model.close()
+
+
+@pytest.mark.parametrize(
+    ("outcome", "told"),
+    [
+        (LOST, "I was interrupted while this ran, so it is not known what it did."),
+        (_NO_MORE.format(count=20, costly="", what="them"), "has used up its 20 tool calls"),
+        (_NOT_PAID.format(why="No allowance is left."), "That did not work: not run. No allowance"),
+        (_UNSTORED, "its result could not be stored and is lost"),
+    ],
+)
+async def test_words_that_are_meant_for_a_model_are_not_repeated(outcome: str, told: str) -> None:
+    """As an outcome is found after a kill, or where a limit is reached."""
+    answer = await Chat(DemoModel, [python(outcome.replace("{", "{{"))]).says("run python 1 + 1")
+    assert told in answer
+    for words in ("to you", "tell the person", "do not repeat", "answer now", "error:"):
+        assert words not in answer
+
+
+@pytest.mark.parametrize(
+    ("outcome", "shown"),
+    [
+        (_DONE_BEFORE.format(id="abc234"), "done already, as abc234"),
+        (FROM_PONTE.format(words="Proposal abc234: Done."), "Proposal abc234: Done."),
+    ],
+)
+async def test_what_a_model_is_told_of_a_change_is_not_repeated(outcome: str, shown: str) -> None:
+    """Of one that was done before a kill, or that a rule allowed."""
+    asked = '/nocodb create_record {"table_id": "m1", "record_data": {"Name": "A"}}'
+    answer = await Chat(DemoModel, [execute({"create_record": outcome})]).says(asked)
+    assert shown in answer
+    for words in ("to you", "tell the person", "A note from Ponte", "not from a person"):
+        assert words not in answer

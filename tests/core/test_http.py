@@ -9,6 +9,7 @@ import sys
 import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,6 +23,7 @@ from core.http import (
     HttpUnreadable,
     Proxies,
 )
+from tests.fakes.loop_clock import LoopClock
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -34,8 +36,10 @@ async def server(serve: Serve, socket: str = "") -> AsyncIterator[str]:
 
     async def one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError):
-            await serve(reader, writer)
-            writer.close()
+            try:
+                await serve(reader, writer)
+            finally:
+                writer.close()
             await writer.wait_closed()
 
     def begin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -81,6 +85,15 @@ async def test_json_there_and_back_under_our_name() -> None:
     assert "X-Token: t" in heads[1]
 
 
+@pytest.mark.parametrize("part", ["body", "form", "params"])
+async def test_half_an_emoji_is_sent_as_a_whole_character(part: str) -> None:
+    serve, heads = says("200 OK", b"{}", "Content-Type: application/json", "Content-Length: 2")
+    async with server(serve) as url, HttpClient() as http:
+        sent: Any = {part: {"name": "no \ud83d"}}
+        assert await http.request_json("POST", url, **sent) == {}
+    assert len(heads) == 1
+
+
 async def test_a_refusal_is_an_error_with_its_status_and_body() -> None:
     serve, _ = says("404 Not Found", b'{"detail": "no"}', "Retry-After: 3")
     async with server(serve) as url, HttpClient() as http:
@@ -119,24 +132,30 @@ async def test_an_empty_body_is_nothing() -> None:
         assert await http.get_json(url) is None
 
 
-async def test_a_silent_server_and_a_slow_one_are_given_up(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_a_silent_server_and_a_slow_one_are_given_up(tmp_path: Path) -> None:
+    """On a Unix socket, where what one side writes is at once there for the other."""
+    clock = LoopClock()
+
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read()
+        await reader.readuntil(b"{}")
+        while not reader.at_eof():
+            clock.skip(0.1)
+            await asyncio.sleep(0)
 
     async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"{}")
         writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
-        while not writer.is_closing():
+        while not reader.at_eof():
             writer.write(b" ")
             await writer.drain()
-            await asyncio.sleep(0.01)
+            clock.skip(0.1)
+            await asyncio.sleep(0)
 
-    monkeypatch.setattr("core.http.CONNECT", 0.2)
+    path = str(tmp_path / "socket")
     for serve, reason in ((silent, "ReadTimeout"), (slow, "deadline")):
-        async with server(serve) as url, HttpClient() as http:
+        async with server(serve, path) as url, HttpClient(socket=path) as http:
             with pytest.raises(HttpTimeout, match=reason) as caught:
-                await http.post_json(url, {}, timeout=0.1)
+                await http.post_json(url, {}, timeout=100.0)
             assert caught.value.sent
             assert caught.value.__suppress_context__
 
@@ -236,6 +255,7 @@ def test_what_no_proxy_says() -> None:
     assert "p:3128" not in repr(proxies)
 
 
+@pytest.mark.starts_process
 async def test_the_library_is_imported_by_nobody_before_the_first_request() -> None:
     code = "import core.http, sys; assert not {'httpx', 'httpcore'} & sys.modules.keys()"
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", code)

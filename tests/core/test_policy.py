@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import get_args
 
 import pytest
 
+from core.errors import StatusUnknown
 from core.messages import Address, Person
-from core.policy import GUEST, LONGEST_KEPT, REASONS, UNKNOWN, AccessPolicy, DailyCaps, DailyTurns
+from core.policy import (
+    GUEST,
+    GUEST_DECIDES,
+    LONGEST_KEPT,
+    MAX_NAME_CHARACTERS,
+    NAME_TOO_LONG,
+    REASONS,
+    UNKNOWN,
+    AccessPolicy,
+    DailyCaps,
+    DailyTurns,
+    Rule,
+    RuleBook,
+    matches_pattern,
+)
 from core.records import Action
 from tests.fakes.choices import allow_list
 
@@ -88,7 +104,7 @@ class Directory:
         self.groups = frozenset(groups)
         self.asked = 0
 
-    async def __call__(self, person: Person) -> frozenset[str]:
+    async def __call__(self, person: Person, max_age: float) -> frozenset[str]:
         self.asked += 1
         return self.groups
 
@@ -149,7 +165,7 @@ async def test_groups_are_not_asked_where_they_cannot_matter() -> None:
 async def test_who_cannot_be_resolved_is_no_member(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("core.policy._DEADLINE", 0.0)
 
-    async def silent(person: Person) -> frozenset[str]:
+    async def silent(person: Person, max_age: float) -> frozenset[str]:
         await asyncio.Event().wait()
         return frozenset({"S5"})
 
@@ -187,7 +203,7 @@ async def test_daily_caps(
 ) -> None:
     """Whoever else is named (99): a stranger's cap stays."""
 
-    async def roles(asked: Person) -> frozenset[str]:
+    async def roles(asked: Person, max_age: float) -> frozenset[str]:
         return frozenset({"77"})
 
     policy = allow_list(frozenset(allow.split(",")) - {""}, frozenset(), {"discord": roles})
@@ -203,8 +219,8 @@ GUESTS = [
     ("slack:C1", "", USE),
     ("*", "", USE),
     ("slack:S5", "", USE),
-    ("", "slack:U1", ALL),
-    ("", "slack:S5", ALL),
+    ("", "slack:U1", USE),
+    ("", "slack:S5", USE),
 ]
 
 
@@ -212,7 +228,7 @@ GUESTS = [
 async def test_a_guest_is_meant_by_their_own_name_a_group_the_channel_or_everybody(
     allow: str, admins: str, may: frozenset[Action]
 ) -> None:
-    async def guest(person: Person) -> bool | None:
+    async def guest(person: Person, max_age: float) -> bool | None:
         return person.id == "U1"
 
     lists = frozenset(allow.split(",")), frozenset(admins.split(","))
@@ -222,6 +238,8 @@ async def test_a_guest_is_meant_by_their_own_name_a_group_the_channel_or_everybo
     assert {"chat", "read"} <= await allowed(policy, member, CHANNEL)
     if not may:
         assert (await policy.may(ANA, CHANNEL, "chat")).reason == GUEST
+    if admins:
+        assert (await policy.may(ANA, CHANNEL, "approve")).reason == GUEST_DECIDES
 
 
 async def test_where_it_is_not_known_who_is_a_guest_nobody_is_a_member(
@@ -229,7 +247,7 @@ async def test_where_it_is_not_known_who_is_a_guest_nobody_is_a_member(
 ) -> None:
     monkeypatch.setattr("core.policy._DEADLINE", 0.01)
 
-    async def silent(person: Person) -> bool | None:
+    async def silent(person: Person, max_age: float) -> bool | None:
         if person.id == "U1":
             await asyncio.Event().wait()
         return None
@@ -241,3 +259,312 @@ async def test_where_it_is_not_known_who_is_a_guest_nobody_is_a_member(
     assert (await policy.may(WEB, PAGE, "chat")).allowed
     named = allow_list(frozenset({"slack:C1"}), guests={"slack": silent})
     assert (await named.may(ANA, CHANNEL, "chat")).allowed
+
+
+class CountedText(str):
+    """A text that counts the characters which a search in it may look at."""
+
+    looked_at: int
+
+    def find(self, part: str, start: int = 0, end: int | None = None) -> int:  # type: ignore[override]
+        found = super().find(part, start, len(self) if end is None else end)
+        reached = found + len(part) if found >= 0 else len(self) if end is None else end
+        self.looked_at += reached - start
+        return found
+
+    def startswith(self, part: str) -> bool:  # type: ignore[override]
+        self.looked_at += len(part)
+        return super().startswith(part)
+
+    def endswith(self, part: str) -> bool:  # type: ignore[override]
+        self.looked_at += len(part)
+        return super().endswith(part)
+
+
+@pytest.mark.parametrize("pattern", ["*hr*2025", "*a*a*a*a*b*", "*hr*hr*hr*hr*x", "hr*r"])
+@pytest.mark.parametrize("length", [1_000, 100_000])
+def test_a_pattern_reads_a_name_once(pattern: str, length: int) -> None:
+    for unit in ("hr", "a", "hr2025"):
+        name = CountedText(unit * (length // len(unit)))
+        name.looked_at = 0
+        matches_pattern(pattern, name)
+        assert 0 < name.looked_at <= len(name) + len(pattern)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name", "fits"),
+    [
+        ("orders", "orders", True),
+        ("orders", "orders 2", False),
+        ("*", "", True),
+        ("**", "anything", True),
+        ("hr*", "hr", True),
+        ("hr*", "the hr", False),
+        ("*hr", "the hr", True),
+        ("*hr", "hr 2025", False),
+        ("*hr*2025", "hr2025", True),
+        ("*hr*2025", "old hr of 2025", True),
+        ("*hr*2025", "hr 2025 b", False),
+        ("hr*hr", "hr", False),
+        ("a*b*a", "aba", True),
+        ("a*ba*a", "aba", False),
+        ("a*b*c", "a\nb\nc", True),
+        ("a.c", "abc", False),
+        ("[ab]?", "a1", False),
+    ],
+)
+def test_a_star_stands_for_any_text(pattern: str, name: str, fits: bool) -> None:
+    assert matches_pattern(pattern, name) is fits
+
+
+@pytest.mark.parametrize("rule", [Rule("r", deny=("read:*hr*2025",)), Rule("r", allow=("read",))])
+async def test_a_name_that_is_too_long_is_refused_before_it_is_matched(rule: Rule) -> None:
+    policy = allow_list()
+    policy.book = RuleBook((rule,))
+    longest = await policy.may(ANA, CHANNEL, "read", "x" * MAX_NAME_CHARACTERS)
+    assert longest.allowed
+    longer = await policy.may(ANA, CHANNEL, "read", "Orders", "x" * (MAX_NAME_CHARACTERS + 1))
+    assert (longer.allowed, longer.reason, longer.right) == (False, NAME_TOO_LONG, "read")
+
+
+async def _only_eve(person: Person, max_age: float) -> bool | None:
+    return None if person.id == "U0" else person.id == "U8"
+
+
+EVE = Person("slack", "U8", "T1", "Eve, a guest")
+UNTOLD = Person("slack", "U0", "T1", "Somebody of whom Slack tells nothing")
+SLACK_DIRECT = Address("slack", "D1", "T1")
+
+
+def ruled(*rules: Rule, channels: Mapping[str, Rule] | None = None) -> AccessPolicy:
+    policy = allow_list(guests={"slack": _only_eve})
+    policy.book = RuleBook(rules, channels or {})
+    return policy
+
+
+NAMES_OF_ALL = [
+    # name, person, address, what the name gives is for them, what it denies holds for them
+    ("slack", ANA, CHANNEL, True, True),
+    ("slack", ANA, SLACK_DIRECT, True, True),
+    ("slack", EVE, CHANNEL, False, True),
+    ("slack", STRANGER, CHANNEL, False, True),
+    ("slack", UNTOLD, CHANNEL, False, True),
+    ("slack:T1", ANA, CHANNEL, True, True),
+    ("slack:T1", EVE, CHANNEL, False, True),
+    ("slack:T1", STRANGER, CHANNEL, False, False),
+    ("slack:T9", STRANGER, CHANNEL, True, True),
+    ("everybody", EVE, CHANNEL, True, True),
+    ("everybody", STRANGER, CHANNEL, True, True),
+    ("members", ANA, CHANNEL, True, True),
+    ("members", EVE, CHANNEL, False, False),
+    ("members", STRANGER, CHANNEL, False, False),
+    ("guests", EVE, CHANNEL, True, True),
+    ("guests", ANA, CHANNEL, False, False),
+    ("outsiders", STRANGER, CHANNEL, True, True),
+    ("outsiders", EVE, CHANNEL, False, False),
+    # On Discord whoever writes on a server is a member there, and nobody in a direct message.
+    ("discord", BIA, SERVER, True, True),
+    ("discord", BIA, DIRECT, True, True),
+    ("discord:600", BIA, SERVER, True, True),
+    ("discord:600", BIA, DIRECT, False, False),
+    ("members", BIA, SERVER, True, True),
+    ("members", BIA, DIRECT, False, False),
+    ("guests", BIA, SERVER, False, False),
+    ("outsiders", BIA, SERVER, False, False),
+    # Everybody who has a token of the page, or sits at the terminal, is a member.
+    ("web", VISITOR, PAGE, True, True),
+    ("members", VISITOR, PAGE, True, True),
+    ("members", WEB, PAGE, True, True),
+    ("members", TERMINAL, SHELL, True, True),
+    ("guests", VISITOR, PAGE, False, False),
+    ("outsiders", VISITOR, PAGE, False, False),
+]
+
+
+@pytest.mark.parametrize(("name", "person", "address", "gives", "denies"), NAMES_OF_ALL)
+async def test_whom_a_name_means(
+    name: str, person: Person, address: Address, gives: bool, denies: bool
+) -> None:
+    """What it gives is for members alone; what it denies or limits holds for guests, too."""
+    who = frozenset({name})
+    giving = ruled(Rule("1", who, allow=("tool:x",)), Rule("2", deny=("tool:x",)))
+    assert (await giving.may(person, address, "tool", "x")).allowed is gives
+    denying = ruled(Rule("1", who, deny=("tool:x",)), Rule("2", allow=("tool:x",)))
+    if person is not UNTOLD or denies:
+        assert (await denying.may(person, address, "tool", "x")).allowed is not denies
+    assert await denying.is_meant(person, address, who) is denies
+
+
+async def test_a_guest_reads_no_table_because_a_rule_names_the_platform() -> None:
+    policy = ruled(Rule("1", frozenset({"slack"}), allow=("chat", "read:Orders")))
+    assert (await policy.may(ANA, CHANNEL, "read", "Orders")).allowed
+    for person in (EVE, STRANGER, UNTOLD):
+        assert not (await policy.may(person, CHANNEL, "read", "Orders")).allowed
+        assert not (await policy.may(person, CHANNEL, "chat")).allowed
+        assert not await policy.names(person, CHANNEL), "a stranger's cap stays"
+
+
+@pytest.mark.parametrize("person", [EVE, UNTOLD])
+async def test_no_rule_lets_a_guest_decide(person: Person) -> None:
+    by_name = Rule("1", frozenset({f"slack:{person.id}"}), allow=("approve", "administer", "chat"))
+    policy = ruled(by_name)
+    assert (await policy.may(person, CHANNEL, "chat")).allowed
+    for right in ("approve", "administer"):
+        verdict = await policy.may(person, CHANNEL, right)
+        assert (verdict.allowed, verdict.reason) == (
+            False, GUEST_DECIDES if person is EVE else UNKNOWN,
+        )  # fmt: skip
+    assert not (await policy.may(person, CHANNEL, "approve", "Orders")).allowed
+
+
+async def test_what_a_turn_knows_of_an_admin_suffices() -> None:
+    """Who is told that an allowance is nearly used is not asked for again."""
+    policy = allow_list(admins=ADMIN_ANA, guests={"slack": _only_eve})
+    assert (await policy.rights(ANA, CHANNEL)).may("administer").allowed
+
+
+ADMIN_ANA = frozenset({"slack:U1"})
+PLACES = [
+    # what a channel's rule says, the right, whether an admin has it there
+    (Rule("c", allow=("chat", "read:Products")), "read:Products", True),
+    (Rule("c", allow=("chat", "read:Products")), "read:Orders", False),
+    (Rule("c", allow=("chat", "read:Products")), "approve", False),
+    (Rule("c", allow=("chat", "read:Products")), "approve:Products", False),
+    (Rule("c", allow=("chat", "read:Products")), "administer", False),
+    (Rule("c", allow=("chat", "approve:Products")), "approve:Products", True),
+    (Rule("c", allow=("chat", "approve:Products")), "approve:Orders", False),
+    (Rule("c", allow=("chat", "approve:Products")), "administer", False),
+    (Rule("c", allow=("chat", "administer")), "administer", True),
+    (Rule("c", allow=("chat",)), "tool:x", True),
+    (Rule("c", allow=("chat", "tool:x")), "tool:y", False),
+    (Rule("c", deny=("code",)), "approve", True),
+    (Rule("c", deny=("approve:Orders",)), "approve:Orders", False),
+    (Rule("c", deny=("approve:Orders",)), "approve:Products", True),
+]
+
+
+@pytest.mark.parametrize(("rule", "asked", "may"), PLACES)
+async def test_only_what_a_place_allows_can_be_done_there(
+    rule: Rule, asked: str, may: bool
+) -> None:
+    policy = allow_list(admins=ADMIN_ANA)
+    policy.book = RuleBook(channels={"slack:T1:C1": rule})
+    right, _, name = asked.partition(":")
+    names = [name] if name else []
+    assert (await policy.may(ANA, CHANNEL, right, *names)).allowed is may
+    assert (await policy.may(ANA, SLACK_DIRECT, right, *names)).allowed, "and nowhere else"
+
+
+async def test_what_a_place_allows_is_given_to_nobody() -> None:
+    policy = ruled(channels={"slack:T1:C1": Rule("c", allow=("chat", "approve", "administer"))})
+    for right in ("approve", "administer"):
+        assert not (await policy.may(ANA, CHANNEL, right)).allowed
+
+
+@pytest.mark.parametrize(
+    ("allow", "deny", "asked", "may"),
+    [
+        ("read", "read", "read:Orders", False),
+        ("read:Orders", "read", "read:Orders", False),
+        ("read", "read:Orders", "read:Orders", False),
+        ("read", "read:Orders", "read:Products", True),
+        ("read", "read:Orders", "read", True),
+        ("read:HR 2025", "read:HR *", "read:HR 2025", False),
+    ],
+)
+async def test_a_rule_that_allows_and_denies_a_right_denies_it(
+    allow: str, deny: str, asked: str, may: bool
+) -> None:
+    policy = ruled(Rule("1", allow=(allow,), deny=(deny,)))
+    right, _, name = asked.partition(":")
+    assert (await policy.may(ANA, CHANNEL, right, *([name] if name else []))).allowed is may
+
+
+class Register:
+    """A platform that confirmed who is a member and in which group so many seconds ago, and does
+    not answer now."""
+
+    def __init__(self, age: float) -> None:
+        self.age = age
+
+    async def _told(self, max_age: float) -> None:
+        if self.age > max_age:
+            await asyncio.Event().wait()
+
+    async def guest(self, person: Person, max_age: float) -> bool | None:
+        await self._told(max_age)
+        return person.id == "U2"
+
+    async def groups(self, person: Person, max_age: float) -> frozenset[str] | None:
+        await self._told(max_age)
+        return frozenset({"S5"})
+
+
+@pytest.mark.parametrize(
+    ("age", "may"),
+    [(200.0, ALL), (400.0, {"chat", "read"}), (86_000.0, {"chat", "read"}), (87_000.0, ())],
+)
+async def test_while_the_platform_does_not_answer_only_chat_and_reads_go_on_for_a_day(
+    age: float, may: frozenset[Action], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.policy._DEADLINE", 0.01)
+    monkeypatch.setattr("core.policy._CONFIRM_SECONDS", 0.01)
+    now = Register(age)
+    policy = allow_list(
+        frozenset({"slack:S5"}), frozenset({"slack:S5"}), {"slack": now.groups},
+        {"slack": now.guest},
+    )  # fmt: skip
+    assert await allowed(policy, ANA, CHANNEL) == frozenset(may), "at the call"
+    rights = await policy.rights(ANA, CHANNEL)
+    assert {right for right in ALL if rights.may(right).allowed} == frozenset(may), (
+        "what is offered"
+    )
+    for right in ALL - frozenset(may):
+        verdict = rights.may(right)
+        assert (verdict.unknown, verdict.reason) == (True, UNKNOWN)
+        with pytest.raises(StatusUnknown):
+            verdict.check()
+    assert rights.may("tool", "nocodb_query").allowed
+    for named in ("slack:S5", "slack:S6"):
+        if age < 240:
+            assert await policy.is_named(ANA, CHANNEL, frozenset({named})) is (named == "slack:S5")
+        else:
+            with pytest.raises(StatusUnknown):
+                await policy.is_named(ANA, CHANNEL, frozenset({named}))
+    assert await policy.is_guest(ANA) is (False if age < 240 else None)
+
+
+async def test_a_known_guest_is_refused_also_by_what_is_a_day_old() -> None:
+    now = Register(80_000.0)
+    policy = allow_list(guests={"slack": now.guest})
+    verdict = await policy.may(Person("slack", "U2", "T1"), CHANNEL, "chat")
+    assert (verdict.allowed, verdict.unknown, verdict.reason) == (False, False, GUEST)
+
+
+async def test_it_waits_until_the_platform_tells_or_refuses_to() -> None:
+    now = Register(400.0)
+    policy = allow_list(guests={"slack": now.guest})
+    assert await policy.prepare(ANA, CHANNEL, confirmed=False, seconds=60.0)
+    assert not await policy.prepare(ANA, CHANNEL, confirmed=True, seconds=0.01)
+    now.age = 100_000.0
+    assert not await policy.prepare(ANA, CHANNEL, confirmed=False, seconds=0.01)
+
+    async def refuses(person: Person, max_age: float) -> bool | None:
+        return None
+
+    assert await allow_list(guests={"slack": refuses}).prepare(
+        ANA, CHANNEL, confirmed=True, seconds=60.0
+    )
+    named = allow_list(frozenset({"slack:C1"}), guests={"slack": now.guest})
+    assert await named.prepare(ANA, CHANNEL, confirmed=True, seconds=60.0), "nothing depends on it"
+
+
+async def test_a_group_that_was_not_told_in_time_is_asked_for_again_at_once() -> None:
+    told = list[frozenset[str] | None]([None, frozenset({"S5"})])
+
+    async def groups(person: Person, max_age: float) -> frozenset[str] | None:
+        return told.pop(0)
+
+    policy = allow_list(frozenset({"slack:S5"}), memberships={"slack": groups})
+    assert (await policy.may(ANA, CHANNEL, "propose")).unknown
+    assert (await policy.may(ANA, CHANNEL, "propose")).allowed

@@ -20,7 +20,7 @@ class Kept:
 
 
 async def told(result: str) -> str:
-    shown = await Results(lambda: {"ours.example"}).shown(result, "x", "en", Kept().keep)
+    shown = await Results().shown(result, "x", "en", Kept().keep)
     assert shown.files == ()
     return shown.text
 
@@ -39,9 +39,9 @@ async def test_fences_within_json_stay_within() -> None:
     assert shown.startswith("````json\n")
 
 
-async def test_links_lead_where_the_operator_allows() -> None:
-    assert await told("[a](https://ours.example/x)") == "[a](https://ours.example/x)"
-    assert await told("![a](https://evil.example/x)") == "a (`https://evil.example/x`)"
+async def test_words_stay_as_they_are_until_their_surface_is_known() -> None:
+    for words in ("see report.csv and c01@example.com", "[a](https://evil.example/x)"):
+        assert await told(words) == words
 
 
 async def test_a_long_one_is_a_file_with_its_beginning_shown() -> None:

@@ -164,8 +164,7 @@ async def test_a_container_is_the_threads_and_is_erased_with_it(tmp_path: Path) 
         await _asked(engine, message("go", "k1"))
         await _asked(engine, message("go", "k2"))
         await _asked(engine, message("forget", "k3"))
-        async with asyncio.timeout(10):
-            assert await model.erased.get() == Remote("container", "cntr_1")
+        assert await model.erased.get() == Remote("container", "cntr_1")
     assert seen == ["", "cntr_1"]
 
 

@@ -19,7 +19,8 @@ from core.chat.posting import PostedReply
 from core.conversation.rounds import ROUNDS
 from core.errors import ModelDown, NotStored, ToolError
 from core.messages import Answer, Item, Post, Progress
-from core.ports import Tool
+from core.models.demo import DemoModel
+from core.ports import Model, Tool
 from core.records import (
     Ask,
     Call,
@@ -123,7 +124,7 @@ ALLOWANCES = (
 
 @asynccontextmanager
 async def _bot(
-    home: Path, model: EchoModel, *tools: Tool, allowed: Allowed | None = None
+    home: Path, model: Model, *tools: Tool, allowed: Allowed | None = None
 ) -> AsyncIterator[tuple[Engine, Watched]]:
     chosen = replace(choices(model, [Tools(*tools)]), allowed=allowed or Allowed())
     engine, reply = await Engine.open(home, chosen), Watched()
@@ -339,6 +340,31 @@ async def test_an_interrupted_call_is_repeated_only_where_nothing_is_done_twice(
     assert [ask.number for ask in model.asks] == [2], "the finished round is not asked again"
 
 
+async def test_the_demo_model_tells_a_person_of_python_that_was_killed(tmp_path: Path) -> None:
+    """In words for a person, and not in those that tell a model what to do."""
+
+    async def run_python(code: str) -> str:
+        """Run Python."""
+        raise AssertionError("it is not run again")
+
+    tool = _tool(run_python, "code")
+    call = Item("call", call_id="c0", name="run_python", arguments='{"code": "1 + 1"}')
+    async with _bot(tmp_path, DemoModel(), tool) as (engine, _):
+        await engine.drain(0)
+        said = "run python 1 + 1"
+        turn = await engine.journal.begin((await engine.inbox.accept(message(said, "k1"))).seq)
+        assert turn
+        await engine.journal.heard(turn, [Item("message", role="user", text=said)])
+        await engine.journal.items(turn, Spoken(1, (call,), Completed(()).usage, "demo"))
+        await engine.journal.call_started(turn, Call("c0", "run_python", call.arguments, "code"))
+    async with _bot(tmp_path, DemoModel(), tool) as (engine, _):
+        answer = await _answer(engine)
+    assert answer.text == (
+        "I was interrupted while this ran, so it is not known what it did. It is not run again by "
+        "itself; send it once more if it is needed."
+    )
+
+
 async def test_a_write_runs_to_its_record_when_the_turn_is_stopped(tmp_path: Path) -> None:
     begun, go_on = asyncio.Event(), asyncio.Event()
 
@@ -391,12 +417,13 @@ async def test_a_plain_turn_is_five_commits(
     class Slow(RecordingSurface):
         interval = 1.0  # so that a quick answer is posted whole
 
-    commits, recorder = 0, Recorder()
+    commits, recorder = list[list[str]](), Recorder()
     commit = SqliteDatabase._commit
 
     def counted(database: SqliteDatabase, batch: list[Any]) -> None:
-        nonlocal commits
-        commits += 1
+        works = [str(write.work) for write in batch]
+        if not all(".purge." in work for work in works):  # what is deleted after each start
+            commits.append(works)
         commit(database, batch)
 
     async with _bot(tmp_path, EchoModel(), allowed=Allowed(allowed)) as (engine, _):
@@ -406,7 +433,7 @@ async def test_a_plain_turn_is_five_commits(
         await _answer(engine, "again", "k2")
         monkeypatch.setattr(SqliteDatabase, "_commit", commit)
     assert recorder.visible("k2") == ["You said: again"]
-    assert commits == 5
+    assert len(commits) == 5, commits
     with closing(sqlite3.connect(tmp_path / "ponte.db")) as database:
         kept = database.execute("SELECT * FROM counters WHERE scope NOT LIKE 'cap%'")
         assert len(kept.fetchall()) == len(allowed)

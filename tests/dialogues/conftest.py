@@ -1,20 +1,20 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.dialogues.stage import Theatre
+from tests.fakes import uvicorn_pauses
 from tests.fakes.discord import FakeDiscord
 from tests.fakes.discord.addresses import sdk_addresses
 from tests.fakes.openai import FakeOpenAI
 from tests.fakes.stackspot import FakeStackSpot
-from tests.real.postgres import Postgres
 
 ON_POSTGRES = (
-    "test_changes", "test_changes_restart", "test_rights_restart", "test_stackspot_approved",
-    "test_stop", "test_talk", "test_upkeep",
+    "test_changes", "test_changes_restart", "test_content", "test_pace", "test_rights_restart",
+    "test_stackspot_approved", "test_stop", "test_talk", "test_upkeep",
 )  # fmt: skip
 """Where the store, or who runs a turn, could make a difference."""
 
@@ -31,8 +31,19 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def theatre(request: pytest.FixtureRequest, tmp_path: Path) -> Theatre:
     if request.param == "home":
         return Theatre(tmp_path / "home")
-    server: Postgres = request.getfixturevalue("real_postgres")
-    return Theatre(tmp_path / "home", server.url(server.database()))
+    return Theatre(tmp_path / "home", request.getfixturevalue("migrated_postgres"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _uvicorn_ends_at_once() -> Iterator[None]:
+    with uvicorn_pauses.short_pauses():
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is tried again later is tried again at once."""
+    monkeypatch.setattr("core.chat.posting.FIRST_WAIT", 0.01)
 
 
 @pytest.fixture

@@ -277,6 +277,7 @@ async def test_what_one_person_may_have_waiting(theatre: Theatre) -> None:
         first = (await stage.says("m0"))[1]
         await gate.reached()
         receipts = [(await stage.says(f"m{n}"))[1] for n in (1, 2, 3)]
+        assert [receipt.refused for receipt in receipts] == ["", "", "waiting:2"]
         refused = await stage.answered(receipts[2])
         assert refused.text.startswith("2 messages of yours wait for their answers already")
         gate.release()

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from core.changes.approval import Approvers, TableRule, TableRules
-from core.changes.model import LIFETIME
+from core.changes.model import LIFETIME, Change
+from core.errors import Draining
 from core.messages import Address, Answer, Person
 from core.policy import AccessPolicy
 from tests.dialogues.decisions import ADA, BOSS, MEMBER, OTHER, bot, on_slack, proposed_on_slack
@@ -24,11 +25,11 @@ GUEST = Person("slack", "U7", "T1", "Gus")
 FINANCE = frozenset({"slack:S1"})
 
 
-async def _groups(person: Person) -> frozenset[str]:
+async def _groups(person: Person, max_age: float) -> frozenset[str]:
     return frozenset({"S1"} if person in (CLERK, CHIEF, GUEST) else ())
 
 
-async def _guests(person: Person) -> bool | None:
+async def _guests(person: Person, max_age: float) -> bool | None:
     return person == GUEST
 
 
@@ -140,10 +141,136 @@ async def test_a_right_that_was_taken_away_meanwhile_does_not_count(theatre: The
     only = two("slack:U6", "slack:U2")
     async with bot(theatre, table, policy=rights(), rules=only) as stage:
         told = await says(stage, f"approve {card.id}", "k3", CHIEF)
-        assert "Not all of these count now" in told.text
+        assert "Not all approvals count now" in told.text
         assert table.applied == []
         await says(stage, f"approve {card.id}", "k4", OTHER)
     assert table.rows == {}
+
+
+async def test_a_card_lists_only_approvals_that_count(theatre: Theatre) -> None:
+    """While it waits, and once it was done: whose right was taken away did not approve it."""
+    table = MemoryTable({"1": dict(ADA)})
+    async with bot(theatre, table, policy=rights(), rules=two("slack:S1")) as stage:
+        id = (await proposed_on_slack(stage, "k1", "table_delete", ids=["1"])).id
+        await says(stage, f"approve {id}", "k2", CLERK)
+    only = two("slack:U6", "slack:U2")
+    async with bot(theatre, table, policy=rights(), rules=only) as stage:
+        ledger = stage.engine.changes.ledger
+        (still,) = await stage.engine.changes.latest("")
+        assert "2 different people must approve it." in still.text
+        told = await says(stage, f"approve {id}", "k3", CHIEF)
+        assert told.text.startswith("1 of 2: approved by Carl *C*. Not all approvals count now")
+        click = on_slack(f"approve {id}", "k4", CHIEF, clicked=True, thread="tU1")
+        (card,) = (await stage.asks(click)).cards
+        assert card.text.endswith("1 of 2: approved by Carl *C*.")
+        theatre.clock.now += 60
+        done = await says(stage, f"approve {id}", "k5", OTHER)
+        assert done.text.startswith("Approved by Carl *C*, Otto. Done.")
+        assert "Cleo" not in (await stage.engine.changes.card(await ledger.get(id))).text
+        assert [one.person for one in (await ledger.get(id)).consents] == [CHIEF, OTHER]
+
+
+async def test_somebody_who_came_back_approves_anew(theatre: Theatre) -> None:
+    table, policy, gone = MemoryTable({"1": dict(ADA)}), rights(), list[float]()
+
+    async def has_left(person: Person, address: Address, since: float) -> bool | None:
+        return person == CLERK and any(since < left for left in gone)
+
+    policy.departures = {"slack": has_left}
+    rules = two("slack:U5", "slack:U6", "slack:U2")
+    async with bot(theatre, table, policy=policy, rules=rules) as stage:
+        id = (await proposed_on_slack(stage, "k1", "table_delete", ids=["1"])).id
+        await says(stage, f"approve {id}", "k2", CLERK)
+        theatre.clock.now += 60
+        gone.append(theatre.clock.now)
+        waits = await stage.asks(on_slack("approvals", "k3", CLERK))
+        assert id in waits.text
+        again = await says(stage, f"approve {id}", "k4", CLERK)
+        assert again.text.startswith("1 of 2: approved by Cleo.")
+        assert "counts once" not in again.text
+        assert "Done." in (await says(stage, f"approve {id}", "k5", CHIEF)).text
+
+
+@pytest.mark.parametrize("left", [True, None], ids=["left", "not told"])
+async def test_the_approval_of_somebody_who_has_left_does_not_count(
+    theatre: Theatre, left: bool | None
+) -> None:
+    """Their name still stands in the file."""
+    table, gone, policy = MemoryTable({"1": dict(ADA)}), dict[Person, bool | None](), rights()
+    given: list[float] = []
+
+    async def has_left(person: Person, address: Address, since: float) -> bool | None:
+        given.append(since)
+        return gone.get(person, False)
+
+    policy.departures = {"slack": has_left}
+    rules = two("slack:U5", "slack:U6", "slack:U2")
+    async with bot(theatre, table, policy=policy, rules=rules) as stage:
+        card = await proposed_on_slack(stage, "k1", "table_delete", ids=["1"])
+        theatre.clock.now += 60
+        await says(stage, f"approve {card.id}", "k2", CLERK)
+        gone[CLERK] = left
+        theatre.clock.now += 60
+        told = await says(stage, f"approve {card.id}", "k3", CHIEF)
+        assert "Not all approvals count now" in told.text
+        assert theatre.clock.now - 60 in given, "since they approved it"
+        assert table.applied == []
+        assert "Done." in (await says(stage, f"approve {card.id}", "k4", OTHER)).text
+        gone[MEMBER] = True
+        assert "Taken back" in (await says(stage, f"undo {card.id}", "k5", OTHER)).text
+
+
+@pytest.mark.parametrize(
+    ("left", "words"), [(True, "no longer here"), (None, "could not find out")]
+)
+async def test_what_somebody_asked_for_who_has_left_is_not_done(
+    theatre: Theatre, left: bool | None, words: str
+) -> None:
+    table, policy = MemoryTable({"1": dict(ADA)}), rights()
+
+    async def has_left(person: Person, address: Address, since: float) -> bool | None:
+        return left if person == MEMBER else False
+
+    policy.departures = {"slack": has_left}
+    async with bot(theatre, table, policy=policy) as stage:
+        card = await proposed_on_slack(stage, "k1", "table_delete", ids=["1"])
+        refused = await says(stage, f"approve {card.id}", "k2", BOSS)
+        assert (refused.code, words in refused.text) == ("forbidden", True)
+        assert (await says(stage, "approvals", "k3", BOSS)).text == "Nothing waits for you."
+        assert (await says(stage, f"deny {card.id}", "k4", BOSS)).text == "Denied by Bea."
+    assert table.applied == []
+
+
+@pytest.mark.parametrize("approvals", [1, 2])
+async def test_who_approved_is_checked_again_after_a_restart(
+    theatre: Theatre, monkeypatch: pytest.MonkeyPatch, approvals: int
+) -> None:
+    """The process was killed after the last approval, before anything was written."""
+    table, begun = MemoryTable({"1": dict(ADA)}), asyncio.Event()
+
+    async def killed(change: Change, doing: object = None) -> None:
+        begun.set()
+        raise Draining
+
+    def named(*approvers: str) -> TableRules:
+        return TableRules({"people": TableRule("ask", frozenset(approvers), approvals)})
+
+    async with bot(theatre, table, policy=rights(), rules=named("slack:S1")) as stage:
+        card = await proposed_on_slack(stage, "k1", "table_delete", ids=["1"])
+        if approvals > 1:
+            await says(stage, f"approve {card.id}", "k2", CLERK)
+        with monkeypatch.context() as patch:
+            patch.setattr(stage.engine.changes.applying, "run", killed)
+            receipt = await stage.engine.inbox.accept(on_slack(f"approve {card.id}", "k3", CHIEF))
+            await begun.wait()
+        assert (await stage.engine.changes.ledger.get(card.id)).state == "applying"
+    left = ("slack:U6", "slack:U2") if approvals > 1 else ("slack:U2",)
+    async with bot(theatre, table, policy=rights(), rules=named(*left)) as stage:
+        refused = await stage.answered(receipt)
+        assert refused.code == "forbidden"
+        assert (await stage.engine.changes.ledger.get(card.id)).state == "open"
+        assert table.applied == []
+        assert "Done." in (await says(stage, f"approve {card.id}", "k4", OTHER)).text
 
 
 async def test_nobody_is_two_people(theatre: Theatre) -> None:
@@ -159,6 +286,7 @@ async def test_nobody_is_two_people(theatre: Theatre) -> None:
             address = Address(person.platform, f"C-{person.platform}")
             told = await stage.said(f"approve {card.id}", person=person, channel=address.channel)
             assert told.status == "done"
+            assert told.text.startswith("1 of 2: approved by ")
     assert table.applied == []
 
 

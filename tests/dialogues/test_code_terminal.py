@@ -20,11 +20,10 @@ async def fake(tmp_path: Path) -> AsyncIterator[FakeOpenAI]:
         yield fake
 
 
-async def typed(home: Path, text: str) -> str:
+async def typed(home: Path, text: str, code: int = 0) -> str:
     out = io.StringIO()
     stdin = io.StringIO(text)
-    code = await chat.chat(home / "ponte.sock", "en", stdin, out, home.parent / "saved")
-    assert code == 0
+    assert await chat.chat(home / "ponte.sock", "en", stdin, out, home.parent / "saved") == code
     return out.getvalue()
 
 
@@ -59,6 +58,6 @@ async def test_a_file_that_cannot_be_sent_is_told(fake: FakeOpenAI, tmp_path: Pa
     large = tmp_path / "large.bin"
     with large.open("wb") as file:
         file.truncate(21 << 20)
-    shown = await typed(tmp_path / "home", f"look at @{large}\nhello @ana\n")
+    shown = await typed(tmp_path / "home", f"look at @{large}\nhello @ana\n", 1)
     assert shown.startswith("That is too large: 21 MiB, and at most 20 MiB fit.")
     assert "You said: hello @ana" in shown

@@ -90,8 +90,7 @@ async def test_a_stop_ends_the_run_and_keeps_the_state(
     running = asyncio.create_task(ponte.said(f"```python\n{code}\n```"))
     await began.wait()
     assert (await ponte.said("stop"))["response"] == "Stopped."
-    async with asyncio.timeout(5):
-        assert (await running)["status"] == "stopped"
+    assert (await running)["status"] == "stopped"
     assert (await ponte.said("```python\nx\n```"))["response"] == "```\n5\n```"
 
 
@@ -163,7 +162,7 @@ async def test_where_no_sandbox_holds_nothing_runs(
 async def test_a_run_that_a_restart_cut_off_is_not_run_again_by_itself(
     tmp_path: Path, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    code = "print('on', flush=True)\nimport time; time.sleep(60)"
+    code = "print('on', flush=True)\nimport time; time.sleep(600)"
     asked = {"message": f"```python\n{code}\n```", "conversation": "c1", "event_key": "once"}
     async with sandboxed_ponte(tmp_path / "home", fake, ponte_grace=0) as ponte:
         began = sandboxed.output(monkeypatch)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import openai
+import pytest
 from openai.types.chat import ChatCompletionMessageParam
 
 from core.messages import ONCE
 from tests.dialogues.whole import Whole, whole
 from tests.fakes.openai import FakeOpenAI, Script
+from tests.real.postgres import Postgres
 
 
 @asynccontextmanager
@@ -64,3 +67,27 @@ async def test_a_response_is_gone_on_from_after_a_restart(tmp_path: Path) -> Non
             assert "Tobi" in str([c.items for c in fake.conversations.values()])
             (record,) = await ponte.app._engine.journal.threads()
             assert f":{ONCE}" in record.conversation
+
+
+@pytest.mark.parametrize("path", ["chat/completions", "responses"])
+@pytest.mark.parametrize("engine", ["home", "postgres"])
+async def test_half_an_emoji_in_a_request_is_stored_and_told(
+    tmp_path: Path, request: pytest.FixtureRequest, engine: str, path: str
+) -> None:
+    """JSON can escape it; UTF-8 cannot hold it. It answered 500."""
+    settings: dict[str, str] = {}
+    if engine == "postgres":
+        server: Postgres = request.getfixturevalue("real_postgres")
+        settings["database_url"] = server.url(server.database())
+    words = [{"role": "system", "content": "Be \ud83d."}, {"role": "user", "content": "Hi \ude00."}]
+    field = "messages" if path == "chat/completions" else "input"
+    body = json.dumps({field: words, "\ud83d": 1})
+    async with FakeOpenAI() as fake, whole(tmp_path, fake, **settings) as ponte:
+        sent = {"Content-Type": "application/json"}
+        got = await ponte.web.post(f"/v1/{path}", content=body, headers=sent)
+        assert got.status_code == 200, got.text
+        brought, question = heard(fake)
+        assert "Be \N{REPLACEMENT CHARACTER}." in brought
+        assert "Hi \N{REPLACEMENT CHARACTER}." in question
+        again = await ponte.web.post(f"/v1/{path}", content=body, headers=sent)
+        assert again.status_code == 200

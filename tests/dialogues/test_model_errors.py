@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from tests.dialogues.openai import served
 from tests.dialogues.stage import Theatre
 from tests.fakes.choices import ANA
+from tests.fakes.loop_clock import LoopClock
 from tests.fakes.openai import FakeOpenAI, Script
 
 REFUSALS = [
@@ -33,9 +36,13 @@ async def test_refusals_are_worded(theatre: Theatre, script: Script, code: str, 
 
 
 async def test_silence(theatre: Theatre) -> None:
-    async with FakeOpenAI() as fake, served(theatre, fake, silence=0.2) as stage:
+    async with FakeOpenAI() as fake, served(theatre, fake, silence=60.0) as stage:
         fake.say(Script(text="Hm, let me", fail="hang", on_disconnect="nothing"))
-        answer = await stage.said("hello")
+        _, receipt = await stage.says("hello")
+        await fake.failed()
+        answering = asyncio.create_task(stage.answered(receipt))
+        await LoopClock().skip_until_done(answering, 60.0)
+        answer = await answering
         assert answer.code == "model_silent"
         assert (await stage.said("again")).text == "You said: again"
 

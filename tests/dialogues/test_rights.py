@@ -29,7 +29,7 @@ from tests.fakes.nocodb.server import FakeNocoDB
 CLERK = Person("slack", "U5", "T1", "Cleo")
 
 
-async def _groups(person: Person) -> frozenset[str]:
+async def _groups(person: Person, max_age: float) -> frozenset[str]:
     return frozenset({"S1"} if person == CLERK else ())
 
 
@@ -216,6 +216,60 @@ async def test_a_group_decides_for_others_and_one_not_even_their_own(
         assert "`approve:People`: yes, by the rule at `ponte.toml:5`." in why.text
 
 
+NO_DECISIONS = """
+[channels."slack:T1:C1"]
+allow = ["chat", "propose", "read"]
+"""
+
+
+async def test_nobody_decides_in_a_channel_that_does_not_allow_it(
+    theatre: Theatre, tmp_path: Path
+) -> None:
+    """Not even an admin, or who asked on their own small change."""
+    chosen = policy()
+    table = MemoryTable({"1": dict(ADA), "2": dict(ADA)})
+    async with bot(theatre, table, policy=chosen) as stage:
+        chosen.book = book(NO_DECISIONS, tmp_path)
+        card = await proposed_on_slack(stage, "k1", "table_update", rows={"1": {"Name": "A"}})
+        for number, person in enumerate((MEMBER, BOSS)):
+            asked = on_slack(f"approve {card.id}", f"a{number}", person, thread="tU1")
+            refused = await stage.asks(asked)
+            assert refused.code == "forbidden"
+            assert "The right that is missing is `approve:People`" in refused.text
+        assert table.applied == []
+        direct = on_slack(f"approve {card.id}", "k2", BOSS, channel="D9", shared=False)
+        assert "Done." in (await stage.asks(direct)).text
+        own = await proposed_on_slack(stage, "k3", "table_update", rows={"2": {"Name": "B"}})
+        assert (await stage.asks(on_slack(f"deny {own.id}", "k4"))).text == "Denied by Mia."
+        own = await proposed_on_slack(stage, "k5", "table_update", rows={"2": {"Name": "C"}})
+        allowed = NO_DECISIONS.replace('"read"', '"read", "approve:People"')
+        chosen.book = book(allowed, tmp_path)
+        assert "Done." in (await stage.asks(on_slack(f"approve {own.id}", "k6"))).text
+
+
+PLATFORM = """
+[[rules]]
+who = ["slack"]
+allow = ["chat", "read:Orders"]
+"""
+
+
+@pytest.mark.parametrize("workspace", ["T1", "T9"], ids=["a guest", "of another workspace"])
+async def test_a_rule_for_a_platform_lets_no_guest_read_a_table(
+    theatre: Theatre, tmp_path: Path, workspace: str
+) -> None:
+    async def is_guest(person: Person, max_age: float) -> bool | None:
+        return person.id == "U7" and person.workspace == "T1"
+
+    visitor = Person("slack", "U7", workspace, "Gus")
+    async with office(theatre, tmp_path, PLATFORM) as (stage, chosen, model):
+        chosen.guests = {"slack": is_guest}
+        refused = await calls(stage, "k1", "nocodb_get", visitor, table="Orders", id="12")
+        assert (refused.code, "Order 12" in refused.text, model.asks) == ("forbidden", False, [])
+        member = await calls(stage, "k2", "nocodb_get", MEMBER, table="Orders", id="12")
+        assert "Order 12" in member.text
+
+
 @pytest.mark.parametrize(
     ("asked", "words"),
     [
@@ -233,6 +287,16 @@ async def test_why(theatre: Theatre, tmp_path: Path, asked: str, words: str) -> 
     async with bot(theatre, MemoryTable({"1": dict(ADA)}), policy=chosen) as stage:
         chosen.book = book(APPROVES, tmp_path)
         assert words in (await stage.asks(on_slack(f"why {asked}", "k1"))).text
+
+
+async def test_why_of_a_name_that_is_too_long(theatre: Theatre, tmp_path: Path) -> None:
+    """It used to hold up every other conversation for seconds, and came back whole."""
+    chosen = policy()
+    chosen.book = book('[[rules]]\ndeny = ["read:*hr*2025"]\n', tmp_path)
+    async with theatre.open(policy=chosen) as stage:
+        told = await stage.asks(on_slack(f"why read:{'hr' * 60_000}", "k1"))
+        assert told.text.startswith("`read`: no. That name is too long")
+        assert len(told.text) < 100
 
 
 async def test_a_question_that_begins_with_why_is_for_the_model(theatre: Theatre) -> None:

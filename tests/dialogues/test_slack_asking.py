@@ -2,37 +2,21 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import pytest
 
-from adapters.slack.client import COURTESY
+from adapters.slack.workspace import COURTESY_SECONDS
 from core.records import QuickCommand
 from tests.fakes.choices import allow_list, choices
+from tests.fakes.loop_clock import LoopClock
 from tests.fakes.models import EchoModel
-from tests.fakes.slack import Post
-from tests.slack.bot import Setting, Workplace, workplace
+from tests.slack.bot import Setting, workplace
 from tests.slack.doubles import Board, WatchedInbox
 
-SLOW = 1.0
 READS = ("users.info", "usergroups.list", "conversations.replies", "conversations.history",
          "files.info", "auth.test")  # fmt: skip
 CSV = ("orders.csv", "text/csv", b"id,paid\n1,no\n")
-
-
-def slow(w: Workplace, *methods: str, seconds: float = SLOW) -> None:
-    for method in methods or READS:
-        w.slack.api.slow[method] = seconds
-
-
-def took(w: Workplace, said: Post) -> float:
-    """The longest that an event of this message waited for its acknowledgement, in seconds."""
-    return max(
-        delivery.acked_at - delivery.sent_at
-        for delivery in w.slack.deliveries.all
-        if delivery.payload["event"].get("ts") == said.ts
-    )
 
 
 @pytest.mark.parametrize("where", ["channel", "dm", "thread", "dm thread", "with a file"])
@@ -48,13 +32,13 @@ async def test_nothing_is_asked_before_the_acknowledgement(tmp_path: Path, where
             await w.slack.answer(thread)
             await w.restart()
         await w.slack.deliveries.settled()
-        slow(w)
+        reads = w.slack.api.close(*READS)
         files = [CSV] if "file" in where else []
         said = w.slack.say(
             new, place, f"{w.slack.bot} why, {w.bob.mention}?", thread=thread, files=files
         )
         await w.slack.deliveries.settled()
-        assert took(w, said) < SLOW / 2
+        reads.release()
         answer = await w.slack.answer(said)
         assert answer.shown.startswith("You said: why, @")
 
@@ -63,19 +47,21 @@ async def test_what_is_typed_and_pressed_is_acknowledged_at_once(tmp_path: Path)
     async with workplace(tmp_path, Setting(board=Board([QuickCommand("joke", "Joke")]))) as w:
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
         await w.slack.answer(said)
-        slow(w)
+        reads = w.slack.api.close(*READS)
         new = w.slack.person("Newcomer")
         w.general.members.add(new.id)
         typed = w.slack.command(new, w.general, "/quick-command", "joke")
         await typed.acked.wait()
-        assert typed.acked_at - typed.sent_at < SLOW / 2
+        reads.release()
 
 
 async def test_a_name_that_comes_late_is_gone_without(tmp_path: Path) -> None:
     model, inbox = EchoModel(), WatchedInbox()
-    async with workplace(tmp_path, Setting(model, inbox=inbox.over)) as w:
-        w.slack.api.slow["users.info"] = 0.1
+    async with workplace(tmp_path, Setting(model, inbox=inbox.over, listed=False)) as w:
+        reads = w.slack.api.close("users.info")
         said = w.slack.say(w.bob, w.general, f"{w.slack.bot} hello, {w.alice.mention}")
+        await w.slack.until(lambda: w.slack.api.waiting["users.info"])
+        reads.release()
         await w.slack.answer(said)
         assert "The asker is 'Bob'" in model.asks[0].preface
         assert "Europe/Paris" in model.asks[0].preface
@@ -89,13 +75,16 @@ EVERYBODY = allow_list(frozenset({"*"}))
 
 async def test_a_courtesy_is_waited_for_no_longer_than_a_blink(tmp_path: Path) -> None:
     model = EchoModel()
-    setting = Setting(chosen=choices(model, policy=EVERYBODY))
+    setting = Setting(chosen=choices(model, policy=EVERYBODY), listed=False)
     async with workplace(tmp_path, setting) as w:
-        w.slack.api.slow["users.info"] = 5.0
-        began = time.monotonic()
-        await w.slack.answer(w.slack.say(w.bob, w.dm, "hello"))
-        assert COURTESY <= time.monotonic() - began < 2.0
+        reads = w.slack.api.close("users.info")
+        clock, answering = LoopClock(), w.slack.say(w.bob, w.dm, "hello")
+        await w.slack.until(lambda: w.slack.api.waiting["users.info"])
+        assert not model.asks
+        clock.skip(COURTESY_SECONDS)
+        await w.slack.answer(answering)
         assert "a person without a name" in model.asks[0].preface
+        reads.release()
 
 
 async def test_a_name_is_kept_over_a_restart(tmp_path: Path) -> None:
@@ -107,19 +96,19 @@ async def test_a_name_is_kept_over_a_restart(tmp_path: Path) -> None:
         w.slack.api.faults.add("users.info", "503", 0)
         await w.slack.answer(w.slack.say(w.bob, w.general, f"{w.slack.bot} again"))
         assert "The asker is 'Bob'; their language setting is pt" in model.asks[1].preface
-    kept = tmp_path / "slack-people.json"
-    assert kept.stat().st_mode & 0o077 == 0
 
 
-async def test_all_that_a_turn_asks_for_is_asked_at_once(tmp_path: Path) -> None:
+async def test_a_turn_of_a_listed_person_asks_for_the_thread_alone(tmp_path: Path) -> None:
     model = EchoModel()
     async with workplace(tmp_path, Setting(model)) as w:
         root = w.slack.say(w.bob, w.general, "The build is red")
         await w.slack.deliveries.settled()
-        slow(w)
-        began = time.monotonic()
-        await w.slack.answer(w.slack.say(w.alice, w.general, f"{w.slack.bot} why?", thread=root))
-        assert time.monotonic() - began < 2 * SLOW + 0.8  # one after the other it would be three
+        reads = w.slack.api.close(*READS)
+        said = w.slack.say(w.alice, w.general, f"{w.slack.bot} why?", thread=root)
+        await w.slack.until(lambda: w.slack.api.waiting["conversations.replies"])
+        assert not w.slack.api.waiting["users.info"]
+        reads.release()
+        await w.slack.answer(said)
         assert "The build is red" in model.asks[0].input[0].text
 
 
@@ -129,13 +118,14 @@ async def test_history_that_does_not_come_is_told_in_the_answer(
     monkeypatch.setattr("core.chat.participants.PATIENCE", 0.2)
     async with workplace(tmp_path) as w:
         root = w.slack.say(w.bob, w.general, "The build is red")
-        w.slack.api.slow["conversations.replies"] = 1.0
+        reads = w.slack.api.close("conversations.replies")
         said = w.slack.say(w.alice, w.general, f"{w.slack.bot} why?", thread=root)
         answer = await w.slack.answer(said)
         assert answer.shown == (
             "You said: why?\n\n_I could not read what was said before in this thread, so I "
             "answered without it._"
         )
+        reads.release()
 
 
 @pytest.mark.parametrize("trouble", ["slow", "500"])
@@ -144,13 +134,14 @@ async def test_a_file_that_does_not_come_is_told_in_the_answer(
 ) -> None:
     monkeypatch.setattr("core.conversation.context.FETCHING", 0.2)
     async with workplace(tmp_path) as w:
-        if trouble == "slow":
-            w.slack.api.slow["download"] = 1.0
-        else:
+        downloads = w.slack.api.close("download") if trouble == "slow" else None
+        if trouble != "slow":
             w.slack.api.faults.add("download", trouble, 0)
         said = w.slack.say(w.alice, w.dm, "look", files=[CSV])
         answer = await w.slack.answer(said)
         assert "I could not read `orders.csv`, so I answered without." in answer.shown
+        if downloads:
+            downloads.release()
 
 
 async def test_only_what_decides_whether_it_is_for_us_is_asked_first(tmp_path: Path) -> None:

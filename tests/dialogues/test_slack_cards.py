@@ -70,5 +70,17 @@ async def test_a_click_that_cannot_be_stored_is_not_acknowledged_and_told(tmp_pa
         inbox.times = 1
         clicked = w.slack.click(w.bob, post, "Approve")
         await w.slack.until(lambda: w.slack.private(w.general.id))
-        assert "could not store" in w.slack.private(w.general.id)[0].shown
+        told = w.slack.private(w.general.id)[0].shown
+        assert "Não consegui guardar" in told, "Bob's language is known from the list"
         assert not clicked.acked.is_set()
+
+
+async def test_a_click_on_something_that_is_not_ours_is_acknowledged_and_does_nothing(
+    tmp_path: Path,
+) -> None:
+    """Slack shows a warning beside a button, also one that opens a link, until it is."""
+    async with asked(tmp_path, ASKED) as (w, inbox, post):
+        before = len(inbox.messages)
+        other = {"actions": [{"type": "button", "action_id": "link", "block_id": "b"}]}
+        await w.slack.click(w.bob, post, "Approve", lies=other).acked.wait()
+        assert len(inbox.messages) == before

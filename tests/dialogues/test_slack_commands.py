@@ -153,12 +153,13 @@ async def test_a_command_that_takes_its_time_says_so_to_who_typed_it(
 ) -> None:
     monkeypatch.setattr("adapters.slack.client.ON_IT_AFTER", 0.1)
     async with workplace(tmp_path, KNOWN) as w:
-        w.slack.api.slow["chat.postMessage"] = 0.5
+        posts = w.slack.api.close("chat.postMessage")
         typed = w.slack.command(w.alice, w.general, "/quick-command", "joke about bridges")
         await w.slack.until(lambda: w.slack.private(w.general.id))
         assert typed.response == {}
         (told,) = w.slack.private(w.general.id)
         assert (told.seen_by, "joke about bridges" in told.shown) == (w.alice.id, True)
+        posts.release()
         await w.slack.until(lambda: w.slack.workspace.by_bot(w.general.id))
         (hook,) = w.slack.workspace.hooks.values()
         await w.slack.until(lambda: len(hook.heard) == 2)
@@ -172,10 +173,11 @@ async def test_a_form_that_takes_its_time_says_so_too(
     monkeypatch.setattr("adapters.slack.client.ON_IT_AFTER", 0.1)
     async with workplace(tmp_path, KNOWN) as w:
         await w.slack.command(w.bob, w.general, "/quick-command", "report").acked.wait()
-        w.slack.api.slow["chat.postMessage"] = 0.5
+        posts = w.slack.api.close("chat.postMessage")
         w.slack.submit(w.bob, w.slack.workspace.views[0], {"field:month": "May"})
         await w.slack.until(lambda: w.slack.private(w.general.id))
         (told,) = w.slack.private(w.general.id)
         assert told.seen_by == w.bob.id
+        posts.release()
         await w.slack.until(lambda: w.slack.workspace.by_bot(w.general.id))
         await w.slack.deliveries.settled()

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from adapters.slack.client import Directory
+from adapters.slack.client import WAITS
+from adapters.slack.workspace import Directory
 from core.messages import Answer, Card
 from core.policy import GUEST, UNKNOWN
-from core.records import QuickCommand
+from core.ports import Tool
+from core.records import Effect, Health, Outcome, QuickCommand, ToolContext
+from core.tools.tool import FunctionTool
 from tests.fakes.choices import allow_list, choices
+from tests.fakes.models import EchoModel
 from tests.fakes.slack import TEAM, Json, Someone
 from tests.slack.bot import Setting, Workplace, workplace
 from tests.slack.doubles import Board, NoPosts, WatchedInbox
@@ -109,27 +115,88 @@ async def test_a_form_that_was_open_before_is_refused_as_well(tmp_path: Path) ->
         assert w.slack.workspace.by_bot(w.general.id) == []
 
 
-@pytest.mark.parametrize("how", ["missing_scope", "503", "?never_heard_of"])
-async def test_where_slack_does_not_say_who_somebody_is_nobody_is_answered(
+@pytest.mark.parametrize("how", ["missing_scope", "?never_heard_of"])
+async def test_where_slack_refuses_to_say_who_somebody_is_they_are_asked_to_try_again(
     tmp_path: Path, how: str
 ) -> None:
-    async with workplace(tmp_path, setting()) as w:
+    async with workplace(tmp_path, replace(setting(), listed=False)) as w:
         w.slack.api.faults.add("users.info", how, 0)
         w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
         await refused(w, w.alice, UNKNOWN)
+        await no_refusal_is_noted(w)
         w.slack.api.faults.end("users.info")
         again = w.slack.say(w.alice, w.general, f"{w.slack.bot} and now?")
         assert (await w.slack.answer(again)).shown == "You said: and now?"
 
 
-async def test_a_slack_that_is_too_slow_to_say_it_is_not_waited_for(
+async def no_refusal_is_noted(w: Workplace) -> None:
+    noted, _ = await w.bot.engine.audit.read(event="refused")
+    assert list(noted) == []
+
+
+async def test_who_is_not_known_yet_waits_and_sees_that_they_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("core.chat.presence.UNKNOWN_MARK_SECONDS", 0.0)
+    async with workplace(tmp_path, replace(setting(), listed=False)) as w:
+        held = w.slack.api.hold("users.info")
+        said = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
+        await w.slack.until(lambda: said.reactions == {WAITS})
+        assert w.slack.workspace.by_bot(w.general.id) == []
+        held.release()
+        assert (await w.slack.answer(said)).shown == "You said: hello"
+        await w.slack.until(lambda: not said.reactions)
+        assert w.slack.private(w.general.id) == []
+
+
+async def test_a_slack_that_does_not_answer_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.chat.directory.ASK_AGAIN_SECONDS", 0.0)
+    async with workplace(tmp_path, replace(setting(), listed=False)) as w:
+        w.slack.api.faults.add("users.info", "503", 8)
+        said = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
+        assert (await w.slack.answer(said, seconds=60)).shown == "You said: hello"
+        assert w.slack.api.calls["users.info"] == 9
+        assert w.slack.private(w.general.id) == []
+
+
+async def test_who_is_not_known_in_time_is_asked_to_try_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.conversation.admission.WAIT_SECONDS", 0.2)
     monkeypatch.setattr("core.policy._DEADLINE", 0.2)
-    async with workplace(tmp_path, setting()) as w:
-        w.slack.api.slow["users.info"] = 2.0
+    async with workplace(tmp_path, replace(setting(), listed=False)) as w:
+        held = w.slack.api.hold("users.info")
         w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
         await refused(w, w.alice, UNKNOWN)
+        await no_refusal_is_noted(w)
+        held.release()
+
+
+async def test_a_stop_ends_the_wait_for_somebody_who_is_not_known(tmp_path: Path) -> None:
+    inbox = WatchedInbox()
+    chosen = replace(setting(inbox=inbox), listed=False)
+    async with workplace(tmp_path, chosen) as w:
+        held = w.slack.api.hold("users.info")
+        said = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
+        await w.slack.until(lambda: inbox.messages)
+        await w.slack.until(lambda: w.slack.api.calls["users.info"])
+        assert await w.bot.engine.inbox.cancel(1)
+        assert (await w.slack.answer(said)).shown == "_Stopped._"
+        held.release()
+
+
+async def test_a_restart_while_somebody_waits_answers_them(tmp_path: Path) -> None:
+    async with workplace(tmp_path, replace(setting(), listed=False)) as w:
+        held = w.slack.api.hold("users.info")
+        said = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
+        await w.slack.until(lambda: w.slack.api.calls["users.info"])
+        await w.slack.deliveries.settled()
+        await w.restart()
+        held.release()
+        assert (await w.slack.answer(said)).shown == "You said: hello"
+        assert w.slack.private(w.general.id) == []
 
 
 async def test_who_becomes_a_guest_is_one_within_five_minutes(
@@ -146,6 +213,93 @@ async def test_who_becomes_a_guest_is_one_within_five_minutes(
         now[0] += 299
         w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
         await refused(w, w.alice)
+
+
+async def test_while_slack_is_silent_members_go_on_and_are_offered_no_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [time.time()]
+    monkeypatch.setattr(
+        "adapters.slack.connection.Directory", partial(Directory, clock=lambda: now[0])
+    )
+    model = EchoModel()
+    tools = [Shelf(_tool("look", "read"), _tool("compute", "code"), _tool("pay", "spend"))]
+    chosen = choices(model, tools, allow_list())
+    async with workplace(tmp_path, Setting(chosen=chosen)) as w:
+        ask = f"{w.slack.bot} hello"
+        await w.slack.answer(w.slack.say(w.alice, w.general, ask))
+        # Slack answers no question from here on, so none of these deadlines cuts an answer off.
+        monkeypatch.setattr("core.conversation.admission.CONFIRM_SECONDS", 0.05)
+        monkeypatch.setattr("core.policy._CONFIRM_SECONDS", 0.05)
+        monkeypatch.setattr("core.policy._DEADLINE", 0.05)
+        monkeypatch.setattr("core.conversation.admission.WAIT_SECONDS", 0.2)
+        for method in ("users.info", "users.list"):
+            w.slack.api.faults.add(method, "429", 0, retry_after=60)
+        now[0] += 23 * 3600
+        said = w.slack.say(w.alice, w.general, ask)
+        assert (await w.slack.answer(said)).shown == "You said: hello"
+        offered = [[tool.name for tool in asked.tools] for asked in model.asks]
+        assert offered == [["look", "compute", "pay"], ["look"]]
+        w.slack.say(w.alice, w.general, f"{w.slack.bot} quick-command joke")
+        await refused(w, w.alice, UNKNOWN)
+        now[0] += 2 * 3600
+        w.slack.say(w.bob, w.general, ask)
+        await w.slack.until(lambda: len(w.slack.private(w.general.id)) == 2)
+        assert len(model.asks) == 2
+
+
+def _tool(name: str, effect: Effect) -> Tool:
+    async def run(ctx: ToolContext) -> Outcome:
+        """Do it."""
+        return Outcome("ok", "done")
+
+    run.__name__ = name
+    return FunctionTool.of(run, effect=effect, doing="is at it…")
+
+
+class Shelf:
+    """A source of these tools."""
+
+    name = "shelf"
+
+    def __init__(self, *tools: Tool) -> None:
+        self._tools = tools
+
+    async def tools(self) -> Sequence[Tool]:
+        return self._tools
+
+    async def health(self) -> Health:
+        return Health("shelf", "on")
+
+    async def close(self) -> None:
+        return None
+
+
+async def test_who_joins_and_who_becomes_a_guest_is_known_by_events(tmp_path: Path) -> None:
+    async with workplace(tmp_path, setting()) as w:
+        await w.slack.until(lambda: w.bot.slack.directory.is_complete)
+        w.slack.api.faults.add("users.info", "missing_scope", 0)
+        zoe = w.slack.joins("Zoe")
+        w.general.members.add(zoe.id)
+        await w.slack.deliveries.settled()
+        said = w.slack.say(zoe, w.general, f"{w.slack.bot} hello")
+        assert (await w.slack.answer(said)).shown == "You said: hello"
+        w.slack.changes(zoe, guest="single")
+        await w.slack.deliveries.settled()
+        w.slack.say(zoe, w.general, f"{w.slack.bot} hello")
+        await refused(w, zoe)
+
+
+async def test_answers_do_not_wait_for_refusals(tmp_path: Path) -> None:
+    """A channel takes five posts at once; the tier of refusals is another one."""
+    async with workplace(tmp_path, setting()) as w:
+        guests = [guest(w) for _ in range(8)]
+        for eve in guests:
+            w.slack.say(eve, w.general, f"{w.slack.bot} hello")
+        await w.slack.until(lambda: len(w.slack.private(w.general.id)) == 8)
+        limiter = w.bot.slack.limiter
+        for _ in range(5):
+            await limiter.turn("chat.postMessage", w.general.id, 0.0)
 
 
 LIES: dict[str, Json] = {

@@ -53,7 +53,7 @@ def shown(posts: list[Post]) -> str:
 
 
 async def stands(w: Workplace, said: Post, text: str) -> list[Post]:
-    await w.slack.until(lambda: shown(w.slack.answers(said)) == letters(text), 30)
+    await w.slack.until(lambda: shown(w.slack.answers(said)) == letters(text))
     return w.slack.answers(said)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
 from core.messages import Answer, Progress
+from core.records import Ask
 from tests.fakes.models import EchoModel
 from tests.fakes.slack import BOT_USER
 from tests.slack.bot import Setting, workplace
@@ -218,12 +220,18 @@ async def test_what_waits_its_turn_is_marked_until_then(tmp_path: Path) -> None:
     "method", ["assistant.threads.setStatus", "agents.sessions.setStatus", "reactions.add"]
 )
 async def test_a_sign_that_slack_does_not_know_is_tried_once(tmp_path: Path, method: str) -> None:
-    model = EchoModel(delay=0.05)
-    async with workplace(tmp_path, Setting(model)) as w:
+    go_on = asyncio.Event()
+
+    async def gate(_: Ask) -> None:
+        await go_on.wait()
+
+    async with workplace(tmp_path, Setting(EchoModel(gate=gate))) as w:
         w.slack.workspace.agent = method != "assistant.threads.setStatus"
         w.slack.api.faults.add(method, "unknown_method", 0)
         w.slack.say(w.alice, w.dm, "one")
         two = w.slack.say(w.alice, w.dm, "two")
+        await w.slack.until(lambda: w.slack.api.calls[method])
+        go_on.set()
         await w.slack.answer(two)
         tried = w.slack.api.calls[method]
         for number in range(3):
@@ -240,8 +248,10 @@ async def test_an_answer_that_somebody_deleted_is_never_posted_again(tmp_path: P
         await w.slack.until(lambda: w.slack.workspace.by_bot(w.general.id))
         w.slack.remove(w.slack.workspace.by_bot(w.general.id)[0])
         await w.slack.deliveries.settled()
-        model.finish()
         again = w.slack.say(w.alice, w.general, f"{w.slack.bot} and now?", thread=said)
+        # the turn has stopped, although its model has said nothing since
+        await w.slack.until(lambda: len(model.asks) == 2)
+        model.finish()
         await w.slack.answer(again)
         assert {post.user for post in w.slack.workspace.by_bot(w.general.id)} == {BOT_USER}
         assert len(w.slack.workspace.by_bot(w.general.id)) == 1

@@ -214,7 +214,7 @@ async def test_messages_of_the_channel_are_answered_in_order(tmp_path: Path) -> 
 async def test_an_edit_before_its_turn_counts_and_a_deleted_message_has_none(
     tmp_path: Path,
 ) -> None:
-    ways, model = Ways(BOTH), EchoModel(delay=0.3)
+    ways, (model, go_on) = Ways(BOTH), waiting()
     async with workplace(tmp_path, Setting(model, options=ways.options)) as w:
         ways.of(w)
         w.slack.say(w.alice, w.general, "first")
@@ -222,6 +222,8 @@ async def test_an_edit_before_its_turn_counts_and_a_deleted_message_has_none(
         gone = w.slack.say(w.alice, w.general, "third")
         w.slack.edit(edited, "second")
         w.slack.remove(gone)
+        await w.slack.deliveries.settled()
+        go_on.set()
         await reads(w, "You said: first", "You said: second")
         await w.slack.deliveries.settled()
         assert [ask.input[-1].text for ask in model.asks] == ["first", "second"]

@@ -46,10 +46,12 @@ def in_the_thread(text: str, key: str, person: Person) -> Message:
     return replace(said, address=replace(said.address, thread=f"t{MEMBER.id}"))
 
 
-async def waits(stage: Stage, seq: int) -> None:
-    where = message("", "").address.conversation
+async def waits(stage: Stage, seq: int, beside: int = 1) -> None:
+    """Wait until that approval waits for its run, while `beside` others are under way."""
+    changes, where = stage.engine.changes, message("", "").address.conversation
     for _ in itertools.count():
-        if seq in await stage.engine.changes.ledger.waiting(where):
+        claimed = seq in await changes.ledger.waiting(where)
+        if claimed and len(changes.applying._flights) > beside:
             return
         await asyncio.sleep(0)
 

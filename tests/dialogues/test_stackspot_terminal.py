@@ -8,8 +8,6 @@ import json
 import os
 import pty
 import signal
-import sys
-from asyncio.subprocess import Process
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +19,7 @@ from adapters.web.adapter import WebAdapter
 from adapters.web.authentication import SocketAuthentication
 from bot.engine import Engine
 from tests.dialogues.stackspot import asks
+from tests.fakes import forker
 from tests.fakes.stackspot import FakeStackSpot, Look, Run
 from tests.fakes.stackspot.state import CLIENT, REALM, SECRET
 from tests.fakes.stackspot_parts import stackspot_choices
@@ -42,7 +41,7 @@ class Shell:
         out, err = await process.communicate()
         return process.returncode or 0, out.decode(), err.decode()
 
-    async def begin(self, *words: str, stderr: int = asyncio.subprocess.PIPE) -> Process:
+    async def begin(self, *words: str, stderr: int = asyncio.subprocess.PIPE) -> forker.Process:
         url = self.stackspot.url
         ours = {
             "PONTE_HOME": str(self.home), "PONTE_MODEL_API": "demo", "PYTHONPATH": str(ROOT),
@@ -50,10 +49,7 @@ class Shell:
             "STACKSPOT_REALM": REALM, "STACKSPOT_AUTH_URL": url, "STACKSPOT_API_URL": url,
             "STACKSPOT_AGENT_URL": url, "PATH": os.environ["PATH"], "PONTE_WEB_PORT": "0",
         }  # fmt: skip
-        return await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "bot", *words, cwd=self.home.parent, env=ours,
-            stdout=asyncio.subprocess.PIPE, stderr=stderr,
-        )  # fmt: skip
+        return await forker.start("bot", *words, cwd=self.home.parent, env=ours, stderr=stderr)
 
 
 @pytest.fixture
@@ -144,7 +140,7 @@ async def test_a_shell_waits_out_that_the_bot_dies(ponte: Shell) -> None:
     await second.communicate()
 
 
-async def ready(ponte: Process) -> None:
+async def ready(ponte: forker.Process) -> None:
     assert ponte.stdout
     async for line in ponte.stdout:
         if line.startswith(b"Ponte is ready"):

@@ -16,7 +16,7 @@ from tests.fakes.memory_table import MemoryTable
 CLERK = Person("slack", "U5", "T1", "Cleo")
 
 
-async def _groups(person: Person) -> frozenset[str]:
+async def _groups(person: Person, max_age: float) -> frozenset[str]:
     return frozenset({"S1"} if person == CLERK else ())
 
 

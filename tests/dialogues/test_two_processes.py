@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -19,14 +18,13 @@ from tests.dialogues.test_stop import Gate
 from tests.fakes.memory_table import MemoryTable
 from tests.fakes.models import EchoModel
 from tests.fakes.stackspot import FakeStackSpot, Look, Run
-from tests.real.postgres import Postgres
 
 FORGOTTEN = "_Stopped: this conversation was forgotten._"
 
 
 @pytest.fixture
-def worker(real_postgres: Postgres, tmp_path: Path) -> Theatre:
-    return Theatre(tmp_path / "worker", real_postgres.url(real_postgres.database()))
+def worker(migrated_postgres: str, tmp_path: Path) -> Theatre:
+    return Theatre(tmp_path / "worker", migrated_postgres)
 
 
 @asynccontextmanager
@@ -86,9 +84,8 @@ async def test_a_card_is_drawn_anew_whoever_decides(worker: Theatre) -> None:
     ):
         card = await proposed(server, "table_create", rows=[ADA])
         assert "Done." in (await server.said(f"approve {card.id}")).text
-        async with asyncio.timeout(10):
-            while not any(f"{card.id} done" in post.text for post in worker.recorder.posts):
-                await worker.recorder.until(len(worker.recorder.calls) + 1)
+        while not any(f"{card.id} done" in post.text for post in worker.recorder.posts):
+            await worker.recorder.until(len(worker.recorder.calls) + 1)
     assert [row["Name"] for row in table.rows.values()] == ["Ada"]
 
 

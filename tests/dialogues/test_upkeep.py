@@ -171,7 +171,9 @@ async def test_what_cannot_be_erased_is_listed(theatre: Theatre) -> None:
         with capture_logs() as logs:
             await _upkeep(stage, model, 0).once()
         assert not await stage.engine.journal.to_erase(), "it is not tried for ever"
-    assert [(line["kind"], line["id"]) for line in logs] == [(stubborn.kind, stubborn.id)]
+    # Others log meanwhile, and the stage's own upkeep, which "forget" started, may list it too.
+    listed = [line for line in logs if line["event"] == "the server still holds it"]
+    assert {(line["kind"], line["id"]) for line in listed} == {(stubborn.kind, stubborn.id)}
 
 
 async def test_erasing_begins_when_a_conversation_is_forgotten(theatre: Theatre) -> None:

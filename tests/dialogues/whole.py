@@ -59,6 +59,7 @@ async def whole(home: Path, fake: FakeOpenAI, **settings: Any) -> AsyncIterator[
     owner = Home(chosen.ponte_home)
     with owner.take():
         app = App(chosen, Config(), owner)
+        await app.open()
         await app.start(surfaces=True)
         try:
             page, bearer = opened(app.link())

@@ -2,18 +2,52 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from discord.state import ConnectionState
 
 from tests.discord.house import House
 from tests.fakes.discord import FakeDiscord, Somebody
 from tests.fakes.discord.addresses import sdk_addresses
+
+PAUSES = {
+    "adapters.discord.client.SOON": 0.01,
+    "adapters.discord.surface.INTERVAL": 0.1,
+    "adapters.discord.surface.ChannelSurface.interval": 0.1,
+    "adapters.discord.surface.ClickSurface.interval": 0.1,
+    "adapters.discord.surface.ResponseSurface.interval": 0.1,
+    "adapters.discord.surface.SOON": 0.02,
+    "core.chat.posting.FIRST_WAIT": 0.01,
+    "core.chat.presence.SOON": 0.02,
+}
+DEADLINES = {
+    "adapters.discord.connection.CHOICES_PATIENCE": 60.0,
+    "adapters.discord.connection.LOOKUP_PATIENCE": 60.0,
+    "adapters.discord.connection.RIGHTS": 60.0,
+    "adapters.discord.connection.STORED": 60.0,
+    "adapters.discord.surface.THREAD_DEADLINE": 60.0,
+}
 
 
 @pytest.fixture(autouse=True)
 def _addresses() -> Iterator[None]:
     with sdk_addresses():
         yield
+
+
+@pytest.fixture(autouse=True)
+def _seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pauses are short, and deadlines so long that no machine misses one. A test that is about one
+    of them sets it."""
+    for name, seconds in (PAUSES | DEADLINES).items():
+        monkeypatch.setattr(name, seconds)
+    make = ConnectionState.__init__
+
+    def made(self: ConnectionState[Any], **options: Any) -> None:
+        make(self, **options, guild_ready_timeout=0.2)
+
+    monkeypatch.setattr(ConnectionState, "__init__", made)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from adapters.discord.connection import DiscordAdapter
-from bot.engine import Choices, Engine
+from bot.engine import Choices, Engine, Stores
 from core.integration import ChatPorts
 from core.messages import Item, Message
 from core.ports import Inbox, Tool
@@ -91,6 +91,8 @@ class House:
         self.inbox: Callable[[Inbox], Inbox] = lambda inbox: inbox
         """What stands between the adapter and the engine's inbox."""
         self.choices: Choices | None = None
+        self.postgres = ""
+        """The URL of a migrated database that all is kept in; "" is `ponte.db` in the home."""
         self.options: dict[str, Any] = {"identify_wait": 0.0}
         self.taken: list[str] = []
         """What was said and is stored."""
@@ -104,7 +106,8 @@ class House:
         """Start it; what `options` say of the adapter holds for later starts too."""
         self.options |= options
         given = self.choices or choices(self.model, policy=self.policy)
-        self.engine = await Engine.open(self.home, given)
+        stores = await Stores.shared(self.postgres) if self.postgres else None
+        self.engine = await Engine.open(self.home, given, stores)
         accept = self.engine.inbox.accept
 
         async def accepted(message: Message) -> Receipt:
@@ -125,6 +128,8 @@ class House:
                 given.policy,
                 self.engine.manager.removed,
                 refused=self.engine.refused,
+                directory=self.engine.directory,
+                peers=self.engine.peers,
             ),
             home=self.home,
             api_url=self.discord.api_url,

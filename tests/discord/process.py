@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import sys
 from pathlib import Path
 
+from tests.fakes import forker
 from tests.fakes.discord import FakeDiscord
-
-ROOT = Path(__file__).parents[2]
 
 
 class Process:
     def __init__(self, discord: FakeDiscord, home: Path) -> None:
         self._discord = discord
         self._home = home
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: forker.Process | None = None
 
     async def start(self, *more: str) -> None:
         discord = self._discord
-        self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "tests.discord.victim", str(self._home), discord.token,
-            discord.api_url, discord.gateway_url, *more,
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT, cwd=ROOT,
+        self._process = await forker.start(
+            "tests.discord.victim", str(self._home), discord.token, discord.api_url,
+            discord.gateway_url, *more, stderr=asyncio.subprocess.STDOUT,
         )  # fmt: skip
         assert self._process.stdout
         told: list[bytes] = []

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 
 import pytest
 
+from adapters.discord.surface import Renderer
 from core.messages import Address, Answer, Card, Message, Person, Progress, ReplyTo, turn_id
 from core.ports import Inbox, Reply
 from core.records import Receipt
@@ -102,6 +104,20 @@ async def test_a_card_shows_what_would_change(house: House, ana: Somebody) -> No
     assert "\\*" in embed["description"], "a value is no markup"
     assert embed["footer"]["text"] == "abcde2 · open"
     assert labels(message) == [["Approve", "Deny"]]
+
+
+async def test_a_long_value_is_cut_to_200_characters(house: House, ana: Somebody) -> None:
+    await house.open()
+    rows = ({"after": {"whole": "v" * 200}}, {"after": {"cut": "v" * 201}})
+    message = await shown(house, ana, replace(OPEN, rows=rows))
+    description = message["embeds"][0]["description"]
+    assert f"whole: {'v' * 200}\n" in description
+    assert f"cut: {'v' * 199}…\n" in description
+
+
+async def test_an_answer_is_drawn_once() -> None:
+    renderer, answer = Renderer("en", 5), Answer("hello", parts=("hello",))
+    assert await renderer.rendering(answer) is await renderer.rendering(answer)
 
 
 async def test_a_decided_card_is_redrawn_and_the_others_stay(

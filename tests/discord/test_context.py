@@ -9,6 +9,7 @@ from core.messages import Item
 from tests.discord.house import House
 from tests.fakes.discord import FakeDiscord, Somebody
 from tests.fakes.discord.world import Channel, Guild, Payload
+from tests.fakes.loop_clock import LoopClock
 
 PNG, CSV = ("plot.png", b"png"), ("sales.csv", b"a,b\n1,2\n")
 
@@ -353,14 +354,14 @@ async def test_a_thread_that_cannot_be_read_is_answered_without_and_that_is_said
 
 
 async def test_a_slow_thread_is_waited_for_with_a_sign_and_not_for_ever(
-    discord: FakeDiscord, told: House, thread: tuple[Channel, Payload], ana: Somebody,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+    discord: FakeDiscord, told: House, thread: tuple[Channel, Payload], ana: Somebody
+) -> None:
     location, _ = thread
-    monkeypatch.setattr("core.chat.participants.PATIENCE", 1.0)
+    clock = LoopClock()
     held = discord.hold("GET", f"/channels/{location.id}/messages")
     await ana.mention("what do you think?", location)
     await discord.until(lambda: location.typing)
+    clock.skip(participants.PATIENCE)
     await ana.reads("could not read what was said before", location)
     held.release()
 

@@ -22,7 +22,7 @@ from tests.fakes.discord.interactions import (
     MODAL,
     MODAL_SUBMIT,
 )
-from tests.fakes.discord.limits import CODES, NONCE_SECONDS
+from tests.fakes.discord.limits import ACK_SECONDS, CODES, NONCE_SECONDS
 from tests.fakes.discord.world import ADD_REACTIONS, PUBLIC_THREADS, READ_HISTORY, SEND, VIEW
 
 Told = tuple[int, int]
@@ -202,6 +202,7 @@ async def test_a_nonce_makes_one_message_for_minutes(bot: Bot, ana: Somebody) ->
 
 
 async def test_an_interaction_wants_one_ack_in_time(bot: Bot, ana: Somebody) -> None:
+    bot.discord.interactions.deadline = ACK_SECONDS
     begin = bot.discord.interactions.begin
     ack = {"type": DEFER, "data": {}}
     one = await begin(COMMAND, ana.user, ana.dm, {}, "en-US")

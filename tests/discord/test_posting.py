@@ -56,7 +56,7 @@ async def test_a_lost_edit_is_made_again(discord: FakeDiscord, house: House, ana
 async def test_limits_are_met_without_one_refused_call(
     discord: FakeDiscord, house: House, ana: Somebody
 ) -> None:
-    discord.faults.rate = (5, 1.0)
+    discord.faults.rate = (5, 0.3)
     await house.open()
     for number in range(12):
         await ana.say(f"number {number}")

@@ -5,23 +5,21 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
 
-ROOT = Path(__file__).parents[2]
+from tests.fakes import forker
 
 
 @asynccontextmanager
 async def running(*module: str, **settings: str) -> AsyncIterator[asyncio.StreamReader]:
     """What it prints and logs, line by line; ended by SIGTERM, with which it exits 0."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", *module, cwd=ROOT, env={**os.environ, **settings},
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-    )  # fmt: skip
+    process = await forker.start(
+        *module, env={**os.environ, **settings}, stderr=asyncio.subprocess.STDOUT
+    )
     assert process.stdout
     try:
         yield process.stdout

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
 import pytest
 
 from adapters.discord import surface
-from adapters.discord.surface import INTERVAL
+from core.chat.presence import SOON
 from core.records import Ask
 from tests.discord.house import House
 from tests.fakes.discord import FakeDiscord, Somebody
 from tests.fakes.discord.world import Payload
+from tests.fakes.loop_clock import LoopClock, run_ready
 
 
 class Gate:
     """A model that thinks, before its first word, until it is told to go on."""
 
     def __init__(self, house: House) -> None:
+        self.reached = asyncio.Event()
         self._open = asyncio.Event()
         house.model.gate = self._wait
 
     async def _wait(self, ask: Ask) -> None:
+        self.reached.set()
         await self._open.wait()
 
     def open(self) -> None:
@@ -30,14 +32,17 @@ class Gate:
 
 
 async def test_a_model_that_thinks_is_seen_to_before_its_first_word(
-    discord: FakeDiscord, house: House, ana: Somebody
+    discord: FakeDiscord, house: House, ana: Somebody, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    assert 0.3 < SOON < 0.8, "seconds; a quicker answer needs no sign"
+    monkeypatch.setattr(surface, "SOON", 3.0)
     gate = Gate(house)
     await house.open()
-    began = discord.clock.now()
     await ana.say("hello")
+    await gate.reached.wait()
+    assert not ana.dm.typing
+    LoopClock().skip(3.0)
     await discord.until(lambda: ana.dm.typing)
-    assert 0.3 < ana.dm.typing[0] - began < 1.5
     gate.open()
     await ana.reads("You said: hello")
 
@@ -45,36 +50,39 @@ async def test_a_model_that_thinks_is_seen_to_before_its_first_word(
 async def test_the_sign_is_renewed_until_the_answer_stands(
     discord: FakeDiscord, house: House, ana: Somebody, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(surface, "SOON", 0.01)
+    monkeypatch.setattr("core.chat.posting.PROMPT", 60.0)  # the answer is posted whole
+    monkeypatch.setattr(surface.ChannelSurface, "interval", 60.0)
     monkeypatch.setattr(surface, "AGAIN", 0.05)
     gate = Gate(house)
     await house.open()
     await ana.say("hello")
     await discord.until(lambda: len(ana.dm.typing) > 5)
     discord.refuse("POST", "/channels/*/messages", 429, 40062)
-    monkeypatch.setattr("adapters.discord.client.AGAIN", 0.3)
+    monkeypatch.setattr("adapters.discord.client.AGAIN", 3.0)
     gate.open()
     await discord.until(lambda: not discord.faults.waiting)
     typed = len(ana.dm.typing)
+    await discord.until(lambda: len(ana.dm.typing) > typed + 1)  # nothing stands yet
+    LoopClock().skip(3.0)
     await ana.reads("You said: hello")
-    assert len(ana.dm.typing) > typed, "nothing stood yet"
     typed = len(ana.dm.typing)
+    monkeypatch.setattr(surface, "SOON", 60.0)
     await ana.say("next")
     await ana.reads("You said: next")
-    assert len(ana.dm.typing) <= typed + 3, "the first turn types no more"
+    assert len(ana.dm.typing) <= typed + 1, "the first turn types no more"
 
 
 async def test_text_that_does_not_grow_is_no_sign(
     discord: FakeDiscord, house: House, ana: Somebody, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(surface, "STILL", 0.3)
+    monkeypatch.setattr(surface, "AGAIN", 0.05)
     house.model.script = {"tell me": ["one", " two"]}
     house.model.pauses = asyncio.Queue()
     await house.open()
     await ana.say("tell me")
     await ana.reads("one")
-    typed = len(ana.dm.typing)
-    monkeypatch.setattr(surface, "AGAIN", 0.05)
+    typed = len(ana.dm.typing) + 1  # one may have been on its way
     await discord.until(lambda: len(ana.dm.typing) > typed)
     house.model.go_on()
     await ana.reads("one two")
@@ -83,7 +91,7 @@ async def test_text_that_does_not_grow_is_no_sign(
 async def test_an_answer_that_comes_at_once_needs_no_sign(
     discord: FakeDiscord, house: House, ana: Somebody, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(surface, "SOON", 5.0)
+    monkeypatch.setattr(surface, "SOON", 60.0)
     await house.open()
     await ana.say("hello")
     await ana.reads("You said: hello")
@@ -140,8 +148,10 @@ async def test_a_turn_that_is_put_back_types_no_more(
     await ana.say("hello")
     await discord.until(lambda: ana.dm.typing)
     await house.engine.drain(0.0)
-    typed = len(ana.dm.typing)
-    await asyncio.sleep(0.1)
+    typed, clock = len(ana.dm.typing), LoopClock()
+    for _ in range(3):
+        clock.skip(surface.AGAIN)
+        await run_ready()
     assert len(ana.dm.typing) <= typed + 1
     gate.open()
     await house.close()
@@ -150,8 +160,9 @@ async def test_a_turn_that_is_put_back_types_no_more(
 
 
 async def test_a_message_that_waits_wears_an_hourglass(
-    discord: FakeDiscord, house: House, ana: Somebody
+    discord: FakeDiscord, house: House, ana: Somebody, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(surface, "PATIENCE", 0.05)
     house.model.script = {"tell me": ["one", " two"]}
     house.model.pauses = asyncio.Queue()
     await house.open()
@@ -173,7 +184,8 @@ async def test_an_answer_grows_by_edits_that_are_never_queued(
     house.model.script = {"tell me": words}
     house.model.pauses = asyncio.Queue()
     await house.open()
-    began = time.monotonic()
+    loop = asyncio.get_running_loop()
+    began = loop.time()
     await ana.say("tell me")
     await ana.reads("word0")
     for _ in words[:120]:
@@ -182,9 +194,9 @@ async def test_an_answer_grows_by_edits_that_are_never_queued(
     for _ in words:
         house.model.go_on()
     answer = await ana.reads("word199")
-    took = time.monotonic() - began
+    took = loop.time() - began
     assert len(discord.world.said_by(discord.world.me.id)) == 1
-    assert answer["edits"] <= took / INTERVAL + 2
+    assert answer["edits"] <= took / surface.INTERVAL + 2
 
 
 async def test_a_long_answer_comes_in_parts_with_whole_code_blocks(
@@ -268,8 +280,8 @@ async def test_a_file_that_the_cdn_does_not_give_does_not_take_the_turn(
     await house.open()
     discord.refuse("GET", "/cdn/*", 404, times=9)
     await ana.say("look", files=[("a.csv", b"1")])
-    answer = await ana.reads("You said: look")
-    assert "a.csv could not be fetched" in answer["content"]
+    answer = await ana.reads("a.csv could not be fetched")
+    assert "You said: look" in answer["content"]
 
 
 def buttons(message: Payload) -> list[Payload]:

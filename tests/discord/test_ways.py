@@ -25,6 +25,7 @@ from tests.fakes.discord.world import Channel, Guild
 
 EVERYTHING = OwnWay(answer_everything=True)
 FLAT = OwnWay(threads=False)
+DAY = 86_400.0
 BOTH = OwnWay(answer_everything=True, threads=False)
 
 
@@ -215,17 +216,72 @@ async def test_a_thread_has_its_channels_address_also_in_commands(scene: Scene) 
     assert scene.conversations == [where]
 
 
-async def test_roles_that_discord_does_not_tell_are_not_the_same_as_none(scene: Scene) -> None:
+async def test_roles_that_discord_does_not_tell_are_not_the_same_as_none(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
     scene.ana.user.roles.add(77)
     await scene.open(OwnWay())
     ana, eve = (Person("discord", str(id)) for id in (scene.ana.id, 4711))
-    assert await scene.house.adapter.membership(eve) == frozenset()
+    assert await scene.house.adapter.membership(eve, DAY) == frozenset()
+    scene.discord.refuse("GET", "/guilds/*/members/*", 403, 50001)
+    assert await scene.house.adapter.membership(ana, DAY) is None
+    monkeypatch.setattr("core.chat.directory.ASK_AGAIN_SECONDS", 0.0)
+    scene.discord.refuse("GET", "/guilds/*/members/*", 503, times=20)  # discord.py retries a 500
+    assert await scene.house.adapter.membership(ana, DAY) == frozenset({"77"}), "asked again"
+
+
+async def test_people_and_roles_have_names_for_cards(scene: Scene) -> None:
+    await scene.open(OwnWay())
+    ana = f"discord:{scene.ana.id}"
+    labels = scene.house.adapter.labels
+    named = {ana: scene.ana.user.name, "discord:77": "buyers"}
+    assert await labels([ana, "discord:77", "discord:4711"]) == named
+    scene.discord.refuse("GET", "/users/*", 403, 40333)
+    assert await labels([ana, "discord:77"]) == {"discord:77": "buyers"}
+
+
+async def test_a_channel_has_a_title_for_those_who_are_elsewhere(scene: Scene) -> None:
+    await scene.open(OwnWay())
+    title = scene.house.adapter.title
+    here = Address("discord", str(scene.general.id), str(scene.guild.id), shared=True)
+    assert await title(here) == f"#{scene.general.name} ({scene.guild.name})"
+    assert await title(Address("discord", str(scene.general.id))) == ""
+    assert await title(Address("discord", "77", str(scene.guild.id), shared=True)) == ""
+
+
+async def test_who_left_the_server_has_left(scene: Scene) -> None:
+    await scene.open(OwnWay())
+    ana = Person("discord", str(scene.ana.id))
+    here = Address("discord", str(scene.general.id), str(scene.guild.id), shared=True)
+    assert await scene.house.adapter.has_left(ana, here, 0.0) is False
+    scene.guild.members.discard(scene.ana.id)
+    assert await scene.house.adapter.has_left(ana, here, 0.0) is True
+    for elsewhere in (Address("discord", "77"), Address("discord", "1", "2", shared=True)):
+        assert await scene.house.adapter.has_left(ana, elsewhere, 0.0) is False, "no server of ours"
     scene.discord.refuse("GET", "/guilds/*/members/*", 403, 40333)
-    assert await scene.house.adapter.membership(ana) is None
-    assert await scene.house.adapter.membership(ana) == frozenset({"77"}), "asked again"
+    assert await scene.house.adapter.has_left(ana, here, 0.0) is None
 
 
-async def test_a_process_without_the_gateway_knows_roles_too(scene: Scene) -> None:
+async def test_roles_that_came_with_a_message_are_not_asked_for_and_stay_over_a_restart(
+    scene: Scene,
+) -> None:
+    scene.ana.user.roles.add(77)
+    await scene.open(FLAT)
+    ana = Person("discord", str(scene.ana.id))
+    await scene.ana.mention("hello", scene.general)
+    await scene.ana.reads("You said: hello", scene.general)
+    assert await scene.house.adapter.membership(ana, 240.0) == frozenset({"77"})
+    await scene.house.close()
+    await scene.house.open()
+    scene.discord.refuse("GET", "/guilds/*/members/*", 500, times=1000)
+    assert await scene.house.adapter.membership(ana, DAY) == frozenset({"77"})
+    assert not [path for _, path in scene.discord.calls if "/members/" in path]
+
+
+async def test_a_process_without_the_gateway_knows_roles_too(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("adapters.discord.client.ASK_AGAIN_SECONDS", 0.0)
     scene.ana.user.roles.add(77)
     await scene.open(OwnWay())  # which also says where Discord is
     ana = Person("discord", str(scene.ana.id))
@@ -237,8 +293,8 @@ async def test_a_process_without_the_gateway_knows_roles_too(scene: Scene) -> No
 
         roles = Roles(posting)
         scene.discord.refuse("GET", "/users/@me/guilds", 403, 40333)
-        assert await roles.of(ana) is None
-        assert await roles.of(ana) == frozenset({"77"})
+        assert await roles.of(ana, DAY) == frozenset({"77"})
+        await roles.close()
 
 
 async def test_killed_in_mid_answer_where_a_channel_has_no_threads(

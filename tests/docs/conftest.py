@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
 import pytest
 
+from tests.commands import Command, command_server
+
 ROOT = Path(__file__).parents[2]
-PATIENCE = 30.0
-_PONTE = """\
-#!/bin/sh
-exec {python} -c 'import sys; sys.path.insert(0, "{root}"); from bot.cli import main; sys.exit(main())' "$@"
-"""  # noqa: E501
+_PONTE = '#!/bin/sh\nexec {python} -I -S {root}/tests/commands.py {commands} "$@"\n'
 _CURL = '#!/bin/sh\nexec /usr/bin/curl --silent --show-error --fail-with-body "$@"\n'
 
 
@@ -36,7 +31,7 @@ class Machine:
         return subprocess.run(
             ["bash", "-euo", "pipefail", "-c", script.replace("8080", str(self.port))],
             cwd=self.folder, env=dict(self.environment), capture_output=True, text=True,
-            timeout=PATIENCE, check=False,
+            check=False,
         )  # fmt: skip
 
 
@@ -45,34 +40,23 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     folder = tmp_path_factory.mktemp("machine")
     programs = folder / "bin"
     programs.mkdir()
-    for name, text in (("ponte", _PONTE.format(python=sys.executable, root=ROOT)), ("curl", _CURL)):
+    ponte = _PONTE.format(python=sys.executable, root=ROOT, commands=folder / "commands")
+    for name, text in (("ponte", ponte), ("curl", _CURL)):
         (programs / name).write_text(text)
         (programs / name).chmod(0o755)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = int(free.getsockname()[1])
     environment = {
         "HOME": str(folder), "PATH": f"{programs}:{os.environ['PATH']}", "LANG": "C.UTF-8",
-        "PONTE_WEB_PORT": str(port), "PONTE_CODE": "off",
+        "PONTE_WEB_PORT": "0", "PONTE_CODE": "off",
     }  # fmt: skip
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen(
-            [programs / "ponte", "run"], cwd=folder, env=environment, stdout=log, stderr=log
-        )
-    try:
-        asyncio.run(_ready(folder / ".local/share/ponte/ponte.sock", process))
-        yield Machine(folder, port, environment)
-    finally:
-        process.terminate()
-        process.wait(PATIENCE)
-
-
-async def _ready(path: Path, process: subprocess.Popen[bytes]) -> None:
-    transport = httpx.AsyncHTTPTransport(uds=str(path))
-    async with asyncio.timeout(PATIENCE), httpx.AsyncClient(transport=transport) as client:
-        while process.poll() is None:
-            try:
-                if (await client.get("http://ponte/readyz")).is_success:
-                    return
-            except httpx.TransportError:
-                await asyncio.sleep(0.05)  # another process: nothing here can be awaited
-    raise RuntimeError(f"ponte run ended: {(path.parents[3] / 'log').read_text()[-2000:]}")
+    with (
+        command_server(folder, environment) as commands,
+        Command(commands, ["run"], environment, folder) as process,
+    ):
+        try:
+            assert process.stdout
+            ready = (line for line in process.stdout if line.startswith("Ponte is ready"))
+            port = int(next(ready).rpartition(":")[2].partition("/")[0])
+            yield Machine(folder, port, environment)
+        finally:
+            process.terminate()
+            process.communicate()

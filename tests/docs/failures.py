@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator
 
 from tests.languages import sentences as catalogue
-from tests.languages.sentences import ROOT, Sources, parsed
+from tests.languages.sentences import ROOT, Sources, parsed, walk_nodes
 
 TOLD = frozenset(
     {
@@ -26,7 +26,7 @@ TOLD = frozenset(
         "core/tools/stackspot/client.py", "core/tools/stackspot/source.py",
     }
 )  # fmt: skip
-TABLES = {"core/changes/cards.py": {"_FAULTS"}}
+TABLES = {"bot/names.py": {"_SENTENCES"}, "core/changes/cards.py": {"_FAULTS"}}
 """Of other modules only these constants."""
 _WORDED = re.compile(r"[^{].*[^{}](\.|\)|: .+)", re.DOTALL)
 _NEVER = {"PlatformBusy", "PostRemoved", "Superseded", "TakenOver", "Draining", "Later"}
@@ -49,7 +49,7 @@ def failures() -> dict[str, set[str]]:
     sources, found = parsed(), dict[str, set[str]]()
     for path, tree in sources.trees.items():
         sources.file, name = path, str(path.relative_to(ROOT))
-        for node in ast.walk(tree):
+        for node in walk_nodes(tree):
             for sentence in [*_of(node, sources), *_of_tables(node, name, sources)]:
                 found.setdefault(sentence, set()).add(name)
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
@@ -90,9 +90,10 @@ def _is_error(node: ast.Call, sources: Sources) -> bool:
 
 
 def _fails(node: ast.Call) -> bool:
+    if catalogue._last(node.func) not in _NAMES:
+        return False
     words = ast.unparse(node)
-    named = catalogue._last(node.func) in _NAMES
-    return named and any(f"'{each}'" in words for each in _FAILING)
+    return any(f"'{each}'" in words for each in _FAILING)
 
 
 def _texts(node: ast.expr, sources: Sources) -> Iterator[str]:
@@ -114,10 +115,10 @@ def _of_tables(node: ast.AST, file: str, sources: Sources) -> Iterator[str]:
 def _of_locals(function: ast.FunctionDef | ast.AsyncFunctionDef, sources: Sources) -> Iterator[str]:
     """What a variable of the function held that an error or a failing part was given."""
     given: set[str] = set()
-    for node in ast.walk(function):
+    for node in walk_nodes(function):
         if isinstance(node, ast.Call) and (_is_error(node, sources) or _fails(node)):
-            given |= {one.id for one in ast.walk(node) if isinstance(one, ast.Name)}
-    for node in ast.walk(function):
+            given |= {one.id for one in walk_nodes(node) if isinstance(one, ast.Name)}
+    for node in walk_nodes(function):
         for name, value in catalogue._assigned(node):
             if name in given - {"hint"}:
                 yield from (one for one in _texts(value, sources) if " " in one)

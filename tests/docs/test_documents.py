@@ -59,6 +59,7 @@ SHOWN = {
     "text": "is no code", "js": "others' pages", "caddy": "no Caddy is here",
     "nginx": "no nginx is here", "ini": "systemd's: tests/test_units.py",
     "dockerfile": "tests/test_deploy.py", "promql": "tests/watching", "http": "is no code",
+    "sql": "tests/contract/test_postgres.py",
 }  # fmt: skip
 """Languages of blocks that are neither run nor read, and why."""
 READ = {"sh", "bash", "env", "toml", "json", "python", "yaml"}

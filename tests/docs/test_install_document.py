@@ -24,7 +24,8 @@ from bot.config import read_config
 from bot.home import Home
 from bot.rights import check
 from bot.settings import Settings
-from tests.installed import ROOT, Installed, build
+from tests.docs.conftest import Machine
+from tests.installed import ROOT, build
 
 TEXT = (ROOT / "docs" / "install.md").read_text("utf-8")
 _FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -74,11 +75,11 @@ def only(section: str, language: str) -> list[Block]:
 class Reader:
     """Who follows the document: each section in a folder of its own, with what is built in it."""
 
-    ponte: Installed
+    machine: Machine
     wheel: Path
 
     def folder(self, section: str) -> Path:
-        folder = self.ponte.folder / section.replace(" ", "-").lower()
+        folder = self.machine.folder / "reader" / section.replace(" ", "-").lower()
         if not folder.exists():
             (folder / "dist").mkdir(parents=True)
             shutil.copy(self.wheel, folder / "dist")
@@ -91,22 +92,18 @@ class Reader:
         folder = self.folder(section)
         line = line.replace(" /etc/", f" {folder}/etc/")
         done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", line], cwd=folder, env=self.ponte.environment,
-            capture_output=True, text=True, check=False, timeout=60,
+            ["bash", "-euo", "pipefail", "-c", line], cwd=folder, check=False,
+            env=dict(self.machine.environment), capture_output=True, text=True,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         return done.stdout
 
 
 @pytest.fixture(scope="module")
-def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
-    """After `ponte run`, which goes on."""
-    folder = tmp_path_factory.mktemp("reader")
-    wheel = build(folder / "built")
-    ponte = Installed.of(wheel, folder, {"PONTE_CODE": "off", "HOME": str(folder)})
+def reader(machine: Machine) -> Reader:
+    """After `ponte run`, which goes on. (What the wheel installs is run by tests/test_wheel.py.)"""
     assert "ponte run" in only("A command for yourself", "sh")[2].lines
-    with ponte.running():
-        yield Reader(ponte, wheel)
+    return Reader(machine, build(machine.folder / "built"))
 
 
 def reason(line: str) -> str:
@@ -197,10 +194,11 @@ def test_the_cells_of_a_notebook(reader: Reader, monkeypatch: pytest.MonkeyPatch
         [sys.executable, "-m", "venv", "ponte"],
         ["ponte/bin/pip", "install", "--quiet", reader.wheel.name],
     ]
-    (folder / "ponte").symlink_to(reader.ponte.folder / "env")
+    (folder / "ponte").mkdir()
+    (folder / "ponte" / "bin").symlink_to(reader.machine.folder / "bin")
     done = subprocess.run(
         [sys.executable, "-c", f"import subprocess\n{ask.text}"], cwd=folder,
-        env=reader.ponte.environment, capture_output=True, text=True, check=False, timeout=60,
+        env=dict(reader.machine.environment), capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert (done.returncode, done.stdout[:15]) == (0, "Ask me anything"), done.stderr
 
@@ -236,7 +234,7 @@ console.log(JSON.stringify([await shown.text(), await answer.json(), await wrong
 
 def test_the_serverless_page_asks_and_answers(reader: Reader) -> None:
     if shutil.which("node") is None:
-        pytest.skip("no Node.js is installed (apt install nodejs)")
+        pytest.skip("needs Node.js (apt install nodejs)")
     folder = reader.folder("A serverless page")
     (page,) = only("A serverless page", "js")
     (folder / "page.mjs").write_text(page.text)
@@ -244,7 +242,7 @@ def test_the_serverless_page_asks_and_answers(reader: Reader) -> None:
     url, _, token = reader.types("x", "ponte people add visitor").split()[-1].partition("/#token=")
     done = subprocess.run(
         ["node", "call.mjs", url, token], cwd=folder, env=os.environ | {"NO_PROXY": "*"},
-        capture_output=True, text=True, check=False, timeout=60,
+        capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     shown, answer, wrong = json.loads(done.stdout)

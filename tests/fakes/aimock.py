@@ -25,8 +25,8 @@ INSTALL = f"npm install --prefix {CACHE} @copilotkit/aimock@{VERSION}"
 def missing() -> str:
     """Why it cannot run here, or ""."""
     if shutil.which("node") is None:
-        return "node is not installed (aimock wants 20.15 or newer)"
-    return "" if PROGRAM.exists() else f"aimock is not installed: {INSTALL}"
+        return "needs Node.js (apt install nodejs)"
+    return "" if PROGRAM.exists() else f"needs aimock ({INSTALL})"
 
 
 @asynccontextmanager

@@ -15,7 +15,7 @@ from typing import Any
 
 from aiohttp import web
 
-from tests.fakes.bridge_tables import NocoDBAPI
+from tests.fakes.bridge_tables import NocoDBAPI, NocoDBAPIWithViews
 from tests.fakes.faulty import FaultyServer, Trouble
 
 
@@ -31,9 +31,16 @@ class Called:
 class FakeBridge(FaultyServer):
     """`calls` are all of them, in order."""
 
-    def __init__(self, *, patched: bool = True, token: str = "", lists_tools: bool = True) -> None:
+    def __init__(
+        self,
+        *,
+        patched: bool = True,
+        token: str = "",
+        lists_tools: bool = True,
+        has_views: bool = False,
+    ) -> None:
         super().__init__()
-        self.api = NocoDBAPI(patched)
+        self.api = NocoDBAPIWithViews(patched) if has_views else NocoDBAPI(patched)
         self.calls: list[Called] = []
         self.listed = 0
         """How often /tools was asked."""

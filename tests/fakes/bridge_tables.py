@@ -30,6 +30,10 @@ class Refused(Exception):
         super().__init__(f"{status}: {status} Client Error: {reason} for url: {url}")
 
 
+VIEWS = {"vw1customers0001": CUSTOMERS, "vw2orders00000001": ORDERS}
+"""A view's id → its table's."""
+
+
 class NocoDBAPI:
     """`patched` answers as a copy whose paths fit its NocoDB; else as the public code does."""
 
@@ -152,6 +156,36 @@ class NocoDBAPI:
         known = dict.fromkeys(self.fields[table_id])
         rows.append({**known, **{name: data[name] for name in data if name in known}, "Id": number})
         return {"Id": number}
+
+
+class NocoDBAPIWithViews(NocoDBAPI):
+    """Of a NocoDB whose views a bridge can read: filters and sorts are asked for by the view
+    alone (`GET /api/v2/meta/views/{id}/filters`, `…/sorts`)."""
+
+    def list_views(self, table_id: str) -> Row:
+        self._table(table_id, "/views")
+        views = [
+            {"id": id, "title": "Big ones", "type": 3, "fk_model_id": table, "base_id": BASE}
+            for id, table in VIEWS.items()
+            if table == table_id
+        ]
+        return {"list": views, "pageInfo": _page(len(views), 0, 25)}
+
+    def list_filters(self, view_id: str) -> Row:
+        self._view(view_id, "filters")
+        found = {"id": "fi1", "fk_view_id": view_id, "fk_column_id": "c1", "base_id": BASE,
+                 "comparison_op": "gt", "value": "100000"}  # fmt: skip
+        return {"list": [found], "pageInfo": _page(1, 0, 25)}
+
+    def list_sorts(self, view_id: str) -> Row:
+        self._view(view_id, "sorts")
+        found = {"id": "so1", "fk_view_id": view_id, "fk_column_id": "c1", "base_id": BASE,
+                 "direction": "desc"}  # fmt: skip
+        return {"list": [found], "pageInfo": _page(1, 0, 25)}
+
+    def _view(self, view_id: str, what: str) -> None:
+        if view_id not in VIEWS:
+            raise Refused(404, f"/views/{view_id}/{what}")
 
 
 def _where(rows: list[Row], where: str | None, path: str) -> list[Row]:

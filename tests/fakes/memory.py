@@ -123,6 +123,12 @@ class MemoryInbox:
     def lost(self, seq: int) -> bool:
         return False
 
+    def leave_place(self, seq: int) -> None:
+        return None
+
+    async def take_place(self, seq: int) -> None:
+        return None
+
     async def running(self, conversation: str) -> int | None:
         return self._running(conversation)
 
@@ -291,6 +297,8 @@ class MemoryPeople:
 
     def __init__(self) -> None:
         self.accounts: dict[str, Account] = {}
+        self.ended: dict[str, float] = {}
+        """The sessions that were ended, and until when they would have lasted."""
         self.quiet = self.away = False
         self.read = 0
         self._heard: list[Callable[[], None]] = []
@@ -317,6 +325,15 @@ class MemoryPeople:
     async def saw(self, person: str, day: str) -> None:
         self._look()
         self.accounts[person] = replace(self.accounts[person], seen=day)
+
+    async def end_session(self, session: str, until: float) -> None:
+        self._look()
+        self.ended[session] = until
+        self._tell()
+
+    async def is_session_ended(self, session: str) -> bool:
+        self._look()
+        return session in self.ended
 
     def on_change(self, heard: Callable[[], None]) -> None:
         self._heard.append(heard)

@@ -27,6 +27,20 @@ class Faults:
     breaks: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class MemoryBatch:
+    """The `Batch` port over a table in memory."""
+
+    table: MemoryTable
+    draft: Draft
+
+    async def check(self, rows: Sequence[RowWrite]) -> Sequence[Seen]:
+        return await self.table.verify(self.draft, rows)
+
+    async def write(self, rows: Sequence[RowWrite]) -> Sequence[RowWrite]:
+        return await self.table.apply(self.draft, rows)
+
+
 class MemoryTable:
     """`rows` by id. A field outside `fields` is ignored without a word, as NocoDB does."""
 
@@ -50,6 +64,9 @@ class MemoryTable:
 
     def batch(self, draft: Draft) -> int:
         return self._batch
+
+    def open(self, draft: Draft) -> MemoryBatch:
+        return MemoryBatch(self, draft)
 
     async def verify(self, draft: Draft, rows: Sequence[RowWrite]) -> Sequence[Seen]:
         if self.faults.unread:

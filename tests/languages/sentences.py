@@ -22,7 +22,10 @@ ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "core" / "locale"
 LANGUAGES = ("pt_BR", "fr")
 LAZY = {
-    "": {"GUEST", "LABELS", "REASONS", "RULED", "SENTENCES", "UNKNOWN", "WORDS"},
+    "": {
+        "GUEST", "GUEST_DECIDES", "LABELS", "NAME_TOO_LONG", "REASONS", "RULED", "SENTENCES",
+        "UNKNOWN", "WORDS",
+    },
     "adapters/discord/connection.py": {
         "ASK", "ASK_MENU", "CHANGE", "FILE", "INPUT", "PROMPT", "QUICK", "SLUG", "UNDO",
     },
@@ -68,6 +71,12 @@ NO_WORDS = re.compile(r"\s|SELECT |\{\w+\}$|[/{].* \{json\}$|response\.|\{what\}
 Key = str | tuple[str, str]
 
 
+@functools.cache
+def walk_nodes(node: ast.AST) -> list[ast.AST]:
+    """Return what `ast.walk` yields. The same trees are walked about ten times."""
+    return list(ast.walk(node))
+
+
 class Sources:
     """The parsed product: its constants by file and name, and the names of its errors."""
 
@@ -77,7 +86,7 @@ class Sources:
         self.file = Path()
         self.constants: dict[str, dict[Path, ast.expr]] = {}
         for path, tree in self.trees.items():
-            for node in ast.walk(tree):
+            for node in walk_nodes(tree):
                 for name, value in _assigned(node):
                     if name.isupper():
                         self.constants.setdefault(name, {})[path] = value
@@ -103,7 +112,7 @@ def sentences() -> dict[Key, set[str]]:
         sources.file, model = path, {*_to_the_model(tree)} - {*_helps(tree)}
         for help in _helps(tree):
             found[help] = {str(path.relative_to(ROOT))}
-        for node in ast.walk(tree):
+        for node in walk_nodes(tree):
             for key in _said(node, sources):
                 if key in model or (isinstance(key, str) and NO_WORDS.match(key)):
                     continue
@@ -129,7 +138,7 @@ def _assigned(node: ast.AST) -> Iterator[tuple[str, ast.expr]]:
 
 def _find_errors(sources: Sources) -> None:
     classes = [
-        node for tree in sources.trees.values() for node in ast.walk(tree)
+        node for tree in sources.trees.values() for node in walk_nodes(tree)
         if isinstance(node, ast.ClassDef)
     ]  # fmt: skip
     before = 0
@@ -174,7 +183,7 @@ def _said_of_locals(
     """What `say` is given by the name of a variable that held one text or another."""
     held: dict[str, list[ast.expr]] = {}
     said: set[str] = set()
-    for node in ast.walk(function):
+    for node in walk_nodes(function):
         for name, value in _assigned(node):
             held.setdefault(name, []).append(value)
         match node:
@@ -192,7 +201,7 @@ def _last(node: ast.expr) -> str:
 
 def _helps(tree: ast.Module) -> Iterator[str]:
     """The docstrings of the commands of `ponte`, which are their help."""
-    for node in ast.walk(tree):
+    for node in walk_nodes(tree):
         if isinstance(node, ast.FunctionDef) and any(
             ".command(" in ast.unparse(one) for one in node.decorator_list
         ):
@@ -202,7 +211,7 @@ def _helps(tree: ast.Module) -> Iterator[str]:
 def _to_the_model(tree: ast.Module) -> Iterator[str]:
     """Texts that no person reads: docstrings, pieces of others, and what only a model is told."""
     yield from TOLD_THE_MODEL
-    for node in ast.walk(tree):
+    for node in walk_nodes(tree):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
             yield str(node.value.value)
         elif isinstance(node, ast.JoinedStr):
@@ -210,7 +219,7 @@ def _to_the_model(tree: ast.Module) -> Iterator[str]:
         for name, value in _assigned(node):
             if name in MODEL:
                 yield from (
-                    each.value for each in ast.walk(value)
+                    each.value for each in walk_nodes(value)
                     if isinstance(each, ast.Constant) and isinstance(each.value, str)
                 )  # fmt: skip
 
@@ -221,7 +230,7 @@ def _pairs(call: ast.Call, sources: Sources) -> Iterator[tuple[str, str]]:
         one, many = (next(_texts(each, sources)) for each in call.args[:2])
         yield one, many
         return
-    for name in (node.id for node in ast.walk(first) if isinstance(node, ast.Name)):
+    for name in (node.id for node in walk_nodes(first) if isinstance(node, ast.Name)):
         for value in sources.constant(name):
             if isinstance(value, ast.Tuple) and len(value.elts) == 2:
                 one, many = (next(_texts(each, sources)) for each in value.elts)

@@ -1,4 +1,10 @@
-"""While tests run, the catalogue is stricter: what is said must be in it."""
+"""Fail a test in which the product says a sentence that no catalogue has.
+
+A sentence counts when its text is a string of the product's code; texts that a test makes up do
+not. `Strict` only records what is said; `take_unknown` looks it up after each test. A text that is
+missing from the catalogues is looked for in the few source files that contain all of its words, so
+that nothing parses the whole product.
+"""
 
 from __future__ import annotations
 
@@ -6,56 +12,91 @@ import ast
 import errno
 import functools
 import os
+import re
 from collections.abc import Callable
 from gettext import NullTranslations
+from pathlib import Path
 
 from core import i18n
-from tests.languages.sentences import NO_WORDS, parsed, sentences
+from tests.languages.sentences import NO_WORDS
 
-SYSTEM = frozenset(map(os.strerror, errno.errorcode))
-"""What an operating system says of an error stands in ours as it is."""
-unknown: set[str] = set()
-"""Sentences of the product that were said, and that `make languages` does not find."""
+ROOT = Path(__file__).parents[2]
+SYSTEM_MESSAGES = frozenset(map(os.strerror, errno.errorcode))
+"""The operating system's words for an error are shown as they are."""
+_said: set[str] = set()
+_found_known: set[str] = set()
+"""Texts that an earlier test said and that were found to be known or not ours."""
 
 
 class Strict:
-    """A catalogue that notes what is not in any."""
+    """A gettext catalogue that records each text it is asked for."""
 
     def __init__(self, inner: NullTranslations) -> None:
         self._inner = inner
 
     def gettext(self, text: str) -> str:
-        check(text)
+        _said.add(text)
         return self._inner.gettext(text)
 
     def ngettext(self, one: str, many: str, count: int) -> str:
-        check(one)
+        _said.add(one)
         return self._inner.ngettext(one, many, count)
 
 
-def check(text: str) -> None:
-    if text in written() - known() - SYSTEM and not NO_WORDS.match(text):
-        unknown.add(text)
+def install() -> None:
+    """Replace the product's catalogues by recording ones."""
+    find: Callable[[str], NullTranslations] = i18n.catalogue
+    i18n.catalogue = lambda locale: Strict(find(locale))  # type: ignore[assignment]
 
 
-@functools.cache
-def known() -> frozenset[str]:
-    return frozenset(key if isinstance(key, str) else key[0] for key in sentences())
+def take_unknown() -> list[str]:
+    """Return the product's sentences said since the last call that no catalogue has."""
+    if not _said:
+        return []
+    fresh = _said - _found_known
+    _said.clear()
+    unknown = sorted(text for text in fresh if not is_known(text))
+    _found_known.update(fresh.difference(unknown))
+    return unknown
 
 
-@functools.cache
-def written() -> frozenset[str]:
-    """Every text in the product's code: what a test makes up is no sentence of ours."""
-    return frozenset(
-        node.value
-        for tree in parsed().trees.values()
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value
+def is_known(text: str) -> bool:
+    """Return whether a catalogue has `text`, or the product's code does not have it."""
+    if text in _catalogue_texts() or text in SYSTEM_MESSAGES or " " not in text:
+        return True
+    if NO_WORDS.match(text):
+        return True
+    words = set(re.findall(r"\w+", text))
+    return not any(
+        text in _strings(path) for path, source in _sources().items() if words <= _words(source)
     )
 
 
-def install() -> None:
-    """Reading the code takes seconds, in which no test should stand still."""
-    known(), written()
-    found: Callable[[str], NullTranslations] = i18n.catalogue
-    i18n.catalogue = lambda locale: Strict(found(locale))  # type: ignore[assignment]
+@functools.cache
+def _catalogue_texts() -> frozenset[str]:
+    from babel.messages.pofile import read_po
+
+    with (ROOT / "core/locale/fr/LC_MESSAGES/ponte.po").open("rb") as file:
+        ids = [message.id for message in read_po(file, locale="fr")]
+    return frozenset(one if isinstance(one, str) else one[0] for one in ids)
+
+
+@functools.cache
+def _sources() -> dict[Path, str]:
+    paths = [path for top in ("adapters", "bot", "core") for path in (ROOT / top).rglob("*.py")]
+    return {path: path.read_text("utf-8") for path in paths}
+
+
+@functools.cache
+def _words(source: str) -> frozenset[str]:
+    return frozenset(re.findall(r"\w+", source))
+
+
+@functools.cache
+def _strings(path: Path) -> frozenset[str]:
+    """Every string constant of a source file."""
+    return frozenset(
+        node.value
+        for node in ast.walk(ast.parse(_sources()[path]))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    )

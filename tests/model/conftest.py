@@ -17,6 +17,7 @@ from tests.fakes.openai import FakeOpenAI
 from tests.fakes.openai.types import check, fits
 
 SECRET = b"a secret of the tests"
+SILENCE_SECONDS = 60.0
 Make = Callable[..., Awaitable[ServedModel]]
 
 
@@ -75,7 +76,7 @@ async def make(
     ) -> ServedModel:
         kind = Official if official else Place
         client = Client(kind(key, base_url or fake.base_url), sleep=sleep)
-        chosen = replace(Options(secret=SECRET, silence=5.0), **options)
+        chosen = replace(Options(secret=SECRET, silence=SILENCE_SECONDS), **options)
         model = ServedModel(
             client, chosen, level=level, read=files.get if files else None, late=come_late
         )

@@ -114,24 +114,24 @@ async def test_one_import_in_a_thread_for_all(fake: FakeOpenAI) -> None:
 
 
 def test_the_loop_is_not_stalled_by_the_import() -> None:
-    """A fresh process: while the package is imported, the loop turns. `openai` takes 0.4 s."""
+    """A fresh process: the import runs beside the loop, which has next to nothing of its CPU."""
     script = """
 import asyncio, time
 from core.openai import Client, Place
 async def main():
-    longest = 0.0
+    longest, begun = 0.0, time.process_time()
     task = asyncio.ensure_future(Client(Place("k", "http://127.0.0.1:9/v1")).sdk())
     while not task.done():
-        begun = time.thread_time()
-        await asyncio.sleep(0)
-        longest = max(longest, time.thread_time() - begun)
-    print(longest)
+        turn = time.thread_time()
+        await asyncio.sleep(0.001)
+        longest = max(longest, time.thread_time() - turn)
+    print(longest / (time.process_time() - begun))
 asyncio.run(main())
 """
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    assert float(done.stdout) < 0.1
+    assert float(done.stdout) < 0.25
 
 
 async def test_faults_show_no_key_and_no_message(client: Client, fake: FakeOpenAI) -> None:
@@ -204,7 +204,7 @@ def test_quota_is_never_passing() -> None:
 async def test_a_proxy_is_used_and_never_shown(fake: FakeOpenAI) -> None:
     """The proxy's password stays out of errors; NO_PROXY goes around it."""
     proxies = Proxies(http="http://user:hunter2@127.0.0.1:9")
-    client = Client(Place(KEY, fake.base_url, proxies))
+    client = Client(Place(KEY, fake.base_url, proxies), sleep=_no_sleep)
     with pytest.raises(Fault) as caught:
         await client.get("/models")
     assert "hunter2" not in repr(caught.value)

@@ -2,35 +2,30 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import signal
-import sys
 from dataclasses import asdict
-from pathlib import Path
 
 import pytest
 
 from core.messages import Item
 from core.records import Thread
+from tests.fakes import forker
 from tests.fakes.openai import FakeOpenAI, Script
 from tests.fakes.openai.items import text_of
 from tests.fakes.openai.script import Disconnect
 from tests.model.conftest import Make
 from tests.model.talk import Talk
 
-ROOT = Path(__file__).parents[2]
 LONG = "A long answer in many pieces, one after the other."
 
 
 async def killed(fake: FakeOpenAI, talk: Talk) -> Talk:
     """Ask in a process that is killed once words came; what it journalled lives on."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.model.victim", fake.base_url, talk.transcript[-1][1].text),
+    process = await forker.start(
+        "tests.model.victim", fake.base_url, talk.transcript[-1][1].text,
         json.dumps(asdict(talk.thread)),
-        cwd=ROOT,
-        stdout=asyncio.subprocess.PIPE,
-    )
+    )  # fmt: skip
     assert process.stdout is not None
     async for line in process.stdout:
         told = json.loads(line)

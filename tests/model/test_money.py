@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from core.messages import Item, Usage
 from core.models.input import cut, size, starts
 from core.models.served import Level
-from core.usage import NANO, PRICES, Price, Prices
+from core.usage import CONTAINER, MOST_TOKENS, NANO, PRICES, Paid, Price, Prices, usage_of
 from tests.fakes.openai import FakeOpenAI, Script
 from tests.model.conftest import Make
 from tests.model.talk import Talk
@@ -34,6 +34,61 @@ async def test_elsewhere_the_price_is_not_known(make: Make, fake: FakeOpenAI) ->
     talk.begin("hello")
     usage = (await talk.round()).usage
     assert (usage.input, usage.cost) == (10_000, None)
+
+
+WHOLE = {"input_tokens": 100, "output_tokens": 20}
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        None, [], "many", 7, {}, {"total_tokens": 120},
+        {"input_tokens": 100}, {"output_tokens": 20},
+        {**WHOLE, "input_tokens": 0}, {**WHOLE, "input_tokens": 2e1},
+        {**WHOLE, "output_tokens": -1},
+        {**WHOLE, "input_tokens": MOST_TOKENS + 1}, {**WHOLE, "output_tokens": 10**17},
+        {**WHOLE, "input_tokens_details": {"cached_tokens": 101}},
+        {**WHOLE, "input_tokens_details": {"cached_tokens": -1}},
+        {**WHOLE, "input_tokens_details": {"cache_write_tokens": 101}},
+        {**WHOLE, "output_tokens_details": {"reasoning_tokens": -5}},
+        {**WHOLE, "output_tokens_details": {"reasoning_tokens": 10**20}},
+    ],
+)  # fmt: skip
+def test_counts_that_cannot_be_are_no_counts(usage: object) -> None:
+    assert usage_of({"usage": usage}) == Usage(estimated=True)
+    assert usage_of({}) == Usage(estimated=True)
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        {**WHOLE, "input_tokens_details": {"cached_tokens": 60}},
+        {
+            "prompt_tokens": 100, "completion_tokens": 20,
+            "prompt_tokens_details": {"cached_tokens": 60},
+        },
+        {**WHOLE, "input_tokens_details": {"cached_tokens": 60, "cache_write_tokens": None}},
+        {**WHOLE, "input_tokens_details": {"cached_tokens": 60}, "output_tokens_details": None},
+    ],
+)  # fmt: skip
+def test_counts_of_either_api_are_read(usage: object) -> None:
+    assert usage_of({"usage": usage}) == Usage(100, 60, 20)
+
+
+def test_the_higher_price_holds_where_two_names_are_known() -> None:
+    usage = Usage(1_000_000)
+    prices = Prices({"a": Price(1.0, 1.0, 1.0, 1.0), "b": Price(2.0, 1.0, 1.0, 1.0)})
+    assert prices.highest_cost(("a", "b"), usage) == prices.highest_cost(("b", "a"), usage) == 2.0
+    assert prices.highest_cost(("a", "unknown"), usage) == 1.0
+    assert prices.highest_cost(("unknown", ""), usage) is None
+
+
+def test_a_containers_price_is_the_operators_or_openais_own() -> None:
+    run = Paid("container")
+    assert Prices().run(run) == CONTAINER
+    assert Prices(official=False).run(run) is None
+    assert Prices(container=0.5, official=False).run(run) == 0.5
+    assert Prices(container=0.0).run(run) == 0.0
 
 
 def test_prices() -> None:

@@ -86,12 +86,13 @@ async def test_an_id_that_comes_late_is_told(
 ) -> None:
     """Stopped before the server named its response: it must still be erased one day."""
     talk = Talk(await make())
-    fake.say(Script(text=LONG, seconds=0.3))
+    fake.say(Script(text=LONG, held=True))
     talk.begin("Tell me.")
     asking = asyncio.ensure_future(talk.round())
     await fake.until(lambda: fake.running == 1)
     asking.cancel()
     await asyncio.gather(asking, return_exceptions=True)
+    fake.release.set()
     await talk.model.erase(Remote("conversation", talk.thread.remote))
     assert late == [("T1", Remote("response", next(iter(fake.responses))))]
 

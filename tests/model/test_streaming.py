@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from core.errors import ModelDown, ModelError, ModelRefused, ModelSilent, TooLong
 from core.models.served import Level
 from core.records import Began, Completed, Delta
+from tests.fakes.loop_clock import LoopClock
 from tests.fakes.openai import FakeOpenAI, Script
 from tests.fakes.openai.script import Disconnect, Failure
-from tests.model.conftest import Make
+from tests.model.conftest import SILENCE_SECONDS, Make
 from tests.model.talk import Talk
 
 LEVELS: tuple[Level, ...] = ("conversations", "responses", "chat")
@@ -138,16 +141,22 @@ async def test_without_a_history_there_a_lost_answer_is_asked_for_once_more(
 
 @every_level
 async def test_a_silent_server_is_given_up(make: Make, fake: FakeOpenAI, level: Level) -> None:
-    talk = Talk(await make(level, silence=0.2, drain=0.2))
+    talk = Talk(await make(level, drain=0.2))
     fake.say(Script(text=LONG, fail="hang", on_disconnect="nothing"))
+    saying = asyncio.create_task(talk.say("Tell me."))
+    await fake.failed()
+    await LoopClock().skip_until_done(saying, SILENCE_SECONDS)
     with pytest.raises(ModelSilent):
-        await talk.say("Tell me.")
+        await saying
 
 
 async def test_an_answer_that_came_during_a_silence_is_taken(make: Make, fake: FakeOpenAI) -> None:
-    talk = Talk(await make("conversations", silence=0.2))
+    talk = Talk(await make("conversations"))
     fake.say(Script(text=LONG, fail="hang", on_disconnect="commit"))
-    assert await talk.say("Tell me.") == LONG
+    saying = asyncio.create_task(talk.say("Tell me."))
+    await fake.failed()
+    await LoopClock().skip_until_done(saying, SILENCE_SECONDS)
+    assert await saying == LONG
 
 
 @every_level

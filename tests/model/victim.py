@@ -43,5 +43,6 @@ def tell(what: str, value: object) -> None:
     print(json.dumps({what: value}), flush=True)
 
 
-structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
-asyncio.run(main(*sys.argv[1:]))
+if __name__ == "__main__":
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
+    asyncio.run(main(*sys.argv[1:]))

@@ -63,12 +63,13 @@ class Desk:
         steps: list[Step] = []
         size = self.rows.batch(draft)
         for start in range(0, len(draft.rows), size):
-            seen = await self.rows.verify(draft, draft.rows[start : start + size])
+            batch = self.rows.open(draft)
+            seen = await batch.check(draft.rows[start : start + size])
             ready = [one.write for one in seen if one.standing == "before"]
             left = [one for one in seen if one.standing != "before"]
-            writes = await self.rows.apply(draft, ready) if ready else ()
+            writes = await batch.write(ready) if ready else ()
             steps += [Step(0, one.write, "changed", one.now) for one in left]
-            steps += [_step(one) for one in await self.rows.verify(draft, writes)]
+            steps += [_step(one) for one in await batch.check(writes)]
         numbered = [replace(step, number=number) for number, step in enumerate(steps, 1)]
         return Change(_proposal(draft), "done", tuple(numbered), ANA)
 
@@ -81,7 +82,7 @@ class Desk:
         return await self.done(self.rows.revert(change))
 
     async def standing(self, draft: Draft, rows: Sequence[RowWrite] = ()) -> list[str]:
-        return [one.standing for one in await self.rows.verify(draft, rows or draft.rows)]
+        return [one.standing for one in await self.rows.open(draft).check(rows or draft.rows)]
 
     async def image(self, table: str, id: str) -> Row | None:
         """A row whole, as it stands."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,7 @@ from core.errors import ToolError, WriteUnsure
 from core.http import HttpClient
 from core.tasks import Pacer
 from core.tools.nocodb.api import At, NocoApi, NocoError, Record, interval_of
+from tests.fakes.loop_clock import LoopClock
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
 
@@ -142,12 +144,18 @@ async def test_a_create_that_tells_no_rows_is_unsure(
 async def test_a_nocodb_that_hangs_is_not_waited_for(
     fake: FakeNocoDB, http: HttpClient, at: At
 ) -> None:
-    impatient = NocoApi(fake.origin, filled.OWNER, http, pauses=(), timeout=0.05)
-    fake.hang()
-    with pytest.raises(NocoError, match="did not answer in time"):
-        await impatient.count(at)
-    with pytest.raises(WriteUnsure, match="did not answer in time"):
-        await impatient.delete(at, ["1"])
+    clock, api = LoopClock(), NocoApi(fake.origin, filled.OWNER, http, pauses=())
+    calls: dict[type[Exception], Callable[[], Coroutine[Any, Any, object]]] = {
+        NocoError: lambda: api.count(at),
+        WriteUnsure: lambda: api.delete(at, ["1"]),
+    }
+    for error, call in calls.items():
+        fake.hang()
+        calling = asyncio.create_task(call())
+        await fake.reached()
+        clock.skip(60.0)
+        with pytest.raises(error, match="did not answer in time"):
+            await calling
 
 
 @pytest.mark.parametrize("answer", [(302, None), (404, None), (200, ["no", "object"])])

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, cast
 
 import pytest
 
-from core.changes.model import RowWrite
+from core.changes.apply import Applying
+from core.changes.model import Change, Draft, Proposal, RowWrite, Step
+from core.changes.ports import Ledger
 from core.errors import ToolError, WriteUnsure
 from core.http import HttpClient
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
-from tests.nocodb.desk import Desk
+from tests.nocodb.desk import ANA, HERE, Desk
 
 
 @pytest.fixture
@@ -29,49 +31,76 @@ def changes(*ids: int) -> list[dict[str, Any]]:
     return [{"id": id, "fields": {"Value": 1000 + id}} for id in ids]
 
 
-async def test_a_batch_reads_the_description_of_its_table_once(
-    desk: Desk, fake: FakeNocoDB
+class NoLedger:
+    async def record(self, id: str, claim: int, steps: Sequence[Step]) -> None:
+        return None
+
+
+async def applied(desk: Desk, draft: Draft) -> Sequence[Step]:
+    """As an approval applies it: each time that it is asked, the change makes its draft anew."""
+    proposal = Proposal("abcde2", draft, ANA, HERE, 1, "c1", "t1", 0, "en", 0.0, 1.0)
+    steps = tuple(Step(number, row) for number, row in enumerate(draft.rows, 1))
+    change = Change(proposal, "applying", steps, ANA)
+    assert change.draft is not change.draft
+    return await Applying(cast(Ledger, NoLedger()), {desk.rows.name: desk.rows}).run(change)
+
+
+@pytest.mark.parametrize(("rows", "batches"), [(1, 1), (10, 1), (30, 3)])
+async def test_an_approved_change_reads_the_description_once_for_each_batch(
+    desk: Desk, fake: FakeNocoDB, rows: int, batches: int
 ) -> None:
-    draft = await desk.draft("nocodb_update", table="Customers", changes=changes(*range(1, 31)))
+    """Four calls: the description, the rows, the write, the rows again. It made six."""
+    asked = changes(*range(1, rows + 1))
+    draft = await desk.draft("nocodb_update", table="Customers", changes=asked)
     fake.calls.clear()
-    await desk.all_done(draft)
-    paths = [(call.method, call.path.rpartition("/")[2]) for call in fake.calls]
-    assert described(fake) == 3
-    assert [method for method, path in paths if path == "records"] == ["GET", "PATCH", "GET"] * 3
-    assert len(fake.calls) == 12
+    steps = await applied(desk, draft)
+    assert [step.state for step in steps] == ["done"] * rows
+    methods = [call.method for call in fake.calls if call.path.endswith("/records")]
+    assert methods == ["GET", "PATCH", "GET"] * batches
+    assert described(fake) == batches
+    assert len(fake.calls) == 4 * batches
 
 
-async def test_what_was_not_read_for_this_batch_is_not_stood_on(
+async def test_a_batch_that_is_opened_again_reads_the_description_again(
     desk: Desk, fake: FakeNocoDB
 ) -> None:
     draft = await desk.draft("nocodb_update", table="Customers", changes=changes(1, 2))
-    gone = [replace(draft.rows[0], id="999")]
-    await desk.rows.verify(draft, draft.rows)
-    with pytest.raises(ToolError):
-        await desk.rows.apply(draft, gone)
     before = described(fake)
-    await desk.rows.verify(draft, draft.rows)
-    assert described(fake) == before + 1, "after a refusal"
-    await desk.rows.apply(draft, draft.rows)
-    again = replace(draft)
-    await desk.rows.verify(again, again.rows)
-    assert described(fake) == before + 2, "another time that the draft is taken up"
-    await desk.rows.verify(again, again.rows)
-    assert described(fake) == before + 3, "nothing was written since"
+    batch = desk.rows.open(draft)
+    assert described(fake) == before, "nothing is asked before it is needed"
+    for _ in range(2):
+        await batch.check(draft.rows)
+    await batch.write(draft.rows)
+    await batch.check(draft.rows)
+    assert described(fake) == before + 1
+    await desk.rows.open(draft).check(draft.rows)
+    assert described(fake) == before + 2
+
+
+async def test_a_description_that_could_not_be_read_is_asked_for_again(
+    desk: Desk, fake: FakeNocoDB
+) -> None:
+    draft = await desk.draft("nocodb_update", table="Customers", changes=changes(1))
+    batch = desk.rows.open(draft)
+    fake.drop("before")
+    with pytest.raises(ToolError):
+        await batch.check(draft.rows)
+    assert [one.standing for one in await batch.check(draft.rows)] == ["before"]
 
 
 async def test_a_table_that_changed_between_two_batches(desk: Desk, fake: FakeNocoDB) -> None:
     draft = await desk.draft("nocodb_update", table="Customers", changes=changes(*range(1, 21)))
     first, second = draft.rows[:10], draft.rows[10:]
-    await desk.rows.verify(draft, first)
-    await desk.rows.apply(draft, first)
-    await desk.rows.verify(draft, first)
+    batch = desk.rows.open(draft)
+    await batch.check(first)
+    await batch.write(first)
+    await batch.check(first)
     tables = fake.world.bases[filled.CRM].tables.values()
     table = next(each for each in tables if each.title == "Customers")
     value = next(field for field in table.fields if field.title == "Value")
     value.title = "Worth"
     with pytest.raises(ToolError) as caught:
-        await desk.rows.verify(draft, second)
+        await desk.rows.open(draft).check(second)
     assert caught.value.code == "drift"
 
 
@@ -79,12 +108,13 @@ async def test_a_lost_answer_is_looked_for_on_the_same_description(
     desk: Desk, fake: FakeNocoDB
 ) -> None:
     draft = await desk.draft("nocodb_update", table="Customers", changes=changes(1))
-    await desk.rows.verify(draft, draft.rows)
+    batch = desk.rows.open(draft)
+    await batch.check(draft.rows)
     before = described(fake)
     fake.drop("after")
     with pytest.raises(WriteUnsure):
-        await desk.rows.apply(draft, draft.rows)
-    assert await desk.standing(draft, draft.rows) == ["after"]
+        await batch.write(draft.rows)
+    assert [one.standing for one in await batch.check(draft.rows)] == ["after"]
     assert described(fake) == before
 
 

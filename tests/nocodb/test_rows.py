@@ -183,10 +183,10 @@ async def test_a_created_row_whose_answer_was_lost_is_found_among_its_likes(desk
     rows = [{"Name": "Same"}, {"Name": "Same"}]
     first = await desk.all_done(await desk.draft("nocodb_create", table="Customers", rows=rows))
     draft = await desk.draft("nocodb_create", table="Customers", rows=rows)
-    ready = [one.write for one in await desk.rows.verify(draft, draft.rows)]
+    ready = [one.write for one in await desk.rows.open(draft).check(draft.rows)]
     assert await desk.standing(draft, ready) == ["before", "before"], "those were there before"
-    await desk.rows.apply(draft, ready)
-    seen = await desk.rows.verify(draft, ready)
+    await desk.rows.open(draft).write(ready)
+    seen = await desk.rows.open(draft).check(ready)
     assert [one.standing for one in seen] == ["after", "after"]
     assert {one.write.id for one in seen} == {"33", "34"}
     assert {step.write.id for step in first.steps} == {"31", "32"}
@@ -209,7 +209,7 @@ async def test_a_row_that_went_in_the_last_moment_refuses_its_batch_whole(desk: 
     draft = await desk.draft("nocodb_update", table="Customers", changes=rows)
     gone = [draft.rows[0], replace(draft.rows[1], id="999")]
     with pytest.raises(ToolError, match=r"^There is no row 999 in that table\.$"):
-        await desk.rows.apply(draft, gone)
+        await desk.rows.open(draft).write(gone)
     image = await desk.image("Customers", "1")
     assert image
     assert image["Value"] == 10.5
@@ -218,6 +218,6 @@ async def test_a_row_that_went_in_the_last_moment_refuses_its_batch_whole(desk: 
 async def test_what_nocodb_ignores_without_a_word_is_seen(desk: Desk) -> None:
     draft = await desk.draft("nocodb_update", table="Customers", changes=[change(1, Value=1)])
     row = RowWrite("1", draft.rows[0].before, {"Value": 1, "value": 2})
-    (written,) = await desk.rows.apply(draft, [row])
-    (seen,) = await desk.rows.verify(draft, [written])
+    (written,) = await desk.rows.open(draft).write([row])
+    (seen,) = await desk.rows.open(draft).check([written])
     assert (seen.standing, seen.differs) == ("other", ("value",))

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any, Literal
 
 from playwright.async_api import FilePayload, Page, expect
@@ -39,9 +40,10 @@ from tests.pictures.studio import (
     Studio,
 )
 from tests.pictures.terminal import Screen
-from tests.terminal.test_at_a_terminal import ROOT, TALK, Terminal
+from tests.terminal.test_at_a_terminal import Terminal
 from tests.web.page.browser import say, visit
 
+ROOT = Path(__file__).parents[2]
 Json = dict[str, Any]
 Theme = Literal["light", "dark"]
 
@@ -74,6 +76,7 @@ async def invoices_on_slack(studio: Studio, _: Camera) -> AsyncIterator[Picture]
     yield on_slack(studio, "slack-thread", asked, "light")
     studio.slack.click(studio.ana, card, "Approve")
     await studio.slack.until(lambda: "Undo" in card.buttons)
+    await studio.redraw()
     yield on_slack(studio, "slack-done", asked, "dark", last=2)
     studio.slack.click(studio.ana, card, "Undo")
     await studio.slack.until(lambda: not card.buttons)
@@ -221,8 +224,9 @@ async def page_on_a_phone(studio: Studio, camera: Camera) -> AsyncIterator[Pictu
         await approve.click()
         await expect(page.locator(".card .undo")).to_be_visible()
         yield await looked("page-phone-done", page, camera)
-        await page.locator(".card .undo").click()
-        await expect(page.locator(".card .undo")).to_be_hidden()
+        undo = page.get_by_role("button", name="Undo: Change 2 rows in Invoices", exact=True)
+        await undo.click()
+        await expect(undo).to_be_hidden()
 
 
 async def at_a_terminal(studio: Studio, _: Camera) -> AsyncIterator[Picture]:
@@ -322,8 +326,11 @@ class Sitting:
     def drawing(self, title: str) -> Json:
         screen = Screen(COLUMNS)
         screen.write(self.terminal.written)
+        lines = screen.shown()
+        while lines and "".join(part["text"] for part in lines[-1]).strip() in ("", "You:"):
+            lines.pop()  # the next prompt may be there already
         return {"kind": "terminal", "theme": "dark", "width": 780, "title": title,
-                "lines": screen.shown()}  # fmt: skip
+                "lines": lines}  # fmt: skip
 
 
 @asynccontextmanager
@@ -331,8 +338,8 @@ async def terminal(studio: Studio) -> AsyncIterator[Sitting]:
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, COLUMNS, 0, 0))
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", TALK, str(studio.home / "ponte.sock"), stdin=theirs, stdout=theirs,
-        stderr=theirs, cwd=studio.home.parent, start_new_session=True,
+        sys.executable, "-m", "tests.terminal.talk", str(studio.home / "ponte.sock"),
+        stdin=theirs, stdout=theirs, stderr=theirs, cwd=studio.home.parent, start_new_session=True,
         env={**os.environ, "TERM": "xterm", "PYTHONPATH": str(ROOT), "TZ": ZONE.key},
     )  # fmt: skip
     os.close(theirs)

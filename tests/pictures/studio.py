@@ -22,6 +22,7 @@ from bot.app import App
 from bot.config import Command, Config, Input
 from bot.home import Home
 from bot.settings import Settings
+from core.tasks import cancelled
 from tests.code import sandboxed
 from tests.fakes.discord import FakeDiscord, Somebody
 from tests.fakes.discord.addresses import sdk_addresses
@@ -167,6 +168,10 @@ class Studio:
     maya: Somebody
     server: Channel
 
+    async def redraw(self) -> None:
+        """Draw the cards of changes that moved, from the stored answers."""
+        await self.app._engine.redraw.once()
+
     def settled(self, drawing: Any) -> Any:
         """Without what differs from one run to the next: ids that are drawn by lot, ports."""
         text = json.dumps(drawing, ensure_ascii=False)
@@ -282,6 +287,8 @@ async def studio(folder: Path) -> AsyncIterator[Studio]:
                 app = App(settings, Config(quick_commands=COMMANDS), owner)
                 await app.open()
                 await app.start(surfaces=True)
+                # scenes call `redraw`: beside a click it would come first or last
+                await cancelled([t for t in app._engine._tasks if t.get_name() == "redraw"])
                 try:
                     await slack.deliveries.connected()
                     await discord.until(lambda: discord.rest.commands)

@@ -25,7 +25,8 @@ OF_TURNS = ("inbox", "turns", "changes", "threads", "thread_map", "files")
 
 def hurry() -> None:
     """All that waits for seconds waits for less."""
-    seconds = {"BEAT": 0.5, "LEASE": LEASE, "LEAD": 2.0, "RECHECK": 0.5, "AGAIN": 0.2}
+    seconds = {"BEAT": 0.5, "LEASE": LEASE, "LEAD": 2.0, "LEAD_MARGIN_SECONDS": 0.5,
+               "RECHECK": 0.5, "AGAIN": 0.2}  # fmt: skip
     for name, value in seconds.items():
         setattr(jobs, name, value)
     jobs.Jobs.recheck = seconds["RECHECK"]

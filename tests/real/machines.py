@@ -7,7 +7,6 @@ import json
 import random
 import re
 import signal
-import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
@@ -18,6 +17,7 @@ from typing import Any
 
 import psycopg
 
+from tests.fakes import forker
 from tests.fakes.bridge import FakeBridge
 from tests.fakes.bridge_tables import CUSTOMERS
 from tests.fakes.discord.people import Somebody
@@ -26,7 +26,7 @@ from tests.fakes.openai import FakeOpenAI, Script
 from tests.fakes.slack import FakeSlack, Post
 from tests.real.books import unbalanced
 from tests.real.postgres import Postgres
-from tests.real.test_whole import ROOT, clean_environment
+from tests.real.test_whole import clean_environment
 
 APOLOGY = "I was interrupted"
 PATIENCE = 8.0
@@ -60,7 +60,7 @@ class Machine:
         self.role = role
         self.settings = settings
         self.home = folder / name
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: forker.Process | None = None
         self._reading: asyncio.Task[None] | None = None
         self.lines: list[str] = []
         """What it said, of all its lives."""
@@ -81,10 +81,9 @@ class Machine:
 
     async def start(self, **more: str) -> None:
         """Raises AssertionError where it does not come to be ready."""
-        self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "tests.real.machine", self.role, cwd=ROOT,
+        self._process = await forker.start(
+            "tests.real.machine", self.role, stderr=asyncio.subprocess.STDOUT,
             env={**clean_environment(), **self.settings, "PONTE_HOME": str(self.home), **more},
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
         )  # fmt: skip
         assert self._process.stdout
         ready = asyncio.Event()

@@ -40,7 +40,7 @@ def missing() -> str:
     """Why there is none; "" where there is one."""
     if program() and shutil.which("openssl"):
         return ""
-    return "no nginx or no openssl is installed (apt install nginx openssl)"
+    return "needs nginx and openssl (apt install nginx openssl)"
 
 
 @dataclass

@@ -3,19 +3,18 @@ and on the command line, and the table behind the bridge holds what they decided
 
 from __future__ import annotations
 
-import asyncio
 import json
-import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from core.http import HttpAnswer, HttpClient
+from tests.fakes import forker
 from tests.fakes.bridge import FakeBridge
 from tests.fakes.bridge_tables import CUSTOMERS
 from tests.fakes.slack import FakeSlack
-from tests.real.test_whole import ROOT, bearer_of, clean_environment, ponte
+from tests.real.test_whole import bearer_of, clean_environment, ponte
 
 Json = Mapping[str, Any]
 
@@ -61,10 +60,8 @@ async def page(bridge: FakeBridge, home: Path, **settings: str) -> AsyncIterator
 
 async def command(bridge: FakeBridge, home: Path, *words: str) -> str:
     """What `ponte …` prints beside the process that runs."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "bot", *words, cwd=ROOT, stdout=asyncio.subprocess.PIPE,
-        env={**clean_environment(), "PONTE_HOME": str(home), "NOCODB_URL": bridge.url},
-    )  # fmt: skip
+    env = {**clean_environment(), "PONTE_HOME": str(home), "NOCODB_URL": bridge.url}
+    process = await forker.start("bot", *words, env=env)
     out, _ = await process.communicate()
     return out.decode()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from core.store.inbox import CRASHES, DEATHS_ALONE
 from tests.fakes.bridge_tables import CUSTOMERS
 from tests.fakes.choices import message
 from tests.real.conftest import ToolContext
@@ -97,7 +98,7 @@ async def test_in_the_middle_of_a_long_answer(ctx: ToolContext) -> None:
     assert len(keys) == len(set(keys))
 
 
-async def test_a_turn_that_kills_its_process_three_times_ends_in_one_apology(
+async def test_a_turn_that_kills_its_process_again_and_again_ends_in_one_apology(
     ctx: ToolContext,
 ) -> None:
     bomb, next_ = message("bomb", "k1"), message("hello", "k2")
@@ -109,7 +110,7 @@ async def test_a_turn_that_kills_its_process_three_times_ends_in_one_apology(
             await asyncio.Event().wait()
 
     ctx.gate.append(gate)
-    for _ in range(3):
+    for _ in range(CRASHES + DEATHS_ALONE):
         await ctx.victim.start()
         await ctx.people.say(bomb)
         await fell.wait()

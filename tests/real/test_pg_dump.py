@@ -24,7 +24,7 @@ ANA = Person("slack:T1:ana", "Ana")
 async def test_the_commands_that_are_told(real_postgres: Postgres, tmp_path: Path) -> None:
     bin = programs()
     if not (bin and (bin / "pg_dump").exists()):
-        pytest.skip("blocked: no pg_dump here")
+        pytest.skip("needs pg_dump (apt install postgresql-client)")
     dump, restore = re.findall(r"`(pg_[^`]+)`", str(InDatabase()))
     old, new = (real_postgres.url(real_postgres.database()) for _ in range(2))
     stores = await Stores.shared(old, takes=False, works=False)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
-import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from adapters.slack.setup import SCOPES
 from core.http import HttpClient
+from tests.fakes import forker
 from tests.fakes.bridge import FakeBridge
 from tests.fakes.discord.people import Somebody
 from tests.fakes.discord.server import FakeDiscord
@@ -27,10 +26,7 @@ def clean_environment() -> dict[str, str]:
 @asynccontextmanager
 async def ponte(settings: Mapping[str, str]) -> AsyncIterator[tuple[int, list[str]]]:
     """Its process id and what it said until it was ready; it must drain and exit 0."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "bot", "run", cwd=ROOT, env={**clean_environment(), **settings},
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
-    )  # fmt: skip
+    process = await forker.start("bot", "run", env={**clean_environment(), **settings})
     assert process.stdout
     lines: list[str] = []
     async for line in process.stdout:
@@ -106,10 +102,7 @@ async def test_doctor_asks_every_platform(tmp_path: Path) -> None:
 
 
 async def doctor(settings: Mapping[str, str]) -> tuple[int, str]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "bot", "doctor", cwd=ROOT, env={**clean_environment(), **settings},
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
-    )  # fmt: skip
+    process = await forker.start("bot", "doctor", env={**clean_environment(), **settings})
     out, _ = await process.communicate()
     assert process.returncode is not None
     return process.returncode, out.decode()

@@ -12,6 +12,7 @@ from pathlib import Path
 import aiohttp
 
 from core.messages import Answer, Message, decode, encode
+from tests.fakes import forker
 
 ROOT = Path(__file__).parents[2]
 
@@ -25,15 +26,19 @@ class Victim:
         self.home = home
         self._within = within
         self._arguments = [str(home), platform, *(["--bridge", bridge] if bridge else [])]
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: asyncio.subprocess.Process | forker.Process | None = None
         self.url = ""
         self.kills = 0
 
     async def start(self, *more: str) -> None:
-        self._process = await asyncio.create_subprocess_exec(
-            *self._within, sys.executable, "-m", "tests.fakes.victim", *self._arguments, *more,
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL, cwd=ROOT,
-        )  # fmt: skip
+        module, arguments = "tests.fakes.victim", [*self._arguments, *more]
+        if self._within:
+            self._process = await asyncio.create_subprocess_exec(
+                *self._within, sys.executable, "-m", module, *arguments,
+                stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL, cwd=ROOT,
+            )  # fmt: skip
+        else:
+            self._process = await forker.start(module, *arguments)
         assert self._process.stdout
         async for line in self._process.stdout:
             if line.startswith(b"http://"):

@@ -48,7 +48,7 @@ def test_it_is_opened_and_talked_to(
     assert kept.name.startswith(f"ponte-{schema}-")
 
 
-@pytest.mark.parametrize("schema", [SCHEMAS[0], SCHEMAS[-1]])
+@pytest.mark.parametrize("schema", SCHEMAS)
 def test_a_backup_of_it_is_restored(
     ponte: Shell, schema: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -58,3 +58,5 @@ def test_a_backup_of_it_is_restored(
         connection.execute("DROP TABLE inbox")
     assert ponte("restore", "--replace", str(tmp_path / "kept.tar.gz")).code == 0, ponte.err
     talks_on(ponte, monkeypatch)
+    assert ponte("backup", str(tmp_path / "upgraded.tar.gz")).code == 0, ponte.err
+    assert ponte("restore", "--replace", str(tmp_path / "upgraded.tar.gz")).code == 0, ponte.err

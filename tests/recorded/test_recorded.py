@@ -24,11 +24,13 @@ from tests.recorded.house import NUMBERED, House, Json, house, kept, new_numbers
 from tests.recorded.record import CHANGES, HANGS, HELD, PNG, TRICKLES, TURNS, states
 
 SCHEMAS = (3, 4, 5, 6)
+RECORDED_AS_BACKUP = (7,)
+"""The record of schema 7 is `backup-7.tar.gz`, which test_backups.py restores."""
 """Those whose home is recorded; each test runs on each."""
 OPEN = {"new", "running", "answered", "posting"}
 
 
-@dataclass
+@dataclass(repr=False)
 class Found(House):
     """The house with its record, and what stands in it under the names of the recorder."""
 
@@ -118,7 +120,7 @@ async def test_every_turn_ends_and_none_is_told_twice(here: Found) -> None:
     slack, discord = here.slack, here.discord
     before = {seq for seq, _ in _turns(here)}
     assert here.states("inbox") >= {"done", "stopped", "failed", "undeliverable", "removed"}
-    await slack.until(lambda: not OPEN & here.states("inbox"), 30)
+    await slack.until(lambda: not OPEN & here.states("inbox"))
     after = dict(_turns(here))
     assert before <= after.keys()
     hanging = here.post("hanging")
@@ -269,7 +271,8 @@ def test_each_schema_from_here_on_has_its_record() -> None:
     """Who adds a migration records the home of the version before it, by that version."""
     newest = len(MIGRATIONS)
     wanted = range(SCHEMAS[0], max(newest, SCHEMAS[0] + 1))
-    assert [schema for schema in wanted if not kept(schema).exists()] == []
+    missing = [schema for schema in wanted if not kept(schema).exists()]
+    assert missing == [schema for schema in missing if schema in RECORDED_AS_BACKUP]
     assert list(SCHEMAS) == sorted(
         int(path.name.split("-")[1].split(".")[0]) for path in kept(0).parent.glob("home-*.json.gz")
     )

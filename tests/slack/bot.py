@@ -10,7 +10,7 @@ from pathlib import Path
 from adapters.slack.connection import Credentials, SlackAdapter
 from adapters.slack.events import Options
 from adapters.slack.render import Links
-from bot.engine import Choices, Engine
+from bot.engine import Choices, Engine, Stores
 from core.integration import ChatPorts
 from core.policy import AccessPolicy
 from core.ports import Inbox, Model, StatusBoard
@@ -30,6 +30,10 @@ class Setting:
     board: StatusBoard | None = None
     inbox: Callable[[Inbox], Inbox] = lambda inbox: inbox
     grace: float = 1.0
+    listed: bool = True
+    """Whether Slack lists the workspace's people; else each is asked for."""
+    postgres: str = ""
+    """The URL of a migrated database that all is kept in; "" is `ponte.db` in the home."""
 
 
 @dataclass
@@ -72,6 +76,8 @@ async def workplace(home: Path, setting: Setting | None = None) -> AsyncIterator
         general, dm = slack.channel("general", alice, bob), slack.dm(alice)
         async with AsyncExitStack() as stack:
             setting = setting or Setting()
+            if not setting.listed:
+                slack.api.faults.add("users.list", "missing_scope", 0)
             bot = await stack.enter_async_context(running(slack, home, setting))
             yield Workplace(slack, bot, alice, bob, general, dm, home, setting, stack)
         assert slack.workspace.pings == []
@@ -84,7 +90,8 @@ async def running(slack: FakeSlack, home: Path, setting: Setting) -> AsyncIterat
     chosen = setting.chosen or choices(setting.model)
     if setting.board is not None:
         chosen = replace(chosen, board=setting.board)
-    engine = await Engine.open(home, chosen)
+    stores = await Stores.shared(setting.postgres) if setting.postgres else None
+    engine = await Engine.open(home, chosen, stores)
     adapter = SlackAdapter(
         credentials(slack, setting.http), ports(engine, chosen, setting.inbox),
         api_url=slack.base_url, options=setting.options, links=setting.links, home=home,
@@ -124,5 +131,6 @@ def ports(engine: Engine, chosen: Choices, inbox: Callable[[Inbox], Inbox]) -> C
     return ChatPorts(
         inbox=inbox(engine.inbox), journal=engine.journal, threads=engine.threads,
         files=engine.files, board=chosen.board, policy=chosen.policy,
-        removed=engine.manager.removed, refused=engine.refused,
+        removed=engine.manager.removed, refused=engine.refused, directory=engine.directory,
+        peers=engine.peers,
     )  # fmt: skip

@@ -1,62 +1,145 @@
-"""Who people are: courtesies that are kept, rights that are not."""
+"""Who the people of a workspace are: listed, asked for, told of by events, kept over restarts."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from functools import partial
+from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 
-from adapters.slack.client import Directory, SlackApi
+from adapters.slack import workspace
+from adapters.slack.client import SlackApi
+from adapters.slack.workspace import GROUPS, Directory
+from core.chat import directory as members
 from core.http import Proxies
 from core.messages import Person
+from core.policy import LONGEST_KEPT, MAX_STALE_SECONDS
+from core.records import Member
+from core.store.database import SqliteDatabase
+from core.store.directory import SqlDirectory
+from core.store.schema import MIGRATIONS
+from tests.fakes.loop_clock import LoopClock
 from tests.fakes.slack import TEAM, FakeSlack, Someone
+
+T = TypeVar("T")
+OTHER = "T0OTHER"
+MINUTES, DAY = LONGEST_KEPT, MAX_STALE_SECONDS
 
 
 class Town:
     """A directory over the fake Slack, and its clock."""
 
-    def __init__(self, slack: FakeSlack, path: Path) -> None:
-        self.slack, self.now = slack, 1000.0
+    def __init__(self, slack: FakeSlack, database: SqliteDatabase, path: Path) -> None:
+        self.slack, self.now, self.path = slack, 1_000_000.0, path
         self.alice = slack.person("Alice")
-        self.api = SlackApi(slack.bot_token, slack.base_url, Proxies())
-        self.directory = Directory(self.api, path, lambda: self.now)
+        self.rows = SqlDirectory(database, lambda name: f"hash of {name}"[::-1])
+        self.started()
 
-    async def guest(self, who: Someone, workspace: str = TEAM) -> bool | None:
-        return await self.directory.guest(Person("slack", who.id, workspace), TEAM)
+    def started(self) -> Directory:
+        """Another process, which knows what is in the rows."""
+        self.api = SlackApi(self.slack.bot_token, self.slack.base_url, Proxies())
+        self.directory = Directory(self.api, self.rows, old_file=self.path, clock=lambda: self.now)
+        self.directory.team = TEAM
+        return self.directory
 
-    async def groups(self, who: Someone) -> frozenset[str] | None:
-        return await self.directory.membership(Person("slack", who.id, TEAM))
+    async def close(self) -> None:
+        await self.directory.close()
+        await self.api.close()
+
+    async def restart(self) -> None:
+        await self.close()
+        await self.started().open()
+
+    async def list(self) -> None:
+        await self.directory._list_everybody()
+
+    async def guest(
+        self, who: Someone, workspace: str = TEAM, max_age: float = MINUTES
+    ) -> bool | None:
+        return await self.directory.guest(Person("slack", who.id, workspace), max_age)
+
+    async def groups(self, who: Someone, max_age: float = MINUTES) -> frozenset[str] | None:
+        return await self.directory.membership(Person("slack", who.id, TEAM), max_age)
+
+    @property
+    def calls(self) -> tuple[int, int]:
+        """Of users.info and users.list."""
+        return self.slack.api.calls["users.info"], self.slack.api.calls["users.list"]
+
+    async def row(self, who: Someone, scope: str = "") -> Member | None:
+        return next(iter(await self.rows.find("slack", {(scope, who.id)})), None)
 
 
 @pytest.fixture
 async def town(tmp_path: Path) -> AsyncIterator[Town]:
+    database = await SqliteDatabase.open(tmp_path / "ponte.db", MIGRATIONS)
     async with FakeSlack() as slack:
-        town = Town(slack, tmp_path / "people.json")
+        town = Town(slack, database, tmp_path / "slack-people.json")
         await town.directory.open()
         yield town
-        await town.directory.close()
-        await town.api.close()
+        await town.close()
+    await database.close()
+
+
+async def waits(question: Awaitable[T]) -> asyncio.Future[T]:
+    """The question, under way, and not answered yet."""
+    asked = asyncio.ensure_future(question)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert not asked.done()
+    return asked
 
 
 async def test_a_member_a_guest_and_a_stranger(town: Town) -> None:
     assert await town.guest(town.alice) is False
     for kind in ("multi", "single"):
         assert await town.guest(town.slack.person("Eve", guest=kind)) is True
-    stranger = town.slack.person("Eve", team="T0OTHER")
+    stranger = town.slack.person("Eve", team=OTHER)
     assert await town.guest(stranger) is True
-    assert await town.guest(stranger, "T0OTHER") is False
+    assert await town.guest(stranger, OTHER) is False
+
+
+async def test_who_was_listed_is_not_asked_for(town: Town) -> None:
+    eve, zoe = town.slack.person("Eve", guest="multi"), town.slack.person("Zoe", locale="pt-BR")
+    await town.list()
+    assert (await town.guest(town.alice), await town.guest(eve)) == (False, True)
+    assert town.directory.locale(zoe.id) == "pt-BR"
+    assert town.calls == (0, 1)
+    assert town.directory.is_complete
 
 
 async def test_many_who_ask_at_once_are_one_question(town: Town) -> None:
     told = await asyncio.gather(*(town.guest(town.alice) for _ in range(20)))
     assert set(told) == {False}
-    assert town.slack.api.calls["users.info"] == 1
+    assert town.calls == (1, 0)
 
 
-async def test_a_right_is_not_kept_longer_than_minutes_whatever_slack_does(town: Town) -> None:
+async def test_what_is_known_comes_through_a_restart_and_names_only_what_is_needed(
+    town: Town,
+) -> None:
+    town.slack.workspace.groups["S1"] = {town.alice.id}
+    await town.list()
+    await town.groups(town.alice)
+    town.path.write_text("{}")
+    await town.restart()
+    assert not town.path.exists(), "where names were kept before"
+    for method in ("users.info", "users.list", "usergroups.list"):
+        town.slack.api.faults.add(method, "503", 0)
+    assert town.directory.known(town.alice.id).name == "Alice"
+    assert await town.guest(town.alice) is False
+    assert await town.groups(town.alice) == frozenset({"slack:S1"})
+    assert await town.row(town.alice) == Member(
+        town.alice.id, "", f"slack:{TEAM}:{town.alice.id}", "Alice", "en-US", "Europe/Paris",
+        belongs_to=frozenset({TEAM}), confirmed_at=town.now,
+    )  # fmt: skip
+    kept = await town.row(town.alice, GROUPS)
+    assert kept
+    assert kept.belongs_to == {"S1"}
+
+
+async def test_a_right_is_confirmed_within_minutes_or_known_for_a_day(town: Town) -> None:
     town.slack.workspace.groups["S1"] = {town.alice.id}
     assert await town.guest(town.alice) is False
     assert await town.groups(town.alice) == frozenset({"slack:S1"})
@@ -69,30 +152,219 @@ async def test_a_right_is_not_kept_longer_than_minutes_whatever_slack_does(town:
     assert await town.guest(town.alice) is None
     assert await town.groups(town.alice) is None, "not known, which is not the same as none"
     assert town.directory.trouble == "missing_scope"
+    town.now += 86_000
+    assert await town.guest(town.alice, max_age=DAY) is False
+    assert await town.groups(town.alice, max_age=DAY) == frozenset({"slack:S1"})
+    town.now += 200
+    assert await town.guest(town.alice, max_age=DAY) is None
+    assert await town.groups(town.alice, max_age=DAY) is None
 
 
-async def test_a_name_is_kept_for_a_month(town: Town, tmp_path: Path) -> None:
-    await town.directory.profiles([town.alice.id])
-    await town.directory.close()
-    for days, name in ((29, "Alice"), (31, "")):
-        later = partial(float, 1000 + days * 86_400)
-        other = Directory(town.api, tmp_path / "people.json", later)
-        await other.open()
-        assert other.known(town.alice.id).name == name
+async def test_whose_account_is_deactivated_or_gone_has_left(town: Town) -> None:
+    async def has_left(user: str) -> bool | None:
+        return await town.directory.has_left(Person("slack", user, TEAM))
+
+    assert await has_left(town.alice.id) is False
+    assert await has_left("U0NOBODY") is True
+    town.alice.deactivated = True
+    town.now += 241
+    assert await has_left(town.alice.id) is True
+    assert await town.directory.people([f"slack:{town.alice.id}"]) == []
+    town.alice.deactivated = False
+    assert await has_left(town.alice.id) is False
+    town.slack.api.faults.add("users.info", "missing_scope", 0)
+    town.now += 241
+    assert await has_left(town.alice.id) is None
 
 
-async def test_a_broken_file_costs_only_the_names(town: Town, tmp_path: Path) -> None:
-    path = tmp_path / "broken.json"
-    for text in ("", "[]", '{"U1": [1]}', '{"U1": null}', "\x00"):
-        path.write_text(text)
-        other = Directory(town.api, path)
-        await other.open()
-        assert other.known("U1").name == ""
+@pytest.mark.parametrize("how", ["503", "429", "service_unavailable"])
+async def test_where_slack_does_not_answer_the_question_waits(
+    town: Town, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(members, "ASK_AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr("adapters.slack.client._TRIES", 0)
+    town.slack.api.faults.add("users.info", how, 2)
+    assert await town.guest(town.alice) is False
+    assert town.calls[0] == 3
+
+
+async def test_people_and_groups_have_names_for_cards(town: Town) -> None:
+    town.slack.workspace.groups["S1"] = {town.alice.id}
+    asked = [f"slack:{town.alice.id}", "slack:S1", "slack:S9", "slack:U0NOBODY"]
+    assert await town.directory.labels(asked) == {
+        f"slack:{town.alice.id}": "Alice",
+        "slack:S1": "s1",
+    }
+    for method in ("users.info", "usergroups.list"):
+        town.slack.api.faults.add(method, "missing_scope", 0)
+    other = Directory(town.api, clock=lambda: town.now)
+    assert await other.labels(asked) == {}
+    await other.close()
+
+
+async def test_who_waits_is_told_by_a_list_and_by_an_event(town: Town) -> None:
+    held = town.slack.api.hold("users.info")
+    alice = await waits(town.guest(town.alice))
+    await town.list()
+    assert await alice is False
+    bob = town.slack.person("Bob", guest="single")
+    town.slack.api.faults.add("users.info", "429", 0, retry_after=60)
+    asked = await waits(town.guest(bob))
+    user = town.slack.api.workspace.people[bob.id]
+    assert user is bob
+    await town.directory.hear(told_of(bob))
+    assert await asked is True
+    held.release()
+
+
+async def test_a_retry_after_of_a_minute_shuts_nobody_out(town: Town) -> None:
+    """The question waits for its pace, and everybody is listed instead."""
+    crowd = [town.slack.person(f"Person {n}") for n in range(80)]
+    town.slack.api.faults.add("users.info", "429", 1, retry_after=60)
+    town.directory.start()
+    told = await asyncio.gather(*(town.guest(someone) for someone in crowd))
+    assert set(told) == {False}
+    assert town.calls[0] <= 34
+    assert town.calls[1] <= 3
+
+
+async def test_a_list_is_asked_for_in_the_pages_that_slack_gives(town: Town) -> None:
+    for n in range(450):
+        town.slack.person(f"Person {n}")
+    town.slack.workspace.largest_page = 200
+    await town.list()
+    asked = [arguments for method, arguments in town.slack.api.log if method == "users.list"]
+    assert [int(each["limit"]) for each in asked] == [999, 500, 200, 200, 200]
+    people = [someone.id for someone in town.slack.workspace.people.values()]
+    rows = await town.rows.find("slack", {("", id) for id in people})
+    assert {row.id for row in rows} == set(people)
+
+
+async def test_a_list_goes_on_where_it_was_after_a_limit_and_anew_where_its_place_is_lost(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workspace, "PAGE_SIZES", (50,))
+    for n in range(120):
+        town.slack.person(f"Person {n}")
+    faults = iter(["429", "", "invalid_cursor"])
+
+    def next_fault() -> None:
+        if how := next(faults, ""):
+            town.slack.api.faults.add("users.list", how, 1, retry_after=1)
+
+    town.slack.after["users.list"] = next_fault
+    listing = asyncio.ensure_future(town.list())
+    await LoopClock().skip_until_done(listing, 1.0)  # the pace of tier 2
+    await listing
+    cursors = [a.get("cursor") for method, a in town.slack.api.log if method == "users.list"]
+    assert [cursor is None for cursor in cursors] == [True, False, True, False, False]
+    assert town.directory.is_complete
+
+
+async def test_who_left_is_forgotten_and_strangers_and_the_erased_are_not_listed(
+    town: Town,
+) -> None:
+    eve, zoe = town.slack.person("Eve", team=OTHER), town.slack.person("Zoe")
+    await town.list()
+    assert await town.row(eve) is None
+    assert await town.row(zoe)
+    zoe.deactivated = True
+    await town.rows.forget("slack", [town.alice.id])
+    town.directory.forget(frozenset({town.alice.id}))
+    await town.list()
+    assert (await town.row(zoe), await town.row(town.alice)) == (None, None)
+    assert town.directory.known(town.alice.id).name == ""
+    town.slack.changes(town.alice, name="Alice Again")
+    await town.directory.hear(told_of(town.alice))
+    assert town.directory.known(town.alice.id).name == ""
+    assert town.calls[0] == 0
+    assert await town.guest(town.alice) is False, "who writes again is asked for"
+    assert town.calls[0] == 1
+    assert await town.row(town.alice) is None, "and not kept"
+
+
+def told_of(who: Someone, **more: object) -> dict[str, object]:
+    """As an event tells of somebody: without their language."""
+    return {
+        "id": who.id, "team_id": who.team, "is_restricted": bool(who.guest),
+        "is_ultra_restricted": who.guest == "single", "deleted": who.deactivated, "tz": who.tz,
+        "profile": {"display_name": who.name, "status_text": who.status}, **more,
+    }  # fmt: skip
+
+
+async def test_an_event_changes_what_is_known_and_a_status_writes_nothing(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await town.list()
+    writes = list[int]()
+    put = town.rows.put
+
+    async def counted(platform: str, told: list[Member]) -> frozenset[str]:
+        writes.append(len(told))
+        return await put(platform, told)
+
+    monkeypatch.setattr(town.rows, "put", counted)
+    for n in range(50):
+        town.now += 10
+        town.alice.status = f"in a meeting {n}"
+        await town.directory.hear(told_of(town.alice))
+    assert writes == []
+    town.now += MINUTES - 1
+    assert await town.guest(town.alice) is False, "each event confirms them"
+    town.alice.guest, town.alice.name = "single", "Alicia"
+    await town.directory.hear(told_of(town.alice))
+    assert writes == [1]
+    assert await town.guest(town.alice) is True
+    known = town.directory.known(town.alice.id)
+    assert (known.name, known.locale) == ("Alicia", "en-US")
+    assert town.calls == (0, 1)
+
+
+async def test_an_event_that_does_not_tell_who_is_a_guest_tells_nothing(town: Town) -> None:
+    """docs.slack.dev/reference/events/user_status_changed has an example of such a user."""
+    eve = town.slack.person("Eve", guest="single")
+    bare = {"id": eve.id, "team_id": TEAM, "name": "eve", "profile": {"display_name": "Eve"}}
+    await town.directory.hear(bare)
+    nothings: list[Any] = [{}, None, eve.id, [eve.id]]
+    for nothing in nothings:
+        await town.directory.hear(nothing)
+    assert town.directory.known(eve.id).name == ""
+    assert await town.guest(eve) is True
+
+
+async def test_a_stranger_who_never_wrote_is_not_kept_and_one_who_left_goes(town: Town) -> None:
+    eve = town.slack.person("Eve", team=OTHER)
+    await town.directory.hear(told_of(eve))
+    assert await town.row(eve) is None
+    await town.guest(town.alice)
+    town.alice.deactivated = True
+    await town.directory.hear(told_of(town.alice))
+    assert await town.row(town.alice) is None
 
 
 async def test_the_names_of_many_leave_room_for_a_right(town: Town) -> None:
     crowd = [town.slack.person(f"Person {n}") for n in range(60)]
-    named = await town.directory.profiles(someone.id for someone in crowd)
-    assert 10 < sum(bool(profile.name) for profile in named.values()) < 25
-    async with asyncio.timeout(1.0):
-        assert await town.guest(town.slack.person("Newcomer")) is False
+    named = await town.directory.profiles((someone.id for someone in crowd), seconds=60.0)
+    assert sum(bool(profile.name) for profile in named.values()) == workspace.COURTESIES_AT_ONCE
+    assert await town.guest(town.slack.person("Newcomer")) is False
+    assert town.calls == (workspace.COURTESIES_AT_ONCE + 1, 0), "nobody else is asked for before"
+
+
+async def test_memory_is_bounded_whoever_is_listed(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(members, "MAX_MEMBERS_IN_MEMORY", 100)
+    await town.restart()
+    crowd = [town.slack.person(f"Person {n}") for n in range(300)]
+    await town.guest(crowd[-1])
+    await town.list()
+    assert len(town.directory._members._known) == 100
+    assert town.directory.known(crowd[-1].id).name, "who talks with us stays"
+    assert await town.guest(crowd[-2]) is False
+    assert town.calls == (1, 1), "the others are found in their rows"
+
+
+async def test_without_the_scope_nobody_is_known_and_it_is_said(town: Town) -> None:
+    town.slack.api.without.add("users:read")
+    assert await town.guest(town.alice) is None
+    assert town.directory.trouble == "missing_scope"

@@ -101,6 +101,18 @@ async def test_a_request_that_is_not_slacks_is_refused(
         assert (status == 401, b"abc" in answer) == (True, False)
 
 
+async def test_nothing_is_made_of_a_body_before_its_signature_is_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with workplace(tmp_path, Setting(http=True)) as w:
+        body = b'{"a":[' + b"{}," * 300_000 + b"0]}"
+        monkeypatch.setattr(
+            "adapters.slack.connection.AsyncBoltRequest", lambda **_: pytest.fail("it was read")
+        )
+        for headers in (sign("another secret", body), sign(SECRET, body, at=time.time() - 3600)):
+            assert (await post(w.bot.slack, body, **headers))[0] == 401
+
+
 @pytest.mark.parametrize("body", [b"", b"\xff\xfe", b"{", b"payload=%7B", b"[" * 100_000])
 async def test_nonsense_is_refused_without_a_trace(tmp_path: Path, body: bytes) -> None:
     async with workplace(tmp_path, Setting(http=True)) as w:

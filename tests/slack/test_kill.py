@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 import signal
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
+from tests.fakes import forker
 from tests.fakes.slack import FakeSlack, Place, Post
 from tests.slack.victim import story
-
-ROOT = Path(__file__).parents[2]
 
 
 class Victim:
@@ -24,14 +21,13 @@ class Victim:
         self._home = home
         self._slack = slack
         self.more: tuple[str, ...] = ()
-        self._process: asyncio.subprocess.Process | None = None
+        self._process: forker.Process | None = None
 
     async def start(self, *, ready: bool = True) -> None:
         """`ready` False: it may die before it says so."""
-        self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "tests.slack.victim", str(self._home), self._slack.base_url,
-            *self.more, cwd=ROOT, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
-        )  # fmt: skip
+        self._process = await forker.start(
+            "tests.slack.victim", str(self._home), self._slack.base_url, *self.more
+        )
         if self._process.stdout is not None:
             said = await self._process.stdout.readline()
             assert said == b"ready\n" or not ready
@@ -57,8 +53,8 @@ class Victim:
 async def slack() -> AsyncIterator[FakeSlack]:
     async with FakeSlack() as fake:
         fake.api.limits.on = False
-        fake.deliveries.ack_limit = 1.0
-        fake.deliveries.retry_delays = (0.1, *(0.5,) * 60)
+        fake.deliveries.ack_limit = 60.0
+        fake.deliveries.retry_delays = (0.02,) * 60
         yield fake
 
 

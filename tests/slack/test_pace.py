@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 import pytest
 
-from adapters.slack.client import TIERS, RateLimit, RateLimiter
-from core.errors import PlatformBusy
+from adapters.slack.client import (
+    REFUSAL_LINE,
+    REFUSALS_A_MINUTE,
+    TIERS,
+    RateLimit,
+    RateLimiter,
+)
+from core.errors import NotStored, PlatformBusy
 from tests.fakes.clock import Clock
 
 
@@ -47,26 +55,42 @@ async def test_who_must_wait_too_long_takes_no_place() -> None:
         assert busy.value.seconds == pytest.approx(1.1)
 
 
+async def test_a_database_that_is_away_leaves_each_process_its_own_pace() -> None:
+    class Away:
+        async def run(self, names: object, work: object) -> NoReturn:
+            raise NotStored
+
+    limiter = RateLimiter(Clock(100.0), Away())
+    assert await passed(limiter, "chat.update", "C1", 100) == TIERS["chat.update"] // 3
+
+
+async def test_a_refusal_takes_no_place_of_an_answer_s() -> None:
+    limiter = RateLimiter(Clock(100.0))
+    assert await passed(limiter, REFUSAL_LINE, "C1", 100) == REFUSALS_A_MINUTE // 3
+    assert await passed(limiter, "chat.postEphemeral", "C1", 100) >= 32
+    assert await passed(limiter, "chat.postMessage", "C1", 100) == 5
+
+
 async def test_retry_after_holds_the_line() -> None:
     clock = Clock(100.0)
     limiter = RateLimiter(clock)
-    limiter.hold("chat.update", "C1", 30)
+    await limiter.hold("chat.update", "C1", 30)
     assert await passed(limiter, "chat.update", "C2", 1) == 0
-    assert not limiter.spare("chat.update")
+    assert not await limiter.spare("chat.update")
     clock.now += 31
     assert await passed(limiter, "chat.update", "C2", 1) == 1
 
 
-def test_a_claimed_place_is_taken_at_once_and_only_where_there_is_one_to_spare() -> None:
+async def test_a_claimed_place_is_taken_at_once_and_only_where_there_is_one_to_spare() -> None:
     limiter = RateLimiter(Clock(100.0))
-    claimed = sum(limiter.claim("chat.update") for _ in range(100))
+    claimed = sum([await limiter.claim("chat.update") for _ in range(100)])
     assert 0 < claimed <= TIERS["chat.update"] // 3
-    assert not limiter.spare("chat.update")
+    assert not await limiter.spare("chat.update")
 
 
 async def test_a_call_with_a_claimed_place_does_not_wait() -> None:
     limiter = RateLimiter(Clock(100.0))
-    limiter.claim("chat.update")
+    await limiter.claim("chat.update")
     await passed(limiter, "chat.update", "C1", 100)
     await limiter.turn("chat.update", "C1", 0.0, claimed=True)
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from adapters.slack.setup import SCOPES
+from tests.fakes import forker
 from tests.fakes.slack import TEAM, FakeSlack
-
-ROOT = Path(__file__).parents[2]
 
 
 def environment(slack: FakeSlack, home: Path, **more: str) -> dict[str, str]:
@@ -25,11 +23,8 @@ def environment(slack: FakeSlack, home: Path, **more: str) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def ponte(*words: str, env: Mapping[str, str]) -> AsyncIterator[asyncio.subprocess.Process]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "bot", *words, cwd=ROOT, env=env, stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-    )  # fmt: skip
+async def ponte(*words: str, env: Mapping[str, str]) -> AsyncIterator[forker.Process]:
+    process = await forker.start("bot", *words, env=env, stderr=asyncio.subprocess.STDOUT)
     try:
         yield process
     finally:
@@ -38,7 +33,7 @@ async def ponte(*words: str, env: Mapping[str, str]) -> AsyncIterator[asyncio.su
         await process.communicate()
 
 
-async def until_ready(process: asyncio.subprocess.Process) -> str:
+async def until_ready(process: forker.Process) -> str:
     told = ""
     while process.stdout is not None and (line := (await process.stdout.readline()).decode()):
         told += line

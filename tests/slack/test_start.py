@@ -151,3 +151,23 @@ async def test_where_it_cannot_hear_everything_doctor_and_status_say_so(tmp_path
             await w.restart(Setting(options=Options(everything=lambda: everything)))
             told = await w.bot.slack.health()
             assert (told.state, "only mentions are heard" in told.words) == ("on", not heard)
+
+
+async def test_the_doctor_says_whether_an_older_app_lacks_the_events_of_people(
+    tmp_path: Path,
+) -> None:
+    async def words(slack: FakeSlack) -> str:
+        found = await check(slack.bot_token, "", "s", slack.base_url, Proxies(), home=tmp_path)
+        (said,) = [health for health in found if health.name == "slack events"]
+        assert said.state == "on"
+        return said.words
+
+    async with workplace(tmp_path) as w:
+        w.slack.workspace.hears_of_people = False
+        w.slack.joins("Zoe")
+        assert "paste the manifest" in await words(w.slack)
+        w.slack.workspace.hears_of_people = True
+        w.slack.changes(w.alice, status="away")
+        await w.slack.deliveries.settled()
+        assert await words(w.slack) == "team_join and user_change arrive"
+        assert (tmp_path / "slack-events").stat().st_mode & 0o077 == 0

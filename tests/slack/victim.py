@@ -28,7 +28,7 @@ from tests.fakes.choices import choices
 from tests.fakes.slack import APP_TOKEN, BOT_TOKEN
 from tests.slack.bot import joined, ports
 
-PAUSE = 0.01
+PAUSE = 0.001
 LINE = "line {number} of the story, which is long enough to fill a post before it ends\n"
 
 
@@ -69,7 +69,7 @@ def flat(address: Address) -> OwnWay:
 async def main(home: Path, api_url: str, *more: str) -> None:
     done = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, done.set)
-    ChatSurface.interval = 0.2
+    ChatSurface.interval = 0.02
     chosen = choices(Storyteller())
     with Home(home).take():
         engine = await Engine.open(home, chosen)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from core.tools.stackspot import StackSpot
 from core.tools.stackspot.source import Conversations
+from tests.fakes.loop_clock import LoopClock
 from tests.fakes.stackspot import FakeStackSpot, Trouble
 from tests.fakes.stackspot.clock import SteppedClock
 from tests.stackspot.house import Stage, client, refused
@@ -59,8 +62,11 @@ async def test_an_answer_that_does_not_come_is_given_up(
     fake: FakeStackSpot, clock: SteppedClock
 ) -> None:
     fake.fail("agent", Trouble("hang"))
-    async with client(fake.url, clock, deadline=0.05) as stackspot:
-        error = await refused(stackspot.ask_agent(AGENT, "a"))
+    async with client(fake.url, clock) as stackspot:
+        asking = asyncio.create_task(refused(stackspot.ask_agent(AGENT, "a")))
+        await fake.seen("agent")
+        LoopClock().skip(600.0)
+        error = await asking
     assert (error.code, fake.count("agent")) == ("unknown", 1)
 
 

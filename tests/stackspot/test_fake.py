@@ -82,6 +82,7 @@ async def test_an_answer_is_cached_and_a_token_ends(
         assert await status(http, "GET", url, headers=headers) == 401
 
 
+@pytest.mark.starts_process
 async def test_it_runs_as_a_process(clock: SteppedClock) -> None:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.fakes.stackspot", stdout=asyncio.subprocess.PIPE

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from core.http import HttpAnswer, HttpDown, HttpError, HttpTimeout, HttpTooLarge, HttpUnreadable
 from core.tools.stackspot import StackSpot
 from core.tools.stackspot.api import BUSY_PAUSES, PAUSES, pause_after, wait_of
+from tests.fakes.loop_clock import LoopClock
 from tests.fakes.stackspot import FakeStackSpot, Trouble
 from tests.fakes.stackspot.clock import SteppedClock
 from tests.fakes.stackspot.state import DAILY, How
@@ -137,11 +140,13 @@ async def test_a_broken_look_is_looked_at_again(
 
 
 async def test_a_look_that_hangs_is_given_up_and_looked_at_again(
-    fake: FakeStackSpot, stackspot: StackSpot, monkeypatch: pytest.MonkeyPatch
+    fake: FakeStackSpot, stackspot: StackSpot
 ) -> None:
-    monkeypatch.setattr("core.tools.stackspot.client.PATIENCE", 0.05)
     fake.fail("status", Trouble("hang"))
-    assert (await stackspot.run("echo", "a")).text == "echo: a"
+    running = asyncio.create_task(stackspot.run("echo", "a"))
+    await fake.seen("status")
+    LoopClock().skip(60.0)
+    assert (await running).text == "echo: a"
     assert fake.count("status") == 4
 
 

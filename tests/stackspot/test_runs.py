@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from core.changes.model import Change, Draft, Proposal
-from core.changes.ports import Watched
+from core.changes.ports import WatchedBatch
 from core.errors import ToolError, WriteUnsure
 from core.records import QuickCommand
 from core.tools.stackspot import StackSpot
@@ -37,11 +37,11 @@ async def test_it_is_begun_with_its_input_and_waited_for(
 ) -> None:
     runs, one = StackSpotRuns(stackspot), draft(given)
     assert (runs.batch(one), runs.patience) == (1, stackspot.deadline + MARGIN)
-    (seen,) = await runs.verify(one, one.rows)
+    (seen,) = await runs.open(one).check(one.rows)
     assert seen.standing == "before"
     assert fake.requests == [], "there is nothing to look for"
-    (row,) = await runs.apply(one, one.rows)
-    (seen,) = await runs.verify(one, [row])
+    (row,) = await runs.open(one).write(one.rows)
+    (seen,) = await runs.open(one).check([row])
     (made,) = fake.executions.values()
     assert (made.id, made.input, made.conversation) == (row.id, given, one.target["conversation"])
     assert seen.standing == "after"
@@ -53,10 +53,10 @@ async def test_how_it_goes_wrong(stackspot: StackSpot, fake: FakeStackSpot) -> N
     runs, one = StackSpotRuns(stackspot), draft()
     fake.go(Run.of("RUNNING", "FAILURE"), Run.of("RUNNING"))
     for standing, words in (("failed", "reports that it failed"), ("other", "may still finish")):
-        (row,) = await runs.apply(one, one.rows)
-        (seen,) = await runs.verify(one, [row])
+        (row,) = await runs.open(one).write(one.rows)
+        (seen,) = await runs.open(one).check([row])
         assert (seen.standing, words in seen.words) == (standing, True)
-    (lost,) = await runs.verify(one, [replace(one.rows[0], id="01NOBODYKNOWSTHISONE000000")])
+    (lost,) = await runs.open(one).check([replace(one.rows[0], id="01NOBODYKNOWSTHISONE000000")])
     assert (lost.standing, "no longer knows" in lost.words) == ("other", True)
 
 
@@ -64,10 +64,10 @@ async def test_whether_it_was_begun(stackspot: StackSpot, fake: FakeStackSpot) -
     runs, one = StackSpotRuns(stackspot), draft()
     fake.fail("create", Trouble("reset", after=True))
     with pytest.raises(WriteUnsure, match="not known whether `summary` was started"):
-        await runs.apply(one, one.rows)
+        await runs.open(one).write(one.rows)
     fake.answer("create", 403)
     with pytest.raises(ToolError) as refused:
-        await runs.apply(one, one.rows)
+        await runs.open(one).write(one.rows)
     assert not isinstance(refused.value, WriteUnsure)
 
 
@@ -80,18 +80,18 @@ async def test_it_cannot_be_taken_back(stackspot: StackSpot) -> None:
 
 async def test_who_watches_sees_how_far_it_is(stackspot: StackSpot, fake: FakeStackSpot) -> None:
     runs, one = StackSpotRuns(stackspot), draft()
-    assert isinstance(runs, Watched)
+    assert isinstance(runs.open(one), WatchedBatch)
     told: list[str] = []
 
     async def doing(words: str) -> None:
         told.append(words)
 
-    (row,) = await runs.apply(one, one.rows)
-    (seen,) = await runs.watch(one, [row], doing, "en")
+    (row,) = await runs.open(one).write(one.rows)
+    (seen,) = await runs.open(one).watch([row], doing, "en")
     assert seen.standing == "after"
     assert told == [
         "is waiting for StackSpot to begin…",
         "is running the quick command… 42 % · Summarise",
     ]
-    (before,) = await runs.watch(one, one.rows, doing, "en")
+    (before,) = await runs.open(one).watch(one.rows, doing, "en")
     assert before.standing == "before"

@@ -8,7 +8,6 @@ import os
 import pty
 import re
 import struct
-import sys
 import termios
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,15 +16,9 @@ from pathlib import Path
 import pytest
 
 from core.messages import Answer
+from tests.fakes import forker
 from tests.web.house import House, Turn
 
-ROOT = Path(__file__).parents[2]
-TALK = """
-import asyncio, sys
-from pathlib import Path
-from adapters.terminal.chat import chat
-sys.exit(asyncio.run(chat(Path(sys.argv[1]), "en", sys.stdin, sys.stdout)))
-"""
 UP, LEFT = "\x1b[A", "\x1b[D"
 
 
@@ -46,10 +39,9 @@ class Terminal:
         os.write(self._ours, text.encode())
 
     async def until(self, text: str, times: int = 1) -> None:
-        async with asyncio.timeout(20):
-            while self.plain.count(text) < times:
-                self._came.clear()
-                await self._came.wait()
+        while self.plain.count(text) < times:
+            self._came.clear()
+            await self._came.wait()
 
     def _read(self) -> None:
         try:
@@ -65,14 +57,13 @@ class Terminal:
 
 
 @asynccontextmanager
-async def at_a_terminal(house: House, folder: Path) -> AsyncIterator[Terminal]:
+async def at_a_terminal(house: House, folder: Path, *more: str) -> AsyncIterator[Terminal]:
     assert house.home is not None
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", TALK, str(house.home / "ponte.sock"), stdin=theirs, stdout=theirs,
-        stderr=theirs, cwd=folder, start_new_session=True,
-        env={**os.environ, "TERM": "xterm", "PYTHONPATH": str(ROOT)},
+    process = await forker.start(
+        "tests.terminal.talk", str(house.home / "ponte.sock"), *more, cwd=folder,
+        env={**os.environ, "TERM": "xterm"}, stdin=theirs, stdout=theirs, stderr=theirs,
     )  # fmt: skip
     os.close(theirs)
     terminal = Terminal(ours)
@@ -80,8 +71,7 @@ async def at_a_terminal(house: House, folder: Path) -> AsyncIterator[Terminal]:
         await terminal.until("You:")
         yield terminal
         terminal.type("/exit\r")
-        async with asyncio.timeout(20):
-            assert await process.wait() == 0
+        assert await process.wait() == 0
     finally:
         if process.returncode is None:
             process.kill()
@@ -180,8 +170,20 @@ async def test_it_says_for_how_long_it_works(house: House, tmp_path: Path) -> No
         return Answer("There.")
 
     house.script = script
-    async with at_a_terminal(house, tmp_path) as terminal:
+    async with at_a_terminal(house, tmp_path, "1") as terminal:
         terminal.type("tables?\r")
-        await terminal.until("5 s · is looking at the tables…")
+        await terminal.until(" s · is looking at the tables…")
         seen.set()
         await terminal.until("There.")
+
+
+async def test_a_person_who_has_read_of_a_failure_leaves_with_0(
+    house: House, tmp_path: Path
+) -> None:
+    async def script(turn: Turn) -> Answer:
+        return Answer("The model's server does not answer.", "failed", code="model_down")
+
+    house.script = script
+    async with at_a_terminal(house, tmp_path) as terminal:  # looks at the exit code
+        terminal.type("hello\r")
+        await terminal.until("does not answer")

@@ -33,10 +33,9 @@ class Tty(io.StringIO):
         return super().write(text)
 
     async def until(self, text: str, times: int = 1) -> None:
-        async with asyncio.timeout(10):
-            while self.getvalue().count(text) < times:
-                self._written.clear()
-                await self._written.wait()
+        while self.getvalue().count(text) < times:
+            self._written.clear()
+            await self._written.wait()
 
 
 class Hands:
@@ -78,6 +77,29 @@ async def test_a_pipe_asks_line_by_line(house: House) -> None:
     code, out = await piped(house, "one\n\n  two  \nlast without end")
     assert (code, out) == (0, "You said: one\nYou said: two\nYou said: last without end\n")
     assert [row.message.author.key for row in house.rows.values()] == ["terminal:owner"] * 3
+
+
+async def test_a_pipe_whose_message_failed_exits_1(house: House, tmp_path: Path) -> None:
+    """The model is down: a script must not take its apology for an answer."""
+
+    async def script(turn: Turn) -> Answer:
+        if "down" in turn.message.text:
+            return Answer("The model's server does not answer.", "failed", code="model_down")
+        if "stop" in turn.message.text:
+            return Answer("_Stopped._", "stopped")
+        return Answer("Yes.")
+
+    house.script = script
+    down = "The model's server does not answer.\n"
+    assert await piped(house, "down\n") == (1, down)
+    assert await piped(house, "down\nup\n") == (1, f"{down}Yes.\n"), (
+        "the rest is asked all the same"
+    )
+    assert await piped(house, "up\ndown\nexit\n") == (1, f"Yes.\n{down}")
+    assert await piped(house, "up\nstop it\n") == (0, "Yes.\n_Stopped._\n")
+    (tmp_path / "large.csv").write_bytes(b"x" * (chat.LARGEST + 1))
+    code, out = await piped(house, f"read @{tmp_path}/large.csv\n")
+    assert (code, "too large" in out) == (1, True), "what was not sent was not answered"
 
 
 @pytest.mark.parametrize("word", ["sair", "exit", "quit", "EXIT", "/exit", "/quit", "quitter"])
@@ -223,7 +245,7 @@ async def test_a_restart_in_mid_answer_asks_nothing_twice(house: House) -> None:
 
 async def test_what_is_refused_is_told_and_the_talk_goes_on(house: House) -> None:
     code, out = await piped(house, f"{'x' * 2_000_000}\nnext\n")
-    assert code == 0
+    assert code == 1, "one message was refused"
     assert out.splitlines() == [
         "That is too large: 1.9 MiB, and at most 1.9 MiB fit. Send a smaller one, or a file.",
         "You said: next",

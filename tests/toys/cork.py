@@ -116,10 +116,13 @@ class CorkAdapter:
             message.event_key, name, type, data, message.author, message.address.conversation
         )
 
-    async def membership(self, person: Person) -> frozenset[str]:
+    async def membership(self, person: Person, max_age: float) -> frozenset[str]:
         return frozenset()
 
-    async def guest(self, person: Person) -> bool | None:
+    async def guest(self, person: Person, max_age: float) -> bool | None:
+        return False
+
+    async def has_left(self, person: Person, address: Address, since: float) -> bool | None:
         return False
 
     async def forget(self, ids: frozenset[str]) -> None:
@@ -130,6 +133,9 @@ class CorkAdapter:
 
     async def reads(self, person: Person, address: Address) -> bool:
         return True
+
+    async def labels(self, names: Collection[str]) -> Mapping[str, str]:
+        return {name: name.partition(":")[2].title() for name in names}
 
     async def title(self, address: Address) -> str:
         return "the hall"

@@ -8,7 +8,15 @@ from typing import Any
 
 from core.changes.model import Draft, RowWrite
 from core.errors import ToolError
-from core.integration import Dependencies, QuickRegistry, Shared, ToolIntegration, Tools
+from core.integration import (
+    Dependencies,
+    OperatorFile,
+    QuickRegistry,
+    RuleNames,
+    Shared,
+    ToolIntegration,
+    Tools,
+)
 from core.ports import Tool
 from core.records import Health, Outcome, ToolContext
 from core.settings import SettingsPart, Switch, setting
@@ -64,6 +72,9 @@ class Shelf(ToolIntegration[ShelfSettings]):
 
     def build(self, deps: Dependencies[ShelfSettings], quick: QuickRegistry) -> Tools | None:
         return Tools(self.source, [self.source]) if deps.own.shelf == "on" else None
+
+    def rule_names(self, own: ShelfSettings, config: OperatorFile) -> RuleNames:
+        return {"tool": ("shelf_find", "shelf_add")}
 
     async def check(self, deps: Dependencies[ShelfSettings]) -> Sequence[Health]:
         return [Health("shelf", "on", f"{len(self.source.rows)} things")]

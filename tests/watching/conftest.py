@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def collector() -> Iterator[Collector]:
-    pytest.importorskip("opentelemetry.sdk", reason="the extra otel is not installed")
+    pytest.importorskip(
+        "opentelemetry.sdk", reason="needs OpenTelemetry (make .venv/ready-to-test)"
+    )
     from tests.watching.collector import Collector
 
     server = Collector()

@@ -12,7 +12,7 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pont
 
 def missing() -> str:
     """Why it cannot be asked here, or ""."""
-    return "" if _program() else "promtool is not here: it is in Debian's package prometheus"
+    return "" if _program() else "needs promtool (apt install prometheus)"
 
 
 def ask(*words: str, given: str = "") -> str:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tests.watching.collector import Collector
 
 ROOT = Path(__file__).parents[2]
-pytest.importorskip("opentelemetry.sdk", reason="the extra otel is not installed")
+pytest.importorskip("opentelemetry.sdk", reason="needs OpenTelemetry (make .venv/ready-to-test)")
 
 
 @pytest.fixture(autouse=True)
@@ -102,18 +102,15 @@ async def test_a_collector_that_refuses_is_told_once(collector: Collector) -> No
     assert lost.get() == before + 3
 
 
-async def test_one_that_says_nothing_holds_the_end_up_for_the_given_time_alone() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:
+async def test_one_that_says_nothing_holds_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever waited for its answer would wait for ever."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "100000")
+    with socket.create_server(("127.0.0.1", 0)) as silent, capture_logs() as logs:
         traces = Traces.opened(settings(f"http://127.0.0.1:{silent.getsockname()[1]}"))
         assert traces
-        began = time.perf_counter()
         for number in range(1000):
             recorded(traces, f"turn{number}")
-        assert time.perf_counter() - began < 1.0
-        began = time.perf_counter()
-        with capture_logs() as logs:
-            await traces.close(0.0)
-        assert time.perf_counter() - began < 2.0
+        await traces.close(0.0)
     assert [line["event"] for line in logs] == ["last traces not exported"]
 
 

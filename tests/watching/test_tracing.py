@@ -17,7 +17,9 @@ from core.records import Ask, Completed, Delta, ModelEvent
 from tests.dialogues.stage import Theatre
 from tests.fakes.models import EchoModel
 
-trace = pytest.importorskip("opentelemetry.trace", reason="the extra otel is not installed")
+trace = pytest.importorskip(
+    "opentelemetry.trace", reason="needs OpenTelemetry (make .venv/ready-to-test)"
+)
 from opentelemetry.sdk.trace import ReadableSpan  # noqa: E402
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor  # noqa: E402
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import (  # noqa: E402

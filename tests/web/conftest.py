@@ -1,12 +1,19 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
+from tests.fakes import uvicorn_pauses
 from tests.web.house import House
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _uvicorn_ends_at_once() -> Iterator[None]:
+    with uvicorn_pauses.short_pauses():
+        yield
 
 
 @pytest.fixture

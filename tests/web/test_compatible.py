@@ -18,7 +18,7 @@ from adapters.web import compatible
 from core.messages import ONCE, Answer, Card, File, Usage
 from core.policy import AccessPolicy, Rule, RuleBook
 from tests.fakes.choices import allow_list
-from tests.web.house import House, Turn
+from tests.web.house import House, Script, Turn
 
 HELLO: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Hello"}]
 PIXEL = base64.b64encode(b"\x89PNG one pixel").decode()
@@ -58,12 +58,26 @@ async def anas(house: House) -> AsyncIterator[openai.AsyncOpenAI]:
         yield client
 
 
-async def by_words(turn: Turn) -> Answer:
+async def show(house: House, turn: Turn, text: str) -> None:
+    """Show `text`, and wait until the response's stream has taken it: the next text replaces it."""
+    await turn.show(text)
+    channels = house.web._hub._channels
+    while True:
+        (channel,) = channels.values()
+        if channel.followers and all(each.seen == channel.version for each in channel.followers):
+            return
+        await asyncio.sleep(0)
+
+
+def by_words(house: House) -> Script:
     """Three growing texts, then one more line at the end."""
-    for text in ("Good", "Good morning", "Good morning, Ana."):
-        await turn.show(text)
-        await asyncio.sleep(0.05)
-    return Answer("Good morning, Ana.\n\nFrom Leads.")
+
+    async def script(turn: Turn) -> Answer:
+        for text in ("Good", "Good morning", "Good morning, Ana."):
+            await show(house, turn, text)
+        return Answer("Good morning, Ana.\n\nFrom Leads.")
+
+    return script
 
 
 async def test_a_completion_comes_whole_with_what_it_took(
@@ -87,7 +101,7 @@ async def test_a_completion_comes_whole_with_what_it_took(
 async def test_a_completion_grows_and_ends_as_openai_s_does(
     house: House, ai: openai.AsyncOpenAI
 ) -> None:
-    house.script = by_words
+    house.script = by_words(house)
     house.inbox.spent[1] = Usage(input=3, output=4)
     stream = await ai.chat.completions.create(
         model="ponte", messages=HELLO, stream=True, stream_options={"include_usage": True}
@@ -116,7 +130,7 @@ async def test_the_last_frame_is_done(house: House) -> None:
 
 
 async def test_a_response_tells_each_step_in_order(house: House, ai: openai.AsyncOpenAI) -> None:
-    house.script = by_words
+    house.script = by_words(house)
     events = [each async for each in await ai.responses.create(input="Hello", stream=True)]
     kinds = [event.type for event in events]
     deltas = [event for event in events if event.type == "response.output_text.delta"]
@@ -136,10 +150,8 @@ async def test_text_that_does_not_go_on_is_told_whole_at_the_end(
     house: House, ai: openai.AsyncOpenAI
 ) -> None:
     async def changes_its_mind(turn: Turn) -> Answer:
-        await turn.show("I will change that row.")
-        await asyncio.sleep(0.1)
-        await turn.show("Let me")
-        await asyncio.sleep(0.1)
+        await show(house, turn, "I will change that row.")
+        await show(house, turn, "Let me")
         return Answer("One change waits for you.")
 
     house.script = changes_its_mind
@@ -330,6 +342,7 @@ FAILURES = [
     ("too_long", openai.BadRequestError, "invalid_request_error"),
     ("model_down", openai.InternalServerError, "server_error"),
     ("interrupted", openai.InternalServerError, "server_error"),
+    ("not_known_here", openai.InternalServerError, "server_error"),
 ]
 
 
@@ -346,6 +359,7 @@ async def test_a_turn_that_fails_is_an_error_of_its_class_and_not_asked_again(
     with pytest.raises(error, match=r"In words\.") as told:
         await ai.chat.completions.create(model="ponte", messages=HELLO, stream=streams)
     assert told.value.type == kind
+    assert code != "not_known_here" or told.value.status_code == 500
     assert told.value.code == compatible.THEIRS.get(code, code)
     waits = told.value.status_code in (429, 503)
     assert ("retry-after" in told.value.response.headers) is waits
@@ -357,8 +371,7 @@ async def test_a_failure_in_the_middle_is_an_event(
     house: House, ai: openai.AsyncOpenAI, dialect: str
 ) -> None:
     async def breaks(turn: Turn) -> Answer:
-        await turn.show("So far")
-        await asyncio.sleep(0.1)
+        await show(house, turn, "So far")
         return Answer("So far\n\nThe model is gone.", "failed", code="model_down")
 
     house.script = breaks

@@ -12,16 +12,14 @@ import pytest
 
 from adapters.web import server
 from core.messages import Answer
+from tests.fakes.loop_clock import LoopClock, run_ready
 from tests.web.house import House, Turn, following, until
 
-SOON = 0.3
-"""Seconds that a deadline is set to here."""
 
-
-@pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("HEAD", "BODY", "IDLE", "READING"):
-        monkeypatch.setattr(server, name, SOON)
+@pytest.fixture
+async def clock(house: House) -> LoopClock:
+    """Time passes where a test says so: the deadlines are those of users."""
+    return LoopClock()
 
 
 @dataclass
@@ -33,12 +31,22 @@ class Client:
         self.writer.write(text.encode() if isinstance(text, str) else text)
         await self.writer.drain()
 
-    async def drips(self, text: str, every: float = 0.02) -> None:
-        """One byte at a time, until it is hung up on."""
+    async def drips(self, text: str, clock: LoopClock, seconds: float) -> str:
+        """Send one byte at a time, each `seconds` after the last one, and then nothing. Return all
+        that came until the server hung up."""
+        reading = asyncio.create_task(self.reads())
         with suppress(ConnectionError):
             for letter in text:
+                if reading.done():
+                    break
                 await self.sends(letter)
-                await asyncio.sleep(every)
+                await run_ready(5)  # until the server has it
+                clock.skip(seconds)
+                await run_ready(5)
+        while not reading.done():
+            clock.skip(seconds)
+            await run_ready(5)
+        return await reading
 
     async def reads(self) -> str:
         """All until the server hangs up."""
@@ -62,92 +70,99 @@ def post(house: House, length: int) -> str:
     return "\r\n".join([*lines, "", ""])
 
 
-async def told(house: House, first: str, drops: str) -> str:
-    """What who sends `first` at once, and then `drops`, is told in the end. A byte on its way to a
-    socket that is closed resets the connection, and may take the answer with it: then once more."""
+async def told(house: House, clock: LoopClock, seconds: float, first: str, drops: str) -> str:
+    """What who sends `first` at once, and then `drops`, is told in the end; a deadline of `seconds`
+    passes in 20 steps. A byte on its way to a socket that is closed resets the connection, and may
+    take the answer with it: then once more."""
     for _ in range(5):
         async with connected(house) as client:
             if first:
                 await client.sends(first)
             if first.startswith("GET"):
                 assert (await client.reader.readuntil(b'"alive"}')).startswith(b"HTTP/1.1 200 ")
-            dripping = asyncio.create_task(client.drips(drops))
-            said = await client.reads()
-            await dripping
+            said = await client.drips(drops, clock, seconds / 20)
         if said:
             return said
     return ""
 
 
-async def test_a_head_that_does_not_come(house: House) -> None:
-    for drops in ("", "GET / HTTP/1.1\r\nX: " + "x" * 10_000):
-        said = await told(house, "", drops)
+async def test_a_head_that_does_not_come(house: House, clock: LoopClock) -> None:
+    for drops in ("", "GET / HTTP/1.1\r\nX: " + "x" * 1_000):
+        said = await told(house, clock, server.HEAD, "", drops)
         assert said.startswith("HTTP/1.1 408 ")
         assert '"code":"too_slow"' in said
 
 
-async def test_a_second_head_that_does_not_come(house: House) -> None:
+async def test_a_second_head_that_does_not_come(house: House, clock: LoopClock) -> None:
     first = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
-    said = await told(house, first, "GET / HTTP/1.1\r\nX: " + "x" * 10_000)
+    said = await told(house, clock, server.HEAD, first, "GET / HTTP/1.1\r\nX: " + "x" * 1_000)
     assert said.startswith("HTTP/1.1 408 ")
 
 
-async def test_a_connection_that_asks_for_nothing_more(house: House) -> None:
+async def test_a_connection_that_asks_for_nothing_more(house: House, clock: LoopClock) -> None:
     async with connected(house) as client:
         await client.sends("GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        told = await client.reads()
-        assert (told.startswith("HTTP/1.1 200 "), "408" in told) == (True, False)
+        told = await client.reader.readuntil(b'"alive"}')
+        clock.skip(server.IDLE)
+        assert (told.startswith(b"HTTP/1.1 200 "), await client.reads()) == (True, "")
 
 
-async def test_a_body_that_does_not_come(house: House) -> None:
-    for body in ("", '{"message": "' + "x" * 5_000):
-        assert (await told(house, post(house, 100_000), body)).startswith("HTTP/1.1 408 ")
+async def test_a_body_that_does_not_come(house: House, clock: LoopClock) -> None:
+    for body in ("", '{"message": "' + "x" * 1_000):
+        said = await told(house, clock, server.BODY, post(house, 100_000), body)
+        assert said.startswith("HTTP/1.1 408 ")
     assert not house.rows
 
 
 async def test_a_body_that_comes_slowly_but_comes(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    house: House, clock: LoopClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An upload over a thin line has longer than one deadline."""
-    monkeypatch.setattr(server, "RATE", 100)
+    monkeypatch.setattr(server, "RATE", 1)
     body = '{"message": "' + "x" * 200 + '"}'
     async with connected(house) as client:
         await client.sends(post(house, len(body)))
-        for start in range(0, len(body), 10):
-            await client.sends(body[start : start + 10])
-            await asyncio.sleep(3 * SOON / 20)
-        assert (await client.reader.readline()).startswith(b"HTTP/1.1 200 ")
+        said = await client.drips(body, clock, 3 * server.BODY / len(body))
+        assert said.startswith("HTTP/1.1 200 ")
 
 
-async def test_the_rest_of_a_refused_body_is_not_waited_for(house: House) -> None:
+async def test_the_rest_of_a_refused_body_is_not_waited_for(house: House, clock: LoopClock) -> None:
     async with connected(house) as client:
         await client.sends("POST /chat HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\n")
-        assert (await client.reads()).startswith("HTTP/1.1 401 ")
+        assert (await client.drips("", clock, 1.0)).startswith("HTTP/1.1 401 ")
     async with connected(house) as client:
         await client.sends("POST /chat HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n")
         await client.reader.readuntil(b"401")
         await client.sends("123456789")
-        assert "408" not in await client.reads()
+        assert "408" not in await client.drips("", clock, 1.0)
 
 
 async def test_who_does_not_read_the_answer_is_let_go(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    house: House, clock: LoopClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def script(turn: Turn) -> Answer:
         return Answer("x" * 30_000_000)
 
-    gone = asyncio.Event()
-    lost = server.Connection.connection_lost
+    full, gone = asyncio.Event(), asyncio.Event()
+    pause, lose = server.Connection.pause_writing, server.Connection.connection_lost
 
-    def watched(self: server.Connection, exc: Exception | None) -> None:
-        lost(self, exc)
+    def paused(self: server.Connection) -> None:
+        pause(self)
+        full.set()
+
+    def lost(self: server.Connection, exc: Exception | None) -> None:
+        lose(self, exc)
         gone.set()
 
-    monkeypatch.setattr(server.Connection, "connection_lost", watched)
+    monkeypatch.setattr(server.Connection, "pause_writing", paused)
+    monkeypatch.setattr(server.Connection, "connection_lost", lost)
     house.script = script
-    async with connected(house) as client, asyncio.timeout(20):
+    async with connected(house) as client:
         body = '{"message": "x"}'
         await client.sends(post(house, len(body)) + body)
+        await full.wait()
+        assert not gone.is_set()
+        clock.skip(server.READING)
         await gone.wait()
 
 

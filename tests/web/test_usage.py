@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import httpx
 
@@ -48,3 +48,11 @@ def test_without_tokens_the_bars_are_turns() -> None:
     drawn = page([(today, {"turns": 4, "input": 0, "output": 0, "cost": None})])
     assert 'height="142.0"' in drawn
     assert "<figcaption>turns (≤ 4)</figcaption>" in drawn
+
+
+def test_amounts_that_are_estimates_are_told_under_the_table() -> None:
+    today = date(2026, 11, 20)
+    row = {"turns": 4, "input": 5, "output": 5, "cost": 0.5}
+    assert "estimate" not in page([(today, {**row, "estimated": 0})])
+    drawn = page([(today, {**row, "estimated": 2}), (today, {**row, "estimated": 1})])
+    assert "<p>The amounts of 3 calls are an estimate, the most that they can have cost" in drawn

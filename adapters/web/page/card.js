@@ -41,7 +41,8 @@ function beyond(text, card) {
 }
 
 function draw(card, conversation) {
-  const state = say(`state_${card.state}`).replace(/^state_/, "");
+  const forOthers = card.state === "open" && !card.actions.includes("approve");
+  const state = say(`state_${card.state}${forOthers ? "_for_others" : ""}`).replace(/^state_/, "");
   const note = make("p", { class: "note", role: "status", dir: "auto" });
   const buttons = make("div", { class: "actions" });
   const drawn = make("section", { class: "card", "aria-labelledby": `card-${card.id}`, "data-state": card.state },

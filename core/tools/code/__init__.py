@@ -10,7 +10,15 @@ from urllib.parse import urlsplit
 
 from core.errors import PonteError
 from core.http import Proxies
-from core.integration import Dependencies, QuickRegistry, Shared, ToolIntegration, Tools
+from core.integration import (
+    Dependencies,
+    OperatorFile,
+    QuickRegistry,
+    RuleNames,
+    Shared,
+    ToolIntegration,
+    Tools,
+)
 from core.records import Health
 from core.settings import Instructions, SettingsPart, setting
 
@@ -84,7 +92,7 @@ class Code(ToolIntegration[CodeSettings]):
 
         limits, home = Limits(), deps.home.path
         kernels = Kernels(deps.peers.kernels(home / "kernels"), limits, most_kernels(limits))
-        deps.peers.on("kernel", kernels.drop)
+        deps.peers.on("kernel", kernels.drop_forgotten)
         return LocalBackend(
             Environment(folder or place(home), deps.shared.proxies),
             kernels,
@@ -100,6 +108,9 @@ class Code(ToolIntegration[CodeSettings]):
             return None
         source = CodeSource(backend, deps.own.ponte_code_description or "")
         return Tools(source, runner=source.runner, start=backend.start)
+
+    def rule_names(self, own: CodeSettings, config: OperatorFile) -> RuleNames:
+        return {"tool": ("run_python",)}
 
     async def check(self, deps: Dependencies[CodeSettings]) -> Sequence[Health]:
         """The local sandbox is proved as `run` does it; the hosted one is the model's server."""

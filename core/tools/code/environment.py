@@ -26,6 +26,7 @@ import structlog
 
 from core.errors import PonteError
 from core.http import Proxies
+from core.tools.code.sandbox.process import start_program
 from core.tools.code.sandbox.sandbox import SandboxFailed
 
 log = structlog.get_logger("code")
@@ -257,9 +258,8 @@ async def _version(path: str) -> str:
 
 async def _asked(path: str) -> asyncio.subprocess.Process:
     user = _NOBODY if os.geteuid() == 0 else None
-    return await asyncio.create_subprocess_exec(
-        path, "-I", "-c", _ASK, cwd="/", env={},
-        user=user, group=user, extra_groups=None if user is None else (),
+    return await start_program(
+        path, "-I", "-c", _ASK, cwd="/", env={}, user=user,
         stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
     )  # fmt: skip
@@ -276,8 +276,9 @@ def _environment(folder: Path) -> Mapping[str, str]:
 async def _run(
     command: Sequence[str], environment: Mapping[str, str] | None, given: bytes = b""
 ) -> None:
-    process = await asyncio.create_subprocess_exec(
-        *command, cwd="/", env=environment, umask=0o022,
+    shell = ("/bin/sh", "-c", 'umask 022 && exec "$@"', "sh")
+    process = await start_program(
+        *shell, *command, cwd="/", env=environment,
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
@@ -298,6 +299,8 @@ async def _run(
 def _worded() -> Iterator[None]:
     try:
         yield
+    except SandboxFailed:
+        raise
     except (PonteError, OSError) as error:
         raise SandboxFailed(str(error)) from error
 

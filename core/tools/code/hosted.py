@@ -238,6 +238,8 @@ class Execution:
     broken: bool = False
     """A run did not come to its end there."""
     usage: Usage = field(default_factory=Usage)
+    model: str = ""
+    """The name under which the server answered."""
 
     @property
     def printed(self) -> str:
@@ -281,6 +283,7 @@ def execution_of(response: Json) -> Execution:
         ended=str(reason or "") if response.get("status") == "incomplete" else "",
         broken=any(call.get("status") in ("failed", "incomplete") for call in calls),
         usage=usage_of(response),
+        model=str(response.get("model") or ""),
     )
 
 
@@ -567,6 +570,8 @@ class CodeInterpreter:
         self._lost = ""
         self._lock = asyncio.Lock()
         self._forgotten = False
+        self._began = False
+        """Whether the run at hand was asked for, so that it may cost something."""
 
     @property
     def container(self) -> str:
@@ -629,7 +634,7 @@ class CodeInterpreter:
     ) -> tuple[Ran, str]:
         """What came of it, and the model's own words. Raises ToolError."""
         async with self._lock:
-            self._forgotten = False
+            self._forgotten, self._began = False, bool(ctx and ctx.handle)
             try:
                 async with asyncio.timeout(self._choice.seconds):
                     if ctx and ctx.handle:
@@ -638,7 +643,8 @@ class CodeInterpreter:
             except TimeoutError:  # nothing of it goes on; what its tokens cost is not known
                 container = self._held
                 self._give_up("")
-                return Ran(fault="timeout", lost=True, usage=self._usage(Usage(), container)), ""
+                unknown = self._usage(Usage(estimated=self._began), container)
+                return Ran(fault="timeout", lost=True, usage=unknown), ""
             except asyncio.CancelledError:
                 if ctx is None or ctx.stopped():
                     self._give_up(STOPPED)
@@ -646,7 +652,10 @@ class CodeInterpreter:
                     self._former, self._held = self.container, None
                 raise
             except Fault as fault:
-                raise worded(fault, self._choice.model) from None
+                error = worded(fault, self._choice.model)
+                if self._began and not fault.undone:
+                    error.usage = self._usage(Usage(estimated=True), self._held)
+                raise error from None
             except NoKey:
                 raise ToolError(NoKey.sentence, code="no_key") from None
 
@@ -663,6 +672,7 @@ class CodeInterpreter:
             try:
                 container = await self._there(ctx)
                 gone = await self._containers.put(container, given)
+                self._began = True
                 response = await asked(self._client, self._body(container, prompt, person), known)
                 break
             except Fault as fault:
@@ -686,6 +696,7 @@ class CodeInterpreter:
     ) -> Ran:
         """Raises ToolError where no code ran."""
         if why := unexecuted(execution):
+            why.usage = self._usage(execution.usage, container, execution.model)
             raise why
         taken = await self._containers.taken(container, execution, since=since)
         unsaid = [UNSAID] if "" in execution.codes else []
@@ -700,7 +711,7 @@ class CodeInterpreter:
             reset=bool(lost),
             why_reset=lost,
             changed=prompt.changed(execution.codes),
-            usage=self._usage(execution.usage, container),
+            usage=self._usage(execution.usage, container, execution.model),
         )
         log.info("code ran", response=execution.id, container=container.id, files=len(ran.made),
                  failed=bool(ran.error), changed=bool(ran.changed), reset=ran.reset,
@@ -735,14 +746,16 @@ class CodeInterpreter:
         if id:
             self._containers.discard(id)
 
-    def _usage(self, usage: Usage, container: Container | None) -> Usage:
-        """Only OpenAI's own prices are known; the same name may cost anything elsewhere."""
-        prices, model = self._choice.prices, self._choice.model
-        if not self._client.place.official:
-            return replace(usage, cost=Prices(prices.models, official=False).cost(model, usage))
-        now = self._containers.now()
-        rent = container.charged(now, prices.container) if container else 0.0
-        return replace(usage, cost=(prices.cost(model, usage) or 0.0) + rent)
+    def _usage(self, usage: Usage, container: Container | None, model: str = "") -> Usage:
+        """With the cost of its tokens and of the container's session, as far as prices are known;
+        `model` is the name under which the server answered."""
+        prices = replace(self._choice.prices, official=self._client.place.official)
+        session = prices.container_session
+        known = prices.highest_cost((self._choice.model, model), usage)
+        costs = [] if known is None else [known]
+        if container and session is not None:
+            costs.append(container.charged(self._containers.now(), session))
+        return replace(usage, cost=sum(costs) if costs else None)
 
     def _body(self, container: Container, prompt: Prompt, person: str) -> Json:
         choice, official = self._choice, self._client.place.official

@@ -137,6 +137,11 @@ class Kernels:
         if slot := self._slots.pop(thread, None):
             await slot.end(ENDED)
 
+    async def drop_forgotten(self, thread: str) -> None:
+        """End its kernel here, unless the thread's row still names this process."""
+        if thread in self._slots and not await self._places.is_here(thread):
+            await self.drop(thread)
+
     async def evict_idle(self) -> None:
         before = self._clock() - IDLE
         for thread, slot in list(self._slots.items()):

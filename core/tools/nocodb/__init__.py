@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, SecretStr
 
 from core.errors import PonteError
 from core.i18n import say
-from core.integration import PATIENCE, Dependencies, QuickRegistry, Shared, ToolIntegration, Tools
+from core.integration import (
+    PATIENCE,
+    Dependencies,
+    OperatorFile,
+    QuickRegistry,
+    RuleNames,
+    Shared,
+    ToolIntegration,
+    Tools,
+)
 from core.records import Health
 from core.settings import SettingsPart, plain, setting, url_parts, with_scheme
+
+if TYPE_CHECKING:
+    from core.tools.nocodb.api import Named
 
 
 def _origin_or_bridge(value: SecretStr) -> SecretStr:
@@ -40,6 +53,17 @@ class NocodbSettings(SettingsPart):
         if urlsplit(plain(self.nocodb_url)).path.rstrip("/"):
             return "bridge"
         return "rest" if self.nocodb_url and self.nocodb_token else "off"
+
+
+_REST_TOOLS = frozenset({
+    "nocodb_tables", "nocodb_query", "nocodb_summarize", "nocodb_get",
+    "nocodb_create", "nocodb_update", "nocodb_delete", "nocodb_link",
+})  # fmt: skip
+_BRIDGE_TOOLS = frozenset({"nocodb_execute"})
+_NOT_CHECKED = (
+    "it does not list its tables, so the names of tables in {path} are not checked: a misspelt one "
+    "protects nothing"
+)
 
 
 class NocoDB(ToolIntegration[NocodbSettings]):
@@ -70,10 +94,21 @@ class NocoDB(ToolIntegration[NocodbSettings]):
         )  # fmt: skip
         return Tools(source, [source.rows])
 
+    def rule_names(self, own: NocodbSettings, config: OperatorFile) -> RuleNames:
+        """Where NocoDB is off: those of both ways to speak with it."""
+        match own.nocodb:
+            case "rest":
+                return {"tool": _REST_TOOLS}
+            case "bridge":
+                return {"tool": _BRIDGE_TOOLS}
+            case "off":
+                return {"tool": _REST_TOOLS | _BRIDGE_TOOLS}
+
     async def check(self, deps: Dependencies[NocodbSettings]) -> Sequence[Health]:
         from core.tools.nocodb.api import NocoApi
+        from core.tools.nocodb.bridge import list_table_names
         from core.tools.nocodb.bridge_api import BridgeApi
-        from core.tools.nocodb.schema import Schemas
+        from core.tools.nocodb.schema import Schemas, names_of
         from core.tools.nocodb.source import look
 
         own = deps.own
@@ -86,19 +121,40 @@ class NocoDB(ToolIntegration[NocodbSettings]):
                 words = say("the bridge answers; it does not say which tools it has")
             else:
                 words = say("the bridge answers; tools: {count}", count=len(tools))
+            rules, base = deps.config.table_rules, own.nocodb_base_id or ""
+            if rules.names_tables:
+                tables = await list_table_names(bridge, base, timeout=PATIENCE)
+                if tables is None:
+                    words += "; " + say(_NOT_CHECKED, path=deps.shared.ponte_config.name)
+                else:
+                    _check_names(deps, rules.unknown(names_of(tables)), tables)
             return [Health("nocodb", "on", words)]
         api = NocoApi(url, token, deps.http, pauses=(), timeout=PATIENCE)
         known = await look(api, Schemas(api, own.nocodb_base_id or ""))
         seen = known.sight(deps.config.table_rules)
-        if seen.unknown:
-            raise PonteError(
-                "{path} has rules for tables that are not there, which protect nothing: {names}",
-                path=deps.shared.ponte_config.name, names=", ".join(seen.unknown),
-            )  # fmt: skip
+        _check_names(deps, seen.unknown, known.every)
         words = say("NocoDB answers; {sight}", sight=seen.words())
         if seen.only_read:
             words += "; " + say("it can change nothing")
         return [Health("nocodb", "on", words)]
+
+
+def _check_names(
+    deps: Dependencies[NocodbSettings], unknown: Sequence[str], tables: Sequence[Named]
+) -> None:
+    """Raise PonteError where rules are for tables that do not exist."""
+    if unknown:
+        raise PonteError(
+            "{path} has rules for tables that are not there, which protect nothing: {names}",
+            path=deps.shared.ponte_config.name,
+            names=", ".join(_with_nearest(name, tables) for name in unknown),
+        )  # fmt: skip
+
+
+def _with_nearest(name: str, tables: Sequence[Named]) -> str:
+    """`name`, with the title of the table that is most like it."""
+    near = difflib.get_close_matches(name, [table.title for table in tables], 1)
+    return say("{name} (did you mean {near}?)", name=name, near=near[0]) if near else name
 
 
 NOCODB = NocoDB()

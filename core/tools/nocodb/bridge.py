@@ -27,7 +27,7 @@ from core.ports import Tool
 from core.records import Action, Effect, Health, ToolContext
 from core.tasks import together
 from core.text import redacted, unsigned
-from core.tools.nocodb.api import BATCH, PAUSES, At
+from core.tools.nocodb.api import BATCH, PAUSES, At, Named
 from core.tools.nocodb.bridge_api import (
     CATALOGUE,
     READING,
@@ -40,6 +40,7 @@ from core.tools.nocodb.bridge_api import (
 from core.tools.nocodb.draft import Cells, Drafts
 from core.tools.nocodb.driver import LAST, Snapshot, TableDriver, TableSchema
 from core.tools.nocodb.fieldtypes import TYPES, Field, filled, same
+from core.tools.nocodb.schema import UNKNOWN_TABLES, names_of
 from core.tools.nocodb.write import TableWriter
 from core.tools.tool import CAP, Function, FunctionTool, compact, fitting
 
@@ -47,6 +48,10 @@ SAMPLE = 25
 """Rows whose fields tell those of a table that the bridge does not describe."""
 AT_ONCE = 4
 """Calls under way at the same time."""
+LISTING_TIMEOUT_SECONDS = 3.0
+"""For each call that lists bases or tables, where names of rules are checked."""
+_MAX_VIEWS = 10_000
+"""Views whose tables are remembered."""
 
 # The bridge puts ids into NocoDB's path as they are, so they must not be able to leave their step.
 ID = re.compile(r"(?!\.{1,2}$)[^/\\?#%\x00-\x1f\x7f]{1,200}")
@@ -226,42 +231,96 @@ class BridgeDriver(TableDriver):
             raise error.of_write() from None
 
 
+async def list_table_names(
+    api: BridgeApi, base_id: str, *, timeout: float = LISTING_TIMEOUT_SECONDS
+) -> Sequence[Named] | None:
+    """Return the tables of all bases, and of `base_id` where one is given. None where the bridge
+    does not list all of them: the published one cannot with newer NocoDBs."""
+
+    async def list_all(tool: str, **args: str) -> Sequence[Mapping[str, Any]] | None:
+        with suppress(BridgeError):
+            return _whole_list(await api.read(tool, args, timeout=timeout))
+        return None
+
+    bases = {str(base.get("id")) for base in await list_all("list_bases") or ()}
+    bases |= {base_id} if base_id else set()
+    pages = await together(*(list_all("list_tables", base_id=base) for base in sorted(bases)))
+    if not pages or None in pages:
+        return None
+    tables = [table for page in pages for table in page or ()]
+    return [Named(str(table.get("id")), str(table.get("title"))) for table in tables]
+
+
+def _whole_list(result: Any) -> Sequence[Mapping[str, Any]] | None:
+    """Return the objects of a list; None where it is none, or only its first page."""
+    info = result.get("pageInfo") if isinstance(result, dict) else None
+    if isinstance(info, dict) and info.get("isLastPage") is False:
+        return None
+    rows = result.get("list") if isinstance(result, dict) else result
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        return None
+    return rows
+
+
 @dataclass(slots=True)
 class BridgeHiding:
+    """Keeps closed tables from being read. A view's filters and sorts are asked for by the view
+    alone, and no tool tells its table: those of views are read that `list_views` gave of a table
+    which may be seen."""
+
     rules: TableRules
     tables: BridgeDriver
     _titles: dict[str, str] = field(default_factory=dict)
+    _views: dict[str, str] = field(default_factory=dict)
+    """A view's id → its table's."""
 
     async def check(self, tool: str, args: Mapping[str, Any]) -> None:
         """Raises ToolError, which does not tell whether there is such a table, and BridgeError."""
         if not self.rules.hides_some:
             return
         if table := str(args.get("table_id", "")):
-            if table not in self._titles:
-                self._titles[table] = (await self.tables.table(table)).title
-            if not self.rules.sees(self._titles[table], table):
-                raise _hidden()
+            await self._check_table(table, _hidden())
+        if view := str(args.get("view_id", "")):
+            if view not in self._views:
+                raise _hidden_view()
+            await self._check_table(self._views[view], _hidden_view())
         if tool == "global_search":
             raise ToolError(
                 "Searching all tables at once is off here.",
                 code="not_offered", hint="ask one table at a time with list_records",
             )  # fmt: skip
 
-    def shown(self, tool: str, result: Any) -> Any:
+    async def _check_table(self, table: str, hidden: ToolError) -> None:
+        if table not in self._titles:
+            self._titles[table] = (await self.tables.table(table)).title
+        if not self.rules.sees(self._titles[table], table):
+            raise hidden
+
+    def shown(self, tool: str, args: Mapping[str, Any], result: Any) -> Any:
         """`result` without hidden tables. Raises ToolError where it is one."""
+        if tool == "list_views":
+            self._remember_views(str(args.get("table_id", "")), result)
         if tool == "get_table" and isinstance(result, dict) and self._hides(result):
             raise _hidden()
         if tool != "list_tables":
             return result
         tables = result.get("list") if isinstance(result, dict) else result
         if not isinstance(tables, list):
+            if self.rules.hides_some:
+                raise _unreadable_list()
             return result
         kept = [table for table in tables if not self._hides(table)]
         return {**result, "list": kept} if isinstance(result, dict) else kept
 
+    def _remember_views(self, table: str, result: Any) -> None:
+        if len(self._views) >= _MAX_VIEWS:
+            self._views.clear()
+        self._views |= {str(view["id"]): table for view in _listed(result) if view.get("id")}
+
     def _hides(self, table: Any) -> bool:
         if not isinstance(table, dict):
-            return False
+            seen = isinstance(table, str) and self.rules.sees(table)
+            return self.rules.hides_some and not seen
         id, title = str(table.get("id", "")), str(table.get("title", ""))
         self._titles[id] = title
         return not self.rules.sees(title, id)
@@ -291,7 +350,8 @@ class BridgeSource:
         self.rows = TableWriter(self._driver)
         """What does the writes that were approved."""
         self._drafts = Drafts(self._driver)
-        self._hiding = BridgeHiding(rules or TableRules(), self._driver)
+        self._rules = rules or TableRules()
+        self._hiding = BridgeHiding(self._rules, self._driver)
         self._base_id = base_id
         self._clock = clock
         self._offered = READING
@@ -358,7 +418,7 @@ class BridgeSource:
                     "`{name}` is not an id.", code="bad_arguments", hint=str(known), name=name[:64]
                 )
         await self._hiding.check(tool, args)
-        return _paged(redacted(self._hiding.shown(tool, await self.api.read(tool, args))))
+        return _paged(redacted(self._hiding.shown(tool, args, await self.api.read(tool, args))))
 
     async def health(self) -> Health:
         try:
@@ -367,11 +427,12 @@ class BridgeSource:
                 await self.api.alive()
         except BridgeError as error:
             return Health(self.name, "failing", error.words())
-        if names is None:
-            return Health(self.name, "on", say("bridge; it does not tell its tools"))
-        readable = len(names.intersection(READING))
-        words = say("bridge; of its {total} tools {shown} read", total=len(names), shown=readable)
-        return Health(self.name, "on", words)
+        if self._rules.names_tables:
+            tables = await list_table_names(self.api, self._base_id)
+            if tables is not None and self._rules.unknown(names_of(tables)):
+                sight = _describe_tools(names)
+                return Health(self.name, "failing", say(UNKNOWN_TABLES, sight=sight))
+        return Health(self.name, "on", _describe_tools(names))
 
     async def close(self) -> None:
         """Nothing is held open here."""
@@ -455,9 +516,31 @@ def _native(id: str) -> int | str:
     return int(id) if id.isdecimal() and (id == "0" or id[0] != "0") else id
 
 
+def _describe_tools(names: Collection[str] | None) -> str:
+    """For the operator; None: the bridge does not say which tools it has."""
+    if names is None:
+        return say("bridge; it does not tell its tools")
+    readable = len(set(names).intersection(READING))
+    return say("bridge; of its {total} tools {shown} read", total=len(names), shown=readable)
+
+
 def _hidden() -> ToolError:
     return ToolError(
         "There is no such table.", code="not_found", hint="find tables with list_tables"
+    )
+
+
+def _unreadable_list() -> ToolError:
+    return ToolError(
+        "The bridge's list of tables cannot be read, so it cannot be said which of them you may "
+        "see.",
+        code="bridge_unreadable", hint="ask for a table by its id",
+    )  # fmt: skip
+
+
+def _hidden_view() -> ToolError:
+    return ToolError(
+        "There is no such view.", code="not_found", hint="find a table's views with list_views"
     )
 
 

@@ -32,6 +32,8 @@ LONGEST = 60
 """Characters of a name that a model is shown."""
 CUT = "…"
 """Ends a name that is longer."""
+UNKNOWN_TABLES = "{sight}; rules for tables in the operator's file protect nothing: `ponte doctor`"
+"""Where rules name tables that do not exist."""
 _NAMES = 30
 """Titles in a hint."""
 _TIMES = (("CreatedAt", "CreatedTime"), ("UpdatedAt", "LastModifiedTime"))
@@ -106,6 +108,11 @@ def nearest(name: str, among: Iterable[_Titled]) -> str:
     rest = len(titles) - _NAMES
     told = ", ".join(map(shown, titles[:_NAMES]))
     return told + (f" and {rest} more" if rest > 0 else "")
+
+
+def names_of(tables: Iterable[Named]) -> set[str]:
+    """Return the ids and titles of tables: a rule may name either."""
+    return {name for table in tables for name in (table.id, table.title)}
 
 
 def shown(title: str) -> str:

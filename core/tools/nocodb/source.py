@@ -18,7 +18,14 @@ from core.tasks import together
 from core.tools.nocodb.api import PAUSES, Named, NocoApi, NocoError
 from core.tools.nocodb.draft import Writes
 from core.tools.nocodb.rest import PATIENT, RestDriver
-from core.tools.nocodb.schema import VIEWS, Schemas, shown, tables_tool
+from core.tools.nocodb.schema import (
+    UNKNOWN_TABLES,
+    VIEWS,
+    Schemas,
+    names_of,
+    shown,
+    tables_tool,
+)
 from core.tools.nocodb.summarize import reading_tools
 from core.tools.nocodb.write import TableWriter
 
@@ -32,7 +39,6 @@ _READS_ONLY = "Nothing can be changed here: NocoDB's user for this bot may only 
 _PROPOSES = "Changes are proposed with nocodb_create, nocodb_update, nocodb_delete, nocodb_link."
 _MAY_NOT = "Who asks here may change nothing."
 _EXCEPT = " These tables can only be read: {tables}."
-_UNKNOWN = "{sight}; rules for tables in the operator's file protect nothing: `ponte doctor`"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +78,12 @@ class Known:
     def sight(self, rules: TableRules) -> Sight:
         """What the turn that runs may see of it."""
         seen = [each for each in self.every if rules.sees(each.title, each.id)]
-        names = {name for each in self.every for name in (each.id, each.title)}
         return Sight(
             base=self.title,
             titles=tuple(each.title for each in seen),
             role=self.role,
             closed=tuple(each.title for each in seen if rules.closed(each.title, each.id)),
-            unknown=tuple(rules.unknown(names)),
+            unknown=tuple(rules.unknown(names_of(self.every))),
             proposes=held("propose"),
         )
 
@@ -141,7 +146,7 @@ class NocoSource:
         except NocoError as error:
             return Health(self.name, "failing", error.words())
         if now.unknown:
-            return Health(self.name, "failing", say(_UNKNOWN, sight=now.words()))
+            return Health(self.name, "failing", say(UNKNOWN_TABLES, sight=now.words()))
         return Health(self.name, "on", now.words())
 
     async def close(self) -> None:

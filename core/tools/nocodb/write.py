@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import structlog
 
 from core.changes.model import Change, Draft, RowWrite, Seen, Step
-from core.errors import ToolError, WriteUnsure
-from core.tasks import Bounded
+from core.errors import ToolError
 from core.tools.nocodb.driver import EXCLUSIVE, UNSEEN, Snapshot, TableDriver, TableSchema
 from core.tools.nocodb.fieldtypes import Field, alike, linked_ids
 
@@ -28,41 +27,46 @@ _OTHERWISE = "Nothing of what was written there can be taken back."
 log = structlog.get_logger("nocodb")
 
 
-@dataclass(slots=True)
-class _Batch:
-    """A draft's table as it was described when a batch of it was begun."""
+class TableBatch:
+    """One batch of a table: the table's description is read once, by whatever comes first."""
 
-    draft: Draft
-    schema: TableSchema
-    written: bool = False
+    def __init__(self, writer: TableWriter, draft: Draft) -> None:
+        self._writer = writer
+        self._draft = draft
+        self._schema: TableSchema | None = None
+
+    async def check(self, rows: Sequence[RowWrite]) -> Sequence[Seen]:
+        """Raises ToolError `drift` where the table is no longer as the draft knows it."""
+        return await self._writer.check_rows(self._draft, await self._described(), rows)
+
+    async def write(self, rows: Sequence[RowWrite]) -> Sequence[RowWrite]:
+        return await self._writer.write_rows(self._draft, await self._described(), rows)
+
+    async def _described(self) -> TableSchema:
+        if self._schema is None:
+            self._schema = await self._writer.driver.describe(self._draft.target)
+        return self._schema
 
 
 class TableWriter:
-    """The `Applier` port.
-
-    A batch reads the table's description once: `apply`, and the `verify` that follows it, stand on
-    what the `verify` before has read. Each further `verify` asks anew.
-    """
+    """The `Applier` port."""
 
     patience = 120.0
 
     def __init__(self, driver: TableDriver) -> None:
         self.driver = driver
         self.name = driver.name
-        self._batches: Bounded[str, _Batch] = Bounded(16)
 
     def batch(self, draft: Draft) -> int:
         return self.driver.batch(draft)
 
-    async def verify(self, draft: Draft, rows: Sequence[RowWrite]) -> Sequence[Seen]:
-        """Raises ToolError `drift` where the table is no longer as the draft knows it."""
-        table = str(draft.target["table_id"])
-        begun = self._batches.pop(table, None)
-        if begun is not None and begun.written and begun.draft is draft:
-            schema = begun.schema
-        else:
-            schema = await self.driver.describe(draft.target)
-            self._batches[table] = _Batch(draft, schema)
+    def open(self, draft: Draft) -> TableBatch:
+        return TableBatch(self, draft)
+
+    async def check_rows(
+        self, draft: Draft, schema: TableSchema, rows: Sequence[RowWrite]
+    ) -> Sequence[Seen]:
+        """How each row stands. Raises ToolError `drift`."""
         names = dict.fromkeys(name for row in rows for name in _names(row))
         if not draft.target.get(APART):
             schema.check(draft.target, names)
@@ -87,24 +91,10 @@ class TableWriter:
             for row in rows
         ]
 
-    async def apply(self, draft: Draft, rows: Sequence[RowWrite]) -> Sequence[RowWrite]:
-        table = str(draft.target["table_id"])
-        begun = self._batches.get(table)
-        if begun is None or begun.written or begun.draft is not draft:
-            begun = _Batch(draft, await self.driver.describe(draft.target))
-            self._batches[table] = begun
-        begun.written = True
-        try:
-            return await self._write(draft, begun.schema, rows)
-        except WriteUnsure:
-            raise
-        except ToolError:
-            self._batches.pop(table, None)
-            raise
-
-    async def _write(
+    async def write_rows(
         self, draft: Draft, schema: TableSchema, rows: Sequence[RowWrite]
     ) -> Sequence[RowWrite]:
+        """Write them, once. Raises ToolError, WriteUnsure."""
         match draft.kind:
             case "create":
                 names = {name for row in rows for name in _names(row)}

@@ -16,7 +16,9 @@ from core.integration import (
     Dependencies,
     Finding,
     HomeFolder,
+    OperatorFile,
     QuickRegistry,
+    RuleNames,
     Shared,
     ToolIntegration,
     Tools,
@@ -112,6 +114,12 @@ class StackSpotIntegration(ToolIntegration[StackSpotSettings]):
             asks_first=quick.asks_first,
         )  # fmt: skip
         return Tools(source, [StackSpotRuns(client)], close=client.close)
+
+    def rule_names(self, own: StackSpotSettings, config: OperatorFile) -> RuleNames:
+        tools = ("stackspot_quick_command", "stackspot_agent")
+        if own.stackspot_unknown == "allow":
+            return {"tool": tools, "command": None, "agent": None}
+        return {"tool": tools, "command": config.quick_commands, "agent": config.known_agents}
 
     async def check(self, deps: Dependencies[StackSpotSettings]) -> Sequence[Health]:
         client, config = deps.own.client(deps.http), deps.config

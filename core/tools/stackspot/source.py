@@ -192,9 +192,35 @@ class StackSpotRuns:
     def batch(self, draft: Draft) -> int:
         return 1
 
-    async def apply(self, draft: Draft, rows: Sequence[RowWrite]) -> Sequence[RowWrite]:
+    def open(self, draft: Draft) -> RunBatch:
+        return RunBatch(self._stackspot, draft)
+
+    def revert(self, change: Change) -> Draft:
+        raise ToolError(NO_WAY_BACK)
+
+
+class RunBatch:
+    """The `WatchedBatch` of one run."""
+
+    def __init__(self, stackspot: StackSpot, draft: Draft) -> None:
+        self._stackspot = stackspot
+        self._draft = draft
+
+    async def check(self, rows: Sequence[RowWrite]) -> Sequence[Seen]:
+        """Waits for the end of what was begun; without an id nothing can be looked for."""
+        return [await self._seen(row) for row in rows]
+
+    async def watch(self, rows: Sequence[RowWrite], doing: Doing, locale: str) -> Sequence[Seen]:
+        """`check`; `doing` is told each step and percentage."""
+
+        async def on_progress(status: Status) -> None:
+            await doing(progress_of(status, locale))
+
+        return [await self._seen(row, on_progress) for row in rows]
+
+    async def write(self, rows: Sequence[RowWrite]) -> Sequence[RowWrite]:
         (row,) = rows
-        target, after = draft.target, dict(row.after or {})
+        target, after = self._draft.target, dict(row.after or {})
         try:
             execution = await self._stackspot.create(
                 str(target["slug"]), str(after[_PLAIN]) if target.get("plain") else after,
@@ -203,23 +229,6 @@ class StackSpotRuns:
         except StackSpotError as error:
             raise error.of_write() from None
         return [replace(row, id=execution)]
-
-    async def verify(self, draft: Draft, rows: Sequence[RowWrite]) -> Sequence[Seen]:
-        """Waits for the end of what was begun; without an id nothing can be looked for."""
-        return [await self._seen(row) for row in rows]
-
-    async def watch(
-        self, draft: Draft, rows: Sequence[RowWrite], doing: Doing, locale: str
-    ) -> Sequence[Seen]:
-        """The same; `doing` is told each step and percentage."""
-
-        async def on_progress(status: Status) -> None:
-            await doing(progress_of(status, locale))
-
-        return [await self._seen(row, on_progress) for row in rows]
-
-    def revert(self, change: Change) -> Draft:
-        raise ToolError(NO_WAY_BACK)
 
     async def _seen(self, row: RowWrite, on_progress: OnProgress | None = None) -> Seen:
         if not row.id:

@@ -16,12 +16,13 @@ from core.errors import ToolError
 from core.http import HttpClient
 from core.records import Health
 from core.tools.nocodb.bridge import FRESH, BridgeSource
-from core.tools.nocodb.bridge_api import CATALOGUE
+from core.tools.nocodb.bridge_api import CATALOGUE, READING
 from core.tools.tool import CAP, outcome_of_error
 from tests.core.tools.scene import ctx
 from tests.fakes.bridge import FakeBridge
-from tests.fakes.bridge_tables import BASE, CUSTOMERS
+from tests.fakes.bridge_tables import BASE, CUSTOMERS, ORDERS, VIEWS
 from tests.fakes.clock import Clock
+from tests.fakes.loop_clock import LoopClock
 
 
 @contextlib.asynccontextmanager
@@ -255,12 +256,50 @@ async def test_a_single_attempt_is_never_tried_again_and_says_when_it_may_have_h
     assert len(bridge.api.rows[CUSTOMERS]) == 31
 
 
+CUSTOMERS_VIEW, ORDERS_VIEW = VIEWS
+
+
+@pytest.mark.parametrize("tool", ["list_filters", "list_sorts"])
+async def test_views_of_a_closed_table_are_not_read(tool: str) -> None:
+    """They go by the view's id alone, and filters hold values."""
+    rules = TableRules({"Orders": TableRule("hidden")})
+    bridge = FakeBridge(has_views=True)
+    async with asking(bridge, rules=rules) as source:
+        closed = await refused(source, tool, view_id=ORDERS_VIEW)
+        unknown = await refused(source, tool, view_id="vw9")
+        assert closed == unknown, "not even that there is such a view"
+        assert "list_views" in closed["hint"]
+        assert (await refused(source, "list_views", table_id=ORDERS))["code"] == "not_found"
+        assert await refused(source, tool, view_id=ORDERS_VIEW) == closed
+        assert bridge.done.count(tool) == 0
+        await execute(source, "list_views", table_id=CUSTOMERS)
+        shown = (await execute(source, tool, view_id=CUSTOMERS_VIEW))["list"]
+        assert [one["fk_view_id"] for one in shown] == [CUSTOMERS_VIEW]
+        rules.tables = {"Customers": TableRule("hidden")}
+        assert await refused(source, tool, view_id=CUSTOMERS_VIEW) == closed, "closed meanwhile"
+
+
+@pytest.mark.parametrize("tool", ["list_filters", "list_sorts"])
+async def test_views_are_read_where_no_table_is_closed(tool: str) -> None:
+    async with asking(FakeBridge(has_views=True)) as source:
+        assert len((await execute(source, tool, view_id=ORDERS_VIEW))["list"]) == 1
+
+
+async def test_each_tool_that_reads_is_checked_by_a_table_or_a_view() -> None:
+    """A new one in the catalogue must say what it reads from."""
+    unchecked = {"list_bases", "get_base", "list_tables", "global_search"}
+    for name in READING:
+        names = CATALOGUE[name].names
+        assert name in unchecked or {"table_id", "view_id"} & {*names}, name
+
+
 async def test_a_bridge_that_hangs_is_given_up() -> None:
     bridge = FakeBridge()
     async with asking(bridge) as source:
         bridge.hang()
-        reading = asyncio.create_task(source.api.read("list_bases", {}, timeout=0.1))
+        clock, reading = LoopClock(), asyncio.create_task(source.api.read("list_bases", {}))
         await bridge.reached()
+        clock.skip(60.0)
         with pytest.raises(ToolError, match="did not answer in time"):
             await reading
         bridge.release()
@@ -336,3 +375,47 @@ async def test_a_bridge_that_is_away_is_not_asked_again_by_each_turn() -> None:
         (made,) = await source.tools()
         assert "list_views" not in made.spec.description
         await bridge.stop()
+
+
+async def test_a_rule_for_a_table_that_is_not_there_is_told_in_its_health() -> None:
+    rules = TableRules({"Custmers": TableRule("hidden")})
+    async with asking(FakeBridge(), rules=rules) as source:
+        health = await source.health()
+        assert (health.state, "protect nothing" in health.words) == ("failing", True)
+        rules.tables = {"Customers": TableRule("hidden"), ORDERS: TableRule("read")}
+        assert (await source.health()).state == "on"
+    async with asking(FakeBridge(patched=False), rules=rules) as source:
+        rules.tables = {"Custmers": TableRule("hidden")}
+        assert (await source.health()).state == "on", "it cannot list its tables"
+
+
+async def test_a_list_that_goes_on_is_no_whole_list(monkeypatch: pytest.MonkeyPatch) -> None:
+    bridge, rules = FakeBridge(), TableRules({"Custmers": TableRule("hidden")})
+    whole = bridge.api.list_tables
+
+    def first_page(base_id: str) -> Any:
+        return {**whole(base_id), "pageInfo": {"isLastPage": False}}
+
+    monkeypatch.setattr(bridge.api, "list_tables", first_page)
+    async with asking(bridge, rules=rules) as source:
+        assert (await source.health()).state == "on"
+
+
+@pytest.mark.parametrize("listed", [{"tables": ["Orders"]}, {"list": {"Orders": {}}}])
+async def test_a_list_of_tables_in_an_unknown_form_shows_no_hidden_one(
+    monkeypatch: pytest.MonkeyPatch, listed: object
+) -> None:
+    bridge, rules = FakeBridge(), TableRules({"Orders": TableRule("hidden")})
+    monkeypatch.setattr(bridge.api, "list_tables", lambda base_id: listed)
+    async with asking(bridge, rules=rules) as source:
+        told = await refused(source, "list_tables", base_id=BASE)
+        assert told["code"] == "bridge_unreadable"
+        rules.tables = {}
+        assert await execute(source, "list_tables", base_id=BASE) == listed
+
+
+async def test_a_list_of_bare_titles_shows_no_hidden_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    bridge, rules = FakeBridge(), TableRules({"orders": TableRule("hidden")})
+    monkeypatch.setattr(bridge.api, "list_tables", lambda base_id: ["Customers", "Orders", 7])
+    async with asking(bridge, rules=rules) as source:
+        assert await execute(source, "list_tables", base_id=BASE) == ["Customers"]

@@ -147,7 +147,7 @@ async def test_the_public_bridge_describes_no_table_so_its_rows_do() -> None:
         assert (await ask.refused("create_record", record_data={"Nope": 1})).code == "unknown_field"
         draft = await ask("delete_record", record_id=1)
         with pytest.raises(ToolError, match="its NocoDB answers 404"):
-            await ask.source.rows.apply(draft, draft.rows)
+            await ask.source.rows.open(draft).write(draft.rows)
 
 
 async def test_a_deleted_row_comes_back_without_its_links() -> None:

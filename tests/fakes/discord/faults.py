@@ -73,6 +73,7 @@ class Faults:
         self.largest = REQUEST
         """Bytes of one file, where that is less than a place takes by its rules."""
         self.refused: list[tuple[str, str]] = []
+        self._members: tuple[int, float] | None = None
         self._windows: dict[str, Window] = {}
         self._until_hold = 0
         self._call_gate = Gate()
@@ -107,8 +108,18 @@ class Faults:
                 return fault
         return None
 
+    def limit_members(self, calls: int, seconds: float) -> None:
+        """From now on a server tells of so many members in that time. Discord publishes no number
+        for this route; its answers say it (topics/rate-limits.mdx)."""
+        self._members = (calls, seconds)
+        self._windows = {k: v for k, v in self._windows.items() if not k.startswith("members:")}
+
     def window(self, request: web.Request) -> tuple[str, Window] | None:
-        """The bucket of a call that makes or changes a channel's messages, where limits are on."""
+        """The bucket of a call that makes or changes a channel's messages, or that reads a member,
+        where limits are on."""
+        guild, user = request.match_info.get("guild"), request.match_info.get("user")
+        if self._members and guild and user and request.method == "GET":
+            return "members", self._windows.setdefault(f"members:{guild}", Window(*self._members))
         channel = request.match_info.get("channel")
         if self.rate is None or channel is None or request.method not in ("POST", "PATCH"):
             return None

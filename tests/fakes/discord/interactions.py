@@ -84,7 +84,9 @@ class Interactions:
         self.rest = rest
         self.world = rest.world
         self.exchanges: dict[str, Exchange] = {}
-        self.deadline = limits.ACK_SECONDS
+        self.deadline = 60.0
+        """Seconds to the first answer. A busy machine may need more than Discord's three, so only
+        tests of a late answer set `limits.ACK_SECONDS` or less."""
         self.largest = 0
         """What the person who uses it may upload, where that is more than the place takes."""
 

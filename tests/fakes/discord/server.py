@@ -170,6 +170,6 @@ class FakeDiscord:
         """The `number`th call from now on has its effect, but its answer waits."""
         return self.faults.hold_call(number)
 
-    async def until(self, met: Callable[[], object], timeout: float = PATIENCE) -> None:
+    async def until(self, met: Callable[[], object], timeout: float | None = PATIENCE) -> None:
         """Wait until `met()` holds of this world."""
         await self.world.until(met, timeout)

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from aiohttp import web
 
 from tests.fakes.openai.errors import Refused, too_long, unknown_model, unknown_parameter
-from tests.fakes.openai.items import new_id, tokens
+from tests.fakes.openai.items import new_id, tokens, total
 from tests.fakes.openai.schemas import check_tools
 from tests.fakes.openai.script import Script
 from tests.fakes.openai.state import Json, State
@@ -94,7 +94,8 @@ def _chunks(body: Json, script: Script) -> Iterator[Json]:
         for start in range(0, len(arguments), script.piece):
             piece = {"arguments": arguments[start : start + script.piece]}
             deltas.append({"tool_calls": [{"index": index, "function": piece}]})
-    base = {"id": new_id("chatcmpl"), "object": "chat.completion.chunk", "model": body["model"]}
+    base: Json = {"id": script.id or new_id("chatcmpl"), "object": "chat.completion.chunk"}
+    base |= {"model": script.model or body["model"]}
     base["created"] = int(time.time())
     usage: Json = {"usage": None} if _counts(body) else {}
     for delta in deltas:
@@ -103,8 +104,9 @@ def _chunks(body: Json, script: Script) -> Iterator[Json]:
     yield {
         **base, "choices": [{"index": 0, "delta": {}, "finish_reason": _finish(script)}], **usage
     }  # fmt: skip
-    if usage:
-        yield {**base, "choices": [], "usage": _usage(body, script)}
+    if usage and script.counted != "no":
+        counted = _usage(body, script) if script.counted == "yes" else None
+        yield {**base, "choices": [], "usage": counted}
 
 
 def _completion(body: Json, script: Script) -> Json:
@@ -120,7 +122,7 @@ def _completion(body: Json, script: Script) -> Json:
         "id": new_id("chatcmpl"),
         "object": "chat.completion",
         "created": int(time.time()),
-        "model": body["model"],
+        "model": script.model or body["model"],
         "choices": [choice],
         "usage": _usage(body, script),
     }
@@ -137,12 +139,13 @@ def _counts(body: Json) -> bool:
 
 
 def _usage(body: Json, script: Script) -> Json:
-    counted = {"input": tokens(body["messages"]), "cached": 0, "output": tokens(script.text)}
+    said = tokens([script.text, script.refusal, script.calls])
+    counted = {"input": tokens(body["messages"]), "cached": 0, "output": said}
     counted = {**counted, "reasoning": 0, **script.usage}
     return {
         "prompt_tokens": counted["input"],
         "completion_tokens": counted["output"],
-        "total_tokens": counted["input"] + counted["output"],
+        "total_tokens": total(counted),
         "prompt_tokens_details": {"cached_tokens": counted["cached"]},
         "completion_tokens_details": {"reasoning_tokens": counted["reasoning"]},
     }

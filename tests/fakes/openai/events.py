@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from tests.fakes.openai.items import new_id, tokens
+from tests.fakes.openai.items import new_id, tokens, total
 from tests.fakes.openai.script import Script
 
 Json = dict[str, Any]
@@ -60,8 +60,9 @@ def response_of(
     conversation = body.get("conversation")
     failure = {"code": script.code or "server_error", "message": "The server had an error."}
     incomplete = {"reason": script.incomplete} if script.incomplete else None
+    usage = usage_of(script, input, output, cached) if script.counted == "yes" else None
     return {
-        "id": new_id("resp"),
+        "id": script.id or new_id("resp"),
         "object": "response",
         "created_at": int(time.time()),
         "status": status,
@@ -69,13 +70,13 @@ def response_of(
         "incomplete_details": incomplete,
         "instructions": body.get("instructions"),
         "metadata": body.get("metadata") or {},
-        "model": f"{body['model']}-2026-09-22",
+        "model": script.model or f"{body['model']}-2026-09-22",
         "output": [] if status == "failed" else output,
         "parallel_tool_calls": True,
         "tool_choice": body.get("tool_choice", "auto"),
         "tools": body.get("tools", []),
         "conversation": {"id": conversation} if conversation else None,
-        "usage": usage_of(script, input, output, cached),
+        **({"usage": usage} if script.counted != "no" else {}),
     }
 
 
@@ -90,7 +91,7 @@ def usage_of(script: Script, input: list[Json], output: list[Json], cached: int)
         },
         "output_tokens": counted["output"],
         "output_tokens_details": {"reasoning_tokens": counted["reasoning"]},
-        "total_tokens": counted["input"] + counted["output"],
+        "total_tokens": total(counted),
     }
 
 

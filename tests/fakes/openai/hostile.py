@@ -6,6 +6,7 @@ Each is a handler that answers any request; `FakeOpenAI.hostile` takes one.
 from __future__ import annotations
 
 import asyncio
+import functools
 import gzip
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -38,11 +39,16 @@ def packed(size: int) -> Hostile:
     """A stream that is compressed, though nobody asked for that."""
 
     async def answer(_: web.Request) -> web.StreamResponse:
-        body = gzip.compress(b"data: " + b" " * size + b"\n\n")
         headers = {"Content-Encoding": "gzip", "Content-Type": "text/event-stream"}
-        return web.Response(body=body, headers=headers)
+        return web.Response(body=_spaces(size), headers=headers)
 
     return answer
+
+
+@functools.cache
+def _spaces(size: int) -> bytes:
+    """An event of so many spaces, compressed; the largest one takes most of a second to make."""
+    return gzip.compress(b"data: " + b" " * size + b"\n\n", compresslevel=1)
 
 
 def headers(size: int) -> Hostile:
@@ -87,11 +93,39 @@ async def endless_line(chat: bool) -> AsyncIterator[bytes]:
 
 async def endless_event(chat: bool) -> AsyncIterator[bytes]:
     while True:
+        yield (b"data: " + b"x" * 200 + b"\n") * 256
+
+
+async def endless_short_lines(chat: bool) -> AsyncIterator[bytes]:
+    """An event that takes most memory for its length, and most time."""
+    while True:
         yield b"data: x\n" * 4 * KB
 
 
 async def many_parts(chat: bool) -> AsyncIterator[bytes]:
     yield b'data: {"type": "x", "all": [[]' + b",[]" * KB * KB + b"]}\n\n"
+
+
+async def deep_event(chat: bool) -> AsyncIterator[bytes]:
+    """Nested more deeply than JSON can be read."""
+    yield b'data: {"type": "x", "all": ' + b"[" * 40_000 + b"]" * 40_000 + b"}\n\n"
+
+
+async def long_ids(chat: bool) -> AsyncIterator[bytes]:
+    """An answer whose ids no index takes."""
+    id = "".join(chr(0x4E00 + n * 37 % 20_000) for n in range(10_000))
+    if chat:
+        call = {"index": 0, "id": id, "function": {"name": "tables", "arguments": "{}"}}
+        delta = {"tool_calls": [call]}
+        yield event({"id": "c1", "choices": [{"index": 0, "delta": delta, "finish_reason": None}]})
+        yield event({"id": "c1", "choices": [{"delta": {}, "finish_reason": "tool_calls"}]})
+        yield b"data: [DONE]\n\n"
+        return
+    item = {"type": "function_call", "id": "fc", "call_id": id, "name": "tables", "arguments": "{}"}
+    yield event(_CREATED)
+    yield event({"type": "response.output_item.done", "item": item})
+    final = {"id": "resp_hostile", "status": "completed", "output": [item]}
+    yield event({"type": "response.completed", "response": final})
 
 
 async def endless_words(chat: bool) -> AsyncIterator[bytes]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import json
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -11,6 +13,7 @@ from tests.fakes.openai.errors import Refused, no_call, unanswered
 Json = dict[str, Any]
 PREFIX = {"message": "msg", "function_call": "fc", "function_call_output": "fco", "reasoning": "rs"}
 INPUT_PARTS = {"input_text", "input_image", "input_file"}
+_HALF = re.compile("[\ud800-\udfff]")
 _numbers = itertools.count(1)
 
 
@@ -90,6 +93,16 @@ def heard(items: Sequence[Json]) -> str:
         if item["type"] == "function_call_output" or item.get("role") == "user":
             return text_of(item)
     return ""
+
+
+def torn(value: object) -> bool:
+    """Whether a half of a surrogate pair stands in its JSON text: the package's types refuse it."""
+    return _HALF.search(json.dumps(value, ensure_ascii=False)) is not None
+
+
+def total(counted: Json) -> int:
+    """The sum of both counts, as far as they are numbers."""
+    return sum(n for n in (counted["input"], counted["output"]) if isinstance(n, int))
 
 
 def tokens(items: object) -> int:

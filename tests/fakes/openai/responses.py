@@ -11,7 +11,7 @@ from aiohttp import web
 
 from tests.fakes.openai import code
 from tests.fakes.openai.errors import Refused, locked, too_long, unknown_model, unknown_parameter
-from tests.fakes.openai.events import events_of, output_of, response_of
+from tests.fakes.openai.events import events_of, output_of, response_of, usage_of
 from tests.fakes.openai.items import check_pairs, heard, taken, tokens
 from tests.fakes.openai.schemas import check_choice, check_tools
 from tests.fakes.openai.script import Script
@@ -91,8 +91,9 @@ class Creation:
                 script.status, message, code=script.code, param=script.param, headers=script.headers
             )
         seen = tokens(self._context)
-        self._response = response_of(self._body, script, self._context, seen // 2, self._output())
-        usage = self._response["usage"]
+        output = self._output()
+        self._response = response_of(self._body, script, self._context, seen // 2, output)
+        usage = usage_of(script, self._context, output, seen // 2)
         self._state.used.append((usage["input_tokens"], usage["output_tokens"]))
         self._response["created_at"] = int(self._state.now())
         self._state.busy.add(self._conversation)
@@ -131,6 +132,8 @@ class Creation:
 
     async def _stream(self, stream: EventStream) -> None:
         script, pieces = self.script, 0
+        if script.held:
+            await self._state.release.wait()
         events = list(events_of(self._shown(), script.piece))
         pause = script.seconds / len(events)
         if script.fail == "lost":

@@ -41,7 +41,13 @@ class Script:
     `message` and `headers`. `fail` happens after `after` pieces: `drop` cuts the socket, `lost`
     cuts it before the first byte, `hang` waits for the fake's release or a disconnect. What a cut
     leaves on the server: everything (`commit`), a `response` that the conversation does not
-    have, or `nothing`. `runs` None: one, where the request forces the code interpreter.
+    have, or `nothing`. `held`: no event comes before the
+    fake's release. `runs` None: one, where the request forces the code interpreter.
+
+    `usage` replaces counts by name (input, cached, written, output, reasoning); any value is sent
+    as it is. `counted` "null" sends `usage: null`, and "no" sends no `usage`. `model` is the name
+    that the server reports where it is another one than the requested. `id` is the response's.
+    `text`, `calls` and `message` may hold halves of surrogate pairs, which JSON can escape.
     """
 
     text: str = ""
@@ -55,6 +61,7 @@ class Script:
     phase: str = ""
     piece: int = 8
     seconds: float = 0.0
+    held: bool = False
     incomplete: Literal["", "max_output_tokens", "content_filter"] = ""
     fail: Failure = ""
     after: int = 1
@@ -64,7 +71,10 @@ class Script:
     param: str = ""
     message: str = ""
     headers: dict[str, str] = field(default_factory=dict)
-    usage: dict[str, int] = field(default_factory=dict)
+    usage: dict[str, Any] = field(default_factory=dict)
+    counted: Literal["yes", "null", "no"] = "yes"
+    model: str = ""
+    id: str = ""
 
     def within(self, most: object) -> Script:
         """Cut where it would say more tokens than the request allows."""
@@ -75,7 +85,9 @@ class Script:
                 400, "Invalid 'max_output_tokens': integer below minimum value.",
                 code="integer_below_min_value", param="max_output_tokens",
             )  # fmt: skip
-        said = self.usage.get("output", tokens([self.text, self.refusal, self.calls]))
+        said = self.usage.get("output")
+        if not isinstance(said, int) or not 0 <= said < 10**7:  # it lies, or says nothing
+            said = tokens([self.text, self.refusal, self.calls])
         if said <= most:
             return replace(self, usage={"output": said, **self.usage})
         usage = {**self.usage, "output": most}

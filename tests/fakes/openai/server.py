@@ -8,6 +8,7 @@ from aiohttp import web
 
 from tests.fakes.openai import chat, containers, control, conversations, responses
 from tests.fakes.openai.errors import Refused, no_endpoint, unknown_model, wrong_key
+from tests.fakes.openai.items import torn
 from tests.fakes.openai.state import Json, Request, State
 from tests.fakes.openai.writing import Cut, cut
 
@@ -63,6 +64,8 @@ async def _answering(request: web.Request, handler: Handler) -> web.StreamRespon
     if state.slow:
         await state.release.wait()
     try:
+        if torn(body):
+            raise Refused(400, "We could not parse the JSON body of your request.")
         if state.ill:
             raise Refused(state.ill, "The server is not well.")
         if state.key and request.headers.get("authorization") != f"Bearer {state.key}":

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.fakes.openai.errors import Refused, unknown_conversation
 from tests.fakes.openai.hostile import Hostile
-from tests.fakes.openai.items import new_id, tokens
+from tests.fakes.openai.items import new_id, tokens, torn
 from tests.fakes.openai.script import Script, Scripts
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ class State:
         return truncates or tokens(items) <= self.context
 
     def emit(self, kind: str, value: Json) -> Json:
-        if self.keep:
+        if self.keep and not torn(value):
             self.emitted.append((kind, value))
         return value
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections import Counter
 from collections.abc import Callable
@@ -41,6 +40,7 @@ REACTIONS: dict[str, tuple[Method, tuple[str, ...]]] = {
 READS: dict[str, tuple[Method, tuple[str, ...]]] = {
     "auth.test": (reads.auth_test, ()),
     "users.info": (reads.users_info, ("user",)),
+    "users.list": (reads.users_list, ()),
     "usergroups.list": (reads.usergroups_list, ()),
     "conversations.replies": (reads.replies, ("channel", "ts")),
     "conversations.history": (reads.history, ("channel",)),
@@ -53,8 +53,8 @@ _JSON_FIELDS = ("blocks", "view", "files", "metadata", "chunks")
 
 
 class WebApi:
-    """`calls` and `refusals` count by method; `log` keeps every call in order. A method in `slow`
-    takes so many seconds; while `revoked` is set, the token is."""
+    """`calls` and `refusals` count by method; `log` keeps every call in order. While `revoked` is
+    set, the token is."""
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
@@ -68,8 +68,10 @@ class WebApi:
         """Scopes that the app was not given."""
         self.token = BOT_TOKEN
         self.revoked = False
-        self.slow: dict[str, float] = {}
         self._held: dict[str, Gate] = {}
+        self._closed: dict[str, Gate] = {}
+        self.waiting: Counter[str] = Counter()
+        """The calls that wait for the release of `close`, by method."""
         self.connect: Callable[[], str] = lambda: ""
 
     def hold(self, method: str) -> Gate:
@@ -77,10 +79,22 @@ class WebApi:
         self._held[method] = Gate()
         return self._held[method]
 
+    def close(self, *methods: str) -> Gate:
+        """No call of these is answered before the gate is released."""
+        gate = Gate()
+        self._closed |= dict.fromkeys(methods, gate)
+        return gate
+
+    async def pass_gate(self, method: str) -> None:
+        """Wait while calls of `method` are not answered."""
+        if gate := self._closed.get(method):
+            self.waiting[method] += 1
+            await gate.wait()
+
     async def handle(self, request: web.Request) -> web.StreamResponse:
         method = request.match_info["method"]
         self.calls[method] += 1
-        await asyncio.sleep(self.slow.get(method, 0.0))
+        await self.pass_gate(method)
         if hold := self._held.pop(method, None):
             await request.read()  # all of it has come, whatever becomes of who sent it
             await hold.wait()
@@ -134,6 +148,8 @@ def needed(method: str, channel: str) -> str:
     """The scope of a method that not every app has (each method's page)."""
     if method == "conversations.open":
         return "im:write"
+    if method in ("users.info", "users.list"):
+        return "users:read"
     if method in ("conversations.info", "conversations.members"):
         return "groups:read" if channel.startswith("G") else "channels:read"
     return ""

@@ -48,7 +48,8 @@ class Deliveries:
     """
 
     def __init__(self) -> None:
-        self.ack_limit = 3.0
+        self.ack_limit = 60.0
+        """Seconds until an event counts as lost. Slack's are 3; a busy machine may need more."""
         self.retry_delays: tuple[float, ...] = (0.0, 1.0, 3.0)
         self.twice = 0.0
         self.all: list[Delivery] = []
@@ -61,6 +62,7 @@ class Deliveries:
         self._waiting: dict[str, Delivery] = {}
         self._connected = asyncio.Event()
         self._dropped = asyncio.Event()
+        self._given_up = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._session: aiohttp.ClientSession | None = None
 
@@ -108,6 +110,7 @@ class Deliveries:
         waits = {
             asyncio.ensure_future(delivery.acked.wait()),
             asyncio.ensure_future(dropped.wait()),
+            asyncio.ensure_future(self._given_up.wait()),
         }
         try:
             first = asyncio.FIRST_COMPLETED
@@ -172,6 +175,12 @@ class Deliveries:
             self._gone(socket)
             if isinstance(transport := self._transports.get(socket), asyncio.Transport):
                 transport.abort()
+
+    def give_up(self) -> None:
+        """What was sent over a socket and is not acknowledged yet counts as lost, as after
+        `ack_limit` seconds."""
+        self._given_up.set()
+        self._given_up = asyncio.Event()
 
     async def refresh(self) -> None:
         """What Slack does every few hours: ask the app to connect anew, then close."""

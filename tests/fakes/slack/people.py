@@ -7,6 +7,7 @@ from typing import Any
 
 from . import chat
 from .delivery import Deliveries, Delivery
+from .reads import user_json
 from .records import (
     APP_ID,
     BOT_USER,
@@ -35,6 +36,25 @@ class People:
         someone = Someone(new_id("U"), name, **details)
         self.workspace.people[someone.id] = someone
         return someone
+
+    def joins(self, name: str, **details: Any) -> Someone:
+        """Someone who joins the workspace now, as `person`."""
+        someone = self.person(name, **details)
+        self._tell_of(someone, "team_join")
+        return someone
+
+    def changes(self, someone: Someone, **details: Any) -> None:
+        """Their data changes: name, zone, guest, status…; a status alone raises the event too
+        (docs.slack.dev/reference/events/user_status_changed)."""
+        for name, value in details.items():
+            setattr(someone, name, value)
+        self._tell_of(someone, "user_change")
+
+    def _tell_of(self, someone: Someone, event: str) -> None:
+        if self.workspace.hears_of_people:
+            user = user_json(someone, locale=False)
+            at = self.workspace.clock.ts()
+            self.event({"type": event, "user": user, "cache_ts": 0, "event_ts": at})
 
     def channel(self, name: str, *members: Someone, bot: bool = True) -> Place:
         return self._place("C", name, "channel", members, bot)

@@ -11,11 +11,17 @@ from .records import (
     Place,
     Post,
     Refused,
+    Someone,
     file_json,
     new_id,
     redacted,
 )
 from .workspace import Workspace
+
+UNLIMITED_LIST, LARGEST_PAGE = 500, 999
+"""People whom users.list tells of without a limit (ours: Slack names no number), and the largest
+limit that it takes."""
+_CURSOR = "user:"
 
 
 def auth_test(workspace: Workspace, args: Json) -> Json:
@@ -24,21 +30,64 @@ def auth_test(workspace: Workspace, args: Json) -> Json:
 
 
 def users_info(workspace: Workspace, args: Json) -> Json:
-    """A single-channel guest is marked as restricted too (zulip/zulip/pull/13349)."""
     someone = workspace.people.get(args["user"])
     if someone is None:
         raise Refused("user_not_found")
+    return {"user": user_json(someone, _is_true(args.get("include_locale")))}
+
+
+def users_list(workspace: Workspace, args: Json) -> Json:
+    """A page of everyone, deactivated people and bots among them.
+
+    The largest `limit` is 999 (docs.slack.dev, node-slack-sdk, `UsersListArguments`). Without one,
+    large workspaces say `limit_required`; so does a page that Slack finds too large.
+    """
+    limit, everyone = args.get("limit"), list(workspace.people.values())
+    if limit is None and len(everyone) > UNLIMITED_LIST:
+        raise Refused("limit_required")
+    size = int(limit or len(everyone))
+    if not 1 <= size <= LARGEST_PAGE:
+        raise Refused("invalid_arguments")
+    if size > workspace.largest_page:
+        raise Refused("limit_required")
+    start = _list_start(workspace, str(args.get("cursor") or ""))
+    page, rest = everyone[start : start + size], everyone[start + size :]
+    cursor = f"{_CURSOR}{rest[0].id}" if rest else ""
+    told = [user_json(someone, _is_true(args.get("include_locale"))) for someone in page]
+    return {"members": told, "cache_ts": 0, "response_metadata": {"next_cursor": cursor}}
+
+
+def _list_start(workspace: Workspace, cursor: str) -> int:
+    if not cursor:
+        return 0
+    ids = list(workspace.people)
+    if not cursor.startswith(_CURSOR) or cursor.removeprefix(_CURSOR) not in ids:
+        raise Refused("invalid_cursor")
+    return ids.index(cursor.removeprefix(_CURSOR))
+
+
+def user_json(someone: Someone, locale: bool = True) -> Json:
+    """A user object as methods and events carry it (docs.slack.dev/reference/objects/user-object).
+
+    A single-channel guest is marked as restricted too (zulip/zulip/pull/13349). `is_stranger` is
+    only set for people of other workspaces with whom the bot shares no channel.
+    """
     user: Json = {
         "id": someone.id, "team_id": someone.team, "name": someone.name.lower(),
         "is_bot": someone.is_bot, "deleted": someone.deactivated,
         "is_stranger": someone.team != TEAM, "tz": someone.tz,
         "is_restricted": bool(someone.guest), "is_ultra_restricted": someone.guest == "single",
-        "real_name": someone.name, "profile": {"display_name": someone.name,
-                                               "real_name": someone.name},
+        "real_name": someone.name, "updated": 0,
+        "profile": {"display_name": someone.name, "real_name": someone.name,
+                    "status_text": someone.status, "team": someone.team},
     }  # fmt: skip
-    if args.get("include_locale") in ("1", "true", True):
+    if locale:
         user["locale"] = someone.locale
-    return {"user": user}
+    return user
+
+
+def _is_true(value: object) -> bool:
+    return value in ("1", "true", True)
 
 
 def usergroups_list(workspace: Workspace, args: Json) -> Json:

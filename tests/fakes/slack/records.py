@@ -40,6 +40,7 @@ class Someone:
     is_bot: bool = False
     guest: Literal["", "multi", "single"] = ""
     deactivated: bool = False
+    status: str = ""
 
     @property
     def mention(self) -> str:

@@ -146,6 +146,9 @@ METHODS: dict[str, frozenset[str]] = {
         "users.info": """
             too_many_users user_not_found user_not_visible
             """,
+        "users.list": """
+            invalid_cursor limit_required missing_argument team_access_not_granted
+            """,
         "usergroups.list": """
             invalid_cursor invalid_team missing_argument plan_upgrade_required users_not_found
             """,
@@ -197,7 +200,8 @@ METHOD_TIERS = {
     "chat.startStream": 2, "chat.appendStream": 4, "chat.stopStream": 2,
     "agents.sessions.setStatus": 3, "views.open": 4, "views.update": 4, "views.publish": 4,
     "files.completeUploadExternal": 4, "files.getUploadURLExternal": 4, "files.info": 4,
-    "reactions.add": 3, "reactions.remove": 2, "users.info": 4, "usergroups.list": 2,
+    "reactions.add": 3, "reactions.remove": 2, "users.info": 4, "users.list": 2,
+    "usergroups.list": 2,
     "conversations.replies": 3, "conversations.history": 3, "apps.connections.open": 3,
     "conversations.open": 3, "conversations.info": 3, "conversations.members": 4,
 }  # fmt: skip

@@ -49,11 +49,17 @@ class Workspace:
     complaints: list[str] = field(default_factory=list)
     clock: Clock = field(default_factory=Clock)
     stream_seconds: float = STREAM_SECONDS
+    trigger_seconds: float = 60.0
+    """Slack's are 3; a busy machine may need more."""
     origin: str = ""
     agent: bool = True
     """The app is declared as an agent: only then has it sessions."""
     stop_subscribed: bool = True
     """The app is subscribed to `agent_session_stopped`: only then is there a native Stop."""
+    largest_page: int = 999
+    """The largest `limit` with which Slack lists this workspace's people."""
+    hears_of_people: bool = True
+    """The app is subscribed to `team_join` and `user_change`."""
     slot: dict[tuple[str, str], str] = field(default_factory=dict)
     """What a thread shows of work. A session's status and an assistant's status line write the
     same place, and the last one wins (agentconnect-md/agentconnect/pull/1483)."""
@@ -143,7 +149,7 @@ class Workspace:
         return Post(channel, self.clock.ts(), BOT_USER, thread_ts=thread_ts, bot_id=BOT_ID)
 
     def trigger(self) -> str:
-        """A trigger id, good for three seconds."""
+        """A trigger id, good for `trigger_seconds`."""
         id = new_id("trigger.")
         self.triggers[id] = time.monotonic()
         return id
@@ -152,5 +158,5 @@ class Workspace:
         began = self.triggers.pop(id, None)
         if began is None:
             raise Refused("invalid_trigger_id")
-        if time.monotonic() - began > 3:
+        if time.monotonic() - began > self.trigger_seconds:
             raise Refused("expired_trigger_id")

@@ -6,20 +6,34 @@ import os
 import secrets
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ponte-ci" / "nocodb"
 HERE = Path(__file__).parent
+MEMORY = Path("/dev/shm")
+MEMORY_NEEDED_BYTES = 500 << 20
 
 
 def missing() -> str:
     """Why it cannot run here, or ""."""
     wanted, installed = HERE / "package.json", CACHE / "installed.json"
     if not installed.exists() or installed.read_bytes() != wanted.read_bytes():
-        return "NocoDB is not installed: run tests/real/nocodb/install (3 minutes, 1.4 GB)"
-    return "" if _node() else "NocoDB wants node 22 or newer"
+        return "needs NocoDB (tests/real/nocodb/install)"
+    return "" if _node() else "needs Node.js 22 or newer (tests/real/nocodb/install)"
+
+
+@contextmanager
+def folder_in_memory() -> Iterator[Path]:
+    """A folder for its data that goes with it. NocoDB waits for the disk at each commit, and most
+    tests write: it lies in memory where the machine has enough of it."""
+    has_room = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > MEMORY_NEEDED_BYTES
+    with tempfile.TemporaryDirectory(
+        prefix="ponte-nocodb-", dir=MEMORY if has_room else None
+    ) as folder:
+        yield Path(folder)
 
 
 @contextmanager

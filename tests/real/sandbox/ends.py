@@ -5,45 +5,44 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
-import time
 from pathlib import Path
 
 from core.tools.code.sandbox.sandbox import Sandbox
 from tests.real.sandbox.attacks import endings
 from tests.real.sandbox.attacks.endings import ANSWERED, DIED, ENDS, KILLED
 from tests.real.sandbox.scenery import Scenery
-from tests.real.sandbox.session import LIMITS, Stub
+from tests.real.sandbox.session import HANG_SECONDS, LIMITS, Stub
 
-HANGS = 0.4
-"""Seconds after which what has neither ended nor answered is taken for hanging."""
-DIES = 8.0
-"""Seconds that what should end or answer by itself may take."""
-KILLS = 2.0
-"""Seconds that killing may take, with files to remove, on a busy machine."""
+RUNS_SECONDS = 0.1
+"""For so long runs an attack that never ends before it is killed."""
 
 
 async def end(sandbox: Sandbox, python: Path, name: str, ctx: Scenery) -> str:
-    """ "" where it ended as it should, was killed fast, and what should go on went on."""
+    """Return "" where the attack ended as it should, could be killed, and did not harm what
+    should go on."""
     limits = dataclasses.replace(LIMITS, cpu=1) if name == "processor_time" else LIMITS
     stub = await Stub.start(sandbox, python, endings, limits)
     try:
-        came, patience = "", HANGS if KILLED in ENDS[name] else DIES
-        stub.tell({"attack": name, "outside": ctx.what})
-        how = await _how(stub, patience)
-        if how == ANSWERED and not stub.process.overran:
-            came = await _goes_on(stub, name)
-        if how not in ENDS[name] and not stub.process.overran:
-            came = f"{how}, not {ENDS[name]} {came}"
+        await stub.begin(name, ctx.what)
+        return await _judge(stub, name)
     finally:
-        began = time.monotonic()
-        await stub.process.kill()
-        took = time.monotonic() - began
-    return came or (f"killing it took {took:.1f} s" if took > KILLS else "")
+        async with asyncio.timeout(HANG_SECONDS):
+            await stub.process.kill()
 
 
-async def _how(stub: Stub, patience: float) -> str:
+async def _judge(stub: Stub, name: str) -> str:
+    came = ""
+    how = await _wait_for_end(stub, RUNS_SECONDS if KILLED in ENDS[name] else HANG_SECONDS)
+    if how == ANSWERED and not stub.process.overran:
+        came = await _go_on(stub)
+    if stub.process.overran:
+        return ""
+    return came if how in ENDS[name] else f"{how}, not {ENDS[name]} {came}"
+
+
+async def _wait_for_end(stub: Stub, seconds: float) -> str:
     try:
-        async with asyncio.timeout(patience):
+        async with asyncio.timeout(seconds):
             said = await stub.process.frames.read(1)
             if said:
                 return ANSWERED if said == b"{" else KILLED
@@ -53,14 +52,20 @@ async def _how(stub: Stub, patience: float) -> str:
         return KILLED
 
 
-async def _goes_on(stub: Stub, name: str) -> str:
-    """What it says that it could do, or that the kernel takes no other question.
+async def _go_on(stub: Stub) -> str:
+    """Return what the attack could do, or that the kernel takes no other question.
 
-    What fills a disk can be found out a moment after it has answered.
+    The sandbox may count what fills a disk only after the answer, and then ends the kernel.
     """
-    came = json.loads(b"{" + await stub.process.frames.readline())["came"]
-    if came or name == "deep_folders":
-        await asyncio.sleep(3 * HANGS)
-    if stub.process.overran:
-        return ""
-    return str(came) or await stub.ask({"source": ""})
+    came = str(json.loads(b"{" + await stub.process.frames.readline())["came"])
+    try:
+        if came:
+            async with asyncio.timeout(HANG_SECONDS):
+                await stub.process.wait()
+            return came
+        return await stub.ask({"source": ""})
+    except TimeoutError:
+        return came or "no answer to another question"
+    except EOFError:
+        await stub.process.wait()
+        return "it ended after its answer"

@@ -1,4 +1,6 @@
-"""Which sandbox is chosen on a machine of a certain kind. Prints {"name": …, "words": …}.
+"""Which sandbox is chosen on a machine of a certain kind.
+
+Prints {"name": …, "words": …}, and why each sandbox does not hold, by its name.
 
 hosts.py PYTHON like-docker     where nobody may make namespaces, as Docker's filter has it
 hosts.py PYTHON as-it-is
@@ -13,6 +15,7 @@ import json
 import os
 from pathlib import Path
 
+from core.tools.code.sandbox.bwrap import Bubblewrap
 from core.tools.code.sandbox.inside.filter import (
     ALLOW,
     AND,
@@ -26,8 +29,10 @@ from core.tools.code.sandbox.inside.filter import (
 )
 from core.tools.code.sandbox.inside.seccomp import load
 from core.tools.code.sandbox.inside.syscalls import ARCHITECTURES, CHECKED, REFUSED, numbers
-from core.tools.code.sandbox.probe import choose
+from core.tools.code.sandbox.landlock import Landlock
+from core.tools.code.sandbox.probe import choose, prove
 from core.tools.code.sandbox.runtime import RuntimeFolder
+from core.tools.code.sandbox.sandbox import Sandbox
 
 CLONE3 = 435
 
@@ -65,10 +70,12 @@ async def main() -> None:
     runtime = RuntimeFolder()
     try:
         choice = await choose(arguments.python, runtime)
+        both: tuple[Sandbox, ...] = (Bubblewrap(runtime), Landlock(runtime))
+        reasons = {each.name: (await prove(each, arguments.python)).reason for each in both}
     finally:
         runtime.close()
     name = choice.sandbox.name if choice.sandbox else ""
-    print(json.dumps({"name": name, "words": choice.words}))
+    print(json.dumps({"name": name, "words": choice.words, **reasons}))
 
 
 if __name__ == "__main__":

@@ -10,28 +10,35 @@ import argparse
 import asyncio
 import json
 import os
+import select
 import subprocess
 import sys
 import tempfile
-import time
+from contextlib import suppress
 from pathlib import Path
 
 from core.tools.code.sandbox.bwrap import Bubblewrap
 from core.tools.code.sandbox.landlock import Landlock
+from core.tools.code.sandbox.probe import prove
 from core.tools.code.sandbox.runtime import PREFIX, RuntimeFolder
 from core.tools.code.sandbox.sandbox import Sandbox
 from tests.real.sandbox.attacks import endings
-from tests.real.sandbox.session import STUB, Stub
+from tests.real.sandbox.session import HANG_SECONDS, STUB, Stub
 
-SECONDS = 5.0
+STARTED, BLOCKED = b"started\n", b"blocked: "
 
 
 async def bot(backend: str, python: Path) -> None:
     runtime = RuntimeFolder()
     sandbox: Sandbox = (Bubblewrap if backend == "bubblewrap" else Landlock)(runtime)
+    proof = await prove(sandbox, python)
+    if not proof.holds:
+        print(f"{BLOCKED.decode()}{proof.reason}", flush=True)
+        runtime.close()
+        return
     stub = await Stub.start(sandbox, python, endings)
     stub.tell({"attack": "loop_deaf_to_signals", "outside": {}})
-    print("started", flush=True)
+    print(STARTED.decode(), end="", flush=True)
     await stub.process.wait()
 
 
@@ -40,6 +47,7 @@ def kill(backend: str, python: Path) -> dict[str, str]:
         sys.executable,
         "-B",
         "-m",
+        "tests.real.sandbox.start",
         "tests.real.sandbox.orphans",
         backend,
         str(python),
@@ -47,13 +55,16 @@ def kill(backend: str, python: Path) -> dict[str, str]:
     ]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as victim:
         assert victim.stdout is not None
-        assert victim.stdout.readline() == b"started\n"
-        running = len(_others())
+        said = victim.stdout.readline()
+        if said.startswith(BLOCKED):
+            return {"blocked": said.removeprefix(BLOCKED).decode().strip()}
+        assert said == STARTED
+        running = _others()
+        processes = [os.pidfd_open(pid) for pid in running]
         victim.kill()
-    until = time.monotonic() + SECONDS
-    while _others() and time.monotonic() < until:
-        time.sleep(0.01)
-    found = {"ran": str(running), "processes": " ".join(_others())}
+    for each in processes:
+        _wait_for_end(each)
+    found = {"ran": str(len(running)), "processes": " ".join(map(str, _others()))}
     before = _folders()
     runtime = RuntimeFolder()
     runtime.program(STUB)
@@ -62,9 +73,26 @@ def kill(backend: str, python: Path) -> dict[str, str]:
     return found | {"swept": " ".join(before)}
 
 
-def _others() -> list[str]:
+def _wait_for_end(process: int) -> None:
+    """A process file descriptor is readable once its process has ended."""
+    poll = select.poll()
+    poll.register(process, select.POLLIN)
+    poll.poll(HANG_SECONDS * 1000)
+    os.close(process)
+
+
+def _others() -> list[int]:
+    """Every process in this PID namespace that runs, beside this one and its parents."""
     kept = {1, os.getpid(), os.getppid()}
-    return [name for name in os.listdir("/proc") if name.isdigit() and int(name) not in kept]
+    found = {int(name) for name in os.listdir("/proc") if name.isdigit()}
+    return sorted(pid for pid in found - kept if _runs(pid))
+
+
+def _runs(pid: int) -> bool:
+    """Whether it has not ended; process 1 may not have collected it yet."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
 
 
 def _folders() -> set[str]:

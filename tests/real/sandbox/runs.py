@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.code.sandboxed import require
 from tests.real.sandbox.pythons import ROOT, driver_python, sandbox_python
 from tests.real.sandbox.scenery import SECRET
 
@@ -27,6 +28,7 @@ _MAPPED = ("--user", "--map-current-user")
 
 def results(backend: str, who: str) -> dict[str, str]:
     """What each attack could do, by its title. Skips the test where this machine cannot say."""
+    require(backend)
     return drive("tests.real.sandbox.driver", who, backend, str(sandbox_python()))
 
 
@@ -40,7 +42,8 @@ def drive(module: str, who: str, *arguments: str, under: tuple[str, ...] = ()) -
 
     `under` is a command that takes the module's as its arguments.
     """
-    done = _ran((*alone(who), *under, str(driver_python(who)), "-B", "-m", module, *arguments))
+    python = (str(driver_python(who)), "-B", "-m", "tests.real.sandbox.start")
+    done = _ran((*alone(who), *under, *python, module, *arguments))
     assert done.returncode == 0, done.stderr[-3000:]
     answer: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
     if "blocked" in answer:
@@ -62,8 +65,7 @@ def _ran(command: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
         Path(folder).chmod(0o1777)
         environment["TMPDIR"] = folder
         return subprocess.run(
-            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=90,
-            check=False,
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
         )  # fmt: skip
 
 
@@ -80,7 +82,7 @@ def alone(who: str) -> tuple[str, ...]:
         *(_AS_NOBODY if root and who != "root" else ()),
     ]
     if not all(shutil.which(program) for program in ("unshare", "setpriv")):
-        pytest.skip("blocked: util-linux is not installed")
+        pytest.skip("needs unshare and setpriv (apt install util-linux)")
     tried = subprocess.run([*command, "true"], capture_output=True, text=True, check=False)
     if tried.returncode:
         pytest.skip(f"blocked: no PID namespace is to be had here: {tried.stderr.strip()}")

@@ -13,8 +13,9 @@ from core.tools.code.sandbox.sandbox import Limits, MiB, Process, Sandbox
 from tests.real.sandbox.outside import Outside
 
 STUB = Path(__file__).parent / "stub.py"
-LIMITS = Limits(work=32 * MiB, temporary=16 * MiB, entries=2_000)
-PATIENCE = 10.0
+LIMITS = Limits(memory=256 * MiB, work=32 * MiB, temporary=16 * MiB, entries=2_000)
+HANG_SECONDS = 60.0
+"""No answer for so long counts as a hang, even on a busy machine."""
 
 
 class Stub:
@@ -33,13 +34,22 @@ class Stub:
         """What it could do; raises EOFError where the kernel ended, TimeoutError where it hangs."""
         return await self.ask({"attack": name, "outside": outside})
 
+    async def begin(self, name: str, outside: Outside) -> None:
+        """Return when the attack begins."""
+        self.tell({"attack": name, "outside": outside, "announced": True})
+        if await self._read_line() != b"begins\n":
+            raise EOFError(str(self.process.returncode))
+
     async def ask(self, request: dict[str, object]) -> str:
         self.tell(request)
-        async with asyncio.timeout(PATIENCE):
+        return str(json.loads(await self._read_line())["came"])
+
+    async def _read_line(self) -> bytes:
+        async with asyncio.timeout(HANG_SECONDS):
             line = await self.process.frames.readline()
         if not line:
             raise EOFError(str(self.process.returncode))
-        return str(json.loads(line)["came"])
+        return line
 
     def tell(self, request: dict[str, object]) -> None:
         self.process.stdin.write(json.dumps(request).encode() + b"\n")

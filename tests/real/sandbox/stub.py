@@ -2,6 +2,8 @@
 
 {"source": text}                     answered by {"came": ""}
 {"attack": name, "outside": {...}}   answered by {"came": what it could do, or ""}
+
+With `"announced": true` a line "begins" comes first.
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ def main() -> None:
             exec(request["source"], names)
             came = ""
         else:
+            if request.get("announced"):
+                os.write(pipe, b"begins\n")
             came = attempt(names[request["attack"]], request["outside"])
         os.write(pipe, json.dumps({"came": came}).encode() + b"\n")
 

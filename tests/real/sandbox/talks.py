@@ -9,9 +9,9 @@ import argparse
 import asyncio
 import inspect
 import json
-import time
 from collections.abc import Sequence
 from pathlib import Path
+from unittest.mock import patch
 
 from core.tools.code import session as sessions
 from core.tools.code.port import Ran
@@ -24,34 +24,43 @@ from core.tools.code.session import Session
 from tests.real.sandbox.attacks import talk
 from tests.real.sandbox.driver import OUTSIDE, attacks, left
 from tests.real.sandbox.scenery import Scenery, scenery
-from tests.real.sandbox.session import LIMITS
+from tests.real.sandbox.session import HANG_SECONDS, LIMITS
 
 WALL, GRACE = 1.5, 0.5
-SECONDS = WALL + GRACE + 4.0
-"""In which a run must have ended, on a busy machine."""
+FOLLOWING_RUNS = 40
+"""Runs that a busy machine may need until one of them ends within `WALL`."""
 AT_ONCE = 4
 FILES, BYTES = 20, 32 * MiB
 
 
 async def one(sandbox: Sandbox, python: Path, name: str, ctx: Scenery) -> str:
-    """What of it did not hold, or ""."""
+    """Return what of it did not hold, or ""."""
     session = await Session.start(sandbox, python, LIMITS)
     try:
         told = {**ctx.what, "secret": ""}
-        source = f"{inspect.getsource(talk)}\n{name}({told!r})"
-        began = time.monotonic()
-        ran = await session.run(source, ())
-        after = None if ran.lost else await session.run("1 + 1", ())
-        took = time.monotonic() - began
-        return _wrong([ran, *([after] if after else [])], took, ctx, session.alive)
+        async with asyncio.timeout(HANG_SECONDS):
+            runs = [await session.run(f"{inspect.getsource(talk)}\n{name}({told!r})", ())]
+            if not runs[-1].lost:
+                runs += await _run_until_it_ends(session, "1 + 1")
+        return _wrong(runs, ctx, session.alive)
+    except TimeoutError:
+        return "a run did not end"
     finally:
         await session.kill()
 
 
-def _wrong(runs: Sequence[Ran], took: float, ctx: Scenery, alive: bool) -> str:
+async def _run_until_it_ends(session: Session, code: str) -> list[Ran]:
+    """Run short code again where the machine was too busy to end it within `WALL`."""
+    runs = list[Ran]()
+    while len(runs) < FOLLOWING_RUNS:
+        runs.append(await session.run(code, ()))
+        if runs[-1].fault != "timeout" or runs[-1].lost:
+            break
+    return runs
+
+
+def _wrong(runs: Sequence[Ran], ctx: Scenery, alive: bool) -> str:
     ran, last = runs[0], runs[-1]
-    if took > 2 * SECONDS:
-        return f"it took {took:.1f} s"
     if any(ctx.what["secret"] in repr(each) for each in runs):
         return "it showed the secret"
     if len(ran.made) > FILES or sum(len(made.data) for made in ran.made) > BYTES:
@@ -73,9 +82,10 @@ async def every(sandbox: Sandbox, python: Path, runtime: RuntimeFolder) -> dict[
         other = await Session.start(sandbox, python, LIMITS)
         secret = ctx.what["secret"]
         await other.run(f"secret = 'MARK{secret}'\nopen('secret.txt', 'w').write(secret)", ())
-        async with asyncio.TaskGroup() as group:
-            for name in attacks(talk):
-                group.create_task(ran(name, ctx))
+        with patch.multiple(sessions, WALL=WALL, GRACE=GRACE):
+            async with asyncio.TaskGroup() as group:
+                for name in attacks(talk):
+                    group.create_task(ran(name, ctx))
         still = await other.run("open('secret.txt').read() == secret", ())
         await other.kill()
         results["the other conversation"] = "" if still.value == "True" else repr(still)
@@ -88,7 +98,6 @@ async def main() -> None:
     parser.add_argument("backend", choices=("bubblewrap", "landlock"))
     parser.add_argument("python", type=Path)
     arguments = parser.parse_args()
-    sessions.WALL, sessions.GRACE = WALL, GRACE
     runtime = RuntimeFolder()
     try:
         sandbox: Sandbox = (Bubblewrap if arguments.backend == "bubblewrap" else Landlock)(runtime)

@@ -9,27 +9,28 @@ from tests.real.sandbox.driver import BATCHES, LEFT, MUTE, OUTSIDE, attacks, tit
 from tests.real.sandbox.runs import results, unfenced
 from tests.real.sandbox.unfenced import HARMLESS
 
-TITLES = [
+TITLES = {
     *(title(module, name) for module in BATCHES for name in attacks(module)),
     *(title(endings, name) for name in endings.ENDS),
     OUTSIDE,
     LEFT,
-]
-BITING = [title(module, name) for module, names in HARMLESS.items() for name in names]
+}
+BITING = {title(module, name) for module, names in HARMLESS.items() for name in names}
 
 
-@pytest.mark.parametrize("attack", TITLES)
 @pytest.mark.parametrize("who", ["root", "somebody"])
 @pytest.mark.parametrize("backend", ["bubblewrap", "landlock"])
-def test_it_is_held(backend: str, who: str, attack: str) -> None:
-    assert results(backend, who)[attack] == ""
+def test_every_attack_is_held(backend: str, who: str) -> None:
+    found = results(backend, who)
+    assert {attack: harm for attack, harm in found.items() if harm} == {}
+    assert found.keys() == TITLES
 
 
-def test_there_are_enough_of_them() -> None:
+def test_there_are_enough_attacks() -> None:
     assert len(TITLES) >= 200
 
 
-@pytest.mark.parametrize("attack", BITING)
-def test_the_attack_bites_where_nothing_holds_it(attack: str) -> None:
-    assert unfenced()[attack] != ""
-    assert MUTE not in unfenced()[attack]
+def test_attacks_do_harm_where_nothing_holds_them() -> None:
+    found = unfenced()
+    assert {attack: harm for attack, harm in found.items() if not harm or MUTE in harm} == {}
+    assert found.keys() == BITING

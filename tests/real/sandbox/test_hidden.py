@@ -49,7 +49,7 @@ async def test_they_cannot_be_read(sandbox: Sandbox, packages: Path) -> None:
         other=other.name,
         other_file=str(other),
     )
-    ran = await run(sandbox, sandbox_python(), code)
+    (ran,) = await run(sandbox, sandbox_python(), code)
     assert (ran.error, ran.value) == ("", "('', True, 'other')")
 
 

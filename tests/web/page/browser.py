@@ -16,7 +16,7 @@ from playwright.async_api import Browser, Page, async_playwright
 
 AXE = "4.11.0"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), "")
-NO_CHROMIUM = "the page is tested with the system's Chromium: apt-get install chromium"
+NO_CHROMIUM = "needs Chromium (apt install chromium)"
 
 
 @asynccontextmanager
@@ -43,7 +43,7 @@ def axe_source() -> str:
 def _fetch(folder: Path) -> None:
     npm = shutil.which("npm")
     if npm is None:
-        pytest.skip("axe-core comes with npm: apt-get install npm")
+        pytest.skip("needs npm (apt install npm)")
     folder.mkdir(parents=True, exist_ok=True)
     try:
         packed = subprocess.run(
@@ -51,7 +51,7 @@ def _fetch(folder: Path) -> None:
             check=True, capture_output=True, text=True, timeout=60,
         )  # fmt: skip
     except (subprocess.SubprocessError, OSError):
-        pytest.skip("axe-core could not be fetched with npm")
+        pytest.skip(f"needs axe-core (npm pack axe-core@{AXE})")
     with tarfile.open(folder / packed.stdout.split()[-1]) as archive:
         archive.extractall(folder, filter="data")
 

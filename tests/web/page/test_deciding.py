@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from playwright.async_api import Page, expect
 
@@ -54,6 +56,24 @@ async def test_a_refused_decision_says_why_and_can_be_tried_again(house: House, 
     await page.get_by_role("button", name="Deny").click()
     await expect(page.locator(".card .note")).to_have_text("An admin must decide this.")
     await expect(page.get_by_role("button", name="Deny")).to_be_enabled()
+
+
+async def test_a_card_says_for_whom_it_waits(house: House, page: Page) -> None:
+    """Whoever may not approve it has no button for that, and is not told that it waits for them."""
+
+    async def script(turn: Turn) -> Answer:
+        theirs = replace(OPEN, id="def567", actions=("deny",))
+        return Answer("Shall I?", cards=(theirs if turn.message.text == "theirs" else OPEN,))
+
+    house.script = script
+    await say(page, "mine")
+    card = page.locator("section.card:has(#card-abc234)")
+    await expect(card.locator(".state strong")).to_have_text("waits for you")
+    await expect(card.get_by_role("button")).to_have_text(["Approve", "Deny"])
+    await say(page, "theirs")
+    card = page.locator("section.card:has(#card-def567)")
+    await expect(card.locator(".state strong")).to_have_text("waits for somebody else")
+    await expect(card.get_by_role("button")).to_have_text(["Deny"])
 
 
 async def test_several_rows_share_a_table_and_nothing_is_said_twice(

@@ -13,7 +13,7 @@ import os
 import signal
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from core.i18n import say
 from core.tools.code.sandbox.inside import START
@@ -244,6 +244,30 @@ def failing() -> Iterator[None]:
         raise SandboxFailed(str(error)) from error
 
 
+async def start_program(
+    *command: str, user: int | None = None, **options: Any
+) -> asyncio.subprocess.Process:
+    """Start a program as `user` (None: our own).
+
+    Event loops other than asyncio's own refuse `user`, `group` and `extra_groups`, also as None
+    (uvloop, `loop.pyx`: "unexpected kwargs"), so they are given only where they are needed. Raises
+    SandboxFailed where the loop cannot start it as that user, and OSError.
+    """
+    if user is not None:
+        # The child sets these itself, in C, before it becomes the program.
+        options |= {"user": user, "group": user, "extra_groups": ()}
+    try:
+        return await asyncio.create_subprocess_exec(*command, **options)
+    except ValueError as error:
+        loop = type(asyncio.get_running_loop()).__module__
+        if user is None:
+            raise SandboxFailed(f"the event loop ({loop}) cannot start it: {error}") from error
+        raise SandboxFailed(
+            f"the event loop ({loop}) cannot start programs as another user, which root needs: "
+            f"{error}"
+        ) from error
+
+
 async def launch(
     command: Command, *, environment: Mapping[str, str], folder: Path, user: int | None
 ) -> Running:
@@ -254,9 +278,9 @@ async def launch(
     pipes = Pipes()
     ends = await pipes.open()
     try:
-        # `user` and `group` are set by the child itself, in C, before it becomes the program.
-        process = await asyncio.create_subprocess_exec(
+        process = await start_program(
             *command(ends),
+            user=user,
             stdin=ends.stdin,
             stdout=ends.output,
             stderr=ends.output,
@@ -264,9 +288,6 @@ async def launch(
             env=dict(environment),
             cwd=folder,
             start_new_session=True,
-            user=user,
-            group=user,
-            extra_groups=None if user is None else (),
         )
     except BaseException:
         pipes.close()

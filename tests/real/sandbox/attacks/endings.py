@@ -87,6 +87,7 @@ def loop_in_search(outside: Outside) -> None:
 
 
 def loop_in_all_threads(outside: Outside) -> None:
+    sys.setswitchinterval(0.001)  # so that each of them has begun soon
     for _ in range(20):
         threading.Thread(target=loop, args=(outside,), daemon=True).start()
     loop(outside)
@@ -128,7 +129,7 @@ def deep_recursion(outside: Outside) -> None:
 def deep_recursion_in_c(outside: Outside) -> None:
     sys.setrecursionlimit(10**8)
     nested: list[Any] = []
-    for _ in range(10**6):
+    for _ in range(200_000):
         nested = [nested]
     repr(nested)
 

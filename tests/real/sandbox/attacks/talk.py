@@ -314,10 +314,16 @@ def others(outside: Outside) -> None:
             if folder.count("/") > 6:
                 continue
             for name in names:
-                with suppress(OSError), open(os.path.join(folder, name), "rb") as file:
-                    content = file.read(1 << 20)
+                path = os.path.join(folder, name)
+                with suppress(OSError), open(path, "rb", opener=_open) as file:
+                    content = file.read(1 << 20) or b""
                     if mark in content:
                         print(content[content.index(mark) :][:100])
+
+
+def _open(path: str, flags: int) -> int:
+    """Not to wait for its own pipes, which lie in /proc as well."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 class _Evil:
@@ -340,9 +346,17 @@ def _send(frame: dict[str, object]) -> None:
 
 
 def _write(data: bytes) -> None:
-    """To every pipe but those of standard input, output and errors."""
+    """Send all of it as frames, and what fits into every other pipe but standard ones.
+
+    Nobody reads the others: to wait for them would end the attack.
+    """
+    frames = int(sys.argv[1])
     for number in range(3, 64):
         with suppress(OSError):
-            sent = 0
-            while sent < len(data):
-                sent += os.write(number, data[sent:])
+            if number != frames:
+                os.set_blocking(number, False)
+                os.write(number, data)
+    with suppress(OSError):
+        sent = 0
+        while sent < len(data):
+            sent += os.write(frames, data[sent:])

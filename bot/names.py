@@ -1,0 +1,93 @@
+"""Names in ponte.toml of tools, quick commands and agents that do not exist: they guard nothing.
+
+No service is asked. Tables are checked where NocoDB is asked for them, in `ponte doctor`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from bot.config import AccessRule, Channel, Config
+from bot.settings import Settings
+from core.i18n import say
+from core.integration import ToolIntegration
+from core.policy import matches_pattern
+from core.text import normalised
+
+_NEAREST = "; did you mean {name}?"
+_SENTENCES = {
+    "tool": "{where}: there is no tool {name}, so this line has no effect",
+    "command": "{where}: there is no command {name}, so this line has no effect",
+    "agent": "{where}: there is no agent {name}, so this line has no effect",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _WrittenName:
+    """A name in the file, where it is, and whether it is a pattern of a rule: in whatever case,
+    with `*` for any text."""
+
+    where: str
+    kind: str
+    name: str
+    is_pattern: bool = False
+
+    def exists(self, known: Collection[str]) -> bool:
+        if not self.is_pattern:
+            return self.name in known
+        return any(matches_pattern(normalised(self.name), normalised(name)) for name in known)
+
+    def describe(self, known: Collection[str]) -> str:
+        words = say(_SENTENCES[self.kind], where=self.where, name=self.name)
+        near = difflib.get_close_matches(self.name, known, 1)
+        return words + say(_NEAREST, name=near[0]) if near else words
+
+
+def misspelt_names(config: Config, settings: Settings) -> Sequence[str]:
+    """Return a line for each name that nothing goes by, with where it is and the nearest name."""
+    known = _known_names(config, settings)
+    found = []
+    for written in _written_names(config):
+        names = known[written.kind]
+        if names is not None and not written.exists(names):
+            found.append(written.describe(names))
+    return found
+
+
+def _known_names(config: Config, settings: Settings) -> Mapping[str, frozenset[str] | None]:
+    """Those of all integrations, also where they are off. None: any name may be one."""
+    known: dict[str, frozenset[str] | None] = dict.fromkeys(_SENTENCES, frozenset())
+    for face in settings.faces:
+        if isinstance(face, ToolIntegration):
+            for kind, names in face.rule_names(settings, config).items():
+                before = known[kind]
+                known[kind] = None if before is None or names is None else before.union(names)
+    return known
+
+
+def _written_names(config: Config) -> Iterator[_WrittenName]:
+    for name in config.tools:
+        yield _WrittenName(config.location("tools", name), "tool", name)
+    for number, rule in enumerate(config.rules):
+        yield from _rights_of(config, ("rules", str(number)), rule)
+    for place, channel in config.channels.items():
+        yield from _rights_of(config, ("channels", place), channel)
+    prices = config.prices
+    for section, kind, priced in (
+        ("quick_commands", "command", prices.quick_commands), ("agents", "agent", prices.agents)
+    ):  # fmt: skip
+        for name in priced:
+            if name != "*":
+                yield _WrittenName(config.location("prices", section, name), kind, name)
+
+
+def _rights_of(
+    config: Config, path: tuple[str, str], rule: AccessRule | Channel
+) -> Iterator[_WrittenName]:
+    for key, rights in (("allow", rule.allow), ("deny", rule.deny)):
+        for right in rights:
+            kind, _, name = right.partition(":")
+            if kind in _SENTENCES:
+                yield _WrittenName(config.location(*path, key), kind, name, is_pattern=True)

@@ -1,0 +1,68 @@
+"""Create files that only this user can read, also in folders that other users can write."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+
+@contextmanager
+def open_folder(path: Path) -> Iterator[int]:
+    """Make the folder (0700) where it is missing, and yield its descriptor.
+
+    The folder itself may not be a symbolic link; those above it may. Raises OSError.
+    """
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with _open_folder(str(path)) as folder:
+        yield folder
+
+
+@contextmanager
+def make_folder(name: str, parent: int) -> Iterator[int]:
+    """Make a new folder (0700) in the folder `parent`, and yield its descriptor.
+
+    Raises OSError; FileExistsError where anything has that name.
+    """
+    os.mkdir(name, 0o700, dir_fd=parent)
+    with _open_folder(name, parent) as folder:
+        yield folder
+
+
+def create_file(name: str | Path, folder: int | None = None) -> BinaryIO:
+    """Create a file (0600), in the folder of that descriptor if one is given, and open it.
+
+    Raises OSError; FileExistsError where anything has that name, also a symbolic link.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    return open(os.open(name, flags, 0o600, dir_fd=folder), "w+b")
+
+
+def has_content(name: str, folder: int, data: bytes) -> bool:
+    """Whether that name in the folder is a file of this user's that holds just `data`."""
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        file = os.open(name, flags, dir_fd=folder)
+    except OSError:
+        return False
+    try:
+        found = os.fstat(file)
+        if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
+            return False
+        with open(file, "rb", closefd=False) as opened:
+            return found.st_size == len(data) and opened.read() == data
+    finally:
+        os.close(file)
+
+
+@contextmanager
+def _open_folder(path: str, parent: int | None = None) -> Iterator[int]:
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    folder = os.open(path, flags, dir_fd=parent)
+    try:
+        yield folder
+    finally:
+        os.close(folder)

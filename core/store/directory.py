@@ -1,0 +1,134 @@
+"""The directory: what platforms say of their people, a row for each person and scope.
+
+One row is written when a person's data changes. People who were forgotten are recognised by a keyed
+hash of their id: no list of a platform's brings their rows back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+
+from core.records import Member, MemberPlace
+from core.store.database import Connection, Database, Row, lock
+
+_LOCK = "directory"
+_AT_ONCE = 500
+"""Ids in one statement: SQLite took 999 values until 3.32 (https://sqlite.org/limits.html)."""
+_COLUMNS = "scope, id, person, name, locale, zone, guest, robot, belongs_to, confirmed_at"
+_PUT = (
+    f"INSERT INTO directory (platform, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
+    " ON CONFLICT (platform, scope, id) DO UPDATE SET person = excluded.person,"
+    " name = excluded.name, locale = excluded.locale, zone = excluded.zone,"
+    " guest = excluded.guest, robot = excluded.robot, belongs_to = excluded.belongs_to,"
+    " confirmed_at = excluded.confirmed_at"
+    " WHERE directory.confirmed_at <= excluded.confirmed_at"
+)
+
+
+class SqlDirectory:
+    """The `Directory` port. `pseudonym` makes the keyed hash of a name."""
+
+    def __init__(self, database: Database, pseudonym: Callable[[str], str]) -> None:
+        self._database = database
+        self._pseudonym = pseudonym
+
+    async def newest(self, platform: str, scope: str, most: int) -> Sequence[Member]:
+        """Return the members that were confirmed last, the oldest of them first."""
+
+        def read(connection: Connection) -> Sequence[Member]:
+            rows = connection.execute(
+                f"SELECT {_COLUMNS} FROM directory WHERE platform = ? AND scope = ?"  # noqa: S608
+                " ORDER BY confirmed_at DESC LIMIT ?",
+                (platform, scope, most),
+            ).fetchall()
+            return [_member(row) for row in reversed(rows)]
+
+        return await self._database.read(read)
+
+    async def find(self, platform: str, places: Collection[MemberPlace]) -> Sequence[Member]:
+        """Return the members at these places, without those of whom there is no row."""
+        ids = sorted({id for _, id in places})
+
+        def read(connection: Connection) -> Sequence[Member]:
+            found = list[Member]()
+            for begin in range(0, len(ids), _AT_ONCE):
+                some = ids[begin : begin + _AT_ONCE]
+                marks = ", ".join("?" * len(some))
+                rows = connection.execute(
+                    f"SELECT {_COLUMNS} FROM directory WHERE platform = ? AND id IN ({marks})",  # noqa: S608
+                    (platform, *some),
+                )
+                found += map(_member, rows)
+            return [member for member in found if member.place in places]
+
+        return await self._database.read(read)
+
+    async def put(self, platform: str, members: Sequence[Member]) -> frozenset[str]:
+        """Keep them, but for people who were forgotten. Return the ids of those people."""
+
+        def write(connection: Connection) -> frozenset[str]:
+            lock(connection, _LOCK)
+            erased = self._erased(connection, platform, {member.id for member in members})
+            rows = [_row(platform, each) for each in members if each.id not in erased]
+            if rows:
+                connection.executemany(_PUT, rows)
+            return erased
+
+        return await self._database.write(write)
+
+    async def remove(self, platform: str, ids: Collection[str]) -> None:
+        """Delete the rows of these people, who left the platform."""
+        await self._database.write(lambda c: _delete(c, platform, ids))
+
+    async def forget(self, platform: str, ids: Collection[str]) -> None:
+        """Delete the rows of these people, and let no later `put` bring them back."""
+
+        def write(connection: Connection) -> None:
+            lock(connection, _LOCK)
+            for id in ids:
+                connection.execute(
+                    "INSERT INTO erased_people (pseudonym) VALUES (?) ON CONFLICT DO NOTHING",
+                    (self._name(platform, id),),
+                ).close()
+            _delete(connection, platform, ids)
+
+        await self._database.write(write)
+
+    async def purge(self, before: float) -> int:
+        """Delete the rows that no platform confirmed since then. Return how many there were."""
+        sql = "DELETE FROM directory WHERE confirmed_at < ?"
+        return await self._database.write(lambda c: c.execute(sql, (before,)).rowcount)
+
+    def _erased(
+        self, connection: Connection, platform: str, ids: Collection[str]
+    ) -> frozenset[str]:
+        rows = connection.execute("SELECT pseudonym FROM erased_people").fetchall()
+        if not rows:
+            return frozenset()
+        known = {row["pseudonym"] for row in rows}
+        return frozenset(id for id in ids if self._name(platform, id) in known)
+
+    def _name(self, platform: str, id: str) -> str:
+        return self._pseudonym(f"directory:{platform}:{id}")
+
+
+def _delete(connection: Connection, platform: str, ids: Collection[str]) -> None:
+    connection.executemany(
+        "DELETE FROM directory WHERE platform = ? AND id = ?", [(platform, id) for id in ids]
+    )
+
+
+def _row(platform: str, member: Member) -> tuple[str | int | float, ...]:
+    return (
+        platform, member.scope, member.id, member.person, member.name, member.locale, member.zone,
+        member.is_guest, member.is_robot, " ".join(sorted(member.belongs_to)), member.confirmed_at,
+    )  # fmt: skip
+
+
+def _member(row: Row) -> Member:
+    return Member(
+        id=row["id"], scope=row["scope"], person=row["person"], name=row["name"],
+        locale=row["locale"], zone=row["zone"], is_guest=bool(row["guest"]),
+        is_robot=bool(row["robot"]), belongs_to=frozenset(row["belongs_to"].split()),
+        confirmed_at=row["confirmed_at"],
+    )  # fmt: skip

@@ -1,0 +1,157 @@
+"""Names in ponte.toml that nothing goes by are told, with the nearest that there is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from bot.config import Config, read_config
+from bot.home import Home
+from bot.integrations import FACES
+from bot.names import misspelt_names
+from bot.safety import findings
+from bot.settings import Settings
+from core.http import HttpClient
+from core.integration import ToolIntegration
+from core.ports import ToolSource
+from core.tools.code.source import CodeSource
+from core.tools.nocodb.bridge import BridgeSource
+from core.tools.nocodb.source import NocoSource
+from core.tools.stackspot import StackSpot
+from core.tools.stackspot.client import Agent
+from core.tools.stackspot.source import StackSpotSource
+from tests.bot.conftest import Shell
+from tests.bot.test_process import Machine
+from tests.fakes.code import FakeBackend
+from tests.fakes.quick_commands import RegisteredCommands
+
+FILE = """
+[quick_commands.fix-java]
+[agents.reviewer]
+id = "01JAGENT"
+
+[tools.nocodb_delte]
+approvers = ["slack:U1"]
+
+[tools.nocodb_update]
+approvers = ["slack:U1"]
+
+[[rules]]
+who = ["members"]
+allow = ["agent:reviewr"]
+deny = ["tool:run_pyton", "command:fix-jva", "tool:nocodb_*", "tool:xyz_*", "model:any", "read:Any"]
+
+[channels.slack]
+allow = ["chat", "command:Fix-Java", "command:other"]
+
+[prices.quick_commands]
+fix_java = 0.1
+"*" = 0.2
+"""
+TOLD = [
+    "ponte.toml:6: there is no tool nocodb_delte, so this line has no effect; did you mean "
+    "nocodb_delete?",
+    "ponte.toml:14: there is no agent reviewr, so this line has no effect; did you mean reviewer?",
+    "ponte.toml:15: there is no tool run_pyton, so this line has no effect; "
+    "did you mean run_python?",
+    "ponte.toml:15: there is no command fix-jva, so this line has no effect; "
+    "did you mean fix-java?",
+    "ponte.toml:15: there is no tool xyz_*, so this line has no effect",
+    "ponte.toml:18: there is no command other, so this line has no effect",
+    "ponte.toml:21: there is no command fix_java, so this line has no effect; "
+    "did you mean fix-java?",
+]
+
+
+def told(folder: Path, text: str, **given: str) -> Sequence[str]:
+    path = folder / "ponte.toml"
+    path.write_text(text)
+    settings = Settings.model_validate({"ponte_home": folder / "home", **given})
+    return misspelt_names(read_config(path), settings)
+
+
+def test_each_name_is_told_with_its_line_and_the_nearest(tmp_path: Path) -> None:
+    assert told(tmp_path, FILE) == TOLD
+
+
+def test_where_any_command_may_run_none_is_misspelt(tmp_path: Path) -> None:
+    left = [words for words in TOLD if "command" not in words and "agent" not in words]
+    assert told(tmp_path, FILE, stackspot_unknown="allow") == left
+
+
+@pytest.mark.parametrize(
+    ("url", "tool", "words"),
+    [
+        ("https://n.test", "nocodb_update", []),
+        ("https://n.test", "nocodb_execute", ["no tool nocodb_execute"]),
+        ("https://n.test/execute", "nocodb_execute", []),
+        ("https://n.test/execute", "nocodb_update", ["no tool nocodb_update"]),
+        ("", "nocodb_update", []),
+        ("", "nocodb_execute", []),
+    ],
+)
+def test_the_tools_are_those_of_the_nocodb_that_is_set(
+    tmp_path: Path, url: str, tool: str, words: list[str]
+) -> None:
+    given = {"nocodb_url": url, "nocodb_token": "t"} if url else {}
+    found = told(tmp_path, f"[tools.{tool}]\napprovals = 2\n", **given)
+    assert len(found) == len(words)
+    assert all(word in line for word, line in zip(words, found, strict=True))
+
+
+def test_the_doctor_fails_for_them(tmp_path: Path) -> None:
+    path = tmp_path / "ponte.toml"
+    path.write_text(FILE)
+    settings = Settings.model_validate({"ponte_home": tmp_path / "home"})
+    found = findings(settings, read_config(path), Home(tmp_path / "home"))
+    unsafe = [one.words for one in found if one.level == "unsafe" and one.topic == "rights"]
+    assert unsafe == TOLD
+
+
+def test_policy_check_names_them_beside_its_answer(ponte: Shell) -> None:
+    Path("ponte.toml").write_text(FILE)
+    ponte("policy", "check", "--person", "slack:U1", "--json")
+    assert ponte.code == 0
+    assert json.loads(ponte.out)
+    assert ponte.err.splitlines() == TOLD
+
+
+def test_a_reload_names_them(tmp_path: Path, commands: str) -> None:
+    machine = Machine(tmp_path, tmp_path / "home", commands)
+    with machine.start("run") as running:
+        assert running.stdout is not None
+        for line in running.stdout:
+            if line.startswith("Ponte is ready"):
+                break
+        (tmp_path / "ponte.toml").write_text(FILE)
+        code, out, _ = machine.ponte("reload")
+        assert (code, out.splitlines()) == (0, ["ponte.toml is taken as it is now.", *TOLD])
+        running.terminate()
+        _, err = running.communicate()
+        assert "names that do not exist" in err
+
+
+async def test_the_names_are_those_of_the_tools_that_are_offered() -> None:
+    async with HttpClient() as http:
+        stackspot = StackSpot("id", "secret", http=http)
+        agents = {"reviewer": Agent("01JAGENT", "", "")}
+        offered: dict[str, Sequence[ToolSource]] = {
+            "nocodb": [
+                NocoSource("http://127.0.0.1:1", "t", http, pauses=()),
+                BridgeSource("http://127.0.0.1:1/execute", "t", http, pauses=()),
+            ],
+            "stackspot": [
+                StackSpotSource(stackspot, RegisteredCommands(), agents=lambda: agents)
+            ],
+            "code": [CodeSource(FakeBackend())],
+        }  # fmt: skip
+        for face in FACES:
+            if isinstance(face, ToolIntegration):
+                tools = [tool for source in offered[face.name] for tool in await source.tools()]
+                settings = Settings.model_validate({})
+                known = face.rule_names(settings, Config())["tool"]
+                assert sorted(known or ()) == sorted(tool.spec.name for tool in tools)
+        await stackspot.close()

@@ -1,0 +1,158 @@
+"""A turn whose author is not known yet waits, and holds up nobody else, on both engines."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+
+from core.conversation import admission
+from core.conversation.admission import Admission
+from core.messages import Address, Message, Person
+from core.store import inbox, jobs
+from tests.contract.engines import Embedded, Worker
+from tests.fakes.choices import message
+
+
+class Registrar:
+    """The `Policy`'s part of it: who is known, and to whom nobody will ever be."""
+
+    def __init__(self) -> None:
+        self.known: set[str] = set()
+        self.confirmed: set[str] = set()
+        self.asked: list[tuple[str, bool]] = []
+        self.was_asked = asyncio.Event()
+        self._news = asyncio.Condition()
+
+    async def tell(self, *people: str, confirmed: bool = True) -> None:
+        async with self._news:
+            self.known |= set(people)
+            self.confirmed |= set(people) if confirmed else set()
+            self._news.notify_all()
+
+    async def prepare(
+        self, person: Person, address: Address, *, confirmed: bool, seconds: float
+    ) -> bool:
+        self.asked.append((person.id, confirmed))
+        self.was_asked.set()
+        there = self.confirmed if confirmed else self.known
+        try:
+            async with asyncio.timeout(seconds), self._news:
+                await self._news.wait_for(lambda: person.id in there)
+        except TimeoutError:
+            return False
+        return True
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(name)
+
+
+@pytest.fixture
+def registrar(embedded: Embedded, monkeypatch: pytest.MonkeyPatch) -> Registrar:
+    monkeypatch.setattr(jobs, "ADMIT_SECONDS", 0.02)
+    monkeypatch.setattr(jobs, "FIRST_POSTPONED_SECONDS", 0.05)
+    monkeypatch.setattr(jobs, "LONGEST_POSTPONED_SECONDS", 0.1)
+    found = Registrar()
+    embedded.inbox.admit_by(Admission(embedded.inbox.unstarted, found).admit)
+    return found
+
+
+def says(text: str, name: str, channel: str = "") -> Message:
+    person = Person("web", name)
+    return message(text, f"{name}:{text}:{time.monotonic_ns()}", channel or f"C{name}", person)
+
+
+async def test_who_is_not_known_waits_and_holds_up_nobody(
+    embedded: Embedded, registrar: Registrar, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "TURNS", 3)
+    await registrar.tell("known")
+    worker = Worker(embedded).start()
+    for n in range(8):
+        await embedded.inbox.accept(says("hello", f"new{n}"))
+    for n in range(3):
+        await embedded.inbox.accept(says(f"still {n}", "known", f"K{n}"))
+    await worker.until_ended(3)
+    assert set(worker.said) == {"still 0", "still 1", "still 2"}
+    await registrar.tell(*(f"new{n}" for n in range(8)))
+    await worker.until_ended(11)
+
+
+async def test_a_conversation_keeps_its_order_while_its_first_waits(
+    embedded: Embedded, registrar: Registrar
+) -> None:
+    await registrar.tell("ana")
+    worker = Worker(embedded).start()
+    await embedded.inbox.accept(says("first", "new", "C1"))
+    await embedded.inbox.accept(says("second", "ana", "C1"))
+    await embedded.inbox.accept(says("beside", "ana", "C2"))
+    await worker.until_ended(1)
+    await registrar.tell("new")
+    await worker.until_ended(3)
+    assert worker.said == ["beside", "first", "second"]
+
+
+async def test_after_its_time_a_turn_begins_all_the_same(
+    embedded: Embedded, registrar: Registrar, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admission, "WAIT_SECONDS", 0.3)
+    worker = Worker(embedded).start()
+    await embedded.inbox.accept(says("hello", "nobody"))
+    await worker.until_ended(1)
+
+
+async def test_chat_goes_on_unconfirmed_and_a_decision_waits_for_it(
+    embedded: Embedded, registrar: Registrar, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admission, "CONFIRM_SECONDS", 0.0)
+    await registrar.tell("ana", confirmed=False)
+    worker = Worker(embedded).start()
+    await embedded.inbox.accept(says("good morning", "ana"))
+    await worker.until_ended(1)  # decisions found at its start would go first
+    await embedded.inbox.accept(says("approve abc234", "ana"))
+    await embedded.inbox.accept(says("hello", "ana"))
+    await worker.until_ended(2)
+    assert worker.said == ["good morning", "hello"]
+    await registrar.tell("ana")
+    await worker.until_ended(3)
+
+
+async def test_a_decision_that_a_former_process_left_and_that_waits_holds_up_no_turn(
+    embedded: Embedded, registrar: Registrar, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(admission, "CONFIRM_SECONDS", 0.0)
+    monkeypatch.setattr(inbox, "HEAD_START", 3600.0)
+    await registrar.tell("ana", confirmed=False)
+    await embedded.inbox.accept(says("approve abc234", "ana"))
+    await embedded.inbox.accept(says("hello", "ana"))
+    worker = Worker(embedded).start()
+    await worker.until_ended(1)
+    assert worker.said == ["hello"]
+
+
+async def test_a_message_that_is_withdrawn_while_it_waits_never_begins(
+    embedded: Embedded, registrar: Registrar
+) -> None:
+    worker = Worker(embedded).start()
+    said = says("hello", "new")
+    await embedded.inbox.accept(said)
+    assert await embedded.inbox.amend(said.event_key, None) == "unstarted"
+    await registrar.tell("new", "ana")
+    await embedded.inbox.accept(says("beside", "ana"))
+    await worker.until_ended(1)
+    assert worker.said == ["beside"]
+
+
+async def test_a_drain_does_not_wait_for_it_and_the_next_process_goes_on(
+    embedded: Embedded, registrar: Registrar
+) -> None:
+    Worker(embedded).start()
+    await embedded.inbox.accept(says("hello", "new"))
+    await registrar.was_asked.wait()
+    other = await embedded.beside()
+    await embedded.inbox.drain(100_000)
+    worker = Worker(other).start()
+    await worker.until_ended(1)
+    assert worker.said == ["hello"]

@@ -1,0 +1,258 @@
+"""Which turn is given up after crashes: only one that ran alone each time the process died."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from core.messages import Answer
+from core.records import CRASHED
+from core.store import inbox
+from core.store.inbox import CRASHES, DEATHS_ALONE, Handling
+from tests.contract.engines import Embedded, Worker
+from tests.contract.test_inbox import says
+
+
+class Life(Worker):
+    """The turns of one process. When `dies` says so, nothing of it goes on any more."""
+
+    def __init__(self, engine: Embedded, dies: Callable[[Life, str], bool]) -> None:
+        super().__init__(engine)
+        self.embedded = engine
+        self.dead = asyncio.Event()
+        self.given_up: list[str] = []
+        self.undelivered: list[str] = []
+        """Why the answer before did not arrive, where a turn has to say so."""
+        self.beside: dict[str, int] = {}
+        """By text: how many other turns were under way when it began."""
+        self._dies = dies
+
+    async def handle(self, seq: int) -> None:
+        if self.dead.is_set():
+            await asyncio.Event().wait()
+        turn = await self.embedded.journal.begin(seq)
+        if turn is None:
+            return
+        words = turn.message.text
+        if turn.undelivered:
+            self.undelivered.append(turn.undelivered)
+        self.said.append(words)
+        self._tell(self.began, seq)
+        self.beside[words] = len(self.now) - 1
+        if self._dies(self, "sorry" if turn.refused == CRASHED else words):
+            self.dead.set()
+        if self.dead.is_set():
+            await asyncio.Event().wait()
+        if turn.refused == CRASHED:
+            self.given_up.append(words)
+            await self.embedded.end(seq, "I was interrupted", "failed")
+        else:
+            await self.embedded.end(seq, f"re: {words}")
+        self._tell(self.ended, seq)
+
+
+class Lives:
+    """Processes one after the other, each after a kill -9 of the one before."""
+
+    def __init__(self, engine: Embedded, dies: Callable[[Life, str], bool]) -> None:
+        self.engine = engine
+        self.all: list[Life] = []
+        self._dies = dies
+
+    async def live(self, seqs: Sequence[int], most: int) -> None:
+        """Go on until these turns are over, with `most` processes at most."""
+        for _ in range(most):
+            life = Life(self.engine, self._dies)
+            self.all.append(life)
+            life.start("web")
+            done = asyncio.create_task(self._until_over(seqs))
+            dead = asyncio.create_task(life.dead.wait())
+            await asyncio.wait({done, dead}, return_when=asyncio.FIRST_COMPLETED)
+            dead.cancel()
+            if not life.dead.is_set():
+                return
+            done.cancel()
+            self.engine = await self.engine.killed()
+        raise AssertionError(f"{most} processes were not enough")
+
+    async def _until_over(self, seqs: Sequence[int]) -> None:
+        for seq in seqs:
+            await self.engine.inbox.answer_of(seq)
+
+    @property
+    def ended(self) -> Sequence[int]:
+        return [seq for life in self.all for seq in life.ended]
+
+    @property
+    def given_up(self) -> Sequence[str]:
+        return [words for life in self.all for words in life.given_up]
+
+
+async def crashed_often(engine: Embedded, text: str) -> tuple[Embedded, int]:
+    """A process in which that message's turn runs alone; and the message's number."""
+    receipt = await engine.inbox.accept(says(text))
+    for _ in range(CRASHES):
+        life = Life(engine, lambda *_: True)
+        life.start("web")
+        await life.dead.wait()
+        engine = await engine.killed()
+    return engine, receipt.seq
+
+
+async def test_a_poisonous_message_costs_nobody_else_their_answer(embedded: Embedded) -> None:
+    seqs = []
+    for number in range(41):
+        text = "poison" if number == 17 else f"hello {number}"
+        seqs.append((await embedded.inbox.accept(says(text, f"C{number}"))).seq)
+    lives = Lives(embedded, lambda _, text: text == "poison")
+    await lives.live(seqs, 8)
+    assert lives.given_up == ["poison"]
+    assert len(lives.all) == CRASHES + DEATHS_ALONE + 1
+    beside = [life.beside["poison"] for life in lives.all if "poison" in life.beside]
+    assert beside[CRASHES:] == [0] * (DEATHS_ALONE + 1), "it ran alone"
+
+
+async def test_two_poisonous_messages_are_both_found(embedded: Embedded) -> None:
+    seqs = []
+    for number in range(12):
+        text = f"poison {number}" if number in (3, 8) else f"hello {number}"
+        seqs.append((await embedded.inbox.accept(says(text, f"C{number}"))).seq)
+    lives = Lives(embedded, lambda _, text: "poison" in text)
+    await lives.live(seqs, 20)
+    assert sorted(lives.given_up) == ["poison 3", "poison 8"]
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_kills_from_outside_cost_nobody_their_answer(sqlite: Embedded, seed: int) -> None:
+    """Twenty kills while 120 turns run, one in every six turns that begin."""
+    await kill_at_random(sqlite, random.Random(seed), kills=20, turns=120)
+
+
+async def test_kills_of_processes_that_share_a_database_cost_nobody_their_answer(
+    on_postgres: Embedded,
+) -> None:
+    await kill_at_random(on_postgres, random.Random(1), kills=6, turns=40)
+
+
+async def kill_at_random(engine: Embedded, chance: random.Random, kills: int, turns: int) -> None:
+    said = [says(f"hello {number}", f"C{number % 30}") for number in range(turns)]
+    seqs = [(await engine.inbox.accept(one)).seq for one in said]
+    left = kills
+
+    def dies(life: Life, text: str) -> bool:
+        nonlocal left
+        is_killed = left > 0 and not life.dead.is_set() and chance.random() < kills / turns
+        left -= is_killed
+        return is_killed
+
+    lives = Lives(engine, dies)
+    await lives.live(seqs, kills + 1)
+    assert lives.given_up == []
+    assert len(lives.all) == kills - left + 1
+    assert kills - left > kills / 2, "the process was killed often"
+
+
+async def test_an_answer_whose_delivery_ends_the_process_is_not_delivered(
+    embedded: Embedded,
+) -> None:
+    """Everybody else goes on, and the next answer says that this one did not arrive."""
+    receipt = await embedded.inbox.accept(says("poison"))
+    turn = await embedded.journal.begin(receipt.seq)
+    assert turn
+    await embedded.journal.answered(turn, Answer("42"))
+    embedded = await embedded.killed()
+    lives = Lives(embedded, lambda _, text: text == "poison")
+    hello = await embedded.inbox.accept(says("hello", "C2"))
+    await lives.live([receipt.seq, hello.seq], CRASHES + DEATHS_ALONE)
+    assert lives.ended == [hello.seq]
+    assert await column(lives.engine, "state", receipt.seq) == "undeliverable"
+    later = await lives.engine.inbox.accept(says("and now?"))
+    await lives.live([later.seq], 1)
+    assert [why for life in lives.all for why in life.undelivered] == [CRASHED]
+
+
+async def test_an_apology_that_ends_the_process_is_given_up_too(embedded: Embedded) -> None:
+    receipt = await embedded.inbox.accept(says("poison"))
+    lives = Lives(embedded, lambda _, text: text in ("poison", "sorry"))
+    hello = await embedded.inbox.accept(says("hello", "C2"))
+    await lives.live([receipt.seq, hello.seq], 12)
+    assert lives.ended == [hello.seq]
+    assert await column(lives.engine, "state", receipt.seq) == "undeliverable"
+
+
+async def test_others_wait_while_a_suspect_runs_and_no_longer(embedded: Embedded) -> None:
+    engine, suspect = await crashed_often(embedded, "poison")
+    worker = Worker(engine, held=True).start("web")
+    await worker.until_begun(1)
+    assert worker.began == [suspect]
+    assert await column(engine, "alone", suspect) == 1
+    other = await engine.inbox.accept(says("hello", "C2"))
+    decision = await engine.inbox.accept(says("help", "C2"))
+    await worker.until(lambda: decision.seq in worker.began)
+    assert other.seq not in worker.began
+    worker.let_go(suspect)
+    await worker.until(lambda: other.seq in worker.began)
+    assert await column(engine, "alone", suspect) == 0
+
+
+async def test_others_wait_for_a_long_turn_only_so_long(
+    embedded: Embedded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, suspect = await crashed_often(embedded, "long")
+    monkeypatch.setattr(inbox, "ALONE_SECONDS", 0.2)
+    worker = Worker(engine, held=True).start("web")
+    await worker.until_begun(1)
+    other = await engine.inbox.accept(says("hello", "C2"))
+    await worker.until(lambda: other.seq in worker.began)
+    assert worker.now == {suspect, other.seq}
+    assert await column(engine, "alone", suspect) == 0, "it is not blamed any more"
+
+
+async def test_a_suspect_waits_for_the_others_only_so_long(
+    embedded: Embedded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, suspect = await crashed_often(embedded, "unlucky")
+    monkeypatch.setattr(inbox, "ALONE_SECONDS", 0.0)
+    keep_busy(engine)
+    worker = Worker(engine, held=True).start("web")
+    await worker.until_begun(1)
+    assert worker.began == [suspect]
+    assert await column(engine, "alone", suspect) == 0, "it does not run alone"
+
+
+async def test_a_suspect_that_waits_can_be_stopped(embedded: Embedded) -> None:
+    engine, suspect = await crashed_often(embedded, "unlucky")
+    runner = keep_busy(engine)
+    worker = Worker(engine).start("web")
+    while suspect not in runner._admitting:  # noqa: ASYNC110 (nothing tells that it waits)
+        await asyncio.sleep(0)
+    assert await engine.inbox.cancel(suspect)
+    assert (await engine.inbox.answer_of(suspect)).text == "stopped"
+    assert worker.said == []
+
+
+async def test_a_suspect_that_a_drain_puts_back_is_not_blamed(embedded: Embedded) -> None:
+    engine, suspect = await crashed_often(embedded, "unlucky")
+    heir = await engine.beside()
+    worker = Worker(engine, held=True).start("web")
+    await worker.until_begun(1)
+    await engine.inbox.drain(0)
+    assert await column(heir, "alone", suspect) == 0
+
+
+def keep_busy(engine: Embedded) -> Handling:
+    """Have a turn that is always under way in this process."""
+    runner = engine.inbox._runner
+    assert isinstance(runner, Handling)
+    runner.places.begin(10**6)
+    return runner
+
+
+async def column(engine: Embedded, name: str, seq: int) -> int | str:
+    select = f"SELECT {name} AS found FROM inbox WHERE seq = ?"
+    row = await engine.database.read(lambda c: c.execute(select, (seq,)).fetchone())
+    found: int | str = row["found"]
+    return found

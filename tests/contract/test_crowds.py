@@ -1,0 +1,223 @@
+"""Many new people at once, on every chat platform: everybody is answered, and nobody is refused.
+
+The doubles hold the platforms' own rates. What the platform does not tell at once is waited for.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from core.policy import Rule, RuleBook
+from tests.discord.house import House
+from tests.fakes.choices import allow_list, choices
+from tests.fakes.discord import FakeDiscord, Somebody
+from tests.fakes.discord.addresses import sdk_addresses
+from tests.fakes.discord.world import Channel
+from tests.fakes.slack import Post
+from tests.slack.bot import Setting, Workplace, running, workplace
+
+SECONDS = 100.0
+"""A busy machine is given so long; nothing is measured here."""
+ROLE = 77
+
+
+class Crowd(Protocol):
+    async def write(self, people: int) -> None:
+        """So many people who were here before Ponte write at once, each in a channel of theirs."""
+
+    async def write_directly(self, people: int) -> None:
+        """The same in direct messages."""
+
+    async def all_answered(self) -> None:
+        """Wait until every message has its answer, and check that none is a refusal."""
+
+    def check(self) -> None:
+        """Nobody was refused, and each message has exactly one answer."""
+
+    async def restart(self) -> None: ...
+
+    def limit_for_a_minute(self) -> None:
+        """The platform asks Ponte to leave the next look-up of a person for a minute."""
+
+
+class SlackCrowd:
+    def __init__(self, w: Workplace) -> None:
+        self._w = w
+        self._said: list[Post] = []
+
+    async def write(self, people: int) -> None:
+        slack, known = self._w.slack, len(self._w.slack.workspace.people)
+        new = [slack.person(f"Person {known + n}") for n in range(people)]
+        places = [slack.channel(f"c{someone.id}", someone) for someone in new]
+        for someone, place in zip(new, places, strict=True):
+            self._said.append(slack.say(someone, place, f"{slack.bot} hello"))
+
+    async def write_directly(self, people: int) -> None:
+        slack, known = self._w.slack, len(self._w.slack.workspace.people)
+        new = [slack.person(f"Person {known + n}") for n in range(people)]
+        for someone in new:
+            self._said.append(slack.say(someone, slack.dm(someone), "hello"))
+
+    async def all_answered(self) -> None:
+        workspace = self._w.slack.workspace
+
+        def answered() -> bool:
+            ours = [post for post in workspace.posts.values() if post.bot_id]
+            done = {post.channel for post in ours if post.stream is None}
+            return {post.channel for post in self._said} <= done
+
+        await self._w.slack.until(answered, SECONDS)
+        self.check()
+
+    def check(self) -> None:
+        posts = self._w.slack.workspace.posts.values()
+        ours = [post for post in posts if post.bot_id and post.shown]
+        assert {post.shown for post in ours} == {"You said: hello"}
+        assert Counter(p.channel for p in ours) == Counter(p.channel for p in self._said)
+
+    async def restart(self) -> None:
+        await self._w.restart()
+
+    def limit_for_a_minute(self) -> None:
+        self._w.slack.api.faults.add("users.info", "429", 1, retry_after=60)
+
+
+class DiscordCrowd:
+    """Who may chat is said by a role, so that each person's roles must be known."""
+
+    def __init__(self, discord: FakeDiscord, house: House) -> None:
+        self._discord, self._house = discord, house
+        self._guild = discord.guild("Bolts", roles={ROLE: "staff"})
+        self._said: list[Channel] = []
+
+    def _person(self) -> Somebody:
+        someone = self._discord.user("Person")
+        someone.user.roles.add(ROLE)
+        self._guild.members.add(someone.id)
+        return someone
+
+    async def write(self, people: int) -> None:
+        for _ in range(people):
+            channel = self._discord.text_channel(self._guild, "general")
+            self._said.append(channel)
+            await self._person().mention("hello", channel)
+
+    async def write_directly(self, people: int) -> None:
+        for _ in range(people):
+            someone = self._person()
+            self._said.append(someone.dm)
+            await someone.say("hello")
+
+    async def all_answered(self) -> None:
+        said = {channel.id for channel in self._said}
+        await self._discord.until(lambda: {id for id, _ in self._answers()} == said, SECONDS)
+        self.check()
+
+    def _answers(self) -> list[tuple[int, str]]:
+        """Ours, each with the channel that it stands in."""
+        me = str(self._discord.world.me.id)
+        return [
+            (channel.id, message["content"])
+            for channel in self._said
+            for message in channel.messages.values()
+            if message["author"]["id"] == me
+        ]
+
+    def check(self) -> None:
+        assert {text for _, text in self._answers()} == {"You said: hello"}
+        assert len(self._answers()) == len(self._said)
+
+    async def restart(self) -> None:
+        """Once all is stored: Discord tells nobody again of a first direct message."""
+        await self._discord.until(lambda: len(self._house.taken) == len(self._said), SECONDS)
+        await self._house.close()
+        await self._house.open()
+        await self._discord.until(lambda: self._discord.gateway.connected, SECONDS)
+
+    def limit_for_a_minute(self) -> None:
+        self._discord.faults.limit_members(1, 60.0)
+
+
+@pytest.fixture(params=["embedded", "postgres"])
+def database(request: pytest.FixtureRequest) -> str:
+    """The URL of a Postgres, or "" for the embedded engine."""
+    return request.getfixturevalue("migrated_postgres") if request.param == "postgres" else ""
+
+
+@pytest.fixture(params=["slack", "discord"])
+async def crowd(
+    request: pytest.FixtureRequest, tmp_path: Path, database: str
+) -> AsyncIterator[Crowd]:
+    opened = on_slack if request.param == "slack" else on_discord
+    async with opened(tmp_path, database) as made:
+        yield made
+    made.check()
+
+
+@asynccontextmanager
+async def on_slack(home: Path, database: str) -> AsyncIterator[Crowd]:
+    setting = Setting(chosen=choices(policy=allow_list()), postgres=database)
+    async with workplace(home, setting) as made:
+        yield SlackCrowd(made)
+
+
+@asynccontextmanager
+async def on_discord(home: Path, database: str) -> AsyncIterator[Crowd]:
+    async with AsyncExitStack() as stack:
+        stack.enter_context(sdk_addresses())
+        discord = await stack.enter_async_context(FakeDiscord())
+        discord.faults.limit_members(30, 1.0)
+        house = House(discord, home)
+        house.postgres = database
+        house.policy.book = RuleBook((
+            Rule("1", frozenset({f"discord:{ROLE}"}), allow=("chat",)), Rule("2", deny=("chat",)),
+        ))  # fmt: skip
+        made = DiscordCrowd(discord, house)
+        stack.push_async_callback(house.close)
+        await house.open(threads=False)
+        await discord.until(lambda: discord.gateway.connected, SECONDS)
+        yield made
+
+
+async def test_hundreds_of_new_people_in_as_many_channels_are_answered(
+    crowd: Crowd, database: str
+) -> None:
+    """What is asked of a platform does not depend on the database: fewer people do there."""
+    await crowd.write(100 if database else 300)
+    await crowd.all_answered()
+
+
+async def test_many_new_people_in_direct_messages_are_answered(crowd: Crowd, database: str) -> None:
+    await crowd.write_directly(40 if database else 100)
+    await crowd.all_answered()
+
+
+async def test_a_restart_in_the_middle_of_a_crowd_loses_and_refuses_nobody(crowd: Crowd) -> None:
+    await crowd.write_directly(40)
+    await crowd.restart()
+    await crowd.write(40)
+    await crowd.all_answered()
+
+
+async def test_two_processes_answer_one_slack_channel_at_its_pace(
+    migrated_postgres: str, tmp_path: Path
+) -> None:
+    """Slack allows one post a second in a channel, whichever process posts."""
+    async with AsyncExitStack() as stack:
+        setting = Setting(chosen=choices(policy=allow_list()), postgres=migrated_postgres)
+        made = await stack.enter_async_context(workplace(tmp_path / "one", setting))
+        await stack.enter_async_context(running(made.slack, tmp_path / "two", setting))
+        slack, people = made.slack, [made.slack.person(f"Person {n}") for n in range(9)]
+        place = slack.channel("crowded", *people)
+        said = [slack.say(someone, place, f"{slack.bot} hello") for someone in people]
+        for post in said:
+            assert (await slack.answer(post)).shown == "You said: hello"
+        ours = [p for p in slack.workspace.posts.values() if p.bot_id and p.channel == place.id]
+        assert len(ours) == len(said)
+        assert slack.api.refusals["chat.postMessage"] <= 2, "calls may bunch on their way"

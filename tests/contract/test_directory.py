@@ -1,0 +1,134 @@
+"""The directory of people, over both databases."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Collection, Sequence
+
+import pytest
+
+from core.chat.directory import MemberDirectory, NoRows
+from core.records import Member, MemberPlace
+from core.store.directory import SqlDirectory
+from tests.contract.engines import Embedded
+
+
+def hashed(name: str) -> str:
+    return hashlib.sha256(f"key {name}".encode()).hexdigest()
+
+
+@pytest.fixture
+def directory(embedded: Embedded) -> SqlDirectory:
+    return SqlDirectory(embedded.database, hashed)
+
+
+def member(id: str, at: float = 100.0, scope: str = "", *belongs_to: str) -> Member:
+    return Member(
+        id, scope, f"chat:T1:{id}", f"Person {id}", "pt-BR", "America/Recife", is_guest=True,
+        belongs_to=frozenset(belongs_to or ("T1", "T2")), confirmed_at=at,
+    )  # fmt: skip
+
+
+async def found(directory: SqlDirectory, *ids: str, scope: str = "") -> Sequence[str]:
+    return [one.id for one in await directory.find("chat", {(scope, id) for id in ids})]
+
+
+async def test_a_member_comes_back_as_it_was_put(directory: SqlDirectory) -> None:
+    told = [member("U1"), member("U1", 100.0, "server", "7"), member("U2")]
+    assert await directory.put("chat", told) == frozenset()
+    assert await directory.find("chat", {("", "U1")}) == [told[0]]
+    assert await directory.find("chat", {("server", "U1"), ("server", "U2")}) == [told[1]]
+    assert await directory.find("other", {("", "U1")}) == []
+
+
+async def test_there_is_one_row_for_each_person_and_what_is_older_changes_nothing(
+    directory: SqlDirectory,
+) -> None:
+    await directory.put("chat", [member("U1", 200.0)])
+    await directory.put("chat", [member("U1", 100.0, "", "T9")])
+    (kept,) = await directory.find("chat", {("", "U1")})
+    assert kept.confirmed_at == 200.0
+    assert kept.belongs_to == {"T1", "T2"}
+    await directory.put("chat", [member("U1", 300.0, "", "T9")])
+    (kept,) = await directory.find("chat", {("", "U1")})
+    assert kept.confirmed_at == 300.0
+    assert kept.belongs_to == {"T9"}
+
+
+async def test_thousands_are_put_and_found_at_once(directory: SqlDirectory) -> None:
+    many = [member(f"U{n}", float(n)) for n in range(2000)]
+    await directory.put("chat", many)
+    assert len(await found(directory, *(f"U{n}" for n in range(0, 4000, 2)))) == 1000
+    assert [one.id for one in await directory.newest("chat", "", 3)] == ["U1997", "U1998", "U1999"]
+
+
+async def test_who_left_is_removed_and_may_come_back(directory: SqlDirectory) -> None:
+    await directory.put("chat", [member("U1"), member("U1", 100.0, "server"), member("U2")])
+    await directory.remove("chat", ["U1"])
+    assert await found(directory, "U1", "U2") == ["U2"]
+    assert await found(directory, "U1", scope="server") == []
+    await directory.put("chat", [member("U1")])
+    assert await found(directory, "U1") == ["U1"]
+
+
+async def test_who_was_forgotten_is_not_brought_back_and_no_id_of_theirs_stays(
+    directory: SqlDirectory, embedded: Embedded
+) -> None:
+    await directory.put("chat", [member("UANA77"), member("U2")])
+    await directory.forget("chat", ["UANA77"])
+    told = [member("UANA77", 200.0), member("UANA77", 200.0, "server"), member("U2", 200.0)]
+    assert await directory.put("chat", told) == {"UANA77"}
+    assert await found(directory, "UANA77", "U2") == ["U2"]
+    assert await directory.put("other", [member("UANA77")]) == frozenset(), "somebody else"
+    await directory.remove("other", ["UANA77"])
+    await embedded.database.scrub(whole=True)
+    assert not await embedded.holds("UANA77")
+
+
+async def test_who_is_forgotten_while_a_list_is_put_stays_away(directory: SqlDirectory) -> None:
+    for at in range(20):
+        await asyncio.gather(
+            directory.put("chat", [member(f"U{at}", 100.0)]), directory.forget("chat", [f"U{at}"])
+        )
+    assert await found(directory, *(f"U{at}" for at in range(20))) == []
+
+
+async def test_what_nobody_confirms_any_more_goes(directory: SqlDirectory) -> None:
+    await directory.put("chat", [member("U1", 100.0), member("U2", 300.0)])
+    assert await directory.purge(200.0) == 1
+    assert await found(directory, "U1", "U2") == ["U2"]
+
+
+class SlowRows(NoRows):
+    """A store that takes its time to write."""
+
+    def __init__(self) -> None:
+        self.writes, self.may_end = asyncio.Event(), asyncio.Event()
+
+    async def put(self, platform: str, members: Collection[Member]) -> frozenset[str]:
+        self.writes.set()
+        await self.may_end.wait()
+        return frozenset()
+
+
+class Answering:
+    """A platform that tells of anybody at once."""
+
+    async def wait_for_place(self) -> None:
+        return None
+
+    async def ask(self, place: MemberPlace) -> Member:
+        return member(place[1])
+
+
+async def test_who_waits_for_a_person_does_not_wait_for_the_store() -> None:
+    rows = SlowRows()
+    members = MemberDirectory("chat", rows, Answering())
+    found = await members.resolve("U1", 300.0)
+    assert found
+    assert found.id == "U1"
+    await rows.writes.wait()
+    assert not rows.may_end.is_set()
+    rows.may_end.set()
+    await members.close()

@@ -1,0 +1,257 @@
+"""In which order turns get the places of a process, and what holds none. No clock is read."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from core.messages import Address, Message, Person
+from core.store import places
+from core.store.inbox import Handling, Runner
+from core.store.places import OVERTAKEN, PERSON_TURNS, Line, Places, Sender
+from tests.contract.engines import Embedded, Shared, Worker
+from tests.contract.test_inbox import says as asks
+from tests.fakes.choices import message
+
+_numbers = itertools.count()
+
+
+def says(person: str, channel: str, thread: bool = True) -> Message:
+    """A message in a thread of its own, as a mention in Slack begins one."""
+    number = next(_numbers)
+    text = f"{person} in {channel}"
+    made = message(text, f"web:{number}", channel)
+    address = Address("web", channel, thread=str(number) if thread else "", shared=True)
+    return _by(made, person, address)
+
+
+def _by(made: Message, person: str, address: Address) -> Message:
+    author = Person("web", person, name=person)
+    to = replace(made.reply_to, address=address, asker=author)
+    return replace(made, author=author, address=address, reply_to=to)
+
+
+def places_of(engine: Embedded) -> Places:
+    runner = engine.inbox._runner
+    assert isinstance(runner, Handling)
+    return runner.places
+
+
+async def accept(engine: Embedded, *messages: Message) -> Sequence[int]:
+    return [(await engine.inbox.accept(one)).seq for one in messages]
+
+
+async def order(engine: Embedded, *messages: Message) -> Sequence[str]:
+    """What gets the only place, one after the other."""
+    places_of(engine).total = 1
+    await accept(engine, *messages)
+    worker = Worker(engine).start("web")
+    await worker.until_ended(len(messages))
+    return worker.said
+
+
+async def position(engine: Embedded, seq: int) -> int:
+    """Of a turn that waits."""
+    if isinstance(engine, Shared):
+        select = "SELECT position FROM inbox WHERE seq = ?"
+        row = await engine.database.read(lambda c: c.execute(select, (seq,)).fetchone())
+        return int(row["position"])
+    runner = engine.inbox._runner
+    assert isinstance(runner, Runner)
+    return runner._line._open[seq].position
+
+
+async def test_a_flood_delays_each_other_person_by_one_message(embedded: Embedded) -> None:
+    flood = [says("Ana", "C1") for _ in range(5)]
+    said = await order(embedded, *flood, says("Bob", "C2"), says("Cleo", "C3"), says("Dan", "C1"))
+    assert said == [
+        "Ana in C1", "Bob in C2", "Cleo in C3", "Dan in C1",
+        "Ana in C1", "Ana in C1", "Ana in C1", "Ana in C1",
+    ]  # fmt: skip
+
+
+async def test_a_flood_over_many_channels_delays_nobody_more(embedded: Embedded) -> None:
+    said = await order(embedded, *(says("Ana", f"C{n}") for n in range(5)), says("Bob", "C9"))
+    assert said[:2] == ["Ana in C0", "Bob in C9"]
+    assert said[2:] == [f"Ana in C{n}" for n in range(1, 5)]
+
+
+async def test_a_crowd_in_one_channel_delays_another_channel_by_one_message(
+    embedded: Embedded,
+) -> None:
+    crowd = [says(f"Person {n}", "C1") for n in range(5)]
+    said = await order(embedded, *crowd, says("Zoe", "C2"))
+    assert said[:2] == ["Person 0 in C1", "Zoe in C2"]
+
+
+async def test_who_writes_while_a_flood_is_answered_is_next(embedded: Embedded) -> None:
+    places_of(embedded).total = 1
+    worker = Worker(embedded, held=True).start("web")
+    flood = await accept(embedded, *(says("Ana", "C1") for _ in range(6)))
+    for number in range(3):
+        await worker.until_begun(number + 1)
+        worker.let_go(flood[number])
+    await worker.until_begun(4)
+    (late,) = await accept(embedded, says("Bob", "C2"))
+    worker.let_go(flood[3])
+    await worker.until_begun(5)
+    assert worker.began == [*flood[:4], late]
+
+
+async def test_newcomers_overtake_who_has_more_to_say_only_so_often(embedded: Embedded) -> None:
+    places_of(embedded).total = 1
+    worker = Worker(embedded, held=True).start("web")
+    _, waits = await accept(embedded, says("Ana", "C1"), says("Ana", "C1"))
+    await worker.until_begun(1)
+    new = await accept(embedded, *(says(f"P{n}", f"D{n}") for n in range(OVERTAKEN + 2)))
+    before = [seq for seq in new if await position(embedded, seq) < await position(embedded, waits)]
+    assert before == list(new[:OVERTAKEN])
+
+
+async def test_a_conversation_keeps_its_order_whoever_speaks_in_it(embedded: Embedded) -> None:
+    flood = [says("Ana", "C1", thread=False) for _ in range(3)]
+    both = [says("Bob", "C1", thread=False), says("Ana", "C1", thread=False)]
+    said = await order(embedded, *flood, *both)
+    assert said == ["Ana in C1"] * 3 + ["Bob in C1", "Ana in C1"]
+
+
+async def test_one_person_has_so_many_turns_under_way_in_a_channel(embedded: Embedded) -> None:
+    """Those that only wait for the channel's pace count, too: they hold no place."""
+    worker = Worker(embedded, held=True).start("web")
+    flood = await accept(embedded, *(says("Ana", "C1") for _ in range(PERSON_TURNS + 5)))
+    others = await accept(embedded, says("Bob", "C1"), says("Ana", "C2"))
+    await worker.until_begun(PERSON_TURNS + 2)
+    assert worker.now == {*flood[:PERSON_TURNS], *others}
+    embedded.inbox.leave_place(flood[0])
+    worker.let_go(flood[3])
+    await worker.until(lambda: flood[PERSON_TURNS] in worker.began)
+    worker.let_go(*flood, *others)
+    await worker.until(lambda: set(worker.ended) >= {*flood, *others})
+
+
+async def test_a_turn_that_waits_for_its_platform_holds_no_place(embedded: Embedded) -> None:
+    places_of(embedded).total = 1
+    worker = Worker(embedded, held=True).start("web")
+    first, second = await accept(embedded, says("Ana", "C1"), says("Bob", "C2"))
+    await worker.until_begun(1)
+    embedded.inbox.leave_place(first)
+    await worker.until_begun(2)
+    back = asyncio.create_task(embedded.inbox.take_place(first))
+    (third,) = await accept(embedded, says("Cleo", "C3"))
+    await asyncio.sleep(0)
+    assert not back.done(), "the place is the second one's"
+    worker.let_go(second)
+    await back
+    assert worker.began == [first, second], "it comes back before a new one begins"
+    worker.let_go(first)
+    await worker.until_begun(3)
+    assert worker.began[2] == third
+
+
+async def test_a_cancelled_turn_takes_no_place_any_more(embedded: Embedded) -> None:
+    places_of(embedded).total = 1
+    worker = Worker(embedded, held=True).start("web")
+    first, second = await accept(embedded, says("Ana", "C1"), says("Bob", "C2"))
+    await worker.until_begun(1)
+    embedded.inbox.leave_place(first)
+    await worker.until_begun(2)
+    back = asyncio.create_task(embedded.inbox.take_place(first))
+    await asyncio.sleep(0)
+    back.cancel()
+    await asyncio.wait({back})
+    (third,) = await accept(embedded, says("Cleo", "C3"))
+    worker.let_go(second)
+    await worker.until(lambda: third in worker.began)
+
+
+async def test_a_decision_that_waits_for_its_platform_holds_no_place(
+    on_postgres: Shared,
+) -> None:
+    on_postgres.jobs._decision_places.total = 1
+    worker = Worker(on_postgres, held=True).start("web")
+    first, second = await accept(on_postgres, asks("help", "C1"), asks("status", "C2"))
+    await worker.until_begun(1)
+    assert worker.now == {first}
+    on_postgres.inbox.leave_place(first)
+    await worker.until(lambda: worker.now == {first, second})
+
+
+async def test_a_turn_that_waits_for_its_platform_holds_no_connection(
+    on_postgres: Shared,
+) -> None:
+    """Many more wait than the process has connections."""
+    worker = Worker(on_postgres, held=True).start("web")
+    seqs = await accept(on_postgres, *(says(f"Person {n}", f"C{n}") for n in range(40)))
+    await worker.until_begun(len(seqs))
+    for seq in seqs:
+        on_postgres.inbox.leave_place(seq)
+    held = (
+        "SELECT 1 FROM pg_stat_activity WHERE datname = current_database()"
+        " AND pid <> pg_backend_pid() AND state = 'idle in transaction'"
+    )
+    # the process's own rounds have one for a moment
+    while await on_postgres.database.read(lambda c: c.execute(held).fetchall()):
+        pass
+    late = await accept(on_postgres, says("Zoe", "C99"))
+    await worker.until(lambda: late[0] in worker.began)
+    assert on_postgres.jobs.places.under_way == {*seqs, *late}
+
+
+async def test_what_two_transactions_left_without_a_job_gets_one(on_postgres: Shared) -> None:
+    """A message was stored while the last turn of its person ended: neither saw the other."""
+    (seq,) = await accept(on_postgres, says("Ana", "C1"))
+    await on_postgres.database.write(
+        lambda c: (
+            c.execute("DELETE FROM procrastinate_jobs"),
+            c.execute("UPDATE inbox SET job = 0"),
+        )
+    )
+    await on_postgres.jobs.sweep()
+    worker = Worker(on_postgres).start("web")
+    await worker.until_ended(1)
+    assert worker.began == [seq]
+
+
+async def test_a_waiting_message_that_becomes_a_decision_is_taken_up(on_postgres: Shared) -> None:
+    first, second = says("Ana", "C1", thread=False), says("Ana", "C1", thread=False)
+    await accept(on_postgres, first, second)
+    await on_postgres.inbox.amend(second.event_key, replace(second, text="help", sent_at=9e9))
+    await on_postgres.jobs.sweep()
+    worker = Worker(on_postgres, held=True).start("web")
+    await worker.until_begun(2)
+
+
+async def test_only_what_may_begin_has_a_job(on_postgres: Shared) -> None:
+    """However long the queue of one person or conversation is, a fetch looks at few jobs."""
+    await accept(on_postgres, *(says("Ana", "C1") for _ in range(30)))
+    await accept(on_postgres, *(says("Bob", "C2", thread=False) for _ in range(30)))
+    jobs = await on_postgres.database.read(
+        lambda c: c.execute("SELECT count(*) AS n FROM procrastinate_jobs").fetchone()["n"]
+    )
+    assert jobs == PERSON_TURNS + 1
+
+
+def test_a_long_round_keeps_its_last_position(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(places, "ROUND", 3)
+    line = Line()
+    for number in range(6):
+        line.add(number, Sender(f"web:C1:{number}", "web:C1", f"web:{number}"))
+    line.add(9, Sender("web:C1:9", "web:C1", "web:0"))
+    line.add(10, Sender("web:C2", "web:C2", "web:10"))
+    assert [line.next() for _ in range(8)] == [0, 10, 1, 2, 3, 4, 5, 9]
+    assert line.next() is None
+
+
+def test_a_line_forgets_what_is_over() -> None:
+    line = Line()
+    for number in range(50):
+        line.add(number, Sender(f"web:C1:{number % 7}", "web:C1", f"web:{number % 3}"))
+    while (seq := line.next()) is not None:
+        line.end(seq)
+    kept = (line._conversations, line._open, line._ready, line._held, line._active, line._last,
+            line._oldest)  # fmt: skip
+    assert not any(kept)

@@ -1,0 +1,146 @@
+"""A notification is a hint that anybody who may connect can send: processes believe rows alone."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import psycopg
+import pytest
+
+from core.errors import NotStored
+from core.store import jobs
+from tests.contract.engines import Shared, Worker
+from tests.contract.test_inbox import says
+from tests.contract.test_processes import Two, two
+
+__all__ = ["two"]
+STRANGE = ("", " ", "stop", "stop x", "stop 4 2", "ended", "ended x", f"stop {10**30}", "nothing 1")
+
+
+async def notify(engine: Shared, *payloads: str, channel: str = jobs.CHANNEL) -> None:
+    """As another role of the same server would: over a connection of its own."""
+    async with await psycopg.AsyncConnection.connect(engine.url, autocommit=True) as stranger:
+        for payload in payloads:
+            await stranger.execute("SELECT pg_notify(%s, %s)", (channel, payload))
+
+
+async def caught_up(engine: Shared) -> None:
+    """Wait until `engine` has handled every notification sent so far; they come in order."""
+    handled = asyncio.Event()
+
+    async def handle(_: str) -> None:
+        handled.set()
+
+    engine.jobs.on("marker", handle)
+    await notify(engine, "marker 1")
+    await handled.wait()
+
+
+async def test_nobody_stops_a_turn_by_a_notification_alone(two: Two) -> None:
+    ours, theirs = two
+    worker = Worker(theirs, held=True).start()
+    receipt = await ours.inbox.accept(says("think"))
+    await worker.until_begun(1)
+    await notify(ours, f"stop {receipt.seq}")
+    await caught_up(theirs)
+    assert not theirs.inbox.stopped(receipt.seq)
+    worker.let_go()
+    assert (await ours.inbox.answer_of(receipt.seq)).text == "re: think"
+
+
+async def test_a_malformed_notification_ends_nothing(two: Two) -> None:
+    ours, theirs = two
+    worker = Worker(theirs, held=True).start()
+    receipt = await ours.inbox.accept(says("think"))
+    await worker.until_begun(1)
+    await notify(ours, *STRANGE)
+    await caught_up(theirs)
+    assert await ours.inbox.cancel(receipt.seq)
+    assert (await ours.inbox.answer_of(receipt.seq)).text == "stopped"
+
+
+@pytest.mark.parametrize("error", [NotStored(), ValueError("x"), asyncio.CancelledError()])
+async def test_a_handler_that_fails_ends_nothing(on_postgres: Shared, error: BaseException) -> None:
+    failed = list[str]()
+
+    async def fails(id: str) -> None:
+        failed.append(id)
+        await asyncio.create_task(_raise(error))
+
+    on_postgres.jobs.on("word", fails)
+    await notify(on_postgres, "word 1", "word 2")
+    await caught_up(on_postgres)
+    assert failed == ["1", "2"]
+
+
+async def test_a_handler_that_hangs_does_not_hold_up_the_next(
+    on_postgres: Shared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "HANDLER_SECONDS", 0.05)
+
+    async def hangs(_: str) -> None:
+        await asyncio.Event().wait()
+
+    on_postgres.jobs.on("word", hangs)
+    await notify(on_postgres, "word 1")
+    await caught_up(on_postgres)
+
+
+async def test_a_worker_outlives_what_strangers_tell_procrastinate(on_postgres: Shared) -> None:
+    """Garbage, and the abortion of a job that runs."""
+    worker = Worker(on_postgres, held=True).start("web")
+    first = await on_postgres.inbox.accept(says("one"))
+    await worker.until_begun(1)
+    job = await on_postgres.database.read(
+        lambda c: c.execute("SELECT id FROM procrastinate_jobs").fetchone()["id"]
+    )
+    abort = json.dumps({"type": "abort_job_requested", "job_id": job})
+    for channel in ("procrastinate_queue_v1#web", "procrastinate_any_queue_v1"):
+        await notify(on_postgres, "garbage", "{}", abort, channel=channel)
+    second = await on_postgres.inbox.accept(says("two", "C2"))
+    await worker.until_begun(2)
+    assert (worker.began, worker.cut) == ([first.seq, second.seq], [])
+    worker.let_go()
+    assert (await on_postgres.inbox.answer_of(first.seq)).text == "re: one"
+
+
+async def test_health_tells_of_a_listener_that_cannot_connect(
+    on_postgres: Shared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused, again = asyncio.Event(), asyncio.Event()
+    opened = on_postgres.jobs._open_listener
+
+    async def open_listener() -> psycopg.AsyncConnection:
+        if again.is_set():
+            return await opened()
+        refused.set()
+        raise OSError("too many connections")
+
+    monkeypatch.setattr(on_postgres.jobs, "_open_listener", open_listener)
+    monkeypatch.setattr(jobs, "AGAIN", 0.01)
+    assert (await on_postgres.jobs.health()).state == "on"
+    await on_postgres.database.read(
+        lambda c: c.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND query = 'LISTEN ponte'"
+        ).fetchall()
+    )
+    await refused.wait()
+    on_postgres.jobs._deaf_since -= 20
+    health = await on_postgres.jobs.health()
+    assert health.state == "failing"
+    assert "has received no notifications" in health.words
+    again.set()
+    await on_postgres.jobs._listens.wait()
+    assert (await on_postgres.jobs.health()).state == "on"
+    await caught_up(on_postgres)
+
+
+def test_the_listener_reconnects_less_and_less_often() -> None:
+    pauses = [jobs._reconnect_pause(OSError(), failed) for failed in (1, 2, 3, 4, 5, 6, 5000)]
+    assert pauses == [1, 2, 4, 8, 16, 30, 30]
+
+
+async def _raise(error: BaseException) -> None:
+    raise error

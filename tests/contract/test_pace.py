@@ -1,0 +1,121 @@
+"""One pace for the calls of all processes on one database."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from adapters.slack.client import QUIET_SECONDS, SHARED_CHANNEL_BURST, TIERS, RateLimiter
+from core.errors import PlatformBusy
+from core.store.pace import SharedPace
+from tests.contract.engines import Shared
+from tests.fakes.clock import Clock
+
+
+async def places(limiter: RateLimiter, method: str, most: int) -> int:
+    """How many calls may leave at once."""
+    for number in range(most):
+        try:
+            await limiter.turn(method, "", 0.0)
+        except PlatformBusy:
+            return number
+    return most
+
+
+async def test_three_processes_on_one_database_keep_to_one_tier(on_postgres: Shared) -> None:
+    """Each counts what the others took, also what Slack told one of them."""
+    limiters = [RateLimiter(pace=SharedPace(on_postgres.database)) for _ in range(3)]
+    for method in ("users.info", "users.list", "chat.update"):
+        left = [await places(limiter, method, 200) for limiter in limiters]
+        assert sum(left) <= TIERS[method] // 3 + 3  # a place may come free meanwhile
+    await limiters[0].hold("files.info", "", 60)
+    assert await places(limiters[1], "files.info", 1) == 0
+    assert not await limiters[2].spare("files.info")
+    assert await limiters[0].reserve("conversations.open", 16)
+    assert not await limiters[1].claim("conversations.open")
+
+
+async def test_at_once_on_one_database_no_place_is_given_twice(on_postgres: Shared) -> None:
+    limiters = [RateLimiter(pace=SharedPace(on_postgres.database)) for _ in range(3)]
+    taken = await asyncio.gather(
+        *(limiter.claim("chat.stopStream", "chat.startStream") for limiter in limiters * 8),
+        *(limiter.claim("chat.startStream", "chat.stopStream") for limiter in limiters * 8),
+    )
+    assert sum(taken) == 4, "half of a burst of six and one"
+
+
+class CountedPace(SharedPace):
+    """How often the database was asked."""
+
+    asked = 0
+
+    async def run(self, *arguments: Any) -> Any:
+        self.asked += 1
+        return await super().run(*arguments)
+
+
+async def posts(limiter: RateLimiter, channel: str, most: int) -> int:
+    """How many posts may leave at once."""
+    for number in range(most):
+        try:
+            await limiter.turn("chat.postMessage", channel, 0.0)
+        except PlatformBusy:
+            return number
+    return most
+
+
+async def test_three_processes_on_one_database_keep_to_a_channels_pace(
+    on_postgres: Shared,
+) -> None:
+    limiters = [RateLimiter(pace=SharedPace(on_postgres.database)) for _ in range(3)]
+    left = [await posts(limiter, "C1", 20) for limiter in limiters]
+    assert sum(left) <= SHARED_CHANNEL_BURST + 3 + 3  # a place may come free meanwhile
+    await limiters[0].hold("chat.postMessage", "C2", 60)
+    assert await posts(limiters[1], "C2", 5) <= 1
+    assert await posts(limiters[0], "C2", 5) == 0
+
+
+async def test_a_post_in_a_quiet_channel_asks_no_database(on_postgres: Shared) -> None:
+    clock, pace = Clock(), CountedPace(on_postgres.database)
+    limiter = RateLimiter(clock, pace)
+    for channel in ("C1", "C2", "C3"):
+        assert await posts(limiter, channel, 1) == 1
+    assert pace.asked == 0
+    assert await posts(limiter, "C1", 1) == 1
+    assert pace.asked == 1
+    clock.now += QUIET_SECONDS + 1
+    assert await posts(limiter, "C1", 1) == 1
+    assert pace.asked == 1
+
+
+async def test_the_paces_of_channels_do_not_stay(on_postgres: Shared) -> None:
+    limiter = RateLimiter(pace=SharedPace(on_postgres.database))
+    await posts(limiter, "C1", 2)
+    await on_postgres.database.write(
+        lambda c: c.execute("UPDATE paces SET due = due - 7200").close()
+    )
+    await posts(limiter, "C2", 2)
+    await on_postgres.jobs.sweep()
+    names = await on_postgres.database.read(
+        lambda c: [row["name"] for row in c.execute("SELECT name FROM paces")]
+    )
+    assert names == ["slack:channel:C2"]
+
+
+async def test_a_full_line_is_not_asked_for_again(on_postgres: Shared) -> None:
+    """A flood marks hundreds of messages as waiting: its calls must not keep the database busy."""
+    clock, pace = Clock(), CountedPace(on_postgres.database)
+    limiter = RateLimiter(clock, pace)
+    other = RateLimiter(clock, SharedPace(on_postgres.database))
+    await places(other, "reactions.add", 200)
+    assert await places(limiter, "reactions.add", 1) == 0
+    asked = pace.asked
+    for _ in range(300):
+        assert await places(limiter, "reactions.add", 1) == 0
+        assert not await limiter.spare("reactions.add")
+        assert not await limiter.claim("reactions.add", "chat.update")
+        assert not await limiter.reserve("reactions.add", 2)
+    assert pace.asked == asked
+    clock.now += 600
+    await limiter.spare("reactions.add")
+    assert pace.asked == asked + 1

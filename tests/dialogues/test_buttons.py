@@ -1,0 +1,165 @@
+"""Who sees which buttons: a shared post keeps them and names who can decide, a private view shows
+them only to people who may use them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from core.changes.approval import TableRule, TableRules
+from core.changes.model import Consent
+from core.chat.platform import Messenger
+from core.messages import Address, Card, Person
+from core.policy import AccessPolicy, Rule, RuleBook
+from tests.dialogues.decisions import ADA, BOSS, MEMBER, OTHER, bot, on_slack
+from tests.dialogues.decisions import _call as call
+from tests.dialogues.stage import Stage, Theatre
+from tests.dialogues.test_page_people import ANA, OWNER, on_page
+from tests.fakes.choices import allow_list
+from tests.fakes.memory_table import MemoryTable
+
+CLERK = Person("slack", "U5", "T1", "Cleo")
+UPDATE = call("table_update", {"rows": {"1": {"Name": "A"}}})
+DELETE = call("table_delete", {"ids": ["1"]})
+BOTH = ("approve", "deny")
+NAMES = {"slack:U5": "Cleo", "slack:S1": "finance-team"}
+
+
+async def _groups(person: Person, max_age: float) -> frozenset[str]:
+    return frozenset({"S1"} if person == CLERK else ())
+
+
+def rights() -> AccessPolicy:
+    """Mia and Otto may write, Bea is an admin, Cleo is in a user group."""
+    return allow_list(
+        frozenset({"slack:U1", "slack:U2"}), frozenset({"slack:U9", "web"}), {"slack": _groups}
+    )
+
+
+def knows_names(stage: Stage) -> None:
+    """As a platform that can tell what people and groups are called."""
+
+    async def labels(names: Collection[str]) -> Mapping[str, str]:
+        return {name: NAMES[name] for name in names if name in NAMES}
+
+    stage.engine.messengers["slack"] = cast(Messenger, SimpleNamespace(labels=labels))
+
+
+async def on_the_page(stage: Stage, text: str, person: Person) -> Card:
+    (card,) = (await stage.asks(on_page(text, person))).cards
+    return card
+
+
+async def in_slack(stage: Stage, text: str, key: str, shared: bool, who: Person = MEMBER) -> Card:
+    channel = "C1" if shared else "D1"
+    (card,) = (await stage.asks(on_slack(text, key, who, channel=channel, shared=shared))).cards
+    return card
+
+
+async def test_on_the_page_only_who_may_approve_has_the_button(theatre: Theatre) -> None:
+    """Whoever asked may still deny it."""
+    async with bot(theatre, MemoryTable({"1": dict(ADA)})) as stage:
+        for person, text, actions in (
+            (ANA, UPDATE, BOTH), (ANA, DELETE, ("deny",)), (OWNER, DELETE, BOTH)
+        ):  # fmt: skip
+            card = await on_the_page(stage, text, person)
+            assert card.actions == actions, (person.id, text)
+            shown = await stage.engine.changes.latest(on_page("", person).address.conversation)
+            assert next(one for one in shown if one.id == card.id) == card, "after a reload, too"
+            if actions != BOTH:
+                assert card.text.endswith("An admin of this bot must approve it.")
+
+
+async def test_only_who_may_undo_has_the_button(theatre: Theatre) -> None:
+    async with bot(theatre, MemoryTable({"1": dict(ADA)})) as stage:
+        card = await on_the_page(stage, DELETE, ANA)
+        decided = await stage.asks(on_page(f"approve {card.id}", OWNER))
+        assert [one.actions for one in decided.cards] == [("undo",)]
+        await stage.engine.redraw.once()
+        (anas,) = await stage.engine.changes.latest(on_page("", ANA).address.conversation)
+        assert (anas.state, anas.actions) == ("done", ())
+
+
+async def test_a_shared_post_keeps_its_buttons_and_names_who_can_decide(theatre: Theatre) -> None:
+    table = MemoryTable({"1": dict(ADA)})
+    async with bot(theatre, table, policy=rights()) as stage:
+        own = await in_slack(stage, UPDATE, "k1", shared=True)
+        assert own.actions == BOTH
+        assert own.text.endswith("Who can decide: Mia, an admin of this bot.")
+        admins = await in_slack(stage, DELETE, "k2", shared=True)
+        assert admins.actions == BOTH
+        assert admins.text.endswith("An admin of this bot must approve it.")
+
+
+async def test_a_direct_message_shows_only_what_may_be_used_there(theatre: Theatre) -> None:
+    table = MemoryTable({"1": dict(ADA)})
+    async with bot(theatre, table, policy=rights()) as stage:
+        own = await in_slack(stage, UPDATE, "k1", shared=False)
+        assert (own.actions, "Who can decide" in own.text) == (BOTH, False)
+        admins = await in_slack(stage, DELETE, "k2", shared=False)
+        assert admins.actions == ("deny",)
+        boss = await in_slack(stage, DELETE, "k3", shared=False, who=BOSS)
+        assert boss.actions == BOTH
+
+
+@pytest.mark.parametrize("shared", [True, False])
+async def test_who_was_named_is_named(theatre: Theatre, shared: bool) -> None:
+    """Sets of ponte.toml by their names there, people and groups as their platform calls them."""
+    policy = rights()
+    clerks = Rule("1", frozenset({"clerks"}), allow=("approve:people",))
+    policy.book = RuleBook((clerks,), groups={"clerks": frozenset({"slack:U5"})})
+    rules = TableRules({"people": TableRule("ask", frozenset({"slack:S1", "slack:U5", "asker"}))})
+    table = MemoryTable({"1": dict(ADA)})
+    async with bot(theatre, table, policy=policy, rules=rules) as stage:
+        unnamed = await in_slack(stage, UPDATE, "k1", shared)
+        knows_names(stage)
+        named = await in_slack(stage, UPDATE, "k2", shared, OTHER)
+    who = "Who can decide: clerks, {}Otto, an admin of this bot."
+    assert who.format("finance-team, Cleo, ") in named.text
+    assert named.actions == unnamed.actions == BOTH
+    assert (
+        "Who can decide: clerks, Mia, others whom the operator named, an admin of this bot."
+        in unnamed.text
+    )
+
+
+async def test_where_nobody_s_name_is_known_it_says_who_names_them(theatre: Theatre) -> None:
+    rules = TableRules({"people": TableRule("ask", frozenset({"slack:S1"}))})
+    async with bot(theatre, MemoryTable({"1": dict(ADA)}), policy=rights(), rules=rules) as stage:
+        card = await in_slack(stage, UPDATE, "k1", shared=True)
+        assert card.text.endswith("Somebody whom the operator named for it must approve it.")
+
+
+async def test_a_copy_is_drawn_for_whom_it_was_brought_to(theatre: Theatre) -> None:
+    rules = TableRules({"people": TableRule("ask", frozenset({"slack:S1"}), approvals=2)})
+    async with bot(theatre, MemoryTable({"1": dict(ADA)}), policy=rights(), rules=rules) as stage:
+        id = (await in_slack(stage, UPDATE, "k1", shared=True)).id
+        changes, direct = stage.engine.changes, Address("slack", "D5", "T1")
+
+        async def actions(viewer: Person, **more: Any) -> tuple[str, ...]:
+            change = await changes.ledger.get(id)
+            return (await changes.card(change, viewer=viewer, address=direct, **more)).actions
+
+        assert await actions(CLERK) == BOTH
+        assert await actions(OTHER) == ()
+        await changes.ledger.consent(id, Consent(CLERK, direct, theatre.clock.now))
+        assert await actions(CLERK) == ("deny",), "they have approved it"
+        assert await actions(BOSS) == BOTH
+
+
+async def test_where_it_is_not_known_who_may_the_buttons_stay(theatre: Theatre) -> None:
+    """The click is checked again; a card is not drawn again only because Slack answers later."""
+    policy, told = rights(), [True]
+
+    async def is_guest(person: Person, max_age: float) -> bool | None:
+        return False if told[0] else None
+
+    policy.guests = {"slack": is_guest}
+    async with bot(theatre, MemoryTable({"1": dict(ADA)}), policy=policy) as stage:
+        id = (await in_slack(stage, DELETE, "k1", shared=False)).id
+        told[0] = False
+        change = await stage.engine.changes.ledger.get(id)
+        assert (await stage.engine.changes.card(change)).actions == BOTH

@@ -1,0 +1,345 @@
+"""What a model's server or a tool sends can always be stored. Where it cannot, the turn ends with
+an apology, and nothing that was paid for is asked again."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from core.allowances import MOST_OUTPUT, Allowance
+from core.conversation.manager import ATTEMPTS, ConversationManager
+from core.errors import NotStored, ToolError, Unstorable
+from core.http import HttpClient
+from core.messages import encode
+from core.models.served import Level
+from core.records import Spoken, Turn
+from core.store import turns
+from core.store.database import Connection
+from core.tools.nocodb.bridge import BridgeSource
+from core.tools.tool import tool
+from core.usage import NANO
+from tests.dialogues.openai import served
+from tests.dialogues.stage import Stage, Theatre
+from tests.dialogues.test_allowances import PRICES, Source
+from tests.fakes.bridge import FakeBridge
+from tests.fakes.openai import FakeOpenAI, Script, events, hostile
+
+LEVELS: tuple[Level, ...] = ("conversations", "responses", "chat")
+every_level = pytest.mark.parametrize("level", LEVELS)
+HALF, OTHER_HALF, WHOLE = "\ud83d", "\ude00", "\U0001f600"
+LOST = "\N{REPLACEMENT CHARACTER}"
+ALLOWED = [Allowance("each person", tokens=10**6, money=NANO)]
+
+
+@tool(effect="read", doing="is looking…")
+async def look() -> str:
+    """Look."""
+    raise ToolError("It says {words}.", code="odd", hint=f"hint {HALF}", words=f"no {HALF}")
+
+
+@tool(effect="read", doing="is looking…")
+async def rows() -> list[dict[str, str]]:
+    """Give rows."""
+    return [{f"na{HALF}me": f"Ada {HALF}"}]
+
+
+def calls_of_model(fake: FakeOpenAI) -> int:
+    return len(fake.asked("/responses")) + len(fake.asked("/chat/completions"))
+
+
+async def spent(stage: Stage) -> tuple[int, int, int]:
+    """Tokens and money of the one counter, and how many reservations are open."""
+
+    def read(connection: Connection) -> tuple[int, int, int]:
+        held = connection.execute("SELECT count(*) AS n FROM holds").fetchone()["n"]
+        rows = connection.execute("SELECT * FROM counters WHERE scope NOT LIKE 'cap%'").fetchall()
+        return int(rows[0]["tokens"]), int(rows[0]["money"]), int(held)
+
+    return await stage.engine.budget._database.read(read)
+
+
+@every_level
+async def test_half_an_emoji_in_an_answer_is_replaced_and_asked_for_once(
+    theatre: Theatre, fake: FakeOpenAI, level: Level
+) -> None:
+    async with served(theatre, fake, level=level) as stage:
+        fake.say(Script(text=f"Hello {HALF}", piece=3), "And again.")
+        assert (await stage.said("hello")).text == f"Hello {LOST}"
+        assert (await stage.said("again")).text == "And again."
+    assert calls_of_model(fake) == 2
+
+
+@every_level
+async def test_an_emoji_that_was_split_over_two_chunks_is_joined(
+    theatre: Theatre, fake: FakeOpenAI, level: Level
+) -> None:
+    """Also in what is shown while the answer grows."""
+    said = f"{HALF}{OTHER_HALF} one {HALF}{OTHER_HALF}"
+    async with served(theatre, fake, level=level) as stage:
+        fake.say(Script(text=said, piece=1))
+        one, receipt = await stage.says("hello")
+        assert (await stage.answered(receipt)).text == f"{WHOLE} one {WHOLE}"
+    assert theatre.recorder.visible(one.event_key) == [f"{WHOLE} one {WHOLE}"]
+    shown = [text for post in theatre.recorder.posts for text in post.texts]
+    assert not any(LOST in text or HALF in text for text in shown)
+    assert calls_of_model(fake) == 1
+
+
+@every_level
+async def test_half_an_emoji_anywhere_else_in_a_response(
+    theatre: Theatre, fake: FakeOpenAI, level: Level
+) -> None:
+    """In a call's name and arguments, in the id of the response, in a refusal."""
+    asked = (f"lo{HALF}ok", json.dumps({"a": 1}) + HALF)
+    fake.say(
+        Script(calls=(asked, ("look", "{}")), id=f"id{HALF}"), Script(refusal=f"No {HALF}"), "Yes."
+    )
+    async with served(theatre, fake, [Source(look)], level=level) as stage:
+        answer = await stage.said("look")
+        assert answer.text == f"No {LOST}"
+        assert (await stage.said("hello")).text == "Yes."
+    assert calls_of_model(fake) == 3
+
+
+async def test_half_an_emoji_in_encrypted_reasoning(
+    theatre: Theatre, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = events.output_of
+
+    def torn(*given: Any) -> list[dict[str, Any]]:
+        items = whole(*given)
+        for item in items:
+            if item["type"] == "reasoning":
+                item.update(encrypted_content=f"gAA{HALF}", summary=[{"text": HALF}])
+        return items
+
+    monkeypatch.setattr("tests.fakes.openai.responses.output_of", torn)
+    fake.say(Script(text="Hello", reasoning=True))
+    async with served(theatre, fake, level="responses") as stage:
+        assert (await stage.said("hello")).text == "Hello"
+        assert (await stage.said("again")).text == "You said: again"
+    assert calls_of_model(fake) == 2
+
+
+@every_level
+@pytest.mark.parametrize("output", [10**17, 10**400, -(10**30), 2**63, "many", None, 1.5, [1]])
+async def test_absurd_counts_are_settled_at_the_reservation(
+    theatre: Theatre, fake: FakeOpenAI, level: Level, output: object
+) -> None:
+    fake.say(Script(text="Hello", usage={"output": output}), "Yes.")
+    async with served(theatre, fake, allowed=ALLOWED, prices=PRICES, level=level) as stage:
+        assert (await stage.said("hello")).text == "Hello"
+        tokens, money, held = await spent(stage)
+        assert (await stage.said("again")).text == "Yes."
+    assert MOST_OUTPUT < tokens < 100_000
+    assert 0 < money < NANO
+    assert held == 0
+    assert calls_of_model(fake) == 2
+
+
+async def test_what_a_tool_says_is_stored(theatre: Theatre, fake: FakeOpenAI) -> None:
+    fake.say(Script(calls=(("look", "{}"), ("rows", "{}"))), "Done.")
+    async with served(theatre, fake, [Source(look, rows)], level="chat") as stage:
+        assert (await stage.said("look")).text == "Done."
+    outputs = [m["content"] for m in fake.asked("/chat/completions")[-1]["messages"]
+               if m["role"] == "tool"]  # fmt: skip
+    assert f"no {LOST}" in outputs[0]
+    assert f"Ada {LOST}" in outputs[1]
+    assert calls_of_model(fake) == 2
+
+
+async def test_what_a_bridge_says_of_its_failure_is_stored(
+    theatre: Theatre, fake: FakeOpenAI
+) -> None:
+    called = ("nocodb_execute", json.dumps({"tool": "list_tables", "args": {"base_id": "b"}}))
+    async with FakeBridge() as bridge, HttpClient() as http:
+        source = BridgeSource(bridge.url, "", http)
+        async with served(theatre, fake, [source], level="chat") as stage:
+            bridge.fail(9, 500, f"no such thing {HALF}")
+            fake.say(Script(calls=(called,)), "It failed.")
+            assert (await stage.said("list them")).text == "It failed."
+    told = fake.asked("/chat/completions")[-1]["messages"][-1]["content"]
+    assert f"no such thing {LOST}" in told
+    assert calls_of_model(fake) == 2
+
+
+@every_level
+@pytest.mark.parametrize("calls", [False, True], ids=["answer", "call"])
+async def test_an_answer_that_cannot_be_stored_ends_in_an_apology_and_is_paid_once(
+    theatre: Theatre,
+    fake: FakeOpenAI,
+    monkeypatch: pytest.MonkeyPatch,
+    level: Level,
+    calls: bool,
+) -> None:
+    """Whatever it is that the database does not take."""
+    add = turns._add_round
+
+    def refuse(connection: Connection, turn: Turn, said: Spoken) -> None:
+        if said.items and "poison" in str(said.items):
+            connection.execute("SELECT CAST(? AS INTEGER)", (2**63,)).fetchone()
+        add(connection, turn, said)
+
+    monkeypatch.setattr(turns, "_add_round", refuse)
+    asked = (("look", '{"a": "poison"}'),) if calls else ()
+    fake.say(
+        Script(text="poison", calls=asked, usage={"input": 1000, "cached": 0, "output": 10}), "Yes."
+    )
+    async with served(
+        theatre, fake, [Source(look)], allowed=ALLOWED, prices=PRICES, level=level
+    ) as stage:
+        one, receipt = await stage.says("hello")
+        answer = await stage.answered(receipt)
+        assert (answer.status, answer.code) == ("failed", "unstorable")
+        assert answer.text.endswith(Unstorable().words())
+        assert await spent(stage) == (1010, 1_040_000, 0), "it was paid for, and is counted"
+        assert (await stage.said("again")).text == "Yes."
+    assert theatre.recorder.visible(one.event_key) == list(answer.parts)
+    assert calls_of_model(fake) == 2
+    async with served(theatre, fake, level=level) as stage:
+        assert await stage.answered(await stage.engine.inbox.accept(one)) == answer
+
+
+async def test_a_tools_result_that_cannot_be_stored_is_told_to_the_model(
+    theatre: Theatre, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @tool(effect="spend", doing="is buying…")
+    async def buy() -> str:
+        """Buy."""
+        bought.append(1)
+        return "poison"
+
+    bought: list[int] = []
+    monkeypatch.setattr(turns, "encode", _refusing)
+    fake.say(Script(calls=(("buy", "{}"),)), "It is not known.")
+    async with served(theatre, fake, [Source(buy)], level="chat") as stage:
+        assert (await stage.said("buy it")).text == "It is not known."
+    told = fake.asked("/chat/completions")[-1]["messages"][-1]["content"]
+    assert "could not be stored" in told
+    assert (bought, calls_of_model(fake)) == ([1], 2)
+
+
+def _refusing(value: object) -> str:
+    if "poison" in str(value):
+        raise Unstorable
+    return encode(value)
+
+
+@every_level
+@pytest.mark.parametrize("calls", [False, True], ids=["answer", "call"])
+async def test_a_store_that_is_away_or_full_makes_the_turn_wait_and_asks_nothing_twice(
+    theatre: Theatre,
+    fake: FakeOpenAI,
+    monkeypatch: pytest.MonkeyPatch,
+    level: Level,
+    calls: bool,
+) -> None:
+    """However often: it never counts as an attempt."""
+    monkeypatch.setattr("core.conversation.storing.FIRST_WAIT", 0.0)
+    monkeypatch.setattr("core.conversation.storing.LONGEST_WAIT", 0.0)
+    refused, enough = 0, asyncio.Event()
+    fake.say(Script(calls=(("look", "{}"),))) if calls else None
+    async with served(theatre, fake, [Source(look)], level=level) as stage:
+        journal = stage.engine.journal
+        name = "items" if calls else "answered"
+        write = getattr(journal, name)
+
+        async def away(*given: Any) -> None:
+            nonlocal refused
+            if not enough.is_set():
+                refused += 1
+                if refused == 20:
+                    enough.set()
+                raise NotStored
+            await write(*given)
+
+        monkeypatch.setattr(journal, name, away)
+        answer = await stage.said("hello")
+        assert answer.status == "done"
+    assert refused == 20
+    assert calls_of_model(fake) == (2 if calls else 1)
+
+
+@every_level
+@pytest.mark.parametrize("what", ["long_ids", "deep_event", "many_parts"])
+async def test_what_no_index_or_reader_takes_ends_the_turn(
+    theatre: Theatre, fake: FakeOpenAI, level: Level, what: str
+) -> None:
+    fake.hostile = hostile.streams(getattr(hostile, what))
+    async with served(theatre, fake, allowed=ALLOWED, prices=PRICES, level=level) as stage:
+        answer = await stage.said("hello")
+        assert "more than Ponte takes" in answer.text
+        tokens, _, held = await spent(stage)
+        assert (tokens > MOST_OUTPUT, held) == (True, 0), "it counts as what was reserved"
+        assert calls_of_model(fake) == 1
+        fake.hostile = None
+        fake.say("Well again.")
+        assert (await stage.said("again")).text == "Well again."
+
+
+@pytest.mark.parametrize("levels", [90, 150, 210, 300, 900])
+async def test_deep_reasoning_ends_in_an_answer_whatever_its_depth(
+    theatre: Theatre, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch, levels: int
+) -> None:
+    """Some of it could be written and never be read again."""
+    whole, deep = events.output_of, json.loads("[" * levels + "]" * levels)
+
+    def nested(*given: Any) -> list[dict[str, Any]]:
+        items = whole(*given)
+        return [{**i, "summary": deep} if i["type"] == "reasoning" else i for i in items]
+
+    monkeypatch.setattr("tests.fakes.openai.responses.output_of", nested)
+    fake.say(Script(text="Hello", reasoning=True), "Well again.")
+    async with served(theatre, fake, level="responses") as stage:
+        answer = await stage.said("hello")
+        assert (answer.text == "Hello") == (levels < 100)
+        assert (await stage.said("again")).text == "Well again."
+    assert calls_of_model(fake) == 2
+
+
+async def test_an_answer_that_cannot_be_prepared_ends_in_an_apology(
+    theatre: Theatre, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its failures count as attempts, and the model is asked once."""
+    monkeypatch.setattr("core.store.inbox.FIRST_WAIT", 0.0)
+    checked, tried = ConversationManager._checked, 0
+
+    async def breaks(self: Any, turn: Turn, *given: Any) -> Any:
+        nonlocal tried
+        if "poison" in turn.message.text:
+            tried += 1
+            raise RuntimeError("it cannot be split")
+        return await checked(self, turn, *given)
+
+    monkeypatch.setattr(ConversationManager, "_checked", breaks)
+    async with served(theatre, fake, level="chat") as stage:
+        one, receipt = await stage.says("poison")
+        answer = await stage.answered(receipt)
+        assert (answer.status, answer.code, tried) == ("failed", "internal", ATTEMPTS)
+        fake.say("Well again.")
+        assert (await stage.said("again")).text == "Well again."
+    assert theatre.recorder.visible(one.event_key) == list(answer.parts)
+    assert calls_of_model(fake) == 2
+
+
+async def test_a_turn_of_which_not_even_the_apology_is_stored_ends(
+    theatre: Theatre, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with served(theatre, fake, level="chat") as stage:
+        journal = stage.engine.journal
+        answered = journal.answered
+
+        async def refuse(turn: Turn, *given: Any) -> None:
+            if "poison" in turn.message.text:
+                raise Unstorable
+            await answered(turn, *given)
+
+        monkeypatch.setattr(journal, "answered", refuse)
+        _, receipt = await stage.says("poison")
+        await stage.answered(receipt)
+        fake.say("Well again.")
+        assert (await stage.said("again")).text == "Well again."
+    assert calls_of_model(fake) == 2

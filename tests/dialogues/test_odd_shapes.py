@@ -1,0 +1,136 @@
+"""A model's server whose JSON has other types than the API says."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from functools import partial
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from core.allowances import MOST_OUTPUT
+from core.models.served import Level
+from core.tools.tool import tool
+from tests.dialogues.openai import served
+from tests.dialogues.stage import Theatre
+from tests.dialogues.test_allowances import PRICES, Source
+from tests.dialogues.test_content import (
+    ALLOWED,
+    HALF,
+    LOST,
+    calls_of_model,
+    every_level,
+    spent,
+)
+from tests.fakes.openai import FakeOpenAI, Script, hostile
+
+CREATED = {"type": "response.created", "response": {"id": "resp_odd", "status": "in_progress"}}
+
+
+def _chat(**delta: Any) -> dict[str, Any]:
+    return {"id": "c1", "choices": [{"index": 0, "delta": delta, "finish_reason": "stop"}]}
+
+
+def _final(**response: Any) -> dict[str, Any]:
+    final = {"id": "resp_odd", "status": "completed", "output": [], **response}
+    return {"type": "response.completed", "response": final}
+
+
+ODD_CHAT = {
+    "choices no list": {"id": "c1", "choices": {"a": 1}},
+    "choice no object": {"id": "c1", "choices": ["Hi"]},
+    "delta no object": {"id": "c1", "choices": [{"delta": "Hi", "finish_reason": "stop"}]},
+    "calls no list": _chat(tool_calls={"0": {}}),
+    "call no object": _chat(tool_calls=["look"]),
+    "index no number": _chat(tool_calls=[{"index": "first", "id": "a"}]),
+    "index a list": _chat(tool_calls=[{"index": [1], "id": "a"}]),
+    "function no object": _chat(tool_calls=[{"index": 0, "id": "a", "function": "look"}]),
+}
+ODD_RESPONSES = {
+    "item no object": {"type": "response.output_item.done", "item": "Hi"},
+    "added no object": {"type": "response.output_item.added", "item": ["Hi"]},
+    "response no object": {"type": "response.completed", "response": "done"},
+    "output no list": _final(output={"type": "message"}),
+    "output of texts": _final(output=["Hi"]),
+    "output a number": _final(output=7),
+    "content no list": _final(output=[{"type": "message", "content": 7}]),
+    "details no object": _final(status="incomplete", incomplete_details="length"),
+    "error no object": _final(status="failed", error="it broke"),
+    "created no object": {"type": "response.created", "response": ["resp"]},
+}
+
+
+@every_level
+async def test_an_answer_of_other_types_ends_the_turn_and_is_charged(
+    theatre: Theatre, fake: FakeOpenAI, level: Level
+) -> None:
+    """It is asked once more at most, where the stream seems to have broken off."""
+    odd = ODD_CHAT if level == "chat" else ODD_RESPONSES
+    charged = 0
+    async with served(theatre, fake, allowed=ALLOWED, prices=PRICES, level=level) as stage:
+        for number, what in enumerate(odd):
+            fake.hostile = hostile.streams(partial(_pieces, odd[what]))
+            before = calls_of_model(fake)
+            answer = await stage.said("hello", channel=f"C{number}")
+            times = calls_of_model(fake) - before
+            assert (answer.status, times in (1, 2)) == ("failed", True), what
+            tokens, _, held = await spent(stage)
+            assert (tokens - charged > times * MOST_OUTPUT, held) == (True, 0), what
+            charged = tokens
+            fake.hostile = None
+            fake.say("Well again.")
+            again = await stage.said("again", channel=f"C{number}")
+            assert again.text == "Well again.", what
+            charged, _, _ = await spent(stage)
+
+
+async def test_a_call_whose_number_is_null_is_run(theatre: Theatre, fake: FakeOpenAI) -> None:
+    function = {"name": "look", "arguments": "{}"}
+    odd = _chat(tool_calls=[{"index": None, "id": "a", "function": function}])
+    fake.hostile = hostile.streams(partial(_pieces, odd))
+
+    @tool(effect="read", doing="is looking…")
+    async def look() -> str:
+        """Look."""
+        fake.hostile = None
+        fake.say("Seen.")
+        return "a row"
+
+    async with served(theatre, fake, [Source(look)], level="chat") as stage:
+        assert (await stage.said("look")).text == "Seen."
+
+
+@every_level
+async def test_half_an_emoji_in_a_refusal_of_the_server(
+    theatre: Theatre, fake: FakeOpenAI, level: Level
+) -> None:
+    """Its code stands in the answer and in the log."""
+    fake.say(Script(status=400, code=f"bad{HALF}"), "Well again.")
+    async with served(theatre, fake, level=level) as stage:
+        one, receipt = await stage.says("hello")
+        answer = await stage.answered(receipt)
+        assert f"bad{LOST}" in answer.text
+        assert (await stage.said("again")).text == "Well again."
+    assert theatre.recorder.visible(one.event_key) == list(answer.parts)
+    assert all(HALF not in part for part in answer.parts)
+
+
+@pytest.mark.parametrize("wait", ["inf", "nan", "1e400", "-5", "soon"])
+async def test_a_wait_that_is_no_number_breaks_nothing(
+    theatre: Theatre, fake: FakeOpenAI, wait: str
+) -> None:
+    async def busy(_: web.Request) -> web.StreamResponse:
+        return web.Response(status=429, headers={"Retry-After-Ms": wait})
+
+    fake.hostile = busy
+    async with served(theatre, fake, level="chat") as stage:
+        assert (await stage.said("hello")).code == "rate_limited"
+
+
+async def _pieces(odd: Any, chat: bool) -> AsyncIterator[bytes]:
+    if not chat:
+        yield hostile.event(CREATED)
+    yield hostile.event(odd)
+    if chat:
+        yield b"data: [DONE]\n\n"

@@ -1,0 +1,89 @@
+"""A turn that waits for its platform keeps no other turn from its work."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from core.conversation import manager
+from core.messages import Address, Person
+from core.policy import AccessPolicy, Rights
+from core.store.inbox import Handling
+from tests.dialogues.stage import Stage, Theatre
+from tests.fakes.choices import allow_list
+from tests.fakes.recorder import Recorder
+
+
+def only_one_works(stage: Stage) -> None:
+    runner = stage.engine.inbox._runner
+    assert isinstance(runner, Handling)
+    runner.places.total = 1
+
+
+async def test_an_answer_that_waits_for_its_channels_pace(
+    theatre: Theatre, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits, free = asyncio.Event(), asyncio.Event()
+    post = Recorder.post
+
+    async def paced(self: Recorder, channel: str, source: str, key: str, text: str) -> str:
+        if channel.endswith("C1"):
+            waits.set()
+            await free.wait()
+        return await post(self, channel, source, key, text)
+
+    monkeypatch.setattr(Recorder, "post", paced)
+    async with theatre.open() as stage:
+        only_one_works(stage)
+        _, first = await stage.says("one", "C1")
+        await waits.wait()
+        assert (await stage.said("two", "C2")).text == "You said: two"
+        free.set()
+        assert (await stage.answered(first)).text == "You said: one"
+
+
+async def test_a_person_of_whom_the_platform_says_nothing_yet(
+    theatre: Theatre, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(manager, "PLATFORM_SECONDS", 0.0)
+    asked, known = asyncio.Event(), asyncio.Event()
+    rights = AccessPolicy.rights
+
+    async def looked_up(self: AccessPolicy, person: Person, address: Address) -> Rights:
+        if address.channel == "C1":
+            asked.set()
+            await known.wait()
+        return await rights(self, person, address)
+
+    monkeypatch.setattr(AccessPolicy, "rights", looked_up)
+    async with theatre.open(policy=allow_list()) as stage:
+        only_one_works(stage)
+        _, first = await stage.says("one", "C1")
+        await asked.wait()
+        assert (await stage.said("two", "C2")).text == "You said: two"
+        known.set()
+        assert (await stage.answered(first)).text == "You said: one"
+
+
+async def test_a_stop_reaches_a_turn_that_waits_for_its_platform(
+    theatre: Theatre, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(manager, "PLATFORM_SECONDS", 0.0)
+    asked = asyncio.Event()
+    rights = AccessPolicy.rights
+
+    async def looked_up(self: AccessPolicy, person: Person, address: Address) -> Rights:
+        if not asked.is_set():
+            asked.set()
+            await asyncio.Event().wait()
+        return await rights(self, person, address)
+
+    monkeypatch.setattr(AccessPolicy, "rights", looked_up)
+    async with theatre.open(policy=allow_list()) as stage:
+        only_one_works(stage)
+        _, first = await stage.says("one", "C1")
+        await asked.wait()
+        assert (await stage.said("stop", "C1")).text == "Stopped."
+        assert (await stage.answered(first)).status == "stopped"
+        assert (await stage.said("two", "C1")).text == "You said: two"

@@ -1,0 +1,51 @@
+"""`POST /chat` with `Prefer: respond-async`: a refusal is the status, or the turn shows it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.dialogues.whole import Whole, whole
+from tests.fakes.openai import FakeOpenAI, Script
+
+LATER = {"Prefer": "respond-async"}
+
+
+async def later(ponte: Whole, text: str, **more: str) -> httpx.Response:
+    return await ponte.web.post("/chat", json={"message": text, **more}, headers=LATER)
+
+
+@pytest.mark.parametrize("conversation", ["main", "other"])
+async def test_a_message_over_the_limit_is_refused_at_once(
+    tmp_path: Path, conversation: str
+) -> None:
+    """It takes no place in the conversation, so nothing could show it later."""
+    async with FakeOpenAI() as fake, whole(tmp_path, fake) as ponte:
+        ponte.app._intake.waiting = 1
+        fake.say(Script(text="Hello.", fail="hang"))
+        assert (await later(ponte, "one")).status_code == 202
+        await fake.failed()
+        accepted = await later(ponte, "two")
+        assert (accepted.status_code, accepted.json()["status"]) == (202, "accepted")
+        for _ in ("first", "a repeat"):
+            refused = await later(ponte, "three", conversation=conversation, event_key="k")
+            assert refused.status_code == 429
+            assert refused.json()["error"]["code"] == "too_many"
+            assert "wait for their answers already" in refused.json()["error"]["message"]
+
+
+async def test_a_turn_over_the_cap_shows_that_it_was_refused(tmp_path: Path) -> None:
+    """The cap is counted when the turn begins, which may be later."""
+    async with FakeOpenAI() as fake, whole(tmp_path, fake, ponte_daily_turns="1/0") as ponte:
+        fake.say("Hello.")
+        await ponte.said("one", conversation="main")
+        accepted = await later(ponte, "two")
+        assert accepted.status_code == 202
+        again = await ponte.web.post("/chat", json={"message": "x"})
+        assert again.status_code == 429, "the turns of a conversation come one after the other"
+        shown = (await ponte.web.get("/conversations/main")).json()["messages"]
+        said, told = [one for one in shown if one["turn"] == accepted.json()["turn"]]
+        assert said["state"] == "failed"
+        assert (told["status"], told["code"]) == ("failed", "too_many")

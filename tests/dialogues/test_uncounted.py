@@ -1,0 +1,225 @@
+"""A server that does not count what it used, counts wrong, or answers under another model's name,
+makes no turn free: what was reserved is charged, at the higher price."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from core.allowances import MOST_OUTPUT, Allowance
+from core.messages import Answer
+from core.models.served import Level
+from core.openai import Client, Place
+from core.tools.code.hosted import READ_MOST, SAID_MOST, Choice, HostedBackend
+from core.tools.code.source import CodeSource
+from core.usage import NANO, Price, Prices
+from tests.dialogues.openai import served
+from tests.dialogues.stage import Stage, Theatre
+from tests.dialogues.test_allowances import LEVELS, OWNER, PRICES, settled
+from tests.fakes.loop_clock import LoopClock
+from tests.fakes.openai import FakeOpenAI, Script
+from tests.fakes.openai.script import Run
+
+every_level = pytest.mark.parametrize("level", LEVELS)
+ROOM_FOR_ONE = [Allowance("each person", tokens=20_000)]
+"""A reservation is 16,000 tokens of answer and what the thread weighs."""
+UNCOUNTED: Mapping[str, dict[str, Any]] = {
+    "missing": {"counted": "no"},
+    "null": {"counted": "null"},
+    "zero": {"usage": {"input": 0, "output": 0}},
+    "negative": {"usage": {"input": -3_800_000, "output": -10}},
+    "negative output": {"usage": {"output": -3_800_000}},
+    "negative cached": {"usage": {"cached": -3_800_000}},
+    "more cached than input": {"usage": {"input": 10, "cached": 3_800_000}},
+    "huge": {"usage": {"output": 10**17}},
+    "words": {"usage": {"input": "12", "output": "3"}},
+    "a half": {"usage": {"input": 12.5}},
+    "yes": {"usage": {"output": True}},
+}
+
+
+async def turns(stage: Stage, count: int) -> list[Answer]:
+    return [await stage.said("hello", channel=f"C{n}") for n in range(count)]
+
+
+@every_level
+@pytest.mark.parametrize("what", UNCOUNTED)
+async def test_a_turn_is_charged_what_was_reserved(
+    theatre: Theatre, fake: FakeOpenAI, level: Level, what: str
+) -> None:
+    fake.say(Script(text="Hi.", times=0, **UNCOUNTED[what]))
+    async with served(theatre, fake, allowed=ROOM_FOR_ONE, prices=PRICES, level=level) as stage:
+        answers = await turns(stage, 12)
+        ((tokens, _),) = await settled(stage)
+        told = (await stage.said("usage", person=OWNER)).text
+    assert [answer.status for answer in answers] == ["done"] + ["failed"] * 11
+    assert MOST_OUTPUT < tokens <= 20_000
+    assert len(fake.used) == 1
+    assert "The amounts of 1 call are an estimate, the most that it can have cost" in told
+
+
+@every_level
+async def test_money_only_ever_goes_down(theatre: Theatre, fake: FakeOpenAI, level: Level) -> None:
+    """Whatever the server says, turn after turn."""
+    rule = Allowance("each person", money=5 * NANO)
+    fake.say(*(Script(text="Hi.", **said) for said in UNCOUNTED.values()))
+    spent = [0]
+    async with served(theatre, fake, allowed=[rule], prices=PRICES, level=level) as stage:
+        for n in range(len(UNCOUNTED)):
+            assert (await stage.said("hello", channel=f"C{n}")).status == "done"
+            ((_, money),) = await settled(stage)
+            spent.append(money)
+        used = (await stage.engine.budget.usage()).usage
+    output = round(MOST_OUTPUT * PRICES.models["gpt-6-luna"].output * NANO / 10**6)
+    steps = [after - before for before, after in itertools.pairwise(spent)]
+    assert all(output < step < 2 * output for step in steps), steps
+    assert used.cost == pytest.approx(spent[-1] / NANO)
+
+
+@every_level
+async def test_without_an_allowance_what_is_not_counted_is_estimated_from_its_length(
+    theatre: Theatre, fake: FakeOpenAI, level: Level
+) -> None:
+    fake.say(Script(text="Hi. " * 100, counted="no"), Script(text="Hi."))
+    async with served(theatre, fake, prices=PRICES, level=level) as stage:
+        await stage.said("hello")
+        spent = await stage.engine.budget.usage()
+        assert spent.estimates == 1
+        assert spent.usage.output == 400
+        assert fake.used[0][0] < spent.usage.input < 100_000
+        assert spent.usage.cost
+        await stage.said("hello", channel="C2")
+        assert (await stage.engine.budget.usage()).estimates == 1
+        rows = {by: await stage.engine.budget.report(by) for by in ("person", "model", "day")}
+    assert [row["estimated"] for found in rows.values() for row in found] == [1, 1, 1]
+
+
+CHEAP, DEAR = Price(1.0, 0.1, 1.25, 4.0), Price(10.0, 1.0, 12.5, 40.0)
+COUNTED = {"input": 10_000, "cached": 0, "output": 1_000}
+COST = {1: 14_000_000, 10: 140_000_000}
+
+
+@every_level
+@pytest.mark.parametrize(
+    ("models", "times"),
+    [
+        ({"gpt-6-luna": CHEAP}, 1),
+        ({"other": CHEAP}, 1),
+        ({"gpt-6-luna": CHEAP, "other": DEAR}, 10),
+        ({"gpt-6-luna": DEAR, "other": CHEAP}, 10),
+    ],
+    ids=["requested known", "reported known", "reported dearer", "requested dearer"],
+)
+async def test_another_models_name_is_charged_at_the_higher_price(
+    theatre: Theatre,
+    fake: FakeOpenAI,
+    level: Level,
+    models: Mapping[str, Price],
+    times: int,
+) -> None:
+    fake.say(Script(text="Hi.", model="other", usage=COUNTED))
+    allowed = [Allowance("each person", money=5 * NANO)]
+    async with served(
+        theatre, fake, allowed=allowed, prices=Prices(models, official=False), level=level
+    ) as stage:
+        assert (await stage.said("hello")).text == "Hi."
+        ((_, money),) = await settled(stage)
+    assert money == COST[times]
+
+
+HOSTED_RUN_SECONDS = 20.0
+
+
+@asynccontextmanager
+async def hosted(theatre: Theatre, fake: FakeOpenAI, prices: Prices) -> AsyncIterator[Stage]:
+    """With Python in containers of a server that is not OpenAI's."""
+
+    async def no_pause(_: float) -> None:
+        return None
+
+    client = Client(Place("sk-test", fake.base_url), sleep=no_pause)
+    source = CodeSource(HostedBackend(client, Choice(prices=prices, seconds=HOSTED_RUN_SECONDS)))
+    async with served(theatre, fake, [source], allowed=ROOM, prices=prices) as stage:
+        yield stage
+    await client.close()
+
+
+ASKS = Script(calls=(("run_python", '{"code": "print(1)"}'),), usage=COUNTED)
+SAYS = Script(text="One.", usage=COUNTED)
+TWO_ROUNDS = 2 * COST[1]
+ROOM = [Allowance("each person", money=5 * NANO)]
+
+
+async def test_a_containers_price_is_counted_on_every_server(
+    theatre: Theatre, fake: FakeOpenAI
+) -> None:
+    prices = Prices({"gpt-6-luna": CHEAP}, container=0.25, official=False)
+    fake.say(ASKS, SAYS, ASKS, SAYS)
+    fake.runs(Script(text="done", runs=(Run(logs="1"),), usage=COUNTED, times=2))
+    async with hosted(theatre, fake, prices) as stage:
+        assert (await stage.said("one?")).text == "One."
+        ((_, first),) = await settled(stage)
+        assert (await stage.said("again?")).text == "One."
+        ((_, second),) = await settled(stage)
+        (row,) = await stage.engine.budget.report("tool")
+    assert first == TWO_ROUNDS + COST[1] + NANO // 4
+    assert second == 2 * (TWO_ROUNDS + COST[1]) + NANO // 4, "the session goes on"
+    assert (row["name"], row["cost"]) == ("container", pytest.approx(2 * COST[1] / NANO + 0.25))
+
+
+async def test_without_a_price_of_the_operators_a_container_elsewhere_costs_nothing(
+    theatre: Theatre, fake: FakeOpenAI
+) -> None:
+    prices = Prices({"gpt-6-luna": CHEAP}, official=False)
+    fake.say(ASKS, SAYS)
+    fake.runs(Script(text="done", runs=(Run(logs="1"),), usage=COUNTED))
+    async with hosted(theatre, fake, prices) as stage:
+        await stage.said("one?")
+        ((_, money),) = await settled(stage)
+    assert money == TWO_ROUNDS + COST[1]
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        Script(text="done", runs=(Run(logs="1"),), counted="no"),
+        Script(refusal="No.", counted="null"),
+        Script(fail="drop", on_disconnect="nothing"),
+        Script(fail="error_event"),
+        Script(fail="hang"),
+        Script(text="done", runs=(Run(logs="1"),), usage={"input": -(10**9)}),
+    ],
+    ids=["no usage", "declined", "lost", "broken", "timeout", "negative"],
+)
+async def test_a_run_that_nobody_counted_is_charged_what_was_reserved(
+    theatre: Theatre, fake: FakeOpenAI, outcome: Script
+) -> None:
+    prices = Prices({"gpt-6-luna": CHEAP}, container=0.25, official=False)
+    fake.say(ASKS, SAYS)
+    fake.runs(outcome)
+    async with hosted(theatre, fake, prices) as stage:
+        _, receipt = await stage.says("one?")
+        if outcome.fail == "hang":
+            await fake.failed()
+            LoopClock().skip(HOSTED_RUN_SECONDS)
+        await stage.answered(receipt)
+        ((_, money),) = await settled(stage)
+        assert (await stage.engine.budget.usage()).estimates == 1
+    held = CHEAP.most(READ_MOST, SAID_MOST) + NANO // 4
+    assert held <= money - TWO_ROUNDS < held + NANO // 1000
+
+
+async def test_a_run_that_the_server_refused_costs_nothing(
+    theatre: Theatre, fake: FakeOpenAI
+) -> None:
+    prices = Prices({"gpt-6-luna": CHEAP}, container=0.25, official=False)
+    fake.say(ASKS, SAYS)
+    fake.runs(Script(status=400, code="invalid_prompt"))
+    async with hosted(theatre, fake, prices) as stage:
+        await stage.said("one?")
+        ((_, money),) = await settled(stage)
+    assert money == TWO_ROUNDS

@@ -1,0 +1,271 @@
+"""Measure which faults the tests find: change a line of the product, run the tests that reach it.
+
+    python -m tests.faults sample --seed 7 --count 60 FAULTS.json   choose the faults
+    python -m tests.faults mark FAULTS.json HITS                    put a marker on each chosen line
+    … run the whole suite once: the markers write "fault test" lines to HITS …
+    git checkout -- adapters bot core                               remove the markers
+    python -m tests.faults check FAULTS.json HITS RESULTS.json      apply each fault, run its tests
+
+`make faults` does all of it in a checkout of its own, since the steps edit source files. A fault is
+a changed operator, constant or condition, or a deleted statement, inside a function. A test that
+never executes a line cannot find its fault, so only the tests that reach the marker run, the most
+specific ones first. Log calls and the sentences that people read are left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import copy
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PRODUCT = ("adapters", "bot", "core")
+COMPARISONS: dict[type[ast.cmpop], type[ast.cmpop]] = {
+    ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE,
+    ast.GtE: ast.Gt, ast.In: ast.NotIn, ast.NotIn: ast.In, ast.Is: ast.IsNot, ast.IsNot: ast.Is,
+}  # fmt: skip
+ARITHMETIC: dict[type[ast.operator], type[ast.operator]] = {
+    ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.FloorDiv, ast.Div: ast.Mult,
+    ast.FloorDiv: ast.Mult, ast.Mod: ast.Mult,
+}  # fmt: skip
+FAULT_TIMEOUT_SECONDS = 900
+FIRST_TESTS = 25
+"""How many of a fault's tests run before all the others."""
+MARKER = "__import__('builtins').__dict__.get('_ponte_fault_hit', int)({number})"
+RECORDER = """\
+import builtins, os
+_seen = set()
+def hit(number):
+    test = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" (")[0]
+    if (number, test) not in _seen:
+        _seen.add((number, test))
+        try:
+            with open({hits!r}, "a") as file:
+                file.write(f"{{number}} {{test}}\\n")
+        except OSError:
+            pass
+builtins._ponte_fault_hit = hit
+"""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One change of source text; `start` and `end` are byte offsets within the line."""
+
+    path: str
+    line: int
+    start: int
+    end: int
+    before: str
+    after: str
+    kind: str
+
+
+def faults_of(path: Path) -> list[Fault]:
+    """Every fault that this file can have."""
+    source = path.read_text("utf-8")
+    lines = source.encode().splitlines()
+    found: list[Fault] = []
+
+    def add(node: ast.expr | ast.stmt, changed: ast.AST | str, kind: str) -> None:
+        if node.end_lineno != node.lineno or node.end_col_offset is None:
+            return
+        before = lines[node.lineno - 1][node.col_offset : node.end_col_offset].decode()
+        after = changed if isinstance(changed, str) else ast.unparse(changed)
+        if isinstance(node, ast.expr):
+            after = f"({after})"
+        name = str(path.relative_to(ROOT))
+        place = (name, node.lineno, node.col_offset, node.end_col_offset)
+        found.append(Fault(*place, before, after, kind))
+
+    for function in ast.walk(ast.parse(source)):
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+            for statement in function.body:
+                for node in _inside(statement):
+                    _add_faults(node, add)
+    return list(dict.fromkeys(found))
+
+
+def _inside(node: ast.AST) -> Iterator[ast.AST]:
+    """The nodes of a statement, without annotations, log calls and nested definitions."""
+    yield node
+    for name, value in ast.iter_fields(node):
+        if name in ("annotation", "returns", "decorator_list"):
+            continue
+        for child in value if isinstance(value, list) else [value]:
+            if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                continue
+            if isinstance(child, ast.AST) and not _is_log(child):
+                yield from _inside(child)
+
+
+def _is_log(node: ast.AST) -> bool:
+    return ast.unparse(node).startswith(("log.", "self._log.")) if _is_call(node) else False
+
+
+def _is_call(node: ast.AST) -> bool:
+    value = node.value if isinstance(node, ast.Expr) else node
+    return isinstance(value.value if isinstance(value, ast.Await) else value, ast.Call)
+
+
+def _add_faults(node: ast.AST, add: object) -> None:
+    assert callable(add)
+    match node:
+        case ast.Compare(ops=[op]) if type(op) in COMPARISONS:
+            changed = copy.deepcopy(node)
+            changed.ops = [COMPARISONS[type(op)]()]
+            add(node, changed, "operator")
+        case ast.BoolOp():
+            flipped = copy.deepcopy(node)
+            flipped.op = ast.Or() if isinstance(node.op, ast.And) else ast.And()
+            add(node, flipped, "operator")
+        case ast.UnaryOp(op=ast.Not()):
+            add(node, node.operand, "operator")
+        case ast.BinOp(op=op) if type(op) in ARITHMETIC:
+            turned = copy.deepcopy(node)
+            turned.op = ARITHMETIC[type(op)]()
+            add(node, turned, "operator")
+        case ast.Constant(value=bool(value)):
+            add(node, repr(not value), "constant")
+        case ast.Constant(value=int(value)):
+            add(node, repr(value + 1), "constant")
+    match node:
+        case ast.If() | ast.While() | ast.IfExp():
+            add(node.test, ast.UnaryOp(ast.Not(), node.test), "condition")
+        case ast.Expr() if _is_call(node) and not _is_log(node):
+            add(node, "pass", "deleted")
+        case ast.AugAssign() | ast.Raise():
+            add(node, "pass", "deleted")
+
+
+def sample(seed: int, count: int) -> list[Fault]:
+    """Choose faults, each on a line of its own, every line with the same chance."""
+    by_line: dict[tuple[str, int], list[Fault]] = {}
+    for path in sorted(p for top in PRODUCT for p in (ROOT / top).rglob("*.py")):
+        for fault in faults_of(path):
+            by_line.setdefault((fault.path, fault.line), []).append(fault)
+    chance = random.Random(seed)
+    chosen = chance.sample(sorted(by_line), count)
+    return [chance.choice(by_line[line]) for line in chosen]
+
+
+def splice(fault: Fault, text: str) -> None:
+    """Put `text` where the fault's expression or statement is."""
+    path = ROOT / fault.path
+    lines = path.read_bytes().splitlines(keepends=True)
+    line = lines[fault.line - 1]
+    assert line[fault.start : fault.end].decode() == fault.before, fault
+    lines[fault.line - 1] = line[: fault.start] + text.encode() + line[fault.end :]
+    path.write_bytes(b"".join(lines))
+
+
+def mark(faults: list[Fault], hits: Path) -> None:
+    """Make each chosen line report the test that runs it, also in a child process."""
+    for number in sorted(range(len(faults)), key=lambda n: (faults[n].line, faults[n].start))[::-1]:
+        fault, marker = faults[number], MARKER.format(number=number)
+        statement = fault.kind == "deleted"
+        text = f"{marker}; {fault.before}" if statement else f"({marker}, {fault.before})[1]"
+        splice(fault, text)
+    site = Path(next(path for path in sys.path if path.endswith("site-packages")))
+    (site / "ponte_fault_hits.py").write_text(RECORDER.format(hits=str(hits.absolute())))
+    (site / "ponte_fault_hits.pth").write_text("import ponte_fault_hits\n")
+    hits.write_text("")
+    hits.chmod(0o666)
+
+
+def tests_of(hits: Path) -> dict[int, list[str]]:
+    """Fault → its tests; those that reach few faults, and so are specific, come first."""
+    reached: dict[int, set[str]] = {}
+    for line in hits.read_text().splitlines():
+        number, _, test = line.partition(" ")
+        reached.setdefault(int(number), set()).add(test)
+    common = Counter(test for tests in reached.values() for test in tests)
+    return {n: sorted(filter(None, t), key=lambda x: (common[x], x)) for n, t in reached.items()}
+
+
+def check(faults: list[Fault], hits: Path, results: Path, workers: int) -> None:
+    """Apply each fault and write whether its tests failed; a checked fault is not repeated."""
+    known = tests_of(hits)
+    done = json.loads(results.read_text()) if results.exists() else {}
+    for number, fault in enumerate(faults):
+        if str(number) in done:
+            continue
+        original = (ROOT / fault.path).read_bytes()
+        started = time.monotonic()
+        splice(fault, fault.after)
+        try:
+            tests = known.get(number, [])
+            by = run(tests[:FIRST_TESTS], 0) or run(tests[FIRST_TESTS:], workers)
+        finally:
+            (ROOT / fault.path).write_bytes(original)
+        verdict = {"found_by": by, "tests": len(tests), **asdict(fault)}
+        done[str(number)] = verdict
+        results.write_text(json.dumps(done, indent=1))
+        took = time.monotonic() - started
+        what = f"{fault.before!r} -> {fault.after!r}"
+        state = f"found by {by}" if by else "NOT FOUND"
+        print(
+            f"{number} {fault.path}:{fault.line} {what}: {state} ({len(tests)} tests, {took:.0f} s)"
+        )
+        sys.stdout.flush()
+    found = sum(bool(one["found_by"]) for one in done.values())
+    print(f"{found} of {len(done)} faults found")
+
+
+def run(tests: list[str], workers: int) -> str:
+    """The first test that fails; "" if all pass."""
+    if not tests:
+        return ""
+    side = ["-n", str(workers)] if workers and len(tests) > 100 else []
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "--tb=no",
+               "-p", "no:cacheprovider", *side]  # fmt: skip
+    listed = ROOT / ".faults-tests"
+    listed.write_text("\n".join(tests))
+    try:
+        done = subprocess.run(
+            [*command, f"@{listed}"], cwd=ROOT, env={**os.environ, "PONTE_FAULTS": "1"},
+            capture_output=True, text=True, timeout=FAULT_TIMEOUT_SECONDS, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return "timeout"
+    finally:
+        listed.unlink()
+    if done.returncode == 0:
+        return ""
+    failed = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
+    return failed[0] if failed else f"exit {done.returncode}: {done.stdout[-300:]}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("action", choices=["sample", "mark", "check"])
+    parser.add_argument("faults", type=Path)
+    parser.add_argument("hits", type=Path, nargs="?")
+    parser.add_argument("results", type=Path, nargs="?")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--count", type=int, default=60)
+    parser.add_argument("--workers", type=int, default=0, help="pytest-xdist workers")
+    given = parser.parse_args()
+    if given.action == "sample":
+        chosen = [asdict(fault) for fault in sample(given.seed, given.count)]
+        given.faults.write_text(json.dumps(chosen, indent=1))
+        return
+    faults = [Fault(**one) for one in json.loads(given.faults.read_text())]
+    if given.action == "mark":
+        mark(faults, given.hits)
+    else:
+        check(faults, given.hits, given.results, given.workers)
+
+
+if __name__ == "__main__":
+    main()

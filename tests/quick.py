@@ -1,0 +1,86 @@
+"""Which tests `make test-quick` runs: those that start no process, and so no server or browser.
+
+A server inside the test's own process counts as none: the doubles of Slack, Discord, OpenAI and
+NocoDB listen on loopback in the test's own event loop.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parent
+QUICK = (
+    "bot/test_board.py", "bot/test_config.py", "bot/test_names.py", "bot/test_policy_document.py",
+    "bot/test_quick.py", "bot/test_safety.py", "bot/test_settings.py",
+    "bot/test_telemetry.py", "bot/test_toml_lines.py",
+    "contract",
+    "core",
+    "dialogues/test_approvals.py", "dialogues/test_changes.py", "dialogues/test_language.py",
+    "dialogues/test_rights_moments.py", "dialogues/test_slack_channels.py",
+    "dialogues/test_slack_commands.py", "dialogues/test_slack_direct.py", "dialogues/test_stop.py",
+    "dialogues/test_talk.py",
+    "discord/test_cards.py", "discord/test_check.py", "discord/test_interactions.py",
+    "discord/test_messages.py",
+    "languages",
+    "model/test_errors.py", "model/test_money.py",
+    "nocodb",
+    "slack",
+    "stackspot",
+    "test_env_example.py", "test_waiting.py",
+    "web/test_authentication.py", "web/test_chat.py", "web/test_conversations.py",
+    "web/test_refusals.py", "web/test_usage.py",
+)  # fmt: skip
+"""Folders and files of `tests`: those that cover most of the product in a minute."""
+NOT_QUICK = (
+    "contract/test_code_backend.py", "contract/test_crowds.py", "contract/test_postgres.py",
+    "contract/test_processes.py", "contract/test_tool.py", "core/test_changes_machine.py",
+    "core/test_growing.py", "core/test_link_shapes.py", "slack/test_cards.py",
+    "slack/test_kill.py", "slack/test_run.py",
+)  # fmt: skip
+"""Files in those folders that start processes or take many seconds."""
+SERVERS = ("aimock", "postgres", "real")
+"""Parts of a parameter's name that say what real server the test needs."""
+NEED_A_PROCESS = frozenset({"commands", "migrated_postgres", "on_postgres", "real_nocodb",
+                            "real_postgres"})  # fmt: skip
+"""Fixtures. A test that has one of them is not quick."""
+STARTS = frozenset({"os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "os.system", "pty.spawn",
+                    "subprocess.Popen", "tests.start_process"})  # fmt: skip
+"""Events that Python's audit hooks get when a process starts (docs.python.org: Audit events table).
+The last one is raised by the tests' own helpers, which ask another process to fork."""
+
+_started: list[str] = []
+
+
+def is_listed(path: Path) -> bool:
+    place = path.relative_to(TESTS).as_posix()
+    return place.startswith(QUICK) and place not in NOT_QUICK
+
+
+def is_quick(item: pytest.Item) -> bool:
+    parameters = item.name.partition("[")[2]
+    return (
+        is_listed(item.path)
+        and item.get_closest_marker("starts_process") is None
+        and not NEED_A_PROCESS.intersection(getattr(item, "fixturenames", ()))
+        and not any(server in parameters for server in SERVERS)
+    )
+
+
+def watch_processes() -> None:
+    """Record every start of a process from now on. An audit hook cannot be removed again."""
+    sys.addaudithook(_record)
+
+
+def take_started() -> list[str]:
+    """Return what was started since the last call."""
+    started = _started.copy()
+    _started.clear()
+    return started
+
+
+def _record(event: str, arguments: tuple[object, ...]) -> None:
+    if event in STARTS:
+        _started.append(f"{event} {arguments[0] if arguments else ''}".strip())

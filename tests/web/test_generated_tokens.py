@@ -1,0 +1,139 @@
+"""Wrong tokens shut nobody out who has a token that Ponte generated.
+
+Such a token has 256 random bits, so that no number of guesses finds it. A token that a person chose
+can be guessed: nobody comes in with it while too many wrong ones came.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from pathlib import Path
+
+import httpx
+import pytest
+
+from adapters.web.authentication import TRIES, TRIES_IN_ALL, Login
+from bot.home import Home
+from core.errors import Refusal
+from core.settings import has_generated_form
+from tests.bot.test_process import Machine
+from tests.fakes.memory import MemoryPeople
+
+CHOSEN = "correct horse battery staple".replace(" ", "-")
+HERE = "10.0.0.1"
+
+
+class Doors:
+    """A login whose clock stands still."""
+
+    def __init__(self, token: str, *, is_generated: bool) -> None:
+        self.people = MemoryPeople()
+        self.ana = self.people.add("ana")
+        self.login = Login(token, clock=lambda: 0.0, people=self.people, is_generated=is_generated)
+
+    async def offer(self, token: str, address: str = HERE) -> str:
+        try:
+            visitor = await self.login.admit({"authorization": f"Bearer {token}"}, address)
+        except Refusal as refused:
+            return type(refused).__name__
+        return visitor.person.key
+
+
+def guesses() -> list[str]:
+    """Wrong tokens of every form."""
+    return ["guess", "", "é", secrets.token_urlsafe(32), secrets.token_hex(16)]
+
+
+@pytest.fixture(params=["of one address", "of all addresses"])
+async def shut(request: pytest.FixtureRequest) -> Doors:
+    """The page's token is generated, and wrong ones have used up the count."""
+    doors = Doors(secrets.token_urlsafe(32), is_generated=True)
+    many = request.param == "of all addresses"
+    for n in range(TRIES_IN_ALL if many else TRIES):
+        address = f"10.0.1.{n}" if many else HERE
+        assert await doors.offer(guesses()[n % 5], address) == "WrongToken"
+    assert {await doors.offer(guess) for guess in guesses()} == {"TooManyTries"}
+    return doors
+
+
+async def test_a_generated_token_is_let_in_whatever_came_before(shut: Doors) -> None:
+    token = shut.login._token.decode()
+    for _ in range(2 * TRIES):
+        assert await shut.offer(token) == "web:owner"
+        assert await shut.offer(shut.ana) == "web:ana"
+    visitor = await shut.login.check(shut.ana, HERE)
+    assert visitor.person.key == "web:ana", "also who signs in"
+
+
+async def test_wrong_tokens_are_counted_all_the_same(shut: Doors) -> None:
+    assert await shut.offer(shut.ana) == "web:ana"
+    assert {await shut.offer(guess) for guess in guesses()} == {"TooManyTries"}
+
+
+async def test_a_removed_person_s_token_is_a_wrong_one(shut: Doors) -> None:
+    shut.people.remove("ana")
+    assert await shut.offer(shut.ana) == "TooManyTries"
+
+
+async def test_a_chosen_token_stays_limited() -> None:
+    doors = Doors(CHOSEN, is_generated=False)
+    for _ in range(TRIES):
+        await doors.offer("guess")
+    assert await doors.offer(CHOSEN) == "TooManyTries"
+    assert await doors.offer(doors.ana) == "web:ana"
+    assert await doors.offer(CHOSEN, "10.0.0.2") == "web:owner"
+
+
+async def test_many_at_once_are_counted_too() -> None:
+    """Also guesses of the form of a generated token, which are looked up."""
+    doors = Doors(CHOSEN, is_generated=False)
+    offers = [doors.offer(secrets.token_urlsafe(32)) for _ in range(5 * TRIES)]
+    told = await asyncio.gather(*offers, doors.offer(doors.ana))
+    assert told.count("WrongToken") == TRIES
+    assert told[-1] == "web:ana"
+
+
+async def test_without_the_database_the_owner_comes_in_all_the_same() -> None:
+    token = secrets.token_urlsafe(32)
+    doors = Doors(token, is_generated=True)
+    for _ in range(TRIES):
+        await doors.offer("guess")
+    doors.people.away = True
+    assert await doors.offer(token) == "web:owner"
+    assert await doors.offer(doors.ana) == "TooManyTries"
+
+
+def test_the_form_of_a_generated_token(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+    with home.take():
+        assert has_generated_form(home.web_token())
+    assert all(has_generated_form(MemoryPeople().add("ana")) for _ in range(100))
+    for chosen in (CHOSEN, "x" * 43, "correct-horse-battery-staple-and-a-dog-2026"[:43], "A" * 43):
+        assert not has_generated_form(chosen)
+
+
+@pytest.mark.parametrize(
+    "chosen", ["", CHOSEN, secrets.token_urlsafe(32)], ids=["own", "chosen", "random"]
+)
+def test_a_running_ponte_knows_which_its_own_token_is(
+    tmp_path: Path, commands: str, chosen: str
+) -> None:
+    """What stands in PONTE_WEB_TOKEN counts as chosen: nobody can tell how it was made."""
+    machine = Machine(tmp_path, tmp_path / "home", commands)
+    if chosen:
+        (tmp_path / ".env").write_text(f"PONTE_WEB_TOKEN={chosen}\n")
+        (tmp_path / ".env").chmod(0o600)
+    with machine.start("run") as process:
+        try:
+            assert process.stdout
+            ready = next(line for line in process.stdout if line.startswith("Ponte is ready"))
+            status = f"{ready.split()[-1].partition('/#')[0]}/status"
+            token = chosen or (machine.home / "web-token").read_text().strip()
+            for _ in range(TRIES):
+                wrong = httpx.get(status, headers={"Authorization": "Bearer no"})
+                assert wrong.status_code == 401
+            said = httpx.get(status, headers={"Authorization": f"Bearer {token}"})
+            assert said.status_code == (429 if chosen else 200)
+        finally:
+            process.kill()

@@ -1,0 +1,147 @@
+"""Signing out ends the session on the server: whoever has a copy of the cookie comes in no more."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from adapters.web import adapter
+from tests.bot.test_process import Machine
+from tests.web.house import House, following, until
+from tests.web.test_people import signed_in
+
+
+def copy_of(house: House, browser: httpx.AsyncClient) -> httpx.AsyncClient:
+    """Return another browser with the same cookies."""
+    (cookie,) = [f"{each.name}={each.value}" for each in browser.cookies.jar]
+    return house.stranger(Cookie=cookie)
+
+
+@pytest.fixture(params=["owner", "ana"])
+async def token(house: House, request: pytest.FixtureRequest) -> str:
+    return house.token if request.param == "owner" else house.people.add("ana")
+
+
+@pytest.fixture
+async def browser(house: House, token: str) -> AsyncIterator[httpx.AsyncClient]:
+    async with signed_in(house, token) as browser:
+        yield browser
+
+
+async def test_a_copied_cookie_ends_with_its_session(
+    house: House, browser: httpx.AsyncClient
+) -> None:
+    async with copy_of(house, browser) as thief:
+        assert (await thief.get("/me")).status_code == 200
+        out = await browser.post("/logout")
+        assert (out.status_code, out.json()) == (200, {"status": "signed out"})
+        assert not list(browser.cookies.jar)
+        assert (await thief.get("/me")).status_code == 401
+        await house.restart()
+        assert (await thief.get("/me")).status_code == 401, "also for the next process"
+
+
+async def test_other_sessions_of_the_same_person_stay(
+    house: House, browser: httpx.AsyncClient, token: str
+) -> None:
+    async with signed_in(house, token) as other:
+        await browser.post("/logout")
+        assert (await other.get("/me")).status_code == 200
+        assert (await browser.post("/login", json={"token": token})).status_code == 200
+        assert (await browser.get("/me")).status_code == 200
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["told", "not told"])
+async def test_its_event_streams_end(
+    house: House,
+    browser: httpx.AsyncClient,
+    token: str,
+    monkeypatch: pytest.MonkeyPatch,
+    told: bool,
+) -> None:
+    """Where no notice comes, as from another process, it is found out."""
+    monkeypatch.setattr(adapter, "LOOK", 60.0 if told else 0.05)
+    house.people.quiet = not told
+    async with (
+        signed_in(house, token) as other, following(other) as stays,
+        copy_of(house, browser) as thief, following(thief) as stream,
+    ):  # fmt: skip
+        for each in (stays, stream):
+            await until(each, "ready")
+        await browser.post("/logout")
+        async with asyncio.timeout(20):
+            assert [event.name async for event in stream] == []
+        await other.post("/chat", json={"message": "hello"})
+        await until(stays, "done")
+
+
+async def test_a_forged_or_ended_session_ends_nothing(
+    house: House, browser: httpx.AsyncClient
+) -> None:
+    (cookie,) = browser.cookies.jar
+    assert cookie.value
+    for value in (cookie.value[:-1] + "x", "", "-", "a-b-c"):
+        async with house.stranger(Cookie=f"{cookie.name}={value}") as other:
+            assert (await other.post("/logout")).status_code == 200
+    async with house.stranger() as nobody:
+        assert (await nobody.post("/logout")).status_code == 200
+    assert house.people.ended == {}, "nothing is kept of a session that is none"
+    assert (await browser.get("/me")).status_code == 200
+    await browser.post("/logout")
+    ended = dict(house.people.ended)
+    async with house.stranger(Cookie=f"{cookie.name}={cookie.value}") as again:
+        assert (await again.post("/logout")).status_code == 200
+    assert house.people.ended == ended
+    assert len(ended) == 1
+    assert cookie.value not in str(ended), "who reads the table can use nothing of it"
+
+
+async def test_who_cannot_be_signed_out_is_told(house: House, browser: httpx.AsyncClient) -> None:
+    house.people.away = True
+    out = await browser.post("/logout")
+    assert out.status_code == 503
+    house.people.away = False
+    assert (await browser.get("/me")).status_code == 200, "and is signed in still"
+    assert (await browser.post("/logout")).status_code == 200
+
+
+async def test_another_site_signs_nobody_out(house: House, browser: httpx.AsyncClient) -> None:
+    said = await browser.post("/logout", headers={"Origin": "https://evil.example"})
+    assert said.status_code == 403
+    assert (await browser.get("/me")).status_code == 200
+
+
+async def test_a_script_s_token_is_no_session(house: House) -> None:
+    async with house.client() as script:
+        assert (await script.post("/logout")).status_code == 200
+        assert (await script.get("/me")).status_code == 200
+
+
+def test_a_session_ended_at_a_running_ponte_stays_ended(tmp_path: Path, commands: str) -> None:
+    machine = Machine(tmp_path, tmp_path / "home", commands)
+    with running(machine) as page, httpx.Client(base_url=page) as browser:
+        token = (machine.home / "web-token").read_text().strip()
+        browser.post("/login", json={"token": token})
+        (cookie,) = [f"{each.name}={each.value}" for each in browser.cookies.jar]
+        assert httpx.get(f"{page}/me", headers={"Cookie": cookie}).status_code == 200
+        assert browser.post("/logout").status_code == 200
+        assert httpx.get(f"{page}/me", headers={"Cookie": cookie}).status_code == 401
+    with running(machine) as page:
+        assert httpx.get(f"{page}/me", headers={"Cookie": cookie}).status_code == 401
+
+
+@contextmanager
+def running(machine: Machine) -> Iterator[str]:
+    """The address of the page of a process that is killed in the end."""
+    with machine.start("run") as process:
+        try:
+            assert process.stdout
+            ready = next(line for line in process.stdout if line.startswith("Ponte is ready"))
+            yield ready.split()[-1].partition("/#")[0]
+        finally:
+            process.kill()

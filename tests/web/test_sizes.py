@@ -1,0 +1,319 @@
+"""How much of a request is taken: values, nesting, fields, and requests that are under way at once.
+What is too much is refused before anything is made of it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import tracemalloc
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import httpx
+import pytest
+from starlette.requests import Request
+
+from adapters.web import compatible, requests
+from adapters.web.compatible import FIELDS, MESSAGES, CompletionRequest, InFlight
+from adapters.web.errors import BadRequest, TooManyRequests
+from adapters.web.requests import DEPTH, VALUES, _parsed
+from core.messages import Answer
+from core.text import check_json
+from tests.fakes.choices import allow_list
+from tests.web.house import House, Turn
+
+HELLO = {"role": "user", "content": "Hello"}
+PATH = "/v1/chat/completions"
+MiB = 2**20
+
+
+@pytest.fixture
+async def house() -> AsyncIterator[House]:
+    house = House()
+    house.policy = allow_list()
+    await house.open()
+    yield house
+    await house.close()
+
+
+def asking(**more: object) -> bytes:
+    return json.dumps({"messages": [HELLO], **more}).encode()
+
+
+def filled(pieces: bytes, count: int) -> bytes:
+    """A request with an unknown field of so many pieces."""
+    return asking(x="HERE").replace(b'"HERE"', b"[" + pieces * count + b"0]")
+
+
+TOO_MUCH: dict[str, Callable[[], bytes]] = {
+    "objects": lambda: filled(b"{},", 15_000_000),
+    "numbers": lambda: filled(b"0,", 20_000_000),
+    "texts": lambda: filled(b'"",', 15_000_000),
+    "fields": lambda: filled(b'{"a":0},', 5_000_000),
+    "messages": lambda: b'{"messages":[' + b"{}," * 15_000_000 + b"{}]}",
+    "nested lists": lambda: b'{"messages":' + b"[" * 45_000_000,
+    "nested objects": lambda: b'{"a":' * 9_000_000,
+    "closing": lambda: b"]" * 45_000_000,
+    "texts in a row": lambda: b'""' * 20_000_000,
+    "halves of texts": lambda: b'"a\\" ' * 9_000_000,
+}
+
+
+@pytest.mark.parametrize("what", TOO_MUCH)
+def test_what_is_too_much_is_refused_and_nothing_is_made_of_it(
+    what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = bytearray(TOO_MUCH[what]())
+    monkeypatch.setattr(requests, "parse_json", lambda _: pytest.fail("it was read"))
+    tracemalloc.start()
+    try:
+        with pytest.raises(BadRequest, match=r"too many values|nested too deeply"):
+            _parsed(CompletionRequest, body)
+        assert tracemalloc.get_traced_memory()[1] < MiB
+    finally:
+        tracemalloc.stop()
+
+
+def test_counting_stops_at_the_limit() -> None:
+    """However much follows: one byte of each piece is looked at."""
+
+    class Counted(bytearray):
+        looked = 0
+
+        def __getitem__(self, place: Any) -> Any:
+            self.looked += 1
+            return super().__getitem__(place)
+
+    for what, body in TOO_MUCH.items():
+        counted = Counted(body())
+        assert check_json(counted, VALUES, DEPTH), what
+        assert counted.looked <= 4 * VALUES + 4, what
+
+
+@pytest.mark.parametrize(
+    ("raw", "values", "depth"),
+    [
+        (b"{}", 1, 1), (b"[]", 1, 1), (b"[1,2,3]", 3, 1), (b'{"a":[1,{"b":2}]}', 4, 3),
+        (b'"[[[,,,"', 0, 0), (b'["\\"[,", "]"]', 2, 1), (b'["\\\\",[]]', 3, 2),
+        (b'{"a,":"{"}', 1, 1),
+    ],
+)  # fmt: skip
+def test_values_and_nesting_are_counted_outside_of_texts(
+    raw: bytes, values: int, depth: int
+) -> None:
+    assert check_json(raw, values, depth) == ""
+    if values:
+        assert check_json(raw, values - 1, depth) == "many"
+        assert check_json(raw, values, depth - 1) == "deep"
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32-le"])
+def test_values_cannot_be_hidden_in_another_encoding(encoding: str) -> None:
+    """JSON is UTF-8 (RFC 8259, section 8.1). A byte of a letter may look like a quotation mark in
+    other encodings, so values behind it would not be counted."""
+    for hiding in "\u0122\u2201\u2222":
+        body = bytearray(f'{{"messages":["{hiding}",{"{}," * 3 * VALUES}0]}}'.encode(encoding))
+        with pytest.raises(BadRequest, match=r"too many values|is not JSON"):
+            _parsed(CompletionRequest, body)
+    whole = {"messages": [HELLO]}
+    with pytest.raises(BadRequest, match="is not JSON"):
+        _parsed(CompletionRequest, bytearray(json.dumps(whole).encode(encoding)))
+    marked = b"\xef\xbb\xbf" + json.dumps(whole).encode()
+    assert _parsed(CompletionRequest, bytearray(marked)).messages
+
+
+async def refused(house: House, body: bytes) -> tuple[int, str]:
+    async with house.client() as web:
+        got = await web.post(PATH, content=body, headers={"Content-Type": "application/json"})
+    return got.status_code, got.json().get("error", {}).get("message", "")
+
+
+@pytest.mark.parametrize("path", [PATH, "/v1/responses", "/chat"])
+async def test_every_route_refuses_it(house: House, path: str) -> None:
+    async with house.client() as web:
+        for body, why in (
+            (filled(b"{},", VALUES), "it holds too many values"),
+            (b"[" * 200, "it is nested too deeply"),
+            (b"[" * 30 + b"]" * 29, "it is not JSON"),
+        ):
+            got = await web.post(path, content=body, headers={"Content-Type": "application/json"})
+            assert (got.status_code, why in got.text) == (400, True), got.text
+    assert not house.rows
+
+
+async def test_an_object_has_so_many_fields_and_a_list_so_many_entries(house: House) -> None:
+    many = {f"x{n}": 0 for n in range(FIELDS)}
+    assert (await refused(house, asking(**many)))[0] == 400
+    line = {**HELLO, **many}
+    assert f"more than {FIELDS} fields" in (await refused(house, asking(messages=[line])))[1]
+    told = (await refused(house, asking(messages=[HELLO] * (MESSAGES + 1))))[1]
+    assert f"a list of more than {MESSAGES} entries" in told
+    parts = [{"type": "text", "text": "a"}] * (MESSAGES + 1)
+    line = {"role": "user", "content": parts}
+    assert (await refused(house, asking(messages=[line])))[0] == 400
+    async with house.client() as web:
+        got = await web.post("/v1/responses", json={"input": [HELLO] * (MESSAGES + 1)})
+        assert got.status_code == 400
+    assert not house.rows
+    fields = {f"x{n}": 0 for n in range(FIELDS - 1)}
+    assert (await refused(house, asking(**fields)))[0] == 200
+
+
+async def test_honest_requests_are_as_large_as_before(house: House) -> None:
+    """Text with more commas and brackets than there may be values, and a large file."""
+    async with house.client() as web:
+        said = "a,b;[{" * 200_000
+        got = await web.post(PATH, json={"messages": [{"role": "user", "content": said}]})
+        assert got.status_code == 200
+        file = "data:text/plain;base64," + "YWFh" * 4_000_000
+        part = {"type": "file", "file": {"file_data": file, "filename": "a.txt"}}
+        got = await web.post(PATH, json={"messages": [{"role": "user", "content": [part]}]})
+        assert got.status_code == 200
+        history = [HELLO, {"role": "assistant", "content": "Hi"}] * 400 + [HELLO]
+        got = await web.post(PATH, json={"messages": history})
+        assert got.status_code == 200
+    assert len(next(iter(house.files.kept.values()))[1]) == 12_000_000
+
+
+class Held:
+    """Turns that wait until they are let go."""
+
+    def __init__(self) -> None:
+        self.go = asyncio.Event()
+        self._begun: asyncio.Queue[int] = asyncio.Queue()
+
+    async def script(self, turn: Turn) -> Answer:
+        await turn.show("So far")
+        self._begun.put_nowait(turn.seq)
+        await self.go.wait()
+        return Answer("So far, so good.")
+
+    async def begun(self, count: int) -> None:
+        """Until so many more have begun."""
+        for _ in range(count):
+            await self._begun.get()
+
+
+@pytest.fixture
+def held(house: House) -> Held:
+    held = Held()
+    house.script = held.script
+    return held
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_so_many_requests_of_one_person_are_under_way(
+    house: House, held: Held, stream: bool
+) -> None:
+    """Until the last byte of a stream; others are let in."""
+    gate = routes_of(house)._requests
+    gate._of_one = 2
+    body = {"messages": [HELLO], "stream": stream}
+    async with house.client() as web, house.person(house.people.add("ana")) as ana:
+        asked = [asyncio.create_task(web.post(PATH, json=body)) for _ in range(2)]
+        await held.begun(2)
+        third = await web.post(PATH, json=body)
+        assert (third.status_code, third.headers["Retry-After"]) == (429, "1")
+        assert third.json()["error"]["type"] == "rate_limit_error"
+        hers = asyncio.create_task(ana.post(PATH, json=body))
+        await held.begun(1)
+        held.go.set()
+        assert [each.status_code for each in await asyncio.gather(*asked, hers)] == [200] * 3
+        assert gate._count == {}
+        assert (await web.post(PATH, json=body)).status_code == 200
+
+
+async def test_so_many_bytes_are_read_at_once(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A body that comes slowly keeps others' large ones out, and nobody's small ones."""
+    routes = routes_of(house)
+    read, gate = routes._read_completion, routes._bytes
+    gate._of_one, gate._most = 3 * MiB, 4 * MiB
+    begun, go = asyncio.Event(), asyncio.Event()
+
+    async def reads(request: Request) -> Any:
+        begun.set()
+        return await read(request)
+
+    monkeypatch.setattr(routes, "_read_completion", reads)
+    large = asking(x="x" * 2 * MiB)
+
+    async def slow() -> AsyncIterator[bytes]:
+        yield large[:MiB]
+        await go.wait()
+        yield large[MiB:]
+
+    async def post(web: httpx.AsyncClient, body: object) -> int:
+        kind = {"Content-Type": "application/json", "Content-Length": str(len(large))}
+        if isinstance(body, bytes):
+            kind["Content-Length"] = str(len(body))
+        return (await web.post(PATH, content=body, headers=kind)).status_code  # type: ignore[arg-type]
+
+    async with house.client() as web, house.person(house.people.add("ana")) as ana:
+        first = asyncio.create_task(post(web, slow()))
+        await begun.wait()
+        assert await post(web, large) == 429
+        assert await post(web, asking()) == 200
+        assert await post(ana, asking(x="x" * (MiB + MiB // 2))) == 200
+        assert await post(ana, large + b" " * MiB) == 429, "more than is left of all"
+        go.set()
+        assert await first == 200
+        assert await post(web, large) == 200
+        assert gate._count == {}
+
+
+async def test_a_body_whose_length_is_not_declared_counts_as_the_largest(house: House) -> None:
+    gate = routes_of(house)._bytes
+    gate._of_one = 3 * MiB
+
+    async def body() -> AsyncIterator[bytes]:
+        yield asking()
+
+    async with house.client() as web:
+        got = await web.post(PATH, content=body(), headers={"Content-Type": "application/json"})
+        assert got.status_code == 429
+    assert gate._count == {}
+
+
+async def test_nothing_of_a_body_stays_in_memory_while_its_turn_runs(
+    house: House, held: Held
+) -> None:
+    async with house.client() as web:
+        body = asking(x="x" * 40 * MiB)
+        tracemalloc.start()
+        try:
+            asked = asyncio.create_task(
+                web.post(PATH, content=body, headers={"Content-Type": "application/json"})
+            )
+            await held.begun(1)
+            assert tracemalloc.get_traced_memory()[1] > 40 * MiB
+            while tracemalloc.get_traced_memory()[0] > 4 * MiB:  # noqa: ASYNC110
+                await asyncio.sleep(0)  # what handed the message on returns a moment later
+        finally:
+            tracemalloc.stop()
+        held.go.set()
+        assert (await asked).status_code == 200
+
+
+def test_what_is_in_flight_is_given_back_whatever_happens() -> None:
+    gate = InFlight(3, 2)
+    with gate.hold("ana"), gate.hold("ana"):
+        with pytest.raises(TooManyRequests), gate.hold("ana"):
+            raise AssertionError
+        with gate.hold("bo"), pytest.raises(TooManyRequests), gate.hold("cy"):
+            raise AssertionError
+    with pytest.raises(RuntimeError), gate.hold("ana", 2):
+        raise RuntimeError
+    assert gate._count == {}
+
+
+def routes_of(house: House) -> compatible.Compatible:
+    """The routes of OpenAI's API that are served."""
+    app: Any = house.web._server._server.config.app
+    while not hasattr(app, "routes"):
+        app = app._app
+    (route,) = [route for route in app.routes if route.path == PATH]
+    found = route.endpoint.__self__
+    assert isinstance(found, compatible.Compatible)
+    return found
