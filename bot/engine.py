@@ -234,7 +234,7 @@ class Engine:
         )  # fmt: skip
         self.manager = self._manager(choices)
         self.upkeep = Upkeep(
-            self.inbox, self.journal, self.files, choices.model, self.commands.forget,
+            self.inbox, self.journal, self.files, choices.model, self.commands.forget_idle,
             choices.retention, self.changes.ledger, database.scrub, self.budget.settle_left,
             database.tidy, self.audit, self.directory,
         )  # fmt: skip

@@ -236,6 +236,10 @@ class Journal(Protocol):
     async def forget(self, conversation: str) -> Forgot:
         """Raise the generation, blank everything, list what servers still hold for `erasing`."""
 
+    async def forget_idle(self, conversation: str, since: float) -> Forgot | None:
+        """Forget it, unless somebody has used it since then (seconds since the epoch): None, and
+        nothing is done."""
+
     async def forgettable(self, idle_since: float, area: Area = ALL_OVER) -> Sequence[str]:
         """Conversations there that nobody used since then."""
 

@@ -37,7 +37,7 @@ from core.ports import (
     ThreadMap,
 )
 from core.quick_commands import Results, check_inputs
-from core.records import Action, Call, Outcome, Spent, ToolContext, Turn
+from core.records import Action, Call, Forgot, Outcome, Spent, ToolContext, Turn
 from core.tools.code.source import DOING, NAME, Run, Runner, for_person
 from core.tools.tool import compact
 from core.usage import Paid
@@ -332,8 +332,16 @@ class Commands:
         return " ".join([*told, *([say(remains)] if remains else [])])
 
     async def forget(self, conversation: str) -> int:
-        """Erase a conversation; returns how many messages it had."""
-        forgot = await self.journal.forget(conversation)
+        """Erase a conversation. Return how many messages it had."""
+        return await self._clean_up(conversation, await self.journal.forget(conversation))
+
+    async def forget_idle(self, conversation: str, since: float) -> int:
+        """Erase a conversation unless somebody has used it since then (seconds since the epoch).
+        Return how many messages it had."""
+        forgot = await self.journal.forget_idle(conversation, since)
+        return await self._clean_up(conversation, forgot) if forgot else 0
+
+    async def _clean_up(self, conversation: str, forgot: Forgot) -> int:
         for seq in forgot.running:
             await self.inbox.cancel(seq)
         for file in forgot.files:

@@ -60,7 +60,8 @@ class Retention:
 
 
 class Upkeep:
-    """`forget` erases one conversation."""
+    """`forget_idle` erases a conversation unless somebody has used it since a time (seconds since
+    the epoch); it returns the number of messages."""
 
     def __init__(
         self,
@@ -68,7 +69,7 @@ class Upkeep:
         journal: Journal,
         files: Files,
         model: Model,
-        forget: Callable[[str], Awaitable[int]],
+        forget_idle: Callable[[str, float], Awaitable[int]],
         retention: Retention,
         ledger: Ledger | None = None,
         scrub: Callable[[], Awaitable[None]] | None = None,
@@ -86,7 +87,7 @@ class Upkeep:
         self._journal = journal
         self._files = files
         self._model = model
-        self._forget = forget
+        self._forget = forget_idle
         self._retention = retention
         self._ledger = ledger
         self._scrub = scrub
@@ -129,7 +130,8 @@ class Upkeep:
         for area, days in self._retention.areas():
             since = time.time() - days * DAY
             for conversation in await self._journal.forgettable(since, area):
-                log.info("forgotten, idle for long", messages=await self._forget(conversation))
+                if messages := await self._forget(conversation, since):
+                    log.info("forgotten, idle for long", messages=messages)
             await self._inbox.purge(since, area)
             if self._ledger:
                 await self._ledger.purge(since, area)

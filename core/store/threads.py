@@ -224,6 +224,14 @@ def owner(connection: Connection, conversation: str) -> str:
     return row["person"] if row else ""
 
 
+def forget_idle(connection: Connection, conversation: str, since: float) -> Forgot | None:
+    """Forget it unless somebody has used it since then: None, and nothing is done."""
+    lock(connection, conversation)
+    if not idle(connection, since, conversation=conversation):
+        return None
+    return forget(connection, conversation)
+
+
 def forget(connection: Connection, conversation: str) -> Forgot:
     """Raise the generation (older turns can commit nothing more) and blank every body."""
     lock(connection, conversation)
@@ -255,9 +263,14 @@ def forget(connection: Connection, conversation: str) -> Forgot:
     )
 
 
-def idle(connection: Connection, since: float, area: Area = ALL_OVER) -> Sequence[str]:
-    """Not used since then, with something to forget and nothing that waits for an answer."""
+def idle(
+    connection: Connection, since: float, area: Area = ALL_OVER, conversation: str = ""
+) -> Sequence[str]:
+    """Not used since then, with something to forget and nothing that waits for an answer; with
+    `conversation`, that one or none."""
     there, values = within(area)
+    if conversation:
+        there, values = f"{there} AND conversation = ?", [*values, conversation]
     rows = connection.execute(
         "SELECT conversation FROM conversations AS c WHERE used_at < ? AND NOT EXISTS ("  # noqa: S608
         " SELECT 1 FROM inbox WHERE inbox.conversation = c.conversation"

@@ -305,6 +305,9 @@ class SqlJournal:
     async def forget(self, conversation: str) -> Forgot:
         return await self._database.write(lambda c: threads.forget(c, conversation))
 
+    async def forget_idle(self, conversation: str, since: float) -> Forgot | None:
+        return await self._database.write(lambda c: threads.forget_idle(c, conversation, since))
+
     async def forgettable(self, idle_since: float, area: Area = ALL_OVER) -> Sequence[str]:
         """Conversations there that nobody used since then."""
         return await self._database.read(lambda c: threads.idle(c, idle_since, area))

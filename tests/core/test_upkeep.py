@@ -72,7 +72,7 @@ class House:
             engine.journal,
             self.files,
             self.model,
-            self.forget,
+            self.forget_idle,
             Retention(days),
             ledger,
             directory=self.directory,
@@ -82,10 +82,11 @@ class House:
     def directory(self) -> SqlDirectory:
         return SqlDirectory(self.engine.database, str)
 
-    async def forget(self, conversation: str) -> int:
+    async def forget_idle(self, conversation: str, since: float) -> int:
         if not self.forgets:
             raise NotStored
-        return (await self.engine.journal.forget(conversation)).messages
+        forgot = await self.engine.journal.forget_idle(conversation, since)
+        return forgot.messages if forgot else 0
 
 
 @pytest.fixture

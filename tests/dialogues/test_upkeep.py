@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from structlog.testing import capture_logs
 from core.conversation.upkeep import DAY, Retention, Upkeep
 from core.errors import ModelDown, NotFound
 from core.messages import ONCE, Address
-from core.records import Remote
+from core.records import ALL_OVER, Area, Remote
 from core.store.database import Connection
 from tests.dialogues.stage import Stage, Theatre
 from tests.fakes.choices import ANA, choices
@@ -41,7 +42,7 @@ def _upkeep(stage: Stage, model: EchoModel, days: int, **places: int) -> Upkeep:
     engine = stage.engine
     kept = Retention(days, lambda: {name.replace("_", ":"): n for name, n in places.items()})
     return Upkeep(
-        engine.inbox, engine.journal, engine.files, model, engine.commands.forget, kept,
+        engine.inbox, engine.journal, engine.files, model, engine.commands.forget_idle, kept,
         engine.changes.ledger,
     )  # fmt: skip
 
@@ -68,6 +69,28 @@ async def test_idle_conversations_are_forgotten_and_others_kept(theatre: Theatre
         await _upkeep(stage, model, days=30).once()
         assert not await stage.engine.journal.shown("web:C1")
         assert await stage.engine.journal.shown("web:C2")
+
+
+async def test_who_comes_back_while_others_are_forgotten_keeps_all(theatre: Theatre) -> None:
+    """The list of idle conversations was read before; each is looked at again when it is due."""
+    model = EchoModel()
+    async with theatre.open(model) as stage:
+        journal = stage.engine.journal
+        for channel in ("C1", "C2"):
+            await stage.said("old", channel=channel)
+            await _grow_old(stage, channel, days=31)
+        forgettable = journal.forgettable
+
+        async def somebody_is_quicker(idle_since: float, area: Area = ALL_OVER) -> Sequence[str]:
+            found = await forgettable(idle_since, area)
+            if found:
+                await stage.said("back again", channel="C2")
+            return found
+
+        journal.forgettable = somebody_is_quicker  # type: ignore[method-assign]
+        await _upkeep(stage, model, days=30).once()
+        assert not await journal.shown("web:C1")
+        assert [one.message.text for one in await journal.shown("web:C2")] == ["old", "back again"]
 
 
 async def test_a_place_has_its_own_days(theatre: Theatre) -> None:
